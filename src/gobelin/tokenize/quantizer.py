@@ -1,0 +1,95 @@
+"""Vector quantizer with a codebook that follows its vectors (VQ-VAE, arXiv 1711.00937, appendix A.1).
+
+Each vector becomes its nearest of K codes; the gradient passes straight through. The codes are not trained by
+gradient: each is the exponential moving average (EMA) of the vectors it won. Two things keep all K in use: the
+codebook starts as k-means centroids of encoded vectors, and a code that wins less than 5 % of its fair share is
+moved onto a random vector of the batch, its sums with it (a revived code with old sums would walk straight back).
+A plain straight-through codebook without these collapses to a few codes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# M vectors, K codebook size, d width of a code
+
+DECAY = 0.95  # of the moving averages: a code remembers about 20 batches
+RESTART_SHARE = 0.05  # of the mean wins of a code in a batch; below it the code is dead
+KMEANS_ROUNDS = 8
+
+
+class EmaQuantizer(nn.Module):
+    """K codes of width d, kept as buffers: the codes, their moving counts and their moving sums."""
+
+    codes_Kd: Tensor
+    counts_K: Tensor
+    sums_Kd: Tensor
+
+    def __init__(self, num_codes: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("codes_Kd", torch.zeros(num_codes, width))
+        self.register_buffer("counts_K", torch.ones(num_codes))
+        self.register_buffer("sums_Kd", torch.zeros(num_codes, width))
+
+    def nearest(self, vectors_Md: Tensor) -> Tensor:
+        """Index in [0, K) of the nearest code of each vector, int64 of shape M. Distances are in float32."""
+        return _nearest(vectors_Md.float(), self.codes_Kd)
+
+    def forward(self, vectors_Md: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The quantized vectors (gradient straight through), their indices, and the commitment loss (a scalar)."""
+        indices_M = self.nearest(vectors_Md)
+        quantized_Md = self.codes_Kd[indices_M]
+        commitment = F.mse_loss(vectors_Md, quantized_Md)
+        return vectors_Md + (quantized_Md - vectors_Md).detach(), indices_M, commitment
+
+    @torch.no_grad()
+    def start_from(self, vectors_Md: Tensor, generator: torch.Generator) -> None:
+        """Start the codebook as k-means centroids of these vectors; 40 K of them or more do well."""
+        num_codes = len(self.codes_Kd)
+        centroids_Kd = vectors_Md[_draw(len(vectors_Md), num_codes, generator)].clone()
+        for _ in range(KMEANS_ROUNDS):
+            counts_K, sums_Kd = _sums(vectors_Md, _nearest(vectors_Md, centroids_Kd), num_codes)
+            won = counts_K > 0
+            centroids_Kd[won] = sums_Kd[won] / counts_K[won, None]
+            centroids_Kd[~won] = vectors_Md[_draw(len(vectors_Md), int((~won).sum()), generator)]
+        self.codes_Kd.copy_(centroids_Kd)
+        self.counts_K.fill_(1.0)
+        self.sums_Kd.copy_(centroids_Kd)
+
+    @torch.no_grad()
+    def update(self, vectors_Md: Tensor, indices_M: Tensor, generator: torch.Generator) -> int:
+        """Move the codes towards the vectors they won, restart the dead ones; the number restarted."""
+        num_codes = len(self.codes_Kd)
+        counts_K, sums_Kd = _sums(vectors_Md, indices_M, num_codes)
+        self.counts_K.lerp_(counts_K, 1 - DECAY)
+        self.sums_Kd.lerp_(sums_Kd, 1 - DECAY)
+        fair_share = len(vectors_Md) / num_codes
+        dead = self.counts_K < RESTART_SHARE * fair_share
+        num_dead = int(dead.sum())
+        if num_dead:
+            fresh_Nd = vectors_Md[_draw(len(vectors_Md), num_dead, generator)]
+            self.counts_K[dead] = fair_share
+            self.sums_Kd[dead] = fresh_Nd * fair_share
+        self.codes_Kd.copy_(self.sums_Kd / self.counts_K[:, None])
+        return num_dead
+
+
+def _nearest(vectors_Md: Tensor, codes_Kd: Tensor) -> Tensor:
+    # |v - c|^2 = |v|^2 - 2 v.c + |c|^2, and |v|^2 is the same for every code.
+    distances_MK = torch.addmm(codes_Kd.square().sum(1), vectors_Md, codes_Kd.T, alpha=-2)
+    return distances_MK.argmin(1)
+
+
+def _sums(vectors_Md: Tensor, indices_M: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+    """How many vectors each code won, and their sum."""
+    counts_K = torch.bincount(indices_M, minlength=num_codes).to(vectors_Md.dtype)
+    sums_Kd = vectors_Md.new_zeros(num_codes, vectors_Md.shape[1]).index_add_(0, indices_M, vectors_Md)
+    return counts_K, sums_Kd
+
+
+def _draw(num_vectors: int, num_drawn: int, generator: torch.Generator) -> Tensor:
+    """Indices of vectors, different ones while there are enough."""
+    order = torch.randperm(num_vectors, generator=generator, device=generator.device)
+    return order.repeat(-(-num_drawn // num_vectors))[:num_drawn]

@@ -1,0 +1,151 @@
+"""One mixed sequence a document: items (texts, images with their captions) to tokens and back, without loss.
+
+A document is its items in reading order (``grammar.py`` has the grammar). A caption stands before its image for one
+half of the images and after it for the other, so that the model learns both to draw from words and to find words for
+a picture; a hash of document id and item index decides, so the same document always gives the same tokens.
+Lossless: text comes back byte for byte, codes code for code. An empty caption and no caption are the same thing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from gobelin.tokenize.grammar import parse
+from gobelin.tokenize.text_tokenizer import TextTokenizer
+from gobelin.tokenize.vocabulary import (
+    CAPTION_OF_NEXT,
+    CAPTION_OF_PREVIOUS,
+    DOCUMENT,
+    END_OF_DOCUMENT,
+    END_OF_IMAGE,
+    IMAGE,
+    TEXT,
+    Vocabulary,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextItem:
+    """A piece of text."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageItem:
+    """An image as codes, with its caption. An empty caption becomes None."""
+
+    image_id: str | None  # None: the model made it
+    codes: tuple[int, ...]  # [0, K), raster order
+    caption: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.caption == "":
+            object.__setattr__(self, "caption", None)
+
+
+Item = TextItem | ImageItem
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageSpan:
+    """Where an image's codes stand in the tokens: a row of ``image_spans`` in ``TOKEN_SHARDS``."""
+
+    start: int  # index of the first image token
+    length: int  # image tokens
+    image_id: str
+
+
+def caption_first(doc_id: str, item_index: int) -> bool:
+    """Whether this item's caption stands before its image. Probability 1/2, by hash."""
+    digest = hashlib.blake2b(f"caption\n{doc_id}\n{item_index}".encode(), digest_size=8).digest()
+    return digest[0] < 128
+
+
+def encode_document(
+    doc_id: str, items: Iterable[Item], vocabulary: Vocabulary, text_tokenizer: TextTokenizer
+) -> tuple[list[int], list[ImageSpan]]:
+    """The document's tokens and where its images stand.
+
+    Raises:
+        ValueError: the tokenizer is not the vocabulary's, an image has another number of codes than the vocabulary's
+            grid or codes outside [0, K), or no ``image_id``.
+    """
+    _check_tokenizer(vocabulary, text_tokenizer)
+    tokens, spans = [DOCUMENT], []
+
+    def write_text(mark: int, text: str) -> None:
+        tokens.append(mark)
+        tokens.extend(vocabulary.text_offset + token for token in text_tokenizer.encode(text))
+
+    for index, item in enumerate(items):
+        if isinstance(item, TextItem):
+            write_text(TEXT, item.text)
+            continue
+        if item.image_id is None:
+            raise ValueError(f"item {index} of document {doc_id}: an image needs an image_id")
+        if len(item.codes) != vocabulary.tokens_per_image:
+            raise ValueError(
+                f"image {item.image_id} has {len(item.codes)} codes, not {vocabulary.tokens_per_image}"
+            )
+        if not (min(item.codes) >= 0 and max(item.codes) < vocabulary.image_size):
+            raise ValueError(f"image {item.image_id} has codes outside [0, {vocabulary.image_size})")
+        before = caption_first(doc_id, index)
+        if item.caption is not None and before:
+            write_text(CAPTION_OF_NEXT, item.caption)
+        tokens.append(IMAGE)
+        spans.append(ImageSpan(len(tokens), len(item.codes), item.image_id))
+        tokens.extend(vocabulary.image_offset + code for code in item.codes)
+        tokens.append(END_OF_IMAGE)
+        if item.caption is not None and not before:
+            write_text(CAPTION_OF_PREVIOUS, item.caption)
+    tokens.append(END_OF_DOCUMENT)
+    return tokens, spans
+
+
+def decode_document(
+    tokens: Sequence[int] | np.ndarray,
+    spans: Sequence[ImageSpan] | None,
+    vocabulary: Vocabulary,
+    text_tokenizer: TextTokenizer,
+) -> list[Item]:
+    """The items of a document's tokens: the inverse of ``encode_document``.
+
+    Args:
+        spans: the document's image spans, or None for a document that a model wrote (its images have no id).
+
+    Raises:
+        ValueError: the sequence breaks the grammar, or the spans are not where its images are.
+    """
+    _check_tokenizer(vocabulary, text_tokenizer)
+    ids = np.asarray(tokens, dtype=np.int64)
+    ranges = parse(ids, vocabulary)
+    found = [item.codes for item in ranges if item.codes is not None]
+    if spans is not None and [(span.start, span.start + span.length) for span in spans] != found:
+        raise ValueError(f"image_spans are not where the {len(found)} images of the sequence are")
+    image_ids = iter([None] * len(found) if spans is None else [span.image_id for span in spans])
+
+    def read_text(span: tuple[int, int]) -> str:
+        return text_tokenizer.decode((ids[slice(*span)] - vocabulary.text_offset).tolist())
+
+    items: list[Item] = []
+    for item in ranges:
+        text = None if item.text is None else read_text(item.text)
+        if item.codes is None:
+            items.append(TextItem(text or ""))
+        else:
+            codes = tuple((ids[slice(*item.codes)] - vocabulary.image_offset).tolist())
+            items.append(ImageItem(next(image_ids), codes, text))
+    return items
+
+
+def _check_tokenizer(vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> None:
+    if text_tokenizer.fingerprint != vocabulary.text_fingerprint:
+        raise ValueError(
+            f"the vocabulary was made with text tokenizer {vocabulary.text_fingerprint[:12]}, "
+            f"not with {text_tokenizer.fingerprint[:12]}"
+        )

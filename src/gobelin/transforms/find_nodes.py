@@ -1,0 +1,142 @@
+"""One HTML page -> its nodes in reading order: paragraphs of text, and the pictures between them.
+
+trafilatura tells main content from navigation and keeps the order; ``rewrite_images`` makes sure that it sees every
+picture. Each block (paragraph, heading, list item, quotation, table row) becomes a text node; a picture inside a
+block splits it. 15-40 ms of CPU a page, nearly all of it trafilatura's.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import re
+
+import lxml.html
+from lxml.etree import ParserError, _Element
+from lxml.html import HtmlElement
+from trafilatura import bare_extraction
+
+from gobelin.documents import Licence
+from gobelin.transforms.consent import find_consent, find_licence
+from gobelin.transforms.image_references import ImageReference, rewrite_images, sentinel_index
+from gobelin.transforms.urls import resolve
+
+_BLOCKS = {"p", "head", "item", "quote", "code", "row", "list", "table", "ab", "div", "del"}
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_META_CHARSET = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.I)
+_CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextPiece:
+    """A block of text, white space folded."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageContent:
+    """What one page holds: its title, what it says of its use, and its pieces in reading order."""
+
+    title: str | None
+    licence: Licence | None
+    consent: tuple[str, ...]
+    pieces: tuple[TextPiece | ImageReference, ...]
+
+
+def read_page(
+    payload: bytes, charset: str | None, url: str, headers: tuple[tuple[str, str], ...]
+) -> PageContent | None:
+    """Parses a page and finds its main content. None where there is nothing to parse.
+
+    Args:
+        charset: as the server named it; wrong or unknown names are passed over.
+    """
+    tree = parse_html(payload, charset)
+    if tree is None:
+        return None
+    base_url = _base_url(tree, url)
+    title = tree.findtext(".//title")
+    consent = find_consent(tree, headers)
+    licence = find_licence(tree, base_url)
+    references = rewrite_images(tree, base_url)
+    extracted = bare_extraction(
+        tree, url=url, fast=True, include_comments=False, include_images=True, include_tables=True
+    )
+    body = getattr(extracted, "body", None)
+    pieces = _walk(body, references) if body is not None else []
+    return PageContent(" ".join((title or "").split()) or None, licence, consent, tuple(pieces))
+
+
+def parse_html(payload: bytes, charset: str | None) -> HtmlElement | None:
+    """The page as a tree; None where it holds no element."""
+    text = _CONTROL.sub("", decode(payload, charset))
+    # lxml refuses a str that declares its own encoding.
+    text = re.sub(r"^\s*<\?xml[^>]{0,200}\?>", "", text, count=1)
+    if not text.strip():
+        return None
+    try:
+        return lxml.html.document_fromstring(text)
+    except (ParserError, ValueError):
+        return None
+
+
+def decode(payload: bytes, charset: str | None) -> str:
+    """The page's text: by byte-order mark, header, meta, then UTF-8, then Windows-1252, which cannot fail."""
+    declared = [encoding for bom, encoding in _BOMS if payload.startswith(bom)]
+    if charset:
+        declared.append(charset)
+    meta = _META_CHARSET.search(payload[:4096])
+    if meta:
+        declared.append(meta.group(1).decode("ascii", "replace"))
+    for encoding in (*declared, "utf-8"):
+        try:
+            # What a browser does: a page that says latin-1 means Windows-1252.
+            name = codecs.lookup(encoding).name
+            return payload.decode("cp1252" if name in ("iso8859-1", "ascii") else name)
+        except (LookupError, UnicodeDecodeError, ValueError):
+            continue
+    return payload.decode("cp1252", "replace")
+
+
+def _base_url(tree: HtmlElement, url: str) -> str:
+    base = tree.find(".//base[@href]")
+    return (resolve(url, base.get("href") or "") if base is not None else None) or url
+
+
+def _walk(body: _Element, references: list[ImageReference]) -> list[TextPiece | ImageReference]:
+    pieces: list[TextPiece | ImageReference] = []
+    buffer: list[str] = []
+
+    def flush() -> None:
+        text = "\n".join(" ".join(line.split()) for line in "".join(buffer).split("\n")).strip()
+        buffer.clear()
+        if text:
+            pieces.append(TextPiece(text))
+
+    def visit(element: _Element) -> None:
+        tag = element.tag
+        if tag == "graphic":
+            index = sentinel_index(element.get("src") or "")
+            if index is not None and index < len(references):
+                flush()
+                pieces.append(references[index])
+            return
+        if tag in _BLOCKS:
+            flush()
+        if tag == "lb":
+            buffer.append("\n")
+        if element.text:
+            buffer.append(element.text if tag == "code" else element.text.replace("\n", " "))
+        for child in element:
+            visit(child)
+            if tag == "row":
+                buffer.append(" ")
+            if child.tail:
+                buffer.append(child.tail.replace("\n", " "))
+        if tag in _BLOCKS:
+            flush()
+
+    visit(body)
+    flush()
+    return pieces

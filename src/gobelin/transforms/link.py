@@ -1,0 +1,270 @@
+"""Joins pages and images by URL: the second half of ``extract``.
+
+    page index --candidate URLs--+
+                                 +--> for each image node, the best candidate that the archive holds
+    image index --URL------------+
+                                      |--> documents, sharded by doc_id, pulled from the spools
+                                      +--> images that some document shows, once each, with all their URLs
+
+Only index rows are shuffled. Where one URL was captured more than once, the latest capture counts. A page captured
+twice with the same payload is one document; the copy that comes first by (archive, offset) stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from gobelin.documents import DOCUMENTS, IMAGES, Action, Decision, Unit, shard_of, to_row
+from gobelin.transforms.progress import advance
+from gobelin.transforms.shards import SpoolReader, SpoolRef, empty_shards, shard_path, write_rows
+from gobelin.transforms.urls import canonical_url
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """A page's wish: image node number ``place`` of ``doc_id`` would show ``url``, as its choice number ``rank``."""
+
+    doc_id: str
+    place: int
+    rank: int
+    url: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resolution:
+    """A wish that the archive can fulfil."""
+
+    place: int
+    rank: int
+    url: str
+    image_id: str
+
+
+def candidates_of(page: Row) -> Iterator[tuple[str, Candidate]]:
+    """(key of the URL, candidate) for every URL that an image node of the page names."""
+    for place, urls in enumerate(page["candidates"]):
+        for rank, url in enumerate(urls):
+            yield canonical_url(url), Candidate(page["doc_id"], place, rank, url)
+
+
+def choose_capture(images: Iterable[Row]) -> Row | None:
+    """The latest capture of one URL; equal dates fall to the last place in the archives."""
+    return max(images, key=lambda row: (row["warc_date"], row["warc_file"], row["warc_offset"]), default=None)
+
+
+def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Iterable[Resolution]) -> Row:
+    """The document with each image node's URL and, where the archive holds it, its image.
+
+    Args:
+        candidates: URLs of each image node, best first.
+    """
+    best: dict[int, Resolution] = {}
+    for resolution in resolutions:
+        held = best.get(resolution.place)
+        if held is None or (resolution.rank, resolution.url) < (held.rank, held.url):
+            best[resolution.place] = resolution
+    nodes = []
+    place = 0
+    for node in document["nodes"]:
+        if node["kind"] == "image":
+            found = best.get(place)
+            url = found.url if found else candidates[place][0]
+            node = {**node, "image_url": url, "image_id": found.image_id if found else None}
+            place += 1
+        nodes.append(node)
+    return {**document, "nodes": nodes}
+
+
+class LinkImages(beam.PTransform):
+    """(page index rows, image index rows) -> (doc_id, ``Resolution``) pairs."""
+
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
+        pages, images = inputs
+        return (
+            {
+                "candidates": pages | "CandidatesOf" >> beam.FlatMap(candidates_of),
+                "images": images | "ByUrl" >> beam.Map(_by_url),
+            }
+            | "JoinByUrl" >> beam.CoGroupByKey()
+            | "Resolve" >> beam.FlatMap(_resolve)
+        )
+
+
+def _by_url(image: Row) -> tuple[str, Row]:
+    return canonical_url(image["url"]), image
+
+
+def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, Resolution]]:
+    image = choose_capture(joined[1]["images"])
+    if image is not None:
+        for wish in joined[1]["candidates"]:
+            yield wish.doc_id, Resolution(wish.place, wish.rank, wish.url, image["image_id"])
+
+
+class WriteDocuments(beam.PTransform):
+    """(page index rows, (doc_id, ``Resolution``) pairs) -> the data set ``documents``.
+
+    Tagged outputs: ``shown`` ids of the images that documents show, ``decisions`` on pages captured twice.
+    """
+
+    def __init__(self, folder: str, num_shards: int) -> None:
+        self._folder, self._num_shards = folder, num_shards
+
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
+        pages, resolutions = inputs
+        grouped = (
+            {"pages": pages | "ByDocId" >> beam.Map(_by_doc_id), "resolutions": resolutions}
+            | "JoinByDocId" >> beam.CoGroupByKey()
+            | "KeepFirstCapture" >> beam.FlatMap(_keep_first_capture).with_outputs("decisions", main="kept")
+        )
+        written = (
+            (
+                grouped.kept | "ToShard" >> beam.Map(_document_to_shard, self._num_shards),
+                empty_shards(pages.pipeline, self._num_shards),
+            )
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_WriteDocumentShard(self._folder, self._num_shards)).with_outputs("shown", main="paths")
+        )
+        return {"shown": written.shown, "paths": written.paths, "decisions": grouped.decisions}
+
+
+def _by_doc_id(page: Row) -> tuple[str, Row]:
+    return page["doc_id"], page
+
+
+def _keep_first_capture(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+    doc_id, sides = joined
+    # A bundle that was run twice indexes a capture twice: the same place in the archive is the same capture.
+    captures = {(page["warc_file"], page["warc_offset"]): page for page in sides["pages"]}
+    places = sorted(captures)
+    for place in places[1:]:
+        yield beam.pvalue.TaggedOutput(
+            "decisions",
+            to_row(
+                Decision(
+                    stage="extract", unit=Unit.DOCUMENT, action=Action.DROP, rule="captured_twice", doc_id=doc_id,
+                    url=captures[place]["url"], value=len(places), threshold=1,
+                    warc_file=place[0], warc_offset=place[1],
+                )
+            ),
+        )  # fmt: skip
+    yield captures[places[0]], list(sides["resolutions"])
+
+
+def _document_to_shard(kept: tuple[Row, list[Resolution]], num_shards: int) -> tuple[int, Any]:
+    return shard_of(kept[0]["doc_id"], num_shards), kept
+
+
+class _WriteDocumentShard(beam.DoFn):
+    def __init__(self, folder: str, num_shards: int) -> None:
+        self._folder, self._num_shards = folder, num_shards
+
+    def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[Any]:
+        index, group = element
+        kept = sorted((item for item in group if item is not None), key=lambda item: item[0]["doc_id"])
+        path = shard_path(self._folder, index, self._num_shards)
+        shown: set[str] = set()
+        write_rows(path, self._documents(kept, shown), DOCUMENTS)
+        yield path
+        for identifier in sorted(shown):
+            yield beam.pvalue.TaggedOutput("shown", identifier)
+
+    def _documents(self, kept: list[tuple[Row, list[Resolution]]], shown: set[str]) -> Iterator[Row]:
+        reader = SpoolReader()
+        for page, resolutions in kept:
+            payload = reader.read(SpoolRef(page["path"], page["offset"], page["length"]))
+            document = resolve_nodes(json.loads(payload), page["candidates"], resolutions)
+            shown.update(node["image_id"] for node in document["nodes"] if node["image_id"])
+            advance("documents")
+            yield document
+        reader.close()
+
+
+class WriteImages(beam.PTransform):
+    """(image index rows, ids of images that documents show) -> the data set ``images``.
+
+    Tagged output ``decisions``: on image records whose bytes are stored already, or which no document shows.
+    """
+
+    def __init__(self, folder: str, num_shards: int) -> None:
+        self._folder, self._num_shards = folder, num_shards
+
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
+        images, shown = inputs
+        grouped = (
+            {"images": images | "ByImageId" >> beam.Map(_by_image_id), "shown": shown | beam.Map(_shown_key)}
+            | "JoinByImageId" >> beam.CoGroupByKey()
+            | "KeepShownOnce" >> beam.FlatMap(_keep_shown_once).with_outputs("decisions", main="kept")
+        )
+        paths = (
+            (
+                grouped.kept | "ToShard" >> beam.Map(_image_to_shard, self._num_shards),
+                empty_shards(images.pipeline, self._num_shards),
+            )
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_WriteImageShard(self._folder, self._num_shards))
+        )
+        return {"paths": paths, "decisions": grouped.decisions}
+
+
+def _by_image_id(image: Row) -> tuple[str, Row]:
+    return image["image_id"], image
+
+
+def _shown_key(identifier: str) -> tuple[str, bool]:
+    return identifier, True
+
+
+def _keep_shown_once(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+    identifier, sides = joined
+    # data: images of one page share their page's place, so the URL is part of a record's identity.
+    records = {(row["warc_file"], row["warc_offset"], row["url"]): row for row in sides["images"]}
+    keys = sorted(records)
+    is_shown = any(True for _ in sides["shown"])
+    for key in keys[1:] if is_shown else keys:
+        yield beam.pvalue.TaggedOutput(
+            "decisions",
+            to_row(
+                Decision(
+                    stage="extract", unit=Unit.IMAGE, action=Action.DROP,
+                    rule="same_bytes_stored" if is_shown else "not_in_any_document",
+                    image_id=identifier, url=key[2], value=len(keys) if is_shown else 0, threshold=1,
+                    warc_file=key[0], warc_offset=key[1],
+                )
+            ),
+        )  # fmt: skip
+    if is_shown:
+        yield records[keys[0]], sorted({key[2] for key in keys})
+
+
+def _image_to_shard(kept: tuple[Row, list[str]], num_shards: int) -> tuple[int, Any]:
+    return shard_of(kept[0]["image_id"], num_shards), kept
+
+
+class _WriteImageShard(beam.DoFn):
+    def __init__(self, folder: str, num_shards: int) -> None:
+        self._folder, self._num_shards = folder, num_shards
+
+    def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[str]:
+        index, group = element
+        kept = sorted((item for item in group if item is not None), key=lambda item: item[0]["image_id"])
+        path = shard_path(self._folder, index, self._num_shards)
+        write_rows(path, self._images(kept), IMAGES)
+        yield path
+
+    def _images(self, kept: list[tuple[Row, list[str]]]) -> Iterator[Row]:
+        reader = SpoolReader()
+        for row, urls in kept:
+            data = reader.read(SpoolRef(row["path"], row["offset"], row["length"]))
+            advance("images")
+            yield {**{name: row.get(name) for name in IMAGES.names}, "data": data, "urls": urls}
+        reader.close()

@@ -1,0 +1,52 @@
+"""How far a worker is: counts written to a small file that somebody else may watch.
+
+Beam's local runner shows its counters only at the end, so a worker process of a local run writes its own, a few times
+a second at most. On a cluster nothing is watched and ``advance`` only adds up; Beam's own monitoring serves there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+_SECONDS_BETWEEN_WRITES = 0.2
+
+_counts: Counter[str] = Counter()
+_file: Path | None = None
+_last_write = 0.0
+
+
+def report_to(path: Path) -> None:
+    """From now on this process writes its counts to ``path``."""
+    global _file
+    _file = path
+    _counts.clear()
+
+
+def advance(what: str, by: int = 1) -> None:
+    """Counts ``by`` more of ``what`` (pages, images, documents ...)."""
+    global _last_write
+    _counts[what] += by
+    now = time.monotonic()
+    if _file is not None and now - _last_write > _SECONDS_BETWEEN_WRITES:
+        _last_write = now
+        flush()
+
+
+def flush() -> None:
+    """Writes the counts now."""
+    if _file is not None:
+        temporary = _file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(_counts))
+        os.replace(temporary, _file)
+
+
+def read_counts(path: Path) -> dict[str, int]:
+    """The counts that another process wrote; empty before its first."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}

@@ -1,0 +1,228 @@
+"""Scores + thresholds -> decisions -> corpus. No model: seconds for a million documents.
+
+For each document, in this order: consent and language; each image node; each text node; then the rules that look at
+what is left of the whole (``judge_document``). Of the documents that pass, one of each group of duplicates stays
+(``choose_document``): so a page whose newer copy is dropped for another reason is not lost with it.
+
+Every node and document that leaves has exactly one decision: the first rule that it broke. Nodes of a dropped
+document have none of their own beyond those that broke a node rule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gobelin.documents import Action, Decision, Unit
+from gobelin.transforms.consent import directives
+from gobelin.transforms.near_duplicates import hamming
+from gobelin.transforms.pii import replace_emails
+from gobelin.transforms.rules import (
+    DOCUMENT_RULES,
+    IMAGE_RULES,
+    TEXT_RULES,
+    Rule,
+    SelectConfig,
+    passes,
+    threshold_of,
+)
+from gobelin.transforms.url_words import banned_word
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rules say of one document, before duplicates are looked at."""
+
+    document: Row  # with the nodes that are left
+    decisions: tuple[Decision, ...]  # on its nodes, and on itself where it is dropped
+    dropped_by: str | None  # the rule that dropped the document
+    not_run: tuple[str, ...]  # rules that found no score, once for each time
+
+
+def judge_document(document: Row, scores: Row, config: SelectConfig) -> Verdict:
+    """Holds one document's scores against the thresholds.
+
+    Args:
+        document: a row of ``DOCUMENTS``.
+        scores: its row of ``DOCUMENT_SCORES``.
+    """
+    judge = _Judge(document, scores, config)
+    return judge.verdict()
+
+
+class _Judge:
+    def __init__(self, document: Row, scores: Row, config: SelectConfig) -> None:
+        self._document, self._scores, self._config = document, scores, config
+        self._decisions: list[Decision] = []
+        self._not_run: Counter[str] = Counter()
+        self._seen_images: list[Row] = []
+
+    def verdict(self) -> Verdict:
+        decision = self._consent() or self._language()
+        kept: list[tuple[Row, Row]] = []
+        for index, (node, scores) in enumerate(zip(self._document["nodes"], self._scores["nodes"], strict=True)):
+            node_decision, node = self._node(index, node, scores)
+            if node_decision is None:
+                kept.append((node, scores))
+        left = {
+            **self._scores,
+            "language_score": self._document["language_score"],
+            "words_left": sum(scores["num_words"] or 0 for _, scores in kept),
+            "images_left": sum(node["kind"] == "image" for node, _ in kept),
+        }
+        decision = decision or self._apply(DOCUMENT_RULES, left, {"unit": Unit.DOCUMENT})
+        if decision is not None:
+            self._decisions.append(decision)
+        return Verdict(
+            document={**self._document, "nodes": [node for node, _ in kept]},
+            decisions=tuple(self._decisions),
+            dropped_by=decision.rule if decision else None,
+            not_run=tuple(self._not_run.elements()),
+        )
+
+    def _consent(self) -> Decision | None:
+        denied = self._config.document.deny_consent or ()
+        for signal in self._document["consent"]:
+            refused = sorted(directives(signal).intersection(denied))
+            if refused:
+                return self._decide("document.deny_consent", unit=Unit.DOCUMENT, detail=f"{refused[0]} in {signal}")
+        return None
+
+    def _language(self) -> Decision | None:
+        languages = self._config.document.languages
+        language = self._document["language"]
+        if languages is not None and language not in languages:
+            return self._decide("document.languages", unit=Unit.DOCUMENT, detail=language or "none found")
+        return None
+
+    def _node(self, index: int, node: Row, scores: Row) -> tuple[Decision | None, Row]:
+        about = {"unit": Unit.NODE, "node_index": index}
+        if node["kind"] == "image":
+            about |= {"image_id": node["image_id"], "url": node["image_url"]}
+            decision = self._image(node, scores, about)
+        else:
+            decision = self._apply(TEXT_RULES, scores, about)
+        if decision is None:
+            decision, node = self._emails(node, about)
+        if decision is not None:
+            self._decisions.append(decision)
+        return decision, node
+
+    def _image(self, node: Row, scores: Row, about: Row) -> Decision | None:
+        rules = self._config.image
+        if node["image_id"] is None:
+            return self._decide("image.missing", **about)
+        if rules.formats is not None and scores["format"] not in rules.formats:
+            return self._decide("image.formats", detail=scores["format"], **about)
+        if rules.banned_url_words is not None:
+            word = banned_word(node["image_url"], rules.banned_url_words)
+            if word is not None:
+                return self._decide("image.banned_url_words", detail=word, **about)
+        decision = self._apply(IMAGE_RULES, {**scores, **_sides(node, scores)}, about)
+        return decision or self._repeated(node, scores, about)
+
+    def _repeated(self, node: Row, scores: Row, about: Row) -> Decision | None:
+        rules = self._config.image
+        for earlier in self._seen_images:
+            if rules.unique_in_document and earlier["image_id"] == node["image_id"]:
+                return self._decide("image.unique_in_document", **about)
+            if rules.min_phash_distance_in_document is not None:
+                distance = hamming(earlier["phash"], scores["phash"])
+                if distance < rules.min_phash_distance_in_document:
+                    return self._decide(
+                        "image.min_phash_distance_in_document",
+                        value=distance,
+                        threshold=rules.min_phash_distance_in_document,
+                        detail=f"like {earlier['image_id']}",
+                        **about,
+                    )
+        self._seen_images.append({"image_id": node["image_id"], "phash": scores["phash"]})
+        return None
+
+    def _emails(self, node: Row, about: Row) -> tuple[Decision | None, Row]:
+        if self._config.emails == "keep":
+            return None, node
+        total = 0
+        changed = dict(node)
+        for field in ("text", "alt", "caption"):
+            if node[field]:
+                changed[field], count = replace_emails(node[field])
+                total += count
+        if not total:
+            return None, node
+        if self._config.emails == "drop":
+            return self._decide("emails", value=total, threshold=0, **about), node
+        self._decisions.append(self._decide("emails", action=Action.REPLACE, value=total, threshold=0, **about))
+        return None, changed
+
+    def _apply(self, rules: Iterable[Rule], scores: Row, about: Row) -> Decision | None:
+        """The decision of the first rule that is broken; counts the rules that could not run."""
+        for rule in rules:
+            threshold = threshold_of(rule, self._config)
+            if threshold is None:
+                continue
+            value = scores[rule.score] if rule.score else None
+            if value is None:
+                if rule.passes_without_value:
+                    continue
+                self._not_run[rule.name] += 1
+                if rule.is_safety and self._config.unscored_for_safety == "drop":
+                    return self._decide(rule.name, threshold=threshold, detail="not scored", **about)
+            elif not passes(rule, value, threshold):
+                return self._decide(rule.name, value=float(value), threshold=float(threshold), **about)
+        return None
+
+    def _decide(self, rule: str, *, unit: Unit, action: Action = Action.DROP, **about: Any) -> Decision:
+        about.setdefault("url", self._document["url"])
+        return Decision(
+            stage="select", unit=unit, action=action, rule=rule, doc_id=self._document["doc_id"], **about
+        )
+
+
+def _sides(node: Row, scores: Row) -> Row:
+    width, height = scores["width"], scores["height"]
+    rendered = [side for side in (node["rendered_width"], node["rendered_height"]) if side is not None]
+    return {
+        "min_side": min(width, height),
+        "max_side": max(width, height),
+        "min_rendered": min(rendered, default=None),
+        "max_rendered": max(rendered, default=None),
+        "aspect_ratio": width / height,
+    }
+
+
+def choose_document(candidates: Iterable[tuple[str, str]]) -> str:
+    """Which of a group of duplicates stays: the latest capture, and of those the smallest id.
+
+    Args:
+        candidates: (warc_date, doc_id) of each.
+    """
+    return min(candidates, key=lambda candidate: (_descending(candidate[0]), candidate[1]))[1]
+
+
+def _descending(text: str) -> tuple[int, ...]:
+    return tuple(-ord(character) for character in text)
+
+
+def duplicate_decision(document: Row, kind: str, stays: str, group_size: int) -> Decision:
+    """The decision on a document of whose group another one stays."""
+    return Decision(
+        stage="select", unit=Unit.DOCUMENT, action=Action.DROP, rule=f"document.unique.{kind}",
+        doc_id=document["doc_id"], url=document["url"], value=group_size, threshold=1, detail=f"kept: {stays}",
+    )  # fmt: skip
+
+
+def rows_side_by_side(left: Iterable[Row], right: Iterable[Row], key: str) -> Iterator[tuple[Row, Row]]:
+    """Rows of two data sets with the same ids in the same order.
+
+    Raises:
+        ValueError: where the two do not match; one of them is of another run.
+    """
+    for first, second in zip(left, right, strict=True):
+        if first[key] != second[key]:
+            raise ValueError(f"data sets do not match: {first[key]} beside {second[key]}; run the score stage again")
+        yield first, second

@@ -1,0 +1,227 @@
+"""Data sets on disk: Parquet shards and spools, on any file system that Beam can open.
+
+A data set is a folder of ``part-00003-of-00008.parquet``: the row with id ``x`` is in the part
+``shard_of(x, 8)``, rows are sorted by id, row groups are cut by a byte budget and nothing in a file depends on
+time, worker or order, so equal input gives equal bytes.
+
+Shuffles carry keys, never payloads (a local shuffle holds four times its bytes in memory). So a payload (a page's
+nodes, an image's bytes) is written where it is first read, into a *spool*: a plain file of concatenated payloads,
+named at random, private to one bundle. What travels is a ``SpoolRef``; the writer of a shard pulls the payloads in
+one at a time. A retried bundle leaves an orphaned spool that nothing refers to; spools are deleted with the stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+ROW_GROUP_BYTES = 32 * 1024 * 1024
+"""Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpoolRef:
+    """Where a payload lies: ``length`` bytes at ``offset`` of the file ``path``."""
+
+    path: str
+    offset: int
+    length: int
+
+
+def join(folder: str, *names: str) -> str:
+    """Path of a name in a folder, on any file system."""
+    return FileSystems.join(folder, *names)
+
+
+def make_folder(path: str) -> None:
+    """Creates a folder with its parents; a folder that exists is fine."""
+    with contextlib.suppress(OSError):  # Beam raises where it exists
+        FileSystems.mkdirs(path)
+
+
+def open_input(path: str) -> BinaryIO:
+    """Opens a file for reading as it lies there: a ``.gz`` name does not unpack, so offsets are the file's own."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+@contextlib.contextmanager
+def atomic_output(path: str) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when written to the end. Any failure is raised."""
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            yield stream
+    except BaseException:
+        with contextlib.suppress(Exception):
+            FileSystems.delete([temporary])
+        raise
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+    FileSystems.rename([temporary], [path])
+
+
+def shard_path(folder: str, index: int, num_shards: int) -> str:
+    """Path of one shard of a data set."""
+    return join(folder, f"part-{index:05d}-of-{num_shards:05d}.parquet")
+
+
+def list_shards(folder: str) -> list[str]:
+    """Paths of a data set's shards, sorted; empty where there is no such data set."""
+    matched = FileSystems.match([join(folder, "*.parquet")])[0].metadata_list
+    return sorted(metadata.path for metadata in matched)
+
+
+def write_rows(
+    path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None
+) -> int:
+    """Writes rows, in the order given, as one Parquet file. Returns their number.
+
+    Args:
+        metadata: key-value metadata of the file, beside the schema's own.
+    """
+    if metadata:
+        schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
+    num_rows = 0
+    with atomic_output(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for batch in _batches(rows, schema):
+            writer.write_batch(batch, row_group_size=max(1, batch.num_rows))
+            num_rows += batch.num_rows
+    return num_rows
+
+
+def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Record batches of about ``ROW_GROUP_BYTES``; the cut depends on the rows alone."""
+    held: list[dict[str, Any]] = []
+    held_bytes = 0
+    for row in rows:
+        held.append(row)
+        held_bytes += _approximate_bytes(row)
+        if held_bytes >= ROW_GROUP_BYTES:
+            yield pa.RecordBatch.from_pylist(held, schema=schema)
+            held, held_bytes = [], 0
+    if held:
+        yield pa.RecordBatch.from_pylist(held, schema=schema)
+
+
+def _approximate_bytes(value: Any) -> int:
+    if isinstance(value, (bytes, str)):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_approximate_bytes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_approximate_bytes, value))
+    return 8
+
+
+def read_rows(path: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, one row group in memory at a time."""
+    with open_input(path) as stream:
+        file = pq.ParquetFile(stream)
+        for group in range(file.num_row_groups):
+            yield from file.read_row_group(group, columns=columns).to_pylist()
+
+
+def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a whole data set, shard after shard."""
+    for path in list_shards(folder):
+        yield from read_rows(path, columns)
+
+
+class Spool:
+    """Writes payloads of one bundle into one file. Not for sharing between threads."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = join(folder, f"spool-{uuid.uuid4().hex}.bin")
+        self._stream: BinaryIO | None = None
+        self._offset = 0
+
+    def write(self, payload: bytes) -> SpoolRef:
+        if self._stream is None:
+            self._stream = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
+        self._stream.write(payload)
+        ref = SpoolRef(self._path, self._offset, len(payload))
+        self._offset += len(payload)
+        return ref
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+class SpoolReader:
+    """Pulls payloads back in; keeps the file it read last open."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._stream: BinaryIO | None = None
+
+    def read(self, ref: SpoolRef) -> bytes:
+        if ref.path != self._path or self._stream is None:
+            self.close()
+            self._stream, self._path = open_input(ref.path), ref.path
+        self._stream.seek(ref.offset)
+        payload = self._stream.read(ref.length)
+        if len(payload) != ref.length:
+            raise OSError(f"{ref.path}: {ref.length} bytes wanted at {ref.offset}, {len(payload)} found")
+        return payload
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+class WriteRows(beam.PTransform):
+    """(shard, row) pairs of small rows -> a data set. Returns the paths.
+
+    Rows are sorted by ``sort_by`` and, where those tie, by all their values. For rows that may travel through a
+    shuffle (decisions, tallies); payloads go through a spool instead.
+    """
+
+    def __init__(self, folder: str, schema: pa.Schema, num_shards: int, sort_by: tuple[str, ...]) -> None:
+        self._folder, self._schema, self._num_shards, self._sort_by = folder, schema, num_shards, sort_by
+
+    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+        return (
+            (rows, empty_shards(rows.pipeline, self._num_shards))
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_WriteRowsOfShard(self._folder, self._schema, self._num_shards, self._sort_by))
+        )
+
+
+def empty_shards(pipeline: beam.Pipeline, num_shards: int) -> beam.PCollection:
+    """(shard, None) for each shard, so that a shard without rows is still a file."""
+    return pipeline | beam.Create([(index, None) for index in range(num_shards)], reshuffle=False)
+
+
+class _WriteRowsOfShard(beam.DoFn):
+    def __init__(self, folder: str, schema: pa.Schema, num_shards: int, sort_by: tuple[str, ...]) -> None:
+        self._folder, self._schema, self._num_shards, self._sort_by = folder, schema, num_shards, sort_by
+
+    def process(self, element: tuple[int, Iterable[dict[str, Any] | None]]) -> Iterator[str]:
+        index, rows = element
+        present = sorted((row for row in rows if row is not None), key=self._sort_key)
+        path = shard_path(self._folder, index, self._num_shards)
+        write_rows(path, present, self._schema)
+        yield path
+
+    def _sort_key(self, row: dict[str, Any]) -> tuple[str, ...]:
+        return (*(_sortable(row[name]) for name in self._sort_by), repr(sorted(row.items())))
+
+
+def _sortable(value: Any) -> str:
+    """A string that sorts as the value does; nulls first, whole numbers by size."""
+    if value is None:
+        return ""
+    return f"{value:020d}" if isinstance(value, int) else str(value)
