@@ -29,7 +29,7 @@ TRENDS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 """The courses a line chart can take: functions of [0, 1] to [0, 1]."""
 
 FIGURE_KINDS = ("shapes", "bar chart", "line chart", "map", "stripes", "checks", "gradient", "noise")
-WITHOUT_BLUE = tuple(color for color in PALETTE if color != "blue")  # a blue bar or check would be a blue square
+WITHOUT_BLUE = tuple(color for color in PALETTE if color != "blue")  # a blue bar, check or block would be a blue square
 
 
 def _one(rng: Generator, options: tuple[str, ...]) -> str:
@@ -98,7 +98,7 @@ def invent_map(rng: Generator) -> Scene:
 
 def invent_texture(rng: Generator, kind: str) -> Scene:
     """A surface of one colour and one background colour: stripes, checks, gradient or noise."""
-    color = _one(rng, WITHOUT_BLUE if kind == "checks" else tuple(PALETTE))
+    color = _one(rng, WITHOUT_BLUE if kind in ("checks", "noise") else tuple(PALETTE))
     directions = {
         "stripes": ("horizontal", "vertical", "diagonal"),
         "gradient": ("top", "bottom", "left", "right"),  # where the colour is
@@ -193,6 +193,7 @@ def draw_texture(scene: Scene) -> Image.Image:
     match scene.kind, scene.detail:
         case "gradient", edge:
             share = {"top": 1 - y / height, "bottom": y / height, "left": 1 - x / width, "right": x / width}[edge]
+            share = share ** (scene.values[0] / 7)
         case "checks", _:
             share = _wave(x, period) * _wave(y, period) + (1 - _wave(x, period)) * (1 - _wave(y, period))
         case "noise", _:

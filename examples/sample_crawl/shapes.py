@@ -1,20 +1,19 @@
 """Draws one or a few plain shapes, anti-aliased.
 
-Each shape is drawn on a grid of twice the resolution and averaged over 2x2 pixels (box filter), so that a place given
-to a fraction of a pixel shows in the picture: two pictures of the same words are practically never the same pixels.
-About 0.1 ms a picture of 64 px.
+A pixel's share of colour is its signed distance to the shape's edge, clipped to one pixel (exact for squares and
+crosses), so that a place given to a fraction of a pixel shows in the picture: two pictures of the same words are
+practically never the same pixels, which a grid of twice the resolution did not give. About 0.1 ms a picture of 64 px.
 """
 
 from __future__ import annotations
 
-import functools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from examples.sample_crawl.model import BACKGROUNDS, PALETTE, RADII, Scene
 
-OVERSAMPLING = 2
 EQUAL_AREA = 0.886  # half side of the square with the area of a circle of radius 1
 ARM = 0.34  # half the width of a cross's arm, as a share of its radius
 PART_RADIUS = 0.30  # of a shape in a picture of several, as a share of its cell
@@ -35,19 +34,27 @@ def inside(kind: str, u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray
     raise ValueError(f"kind {kind!r} is not a shape; known: circle, square, triangle, cross")
 
 
-@functools.cache
-def _grid(length: int) -> NDArray[np.float32]:
-    """Centres of the finer grid's cells, in pixels: (length * OVERSAMPLING,)."""
-    return ((np.arange(length * OVERSAMPLING) + 0.5) / OVERSAMPLING).astype(np.float32)
+def _span(offset: NDArray[np.float32], half: float) -> NDArray[np.float32]:
+    """How much of each pixel of a line lies within ``half`` of the origin, [0, 1]; pixels."""
+    return np.clip(half + 0.5 - np.abs(offset), 0, 1)
 
 
 def coverage(kind: str, width: int, height: int, x: float, y: float, radius: float) -> NDArray[np.float32]:
     """How much of each pixel the shape covers, [0, 1], (height, width); x, y, radius in pixels."""
-    u = ((_grid(width) - x) / radius)[None, :]
-    v = ((_grid(height) - y) / radius)[:, None]
-    fine = inside(kind, u, v)
-    tiles = fine.reshape(height, OVERSAMPLING, width, OVERSAMPLING)
-    return tiles.mean(axis=(1, 3), dtype=np.float32)
+    u = (np.arange(width, dtype=np.float32) + np.float32(0.5 - x))[None, :]
+    v = (np.arange(height, dtype=np.float32) + np.float32(0.5 - y))[:, None]
+    match kind:
+        case "circle":
+            return np.clip(radius + 0.5 - np.sqrt(u * u + v * v), 0, 1)
+        case "square":
+            return _span(u, EQUAL_AREA * radius) * _span(v, EQUAL_AREA * radius)
+        case "triangle":  # the sloping sides rise by 2 on 1, so a step across is worth 2 / sqrt(5) of a distance
+            slopes = np.clip(((v + radius) / 2 - np.abs(u)) * np.float32(2 / math.sqrt(5)) + 0.5, 0, 1)
+            return slopes * np.clip(radius + 0.5 - v, 0, 1)
+        case "cross":
+            lying = _span(u, radius) * _span(v, ARM * radius)
+            return np.maximum(lying, _span(u, ARM * radius) * _span(v, radius))
+    raise ValueError(f"kind {kind!r} is not a shape; known: circle, square, triangle, cross")
 
 
 def paint(canvas: NDArray[np.float32], cover: NDArray[np.float32], color: tuple[int, int, int]) -> None:

@@ -217,6 +217,13 @@ ARCHIVES = pa.schema(
     ]
 )
 
+NOT_RUN = pa.schema(
+    [
+        _required("rule", _TEXT, "name of a rule that the recipe asks for"),
+        _required("times", pa.int64(), "nodes or documents for which it found no score"),
+    ]
+)
+
 NODE_SCORES = pa.struct(
     [
         _required("kind", _TEXT, "text | image"),

@@ -59,9 +59,7 @@ def fit_vqvae(
     """
     side = config.image_size
     if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3) or len(images) < 2:
-        raise ValueError(
-            f"images must be two or more uint8 {side} x {side} x 3, got {images.dtype} {images.shape}"
-        )
+        raise ValueError(f"images must be two or more uint8 {side} x {side} x 3, got {images.dtype} {images.shape}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     device = torch.device(device)

@@ -47,9 +47,7 @@ def parse(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[It
     """The items of one whole document. Raises ValueError where the sequence breaks the grammar."""
     ids = np.asarray(tokens, dtype=np.int64)
     if len(ids) < 2 or ids[0] != DOCUMENT or ids[-1] != END_OF_DOCUMENT:
-        raise ValueError(
-            f"not a document: it must open with {SPECIAL_TOKENS[1]} and close with {SPECIAL_TOKENS[2]}"
-        )
+        raise ValueError(f"not a document: it must open with {SPECIAL_TOKENS[1]} and close with {SPECIAL_TOKENS[2]}")
     if ids.min() < 0 or ids.max() >= vocabulary.size:
         raise ValueError(f"token {ids.min()} or {ids.max()} is outside the vocabulary's [0, {vocabulary.size})")
     marks = np.flatnonzero(ids < vocabulary.text_offset)
@@ -81,9 +79,7 @@ def parse(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[It
             items[-1] = dataclasses.replace(items[-1], stop=stop, text=(start, stop))
         elif kind == IMAGE:
             if num_codes != vocabulary.tokens_per_image or kinds[index + 1] != END_OF_IMAGE:
-                raise fail(
-                    index, f"{num_codes} image tokens, not {vocabulary.tokens_per_image} and an end of image"
-                )
+                raise fail(index, f"{num_codes} image tokens, not {vocabulary.tokens_per_image} and an end of image")
             first = start - 1 if caption is None else caption[0] - 1
             items.append(ItemRange(first, stop + 1, caption, (start, stop), caption is not None))
             caption = None
@@ -128,6 +124,7 @@ class DocumentWriter:
         self._max_tokens = max_tokens
         self._state = _State.BETWEEN
         self._filled = 0  # ids written in the present caption or image
+        self._captioned = False  # the present image has its caption before it
 
     @property
     def done(self) -> bool:
@@ -148,15 +145,14 @@ class DocumentWriter:
         """Write one token. Raises ValueError where it is not allowed."""
         if not 0 <= token < self._vocabulary.size or not self._fits(token):
             raise ValueError(f"token {token} is not allowed {self._state.value}, after {len(self.tokens)} tokens")
-        following, self._filled = self._after(token)  # type: ignore[misc]  # _fits has checked it
-        self._state = following
+        if token == IMAGE:
+            self._captioned = self._state is _State.CAPTION_NEXT
+        self._state, self._filled = self._after(token)  # type: ignore[misc]  # _fits has checked it
         self.tokens.append(token)
 
     def _fits(self, token: int) -> bool:
         following = self._after(token)
-        return (
-            following is not None and len(self.tokens) + 1 + self._closing_tokens(*following) <= self._max_tokens
-        )
+        return following is not None and len(self.tokens) + 1 + self._closing_tokens(*following) <= self._max_tokens
 
     def _after(self, token: int) -> tuple[_State, int] | None:
         """The state after this token and how far its caption or image is, or None where it breaks the grammar."""
@@ -167,7 +163,8 @@ class DocumentWriter:
         if token >= self._vocabulary.text_offset:
             return (state, 1) if state in (_State.TEXT, _State.CAPTION_NEXT, _State.CAPTION_PREVIOUS) else None
         if state is _State.CODES:
-            return (_State.AFTER_IMAGE, 0) if token == END_OF_IMAGE and filled == num_codes else None
+            ended = _State.BETWEEN if self._captioned else _State.AFTER_IMAGE
+            return (ended, 0) if token == END_OF_IMAGE and filled == num_codes else None
         if state is _State.CAPTION_NEXT:
             return (_State.CODES, 0) if token == IMAGE and filled else None
         if state is _State.DONE or (state is _State.CAPTION_PREVIOUS and not filled):

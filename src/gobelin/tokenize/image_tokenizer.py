@@ -76,9 +76,7 @@ class VQVAETokenizer:
     def encode(self, images: np.ndarray) -> np.ndarray:
         """uint8 B x S x S x 3 to int32 codes B x N in [0, K), raster order."""
         if images.dtype != np.uint8 or images.shape[1:] != (self.image_size, self.image_size, 3):
-            raise ValueError(
-                f"images must be uint8 B x {self.image_size} x {self.image_size} x 3, got {images.shape}"
-            )
+            raise ValueError(f"images must be uint8 B x {self.image_size} x {self.image_size} x 3, got {images.shape}")
         codes = np.empty((len(images), self.tokens_per_image), dtype=np.int32)
         for start in range(0, len(images), BATCH_SIZE):
             batch, num_images = _filled(images[start : start + BATCH_SIZE])
@@ -143,9 +141,7 @@ def load_image_tokenizer(path: Path, device: torch.device | str = "cpu") -> Imag
     model.load_state_dict(load_file(weights_path), assign=True)
     tokenizer = VQVAETokenizer(model, device)
     if tokenizer.fingerprint != config["fingerprint"]:
-        raise ValueError(
-            f"{path}: weights and configuration are not those that were saved together; fit or copy again"
-        )
+        raise ValueError(f"{path}: weights and configuration are not those that were saved together; fit or copy again")
     return tokenizer
 
 
@@ -177,9 +173,7 @@ def _what_is_there(path: Path) -> str:
         return "the path does not exist"
     if path.is_dir():
         names = sorted(entry.name for entry in path.iterdir())
-        return (
-            f"a folder with {', '.join(names[:8]) or 'nothing in it'}; expected {CONFIG_NAME} and {WEIGHTS_NAME}"
-        )
+        return f"a folder with {', '.join(names[:8]) or 'nothing in it'}; expected {CONFIG_NAME} and {WEIGHTS_NAME}"
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as weights:
             keys = sorted(weights.keys())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from gobelin.tokenize.vocabulary import (
     TEXT,
     Vocabulary,
 )
+
+if TYPE_CHECKING:  # torch is behind it, and texts need none
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +64,18 @@ class ImageSpan:
     image_id: str
 
 
+def build_vocabulary(text_tokenizer: TextTokenizer, image_tokenizer: ImageTokenizer) -> Vocabulary:
+    """The vocabulary of sequences made with these two tokenizers."""
+    return Vocabulary(
+        text_size=text_tokenizer.size,
+        image_size=image_tokenizer.num_codes,
+        grid=image_tokenizer.grid,
+        text_fingerprint=text_tokenizer.fingerprint,
+        image_fingerprint=image_tokenizer.fingerprint,
+        text_token_bytes=tuple(len(piece) for piece in text_tokenizer.token_bytes),
+    )
+
+
 def caption_first(doc_id: str, item_index: int) -> bool:
     """Whether this item's caption stands before its image. Probability 1/2, by hash."""
     digest = hashlib.blake2b(f"caption\n{doc_id}\n{item_index}".encode(), digest_size=8).digest()
@@ -89,9 +105,7 @@ def encode_document(
         if item.image_id is None:
             raise ValueError(f"item {index} of document {doc_id}: an image needs an image_id")
         if len(item.codes) != vocabulary.tokens_per_image:
-            raise ValueError(
-                f"image {item.image_id} has {len(item.codes)} codes, not {vocabulary.tokens_per_image}"
-            )
+            raise ValueError(f"image {item.image_id} has {len(item.codes)} codes, not {vocabulary.tokens_per_image}")
         if not (min(item.codes) >= 0 and max(item.codes) < vocabulary.image_size):
             raise ValueError(f"image {item.image_id} has codes outside [0, {vocabulary.image_size})")
         before = caption_first(doc_id, index)

@@ -33,8 +33,10 @@ class TextTokenizer:
         self._tokenizer = Tokenizer.from_str(definition)
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()
         characters = _byte_of_character()
-        pieces = (self._tokenizer.id_to_token(index) for index in range(self.size))
-        self.token_bytes = tuple(bytes(characters[character] for character in piece) for piece in pieces)
+        pieces = {index: piece for piece, index in self._tokenizer.get_vocab().items()}
+        self.token_bytes = tuple(
+            bytes(characters[character] for character in pieces[index]) for index in range(self.size)
+        )
 
     @property
     def size(self) -> int:

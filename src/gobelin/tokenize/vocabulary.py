@@ -68,9 +68,7 @@ class Vocabulary:
                 "with the program that wrote it"
             )
         if len(self.text_token_bytes) != self.text_size:
-            raise ValueError(
-                f"text_token_bytes has {len(self.text_token_bytes)} entries for {self.text_size} tokens"
-            )
+            raise ValueError(f"text_token_bytes has {len(self.text_token_bytes)} entries for {self.text_size} tokens")
 
     @property
     def text_offset(self) -> int:
@@ -115,9 +113,7 @@ class Vocabulary:
         fields["text_token_bytes"] = tuple(fields["text_token_bytes"])
         vocabulary = cls(**fields)
         if values != json.loads(vocabulary.to_json()):
-            raise ValueError(
-                "vocabulary contradicts itself: its offsets or special tokens are not those of its sizes"
-            )
+            raise ValueError("vocabulary contradicts itself: its offsets or special tokens are not those of its sizes")
         return vocabulary
 
     def save(self, folder: Path) -> None:

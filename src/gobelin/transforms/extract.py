@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa

@@ -15,7 +15,7 @@ Every key is a signed 64-bit number computed by xxHash or rensa from the data al
 A bucket's members meet because of one key; for images each pair is then verified, for texts it may be
 (``shingle_hashes``, ``jaccard``).
 
-Cost: about 2000 documents of 2 kB a second and core for the MinHash keys, nearly all of it for the shingles;
+Cost: about 4000 documents of 2 kB a second and core for the MinHash keys, nearly all of it for the shingles;
 microseconds for an image. ``connected_components`` holds every id of an edge in memory, about 200 bytes each.
 """
 

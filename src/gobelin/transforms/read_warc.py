@@ -20,7 +20,7 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 from warcio.recordloader import ArcWarcRecord
 
-from gobelin.documents import Action, ArchiveTally, Decision, Unit
+from gobelin.documents import Action, ArchiveTally, Decision, Unit, to_row
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import open_input
 
@@ -192,7 +192,7 @@ def kind_of(content_type: str, head: bytes) -> type[PageCapture] | type[ImageCap
 
 
 class ReadWarc(beam.PTransform):
-    """Paths of archives -> captures, decisions and tallies, as four tagged outputs."""
+    """Paths of archives -> captures (``pages``, ``images``), and rows of ``decisions`` and ``tallies``."""
 
     def __init__(self, max_page_bytes: int, max_image_bytes: int) -> None:
         self._max_page_bytes, self._max_image_bytes = max_page_bytes, max_image_bytes
@@ -213,10 +213,11 @@ class _ReadWarc(beam.DoFn):
                 match found:
                     case PageCapture(capture):
                         yield beam.pvalue.TaggedOutput("pages", capture)
+                        advance("bytes", capture.warc_length)
                     case ImageCapture(capture):
                         yield beam.pvalue.TaggedOutput("images", capture)
+                        advance("bytes", capture.warc_length)
                     case Decision():
-                        yield beam.pvalue.TaggedOutput("decisions", found)
+                        yield beam.pvalue.TaggedOutput("decisions", to_row(found))
                     case ArchiveTally():
-                        yield beam.pvalue.TaggedOutput("tallies", found)
-                        advance("archives")
+                        yield beam.pvalue.TaggedOutput("tallies", to_row(found))

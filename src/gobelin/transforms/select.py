@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
+
+from gobelin.transforms.pii import replace_emails
+from gobelin.transforms.url_words import banned_word
 
 from gobelin.documents import Action, Decision, Unit
 from gobelin.transforms.consent import directives
 from gobelin.transforms.near_duplicates import hamming
-from gobelin.transforms.pii import replace_emails
 from gobelin.transforms.rules import (
     DOCUMENT_RULES,
     IMAGE_RULES,
@@ -28,7 +30,6 @@ from gobelin.transforms.rules import (
     passes,
     threshold_of,
 )
-from gobelin.transforms.url_words import banned_word
 
 Row = dict[str, Any]
 
@@ -178,9 +179,7 @@ class _Judge:
 
     def _decide(self, rule: str, *, unit: Unit, action: Action = Action.DROP, **about: Any) -> Decision:
         about.setdefault("url", self._document["url"])
-        return Decision(
-            stage="select", unit=unit, action=action, rule=rule, doc_id=self._document["doc_id"], **about
-        )
+        return Decision(stage="select", unit=unit, action=action, rule=rule, doc_id=self._document["doc_id"], **about)
 
 
 def _sides(node: Row, scores: Row) -> Row:
@@ -214,15 +213,3 @@ def duplicate_decision(document: Row, kind: str, stays: str, group_size: int) ->
         stage="select", unit=Unit.DOCUMENT, action=Action.DROP, rule=f"document.unique.{kind}",
         doc_id=document["doc_id"], url=document["url"], value=group_size, threshold=1, detail=f"kept: {stays}",
     )  # fmt: skip
-
-
-def rows_side_by_side(left: Iterable[Row], right: Iterable[Row], key: str) -> Iterator[tuple[Row, Row]]:
-    """Rows of two data sets with the same ids in the same order.
-
-    Raises:
-        ValueError: where the two do not match; one of them is of another run.
-    """
-    for first, second in zip(left, right, strict=True):
-        if first[key] != second[key]:
-            raise ValueError(f"data sets do not match: {first[key]} beside {second[key]}; run the score stage again")
-        yield first, second

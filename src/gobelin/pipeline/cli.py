@@ -1,0 +1,190 @@
+"""The command line: ``gobelin run``, each stage alone, ``export``, ``recipe``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gobelin.pipeline.state import STAGES
+
+_ABOUT = {
+    "run": "run all stages, or go on where an earlier run stopped",
+    "extract": "WARC files -> documents and images",
+    "score": "measure documents and images: text statistics, duplicates, image-text similarity",
+    "select": "scores and the recipe's thresholds -> the corpus, with a reason for everything left out",
+    "tokenize": "the corpus -> token shards (text by BPE, images by VQ-VAE)",
+    "train": "token shards -> a mixed-token language model",
+    "sample": "the model -> pictures and texts, as a page",
+    "report": "what happened, as one HTML page with pictures",
+}
+
+_EPILOG = """\
+Everything after -- goes to Beam:
+  gobelin run --recipe obelics --input 's3://bucket/*.warc.gz' --output OUT --runner FlinkRunner -- --flink_master=HOST:8081
+
+Exit codes: 0 done, 1 a step failed, 2 the recipe, input or output cannot be used, 130 stopped by Ctrl-C.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="gobelin",
+        description="From web archives to interleaved image-text training data, and to a model trained on it.",
+        epilog="`gobelin COMMAND --help` says more about each command.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, about in _ABOUT.items():
+        _add_stage(commands, name, about)
+    export = commands.add_parser("export", help="documents as JSON lines, on standard output")
+    export.add_argument("output", type=Path, help="output folder of a run")
+    export.add_argument(
+        "--stage", choices=("extract", "select"), default="select", help="which documents (%(default)s)"
+    )
+    export.add_argument("--format", choices=("jsonl",), default="jsonl", help="(%(default)s)")
+    recipe = commands.add_parser("recipe", help="list the presets, or print a recipe with every default")
+    recipe.add_argument("action", choices=("list", "show"))
+    recipe.add_argument("name", nargs="?", help="preset or file, for show")
+    recipe.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    return parser
+
+
+def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, about: str) -> None:
+    command = commands.add_parser(
+        name, help=about, description=about, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where everything is written")
+    command.add_argument(
+        "--recipe",
+        metavar="RECIPE",
+        help="a preset (`gobelin recipe list`) or a YAML file; not needed again for a folder that has one",
+    )
+    command.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="path or quoted glob of WARC files, local, gs:// or s3://; may be given more than once; not needed again "
+        "for a folder that has one",
+    )
+    command.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting of the recipe, as in select.image.min_side_px=100; may be given more than once",
+    )
+    command.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes of a local run (%(default)s: all cores)"
+    )
+    command.add_argument(
+        "--runner",
+        default="local",
+        help="where Beam's graphs run: local (Beam's in-process runner, in worker processes), or a runner of Beam's such "
+        "as FlinkRunner, DataflowRunner, PortableRunner (%(default)s)",
+    )
+    command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    if name == "run":
+        command.add_argument("--until", choices=STAGES, help="stop after this stage")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    beam_args: list[str] = []
+    if "--" in arguments:
+        cut = arguments.index("--")
+        arguments, beam_args = arguments[:cut], arguments[cut + 1 :]
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR, force=True)
+    from gobelin.pipeline.recipe import RecipeError
+    from gobelin.pipeline.supervisor import StepFailedError
+
+    try:
+        if options.command == "export":
+            return _export(options)
+        if options.command == "recipe":
+            return _recipe(options)
+        return _run(options, beam_args)
+    except StepFailedError as error:
+        print(f"gobelin: {error}", file=sys.stderr)
+        return 1
+    except (RecipeError, ValueError) as error:
+        print(f"gobelin: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\ngobelin: stopped. What is done stays; the same command goes on from here.",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
+    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.run import open_run, summary_lines
+
+    if options.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {options.workers}")
+    screen = Screen(options.quiet)
+    run = open_run(
+        options.output,
+        options.recipe,
+        options.overrides,
+        options.input,
+        options.workers,
+        screen,
+        options.runner,
+        beam_args,
+    )
+    if options.command == "run":
+        stages = STAGES[: STAGES.index(options.until) + 1] if options.until else STAGES
+    else:
+        for earlier in STAGES[: STAGES.index(options.command)]:
+            if options.command != "report":
+                run.require(earlier)
+        stages = (options.command,)
+    with screen.live():
+        for stage in stages:
+            run.stage(stage, screen)
+    screen.say("")
+    for line in summary_lines(options.output):
+        screen.say(line)
+    for name in ("report/index.html", "sample/index.html", "run.json"):
+        if (options.output / name).is_file():
+            screen.say(f"{name.split('/')[0].removesuffix('.json'):<10}{options.output / name}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from gobelin.pipeline.export import export_documents
+
+    export_documents(options.output, options.stage, sys.stdout)
+    return 0
+
+
+def _recipe(options: argparse.Namespace) -> int:
+    from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names, to_yaml
+
+    if options.action == "list":
+        for name in preset_names():
+            first = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+            print(f"{name:<16}{first.removeprefix('#').strip()}")
+    elif options.name is None:
+        raise ValueError("recipe show: give a preset's name or a file")
+    else:
+        print(to_yaml(load_recipe(options.name, tuple(options.overrides))), end="")
+    return 0
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

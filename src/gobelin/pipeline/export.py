@@ -1,0 +1,47 @@
+"""Documents as JSON lines: what a person pipes into jq."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+from gobelin.pipeline.run import OutputError
+from gobelin.transforms.shards import read_folder
+
+SOURCES = {"extract": ("extract", "documents"), "select": ("select", "documents")}
+
+
+def export_documents(output: Path, stage: str, stream: TextIO) -> int:
+    """Writes the documents of a stage, one a line, in the order of their shards. Returns their number.
+
+    Raises:
+        OutputError: the stage has not run.
+    """
+    folder = output.joinpath(*SOURCES[stage])
+    if not (output / stage / "manifest.json").is_file():
+        raise OutputError(f"{output}: stage {stage} has not run; run `gobelin {stage}` or `gobelin run` first")
+    count = 0
+    for row in read_folder(str(folder)):
+        stream.write(json.dumps(document_as_json(row), ensure_ascii=False) + "\n")
+        count += 1
+    return count
+
+
+def document_as_json(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of ``DOCUMENTS`` as ``{"url", "items": [{"kind": "text", "text"} | {"kind": "image", "url", ...}]}``."""
+    items = []
+    for node in row["nodes"]:
+        if node["kind"] == "text":
+            items.append({"kind": "text", "text": node["text"]})
+        else:
+            items.append(
+                {
+                    "kind": "image",
+                    "url": node["image_url"],
+                    "image_id": node["image_id"],
+                    "alt": node["alt"],
+                    "caption": node["caption"],
+                }
+            )
+    return {"url": row["url"], "doc_id": row["doc_id"], "title": row["title"], "items": items}

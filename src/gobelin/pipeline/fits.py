@@ -1,0 +1,329 @@
+"""What is fitted in a run: tokenizers and the model. Each function here runs in a worker process of its own.
+
+torch is imported inside the functions: the command line and the text stages start without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import html
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gobelin.pipeline.recipe import Recipe
+from gobelin.pipeline.state import read_json, write_json
+from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_requested
+from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
+from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.transforms.check_image import open_rgb
+from gobelin.transforms.measure import ClipConfig
+from gobelin.transforms.progress import advance
+
+if TYPE_CHECKING:
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer
+
+IMAGE_TOKENIZER = "image_tokenizer"
+"""Folder, in the stage ``tokenize``, of the image tokenizer that made the codes."""
+
+SUMMARY = "summary.json"
+
+MIN_FIT_IMAGES = 16
+"""A codebook fitted on fewer images than one batch is noise."""
+
+
+def clip_fingerprint(supervisor: Supervisor, clip: ClipConfig, work: Path) -> str:
+    """Loads the CLIP model once, in a process that ends again, and returns its fingerprint.
+
+    Raises:
+        StepFailedError: it cannot be loaded; the message says why.
+    """
+    path = work / "clip.json"
+    if not path.is_file():
+        supervisor.run("score: load CLIP", [Task("load-clip", _write_fingerprint, (clip, path))])
+    return json.loads(path.read_text())["fingerprint"]
+
+
+def _write_fingerprint(clip: ClipConfig, path: Path) -> None:
+    from gobelin.transforms.clip import ClipSpec, load_clip
+
+    model = load_clip(ClipSpec(model=clip.model, pretrained=clip.pretrained, batch_size=clip.batch_size), "cpu")
+    write_json(path, {"fingerprint": model.fingerprint})
+
+
+def fit_tokenizers(supervisor: Supervisor, recipe: Recipe, output: Path, num_images: int) -> dict[str, Any]:
+    """Fits, or copies, the tokenizers into the stage's folder. Returns what is to be told of them."""
+    folder = output / "tokenize"
+    if recipe.tokenize.image_tokenizer is None and num_images < MIN_FIT_IMAGES:
+        raise ValueError(
+            f"the corpus shows {num_images} images, too few to fit an image tokenizer on (at least {MIN_FIT_IMAGES}): "
+            "loosen the recipe, add archives, or give tokenize.image_tokenizer"
+        )
+    tasks = []
+    if not (folder / FILE_NAME).is_file():
+        tasks.append(Task("text-tokenizer", _text_tokenizer, (output, recipe)))
+    if not (folder / IMAGE_TOKENIZER / "config.json").is_file():
+        tasks.append(Task("image-tokenizer", _image_tokenizer, (output, recipe)))
+    if tasks:
+        total = recipe.tokenize.vqvae_steps if recipe.tokenize.image_tokenizer is None else None
+        supervisor.run("tokenize: fit tokenizers", tasks, "steps", total, threads=os.cpu_count() or 1)
+    from_fit = read_json(folder / IMAGE_TOKENIZER / SUMMARY) or {}
+    return {"image_tokenizer": from_fit}
+
+
+def _text_tokenizer(output: Path, recipe: Recipe) -> None:
+    folder = output / "tokenize"
+    if recipe.tokenize.text_tokenizer is not None:
+        tokenizer = TextTokenizer.load(Path(recipe.tokenize.text_tokenizer))
+    else:
+        tokenizer = fit_bpe(corpus_texts(output / "select" / "documents"), recipe.tokenize.text_vocab_size)
+    temporary = folder / (FILE_NAME + ".tmp")
+    tokenizer.save(temporary)
+    os.replace(temporary, folder / FILE_NAME)
+
+
+def corpus_texts(corpus: Path) -> Iterator[str]:
+    """Every text of a corpus that becomes tokens, in the order of the shards."""
+    for path in sorted(corpus.glob("*.parquet")):
+        for row in pq.read_table(path, columns=["nodes"]).to_pylist():
+            for node in row["nodes"]:
+                yield from (node[name] for name in ("text", "caption", "alt") if node[name])
+
+
+def _image_tokenizer(output: Path, recipe: Recipe) -> None:
+    import torch
+
+    from gobelin.tokenize.fit_vqvae import fit_vqvae
+    from gobelin.tokenize.image_tokenizer import VQVAETokenizer, load_image_tokenizer, save_image_tokenizer
+
+    config = recipe.tokenize
+    target = output / "tokenize" / IMAGE_TOKENIZER
+    temporary = target.with_name(target.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    if config.image_tokenizer is not None:
+        given = Path(config.image_tokenizer)
+        load_image_tokenizer(given)  # an error now, not in a worker
+        shutil.copytree(given, temporary)
+    else:
+        torch.set_num_threads(1)  # the same weights however many cores there are
+        pixels = fit_images(output, config.vqvae.image_size, config.vqvae_max_images)
+        model, metrics = fit_vqvae(
+            pixels, config.vqvae, seed=recipe.seed, steps=config.vqvae_steps, on_step=_count_step
+        )
+        save_image_tokenizer(VQVAETokenizer(model), temporary)
+        write_json(temporary / SUMMARY, dataclasses.asdict(metrics))
+    os.replace(temporary, target)
+
+
+def _count_step(step: int, _: Any) -> None:
+    advance("steps")
+
+
+def fit_images(output: Path, size: int, limit: int) -> np.ndarray:
+    """Images of the corpus, uint8 N x size x size x 3: at most ``limit``, chosen by hash of their id."""
+    from gobelin.pipeline.stages import shown_images
+    from gobelin.tokenize.image_tokenizer import preprocess
+
+    shown = sorted(
+        shown_images(output / "select" / "documents"), key=lambda name: hashlib.sha256(name.encode()).digest()
+    )
+    wanted = pa.array(sorted(shown[:limit]))
+    pictures = []
+    for path in sorted((output / "extract" / "images").glob("*.parquet")):
+        file = pq.ParquetFile(path)
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=["image_id", "data"])
+            for data in table.filter(pc.is_in(table["image_id"], wanted))["data"]:
+                try:
+                    pictures.append(preprocess(open_rgb(data.as_py(), 2 * size), size))
+                except OSError:
+                    continue  # the encoder will leave it out and say so
+    return np.stack(pictures)
+
+
+def load_vocabulary(folder: Path) -> tuple[Vocabulary, TextTokenizer]:
+    """The vocabulary of a stage's two tokenizers, written to ``vocabulary.json``."""
+    from gobelin.tokenize.sequence import build_vocabulary
+
+    text_tokenizer = TextTokenizer.load(folder)
+    vocabulary = build_vocabulary(text_tokenizer, _Described(folder / IMAGE_TOKENIZER))
+    vocabulary.save(folder)
+    return vocabulary, text_tokenizer
+
+
+class _Described:
+    """What a vocabulary needs of an image tokenizer, from its description alone: without loading weights."""
+
+    def __init__(self, folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        side = config["image_size"] // config["patch_size"]
+        self.grid = (side, side)
+        self.num_codes: int = config["num_codes"]
+        self.fingerprint: str = config["fingerprint"]
+
+
+def count_tokens(shards: Path) -> tuple[int, int]:
+    """(tokens, image tokens) of token shards."""
+    table = pq.read_table(shards, columns=["tokens", "image_spans"])
+    spans = pc.list_flatten(table["image_spans"]).combine_chunks()
+    return pc.sum(pc.list_value_length(table["tokens"])).as_py() or 0, (
+        pc.sum(pc.struct_field(spans, "length")).as_py() or 0
+    )
+
+
+def train_model(output: str, recipe: Recipe) -> None:
+    """Trains, or goes on with, the model of an output folder; then measures its grounding."""
+    from gobelin.train.evaluate import grounding_gap
+    from gobelin.train.model import load_model
+    from gobelin.train.shards import held_out_pairs, read_corpus
+    from gobelin.train.trainer import train
+
+    heed_stop()
+    tokens, folder = Path(output, "tokenize"), Path(output, "train")
+    vocabulary = Vocabulary.load(tokens)
+    result = train(
+        tokens / "shards", vocabulary, recipe.train, folder, seed=recipe.seed, on_step=_count_step, stop=stop_requested
+    )
+    if not result.finished:
+        raise SystemExit(1)
+    corpus = read_corpus(tokens / "shards", vocabulary, recipe.train.validation_ratio)
+    pairs = held_out_pairs(corpus)
+    grounding = None
+    if len({pair.caption for pair in pairs}) > 1:
+        grounding = dataclasses.asdict(grounding_gap(load_model(folder), pairs[:500], seed=recipe.seed))
+    write_json(
+        folder / SUMMARY,
+        {
+            "steps": result.step,
+            "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
+            "losses": result.metrics,
+            "grounding": grounding,
+        },
+    )
+
+
+def sample_model(output: str, recipe: Recipe) -> None:
+    """Draws pictures, captions and documents from the model of an output folder, and a page that shows them."""
+    import torch
+    from PIL import Image as PillowImage
+
+    from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+    from gobelin.tokenize.sequence import ImageItem, TextItem, decode_document
+    from gobelin.train.model import load_model
+    from gobelin.train.sample import sample_captions, sample_document, sample_images
+    from gobelin.train.shards import held_out_pairs, read_corpus
+
+    config = recipe.sample
+    torch.set_num_threads(recipe.train.threads)
+    tokens, folder = Path(output, "tokenize"), Path(output, "sample")
+    vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
+    image_tokenizer: ImageTokenizer = load_image_tokenizer(tokens / IMAGE_TOKENIZER)
+    model = load_model(Path(output, "train"))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    pairs = held_out_pairs(read_corpus(tokens / "shards", vocabulary, recipe.train.validation_ratio))
+    held_out = {}
+    for pair in pairs:
+        caption = text_tokenizer.decode([token - vocabulary.text_offset for token in pair.caption])
+        held_out.setdefault(caption, [code - vocabulary.image_offset for code in pair.codes])
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    names: Iterator[str] = (f"images/{number:04d}.png" for number in range(1_000_000))
+
+    def draw(codes: np.ndarray) -> list[str]:
+        made = []
+        for pixels in image_tokenizer.decode(codes):
+            name = next(names)
+            PillowImage.fromarray(pixels).save(folder / name)
+            made.append(name)
+            advance("pictures")
+        return made
+
+    captions = list(config.captions or list(held_out)[: config.num_captions])
+    from_captions = []
+    if captions:
+        repeated = [caption for caption in captions for _ in range(config.images_per_caption)]
+        drawn = draw(sample_images(model, text_tokenizer, repeated, config.sampling, generator))
+        for index, caption in enumerate(captions):
+            start = index * config.images_per_caption
+            from_captions.append({"caption": caption, "images": drawn[start : start + config.images_per_caption]})
+    from_images = []
+    given = list(held_out.items())[: config.num_captions]
+    if given:
+        codes = np.array([codes for _, codes in given])
+        written = sample_captions(model, text_tokenizer, codes, config.sampling, generator)
+        for (truth, _), text, name in zip(given, written, draw(codes), strict=True):
+            from_images.append({"image": name, "caption": text, "true_caption": truth})
+    documents = []
+    for _ in range(config.num_documents):
+        ids = sample_document(model, config.sampling, generator, max_tokens=config.max_document_tokens)
+        items: list[dict[str, Any]] = []
+        for item in decode_document(ids, None, vocabulary, text_tokenizer):
+            if isinstance(item, TextItem):
+                items.append({"kind": "text", "text": item.text})
+            elif isinstance(item, ImageItem):
+                items.append({"kind": "image", "image": draw(np.array([item.codes]))[0], "caption": item.caption})
+        documents.append(items)
+    samples = {"from_captions": from_captions, "from_images": from_images, "documents": documents}
+    write_json(folder / "samples.json", samples)
+    (folder / "index.html").write_text(_samples_page(samples, recipe), encoding="utf-8")
+    write_json(
+        folder / SUMMARY,
+        {
+            "page": "sample/index.html",
+            "pictures": sum(len(item["images"]) for item in from_captions),
+            "captions": len(from_images),
+            "documents_written": len(documents),
+        },
+    )
+
+
+def _samples_page(samples: dict[str, Any], recipe: Recipe) -> str:
+    """The samples as one HTML page beside their pictures."""
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Samples</title>"
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src 'self'; "
+        "style-src 'unsafe-inline'\">"
+        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
+        "img{width:112px;height:112px;image-rendering:pixelated;border:1px solid #ccc;margin:.15rem}"
+        "section>div{border-top:1px solid #ddd;padding:.6rem 0}.g{color:#666}</style>"
+        f"<h1>Samples of the model</h1><p class=g>Recipe {html.escape(recipe.name)}, seed {recipe.seed}, temperature "
+        f"{recipe.sample.sampling.temperature}, top-k {recipe.sample.sampling.top_k}, guidance "
+        f"{recipe.sample.sampling.cfg_scale}.</p>"
+    ]
+
+    def picture(name: str) -> str:
+        return f'<img src="{html.escape(name)}" alt="">'
+
+    parts.append("<section><h2>Pictures drawn for a caption</h2>")
+    for item in samples["from_captions"]:
+        parts.append(f"<div><p>{html.escape(item['caption'])}</p>{''.join(map(picture, item['images']))}</div>")
+    parts.append("</section><section><h2>Captions written for a held-out picture</h2>")
+    for item in samples["from_images"]:
+        parts.append(
+            f"<div>{picture(item['image'])}<p>{html.escape(item['caption'])}</p>"
+            f"<p class=g>The page says: {html.escape(item['true_caption'])}</p></div>"
+        )
+    parts.append("</section><section><h2>Documents written freely</h2>")
+    for items in samples["documents"]:
+        parts.append("<div>")
+        for item in items:
+            if item["kind"] == "text":
+                parts.append(f"<p>{html.escape(item['text'])}</p>")
+            else:
+                caption = f"<p class=g>{html.escape(item['caption'])}</p>" if item["caption"] else ""
+                parts.append(f"<div>{picture(item['image'])}{caption}</div>")
+        parts.append("</div>")
+    return "".join([*parts, "</section></html>\n"])
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What a worker process wrote about its work."""
+    return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))

@@ -1,0 +1,318 @@
+"""The Beam graphs, each readable from top to bottom. No logic here: the transforms have it.
+
+The same graphs run on a laptop and on a cluster. Those *by unit* do their work archive by archive or shard by shard
+and shuffle next to nothing: a local run gives some of the units to each worker process. The others need the whole
+data set at once; what they shuffle is keys.
+
+Every graph is a function of a pipeline and of one frozen dataclass of paths and settings, so that a job can be handed
+to another process by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from gobelin.documents import ARCHIVES, DECISIONS, NOT_RUN, shard_of
+from gobelin.tokenize.encode import AssembleDocuments, EncodeImages, shown_images
+from gobelin.tokenize.text_tokenizer import TextTokenizer
+from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.transforms.embed import EmbedImages, EmbedTexts
+from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractConfig, ExtractImages, ExtractPages
+from gobelin.transforms.join_scores import FindDuplicates, ScoreImages, WriteDocumentScores, WriteImageScores
+from gobelin.transforms.link import LinkImages, WriteDocuments, WriteImages
+from gobelin.transforms.measure import ClipConfig, Measure, ScoreConfig
+from gobelin.transforms.read_warc import ReadWarc
+from gobelin.transforms.rules import SelectConfig
+from gobelin.transforms.shards import WriteRows, empty_shards, join, list_shards, read_rows
+from gobelin.transforms.write_corpus import JudgeDocuments, KeepOneOfEach, WriteCorpus
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadJob:
+    """Archives -> spools and their index, in ``folder``."""
+
+    config: ExtractConfig
+    folder: str
+    num_index_shards: int
+
+
+def read_archives(pipeline: beam.Pipeline, archives: list[str], job: ReadJob) -> None:
+    """By unit (an archive): find pages and images, extract both, write the payloads down where they are read."""
+    spools = join(job.folder, "spools")
+    records = (
+        pipeline
+        | "Archives" >> beam.Create(archives)
+        | "ReadWarc" >> ReadWarc(job.config.max_page_bytes, job.config.image.max_bytes)
+    )
+    pages = records.pages | "ExtractPages" >> ExtractPages(job.config, spools)
+    images = records.images | "ExtractImages" >> ExtractImages(job.config, spools)
+
+    _write_index("pages", (pages.pages,), PAGE_INDEX, job)
+    _write_index("images", (pages.images, images.images), IMAGE_INDEX, job)
+    _write_index("decisions", (records.decisions, pages.decisions, images.decisions), DECISIONS, job)
+    _write_index("archives", (records.tallies, pages.tallies), ARCHIVES, job)
+
+
+def _write_index(name: str, rows: tuple[beam.PCollection, ...], schema: Any, job: ReadJob) -> None:
+    (
+        rows
+        | f"{name}/Flatten" >> beam.Flatten()
+        | f"{name}/ToShard" >> beam.Map(_by_place, job.num_index_shards)
+        | f"{name}/Write" >> WriteRows(join(job.folder, name), schema, job.num_index_shards, ("warc_file",))
+    )
+
+
+def _by_place(row: Row, num_shards: int) -> tuple[int, Row]:
+    return shard_of(f"{row['warc_file']} {row.get('warc_offset')} {row.get('url')}", num_shards), row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LinkJob:
+    """The index of all ``read_archives`` folders -> the data sets of ``extract``, in ``output``."""
+
+    read_folders: tuple[str, ...]
+    output: str
+    num_shards: int
+
+
+def link_images(pipeline: beam.Pipeline, _: list[Any], job: LinkJob) -> None:
+    """Join pages and images by URL; write documents, the images they show, decisions and tallies."""
+    pages = pipeline | "PageIndex" >> _Rows(_parts(job.read_folders, "pages"))
+    images = pipeline | "ImageIndex" >> _Rows(_parts(job.read_folders, "images"))
+    decisions = pipeline | "ReadDecisions" >> _Rows(_parts(job.read_folders, "decisions"))
+    tallies = pipeline | "ReadTallies" >> _Rows(_parts(job.read_folders, "archives"))
+
+    resolutions = (pages, images) | "LinkImages" >> LinkImages()
+    documents = (pages, resolutions) | "WriteDocuments" >> WriteDocuments(join(job.output, "documents"), job.num_shards)
+    stored = (images, documents["shown"]) | "WriteImages" >> WriteImages(join(job.output, "images"), job.num_shards)
+
+    _write_decisions((decisions, documents["decisions"], stored["decisions"]), job.output, job.num_shards)
+    (
+        tallies
+        | "TalliesToShard" >> beam.Map(_to_first_shard)
+        | "WriteTallies" >> WriteRows(join(job.output, "archives"), ARCHIVES, 1, ("warc_file",))
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MeasureJob:
+    """``documents`` -> measurements, both by shard."""
+
+    config: ScoreConfig
+    documents: str
+    work: str
+    num_shards: int
+
+
+def measure_documents(pipeline: beam.Pipeline, shards: list[int], job: MeasureJob) -> None:
+    """By unit (a shard of documents): text statistics and the keys under which duplicates meet."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "Measure" >> Measure(job.config, job.documents, job.work, job.num_shards)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EmbedJob:
+    """``images`` or ``documents`` (``source``) -> embeddings, both by shard."""
+
+    clip: ClipConfig
+    source: str
+    work: str
+    num_shards: int
+    device: str
+
+
+def embed_images(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> None:
+    """By unit (a shard of images): one CLIP embedding a distinct image."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "EmbedImages" >> EmbedImages(job.clip, job.source, job.work, job.num_shards, job.device)
+    )
+
+
+def embed_texts(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> None:
+    """By unit (a shard of documents): CLIP embeddings of the texts around images."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "EmbedTexts" >> EmbedTexts(job.clip, job.source, job.work, job.num_shards, job.device)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JoinJob:
+    """Measurements and embeddings in ``work`` -> the data sets of ``score``, in ``output``."""
+
+    images: str
+    work: str
+    output: str
+    num_shards: int
+    phash_distance: int
+    clip_model: str | None  # fingerprint; None: not run
+
+
+def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
+    """Duplicates, counts and similarities over the whole corpus; one row of scores a document and one an image."""
+    measurements = pipeline | "Measurements" >> _Rows(list_shards(join(job.work, "measurements")))
+    images = pipeline | "Images" >> _Rows(list_shards(job.images), ["image_id", "width", "height", "phash", "format"])
+    embeddings = pipeline | "Embeddings" >> _Rows(list_shards(join(job.work, "image_embeddings")))
+    decisions = pipeline | "ReadDecisions" >> _Rows(_parts((job.work,), "measure_decisions", "embed_decisions"))
+    with_clip = job.clip_model is not None
+
+    duplicates = measurements | "FindDuplicates" >> FindDuplicates()
+    facts = (
+        measurements,
+        images,
+        embeddings | "EmbeddingById" >> beam.Map(_embedding_by_id),
+    ) | "ScoreImages" >> ScoreImages(job.phash_distance, job.clip_model)
+
+    facts | "WriteImageScores" >> WriteImageScores(join(job.output, "images"), job.num_shards)
+    (duplicates, facts) | "WriteDocumentScores" >> WriteDocumentScores(
+        join(job.work, "measurements"),
+        join(job.work, "text_embeddings") if with_clip else None,
+        job.clip_model,
+        join(job.output, "documents"),
+        job.num_shards,
+    )
+    _write_decisions((decisions,), job.output, job.num_shards)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SelectJob:
+    """Documents and their scores -> the corpus, in ``output``."""
+
+    config: SelectConfig
+    documents: str
+    scores: str
+    output: str
+    num_shards: int
+
+
+def select_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> None:
+    """Judge each document, keep one of each group of duplicates, write what is left. No model."""
+    judged = (
+        pipeline
+        | "Shards" >> beam.Create(range(job.num_shards))
+        | "JudgeDocuments" >> JudgeDocuments(job.config, job.documents, job.scores, job.num_shards)
+    )
+    unique = judged.survivors | "KeepOneOfEach" >> KeepOneOfEach(job.config.document.unique)
+    corpus = unique["survivors"] | "WriteCorpus" >> WriteCorpus(
+        job.config, job.documents, job.scores, join(job.output, "documents"), job.num_shards
+    )
+    _write_decisions((judged.decisions, unique["decisions"], corpus["decisions"]), job.output, job.num_shards)
+    (
+        judged.not_run
+        | "CountNotRun" >> beam.CombinePerKey(sum)
+        | "NotRunToShard" >> beam.Map(_not_run_row)
+        | "WriteNotRun" >> WriteRows(join(job.output, "not_run"), NOT_RUN, 1, ("rule",))
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EncodeJob:
+    """Images that the corpus shows -> codes, both by shard."""
+
+    tokenizer: str
+    images: str
+    corpus: str
+    work: str
+    num_shards: int
+    device: str
+
+
+def encode_images(pipeline: beam.Pipeline, shards: list[int], job: EncodeJob) -> None:
+    """By unit (a shard of images): the codes of each distinct image that the corpus shows."""
+    shown = (
+        pipeline
+        | "Corpus" >> beam.Create(range(job.num_shards))
+        | "ShownImages" >> beam.FlatMap(shown_images, job.corpus, job.num_shards)
+    )
+    (
+        (shown, empty_shards(pipeline, job.num_shards))
+        | beam.Flatten()
+        | "OfTheseShards" >> beam.Filter(_is_of_shards, frozenset(shards))
+        | beam.GroupByKey()
+        | "EncodeImages" >> EncodeImages(job.tokenizer, job.images, job.work, job.num_shards, job.device)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AssembleJob:
+    """The corpus and the codes in ``work`` -> token shards, in ``output``."""
+
+    corpus: str
+    work: str
+    output: str
+    num_shards: int
+    vocabulary: Vocabulary
+    text_tokenizer: TextTokenizer
+    alt_as_caption: bool
+
+
+def assemble_documents(pipeline: beam.Pipeline, _: list[Any], job: AssembleJob) -> None:
+    """One mixed sequence a document."""
+    shards = pipeline | "Shards" >> beam.Create(range(job.num_shards))
+    codes = pipeline | "Codes" >> _Rows(list_shards(join(job.work, "codes")))
+    decisions = pipeline | "ReadDecisions" >> _Rows(list_shards(join(job.work, "encode_decisions")))
+    assembled = (shards, codes) | "AssembleDocuments" >> AssembleDocuments(
+        job.corpus,
+        join(job.output, "shards"),
+        job.num_shards,
+        job.vocabulary,
+        job.text_tokenizer,
+        job.alt_as_caption,
+    )
+    _write_decisions((decisions, assembled.decisions), job.output, job.num_shards)
+
+
+class _Rows(beam.PTransform):
+    """The rows of these Parquet files."""
+
+    def __init__(self, paths: list[str], columns: list[str] | None = None) -> None:
+        self._paths, self._columns = paths, columns
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        return pipeline | "Paths" >> beam.Create(self._paths) | "Rows" >> beam.FlatMap(read_rows, self._columns)
+
+
+def _parts(folders: tuple[str, ...], *names: str) -> list[str]:
+    return [path for folder in folders for name in names for path in list_shards(join(folder, name))]
+
+
+def _write_decisions(sources: tuple[beam.PCollection, ...], output: str, num_shards: int) -> None:
+    (
+        sources
+        | "Decisions" >> beam.Flatten()
+        | "DecisionsToShard" >> beam.Map(_decision_to_shard, num_shards)
+        | "WriteDecisions"
+        >> WriteRows(join(output, "decisions"), DECISIONS, num_shards, ("doc_id", "node_index", "url"))
+    )
+
+
+def _decision_to_shard(row: Row, num_shards: int) -> tuple[int, Row]:
+    return shard_of(row["doc_id"] or row["url"] or row["image_id"] or row["warc_file"] or "", num_shards), row
+
+
+def _to_first_shard(row: Row) -> tuple[int, Row]:
+    return 0, row
+
+
+def _embedding_by_id(row: Row) -> tuple[str, bytes]:
+    return row["image_id"], np.asarray(row["embedding"], np.float16).tobytes()
+
+
+def _not_run_row(counted: tuple[str, int]) -> tuple[int, Row]:
+    return 0, {"rule": counted[0], "times": counted[1]}
+
+
+def _is_of_shards(keyed: tuple[int, Any], shards: frozenset[int]) -> bool:
+    return keyed[0] in shards

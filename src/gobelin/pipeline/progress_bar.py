@@ -1,0 +1,89 @@
+"""What a person sees while a run goes on: one bar a step, with counts, rate and time left.
+
+On a terminal the bars move; elsewhere (a log file, CI) a line is printed every few seconds and one at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 5.0
+
+Counts = dict[str, int]
+
+
+class Step:
+    """One step under way. ``update`` takes the counts so far; ``total`` says how many of ``unit`` there will be."""
+
+    def __init__(self, screen: Screen, title: str, unit: str, total: int | None) -> None:
+        self._screen, self._title, self._unit, self._total = screen, title, unit, total
+        self._start = time.monotonic()
+        self._last_line = self._start
+        self._task = (
+            screen.progress.add_task(title, total=total or None, counts="") if screen.progress is not None else None
+        )
+
+    def update(self, counts: Counts) -> None:
+        """Shows counts such as {"pages": 12, "images": 40}; the bar follows the step's unit."""
+        done = counts.get(self._unit, 0)
+        shown = {name: value for name, value in counts.items() if name != "bytes"}
+        text = "  ".join(f"{value:,} {name}" for name, value in sorted(shown.items()))
+        if self._task is not None and self._screen.progress is not None:
+            completed = min(done, self._total) if self._total else 0
+            self._screen.progress.update(self._task, completed=completed, counts=text)
+        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            share = f" {100 * min(done, self._total) / self._total:3.0f} %" if self._total else ""
+            self._screen.say(f"{self._title:<32}{share}  {text}  {self._last_line - self._start:.0f} s")
+
+    def finish(self, counts: Counts) -> None:
+        """The step is over."""
+        seconds = time.monotonic() - self._start
+        shown = {name: value for name, value in counts.items() if name != "bytes"}
+        rates = "  ".join(f"{value:,} {name} ({value / max(seconds, 1e-9):,.0f}/s)" for name, value in shown.items())
+        if self._task is not None and self._screen.progress is not None:
+            self._screen.progress.remove_task(self._task)
+        self._screen.say(f"{self._title:<32} done  {rates}  {seconds:.1f} s")
+
+
+class Screen:
+    """Where a run reports to: a person's terminal or a log."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.progress: Progress | None = None
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(text, markup=False)
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Within it, steps are drawn as bars where this is a terminal."""
+        if not self._console.is_terminal or self._console.quiet:
+            yield
+            return
+        columns = (
+            TextColumn("{task.description:<32}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            self.progress = progress
+            try:
+                yield
+            finally:
+                self.progress = None
+
+    @contextmanager
+    def step(self, title: str, unit: str = "", total: int | None = None) -> Iterator[Step]:
+        """A step with its bar."""
+        yield Step(self, title, unit, total)

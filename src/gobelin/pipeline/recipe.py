@@ -1,0 +1,180 @@
+"""The recipe: everything that decides what comes out of a run, in one YAML file.
+
+A recipe is read into nested frozen dataclasses, one a stage, each defined beside its stage. A recipe may start from
+another (``extends: obelics``) and name only what differs. Unknown keys are errors that name the nearest known one.
+Presets are the files in ``presets/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from gobelin.tokenize.config import TokenizeConfig
+from gobelin.train.config import SampleConfig, TrainConfig
+from gobelin.transforms.extract import ExtractConfig
+from gobelin.transforms.measure import ScoreConfig
+from gobelin.transforms.rules import SelectConfig
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A whole run."""
+
+    name: str
+    """What the recipe is called. An output folder belongs to one name."""
+
+    seed: int = 0
+    """Seed of every fit and of sampling."""
+
+    num_shards: int = 8
+    """Files of each data set. About one for every 50,000 documents, and at least one a worker."""
+
+    extract: ExtractConfig = dataclasses.field(default_factory=ExtractConfig)
+    """What may be read at all."""
+
+    score: ScoreConfig = dataclasses.field(default_factory=ScoreConfig)
+    """What is measured."""
+
+    select: SelectConfig = dataclasses.field(default_factory=SelectConfig)
+    """What enters the corpus."""
+
+    tokenize: TokenizeConfig = dataclasses.field(default_factory=TokenizeConfig)
+    """How pictures and words become tokens."""
+
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    """How the model is trained."""
+
+    sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
+    """What is drawn from the model."""
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with gobelin."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        name_or_path: a preset's name, or the path of a YAML file.
+        overrides: ``section.key=value`` each, the value as YAML.
+
+    Raises:
+        RecipeError: no such recipe, an unknown key, or a value of the wrong type.
+    """
+    values = _read(name_or_path, ())
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator:
+            raise RecipeError(f"--set {override}: expected section.key=value, as in select.image.min_side_px=100")
+        _merge(values, _nest(path.split("."), _parse_yaml(text, f"--set {override}")))
+    _check_keys(values, Recipe, name_or_path, "")
+    try:
+        return TypeAdapter(Recipe).validate_python(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        given = json.dumps(problem["input"], default=str)[:80]
+        raise RecipeError(f"recipe {name_or_path}: {where}: {problem['msg']}, got {given}") from None
+
+
+def _read(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name_or_path in seen:
+        raise RecipeError(f"recipe {name_or_path} extends itself: {' -> '.join((*seen, name_or_path))}")
+    preset = PRESETS / f"{name_or_path}.yaml"
+    is_preset = "/" not in name_or_path and preset.is_file()
+    path = preset if is_preset else Path(name_or_path)
+    if not path.is_file():
+        close = difflib.get_close_matches(name_or_path, preset_names(), n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise RecipeError(
+            f"no recipe {name_or_path!r}: it is neither a file nor a preset ({', '.join(preset_names())}){hint}"
+        )
+    values = _parse_yaml(path.read_text(encoding="utf-8"), str(name_or_path))
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe {name_or_path}: expected a mapping of sections, got {type(values).__name__}")
+    parent = values.pop("extends", None)
+    if parent is not None:
+        beside = path.parent / str(parent)
+        base = _read(str(beside) if beside.is_file() else str(parent), (*seen, name_or_path))
+        _merge(base, values)
+        base["name"] = values.get("name", path.stem)
+        return base
+    values.setdefault("name", path.stem)
+    return values
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {where}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+
+
+def _nest(path: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(path):
+        value = {key: value}
+    return value
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Lays ``changes`` over ``base``: mappings are merged, anything else replaced."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _check_keys(values: Any, kind: Any, recipe: str, where: str) -> None:
+    """Raises on keys that the configuration dataclass does not have."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(values, dict):
+        return
+    hints = typing.get_type_hints(kind)
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {where}{close[0]}?" if close else f"; known keys: {', '.join(known)}"
+            raise RecipeError(f"recipe {recipe}: unknown key {where}{key}{hint}")
+        _check_keys(value, _without_none(hints[key]), recipe, f"{where}{key}.")
+
+
+def _without_none(hint: Any) -> Any:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        present = [part for part in typing.get_args(hint) if part is not type(None)]
+        return present[0] if len(present) == 1 else hint
+    return hint
+
+
+def as_dict(value: Any) -> Any:
+    """A configuration as plain values, as YAML and JSON take them."""
+    return json.loads(json.dumps(dataclasses.asdict(value)))
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The whole recipe, every default spelled out."""
+    return yaml.safe_dump(as_dict(recipe), sort_keys=False, allow_unicode=True)
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 hex digits that change with any of the parts (configurations or plain values)."""
+    plain = [as_dict(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,180 @@
+"""A run: the stages in order, each only where it is not done already, and ``run.json`` kept true after each."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gobelin import documents
+from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, load_recipe, to_yaml
+from gobelin.pipeline.stages import RUN_STAGE, Archive, Context, InputError, find_archives, stage_keys
+from gobelin.pipeline.state import STAGES, StageFolder, read_json, write_json
+from gobelin.pipeline.supervisor import Supervisor
+
+_PACKAGES = ("gobelin", "apache-beam", "pyarrow", "trafilatura", "pillow", "torch", "open-clip-torch", "tokenizers")
+
+RECIPE_NAME = "recipe.yaml"
+RUN_NAME = "run.json"
+
+
+class OutputError(ValueError):
+    """The output folder cannot be used; the message says what is wrong and what to do."""
+
+
+class Run:
+    """One output folder, one recipe, one input."""
+
+    def __init__(
+        self, output: Path, recipe: Recipe, archives: tuple[Archive, ...], workers: int, supervisor: Supervisor
+    ) -> None:
+        self._output, self._recipe, self._archives = output, recipe, archives
+        self._context = Context(output, recipe, archives, supervisor, workers)
+        self.keys = stage_keys(recipe, archives)
+
+    def stage(self, name: str, screen: Screen) -> bool:
+        """Runs a stage unless it is done. Returns whether it ran."""
+        folder = StageFolder(self._output, name)
+        key = self.keys[name]
+        if folder.is_done(key):
+            screen.say(f"{name}: already done")
+            return False
+        started = time.monotonic()
+        folder.begin(key)
+        summary = RUN_STAGE[name](self._context)
+        folder.complete(key, {**summary, "seconds": round(time.monotonic() - started, 1)})
+        self.write_summary()
+        return True
+
+    def require(self, name: str) -> None:
+        """Raises unless a stage is done under this recipe and input."""
+        folder = StageFolder(self._output, name)
+        manifest = folder.manifest()
+        if manifest is None:
+            raise OutputError(f"{self._output}: stage {name} has not run; run `gobelin {name}` or `gobelin run` first")
+        if manifest["key"] != self.keys[name]:
+            raise OutputError(
+                f"{self._output}: stage {name} was made with other settings or input; `gobelin run` brings it up to date"
+            )
+
+    def write_summary(self) -> None:
+        """Writes ``run.json`` and ``recipe.yaml``."""
+        stages = {}
+        for name in STAGES:
+            manifest = StageFolder(self._output, name).manifest()
+            is_current = manifest is not None and manifest["key"] == self.keys[name]
+            stages[name] = {"status": "done", **(manifest or {})} if is_current else {"status": "not run"}
+        write_json(
+            self._output / RUN_NAME,
+            {
+                "recipe": as_dict(self._recipe),
+                "input": [{"path": archive.path, "bytes": archive.size} for archive in self._archives],
+                "schema_version": documents.SCHEMA_VERSION,
+                "versions": {"python": platform.python_version(), **_versions()},
+                "stages": stages,
+            },
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def open_run(
+    output: Path,
+    recipe_name: str | None,
+    overrides: Sequence[str],
+    patterns: Sequence[str],
+    workers: int,
+    screen: Screen,
+    runner: str,
+    beam_args: Sequence[str],
+) -> Run:
+    """A run in an output folder: a new one, or one that goes on.
+
+    Args:
+        recipe_name: preset or file; None: the recipe that the folder was made with.
+        patterns: input paths and globs; empty: the input that the folder was made with.
+
+    Raises:
+        RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
+    """
+    held = read_json(output / RUN_NAME) if output.is_dir() else None
+    if held is None and output.is_dir() and any(output.iterdir()) and not (output / RECIPE_NAME).is_file():
+        raise OutputError(f"{output} is not empty and not an output folder of gobelin: choose another --output")
+    if recipe_name is None:
+        if not (output / RECIPE_NAME).is_file():
+            raise RecipeError(f"{output} has no recipe yet: give --recipe (a preset's name or a file)")
+        recipe_name = str(output / RECIPE_NAME)
+    recipe = load_recipe(recipe_name, tuple(overrides))
+    if held is not None and held["recipe"]["name"] != recipe.name:
+        raise OutputError(
+            f"{output} belongs to recipe {held['recipe']['name']!r}, not {recipe.name!r}: choose another --output, "
+            "or delete the folder"
+        )
+    if patterns:
+        archives = find_archives(list(patterns))
+    elif held is not None:
+        archives = tuple(Archive(item["path"], item["bytes"]) for item in held["input"])
+    else:
+        raise InputError(f"{output} has no input yet: give --input (paths or globs of WARC files)")
+    output.mkdir(parents=True, exist_ok=True)
+    (output / RECIPE_NAME).write_text(to_yaml(recipe), encoding="utf-8")
+    supervisor = Supervisor(workers, output, screen, runner, tuple(beam_args))
+    run = Run(output, recipe, archives, workers, supervisor)
+    run.write_summary()
+    return run
+
+
+def summary_lines(output: Path) -> list[str]:
+    """A run's numbers as a short table, for a terminal."""
+    run: dict[str, Any] = read_json(output / RUN_NAME) or {"stages": {}}
+    lines = [f"{'stage':<10}{'unit':<11}{'seen':>9}{'kept':>9}{'dropped':>9}{'failed':>8}{'seconds':>9}"]
+    reasons = []
+    for name, stage in run["stages"].items():
+        seconds = f"{stage['seconds']:.1f}" if "seconds" in stage else stage["status"]
+        for unit in ("documents", "images"):
+            counts = stage.get(unit)
+            if not isinstance(counts, dict) or "seen" not in counts:
+                continue
+            dropped = sum(counts["dropped"].values())
+            lines.append(
+                f"{name:<10}{unit:<11}{counts['seen']:>9,}{counts['kept']:>9,}{dropped:>9,}{counts['failed']:>8,}"
+                f"{seconds:>9}"
+            )
+            seconds = ""
+            top = sorted({**counts["dropped"], **counts["failed_by"]}.items(), key=lambda item: -item[1])
+            reasons += [f"  {name} {unit}: {times:,} {rule}" for rule, times in top[:8]]
+        if "documents" not in stage or "seen" not in stage.get("documents", {}):
+            lines.append(f"{name:<10}{'':<46}{seconds:>9}")
+    lines += ["", "most frequent reasons", *reasons] if reasons else []
+    not_run = run["stages"].get("select", {}).get("not_run", {})
+    if not_run:
+        lines += ["", "rules that could not run (no score): " + ", ".join(sorted(not_run))]
+    tokens = run["stages"].get("tokenize", {}).get("tokens")
+    if tokens:
+        lines.append(
+            f"tokens: {tokens['all']:,}, of which {tokens['image']:,} image tokens; vocabulary {tokens['vocabulary']:,}"
+        )
+    training = run["stages"].get("train", {})
+    if training.get("losses"):
+        shown = {name: value for name, value in training["losses"].items() if value is not None}
+        lines.append("losses: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    if training.get("grounding"):
+        for direction in ("image", "text"):
+            gap = training["grounding"][direction]
+            lines.append(
+                f"grounding gap ({direction} given its partner against another): {gap['mean']:.3f} "
+                f"[{gap['low']:.3f}, {gap['high']:.3f}] nats a token, {training['grounding']['num_pairs']} held-out pairs"
+            )
+    return lines

@@ -1,0 +1,366 @@
+"""The stages of a run, each: settings and the stage before it -> a folder of data sets and what it counted.
+
+Each function here decides which graphs run, over which units, and counts what came out. Counting is done on what lies
+on disk: what was seen, what was kept and what the decisions say are three separate numbers, and they must agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
+
+from gobelin.documents import SCHEMA_VERSION, Unit
+from gobelin.pipeline import fits, graphs
+from gobelin.pipeline.recipe import Recipe, fingerprint
+from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of
+from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
+from gobelin.transforms.shards import make_folder, open_input
+
+READ_BATCH_BYTES = 256 * 1024 * 1024
+"""Archives are read in batches of about this size, one process each: what an interrupted run may have to do again."""
+
+
+class InputError(ValueError):
+    """The input cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Archive:
+    """One input file."""
+
+    path: str
+    size: int  # bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """What every stage needs."""
+
+    output: Path
+    recipe: Recipe
+    archives: tuple[Archive, ...]
+    supervisor: Supervisor
+    workers: int
+
+    def folder(self, stage: str) -> StageFolder:
+        return StageFolder(self.output, stage)
+
+    def data(self, stage: str, name: str) -> str:
+        return str(self.output / stage / name)
+
+
+def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
+    """The files that the patterns match, sorted, each once.
+
+    Raises:
+        InputError: a pattern matches nothing, or a file is no web archive.
+    """
+    found: dict[str, int] = {}
+    for pattern in patterns:
+        try:
+            matched = FileSystems.match([pattern])[0].metadata_list
+        except Exception as error:  # noqa: BLE001  # each file system of Beam raises its own
+            raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
+        if not matched:
+            raise InputError(f"--input {pattern}: no such file; give a path or a glob of WARC files (quote the glob)")
+        found.update({metadata.path: metadata.size_in_bytes for metadata in matched})
+    for path in sorted(found):
+        _check_archive(path)
+    return tuple(Archive(path, size) for path, size in sorted(found.items()))
+
+
+def _check_archive(path: str) -> None:
+    """Raises where the first bytes are those of no archive."""
+    from warcio.archiveiterator import ArchiveIterator
+    from warcio.exceptions import ArchiveLoadFailed
+
+    try:
+        with open_input(path) as stream:
+            is_readable = next(ArchiveIterator(stream, arc2warc=True), None) is not None
+    except ArchiveLoadFailed:
+        is_readable = False
+    except OSError as error:
+        raise InputError(f"--input {path}: cannot be read: {error}") from None
+    if not is_readable:
+        raise InputError(f"--input {path}: not a WARC or ARC file (its first record cannot be read)")
+
+
+def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
+    """The key of each stage under a recipe and an input."""
+    keys: dict[str, str] = {}
+    files = [[archive.path, archive.size] for archive in archives]
+    keys["extract"] = fingerprint(SCHEMA_VERSION, files, recipe.num_shards, recipe.extract)
+    keys["score"] = fingerprint(keys["extract"], recipe.score, _weights(recipe))
+    keys["select"] = fingerprint(keys["score"], recipe.select)
+    keys["tokenize"] = fingerprint(keys["select"], recipe.seed, recipe.tokenize, _tokenizer_files(recipe))
+    keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train)
+    keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)
+    keys["report"] = fingerprint(keys["sample"], recipe)
+    return keys
+
+
+def _weights(recipe: Recipe) -> str | None:
+    """Digest of CLIP weights that lie in a folder or file; a tag or hub name stands for itself."""
+    clip = recipe.score.clip
+    if clip is None:
+        return None
+    folder = Path(clip.model.removeprefix("local-dir:"))
+    if clip.model.startswith("local-dir:"):
+        return _digest_files(sorted(folder.glob("*"))) if folder.is_dir() else None
+    return _digest_files([Path(clip.pretrained)]) if clip.pretrained and Path(clip.pretrained).is_file() else None
+
+
+def _tokenizer_files(recipe: Recipe) -> list[str]:
+    given = [Path(path) for path in (recipe.tokenize.image_tokenizer, recipe.tokenize.text_tokenizer) if path]
+    return [_digest_files(sorted(path.glob("*")) if path.is_dir() else [path]) for path in given if path.exists()]
+
+
+def _digest_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def extract(context: Context) -> dict[str, Any]:
+    """WARC files -> documents and images."""
+    folder = context.folder("extract")
+    recipe = context.recipe
+    batches = []
+    for archives in _batches(context.archives):
+        job_folder = folder.work / f"read-{fingerprint([archive.path for archive in archives])}"
+        job = graphs.ReadJob(recipe.extract, str(job_folder), recipe.num_shards if _is_remote(context) else 1)
+        batches.append((archives, job))
+    read = [job.folder for _, job in batches]
+    waiting = [(archives, job) for archives, job in batches if not _is_read(job)]
+    for _, job in waiting:
+        for name in ("spools", "pages", "images", "decisions", "archives"):
+            make_folder(f"{job.folder}/{name}")
+    context.supervisor.run_graph(
+        "extract: read archives",
+        graphs.read_archives,
+        [([archive.path for archive in archives], job) for archives, job in waiting],
+        "bytes",
+        sum(archive.size for archives, _ in waiting for archive in archives),
+    )
+    for name in ("documents", "images", "decisions", "archives"):
+        make_folder(context.data("extract", name))
+    context.supervisor.run_graph(
+        "extract: link images",
+        graphs.link_images,
+        [([], graphs.LinkJob(tuple(read), str(folder.path), recipe.num_shards))],
+    )
+    return _count_extract(folder.path)
+
+
+def _is_remote(context: Context) -> bool:
+    return not context.supervisor.is_local
+
+
+def _is_read(job: graphs.ReadJob) -> bool:
+    """Whether a batch was read to its end: its four indexes are there; each appears whole or not at all."""
+    return all(
+        len(list(Path(job.folder, name).glob("*.parquet"))) == job.num_index_shards
+        for name in ("pages", "images", "decisions", "archives")
+    )
+
+
+def _batches(archives: tuple[Archive, ...]) -> list[list[Archive]]:
+    """Archives in batches that depend on the archives alone, so that a rerun finds what was done.
+
+    About ``READ_BATCH_BYTES`` each, but at least 16 batches where there are so many archives: enough for workers to
+    share evenly.
+    """
+    total = sum(archive.size for archive in archives)
+    limit = min(READ_BATCH_BYTES, total // 16 + 1)
+    batches: list[list[Archive]] = []
+    held = 0
+    for archive in archives:
+        if not batches or held + archive.size > limit:
+            batches.append([])
+            held = 0
+        batches[-1].append(archive)
+        held += archive.size
+    return batches
+
+
+def _count_extract(folder: Path) -> dict[str, Any]:
+    archives = pq.read_table(folder / "archives")
+    decisions = count_decisions(folder / "decisions")
+    return {
+        "documents": _counts(
+            pc.sum(archives["num_documents"]).as_py() or 0, count_rows(folder / "documents"), decisions, Unit.DOCUMENT
+        ),
+        "images": _counts(
+            pc.sum(archives["num_images"]).as_py() or 0, count_rows(folder / "images"), decisions, Unit.IMAGE
+        ),
+        "records": {
+            "seen": pc.sum(archives["num_records"]).as_py() or 0,
+            "other": pc.sum(archives["num_other"]).as_py() or 0,
+            "unreadable": sum(sum(rules.values()) for rules in decisions[Unit.RECORD].values()),
+        },
+    }
+
+
+def _counts(seen: int, kept: int, decisions: Any, unit: Unit) -> dict[str, Any]:
+    counts: Counts = counts_of(seen, kept, decisions[unit])
+    if not counts.is_balanced:
+        raise StepFailedError(f"{unit.value}s do not add up: {counts}; this is a defect of gobelin, please report it")
+    return dataclasses.asdict(counts)
+
+
+def score(context: Context) -> dict[str, Any]:
+    """Numbers about documents and images."""
+    folder = context.folder("score")
+    recipe = context.recipe
+    documents, images = context.data("extract", "documents"), context.data("extract", "images")
+    work = str(folder.work)
+    num_documents = count_rows(Path(documents))
+    measure = graphs.MeasureJob(recipe.score, documents, work, recipe.num_shards)
+    _by_shard(context, "score: text statistics", graphs.measure_documents, measure, "measurements", "documents",
+              num_documents)  # fmt: skip
+    clip_model = None
+    if recipe.score.clip is not None:
+        clip_model = fits.clip_fingerprint(context.supervisor, recipe.score.clip, folder.work)
+        embed = graphs.EmbedJob(recipe.score.clip, images, work, recipe.num_shards, "cpu")
+        _by_shard(context, "score: embed images", graphs.embed_images, embed, "image_embeddings", "images",
+                  count_rows(Path(images)))  # fmt: skip
+        embed = dataclasses.replace(embed, source=documents)
+        _by_shard(context, "score: embed texts", graphs.embed_texts, embed, "text_embeddings", "documents",
+                  num_documents)  # fmt: skip
+    join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, recipe.score.phash_distance, clip_model)
+    context.supervisor.run_graph("score: duplicates and similarities", graphs.join_scores, [([], join)])
+    for name in ("image_embeddings", "text_embeddings"):  # kept for whoever wants more of them
+        if (folder.work / name).is_dir():
+            (folder.work / name).rename(folder.path / name)
+    decisions = count_decisions(folder.path / "decisions")
+    failed_images = sum(decisions[Unit.IMAGE]["fail"].values())
+    num_images = count_rows(folder.path / "images")
+    return {
+        "documents": _counts(num_documents, count_rows(folder.path / "documents"), decisions, Unit.DOCUMENT),
+        "images": _counts(num_images, num_images - failed_images, decisions, Unit.IMAGE),
+        "clip_model": clip_model,
+        "not_run": sorted({"nsfw", "aesthetic"} | ({"clip"} if clip_model is None else set())),
+    }
+
+
+def _by_shard(
+    context: Context, title: str, graph: Callable[..., None], job: Any, made: str, unit: str, total: int
+) -> None:
+    """Runs a graph over all shards whose file in ``made`` is not there yet, some shards to each worker."""
+    num_shards = context.recipe.num_shards
+    done = {int(path.name[5:10]) for path in Path(job.work, made).glob("part-*.parquet")}
+    shards = [index for index in range(num_shards) if index not in done]
+    num_batches = min(len(shards), context.workers) if context.supervisor.is_local else 1
+    batches = [(shards[start::num_batches], job) for start in range(num_batches)] if shards else []
+    context.supervisor.run_graph(title, graph, batches, unit, total)
+
+
+def select(context: Context) -> dict[str, Any]:
+    """Scores and thresholds -> the corpus."""
+    folder = context.folder("select")
+    scores = context.output / "score"
+    job = graphs.SelectJob(
+        context.recipe.select,
+        context.data("extract", "documents"),
+        str(scores / "documents"),
+        str(folder.path),
+        context.recipe.num_shards,
+    )
+    context.supervisor.run_graph(
+        "select", graphs.select_documents, [([], job)], "documents", count_rows(scores / "documents")
+    )
+    decisions = count_decisions(folder.path / "decisions")
+    corpus = folder.path / "documents"
+    not_run = pq.read_table(folder.path / "not_run").to_pylist()
+    return {
+        "documents": _counts(count_rows(scores / "documents"), count_rows(corpus), decisions, Unit.DOCUMENT),
+        "images": _counts(count_rows(scores / "images"), len(shown_images(corpus)), decisions, Unit.IMAGE),
+        "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
+        "not_run": {row["rule"]: row["times"] for row in not_run},
+    }
+
+
+def shown_images(corpus: Path) -> set[str]:
+    """Ids of the images that a set of documents shows."""
+    nodes = pc.list_flatten(pq.read_table(corpus, columns=["nodes"])["nodes"])
+    return set(pc.struct_field(nodes.combine_chunks(), "image_id").drop_null().to_pylist())
+
+
+def tokenize(context: Context) -> dict[str, Any]:
+    """The corpus -> token shards."""
+    folder = context.folder("tokenize")
+    recipe = context.recipe
+    corpus = context.output / "select" / "documents"
+    if count_rows(corpus) == 0:
+        raise InputError(
+            "the recipe kept no document, so there is nothing to tokenize: see the decisions in "
+            f"{context.output / 'select' / 'decisions'} or loosen a threshold with --set"
+        )
+    shown = shown_images(corpus)
+    fitted = fits.fit_tokenizers(context.supervisor, recipe, context.output, len(shown))
+    encode = graphs.EncodeJob(
+        str(folder.path / fits.IMAGE_TOKENIZER), context.data("extract", "images"), str(corpus), str(folder.work),
+        recipe.num_shards, recipe.tokenize.device,
+    )  # fmt: skip
+    _by_shard(context, "tokenize: encode images", graphs.encode_images, encode, "codes", "images", len(shown))
+    vocabulary, text_tokenizer = fits.load_vocabulary(folder.path)
+    assemble = graphs.AssembleJob(
+        str(corpus), str(folder.work), str(folder.path), recipe.num_shards, vocabulary, text_tokenizer,
+        recipe.tokenize.alt_as_caption,
+    )  # fmt: skip
+    context.supervisor.run_graph(
+        "tokenize: assemble documents", graphs.assemble_documents, [([], assemble)], "documents", count_rows(corpus)
+    )
+    (folder.work / "codes").rename(folder.path / "codes")
+    decisions = count_decisions(folder.path / "decisions")
+    num_tokens, num_image_tokens = fits.count_tokens(folder.path / "shards")
+    return {
+        "documents": _counts(count_rows(corpus), count_rows(folder.path / "shards"), decisions, Unit.DOCUMENT),
+        "images": _counts(len(shown), count_rows(folder.path / "codes"), decisions, Unit.IMAGE),
+        "tokens": {"all": num_tokens, "image": num_image_tokens, "vocabulary": vocabulary.size},
+        **fitted,
+    }
+
+
+def train(context: Context) -> dict[str, Any]:
+    """Token shards -> a model."""
+    folder = context.folder("train")
+    task = Task("train", fits.train_model, (str(context.output), context.recipe))
+    context.supervisor.run("train", [task], "steps", context.recipe.train.steps, threads=context.recipe.train.threads)
+    return fits.read_summary(folder.path)
+
+
+def sample(context: Context) -> dict[str, Any]:
+    """A model -> pictures and texts, and a page of them."""
+    folder = context.folder("sample")
+    task = Task("sample", fits.sample_model, (str(context.output), context.recipe))
+    context.supervisor.run("sample", [task], "pictures", threads=context.recipe.train.threads)
+    return fits.read_summary(folder.path)
+
+
+def report(context: Context) -> dict[str, Any]:
+    """What happened, as one page."""
+    from gobelin.report.page import write_report
+
+    path = write_report(context.output, context.output / "report")
+    return {"path": str(path.relative_to(context.output))}
+
+
+RUN_STAGE: dict[str, Callable[[Context], dict[str, Any]]] = {
+    "extract": extract,
+    "score": score,
+    "select": select,
+    "tokenize": tokenize,
+    "train": train,
+    "sample": sample,
+    "report": report,
+}

@@ -1,0 +1,105 @@
+"""What an output folder knows of itself: which stage is done, with which settings, and what it counted.
+
+    OUT/recipe.yaml             the recipe, every default spelled out
+    OUT/run.json                what happened, for people and programs
+    OUT/<stage>/manifest.json   written last: the stage is complete, and for this key
+    OUT/<stage>/work/           intermediate files of a stage that is not complete; work/key.json says of which key
+
+A stage's key is a digest of its settings and of the key of the stage before it, so a changed threshold makes
+``select`` and what follows stale, and nothing before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from gobelin.documents import Action, Unit
+
+STAGES = ("extract", "score", "select", "tokenize", "train", "sample", "report")
+
+
+@dataclasses.dataclass(slots=True)
+class Counts:
+    """How many of one unit a stage saw, and what became of them."""
+
+    seen: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    failed: int = 0
+    failed_by: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.seen == self.kept + sum(self.dropped.values()) + self.failed
+
+
+def count_rows(folder: Path) -> int:
+    """Rows of a data set, from the footers of its files."""
+    return sum(pq.read_metadata(path).num_rows for path in sorted(folder.glob("*.parquet")))
+
+
+def count_decisions(folder: Path) -> dict[Unit, dict[Action, Counter[str]]]:
+    """How often each rule decided, by unit and action."""
+    found: dict[Unit, dict[Action, Counter[str]]] = {unit: {action: Counter() for action in Action} for unit in Unit}
+    for path in sorted(folder.glob("*.parquet")):
+        table = pq.read_table(path, columns=["unit", "action", "rule"])
+        rows = zip(*(table[name].to_pylist() for name in ("unit", "action", "rule")))
+        for (unit, action, rule), times in Counter(rows).items():
+            found[Unit(unit)][Action(action)][rule] += times
+    return found
+
+
+def counts_of(seen: int, kept: int, decisions: dict[Action, Counter[str]]) -> Counts:
+    """``Counts`` from what was seen and kept, each counted by itself, and the decisions between them."""
+    failed = dict(sorted(decisions[Action.FAIL].items()))
+    return Counts(seen, kept, dict(sorted(decisions[Action.DROP].items())), sum(failed.values()), failed)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file's object; None where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+class StageFolder:
+    """One stage's folder in an output folder."""
+
+    def __init__(self, output: Path, stage: str) -> None:
+        self.stage = stage
+        self.path = output / stage
+        self.work = self.path / "work"
+
+    def manifest(self) -> dict[str, Any] | None:
+        return read_json(self.path / "manifest.json")
+
+    def is_done(self, key: str) -> bool:
+        manifest = self.manifest()
+        return manifest is not None and manifest["key"] == key
+
+    def begin(self, key: str) -> None:
+        """Makes the folder ready for work under this key: what an interrupted run under the same key left stays."""
+        held = read_json(self.work / "key.json")
+        if held is None or held["key"] != key:
+            shutil.rmtree(self.path, ignore_errors=True)
+            write_json(self.work / "key.json", {"key": key})
+        (self.path / "manifest.json").unlink(missing_ok=True)
+
+    def complete(self, key: str, summary: dict[str, Any]) -> None:
+        """The stage is done; its intermediate files go."""
+        write_json(self.path / "manifest.json", {"stage": self.stage, "key": key, **summary})
+        shutil.rmtree(self.work, ignore_errors=True)

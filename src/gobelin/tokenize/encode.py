@@ -1,0 +1,215 @@
+"""The image tokenizer as a Beam stage, and the corpus as token shards.
+
+    encode      each distinct image that the corpus shows -> its codes, once (the GPU worker)
+    assemble    each document of the corpus -> one mixed sequence of tokens, in the shard of its id
+
+``encode`` goes shard by shard over the stored images and reads no other; ``assemble`` shuffles codes (two bytes a
+token) to the documents that show them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.utils.shared import Shared
+
+from gobelin.documents import DECISIONS, IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit, shard_of, to_row
+from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
+from gobelin.tokenize.text_tokenizer import TextTokenizer
+from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.transforms.check_image import open_rgb
+from gobelin.transforms.embed import in_batches
+from gobelin.transforms.progress import advance
+from gobelin.transforms.shards import empty_shards, join, read_rows, shard_path, write_rows
+
+if TYPE_CHECKING:
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer
+
+Row = dict[str, Any]
+
+IMAGES_AT_ONCE = 512
+"""Pictures held in memory, at the tokenizer's size."""
+
+
+class EncodeImages(beam.PTransform):
+    """(shard, ids of shown images) -> shards of ``codes`` and ``encode_decisions`` in the folder ``work``."""
+
+    def __init__(self, tokenizer: str, images: str, work: str, num_shards: int, device: str) -> None:
+        self._arguments = (tokenizer, images, work, num_shards, device)
+
+    def expand(self, shown: beam.PCollection) -> beam.PCollection:
+        return shown | beam.ParDo(_EncodeImages(*self._arguments))
+
+
+class _EncodeImages(beam.DoFn):
+    def __init__(self, tokenizer: str, images: str, work: str, num_shards: int, device: str) -> None:
+        self._path, self._images, self._work = tokenizer, images, work
+        self._num_shards, self._device = num_shards, device
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        self._tokenizer: ImageTokenizer = self._shared.acquire(self._load)
+
+    def _load(self) -> ImageTokenizer:
+        from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+
+        return load_image_tokenizer(Path(self._path), self._device)
+
+    def process(self, element: tuple[int, Iterable[str | None]]) -> Iterator[str]:
+        index, shown = element
+        wanted = set(shown)
+        decisions: list[Decision] = []
+        path = shard_path(join(self._work, "codes"), index, self._num_shards)
+        write_rows(path, self._rows(index, wanted, decisions), IMAGE_CODES)
+        failed = shard_path(join(self._work, "encode_decisions"), index, self._num_shards)
+        write_rows(failed, map(to_row, decisions), DECISIONS)
+        yield path
+
+    def _rows(self, index: int, wanted: set[str | None], decisions: list[Decision]) -> Iterator[Row]:
+        rows = read_rows(shard_path(self._images, index, self._num_shards), ["image_id", "data", "urls"])
+        pictures = self._pictures((row for row in rows if row["image_id"] in wanted), decisions)
+        for batch in in_batches(pictures, IMAGES_AT_ONCE):
+            codes = self._tokenizer.encode(np.stack([pixels for _, pixels in batch]))
+            advance("images", len(batch))
+            for (identifier, _), ids in zip(batch, codes, strict=True):
+                yield {"image_id": identifier, "codes": ids}
+
+    def _pictures(self, rows: Iterable[Row], decisions: list[Decision]) -> Iterator[tuple[str, np.ndarray]]:
+        from gobelin.tokenize.image_tokenizer import preprocess
+
+        size = self._tokenizer.image_size
+        for row in rows:
+            try:
+                pixels = preprocess(open_rgb(row["data"], 2 * size), size)
+            except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
+                decisions.append(
+                    Decision(
+                        stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule="undecodable_image",
+                        image_id=row["image_id"], url=row["urls"][0], detail=f"{type(error).__name__}: {error}"[:300],
+                    )
+                )  # fmt: skip
+                continue
+            yield row["image_id"], pixels
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Codes:
+    image_id: str
+    codes: bytes  # int32
+
+
+class AssembleDocuments(beam.PTransform):
+    """(shard numbers of the corpus, rows of ``IMAGE_CODES``) -> token shards; ``decisions`` on empty documents."""
+
+    def __init__(
+        self, corpus: str, output: str, num_shards: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
+        alt_as_caption: bool,
+    ) -> None:  # fmt: skip
+        self._corpus, self._num_shards = corpus, num_shards
+        self._arguments = (corpus, output, num_shards, vocabulary, text_tokenizer, alt_as_caption)
+
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
+        shards, codes = inputs
+        return (
+            (
+                {
+                    "uses": shards | "ImagesOfCorpus" >> beam.FlatMap(_uses, self._corpus, self._num_shards),
+                    "codes": codes | "ById" >> beam.Map(_codes_by_id),
+                }
+                | "JoinById" >> beam.CoGroupByKey()
+                | "ToShards" >> beam.FlatMap(_codes_to_shards),
+                empty_shards(codes.pipeline, self._num_shards),
+            )
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_AssembleShard(*self._arguments)).with_outputs("decisions", main="paths")
+        )
+
+
+def shown_images(index: int, corpus: str, num_shards: int) -> Iterator[tuple[int, str]]:
+    """(image shard, image_id) of each image that a shard of the corpus shows."""
+    for identifier in sorted(_image_ids(index, corpus, num_shards)):
+        yield shard_of(identifier, num_shards), identifier
+
+
+def _image_ids(index: int, corpus: str, num_shards: int) -> set[str]:
+    rows = read_rows(shard_path(corpus, index, num_shards), ["nodes"])
+    return {node["image_id"] for row in rows for node in row["nodes"] if node["image_id"]}
+
+
+def _uses(index: int, corpus: str, num_shards: int) -> Iterator[tuple[str, int]]:
+    for identifier in sorted(_image_ids(index, corpus, num_shards)):
+        yield identifier, index
+
+
+def _codes_by_id(row: Row) -> tuple[str, bytes]:
+    return row["image_id"], np.asarray(row["codes"], np.int32).tobytes()
+
+
+def _codes_to_shards(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[int, _Codes]]:
+    identifier, sides = joined
+    codes = next(iter(sides["codes"]), None)
+    if codes is not None:
+        for index in sides["uses"]:
+            yield index, _Codes(identifier, codes)
+
+
+class _AssembleShard(beam.DoFn):
+    def __init__(
+        self, corpus: str, output: str, num_shards: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
+        alt_as_caption: bool,
+    ) -> None:  # fmt: skip
+        self._corpus, self._output, self._num_shards = corpus, output, num_shards
+        self._vocabulary, self._text_tokenizer, self._alt_as_caption = vocabulary, text_tokenizer, alt_as_caption
+
+    def process(self, element: tuple[int, Iterable[_Codes | None]]) -> Iterator[Any]:
+        index, group = element
+        codes = {item.image_id: np.frombuffer(item.codes, np.int32) for item in group if item is not None}
+        decisions: list[Decision] = []
+        path = shard_path(self._output, index, self._num_shards)
+        metadata = {METADATA_KEY.decode(): self._vocabulary.to_json()}
+        write_rows(path, self._rows(index, codes, decisions), TOKEN_SHARDS, metadata)
+        yield path
+        for decision in decisions:
+            yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+
+    def _rows(self, index: int, codes: dict[str, np.ndarray], decisions: list[Decision]) -> Iterator[Row]:
+        for document in read_rows(shard_path(self._corpus, index, self._num_shards)):
+            advance("documents")
+            items = document_items(document["nodes"], codes, self._alt_as_caption)
+            if not items:
+                decisions.append(
+                    Decision(
+                        stage="tokenize", unit=Unit.DOCUMENT, action=Action.FAIL, rule="nothing_left",
+                        doc_id=document["doc_id"], url=document["url"],
+                    )
+                )  # fmt: skip
+                continue
+            tokens, spans = encode_document(document["doc_id"], items, self._vocabulary, self._text_tokenizer)
+            yield {
+                "doc_id": document["doc_id"],
+                "tokens": tokens,
+                "image_spans": [dataclasses.asdict(span) for span in spans],
+            }
+
+
+def document_items(nodes: Iterable[Row], codes: dict[str, np.ndarray], alt_as_caption: bool) -> list[Item]:
+    """What of a document enters its sequence, in reading order.
+
+    Args:
+        codes: of the images at hand; an image without codes is left out, its caption too.
+        alt_as_caption: whether the alternative text stands in where there is no caption.
+    """
+    items: list[Item] = []
+    for node in nodes:
+        if node["kind"] == "text":
+            items.append(TextItem(node["text"]))
+        elif node["image_id"] in codes:
+            caption = node["caption"] or (node["alt"] if alt_as_caption else None)
+            items.append(ImageItem(node["image_id"], tuple(codes[node["image_id"]].tolist()), caption))
+    return items

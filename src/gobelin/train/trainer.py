@@ -1,0 +1,342 @@
+"""Train the mixed-token model on token shards, in a fixed number of steps, resumable to the bit.
+
+Muon for the matrices of the blocks, AdamW for embeddings, head and norms; learning rate up over the first steps,
+constant, then linear down over the second half (warm-up-stable-decay). The loss is the mean over all predicted tokens,
+plus a small penalty on the logits' normaliser (z-loss, arXiv 2204.02311). Text and image losses are reported apart:
+nats per text token, bits per byte of text, nats per image code.
+
+Everything random is drawn from (seed, step), so a checkpoint is weights, optimizer state and a step number. It is
+written into a temporary folder and renamed, so there is never half a one. Same shards, configuration, seed, number of
+threads and machine: the same weights, whether or not the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.train.batches import NO_TARGET, Batch, Plan, plan_epoch
+from gobelin.train.model import LanguageModel, LMConfig, build_model, save_model
+from gobelin.train.shards import TokenCorpus, TokenDocument, read_corpus
+
+METRICS_NAME = "metrics.jsonl"
+CHECKPOINT_PREFIX = "checkpoint_"
+_FREE_SETTINGS = ("log_every", "checkpoint_every", "threads")  # may differ when a run is resumed
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How the model is trained."""
+
+    model: LMConfig = dataclasses.field(default_factory=LMConfig)
+    """Shape of the model."""
+    steps: int = 1300
+    """Optimizer steps; fixed, so that a run repeats. Resuming needs the same number (the schedule depends on it)."""
+    row_tokens: int = 256
+    """Tokens of a row T; the longest context. Must hold an image; attention costs grow with it."""
+    batch_rows: int = 4
+    """Rows of a step. Small models on few tokens learn more from many small steps than from few large ones."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of both optimizers (Muon's updates are scaled to AdamW's size)."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay of the matrices of the blocks; embeddings and head have a tenth of it, norms none."""
+    warmup_steps: int = 30
+    """Steps over which the learning rate rises from zero."""
+    decay_ratio: float = 0.5
+    """Share of the steps at the end over which it falls to ``final_lr_ratio``, linearly."""
+    final_lr_ratio: float = 0.02
+    """Learning rate at the end, as a share of the peak."""
+    z_loss: float = 1e-4
+    """Weight of the squared log normaliser."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient."""
+    caption_drop: float = 0.1
+    """Probability of leaving out a caption before its image; 0 makes guidance in sampling meaningless."""
+    validation_ratio: float = 0.05
+    """Share of the documents that is never trained on, chosen by hash of their id, [0, 1)."""
+    log_every: int = 50
+    """Steps between lines of ``metrics.jsonl``."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; the last step always has one."""
+    threads: int = 2
+    """Threads of torch on the CPU. Another number may change the weights in their last bits."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "row_tokens", "batch_rows", "log_every", "checkpoint_every", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("caption_drop", "validation_ratio"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a call of ``train`` ended with."""
+
+    step: int  # steps done in all
+    finished: bool  # False: stopped before the last step; a checkpoint is written
+    metrics: dict[str, float | None]  # of the last step logged, and the validation losses of a finished run
+
+
+def train(
+    shards_dir: Path,
+    vocabulary: Vocabulary,
+    config: TrainConfig,
+    output_dir: Path,
+    *,
+    seed: int,
+    on_step: Callable[[int, Mapping[str, float | None]], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    device: torch.device | str = "cpu",
+) -> TrainResult:
+    """Train a model, or go on where the checkpoint in ``output_dir`` stands.
+
+    Writes ``metrics.jsonl`` and checkpoints, and after the last step ``model.safetensors``, ``model.json`` and
+    ``vocabulary.json``.
+
+    Args:
+        on_step: called after each step with the number of steps done and the step's losses.
+        stop: asked after each step; True ends the run with a checkpoint.
+
+    Raises:
+        ValueError: see ``read_corpus``; or ``output_dir`` holds a checkpoint of other data, configuration or seed.
+    """
+    corpus = read_corpus(shards_dir, vocabulary, config.validation_ratio)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    identity = {
+        "config": {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE_SETTINGS},
+        "seed": seed,
+        "data": corpus.fingerprint,
+        "vocabulary": vocabulary.to_json(),
+    }
+    with torch_threads(config.threads):
+        model = build_model(config.model, vocabulary, torch.Generator().manual_seed(seed), device)
+        optimizers = _optimizers(model, config)
+        step = _resume(output_dir, identity, model, optimizers)
+        metrics: dict[str, float | None] = {}
+        started, first_step = time.monotonic(), step
+        with (output_dir / METRICS_NAME).open("a", encoding="utf-8") as log:
+            for batch, plan in _batches(corpus.training, vocabulary, config, seed, step):
+                if step == config.steps or (stop is not None and step > first_step and stop()):
+                    break
+                metrics = _step(model, optimizers, _to(batch, device), config, step)
+                step += 1
+                if on_step is not None:
+                    on_step(step, metrics)
+                if step % config.log_every == 0 or step == config.steps:
+                    seconds = time.monotonic() - started
+                    rate = (step - first_step) * config.batch_rows * config.row_tokens / seconds
+                    extra = {"utilisation": plan.utilisation, "tokens_per_s": rate}
+                    log.write(json.dumps({"step": step, **metrics, **extra}) + "\n")
+                    log.flush()
+                if step % config.checkpoint_every == 0 and step < config.steps:
+                    _save_checkpoint(output_dir, identity, model, optimizers, step)
+        _save_checkpoint(output_dir, identity, model, optimizers, step)
+        if step < config.steps:
+            return TrainResult(step, False, metrics)
+        metrics = {**metrics, **validate(model, corpus, config, device)}
+        save_model(model, output_dir)
+    return TrainResult(step, True, metrics)
+
+
+@torch.no_grad()
+def validate(
+    model: LanguageModel, corpus: TokenCorpus, config: TrainConfig, device: torch.device | str = "cpu"
+) -> dict[str, float | None]:
+    """Losses over all validation documents (``validation_`` + the names of a step's losses); empty without any."""
+    if not corpus.validation:
+        return {}
+    plan = plan_epoch(
+        corpus.validation, model.vocabulary, row_tokens=config.row_tokens, caption_drop=0.0, seed=0, epoch=0
+    )
+    sums = torch.zeros(3, 2, dtype=torch.float64)
+    num_bytes = 0
+    for index in range(-(-len(plan.rows) // config.batch_rows)):
+        batch = plan.batch(index, config.batch_rows)
+        num_rows = min(config.batch_rows, len(plan.rows) - index * config.batch_rows)  # the rest repeats the first
+        batch = _to(Batch(*(field[:num_rows] for field in _fields(batch))), device)
+        logits_MV, targets_M = _logits(model, batch)
+        part = modality_losses(F.cross_entropy(logits_MV, targets_M, reduction="none"), targets_M, model.vocabulary)
+        sums += part.sums.cpu()
+        num_bytes += part.num_text_bytes
+    return {f"validation_{name}": value for name, value in ModalityLosses(sums, num_bytes).means().items()}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModalityLosses:
+    """Sums of nats and numbers of targets: 3 x 2 for special, text and image tokens."""
+
+    sums: Tensor
+    num_text_bytes: int
+
+    def means(self) -> dict[str, float | None]:
+        """Nats per text token and per image code, bits per byte of text; None where there were none."""
+        (_, text, image), counts = self.sums[:, 0].tolist(), self.sums[:, 1].tolist()
+        return {
+            "text_nats": text / counts[1] if counts[1] else None,
+            "text_bits_per_byte": text / math.log(2) / self.num_text_bytes if self.num_text_bytes else None,
+            "image_nats": image / counts[2] if counts[2] else None,
+        }
+
+
+def modality_losses(losses_M: Tensor, targets_M: Tensor, vocabulary: Vocabulary) -> ModalityLosses:
+    """Split the losses of single targets by what the target is."""
+    kinds_M = (targets_M >= vocabulary.text_offset).long() + (targets_M >= vocabulary.image_offset).long()
+    values_M2 = torch.stack([losses_M.detach().double(), torch.ones_like(losses_M, dtype=torch.float64)], 1)
+    sums = values_M2.new_zeros(3, 2).index_add_(0, kinds_M, values_M2)
+    lengths = torch.tensor(vocabulary.text_token_bytes, device=targets_M.device)
+    num_bytes = int(lengths[targets_M[kinds_M == 1] - vocabulary.text_offset].sum())
+    return ModalityLosses(sums, num_bytes)
+
+
+def learning_rate_ratio(step: int, config: TrainConfig) -> float:
+    """Learning rate of this step (from 0) as a share of the peak."""
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    decay_steps = config.decay_ratio * config.steps
+    left = (config.steps - step) / decay_steps if decay_steps else 1.0
+    return warm * (config.final_lr_ratio + (1 - config.final_lr_ratio) * min(1.0, left))
+
+
+@contextlib.contextmanager
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Run with this many threads of torch, then go back to the number before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name.startswith("blocks.")]
+    tables = [p for name, p in model.named_parameters() if p.ndim == 2 and not name.startswith("blocks.")]
+    scales = [p for p in model.parameters() if p.ndim == 1]
+    groups: list[dict[str, Any]] = [
+        {"params": tables, "weight_decay": 0.1 * config.weight_decay},
+        {"params": scales, "weight_decay": 0.0},
+    ]
+    lr = config.learning_rate
+    return [
+        torch.optim.Muon(matrices, lr=lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True),
+    ]
+
+
+def _batches(
+    documents: tuple[TokenDocument, ...], vocabulary: Vocabulary, config: TrainConfig, seed: int, step: int
+) -> Iterator[tuple[Batch, Plan]]:
+    """All batches from this step on, with the plan of their epoch."""
+    epoch, first = 0, 0
+    while True:
+        plan = plan_epoch(
+            documents,
+            vocabulary,
+            row_tokens=config.row_tokens,
+            caption_drop=config.caption_drop,
+            seed=seed,
+            epoch=epoch,
+        )
+        num_batches = plan.num_batches(config.batch_rows)
+        for index in range(max(0, step - first), num_batches):
+            yield plan.batch(index, config.batch_rows), plan
+        epoch, first = epoch + 1, first + num_batches
+
+
+def _step(
+    model: LanguageModel, optimizers: list[torch.optim.Optimizer], batch: Batch, config: TrainConfig, step: int
+) -> dict[str, float | None]:
+    logits_MV, targets_M = _logits(model, batch)
+    losses_M = F.cross_entropy(logits_MV, targets_M, reduction="none")
+    loss = losses_M.mean() + config.z_loss * logits_MV.logsumexp(-1).square().mean()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * learning_rate_ratio(step, config)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    means = modality_losses(losses_M, targets_M, model.vocabulary).means()
+    return {"loss": loss.item(), **means, "gradient_norm": norm.item()}
+
+
+def _logits(model: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits and targets of the tokens that have a target."""
+    logits_BTV = model(batch.tokens_BT, batch.pieces_BT)
+    has_target_BT = batch.targets_BT != NO_TARGET
+    return logits_BTV[has_target_BT], batch.targets_BT[has_target_BT]
+
+
+def _fields(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.tokens_BT, batch.targets_BT, batch.pieces_BT
+
+
+def _to(batch: Batch, device: torch.device | str) -> Batch:
+    return Batch(*(field.to(device) for field in _fields(batch)))
+
+
+def _save_checkpoint(
+    output_dir: Path,
+    identity: dict[str, Any],
+    model: LanguageModel,
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+) -> None:
+    """Write ``checkpoint_00000123`` whole or not at all, then remove older ones."""
+    final = output_dir / f"{CHECKPOINT_PREFIX}{step:08d}"
+    if final.exists():
+        return
+    temporary = output_dir / f"{final.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    save_file({name: tensor.cpu() for name, tensor in model.state_dict().items()}, temporary / "model.safetensors")
+    torch.save([optimizer.state_dict() for optimizer in optimizers], temporary / "optimizers.pt")
+    (temporary / "state.json").write_text(json.dumps({"step": step, **identity}, sort_keys=True), encoding="utf-8")
+    os.replace(temporary, final)
+    for old in _checkpoints(output_dir)[:-1]:
+        shutil.rmtree(old)
+
+
+def _checkpoints(output_dir: Path) -> list[Path]:
+    return sorted(path for path in output_dir.glob(f"{CHECKPOINT_PREFIX}*") if path.suffix != ".tmp")
+
+
+def _resume(
+    output_dir: Path, identity: dict[str, Any], model: LanguageModel, optimizers: list[torch.optim.Optimizer]
+) -> int:
+    """Load the newest checkpoint, if there is one, and cut the log back to its step; the step, 0 without one."""
+    checkpoints = _checkpoints(output_dir)
+    step = 0
+    if checkpoints:
+        folder = checkpoints[-1]
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        step = state.pop("step")
+        changed = [name for name, value in json.loads(json.dumps(identity)).items() if state.get(name) != value]
+        if changed:
+            raise ValueError(
+                f"{output_dir} holds a run with another {' and '.join(changed)}: give another output folder, "
+                "or delete this one to start anew"
+            )
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        for optimizer, saved in zip(optimizers, torch.load(folder / "optimizers.pt", weights_only=True)):
+            optimizer.load_state_dict(saved)
+    log = output_dir / METRICS_NAME
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]  # a crash may have left half a line
+    log.write_text("".join(line for line in whole if json.loads(line)["step"] <= step), encoding="utf-8")
+    return step

@@ -1,0 +1,283 @@
+"""How well an image and a text belong together: cosines of CLIP embeddings (Radford et al., 2021, arXiv 2103.00020).
+
+Models come through open_clip, by name and weights, and are identified by a ``fingerprint``: a threshold says nothing
+under any other model. 0.28 belongs to OpenAI's ViT-B/32 (LAION-5B), 0.15 to ViT-L/14 (MMC4). What would shift scores
+in silence is an error here: weights that were not found (never random ones), and an activation other than the one
+that the weights were trained with (QuickGELU).
+
+Embeddings are L2-normalised float16; cosines are computed from them in float64, so that they depend on nothing but
+the two vectors. The embedding itself depends on the shape of its batch, in the last bits of float32, so every batch is
+filled up to ``batch_size``. With that, an image or text got the same bits whatever stood beside it and wherever it
+stood, on one thread and on two (ViT-B/32 and a small model, on CPU). Other devices, versions and batch sizes may
+round otherwise: batches of 1 against 64 changed 1 number in 2000 by one unit of float16.
+
+A text model sees its first ``context_length`` tokens (77 in public models, about 55 English words) and no more.
+
+torch and open_clip are imported where they are needed, so that a recipe can be read, and scores be computed from
+stored embeddings, without them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+LOCAL_DIR = "local-dir:"
+_HUB = "hf-hub:"
+# The resized image is cropped to its middle square, so nothing is lost by cutting the ends of a very long one first;
+# a strip of 1 x 10 000 pixels would otherwise be enlarged to 224 x 2 240 000.
+_MAX_ASPECT = 8
+# open_clip's tokenizer remembers every word that it ever met.
+_MAX_REMEMBERED_WORDS = 100_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClipSpec:
+    """Which CLIP model to use, and how."""
+
+    model: str
+    """An architecture of open_clip ("ViT-B-32-quickgelu"), "local-dir:DIR" (open_clip_config.json and weights,
+    such as ``fit_clip`` writes) or "hf-hub:ORG/NAME" (downloads)."""
+    pretrained: str | None = None
+    """Weights for an architecture: a tag of open_clip ("openai"; downloads unless cached) or a file. A file does not
+    say which activation it was trained with: for OpenAI's weights, among others, name the "-quickgelu" architecture.
+    None with "local-dir:" and "hf-hub:", which bring their own."""
+    batch_size: int = 64
+    """Images or texts a batch. Larger uses more memory; changing it changes the last bits of embeddings."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClipModel:
+    """A loaded model. ``embed_images`` and ``embed_texts`` keep the order; all else is as ``ClipSpec`` said."""
+
+    fingerprint: str
+    dim: int  # of an embedding
+    batch_size: int
+    context_length: int  # tokens
+    _model: Any
+    _preprocess: Callable[[Image], torch.Tensor]
+    _tokenize: Callable[[list[str]], torch.Tensor]
+    _device: torch.device
+
+    def embed_images(self, images: Sequence[Image]) -> npt.NDArray[np.float16]:
+        """Embeddings, (N, dim), unit length, of N images (mode RGB, any size)."""
+        return self._embed(
+            images, lambda batch: [self._preprocess(_limit_aspect(image)) for image in batch], self._model.encode_image
+        )
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float16]:
+        """Embeddings, (N, dim), unit length, of N texts; what is beyond the context length is not seen."""
+        return self._embed(
+            texts,
+            lambda batch: list(self._tokenize([_limit_words(text, self.context_length) for text in batch])),
+            self._model.encode_text,
+        )
+
+    def _embed(
+        self,
+        items: Sequence[Any],
+        prepare: Callable[[Sequence[Any]], list[torch.Tensor]],
+        encode: Callable[..., torch.Tensor],
+    ) -> npt.NDArray[np.float16]:
+        import torch
+
+        embeddings = np.empty((len(items), self.dim), np.float16)
+        for start in range(0, len(items), self.batch_size):
+            prepared = prepare(items[start : start + self.batch_size])
+            padding = [torch.zeros_like(prepared[0])] * (self.batch_size - len(prepared))
+            with torch.inference_mode():
+                batch = encode(torch.stack(prepared + padding).to(self._device), normalize=True)
+            embeddings[start : start + len(prepared)] = batch[: len(prepared)].half().cpu().numpy()
+        return embeddings
+
+
+def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
+    """The model of ``spec`` on ``device``, ready to embed.
+
+    Raises:
+        ValueError: the model or its weights are unknown, missing or unreadable, do not fit each other, or
+            were trained with another activation. The message says what to do.
+    """
+    try:
+        import open_clip
+        import torch
+    except ModuleNotFoundError as error:
+        raise ValueError(f"CLIP scores need {error.name}: pip install 'gobelin[models]'") from error
+
+    own_weights = spec.model.startswith((LOCAL_DIR, _HUB))
+    _check_weights_named(spec, own_weights)
+    if not own_weights:
+        _check_architecture(spec)
+    try:
+        model, preprocess = open_clip.create_model_from_pretrained(spec.model, spec.pretrained, device=device)
+        config = open_clip.get_model_config(spec.model)
+        tokenizer = open_clip.get_tokenizer(spec.model, **_tokenizer_files(spec.model, config))
+    except (OSError, RuntimeError, ValueError, KeyError, ModuleNotFoundError) as error:
+        weights = spec.pretrained or "its own weights"
+        raise ValueError(f"CLIP model {spec.model!r} with {weights!r} could not be loaded: {error}") from error
+    model.eval()
+    return ClipModel(
+        fingerprint=_fingerprint(spec, model, config, tokenizer),
+        dim=config["embed_dim"],
+        batch_size=spec.batch_size,
+        context_length=tokenizer.context_length,
+        _model=model,
+        _preprocess=preprocess,
+        _tokenize=_forgetful(tokenizer),
+        _device=torch.device(device),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageTextScores:
+    """Cosines, [-1, 1], of one image node with texts of its document; None where there is no such text."""
+
+    clip_text_max: float | None  # highest over the document's texts
+    clip_near_max: float | None  # higher of the nearest text before and after in reading order
+    clip_alt: float | None
+    clip_caption: float | None
+
+
+def score_images(
+    image_index: Sequence[int],
+    image_embeddings: npt.NDArray[np.float16],
+    text_index: Sequence[int],
+    text_embeddings: npt.NDArray[np.float16],
+    alt: Mapping[int, npt.NDArray[np.float16]],
+    caption: Mapping[int, npt.NDArray[np.float16]],
+) -> dict[int, ImageTextScores]:
+    """Scores of a document's image nodes, by node index.
+
+    Args:
+        image_index: (I,) positions in the document of the image nodes that have an embedding, ascending.
+        image_embeddings: (I, D), unit length, in that order.
+        text_index: (T,) positions of the text nodes that have one, ascending.
+        text_embeddings: (T, D), unit length.
+        alt: embedding (D,) of the alternative text of image nodes that have one, by position.
+        caption: the same for captions.
+    """
+    cosines = _cosines(image_embeddings, text_embeddings) if len(text_index) else np.empty((len(image_index), 0))
+    scores = {}
+    for row, index in enumerate(image_index):
+        after = bisect_left(text_index, index)
+        near = cosines[row, max(0, after - 1) : after + 1]
+        scores[index] = ImageTextScores(
+            clip_text_max=_highest(cosines[row]),
+            clip_near_max=_highest(near),
+            clip_alt=_cosine(image_embeddings[row], alt.get(index)),
+            clip_caption=_cosine(image_embeddings[row], caption.get(index)),
+        )
+    return scores
+
+
+def _cosines(a: npt.NDArray[np.float16], b: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:
+    # Products of float16 are exact in float64 and so, nearly, is their sum: no order of summation shows in float32.
+    return a.astype(np.float64) @ b.astype(np.float64).T
+
+
+def _cosine(image: npt.NDArray[np.float16], text: npt.NDArray[np.float16] | None) -> float | None:
+    return None if text is None else _highest(_cosines(image[None], text[None])[0])
+
+
+def _highest(cosines: npt.NDArray[np.float64]) -> float | None:
+    return float(np.float32(cosines.max())) if cosines.size else None
+
+
+def _check_weights_named(spec: ClipSpec, own_weights: bool) -> None:
+    if own_weights and spec.pretrained:
+        raise ValueError(f"CLIP model {spec.model!r} brings its own weights: leave out pretrained={spec.pretrained!r}")
+    if not own_weights and not spec.pretrained:
+        raise ValueError(
+            f"CLIP model {spec.model!r} names no weights, and random ones are never used: give pretrained= a tag of "
+            f"open_clip or a file, or use model={LOCAL_DIR}DIR"
+        )
+
+
+def _check_architecture(spec: ClipSpec) -> None:
+    """Before anything is downloaded: are the architecture, the tag and their activations such as fit together?"""
+    import open_clip
+
+    config = open_clip.get_model_config(spec.model)
+    if config is None:
+        raise ValueError(f"open_clip has no architecture {spec.model!r}; open_clip.list_models() names them")
+    tag = open_clip.get_pretrained_cfg(spec.model, spec.pretrained)
+    if not tag:
+        if not Path(str(spec.pretrained)).is_file():
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.model)) or "none"
+            raise ValueError(f"{spec.pretrained!r} is no file and no tag of {spec.model}, whose tags are: {tags}")
+        return
+    if bool(tag.get("quick_gelu", False)) != bool(config.get("quick_gelu", False)):
+        base = spec.model.removesuffix("-quickgelu")
+        fitting = f"{base}-quickgelu" if tag.get("quick_gelu") else base
+        raise ValueError(
+            f"weights {spec.pretrained!r} were trained with another activation (QuickGELU) than {spec.model!r} has, "
+            f"which would shift every score: use model={fitting!r}"
+        )
+
+
+def _tokenizer_files(model: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """The vocabulary file of a local folder, which open_clip would look for in the working directory."""
+    bpe_path = config["text_cfg"].get("tokenizer_kwargs", {}).get("bpe_path")
+    if bpe_path is None or not model.startswith(LOCAL_DIR):
+        return {}
+    return {"bpe_path": str(Path(model.removeprefix(LOCAL_DIR)) / bpe_path)}
+
+
+def _fingerprint(spec: ClipSpec, model: Any, config: Mapping[str, Any], tokenizer: Any) -> str:
+    """Name, weights and everything that stands before them; the same wherever the files lie."""
+    weights = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        weights.update(tensor.contiguous().cpu().numpy().tobytes())
+    vocabulary = sorted(getattr(tokenizer, "encoder", {}).items())
+    around = json.dumps([config, model.visual.preprocess_cfg, vocabulary], sort_keys=True, default=str)
+    name = "local" if spec.model.startswith(LOCAL_DIR) else spec.model.removeprefix(_HUB)
+    tag = f"/{Path(spec.pretrained).stem}" if spec.pretrained else ""
+    return f"{name}{tag}@{weights.hexdigest()[:16]}-{hashlib.sha256(around.encode()).hexdigest()[:8]}"
+
+
+def _forgetful(tokenizer: Any) -> Callable[[list[str]], torch.Tensor]:
+    """The tokenizer, whose memory of words is emptied before it fills the machine's."""
+    cache = getattr(tokenizer, "cache", {})
+    special = dict(cache)
+
+    def tokenize(texts: list[str]) -> torch.Tensor:
+        if len(cache) > _MAX_REMEMBERED_WORDS:
+            cache.clear()
+            cache.update(special)
+        return tokenizer(texts)
+
+    return tokenize
+
+
+def _limit_words(text: str, context_length: int) -> str:
+    """The part of a text that can reach the model: its first words, none of them too long.
+
+    A word is at least one token, so the others could not be seen. The tokenizer's time is quadratic in the longest
+    word, and a page of Chinese may be one word; what is kept of it still is, in all likelihood, more than is seen.
+    """
+    words = text.split(maxsplit=context_length)[:context_length]
+    return " ".join(word[: 4 * context_length] for word in words)[: 16 * context_length]
+
+
+def _limit_aspect(image: Image) -> Image:
+    width, height = image.size
+    if width > _MAX_ASPECT * height:
+        margin = (width - _MAX_ASPECT * height) // 2
+        return image.crop((margin, 0, width - margin, height))
+    if height > _MAX_ASPECT * width:
+        margin = (height - _MAX_ASPECT * width) // 2
+        return image.crop((0, margin, width, height - margin))
+    return image

@@ -1,0 +1,158 @@
+"""What can be told of a document by itself: text statistics, and the keys under which duplicates meet.
+
+The stage ``score`` has three parts; none of them decides anything.
+
+    measure         each document by itself (this file)
+    embed           each distinct image, and each text of a document with images: CLIP embeddings, once (embed.py)
+    join_scores     what needs the whole corpus: duplicate groups, counts, image-text similarities (join_scores.py)
+
+``measure`` and ``embed`` go shard by shard and may run anywhere; ``join_scores`` shuffles keys, counts and embeddings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from gobelin.transforms.pii import count_emails
+
+from gobelin.documents import DECISIONS, Action, Decision, Unit, to_row
+from gobelin.transforms.near_duplicates import MinHashConfig, minhash_band_keys, text_digest
+from gobelin.transforms.progress import advance
+from gobelin.transforms.shards import join, read_rows, shard_path, write_rows
+from gobelin.transforms.text_statistics import PARAGRAPH_MIN_TOKENS, text_statistics
+from gobelin.transforms.urls import canonical_url, host_of
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ClipConfig:
+    """The model that compares pictures and texts."""
+
+    model: str
+    """An open_clip architecture (ViT-L-14-quickgelu), ``hf-hub:...``, or ``local-dir:FOLDER`` with open_clip's
+    configuration and weights."""
+
+    pretrained: str | None = None
+    """open_clip's tag of the weights (openai, laion2b_s34b_b79k ...) or a file. Not needed with the other two forms
+    of ``model``. Without weights nothing is scored."""
+
+    batch_size: int = 64
+    """Images or texts a forward pass. Results are the same for any value up to rounding; keep it fixed in a corpus."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreConfig:
+    """What is measured. Thresholds are ``select``'s."""
+
+    minhash: MinHashConfig = dataclasses.field(default_factory=MinHashConfig)
+    """Near-duplicate texts. OBELICS: 16 hashes over 5-grams; the default finds 92 % of pairs with Jaccard 0.8."""
+
+    phash_distance: int = 4
+    """Bits of 64 by which two images of one near-duplicate group may differ. 0: only equal hashes. Drawings with large
+    flat areas share hashes: lower it there."""
+
+    clip: ClipConfig | None = None
+    """Image-text similarity. Null: not run."""
+
+
+MEASUREMENTS = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("url_key", pa.string()),
+        ("text_digest", pa.string()),  # null: no words
+        ("image_set", pa.string()),  # null: no images
+        ("bands", pa.list_(pa.int64())),
+        ("paragraphs", pa.list_(pa.string())),  # of each node, null for images: digest of host and text
+        ("images", pa.list_(pa.string())),  # distinct, sorted
+        ("scores", pa.string()),  # JSON: the row of DOCUMENT_SCORES as far as it is known
+    ]
+)
+
+
+def measure_document(document: Row, config: ScoreConfig) -> Row:
+    """What one document's scores and keys are, as far as it can be told without the others."""
+    language = document["language"]
+    host = host_of(document["url"])
+    texts = [node["text"] for node in document["nodes"] if node["kind"] == "text"]
+    whole = "\n\n".join(texts)
+    images = sorted({node["image_id"] for node in document["nodes"] if node["image_id"]})
+    scores = {
+        "doc_id": document["doc_id"],
+        "num_images": sum(node["image_id"] is not None for node in document["nodes"]),
+        **dataclasses.asdict(text_statistics(whole, language)),
+        "nodes": [_node_scores(node, language) for node in document["nodes"]],
+    }
+    return {
+        "doc_id": document["doc_id"],
+        "url_key": canonical_url(document["url"]),
+        "text_digest": text_digest(whole),
+        "image_set": _digest("\n".join(images)) if images else None,
+        "bands": list(minhash_band_keys(whole, config.minhash)),
+        "paragraphs": [
+            _digest(f"{host}\n{node['text']}") if node["kind"] == "text" else None for node in document["nodes"]
+        ],
+        "images": images,
+        "scores": json.dumps(scores),
+    }
+
+
+def _node_scores(node: Row, language: str | None) -> Row:
+    if node["kind"] == "image":
+        return {"kind": "image", "image_id": node["image_id"]}
+    return {
+        "kind": "text",
+        **dataclasses.asdict(text_statistics(node["text"], language, PARAGRAPH_MIN_TOKENS)),
+        "num_emails": count_emails(node["text"]),
+        "site_count": 1,
+    }
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class Measure(beam.PTransform):
+    """Shard numbers of ``documents`` -> shards of ``measurements`` and of ``measure_decisions`` in the folder ``work``."""
+
+    def __init__(self, config: ScoreConfig, documents: str, work: str, num_shards: int) -> None:
+        self._arguments = (config, documents, work, num_shards)
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.ParDo(_Measure(*self._arguments))
+
+
+class _Measure(beam.DoFn):
+    def __init__(self, config: ScoreConfig, documents: str, work: str, num_shards: int) -> None:
+        self._config, self._documents, self._work, self._num_shards = config, documents, work, num_shards
+
+    def process(self, index: int) -> Iterator[str]:
+        decisions: list[Decision] = []
+        path = shard_path(join(self._work, "measurements"), index, self._num_shards)
+        source = shard_path(self._documents, index, self._num_shards)
+        write_rows(path, self._measurements(source, decisions), MEASUREMENTS)
+        failed = shard_path(join(self._work, "measure_decisions"), index, self._num_shards)
+        write_rows(failed, map(to_row, decisions), DECISIONS)
+        yield path
+
+    def _measurements(self, source: str, decisions: list[Decision]) -> Iterator[Row]:
+        for document in read_rows(source):
+            advance("documents")
+            try:
+                measured = measure_document(document, self._config)
+            except Exception as error:  # noqa: BLE001  # the stage boundary: one bad document never ends a run
+                decisions.append(
+                    Decision(
+                        stage="score", unit=Unit.DOCUMENT, action=Action.FAIL, rule="score_error",
+                        doc_id=document["doc_id"], url=document["url"],
+                        detail=f"{type(error).__name__}: {error}"[:300],
+                    )
+                )  # fmt: skip
+                continue
+            yield measured

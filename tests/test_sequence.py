@@ -1,0 +1,210 @@
+"""Vocabulary, grammar and sequences: exact round trips, and a clear no to what breaks the grammar."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gobelin.tokenize.grammar import DocumentWriter, parse
+from gobelin.tokenize.sequence import (
+    ImageItem,
+    ImageSpan,
+    Item,
+    TextItem,
+    caption_first,
+    decode_document,
+    encode_document,
+)
+from gobelin.tokenize.text_tokenizer import fit_bpe
+from gobelin.tokenize.vocabulary import Vocabulary
+from tests.token_corpora import small_tokenizer, small_vocabulary
+
+TOKENIZER = small_tokenizer()
+VOCABULARY = small_vocabulary(TOKENIZER)
+PAD, DOC, END, IMG, END_IMG, TXT, NEXT, PREV = range(8)
+A = VOCABULARY.text_offset + 5  # some text id
+CODE = VOCABULARY.image_offset
+PICTURE = [IMG, CODE, CODE + 1, CODE + 2, CODE + 7, END_IMG]
+
+items_strategy = st.lists(
+    st.one_of(
+        st.builds(TextItem, st.text(max_size=40)),
+        st.builds(
+            ImageItem,
+            st.text("0123456789abcdef", min_size=1, max_size=8),
+            st.tuples(*[st.integers(0, 7)] * 4),
+            st.one_of(st.none(), st.text(max_size=20)),
+        ),
+    ),
+    max_size=6,
+)
+
+
+@given(st.text(max_size=10), items_strategy)
+@settings(max_examples=300, deadline=None)
+def test_documents_come_back(doc_id: str, items: list[Item]) -> None:
+    tokens, spans = encode_document(doc_id, items, VOCABULARY, TOKENIZER)
+    assert decode_document(tokens, spans, VOCABULARY, TOKENIZER) == items
+    images = [item for item in items if isinstance(item, ImageItem)]
+    for span, image in zip(spans, images, strict=True):
+        ids = tokens[span.start : span.start + span.length]
+        assert (span.image_id, tuple(i - VOCABULARY.image_offset for i in ids)) == (image.image_id, image.codes)
+
+
+def test_an_empty_caption_is_no_caption() -> None:
+    assert ImageItem("x", (0, 0, 0, 0), "") == ImageItem("x", (0, 0, 0, 0), None)
+
+
+def test_the_layout_of_a_sequence() -> None:
+    word = [VOCABULARY.text_offset + index for index in TOKENIZER.encode("red")]
+    image = ImageItem("x", (0, 1, 2, 7), "red")
+    first = next(f"{n}" for n in range(99) if caption_first(f"{n}", 1))
+    last = next(f"{n}" for n in range(99) if not caption_first(f"{n}", 1))
+    for doc_id, middle in ((first, [NEXT, *word, *PICTURE]), (last, [*PICTURE, PREV, *word])):
+        tokens, _ = encode_document(doc_id, [TextItem("red"), image], VOCABULARY, TOKENIZER)
+        assert tokens == [DOC, TXT, *word, *middle, END]
+
+
+def test_captions_stand_before_half_of_the_images() -> None:
+    share = sum(caption_first(f"{number}", index) for number in range(500) for index in range(4)) / 2000
+    assert 0.45 < share < 0.55
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        [],
+        [DOC],
+        [TXT, A, END],
+        [DOC, TXT, A],
+        [DOC, A, END],
+        [DOC, TXT, PAD, END],
+        [DOC, TXT, A, DOC, END],
+        [DOC, END, END],
+        [DOC, TXT, VOCABULARY.size, END],
+        [DOC, TXT, -1, END],
+        [DOC, TXT, CODE, END],
+        [DOC, TXT, A, CODE, END],
+        [DOC, CODE, END],
+        [DOC, *PICTURE[:-2], END_IMG, END],  # an image of three codes
+        [DOC, *PICTURE[:-1], CODE, END_IMG, END],  # and of five
+        [DOC, *PICTURE[:-1], END],  # without its end
+        [DOC, *PICTURE[:2], A, *PICTURE[3:], END],  # a word among the codes
+        [DOC, IMG, END_IMG, END],
+        [DOC, END_IMG, END],
+        [DOC, *PICTURE, A, END],
+        [DOC, *PICTURE, CODE, END],
+        [DOC, NEXT, A, END],
+        [DOC, NEXT, A, TXT, A, END],
+        [DOC, NEXT, A, NEXT, A, *PICTURE, END],
+        [DOC, NEXT, *PICTURE, END],  # an empty caption
+        [DOC, *PICTURE, PREV, END],
+        [DOC, PREV, A, END],
+        [DOC, TXT, A, PREV, A, END],
+        [DOC, *PICTURE, TXT, PREV, A, END],
+        [DOC, *PICTURE, PREV, A, PREV, A, END],
+        [DOC, NEXT, A, *PICTURE, PREV, A, END],  # two captions
+    ],
+)
+def test_malformed_sequences_are_refused(tokens: list[int]) -> None:
+    with pytest.raises(ValueError, match="token|not a document"):
+        decode_document(tokens, None, VOCABULARY, TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [[DOC, END], [DOC, TXT, END], [DOC, *PICTURE, *PICTURE, PREV, A, NEXT, A, *PICTURE, TXT, TXT, A, END]],
+)
+def test_well_formed_sequences_parse(tokens: list[int]) -> None:
+    ranges = parse(tokens, VOCABULARY)
+    assert [DOC, *(t for r in ranges for t in tokens[r.start : r.stop]), END] == tokens
+
+
+def test_spans_must_be_where_the_images_are() -> None:
+    tokens = [DOC, *PICTURE, END]
+    assert decode_document(tokens, [ImageSpan(2, 4, "x")], VOCABULARY, TOKENIZER) == [ImageItem("x", (0, 1, 2, 7))]
+    for spans in ([], [ImageSpan(1, 4, "x")], [ImageSpan(2, 3, "x")]):
+        with pytest.raises(ValueError, match="image_spans"):
+            decode_document(tokens, spans, VOCABULARY, TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (ImageItem("x", (0, 1, 2)), "3 codes, not 4"),
+        (ImageItem("x", (0, 1, 2, 8)), r"outside \[0, 8\)"),
+        (ImageItem("x", (0, 1, 2, -1)), r"outside \[0, 8\)"),
+        (ImageItem(None, (0, 1, 2, 3)), "needs an image_id"),
+    ],
+)
+def test_images_that_are_not_the_vocabularys_are_refused(item: ImageItem, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        encode_document("d", [item], VOCABULARY, TOKENIZER)
+
+
+def test_another_tokenizer_is_refused() -> None:
+    with pytest.raises(ValueError, match="text tokenizer"):
+        encode_document("d", [], VOCABULARY, fit_bpe(["other words, other words"], 260))
+
+
+@given(st.integers(2, 60), st.integers())
+@settings(max_examples=300, deadline=None)
+def test_whatever_the_writer_allows_parses(max_tokens: int, seed: int) -> None:
+    source = random.Random(seed)
+    writer = DocumentWriter(VOCABULARY, max_tokens)
+    while not writer.done:
+        allowed = writer.allowed()
+        choices = [*allowed.special] + [A] * allowed.text * 2 + [CODE + 3] * allowed.image
+        writer.append(source.choice(choices))
+    assert len(writer.tokens) <= max_tokens
+    parse(writer.tokens, VOCABULARY)
+
+
+def test_the_writer_refuses_what_it_does_not_allow() -> None:
+    writer = DocumentWriter(VOCABULARY, 7)  # an image would need eight
+    assert IMG not in writer.allowed().special
+    assert NEXT not in writer.allowed().special
+    for token in (IMG, NEXT, A, CODE, DOC, PAD, PREV, END_IMG, -1, VOCABULARY.size):
+        with pytest.raises(ValueError, match="not allowed"):
+            writer.append(token)
+    assert IMG in DocumentWriter(VOCABULARY, 8).allowed().special
+    with pytest.raises(ValueError, match="at least 2"):
+        DocumentWriter(VOCABULARY, 1)
+
+
+def test_the_vocabulary_is_special_then_text_then_image(tmp_path: Path) -> None:
+    assert VOCABULARY.text_offset == 8
+    assert VOCABULARY.image_offset == 8 + TOKENIZER.size
+    assert VOCABULARY.size == 8 + TOKENIZER.size + 8
+    VOCABULARY.save(tmp_path)
+    assert Vocabulary.load(tmp_path) == VOCABULARY
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"text_offset": 7}, "contradicts itself"),
+        ({"special_tokens": ["<|pad|>"]}, "contradicts itself"),
+        ({"text_token_bytes": [1]}, "1 entries"),
+    ],
+)
+def test_another_vocabulary_layout_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.from_json(json.dumps({**json.loads(VOCABULARY.to_json()), **change}))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3"])
+def test_what_is_no_vocabulary_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a vocabulary"):
+        Vocabulary.from_json(text)
+
+
+def test_a_folder_without_vocabulary_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no vocabulary.json in"):
+        Vocabulary.load(tmp_path)

@@ -1,0 +1,151 @@
+"""The language model: what a token sees, and that caching and packing change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gobelin.train.model import (
+    LanguageModel,
+    LMConfig,
+    build_model,
+    load_model,
+    piece_positions,
+    places_in_picture,
+    save_model,
+)
+from tests.token_corpora import small_tokenizer, small_vocabulary
+
+VOCABULARY = small_vocabulary(small_tokenizer())
+CONFIG = LMConfig(width=32, num_layers=2, num_heads=2, hidden=48)
+CODE = VOCABULARY.image_offset
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    """Fresh weights, except that what starts at zero is random: else nothing depends on the context."""
+    generator = torch.Generator().manual_seed(0)
+    model = build_model(CONFIG, VOCABULARY, generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(std=0.3, generator=generator)
+    return model.eval()
+
+
+def _tokens(rows: int, length: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(8, CODE, (rows, length), generator=generator)
+    tokens[:, 5:9] = torch.randint(CODE, VOCABULARY.size, (rows, 4), generator=generator)
+    return tokens
+
+
+@torch.no_grad()
+def test_cached_steps_equal_the_full_forward(model: LanguageModel) -> None:
+    tokens_BT = _tokens(3, 16)
+    full_BTV = model(tokens_BT, torch.zeros_like(tokens_BT))
+    places_BT = places_in_picture(tokens_BT, VOCABULARY)
+    cache = model.new_cache(3, 16)
+    parts = []
+    for start, stop in ((0, 7), (7, 8), (8, 9), (9, 16)):
+        positions_BT = torch.arange(start, stop).expand(3, -1)
+        visible_BS = torch.ones(3, stop, dtype=torch.bool)
+        parts.append(
+            model.extend(tokens_BT[:, start:stop], positions_BT, places_BT[:, start:stop], visible_BS, cache)
+        )
+    torch.testing.assert_close(torch.cat(parts, 1), full_BTV)
+
+
+@torch.no_grad()
+def test_padding_on_the_left_changes_nothing(model: LanguageModel) -> None:
+    tokens_BT = _tokens(2, 12)
+    alone_BTV = model(tokens_BT, torch.zeros_like(tokens_BT))
+    padded_BT = torch.cat([torch.zeros(2, 3, dtype=torch.int64), tokens_BT], 1)
+    visible_BS = torch.arange(15).expand(2, -1) >= 3
+    positions_BT = (torch.arange(15) - 3).clamp(min=0).expand(2, -1)
+    places_BT = places_in_picture(padded_BT, VOCABULARY)
+    logits_BTV = model.extend(padded_BT, positions_BT, places_BT, visible_BS, model.new_cache(2, 15))
+    assert logits_BTV.isfinite().all()
+    torch.testing.assert_close(logits_BTV[:, 3:], alone_BTV)
+
+
+@torch.no_grad()
+def test_packed_pieces_equal_pieces_alone(model: LanguageModel) -> None:
+    tokens_BT = _tokens(1, 20)
+    pieces_BT = torch.tensor([[0] * 4 + [1] * 9 + [2] * 7])
+    packed_BTV = model(tokens_BT, pieces_BT)
+    for start, stop in ((0, 4), (4, 13), (13, 20)):
+        piece_BT = tokens_BT[:, start:stop]
+        torch.testing.assert_close(packed_BTV[:, start:stop], model(piece_BT, torch.zeros_like(piece_BT)))
+
+
+@torch.no_grad()
+def test_the_future_is_not_seen(model: LanguageModel) -> None:
+    tokens_BT = _tokens(1, 12)
+    changed_BT = tokens_BT.clone()
+    changed_BT[0, 10] = 9 if tokens_BT[0, 10] != 9 else 10
+    before, after = (model(t, torch.zeros_like(t)) for t in (tokens_BT, changed_BT))
+    torch.testing.assert_close(before[:, :10], after[:, :10])
+    assert not torch.allclose(before[:, 10:], after[:, 10:])
+
+
+@torch.no_grad()
+def test_the_place_in_the_picture_matters(model: LanguageModel) -> None:
+    tokens_BT = torch.full((1, 4), CODE)
+    same_BTV = model(tokens_BT, torch.arange(4)[None])  # four pieces of one token, differing in their place only
+    assert not torch.allclose(same_BTV[0, 0], same_BTV[0, 1])
+
+
+def test_places_count_from_the_start_of_each_picture() -> None:
+    tokens_BT = torch.tensor([[1, 3, CODE, CODE + 1, CODE, CODE, 4, 3, CODE, CODE], [CODE, CODE, 9, 9, 3, CODE, 4, 0, 0, 0]])
+    assert places_in_picture(tokens_BT, VOCABULARY).tolist() == [
+        [-1, -1, 0, 1, 2, 3, -1, -1, 0, 1],
+        [0, 1, -1, -1, -1, 0, -1, -1, -1, -1],
+    ]
+
+
+def test_positions_restart_with_each_piece() -> None:
+    pieces_BT = torch.tensor([[0, 0, 0, 1, 1, 2], [0, 1, 2, 2, 2, 2]])
+    assert piece_positions(pieces_BT).tolist() == [[0, 1, 2, 0, 1, 0], [0, 0, 0, 1, 2, 3]]
+
+
+def test_same_seed_same_weights_and_no_global_randomness() -> None:
+    before = torch.get_rng_state()
+    first, second, other = (
+        build_model(CONFIG, VOCABULARY, torch.Generator().manual_seed(seed)).state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["embedding.weight"], other["embedding.weight"])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_fresh_model_is_uniform() -> None:
+    model = build_model(CONFIG, VOCABULARY, torch.Generator().manual_seed(0))
+    logits_BTV = model(_tokens(1, 10), torch.zeros(1, 10, dtype=torch.int64))
+    assert torch.equal(logits_BTV, torch.zeros_like(logits_BTV))
+
+
+def test_default_size() -> None:
+    vocabulary = small_vocabulary(small_tokenizer(), grid=(7, 7), num_codes=256)
+    model = build_model(LMConfig(), vocabulary, torch.Generator().manual_seed(0))
+    blocks = sum(parameter.numel() for parameter in model.blocks.parameters())
+    assert blocks == 4 * (4 * 128**2 + 3 * 128 * 352 + 2 * 128 + 2 * 32)
+
+
+@torch.no_grad()
+def test_saved_model_is_the_same(model: LanguageModel, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    tokens_BT = _tokens(2, 12)
+    pieces_BT = torch.zeros_like(tokens_BT)
+    assert loaded.vocabulary == VOCABULARY
+    assert torch.equal(loaded(tokens_BT, pieces_BT), model(tokens_BT, pieces_BT))
+
+
+def test_user_errors_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="multiple of 2 x num_heads"):
+        LMConfig(width=36, num_heads=4)
+    with pytest.raises(ValueError, match="no model in"):
+        load_model(tmp_path)

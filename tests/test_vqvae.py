@@ -1,0 +1,296 @@
+"""The image tokenizer: quantizer, fit, files, and pictures to squares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gobelin.tokenize.fit_vqvae import fit_vqvae, to_float, to_uint8
+from gobelin.tokenize.image_tokenizer import (
+    VQVAETokenizer,
+    load_image_tokenizer,
+    preprocess,
+    save_image_tokenizer,
+)
+from gobelin.tokenize.quantizer import DECAY, EmaQuantizer
+from gobelin.tokenize.vqvae import VQVAE, VQVAEConfig, build_vqvae
+
+CONFIG = VQVAEConfig(image_size=16, patch_size=4, num_codes=16, code_width=4, channels=16, num_blocks=1)
+COLORS = np.array([[230, 30, 30], [30, 30, 230], [30, 200, 30], [240, 240, 240]], dtype=np.uint8)
+
+
+def halves(number: int, seed: int) -> np.ndarray:
+    """Pictures with an upper and a lower half of one colour each."""
+    top, bottom = COLORS[np.random.default_rng(seed).integers(len(COLORS), size=(2, number))]
+    images = np.empty((number, 16, 16, 3), dtype=np.uint8)
+    images[:, :8], images[:, 8:] = top[:, None, None], bottom[:, None, None]
+    return images
+
+
+@pytest.fixture(scope="module")
+def fitted() -> VQVAE:
+    return fit_vqvae(halves(200, 0), CONFIG, seed=0, steps=200)[0]
+
+
+@pytest.fixture
+def tokenizer() -> VQVAETokenizer:
+    return VQVAETokenizer(_random_vqvae(CONFIG))
+
+
+def _random_vqvae(config: VQVAEConfig) -> VQVAE:
+    generator = torch.Generator().manual_seed(0)
+    model = build_vqvae(config, generator, torch.device("cpu"))
+    model.quantizer.codes_Kd.normal_(generator=generator).mul_(0.1)
+    return model
+
+
+def test_codes_are_the_nearest_vectors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    quantizer = EmaQuantizer(7, 3)
+    quantizer.codes_Kd.normal_(generator=generator)
+    vectors_Md = torch.randn(50, 3, generator=generator)
+    slow = [min(range(7), key=lambda k: float((v - quantizer.codes_Kd[k]).norm())) for v in vectors_Md]
+    assert quantizer.nearest(vectors_Md).tolist() == slow
+
+
+def test_gradient_passes_straight_through() -> None:
+    quantizer = EmaQuantizer(2, 1)
+    quantizer.codes_Kd.copy_(torch.tensor([[0.0], [1.0]]))
+    vectors_Md = torch.tensor([[0.2], [0.9]], requires_grad=True)
+    quantized_Md, indices_M, commitment = quantizer(vectors_Md)
+    assert indices_M.tolist() == [0, 1]
+    assert quantized_Md.flatten().tolist() == pytest.approx([0.0, 1.0])
+    quantized_Md.sum().backward()
+    assert vectors_Md.grad is not None
+    assert vectors_Md.grad.flatten().tolist() == [1.0, 1.0]
+    assert commitment.item() == pytest.approx((0.2**2 + 0.1**2) / 2)
+
+
+def test_codes_follow_the_mean_of_what_they_win() -> None:
+    quantizer = EmaQuantizer(2, 1)
+    start_Kd = torch.tensor([[0.0], [10.0]])
+    quantizer.codes_Kd.copy_(start_Kd)
+    quantizer.sums_Kd.copy_(start_Kd)
+    vectors_Md = torch.tensor([[1.0], [3.0], [9.0]])
+    restarted = quantizer.update(vectors_Md, quantizer.nearest(vectors_Md), torch.Generator())
+    assert restarted == 0
+    counts = [DECAY + (1 - DECAY) * 2, 1.0]
+    assert quantizer.counts_K.tolist() == pytest.approx(counts)
+    assert quantizer.codes_Kd.flatten().tolist() == pytest.approx(
+        [(1 - DECAY) * 4.0 / counts[0], DECAY * 10.0 + (1 - DECAY) * 9.0]
+    )
+
+
+def test_a_dead_code_restarts_on_a_vector_with_fresh_sums() -> None:
+    quantizer = EmaQuantizer(2, 1)
+    quantizer.codes_Kd.copy_(torch.tensor([[0.0], [500.0]]))
+    quantizer.sums_Kd.copy_(torch.tensor([[0.0], [500.0]]))
+    vectors_Md = torch.full((8, 1), 3.0)
+    generator = torch.Generator().manual_seed(0)
+    restarts = [quantizer.update(vectors_Md, quantizer.nearest(vectors_Md), generator) for _ in range(60)]
+    assert restarts[0] == 0
+    assert 1 in restarts
+    # Old sums would leave it far away: 500 x decay^n over the fair share.
+    assert quantizer.codes_Kd[1].item() == pytest.approx(3.0)
+
+
+def test_codebook_starts_at_cluster_centres() -> None:
+    generator = torch.Generator().manual_seed(3)
+    centres_Kd = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    vectors_Md = centres_Kd.repeat(50, 1) + 0.1 * torch.randn(200, 2, generator=generator)
+    quantizer = EmaQuantizer(16, 2)
+    quantizer.start_from(vectors_Md, generator)
+    assert quantizer.nearest(centres_Kd).unique().numel() == 4
+    assert (torch.cdist(centres_Kd, quantizer.codes_Kd).min(1).values < 0.2).all()
+
+
+def test_codebook_starts_from_fewer_vectors_than_codes() -> None:
+    quantizer = EmaQuantizer(8, 1)
+    quantizer.start_from(torch.tensor([[1.0], [2.0]]), torch.Generator().manual_seed(0))
+    assert set(quantizer.codes_Kd.flatten().tolist()) == {1.0, 2.0}
+
+
+def test_fit_learns_colours_it_was_not_shown(fitted: VQVAE) -> None:
+    images = halves(50, 99)
+    tokenizer = VQVAETokenizer(fitted)
+    decoded = tokenizer.decode(tokenizer.encode(images)).astype(int)
+    assert np.abs(decoded - images).mean() < 12  # of 255; a gray picture is off by about 90
+
+
+def test_fit_reports_what_it_reached() -> None:
+    losses: list[tuple[int, float]] = []
+    _, metrics = fit_vqvae(halves(60, 0), CONFIG, seed=0, steps=10, on_step=lambda *step: losses.append(step))
+    assert [step for step, _ in losses] == list(range(1, 11))
+    assert (metrics.num_images, metrics.num_held_out) == (57, 3)
+    assert 1 <= metrics.perplexity <= metrics.codes_used <= CONFIG.num_codes
+    assert 0 <= metrics.reencode_ratio <= 1
+    assert 5 < metrics.psnr_db < 60
+
+
+def test_fit_is_repeatable_and_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    states = []
+    for seed in (1, 1, 2):
+        model, _ = fit_vqvae(halves(40, 0), CONFIG, seed=seed, steps=20)
+        states.append(b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values()))
+    assert states[0] == states[1]
+    assert states[0] != states[2]
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((4, 8, 8, 3), np.uint8), "16 x 16"),
+        (np.zeros((4, 16, 16, 3), np.float32), "float32"),
+        (np.zeros((1, 16, 16, 3), np.uint8), "two or more"),
+    ],
+)
+def test_fit_refuses_other_images(images: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_vqvae(images, CONFIG, seed=0, steps=1)
+
+
+def test_config_refuses_a_patch_that_does_not_divide() -> None:
+    with pytest.raises(ValueError, match="does not divide"):
+        VQVAEConfig(image_size=56, patch_size=9)
+
+
+def test_default_size() -> None:
+    tokenizer = VQVAETokenizer(_random_vqvae(VQVAEConfig()))
+    assert (tokenizer.image_size, tokenizer.grid, tokenizer.tokens_per_image, tokenizer.num_codes) == (56, (7, 7), 49, 256)
+    assert sum(parameter.numel() for parameter in tokenizer.model.parameters()) == pytest.approx(0.42e6, rel=0.03)
+
+
+def test_pixels_survive_the_change_of_range() -> None:
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    images_B3SS = to_float(levels, torch.device("cpu"))
+    assert (images_B3SS.min(), images_B3SS.max()) == (-1, 1)
+    assert (to_uint8(images_B3SS) == levels).all()
+
+
+def test_codes_of_an_image_do_not_depend_on_its_batch(tokenizer: VQVAETokenizer) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), dtype=np.uint8)
+    together = tokenizer.encode(images)
+    assert together.dtype == np.int32
+    assert together.shape == (70, 16)
+    assert len(np.unique(together)) > 4
+    assert (np.concatenate([tokenizer.encode(images[i : i + 1]) for i in range(70)]) == together).all()
+    decoded = tokenizer.decode(together)
+    assert decoded.shape == images.shape
+    assert decoded.dtype == np.uint8
+    assert tokenizer.encode(images[:0]).shape == (0, 16)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [(np.zeros((1, 15), int), "B x 16"), (np.full((1, 16), 16), r"\[0, 16\)"), (np.full((1, 16), -1), r"\[0, 16\)")],
+)
+def test_decode_refuses_what_are_no_codes(tokenizer: VQVAETokenizer, codes: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tokenizer.decode(codes)
+
+
+def test_saved_tokenizer_is_the_same(tokenizer: VQVAETokenizer, tmp_path: Path) -> None:
+    save_image_tokenizer(tokenizer, tmp_path / "vq")
+    loaded = load_image_tokenizer(tmp_path / "vq")
+    images = halves(5, 1)
+    assert loaded.fingerprint == tokenizer.fingerprint
+    assert (loaded.encode(images) == tokenizer.encode(images)).all()
+    save_image_tokenizer(tokenizer, tmp_path / "again")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "vq" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_other_weights_have_another_fingerprint(tokenizer: VQVAETokenizer, tmp_path: Path) -> None:
+    save_image_tokenizer(tokenizer, tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["quantizer.codes_Kd"][0, 0] += 1
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="not those that were saved together"):
+        load_image_tokenizer(tmp_path)
+
+
+def _empty_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _checkpoint(path: Path) -> Path:
+    file = path.with_suffix(".ckpt")
+    file.write_bytes(b"PK" * 50)
+    return file
+
+
+def _safetensors(path: Path) -> Path:
+    file = path.with_suffix(".safetensors")
+    save_file({"encoder.conv_in.weight": torch.zeros(1)}, file)
+    return file
+
+
+def _other_kind(path: Path) -> Path:
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({"kind": "llamagen"}))
+    save_file({"x": torch.zeros(1)}, path / "model.safetensors")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda path: path, "does not exist"),
+        (_empty_folder, "nothing in it"),
+        (_checkpoint, "a file of 100 bytes"),
+        (_safetensors, "1 tensors .encoder.conv_in.weight"),
+        (_other_kind, "describes no gobelin-vqvae"),
+    ],
+)
+def test_unknown_layouts_are_named(make: Callable[[Path], Path], found: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=found):
+        load_image_tokenizer(make(tmp_path / "tokenizer"))
+
+
+def test_a_square_of_the_right_size_keeps_its_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    assert (preprocess(PIL.Image.fromarray(pixels), 16) == pixels).all()
+
+
+@pytest.mark.parametrize("size", [(64, 32), (32, 64), (320, 32), (33, 32), (8, 4)])
+def test_the_centre_of_a_picture_is_kept(size: tuple[int, int]) -> None:
+    width, height = size
+    picture = PIL.Image.new("RGB", size, "red")
+    side = min(size)
+    picture.paste("blue", ((width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2))
+    square = preprocess(picture, 16)
+    assert square.shape == (16, 16, 3)
+    assert (square[2:-2, 2:-2] == (0, 0, 255)).all()
+
+
+def test_shrinking_averages() -> None:
+    checks = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    assert np.abs(preprocess(PIL.Image.fromarray(checks), 8).astype(int) - 127).max() < 8
+
+
+def test_other_modes_become_rgb_on_white() -> None:
+    clear = PIL.Image.new("RGBA", (16, 16), (255, 0, 0, 0))
+    assert (preprocess(clear, 16) == 255).all()
+    palette = PIL.Image.new("P", (16, 16), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    assert (preprocess(palette, 16) == (10, 20, 30)).all()
+    palette.info["transparency"] = 1
+    assert (preprocess(palette, 16) == 255).all()
+    assert (preprocess(PIL.Image.new("L", (16, 16), 7), 16) == 7).all()
+
+
+def test_orientation_is_followed() -> None:
+    picture = PIL.Image.new("RGB", (16, 16), "red")
+    picture.paste("blue", (0, 0, 16, 8))
+    picture.getexif()[0x0112] = 3  # upside down
+    assert (preprocess(picture, 16)[:8] == (255, 0, 0)).all()

@@ -1,0 +1,67 @@
+"""Small mixed-token corpora for tests: a vocabulary of a 2 x 2 grid and eight codes, and shards written with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gobelin.documents import TOKEN_SHARDS, shard_of
+from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
+from gobelin.tokenize.text_tokenizer import TextTokenizer, fit_bpe
+from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+
+COLORS = ("red", "green", "blue", "yellow")
+
+
+def small_tokenizer() -> TextTokenizer:
+    return fit_bpe(["a red square and a green one", "a blue square, a yellow square"] * 4, 300)
+
+
+def small_vocabulary(text_tokenizer: TextTokenizer, grid: tuple[int, int] = (2, 2), num_codes: int = 8) -> Vocabulary:
+    return Vocabulary(
+        text_size=text_tokenizer.size,
+        image_size=num_codes,
+        grid=grid,
+        text_fingerprint=text_tokenizer.fingerprint,
+        image_fingerprint="0" * 64,
+        text_token_bytes=tuple(len(piece) for piece in text_tokenizer.token_bytes),
+    )
+
+
+def colored_documents(num_documents: int, pictures: int = 2) -> dict[str, list[Item]]:
+    """Documents whose captions say the picture's colour; the colour is codes 2c or 2c + 1, which one is arbitrary."""
+    documents: dict[str, list[Item]] = {}
+    for number in range(num_documents):
+        items: list[Item] = [TextItem(f"page {number}")]
+        for picture in range(pictures):
+            bits = hashlib.sha256(f"{number} {picture}".encode()).digest()
+            color = bits[0] % len(COLORS)
+            codes = tuple(2 * color + bit % 2 for bit in bits[1:5])
+            items.append(ImageItem(f"{number:04d}-{picture}", codes, f"a {COLORS[color]} square"))
+        documents[f"{number:032x}"] = items
+    return documents
+
+
+def write_shards(
+    folder: Path,
+    documents: Mapping[str, Iterable[Item]],
+    vocabulary: Vocabulary,
+    text_tokenizer: TextTokenizer,
+    num_shards: int = 2,
+) -> Path:
+    rows: list[list[dict[str, object]]] = [[] for _ in range(num_shards)]
+    for doc_id, items in sorted(documents.items()):
+        tokens, spans = encode_document(doc_id, items, vocabulary, text_tokenizer)
+        row = {"doc_id": doc_id, "tokens": tokens, "image_spans": [dataclasses.asdict(span) for span in spans]}
+        rows[shard_of(doc_id, num_shards)].append(row)
+    folder.mkdir(parents=True, exist_ok=True)
+    schema = TOKEN_SHARDS.with_metadata({METADATA_KEY: vocabulary.to_json().encode()})
+    for number, shard in enumerate(rows):
+        pq.write_table(pa.Table.from_pylist(shard, schema=schema), folder / f"part-{number:03d}.parquet")
+    vocabulary.save(folder)
+    return folder
