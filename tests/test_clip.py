@@ -174,6 +174,14 @@ def test_weights_of_another_architecture_are_refused(fitted: tuple[Path, ClipFit
         load_clip(ClipSpec(model="RN50", pretrained=weights), "cpu")
 
 
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "model.pt", "model.bin"])
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"\x80\x02N."])
+def test_broken_weights_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="could not be loaded"):
+        load_clip(ClipSpec(model="RN50", pretrained=str(tmp_path / name)), "cpu")
+
+
 def unit(*numbers: float) -> npt.NDArray[np.float16]:
     vector = np.array(numbers)
     return (vector / np.linalg.norm(vector)).astype(np.float16)

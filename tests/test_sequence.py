@@ -137,8 +137,8 @@ def test_spans_must_be_where_the_images_are() -> None:
     ("item", "message"),
     [
         (ImageItem("x", (0, 1, 2)), "3 codes, not 4"),
-        (ImageItem("x", (0, 1, 2, 8)), r"outside \[0, 8\)"),
-        (ImageItem("x", (0, 1, 2, -1)), r"outside \[0, 8\)"),
+        (ImageItem("x", (0, 1, 2, 32)), r"outside \[0, 32\)"),
+        (ImageItem("x", (0, 1, 2, -1)), r"outside \[0, 32\)"),
         (ImageItem(None, (0, 1, 2, 3)), "needs an image_id"),
     ],
 )
@@ -180,7 +180,7 @@ def test_the_writer_refuses_what_it_does_not_allow() -> None:
 def test_the_vocabulary_is_special_then_text_then_image(tmp_path: Path) -> None:
     assert VOCABULARY.text_offset == 8
     assert VOCABULARY.image_offset == 8 + TOKENIZER.size
-    assert VOCABULARY.size == 8 + TOKENIZER.size + 8
+    assert VOCABULARY.size == 8 + TOKENIZER.size + 32
     VOCABULARY.save(tmp_path)
     assert Vocabulary.load(tmp_path) == VOCABULARY
 

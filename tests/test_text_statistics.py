@@ -110,9 +110,7 @@ def test_prose_passes_the_document_rules_of_obelics(language: str) -> None:
 @pytest.mark.parametrize("language", sorted(PROSE))
 def test_other_languages_lack_stop_words(language: str) -> None:
     """A stop list that fitted any language would measure nothing."""
-    others = [
-        text_statistics(text, language).stop_word_ratio for other, text in PROSE.items() if other != language
-    ]
+    others = [text_statistics(text, language).stop_word_ratio for other, text in PROSE.items() if other != language]
     assert all(ratio is not None and ratio < 0.35 for ratio in others)
 
 
@@ -133,9 +131,7 @@ def test_every_listed_word_can_be_met(language: str) -> None:
 def test_unknown_languages_have_no_lists() -> None:
     for language in (None, "xx", "../en"):
         statistics = text_statistics(PROSE["en"], language)
-        assert (statistics.stop_word_ratio, statistics.flagged_word_ratio, statistics.spam_word_ratio) == (
-            None,
-        ) * 3
+        assert (statistics.stop_word_ratio, statistics.flagged_word_ratio, statistics.spam_word_ratio) == (None,) * 3
         assert statistics.num_words > 30
     assert text_statistics(PROSE["de"], "de").flagged_word_ratio is None
 

@@ -52,9 +52,7 @@ def test_cached_steps_equal_the_full_forward(model: LanguageModel) -> None:
     for start, stop in ((0, 7), (7, 8), (8, 9), (9, 16)):
         positions_BT = torch.arange(start, stop).expand(3, -1)
         visible_BS = torch.ones(3, stop, dtype=torch.bool)
-        parts.append(
-            model.extend(tokens_BT[:, start:stop], positions_BT, places_BT[:, start:stop], visible_BS, cache)
-        )
+        parts.append(model.extend(tokens_BT[:, start:stop], positions_BT, places_BT[:, start:stop], visible_BS, cache))
     torch.testing.assert_close(torch.cat(parts, 1), full_BTV)
 
 
@@ -99,7 +97,9 @@ def test_the_place_in_the_picture_matters(model: LanguageModel) -> None:
 
 
 def test_places_count_from_the_start_of_each_picture() -> None:
-    tokens_BT = torch.tensor([[1, 3, CODE, CODE + 1, CODE, CODE, 4, 3, CODE, CODE], [CODE, CODE, 9, 9, 3, CODE, 4, 0, 0, 0]])
+    tokens_BT = torch.tensor(
+        [[1, 3, CODE, CODE + 1, CODE, CODE, 4, 3, CODE, CODE], [CODE, CODE, 9, 9, 3, CODE, 4, 0, 0, 0]]
+    )
     assert places_in_picture(tokens_BT, VOCABULARY).tolist() == [
         [-1, -1, 0, 1, 2, 3, -1, -1, 0, 1],
         [0, 1, -1, -1, -1, 0, -1, -1, -1, -1],

@@ -165,7 +165,12 @@ def test_config_refuses_a_patch_that_does_not_divide() -> None:
 
 def test_default_size() -> None:
     tokenizer = VQVAETokenizer(_random_vqvae(VQVAEConfig()))
-    assert (tokenizer.image_size, tokenizer.grid, tokenizer.tokens_per_image, tokenizer.num_codes) == (56, (7, 7), 49, 256)
+    assert (tokenizer.image_size, tokenizer.grid, tokenizer.tokens_per_image, tokenizer.num_codes) == (
+        56,
+        (7, 7),
+        49,
+        256,
+    )
     assert sum(parameter.numel() for parameter in tokenizer.model.parameters()) == pytest.approx(0.42e6, rel=0.03)
 
 

@@ -1,4 +1,4 @@
-"""Small mixed-token corpora for tests: a vocabulary of a 2 x 2 grid and eight codes, and shards written with it."""
+"""Small mixed-token corpora for tests: a vocabulary of a 2 x 2 grid and 32 codes, and shards written with it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from gobelin.tokenize.text_tokenizer import TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 
 COLORS = ("red", "green", "blue", "yellow")
+NUM_CODES = 32
+CODES_PER_COLOR = NUM_CODES // len(COLORS)
 
 
 def small_tokenizer() -> TextTokenizer:
     return fit_bpe(["a red square and a green one", "a blue square, a yellow square"] * 4, 300)
 
 
-def small_vocabulary(text_tokenizer: TextTokenizer, grid: tuple[int, int] = (2, 2), num_codes: int = 8) -> Vocabulary:
+def small_vocabulary(
+    text_tokenizer: TextTokenizer, grid: tuple[int, int] = (2, 2), num_codes: int = NUM_CODES
+) -> Vocabulary:
     return Vocabulary(
         text_size=text_tokenizer.size,
         image_size=num_codes,
@@ -34,14 +38,14 @@ def small_vocabulary(text_tokenizer: TextTokenizer, grid: tuple[int, int] = (2, 
 
 
 def colored_documents(num_documents: int, pictures: int = 2) -> dict[str, list[Item]]:
-    """Documents whose captions say the picture's colour; the colour is codes 2c or 2c + 1, which one is arbitrary."""
+    """Documents whose captions say the picture's colour; a colour has eight codes, and which of them is arbitrary."""
     documents: dict[str, list[Item]] = {}
     for number in range(num_documents):
         items: list[Item] = [TextItem(f"page {number}")]
         for picture in range(pictures):
             bits = hashlib.sha256(f"{number} {picture}".encode()).digest()
             color = bits[0] % len(COLORS)
-            codes = tuple(2 * color + bit % 2 for bit in bits[1:5])
+            codes = tuple(CODES_PER_COLOR * color + bit % CODES_PER_COLOR for bit in bits[1:5])
             items.append(ImageItem(f"{number:04d}-{picture}", codes, f"a {COLORS[color]} square"))
         documents[f"{number:032x}"] = items
     return documents

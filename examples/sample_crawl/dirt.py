@@ -22,12 +22,13 @@ _PRODUCTS = ("watches", "handbags", "pills", "loans", "casino", "slots", "shoes"
 _PUFF = ("cheap", "best", "free", "discount", "sale", "online", "offer", "deals", "bonus", "top", "price", "outlet",
          "buy", "win", "cash", "instant", "guaranteed", "limited", "exclusive", "now")  # fmt: skip
 _NETWORKS = ("facebook", "twitter", "instagram", "pinterest", "whatsapp", "linkedin", "tumblr", "reddit")
-_LOREM = (
-    "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore magna "
-    "aliqua ut enim ad minim veniam quis nostrud exercitation ullamco laboris nisi ut aliquip ex ea commodo consequat "
-    "duis aute irure dolor in reprehenderit in voluptate velit esse cillum dolore eu fugiat nulla pariatur excepteur "
-    "sint occaecat cupidatat non proident sunt in culpa qui officia deserunt mollit anim id est laborum"
-).split()
+_LOREM = ("lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do",
+          "eiusmod", "tempor", "incididunt", "ut", "labore", "et", "dolore", "magna", "aliqua", "enim", "ad",
+          "minim", "veniam", "quis", "nostrud", "exercitation", "ullamco", "laboris", "nisi", "aliquip",
+          "ex", "ea", "commodo", "consequat", "duis", "aute", "irure", "in", "reprehenderit", "voluptate",
+          "velit", "esse", "cillum", "eu", "fugiat", "nulla", "pariatur", "excepteur", "sint", "occaecat",
+          "cupidatat", "non", "proident", "sunt", "culpa", "qui", "officia", "deserunt", "mollit", "anim",
+          "id", "est", "laborum")  # fmt: skip
 
 
 def _pick(rng: Generator, words: tuple[str, ...], count: int) -> list[str]:
@@ -66,7 +67,7 @@ def lorem_paragraphs(rng: Generator) -> list[str]:
     """Four paragraphs of filler text."""
     paragraphs = ["Lorem ipsum dolor sit amet, consectetur adipiscing elit."]
     for _ in range(3):
-        words = _pick(rng, tuple(_LOREM), 45)
+        words = _pick(rng, _LOREM, 45)
         sentences = [" ".join(words[i : i + 9]).capitalize() + "." for i in range(0, 45, 9)]
         paragraphs.append(" ".join(sentences))
     return paragraphs

@@ -54,9 +54,7 @@ def invent_shapes(rng: Generator) -> Scene:
         x, y = (along, across) if layout == "row" else (across, along)
         parts.append(Scene(kind, color, "", background, "", "part", x, y))
     width, height = (long, 96) if layout == "row" else (96, long)
-    return Scene(
-        layout, parts[0].color, "", background, "", "shapes", parts=tuple(parts), width=width, height=height
-    )
+    return Scene(layout, parts[0].color, "", background, "", "shapes", parts=tuple(parts), width=width, height=height)
 
 
 def invent_bars(rng: Generator) -> Scene:

@@ -127,8 +127,7 @@ def shared_resource(url: str) -> Resource:
     elif name == "campaign.png":  # the same bytes on every site
         picture = dirt.banner(("Join us", "this summer"), (60, 110, 120), 160, 96)
     elif name == "logo.png":
-        site = next(site for site in SITES if site.label in url or site.label == "shapes")
-        site = next((site for site in SITES if site.label in url), site)
+        site = next((site for site in SITES if site.label in url), SITES[0])
         picture = dirt.logo(site.name, site.tint)
     else:
         picture = dirt.icon(*BUTTONS[name])
@@ -162,7 +161,9 @@ class _Builder:
             case "near_duplicate":
                 source = self.source_of[index]
                 page = self._good(source, role)
-                truth = dataclasses.replace(page.truth, group=f"near-{source}", note="a few words of another page changed")
+                truth = dataclasses.replace(
+                    page.truth, group=f"near-{source}", note="a few words of another page changed"
+                )
                 return dataclasses.replace(page, truth=truth, resources=())
             case "mirror":
                 return mirror_of(self._good(self.source_of[index]))[1]
@@ -247,7 +248,9 @@ def _num_scenes(lines: list[dict[str, Any]]) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the sample crawl: WARC files with drawn pages, and their truth.")
+    parser = argparse.ArgumentParser(
+        description="Write the sample crawl: WARC files with drawn pages, and their truth."
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write into")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same bytes (default 1)")
     parser.add_argument("--pages", type=int, default=900, help=f"number of pages, at least {MIN_PAGES} (default 900)")
@@ -258,7 +261,10 @@ def main() -> None:
         parser.error(str(error))
     num_pages, num_images = sum(summary.pages_by_kind.values()), sum(summary.images_by_kind.values())
     print(f"{num_pages} pages, {num_images} image URLs, {summary.num_scenes} scenes to keep")
-    print(f"{summary.num_records} records, {summary.num_bytes / 1e6:.1f} MB in {len(summary.paths)} files: {arguments.output}")
+    print(
+        f"{summary.num_records} records, {summary.num_bytes / 1e6:.1f} MB in {len(summary.paths)} files "
+        f"in {arguments.output}"
+    )
 
 
 if __name__ == "__main__":

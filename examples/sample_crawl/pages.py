@@ -20,7 +20,8 @@ from examples.sample_crawl.model import Scene
 from examples.sample_crawl.page_prose import PageWriter, reword
 from examples.sample_crawl.references import DAMAGES, GOOD_WAYS, ImageTruth, Picture, Placed, Resource, place
 from examples.sample_crawl.scenes import NUM_PHRASINGS, caption, draw_figure, draw_scene, paragraphs
-from examples.sample_crawl.sites import SITES, Block, Page, Site
+from examples.sample_crawl.sites import SITES
+from examples.sample_crawl.templates import Block, Page, Site
 
 CRAWL_STREAM = 0xC4A31
 """First word of the crawl's seeds; `scenes.clip_pairs` uses another."""
@@ -173,12 +174,12 @@ def build_good(seed: int, index: int, good_index: int, role: str = "good") -> Bu
         emails = [f"{('mara.lind', 'office', 'j.okafor', 'prints')[number % 4]}{number}@{site.host}"]
         closing.append(writer.with_email(emails[0]))
     if role == "near_duplicate":
-        url += ("&print=1" if "?" in url else "?print=1")
+        url += "&print=1" if "?" in url else "?print=1"
         texts = reword(texts, np.random.default_rng([CRAWL_STREAM, seed, index, 1]))
     meta, headers = OPT_OUTS.get(role, ("", ()))
+    blocks = tuple(Block(p.html, writer.caption_line(c), text) for p, c, text in zip(placed, captions, texts))
     page = Page(
-        url, number, writer.title(), tuple(introduction),
-        tuple(Block(p.html, writer.caption_line(c), text) for p, c, text in zip(placed, captions, texts)), tuple(closing), tracker_url(index),
+        url, number, writer.title(), tuple(introduction), blocks, tuple(closing), tracker_url(index),
         f"{1 + index % 28} {MONTHS[index % len(MONTHS)]} 2025", meta,
         _base_folder(site, number) if "base_href" in ways else None,
     )  # fmt: skip
@@ -200,7 +201,9 @@ def _simple_page(
 ) -> BuiltPage:  # fmt: skip
     """A page that should go whole, in a site's template: texts, and under the first of them the pictures."""
     placed = [
-        place(Picture(scene, words, words, f"{url.rstrip('/')}/pictures/{k}.png", index * 32 + k), "good", url, "absolute")
+        place(
+            Picture(scene, words, words, f"{url.rstrip('/')}/pictures/{k}.png", index * 32 + k), "good", url, "absolute"
+        )
         for k, (scene, words) in enumerate(zip(scenes, captions), 1)
     ]
     blocks = tuple(Block(p.html, words, text) for p, words, text in zip(placed, captions, texts))
@@ -225,9 +228,10 @@ def build_spam(seed: int, index: int, number: int) -> BuiltPage:
     rng = generator(seed, index)
     texts = spam_paragraphs(rng, number)
     scenes = [draw_scene(rng) for _ in range(2)]
-    url = f"https://deals.example/offer/{number}/"
+    site = _elsewhere(SITES[0], "deals.example", "Best Deals")
+    url = f"https://{site.host}/offer/{number}/"
     return _simple_page(
-        seed, index, "spam", _elsewhere(SITES[0], "deals.example", "Best Deals"), url, "Best deals now", texts, scenes, ["Best offer of the day!", "Buy it now!"],
+        seed, index, "spam", site, url, "Best deals now", texts, scenes, ["Best offer of the day!", "Buy it now!"],
         f"flavour {number % 3}",
     )  # fmt: skip
 
@@ -235,9 +239,10 @@ def build_spam(seed: int, index: int, number: int) -> BuiltPage:
 def build_lorem(seed: int, index: int, number: int) -> BuiltPage:
     rng = generator(seed, index)
     scenes = [draw_scene(rng) for _ in range(2)]
-    url = f"https://template.example/demo/{number}/"
+    site = _elsewhere(SITES[number % 2], "template.example", "Theme")
+    url = f"https://{site.host}/demo/{number}/"
     return _simple_page(
-        seed, index, "lorem_ipsum", _elsewhere(SITES[number % 2], "template.example", "Theme"), url, "Just another page", lorem_paragraphs(rng), scenes,
+        seed, index, "lorem_ipsum", site, url, "Just another page", lorem_paragraphs(rng), scenes,
         ["Lorem ipsum dolor", "Sit amet"], "filler text",
     )  # fmt: skip
 
@@ -270,7 +275,9 @@ def build_thin(seed: int, index: int, number: int) -> BuiltPage:
     site = SITES[number % len(SITES)]
     url = f"https://{site.host}/info/{number}/"
     texts = [f"{THIN[number % len(THIN)]} This is notice {number}."]
-    return _simple_page(seed, index, "thin", site, url, f"Notice {number}", texts, [], [], "no pictures, hardly any text")
+    return _simple_page(
+        seed, index, "thin", site, url, f"Notice {number}", texts, [], [], "no pictures, hardly any text"
+    )
 
 
 def build_answer(index: int, number: int, role: str) -> BuiltPage:
@@ -335,7 +342,7 @@ def opted_out(page: BuiltPage, role: str) -> BuiltPage:
     """The page's pictures go with it."""
     note = "leaves with its page"
     images = tuple(
-        dataclasses.replace(image, keep=False, kind=role, note=note) if image.scene is not None else image
+        dataclasses.replace(image, keep=False, kind=role, group=None, note=note) if image.scene is not None else image
         for image in page.images
     )
     return dataclasses.replace(page, images=images)

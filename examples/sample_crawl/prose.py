@@ -2,7 +2,8 @@
 
 A paragraph is an opening that names colour and kind, a sentence on size, place or background, and often a remark that
 holds for every picture or for every picture of that kind. Sentences are dealt from shuffled decks (`Deck`), so that a
-page does not say the same thing twice, and the second sentence never repeats an attribute of the first; all of them are plain English with its usual share of function words.
+page does not say the same thing twice, and the second sentence never repeats an attribute of the first. All are plain
+English with its usual share of function words.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ REMARKS = (
     "Nothing moves in it, and nothing is hidden.",
     "The tone is the same all over, with no shading.",
     "You may take a while to look at it, or you may go on.",
-    "We had it on the desk for a day before it came to this page.",
+    "It lay on the desk for a day before it came to this page.",
     "To see it better, step back from the screen a little.",
     "It is not the work of a famous hand, and it does not need to be.",
     "What it means is for you to say.",

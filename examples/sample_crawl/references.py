@@ -54,6 +54,7 @@ class ImageTruth:
     caption: str | None = None
     alt: str | None = None
     group: str | None = None  # of the lines of one group exactly one should stay
+    described: dict[str, Any] | None = None  # the scene that the words are about, where it is another one
     note: str | None = None
 
 
@@ -129,7 +130,7 @@ def place(picture: Picture, way: str, page_url: str, form: str) -> Placed:
             return plain("good")
         case "mismatch":
             assert picture.described is not None
-            return plain(way, keep=False, note=f"the words are about {describe(picture.described)}")
+            return plain(way, keep=False, described=describe(picture.described))
         case "base_href":  # the page's <base> is the folder of the pictures, one level up
             folder = posixpath.dirname(posixpath.dirname(url)) + "/"
             tag = img(url.removeprefix(folder), alt, scene)
@@ -182,12 +183,12 @@ def place(picture: Picture, way: str, page_url: str, form: str) -> Placed:
 
 def placeholder_truth() -> ImageTruth:
     note = "shown until a script runs"
-    return ImageTruth(data_reference("image/gif", PLACEHOLDER_GIF), False, "placeholder", image_id(PLACEHOLDER_GIF), note=note)
+    return ImageTruth(
+        data_reference("image/gif", PLACEHOLDER_GIF), False, "placeholder", image_id(PLACEHOLDER_GIF), note=note
+    )
 
 
-def _place_variants(
-    picture: Picture, way: str, page_url: str, form: str, drawn: Image.Image, body: bytes
-) -> Placed:
+def _place_variants(picture: Picture, way: str, page_url: str, form: str, drawn: Image.Image, body: bytes) -> Placed:
     """The same scene in two files, of which a browser would take one."""
     scene, url = picture.scene, picture.url
     stem = url.removesuffix(".png")
@@ -206,7 +207,7 @@ def _place_variants(
     truths = tuple(
         ImageTruth(
             where, keep, way, image_id(data), describe(scene), picture.caption, picture.alt, group,
-            "one of two files of the same picture",
+            note="one of two files of the same picture",
         )
         for where, keep, data in ((other_url, True, other_body), (url, False, body))
     )  # fmt: skip

@@ -25,6 +25,7 @@ from gobelin.tokenize.vocabulary import Vocabulary
 CONFIG_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
 INIT_STD = 0.02
+NORM_EPS = 1e-6
 ROPE_BASE = 10_000.0
 
 
@@ -65,22 +66,21 @@ class Attention(nn.Module):
         self.num_heads = config.num_heads
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
-        self.query_norm = nn.RMSNorm(config.width // config.num_heads, eps=1e-6)
-        self.key_norm = nn.RMSNorm(config.width // config.num_heads, eps=1e-6)
+        self.qk_scale_2K = nn.Parameter(torch.empty(2, config.width // config.num_heads))
 
     def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask_BTS: Tensor, cache: KVCache | None, layer: int
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], bias_BTS: Tensor, cache: KVCache | None, layer: int
     ) -> Tensor:
-        q_BTHK, k_BTHK, v_BTHK = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
-        q_BHTK = _rotate(self.query_norm(q_BTHK), rotation).transpose(1, 2)
-        k_BHSK = _rotate(self.key_norm(k_BTHK), rotation).transpose(1, 2)
-        v_BHSK = v_BTHK.transpose(1, 2)
+        qkv_BT3HK = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
+        qk_BT2HK = F.rms_norm(qkv_BT3HK[:, :, :2], qkv_BT3HK.shape[-1:], eps=NORM_EPS) * self.qk_scale_2K[:, None]
+        q_BHTK, k_BHSK = _rotate(qk_BT2HK, rotation).transpose(1, 3).unbind(2)
+        v_BHSK = qkv_BT3HK[:, :, 2].transpose(1, 2)
         if cache is not None:
             stop = cache.length + x_BTD.shape[1]
             cache.keys[layer][:, :, cache.length : stop] = k_BHSK
             cache.values[layer][:, :, cache.length : stop] = v_BHSK
             k_BHSK, v_BHSK = cache.keys[layer][:, :, :stop], cache.values[layer][:, :, :stop]
-        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask_BTS[:, None])
+        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias_BTS[:, None])
         return self.out(y_BHTK.transpose(1, 2).flatten(2))
 
 
@@ -89,16 +89,16 @@ class Block(nn.Module):
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.attention_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
         self.attention = Attention(config)
-        self.hidden_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.hidden_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
         self.gate_up = nn.Linear(config.width, 2 * config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, config.width, bias=False)
 
     def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask_BTS: Tensor, cache: KVCache | None, layer: int
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], bias_BTS: Tensor, cache: KVCache | None, layer: int
     ) -> Tensor:
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, mask_BTS, cache, layer)
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, bias_BTS, cache, layer)
         gate_BTF, up_BTF = self.gate_up(self.hidden_norm(x_BTD)).chunk(2, -1)
         return x_BTD + self.down(F.silu(gate_BTF) * up_BTF)
 
@@ -113,11 +113,15 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(vocabulary.size, config.width)
         self.place_embedding = nn.Embedding(vocabulary.tokens_per_image, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = nn.RMSNorm(config.width, eps=NORM_EPS)
         self.head = nn.Linear(config.width, vocabulary.size, bias=False)
 
     def forward(self, tokens_BT: Tensor, pieces_BT: Tensor) -> Tensor:
-        """Logits B x T x V of whole rows.
+        """Logits B x T x V of whole rows; see ``features``."""
+        return self.head(self.features(tokens_BT, pieces_BT))
+
+    def features(self, tokens_BT: Tensor, pieces_BT: Tensor) -> Tensor:
+        """What the head makes logits of, B x T x D.
 
         Args:
             tokens_BT: ids of the vocabulary.
@@ -143,9 +147,9 @@ class LanguageModel(nn.Module):
         mask_BTS = visible_BS[:, None, :] & (order <= order[num_cached:, None])
         # A row of padding sees itself, or its softmax would be over nothing.
         mask_BTS = mask_BTS | (order == order[num_cached:, None])
-        logits_BTV = self._run(tokens_BT, positions_BT, places_BT, mask_BTS, cache)
+        x_BTD = self._run(tokens_BT, positions_BT, places_BT, mask_BTS, cache)
         cache.length += num_new
-        return logits_BTV
+        return self.head(x_BTD)
 
     def new_cache(self, num_rows: int, capacity: int) -> KVCache:
         """An empty cache for this many rows and tokens."""
@@ -160,9 +164,10 @@ class LanguageModel(nn.Module):
         in_picture_BT1 = (places_BT >= 0).unsqueeze(-1)
         x_BTD = self.embedding(tokens_BT) + self.place_embedding(places_BT.clamp(min=0)) * in_picture_BT1
         rotation = _rotation(positions_BT, self.config.width // self.config.num_heads)
+        bias_BTS = torch.zeros_like(mask_BTS, dtype=x_BTD.dtype).masked_fill(~mask_BTS, -torch.inf)
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, rotation, mask_BTS, cache, layer)
-        return self.head(self.norm(x_BTD))
+            x_BTD = block(x_BTD, rotation, bias_BTS, cache, layer)
+        return self.norm(x_BTD)
 
 
 def build_model(
@@ -176,7 +181,7 @@ def build_model(
         model = LanguageModel(config, vocabulary)
     model.to_empty(device="cpu")
     for name, parameter in model.named_parameters():
-        if name.endswith("norm.weight"):
+        if name.endswith(("norm.weight", "qk_scale_2K")):
             nn.init.ones_(parameter)
         elif name == "head.weight" or name.endswith(("attention.out.weight", "down.weight")):
             nn.init.zeros_(parameter)
@@ -231,14 +236,14 @@ def _piece_mask(pieces_BT: Tensor) -> Tensor:
 
 
 def _rotation(positions_BT: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each position's angles, B x T x 1 x K/2."""
+    """Cosine and sine of each position's angles, B x T x 1 x 1 x K/2."""
     exponents = torch.arange(0, head_width, 2, device=positions_BT.device, dtype=torch.float32) / head_width
-    angles = positions_BT[..., None, None].float() * ROPE_BASE**-exponents
+    angles = positions_BT[..., None, None, None].float() * ROPE_BASE**-exponents
     return angles.cos(), angles.sin()
 
 
-def _rotate(x_BTHK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def _rotate(x_BT2HK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate the pairs (first half, second half) of each head by their angles."""
     cos, sin = rotation
-    a, b = x_BTHK.chunk(2, -1)
+    a, b = x_BT2HK.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)

@@ -170,8 +170,8 @@ def validate(
         batch = plan.batch(index, config.batch_rows)
         num_rows = min(config.batch_rows, len(plan.rows) - index * config.batch_rows)  # the rest repeats the first
         batch = _to(Batch(*(field[:num_rows] for field in _fields(batch))), device)
-        logits_MV, targets_M = _logits(model, batch)
-        part = modality_losses(F.cross_entropy(logits_MV, targets_M, reduction="none"), targets_M, model.vocabulary)
+        losses_M, _, targets_M = _losses(model, batch)
+        part = modality_losses(losses_M, targets_M, model.vocabulary)
         sums += part.sums.cpu()
         num_bytes += part.num_text_bytes
     return {f"validation_{name}": value for name, value in ModalityLosses(sums, num_bytes).means().items()}
@@ -224,9 +224,13 @@ def torch_threads(num_threads: int) -> Iterator[None]:
 
 
 def _optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name.startswith("blocks.")]
+    matrices = [
+        p
+        for name, p in model.named_parameters()
+        if name.startswith("blocks.") and name.endswith(".weight") and p.ndim == 2
+    ]
     tables = [p for name, p in model.named_parameters() if p.ndim == 2 and not name.startswith("blocks.")]
-    scales = [p for p in model.parameters() if p.ndim == 1]
+    scales = [p for name, p in model.named_parameters() if p.ndim == 1 or name.endswith("qk_scale_2K")]
     groups: list[dict[str, Any]] = [
         {"params": tables, "weight_decay": 0.1 * config.weight_decay},
         {"params": scales, "weight_decay": 0.0},
@@ -261,9 +265,8 @@ def _batches(
 def _step(
     model: LanguageModel, optimizers: list[torch.optim.Optimizer], batch: Batch, config: TrainConfig, step: int
 ) -> dict[str, float | None]:
-    logits_MV, targets_M = _logits(model, batch)
-    losses_M = F.cross_entropy(logits_MV, targets_M, reduction="none")
-    loss = losses_M.mean() + config.z_loss * logits_MV.logsumexp(-1).square().mean()
+    losses_M, normalizers_M, targets_M = _losses(model, batch)
+    loss = losses_M.mean() + config.z_loss * normalizers_M.square().mean()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     for optimizer in optimizers:
@@ -275,11 +278,15 @@ def _step(
     return {"loss": loss.item(), **means, "gradient_norm": norm.item()}
 
 
-def _logits(model: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits and targets of the tokens that have a target."""
-    logits_BTV = model(batch.tokens_BT, batch.pieces_BT)
+def _losses(model: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, log normaliser and target of each token that has a target."""
     has_target_BT = batch.targets_BT != NO_TARGET
-    return logits_BTV[has_target_BT], batch.targets_BT[has_target_BT]
+    targets_M = batch.targets_BT[has_target_BT]
+    logits_MV = model.head(model.features(batch.tokens_BT, batch.pieces_BT)[has_target_BT])
+    log_probabilities_MV = F.log_softmax(logits_MV, -1)
+    losses_M = -log_probabilities_MV.gather(1, targets_M[:, None])[:, 0]
+    # logit - log probability is the log normaliser, in whichever column: no second pass over the logits.
+    return losses_M, logits_MV[:, 0] - log_probabilities_MV[:, 0], targets_M
 
 
 def _fields(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

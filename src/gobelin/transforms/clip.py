@@ -25,6 +25,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,18 +114,22 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
     try:
         import open_clip
         import torch
+        from safetensors import SafetensorError
     except ModuleNotFoundError as error:
         raise ValueError(f"CLIP scores need {error.name}: pip install 'gobelin[models]'") from error
-
+    # What open_clip, torch and safetensors raise for files that are missing, broken, or of another architecture.
+    unreadable = (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, AssertionError,
+                  ModuleNotFoundError, UnpicklingError, SafetensorError)  # fmt: skip
     own_weights = spec.model.startswith((LOCAL_DIR, _HUB))
     _check_weights_named(spec, own_weights)
     if not own_weights:
         _check_architecture(spec)
     try:
-        model, preprocess = open_clip.create_model_from_pretrained(spec.model, spec.pretrained, device=device)
+        with torch.random.fork_rng(devices=[]):  # weights are first drawn, then replaced
+            model, preprocess = open_clip.create_model_from_pretrained(spec.model, spec.pretrained, device=device)
         config = open_clip.get_model_config(spec.model)
         tokenizer = open_clip.get_tokenizer(spec.model, **_tokenizer_files(spec.model, config))
-    except (OSError, RuntimeError, ValueError, KeyError, ModuleNotFoundError) as error:
+    except unreadable as error:
         weights = spec.pretrained or "its own weights"
         raise ValueError(f"CLIP model {spec.model!r} with {weights!r} could not be loaded: {error}") from error
     model.eval()

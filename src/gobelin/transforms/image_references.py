@@ -72,7 +72,7 @@ def rewrite_images(tree: HtmlElement, base_url: str) -> list[ImageReference]:
     for picture in list(tree.iter("picture")):
         picture.tag = "span"  # a <picture> is dropped with its picture
     for source in list(tree.iter("source")):
-        source.drop_tree()
+        source.drop_tag()  # lxml puts what follows a <source> inside it, pictures too
     return references
 
 

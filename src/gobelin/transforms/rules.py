@@ -225,6 +225,10 @@ _RATIOS = (
 )  # fmt: skip
 
 
+_NEEDS_LENGTH = {"max_char_repetition_ratio", "max_word_repetition_ratio", "min_punctuation_ratio"}
+"""Ratios that a short text does not have: it cannot repeat a sequence of five words, say."""
+
+
 def _bare(threshold: str) -> str:
     return threshold.removeprefix("max_").removeprefix("min_")
 
@@ -234,7 +238,7 @@ TEXT_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "text", "max_site_count", "site_count"),
     Rule(Unit.NODE, "text", "min_words", "num_words"),
     Rule(Unit.NODE, "text", "max_words", "num_words"),
-    *(Rule(Unit.NODE, "text", name, _bare(name), passes_without_value="punctuation" in name) for name in _RATIOS),
+    *(Rule(Unit.NODE, "text", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH) for name in _RATIOS),
     Rule(Unit.NODE, "text", "min_common_word_ratio", None),
 )
 
@@ -258,7 +262,8 @@ IMAGE_RULES: tuple[Rule, ...] = (
 DOCUMENT_RULES: tuple[Rule, ...] = (
     Rule(Unit.DOCUMENT, "document", "min_language_score", "language_score"),
     Rule(Unit.DOCUMENT, "document", "max_lorem_ipsum", "num_lorem_ipsum"),
-    *(Rule(Unit.DOCUMENT, "document", name, _bare(name)) for name in _RATIOS),
+    *(Rule(Unit.DOCUMENT, "document", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH)
+      for name in _RATIOS),
     Rule(Unit.DOCUMENT, "document", "min_common_word_ratio", None),
     Rule(Unit.DOCUMENT, "document", "max_perplexity", None),
     Rule(Unit.DOCUMENT, "document", "min_words", "words_left"),

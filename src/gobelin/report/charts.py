@@ -1,0 +1,270 @@
+"""Charts as inline SVG, drawn from numbers alone; every word that enters one is escaped.
+
+Colours come from the page's style sheet (classes), so that a chart follows light and dark. A chart is 360 units wide and is
+shown at about that many pixels, so that its letters stay readable on a phone. Each mark carries its numbers as a
+tooltip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from gobelin.report.histograms import Bar, Histogram
+from gobelin.report.wording import compact, number
+
+WIDTH, HEIGHT = 360, 190
+LEFT, RIGHT, TOP, BOTTOM = 42, 8, 22, 36
+
+CUT_RATIO = 4
+"""A bar this many times the second highest is cut, so that the others can be seen; its number is written on it."""
+
+Point = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """A threshold: a vertical line with its words. ``keeps_above``: values to the right of it pass."""
+
+    value: float
+    label: str
+    keeps_above: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """A series of a line chart; ``css`` is its class."""
+
+    title: str
+    points: Sequence[Point]
+    css: str
+
+
+def histogram_chart(histogram: Histogram, marks: Sequence[Mark], unit: str, noun: str) -> Markup:
+    """Bars of what passed and failed, and a line at each threshold.
+
+    Args:
+        noun: what is counted, plural.
+    """
+    bars = histogram.bars([mark.value for mark in marks])
+    if not bars:
+        return Markup("")
+    shift = 0.5 if histogram.kind == "count" else 0.0  # a whole number stands in the middle of its bar
+    positions = histogram.position(np.array([bar.low for bar in bars] + [bars[-1].high])) - shift
+    scale_x = _linear(positions[0], positions[-1], LEFT, WIDTH - RIGHT)
+    totals = sorted((bar.total for bar in bars), reverse=True)
+    is_cut = len(totals) > 1 and totals[1] > 0 and totals[0] > CUT_RATIO * totals[1]
+    limit = 1.6 * totals[1] if is_cut else totals[0]
+    scale_y = _linear(0, limit, HEIGHT - BOTTOM, TOP)
+    parts = [*_y_axis(_ticks(0, limit), scale_y, noun)]
+    for bar, low, high in zip(bars, positions, positions[1:]):
+        parts += _bar(bar, scale_x(low), scale_x(high), scale_y, limit, histogram.kind == "count")
+    parts += _x_axis(_axis_ticks(histogram, float(positions[0]), float(positions[-1])), scale_x, unit)
+    for place, mark in enumerate(marks):
+        edge = float(histogram.position(np.array([mark.value]))[0])
+        edge += shift if histogram.kind == "count" and not mark.keeps_above else -shift
+        parts += _mark(mark, scale_x(edge), place)
+    return _svg(parts, f"Histogram: {unit}, {histogram.num_values:,} {noun}")
+
+
+def _bar(bar: Bar, left: float, right: float, scale_y: Callable[[float], float], limit: float, whole: bool) -> list:
+    if not bar.total:
+        return []
+    gap = 1 if right - left > 3 else 0
+    last = bar.high - 1
+    span = (number(bar.low) if last <= bar.low else f"{number(bar.low)}–{number(last)}") if whole else (
+        f"{number(bar.low)} to {number(bar.high)}"
+    )  # fmt: skip
+    title = f"{span}: {bar.passed:,} pass, {bar.failed:,} fail"
+    bottom = scale_y(0)
+    shown = limit / bar.total if bar.total > limit else 1.0
+    parts: list[Markup] = [Markup("<g><title>{}</title>").format(title)]
+    for css, count in (("pass", bar.passed), ("fail", bar.failed)):
+        if count:
+            height = max(bottom - scale_y(count * shown), 1.0)
+            bottom -= height
+            parts.append(_rect(left, bottom, right - left - gap, height, css))
+    if bar.total > limit:
+        cut = scale_y(limit * 0.86)
+        parts.append(
+            Markup('<path class="cut" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>').format(left - 2, cut + 3, right + 1, cut - 3)
+        )
+        anchor = "start" if left < WIDTH * 0.8 else "end"
+        place = right + 2 if anchor == "start" else left - 2
+        parts.append(_text(place, cut + 3, compact(bar.total), "value", anchor))
+    return [*parts, Markup("</g>")]
+
+
+def _mark(mark: Mark, x: float, place: int) -> list[Markup]:
+    is_left = x > (LEFT + WIDTH - RIGHT) / 2
+    line = Markup('<line class="threshold" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
+        x, TOP - 12, HEIGHT - BOTTOM
+    )
+    arrow = "keep →" if mark.keeps_above else "← keep"
+    words = f"{arrow}  {mark.label}" if mark.keeps_above else f"{mark.label}  {arrow}"
+    if is_left:
+        return [line, _text(x - 3, TOP - 5, words, "threshold-label", "end")]
+    return [line, _text(x + 3, TOP - 5, words, "threshold-label", "start")]
+
+
+def line_chart(
+    lines: Sequence[Line], x_title: str, y_title: str, level: tuple[float, str] | None = None, width: int = WIDTH
+) -> Markup:
+    """Lines over a common pair of axes.
+
+    Args:
+        level: a value to draw as a dashed horizontal line, and what it is.
+    """
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return Markup("")
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    if level is not None:
+        ys.append(level[0])
+    low, high = min(ys), max(ys)
+    pad = 0.06 * (high - low) or 0.5
+    scale_x = _linear(min(xs), max(xs), LEFT, width - RIGHT)
+    scale_y = _linear(low - pad, high + pad, HEIGHT - BOTTOM, TOP)
+    parts = [*_y_axis(_ticks(low - pad, high + pad), scale_y, y_title, width)]
+    parts += _x_axis([(tick, compact(tick)) for tick in _ticks(min(xs), max(xs))], scale_x, x_title, width)
+    if level is not None:
+        y = scale_y(level[0])
+        parts.append(
+            Markup('<line class="level" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>').format(LEFT, width - RIGHT, y)
+        )
+        parts.append(_text(width - RIGHT, y - 3, level[1], "value", "end"))
+    for line in lines:
+        path = "".join(
+            f"{'ML'[index > 0]}{scale_x(x):.1f} {scale_y(y):.1f}" for index, (x, y) in enumerate(line.points)
+        )
+        title = f"{line.title}: {number(line.points[0][1])} to {number(line.points[-1][1])}" if line.points else ""
+        parts.append(
+            Markup('<g><title>{}</title><path class="line {}" d="{}"/></g>').format(title, line.css, Markup(path))
+        )
+    return _svg(parts, f"{y_title} by {x_title}", width)
+
+
+def rank_chart(counts: Sequence[int], x_title: str, y_title: str) -> Markup:
+    """Counts in descending order as an area: how evenly something is used."""
+    bars = min(len(counts), WIDTH - LEFT - RIGHT)
+    groups = np.array_split(np.asarray(counts, dtype=np.float64), bars)
+    heights = [float(group.mean()) for group in groups]
+    scale_x = _linear(0, len(counts), LEFT, WIDTH - RIGHT)
+    scale_y = _linear(0, max([*heights, 1.0]), HEIGHT - BOTTOM, TOP)
+    parts = [*_y_axis(_ticks(0, max([*heights, 1.0])), scale_y, y_title)]
+    start = 0
+    for group, height in zip(groups, heights):
+        left, right = scale_x(start), scale_x(start + len(group))
+        parts.append(_rect(left, scale_y(height), right - left, scale_y(0) - scale_y(height), "pass"))
+        start += len(group)
+    parts += _x_axis([(tick, compact(tick)) for tick in _ticks(0, len(counts))], scale_x, x_title)
+    return _svg(parts, f"{y_title} by {x_title}")
+
+
+def interval_chart(rows: Sequence[tuple[str, float, float, float]], x_title: str) -> Markup:
+    """A dot with its interval for each (title, mean, low, high), and a line at zero."""
+    if not rows:
+        return Markup("")
+    height = TOP + 34 * len(rows) + BOTTOM
+    low, high = min(0.0, *(row[2] for row in rows)), max(0.0, *(row[3] for row in rows))
+    pad = 0.08 * (high - low) or 0.5
+    scale_x = _linear(low - pad, high + pad, LEFT, WIDTH - RIGHT)
+    parts: list[Markup] = []
+    for index, (title, mean, start, end) in enumerate(rows):
+        y = TOP + 34 * index + 18
+        parts.append(_text(LEFT, y - 10, title, "label", "start"))
+        parts.append(
+            Markup('<g><title>{}</title><path class="line a" d="M{:.1f} {}H{:.1f}"/>').format(
+                f"{number(mean)} [{number(start)}, {number(end)}]", scale_x(start), y, scale_x(end)
+            )
+        )
+        parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{}" r="4"/></g>').format(scale_x(mean), y))
+    parts.append(
+        Markup('<line class="level" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
+            scale_x(0), TOP - 8, height - BOTTOM
+        )
+    )
+    parts += _x_axis([(tick, compact(tick)) for tick in _ticks(low - pad, high + pad)], scale_x, x_title, WIDTH, height)
+    return _svg(parts, x_title, WIDTH, height)
+
+
+def _svg(parts: Sequence[Markup], title: str, width: int = WIDTH, height: int = HEIGHT) -> Markup:
+    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(width, height, title)
+    return head + Markup("").join(parts) + Markup("</svg>")
+
+
+def _linear(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    span = (high - low) or 1.0
+    return lambda value: start + (value - low) / span * (end - start)
+
+
+def _rect(x: float, y: float, width: float, height: float, css: str) -> Markup:
+    return Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
+        css, x, y, max(width, 0.5), height
+    )
+
+
+def _text(x: float, y: float, words: str, css: str, anchor: str) -> Markup:
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+        css, x, y, anchor, escape(words)
+    )
+
+
+def _x_axis(
+    ticks: Sequence[tuple[float, str]], scale: Callable[[float], float], title: str, width: int = WIDTH,
+    height: int = HEIGHT,
+) -> list[Markup]:  # fmt: skip
+    base = height - BOTTOM
+    parts = [Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, width - RIGHT, base, base)]
+    taken = -math.inf
+    for place, label in ticks:
+        x = scale(place)
+        if x - taken < 8 + 6 * len(label):
+            continue
+        taken = x
+        parts.append(
+            Markup('<line class="axis" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(x, base, base + 3)
+        )
+        parts.append(_text(x, base + 14, label, "tick", "middle"))
+    return [*parts, _text((LEFT + width - RIGHT) / 2, height - 6, title, "label", "middle")]
+
+
+def _y_axis(ticks: Sequence[float], scale: Callable[[float], float], title: str, width: int = WIDTH) -> list[Markup]:
+    parts = [Markup('<text class="label" x="0" y="9">{}</text>').format(title)]
+    for tick in ticks:
+        y = scale(tick)
+        parts.append(
+            Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>').format(LEFT, width - RIGHT, y)
+        )
+        parts.append(_text(LEFT - 4, y + 3, compact(tick), "tick", "end"))
+    return parts
+
+
+def _ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers in [low, high], about as many as ``most``."""
+    span = (high - low) or 1.0
+    rough = span / most
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first = math.ceil(low / step - 1e-9)
+    return [round(index * step, 10) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _axis_ticks(histogram: Histogram, low: float, high: float) -> list[tuple[float, str]]:
+    """(position, label) of round values between two positions of a histogram's axis."""
+    if histogram.kind != "log":
+        values = [value for value in _ticks(histogram.value(low), histogram.value(high), 6)]
+        if histogram.kind == "count":
+            values = [value for value in values if float(value).is_integer() and value >= 0]
+    else:
+        first, last = math.floor(math.log10(histogram.value(low))), math.ceil(math.log10(histogram.value(high)))
+        factors = (1,) if last - first > 3 else (1, 2, 5)
+        values = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+    places = histogram.position(np.array(values, dtype=np.float64)) if values else []
+    return [
+        (float(place), compact(value)) for place, value in zip(places, values) if low - 1e-9 <= place <= high + 1e-9
+    ]

@@ -1,0 +1,127 @@
+"""What the documents are: hosts, languages, licences, opt-out signals; and the largest groups of duplicates.
+
+Columns are read row group by row group and counted; only groups with more than one member are held.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.report.survey import row_groups
+from gobelin.transforms.shards import list_shards
+
+TOP = 15
+"""Rows shown of a table."""
+
+NUM_GROUPS = 6
+NUM_MEMBERS = 8
+"""Duplicate groups shown of each kind, and members shown of each."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Share:
+    """One value of a property, and how many documents have it."""
+
+    value: str
+    seen: int
+    kept: int | None  # None: select has not run
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PropertyTable:
+    """The most frequent values of one property of documents."""
+
+    title: str
+    shares: list[Share]
+    num_values: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Documents or images that are copies of each other."""
+
+    representative: str
+    size: int
+    members: list[str]  # the first ids
+    num_documents: int | None = None  # documents that show an image of the group
+
+
+def property_tables(output: Path) -> list[PropertyTable]:
+    """Hosts, languages, licences and opt-out signals of the documents seen and kept."""
+    seen = _properties(output / "extract" / "documents")
+    kept = _properties(output / "select" / "documents") if (output / "select" / "documents").is_dir() else None
+    tables = []
+    for title, counts in seen.items():
+        top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+        shares = [Share(value, times, kept[title][value] if kept is not None else None) for value, times in top]
+        tables.append(PropertyTable(title, shares, len(counts)))
+    return tables
+
+
+def _properties(folder: Path) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {name: Counter() for name in ("Hosts", "Languages", "Licences", "Opt-out signals")}
+    for path in list_shards(str(folder)):
+        for table in row_groups(path, ["url", "language", "licence", "consent"]):
+            found["Hosts"].update(map(_host, table["url"].to_pylist()))
+            found["Languages"].update(language or "unknown" for language in table["language"].to_pylist())
+            licences = table["licence"].to_pylist()
+            found["Licences"].update(licence["uri"] if licence else "none stated" for licence in licences)
+            for signals in table["consent"].to_pylist():
+                found["Opt-out signals"].update(signals or ["none"])
+    return found
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "unknown"
+    except ValueError:
+        return "unknown"
+
+
+def image_groups(output: Path) -> list[DuplicateGroup]:
+    """The largest groups of pictures that look alike."""
+    sizes = _group_sizes(output / "score" / "images", "image_id", "near_group")
+    members, num_documents = _members(output / "score" / "images", "image_id", "near_group", sizes, "near_count")
+    return [DuplicateGroup(name, size, members[name], num_documents[name]) for name, size in sizes]
+
+
+def document_groups(output: Path, column: str) -> list[DuplicateGroup]:
+    """The largest groups of documents in a column of ``DOCUMENT_SCORES``."""
+    sizes = _group_sizes(output / "score" / "documents", "doc_id", column)
+    members, _ = _members(output / "score" / "documents", "doc_id", column, sizes)
+    return [DuplicateGroup(name, size, members[name]) for name, size in sizes]
+
+
+def _group_sizes(folder: Path, id_column: str, group_column: str) -> list[tuple[str, int]]:
+    """(group, members) of the largest groups. A group is named after a member, so the others are counted."""
+    others: Counter[str] = Counter()
+    for path in list_shards(str(folder)):
+        for table in row_groups(path, [id_column, group_column]):
+            is_other = pc.not_equal(table[id_column], table[group_column])
+            others.update(table.filter(is_other)[group_column].to_pylist())
+    largest = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:NUM_GROUPS]
+    return [(group, size + 1) for group, size in largest]
+
+
+def _members(
+    folder: Path, id_column: str, group_column: str, groups: list[tuple[str, int]], extra: str | None = None
+) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    members: dict[str, list[str]] = {group: [] for group, _ in groups}
+    extras: dict[str, Any] = {}
+    wanted = pa.array(list(members), pa.string())
+    columns = [id_column, group_column, *([extra] if extra else [])]
+    for path in list_shards(str(folder)) if groups else []:
+        for table in row_groups(path, columns):
+            is_member = pc.is_in(table[group_column], value_set=wanted)
+            for row in table.filter(is_member).to_pylist():
+                members[row[group_column]] = sorted([*members[row[group_column]], row[id_column]])[:NUM_MEMBERS]
+                if extra:
+                    extras[row[group_column]] = row[extra]
+    return members, extras

@@ -1,0 +1,209 @@
+"""Documents as a person reads them: text and pictures in position, with what the rules left out marked in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gobelin.report.pictures import rows_with_ids
+from gobelin.report.reasons import rank_of
+from gobelin.report.survey import row_groups
+from gobelin.transforms.pii import replace_emails
+from gobelin.transforms.shards import list_shards
+
+MAX_VIEWS = 60
+MAX_PICTURES = 10
+MAX_CHARS = 700
+"""What is shown of one document at most (nodes, a run of left-out texts counting once), and of one text."""
+
+RUN_TEXTS = 4
+RUN_CHARS = 70
+"""What is shown of neighbouring texts that were left out."""
+
+SIMILARITIES = {
+    "clip_near_max": "neighbouring text",
+    "clip_text_max": "best text",
+    "clip_caption": "caption",
+    "clip_alt": "alt",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node as shown, or a run of texts that were left out. ``decision`` is that which left a single node out."""
+
+    kind: str  # text | image | run
+    decision: dict[str, Any] | None = None
+    text: str = ""
+    num_hidden_chars: int = 0
+    image_id: str | None = None
+    image_url: str | None = None
+    alt: str = ""
+    caption: str = ""
+    similarities: tuple[tuple[str, float], ...] = ()
+    is_shown: bool = True  # whether its picture is
+    rules: tuple[tuple[str, int], ...] = ()  # of a run: (rule, texts it left out)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DocumentView:
+    """One document as shown. ``decision`` is that which dropped it."""
+
+    doc_id: str
+    url: str
+    title: str
+    language: str | None
+    language_score: float | None
+    licence: dict[str, Any] | None
+    consent: tuple[str, ...]
+    source: str  # archive and offset
+    decision: dict[str, Any] | None
+    nodes: tuple[NodeView, ...]
+    num_texts: int
+    num_images: int
+    num_nodes_dropped: int
+    num_views_hidden: int
+
+
+def safe_href(url: str | None) -> str | None:
+    """The URL, if a link may go there: http and https only, so that no click runs a script."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return url if parts.scheme in ("http", "https") and parts.netloc else None
+
+
+def choose_documents(folder: Path, limit: int) -> list[str]:
+    """Ids of a data set's documents: those first in the lot, in the order of their ranks."""
+    ids = (
+        doc_id
+        for path in list_shards(str(folder))
+        for table in row_groups(path, ["doc_id"])
+        for doc_id in table["doc_id"].to_pylist()
+    )
+    return heapq.nsmallest(limit, ids, key=rank_of)
+
+
+def view_documents(output: Path, doc_ids: Iterable[str], withheld: set[str]) -> dict[str, DocumentView]:
+    """Documents of the stage ``extract`` as they are shown, by id.
+
+    Args:
+        withheld: images that are never shown.
+    """
+    wanted = set(doc_ids)
+    scores = {
+        row["doc_id"]: row["nodes"]
+        for row in rows_with_ids(output / "score" / "documents", "doc_id", wanted, ["doc_id", "nodes"])
+    }
+    decisions: dict[str, list[dict[str, Any]]] = {doc_id: [] for doc_id in wanted}
+    for stage in ("score", "select", "tokenize"):
+        for decision in rows_with_ids(output / stage / "decisions", "doc_id", wanted):
+            decisions[decision["doc_id"]].append(decision)
+    return {
+        row["doc_id"]: _view(row, scores.get(row["doc_id"]), decisions[row["doc_id"]], withheld)
+        for row in rows_with_ids(output / "extract" / "documents", "doc_id", wanted)
+    }
+
+
+def read_nodes(output: Path, places: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Title, URL and node at these (doc_id, node_index) places; index -1 stands for the document itself."""
+    found = {}
+    by_document: dict[str, list[int]] = {}
+    for doc_id, index in places:
+        by_document.setdefault(doc_id, []).append(index)
+    for row in rows_with_ids(
+        output / "extract" / "documents", "doc_id", set(by_document), ["doc_id", "url", "title", "nodes"]
+    ):
+        for index in by_document[row["doc_id"]]:
+            node = row["nodes"][index] if index >= 0 else None
+            text = shown_text(node["text"] if node else None)
+            found[row["doc_id"], index] = {"url": row["url"], "title": shown_text(row["title"]), "text": text}
+    return found
+
+
+def _view(
+    row: dict[str, Any], scores: list[dict[str, Any]] | None, decisions: list[dict[str, Any]], withheld: set[str]
+) -> DocumentView:
+    broken = {
+        decision["node_index"]: decision
+        for decision in decisions
+        if decision["unit"] == "node" and decision["action"] == "drop"
+    }
+    verdict = next((decision for decision in decisions if decision["unit"] == "document"), None)
+    nodes: list[NodeView] = []
+    num_pictures = 0
+    for group in _runs(row["nodes"], broken):
+        index, node = group[0]
+        if len(group) > 1:
+            nodes.append(_run([node["text"] for _, node in group], [broken[index]["rule"] for index, _ in group]))
+        elif node["kind"] == "text":
+            nodes.append(_text(node, broken.get(index)))
+        else:
+            num_pictures += node["image_id"] is not None
+            is_shown = num_pictures <= MAX_PICTURES and node["image_id"] not in withheld
+            nodes.append(_image(node, broken.get(index), scores[index] if scores else {}, is_shown))
+    kinds = [node["kind"] for node in row["nodes"]]
+    return DocumentView(
+        doc_id=row["doc_id"], url=row["url"], title=shown_text(row["title"]), language=row["language"],
+        language_score=row["language_score"], licence=row["licence"], consent=tuple(row["consent"]),
+        source=f"{row['warc_file'].rpartition('/')[2]} at byte {row['warc_offset']:,}", decision=verdict,
+        nodes=tuple(nodes[:MAX_VIEWS]), num_texts=kinds.count("text"), num_images=kinds.count("image"),
+        num_nodes_dropped=len(broken), num_views_hidden=max(0, len(nodes) - MAX_VIEWS),
+    )  # fmt: skip
+
+
+def _runs(nodes: list[dict[str, Any]], broken: dict[int, Any]) -> list[list[tuple[int, dict[str, Any]]]]:
+    """The nodes one by one, except that neighbouring texts that were all left out stand together."""
+    groups: list[list[tuple[int, dict[str, Any]]]] = []
+    was_dropped_text = False
+    for index, node in enumerate(nodes):
+        is_dropped_text = node["kind"] == "text" and index in broken
+        if is_dropped_text and was_dropped_text:
+            groups[-1].append((index, node))
+        else:
+            groups.append([(index, node)])
+        was_dropped_text = is_dropped_text
+    return groups
+
+
+def _run(texts: list[str], rules: list[str]) -> NodeView:
+    shown = " · ".join(_shorten(shown_text(text)) for text in texts[:RUN_TEXTS])
+    hidden = f" · and {len(texts) - RUN_TEXTS:,} more" if len(texts) > RUN_TEXTS else ""
+    return NodeView("run", text=shown + hidden, rules=tuple(Counter(rules).most_common()))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= RUN_CHARS else text[:RUN_CHARS].rstrip() + " …"
+
+
+def _text(node: dict[str, Any], decision: dict[str, Any] | None) -> NodeView:
+    text = shown_text(node["text"])
+    hidden = len(text) - MAX_CHARS
+    if hidden <= MAX_CHARS // 8:  # not worth a remark
+        return NodeView("text", decision, text)
+    return NodeView("text", decision, text[:MAX_CHARS].rstrip(), hidden)
+
+
+def _image(node: dict[str, Any], decision: dict[str, Any] | None, scores: dict[str, Any], is_shown: bool) -> NodeView:
+    return NodeView(
+        "image", decision, image_id=node["image_id"], image_url=node["image_url"], alt=shown_text(node["alt"]),
+        caption=shown_text(node["caption"]), similarities=_similarities(scores), is_shown=is_shown,
+    )  # fmt: skip
+
+
+def _similarities(scores: dict[str, Any]) -> tuple[tuple[str, float], ...]:
+    found = ((title, scores.get(name)) for name, title in SIMILARITIES.items())
+    return tuple((title, value) for title, value in found if value is not None)
+
+
+def shown_text(text: str | None) -> str:
+    """Text for the page: never an e-mail address, whatever the recipe does with them."""
+    return replace_emails(text)[0] if text else ""

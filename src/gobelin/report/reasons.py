@@ -1,0 +1,151 @@
+"""One pass over all decisions: how often each rule decided, an example of each, and whom to show.
+
+Counted by Arrow, row group by row group; only the samples become objects. Samples are chosen by hash: a document by a
+salted hash of its id, a picture by its id, which is a hash already. So the same output folder shows the same examples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.report.survey import row_groups
+from gobelin.transforms.shards import list_shards
+
+STAGES = ("extract", "score", "select", "tokenize")
+"""Stages that leave decisions, in order."""
+
+SAMPLES = 40
+"""Ids held for each rule to choose from."""
+
+_KEY = ["stage", "unit", "action", "rule"]
+
+
+@dataclasses.dataclass(slots=True)
+class Reason:
+    """What one rule did to one unit in one stage."""
+
+    stage: str
+    unit: str
+    action: str
+    rule: str
+    times: int
+    threshold: float | None
+    example: dict[str, Any]  # a row of DECISIONS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """A decision that the report shows, with its subject."""
+
+    rank: str  # where it stands among those of its rule
+    decision: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decisions:
+    """All that the report takes from the decisions."""
+
+    reasons: list[Reason]
+    documents: dict[str, list[Choice]]  # dropped or failed after extraction, by rule
+    images: dict[str, list[Choice]]  # dropped from a document, by rule
+
+
+def rank_of(doc_id: str) -> str:
+    """A document's place in the lot that chooses examples."""
+    return hashlib.blake2b(doc_id.encode(), digest_size=8, salt=b"report").hexdigest()
+
+
+def read_decisions(output: Path) -> Decisions:
+    """Counts and samples over the decisions of all stages."""
+    reasons: dict[tuple[str, ...], Reason] = {}
+    documents: dict[str, list[Choice]] = {}
+    images: dict[str, list[Choice]] = {}
+    for table in _tables(output):
+        _count(table, reasons)
+        _keep(documents, _documents(table))
+        _keep(images, _images(table))
+    order = {stage: place for place, stage in enumerate(STAGES)}
+    return Decisions(
+        sorted(reasons.values(), key=lambda found: (order[found.stage], found.unit, -found.times, found.rule)),
+        documents,
+        images,
+    )
+
+
+def _tables(output: Path) -> Iterator[pa.Table]:
+    for stage in STAGES:
+        for path in list_shards(str(output / stage / "decisions")):
+            for table in row_groups(path):
+                yield table.append_column("row", pa.array(np.arange(len(table))))
+
+
+def _count(table: pa.Table, reasons: dict[tuple[str, ...], Reason]) -> None:
+    groups = table.group_by(_KEY, use_threads=False).aggregate([("row", "count"), ("row", "min"), ("threshold", "max")])
+    for group in groups.to_pylist():
+        key = tuple(group[name] for name in _KEY)
+        held = reasons.get(key)
+        if held is None:
+            example = table.slice(group["row_min"], 1).drop_columns("row").to_pylist()[0]
+            reasons[key] = Reason(*key, group["row_count"], group["threshold_max"], example)
+        else:
+            held.times += group["row_count"]
+
+
+def _documents(table: pa.Table) -> Iterator[tuple[str, Choice]]:
+    is_chosen = pc.and_(pc.equal(table["unit"], "document"), pc.is_valid(table["doc_id"]))
+    is_chosen = pc.and_(is_chosen, pc.invert(pc.equal(table["stage"], "extract")))  # of those there is no document
+    for decision in table.filter(is_chosen).drop_columns("row").to_pylist():
+        yield decision["rule"], Choice(rank_of(decision["doc_id"]), decision)
+
+
+def _images(table: pa.Table) -> Iterator[tuple[str, Choice]]:
+    is_node = pc.and_(pc.equal(table["unit"], "node"), pc.equal(table["action"], "drop"))
+    shown = table.filter(pc.and_(is_node, pc.is_valid(table["image_id"])))
+    first = shown.group_by(["rule", "image_id"], use_threads=False).aggregate([("row", "min")])
+    for rule in pc.unique(first["rule"]).to_pylist():
+        of_rule = first.filter(pc.equal(first["rule"], rule)).sort_by("image_id").slice(0, SAMPLES)
+        for row in of_rule["row_min"].to_pylist():
+            decision = table.slice(row, 1).drop_columns("row").to_pylist()[0]
+            yield rule, Choice(decision["image_id"], decision)
+
+
+def _keep(held: dict[str, list[Choice]], found: Iterable[tuple[str, Choice]]) -> None:
+    """Adds choices, each subject once a rule, and keeps the first ``SAMPLES`` of each rule."""
+    added: dict[str, list[Choice]] = {}
+    for rule, choice in found:
+        added.setdefault(rule, []).append(choice)
+    for rule, choices in added.items():
+        first: dict[str, Choice] = {}
+        for choice in sorted([*held.get(rule, []), *choices], key=lambda choice: choice.rank):
+            first.setdefault(choice.rank, choice)
+        held[rule] = list(first.values())[:SAMPLES]
+
+
+def spread(choices: dict[str, list[Choice]], limit: int, excluded: set[str], subject: str) -> list[dict[str, Any]]:
+    """Decisions to show, spread over the rules: one of each rule, then a second one of each, and so on.
+
+    Args:
+        excluded: subjects that are not to be shown.
+        subject: the column of the decision that names its subject; each subject is shown once.
+    """
+    taken: set[str] = set(excluded)
+    shown: list[dict[str, Any]] = []
+    queues = [iter(choices[rule]) for rule in sorted(choices)]
+    while queues and len(shown) < limit:
+        waiting = []
+        for queue in queues:
+            decision = next((choice.decision for choice in queue if choice.decision[subject] not in taken), None)
+            if decision is not None:
+                taken.add(decision[subject])
+                shown.append(decision)
+                waiting.append(queue)
+        queues = waiting
+    return sorted(shown[:limit], key=lambda decision: (decision["rule"], decision[subject]))

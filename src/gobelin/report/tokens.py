@@ -1,0 +1,151 @@
+"""What the tokens are: how many of each kind, how long documents are, how evenly the codebook is used; and pictures
+beside what is left of them after the image tokenizer.
+
+Token columns are counted row group by row group. Decoding a dozen pictures needs torch; without it that part is left
+out and says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from PIL import Image as PillowImage
+
+from gobelin.report.histograms import Histogram
+from gobelin.report.pictures import THUMBNAIL_PX, png_uri, rows_with_ids, webp_uri
+from gobelin.report.survey import numbers, row_groups
+from gobelin.transforms.check_image import open_rgb
+from gobelin.transforms.shards import list_shards
+
+NUM_RECONSTRUCTIONS = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of all shards."""
+
+    num_documents: int
+    num_text: int
+    num_image: int
+    num_special: int
+    num_images: int  # times that a picture stands in a document
+    lengths: Histogram  # tokens a document
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_text + self.num_image + self.num_special
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CodebookUse:
+    """How often each code occurs, each distinct picture counted once."""
+
+    counts: np.ndarray  # K, descending
+    num_images: int
+
+    @property
+    def num_used(self) -> int:
+        return int((self.counts > 0).sum())
+
+    @property
+    def perplexity(self) -> float:
+        """Codes that would be in use if all were used alike, in [1, K]."""
+        shares = self.counts[self.counts > 0] / self.counts.sum()
+        return math.exp(-float((shares * np.log(shares)).sum())) if len(shares) else 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """A picture, the square that the tokenizer sees, and what the codes give back."""
+
+    image_id: str
+    original_uri: str
+    seen_uri: str
+    decoded_uri: str
+    psnr_db: float
+
+
+def count_tokens(folder: Path) -> TokenCounts:
+    """Counts over ``tokenize/shards``, by the vocabulary beside them."""
+    vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    offsets = [vocabulary["text_offset"], vocabulary["image_offset"]]
+    lengths = Histogram("log", 1)
+    num_documents, num_images = 0, 0
+    kinds = np.zeros(3, dtype=np.int64)
+    for path in list_shards(str(folder / "shards")):
+        for table in row_groups(path, ["tokens", "image_spans"]):
+            tokens = table["tokens"].combine_chunks()
+            kinds += np.bincount(np.searchsorted(offsets, tokens.flatten().to_numpy(), side="right"), minlength=3)
+            sizes = numbers(pc.list_value_length(tokens))
+            lengths.add(sizes, np.ones(len(sizes), dtype=bool))
+            num_documents += len(table)
+            num_images += len(table["image_spans"].combine_chunks().flatten())
+    special, text, image = kinds.tolist()
+    return TokenCounts(num_documents, text, image, special, num_images, lengths)
+
+
+def codebook_use(folder: Path, num_codes: int) -> CodebookUse:
+    """Counts over ``tokenize/codes``."""
+    counts = np.zeros(num_codes, dtype=np.int64)
+    num_images = 0
+    for path in list_shards(str(folder / "codes")):
+        for table in row_groups(path, ["codes"]):
+            counts += np.bincount(table["codes"].combine_chunks().flatten().to_numpy(), minlength=num_codes)
+            num_images += len(table)
+    return CodebookUse(np.sort(counts)[::-1], num_images)
+
+
+def reconstruct(output: Path, withheld: set[str]) -> list[Reconstruction] | None:
+    """A few pictures of the corpus beside their reconstructions, first by id. None where torch is not installed."""
+    try:
+        import torch
+
+        from gobelin.tokenize.image_tokenizer import load_image_tokenizer, preprocess
+    except ModuleNotFoundError:
+        return None
+    codes = _first_codes(output / "tokenize" / "codes", withheld)
+    if not codes:
+        return []
+    tokenizer = load_image_tokenizer(output / "tokenize" / "image_tokenizer")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        decoded = dict(zip(codes, tokenizer.decode(np.array(list(codes.values()), dtype=np.int32))))
+    finally:
+        torch.set_num_threads(threads)
+    made = []
+    for row in rows_with_ids(output / "extract" / "images", "image_id", set(codes), ["image_id", "data"]):
+        picture = open_rgb(row["data"], 2 * max(THUMBNAIL_PX, tokenizer.image_size))
+        seen = preprocess(picture, tokenizer.image_size)
+        pixels = decoded[row["image_id"]]
+        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
+        uris = webp_uri(picture), _exact(seen), _exact(pixels)
+        made.append(Reconstruction(row["image_id"], *uris, _psnr_db(seen, pixels)))
+    return sorted(made, key=lambda reconstruction: reconstruction.image_id)
+
+
+def _first_codes(folder: Path, withheld: set[str]) -> dict[str, list[int]]:
+    """Codes of the pictures with the smallest ids; ids are hashes, so that is a fair draw."""
+    held: dict[str, Any] = {}
+    for path in list_shards(str(folder)):
+        for table in row_groups(path):
+            first = table.sort_by("image_id").slice(0, NUM_RECONSTRUCTIONS + len(withheld)).to_pylist()
+            held |= {row["image_id"]: row["codes"] for row in first if row["image_id"] not in withheld}
+            held = dict(sorted(held.items())[:NUM_RECONSTRUCTIONS])
+    return held
+
+
+def _exact(pixels: np.ndarray) -> str:
+    return png_uri(PillowImage.fromarray(pixels))
+
+
+def _psnr_db(first: np.ndarray, second: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of uint8 pixels, dB; infinite where they are equal."""
+    error = float(np.mean((first.astype(np.float64) - second) ** 2))
+    return 10 * math.log10(255**2 / error) if error else math.inf

@@ -1,0 +1,69 @@
+"""How the model learned and what it draws: loss curves, the grounding gap, samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as PillowImage
+
+from gobelin.report.documents import shown_text
+from gobelin.report.pictures import png_uri
+
+MAX_SAMPLES = 16
+MAX_IMAGES_PER_CAPTION = 4
+MAX_WRITTEN = 6
+"""What is shown of each kind of sample."""
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl``, in order of their steps."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return sorted((json.loads(line) for line in lines if line), key=lambda line: line["step"])
+
+
+def curve(metrics: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(step, value) wherever a metric was written."""
+    return [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
+
+
+def read_samples(folder: Path) -> dict[str, Any] | None:
+    """``samples.json`` with pictures as ``data:`` URIs in place of file names, cut to what is shown."""
+    path = folder / "samples.json"
+    if not path.is_file():
+        return None
+    samples = json.loads(path.read_text(encoding="utf-8"))
+
+    def picture(name: str) -> str:
+        with PillowImage.open(folder / name) as image:
+            return png_uri(image.convert("RGB"))
+
+    return {
+        "from_captions": [
+            {
+                "caption": shown_text(item["caption"]),
+                "images": [picture(name) for name in item["images"][:MAX_IMAGES_PER_CAPTION]],
+            }
+            for item in samples["from_captions"][:MAX_SAMPLES]
+        ],
+        "from_images": [
+            {
+                "image": picture(item["image"]),
+                "caption": shown_text(item["caption"]),
+                "true_caption": shown_text(item["true_caption"]),
+            }
+            for item in samples["from_images"][:MAX_SAMPLES]
+        ],
+        "documents": [[_item(item, picture) for item in items] for items in samples["documents"][:MAX_WRITTEN]],
+        "totals": {name: len(samples[name]) for name in ("from_captions", "from_images", "documents")},
+    }
+
+
+def _item(item: dict[str, Any], picture: Any) -> dict[str, Any]:
+    if item["kind"] == "text":
+        return {"kind": "text", "text": shown_text(item["text"])}
+    return {"kind": "image", "image": picture(item["image"]), "caption": shown_text(item["caption"])}

@@ -1,0 +1,150 @@
+"""What the report calls scores, rules and stages: one plain sentence for each, and numbers as people read them.
+
+A rule or score without an entry here is shown under its own name, so a new one is never left out.
+"""
+
+from __future__ import annotations
+
+import math
+
+STAGE_TITLES = {
+    "extract": "Extract: archives to documents and pictures",
+    "score": "Score: numbers about each",
+    "select": "Select: thresholds to a corpus",
+    "tokenize": "Tokenize: corpus to token shards",
+    "train": "Train",
+    "sample": "Sample",
+}
+
+SCORE_TITLES = {
+    "language_score": ("Probability of the language", "probability"),
+    "num_words": ("Words", "words"),
+    "words_left": ("Words left after the node rules", "words"),
+    "images_left": ("Pictures left after the node rules", "pictures"),
+    "char_repetition_ratio": ("Repeated 10-character sequences", "share of characters"),
+    "word_repetition_ratio": ("Repeated 5-word sequences", "share of sequences"),
+    "special_char_ratio": ("Characters that are no letters", "share of characters"),
+    "stop_word_ratio": ("Function words", "share of words"),
+    "flagged_word_ratio": ("Flagged words", "share of words"),
+    "punctuation_ratio": ("Punctuation marks", "marks a token"),
+    "spam_word_ratio": ("Spam words (subscribe, share, click ...)", "share of words"),
+    "num_lorem_ipsum": ("Filler phrases", "phrases"),
+    "site_count": ("Times the same text stands on its host", "times"),
+    "min_side": ("Shorter side", "pixels"),
+    "max_side": ("Longer side", "pixels"),
+    "min_rendered": ("Shorter side as the page shows it", "pixels"),
+    "max_rendered": ("Longer side as the page shows it", "pixels"),
+    "aspect_ratio": ("Width by height", "ratio"),
+    "num_documents": ("Documents that show the same bytes", "documents"),
+    "near_count": ("Documents that show it or a near-duplicate", "documents"),
+    "nsfw": ("Probability of unsafe content", "probability"),
+    "clip_text_max": ("CLIP: best-fitting text of the page", "cosine"),
+    "clip_near_max": ("CLIP: better of the two neighbouring texts", "cosine"),
+    "clip_caption": ("CLIP: caption", "cosine"),
+    "clip_alt": ("CLIP: alternative text", "cosine"),
+    "aesthetic": ("Aesthetic score", "head's own scale"),
+}
+"""Score column -> (title, unit of its values)."""
+
+RULE_MEANINGS = {
+    # extract
+    "http_status": "the server did not answer with 200",
+    "page_bytes": "the page is longer than the limit",
+    "empty_page": "no HTML could be read",
+    "no_main_text": "no main text was found",
+    "captured_twice": "the same page with the same content, captured again",
+    "image_bytes": "the file is longer than the limit",
+    "image_format": "no picture format that is read",
+    "image_pixels": "more pixels than the limit",
+    "empty_image": "no bytes",
+    "not_an_image": "the bytes are no picture",
+    "undecodable_image": "the picture is damaged",
+    "not_in_any_document": "no document shows it",
+    "same_bytes_stored": "the same bytes are stored already, under another address",
+    "unreadable_archive": "the archive cannot be read on from here",
+    "unreadable_record": "the record cannot be read",
+    # score
+    "score_error": "scoring failed",
+    # select
+    "document_dropped": "every document that showed it was dropped",
+    "image.missing": "the archive holds no usable picture at this address",
+    "image.formats": "a picture format that is not wanted",
+    "image.banned_url_words": "a banned word in its address",
+    "image.unique_in_document": "the same picture stands earlier in the document",
+    "image.min_phash_distance_in_document": "looks like a picture earlier in the document",
+    "document.deny_consent": "the page opts out",
+    "document.languages": "not in a wanted language",
+    "document.unique.url": "another capture of the same address stays",
+    "document.unique.exact": "another document with the same text stays",
+    "document.unique.near": "another document with nearly the same text stays",
+    "document.unique.image_set": "another document with the same pictures stays",
+    "document.min_common_word_ratio": "share of words that are common in the language",
+    "text.min_common_word_ratio": "share of words that are common in the language",
+    "document.max_perplexity": "perplexity under a language model",
+    "emails": "e-mail addresses",
+    # tokenize
+    "nothing_left": "nothing of it could become tokens",
+}
+"""Rules that compare no score of the table ``RULES``."""
+
+
+def rule_meaning(rule: str, score: str | None = None) -> str:
+    """What a rule looks at or objects to, in words.
+
+    Args:
+        score: the score column that the rule compares, where it compares one.
+    """
+    if rule in RULE_MEANINGS:
+        return RULE_MEANINGS[rule]
+    if score in SCORE_TITLES:
+        return SCORE_TITLES[score][0].lower().replace("clip", "CLIP")
+    return rule.rpartition(".")[2].replace("_", " ")
+
+
+def number(value: float | None) -> str:
+    """A number with at most four significant digits, thousands separated; a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def compact(value: float) -> str:
+    """A number for an axis: 1500 -> 1.5k, 20000 -> 20k."""
+    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in per cent; never 0 % for something, nor 100 % for less than all."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "<0.1 %"
+    if 99.9 < share < 100:
+        return ">99.9 %"
+    return f"{share:.0f} %" if share in (0, 100) else f"{share:.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def file_size(num_bytes: float) -> str:
+    """Bytes in the unit that fits."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if num_bytes >= limit:
+            return f"{num_bytes / limit:.1f} {unit}"
+    return f"{num_bytes:.0f} B"

@@ -1,0 +1,218 @@
+"""Training: it learns, it repeats, and it resumes to the bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gobelin.train.batches import NO_TARGET, make_batch, plan_epoch
+from gobelin.train.model import LMConfig, load_model
+from gobelin.train.shards import read_corpus
+from gobelin.train.trainer import (
+    TrainConfig,
+    TrainResult,
+    learning_rate_ratio,
+    modality_losses,
+    torch_threads,
+    train,
+)
+from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
+
+TOKENIZER = small_tokenizer()
+VOCABULARY = small_vocabulary(TOKENIZER)
+CONFIG = TrainConfig(
+    model=LMConfig(width=32, num_layers=2, num_heads=2, hidden=48),
+    steps=20,
+    row_tokens=48,
+    batch_rows=4,
+    warmup_steps=4,
+    log_every=5,
+    checkpoint_every=5,
+    validation_ratio=0.1,
+    threads=1,
+)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("shards"), colored_documents(60), VOCABULARY, TOKENIZER)
+
+
+def _train(
+    shards: Path,
+    output: Path,
+    config: TrainConfig = CONFIG,
+    seed: int = 0,
+    stop: Callable[[], bool] | None = None,
+    on_step: Callable[[int, Mapping[str, float | None]], None] | None = None,
+) -> TrainResult:
+    return train(shards, VOCABULARY, config, output, seed=seed, stop=stop, on_step=on_step)
+
+
+def _stop_after(num_steps: int) -> Callable[[], bool]:
+    calls = iter(range(1, 1000))
+    return lambda: next(calls) == num_steps
+
+
+def _weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def _lines(folder: Path) -> list[dict[str, float]]:
+    text = (folder / "metrics.jsonl").read_text()
+    return [{k: v for k, v in json.loads(line).items() if k != "tokens_per_s"} for line in text.splitlines()]
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(shards: Path, tmp_path: Path) -> None:
+    whole = _train(shards, tmp_path / "whole")
+    assert (whole.step, whole.finished) == (20, True)
+
+    first = _train(shards, tmp_path / "parts", stop=_stop_after(8))
+    assert (first.step, first.finished) == (8, False)
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    steps: list[int] = []
+    second = _train(shards, tmp_path / "parts", on_step=lambda step, _: steps.append(step))
+    assert steps == list(range(9, 21))
+    assert second.metrics == whole.metrics
+    assert _weights(tmp_path / "parts") == _weights(tmp_path / "whole")
+    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
+
+
+def test_a_crash_costs_the_steps_since_the_last_checkpoint(shards: Path, tmp_path: Path) -> None:
+    def crash(step: int, _: Mapping[str, float | None]) -> None:
+        if step == 13:
+            raise KeyboardInterrupt
+
+    _train(shards, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        _train(shards, tmp_path / "crash", on_step=crash)
+    with (tmp_path / "crash" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 11, "loss": 1.0}\n{"step": 1')  # written after the checkpoint, and a line cut short
+    steps: list[int] = []
+    _train(shards, tmp_path / "crash", on_step=lambda step, _: steps.append(step))
+    assert steps[0] == 11
+    assert _weights(tmp_path / "crash") == _weights(tmp_path / "whole")
+    assert _lines(tmp_path / "crash") == _lines(tmp_path / "whole")
+
+
+def test_a_finished_run_does_nothing_more(shards: Path, tmp_path: Path) -> None:
+    _train(shards, tmp_path)
+    before = _weights(tmp_path)
+    steps: list[int] = []
+    result = _train(shards, tmp_path, on_step=lambda step, _: steps.append(step))
+    assert (result.step, result.finished, steps) == (20, True, [])
+    assert result.metrics["validation_image_nats"] is not None
+    assert _weights(tmp_path) == before
+    assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_00000020"]
+
+
+def test_same_seed_same_weights(shards: Path, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    config = dataclasses.replace(CONFIG, steps=6)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        _train(shards, tmp_path / name, config, seed)
+    assert _weights(tmp_path / "a") == _weights(tmp_path / "b")
+    assert _weights(tmp_path / "a") != _weights(tmp_path / "c")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("change", "seed", "what"),
+    [({}, 1, "another seed"), ({"steps": 21}, 0, "another config"), ({"learning_rate": 1e-3}, 0, "another config")],
+)
+def test_another_run_is_not_resumed(
+    change: dict[str, float], seed: int, what: str, shards: Path, tmp_path: Path
+) -> None:
+    _train(shards, tmp_path, stop=_stop_after(2))
+    with pytest.raises(ValueError, match=what):
+        _train(shards, tmp_path, dataclasses.replace(CONFIG, **change), seed)  # type: ignore[arg-type]
+
+
+def test_other_data_is_not_resumed(shards: Path, tmp_path: Path) -> None:
+    _train(shards, tmp_path / "run", stop=_stop_after(2))
+    other = write_shards(tmp_path / "other", colored_documents(59), VOCABULARY, TOKENIZER)
+    with pytest.raises(ValueError, match="another data"):
+        _train(other, tmp_path / "run")
+
+
+def test_how_often_to_write_may_change(shards: Path, tmp_path: Path) -> None:
+    _train(shards, tmp_path, stop=_stop_after(2))
+    changed = dataclasses.replace(CONFIG, log_every=7, checkpoint_every=3)
+    assert _train(shards, tmp_path, changed, stop=_stop_after(1)).step == 3
+
+
+def test_losses_fall(shards: Path, tmp_path: Path) -> None:
+    losses: list[Mapping[str, float | None]] = []
+    config = dataclasses.replace(CONFIG, steps=160)
+    result = _train(shards, tmp_path, config, on_step=lambda _, metrics: losses.append(metrics))
+    assert losses[0]["image_nats"] == pytest.approx(torch.tensor(VOCABULARY.size).log().item(), rel=1e-3)
+    # Eight of 32 codes fit a colour: ln 8 = 2.08 is the best there is, ln 32 = 3.47 what codes alone would give.
+    assert result.metrics["validation_image_nats"] is not None
+    assert result.metrics["validation_image_nats"] < 2.6
+    assert result.metrics["validation_text_nats"] is not None
+    assert result.metrics["validation_text_nats"] < 1.5
+    lines = _lines(tmp_path)
+    assert [line["step"] for line in lines] == list(range(5, 161, 5))
+    assert 0.5 < lines[0]["utilisation"] <= 1
+    assert load_model(tmp_path).vocabulary == VOCABULARY
+
+
+def test_losses_are_split_by_modality() -> None:
+    text, image = VOCABULARY.text_offset, VOCABULARY.image_offset
+    word = next(i for i, size in enumerate(VOCABULARY.text_token_bytes) if size == 4)
+    targets_M = torch.tensor([2, text, text + word, image, image + 1, image + 7])
+    losses_M = torch.tensor([9.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    means = modality_losses(losses_M, targets_M, VOCABULARY).means()
+    assert means["text_nats"] == pytest.approx(1.5)
+    assert means["image_nats"] == pytest.approx(4.0)
+    assert means["text_bits_per_byte"] == pytest.approx(3 / 0.693147 / (1 + 4))
+    only_special = modality_losses(losses_M[:1], targets_M[:1], VOCABULARY).means()
+    assert set(only_special.values()) == {None}
+
+
+def test_losses_do_not_depend_on_packing(shards: Path, tmp_path: Path) -> None:
+    """The mean over targets of a batch is that of its pieces one by one."""
+    _train(shards, tmp_path)
+    model = load_model(tmp_path)
+    corpus = read_corpus(shards, VOCABULARY, 0.1)
+    plan = plan_epoch(corpus.training, VOCABULARY, row_tokens=96, caption_drop=0.0, seed=0, epoch=0)
+    rows = plan.rows[:4]
+    assert max(map(len, rows)) > 1
+
+    def nats(row_pieces: list[list[np.ndarray]]) -> float:
+        batch = make_batch(row_pieces, 96)
+        logits_BTV = model(batch.tokens_BT, batch.pieces_BT)
+        return F.cross_entropy(
+            logits_BTV.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=NO_TARGET, reduction="sum"
+        ).item()
+
+    together = nats([list(row) for row in rows])
+    assert together == pytest.approx(sum(nats([[piece]]) for row in rows for piece in row), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "ratio"),
+    [(0, 0.25), (1, 0.5), (3, 1.0), (10, 1.0), (15, 0.02 + 0.98 * 0.5), (19, 0.02 + 0.98 * 0.1)],
+)
+def test_schedule(step: int, ratio: float) -> None:
+    assert learning_rate_ratio(step, CONFIG) == pytest.approx(ratio)
+
+
+def test_threads_go_back() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"threads": 0}, {"caption_drop": 1.0}, {"validation_ratio": -0.1}])
+def test_config_refuses(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        dataclasses.replace(CONFIG, **change)  # type: ignore[arg-type]
