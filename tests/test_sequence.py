@@ -112,7 +112,7 @@ def test_captions_stand_before_half_of_the_images() -> None:
     ],
 )
 def test_malformed_sequences_are_refused(tokens: list[int]) -> None:
-    with pytest.raises(ValueError, match="token|not a document"):
+    with pytest.raises(ValueError, match=r"token|not a document"):
         decode_document(tokens, None, VOCABULARY, TOKENIZER)
 
 
@@ -206,5 +206,5 @@ def test_what_is_no_vocabulary_is_refused(text: str) -> None:
 
 
 def test_a_folder_without_vocabulary_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no vocabulary.json in"):
+    with pytest.raises(ValueError, match="no vocabulary"):
         Vocabulary.load(tmp_path)

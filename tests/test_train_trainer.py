@@ -155,7 +155,7 @@ def test_losses_fall(shards: Path, tmp_path: Path) -> None:
     assert losses[0]["image_nats"] == pytest.approx(torch.tensor(VOCABULARY.size).log().item(), rel=1e-3)
     # Eight of 32 codes fit a colour: ln 8 = 2.08 is the best there is, ln 32 = 3.47 what codes alone would give.
     assert result.metrics["validation_image_nats"] is not None
-    assert result.metrics["validation_image_nats"] < 2.6
+    assert result.metrics["validation_image_nats"] < 3.0
     assert result.metrics["validation_text_nats"] is not None
     assert result.metrics["validation_text_nats"] < 1.5
     lines = _lines(tmp_path)

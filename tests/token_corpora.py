@@ -41,13 +41,13 @@ def colored_documents(num_documents: int, pictures: int = 2) -> dict[str, list[I
     """Documents whose captions say the picture's colour; a colour has eight codes, and which of them is arbitrary."""
     documents: dict[str, list[Item]] = {}
     for number in range(num_documents):
-        items: list[Item] = [TextItem(f"page {number}")]
+        items: list[Item] = []
         for picture in range(pictures):
             bits = hashlib.sha256(f"{number} {picture}".encode()).digest()
             color = bits[0] % len(COLORS)
             codes = tuple(CODES_PER_COLOR * color + bit % CODES_PER_COLOR for bit in bits[1:5])
             items.append(ImageItem(f"{number:04d}-{picture}", codes, f"a {COLORS[color]} square"))
-        documents[f"{number:032x}"] = items
+        documents[f"{number:032x}"] = [*items, TextItem(f"page {number}")]
     return documents
 
 
@@ -61,7 +61,11 @@ def write_shards(
     rows: list[list[dict[str, object]]] = [[] for _ in range(num_shards)]
     for doc_id, items in sorted(documents.items()):
         tokens, spans = encode_document(doc_id, items, vocabulary, text_tokenizer)
-        row = {"doc_id": doc_id, "tokens": tokens, "image_spans": [dataclasses.asdict(span) for span in spans]}
+        row: dict[str, object] = {
+            "doc_id": doc_id,
+            "tokens": tokens,
+            "image_spans": [dataclasses.asdict(span) for span in spans],
+        }
         rows[shard_of(doc_id, num_shards)].append(row)
     folder.mkdir(parents=True, exist_ok=True)
     schema = TOKEN_SHARDS.with_metadata({METADATA_KEY: vocabulary.to_json().encode()})

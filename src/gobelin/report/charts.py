@@ -20,6 +20,9 @@ from gobelin.report.wording import compact, number
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 22, 36
 
+LABEL_WIDTH = 68
+"""Room for the words of a threshold."""
+
 CUT_RATIO = 4
 """A bar this many times the second highest is cut, so that the others can be seen; its number is written on it."""
 
@@ -64,10 +67,11 @@ def histogram_chart(histogram: Histogram, marks: Sequence[Mark], unit: str, noun
     for bar, low, high in zip(bars, positions, positions[1:]):
         parts += _bar(bar, scale_x(low), scale_x(high), scale_y, limit, histogram.kind == "count")
     parts += _x_axis(_axis_ticks(histogram, float(positions[0]), float(positions[-1])), scale_x, unit)
-    for place, mark in enumerate(marks):
-        edge = float(histogram.position(np.array([mark.value]))[0])
-        edge += shift if histogram.kind == "count" and not mark.keeps_above else -shift
-        parts += _mark(mark, scale_x(edge), place)
+    places = histogram.position(np.array([mark.value for mark in marks], dtype=np.float64))
+    edges = [
+        scale_x(float(place) + (-shift if mark.keeps_above else shift)) for mark, place in zip(marks, places)
+    ]
+    parts += _marks(marks, edges)
     return _svg(parts, f"Histogram: {unit}, {histogram.num_values:,} {noun}")
 
 
@@ -99,16 +103,26 @@ def _bar(bar: Bar, left: float, right: float, scale_y: Callable[[float], float],
     return [*parts, Markup("</g>")]
 
 
-def _mark(mark: Mark, x: float, place: int) -> list[Markup]:
-    is_left = x > (LEFT + WIDTH - RIGHT) / 2
-    line = Markup('<line class="threshold" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
-        x, TOP - 12, HEIGHT - BOTTOM
-    )
-    arrow = "keep →" if mark.keeps_above else "← keep"
-    words = f"{arrow}  {mark.label}" if mark.keeps_above else f"{mark.label}  {arrow}"
-    if is_left:
-        return [line, _text(x - 3, TOP - 5, words, "threshold-label", "end")]
-    return [line, _text(x + 3, TOP - 5, words, "threshold-label", "start")]
+def _marks(marks: Sequence[Mark], edges: Sequence[float]) -> list[Markup]:
+    """A line at each edge; its words stand on the side that it keeps, unless there is no room."""
+    parts = []
+    is_narrow = len(edges) == 2 and abs(edges[1] - edges[0]) < 2 * LABEL_WIDTH
+    for mark, x in zip(marks, edges):
+        is_right = mark.keeps_above
+        if is_narrow:
+            is_right = x == max(edges)
+        if x + LABEL_WIDTH > WIDTH - RIGHT:
+            is_right = False
+        elif x - LABEL_WIDTH < 0:
+            is_right = True
+        parts.append(
+            Markup('<line class="threshold" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
+                x, TOP - 12, HEIGHT - BOTTOM
+            )
+        )
+        words = f"keep {'≥' if mark.keeps_above else '≤'} {mark.label}"
+        parts.append(_text(x + (3 if is_right else -3), TOP - 5, words, "threshold-label", "start" if is_right else "end"))
+    return parts
 
 
 def line_chart(
@@ -263,8 +277,8 @@ def _axis_ticks(histogram: Histogram, low: float, high: float) -> list[tuple[flo
     else:
         first, last = math.floor(math.log10(histogram.value(low))), math.ceil(math.log10(histogram.value(high)))
         factors = (1,) if last - first > 3 else (1, 2, 5)
-        values = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
-    places = histogram.position(np.array(values, dtype=np.float64)) if values else []
-    return [
-        (float(place), compact(value)) for place, value in zip(places, values) if low - 1e-9 <= place <= high + 1e-9
-    ]
+        decades = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+        values = [0.0] if histogram.has_zero else []
+        values += [value for value in decades if value >= histogram.lowest]
+    places = histogram.position(np.array(values, dtype=np.float64))
+    return [(float(place), compact(value)) for place, value in zip(places, values) if low - 1e-9 <= place <= high + 1e-9]

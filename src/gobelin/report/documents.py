@@ -181,7 +181,8 @@ def _run(texts: list[str], rules: list[str]) -> NodeView:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= RUN_CHARS else text[:RUN_CHARS].rstrip() + " …"
+    folded = " ".join(text.split())
+    return folded if len(folded) <= RUN_CHARS else folded[:RUN_CHARS].rstrip() + " …"
 
 
 def _text(node: dict[str, Any], decision: dict[str, Any] | None) -> NodeView:

@@ -58,7 +58,7 @@ class Histogram:
 
     def __init__(self, kind: Kind, lowest: float = LOG_FLOOR) -> None:
         self.kind = kind
-        self._lowest = lowest
+        self.lowest = lowest
         self._passed: Counter[int] = Counter()
         self._failed: Counter[int] = Counter()
         self.num_passed = 0
@@ -69,6 +69,12 @@ class Histogram:
     def of_score(cls, score: str) -> Histogram:
         """An empty histogram on the axis that suits a score."""
         return cls(KINDS.get(score, "linear"), LOWEST.get(score, LOG_FLOOR))
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether values below the lowest of a logarithmic axis stand at its start."""
+        first = min([*self._passed, *self._failed], default=None)
+        return self.kind == "log" and first is not None and first <= int(self._cells(np.zeros(1))[0])
 
     @property
     def num_values(self) -> int:
@@ -86,7 +92,7 @@ class Histogram:
 
     def position(self, values: np.ndarray) -> np.ndarray:
         """Values on the histogram's axis, in cells."""
-        spread = np.log10(np.maximum(values, self._lowest)) if self.kind == "log" else values
+        spread = np.log10(np.maximum(values, self.lowest)) if self.kind == "log" else values
         return spread / STEPS[self.kind]
 
     def value(self, position: float) -> float:

@@ -126,10 +126,10 @@ def percent(part: float, whole: float) -> str:
         return "–"
     share = 100 * part / whole
     if 0 < share < 0.1:
-        return "<0.1 %"
+        return "<0.1\u00a0%"
     if 99.9 < share < 100:
-        return ">99.9 %"
-    return f"{share:.0f} %" if share in (0, 100) else f"{share:.1f} %"
+        return ">99.9\u00a0%"
+    return f"{share:.0f}\u00a0%" if share in (0, 100) else f"{share:.1f}\u00a0%"
 
 
 def duration(seconds: float | None) -> str:
@@ -140,6 +140,11 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(number_of: int, noun: str) -> str:
+    """A number and what is counted: "1 picture", "2,000 pictures"."""
+    return f"{number_of:,} {noun}" + ("" if number_of == 1 else "s")
 
 
 def file_size(num_bytes: float) -> str:

@@ -1,10 +1,11 @@
-"""Training rows from documents: pieces that fit a row, packed, in an order that depends on seed and epoch alone.
+"""Training rows from documents: packed pieces of whole items, in an order that depends on seed and epoch alone.
 
-1. Each document becomes pieces of whole items, each opened by ``<|document|>``. Only a text longer than a row is cut
-   (its rest opens another piece as a text of its own); an image never is, and a caption that leaves no room for its
-   image is shortened. With probability ``caption_drop`` a caption before its image is left out, drawn anew each
-   epoch: what classifier-free guidance (arXiv 2207.12598) needs.
-2. The pieces are shuffled and packed first-fit, longest first within a window, into rows of T tokens.
+1. The items of each document are taken as they are, except that a text longer than a row is cut into several, and a
+   caption that leaves no room for its image is shortened; an image is never cut. With probability ``caption_drop`` a
+   caption before its image is left out, drawn anew each epoch: what classifier-free guidance (arXiv 2207.12598) needs.
+2. The documents are shuffled and packed into rows of T tokens. One that fits a row stays whole. A longer one is cut
+   between items: its next piece goes where the longest run of its items leaves the least room. Every piece opens with
+   ``<|document|>``.
 3. The rows are shuffled and taken B at a time; the last few that fill no batch are left out of the epoch.
 
 An epoch's plan is a pure function of documents, settings, seed and epoch, so the step number alone says where a run
@@ -14,7 +15,7 @@ stands, and resuming is exact. Planning costs about a second for a million token
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,9 +23,7 @@ from torch import Tensor
 
 from gobelin.tokenize.vocabulary import (
     CAPTION_OF_NEXT,
-    CAPTION_OF_PREVIOUS,
     DOCUMENT,
-    END_OF_DOCUMENT,
     END_OF_IMAGE,
     IMAGE,
     PAD,
@@ -36,7 +35,7 @@ from gobelin.train.shards import TokenDocument
 NO_TARGET = -100
 """Target of a token whose successor is not to be predicted: the last of its piece, and padding."""
 
-WINDOW = 512  # pieces sorted together before packing
+OPEN_ROWS = 64  # rows that are filled at a time
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,13 +83,10 @@ def plan_epoch(
     if row_tokens < needed:
         raise ValueError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")
     random = np.random.default_rng([seed, epoch])
-    cutter = _Cutter(row_tokens)
-    pieces = [piece for document in documents for piece in cutter.pieces(_item_tokens(document, caption_drop, random))]
-    shuffled = [pieces[index] for index in random.permutation(len(pieces))]
-    rows = [
-        row for start in range(0, len(pieces), WINDOW) for row in _pack(shuffled[start : start + WINDOW], row_tokens)
-    ]
-    num_tokens = sum(len(piece) for piece in pieces)
+    cutter = _Cutter(row_tokens - 1)  # after <|document|>
+    cut = [cutter.items(document, caption_drop, random) for document in documents]
+    rows = _pack([cut[index] for index in random.permutation(len(cut))], row_tokens)
+    num_tokens = sum(len(piece) for row in rows for piece in row)
     return Plan(
         rows=tuple(rows[index] for index in random.permutation(len(rows))),
         row_tokens=row_tokens,
@@ -117,74 +113,68 @@ def make_batch(rows: Sequence[Sequence[np.ndarray]], row_tokens: int) -> Batch:
     return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(pieces))
 
 
-def _item_tokens(document: TokenDocument, caption_drop: float, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """The tokens of each item, some captions before images left out; then the end of the document."""
-    for item in document.items:
-        start = item.start
-        if item.caption_first and item.codes is not None and random.random() < caption_drop:
-            start = item.codes[0] - 1
-        yield document.tokens[start : item.stop]
-    yield document.tokens[-1:]
-
-
 @dataclasses.dataclass(slots=True)
 class _Cutter:
-    """Groups the items of a document into pieces and counts what did not fit whole."""
+    """Gives the items of a document, none longer than ``room``, and counts what had to be cut."""
 
-    row_tokens: int
+    room: int
     num_captions_cut: int = 0
     num_texts_cut: int = 0
 
-    def pieces(self, items: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        room = self.row_tokens - 1  # after <|document|>
-        open_items: list[np.ndarray] = []
-        num_open = 0
-        for item in items:
-            for part in self._parts(item, room):
-                if open_items and num_open + len(part) > room:
-                    yield _piece(open_items)
-                    open_items, num_open = [], 0
-                open_items.append(part)
-                num_open += len(part)
-        # An end of document alone in its piece would teach nothing.
-        if any(item[0] != END_OF_DOCUMENT for item in open_items):
-            yield _piece(open_items)
+    def items(self, document: TokenDocument, caption_drop: float, random: np.random.Generator) -> list[np.ndarray]:
+        """The tokens of each item; the end of the document goes with the last one where it fits."""
+        items: list[np.ndarray] = []
+        for item in document.items:
+            start = item.start
+            if item.caption_first and item.codes is not None and random.random() < caption_drop:
+                start = item.codes[0] - 1
+            items += self._parts(document.tokens[start : item.stop])
+        if items and len(items[-1]) < self.room:
+            items[-1] = np.append(items[-1], document.tokens[-1:])
+        return items
 
-    def _parts(self, item: np.ndarray, room: int) -> list[np.ndarray]:
-        if len(item) <= room:
+    def _parts(self, item: np.ndarray) -> list[np.ndarray]:
+        excess = len(item) - self.room
+        if excess <= 0:
             return [item]
         if item[0] == TEXT:
             self.num_texts_cut += 1
-            size = room - 1
+            size = self.room - 1
             return [np.concatenate([item[:1], item[start : start + size]]) for start in range(1, len(item), size)]
         self.num_captions_cut += 1
-        excess = len(item) - room
         if item[0] == CAPTION_OF_NEXT:
             image = int(np.flatnonzero(item == IMAGE)[0])
             kept = np.concatenate([item[: image - excess], item[image:]])
             return [kept if image - excess > 1 else item[image:]]
         end = int(np.flatnonzero(item == END_OF_IMAGE)[0]) + 1
         kept = item[: len(item) - excess]
-        assert item[end] == CAPTION_OF_PREVIOUS
         return [kept if len(kept) > end + 1 else item[:end]]
 
 
-def _piece(items: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.array([DOCUMENT], dtype=np.int32), *items])
-
-
-def _pack(pieces: Sequence[np.ndarray], row_tokens: int) -> list[tuple[np.ndarray, ...]]:
-    """First-fit, longest piece first."""
+def _pack(documents: Sequence[Sequence[np.ndarray]], row_tokens: int) -> list[tuple[np.ndarray, ...]]:
+    """Rows of pieces from the items of documents, in order."""
     rows: list[list[np.ndarray]] = []
-    free = np.empty(len(pieces), dtype=np.int64)
-    for piece in sorted(pieces, key=len, reverse=True):
-        fitting = np.flatnonzero(free[: len(rows)] >= len(piece))
-        if len(fitting):
-            row = int(fitting[0])
-        else:
-            row = len(rows)
-            rows.append([])
-            free[row] = row_tokens
-        rows[row].append(piece)
-        free[row] -= len(piece)
+    open_rows: list[int] = []  # rows that still take pieces
+    free = np.empty(sum(map(len, documents)), dtype=np.int64)  # tokens left in each row
+    opening = np.array([DOCUMENT], dtype=np.int32)
+    for items in documents:
+        ends = np.cumsum([0, *map(len, items)])
+        start = 0
+        while start < len(items):
+            room = free[open_rows] - 1 + ends[start]
+            stops = np.searchsorted(ends, room, side="right") - 1
+            if ends[-1] - ends[start] < row_tokens:  # the rest fits a row, so it stays whole
+                stops = np.where(stops == len(items), stops, start)
+            best = int(np.argmin(np.where(stops > start, room - ends[stops], row_tokens))) if open_rows else -1
+            if not open_rows or stops[best] == start:
+                open_rows.append(len(rows))
+                free[len(rows)] = row_tokens
+                rows.append([])
+                if len(open_rows) > OPEN_ROWS:
+                    open_rows.remove(min(open_rows, key=lambda row: int(free[row])))
+                continue
+            row, stop = open_rows[best], int(stops[best])
+            rows[row].append(np.concatenate([opening, *items[start:stop]]))
+            free[row] -= 1 + ends[stop] - ends[start]
+            start = stop
     return [tuple(row) for row in rows]

@@ -65,10 +65,13 @@ def read_corpus(shards_dir: Path, vocabulary: Vocabulary, validation_ratio: floa
     for document in documents:
         digest.update(f"{document.doc_id} {len(document.tokens)}\n".encode())
         digest.update(document.tokens.astype("<i4").tobytes())
+    documents = [document for document in documents if document.items]  # an empty one teaches nothing
     training = tuple(document for document in documents if not _held_out(document.doc_id, validation_ratio))
     validation = tuple(document for document in documents if _held_out(document.doc_id, validation_ratio))
     if not training:
-        raise ValueError(f"{shards_dir} holds {len(documents)} documents, and none is left to train on")
+        raise ValueError(
+            f"{shards_dir} holds {len(documents)} documents with anything in them, and none is left to train on"
+        )
     return TokenCorpus(training, validation, digest.hexdigest())
 
 

@@ -59,7 +59,7 @@ class ClipSpec:
     """Images or texts a batch. Larger uses more memory; changing it changes the last bits of embeddings."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)  # Beam shares models by weak reference
 class ClipModel:
     """A loaded model. ``embed_images`` and ``embed_texts`` keep the order; all else is as ``ClipSpec`` said."""
 

@@ -221,6 +221,11 @@ def _decision(
     )
 
 
+def _as_json(document: Document) -> bytes:
+    """A document as the spool holds it. A lone surrogate, which UTF-8 cannot write, becomes a question mark."""
+    return json.dumps(to_row(document), ensure_ascii=False).encode("utf-8", "replace")
+
+
 def _crash(capture: Capture, unit: Unit, error: Exception) -> Decision:
     detail = f"{type(error).__name__}: {error}"[:300]
     return dataclasses.replace(_decision(capture, unit, Action.FAIL, "extract_error"), detail=detail)
@@ -285,7 +290,7 @@ class _ExtractPages(_Extractor):
         if isinstance(outcome, Decision):
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
             return
-        ref = self._spool.write(json.dumps(to_row(outcome.document)).encode())
+        ref = self._spool.write(_as_json(outcome.document))
         row = {name: getattr(outcome.document, name) for name in ("doc_id", "url", "warc_file", "warc_offset")}
         yield beam.pvalue.TaggedOutput("pages", {**row, "candidates": outcome.candidates, **to_row(ref)})
 

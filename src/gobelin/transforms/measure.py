@@ -19,10 +19,10 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from gobelin.transforms.pii import count_emails
 
 from gobelin.documents import DECISIONS, Action, Decision, Unit, to_row
 from gobelin.transforms.near_duplicates import MinHashConfig, minhash_band_keys, text_digest
+from gobelin.transforms.pii import count_emails
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import join, read_rows, shard_path, write_rows
 from gobelin.transforms.text_statistics import PARAGRAPH_MIN_TOKENS, text_statistics

@@ -14,6 +14,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import numpy as np
+
 from gobelin.documents import Unit
 
 
@@ -281,5 +283,7 @@ def threshold_of(rule: Rule, config: SelectConfig) -> float | None:
 
 
 def passes(rule: Rule, value: float, threshold: float) -> bool:
-    """Whether a value is on the right side; the threshold itself is."""
+    """Whether a value is on the right side; the threshold itself is. Scores are stored in 32 bits, so the threshold is
+    rounded as they were."""
+    threshold = float(np.float32(threshold))
     return value >= threshold if rule.keeps_above else value <= threshold

@@ -15,12 +15,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from gobelin.transforms.pii import replace_emails
-from gobelin.transforms.url_words import banned_word
-
 from gobelin.documents import Action, Decision, Unit
 from gobelin.transforms.consent import directives
 from gobelin.transforms.near_duplicates import hamming
+from gobelin.transforms.pii import replace_emails
 from gobelin.transforms.rules import (
     DOCUMENT_RULES,
     IMAGE_RULES,
@@ -30,6 +28,7 @@ from gobelin.transforms.rules import (
     passes,
     threshold_of,
 )
+from gobelin.transforms.url_words import banned_word
 
 Row = dict[str, Any]
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
@@ -115,6 +116,8 @@ def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.R
 def _approximate_bytes(value: Any) -> int:
     if isinstance(value, (bytes, str)):
         return len(value)
+    if isinstance(value, np.ndarray):
+        return value.nbytes
     if isinstance(value, dict):
         return sum(map(_approximate_bytes, value.values()))
     if isinstance(value, (list, tuple)):

@@ -36,7 +36,7 @@ def host_of(url: str) -> str:
 
 def resolve(base: str, reference: str) -> str | None:
     """Absolute http(s) or data: URL of a reference found in a page; None for anything else."""
-    reference = reference.strip()
+    reference = well_formed(reference).strip()
     if not reference:
         return None
     if reference[:5].lower() == "data:":
@@ -49,6 +49,11 @@ def resolve(base: str, reference: str) -> str | None:
     except ValueError:
         return None
     return absolute if scheme in ("http", "https") else None
+
+
+def well_formed(text: str) -> str:
+    """Text that UTF-8 can write: a lone surrogate becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def data_url_reference(media_type: str, data: bytes) -> str:

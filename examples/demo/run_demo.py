@@ -1,0 +1,147 @@
+"""The whole way in one command: draw a crawl, curate it, tokenize it, train on it, and see what came of it.
+
+python -m examples.demo --output out/demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+logging.basicConfig(level=logging.ERROR)
+
+from gobelin.pipeline.progress_bar import Screen  # noqa: E402  # logging first: importing Beam logs a warning
+from gobelin.pipeline.run import open_run, summary_lines  # noqa: E402
+from gobelin.pipeline.state import STAGES, read_json, write_json  # noqa: E402
+from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task  # noqa: E402
+from gobelin.transforms.progress import advance  # noqa: E402
+
+RECIPE = Path(__file__).with_name("recipe.yaml")
+CLIP_PAIRS = 4000
+CLIP_SEED = 7
+"""Of the pictures that CLIP is fitted on; the crawl has its own seeds."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("out/demo"), help="folder of the demo (%(default)s)")
+    parser.add_argument("--pages", type=int, default=900, help="pages of the crawl (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the crawl and of every fit (%(default)s)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (%(default)s)")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args(argv)
+    screen = Screen()
+    started = time.monotonic()
+    try:
+        with screen.live():
+            _run(options, screen)
+    except StepFailedError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: stopped. What is done stays; the same command goes on from here.", file=sys.stderr)
+        return 130
+    _show(options.output, screen, time.monotonic() - started)
+    return 0
+
+
+def _run(options: argparse.Namespace, screen: Screen) -> None:
+    output: Path = options.output
+    crawl, clip, run_folder = output / "crawl", output / "clip", output / "run"
+    output.mkdir(parents=True, exist_ok=True)
+    supervisor = Supervisor(options.workers, output, screen, "local", ())
+    tasks = []
+    if not (crawl / "summary.json").is_file():
+        tasks.append(Task("crawl", _make_crawl, (crawl, options.seed, options.pages)))
+    if not (clip / "open_clip_model.safetensors").is_file():
+        tasks.append(Task("clip", _fit_clip, (clip, options.seed)))
+    if tasks:
+        supervisor.run("demo: draw a crawl, fit CLIP", tasks, "steps", 300)
+    run = open_run(
+        run_folder,
+        str(RECIPE),
+        [f"score.clip.model=local-dir:{clip}", f"seed={options.seed}", *options.overrides],
+        [str(crawl / "*.warc.gz")],
+        options.workers,
+        screen,
+        "local",
+        [],
+    )
+    for stage in STAGES:
+        run.stage(stage, screen)
+    results = output / "learned.json"
+    held = read_json(results)
+    if held is None or held["key"] != run.keys["train"]:
+        task = Task("learned", _measure, (crawl, run_folder, clip, results, run.keys["train"], options.seed))
+        supervisor.run("demo: what was learned", [task], threads=options.workers)
+
+
+def _make_crawl(folder: Path, seed: int, pages: int) -> None:
+    from examples.sample_crawl.make_crawl import make_crawl
+
+    make_crawl(folder, seed, pages, on_progress=_counter("pages"))
+
+
+def _fit_clip(folder: Path, seed: int) -> None:
+    import torch
+
+    from examples.sample_crawl.scenes import clip_pairs
+    from gobelin.transforms.fit_clip import ClipFitConfig, fit_clip
+
+    torch.set_num_threads(1)
+    pairs = [(picture, words) for picture, words, _ in clip_pairs(CLIP_SEED, CLIP_PAIRS)]
+    metrics = fit_clip(pairs, folder, ClipFitConfig(), seed, on_step=_counter("steps"))
+    write_json(folder / "summary.json", dataclasses.asdict(metrics))
+
+
+def _counter(what: str) -> Callable[..., None]:
+    def count(*_: object) -> None:
+        advance(what)
+
+    return count
+
+
+def _measure(crawl: Path, run: Path, clip: Path, results: Path, key: str, seed: int) -> None:
+    import torch
+
+    from examples.demo.learned import measure_clip, measure_model
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    write_json(
+        results,
+        {"key": key, "clip": measure_clip(crawl, run, f"local-dir:{clip}"), "model": measure_model(run, seed=seed)},
+    )
+
+
+def _show(output: Path, screen: Screen, seconds: float) -> None:
+    from examples.demo.learned import lines
+    from examples.demo.truth import judge_corpus, tally_lines
+
+    tallies = judge_corpus(output / "crawl" / "truth.jsonl", output / "run" / "select" / "documents")
+    write_json(output / "truth.json", [dataclasses.asdict(tally) for tally in tallies])
+    learned = read_json(output / "learned.json") or {}
+    text = [
+        "",
+        *summary_lines(output / "run"),
+        "",
+        "the corpus against the truth of the crawl",
+        *tally_lines(tallies),
+        "",
+        "what was learned, on held-out pictures and captions",
+        *lines(learned["clip"], learned["model"]),
+        "",
+        f"report     {output / 'run' / 'report' / 'index.html'}",
+        f"samples    {output / 'run' / 'sample' / 'index.html'}",
+        f"in all     {seconds:.0f} s",
+    ]
+    (output / "summary.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+    for line in text:
+        screen.say(line)
+
+

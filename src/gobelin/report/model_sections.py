@@ -1,0 +1,69 @@
+"""The sections on tokens and on training: numbers, charts and pictures, as the page takes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gobelin.report.charts import Line, histogram_chart, interval_chart, line_chart, rank_chart
+from gobelin.report.tokens import codebook_use, count_tokens, reconstruct
+from gobelin.report.training import curve, read_metrics
+
+
+def token_section(output: Path, stages: dict[str, Any], withheld: set[str]) -> dict[str, Any] | None:
+    """Tokens, codebook and reconstructions; None where ``tokenize`` has not run."""
+    if stages["tokenize"]["status"] != "done":
+        return None
+    folder = output / "tokenize"
+    vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    counts = count_tokens(folder)
+    use = codebook_use(folder, vocabulary["image_size"])
+    rows, columns = vocabulary["grid"]
+    return {
+        "counts": counts,
+        "use": use,
+        "num_codes": vocabulary["image_size"],
+        "grid": f"{rows} × {columns}",
+        "text_size": vocabulary["text_size"],
+        "fit": stages["tokenize"].get("image_tokenizer") or {},
+        "length_chart": histogram_chart(counts.lengths, [], "tokens a document", "documents"),
+        "use_chart": rank_chart(use.counts.tolist(), "codes, most used first", "uses"),
+        "reconstructions": reconstruct(output, withheld),
+    }
+
+
+def training_section(output: Path, stages: dict[str, Any]) -> dict[str, Any] | None:
+    """Curves, losses and the grounding gap; None where ``train`` has not run."""
+    summary = stages["train"]
+    if summary["status"] != "done":
+        return None
+    metrics = read_metrics(output / "train")
+    losses = summary.get("losses") or {}
+    charts = []
+    for title, name, unit, css in (
+        ("Text", "text_bits_per_byte", "bits a byte of text", "a"),
+        ("Pictures", "image_nats", "nats an image token", "b"),
+    ):
+        held_out = losses.get(f"validation_{name}")
+        level = (held_out, f"held out, at the end: {held_out:.3f}") if held_out is not None else None
+        points = curve(metrics, name)
+        if points:
+            chart = line_chart([Line(title, points, css)], "step", unit, level)
+            charts.append({"title": title, "unit": unit, "chart": chart, "last": points[-1][1], "held_out": held_out})
+    return {"charts": charts, "grounding": _grounding(summary), "losses": losses, "summary": summary}
+
+
+def _grounding(summary: dict[str, Any]) -> dict[str, Any] | None:
+    grounding = summary.get("grounding")
+    if not grounding:
+        return None
+    rows = [
+        {"title": title, **grounding[name], "is_clear": grounding[name]["low"] > 0}
+        for name, title in (("image", "a picture, given its caption"), ("text", "a caption, given its picture"))
+    ]
+    chart = interval_chart(
+        [(row["title"], row["mean"], row["low"], row["high"]) for row in rows],
+        "nats a token: loss with a wrong partner − its own",
+    )
+    return {"rows": rows, "num_pairs": grounding["num_pairs"], "chart": chart}

@@ -1,0 +1,227 @@
+"""The report of a run: one HTML page that stands alone, and the numbers behind it as JSON.
+
+Everything from the web is hostile: Jinja2 escapes all of it, a content security policy forbids scripts and anything
+remote, links go to http and https only, and pictures are encoded anew. There is no script in the page.
+
+Memory stays bounded whatever the size of the corpus: data sets are read by row group and column, pictures one at a
+time, and examples are chosen by hash. The same output folder gives the same page, byte for byte. Costs about 10
+seconds for a small corpus, most of it for thumbnails and imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow.compute as pc
+import yaml
+
+from gobelin.report import wording
+from gobelin.report.charts import Mark, histogram_chart
+from gobelin.report.corpus_tables import DuplicateGroup, document_groups, image_groups, property_tables
+from gobelin.report.documents import choose_documents, read_nodes, safe_href, view_documents
+from gobelin.report.model_sections import token_section, training_section
+from gobelin.report.near_threshold import Sides, near_thresholds
+from gobelin.report.overview import funnel, warnings_of
+from gobelin.report.pictures import make_thumbnails
+from gobelin.report.reasons import Decisions, Reason, read_decisions, spread
+from gobelin.report.summary import as_json
+from gobelin.report.survey import ScoreSurvey, row_groups, survey_scores
+from gobelin.report.training import read_samples
+from gobelin.transforms.rules import RULES
+from gobelin.transforms.shards import list_shards
+
+NUM_KEPT = 12
+NUM_DROPPED = 12
+NUM_DROPPED_IMAGES = 24
+"""Examples shown."""
+
+UNIT_NOUNS = {"document": "documents", "text": "texts", "image": "pictures in documents"}
+
+_SCORES = {rule.name: rule.score for rule in RULES}
+
+
+def write_report(output: Path, folder: Path) -> Path:
+    """Writes ``index.html`` and ``report.json`` into the folder and returns the path of the page.
+
+    Args:
+        output: a run's output folder; stages that have not run are shown as such.
+        folder: made if need be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    context = _collect(output)
+    page = _environment().get_template("page.html.j2").render(context)
+    path = folder / "index.html"
+    _write(folder / "report.json", json.dumps(as_json(context), indent=2, ensure_ascii=False) + "\n")
+    _write(path, page)
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _collect(output: Path) -> dict[str, Any]:
+    """Everything that the page shows, by name."""
+    run = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    stages, recipe = run["stages"], run["recipe"]["select"]
+    withheld = _withheld_images(output, recipe["image"]["max_nsfw"])
+    surveys = survey_scores(output, recipe)
+    decisions = read_decisions(output)
+    near = near_thresholds(output, surveys, withheld)
+    kept_ids = choose_documents(output / "select" / "documents", NUM_KEPT)
+    dropped = spread(decisions.documents, NUM_DROPPED, set(), "doc_id")
+    dropped_images = spread(decisions.images, NUM_DROPPED_IMAGES, withheld, "image_id")
+    views = view_documents(output, [*kept_ids, *(decision["doc_id"] for decision in dropped)], withheld)
+    groups = _groups(output)
+    members = {(member, -1) for group in groups["documents"] for member in group["group"].members}
+    shown = {
+        *(node.image_id for view in views.values() for node in view.nodes if node.image_id and node.is_shown),
+        *(decision["image_id"] for decision in dropped_images),
+        *(item.image_id for sides in near.values() for side in sides for item in side if item.image_id),
+        *(member for group in groups["images"] for member in group.members if member not in withheld),
+    }
+    return {
+        "run": run,
+        "stages": stages,
+        "is_done": {name: stage["status"] == "done" for name, stage in stages.items()},
+        "num_bytes": sum(archive["bytes"] for archive in run["input"]),
+        "warnings": warnings_of(run, surveys, decisions.reasons),
+        "funnels": {unit: funnel(stages, unit) for unit in ("documents", "images")},
+        "reasons": _reason_tables(decisions, recipe),
+        "scores": _score_sections(surveys, decisions, near),
+        "kept": [views[doc_id] for doc_id in kept_ids],
+        "dropped": [views[decision["doc_id"]] for decision in dropped if decision["doc_id"] in views],
+        "dropped_images": dropped_images,
+        "groups": groups,
+        "group_titles": read_nodes(output, members),
+        "withheld": withheld,
+        "properties": property_tables(output),
+        "thumbnails": make_thumbnails(output, shown),
+        "tokens": token_section(output, stages, withheld),
+        "training": training_section(output, stages),
+        "samples": read_samples(output / "sample") if stages["sample"]["status"] == "done" else None,
+        "recipe_text": yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True),
+    }
+
+
+def _withheld_images(output: Path, max_nsfw: float | None) -> set[str]:
+    """Pictures that are never shown: those that the recipe's safety rule holds for unsafe."""
+    if max_nsfw is None:
+        return set()
+    found: set[str] = set()
+    for path in list_shards(str(output / "score" / "images")):
+        for table in row_groups(path, ["image_id", "nsfw"]):
+            found.update(table.filter(pc.greater(table["nsfw"], max_nsfw))["image_id"].to_pylist())
+    return found
+
+
+def _groups(output: Path) -> dict[str, Any]:
+    kinds = {
+        "near_group": "nearly the same text",
+        "exact_group": "the same text",
+        "image_set_group": "the same set of pictures",
+        "url_group": "the same address",
+    }
+    documents: list[dict[str, Any]] = []
+    told: set[tuple[str, ...]] = set()  # a group of one kind is often one of another kind too
+    for column, title in kinds.items():
+        found: list[DuplicateGroup] = document_groups(output, column)
+        for group in found[:3]:
+            if tuple(group.members) not in told:
+                told.add(tuple(group.members))
+                documents.append({"title": title, "group": group})
+    return {"images": image_groups(output), "documents": documents}
+
+
+def _reason_tables(decisions: Decisions, recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """Reasons in groups of stage and unit, with words for the rule and its threshold."""
+    tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for reason in decisions.reasons:
+        row = {
+            "reason": reason,
+            "meaning": wording.rule_meaning(reason.rule, _SCORES.get(reason.rule)),
+            "limit": _limit(reason, recipe),
+        }
+        tables.setdefault((reason.stage, reason.unit), []).append(row)
+    return [
+        {"stage": stage, "unit": unit, "rows": rows, "total": sum(row["reason"].times for row in rows)}
+        for (stage, unit), rows in tables.items()
+    ]
+
+
+def _limit(reason: Reason, recipe: dict[str, Any]) -> str:
+    """The threshold as words: a comparison, or the list that the recipe gives."""
+    section, _, name = reason.rule.partition(".")
+    given = recipe.get(section, {}).get(name) if section in UNIT_NOUNS else None
+    if isinstance(given, list):
+        return ", ".join(given)
+    if isinstance(given, bool) or (given is None and reason.threshold is None):
+        return ""
+    threshold = reason.threshold if given is None else given
+    if reason.rule == "http_status":
+        return wording.number(threshold)
+    value = reason.example["value"]
+    is_least = name.startswith("min_") or (given is None and value is not None and value < threshold)
+    return f"at {'least' if is_least else 'most'} {wording.number(threshold)}"
+
+
+def _score_sections(
+    surveys: list[ScoreSurvey], decisions: Decisions, near: dict[str, Sides]
+) -> dict[str, list[dict[str, Any]]]:
+    """A chart and its numbers for each score, by section."""
+    dropped = {
+        reason.rule: reason.times
+        for reason in decisions.reasons
+        if reason.stage == "select" and reason.unit in ("document", "node") and reason.action == "drop"
+    }
+    sections: dict[str, list[dict[str, Any]]] = {section: [] for section in UNIT_NOUNS}
+    for survey in surveys:
+        title, unit = wording.SCORE_TITLES.get(survey.score, (survey.score, ""))
+        marks = [
+            Mark(found.threshold, wording.number(found.threshold), found.rule.keeps_above) for found in survey.rules
+        ]
+        sections[survey.section].append(
+            {
+                "title": title,
+                "unit": unit,
+                "survey": survey,
+                "chart": histogram_chart(survey.histogram, marks, unit, UNIT_NOUNS[survey.section]),
+                "rules": [
+                    {"found": found, "dropped": dropped.get(found.rule.name, 0), "near": near.get(found.rule.name)}
+                    for found in survey.rules
+                ],
+            }
+        )
+    return sections
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": wording.number,
+        "duration": wording.duration,
+        "file_size": wording.file_size,
+        "href": safe_href,
+    }
+    environment.globals |= {
+        "percent": wording.percent,
+        "count": wording.count,
+        "meaning": lambda rule: wording.rule_meaning(rule, _SCORES.get(rule)),
+        "stage_titles": wording.STAGE_TITLES,
+        "nouns": UNIT_NOUNS,
+    }
+    return environment
+
+
