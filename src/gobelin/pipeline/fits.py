@@ -230,7 +230,7 @@ def sample_model(output: str, recipe: Recipe) -> None:
     model = load_model(Path(output, "train"))
     generator = torch.Generator().manual_seed(recipe.seed)
     pairs = held_out_pairs(read_corpus(tokens / "shards", vocabulary, recipe.train.validation_ratio))
-    held_out = {}
+    held_out: dict[str, list[int]] = {}
     for pair in pairs:
         caption = text_tokenizer.decode([token - vocabulary.text_offset for token in pair.caption])
         held_out.setdefault(caption, [code - vocabulary.image_offset for code in pair.codes])

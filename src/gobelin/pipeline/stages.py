@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from gobelin.documents import SCHEMA_VERSION, Unit
+from gobelin.documents import SCHEMA_VERSION, Action, Unit
 from gobelin.pipeline import fits, graphs
 from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of
@@ -242,7 +242,7 @@ def score(context: Context) -> dict[str, Any]:
         if (folder.work / name).is_dir():
             (folder.work / name).rename(folder.path / name)
     decisions = count_decisions(folder.path / "decisions")
-    failed_images = sum(decisions[Unit.IMAGE]["fail"].values())
+    failed_images = decisions[Unit.IMAGE][Action.FAIL].total()
     num_images = count_rows(folder.path / "images")
     return {
         "documents": _counts(num_documents, count_rows(folder.path / "documents"), decisions, Unit.DOCUMENT),

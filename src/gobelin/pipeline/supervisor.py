@@ -77,6 +77,8 @@ class Supervisor:
         Args:
             unit, total: what the bar counts, and how many there will be.
         """
+        if not batches:
+            return
         if not self.is_local:
             with self._screen.step(title) as step:
                 for units, job in batches:
@@ -198,7 +200,7 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
             traceback.print_exc()
             print(str(error), flush=True)
             os._exit(2)
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # whatever it was, it goes to the log and the process ends
             traceback.print_exc()
             stream.flush()
             os._exit(1)

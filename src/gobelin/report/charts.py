@@ -68,9 +68,7 @@ def histogram_chart(histogram: Histogram, marks: Sequence[Mark], unit: str, noun
         parts += _bar(bar, scale_x(low), scale_x(high), scale_y, limit, histogram.kind == "count")
     parts += _x_axis(_axis_ticks(histogram, float(positions[0]), float(positions[-1])), scale_x, unit)
     places = histogram.position(np.array([mark.value for mark in marks], dtype=np.float64))
-    edges = [
-        scale_x(float(place) + (-shift if mark.keeps_above else shift)) for mark, place in zip(marks, places)
-    ]
+    edges = [scale_x(float(place) + (-shift if mark.keeps_above else shift)) for mark, place in zip(marks, places)]
     parts += _marks(marks, edges)
     return _svg(parts, f"Histogram: {unit}, {histogram.num_values:,} {noun}")
 
@@ -121,7 +119,9 @@ def _marks(marks: Sequence[Mark], edges: Sequence[float]) -> list[Markup]:
             )
         )
         words = f"keep {'≥' if mark.keeps_above else '≤'} {mark.label}"
-        parts.append(_text(x + (3 if is_right else -3), TOP - 5, words, "threshold-label", "start" if is_right else "end"))
+        parts.append(
+            _text(x + (3 if is_right else -3), TOP - 5, words, "threshold-label", "start" if is_right else "end")
+        )
     return parts
 
 
@@ -281,4 +281,6 @@ def _axis_ticks(histogram: Histogram, low: float, high: float) -> list[tuple[flo
         values = [0.0] if histogram.has_zero else []
         values += [value for value in decades if value >= histogram.lowest]
     places = histogram.position(np.array(values, dtype=np.float64))
-    return [(float(place), compact(value)) for place, value in zip(places, values) if low - 1e-9 <= place <= high + 1e-9]
+    return [
+        (float(place), compact(value)) for place, value in zip(places, values) if low - 1e-9 <= place <= high + 1e-9
+    ]

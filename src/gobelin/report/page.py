@@ -161,7 +161,7 @@ def _limit(reason: Reason, recipe: dict[str, Any]) -> str:
     given = recipe.get(section, {}).get(name) if section in UNIT_NOUNS else None
     if isinstance(given, list):
         return ", ".join(given)
-    if isinstance(given, bool) or (given is None and reason.threshold is None):
+    if reason.action == "replace" or isinstance(given, bool) or (given is None and reason.threshold is None):
         return ""
     threshold = reason.threshold if given is None else given
     if reason.rule == "http_status":
@@ -211,6 +211,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "number": wording.number,
+        "number_beside": wording.number_beside,
+        "breakable": wording.breakable,
         "duration": wording.duration,
         "file_size": wording.file_size,
         "href": safe_href,
@@ -223,5 +225,3 @@ def _environment() -> jinja2.Environment:
         "nouns": UNIT_NOUNS,
     }
     return environment
-
-

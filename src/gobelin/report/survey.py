@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.report.histograms import Histogram
-from gobelin.transforms.rules import RULES, Rule
+from gobelin.transforms.rules import RULES, Rule, passes
 from gobelin.transforms.shards import list_shards, open_input
 
 NEAR_CANDIDATES = 12
@@ -102,7 +102,7 @@ def survey_scores(output: Path, select_recipe: dict[str, Any]) -> list[ScoreSurv
 def _observe(survey: ScoreSurvey, values: np.ndarray, items: _Items) -> None:
     is_passed = np.ones(len(values), dtype=bool)
     for found in survey.rules:
-        is_right = values >= found.threshold if found.rule.keeps_above else values <= found.threshold
+        is_right = _passes(found.rule, values, found.threshold)
         is_wrong = ~np.isnan(values) & ~is_right
         found.num_passed += int(is_right.sum())
         found.num_failed += int(is_wrong.sum())
@@ -111,6 +111,11 @@ def _observe(survey: ScoreSurvey, values: np.ndarray, items: _Items) -> None:
         found.near_failed = _nearest(found.near_failed, values, is_wrong, found.threshold, items)
         is_passed &= ~is_wrong
     survey.histogram.add(values, is_passed)
+
+
+def _passes(rule: Rule, values: Any, threshold: float) -> Any:
+    """The comparison of ``select`` itself, on an array; NaN does not pass."""
+    return passes(rule, values, threshold)
 
 
 def _nearest(held: list[Near], values: np.ndarray, mask: np.ndarray, threshold: float, items: _Items) -> list[Near]:

@@ -6,6 +6,9 @@ A rule or score without an entry here is shown under its own name, so a new one 
 from __future__ import annotations
 
 import math
+import re
+
+from markupsafe import Markup
 
 STAGE_TITLES = {
     "extract": "Extract: archives to documents and pictures",
@@ -110,6 +113,19 @@ def number(value: float | None) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def number_beside(value: float, threshold: float | None) -> str:
+    """A number with as many digits as it takes to tell it from the threshold that it is shown beside."""
+    for digits in range(4, 10):
+        if threshold is None or value == threshold or f"{value:.{digits}g}" != f"{threshold:.{digits}g}":
+            return number(value) if digits == 4 else f"{value:.{digits}g}"
+    return repr(value)
+
+
+def breakable(name: str) -> Markup:
+    """A rule's name that may be broken after its dots and underscores."""
+    return Markup("<wbr>").join(re.findall(r"[^._]*[._]?", name))
 
 
 def compact(value: float) -> str:

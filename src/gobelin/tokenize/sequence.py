@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -27,9 +27,6 @@ from gobelin.tokenize.vocabulary import (
     TEXT,
     Vocabulary,
 )
-
-if TYPE_CHECKING:  # torch is behind it, and texts need none
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +61,23 @@ class ImageSpan:
     image_id: str
 
 
-def build_vocabulary(text_tokenizer: TextTokenizer, image_tokenizer: ImageTokenizer) -> Vocabulary:
+class CodesDescription(Protocol):
+    """What a vocabulary needs to know of an image tokenizer."""
+
+    @property
+    def num_codes(self) -> int:
+        """Codebook size K."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of codes."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over configuration and weights, hex."""
+
+
+def build_vocabulary(text_tokenizer: TextTokenizer, image_tokenizer: CodesDescription) -> Vocabulary:
     """The vocabulary of sequences made with these two tokenizers."""
     return Vocabulary(
         text_size=text_tokenizer.size,

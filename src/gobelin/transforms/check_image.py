@@ -13,6 +13,7 @@ import struct
 import warnings
 
 import imagehash
+import numpy as np
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
@@ -112,9 +113,10 @@ def _flatten(image: PillowImage.Image) -> PillowImage.Image:
         rgba = image.convert("RGBA")
         return PillowImage.alpha_composite(PillowImage.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        low, high = image.getextrema()
+        values = np.asarray(image, np.float64)
+        low, high = float(values.min()), float(values.max())
         scale = 255.0 / (high - low) if high > low else 0.0
-        return image.point(lambda value: value * scale - low * scale).convert("L")
+        return PillowImage.fromarray(((values - low) * scale).astype(np.uint8))
     return image
 
 

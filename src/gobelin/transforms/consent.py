@@ -52,7 +52,7 @@ def find_licence(tree: HtmlElement, base_url: str) -> Licence | None:
             uri = resolve(base_url, element.get("href") or "")
             if uri:
                 scope = "page" if element.tag == "link" else "unknown"
-                return Licence(uri=uri, scope=scope, evidence=f"{element.tag}[rel=license]")
+                return Licence(uri=uri, scope=scope, evidence=f"{element.tag!s}[rel=license]")
     return None
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import re
 
 import lxml.html
+import webencodings
 from lxml.etree import ParserError, _Element
 from lxml.html import HtmlElement
 from trafilatura import bare_extraction
@@ -22,7 +23,10 @@ from gobelin.transforms.image_references import ImageReference, rewrite_images, 
 from gobelin.transforms.urls import resolve
 
 _BLOCKS = {"p", "head", "item", "quote", "code", "row", "list", "table", "ab", "div", "del"}
-_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
+MAX_UNREADABLE_RATIO = 0.01
+"""Characters of a page that its encoding may leave unreadable, [0, 1]: pages are pasted together from others."""
+
 _META_CHARSET = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.I)
 _CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -82,20 +86,22 @@ def parse_html(payload: bytes, charset: str | None) -> HtmlElement | None:
 
 
 def decode(payload: bytes, charset: str | None) -> str:
-    """The page's text: by byte-order mark, header, meta, then UTF-8, then Windows-1252, which cannot fail."""
-    declared = [encoding for bom, encoding in _BOMS if payload.startswith(bom)]
+    """The page's text. Encodings are tried in the order byte-order mark, header, meta, UTF-8, each under the names that
+    browsers know (WHATWG: latin-1 means Windows-1252); one that leaves more than a few characters unreadable is not
+    believed. At last Windows-1252, which can read anything."""
+    labels = [label for bom, label in _BOMS if payload.startswith(bom)]
     if charset:
-        declared.append(charset)
+        labels.append(charset)
     meta = _META_CHARSET.search(payload[:4096])
     if meta:
-        declared.append(meta.group(1).decode("ascii", "replace"))
-    for encoding in (*declared, "utf-8"):
-        try:
-            # What a browser does: a page that says latin-1 means Windows-1252.
-            name = codecs.lookup(encoding).name
-            return payload.decode("cp1252" if name in ("iso8859-1", "ascii") else name)
-        except (LookupError, UnicodeDecodeError, ValueError):
+        labels.append(meta.group(1).decode("ascii", "replace"))
+    for label in dict.fromkeys((*labels, "utf-8")):
+        encoding = webencodings.lookup(label)
+        if encoding is None or encoding.name in ("replacement", "x-user-defined"):
             continue
+        text = encoding.codec_info.decode(payload, "replace")[0]
+        if text.count("\ufffd") <= MAX_UNREADABLE_RATIO * len(text):
+            return text.removeprefix("\ufeff")
     return payload.decode("cp1252", "replace")
 
 

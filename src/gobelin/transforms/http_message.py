@@ -89,7 +89,7 @@ def decode_body(raw: bytes, headers: tuple[tuple[str, str], ...], limit: int) ->
 
 def join_chunks(raw: bytes) -> bytes:
     """A chunked body in one piece. Where the chunking breaks off, or there is none, the rest stays as it is."""
-    pieces = []
+    pieces: list[bytes] = []
     position = 0
     while True:
         end = raw.find(b"\n", position, position + 1024)

@@ -30,10 +30,15 @@ LAZY_ATTRIBUTES = (
 )  # fmt: skip
 LAZY_SRCSET_ATTRIBUTES = ("data-srcset", "data-lazy-srcset", "data-original-set")
 
+MAX_CANDIDATES = 64
+"""Candidates of one ``srcset`` that are looked at; real ones have a dozen."""
+
 MAX_DIMENSION = 1 << 20
 """Pixels; a larger width or height in a page is nonsense and taken as not given."""
 
-_SRCSET_CANDIDATE = re.compile(r"\s*,*\s*(\S*[^\s,])(?:\s+([\d.]{1,12}[wx]))?\s*(?:,|$)")
+_SEPARATORS = re.compile(r"[\s,]*")
+_ADDRESS = re.compile(r"\S*")
+_DESCRIPTOR = re.compile(r"\d{1,9}(?:\.\d{1,9})?[wxh]")
 _DATA_URL = re.compile(r"data:([\w.+-]{1,40}/[\w.+-]{1,40})?((?:;[\w-]{1,40}(?:=[^;,]{0,80})?)*?)(;base64)?,", re.I)
 
 
@@ -137,21 +142,44 @@ def _candidates(img: HtmlElement, base_url: str) -> tuple[str, ...]:
 
 
 def parse_srcset(srcset: str) -> list[tuple[str, float]]:
-    """(address, size) of each candidate of a ``srcset``; the size is its width in pixels, or density x 1000.
+    """(address, size) of each candidate of a ``srcset``; the size is its width in pixels, or its density x 1000.
 
-    Commas inside an address do not end it, as the HTML standard's parser has it.
+    As the HTML standard parses it: white space ends an address, so commas inside one do not; a comma at its end does.
+    A candidate with a descriptor that is none is left out. Linear in the length.
     """
     candidates = []
-    for match in _SRCSET_CANDIDATE.finditer(srcset):
-        url, descriptor = match.groups()
-        size = 1.0
-        if descriptor:
-            try:
-                size = float(descriptor[:-1]) * (1000.0 if descriptor[-1] == "x" else 1.0)
-            except ValueError:
-                continue
-        candidates.append((url, size))
+    position = 0
+    while position < len(srcset) and len(candidates) < MAX_CANDIDATES:
+        position = _match_end(_SEPARATORS, srcset, position)
+        end = _match_end(_ADDRESS, srcset, position)
+        address = srcset[position:end]
+        if address.endswith(","):
+            descriptors = ""
+            position = end
+        else:
+            comma = srcset.find(",", end)
+            position = len(srcset) if comma < 0 else comma + 1
+            descriptors = srcset[end:position].rstrip(",")
+        size = _candidate_size(descriptors)
+        if address.rstrip(",") and size is not None:
+            candidates.append((address.rstrip(","), size))
     return candidates
+
+
+def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    return match.end() if match else position
+
+
+def _candidate_size(descriptors: str) -> float | None:
+    """The size that ``100w`` or ``1.5x`` speaks of; 1 x 1000 where there is no descriptor, None where one is invalid."""
+    size = 1000.0
+    for descriptor in descriptors.split():
+        if _DESCRIPTOR.fullmatch(descriptor) is None:
+            return None
+        if descriptor[-1] in "wx":
+            size = float(descriptor[:-1]) * (1000.0 if descriptor[-1] == "x" else 1.0)
+    return size
 
 
 def decode_data_url(url: str) -> tuple[str, bytes] | None:

@@ -119,7 +119,7 @@ def _digest(text: str) -> str:
 
 
 class Measure(beam.PTransform):
-    """Shard numbers of ``documents`` -> shards of ``measurements`` and of ``measure_decisions`` in the folder ``work``."""
+    """Shard numbers of ``documents`` -> shards of ``measurements`` and ``measure_decisions`` in the folder ``work``."""
 
     def __init__(self, config: ScoreConfig, documents: str, work: str, num_shards: int) -> None:
         self._arguments = (config, documents, work, num_shards)

@@ -173,7 +173,8 @@ class _ArchiveReader:
         url = record.rec_headers.get_header("WARC-Target-URI")
         if url is None:
             return None
-        status, headers = 200, ()
+        status = 200
+        headers: tuple[tuple[str, str], ...] = ()
         declared = record.rec_headers.get_header("Content-Type") or ""
         if record.rec_type == "response":
             parsed = read_head(record.raw_stream)

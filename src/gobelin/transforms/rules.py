@@ -264,8 +264,10 @@ IMAGE_RULES: tuple[Rule, ...] = (
 DOCUMENT_RULES: tuple[Rule, ...] = (
     Rule(Unit.DOCUMENT, "document", "min_language_score", "language_score"),
     Rule(Unit.DOCUMENT, "document", "max_lorem_ipsum", "num_lorem_ipsum"),
-    *(Rule(Unit.DOCUMENT, "document", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH)
-      for name in _RATIOS),
+    *(
+        Rule(Unit.DOCUMENT, "document", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH)
+        for name in _RATIOS
+    ),
     Rule(Unit.DOCUMENT, "document", "min_common_word_ratio", None),
     Rule(Unit.DOCUMENT, "document", "max_perplexity", None),
     Rule(Unit.DOCUMENT, "document", "min_words", "words_left"),
