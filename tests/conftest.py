@@ -150,3 +150,28 @@ def html_page() -> Callable[..., bytes]:
         ).encode()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def read_records() -> Callable[..., list[Any]]:
+    """(records or an archive's bytes, compress=True, limits=(page, image)) -> everything ``read_archive`` yields."""
+    from gobelin.transforms.read_warc import read_archive
+
+    def read(
+        records: Iterable[WarcRecord | bytes] | bytes, compress: bool = True, limits: tuple[int, int] = (10**7, 10**7)
+    ) -> list[Any]:
+        data = records if isinstance(records, bytes) else warc_bytes(records, compress)
+        return list(read_archive(io.BytesIO(data), "a.warc.gz", *limits))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def capture_of(read_records: Callable[..., list[Any]]) -> Callable[..., Any]:
+    """Arguments of ``WarcRecord`` -> the one capture that the reader makes of it."""
+
+    def capture(*arguments: Any, **options: Any) -> Any:
+        (found,) = [item.capture for item in read_records([WarcRecord(*arguments, **options)]) if hasattr(item, "capture")]
+        return found
+
+    return capture

@@ -43,16 +43,17 @@ def _content(item: Item) -> tuple[object, ...]:
     return (item.text,) if isinstance(item, TextItem) else (item.codes, item.caption)
 
 
-def test_each_item_stands_in_a_row_once(tmp_path: Path) -> None:
-    documents = colored_documents(60, pictures=5)
-    plan = _plan(_corpus(tmp_path, documents))
+@pytest.mark.parametrize("row_tokens", [18, 30, 31, 32, 40, 100])
+def test_each_item_stands_in_a_row_once(row_tokens: int, tmp_path: Path) -> None:
+    documents = colored_documents(100, pictures=5)
+    plan = _plan(_corpus(tmp_path, documents), row_tokens=row_tokens)
     found = [_content(item) for row in plan.rows for piece in row for item in _items(piece)]
     expected = [_content(item) for items in documents.values() for item in items]
     assert sorted(map(repr, found)) == sorted(map(repr, expected))
-    assert all(sum(map(len, row)) <= ROW for row in plan.rows)
+    assert all(sum(map(len, row)) <= row_tokens for row in plan.rows)
     assert (plan.num_captions_cut, plan.num_texts_cut) == (0, 0)
     filled = sum(len(piece) for row in plan.rows for piece in row)
-    assert plan.utilisation == filled / (len(plan.rows) * ROW)
+    assert plan.utilisation == filled / (len(plan.rows) * row_tokens)
 
 
 def test_documents_that_fit_are_not_split(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Charts as inline SVG, drawn from numbers alone; every word that enters one is escaped.
 
-Colours come from the page's style sheet (classes), so that a chart follows light and dark. A chart is 360 units wide and is
-shown at about that many pixels, so that its letters stay readable on a phone. Each mark carries its numbers as a
-tooltip.
+Colours come from the page's style sheet (classes), so that a chart follows light and dark. A chart is 360 units wide
+and is shown at about that many pixels, so that its letters stay readable on a phone. Each bar and line carries its
+numbers as a tooltip.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def _ticks(low: float, high: float, most: int = 5) -> list[float]:
 def _axis_ticks(histogram: Histogram, low: float, high: float) -> list[tuple[float, str]]:
     """(position, label) of round values between two positions of a histogram's axis."""
     if histogram.kind != "log":
-        values = [value for value in _ticks(histogram.value(low), histogram.value(high), 6)]
+        values = _ticks(histogram.value(low), histogram.value(high), 6)
         if histogram.kind == "count":
             values = [value for value in values if float(value).is_integer() and value >= 0]
     else:

@@ -53,10 +53,10 @@ class DuplicateGroup:
     num_documents: int | None = None  # documents that show an image of the group
 
 
-def property_tables(output: Path) -> list[PropertyTable]:
-    """Hosts, languages, licences and opt-out signals of the documents seen and kept."""
+def property_tables(output: Path, with_kept: bool) -> list[PropertyTable]:
+    """Hosts, languages, licences and opt-out signals of the documents seen and, where ``select`` is done, kept."""
     seen = _properties(output / "extract" / "documents")
-    kept = _properties(output / "select" / "documents") if (output / "select" / "documents").is_dir() else None
+    kept = _properties(output / "select" / "documents") if with_kept else None
     tables = []
     for title, counts in seen.items():
         top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -92,10 +92,13 @@ def choose_documents(folder: Path, limit: int) -> list[str]:
     return heapq.nsmallest(limit, ids, key=rank_of)
 
 
-def view_documents(output: Path, doc_ids: Iterable[str], withheld: set[str]) -> dict[str, DocumentView]:
+def view_documents(
+    output: Path, doc_ids: Iterable[str], withheld: set[str], done: Container[str]
+) -> dict[str, DocumentView]:
     """Documents of the stage ``extract`` as they are shown, by id.
 
     Args:
+        done: the stages whose data sets are those of this run.
         withheld: images that are never shown.
     """
     wanted = set(doc_ids)
@@ -104,7 +107,7 @@ def view_documents(output: Path, doc_ids: Iterable[str], withheld: set[str]) -> 
         for row in rows_with_ids(output / "score" / "documents", "doc_id", wanted, ["doc_id", "nodes"])
     }
     decisions: dict[str, list[dict[str, Any]]] = {doc_id: [] for doc_id in wanted}
-    for stage in ("score", "select", "tokenize"):
+    for stage in (name for name in ("score", "select", "tokenize") if name in done):
         for decision in rows_with_ids(output / stage / "decisions", "doc_id", wanted):
             decisions[decision["doc_id"]].append(decision)
     return {

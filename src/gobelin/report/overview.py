@@ -115,8 +115,8 @@ def _not_run(stages: dict[str, Any], surveys: list[ScoreSurvey], recipe: dict[st
             text = f"{', '.join(never)}: the recipe asks for them, but nothing computed their scores."
         warned.append(Warned("warning", "Rules that could not run", text))
     if partly:
-        why = "Where there is no score (mostly: no word list for the language, or a text too short), a rule drops nothing: "
-        warned.append(Warned("warning", "Rules that could not judge all", why + ", ".join(partly)))
+        why = "Where there is no score (no word list for the language, or a text too short), a rule drops nothing"
+        warned.append(Warned("warning", "Rules that could not judge all", f"{why}: {', '.join(partly)}"))
     return warned
 
 

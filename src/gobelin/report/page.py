@@ -70,15 +70,16 @@ def _collect(output: Path) -> dict[str, Any]:
     """Everything that the page shows, by name."""
     run = json.loads((output / "run.json").read_text(encoding="utf-8"))
     stages, recipe = run["stages"], run["recipe"]["select"]
+    done = {name for name, stage in stages.items() if stage["status"] == "done"}
     withheld = _withheld_images(output, recipe["image"]["max_nsfw"])
-    surveys = survey_scores(output, recipe)
-    decisions = read_decisions(output)
+    surveys = survey_scores(output, recipe, done)
+    decisions = read_decisions(output, done)
     near = near_thresholds(output, surveys, withheld)
-    kept_ids = choose_documents(output / "select" / "documents", NUM_KEPT)
+    kept_ids = choose_documents(output / "select" / "documents", NUM_KEPT) if "select" in done else []
     dropped = spread(decisions.documents, NUM_DROPPED, set(), "doc_id")
     dropped_images = spread(decisions.images, NUM_DROPPED_IMAGES, withheld, "image_id")
-    views = view_documents(output, [*kept_ids, *(decision["doc_id"] for decision in dropped)], withheld)
-    groups = _groups(output)
+    views = view_documents(output, [*kept_ids, *(decision["doc_id"] for decision in dropped)], withheld, done)
+    groups = _groups(output) if "score" in done else {"images": [], "documents": []}
     members = {(member, -1) for group in groups["documents"] for member in group["group"].members}
     shown = {
         *(node.image_id for view in views.values() for node in view.nodes if node.image_id and node.is_shown),
@@ -89,7 +90,7 @@ def _collect(output: Path) -> dict[str, Any]:
     return {
         "run": run,
         "stages": stages,
-        "is_done": {name: stage["status"] == "done" for name, stage in stages.items()},
+        "is_done": {name: name in done for name in stages},
         "num_bytes": sum(archive["bytes"] for archive in run["input"]),
         "warnings": warnings_of(run, surveys, decisions.reasons),
         "funnels": {unit: funnel(stages, unit) for unit in ("documents", "images")},
@@ -101,7 +102,7 @@ def _collect(output: Path) -> dict[str, Any]:
         "groups": groups,
         "group_titles": read_nodes(output, members),
         "withheld": withheld,
-        "properties": property_tables(output),
+        "properties": property_tables(output, "select" in done),
         "thumbnails": make_thumbnails(output, shown),
         "tokens": token_section(output, stages, withheld),
         "training": training_section(output, stages),

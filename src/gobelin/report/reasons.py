@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,12 @@ def rank_of(doc_id: str) -> str:
     return hashlib.blake2b(doc_id.encode(), digest_size=8, salt=b"report").hexdigest()
 
 
-def read_decisions(output: Path) -> Decisions:
-    """Counts and samples over the decisions of all stages."""
+def read_decisions(output: Path, done: Container[str]) -> Decisions:
+    """Counts and samples over the decisions of the stages that are done; others may hold what an older run left."""
     reasons: dict[tuple[str, ...], Reason] = {}
     documents: dict[str, list[Choice]] = {}
     images: dict[str, list[Choice]] = {}
-    for table in _tables(output):
+    for table in _tables(output, done):
         _count(table, reasons)
         _keep(documents, _documents(table))
         _keep(images, _images(table))
@@ -80,9 +80,9 @@ def read_decisions(output: Path) -> Decisions:
     )
 
 
-def _tables(output: Path) -> Iterator[pa.Table]:
+def _tables(output: Path, done: Container[str]) -> Iterator[pa.Table]:
     for stage in STAGES:
-        for path in list_shards(str(output / stage / "decisions")):
+        for path in list_shards(str(output / stage / "decisions")) if stage in done else ():
             for table in row_groups(path):
                 yield table.append_column("row", pa.array(np.arange(len(table))))
 
@@ -94,7 +94,8 @@ def _count(table: pa.Table, reasons: dict[tuple[str, ...], Reason]) -> None:
         held = reasons.get(key)
         if held is None:
             example = table.slice(group["row_min"], 1).drop_columns("row").to_pylist()[0]
-            reasons[key] = Reason(*key, group["row_count"], group["threshold_max"], example)
+            about = {name: group[name] for name in _KEY}
+            reasons[key] = Reason(**about, times=group["row_count"], threshold=group["threshold_max"], example=example)
         else:
             held.times += group["row_count"]
 

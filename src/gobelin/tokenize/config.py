@@ -1,10 +1,38 @@
-"""Settings of the stage ``tokenize``."""
+"""Settings of the stage ``tokenize``. No torch in here: a recipe is read without it."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from gobelin.tokenize.vqvae import VQVAEConfig
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VQVAEConfig:
+    """Shape of a VQ-VAE."""
+
+    image_size: int = 56
+    """Side of the square image, pixels. More pixels at the same patch mean more tokens an image."""
+    patch_size: int = 8
+    """Side of a patch, pixels; divides image_size. Halve it for finer detail at four times the tokens."""
+    num_codes: int = 256
+    """Codebook size K. More than 256 gave no better pictures of drawings at this size; photographs want more."""
+    code_width: int = 8
+    """Width d of a code vector. Narrow codes keep the whole codebook in use (arXiv 2110.04627)."""
+    channels: int = 64
+    """Width of the trunk."""
+    num_blocks: int = 2
+    """Residual blocks, each side."""
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(f"patch_size {self.patch_size} does not divide image_size {self.image_size}")
+        for name in ("image_size", "patch_size", "num_codes", "code_width", "channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of codes."""
+        return (self.image_size // self.patch_size,) * 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -166,7 +166,7 @@ def _pack(documents: Sequence[Sequence[np.ndarray]], row_tokens: int) -> list[tu
             if ends[-1] - ends[start] < row_tokens:  # the rest fits a row, so it stays whole
                 stops = np.where(stops == len(items), stops, start)
             best = int(np.argmin(np.where(stops > start, room - ends[stops], row_tokens))) if open_rows else -1
-            if not open_rows or stops[best] == start:
+            if not open_rows or stops[best] <= start:
                 open_rows.append(len(rows))
                 free[len(rows)] = row_tokens
                 rows.append([])

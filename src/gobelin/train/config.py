@@ -1,13 +1,90 @@
-"""Settings of the stages ``train`` and ``sample``."""
+"""Settings of the stages ``train`` and ``sample``. No torch in here: a recipe is read without it."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from gobelin.train.sample import SamplingConfig
-from gobelin.train.trainer import TrainConfig
 
-__all__ = ["SampleConfig", "SamplingConfig", "TrainConfig"]
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LMConfig:
+    """Shape of the model; vocabulary and image grid come from the vocabulary."""
+
+    width: int = 128
+    """Model width D; a multiple of num_heads."""
+    num_layers: int = 4
+    """Transformer blocks."""
+    num_heads: int = 4
+    """Attention heads; width / num_heads must be even (rotary pairs)."""
+    hidden: int = 352
+    """Width of the gated hidden layer; about 8/3 of width keeps the cost of a plain 4 x one."""
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.num_heads):
+            raise ValueError(f"width must be a multiple of 2 x num_heads, got {self.width} and {self.num_heads}")
+        if self.num_layers < 1 or self.hidden < 1:
+            raise ValueError(f"num_layers and hidden must be at least 1, got {self.num_layers} and {self.hidden}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How the model is trained."""
+
+    model: LMConfig = dataclasses.field(default_factory=LMConfig)
+    """Shape of the model."""
+    steps: int = 1300
+    """Optimizer steps; fixed, so that a run repeats. Resuming needs the same number (the schedule depends on it)."""
+    row_tokens: int = 256
+    """Tokens of a row T; the longest context. Must hold an image; attention costs grow with it."""
+    batch_rows: int = 4
+    """Rows of a step. Small models on few tokens learn more from many small steps than from few large ones."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of both optimizers (Muon's updates are scaled to AdamW's size)."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay of the matrices of the blocks; embeddings and head have a tenth of it, norms none."""
+    warmup_steps: int = 30
+    """Steps over which the learning rate rises from zero."""
+    decay_ratio: float = 0.5
+    """Share of the steps at the end over which it falls to ``final_lr_ratio``, linearly."""
+    final_lr_ratio: float = 0.02
+    """Learning rate at the end, as a share of the peak."""
+    z_loss: float = 1e-4
+    """Weight of the squared log normaliser."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient."""
+    caption_drop: float = 0.1
+    """Probability of leaving out a caption before its image; 0 makes guidance in sampling meaningless."""
+    validation_ratio: float = 0.05
+    """Share of the documents that is never trained on, chosen by hash of their id, [0, 1)."""
+    log_every: int = 50
+    """Steps between lines of ``metrics.jsonl``."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; the last step always has one."""
+    threads: int = 2
+    """Threads of torch on the CPU. Another number may change the weights in their last bits."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "row_tokens", "batch_rows", "log_every", "checkpoint_every", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("caption_drop", "validation_ratio"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingConfig:
+    """How tokens are drawn."""
+
+    temperature: float = 0.8
+    """Divides the logits; lower is safer and more alike, 0 always takes the likeliest token."""
+    top_k: int = 50
+    """Only the k likeliest tokens can be drawn; 0 for no such limit."""
+    cfg_scale: float = 3.0
+    """Guidance of pictures by what stands before them; 1 is none."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or self.top_k < 0:
+            raise ValueError(f"temperature and top_k must not be negative, got {self.temperature} and {self.top_k}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

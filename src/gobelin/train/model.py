@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.train.config import LMConfig
 
 # B rows, T tokens of a row, S tokens that may be attended to, D model width, H heads, K width of a head, V vocabulary
 
@@ -27,26 +28,6 @@ WEIGHTS_NAME = "model.safetensors"
 INIT_STD = 0.02
 NORM_EPS = 1e-6
 ROPE_BASE = 10_000.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LMConfig:
-    """Shape of the model; vocabulary and image grid come from the vocabulary."""
-
-    width: int = 128
-    """Model width D; a multiple of num_heads."""
-    num_layers: int = 4
-    """Transformer blocks."""
-    num_heads: int = 4
-    """Attention heads; width / num_heads must be even (rotary pairs)."""
-    hidden: int = 352
-    """Width of the gated hidden layer; about 8/3 of width keeps the cost of a plain 4 x one."""
-
-    def __post_init__(self) -> None:
-        if self.width % (2 * self.num_heads):
-            raise ValueError(f"width must be a multiple of 2 x num_heads, got {self.width} and {self.num_heads}")
-        if self.num_layers < 1 or self.hidden < 1:
-            raise ValueError(f"num_layers and hidden must be at least 1, got {self.num_layers} and {self.hidden}")
 
 
 @dataclasses.dataclass(slots=True)

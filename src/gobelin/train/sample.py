@@ -8,7 +8,6 @@ padded on the left. Keys and values are cached; about 80 pictures of 49 tokens a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,26 +25,11 @@ from gobelin.tokenize.vocabulary import (
     PAD,
     Vocabulary,
 )
+from gobelin.train.config import SamplingConfig
 from gobelin.train.model import KVCache, LanguageModel, places_in_picture
 
 BATCH_SIZE = 64
 WITHOUT_CAPTION = (DOCUMENT, IMAGE)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingConfig:
-    """How tokens are drawn."""
-
-    temperature: float = 0.8
-    """Divides the logits; lower is safer and more alike, 0 always takes the likeliest token."""
-    top_k: int = 50
-    """Only the k likeliest tokens can be drawn; 0 for no such limit."""
-    cfg_scale: float = 3.0
-    """Guidance of pictures by what stands before them; 1 is none."""
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0 or self.top_k < 0:
-            raise ValueError(f"temperature and top_k must not be negative, got {self.temperature} and {self.top_k}")
 
 
 class _Decoder:

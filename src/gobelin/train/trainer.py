@@ -30,58 +30,13 @@ from torch.nn import functional as F
 
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import NO_TARGET, Batch, Plan, plan_epoch
-from gobelin.train.model import LanguageModel, LMConfig, build_model, save_model
+from gobelin.train.config import TrainConfig
+from gobelin.train.model import LanguageModel, build_model, save_model
 from gobelin.train.shards import TokenCorpus, TokenDocument, read_corpus
 
 METRICS_NAME = "metrics.jsonl"
 CHECKPOINT_PREFIX = "checkpoint_"
 _FREE_SETTINGS = ("log_every", "checkpoint_every", "threads")  # may differ when a run is resumed
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """How the model is trained."""
-
-    model: LMConfig = dataclasses.field(default_factory=LMConfig)
-    """Shape of the model."""
-    steps: int = 1300
-    """Optimizer steps; fixed, so that a run repeats. Resuming needs the same number (the schedule depends on it)."""
-    row_tokens: int = 256
-    """Tokens of a row T; the longest context. Must hold an image; attention costs grow with it."""
-    batch_rows: int = 4
-    """Rows of a step. Small models on few tokens learn more from many small steps than from few large ones."""
-    learning_rate: float = 3e-3
-    """Peak learning rate of both optimizers (Muon's updates are scaled to AdamW's size)."""
-    weight_decay: float = 0.1
-    """Decoupled weight decay of the matrices of the blocks; embeddings and head have a tenth of it, norms none."""
-    warmup_steps: int = 30
-    """Steps over which the learning rate rises from zero."""
-    decay_ratio: float = 0.5
-    """Share of the steps at the end over which it falls to ``final_lr_ratio``, linearly."""
-    final_lr_ratio: float = 0.02
-    """Learning rate at the end, as a share of the peak."""
-    z_loss: float = 1e-4
-    """Weight of the squared log normaliser."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient."""
-    caption_drop: float = 0.1
-    """Probability of leaving out a caption before its image; 0 makes guidance in sampling meaningless."""
-    validation_ratio: float = 0.05
-    """Share of the documents that is never trained on, chosen by hash of their id, [0, 1)."""
-    log_every: int = 50
-    """Steps between lines of ``metrics.jsonl``."""
-    checkpoint_every: int = 500
-    """Steps between checkpoints; the last step always has one."""
-    threads: int = 2
-    """Threads of torch on the CPU. Another number may change the weights in their last bits."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "row_tokens", "batch_rows", "log_every", "checkpoint_every", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("caption_drop", "validation_ratio"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ from gobelin.documents import Action
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "ICO")
 """Formats whose decoders are let near untrusted bytes."""
 
+_NAMES = {"MPO": "jpeg"}
+"""A JPEG with further pictures behind it, as many phones write."""
+
 PHASH_DECODE_PX = 64
 """Side to which a JPEG is reduced while decoding; the hash itself works on 32 x 32. Against the hash of a full
 decode 98 % of hashes differ by at most 4 of 64 bits."""
@@ -79,7 +82,7 @@ def check_image(data: bytes, limits: ImageLimits) -> ImageFacts | ImageProblem:
                 width, height = image.size
                 if width * height > limits.max_pixels:
                     return ImageProblem(Action.DROP, "image_pixels", width * height, limits.max_pixels)
-                image_format = (image.format or "").lower()
+                image_format = _NAMES.get(image.format or "", (image.format or "").lower())
                 image.draft("L", (PHASH_DECODE_PX, PHASH_DECODE_PX))
                 image.load()
                 phash = str(imagehash.phash(_flatten(image)))

@@ -22,7 +22,8 @@ from gobelin.transforms.consent import find_consent, find_licence
 from gobelin.transforms.image_references import ImageReference, rewrite_images, sentinel_index
 from gobelin.transforms.urls import resolve
 
-_BLOCKS = {"p", "head", "item", "quote", "code", "row", "list", "table", "ab", "div", "del"}
+_BLOCKS = {"p", "head", "item", "quote", "row", "list", "table", "ab", "div"}
+_HOLDS_SENTENCES = {"p", "head", "item", "cell", "hi", "ref", "del"}
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
 MAX_UNREADABLE_RATIO = 0.01
 """Characters of a page that its encoding may leave unreadable, [0, 1]: pages are pasted together from others."""
@@ -33,7 +34,7 @@ _CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A block of text, white space folded."""
+    """A block of text: white space folded, but for code, which stays as it is."""
 
     text: str
 
@@ -68,8 +69,11 @@ def read_page(
         tree, url=url, fast=True, include_comments=False, include_images=True, include_tables=True
     )
     body = getattr(extracted, "body", None)
-    pieces = _walk(body, references) if body is not None else []
-    return PageContent(" ".join((title or "").split()) or None, licence, consent, tuple(pieces))
+    walk = _Walk(references)
+    if body is not None:
+        walk.visit(body)
+        walk.flush()
+    return PageContent(" ".join((title or "").split()) or None, licence, consent, tuple(walk.pieces))
 
 
 def parse_html(payload: bytes, charset: str | None) -> HtmlElement | None:
@@ -94,7 +98,9 @@ def decode(payload: bytes, charset: str | None) -> str:
         labels.append(charset)
     meta = _META_CHARSET.search(payload[:4096])
     if meta:
-        labels.append(meta.group(1).decode("ascii", "replace"))
+        label = meta.group(1).decode("ascii", "replace")
+        # A page whose meta could be read as ASCII is no UTF-16, whatever it says.
+        labels.append("utf-8" if label.lower().startswith("utf-16") else label)
     for label in dict.fromkeys((*labels, "utf-8")):
         encoding = webencodings.lookup(label)
         if encoding is None or encoding.name in ("replacement", "x-user-defined"):
@@ -110,39 +116,55 @@ def _base_url(tree: HtmlElement, url: str) -> str:
     return (resolve(url, base.get("href") or "") if base is not None else None) or url
 
 
-def _walk(body: _Element, references: list[ImageReference]) -> list[TextPiece | ImageReference]:
-    pieces: list[TextPiece | ImageReference] = []
-    buffer: list[str] = []
+class _Walk:
+    """Goes through trafilatura's tree in reading order and cuts it into pieces."""
 
-    def flush() -> None:
-        text = "\n".join(" ".join(line.split()) for line in "".join(buffer).split("\n")).strip()
-        buffer.clear()
+    def __init__(self, references: list[ImageReference]) -> None:
+        self._references = references
+        self._buffer: list[str] = []
+        self.pieces: list[TextPiece | ImageReference] = []
+
+    def flush(self) -> None:
+        """What stands in the buffer is a piece of text. Only explicit line breaks stay."""
+        text = "\n".join(" ".join(line.split()) for line in "".join(self._buffer).split("\n")).strip()
+        self._buffer.clear()
+        text = text.removesuffix("¶").rstrip()  # the link to itself that many headings carry
         if text:
-            pieces.append(TextPiece(text))
+            self.pieces.append(TextPiece(text))
 
-    def visit(element: _Element) -> None:
+    def visit(self, element: _Element) -> None:
         tag = element.tag
         if tag == "graphic":
             index = sentinel_index(element.get("src") or "")
-            if index is not None and index < len(references):
-                flush()
-                pieces.append(references[index])
+            if index is not None and index < len(self._references):
+                self.flush()
+                self.pieces.append(self._references[index])
+            return
+        if tag == "code" and self._is_block_of_code(element):
+            self.flush()
+            code = "".join(element.itertext()).strip("\n")
+            if code.strip():
+                self.pieces.append(TextPiece(code))
             return
         if tag in _BLOCKS:
-            flush()
+            self.flush()
         if tag == "lb":
-            buffer.append("\n")
-        if element.text:
-            buffer.append(element.text if tag == "code" else element.text.replace("\n", " "))
+            self._buffer.append("\n")
+        self._write(element.text)
         for child in element:
-            visit(child)
+            self.visit(child)
             if tag == "row":
-                buffer.append(" ")
-            if child.tail:
-                buffer.append(child.tail.replace("\n", " "))
+                self._buffer.append(" ")
+            self._write(child.tail)
         if tag in _BLOCKS:
-            flush()
+            self.flush()
 
-    visit(body)
-    flush()
-    return pieces
+    def _write(self, text: str | None) -> None:
+        if text:
+            self._buffer.append(text.replace("\n", " "))
+
+    def _is_block_of_code(self, element: _Element) -> bool:
+        """Code of one line inside a paragraph is a part of its sentence."""
+        parent = element.getparent()
+        is_inline = parent is not None and parent.tag in _HOLDS_SENTENCES
+        return not is_inline or "\n" in "".join(element.itertext()).strip()

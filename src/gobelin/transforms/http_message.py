@@ -22,6 +22,10 @@ MAX_ENCODINGS = 4
 _STATUS_LINE = re.compile(rb"HTTP[A-Z]{0,3}(?:/[\d.]{1,5})?(?:[ \t]+(\d{3})\b)?")
 
 
+IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
+"""First bytes of PNG, JPEG, GIF, WebP (checked further by the decoder), BMP, TIFF, ICO."""
+
+
 class EncodingError(ValueError):
     """A body cannot be taken out of its encoding; the message names it."""
 
@@ -81,7 +85,7 @@ def decode_body(raw: bytes, headers: tuple[tuple[str, str], ...], limit: int) ->
         try:
             raw = decoder(raw, limit)
         except (zlib.error, brotli.error, zstandard.ZstdError, ValueError) as error:
-            if raw[:512].lstrip()[:1] == b"<":
+            if raw[:512].lstrip()[:1] == b"<" or raw.startswith(IMAGE_MAGIC):
                 continue  # a crawler stored the body decoded and left the header as it was
             raise EncodingError(f"{name}: {error}"[:200]) from None
     return raw[: limit + 1]

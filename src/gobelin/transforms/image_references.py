@@ -147,7 +147,7 @@ def parse_srcset(srcset: str) -> list[tuple[str, float]]:
     As the HTML standard parses it: white space ends an address, so commas inside one do not; a comma at its end does.
     A candidate with a descriptor that is none is left out. Linear in the length.
     """
-    candidates = []
+    candidates: list[tuple[str, float]] = []
     position = 0
     while position < len(srcset) and len(candidates) < MAX_CANDIDATES:
         position = _match_end(_SEPARATORS, srcset, position)
@@ -172,7 +172,7 @@ def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _candidate_size(descriptors: str) -> float | None:
-    """The size that ``100w`` or ``1.5x`` speaks of; 1 x 1000 where there is no descriptor, None where one is invalid."""
+    """The size that ``100w`` or ``1.5x`` speaks of; 1000 where there is no descriptor, None where one is invalid."""
     size = 1000.0
     for descriptor in descriptors.split():
         if _DESCRIPTOR.fullmatch(descriptor) is None:

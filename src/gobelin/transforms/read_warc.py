@@ -26,7 +26,7 @@ from warcio.exceptions import ArchiveLoadFailed
 from warcio.recordloader import ArcWarcRecord
 
 from gobelin.documents import Action, ArchiveTally, Decision, Unit, to_row
-from gobelin.transforms.http_message import EncodingError, decode_body, header, read_head
+from gobelin.transforms.http_message import IMAGE_MAGIC, EncodingError, decode_body, header, read_head
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import open_input
 from gobelin.transforms.urls import well_formed
@@ -34,9 +34,6 @@ from gobelin.transforms.urls import well_formed
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown")
 """Types that say nothing; the first bytes decide."""
-
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
-"""First bytes of PNG, JPEG, GIF, WebP (checked further by the decoder), BMP, TIFF, ICO."""
 
 _READ_ERRORS = (ArchiveLoadFailed, zlib.error, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError)
 """What warcio 1.8 lets out for damaged input: besides its own error, whatever its parsing stumbles over."""
@@ -267,7 +264,7 @@ def parse_content_type(value: str) -> tuple[str, str | None]:
 def kind_of(content_type: str, head: bytes) -> type[PageCapture] | type[ImageCapture] | None:
     """What a payload is, by its declared type; its first bytes decide where the type is missing or generic,
     and where a picture is declared to be a page."""
-    looks_like_image = head.startswith(_MAGIC)
+    looks_like_image = head.startswith(IMAGE_MAGIC)
     if content_type.startswith("image/"):
         return ImageCapture
     if content_type in HTML_TYPES:

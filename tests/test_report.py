@@ -1,0 +1,586 @@
+"""The report: true numbers, and nothing of the web comes alive in it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import itertools
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lxml.html
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
+
+from gobelin.documents import (
+    DECISIONS,
+    DOCUMENT_SCORES,
+    DOCUMENTS,
+    IMAGE_CODES,
+    IMAGE_SCORES,
+    IMAGES,
+    TOKEN_SHARDS,
+    image_id,
+    shard_of,
+)
+from gobelin.report import wording
+from gobelin.report.charts import Mark, histogram_chart
+from gobelin.report.documents import safe_href
+from gobelin.report.histograms import Histogram
+from gobelin.report.page import write_report
+from gobelin.report.reasons import Choice, spread
+from gobelin.report.survey import survey_scores
+from gobelin.transforms.rules import DocumentRules, ImageRules, SelectConfig, TextRules
+from gobelin.transforms.shards import shard_path, write_rows
+
+Row = dict[str, Any]
+
+NUM_SHARDS = 2
+HOSTILE = "</p><script>alert('x')</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
+SECRET = b"SECRET-IN-THE-FILE"
+NUM_DOCUMENTS = 6
+
+
+def doc_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+def picture(shade: int, size: tuple[int, int] = (320, 200)) -> bytes:
+    """A PNG that carries a text chunk and bytes behind its end."""
+    note = PngInfo()
+    note.add_text("Comment", SECRET.decode())
+    stream = io.BytesIO()
+    PillowImage.new("RGB", size, (shade, 100, 200)).save(stream, "PNG", pnginfo=note)
+    return stream.getvalue() + SECRET
+
+
+PICTURES = [picture(shade) for shade in (10, 60, 110, 160)] + [picture(200, (40, 40))]
+IDS = [image_id(data) for data in PICTURES]
+SMALL = IDS[4]
+UNSAFE = IDS[3]
+
+
+def node_scores(kind: str, **values: Any) -> Row:
+    names = [field.name for field in DOCUMENT_SCORES.field("nodes").type.value_type]
+    return {**dict.fromkeys(names), "kind": kind, **values}
+
+
+def write_set(folder: Path, schema: Any, rows: list[Row], key: str) -> None:
+    folder.mkdir(parents=True)
+    for index in range(NUM_SHARDS):
+        part = sorted(
+            (row for row in rows if shard_of(row[key] or row["image_id"] or row["url"], NUM_SHARDS) == index),
+            key=lambda row: row[key] or "",
+        )
+        write_rows(shard_path(str(folder), index, NUM_SHARDS), part, schema)
+
+
+def document(number: int) -> Row:
+    """Two texts, a picture, a small picture, and a picture that the archive does not hold."""
+    url = "javascript:alert(document.domain)" if number == 1 else f"https://site{number % 2}.example/{number}"
+    image = {"kind": "image", "alt": HOSTILE, "caption": HOSTILE, "image_url": "javascript:alert(3)"}
+    blank: Row = dict.fromkeys(field.name for field in DOCUMENTS.field("nodes").type.value_type)
+    nodes = [
+        {"kind": "text", "text": f"{HOSTILE} number {number}, write to someone@mail.example please"},
+        {**image, "image_id": IDS[number % 4], "rendered_width": 320},
+        {"kind": "text", "text": "too short"},
+        {**image, "image_id": SMALL},
+        {**image, "image_id": None},
+    ]
+    return {
+        "doc_id": doc_id(number), "url": url, "warc_file": "crawl/a.warc.gz", "warc_offset": 100 * number,
+        "warc_length": 90, "warc_date": "2020-01-01T00:00:00Z", "content_digest": "sha256:0", "title": HOSTILE,
+        "language": "en", "language_score": 0.5 + 0.1 * number,
+        "licence": {"uri": "javascript:alert(2)", "scope": "page", "evidence": "link[rel=license]"},
+        "consent": [f"meta robots: {HOSTILE}"], "nodes": [{**blank, **node} for node in nodes],
+    }  # fmt: skip
+
+
+def document_scores(number: int) -> Row:
+    nodes = [
+        node_scores("text", num_words=12, special_char_ratio=0.3, site_count=1),
+        node_scores(
+            "image", image_id=IDS[number % 4], width=320, height=200, format="png", num_documents=1, near_count=1,
+            clip_near_max=0.271, clip_alt=0.111, nsfw=0.99 if IDS[number % 4] == UNSAFE else 0.01,
+        ),
+        node_scores("text", num_words=2, special_char_ratio=0.1, site_count=1),
+        node_scores("image", image_id=SMALL, width=40, height=40, format="png", num_documents=6, nsfw=0.01),
+        node_scores("image"),
+    ]  # fmt: skip
+    name = doc_id(number)
+    groups = dict.fromkeys(("url_group", "exact_group", "image_set_group"), name)
+    near = doc_id(0) if number < 3 else name
+    return {"doc_id": name, "num_words": 14, "num_images": 2, **groups, "near_group": near, "nodes": nodes}
+
+
+def decision(rule: str, unit: str, action: str = "drop", stage: str = "select", **about: Any) -> Row:
+    return {**dict.fromkeys(DECISIONS.names), "stage": stage, "unit": unit, "action": action, "rule": rule, **about}
+
+
+def recipe(**changes: Any) -> Row:
+    select = SelectConfig(
+        document=DocumentRules(languages=("en",), min_language_score=0.75, max_perplexity=1500, unique=("near",)),
+        text=TextRules(min_words=4, max_special_char_ratio=0.5, max_site_count=0),
+        image=ImageRules(min_side_px=150, max_nsfw=0.85),
+    )
+    plain = json.loads(json.dumps(dataclasses.asdict(select)))
+    return {"name": "demo", "seed": 7, "num_shards": NUM_SHARDS, "select": {**plain, **changes}}
+
+
+def counts(seen: int, kept: int, dropped: dict[str, int], failed: int = 0) -> Row:
+    return {"seen": seen, "kept": kept, "dropped": dropped, "failed": failed, "failed_by": {}}
+
+
+LATER = ("tokenize", "train", "sample", "report")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A run up to select: of six documents two are dropped by their language, one is a copy, and three stay."""
+    out = tmp_path / "out"
+    documents = [document(number) for number in range(NUM_DOCUMENTS)]
+    write_set(out / "extract" / "documents", DOCUMENTS, documents, "doc_id")
+    images = [
+        {"image_id": name, "data": data, "format": "png", "width": 40 if name == SMALL else 320,
+         "height": 40 if name == SMALL else 200, "phash": "0" * 16, "urls": ["https://a.example/x.png"],
+         "warc_file": "crawl/a.warc.gz", "warc_offset": 0}
+        for name, data in zip(IDS, PICTURES)
+    ]  # fmt: skip
+    write_set(out / "extract" / "images", IMAGES, images, "image_id")
+    gone = decision("http_status", "document", stage="extract", url="https://a.example/?<b>", value=404, threshold=200)
+    write_set(out / "extract" / "decisions", DECISIONS, [gone], "url")
+    scores = [document_scores(number) for number in range(NUM_DOCUMENTS)]
+    write_set(out / "score" / "documents", DOCUMENT_SCORES, scores, "doc_id")
+    image_scores = [
+        {"image_id": name, "width": 320, "height": 200, "phash": "0" * 16, "num_documents": 1,
+         "near_group": min(IDS[:2]) if name in IDS[:2] else name, "near_count": 3,
+         "nsfw": 0.99 if name == UNSAFE else 0.01}
+        for name in IDS
+    ]  # fmt: skip
+    write_set(out / "score" / "images", IMAGE_SCORES, image_scores, "image_id")
+    decisions = [
+        *(
+            decision("document.min_language_score", "document", doc_id=doc_id(number), url=documents[number]["url"],
+                     value=0.5 + 0.1 * number, threshold=0.75)
+            for number in (0, 1)
+        ),
+        decision("document.unique.near", "document", doc_id=doc_id(2), url="https://site0.example/2", value=3,
+                 threshold=1, detail=f"kept: {doc_id(0)}"),
+        *(
+            decision("text.min_words", "node", doc_id=doc_id(number), node_index=2, value=2, threshold=4,
+                     url="https://a.example/")
+            for number in range(NUM_DOCUMENTS)
+        ),
+        *(
+            decision("image.min_side_px", "node", doc_id=doc_id(number), node_index=3, image_id=SMALL, value=40,
+                     threshold=150, url="javascript:alert(4)")
+            for number in range(NUM_DOCUMENTS)
+        ),
+        *(
+            decision("image.max_nsfw", "node", doc_id=doc_id(number), node_index=1, image_id=UNSAFE, value=0.99,
+                     threshold=0.85, url="https://a.example/u.png")
+            for number in (3,)
+        ),
+        decision("image.min_side_px", "image", image_id=SMALL, value=6),
+    ]  # fmt: skip
+    write_set(out / "select" / "decisions", DECISIONS, decisions, "doc_id")
+    write_set(out / "select" / "documents", DOCUMENTS, documents[3:], "doc_id")
+    stages: Row = {
+        "extract": {"documents": counts(7, 6, {"http_status": 1}), "images": counts(5, 5, {})},
+        "score": {"documents": counts(6, 6, {}), "images": counts(5, 5, {}), "clip_model": "tiny", "not_run": []},
+        "select": {
+            "documents": counts(6, 3, {"document.min_language_score": 2, "document.unique.near": 1}),
+            "images": counts(5, 3, {"image.min_side_px": 1, "image.max_nsfw": 1}),
+            "not_run": {"document.max_perplexity": 6},
+        },
+    }
+    for name in stages:
+        stages[name] |= {"status": "done", "stage": name, "seconds": 1.5}
+    write_run(out, {**stages, **{name: {"status": "not run"} for name in LATER}})
+    return out
+
+
+def write_run(out: Path, stages: Row, select: Row | None = None) -> None:
+    run = {
+        "recipe": recipe(**(select or {})),
+        "input": [{"path": f"crawl/{HOSTILE}.warc.gz", "bytes": 1000}],
+        "schema_version": 1,
+        "versions": {"python": "3.11", "gobelin": "0.1.0"},
+        "stages": stages,
+    }
+    (out / "run.json").write_text(json.dumps(run), encoding="utf-8")
+
+
+def add_model(out: Path) -> None:
+    """Adds tokenize, train and sample: random codes of a tokenizer that learned nothing."""
+    import torch
+
+    from gobelin.tokenize.image_tokenizer import VQVAETokenizer, save_image_tokenizer
+    from gobelin.tokenize.vqvae import VQVAE, VQVAEConfig
+
+    folder = out / "tokenize"
+    torch.manual_seed(0)
+    tokenizer = VQVAETokenizer(VQVAE(VQVAEConfig(image_size=16, patch_size=8, num_codes=4, channels=8, num_blocks=1)))
+    save_image_tokenizer(tokenizer, folder / "image_tokenizer")
+    codes = [{"image_id": name, "codes": [0, 1, 1, 3]} for name in IDS[:3]]
+    write_set(folder / "codes", IMAGE_CODES, codes, "image_id")
+    vocabulary = {"text_offset": 8, "image_offset": 108, "image_size": 4, "text_size": 100, "grid": [2, 2]}
+    (folder / "vocabulary.json").write_text(json.dumps(vocabulary))
+    shards = [
+        {"doc_id": doc_id(number), "tokens": [1, 5, 50, 51, 52, 3, 108, 109, 109, 111, 4, 2],
+         "image_spans": [{"start": 6, "length": 4, "image_id": IDS[0]}]}
+        for number in (3, 4, 5)
+    ]  # fmt: skip
+    write_set(folder / "shards", TOKEN_SHARDS, shards, "doc_id")
+    train = out / "train"
+    train.mkdir()
+    lines = [{"step": step, "text_bits_per_byte": 8 / step, "image_nats": None} for step in (1, 2, 3)]
+    (train / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sample = out / "sample"
+    (sample / "images").mkdir(parents=True)
+    PillowImage.new("RGB", (16, 16), "red").save(sample / "images" / "0.png")
+    samples = {
+        "from_captions": [{"caption": HOSTILE, "images": ["images/0.png"]}],
+        "from_images": [{"image": "images/0.png", "caption": HOSTILE, "true_caption": HOSTILE}],
+        "documents": [[{"kind": "text", "text": HOSTILE}, {"kind": "image", "image": "images/0.png", "caption": None}]],
+    }
+    (sample / "samples.json").write_text(json.dumps(samples))
+    stages = json.loads((out / "run.json").read_text())["stages"]
+    gap = {"mean": 0.1, "low": -0.1, "high": 0.3, "true_nats": 1.0, "win_ratio": 0.6}
+    stages["tokenize"] = {
+        "documents": counts(3, 3, {}), "images": counts(3, 3, {}), "image_tokenizer": {"psnr_db": 20.0},
+        "tokens": {"all": 36, "image": 12, "vocabulary": 112},
+    }  # fmt: skip
+    stages["train"] = {
+        "steps": 3, "documents": {"training": 2, "validation": 1}, "losses": {"validation_text_bits_per_byte": 3.0},
+        "grounding": {"num_pairs": 9, "image": gap, "text": {**gap, "low": 0.05}},
+    }  # fmt: skip
+    stages["sample"] = {"pictures": 1}
+    for name in ("tokenize", "train", "sample"):
+        stages[name] |= {"status": "done", "stage": name, "seconds": 2.0}
+    write_run(out, stages)
+
+
+def read(out: Path) -> tuple[lxml.html.HtmlElement, str, Row]:
+    """The page as a tree and as text, and the numbers."""
+    path = write_report(out, out / "report")
+    source = path.read_text(encoding="utf-8")
+    numbers = json.loads((out / "report" / "report.json").read_text(encoding="utf-8"))
+    return lxml.html.document_fromstring(source), source, numbers
+
+
+def section(tree: lxml.html.HtmlElement, name: str) -> str:
+    return " ".join(tree.get_element_by_id(name).text_content().split())
+
+
+@pytest.mark.parametrize("with_model", [False, True], ids=["to select", "whole"])
+def test_nothing_of_the_web_comes_alive(output: Path, with_model: bool) -> None:
+    if with_model:
+        add_model(output)
+    tree, source, _ = read(output)
+    policy = tree.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")[0]
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    assert not tree.xpath("//script | //iframe | //object | //embed | //form | //base | //link | //video | //audio")
+    for element in tree.iter("*"):
+        assert not [name for name in element.attrib if name.lower().startswith("on")], element.attrib
+    assert all(uri.startswith("data:image/") for uri in tree.xpath("//img/@src"))
+    links = tree.xpath("//a/@href")
+    assert links
+    assert all(link.startswith(("http://", "https://", "#")) for link in links)
+    for anchor in tree.xpath("//a[not(starts-with(@href, '#'))]"):
+        assert set(anchor.get("rel").split()) == {"noreferrer", "noopener"}
+    assert "<script" not in source.lower()
+    assert "url(" not in source
+    assert "&lt;script&gt;alert(" in source  # it is there, as words
+    assert "javascript:alert(document.domain)" in section(tree, "dropped")  # the address is told, but leads nowhere
+    assert "49" not in section(tree, "kept")  # {{ 7*7 }} is no template
+
+
+def test_pictures_are_encoded_anew_and_small(output: Path) -> None:
+    tree, _, _ = read(output)
+    uris = tree.xpath("//img/@src")
+    assert uris
+    for uri in uris:
+        data = base64.b64decode(uri.partition(",")[2])
+        assert SECRET not in data
+        with PillowImage.open(io.BytesIO(data)) as image:
+            assert max(image.size) <= 160
+            assert not image.info.get("Comment")
+
+
+def test_same_folder_gives_the_same_bytes(output: Path) -> None:
+    add_model(output)
+    first = [(output / "report" / name).read_bytes() for name in _written(output)]
+    again = [(output / "report" / name).read_bytes() for name in _written(output)]
+    assert first == again
+
+
+def _written(out: Path) -> list[str]:
+    write_report(out, out / "report")
+    names = sorted(path.name for path in (out / "report").iterdir())
+    assert names == ["index.html", "report.json"]
+    return names
+
+
+def test_funnel_is_what_run_json_counts(output: Path) -> None:
+    tree, _, numbers = read(output)
+    rows = [(row["stage"], row["seen"], row["kept"], row["dropped"]) for row in numbers["funnel"]["documents"]]
+    assert rows == [("extract", 7, 6, 1), ("score", 6, 6, 0), ("select", 6, 3, 3)]
+    assert section(tree, "funnel").count("adds up") == 6
+    assert "3 kept (50.0 %; 42.9 % of all)" in section(tree, "funnel").replace("\xa0", " ")
+
+
+def test_numbers_that_do_not_add_up_are_told_first(output: Path) -> None:
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    stages["select"]["documents"]["kept"] = 4
+    write_run(output, stages)
+    _, _, numbers = read(output)
+    assert numbers["warnings"][0]["title"] == "The numbers do not add up"
+
+
+def test_stages_that_have_not_run_are_told(output: Path) -> None:
+    tree, _, numbers = read(output)
+    assert [section(tree, name)[-8:] for name in ("tokens", "training", "samples")] == ["Not run."] * 3
+    assert numbers["tokens"] is None
+    assert {"level": "note", "title": "Stages that have not run", "text": "tokenize, train, sample"} in numbers[
+        "warnings"
+    ]
+
+
+@pytest.mark.parametrize("is_stale", [False, True], ids=["never ran", "left by an older run"])
+def test_report_of_extract_alone(output: Path, is_stale: bool) -> None:
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    for name in ("score", "select"):
+        if not is_stale:
+            (output / name).rename(output / f"no {name}")
+        stages[name] = {"status": "not run"}
+    write_run(output, stages)
+    tree, _, numbers = read(output)
+    assert section(tree, "kept").endswith("Not run.")
+    assert [reason["rule"] for reason in numbers["reasons"]] == ["http_status"]
+    assert not any(numbers["examples"].values())
+    assert numbers["duplicates"] == {"images": [], "documents": []}
+
+
+def test_reasons_are_counted_by_stage_unit_and_rule(output: Path) -> None:
+    _, _, numbers = read(output)
+    found = {(row["stage"], row["unit"], row["rule"]): row["times"] for row in numbers["reasons"]}
+    assert found == {
+        ("extract", "document", "http_status"): 1,
+        ("select", "document", "document.min_language_score"): 2,
+        ("select", "document", "document.unique.near"): 1,
+        ("select", "image", "image.min_side_px"): 1,
+        ("select", "node", "image.max_nsfw"): 1,
+        ("select", "node", "image.min_side_px"): 6,
+        ("select", "node", "text.min_words"): 6,
+    }
+
+
+def test_each_rule_is_surveyed_by_itself(output: Path) -> None:
+    found = {
+        rule.rule.name: (rule.num_passed, rule.num_failed, rule.num_missing)
+        for survey in survey_scores(output, recipe()["select"])
+        for rule in survey.rules
+    }
+    assert found == {
+        "document.min_language_score": (3, 3, 0),
+        "text.min_words": (6, 6, 0),
+        "text.max_special_char_ratio": (12, 0, 0),
+        "text.max_site_count": (0, 12, 0),
+        "image.min_side_px": (6, 6, 0),
+        "image.max_nsfw": (11, 1, 0),
+    }
+
+
+def test_words_and_pictures_left_are_those_of_nodes_not_dropped(output: Path) -> None:
+    select = recipe(document=dataclasses.asdict(DocumentRules(min_words=13, min_images=1)))["select"]
+    found = {survey.score: survey.rules[0] for survey in survey_scores(output, select)}
+    assert found["words_left"].num_failed == 6  # 12 of 14 words are left
+    assert found["images_left"].num_failed == 0  # the picture that is missing counts, as it has no decision here
+
+
+def test_what_lies_near_a_threshold_is_nearest_first(output: Path) -> None:
+    surveys = {survey.score: survey for survey in survey_scores(output, recipe()["select"])}
+    rule = surveys["language_score"].rules[0]
+    assert [round(near.value, 3) for near in rule.near_failed] == [0.7, 0.6, 0.5]
+    assert [near.doc_id for near in rule.near_passed] == [doc_id(3), doc_id(4), doc_id(5)]
+
+
+def test_pictures_beyond_the_safety_threshold_are_never_shown(output: Path) -> None:
+    tree, source, _ = read(output)
+    _, with_all, _ = read_with(output, image=dataclasses.asdict(ImageRules(min_side_px=150)))
+    shade = thumbnail_of(PICTURES[3])
+    assert shade in with_all
+    assert shade not in source
+    assert "1 picture beyond the safety threshold is never shown here" in section(tree, "pictures")
+
+
+def read_with(out: Path, **select: Row) -> tuple[lxml.html.HtmlElement, str, Row]:
+    write_run(out, json.loads((out / "run.json").read_text())["stages"], select)
+    return read(out)
+
+
+def thumbnail_of(data: bytes) -> str:
+    from gobelin.report.pictures import THUMBNAIL_PX, webp_uri
+    from gobelin.transforms.check_image import open_rgb
+
+    image = open_rgb(data, 2 * THUMBNAIL_PX)
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
+    return webp_uri(image)
+
+
+def test_email_addresses_are_masked(output: Path) -> None:
+    _, source, _ = read(output)
+    assert "number 3, write to" in source
+    assert "someone@mail.example" not in source
+
+
+def test_documents_are_shown_in_reading_order_with_what_was_left_out(output: Path) -> None:
+    tree, _, numbers = read(output)
+    kept = section(tree, "kept")
+    assert sorted(numbers["examples"]["kept_documents"]) == [doc_id(3), doc_id(4), doc_id(5)]
+    places = [kept.index(words) for words in ("number", "neighbouring text 0.271", "too short", "40 against 150")]
+    assert places == sorted(places)
+    assert "alt 0.111" in kept
+    dropped = section(tree, "dropped")
+    assert dropped.count("document.min_language_score") == 2
+    assert f"kept: {doc_id(0)}" in dropped
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("Rules that could not run", "document.max_perplexity"),
+        ("Rules that would drop all that they measure", "text.max_site_count"),
+        ("Rules that found nothing to drop", "document.languages"),
+    ],
+)
+def test_warns_of_rules_that_say_nothing(output: Path, title: str, words: str) -> None:
+    _, _, numbers = read(output)
+    assert words in next(warned["text"] for warned in numbers["warnings"] if warned["title"] == title)
+
+
+def test_warns_where_nothing_was_checked_for_unsafe_content(output: Path) -> None:
+    assert "NSFW not scored" not in {warned["title"] for warned in read(output)[2]["warnings"]}
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    stages["score"]["not_run"] = ["nsfw"]
+    write_run(output, stages)
+    tree, _, numbers = read(output)
+    assert numbers["warnings"][0]["title"] == "NSFW not scored"
+    assert tree.find_class("danger")
+
+
+def test_largest_groups_of_duplicates(output: Path) -> None:
+    groups = read(output)[2]["duplicates"]
+    assert [(group["size"], set(group["members"])) for group in groups["images"]] == [(2, set(IDS[:2]))]
+    assert [(group["kind"], group["size"]) for group in groups["documents"]] == [("nearly the same text", 3)]
+
+
+def test_properties_of_documents_seen_and_kept(output: Path) -> None:
+    found = read(output)[2]["properties"]
+    hosts = {share["value"]: (share["seen"], share["kept"]) for share in found["Hosts"]}
+    assert hosts == {"site0.example": (3, 1), "site1.example": (2, 2), "unknown": (1, 0)}
+    assert found["Languages"] == [{"value": "en", "seen": 6, "kept": 3}]
+
+
+def test_tokens_codes_losses_and_samples(output: Path) -> None:
+    add_model(output)
+    tree, _, numbers = read(output)
+    assert numbers["tokens"]["tokens"] == {"text": 9, "image": 12, "special": 15}
+    assert numbers["tokens"]["codebook"]["used"] == 3
+    entropy = -(0.25 * math.log(0.25) * 2 + 0.5 * math.log(0.5))
+    assert numbers["tokens"]["codebook"]["perplexity"] == pytest.approx(math.exp(entropy))
+    assert set(numbers["tokens"]["psnr_db"]) == set(IDS[:3])
+    assert section(tree, "training").count("Inconclusive: the interval includes zero.") == 1
+    assert len(tree.xpath("//section[@id='samples']//img")) == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "is_safe"),
+    [
+        ("https://a.example/x?y=1", True),
+        ("http://a.example", True),
+        ("javascript:alert(1)", False),
+        ("JavaScript:alert(1)", False),
+        (" javascript:alert(1)", False),
+        ("data:text/html,<script>", False),
+        ("//a.example/x", False),
+        ("https:///x", False),
+        ("http://[", False),
+        ("file:///etc/passwd", False),
+        (None, False),
+    ],
+)
+def test_links_go_to_http_only(url: str | None, is_safe: bool) -> None:
+    assert safe_href(url) == (url if is_safe else None)
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "keeps_above"),
+    [("stop_word_ratio", 0.35, True), ("special_char_ratio", 0.275, False), ("num_words", 10, True),
+     ("images_left", 30, False), ("clip_near_max", 0.28, True)],
+)  # fmt: skip
+def test_bars_hold_every_value_on_the_side_it_is_on(score: str, threshold: float, keeps_above: bool) -> None:
+    values = np.abs(np.random.default_rng(1).normal(threshold, threshold / 2, 5000))
+    if score in ("num_words", "images_left"):
+        values = np.round(values)
+    is_passed = values >= threshold if keeps_above else values <= threshold
+    histogram = Histogram.of_score(score)
+    for part in range(2):
+        histogram.add(values[part::2], is_passed[part::2])
+    bars = histogram.bars([threshold])
+    assert 10 < len(bars) <= 46
+    assert sum(bar.passed for bar in bars) == histogram.num_passed == is_passed.sum()
+    assert sum(bar.failed for bar in bars) == histogram.num_failed == (~is_passed).sum()
+    assert all(first.high == second.low for first, second in itertools.pairwise(bars))
+    mixed = [bar for bar in bars if bar.passed and bar.failed]
+    on_threshold = int((values == threshold).sum())
+    assert sum(min(bar.passed, bar.failed) for bar in mixed) <= on_threshold
+
+
+def test_values_that_are_missing_are_counted_apart() -> None:
+    histogram = Histogram("linear")
+    histogram.add(np.array([0.1, math.nan, 0.2]), np.array([True, False, True]))
+    assert (histogram.num_values, histogram.num_missing, histogram.num_failed) == (2, 1, 0)
+
+
+def test_charts_escape_their_words() -> None:
+    histogram = Histogram("linear")
+    histogram.add(np.array([0.1, 0.2]), np.array([True, False]))
+    chart = histogram_chart(histogram, [Mark(0.15, "<b>", False)], "<i>", "<u>")
+    assert not {"b", "i", "u"} & {element.tag for element in lxml.html.fromstring(str(chart)).iter()}
+
+
+def test_examples_are_spread_over_the_rules() -> None:
+    choices = {
+        rule: [Choice(name, {"rule": rule, "doc_id": name}) for name in names]
+        for rule, names in {"a": ["1", "2", "3"], "b": ["4"], "c": ["1", "5", "6"]}.items()
+    }
+    shown = [(row["rule"], row["doc_id"]) for row in spread(choices, 5, {"2"}, "doc_id")]
+    assert shown == [("a", "1"), ("a", "3"), ("b", "4"), ("c", "5"), ("c", "6")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(0, "0 %"), (1, "<0.1 %"), (5000, "50.0 %"), (9999, ">99.9 %"), (10000, "100 %")],
+)
+def test_a_share_is_never_rounded_to_none_or_all(given: int, expected: str) -> None:
+    assert wording.percent(given, 10000).replace("\xa0", " ") == expected
+
+
+def test_a_number_beside_its_threshold_is_told_from_it() -> None:
+    assert wording.number_beside(0.25, 0.3) == "0.25"
+    assert wording.number_beside(0.3, 0.3) == "0.3"
+    assert wording.number_beside(float(np.float32(0.3)), 0.3) == "0.30000001"
+
+
+def test_report_starts_without_torch() -> None:
+    code = "import sys, gobelin.report.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
