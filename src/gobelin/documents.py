@@ -272,7 +272,6 @@ DOCUMENT_SCORES = pa.schema(
         _required("url_group", _TEXT, "smallest doc_id with the same canonical URL"),
         _required("exact_group", _TEXT, "smallest doc_id with the same text"),
         _required("near_group", _TEXT, "smallest doc_id connected by near-duplicate text"),
-        _required("image_set_group", _TEXT, "smallest doc_id with the same set of images"),
         _field("clip_model", _TEXT, "fingerprint of the model behind the clip_ scores"),
         _required("nodes", pa.list_(NODE_SCORES), "one for each node of the document, same order"),
     ]

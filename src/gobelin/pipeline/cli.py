@@ -24,7 +24,7 @@ _ABOUT = {
 
 _EPILOG = """\
 Everything after -- goes to Beam:
-  gobelin run --recipe obelics --input 's3://bucket/*.warc.gz' --output OUT --runner FlinkRunner -- --flink_master=HOST:8081
+  gobelin run --recipe obelics --input 's3://b/*.warc.gz' --output OUT --runner FlinkRunner -- --flink_master=HOST:8081
 
 Exit codes: 0 done, 1 a step failed, 2 the recipe, input or output cannot be used, 130 stopped by Ctrl-C.
 """
@@ -85,8 +85,8 @@ def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], na
     command.add_argument(
         "--runner",
         default="local",
-        help="where Beam's graphs run: local (Beam's in-process runner, in worker processes), or a runner of Beam's such "
-        "as FlinkRunner, DataflowRunner, PortableRunner (%(default)s)",
+        help="where Beam's graphs run: local (Beam's in-process runner, in worker processes), or one of Beam's runners: "
+        " FlinkRunner, DataflowRunner, PortableRunner (%(default)s)",
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     if name == "run":

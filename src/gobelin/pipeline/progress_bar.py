@@ -28,11 +28,15 @@ class Step:
             screen.progress.add_task(title, total=total or None, counts="") if screen.progress is not None else None
         )
 
+    @staticmethod
+    def _shown(counts: Counts) -> Counts:
+        """Counts for people; bytes only move the bar."""
+        return {name: value for name, value in sorted(counts.items()) if name not in ("bytes", "cpu_ms")}
+
     def update(self, counts: Counts) -> None:
         """Shows counts such as {"pages": 12, "images": 40}; the bar follows the step's unit."""
         done = counts.get(self._unit, 0)
-        shown = {name: value for name, value in counts.items() if name != "bytes"}
-        text = "  ".join(f"{value:,} {name}" for name, value in sorted(shown.items()))
+        text = "  ".join(f"{value:,} {name}" for name, value in self._shown(counts).items())
         if self._task is not None and self._screen.progress is not None:
             completed = min(done, self._total) if self._total else 0
             self._screen.progress.update(self._task, completed=completed, counts=text)
@@ -44,8 +48,9 @@ class Step:
     def finish(self, counts: Counts) -> None:
         """The step is over."""
         seconds = time.monotonic() - self._start
-        shown = {name: value for name, value in counts.items() if name != "bytes"}
-        rates = "  ".join(f"{value:,} {name} ({value / max(seconds, 1e-9):,.0f}/s)" for name, value in shown.items())
+        rates = "  ".join(
+            f"{value:,} {name} ({value / max(seconds, 1e-9):,.0f}/s)" for name, value in self._shown(counts).items()
+        )
         if self._task is not None and self._screen.progress is not None:
             self._screen.progress.remove_task(self._task)
         self._screen.say(f"{self._title:<32} done  {rates}  {seconds:.1f} s")

@@ -43,10 +43,14 @@ class Run:
         if folder.is_done(key):
             screen.say(f"{name}: already done")
             return False
-        started = time.monotonic()
+        started, cpu_before = time.monotonic(), self._context.supervisor.cpu_seconds
         folder.begin(key)
         summary = RUN_STAGE[name](self._context)
-        folder.complete(key, {**summary, "seconds": round(time.monotonic() - started, 1)})
+        seconds = {
+            "seconds": round(time.monotonic() - started, 1),
+            "cpu_seconds": round(self._context.supervisor.cpu_seconds - cpu_before, 1),
+        }
+        folder.complete(key, {**summary, **seconds})
         self.write_summary()
         return True
 
@@ -58,7 +62,7 @@ class Run:
             raise OutputError(f"{self._output}: stage {name} has not run; run `gobelin {name}` or `gobelin run` first")
         if manifest["key"] != self.keys[name]:
             raise OutputError(
-                f"{self._output}: stage {name} was made with other settings or input; `gobelin run` brings it up to date"
+                f"{self._output}: stage {name} was made with other settings or input; `gobelin run` renews it"
             )
 
     def write_summary(self) -> None:
@@ -175,6 +179,6 @@ def summary_lines(output: Path) -> list[str]:
             gap = training["grounding"][direction]
             lines.append(
                 f"grounding gap ({direction} given its partner against another): {gap['mean']:.3f} "
-                f"[{gap['low']:.3f}, {gap['high']:.3f}] nats a token, {training['grounding']['num_pairs']} held-out pairs"
+                f"[{gap['low']:.3f}, {gap['high']:.3f}] nats a token, {training['grounding']['num_pairs']} pairs"
             )
     return lines

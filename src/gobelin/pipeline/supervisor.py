@@ -35,6 +35,9 @@ LOCAL_NAMES = ("local", "direct", "directrunner", "fnapirunner")
 _POLL_SECONDS = 0.1
 _SECONDS_TO_STOP = 4.0
 
+CPU_MILLISECONDS = "cpu_ms"
+"""Name under which a worker process counts its own time."""
+
 Graph = Callable[[Any, list[Any], Any], None]
 """(pipeline, units, job) -> None; adds the job's steps to the pipeline."""
 
@@ -59,6 +62,7 @@ class Supervisor:
         self._workers, self._folder, self._screen = workers, folder, screen
         self._runner, self._beam_args = runner, beam_args
         self._context: ForkServerContext | None = None
+        self.cpu_seconds = 0.0  # of the worker processes that have ended
 
     @property
     def is_local(self) -> bool:
@@ -126,7 +130,9 @@ class Supervisor:
                             raise StepFailedError(self._reason(title, name, process.exitcode))
             finally:
                 _stop(list(running.values()))
-            step.finish(_total(files))
+            counts = _total(files)
+            self.cpu_seconds += counts.pop(CPU_MILLISECONDS, 0) / 1000
+            step.finish(counts)
 
     def _start(self, task: Task, progress_file: Path, threads: int) -> BaseProcess:
         if self._context is None:
@@ -204,6 +210,7 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
             traceback.print_exc()
             stream.flush()
             os._exit(1)
+        progress.advance(CPU_MILLISECONDS, round(1000 * time.process_time()))
         progress.flush()
 
 

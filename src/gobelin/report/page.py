@@ -126,7 +126,6 @@ def _groups(output: Path) -> dict[str, Any]:
     kinds = {
         "near_group": "nearly the same text",
         "exact_group": "the same text",
-        "image_set_group": "the same set of pictures",
         "url_group": "the same address",
     }
     documents: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ token) to the documents that show them.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,6 +199,14 @@ class _AssembleShard(beam.DoFn):
             }
 
 
+def alt_text(alt: str | None) -> str | None:
+    """An alternative text that says something: a file's name or path, which many pages give instead, does not."""
+    return None if alt is None or _FILE_NAME.fullmatch(alt) else alt
+
+
+_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|svg|bmp|avif|tiff?)", re.IGNORECASE)
+
+
 def document_items(nodes: Iterable[Row], codes: dict[str, np.ndarray], alt_as_caption: bool) -> list[Item]:
     """What of a document enters its sequence, in reading order.
 
@@ -210,6 +219,6 @@ def document_items(nodes: Iterable[Row], codes: dict[str, np.ndarray], alt_as_ca
         if node["kind"] == "text":
             items.append(TextItem(node["text"]))
         elif node["image_id"] in codes:
-            caption = node["caption"] or (node["alt"] if alt_as_caption else None)
+            caption = node["caption"] or (alt_text(node["alt"]) if alt_as_caption else None)
             items.append(ImageItem(node["image_id"], tuple(codes[node["image_id"]].tolist()), caption))
     return items

@@ -1,6 +1,6 @@
 """What can be told of documents and images only beside all the others: the last part of the stage ``score``.
 
-    measurements --equal keys--> groups of the same URL, text, set of images
+    measurements --equal keys--> groups of the same URL, of the same text
                  --band keys---> MinHash buckets -> edges -> connected components
                  --paragraphs--> how often a text stands on its host
     images ------perceptual hash keys-> verified edges -> connected components -> counts of the documents that show them
@@ -38,7 +38,7 @@ Row = dict[str, Any]
 class Group:
     """A document belongs to the duplicate group ``group`` of its ``kind``."""
 
-    kind: str  # url_group | exact_group | near_group | image_set_group
+    kind: str  # url_group | exact_group | near_group
     group: str
 
 
@@ -86,7 +86,7 @@ class FindDuplicates(beam.PTransform):
         return (same, near, repeated) | beam.Flatten()
 
 
-_KINDS = {"url_key": "url_group", "text_digest": "exact_group", "image_set": "image_set_group"}
+_KINDS = {"url_key": "url_group", "text_digest": "exact_group"}
 
 
 def _keys_of_same(row: Row) -> Iterator[tuple[tuple[str, str], str]]:
@@ -305,7 +305,7 @@ _IMAGE_FIELDS = ("format", "width", "height", "phash", "num_documents", "near_co
 def complete_scores(scores: Row, updates: Iterable[Group | SiteCount | ImageFacts]) -> Row:
     """A document's row of ``DOCUMENT_SCORES`` from what was measured of it and what the corpus added."""
     row = {name: scores.get(name) for name in DOCUMENT_SCORES.names}
-    for kind in ("url_group", "exact_group", "near_group", "image_set_group"):
+    for kind in ("url_group", "exact_group", "near_group"):
         row[kind] = scores["doc_id"]
     nodes = [{name: node.get(name) for name in _NODE_FIELDS} for node in scores["nodes"]]
     facts: dict[str, Row] = {}

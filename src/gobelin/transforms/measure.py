@@ -67,7 +67,6 @@ MEASUREMENTS = pa.schema(
         ("doc_id", pa.string()),
         ("url_key", pa.string()),
         ("text_digest", pa.string()),  # null: no words
-        ("image_set", pa.string()),  # null: no images
         ("bands", pa.list_(pa.int64())),
         ("paragraphs", pa.list_(pa.string())),  # of each node, null for images: digest of host and text
         ("images", pa.list_(pa.string())),  # distinct, sorted
@@ -93,7 +92,6 @@ def measure_document(document: Row, config: ScoreConfig) -> Row:
         "doc_id": document["doc_id"],
         "url_key": canonical_url(document["url"]),
         "text_digest": text_digest(whole),
-        "image_set": _digest("\n".join(images)) if images else None,
         "bands": list(minhash_band_keys(whole, config.minhash)),
         "paragraphs": [
             _digest(f"{host}\n{node['text']}") if node["kind"] == "text" else None for node in document["nodes"]

@@ -103,6 +103,7 @@ class _ArchiveReader:
         self._size = stream.seek(0, io.SEEK_END)
         self._reached = 0  # the end of the last record that was read
         self._error: str | None = None
+        self._is_cut = False  # the last record was
         self._records = self._documents = self._images = 0
         self.problem: Decision | None = None
 
@@ -113,7 +114,7 @@ class _ArchiveReader:
     def read_from(self, start: int) -> Iterator[PageCapture | ImageCapture | Decision]:
         """What can be read from a place on, until the file's end or damage that warcio cannot get over."""
         self._stream.seek(start)
-        self._reached, self._error, self.problem = start, None, None
+        self._reached, self._error, self._is_cut, self.problem = start, None, False, None
         # warcio parses no HTTP: it gives up a file over a record without a URL, and hides what does not decode.
         iterator = ArchiveIterator(self._stream, no_record_parse=True, arc2warc=True)
         while True:
@@ -127,13 +128,21 @@ class _ArchiveReader:
                     found = self._capture(record)
                     # Only now: warcio reads a record to its end to tell where it lies.
                     offset, length = iterator.get_record_offset(), iterator.get_record_length() or 0
-                    is_cut = getattr(record.raw_stream, "limit", 0) > _MAX_MISCOUNT
+                    is_cut = _is_cut(record)
             except _READ_ERRORS as error:
                 self._error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
                 return
-            self._reached = min(self._size, max(self._reached, offset + length))
+            self._reached = min(self._size, max(self._reached, offset if is_cut else offset + length))
             if found is not None:
                 yield self._finished(found, offset, length, is_cut)
+            elif is_cut:
+                yield Decision(
+                    stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="record_cut_short",
+                    warc_file=self._path, warc_offset=offset,
+                )  # fmt: skip
+            if is_cut:  # warcio went to the file's end for the rest of it
+                self._is_cut = True
+                return
 
     def _finished(
         self, found: PageCapture | ImageCapture, offset: int, length: int, is_cut: bool
@@ -152,6 +161,8 @@ class _ArchiveReader:
 
     def next_start(self) -> int | None:
         """Where to go on after damage; None at the file's end. Sets ``problem`` where bytes were passed over."""
+        if self._is_cut:
+            return _find_record(self._stream, self._reached + 1)
         if self._error is None and self._size - self._reached <= _MAX_PADDING:
             return None
         start = _find_record(self._stream, self._reached + 1)
@@ -208,6 +219,13 @@ class _ArchiveReader:
                 warc_date=record.rec_headers.get_header("WARC-Date") or "",
             )
         )
+
+
+def _is_cut(record: ArcWarcRecord) -> bool:
+    """Whether a record that was read to its end holds less than it said, or breaks off before it could say how much."""
+    if record.rec_headers.get_header("Content-Length") is None:
+        return True
+    return getattr(record.raw_stream, "limit", 0) > _MAX_MISCOUNT
 
 
 def _find_record(stream: BinaryIO, start: int) -> int | None:

@@ -176,8 +176,8 @@ class DocumentRules:
     """OBELICS: 1500, KenLM. Needs a language model: not run yet."""
 
     unique: tuple[Literal["url", "exact", "near", "image_set"], ...] = ()
-    """Kinds of duplicate of which one document stays: same URL, same text, near-duplicate text, same set of images.
-    The latest capture stays. OBELICS: url, near, image_set."""
+    """Kinds of duplicate of which one document stays: same URL, same text, near-duplicate text, same set of images
+    (of those left). The latest capture stays. OBELICS: url, near, image_set."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ Only ids, groups and decisions are shuffled; a shard is read twice instead, whic
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -50,7 +51,7 @@ class JudgeDocuments(beam.PTransform):
         return shards | beam.ParDo(_JudgeDocuments(*self._arguments)).with_outputs("survivors", "decisions", "not_run")
 
 
-_GROUPS = ("url_group", "exact_group", "near_group", "image_set_group")
+_GROUPS = ("url_group", "exact_group", "near_group")
 
 
 class _JudgeDocuments(beam.DoFn):
@@ -67,9 +68,16 @@ class _JudgeDocuments(beam.DoFn):
             if verdict.dropped_by is None:
                 survivor = {name: document[name] for name in ("doc_id", "url", "warc_date")}
                 groups = {name: scores[name] for name in _GROUPS}
+                groups["image_set_group"] = image_set(verdict.document)
                 yield beam.pvalue.TaggedOutput("survivors", {**survivor, **groups})
         for rule, times in sorted(not_run.items()):
             yield beam.pvalue.TaggedOutput("not_run", (rule, times))
+
+
+def image_set(document: Row) -> str:
+    """A name for the set of images that a document shows; its own id where it shows none."""
+    shown = sorted({node["image_id"] for node in document["nodes"] if node["image_id"]})
+    return hashlib.sha256("\n".join(shown).encode()).hexdigest() if shown else document["doc_id"]
 
 
 class KeepOneOfEach(beam.PTransform):
