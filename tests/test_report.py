@@ -115,6 +115,7 @@ def document_scores(number: int) -> Row:
         node_scores("image"),
     ]  # fmt: skip
     name = doc_id(number)
+    groups = dict.fromkeys(("url_group", "exact_group"), name)
     near = doc_id(0) if number < 3 else name
     return {"doc_id": name, "num_words": 14, "num_images": 2, **groups, "near_group": near, "nodes": nodes}
 
