@@ -114,10 +114,11 @@ def extract_page(capture: Capture, config: ExtractConfig) -> tuple[PageDraft | D
     content = read_page(capture.payload, capture.charset, capture.url, capture.headers)
     if content is None:
         return _decision(capture, Unit.DOCUMENT, Action.FAIL, "empty_page", len(capture.payload)), []
-    texts = [piece.text for piece in content.pieces if isinstance(piece, TextPiece)]
+    texts = [piece for piece in content.pieces if isinstance(piece, TextPiece)]
     if not texts:
         return _decision(capture, Unit.DOCUMENT, Action.DROP, "no_main_text", 0, 1), []
-    language = identify_language("\n".join(texts))
+    prose = [piece.text for piece in texts if not piece.is_code] or [piece.text for piece in texts]
+    language = identify_language("\n".join(prose))
     nodes, candidates, images = _nodes(content, capture, config.image)
     digest = "sha256:" + hashlib.sha256(capture.payload).hexdigest()
     document = Document(

@@ -37,6 +37,7 @@ class TextPiece:
     """A block of text: white space folded, but for code, which stays as it is."""
 
     text: str
+    is_code: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def read_page(
     consent = find_consent(tree, headers)
     licence = find_licence(tree, base_url)
     references = rewrite_images(tree, base_url)
+    _tidy(tree)
     extracted = bare_extraction(
         tree, url=url, fast=True, include_comments=False, include_images=True, include_tables=True
     )
@@ -111,6 +113,25 @@ def decode(payload: bytes, charset: str | None) -> str:
     return payload.decode("cp1252", "replace")
 
 
+def _tidy(tree: HtmlElement) -> None:
+    """Takes out what is on a page for the eye only: numbers beside lines of code, signs that link to a heading.
+    Line breaks inside code become characters."""
+    for element in list(tree.iter("td", "span", "pre", "div", "a")):
+        names = (element.get("class") or "").lower().split()
+        is_gutter = element.tag != "a" and not _GUTTERS.isdisjoint(names)
+        is_permalink = element.tag == "a" and element.text_content().strip() in _PERMALINKS
+        if (is_gutter or is_permalink) and element.getparent() is not None and element.find(".//img") is None:
+            element.drop_tree()
+    for pre in tree.iter("pre"):
+        for line_break in list(pre.iter("br")):
+            line_break.tail = "\n" + (line_break.tail or "")
+            line_break.drop_tag()
+
+
+_GUTTERS = {"gutter", "linenos", "lineno", "line-numbers", "line-numbers-rows", "linenodiv", "rouge-gutter"}
+_PERMALINKS = {"¶", "#", "§", "🔗"}
+
+
 def _base_url(tree: HtmlElement, url: str) -> str:
     base = tree.find(".//base[@href]")
     return (resolve(url, base.get("href") or "") if base is not None else None) or url
@@ -128,7 +149,6 @@ class _Walk:
         """What stands in the buffer is a piece of text. Only explicit line breaks stay."""
         text = "\n".join(" ".join(line.split()) for line in "".join(self._buffer).split("\n")).strip()
         self._buffer.clear()
-        text = text.removesuffix("¶").rstrip()  # the link to itself that many headings carry
         if text:
             self.pieces.append(TextPiece(text))
 
@@ -144,7 +164,7 @@ class _Walk:
             self.flush()
             code = "".join(element.itertext()).strip("\n")
             if code.strip():
-                self.pieces.append(TextPiece(code))
+                self.pieces.append(TextPiece(code, is_code=True))
             return
         if tag in _BLOCKS:
             self.flush()
