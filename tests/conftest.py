@@ -175,3 +175,201 @@ def capture_of(read_records: Callable[..., list[Any]]) -> Callable[..., Any]:
         return found
 
     return capture
+
+
+@dataclasses.dataclass(frozen=True)
+class Extracted:
+    """What ``extract`` left in its folder, as rows."""
+
+    folder: Path
+    documents: list[dict[str, Any]]
+    images: list[dict[str, Any]]
+    decisions: list[dict[str, Any]]
+    archives: list[dict[str, Any]]
+
+    def by_url(self, url: str) -> dict[str, Any]:
+        (row,) = [row for row in self.documents if row["url"] == url]
+        return row
+
+    def rules(self, unit: str) -> dict[str, str]:
+        """Rule of each decision on a unit, by URL; the URL must not have two."""
+        found: dict[str, str] = {}
+        for row in self.decisions:
+            if row["unit"] == unit:
+                assert row["url"] not in found
+                found[row["url"]] = row["rule"]
+        return found
+
+
+@pytest.fixture(scope="session")
+def extract_archives() -> Callable[..., Extracted]:
+    """(archive paths, output folder, num_shards=2, one_by_one=False) -> ``Extracted``: both graphs of the stage, in
+    this process. ``one_by_one``: each archive is read by a pipeline of its own, as separate workers do."""
+    from gobelin.pipeline.graphs import LinkJob, ReadJob, link_images, read_archives
+    from gobelin.pipeline.supervisor import run_pipeline
+    from gobelin.transforms.extract import ExtractConfig
+    from gobelin.transforms.shards import make_folder, read_folder
+
+    def extract(archives: list[str], output: Path, num_shards: int = 2, one_by_one: bool = False) -> Extracted:
+        batches = [[path] for path in archives] if one_by_one else [archives]
+        folders = []
+        for index, batch in enumerate(batches):
+            folder = output / "work" / f"read-{index}"
+            for name in ("spools", "pages", "images", "decisions", "archives"):
+                make_folder(str(folder / name))
+            run_pipeline(read_archives, batch, ReadJob(ExtractConfig(), str(folder), 1), ())
+            folders.append(str(folder))
+        for name in ("documents", "images", "decisions", "archives"):
+            make_folder(str(output / name))
+        run_pipeline(link_images, [], LinkJob(tuple(folders), str(output), num_shards), ())
+        rows = {name: list(read_folder(str(output / name))) for name in ("documents", "images", "decisions", "archives")}
+        return Extracted(output, **rows)
+
+    return extract
+
+
+@pytest.fixture(scope="session")
+def write_data_set() -> Callable[..., str]:
+    """(folder, rows, schema, num_shards, key="doc_id") -> the folder, holding the rows as a sharded data set."""
+    from gobelin.documents import shard_of
+    from gobelin.transforms.shards import make_folder, shard_path, write_rows
+
+    def write(folder: Path, rows: list[dict[str, Any]], schema: Any, num_shards: int, key: str = "doc_id") -> str:
+        make_folder(str(folder))
+        for index in range(num_shards):
+            own = sorted((row for row in rows if shard_of(row[key], num_shards) == index), key=lambda row: row[key])
+            write_rows(shard_path(str(folder), index, num_shards), own, schema)
+        return str(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def a_document() -> Callable[..., dict[str, Any]]:
+    """(doc_id, nodes, **changes) -> a row of ``DOCUMENTS``. Nodes: a string is a text, a tuple (image_id, changes...)
+    an image: ``("i1",)``, ``("i1", {"alt": "A boat"})``."""
+    from gobelin.documents import Node, to_row
+
+    def node(given: Any) -> dict[str, Any]:
+        if isinstance(given, str):
+            return to_row(Node("text", text=given))
+        image, *changes = given
+        row = to_row(Node("image", image_url=f"https://a.example/photos/{image}.png", image_id=image))
+        return row | (changes[0] if changes else {})
+
+    def make(doc_id: str, nodes: Iterable[Any], **changes: Any) -> dict[str, Any]:
+        return {
+            "doc_id": doc_id,
+            "url": f"https://a.example/{doc_id}",
+            "warc_file": "a.warc.gz",
+            "warc_offset": 0,
+            "warc_length": 1,
+            "warc_date": "2025-01-02T03:04:05Z",
+            "content_digest": "sha256:00",
+            "title": None,
+            "language": "en",
+            "language_score": 0.75,
+            "licence": None,
+            "consent": [],
+            "nodes": [node(each) for each in nodes],
+            **changes,
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def an_image() -> Callable[..., dict[str, Any]]:
+    """(image_id, **changes) -> a row of ``IMAGES``; its hash is made of its id."""
+    import hashlib
+
+    def make(image_id: str, **changes: Any) -> dict[str, Any]:
+        phash = hashlib.sha256(image_id.encode()).hexdigest()[:16]
+        urls = [f"https://a.example/photos/{image_id}.png"]
+        facts = {"format": "png", "width": 400, "height": 300, "phash": phash}
+        return {"image_id": image_id, "data": b"x", "urls": urls, "warc_file": "a", "warc_offset": 0, **facts, **changes}
+
+    return make
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """What ``score`` left, as rows; documents and images by id."""
+
+    folder: Path
+    documents: dict[str, dict[str, Any]]
+    images: dict[str, dict[str, Any]]
+    decisions: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def score_documents() -> Callable[..., Scored]:
+    """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None) -> ``Scored``:
+    the graphs of the stage in this process. Embeddings, where a test wants them, lie in output/work already."""
+    from gobelin.pipeline.graphs import JoinJob, MeasureJob, join_scores, measure_documents
+    from gobelin.pipeline.supervisor import run_pipeline
+    from gobelin.transforms.measure import ScoreConfig
+    from gobelin.transforms.shards import make_folder, read_folder
+
+    def score(
+        source: Path, output: Path, num_shards: int, config: Any = None, clip_model: str | None = None
+    ) -> Scored:
+        config = config or ScoreConfig()
+        work = str(output / "work")
+        for name in ("work/measurements", "work/measure_decisions", "documents", "images", "decisions"):
+            make_folder(str(output / name))
+        measure = MeasureJob(config, str(source / "documents"), work, num_shards)
+        run_pipeline(measure_documents, list(range(num_shards)), measure, ())
+        join = JoinJob(str(source / "images"), work, str(output), num_shards, config.phash_distance, clip_model)
+        run_pipeline(join_scores, [], join, ())
+        return Scored(
+            output,
+            {row["doc_id"]: row for row in read_folder(str(output / "documents"))},
+            {row["image_id"]: row for row in read_folder(str(output / "images"))},
+            list(read_folder(str(output / "decisions"))),
+        )
+
+    return score
+
+
+@dataclasses.dataclass(frozen=True)
+class Selected:
+    """What ``select`` left, as rows; documents by id."""
+
+    folder: Path
+    documents: dict[str, dict[str, Any]]
+    decisions: list[dict[str, Any]]
+    not_run: dict[str, int]
+
+    def dropped(self, unit: str) -> dict[str, str]:
+        """Rule of the one decision that dropped each document or image, by id."""
+        rows = [row for row in self.decisions if row["unit"] == unit and row["action"] == "drop"]
+        found = {row["doc_id"] if unit == "document" else row["image_id"]: row["rule"] for row in rows}
+        assert len(found) == len(rows)
+        return found
+
+    def shown(self) -> set[str]:
+        """Ids of the images that the corpus shows."""
+        return {node["image_id"] for row in self.documents.values() for node in row["nodes"]} - {None}
+
+
+@pytest.fixture(scope="session")
+def select_from() -> Callable[..., Selected]:
+    """(documents folder, scores folder, output folder, num_shards, config) -> ``Selected``: the graph of the stage."""
+    from gobelin.pipeline.graphs import SelectJob, select_documents
+    from gobelin.pipeline.supervisor import run_pipeline
+    from gobelin.transforms.shards import make_folder, read_folder
+
+    def select(documents: Path, scores: Path, output: Path, num_shards: int, config: Any) -> Selected:
+        for name in ("documents", "decisions", "not_run"):
+            make_folder(str(output / name))
+        job = SelectJob(config, str(documents), str(scores), str(output), num_shards)
+        run_pipeline(select_documents, [], job, ())
+        return Selected(
+            output,
+            {row["doc_id"]: row for row in read_folder(str(output / "documents"))},
+            list(read_folder(str(output / "decisions"))),
+            {row["rule"]: row["times"] for row in read_folder(str(output / "not_run"))},
+        )
+
+    return select

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -203,6 +205,12 @@ def test_another_vocabulary_layout_is_refused(change: dict[str, object], message
 def test_what_is_no_vocabulary_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a vocabulary"):
         Vocabulary.from_json(text)
+
+
+def test_texts_and_settings_need_no_torch() -> None:
+    modules = "gobelin.tokenize.sequence", "gobelin.tokenize.config", "gobelin.train.config", "gobelin.train.shards"
+    program = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_a_folder_without_vocabulary_is_named(tmp_path: Path) -> None:

@@ -169,12 +169,13 @@ def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
     with_clip = job.clip_model is not None
 
     duplicates = measurements | "FindDuplicates" >> FindDuplicates()
-    facts = (
+    scored = (
         measurements,
         images,
         embeddings | "EmbeddingById" >> beam.Map(_embedding_by_id),
     ) | "ScoreImages" >> ScoreImages(job.phash_distance, job.clip_model)
 
+    facts = scored.facts
     facts | "WriteImageScores" >> WriteImageScores(join(job.output, "images"), job.num_shards)
     (duplicates, facts) | "WriteDocumentScores" >> WriteDocumentScores(
         join(job.work, "measurements"),
@@ -183,7 +184,7 @@ def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
         join(job.output, "documents"),
         job.num_shards,
     )
-    _write_decisions((decisions,), job.output, job.num_shards)
+    _write_decisions((decisions, scored.decisions), job.output, job.num_shards)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -205,10 +206,10 @@ def select_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> N
         | "JudgeDocuments" >> JudgeDocuments(job.config, job.documents, job.scores, job.num_shards)
     )
     unique = judged.survivors | "KeepOneOfEach" >> KeepOneOfEach(job.config.document.unique)
-    corpus = unique["survivors"] | "WriteCorpus" >> WriteCorpus(
+    corpus = unique.survivors | "WriteCorpus" >> WriteCorpus(
         job.config, job.documents, job.scores, join(job.output, "documents"), job.num_shards
     )
-    _write_decisions((judged.decisions, unique["decisions"], corpus["decisions"]), job.output, job.num_shards)
+    _write_decisions((judged.decisions, unique.decisions, corpus["decisions"]), job.output, job.num_shards)
     (
         judged.not_run
         | "CountNotRun" >> beam.CombinePerKey(sum)

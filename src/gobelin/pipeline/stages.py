@@ -242,11 +242,9 @@ def score(context: Context) -> dict[str, Any]:
         if (folder.work / name).is_dir():
             (folder.work / name).rename(folder.path / name)
     decisions = count_decisions(folder.path / "decisions")
-    failed_images = decisions[Unit.IMAGE][Action.FAIL].total()
-    num_images = count_rows(folder.path / "images")
     return {
         "documents": _counts(num_documents, count_rows(folder.path / "documents"), decisions, Unit.DOCUMENT),
-        "images": _counts(num_images, num_images - failed_images, decisions, Unit.IMAGE),
+        "images": _counts(count_rows(Path(images)), count_rows(folder.path / "images"), decisions, Unit.IMAGE),
         "clip_model": clip_model,
         "not_run": sorted({"nsfw", "aesthetic"} | ({"clip"} if clip_model is None else set())),
     }

@@ -27,6 +27,7 @@ from gobelin.transforms.check_image import open_rgb
 from gobelin.transforms.embed import in_batches
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import empty_shards, join, read_rows, shard_path, write_rows
+from gobelin.transforms.urls import describe
 
 if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
@@ -91,7 +92,7 @@ class _EncodeImages(beam.DoFn):
                 decisions.append(
                     Decision(
                         stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule="undecodable_image",
-                        image_id=row["image_id"], url=row["urls"][0], detail=f"{type(error).__name__}: {error}"[:300],
+                        image_id=row["image_id"], url=row["urls"][0], detail=describe(error),
                     )
                 )  # fmt: skip
                 continue

@@ -15,7 +15,7 @@ from gobelin.transforms.urls import resolve
 
 _HEADERS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-usage")
 _METAS = ("robots", "tdm-reservation", "tdm-policy")
-_MAX_SIGNAL_CHARS = 500
+_MAX_SIGNAL_CHARS = 8192
 _DIRECTIVE = re.compile(r"[a-z][a-z-]*(?:\s*=\s*[\w-]+)?")
 
 

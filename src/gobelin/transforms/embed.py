@@ -21,6 +21,7 @@ from gobelin.transforms.clip import ClipSpec, load_clip
 from gobelin.transforms.measure import ClipConfig
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import join, read_rows, shard_path, write_rows
+from gobelin.transforms.urls import describe
 
 if TYPE_CHECKING:
     from gobelin.transforms.clip import ClipModel
@@ -106,7 +107,7 @@ class _EmbedImages(_Embedder):
                 decisions.append(
                     Decision(
                         stage="score", unit=Unit.IMAGE, action=Action.FAIL, rule="undecodable_image",
-                        image_id=row["image_id"], url=row["urls"][0], detail=f"{type(error).__name__}: {error}"[:300],
+                        image_id=row["image_id"], url=row["urls"][0], detail=describe(error),
                     )
                 )  # fmt: skip
                 continue

@@ -36,7 +36,7 @@ from gobelin.transforms.language import identify_language
 from gobelin.transforms.progress import advance
 from gobelin.transforms.read_warc import Capture
 from gobelin.transforms.shards import Spool
-from gobelin.transforms.urls import canonical_url, data_url_reference
+from gobelin.transforms.urls import canonical_url, data_url_reference, describe
 
 PAGE_INDEX = pa.schema(
     [
@@ -228,7 +228,7 @@ def _as_json(document: Document) -> bytes:
 
 
 def _crash(capture: Capture, unit: Unit, error: Exception) -> Decision:
-    detail = f"{type(error).__name__}: {error}"[:300]
+    detail = describe(error)
     return dataclasses.replace(_decision(capture, unit, Action.FAIL, "extract_error"), detail=detail)
 
 

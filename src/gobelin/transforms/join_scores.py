@@ -20,7 +20,16 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from gobelin.documents import DOCUMENT_SCORES, IMAGE_SCORES, NODE_SCORES, shard_of
+from gobelin.documents import (
+    DOCUMENT_SCORES,
+    IMAGE_SCORES,
+    NODE_SCORES,
+    Action,
+    Decision,
+    Unit,
+    shard_of,
+    to_row,
+)
 from gobelin.transforms.clip import score_images
 from gobelin.transforms.near_duplicates import (
     connected_components,
@@ -134,13 +143,15 @@ def _site_counts(grouped: tuple[str, Iterable[tuple[str, int]]]) -> Iterator[tup
 
 
 class ScoreImages(beam.PTransform):
-    """(measurements, image rows without bytes, (image_id, embedding) pairs) -> ``ImageFacts`` keyed by image_id,
-    beside the documents that show it."""
+    """(measurements, image rows without bytes, (image_id, embedding) pairs) -> ``facts``: ``ImageFacts`` keyed by
+    image_id, beside the documents that show it; ``decisions`` on images of which every document failed."""
 
     def __init__(self, phash_distance: int, clip_model: str | None) -> None:
         self._phash_distance, self._clip_model = phash_distance, clip_model
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> beam.PCollection:
+    def expand(
+        self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]
+    ) -> beam.DoOutputsTuple:
         measurements, images, embeddings = inputs
         components = (
             images
@@ -160,7 +171,7 @@ class ScoreImages(beam.PTransform):
             | "JoinById" >> beam.CoGroupByKey()
             | "ToGroup" >> beam.Map(_to_near_group)
             | "GroupNear" >> beam.GroupByKey()
-            | "CountGroup" >> beam.FlatMap(_count_group, self._clip_model)
+            | "CountGroup" >> beam.FlatMap(_count_group, self._clip_model).with_outputs("decisions", main="facts")
         )
 
 
@@ -195,11 +206,24 @@ def _to_near_group(joined: tuple[str, dict[str, Iterable[Any]]]) -> tuple[str, A
 
 def _count_group(
     grouped: tuple[str, Iterable[Any]], clip_model: str | None
-) -> Iterator[tuple[str, tuple[ImageFacts, list[str]]]]:
+) -> Iterator[Any]:
     group, members = grouped
     members = list(members)
     near_count = len({doc_id for _, documents, _ in members for doc_id in documents})
     for image, documents, embedding in members:
+        if clip_model is not None and embedding is None:
+            continue  # it could not be opened; ``embed`` has said so
+        if not documents:
+            yield beam.pvalue.TaggedOutput(
+                "decisions",
+                to_row(
+                    Decision(
+                        stage="score", unit=Unit.IMAGE, action=Action.FAIL, rule="document_failed",
+                        image_id=image["image_id"],
+                    )
+                ),
+            )  # fmt: skip
+            continue
         scores = {
             **{name: image[name] for name in ("image_id", "width", "height", "phash", "format")},
             "num_documents": len(documents),
@@ -318,8 +342,10 @@ def complete_scores(scores: Row, updates: Iterable[Group | SiteCount | ImageFact
             case ImageFacts(image_scores, _):
                 facts[image_scores["image_id"]] = image_scores
     for node in nodes:
-        if node["image_id"] is not None:
-            node |= {name: facts[node["image_id"]][name] for name in _IMAGE_FIELDS}
+        known = facts.get(node["image_id"])
+        node["image_id"] = known["image_id"] if known else None  # None too where the image failed
+        if known:
+            node |= {name: known[name] for name in _IMAGE_FIELDS}
     return {**row, "nodes": nodes}
 
 
@@ -334,7 +360,7 @@ def add_similarities(scores: Row, facts: dict[str, ImageFacts], texts: list[Row]
     shown = [
         index
         for index, node in enumerate(nodes)
-        if node["image_id"] is not None and facts[node["image_id"]].embedding is not None
+        if node["image_id"] is not None
     ]
     if not shown:
         return

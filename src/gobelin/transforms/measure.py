@@ -26,7 +26,7 @@ from gobelin.transforms.pii import count_emails
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import join, read_rows, shard_path, write_rows
 from gobelin.transforms.text_statistics import PARAGRAPH_MIN_TOKENS, text_statistics
-from gobelin.transforms.urls import canonical_url, host_of
+from gobelin.transforms.urls import canonical_url, describe, host_of
 
 Row = dict[str, Any]
 
@@ -149,7 +149,7 @@ class _Measure(beam.DoFn):
                     Decision(
                         stage="score", unit=Unit.DOCUMENT, action=Action.FAIL, rule="score_error",
                         doc_id=document["doc_id"], url=document["url"],
-                        detail=f"{type(error).__name__}: {error}"[:300],
+                        detail=describe(error),
                     )
                 )  # fmt: skip
                 continue

@@ -12,7 +12,7 @@ Definitions and the values of the presets: OBELICS (arXiv 2306.16527 and its rel
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -284,8 +284,10 @@ def threshold_of(rule: Rule, config: SelectConfig) -> float | None:
     return getattr(getattr(config, rule.section), rule.threshold)
 
 
-def passes(rule: Rule, value: float, threshold: float) -> bool:
-    """Whether a value is on the right side; the threshold itself is. Scores are stored in 32 bits, so the threshold is
-    rounded as they were."""
-    threshold = float(np.float32(threshold))
-    return value >= threshold if rule.keeps_above else value <= threshold
+def passes(rule: Rule, value: Any, threshold: float) -> Any:
+    """Whether a value (or each of an array) is on the right side; the threshold itself is.
+
+    Scores are stored in 32 bits, so both sides are rounded as they are.
+    """
+    rounded, limit = np.float32(value), np.float32(threshold)
+    return rounded >= limit if rule.keeps_above else rounded <= limit

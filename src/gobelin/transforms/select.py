@@ -2,7 +2,7 @@
 
 For each document, in this order: consent and language; each image node; each text node; then the rules that look at
 what is left of the whole (``judge_document``). Of the documents that pass, one of each group of duplicates stays
-(``choose_document``): so a page whose newer copy is dropped for another reason is not lost with it.
+(the latest): so a page whose newer copy is dropped for another reason is not lost with it.
 
 Every node and document that leaves has exactly one decision: the first rule that it broke. Nodes of a dropped
 document have none of their own beyond those that broke a node rule.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 from gobelin.documents import Action, Decision, Unit
@@ -77,8 +78,11 @@ class _Judge:
         decision = decision or self._apply(DOCUMENT_RULES, left, {"unit": Unit.DOCUMENT})
         if decision is not None:
             self._decisions.append(decision)
+        title = self._document["title"]
+        if title and self._config.emails != "keep":
+            title, _ = replace_emails(title)
         return Verdict(
-            document={**self._document, "nodes": [node for node, _ in kept]},
+            document={**self._document, "title": title, "nodes": [node for node, _ in kept]},
             decisions=tuple(self._decisions),
             dropped_by=decision.rule if decision else None,
             not_run=tuple(self._not_run.elements()),
@@ -110,11 +114,13 @@ class _Judge:
             decision, node = self._emails(node, about)
         if decision is not None:
             self._decisions.append(decision)
+        elif node["kind"] == "image":
+            self._seen_images.append({"image_id": node["image_id"], "phash": scores["phash"]})
         return decision, node
 
     def _image(self, node: Row, scores: Row, about: Row) -> Decision | None:
         rules = self._config.image
-        if node["image_id"] is None:
+        if node["image_id"] is None or scores["image_id"] is None:  # not in the archive, or failed in ``score``
             return self._decide("image.missing", **about)
         if rules.formats is not None and scores["format"] not in rules.formats:
             return self._decide("image.formats", detail=scores["format"], **about)
@@ -140,7 +146,6 @@ class _Judge:
                         detail=f"like {earlier['image_id']}",
                         **about,
                     )
-        self._seen_images.append({"image_id": node["image_id"], "phash": scores["phash"]})
         return None
 
     def _emails(self, node: Row, about: Row) -> tuple[Decision | None, Row]:
@@ -193,17 +198,9 @@ def _sides(node: Row, scores: Row) -> Row:
     }
 
 
-def choose_document(candidates: Iterable[tuple[str, str]]) -> str:
-    """Which of a group of duplicates stays: the latest capture, and of those the smallest id.
-
-    Args:
-        candidates: (warc_date, doc_id) of each.
-    """
-    return min(candidates, key=lambda candidate: (_descending(candidate[0]), candidate[1]))[1]
-
-
-def _descending(text: str) -> tuple[int, ...]:
-    return tuple(-ord(character) for character in text)
+def latest_first(candidates: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(warc_date, doc_id) pairs, the latest first, a missing date last, equal dates in the order of the ids."""
+    return sorted(sorted(candidates, key=itemgetter(1)), key=itemgetter(0), reverse=True)
 
 
 def duplicate_decision(document: Row, kind: str, stays: str, group_size: int) -> Decision:

@@ -56,6 +56,11 @@ def well_formed(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def describe(error: Exception) -> str:
+    """An error in a line that a decision can hold."""
+    return well_formed(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+
+
 def data_url_reference(media_type: str, data: bytes) -> str:
     """Short name for an image that stands in the page itself: its type and digest instead of its bytes."""
     return f"data:{media_type};sha256={hashlib.sha256(data).hexdigest()}"

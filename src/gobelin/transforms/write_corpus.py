@@ -16,9 +16,10 @@ from typing import Any
 import apache_beam as beam
 
 from gobelin.documents import DOCUMENTS, Action, Decision, Unit, shard_of, to_row
+from gobelin.transforms.near_duplicates import connected_components, star_edges
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rules import SelectConfig
-from gobelin.transforms.select import choose_document, duplicate_decision, judge_document
+from gobelin.transforms.select import duplicate_decision, judge_document, latest_first
 from gobelin.transforms.shards import empty_shards, read_rows, shard_path, write_rows
 
 Row = dict[str, Any]
@@ -81,38 +82,68 @@ def image_set(document: Row) -> str:
 
 
 class KeepOneOfEach(beam.PTransform):
-    """Survivors -> (``survivors`` of which no two share a group, ``decisions`` on the others), kind after kind."""
+    """Survivors -> (``survivors`` of which no two share a group of these kinds, ``decisions`` on the others).
+
+    Documents that share a group, or share one with a document that does, are looked at together, the latest first: one
+    stays unless a document that stays is in one of its groups. So what a decision names as kept is kept.
+    """
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         self._kinds = kinds
 
-    def expand(self, survivors: beam.PCollection) -> dict[str, beam.PCollection]:
-        decisions = []
-        for kind in self._kinds:
-            outputs = (
-                survivors
-                | f"By {kind}" >> beam.Map(_by_group, kind)
-                | f"Group {kind}" >> beam.GroupByKey()
-                | f"Choose {kind}" >> beam.FlatMap(_choose, kind).with_outputs("decisions", main="survivors")
-            )
-            survivors = outputs.survivors
-            decisions.append(outputs.decisions)
-        pipeline = survivors.pipeline
-        return {"survivors": survivors, "decisions": tuple(decisions) | "Decisions" >> beam.Flatten(pipeline=pipeline)}
+    def expand(self, survivors: beam.PCollection) -> beam.DoOutputsTuple:
+        connected = (
+            survivors
+            | "GroupKeys" >> beam.FlatMap(_group_keys, self._kinds)
+            | "GroupByKey" >> beam.GroupByKey()
+            | "StarEdges" >> beam.FlatMap(_star_edges)
+            | "GatherEdges" >> beam.GroupByKey()
+            | "Components" >> beam.FlatMap(_components)
+        )
+        return (
+            {"survivor": survivors | "ById" >> beam.Map(_by_id), "component": connected}
+            | "JoinById" >> beam.CoGroupByKey()
+            | "ToComponent" >> beam.Map(_to_component)
+            | "GroupComponent" >> beam.GroupByKey()
+            | "KeepOne" >> beam.FlatMap(_keep_one, self._kinds).with_outputs("decisions", main="survivors")
+        )
 
 
-def _by_group(survivor: Row, kind: str) -> tuple[str, Row]:
-    return survivor[f"{kind}_group"], survivor
+def _group_keys(survivor: Row, kinds: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], str]]:
+    for kind in kinds:
+        yield (kind, survivor[f"{kind}_group"]), survivor["doc_id"]
 
 
-def _choose(grouped: tuple[str, Iterable[Row]], kind: str) -> Iterator[Any]:
+def _star_edges(grouped: tuple[tuple[str, str], Iterable[str]]) -> Iterator[tuple[int, tuple[str, str]]]:
+    for edge in star_edges(grouped[1]):
+        yield 0, edge  # all edges to one worker: union-find needs them together
+
+
+def _components(gathered: tuple[int, Iterable[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
+    yield from connected_components(gathered[1]).items()
+
+
+def _by_id(survivor: Row) -> tuple[str, Row]:
+    return survivor["doc_id"], survivor
+
+
+def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> tuple[str, Row]:
+    doc_id, sides = joined
+    return next(iter(sides["component"]), doc_id), next(iter(sides["survivor"]))
+
+
+def _keep_one(grouped: tuple[str, Iterable[Row]], kinds: tuple[str, ...]) -> Iterator[Any]:
     members = {member["doc_id"]: member for member in grouped[1]}
-    stays = choose_document((member["warc_date"], doc_id) for doc_id, member in members.items())
-    for doc_id, member in sorted(members.items()):
-        if doc_id == stays:
-            yield member
+    sizes = Counter((kind, member[f"{kind}_group"]) for member in members.values() for kind in kinds)
+    taken: dict[tuple[str, str], str] = {}
+    for _, doc_id in latest_first((member["warc_date"], doc_id) for doc_id, member in members.items()):
+        groups = [(kind, members[doc_id][f"{kind}_group"]) for kind in kinds]
+        shared = next((group for group in groups if group in taken), None)
+        if shared is None:
+            taken.update(dict.fromkeys(groups, doc_id))
+            yield members[doc_id]
         else:
-            decision = duplicate_decision(member, kind, stays, len(members))
+            decision = duplicate_decision(members[doc_id], shared[0], taken[shared], sizes[shared])
             yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
 
 
@@ -167,7 +198,7 @@ class _WriteCorpusShard(beam.DoFn):
                 if decision.unit is Unit.NODE and decision.action is Action.DROP
             }
             for node_index, node in enumerate(document["nodes"]):
-                if node["image_id"] is not None:
+                if scores["nodes"][node_index]["image_id"] is not None:
                     outcome = broken.get(node_index, "" if is_kept else DOCUMENT_DROPPED)
                     uses[node["image_id"], outcome] += 1
             if is_kept:

@@ -1,0 +1,305 @@
+"""Recipes: what is wrong is said in one line with what to do; what is right survives being written down."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gobelin.pipeline.recipe import (
+    Recipe,
+    RecipeError,
+    as_dict,
+    fingerprint,
+    load_recipe,
+    preset_names,
+    to_yaml,
+)
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = [*preset_names(), *sorted(str(path) for path in (ROOT / "examples" / "recipes").glob("*.yaml"))]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """(YAML text, name="recipe.yaml") -> path."""
+
+    def make(text: str, name: str = "recipe.yaml") -> str:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return str(tmp_path / name)
+
+    return make
+
+
+def refuse(name: str, *overrides: str) -> str:
+    """The message of the error, after checking that it is one line."""
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name, overrides)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    assert len(message) < 400
+    return message
+
+
+def test_there_are_presets() -> None:
+    assert {"obelics", "mmc4"} <= set(preset_names())
+
+
+@pytest.mark.parametrize("name", SHIPPED, ids=lambda name: Path(name).stem)
+def test_every_recipe_loads_and_survives_being_written(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == Path(name).stem
+    (tmp_path / "copy.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+    again = load_recipe(str(tmp_path / "copy.yaml"))
+    assert again == recipe
+    assert to_yaml(again) == to_yaml(recipe)
+    assert fingerprint(again) == fingerprint(recipe)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_presets_first_line_says_what_it_is(name: str) -> None:
+    """``gobelin recipe list`` prints it."""
+    from gobelin.pipeline.recipe import PRESETS
+
+    first = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert len(first) > 20
+
+
+def test_to_yaml_spells_out_every_default(write: Any) -> None:
+    recipe = load_recipe(write("name: x\n"))
+    assert recipe == Recipe(name="x")
+    written = yaml.safe_load(to_yaml(recipe))
+    assert list(written) == [field.name for field in dataclasses.fields(Recipe)]
+    assert written["select"]["image"]["min_side_px"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("select: {image: {min_side: 3}}", "unknown key select.image.min_side; did you mean select.image.min_side_px?"),
+        ("selct: {}", "unknown key selct; did you mean select?"),
+        ("select: {documents: {}}", "unknown key select.documents; did you mean select.document?"),
+        ("score: {minhash: {band: 3}}", "unknown key score.minhash.band; did you mean score.minhash.bands?"),
+        ("score: {clip: {modle: x}}", "unknown key score.clip.modle; did you mean score.clip.model?"),
+        ("extract: {image: {max_pixel: 3}}", "did you mean extract.image.max_pixels?"),
+        ("train: {stepz: 3}", "did you mean train.steps?"),
+        ("zzz: 1", "unknown key zzz; known keys: name, seed, num_shards"),
+        ("1: 2", "unknown key 1"),
+    ],
+)
+def test_unknown_keys_name_the_nearest(write: Any, text: str, expected: str) -> None:
+    path = write(text)
+    message = refuse(path)
+    assert expected in message
+    assert path in message
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("seed: x", "seed"),
+        ("num_shards: 1.5", "num_shards"),
+        ("num_shards: [8]", "num_shards"),
+        ("select: {image: {min_side_px: abc}}", "select.image.min_side_px"),
+        ("select: {image: {min_side_px: {a: 1}}}", "select.image.min_side_px"),
+        ("select: {image: {formats: png}}", "select.image.formats"),
+        ("select: {image: {formats: [png, [jpeg]]}}", "select.image.formats"),
+        ("select: {document: {unique: [url, foo]}}", "select.document.unique"),
+        ("select: {document: {unique: near}}", "select.document.unique"),
+        ("select: {emails: hide}", "select.emails"),
+        ("select: {emails: yes}", "select.emails"),
+        ("select: 3", "select"),
+        ("select: null", "select"),
+        ("select: []", "select"),
+        ("score: {clip: {}}", "score.clip.model"),
+        ("score: {minhash: {bands: 0}}", "score.minhash"),
+        ("name: null", "name"),
+    ],
+)
+def test_wrong_types_name_their_place(write: Any, text: str, where: str) -> None:
+    path = write(text)
+    message = refuse(path)
+    assert f"{where}" in message
+    assert "got" in message
+    assert path in message
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("num_shards: 0", "num_shards"),
+        ("num_shards: -1", "num_shards"),
+        ("num_shards: 200000", "num_shards"),
+        ("score: {phash_distance: -1}", "phash_distance"),
+        ("score: {phash_distance: 70}", "phash_distance"),
+        ("extract: {max_page_bytes: -1}", "max_page_bytes"),
+        ("extract: {image: {max_pixels: 0}}", "max_pixels"),
+        ("score: {clip: {model: ViT-B-32}}", "clip"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_before_anything_runs(write: Any, text: str, where: str) -> None:
+    assert where in refuse(write(text))
+
+
+def test_clip_without_weights_says_what_to_do(write: Any) -> None:
+    message = refuse(write("score: {clip: {model: ViT-B-32}}"))
+    assert "pretrained" in message or "weights" in message
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_thresholds_are_numbers(write: Any, value: str) -> None:
+    """A threshold that is not a number drops everything in silence."""
+    assert "min_aspect_ratio" in refuse(write(f"select: {{image: {{min_aspect_ratio: {value}}}}}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "expected a mapping"),
+        ("# only a comment", "expected a mapping"),
+        ("- a\n- b", "expected a mapping"),
+        ("just words", "expected a mapping"),
+        ("a: [1", "not valid YAML"),
+        ("a:\n\t- 1", "not valid YAML"),
+        ("!!python/object/apply:os.system [echo hi]", "not valid YAML"),
+        ("a: 1\n---\nb: 2", "not valid YAML"),
+    ],
+)
+def test_files_that_are_no_recipe(write: Any, text: str, expected: str) -> None:
+    path = write(text)
+    message = refuse(path)
+    assert expected in message
+    assert path in message
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    assert "x.yaml" in refuse(str(tmp_path / "x.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("obelix", "did you mean obelics?"),
+        ("mmc", "did you mean mmc4?"),
+        ("no-such-thing", "mmc4, obelics"),
+        ("folder/none.yaml", "neither a file nor a preset"),
+        ("", "neither a file nor a preset"),
+        (".", "neither a file nor a preset"),
+        ("../presets/obelics", "neither a file nor a preset"),
+    ],
+)
+def test_a_missing_recipe_names_the_nearest(name: str, expected: str) -> None:
+    assert expected in refuse(name)
+
+
+def test_extends_names_only_what_differs(write: Any) -> None:
+    recipe = load_recipe(write("extends: obelics\nselect: {image: {min_side_px: 7}, text: {min_words: null}}"))
+    preset = load_recipe("obelics")
+    assert recipe.name == "recipe"
+    assert (recipe.select.image.min_side_px, recipe.select.text.min_words) == (7, None)
+    assert recipe.select.document == preset.select.document
+    assert recipe.select.image == dataclasses.replace(preset.select.image, min_side_px=7)
+
+
+def test_extends_a_file_beside_it_and_that_one_a_preset(write: Any) -> None:
+    write("extends: obelics\nnum_shards: 3\nselect: {text: {min_words: 9}}", "base.yaml")
+    recipe = load_recipe(write("extends: base.yaml\nname: mine\nselect: {text: {max_words: 99}}", "top.yaml"))
+    assert (recipe.name, recipe.num_shards) == ("mine", 3)
+    assert (recipe.select.text.min_words, recipe.select.text.max_words) == (9, 99)
+
+
+def test_lists_are_replaced_not_joined(write: Any) -> None:
+    recipe = load_recipe(write("extends: obelics\nselect: {document: {languages: [de], unique: []}}"))
+    assert (recipe.select.document.languages, recipe.select.document.unique) == (("de",), ())
+
+
+def test_a_section_that_is_emptied_in_an_extension_changes_nothing(write: Any) -> None:
+    assert load_recipe(write("extends: obelics\nselect: {}")).select == load_recipe("obelics").select
+
+
+def test_a_preset_is_not_changed_by_what_extends_it(write: Any) -> None:
+    before = load_recipe("obelics")
+    load_recipe(write("extends: obelics\nselect: {text: {min_words: 99}}"))
+    assert load_recipe("obelics") == before
+
+
+@pytest.mark.timeout(20)
+def test_cycles_are_errors(write: Any) -> None:
+    write("extends: b.yaml", "a.yaml")
+    path = write("extends: a.yaml", "b.yaml")
+    assert "extends itself" in refuse(path)
+    assert "extends itself" in refuse(write("extends: self.yaml", "self.yaml"))
+
+
+@pytest.mark.parametrize("parent", ["3", "[a]", "nothing.yaml", "''"])
+def test_extends_what_is_not_there(write: Any, parent: str) -> None:
+    assert "no recipe" in refuse(write(f"extends: {parent}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "get", "value"),
+    [
+        ("select.image.min_side_px=7", lambda recipe: recipe.select.image.min_side_px, 7),
+        ("select.image.min_side_px=null", lambda recipe: recipe.select.image.min_side_px, None),
+        ("select.image.min_side_px=", lambda recipe: recipe.select.image.min_side_px, None),
+        ("select.document.languages=[en, de]", lambda recipe: recipe.select.document.languages, ("en", "de")),
+        ("select.document.min_language_score=1", lambda recipe: recipe.select.document.min_language_score, 1.0),
+        ("seed=3", lambda recipe: recipe.seed, 3),
+        ("name=a=b", lambda recipe: recipe.name, "a=b"),
+        ("score.clip={model: 'hf-hub:x'}", lambda recipe: recipe.score.clip.model, "hf-hub:x"),
+        ("score.clip.model=hf-hub:x", lambda recipe: recipe.score.clip.model, "hf-hub:x"),
+        ("score.minhash.bands=3", lambda recipe: recipe.score.minhash.bands, 3),
+    ],
+)
+def test_overrides(override: str, get: Any, value: Any) -> None:
+    assert get(load_recipe("obelics", (override,))) == value
+
+
+def test_the_last_override_counts() -> None:
+    recipe = load_recipe("obelics", ("seed=1", "select.text.min_words=5", "seed=2"))
+    assert (recipe.seed, recipe.select.text.min_words) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("select.image.min_side_px", "expected section.key=value"),
+        ("=5", "unknown key"),
+        ("select=3", "select"),
+        ("select.image.min_sid_px=3", "did you mean select.image.min_side_px?"),
+        ("select.image.min_side_px=[", "not valid YAML"),
+        ("select.image.min_side_px.x=3", "select.image.min_side_px"),
+        ("select..image=3", "unknown key"),
+    ],
+)
+def test_bad_overrides(override: str, expected: str) -> None:
+    assert expected in refuse("obelics", override)
+
+
+def test_fingerprints_tell_settings_apart() -> None:
+    recipe = load_recipe("obelics")
+    changed = load_recipe("obelics", ("select.image.min_side_px=7",))
+    assert fingerprint(recipe.select) != fingerprint(changed.select)
+    assert fingerprint(recipe.score) == fingerprint(changed.score)
+    assert fingerprint("a", "b") != fingerprint("ab")
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+def test_every_setting_is_plain_yaml() -> None:
+    """Nothing in a recipe that JSON or YAML cannot hold: it goes into run.json and recipe.yaml."""
+    for name in SHIPPED:
+        assert yaml.safe_load(yaml.safe_dump(as_dict(load_recipe(name)))) == as_dict(load_recipe(name))
+
+
+def test_a_preset_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "obelics").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert os.listdir() == ["obelics"]
+    assert load_recipe("obelics").name == "obelics"

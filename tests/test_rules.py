@@ -1,0 +1,468 @@
+"""Every rule of selection on both sides of its threshold and on it; what is not run; what fails closed.
+
+Driven through ``judge_document`` on rows as Parquet gives them back: ratios in 32 bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Unit
+from gobelin.pipeline.recipe import load_recipe, preset_names
+from gobelin.transforms.rules import (
+    RULES,
+    DocumentRules,
+    ImageRules,
+    Rule,
+    SelectConfig,
+    TextRules,
+    threshold_of,
+)
+from gobelin.transforms.select import Verdict, duplicate_decision, judge_document, latest_first
+
+Row = dict[str, Any]
+
+SECTIONS = {"document": DocumentRules, "text": TextRules, "image": ImageRules}
+
+SPECIAL = {
+    "document": {"languages", "deny_consent", "unique"},
+    "text": set(),
+    "image": {"formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document"},
+}
+"""Settings that are no comparison of one number; each has tests of its own below."""
+
+
+ALWAYS_THERE = ("words_left", "images_left", "min_side", "max_side", "aspect_ratio")
+"""Scores that ``select`` makes itself of what is there; they are never null."""
+
+
+def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
+    return (
+        {"kind": "text", "text": text, "image_url": None, "image_id": None, "alt": None, "caption": None,
+         "rendered_width": None, "rendered_height": None},
+        {**dict.fromkeys(field.name for field in NODE_SCORES), "kind": "text", "num_words": 50, "site_count": 1,
+         "num_lorem_ipsum": 0, "num_emails": 0, **scores},
+    )  # fmt: skip
+
+
+def image_node(image_id: str | None = "i0", node: Row | None = None, **scores: Any) -> tuple[Row, Row]:
+    described = {
+        "kind": "image", "text": None, "image_url": "https://a.example/photos/boat.png", "image_id": image_id, "alt": None,
+        "caption": None, "rendered_width": None, "rendered_height": None, **(node or {}),
+    }  # fmt: skip
+    known: Row = {}
+    if image_id is not None:
+        known = {"format": "png", "width": 400, "height": 300, "phash": "0" * 16, "num_documents": 1, "near_count": 1}
+    empty = dict.fromkeys(field.name for field in NODE_SCORES)
+    return described, {**empty, "kind": "image", "image_id": image_id, **known, **scores}
+
+
+def judge(
+    nodes: list[tuple[Row, Row]],
+    config: SelectConfig,
+    document: Row | None = None,
+    scores: Row | None = None,
+) -> Verdict:
+    about = {
+        "doc_id": "d" * 32, "url": "https://a.example/page", "language": "en", "language_score": 0.99, "title": "T",
+        "consent": [], "licence": None, "nodes": [node for node, _ in nodes], **(document or {}),
+    }  # fmt: skip
+    measured = {
+        **dict.fromkeys(DOCUMENT_SCORES.names), "doc_id": "d" * 32, "num_words": 100, "num_images": 1, "num_lorem_ipsum": 0,
+        "nodes": [score for _, score in nodes], **(scores or {}),
+    }  # fmt: skip
+    return judge_document(about, measured, config)
+
+
+def config_of(rule: Rule, threshold: Any, **more: Any) -> SelectConfig:
+    return SelectConfig(**{rule.section: SECTIONS[rule.section](**{rule.threshold: threshold}), **more})
+
+
+def judge_value(rule: Rule, value: Any, config: SelectConfig) -> Verdict:
+    """A document in which the rule's score is ``value``, and all else is in order."""
+    if rule.section == "text":
+        return judge([text_node(**({rule.score: value} if rule.score else {})), image_node()], config)
+    if rule.section == "document":
+        if rule.score == "words_left":
+            return judge([text_node(num_words=value), image_node()], config)
+        if rule.score == "images_left":
+            images = [image_node(f"i{n}", phash=f"{n:016x}") for n in range(value)]
+            return judge([text_node(), *images], config)
+        if rule.score == "language_score":
+            return judge([text_node()], config, document={"language_score": value})
+        return judge([text_node(), image_node()], config, scores={rule.score: value} if rule.score else {})
+    if rule.score == "min_side":
+        return judge([text_node(), image_node(width=value + 7, height=value)], config)
+    if rule.score == "max_side":
+        return judge([text_node(), image_node(width=value - 7, height=value)], config)
+    if rule.score == "aspect_ratio":
+        return judge([text_node(), image_node(width=round(value * 1000), height=1000)], config)
+    if rule.score == "min_rendered":
+        node = {"rendered_width": None if value is None else value + 7, "rendered_height": value}
+        return judge([text_node(), image_node(node=node)], config)
+    if rule.score == "max_rendered":
+        node = {"rendered_width": value, "rendered_height": None if value is None else value - 7}
+        return judge([text_node(), image_node(node=node)], config)
+    return judge([text_node(), image_node(**({rule.score: value} if rule.score else {}))], config)
+
+
+def as_stored(value: float | int) -> float | int:
+    """A score after Parquet: counts as they are, ratios in 32 bits."""
+    return pa.array([value], pa.float32()).to_pylist()[0] if isinstance(value, float) else value
+
+
+def thresholds(rule: Rule) -> tuple[Any, ...]:
+    """Values to try: the rule's own unit tells counts and pixels from ratios."""
+    if "ratio" in rule.threshold and "aspect" not in rule.threshold:
+        return (0.1, 0.2, 0.275, 0.3, 0.35, 0.8, 0.01, 0.001)
+    if rule.score in ("aspect_ratio",):
+        return (0.5, 2.0, 0.333)
+    if rule.score is None or rule.score in ("language_score", "nsfw", "aesthetic") or "clip" in (rule.score or ""):
+        return (0.1, 0.15, 0.8, 0.85)
+    return (10, 150)
+
+
+CASES = [(rule, threshold) for rule in RULES if rule.score is not None for threshold in thresholds(rule)]
+
+
+def outcome(verdict: Verdict, rule: Rule) -> bool:
+    """Whether the rule's subject stayed; checks the decision where it did not."""
+    dropped = [decision for decision in verdict.decisions if decision.action is Action.DROP]
+    if rule.unit is Unit.DOCUMENT:
+        assert (verdict.dropped_by == rule.name) == bool(dropped)
+    else:
+        assert verdict.dropped_by is None
+    if not dropped:
+        return True
+    assert {decision.rule for decision in dropped} == {rule.name}
+    assert {decision.unit for decision in dropped} == {rule.unit}
+    assert {decision.stage for decision in dropped} == {"select"}
+    return False
+
+
+@pytest.mark.parametrize(("rule", "threshold"), CASES, ids=lambda value: value.name if isinstance(value, Rule) else value)
+def test_both_sides_of_a_threshold_and_the_threshold_itself(rule: Rule, threshold: Any) -> None:
+    config = config_of(rule, threshold)
+    step = 1 if isinstance(threshold, int) else threshold / 50
+    assert outcome(judge_value(rule, as_stored(threshold), config), rule), "the threshold itself passes"
+    good, bad = (threshold + step, threshold - step) if rule.keeps_above else (threshold - step, threshold + step)
+    assert outcome(judge_value(rule, as_stored(good), config), rule), "the good side passes"
+    verdict = judge_value(rule, as_stored(bad), config)
+    assert not outcome(verdict, rule), "the bad side does not"
+    decision = next(decision for decision in verdict.decisions if decision.action is Action.DROP)
+    assert decision.value == pytest.approx(bad, rel=5e-3)
+    assert decision.threshold == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_threshold_of_null_is_off(rule: Rule) -> None:
+    for value in (as_stored(thresholds(rule)[0]), None):
+        if value is None and rule.score in ALWAYS_THERE:
+            continue
+        verdict = judge_value(rule, value, SelectConfig())
+        assert (verdict.decisions, verdict.dropped_by, verdict.not_run) == ((), None, ())
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.score not in ALWAYS_THERE], ids=lambda rule: rule.name)
+def test_a_score_that_is_not_there(rule: Rule) -> None:
+    """Drops nothing and is counted, unless there is nothing to judge, or safety asks for it."""
+    verdict = judge_value(rule, None, config_of(rule, thresholds(rule)[0], unscored_for_safety="keep"))
+    assert verdict.decisions == ()
+    assert set(verdict.not_run) == (set() if rule.passes_without_value else {rule.name})
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.is_safety], ids=lambda rule: rule.name)
+def test_safety_fails_closed(rule: Rule) -> None:
+    verdict = judge_value(rule, None, config_of(rule, 0.5))
+    (decision,) = verdict.decisions
+    assert (decision.rule, decision.value, decision.threshold) == (rule.name, None, 0.5)
+    assert verdict.not_run == (rule.name,)
+
+
+def test_there_is_a_safety_rule_and_the_default_is_to_drop() -> None:
+    assert [rule.name for rule in RULES if rule.is_safety] == ["image.max_nsfw"]
+    assert SelectConfig().unscored_for_safety == "drop"
+
+
+def test_not_run_is_counted_once_for_each_time() -> None:
+    config = SelectConfig(image=ImageRules(min_aesthetic=3.0), document=DocumentRules(max_perplexity=1500.0))
+    verdict = judge([image_node("i1"), image_node("i2"), text_node()], config)
+    assert sorted(verdict.not_run) == ["document.max_perplexity", "image.min_aesthetic", "image.min_aesthetic"]
+
+
+def test_every_setting_is_a_rule_or_has_a_test_of_its_own() -> None:
+    for section, kind in SECTIONS.items():
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert fields == {rule.threshold for rule in RULES if rule.section == section} | SPECIAL[section]
+
+
+def test_every_score_of_a_rule_is_computed() -> None:
+    stored = {"document": set(DOCUMENT_SCORES.names), "text": set(), "image": set()}
+    stored["text"] = stored["image"] = {field.name for field in NODE_SCORES}
+    made = {"words_left", "images_left", "language_score", "min_side", "max_side", "aspect_ratio", "min_rendered",
+            "max_rendered"}  # fmt: skip
+    assert {rule.name for rule in RULES if rule.score and rule.score not in stored[rule.section] | made} == set()
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_presets_thresholds_pass_their_own_values(preset: str) -> None:
+    config = load_recipe(preset).select
+    for rule in RULES:
+        threshold = threshold_of(rule, config)
+        if threshold is not None and rule.score is not None:
+            verdict = judge_value(rule, as_stored(threshold), config_of(rule, threshold))
+            assert outcome(verdict, rule), rule.name
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.section == "text"][:3], ids=lambda rule: rule.name)
+def test_a_nan_passes_no_rule(rule: Rule) -> None:
+    assert not outcome(judge_value(rule, float("nan"), config_of(rule, 10)), rule)
+
+
+# ------------------------------------------------------------------------------------------------ consent, language
+
+
+@pytest.mark.parametrize(
+    ("consent", "denied", "is_dropped"),
+    [
+        ([], ("noai",), False),
+        (["meta robots: noai"], ("noai",), True),
+        (["meta robots: NOAI, noimageai"], ("noimageai",), True),
+        (["meta robots: noai"], None, False),
+        (["meta robots: noai"], (), False),
+        (["meta robots: noindex"], ("noai",), False),
+        (["meta robots: index, follow", "header x-robots-tag: noai"], ("noai",), True),
+        (["header tdm-reservation: 1"], ("tdm-reservation=1",), True),
+        (["header tdm-reservation: 0"], ("tdm-reservation=1",), False),
+        (["header x-robots-tag: googlebot: noai"], ("noai",), True),
+    ],
+)
+def test_consent(consent: list[str], denied: tuple[str, ...] | None, is_dropped: bool) -> None:
+    config = SelectConfig(document=DocumentRules(deny_consent=denied))
+    verdict = judge([text_node()], config, document={"consent": consent})
+    assert verdict.dropped_by == ("document.deny_consent" if is_dropped else None)
+    if is_dropped:
+        assert consent[-1] in (verdict.decisions[-1].detail or "")
+
+
+@pytest.mark.parametrize(
+    ("language", "allowed", "is_dropped"),
+    [("en", ("en",), False), ("de", ("en",), True), (None, ("en",), True), ("de", ("en", "de"), False), (None, None, False)],
+)
+def test_languages(language: str | None, allowed: tuple[str, ...] | None, is_dropped: bool) -> None:
+    config = SelectConfig(document=DocumentRules(languages=allowed))
+    verdict = judge([text_node()], config, document={"language": language})
+    assert verdict.dropped_by == ("document.languages" if is_dropped else None)
+
+
+def test_a_dropped_document_has_one_decision_of_its_own() -> None:
+    config = SelectConfig(
+        document=DocumentRules(deny_consent=("noai",), languages=("en",), min_words=1000, min_images=5),
+        text=TextRules(min_words=60),
+    )
+    verdict = judge(
+        [text_node(), text_node(num_words=70)], config, document={"language": "de", "consent": ["meta robots: noai"]}
+    )
+    assert [decision.rule for decision in verdict.decisions if decision.unit is Unit.DOCUMENT] == ["document.deny_consent"]
+    assert [(d.rule, d.node_index) for d in verdict.decisions if d.unit is Unit.NODE] == [("text.min_words", 0)]
+
+
+# ------------------------------------------------------------------------------------------------ nodes
+
+
+def test_a_node_has_one_decision_and_the_others_stay() -> None:
+    config = SelectConfig(text=TextRules(min_words=10, max_words=20, max_site_count=2))
+    nodes = [text_node(num_words=15), text_node(num_words=5, site_count=9), text_node(num_words=30), image_node()]
+    verdict = judge(nodes, config)
+    assert [(decision.rule, decision.node_index) for decision in verdict.decisions] == [
+        ("text.max_site_count", 1),
+        ("text.max_words", 2),
+    ]
+    assert verdict.document["nodes"] == [nodes[0][0], nodes[3][0]]
+
+
+def test_words_and_images_are_counted_after_the_node_rules() -> None:
+    nodes = [text_node(num_words=30), text_node(num_words=3), image_node("i1"), image_node("i2", width=5, height=5)]
+    rules = {"text": TextRules(min_words=4), "image": ImageRules(min_side_px=100)}
+    for document, dropped_by in [
+        (DocumentRules(min_words=30, min_images=1), None),
+        (DocumentRules(min_words=31), "document.min_words"),
+        (DocumentRules(min_images=2), "document.min_images"),
+        (DocumentRules(max_words=29), "document.max_words"),
+        (DocumentRules(max_words=30, max_images=1), None),
+        (DocumentRules(max_images=0), "document.max_images"),
+    ]:
+        assert judge(nodes, SelectConfig(document=document, **rules)).dropped_by == dropped_by
+
+
+def test_an_image_that_the_archive_does_not_hold() -> None:
+    verdict = judge([text_node(), image_node(None)], SelectConfig())
+    (decision,) = verdict.decisions
+    assert (decision.rule, decision.node_index, decision.url) == ("image.missing", 1, "https://a.example/photos/boat.png")
+    assert len(verdict.document["nodes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("formats", "found", "is_dropped"),
+    [(("png", "jpeg"), "png", False), (("jpeg",), "png", True), (None, "tiff", False), ((), "png", True)],
+)
+def test_formats(formats: tuple[str, ...] | None, found: str, is_dropped: bool) -> None:
+    verdict = judge([image_node(format=found)], SelectConfig(image=ImageRules(formats=formats)))
+    assert [decision.rule for decision in verdict.decisions] == (["image.formats"] if is_dropped else [])
+    if is_dropped:
+        assert verdict.decisions[0].detail == found
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("https://a.example/logo.png", "logo"),
+        ("https://a.example/Site-LOGO_2x.PNG", "logo"),
+        ("https://a.example/icons/boat.png", "icon"),
+        ("https://a.example/silicon.png", None),
+        ("https://logo.example/boat.png", None),
+        ("data:image/png;sha256=00", None),
+        ("http://[", None),
+    ],
+)
+def test_banned_url_words(url: str, word: str | None) -> None:
+    config = SelectConfig(image=ImageRules(banned_url_words=("logo", "icon")))
+    verdict = judge([image_node(node={"image_url": url})], config)
+    assert [(decision.rule, decision.detail) for decision in verdict.decisions] == (
+        [("image.banned_url_words", word)] if word else []
+    )
+
+
+def repeated(images: list[tuple[Row, Row]], **rules: Any) -> list[int | None]:
+    verdict = judge([text_node(), *images], SelectConfig(image=ImageRules(**rules)))
+    return [decision.node_index for decision in verdict.decisions]
+
+
+def test_unique_in_document() -> None:
+    images = [image_node("i1"), image_node("i2"), image_node("i1"), image_node("i1")]
+    assert repeated(images) == []
+    assert repeated(images, unique_in_document=True) == [3, 4]
+
+
+@pytest.mark.parametrize(("distance", "is_dropped"), [(0, True), (5, True), (6, False), (64, False)])
+def test_phash_distance_in_document(distance: int, is_dropped: bool) -> None:
+    first, second = "0" * 16, f"{(1 << distance) - 1:016x}"
+    images = [image_node("i1", phash=first), image_node("i2", phash=second)]
+    assert repeated(images, min_phash_distance_in_document=6) == ([2] if is_dropped else [])
+
+
+def test_phash_distance_counts_against_every_earlier_image_that_stayed() -> None:
+    """The second goes for being like the first; the third is like the second alone, and stays."""
+    hashes = [0, 0b111, 0b111111]
+    images = [image_node(f"i{n}", phash=f"{value:016x}") for n, value in enumerate(hashes)]
+    assert repeated(images, min_phash_distance_in_document=4) == [2]
+
+
+def test_the_first_good_copy_stays() -> None:
+    """A copy that went for another reason does not count as the first."""
+    small = {"rendered_width": 5, "rendered_height": 5}
+    images = [image_node("i1", node=small), image_node("i1"), image_node("i1")]
+    assert repeated(images, unique_in_document=True, min_rendered_px=100) == [1, 3]
+
+
+def test_the_first_copy_that_goes_for_its_email_does_not_count() -> None:
+    config = SelectConfig(image=ImageRules(unique_in_document=True), emails="drop")
+    verdict = judge([image_node("i1", node={"alt": "me@a.example"}), image_node("i1")], config)
+    assert [(decision.rule, decision.node_index) for decision in verdict.decisions] == [("emails", 0)]
+
+
+# ------------------------------------------------------------------------------------------------ e-mail addresses
+
+
+def emails(mode: Any) -> Verdict:
+    nodes = [
+        text_node("Write to ann@a.example or bob@b.example."),
+        image_node("i1", node={"alt": "Ann, ann@a.example", "caption": "bob@b.example"}),
+        text_node("No address here, only react@17.0.2."),
+    ]
+    return judge(nodes, SelectConfig(emails=mode))
+
+
+def test_emails_are_replaced() -> None:
+    verdict = emails("replace")
+    first, second, third = verdict.document["nodes"]
+    assert first["text"] == "Write to <EMAIL> or <EMAIL>."
+    assert (second["alt"], second["caption"]) == ("Ann, <EMAIL>", "<EMAIL>")
+    assert third["text"] == "No address here, only react@17.0.2."
+    assert [(d.rule, d.action, d.node_index, d.value) for d in verdict.decisions] == [
+        ("emails", Action.REPLACE, 0, 2.0),
+        ("emails", Action.REPLACE, 1, 2.0),
+    ]
+    assert verdict.dropped_by is None
+
+
+def test_emails_drop_their_node() -> None:
+    verdict = emails("drop")
+    assert [(d.rule, d.action, d.node_index) for d in verdict.decisions] == [
+        ("emails", Action.DROP, 0),
+        ("emails", Action.DROP, 1),
+    ]
+    assert len(verdict.document["nodes"]) == 1
+
+
+def test_emails_may_stay() -> None:
+    verdict = emails("keep")
+    assert verdict.decisions == ()
+    assert "ann@a.example" in verdict.document["nodes"][0]["text"]
+
+
+@pytest.mark.parametrize("mode", ["replace", "drop"])
+def test_no_address_is_left_anywhere_in_what_is_kept(mode: Any) -> None:
+    """Title and decisions included: the corpus must not leak what its texts hide."""
+    document = {"title": "Contact ann@a.example"}
+    verdict = judge([text_node("x ann@a.example y"), text_node()], SelectConfig(emails=mode), document=document)
+    kept = {name: verdict.document[name] for name in ("title", "nodes")}
+    assert "ann@a" not in repr(kept)
+    assert "ann@a" not in repr(verdict.decisions)
+
+
+def test_judging_changes_nothing_in_its_arguments() -> None:
+    node, scores = text_node("ann@a.example")
+    judge([(node, scores)], SelectConfig())
+    assert node["text"] == "ann@a.example"
+
+
+# ------------------------------------------------------------------------------------------------ duplicates
+
+
+@pytest.mark.parametrize(
+    ("candidates", "stays"),
+    [
+        ([("2025-01-01", "b")], "b"),
+        ([("2025-01-01", "b"), ("2025-01-02", "c"), ("2024-12-31", "a")], "c"),
+        ([("2025-01-01", "b"), ("2025-01-01", "a")], "a"),
+        ([("", "a"), ("2020", "b")], "b"),
+        ([("2025-01-01", "b"), ("2025-01-01T10:00:00Z", "a")], "a"),
+        ([("2025-01-01", "a"), ("2025-01-01T10:00:00Z", "b")], "b"),
+    ],
+)
+def test_which_document_of_a_group_stays(candidates: list[tuple[str, str]], stays: str) -> None:
+    for order in itertools.permutations(candidates):
+        assert latest_first(iter(order))[0][1] == stays
+
+
+def test_duplicate_decision() -> None:
+    decision = duplicate_decision({"doc_id": "d", "url": "https://a.example/"}, "near", "e", 3)
+    assert (decision.rule, decision.unit, decision.value, decision.detail) == (
+        "document.unique.near",
+        Unit.DOCUMENT,
+        3,
+        "kept: e",
+    )
+
+
+def test_thresholds_are_compared_in_the_precision_of_the_scores() -> None:
+    """32 bits round 0.1 up and 0.35 down; both pass their own rule."""
+    assert float(np.float32(0.1)) > 0.1
+    assert float(np.float32(0.35)) < 0.35

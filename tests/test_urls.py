@@ -1,0 +1,166 @@
+"""URLs: which spellings of an address meet, which do not, and that nothing a page or archive holds makes them raise."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gobelin.transforms.urls import MAX_URL_CHARS, canonical_url, data_url_reference, host_of, resolve, well_formed
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://a.example/x", "https://a.example/x"),
+        ("HTTP://A.Example/x", "https://a.example/x"),
+        ("http://a.example:80/x", "https://a.example:443/x"),
+        ("https://a.example", "https://a.example/"),
+        ("https://a.example/?", "https://a.example/"),
+        ("https://a.example/x#part", "https://a.example/x"),
+        ("https://a.example/?b=1&a=2", "https://a.example/?a=2&b=1"),
+        ("https://a.example/?a", "https://a.example/?a="),
+        ("https://a.example/?q=a+b", "https://a.example/?q=a%20b"),
+        ("https://a.example/a b.jpg", "https://a.example/a%20b.jpg"),
+        ("https://a.example/%7Eme", "https://a.example/~me"),
+        ("https://a.example/a%2fb", "https://a.example/a%2Fb"),
+        ("https://a.example/é.jpg", "https://a.example/%C3%A9.jpg"),
+        ("https://bücher.example/", "https://xn--bcher-kva.example/"),
+        ("https://a.example/x/../y", "https://a.example/y"),
+        ("https://a.example/a\nb\t", "https://a.example/ab"),
+        (" https://a.example/x ", "https://a.example/x"),
+        ("https://user:password@a.example/x", "https://a.example/x"),
+    ],
+)
+def test_spellings_that_meet(one: str, other: str) -> None:
+    assert canonical_url(one) == canonical_url(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://a.example/x", "https://b.example/x"),
+        ("https://a.example/x", "https://www.a.example/x"),
+        ("https://a.example/x", "https://a.example/X"),
+        ("https://a.example/x", "https://a.example/x/"),
+        ("https://a.example:8080/", "https://a.example/"),
+        ("https://a.example/?a=1", "https://a.example/?a=2"),
+        ("https://a.example/?a=1&a=2", "https://a.example/?a=1"),
+        ("https://a.example/a%2Fb", "https://a.example/a/b"),
+        ("https://a.example/x;v=1", "https://a.example/x"),
+        ("https://a.example/x%FF", "https://a.example/x%C3%BF"),
+        ("http://[::1]/", "http://[::2]/"),
+        ("https://a.example/", ""),
+    ],
+)
+def test_addresses_that_do_not_meet(one: str, other: str) -> None:
+    assert canonical_url(one) != canonical_url(other)
+
+
+def test_pinned() -> None:
+    """Document ids are made of it: it may not change."""
+    assert canonical_url("HTTPS://A.example:443/é%7e?b=2&a=1#top") == "//a.example/%C3%A9~?a=1&b=2"
+
+
+@pytest.mark.parametrize("url", ["", "not a url", "http://[", "http://a.example:99999/", "http://a.example:x/", "//", "?"])
+def test_what_is_no_url_does_not_raise(url: str) -> None:
+    assert isinstance(canonical_url(url), str)
+    assert isinstance(host_of(url), str)
+
+
+_ODD = st.text(alphabet="ab/:?#[]@!$&'()*+,;=%2F.é漢 \\\t\n\x00\ud800\udcff。．", max_size=30)
+_URLS = st.builds(str.__add__, st.sampled_from(["", "http://", "https://a.example", "https://a.example/?", "//", "data:"]), _ODD)
+
+
+@settings(max_examples=500, deadline=None)
+@given(_URLS)
+def test_canonical_url_never_raises_and_can_be_written(url: str) -> None:
+    url = well_formed(url)
+    canonical = canonical_url(url)
+    canonical.encode("utf-8")
+    host_of(url)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from("abcdefgh~é%&=?/ +"), max_size=20).map("".join))
+def test_canonical_url_is_canonical(path: str) -> None:
+    canonical = canonical_url(f"https://a.example/{path}")
+    assert canonical_url(f"https:{canonical}") == canonical
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("x.png", "https://a.example/dir/x.png"),
+        ("/x.png", "https://a.example/x.png"),
+        ("//b.example/x.png", "https://b.example/x.png"),
+        ("http://b.example/x.png", "http://b.example/x.png"),
+        ("../../../x.png", "https://a.example/x.png"),
+        ("?a=1", "https://a.example/dir/page?a=1"),
+        ("#top", "https://a.example/dir/page#top"),
+        (" x.png\n", "https://a.example/dir/x.png"),
+        ("x y.png", "https://a.example/dir/x y.png"),
+        ("data:image/png;base64,AA", "data:image/png;base64,AA"),
+        ("DATA:image/png;base64,AA", "DATA:image/png;base64,AA"),
+        ("", None),
+        (" \n ", None),
+        ("javascript:alert(1)", None),
+        ("mailto:x@a.example", None),
+        ("blob:https://a.example/1", None),
+        ("ftp://a.example/x", None),
+        ("http://[", None),
+        ("a" * MAX_URL_CHARS + "b", None),
+    ],
+)
+def test_resolve(reference: str, expected: str | None) -> None:
+    assert resolve("https://a.example/dir/page", reference) == expected
+
+
+def test_a_data_url_may_be_long() -> None:
+    url = "data:image/png;base64," + "A" * 100_000
+    assert resolve("https://a.example/", url) == url
+
+
+@settings(max_examples=300, deadline=None)
+@given(_ODD, _ODD)
+def test_resolve_never_raises(base: str, reference: str) -> None:
+    found = resolve(f"https://a.example/{well_formed(base)}", reference)
+    if found is not None:
+        assert found[:5].lower() in ("http:", "https", "data:")
+        assert found.isascii() or found.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://A.example:8080/x", "a.example"),
+        ("https://user@a.example/", "a.example"),
+        ("http://[::1]:80/", "::1"),
+        ("data:image/png,x", ""),
+        ("nonsense", ""),
+        ("http://[", ""),
+    ],
+)
+def test_host_of(url: str, host: str) -> None:
+    assert host_of(url) == host
+
+
+@pytest.mark.parametrize(("text", "expected"), [("plain é 漢 😀", "plain é 漢 😀"), ("a\ud800b", "a?b"), ("\udcff", "?"), ("", "")])
+def test_well_formed(text: str, expected: str) -> None:
+    assert well_formed(text) == expected
+
+
+def test_data_url_reference_names_type_and_digest() -> None:
+    name = data_url_reference("image/png", b"")
+    assert name == "data:image/png;sha256=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert canonical_url(name) == canonical_url(data_url_reference("image/png", b""))
+    assert canonical_url(name) != canonical_url(data_url_reference("image/png", b"x"))
+
+
+@pytest.mark.parametrize("url", ["https://a.example/" + "../" * 30_000, "https://a.example/?" + "a&" * 30_000, "http://" + "a." * 30_000])
+def test_long_urls_are_no_trouble(url: str) -> None:
+    start = time.perf_counter()
+    canonical_url(url)
+    assert time.perf_counter() - start < 2.0
