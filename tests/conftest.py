@@ -171,7 +171,9 @@ def capture_of(read_records: Callable[..., list[Any]]) -> Callable[..., Any]:
     """Arguments of ``WarcRecord`` -> the one capture that the reader makes of it."""
 
     def capture(*arguments: Any, **options: Any) -> Any:
-        (found,) = [item.capture for item in read_records([WarcRecord(*arguments, **options)]) if hasattr(item, "capture")]
+        (found,) = [
+            item.capture for item in read_records([WarcRecord(*arguments, **options)]) if hasattr(item, "capture")
+        ]
         return found
 
     return capture
@@ -222,7 +224,9 @@ def extract_archives() -> Callable[..., Extracted]:
         for name in ("documents", "images", "decisions", "archives"):
             make_folder(str(output / name))
         run_pipeline(link_images, [], LinkJob(tuple(folders), str(output), num_shards), ())
-        rows = {name: list(read_folder(str(output / name))) for name in ("documents", "images", "decisions", "archives")}
+        rows = {
+            name: list(read_folder(str(output / name))) for name in ("documents", "images", "decisions", "archives")
+        }
         return Extracted(output, **rows)
 
     return extract
@@ -287,7 +291,15 @@ def an_image() -> Callable[..., dict[str, Any]]:
         phash = hashlib.sha256(image_id.encode()).hexdigest()[:16]
         urls = [f"https://a.example/photos/{image_id}.png"]
         facts = {"format": "png", "width": 400, "height": 300, "phash": phash}
-        return {"image_id": image_id, "data": b"x", "urls": urls, "warc_file": "a", "warc_offset": 0, **facts, **changes}
+        return {
+            "image_id": image_id,
+            "data": b"x",
+            "urls": urls,
+            "warc_file": "a",
+            "warc_offset": 0,
+            **facts,
+            **changes,
+        }
 
     return make
 
@@ -311,9 +323,7 @@ def score_documents() -> Callable[..., Scored]:
     from gobelin.transforms.measure import ScoreConfig
     from gobelin.transforms.shards import make_folder, read_folder
 
-    def score(
-        source: Path, output: Path, num_shards: int, config: Any = None, clip_model: str | None = None
-    ) -> Scored:
+    def score(source: Path, output: Path, num_shards: int, config: Any = None, clip_model: str | None = None) -> Scored:
         config = config or ScoreConfig()
         work = str(output / "work")
         for name in ("work/measurements", "work/measure_decisions", "documents", "images", "decisions"):

@@ -61,7 +61,9 @@ whether the version has to go up with it."""
 
 
 def fingerprint() -> str:
-    lines = [f"{name} {field.name} {field.type} {field.nullable}" for name, schema in SCHEMAS.items() for field in schema]
+    lines = [
+        f"{name} {field.name} {field.type} {field.nullable}" for name, schema in SCHEMAS.items() for field in schema
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -138,7 +140,9 @@ def test_document_survives_parquet_rows(document: Document) -> None:
 
 
 def test_image_survives_parquet_rows() -> None:
-    image = Image("f" * 64, b"\0\xff", "png", 3, 4, "0" * 16, ("https://a.example/a", "https://a.example/b"), "a.warc", 7)
+    image = Image(
+        "f" * 64, b"\0\xff", "png", 3, 4, "0" * 16, ("https://a.example/a", "https://a.example/b"), "a.warc", 7
+    )
     assert image_from_row(pa.Table.from_pylist([to_row(image)], schema=IMAGES).to_pylist()[0]) == image
 
 

@@ -207,7 +207,9 @@ def crawl(
 
     twice = page("twice", "<img src=near.png>")
     later = dataclasses.replace(twice, date="2025-02-02T00:00:00Z")
-    surrogates = page("broken-text", "<img src='near.png' alt='&#xD800; \ufffe'>", headers=(("X-Robots-Tag", "\u0394 noai"),))
+    surrogates = page(
+        "broken-text", "<img src='near.png' alt='&#xD800; \ufffe'>", headers=(("X-Robots-Tag", "\u0394 noai"),)
+    )
     first = [
         page("near", "<img src=near.png>"),
         page("far", "<img src=far.png>"),
@@ -310,13 +312,17 @@ def test_images_that_are_left_out(crawl: Any, path: str, rule: str) -> None:
     assert crawl.rules("image")[f"{HOST}/{path}"] == rule
 
 
-@pytest.mark.parametrize(("path", "rule"), [("gone", "http_status"), ("empty", "empty_page"), ("no-text", "no_main_text")])
+@pytest.mark.parametrize(
+    ("path", "rule"), [("gone", "http_status"), ("empty", "empty_page"), ("no-text", "no_main_text")]
+)
 def test_pages_that_are_left_out(crawl: Any, path: str, rule: str) -> None:
     assert crawl.rules("document")[f"{HOST}/{path}"] == rule
 
 
 def test_the_file_that_breaks_off_is_reported(crawl: Any) -> None:
-    (failed,) = [row for row in crawl.decisions if Path(row["warc_file"] or "").name == "c.warc.gz" and row["action"] == "fail"]
+    (failed,) = [
+        row for row in crawl.decisions if Path(row["warc_file"] or "").name == "c.warc.gz" and row["action"] == "fail"
+    ]
     assert failed["unit"] in ("document", "record")
 
 

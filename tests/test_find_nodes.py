@@ -157,7 +157,9 @@ def test_one_bad_byte_does_not_spoil_a_page(text: str, encoding: str, damage: by
     assert same > 0.9 * len(text)
 
 
-@pytest.mark.parametrize("charset", [None, "utf-8", "utf-16", "gbk", "iso-2022-jp", "unicode_escape", "utf-7", "punycode"])
+@pytest.mark.parametrize(
+    "charset", [None, "utf-8", "utf-16", "gbk", "iso-2022-jp", "unicode_escape", "utf-7", "punycode"]
+)
 def test_any_bytes_decode_to_text_that_utf8_can_write(charset: str | None) -> None:
     for payload in (bytes(range(256)) * 8, b"\xed\xa0\x80" * 100, b"\x00\xd8" * 100, b"\\ud800 &#xD800;" * 50):
         decode(payload, charset).encode("utf-8")
@@ -213,7 +215,9 @@ def test_xhtml_declarations(prose: str, head: bytes) -> None:
 def test_control_characters_and_surrogates_are_gone(html_page: Page, prose: str) -> None:
     """What XML forbids does not reach the data; nor do lone surrogates, which UTF-8 cannot write."""
     content = read(
-        html_page(f"<p>\0\x01\x0b{prose} &#0; &#xD800; &#55357;&#56832; \x7f</p><img src='a&#xD83D;.jpg' alt='&#xDC00;'>")
+        html_page(
+            f"<p>\0\x01\x0b{prose} &#0; &#xD800; &#55357;&#56832; \x7f</p><img src='a&#xD83D;.jpg' alt='&#xDC00;'>"
+        )
     )
     for piece in content.pieces:
         if isinstance(piece, TextPiece):
@@ -223,7 +227,9 @@ def test_control_characters_and_surrogates_are_gone(html_page: Page, prose: str)
             "".join([*piece.candidates, piece.alt or ""]).encode("utf-8")
 
 
-@pytest.mark.parametrize("unit", ["<div>", "<b>", "<p>x", "<table><tr><td>", "<ul><li>", "<a href=x>", "<!--", "<meta "])
+@pytest.mark.parametrize(
+    "unit", ["<div>", "<b>", "<p>x", "<table><tr><td>", "<ul><li>", "<a href=x>", "<!--", "<meta "]
+)
 def test_hostile_nesting_takes_seconds_at_most(unit: str) -> None:
     start = time.perf_counter()
     read_page(unit.encode() * 20_000, None, URL, ())

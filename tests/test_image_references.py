@@ -275,7 +275,9 @@ def test_decode_data_url(url: str, expected: tuple[str, bytes] | None) -> None:
     assert decode_data_url(url) == expected
 
 
-@pytest.mark.parametrize("url", ["data:" + ";a" * 50_000, "data:image/png" + ";a=b" * 50_000, "data:a/b;" + "=" * 10**6])
+@pytest.mark.parametrize(
+    "url", ["data:" + ";a" * 50_000, "data:image/png" + ";a=b" * 50_000, "data:a/b;" + "=" * 10**6]
+)
 def test_decode_data_url_is_linear(url: str) -> None:
     start = time.perf_counter()
     assert decode_data_url(url) is None

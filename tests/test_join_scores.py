@@ -157,7 +157,9 @@ def test_groups(corpus: Any, scored: Any, kind: str) -> None:
     bands = {name: set(minhash_band_keys(text, CONFIG.minhash)) for name, text in whole.items()}
     alike: dict[str, Callable[[str, str], bool]] = {
         "url_group": lambda a, b: canonical_url(documents[a]["url"]) == canonical_url(documents[b]["url"]),
-        "exact_group": lambda a, b: text_digest(whole[a]) is not None and text_digest(whole[a]) == text_digest(whole[b]),
+        "exact_group": lambda a, b: (
+            text_digest(whole[a]) is not None and text_digest(whole[a]) == text_digest(whole[b])
+        ),
         "near_group": lambda a, b: bool(bands[a] & bands[b]),
     }
     expected = components(sorted(documents), alike[kind])
@@ -191,7 +193,11 @@ def test_image_counts(corpus: Any, scored: Any) -> None:
     group = components(sorted(hashes), lambda a, b: hamming(hashes[a], hashes[b]) <= CONFIG.phash_distance)
     for name, row in scored[0].images.items():
         near = set().union(*(users[other] for other in users if group[other] == group[name]))
-        assert (row["num_documents"], row["near_group"], row["near_count"]) == (len(users[name]), group[name], len(near))
+        assert (row["num_documents"], row["near_group"], row["near_count"]) == (
+            len(users[name]),
+            group[name],
+            len(near),
+        )
     assert len(set(group.values())) < len(group)
 
 
@@ -232,7 +238,9 @@ def test_similarities(corpus: Any, scored: Any) -> None:
             if node["image_id"] not in by_image or not vectors:
                 assert (nodes[index]["clip_text_max"], nodes[index]["clip_near_max"]) == (None, None)
                 continue
-            cosines = {place: float(vector @ by_image[node["image_id"]].astype(float)) for place, vector in vectors.items()}
+            cosines = {
+                place: float(vector @ by_image[node["image_id"]].astype(float)) for place, vector in vectors.items()
+            }
             before = [place for place in vectors if place < index][-1:]
             after = [place for place in vectors if place > index][:1]
             assert nodes[index]["clip_text_max"] == pytest.approx(max(cosines.values()), abs=1e-6)
@@ -313,7 +321,9 @@ def test_a_defect_in_one_document_ends_no_run(
     write_data_set(tmp_path / "images", [an_image("i1"), an_image("i2")], IMAGES, 1, "image_id")
     scored = score_documents(tmp_path, tmp_path / "scores", 1)
     assert set(scored.documents) == {"a"}
-    decided = {(row["unit"], row["doc_id"] or row["image_id"]): (row["action"], row["rule"]) for row in scored.decisions}
+    decided = {
+        (row["unit"], row["doc_id"] or row["image_id"]): (row["action"], row["rule"]) for row in scored.decisions
+    }
     assert decided == {("document", "b"): ("fail", "score_error"), ("image", "i2"): ("fail", "document_failed")}
     assert len(scored.decisions) == 2
     from gobelin.transforms.rules import SelectConfig

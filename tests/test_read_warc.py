@@ -203,7 +203,10 @@ def test_content_encodings(record: Make, read_records: Read, encoding: str, enco
 )
 def test_undecodable_body_is_a_failure_not_a_page(record: Make, read_records: Read, encoding: str, body: bytes) -> None:
     found = read_records(
-        [record("https://a.example/", body, headers=(("Content-Encoding", encoding),)), record("https://b.example/", HTML)]
+        [
+            record("https://a.example/", body, headers=(("Content-Encoding", encoding),)),
+            record("https://b.example/", HTML),
+        ]
     )
     assert [page.capture.url for page in pages(found)] == ["https://b.example/"]
     (decision,) = decisions(found)
@@ -215,7 +218,9 @@ def test_undecodable_body_is_a_failure_not_a_page(record: Make, read_records: Re
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd"])
 def test_picture_under_a_stale_encoding_header(record: Make, read_records: Read, encoding: str) -> None:
     """Crawlers store bodies decoded and keep the header; what is a picture as it stands is taken as it stands."""
-    found = read_records([record("https://a.example/a.png", PNG, "image/png", headers=(("Content-Encoding", encoding),))])
+    found = read_records(
+        [record("https://a.example/a.png", PNG, "image/png", headers=(("Content-Encoding", encoding),))]
+    )
     assert [image.capture.payload for image in images(found)] == [PNG]
 
 
@@ -241,7 +246,9 @@ def test_a_body_that_only_says_it_is_chunked(record: Make, read_records: Read) -
     assert pages(found)[0].capture.payload == HTML
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, brotli, zstd], ids=["gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize(
+    "compress", [gzip.compress, zlib.compress, brotli, zstd], ids=["gzip", "deflate", "br", "zstd"]
+)
 def test_compressed_bomb_is_cut_at_the_limit(record: Make, read_records: Read, compress: Callable) -> None:
     encoding = {gzip.compress: "gzip", zlib.compress: "deflate", brotli: "br", zstd: "zstd"}[compress]
     body = compress(b"<html>" + bytes(50_000_000))
@@ -434,7 +441,8 @@ def test_agrees_with_warcio_on_what_warcio_writes() -> None:
         writer.write_record(record)
     stream.seek(0)
     expected = [
-        (each.rec_headers.get_header("WARC-Target-URI"), each.content_stream().read()) for each in ArchiveIterator(stream)
+        (each.rec_headers.get_header("WARC-Target-URI"), each.content_stream().read())
+        for each in ArchiveIterator(stream)
     ]
     found = list(read_archive(io.BytesIO(stream.getvalue()), "a.warc.gz", 10**6, 10**6))
     assert [(page.capture.url, page.capture.payload) for page in pages(found)] == expected

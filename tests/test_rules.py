@@ -146,7 +146,9 @@ def outcome(verdict: Verdict, rule: Rule) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("rule", "threshold"), CASES, ids=lambda value: value.name if isinstance(value, Rule) else value)
+@pytest.mark.parametrize(
+    ("rule", "threshold"), CASES, ids=lambda value: value.name if isinstance(value, Rule) else value
+)
 def test_both_sides_of_a_threshold_and_the_threshold_itself(rule: Rule, threshold: Any) -> None:
     config = config_of(rule, threshold)
     step = 1 if isinstance(threshold, int) else threshold / 50
@@ -253,7 +255,13 @@ def test_consent(consent: list[str], denied: tuple[str, ...] | None, is_dropped:
 
 @pytest.mark.parametrize(
     ("language", "allowed", "is_dropped"),
-    [("en", ("en",), False), ("de", ("en",), True), (None, ("en",), True), ("de", ("en", "de"), False), (None, None, False)],
+    [
+        ("en", ("en",), False),
+        ("de", ("en",), True),
+        (None, ("en",), True),
+        ("de", ("en", "de"), False),
+        (None, None, False),
+    ],
 )
 def test_languages(language: str | None, allowed: tuple[str, ...] | None, is_dropped: bool) -> None:
     config = SelectConfig(document=DocumentRules(languages=allowed))
@@ -269,7 +277,9 @@ def test_a_dropped_document_has_one_decision_of_its_own() -> None:
     verdict = judge(
         [text_node(), text_node(num_words=70)], config, document={"language": "de", "consent": ["meta robots: noai"]}
     )
-    assert [decision.rule for decision in verdict.decisions if decision.unit is Unit.DOCUMENT] == ["document.deny_consent"]
+    assert [decision.rule for decision in verdict.decisions if decision.unit is Unit.DOCUMENT] == [
+        "document.deny_consent"
+    ]
     assert [(d.rule, d.node_index) for d in verdict.decisions if d.unit is Unit.NODE] == [("text.min_words", 0)]
 
 
@@ -304,7 +314,11 @@ def test_words_and_images_are_counted_after_the_node_rules() -> None:
 def test_an_image_that_the_archive_does_not_hold() -> None:
     verdict = judge([text_node(), image_node(None)], SelectConfig())
     (decision,) = verdict.decisions
-    assert (decision.rule, decision.node_index, decision.url) == ("image.missing", 1, "https://a.example/photos/boat.png")
+    assert (decision.rule, decision.node_index, decision.url) == (
+        "image.missing",
+        1,
+        "https://a.example/photos/boat.png",
+    )
     assert len(verdict.document["nodes"]) == 1
 
 

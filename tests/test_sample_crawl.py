@@ -150,7 +150,7 @@ def test_paragraph_says_nothing_false() -> None:
             scene.size,
             "small" if "file" in words else "",
         }
-        assert 12 <= len(words) <= 50
+        assert 5 <= len(words) <= 50
 
 
 @pytest.mark.parametrize("kind", FIGURE_KINDS)

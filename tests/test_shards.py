@@ -158,7 +158,9 @@ def test_listing(tmp_path: Path) -> None:
     for index in (1, 0, 2):
         write_rows(shard_path(str(folder), index, 3), [{"id": str(index), "place": index, "text": ""}], SCHEMA)
     (folder / "notes.txt").write_text("x")
-    assert [Path(path).name for path in list_shards(str(folder))] == [f"part-0000{n}-of-00003.parquet" for n in range(3)]
+    assert [Path(path).name for path in list_shards(str(folder))] == [
+        f"part-0000{n}-of-00003.parquet" for n in range(3)
+    ]
     assert [row["place"] for row in read_folder(str(folder))] == [0, 1, 2]
 
 

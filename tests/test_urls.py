@@ -64,14 +64,18 @@ def test_pinned() -> None:
     assert canonical_url("HTTPS://A.example:443/é%7e?b=2&a=1#top") == "//a.example/%C3%A9~?a=1&b=2"
 
 
-@pytest.mark.parametrize("url", ["", "not a url", "http://[", "http://a.example:99999/", "http://a.example:x/", "//", "?"])
+@pytest.mark.parametrize(
+    "url", ["", "not a url", "http://[", "http://a.example:99999/", "http://a.example:x/", "//", "?"]
+)
 def test_what_is_no_url_does_not_raise(url: str) -> None:
     assert isinstance(canonical_url(url), str)
     assert isinstance(host_of(url), str)
 
 
 _ODD = st.text(alphabet="ab/:?#[]@!$&'()*+,;=%2F.é漢 \\\t\n\x00\ud800\udcff。．", max_size=30)
-_URLS = st.builds(str.__add__, st.sampled_from(["", "http://", "https://a.example", "https://a.example/?", "//", "data:"]), _ODD)
+_URLS = st.builds(
+    str.__add__, st.sampled_from(["", "http://", "https://a.example", "https://a.example/?", "//", "data:"]), _ODD
+)
 
 
 @settings(max_examples=500, deadline=None)
@@ -147,7 +151,9 @@ def test_host_of(url: str, host: str) -> None:
     assert host_of(url) == host
 
 
-@pytest.mark.parametrize(("text", "expected"), [("plain é 漢 😀", "plain é 漢 😀"), ("a\ud800b", "a?b"), ("\udcff", "?"), ("", "")])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("plain é 漢 😀", "plain é 漢 😀"), ("a\ud800b", "a?b"), ("\udcff", "?"), ("", "")]
+)
 def test_well_formed(text: str, expected: str) -> None:
     assert well_formed(text) == expected
 
@@ -159,7 +165,9 @@ def test_data_url_reference_names_type_and_digest() -> None:
     assert canonical_url(name) != canonical_url(data_url_reference("image/png", b"x"))
 
 
-@pytest.mark.parametrize("url", ["https://a.example/" + "../" * 30_000, "https://a.example/?" + "a&" * 30_000, "http://" + "a." * 30_000])
+@pytest.mark.parametrize(
+    "url", ["https://a.example/" + "../" * 30_000, "https://a.example/?" + "a&" * 30_000, "http://" + "a." * 30_000]
+)
 def test_long_urls_are_no_trouble(url: str) -> None:
     start = time.perf_counter()
     canonical_url(url)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, DOCUMENTS, NODE_SCORES
@@ -33,7 +34,15 @@ def scores_of(document: Row, images: Row | None = None, **groups: str) -> Row:
     own = {name: document["doc_id"] for name in ("url_group", "exact_group", "near_group")}
     empty = dict.fromkeys(DOCUMENT_SCORES.names)
     num_images = sum(node["image_id"] is not None for node in document["nodes"])
-    return {**empty, **own, "doc_id": document["doc_id"], "num_words": 6, "num_images": num_images, "nodes": nodes, **groups}
+    return {
+        **empty,
+        **own,
+        "doc_id": document["doc_id"],
+        "num_words": 6,
+        "num_images": num_images,
+        "nodes": nodes,
+        **groups,
+    }
 
 
 @pytest.fixture
@@ -77,17 +86,27 @@ def test_a_group_whose_latest_member_goes_for_another_reason_keeps_the_next(sele
     assert found.dropped("document") == {"a": "document.unique.url", "c": "document.deny_consent"}
 
 
-def test_kinds_of_duplicates_one_after_the_other(select: Make, a_document: Make) -> None:
-    """Only survivors of one kind are compared in the next: nothing that stays shares a group with another that does."""
-    dates = {"a": 1, "b": 2, "c": 3, "d": 4}
-    documents = [a_document(name, [TEXT], warc_date=f"2025-01-0{day}") for name, day in dates.items()]
-    url = {"a": "a", "b": "a", "c": "c", "d": "d"}
-    near = {"a": "a", "b": "b", "c": "b", "d": "d"}
-    scores = [scores_of(row, url_group=url[row["doc_id"]], near_group=near[row["doc_id"]]) for row in documents]
-    found = select(documents, scores, SelectConfig(document=DocumentRules(unique=("url", "near"))))
-    for groups in (url, near):
-        assert len({groups[name] for name in found.documents}) == len(found.documents)
-    assert "d" in found.documents
+def test_several_kinds_of_duplicates_at_once(select: Make, a_document: Make) -> None:
+    """Against brute force on random groups: the latest first, and one stays unless a kept one shares a group with it.
+    What a decision names as kept is kept."""
+    rng = np.random.default_rng(2)
+    kinds = ("url", "near", "exact")
+    documents = [a_document(f"d{n:02d}", [TEXT], warc_date=f"2025-01-{rng.integers(1, 10):02d}") for n in range(40)]
+    groups = {row["doc_id"]: {f"{kind}_group": f"{kind}-{rng.integers(0, 25)}" for kind in kinds} for row in documents}
+    scores = [scores_of(row, **groups[row["doc_id"]]) for row in documents]
+    found = select(documents, scores, SelectConfig(document=DocumentRules(unique=kinds)))
+    kept: list[str] = []
+    for date in sorted({row["warc_date"] for row in documents}, reverse=True):
+        for row in documents:
+            own = set(groups[row["doc_id"]].items())
+            if row["warc_date"] == date and not any(own & set(groups[other].items()) for other in kept):
+                kept.append(row["doc_id"])
+    assert set(found.documents) == set(kept)
+    for row in found.decisions:
+        stays = row["detail"].removeprefix("kept: ")
+        kind = row["rule"].removeprefix("document.unique.")
+        assert stays in found.documents
+        assert groups[stays][f"{kind}_group"] == groups[row["doc_id"]][f"{kind}_group"]
 
 
 def test_without_kinds_duplicates_stay(select: Make, a_document: Make) -> None:

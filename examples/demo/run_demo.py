@@ -143,5 +143,3 @@ def _show(output: Path, screen: Screen, seconds: float) -> None:
     (output / "summary.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
     for line in text:
         screen.say(line)
-
-

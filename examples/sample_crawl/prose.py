@@ -184,7 +184,9 @@ REMARKS = (
     "Neither of us can say why we like it as much as we do.",
 )
 
-REMARK_SHARE = 0.6
+REMARK_SHARE = 0.15
+DETAIL_SHARE = 0.6
+"""Paragraphs with a sentence on size, ground or place."""
 KIND_REMARK_SHARE = 0.35  # of the remarks
 
 
@@ -236,12 +238,15 @@ def _attributes(template: str) -> frozenset[str]:
 
 
 def shape_paragraph(scene: Scene, deck: Deck) -> str:
-    """Two or three true sentences about a level-6 scene; 20 to 40 words."""
+    """One to three true sentences about a level-6 scene; about 8 to 40 words."""
     fields = fields_of(scene)
-    opening, detail = deck.deal(OPENINGS), deck.deal(DETAILS)
-    while _attributes(opening) & _attributes(detail):
+    opening = deck.deal(OPENINGS)
+    sentences = [opening.format_map(fields)]
+    if deck.rng.random() < DETAIL_SHARE:
         detail = deck.deal(DETAILS)
-    sentences = [opening.format_map(fields), detail.format_map(fields)]
+        while _attributes(opening) & _attributes(detail):
+            detail = deck.deal(DETAILS)
+        sentences.append(detail.format_map(fields))
     if deck.rng.random() < REMARK_SHARE:
         of_kind = deck.rng.random() < KIND_REMARK_SHARE
         sentences.append(deck.deal(KIND_REMARKS[scene.kind] if of_kind else REMARKS))

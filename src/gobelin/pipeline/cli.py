@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,6 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _terminate(number: int, _: object) -> None:
+    """A request to end: worker processes are stopped on the way out."""
+    raise SystemExit(128 + number)
+
+
 def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
     from gobelin.pipeline.progress_bar import Screen
     from gobelin.pipeline.run import open_run, summary_lines
@@ -187,4 +193,6 @@ def _recipe(options: argparse.Namespace) -> int:
 
 def entry() -> None:
     """The console script."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
     sys.exit(main())

@@ -28,6 +28,10 @@ from gobelin.transforms.rules import SelectConfig
 PRESETS = Path(__file__).parent / "presets"
 
 
+MAX_SHARDS = 99_999
+"""File names have five digits."""
+
+
 class RecipeError(ValueError):
     """A recipe cannot be used; the message says what is wrong and what to do."""
 
@@ -63,6 +67,10 @@ class Recipe:
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     """What is drawn from the model."""
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_shards <= MAX_SHARDS:
+            raise ValueError(f"num_shards must be in [1, {MAX_SHARDS}], got {self.num_shards}")
+
 
 def preset_names() -> list[str]:
     """Names of the presets that come with gobelin."""
@@ -90,8 +98,10 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
+        where = ".".join(str(part) for part in problem["loc"]) or "the whole"
         given = json.dumps(problem["input"], default=str)[:80]
+        if problem["type"] == "value_error":
+            raise RecipeError(f"recipe {name_or_path}: {where}: {problem['ctx']['error']}") from None
         raise RecipeError(f"recipe {name_or_path}: {where}: {problem['msg']}, got {given}") from None
 
 
@@ -107,7 +117,11 @@ def _read(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise RecipeError(
             f"no recipe {name_or_path!r}: it is neither a file nor a preset ({', '.join(preset_names())}){hint}"
         )
-    values = _parse_yaml(path.read_text(encoding="utf-8"), str(name_or_path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise RecipeError(f"recipe {name_or_path}: not a text file in UTF-8") from None
+    values = _parse_yaml(text, str(name_or_path))
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {name_or_path}: expected a mapping of sections, got {type(values).__name__}")
     parent = values.pop("extends", None)

@@ -132,7 +132,10 @@ def open_run(
         archives = tuple(Archive(item["path"], item["bytes"]) for item in held["input"])
     else:
         raise InputError(f"{output} has no input yet: give --input (paths or globs of WARC files)")
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--output {output}: cannot be made: {error.strerror}") from None
     (output / RECIPE_NAME).write_text(to_yaml(recipe), encoding="utf-8")
     supervisor = Supervisor(workers, output, screen, runner, tuple(beam_args))
     run = Run(output, recipe, archives, workers, supervisor)

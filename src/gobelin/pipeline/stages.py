@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,15 @@ def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
             raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
         if not matched:
             raise InputError(f"--input {pattern}: no such file; give a path or a glob of WARC files (quote the glob)")
-        found.update({metadata.path: metadata.size_in_bytes for metadata in matched})
+        found.update({_one_spelling(metadata.path): metadata.size_in_bytes for metadata in matched})
     for path in sorted(found):
         _check_archive(path)
     return tuple(Archive(path, size) for path, size in sorted(found.items()))
+
+
+def _one_spelling(path: str) -> str:
+    """A path under which a file is known once, however it was named."""
+    return path if "://" in path else os.path.normpath(path)
 
 
 def _check_archive(path: str) -> None:

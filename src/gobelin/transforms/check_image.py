@@ -44,6 +44,11 @@ class ImageLimits:
     max_pixels: int = 40_000_000
     """Width x height by the header. 40 MP decode to 120 MB; a camera's largest pictures are at this size."""
 
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts:

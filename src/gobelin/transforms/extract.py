@@ -81,6 +81,10 @@ class ExtractConfig:
     image: ImageLimits = dataclasses.field(default_factory=ImageLimits)
     """What may be opened as a picture."""
 
+    def __post_init__(self) -> None:
+        if self.max_page_bytes < 1:
+            raise ValueError(f"max_page_bytes must be at least 1, got {self.max_page_bytes}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageDraft:

@@ -46,6 +46,18 @@ class ClipConfig:
     batch_size: int = 64
     """Images or texts a forward pass. Results are the same for any value up to rounding; keep it fixed in a corpus."""
 
+    def __post_init__(self) -> None:
+        brings_weights = self.model.startswith(("local-dir:", "hf-hub:"))
+        if not brings_weights and not self.pretrained:
+            raise ValueError(
+                f"CLIP model {self.model} names no weights, and random ones are never used: set pretrained to a tag of "
+                "open_clip or a file, or model to local-dir:FOLDER"
+            )
+        if brings_weights and self.pretrained:
+            raise ValueError(f"CLIP model {self.model} brings its own weights: leave pretrained out")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreConfig:
@@ -60,6 +72,10 @@ class ScoreConfig:
 
     clip: ClipConfig | None = None
     """Image-text similarity. Null: not run."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.phash_distance <= 16:
+            raise ValueError(f"phash_distance must be in [0, 16], got {self.phash_distance}")
 
 
 MEASUREMENTS = pa.schema(

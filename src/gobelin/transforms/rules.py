@@ -12,6 +12,7 @@ Definitions and the values of the presets: OBELICS (arXiv 2306.16527 and its rel
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -198,6 +199,13 @@ class SelectConfig:
 
     unscored_for_safety: Literal["drop", "keep"] = "drop"
     """What happens to an image that a safety rule could not judge because no model was given."""
+
+    def __post_init__(self) -> None:
+        for section in (self.document, self.text, self.image):
+            for field in dataclasses.fields(section):
+                value = getattr(section, field.name)
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise ValueError(f"{field.name} must be a number, got {value}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

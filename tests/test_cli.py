@@ -1,0 +1,433 @@
+"""The command line: what is wrong is one clear line and an exit code; what is done is not done twice.
+
+Runs go through ``main`` in this process (worker processes and all); a few through the installed command.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gobelin.pipeline.cli import main
+from gobelin.pipeline.state import STAGES
+from gobelin.transforms.shards import list_shards
+
+Make = Callable[..., Any]
+BIN = Path(sys.executable).parent
+
+RECIPE = """\
+name: tiny
+num_shards: 2
+select:
+  document: {languages: [en], min_images: 1, unique: [url]}
+  text: {min_words: 2}
+  image: {min_side_px: 100}
+"""
+
+
+@pytest.fixture(scope="module")
+def inputs(
+    tmp_path_factory: pytest.TempPathFactory, record: Make, pack: Make, png: Make, html_page: Make, prose: str
+) -> Path:
+    """A folder with two small archives and a recipe."""
+    folder = tmp_path_factory.mktemp("inputs")
+
+    def page(number: int, content: str) -> Any:
+        html = f"<p>Number {number}. {prose}</p>{content}<p>{'word ' * number}{prose}</p>"
+        return record(f"https://a.example/{number}", html_page(html, title=f"Page {number}"))
+
+    caption = "<figcaption>The harbour</figcaption>"
+    first = [page(n, f"<figure><img src={n}.png alt='Boat “{n}”'>{caption}</figure>") for n in range(3)]
+    second = [record(f"https://a.example/{n}.png", png(n, 200 if n < 2 else 90), "image/png") for n in range(3)]
+    (folder / "a.warc.gz").write_bytes(pack(first))
+    (folder / "b.warc.gz").write_bytes(pack(second))
+    (folder / "tiny.yaml").write_text(RECIPE)
+    return folder
+
+
+def arguments(command: str, inputs: Path, output: Path, *more: str) -> list[str]:
+    patterns = ["--input", str(inputs / "*.warc.gz")]
+    return [command, "--recipe", str(inputs / "tiny.yaml"), *patterns, "--output", str(output), "--workers", "2", *more]
+
+
+@pytest.fixture(scope="module")
+def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder up to ``select``. Not to be changed: copy it with ``own_copy``."""
+    output = tmp_path_factory.mktemp("finished") / "out"
+    assert main(arguments("run", inputs, output, "--until", "select", "--quiet")) == 0
+    return output
+
+
+@pytest.fixture
+def own_copy(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def run_json(output: Path) -> dict[str, Any]:
+    return json.loads((output / "run.json").read_text())
+
+
+def written(output: Path) -> dict[str, tuple[int, bytes]]:
+    """When each file of the data sets was last written, and its bytes."""
+    files = sorted(output.rglob("*.parquet"))
+    return {str(path.relative_to(output)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+class Refusal:
+    """A command that ends with exit code 2 and one line on standard error."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *argv: str, code: int = 2) -> str:
+        self._capsys.readouterr()
+        assert main(argv) == code
+        lines = self._capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("gobelin: ")
+        assert "Traceback" not in lines[0]
+        return lines[0]
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refusal:
+    return Refusal(capsys)
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+
+
+def test_glob_that_matches_nothing(refused: Refusal, inputs: Path, tmp_path: Path) -> None:
+    pattern = str(tmp_path / "none-*.warc.gz")
+    line = refused("run", "--recipe", "obelics", "--input", pattern, "--output", str(tmp_path / "out"))
+    assert pattern in line
+    assert "no such file" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_glob_of_two_that_matches_nothing(refused: Refusal, inputs: Path, tmp_path: Path) -> None:
+    argv = arguments("run", inputs, tmp_path / "out", "--input", "/nowhere/*.warc")
+    assert "/nowhere/*.warc" in refused(*argv)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"just some text\nand more\n",
+        b"\x89PNG\r\n\x1a\n" + bytes(200),
+        b"<!doctype html><p>404",
+        bytes(range(256)) * 20,
+        gzip.compress(b"no archive"),
+        b"\x1f\x8b",
+        b"\x1f\x8b\x08" + bytes(range(1, 200)),
+        bytes(1000),
+    ],
+    ids=["empty", "text", "png", "html", "binary", "gzip", "two bytes", "broken gzip", "zeros"],
+)
+def test_files_that_are_no_archives(refused: Refusal, inputs: Path, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "bad.warc.gz").write_bytes(data)
+    line = refused(*arguments("run", inputs, tmp_path / "out", "--input", str(tmp_path / "bad.warc.gz")))
+    assert "bad.warc.gz" in line
+    assert "not a WARC" in line
+
+
+def test_input_that_is_a_folder(refused: Refusal, inputs: Path, tmp_path: Path) -> None:
+    assert str(inputs) in refused(
+        "run", "--recipe", "obelics", "--input", str(inputs), "--output", str(tmp_path / "out")
+    )
+
+
+def test_file_system_that_is_not_there(refused: Refusal, tmp_path: Path) -> None:
+    line = refused("run", "--recipe", "obelics", "--input", "nosuch://x/*.warc", "--output", str(tmp_path / "out"))
+    assert "nosuch://x/*.warc" in line
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--recipe", "obelix"], "did you mean obelics?"),
+        (["--recipe", "none.yaml"], "neither a file nor a preset"),
+        (["--set", "select.image.min_side=3"], "did you mean select.image.min_side_px?"),
+        (["--set", "select.image.min_side_px=abc"], "select.image.min_side_px"),
+        (["--set", "nonsense"], "expected section.key=value"),
+        (["--set", "num_shards=0"], "num_shards"),
+        (["--workers", "0"], "--workers must be at least 1"),
+    ],
+)
+def test_bad_settings(refused: Refusal, inputs: Path, tmp_path: Path, more: list[str], expected: str) -> None:
+    assert expected in refused(*arguments("run", inputs, tmp_path / "out", *more))
+    assert not (tmp_path / "out").exists()
+
+
+def test_new_folder_needs_recipe_and_input(refused: Refusal, inputs: Path, tmp_path: Path) -> None:
+    output = str(tmp_path / "out")
+    assert "--recipe" in refused("run", "--input", str(inputs / "a.warc.gz"), "--output", output)
+    assert "--input" in refused("run", "--recipe", "obelics", "--output", output)
+
+
+def test_output_folder_of_another_recipe(refused: Refusal, inputs: Path, finished: Path) -> None:
+    before = written(finished)
+    line = refused("run", "--recipe", "obelics", "--input", str(inputs / "*.warc.gz"), "--output", str(finished))
+    assert "'tiny'" in line
+    assert "'obelics'" in line
+    assert "choose another --output" in line
+    assert written(finished) == before
+
+
+def test_output_folder_that_holds_something_else(refused: Refusal, inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    assert "not an output folder of gobelin" in refused(*arguments("run", inputs, tmp_path / "out"))
+    assert os.listdir(tmp_path / "out") == ["thesis.txt"]
+
+
+def test_output_that_is_a_file_or_cannot_be_made(refused: Refusal, inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert str(output) in refused(*arguments("run", inputs, output))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_run_json_that_was_damaged(refused: Refusal, own_copy: Path) -> None:
+    (own_copy / "run.json").write_text('{"half')
+    assert "run.json" in refused("select", "--output", str(own_copy))
+
+
+@pytest.mark.parametrize("stage", STAGES[1:-1])
+def test_a_stage_alone_needs_those_before_it(refused: Refusal, inputs: Path, tmp_path: Path, stage: str) -> None:
+    line = refused(*arguments(stage, inputs, tmp_path / "out"))
+    assert "stage extract has not run" in line
+    assert "gobelin extract" in line
+
+
+def test_a_stage_alone_says_that_what_it_needs_is_out_of_date(refused: Refusal, own_copy: Path) -> None:
+    line = refused("select", "--output", str(own_copy), "--set", "score.phash_distance=2")
+    assert "stage score was made with other settings" in line
+
+
+def test_tokenize_of_an_empty_corpus_says_what_to_do(refused: Refusal, own_copy: Path) -> None:
+    assert main(["select", "--output", str(own_copy), "--set", "select.document.min_images=50", "--quiet"]) == 0
+    line = refused("tokenize", "--output", str(own_copy))
+    assert "kept no document" in line
+
+
+@pytest.mark.parametrize("stage", ["extract", "select"])
+def test_export_of_what_is_not_there(refused: Refusal, tmp_path: Path, stage: str) -> None:
+    assert f"stage {stage} has not run" in refused("export", str(tmp_path / "none"), "--stage", stage)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["frobnicate"], ["run"], ["run", "--output", "x", "--until", "dinner"], ["run", "--output", "x", "--workers", "two"],
+     ["export"], ["recipe"], ["export", "x", "--format", "xml"]],
+)  # fmt: skip
+def test_usage_errors(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert "usage: gobelin" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", *STAGES, "export", "recipe"])
+def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert f"usage: gobelin {command}" in text
+    if command in STAGES or command == "run":
+        assert all(option in text for option in ("--output", "--recipe", "--input", "--set", "--workers", "--runner"))
+        assert "Exit codes" in text
+        assert max(map(len, text.splitlines())) <= 130
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert [name for name in ("run", *STAGES, "export", "recipe") if name not in text] == []
+
+
+def test_recipe_command(capsys: pytest.CaptureFixture[str], refused: Refusal) -> None:
+    assert main(["recipe", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "obelics" in listed
+    assert "mmc4" in listed
+    assert main(["recipe", "show", "obelics", "--set", "select.image.min_side_px=7"]) == 0
+    assert "min_side_px: 7" in capsys.readouterr().out
+    assert "obelics" in refused("recipe", "show", "obelic")
+    assert "recipe show" in refused("recipe", "show")
+
+
+# ------------------------------------------------------------------------------------------------ runs
+
+
+def test_a_finished_run_adds_up(finished: Path) -> None:
+    run = run_json(finished)
+    assert [name for name, stage in run["stages"].items() if stage["status"] == "done"] == [
+        "extract",
+        "score",
+        "select",
+    ]
+    for name in ("extract", "score", "select"):
+        for unit in ("documents", "images"):
+            counts = run["stages"][name][unit]
+            assert counts["seen"] == counts["kept"] + sum(counts["dropped"].values()) + counts["failed"]
+    assert run["stages"]["extract"]["documents"]["seen"] == 3
+    assert run["stages"]["select"]["documents"] == {
+        "seen": 3, "kept": 2, "dropped": {"document.min_images": 1}, "failed": 0, "failed_by": {}
+    }  # fmt: skip
+    assert run["recipe"]["name"] == "tiny"
+    assert [Path(item["path"]).name for item in run["input"]] == ["a.warc.gz", "b.warc.gz"]
+    assert run["schema_version"] == 1
+
+
+def test_nothing_intermediate_is_left(finished: Path) -> None:
+    assert [path for path in finished.rglob("*") if path.name == "work" or path.suffix == ".tmp"] == []
+
+
+def test_a_second_run_does_nothing(own_copy: Path, inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, state = written(own_copy), (own_copy / "run.json").read_bytes()
+    assert main(arguments("run", inputs, own_copy, "--until", "select")) == 0
+    assert written(own_copy) == before
+    assert (own_copy / "run.json").read_bytes() == state
+    printed = capsys.readouterr().out
+    assert all(f"{stage}: already done" in printed for stage in ("extract", "score", "select"))
+
+
+def test_recipe_and_input_need_not_be_named_again(own_copy: Path) -> None:
+    before = written(own_copy)
+    assert main(["run", "--output", str(own_copy), "--until", "select", "--quiet"]) == 0
+    assert written(own_copy) == before
+
+
+def test_a_changed_threshold_redoes_only_select(own_copy: Path) -> None:
+    before = written(own_copy)
+    override = "select.image.min_side_px=10"
+    assert main(["run", "--output", str(own_copy), "--set", override, "--until", "select", "--quiet"]) == 0
+    after = written(own_copy)
+    redone = {name.split("/")[0] for name in after if after[name] != before.get(name)}
+    assert redone == {"select"}
+    run = run_json(own_copy)
+    assert run["recipe"]["select"]["image"]["min_side_px"] == 10
+    assert run["stages"]["select"]["documents"]["kept"] == 3
+    # The folder keeps the setting: the next run has nothing to do.
+    assert main(["run", "--output", str(own_copy), "--until", "select", "--quiet"]) == 0
+    assert written(own_copy) == after
+
+
+def test_a_changed_threshold_makes_what_follows_stale(own_copy: Path) -> None:
+    assert main(["extract", "--output", str(own_copy), "--set", "score.phash_distance=1", "--quiet"]) == 0
+    states = {name: stage["status"] for name, stage in run_json(own_copy)["stages"].items()}
+    assert (states["extract"], states["score"], states["select"]) == ("done", "not run", "not run")
+
+
+def test_changed_input_redoes_everything(own_copy: Path, inputs: Path) -> None:
+    argv = ["run", "--output", str(own_copy), "--input", str(inputs / "a.warc.gz"), "--until", "select", "--quiet"]
+    assert main(argv) == 0
+    run = run_json(own_copy)
+    assert len(run["input"]) == 1
+    assert run["stages"]["extract"]["images"]["seen"] == 0
+
+
+def test_one_archive_named_twice_is_read_once(inputs: Path, tmp_path: Path) -> None:
+    """By the same path, by a glob beside it, or by another spelling of its path."""
+    again = str(inputs / "a.warc.gz")
+    other = f"{inputs}/./a.warc.gz"
+    argv = arguments("extract", inputs, tmp_path / "out", "--input", again, "--input", other, "--quiet")
+    assert main(argv) == 0
+    run = run_json(tmp_path / "out")
+    assert [Path(item["path"]).name for item in run["input"]] == ["a.warc.gz", "b.warc.gz"]
+    assert run["stages"]["extract"]["documents"]["dropped"] == {}
+
+
+def test_quiet_says_nothing(own_copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--output", str(own_copy), "--until", "select", "--quiet"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_summary_names_reasons_and_what_did_not_run(own_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    override = "select.image.min_aesthetic=3.0"
+    assert main(["select", "--output", str(own_copy), "--set", override]) == 0
+    printed = capsys.readouterr().out
+    assert "document.min_images" in printed
+    assert "rules that could not run (no score): image.min_aesthetic" in printed
+    assert "run.json" in printed
+
+
+def test_a_run_with_nothing_but_damage(tmp_path: Path, inputs: Path, pack: Make, record: Make) -> None:
+    """One readable record and garbage behind it: no failure of the run, and the garbage is in the numbers."""
+    data = pack([record("https://a.example/style.css", b"p {}", "text/css")])
+    (tmp_path / "bad.warc.gz").write_bytes(data + b"\x1f\x8b\x08garbage" * 50)
+    argv = ["extract", "--recipe", str(inputs / "tiny.yaml"), "--input", str(tmp_path / "bad.warc.gz"), "--output"]
+    assert main([*argv, str(tmp_path / "out"), "--quiet"]) == 0
+    assert run_json(tmp_path / "out")["stages"]["extract"]["records"]["unreadable"] >= 1
+
+
+# ------------------------------------------------------------------------------------------------ export
+
+
+@pytest.mark.parametrize(("stage", "count"), [("extract", 3), ("select", 2)])
+def test_export(finished: Path, capsys: pytest.CaptureFixture[str], stage: str, count: int) -> None:
+    assert main(["export", str(finished), "--stage", stage, "--format", "jsonl"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    documents = [json.loads(line) for line in lines]
+    assert len(documents) == count
+    for document in documents:
+        assert document["url"].startswith("https://a.example/")
+        assert {item["kind"] for item in document["items"]} == {"text", "image"}
+        for item in document["items"]:
+            keys = {"kind", "text"} if item["kind"] == "text" else {"kind", "url", "image_id", "alt", "caption"}
+            assert set(item) == keys
+        kinds = [item["kind"] for item in document["items"]]
+        assert kinds.index("image") not in (0, len(kinds) - 1), "in reading order: between two paragraphs"
+    image = next(item for item in documents[0]["items"] if item["kind"] == "image")
+    assert image["alt"].startswith("Boat “")
+    assert image["caption"] == "The harbour"
+    assert "“" in lines[0], "text as it is, not escaped"
+
+
+def test_export_into_a_closed_pipe(finished: Path) -> None:
+    """``gobelin export OUT | head -1`` prints no traceback."""
+    command = f"'{BIN / 'gobelin'}' export '{finished}' --stage extract | head -c 20"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert len(done.stdout) == 20
+
+
+# ------------------------------------------------------------------------------------------------ the installed command
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "expected"),
+    [
+        (["run", "--recipe", "obelix", "--input", "x", "--output", "y"], 2, "did you mean obelics?"),
+        (["run", "--recipe", "obelics", "--input", "none-*.warc", "--output", "y"], 2, "no such file"),
+        (["export", "none"], 2, "has not run"),
+        (["recipe", "show", "obelics"], 0, ""),
+    ],
+)
+def test_exit_codes_of_the_command(tmp_path: Path, argv: list[str], code: int, expected: str) -> None:
+    done = subprocess.run([str(BIN / "gobelin"), *argv], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == (0 if code == 0 else 1)
+
+
+def test_stage_folders_hold_what_the_layout_says(finished: Path) -> None:
+    for name in ("extract/documents", "extract/images", "extract/decisions", "score/documents", "score/images",
+                 "score/decisions", "select/documents", "select/decisions"):  # fmt: skip
+        assert len(list_shards(str(finished / name))) == 2, name
+    for stage in ("extract", "score", "select"):
+        assert json.loads((finished / stage / "manifest.json").read_text())["stage"] == stage
