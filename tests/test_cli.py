@@ -228,9 +228,17 @@ def test_export_of_what_is_not_there(refused: Refusal, tmp_path: Path, stage: st
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["frobnicate"], ["run"], ["run", "--output", "x", "--until", "dinner"], ["run", "--output", "x", "--workers", "two"],
-     ["export"], ["recipe"], ["export", "x", "--format", "xml"]],
-)  # fmt: skip
+    [
+        [],
+        ["frobnicate"],
+        ["run"],
+        ["run", "--output", "x", "--until", "dinner"],
+        ["run", "--output", "x", "--workers", "two"],
+        ["export"],
+        ["recipe"],
+        ["export", "x", "--format", "xml"],
+    ],
+)
 def test_usage_errors(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(argv)

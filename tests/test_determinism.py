@@ -25,7 +25,11 @@ RECIPE = """\
 name: small
 num_shards: 3
 select:
-  document: {languages: [en], deny_consent: [noai, noimageai, tdm-reservation=1], min_images: 1, unique: [url, near, image_set]}
+  document:
+    languages: [en]
+    deny_consent: [noai, noimageai, tdm-reservation=1]
+    min_images: 1
+    unique: [url, near, image_set]
   text: {min_words: 2, max_site_count: 5}
   image: {min_side_px: 40, max_documents: 10, unique_in_document: true, min_aesthetic: 1.0}
 """

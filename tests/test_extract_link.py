@@ -178,7 +178,7 @@ IMAGE_NODE = {"kind": "image", "alt": "x", "image_url": None, "image_id": None}
     ],
 )
 def test_resolve_nodes(resolutions: list[Resolution], expected: list[tuple[str, str | None]]) -> None:
-    """The best candidate that the archive holds, whatever order the wishes come in; else the first, without an image."""
+    """The best candidate that the archive holds, whatever the order of the wishes; else the first, without an image."""
     document = {"doc_id": "d", "nodes": [{"kind": "text", "text": "t"}, IMAGE_NODE, {"kind": "text"}, IMAGE_NODE]}
     for order in (resolutions, resolutions[::-1]):
         nodes = resolve_nodes(document, [["u0", "u1"], ["v0"]], order)["nodes"]
@@ -193,8 +193,8 @@ def test_resolve_nodes(resolutions: list[Resolution], expected: list[tuple[str, 
 
 @pytest.fixture(scope="module")
 def crawl(
-    tmp_path_factory: pytest.TempPathFactory, record: Make, pack: Make, png: Make, jpeg: Make, html_page: Make, prose: str,
-    extract_archives: Make,
+    tmp_path_factory: pytest.TempPathFactory, record: Make, pack: Make, png: Make, jpeg: Make, html_page: Make,
+    prose: str, extract_archives: Make,
 ) -> Any:  # fmt: skip
     """Three archives with one case of each kind, extracted."""
 

@@ -36,14 +36,12 @@ NUM_SHARDS = 3
 CONFIG = ScoreConfig(phash_distance=4)
 MODEL = "a-model"
 UNUSED, FAILED = "unused".ljust(64, "0"), "failed".ljust(64, "0")
-WORDS = (
-    "harbour market boat light water stone bridge window garden river morning evening people story road field "
-    "summer winter glass paper silver yellow house letter island forest mountain village engine signal"
-).split()
+WORDS = """harbour market boat light water stone bridge window garden river morning evening people story road field
+summer winter glass paper silver yellow house letter island forest mountain village engine signal"""
 
 
 def sentence(rng: np.random.Generator, length: int = 14) -> str:
-    return " ".join(WORDS[int(n)] for n in rng.integers(0, len(WORDS), length)).capitalize() + "."
+    return " ".join(rng.choice(WORDS.split(), length)).capitalize() + "."
 
 
 def components(ids: list[str], alike: Callable[[str, str], bool]) -> dict[str, str]:
@@ -91,8 +89,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, a_document: Make, an_image:
         host = f"{'abc'[number % 3]}.example"
         path = f"page-{number - number % 2 if number % 11 == 1 else number}"
         url = f"http{'s' * (number % 2)}://{host if number % 11 != 1 else 'a.example'}/{path}"
-        documents.append(a_document(f"{int(rng.integers(2**63)):032x}", [str(n) if isinstance(n, str) else n for n in nodes],
-                                    url=url))  # fmt: skip
+        plain = [str(node) if isinstance(node, str) else node for node in nodes]  # not NumPy's own strings
+        documents.append(a_document(f"{int(rng.integers(2**63)):032x}", plain, url=url))
     documents.append(a_document("0" * 32, []))
     documents.append(a_document("1" * 32, ["!!! ???"]))
     documents.append(a_document("2" * 32, ["!!! ???", (ids[0],)]))

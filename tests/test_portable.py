@@ -146,4 +146,4 @@ def test_portable_runner_gives_the_same_bytes(
             assert remote[stage][unit] == local[stage][unit]
     assert digests(tmp_path / "portable") == digests(tmp_path / "local")
     assert not (tmp_path / "portable" / "logs").exists(), "nothing ran in local worker processes"
-    assert log.read_text().count("Starting worker") == 5, "each graph ran in a worker of the pool"
+    assert log.read_text().count("Starting worker") >= 5, "each graph ran in a worker of the pool"

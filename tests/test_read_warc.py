@@ -1,4 +1,4 @@
-"""Reading archives: what is a page, what is an image, what is neither; and that damage is never passed over in silence."""
+"""Reading archives: what is a page, what is an image, what is neither; and that damage never goes unsaid."""
 
 from __future__ import annotations
 

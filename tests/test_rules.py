@@ -53,8 +53,8 @@ def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
 
 def image_node(image_id: str | None = "i0", node: Row | None = None, **scores: Any) -> tuple[Row, Row]:
     described = {
-        "kind": "image", "text": None, "image_url": "https://a.example/photos/boat.png", "image_id": image_id, "alt": None,
-        "caption": None, "rendered_width": None, "rendered_height": None, **(node or {}),
+        "kind": "image", "text": None, "image_url": "https://a.example/photos/boat.png", "image_id": image_id,
+        "alt": None, "caption": None, "rendered_width": None, "rendered_height": None, **(node or {}),
     }  # fmt: skip
     known: Row = {}
     if image_id is not None:
@@ -74,8 +74,8 @@ def judge(
         "consent": [], "licence": None, "nodes": [node for node, _ in nodes], **(document or {}),
     }  # fmt: skip
     measured = {
-        **dict.fromkeys(DOCUMENT_SCORES.names), "doc_id": "d" * 32, "num_words": 100, "num_images": 1, "num_lorem_ipsum": 0,
-        "nodes": [score for _, score in nodes], **(scores or {}),
+        **dict.fromkeys(DOCUMENT_SCORES.names), "doc_id": "d" * 32, "num_words": 100, "num_images": 1,
+        "num_lorem_ipsum": 0, "nodes": [score for _, score in nodes], **(scores or {}),
     }  # fmt: skip
     return judge_document(about, measured, config)
 

@@ -128,9 +128,13 @@ def test_a_missing_required_value_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_atomic_output_on_failure(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), atomic_output(str(tmp_path / "x")) as stream:
-        stream.write(b"half")
-        raise error
+    def write_half() -> None:
+        with atomic_output(str(tmp_path / "x")) as stream:
+            stream.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

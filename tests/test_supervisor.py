@@ -102,7 +102,7 @@ def test_a_failure_stops_the_others(supervisor: Supervisor, tmp_path: Path) -> N
         "import os, pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(100)"
     )
-    wait = f"import pathlib, time\nwhile not pathlib.Path({str(pid_file)!r}).exists(): time.sleep(0.05)\nraise RuntimeError"
+    wait = f"import os, time\nwhile not os.path.exists({str(pid_file)!r}): time.sleep(0.05)\nraise RuntimeError"
     start = time.monotonic()
     with pytest.raises(StepFailedError):
         supervisor.run("step", [task("stubborn", stubborn), task("bad", wait), task("never", "open('/never')")])
@@ -190,8 +190,8 @@ class Started:
 
     def __init__(self, archives: Path, output: Path) -> None:
         argv = [
-            str(BIN / "gobelin"), "run", "--recipe", str(archives / "small.yaml"), "--input", str(archives / "*.warc.gz"),
-            "--output", str(output), "--until", "select", "--workers", "2",
+            str(BIN / "gobelin"), "run", "--recipe", str(archives / "small.yaml"),
+            "--input", str(archives / "*.warc.gz"), "--output", str(output), "--until", "select", "--workers", "2",
         ]  # fmt: skip
         # Shells start background jobs, and test runners may be started, with SIGINT ignored; exec keeps that.
         code = (

@@ -31,7 +31,7 @@ def scores_of(document: Row, images: Row | None = None, **groups: str) -> Row:
             row |= {"image_id": node["image_id"], "format": "png", "width": 400, "height": 300, "phash": "0" * 16,
                     "num_documents": 1, "near_count": 1, **(images or {}).get(node["image_id"], {})}  # fmt: skip
         nodes.append(row)
-    own = {name: document["doc_id"] for name in ("url_group", "exact_group", "near_group")}
+    own = dict.fromkeys(("url_group", "exact_group", "near_group"), document["doc_id"])
     empty = dict.fromkeys(DOCUMENT_SCORES.names)
     num_images = sum(node["image_id"] is not None for node in document["nodes"])
     return {
@@ -68,7 +68,7 @@ def test_one_of_each_group_stays_and_it_is_the_latest(select: Make, a_document: 
     scores = [scores_of(row, near_group="a" if row["doc_id"] in "abc" else "d") for row in documents]
     found = select(documents, scores, SelectConfig(document=DocumentRules(unique=("near",))))
     assert set(found.documents) == {"b", "d"}
-    assert found.dropped("document") == {name: "document.unique.near" for name in "ace"}
+    assert found.dropped("document") == dict.fromkeys("ace", "document.unique.near")
     (decision,) = [row for row in found.decisions if row["doc_id"] == "a"]
     assert (decision["value"], decision["detail"]) == (3.0, "kept: b")
 
