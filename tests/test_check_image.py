@@ -7,6 +7,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import imagehash
@@ -257,3 +258,22 @@ def test_open_rgb_reduces_jpegs_no_further_than_asked(encode: Make) -> None:
     assert min(reduced.size) >= 300
     assert reduced.width < 1600
     assert open_rgb(data).size == (1600, 1200)
+
+
+EDGE_CASES = Path(__file__).parents[2] / "shared" / "corpus" / "images-edge"
+
+
+@pytest.mark.corpus
+@pytest.mark.skipif(not EDGE_CASES.is_dir(), reason="the real corpus is not beside the checkout")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # fuzz files with pixels that are no numbers
+def test_pictures_that_trouble_decoders() -> None:
+    """Files of several decoders' own tests: each is facts or a reason, and what has facts can be opened."""
+    paths = sorted(path for path in EDGE_CASES.rglob("*") if path.is_file())
+    taken = 0
+    for path in paths:
+        data = path.read_bytes()
+        found = check_image(data, LIMITS)
+        if isinstance(found, ImageFacts):
+            assert open_rgb(data, 512).mode == "RGB", path.name
+            taken += 1
+    assert 0.5 < taken / len(paths) < 1.0

@@ -6,6 +6,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -446,3 +447,16 @@ def test_agrees_with_warcio_on_what_warcio_writes() -> None:
     ]
     found = list(read_archive(io.BytesIO(stream.getvalue()), "a.warc.gz", 10**6, 10**6))
     assert [(page.capture.url, page.capture.payload) for page in pages(found)] == expected
+
+
+EDGE_CASES = Path(__file__).parents[2] / "shared" / "corpus" / "warc-edge"
+
+
+@pytest.mark.corpus
+@pytest.mark.skipif(not EDGE_CASES.is_dir(), reason="the real corpus is not beside the checkout")
+def test_archives_that_trouble_readers_add_up(read_records: Read) -> None:
+    """Files of several readers' own tests: revisits, bad lengths, broken members, ARC 1.0, other formats."""
+    for path in sorted(path for path in EDGE_CASES.rglob("*") if path.is_file()):
+        found = read_records(path.read_bytes())
+        tally(found)
+        assert found[-1].num_records > 0, path.name

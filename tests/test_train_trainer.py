@@ -197,6 +197,20 @@ def test_losses_do_not_depend_on_packing(shards: Path, tmp_path: Path) -> None:
     assert together == pytest.approx(sum(nats([[piece]]) for row in rows for piece in row), rel=1e-5)
 
 
+def test_the_image_weight_weighs_images(shards: Path, tmp_path: Path) -> None:
+    last: dict[float, Mapping[str, float | None]] = {}
+    for weight in (0.05, 20.0):
+        config = dataclasses.replace(CONFIG, steps=60, image_weight=weight)
+        last[weight] = _train(shards, tmp_path / f"{weight}", config).metrics
+    low, high = last[0.05], last[20.0]
+    assert low["text_nats"] is not None
+    assert high["text_nats"] is not None
+    assert low["image_nats"] is not None
+    assert high["image_nats"] is not None
+    assert low["text_nats"] < high["text_nats"] - 0.1
+    assert high["image_nats"] < low["image_nats"] - 0.1
+
+
 @pytest.mark.parametrize(
     ("step", "ratio"),
     [(0, 0.25), (1, 0.5), (3, 1.0), (10, 1.0), (15, 0.02 + 0.98 * 0.5), (19, 0.02 + 0.98 * 0.1)],
@@ -212,7 +226,9 @@ def test_threads_go_back() -> None:
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"threads": 0}, {"caption_drop": 1.0}, {"validation_ratio": -0.1}])
+@pytest.mark.parametrize(
+    "change", [{"steps": 0}, {"threads": 0}, {"caption_drop": 1.0}, {"image_weight": 0.0}, {"validation_ratio": -0.1}]
+)
 def test_config_refuses(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         dataclasses.replace(CONFIG, **change)  # type: ignore[arg-type]

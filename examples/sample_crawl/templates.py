@@ -113,7 +113,7 @@ def _content(site: Site, page: Page, block_markup: str, banner_markup: str) -> s
 
 def render_article(site: Site, page: Page) -> str:
     """An <article> with <figure> and <figcaption>."""
-    block = "<figure>{picture}<figcaption>{caption}</figcaption></figure>\n<p>{text}</p>"
+    block = "<p>{text}</p>\n<figure>{picture}<figcaption>{caption}</figcaption></figure>"
     return f"""{_head(site, page)}
 <body>
 <header class="site-header">
@@ -135,8 +135,8 @@ def render_article(site: Site, page: Page) -> str:
 def render_gallery(site: Site, page: Page) -> str:
     """A gallery: a grid of figures inside <main>, each with its text."""
     block = (
-        '<div class="work"><figure>{picture}<figcaption>{caption}</figcaption></figure>\n'
-        '<div class="label"><p>{text}</p></div></div>'
+        '<div class="work"><div class="label"><p>{text}</p></div>\n'
+        "<figure>{picture}<figcaption>{caption}</figcaption></figure></div>"
     )
     return f"""{_head(site, page)}
 <body class="room">
@@ -155,7 +155,7 @@ def render_gallery(site: Site, page: Page) -> str:
 
 def render_table(site: Site, page: Page) -> str:
     """A <main> with a table: a picture in one cell, its words in the other."""
-    block = "<tr><td>{picture}</td><td><p>{caption}</p>\n<p>{text}</p></td></tr>"
+    block = "<tr><td><p>{text}</p>\n<p>{caption}</p></td><td>{picture}</td></tr>"
     return f"""{_head(site, page)}
 <body>
 <div id="masthead"><img src="{site.asset("logo.png")}" alt="{site.name}"> <span>{site.name}</span></div>
@@ -164,7 +164,7 @@ def render_table(site: Site, page: Page) -> str:
 <h1>{html.escape(page.title)}</h1>
 {_paragraphs(page.introduction)}
 <table>
-<tr><th>Plate</th><th>What it shows</th></tr>
+<tr><th>What it shows</th><th>Plate</th></tr>
 {_content(site, page, block, '<tr><td colspan="2">{}</td></tr>')}
 </table>
 {_paragraphs(page.closing)}
@@ -176,7 +176,7 @@ def render_table(site: Site, page: Page) -> str:
 
 def render_blog(site: Site, page: Page) -> str:
     """A blog: a post with pictures in paragraphs, a sidebar with links and an advertisement."""
-    block = '<p>{picture}</p>\n<p class="wp-caption-text">{caption}</p>\n<p>{text}</p>'
+    block = '<p>{text}</p>\n<p>{picture}</p>\n<p class="wp-caption-text">{caption}</p>'
     recent = "".join(f'<li><a href="{site.page_url(n)}">Entry number {n}</a></li>' for n in range(1, 7))
     buttons = " ".join(
         f'<a href="#"><img src="{site.asset(name)}" width="24" height="24" alt="{alt}"></a>'
@@ -209,8 +209,8 @@ def render_blog(site: Site, page: Page) -> str:
 def render_manual(site: Site, page: Page) -> str:
     """A manual: sections with a heading, a side menu, breadcrumbs, and a link to the next page."""
     block = (
-        "<section>\n<h2>Sample {number}</h2>\n<figure>{picture}<figcaption>{caption}</figcaption></figure>\n"
-        "<p>{text}</p>\n</section>"
+        "<section>\n<h2>Sample {number}</h2>\n<p>{text}</p>\n"
+        "<figure>{picture}<figcaption>{caption}</figcaption></figure>\n</section>"
     )
     return f"""{_head(site, page)}
 <body>
@@ -230,7 +230,7 @@ def render_manual(site: Site, page: Page) -> str:
 
 def render_divs(site: Site, page: Page) -> str:
     """Plain divs all the way, as a home-made page has them; the captions are in the alt texts only."""
-    block = '<div class="item">{picture}<div class="text">{text}</div></div>'
+    block = '<div class="item"><div class="text">{text}</div>{picture}</div>'
     return f"""{_head(site, page)}
 <body>
 <div class="top"><img src="{site.asset("logo.png")}" alt="logo"><div class="menu">{_links(site, "{} | ")}</div></div>

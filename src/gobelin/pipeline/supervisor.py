@@ -192,7 +192,7 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -216,11 +216,12 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
         progress.flush()
 
 
-def _end_with_parent(parent: int) -> None:
-    """Ends this process when its parent is gone: the server that forked it, which goes with the supervisor."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _end_with_supervisor() -> None:
+    """Ends this process when the supervisor is gone. (The server that forked it lives as long as a worker does.)"""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is not None:
+        supervisor.join()
+        os._exit(1)
 
 
 def run_pipeline(graph: Graph, units: list[Any], job: Any, beam_args: tuple[str, ...]) -> None:

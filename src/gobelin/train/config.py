@@ -47,6 +47,9 @@ class TrainConfig:
     """Share of the steps at the end over which it falls to ``final_lr_ratio``, linearly."""
     final_lr_ratio: float = 0.02
     """Learning rate at the end, as a share of the peak."""
+    image_weight: float = 1.0
+    """Weight of the loss of an image token; text and special tokens have 1. Raise it where pictures are what matters:
+    on drawings, 3 gave more of the right shapes in the same time, and captions a little less often right."""
     z_loss: float = 1e-4
     """Weight of the squared log normaliser."""
     clip_norm: float = 1.0
@@ -66,6 +69,8 @@ class TrainConfig:
         for name in ("steps", "row_tokens", "batch_rows", "log_every", "checkpoint_every", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.image_weight <= 0:
+            raise ValueError(f"image_weight must be above 0, got {self.image_weight}")
         for name in ("caption_drop", "validation_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")

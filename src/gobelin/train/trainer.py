@@ -1,9 +1,9 @@
 """Train the mixed-token model on token shards, in a fixed number of steps, resumable to the bit.
 
 Muon for the matrices of the blocks, AdamW for embeddings, head and norms; learning rate up over the first steps,
-constant, then linear down over the second half (warm-up-stable-decay). The loss is the mean over all predicted tokens,
-plus a small penalty on the logits' normaliser (z-loss, arXiv 2204.02311). Text and image losses are reported apart:
-nats per text token, bits per byte of text, nats per image code.
+constant, then linear down over the second half (warm-up-stable-decay). The loss is the weighted mean over all predicted
+tokens, plus a small penalty on the logits' normaliser (z-loss, arXiv 2204.02311). Text and image losses are reported
+apart and without weights: nats per text token, bits per byte of text, nats per image code.
 
 Everything random is drawn from (seed, step), so a checkpoint is weights, optimizer state and a step number. It is
 written into a temporary folder and renamed, so there is never half a one. Same shards, configuration, seed, number of
@@ -221,7 +221,8 @@ def _step(
     model: LanguageModel, optimizers: list[torch.optim.Optimizer], batch: Batch, config: TrainConfig, step: int
 ) -> dict[str, float | None]:
     losses_M, normalizers_M, targets_M = _losses(model, batch)
-    loss = losses_M.mean() + config.z_loss * normalizers_M.square().mean()
+    weights_M = torch.where(targets_M >= model.vocabulary.image_offset, config.image_weight, 1.0)
+    loss = (weights_M * losses_M).sum() / weights_M.sum() + config.z_loss * normalizers_M.square().mean()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     for optimizer in optimizers:

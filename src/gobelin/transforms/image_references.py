@@ -84,7 +84,7 @@ def rewrite_images(tree: HtmlElement, base_url: str) -> list[ImageReference]:
 def sentinel_index(src: str) -> int | None:
     """The index behind a sentinel address; None for any other address."""
     name = src.removeprefix(SENTINEL)
-    return int(name[:-4]) if len(name) < len(src) and name[:-4].isdigit() else None
+    return int(name[:-4]) if len(name) < len(src) and name[:-4].isdecimal() else None
 
 
 def _unwrap_noscript(tree: HtmlElement) -> None:
