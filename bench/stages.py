@@ -35,7 +35,8 @@ def main() -> int:
             ]  # fmt: skip
             subprocess.run(command, check=True)
             runs.append(json.loads(Path(folder, "out", "run.json").read_text())["stages"])
-    print(f"{'stage':<10}{'cpu s':>8}{'wall s':>8}{'documents/cpu s':>17}{'images/cpu s':>14}   (medians of {len(runs)})")
+    heads = f"{'stage':<10}{'cpu s':>8}{'wall s':>8}{'documents/cpu s':>17}{'images/cpu s':>14}"
+    print(f"{heads}   (medians of {len(runs)})")
     for name, stage in runs[0].items():
         if stage["status"] != "done":
             continue

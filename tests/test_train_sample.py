@@ -58,7 +58,7 @@ def _generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("cfg_scale", [1.0, 3.0])
+@pytest.mark.parametrize("cfg_scale", [1.0, 1.5])
 def test_pictures_have_the_captions_colour(learned: tuple[LanguageModel, list[Pair]], cfg_scale: float) -> None:
     config = SamplingConfig(cfg_scale=cfg_scale, temperature=0.5)
     codes = sample_images(learned[0], TOKENIZER, CAPTIONS * 10, config, _generator())
