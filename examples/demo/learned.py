@@ -39,7 +39,7 @@ _TEST_STREAM, _TUNING_STREAM = 0x7E57, 0x70E5
 """First words of the seeds of held-out scenes; the crawl and the CLIP pairs have others."""
 
 TEMPERATURES = (0.6, 0.8)
-GUIDANCE = (2.0, 4.0)
+GUIDANCE = (2.0, 3.0, 4.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
