@@ -49,7 +49,8 @@ class TrainConfig:
     """Learning rate at the end, as a share of the peak."""
     image_weight: float = 1.0
     """Weight of the loss of an image token; text and special tokens have 1. Raise it where pictures are what matters:
-    on drawings, 3 gave more of the right shapes in the same time, and captions a little less often right."""
+    on drawings, 3 drew .69 to .71 of the shapes right instead of .62 after 1400 steps, but .46 to .58 of the captions
+    it wrote were right instead of .68."""
     z_loss: float = 1e-4
     """Weight of the squared log normaliser."""
     clip_norm: float = 1.0
