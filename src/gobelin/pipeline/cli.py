@@ -86,7 +86,7 @@ def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], na
     command.add_argument(
         "--runner",
         default="local",
-        help="where Beam's graphs run: local (Beam's in-process runner, in worker processes), or one of Beam's runners: "
+        help="where Beam's graphs run: local (Beam's in-process runner, in worker processes) or one of Beam's: "
         " FlinkRunner, DataflowRunner, PortableRunner (%(default)s)",
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")

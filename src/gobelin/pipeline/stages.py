@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from gobelin.documents import SCHEMA_VERSION, Action, Unit
+from gobelin.documents import SCHEMA_VERSION, Unit
 from gobelin.pipeline import fits, graphs
 from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of

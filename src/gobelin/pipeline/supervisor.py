@@ -196,7 +196,9 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin starve each other on a shared machine (8 times slower)
+    os.environ["OMP_WAIT_POLICY"] = (
+        "PASSIVE"  # threads that spin starve each other on a shared machine (8 times slower)
+    )
     with log.open("w") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)

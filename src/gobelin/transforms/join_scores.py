@@ -149,9 +149,7 @@ class ScoreImages(beam.PTransform):
     def __init__(self, phash_distance: int, clip_model: str | None) -> None:
         self._phash_distance, self._clip_model = phash_distance, clip_model
 
-    def expand(
-        self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]
-    ) -> beam.DoOutputsTuple:
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
         measurements, images, embeddings = inputs
         components = (
             images
@@ -204,9 +202,7 @@ def _to_near_group(joined: tuple[str, dict[str, Iterable[Any]]]) -> tuple[str, A
     return next(iter(sides["component"]), identifier), (image, documents, embedding)
 
 
-def _count_group(
-    grouped: tuple[str, Iterable[Any]], clip_model: str | None
-) -> Iterator[Any]:
+def _count_group(grouped: tuple[str, Iterable[Any]], clip_model: str | None) -> Iterator[Any]:
     group, members = grouped
     members = list(members)
     near_count = len({doc_id for _, documents, _ in members for doc_id in documents})
@@ -357,11 +353,7 @@ def add_similarities(scores: Row, facts: dict[str, ImageFacts], texts: list[Row]
         texts: the document's rows of ``TEXT_EMBEDDINGS``.
     """
     nodes = scores["nodes"]
-    shown = [
-        index
-        for index, node in enumerate(nodes)
-        if node["image_id"] is not None
-    ]
+    shown = [index for index, node in enumerate(nodes) if node["image_id"] is not None]
     if not shown:
         return
     by_role: dict[str, dict[int, Any]] = {"text": {}, "alt": {}, "caption": {}}
