@@ -359,10 +359,16 @@ def test_sigkill(start: Callable[[Path], Started], tmp_path: Path, undisturbed: 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_ends_the_run_with_a_word(start: Callable[[Path], Started], tmp_path: Path) -> None:
     run = start(tmp_path / "out")
-    run.wait_until_half_done()
-    busy = [pid for pid in run.members() if pid != run.process.pid and is_worker(pid)]
-    assert busy
-    os.kill(busy[-1], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    is_killed = False
+    while not is_killed:
+        assert run.process.poll() is None
+        assert time.monotonic() < deadline
+        for pid in filter(is_worker, run.members()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                is_killed = True
+        time.sleep(0.01)
     _, err = run.process.communicate(timeout=30)
     assert run.process.returncode == 1
     assert "killed by signal 9" in err

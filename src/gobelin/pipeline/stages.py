@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,8 +246,7 @@ def score(context: Context) -> dict[str, Any]:
     join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, recipe.score.phash_distance, clip_model)
     context.supervisor.run_graph("score: duplicates and similarities", graphs.join_scores, [([], join)])
     for name in ("image_embeddings", "text_embeddings"):  # kept for whoever wants more of them
-        if (folder.work / name).is_dir():
-            (folder.work / name).rename(folder.path / name)
+        _keep(folder, name)
     decisions = count_decisions(folder.path / "decisions")
     return {
         "documents": _counts(num_documents, count_rows(folder.path / "documents"), decisions, Unit.DOCUMENT),
@@ -254,6 +254,13 @@ def score(context: Context) -> dict[str, Any]:
         "clip_model": clip_model,
         "not_run": sorted({"nsfw", "aesthetic"} | ({"clip"} if clip_model is None else set())),
     }
+
+
+def _keep(folder: StageFolder, name: str) -> None:
+    """Moves an intermediate data set to the stage's results. A run that was killed may have done so before."""
+    if (folder.work / name).is_dir():
+        shutil.rmtree(folder.path / name, ignore_errors=True)
+        (folder.work / name).rename(folder.path / name)
 
 
 def _by_shard(
@@ -324,7 +331,7 @@ def tokenize(context: Context) -> dict[str, Any]:
     context.supervisor.run_graph(
         "tokenize: assemble documents", graphs.assemble_documents, [([], assemble)], "documents", count_rows(corpus)
     )
-    (folder.work / "codes").rename(folder.path / "codes")
+    _keep(folder, "codes")
     decisions = count_decisions(folder.path / "decisions")
     num_tokens, num_image_tokens = fits.count_tokens(folder.path / "shards")
     return {
