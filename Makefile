@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types bench lock clean
+.PHONY: help setup demo test check format lint types fix bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gobelin needs Python 3.11 or later; name it with PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv==0.13.9
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(READY)
@@ -42,9 +42,12 @@ fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: $(READY) ## what each stage costs, on the demo's crawl (make demo first)
+	$(BIN)/python bench/stages.py --input 'out/demo/crawl/*.warc.gz' --recipe obelics
+
 lock: $(READY) ## resolve requirements.lock anew from pyproject.toml
 	$(BIN)/python -m uv pip compile pyproject.toml --extra models --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet -o requirements.lock
 
 clean: ## remove the demo's output and caches
-	rm -rf out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf out/demo .mypy_cache .ruff_cache .pytest_cache

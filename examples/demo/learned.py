@@ -26,6 +26,7 @@ import torch
 from examples.sample_crawl.judge import judge
 from examples.sample_crawl.model import Scene
 from examples.sample_crawl.scenes import NUM_PHRASINGS, caption, draw_scene, render_scene
+from gobelin.pipeline.state import read_table
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, preprocess
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.train.evaluate import grounding_gap
@@ -58,7 +59,7 @@ def measure_clip(crawl: Path, run: Path, clip_model: str, limit: int = 1500) -> 
     good = [row for row in images if row["keep"]]
     good = good[:: max(1, len(good) // limit)]
     planted = [row for row in images if row["kind"] == "mismatch"]
-    table = pq.read_table(run / "score" / "image_embeddings")
+    table = read_table(run / "score" / "image_embeddings")
     embeddings = dict(zip(table["image_id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
     good = [row for row in good if row["image_id"] in embeddings]
     planted = [row for row in planted if row["image_id"] in embeddings]

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task  # noq
 from gobelin.transforms.progress import advance  # noqa: E402
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
+MADE_FROM = "made_from.json"
+"""Written last into what the demo makes: the numbers it was made from."""
+
 CLIP_PAIRS = 4000
 CLIP_SEED = 7
 """Of the pictures that CLIP is fitted on; the crawl has its own seeds."""
@@ -44,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     except StepFailedError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\ndemo: stopped. What is done stays; the same command goes on from here.", file=sys.stderr)
         return 130
@@ -57,12 +64,12 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
     output.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(options.workers, output, screen, "local", ())
     tasks = []
-    if not (crawl / "summary.json").is_file():
+    if _is_stale(crawl, options.seed, options.pages):
         tasks.append(Task("crawl", _make_crawl, (crawl, options.seed, options.pages)))
-    if not (clip / "open_clip_model.safetensors").is_file():
+    if _is_stale(clip, options.seed, CLIP_PAIRS):
         tasks.append(Task("clip", _fit_clip, (clip, options.seed)))
     if tasks:
-        supervisor.run("demo: draw a crawl, fit CLIP", tasks, "steps", 300)
+        supervisor.run("demo: draw a crawl, fit CLIP", tasks)
     run = open_run(
         run_folder,
         str(RECIPE),
@@ -77,15 +84,26 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
         run.stage(stage, screen)
     results = output / "learned.json"
     held = read_json(results)
-    if held is None or held["key"] != run.keys["train"]:
-        task = Task("learned", _measure, (crawl, run_folder, clip, results, run.keys["train"], options.seed))
+    key = f"{run.keys['train']} {options.seed}"
+    if held is None or held["key"] != key:
+        task = Task("learned", _measure, (crawl, run_folder, clip, results, key, options.seed))
         supervisor.run("demo: what was learned", [task], threads=options.workers)
+
+
+def _is_stale(folder: Path, *made_from: int) -> bool:
+    """Whether a folder has to be made, again if it was made from other numbers. Removes it where it has."""
+    held = read_json(folder / MADE_FROM)
+    if held is not None and held["numbers"] == list(made_from):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def _make_crawl(folder: Path, seed: int, pages: int) -> None:
     from examples.sample_crawl.make_crawl import make_crawl
 
     make_crawl(folder, seed, pages, on_progress=_counter("pages"))
+    write_json(folder / MADE_FROM, {"numbers": [seed, pages]})
 
 
 def _fit_clip(folder: Path, seed: int) -> None:
@@ -98,6 +116,7 @@ def _fit_clip(folder: Path, seed: int) -> None:
     pairs = [(picture, words) for picture, words, _ in clip_pairs(CLIP_SEED, CLIP_PAIRS)]
     metrics = fit_clip(pairs, folder, ClipFitConfig(), seed, on_step=_counter("steps"))
     write_json(folder / "summary.json", dataclasses.asdict(metrics))
+    write_json(folder / MADE_FROM, {"numbers": [seed, CLIP_PAIRS]})
 
 
 def _counter(what: str) -> Callable[..., None]:

@@ -58,7 +58,13 @@ def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], na
     command = commands.add_parser(
         name, help=about, description=about, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where everything is written")
+    command.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help="where everything is written: a local folder, or one on a disk that all workers share",
+    )
     command.add_argument(
         "--recipe",
         metavar="RECIPE",
@@ -101,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--" in arguments:
         cut = arguments.index("--")
         arguments, beam_args = arguments[:cut], arguments[cut + 1 :]
+    if any(argument.split("=")[0] == "--runner" for argument in beam_args):
+        print("gobelin: give --runner before the --, it is gobelin's own option", file=sys.stderr)
+        return 2
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, force=True)
     from gobelin.pipeline.recipe import RecipeError
@@ -112,10 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "recipe":
             return _recipe(options)
         return _run(options, beam_args)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except StepFailedError as error:
         print(f"gobelin: {error}", file=sys.stderr)
         return 1
-    except (RecipeError, ValueError) as error:
+    except (RecipeError, ValueError, OSError) as error:
         print(f"gobelin: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -124,9 +136,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _terminate(number: int, _: object) -> None:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
-from gobelin.pipeline.run import OutputError
+from gobelin.pipeline.run import RUN_NAME, OutputError
+from gobelin.pipeline.state import read_json
 from gobelin.transforms.shards import read_folder
 
 SOURCES = {"extract": ("extract", "documents"), "select": ("select", "documents")}
@@ -19,8 +20,9 @@ def export_documents(output: Path, stage: str, stream: TextIO) -> int:
         OutputError: the stage has not run.
     """
     folder = output.joinpath(*SOURCES[stage])
-    if not (output / stage / "manifest.json").is_file():
-        raise OutputError(f"{output}: stage {stage} has not run; run `gobelin {stage}` or `gobelin run` first")
+    run = read_json(output / RUN_NAME)
+    if run is None or run["stages"][stage]["status"] != "done":
+        raise OutputError(f"{output}: stage {stage} has not run with this recipe; `gobelin run` does it")
     count = 0
     for row in read_folder(str(folder)):
         stream.write(json.dumps(document_as_json(row), ensure_ascii=False) + "\n")

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.pipeline.recipe import Recipe
-from gobelin.pipeline.state import read_json, write_json
+from gobelin.pipeline.state import read_json, read_table, write_json
 from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_requested
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
@@ -173,7 +173,7 @@ class _Described:
 
 def count_tokens(shards: Path) -> tuple[int, int]:
     """(tokens, image tokens) of token shards."""
-    table = pq.read_table(shards, columns=["tokens", "image_spans"])
+    table = read_table(shards, ["tokens", "image_spans"])
     spans = pc.list_flatten(table["image_spans"]).combine_chunks()
     return pc.sum(pc.list_value_length(table["tokens"])).as_py() or 0, (
         pc.sum(pc.struct_field(spans, "length")).as_py() or 0

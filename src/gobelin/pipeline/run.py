@@ -11,9 +11,9 @@ from typing import Any
 
 from gobelin import documents
 from gobelin.pipeline.progress_bar import Screen
-from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, load_recipe, to_yaml
+from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.stages import RUN_STAGE, Archive, Context, InputError, find_archives, stage_keys
-from gobelin.pipeline.state import STAGES, StageFolder, read_json, write_json
+from gobelin.pipeline.state import STAGES, StageFolder, read_json, write_json, write_text
 from gobelin.pipeline.supervisor import Supervisor
 
 _PACKAGES = ("gobelin", "apache-beam", "pyarrow", "trafilatura", "pillow", "torch", "open-clip-torch", "tokenizers")
@@ -39,7 +39,7 @@ class Run:
     def stage(self, name: str, screen: Screen) -> bool:
         """Runs a stage unless it is done. Returns whether it ran."""
         folder = StageFolder(self._output, name)
-        key = self.keys[name]
+        key = self._key(name)
         if folder.is_done(key):
             screen.say(f"{name}: already done")
             return False
@@ -53,6 +53,16 @@ class Run:
         folder.complete(key, {**summary, **seconds})
         self.write_summary()
         return True
+
+    def _key(self, name: str) -> str:
+        """A stage's key; the report's also says which stages it shows."""
+        if name != "report":
+            return self.keys[name]
+        return fingerprint(self.keys[name], [stage for stage in STAGES[:-1] if self._is_current(stage)])
+
+    def _is_current(self, name: str) -> bool:
+        manifest = StageFolder(self._output, name).manifest()
+        return manifest is not None and manifest["key"] == self.keys[name]
 
     def require(self, name: str) -> None:
         """Raises unless a stage is done under this recipe and input."""
@@ -70,7 +80,7 @@ class Run:
         stages = {}
         for name in STAGES:
             manifest = StageFolder(self._output, name).manifest()
-            is_current = manifest is not None and manifest["key"] == self.keys[name]
+            is_current = manifest is not None and manifest["key"] == self._key(name)
             stages[name] = {"status": "done", **(manifest or {})} if is_current else {"status": "not run"}
         write_json(
             self._output / RUN_NAME,
@@ -113,6 +123,8 @@ def open_run(
     Raises:
         RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
     """
+    if "://" in str(output) or ":/" in str(output):
+        raise OutputError(f"--output {output}: give a local folder, or one on a disk that all workers share")
     held = read_json(output / RUN_NAME) if output.is_dir() else None
     if held is None and output.is_dir() and any(output.iterdir()) and not (output / RECIPE_NAME).is_file():
         raise OutputError(f"{output} is not empty and not an output folder of gobelin: choose another --output")
@@ -136,7 +148,7 @@ def open_run(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"--output {output}: cannot be made: {error.strerror}") from None
-    (output / RECIPE_NAME).write_text(to_yaml(recipe), encoding="utf-8")
+    write_text(output / RECIPE_NAME, to_yaml(recipe))
     supervisor = Supervisor(workers, output, screen, runner, tuple(beam_args))
     run = Run(output, recipe, archives, workers, supervisor)
     run.write_summary()

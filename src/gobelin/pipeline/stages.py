@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
 from gobelin.documents import SCHEMA_VERSION, Unit
 from gobelin.pipeline import fits, graphs
 from gobelin.pipeline.recipe import Recipe, fingerprint
-from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of
+from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, read_table
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 from gobelin.transforms.shards import make_folder, open_input
 
@@ -200,7 +199,7 @@ def _batches(archives: tuple[Archive, ...]) -> list[list[Archive]]:
 
 
 def _count_extract(folder: Path) -> dict[str, Any]:
-    archives = pq.read_table(folder / "archives")
+    archives = read_table(folder / "archives")
     decisions = count_decisions(folder / "decisions")
     return {
         "documents": _counts(
@@ -272,7 +271,7 @@ def _by_shard(
     shards = [index for index in range(num_shards) if index not in done]
     num_batches = min(len(shards), context.workers) if context.supervisor.is_local else 1
     batches = [(shards[start::num_batches], job) for start in range(num_batches)] if shards else []
-    context.supervisor.run_graph(title, graph, batches, unit, total)
+    context.supervisor.run_graph(title, graph, batches, unit, total * len(shards) // num_shards)
 
 
 def select(context: Context) -> dict[str, Any]:
@@ -291,7 +290,7 @@ def select(context: Context) -> dict[str, Any]:
     )
     decisions = count_decisions(folder.path / "decisions")
     corpus = folder.path / "documents"
-    not_run = pq.read_table(folder.path / "not_run").to_pylist()
+    not_run = read_table(folder.path / "not_run").to_pylist()
     return {
         "documents": _counts(count_rows(scores / "documents"), count_rows(corpus), decisions, Unit.DOCUMENT),
         "images": _counts(count_rows(scores / "images"), len(shown_images(corpus)), decisions, Unit.IMAGE),
@@ -302,7 +301,7 @@ def select(context: Context) -> dict[str, Any]:
 
 def shown_images(corpus: Path) -> set[str]:
     """Ids of the images that a set of documents shows."""
-    nodes = pc.list_flatten(pq.read_table(corpus, columns=["nodes"])["nodes"])
+    nodes = pc.list_flatten(read_table(corpus, ["nodes"])["nodes"])
     return set(pc.struct_field(nodes.combine_chunks(), "image_id").drop_null().to_pylist())
 
 

@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gobelin.documents import Action, Unit
@@ -39,6 +40,11 @@ class Counts:
     @property
     def is_balanced(self) -> bool:
         return self.seen == self.kept + sum(self.dropped.values()) + self.failed
+
+
+def read_table(folder: Path, columns: list[str] | None = None) -> pa.Table:
+    """A whole small data set. Files that are being written do not count."""
+    return pa.concat_tables([pq.read_table(path, columns=columns) for path in sorted(folder.glob("*.parquet"))])
 
 
 def count_rows(folder: Path) -> int:
@@ -65,9 +71,14 @@ def counts_of(seen: int, kept: int, decisions: dict[Action, Counter[str]]) -> Co
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file that is there whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 
@@ -104,9 +115,14 @@ class StageFolder:
         """Makes the folder ready for work under this key: what an interrupted run under the same key left stays."""
         held = read_json(self.work / "key.json")
         if held is None or held["key"] != key:
-            shutil.rmtree(self.path, ignore_errors=True)
+            (self.path / "manifest.json").unlink(missing_ok=True)  # first: what is half deleted is not done
+            if self.path.exists():
+                shutil.rmtree(self.path)
             write_json(self.work / "key.json", {"key": key})
         (self.path / "manifest.json").unlink(missing_ok=True)
+        for unfinished in self.path.rglob("*.tmp"):
+            if unfinished.is_file():
+                unfinished.unlink()
 
     def complete(self, key: str, summary: dict[str, Any]) -> None:
         """The stage is done; its intermediate files go."""

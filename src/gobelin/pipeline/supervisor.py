@@ -28,9 +28,8 @@ from typing import Any
 from gobelin.pipeline.progress_bar import Screen, Step
 from gobelin.transforms import progress
 
-LOCAL = "local"
-"""Runner names that mean Beam's in-process runner under this supervisor."""
 LOCAL_NAMES = ("local", "direct", "directrunner", "fnapirunner")
+"""Runner names that mean Beam's in-process runner under this supervisor."""
 
 _POLL_SECONDS = 0.1
 _SECONDS_TO_STOP = 4.0
@@ -86,7 +85,11 @@ class Supervisor:
         if not self.is_local:
             with self._screen.step(title) as step:
                 for units, job in batches:
-                    run_pipeline(graph, units, job, ("--runner", self._runner, *self._beam_args))
+                    try:
+                        run_pipeline(graph, units, job, ("--runner", self._runner, *self._beam_args))
+                    except Exception as error:  # each runner of Beam's raises its own
+                        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+                        raise StepFailedError(f"{title} failed on {self._runner}: {reason}") from error
                 step.finish({})
             return
         tasks = [
@@ -101,7 +104,7 @@ class Supervisor:
         """Runs tasks to their end.
 
         Args:
-            threads: of torch and BLAS, in each process.
+            threads: of torch, in each process.
 
         Raises:
             StepFailedError: one failed; the others are stopped.

@@ -19,14 +19,14 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.utils.shared import Shared
 
-from gobelin.documents import DECISIONS, IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit, shard_of, to_row
+from gobelin.documents import IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit, shard_of, to_row
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.transforms.check_image import open_rgb
 from gobelin.transforms.embed import in_batches
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import empty_shards, join, read_rows, shard_path, write_rows
+from gobelin.transforms.shards import empty_shards, join, read_rows, shard_path, with_decisions, write_rows
 from gobelin.transforms.urls import describe
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class _EncodeImages(beam.DoFn):
         wanted = set(shown)
         decisions: list[Decision] = []
         path = shard_path(join(self._work, "codes"), index, self._num_shards)
-        write_rows(path, self._rows(index, wanted, decisions), IMAGE_CODES)
         failed = shard_path(join(self._work, "encode_decisions"), index, self._num_shards)
-        write_rows(failed, map(to_row, decisions), DECISIONS)
+        rows = with_decisions(self._rows(index, wanted, decisions), decisions, failed)
+        write_rows(path, rows, IMAGE_CODES)
         yield path
 
     def _rows(self, index: int, wanted: set[str | None], decisions: list[Decision]) -> Iterator[Row]:

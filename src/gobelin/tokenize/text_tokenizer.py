@@ -13,8 +13,6 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
 FILE_NAME = "text_tokenizer.json"
 NUM_BYTES = 256
 
@@ -28,6 +26,8 @@ class TextTokenizer:
         Raises:
             ValueError: it is no tokenizer, or one that would not give every text back byte for byte.
         """
+        from tokenizers import Tokenizer  # of the extra `models`: curation alone does without
+
         _check_lossless(definition)
         self._definition = definition
         self._tokenizer = Tokenizer.from_str(definition)
@@ -80,6 +80,8 @@ def fit_bpe(texts: Iterable[str], vocab_size: int, *, min_count: int = 2) -> Tex
     """
     if vocab_size < NUM_BYTES:
         raise ValueError(f"vocab_size must be at least {NUM_BYTES} (one token a byte), got {vocab_size}")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

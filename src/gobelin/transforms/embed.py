@@ -15,12 +15,12 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 from PIL import Image as PillowImage
 
-from gobelin.documents import DECISIONS, IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS, Action, Decision, Unit, to_row
+from gobelin.documents import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS, Action, Decision, Unit
 from gobelin.transforms.check_image import open_rgb
 from gobelin.transforms.clip import ClipSpec, load_clip
 from gobelin.transforms.measure import ClipConfig
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import join, read_rows, shard_path, write_rows
+from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
 from gobelin.transforms.urls import describe
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class _EmbedImages(_Embedder):
     def process(self, index: int) -> Iterator[str]:
         decisions: list[Decision] = []
         path = shard_path(join(self._work, "image_embeddings"), index, self._num_shards)
-        write_rows(path, self._rows(index, decisions), IMAGE_EMBEDDINGS)
         failed = shard_path(join(self._work, "embed_decisions"), index, self._num_shards)
-        write_rows(failed, map(to_row, decisions), DECISIONS)
+        rows = with_decisions(self._rows(index, decisions), decisions, failed)
+        write_rows(path, rows, IMAGE_EMBEDDINGS)
         yield path
 
     def _rows(self, index: int, decisions: list[Decision]) -> Iterator[Row]:

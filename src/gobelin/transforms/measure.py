@@ -20,11 +20,11 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from gobelin.documents import DECISIONS, Action, Decision, Unit, to_row
+from gobelin.documents import Action, Decision, Unit
 from gobelin.transforms.near_duplicates import MinHashConfig, minhash_band_keys, text_digest
 from gobelin.transforms.pii import count_emails
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import join, read_rows, shard_path, write_rows
+from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
 from gobelin.transforms.text_statistics import PARAGRAPH_MIN_TOKENS, text_statistics
 from gobelin.transforms.urls import canonical_url, describe, host_of
 
@@ -150,9 +150,9 @@ class _Measure(beam.DoFn):
         decisions: list[Decision] = []
         path = shard_path(join(self._work, "measurements"), index, self._num_shards)
         source = shard_path(self._documents, index, self._num_shards)
-        write_rows(path, self._measurements(source, decisions), MEASUREMENTS)
         failed = shard_path(join(self._work, "measure_decisions"), index, self._num_shards)
-        write_rows(failed, map(to_row, decisions), DECISIONS)
+        rows = with_decisions(self._measurements(source, decisions), decisions, failed)
+        write_rows(path, rows, MEASUREMENTS)
         yield path
 
     def _measurements(self, source: str, decisions: list[Decision]) -> Iterator[Row]:

@@ -25,6 +25,8 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from gobelin.documents import DECISIONS, Decision, to_row
+
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 """Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once."""
 
@@ -137,6 +139,15 @@ def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[dict[
     """The rows of a whole data set, shard after shard."""
     for path in list_shards(folder):
         yield from read_rows(path, columns)
+
+
+def with_decisions(rows: Iterable[dict[str, Any]], decisions: list[Decision], path: str) -> Iterator[dict[str, Any]]:
+    """The rows; after the last one, the decisions that were made on the way are written to ``path``.
+
+    So they are there before the file that the rows go to appears, and that file alone says that a shard is done.
+    """
+    yield from rows
+    write_rows(path, map(to_row, decisions), DECISIONS)
 
 
 class Spool:

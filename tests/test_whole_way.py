@@ -1,0 +1,142 @@
+"""The whole way on a small sample crawl: every stage, its numbers, its results; and what an interrupted run leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from examples.demo.truth import judge_corpus, tally_lines
+from examples.sample_crawl.make_crawl import make_crawl
+from gobelin.pipeline.cli import main
+from gobelin.pipeline.state import STAGES
+from gobelin.tokenize.sequence import ImageItem, ImageSpan, TextItem, decode_document
+from gobelin.tokenize.text_tokenizer import TextTokenizer
+from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.transforms.shards import read_folder
+
+SMALL = [
+    "select.image.min_clip_near=null", "select.image.min_clip_caption=null", "select.image.min_clip_alt=null",
+    "score.clip=null", "num_shards=2", "tokenize.vqvae_steps=6", "tokenize.text_vocab_size=400",
+    "tokenize.vqvae={image_size: 16, patch_size: 8, num_codes: 16, channels: 8, num_blocks: 1}",
+    "train.steps=3", "train.batch_rows=2", "train.row_tokens=128", "train.threads=1", "train.validation_ratio=0.3",
+    "train.model={width: 16, num_layers: 1, num_heads: 2, hidden: 32}", "train.log_every=1",
+    "sample.num_captions=2", "sample.images_per_caption=1", "sample.num_documents=1", "sample.max_document_tokens=64",
+]  # fmt: skip
+
+
+def run(output: Path, crawl: Path, *more: str) -> int:
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    recipe = str(Path(__file__).parents[1] / "examples" / "demo" / "recipe.yaml")
+    return main(
+        ["run", "--recipe", recipe, "--input", str(crawl / "*.warc.gz"), "--output", str(output), "--quiet"]
+        + ["--workers", "2", *settings, *more]
+    )
+
+
+@pytest.fixture(scope="module")
+def crawl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("crawl")
+    make_crawl(folder, seed=3, pages=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(crawl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    assert run(folder, crawl) == 0
+    return folder
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_stage_is_done_and_adds_up(output: Path) -> None:
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    assert [stages[name]["status"] for name in STAGES] == ["done"] * len(STAGES)
+    for name in ("extract", "score", "select", "tokenize"):
+        for unit in ("documents", "images"):
+            counts = stages[name][unit]
+            assert counts["seen"] > 0
+            assert counts["seen"] == counts["kept"] + sum(counts["dropped"].values()) + counts["failed"]
+            assert counts["failed"] == sum(counts["failed_by"].values())
+    for unit in ("documents", "images"):
+        kept = [stages[name][unit]["kept"] for name in ("extract", "score", "select")]
+        seen = [stages[name][unit]["seen"] for name in ("score", "select", "tokenize")]
+        assert kept == seen
+
+
+def test_documents_come_back_from_their_tokens(output: Path) -> None:
+    """Text byte for byte, codes code for code, captions where they were."""
+    tokens = output / "tokenize"
+    vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
+    codes = {row["image_id"]: tuple(row["codes"]) for row in read_folder(str(tokens / "codes"))}
+    corpus = {row["doc_id"]: row["nodes"] for row in read_folder(str(output / "select" / "documents"))}
+    found = 0
+    for path in sorted((tokens / "shards").glob("*.parquet")):
+        assert pq.read_schema(path).metadata[METADATA_KEY].decode() == vocabulary.to_json()
+        for row in pq.read_table(path).to_pylist():
+            spans = [ImageSpan(**span) for span in row["image_spans"]]
+            items = decode_document(row["tokens"], spans, vocabulary, text_tokenizer)
+            for item, node in zip(items, corpus[row["doc_id"]], strict=True):
+                if isinstance(item, TextItem):
+                    assert item.text == node["text"]
+                else:
+                    assert isinstance(item, ImageItem)
+                    assert (item.image_id, item.codes) == (node["image_id"], codes[node["image_id"]])
+                    assert item.caption == (node["caption"] or node["alt"])
+                    found += 1
+    assert found > 50
+    assert set(corpus) == {row["doc_id"] for row in read_folder(str(tokens / "shards"))}
+
+
+def test_what_was_sampled_is_there(output: Path) -> None:
+    samples = json.loads((output / "sample" / "samples.json").read_text())
+    assert len(samples["from_captions"]) == 2
+    names = [name for item in samples["from_captions"] for name in item["images"]]
+    pictures = [np.asarray(Image.open(output / "sample" / name)) for name in names]
+    assert {picture.shape for picture in pictures} == {(16, 16, 3)}
+    page = (output / "sample" / "index.html").read_text()
+    assert all(name in page for name in names)
+
+
+def test_training_is_measured(output: Path) -> None:
+    summary = json.loads((output / "train" / "summary.json").read_text())
+    assert summary["steps"] == 3
+    assert summary["grounding"]["num_pairs"] > 1
+    assert summary["losses"]["validation_image_nats"] > 0
+
+
+def test_the_truth_of_the_crawl(crawl: Path, output: Path) -> None:
+    """Without CLIP only mismatched pictures may stay wrongly; what should stay does."""
+    tallies = judge_corpus(crawl / "truth.jsonl", output / "select" / "documents")
+    wrong = {tally.kind for tally in tallies if tally.unit in ("page", "image") and tally.right < tally.total}
+    assert wrong <= {"mismatch", "banner"}
+    assert any("pages that should stay" in line for line in tally_lines(tallies))
+    empty = judge_corpus(crawl / "truth.jsonl", output / "extract" / "decisions" / "none")
+    stayed = [tally for tally in empty if tally.should == "stay"]
+    assert all(tally.right == 0 for tally in stayed)
+
+
+def test_a_second_run_does_nothing_and_a_third_mends_what_an_interrupted_one_left(
+    crawl: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")}
+    assert run(output, crawl) == 0
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")} == before
+    # As if killed while it wrote, stage after stage: half a file lies in each data set, and no manifest says done.
+    for path in {path.parent for path in before}:
+        (path / "part-00000-of-00002.parquet.0123.tmp").write_bytes(b"half")
+    for name in ("extract", "score", "select", "tokenize"):
+        manifest = json.loads((output / name / "manifest.json").read_text())
+        (output / name / "work").mkdir(exist_ok=True)
+        (output / name / "work" / "key.json").write_text(json.dumps({"key": manifest["key"]}))
+        (output / name / "manifest.json").unlink()
+    contents = {path: path.read_bytes() for path in before}
+    assert run(output, crawl) == 0
+    assert {path: path.read_bytes() for path in output.rglob("*.parquet")} == contents
+    assert not list(output.rglob("*.tmp"))
