@@ -33,8 +33,20 @@ def run(output: Path, crawl: Path, *more: str) -> int:
     settings = [part for setting in SMALL for part in ("--set", setting)]
     recipe = str(Path(__file__).parents[1] / "examples" / "demo" / "recipe.yaml")
     return main(
-        ["run", "--recipe", recipe, "--input", str(crawl / "*.warc.gz"), "--output", str(output), "--quiet"]
-        + ["--workers", "2", *settings, *more]
+        [
+            "run",
+            "--recipe",
+            recipe,
+            "--input",
+            str(crawl / "*.warc.gz"),
+            "--output",
+            str(output),
+            "--quiet",
+            "--workers",
+            "2",
+            *settings,
+            *more,
+        ]
     )
 
 
@@ -92,6 +104,17 @@ def test_documents_come_back_from_their_tokens(output: Path) -> None:
                     found += 1
     assert found > 50
     assert set(corpus) == {row["doc_id"] for row in read_folder(str(tokens / "shards"))}
+
+
+def test_what_went_can_be_listed(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    for stage in ("extract", "select"):
+        assert main(["export", str(output), "--stage", stage, "--decisions"]) == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        dropped = [row for row in rows if row["unit"] == "document" and row["action"] == "drop"]
+        assert len(dropped) == sum(stages[stage]["documents"]["dropped"].values()) > 0
+        assert all(row["rule"] and row["url"] for row in dropped)
+        assert any("value" in row and "threshold" in row for row in dropped)
 
 
 def test_what_was_sampled_is_there(output: Path) -> None:

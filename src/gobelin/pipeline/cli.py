@@ -41,10 +41,18 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, about in _ABOUT.items():
         _add_stage(commands, name, about)
-    export = commands.add_parser("export", help="documents as JSON lines, on standard output")
+    export = commands.add_parser("export", help="documents, or what was left out and why, as JSON lines")
     export.add_argument("output", type=Path, help="output folder of a run")
     export.add_argument(
-        "--stage", choices=("extract", "select"), default="select", help="which documents (%(default)s)"
+        "--stage",
+        choices=("extract", "score", "select", "tokenize"),
+        default="select",
+        help="of which stage (%(default)s)",
+    )
+    export.add_argument(
+        "--decisions",
+        action="store_true",
+        help="instead of documents, everything that the stage left out or changed: rule, value, threshold",
     )
     export.add_argument("--format", choices=("jsonl",), default="jsonl", help="(%(default)s)")
     recipe = commands.add_parser("recipe", help="list the presets, or print a recipe with every default")
@@ -180,9 +188,16 @@ def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from gobelin.pipeline.export import export_documents
+    from gobelin.pipeline.export import SOURCES, export_decisions, export_documents
 
-    export_documents(options.output, options.stage, sys.stdout)
+    if options.decisions:
+        export_decisions(options.output, options.stage, sys.stdout)
+    elif options.stage in SOURCES:
+        export_documents(options.output, options.stage, sys.stdout)
+    else:
+        raise ValueError(
+            f"stage {options.stage} holds no documents: give --stage {' or '.join(SOURCES)}, or --decisions"
+        )
     return 0
 
 

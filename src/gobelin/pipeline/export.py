@@ -1,4 +1,4 @@
-"""Documents as JSON lines: what a person pipes into jq."""
+"""Documents, and what was left out and why, as JSON lines: what a person pipes into jq."""
 
 from __future__ import annotations
 
@@ -19,15 +19,33 @@ def export_documents(output: Path, stage: str, stream: TextIO) -> int:
     Raises:
         OutputError: the stage has not run.
     """
-    folder = output.joinpath(*SOURCES[stage])
-    run = read_json(output / RUN_NAME)
-    if run is None or run["stages"][stage]["status"] != "done":
-        raise OutputError(f"{output}: stage {stage} has not run with this recipe; `gobelin run` does it")
+    _check_done(output, stage)
     count = 0
-    for row in read_folder(str(folder)):
+    for row in read_folder(str(output.joinpath(*SOURCES[stage]))):
         stream.write(json.dumps(document_as_json(row), ensure_ascii=False) + "\n")
         count += 1
     return count
+
+
+def export_decisions(output: Path, stage: str, stream: TextIO) -> int:
+    """Writes the decisions of a stage, one a line. Returns their number.
+
+    Raises:
+        OutputError: the stage has not run.
+    """
+    _check_done(output, stage)
+    count = 0
+    for row in read_folder(str(output / stage / "decisions")):
+        stream.write(json.dumps({name: value for name, value in row.items() if value is not None}, ensure_ascii=False))
+        stream.write("\n")
+        count += 1
+    return count
+
+
+def _check_done(output: Path, stage: str) -> None:
+    run = read_json(output / RUN_NAME)
+    if run is None or run["stages"][stage]["status"] != "done":
+        raise OutputError(f"{output}: stage {stage} has not run with this recipe; `gobelin run` does it")
 
 
 def document_as_json(row: dict[str, Any]) -> dict[str, Any]:
