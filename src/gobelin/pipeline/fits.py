@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import html
 import json
 import os
 import shutil
@@ -21,8 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.pipeline.recipe import Recipe
-from gobelin.pipeline.state import read_json, read_table, write_json
+from gobelin.pipeline.state import images_shown, read_json, read_table, write_json
 from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_requested
+from gobelin.report.samples_page import samples_page
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.check_image import open_rgb
@@ -49,7 +49,8 @@ def clip_fingerprint(supervisor: Supervisor, clip: ClipConfig, work: Path) -> st
     """
     path = work / "clip.json"
     if not path.is_file():
-        supervisor.run("score: load CLIP", [Task("load-clip", _write_fingerprint, (clip, path))])
+        title = "score: load CLIP" + (" (may download it)" if clip.pretrained else "")
+        supervisor.run(title, [Task("load-clip", _write_fingerprint, (clip, path))])
     return json.loads(path.read_text())["fingerprint"]
 
 
@@ -130,11 +131,10 @@ def _count_step(step: int, _: Any) -> None:
 
 def fit_images(output: Path, size: int, limit: int) -> np.ndarray:
     """Images of the corpus, uint8 N x size x size x 3: at most ``limit``, chosen by hash of their id."""
-    from gobelin.pipeline.stages import shown_images
     from gobelin.tokenize.image_tokenizer import preprocess
 
     shown = sorted(
-        shown_images(output / "select" / "documents"), key=lambda name: hashlib.sha256(name.encode()).digest()
+        images_shown(output / "select" / "documents"), key=lambda name: hashlib.sha256(name.encode()).digest()
     )
     wanted = pa.array(sorted(shown[:limit]))
     pictures = []
@@ -273,7 +273,9 @@ def sample_model(output: str, recipe: Recipe) -> None:
         documents.append(items)
     samples = {"from_captions": from_captions, "from_images": from_images, "documents": documents}
     write_json(folder / "samples.json", samples)
-    (folder / "index.html").write_text(_samples_page(samples, recipe), encoding="utf-8")
+    (folder / "index.html").write_text(
+        samples_page(samples, recipe.name, recipe.seed, recipe.sample.sampling), encoding="utf-8"
+    )
     write_json(
         folder / SUMMARY,
         {
@@ -283,45 +285,6 @@ def sample_model(output: str, recipe: Recipe) -> None:
             "documents_written": len(documents),
         },
     )
-
-
-def _samples_page(samples: dict[str, Any], recipe: Recipe) -> str:
-    """The samples as one HTML page beside their pictures."""
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Samples</title>"
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src 'self'; "
-        "style-src 'unsafe-inline'\">"
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
-        "img{width:112px;height:112px;image-rendering:pixelated;border:1px solid #ccc;margin:.15rem}"
-        "section>div{border-top:1px solid #ddd;padding:.6rem 0}.g{color:#666}</style>"
-        f"<h1>Samples of the model</h1><p class=g>Recipe {html.escape(recipe.name)}, seed {recipe.seed}, temperature "
-        f"{recipe.sample.sampling.temperature}, top-k {recipe.sample.sampling.top_k}, guidance "
-        f"{recipe.sample.sampling.cfg_scale}.</p>"
-    ]
-
-    def picture(name: str) -> str:
-        return f'<img src="{html.escape(name)}" alt="">'
-
-    parts.append("<section><h2>Pictures drawn for a caption</h2>")
-    for item in samples["from_captions"]:
-        parts.append(f"<div><p>{html.escape(item['caption'])}</p>{''.join(map(picture, item['images']))}</div>")
-    parts.append("</section><section><h2>Captions written for a held-out picture</h2>")
-    for item in samples["from_images"]:
-        parts.append(
-            f"<div>{picture(item['image'])}<p>{html.escape(item['caption'])}</p>"
-            f"<p class=g>The page says: {html.escape(item['true_caption'])}</p></div>"
-        )
-    parts.append("</section><section><h2>Documents written freely</h2>")
-    for items in samples["documents"]:
-        parts.append("<div>")
-        for item in items:
-            if item["kind"] == "text":
-                parts.append(f"<p>{html.escape(item['text'])}</p>")
-            else:
-                caption = f"<p class=g>{html.escape(item['caption'])}</p>" if item["caption"] else ""
-                parts.append(f"<div>{picture(item['image'])}{caption}</div>")
-        parts.append("</div>")
-    return "".join([*parts, "</section></html>\n"])
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 from gobelin.documents import SCHEMA_VERSION, Unit
 from gobelin.pipeline import fits, graphs
 from gobelin.pipeline.recipe import Recipe, fingerprint
-from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, read_table
+from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, images_shown, read_table
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 from gobelin.transforms.shards import make_folder, open_input
 
@@ -293,16 +293,10 @@ def select(context: Context) -> dict[str, Any]:
     not_run = read_table(folder.path / "not_run").to_pylist()
     return {
         "documents": _counts(count_rows(scores / "documents"), count_rows(corpus), decisions, Unit.DOCUMENT),
-        "images": _counts(count_rows(scores / "images"), len(shown_images(corpus)), decisions, Unit.IMAGE),
+        "images": _counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),
         "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
         "not_run": {row["rule"]: row["times"] for row in not_run},
     }
-
-
-def shown_images(corpus: Path) -> set[str]:
-    """Ids of the images that a set of documents shows."""
-    nodes = pc.list_flatten(read_table(corpus, ["nodes"])["nodes"])
-    return set(pc.struct_field(nodes.combine_chunks(), "image_id").drop_null().to_pylist())
 
 
 def tokenize(context: Context) -> dict[str, Any]:
@@ -315,7 +309,7 @@ def tokenize(context: Context) -> dict[str, Any]:
             "the recipe kept no document, so there is nothing to tokenize: see the decisions in "
             f"{context.output / 'select' / 'decisions'} or loosen a threshold with --set"
         )
-    shown = shown_images(corpus)
+    shown = images_shown(corpus)
     fitted = fits.fit_tokenizers(context.supervisor, recipe, context.output, len(shown))
     encode = graphs.EncodeJob(
         str(folder.path / fits.IMAGE_TOKENIZER), context.data("extract", "images"), str(corpus), str(folder.work),

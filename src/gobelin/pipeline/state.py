@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.documents import Action, Unit
@@ -45,6 +46,12 @@ class Counts:
 def read_table(folder: Path, columns: list[str] | None = None) -> pa.Table:
     """A whole small data set. Files that are being written do not count."""
     return pa.concat_tables([pq.read_table(path, columns=columns) for path in sorted(folder.glob("*.parquet"))])
+
+
+def images_shown(corpus: Path) -> set[str]:
+    """Ids of the images that a set of documents shows."""
+    nodes = pc.list_flatten(read_table(corpus, ["nodes"])["nodes"])
+    return set(pc.struct_field(nodes.combine_chunks(), "image_id").drop_null().to_pylist())
 
 
 def count_rows(folder: Path) -> int:
