@@ -3,7 +3,7 @@
     OUT/recipe.yaml             the recipe, every default spelled out
     OUT/run.json                what happened, for people and programs
     OUT/<stage>/manifest.json   written last: the stage is complete, and for this key
-    OUT/<stage>/work/           intermediate files of a stage that is not complete; work/key.json says of which key
+    OUT/<stage>/work            intermediate files of a stage that is not complete; its key.json says of which key
 
 A stage's key is a digest of its settings and of the key of the stage before it, so a changed threshold makes
 ``select`` and what follows stale, and nothing before it.

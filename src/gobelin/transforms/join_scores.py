@@ -31,11 +31,10 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.transforms.clip import score_images
+from gobelin.transforms.components import ConnectByKey, ConnectEdges
 from gobelin.transforms.near_duplicates import (
-    connected_components,
     phash_band_keys,
     phash_bucket_edges,
-    star_edges,
 )
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import WriteRows, empty_shards, read_rows, shard_path, write_rows
@@ -80,10 +79,7 @@ class FindDuplicates(beam.PTransform):
         near = (
             measurements
             | "BandKeys" >> beam.FlatMap(_band_keys)
-            | "GroupBands" >> beam.GroupByKey()
-            | "StarEdges" >> beam.FlatMap(_star_edges)
-            | "GatherEdges" >> beam.GroupByKey()
-            | "Components" >> beam.FlatMap(_components)
+            | "ConnectBands" >> ConnectByKey()
             | "NearGroup" >> beam.Map(_near_group)
         )
         repeated = (
@@ -114,15 +110,6 @@ def _name_group(grouped: tuple[tuple[str, str], Iterable[str]]) -> Iterator[tupl
 def _band_keys(row: Row) -> Iterator[tuple[int, str]]:
     for key in row["bands"]:
         yield key, row["doc_id"]
-
-
-def _star_edges(grouped: tuple[int, Iterable[str]]) -> Iterator[tuple[int, tuple[str, str]]]:
-    for edge in star_edges(grouped[1]):
-        yield 0, edge  # all edges to one worker: union-find needs them together
-
-
-def _components(gathered: tuple[int, Iterable[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
-    yield from connected_components(gathered[1]).items()
 
 
 def _near_group(component: tuple[str, str]) -> tuple[str, Group]:
@@ -156,8 +143,7 @@ class ScoreImages(beam.PTransform):
             | "PhashKeys" >> beam.FlatMap(_phash_keys, self._phash_distance)
             | "GroupPhash" >> beam.GroupByKey()
             | "PhashEdges" >> beam.FlatMap(_phash_edges, self._phash_distance)
-            | "GatherEdges" >> beam.GroupByKey()
-            | "Components" >> beam.FlatMap(_components)
+            | "ConnectNear" >> ConnectEdges()
         )
         return (
             {
@@ -178,11 +164,8 @@ def _phash_keys(image: Row, distance: int) -> Iterator[tuple[int, tuple[str, str
         yield key, (image["image_id"], image["phash"])
 
 
-def _phash_edges(
-    grouped: tuple[int, Iterable[tuple[str, str]]], distance: int
-) -> Iterator[tuple[int, tuple[str, str]]]:
-    for edge in phash_bucket_edges(grouped[1], distance):
-        yield 0, edge
+def _phash_edges(grouped: tuple[int, Iterable[tuple[str, str]]], distance: int) -> Iterator[tuple[str, str]]:
+    yield from phash_bucket_edges(grouped[1], distance)
 
 
 def _image_by_id(image: Row) -> tuple[str, Row]:

@@ -117,7 +117,7 @@ class WriteDocuments(beam.PTransform):
     def __init__(self, folder: str, num_shards: int) -> None:
         self._folder, self._num_shards = folder, num_shards
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> dict[str, beam.PCollection]:
         pages, resolutions = inputs
         grouped = (
             {"pages": pages | "ByDocId" >> beam.Map(_by_doc_id), "resolutions": resolutions}
@@ -197,7 +197,7 @@ class WriteImages(beam.PTransform):
     def __init__(self, folder: str, num_shards: int) -> None:
         self._folder, self._num_shards = folder, num_shards
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> dict[str, beam.PCollection]:
         images, shown = inputs
         grouped = (
             {"images": images | "ByImageId" >> beam.Map(_by_image_id), "shown": shown | beam.Map(_shown_key)}

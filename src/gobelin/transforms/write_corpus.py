@@ -16,7 +16,7 @@ from typing import Any
 import apache_beam as beam
 
 from gobelin.documents import DOCUMENTS, Action, Decision, Unit, shard_of, to_row
-from gobelin.transforms.near_duplicates import connected_components, star_edges
+from gobelin.transforms.components import ConnectByKey
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rules import SelectConfig
 from gobelin.transforms.select import duplicate_decision, judge_document, latest_first
@@ -92,14 +92,7 @@ class KeepOneOfEach(beam.PTransform):
         self._kinds = kinds
 
     def expand(self, survivors: beam.PCollection) -> beam.DoOutputsTuple:
-        connected = (
-            survivors
-            | "GroupKeys" >> beam.FlatMap(_group_keys, self._kinds)
-            | "GroupByKey" >> beam.GroupByKey()
-            | "StarEdges" >> beam.FlatMap(_star_edges)
-            | "GatherEdges" >> beam.GroupByKey()
-            | "Components" >> beam.FlatMap(_components)
-        )
+        connected = survivors | "GroupKeys" >> beam.FlatMap(_group_keys, self._kinds) | "Connect" >> ConnectByKey()
         return (
             {"survivor": survivors | "ById" >> beam.Map(_by_id), "component": connected}
             | "JoinById" >> beam.CoGroupByKey()
@@ -112,15 +105,6 @@ class KeepOneOfEach(beam.PTransform):
 def _group_keys(survivor: Row, kinds: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], str]]:
     for kind in kinds:
         yield (kind, survivor[f"{kind}_group"]), survivor["doc_id"]
-
-
-def _star_edges(grouped: tuple[tuple[str, str], Iterable[str]]) -> Iterator[tuple[int, tuple[str, str]]]:
-    for edge in star_edges(grouped[1]):
-        yield 0, edge  # all edges to one worker: union-find needs them together
-
-
-def _components(gathered: tuple[int, Iterable[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
-    yield from connected_components(gathered[1]).items()
 
 
 def _by_id(survivor: Row) -> tuple[str, Row]:
