@@ -207,9 +207,9 @@ class Extracted:
 def extract_archives() -> Callable[..., Extracted]:
     """(archive paths, output folder, num_shards=2, one_by_one=False) -> ``Extracted``: both graphs of the stage, in
     this process. ``one_by_one``: each archive is read by a pipeline of its own, as separate workers do."""
-    from gobelin.pipeline.graphs import LinkJob, ReadJob, link_images, read_archives
+    from gobelin.pipeline.graphs import INDEXES, LinkJob, ReadJob, link_images, read_archives
     from gobelin.pipeline.supervisor import run_pipeline
-    from gobelin.transforms.extract import ExtractConfig
+    from gobelin.transforms.extract_config import ExtractConfig
     from gobelin.transforms.shards import make_folder, read_folder
 
     def extract(archives: list[str], output: Path, num_shards: int = 2, one_by_one: bool = False) -> Extracted:
@@ -217,13 +217,13 @@ def extract_archives() -> Callable[..., Extracted]:
         folders = []
         for index, batch in enumerate(batches):
             folder = output / "work" / f"read-{index}"
-            for name in ("spools", "pages", "images", "decisions", "archives"):
+            for name in ("spools", *INDEXES):
                 make_folder(str(folder / name))
             run_pipeline(read_archives, batch, ReadJob(ExtractConfig(), str(folder), 1), ())
             folders.append(str(folder))
-        for name in ("documents", "images", "decisions", "archives"):
+        for name in ("documents", "images", "decisions", "archives", "fetches"):
             make_folder(str(output / name))
-        run_pipeline(link_images, [], LinkJob(tuple(folders), str(output), num_shards), ())
+        run_pipeline(link_images, [], LinkJob(tuple(folders), (), str(output), num_shards, ("gptbot",)), ())
         rows = {
             name: list(read_folder(str(output / name))) for name in ("documents", "images", "decisions", "archives")
         }
@@ -234,15 +234,22 @@ def extract_archives() -> Callable[..., Extracted]:
 
 @pytest.fixture(scope="session")
 def write_data_set() -> Callable[..., str]:
-    """(folder, rows, schema, num_shards, key="doc_id") -> the folder, holding the rows as a sharded data set."""
+    """(folder, rows, schema, num_shards, key="doc_id", metadata=None) -> the folder, holding the rows in shards."""
     from gobelin.documents import shard_of
     from gobelin.transforms.shards import make_folder, shard_path, write_rows
 
-    def write(folder: Path, rows: list[dict[str, Any]], schema: Any, num_shards: int, key: str = "doc_id") -> str:
+    def write(
+        folder: Path,
+        rows: list[dict[str, Any]],
+        schema: Any,
+        num_shards: int,
+        key: str = "doc_id",
+        metadata: Any = None,
+    ) -> str:
         make_folder(str(folder))
         for index in range(num_shards):
             own = sorted((row for row in rows if shard_of(row[key], num_shards) == index), key=lambda row: row[key])
-            write_rows(shard_path(str(folder), index, num_shards), own, schema)
+            write_rows(shard_path(str(folder), index, num_shards), own, schema, metadata)
         return str(folder)
 
     return write
@@ -252,11 +259,11 @@ def write_data_set() -> Callable[..., str]:
 def a_document() -> Callable[..., dict[str, Any]]:
     """(doc_id, nodes, **changes) -> a row of ``DOCUMENTS``. Nodes: a string is a text, a tuple (image_id, changes...)
     an image: ``("i1",)``, ``("i1", {"alt": "A boat"})``."""
-    from gobelin.documents import Node, to_row
+    from gobelin.documents import Node, Role, to_row
 
     def node(given: Any) -> dict[str, Any]:
         if isinstance(given, str):
-            return to_row(Node("text", text=given))
+            return to_row(Node("text", Role.PARAGRAPH, text=given))
         image, *changes = given
         row = to_row(Node("image", image_url=f"https://a.example/photos/{image}.png", image_id=image))
         return row | (changes[0] if changes else {})
@@ -273,7 +280,9 @@ def a_document() -> Callable[..., dict[str, Any]]:
             "title": None,
             "language": "en",
             "language_score": 0.75,
-            "licence": None,
+            "licences": [],
+            "charset": "utf-8",
+            "extractor": "fast",
             "consent": [],
             "nodes": [node(each) for each in nodes],
             **changes,
@@ -290,7 +299,16 @@ def an_image() -> Callable[..., dict[str, Any]]:
     def make(image_id: str, **changes: Any) -> dict[str, Any]:
         phash = hashlib.sha256(image_id.encode()).hexdigest()[:16]
         urls = [f"https://a.example/photos/{image_id}.png"]
-        facts = {"format": "png", "width": 400, "height": 300, "phash": phash}
+        facts = {
+            "format": "png",
+            "width": 400,
+            "height": 300,
+            "md5": "0" * 32,
+            "phash": phash,
+            "dhash": phash,
+            "colour": "0" * 96,
+        }
+        facts |= {"consent": [], "source": "archive"}
         return {
             "image_id": image_id,
             "data": b"x",
@@ -320,17 +338,32 @@ def score_documents() -> Callable[..., Scored]:
     the graphs of the stage in this process. Embeddings, where a test wants them, lie in output/work already."""
     from gobelin.pipeline.graphs import JoinJob, MeasureJob, join_scores, measure_documents
     from gobelin.pipeline.supervisor import run_pipeline
+    from gobelin.transforms.local_duplicates import DuplicatesJob, find_duplicates
     from gobelin.transforms.measure import ScoreConfig
     from gobelin.transforms.shards import make_folder, read_folder
 
     def score(source: Path, output: Path, num_shards: int, config: Any = None, clip_model: str | None = None) -> Scored:
         config = config or ScoreConfig()
         work = str(output / "work")
-        for name in ("work/measurements", "work/measure_decisions", "documents", "images", "decisions"):
+        for name in ("work/measurements", "work/measure_decisions", "work/document_groups", "work/image_groups",
+                     "signatures/documents", "signatures/images", "documents", "images", "decisions"):  # fmt: skip
             make_folder(str(output / name))
-        measure = MeasureJob(config, str(source / "documents"), work, num_shards)
+        signatures = str(output / "signatures" / "documents")
+        measure = MeasureJob(config, str(source / "documents"), work, signatures, num_shards)
         run_pipeline(measure_documents, list(range(num_shards)), measure, ())
-        join = JoinJob(str(source / "images"), work, str(output), num_shards, config.phash_distance, clip_model)
+        find_duplicates(
+            DuplicatesJob(
+                signatures,
+                f"{work}/measurements",
+                str(source / "images"),
+                work,
+                num_shards,
+                config.minhash,
+                config.near_images,
+                config.earlier,
+            )
+        )
+        join = JoinJob(str(source / "images"), work, str(output), num_shards, clip_model)
         run_pipeline(join_scores, [], join, ())
         return Scored(
             output,

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a data set of an older version can no longer be read by this code."""
 
 
@@ -40,13 +40,33 @@ class Unit(enum.StrEnum):
     RECORD = "record"  # a piece of an archive that could not be told to be a page or an image
 
 
+class Role(enum.StrEnum):
+    """What a text is on its page."""
+
+    HEADING = "heading"
+    PARAGRAPH = "paragraph"
+    LIST_ITEM = "list_item"
+    QUOTATION = "quotation"
+    CODE = "code"  # line breaks and indentation as they stand
+    TABLE = "table"  # a line a row
+    CAPTION = "caption"  # of something that is no image; an image's caption is its own field
+
+
+class Source(enum.StrEnum):
+    """Where an image's bytes come from."""
+
+    ARCHIVE = "archive"
+    FETCHED = "fetched"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Licence:
     """A licence statement found in a page; recorded, never believed."""
 
     uri: str
-    scope: str  # page | unknown
+    scope: str  # page | image | unknown
     evidence: str  # where it was found, for example "a[rel=license]"
+    image_url: str | None = None  # what it is about, where the page says so
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,11 +74,15 @@ class Node:
     """A piece of a document in reading order: a text (``kind="text"``) or an image (``kind="image"``)."""
 
     kind: str
+    role: Role | None = None  # of a text
+    level: int | None = None  # a heading's, from 1 to 6; a list item's nesting, from 1
     text: str | None = None
     image_url: str | None = None  # absolute; a digest reference for data: images
     image_id: str | None = None  # None: the archive holds no usable image at that URL
     alt: str | None = None
     caption: str | None = None
+    title: str | None = None
+    link_url: str | None = None  # where a click on the image leads
     rendered_width: int | None = None  # pixels, as the page asks for
     rendered_height: int | None = None
 
@@ -81,8 +105,10 @@ class Document:
     title: str | None
     language: str | None  # ISO 639-1
     language_score: float | None  # probability, [0, 1]
-    licence: Licence | None
+    licences: tuple[Licence, ...]
     consent: tuple[str, ...]  # opt-out signals as found, "where: value", sorted
+    charset: str  # WHATWG name of the encoding under which the page was read
+    extractor: str  # which way its main content was found
     nodes: tuple[Node, ...]
 
 
@@ -94,10 +120,16 @@ class Image:
     data: bytes
     format: str  # jpeg, png, webp, gif ...
     width: int
-    height: int
+    height: int  # pixels, width and height as displayed (EXIF orientation applied)
+    md5: str  # of data, hex; for lists of known files
     phash: str  # 64-bit perceptual hash (imagehash.phash), 16 hex digits
+    dhash: str  # 64-bit difference hash (imagehash.dhash), 16 hex digits
+    colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
+    pdq: str | None  # 256-bit PDQ hash, 64 hex digits; None where it was not asked for or its quality is too low
     urls: tuple[str, ...]  # every URL of the input that gave these bytes, sorted
-    warc_file: str
+    consent: tuple[str, ...]  # opt-out signals of the responses that gave these bytes, sorted
+    source: Source
+    warc_file: str  # "" for a fetched image
     warc_offset: int
 
 
@@ -146,11 +178,17 @@ _RATIO = pa.float32()
 NODE = pa.struct(
     [
         _required("kind", _TEXT, "text | image"),
+        _field(
+            "role", _TEXT, "heading | paragraph | list_item | quotation | code | table | caption; null for an image"
+        ),
+        _field("level", pa.int32(), "of a heading, [1, 6]; nesting of a list item, from 1"),
         _field("text", _TEXT, "UTF-8, as extracted"),
         _field("image_url", _TEXT, "absolute URL; a digest reference for data: images"),
         _field("image_id", _TEXT, "sha256 hex; null where the archive has no usable image"),
         _field("alt", _TEXT, "alternative text"),
-        _field("caption", _TEXT, "figcaption of the enclosing figure"),
+        _field("caption", _TEXT, "caption of the image's figure"),
+        _field("title", _TEXT, "title attribute"),
+        _field("link_url", _TEXT, "absolute URL of the link around the image"),
         _field("rendered_width", pa.int32(), "px"),
         _field("rendered_height", pa.int32(), "px"),
     ]
@@ -168,9 +206,13 @@ DOCUMENTS = pa.schema(
         _field("title", _TEXT, "page title"),
         _field("language", _TEXT, "ISO 639-1 (639-3 where there is none)"),
         _field("language_score", _RATIO, "probability, [0, 1]"),
-        _field("licence", pa.struct([_field("uri", _TEXT, "URI"), _field("scope", _TEXT, "page | unknown"),
-                                     _field("evidence", _TEXT, "where found")]), "as found, not verified"),
+        _required("licences", pa.list_(pa.struct([
+            _required("uri", _TEXT, "URI"), _required("scope", _TEXT, "page | image | unknown"),
+            _required("evidence", _TEXT, "where found"), _field("image_url", _TEXT, "absolute URL")])),
+            "as found, not verified"),
         _required("consent", pa.list_(_TEXT), "opt-out signals as found, sorted"),
+        _required("charset", _TEXT, "WHATWG name of the encoding"),
+        _required("extractor", _TEXT, "which way the main content was found"),
         _required("nodes", pa.list_(NODE), "text and images in reading order"),
     ]
 )  # fmt: skip
@@ -180,10 +222,16 @@ IMAGES = pa.schema(
         _required("image_id", _TEXT, "sha256 hex of data"),
         _required("data", pa.large_binary(), "the image file's bytes, as archived"),
         _required("format", _TEXT, "jpeg | png | webp | gif ..."),
-        _required("width", pa.int32(), "px"),
-        _required("height", pa.int32(), "px"),
+        _required("width", pa.int32(), "px, as displayed"),
+        _required("height", pa.int32(), "px, as displayed"),
+        _required("md5", _TEXT, "md5 hex of data"),
         _required("phash", _TEXT, "64-bit perceptual hash, hex"),
+        _required("dhash", _TEXT, "64-bit difference hash, hex"),
+        _required("colour", _TEXT, "mean RGB of 4 x 4 cells, row by row: 96 hex digits"),
+        _field("pdq", _TEXT, "256-bit PDQ hash, hex; null: not asked for, or of low quality"),
         _required("urls", pa.list_(_TEXT), "every URL with these bytes, sorted"),
+        _required("consent", pa.list_(_TEXT), "opt-out signals of the image's own responses, sorted"),
+        _required("source", _TEXT, "archive | fetched"),
         _required("warc_file", _TEXT, "path as given"),
         _required("warc_offset", pa.int64(), "bytes, in the compressed file"),
     ]
@@ -217,6 +265,19 @@ ARCHIVES = pa.schema(
     ]
 )
 
+FETCHES = pa.schema(
+    [
+        _required("url", _TEXT, "as the page names it"),
+        _required("host", _TEXT, "host name"),
+        _required("status", _TEXT, "outcome, see transforms/fetch.py"),
+        _field("http_status", pa.int32(), "of the last response"),
+        _required("tries", pa.int32(), "requests for this URL, redirects not counted"),
+        _required("num_bytes", pa.int64(), "body bytes received"),
+        _field("final_url", _TEXT, "after redirects"),
+        _field("detail", _TEXT, "free text"),
+    ]
+)
+
 NOT_RUN = pa.schema(
     [
         _required("rule", _TEXT, "name of a rule that the recipe asks for"),
@@ -224,10 +285,26 @@ NOT_RUN = pa.schema(
     ]
 )
 
+HEAD_VALUES = pa.list_(
+    pa.struct([_required("name", _TEXT, "of the head or prompts"), _required("value", _RATIO, "its own scale")])
+)
+
+FACES = pa.list_(
+    pa.struct(
+        [
+            *(
+                _required(name, _RATIO, "share of width or height, [0, 1], from the upper left")
+                for name in ("x0", "y0", "x1", "y1")
+            ),
+            _required("score", _RATIO, "the detector's own, [0, 1]"),
+        ]
+    )
+)
+
 NODE_SCORES = pa.struct(
     [
         _required("kind", _TEXT, "text | image"),
-        # text nodes; every ratio as OBELICS defines it (transforms/text_statistics.py)
+        # text nodes; definitions: docs/text-scores.md
         _field("num_words", _COUNT, "words"),
         _field("char_repetition_ratio", _RATIO, "[0, 1], 10-grams"),
         _field("word_repetition_ratio", _RATIO, "[0, 1], 5-grams"),
@@ -236,9 +313,25 @@ NODE_SCORES = pa.struct(
         _field("flagged_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
         _field("punctuation_ratio", _RATIO, "[0, 1]; null under 12 tokens"),
         _field("spam_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
+        _field("common_word_ratio", _RATIO, "[0, 1]; null without a list of the user's"),
         _field("num_lorem_ipsum", _COUNT, "occurrences of filler phrases"),
-        _field("num_emails", _COUNT, "e-mail addresses"),
+        _field("mean_word_length", _RATIO, "letters; null where words are letters"),
+        _field("max_word_length", _COUNT, "letters; null where words are letters"),
+        _field("symbol_word_ratio", _RATIO, "hashes or ellipses a word"),
+        _field("alphabetic_word_ratio", _RATIO, "[0, 1], of white-space pieces; null without any"),
+        _field("terminal_punctuation_ratio", _RATIO, "[0, 1], of lines; null in scripts without such marks"),
+        _field("num_curly_brackets", _COUNT, "occurrences"),
+        _field("num_javascript", _COUNT, "occurrences of the word"),
+        _field("num_policy_phrases", _COUNT, "occurrences of C4's phrases; null but in English"),
+        _field("num_eval_ngrams", _COUNT, "n-grams of evaluation texts; null: none given"),
         _field("site_count", _COUNT, "times this very text occurs on its host"),
+        # text nodes; image nodes: in alternative text, caption, title and link
+        _field("num_emails", _COUNT, "e-mail addresses"),
+        _field("num_ips", _COUNT, "public IP addresses"),
+        _field("num_phones", _COUNT, "telephone numbers"),
+        _field("num_cards", _COUNT, "payment card numbers"),
+        _field("num_ibans", _COUNT, "bank account numbers"),
+        _field("num_secrets", _COUNT, "keys and passwords"),
         # image nodes
         _field("image_id", _TEXT, "see images; null where the image is missing"),
         _field("format", _TEXT, "see images"),
@@ -247,12 +340,22 @@ NODE_SCORES = pa.struct(
         _field("phash", _TEXT, "64-bit, hex"),
         _field("num_documents", _COUNT, "documents that show these bytes"),
         _field("near_count", _COUNT, "documents that show an image of its near-duplicate group"),
+        _field("near_group", _TEXT, "see image scores"),
+        _field("semantic_count", _COUNT, "see image scores"),
         _field("clip_text_max", _RATIO, "cosine, highest over the document's texts"),
         _field("clip_near_max", _RATIO, "cosine, higher of the nearest text before and after"),
         _field("clip_alt", _RATIO, "cosine with the alternative text"),
         _field("clip_caption", _RATIO, "cosine with the caption"),
+        _field("clip_assigned", pa.int32(), "position of the text that the image is assigned to, one image a text"),
+        _field("clip_assigned_score", _RATIO, "cosine with that text"),
         _field("nsfw", _RATIO, "probability, [0, 1]"),
         _field("aesthetic", _RATIO, "head's own scale"),
+        _field("num_eval_images", _COUNT, "evaluation images that it is a near-duplicate of; null: none given"),
+        _field("eval_image", _TEXT, "path of the first of them"),
+        _field("eval_similarity", _RATIO, "cosine, highest with an evaluation image; null: not run"),
+        _field("watermark", _RATIO, "probability, [0, 1]"),
+        _field("heads", HEAD_VALUES, "scores of further heads and prompts"),
+        _field("num_faces", _COUNT, "faces; null: not looked for"),
     ]
 )
 
@@ -268,10 +371,56 @@ DOCUMENT_SCORES = pa.schema(
         _field("flagged_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
         _field("punctuation_ratio", _RATIO, "[0, 1]"),
         _field("spam_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
+        _field("common_word_ratio", _RATIO, "[0, 1]; null without a list of the user's"),
         _field("num_lorem_ipsum", _COUNT, "occurrences of filler phrases"),
+        _field("mean_word_length", _RATIO, "letters; null where words are letters"),
+        _field("max_word_length", _COUNT, "letters; null where words are letters"),
+        _field("symbol_word_ratio", _RATIO, "hashes or ellipses a word"),
+        _field("alphabetic_word_ratio", _RATIO, "[0, 1], of white-space pieces; null without any"),
+        _field("terminal_punctuation_ratio", _RATIO, "[0, 1], of lines; null in scripts without such marks"),
+        _field("num_curly_brackets", _COUNT, "occurrences"),
+        _field("num_javascript", _COUNT, "occurrences of the word"),
+        _field("num_policy_phrases", _COUNT, "occurrences of C4's phrases; null but in English"),
+        _field("num_eval_ngrams", _COUNT, "n-grams of evaluation texts; null: none given"),
+        _field("num_stop_words", _COUNT, "different ones of the language's most frequent; null where it has no list"),
+        _field("bullet_line_ratio", _RATIO, "[0, 1], of lines"),
+        _field("ellipsis_line_ratio", _RATIO, "[0, 1], of lines; null in scripts without such marks"),
+        _field("short_line_ratio", _RATIO, "[0, 1], of lines; null in scripts where a short one is not known"),
+        _field("line_break_ratio", _RATIO, "line breaks a word"),
+        _field("num_sentences", _COUNT, "sentences; null in scripts without such marks"),
+        _field("duplicate_line_ratio", _RATIO, "[0, 1], of lines"),
+        _field("duplicate_line_char_ratio", _RATIO, "[0, 1], of the lines' characters"),
+        _field("duplicate_paragraph_ratio", _RATIO, "[0, 1], of texts"),
+        _field("duplicate_paragraph_char_ratio", _RATIO, "[0, 1], of the texts' characters"),
+        _field("top_2gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("top_3gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("top_4gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("duplicate_5gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("duplicate_6gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("duplicate_7gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("duplicate_8gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("duplicate_9gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("duplicate_10gram_char_ratio", _RATIO, "[0, 1], of letters"),
+        _field("eval_word_ratio", _RATIO, "[0, 1], words in n-grams of evaluation texts; null: none given"),
+        _field("eval_source", _TEXT, "file with the most of these n-grams"),
+        _field("perplexity", pa.float64(), "a token; null without a model of the user's"),
+        _field("quality", _RATIO, "probability, [0, 1]; null without a model of the user's"),
         _required("url_group", _TEXT, "smallest doc_id with the same canonical URL"),
         _required("exact_group", _TEXT, "smallest doc_id with the same text"),
         _required("near_group", _TEXT, "smallest doc_id connected by near-duplicate text"),
+        _required(
+            "earlier",
+            pa.list_(
+                pa.struct(
+                    [
+                        _required("kind", _TEXT, "url | older_url | exact | near"),
+                        _required("doc_id", _TEXT, "see signatures"),
+                        _required("run", _TEXT, "output folder of the earlier run, as the recipe names it"),
+                    ]
+                )
+            ),
+            "documents of earlier runs that this one duplicates, sorted by kind",
+        ),
         _field("clip_model", _TEXT, "fingerprint of the model behind the clip_ scores"),
         _required("nodes", pa.list_(NODE_SCORES), "one for each node of the document, same order"),
     ]
@@ -286,9 +435,35 @@ IMAGE_SCORES = pa.schema(
         _required("num_documents", _COUNT, "documents that show these bytes"),
         _required("near_group", _TEXT, "smallest image_id connected by perceptual near-duplication"),
         _required("near_count", _COUNT, "documents that show an image of the group"),
+        _field("semantic_group", _TEXT, "smallest image_id connected by embedding similarity; null: not run"),
+        _field("semantic_count", _COUNT, "documents that show an image of the semantic group"),
         _field("nsfw", _RATIO, "probability, [0, 1]"),
         _field("aesthetic", _RATIO, "head's own scale"),
+        _field("watermark", _RATIO, "probability, [0, 1]"),
+        _field("heads", HEAD_VALUES, "scores of further heads and prompts"),
+        _field("faces", FACES, "null: not looked for"),
         _field("clip_model", _TEXT, "fingerprint of the model behind the embedding"),
+    ]
+)
+
+SIGNATURES = pa.schema(
+    [
+        _required("doc_id", _TEXT, "see documents"),
+        _required("url_key", _TEXT, "canonical URL"),
+        _required("warc_date", _TEXT, "ISO 8601, UTC"),
+        _field("text_digest", _TEXT, "128-bit hash of the words, hex; null: no words"),
+        _required("bands", pa.list_(pa.int64()), "MinHash band keys"),
+        _required("sketch", pa.binary(), "lowest byte of each MinHash value"),
+    ]
+)
+
+IMAGE_SIGNATURES = pa.schema(
+    [
+        _required("image_id", _TEXT, "see images"),
+        _required("phash", _TEXT, "64-bit, hex"),
+        _required("dhash", _TEXT, "64-bit, hex"),
+        _required("colour", _TEXT, "see images"),
+        _required("num_documents", _COUNT, "documents of this run that show these bytes"),
     ]
 )
 
@@ -351,11 +526,10 @@ def to_row(value: Any) -> dict[str, Any]:
 
 def document_from_row(row: dict[str, Any]) -> Document:
     """The inverse of ``to_row`` for a row of ``DOCUMENTS``."""
-    licence = row["licence"]
     return Document(
         **{
             **row,
-            "licence": None if licence is None else Licence(**licence),
+            "licences": tuple(Licence(**licence) for licence in row["licences"]),
             "consent": tuple(row["consent"]),
             "nodes": tuple(Node(**node) for node in row["nodes"]),
         }
@@ -364,4 +538,4 @@ def document_from_row(row: dict[str, Any]) -> Document:
 
 def image_from_row(row: dict[str, Any]) -> Image:
     """The inverse of ``to_row`` for a row of ``IMAGES``."""
-    return Image(**{**row, "urls": tuple(row["urls"])})
+    return Image(**{**row, "urls": tuple(row["urls"]), "consent": tuple(row["consent"])})

@@ -1,7 +1,14 @@
-"""Connected components of what meets under a key: ids that share a key, or are linked by others that do.
+"""Connected components of ids in Beam: every id gets the smallest id that it is connected with. Two ways, one answer.
 
-Each bucket gives at most one edge a member, to its smallest id; union-find in one process joins the edges, good to
-about 1e8 of them. Ids that meet no other have no row.
+    ConnectByKey, ConnectEdges   union-find (Tarjan) in one worker: holds every id of an edge, about 200 bytes each
+    StarRound                    large-star, then small-star (Kiveris et al., "Connected Components in MapReduce and
+                                 Beyond", 2014): one round over edges that no machine holds. Each edge in turn hangs a
+                                 vertex on the smallest neighbour of a neighbour; components stay what they were. When
+                                 every vertex hangs on one that hangs on none (``count_unfinished`` is 0), the edges
+                                 are the answer. Rounds grow with the logarithm of the longest chain.
+
+Beam has no loops, so whoever runs rounds runs a pipeline each, from edges on disk to edges on disk, until none is
+unfinished: a fixed number of rounds is silently wrong on long chains. Ids that meet no other have no row.
 """
 
 from __future__ import annotations
@@ -11,7 +18,28 @@ from typing import Any
 
 import apache_beam as beam
 
-from gobelin.transforms.near_duplicates import connected_components, star_edges
+Edge = tuple[str, str]
+
+
+def connected_components(edges: Iterable[Edge]) -> dict[str, str]:
+    """For every id of an edge, the smallest id that it is connected with (itself included), whatever the order."""
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        while (above := parent.setdefault(node, node)) != node:
+            parent[node] = node = parent[above]  # halve the path for those who come after
+        return node
+
+    for a, b in edges:
+        low, high = sorted((root(a), root(b)))
+        parent[high] = low
+    return {node: root(node) for node in list(parent)}
+
+
+def star_edges(ids: Iterable[str]) -> list[Edge]:
+    """Edges (id, smallest id) from every other id of a bucket, sorted: they connect it with n - 1 edges."""
+    distinct = sorted(set(ids))
+    return [(other, distinct[0]) for other in distinct[1:]]
 
 
 class ConnectByKey(beam.PTransform):
@@ -33,13 +61,90 @@ class ConnectEdges(beam.PTransform):
         )
 
 
-def _star_edges(grouped: tuple[Any, Iterable[str]]) -> Iterator[tuple[str, str]]:
+def _star_edges(grouped: tuple[Any, Iterable[str]]) -> Iterator[Edge]:
     yield from star_edges(grouped[1])
 
 
-def _to_one_worker(edge: tuple[str, str]) -> tuple[int, tuple[str, str]]:
+def _to_one_worker(edge: Edge) -> tuple[int, Edge]:
     return 0, edge  # union-find needs all edges together
 
 
-def _components(gathered: tuple[int, Iterable[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
+def _components(gathered: tuple[int, Iterable[Edge]]) -> Iterator[Edge]:
     yield from connected_components(gathered[1]).items()
+
+
+class StarRound(beam.PTransform):
+    """(id, id) edges -> distinct (id, smaller id) edges with the same components, nearer to stars."""
+
+    def expand(self, edges: beam.PCollection) -> beam.PCollection:
+        return (
+            edges
+            | "BothWays" >> beam.FlatMap(_both_ways)
+            | "Neighbours" >> beam.GroupByKey()
+            | "LargeStar" >> beam.FlatMap(large_star)
+            | "Downwards" >> beam.Map(_downwards)
+            | "SmallerNeighbours" >> beam.GroupByKey()
+            | "SmallStar" >> beam.FlatMap(small_star)
+            | "Distinct" >> beam.Distinct()
+        )
+
+
+def _both_ways(edge: Edge) -> Iterator[Edge]:
+    a, b = edge
+    if a != b:
+        yield a, b
+        yield b, a
+
+
+def _downwards(edge: Edge) -> Edge:
+    a, b = edge
+    return (a, b) if a > b else (b, a)
+
+
+def large_star(grouped: tuple[str, Iterable[str]]) -> Iterator[Edge]:
+    """Hangs the larger neighbours of a vertex on the smallest of its neighbourhood, itself included.
+
+    Goes through the neighbours twice instead of holding them: the middle of a star has as many as there are copies.
+    """
+    vertex, neighbours = grouped
+    smallest = min(vertex, min(neighbours))
+    for neighbour in neighbours:
+        if neighbour > vertex:
+            yield neighbour, smallest
+
+
+def small_star(grouped: tuple[str, Iterable[str]]) -> Iterator[Edge]:
+    """Hangs a vertex and its neighbours, all smaller than it, on the smallest of them."""
+    vertex, neighbours = grouped
+    smallest = min(neighbours)
+    yield vertex, smallest
+    for neighbour in neighbours:
+        if neighbour != smallest:
+            yield neighbour, smallest
+
+
+class CountUnfinished(beam.PTransform):
+    """Edges of ``StarRound`` -> one number: vertices that hang on several, or on one that hangs on another itself."""
+
+    def expand(self, edges: beam.PCollection) -> beam.PCollection:
+        return (
+            edges
+            | "Ends" >> beam.FlatMap(_ends)
+            | "ByVertex" >> beam.GroupByKey()
+            | "IsUnfinished" >> beam.Map(_is_unfinished)
+            | "Sum" >> beam.CombineGlobally(sum)
+        )
+
+
+def _ends(edge: Edge) -> Iterator[tuple[str, bool]]:
+    child, parent = edge
+    yield child, True
+    yield parent, False
+
+
+def _is_unfinished(grouped: tuple[str, Iterable[bool]]) -> int:
+    num_parents = has_children = 0
+    for is_child in grouped[1]:
+        num_parents += is_child
+        has_children |= not is_child
+    return int(num_parents > 1 or (num_parents == 1 and bool(has_children)))

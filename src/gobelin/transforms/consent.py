@@ -1,60 +1,281 @@
-"""What a page says about its use: opt-out signals and licences, recorded as found. The recipe decides what follows.
+"""What a page or an image says about its use: opt-out signals, recorded as found. The recipe decides what follows.
 
-Signals: ``X-Robots-Tag`` headers and ``<meta name="robots">`` (and those addressed to one agent), the TDM Reservation
-Protocol's header and meta (W3C TDMRep), ``Content-Usage`` (IETF aipref drafts). Licences: ``rel="license"``.
+A signal is a string, ``where: value``:
+
+    header x-robots-tag: googlebot: noindex, noai      one response header (``tdm-reservation``, ``tdm-policy``,
+    meta robots: noai, noimageai                       ``content-usage``, ``content-signal`` likewise); one meta
+    robots.txt disallow: ccbot                         what the site's robots.txt and /.well-known/tdmrep.json say of
+    tdmrep.json tdm-reservation: 1                     the page's address (``site_policy.py``)
+
+``directives`` reads one signal. Directives of X-Robots-Tag are addressed to the agent named before them, up to the next
+agent of the same line; a name before a colon is an agent unless it is a directive that takes a value. ``refusal`` and
+``effective`` read all signals of a page together, with TDMRep's order: a meta overrides the header, the header the
+file; a value that is neither 0 nor 1, or no value at all, overrides nothing.
+
+Where a signal can be read in two ways the stricter one is taken: directives to one agent count as if to all unless
+the caller says which agents matter; of a malformed Content-Usage the refusals are read and the permissions are not.
+
+Cost: one walk over the tree, about 0.2 ms for a page of 150 KB. Sources: Google's robots meta specification, W3C
+TDMRep (2024), draft-ietf-aipref-attach and -vocab, RFC 9651, contentsignals.org.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Literal
 
+import http_sf
 from lxml.html import HtmlElement
 
-from gobelin.documents import Licence
-from gobelin.transforms.urls import resolve
+from gobelin.transforms.urls import well_formed
 
-_HEADERS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-usage")
-_METAS = ("robots", "tdm-reservation", "tdm-policy")
-_MAX_SIGNAL_CHARS = 8192
-_DIRECTIVE = re.compile(r"[a-z][a-z-]*(?:\s*=\s*[\w-]+)?")
+Verdict = Literal["allow", "disallow"]
+
+AI_AGENTS = (
+    "ai2bot", "ai2bot-dolma", "amazonbot", "anthropic-ai", "applebot-extended", "bytespider", "ccbot",
+    "chatglm-spider", "claude-web", "claudebot", "cohere-ai", "cohere-training-data-crawler", "cotoyogi",
+    "deepseekbot", "diffbot", "facebookbot", "friendlycrawler", "google-extended", "gptbot", "icc-crawler",
+    "imagesiftbot", "img2dataset", "kangaroo bot", "laion-huggingface-processor", "laiondownloader",
+    "meta-externalagent", "omgili", "omgilibot", "pangubot", "sbintuitionsbot", "spawning-ai", "timpibot",
+    "velenpublicwebcrawler", "webzio-extended",
+)  # fmt: skip
+"""Product tokens, lower case, of robots that gather material for training (names: ai.robots.txt and their makers)."""
+
+MAX_SIGNAL_CHARS = 8192
+MAX_SIGNALS = 256
+"""Of one page or image; opt-outs come first where there are more."""
+
+_HEADERS = frozenset(("x-robots-tag", "tdm-reservation", "tdm-policy", "content-usage", "content-signal"))
+_STRUCTURED = frozenset(("content-usage",))
+"""Headers whose lines are one field (RFC 9651), joined by commas. Lines of X-Robots-Tag have agents of their own."""
+
+_TDM = frozenset(("tdm-reservation", "tdm-policy"))
+_AGENT_METAS = frozenset((*AI_AGENTS, "slurp", "teoma", "yandex", "baiduspider", "bingpreview"))
+_ROBOT_META = re.compile(r"robots|[a-z][\w.-]{0,40}bot(?:-[a-z]{1,20})?")
+_TAKE_VALUES = frozenset(("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"))
+_AGENT = re.compile(r"\*|[a-z][\w./-]{0,60}|[a-z][a-z._-]*(?: [a-z._-]+){1,3}")
+"""A product token, or several words without digits: "25 jun 2010 15" before a colon is a piece of a date."""
+
+_DIRECTIVE = re.compile(r"[a-z][\w-]*(?:\s*=\s*[\w-]+)?")
+_REFUSED_KEY = re.compile(r"(?<![\w*.-])([a-z*][\w*.-]{0,60})\s*=\s*n(?![\w*.-])")
+
+_PRECEDENCE = {"meta": 2, "header": 1, "tdmrep.json": 0}
+
+_MEANINGS: dict[str, tuple[Verdict, tuple[str, ...]]] = {
+    # robots meta and X-Robots-Tag
+    "noai": ("disallow", ("ai-train", "ai-input", "image-train")),
+    "noml": ("disallow", ("ai-train", "image-train")),
+    "noimageai": ("disallow", ("image-train",)),
+    "noindex": ("disallow", ("index",)),
+    "noimageindex": ("disallow", ("image-index",)),
+    # robots.txt, for every robot or for one that gathers training material
+    "disallow": ("disallow", ("ai-train",)),
+    # TDMRep
+    "tdm-reservation=1": ("disallow", ("tdm",)),
+    "tdm-reservation=0": ("allow", ("tdm",)),
+}
+_USAGE_KEYS: dict[str, tuple[str, ...]] = {
+    # Content-Usage: the labels of draft-ietf-aipref-vocab, in its several versions
+    "train-ai": ("ai-train",),
+    "ai-use": ("ai-input",),
+    "search": ("search",),
+    "train-genai": ("ai-train",),
+    "genai": ("ai-train",),
+    "ai": ("ai-train",),
+    "ai-output": ("ai-input",),
+    "inference": ("ai-input",),
+    "tdm": ("tdm",),
+    "bots": ("tdm", "ai-train", "ai-input", "search"),
+    # Content-Signal
+    "ai-train": ("ai-train",),
+    "ai-input": ("ai-input",),
+}
+_MEANINGS |= {f"{key}={value}": ("disallow", uses) for key, uses in _USAGE_KEYS.items() for value in ("n", "no")}
+_MEANINGS |= {f"{key}={value}": ("allow", uses) for key, uses in _USAGE_KEYS.items() for value in ("y", "yes")}
 
 
 def find_consent(tree: HtmlElement, headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    """Opt-out signals of a page, each as "header x-robots-tag: noai" or "meta robots: noai", sorted."""
-    found = set()
-    for name, value in headers:
-        if name.lower() in _HEADERS:
-            found.add(f"header {name.lower()}: {_fold(value)}")
+    """Signals of a page, from its response headers and its metas, sorted."""
+    metas = []
     for meta in tree.iter("meta"):
         name = (meta.get("name") or "").strip().lower()
-        if name in _METAS or name.endswith("bot"):
-            found.add(f"meta {name}: {_fold(meta.get('content') or '')}")
-    return tuple(sorted(found))
+        if name in _TDM or name in _AGENT_METAS or _ROBOT_META.fullmatch(name):
+            metas.append(_signal(f"meta {name}", meta.get("content") or ""))
+        elif not name and (meta.get("http-equiv") or "").strip().lower() == "x-robots-tag":
+            metas.append(_signal("meta x-robots-tag", meta.get("content") or ""))
+    return merge_signals(consent_of_headers(headers), metas)
 
 
-def directives(signal: str) -> set[str]:
-    """The directives of one signal, lower case: ``{"noai", "noindex"}``; ``tdm-reservation=1`` for TDMRep.
+def consent_of_headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Signals of a response, whatever it holds: an image has no others of its own. Sorted."""
+    found = []
+    lines: dict[str, list[str]] = {}
+    for name, value in headers:
+        name = name.lower()
+        if name in _STRUCTURED:
+            lines.setdefault(name, []).append(value)
+        elif name in _HEADERS:
+            found.append(_signal(f"header {name}", value))
+    found += [_signal(f"header {name}", ", ".join(values)) for name, values in lines.items()]
+    return merge_signals(found)
 
-    Directives addressed to one agent ("googlebot: noindex") count as if addressed to all: the strictest reading.
+
+def merge_signals(*groups: Iterable[str]) -> tuple[str, ...]:
+    """Signals of several sources in one: distinct, sorted, at most ``MAX_SIGNALS``."""
+    distinct = {signal for group in groups for signal in group}
+    if len(distinct) > MAX_SIGNALS:
+        ranked = sorted(distinct, key=lambda signal: (not _opts_out(signal), signal))
+        distinct = set(ranked[:MAX_SIGNALS])
+    return tuple(sorted(distinct))
+
+
+def directives(signal: str, agents: Collection[str] | None = None) -> set[str]:
+    """What one signal asks for, lower case: ``{"noai", "noindex"}``, ``{"tdm-reservation=1"}``, ``{"ai-train=no"}``.
+
+    Args:
+        agents: product tokens in lower case; only what is addressed to one of them or to all robots counts. None:
+            whoever it is addressed to.
+
+    ``none`` brings ``noindex`` and ``nofollow`` along; a directive with a value counts with and without it; what
+    robots.txt forbids is ``disallow``. A value that its grammar does not know gives nothing.
     """
-    where, _, value = signal.partition(": ")
-    name = where.rpartition(" ")[2]
-    if name in ("tdm-reservation", "tdm-policy"):
-        return {f"{name}={value.strip()}"}
-    return {re.sub(r"\s*=\s*", "=", match) for match in _DIRECTIVE.findall(value.lower())}
+    return {found for agent, found in _addressed(signal) if agents is None or agent is None or agent in agents}
 
 
-def find_licence(tree: HtmlElement, base_url: str) -> Licence | None:
-    """The page's first ``rel="license"`` link. What it covers cannot be told, so its scope is "unknown"; a
-    ``<link>`` in the head speaks of the page."""
-    for element in tree.iter("link", "a"):
-        if "license" in (element.get("rel") or "").lower().split():
-            uri = resolve(base_url, element.get("href") or "")
-            if uri:
-                scope = "page" if element.tag == "link" else "unknown"
-                return Licence(uri=uri, scope=scope, evidence=f"{element.tag!s}[rel=license]")
+def refusal(signals: Iterable[str], denied: Collection[str], agents: Collection[str] | None = None) -> str | None:
+    """The first reason among a page's signals to leave it out, as "noai in meta robots: noai"; None if there is none.
+
+    Args:
+        denied: directives (``noai``, ``tdm-reservation=1``) or uses (``ai-train``, see ``effective``); a use stands
+            for every directive that refuses it.
+        agents: as for ``directives``.
+    """
+    lowered = {word.lower() for word in denied}
+    for signal in _standing(signals):
+        refused = {use for verdict, use in _verdicts(signal, agents) if verdict == "disallow"}
+        matching = sorted((directives(signal, agents) | refused) & lowered)
+        if matching:
+            return f"{matching[0]} in {signal}"
     return None
 
 
-def _fold(value: str) -> str:
-    return " ".join(value.split())[:_MAX_SIGNAL_CHARS]
+def effective(signals: Iterable[str], agents: Collection[str] | None = None) -> dict[str, Verdict]:
+    """What a page's signals come to: use -> verdict; a use that is not in the answer is unknown.
+
+    Uses: ``ai-train``, ``ai-input``, ``image-train``, ``tdm``, ``search``, ``index``, ``image-index``. One disallow
+    outweighs any number of allows (draft-ietf-aipref-vocab, "Combining Preferences"). No use implies another.
+    """
+    verdicts: dict[str, Verdict] = {}
+    for signal in _standing(signals):
+        for verdict, use in _verdicts(signal, agents):
+            verdicts[use] = "disallow" if verdict == "disallow" else verdicts.get(use, "allow")
+    return dict(sorted(verdicts.items()))
+
+
+def _verdicts(signal: str, agents: Collection[str] | None) -> Iterator[tuple[Verdict, str]]:
+    """(verdict, use) of each directive of a signal that has one."""
+    for agent, directive in _addressed(signal):
+        if agents is not None and agent is not None and agent not in agents:
+            continue
+        verdict, uses = _MEANINGS.get(directive, ("allow", ()))
+        yield from ((verdict, use) for use in uses)
+        if directive == "noindex" and agent in AI_AGENTS:  # pages say so to robots that build no index
+            yield "disallow", "ai-train"
+
+
+def _standing(signals: Iterable[str]) -> list[str]:
+    """The signals without those of TDMRep that a more specific one overrides. Reservation and policy each by
+    itself; two metas that contradict each other both stand."""
+    every = sorted(signals)
+    best: dict[str, int] = {}
+    for signal in every:
+        place, name = _place(signal)
+        if name in _TDM and directives(signal):
+            best[name] = max(best.get(name, -1), _PRECEDENCE.get(place, -1))
+    return [
+        signal
+        for signal in every
+        if (name := _place(signal)[1]) not in _TDM or _PRECEDENCE.get(_place(signal)[0], -1) == best.get(name)
+    ]
+
+
+def _place(signal: str) -> tuple[str, str]:
+    """("header", "x-robots-tag") of "header x-robots-tag: ..."."""
+    place, _, name = signal.partition(": ")[0].partition(" ")
+    return place, name
+
+
+def _opts_out(signal: str) -> bool:
+    return any(verdict == "disallow" for verdict, _ in _verdicts(signal, None))
+
+
+def _signal(where: str, value: str) -> str:
+    """A signal with its white space folded. Of one that is too long the end goes, but not the opt-outs in it: they
+    move to the front, where they are addressed to all."""
+    text = " ".join(well_formed(value).split())
+    if len(text) > MAX_SIGNAL_CHARS:
+        kept = text[:MAX_SIGNAL_CHARS].rpartition(",")[0] or text[:MAX_SIGNAL_CHARS]
+        lost = directives(f"{where}: {text}") - directives(f"{where}: {kept}")
+        moved = sorted(directive for directive in lost if _MEANINGS.get(directive, ("allow",))[0] == "disallow")
+        text = ", ".join([*moved, kept])
+    return f"{where}: {text}"
+
+
+def _addressed(signal: str) -> Iterator[tuple[str | None, str]]:
+    """(agent, directive) of a signal; the agent is None for what is addressed to all robots."""
+    place, name = _place(signal)
+    value = signal.partition(": ")[2].strip()
+    agent: str | None = None
+    head, colon, rest = value.partition(": ")
+    if place == "robots.txt" and colon and _AGENT.fullmatch(head):  # "gptbot: ai-train=no", from one agent's group
+        agent, value = head, rest
+    match name:
+        case "disallow":
+            yield None if value == "*" else value, "disallow"
+        case "tdm-reservation":
+            if value in ("0", "1"):
+                yield None, f"tdm-reservation={value}"
+        case "tdm-policy":
+            if value:
+                yield None, "tdm-policy"
+                yield None, f"tdm-policy={value}"
+        case "content-usage":
+            yield from ((agent, directive) for directive in _usage_preferences(value))
+        case "content-signal":
+            for part in value.lower().split(","):
+                key, _, preference = (piece.strip() for piece in part.partition("="))
+                if _DIRECTIVE.fullmatch(key) and _DIRECTIVE.fullmatch(preference):
+                    yield agent, f"{key}={preference}"
+        case _:
+            yield from _robots_directives(value.lower(), None if name in ("robots", "x-robots-tag") else name)
+
+
+def _robots_directives(value: str, agent: str | None) -> Iterator[tuple[str | None, str]]:
+    for part in value.replace(";", ",").split(","):
+        head, colon, rest = part.partition(":")
+        if colon and head.strip() not in _TAKE_VALUES and _AGENT.fullmatch(head.strip()):
+            agent = None if head.strip() == "*" else head.strip()
+            part = rest
+            head, colon, rest = part.partition(":")
+        if colon and head.strip() in _TAKE_VALUES:
+            yield agent, head.strip()
+            yield agent, f"{head.strip()}={rest.strip()}"
+            continue
+        for directive in _DIRECTIVE.findall(part):
+            yield agent, re.sub(r"\s*=\s*", "=", directive)
+            if directive == "none":
+                yield agent, "noindex"
+                yield agent, "nofollow"
+
+
+def _usage_preferences(value: str) -> Iterator[str]:
+    """``train-ai=n`` of a Content-Usage field: keys whose value is the token y or n, the last of each key."""
+    try:
+        fields: Any = http_sf.parse(value.encode(), tltype="dictionary")
+    except ValueError:
+        yield from (f"{key}=n" for key in _REFUSED_KEY.findall(value.lower()))
+        return
+    for key, (item, _) in fields.items():
+        if isinstance(item, http_sf.Token) and str(item) in ("y", "n"):
+            yield f"{key}={item}"

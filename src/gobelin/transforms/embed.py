@@ -16,9 +16,9 @@ from apache_beam.utils.shared import Shared
 from PIL import Image as PillowImage
 
 from gobelin.documents import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS, Action, Decision, Unit
-from gobelin.transforms.check_image import open_rgb
 from gobelin.transforms.clip import ClipSpec, load_clip
 from gobelin.transforms.measure import ClipConfig
+from gobelin.transforms.open_image import open_rgb
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
 from gobelin.transforms.urls import describe

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import apache_beam as beam
 import pyarrow as pa
@@ -24,14 +24,21 @@ from gobelin.documents import (
     Decision,
     Document,
     Node,
+    Role,
+    Source,
     Unit,
     document_id,
     image_id,
     to_row,
 )
-from gobelin.transforms.check_image import ImageFacts, ImageLimits, check_image
-from gobelin.transforms.find_nodes import PageContent, TextPiece, read_page
+from gobelin.transforms.block_list import BlockHit, load_block_list
+from gobelin.transforms.check_image import ImageFacts, ImageProblem, check_image
+from gobelin.transforms.consent import consent_of_headers, merge_signals
+from gobelin.transforms.extract_config import ExtractConfig, image_limits
+from gobelin.transforms.find_nodes import PageContent, PageProblem, TextPiece, read_page
+from gobelin.transforms.gates import Refusal, refuse
 from gobelin.transforms.image_references import ImageReference, decode_data_url
+from gobelin.transforms.image_sandbox import ImageChecker
 from gobelin.transforms.language import identify_language
 from gobelin.transforms.progress import advance
 from gobelin.transforms.read_warc import Capture
@@ -44,6 +51,9 @@ PAGE_INDEX = pa.schema(
         ("url", pa.string()),
         ("warc_file", pa.string()),
         ("warc_offset", pa.int64()),
+        ("warc_date", pa.string()),
+        ("payload_digest", pa.string()),  # as the archive spells it; null where it has none
+        ("consent", pa.list_(pa.string())),
         ("candidates", pa.list_(pa.list_(pa.string()))),  # of each image node, best first
         ("path", pa.string()),
         ("offset", pa.int64()),
@@ -59,10 +69,18 @@ IMAGE_INDEX = pa.schema(
         ("format", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("md5", pa.string()),
         ("phash", pa.string()),
+        ("dhash", pa.string()),
+        ("colour", pa.string()),
+        ("pdq", pa.string()),
+        ("consent", pa.list_(pa.string())),
+        ("source", pa.string()),
         ("warc_file", pa.string()),
         ("warc_offset", pa.int64()),
         ("warc_date", pa.string()),
+        ("payload_digest", pa.string()),
+        ("is_blocked", pa.bool_()),  # nothing but its URL is kept, so that no document names it
         ("path", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
@@ -71,27 +89,13 @@ IMAGE_INDEX = pa.schema(
 """One row an image draft: its keys and facts, and where in a spool its bytes lie."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ExtractConfig:
-    """What may be read at all. None of these judges quality: that is ``select``."""
-
-    max_page_bytes: int = 10 * 1024 * 1024
-    """Bytes of an HTML page after decoding; longer pages are dropped unparsed."""
-
-    image: ImageLimits = dataclasses.field(default_factory=ImageLimits)
-    """What may be opened as a picture."""
-
-    def __post_init__(self) -> None:
-        if self.max_page_bytes < 1:
-            raise ValueError(f"max_page_bytes must be at least 1, got {self.max_page_bytes}")
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageDraft:
     """A document before its pictures are looked up."""
 
     document: Document  # image nodes without image_url and image_id
     candidates: tuple[tuple[str, ...], ...]  # URLs of each image node, best first
+    payload_digest: str | None  # as the archive spells it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,29 +105,53 @@ class ImageDraft:
     image_id: str
     url: str
     facts: ImageFacts
+    md5: str
+    consent: tuple[str, ...]
+    source: Source
     warc_file: str
     warc_offset: int
     warc_date: str
+    payload_digest: str | None
     data: bytes
 
 
-def extract_page(capture: Capture, config: ExtractConfig) -> tuple[PageDraft | Decision, list[ImageDraft | Decision]]:
-    """A page's draft, or the reason why there is none; and what came of each of its ``data:`` images."""
+BLOCKED = "block_list"
+"""Rule of what is on a list of files that may not be stored."""
+
+Check = Callable[[bytes], ImageFacts | ImageProblem]
+"""What tells an image's facts: ``ImageChecker.check``, or ``check_image`` under some limits."""
+
+
+def extract_page(
+    capture: Capture, config: ExtractConfig, check: Check | None = None
+) -> tuple[PageDraft | Decision, dict[str, ImageDraft | Decision]]:
+    """A page's draft, or the reason why there is none; and what came of each of its ``data:`` images, by their names.
+
+    Args:
+        check: None: images are decoded in this process.
+    """
+    blocked = load_block_list(config.block_list)
+    hit = blocked.match_url(capture.url) if blocked else None
+    if hit is not None:
+        return _blocked(capture, Unit.DOCUMENT, hit), {}
     if capture.status != 200:
-        return _decision(capture, Unit.DOCUMENT, Action.DROP, "http_status", capture.status, 200), []
+        return _decision(capture, Unit.DOCUMENT, Action.DROP, "http_status", capture.status, 200), {}
     if capture.is_truncated:
         return _decision(
             capture, Unit.DOCUMENT, Action.DROP, "page_bytes", len(capture.payload), config.max_page_bytes
-        ), []
+        ), {}
+    refusal = refuse(capture.payload, capture.headers, config.gates)
+    if refusal is not None:
+        return _refused(capture, Unit.DOCUMENT, refusal), {}
     content = read_page(capture.payload, capture.charset, capture.url, capture.headers)
-    if content is None:
-        return _decision(capture, Unit.DOCUMENT, Action.FAIL, "empty_page", len(capture.payload)), []
+    if isinstance(content, PageProblem):
+        return _refused(capture, Unit.DOCUMENT, content), {}
     texts = [piece for piece in content.pieces if isinstance(piece, TextPiece)]
     if not texts:
-        return _decision(capture, Unit.DOCUMENT, Action.DROP, "no_main_text", 0, 1), []
-    prose = [piece.text for piece in texts if not piece.is_code] or [piece.text for piece in texts]
+        return _decision(capture, Unit.DOCUMENT, Action.DROP, "no_main_text", 0, 1), {}
+    prose = [piece.text for piece in texts if piece.role != Role.CODE] or [piece.text for piece in texts]
     language = identify_language("\n".join(prose))
-    nodes, candidates, images = _nodes(content, capture, config.image)
+    nodes, candidates, images = _nodes(content, capture, config, check)
     digest = "sha256:" + hashlib.sha256(capture.payload).hexdigest()
     document = Document(
         doc_id=document_id(canonical_url(capture.url), digest),
@@ -136,32 +164,36 @@ def extract_page(capture: Capture, config: ExtractConfig) -> tuple[PageDraft | D
         title=content.title,
         language=language[0] if language else None,
         language_score=language[1] if language else None,
-        licence=content.licence,
+        licences=content.licences,
         consent=content.consent,
+        charset=content.charset,
+        extractor=content.extractor,
         nodes=tuple(nodes),
     )
-    return PageDraft(document, tuple(candidates)), images
+    return PageDraft(document, tuple(candidates), capture.payload_digest), images
 
 
 def _nodes(
-    content: PageContent, capture: Capture, limits: ImageLimits
-) -> tuple[list[Node], list[tuple[str, ...]], list[ImageDraft | Decision]]:
+    content: PageContent, capture: Capture, config: ExtractConfig, check: Check | None
+) -> tuple[list[Node], list[tuple[str, ...]], dict[str, ImageDraft | Decision]]:
+    blocked = load_block_list(config.block_list)
     nodes: list[Node] = []
     candidates: list[tuple[str, ...]] = []
     images: dict[str, ImageDraft | Decision] = {}  # a data: image that stands twice in a page is one image
     for piece in content.pieces:
         if isinstance(piece, TextPiece):
-            nodes.append(Node(kind="text", text=piece.text))
+            nodes.append(Node(kind="text", role=piece.role, level=piece.level, text=piece.text))
             continue
         urls = []
         for url in piece.candidates:
             if url.startswith("data:"):
-                url, outcome = _data_image(url, capture, limits)
+                url, outcome = _data_image(url, capture, config, check)
                 images[url] = outcome
-            urls.append(url)
+            if blocked is None or blocked.match_url(url) is None:
+                urls.append(url)
         candidates.append(tuple(urls))
         nodes.append(_image_node(piece))
-    return nodes, candidates, list(images.values())
+    return nodes, candidates, images
 
 
 def _image_node(reference: ImageReference) -> Node:
@@ -169,40 +201,69 @@ def _image_node(reference: ImageReference) -> Node:
         kind="image",
         alt=reference.alt,
         caption=reference.caption,
+        title=reference.title,
+        link_url=reference.link_url,
         rendered_width=reference.rendered_width,
         rendered_height=reference.rendered_height,
     )
 
 
-def _data_image(url: str, capture: Capture, limits: ImageLimits) -> tuple[str, ImageDraft | Decision]:
+def _data_image(
+    url: str, capture: Capture, config: ExtractConfig, check: Check | None
+) -> tuple[str, ImageDraft | Decision]:
     """The short name of a ``data:`` image, and its draft or why there is none."""
     decoded = decode_data_url(url)
     media_type, data = decoded if decoded else ("unknown", b"")
     name = data_url_reference(media_type, data)
-    return name, extract_image(dataclasses.replace(capture, url=name, status=200, payload=data), limits)
+    found = dataclasses.replace(capture, url=name, status=200, payload=data, payload_digest=None)
+    return name, extract_image(found, config, check)
 
 
-def extract_image(capture: Capture, limits: ImageLimits) -> ImageDraft | Decision:
-    """An image response's draft, or the reason why there is none."""
+def extract_image(capture: Capture, config: ExtractConfig, check: Check | None = None) -> ImageDraft | Decision:
+    """An image response's draft, or the reason why there is none.
+
+    Args:
+        check: None: the image is decoded in this process.
+    """
+    limits = image_limits(config)
     if capture.status != 200:
         return _decision(capture, Unit.IMAGE, Action.DROP, "http_status", capture.status, 200)
     if capture.is_truncated:
         return _decision(capture, Unit.IMAGE, Action.DROP, "image_bytes", len(capture.payload), limits.max_bytes)
-    facts = check_image(capture.payload, limits)
+    blocked = load_block_list(config.block_list)
+    hit = blocked.match(capture.url, capture.payload) if blocked else None
+    if hit is not None:
+        return _blocked(capture, Unit.IMAGE, hit)
+    facts = check(capture.payload) if check else check_image(capture.payload, limits)
     if isinstance(facts, ImageFacts):
+        hit = blocked.match_pdq(facts.pdq) if blocked else None
+        if hit is not None:
+            return _blocked(capture, Unit.IMAGE, hit)
         return ImageDraft(
             image_id=image_id(capture.payload),
             url=capture.url,
             facts=facts,
+            md5=hashlib.md5(capture.payload, usedforsecurity=False).hexdigest(),
+            consent=merge_signals(consent_of_headers(capture.headers), capture.consent),
+            source=Source(capture.source),
             warc_file=capture.warc_file,
             warc_offset=capture.warc_offset,
             warc_date=capture.warc_date,
+            payload_digest=capture.payload_digest,
             data=capture.payload,
         )
-    return dataclasses.replace(
-        _decision(capture, Unit.IMAGE, facts.action, facts.rule, facts.value, facts.threshold),
-        detail=facts.detail,
-    )
+    return _refused(capture, Unit.IMAGE, facts)
+
+
+def _blocked(capture: Capture, unit: Unit, hit: BlockHit) -> Decision:
+    """Says which list it was and which record, and nothing by which the file could be found on the web."""
+    decision = _decision(capture, unit, Action.DROP, BLOCKED)
+    return dataclasses.replace(decision, url=None, detail=hit.list_name)
+
+
+def _refused(capture: Capture, unit: Unit, why: PageProblem | ImageProblem | Refusal) -> Decision:
+    decision = _decision(capture, unit, why.action, why.rule, why.value, why.threshold)
+    return dataclasses.replace(decision, detail=why.detail)
 
 
 def _decision(
@@ -266,18 +327,30 @@ class _Extractor(beam.DoFn):
     def __init__(self, config: ExtractConfig, spool_folder: str) -> None:
         self._config, self._spool_folder = config, spool_folder
 
+    def setup(self) -> None:
+        load_block_list(self._config.block_list)  # a list that cannot be read ends the run, not every record
+        self._checker = ImageChecker(image_limits(self._config))
+
+    def teardown(self) -> None:
+        self._checker.close()
+
     def start_bundle(self) -> None:
         self._spool = Spool(self._spool_folder)
 
     def finish_bundle(self) -> None:
         self._spool.close()
 
-    def _image(self, outcome: ImageDraft | Decision) -> beam.pvalue.TaggedOutput:
+    def _image(self, url: str, outcome: ImageDraft | Decision) -> Iterator[beam.pvalue.TaggedOutput]:
         if isinstance(outcome, Decision):
-            return beam.pvalue.TaggedOutput("decisions", to_row(outcome))
+            yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
+            if outcome.rule == BLOCKED:
+                nothing = dict.fromkeys(IMAGE_INDEX.names)
+                yield beam.pvalue.TaggedOutput("images", {**nothing, "url": url, "consent": [], "is_blocked": True})
+            return
         ref = self._spool.write(outcome.data)
         row = {name: getattr(outcome, name) for name in IMAGE_INDEX.names if hasattr(outcome, name)}
-        return beam.pvalue.TaggedOutput("images", {**row, **to_row(outcome.facts), **to_row(ref)})
+        found = {**row, **to_row(outcome.facts), **to_row(ref), "is_blocked": False}
+        yield beam.pvalue.TaggedOutput("images", found)
 
 
 class _ExtractPages(_Extractor):
@@ -285,26 +358,29 @@ class _ExtractPages(_Extractor):
         advance("pages")
         outcome: PageDraft | Decision
         try:
-            outcome, images = extract_page(capture, self._config)
+            outcome, images = extract_page(capture, self._config, self._checker.check)
         except Exception as error:  # noqa: BLE001  # the stage boundary: one bad page never ends a run
-            outcome, images = _crash(capture, Unit.DOCUMENT, error), []
+            outcome, images = _crash(capture, Unit.DOCUMENT, error), {}
         if images:
             tally = ArchiveTally(capture.warc_file, 0, 0, len(images), 0)
             yield beam.pvalue.TaggedOutput("tallies", to_row(tally))
-        yield from map(self._image, images)
+        for url, image in images.items():
+            yield from self._image(url, image)
         if isinstance(outcome, Decision):
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
             return
         ref = self._spool.write(_as_json(outcome.document))
-        row = {name: getattr(outcome.document, name) for name in ("doc_id", "url", "warc_file", "warc_offset")}
-        yield beam.pvalue.TaggedOutput("pages", {**row, "candidates": outcome.candidates, **to_row(ref)})
+        names = ("doc_id", "url", "warc_file", "warc_offset", "warc_date", "consent")
+        row = {name: getattr(outcome.document, name) for name in names}
+        row |= {"payload_digest": outcome.payload_digest, "candidates": outcome.candidates}
+        yield beam.pvalue.TaggedOutput("pages", {**row, **to_row(ref)})
 
 
 class _ExtractImages(_Extractor):
     def process(self, capture: Capture) -> Iterator[beam.pvalue.TaggedOutput]:
         advance("images")
         try:
-            outcome = extract_image(capture, self._config.image)
+            outcome = extract_image(capture, self._config, self._checker.check)
         except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
             outcome = _crash(capture, Unit.IMAGE, error)
-        yield self._image(outcome)
+        yield from self._image(capture.url, outcome)

@@ -7,17 +7,22 @@ gzip, x-gzip, deflate (both readings of it), br, zstd, and any chain of them.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable
 from typing import Protocol
 
 import brotli
 import zstandard
+from zlib_ng import zlib_ng
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_ENCODINGS = 4
 """Encodings that one body may be wrapped in; servers use one."""
 
+MAX_MEMBERS = 4096
+"""gzip members that one body may consist of; servers send one, bgzip one for each 64 KiB."""
+
+_INPUT = 16 << 10
+_ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stubs call the class an instance
 
 _STATUS_LINE = re.compile(rb"HTTP[A-Z]{0,3}(?:/[\d.]{1,5})?(?:[ \t]+(\d{3})\b)?")
 
@@ -31,7 +36,7 @@ class EncodingError(ValueError):
 
 
 class _Readable(Protocol):
-    def readline(self, length: int = ..., /) -> bytes: ...
+    def readline(self, length: int, /) -> bytes: ...
 
 
 def read_head(stream: _Readable) -> tuple[int, tuple[tuple[str, str], ...]] | None:
@@ -44,7 +49,7 @@ def read_head(stream: _Readable) -> tuple[int, tuple[tuple[str, str], ...]] | No
     if match is None:
         return None
     status = int(match.group(1) or 0)
-    headers: list[tuple[str, str]] = []
+    headers: list[tuple[str, list[str]]] = []
     num_bytes = 0
     while num_bytes < MAX_HEAD_BYTES:
         line = stream.readline(8192)
@@ -53,12 +58,11 @@ def read_head(stream: _Readable) -> tuple[int, tuple[tuple[str, str], ...]] | No
             break
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         name, colon, value = text.partition(":")
-        if text[:1] in " \t" or not colon:
-            if headers:
-                headers[-1] = (headers[-1][0], f"{headers[-1][1]} {text.strip()}")
-            continue
-        headers.append((name.strip(), value.strip()))
-    return status, tuple(headers)
+        if text[:1] not in " \t" and colon:
+            headers.append((name.strip(), [value.strip()]))
+        elif headers:
+            headers[-1][1].append(text.strip())
+    return status, tuple((name, " ".join(parts)) for name, parts in headers)
 
 
 def header(headers: tuple[tuple[str, str], ...], name: str) -> str:
@@ -84,7 +88,7 @@ def decode_body(raw: bytes, headers: tuple[tuple[str, str], ...], limit: int) ->
             raise EncodingError(name[:60])
         try:
             raw = decoder(raw, limit)
-        except (zlib.error, brotli.error, zstandard.ZstdError, ValueError) as error:
+        except (_ZlibError, brotli.error, zstandard.ZstdError, ValueError) as error:
             if raw[:512].lstrip()[:1] == b"<" or raw.startswith(IMAGE_MAGIC):
                 continue  # a crawler stored the body decoded and left the header as it was
             raise EncodingError(f"{name}: {error}"[:200]) from None
@@ -117,18 +121,27 @@ def join_chunks(raw: bytes) -> bytes:
 
 
 def _inflate(raw: bytes, limit: int, window_bits: int) -> bytes:
-    """All members of a zlib stream, cut at the limit."""
-    parts = []
-    size = 0
-    while raw and size <= limit:
-        decoder = zlib.decompressobj(window_bits)
-        part = decoder.decompress(raw, limit + 1 - size)
-        parts.append(part)
-        size += len(part)
-        raw = decoder.unused_data.lstrip(b"\0") if decoder.eof else b""
-        if raw and not raw.startswith(b"\x1f\x8b"):
-            break
-    return b"".join(parts)
+    """All members of a zlib stream, cut at the limit. The rest stays out where it is no member."""
+    parts: list[bytes] = []
+    size = at = 0
+    for _ in range(MAX_MEMBERS):
+        decoder = zlib_ng.decompressobj(window_bits)
+        while not decoder.eof and size <= limit:
+            packed = decoder.unconsumed_tail
+            if not packed:
+                packed = raw[at : at + _INPUT]
+                at += len(packed)
+            part = decoder.decompress(packed, limit + 1 - size)
+            if not part and not packed:
+                return b"".join(parts)  # breaks off: what there is of it
+            parts.append(part)
+            size += len(part)
+        at -= len(decoder.unused_data)
+        while raw[at : at + 1] == b"\0":
+            at += 1
+        if size > limit or not raw.startswith(b"\x1f\x8b", at):
+            return b"".join(parts)
+    raise ValueError(f"over {MAX_MEMBERS} members")
 
 
 def _gzip(raw: bytes, limit: int) -> bytes:
@@ -138,7 +151,7 @@ def _gzip(raw: bytes, limit: int) -> bytes:
 def _deflate(raw: bytes, limit: int) -> bytes:
     try:
         return _inflate(raw, limit, 15)
-    except zlib.error:
+    except _ZlibError:
         return _inflate(raw, limit, -15)  # what many servers send under this name
 
 

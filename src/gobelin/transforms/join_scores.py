@@ -1,13 +1,10 @@
 """What can be told of documents and images only beside all the others: the last part of the stage ``score``.
 
-    measurements --equal keys--> groups of the same URL, of the same text
-                 --band keys---> MinHash buckets -> edges -> connected components
-                 --paragraphs--> how often a text stands on its host
-    images ------perceptual hash keys-> verified edges -> connected components -> counts of the documents that show them
-    embeddings --by image-> similarities of each image with the texts of its documents
+    image_groups, images, embeddings --by image--> counts, the documents that show it
+    measurements + document_groups + the images of a document --by shard--> rows of scores, with the similarities of
+    each image with the texts of its document
 
-What is shuffled are keys, counts and one embedding a shown image. Components are found by union-find in one process,
-good to about 1e8 edges.
+Groups of duplicates are found before (duplicates.py). What is shuffled here are counts and one embedding a shown image.
 """
 
 from __future__ import annotations
@@ -19,10 +16,12 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 
 from gobelin.documents import (
     DOCUMENT_SCORES,
     IMAGE_SCORES,
+    IMAGE_SIGNATURES,
     NODE_SCORES,
     Action,
     Decision,
@@ -31,145 +30,50 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.transforms.clip import score_images
-from gobelin.transforms.components import ConnectByKey, ConnectEdges
-from gobelin.transforms.near_duplicates import (
-    phash_band_keys,
-    phash_bucket_edges,
-)
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import WriteRows, empty_shards, read_rows, shard_path, write_rows
+from gobelin.transforms.shards import WriteRows, empty_shards, join, read_rows, shard_path, write_rows
 
 Row = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Group:
-    """A document belongs to the duplicate group ``group`` of its ``kind``."""
-
-    kind: str  # url_group | exact_group | near_group
-    group: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SiteCount:
-    """The text of one node stands ``count`` times on its host."""
-
-    node_index: int
-    count: int
+IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "format")
+"""Columns of ``IMAGES`` that the scores take over."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What is known of an image that a document shows, and its embedding where it has one."""
 
-    scores: Row  # of IMAGE_SCORES, and format
+    scores: Row  # of IMAGE_SCORES and IMAGE_SIGNATURES, and format
     embedding: bytes | None  # float16
 
 
-class FindDuplicates(beam.PTransform):
-    """Measurements -> (doc_id, ``Group`` or ``SiteCount``) wherever a document is not alone in its group."""
-
-    def expand(self, measurements: beam.PCollection) -> beam.PCollection:
-        same = (
-            measurements
-            | "KeysOfSame" >> beam.FlatMap(_keys_of_same)
-            | "GroupSame" >> beam.GroupByKey()
-            | "NameGroup" >> beam.FlatMap(_name_group)
-        )
-        near = (
-            measurements
-            | "BandKeys" >> beam.FlatMap(_band_keys)
-            | "ConnectBands" >> ConnectByKey()
-            | "NearGroup" >> beam.Map(_near_group)
-        )
-        repeated = (
-            measurements
-            | "ParagraphKeys" >> beam.FlatMap(_paragraph_keys)
-            | "GroupParagraphs" >> beam.GroupByKey()
-            | "SiteCounts" >> beam.FlatMap(_site_counts)
-        )
-        return (same, near, repeated) | beam.Flatten()
-
-
-_KINDS = {"url_key": "url_group", "text_digest": "exact_group"}
-
-
-def _keys_of_same(row: Row) -> Iterator[tuple[tuple[str, str], str]]:
-    for field, kind in _KINDS.items():
-        if row[field] is not None:
-            yield (kind, row[field]), row["doc_id"]
-
-
-def _name_group(grouped: tuple[tuple[str, str], Iterable[str]]) -> Iterator[tuple[str, Group]]:
-    (kind, _), members = grouped
-    doc_ids = sorted(members)
-    for doc_id in doc_ids[1:]:
-        yield doc_id, Group(kind, doc_ids[0])
-
-
-def _band_keys(row: Row) -> Iterator[tuple[int, str]]:
-    for key in row["bands"]:
-        yield key, row["doc_id"]
-
-
-def _near_group(component: tuple[str, str]) -> tuple[str, Group]:
-    return component[0], Group("near_group", component[1])
-
-
-def _paragraph_keys(row: Row) -> Iterator[tuple[str, tuple[str, int]]]:
-    for index, key in enumerate(row["paragraphs"]):
-        if key is not None:
-            yield key, (row["doc_id"], index)
-
-
-def _site_counts(grouped: tuple[str, Iterable[tuple[str, int]]]) -> Iterator[tuple[str, SiteCount]]:
-    places = list(grouped[1])
-    if len(places) > 1:
-        for doc_id, node_index in places:
-            yield doc_id, SiteCount(node_index, len(places))
-
-
 class ScoreImages(beam.PTransform):
-    """(measurements, image rows without bytes, (image_id, embedding) pairs) -> ``facts``: ``ImageFacts`` keyed by
-    image_id, beside the documents that show it; ``decisions`` on images of which every document failed."""
+    """(measurements, image rows without bytes, (image_id, embedding) pairs, rows of ``IMAGE_GROUPS`` and of
+    ``SEMANTIC_GROUPS``) -> ``facts``: ``ImageFacts`` keyed by image_id, beside the documents that show it;
+    ``decisions`` on images of which every document failed."""
 
-    def __init__(self, phash_distance: int, clip_model: str | None) -> None:
-        self._phash_distance, self._clip_model = phash_distance, clip_model
+    def __init__(self, clip_model: str | None) -> None:
+        self._clip_model = clip_model
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
-        measurements, images, embeddings = inputs
-        components = (
-            images
-            | "PhashKeys" >> beam.FlatMap(_phash_keys, self._phash_distance)
-            | "GroupPhash" >> beam.GroupByKey()
-            | "PhashEdges" >> beam.FlatMap(_phash_edges, self._phash_distance)
-            | "ConnectNear" >> ConnectEdges()
-        )
+    def expand(
+        self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection, beam.PCollection]
+    ) -> beam.DoOutputsTuple:
+        measurements, images, embeddings, groups = inputs
         return (
             {
-                "image": images | "ById" >> beam.Map(_image_by_id),
+                "image": images | "ById" >> beam.Map(_by_image_id),
                 "documents": measurements | "Uses" >> beam.FlatMap(_uses),
-                "component": components,
+                "group": groups | "GroupById" >> beam.Map(_by_image_id),
                 "embedding": embeddings,
             }
             | "JoinById" >> beam.CoGroupByKey()
-            | "ToGroup" >> beam.Map(_to_near_group)
-            | "GroupNear" >> beam.GroupByKey()
-            | "CountGroup" >> beam.FlatMap(_count_group, self._clip_model).with_outputs("decisions", main="facts")
+            | "ScoreImage" >> beam.FlatMap(_score_image, self._clip_model).with_outputs("decisions", main="facts")
         )
 
 
-def _phash_keys(image: Row, distance: int) -> Iterator[tuple[int, tuple[str, str]]]:
-    for key in phash_band_keys(image["phash"], distance):
-        yield key, (image["image_id"], image["phash"])
-
-
-def _phash_edges(grouped: tuple[int, Iterable[tuple[str, str]]], distance: int) -> Iterator[tuple[str, str]]:
-    yield from phash_bucket_edges(grouped[1], distance)
-
-
-def _image_by_id(image: Row) -> tuple[str, Row]:
-    return image["image_id"], image
+def _by_image_id(row: Row) -> tuple[str, Row]:
+    return row["image_id"], row
 
 
 def _uses(row: Row) -> Iterator[tuple[str, str]]:
@@ -177,81 +81,71 @@ def _uses(row: Row) -> Iterator[tuple[str, str]]:
         yield identifier, row["doc_id"]
 
 
-def _to_near_group(joined: tuple[str, dict[str, Iterable[Any]]]) -> tuple[str, Any]:
+def _score_image(joined: tuple[str, dict[str, Iterable[Any]]], clip_model: str | None) -> Iterator[Any]:
     identifier, sides = joined
-    image = next(iter(sides["image"]))
-    embedding = next(iter(sides["embedding"]), None)
     documents = sorted(set(sides["documents"]))
-    return next(iter(sides["component"]), identifier), (image, documents, embedding)
-
-
-def _count_group(grouped: tuple[str, Iterable[Any]], clip_model: str | None) -> Iterator[Any]:
-    group, members = grouped
-    members = list(members)
-    near_count = len({doc_id for _, documents, _ in members for doc_id in documents})
-    for image, documents, embedding in members:
-        if clip_model is not None and embedding is None:
-            continue  # it could not be opened; ``embed`` has said so
-        if not documents:
-            yield beam.pvalue.TaggedOutput(
-                "decisions",
-                to_row(
-                    Decision(
-                        stage="score", unit=Unit.IMAGE, action=Action.FAIL, rule="document_failed",
-                        image_id=image["image_id"],
-                    )
-                ),
-            )  # fmt: skip
-            continue
-        scores = {
-            **{name: image[name] for name in ("image_id", "width", "height", "phash", "format")},
-            "num_documents": len(documents),
-            "near_group": group,
-            "near_count": near_count,
-            "nsfw": None,
-            "aesthetic": None,
-            "clip_model": clip_model if embedding is not None else None,
-        }
-        yield image["image_id"], (ImageFacts(scores, embedding), documents)
+    embedding = next(iter(sides["embedding"]), None)
+    if clip_model is not None and embedding is None:
+        return  # it could not be opened; ``embed`` has said so
+    if not documents:
+        decision = Decision(
+            stage="score", unit=Unit.IMAGE, action=Action.FAIL, rule="document_failed", image_id=identifier
+        )
+        yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+        return
+    scores = {
+        **next(iter(sides["image"])),
+        **dict.fromkeys(("semantic_group", "semantic_count", "nsfw", "aesthetic")),
+        **{name: value for group in sides["group"] for name, value in group.items()},
+        "clip_model": clip_model if embedding is not None else None,
+    }
+    yield identifier, (ImageFacts(scores, embedding), documents)
 
 
 class WriteImageScores(beam.PTransform):
-    """Output of ``ScoreImages`` -> the data set ``scores/images``."""
+    """Output of ``ScoreImages`` -> the data sets ``score/images`` and ``score/signatures/images``."""
 
-    def __init__(self, folder: str, num_shards: int) -> None:
-        self._folder, self._num_shards = folder, num_shards
+    def __init__(self, folder: str, signatures: str, num_shards: int) -> None:
+        self._folder, self._signatures, self._num_shards = folder, signatures, num_shards
 
-    def expand(self, facts: beam.PCollection) -> beam.PCollection:
-        rows = facts | "Rows" >> beam.Map(_image_score_row, self._num_shards)
-        return rows | WriteRows(self._folder, IMAGE_SCORES, self._num_shards, ("image_id",))
+    def expand(self, facts: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
+        scores = facts | "Scores" >> beam.Map(_image_row, IMAGE_SCORES, self._num_shards)
+        signatures = facts | "Signatures" >> beam.Map(_image_row, IMAGE_SIGNATURES, self._num_shards, "own_documents")
+        return (
+            scores | "WriteScores" >> WriteRows(self._folder, IMAGE_SCORES, self._num_shards, ("image_id",)),
+            signatures
+            | "WriteSignatures" >> WriteRows(self._signatures, IMAGE_SIGNATURES, self._num_shards, ("image_id",)),
+        )
 
 
-def _image_score_row(keyed: tuple[str, tuple[ImageFacts, list[str]]], num_shards: int) -> tuple[int, Row]:
+def _image_row(
+    keyed: tuple[str, tuple[ImageFacts, list[str]]],
+    schema: pa.Schema,
+    num_shards: int,
+    documents: str = "num_documents",
+) -> tuple[int, Row]:
     identifier, (facts, _) = keyed
-    return shard_of(identifier, num_shards), {name: facts.scores[name] for name in IMAGE_SCORES.names}
+    scores = {**facts.scores, "num_documents": facts.scores[documents]}
+    return shard_of(identifier, num_shards), {name: scores[name] for name in schema.names}
 
 
 class WriteDocumentScores(beam.PTransform):
-    """((doc_id, ``Group`` | ``SiteCount``) pairs, output of ``ScoreImages``) -> the data set ``scores/documents``.
+    """Output of ``ScoreImages`` -> the data set ``score/documents``.
 
-    Reads each measurement again where its row is written, with the text embeddings of the same shard.
+    Reads measurements, groups and text embeddings of a shard where its rows are written: all are sorted by doc_id.
     """
 
-    def __init__(
-        self, measurements: str, text_embeddings: str | None, clip_model: str | None, folder: str, num_shards: int
-    ) -> None:
-        self._arguments = (measurements, text_embeddings, clip_model, folder, num_shards)
+    def __init__(self, work: str, clip_model: str | None, folder: str, num_shards: int) -> None:
+        self._arguments = (work, clip_model, folder, num_shards)
         self._num_shards = num_shards
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        duplicates, images = inputs
+    def expand(self, facts: beam.PCollection) -> beam.PCollection:
         return (
             (
-                duplicates | "DuplicatesToShard" >> beam.Map(_to_shard, self._num_shards),
-                images
+                facts
                 | "ImagesOfDocuments" >> beam.FlatMap(_facts_by_document)
                 | "ImagesToShard" >> beam.Map(_to_shard, self._num_shards),
-                empty_shards(duplicates.pipeline, self._num_shards),
+                empty_shards(facts.pipeline, self._num_shards),
             )
             | beam.Flatten()
             | beam.GroupByKey()
@@ -270,61 +164,59 @@ def _to_shard(pair: tuple[str, Any], num_shards: int) -> tuple[int, Any]:
 
 
 class _WriteDocumentScores(beam.DoFn):
-    def __init__(
-        self, measurements: str, text_embeddings: str | None, clip_model: str | None, folder: str, num_shards: int
-    ) -> None:
-        self._measurements, self._text_embeddings = measurements, text_embeddings
-        self._clip_model, self._folder, self._num_shards = clip_model, folder, num_shards
+    def __init__(self, work: str, clip_model: str | None, folder: str, num_shards: int) -> None:
+        self._work, self._clip_model, self._folder, self._num_shards = work, clip_model, folder, num_shards
 
     def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[str]:
         index, group = element
-        updates: dict[str, list[Any]] = {}
+        images: dict[str, dict[str, ImageFacts]] = {}
         for pair in group:
             if pair is not None:
-                updates.setdefault(pair[0], []).append(pair[1])
+                doc_id, facts = pair
+                images.setdefault(doc_id, {})[facts.scores["image_id"]] = facts
         path = shard_path(self._folder, index, self._num_shards)
-        write_rows(path, self._rows(index, updates), DOCUMENT_SCORES)
+        write_rows(path, self._rows(index, images), DOCUMENT_SCORES)
         yield path
 
-    def _rows(self, index: int, updates: dict[str, list[Any]]) -> Iterator[Row]:
-        texts = _EmbeddingsOfShard(
-            shard_path(self._text_embeddings, index, self._num_shards) if self._text_embeddings else None
-        )
-        for row in read_rows(shard_path(self._measurements, index, self._num_shards)):
-            scores = complete_scores(json.loads(row["scores"]), updates.get(row["doc_id"], ()))
-            if self._clip_model is not None:
-                facts = {fact.scores["image_id"]: fact for fact in updates.get(row["doc_id"], ())
-                         if isinstance(fact, ImageFacts)}  # fmt: skip
+    def _rows(self, index: int, images: dict[str, dict[str, ImageFacts]]) -> Iterator[Row]:
+        has_model = self._clip_model is not None
+        texts = _EmbeddingsOfShard(self._shard("text_embeddings", index) if has_model else None)
+        groups = read_rows(self._shard("document_groups", index))
+        for row, group in zip(read_rows(self._shard("measurements", index)), groups, strict=True):
+            facts = images.get(row["doc_id"], {})
+            scores = complete_scores(json.loads(row["scores"]), group, facts)
+            if has_model:
                 add_similarities(scores, facts, texts.of(row["doc_id"]))
                 scores["clip_model"] = self._clip_model
             advance("documents")
             yield scores
 
+    def _shard(self, name: str, index: int) -> str:
+        return shard_path(join(self._work, name), index, self._num_shards)
+
 
 _NODE_FIELDS = tuple(field.name for field in NODE_SCORES)
-_IMAGE_FIELDS = ("format", "width", "height", "phash", "num_documents", "near_count", "nsfw", "aesthetic")
+_GROUP_FIELDS = ("url_group", "exact_group", "near_group", "earlier")
+_IMAGE_FIELDS = ("format", "width", "height", "phash", "num_documents", "near_group", "near_count", "semantic_count",
+                 "nsfw", "aesthetic")  # fmt: skip
 
 
-def complete_scores(scores: Row, updates: Iterable[Group | SiteCount | ImageFacts]) -> Row:
-    """A document's row of ``DOCUMENT_SCORES`` from what was measured of it and what the corpus added."""
-    row = {name: scores.get(name) for name in DOCUMENT_SCORES.names}
-    for kind in ("url_group", "exact_group", "near_group"):
-        row[kind] = scores["doc_id"]
+def complete_scores(scores: Row, group: Row, facts: dict[str, ImageFacts]) -> Row:
+    """A document's row of ``DOCUMENT_SCORES`` from what was measured of it and what the corpus added.
+
+    Args:
+        scores: as far as they were measured.
+        group: its row of ``DOCUMENT_GROUPS``.
+        facts: of its images, by id.
+    """
+    row = {name: scores.get(name) for name in DOCUMENT_SCORES.names} | {name: group[name] for name in _GROUP_FIELDS}
     nodes = [{name: node.get(name) for name in _NODE_FIELDS} for node in scores["nodes"]]
-    facts: dict[str, Row] = {}
-    for update in updates:
-        match update:
-            case Group(kind, group):
-                row[kind] = group
-            case SiteCount(node_index, count):
-                nodes[node_index]["site_count"] = count
-            case ImageFacts(image_scores, _):
-                facts[image_scores["image_id"]] = image_scores
-    for node in nodes:
+    for node, site_count in zip(nodes, group["site_counts"], strict=True):
+        node["site_count"] = site_count
         known = facts.get(node["image_id"])
-        node["image_id"] = known["image_id"] if known else None  # None too where the image failed
+        node["image_id"] = known.scores["image_id"] if known else None  # None too where the image failed
         if known:
-            node |= {name: known[name] for name in _IMAGE_FIELDS}
+            node |= {name: known.scores[name] for name in _IMAGE_FIELDS}
     return {**row, "nodes": nodes}
 
 

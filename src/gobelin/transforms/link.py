@@ -44,7 +44,7 @@ class Resolution:
     place: int
     rank: int
     url: str
-    image_id: str
+    image_id: str | None  # None: the image is blocked, and the document must not name it
 
 
 def candidates_of(page: Row) -> Iterator[tuple[str, Candidate]]:
@@ -55,8 +55,11 @@ def candidates_of(page: Row) -> Iterator[tuple[str, Candidate]]:
 
 
 def choose_capture(images: Iterable[Row]) -> Row | None:
-    """The latest capture of one URL; equal dates fall to the last place in the archives."""
-    return max(images, key=lambda row: (row["warc_date"], row["warc_file"], row["warc_offset"]), default=None)
+    """The latest capture of one URL; equal dates fall to the last place in the archives. One that is blocked goes
+    before all."""
+    rows = list(images)
+    blocked = next((row for row in rows if row.get("is_blocked")), None)
+    return blocked or max(rows, key=lambda row: (row["warc_date"], row["warc_file"], row["warc_offset"]), default=None)
 
 
 def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Iterable[Resolution]) -> Row:
@@ -66,7 +69,10 @@ def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Itera
         candidates: URLs of each image node, best first.
     """
     best: dict[int, Resolution] = {}
+    blocked = set()
     for resolution in resolutions:
+        if resolution.image_id is None:
+            blocked.add(resolution.place)
         held = best.get(resolution.place)
         if held is None or (resolution.rank, resolution.url) < (held.rank, held.url):
             best[resolution.place] = resolution
@@ -74,8 +80,8 @@ def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Itera
     place = 0
     for node in document["nodes"]:
         if node["kind"] == "image":
-            found = best.get(place)
-            url = found.url if found else candidates[place][0]
+            found = None if place in blocked else best.get(place)
+            url = found.url if found else next(iter(() if place in blocked else candidates[place]), None)
             node = {**node, "image_url": url, "image_id": found.image_id if found else None}
             place += 1
         nodes.append(node)
@@ -156,7 +162,8 @@ def _keep_first_capture(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterato
                 )
             ),
         )  # fmt: skip
-    yield captures[places[0]], list(sides["resolutions"])
+    consent = sorted({signal for page in captures.values() for signal in page["consent"]})
+    yield {**captures[places[0]], "consent": consent}, list(sides["resolutions"])
 
 
 def _document_to_shard(kept: tuple[Row, list[Resolution]], num_shards: int) -> tuple[int, Any]:
@@ -182,6 +189,7 @@ class _WriteDocumentShard(beam.DoFn):
         for page, resolutions in kept:
             payload = reader.read(SpoolRef(page["path"], page["offset"], page["length"]))
             document = resolve_nodes(json.loads(payload), page["candidates"], resolutions)
+            document["consent"] = page["consent"]  # with what its site says
             shown.update(node["image_id"] for node in document["nodes"] if node["image_id"])
             advance("documents")
             yield document
@@ -216,6 +224,11 @@ class WriteImages(beam.PTransform):
         return {"paths": paths, "decisions": grouped.decisions}
 
 
+def is_stored(image: Row) -> bool:
+    """Whether an image index row stands for bytes."""
+    return not image.get("is_blocked")
+
+
 def _by_image_id(image: Row) -> tuple[str, Row]:
     return image["image_id"], image
 
@@ -226,8 +239,10 @@ def _shown_key(identifier: str) -> tuple[str, bool]:
 
 def _keep_shown_once(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     identifier, sides = joined
-    # data: images of one page share their page's place, so the URL is part of a record's identity.
-    records = {(row["warc_file"], row["warc_offset"], row["url"]): row for row in sides["images"]}
+    rows = list(sides["images"])
+    # data: images of one page share their page's place, so the URL is part of a record's identity. A revisit is a
+    # further name and no record of an image.
+    records = {(row["warc_file"], row["warc_offset"], row["url"]): row for row in rows if not row.get("is_revisit")}
     keys = sorted(records)
     is_shown = any(True for _ in sides["shown"])
     for key in keys[1:] if is_shown else keys:
@@ -243,7 +258,8 @@ def _keep_shown_once(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[A
             ),
         )  # fmt: skip
     if is_shown:
-        yield records[keys[0]], sorted({key[2] for key in keys})
+        consent = sorted({signal for row in rows for signal in row["consent"]})
+        yield {**records[keys[0]], "consent": consent}, sorted({row["url"] for row in rows})
 
 
 def _image_to_shard(kept: tuple[Row, list[str]], num_shards: int) -> tuple[int, Any]:

@@ -12,21 +12,24 @@ The stage ``score`` has three parts; none of them decides anything.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import xxhash
 
-from gobelin.documents import Action, Decision, Unit
-from gobelin.transforms.near_duplicates import MinHashConfig, minhash_band_keys, text_digest
+from gobelin.documents import SIGNATURES, Action, Decision, Role, Unit
+from gobelin.transforms.image_duplicates import NearImageConfig
+from gobelin.transforms.minhash import MinHashConfig
 from gobelin.transforms.pii import count_emails
 from gobelin.transforms.progress import advance
+from gobelin.transforms.semantic_duplicates import SemanticConfig
 from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
+from gobelin.transforms.signatures import document_signature, signature_metadata
 from gobelin.transforms.text_statistics import PARAGRAPH_MIN_TOKENS, text_statistics
-from gobelin.transforms.urls import canonical_url, describe, host_of
+from gobelin.transforms.urls import describe, host_of
 
 Row = dict[str, Any]
 
@@ -64,57 +67,64 @@ class ScoreConfig:
     """What is measured. Thresholds are ``select``'s."""
 
     minhash: MinHashConfig = dataclasses.field(default_factory=MinHashConfig)
-    """Near-duplicate texts. OBELICS: 16 hashes over 5-grams; the default finds 92 % of pairs with Jaccard 0.8."""
+    """Near-duplicate texts. The default joins 97 % of pairs of Jaccard similarity 0.8 and none of 0.5. OBELICS: 16
+    hashes over 5-grams."""
 
-    phash_distance: int = 4
-    """Bits of 64 by which two images of one near-duplicate group may differ. 0: only equal hashes. Drawings with large
-    flat areas share hashes: lower it there."""
+    near_images: NearImageConfig = dataclasses.field(default_factory=NearImageConfig)
+    """Near-duplicate images."""
+
+    earlier: tuple[str, ...] = ()
+    """Output folders of earlier runs. What is in their corpora already is known by their signatures and named in the
+    scores; ``document.unique`` then keeps it out of this one."""
 
     clip: ClipConfig | None = None
     """Image-text similarity. Null: not run."""
 
+    semantic: SemanticConfig | None = None
+    """Images of like meaning, by the embeddings of ``clip``. Null: not run."""
+
     def __post_init__(self) -> None:
-        if not 0 <= self.phash_distance <= 16:
-            raise ValueError(f"phash_distance must be in [0, 16], got {self.phash_distance}")
+        if self.semantic is not None and self.clip is None:
+            raise ValueError("semantic compares embeddings of images, and clip, which makes them, is null: set it too")
 
 
 MEASUREMENTS = pa.schema(
     [
         ("doc_id", pa.string()),
-        ("url_key", pa.string()),
-        ("text_digest", pa.string()),  # null: no words
-        ("bands", pa.list_(pa.int64())),
-        ("paragraphs", pa.list_(pa.string())),  # of each node, null for images: digest of host and text
+        ("paragraphs", pa.list_(pa.int64())),  # of each node, null for images: hash of host and text
         ("images", pa.list_(pa.string())),  # distinct, sorted
         ("scores", pa.string()),  # JSON: the row of DOCUMENT_SCORES as far as it is known
     ]
 )
 
 
-def measure_document(document: Row, config: ScoreConfig) -> Row:
-    """What one document's scores and keys are, as far as it can be told without the others."""
+def measure_document(document: Row, config: ScoreConfig) -> tuple[Row, Row]:
+    """What one document's scores and keys are, as far as it can be told without the others: its rows of
+    ``MEASUREMENTS`` and of ``SIGNATURES``.
+
+    The statistics are those of its prose: code has no stop words, and is no spam for it. Duplicates compare all text.
+    """
     language = document["language"]
     host = host_of(document["url"])
-    texts = [node["text"] for node in document["nodes"] if node["kind"] == "text"]
-    whole = "\n\n".join(texts)
+    texts = [node for node in document["nodes"] if node["kind"] == "text"]
+    whole = "\n\n".join(node["text"] for node in texts)
+    prose = "\n\n".join(node["text"] for node in texts if node["role"] != Role.CODE)
     images = sorted({node["image_id"] for node in document["nodes"] if node["image_id"]})
     scores = {
         "doc_id": document["doc_id"],
         "num_images": sum(node["image_id"] is not None for node in document["nodes"]),
-        **dataclasses.asdict(text_statistics(whole, language)),
+        **dataclasses.asdict(text_statistics(prose, language)),
         "nodes": [_node_scores(node, language) for node in document["nodes"]],
     }
-    return {
+    measured = {
         "doc_id": document["doc_id"],
-        "url_key": canonical_url(document["url"]),
-        "text_digest": text_digest(whole),
-        "bands": list(minhash_band_keys(whole, config.minhash)),
         "paragraphs": [
-            _digest(f"{host}\n{node['text']}") if node["kind"] == "text" else None for node in document["nodes"]
+            _key(f"{host}\n{node['text']}") if node["kind"] == "text" else None for node in document["nodes"]
         ],
         "images": images,
         "scores": json.dumps(scores),
     }
+    return measured, document_signature(document, whole, config.minhash)
 
 
 def _node_scores(node: Row, language: str | None) -> Row:
@@ -128,38 +138,47 @@ def _node_scores(node: Row, language: str | None) -> Row:
     }
 
 
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _key(text: str) -> int:
+    return xxhash.xxh3_64_intdigest(text.encode()) - (1 << 63)
 
 
 class Measure(beam.PTransform):
-    """Shard numbers of ``documents`` -> shards of ``measurements`` and ``measure_decisions`` in the folder ``work``."""
+    """Shard numbers of ``documents`` -> shards of ``signatures``, and of ``measurements`` and ``measure_decisions`` in
+    the folder ``work``."""
 
-    def __init__(self, config: ScoreConfig, documents: str, work: str, num_shards: int) -> None:
-        self._arguments = (config, documents, work, num_shards)
+    def __init__(self, config: ScoreConfig, documents: str, work: str, signatures: str, num_shards: int) -> None:
+        self._arguments = (config, documents, work, signatures, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         return shards | beam.ParDo(_Measure(*self._arguments))
 
 
 class _Measure(beam.DoFn):
-    def __init__(self, config: ScoreConfig, documents: str, work: str, num_shards: int) -> None:
-        self._config, self._documents, self._work, self._num_shards = config, documents, work, num_shards
+    def __init__(self, config: ScoreConfig, documents: str, work: str, signatures: str, num_shards: int) -> None:
+        self._config, self._documents, self._work = config, documents, work
+        self._signatures, self._num_shards = signatures, num_shards
 
     def process(self, index: int) -> Iterator[str]:
         decisions: list[Decision] = []
+        signatures: list[Row] = []
         path = shard_path(join(self._work, "measurements"), index, self._num_shards)
         source = shard_path(self._documents, index, self._num_shards)
         failed = shard_path(join(self._work, "measure_decisions"), index, self._num_shards)
-        rows = with_decisions(self._measurements(source, decisions), decisions, failed)
-        write_rows(path, rows, MEASUREMENTS)
+        rows = with_decisions(self._measurements(source, decisions, signatures), decisions, failed)
+        write_rows(path, self._with_signatures(rows, signatures, index), MEASUREMENTS)
         yield path
 
-    def _measurements(self, source: str, decisions: list[Decision]) -> Iterator[Row]:
+    def _with_signatures(self, rows: Iterable[Row], signatures: list[Row], index: int) -> Iterator[Row]:
+        """The rows; after the last one, and so before their file appears, the signatures are written."""
+        yield from rows
+        path = shard_path(self._signatures, index, self._num_shards)
+        write_rows(path, signatures, SIGNATURES, signature_metadata(self._config.minhash))
+
+    def _measurements(self, source: str, decisions: list[Decision], signatures: list[Row]) -> Iterator[Row]:
         for document in read_rows(source):
             advance("documents")
             try:
-                measured = measure_document(document, self._config)
+                measured, signature = measure_document(document, self._config)
             except Exception as error:  # noqa: BLE001  # the stage boundary: one bad document never ends a run
                 decisions.append(
                     Decision(
@@ -169,4 +188,5 @@ class _Measure(beam.DoFn):
                     )
                 )  # fmt: skip
                 continue
+            signatures.append(signature)
             yield measured

@@ -1,42 +1,41 @@
-"""Web archives -> pages, images, and a tally of what was there.
+"""Web archives -> pages, images, site policies, revisits, and a tally of what was there.
 
-``read_archive`` goes through one WARC or ARC file from front to back with warcio and keeps two kinds of record: HTML
-responses and image responses. What a record is, is decided by its content type and, where that is missing or lies,
-by its first bytes. Nothing is judged here: a 404 page is a page with status 404.
+``read_archive`` goes through the records of a WARC or ARC file, or of a range of it, and keeps those that hold an HTML
+page, an image, or what a site says to crawlers (robots.txt, tdmrep.json), and revisits, which name a record like them.
+What a record is, is decided by its content type and, where that is missing or lies, by its first bytes. Nothing is
+judged here: a 404 page is a page with status 404.
 
 What cannot be read is a ``fail`` decision: a record that is cut short or cannot be taken out of its encoding, and a
-stretch of the file that holds no readable record, after which reading goes on at the next one that begins.
+stretch of the file that holds no readable record, behind which reading goes on (``archive_records.py``).
 
-Costs 1-3 ms of CPU a record, memory for one payload.
+Costs 0.1 ms of CPU a record and what unpacking it costs; memory for one payload.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import re
-import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import apache_beam as beam
-from warcio.archiveiterator import ArchiveIterator
-from warcio.exceptions import ArchiveLoadFailed
-from warcio.recordloader import ArcWarcRecord
 
-from gobelin.documents import Action, ArchiveTally, Decision, Unit, to_row
+from gobelin.documents import Action, ArchiveTally, Decision, Source, Unit, to_row
+from gobelin.transforms.archive_ranges import ArchiveRange, open_range, whole_archives
+from gobelin.transforms.archive_records import ArchiveRecords, Damage, Place, Record
 from gobelin.transforms.http_message import IMAGE_MAGIC, EncodingError, decode_body, header, read_head
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import open_input
 from gobelin.transforms.urls import well_formed
+from gobelin.transforms.wacz import ContainerError
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown")
 """Types that say nothing; the first bytes decide."""
 
-_READ_ERRORS = (ArchiveLoadFailed, zlib.error, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError)
-"""What warcio 1.8 lets out for damaged input: besides its own error, whatever its parsing stumbles over."""
+MAX_POLICY_BYTES = 512 << 10
+"""What is kept of a robots.txt or tdmrep.json. RFC 9309, 2.5: a parser reads at least 500 KiB."""
+
+_POLICY_URL = re.compile(r"https?://[^/?#]+/(?:robots\.txt|\.well-known/tdmrep\.json)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +54,9 @@ class Capture:
     warc_offset: int
     warc_length: int
     warc_date: str
+    payload_digest: str | None = None  # as the archive spells it, mostly "sha1:" and base 32; not verified
+    consent: tuple[str, ...] = ()  # signals that are known beside the headers
+    source: Source = Source.ARCHIVE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,197 +73,201 @@ class ImageCapture:
     capture: Capture
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PolicyCapture:
+    """A site's robots.txt or /.well-known/tdmrep.json, of any status and type."""
+
+    capture: Capture
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Revisit:
+    """A record that says: what this URL held then is what another record holds.
+
+    That is the record of ``refers_to_url`` at ``refers_to_date``, or any with the same ``payload_digest`` (WARC/1.1,
+    6.7).
+    """
+
+    url: str
+    warc_date: str
+    refers_to_url: str | None
+    refers_to_date: str | None
+    payload_digest: str | None  # as the archive spells it
+    warc_file: str
+    warc_offset: int
+
+
+Found = PageCapture | ImageCapture | PolicyCapture | Revisit | Decision | ArchiveTally
+_CaptureKind = type[PageCapture] | type[ImageCapture] | type[PolicyCapture]
+_UNITS: dict[_CaptureKind, Unit] = {
+    PageCapture: Unit.DOCUMENT, ImageCapture: Unit.IMAGE, PolicyCapture: Unit.RECORD,
+}  # fmt: skip
+
+
+def read_range(piece: ArchiveRange, max_page_bytes: int, max_image_bytes: int) -> Iterator[Found]:
+    """Reads a range of an archive, or each archive of a WACZ that is named as a whole; see ``read_archive``."""
+    try:
+        for archive in whole_archives(piece):
+            try:
+                with open_range(archive) as (stream, problem):
+                    yield from read_archive(
+                        stream, archive.name, max_page_bytes, max_image_bytes, archive.start, archive.end, problem
+                    )
+            except ContainerError as error:
+                yield from _unreadable(archive.name, str(error))
+    except ContainerError as error:
+        yield from _unreadable(piece.name, str(error))
+
+
+def _unreadable(name: str, problem: str) -> Iterator[Found]:
+    yield _failed("unreadable_archive", name, 0, detail=problem)
+    yield ArchiveTally(name, 1, 0, 0, 1)
+
+
 def read_archive(
-    stream: BinaryIO, path: str, max_page_bytes: int, max_image_bytes: int
-) -> Iterator[PageCapture | ImageCapture | Decision | ArchiveTally]:
-    """Reads one archive.
+    stream: BinaryIO,
+    name: str,
+    max_page_bytes: int,
+    max_image_bytes: int,
+    start: int = 0,
+    end: int | None = None,
+    problem: str | None = None,
+) -> Iterator[Found]:
+    """Reads one archive or a range of it.
 
     Args:
         stream: the archive's bytes, compressed or not, seekable.
-        path: the name under which the archive is known in the output.
+        name: the name under which the archive is known in the output.
         max_page_bytes, max_image_bytes: payloads are cut there and marked as truncated.
+        start, end: see ``ArchiveRange``.
+        problem: what is known to be wrong with the stream.
 
     Yields:
-        captures and decisions in the order of the file; an ``ArchiveTally`` last.
+        captures, revisits and decisions in the order of the file; an ``ArchiveTally`` last, in which policies,
+        revisits and stretches that cannot be read count as records, ``other``.
     """
-    reader = _ArchiveReader(stream, path, max_page_bytes, max_image_bytes)
-    start: int | None = 0
-    while start is not None:
-        yield from reader.read_from(start)
-        start = reader.next_start()
-        if reader.problem is not None:
-            yield reader.problem
-    yield reader.tally()
+    limits: dict[_CaptureKind, int] = {
+        PageCapture: max_page_bytes, ImageCapture: max_image_bytes, PolicyCapture: MAX_POLICY_BYTES,
+    }  # fmt: skip
+    num_records = num_documents = num_images = 0
+    archive = ArchiveRecords(stream, start, end)
+    for record in archive:
+        num_records += 1
+        if isinstance(record, Damage):
+            yield _failed("unreadable_archive", name, record.offset, value=record.num_bytes, detail=record.detail)
+            continue
+        found = _read_revisit(record, name) if record.kind == "revisit" else _read_capture(record, name, limits)
+        place = record.finish()
+        num_documents += isinstance(found, PageCapture)
+        num_images += isinstance(found, ImageCapture)
+        failure = _judge(found, record, name, place)
+        if failure is not None:
+            yield failure
+        elif found is not None:
+            yield found
+    if problem is not None:
+        num_records += 1
+        yield _failed("unreadable_archive", name, archive.size, detail=problem)
+    yield ArchiveTally(name, num_records, num_documents, num_images, num_records - num_documents - num_images)
 
 
-class _ArchiveReader:
-    """Reads stretches of one archive with warcio, and finds where to go on behind damage."""
-
-    def __init__(self, stream: BinaryIO, path: str, max_page_bytes: int, max_image_bytes: int) -> None:
-        self._stream, self._path = stream, path
-        self._limits = {PageCapture: max_page_bytes, ImageCapture: max_image_bytes}
-        self._size = stream.seek(0, io.SEEK_END)
-        self._reached = 0  # the end of the last record that was read
-        self._error: str | None = None
-        self._is_cut = False  # the last record was
-        self._records = self._documents = self._images = 0
-        self.problem: Decision | None = None
-
-    def tally(self) -> ArchiveTally:
-        other = self._records - self._documents - self._images
-        return ArchiveTally(self._path, self._records, self._documents, self._images, other)
-
-    def read_from(self, start: int) -> Iterator[PageCapture | ImageCapture | Decision]:
-        """What can be read from a place on, until the file's end or damage that warcio cannot get over."""
-        self._stream.seek(start)
-        self._reached, self._error, self._is_cut, self.problem = start, None, False, None
-        # warcio parses no HTTP: it gives up a file over a record without a URL, and hides what does not decode.
-        iterator = ArchiveIterator(self._stream, no_record_parse=True, arc2warc=True)
-        while True:
-            try:
-                # warcio prints warnings on records that lack their closing newline.
-                with contextlib.redirect_stderr(io.StringIO()):
-                    record = next(iterator, None)
-                    if record is None:
-                        return
-                    self._records += 1
-                    found = self._capture(record)
-                    # Only now: warcio reads a record to its end to tell where it lies.
-                    offset, length = iterator.get_record_offset(), iterator.get_record_length() or 0
-                    is_cut = _is_cut(record)
-            except _READ_ERRORS as error:
-                self._error = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-                return
-            self._reached = min(self._size, max(self._reached, offset if is_cut else offset + length))
-            if found is not None:
-                yield self._finished(found, offset, length, is_cut)
-            elif is_cut:
-                yield Decision(
-                    stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="record_cut_short",
-                    warc_file=self._path, warc_offset=offset,
-                )  # fmt: skip
-            if is_cut:  # warcio went to the file's end for the rest of it
-                self._is_cut = True
-                return
-
-    def _finished(
-        self, found: PageCapture | ImageCapture, offset: int, length: int, is_cut: bool
-    ) -> PageCapture | ImageCapture | Decision:
-        is_page = isinstance(found, PageCapture)
-        self._documents += is_page
-        self._images += not is_page
-        capture = dataclasses.replace(found.capture, warc_offset=offset, warc_length=length)
-        if is_cut or capture.problem is not None:
-            return Decision(
-                stage="extract", unit=Unit.DOCUMENT if is_page else Unit.IMAGE, action=Action.FAIL,
-                rule="record_cut_short" if is_cut else "content_encoding", url=capture.url, detail=capture.problem,
-                warc_file=self._path, warc_offset=offset,
-            )  # fmt: skip
-        return PageCapture(capture) if is_page else ImageCapture(capture)
-
-    def next_start(self) -> int | None:
-        """Where to go on after damage; None at the file's end. Sets ``problem`` where bytes were passed over."""
-        if self._is_cut:
-            return _find_record(self._stream, self._reached + 1)
-        if self._error is None and self._size - self._reached <= _MAX_PADDING:
-            return None
-        start = _find_record(self._stream, self._reached + 1)
-        self._records += 1
-        passed_over = (self._size if start is None else start) - self._reached
-        self.problem = Decision(
-            stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="unreadable_archive", value=passed_over,
-            detail=self._error or "no record can be read here", warc_file=self._path, warc_offset=self._reached,
-        )  # fmt: skip
-        return start
-
-    def _capture(self, record: ArcWarcRecord) -> PageCapture | ImageCapture | None:
-        """A record's capture, still without its place; None where it is neither a page nor an image."""
-        if record.rec_type not in ("response", "resource"):
-            return None
-        url = record.rec_headers.get_header("WARC-Target-URI")
-        if url is None:
-            return None
-        status = 200
-        headers: tuple[tuple[str, str], ...] = ()
-        declared = record.rec_headers.get_header("Content-Type") or ""
-        if record.rec_type == "response":
-            parsed = read_head(record.raw_stream)
-            if parsed is None:
-                return None
-            status, headers = parsed
-            declared = header(headers, "content-type")
-        content_type, charset = parse_content_type(declared)
-        if not _may_be_wanted(content_type):
-            return None
-        limit = max(self._limits.values())
-        raw = record.raw_stream.read(limit + 1)
-        problem = None
-        try:
-            payload = decode_body(raw, headers, limit)
-        except EncodingError as error:
-            payload, problem = raw, str(error)
-        kind = kind_of(content_type, payload[:512])
-        if kind is None:
-            return None
-        return kind(
-            Capture(
-                url=well_formed(url.strip().strip("<>")),
-                status=status,
-                content_type=content_type,
-                charset=charset,
-                headers=headers,
-                payload=payload[: self._limits[kind]],
-                is_truncated=len(payload) > self._limits[kind] or len(raw) > limit,
-                problem=problem,
-                warc_file=self._path,
-                warc_offset=0,
-                warc_length=0,
-                warc_date=record.rec_headers.get_header("WARC-Date") or "",
-            )
-        )
-
-
-def _is_cut(record: ArcWarcRecord) -> bool:
-    """Whether a record that was read to its end holds less than it said, or breaks off before it could say how much."""
-    if record.rec_headers.get_header("Content-Length") is None:
-        return True
-    return getattr(record.raw_stream, "limit", 0) > _MAX_MISCOUNT
-
-
-def _find_record(stream: BinaryIO, start: int) -> int | None:
-    """Where the next record begins at or after ``start``: a gzip member or a plain line with a WARC header."""
-    stream.seek(start)
-    base, held = start, b""
-    while chunk := stream.read(1 << 20):
-        held += chunk
-        for match in _RECORD_START.finditer(held, 0, max(0, len(held) - _PEEK_BYTES)):
-            if _begins_record(held[match.start() : match.start() + _PEEK_BYTES]):
-                return base + match.start()
-        base += max(0, len(held) - _PEEK_BYTES)
-        held = held[-_PEEK_BYTES:]
-    for match in _RECORD_START.finditer(held):
-        if _begins_record(held[match.start() :]):
-            return base + match.start()
+def _judge(
+    found: PageCapture | ImageCapture | PolicyCapture | Revisit | None, record: Record, name: str, place: Place
+) -> Decision | None:
+    """Why what was read of a record cannot be used; None where it can."""
+    unit = Unit.RECORD
+    url = problem = None
+    if isinstance(found, PageCapture | ImageCapture | PolicyCapture):
+        url, problem = found.capture.url, found.capture.problem
+        unit = _UNITS[type(found)]
+    if record.problem is not None:
+        return _failed("record_cut_short", name, place.offset, unit, url, detail=record.problem)
+    if problem is not None:
+        return _failed("content_encoding", name, place.offset, unit, url, detail=problem)
     return None
 
 
-_RECORD_START = re.compile(rb"\x1f\x8b\x08|(?<=\n)WARC/[01]\.")
-_PEEK_BYTES = 4096
-_MAX_MISCOUNT = 16
-"""Bytes that a record may lack of its declared length: some ARC writers count line ends that are not there."""
+def _failed(
+    rule: str, name: str, offset: int, unit: Unit = Unit.RECORD, url: str | None = None,
+    value: float | None = None, detail: str | None = None,
+) -> Decision:  # fmt: skip
+    return Decision(
+        stage="extract", unit=unit, action=Action.FAIL, rule=rule, url=url, value=value, detail=detail,
+        warc_file=name, warc_offset=offset,
+    )  # fmt: skip
 
-_MAX_PADDING = 8
-"""Bytes at a file's end that are no record: closing newlines, zeros."""
+
+def _read_revisit(record: Record, name: str) -> Revisit | None:
+    url = _clean_url(record.fields.get("warc-target-uri"))
+    if url is None:
+        return None
+    return Revisit(
+        url=url,
+        warc_date=record.fields.get("warc-date", ""),
+        refers_to_url=_clean_url(record.fields.get("warc-refers-to-target-uri")),
+        refers_to_date=record.fields.get("warc-refers-to-date"),
+        payload_digest=record.fields.get("warc-payload-digest"),
+        warc_file=name,
+        warc_offset=record.finish().offset,
+    )
 
 
-def _begins_record(head: bytes) -> bool:
-    if head.startswith(b"WARC/"):
-        return True
+def _read_capture(
+    record: Record, name: str, limits: dict[_CaptureKind, int]
+) -> PageCapture | ImageCapture | PolicyCapture | None:
+    """A record's capture; None where it is none of the kinds wanted."""
+    if record.kind not in ("response", "resource", "conversion"):
+        return None
+    url = _clean_url(record.fields.get("warc-target-uri"))
+    if url is None:
+        return None
+    status = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    declared = record.fields.get("content-type", "")
+    # Old ARC files hold bodies without an HTTP head, and those of other protocols.
+    if record.kind == "response" and not (record.is_arc and record.peek(4) != b"HTTP"):
+        parsed = read_head(record)
+        if parsed is None:
+            return None
+        status, headers = parsed
+        declared = header(headers, "content-type")
+    content_type, charset = parse_content_type(declared)
+    is_policy = _POLICY_URL.fullmatch(url) is not None and not content_type.startswith("image/")
+    if not is_policy and not _may_be_wanted(content_type):
+        return None
+    limit = MAX_POLICY_BYTES if is_policy else max(limits.values())
+    raw = record.read(limit + 1)
+    place = record.finish()
+    problem = None
     try:
-        text = zlib.decompressobj(31).decompress(head, 64)
-    except zlib.error:
-        return False
-    return text.startswith((b"WARC/", b"http://", b"https://", b"filedesc://"))
+        payload = decode_body(raw, headers, limit)
+    except EncodingError as error:
+        payload, problem = raw, str(error)
+    kind = PolicyCapture if is_policy else kind_of(content_type, payload[:512])
+    if kind is None:
+        return None
+    return kind(
+        Capture(
+            url=url,
+            status=status,
+            content_type=content_type,
+            charset=charset,
+            headers=headers,
+            payload=payload[: limits[kind]],
+            is_truncated=len(payload) > limits[kind] or len(raw) > limit,
+            problem=problem,
+            warc_file=name,
+            warc_offset=place.offset,
+            warc_length=place.length,
+            warc_date=record.fields.get("warc-date", ""),
+            payload_digest=record.fields.get("warc-payload-digest"),
+        )
+    )
+
+
+def _clean_url(url: str | None) -> str | None:
+    """A header's URL without the angle brackets that wget 1.19 wrote, and without blanks."""
+    return None if url is None else well_formed(url.strip().strip("<>").replace(" ", "%20")) or None
 
 
 def _may_be_wanted(content_type: str) -> bool:
@@ -297,14 +303,18 @@ def kind_of(content_type: str, head: bytes) -> type[PageCapture] | type[ImageCap
 
 
 class ReadWarc(beam.PTransform):
-    """Paths of archives -> captures (``pages``, ``images``), and rows of ``decisions`` and ``tallies``."""
+    """Archives or ranges of them (``ArchiveRange``, or a path) -> tagged outputs:
+
+    ``pages``, ``images``, ``policies`` (``Capture``), and rows of ``revisits`` (``Revisit``), ``decisions`` and
+    ``tallies``, one of these a range: their sums are those of the file.
+    """
 
     def __init__(self, max_page_bytes: int, max_image_bytes: int) -> None:
         self._max_page_bytes, self._max_image_bytes = max_page_bytes, max_image_bytes
 
-    def expand(self, paths: beam.PCollection) -> beam.DoOutputsTuple:
-        return paths | beam.ParDo(_ReadWarc(self._max_page_bytes, self._max_image_bytes)).with_outputs(
-            "pages", "images", "decisions", "tallies"
+    def expand(self, ranges: beam.PCollection) -> beam.DoOutputsTuple:
+        return ranges | beam.ParDo(_ReadWarc(self._max_page_bytes, self._max_image_bytes)).with_outputs(
+            "pages", "images", "policies", "revisits", "decisions", "tallies"
         )
 
 
@@ -312,17 +322,22 @@ class _ReadWarc(beam.DoFn):
     def __init__(self, max_page_bytes: int, max_image_bytes: int) -> None:
         self._max_page_bytes, self._max_image_bytes = max_page_bytes, max_image_bytes
 
-    def process(self, path: str) -> Iterator[beam.pvalue.TaggedOutput]:
-        with open_input(path) as stream:
-            for found in read_archive(stream, path, self._max_page_bytes, self._max_image_bytes):
-                match found:
-                    case PageCapture(capture):
-                        yield beam.pvalue.TaggedOutput("pages", capture)
-                        advance("bytes", capture.warc_length)
-                    case ImageCapture(capture):
-                        yield beam.pvalue.TaggedOutput("images", capture)
-                        advance("bytes", capture.warc_length)
-                    case Decision():
-                        yield beam.pvalue.TaggedOutput("decisions", to_row(found))
-                    case ArchiveTally():
-                        yield beam.pvalue.TaggedOutput("tallies", to_row(found))
+    def process(self, piece: ArchiveRange | str) -> Iterator[beam.pvalue.TaggedOutput]:
+        if isinstance(piece, str):
+            piece = ArchiveRange(piece)
+        for found in read_range(piece, self._max_page_bytes, self._max_image_bytes):
+            match found:
+                case PageCapture(capture):
+                    yield beam.pvalue.TaggedOutput("pages", capture)
+                    advance("bytes", capture.warc_length)
+                case ImageCapture(capture):
+                    yield beam.pvalue.TaggedOutput("images", capture)
+                    advance("bytes", capture.warc_length)
+                case PolicyCapture(capture):
+                    yield beam.pvalue.TaggedOutput("policies", capture)
+                case Revisit():
+                    yield beam.pvalue.TaggedOutput("revisits", to_row(found))
+                case Decision():
+                    yield beam.pvalue.TaggedOutput("decisions", to_row(found))
+                case ArchiveTally():
+                    yield beam.pvalue.TaggedOutput("tallies", to_row(found))

@@ -17,12 +17,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gobelin.documents import Unit
+from gobelin.documents import Role, Unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TextRules:
     """Rules for one text node (a paragraph). A node that breaks one is left out; the document goes on without it."""
+
+    roles: tuple[Role, ...] | None = None
+    """What may stand in the corpus: heading, paragraph, list_item, quotation, code, table, caption. Null: all.
+    OBELICS' extractor has neither list items nor tables nor code."""
+
+    not_prose: tuple[Role, ...] = (Role.HEADING, Role.CODE, Role.TABLE)
+    """Roles to which the rules on words and ratios below do not apply, because they are written for sentences. OBELICS
+    has no such exception, and loses short headings."""
 
     min_words: int | None = None
     """Words. OBELICS: 4. Lower it to keep headings."""
@@ -58,7 +66,37 @@ class TextRules:
     """Times the same text may stand on one host; above it every copy goes. OBELICS: 2."""
 
     min_common_word_ratio: float | None = None
-    """Share of words that are common in the language. OBELICS: 0.8. Needs a word-frequency file: not run yet."""
+    """Share of words that are common in the language. OBELICS: 0.8. Needs score.text.common_words."""
+
+    min_mean_word_length: float | None = None
+    """Letters. Gopher (of documents): 3. Not run where words are letters."""
+
+    max_mean_word_length: float | None = None
+    """Letters. Gopher (of documents): 10."""
+
+    max_word_length: int | None = None
+    """Letters of the longest word. C4 (of lines): 1000. Not run where words are letters."""
+
+    max_symbol_word_ratio: float | None = None
+    """Hashes, or ellipses, a word. Gopher (of documents): 0.1."""
+
+    min_alphabetic_word_ratio: float | None = None
+    """Share of white-space pieces that hold a letter. Gopher (of documents): 0.8."""
+
+    min_terminal_punctuation_ratio: float | None = None
+    """Share of a text's lines that end as a sentence does. C4 (of lines): 1; it costs captions and lists."""
+
+    max_curly_brackets: int | None = None
+    """Curly brackets. C4 (of documents): 0."""
+
+    max_javascript: int | None = None
+    """Times "javascript" stands there. C4 (of lines): 0."""
+
+    max_policy_phrases: int | None = None
+    """Phrases such as "privacy policy", "use of cookies". C4's code (of lines): 0. Not run but for English."""
+
+    max_eval_ngrams: int | None = None
+    """Runs of words of an evaluation text that touch this text. 0: none. Needs score.contamination."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,11 +157,17 @@ class ImageRules:
     min_aesthetic: float | None = None
     """Aesthetic score on the head's own scale. OmniCorpus: 3.7. Needs a head: not run yet."""
 
+    max_eval_images: int | None = None
+    """Evaluation images that it is a near-duplicate of. 0: none. Needs score.contamination."""
+
+    max_eval_similarity: float | None = None
+    """Cosine of embeddings with the nearest evaluation image. Belongs to one model."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentRules:
     """Rules for a whole document. Numbers of words and images are those left after the node rules; ratios are those
-    of the whole text as extracted."""
+    of the whole prose as extracted (without code)."""
 
     languages: tuple[str, ...] | None = None
     """Languages to keep, ISO 639-1. OBELICS and MMC4: en."""
@@ -132,7 +176,11 @@ class DocumentRules:
     """Probability of the language. OBELICS: 0.8."""
 
     deny_consent: tuple[str, ...] | None = None
-    """Opt-out directives that drop a page: noai, noimageai, tdm-reservation=1, noindex ..."""
+    """Refused uses, or single directives, that drop a page. Uses: ai-train, image-train, ai-input, tdm, search, index,
+    image-index, whatever signal refuses them. Directives: noai, noimageai, tdm-reservation=1, noindex ..."""
+
+    consent_agents: tuple[str, ...] | None = None
+    """Robots whose opt-outs count, beside those addressed to all, lower case (gptbot, ccbot ...). Null: anybody's."""
 
     min_images: int | None = None
     """Images left. OBELICS: 1."""
@@ -171,14 +219,126 @@ class DocumentRules:
     """Filler phrases. C4 and OmniCorpus: 0."""
 
     min_common_word_ratio: float | None = None
-    """OBELICS: 0.9. Needs a word-frequency file: not run yet."""
+    """OBELICS: 0.9. Needs score.text.common_words."""
 
     max_perplexity: float | None = None
-    """OBELICS: 1500, KenLM. Needs a language model: not run yet."""
+    """Perplexity a token under a KenLM model. OBELICS: 1500. Needs score.text.perplexity_models."""
+
+    min_quality: float | None = None
+    """Probability of a fastText classifier's label. DCLM: 0.018. Needs score.text.quality_models."""
+
+    min_mean_word_length: float | None = None
+    """Letters. Gopher: 3. Not run where words are letters."""
+
+    max_mean_word_length: float | None = None
+    """Letters. Gopher: 10."""
+
+    max_symbol_word_ratio: float | None = None
+    """Hashes, or ellipses, a word. Gopher: 0.1."""
+
+    min_alphabetic_word_ratio: float | None = None
+    """Share of white-space pieces that hold a letter. Gopher: 0.8."""
+
+    min_stop_words: int | None = None
+    """Different ones of the language's eight or so most frequent words. Gopher: 2. Not run for languages without a
+    list."""
+
+    max_bullet_line_ratio: float | None = None
+    """Share of lines that are list items. Gopher: 0.9."""
+
+    max_ellipsis_line_ratio: float | None = None
+    """Share of lines that end with an ellipsis. Gopher: 0.3."""
+
+    min_terminal_punctuation_ratio: float | None = None
+    """Share of lines that end as a sentence does. FineWeb: 0.12."""
+
+    max_short_line_ratio: float | None = None
+    """Share of lines of at most 30 characters. FineWeb: 0.67."""
+
+    max_line_break_ratio: float | None = None
+    """Line breaks a word. FineWeb: 0.3."""
+
+    min_sentences: int | None = None
+    """Sentences. C4: 5."""
+
+    max_curly_brackets: int | None = None
+    """Curly brackets. C4: 0; it costs every page that shows code within its text."""
+
+    max_duplicate_line_ratio: float | None = None
+    """Share of lines that stood before. Gopher: 0.3."""
+
+    max_duplicate_line_char_ratio: float | None = None
+    """Share of characters in such lines. Gopher: 0.2; FineWeb: 0.01."""
+
+    max_duplicate_paragraph_ratio: float | None = None
+    """Share of texts that stood before. Gopher: 0.3."""
+
+    max_duplicate_paragraph_char_ratio: float | None = None
+    """Share of characters in such texts. Gopher: 0.2."""
+
+    max_top_2gram_char_ratio: float | None = None
+    """Share of letters in the most frequent pair of words. Gopher: 0.2."""
+
+    max_top_3gram_char_ratio: float | None = None
+    """Gopher: 0.18."""
+
+    max_top_4gram_char_ratio: float | None = None
+    """Gopher: 0.16."""
+
+    max_duplicate_5gram_char_ratio: float | None = None
+    """Share of letters in runs of five words that stood before. Gopher: 0.15."""
+
+    max_duplicate_6gram_char_ratio: float | None = None
+    """Gopher: 0.14."""
+
+    max_duplicate_7gram_char_ratio: float | None = None
+    """Gopher: 0.13."""
+
+    max_duplicate_8gram_char_ratio: float | None = None
+    """Gopher: 0.12."""
+
+    max_duplicate_9gram_char_ratio: float | None = None
+    """Gopher: 0.11."""
+
+    max_duplicate_10gram_char_ratio: float | None = None
+    """Gopher: 0.10."""
+
+    max_eval_ngrams: int | None = None
+    """Runs of words of evaluation texts. GPT-3 and datatrove: 0. Needs score.contamination."""
+
+    max_eval_word_ratio: float | None = None
+    """Share of words in such runs. Llama 2 calls a sample contaminated from 0.2, dirty from 0.8."""
 
     unique: tuple[Literal["url", "exact", "near", "image_set"], ...] = ()
     """Kinds of duplicate of which one document stays: same URL, same text, near-duplicate text, same set of images
     (of those left). The latest capture stays. OBELICS: url, near, image_set."""
+
+
+PiiAction = Literal["replace", "drop", "keep"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PiiRules:
+    """What happens to personal data in texts, alternative texts, captions and titles: a placeholder takes its place
+    (replace), the node that holds it goes (drop; a document's title is replaced), or it stays (keep)."""
+
+    email: PiiAction = "replace"
+    """E-mail addresses: <EMAIL>."""
+
+    ip: PiiAction = "replace"
+    """Public IP addresses: <IP>."""
+
+    phone: PiiAction = "replace"
+    """Telephone numbers in international form: <PHONE>."""
+
+    card: PiiAction = "replace"
+    """Payment card numbers: <CARD>."""
+
+    iban: PiiAction = "replace"
+    """Bank account numbers: <IBAN>."""
+
+    secret: PiiAction = "replace"
+    """Keys and passwords: <SECRET>."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,8 +354,8 @@ class SelectConfig:
     image: ImageRules = dataclasses.field(default_factory=ImageRules)
     """Rules for image nodes."""
 
-    emails: Literal["replace", "drop", "keep"] = "replace"
-    """What happens to e-mail addresses: a placeholder takes their place, their text node goes, or they stay."""
+    pii: PiiRules = dataclasses.field(default_factory=PiiRules)
+    """What happens to personal data, kind by kind."""
 
     unscored_for_safety: Literal["drop", "keep"] = "drop"
     """What happens to an image that a safety rule could not judge because no model was given."""
@@ -210,7 +370,10 @@ class SelectConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """One comparison. ``score`` is a column of the unit's scores; ``None``: nothing computes it yet."""
+    """One comparison. ``score`` is a column of the unit's scores; ``None``: nothing computes it yet.
+
+    ``for_prose``: written for sentences, see ``TextRules.not_prose``.
+    """
 
     unit: Unit
     section: Literal["document", "text", "image"]
@@ -218,6 +381,7 @@ class Rule:
     score: str | None
     is_safety: bool = False
     passes_without_value: bool = False  # null means that there is nothing to judge, not that it was not judged
+    for_prose: bool = False
 
     @property
     def name(self) -> str:
@@ -235,7 +399,25 @@ _RATIOS = (
 )  # fmt: skip
 
 
-_NEEDS_LENGTH = {"max_char_repetition_ratio", "max_word_repetition_ratio", "min_punctuation_ratio"}
+_WORDING = (
+    "min_mean_word_length", "max_mean_word_length", "max_symbol_word_ratio", "min_alphabetic_word_ratio",
+    "min_terminal_punctuation_ratio", "min_common_word_ratio",
+)  # fmt: skip
+
+_LINES = (
+    "max_bullet_line_ratio", "max_ellipsis_line_ratio", "max_short_line_ratio", "max_line_break_ratio",
+    "max_duplicate_line_ratio", "max_duplicate_line_char_ratio", "max_duplicate_paragraph_ratio",
+    "max_duplicate_paragraph_char_ratio",
+    *(f"max_top_{n}gram_char_ratio" for n in (2, 3, 4)),
+    *(f"max_duplicate_{n}gram_char_ratio" for n in range(5, 11)),
+)  # fmt: skip
+
+_NEEDS_LENGTH = {
+    "max_char_repetition_ratio",
+    "max_word_repetition_ratio",
+    "min_punctuation_ratio",
+    "min_alphabetic_word_ratio",
+}
 """Ratios that a short text does not have: it cannot repeat a sequence of five words, say."""
 
 
@@ -246,10 +428,21 @@ def _bare(threshold: str) -> str:
 TEXT_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "text", "max_lorem_ipsum", "num_lorem_ipsum"),
     Rule(Unit.NODE, "text", "max_site_count", "site_count"),
-    Rule(Unit.NODE, "text", "min_words", "num_words"),
-    Rule(Unit.NODE, "text", "max_words", "num_words"),
-    *(Rule(Unit.NODE, "text", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH) for name in _RATIOS),
-    Rule(Unit.NODE, "text", "min_common_word_ratio", None),
+    Rule(Unit.NODE, "text", "min_words", "num_words", for_prose=True),
+    Rule(Unit.NODE, "text", "max_words", "num_words", for_prose=True),
+    *(
+        Rule(Unit.NODE, "text", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH, for_prose=True)
+        for name in _RATIOS
+    ),
+    *(
+        Rule(Unit.NODE, "text", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH, for_prose=True)
+        for name in _WORDING
+    ),
+    Rule(Unit.NODE, "text", "max_word_length", "max_word_length", for_prose=True),
+    Rule(Unit.NODE, "text", "max_curly_brackets", "num_curly_brackets", for_prose=True),
+    Rule(Unit.NODE, "text", "max_javascript", "num_javascript", for_prose=True),
+    Rule(Unit.NODE, "text", "max_policy_phrases", "num_policy_phrases", for_prose=True),
+    Rule(Unit.NODE, "text", "max_eval_ngrams", "num_eval_ngrams"),
 )
 
 IMAGE_RULES: tuple[Rule, ...] = (
@@ -267,6 +460,8 @@ IMAGE_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "image", "min_clip_caption", "clip_caption", passes_without_value=True),
     Rule(Unit.NODE, "image", "min_clip_alt", "clip_alt", passes_without_value=True),
     Rule(Unit.NODE, "image", "min_aesthetic", "aesthetic"),
+    Rule(Unit.NODE, "image", "max_eval_images", "num_eval_images"),
+    Rule(Unit.NODE, "image", "max_eval_similarity", "eval_similarity"),
 )
 
 DOCUMENT_RULES: tuple[Rule, ...] = (
@@ -276,13 +471,25 @@ DOCUMENT_RULES: tuple[Rule, ...] = (
         Rule(Unit.DOCUMENT, "document", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH)
         for name in _RATIOS
     ),
-    Rule(Unit.DOCUMENT, "document", "min_common_word_ratio", None),
-    Rule(Unit.DOCUMENT, "document", "max_perplexity", None),
+    *(
+        Rule(Unit.DOCUMENT, "document", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH)
+        for name in (*_WORDING, *_LINES)
+    ),
+    Rule(Unit.DOCUMENT, "document", "min_stop_words", "num_stop_words"),
+    Rule(Unit.DOCUMENT, "document", "min_sentences", "num_sentences"),
+    Rule(Unit.DOCUMENT, "document", "max_curly_brackets", "num_curly_brackets"),
+    Rule(Unit.DOCUMENT, "document", "max_perplexity", "perplexity"),
+    Rule(Unit.DOCUMENT, "document", "min_quality", "quality"),
+    Rule(Unit.DOCUMENT, "document", "max_eval_ngrams", "num_eval_ngrams"),
+    Rule(Unit.DOCUMENT, "document", "max_eval_word_ratio", "eval_word_ratio"),
     Rule(Unit.DOCUMENT, "document", "min_words", "words_left"),
     Rule(Unit.DOCUMENT, "document", "max_words", "words_left"),
     Rule(Unit.DOCUMENT, "document", "min_images", "images_left"),
     Rule(Unit.DOCUMENT, "document", "max_images", "images_left"),
 )
+
+TEXT_RULES_BUT_PROSE = tuple(rule for rule in TEXT_RULES if not rule.for_prose)
+"""What a text is held against that is no prose."""
 
 RULES = (*DOCUMENT_RULES, *TEXT_RULES, *IMAGE_RULES)
 

@@ -17,13 +17,14 @@ from operator import itemgetter
 from typing import Any
 
 from gobelin.documents import Action, Decision, Unit
-from gobelin.transforms.consent import directives
-from gobelin.transforms.near_duplicates import hamming
+from gobelin.transforms.consent import refusal
+from gobelin.transforms.image_duplicates import hamming
 from gobelin.transforms.pii import replace_emails
 from gobelin.transforms.rules import (
     DOCUMENT_RULES,
     IMAGE_RULES,
     TEXT_RULES,
+    TEXT_RULES_BUT_PROSE,
     Rule,
     SelectConfig,
     passes,
@@ -89,12 +90,9 @@ class _Judge:
         )
 
     def _consent(self) -> Decision | None:
-        denied = self._config.document.deny_consent or ()
-        for signal in self._document["consent"]:
-            refused = sorted(directives(signal).intersection(denied))
-            if refused:
-                return self._decide("document.deny_consent", unit=Unit.DOCUMENT, detail=f"{refused[0]} in {signal}")
-        return None
+        rules = self._config.document
+        refused = refusal(self._document["consent"], rules.deny_consent or (), rules.consent_agents)
+        return self._decide("document.deny_consent", unit=Unit.DOCUMENT, detail=refused) if refused else None
 
     def _language(self) -> Decision | None:
         languages = self._config.document.languages
@@ -109,7 +107,7 @@ class _Judge:
             about |= {"image_id": node["image_id"], "url": node["image_url"]}
             decision = self._image(node, scores, about)
         else:
-            decision = self._apply(TEXT_RULES, scores, about)
+            decision = self._text(node, scores, about)
         if decision is None:
             decision, node = self._emails(node, about)
         if decision is not None:
@@ -117,6 +115,12 @@ class _Judge:
         elif node["kind"] == "image":
             self._seen_images.append({"image_id": node["image_id"], "phash": scores["phash"]})
         return decision, node
+
+    def _text(self, node: Row, scores: Row, about: Row) -> Decision | None:
+        rules = self._config.text
+        if rules.roles is not None and node["role"] not in rules.roles:
+            return self._decide("text.roles", detail=node["role"], **about)
+        return self._apply(TEXT_RULES_BUT_PROSE if node["role"] in rules.not_prose else TEXT_RULES, scores, about)
 
     def _image(self, node: Row, scores: Row, about: Row) -> Decision | None:
         rules = self._config.image
@@ -203,8 +207,8 @@ def latest_first(candidates: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
     return sorted(sorted(candidates, key=itemgetter(1)), key=itemgetter(0), reverse=True)
 
 
-def duplicate_decision(document: Row, kind: str, stays: str, group_size: int) -> Decision:
-    """The decision on a document of whose group another one stays."""
+def duplicate_decision(document: Row, kind: str, stays: str, group_size: int | None) -> Decision:
+    """The decision on a document of whose group another one stays. No size: that one is of an earlier run."""
     return Decision(
         stage="select", unit=Unit.DOCUMENT, action=Action.DROP, rule=f"document.unique.{kind}",
         doc_id=document["doc_id"], url=document["url"], value=group_size, threshold=1, detail=f"kept: {stays}",

@@ -52,7 +52,8 @@ class JudgeDocuments(beam.PTransform):
         return shards | beam.ParDo(_JudgeDocuments(*self._arguments)).with_outputs("survivors", "decisions", "not_run")
 
 
-_GROUPS = ("url_group", "exact_group", "near_group")
+GROUPS = ("url_group", "exact_group", "near_group", "earlier")
+"""What the scores say of a document's duplicates."""
 
 
 class _JudgeDocuments(beam.DoFn):
@@ -68,7 +69,7 @@ class _JudgeDocuments(beam.DoFn):
                 yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
             if verdict.dropped_by is None:
                 survivor = {name: document[name] for name in ("doc_id", "url", "warc_date")}
-                groups = {name: scores[name] for name in _GROUPS}
+                groups = {name: scores[name] for name in GROUPS}
                 groups["image_set_group"] = image_set(verdict.document)
                 yield beam.pvalue.TaggedOutput("survivors", {**survivor, **groups})
         for rule, times in sorted(not_run.items()):
@@ -117,18 +118,35 @@ def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> tuple[str, Ro
 
 
 def _keep_one(grouped: tuple[str, Iterable[Row]], kinds: tuple[str, ...]) -> Iterator[Any]:
-    members = {member["doc_id"]: member for member in grouped[1]}
+    kept, decisions = keep_one(grouped[1], kinds)
+    yield from kept
+    for decision in decisions:
+        yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+
+
+def keep_one(component: Iterable[Row], kinds: tuple[str, ...]) -> tuple[list[Row], list[Decision]]:
+    """Which of connected survivors stay, and the decisions on the others: the latest first, each stays unless one that
+    stays is in one of its groups, or the corpus of an earlier run holds one of these kinds already."""
+    members = {member["doc_id"]: member for member in component}
+    kept: list[Row] = []
+    decisions: list[Decision] = []
     sizes = Counter((kind, member[f"{kind}_group"]) for member in members.values() for kind in kinds)
     taken: dict[tuple[str, str], str] = {}
     for _, doc_id in latest_first((member["warc_date"], doc_id) for doc_id, member in members.items()):
+        known = next((earlier for earlier in members[doc_id]["earlier"] if earlier["kind"] in kinds), None)
+        if known is not None:
+            decisions.append(
+                duplicate_decision(members[doc_id], known["kind"], f"{known['doc_id']} of {known['run']}", None)
+            )
+            continue
         groups = [(kind, members[doc_id][f"{kind}_group"]) for kind in kinds]
         shared = next((group for group in groups if group in taken), None)
         if shared is None:
             taken.update(dict.fromkeys(groups, doc_id))
-            yield members[doc_id]
+            kept.append(members[doc_id])
         else:
-            decision = duplicate_decision(members[doc_id], shared[0], taken[shared], sizes[shared])
-            yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+            decisions.append(duplicate_decision(members[doc_id], shared[0], taken[shared], sizes[shared]))
+    return kept, decisions
 
 
 class WriteCorpus(beam.PTransform):

@@ -1,0 +1,140 @@
+"""What the names of an element say of it: class, id and role words that mark navigation, sharing, comments and the
+like, or the article itself.
+
+A name is cut into words at every sign and every capital, and compared as whole words: ``related-posts`` and
+``relatedPosts`` are marked, ``correlated`` is not. Words that also serve layout (``hidden``, ``meta``, ``print``) count
+only where they are the whole name or open or close it. A verdict is cached by the names it was made from.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+
+
+class Kind(enum.IntEnum):
+    """What an element is, by its tag and names."""
+
+    NEUTRAL = 0
+    CONTENT = 1  # named as content, text, post ...
+    ARTICLE = 2  # <article>, <main>, role=main, itemprop=articleBody
+    SUSPECT = 3  # boilerplate unless there is prose in it
+    BOILERPLATE = 4  # navigation, sharing, comments ...
+    CAPTION = 5  # the words below a picture
+    GUTTER = 6  # line numbers beside code
+    UNSEEN = 7  # for screen readers or printers only, or hidden by convention
+
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+_BOILERPLATE_WORDS = frozenset(
+    """
+    nav navi navbar navbox navigation navigational navlinks subnav topnav menu menubar megamenu submenu
+    breadcrumb breadcrumbs breadcrump pagination pager paginator pagenavi pagenav prevnext sitemap skiplink skiplinks
+    footer footerlinks colophon fussbereich seitenfuss sidebar sidebars
+    sharebar sharethis addthis addtoany sharing socials socialmedia sociable shariff socialicons social
+    comments commentlist commentform commenting disqus replies kommentare commentaires comentarios
+    related relateds recommended recommendation recommendations mostread mostpopular trending
+    outbrain taboola zergnet newsletter newsletters
+    cookie cookies gdpr advert adverts advertisement advertisements advertising adsense adbox adslot dfp sponsored
+    werbung anzeigen publicidad tooltip offcanvas disclaimer popup lightbox overlay
+    tagcloud taglist postmeta postmetadata entrymeta authorbox toolbar signup signin tableofcontents toctoggle
+    author authors byline bio consent privacy rating vote poll feedback popular recommend
+    login register subscribe sponsor share comment
+    """.split()
+)
+_BOILERPLATE_NAMES = frozenset(
+    """
+    foot share shares comment respond kommentar recommend popular subscribe subscription subscriptions login register
+    registration consent ad ads adv sponsor sponsors banner banners anzeige pub modal overlay flyout tags tagged byline
+    author authors bio dateline metadata print printer printonly noprint rating ratings vote votes voting donate
+    donation donations widget hidden hide poll toc promo promos promotion promobox rail feedback is-hidden d-none
+    invisible toast related-posts editsection mw-editsection catlinks navbox infobar reflist-nav
+    """.split()
+)
+_BOILERPLATE_EDGES = frozenset("print printer meta ad ads sponsor".split())
+_BOILERPLATE_PAIRS = frozenset(
+    """
+    more-stories more-news more-articles more-posts read-next next-post next-article next-prev prev-next
+    prev-post previous-post post-nav post-navigation also-like also-read most-read most-popular most-viewed
+    latest-news latest-posts latest-articles recent-posts recent-articles recent-news top-stories other-posts
+    post-meta entry-meta article-meta meta-info meta-data entry-utility entry-footer post-footer
+    article-footer post-tags article-tags entry-tags site-header site-footer page-footer global-header top-bar skip-link
+    tag-list tag-links tags-links cat-links call-to to-top back-top edit-link edit-section follow-us author-box
+    author-bio about-author author-info share-buttons share-bar share-button share-links share-this share-tools
+    ad-container ad-slot ad-unit ad-wrapper ad-block ad-label ad-disclaimer
+    comment-list comment-form comment-respond comment-area comments-area comment-section comment-count
+    """.split()
+)
+_SUSPECT_WORDS = frozenset(
+    """
+    teaser teasers promo toolbox tools cta callout promotion aside widget ad ads banner paging modal tags
+    """.split()
+)
+_CAPTION_WORDS = frozenset(
+    """
+    caption captions imagedescription imagecaption photocaption figcaption bildunterschrift bildtext legende
+    piedefoto credit credits photocredit imagecredit copyrighttext bildnachweis
+    """.split()
+)
+_CONTENT_WORDS = frozenset("article content post entry body story text main hentry blogpost".split())
+_ARTICLE_NAMES = frozenset("articlebody articletext storybody".split())
+_ARTICLE_PAIRS = frozenset(
+    "article-body article-content article-text entry-content post-content post-body story-body story-content "
+    "content-body post-text body-text".split()
+)
+_UNSEEN_NAMES = frozenset(
+    "sr-only screen-reader-text screen-reader-only visually-hidden visuallyhidden sr-only-focusable assistive-text "
+    "a11y-hidden screenreader screen-reader u-visually-hidden element-invisible".split()
+)
+_GUTTERS = frozenset("gutter linenos lineno line-numbers line-numbers-rows linenodiv rouge-gutter lnt ln-num".split())
+_NEVER_BOILERPLATE = frozenset(("html", "body", "main"))
+
+_MAX_CACHED = 1 << 16
+_cache: dict[tuple[str, str], Kind] = {}
+
+
+def classify(tag: str, names: str) -> Kind:
+    """The kind of an element; ``names`` are its class and id, with spaces between."""
+    key = (tag, names)
+    kind = _cache.get(key)
+    if kind is None:
+        if len(_cache) >= _MAX_CACHED:
+            _cache.clear()
+        kind = _cache[key] = _classify(tag, names[:400])
+    return kind
+
+
+def _classify(tag: str, names: str) -> Kind:
+    words: set[str] = set()
+    pairs: set[str] = set()
+    edges: set[str] = set()
+    whole: set[str] = set()
+    for name in names.split():
+        lower = name.lower().replace("_", "-")
+        if lower in _GUTTERS:
+            return Kind.GUTTER
+        if lower in _UNSEEN_NAMES:
+            return Kind.UNSEEN
+        parts = [part.lower() for part in _WORDS.findall(name)]
+        words.update(parts)
+        edges.update(parts[:1])
+        edges.update(parts[-1:])
+        pairs.update(f"{a}-{b}" for a, b in zip(parts, parts[1:]))
+        joined = "".join(parts)
+        words.add(joined)
+        whole.update((lower, joined, "-".join(parts)))
+    if tag not in _NEVER_BOILERPLATE and not (
+        _BOILERPLATE_WORDS.isdisjoint(words)
+        and _BOILERPLATE_NAMES.isdisjoint(whole)
+        and _BOILERPLATE_EDGES.isdisjoint(edges)
+        and _BOILERPLATE_PAIRS.isdisjoint(pairs)
+    ):
+        return Kind.BOILERPLATE
+    if not _CAPTION_WORDS.isdisjoint(words):
+        return Kind.CAPTION
+    if not _ARTICLE_PAIRS.isdisjoint(pairs) or not _ARTICLE_NAMES.isdisjoint(words):
+        return Kind.ARTICLE
+    if tag not in _NEVER_BOILERPLATE and not _SUSPECT_WORDS.isdisjoint(words):
+        return Kind.SUSPECT
+    return Kind.NEUTRAL if _CONTENT_WORDS.isdisjoint(words) else Kind.CONTENT

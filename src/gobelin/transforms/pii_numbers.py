@@ -1,0 +1,161 @@
+"""IP addresses, telephone numbers, payment cards and bank accounts in text.
+
+Each is narrow on purpose: what is replaced by mistake is lost, and pages are full of numbers.
+
+    ip     IPv4 with four parts of which one has three digits (so "3.12.1.4", a version or a section, is none), IPv6
+           with three groups or more; public ones only, as the registries of IANA have them (``ipaddress``)
+    phone  "+", a country code of ITU-T E.164, 8 to 15 digits in all, in groups with one separator between them; the
+           number proper does not start with 0, but for Italy's and the customary "(0)"
+    card   13 to 19 digits in one piece, or in the groups that are printed on cards (4-4-4-4, 4-6-5, 4-6-4), with an
+           issuer's first digits and a right check digit (Luhn, ISO/IEC 7812-1)
+    iban   a country, two check digits and as many characters as the country has, in one piece or groups of four, of
+           which the remainder by 97 is 1 (ISO 13616)
+
+Numbers in national form ("020 7946 0958") are not found: they cannot be told from any other number.
+Candidates are bounded in length and start nowhere inside another, so the time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import re
+from collections.abc import Iterator
+
+Spans = Iterator[tuple[int, int]]
+
+_IPV4 = re.compile(r"(?<![\w.-])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\.?[\w-])", re.ASCII)
+_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{6,39}(?![\w:])", re.ASCII)
+_MIN_IPV6_GROUPS = 3
+
+_PHONE = re.compile(r"(?<![\w+])\+[ (]?\d(?:[ \u00a0\u2009\u202f().\-\u2010-\u2013/]{0,2}\d){7,14}(?!\d)")
+_PHONE_TRUNK = re.compile(r"\(0\)")
+# Country calling codes of ITU-T E.164: one and two digits; three digits start with one of the rest.
+_COUNTRY_CODES = frozenset(
+    "1 7 20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90"
+    " 91 92 93 94 95 98".split()
+)
+_THREE_DIGIT_CODES = ("21", "22", "23", "24", "25", "26", "29", "35", "37", "38", "42", "50", "59", "67", "68", "69",
+                      "80", "85", "87", "88", "96", "97", "99")  # fmt: skip
+_LEADING_ZERO = ("39", "225", "241", "242")  # Italy, Côte d'Ivoire, Gabon, Congo
+
+_CARD = re.compile(
+    r"(?<![\w.,+])(?:\d{13,19}|\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{4}|\d{4}[ -]\d{6}[ -]\d{4,5})(?!\w)", re.ASCII
+)
+_ISSUER = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
+    r"|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"  # Mastercard
+    r"|3[47]\d{13}"  # American Express
+    r"|3(?:0[0-5]|[68]\d)\d{11}"  # Diners Club
+    r"|6(?:011|4[4-9]\d|5\d\d)\d{12}|62\d{14,17}"  # Discover, UnionPay
+    r"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB
+)
+
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}", re.ASCII)
+# Length by country, of the registry of ISO 13616.
+_IBAN_LENGTHS = {
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28,
+    "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
+    "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22,
+    "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20,
+    "LU": 20, "LV": 21, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18, "NO": 15,
+    "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SE": 24, "SI": 19,
+    "SK": 24, "SM": 27, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
+}  # fmt: skip
+
+
+def find_ips(text: str) -> Spans:
+    """Start and end of each public IP address, in order."""
+    if text.count(".") >= 3:
+        for found in _IPV4.finditer(text):
+            parts = found[0].split(".")
+            if any(len(part) == 3 for part in parts) and _is_public(found[0]):
+                yield found.span()
+    if text.count(":") >= 2:
+        for found in _IPV6.finditer(text):
+            address = found[0].rstrip(":") if found[0].endswith(":") and not found[0].endswith("::") else found[0]
+            groups = [group for group in address.split(":") if group]
+            if address.count(":") >= 2 and len(groups) >= _MIN_IPV6_GROUPS and _is_public(address):
+                yield found.start(), found.start() + len(address)
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
+
+
+def find_phones(text: str) -> Spans:
+    """Start and end of each telephone number in international form, in order."""
+    if "+" not in text:
+        return
+    for found in _PHONE.finditer(text):
+        if _is_phone(found[0]):
+            yield found.span()
+
+
+def _is_phone(written: str) -> bool:
+    if written.count("(") != written.count(")"):
+        return False
+    digits = "".join(character for character in _PHONE_TRUNK.sub("", written) if "0" <= character <= "9")
+    code = next((digits[:size] for size in (1, 2) if digits[:size] in _COUNTRY_CODES), None)
+    if code is None and digits.startswith(_THREE_DIGIT_CODES):
+        code = digits[:3]
+    if code is None or not 8 <= len(digits) <= 15:
+        return False
+    number = digits[len(code) :]
+    if code == "1":  # North America: three digits of area and three of exchange, both from 2
+        return len(number) == 10 and number[0] >= "2" and number[3] >= "2"
+    return not number.startswith("0") or code in _LEADING_ZERO
+
+
+def find_cards(text: str) -> Spans:
+    """Start and end of each payment card's number, in order."""
+    found = _CARD.search(text)
+    while found:
+        is_card = _is_card(found[0].replace(" ", "").replace("-", ""))
+        if is_card:
+            yield found.span()
+        # What starts in the middle of a run of groups that is no card may be one.
+        found = _CARD.search(text, found.end() if is_card else found.start() + 4)
+
+
+def _is_card(digits: str) -> bool:
+    if _ISSUER.fullmatch(digits) is None:
+        return False
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (1 + place % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+def find_ibans(text: str) -> Spans:
+    """Start and end of each international bank account number, in order."""
+    for found in _IBAN.finditer(text):
+        length = _IBAN_LENGTHS.get(found[0][:2])
+        if length is None:
+            continue
+        end = _end_of(found[0], length)
+        if end is None or text[found.start() + end : found.start() + end + 1].isalnum():
+            continue
+        written = found[0][:end]
+        if _is_grouped(written) and _remainder(written.replace(" ", "")) == 1:
+            yield found.start(), found.start() + end
+
+
+def _end_of(written: str, length: int) -> int | None:
+    """Where the first ``length`` characters that are no spaces end; None if there are fewer."""
+    places = (index for index, character in enumerate(written) if character != " ")
+    last = next(itertools.islice(places, length - 1, None), None)
+    return None if last is None else last + 1
+
+
+def _is_grouped(written: str) -> bool:
+    return " " not in written or all(len(group) == 4 for group in written.split(" ")[:-1])
+
+
+def _remainder(account: str) -> int:
+    """Of ISO 7064, modulo 97-10: the first four characters go to the end, letters count from 10."""
+    return int("".join(str(int(character, 36)) for character in account[4:] + account[:4])) % 97

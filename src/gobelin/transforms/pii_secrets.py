@@ -1,0 +1,113 @@
+"""Keys and passwords in text: tokens with a well-known beginning, private keys, random values that are assigned.
+
+    by their beginning  keys of clouds, code hosts, package registries, payment and model services, as these services
+                        publish them for scanners (AKIA..., ghp_..., xoxb-..., sk_live_..., AIza..., hf_...), signed
+                        JSON web tokens
+    private keys        from "-----BEGIN ... PRIVATE KEY-----" to its end
+    assigned            what stands behind "password", "secret", "token", "api_key" ... and ":" or "=", if it is one
+                        token of 16 to 128 characters, with digits and letters, and of at least 3.5 bits a character
+
+Not found: passwords that look like words, keys without a mark (40 hex digits are a commit as often as a key).
+Every pattern is bounded and is looked for only where its fixed beginning stands, so the time is linear.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+_TOKEN = "[A-Za-z0-9_-]"
+_KNOWN = {
+    # fixed beginning: what follows it
+    "AKIA": r"[0-9A-Z]{16}(?![0-9A-Za-z])",  # Amazon
+    "ASIA": r"[0-9A-Z]{16}(?![0-9A-Za-z])",
+    "AIza": rf"{_TOKEN}{{35}}",  # Google
+    "ya29.": rf"{_TOKEN}{{20,255}}",
+    "ghp_": r"[A-Za-z0-9]{36,255}",  # GitHub
+    "gho_": r"[A-Za-z0-9]{36,255}",
+    "ghu_": r"[A-Za-z0-9]{36,255}",
+    "ghs_": r"[A-Za-z0-9]{36,255}",
+    "ghr_": r"[A-Za-z0-9]{36,255}",
+    "github_pat_": r"[A-Za-z0-9_]{50,255}",
+    "glpat-": rf"{_TOKEN}{{20,255}}",  # GitLab
+    "xoxb-": r"[A-Za-z0-9-]{20,255}",  # Slack
+    "xoxp-": r"[A-Za-z0-9-]{20,255}",
+    "xoxa-": r"[A-Za-z0-9-]{20,255}",
+    "xoxs-": r"[A-Za-z0-9-]{20,255}",
+    "sk_live_": r"[A-Za-z0-9]{16,255}",  # Stripe
+    "rk_live_": r"[A-Za-z0-9]{16,255}",
+    "sk-": rf"(?=[a-z-]{{0,16}}[A-Za-z0-9_]*?\d){_TOKEN}{{32,255}}",  # model services
+    "hf_": r"[A-Za-z]{30,255}",  # Hugging Face
+    "npm_": r"[A-Za-z0-9]{36}",
+    "pypi-AgEI": rf"{_TOKEN}{{50,255}}",
+    "SG.": rf"{_TOKEN}{{22}}\.{_TOKEN}{{43}}",  # SendGrid
+    "dop_v1_": r"[a-f0-9]{64}",  # DigitalOcean
+    "shpat_": r"[a-fA-F0-9]{32}",  # Shopify
+    "eyJ": rf"{_TOKEN}{{8,2000}}\.eyJ{_TOKEN}{{8,4000}}\.{_TOKEN}{{16,1000}}",  # JSON web tokens
+}
+_PATTERNS = {start: re.compile(rf"(?<![A-Za-z0-9_]){re.escape(start)}{rest}") for start, rest in _KNOWN.items()}
+
+_BEGIN = re.compile(r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_END = re.compile(r"-----END (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+MAX_KEY = 16_384
+"""Characters of a private key that are looked for its end."""
+
+_ASSIGNED = re.compile(
+    r"""["']?\s{0,3}[:=]\s{0,3}["']?([A-Za-z0-9+/_.~!@#$%^*-]{16,128})(?![A-Za-z0-9+/_.~!@#$%^*-])"""
+)
+_SEPARATOR = re.compile(r"[:=]")
+_NAME = re.compile(
+    r"(?:api|access|secret|private|auth|client|account)[_ -]?(?:key|secret|token)|passw(?:or)?d|passphrase|secret|token",
+    re.IGNORECASE,
+)
+_NAME_REACH = 24
+"""Characters before the separator in which the name must end."""
+MIN_BITS = 3.5
+"""Bits a character. Random letters and digits of 20 characters have about 4, words 3 and less."""
+
+
+def find_secrets(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each key or password; in order within each kind, may overlap."""
+    for start, pattern in _PATTERNS.items():
+        if start in text:
+            for found in pattern.finditer(text):
+                yield found.span()
+    if "-----BEGIN " in text:
+        yield from _private_keys(text)
+    if "=" in text or ":" in text:
+        yield from _assigned(text)
+
+
+def _private_keys(text: str) -> Iterator[tuple[int, int]]:
+    done = 0
+    for begin in _BEGIN.finditer(text):
+        if begin.start() < done:
+            continue
+        end = _END.search(text, begin.end(), begin.end() + MAX_KEY)
+        done = end.end() if end else min(len(text), begin.end() + MAX_KEY)
+        yield begin.start(), done
+
+
+def _assigned(text: str) -> Iterator[tuple[int, int]]:
+    for found in _ASSIGNED.finditer(text):
+        before = text[max(0, found.start() - _NAME_REACH) : found.start()]
+        name = None
+        for name in _NAME.finditer(before):
+            pass
+        if name is not None and before[name.end() :].strip("_- ") == "" and is_random(found[1]):
+            yield found.span(1)
+
+
+def is_random(token: str) -> bool:
+    """Whether a token has digits, letters and at least ``MIN_BITS`` a character."""
+    has_digit = any(character.isdigit() for character in token)
+    has_letter = any(character.isalpha() for character in token)
+    return has_digit and has_letter and bits_a_character(token) >= MIN_BITS
+
+
+def bits_a_character(token: str) -> float:
+    """Entropy of a token's own characters, in bits."""
+    counts = Counter(token).values()
+    return -sum(count / len(token) * math.log2(count / len(token)) for count in counts)

@@ -1,0 +1,144 @@
+"""Revisit records: a crawler met content that it had captured before, and wrote a pointer instead of a copy.
+
+A revisit names what it points to by the payload's digest, by the original's URL and date, or by both (WARC 1.1,
+section 6.7). Here it is joined to the captures of the input, in whatever file they lie:
+
+    an image     gets the revisit's URL as a further one, so a page that names the image under it finds it
+    a page       is the same content again: a decision ``revisit`` that names the document
+    nothing      a decision ``revisit_without_original``: what it points to is not in the input, or gave nothing
+
+The digest counts before the URL: it speaks of the bytes. Only index rows are shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from gobelin.documents import Action, Decision, Unit, to_row
+from gobelin.transforms.urls import canonical_url
+
+Row = dict[str, Any]
+
+REVISIT_INDEX = pa.schema(
+    [
+        ("url", pa.string()),
+        ("warc_date", pa.string()),
+        ("refers_to_url", pa.string()),
+        ("refers_to_date", pa.string()),
+        ("payload_digest", pa.string()),
+        ("warc_file", pa.string()),
+        ("warc_offset", pa.int64()),
+    ]
+)
+"""One row a revisit record."""
+
+
+def capture_keys(row: Row) -> list[str]:
+    """The keys under which a revisit may look for this capture (a page's or an image's index row)."""
+    if row.get("is_blocked"):
+        return []
+    keys = [_place_key(row["url"], row["warc_date"])]
+    if row["payload_digest"]:
+        keys.append(_digest_key(row["payload_digest"]))
+    return keys
+
+
+def revisit_keys(row: Row) -> list[tuple[int, str]]:
+    """(rank, key) of what a revisit points to, the surest first; empty where it points nowhere."""
+    keys = []
+    if row["payload_digest"]:
+        keys.append((0, _digest_key(row["payload_digest"])))
+    if row["refers_to_url"]:
+        keys.append((1, _place_key(row["refers_to_url"], row["refers_to_date"] or "")))
+    return keys
+
+
+def _digest_key(digest: str) -> str:
+    return f"digest {digest.lower()}"
+
+
+def _place_key(url: str, date: str) -> str:
+    return f"{canonical_url(url)} {date}"
+
+
+class ResolveRevisits(beam.PTransform):
+    """(revisit, page and image index rows) -> tagged ``images`` (image index rows under the revisits' URLs, with
+    ``is_revisit``) and ``decisions``."""
+
+    def expand(self, inputs: tuple[beam.PCollection, ...]) -> beam.DoOutputsTuple:
+        revisits, pages, images = inputs
+        matched = (
+            {
+                "revisits": revisits | "KeysOfRevisits" >> beam.FlatMap(_keyed_revisit),
+                "pages": pages | "KeysOfPages" >> beam.FlatMap(_keyed_capture),
+                "images": images | "KeysOfImages" >> beam.FlatMap(_keyed_capture),
+            }
+            | "JoinRevisits" >> beam.CoGroupByKey()
+            | "Match" >> beam.FlatMap(_match)
+        )
+        return (
+            {
+                "revisits": revisits | "ByPlace" >> beam.Map(_by_place),
+                "matches": matched,
+            }
+            | "JoinByRevisit" >> beam.CoGroupByKey()
+            | "Resolve" >> beam.FlatMap(_resolve).with_outputs("images", "decisions")
+        )
+
+
+def _by_place(row: Row) -> tuple[str, Row]:
+    return f"{row['warc_file']} {row['warc_offset']}", row
+
+
+def _keyed_revisit(row: Row) -> Iterator[tuple[str, tuple[int, str]]]:
+    place, _ = _by_place(row)
+    for rank, key in revisit_keys(row):
+        yield key, (rank, place)
+
+
+def _keyed_capture(row: Row) -> Iterator[tuple[str, Row]]:
+    for key in capture_keys(row):
+        yield key, row
+
+
+def _match(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, tuple[int, str, Row]]]:
+    """For each revisit that looks for this key: (its place, (rank, kind, the latest capture))."""
+    sides = joined[1]
+    waiting = list(sides["revisits"])
+    if not waiting:
+        return
+    for kind in ("images", "pages"):
+        found = max(sides[kind], key=_capture_order, default=None)
+        if found is not None:
+            for rank, place in waiting:
+                yield place, (rank, kind, found)
+
+
+def _capture_order(row: Row) -> tuple[str, str, int, str]:
+    return row["warc_date"], row["warc_file"], row["warc_offset"], row["url"]
+
+
+def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pvalue.TaggedOutput]:
+    # A bundle that was run twice gives its rows twice; they are equal.
+    revisit = next(iter(joined[1]["revisits"]))
+    rank, kind, original = min(joined[1]["matches"], key=lambda match: (match[0], match[1]), default=(0, "", None))
+    if original is not None and kind == "images":
+        changes = {name: revisit[name] for name in ("url", "warc_date", "warc_file", "warc_offset")}
+        yield beam.pvalue.TaggedOutput("images", {**original, **changes, "is_revisit": True})
+        return
+    decision = Decision(
+        stage="extract", unit=Unit.RECORD, action=Action.DROP if kind else Action.FAIL,
+        rule="revisit" if kind else "revisit_without_original", url=revisit["url"],
+        doc_id=original["doc_id"] if original else None, detail=_points_to(revisit),
+        warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
+    )  # fmt: skip
+    yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+
+
+def _points_to(revisit: Row) -> str:
+    parts = (revisit["refers_to_url"], revisit["refers_to_date"], revisit["payload_digest"])
+    return "points to " + " ".join(part for part in parts if part)
