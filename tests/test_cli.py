@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.cli import main
 from gobelin.pipeline.state import STAGES
 from gobelin.transforms.shards import list_shards
@@ -211,7 +213,7 @@ def test_a_stage_alone_needs_those_before_it(refused: Refusal, inputs: Path, tmp
 
 
 def test_a_stage_alone_says_that_what_it_needs_is_out_of_date(refused: Refusal, own_copy: Path) -> None:
-    line = refused("select", "--output", str(own_copy), "--set", "score.phash_distance=2")
+    line = refused("select", "--output", str(own_copy), "--set", "score.near_images.phash_distance=2")
     assert "stage score was made with other settings" in line
 
 
@@ -274,7 +276,41 @@ def test_recipe_command(capsys: pytest.CaptureFixture[str], refused: Refusal) ->
     assert main(["recipe", "show", "obelics", "--set", "select.image.min_side_px=7"]) == 0
     assert "min_side_px: 7" in capsys.readouterr().out
     assert "obelics" in refused("recipe", "show", "obelic")
-    assert "recipe show" in refused("recipe", "show")
+    with pytest.raises(SystemExit):
+        main(["recipe", "show"])
+
+
+def test_recipe_show_explains_each_field(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "show", "obelics"]) == 0
+    explained = capsys.readouterr().out
+    assert main(["recipe", "show", "obelics", "--plain"]) == 0
+    assert yaml.safe_load(explained) == yaml.safe_load(capsys.readouterr().out)
+    assert "# Smaller of width and height. OBELICS and MMC4: 150.\n    min_side_px: 150" in explained
+
+
+def test_recipe_diff_names_what_differs_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "diff", "obelics", "obelics"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["recipe", "diff", "obelics", "mmc4", "--set", "select.image.min_side_px=7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "select.image.min_side_px: 7 -> 150" in lines
+    assert not [line for line in lines if line.startswith("select.image.max_aspect_ratio:")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "warning"),
+    [
+        (["select.image.max_aspect_ratio=0.1"], "select.image.min_aspect_ratio 0.5 is above max_aspect_ratio 0.1"),
+        (["select.image.min_clip_text=0.2"], "select.image.min_clip_text needs score.clip"),
+        (["select.document.languages=[en, tlh]"], "no word lists for tlh"),
+    ],
+)
+def test_recipe_check_warns(capsys: pytest.CaptureFixture[str], settings: list[str], warning: str) -> None:
+    assert main(["recipe", "check", "obelics"]) == 0
+    assert warning not in capsys.readouterr().out
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    assert main(["recipe", "check", "obelics", *overrides]) == 0
+    assert warning in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------ runs
@@ -297,7 +333,7 @@ def test_a_finished_run_adds_up(finished: Path) -> None:
     }  # fmt: skip
     assert run["recipe"]["name"] == "tiny"
     assert [Path(item["path"]).name for item in run["input"]] == ["a.warc.gz", "b.warc.gz"]
-    assert run["schema_version"] == 1
+    assert run["schema_version"] == SCHEMA_VERSION
 
 
 def test_nothing_intermediate_is_left(finished: Path) -> None:
@@ -335,7 +371,7 @@ def test_a_changed_threshold_redoes_only_select(own_copy: Path) -> None:
 
 
 def test_a_changed_threshold_makes_what_follows_stale(own_copy: Path) -> None:
-    assert main(["extract", "--output", str(own_copy), "--set", "score.phash_distance=1", "--quiet"]) == 0
+    assert main(["extract", "--output", str(own_copy), "--set", "score.near_images.phash_distance=1", "--quiet"]) == 0
     states = {name: stage["status"] for name, stage in run_json(own_copy)["stages"].items()}
     assert (states["extract"], states["score"], states["select"]) == ("done", "not run", "not run")
 
@@ -395,7 +431,7 @@ def test_export(finished: Path, capsys: pytest.CaptureFixture[str], stage: str, 
         assert document["url"].startswith("https://a.example/")
         assert {item["kind"] for item in document["items"]} == {"text", "image"}
         for item in document["items"]:
-            keys = {"kind", "text"} if item["kind"] == "text" else {"kind", "url", "image_id", "alt", "caption"}
+            keys = {"kind", "role", "text"} if item["kind"] == "text" else {"kind", "url", "image_id", "alt", "caption"}
             assert set(item) == keys
         kinds = [item["kind"] for item in document["items"]]
         assert kinds.index("image") not in (0, len(kinds) - 1), "in reading order: between two paragraphs"

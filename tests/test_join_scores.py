@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,11 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.transforms import measure as measure_module
-from gobelin.transforms.join_scores import Group, ImageFacts, SiteCount, add_similarities, complete_scores
+from gobelin.transforms.image_duplicates import are_alike, image_hashes
+from gobelin.transforms.join_scores import ImageFacts, add_similarities, complete_scores
 from gobelin.transforms.measure import ScoreConfig, measure_document
-from gobelin.transforms.near_duplicates import hamming, minhash_band_keys, text_digest
+from gobelin.transforms.minhash import min_equal_bytes, text_digest, text_signature
+from gobelin.transforms.shards import read_folder
 from gobelin.transforms.text_statistics import text_statistics
 from gobelin.transforms.urls import canonical_url, host_of
 
@@ -33,7 +36,7 @@ Make = Callable[..., Any]
 Row = dict[str, Any]
 
 NUM_SHARDS = 3
-CONFIG = ScoreConfig(phash_distance=4)
+CONFIG = ScoreConfig()
 MODEL = "a-model"
 UNUSED, FAILED = "unused".ljust(64, "0"), "failed".ljust(64, "0")
 WORDS = """harbour market boat light water stone bridge window garden river morning evening people story road field
@@ -152,13 +155,18 @@ def test_every_document_and_image_has_one_row(corpus: Any, scored: Any) -> None:
 def test_groups(corpus: Any, scored: Any, kind: str) -> None:
     documents = {row["doc_id"]: row for row in corpus[1]}
     whole = {name: "\n\n".join(texts_of(row)) for name, row in documents.items()}
-    bands = {name: set(minhash_band_keys(text, CONFIG.minhash)) for name, text in whole.items()}
+    signed = {name: text_signature(text, CONFIG.minhash) for name, text in whole.items()}
+
+    def are_near(a: str, b: str) -> bool:
+        equal = sum(x == y for x, y in zip(signed[a].sketch, signed[b].sketch, strict=False))
+        return bool(set(signed[a].bands) & set(signed[b].bands)) and equal >= min_equal_bytes(CONFIG.minhash)
+
     alike: dict[str, Callable[[str, str], bool]] = {
         "url_group": lambda a, b: canonical_url(documents[a]["url"]) == canonical_url(documents[b]["url"]),
         "exact_group": lambda a, b: (
             text_digest(whole[a]) is not None and text_digest(whole[a]) == text_digest(whole[b])
         ),
-        "near_group": lambda a, b: bool(bands[a] & bands[b]),
+        "near_group": are_near,
     }
     expected = components(sorted(documents), alike[kind])
     assert {name: row[kind] for name, row in scored[0].documents.items()} == expected
@@ -187,8 +195,8 @@ def test_image_counts(corpus: Any, scored: Any) -> None:
         for node in row["nodes"]:
             if node["image_id"]:
                 users[node["image_id"]].add(row["doc_id"])
-    hashes = {row["image_id"]: row["phash"] for row in images}
-    group = components(sorted(hashes), lambda a, b: hamming(hashes[a], hashes[b]) <= CONFIG.phash_distance)
+    hashes = {row["image_id"]: image_hashes([row["phash"]], [row["dhash"]], [row["colour"]]) for row in images}
+    group = components(sorted(hashes), lambda a, b: bool(are_alike(hashes[a], hashes[b], CONFIG.near_images)[0]))
     for name, row in scored[0].images.items():
         near = set().union(*(users[other] for other in users if group[other] == group[name]))
         assert (row["num_documents"], row["near_group"], row["near_count"]) == (
@@ -279,19 +287,40 @@ def test_alt_and_caption_similarities() -> None:
     assert [image[name] for name in names] == [0.0, 0.0, 1.0, -1.0]
 
 
-def test_complete_scores_takes_updates_in_any_order(a_document: Make) -> None:
-    document = a_document("d", ["A text.", ("i",)])
-    measured = measure_document(document, CONFIG)
-    import json
-
+def test_complete_scores(a_document: Make) -> None:
+    measured, signature = measure_document(a_document("d", ["A text.", ("i",), ("j",)]), CONFIG)
     image = {"image_id": "i", "format": "png", "width": 3, "height": 4, "phash": "0" * 16, "num_documents": 7,
-             "near_count": 9, "nsfw": None, "aesthetic": None}  # fmt: skip
-    updates = [Group("near_group", "c"), SiteCount(0, 5), ImageFacts(image, None), Group("url_group", "b")]
-    rows = [complete_scores(json.loads(measured["scores"]), order) for order in itertools.permutations(updates)]
-    assert all(row == rows[0] for row in rows)
-    row = rows[0]
-    assert (row["near_group"], row["url_group"], row["exact_group"]) == ("c", "b", "d")
+             "near_group": "h", "near_count": 9, "semantic_count": None, "nsfw": None, "aesthetic": None}  # fmt: skip
+    earlier = [{"kind": "near", "doc_id": "a", "run": "out"}]
+    group = {
+        "url_group": "b",
+        "exact_group": "d",
+        "near_group": "c",
+        "earlier": earlier,
+        "site_counts": [5, None, None],
+    }
+    row = complete_scores(json.loads(measured["scores"]), group, {"i": ImageFacts(image, None)})
+    assert (row["near_group"], row["url_group"], row["exact_group"], row["earlier"]) == ("c", "b", "d", earlier)
     assert (row["nodes"][0]["site_count"], row["nodes"][1]["num_documents"], row["nodes"][1]["near_count"]) == (5, 7, 9)
+    assert (row["nodes"][1]["near_group"], row["nodes"][2]["image_id"]) == ("h", None)
+    assert (signature["doc_id"], signature["url_key"]) == ("d", canonical_url("https://a.example/d"))
+
+
+def test_signatures_are_kept_for_later_runs(corpus: Any, scored: Any) -> None:
+    documents = corpus[1]
+    found = scored[0].folder / "signatures"
+    rows = {row["doc_id"]: row for row in read_folder(str(found / "documents"))}
+    assert set(rows) == {row["doc_id"] for row in documents}
+    for row in documents:
+        signature = text_signature("\n\n".join(texts_of(row)), CONFIG.minhash)
+        assert (tuple(rows[row["doc_id"]]["bands"]), rows[row["doc_id"]]["sketch"]) == (
+            signature.bands,
+            signature.sketch,
+        )
+    pictures = {row["image_id"]: row for row in read_folder(str(found / "images"))}
+    assert set(pictures) == set(scored[0].images)
+    for name, row in pictures.items():
+        assert row["num_documents"] == scored[0].images[name]["num_documents"]
 
 
 def test_an_empty_corpus_is_no_error(tmp_path: Path, write_data_set: Make, score_documents: Make) -> None:

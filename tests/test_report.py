@@ -98,7 +98,8 @@ def document(number: int) -> Row:
         "doc_id": doc_id(number), "url": url, "warc_file": "crawl/a.warc.gz", "warc_offset": 100 * number,
         "warc_length": 90, "warc_date": "2020-01-01T00:00:00Z", "content_digest": "sha256:0", "title": HOSTILE,
         "language": "en", "language_score": 0.5 + 0.1 * number,
-        "licence": {"uri": "javascript:alert(2)", "scope": "page", "evidence": "link[rel=license]"},
+        "charset": "utf-8", "extractor": "fast",
+        "licences": [{"uri": "javascript:alert(2)", "scope": "page", "evidence": "link[rel=license]"}],
         "consent": [f"meta robots: {HOSTILE}"], "nodes": [{**blank, **node} for node in nodes],
     }  # fmt: skip
 
@@ -149,7 +150,8 @@ def output(tmp_path: Path) -> Path:
     write_set(out / "extract" / "documents", DOCUMENTS, documents, "doc_id")
     images = [
         {"image_id": name, "data": data, "format": "png", "width": 40 if name == SMALL else 320,
-         "height": 40 if name == SMALL else 200, "phash": "0" * 16, "urls": ["https://a.example/x.png"],
+         "height": 40 if name == SMALL else 200, "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96,
+         "md5": "0" * 32, "consent": [], "source": "archive", "urls": ["https://a.example/x.png"],
          "warc_file": "crawl/a.warc.gz", "warc_offset": 0}
         for name, data in zip(IDS, PICTURES)
     ]  # fmt: skip
@@ -429,7 +431,7 @@ def read_with(out: Path, **select: Row) -> tuple[lxml.html.HtmlElement, str, Row
 
 def thumbnail_of(data: bytes) -> str:
     from gobelin.report.pictures import THUMBNAIL_PX, webp_uri
-    from gobelin.transforms.check_image import open_rgb
+    from gobelin.transforms.open_image import open_rgb
 
     image = open_rgb(data, 2 * THUMBNAIL_PX)
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)

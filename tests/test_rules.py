@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Unit
+from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Role, Unit
 from gobelin.pipeline.recipe import load_recipe, preset_names
 from gobelin.transforms.rules import (
     RULES,
@@ -31,8 +31,8 @@ Row = dict[str, Any]
 SECTIONS = {"document": DocumentRules, "text": TextRules, "image": ImageRules}
 
 SPECIAL = {
-    "document": {"languages", "deny_consent", "unique"},
-    "text": set(),
+    "document": {"languages", "deny_consent", "consent_agents", "unique"},
+    "text": {"roles", "not_prose"},
     "image": {"formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document"},
 }
 """Settings that are no comparison of one number; each has tests of its own below."""
@@ -44,7 +44,7 @@ ALWAYS_THERE = ("words_left", "images_left", "min_side", "max_side", "aspect_rat
 
 def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
     return (
-        {"kind": "text", "text": text, "image_url": None, "image_id": None, "alt": None, "caption": None,
+        {"kind": "text", "role": "paragraph", "text": text, "image_url": None, "image_id": None, "alt": None, "caption": None,
          "rendered_width": None, "rendered_height": None},
         {**dict.fromkeys(field.name for field in NODE_SCORES), "kind": "text", "num_words": 50, "site_count": 1,
          "num_lorem_ipsum": 0, "num_emails": 0, **scores},
@@ -53,7 +53,7 @@ def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
 
 def image_node(image_id: str | None = "i0", node: Row | None = None, **scores: Any) -> tuple[Row, Row]:
     described = {
-        "kind": "image", "text": None, "image_url": "https://a.example/photos/boat.png", "image_id": image_id,
+        "kind": "image", "role": None, "text": None, "image_url": "https://a.example/photos/boat.png", "image_id": image_id,
         "alt": None, "caption": None, "rendered_width": None, "rendered_height": None, **(node or {}),
     }  # fmt: skip
     known: Row = {}
@@ -71,7 +71,7 @@ def judge(
 ) -> Verdict:
     about = {
         "doc_id": "d" * 32, "url": "https://a.example/page", "language": "en", "language_score": 0.99, "title": "T",
-        "consent": [], "licence": None, "nodes": [node for node, _ in nodes], **(document or {}),
+        "consent": [], "licences": [], "nodes": [node for node, _ in nodes], **(document or {}),
     }  # fmt: skip
     measured = {
         **dict.fromkeys(DOCUMENT_SCORES.names), "doc_id": "d" * 32, "num_words": 100, "num_images": 1,
@@ -480,3 +480,51 @@ def test_thresholds_are_compared_in_the_precision_of_the_scores() -> None:
     """32 bits round 0.1 up and 0.35 down; both pass their own rule."""
     assert float(np.float32(0.1)) > 0.1
     assert float(np.float32(0.35)) < 0.35
+
+
+def text_in(role: str, **scores: Any) -> tuple[Row, Row]:
+    node, score = text_node(**scores)
+    return {**node, "role": role}, score
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_rules_for_sentences_leave_out_what_is_no_prose(role: Role) -> None:
+    nodes = [text_in(role, num_words=1, special_char_ratio=0.9, stop_word_ratio=0.0), image_node()]
+    rules = TextRules(min_words=4, max_special_char_ratio=0.3, min_stop_word_ratio=0.3)
+    verdict = judge(nodes, SelectConfig(text=rules))
+    is_prose = role not in (Role.HEADING, Role.CODE, Role.TABLE)
+    assert [decision.rule for decision in verdict.decisions] == (["text.min_words"] if is_prose else [])
+    strict = judge(nodes, SelectConfig(text=dataclasses.replace(rules, not_prose=())))
+    assert [decision.rule for decision in strict.decisions] == ["text.min_words"]
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_rules_for_every_text_hold_for_code_too(role: Role) -> None:
+    verdict = judge([text_in(role, site_count=3), image_node()], SelectConfig(text=TextRules(max_site_count=2)))
+    assert [decision.rule for decision in verdict.decisions] == ["text.max_site_count"]
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_roles_that_are_not_wanted(role: Role) -> None:
+    config = SelectConfig(text=TextRules(roles=(Role.PARAGRAPH, Role.CODE)))
+    verdict = judge([text_in(role), image_node()], config)
+    is_wanted = role in (Role.PARAGRAPH, Role.CODE)
+    assert [(decision.rule, decision.detail) for decision in verdict.decisions] == (
+        [] if is_wanted else [("text.roles", role)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("agents", "signal", "is_refused"),
+    [
+        (None, "header x-robots-tag: gptbot: noai", True),
+        ((), "header x-robots-tag: gptbot: noai", False),
+        (("ccbot",), "header x-robots-tag: gptbot: noai", False),
+        (("gptbot",), "header x-robots-tag: gptbot: noai", True),
+        ((), "header x-robots-tag: noai", True),
+    ],
+)
+def test_whose_opt_outs_count(agents: tuple[str, ...] | None, signal: str, is_refused: bool) -> None:
+    rules = DocumentRules(deny_consent=("noai",), consent_agents=agents)
+    verdict = judge([text_node(), image_node()], SelectConfig(document=rules), {"consent": [signal]})
+    assert (verdict.dropped_by == "document.deny_consent") is is_refused

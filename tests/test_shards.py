@@ -86,7 +86,9 @@ def test_fat_arrays_count_for_what_they_are(tmp_path: Path, monkeypatch: pytest.
 def test_bytes_of_images_come_back(tmp_path: Path) -> None:
     data = np.random.default_rng(0).bytes(100_000)
     row = {
-        "image_id": "f" * 64, "data": data, "format": "png", "width": 1, "height": 2, "phash": "0" * 16,
+        "image_id": "f" * 64, "data": data, "format": "png", "width": 1, "height": 2,
+        "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96,
+        "md5": "0" * 32, "consent": [], "source": "archive",
         "urls": ["https://a.example/é"], "warc_file": "a", "warc_offset": 2**40,
     }  # fmt: skip
     write_rows(str(tmp_path / "x"), [row], IMAGES)

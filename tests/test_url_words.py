@@ -1,5 +1,7 @@
 """Words in URLs: whole words only, however they are written."""
 
+import time
+
 import pytest
 
 from gobelin.transforms.url_words import banned_word, url_words
@@ -24,6 +26,14 @@ SITE = "https://www.example.org"
         ("https://button.org/harbour.jpg", None),
         ("https://sex-museum.nl/harbour.jpg", None),
         (f"{SITE}/photo.php?from=widget", None),
+        (f"{SITE}/photo.php?theme=/widget/", None),
+        (f"{SITE}/sex%C3%A5rig.jpg", None),
+        (f"{SITE}/sexårig.jpg", None),
+        (f"{SITE}/sex%E5rig.jpg", None),  # Latin-1: a letter that cannot be told
+        (f"{SITE}/logo%CC%81n.png", None),  # a letter and its accent as two characters
+        (f"{SITE}/iconografía.png", None),
+        ("https://logo.co.uk/harbour.jpg", None),
+        ("data:image/icon;sha256=ad0sex0logo", None),
         # What it should hit, and what it misses for its case.
         (f"{SITE}/logo.png", "logo"),
         (f"{SITE}/LOGO.png", "logo"),
@@ -40,6 +50,17 @@ SITE = "https://www.example.org"
         (f"{SITE}/social-widgets/a.png", "widget"),
         ("https://logo.example.org/acme", "logo"),
         ("https://xxx.example.org/1.jpg", "xxx"),
+        ("https://icons.example.co.uk/1.jpg", "icon"),
+        (f"{SITE}/LOGOs.png", "logo"),
+        (f"{SITE}/SiteLOGO.png", "logo"),
+        (f"{SITE}/%6C%6F%67%6F.png", "logo"),
+        (f"{SITE}/%EF%BC%AC%EF%BC%AF%EF%BC%A7%EF%BC%AF.png", "logo"),  # full-width letters
+        (f"{SITE}/标志logo.png", "logo"),
+        (f"{SITE}/ÉcoLogo.png", "logo"),
+        (f"{SITE}/_next/image?url=%2Fstatic%2Flogo.png&w=640", "logo"),
+        (f"{SITE}/resize?w=100&src=https://cdn.example.com/img/icons/a.SVG", "icon"),
+        (f"{SITE}/resize?src=logo.png%3Fv=2", "logo"),
+        (f"{SITE}/resize?src=https://logo.example.com/a.png", None),
         # Both: the first of the list, not of the URL.
         (f"{SITE}/icons/logo.png", "logo"),
         # Not quite URLs.
@@ -58,6 +79,33 @@ def test_plurals() -> None:
     assert banned_word(f"{SITE}/ad-boxes/1.png", ["box"]) == "box"
     assert banned_word(f"{SITE}/galleries/1.png", ["Gallery"]) == "Gallery"
     assert banned_word(f"{SITE}/logos.png", []) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("sitelogo", {"sitelogo"}),
+        ("SITELOGO", {"sitelogo"}),
+        ("siteLogo", {"site", "logo"}),
+        ("XMLIcon", {"xml", "icon"}),
+        ("LOGOs", {"logos"}),
+        ("ABsC", {"a", "bs", "c"}),
+        ("aB", {"a", "b"}),
+        ("标志A图", {"标志", "a", "图"}),
+        ("ÉcoLogo", {"éco", "logo"}),
+        ("ÀÉÎ", {"àéî"}),
+        ("i18nB2B", {"i", "n", "b"}),
+    ],
+)
+def test_words_of_a_name(written: str, words: set[str]) -> None:
+    assert url_words(f"https://example.org/{written}") == words
+
+
+def test_long_addresses_take_linear_time() -> None:
+    start = time.perf_counter()
+    for text in ("aA" * 100_000, "%" * 200_000, "?" + "&=" * 100_000, "?a=" + "/" * 200_000, "é" * 200_000):
+        assert banned_word(f"{SITE}/{text}", BANNED) is None
+    assert time.perf_counter() - start < 10.0
 
 
 def test_url_words() -> None:

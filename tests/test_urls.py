@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from urllib.parse import urljoin
 
 import pytest
 from hypothesis import given, settings
@@ -105,7 +107,18 @@ def test_canonical_url_is_canonical(path: str) -> None:
         ("?a=1", "https://a.example/dir/page?a=1"),
         ("#top", "https://a.example/dir/page#top"),
         (" x.png\n", "https://a.example/dir/x.png"),
-        ("x y.png", "https://a.example/dir/x y.png"),
+        ("x y.png", "https://a.example/dir/x%20y.png"),
+        ("x\ny\t.png", "https://a.example/dir/xy.png"),
+        ("x\\y.png?a\\b", "https://a.example/dir/x/y.png?a\\b"),
+        ("../x.png", "https://a.example/x.png"),
+        ("./x.png", "https://a.example/dir/x.png"),
+        (".x/y.png", "https://a.example/dir/.x/y.png"),
+        ("x/../y.png", "https://a.example/dir/y.png"),
+        ("x//y.png?a=//b", "https://a.example/dir/x//y.png?a=//b"),
+        ("/x/./y.png", "https://a.example/x/y.png"),
+        ("é.png", "https://a.example/dir/é.png"),
+        ("x.png?", "https://a.example/dir/x.png?"),
+        ("HTTPS://B.example", "HTTPS://B.example"),
         ("data:image/png;base64,AA", "data:image/png;base64,AA"),
         ("DATA:image/png;base64,AA", "DATA:image/png;base64,AA"),
         ("", None),
@@ -115,11 +128,36 @@ def test_canonical_url_is_canonical(path: str) -> None:
         ("blob:https://a.example/1", None),
         ("ftp://a.example/x", None),
         ("http://[", None),
+        ("http://", None),
+        ("http:///x.png", None),
+        ("{{ url }}", None),
+        ("x-${size}.png", None),
         ("a" * MAX_URL_CHARS + "b", None),
     ],
 )
 def test_resolve(reference: str, expected: str | None) -> None:
     assert resolve("https://a.example/dir/page", reference) == expected
+
+
+_SLASHES = re.compile("/+")
+_BASES = st.sampled_from([
+    "https://a.example", "https://a.example/", "http://a.example:8080/dir/page.html", "https://a.example/x/y/z/",
+    "https://a.example/x/../y", "https://a.example/a%20b/c?d=/e/f", "https://a.example/x#a/b", "https://a.example/?q=/x",
+    "https://a.example/.x/y", "https://a.example/x;y/z",
+])  # fmt: skip
+_PARTS = st.sampled_from([
+    "a", "b.jpg", "../", "./", "/", "//", "?", "x=1", "..", ".", "%20", "&", ".hidden", ":", "@", "a:b", "~", "|", "=",
+    "https://b.example", "é", "(1)",
+])  # fmt: skip
+
+
+@settings(max_examples=1000, deadline=None)
+@given(_BASES, st.lists(_PARTS, min_size=1, max_size=7).map("".join))
+def test_the_short_way_leads_where_urljoin_does(base: str, reference: str) -> None:
+    found = resolve(base, reference)
+    if found is not None:
+        # urljoin also takes away an empty query and doubled slashes, which browsers leave.
+        assert _SLASHES.sub("/", found.rstrip("?")) == _SLASHES.sub("/", urljoin(base, reference).rstrip("?"))
 
 
 def test_a_data_url_may_be_long() -> None:

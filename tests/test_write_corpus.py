@@ -20,7 +20,7 @@ Row = dict[str, Any]
 TEXT = "A text of six words here."
 
 
-def scores_of(document: Row, images: Row | None = None, **groups: str) -> Row:
+def scores_of(document: Row, images: Row | None = None, **groups: Any) -> Row:
     """A row of ``DOCUMENT_SCORES`` for a document: six words a text, its own groups unless told otherwise."""
     nodes = []
     for node in document["nodes"]:
@@ -40,6 +40,7 @@ def scores_of(document: Row, images: Row | None = None, **groups: str) -> Row:
         "doc_id": document["doc_id"],
         "num_words": 6,
         "num_images": num_images,
+        "earlier": [],
         "nodes": nodes,
         **groups,
     }

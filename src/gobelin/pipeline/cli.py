@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -55,11 +56,31 @@ def build_parser() -> argparse.ArgumentParser:
         help="instead of documents, everything that the stage left out or changed: rule, value, threshold",
     )
     export.add_argument("--format", choices=("jsonl",), default="jsonl", help="(%(default)s)")
-    recipe = commands.add_parser("recipe", help="list the presets, or print a recipe with every default")
-    recipe.add_argument("action", choices=("list", "show"))
-    recipe.add_argument("name", nargs="?", help="preset or file, for show")
-    recipe.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    explain = commands.add_parser("explain", help="the whole story of one page or image: found, scored, decided")
+    explain.add_argument("subject", help="URL of a page or an image, doc_id or image_id")
+    explain.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="output folder of a run")
+    _add_recipe(commands)
     return parser
+
+
+def _add_recipe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    recipe = commands.add_parser("recipe", help="list presets; show, compare and check recipes")
+    actions = recipe.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="the presets that come with gobelin")
+    for name, about in (
+        ("show", "a recipe with every default, each field explained"),
+        ("diff", "what tells two recipes apart"),
+        ("check", "read a recipe; what in it cannot work as it stands"),
+    ):
+        action = actions.add_parser(name, help=about, description=about)
+        action.add_argument("name", metavar="RECIPE", help="a preset or a YAML file")
+        if name == "diff":
+            action.add_argument("other", metavar="OTHER", help="another one")
+        if name == "show":
+            action.add_argument("--plain", action="store_true", help="without the explanations")
+        action.add_argument(
+            "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="change a setting first"
+        )
 
 
 def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, about: str) -> None:
@@ -104,6 +125,15 @@ def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], na
         " FlinkRunner, DataflowRunner, PortableRunner (%(default)s)",
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    if name == "select":
+        command.add_argument(
+            "--what-if",
+            dest="what_if",
+            action="append",
+            default=[],
+            metavar="RULE=VALUE",
+            help="write nothing: say what another threshold would change, as in image.min_side_px=100",
+        )
     if name == "run":
         command.add_argument("--until", choices=STAGES, help="stop after this stage")
 
@@ -128,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _export(options)
         if options.command == "recipe":
             return _recipe(options)
+        if options.command == "explain":
+            return _explain(options)
         return _run(options, beam_args)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -175,6 +207,12 @@ def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
             if options.command != "report":
                 run.require(earlier)
         stages = (options.command,)
+        if getattr(options, "what_if", None):
+            from gobelin.pipeline.what_if import what_if
+
+            for line in what_if(options.output, run.recipe, tuple(options.what_if)):
+                print(line)
+            return 0
     with screen.live():
         for stage in stages:
             run.stage(stage, screen)
@@ -203,15 +241,36 @@ def _export(options: argparse.Namespace) -> int:
 
 def _recipe(options: argparse.Namespace) -> int:
     from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names, to_yaml
+    from gobelin.pipeline.recipe_help import differences, explained_yaml, warnings_of
 
     if options.action == "list":
         for name in preset_names():
             first = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
             print(f"{name:<16}{first.removeprefix('#').strip()}")
-    elif options.name is None:
-        raise ValueError("recipe show: give a preset's name or a file")
+        return 0
+    recipe = load_recipe(options.name, tuple(options.overrides))
+    if options.action == "show":
+        print(to_yaml(recipe) if options.plain else explained_yaml(recipe), end="")
+    elif options.action == "diff":
+        for key, left, right in differences(recipe, load_recipe(options.other)):
+            print(f"{key}: {_value(left)} -> {_value(right)}")
     else:
-        print(to_yaml(load_recipe(options.name, tuple(options.overrides))), end="")
+        warnings = warnings_of(recipe)
+        for warning in warnings:
+            print(f"warning: {warning}")
+        print(f"recipe {recipe.name} can be used" + (f", with {len(warnings)} warnings" if warnings else ""))
+    return 0
+
+
+def _value(value: object) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from gobelin.pipeline.explain import explain
+
+    for line in explain(options.output, options.subject):
+        print(line)
     return 0
 
 

@@ -49,11 +49,12 @@ def _check_done(output: Path, stage: str) -> None:
 
 
 def document_as_json(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of ``DOCUMENTS`` as ``{"url", "items": [{"kind": "text", "text"} | {"kind": "image", "url", ...}]}``."""
+    """A row of ``DOCUMENTS`` as ``{"url", "items": [...]}``; an item is ``{"kind": "text", "role", "text"}`` or
+    ``{"kind": "image", "url", ...}``."""
     items = []
     for node in row["nodes"]:
         if node["kind"] == "text":
-            items.append({"kind": "text", "text": node["text"]})
+            items.append({"kind": "text", "role": node["role"], "text": node["text"]})
         else:
             items.append(
                 {

@@ -25,8 +25,8 @@ from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_reques
 from gobelin.report.samples_page import samples_page
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.transforms.check_image import open_rgb
 from gobelin.transforms.measure import ClipConfig
+from gobelin.transforms.open_image import open_rgb
 from gobelin.transforms.progress import advance
 
 if TYPE_CHECKING:

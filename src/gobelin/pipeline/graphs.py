@@ -11,23 +11,32 @@ to another process by name.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 
-from gobelin.documents import ARCHIVES, DECISIONS, NOT_RUN, shard_of
+from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, NOT_RUN, ArchiveTally, shard_of, to_row
 from gobelin.tokenize.encode import AssembleDocuments, EncodeImages, shown_images
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.transforms.archive_ranges import ArchiveRange
 from gobelin.transforms.embed import EmbedImages, EmbedTexts
-from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractConfig, ExtractImages, ExtractPages
-from gobelin.transforms.join_scores import FindDuplicates, ScoreImages, WriteDocumentScores, WriteImageScores
-from gobelin.transforms.link import LinkImages, WriteDocuments, WriteImages
+from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
+from gobelin.transforms.extract_config import ExtractConfig
+from gobelin.transforms.fetch import FetchImages
+from gobelin.transforms.join_scores import IMAGE_FACTS, ScoreImages, WriteDocumentScores, WriteImageScores
+from gobelin.transforms.link import LinkImages, WriteDocuments, WriteImages, is_stored
 from gobelin.transforms.measure import ClipConfig, Measure, ScoreConfig
-from gobelin.transforms.read_warc import ReadWarc
+from gobelin.transforms.read_warc import Capture, ReadWarc
+from gobelin.transforms.revisits import REVISIT_INDEX, ResolveRevisits
 from gobelin.transforms.rules import SelectConfig
-from gobelin.transforms.shards import WriteRows, empty_shards, join, list_shards, read_rows
+from gobelin.transforms.shards import WriteRows, empty_shards, join, list_shards, read_rows, shard_path
+from gobelin.transforms.site_policy import POLICY_INDEX
+from gobelin.transforms.site_signals import AddSiteSignals, policy_rows
+from gobelin.transforms.urls import host_of
+from gobelin.transforms.wanted_urls import WANTED, WantedUrls
 from gobelin.transforms.write_corpus import JudgeDocuments, KeepOneOfEach, WriteCorpus
 
 Row = dict[str, Any]
@@ -42,8 +51,12 @@ class ReadJob:
     num_index_shards: int
 
 
-def read_archives(pipeline: beam.Pipeline, archives: list[str], job: ReadJob) -> None:
-    """By unit (an archive): find pages and images, extract both, write the payloads down where they are read."""
+INDEXES = ("pages", "images", "policies", "revisits", "decisions", "archives")
+"""Data sets that ``read_archives`` writes."""
+
+
+def read_archives(pipeline: beam.Pipeline, archives: list[ArchiveRange], job: ReadJob) -> None:
+    """By unit (an archive, or a range of one): find pages and images, extract both, write payloads down."""
     spools = join(job.folder, "spools")
     records = (
         pipeline
@@ -57,42 +70,136 @@ def read_archives(pipeline: beam.Pipeline, archives: list[str], job: ReadJob) ->
     _write_index("images", (pages.images, images.images), IMAGE_INDEX, job)
     _write_index("decisions", (records.decisions, pages.decisions, images.decisions), DECISIONS, job)
     _write_index("archives", (records.tallies, pages.tallies), ARCHIVES, job)
+    _write_index("policies", (records.policies | "PolicyRows" >> beam.FlatMap(policy_rows),), POLICY_INDEX, job, "host")
+    _write_index("revisits", (records.revisits,), REVISIT_INDEX, job)
 
 
-def _write_index(name: str, rows: tuple[beam.PCollection, ...], schema: Any, job: ReadJob) -> None:
+def _write_index(
+    name: str, rows: tuple[beam.PCollection, ...], schema: Any, job: ReadJob | FetchJob, sort_by: str = "warc_file"
+) -> None:
     (
         rows
         | f"{name}/Flatten" >> beam.Flatten()
         | f"{name}/ToShard" >> beam.Map(_by_place, job.num_index_shards)
-        | f"{name}/Write" >> WriteRows(join(job.folder, name), schema, job.num_index_shards, ("warc_file",))
+        | f"{name}/Write" >> WriteRows(join(job.folder, name), schema, job.num_index_shards, (sort_by,))
     )
 
 
 def _by_place(row: Row, num_shards: int) -> tuple[int, Row]:
-    return shard_of(f"{row['warc_file']} {row.get('warc_offset')} {row.get('url')}", num_shards), row
+    place = f"{row.get('warc_file') or row.get('origin')} {row.get('warc_offset')} {row.get('url')}"
+    return shard_of(place, num_shards), row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WantJob:
+    """The index of all ``read_archives`` and earlier ``fetch_images`` folders -> URLs to fetch, in ``output``."""
+
+    read_folders: tuple[str, ...]
+    fetch_folders: tuple[str, ...]
+    output: str
+    num_candidates: int
+    num_shards: int
+
+
+def want_images(pipeline: beam.Pipeline, _: list[Any], job: WantJob) -> None:
+    """Which images no archive holds; their URLs, all of one host in one shard."""
+    folders = (*job.read_folders, *job.fetch_folders)
+    pages = pipeline | "PageIndex" >> _Rows(_parts(job.read_folders, "pages"), ["doc_id", "candidates"])
+    images = pipeline | "ImageIndex" >> _Rows(_parts(folders, "images"), ["url"])
+    fetches = pipeline | "Fetches" >> _Rows(_parts(job.fetch_folders, "fetches"), ["url"])
+    (
+        (pages, images, fetches)
+        | "WantedUrls" >> WantedUrls(job.num_candidates)
+        | "ByHost" >> beam.Map(_url_to_shard, job.num_shards)
+        | "Write" >> WriteRows(job.output, WANTED, job.num_shards, ("url",))
+    )
+
+
+def _url_to_shard(url: str, num_shards: int) -> tuple[int, Row]:
+    return shard_of(host_of(url), num_shards), {"url": url}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FetchJob:
+    """URLs in ``wanted`` -> spools and their index, in ``folder``."""
+
+    config: ExtractConfig
+    wanted: str
+    num_shards: int  # of ``wanted``
+    folder: str
+    num_index_shards: int
+
+
+FETCH_INDEXES = ("images", "policies", "decisions", "archives", "fetches")
+"""Data sets that ``fetch_images`` writes."""
+
+
+def fetch_images(pipeline: beam.Pipeline, shards: list[int], job: FetchJob) -> None:
+    """By unit (a shard of URLs): ask for the images of its hosts, and extract them as if an archive had held them."""
+    config = job.config
+    fetched = (
+        pipeline
+        | "Shards" >> beam.Create([shard_path(job.wanted, index, job.num_shards) for index in shards])
+        | "Urls" >> beam.FlatMap(_urls)
+        | "FetchImages" >> FetchImages(config.fetch, config.image.max_bytes, job.num_shards, config.block_list)
+    )
+    images = fetched.images | "ExtractImages" >> ExtractImages(config, join(job.folder, "spools"))
+
+    _write_index("images", (images.images,), IMAGE_INDEX, job, "url")
+    _write_index("decisions", (images.decisions,), DECISIONS, job, "url")
+    _write_index("policies", (fetched.policies,), POLICY_INDEX, job, "host")
+    _write_index("fetches", (fetched.fetches,), FETCHES, job, "url")
+    _write_index("archives", (fetched.images | "Tally" >> beam.Map(_fetched_tally),), ARCHIVES, job)
+
+
+def _urls(path: str) -> Iterator[str]:
+    for row in read_rows(path):
+        yield row["url"]
+
+
+def _fetched_tally(capture: Capture) -> Row:
+    return to_row(ArchiveTally(capture.warc_file, 0, 0, 1, 0))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LinkJob:
-    """The index of all ``read_archives`` folders -> the data sets of ``extract``, in ``output``."""
+    """The indexes of ``read_archives`` and ``fetch_images`` -> the data sets of ``extract``, in ``output``."""
 
     read_folders: tuple[str, ...]
+    fetch_folders: tuple[str, ...]
     output: str
     num_shards: int
+    agents: tuple[str, ...]  # of robots.txt, whose being disallowed is recorded
 
 
 def link_images(pipeline: beam.Pipeline, _: list[Any], job: LinkJob) -> None:
     """Join pages and images by URL; write documents, the images they show, decisions and tallies."""
-    pages = pipeline | "PageIndex" >> _Rows(_parts(job.read_folders, "pages"))
-    images = pipeline | "ImageIndex" >> _Rows(_parts(job.read_folders, "images"))
-    decisions = pipeline | "ReadDecisions" >> _Rows(_parts(job.read_folders, "decisions"))
-    tallies = pipeline | "ReadTallies" >> _Rows(_parts(job.read_folders, "archives"))
+    folders = (*job.read_folders, *job.fetch_folders)
+    captured_pages = pipeline | "PageIndex" >> _Rows(_parts(job.read_folders, "pages"))
+    captured_images = pipeline | "ImageIndex" >> _Rows(_parts(folders, "images"))
+    policies = pipeline | "PolicyIndex" >> _Rows(_parts(folders, "policies"))
+    revisits = pipeline | "RevisitIndex" >> _Rows(_parts(job.read_folders, "revisits"))
+    decisions = pipeline | "ReadDecisions" >> _Rows(_parts(folders, "decisions"))
+    tallies = pipeline | "ReadTallies" >> _Rows(_parts(folders, "archives"))
+
+    revisited = (revisits, captured_pages, captured_images) | "ResolveRevisits" >> ResolveRevisits()
+    all_images = (captured_images, revisited.images) | "CapturedAndRevisited" >> beam.Flatten()
+    pages = (captured_pages, policies) | "SignalsOfPages" >> AddSiteSignals(job.agents)
+    images = (all_images, policies) | "SignalsOfImages" >> AddSiteSignals(job.agents)
 
     resolutions = (pages, images) | "LinkImages" >> LinkImages()
     documents = (pages, resolutions) | "WriteDocuments" >> WriteDocuments(join(job.output, "documents"), job.num_shards)
-    stored = (images, documents["shown"]) | "WriteImages" >> WriteImages(join(job.output, "images"), job.num_shards)
+    with_bytes = images | "WithBytes" >> beam.Filter(is_stored)
+    stored = (with_bytes, documents["shown"]) | "WriteImages" >> WriteImages(join(job.output, "images"), job.num_shards)
 
-    _write_decisions((decisions, documents["decisions"], stored["decisions"]), job.output, job.num_shards)
+    decided = (decisions, revisited.decisions, documents["decisions"], stored["decisions"])
+    _write_decisions(decided, job.output, job.num_shards)
+    fetches = pipeline | "ReadFetches" >> _Rows(_parts(job.fetch_folders, "fetches"))
+    (
+        fetches
+        | "FetchesToShard" >> beam.Map(_to_first_shard)
+        | "WriteFetches" >> WriteRows(join(job.output, "fetches"), FETCHES, 1, ("url",))
+    )
     (
         tallies
         | "TalliesToShard" >> beam.Map(_to_first_shard)
@@ -102,11 +209,12 @@ def link_images(pipeline: beam.Pipeline, _: list[Any], job: LinkJob) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MeasureJob:
-    """``documents`` -> measurements, both by shard."""
+    """``documents`` -> signatures, and measurements in ``work``, all by shard."""
 
     config: ScoreConfig
     documents: str
     work: str
+    signatures: str
     num_shards: int
 
 
@@ -115,7 +223,7 @@ def measure_documents(pipeline: beam.Pipeline, shards: list[int], job: MeasureJo
     (
         pipeline
         | "Shards" >> beam.Create(shards)
-        | "Measure" >> Measure(job.config, job.documents, job.work, job.num_shards)
+        | "Measure" >> Measure(job.config, job.documents, job.work, job.signatures, job.num_shards)
     )
 
 
@@ -150,39 +258,36 @@ def embed_texts(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> No
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JoinJob:
-    """Measurements and embeddings in ``work`` -> the data sets of ``score``, in ``output``."""
+    """Measurements, groups and embeddings in ``work`` -> the data sets of ``score``, in ``output``."""
 
     images: str
     work: str
     output: str
     num_shards: int
-    phash_distance: int
     clip_model: str | None  # fingerprint; None: not run
 
 
 def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
-    """Duplicates, counts and similarities over the whole corpus; one row of scores a document and one an image."""
+    """Groups, counts and similarities put together; one row of scores a document and one an image."""
     measurements = pipeline | "Measurements" >> _Rows(list_shards(join(job.work, "measurements")))
-    images = pipeline | "Images" >> _Rows(list_shards(job.images), ["image_id", "width", "height", "phash", "format"])
+    images = pipeline | "Images" >> _Rows(list_shards(job.images), list(IMAGE_FACTS))
+    groups = pipeline | "ImageGroups" >> _Rows(_parts((job.work,), "image_groups", "semantic_groups"))
     embeddings = pipeline | "Embeddings" >> _Rows(list_shards(join(job.work, "image_embeddings")))
     decisions = pipeline | "ReadDecisions" >> _Rows(_parts((job.work,), "measure_decisions", "embed_decisions"))
-    with_clip = job.clip_model is not None
 
-    duplicates = measurements | "FindDuplicates" >> FindDuplicates()
     scored = (
         measurements,
         images,
         embeddings | "EmbeddingById" >> beam.Map(_embedding_by_id),
-    ) | "ScoreImages" >> ScoreImages(job.phash_distance, job.clip_model)
+        groups,
+    ) | "ScoreImages" >> ScoreImages(job.clip_model)
 
     facts = scored.facts
-    facts | "WriteImageScores" >> WriteImageScores(join(job.output, "images"), job.num_shards)
-    (duplicates, facts) | "WriteDocumentScores" >> WriteDocumentScores(
-        join(job.work, "measurements"),
-        join(job.work, "text_embeddings") if with_clip else None,
-        job.clip_model,
-        join(job.output, "documents"),
-        job.num_shards,
+    facts | "WriteImageScores" >> WriteImageScores(
+        join(job.output, "images"), join(job.output, "signatures", "images"), job.num_shards
+    )
+    facts | "WriteDocumentScores" >> WriteDocumentScores(
+        job.work, job.clip_model, join(job.output, "documents"), job.num_shards
     )
     _write_decisions((decisions, scored.decisions), job.output, job.num_shards)
 

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gobelin.tokenize.config import TokenizeConfig
 from gobelin.train.config import SampleConfig, TrainConfig
-from gobelin.transforms.extract import ExtractConfig
+from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.rules import SelectConfig
 
@@ -87,12 +87,28 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     Raises:
         RecipeError: no such recipe, an unknown key, or a value of the wrong type.
     """
-    values = _read(name_or_path, ())
+    return _validated(_overridden(_read(name_or_path, ()), overrides), name_or_path)
+
+
+def change(recipe: Recipe, overrides: tuple[str, ...]) -> Recipe:
+    """The recipe with some settings changed: ``section.key=value`` each, the value as YAML.
+
+    Raises:
+        RecipeError: an unknown key, or a value of the wrong type.
+    """
+    return _validated(_overridden(as_dict(recipe), overrides), recipe.name)
+
+
+def _overridden(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator:
             raise RecipeError(f"--set {override}: expected section.key=value, as in select.image.min_side_px=100")
         _merge(values, _nest(path.split("."), _parse_yaml(text, f"--set {override}")))
+    return values
+
+
+def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
     _check_keys(values, Recipe, name_or_path, "")
     try:
         return TypeAdapter(Recipe).validate_python(values)

@@ -32,7 +32,8 @@ class Run:
     def __init__(
         self, output: Path, recipe: Recipe, archives: tuple[Archive, ...], workers: int, supervisor: Supervisor
     ) -> None:
-        self._output, self._recipe, self._archives = output, recipe, archives
+        self._output, self._archives = output, archives
+        self.recipe = recipe
         self._context = Context(output, recipe, archives, supervisor, workers)
         self.keys = stage_keys(recipe, archives)
 
@@ -85,7 +86,7 @@ class Run:
         write_json(
             self._output / RUN_NAME,
             {
-                "recipe": as_dict(self._recipe),
+                "recipe": as_dict(self.recipe),
                 "input": [{"path": archive.path, "bytes": archive.size} for archive in self._archives],
                 "schema_version": documents.SCHEMA_VERSION,
                 "versions": {"python": platform.python_version(), **_versions()},

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,24 @@ from typing import Any
 import pyarrow.compute as pc
 from apache_beam.io.filesystems import FileSystems
 
-from gobelin.documents import SCHEMA_VERSION, Unit
+from gobelin.documents import SCHEMA_VERSION, Action, Unit
 from gobelin.pipeline import fits, graphs
+from gobelin.pipeline.duplicate_groups import run_duplicates, run_semantic
 from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, images_shown, read_table
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
+from gobelin.transforms.archive_ranges import ArchiveRange, split_archive
+from gobelin.transforms.archive_records import ArchiveRecords, Record
+from gobelin.transforms.block_list import load_block_list
+from gobelin.transforms.local_duplicates import DuplicatesJob
 from gobelin.transforms.shards import make_folder, open_input
+from gobelin.transforms.wacz import ContainerError, is_zip, list_archives
 
 READ_BATCH_BYTES = 256 * 1024 * 1024
 """Archives are read in batches of about this size, one process each: what an interrupted run may have to do again."""
+
+MIN_RANGE_BYTES = 16 * 1024 * 1024
+"""No file is cut into smaller pieces than this."""
 
 
 class InputError(ValueError):
@@ -60,8 +70,11 @@ class Context:
 def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
     """The files that the patterns match, sorted, each once.
 
+    A file that cannot be read at all is no reason to stop where its pattern matches others: it is recorded like any
+    damage. A pattern that matches no archive is a mistake.
+
     Raises:
-        InputError: a pattern matches nothing, or a file is no web archive.
+        InputError: a pattern matches nothing, or no web archive.
     """
     found: dict[str, int] = {}
     for pattern in patterns:
@@ -71,9 +84,10 @@ def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
             raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
         if not matched:
             raise InputError(f"--input {pattern}: no such file; give a path or a glob of WARC files (quote the glob)")
-        found.update({_one_spelling(metadata.path): metadata.size_in_bytes for metadata in matched})
-    for path in sorted(found):
-        _check_archive(path)
+        sizes = {_one_spelling(metadata.path): metadata.size_in_bytes for metadata in matched}
+        if not any(_is_archive(path) for path in sorted(sizes)):
+            raise InputError(f"--input {pattern}: {min(sizes)} is not a WARC, ARC or WACZ file")
+        found.update(sizes)
     return tuple(Archive(path, size) for path, size in sorted(found.items()))
 
 
@@ -82,34 +96,45 @@ def _one_spelling(path: str) -> str:
     return path if "://" in path else os.path.normpath(path)
 
 
-def _check_archive(path: str) -> None:
-    """Raises where the first bytes are those of no archive."""
-    from warcio.archiveiterator import ArchiveIterator
-    from warcio.exceptions import ArchiveLoadFailed
-
+def _is_archive(path: str) -> bool:
+    """Whether a record can be read at the beginning of a file, or an archive found in it."""
     try:
         with open_input(path) as stream:
-            is_readable = next(ArchiveIterator(stream, arc2warc=True), None) is not None
-    except ArchiveLoadFailed:
-        is_readable = False
+            if is_zip(stream):
+                return bool(list_archives(stream))
+            return isinstance(next(iter(ArchiveRecords(stream)), None), Record)
+    except ContainerError:
+        return False
     except OSError as error:
         raise InputError(f"--input {path}: cannot be read: {error}") from None
-    if not is_readable:
-        raise InputError(f"--input {path}: not a WARC or ARC file (its first record cannot be read)")
 
 
 def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
     """The key of each stage under a recipe and an input."""
     keys: dict[str, str] = {}
     files = [[archive.path, archive.size] for archive in archives]
-    keys["extract"] = fingerprint(SCHEMA_VERSION, files, recipe.num_shards, recipe.extract)
-    keys["score"] = fingerprint(keys["extract"], recipe.score, _weights(recipe))
+    blocked = _block_lists(recipe)
+    keys["extract"] = fingerprint(SCHEMA_VERSION, files, recipe.num_shards, recipe.extract, blocked)
+    keys["score"] = fingerprint(keys["extract"], recipe.score, _weights(recipe), _earlier_keys(recipe))
     keys["select"] = fingerprint(keys["score"], recipe.select)
     keys["tokenize"] = fingerprint(keys["select"], recipe.seed, recipe.tokenize, _tokenizer_files(recipe))
     keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train)
     keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)
     keys["report"] = fingerprint(keys["sample"], recipe)
     return keys
+
+
+def _block_lists(recipe: Recipe) -> list[str]:
+    """Digests of the block lists' files: a longer list asks for all to be read again."""
+    lists = recipe.extract.block_list
+    paths = [path for kind in (lists.md5, lists.sha256, lists.url_sha256, lists.url_md5, lists.pdq) for path in kind]
+    return [_digest_files([Path(path)]) for path in paths]
+
+
+def _earlier_keys(recipe: Recipe) -> list[str]:
+    """What the scores and decisions of the earlier runs are known by: theirs must be stable for ours to be."""
+    manifests = [Path(run, stage, "manifest.json") for run in recipe.score.earlier for stage in ("score", "select")]
+    return [_digest_files([path]) for path in manifests]
 
 
 def _weights(recipe: Recipe) -> str | None:
@@ -140,61 +165,91 @@ def extract(context: Context) -> dict[str, Any]:
     """WARC files -> documents and images."""
     folder = context.folder("extract")
     recipe = context.recipe
+    load_block_list(recipe.extract.block_list)  # a list that cannot be read is an error before anything starts
     batches = []
-    for archives in _batches(context.archives):
-        job_folder = folder.work / f"read-{fingerprint([archive.path for archive in archives])}"
+    for ranges in _batches(context.archives):
+        job_folder = folder.work / f"read-{fingerprint([dataclasses.astuple(piece) for piece in ranges])}"
         job = graphs.ReadJob(recipe.extract, str(job_folder), recipe.num_shards if _is_remote(context) else 1)
-        batches.append((archives, job))
+        batches.append((ranges, job))
     read = [job.folder for _, job in batches]
-    waiting = [(archives, job) for archives, job in batches if not _is_read(job)]
+    waiting = [(ranges, job) for ranges, job in batches if not _is_read(job)]
     for _, job in waiting:
-        for name in ("spools", "pages", "images", "decisions", "archives"):
+        for name in ("spools", *graphs.INDEXES):
             make_folder(f"{job.folder}/{name}")
     context.supervisor.run_graph(
         "extract: read archives",
         graphs.read_archives,
-        [([archive.path for archive in archives], job) for archives, job in waiting],
+        waiting,
         "bytes",
-        sum(archive.size for archives, _ in waiting for archive in archives),
+        sum(archive.size for archive in context.archives),
     )
-    for name in ("documents", "images", "decisions", "archives"):
+    fetched = _fetch(context, tuple(read)) if recipe.extract.fetch.enabled else ()
+    for name in ("documents", "images", "decisions", "archives", "fetches"):
         make_folder(context.data("extract", name))
     context.supervisor.run_graph(
         "extract: link images",
         graphs.link_images,
-        [([], graphs.LinkJob(tuple(read), str(folder.path), recipe.num_shards))],
+        [([], graphs.LinkJob(tuple(read), fetched, str(folder.path), recipe.num_shards, recipe.extract.robots_agents))],
     )
     return _count_extract(folder.path)
+
+
+def _fetch(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
+    """Asks for images that no archive holds: a round for each further address of an image. Returns the folders."""
+    config = context.recipe.extract
+    work, num_shards = context.folder("extract").work, context.recipe.num_shards
+    folders: list[str] = []
+    for turn in range(1, config.fetch.num_candidates + 1):
+        wanted = str(work / f"wanted-{turn}")
+        make_folder(wanted)
+        want = graphs.WantJob(read, tuple(folders), wanted, config.fetch.num_candidates, num_shards)
+        if len(list(Path(wanted).glob("*.parquet"))) < num_shards:
+            context.supervisor.run_graph(f"extract: missing images, round {turn}", graphs.want_images, [([], want)])
+        shards = [[index] for index in range(num_shards)] if context.supervisor.is_local else [list(range(num_shards))]
+        jobs = [
+            graphs.FetchJob(config, wanted, num_shards, str(work / f"fetch-{turn}-{group[0]}"), len(group))
+            for group in shards
+        ]
+        waiting = [(group, job) for group, job in zip(shards, jobs) if not _is_read(job, graphs.FETCH_INDEXES)]
+        for _, job in waiting:
+            for name in ("spools", *graphs.FETCH_INDEXES):
+                make_folder(f"{job.folder}/{name}")
+        total = count_rows(Path(wanted))
+        context.supervisor.run_graph(
+            f"extract: fetch images, round {turn}", graphs.fetch_images, waiting, "fetches", total
+        )
+        folders += [job.folder for job in jobs]
+    return tuple(folders)
 
 
 def _is_remote(context: Context) -> bool:
     return not context.supervisor.is_local
 
 
-def _is_read(job: graphs.ReadJob) -> bool:
-    """Whether a batch was read to its end: its four indexes are there; each appears whole or not at all."""
-    return all(
-        len(list(Path(job.folder, name).glob("*.parquet"))) == job.num_index_shards
-        for name in ("pages", "images", "decisions", "archives")
-    )
+def _is_read(job: graphs.ReadJob | graphs.FetchJob, indexes: tuple[str, ...] = graphs.INDEXES) -> bool:
+    """Whether a batch was read to its end: its indexes are there; each appears whole or not at all."""
+    return all(len(list(Path(job.folder, name).glob("*.parquet"))) == job.num_index_shards for name in indexes)
 
 
-def _batches(archives: tuple[Archive, ...]) -> list[list[Archive]]:
+def _batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
     """Archives in batches that depend on the archives alone, so that a rerun finds what was done.
 
-    About ``READ_BATCH_BYTES`` each, but at least 16 batches where there are so many archives: enough for workers to
-    share evenly.
+    About ``READ_BATCH_BYTES`` each, but at least 16 batches where there is so much to read: enough for workers to share
+    evenly. A large file is cut, so that one file keeps many workers busy.
     """
     total = sum(archive.size for archive in archives)
     limit = min(READ_BATCH_BYTES, total // 16 + 1)
-    batches: list[list[Archive]] = []
+    batches: list[list[ArchiveRange]] = []
     held = 0
     for archive in archives:
-        if not batches or held + archive.size > limit:
-            batches.append([])
-            held = 0
-        batches[-1].append(archive)
-        held += archive.size
+        pieces = split_archive(archive.path, max(limit, MIN_RANGE_BYTES))
+        for piece in pieces:
+            size = archive.size // len(pieces) if piece.end is None else piece.end - piece.start
+            if not batches or held + size > limit:
+                batches.append([])
+                held = 0
+            batches[-1].append(piece)
+            held += size
     return batches
 
 
@@ -211,8 +266,10 @@ def _count_extract(folder: Path) -> dict[str, Any]:
         "records": {
             "seen": pc.sum(archives["num_records"]).as_py() or 0,
             "other": pc.sum(archives["num_other"]).as_py() or 0,
-            "unreadable": sum(sum(rules.values()) for rules in decisions[Unit.RECORD].values()),
+            "unreadable": sum(decisions[Unit.RECORD][Action.FAIL].values()),
+            "revisits": decisions[Unit.RECORD][Action.DROP].get("revisit", 0),
         },
+        "fetches": dict(sorted(Counter(read_table(folder / "fetches")["status"].to_pylist()).items())),
     }
 
 
@@ -230,7 +287,8 @@ def score(context: Context) -> dict[str, Any]:
     documents, images = context.data("extract", "documents"), context.data("extract", "images")
     work = str(folder.work)
     num_documents = count_rows(Path(documents))
-    measure = graphs.MeasureJob(recipe.score, documents, work, recipe.num_shards)
+    signatures = str(folder.path / "signatures" / "documents")
+    measure = graphs.MeasureJob(recipe.score, documents, work, signatures, recipe.num_shards)
     _by_shard(context, "score: text statistics", graphs.measure_documents, measure, "measurements", "documents",
               num_documents)  # fmt: skip
     clip_model = None
@@ -242,8 +300,15 @@ def score(context: Context) -> dict[str, Any]:
         embed = dataclasses.replace(embed, source=documents)
         _by_shard(context, "score: embed texts", graphs.embed_texts, embed, "text_embeddings", "documents",
                   num_documents)  # fmt: skip
-    join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, recipe.score.phash_distance, clip_model)
-    context.supervisor.run_graph("score: duplicates and similarities", graphs.join_scores, [([], join)])
+    duplicates = DuplicatesJob(
+        signatures, str(folder.work / "measurements"), images, work, recipe.num_shards, recipe.score.minhash,
+        recipe.score.near_images, recipe.score.earlier,
+    )  # fmt: skip
+    run_duplicates(context.supervisor, duplicates)
+    if recipe.score.semantic is not None:
+        run_semantic(context.supervisor, duplicates, recipe.score.semantic)
+    join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, clip_model)
+    context.supervisor.run_graph("score: similarities", graphs.join_scores, [([], join)])
     for name in ("image_embeddings", "text_embeddings"):  # kept for whoever wants more of them
         _keep(folder, name)
     decisions = count_decisions(folder.path / "decisions")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -217,7 +218,9 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
             traceback.print_exc()
             stream.flush()
             os._exit(1)
-        progress.advance(CPU_MILLISECONDS, round(1000 * time.process_time()))
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)  # that ended: decoding processes
+        seconds = time.process_time() + children.ru_utime + children.ru_stime
+        progress.advance(CPU_MILLISECONDS, round(1000 * seconds))
         progress.flush()
 
 

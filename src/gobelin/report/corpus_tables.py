@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.report.survey import row_groups
+from gobelin.transforms.consent import effective
 from gobelin.transforms.shards import list_shards
 
 TOP = 15
@@ -54,7 +55,7 @@ class DuplicateGroup:
 
 
 def property_tables(output: Path, with_kept: bool) -> list[PropertyTable]:
-    """Hosts, languages, licences and opt-out signals of the documents seen and, where ``select`` is done, kept."""
+    """Hosts, languages, licences, signals on use and the way to the main content of the documents seen and, where ``select`` is done, kept."""
     seen = _properties(output / "extract" / "documents")
     kept = _properties(output / "select" / "documents") if with_kept else None
     tables = []
@@ -65,16 +66,22 @@ def property_tables(output: Path, with_kept: bool) -> list[PropertyTable]:
     return tables
 
 
+_PROPERTIES = ("Hosts", "Languages", "Licences", "Signals on use", "Refused uses", "Main content by")
+
+
 def _properties(folder: Path) -> dict[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {name: Counter() for name in ("Hosts", "Languages", "Licences", "Opt-out signals")}
+    found: dict[str, Counter[str]] = {name: Counter() for name in _PROPERTIES}
     for path in list_shards(str(folder)):
-        for table in row_groups(path, ["url", "language", "licence", "consent"]):
+        for table in row_groups(path, ["url", "language", "licences", "consent", "extractor"]):
             found["Hosts"].update(map(_host, table["url"].to_pylist()))
             found["Languages"].update(language or "unknown" for language in table["language"].to_pylist())
-            licences = table["licence"].to_pylist()
-            found["Licences"].update(licence["uri"] if licence else "none stated" for licence in licences)
+            for licences in table["licences"].to_pylist():
+                found["Licences"].update(sorted({licence["uri"] for licence in licences}) or ["none stated"])
             for signals in table["consent"].to_pylist():
-                found["Opt-out signals"].update(signals or ["none"])
+                found["Signals on use"].update(signals or ["none"])
+                refused = [use for use, verdict in effective(signals).items() if verdict == "disallow"]
+                found["Refused uses"].update(refused or ["none"])
+            found["Main content by"].update(table["extractor"].to_pylist())
     return found
 
 

@@ -59,7 +59,7 @@ class DocumentView:
     title: str
     language: str | None
     language_score: float | None
-    licence: dict[str, Any] | None
+    licences: tuple[str, ...]  # URIs, each once
     consent: tuple[str, ...]
     source: str  # archive and offset
     decision: dict[str, Any] | None
@@ -68,6 +68,10 @@ class DocumentView:
     num_images: int
     num_nodes_dropped: int
     num_views_hidden: int
+
+
+def _uris(licences: list[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(licence["uri"] for licence in licences))
 
 
 def safe_href(url: str | None) -> str | None:
@@ -156,7 +160,7 @@ def _view(
     kinds = [node["kind"] for node in row["nodes"]]
     return DocumentView(
         doc_id=row["doc_id"], url=row["url"], title=shown_text(row["title"]), language=row["language"],
-        language_score=row["language_score"], licence=row["licence"], consent=tuple(row["consent"]),
+        language_score=row["language_score"], licences=_uris(row["licences"]), consent=tuple(row["consent"]),
         source=f"{row['warc_file'].rpartition('/')[2]} at byte {row['warc_offset']:,}", decision=verdict,
         nodes=tuple(nodes[:MAX_VIEWS]), num_texts=kinds.count("text"), num_images=kinds.count("image"),
         num_nodes_dropped=len(broken), num_views_hidden=max(0, len(nodes) - MAX_VIEWS),

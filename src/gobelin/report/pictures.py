@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image as PillowImage
 
-from gobelin.transforms.check_image import open_rgb
+from gobelin.transforms.open_image import open_rgb
 from gobelin.transforms.shards import list_shards, open_input
 
 THUMBNAIL_PX = 160

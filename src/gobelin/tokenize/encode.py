@@ -23,8 +23,8 @@ from gobelin.documents import IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit,
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
-from gobelin.transforms.check_image import open_rgb
 from gobelin.transforms.embed import in_batches
+from gobelin.transforms.open_image import open_rgb
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import empty_shards, join, read_rows, shard_path, with_decisions, write_rows
 from gobelin.transforms.urls import describe

@@ -1,0 +1,225 @@
+"""Duplicates over a whole corpus: which graphs run, and how often.
+
+Locally one process does it all (local_duplicates.py). With another runner:
+
+    find_edges        signatures -> edges of near-duplicate texts and images, in Parquet
+    star_round        edges -> edges nearer to stars; again until they are stars. Only where there are more edges than
+                      one worker can join
+    group_duplicates  edges, signatures, measurements -> groups and counts
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gobelin.documents import shard_of
+from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
+from gobelin.transforms.components import ConnectEdges, CountUnfinished, Edge, StarRound
+from gobelin.transforms.duplicates import FindDocumentGroups, FindImageEdges, FindImageGroups, FindTextEdges
+from gobelin.transforms.local_duplicates import DuplicatesJob, find_duplicates
+from gobelin.transforms.semantic_duplicates import SemanticConfig, find_semantic_duplicates
+from gobelin.transforms.shards import WriteRows, join, list_shards, make_folder, read_rows
+from gobelin.transforms.signatures import earlier_rows, open_earlier
+
+Row = dict[str, Any]
+
+MAX_EDGES_OF_ONE_WORKER = 30_000_000
+"""Edges that union-find in one worker is trusted with: about 12 GB."""
+
+MAX_ROUNDS = 64
+"""Of the star algorithm, which needs about as many as the logarithm of the longest chain: 64 mean a defect."""
+
+EDGES = pa.schema([("id", pa.string()), ("other", pa.string())])
+UNFINISHED = pa.schema([("vertices", pa.int64())])
+_IMAGE_COLUMNS = ["image_id", "phash", "dhash", "colour"]
+
+
+def run_semantic(supervisor: Supervisor, job: DuplicatesJob, config: SemanticConfig) -> None:
+    """Writes the data set ``semantic_groups`` in the job's folder, from the embeddings there. In one local process."""
+    make_folder(join(job.work, "semantic_groups"))
+    arguments = (join(job.work, "image_embeddings"), job.measurements, job.work, config)
+    task = Task("semantic-duplicates", find_semantic_duplicates, arguments)
+    supervisor.run("score: semantic duplicates", [task], threads=os.cpu_count() or 1)
+
+
+def run_duplicates(supervisor: Supervisor, job: DuplicatesJob) -> None:
+    """Writes the data sets ``document_groups`` and ``image_groups`` in the job's folder.
+
+    Raises:
+        StepFailedError: an earlier run cannot be used, or a step failed; the message says why.
+    """
+    for name in ("document_groups", "image_groups"):
+        make_folder(join(job.work, name))
+    if supervisor.is_local:
+        supervisor.run("score: duplicates", [Task("find-duplicates", find_duplicates, (job,))])
+        return
+    for name in ("text_edges", "image_edges"):
+        make_folder(join(job.work, name))
+    supervisor.run_graph("score: near-duplicate pairs", find_edges, [([], job)])
+    edges = [_join_edges(supervisor, join(job.work, name), job.num_shards) for name in ("text_edges", "image_edges")]
+    supervisor.run_graph("score: duplicates", group_duplicates, [([], GroupJob(job, *edges))])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JoinedEdges:
+    """A data set of edges, and whether they are stars already."""
+
+    folder: str
+    are_stars: bool
+
+
+def _join_edges(supervisor: Supervisor, folder: str, num_shards: int) -> JoinedEdges:
+    if _count_rows(folder) <= MAX_EDGES_OF_ONE_WORKER:
+        return JoinedEdges(folder, are_stars=False)
+    for number in range(1, MAX_ROUNDS + 1):
+        job = StarJob(source=folder if number == 1 else f"{folder}_{number - 1}", target=f"{folder}_{number}",
+                      num_shards=num_shards)  # fmt: skip
+        for made in (job.target, job.unfinished):
+            make_folder(made)
+        supervisor.run_graph(f"score: join pairs, round {number}", star_round, [([], job)])
+        if not any(row["vertices"] for path in list_shards(job.unfinished) for row in read_rows(path)):
+            return JoinedEdges(job.target, are_stars=True)
+    raise StepFailedError(f"joining near-duplicates took over {MAX_ROUNDS} rounds; this is a defect of gobelin")
+
+
+def _count_rows(folder: str) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in Path(folder).glob("*.parquet"))
+
+
+def find_edges(pipeline: beam.Pipeline, _: list[Any], job: DuplicatesJob) -> None:
+    """Near-duplicate texts and images as edges between ids."""
+    texts = _signatures(pipeline, job) | "FindTextEdges" >> FindTextEdges(job.minhash)
+    images = (_images(pipeline, job), _earlier_images(pipeline, job)) | beam.Flatten()
+    pairs = {"text_edges": texts, "image_edges": images | "FindImageEdges" >> FindImageEdges(job.near_images)}
+    for name, edges in pairs.items():
+        edges | f"Write {name}" >> _WriteEdges(join(job.work, name), job.num_shards)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StarJob:
+    """One round: edges in ``source`` -> edges in ``target``."""
+
+    source: str
+    target: str
+    num_shards: int
+
+    @property
+    def unfinished(self) -> str:
+        return f"{self.target}_unfinished"
+
+
+def star_round(pipeline: beam.Pipeline, _: list[Any], job: StarJob) -> None:
+    """Large-star, small-star, and how many vertices are not where they belong yet."""
+    edges = pipeline | "Edges" >> _ReadEdges(job.source) | "StarRound" >> StarRound()
+    edges | "WriteEdges" >> _WriteEdges(job.target, job.num_shards)
+    (
+        edges
+        | "CountUnfinished" >> CountUnfinished()
+        | "UnfinishedRow" >> beam.Map(_unfinished_row)
+        | "WriteUnfinished" >> WriteRows(job.unfinished, UNFINISHED, 1, ("vertices",))
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GroupJob:
+    """Signatures and edges -> groups."""
+
+    job: DuplicatesJob
+    texts: JoinedEdges
+    images: JoinedEdges
+
+
+def group_duplicates(pipeline: beam.Pipeline, _: list[Any], job: GroupJob) -> None:
+    """Groups and counts of documents and images."""
+    work, num_shards = job.job.work, job.job.num_shards
+    measurements = pipeline | "Measurements" >> _Rows(
+        list_shards(job.job.measurements), ["doc_id", "paragraphs", "images"]
+    )
+    texts = pipeline | "TextComponents" >> _Components(job.texts)
+    images = pipeline | "ImageComponents" >> _Components(job.images)
+    (_signatures(pipeline, job.job), measurements, texts) | "DocumentGroups" >> FindDocumentGroups(
+        join(work, "document_groups"), num_shards
+    )
+    (
+        _images(pipeline, job.job),
+        _earlier_images(pipeline, job.job),
+        measurements,
+        images,
+    ) | "ImageGroups" >> FindImageGroups(join(work, "image_groups"), num_shards)
+
+
+def _signatures(pipeline: beam.Pipeline, job: DuplicatesJob) -> beam.PCollection:
+    runs = open_earlier(job.earlier, job.minhash)
+    own = pipeline | "Signatures" >> _Rows(list_shards(job.signatures)) | "Own" >> beam.Map(_as_own)
+    earlier = (
+        pipeline | "EarlierRuns" >> beam.Create(runs, reshuffle=False) | "EarlierRows" >> beam.FlatMap(earlier_rows)
+    )
+    return (own, earlier) | "AllSignatures" >> beam.Flatten()
+
+
+def _as_own(row: Row) -> Row:
+    return {**row, "run": None, "is_kept": False}
+
+
+def _images(pipeline: beam.Pipeline, job: DuplicatesJob) -> beam.PCollection:
+    return pipeline | "Images" >> _Rows(list_shards(job.images), _IMAGE_COLUMNS)
+
+
+def _earlier_images(pipeline: beam.Pipeline, job: DuplicatesJob) -> beam.PCollection:
+    runs = open_earlier(job.earlier, job.minhash)
+    return pipeline | "EarlierImages" >> _Rows([path for run in runs for path in run.images])
+
+
+class _Components(beam.PTransform):
+    """(id, smallest id of its component) pairs of edges on disk."""
+
+    def __init__(self, edges: JoinedEdges) -> None:
+        self._edges = edges
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        edges = pipeline | _ReadEdges(self._edges.folder)
+        return edges if self._edges.are_stars else edges | ConnectEdges()
+
+
+class _Rows(beam.PTransform):
+    def __init__(self, paths: list[str], columns: list[str] | None = None) -> None:
+        self._paths, self._columns = paths, columns
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        return pipeline | "Paths" >> beam.Create(self._paths) | "Rows" >> beam.FlatMap(read_rows, self._columns)
+
+
+class _ReadEdges(beam.PTransform):
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        return pipeline | _Rows(list_shards(self._folder)) | "Edges" >> beam.Map(_edge_of_row)
+
+
+class _WriteEdges(beam.PTransform):
+    def __init__(self, folder: str, num_shards: int) -> None:
+        self._folder, self._num_shards = folder, num_shards
+
+    def expand(self, edges: beam.PCollection) -> beam.PCollection:
+        rows = edges | "EdgeRows" >> beam.Map(_edge_row, self._num_shards)
+        return rows | WriteRows(self._folder, EDGES, self._num_shards, ("id", "other"))
+
+
+def _edge_of_row(row: Row) -> Edge:
+    return row["id"], row["other"]
+
+
+def _edge_row(edge: Edge, num_shards: int) -> tuple[int, Row]:
+    return shard_of(edge[0], num_shards), {"id": edge[0], "other": edge[1]}
+
+
+def _unfinished_row(vertices: int) -> tuple[int, Row]:
+    return 0, {"vertices": vertices}

@@ -1,0 +1,199 @@
+"""Which words beside an image are its caption, and which are the page's text and stay there."""
+
+from __future__ import annotations
+
+import lxml.html
+import pytest
+
+from gobelin.transforms.caption_text import MAX_CAPTION_CHARS
+from gobelin.transforms.captions import MAX_FRAME_CHARS
+from gobelin.transforms.image_references import rewrite_images
+
+LONG = " ".join(map(str, range(MAX_CAPTION_CHARS)))
+
+
+def captions(html: str) -> list[str | None]:
+    tree = lxml.html.document_fromstring(f"<html><body>{html}</body></html>")
+    found = rewrite_images(tree, "https://a.example/")
+    text = " ".join(tree.text_content().split())
+    for reference in found:
+        # Taken out of the text, once and for all; words of an attribute never stood there.
+        assert reference.caption is None or reference.caption not in text or "data-caption" in html
+    return [reference.caption for reference in found]
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<figure><img src=a.jpg><figcaption>The <b>old</b>\n harbour</figcaption></figure>", ["The old harbour"]),
+        ("<figure><figcaption>Above</figcaption><img src=a.jpg></figure>", ["Above"]),
+        ("<figure><a href=x><img src=a.jpg></a><div><figcaption>Deep</figcaption></div></figure>", ["Deep"]),
+        ("<figure><img src=a.jpg><figcaption> \n </figcaption></figure>", [None]),
+        # Of several images the nearest.
+        ("<figure><img src=a.jpg><img src=b.jpg><figcaption>Both</figcaption></figure>", [None, "Both"]),
+        ("<figure><figcaption>Both</figcaption><img src=a.jpg><img src=b.jpg></figure>", ["Both", None]),
+        (
+            "<figure><img src=a.jpg><figcaption>A</figcaption><img src=b.jpg><figcaption>B</figcaption></figure>",
+            ["A", "B"],
+        ),
+        ("<figure><img src=a.jpg><figcaption>A</figcaption><figcaption>B</figcaption></figure>", ["A B"]),
+        ("<figure><img src=a.jpg><figcaption>A</figcaption><img src=b.png width=16></figure>", ["A", None]),
+        ("<figure><img src=a.jpg><img src=b.png width=16><figcaption>A</figcaption></figure>", ["A", None]),
+        # Figures in figures: each its own; the caption of all to an image without one.
+        (
+            "<figure><figure><img src=a.jpg><figcaption>A</figcaption></figure>"
+            "<figure><img src=b.jpg><figcaption>B</figcaption></figure></figure>",
+            ["A", "B"],
+        ),
+        (
+            "<figure><figure><img src=a.jpg></figure><figure><img src=b.jpg></figure>"
+            "<figcaption>All</figcaption></figure>",
+            [None, "All"],
+        ),
+        # An image in the caption stays an image.
+        ("<figure><img src=a.jpg><figcaption>Seen <img src=b.jpg> here</figcaption></figure>", ["Seen here", None]),
+        ("<figure><figcaption><img src=a.jpg>Words</figcaption></figure>", ["Words"]),
+        # The figure's frame may end before its caption.
+        ("<div><div><figure><img src=a.jpg></figure></div><figcaption>Astray</figcaption></div>", ["Astray"]),
+        # Words that are none: scripts, signs to link by, hints for screen readers; said twice.
+        (
+            "<figure><img src=a.jpg><figcaption><span class='sr-only'>Image:</span> A<script>b()</script>"
+            "<a href='#f'>¶</a></figcaption></figure>",
+            ["A"],
+        ),
+        ("<figure><img src=a.jpg><figcaption><p>Harbour A</p><p>Harbour A</p></figcaption></figure>", ["Harbour A"]),
+        # Blocks and marked spans stand apart, letters do not.
+        ("<figure><img src=a.jpg><figcaption><p>One.</p><p>Two</p></figcaption></figure>", ["One. Two"]),
+        (
+            "<figure><img src=a.jpg><figcaption><span class=x>One</span><span class=y>Two</span></figcaption></figure>",
+            ["One Two"],
+        ),
+        ("<figure><img src=a.jpg><figcaption><b>O</b>ne</figcaption></figure>", ["One"]),
+        # Another image's, or none's.
+        ("<figure><table><tr><td>1</table><figcaption>Table</figcaption></figure><img src=a.jpg>", [None]),
+        (f"<figure><img src=a.jpg><figcaption>{LONG}</figcaption></figure>", [None]),
+        (f"<figure><img src=a.jpg><figcaption><b>A</b>{' ' * 9000}<b>B</b></figcaption></figure>", [None]),
+        ("<picture><source srcset=b.webp><img src=a.jpg></picture>", [None]),
+        ("<figure><picture><source srcset=b.webp><img src=a.jpg></picture><figcaption>A</figcaption></figure>", ["A"]),
+        ("<figure><img data-src=a.jpg><noscript><img src=a.jpg></noscript><figcaption>A</figcaption></figure>", ["A"]),
+        ("<figure><svg><path></path></svg><figcaption>Drawing</figcaption></figure><img src=a.jpg>", [None]),
+    ],
+)  # fmt: skip
+def test_figcaptions(html: str, expected: list[str | None]) -> None:
+    assert captions(html) == expected
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        # Sphinx
+        ("<div class=figure><img src=a.jpg><p class=caption><span class=caption-text>A</span></p></div>", ["A"]),
+        # WordPress
+        ("<div class='wp-caption alignleft'><a href=x><img src=a.jpg></a><p class=wp-caption-text>A</p></div>", ["A"]),
+        ("<dl class=gallery-item><dt><a href=x><img src=a.jpg></a></dt><dd class='wp-caption-text'>A</dd></dl>", ["A"]),
+        # MediaWiki
+        (
+            "<div class=thumbinner><a href=x><img src=a.jpg></a><div class=thumbcaption><div class=magnify>"
+            "<a href=x></a></div>A</div></div>",
+            ["A"],
+        ),
+        # In the text, beside the paragraph that holds the image alone.
+        ("<p><img src=a.jpg></p><p class=caption>A</p><p>Text</p>", ["A"]),
+        ("<p><img src=a.jpg></p><p class=caption>A</p><p><img src=b.jpg></p><p class=caption>B</p>", ["A", "B"]),
+        ("<div><div><span><img src=a.jpg></span></div></div><div class=imageCaption>A</div>", ["A"]),
+        ("<img src=a.jpg><div class='media__caption___x1Y2'>A</div>", ["A"]),
+        ("<img src=a.jpg><div class=meta><div class=caption>A</div></div>", ["A"]),
+        ("<div><p class=caption>A</p><img src=a.jpg></div>", ["A"]),
+        # Something small between.
+        ("<div><img src=a.jpg><div class=credit>© B</div><div class=caption>A</div></div>", ["A"]),
+        ("<div><i><img src=a.jpg><a href=x>Enlarge</a></i><div>2 of 7</div><div class=caption>A</div></div>", ["A"]),
+        (f"<i><b class=sr-only>{LONG[:200]}</b><img src=a.jpg></i><div class=caption>A</div>", ["A"]),
+        # A row of images.
+        ("<div><i><img src=a.jpg></i><i><img src=b.jpg></i></div><p class=caption>Both</p>", [None, "Both"]),
+        ("<img src=a.jpg><p class=caption>A</p><p class=caption-credit>B</p>", ["A B"]),
+        (
+            "<img src=a.jpg><p class=caption>The wall in the ...</p><p class=caption>The wall in the evening</p>",
+            ["The wall in the evening"],
+        ),
+        # Icons do not count, if there is another.
+        ("<p><i><img src=a.jpg><a href=x><img src=b.png width=16></a></i><b class=caption>A</b></p>", ["A", None]),
+        ("<p><img src=b.png width=16></p><p class=caption>A</p>", ["A"]),
+        # Tables: the cell of the row below.
+        (
+            "<table><tr><td><img src=a.jpg></td><td><img src=b.jpg></td></tr>"
+            "<tr><td class=caption>A</td><td class=caption>B</td></tr></table>",
+            ["A", "B"],
+        ),
+        (
+            "<table><tr><td colspan=2><img src=a.jpg></td><td><img src=b.jpg></td></tr>"
+            "<tr><td class=caption>A</td><td></td><td class=caption>B</td></tr></table>",
+            ["A", "B"],
+        ),
+        (
+            "<table><tr><td><img src=a.jpg></td><td><img src=b.jpg></td></tr>"
+            "<tr><td class=caption colspan=2>Both</td></tr></table>",
+            [None, "Both"],
+        ),
+        ("<table><tr><td><img src=a.jpg></td></tr><tr><td>Text</td></tr></table>", [None]),
+        # Not captions: by class, by content, by place.
+        ("<img src=a.jpg><p class='no-caption'>A</p>", [None]),
+        ("<img src=a.jpg><p class='captioned'>A</p>", [None]),
+        ("<img src=a.jpg><div class=caption><h2>Heading</h2>Text</div>", [None]),
+        ("<img src=a.jpg><div class=caption><img src=b.jpg>A</div>", [None, None]),
+        ("<img src=a.jpg><div class=caption><ul><li>A</li></ul></div>", [None]),
+        ("<img src=a.jpg> words <div class=caption>A</div>", [None]),
+        ("<p>Text <img src=a.jpg></p><p class=caption>A</p>", [None]),
+        (f"<img src=a.jpg><p>{'A sentence of the page. ' * 3}</p><p class=caption>A</p>", [None]),
+        (f"<img src=a.jpg><p class=caption>{LONG}</p>", [None]),
+        ("<p class=caption>A</p><p>Text</p><img src=b.jpg>", [None]),
+    ],
+)  # fmt: skip
+def test_captions_by_class(html: str, expected: list[str | None]) -> None:
+    assert captions(html) == expected
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<figure><img src=a.jpg><small>A</small></figure>", ["A"]),
+        ("<figure><img src=a.jpg>A</figure>", ["A"]),
+        ("<div class=figcenter><img src=a.jpg><p>A</p></div>", ["A"]),
+        ("<div class=figcenter><img src=a.jpg><br>A <i>b</i></div>", ["A b"]),
+        ("<span class=figleft><img src=a.jpg><br><span>A</span></span>", ["A"]),
+        ("<center><img src=a.jpg><br>A</center>", ["A"]),
+        ("<p><img src=a.jpg><em>A</em></p>", ["A"]),
+        ("<p><img src=a.jpg><br><small>A</small></p>", ["A"]),
+        # Text of the page.
+        ("<p><img src=a.jpg> A</p>", [None]),
+        ("<p><img src=a.jpg><b>A</b></p>", [None]),
+        ("<p><img src=a.jpg><em>A</em> text</p>", [None]),
+        ("<p>Text <img src=a.jpg><em>A</em></p>", [None]),
+        ("<div><img src=a.jpg><p>A</p></div>", [None]),
+        ("<center>A <img src=a.jpg> B</center>", [None]),
+        ("<center><img src=a.jpg></center> To see this, note that", [None]),
+        ("<center><p>A</p><img src=a.jpg><p>B</p></center>", [None]),
+        ("<center><img src=a.jpg><br>A<br><img src=b.jpg></center>", [None, None]),
+        (f"<div class=figcenter><img src=a.jpg><p>{LONG[: 2 * MAX_FRAME_CHARS]}</p></div>", [None]),
+        ("<div class=image><img src=a.jpg><h2>A</h2></div>", [None]),
+        # Buttons and downloads.
+        ("<div class=figcenter><img src=a.jpg><p><a href=b.mid>Listen</a> <a href=b.pdf>Score</a></p></div>", [None]),
+        ("<div class=image><img src=a.jpg><a href=l>Enlarge</a></div>", [None]),
+        # What a gallery says in an attribute, where the page says nothing.
+        ("<img src=a.jpg data-caption='A &lt;i&gt;b&lt;/i&gt;'>", ["A b"]),
+        ("<a href=l.jpg data-caption=A><img src=a.jpg></a>", ["A"]),
+        ("<figure><img src=a.jpg data-caption=A><figcaption>B</figcaption></figure>", ["B"]),
+    ],
+)
+def test_captions_by_frame(html: str, expected: list[str | None]) -> None:
+    assert captions(html) == expected
+
+
+def test_what_stands_around_a_caption_stays_apart() -> None:
+    tree = lxml.html.document_fromstring("<figure><img src=a.jpg><figcaption>Words</figcaption> and a tail</figure>")
+    rewrite_images(tree, "https://a.example/")
+    assert tree.text_content().strip() == "and a tail"
+
+
+def test_a_caption_serves_once() -> None:
+    html = "<div><img src=a.jpg></div><p class=caption>A</p><div><img src=b.jpg></div>"
+    assert captions(html) == ["A", None]
