@@ -35,7 +35,9 @@ from extraction_outputs import GOBELIN, PEERS, Outputs
 from extraction_speed import measure_speed
 
 PARTS = ("snippets", "body", "web", "speed", "memory")
-WITHOUT_IMAGES = ("trafilatura", "datatrove")
+TEXT_ONLY = ("trafilatura", "trafilatura no comments", "datatrove")
+"""Extractors that were not asked for images."""
+
 HALVES = (("all", None), ("development", False), ("held out", True))
 
 
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report["errors"] = outputs.errors
     _print_problems(outputs)
     if options.docs:
+        if options.web:  # the ways of the corpus stand there
+            options.tables.pop("ways", None)
         _write_docs(options)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -148,26 +152,28 @@ def _web(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
         images = {page.name: score_images(page.gold, pieces[page.name]) for page in pages if page.gold}
         texts = {page.name: page_f1(page.gold, pieces[page.name]) for page in pages if page.gold}
         for name, half in _halves(extractor):
-            sites = {}
+            sites: dict[str, dict[str, float | None]] = {}
             for site in sorted({page.site for page in pages}):
                 chosen = [page for page in pages if page.site == site and (half is None or page.is_held_out == half)]
                 if chosen:
                     sites[site] = _site_row(chosen, images, texts, pieces)
+            if extractor in TEXT_ONLY:
+                sites = {site: {**row, **dict.fromkeys(_IMAGE_COLUMNS)} for site, row in sites.items()}
             if sites:
                 rows[_label(extractor, name)] = _mean_row(sites)
             if half is None:
                 by_site[extractor] = sites
         if extractor == GOBELIN:
             _worst(options, "web: text", texts)
-            for title, part, whole in _SHARES:
+            for measure, part, whole in _SHARES:
                 shares = {name: _share(part(counts), whole(counts)) for name, counts in images.items()}
-                _worst(options, f"web: {title}", {name: share for name, share in shares.items() if share is not None})
-    part = "other sites" if options.web else "web"
+                _worst(options, f"web: {measure}", {name: share for name, share in shares.items() if share is not None})
+    section = "other sites" if options.web else "web"
     title = f"Mean of sites, {len(pages)} pages ({sum(web.left_out.values())} more without a container)"
-    _table(options, part, title, rows)
+    _table(options, section, title, rows)
     for extractor, sites in by_site.items():
         if extractor == GOBELIN or len(options.extractors) < 3:
-            _table(options, part, f"{extractor}, site by site", sites)
+            _table(options, section, f"{extractor}, site by site", sites)
     return {"means": rows, "sites": by_site, "left_out": web.left_out}
 
 
@@ -180,6 +186,8 @@ _SHARES: tuple[tuple[str, Callable[[ImageCounts], int], Callable[[ImageCounts], 
     ("alts", lambda c: c.alts_attached, lambda c: c.alts),
 )
 """Measures of images: name, part and whole."""
+
+_IMAGE_COLUMNS = (*(title for title, _, _ in _SHARES), "markdeep")
 
 
 def _site_row(
@@ -232,10 +240,8 @@ def _speed(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
 
 def _memory(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
     report = measure_memory(options.corpus, options.size, options.temporary)
-    course = {f"{tenth}0 %": memory for tenth, memory in enumerate(report["course MiB"])}
-    facts = {name: value for name, value in report.items() if name != "course MiB"}
-    _table(options, "memory", "Archive and largest process", {"one worker": facts})
-    _table(options, "memory", "MiB of the largest process over its time", {"one worker": course})
+    _table(options, "memory", "The archive, and the process with the highest peak", {"gobelin run": report["archive"]})
+    _table(options, "memory", "MiB at the tenths of each process's time, highest peaks first", report["processes"])
     return report
 
 

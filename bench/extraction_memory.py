@@ -24,9 +24,12 @@ from extraction_speed import response
 INTERVAL = 1.0
 """Seconds between two looks at the processes."""
 
+SHOWN = 5
+"""Processes of which the course is given, those with the highest peaks."""
+
 
 def measure_memory(corpus: Path, size: float, temporary: Path | None) -> dict[str, Any]:
-    """Peak and course of resident memory, in MiB, of the process that has most of it.
+    """Peak and course of resident memory, in MiB, of the processes that have most of it.
 
     Args:
         size: of the archive, GB (10^9 bytes, compressed).
@@ -52,16 +55,25 @@ def measure_memory(corpus: Path, size: float, temporary: Path | None) -> dict[st
                 process.terminate()
         if process.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-        largest = max(course.values(), key=lambda samples: max(memory for _, memory in samples))
-        tenths = [largest[len(largest) * tenth // 10][1] for tenth in range(10)]
+        processes = sorted(course.values(), key=lambda samples: -max(memory for _, memory in samples))[:SHOWN]
         return {
-            "records": num_records,
-            "GB": archive.stat().st_size / 1e9,
-            "wall s": round(time.monotonic() - start),
-            "peak MiB": round(max(memory for _, memory in largest)),
-            "all processes, peak MiB": round(max(_sums(course.values()))),
-            "course MiB": [round(memory) for memory in tenths],
+            "archive": {
+                "records": num_records,
+                "GB": archive.stat().st_size / 1e9,
+                "wall s": round(time.monotonic() - start),
+                "peak MiB": round(max(memory for _, memory in processes[0])),
+                "all processes, peak MiB": round(max(_sums(course.values()))),
+            },
+            "processes": {
+                f"from {samples[0][0]:.0f} s to {samples[-1][0]:.0f} s": _course(samples) for samples in processes
+            },
         }
+
+
+def _course(samples: list[tuple[float, float]]) -> dict[str, int]:
+    """MiB at the tenths of a process's time, and its peak."""
+    tenths = {f"{tenth}0 %": round(samples[len(samples) * tenth // 10][1]) for tenth in range(10)}
+    return {**tenths, "peak": round(max(memory for _, memory in samples))}
 
 
 def write_large_archive(path: Path, corpus: Path, num_bytes: int) -> int:

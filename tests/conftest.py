@@ -35,6 +35,7 @@ class WarcRecord:
     headers: tuple[tuple[str, str], ...] = ()
     kind: str = "response"
     date: str = "2025-01-02T03:04:05Z"
+    warc_headers: tuple[tuple[str, str], ...] = ()
 
 
 def record_bytes(record: WarcRecord) -> bytes:
@@ -51,6 +52,7 @@ def record_bytes(record: WarcRecord) -> bytes:
     head = ["WARC/1.1", f"WARC-Type: {record.kind}", f"WARC-Date: {record.date}"]
     if record.url is not None:
         head.append(f"WARC-Target-URI: {record.url}")
+    head += [f"{name}: {value}" for name, value in record.warc_headers]
     head += ["WARC-Record-ID: <urn:uuid:00000000-0000-4000-8000-000000000000>", f"Content-Type: {warc_type}"]
     head.append(f"Content-Length: {len(block)}")
     return ("\r\n".join(head) + "\r\n\r\n").encode() + block + b"\r\n\r\n"
@@ -205,25 +207,32 @@ class Extracted:
 
 @pytest.fixture(scope="session")
 def extract_archives() -> Callable[..., Extracted]:
-    """(archive paths, output folder, num_shards=2, one_by_one=False) -> ``Extracted``: both graphs of the stage, in
-    this process. ``one_by_one``: each archive is read by a pipeline of its own, as separate workers do."""
+    """(archive paths, output folder, num_shards=2, one_by_one=False, config=None) -> ``Extracted``: both graphs of the
+    stage, in this process. ``one_by_one``: each archive is read by a pipeline of its own, as separate workers do."""
     from gobelin.pipeline.graphs import INDEXES, LinkJob, ReadJob, link_images, read_archives
     from gobelin.pipeline.supervisor import run_pipeline
     from gobelin.transforms.extract_config import ExtractConfig
     from gobelin.transforms.shards import make_folder, read_folder
 
-    def extract(archives: list[str], output: Path, num_shards: int = 2, one_by_one: bool = False) -> Extracted:
+    def extract(
+        archives: list[str],
+        output: Path,
+        num_shards: int = 2,
+        one_by_one: bool = False,
+        config: ExtractConfig | None = None,
+    ) -> Extracted:
+        config = config or ExtractConfig()
         batches = [[path] for path in archives] if one_by_one else [archives]
         folders = []
         for index, batch in enumerate(batches):
             folder = output / "work" / f"read-{index}"
             for name in ("spools", *INDEXES):
                 make_folder(str(folder / name))
-            run_pipeline(read_archives, batch, ReadJob(ExtractConfig(), str(folder), 1), ())
+            run_pipeline(read_archives, batch, ReadJob(config, str(folder), 1), ())
             folders.append(str(folder))
         for name in ("documents", "images", "decisions", "archives", "fetches"):
             make_folder(str(output / name))
-        run_pipeline(link_images, [], LinkJob(tuple(folders), (), str(output), num_shards, ("gptbot",)), ())
+        run_pipeline(link_images, [], LinkJob(tuple(folders), (), str(output), num_shards, config.robots_agents), ())
         rows = {
             name: list(read_folder(str(output / name))) for name in ("documents", "images", "decisions", "archives")
         }

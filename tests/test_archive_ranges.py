@@ -51,7 +51,8 @@ CONTAINERS: dict[str, Callable[[list[bytes]], bytes]] = {
     "lz4": each(lambda one: lz4.frame.compress(one, content_checksum=True)),
     "gzip, whole": lambda records: gzip.compress(b"".join(records), mtime=0),
 }
-SPLITTABLE = [name for name in CONTAINERS if "whole" not in name]
+CONTAINERS["plain, then gzip"] = lambda records: b"".join(records[:3]) + gzip.compress(b"".join(records[3:]), mtime=0)
+SPLITTABLE = [name for name in CONTAINERS if "whole" not in name and "then" not in name]
 
 
 def contents(ranges: list[ArchiveRange]) -> tuple[list[Any], list[int]]:
@@ -127,11 +128,14 @@ def test_archives_inside_archives_are_payloads(
     records = [pack_record(record(f"https://a.example/{n}", payload, "application/octet-stream")) for n in range(4)] + [
         pack_record(record(f"https://a.example/{n}", random_bytes(n, 500))) for n in range(4, 8)
     ]
+    records.append(
+        pack_record(record("https://a.example/8", CONTAINERS[inner](hidden[:6]), "application/octet-stream"))
+    )
     path = tmp_path / "archive"
     path.write_bytes(CONTAINERS[outer](records))
-    for target in (7_000, 100_000, 450_000):
+    for target in (1_000, 100_000, 450_000):
         found, sums = contents(check_cuts(path, target))
-        assert sums[0] == 8
+        assert sums[0] == 9
         assert not any("hidden" in repr(item)[:2000] for item in found)
 
 

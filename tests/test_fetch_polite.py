@@ -126,6 +126,14 @@ def test_missing_images_are_no_failure_of_the_host(server: MisbehavingServer) ->
     assert "host_unreachable" not in statuses(fetch(server, urls, config))
 
 
+def test_failures_between_successes_are_not_in_a_row(server: MisbehavingServer) -> None:
+    for number in range(8):
+        server.routes[f"/{number}"] = server.routes["/ok.png" if number % 2 else "/reset"]
+    config = dataclasses.replace(CONFIG, max_failures_in_a_row=2, host_concurrency=1)
+    found = fetch(server, [server.url(f"/{number}") for number in range(8)], config)
+    assert statuses(found) == ["connection_error", "ok"] * 4
+
+
 def test_a_dead_host_is_asked_once(server: MisbehavingServer) -> None:
     server.routes["/robots.txt"] = server.routes["/reset"]
     found = fetch(server, [server.url(f"/ok.png?{number}") for number in range(20)])
@@ -134,20 +142,20 @@ def test_a_dead_host_is_asked_once(server: MisbehavingServer) -> None:
     assert server.paths() == ["/robots.txt"]
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("is_date", [False, True])
-def test_retry_after_is_obeyed_by_the_whole_host(
-    server: MisbehavingServer, starts: list[tuple[str, float]], status: int, is_date: bool
-) -> None:
-    # a date has whole seconds: four from now are at least two when the answer comes
-    value = email.utils.formatdate(time.time() + 4, usegmt=True) if is_date else "2"
-    server.routes["/busy"] = server.flaky(answer(status, b"", (("Retry-After", value),)), 1)
+def test_retry_after_is_obeyed_by_the_whole_host(server: MisbehavingServer, starts: list[tuple[str, float]]) -> None:
+    # a date has whole seconds: five from now are at least two when the answer comes
+    date = email.utils.formatdate(time.time() + 5, usegmt=True)
+    asked_for = {"a.example": (429, "2"), "b.example": (503, "2"), "c.example": (429, date), "d.example": (503, date)}
+    for host, (status, value) in asked_for.items():
+        server.routes[(host, "/busy")] = server.flaky(answer(status, b"", (("Retry-After", value),)), 1)
     # two at a time: while one waits for its next try, the other could ask, and must not
     config = dataclasses.replace(CONFIG, host_concurrency=2, host_delay_seconds=0.5)
-    found = fetch(server, [server.url("/busy"), server.url("/ok.png")], config)
-    assert statuses(found) == ["ok", "ok"]
-    assert found[server.url("/busy")].row["tries"] == 2
-    assert gaps(starts)[server.paths().index("/busy")] >= 2
+    urls = [server.url(path, host) for host in asked_for for path in ("/busy", "/ok.png")]
+    found = fetch(server, urls, config)
+    assert statuses(found) == ["ok"] * 8
+    for host in asked_for:
+        assert found[server.url("/busy", host)].row["tries"] == 2
+        assert gaps(starts, host)[server.paths(host).index("/busy")] >= 2
 
 
 def test_a_host_that_asks_for_too_long_a_rest_is_left(server: MisbehavingServer) -> None:

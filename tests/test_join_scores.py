@@ -16,6 +16,7 @@ from gobelin.documents import (
     DECISIONS,
     DOCUMENTS,
     IMAGE_EMBEDDINGS,
+    IMAGE_SCORES,
     IMAGES,
     TEXT_EMBEDDINGS,
     Action,
@@ -289,8 +290,8 @@ def test_alt_and_caption_similarities() -> None:
 
 def test_complete_scores(a_document: Make) -> None:
     measured, signature = measure_document(a_document("d", ["A text.", ("i",), ("j",)]), CONFIG)
-    image = {"image_id": "i", "format": "png", "width": 3, "height": 4, "phash": "0" * 16, "num_documents": 7,
-             "near_group": "h", "near_count": 9, "semantic_count": None, "nsfw": None, "aesthetic": None}  # fmt: skip
+    known = {"image_id": "i", "format": "png", "num_documents": 7, "near_group": "h", "near_count": 9}
+    image = dict.fromkeys(IMAGE_SCORES.names) | known
     earlier = [{"kind": "near", "doc_id": "a", "run": "out"}]
     group = {
         "url_group": "b",
@@ -335,14 +336,14 @@ def test_a_defect_in_one_document_ends_no_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """It fails with a reason, and its images are accounted for in what follows."""
-    original = measure_module.text_statistics
+    original = measure_module.count_text
 
     def fragile(text: str, *arguments: Any) -> Any:
         if "explode" in text:
             raise RuntimeError("a defect")
         return original(text, *arguments)
 
-    monkeypatch.setattr(measure_module, "text_statistics", fragile)
+    monkeypatch.setattr(measure_module, "count_text", fragile)
     documents = [a_document("a", ["All is well here.", ("i1",)]), a_document("b", ["explode", ("i1",), ("i2",)])]
     write_data_set(tmp_path / "documents", documents, DOCUMENTS, 1)
     write_data_set(tmp_path / "images", [an_image("i1"), an_image("i2")], IMAGES, 1, "image_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import zlib
@@ -405,10 +406,11 @@ def test_files_without_a_record(read_records: Read, data: bytes) -> None:
 
 
 def test_one_gzip_member_around_many_records(record: Make, read_records: Read, pack: Make) -> None:
-    """Not what the WARC standard asks for, but what ``gzip file.warc`` makes: reported, if not read."""
+    """Not what the WARC standard asks for, but what ``gzip file.warc`` makes."""
     data = gzip.compress(pack([record(f"https://a.example/{n}", HTML) for n in range(3)], False))
     found = read_records(data)
-    assert len(pages(found)) == 3 or decisions(found)
+    assert len(pages(found)) == 3
+    assert decisions(found) == []
     tally(found)
 
 
@@ -452,11 +454,21 @@ def test_agrees_with_warcio_on_what_warcio_writes() -> None:
 EDGE_CASES = Path(__file__).parents[2] / "shared" / "corpus" / "warc-edge"
 
 
+def records_of_warcio(data: bytes) -> int:
+    """How many records warcio gives out before it ends or gives up."""
+    count = 0
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(Exception):
+        for _ in ArchiveIterator(io.BytesIO(data), no_record_parse=True):
+            count += 1
+    return count
+
+
 @pytest.mark.corpus
 @pytest.mark.skipif(not EDGE_CASES.is_dir(), reason="the real corpus is not beside the checkout")
 def test_archives_that_trouble_readers_add_up(read_records: Read) -> None:
     """Files of several readers' own tests: revisits, bad lengths, broken members, ARC 1.0, other formats."""
     for path in sorted(path for path in EDGE_CASES.rglob("*") if path.is_file()):
-        found = read_records(path.read_bytes())
+        data = path.read_bytes()
+        found = read_records(data)
         tally(found)
-        assert found[-1].num_records > 0, path.name
+        assert found[-1].num_records >= max(1, records_of_warcio(data)), path.name

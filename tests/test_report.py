@@ -393,6 +393,7 @@ def test_each_rule_is_surveyed_by_itself(output: Path) -> None:
     }
     assert found == {
         "document.min_language_score": (3, 3, 0),
+        "document.max_perplexity": (0, 0, 6),
         "text.min_words": (6, 6, 0),
         "text.max_special_char_ratio": (12, 0, 0),
         "text.max_site_count": (0, 12, 0),

@@ -15,10 +15,12 @@ import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Role, Unit
 from gobelin.pipeline.recipe import load_recipe, preset_names
+from gobelin.transforms.pii import Pii
 from gobelin.transforms.rules import (
     RULES,
     DocumentRules,
     ImageRules,
+    PiiRules,
     Rule,
     SelectConfig,
     TextRules,
@@ -31,11 +33,12 @@ Row = dict[str, Any]
 SECTIONS = {"document": DocumentRules, "text": TextRules, "image": ImageRules}
 
 SPECIAL = {
-    "document": {"languages", "deny_consent", "consent_agents", "unique"},
+    "document": {"languages", "deny_consent", "consent_agents", "assigned_similarity", "unique"},
     "text": {"roles", "not_prose"},
-    "image": {"formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document"},
-}
-"""Settings that are no comparison of one number; each has tests of its own below."""
+    "image": {"formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document", "clip_model",
+              "max_head", "min_head"},
+}  # fmt: skip
+"""Settings that are no comparison of one number; each has tests of its own, here or in test_heads.py."""
 
 
 ALWAYS_THERE = ("words_left", "images_left", "min_side", "max_side", "aspect_ratio")
@@ -44,8 +47,8 @@ ALWAYS_THERE = ("words_left", "images_left", "min_side", "max_side", "aspect_rat
 
 def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
     return (
-        {"kind": "text", "role": "paragraph", "text": text, "image_url": None, "image_id": None, "alt": None, "caption": None,
-         "rendered_width": None, "rendered_height": None},
+        {"kind": "text", "role": "paragraph", "text": text, "image_url": None, "image_id": None, "alt": None,
+         "caption": None, "rendered_width": None, "rendered_height": None},
         {**dict.fromkeys(field.name for field in NODE_SCORES), "kind": "text", "num_words": 50, "site_count": 1,
          "num_lorem_ipsum": 0, "num_emails": 0, **scores},
     )  # fmt: skip
@@ -53,8 +56,8 @@ def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
 
 def image_node(image_id: str | None = "i0", node: Row | None = None, **scores: Any) -> tuple[Row, Row]:
     described = {
-        "kind": "image", "role": None, "text": None, "image_url": "https://a.example/photos/boat.png", "image_id": image_id,
-        "alt": None, "caption": None, "rendered_width": None, "rendered_height": None, **(node or {}),
+        "kind": "image", "role": None, "text": None, "image_url": "https://a.example/photos/boat.png",
+        "image_id": image_id, "alt": None, "caption": None, "rendered_width": None, "rendered_height": None, **(node or {}),
     }  # fmt: skip
     known: Row = {}
     if image_id is not None:
@@ -123,12 +126,24 @@ def thresholds(rule: Rule) -> tuple[Any, ...]:
         return (0.1, 0.2, 0.275, 0.3, 0.35, 0.8, 0.01, 0.001)
     if rule.score in ("aspect_ratio",):
         return (0.5, 2.0, 0.333)
-    if rule.score is None or rule.score in ("language_score", "nsfw", "aesthetic") or "clip" in (rule.score or ""):
+    if (
+        rule.score is None
+        or rule.score in ("language_score", "nsfw", "aesthetic", "quality", "eval_similarity")
+        or "clip" in (rule.score or "")
+    ):
         return (0.1, 0.15, 0.8, 0.85)
     return (10, 150)
 
 
-CASES = [(rule, threshold) for rule in RULES if rule.score is not None for threshold in thresholds(rule)]
+OWN_TESTS = ("assigned_ratio",)
+"""Scores that are computed from many nodes; test_assignment.py holds their rules against both sides."""
+
+CASES = [
+    (rule, threshold)
+    for rule in RULES
+    if rule.score is not None and rule.score not in OWN_TESTS
+    for threshold in thresholds(rule)
+]
 
 
 def outcome(verdict: Verdict, rule: Rule) -> bool:
@@ -188,7 +203,7 @@ def test_safety_fails_closed(rule: Rule) -> None:
 
 
 def test_there_is_a_safety_rule_and_the_default_is_to_drop() -> None:
-    assert [rule.name for rule in RULES if rule.is_safety] == ["image.max_nsfw"]
+    assert [rule.name for rule in RULES if rule.is_safety] == ["image.max_nsfw", "image.max_faces"]
     assert SelectConfig().unscored_for_safety == "drop"
 
 
@@ -208,7 +223,7 @@ def test_every_score_of_a_rule_is_computed() -> None:
     stored = {"document": set(DOCUMENT_SCORES.names), "text": set(), "image": set()}
     stored["text"] = stored["image"] = {field.name for field in NODE_SCORES}
     made = {"words_left", "images_left", "language_score", "min_side", "max_side", "aspect_ratio", "min_rendered",
-            "max_rendered"}  # fmt: skip
+            "max_rendered", "assigned_ratio"}  # fmt: skip
     assert {rule.name for rule in RULES if rule.score and rule.score not in stored[rule.section] | made} == set()
 
 
@@ -386,9 +401,9 @@ def test_the_first_good_copy_stays() -> None:
 
 
 def test_the_first_copy_that_goes_for_its_email_does_not_count() -> None:
-    config = SelectConfig(image=ImageRules(unique_in_document=True), emails="drop")
+    config = SelectConfig(image=ImageRules(unique_in_document=True), pii=PiiRules(email="drop"))
     verdict = judge([image_node("i1", node={"alt": "me@a.example"}), image_node("i1")], config)
-    assert [(decision.rule, decision.node_index) for decision in verdict.decisions] == [("emails", 0)]
+    assert [(decision.rule, decision.node_index) for decision in verdict.decisions] == [("pii.email", 0)]
 
 
 # ------------------------------------------------------------------------------------------------ e-mail addresses
@@ -400,7 +415,7 @@ def emails(mode: Any) -> Verdict:
         image_node("i1", node={"alt": "Ann, ann@a.example", "caption": "bob@b.example"}),
         text_node("No address here, only react@17.0.2."),
     ]
-    return judge(nodes, SelectConfig(emails=mode))
+    return judge(nodes, SelectConfig(pii=PiiRules(email=mode)))
 
 
 def test_emails_are_replaced() -> None:
@@ -410,8 +425,8 @@ def test_emails_are_replaced() -> None:
     assert (second["alt"], second["caption"]) == ("Ann, <EMAIL>", "<EMAIL>")
     assert third["text"] == "No address here, only react@17.0.2."
     assert [(d.rule, d.action, d.node_index, d.value) for d in verdict.decisions] == [
-        ("emails", Action.REPLACE, 0, 2.0),
-        ("emails", Action.REPLACE, 1, 2.0),
+        ("pii.email", Action.REPLACE, 0, 2.0),
+        ("pii.email", Action.REPLACE, 1, 2.0),
     ]
     assert verdict.dropped_by is None
 
@@ -419,8 +434,8 @@ def test_emails_are_replaced() -> None:
 def test_emails_drop_their_node() -> None:
     verdict = emails("drop")
     assert [(d.rule, d.action, d.node_index) for d in verdict.decisions] == [
-        ("emails", Action.DROP, 0),
-        ("emails", Action.DROP, 1),
+        ("pii.email", Action.DROP, 0),
+        ("pii.email", Action.DROP, 1),
     ]
     assert len(verdict.document["nodes"]) == 1
 
@@ -435,7 +450,9 @@ def test_emails_may_stay() -> None:
 def test_no_address_is_left_anywhere_in_what_is_kept(mode: Any) -> None:
     """Title and decisions included: the corpus must not leak what its texts hide."""
     document = {"title": "Contact ann@a.example"}
-    verdict = judge([text_node("x ann@a.example y"), text_node()], SelectConfig(emails=mode), document=document)
+    verdict = judge(
+        [text_node("x ann@a.example y"), text_node()], SelectConfig(pii=PiiRules(email=mode)), document=document
+    )
     kept = {name: verdict.document[name] for name in ("title", "nodes")}
     assert "ann@a" not in repr(kept)
     assert "ann@a" not in repr(verdict.decisions)
@@ -528,3 +545,90 @@ def test_whose_opt_outs_count(agents: tuple[str, ...] | None, signal: str, is_re
     rules = DocumentRules(deny_consent=("noai",), consent_agents=agents)
     verdict = judge([text_node(), image_node()], SelectConfig(document=rules), {"consent": [signal]})
     assert (verdict.dropped_by == "document.deny_consent") is is_refused
+
+
+# ------------------------------------------------------------------------------------------------ personal data
+
+PERSONAL = {
+    Pii.EMAIL: "ann@a.example",
+    Pii.IP: "93.184.216.34",
+    Pii.PHONE: "+49 30 901820",
+    Pii.CARD: "4111 1111 1111 1111",
+    Pii.IBAN: "DE89 3704 0044 0532 0130 00",
+    Pii.SECRET: "AKIAIOSFODNN7EXAMPLE",
+}
+
+
+def hold(kind: Pii, action: str) -> Verdict:
+    value = PERSONAL[kind]
+    nodes = [
+        text_node(f"It is {value}."),
+        image_node(
+            "i1", node={"alt": f"a {value}", "caption": value, "title": value, "link_url": "https://b.example/"}
+        ),
+        image_node("i2", node={"link_url": f"https://b.example/?q={value}"}),
+        text_node("Nothing here."),
+    ]
+    config = SelectConfig(pii=PiiRules(**{str(kind): action}))  # type: ignore[arg-type]
+    return judge(nodes, config, document={"title": f"Of {value}"})
+
+
+def test_every_kind_has_a_setting() -> None:
+    assert {field.name for field in dataclasses.fields(PiiRules)} == set(Pii) == set(PERSONAL)
+
+
+@pytest.mark.parametrize("kind", list(Pii))
+def test_personal_data_is_replaced(kind: Pii) -> None:
+    verdict = hold(kind, "replace")
+    placeholder = f"<{kind.upper()}>"
+    text, image, link, _ = verdict.document["nodes"]
+    assert text["text"] == f"It is {placeholder}."
+    assert (image["alt"], image["caption"], image["title"]) == (f"a {placeholder}", placeholder, placeholder)
+    assert (image["link_url"], link["link_url"]) == ("https://b.example/", None)
+    assert verdict.document["title"] == f"Of {placeholder}"
+    assert [(d.rule, d.action, d.node_index, d.value, d.threshold) for d in verdict.decisions] == [
+        (f"pii.{kind}", Action.REPLACE, 0, 1, 0),
+        (f"pii.{kind}", Action.REPLACE, 1, 3, 0),
+        (f"pii.{kind}", Action.REPLACE, 2, 1, 0),
+    ]
+
+
+@pytest.mark.parametrize("kind", list(Pii))
+def test_personal_data_drops_its_node(kind: Pii) -> None:
+    verdict = hold(kind, "drop")
+    assert [(d.rule, d.action, d.node_index) for d in verdict.decisions] == [
+        (f"pii.{kind}", Action.DROP, index) for index in range(3)
+    ]
+    assert [node["text"] for node in verdict.document["nodes"]] == ["Nothing here."]
+
+
+@pytest.mark.parametrize("kind", list(Pii))
+def test_personal_data_may_stay(kind: Pii) -> None:
+    verdict = hold(kind, "keep")
+    assert verdict.decisions == ()
+    assert verdict.document["nodes"][2]["link_url"].endswith(PERSONAL[kind])
+
+
+@pytest.mark.parametrize("kind", list(Pii))
+@pytest.mark.parametrize("action", ["replace", "drop"])
+def test_no_personal_data_is_left_in_corpus_or_decisions(kind: Pii, action: str) -> None:
+    verdict = hold(kind, action)
+    assert PERSONAL[kind] not in repr((verdict.document["title"], verdict.document["nodes"], verdict.decisions))
+
+
+def test_a_kind_that_drops_comes_before_one_that_is_replaced() -> None:
+    node = text_node(f"{PERSONAL[Pii.EMAIL]} {PERSONAL[Pii.IP]}")
+    verdict = judge([node], SelectConfig(pii=PiiRules(ip="drop")))
+    assert [(d.rule, d.action) for d in verdict.decisions] == [("pii.ip", Action.DROP)]
+
+
+def test_a_decision_on_contamination_says_which_set() -> None:
+    config = SelectConfig(document=DocumentRules(max_eval_ngrams=0))
+    scores = {"num_eval_ngrams": 3, "eval_source": "sets/qa.jsonl"}
+    verdict = judge([text_node()], config, scores=scores)
+    assert [(d.rule, d.value, d.detail) for d in verdict.decisions] == [
+        ("document.max_eval_ngrams", 3, "sets/qa.jsonl")
+    ]
+    image = image_node("i1", num_eval_images=1, eval_image="sets/a.png")
+    verdict = judge([image], SelectConfig(image=ImageRules(max_eval_images=0)))
+    assert [(d.rule, d.detail) for d in verdict.decisions] == [("image.max_eval_images", "sets/a.png")]

@@ -185,7 +185,7 @@ def test_node_decisions_and_what_is_written(select: Make, a_document: Make) -> N
     found = select([document], [scores], config)
     assert [node["text"] for node in found.documents["a"]["nodes"]] == ["Write to <EMAIL> now.", None]
     nodes = {row["node_index"]: (row["action"], row["rule"]) for row in found.decisions if row["unit"] == "node"}
-    assert nodes == {0: ("replace", "emails"), 1: ("drop", "image.missing"), 2: ("drop", "text.max_words")}
+    assert nodes == {0: ("replace", "pii.email"), 1: ("drop", "image.missing"), 2: ("drop", "text.max_words")}
     kept = {name: value for name, value in found.documents["a"].items() if name != "nodes"}
     assert kept == {name: value for name, value in document.items() if name != "nodes"}
 

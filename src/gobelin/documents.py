@@ -269,7 +269,7 @@ FETCHES = pa.schema(
     [
         _required("url", _TEXT, "as the page names it"),
         _required("host", _TEXT, "host name"),
-        _required("status", _TEXT, "outcome, see transforms/fetch.py"),
+        _required("status", _TEXT, "outcome, see FetchStatus in transforms/fetch_config.py"),
         _field("http_status", pa.int32(), "of the last response"),
         _required("tries", pa.int32(), "requests for this URL, redirects not counted"),
         _required("num_bytes", pa.int64(), "body bytes received"),
@@ -441,7 +441,8 @@ IMAGE_SCORES = pa.schema(
         _field("aesthetic", _RATIO, "head's own scale"),
         _field("watermark", _RATIO, "probability, [0, 1]"),
         _field("heads", HEAD_VALUES, "scores of further heads and prompts"),
-        _field("faces", FACES, "null: not looked for"),
+        _field("faces", FACES, "the largest first; null: not looked for"),
+        _field("num_faces", _COUNT, "faces; null: not looked for"),
         _field("clip_model", _TEXT, "fingerprint of the model behind the embedding"),
     ]
 )

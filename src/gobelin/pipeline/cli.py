@@ -1,4 +1,4 @@
-"""The command line: ``gobelin run``, each stage alone, ``export``, ``recipe``."""
+"""The command line: ``gobelin run``, each stage alone, ``export`` and ``import``, ``recipe``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gobelin.pipeline.heads_cli import add_heads, run_heads
 from gobelin.pipeline.state import STAGES
 
 _ABOUT = {
@@ -42,7 +43,22 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, about in _ABOUT.items():
         _add_stage(commands, name, about)
-    export = commands.add_parser("export", help="documents, or what was left out and why, as JSON lines")
+    _add_exchange(commands)
+    explain = commands.add_parser("explain", help="the whole story of one page or image: found, scored, decided")
+    explain.add_argument("subject", help="URL of a page or an image, doc_id or image_id")
+    explain.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="output folder of a run")
+    _add_recipe(commands)
+    add_heads(commands)
+    return parser
+
+
+FORMATS = ("jsonl", "mmc4", "nemo", "obelics", "parquet", "webdataset")
+"""Names of the formats that are written and read; a test holds them against ``exchange/formats.py``."""
+
+
+def _add_exchange(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "documents as a data set of a known format; or, as JSON lines, documents or what was left out and why"
+    export = commands.add_parser("export", help=about, description=about)
     export.add_argument("output", type=Path, help="output folder of a run")
     export.add_argument(
         "--stage",
@@ -55,12 +71,27 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="instead of documents, everything that the stage left out or changed: rule, value, threshold",
     )
-    export.add_argument("--format", choices=("jsonl",), default="jsonl", help="(%(default)s)")
-    explain = commands.add_parser("explain", help="the whole story of one page or image: found, scored, decided")
-    explain.add_argument("subject", help="URL of a page or an image, doc_id or image_id")
-    explain.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="output folder of a run")
-    _add_recipe(commands)
-    return parser
+    export.add_argument("--format", choices=FORMATS, default="jsonl", help="(%(default)s)")
+    export.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="an empty folder; without it, JSON lines go to standard output"
+    )
+    export.add_argument(
+        "--with-images",
+        action="store_true",
+        help="put the images' bytes beside formats that hold addresses alone (jsonl, mmc4, obelics)",
+    )
+    about = "documents of another data set, in place of web archives: makes the stage `extract` of an output folder"
+    importing = commands.add_parser("import", help=about, description=about)
+    importing.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="files of the format, or folders that hold them"
+    )
+    importing.add_argument("--format", choices=FORMATS, required=True, help="what they are")
+    importing.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where everything is written")
+    importing.add_argument("--recipe", required=True, metavar="RECIPE", help="a preset or a YAML file")
+    importing.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="change a setting first"
+    )
+    importing.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
 
 def _add_recipe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -156,10 +187,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "export":
             return _export(options)
+        if options.command == "import":
+            return _import(options)
         if options.command == "recipe":
             return _recipe(options)
         if options.command == "explain":
             return _explain(options)
+        if options.command == "heads":
+            for line in run_heads(options):
+                print(line)
+            return 0
         return _run(options, beam_args)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -226,8 +263,16 @@ def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from gobelin.pipeline.export import SOURCES, export_decisions, export_documents
+    from gobelin.pipeline.export import SOURCES, export_corpus, export_decisions, export_documents
 
+    if options.to is None and (options.format != "jsonl" or options.with_images):
+        raise ValueError(f"--format {options.format} makes files: give --to FOLDER, an empty one")
+    if options.decisions and (options.to is not None or options.format != "jsonl"):
+        raise ValueError("--decisions are JSON lines on standard output: leave --to and --format out")
+    if options.to is not None and options.stage in SOURCES:
+        summary = export_corpus(options.output, options.stage, options.format, options.to, options.with_images)
+        print(json.dumps(summary, indent=2))
+        return 0
     if options.decisions:
         export_decisions(options.output, options.stage, sys.stdout)
     elif options.stage in SOURCES:
@@ -236,6 +281,19 @@ def _export(options: argparse.Namespace) -> int:
         raise ValueError(
             f"stage {options.stage} holds no documents: give --stage {' or '.join(SOURCES)}, or --decisions"
         )
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from gobelin.pipeline.import_corpus import run_import
+    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.run import summary_lines
+
+    screen = Screen(options.quiet)
+    with screen.live():
+        run_import(options.output, options.recipe, options.overrides, options.format, options.sources, screen)
+    for line in summary_lines(options.output):
+        screen.say(line)
     return 0
 
 

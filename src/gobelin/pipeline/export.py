@@ -1,16 +1,32 @@
-"""Documents, and what was left out and why, as JSON lines: what a person pipes into jq."""
+"""What leaves a run: documents as JSON lines on a screen, or a stage's documents as a data set of a known format.
+
+    OUT/<stage>/documents, OUT/extract/images, OUT/score --corpus.py--> documents with their pictures, shard by shard
+                                                         --a format--> one file a shard in the target folder
+                                                                       export.json, left_out.jsonl
+
+``export.json`` is written last and says what was seen, kept and left out; ``left_out.jsonl`` holds a decision for
+everything that the format cannot hold. Equal documents give equal bytes.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from gobelin.documents import IMAGES
+from gobelin.exchange.corpus import STAGES, Corpus, Matrix, open_corpus
+from gobelin.exchange.entry import Entry
+from gobelin.exchange.formats import Format, find_format
+from gobelin.exchange.jsonl import document_as_json
+from gobelin.exchange.writing import Losses, presentable
 from gobelin.pipeline.run import RUN_NAME, OutputError
-from gobelin.pipeline.state import read_json
-from gobelin.transforms.shards import read_folder
+from gobelin.pipeline.state import read_json, write_json
+from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
 
-SOURCES = {"extract": ("extract", "documents"), "select": ("select", "documents")}
+SOURCES = {stage: (stage, "documents") for stage in STAGES}
 
 
 def export_documents(output: Path, stage: str, stream: TextIO) -> int:
@@ -42,27 +58,58 @@ def export_decisions(output: Path, stage: str, stream: TextIO) -> int:
     return count
 
 
-def _check_done(output: Path, stage: str) -> None:
+def export_corpus(output: Path, stage: str, name: str, target: Path, with_images: bool) -> dict[str, Any]:
+    """Writes the documents of a stage as a data set of a format. Returns what ``export.json`` says.
+
+    Args:
+        target: a folder that is empty or does not exist.
+        with_images: whether the images' bytes are put beside, where the format holds their addresses alone.
+
+    Raises:
+        OutputError: the stage has not run, or the target holds something.
+        ValueError: no such format.
+    """
+    kind = find_format(name)
+    run = _check_done(output, stage)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise OutputError(f"--to {target}: is not an empty folder: choose another one")
+    target.mkdir(parents=True, exist_ok=True)
+    clip_model = run["stages"]["score"].get("clip_model") if kind.has_similarity else None
+    with_data = kind.holds_data or (with_images and not kind.images_beside)
+    work = target / ".work"
+    losses = Losses(target / "left_out.jsonl")
+    try:
+        corpus = open_corpus(output, stage, work, with_data, clip_model)
+        for index in range(corpus.num_shards):
+            items = _presentable(corpus, index, kind, losses)
+            kind.write_shard(items, target, index, corpus.num_shards, losses)
+            corpus.done_with(index)
+        if with_images and kind.images_beside:
+            make_folder(str(target / "images"))
+            for index in range(corpus.num_shards):
+                path = shard_path(str(target / "images"), index, corpus.num_shards)
+                write_rows(path, corpus.images(index), IMAGES)
+    finally:
+        losses.close()
+        shutil.rmtree(work, ignore_errors=True)
+    summary = {
+        "format": name,
+        "stage": stage,
+        "key": run["stages"][stage]["key"],
+        **losses.summary(),
+        **({"clip_model": clip_model, "not_scored": losses.notes["not_scored"]} if kind.has_similarity else {}),
+    }
+    write_json(target / "export.json", summary)
+    return summary
+
+
+def _presentable(corpus: Corpus, index: int, kind: Format, losses: Losses) -> Iterator[tuple[Entry, Matrix | None]]:
+    for entry, matrix in corpus.entries(index):
+        yield presentable(entry, kind.holds_data, losses), matrix
+
+
+def _check_done(output: Path, stage: str) -> dict[str, Any]:
     run = read_json(output / RUN_NAME)
     if run is None or run["stages"][stage]["status"] != "done":
         raise OutputError(f"{output}: stage {stage} has not run with this recipe; `gobelin run` does it")
-
-
-def document_as_json(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of ``DOCUMENTS`` as ``{"url", "items": [...]}``; an item is ``{"kind": "text", "role", "text"}`` or
-    ``{"kind": "image", "url", ...}``."""
-    items = []
-    for node in row["nodes"]:
-        if node["kind"] == "text":
-            items.append({"kind": "text", "role": node["role"], "text": node["text"]})
-        else:
-            items.append(
-                {
-                    "kind": "image",
-                    "url": node["image_url"],
-                    "image_id": node["image_id"],
-                    "alt": node["alt"],
-                    "caption": node["caption"],
-                }
-            )
-    return {"url": row["url"], "doc_id": row["doc_id"], "title": row["title"], "items": items}
+    return run

@@ -25,9 +25,12 @@ from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_reques
 from gobelin.report.samples_page import samples_page
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.transforms.measure import ClipConfig
+from gobelin.transforms.faces import blur_faces, faces_of_images
+from gobelin.transforms.heads import check_heads, load_head, save_head
+from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.open_image import open_rgb
 from gobelin.transforms.progress import advance
+from gobelin.transforms.zero_shot import zero_shot_head
 
 if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
@@ -41,23 +44,42 @@ MIN_FIT_IMAGES = 16
 """A codebook fitted on fewer images than one batch is noise."""
 
 
-def clip_fingerprint(supervisor: Supervisor, clip: ClipConfig, work: Path) -> str:
-    """Loads the CLIP model once, in a process that ends again, and returns its fingerprint.
+def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Loads the CLIP model once, in a process that ends again, and embeds the zero-shot prompts.
+
+    Returns:
+        The model's fingerprint, and (name of the score, path) of each head, those of the prompts among them.
 
     Raises:
-        StepFailedError: it cannot be loaded; the message says why.
+        StepFailedError: the model cannot be loaded; the message says why.
+        ValueError: a head cannot be read, or belongs to another model.
     """
+    for head_path in config.heads.values():
+        load_head(head_path)  # what is wrong with it comes before a model is loaded
+    assert config.clip is not None
     path = work / "clip.json"
     if not path.is_file():
-        title = "score: load CLIP" + (" (may download it)" if clip.pretrained else "")
-        supervisor.run(title, [Task("load-clip", _write_fingerprint, (clip, path))])
-    return json.loads(path.read_text())["fingerprint"]
+        title = "score: load CLIP" + (" (may download it)" if config.clip.pretrained else "")
+        supervisor.run(title, [Task("load-clip", _write_fingerprint, (config, path))])
+    fingerprint = json.loads(path.read_text())["fingerprint"]
+    check_heads({name: load_head(head_path) for name, head_path in config.heads.items()}, fingerprint)
+    heads = {**config.heads, **{name: str(_prompts_path(work, name)) for name in config.zero_shot}}
+    return fingerprint, tuple(sorted(heads.items()))
 
 
-def _write_fingerprint(clip: ClipConfig, path: Path) -> None:
-    from gobelin.transforms.clip import ClipSpec, load_clip
+def _prompts_path(work: Path, name: str) -> Path:
+    return work / "zero_shot" / f"{name}.safetensors"
 
-    model = load_clip(ClipSpec(model=clip.model, pretrained=clip.pretrained, batch_size=clip.batch_size), "cpu")
+
+def _write_fingerprint(config: ScoreConfig, path: Path) -> None:
+    from gobelin.transforms.embed import load_model
+
+    assert config.clip is not None
+    model = load_model(config.clip)
+    for name, prompts in config.zero_shot.items():
+        positive, negative = model.embed_texts(prompts.positive), model.embed_texts(prompts.negative)
+        head = zero_shot_head(name, prompts, positive, negative, model.logit_scale, model.fingerprint)
+        save_head(head, _prompts_path(path.parent, name))
     write_json(path, {"fingerprint": model.fingerprint})
 
 
@@ -116,7 +138,7 @@ def _image_tokenizer(output: Path, recipe: Recipe) -> None:
         shutil.copytree(given, temporary)
     else:
         torch.set_num_threads(1)  # the same weights however many cores there are
-        pixels = fit_images(output, config.vqvae.image_size, config.vqvae_max_images)
+        pixels = fit_images(output, config.vqvae.image_size, config.vqvae_max_images, config.blur_faces)
         model, metrics = fit_vqvae(
             pixels, config.vqvae, seed=recipe.seed, steps=config.vqvae_steps, on_step=_count_step
         )
@@ -129,22 +151,30 @@ def _count_step(step: int, _: Any) -> None:
     advance("steps")
 
 
-def fit_images(output: Path, size: int, limit: int) -> np.ndarray:
-    """Images of the corpus, uint8 N x size x size x 3: at most ``limit``, chosen by hash of their id."""
+def fit_images(output: Path, size: int, limit: int, without_faces: bool = False) -> np.ndarray:
+    """Images of the corpus, uint8 N x size x size x 3: at most ``limit``, chosen by hash of their id.
+
+    Args:
+        without_faces: whether faces are blurred.
+    """
     from gobelin.tokenize.image_tokenizer import preprocess
 
     shown = sorted(
         images_shown(output / "select" / "documents"), key=lambda name: hashlib.sha256(name.encode()).digest()
     )
     wanted = pa.array(sorted(shown[:limit]))
+    faces = faces_of_images(str(output / "score" / "images")) if without_faces else {}
     pictures = []
     for path in sorted((output / "extract" / "images").glob("*.parquet")):
         file = pq.ParquetFile(path)
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=["image_id", "data"])
-            for data in table.filter(pc.is_in(table["image_id"], wanted))["data"]:
+            for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
+                if without_faces and row["image_id"] not in faces:
+                    continue  # it may have some; the encoder leaves it out too
                 try:
-                    pictures.append(preprocess(open_rgb(data.as_py(), 2 * size), size))
+                    picture = open_rgb(row["data"], 2 * size)
+                    pictures.append(preprocess(blur_faces(picture, faces.get(row["image_id"], ())), size))
                 except OSError:
                     continue  # the encoder will leave it out and say so
     return np.stack(pictures)

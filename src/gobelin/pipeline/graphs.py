@@ -28,10 +28,11 @@ from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.fetch import FetchImages
 from gobelin.transforms.join_scores import IMAGE_FACTS, ScoreImages, WriteDocumentScores, WriteImageScores
 from gobelin.transforms.link import LinkImages, WriteDocuments, WriteImages, is_stored
-from gobelin.transforms.measure import ClipConfig, Measure, ScoreConfig
+from gobelin.transforms.measure import Measure, ScoreConfig
 from gobelin.transforms.read_warc import Capture, ReadWarc
 from gobelin.transforms.revisits import REVISIT_INDEX, ResolveRevisits
 from gobelin.transforms.rules import SelectConfig
+from gobelin.transforms.score_heads import ScoreHeads
 from gobelin.transforms.shards import WriteRows, empty_shards, join, list_shards, read_rows, shard_path
 from gobelin.transforms.site_policy import POLICY_INDEX
 from gobelin.transforms.site_signals import AddSiteSignals, policy_rows
@@ -141,7 +142,8 @@ def fetch_images(pipeline: beam.Pipeline, shards: list[int], job: FetchJob) -> N
         pipeline
         | "Shards" >> beam.Create([shard_path(job.wanted, index, job.num_shards) for index in shards])
         | "Urls" >> beam.FlatMap(_urls)
-        | "FetchImages" >> FetchImages(config.fetch, config.image.max_bytes, job.num_shards, config.block_list)
+        | "FetchImages"
+        >> FetchImages(config.fetch, config.image.max_bytes, job.num_shards, config.block_list, config.robots_agents)
     )
     images = fetched.images | "ExtractImages" >> ExtractImages(config, join(job.folder, "spools"))
 
@@ -229,21 +231,20 @@ def measure_documents(pipeline: beam.Pipeline, shards: list[int], job: MeasureJo
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EmbedJob:
-    """``images`` or ``documents`` (``source``) -> embeddings, both by shard."""
+    """``images`` or ``documents`` (``source``) -> embeddings (of images also faces), both by shard."""
 
-    clip: ClipConfig
+    config: ScoreConfig
     source: str
     work: str
     num_shards: int
-    device: str
 
 
 def embed_images(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> None:
-    """By unit (a shard of images): one CLIP embedding a distinct image."""
+    """By unit (a shard of images): one CLIP embedding a distinct image, and its faces."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)
-        | "EmbedImages" >> EmbedImages(job.clip, job.source, job.work, job.num_shards, job.device)
+        | "EmbedImages" >> EmbedImages(job.config, job.source, job.work, job.num_shards)
     )
 
 
@@ -252,8 +253,22 @@ def embed_texts(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> No
     (
         pipeline
         | "Shards" >> beam.Create(shards)
-        | "EmbedTexts" >> EmbedTexts(job.clip, job.source, job.work, job.num_shards, job.device)
+        | "EmbedTexts" >> EmbedTexts(job.config, job.source, job.work, job.num_shards)
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeadsJob:
+    """Image embeddings in ``work`` -> scores of heads there, by shard."""
+
+    heads: tuple[tuple[str, str], ...]  # name of the score, path
+    work: str
+    num_shards: int
+
+
+def score_heads(pipeline: beam.Pipeline, shards: list[int], job: HeadsJob) -> None:
+    """By unit (a shard of image embeddings): the scores of heads and zero-shot prompts."""
+    (pipeline | "Shards" >> beam.Create(shards) | "ScoreHeads" >> ScoreHeads(job.heads, job.work, job.num_shards))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -271,7 +286,9 @@ def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
     """Groups, counts and similarities put together; one row of scores a document and one an image."""
     measurements = pipeline | "Measurements" >> _Rows(list_shards(join(job.work, "measurements")))
     images = pipeline | "Images" >> _Rows(list_shards(job.images), list(IMAGE_FACTS))
-    groups = pipeline | "ImageGroups" >> _Rows(_parts((job.work,), "image_groups", "semantic_groups"))
+    groups = pipeline | "ImageGroups" >> _Rows(
+        _parts((job.work,), "image_groups", "semantic_groups", "image_heads", "image_faces")
+    )
     embeddings = pipeline | "Embeddings" >> _Rows(list_shards(join(job.work, "image_embeddings")))
     decisions = pipeline | "ReadDecisions" >> _Rows(_parts((job.work,), "measure_decisions", "embed_decisions"))
 
@@ -333,6 +350,7 @@ class EncodeJob:
     work: str
     num_shards: int
     device: str
+    scores: str | None = None  # of images, whose faces are blurred; None: no face is
 
 
 def encode_images(pipeline: beam.Pipeline, shards: list[int], job: EncodeJob) -> None:
@@ -347,7 +365,7 @@ def encode_images(pipeline: beam.Pipeline, shards: list[int], job: EncodeJob) ->
         | beam.Flatten()
         | "OfTheseShards" >> beam.Filter(_is_of_shards, frozenset(shards))
         | beam.GroupByKey()
-        | "EncodeImages" >> EncodeImages(job.tokenizer, job.images, job.work, job.num_shards, job.device)
+        | "EncodeImages" >> EncodeImages(job.tokenizer, job.images, job.work, job.num_shards, job.device, job.scores)
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from gobelin.pipeline.recipe import Recipe, as_dict
-from gobelin.transforms.rules import RULES, SelectConfig, threshold_of
+from gobelin.transforms.rules import HEAD, IMAGE_RULES, SelectConfig, all_rules, threshold_of
 from gobelin.transforms.text_statistics import word_lists
 
 WIDTH = 120
@@ -84,13 +84,46 @@ def warnings_of(recipe: Recipe) -> list[str]:
 
 
 def _without_score(recipe: Recipe) -> Iterator[str]:
-    for rule in RULES:
-        if threshold_of(rule, recipe.select) is None:
-            continue
-        if rule.score is None:
-            yield f"select.{rule.name} has no score to compare: it will not run"
-        elif rule.score.startswith("clip_") and recipe.score.clip is None:
-            yield f"select.{rule.name} needs score.clip: it will not run"
+    for rule in all_rules(recipe.select):
+        if threshold_of(rule, recipe.select) is not None and rule.score is not None:
+            missing = next((key for key, is_there in _needs(rule.score, recipe) if not is_there), None)
+            if missing is not None:
+                drops = rule.is_safety and recipe.select.unscored_for_safety == "drop"
+                follows = "every image will be dropped unjudged" if drops else "it will not run"
+                yield f"select.{rule.name} needs {missing}: {follows}"
+    absolute = [
+        f"select.{rule.name}"
+        for rule in IMAGE_RULES
+        if rule.threshold.startswith("min_clip_") and isinstance(threshold_of(rule, recipe.select), float)
+    ]
+    if absolute and recipe.select.image.clip_model is None and recipe.score.clip is not None:
+        yield f"{', '.join(absolute)}: a number that belongs to one CLIP model; name it in select.image.clip_model"
+
+
+def _needs(score: str, recipe: Recipe) -> Iterator[tuple[str, bool]]:
+    """(setting, whether it is there) for each setting without which a score is null."""
+    config = recipe.score
+    if score.startswith("clip_") or score in ("eval_similarity", "semantic_count"):
+        yield "score.clip", config.clip is not None
+    if score in ("nsfw", "aesthetic", "watermark"):
+        yield f"score.heads.{score}", score in {*config.heads, *config.zero_shot}
+    if score.startswith(HEAD):
+        name = score.removeprefix(HEAD)
+        yield f"score.heads.{name} or score.zero_shot.{name}", name in {*config.heads, *config.zero_shot}
+    if score == "num_faces":
+        yield "score.faces", config.faces is not None
+    if score == "assigned_ratio":
+        yield "score.clip", config.clip is not None
+    if score == "common_word_ratio":
+        yield "score.text.common_words", bool(config.text.common_words)
+    if score == "perplexity":
+        yield "score.text.perplexity_models", bool(config.text.perplexity_models)
+    if score == "quality":
+        yield "score.text.quality_models", bool(config.text.quality_models)
+    if score in ("num_eval_ngrams", "eval_word_ratio"):
+        yield "score.contamination.texts", bool(config.contamination and config.contamination.texts)
+    if score in ("num_eval_images", "eval_similarity"):
+        yield "score.contamination.images", bool(config.contamination and config.contamination.images)
 
 
 def _crossing(select: SelectConfig) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from gobelin import documents
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
+from gobelin.pipeline.rule_effects import effect_lines
 from gobelin.pipeline.stages import RUN_STAGE, Archive, Context, InputError, find_archives, stage_keys
 from gobelin.pipeline.state import STAGES, StageFolder, read_json, write_json, write_text
 from gobelin.pipeline.supervisor import Supervisor
@@ -181,6 +182,9 @@ def summary_lines(output: Path) -> list[str]:
     not_run = run["stages"].get("select", {}).get("not_run", {})
     if not_run:
         lines += ["", "rules that could not run (no score): " + ", ".join(sorted(not_run))]
+    effects = run["stages"].get("select", {}).get("rules")
+    if effects:
+        lines += effect_lines(effects)
     tokens = run["stages"].get("tokenize", {}).get("tokens")
     if tokens:
         lines.append(

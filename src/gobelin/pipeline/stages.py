@@ -22,13 +22,19 @@ from gobelin.documents import SCHEMA_VERSION, Action, Unit
 from gobelin.pipeline import fits, graphs
 from gobelin.pipeline.duplicate_groups import run_duplicates, run_semantic
 from gobelin.pipeline.recipe import Recipe, fingerprint
+from gobelin.pipeline.rule_effects import rule_effects
 from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, images_shown, read_table
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 from gobelin.transforms.archive_ranges import ArchiveRange, split_archive
 from gobelin.transforms.archive_records import ArchiveRecords, Record
 from gobelin.transforms.block_list import load_block_list
+from gobelin.transforms.faces import load_detector
+from gobelin.transforms.fetch import check_fetch_extra
 from gobelin.transforms.local_duplicates import DuplicatesJob
+from gobelin.transforms.relative_thresholds import check_clip_model, resolve_thresholds
+from gobelin.transforms.rules import RelativeThreshold
 from gobelin.transforms.shards import make_folder, open_input
+from gobelin.transforms.text_resources import load_text_resources, resource_files
 from gobelin.transforms.wacz import ContainerError, is_zip, list_archives
 
 READ_BATCH_BYTES = 256 * 1024 * 1024
@@ -115,8 +121,10 @@ def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
     files = [[archive.path, archive.size] for archive in archives]
     blocked = _block_lists(recipe)
     keys["extract"] = fingerprint(SCHEMA_VERSION, files, recipe.num_shards, recipe.extract, blocked)
-    keys["score"] = fingerprint(keys["extract"], recipe.score, _weights(recipe), _earlier_keys(recipe))
-    keys["select"] = fingerprint(keys["score"], recipe.select)
+    keys["score"] = fingerprint(
+        keys["extract"], recipe.score, _weights(recipe), _heads(recipe), _text_files(recipe), _earlier_keys(recipe)
+    )
+    keys["select"] = fingerprint(keys["score"], recipe.select, _reference_keys(recipe))
     keys["tokenize"] = fingerprint(keys["select"], recipe.seed, recipe.tokenize, _tokenizer_files(recipe))
     keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train)
     keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)
@@ -135,6 +143,27 @@ def _earlier_keys(recipe: Recipe) -> list[str]:
     """What the scores and decisions of the earlier runs are known by: theirs must be stable for ours to be."""
     manifests = [Path(run, stage, "manifest.json") for run in recipe.score.earlier for stage in ("score", "select")]
     return [_digest_files([path]) for path in manifests]
+
+
+def _reference_keys(recipe: Recipe) -> list[str]:
+    """What the scores of the runs are known by among which relative thresholds are places."""
+    rules = [getattr(recipe.select.image, field.name) for field in dataclasses.fields(recipe.select.image)]
+    runs = [rule.of for rule in rules if isinstance(rule, RelativeThreshold) and rule.of is not None]
+    return [_digest_files([Path(run, "score", "manifest.json")]) for run in runs]
+
+
+def _text_files(recipe: Recipe) -> str:
+    """Digest of the word lists, text models and evaluation sets that a recipe names."""
+    named = resource_files(recipe.score.text, recipe.score.contamination)
+    images = recipe.score.contamination.images if recipe.score.contamination else ()
+    folders = [path for each in images for path in sorted(Path(each).rglob("*"))]
+    return _digest_files([*map(Path, named), *map(Path, images), *folders])
+
+
+def _heads(recipe: Recipe) -> list[str]:
+    """Digests of the heads' files."""
+    paths = [Path(path) for _, path in sorted(recipe.score.heads.items())]
+    return [_digest_files([path, path.with_suffix(".json")]) for path in paths]
 
 
 def _weights(recipe: Recipe) -> str | None:
@@ -166,6 +195,8 @@ def extract(context: Context) -> dict[str, Any]:
     folder = context.folder("extract")
     recipe = context.recipe
     load_block_list(recipe.extract.block_list)  # a list that cannot be read is an error before anything starts
+    if recipe.extract.fetch.enabled:
+        check_fetch_extra()
     batches = []
     for ranges in _batches(context.archives):
         job_folder = folder.work / f"read-{fingerprint([dataclasses.astuple(piece) for piece in ranges])}"
@@ -287,19 +318,29 @@ def score(context: Context) -> dict[str, Any]:
     documents, images = context.data("extract", "documents"), context.data("extract", "images")
     work = str(folder.work)
     num_documents = count_rows(Path(documents))
+    load_text_resources(recipe.score.text, recipe.score.contamination)  # errors before all else
     signatures = str(folder.path / "signatures" / "documents")
     measure = graphs.MeasureJob(recipe.score, documents, work, signatures, recipe.num_shards)
     _by_shard(context, "score: text statistics", graphs.measure_documents, measure, "measurements", "documents",
               num_documents)  # fmt: skip
-    clip_model = None
+    clip_model: str | None = None
+    heads: tuple[tuple[str, str], ...] = ()
+    if recipe.score.faces is not None:
+        load_detector(recipe.score.faces)  # one that is not there is an error before anything starts
     if recipe.score.clip is not None:
-        clip_model = fits.clip_fingerprint(context.supervisor, recipe.score.clip, folder.work)
-        embed = graphs.EmbedJob(recipe.score.clip, images, work, recipe.num_shards, "cpu")
-        _by_shard(context, "score: embed images", graphs.embed_images, embed, "image_embeddings", "images",
+        clip_model, heads = fits.prepare_clip(context.supervisor, recipe.score, folder.work)
+    embed = graphs.EmbedJob(recipe.score, images, work, recipe.num_shards)
+    if recipe.score.clip is not None or recipe.score.faces is not None:
+        made = "image_faces" if recipe.score.clip is None else "image_embeddings"
+        _by_shard(context, "score: look at images", graphs.embed_images, embed, made, "images",
                   count_rows(Path(images)))  # fmt: skip
+    if recipe.score.clip is not None:
         embed = dataclasses.replace(embed, source=documents)
         _by_shard(context, "score: embed texts", graphs.embed_texts, embed, "text_embeddings", "documents",
                   num_documents)  # fmt: skip
+    if heads:
+        job = graphs.HeadsJob(heads, work, recipe.num_shards)
+        _by_shard(context, "score: heads", graphs.score_heads, job, "image_heads", "images", count_rows(Path(images)))
     duplicates = DuplicatesJob(
         signatures, str(folder.work / "measurements"), images, work, recipe.num_shards, recipe.score.minhash,
         recipe.score.near_images, recipe.score.earlier,
@@ -316,7 +357,11 @@ def score(context: Context) -> dict[str, Any]:
         "documents": _counts(num_documents, count_rows(folder.path / "documents"), decisions, Unit.DOCUMENT),
         "images": _counts(count_rows(Path(images)), count_rows(folder.path / "images"), decisions, Unit.IMAGE),
         "clip_model": clip_model,
-        "not_run": sorted({"nsfw", "aesthetic"} | ({"clip"} if clip_model is None else set())),
+        "not_run": sorted(
+            {"nsfw", "aesthetic", "watermark"} - {name for name, _ in heads}
+            | ({"clip"} if clip_model is None else set())
+            | ({"faces"} if recipe.score.faces is None else set())
+        ),
     }
 
 
@@ -343,8 +388,10 @@ def select(context: Context) -> dict[str, Any]:
     """Scores and thresholds -> the corpus."""
     folder = context.folder("select")
     scores = context.output / "score"
+    check_clip_model(context.recipe.select, (context.folder("score").manifest() or {}).get("clip_model"))
+    config, thresholds = resolve_thresholds(context.recipe.select, scores / "documents")
     job = graphs.SelectJob(
-        context.recipe.select,
+        config,
         context.data("extract", "documents"),
         str(scores / "documents"),
         str(folder.path),
@@ -355,12 +402,15 @@ def select(context: Context) -> dict[str, Any]:
     )
     decisions = count_decisions(folder.path / "decisions")
     corpus = folder.path / "documents"
-    not_run = read_table(folder.path / "not_run").to_pylist()
+    not_run = {row["rule"]: row["times"] for row in read_table(folder.path / "not_run").to_pylist()}
+    num_documents = count_rows(scores / "documents")
     return {
-        "documents": _counts(count_rows(scores / "documents"), count_rows(corpus), decisions, Unit.DOCUMENT),
+        "documents": _counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
         "images": _counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),
         "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
-        "not_run": {row["rule"]: row["times"] for row in not_run},
+        "not_run": not_run,
+        "rules": rule_effects(config, decisions, scores / "documents", num_documents, not_run),
+        "thresholds": thresholds,
     }
 
 
@@ -369,6 +419,8 @@ def tokenize(context: Context) -> dict[str, Any]:
     folder = context.folder("tokenize")
     recipe = context.recipe
     corpus = context.output / "select" / "documents"
+    if recipe.tokenize.blur_faces and recipe.score.faces is None:
+        raise InputError("tokenize.blur_faces needs score.faces, which says where faces are: set it, or leave it out")
     if count_rows(corpus) == 0:
         raise InputError(
             "the recipe kept no document, so there is nothing to tokenize: see the decisions in "
@@ -376,9 +428,10 @@ def tokenize(context: Context) -> dict[str, Any]:
         )
     shown = images_shown(corpus)
     fitted = fits.fit_tokenizers(context.supervisor, recipe, context.output, len(shown))
+    faces = context.data("score", "images") if recipe.tokenize.blur_faces else None
     encode = graphs.EncodeJob(
         str(folder.path / fits.IMAGE_TOKENIZER), context.data("extract", "images"), str(corpus), str(folder.work),
-        recipe.num_shards, recipe.tokenize.device,
+        recipe.num_shards, recipe.tokenize.device, faces,
     )  # fmt: skip
     _by_shard(context, "tokenize: encode images", graphs.encode_images, encode, "codes", "images", len(shown))
     vocabulary, text_tokenizer = fits.load_vocabulary(folder.path)

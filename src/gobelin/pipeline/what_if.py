@@ -17,6 +17,7 @@ from typing import Any
 from gobelin.documents import Unit
 from gobelin.pipeline.recipe import Recipe, RecipeError, change
 from gobelin.pipeline.state import count_rows
+from gobelin.transforms.relative_thresholds import resolve_thresholds
 from gobelin.transforms.rules import SelectConfig
 from gobelin.transforms.select import Verdict, judge_document
 from gobelin.transforms.shards import list_shards
@@ -99,11 +100,13 @@ def what_if(output: Path, recipe: Recipe, changes: tuple[str, ...]) -> Iterator[
     Raises:
         RecipeError: a rule that does not exist, or a value of the wrong type.
     """
+    scores = output / "score" / "documents"
     keys = [text if text.startswith("select.") else f"select.{text}" for text in changes]
     if any("=" not in key for key in keys):
         raise RecipeError("--what-if: expected rule=value, as in image.min_side_px=100")
     changed = change(recipe, tuple(keys))
-    before, after, seen, total = _judge(output, recipe.select, changed.select)
+    (now, _), (then, _) = (resolve_thresholds(each.select, scores) for each in (recipe, changed))
+    before, after, seen, total = _judge(output, now, then)
     if seen < total:
         yield f"looked at {seen:,} of {total:,} documents (whole shards, a sample by id)"
     yield from _table(before, after)

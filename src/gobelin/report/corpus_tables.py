@@ -55,7 +55,7 @@ class DuplicateGroup:
 
 
 def property_tables(output: Path, with_kept: bool) -> list[PropertyTable]:
-    """Hosts, languages, licences, signals on use and the way to the main content of the documents seen and, where ``select`` is done, kept."""
+    """Hosts, languages, licences and the like of the documents seen and, where ``select`` is done, kept."""
     seen = _properties(output / "extract" / "documents")
     kept = _properties(output / "select" / "documents") if with_kept else None
     tables = []

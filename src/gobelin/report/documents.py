@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from gobelin.report.pictures import rows_with_ids
 from gobelin.report.reasons import rank_of
 from gobelin.report.survey import row_groups
-from gobelin.transforms.pii import replace_emails
+from gobelin.transforms.pii import replace_pii
 from gobelin.transforms.shards import list_shards
 
 MAX_VIEWS = 60
@@ -213,5 +213,5 @@ def _similarities(scores: dict[str, Any]) -> tuple[tuple[str, float], ...]:
 
 
 def shown_text(text: str | None) -> str:
-    """Text for the page: never an e-mail address, whatever the recipe does with them."""
-    return replace_emails(text)[0] if text else ""
+    """Text for the page: no personal data that can be found, whatever the recipe does with it."""
+    return replace_pii(text)[0] if text else ""

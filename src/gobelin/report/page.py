@@ -29,7 +29,7 @@ from gobelin.report.overview import funnel, warnings_of
 from gobelin.report.pictures import make_thumbnails
 from gobelin.report.reasons import Decisions, Reason, read_decisions, spread
 from gobelin.report.summary import as_json
-from gobelin.report.survey import ScoreSurvey, row_groups, survey_scores
+from gobelin.report.survey import ScoreSurvey, row_groups, survey_scores, with_thresholds
 from gobelin.report.training import read_samples
 from gobelin.transforms.rules import RULES
 from gobelin.transforms.shards import list_shards
@@ -69,7 +69,9 @@ def _write(path: Path, text: str) -> None:
 def _collect(output: Path) -> dict[str, Any]:
     """Everything that the page shows, by name."""
     run = json.loads((output / "run.json").read_text(encoding="utf-8"))
-    stages, recipe = run["stages"], run["recipe"]["select"]
+    stages = run["stages"]
+    recipe = with_thresholds(run["recipe"]["select"], stages["select"].get("thresholds", {}))
+    run["recipe"]["select"] = recipe
     done = {name for name, stage in stages.items() if stage["status"] == "done"}
     withheld = _withheld_images(output, recipe["image"]["max_nsfw"])
     surveys = survey_scores(output, recipe, done)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image as PillowImage
 
+from gobelin.transforms.faces import blur_faces, boxes_of
 from gobelin.transforms.open_image import open_rgb
 from gobelin.transforms.shards import list_shards, open_input
 
@@ -40,12 +41,13 @@ class Thumbnail:
 
 
 def make_thumbnails(output: Path, image_ids: set[str]) -> dict[str, Thumbnail]:
-    """Thumbnails of stored pictures; an id that is not stored has none."""
+    """Thumbnails of stored pictures, known faces blurred; an id that is not stored has none."""
+    faces = boxes_of(rows_with_ids(output / "score" / "images", "image_id", image_ids, ["image_id", "faces"]))
     made = {}
     for row in rows_with_ids(output / "extract" / "images", "image_id", image_ids):
         uri = None
         try:
-            picture = open_rgb(row["data"], 2 * THUMBNAIL_PX)
+            picture = blur_faces(open_rgb(row["data"], 2 * THUMBNAIL_PX), faces.get(row["image_id"], ()))
             picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
             uri = webp_uri(picture)
         except OSError:  # its header and a small decode were fine when it was extracted

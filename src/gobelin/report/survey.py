@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.report.histograms import Histogram
-from gobelin.transforms.rules import RULES, Rule, passes
+from gobelin.transforms.rules import HEAD, RULES, Rule, head_rule, passes
 from gobelin.transforms.shards import list_shards, open_input
 
 NEAR_CANDIDATES = 12
@@ -78,10 +78,22 @@ def active_rules(select_recipe: dict[str, Any]) -> list[tuple[Rule, float]]:
     """The rules of the table ``RULES`` that a recipe's section ``select`` switches on, with their thresholds."""
     found = []
     for rule in RULES:
-        threshold = select_recipe[rule.section][rule.threshold]
-        if threshold is not None:
+        threshold = select_recipe[rule.section].get(rule.threshold)
+        if threshold is not None and not isinstance(threshold, dict):
             found.append((rule, float(threshold)))
+    for side in ("max_head", "min_head"):
+        for name, threshold in sorted(select_recipe["image"].get(side, {}).items()):
+            found.append((head_rule(side, name), float(threshold)))
     return found
+
+
+def with_thresholds(select_recipe: dict[str, Any], thresholds: dict[str, float]) -> dict[str, Any]:
+    """A recipe's section ``select`` with the numbers that its relative thresholds became, by name of their rule.
+
+    One of a stage that has not run stays what it is, and counts as no rule.
+    """
+    image = {**select_recipe["image"], **{name.partition(".")[2]: value for name, value in thresholds.items()}}
+    return {**select_recipe, "image": image}
 
 
 def survey_scores(
@@ -243,8 +255,23 @@ def _of_scores(table: pa.Table, dropped: pa.Table | None) -> Iterator[Observatio
             values = nodes.column(field.name)
             yield ("text", field.name), values[~is_image], _part(images, ~is_image)
             yield ("image", field.name), values[is_here], _part(images, is_here)
-    for name, values in derived.items():
+    for name, values in {**derived, **_of_heads(nodes)}.items():
         yield ("image", name), values[is_here], _part(images, is_here)
+
+
+def _of_heads(nodes: _Nodes) -> dict[str, np.ndarray]:
+    """Scores of the recipe's own heads by name; NaN where a node has none."""
+    held = nodes.fields.field("heads")
+    values = held.flatten()
+    places = pc.list_parent_indices(held).to_numpy(zero_copy_only=False)
+    names, scores = values.field("name"), numbers(values.field("value"))
+    found = {}
+    for name in pc.unique(names).to_pylist():
+        mask = pc.equal(names, name).to_numpy(zero_copy_only=False)
+        column = np.full(len(held), np.nan)
+        column[places[mask]] = scores[mask]
+        found[f"{HEAD}{name}"] = column
+    return found
 
 
 def _of_documents(table: pa.Table) -> Iterator[Observation]:

@@ -32,6 +32,37 @@ SCORE_TITLES = {
     "punctuation_ratio": ("Punctuation marks", "marks a token"),
     "spam_word_ratio": ("Spam words (subscribe, share, click ...)", "share of words"),
     "num_lorem_ipsum": ("Filler phrases", "phrases"),
+    "common_word_ratio": ("Words that are common in the language", "share of words"),
+    "mean_word_length": ("Mean length of a word", "letters"),
+    "max_word_length": ("Longest word", "letters"),
+    "symbol_word_ratio": ("Hashes or ellipses", "symbols a word"),
+    "alphabetic_word_ratio": ("Pieces that hold a letter", "share of pieces"),
+    "terminal_punctuation_ratio": ("Lines that end as a sentence does", "share of lines"),
+    "num_curly_brackets": ("Curly brackets", "brackets"),
+    "num_javascript": ("Mentions of JavaScript", "times"),
+    "num_policy_phrases": ('Phrases such as "privacy policy"', "phrases"),
+    "num_stop_words": ("Different ones of the most frequent words", "words"),
+    "bullet_line_ratio": ("Lines that are list items", "share of lines"),
+    "ellipsis_line_ratio": ("Lines that end with an ellipsis", "share of lines"),
+    "short_line_ratio": ("Short lines", "share of lines"),
+    "line_break_ratio": ("Line breaks", "breaks a word"),
+    "num_sentences": ("Sentences", "sentences"),
+    "duplicate_line_ratio": ("Lines that stood before", "share of lines"),
+    "duplicate_line_char_ratio": ("Characters in lines that stood before", "share of characters"),
+    "duplicate_paragraph_ratio": ("Paragraphs that stood before", "share of paragraphs"),
+    "duplicate_paragraph_char_ratio": ("Characters in paragraphs that stood before", "share of characters"),
+    **{
+        f"top_{n}gram_char_ratio": (f"Letters in the most frequent run of {n} words", "share of letters")
+        for n in (2, 3, 4)
+    },
+    **{
+        f"duplicate_{n}gram_char_ratio": (f"Letters in runs of {n} words that stood before", "share of letters")
+        for n in range(5, 11)
+    },
+    "perplexity": ("Perplexity under a language model", "a token"),
+    "quality": ("Quality by a classifier", "probability"),
+    "num_eval_ngrams": ("Runs of words of an evaluation set", "runs of words"),
+    "eval_word_ratio": ("Words in runs of an evaluation set", "share of words"),
     "site_count": ("Times the same text stands on its host", "times"),
     "min_side": ("Shorter side", "pixels"),
     "max_side": ("Longer side", "pixels"),
@@ -45,7 +76,13 @@ SCORE_TITLES = {
     "clip_near_max": ("CLIP: better of the two neighbouring texts", "cosine"),
     "clip_caption": ("CLIP: caption", "cosine"),
     "clip_alt": ("CLIP: alternative text", "cosine"),
+    "clip_assigned_score": ("CLIP: assigned text", "cosine"),
+    "assigned_ratio": ("Pictures that fit their assigned text", "share of pictures"),
     "aesthetic": ("Aesthetic score", "head's own scale"),
+    "watermark": ("Probability of a watermark", "probability"),
+    "num_faces": ("Faces", "faces"),
+    "num_eval_images": ("Evaluation images that it looks like", "pictures"),
+    "eval_similarity": ("Nearest evaluation image", "cosine"),
 }
 """Score column -> (title, unit of its values)."""
 
@@ -79,6 +116,7 @@ RULE_MEANINGS = {
     "unreadable_record": "the record cannot be read",
     # score
     "score_error": "scoring failed",
+    "face_detector": "the face detector failed on it",
     # select
     "document_dropped": "every document that showed it was dropped",
     "text.roles": "a kind of text that is not wanted",
@@ -93,12 +131,15 @@ RULE_MEANINGS = {
     "document.unique.exact": "another document with the same text stays",
     "document.unique.near": "another document with nearly the same text stays",
     "document.unique.image_set": "another document with the same pictures stays",
-    "document.min_common_word_ratio": "share of words that are common in the language",
-    "text.min_common_word_ratio": "share of words that are common in the language",
-    "document.max_perplexity": "perplexity under a language model",
-    "emails": "e-mail addresses",
+    "pii.email": "e-mail addresses",
+    "pii.ip": "IP addresses",
+    "pii.phone": "telephone numbers",
+    "pii.card": "payment card numbers",
+    "pii.iban": "bank account numbers",
+    "pii.secret": "keys and passwords",
     # tokenize
     "nothing_left": "nothing of it could become tokens",
+    "faces_unknown": "faces are to be blurred, and it was not searched for any",
 }
 """Rules that compare no score of the table ``RULES``."""
 

@@ -23,7 +23,8 @@ from gobelin.documents import IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit,
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
-from gobelin.transforms.embed import in_batches
+from gobelin.transforms.clip import in_batches
+from gobelin.transforms.faces import Boxes, blur_faces, faces_of_shard
 from gobelin.transforms.open_image import open_rgb
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import empty_shards, join, read_rows, shard_path, with_decisions, write_rows
@@ -39,19 +40,27 @@ IMAGES_AT_ONCE = 512
 
 
 class EncodeImages(beam.PTransform):
-    """(shard, ids of shown images) -> shards of ``codes`` and ``encode_decisions`` in the folder ``work``."""
+    """(shard, ids of shown images) -> shards of ``codes`` and ``encode_decisions`` in the folder ``work``.
 
-    def __init__(self, tokenizer: str, images: str, work: str, num_shards: int, device: str) -> None:
-        self._arguments = (tokenizer, images, work, num_shards, device)
+    Args:
+        scores: folder of ``IMAGE_SCORES`` with the faces that are blurred first; None: nothing is.
+    """
+
+    def __init__(
+        self, tokenizer: str, images: str, work: str, num_shards: int, device: str, scores: str | None = None
+    ) -> None:
+        self._arguments = (tokenizer, images, work, num_shards, device, scores)
 
     def expand(self, shown: beam.PCollection) -> beam.PCollection:
         return shown | beam.ParDo(_EncodeImages(*self._arguments))
 
 
 class _EncodeImages(beam.DoFn):
-    def __init__(self, tokenizer: str, images: str, work: str, num_shards: int, device: str) -> None:
+    def __init__(
+        self, tokenizer: str, images: str, work: str, num_shards: int, device: str, scores: str | None
+    ) -> None:
         self._path, self._images, self._work = tokenizer, images, work
-        self._num_shards, self._device = num_shards, device
+        self._num_shards, self._device, self._scores = num_shards, device, scores
         self._shared = Shared()
 
     def setup(self) -> None:
@@ -74,25 +83,35 @@ class _EncodeImages(beam.DoFn):
 
     def _rows(self, index: int, wanted: set[str | None], decisions: list[Decision]) -> Iterator[Row]:
         rows = read_rows(shard_path(self._images, index, self._num_shards), ["image_id", "data", "urls"])
-        pictures = self._pictures((row for row in rows if row["image_id"] in wanted), decisions)
+        faces = None if self._scores is None else faces_of_shard(self._scores, index, self._num_shards)
+        pictures = self._pictures((row for row in rows if row["image_id"] in wanted), faces, decisions)
         for batch in in_batches(pictures, IMAGES_AT_ONCE):
             codes = self._tokenizer.encode(np.stack([pixels for _, pixels in batch]))
             advance("images", len(batch))
             for (identifier, _), ids in zip(batch, codes, strict=True):
                 yield {"image_id": identifier, "codes": ids}
 
-    def _pictures(self, rows: Iterable[Row], decisions: list[Decision]) -> Iterator[tuple[str, np.ndarray]]:
+    def _pictures(
+        self, rows: Iterable[Row], faces: dict[str, Boxes] | None, decisions: list[Decision]
+    ) -> Iterator[tuple[str, np.ndarray]]:
         from gobelin.tokenize.image_tokenizer import preprocess
 
         size = self._tokenizer.image_size
         for row in rows:
+            rule, detail = "faces_unknown", None
             try:
-                pixels = preprocess(open_rgb(row["data"], 2 * size), size)
+                if faces is None or row["image_id"] in faces:
+                    rule = "undecodable_image"
+                    picture = open_rgb(row["data"], 2 * size)
+                    pixels = preprocess(blur_faces(picture, (faces or {}).get(row["image_id"], ())), size)
+                    rule = ""
             except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
+                detail = describe(error)
+            if rule:
                 decisions.append(
                     Decision(
-                        stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule="undecodable_image",
-                        image_id=row["image_id"], url=row["urls"][0], detail=describe(error),
+                        stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule=rule,
+                        image_id=row["image_id"], url=row["urls"][0], detail=detail,
                     )
                 )  # fmt: skip
                 continue

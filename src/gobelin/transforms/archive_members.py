@@ -1,8 +1,7 @@
-"""The members of an archive: gzip members, zstd frames (with the dictionary that may stand in the file's first frame) and
-lz4 frames, told by their first bytes and never by the file's name.
+"""The members of an archive: gzip members, zstd frames and lz4 frames, told by their first bytes.
 
-Each unpacks itself piece by piece, and knows where in the file it ends. zstd frames are followed by the headers of their
-blocks; the others by what the decompressor leaves.
+Each unpacks itself piece by piece, and knows where in the file it ends: a zstd frame by the headers of its blocks, the
+others by what the decompressor leaves. A zstd dictionary may stand in the file's first frame.
 
 Memory: a window of 256 KiB over the file, a zstd window of at most 128 MiB.
 

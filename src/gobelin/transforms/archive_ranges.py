@@ -128,10 +128,10 @@ def _cuts_of_plain(stream: BinaryIO, target_bytes: int) -> Iterator[int]:
     for record in archive:
         if isinstance(record, Damage):
             continue
-        place = record.finish().offset
-        if place >= last + target_bytes:
-            yield place
-            last = place
+        place = record.finish()
+        if place.is_alone and place.offset >= last + target_bytes:
+            yield place.offset
+            last = place.offset
 
 
 def _shares_member(stream: BinaryIO) -> bool:
@@ -154,11 +154,12 @@ def _find_chain(stream: BinaryIO, members: Members, container: bytes, start: int
 
 
 def _is_chain(stream: BinaryIO, place: int, end: int) -> bool:
+    """Whether whole members follow each other without a gap from a place to another, or to the file's end."""
     archive = ArchiveRecords(stream, place, end)
     for record in archive:
         if isinstance(record, Damage):
-            return record.num_bytes == 0  # only that the end was chosen at random
+            return record.num_bytes == 0 and not archive.has_padding  # only that the end was chosen at random
         record.finish()
         if record.problem is not None:
             return False
-    return True
+    return not archive.has_padding

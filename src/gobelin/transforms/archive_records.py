@@ -137,6 +137,7 @@ class ArchiveRecords:
         self._rework = 0
         self._is_shared = False  # the last member that was read held more than one record
         self.position = start  # how far the file is read
+        self.has_padding = False  # bytes between members were passed over
 
     @property
     def size(self) -> int:
@@ -165,6 +166,7 @@ class ArchiveRecords:
                 place = self._find_anything(self.position)
                 if place < self.size or place - self.position > _MAX_PADDING:
                     yield Damage(self.position, place - self.position, "no record can be read here")
+                self.has_padding = True
                 self.position = place
         if self.position > self._end < self.size:
             yield Damage(self._end, 0, "the next part of the file begins inside a record")
@@ -291,9 +293,10 @@ class ArchiveRecords:
             place = self._members.skip_frames(place)
             data = self._source.at(place, _SCAN)
             blanks = len(data) - len(data.lstrip(_BLANKS))
-            place += blanks
             if not blanks:
                 return min(place, self.size)
+            place += blanks
+            self.has_padding = True
 
     def _behind_damage(self, segment: Segment) -> int:
         """Where to go on behind a damaged member."""

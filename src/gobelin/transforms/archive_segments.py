@@ -191,8 +191,8 @@ class Segment(Buffered):
         parts: list[bytes] = []
         with contextlib.suppress(DamageError):
             left = self.unpacked
-            while left:
-                left -= len(member.read(min(left, _PIECE)))
+            while left and (part := member.read(min(left, _PIECE))):
+                left -= len(part)
             while part := member.read(_SALVAGE_STEP):
                 parts.append(part)
         return b"".join(parts)

@@ -9,6 +9,7 @@ only where they are the whole name or open or close it. A verdict is cached by t
 from __future__ import annotations
 
 import enum
+import itertools
 import re
 
 
@@ -27,67 +28,72 @@ class Kind(enum.IntEnum):
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-_BOILERPLATE_WORDS = frozenset(
-    """
-    nav navi navbar navbox navigation navigational navlinks subnav topnav menu menubar megamenu submenu
-    breadcrumb breadcrumbs breadcrump pagination pager paginator pagenavi pagenav prevnext sitemap skiplink skiplinks
-    footer footerlinks colophon fussbereich seitenfuss sidebar sidebars
-    sharebar sharethis addthis addtoany sharing socials socialmedia sociable shariff socialicons social
-    comments commentlist commentform commenting disqus replies kommentare commentaires comentarios
-    related relateds recommended recommendation recommendations mostread mostpopular trending
-    outbrain taboola zergnet newsletter newsletters
-    cookie cookies gdpr advert adverts advertisement advertisements advertising adsense adbox adslot dfp sponsored
-    werbung anzeigen publicidad tooltip offcanvas disclaimer popup lightbox overlay
-    tagcloud taglist postmeta postmetadata entrymeta authorbox toolbar signup signin tableofcontents toctoggle
-    author authors byline bio consent privacy rating vote poll feedback popular recommend
-    login register subscribe sponsor share comment
-    """.split()
-)
-_BOILERPLATE_NAMES = frozenset(
-    """
-    foot share shares comment respond kommentar recommend popular subscribe subscription subscriptions login register
-    registration consent ad ads adv sponsor sponsors banner banners anzeige pub modal overlay flyout tags tagged byline
-    author authors bio dateline metadata print printer printonly noprint rating ratings vote votes voting donate
-    donation donations widget hidden hide poll toc promo promos promotion promobox rail feedback is-hidden d-none
-    invisible toast related-posts editsection mw-editsection catlinks navbox infobar reflist-nav
-    """.split()
-)
-_BOILERPLATE_EDGES = frozenset("print printer meta ad ads sponsor".split())
-_BOILERPLATE_PAIRS = frozenset(
-    """
-    more-stories more-news more-articles more-posts read-next next-post next-article next-prev prev-next
-    prev-post previous-post post-nav post-navigation also-like also-read most-read most-popular most-viewed
-    latest-news latest-posts latest-articles recent-posts recent-articles recent-news top-stories other-posts
-    post-meta entry-meta article-meta meta-info meta-data entry-utility entry-footer post-footer
-    article-footer post-tags article-tags entry-tags site-header site-footer page-footer global-header top-bar skip-link
-    tag-list tag-links tags-links cat-links call-to to-top back-top edit-link edit-section follow-us author-box
-    author-bio about-author author-info share-buttons share-bar share-button share-links share-this share-tools
-    ad-container ad-slot ad-unit ad-wrapper ad-block ad-label ad-disclaimer
-    comment-list comment-form comment-respond comment-area comments-area comment-section comment-count
-    """.split()
-)
-_SUSPECT_WORDS = frozenset(
-    """
-    teaser teasers promo toolbox tools cta callout promotion aside widget ad ads banner paging modal tags
-    """.split()
-)
-_CAPTION_WORDS = frozenset(
-    """
-    caption captions imagedescription imagecaption photocaption figcaption bildunterschrift bildtext legende
-    piedefoto credit credits photocredit imagecredit copyrighttext bildnachweis
-    """.split()
-)
-_CONTENT_WORDS = frozenset("article content post entry body story text main hentry blogpost".split())
-_ARTICLE_NAMES = frozenset("articlebody articletext storybody".split())
-_ARTICLE_PAIRS = frozenset(
-    "article-body article-content article-text entry-content post-content post-body story-body story-content "
-    "content-body post-text body-text".split()
-)
-_UNSEEN_NAMES = frozenset(
-    "sr-only screen-reader-text screen-reader-only visually-hidden visuallyhidden sr-only-focusable assistive-text "
-    "a11y-hidden screenreader screen-reader u-visually-hidden element-invisible".split()
-)
-_GUTTERS = frozenset("gutter linenos lineno line-numbers line-numbers-rows linenodiv rouge-gutter lnt ln-num".split())
+_BOILERPLATE_WORDS = frozenset((
+    "nav", "navi", "navbar", "navbox", "navigation", "navigational", "navlinks", "subnav", "topnav", "menu",
+    "menubar", "megamenu", "submenu", "breadcrumb", "breadcrumbs", "breadcrump", "pagination", "pager", "paginator",
+    "pagenavi", "pagenav", "prevnext", "sitemap", "skiplink", "skiplinks", "footer", "footerlinks", "colophon",
+    "fussbereich", "seitenfuss", "sidebar", "sidebars", "sharebar", "sharethis", "addthis", "addtoany", "sharing",
+    "socials", "socialmedia", "sociable", "shariff", "socialicons", "social", "comments", "commentlist",
+    "commentform", "commenting", "disqus", "replies", "kommentare", "commentaires", "comentarios", "related",
+    "relateds", "recommended", "recommendation", "recommendations", "mostread", "mostpopular", "trending",
+    "outbrain", "taboola", "zergnet", "newsletter", "newsletters", "cookie", "cookies", "gdpr", "advert", "adverts",
+    "advertisement", "advertisements", "advertising", "adsense", "adbox", "adslot", "dfp", "sponsored", "werbung",
+    "anzeigen", "publicidad", "tooltip", "offcanvas", "disclaimer", "popup", "lightbox", "overlay", "tagcloud",
+    "taglist", "postmeta", "postmetadata", "entrymeta", "authorbox", "toolbar", "signup", "signin",
+    "tableofcontents", "toctoggle", "author", "authors", "byline", "bio", "consent", "privacy", "rating", "vote",
+    "poll", "feedback", "popular", "recommend", "login", "register", "subscribe", "sponsor", "share", "comment",
+))  # fmt: skip
+_BOILERPLATE_NAMES = frozenset((
+    "foot", "share", "shares", "comment", "respond", "kommentar", "recommend", "popular", "subscribe",
+    "subscription", "subscriptions", "login", "register", "registration", "consent", "ad", "ads", "adv", "sponsor",
+    "sponsors", "banner", "banners", "anzeige", "pub", "modal", "overlay", "flyout", "tags", "tagged", "byline",
+    "author", "authors", "bio", "dateline", "metadata", "print", "printer", "printonly", "noprint", "rating",
+    "ratings", "vote", "votes", "voting", "donate", "donation", "donations", "widget", "hidden", "hide", "poll",
+    "toc", "promo", "promos", "promotion", "promobox", "rail", "feedback", "is-hidden", "d-none", "invisible",
+    "toast", "related-posts", "editsection", "mw-editsection", "catlinks", "navbox", "infobar", "reflist-nav",
+))  # fmt: skip
+_BOILERPLATE_EDGES = frozenset((
+    "print", "printer", "meta", "ad", "ads", "sponsor",
+))  # fmt: skip
+_BOILERPLATE_PAIRS = frozenset((
+    "more-stories", "more-news", "more-articles", "more-posts", "read-next", "next-post", "next-article",
+    "next-prev", "prev-next", "prev-post", "previous-post", "post-nav", "post-navigation", "also-like", "also-read",
+    "most-read", "most-popular", "most-viewed", "latest-news", "latest-posts", "latest-articles", "recent-posts",
+    "recent-articles", "recent-news", "top-stories", "other-posts", "post-meta", "entry-meta", "article-meta",
+    "meta-info", "meta-data", "entry-utility", "entry-footer", "post-footer", "article-footer", "post-tags",
+    "article-tags", "entry-tags", "site-header", "site-footer", "page-footer", "global-header", "top-bar",
+    "skip-link", "tag-list", "tag-links", "tags-links", "cat-links", "call-to", "to-top", "back-top", "edit-link",
+    "edit-section", "follow-us", "author-box", "author-bio", "about-author", "author-info", "share-buttons",
+    "share-bar", "share-button", "share-links", "share-this", "share-tools", "ad-container", "ad-slot", "ad-unit",
+    "ad-wrapper", "ad-block", "ad-label", "ad-disclaimer", "comment-list", "comment-form", "comment-respond",
+    "comment-area", "comments-area", "comment-section", "comment-count",
+))  # fmt: skip
+_SUSPECT_WORDS = frozenset((
+    "teaser", "teasers", "promo", "toolbox", "tools", "cta", "callout", "promotion", "aside", "widget", "ad", "ads",
+    "banner", "paging", "modal", "tags",
+))  # fmt: skip
+_CAPTION_WORDS = frozenset((
+    "caption", "captions", "imagedescription", "imagecaption", "photocaption", "figcaption", "bildunterschrift",
+    "bildtext", "legende", "piedefoto", "credit", "credits", "photocredit", "imagecredit", "copyrighttext",
+    "bildnachweis",
+))  # fmt: skip
+_CONTENT_WORDS = frozenset((
+    "article", "content", "post", "entry", "body", "story", "text", "main", "hentry", "blogpost",
+))  # fmt: skip
+_ARTICLE_NAMES = frozenset((
+    "articlebody", "articletext", "storybody",
+))  # fmt: skip
+_ARTICLE_PAIRS = frozenset((
+    "article-body", "article-content", "article-text", "entry-content", "post-content", "post-body", "story-body",
+    "story-content", "content-body", "post-text", "body-text",
+))  # fmt: skip
+_UNSEEN_NAMES = frozenset((
+    "sr-only", "screen-reader-text", "screen-reader-only", "visually-hidden", "visuallyhidden", "sr-only-focusable",
+    "assistive-text", "a11y-hidden", "screenreader", "screen-reader", "u-visually-hidden", "element-invisible",
+))  # fmt: skip
+_GUTTERS = frozenset((
+    "gutter", "linenos", "lineno", "line-numbers", "line-numbers-rows", "linenodiv", "rouge-gutter", "lnt", "ln-num",
+))  # fmt: skip
 _NEVER_BOILERPLATE = frozenset(("html", "body", "main"))
 
 _MAX_CACHED = 1 << 16
@@ -120,7 +126,7 @@ def _classify(tag: str, names: str) -> Kind:
         words.update(parts)
         edges.update(parts[:1])
         edges.update(parts[-1:])
-        pairs.update(f"{a}-{b}" for a, b in zip(parts, parts[1:]))
+        pairs.update(f"{a}-{b}" for a, b in itertools.pairwise(parts))
         joined = "".join(parts)
         words.add(joined)
         whole.update((lower, joined, "-".join(parts)))

@@ -13,8 +13,8 @@ round otherwise: batches of 1 against 64 changed 1 number in 2000 by one unit of
 
 A text model sees its first ``context_length`` tokens (77 in public models, about 55 English words) and no more.
 
-torch and open_clip are imported where they are needed, so that a recipe can be read, and scores be computed from
-stored embeddings, without them.
+torch and open_clip are imported where they are needed. What is computed from stored embeddings needs neither:
+``image_text``, ``heads``, ``zero_shot``.
 """
 
 from __future__ import annotations
@@ -22,18 +22,24 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from gobelin.transforms.image_text import ImageTextScores, score_images
+
+__all__ = ["LOCAL_DIR", "ClipModel", "ClipSpec", "ImageTextScores", "load_clip", "score_images"]
+
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+
+_T = TypeVar("_T")
 
 LOCAL_DIR = "local-dir:"
 _HUB = "hf-hub:"
@@ -67,41 +73,54 @@ class ClipModel:
     dim: int  # of an embedding
     batch_size: int
     context_length: int  # tokens
+    logit_scale: float  # by which cosines are multiplied before a softmax
     _model: Any
     _preprocess: Callable[[Image], torch.Tensor]
     _tokenize: Callable[[list[str]], torch.Tensor]
     _device: torch.device
 
-    def embed_images(self, images: Sequence[Image]) -> npt.NDArray[np.float16]:
-        """Embeddings, (N, dim), unit length, of N images (mode RGB, any size)."""
-        return self._embed(
-            images, lambda batch: [self._preprocess(_limit_aspect(image)) for image in batch], self._model.encode_image
-        )
+    def prepare_image(self, image: Image) -> torch.Tensor:
+        """What the model takes of an image (mode RGB, any size). Safe to call from several threads."""
+        return self._preprocess(_limit_aspect(image))
 
-    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float16]:
-        """Embeddings, (N, dim), unit length, of N texts; what is beyond the context length is not seen."""
-        return self._embed(
-            texts,
-            lambda batch: list(self._tokenize([_limit_words(text, self.context_length) for text in batch])),
-            self._model.encode_text,
-        )
+    def prepare_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Token ids, (N, context_length), of N texts; what is beyond the context length is not seen."""
+        return self._tokenize([_limit_words(text, self.context_length) for text in texts])
 
-    def _embed(
-        self,
-        items: Sequence[Any],
-        prepare: Callable[[Sequence[Any]], list[torch.Tensor]],
-        encode: Callable[..., torch.Tensor],
-    ) -> npt.NDArray[np.float16]:
+    def embed_prepared_images(self, prepared: Sequence[torch.Tensor]) -> npt.NDArray[np.float16]:
+        """Embeddings, (N, dim), unit length, of at most ``batch_size`` images from ``prepare_image``."""
         import torch
 
-        embeddings = np.empty((len(items), self.dim), np.float16)
-        for start in range(0, len(items), self.batch_size):
-            prepared = prepare(items[start : start + self.batch_size])
-            padding = [torch.zeros_like(prepared[0])] * (self.batch_size - len(prepared))
-            with torch.inference_mode():
-                batch = encode(torch.stack(prepared + padding).to(self._device), normalize=True)
-            embeddings[start : start + len(prepared)] = batch[: len(prepared)].half().cpu().numpy()
-        return embeddings
+        return self._encode(torch.stack(list(prepared)), self._model.encode_image)
+
+    def embed_images(self, images: Iterable[Image]) -> npt.NDArray[np.float16]:
+        """Embeddings, (N, dim), unit length, of N images (mode RGB, any size)."""
+        batches = in_batches(map(self.prepare_image, images), self.batch_size)
+        return self._joined(map(self.embed_prepared_images, batches))
+
+    def embed_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float16]:
+        """Embeddings, (N, dim), unit length, of N texts; what is beyond the context length is not seen."""
+        batches = in_batches(texts, self.batch_size)
+        return self._joined(self._encode(self.prepare_texts(batch), self._model.encode_text) for batch in batches)
+
+    def _joined(self, embedded: Iterable[npt.NDArray[np.float16]]) -> npt.NDArray[np.float16]:
+        return np.concatenate([np.empty((0, self.dim), np.float16), *embedded])
+
+    def _encode(self, batch: torch.Tensor, encode: Callable[..., torch.Tensor]) -> npt.NDArray[np.float16]:
+        import torch
+
+        num = len(batch)
+        if num < self.batch_size:  # the same shape always, see above
+            batch = torch.cat([batch, batch.new_zeros((self.batch_size - num, *batch.shape[1:]))])
+        with torch.inference_mode():
+            return encode(batch.to(self._device), normalize=True)[:num].half().cpu().numpy()
+
+
+def in_batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Lists of ``size`` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
@@ -138,66 +157,12 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
         dim=config["embed_dim"],
         batch_size=spec.batch_size,
         context_length=tokenizer.context_length,
+        logit_scale=float(model.logit_scale.detach().exp()),
         _model=model,
         _preprocess=preprocess,
         _tokenize=_forgetful(tokenizer),
         _device=torch.device(device),
     )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageTextScores:
-    """Cosines, [-1, 1], of one image node with texts of its document; None where there is no such text."""
-
-    clip_text_max: float | None  # highest over the document's texts
-    clip_near_max: float | None  # higher of the nearest text before and after in reading order
-    clip_alt: float | None
-    clip_caption: float | None
-
-
-def score_images(
-    image_index: Sequence[int],
-    image_embeddings: npt.NDArray[np.float16],
-    text_index: Sequence[int],
-    text_embeddings: npt.NDArray[np.float16],
-    alt: Mapping[int, npt.NDArray[np.float16]],
-    caption: Mapping[int, npt.NDArray[np.float16]],
-) -> dict[int, ImageTextScores]:
-    """Scores of a document's image nodes, by node index.
-
-    Args:
-        image_index: (I,) positions in the document of the image nodes that have an embedding, ascending.
-        image_embeddings: (I, D), unit length, in that order.
-        text_index: (T,) positions of the text nodes that have one, ascending.
-        text_embeddings: (T, D), unit length.
-        alt: embedding (D,) of the alternative text of image nodes that have one, by position.
-        caption: the same for captions.
-    """
-    cosines = _cosines(image_embeddings, text_embeddings) if len(text_index) else np.empty((len(image_index), 0))
-    scores = {}
-    for row, index in enumerate(image_index):
-        after = bisect_left(text_index, index)
-        near = cosines[row, max(0, after - 1) : after + 1]
-        scores[index] = ImageTextScores(
-            clip_text_max=_highest(cosines[row]),
-            clip_near_max=_highest(near),
-            clip_alt=_cosine(image_embeddings[row], alt.get(index)),
-            clip_caption=_cosine(image_embeddings[row], caption.get(index)),
-        )
-    return scores
-
-
-def _cosines(a: npt.NDArray[np.float16], b: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:
-    # Products of float16 are exact in float64 and so, nearly, is their sum: no order of summation shows in float32.
-    return a.astype(np.float64) @ b.astype(np.float64).T
-
-
-def _cosine(image: npt.NDArray[np.float16], text: npt.NDArray[np.float16] | None) -> float | None:
-    return None if text is None else _highest(_cosines(image[None], text[None])[0])
-
-
-def _highest(cosines: npt.NDArray[np.float64]) -> float | None:
-    return float(np.float32(cosines.max())) if cosines.size else None
 
 
 def _check_weights_named(spec: ClipSpec, own_weights: bool) -> None:

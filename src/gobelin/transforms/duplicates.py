@@ -11,7 +11,7 @@
                 An image's counts include the documents of earlier runs.
 
 There are two ways to the same answer: ``find_duplicates`` (local_duplicates.py) sorts keys with NumPy in one process
-and is good to tens of millions of documents; ``FindDocumentGroups`` and ``FindImageGroups`` (this file) are Beam graphs
+and is good to some ten million documents; ``FindDocumentGroups`` and ``FindImageGroups`` (this file) are Beam graphs
 for more. Both write ``DOCUMENT_GROUPS`` and ``IMAGE_GROUPS``. Only keys and signatures travel.
 """
 

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from gobelin.transforms.fetch_http import Network
 
 
+def check_fetch_extra() -> None:
+    """Raises ``ValueError`` where the extra that fetches is not installed."""
+    missing = [name for name in ("aiohttp", "protego") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"fetching needs {' and '.join(missing)}: pip install 'gobelin[fetch]'")
+
+
 class FetchImages(beam.PTransform):
     """URLs of images -> ``Capture``s ``images``, rows ``fetches`` (FETCHES) and ``policies`` (POLICY_INDEX).
 
@@ -54,9 +61,7 @@ class FetchImages(beam.PTransform):
         agents: tuple[str, ...] = AI_AGENTS,
         network: Network | None = None,
     ) -> None:
-        missing = [name for name in ("aiohttp", "protego") if importlib.util.find_spec(name) is None]
-        if missing:
-            raise ValueError(f"fetching needs {' and '.join(missing)}: pip install 'gobelin[fetch]'")
+        check_fetch_extra()
         self._num_groups = num_groups
         self._fetch = _FetchGroup(config, max_bytes, block_list or BlockListConfig(), agents, network)
 

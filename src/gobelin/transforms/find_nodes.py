@@ -25,6 +25,7 @@ from gobelin.transforms.decode_text import decode
 from gobelin.transforms.image_references import ImageReference, document_base, rewrite_images
 from gobelin.transforms.licences import find_licences
 from gobelin.transforms.main_content import MainContent, find_main_content
+from gobelin.transforms.markdeep import is_markdeep, markdeep_to_html
 from gobelin.transforms.page_blocks import read_blocks
 from gobelin.transforms.parse_html import PageProblem, parse_html
 from gobelin.transforms.trafilatura_path import choose_with_trafilatura
@@ -70,7 +71,7 @@ def read_page(
         charset: as the server named it; wrong or unknown names are passed over.
     """
     text, encoding = decode(payload, charset)
-    tree = parse_html(text)
+    tree = parse_html(markdeep_to_html(text) if is_markdeep(text) else text)
     if isinstance(tree, PageProblem):
         return tree
     # While these live, lxml does not make them anew in each of the passes below.

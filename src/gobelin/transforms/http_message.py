@@ -54,20 +54,20 @@ def read_head(stream: _Readable) -> tuple[int, tuple[tuple[str, str], ...]] | No
     while num_bytes < MAX_HEAD_BYTES:
         line = stream.readline(8192)
         num_bytes += len(line)
-        if not line.strip():
+        text = line.decode("utf-8", "replace").rstrip()
+        if not text:
             break
-        text = line.decode("utf-8", "replace").rstrip("\r\n")
         name, colon, value = text.partition(":")
-        if text[:1] not in " \t" and colon:
+        if text[0] not in " \t" and colon:
             headers.append((name.strip(), [value.strip()]))
         elif headers:
             headers[-1][1].append(text.strip())
-    return status, tuple((name, " ".join(parts)) for name, parts in headers)
+    return status, tuple([(name, " ".join(parts)) for name, parts in headers])
 
 
 def header(headers: tuple[tuple[str, str], ...], name: str) -> str:
     """A header's value, all its lines joined by commas; "" where it is not there. Case does not count."""
-    return ", ".join(value for key, value in headers if key.lower() == name)
+    return ", ".join([value for key, value in headers if key.lower() == name])
 
 
 def decode_body(raw: bytes, headers: tuple[tuple[str, str], ...], limit: int) -> bytes:
@@ -78,7 +78,8 @@ def decode_body(raw: bytes, headers: tuple[tuple[str, str], ...], limit: int) ->
     """
     if "chunked" in header(headers, "transfer-encoding").lower():
         raw = join_chunks(raw)
-    encodings = [name.strip().lower() for name in header(headers, "content-encoding").split(",")]
+    declared = header(headers, "content-encoding")
+    encodings = [name.strip().lower() for name in declared.split(",")] if declared else []
     encodings = [name for name in encodings if name not in ("", "identity", "none", "binary", "utf-8")]
     if len(encodings) > MAX_ENCODINGS:
         raise EncodingError(f"{len(encodings)} encodings")

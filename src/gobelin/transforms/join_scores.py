@@ -94,8 +94,8 @@ def _score_image(joined: tuple[str, dict[str, Iterable[Any]]], clip_model: str |
         yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
         return
     scores = {
+        **dict.fromkeys(IMAGE_SCORES.names),
         **next(iter(sides["image"])),
-        **dict.fromkeys(("semantic_group", "semantic_count", "nsfw", "aesthetic")),
         **{name: value for group in sides["group"] for name, value in group.items()},
         "clip_model": clip_model if embedding is not None else None,
     }
@@ -197,8 +197,6 @@ class _WriteDocumentScores(beam.DoFn):
 
 _NODE_FIELDS = tuple(field.name for field in NODE_SCORES)
 _GROUP_FIELDS = ("url_group", "exact_group", "near_group", "earlier")
-_IMAGE_FIELDS = ("format", "width", "height", "phash", "num_documents", "near_group", "near_count", "semantic_count",
-                 "nsfw", "aesthetic")  # fmt: skip
 
 
 def complete_scores(scores: Row, group: Row, facts: dict[str, ImageFacts]) -> Row:
@@ -216,7 +214,7 @@ def complete_scores(scores: Row, group: Row, facts: dict[str, ImageFacts]) -> Ro
         known = facts.get(node["image_id"])
         node["image_id"] = known.scores["image_id"] if known else None  # None too where the image failed
         if known:
-            node |= {name: known.scores[name] for name in _IMAGE_FIELDS}
+            node |= {name: known.scores[name] for name in _NODE_FIELDS if name in known.scores}
     return {**row, "nodes": nodes}
 
 

@@ -2,7 +2,7 @@
 
 A document is a list of nodes here, not a plain text. Its **paragraphs** are its text nodes, but for code; its **lines**
 are their lines that are not empty, without white space at their ends. So a heading, a list item, a caption is a line,
-a row of a table too, and an ordinary paragraph is one line, as it is in the plain text that Gopher, C4 and FineWeb read.
+a row of a table too, and an ordinary paragraph is one line, as in the plain text that Gopher, C4 and FineWeb read.
 
     bullet lines       share of lines that are list items, or start with a bullet or a hyphen and a space (Gopher)
     ellipsis lines     share of lines that end with "..." or "…" (Gopher)
@@ -68,17 +68,17 @@ class LineCounts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LineStatistics:
-    """Shares in [0, 1] of the lines, or None where there is none or the script has no such thing."""
+    """Shares in [0, 1] of the lines, 0 where there are none; None where the script has no such thing."""
 
-    bullet_line_ratio: float | None
+    bullet_line_ratio: float
     ellipsis_line_ratio: float | None
     terminal_punctuation_ratio: float | None
     short_line_ratio: float | None
-    duplicate_line_ratio: float | None
-    duplicate_line_char_ratio: float | None
-    duplicate_paragraph_ratio: float | None
-    duplicate_paragraph_char_ratio: float | None
-    line_break_ratio: float | None  # line breaks for each word
+    duplicate_line_ratio: float
+    duplicate_line_char_ratio: float
+    duplicate_paragraph_ratio: float
+    duplicate_paragraph_char_ratio: float
+    line_break_ratio: float  # line breaks for each word
     num_sentences: int | None
 
 
@@ -111,10 +111,8 @@ def count_lines(lines: list[str], language: str | None, is_list_item: bool = Fal
 
 
 def terminal_ratio(counts: LineCounts, language: str | None) -> float | None:
-    """Share of lines that end as a sentence does; None where there is no line, or no such mark in the script."""
-    if not counts.num_lines or not has_sentence_marks(language):
-        return None
-    return counts.num_terminal / counts.num_lines
+    """Share of lines that end as a sentence does; None where the script has no such mark."""
+    return counts.num_terminal / max(1, counts.num_lines) if has_sentence_marks(language) else None
 
 
 def line_statistics(
@@ -132,15 +130,15 @@ def line_statistics(
     line_ratio, line_char_ratio = _duplicates(lines)
     paragraph_ratio, paragraph_char_ratio = _duplicates(paragraphs)
     return LineStatistics(
-        bullet_line_ratio=counts.num_bullets / total if total else None,
-        ellipsis_line_ratio=counts.num_ellipses / total if total and has_marks else None,
+        bullet_line_ratio=counts.num_bullets / max(1, total),
+        ellipsis_line_ratio=counts.num_ellipses / max(1, total) if has_marks else None,
         terminal_punctuation_ratio=terminal_ratio(counts, language),
-        short_line_ratio=counts.num_short / total if total and has_marks else None,
+        short_line_ratio=counts.num_short / max(1, total) if has_marks else None,
         duplicate_line_ratio=line_ratio,
         duplicate_line_char_ratio=line_char_ratio,
         duplicate_paragraph_ratio=paragraph_ratio,
         duplicate_paragraph_char_ratio=paragraph_char_ratio,
-        line_break_ratio=(total - 1) / num_words if total and num_words else None,
+        line_break_ratio=max(0, total - 1) / max(1, num_words),
         num_sentences=sum(map(count_sentences, paragraphs)) if has_marks else None,
     )
 
@@ -155,7 +153,7 @@ def has_sentence_marks(language: str | None) -> bool:
     return language not in UNSPACED or language in PUNCTUATED
 
 
-def _duplicates(texts: Iterable[str]) -> tuple[float | None, float | None]:
+def _duplicates(texts: Iterable[str]) -> tuple[float, float]:
     """Share of the texts that stood before, and of the characters of all that they hold."""
     seen: set[str] = set()
     num_texts = num_duplicates = num_chars = num_duplicate_chars = 0
@@ -167,6 +165,4 @@ def _duplicates(texts: Iterable[str]) -> tuple[float | None, float | None]:
             num_duplicate_chars += len(text)
         else:
             seen.add(text)
-    if not num_chars:
-        return None, None
-    return num_duplicates / num_texts, num_duplicate_chars / num_chars
+    return num_duplicates / max(1, num_texts), num_duplicate_chars / max(1, num_chars)

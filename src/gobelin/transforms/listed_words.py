@@ -49,11 +49,9 @@ class Listed:
         if not self.words.isdisjoint(words):
             found = sum(map(self.words.__contains__, words))
         if self.phrases and not self.phrases.keys().isdisjoint(words):
-            joined = separator + separator.join(words) + separator
+            joined = _joined(words, separator)
             for first in self.phrases.keys() & set(words):
-                found += sum(
-                    joined.count(separator + separator.join(phrase) + separator) for phrase in self.phrases[first]
-                )
+                found += sum(joined.count(_joined(phrase, separator)) for phrase in self.phrases[first])
         return found
 
     def count_distinct(self, words: list[str]) -> int:
@@ -136,6 +134,11 @@ def _json_entries(text: str, path: str) -> Iterable[tuple[str, int | None]]:
     if isinstance(values, list):
         return [(str(word), None) for word in values]
     raise ValueError(f"word list {path}: expected a list of words or an object of words and counts")
+
+
+def _joined(words: Iterable[str], separator: str) -> str:
+    # Each word has separators of its own, so that two phrases side by side are both found.
+    return separator + (2 * separator).join(words) + separator
 
 
 def separator_of(language: str | None) -> str:

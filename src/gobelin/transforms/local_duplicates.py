@@ -3,7 +3,7 @@
     signatures of this run and of earlier ones --sort by id--> positions; the smallest position is the smallest id
     equal keys --> first position of each key            near keys --> ``join_alike`` over distinct texts or images
 
-Cost: about 20 s of one core and 1 GB for a million documents with 18 band keys each (docs/duplicates.md), linear in
+Cost: about 8 s of one core and 1.2 GB for a million documents with 18 band keys each (docs/duplicates.md), linear in
 their number. What a group is, and the same as Beam graphs for corpora that no machine holds: duplicates.py.
 """
 
@@ -64,15 +64,15 @@ def write_tables(folder: str, shards: list[pa.Table]) -> None:
 
 
 def _document_groups(job: DuplicatesJob, earlier: tuple[EarlierRun, ...]) -> list[pa.Table]:
+    site_counts = _site_counts(job.measurements)
     documents = _read_documents(job.signatures, earlier)
-    near, bands, sketches = _text_keys(documents)
     groups: dict[str, Indices] = {}
     for kind, key in KINDS.items():
         groups[kind] = _first_of_key(pc.coalesce(documents[key], documents["doc_id"]))
-    groups["near"] = _near_texts(groups["exact"], near, bands, sketches, job.minhash)
+    groups["near"] = _near_texts(documents, groups["exact"], job.minhash)
+    documents = documents.drop_columns(["bands", "sketch"])
     of_earlier = _earlier(documents, groups) if earlier else {}
     ids, shard = documents["doc_id"].combine_chunks(), documents["shard"].to_numpy()
-    site_counts = _site_counts(job.measurements)
     tables = []
     for index in range(job.num_shards):
         places = np.flatnonzero(shard == index)
@@ -101,12 +101,20 @@ def _read_documents(signatures: str, earlier: tuple[EarlierRun, ...]) -> pa.Tabl
             is_kept = pc.invert(pc.is_in(table["doc_id"], value_set=dropped))
             tables.append(_with_origin(table, -1, run.name, is_kept))
     whole = pa.concat_tables(tables)
-    return whole.take(pc.sort_indices(whole, [("doc_id", "ascending"), ("run", "ascending")]))
+    del tables
+    order = pc.sort_indices(whole, [("doc_id", "ascending"), ("run", "ascending")])
+    columns = {}
+    for name in whole.column_names:  # one after the other, so that memory holds one of them twice, not all
+        columns[name] = whole[name].take(order)
+        whole = whole.drop_columns([name])
+    return pa.table(columns)
 
 
 def _with_origin(table: pa.Table, shard: int, run: str | None, is_kept: pa.ChunkedArray | None) -> pa.Table:
     size = table.num_rows
     kept = pa.repeat(pa.scalar(False), size) if is_kept is None else is_kept
+    for name, kind in (("url_key", pa.large_string()), ("sketch", pa.large_binary())):  # may pass 2 GB in all
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
     columns = {"shard": pa.repeat(pa.scalar(shard, pa.int32()), size),
                "run": pa.repeat(pa.scalar(run, pa.string()), size), "is_kept": kept}  # fmt: skip
     for name, column in columns.items():
@@ -123,10 +131,10 @@ def _text_keys(documents: pa.Table) -> tuple[Indices, npt.NDArray[np.int64], npt
     return places, bands.reshape(shape), sketches.reshape(shape)
 
 
-def _bytes_of(chunk: pa.BinaryArray) -> npt.NDArray[np.uint8]:
+def _bytes_of(chunk: pa.LargeBinaryArray) -> npt.NDArray[np.uint8]:
     """The concatenated values of an array of bytes."""
     _, offsets, data = chunk.buffers()
-    ends = np.frombuffer(offsets, np.int32)[[chunk.offset, chunk.offset + len(chunk)]]
+    ends = np.frombuffer(offsets, np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
     return np.frombuffer(data or b"", np.uint8)[ends[0] : ends[1]]
 
 
@@ -139,14 +147,9 @@ def _first_of_key(column: pa.ChunkedArray) -> Indices:
     return first[codes]
 
 
-def _near_texts(
-    exact: Indices,
-    places: Indices,
-    bands: npt.NDArray[np.int64],
-    sketches: npt.NDArray[np.uint8],
-    config: MinHashConfig,
-) -> Indices:
+def _near_texts(documents: pa.Table, exact: Indices, config: MinHashConfig) -> Indices:
     """For each position the first one that is connected with it by near-duplicate texts; copies are looked at once."""
+    places, bands, sketches = _text_keys(documents)
     is_first = exact[places] == places
     distinct, keys = places[is_first], np.ascontiguousarray(bands[is_first].T)
     is_alike = sketches_alike(sketches[is_first], config) if config.verify else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -21,15 +22,26 @@ import pyarrow as pa
 import xxhash
 
 from gobelin.documents import SIGNATURES, Action, Decision, Role, Unit
+from gobelin.transforms.faces import FaceConfig
+from gobelin.transforms.heads import check_name
 from gobelin.transforms.image_duplicates import NearImageConfig
 from gobelin.transforms.minhash import MinHashConfig
-from gobelin.transforms.pii import count_emails
+from gobelin.transforms.pii import COLUMNS, Pii, count_pii, kinds_in
 from gobelin.transforms.progress import advance
 from gobelin.transforms.semantic_duplicates import SemanticConfig
 from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
 from gobelin.transforms.signatures import document_signature, signature_metadata
-from gobelin.transforms.text_statistics import PARAGRAPH_MIN_TOKENS, text_statistics
+from gobelin.transforms.text_config import ContaminationConfig, TextScoreConfig
+from gobelin.transforms.text_resources import TextResources, load_text_resources
+from gobelin.transforms.text_statistics import (
+    PARAGRAPH_MIN_TOKENS,
+    TextCounts,
+    count_text,
+    document_statistics,
+    statistics_of,
+)
 from gobelin.transforms.urls import describe, host_of
+from gobelin.transforms.zero_shot import ZeroShotPrompts
 
 Row = dict[str, Any]
 
@@ -49,6 +61,13 @@ class ClipConfig:
     batch_size: int = 64
     """Images or texts a forward pass. Results are the same for any value up to rounding; keep it fixed in a corpus."""
 
+    device: str = "cpu"
+    """Torch device of the model: cpu, cuda. Each worker process holds a model: --workers must fit the GPU."""
+
+    threads: int = 1
+    """Threads of a worker that decode pictures ahead of the model. On cpu 1, as the workers share its cores; on cuda as
+    many as there are cores for each worker. Results are the same."""
+
     def __post_init__(self) -> None:
         brings_weights = self.model.startswith(("local-dir:", "hf-hub:"))
         if not brings_weights and not self.pretrained:
@@ -60,11 +79,19 @@ class ClipConfig:
             raise ValueError(f"CLIP model {self.model} brings its own weights: leave pretrained out")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreConfig:
     """What is measured. Thresholds are ``select``'s."""
+
+    text: TextScoreConfig = dataclasses.field(default_factory=TextScoreConfig)
+    """Word lists and models of texts."""
+
+    contamination: ContaminationConfig | None = None
+    """Evaluation sets that are looked for in the corpus. Null: not run."""
 
     minhash: MinHashConfig = dataclasses.field(default_factory=MinHashConfig)
     """Near-duplicate texts. The default joins 97 % of pairs of Jaccard similarity 0.8 and none of 0.5. OBELICS: 16
@@ -80,12 +107,33 @@ class ScoreConfig:
     clip: ClipConfig | None = None
     """Image-text similarity. Null: not run."""
 
+    heads: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Networks on CLIP embeddings of images: name of the score -> .safetensors file (`gobelin heads convert` and
+    `gobelin heads train` make them). Each belongs to one CLIP model, which must be ``clip``'s. The names nsfw,
+    aesthetic and watermark have rules of their own; others are for image.max_head and image.min_head."""
+
+    zero_shot: dict[str, ZeroShotPrompts] = dataclasses.field(default_factory=dict)
+    """Scores from prompts alone: name -> {positive: [texts], negative: [texts]}, the probability that an image fits the
+    positive ones better. Names as in ``heads``."""
+
+    faces: FaceConfig | None = None
+    """Where faces are, for image.max_faces and tokenize.blur_faces. Null: not looked for."""
+
     semantic: SemanticConfig | None = None
     """Images of like meaning, by the embeddings of ``clip``. Null: not run."""
 
     def __post_init__(self) -> None:
         if self.semantic is not None and self.clip is None:
             raise ValueError("semantic compares embeddings of images, and clip, which makes them, is null: set it too")
+        for section in ("heads", "zero_shot"):
+            for name in getattr(self, section):
+                check_name(name)
+            if getattr(self, section) and self.clip is None:
+                raise ValueError(
+                    f"{section} read embeddings of images, and clip, which makes them, is null: set it too"
+                )
+        for name in self.heads.keys() & self.zero_shot.keys():
+            raise ValueError(f"both heads and zero_shot have a {name}: leave one out")
 
 
 MEASUREMENTS = pa.schema(
@@ -98,44 +146,76 @@ MEASUREMENTS = pa.schema(
 )
 
 
-def measure_document(document: Row, config: ScoreConfig) -> tuple[Row, Row]:
+def measure_document(document: Row, config: ScoreConfig, resources: TextResources | None = None) -> tuple[Row, Row]:
     """What one document's scores and keys are, as far as it can be told without the others: its rows of
     ``MEASUREMENTS`` and of ``SIGNATURES``.
 
-    The statistics are those of its prose: code has no stop words, and is no spam for it. Duplicates compare all text.
+    The statistics are those of its prose: code has no stop words, and is no spam for it. Duplicates and contamination
+    compare all text.
+
+    Args:
+        resources: lists and models that the configuration names. None: they are read here.
     """
-    language = document["language"]
+    resources = resources or load_text_resources(config.text, config.contamination)
     host = host_of(document["url"])
-    texts = [node for node in document["nodes"] if node["kind"] == "text"]
-    whole = "\n\n".join(node["text"] for node in texts)
-    prose = "\n\n".join(node["text"] for node in texts if node["role"] != Role.CODE)
-    images = sorted({node["image_id"] for node in document["nodes"] if node["image_id"]})
-    scores = {
-        "doc_id": document["doc_id"],
-        "num_images": sum(node["image_id"] is not None for node in document["nodes"]),
-        **dataclasses.asdict(text_statistics(prose, language)),
-        "nodes": [_node_scores(node, language) for node in document["nodes"]],
-    }
+    nodes = document["nodes"]
     measured = {
         "doc_id": document["doc_id"],
-        "paragraphs": [
-            _key(f"{host}\n{node['text']}") if node["kind"] == "text" else None for node in document["nodes"]
-        ],
-        "images": images,
-        "scores": json.dumps(scores),
+        "paragraphs": [_key(f"{host}\n{node['text']}") if node["kind"] == "text" else None for node in nodes],
+        "images": sorted({node["image_id"] for node in nodes if node["image_id"]}),
+        "scores": json.dumps(_scores(document, resources)),
     }
+    whole = "\n\n".join(node["text"] for node in nodes if node["kind"] == "text")
     return measured, document_signature(document, whole, config.minhash)
 
 
-def _node_scores(node: Row, language: str | None) -> Row:
-    if node["kind"] == "image":
-        return {"kind": "image", "image_id": node["image_id"]}
+def _scores(document: Row, resources: TextResources) -> Row:
+    """The row of ``DOCUMENT_SCORES`` as far as the document's own texts tell it."""
+    language = document["language"]
+    lists = resources.lists(language)
+    nodes = document["nodes"]
+    texts = [node for node in nodes if node["kind"] == "text"]
+    counts = [count_text(node["text"], language, lists, node["role"] == Role.LIST_ITEM) for node in texts]
+    prose = [count for count, node in zip(counts, texts, strict=True) if node["role"] != Role.CODE]
+    personal = kinds_in("\n\n".join(text for node in nodes for text in _texts_of(node)))
+    contamination, by_text = resources.contamination([node["text"] for node in texts])
+    text_scores = iter([_text_scores(count, found) for count, found in zip(counts, by_text, strict=True)])
+    return {
+        "doc_id": document["doc_id"],
+        "num_images": sum(node["image_id"] is not None for node in nodes),
+        **document_statistics(prose, language, lists),
+        **resources.models.scores([count.text for count in prose], language),
+        **contamination,
+        "nodes": [
+            {
+                **(next(text_scores) if node["kind"] == "text" else {"kind": "image", "image_id": node["image_id"]}),
+                **_pii_counts(node, personal),
+            }
+            for node in nodes
+        ],
+    }
+
+
+def _text_scores(counts: TextCounts, num_eval_ngrams: int | None) -> Row:
     return {
         "kind": "text",
-        **dataclasses.asdict(text_statistics(node["text"], language, PARAGRAPH_MIN_TOKENS)),
-        "num_emails": count_emails(node["text"]),
+        **statistics_of(counts, PARAGRAPH_MIN_TOKENS),
+        "num_eval_ngrams": num_eval_ngrams,
         "site_count": 1,
     }
+
+
+def _pii_counts(node: Row, personal: list[Pii]) -> Row:
+    counts: Counter[Pii] = Counter()
+    if personal:
+        for text in _texts_of(node):
+            counts += count_pii(text, personal)
+    return {COLUMNS[kind]: counts[kind] for kind in Pii}
+
+
+def _texts_of(node: Row) -> list[str]:
+    """What a node holds that may be personal; the addresses of images are not looked at."""
+    return [node[field] for field in ("text", "alt", "caption", "title", "link_url") if node.get(field)]
 
 
 def _key(text: str) -> int:
@@ -157,6 +237,11 @@ class _Measure(beam.DoFn):
     def __init__(self, config: ScoreConfig, documents: str, work: str, signatures: str, num_shards: int) -> None:
         self._config, self._documents, self._work = config, documents, work
         self._signatures, self._num_shards = signatures, num_shards
+        self._resources: TextResources | None = None
+
+    def setup(self) -> None:
+        # Here, so that a file that cannot be read ends the run instead of failing every document.
+        self._resources = load_text_resources(self._config.text, self._config.contamination)
 
     def process(self, index: int) -> Iterator[str]:
         decisions: list[Decision] = []
@@ -178,7 +263,7 @@ class _Measure(beam.DoFn):
         for document in read_rows(source):
             advance("documents")
             try:
-                measured, signature = measure_document(document, self._config)
+                measured, signature = measure_document(document, self._config, self._resources)
             except Exception as error:  # noqa: BLE001  # the stage boundary: one bad document never ends a run
                 decisions.append(
                     Decision(

@@ -7,15 +7,16 @@
                    1 - (1 - s^rows)^bands.
     verified       of two texts that met, the share of equal values over all bands estimates s. It is taken from the
                    lowest byte of each value (b-bit minwise hashing; Li and Koenig, 2010): 126 bytes a document
-                   instead of its shingles. ``detection_probability`` is the exact probability of both together.
+                   instead of its shingles. ``detection_probability`` is the exact probability of both together for
+                   independent hash functions. rensa's vary less, so it is a lower bound at the target and above.
 
 OBELICS and datatrove join what met. At a target of 0.8 that joins one pair in eight of similarity 0.5; verified, one
-in a hundred million.
+in seven million.
 
 Keys are signed 64-bit numbers computed by xxHash and rensa from the data alone: no process-dependent ``hash``, so that
 signatures of today meet those of a later crawl.
 
-Cost: about 2500 documents of 1000 words a second and core, most of it for finding words.
+Cost: about 3000 documents of 1500 words a second and core (docs/duplicates.md).
 """
 
 from __future__ import annotations

@@ -22,19 +22,23 @@ from gobelin.transforms.image_references import sentinel_index
 from gobelin.transforms.page_tables import is_data_table, read_table
 from gobelin.transforms.visible_text import BREAK, SKIPPED, fold
 
-_CONTAINERS = frozenset(
-    "body div section article main header footer nav aside form fieldset figure blockquote ul ol dl menu dir table "
-    "center details td th tr dialog li".split()
-)
-_BLOCKS = _CONTAINERS | frozenset(
-    "p h1 h2 h3 h4 h5 h6 dt dd address pre hr thead tbody tfoot caption figcaption summary legend hgroup listing xmp "
-    "plaintext search html".split()
-)
-_PLAIN = frozenset("b strong em u s sub sup small big font tt wbr br nobr cite ins".split())
+_CONTAINERS = frozenset((
+    "body", "div", "section", "article", "main", "header", "footer", "nav", "aside", "form", "fieldset", "figure",
+    "blockquote", "ul", "ol", "dl", "menu", "dir", "table", "center", "details", "td", "th", "tr", "dialog", "li",
+))  # fmt: skip
+_BLOCKS = _CONTAINERS | frozenset((
+    "p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "dd", "address", "pre", "hr", "thead", "tbody", "tfoot",
+    "caption", "figcaption", "summary", "legend", "hgroup", "listing", "xmp", "plaintext", "search", "html",
+))  # fmt: skip
+_PLAIN = frozenset((
+    "b", "strong", "em", "u", "s", "sub", "sup", "small", "big", "font", "tt", "wbr", "br", "nobr", "cite", "ins",
+))  # fmt: skip
 """Inline elements whose attributes are not looked at."""
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_LISTS = frozenset("ul ol menu dir".split())
+_LISTS = frozenset((
+    "ul", "ol", "menu", "dir",
+))  # fmt: skip
 _ROLES = {
     "li": Role.LIST_ITEM,
     "blockquote": Role.QUOTATION,
@@ -42,16 +46,22 @@ _ROLES = {
     **dict.fromkeys(("caption", "figcaption"), Role.CAPTION),
     **dict.fromkeys(_HEADINGS, Role.HEADING),
 }
-_RESETS = frozenset("article main section td th dt dd dl table".split())
+_RESETS = frozenset((
+    "article", "main", "section", "td", "th", "dt", "dd", "dl", "table",
+))  # fmt: skip
 """Elements whose text is a paragraph again, whatever they stand in (but for quotations)."""
 
 _TAG_KINDS = {
     **dict.fromkeys(("article", "main"), Kind.ARTICLE),
     **dict.fromkeys(("nav", "footer", "dialog", "menu"), Kind.BOILERPLATE),
 }
-_BOILERPLATE_ROLES = frozenset(
-    "navigation banner contentinfo search complementary menu menubar toolbar dialog alertdialog tablist alert".split()
-)
+_BOILERPLATE_ROLES = frozenset((
+    "navigation", "banner", "contentinfo", "search", "complementary", "menu", "menubar", "toolbar", "dialog",
+    "alertdialog", "tablist", "alert",
+))  # fmt: skip
+_PROSE = ("p", "br", "article", "main", "h1", "pre", "blockquote")
+"""Boilerplate that holds none of these is left out unread; the rest is read, for it may be none."""
+
 _MAX_NAME_CHARS = 200
 _MAX_STYLE_CHARS = 2000
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.I)
@@ -133,7 +143,7 @@ class _Walk:
         buffer, links = self._buffer, self._links
         skipped = None
         for event, element in walk:
-            tag = element.tag
+            tag = str(element.tag)
             if event == "start":
                 if tag in SKIPPED:
                     if tag == "script" and (element.get("type") or "").startswith("math/tex"):
@@ -218,6 +228,12 @@ class _Walk:
             if seen is None:
                 return False
             kind, names, is_main = seen
+        if kind < Kind.BOILERPLATE and tag in _TAG_KINDS:
+            kind = _TAG_KINDS[tag]
+            is_main = kind is Kind.ARTICLE
+        if kind is Kind.BOILERPLATE and not self._pre_depth and next(element.iter(*_PROSE), None) is None:
+            self._leave_out(tag, names)
+            return False
         if self._pre_depth:
             self._frames.append((self._container, self._role, self._level))
             self._pre_depth += 1
@@ -230,9 +246,6 @@ class _Walk:
             return False
         self._frames.append((self._container, self._role, self._level))
         if tag in _CONTAINERS or kind:
-            if kind < Kind.BOILERPLATE and tag in _TAG_KINDS:
-                kind = _TAG_KINDS[tag]
-                is_main = kind is Kind.ARTICLE
             container = Container(tag, kind, self._container, len(page.blocks), names, is_main)
             self._container = len(page.containers)
             page.containers.append(container)
@@ -250,6 +263,17 @@ class _Walk:
         elif tag in _RESETS and self._role is not Role.QUOTATION:
             self._role, self._level = Role.PARAGRAPH, None
         return True
+
+    def _leave_out(self, tag: str, names: str) -> None:
+        """An empty block holds the place of boilerplate, so that a heading above is seen to lose its text."""
+        if self._buffer:
+            self._flush()
+        page = self._page
+        container = Container(tag, Kind.BOILERPLATE, self._container, len(page.blocks), names, False)
+        page.blocks.append(Block("", Role.PARAGRAPH, None, len(page.containers), 0, 0))
+        container.end = len(page.blocks)
+        container.last = len(page.containers)
+        page.containers.append(container)
 
     def _close_block(self, tag: str) -> None:
         if self._pre_depth > 1:

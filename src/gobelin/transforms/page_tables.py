@@ -19,7 +19,10 @@ from gobelin.transforms.visible_text import SKIPPED, fold
 CELL_SEPARATOR = " | "
 
 _LAYOUT = ("table", "pre", "h1", "h2", "h3", "form", "article", "blockquote")
-_SPACED = frozenset("br p div li ul ol dl dt dd h4 h5 h6 section center figure figcaption address hr".split())
+_SPACED = frozenset((
+    "br", "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "h4", "h5", "h6", "section", "center", "figure",
+    "figcaption", "address", "hr",
+))  # fmt: skip
 """Elements inside a cell that separate words."""
 
 

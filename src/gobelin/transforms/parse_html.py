@@ -12,6 +12,7 @@ import dataclasses
 import re
 from collections import Counter
 from itertools import islice
+from typing import cast
 
 from lxml import etree
 from lxml.html import HtmlElement
@@ -19,8 +20,8 @@ from lxml.html import HtmlElement
 from gobelin.documents import Action
 
 MAX_TAGS = 250_000
-"""``<`` signs of a page; a book of 60,000 words with 350 figures has 8,000. At 10-20 us each, here and in all that walks
-the tree, 4 s of CPU are the most that a page costs."""
+"""``<`` signs of a page; a book of 60,000 words with 350 figures has 8,000. At 10-20 us each, here and in all that
+walks the tree, 4 s of CPU are the most that a page costs."""
 
 MAX_ATTRIBUTES = 10_000
 """Of one tag; 40,000 of them take 3 s."""
@@ -31,9 +32,10 @@ _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r") + b"\x7f"
 """What XML forbids; one byte each in UTF-8."""
 
 _ALL_HTML = etree.ElementDefaultClassLookup(element=HtmlElement)
-_TEXT_LEVEL = frozenset(
-    "a abbr b bdi bdo big cite code em font i ins kbd mark s small span strike strong sub sup tt u".split()
-)
+_TEXT_LEVEL = frozenset((
+    "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "em", "font", "i", "ins", "kbd", "mark", "s", "small",
+    "span", "strike", "strong", "sub", "sup", "tt", "u",
+))  # fmt: skip
 _LONG_PAGE_BYTES = 200_000
 _LONG_TAG_BYTES = 100_000
 """What 20,000 attributes take at least; shorter pages and tags are not searched."""
@@ -67,7 +69,7 @@ def parse_html(text: str) -> HtmlElement | PageProblem:
         parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
         parser.set_element_class_lookup(_ALL_HTML)  # lxml.html's own asks Python for the class of each element
         try:
-            tree = etree.fromstring(data, parser)
+            tree = cast(HtmlElement | None, etree.fromstring(data, parser))
         except etree.XMLSyntaxError:
             return PageProblem(Action.FAIL, "empty_page", len(data))
         if tree is None:

@@ -54,12 +54,10 @@ _END = re.compile(r"-----END (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 MAX_KEY = 16_384
 """Characters of a private key that are looked for its end."""
 
-_ASSIGNED = re.compile(
-    r"""["']?\s{0,3}[:=]\s{0,3}["']?([A-Za-z0-9+/_.~!@#$%^*-]{16,128})(?![A-Za-z0-9+/_.~!@#$%^*-])"""
-)
-_SEPARATOR = re.compile(r"[:=]")
+_ASSIGNED = re.compile(r"""[:=]\s{0,3}["']?([A-Za-z0-9+/_.~!@#$%^*-]{16,128})(?![A-Za-z0-9+/_.~!@#$%^*-])""")
 _NAME = re.compile(
-    r"(?:api|access|secret|private|auth|client|account)[_ -]?(?:key|secret|token)|passw(?:or)?d|passphrase|secret|token",
+    r"(?:(?:api|access|secret|private|auth|client|account)[_ -]?(?:key|secret|token)|passw(?:or)?d|passphrase|secret"
+    r"|token)[_ -]{0,2}[\"']?\s{0,3}\Z",
     re.IGNORECASE,
 )
 _NAME_REACH = 24
@@ -93,10 +91,7 @@ def _private_keys(text: str) -> Iterator[tuple[int, int]]:
 def _assigned(text: str) -> Iterator[tuple[int, int]]:
     for found in _ASSIGNED.finditer(text):
         before = text[max(0, found.start() - _NAME_REACH) : found.start()]
-        name = None
-        for name in _NAME.finditer(before):
-            pass
-        if name is not None and before[name.end() :].strip("_- ") == "" and is_random(found[1]):
+        if _NAME.search(before) and is_random(found[1]):
             yield found.span(1)
 
 

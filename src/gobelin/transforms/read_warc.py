@@ -8,7 +8,7 @@ judged here: a 404 page is a page with status 404.
 What cannot be read is a ``fail`` decision: a record that is cut short or cannot be taken out of its encoding, and a
 stretch of the file that holds no readable record, behind which reading goes on (``archive_records.py``).
 
-Costs 0.1 ms of CPU a record and what unpacking it costs; memory for one payload.
+Costs 40 microseconds of CPU a record and what unpacking it costs; memory for one payload.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _judge(
     """Why what was read of a record cannot be used; None where it can."""
     unit = Unit.RECORD
     url = problem = None
-    if isinstance(found, PageCapture | ImageCapture | PolicyCapture):
+    if isinstance(found, (PageCapture, ImageCapture, PolicyCapture)):
         url, problem = found.capture.url, found.capture.problem
         unit = _UNITS[type(found)]
     if record.problem is not None:

@@ -100,6 +100,35 @@ class TextRules:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RelativeThreshold:
+    """A threshold that is a place among the scores of a corpus, and so means the same under any model. It becomes a
+    number before anything is judged, over all image nodes that have the score (relative_thresholds.py)."""
+
+    top_fraction: float | None = None
+    """Share of the values, the best ones, that pass: (0, 1]. DataComp's L/14 baseline: 0.3."""
+
+    quantile: float | None = None
+    """The share that does not pass, [0, 1)."""
+
+    of: str | None = None
+    """Output folder of another run, whose scores are ranked instead of this one's: a later crawl is then held against
+    the same number as the first. Its CLIP model must be this run's."""
+
+    def __post_init__(self) -> None:
+        if (self.top_fraction is None) == (self.quantile is None):
+            raise ValueError("a relative threshold is either {top_fraction: SHARE} or {quantile: SHARE}")
+        if self.top_fraction is not None and not 0.0 < self.top_fraction <= 1.0:
+            raise ValueError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
+        if self.quantile is not None and not 0.0 <= self.quantile < 1.0:
+            raise ValueError(f"quantile must be in [0, 1), got {self.quantile}")
+
+
+RelativeThreshold.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]  # a misspelt key is an error
+
+Threshold = float | RelativeThreshold
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRules:
     """Rules for one image node. A node that breaks one is left out; the document goes on without it."""
 
@@ -139,23 +168,46 @@ class ImageRules:
     min_phash_distance_in_document: int | None = None
     """Bits by which an image must differ from each one before it in its document. MMC4: 6 (distance 5 is a copy)."""
 
-    min_clip_text: float | None = None
-    """CLIP cosine with the document's best-fitting text. MMC4: 0.15 with ViT-L/14. Belongs to one model."""
+    clip_model: str | None = None
+    """The model under which the CLIP thresholds below were chosen: its fingerprint, or the part before the @
+    ("ViT-L-14-quickgelu/openai"). Scores of another model are then an error. Null: the thresholds are believed."""
 
-    min_clip_near: float | None = None
-    """CLIP cosine with the better of the two neighbouring texts. Belongs to one model."""
+    min_clip_text: Threshold | None = None
+    """CLIP cosine with the document's best-fitting text: a number, which belongs to one model (MMC4: 0.15 with
+    ViT-L/14), or {top_fraction: 0.3} or {quantile: 0.7}, which do not."""
 
-    min_clip_caption: float | None = None
-    """CLIP cosine with the caption; passes where there is none. Belongs to one model."""
+    min_clip_near: Threshold | None = None
+    """CLIP cosine with the better of the two neighbouring texts; a number, top_fraction or quantile."""
 
-    min_clip_alt: float | None = None
-    """CLIP cosine with the alternative text; passes where there is none. Belongs to one model."""
+    min_clip_caption: Threshold | None = None
+    """CLIP cosine with the caption; passes where there is none. A number, top_fraction or quantile."""
+
+    min_clip_alt: Threshold | None = None
+    """CLIP cosine with the alternative text; passes where there is none. A number, top_fraction or quantile."""
+
+    min_clip_assigned: Threshold | None = None
+    """CLIP cosine with the text that MMC4's assignment gives the image, each text to one image as far as there are
+    enough. A number, top_fraction or quantile."""
 
     max_nsfw: float | None = None
-    """Probability of unsafe content; a safety rule. MMC4: 0.1 with the LAION head. Needs a head: not run yet."""
+    """Probability of unsafe content; a safety rule. MMC4: 0.1 with the LAION head. Needs score.heads or
+    score.zero_shot of that name."""
 
-    min_aesthetic: float | None = None
-    """Aesthetic score on the head's own scale. OmniCorpus: 3.7. Needs a head: not run yet."""
+    min_aesthetic: Threshold | None = None
+    """Aesthetic score on the head's own scale; or top_fraction or quantile. OmniCorpus: 3.7, LAION-Aesthetics: 4.5 to
+    6.5. Needs score.heads of that name."""
+
+    max_watermark: float | None = None
+    """Probability of a watermark. LAION: 0.8. Needs score.heads or score.zero_shot of that name."""
+
+    max_head: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Highest value of further scores of score.heads and score.zero_shot: name -> number. Safety rules."""
+
+    min_head: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Lowest value of such scores: name -> number."""
+
+    max_faces: int | None = None
+    """Faces in the image. MMC4's fewer-faces set: 0. A safety rule; needs score.faces."""
 
     max_eval_images: int | None = None
     """Evaluation images that it is a near-duplicate of. 0: none. Needs score.contamination."""
@@ -309,6 +361,13 @@ class DocumentRules:
     max_eval_word_ratio: float | None = None
     """Share of words in such runs. Llama 2 calls a sample contaminated from 0.2, dirty from 0.8."""
 
+    min_assigned_ratio: float | None = None
+    """Share of the images left whose cosine with their assigned text is at least ``assigned_similarity``. MMC4 core:
+    0.75. Belongs to one model."""
+
+    assigned_similarity: float = 0.25
+    """See ``min_assigned_ratio``. MMC4 core: 0.25 with ViT-L/14."""
+
     unique: tuple[Literal["url", "exact", "near", "image_set"], ...] = ()
     """Kinds of duplicate of which one document stays: same URL, same text, near-duplicate text, same set of images
     (of those left). The latest capture stays. OBELICS: url, near, image_set."""
@@ -364,8 +423,9 @@ class SelectConfig:
         for section in (self.document, self.text, self.image):
             for field in dataclasses.fields(section):
                 value = getattr(section, field.name)
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise ValueError(f"{field.name} must be a number, got {value}")
+                for each in value.values() if isinstance(value, dict) else (value,):
+                    if isinstance(each, float) and not math.isfinite(each):
+                        raise ValueError(f"{field.name} must be a number, got {each}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -382,6 +442,7 @@ class Rule:
     is_safety: bool = False
     passes_without_value: bool = False  # null means that there is nothing to judge, not that it was not judged
     for_prose: bool = False
+    detail: str | None = None  # column of the scores that says more
 
     @property
     def name(self) -> str:
@@ -455,12 +516,15 @@ IMAGE_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "image", "max_documents", "num_documents"),
     Rule(Unit.NODE, "image", "max_near_documents", "near_count"),
     Rule(Unit.NODE, "image", "max_nsfw", "nsfw", is_safety=True),
+    Rule(Unit.NODE, "image", "max_faces", "num_faces", is_safety=True),
+    Rule(Unit.NODE, "image", "max_watermark", "watermark"),
     Rule(Unit.NODE, "image", "min_clip_text", "clip_text_max"),
     Rule(Unit.NODE, "image", "min_clip_near", "clip_near_max"),
     Rule(Unit.NODE, "image", "min_clip_caption", "clip_caption", passes_without_value=True),
     Rule(Unit.NODE, "image", "min_clip_alt", "clip_alt", passes_without_value=True),
+    Rule(Unit.NODE, "image", "min_clip_assigned", "clip_assigned_score"),
     Rule(Unit.NODE, "image", "min_aesthetic", "aesthetic"),
-    Rule(Unit.NODE, "image", "max_eval_images", "num_eval_images"),
+    Rule(Unit.NODE, "image", "max_eval_images", "num_eval_images", detail="eval_image"),
     Rule(Unit.NODE, "image", "max_eval_similarity", "eval_similarity"),
 )
 
@@ -480,8 +544,9 @@ DOCUMENT_RULES: tuple[Rule, ...] = (
     Rule(Unit.DOCUMENT, "document", "max_curly_brackets", "num_curly_brackets"),
     Rule(Unit.DOCUMENT, "document", "max_perplexity", "perplexity"),
     Rule(Unit.DOCUMENT, "document", "min_quality", "quality"),
-    Rule(Unit.DOCUMENT, "document", "max_eval_ngrams", "num_eval_ngrams"),
-    Rule(Unit.DOCUMENT, "document", "max_eval_word_ratio", "eval_word_ratio"),
+    Rule(Unit.DOCUMENT, "document", "max_eval_ngrams", "num_eval_ngrams", detail="eval_source"),
+    Rule(Unit.DOCUMENT, "document", "max_eval_word_ratio", "eval_word_ratio", detail="eval_source"),
+    Rule(Unit.DOCUMENT, "document", "min_assigned_ratio", "assigned_ratio"),
     Rule(Unit.DOCUMENT, "document", "min_words", "words_left"),
     Rule(Unit.DOCUMENT, "document", "max_words", "words_left"),
     Rule(Unit.DOCUMENT, "document", "min_images", "images_left"),
@@ -494,9 +559,33 @@ TEXT_RULES_BUT_PROSE = tuple(rule for rule in TEXT_RULES if not rule.for_prose)
 RULES = (*DOCUMENT_RULES, *TEXT_RULES, *IMAGE_RULES)
 
 
-def threshold_of(rule: Rule, config: SelectConfig) -> float | None:
-    """The recipe's threshold for a rule; None where the rule is off."""
-    return getattr(getattr(config, rule.section), rule.threshold)
+HEAD = "head."
+"""Before the name of a head in the name of its score."""
+
+
+def head_rules(config: SelectConfig) -> tuple[Rule, ...]:
+    """The rules on scores of the user's own heads: ``image.max_head.NAME``, ``image.min_head.NAME``."""
+    return tuple(
+        head_rule(side, name) for side in ("max_head", "min_head") for name in sorted(getattr(config.image, side))
+    )
+
+
+def head_rule(side: str, name: str) -> Rule:
+    """The rule on one head's score; ``side``: max_head or min_head."""
+    return Rule(Unit.NODE, "image", f"{side}.{name}", f"{HEAD}{name}", is_safety=side == "max_head")
+
+
+def all_rules(config: SelectConfig) -> tuple[Rule, ...]:
+    """``RULES``, and those that the recipe makes of heads."""
+    return (*RULES, *head_rules(config))
+
+
+def threshold_of(rule: Rule, config: SelectConfig) -> Any:
+    """The recipe's threshold for a rule; None where the rule is off. A number, or a ``RelativeThreshold`` in a recipe
+    that has not been resolved."""
+    field, _, name = rule.threshold.partition(".")
+    held = getattr(getattr(config, rule.section), field)
+    return held.get(name) if name else held
 
 
 def passes(rule: Rule, value: Any, threshold: float) -> Any:

@@ -16,23 +16,30 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
+
 from gobelin.documents import Action, Decision, Unit
 from gobelin.transforms.consent import refusal
 from gobelin.transforms.image_duplicates import hamming
-from gobelin.transforms.pii import replace_emails
+from gobelin.transforms.pii import Pii, count_pii, kinds_in, replace_pii
 from gobelin.transforms.rules import (
     DOCUMENT_RULES,
+    HEAD,
     IMAGE_RULES,
     TEXT_RULES,
     TEXT_RULES_BUT_PROSE,
     Rule,
     SelectConfig,
+    head_rules,
     passes,
     threshold_of,
 )
 from gobelin.transforms.url_words import banned_word
 
 Row = dict[str, Any]
+
+PII_FIELDS = ("text", "alt", "caption", "title")
+"""Fields of a node that hold text of the page."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class _Judge:
         self._decisions: list[Decision] = []
         self._not_run: Counter[str] = Counter()
         self._seen_images: list[Row] = []
+        self._personal = self._kinds_of_personal_data()
+        self._image_rules = (*IMAGE_RULES, *head_rules(config))
 
     def verdict(self) -> Verdict:
         decision = self._consent() or self._language()
@@ -75,13 +84,14 @@ class _Judge:
             "language_score": self._document["language_score"],
             "words_left": sum(scores["num_words"] or 0 for _, scores in kept),
             "images_left": sum(node["kind"] == "image" for node, _ in kept),
+            "assigned_ratio": self._assigned_ratio([scores for node, scores in kept if node["kind"] == "image"]),
         }
         decision = decision or self._apply(DOCUMENT_RULES, left, {"unit": Unit.DOCUMENT})
         if decision is not None:
             self._decisions.append(decision)
         title = self._document["title"]
-        if title and self._config.emails != "keep":
-            title, _ = replace_emails(title)
+        if title:
+            title, _ = replace_pii(title, self._personal)
         return Verdict(
             document={**self._document, "title": title, "nodes": [node for node, _ in kept]},
             decisions=tuple(self._decisions),
@@ -109,7 +119,7 @@ class _Judge:
         else:
             decision = self._text(node, scores, about)
         if decision is None:
-            decision, node = self._emails(node, about)
+            decision, node = self._pii(node, about)
         if decision is not None:
             self._decisions.append(decision)
         elif node["kind"] == "image":
@@ -132,8 +142,17 @@ class _Judge:
             word = banned_word(node["image_url"], rules.banned_url_words)
             if word is not None:
                 return self._decide("image.banned_url_words", detail=word, **about)
-        decision = self._apply(IMAGE_RULES, {**scores, **_sides(node, scores)}, about)
+        values = {**scores, **_sides(node, scores), **_heads(scores, self._image_rules)}
+        decision = self._apply(self._image_rules, values, about)
         return decision or self._repeated(node, scores, about)
+
+    def _assigned_ratio(self, images: list[Row]) -> float | None:
+        if self._scores["clip_model"] is None:
+            return None
+        least = np.float32(self._config.document.assigned_similarity)
+        fitting = sum(scores["clip_assigned_score"] is not None and scores["clip_assigned_score"] >= least
+                      for scores in images)  # fmt: skip
+        return fitting / len(images) if images else 1.0
 
     def _repeated(self, node: Row, scores: Row, about: Row) -> Decision | None:
         rules = self._config.image
@@ -152,21 +171,34 @@ class _Judge:
                     )
         return None
 
-    def _emails(self, node: Row, about: Row) -> tuple[Decision | None, Row]:
-        if self._config.emails == "keep":
+    def _pii(self, node: Row, about: Row) -> tuple[Decision | None, Row]:
+        if not self._personal:
             return None, node
-        total = 0
+        counts: Counter[Pii] = Counter()
         changed = dict(node)
-        for field in ("text", "alt", "caption"):
-            if node[field]:
-                changed[field], count = replace_emails(node[field])
-                total += count
-        if not total:
-            return None, node
-        if self._config.emails == "drop":
-            return self._decide("emails", value=total, threshold=0, **about), node
-        self._decisions.append(self._decide("emails", action=Action.REPLACE, value=total, threshold=0, **about))
-        return None, changed
+        for field in PII_FIELDS:
+            if node.get(field):
+                changed[field], found = replace_pii(node[field], self._personal)
+                counts += found
+        if node.get("link_url") and (found := count_pii(node["link_url"], self._personal)):
+            changed["link_url"] = None  # an address with a placeholder in it leads nowhere
+            counts += found
+        for kind in Pii:
+            if counts[kind] and getattr(self._config.pii, kind) == "drop":
+                return self._decide(f"pii.{kind}", value=counts[kind], threshold=0, **about), node
+        for kind in Pii:
+            if counts[kind]:
+                self._decisions.append(
+                    self._decide(f"pii.{kind}", action=Action.REPLACE, value=counts[kind], threshold=0, **about)
+                )
+        return None, changed if counts else node
+
+    def _kinds_of_personal_data(self) -> list[Pii]:
+        """Those that the document holds and that may not stay. Most documents hold none, and it is one look at all."""
+        kinds = [kind for kind in Pii if getattr(self._config.pii, kind) != "keep"]
+        nodes = self._document["nodes"]
+        texts = [node.get(field) for node in nodes for field in (*PII_FIELDS, "link_url")]
+        return kinds_in("\n\n".join(text for text in (self._document["title"], *texts) if text), kinds)
 
     def _apply(self, rules: Iterable[Rule], scores: Row, about: Row) -> Decision | None:
         """The decision of the first rule that is broken; counts the rules that could not run."""
@@ -182,12 +214,19 @@ class _Judge:
                 if rule.is_safety and self._config.unscored_for_safety == "drop":
                     return self._decide(rule.name, threshold=threshold, detail="not scored", **about)
             elif not passes(rule, value, threshold):
-                return self._decide(rule.name, value=float(value), threshold=float(threshold), **about)
+                detail = scores[rule.detail] if rule.detail else None
+                return self._decide(rule.name, value=float(value), threshold=float(threshold), detail=detail, **about)
         return None
 
     def _decide(self, rule: str, *, unit: Unit, action: Action = Action.DROP, **about: Any) -> Decision:
         about.setdefault("url", self._document["url"])
         return Decision(stage="select", unit=unit, action=action, rule=rule, doc_id=self._document["doc_id"], **about)
+
+
+def _heads(scores: Row, rules: Iterable[Rule]) -> Row:
+    """Scores of further heads under the names that the rules give them; None where there is none."""
+    found = {f"{HEAD}{held['name']}": held["value"] for held in scores["heads"] or ()}
+    return {rule.score: found.get(rule.score) for rule in rules if rule.score and rule.score.startswith(HEAD)}
 
 
 def _sides(node: Row, scores: Row) -> Row:

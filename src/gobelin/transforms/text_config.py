@@ -29,8 +29,8 @@ class TextScoreConfig:
     """Count from which a word of such a file is common. OBELICS: 2."""
 
     perplexity_models: dict[str, str] = dataclasses.field(default_factory=dict)
-    """KenLM models, ARPA or binary. Needs `pip install kenlm`. Without one max_perplexity is not run. OBELICS and CCNet:
-    5-grams of Wikipedia."""
+    """KenLM models, ARPA or binary. Needs `pip install kenlm`. Without one max_perplexity is not run. OBELICS and
+    CCNet: 5-grams of Wikipedia."""
 
     perplexity_tokenizers: dict[str, str] = dataclasses.field(default_factory=dict)
     """SentencePiece models under which the KenLM models were trained. Needs `pip install sentencepiece`. Without one a

@@ -103,7 +103,7 @@ class TextStatistics:
     spam_word_ratio: float | None
     common_word_ratio: float | None
     num_lorem_ipsum: int
-    mean_word_length: float | None  # letters; None too where words are letters
+    mean_word_length: float | None  # letters; None where words are letters
     max_word_length: int | None
     symbol_word_ratio: float  # symbols a word; may exceed 1
     alphabetic_word_ratio: float | None
@@ -260,8 +260,8 @@ def _shares(counts: TextCounts, punctuation_min_tokens: int) -> dict[str, Any]:
         "spam_word_ratio": _share(counts, "spam"),
         "common_word_ratio": _share(counts, "common"),
         "num_lorem_ipsum": counts.num_lorem_ipsum,
-        "mean_word_length": sum(lengths) / len(lengths) if lengths else None,
-        "max_word_length": max(lengths, default=None),
+        "mean_word_length": sum(lengths) / max(1, len(lengths)) if is_spaced else None,
+        "max_word_length": max(lengths, default=0) if is_spaced else None,
         "symbol_word_ratio": max(counts.num_hashes, counts.num_ellipses) / max(1, num_words),
         "alphabetic_word_ratio": len(words) / counts.num_pieces if counts.num_pieces else None,
         "terminal_punctuation_ratio": terminal_ratio(counts.line_counts, language),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-SKIPPED = frozenset(
-    "script style template head title meta link noscript svg canvas object embed applet audio video iframe frame "
-    "frameset noframes select option optgroup datalist button input textarea progress meter map area rp rt annotation "
-    "annotation-xml nextid basefont bgsound".split()
-)
+SKIPPED = frozenset((
+    "script", "style", "template", "head", "title", "meta", "link", "noscript", "svg", "canvas", "object", "embed",
+    "applet", "audio", "video", "iframe", "frame", "frameset", "noframes", "select", "option", "optgroup",
+    "datalist", "button", "input", "textarea", "progress", "meter", "map", "area", "rp", "rt", "annotation",
+    "annotation-xml", "nextid", "basefont", "bgsound",
+))  # fmt: skip
 """Elements whose text is not read. <rt> is the reading of the word it stands beside; <annotation> the TeX source of a
 formula that is shown as well."""
 

@@ -1,0 +1,165 @@
+"""The documents of a stage with their images and similarities, shard by shard: what every export reads.
+
+    documents of the stage --ids of images--> which shards of documents want an image
+    extract/images, score/image_embeddings --partition--> one file a shard of documents
+    shard by shard: documents, their pictures, and (where asked for) the cosines of their images and texts
+
+Nothing but what the stage kept is read: an image that no document of it shows is passed over, and a node that
+``select`` left out is not there. Two passes over the documents, one over the images; in memory are the ids of one
+shard of images and of one of documents, and a document at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gobelin.documents import IMAGES, shard_of
+from gobelin.exchange.entry import Entry, Picture
+from gobelin.exchange.partition import Partition, Records
+from gobelin.transforms.shards import list_shards, read_rows, shard_path
+
+Row = dict[str, Any]
+Matrix = npt.NDArray[np.float32]
+
+STAGES = ("extract", "select")
+"""Stages that hold documents."""
+
+_FACTS = [name for name in IMAGES.names if name != "data"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Corpus:
+    """A stage's documents, ready to be read shard by shard. ``open_corpus`` makes one."""
+
+    output: Path  # of the run
+    stage: str
+    num_shards: int
+    with_data: bool  # whether pictures come with their bytes
+    clip_model: str | None  # fingerprint of the model behind the similarities; None: there are none
+    _wanted: Partition
+    _images: Partition
+    _embeddings: Partition
+
+    def entries(self, index: int) -> Iterator[tuple[Entry, Matrix | None]]:
+        """The documents of one shard, in the order of their ids, each with the cosines, (N, M), of its N image nodes
+        and M text nodes; None where one of them has no embedding."""
+        documents = read_rows(self.shard(self.stage, "documents", index))
+        with Records(self._images, index) as images, Records(self._embeddings, index) as embeddings:
+            similarities = _Similarities(self, index, embeddings) if self.clip_model else None
+            for document in documents:
+                shown = [node for node in document["nodes"] if node["kind"] == "image"]
+                entry = Entry(document, tuple(self._picture(node["image_id"], images) for node in shown))
+                yield entry, similarities.of(document) if similarities else None
+
+    def images(self, index: int) -> Iterator[Row]:
+        """Rows of ``IMAGES`` of one shard of images: those that some document of the stage shows."""
+        wanted = {header["image_id"] for header, _, _ in self._wanted.headers(index)}
+        for row in read_rows(self.shard("extract", "images", index)):
+            if row["image_id"] in wanted:
+                yield row
+
+    def done_with(self, index: int) -> None:
+        """Deletes what was set aside for one shard of documents."""
+        self._images.drop(index)
+        self._embeddings.drop(index)
+
+    def shard(self, stage: str, name: str, index: int) -> str:
+        """Path of one shard of a data set of the run."""
+        return shard_path(str(self.output / stage / name), index, self.num_shards)
+
+    def _picture(self, identifier: str | None, images: Records) -> Picture | None:
+        found = images.get(identifier) if identifier else None
+        return Picture(found[1] if self.with_data else None, found[0]) if found else None
+
+
+def open_corpus(output: Path, stage: str, work: Path, with_data: bool, clip_model: str | None) -> Corpus:
+    """Sets aside, shard by shard, what the documents of a stage show.
+
+    Args:
+        work: a folder that does not exist; it may be deleted when the corpus has been read.
+        clip_model: fingerprint of the model whose embeddings the stage ``score`` left; None: no similarities.
+    """
+    folder = str(output / stage / "documents")
+    num_shards = len(list_shards(folder))
+    wanted, images, embeddings = (Partition(work / name) for name in ("wanted", "images", "embeddings"))
+    corpus = Corpus(output, stage, num_shards, with_data, clip_model, wanted, images, embeddings)
+    for index in range(num_shards):
+        shown: set[str] = set()
+        for row in read_rows(shard_path(folder, index, num_shards), ["nodes"]):
+            shown.update(node["image_id"] for node in row["nodes"] if node["image_id"])
+        for identifier in sorted(shown):
+            wanted.append(shard_of(identifier, num_shards), {"image_id": identifier, "by": index})
+    for index in range(num_shards):
+        by: dict[str, list[int]] = defaultdict(list)
+        for header, _, _ in wanted.headers(index):
+            by[header["image_id"]].append(header["by"])
+        columns = None if with_data else _FACTS
+        for row in read_rows(shard_path(str(output / "extract" / "images"), index, num_shards), columns):
+            data = row.pop("data", b"")
+            for shard in by.get(row["image_id"], ()):
+                images.append(shard, row, data)
+        if clip_model:
+            for row in read_rows(shard_path(str(output / "score" / "image_embeddings"), index, num_shards)):
+                for shard in by.get(row["image_id"], ()):
+                    payload = np.asarray(row["embedding"], np.float16).tobytes()
+                    embeddings.append(shard, {"image_id": row["image_id"]}, payload)
+    return corpus
+
+
+class _Similarities:
+    """Cosines of the documents of one shard; they are asked for in the order of their ids."""
+
+    def __init__(self, corpus: Corpus, index: int, embeddings: Records) -> None:
+        self._embeddings = embeddings
+        self._texts = _ByDocument(read_rows(corpus.shard("score", "text_embeddings", index)))
+        self._whole = self._dropped = None
+        if corpus.stage == "select":
+            self._whole = _ByDocument(read_rows(corpus.shard("extract", "documents", index), ["doc_id", "nodes"]))
+            decisions = read_rows(corpus.shard("select", "decisions", index))
+            self._dropped = _ByDocument(row for row in decisions if row["unit"] == "node" and row["action"] == "drop")
+
+    def of(self, document: Row) -> Matrix | None:
+        places = self._places(document)
+        images, texts = [], []
+        by_place = {row["node_index"]: row["embedding"]
+                    for row in self._texts.of(document["doc_id"]) if row["role"] == "text"}  # fmt: skip
+        for place, node in zip(places, document["nodes"], strict=True):
+            if node["kind"] == "text":
+                texts.append(by_place.get(place))
+            else:
+                found = self._embeddings.get(node["image_id"]) if node["image_id"] else None
+                images.append(np.frombuffer(found[1], np.float16) if found else None)
+        if not images or not texts or any(each is None for each in (*images, *texts)):
+            return None
+        return np.asarray(images, np.float32) @ np.asarray(texts, np.float32).T
+
+    def _places(self, document: Row) -> list[int]:
+        """Where the document's nodes stand in the document as it was extracted and scored."""
+        if self._whole is None or self._dropped is None:
+            return list(range(len(document["nodes"])))
+        (whole,) = self._whole.of(document["doc_id"])
+        dropped = {row["node_index"] for row in self._dropped.of(document["doc_id"])}
+        return [place for place in range(len(whole["nodes"])) if place not in dropped]
+
+
+class _ByDocument:
+    """Rows sorted by ``doc_id``, asked for by ids that go up."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = iter(rows)
+        self._next: Row | None = next(self._rows, None)
+
+    def of(self, doc_id: str) -> list[Row]:
+        found = []
+        while self._next is not None and (self._next["doc_id"] or "") <= doc_id:
+            if self._next["doc_id"] == doc_id:
+                found.append(self._next)
+            self._next = next(self._rows, None)
+        return found

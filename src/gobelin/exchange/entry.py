@@ -1,0 +1,293 @@
+"""A document with its pictures, on its way out of gobelin or into it; and the side field that makes the way back exact.
+
+Other formats have no place for roles, levels, captions or where a page was found. Where a format has room for extra
+fields, an export puts a *side field* named ``gobelin`` there: the document's row without its texts, which the format
+holds itself. An import that finds one restores the row exactly; the texts are taken from the format, so whoever
+changed them there is heard. A side field whose nodes no longer fit the texts and pictures beside it (something was
+added or taken away) is used for the document alone. A file of other people's has none: texts are then paragraphs.
+
+A side field is as hostile as the rest of the file: ``document_of_side`` checks types, ranges and ids.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from gobelin.documents import DOCUMENTS, NODE, Document, Node, Role, Source, document_id, to_row
+from gobelin.transforms.language import identify_language
+from gobelin.transforms.urls import canonical_url
+
+Row = dict[str, Any]
+
+SIDE = "gobelin"
+"""Name of the side field, in every format."""
+
+SIDE_VERSION = 1
+
+PICTURE_FACTS = ("urls", "consent", "source", "warc_file", "warc_offset")
+"""What a side field says of a picture: all that its bytes do not."""
+
+_EXTENSIONS = {"jpeg": "jpg", "tiff": "tif", "jpeg2000": "jp2"}
+_HEX = re.compile(r"[0-9a-f]{32}")
+_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+_MAX_INT32 = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of a document."""
+
+    data: bytes | None  # None: the format holds its address alone
+    facts: Row  # on the way out a row of IMAGES without data; on the way in what the side field says, or nothing
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of ``DOCUMENTS`` and the pictures of its image nodes, in their order."""
+
+    document: Row
+    pictures: tuple[Picture | None, ...]  # None: the image is not at hand
+
+    @property
+    def shown(self) -> list[tuple[Row, Picture | None]]:
+        """Image nodes, each with its picture."""
+        nodes = [node for node in self.document["nodes"] if node["kind"] == "image"]
+        return list(zip(nodes, self.pictures, strict=True))
+
+
+class EntryError(ValueError):
+    """A row of a foreign file cannot be understood. Becomes a decision; ``rule`` is its rule."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(detail)
+        self.rule = rule
+
+
+def extension(image_format: str) -> str:
+    """File name extension of an image format, without a dot."""
+    return _EXTENSIONS.get(image_format, image_format)
+
+
+def side_of(document: Row) -> Row:
+    """What other formats have no place for: the document and its nodes without their texts, nulls left out."""
+    fields = {name: value for name, value in document.items() if name != "nodes" and value is not None}
+    nodes = [
+        {name: value for name, value in node.items() if name != "text" and value is not None}
+        for node in document["nodes"]
+    ]
+    return {"version": SIDE_VERSION, "document": fields, "nodes": nodes}
+
+
+def side_of_picture(picture: Picture) -> Row:
+    """What the bytes of a picture do not say."""
+    return {name: picture.facts[name] for name in PICTURE_FACTS}
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON with the keys in their order. Non-finite numbers cannot occur."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def parse_json(text: Any, what: str) -> Any:
+    """The value of a JSON string.
+
+    Raises:
+        EntryError: it is none, or nested too deeply.
+    """
+    if not isinstance(text, str):
+        raise EntryError("malformed_row", f"{what} is no string")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EntryError("malformed_row", f"{what} is no JSON: {error}") from None
+
+
+def parse_side(text: str | None) -> Any:
+    """The value of a side field that is held as JSON; None where there is none."""
+    return None if text is None else parse_json(text, SIDE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a foreign row lies."""
+
+    file: str
+    row: int  # from 0
+
+    @property
+    def url(self) -> str:
+        """A name for a document that has no address."""
+        return f"urn:gobelin:import:{hashlib.blake2b(self.file.encode(), digest_size=8).hexdigest()}:{self.row}"
+
+
+def text_node(text: str) -> Row:
+    """A text of a foreign file: it is not known what it was on its page."""
+    return to_row(Node("text", Role.PARAGRAPH, text=text))
+
+
+def image_node(url: str | None, alt: str | None = None, width: Any = None, height: Any = None) -> Row:
+    """An image of a foreign file."""
+    return to_row(Node("image", image_url=url, alt=alt, rendered_width=_pixels(width), rendered_height=_pixels(height)))
+
+
+def _pixels(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value <= _MAX_INT32 else None
+
+
+def optional_text(value: Any) -> str | None:
+    """A string that says something, or None."""
+    return value if isinstance(value, str) and value else None
+
+
+def split_texts(blocks: list[str], side: Any) -> list[str] | None:
+    """Texts of the side field's text nodes, where a format has joined neighbours by an empty line; None where the
+    lengths that it notes do not fit."""
+    texts: list[str] = []
+    runs = _runs_of_text(side)
+    if runs is None or len(runs) != len(blocks):
+        return None
+    for block, lengths in zip(blocks, runs):
+        start = 0
+        for length in lengths:
+            texts.append(block[start : start + length])
+            start += length + len(JOINT)
+            if block[start - len(JOINT) : start] not in (JOINT, ""):
+                return None
+        if start - len(JOINT) != len(block):
+            return None
+    return texts
+
+
+JOINT = "\n\n"
+"""What stands between two texts that a format has joined."""
+
+
+def _runs_of_text(side: Any) -> list[list[int]] | None:
+    nodes = side.get("nodes") if isinstance(side, dict) else None
+    if not isinstance(nodes, list):
+        return None
+    runs: list[list[int]] = []
+    previous: Any = "image"
+    for node in nodes:
+        kind = node.get("kind") if isinstance(node, dict) else None
+        if kind == "text":
+            length = node.get("length")
+            if type(length) is not int or length < 0:
+                return None
+            if previous != "text":
+                runs.append([])
+            runs[-1].append(length)
+        previous = kind
+    return runs
+
+
+def restored(side: Any, texts: list[str], num_images: int) -> list[Row] | None:
+    """The nodes that a side field describes, with these texts; None where they do not fit."""
+    nodes = side.get("nodes") if isinstance(side, dict) else None
+    if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
+        return None
+    kinds = [node.get("kind") for node in nodes]
+    if kinds.count("text") != len(texts) or kinds.count("image") != num_images or len(kinds) != len(texts) + num_images:
+        return None
+    waiting = iter(texts)
+    empty = dict.fromkeys(field.name for field in NODE)
+    found = []
+    for node in nodes:
+        known = {name: value for name, value in node.items() if name in empty}
+        found.append({**empty, **known, **({"text": next(waiting)} if node["kind"] == "text" else {})})
+    return found
+
+
+def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
+    """A row of ``DOCUMENTS`` for nodes that came in.
+
+    Args:
+        side: the side field, or None.
+        known: fields of ``DOCUMENTS`` that the format itself holds; they count where the side field is missing.
+
+    Raises:
+        EntryError: the side field holds what cannot be.
+    """
+    if isinstance(side, dict) and isinstance(side.get("document"), dict):
+        return _checked({**dict.fromkeys(DOCUMENTS.names), **side["document"], "nodes": nodes})
+    texts = [node["text"] for node in nodes if node["kind"] == "text"]
+    url: str = known.get("url") or origin.url
+    content = json.dumps([[node["text"], node["image_url"]] for node in nodes]).encode()
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    language = identify_language("\n".join(texts))
+    row = {
+        "doc_id": document_id(canonical_url(url), digest),
+        "url": url,
+        "warc_file": origin.file,
+        "warc_offset": origin.row,
+        "warc_length": 0,
+        "warc_date": "",
+        "content_digest": digest,
+        "title": None,
+        "language": language[0] if language else None,
+        "language_score": language[1] if language else None,
+        "licences": [],
+        "consent": [],
+        "charset": "utf-8",
+        "extractor": "import",
+        **known,
+        "nodes": nodes,
+    }
+    return _checked({**row, "url": url})
+
+
+_DOCUMENT: TypeAdapter[Document] = TypeAdapter(Document)
+
+
+def _checked(row: Row) -> Row:
+    """The row, with the types and ranges of ``DOCUMENTS``."""
+    try:
+        text = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")  # lone surrogates become question marks
+        document = _DOCUMENT.validate_json(text)
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise EntryError("malformed_row", f"no document: {' '.join(str(error).split())[:200]}") from None
+    if not _HEX.fullmatch(document.doc_id):
+        raise EntryError("malformed_row", "doc_id is not 32 hex digits")
+    for node in document.nodes:
+        _check_node(node)
+    numbers = (document.warc_offset, document.warc_length)
+    if not all(0 <= number < 2**63 for number in numbers):
+        raise EntryError("malformed_row", "a place in an archive is out of range")
+    found = to_row(document)
+    return {name: _listed(found[name]) for name in DOCUMENTS.names}
+
+
+def _check_node(node: Node) -> None:
+    if node.kind not in ("text", "image") or (node.kind == "text") != (node.text is not None):
+        raise EntryError("malformed_row", f"a node of kind {node.kind[:20]!r} with the wrong contents")
+    if node.image_id is not None and not _IMAGE_ID.fullmatch(node.image_id):
+        raise EntryError("malformed_row", "image_id is not 64 hex digits")
+    for number in (node.level, node.rendered_width, node.rendered_height):
+        if number is not None and not 0 <= number <= _MAX_INT32:
+            raise EntryError("malformed_row", f"a node's number is out of range: {number}")
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def picture_facts(side: Any) -> Row:
+    """What a side field says of a picture, as far as it can be true; empty where it says nothing."""
+    if not isinstance(side, dict):
+        return {}
+    urls, consent = side.get("urls"), side.get("consent")
+    offset = side.get("warc_offset")
+    is_sound = (
+        all(isinstance(each, list) and all(isinstance(item, str) for item in each) for each in (urls, consent))
+        and side.get("source") in set(Source)
+        and isinstance(side.get("warc_file"), str)
+        and type(offset) is int
+        and 0 <= offset < 2**63
+    )
+    return {name: side[name] for name in PICTURE_FACTS} if is_sound else {}

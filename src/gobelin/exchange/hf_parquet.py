@@ -1,0 +1,147 @@
+"""Plain Parquet, one row a document, whose images the package ``datasets`` decodes by itself.
+
+    texts, images      lists of one length, at each place exactly one of the two not null
+    images             struct{bytes, path}, and the file says that it is an ``Image``
+    doc_id, url, title, language
+    image_metadata     JSON list: of each image its address, alt, caption, width, height
+    gobelin            the side field, as JSON
+
+``datasets.load_dataset(FOLDER)`` finds the files by their names. Foreign files: ``texts`` and ``images`` as above,
+where an image may also be an address; ``url`` and ``title`` where there are such columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gobelin.exchange.corpus import Matrix
+from gobelin.exchange.entry import (
+    SIDE,
+    Entry,
+    EntryError,
+    Origin,
+    Picture,
+    as_json,
+    document_of,
+    extension,
+    image_node,
+    optional_text,
+    parse_json,
+    parse_side,
+    picture_facts,
+    restored,
+    side_of,
+    text_node,
+)
+from gobelin.exchange.parquet_files import parallel_lists, read_parquet, split_path
+from gobelin.exchange.webdataset import image_metadata
+from gobelin.exchange.writing import Losses
+from gobelin.transforms.shards import write_rows
+
+Row = dict[str, Any]
+
+_STRINGS = ("doc_id", "url", "title", "language")
+_TEXT = {"dtype": "string", "_type": "Value"}
+_FEATURES = {
+    **dict.fromkeys(_STRINGS, _TEXT),
+    "texts": {"feature": _TEXT, "_type": "Sequence"},
+    "images": {"feature": {"_type": "Image"}, "_type": "Sequence"},
+    "image_metadata": _TEXT,
+    SIDE: _TEXT,
+}
+
+PLAIN = pa.schema(
+    [
+        *((name, pa.string()) for name in _STRINGS),
+        ("texts", pa.list_(pa.string())),
+        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+        ("image_metadata", pa.string()),
+        (SIDE, pa.string()),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+"""The metadata is what ``datasets`` writes and reads: which column is an image."""
+
+
+def write_shard(
+    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
+) -> None:
+    """One Parquet file."""
+    path = split_path(target, index, num_shards)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(str(path), (plain_row(entry) for entry, _ in items), PLAIN)
+
+
+def plain_row(entry: Entry) -> Row:
+    """A document as a row of ``PLAIN``. Every image node has a picture with bytes."""
+    document = entry.document
+    pictures = iter(entry.pictures)
+    images: list[Row | None] = []
+    described = []
+    for node in document["nodes"]:
+        if node["kind"] == "text":
+            images.append(None)
+            continue
+        picture = next(pictures)
+        if picture is None or picture.data is None:
+            raise ValueError(f"{document['doc_id']}: an image node has no image")
+        images.append({"bytes": picture.data, "path": f"{node['image_id']}.{extension(picture.facts['format'])}"})
+        described.append(image_metadata(node, picture))
+    return {
+        **{name: document[name] for name in _STRINGS},
+        "texts": [node["text"] for node in document["nodes"]],
+        "images": images,
+        "image_metadata": as_json(described),
+        SIDE: as_json(side_of(document)),
+    }
+
+
+def read_source(path: Path) -> Iterator[Entry | EntryError]:
+    """The documents of one Parquet file."""
+    for number, row in enumerate(read_parquet(path, tuple(PLAIN.names))):
+        try:
+            yield entry_of_row(row, Origin(path.name, number))
+        except EntryError as error:
+            yield error
+
+
+def entry_of_row(row: Row, origin: Origin) -> Entry:
+    """A document from a row.
+
+    Raises:
+        EntryError: the row is not as the format has it.
+    """
+    texts, images = parallel_lists(row)
+    shown = [image for image in images if image is not None]
+    side = parse_side(row.get(SIDE))
+    described = parse_json(row["image_metadata"], "image_metadata") if row.get("image_metadata") else []
+    described = described if isinstance(described, list) else []
+    nodes = restored(side, [text for text in texts if text is not None], len(shown))
+    if nodes is None:
+        metadata = iter([*described, *[None] * len(shown)])
+        nodes = [
+            _image(image, next(metadata)) if text is None else text_node(text) for text, image in zip(texts, images)
+        ]
+    known = {name: optional_text(row.get(name)) for name in ("url", "title")}
+    pictures = [
+        _picture(image, described[place] if place < len(described) else None) for place, image in enumerate(shown)
+    ]
+    return Entry(document_of(side, nodes, origin, known), tuple(pictures))
+
+
+def _image(image: Any, described: Any) -> Row:
+    known = described if isinstance(described, dict) else {}
+    url = optional_text(image) or optional_text(known.get("url"))
+    node = image_node(url, optional_text(known.get("alt")))
+    return {**node, "caption": optional_text(known.get("caption"))}
+
+
+def _picture(image: Any, described: Any) -> Picture | None:
+    data = image.get("bytes") if isinstance(image, dict) else None
+    side = described.get(SIDE) if isinstance(described, dict) else None
+    return Picture(data, picture_facts(side)) if isinstance(data, bytes) and data else None

@@ -1,0 +1,96 @@
+"""gobelin's own JSON lines: a document a line, for a person, a script or jq. Images are ids and addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gobelin.exchange.corpus import Matrix
+from gobelin.exchange.entry import (
+    SIDE,
+    Entry,
+    EntryError,
+    Origin,
+    as_json,
+    document_of,
+    image_node,
+    optional_text,
+    restored,
+    side_of,
+    text_node,
+)
+from gobelin.exchange.lines import read_objects
+from gobelin.exchange.writing import Losses, whole_file
+
+Row = dict[str, Any]
+
+
+def document_as_json(row: Row) -> Row:
+    """A row of ``DOCUMENTS`` as ``{"url", "items": [...]}``; an item is ``{"kind": "text", "role", "text"}`` or
+    ``{"kind": "image", "url", ...}``."""
+    items = []
+    for node in row["nodes"]:
+        if node["kind"] == "text":
+            items.append({"kind": "text", "role": node["role"], "text": node["text"]})
+        else:
+            items.append(
+                {
+                    "kind": "image",
+                    "url": node["image_url"],
+                    "image_id": node["image_id"],
+                    "alt": node["alt"],
+                    "caption": node["caption"],
+                }
+            )
+    return {"url": row["url"], "doc_id": row["doc_id"], "title": row["title"], "items": items}
+
+
+def write_shard(
+    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
+) -> None:
+    """One ``.jsonl`` file, with the side field."""
+    with whole_file(target / f"part-{index:05d}-of-{num_shards:05d}.jsonl") as lines:
+        for entry, _ in items:
+            value = {**document_as_json(entry.document), SIDE: side_of(entry.document)}
+            lines.write(as_json(value).encode("utf-8", "replace") + b"\n")
+
+
+def read_source(path: Path) -> Iterator[Entry | EntryError]:
+    """The documents of one file."""
+    with path.open("rb") as lines:
+        for number, value in read_objects(lines):
+            try:
+                yield value if isinstance(value, EntryError) else entry_of_object(value, Origin(path.name, number))
+            except EntryError as error:
+                yield error
+
+
+def entry_of_object(value: Row, origin: Origin) -> Entry:
+    """A document from an object: pictures have no bytes.
+
+    Raises:
+        EntryError: the object is not as the format has it.
+    """
+    items = value.get("items")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise EntryError("malformed_row", "items is no list of objects")
+    texts = [item.get("text") for item in items if item.get("kind") == "text"]
+    if not all(isinstance(text, str) for text in texts):
+        raise EntryError("malformed_row", "a text that is no string")
+    num_images = sum(item.get("kind") == "image" for item in items)
+    side = value.get(SIDE)
+    nodes = restored(side, texts, num_images)
+    if nodes is None:
+        nodes = [_node(item) for item in items if item.get("kind") in ("text", "image")]
+    known = {name: optional_text(value.get(name)) for name in ("url", "title")}
+    document = document_of(side, nodes, origin, known)
+    return Entry(document, (None,) * sum(node["kind"] == "image" for node in nodes))
+
+
+def _node(item: Row) -> Row:
+    if item["kind"] == "text":
+        role = item.get("role")
+        return {**text_node(item["text"]), **({"role": role} if isinstance(role, str) else {})}
+    node = image_node(optional_text(item.get("url")), optional_text(item.get("alt")))
+    return {**node, "caption": optional_text(item.get("caption"))}

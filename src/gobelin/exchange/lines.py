@@ -1,0 +1,36 @@
+"""JSON lines of other people's: each line an object or the reason why it is none; memory for one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import IO, Any
+
+from gobelin.exchange.entry import EntryError
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A longer line is passed over: it would be held in memory."""
+
+
+def read_objects(lines: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | EntryError]]:
+    """(number of the line among those that are not blank, from 0; its object)."""
+    number = 0
+    while line := lines.readline(MAX_LINE_BYTES + 1):
+        is_too_long = len(line) > MAX_LINE_BYTES
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = lines.readline(MAX_LINE_BYTES + 1)
+        if is_too_long:
+            yield number, EntryError("malformed_row", f"a line of more than {MAX_LINE_BYTES} bytes")
+        elif line.strip():
+            yield number, _object(line)
+        else:
+            continue
+        number += 1
+
+
+def _object(line: bytes) -> dict[str, Any] | EntryError:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return EntryError("malformed_row", f"no JSON: {str(error)[:200]}")
+    return value if isinstance(value, dict) else EntryError("malformed_row", "a line is no JSON object")

@@ -1,0 +1,239 @@
+"""MMC4: one JSON object a line and document, images assigned to texts (Zhu et al., 2023, arXiv 2304.06939).
+
+    text_list            the texts; here a node each (the published data set has sentences)
+    image_info           list of image_name, raw_url, matched_text_index, matched_sim, face_detections
+    similarity_matrix    cosines, a row an image, a column a text
+    url, could_have_url_duplicate
+
+Lines stand in ``docs_shard_N.jsonl``, alone in ``docs_shard_N.jsonl.zip``; ``--with-images`` puts the bytes at
+``images/N/IMAGE_NAME``, where OpenFlamingo's ``convert_mmc4_to_wds.py`` looks for them. An image may bring its bytes as
+``image_base64``, as that script writes them; an import takes both.
+
+Images are assigned as the authors do (``transforms/assignment.py``) where ``score`` embedded every image and text of
+the document; elsewhere an image belongs to the text after it, its cosines are null, and ``export.json`` counts the
+document as not scored. The side field, a key of the document, says in which order images and texts stood. In a foreign
+document an image stands before the text that it is assigned to, as the paper trains on it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from gobelin.exchange.corpus import Matrix
+from gobelin.exchange.entry import (
+    SIDE,
+    Entry,
+    EntryError,
+    Origin,
+    Picture,
+    as_json,
+    document_of,
+    extension,
+    image_node,
+    optional_text,
+    picture_facts,
+    restored,
+    side_of,
+    side_of_picture,
+    text_node,
+)
+from gobelin.exchange.lines import read_objects
+from gobelin.exchange.writing import Losses, whole_file
+from gobelin.transforms.assignment import assign_images
+
+Row = dict[str, Any]
+
+MAX_PICTURE_BYTES = 64 * 1024 * 1024
+"""A longer file in ``images`` is not read."""
+
+MAX_DIGITS = 6
+"""Decimals of a cosine: what half-precision embeddings carry, and no more than that."""
+
+
+def write_shard(
+    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
+) -> None:
+    """One zip file with one member; pictures that come with their bytes as files of their own."""
+    name = f"docs_shard_{index}.jsonl"
+    member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    member.compress_type = zipfile.ZIP_DEFLATED
+    with (
+        whole_file(target / f"{name}.zip") as stream,
+        zipfile.ZipFile(stream, "w") as archive,
+        archive.open(member, "w", force_zip64=True) as lines,
+    ):
+        for entry, matrix in items:
+            if not any(node["kind"] == "text" for node in entry.document["nodes"]):
+                losses.document(entry, "no_text", "MMC4 assigns every image to a text")
+                continue
+            if matrix is None and entry.pictures:
+                losses.notes["not_scored"] += 1
+            lines.write(as_json(mmc4_object(entry, matrix)).encode("utf-8", "replace") + b"\n")
+            _write_images(entry, target / "images" / str(index))
+
+
+def _write_images(entry: Entry, folder: Path) -> None:
+    for node, picture in entry.shown:
+        if picture is not None and picture.data is not None:
+            with whole_file(folder / image_name(node, picture)) as stream:
+                stream.write(picture.data)
+
+
+def mmc4_object(entry: Entry, matrix: Matrix | None) -> Row:
+    """A document as MMC4 has it.
+
+    Args:
+        matrix: cosines, (N, M), of its N image nodes and M text nodes, M at least 1; None: not known.
+    """
+    document = entry.document
+    texts = [node["text"] for node in document["nodes"] if node["kind"] == "text"]
+    if matrix is None:
+        chosen, cosines = _in_reading_order(document["nodes"]), [None] * len(entry.pictures)
+    else:
+        assignment = assign_images(matrix)
+        chosen = assignment.text.tolist()
+        cosines = [round(value, MAX_DIGITS) for value in assignment.similarity.tolist()]
+    image_info = []
+    for (node, picture), text_index, cosine in zip(entry.shown, chosen, cosines, strict=True):
+        info: Row = {
+            "image_name": image_name(node, picture),
+            "raw_url": node["image_url"],
+            "matched_text_index": text_index,
+            "matched_sim": cosine,
+            "face_detections": None,
+        }
+        if picture is not None:
+            info[SIDE] = side_of_picture(picture)
+        image_info.append(info)
+    similarity = None if matrix is None else [[round(value, MAX_DIGITS) for value in row] for row in matrix.tolist()]
+    return {
+        "text_list": texts,
+        "url": document["url"],
+        "image_info": image_info,
+        "similarity_matrix": similarity if image_info else [],
+        "could_have_url_duplicate": 0,
+        SIDE: side_of(document),
+    }
+
+
+def image_name(node: Row, picture: Picture | None) -> str:
+    """A file name: the image's id, or a digest of its address where the image is not at hand."""
+    if picture is not None:
+        return f"{node['image_id']}.{extension(picture.facts['format'])}"
+    return hashlib.blake2b(node["image_url"].encode(), digest_size=16).hexdigest() + ".jpg"
+
+
+def _in_reading_order(nodes: list[Row]) -> list[int]:
+    """For each image node the index of the text after it; the last text for those at the end."""
+    num_texts = sum(node["kind"] == "text" for node in nodes)
+    before = 0
+    chosen = []
+    for node in nodes:
+        if node["kind"] == "text":
+            before += 1
+        else:
+            chosen.append(min(before, num_texts - 1))
+    return chosen
+
+
+def read_source(path: Path) -> Iterator[Entry | EntryError]:
+    """The documents of one ``.jsonl`` or ``.jsonl.zip`` file, with the pictures in ``images`` beside it.
+
+    Raises:
+        ValueError: the zip file is damaged.
+    """
+    folder = _image_folder(path)
+    if path.suffix != ".zip":
+        with path.open("rb") as lines:
+            yield from _read_lines(lines, path.name, folder)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as lines:
+                    yield from _read_lines(lines, f"{path.name}!{name}", folder)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{path}: cannot be read as a zip file: {error}") from None
+
+
+def _image_folder(path: Path) -> Path | None:
+    """``images/N`` for shard N: the number in the file's name."""
+    digits = [part for part in path.name.partition(".")[0].split("_") if part.isdecimal()]
+    folder = path.parent / "images" / str(int(digits[0])) if digits else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _read_lines(lines: IO[bytes], name: str, folder: Path | None) -> Iterator[Entry | EntryError]:
+    for number, value in read_objects(lines):
+        try:
+            yield value if isinstance(value, EntryError) else entry_of_object(value, Origin(name, number), folder)
+        except EntryError as error:
+            yield error
+
+
+def entry_of_object(value: Row, origin: Origin, folder: Path | None) -> Entry:
+    """A document from an object of MMC4.
+
+    Args:
+        folder: where its images lie under their ``image_name``.
+
+    Raises:
+        EntryError: the object is not as the format has it.
+    """
+    texts, images = value.get("text_list"), value.get("image_info")
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise EntryError("malformed_row", "text_list is no list of strings")
+    if not isinstance(images, list) or not all(isinstance(info, dict) for info in images):
+        raise EntryError("malformed_row", "image_info is no list of objects")
+    side = value.get(SIDE)
+    nodes = restored(side, texts, len(images))
+    if nodes is None:
+        nodes, images = _foreign_nodes(texts, images)
+    document = document_of(side, nodes, origin, {"url": optional_text(value.get("url"))})
+    return Entry(document, tuple(_picture(info, folder) for info in images))
+
+
+def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Nodes, each image before its text, and the images in the order of their nodes."""
+    of_text: dict[int, list[Row]] = {}
+    for info in images:
+        index = info.get("matched_text_index")
+        of_text.setdefault(index if type(index) is int and 0 <= index < len(texts) else len(texts), []).append(info)
+    nodes = []
+    ordered = []
+    for index in range(len(texts) + 1):
+        for info in of_text.get(index, ()):
+            nodes.append(image_node(optional_text(info.get("raw_url"))))
+            ordered.append(info)
+        if index < len(texts) and texts[index].strip():
+            nodes.append(text_node(texts[index]))
+    return nodes, ordered
+
+
+def _picture(info: Row, folder: Path | None) -> Picture | None:
+    data = _inline(info.get("image_base64")) or _beside(info.get("image_name"), folder)
+    return Picture(data, picture_facts(info.get(SIDE))) if data else None
+
+
+def _inline(text: Any) -> bytes | None:
+    if not isinstance(text, str):
+        return None
+    if text.startswith("b'") and text.endswith("'"):  # what str(bytes) makes of it; the script above does that
+        text = text[2:-1]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _beside(name: Any, folder: Path | None) -> bytes | None:
+    if folder is None or not isinstance(name, str) or Path(name).name != name or "\0" in name:
+        return None
+    path = folder / name
+    return path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_PICTURE_BYTES else None

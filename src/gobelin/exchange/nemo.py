@@ -1,0 +1,153 @@
+"""NVIDIA NeMo Curator's interleaved rows: one row a text or image (``nemo_curator/tasks/interleaved.py``).
+
+    sample_id, position, modality      doc_id; from 0, -1 for the row of the document; text | image | metadata
+    content_type, text_content         a MIME type; the text
+    binary_content                     the image's bytes
+    source_ref, materialize_error      null: all is in the row
+    url, title, language               passed through; on the row of the document
+    role, image_url, alt, caption      passed through; of a text its role, of an image the others
+    gobelin                            the side field, of the document or the image, as JSON
+
+Rows of one document follow each other, and a row group is cut anywhere: readers group by ``sample_id``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gobelin.exchange.corpus import Matrix
+from gobelin.exchange.entry import (
+    SIDE,
+    Entry,
+    EntryError,
+    Origin,
+    Picture,
+    as_json,
+    document_of,
+    image_node,
+    optional_text,
+    parse_side,
+    picture_facts,
+    restored,
+    side_of,
+    side_of_picture,
+    text_node,
+)
+from gobelin.exchange.parquet_files import read_parquet
+from gobelin.exchange.writing import Losses
+from gobelin.transforms.shards import shard_path, write_rows
+
+Row = dict[str, Any]
+
+NEMO = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("modality", pa.string(), nullable=False),
+        ("content_type", pa.string()),
+        ("text_content", pa.string()),
+        ("binary_content", pa.large_binary()),
+        ("source_ref", pa.string()),
+        ("materialize_error", pa.string()),
+        ("url", pa.string()),
+        ("title", pa.string()),
+        ("language", pa.string()),
+        ("role", pa.string()),
+        ("image_url", pa.string()),
+        ("alt", pa.string()),
+        ("caption", pa.string()),
+        (SIDE, pa.string()),
+    ]
+)
+"""The reserved columns of INTERLEAVED_SCHEMA in their order, then what is passed through."""
+
+MAX_ROWS = 100_000
+"""Rows of one sample that are held; a longer one is malformed."""
+
+_EMPTY = dict.fromkeys(NEMO.names)
+
+
+def write_shard(
+    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
+) -> None:
+    """One Parquet file."""
+    rows = itertools.chain.from_iterable(rows_of(entry) for entry, _ in items)
+    write_rows(shard_path(str(target), index, num_shards), rows, NEMO)
+
+
+def rows_of(entry: Entry) -> Iterator[Row]:
+    """The rows of a document. Every image node has a picture with bytes."""
+    document = entry.document
+    about = {name: document[name] for name in ("url", "title", "language")}
+    side = as_json(side_of(document))
+    key = {**_EMPTY, "sample_id": document["doc_id"]}
+    yield {**key, "position": -1, "modality": "metadata", "content_type": "application/json", **about, SIDE: side}
+    pictures = iter(entry.pictures)
+    for position, node in enumerate(document["nodes"]):
+        row = {**key, "position": position, "modality": node["kind"]}
+        if node["kind"] == "text":
+            yield {**row, "content_type": "text/plain", "text_content": node["text"], "role": node["role"]}
+            continue
+        picture = next(pictures)
+        if picture is None or picture.data is None:
+            raise ValueError(f"{document['doc_id']}: node {position} has no image")
+        row |= {name: node[name] for name in ("image_url", "alt", "caption")}
+        side = as_json(side_of_picture(picture))
+        yield {**row, "content_type": content_type(picture.facts["format"]), "binary_content": picture.data, SIDE: side}
+
+
+def content_type(image_format: str) -> str:
+    """MIME type of an image format."""
+    return f"image/{'jp2' if image_format == 'jpeg2000' else image_format}"
+
+
+def read_source(path: Path) -> Iterator[Entry | EntryError]:
+    """The documents of one Parquet file: neighbouring rows of one ``sample_id``."""
+    rows = read_parquet(path, tuple(NEMO.names))
+    for number, (_, group) in enumerate(itertools.groupby(rows, itemgetter("sample_id"))):
+        held = list(itertools.islice(group, MAX_ROWS + 1))
+        try:
+            if len(held) > MAX_ROWS:
+                raise EntryError("malformed_row", f"a sample of more than {MAX_ROWS} rows")
+            yield entry_of_rows(held, Origin(path.name, number))
+        except EntryError as error:
+            yield error
+
+
+def entry_of_rows(rows: list[Row], origin: Origin) -> Entry:
+    """A document from its rows, in any order. ``source_ref`` is not followed: it may name any file.
+
+    Raises:
+        EntryError: the rows are not as the format has them.
+    """
+    if not all(type(row.get("position")) is int for row in rows):
+        raise EntryError("malformed_row", "a row without position")
+    ordered = sorted(rows, key=itemgetter("position"))
+    about: Row = next((row for row in ordered if row.get("modality") == "metadata"), {})
+    items = [row for row in ordered if row.get("modality") in ("text", "image")]
+    texts = [row.get("text_content") or "" for row in items if row["modality"] == "text"]
+    shown = [row for row in items if row["modality"] == "image"]
+    side = parse_side(about.get(SIDE))
+    nodes = restored(side, texts, len(shown))
+    if nodes is None:
+        nodes = [_node(row) for row in items if row["modality"] == "image" or (row.get("text_content") or "").strip()]
+    known = {name: optional_text(about.get(name)) for name in ("url", "title")}
+    return Entry(document_of(side, nodes, origin, known), tuple(_picture(row) for row in shown))
+
+
+def _node(row: Row) -> Row:
+    if row["modality"] == "text":
+        return text_node(row["text_content"])
+    node = image_node(optional_text(row.get("image_url")), optional_text(row.get("alt")))
+    return {**node, "caption": optional_text(row.get("caption"))}
+
+
+def _picture(row: Row) -> Picture | None:
+    data = row.get("binary_content")
+    return Picture(data, picture_facts(parse_side(row.get(SIDE)))) if data else None

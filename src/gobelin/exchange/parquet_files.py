@@ -1,0 +1,51 @@
+"""Parquet files of other people's, read a few rows at a time; and how exports name theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gobelin.exchange.entry import EntryError
+
+Row = dict[str, Any]
+
+ROWS_AT_ONCE = 16
+"""Few: a row may hold a document's images."""
+
+
+def split_path(folder: Path, index: int, num_shards: int) -> Path:
+    """Path of a shard under a name that the package ``datasets`` takes for the split ``train``."""
+    return folder / "data" / f"train-{index:05d}-of-{num_shards:05d}.parquet"
+
+
+def read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
+    """Rows with those of the columns that the file has; the others are missing from a row.
+
+    Raises:
+        ValueError: the file is no Parquet file.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        held = [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=held):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())[:300]}") from None
+
+
+def parallel_lists(row: Row) -> tuple[list[Any], list[Any]]:
+    """``texts`` and ``images`` of a row: lists of one length, at each place exactly one of the two not null.
+
+    Raises:
+        EntryError: they are not.
+    """
+    texts, images = row.get("texts"), row.get("images")
+    if not isinstance(texts, list) or not isinstance(images, list) or len(texts) != len(images):
+        raise EntryError("malformed_row", "texts and images are not two lists of one length")
+    if any((text is None) == (image is None) for text, image in zip(texts, images)):
+        raise EntryError("malformed_row", "texts and images: at some place not exactly one of the two is null")
+    return texts, images

@@ -1,0 +1,83 @@
+"""Records cut into as many files as a data set has shards, so that each shard's own can be held at hand.
+
+Documents and the images that they show lie in different shards. To write a document with its images, the images are
+read once, in their order, and each is appended to the file of every shard of documents that shows it; the writer of a
+shard then finds its images by id in one file. Costs the bytes of the images once more on disk (more where documents of
+several shards show an image), and in memory the ids of one shard.
+
+A record is two lengths (eight bytes each), a header (JSON), a payload.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+Row = dict[str, Any]
+
+_LENGTHS = struct.Struct("<QQ")
+
+
+class Partition:
+    """Appends records to the files of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True)
+
+    def path(self, index: int) -> Path:
+        return self._folder / f"{index:05d}"
+
+    def append(self, index: int, header: Row, payload: bytes = b"") -> None:
+        """Adds a record to file ``index``. Opens and closes it: there may be more files than may be open."""
+        text = json.dumps(header, ensure_ascii=False).encode()
+        with self.path(index).open("ab") as stream:
+            stream.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
+
+    def headers(self, index: int) -> Iterator[tuple[Row, int, int]]:
+        """(header, offset of the payload, its length) of each record of file ``index``, in the order of writing."""
+        path = self.path(index)
+        if not path.exists():
+            return
+        with path.open("rb") as stream:
+            while lengths := stream.read(_LENGTHS.size):
+                header_length, length = _LENGTHS.unpack(lengths)
+                header = json.loads(stream.read(header_length))
+                yield header, stream.tell(), length
+                stream.seek(length, 1)
+
+    def drop(self, index: int) -> None:
+        """Deletes file ``index``."""
+        self.path(index).unlink(missing_ok=True)
+
+
+class Records:
+    """The records of one file of a partition, found by their header's ``image_id``."""
+
+    def __init__(self, partition: Partition, index: int) -> None:
+        self._found = {header["image_id"]: (header, start, length)
+                       for header, start, length in partition.headers(index)}  # fmt: skip
+        path = partition.path(index)
+        self._stream = path.open("rb") if path.exists() else None
+
+    def get(self, identifier: str) -> tuple[Row, bytes] | None:
+        """(header, payload); None where there is no such record."""
+        found = self._found.get(identifier)
+        if found is None or self._stream is None:
+            return None
+        header, start, length = found
+        self._stream.seek(start)
+        return header, self._stream.read(length)
+
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()

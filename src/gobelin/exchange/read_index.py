@@ -1,0 +1,253 @@
+"""Documents of foreign files written down as if they had been read from an archive.
+
+``import`` takes the place of reading archives. It fills the folder that ``read_archives`` fills (a spool of documents,
+a spool of images, an index of each), and what follows in ``extract`` is the same for both: images that are missing are
+fetched if the recipe says so, pages and images are joined by address, each is written once to the shard of its id.
+So limits, block lists and decisions hold for what is imported as for what was crawled.
+
+An image is known by its address, as in an archive; one without an address is named after its bytes. Where a document
+names an address and brings the bytes, they belong together before any other bytes of that address. One reader goes
+through all files, and remembers the ids that it has met (some 100 bytes each), so that an image is decoded once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gobelin.documents import (
+    ARCHIVES,
+    DECISIONS,
+    Action,
+    ArchiveTally,
+    Decision,
+    Source,
+    Unit,
+    image_id,
+    to_row,
+)
+from gobelin.exchange.entry import Entry, EntryError, Picture
+from gobelin.transforms.block_list import load_block_list
+from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, extract_image
+from gobelin.transforms.extract_config import ExtractConfig, image_limits
+from gobelin.transforms.image_formats import identify
+from gobelin.transforms.image_sandbox import ImageChecker
+from gobelin.transforms.progress import advance
+from gobelin.transforms.read_warc import Capture
+from gobelin.transforms.revisits import REVISIT_INDEX
+from gobelin.transforms.shards import Spool, shard_path
+from gobelin.transforms.site_policy import POLICY_INDEX
+from gobelin.transforms.urls import canonical_url, data_url_reference, describe, well_formed
+
+Row = dict[str, Any]
+
+_SCHEMAS = {
+    "pages": PAGE_INDEX,
+    "images": IMAGE_INDEX,
+    "policies": POLICY_INDEX,
+    "revisits": REVISIT_INDEX,
+    "decisions": DECISIONS,
+    "archives": ARCHIVES,
+}
+
+ROWS_AT_ONCE = 4096
+"""Index rows that are held before they are written."""
+
+_NAMED, _ALSO = "1", "0"
+"""In place of a capture's date: of two images at one address the one that a document names there comes first."""
+
+
+class ReadIndex:
+    """Takes documents of foreign files; a context manager, whose index is complete at its end."""
+
+    def __init__(self, folder: Path, config: ExtractConfig) -> None:
+        self._config = config
+        load_block_list(config.block_list)  # a list that cannot be read ends the run, not every image
+        self._writers = {name: _IndexWriter(folder / name, schema) for name, schema in _SCHEMAS.items()}
+        self._pages, self._bytes = Spool(str(folder / "spools")), Spool(str(folder / "spools"))
+        self._documents: set[str] = set()
+        self._images: dict[str, bool | None] = {}  # by id: whether it is stored; None: it is on a block list
+        self._addresses: set[bytes] = set()  # what was written of images under addresses
+        self._named: set[bytes] = set()  # images without bytes, under the addresses where documents name them
+        self._num_aliases = 0
+
+    def __enter__(self) -> ReadIndex:
+        self._checker = ImageChecker(image_limits(self._config))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._checker.close()
+        self._pages.close()
+        self._bytes.close()
+        if kind is None:
+            for writer in self._writers.values():
+                writer.close()
+
+    def read(self, name: str, entries: Iterator[Entry | EntryError]) -> None:
+        """Takes all documents of one file.
+
+        Args:
+            name: what the file is called in decisions and tallies.
+        """
+        num_documents = num_images = 0
+        for number, entry in enumerate(entries):
+            advance("documents")
+            num_documents += 1
+            if isinstance(entry, EntryError):
+                self._decide(Unit.DOCUMENT, Action.FAIL, entry.rule, name, number, detail=str(entry)[:300])
+                continue
+            num_images += self._take(entry, name, number)
+        tally = ArchiveTally(name, num_documents, num_documents, num_images, 0)
+        self._writers["archives"].write(to_row(tally))
+
+    def read_images(self, name: str, rows: Iterator[Row]) -> None:
+        """Takes rows of ``IMAGES`` that stand beside documents; call it after all documents."""
+        num_images = 0
+        for number, row in enumerate(rows):
+            advance("images")
+            data = row["data"]
+            identifier = image_id(data)
+            for url in row["urls"] or [_name_of(data)]:
+                date = _NAMED if _key(identifier, canonical_url(url)) in self._named else _ALSO
+                num_images += self._image(Picture(data, row), identifier, url, date, name, number)
+        self._writers["archives"].write(to_row(ArchiveTally(name, 0, 0, num_images, 0)))
+
+    def _take(self, entry: Entry, name: str, number: int) -> int:
+        """Writes a document and its pictures down. Returns how many image records it made."""
+        document = entry.document
+        if document["doc_id"] in self._documents:
+            self._decide(Unit.DOCUMENT, Action.DROP, "captured_twice", name, number,
+                         doc_id=document["doc_id"], url=document["url"])  # fmt: skip
+            return 0
+        self._documents.add(document["doc_id"])
+        blocked = load_block_list(self._config.block_list)
+        hit = blocked.match_url(document["url"]) if blocked else None
+        if hit is not None:
+            self._decide(Unit.DOCUMENT, Action.DROP, BLOCKED, name, number, detail=hit.list_name)
+            return 0
+        candidates = []
+        num_images = 0
+        for node, picture in entry.shown:
+            url = node["image_url"]
+            if picture is not None and picture.data is not None:
+                url = url or _name_of(picture.data)
+                identifier = image_id(picture.data)
+                known = picture.facts.get("urls", ())
+                spelling = next((each for each in known if canonical_url(each) == canonical_url(url)), url)
+                num_images += self._image(picture, identifier, spelling, _NAMED, name, number)
+                for further in known:
+                    self._image(picture, identifier, further, _ALSO, name, number)
+            elif url and node["image_id"]:
+                self._named.add(_key(node["image_id"], canonical_url(url)))
+            allowed = url is not None and (blocked is None or blocked.match_url(url) is None)
+            candidates.append([url] if allowed else [])
+        nodes = [{**node, "image_url": None, "image_id": None} if node["kind"] == "image" else node
+                 for node in document["nodes"]]  # fmt: skip
+        payload = json.dumps({**document, "nodes": nodes}, ensure_ascii=False).encode("utf-8", "replace")
+        names = ("doc_id", "url", "warc_file", "warc_offset", "warc_date", "consent")
+        row = {each: document[each] for each in names} | {"payload_digest": None, "candidates": candidates}
+        self._writers["pages"].write({**row, **to_row(self._pages.write(payload))})
+        return num_images
+
+    def _image(self, picture: Picture, identifier: str, url: str, date: str, name: str, number: int) -> int:
+        """Writes an image down under an address, unless that was done. Returns 1 for one that was not met before."""
+        url = well_formed(url)
+        key = _key(identifier, url, date)
+        if key in self._addresses:
+            return 0
+        self._addresses.add(key)
+        if identifier not in self._images:
+            self._images[identifier] = self._new_image(picture, url, date, name, number)
+            return 1
+        if self._images[identifier]:
+            self._alias(identifier, url, date)
+        elif self._images[identifier] is None:
+            self._block(url)
+        return 0
+
+    def _new_image(self, picture: Picture, url: str, date: str, name: str, number: int) -> bool | None:
+        """Checks an image and stores it. Returns whether it is stored; None for one on a block list."""
+        data, facts = picture.data or b"", picture.facts
+        capture = Capture(
+            url=url, status=200, content_type="", charset=None, headers=(), payload=data,
+            is_truncated=len(data) > self._config.image.max_bytes, problem=None,
+            warc_file=facts.get("warc_file", name), warc_offset=facts.get("warc_offset", number), warc_length=0,
+            warc_date=date, payload_digest=f"sha256:{image_id(data)}", consent=tuple(facts.get("consent", ())),
+            source=Source(facts.get("source", Source.ARCHIVE)),
+        )  # fmt: skip
+        try:
+            outcome = extract_image(capture, self._config, self._checker.check)
+        except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
+            self._decide(Unit.IMAGE, Action.FAIL, "extract_error", name, number, url=url, detail=describe(error))
+            return False
+        if isinstance(outcome, Decision):
+            self._writers["decisions"].write(to_row(outcome))
+            if outcome.rule == BLOCKED:
+                self._block(url)
+                return None
+            return False
+        row = {each: getattr(outcome, each) for each in IMAGE_INDEX.names if hasattr(outcome, each)}
+        ref = self._bytes.write(data)
+        self._writers["images"].write({**row, **to_row(outcome.facts), **to_row(ref), "is_blocked": False})
+        return True
+
+    def _alias(self, identifier: str, url: str, date: str) -> None:
+        """A further address of an image that is stored: a revisit that names it by its digest."""
+        row = {"url": url, "warc_date": date, "refers_to_url": None, "refers_to_date": None,
+               "payload_digest": f"sha256:{identifier}", "warc_file": "", "warc_offset": self._num_aliases}  # fmt: skip
+        self._writers["revisits"].write(row)
+        self._num_aliases += 1
+
+    def _block(self, url: str) -> None:
+        """An address under which no document may name an image."""
+        nothing = dict.fromkeys(IMAGE_INDEX.names)
+        self._writers["images"].write({**nothing, "url": url, "consent": [], "is_blocked": True})
+
+    def _decide(self, unit: Unit, action: Action, rule: str, name: str, number: int, **about: Any) -> None:
+        decision = Decision("extract", unit, action, rule, warc_file=name, warc_offset=number, **about)
+        self._writers["decisions"].write(to_row(decision))
+
+
+def _key(identifier: str, url: str, date: str = "") -> bytes:
+    return hashlib.blake2b(f"{identifier} {date} {url}".encode(), digest_size=12).digest()
+
+
+def _name_of(data: bytes) -> str:
+    """An address for an image that has none."""
+    return data_url_reference(f"image/{(identify(data) or 'unknown').lower()}", data)
+
+
+class _IndexWriter:
+    """A Parquet file of index rows that is there when it is closed."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = Path(shard_path(str(folder), 0, 1))
+        self._temporary = self._path.with_name(self._path.name + ".tmp")
+        self._writer = pq.ParquetWriter(self._temporary, schema, compression="zstd")
+        self._schema = schema
+        self._held: list[Row] = []
+
+    def write(self, row: Row) -> None:
+        self._held.append(row)
+        if len(self._held) >= ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_batch(pa.RecordBatch.from_pylist(self._held, schema=self._schema))
+        self._held = []
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+        os.replace(self._temporary, self._path)

@@ -1,0 +1,76 @@
+"""What each rule of a recipe did in a run: rules that dropped nothing, and rules that dropped all there was.
+
+Either may be right. Mostly it is a threshold for another scale, a list for another language, or a typing error, so it
+is said on screen and in the report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from gobelin.documents import Action, Unit
+from gobelin.report.survey import row_groups
+from gobelin.transforms.rules import SelectConfig, all_rules, threshold_of
+from gobelin.transforms.shards import list_shards
+
+_OTHERS = {
+    "document": ("languages", "deny_consent"),
+    "text": ("roles",),
+    "image": ("formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document"),
+}
+"""Rules that compare no score."""
+
+
+def rules_in_force(config: SelectConfig) -> list[str]:
+    """Names of the rules that a recipe switches on, as decisions name them."""
+    names = [rule.name for rule in all_rules(config) if threshold_of(rule, config) is not None]
+    for section, fields in _OTHERS.items():
+        names += [f"{section}.{field}" for field in fields if getattr(getattr(config, section), field)]
+    return names + [f"document.unique.{kind}" for kind in config.document.unique]
+
+
+def rule_effects(
+    config: SelectConfig,
+    decisions: dict[Unit, dict[Action, Counter[str]]],
+    scores: Path,
+    num_documents: int,
+    not_run: dict[str, int],
+) -> dict[str, list[str]]:
+    """Rules that ``dropped_nothing`` and rules that ``dropped_everything``, sorted.
+
+    Args:
+        scores: folder of the documents' scores.
+        not_run: rules that could not run somewhere, and how often; they are told elsewhere.
+    """
+    dropped = decisions[Unit.DOCUMENT][Action.DROP] + decisions[Unit.NODE][Action.DROP]
+    totals = {"document": num_documents, **_count_nodes(scores)}
+    rules = rules_in_force(config)
+    return {
+        "dropped_nothing": sorted(rule for rule in rules if not dropped[rule] and rule not in not_run),
+        "dropped_everything": sorted(
+            rule for rule in rules if totals[rule.split(".")[0]] and dropped[rule] == totals[rule.split(".")[0]]
+        ),
+    }
+
+
+def _count_nodes(scores: Path) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for path in list_shards(str(scores)):
+        for table in row_groups(path, ["nodes.list.element.kind"]):
+            kinds = pc.struct_field(pc.list_flatten(table["nodes"].combine_chunks()), "kind")
+            counts.update({item["values"]: item["counts"] for item in pc.value_counts(kinds).to_pylist()})
+    return {"text": counts["text"], "image": counts["image"]}
+
+
+def effect_lines(effects: dict[str, Any]) -> list[str]:
+    """The same in words, for a terminal."""
+    lines = []
+    if effects["dropped_everything"]:
+        lines.append("rules that dropped everything: " + ", ".join(effects["dropped_everything"]))
+    if effects["dropped_nothing"]:
+        lines.append("rules that dropped nothing: " + ", ".join(effects["dropped_nothing"]))
+    return lines

@@ -1,0 +1,149 @@
+"""`gobelin explain` and `gobelin select --what-if`, on a run of three pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gobelin.documents import image_id
+from gobelin.pipeline.cli import main
+from gobelin.transforms.shards import read_folder
+
+Make = Callable[..., Any]
+HOST = "https://a.example"
+
+LARGE = "<img src=large.png alt='A boat'>"
+
+RECIPE = """
+num_shards: 2
+select:
+  document: {min_images: 1, unique: [url]}
+  text: {min_words: 4, not_prose: []}
+  image: {min_side_px: 150}
+"""
+
+
+@pytest.fixture(scope="module")
+def output(
+    tmp_path_factory: pytest.TempPathFactory, record: Any, pack: Make, html_page: Make, png: Make, prose: str
+) -> Path:
+    folder = tmp_path_factory.mktemp("explained")
+    records = [
+        record(f"{HOST}/large", html_page(f"<h1>Harbour</h1><p>{prose}</p>{LARGE}<p>{prose} A.</p>")),
+        record(f"{HOST}/small", html_page(f"<p>{prose} B.</p><img src=small.png><p>{prose} C.</p>")),
+        record(f"{HOST}/gone", b"<p>gone", status="HTTP/1.1 404 Not Found"),
+        record(f"{HOST}/large.png", png(1, 400, 300), "image/png"),
+        record(f"{HOST}/small.png", png(2, 140, 140), "image/png"),
+    ]  # fmt: skip
+    (folder / "a.warc.gz").write_bytes(pack(records))
+    (folder / "small.yaml").write_text(RECIPE)
+    run = ["run", "--recipe", str(folder / "small.yaml"), "--input", str(folder / "a.warc.gz"), "--until", "select"]
+    assert main([*run, "--output", str(folder / "out"), "--workers", "1", "--quiet"]) == 0
+    return folder / "out"
+
+
+def told(capsys: pytest.CaptureFixture[str], output: Path, subject: str) -> str:
+    assert main(["explain", subject, "--output", str(output)]) == 0
+    return capsys.readouterr().out
+
+
+def documents(output: Path) -> dict[str, Any]:
+    return {row["url"]: row for row in read_folder(str(output / "extract" / "documents"))}
+
+
+def test_a_page_that_stays(output: Path, capsys: pytest.CaptureFixture[str], png: Make) -> None:
+    document = documents(output)[f"{HOST}/large"]
+    by_url = told(capsys, output, "http://A.example:80/large#top")
+    assert told(capsys, output, document["doc_id"]) == by_url
+    assert "select    kept" in by_url
+    assert f"image {image_id(png(1, 400, 300))}" in by_url
+    assert "alt: A boat" in by_url
+    assert "heading: Harbour" in by_url
+    assert "drop      select: text.min_words 1 against 4" in by_url
+    assert "stop_word_ratio" in by_url
+
+
+def test_a_page_that_goes(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    story = told(capsys, output, f"{HOST}/small")
+    assert "select    dropped" in story
+    assert "drop      select: document.min_images 0 against 1" in story
+    assert "drop      select: image.min_side_px 140 against 150" in story
+
+
+def test_an_image(output: Path, capsys: pytest.CaptureFixture[str], png: Make) -> None:
+    kept = told(capsys, output, f"{HOST}/large.png")
+    assert kept == told(capsys, output, image_id(png(1, 400, 300)))
+    assert "png, 400 x 300 px, from archive" in kept
+    place = documents(output)[f"{HOST}/large"]
+    assert f"shown in  {place['doc_id']}, node 2, kept" in kept
+    left = told(capsys, output, f"{HOST}/small.png")
+    assert ", left out" in left
+    assert "drop      select: image.min_side_px" in left
+
+
+def test_a_page_that_never_became_a_document(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "drop      extract: http_status 404 against 200" in told(capsys, output, f"{HOST}/gone")
+
+
+@pytest.mark.parametrize("subject", [f"{HOST}/nowhere", "0" * 32, "0" * 64, "no url"])
+def test_what_the_run_does_not_know(output: Path, capsys: pytest.CaptureFixture[str], subject: str) -> None:
+    assert main(["explain", subject, "--output", str(output)]) == 2
+    assert subject in capsys.readouterr().err
+
+
+def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "x", "--output", str(tmp_path)]) == 2
+    assert "extract has not run" in capsys.readouterr().err
+
+
+def what_if(capsys: pytest.CaptureFixture[str], output: Path, *changes: str) -> list[str]:
+    arguments = [part for change in changes for part in ("--what-if", change)]
+    before = {path: path.stat().st_mtime_ns for path in (output / "select").rglob("*") if path.is_file()}
+    assert main(["select", "--output", str(output), "--quiet", *arguments]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (output / "select").rglob("*") if path.is_file()} == before
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_what_another_threshold_lets_in(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = what_if(capsys, output, "image.min_side_px=100")
+    assert "documents 1 2 +1 (+100.0%)" in lines
+    assert "images 1 2 +1 (+100.0%)" in lines
+    assert "node image.min_side_px 1 0 -1" in lines
+    assert "would come in: 1" in lines
+    small = documents(output)[f"{HOST}/small"]
+    assert f"{small['doc_id']} {HOST}/small (document.min_images)" in lines
+    assert not any(line.startswith("would go") for line in lines)
+
+
+def test_what_another_threshold_drops(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = what_if(capsys, output, "select.image.min_side_px=500", "document.min_words=0")
+    assert "documents 1 0 -1 (-100.0%)" in lines
+    assert "would go: 1" in lines
+
+
+def test_what_changes_nothing(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = what_if(capsys, output, "image.min_side_px=150")
+    assert "documents 1 1 +0 (+0.0%)" in lines
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize("change", ["image.min_side_px", "image.min_sides_px=1", "image.min_side_px=tall"])
+def test_changes_that_are_none(output: Path, capsys: pytest.CaptureFixture[str], change: str) -> None:
+    assert main(["select", "--output", str(output), "--quiet", "--what-if", change]) == 2
+    assert capsys.readouterr().err
+
+
+def test_rules_that_did_nothing_or_everything_are_told(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--set", "select.text.max_words=0", "--set", "select.image.max_side_px=9000"]
+    copy = output.parent / "copy"
+    shutil.copytree(output, copy)
+    assert main(["select", "--output", str(copy), "--workers", "1", *more]) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert "rules that dropped nothing: document.unique.url, image.max_side_px" in shown
+    strict = ["--set", "select.text.min_words=null", *more]
+    assert main(["select", "--output", str(copy), "--workers", "1", *strict]) == 0
+    assert "rules that dropped everything: text.max_words" in " ".join("".join(capsys.readouterr()).split())

@@ -1,0 +1,159 @@
+"""Revisit records, and what a site says in robots.txt and tdmrep.json, joined to pages and images across archives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gobelin.documents import image_id
+from gobelin.transforms.block_list import BlockListConfig
+from gobelin.transforms.extract_config import ExtractConfig
+
+Make = Callable[..., Any]
+HOST = "https://a.example"
+FIRST, LATER = "2025-01-02T03:04:05Z", "2025-06-02T03:04:05Z"
+
+
+def revisit(record: Any, url: str, *headers: tuple[str, str]) -> Any:
+    return record(url, b"", kind="revisit", date=LATER, warc_headers=headers)
+
+
+@pytest.fixture
+def two_crawls(
+    make_warc: Make, record: Any, html_page: Make, png: Make, prose: str, extract_archives: Make, tmp_path: Path
+) -> Any:
+    page = html_page(f"<p>{prose}</p><img src=/old.png><p>{prose} It rained.</p>")
+    later_page = html_page(
+        f"<p>{prose} Later.</p><img src=/new-name.png><img src=/dated.png><p>It rained on. {prose}</p>"
+    )
+    digest = ("WARC-Payload-Digest", "sha1:AAAA")
+    first = make_warc(
+        "first.warc.gz",
+        [
+            record(f"{HOST}/page", page, warc_headers=(("WARC-Payload-Digest", "sha1:PAGE"),)),
+            record(f"{HOST}/old.png", png(1), "image/png", warc_headers=(digest,)),
+            record(f"{HOST}/undigested.png", png(2), "image/png"),
+        ],
+    )
+    second = make_warc(
+        "second.warc.gz",
+        [
+            record(f"{HOST}/later", later_page, date=LATER),
+            revisit(record, f"{HOST}/new-name.png", digest),
+            revisit(record, f"{HOST}/dated.png", ("WARC-Refers-To-Target-URI", f"{HOST}/undigested.png"),
+                    ("WARC-Refers-To-Date", FIRST)),
+            revisit(record, f"{HOST}/page", ("WARC-Payload-Digest", "sha1:PAGE")),
+            revisit(record, f"{HOST}/nowhere.png", ("WARC-Payload-Digest", "sha1:NONE")),
+            revisit(record, f"{HOST}/no-key.png"),
+        ],
+    )  # fmt: skip
+    return extract_archives([second, first], tmp_path / "out", one_by_one=True)
+
+
+def test_a_revisited_image_is_found_under_its_new_name(two_crawls: Any, png: Make) -> None:
+    nodes = [node for node in two_crawls.by_url(f"{HOST}/later")["nodes"] if node["kind"] == "image"]
+    assert [node["image_url"] for node in nodes] == [f"{HOST}/new-name.png", f"{HOST}/dated.png"]
+    assert [node["image_id"] for node in nodes] == [image_id(png(1)), image_id(png(2))]
+    stored = {row["image_id"]: row["urls"] for row in two_crawls.images}
+    assert stored[image_id(png(1))] == [f"{HOST}/new-name.png", f"{HOST}/old.png"]
+    assert stored[image_id(png(2))] == [f"{HOST}/dated.png", f"{HOST}/undigested.png"]
+
+
+def test_each_other_revisit_has_its_decision(two_crawls: Any) -> None:
+    document = two_crawls.by_url(f"{HOST}/page")
+    found = {
+        row["url"]: (row["action"], row["rule"], row["doc_id"])
+        for row in two_crawls.decisions
+        if row["unit"] == "record"
+    }
+    assert found == {
+        f"{HOST}/page": ("drop", "revisit", document["doc_id"]),
+        f"{HOST}/nowhere.png": ("fail", "revisit_without_original", None),
+        f"{HOST}/no-key.png": ("fail", "revisit_without_original", None),
+    }
+
+
+def test_images_still_add_up(two_crawls: Any) -> None:
+    seen = sum(row["num_images"] for row in two_crawls.archives)
+    decided = sum(row["unit"] == "image" for row in two_crawls.decisions)
+    assert (seen, len(two_crawls.images), decided) == (2, 2, 0)
+
+
+def test_what_a_site_says_reaches_its_pages_and_the_images_it_serves(
+    make_warc: Make, record: Any, html_page: Make, png: Make, prose: str, extract_archives: Make, tmp_path: Path
+) -> None:
+    pictures = "https://pictures.example"
+    page = html_page(f"<p>{prose}</p><img src={pictures}/1.png><p>{prose} It rained.</p>")
+    archive = make_warc(
+        "a.warc.gz",
+        [
+            record(f"{HOST}/page", page),
+            record(f"{HOST}/open/page", page.replace(b"rained", b"snowed")),
+            record(f"{pictures}/1.png", png(1), "image/png", headers=(("X-Robots-Tag", "noimageai"),)),
+        ],
+    )
+    robots = (
+        b"User-agent: GPTBot\nDisallow: /\nAllow: /open/\n\nUser-agent: *\nDisallow:\nContent-Signal: ai-train=no\n"
+    )
+    tdmrep = b'[{"location": "/*", "tdm-reservation": 1}]'
+    policies = make_warc(
+        "robots.warc.gz",
+        [
+            record(f"{HOST}/robots.txt", robots, "text/plain"),
+            record(f"{pictures}/.well-known/tdmrep.json", tdmrep, "application/json"),
+        ],
+    )
+    found = extract_archives([archive, policies], tmp_path / "out", one_by_one=True)
+    assert found.by_url(f"{HOST}/page")["consent"] == [
+        "robots.txt content-signal: ai-train=no",
+        "robots.txt disallow: gptbot",
+    ]
+    assert found.by_url(f"{HOST}/open/page")["consent"] == ["robots.txt content-signal: ai-train=no"]
+    (image,) = found.images
+    assert image["consent"] == ["header x-robots-tag: noimageai", "tdmrep.json tdm-reservation: 1"]
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256", "url_sha256"])
+def test_a_blocked_image_leaves_neither_bytes_nor_address(
+    make_warc: Make,
+    record: Any,
+    html_page: Make,
+    png: Make,
+    prose: str,
+    extract_archives: Make,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    url = f"{HOST}/listed.png"
+    listed = {
+        "md5": hashlib.md5(png(1)).hexdigest(),
+        "sha256": hashlib.sha256(png(1)).hexdigest(),
+        "url_sha256": hashlib.sha256(url.encode()).hexdigest(),
+    }[kind]
+    (tmp_path / "known.txt").write_text(f"# known\n{listed}\n")
+    page = html_page(f"<p>{prose}</p><img src=listed.png><img src=other.png><p>{prose} It rained.</p>")
+    archive = make_warc(
+        "a.warc.gz",
+        [
+            record(f"{HOST}/page", page),
+            record(url, png(1), "image/png"),
+            record(f"{HOST}/other.png", png(2), "image/png"),
+        ],
+    )
+    config = ExtractConfig(block_list=BlockListConfig(**{kind: (str(tmp_path / "known.txt"),)}))
+    found = extract_archives([archive], tmp_path / "out", config=config)
+    assert [row["image_id"] for row in found.images] == [image_id(png(2))]
+    nodes = [node for node in found.by_url(f"{HOST}/page")["nodes"] if node["kind"] == "image"]
+    assert [(node["image_url"], node["image_id"]) for node in nodes] == [
+        (None, None),
+        (f"{HOST}/other.png", image_id(png(2))),
+    ]
+    (decision,) = [row for row in found.decisions if row["rule"] == "block_list"]
+    assert (decision["unit"], decision["detail"], decision["url"], decision["image_id"]) == (
+        "image", "known.txt", None, None
+    )  # fmt: skip
+    assert "listed.png" not in f"{found.documents} {found.images} {found.decisions}"
