@@ -24,6 +24,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from PIL import Image as PillowImage
 from safetensors.torch import save_file
 from warcio.archiveiterator import ArchiveIterator
 
-from gobelin.documents import IMAGES, shard_of
+from gobelin.documents import IMAGES, image_id, shard_of
 from gobelin.transforms.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.embed import _EmbedImages
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
@@ -155,10 +156,9 @@ def read_images(pattern: str, limit: int) -> list[bytes]:
                 kind = record.http_headers.get_header("Content-Type", "") if record.http_headers else ""
                 if record.rec_type == "response" and kind.startswith("image/"):
                     data = record.content_stream().read()
-                    facts = check_image(data, ImageLimits())
-                    if isinstance(facts, ImageFacts):
-                        found[facts.image_id] = data
-    return [data for _, data in sorted(found.items())][:limit]
+                    found[image_id(data)] = data
+    usable = (data for _, data in sorted(found.items()) if isinstance(check_image(data, ImageLimits()), ImageFacts))
+    return list(islice(usable, limit))
 
 
 def write_model(architecture: str, folder: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from extraction_gold import Page, body_pages, snippet_pages, web_pages
+from extraction_gold import WEB_GOLD, Page, body_pages, snippet_pages, web_pages
 from extraction_memory import measure_memory
 from extraction_metrics import (
     ImageCounts,
@@ -77,6 +77,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dump", type=Path, help="folder for what each extractor gave, a text file a page")
     parser.add_argument("--worst", type=int, default=0, help="list gobelin's N worst pages of each measure")
     parser.add_argument("--web", type=Path, help="folder with other sites' archives (see folder_to_warc.py)")
+    parser.add_argument("--gold", type=Path, default=WEB_GOLD, help="rules of these sites (%(default)s)")
     parser.add_argument("--site", nargs="+", help="only these sites of web/")
     parser.add_argument("--repeat", type=int, default=3, help="speed: runs of each (%(default)s)")
     parser.add_argument("--size", type=float, default=2.0, help="memory: gigabytes of the archive (%(default)s)")
@@ -142,7 +143,7 @@ def _prf(scores: tuple[float, float, float], num_pages: int) -> dict[str, float]
 
 
 def _web(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
-    web = web_pages(options.web or options.corpus / "web")
+    web = web_pages(options.web or options.corpus / "web", options.gold)
     pages = [page for page in web.pages if not options.site or page.site in options.site]
     rows: dict[str, Any] = {}
     by_site: dict[str, dict[str, Any]] = {}
@@ -168,12 +169,16 @@ def _web(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
             for measure, part, whole in _SHARES:
                 shares = {name: _share(part(counts), whole(counts)) for name, counts in images.items()}
                 _worst(options, f"web: {measure}", {name: share for name, share in shares.items() if share is not None})
-    section = "other sites" if options.web else "web"
+    section = "web"
+    if options.web:
+        section = "other sites" if options.gold == WEB_GOLD else options.gold.stem + " sites"
     title = f"Mean of sites, {len(pages)} pages ({sum(web.left_out.values())} more without a container)"
     _table(options, section, title, rows)
     for extractor, sites in by_site.items():
         if extractor == GOBELIN or len(options.extractors) < 3:
             _table(options, section, f"{extractor}, site by site", sites)
+    if GOBELIN in by_site and len(by_site) > 1 and options.gold != WEB_GOLD:
+        _table(options, section, "Text F1 and images kept, site by site, all", _beside(by_site))
     return {"means": rows, "sites": by_site, "left_out": web.left_out}
 
 
@@ -188,6 +193,20 @@ _SHARES: tuple[tuple[str, Callable[[ImageCounts], int], Callable[[ImageCounts], 
 """Measures of images: name, part and whole."""
 
 _IMAGE_COLUMNS = (*(title for title, _, _ in _SHARES), "markdeep")
+
+
+def _beside(by_site: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """A row for each site with the two main measures of every extractor."""
+    rows: dict[str, dict[str, float | None]] = {}
+    for site in by_site[GOBELIN]:
+        texts = {f"F1 {extractor}": sites[site]["text F1"] for extractor, sites in by_site.items()}
+        kept = {
+            f"kept {extractor}": sites[site]["kept"]
+            for extractor, sites in by_site.items()
+            if extractor not in TEXT_ONLY
+        }
+        rows[site] = {**texts, **kept}
+    return rows
 
 
 def _site_row(

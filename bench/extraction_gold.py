@@ -38,6 +38,9 @@ from warcio.archiveiterator import ArchiveIterator
 MIN_SIDE = 64
 """Pixels; an image with a shorter side is neutral."""
 
+WEB_GOLD = Path(__file__).parent / "gold" / "web.yaml"
+"""Rules of the sites that the bench was made with; gold/unseen.yaml has those of others."""
+
 _SRCSET_ATTRIBUTES = ("srcset", "data-srcset")
 _SRC_ATTRIBUTES = ("src", "data-src", "data-original", "data-lazy-src")
 _INLINE = frozenset(
@@ -101,9 +104,9 @@ class WebPages:
     left_out: dict[str, int]
 
 
-def web_pages(folder: Path) -> WebPages:
+def web_pages(folder: Path, gold: Path = WEB_GOLD) -> WebPages:
     """Every HTML page that holds the container of its site; a folder with an archive ``SITE.warc.gz`` each."""
-    rules = yaml.safe_load((Path(__file__).parent / "gold" / "web.yaml").read_text("utf-8"))
+    rules = yaml.safe_load(gold.read_text("utf-8"))
     found = WebPages([], {})
     for site, group in itertools.groupby(web_records(folder), key=operator.itemgetter(0)):
         records = list(group)

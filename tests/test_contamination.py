@@ -10,16 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from gobelin.documents import IMAGE_EMBEDDINGS, NODE_SCORES
 from gobelin.transforms.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.contamination import TextContamination, find_contamination, load_eval_texts
-from gobelin.transforms.eval_images import load_eval_images, match_images, nearest_embeddings
+from gobelin.transforms.eval_images import (
+    IMAGE_CONTAMINATION,
+    find_eval_images,
+    load_eval_images,
+    match_images,
+    nearest_embeddings,
+)
 from gobelin.transforms.image_duplicates import ImageHashes, NearImageConfig, image_hashes
-from gobelin.transforms.measure import ScoreConfig, measure_document
+from gobelin.transforms.measure import ClipConfig, ScoreConfig, measure_document
+from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
 from gobelin.transforms.text_config import ContaminationConfig
 
 QUESTION = (
@@ -240,3 +249,58 @@ def test_nearest_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert places.tolist() == expected.argmax(axis=1).tolist()
     assert cosines[10:] == pytest.approx([1.0, 1.0])
     assert len(nearest_embeddings(vectors[:0], vectors)[0]) == 0
+
+
+IMAGE_COLUMNS = pa.schema([("image_id", pa.string()), *((name, pa.string()) for name in ("phash", "dhash", "colour"))])
+
+
+def write_images(folder: Path, shards: list[list[int]]) -> None:
+    for number, seeds in enumerate(shards):
+        rows = []
+        for seed in seeds:
+            found = facts(picture(seed))
+            rows.append({"image_id": f"i{seed}", **{name: getattr(found, name) for name in IMAGE_COLUMNS.names[1:]}})
+        write_rows(shard_path(str(folder), number, len(shards)), rows, IMAGE_COLUMNS)
+
+
+def test_the_data_set_of_a_run(tmp_path: Path, eval_images: Any) -> None:
+    for name in ("images", "work/image_contamination"):
+        make_folder(str(tmp_path / name))
+    write_images(tmp_path / "images", [[3, 8], [], [9, 6]])
+    config = ScoreConfig(contamination=ContaminationConfig(images=(str(tmp_path / "set"), str(tmp_path / "6.png"))))
+    find_eval_images(config, str(tmp_path / "images"), str(tmp_path / "work"))
+    rows = list(read_folder(str(tmp_path / "work" / "image_contamination")))
+    assert [(row["image_id"], row["num_eval_images"], Path(row["eval_image"] or "").name) for row in rows] == [
+        ("i3", 1, "3.png"), ("i8", 0, ""), ("i9", 0, ""), ("i6", 1, "6.png"),
+    ]  # fmt: skip
+    assert {row["eval_similarity"] for row in rows} == {None}
+    assert set(IMAGE_CONTAMINATION.names) <= {field.name for field in NODE_SCORES}
+
+
+def test_the_data_set_with_embeddings(tmp_path: Path, eval_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image without an embedding has no similarity; the others have their highest."""
+    embed = pytest.importorskip("gobelin.transforms.embed")
+    for name in ("images", "work/image_contamination", "work/image_embeddings"):
+        make_folder(str(tmp_path / name))
+    write_images(tmp_path / "images", [[8, 3, 9], []])
+    vectors = {"i3": [1.0, 0.0], "i8": [0.6, 0.8]}
+    rows = [{"image_id": name, "embedding": np.array(vector, np.float16)} for name, vector in vectors.items()]
+    for number, part in enumerate((rows, [])):
+        write_rows(shard_path(str(tmp_path / "work" / "image_embeddings"), number, 2), part, IMAGE_EMBEDDINGS)
+
+    class Model:
+        def embed_images(self, images: Any) -> Any:
+            assert len(list(images)) == 7
+            return np.array([[1, 0], [0, 1], *[[-1, 0]] * 5], np.float16)
+
+    monkeypatch.setattr(embed, "load_model", lambda config: Model())
+    config = ScoreConfig(
+        clip=ClipConfig(model="ViT-B-32", pretrained="none"),
+        contamination=ContaminationConfig(images=(str(tmp_path / "set"), str(tmp_path / "6.png"))),
+    )
+    find_eval_images(config, str(tmp_path / "images"), str(tmp_path / "work"))
+    found = {row["image_id"]: row for row in read_folder(str(tmp_path / "work" / "image_contamination"))}
+    assert found["i3"]["eval_similarity"] == 1.0
+    assert found["i8"]["eval_similarity"] == pytest.approx(0.8, abs=1e-3)
+    assert found["i9"]["eval_similarity"] is None
+    assert found["i3"]["num_eval_images"] == 1

@@ -11,6 +11,7 @@ import pytest
 from gobelin.transforms.decode_text import decode
 from gobelin.transforms.find_nodes import PageContent, PageProblem, TextPiece, read_page
 from gobelin.transforms.image_references import ImageReference
+from gobelin.transforms.parse_html import MAX_TAGS
 
 URL = "https://a.example/dir/page.html"
 Page = Callable[..., bytes]
@@ -225,10 +226,106 @@ def test_control_characters_and_surrogates_are_gone(html_page: Page, prose: str)
             "".join([*piece.candidates, piece.alt or ""]).encode("utf-8")
 
 
+HOSTILE = {
+    "divs in divs": b"<div>" * 100_000,
+    "bold in bold": b"<b>x " * 100_000,
+    "tables in tables": b"<table><tr><td>" * 60_000,
+    "lists in lists": b"<ul><li>" * 100_000,
+    "links in links": b"<a href=x>" * 100_000,
+    "no closing tags": b"<p>x" * 100_000,
+    "tiny elements": b"<i>a</i>" * 100_000,
+    "empty lines": b"a<br>" * 100_000,
+    "headings that are links": b"<h2><a href=x>title</a></h2><p>text. " * 20_000,
+    "articles in articles": b"<article>words of it. " * 50_000,
+    "boilerplate in boilerplate": b"<div class=lightbox><img src=a.jpg>" * 20_000,
+    "attributes of one tag": b"<p " + b" ".join(b"a%d" % n for n in range(300_000)) + b">text",
+    "one long attribute": b"<p class='" + b"aB " * 1_000_000 + b"'>text",
+    "names without end": b"".join(b"<div class='c%d-x'>t</div>" % n for n in range(50_000)),
+    "open comment": b"<!--" * 1_000_000,
+    "entities": b"&amp;" * 1_000_000,
+    "entity bomb": b'<!DOCTYPE x [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]><p>' + b"&b;" * 500_000,
+    "one paragraph": b"<p>" + b"word " * 2_000_000,
+    "open script": b"<script>" + b"<a " * 200_000,
+    "brackets": b"<" * 200_000,
+    "zeros": bytes(10_000_000),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pages_take_seconds_at_most(name: str) -> None:
+    start = time.process_time()
+    outcome = read_page(HOSTILE[name], None, URL, ())
+    assert isinstance(outcome, PageContent | PageProblem)
+    assert time.process_time() - start < 8.0  # 4 on a quiet machine
+
+
+def test_more_tags_than_any_page_has_are_a_decision() -> None:
+    outcome = read_page(b"<b>" * (MAX_TAGS + 1), None, URL, ())
+    assert isinstance(outcome, PageProblem)
+    assert (outcome.rule, outcome.value, outcome.threshold) == ("page_tags", MAX_TAGS + 1, MAX_TAGS)
+
+
+@pytest.mark.parametrize("tag", ["div", "b", "font", "center", "span", "ul"])
+@pytest.mark.parametrize("times", [300, 3000])
+def test_text_below_tags_that_were_never_closed_is_not_lost(prose: str, tag: str, times: int) -> None:
+    """The parser itself gives up below 2,048 open elements."""
+    content = read(f"<p>First. {prose}</p>{f'<{tag}>' * times}<p>Deep. {prose}</p><img src=a.jpg>{prose}".encode())
+    lines = outline(content)
+    assert any(line.startswith("First.") for line in lines)
+    assert any("Deep." in line for line in lines)
+    assert "[a.jpg]" in lines
+
+
+def test_many_attributes_are_taken_from_their_tag_only(prose: str) -> None:
+    tag = b"<p " + b" ".join(b'a%d="b > c"' % n for n in range(20_000)) + b">"
+    assert outline(read(b"<article>" + tag + f"{prose}</p><p>{prose} End.</p></article>".encode())) == [
+        prose, f"{prose} End.",
+    ]  # fmt: skip
+
+
+RUSSIAN = "Старый порт лежит за рыночным залом, и по утрам лодки приходят до восхода солнца, говорят люди."
+CHARSETS = {
+    "windows-1251": RUSSIAN,
+    "koi8-r": RUSSIAN,
+    "shift_jis": "古い港は市場の裏にあり、ほとんどの朝、太陽が昇る前に船が入ってくる。水の上の光は二日と同じではない。",
+    "euc-jp": "古い港は市場の裏にあり、ほとんどの朝、太陽が昇る前に船が入ってくる。水の上の光は二日と同じではない。",
+    "gb18030": "旧港口位于市场大厅后面，大多数早晨，船只在太阳升起之前进港。在这里住了很久的人说光线从来没有两天一样。",
+    "big5": "舊港口位於市場大廳後面，大多數早晨，船隻在太陽升起之前進港。在這裡住了很久的人說光線從來沒有兩天一樣。",
+    "euc-kr": "오래된 항구는 시장 뒤에 있으며 대부분의 아침에는 해가 뜨기 전에 배가 들어온다. 빛이 같지 않다.",
+    "windows-1250": "Stary port leży za halą targową, a łodzie „przypływają” przed wschodem słońca. Światło.",
+    "windows-1256": "يقع الميناء القديم خلف قاعة السوق، وفي معظم الصباحات تدخل القوارب قبل شروق الشمس. يقول الناس ذلك.",
+    "utf-16-le": RUSSIAN,
+    "utf-16-be": RUSSIAN,
+}
+
+
+@pytest.mark.parametrize("encoding", CHARSETS)
+@pytest.mark.parametrize("declared", [None, "utf-8"])
+def test_pages_that_declare_nothing_or_something_else(encoding: str, declared: str | None) -> None:
+    page = f"<html><head><title>x</title></head><body><div class=a><p>{CHARSETS[encoding]}</p></div></body></html>"
+    assert decode(page.encode(encoding), declared)[0] == page
+
+
+@pytest.mark.parametrize("declared", ["iso-8859-1", "windows-1251", "shift_jis", None])
+def test_valid_utf8_is_utf8_whatever_was_declared(declared: str | None) -> None:
+    page = f"<p>{RUSSIAN}</p>"
+    assert decode(page.encode(), declared) == (page, "utf-8")
+
+
+def test_a_few_letters_in_a_page_of_markup_decide_its_charset() -> None:
+    """Unreadable characters are counted among those outside ASCII, not among all of the page's."""
+    page = "<div class=a></div>" * 2000 + "Café, Straße, naïve."
+    assert decode(page.encode("cp1252"), None) == (page, "windows-1252")
+
+
 @pytest.mark.parametrize(
-    "unit", ["<div>", "<b>", "<p>x", "<table><tr><td>", "<ul><li>", "<a href=x>", "<!--", "<meta "]
+    ("head", "body", "title"),
+    [
+        ("<title> A \n title </title>", "<h1>Other</h1>", "A title"),
+        ("<title></title><meta property=og:title content='Of the graph'>", "<h1>Other</h1>", "Of the graph"),
+        ("", "<h1>The <b>only</b> one</h1>", "The only one"),
+        ("", "<svg><title>Icon</title></svg><p>Text", None),
+    ],
 )
-def test_hostile_nesting_takes_seconds_at_most(unit: str) -> None:
-    start = time.perf_counter()
-    read_page(unit.encode() * 20_000, None, URL, ())
-    assert time.perf_counter() - start < 10.0
+def test_title(head: str, body: str, title: str | None) -> None:
+    assert read(f"<html><head>{head}</head><body>{body}</body></html>".encode()).title == title

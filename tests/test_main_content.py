@@ -261,7 +261,9 @@ def test_snippets_of_real_pages() -> None:
 
 def test_a_markdeep_page_is_read_as_its_script_would_show_it() -> None:
     content = read(
-        f"""\nOverview\n========\n{PROSE.replace(' and ', chr(10) + 'and ')}\n\nThe first image\n---\nSee [the forum][f].\n
+        f"""\nOverview\n========\n{PROSE.replace(" and ", chr(10) + "and ")}
+
+The first image\n---\nSee [the forum][f].\n
   ![Figure [a]: A **sphere**](../images/a-1.png class=pixel)\n
     ~~~~~~ C++\n    #include <vector>\n      x < y\n    ~~~~~~
   - An item that\n    goes on\n  - Another\n\n{PROSE} End.\n\n[f]: https://f.example/\n<!-- Markdeep: -->"""

@@ -57,7 +57,8 @@ def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
 def image_node(image_id: str | None = "i0", node: Row | None = None, **scores: Any) -> tuple[Row, Row]:
     described = {
         "kind": "image", "role": None, "text": None, "image_url": "https://a.example/photos/boat.png",
-        "image_id": image_id, "alt": None, "caption": None, "rendered_width": None, "rendered_height": None, **(node or {}),
+        "image_id": image_id, "alt": None, "caption": None, "rendered_width": None, "rendered_height": None,
+        **(node or {}),
     }  # fmt: skip
     known: Row = {}
     if image_id is not None:
@@ -105,7 +106,7 @@ def judge_value(rule: Rule, value: Any, config: SelectConfig) -> Verdict:
     if rule.score == "max_side":
         return judge([text_node(), image_node(width=value - 7, height=value)], config)
     if rule.score == "aspect_ratio":
-        return judge([text_node(), image_node(width=round(value * 1000), height=1000)], config)
+        return judge([text_node(), image_node(width=round(value * 1_000_000), height=1_000_000)], config)
     if rule.score == "min_rendered":
         node = {"rendered_width": None if value is None else value + 7, "rendered_height": value}
         return judge([text_node(), image_node(node=node)], config)

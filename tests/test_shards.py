@@ -87,7 +87,7 @@ def test_bytes_of_images_come_back(tmp_path: Path) -> None:
     data = np.random.default_rng(0).bytes(100_000)
     row = {
         "image_id": "f" * 64, "data": data, "format": "png", "width": 1, "height": 2,
-        "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96,
+        "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96, "pdq": None,
         "md5": "0" * 32, "consent": [], "source": "archive",
         "urls": ["https://a.example/é"], "warc_file": "a", "warc_offset": 2**40,
     }  # fmt: skip
@@ -100,7 +100,7 @@ def test_metadata_is_kept_and_so_are_the_units(tmp_path: Path) -> None:
     write_rows(path, [], IMAGES, {"gobelin.vocabulary": "{}"})
     schema = pq.read_schema(path)
     assert schema.metadata[b"gobelin.vocabulary"] == b"{}"
-    assert schema.field("width").metadata[b"unit"] == b"px"
+    assert schema.field("width").metadata[b"unit"] == b"px, as displayed"
 
 
 def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:

@@ -323,3 +323,33 @@ def test_time_grows_with_length_only() -> None:
         "a b " * 100_000,
     ]
     assert max(seconds(text) for text in hostile) < 3.0
+
+
+def test_many_special_characters_change_nothing_but_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "«The» 'cat' — isn't 12 (really) ...here… 'tis #1! ---"
+    expected = text_statistics(text, "en")
+    monkeypatch.setattr("gobelin.transforms.words._MANY_SPECIAL", 0)
+    assert text_statistics(text, "en") == expected
+
+
+def test_a_text_of_every_special_character_takes_no_longer() -> None:
+    special = [chr(code) for code in range(0xE000, 0xF900)] + [chr(code) for code in range(0xF0000, 0xFA000)]
+    text = " ".join(f"{character}a{other}" for character, other in zip(special, reversed(special), strict=True))
+    start = time.process_time()
+    assert count_text(text, "en").num_words == len(special)
+    assert time.process_time() - start < 3.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"stop_words": {"english": "x"}}, "stop_words: 'english' is no language code"),
+        ({"common_words": {"*": "x"}}, "common_words: '\\*' is no language code"),
+        ({"flagged_words": {"EN": "x"}}, "flagged_words: 'EN'"),
+        ({"min_common_count": 0}, "min_common_count"),
+    ],
+)
+def test_settings_that_make_no_sense(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TextScoreConfig(**wrong)  # type: ignore[arg-type]
+    TextScoreConfig(quality_models={"*": "x", "en": "y", "yue": "z"})

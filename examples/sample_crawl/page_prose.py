@@ -162,6 +162,13 @@ def _slots(deck: Deck) -> dict[str, str]:
     return {"when": deck.deal(WHENS), "where": deck.deal(WHERES), "who": who, "Who": sentence_case(who)}
 
 
+def with_caption_line(caption: str, rng: Generator) -> str:
+    """The caption after one of the lines of the sites that write one before it."""
+    lines = [line for of_site in CAPTION_LINES.values() for line in of_site]
+    line = lines[int(rng.integers(len(lines)))].format_map(_slots(Deck(rng)))
+    return f"{line}: {caption}"
+
+
 def name_of(scene: Scene) -> str:
     """A level-6 scene in a noun phrase: "a small red circle"."""
     return f"a {scene.size} {scene.color} {scene.kind}"

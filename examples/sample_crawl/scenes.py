@@ -77,8 +77,8 @@ def paragraphs(scenes: tuple[Scene, ...], rng: Generator) -> list[str]:
 def clip_pairs(seed: int, n: int) -> list[tuple[Image.Image, str, Scene]]:
     """``n`` (picture, words, scene) for fitting a CLIP, none from the crawl: seen combinations only.
 
-    A fifth are pictures of the other families; three in ten carry a paragraph instead of a caption, because the crawl's
-    pictures are scored against both.
+    A fifth are pictures of the other families; three in ten carry a paragraph instead of a caption, and a third of the
+    captions a line before them, because the crawl's pictures are scored against all of these.
     """
     rng = np.random.default_rng([CLIP_STREAM, seed])
     pairs = []
@@ -86,5 +86,7 @@ def clip_pairs(seed: int, n: int) -> list[tuple[Image.Image, str, Scene]]:
         scene = draw_figure(rng) if rng.random() < FIGURE_SHARE else draw_scene(rng)
         prose = rng.random() < PARAGRAPH_SHARE
         words = paragraph(scene, rng) if prose else caption(scene, int(rng.integers(NUM_PHRASINGS)))
+        if not prose and rng.random() < CAPTION_LINE_SHARE:
+            words = with_caption_line(words, rng)
         pairs.append((render_scene(scene), words, scene))
     return pairs

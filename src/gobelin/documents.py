@@ -199,7 +199,7 @@ DOCUMENTS = pa.schema(
         _required("doc_id", _TEXT, "blake2b-128 hex of canonical URL and payload digest"),
         _required("url", _TEXT, "WARC-Target-URI"),
         _required("warc_file", _TEXT, "path as given"),
-        _required("warc_offset", pa.int64(), "bytes, in the compressed file"),
+        _required("warc_offset", pa.int64(), "bytes, in the file; unpacked where records share a gzip member"),
         _required("warc_length", pa.int64(), "bytes, in the compressed file"),
         _required("warc_date", _TEXT, "ISO 8601, UTC"),
         _required("content_digest", _TEXT, "sha256 of the decoded payload"),
@@ -233,7 +233,7 @@ IMAGES = pa.schema(
         _required("consent", pa.list_(_TEXT), "opt-out signals of the image's own responses, sorted"),
         _required("source", _TEXT, "archive | fetched"),
         _required("warc_file", _TEXT, "path as given"),
-        _required("warc_offset", pa.int64(), "bytes, in the compressed file"),
+        _required("warc_offset", pa.int64(), "bytes, in the file; unpacked where records share a gzip member"),
     ]
 )
 

@@ -27,7 +27,7 @@ from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, E
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.fetch import FetchImages
 from gobelin.transforms.join_scores import IMAGE_FACTS, ScoreImages, WriteDocumentScores, WriteImageScores
-from gobelin.transforms.link import LinkImages, WriteDocuments, WriteImages, is_stored
+from gobelin.transforms.link import LinkImages, WriteDocuments, WriteImages, is_stored, name_of
 from gobelin.transforms.measure import Measure, ScoreConfig
 from gobelin.transforms.read_warc import Capture, ReadWarc
 from gobelin.transforms.revisits import REVISIT_INDEX, ResolveRevisits
@@ -35,7 +35,7 @@ from gobelin.transforms.rules import SelectConfig
 from gobelin.transforms.score_heads import ScoreHeads
 from gobelin.transforms.shards import WriteRows, empty_shards, join, list_shards, read_rows, shard_path
 from gobelin.transforms.site_policy import POLICY_INDEX
-from gobelin.transforms.site_signals import AddSiteSignals, policy_rows
+from gobelin.transforms.site_signals import FindSiteSignals, policy_rows
 from gobelin.transforms.urls import host_of
 from gobelin.transforms.wanted_urls import WANTED, WantedUrls
 from gobelin.transforms.write_corpus import JudgeDocuments, KeepOneOfEach, WriteCorpus
@@ -177,22 +177,26 @@ class LinkJob:
 def link_images(pipeline: beam.Pipeline, _: list[Any], job: LinkJob) -> None:
     """Join pages and images by URL; write documents, the images they show, decisions and tallies."""
     folders = (*job.read_folders, *job.fetch_folders)
-    captured_pages = pipeline | "PageIndex" >> _Rows(_parts(job.read_folders, "pages"))
-    captured_images = pipeline | "ImageIndex" >> _Rows(_parts(folders, "images"))
+    pages = pipeline | "PageIndex" >> _Rows(_parts(job.read_folders, "pages"))
+    images = pipeline | "ImageIndex" >> _Rows(_parts(folders, "images"))
     policies = pipeline | "PolicyIndex" >> _Rows(_parts(folders, "policies"))
     revisits = pipeline | "RevisitIndex" >> _Rows(_parts(job.read_folders, "revisits"))
     decisions = pipeline | "ReadDecisions" >> _Rows(_parts(folders, "decisions"))
     tallies = pipeline | "ReadTallies" >> _Rows(_parts(folders, "archives"))
 
-    revisited = (revisits, captured_pages, captured_images) | "ResolveRevisits" >> ResolveRevisits()
-    all_images = (captured_images, revisited.images) | "CapturedAndRevisited" >> beam.Flatten()
-    pages = (captured_pages, policies) | "SignalsOfPages" >> AddSiteSignals(job.agents)
-    images = (all_images, policies) | "SignalsOfImages" >> AddSiteSignals(job.agents)
+    revisited = (revisits, pages, images) | "ResolveRevisits" >> ResolveRevisits()
+    names = (images | "Names" >> beam.Map(name_of), revisited.images) | "AllNames" >> beam.Flatten()
+    page_signals = (pages, policies) | "SignalsOfPages" >> FindSiteSignals("doc_id", job.agents)
+    image_signals = (names, policies) | "SignalsOfImages" >> FindSiteSignals("image_id", job.agents)
 
-    resolutions = (pages, images) | "LinkImages" >> LinkImages()
-    documents = (pages, resolutions) | "WriteDocuments" >> WriteDocuments(join(job.output, "documents"), job.num_shards)
+    resolutions = (pages, names) | "LinkImages" >> LinkImages()
+    documents = (pages, resolutions, page_signals) | "WriteDocuments" >> WriteDocuments(
+        join(job.output, "documents"), job.num_shards
+    )
     with_bytes = images | "WithBytes" >> beam.Filter(is_stored)
-    stored = (with_bytes, documents["shown"]) | "WriteImages" >> WriteImages(join(job.output, "images"), job.num_shards)
+    stored = (with_bytes, documents["shown"], revisited.images, image_signals) | "WriteImages" >> WriteImages(
+        join(job.output, "images"), job.num_shards
+    )
 
     decided = (decisions, revisited.decisions, documents["decisions"], stored["decisions"])
     _write_decisions(decided, job.output, job.num_shards)
@@ -287,7 +291,7 @@ def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
     measurements = pipeline | "Measurements" >> _Rows(list_shards(join(job.work, "measurements")))
     images = pipeline | "Images" >> _Rows(list_shards(job.images), list(IMAGE_FACTS))
     groups = pipeline | "ImageGroups" >> _Rows(
-        _parts((job.work,), "image_groups", "semantic_groups", "image_heads", "image_faces")
+        _parts((job.work,), "image_groups", "semantic_groups", "image_heads", "image_faces", "image_contamination")
     )
     embeddings = pipeline | "Embeddings" >> _Rows(list_shards(join(job.work, "image_embeddings")))
     decisions = pipeline | "ReadDecisions" >> _Rows(_parts((job.work,), "measure_decisions", "embed_decisions"))

@@ -29,6 +29,7 @@ from gobelin.transforms.archive_ranges import ArchiveRange, split_archive
 from gobelin.transforms.archive_records import ArchiveRecords, Record
 from gobelin.transforms.block_list import load_block_list
 from gobelin.transforms.faces import load_detector
+from gobelin.transforms.eval_images import find_eval_images
 from gobelin.transforms.fetch import check_fetch_extra
 from gobelin.transforms.local_duplicates import DuplicatesJob
 from gobelin.transforms.relative_thresholds import check_clip_model, resolve_thresholds
@@ -348,6 +349,10 @@ def score(context: Context) -> dict[str, Any]:
     run_duplicates(context.supervisor, duplicates)
     if recipe.score.semantic is not None:
         run_semantic(context.supervisor, duplicates, recipe.score.semantic)
+    if recipe.score.contamination is not None and recipe.score.contamination.images:
+        make_folder(str(folder.work / "image_contamination"))
+        task = Task("evaluation-images", find_eval_images, (recipe.score, images, work))
+        context.supervisor.run("score: evaluation images", [task], threads=os.cpu_count() or 1)
     join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, clip_model)
     context.supervisor.run_graph("score: similarities", graphs.join_scores, [([], join)])
     for name in ("image_embeddings", "text_embeddings"):  # kept for whoever wants more of them

@@ -26,6 +26,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from gobelin.pipeline.progress_bar import Screen, Step
 from gobelin.transforms import progress
 
@@ -208,6 +210,7 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
         os.dup2(stream.fileno(), 2)
         sys.stdout = sys.stderr = stream
         progress.report_to(progress_file)
+        pa.set_memory_pool(pa.system_memory_pool())  # gives memory back; 30 % less at the peak of `link_images`
         try:
             task.function(*task.arguments)
         except ValueError as error:  # what a user gave: no traceback needed to mend it

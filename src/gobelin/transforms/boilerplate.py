@@ -26,6 +26,9 @@ class Kind(enum.IntEnum):
     UNSEEN = 7  # for screen readers or printers only, or hidden by convention
 
 
+MAY_ENLARGE = re.compile("lightbox|popup|overlay|modal|zoom", re.I)
+"""Names that boilerplate has, and the frame of an image that opens large."""
+
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _BOILERPLATE_WORDS = frozenset((

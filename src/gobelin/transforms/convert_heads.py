@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -133,10 +134,11 @@ def _nsfw(path: Path) -> Head:
 
 def _violence(path: Path) -> Head:
     try:
-        rows = np.load(path, allow_pickle=False)
+        with path.open("rb") as stream:
+            rows = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path.name} is no .npy file of numbers: {error}") from None
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or len(rows) != 2 or rows.dtype.kind != "f":
+    if rows.ndim != 2 or len(rows) != 2 or rows.dtype.kind != "f":
         raise ValueError(f"{path.name}: a violence head is two prompts, an array of shape (2, dim)")
     units = rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     layer = Layer(_VIOLENCE_SCALE * (units[1] - units[0])[None], np.zeros(1), "sigmoid")
@@ -178,7 +180,9 @@ def _state_dict(path: Path) -> dict[str, npt.NDArray[np.floating]]:
     import torch
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about formats that it then does not read
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, AttributeError) as error:
         first = str(error).strip().partition("\n")[0][:200]
         raise ValueError(

@@ -107,12 +107,11 @@ class _EmbedImages(_Embedder):
         if self._model is None:
             for _ in rows:
                 pass
+            yield self._write_faces(faces, index)
         else:
             path = shard_path(join(self._work, "image_embeddings"), index, self._num_shards)
             write_rows(path, self._then_faces(rows, faces, index), IMAGE_EMBEDDINGS)
             yield path
-            return
-        yield self._write_faces(faces, index)
 
     def _then_faces(self, rows: Iterable[Row], faces: list[Row], index: int) -> Iterator[Row]:
         """The rows; after the last one, and so before their file appears, the faces are written."""

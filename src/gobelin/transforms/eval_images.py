@@ -16,10 +16,26 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from gobelin.transforms.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.image_duplicates import ImageHashes, NearImageConfig, are_alike, image_hashes
+from gobelin.transforms.local_duplicates import read_columns, write_tables
+from gobelin.transforms.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.open_image import open_rgb
+from gobelin.transforms.shards import join, list_shards
 from gobelin.transforms.text_config import ContaminationConfig
+
+IMAGE_CONTAMINATION = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("num_eval_images", pa.int32()),
+        ("eval_image", pa.string()),
+        ("eval_similarity", pa.float32()),
+    ]
+)
+"""One row an image; the columns are those of ``NODE_SCORES``."""
 
 _CHUNK = 1 << 22
 """Pairs of images at a time."""
@@ -32,6 +48,47 @@ class EvalImages:
     names: tuple[str, ...]
     hashes: ImageHashes
     num_unreadable: int  # files that are no pictures
+
+
+def find_eval_images(config: ScoreConfig, images: str, work: str) -> None:
+    """The data sets ``IMAGES`` and, in the folder ``work``, ``IMAGE_EMBEDDINGS`` (where the recipe has a model) ->
+    ``image_contamination`` there, of ``IMAGE_CONTAMINATION``.
+
+    Raises:
+        ValueError: see ``load_eval_images``.
+    """
+    assert config.contamination is not None
+    index = load_eval_images(config.contamination)
+    eval_embeddings = None if config.clip is None else _embed(index, config.clip)
+    embedded = [] if config.clip is None else list_shards(join(work, "image_embeddings"))
+    tables = []
+    for number, path in enumerate(list_shards(images)):
+        table = read_columns(path, ["image_id", "phash", "dhash", "colour"])
+        hashes = image_hashes(*(table[name].to_pylist() for name in ("phash", "dhash", "colour")))
+        matches = match_images(hashes, index, config.near_images)
+        similarity = pa.nulls(len(table), pa.float32())
+        if eval_embeddings is not None:
+            similarity = _similarities(table["image_id"], embedded[number], eval_embeddings)
+        columns = [table["image_id"], [count for count, _ in matches], [name for _, name in matches], similarity]
+        tables.append(pa.table(dict(zip(IMAGE_CONTAMINATION.names, columns, strict=True))).cast(IMAGE_CONTAMINATION))
+    write_tables(join(work, "image_contamination"), tables)
+
+
+def _embed(index: EvalImages, config: ClipConfig) -> npt.NDArray[np.float32]:
+    from gobelin.transforms.embed import MAX_DECODE_SIDE_PX, load_model  # needs torch
+
+    pictures = (open_rgb(Path(name).read_bytes(), MAX_DECODE_SIDE_PX) for name in index.names)
+    return load_model(config).embed_images(pictures).astype(np.float32)
+
+
+def _similarities(ids: pa.ChunkedArray, embeddings: str, eval_embeddings: npt.NDArray[np.float32]) -> pa.Array:
+    """The highest cosine of each image; null for those without an embedding."""
+    table = read_columns(embeddings, ["image_id", "embedding"])
+    vectors = pc.list_flatten(table["embedding"]).to_numpy().astype(np.float32)
+    if not len(table):
+        return pa.nulls(len(ids), pa.float32())
+    cosines, _ = nearest_embeddings(vectors.reshape(len(table), -1), eval_embeddings)
+    return pa.array(cosines).take(pc.index_in(ids, value_set=table["image_id"].combine_chunks()).combine_chunks())
 
 
 def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = None) -> EvalImages:

@@ -90,12 +90,13 @@ def load_detector(config: FaceConfig) -> FaceDetector:
 
 
 def find_faces(image: PillowImage.Image, detector: FaceDetector, min_score: float = 0.0) -> list[Face]:
-    """The faces of a picture, cut to it, the largest first; boxes without area are left out."""
+    """The faces of a picture, cut to it, the largest first; boxes without area or of no numbers are left out."""
     found = []
     for face in detector(image):
         if face.score >= min_score:
-            x0, y0, x1, y1 = (min(1.0, max(0.0, float(side))) for side in (face.x0, face.y0, face.x1, face.y1))
-            if x0 < x1 and y0 < y1:
+            sides = [float(side) for side in (face.x0, face.y0, face.x1, face.y1)]
+            x0, y0, x1, y1 = (min(1.0, max(0.0, side)) for side in sides)
+            if x0 < x1 and y0 < y1 and all(map(math.isfinite, sides)):
                 found.append(Face(x0, y0, x1, y1, float(face.score)))
     return sorted(found, key=lambda face: (-(face.x1 - face.x0) * (face.y1 - face.y0), face.x0, face.y0))
 

@@ -76,8 +76,8 @@ class Head:
             values = embeddings[start : start + _ROWS_AT_ONCE].astype(np.float64)
             with np.errstate(invalid="ignore", divide="ignore"):
                 values /= np.linalg.norm(values, axis=1, keepdims=True)
-            for layer in self.layers:
-                values = _activate(values @ layer.weight.T + layer.bias, layer.activation)
+                for layer in self.layers:
+                    values = _activate(values @ layer.weight.T + layer.bias, layer.activation)
             scores[start : start + len(values)] = values[:, 0]
         return scores
 

@@ -96,25 +96,42 @@ def hamming(a: str, b: str) -> int:
 
 def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.NDArray[np.bool_]:
     """Whether each image of ``a`` is a near-duplicate of the one of ``b``, (N,); either may hold one image."""
-    is_near = np.zeros(max(len(a.phash), len(b.phash)), np.bool_)
-    for distance, one, other in (
-        (config.phash_distance, a.phash, b.phash),
-        (config.dhash_distance, a.dhash, b.dhash),
-    ):
-        if distance is not None:
-            is_near |= np.bitwise_count(one ^ other) <= distance
-    if config.colour_distance is not None:
-        is_near &= np.abs(a.colour - b.colour).max(axis=1, initial=0) <= config.colour_distance
-    return is_near
+    return _near_in_shape(a.phash, a.dhash, b.phash, b.dhash, config) & _near_in_colour(a.colour, b.colour, config)
 
 
 def images_alike(hashes: ImageHashes, config: NearImageConfig) -> IsAlike:
     """Whether images of these hashes, given by position, are near-duplicates."""
 
     def is_alike(a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
-        return are_alike(hashes.take(a), hashes.take(b), config)
+        is_near = _near_in_shape(hashes.phash[a], hashes.dhash[a], hashes.phash[b], hashes.dhash[b], config)
+        found = np.flatnonzero(is_near)  # few: colours are looked at for these alone
+        one = a[found] if len(a) > 1 else a
+        is_near[found] = _near_in_colour(hashes.colour[one], hashes.colour[b[found]], config)
+        return is_near
 
     return is_alike
+
+
+def _near_in_shape(
+    phash: npt.NDArray[np.uint64],
+    dhash: npt.NDArray[np.uint64],
+    other_phash: npt.NDArray[np.uint64],
+    other_dhash: npt.NDArray[np.uint64],
+    config: NearImageConfig,
+) -> npt.NDArray[np.bool_]:
+    is_near = np.zeros(max(len(phash), len(other_phash)), np.bool_)
+    if config.phash_distance is not None:
+        is_near |= np.bitwise_count(phash ^ other_phash) <= config.phash_distance
+    if config.dhash_distance is not None:
+        is_near |= np.bitwise_count(dhash ^ other_dhash) <= config.dhash_distance
+    return is_near
+
+
+def _near_in_colour(
+    colour: npt.NDArray[np.int16], other: npt.NDArray[np.int16], config: NearImageConfig
+) -> npt.NDArray[np.bool_]:
+    apart = np.abs(colour - other).max(axis=1, initial=0)
+    return apart <= (np.inf if config.colour_distance is None else config.colour_distance)
 
 
 def near_image_groups(hashes: ImageHashes, config: NearImageConfig) -> Indices:

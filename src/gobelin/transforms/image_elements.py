@@ -132,14 +132,14 @@ class _Reader:
         self.page.sources.append(source)
         picture = next((p for p in islice(source.iterancestors(), MAX_ANCESTORS) if p.tag == "picture"), None)
         if picture is not None:
-            attributes = dict(source.attrib)
+            attributes = dict(source.items())
             limit = _MAX_WIDTH.search(attributes.get("media", ""), 0, 256)
             found = from_source(attributes, self._base_url, int(limit.group(1)) if limit else None)
             self._pictures.setdefault(picture, []).extend(found)
 
     def read_image(self, element: _Element) -> None:
         place = place_of(element, self._holders)
-        attributes = dict(element.attrib)
+        attributes = dict(element.items())
         if attributes.get("src", "").startswith(SENTINEL):  # it must not pass for one of ours
             del element.attrib["src"]
         if place.is_unseen:
@@ -228,7 +228,7 @@ class _Reader:
         place = place_of(element, self._holders)
         if place.is_unseen or place.noscript is not None or place.holder is not None or place.svg is not None:
             return
-        width, height = rendered_size(dict(element.attrib))
+        width, height = rendered_size(dict(element.items()))
         draft = Draft(
             element=element,
             place=len(self.page.drafts),

@@ -29,7 +29,7 @@ from gobelin.documents import (
     shard_of,
     to_row,
 )
-from gobelin.transforms.clip import score_images
+from gobelin.transforms.image_text import score_images
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import WriteRows, empty_shards, join, read_rows, shard_path, write_rows
 
@@ -53,8 +53,8 @@ class ScoreImages(beam.PTransform):
     ``SEMANTIC_GROUPS``) -> ``facts``: ``ImageFacts`` keyed by image_id, beside the documents that show it;
     ``decisions`` on images of which every document failed."""
 
-    def __init__(self, clip_model: str | None) -> None:
-        self._clip_model = clip_model
+    def __init__(self, clip_model: str | None, needs_faces: bool = False) -> None:
+        self._clip_model, self._needs_faces = clip_model, needs_faces
 
     def expand(
         self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection, beam.PCollection]
@@ -68,7 +68,8 @@ class ScoreImages(beam.PTransform):
                 "embedding": embeddings,
             }
             | "JoinById" >> beam.CoGroupByKey()
-            | "ScoreImage" >> beam.FlatMap(_score_image, self._clip_model).with_outputs("decisions", main="facts")
+            | "ScoreImage"
+            >> beam.FlatMap(_score_image, self._clip_model, self._needs_faces).with_outputs("decisions", main="facts")
         )
 
 
@@ -81,12 +82,15 @@ def _uses(row: Row) -> Iterator[tuple[str, str]]:
         yield identifier, row["doc_id"]
 
 
-def _score_image(joined: tuple[str, dict[str, Iterable[Any]]], clip_model: str | None) -> Iterator[Any]:
+def _score_image(
+    joined: tuple[str, dict[str, Iterable[Any]]], clip_model: str | None, needs_faces: bool
+) -> Iterator[Any]:
     identifier, sides = joined
     documents = sorted(set(sides["documents"]))
     embedding = next(iter(sides["embedding"]), None)
-    if clip_model is not None and embedding is None:
-        return  # it could not be opened; ``embed`` has said so
+    found = {name: value for row in sides["group"] for name, value in row.items()}
+    if (clip_model is not None and embedding is None) or (needs_faces and "faces" not in found):
+        return  # it could not be opened; ``embed_decisions`` say so
     if not documents:
         decision = Decision(
             stage="score", unit=Unit.IMAGE, action=Action.FAIL, rule="document_failed", image_id=identifier
@@ -96,7 +100,7 @@ def _score_image(joined: tuple[str, dict[str, Iterable[Any]]], clip_model: str |
     scores = {
         **dict.fromkeys(IMAGE_SCORES.names),
         **next(iter(sides["image"])),
-        **{name: value for group in sides["group"] for name, value in group.items()},
+        **found,
         "clip_model": clip_model if embedding is not None else None,
     }
     yield identifier, (ImageFacts(scores, embedding), documents)

@@ -41,11 +41,10 @@ PUNCTUATED = frozenset(["zh", "yue", "wuu", "ja"])
 TERMINAL = tuple(".!?…\"'”’»“" + "。！？．｡」』”" + "؟۔" + "।॥" + "։" + "።፧" + "᠃")
 _ELLIPSES = ("...", "…")
 _BULLET = re.compile(r"[•‣⁃▪▫■□●○◦◆◇►▶➢➤·∙*–—-](?=\s)|[•‣▪■●◦►▶➢➤]")
-# The mark is looked for where a run of marks starts, so a run is gone through once.
-_SENTENCE_END = re.compile(
-    r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s++[^\sa-zà-öø-ÿα-ωа-яё]|\s*+\Z)"
-    r"|(?<![。！？｡])[。！？｡]++|(?<![؟۔])[؟۔]++|[।॥።]++"
-)
+# A mark counts where a run of marks starts, so a run is gone through once. What stands before it is looked at after it:
+# so `re` jumps from one mark to the next.
+_SENTENCE_END = re.compile(r"[.!?…](?<![.!?…][.!?…])[.!?…]*+[\"'”’»)\]]*+(?=\s++[^\sa-zà-öø-ÿα-ωа-яё]|\s*+\Z)")
+_OTHER_SENTENCE_END = re.compile(r"[。！？｡]++|[؟۔]++|[।॥።]++")
 
 
 @dataclasses.dataclass(slots=True)
@@ -145,7 +144,8 @@ def line_statistics(
 
 def count_sentences(text: str) -> int:
     """Marks that end a sentence."""
-    return sum(1 for _ in _SENTENCE_END.finditer(text))
+    count = len(_SENTENCE_END.findall(text))
+    return count if text.isascii() else count + len(_OTHER_SENTENCE_END.findall(text))
 
 
 def has_sentence_marks(language: str | None) -> bool:

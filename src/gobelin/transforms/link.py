@@ -20,6 +20,7 @@ from typing import Any
 import apache_beam as beam
 
 from gobelin.documents import DOCUMENTS, IMAGES, Action, Decision, Unit, shard_of, to_row
+from gobelin.transforms.consent import merge_signals
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import SpoolReader, SpoolRef, empty_shards, shard_path, write_rows
 from gobelin.transforms.urls import canonical_url
@@ -88,8 +89,16 @@ def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Itera
     return {**document, "nodes": nodes}
 
 
+_NAME = ("url", "image_id", "is_blocked", "warc_date", "warc_file", "warc_offset")
+
+
+def name_of(image: Row) -> Row:
+    """An image's URL and id out of its index row: all that has to travel to the pages that may show it."""
+    return {column: image[column] for column in _NAME}
+
+
 class LinkImages(beam.PTransform):
-    """(page index rows, image index rows) -> (doc_id, ``Resolution``) pairs."""
+    """(page index rows, names of images) -> (doc_id, ``Resolution``) pairs."""
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         pages, images = inputs
@@ -115,7 +124,7 @@ def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str
 
 
 class WriteDocuments(beam.PTransform):
-    """(page index rows, (doc_id, ``Resolution``) pairs) -> the data set ``documents``.
+    """(page index rows, (doc_id, ``Resolution``) pairs, (doc_id, signals) pairs) -> the data set ``documents``.
 
     Tagged outputs: ``shown`` ids of the images that documents show, ``decisions`` on pages captured twice.
     """
@@ -123,10 +132,10 @@ class WriteDocuments(beam.PTransform):
     def __init__(self, folder: str, num_shards: int) -> None:
         self._folder, self._num_shards = folder, num_shards
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> dict[str, beam.PCollection]:
-        pages, resolutions = inputs
+    def expand(self, inputs: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
+        pages, resolutions, signals = inputs
         grouped = (
-            {"pages": pages | "ByDocId" >> beam.Map(_by_doc_id), "resolutions": resolutions}
+            {"pages": pages | "ByDocId" >> beam.Map(_by_doc_id), "resolutions": resolutions, "signals": signals}
             | "JoinByDocId" >> beam.CoGroupByKey()
             | "KeepFirstCapture" >> beam.FlatMap(_keep_first_capture).with_outputs("decisions", main="kept")
         )
@@ -162,7 +171,7 @@ def _keep_first_capture(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterato
                 )
             ),
         )  # fmt: skip
-    consent = sorted({signal for page in captures.values() for signal in page["consent"]})
+    consent = merge_signals(*(page["consent"] for page in captures.values()), *sides["signals"])
     yield {**captures[places[0]], "consent": consent}, list(sides["resolutions"])
 
 
@@ -197,7 +206,8 @@ class _WriteDocumentShard(beam.DoFn):
 
 
 class WriteImages(beam.PTransform):
-    """(image index rows, ids of images that documents show) -> the data set ``images``.
+    """(image index rows, ids of images that documents show, names by revisits, (image_id, signals) pairs) -> the data
+    set ``images``.
 
     Tagged output ``decisions``: on image records whose bytes are stored already, or which no document shows.
     """
@@ -205,10 +215,15 @@ class WriteImages(beam.PTransform):
     def __init__(self, folder: str, num_shards: int) -> None:
         self._folder, self._num_shards = folder, num_shards
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> dict[str, beam.PCollection]:
-        images, shown = inputs
+    def expand(self, inputs: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
+        images, shown, revisited, signals = inputs
         grouped = (
-            {"images": images | "ByImageId" >> beam.Map(_by_image_id), "shown": shown | beam.Map(_shown_key)}
+            {
+                "images": images | "ByImageId" >> beam.Map(_by_image_id),
+                "shown": shown | "ShownIds" >> beam.Map(_shown_key),
+                "revisited": revisited | "RevisitsById" >> beam.Map(_by_image_id),
+                "signals": signals,
+            }
             | "JoinByImageId" >> beam.CoGroupByKey()
             | "KeepShownOnce" >> beam.FlatMap(_keep_shown_once).with_outputs("decisions", main="kept")
         )
@@ -239,10 +254,8 @@ def _shown_key(identifier: str) -> tuple[str, bool]:
 
 def _keep_shown_once(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     identifier, sides = joined
-    rows = list(sides["images"])
-    # data: images of one page share their page's place, so the URL is part of a record's identity. A revisit is a
-    # further name and no record of an image.
-    records = {(row["warc_file"], row["warc_offset"], row["url"]): row for row in rows if not row.get("is_revisit")}
+    # data: images of one page share their page's place, so the URL is part of a record's identity.
+    records = {(row["warc_file"], row["warc_offset"], row["url"]): row for row in sides["images"]}
     keys = sorted(records)
     is_shown = any(True for _ in sides["shown"])
     for key in keys[1:] if is_shown else keys:
@@ -258,8 +271,9 @@ def _keep_shown_once(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[A
             ),
         )  # fmt: skip
     if is_shown:
-        consent = sorted({signal for row in rows for signal in row["consent"]})
-        yield {**records[keys[0]], "consent": consent}, sorted({row["url"] for row in rows})
+        consent = merge_signals(*(row["consent"] for row in records.values()), *sides["signals"])
+        urls = {*(key[2] for key in keys), *(row["url"] for row in sides["revisited"])}
+        yield {**records[keys[0]], "consent": consent}, sorted(urls)
 
 
 def _image_to_shard(kept: tuple[Row, list[str]], num_shards: int) -> tuple[int, Any]:

@@ -12,12 +12,11 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
 from itertools import accumulate
 
 from gobelin.documents import Role
-from gobelin.transforms.boilerplate import Kind
+from gobelin.transforms.boilerplate import MAY_ENLARGE, Kind
 from gobelin.transforms.page_blocks import Block, PageBlocks
 from gobelin.transforms.region_rules import (
     drop_before_heading,
@@ -108,18 +107,14 @@ def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
             continue
         prose = sums[end] - sums[start]
         if kind is Kind.BOILERPLATE:
-            if _MAY_ENLARGE.search(container.names) and chars[end] == chars[start]:
+            if MAY_ENLARGE.search(container.names) and chars[end] == chars[start]:
                 continue
-            if prose > 0.4 * total > 0 and named[container.names] < 3:
+            if prose > 0.5 * total > 0 and named[container.names] < 3:
                 continue
         elif prose > 0:
             continue
         marked[start:end] = [True] * (end - start)
     return marked
-
-
-_MAY_ENLARGE = re.compile("lightbox|popup|overlay|modal", re.I)
-"""Names around an image that opens large."""
 
 
 def _choose_region(page: PageBlocks, sums: list[float]) -> int:

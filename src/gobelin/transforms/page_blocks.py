@@ -17,7 +17,7 @@ from lxml import etree
 from lxml.html import HtmlElement
 
 from gobelin.documents import Role
-from gobelin.transforms.boilerplate import Kind, classify
+from gobelin.transforms.boilerplate import MAY_ENLARGE, Kind, classify
 from gobelin.transforms.image_references import sentinel_index
 from gobelin.transforms.page_tables import is_data_table, read_table
 from gobelin.transforms.visible_text import BREAK, SKIPPED, fold
@@ -62,6 +62,8 @@ _BOILERPLATE_ROLES = frozenset((
 _PROSE = ("p", "br", "article", "main", "h1", "pre", "blockquote")
 """Boilerplate that holds none of these is left out unread; the rest is read, for it may be none."""
 
+_TEXT_LENGTH = etree.XPath("string-length(normalize-space(.))")
+_MAX_LEFT_OUT_CHARS = 5000
 _MAX_NAME_CHARS = 200
 _MAX_STYLE_CHARS = 2000
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.I)
@@ -231,8 +233,7 @@ class _Walk:
         if kind < Kind.BOILERPLATE and tag in _TAG_KINDS:
             kind = _TAG_KINDS[tag]
             is_main = kind is Kind.ARTICLE
-        if kind is Kind.BOILERPLATE and not self._pre_depth and next(element.iter(*_PROSE), None) is None:
-            self._leave_out(tag, names)
+        if kind is Kind.BOILERPLATE and not self._pre_depth and self._leave_out(element, tag, names):
             return False
         if self._pre_depth:
             self._frames.append((self._container, self._role, self._level))
@@ -264,16 +265,25 @@ class _Walk:
             self._role, self._level = Role.PARAGRAPH, None
         return True
 
-    def _leave_out(self, tag: str, names: str) -> None:
-        """An empty block holds the place of boilerplate, so that a heading above is seen to lose its text."""
+    def _leave_out(self, element: HtmlElement, tag: str, names: str) -> bool:
+        """Whether an element named as boilerplate can go unread. A block without text holds its place, to the rules a
+        line of links, so that a heading above is seen to lose its section."""
+        if next(element.iter(*_PROSE), None) is not None or MAY_ENLARGE.search(names):
+            return False
+        num_chars = int(_TEXT_LENGTH(element))
+        if num_chars > _MAX_LEFT_OUT_CHARS:
+            return False
         if self._buffer:
             self._flush()
         page = self._page
         container = Container(tag, Kind.BOILERPLATE, self._container, len(page.blocks), names, False)
-        page.blocks.append(Block("", Role.PARAGRAPH, None, len(page.containers), 0, 0))
+        block = Block("", Role.PARAGRAPH, None, len(page.containers), 0, 2)
+        block.num_chars = block.link_chars = num_chars
+        page.blocks.append(block)
         container.end = len(page.blocks)
         container.last = len(page.containers)
         page.containers.append(container)
+        return True
 
     def _close_block(self, tag: str) -> None:
         if self._pre_depth > 1:

@@ -5,7 +5,7 @@ Each is narrow on purpose: what is replaced by mistake is lost, and pages are fu
     ip     IPv4 with four parts of which one has three digits (so "3.12.1.4", a version or a section, is none), IPv6
            with three groups or more; public ones only, as the registries of IANA have them (``ipaddress``)
     phone  "+", a country code of ITU-T E.164, 8 to 15 digits in all, in groups with one separator between them; the
-           number proper does not start with 0, but for Italy's and the customary "(0)"
+           number proper does not start with 0, but in countries such as Italy and for the customary "(0)"
     card   13 to 19 digits in one piece, or in the groups that are printed on cards (4-4-4-4, 4-6-5, 4-6-4), with an
            issuer's first digits and a right check digit (Luhn, ISO/IEC 7812-1)
     iban   a country, two check digits and as many characters as the country has, in one piece or groups of four, of
@@ -36,7 +36,7 @@ _PHONE_TRUNK = re.compile(r"\(0\)")
 _COUNTRY_CODE = re.compile(
     r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-69]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d"
 )
-_LEADING_ZERO = ("39", "225", "241", "242")  # Italy, Côte d'Ivoire, Gabon, Congo
+_LEADING_ZERO = ("39", "378", "225", "229", "241", "242")  # Italy, San Marino, Côte d'Ivoire, Benin, Gabon, Congo
 
 _CARD = re.compile(
     r"\d(?<![\w.,+]\d)(?:\d{12,18}|\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}|\d{3}[ -]\d{6}[ -]\d{4,5})(?!\w)", re.ASCII
@@ -53,13 +53,15 @@ _ISSUER = re.compile(
 _IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9][A-Z])[A-Z]\d{2}(?: ?[A-Z0-9]){11,30}", re.ASCII)
 # Length by country, of the registry of ISO 13616.
 _IBAN_LENGTHS = {
-    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28,
-    "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
-    "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22,
-    "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20,
-    "LU": 20, "LV": 21, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18, "NO": 15,
-    "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SE": 24, "SI": 19,
-    "SK": 24, "SM": 27, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
+    "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29,
+    "ES": 24, "FI": 18, "FK": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28,
+    "HN": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20,
+    "LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19,
+    "MN": 20, "MR": 27, "MT": 31, "MU": 30, "NI": 28, "NL": 18, "NO": 15, "OM": 23, "PK": 24, "PL": 28, "PS": 29,
+    "PT": 25, "QA": 29, "RO": 24, "RS": 22, "RU": 33, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24,
+    "SM": 27, "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
+    "YE": 30,
 }  # fmt: skip
 
 

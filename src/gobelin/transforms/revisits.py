@@ -66,16 +66,16 @@ def _place_key(url: str, date: str) -> str:
 
 
 class ResolveRevisits(beam.PTransform):
-    """(revisit, page and image index rows) -> tagged ``images`` (image index rows under the revisits' URLs, with
-    ``is_revisit``) and ``decisions``."""
+    """(revisit, page and image index rows) -> tagged ``images`` (names of images, as ``link.name_of`` gives them, under
+    the revisits' URLs) and ``decisions``."""
 
     def expand(self, inputs: tuple[beam.PCollection, ...]) -> beam.DoOutputsTuple:
         revisits, pages, images = inputs
         matched = (
             {
                 "revisits": revisits | "KeysOfRevisits" >> beam.FlatMap(_keyed_revisit),
-                "pages": pages | "KeysOfPages" >> beam.FlatMap(_keyed_capture),
-                "images": images | "KeysOfImages" >> beam.FlatMap(_keyed_capture),
+                "pages": pages | "KeysOfPages" >> beam.FlatMap(_keyed_capture, "doc_id"),
+                "images": images | "KeysOfImages" >> beam.FlatMap(_keyed_capture, "image_id"),
             }
             | "JoinRevisits" >> beam.CoGroupByKey()
             | "Match" >> beam.FlatMap(_match)
@@ -100,9 +100,10 @@ def _keyed_revisit(row: Row) -> Iterator[tuple[str, tuple[int, str]]]:
         yield key, (rank, place)
 
 
-def _keyed_capture(row: Row) -> Iterator[tuple[str, Row]]:
+def _keyed_capture(row: Row, identity: str) -> Iterator[tuple[str, Row]]:
+    columns = (identity, "url", "warc_date", "warc_file", "warc_offset")
     for key in capture_keys(row):
-        yield key, row
+        yield key, {column: row[column] for column in columns}
 
 
 def _match(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, tuple[int, str, Row]]]:
@@ -125,10 +126,11 @@ def _capture_order(row: Row) -> tuple[str, str, int, str]:
 def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pvalue.TaggedOutput]:
     # A bundle that was run twice gives its rows twice; they are equal.
     revisit = next(iter(joined[1]["revisits"]))
-    rank, kind, original = min(joined[1]["matches"], key=lambda match: (match[0], match[1]), default=(0, "", None))
+    _, kind, original = min(joined[1]["matches"], key=lambda match: (match[0], match[1]), default=(0, "", None))
     if original is not None and kind == "images":
         changes = {name: revisit[name] for name in ("url", "warc_date", "warc_file", "warc_offset")}
-        yield beam.pvalue.TaggedOutput("images", {**original, **changes, "is_revisit": True})
+        name = {**changes, "image_id": original["image_id"], "is_blocked": False}
+        yield beam.pvalue.TaggedOutput("images", name)
         return
     decision = Decision(
         stage="extract", unit=Unit.RECORD, action=Action.DROP if kind else Action.FAIL,

@@ -27,8 +27,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from gobelin.documents import DECISIONS, Decision, to_row
 
-ROW_GROUP_BYTES = 32 * 1024 * 1024
-"""Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once."""
+ROW_GROUP_BYTES = 8 * 1024 * 1024
+"""Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once. A writer holds
+several times as much: rows, an Arrow batch, the encoder's buffers."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

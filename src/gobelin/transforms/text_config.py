@@ -42,6 +42,16 @@ class TextScoreConfig:
     quality_label: str = "__label__hq"
     """The label whose probability is the score. DCLM: __label__hq."""
 
+    def __post_init__(self) -> None:
+        if self.min_common_count < 1:
+            raise ValueError(f"min_common_count must be at least 1, got {self.min_common_count}")
+        for field in dataclasses.fields(self):
+            by_language = getattr(self, field.name)
+            for language in by_language if isinstance(by_language, dict) else ():
+                is_code = 2 <= len(language) <= 3 and language.isascii() and language.islower()
+                if not is_code and (language, field.name) != ("*", "quality_models"):
+                    raise ValueError(f"{field.name}: {language!r} is no language code; use one such as en, de, zh")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ContaminationConfig:

@@ -19,11 +19,13 @@ MAX_ELEMENTS = 20_000
 """Of the tree, and of blocks, each of which is looked up in the whole text. trafilatura takes 50 us an element."""
 
 _MIN_WORD_CHARS = 12
+_BEGINNING = 60
 _NOT_WORDS = re.compile(r"[\W_]+")
 
 
 def choose_with_trafilatura(tree: HtmlElement, url: str, page: PageBlocks) -> list[Block]:
-    """The main content, as blocks. Text that no block has (a script would have written it) becomes paragraphs."""
+    """The main content, as blocks. Text that no block has (a script would have written it) becomes paragraphs; text that
+    is run together from menus does not."""
     if sum(1 for _ in islice(tree.iter(), MAX_ELEMENTS + 1)) > MAX_ELEMENTS:
         return []
     extracted = bare_extraction(tree, url=url, include_comments=False, include_tables=True)
@@ -33,7 +35,11 @@ def choose_with_trafilatura(tree: HtmlElement, url: str, page: PageBlocks) -> li
     words = _NOT_WORDS.sub("", text)
     kept = [index for index, block in enumerate(page.blocks) if _stands_in(block, words)]
     if sum(page.blocks[index].num_chars for index in kept) < 0.5 * len(text):
-        return [Block(line, Role.PARAGRAPH, None, 0, 0, 0) for line in map(str.strip, text.split("\n")) if line]
+        shown = _NOT_WORDS.sub("", "".join(block.text for block in page.blocks))
+        lines = [
+            line for line in map(str.strip, text.split("\n")) if _NOT_WORDS.sub("", line)[:_BEGINNING] not in shown
+        ]
+        return [Block(line, Role.PARAGRAPH, None, 0, 0, 0) for line in lines]
     chosen = set(kept)
     return [
         block
@@ -43,5 +49,8 @@ def choose_with_trafilatura(tree: HtmlElement, url: str, page: PageBlocks) -> li
 
 
 def _stands_in(block: Block, words: str) -> bool:
+    """Whether a block that is not mostly links is among the words kept."""
+    if block.link_chars > 0.5 * block.num_chars:
+        return False
     own = _NOT_WORDS.sub("", block.text)
     return len(own) >= _MIN_WORD_CHARS and own in words

@@ -35,6 +35,8 @@ BLOCKS = (
     "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana, Han
 )
 UNSPACED_TOKEN = re.compile(rf"[{BLOCKS}]|[^\W{BLOCKS}]+")
+_MANY_SPECIAL = 300
+"""Different special characters, which only a text made for it has, from which each is looked up by itself."""
 _BLOCK_LETTER = re.compile(rf"[{BLOCKS}]")
 
 
@@ -49,17 +51,19 @@ def split_words(text: str, special: str, language: str | None) -> tuple[list[str
     Args:
         special: the special characters that the text has, as of ``special_characters``.
     """
-    # str.strip looks each character up in its argument, so it gets the few special characters that the text has.
     text = text.lower()
     if "’" in text:
         text = text.replace("’", "'")
+    pieces = text.split() if language not in UNSPACED else UNSPACED_TOKEN.findall(text)
+    # str.strip looks each character up in its argument, so it gets the few special characters that the text has.
     strip = special + "'"
-    if language not in UNSPACED:
-        pieces = text.split()
-        return [word for piece in pieces if (word := piece.strip(strip))], len(pieces)
-    pieces = UNSPACED_TOKEN.findall(text)
-    words = [word for token in pieces if (word := token.strip(strip))]
-    return [word for word in words if _is_letter(word[0])], len(pieces)  # not the marks above a Thai letter
+    if len(strip) <= _MANY_SPECIAL:
+        words = [word for piece in pieces if (word := piece.strip(strip))]
+    else:
+        words = [word for piece in pieces if (word := _strip_one_by_one(piece))]
+    if language in UNSPACED:
+        words = [word for word in words if _is_letter(word[0])]  # not the marks above a Thai letter
+    return words, len(pieces)
 
 
 def special_characters(text: str) -> str:
@@ -76,12 +80,21 @@ def num_words(words: list[str], language: str | None) -> int:
     return len(words) - num_letters + -(-num_letters // letters_a_word)
 
 
-@functools.cache
+def _strip_one_by_one(piece: str) -> str:
+    start, end = 0, len(piece)
+    while start < end and (is_special(piece[start]) or piece[start] == "'"):
+        start += 1
+    while start < end and (is_special(piece[end - 1]) or piece[end - 1] == "'"):
+        end -= 1
+    return piece[start:end]
+
+
+@functools.lru_cache(maxsize=1 << 16)
 def is_special(character: str) -> bool:
     """True for what is no letter and no mark on one: punctuation, symbols, numbers, separators, controls."""
     return unicodedata.category(character)[0] in "PSNZC"
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1 << 16)
 def _is_letter(character: str) -> bool:
     return unicodedata.category(character)[0] == "L"
