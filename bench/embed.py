@@ -84,8 +84,7 @@ def main() -> int:
             return lambda: bare_loop(images, model, preprocess, batch_size, options.device, options.threads)
 
         def gobelin() -> None:
-            for index in range(options.shards):
-                list(stage.process(index))
+            list(stage.process(tuple(range(options.shards))))
 
         clock = time.process_time if options.device == "cpu" else time.perf_counter
         if options.device == "cpu":

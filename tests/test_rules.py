@@ -15,7 +15,7 @@ import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Role, Unit
 from gobelin.pipeline.recipe import load_recipe, preset_names
-from gobelin.transforms.pii import Pii
+from gobelin.transforms.pii import COLUMNS, Pii
 from gobelin.transforms.rules import (
     RULES,
     DocumentRules,
@@ -35,7 +35,7 @@ SECTIONS = {"document": DocumentRules, "text": TextRules, "image": ImageRules}
 SPECIAL = {
     "document": {"languages", "deny_consent", "consent_agents", "assigned_similarity", "unique"},
     "text": {"roles", "not_prose"},
-    "image": {"formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document", "clip_model",
+    "image": {"deny_consent", "formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document", "clip_model",
               "max_head", "min_head"},
 }  # fmt: skip
 """Settings that are no comparison of one number; each has tests of its own, here or in test_heads.py."""
@@ -50,7 +50,7 @@ def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
         {"kind": "text", "role": "paragraph", "text": text, "image_url": None, "image_id": None, "alt": None,
          "caption": None, "rendered_width": None, "rendered_height": None},
         {**dict.fromkeys(field.name for field in NODE_SCORES), "kind": "text", "num_words": 50, "site_count": 1,
-         "num_lorem_ipsum": 0, "num_emails": 0, **scores},
+         "num_lorem_ipsum": 0, **scores},
     )  # fmt: skip
 
 
@@ -633,3 +633,30 @@ def test_a_decision_on_contamination_says_which_set() -> None:
     image = image_node("i1", num_eval_images=1, eval_image="sets/a.png")
     verdict = judge([image], SelectConfig(image=ImageRules(max_eval_images=0)))
     assert [(d.rule, d.detail) for d in verdict.decisions] == [("image.max_eval_images", "sets/a.png")]
+
+
+def test_what_was_counted_is_not_looked_for_again() -> None:
+    """Scores say that there is nothing; null says that nobody looked."""
+    none = dict.fromkeys(COLUMNS.values(), 0)
+    for counted, is_left in ((none, True), ({**none, "num_emails": 1}, False), ({**none, "num_emails": None}, False)):
+        verdict = judge([text_node("ann@a.example", **counted)], SelectConfig())
+        assert (verdict.document["nodes"][0]["text"] == "ann@a.example") is is_left
+    kept = judge([text_node("ann@a.example", **{**none, "num_emails": 1})], SelectConfig(pii=PiiRules(email="keep")))
+    assert kept.document["nodes"][0]["text"] == "ann@a.example"
+
+
+@pytest.mark.parametrize(
+    ("denied", "consent", "is_dropped"),
+    [
+        (None, ["header x-robots-tag: noimageai"], False),
+        (("image-train",), None, False),
+        (("image-train",), [], False),
+        (("image-train",), ["header x-robots-tag: noindex"], False),
+        (("image-train",), ["header x-robots-tag: noimageai"], True),
+        (("tdm",), ["tdmrep.json tdm-reservation: 1"], True),
+    ],
+)
+def test_images_that_opt_out(denied: tuple[str, ...] | None, consent: list[str] | None, is_dropped: bool) -> None:
+    config = SelectConfig(image=ImageRules(deny_consent=denied))
+    verdict = judge([text_node(), image_node(consent=consent)], config)
+    assert ["image.deny_consent"] * is_dropped == [decision.rule for decision in verdict.decisions]

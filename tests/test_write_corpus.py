@@ -26,7 +26,7 @@ def scores_of(document: Row, images: Row | None = None, **groups: Any) -> Row:
     for node in document["nodes"]:
         row = {**dict.fromkeys(field.name for field in NODE_SCORES), "kind": node["kind"]}
         if node["kind"] == "text":
-            row |= {"num_words": 6, "site_count": 1, "num_lorem_ipsum": 0, "num_emails": 0}
+            row |= {"num_words": 6, "site_count": 1, "num_lorem_ipsum": 0}
         elif node["image_id"] is not None:
             row |= {"image_id": node["image_id"], "format": "png", "width": 400, "height": 300, "phash": "0" * 16,
                     "num_documents": 1, "near_count": 1, **(images or {}).get(node["image_id"], {})}  # fmt: skip

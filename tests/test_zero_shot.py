@@ -97,11 +97,13 @@ def test_prompts_and_heads_through_the_stage(
     rows.append(an_image("f" * 64, data=b"no picture"))
     source = write_data_set(tmp_path / "images", rows, IMAGES, 2, "image_id")
     results = []
-    for threads in (1, 3):
+    for threads, is_shared in ((1, True), (1, False), (3, True)):
         run = ScoreConfig(clip=ClipConfig(model=clip.model, batch_size=8, threads=threads))
-        run_pipeline(graphs.embed_images, [0, 1], graphs.EmbedJob(run, source, str(work), 2), ())
+        job = graphs.EmbedJob(run, source, str(work), 2, is_shared)
+        run_pipeline(graphs.embed_images, [0, 1], job, ())
         results.append([path.read_bytes() for path in sorted((work / "image_embeddings").glob("*"))])
-    assert results[0] == results[1]  # threads change nothing
+    assert results[0] == results[1] == results[2]  # neither threads nor batches across shards change anything
+    assert len(results[0]) == 2
     (decision,) = read_folder(str(work / "embed_decisions"))
     assert (decision["rule"], decision["image_id"]) == ("undecodable_image", "f" * 64)
 

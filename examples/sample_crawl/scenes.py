@@ -18,6 +18,7 @@ from examples.sample_crawl.model import HELD_OUT_COMBINATIONS as HELD_OUT_COMBIN
 from examples.sample_crawl.model import KINDS as KINDS
 from examples.sample_crawl.model import PALETTE as PALETTE
 from examples.sample_crawl.model import RADII, Scene, place_of
+from examples.sample_crawl.page_prose import with_caption_line
 from examples.sample_crawl.prose import CAPTIONS, Deck, shape_caption, shape_paragraph
 from examples.sample_crawl.shapes import draw_shapes
 
@@ -30,6 +31,7 @@ CLIP_STREAM = 0xC11F
 
 FIGURE_SHARE = 0.2  # of the CLIP pairs
 PARAGRAPH_SHARE = 0.3  # of the CLIP pairs
+CAPTION_LINE_SHARE = 0.33  # of the captions among them
 
 SEEN_COMBINATIONS = tuple((c, k) for c in PALETTE for k in KINDS if (c, k) not in HELD_OUT_COMBINATIONS)
 _COMBINATIONS = {"seen": SEEN_COMBINATIONS, "held_out": tuple(sorted(HELD_OUT_COMBINATIONS))}

@@ -339,6 +339,7 @@ NODE_SCORES = pa.struct(
         _field("height", pa.int32(), "px"),
         _field("phash", _TEXT, "64-bit, hex"),
         _field("num_documents", _COUNT, "documents that show these bytes"),
+        _field("consent", pa.list_(_TEXT), "see images"),
         _field("near_count", _COUNT, "documents that show an image of its near-duplicate group"),
         _field("near_group", _TEXT, "see image scores"),
         _field("semantic_count", _COUNT, "see image scores"),

@@ -13,23 +13,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gobelin.documents import IMAGES, shard_of
 from gobelin.exchange.entry import Entry, Picture
 from gobelin.exchange.partition import Partition, Records
+from gobelin.exchange.similarities import Matrix, Similarities
 from gobelin.transforms.shards import list_shards, read_rows, shard_path
 
 Row = dict[str, Any]
-Matrix = npt.NDArray[np.float32]
 
 STAGES = ("extract", "select")
 """Stages that hold documents."""
+
+EMBEDDINGS = "embeddings"
+IMPORTED = "similarities"
+"""Also the name of the data set in ``extract``."""
 
 _FACTS = [name for name in IMAGES.names if name != "data"]
 
@@ -42,17 +45,17 @@ class Corpus:
     stage: str
     num_shards: int
     with_data: bool  # whether pictures come with their bytes
-    clip_model: str | None  # fingerprint of the model behind the similarities; None: there are none
+    similarity: str | None  # where cosines come from: EMBEDDINGS, IMPORTED, or nowhere
     _wanted: Partition
     _images: Partition
     _embeddings: Partition
 
     def entries(self, index: int) -> Iterator[tuple[Entry, Matrix | None]]:
         """The documents of one shard, in the order of their ids, each with the cosines, (N, M), of its N image nodes
-        and M text nodes; None where one of them has no embedding."""
+        and M text nodes; None where they are not known."""
         documents = read_rows(self.shard(self.stage, "documents", index))
         with Records(self._images, index) as images, Records(self._embeddings, index) as embeddings:
-            similarities = _Similarities(self, index, embeddings) if self.clip_model else None
+            similarities = self._similarities(index, embeddings)
             for document in documents:
                 shown = [node for node in document["nodes"] if node["kind"] == "image"]
                 entry = Entry(document, tuple(self._picture(node["image_id"], images) for node in shown))
@@ -74,22 +77,30 @@ class Corpus:
         """Path of one shard of a data set of the run."""
         return shard_path(str(self.output / stage / name), index, self.num_shards)
 
+    def _similarities(self, index: int, embeddings: Records) -> Similarities | None:
+        if self.similarity is None:
+            return None
+        texts = self.shard("score", "text_embeddings", index) if self.similarity == EMBEDDINGS else None
+        imported = self.shard("extract", IMPORTED, index) if self.similarity == IMPORTED else None
+        selected = self.shard("extract", "documents", index), self.shard("select", "decisions", index)
+        return Similarities(embeddings, texts, imported, selected if self.stage == "select" else None)
+
     def _picture(self, identifier: str | None, images: Records) -> Picture | None:
         found = images.get(identifier) if identifier else None
         return Picture(found[1] if self.with_data else None, found[0]) if found else None
 
 
-def open_corpus(output: Path, stage: str, work: Path, with_data: bool, clip_model: str | None) -> Corpus:
+def open_corpus(output: Path, stage: str, work: Path, with_data: bool, similarity: str | None) -> Corpus:
     """Sets aside, shard by shard, what the documents of a stage show.
 
     Args:
         work: a folder that does not exist; it may be deleted when the corpus has been read.
-        clip_model: fingerprint of the model whose embeddings the stage ``score`` left; None: no similarities.
+        similarity: where cosines come from: EMBEDDINGS, which ``score`` left, IMPORTED, or nowhere.
     """
     folder = str(output / stage / "documents")
     num_shards = len(list_shards(folder))
     wanted, images, embeddings = (Partition(work / name) for name in ("wanted", "images", "embeddings"))
-    corpus = Corpus(output, stage, num_shards, with_data, clip_model, wanted, images, embeddings)
+    corpus = Corpus(output, stage, num_shards, with_data, similarity, wanted, images, embeddings)
     for index in range(num_shards):
         shown: set[str] = set()
         for row in read_rows(shard_path(folder, index, num_shards), ["nodes"]):
@@ -105,61 +116,9 @@ def open_corpus(output: Path, stage: str, work: Path, with_data: bool, clip_mode
             data = row.pop("data", b"")
             for shard in by.get(row["image_id"], ()):
                 images.append(shard, row, data)
-        if clip_model:
+        if similarity == EMBEDDINGS:
             for row in read_rows(shard_path(str(output / "score" / "image_embeddings"), index, num_shards)):
                 for shard in by.get(row["image_id"], ()):
                     payload = np.asarray(row["embedding"], np.float16).tobytes()
                     embeddings.append(shard, {"image_id": row["image_id"]}, payload)
     return corpus
-
-
-class _Similarities:
-    """Cosines of the documents of one shard; they are asked for in the order of their ids."""
-
-    def __init__(self, corpus: Corpus, index: int, embeddings: Records) -> None:
-        self._embeddings = embeddings
-        self._texts = _ByDocument(read_rows(corpus.shard("score", "text_embeddings", index)))
-        self._whole = self._dropped = None
-        if corpus.stage == "select":
-            self._whole = _ByDocument(read_rows(corpus.shard("extract", "documents", index), ["doc_id", "nodes"]))
-            decisions = read_rows(corpus.shard("select", "decisions", index))
-            self._dropped = _ByDocument(row for row in decisions if row["unit"] == "node" and row["action"] == "drop")
-
-    def of(self, document: Row) -> Matrix | None:
-        places = self._places(document)
-        images, texts = [], []
-        by_place = {row["node_index"]: row["embedding"]
-                    for row in self._texts.of(document["doc_id"]) if row["role"] == "text"}  # fmt: skip
-        for place, node in zip(places, document["nodes"], strict=True):
-            if node["kind"] == "text":
-                texts.append(by_place.get(place))
-            else:
-                found = self._embeddings.get(node["image_id"]) if node["image_id"] else None
-                images.append(np.frombuffer(found[1], np.float16) if found else None)
-        if not images or not texts or any(each is None for each in (*images, *texts)):
-            return None
-        return np.asarray(images, np.float32) @ np.asarray(texts, np.float32).T
-
-    def _places(self, document: Row) -> list[int]:
-        """Where the document's nodes stand in the document as it was extracted and scored."""
-        if self._whole is None or self._dropped is None:
-            return list(range(len(document["nodes"])))
-        (whole,) = self._whole.of(document["doc_id"])
-        dropped = {row["node_index"] for row in self._dropped.of(document["doc_id"])}
-        return [place for place in range(len(whole["nodes"])) if place not in dropped]
-
-
-class _ByDocument:
-    """Rows sorted by ``doc_id``, asked for by ids that go up."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows = iter(rows)
-        self._next: Row | None = next(self._rows, None)
-
-    def of(self, doc_id: str) -> list[Row]:
-        found = []
-        while self._next is not None and (self._next["doc_id"] or "") <= doc_id:
-            if self._next["doc_id"] == doc_id:
-                found.append(self._next)
-            self._next = next(self._rows, None)
-        return found

@@ -53,6 +53,7 @@ class Entry:
 
     document: Row
     pictures: tuple[Picture | None, ...]  # None: the image is not at hand
+    cosines: list[list[float]] | None = None  # on the way in: a list an image node, a number a text node
 
     @property
     def shown(self) -> list[tuple[Row, Picture | None]]:

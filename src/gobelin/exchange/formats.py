@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gobelin.exchange import hf_parquet, jsonl, mmc4, nemo, obelics, webdataset
-from gobelin.exchange.corpus import Matrix
 from gobelin.exchange.entry import Entry, EntryError
+from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import Losses
 
 WriteShard = Callable[[Iterable[tuple[Entry, Matrix | None]], Path, int, int, Losses], None]

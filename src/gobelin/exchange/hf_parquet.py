@@ -19,7 +19,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from gobelin.exchange.corpus import Matrix
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -39,6 +38,7 @@ from gobelin.exchange.entry import (
     text_node,
 )
 from gobelin.exchange.parquet_files import parallel_lists, read_parquet, split_path
+from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.webdataset import image_metadata
 from gobelin.exchange.writing import Losses
 from gobelin.transforms.shards import write_rows

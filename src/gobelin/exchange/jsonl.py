@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gobelin.exchange.corpus import Matrix
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -21,6 +20,7 @@ from gobelin.exchange.entry import (
     text_node,
 )
 from gobelin.exchange.lines import read_objects
+from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import Losses, whole_file
 
 Row = dict[str, Any]

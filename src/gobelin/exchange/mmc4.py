@@ -10,9 +10,9 @@ Lines stand in ``docs_shard_N.jsonl``, alone in ``docs_shard_N.jsonl.zip``; ``--
 ``image_base64``, as that script writes them; an import takes both.
 
 Images are assigned as the authors do (``transforms/assignment.py``) where ``score`` embedded every image and text of
-the document; elsewhere an image belongs to the text after it, its cosines are null, and ``export.json`` counts the
-document as not scored. The side field, a key of the document, says in which order images and texts stood. In a foreign
-document an image stands before the text that it is assigned to, as the paper trains on it.
+the document, or it came with cosines. Elsewhere an image belongs to the text after it, its cosines are null, and
+``export.json`` counts the document as not scored. The side field, a key of the document, says in which order images and
+texts stood. In a foreign document an image stands before the text that it is assigned to, as the paper trains on it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from gobelin.exchange.corpus import Matrix
+import numpy as np
+
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -44,6 +45,7 @@ from gobelin.exchange.entry import (
     text_node,
 )
 from gobelin.exchange.lines import read_objects
+from gobelin.exchange.similarities import Matrix, sound_matrix
 from gobelin.exchange.writing import Losses, whole_file
 from gobelin.transforms.assignment import assign_images
 
@@ -51,9 +53,6 @@ Row = dict[str, Any]
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 """A longer file in ``images`` is not read."""
-
-MAX_DIGITS = 6
-"""Decimals of a cosine: what half-precision embeddings carry, and no more than that."""
 
 
 def write_shard(
@@ -98,7 +97,7 @@ def mmc4_object(entry: Entry, matrix: Matrix | None) -> Row:
     else:
         assignment = assign_images(matrix)
         chosen = assignment.text.tolist()
-        cosines = [round(value, MAX_DIGITS) for value in assignment.similarity.tolist()]
+        cosines = matrix[np.arange(len(chosen)), assignment.text].tolist()
     image_info = []
     for (node, picture), text_index, cosine in zip(entry.shown, chosen, cosines, strict=True):
         info: Row = {
@@ -111,12 +110,11 @@ def mmc4_object(entry: Entry, matrix: Matrix | None) -> Row:
         if picture is not None:
             info[SIDE] = side_of_picture(picture)
         image_info.append(info)
-    similarity = None if matrix is None else [[round(value, MAX_DIGITS) for value in row] for row in matrix.tolist()]
     return {
         "text_list": texts,
         "url": document["url"],
         "image_info": image_info,
-        "similarity_matrix": similarity if image_info else [],
+        "similarity_matrix": None if matrix is None and image_info else [] if matrix is None else matrix.tolist(),
         "could_have_url_duplicate": 0,
         SIDE: side_of(document),
     }
@@ -192,28 +190,33 @@ def entry_of_object(value: Row, origin: Origin, folder: Path | None) -> Entry:
     if not isinstance(images, list) or not all(isinstance(info, dict) for info in images):
         raise EntryError("malformed_row", "image_info is no list of objects")
     side = value.get(SIDE)
+    cosines = sound_matrix(value.get("similarity_matrix"), len(images), len(texts))
     nodes = restored(side, texts, len(images))
     if nodes is None:
-        nodes, images = _foreign_nodes(texts, images)
+        nodes, order = _foreign_nodes(texts, images)
+        images = [images[place] for place in order]
+        if cosines is not None:
+            kept = [place for place, text in enumerate(texts) if text.strip()]
+            cosines = [[cosines[place][text] for text in kept] for place in order]
     document = document_of(side, nodes, origin, {"url": optional_text(value.get("url"))})
-    return Entry(document, tuple(_picture(info, folder) for info in images))
+    return Entry(document, tuple(_picture(info, folder) for info in images), cosines)
 
 
-def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Nodes, each image before its text, and the images in the order of their nodes."""
-    of_text: dict[int, list[Row]] = {}
-    for info in images:
+def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[Row], list[int]]:
+    """Nodes, each image before its text, and the places in ``images`` of the image nodes."""
+    of_text: dict[int, list[int]] = {}
+    for place, info in enumerate(images):
         index = info.get("matched_text_index")
-        of_text.setdefault(index if type(index) is int and 0 <= index < len(texts) else len(texts), []).append(info)
+        of_text.setdefault(index if type(index) is int and 0 <= index < len(texts) else len(texts), []).append(place)
     nodes = []
-    ordered = []
+    order = []
     for index in range(len(texts) + 1):
-        for info in of_text.get(index, ()):
-            nodes.append(image_node(optional_text(info.get("raw_url"))))
-            ordered.append(info)
+        for place in of_text.get(index, ()):
+            nodes.append(image_node(optional_text(images[place].get("raw_url"))))
+            order.append(place)
         if index < len(texts) and texts[index].strip():
             nodes.append(text_node(texts[index]))
-    return nodes, ordered
+    return nodes, order
 
 
 def _picture(info: Row, folder: Path | None) -> Picture | None:

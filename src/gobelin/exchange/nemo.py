@@ -21,7 +21,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from gobelin.exchange.corpus import Matrix
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -40,6 +39,7 @@ from gobelin.exchange.entry import (
     text_node,
 )
 from gobelin.exchange.parquet_files import read_parquet
+from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import Losses
 from gobelin.transforms.shards import shard_path, write_rows
 

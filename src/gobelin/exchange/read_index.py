@@ -34,7 +34,9 @@ from gobelin.documents import (
     image_id,
     to_row,
 )
-from gobelin.exchange.entry import Entry, EntryError, Picture
+from gobelin.exchange.corpus import IMPORTED
+from gobelin.exchange.entry import Entry, EntryError, Picture, picture_facts
+from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.transforms.block_list import load_block_list
 from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, extract_image
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
@@ -56,6 +58,7 @@ _SCHEMAS = {
     "revisits": REVISIT_INDEX,
     "decisions": DECISIONS,
     "archives": ARCHIVES,
+    IMPORTED: SIMILARITIES,
 }
 
 ROWS_AT_ONCE = 4096
@@ -111,15 +114,18 @@ class ReadIndex:
         self._writers["archives"].write(to_row(tally))
 
     def read_images(self, name: str, rows: Iterator[Row]) -> None:
-        """Takes rows of ``IMAGES`` that stand beside documents; call it after all documents."""
+        """Takes rows of ``IMAGES`` (its column ``data``, and what ``PICTURE_FACTS`` names) that stand beside documents;
+        call it after all documents."""
         num_images = 0
         for number, row in enumerate(rows):
             advance("images")
-            data = row["data"]
+            data, facts = row.get("data"), picture_facts(row)
+            if not isinstance(data, bytes):
+                continue
             identifier = image_id(data)
-            for url in row["urls"] or [_name_of(data)]:
+            for url in facts.get("urls") or [_name_of(data)]:
                 date = _NAMED if _key(identifier, canonical_url(url)) in self._named else _ALSO
-                num_images += self._image(Picture(data, row), identifier, url, date, name, number)
+                num_images += self._image(Picture(data, facts), identifier, url, date, name, number)
         self._writers["archives"].write(to_row(ArchiveTally(name, 0, 0, num_images, 0)))
 
     def _take(self, entry: Entry, name: str, number: int) -> int:
@@ -151,6 +157,8 @@ class ReadIndex:
                 self._named.add(_key(node["image_id"], canonical_url(url)))
             allowed = url is not None and (blocked is None or blocked.match_url(url) is None)
             candidates.append([url] if allowed else [])
+        if entry.cosines is not None:
+            self._writers[IMPORTED].write({"doc_id": document["doc_id"], "cosines": entry.cosines})
         nodes = [{**node, "image_url": None, "image_id": None} if node["kind"] == "image" else node
                  for node in document["nodes"]]  # fmt: skip
         payload = json.dumps({**document, "nodes": nodes}, ensure_ascii=False).encode("utf-8", "replace")

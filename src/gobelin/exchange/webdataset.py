@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gobelin.exchange.corpus import Matrix
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -38,6 +37,7 @@ from gobelin.exchange.entry import (
     text_node,
 )
 from gobelin.exchange.parquet_files import parallel_lists
+from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import Losses, whole_file
 
 Row = dict[str, Any]

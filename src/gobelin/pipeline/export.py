@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gobelin.documents import IMAGES
-from gobelin.exchange.corpus import STAGES, Corpus, Matrix, open_corpus
+from gobelin.exchange.corpus import EMBEDDINGS, IMPORTED, STAGES, Corpus, open_corpus
 from gobelin.exchange.entry import Entry
 from gobelin.exchange.formats import Format, find_format
 from gobelin.exchange.jsonl import document_as_json
+from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import Losses, presentable
 from gobelin.pipeline.run import RUN_NAME, OutputError
 from gobelin.pipeline.state import read_json, write_json
@@ -75,11 +76,12 @@ def export_corpus(output: Path, stage: str, name: str, target: Path, with_images
         raise OutputError(f"--to {target}: is not an empty folder: choose another one")
     target.mkdir(parents=True, exist_ok=True)
     clip_model = run["stages"]["score"].get("clip_model") if kind.has_similarity else None
+    similarity = EMBEDDINGS if clip_model else _imported(output) if kind.has_similarity else None
     with_data = kind.holds_data or (with_images and not kind.images_beside)
     work = target / ".work"
     losses = Losses(target / "left_out.jsonl")
     try:
-        corpus = open_corpus(output, stage, work, with_data, clip_model)
+        corpus = open_corpus(output, stage, work, with_data, similarity)
         for index in range(corpus.num_shards):
             items = _presentable(corpus, index, kind, losses)
             kind.write_shard(items, target, index, corpus.num_shards, losses)
@@ -97,10 +99,19 @@ def export_corpus(output: Path, stage: str, name: str, target: Path, with_images
         "stage": stage,
         "key": run["stages"][stage]["key"],
         **losses.summary(),
-        **({"clip_model": clip_model, "not_scored": losses.notes["not_scored"]} if kind.has_similarity else {}),
+        **(_scored(similarity, clip_model, losses) if kind.has_similarity else {}),
     }
     write_json(target / "export.json", summary)
     return summary
+
+
+def _imported(output: Path) -> str | None:
+    return IMPORTED if (output / "extract" / IMPORTED).is_dir() else None
+
+
+def _scored(similarity: str | None, clip_model: str | None, losses: Losses) -> dict[str, Any]:
+    """Where the cosines come from, and of how many documents with images there are none."""
+    return {"cosines_from": similarity, "clip_model": clip_model, "not_scored": losses.notes["not_scored"]}
 
 
 def _presentable(corpus: Corpus, index: int, kind: Format, losses: Losses) -> Iterator[tuple[Entry, Matrix | None]]:

@@ -241,13 +241,18 @@ class EmbedJob:
     source: str
     work: str
     num_shards: int
+    share_batches: bool = True  # one worker has all shards of the pipeline, and fills batches across them
+
+
+def _together(shards: list[int], are_together: bool) -> list[tuple[int, ...]]:
+    return [tuple(shards)] if are_together else [(index,) for index in shards]
 
 
 def embed_images(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> None:
     """By unit (a shard of images): one CLIP embedding a distinct image, and its faces."""
     (
         pipeline
-        | "Shards" >> beam.Create(shards)
+        | "Shards" >> beam.Create(_together(shards, job.share_batches))
         | "EmbedImages" >> EmbedImages(job.config, job.source, job.work, job.num_shards)
     )
 
@@ -256,7 +261,7 @@ def embed_texts(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> No
     """By unit (a shard of documents): CLIP embeddings of the texts around images."""
     (
         pipeline
-        | "Shards" >> beam.Create(shards)
+        | "Shards" >> beam.Create(_together(shards, job.share_batches))
         | "EmbedTexts" >> EmbedTexts(job.config, job.source, job.work, job.num_shards)
     )
 

@@ -8,13 +8,21 @@ A foreign file is an input like an archive; its path says which format it has (`
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from gobelin.documents import shard_of
+from gobelin.exchange.corpus import IMPORTED
+from gobelin.exchange.entry import PICTURE_FACTS
 from gobelin.exchange.formats import FORMATS, find_format, find_sources
+from gobelin.exchange.parquet_files import read_parquet
+from gobelin.exchange.partition import Partition
 from gobelin.exchange.read_index import ReadIndex
+from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.pipeline import graphs, stages
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, load_recipe, to_yaml
@@ -23,16 +31,19 @@ from gobelin.pipeline.stages import Archive, Context
 from gobelin.pipeline.state import StageFolder, read_json, write_text
 from gobelin.pipeline.supervisor import Supervisor, Task
 from gobelin.transforms.extract_config import ExtractConfig
-from gobelin.transforms.shards import make_folder, read_folder
+from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
 
 INDEX = "import"
 """Folder of an import's index, among the intermediate files of ``extract``."""
 
 
-def format_of(path: str) -> str | None:
-    """Format of an input file of a run; None: it is a web archive."""
-    name, separator, _ = path.partition(":")
-    return name if separator and name in FORMATS else None
+IMAGES_BESIDE = "images"
+"""In place of a format: the file is of the data set of images that an export put beside its files."""
+
+
+def is_imported(archives: Sequence[Archive]) -> bool:
+    """Whether a run's input are foreign files, and no web archives."""
+    return any(archive.path.partition(":")[0] in (*FORMATS, IMAGES_BESIDE) for archive in archives)
 
 
 def run_import(
@@ -54,7 +65,10 @@ def run_import(
     find_format(name)
     files = find_sources(name, sources)
     recipe = load_recipe(recipe_name, tuple(overrides))
-    archives = tuple(Archive(f"{name}:{file}", file.stat().st_size) for file in files)
+    inputs = [f"{name}:{file}" for file in files]
+    if find_format(name).images_beside:
+        inputs += [f"{IMAGES_BESIDE}:{file}" for file in _images_beside(files)]
+    archives = tuple(Archive(path, Path(path.partition(":")[2]).stat().st_size) for path in inputs)
     _check_output(output, recipe, archives)
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / RECIPE_NAME, to_yaml(recipe))
@@ -98,28 +112,41 @@ def extract_imported(context: Context) -> dict[str, Any]:
         make_folder(context.data("extract", name))
     job = graphs.LinkJob((index,), fetched, str(folder.path), recipe.num_shards, recipe.extract.robots_agents)
     context.supervisor.run_graph("import: link images", graphs.link_images, [([], job)])
+    write_similarities(Path(index), folder.path, recipe.num_shards)
     return stages._count_extract(folder.path)
+
+
+def write_similarities(index: Path, output: Path, num_shards: int) -> None:
+    """Cosines that came in -> the data set ``similarities``, sharded like documents; no data set where none came."""
+    rows = read_folder(str(index / IMPORTED))
+    first = next(rows, None)
+    if first is None:
+        return
+    partition = Partition(index / "by-shard")
+    for row in itertools.chain([first], rows):
+        partition.append(shard_of(row["doc_id"], num_shards), row)
+    make_folder(str(output / IMPORTED))
+    for shard in range(num_shards):
+        held = sorted((header for header, _, _ in partition.headers(shard)), key=itemgetter("doc_id"))
+        write_rows(shard_path(str(output / IMPORTED), shard, num_shards), held, SIMILARITIES)
 
 
 def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:
     """Reads foreign files into an index. Runs in a process of its own.
 
     Args:
-        paths: each with its format before a colon.
+        paths: each with its format before a colon; images that stand beside come last.
     """
-    beside: dict[Path, None] = {}  # in order, each once
     with ReadIndex(Path(folder), config) as index:
         for path in paths:
             name, _, file = path.partition(":")
-            kind = find_format(name)
-            index.read(path, kind.read_source(Path(file)))
-            if kind.images_beside:
-                beside.update(dict.fromkeys(_images_beside(Path(file))))
-        for images in beside:
-            index.read_images(str(images), read_folder(str(images)))
+            if name == IMAGES_BESIDE:
+                index.read_images(path, read_parquet(Path(file), ("data", *PICTURE_FACTS)))
+            else:
+                index.read(path, find_format(name).read_source(Path(file)))
 
 
-def _images_beside(file: Path) -> list[Path]:
-    """The data set ``images`` that an export put beside its files."""
-    folders = (file.parent / "images", file.parent.parent / "images" if file.parent.name == "data" else None)
-    return [folder for folder in folders if folder is not None and any(folder.glob("part-*.parquet"))]
+def _images_beside(files: list[Path]) -> list[Path]:
+    """Files of the data sets ``images`` that exports put beside these files."""
+    folders = {file.parent.parent if file.parent.name == "data" else file.parent for file in files}
+    return sorted(path for folder in folders for path in folder.glob("images/part-*.parquet"))

@@ -28,8 +28,8 @@ from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 from gobelin.transforms.archive_ranges import ArchiveRange, split_archive
 from gobelin.transforms.archive_records import ArchiveRecords, Record
 from gobelin.transforms.block_list import load_block_list
-from gobelin.transforms.faces import load_detector
 from gobelin.transforms.eval_images import find_eval_images
+from gobelin.transforms.faces import load_detector
 from gobelin.transforms.fetch import check_fetch_extra
 from gobelin.transforms.local_duplicates import DuplicatesJob
 from gobelin.transforms.relative_thresholds import check_clip_model, resolve_thresholds
@@ -330,7 +330,7 @@ def score(context: Context) -> dict[str, Any]:
         load_detector(recipe.score.faces)  # one that is not there is an error before anything starts
     if recipe.score.clip is not None:
         clip_model, heads = fits.prepare_clip(context.supervisor, recipe.score, folder.work)
-    embed = graphs.EmbedJob(recipe.score, images, work, recipe.num_shards)
+    embed = graphs.EmbedJob(recipe.score, images, work, recipe.num_shards, context.supervisor.is_local)
     if recipe.score.clip is not None or recipe.score.faces is not None:
         made = "image_faces" if recipe.score.clip is None else "image_embeddings"
         _by_shard(context, "score: look at images", graphs.embed_images, embed, made, "images",

@@ -144,7 +144,13 @@ def _switched_on(recipe: dict[str, Any]) -> set[str]:
     """Rules that compare no score of the table ``RULES`` and are switched on."""
     names = {
         "document": ("languages", "deny_consent"),
-        "image": ("formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document"),
+        "image": (
+            "deny_consent",
+            "formats",
+            "banned_url_words",
+            "unique_in_document",
+            "min_phash_distance_in_document",
+        ),
     }
     found = {f"{section}.{name}" for section, fields in names.items() for name in fields if recipe[section][name]}
     return found | {f"document.unique.{kind}" for kind in recipe["document"]["unique"]}

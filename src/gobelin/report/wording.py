@@ -121,6 +121,7 @@ RULE_MEANINGS = {
     "document_dropped": "every document that showed it was dropped",
     "text.roles": "a kind of text that is not wanted",
     "image.missing": "the archive holds no usable picture at this address",
+    "image.deny_consent": "the image's own response or its host opts out",
     "image.formats": "a picture format that is not wanted",
     "image.banned_url_words": "a banned word in its address",
     "image.unique_in_document": "the same picture stands earlier in the document",

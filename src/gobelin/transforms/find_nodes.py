@@ -39,6 +39,7 @@ MAX_TRAFILATURA_CHARS = 2_000_000
 """Longer pages are not given to trafilatura, some of whose searches take the square of what they search."""
 
 MAX_TITLE_CHARS = 1000
+_BODY_IN_SCRIPT = "application/ld+json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,12 +82,12 @@ def read_page(
     consent = find_consent(tree, headers)
     licences = find_licences(tree, base_url)
     references = rewrite_images(tree, base_url)
-    content, extractor = _choose(tree, len(text), url, title)
+    content, extractor = _choose(tree, text, url, title)
     del elements
     return PageContent(title, encoding, extractor, licences, consent, tuple(_pieces(content, references)))
 
 
-def _choose(tree: HtmlElement, page_chars: int, url: str, title: str | None) -> tuple[MainContent, str]:
+def _choose(tree: HtmlElement, text: str, url: str, title: str | None) -> tuple[MainContent, str]:
     page = read_blocks(tree)
     content, extractor = find_main_content(page, title), "gobelin"
     if content.num_chars >= MIN_CERTAIN_CHARS:
@@ -96,7 +97,8 @@ def _choose(tree: HtmlElement, page_chars: int, url: str, title: str | None) -> 
         shown = find_main_content(page, title)
         if shown.num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
             return shown, "gobelin_hidden"
-    if page_chars > MAX_TRAFILATURA_CHARS:
+    shown_chars = sum(block.num_chars - block.link_chars for block in page.blocks)
+    if len(text) > MAX_TRAFILATURA_CHARS or (shown_chars < 2 * MIN_CERTAIN_CHARS and _BODY_IN_SCRIPT not in text):
         return content, extractor
     blocks = choose_with_trafilatura(tree, url, page)
     num_chars = sum(block.num_chars for block in blocks)

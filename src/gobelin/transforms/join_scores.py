@@ -36,7 +36,7 @@ from gobelin.transforms.shards import WriteRows, empty_shards, join, read_rows, 
 Row = dict[str, Any]
 
 
-IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "format")
+IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "format", "consent")
 """Columns of ``IMAGES`` that the scores take over."""
 
 

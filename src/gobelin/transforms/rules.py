@@ -135,6 +135,10 @@ class ImageRules:
     formats: tuple[str, ...] | None = None
     """Allowed formats, by content. OBELICS: jpeg, png, webp."""
 
+    deny_consent: tuple[str, ...] | None = None
+    """Refused uses, or single directives, in the image's own response or its host's policies that leave it out. As
+    ``document.deny_consent``, whose ``consent_agents`` hold here too."""
+
     min_side_px: int | None = None
     """Smaller of width and height. OBELICS and MMC4: 150."""
 

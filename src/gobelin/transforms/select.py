@@ -21,7 +21,7 @@ import numpy as np
 from gobelin.documents import Action, Decision, Unit
 from gobelin.transforms.consent import refusal
 from gobelin.transforms.image_duplicates import hamming
-from gobelin.transforms.pii import Pii, count_pii, kinds_in, replace_pii
+from gobelin.transforms.pii import COLUMNS, Pii, count_pii, replace_pii
 from gobelin.transforms.rules import (
     DOCUMENT_RULES,
     HEAD,
@@ -69,7 +69,7 @@ class _Judge:
         self._decisions: list[Decision] = []
         self._not_run: Counter[str] = Counter()
         self._seen_images: list[Row] = []
-        self._personal = self._kinds_of_personal_data()
+        self._personal = [kind for kind in Pii if getattr(config.pii, kind) != "keep"]
         self._image_rules = (*IMAGE_RULES, *head_rules(config))
 
     def verdict(self) -> Verdict:
@@ -119,7 +119,7 @@ class _Judge:
         else:
             decision = self._text(node, scores, about)
         if decision is None:
-            decision, node = self._pii(node, about)
+            decision, node = self._pii(node, scores, about)
         if decision is not None:
             self._decisions.append(decision)
         elif node["kind"] == "image":
@@ -136,6 +136,9 @@ class _Judge:
         rules = self._config.image
         if node["image_id"] is None or scores["image_id"] is None:  # not in the archive, or failed in ``score``
             return self._decide("image.missing", **about)
+        refused = refusal(scores["consent"] or (), rules.deny_consent or (), self._config.document.consent_agents)
+        if refused:
+            return self._decide("image.deny_consent", detail=refused, **about)
         if rules.formats is not None and scores["format"] not in rules.formats:
             return self._decide("image.formats", detail=scores["format"], **about)
         if rules.banned_url_words is not None:
@@ -171,8 +174,8 @@ class _Judge:
                     )
         return None
 
-    def _pii(self, node: Row, about: Row) -> tuple[Decision | None, Row]:
-        if not self._personal:
+    def _pii(self, node: Row, scores: Row, about: Row) -> tuple[Decision | None, Row]:
+        if all(scores[COLUMNS[kind]] == 0 for kind in self._personal):  # null: not counted
             return None, node
         counts: Counter[Pii] = Counter()
         changed = dict(node)
@@ -192,13 +195,6 @@ class _Judge:
                     self._decide(f"pii.{kind}", action=Action.REPLACE, value=counts[kind], threshold=0, **about)
                 )
         return None, changed if counts else node
-
-    def _kinds_of_personal_data(self) -> list[Pii]:
-        """Those that the document holds and that may not stay. Most documents hold none, and it is one look at all."""
-        kinds = [kind for kind in Pii if getattr(self._config.pii, kind) != "keep"]
-        nodes = self._document["nodes"]
-        texts = [node.get(field) for node in nodes for field in (*PII_FIELDS, "link_url")]
-        return kinds_in("\n\n".join(text for text in (self._document["title"], *texts) if text), kinds)
 
     def _apply(self, rules: Iterable[Rule], scores: Row, about: Row) -> Decision | None:
         """The decision of the first rule that is broken; counts the rules that could not run."""

@@ -24,7 +24,7 @@ _NOT_WORDS = re.compile(r"[\W_]+")
 
 
 def choose_with_trafilatura(tree: HtmlElement, url: str, page: PageBlocks) -> list[Block]:
-    """The main content, as blocks. Text that no block has (a script would have written it) becomes paragraphs; text that
+    """The main content, as blocks. Text that no block has (a script would have shown it) becomes paragraphs; text that
     is run together from menus does not."""
     if sum(1 for _ in islice(tree.iter(), MAX_ELEMENTS + 1)) > MAX_ELEMENTS:
         return []
@@ -36,10 +36,9 @@ def choose_with_trafilatura(tree: HtmlElement, url: str, page: PageBlocks) -> li
     kept = [index for index, block in enumerate(page.blocks) if _stands_in(block, words)]
     if sum(page.blocks[index].num_chars for index in kept) < 0.5 * len(text):
         shown = _NOT_WORDS.sub("", "".join(block.text for block in page.blocks))
-        lines = [
-            line for line in map(str.strip, text.split("\n")) if _NOT_WORDS.sub("", line)[:_BEGINNING] not in shown
-        ]
-        return [Block(line, Role.PARAGRAPH, None, 0, 0, 0) for line in lines]
+        lines = map(str.strip, text.split("\n"))
+        written = [line for line in lines if _NOT_WORDS.sub("", line)[:_BEGINNING] not in shown]
+        return [Block(line, Role.PARAGRAPH, None, 0, 0, 0) for line in written]
     chosen = set(kept)
     return [
         block

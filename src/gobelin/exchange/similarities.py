@@ -1,0 +1,127 @@
+"""Cosines of a document's images and texts, for formats that hold them: from embeddings, or as they came in.
+
+``score`` leaves embeddings of images and texts; their products are the cosines. A data set that was imported may have
+brought cosines of its own (MMC4): they lie in ``extract/similarities``, and stand in where there are no embeddings.
+Either way a row stands for an image node and a column for a text node of the document *as extracted*; of a document
+that ``select`` thinned out, those that are left are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from gobelin.exchange.partition import Records
+from gobelin.transforms.shards import read_rows
+
+Row = dict[str, Any]
+Matrix = npt.NDArray[np.float64]
+
+SIMILARITIES = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False, metadata={"unit": "see documents"}),
+        pa.field("cosines", pa.list_(pa.list_(pa.float64())), nullable=False,
+                 metadata={"unit": "cosine; a list an image node, a number a text node"}),
+    ]
+)  # fmt: skip
+"""What an imported data set said of its documents, sharded and sorted like documents."""
+
+DECIMALS = 6
+"""Of a cosine: what half-precision embeddings carry, and no more than that."""
+
+
+class Similarities:
+    """Cosines of the documents of one shard; they are asked for in the order of their ids.
+
+    Args:
+        embeddings: of images, by id.
+        texts: the shard of ``score/text_embeddings``; None: there are no embeddings.
+        imported: the shard of ``extract/similarities``; None: there are none.
+        selected: the shards of ``extract/documents`` and ``select/decisions``; None: documents are as extracted.
+    """
+
+    def __init__(
+        self, embeddings: Records, texts: str | None, imported: str | None, selected: tuple[str, str] | None
+    ) -> None:
+        self._embeddings = embeddings
+        self._texts = _ByDocument(read_rows(texts)) if texts else None
+        self._imported = _ByDocument(read_rows(imported)) if imported else None
+        self._whole = self._dropped = None
+        if selected:
+            self._whole = _ByDocument(read_rows(selected[0], ["doc_id", "nodes"]))
+            self._dropped = _ByDocument(_dropped_nodes(selected[1]))
+
+    def of(self, document: Row) -> Matrix | None:
+        """The cosines, (N, M), of N image nodes and M text nodes; None where they are not all known, or N or M is 0."""
+        whole = document["nodes"]
+        places = list(range(len(whole)))
+        if self._whole and self._dropped:
+            (row,) = self._whole.of(document["doc_id"])
+            whole = row["nodes"]
+            dropped = {row["node_index"] for row in self._dropped.of(document["doc_id"])}
+            places = [place for place in range(len(whole)) if place not in dropped]
+        if self._texts:
+            return self._embedded(document, places)
+        if self._imported:
+            return _cut(self._imported.of(document["doc_id"]), whole, places)
+        return None
+
+    def _embedded(self, document: Row, places: list[int]) -> Matrix | None:
+        rows = self._texts.of(document["doc_id"]) if self._texts else []
+        by_place = {row["node_index"]: row["embedding"] for row in rows if row["role"] == "text"}
+        images, texts = [], []
+        for place, node in zip(places, document["nodes"], strict=True):
+            if node["kind"] == "text":
+                texts.append(by_place.get(place))
+            else:
+                found = self._embeddings.get(node["image_id"]) if node["image_id"] else None
+                images.append(np.frombuffer(found[1], np.float16) if found else None)
+        if not images or not texts or any(each is None for each in (*images, *texts)):
+            return None
+        cosines = np.asarray(images, np.float64) @ np.asarray(texts, np.float64).T
+        return np.round(cosines, DECIMALS)
+
+
+def _cut(rows: list[Row], whole: list[Row], places: list[int]) -> Matrix | None:
+    """What came in, for the nodes that are left."""
+    kept = set(places)
+    sides = [[place in kept for place, node in enumerate(whole) if node["kind"] == kind] for kind in ("image", "text")]
+    if not rows or not all(any(side) for side in sides):
+        return None
+    return np.asarray(rows[0]["cosines"], np.float64)[np.ix_(*sides)]
+
+
+def _dropped_nodes(path: str) -> Iterator[Row]:
+    return (row for row in read_rows(path) if row["unit"] == "node" and row["action"] == "drop")
+
+
+class _ByDocument:
+    """Rows sorted by ``doc_id``, asked for by ids that go up."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = iter(rows)
+        self._next: Row | None = next(self._rows, None)
+
+    def of(self, doc_id: str) -> list[Row]:
+        found = []
+        while self._next is not None and (self._next["doc_id"] or "") <= doc_id:
+            if self._next["doc_id"] == doc_id:
+                found.append(self._next)
+            self._next = next(self._rows, None)
+        return found
+
+
+def sound_matrix(value: Any, num_images: int, num_texts: int) -> list[list[float]] | None:
+    """A foreign ``similarity_matrix`` with the shape that it should have and finite numbers; None for anything else."""
+    if not isinstance(value, list) or len(value) != num_images or not num_images or not num_texts:
+        return None
+    for row in value:
+        if not isinstance(row, list) or len(row) != num_texts:
+            return None
+        if not all(type(number) in (int, float) and abs(number) < 1e6 for number in row):
+            return None
+    return [[float(number) for number in row] for row in value]
