@@ -35,7 +35,7 @@ SECTIONS = {"document": DocumentRules, "text": TextRules, "image": ImageRules}
 SPECIAL = {
     "document": {"languages", "deny_consent", "consent_agents", "assigned_similarity", "unique"},
     "text": {"roles", "not_prose"},
-    "image": {"deny_consent", "formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document", "clip_model",
+    "image": {"deny_consent", "formats", "banned_url_words", "unique_in_document", "unique_near_in_document", "min_phash_distance_in_document", "clip_model",
               "max_head", "min_head"},
 }  # fmt: skip
 """Settings that are no comparison of one number; each has tests of its own, here or in test_heads.py."""
@@ -315,7 +315,7 @@ def test_a_node_has_one_decision_and_the_others_stay() -> None:
 
 def test_words_and_images_are_counted_after_the_node_rules() -> None:
     nodes = [text_node(num_words=30), text_node(num_words=3), image_node("i1"), image_node("i2", width=5, height=5)]
-    rules = {"text": TextRules(min_words=4), "image": ImageRules(min_side_px=100)}
+    rules: dict[str, Any] = {"text": TextRules(min_words=4), "image": ImageRules(min_side_px=100)}
     for document, dropped_by in [
         (DocumentRules(min_words=30, min_images=1), None),
         (DocumentRules(min_words=31), "document.min_words"),
@@ -660,3 +660,16 @@ def test_images_that_opt_out(denied: tuple[str, ...] | None, consent: list[str] 
     config = SelectConfig(image=ImageRules(deny_consent=denied))
     verdict = judge([text_node(), image_node(consent=consent)], config)
     assert ["image.deny_consent"] * is_dropped == [decision.rule for decision in verdict.decisions]
+
+
+@pytest.mark.parametrize("is_unique", [False, True])
+def test_near_duplicates_within_a_document(is_unique: bool) -> None:
+    nodes = [
+        text_node(),
+        image_node("i1", near_group="i1"),
+        image_node("i2", near_group="i2"),
+        image_node("i3", near_group="i1"),
+    ]
+    verdict = judge(nodes, SelectConfig(image=ImageRules(unique_near_in_document=is_unique)))
+    found = [(decision.rule, decision.image_id, decision.detail) for decision in verdict.decisions]
+    assert found == ([("image.unique_near_in_document", "i3", "like i1")] if is_unique else [])

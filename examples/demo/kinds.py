@@ -44,7 +44,9 @@ RULES: dict[str, dict[str, tuple[str, ...]]] = {
         "spam": _QUALITY,
         "lorem_ipsum": ("document.max_lorem_ipsum", "document.languages"),  # it is Latin, and that rule comes first
         "thin": ("document.min_images", "document.min_words"),
-        **dict.fromkeys(("opt_out_meta", "opt_out_header", "opt_out_tdm", "opt_out_tdm_meta"), ("document.deny_consent",)),
+        **dict.fromkeys(
+            ("opt_out_meta", "opt_out_header", "opt_out_tdm", "opt_out_tdm_meta"), ("document.deny_consent",)
+        ),
         **dict.fromkeys(("german", "french", "spanish", "chinese"), ("document.languages",)),
         "not_found": ("http_status",),
         "redirect": ("http_status",),
@@ -54,8 +56,8 @@ RULES: dict[str, dict[str, tuple[str, ...]]] = {
         "mismatch": _CLIP,
         **dict.fromkeys(("dead_404", "dead_missing", "truncated", "html_as_image", "bomb"), ("image.missing",)),
         **dict.fromkeys(("logo", "icon", "banner"), _FURNITURE),
-        **dict.fromkeys(("tracker", "placeholder", "srcset", "picture"), ("extraction",)),  # the last two: second copies
-        "of a page that goes": ("page",),
+        **dict.fromkeys(("tracker", "placeholder", "srcset", "picture"), ("extraction",)),  # the last two: copies
+        **dict.fromkeys(("mirror", "of a page that goes"), ("page",)),
     },
     "text": {"boilerplate": ("extraction", "text.")},
     "email": {"email": ("pii.email",)},
@@ -204,6 +206,8 @@ def _items(truth: list[Row], run: _Run) -> Iterable[_Item]:
     for rows in groups.values():
         yield from _copies(rows)
     held = {row["url"] for row in truth if row["unit"] == "email"}
+    copied = {row["group"] for row in truth if row["unit"] == "page" and row["url"] in held and row.get("group")}
+    held |= {row["url"] for row in truth if row["unit"] == "page" and row.get("group") in copied}
     yield from (_Item("email", "good", False, "pii.email") for page in run.replaced if page in pages_to_stay - held)
 
 
@@ -226,9 +230,18 @@ def _copies(rows: list[tuple[Row, str | None]]) -> Iterable[_Item]:
         yield _Item(row["unit"], kept[0]["kind"] if is_kept else kinds.pop(), not is_kept, reason)
 
 
+def as_rows(kinds: Iterable[Kind]) -> list[Row]:
+    """The kinds as plain values, as JSON takes them."""
+    return [
+        {**dataclasses.asdict(kind), "recall": kind.recall, "precision": kind.precision} for kind in kinds
+    ]  # fmt: skip
+
+
 def kind_lines(kinds: Iterable[Kind]) -> list[str]:
     """The kinds as a table for a terminal."""
-    lines = [f"  {'':<26}{'should go':>9}{'went':>7}{'recall':>9}{'by its rule':>13}{'rule dropped':>14}{'precision':>11}"]
+    lines = [
+        f"  {'':<26}{'should go':>9}{'went':>7}{'recall':>9}{'by its rule':>13}{'rule dropped':>14}{'precision':>11}"
+    ]
     for kind in kinds:
         precision = "-" if kind.precision is None else f"{kind.precision:.3f}"
         share = f"{kind.by_rule / kind.went:.3f}" if kind.went else "-"

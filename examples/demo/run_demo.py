@@ -139,11 +139,16 @@ def _measure(crawl: Path, run: Path, clip: Path, results: Path, key: str, seed: 
 
 
 def _show(output: Path, screen: Screen, seconds: float) -> None:
+    from examples.demo.kinds import as_rows, judge_kinds, kind_lines
     from examples.demo.learned import lines
     from examples.demo.truth import judge_corpus, tally_lines
 
-    tallies = judge_corpus(output / "crawl" / "truth.jsonl", output / "run" / "select" / "documents")
-    write_json(output / "truth.json", [dataclasses.asdict(tally) for tally in tallies])
+    truth = output / "crawl" / "truth.jsonl"
+    tallies = judge_corpus(truth, output / "run" / "select" / "documents")
+    kinds = judge_kinds(truth, output / "run")
+    write_json(
+        output / "truth.json", {"tallies": [dataclasses.asdict(tally) for tally in tallies], "kinds": as_rows(kinds)}
+    )
     learned = read_json(output / "learned.json") or {}
     text = [
         "",
@@ -151,6 +156,9 @@ def _show(output: Path, screen: Screen, seconds: float) -> None:
         "",
         "the corpus against the truth of the crawl",
         *tally_lines(tallies),
+        "",
+        "what should go, by kind of dirt, and the rules that are there for it (counted as examples/demo/kinds.py says)",
+        *kind_lines(kinds),
         "",
         "what was learned, on held-out pictures and captions",
         *lines(learned["clip"], learned["model"]),

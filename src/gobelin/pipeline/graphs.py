@@ -289,6 +289,7 @@ class JoinJob:
     output: str
     num_shards: int
     clip_model: str | None  # fingerprint; None: not run
+    needs_faces: bool
 
 
 def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
@@ -306,7 +307,7 @@ def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
         images,
         embeddings | "EmbeddingById" >> beam.Map(_embedding_by_id),
         groups,
-    ) | "ScoreImages" >> ScoreImages(job.clip_model)
+    ) | "ScoreImages" >> ScoreImages(job.clip_model, job.needs_faces)
 
     facts = scored.facts
     facts | "WriteImageScores" >> WriteImageScores(

@@ -20,7 +20,14 @@ from gobelin.transforms.shards import list_shards
 _OTHERS = {
     "document": ("languages", "deny_consent"),
     "text": ("roles",),
-    "image": ("deny_consent", "formats", "banned_url_words", "unique_in_document", "min_phash_distance_in_document"),
+    "image": (
+        "deny_consent",
+        "formats",
+        "banned_url_words",
+        "unique_in_document",
+        "unique_near_in_document",
+        "min_phash_distance_in_document",
+    ),
 }
 """Rules that compare no score."""
 

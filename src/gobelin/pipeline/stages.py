@@ -353,7 +353,7 @@ def score(context: Context) -> dict[str, Any]:
         make_folder(str(folder.work / "image_contamination"))
         task = Task("evaluation-images", find_eval_images, (recipe.score, images, work))
         context.supervisor.run("score: evaluation images", [task], threads=os.cpu_count() or 1)
-    join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, clip_model)
+    join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, clip_model, recipe.score.faces is not None)
     context.supervisor.run_graph("score: similarities", graphs.join_scores, [([], join)])
     for name in ("image_embeddings", "text_embeddings"):  # kept for whoever wants more of them
         _keep(folder, name)

@@ -149,6 +149,7 @@ def _switched_on(recipe: dict[str, Any]) -> set[str]:
             "formats",
             "banned_url_words",
             "unique_in_document",
+            "unique_near_in_document",
             "min_phash_distance_in_document",
         ),
     }

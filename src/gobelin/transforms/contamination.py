@@ -13,7 +13,7 @@ the rules' thresholds are for. In Chinese or Japanese thirteen letters are six o
 Hashes are 64 bits of xxh3 a word, joined to a polynomial a window. Among a thousand million windows and ten million
 hashes of evaluation texts one false hit in two thousand corpora is to be expected.
 
-Cost: 10 bytes an n-gram of the evaluation texts; documents about 5 MB of text a second and core.
+Cost: 10 bytes an n-gram of the evaluation texts; documents about 10 MB of text a second and core.
 """
 
 from __future__ import annotations

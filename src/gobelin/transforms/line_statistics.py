@@ -19,7 +19,7 @@ Not for every script: Thai, Lao, Khmer, Burmese and Tibetan end no sentence with
 None there; how long a short line is there is not known either.
 
 Sources: Gopher (arXiv 2112.11446, A.1.1), C4 (arXiv 1910.10683, 2.2), FineWeb (arXiv 2406.17557, 3.4), and the code of
-the latter's filters. Cost: under 0.1 ms for a text of 10 kB.
+the latter's filters. Cost: 0.15 ms for a text of 10 kB.
 """
 
 from __future__ import annotations

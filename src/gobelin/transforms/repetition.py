@@ -17,7 +17,7 @@ An n-gram can occur twice only where its first n - 1 words do. So the windows of
 longer window is looked for among the few that are left: exact, without hashes.
 Windows of characters are 64-bit hashes of ten code points in numpy, where a text is long enough to gain by it.
 
-Cost: 0.4 ms for a text of 10 kB.
+Cost: words 0.45 ms and characters 0.15 ms for a text of 10 kB.
 
 Sources: OBELICS (arXiv 2306.16527, A.1, and its released filters); Gopher.
 """

@@ -166,6 +166,12 @@ class ImageRules:
     max_near_documents: int | None = None
     """The same, counted over the image's perceptual near-duplicates. OmniCorpus: 10."""
 
+    max_semantic_documents: int | None = None
+    """The same, counted over images of like meaning. Needs score.semantic."""
+
+    unique_near_in_document: bool = False
+    """Whether a near-duplicate (score.near_images) of an image before it in its document is left out."""
+
     unique_in_document: bool = False
     """Whether an image (same bytes) that comes again in a document is left out there. OBELICS (by URL): true."""
 
@@ -315,7 +321,10 @@ class DocumentRules:
     """Line breaks a word. FineWeb: 0.3."""
 
     min_sentences: int | None = None
-    """Sentences. C4: 5."""
+    """Sentences of the whole prose. C4: 5; MMC4's core: 4."""
+
+    max_sentences: int | None = None
+    """MMC4's core: 40."""
 
     max_curly_brackets: int | None = None
     """Curly brackets. C4: 0; it costs every page that shows code within its text."""
@@ -519,6 +528,7 @@ IMAGE_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "image", "max_aspect_ratio", "aspect_ratio"),
     Rule(Unit.NODE, "image", "max_documents", "num_documents"),
     Rule(Unit.NODE, "image", "max_near_documents", "near_count"),
+    Rule(Unit.NODE, "image", "max_semantic_documents", "semantic_count"),
     Rule(Unit.NODE, "image", "max_nsfw", "nsfw", is_safety=True),
     Rule(Unit.NODE, "image", "max_faces", "num_faces", is_safety=True),
     Rule(Unit.NODE, "image", "max_watermark", "watermark"),
@@ -545,6 +555,7 @@ DOCUMENT_RULES: tuple[Rule, ...] = (
     ),
     Rule(Unit.DOCUMENT, "document", "min_stop_words", "num_stop_words"),
     Rule(Unit.DOCUMENT, "document", "min_sentences", "num_sentences"),
+    Rule(Unit.DOCUMENT, "document", "max_sentences", "num_sentences"),
     Rule(Unit.DOCUMENT, "document", "max_curly_brackets", "num_curly_brackets"),
     Rule(Unit.DOCUMENT, "document", "max_perplexity", "perplexity"),
     Rule(Unit.DOCUMENT, "document", "min_quality", "quality"),

@@ -123,7 +123,7 @@ class _Judge:
         if decision is not None:
             self._decisions.append(decision)
         elif node["kind"] == "image":
-            self._seen_images.append({"image_id": node["image_id"], "phash": scores["phash"]})
+            self._seen_images.append({name: scores[name] for name in ("image_id", "phash", "near_group")})
         return decision, node
 
     def _text(self, node: Row, scores: Row, about: Row) -> Decision | None:
@@ -160,6 +160,8 @@ class _Judge:
     def _repeated(self, node: Row, scores: Row, about: Row) -> Decision | None:
         rules = self._config.image
         for earlier in self._seen_images:
+            if rules.unique_near_in_document and earlier["near_group"] == scores["near_group"]:
+                return self._decide("image.unique_near_in_document", detail=f"like {earlier['image_id']}", **about)
             if rules.unique_in_document and earlier["image_id"] == node["image_id"]:
                 return self._decide("image.unique_in_document", **about)
             if rules.min_phash_distance_in_document is not None:

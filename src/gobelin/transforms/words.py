@@ -14,7 +14,7 @@ Two letters a word is what Chinese and Japanese prose comes to (segmenters find 
 Thai, Lao, Khmer, Burmese and Tibetan, whose marks above and below are not counted. So limits that are meant for words
 fit there to about a quarter, no better.
 
-Cost: linear; about 10 MB of text a second and core.
+Cost: linear; about 40 MB of English text a second and core.
 """
 
 from __future__ import annotations

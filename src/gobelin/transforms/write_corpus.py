@@ -16,7 +16,7 @@ from typing import Any
 import apache_beam as beam
 
 from gobelin.documents import DOCUMENTS, Action, Decision, Unit, shard_of, to_row
-from gobelin.transforms.components import ConnectByKey
+from gobelin.transforms.components import ConnectEdges, Edge, star_edges
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rules import SelectConfig
 from gobelin.transforms.select import duplicate_decision, judge_document, latest_first
@@ -93,28 +93,48 @@ class KeepOneOfEach(beam.PTransform):
         self._kinds = kinds
 
     def expand(self, survivors: beam.PCollection) -> beam.DoOutputsTuple:
-        connected = survivors | "GroupKeys" >> beam.FlatMap(_group_keys, self._kinds) | "Connect" >> ConnectByKey()
+        named = survivors | "GroupEdges" >> beam.FlatMap(_group_edges, self._kinds)
+        same_images = (
+            survivors
+            | "ImageSets" >> beam.FlatMap(_image_set_key, self._kinds)
+            | "GroupImageSet" >> beam.GroupByKey()
+            | "ImageSetEdges" >> beam.FlatMapTuple(_image_set_edges)
+        )
+        connected = (named, same_images) | "AllEdges" >> beam.Flatten() | "Connect" >> ConnectEdges()
         return (
             {"survivor": survivors | "ById" >> beam.Map(_by_id), "component": connected}
             | "JoinById" >> beam.CoGroupByKey()
-            | "ToComponent" >> beam.Map(_to_component)
+            | "ToComponent" >> beam.FlatMap(_to_component)
             | "GroupComponent" >> beam.GroupByKey()
             | "KeepOne" >> beam.FlatMap(_keep_one, self._kinds).with_outputs("decisions", main="survivors")
         )
 
 
-def _group_keys(survivor: Row, kinds: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], str]]:
+def _group_edges(survivor: Row, kinds: tuple[str, ...]) -> Iterator[Edge]:
+    """A group is named after its smallest member, so all but that one hang on it: only duplicates travel."""
     for kind in kinds:
-        yield (kind, survivor[f"{kind}_group"]), survivor["doc_id"]
+        group = survivor[f"{kind}_group"]
+        if kind != "image_set" and group != survivor["doc_id"]:
+            yield survivor["doc_id"], group
+
+
+def _image_set_key(survivor: Row, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if "image_set" in kinds and survivor["image_set_group"] != survivor["doc_id"]:
+        yield survivor["image_set_group"], survivor["doc_id"]
+
+
+def _image_set_edges(_: str, doc_ids: Iterable[str]) -> list[Edge]:
+    return star_edges(doc_ids)
 
 
 def _by_id(survivor: Row) -> tuple[str, Row]:
     return survivor["doc_id"], survivor
 
 
-def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> tuple[str, Row]:
+def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, Row]]:
     doc_id, sides = joined
-    return next(iter(sides["component"]), doc_id), next(iter(sides["survivor"]))
+    for survivor in sides["survivor"]:  # none: a group's name, whose document was dropped
+        yield next(iter(sides["component"]), doc_id), survivor
 
 
 def _keep_one(grouped: tuple[str, Iterable[Row]], kinds: tuple[str, ...]) -> Iterator[Any]:

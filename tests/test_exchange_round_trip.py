@@ -1,0 +1,367 @@
+"""Export, import, export again: every format, byte by byte, on documents that hold everything that a document can."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gobelin.documents import (
+    DECISIONS,
+    DOCUMENTS,
+    IMAGE_EMBEDDINGS,
+    IMAGES,
+    TEXT_EMBEDDINGS,
+    Decision,
+    Node,
+    Role,
+    Unit,
+    image_id,
+    to_row,
+)
+from gobelin.exchange.formats import FORMATS
+from gobelin.pipeline import import_corpus
+from gobelin.pipeline.cli import FORMATS as NAMES
+from gobelin.pipeline.export import export_corpus
+from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.run import OutputError
+from gobelin.pipeline.state import read_json, write_json
+from gobelin.pipeline.supervisor import run_pipeline
+from gobelin.transforms.check_image import ImageLimits, check_image
+from gobelin.transforms.shards import read_folder, read_rows
+
+NUM_SHARDS = 2
+
+Row = dict[str, Any]
+
+
+class InProcess:
+    """A supervisor that runs everything where it is called."""
+
+    is_local = True
+    cpu_seconds = 0.0
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def run(self, title: str, tasks: list[Any], *_: Any) -> None:
+        for task in tasks:
+            task.function(*task.arguments)
+
+    def run_graph(self, title: str, graph: Any, batches: list[Any], *_: Any) -> None:
+        for units, job in batches:
+            run_pipeline(graph, units, job, ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A run whose documents leave."""
+
+    output: Path
+    documents: list[Row]
+    images: list[Row]
+
+
+def hex_id(name: str) -> str:
+    return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+
+
+def image_row(data: bytes, urls: list[str], **changes: Any) -> Row:
+    facts = to_row(check_image(data, ImageLimits()))
+    return {
+        "image_id": image_id(data), "data": data, "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(), **facts,
+        "urls": sorted(urls), "consent": [], "source": "archive", "warc_file": "a.warc.gz", "warc_offset": 7, **changes,
+    }  # fmt: skip
+
+
+def picture(row: Row, url: str | None = None, **changes: Any) -> Node:
+    return Node("image", image_url=url or row["urls"][0], image_id=row["image_id"], **changes)
+
+
+@pytest.fixture(scope="module")
+def pictures(png: Callable[..., bytes], jpeg: Callable[..., bytes]) -> list[Row]:
+    inline = png(4)
+    return [
+        image_row(png(1), ["https://a.example/1.png", "https://cdn.example/one.png"], consent=["x-robots-tag: noai"]),
+        image_row(jpeg(2), ["https://a.example/gr%C3%B6%C3%9Fe.jpg"], source="fetched", warc_file="", warc_offset=0),
+        image_row(png(3), ["https://a.example/3"], warc_offset=2**40),
+        image_row(inline, [f"data:image/png;sha256={image_id(inline)}"]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def pages(pictures: list[Row], a_document: Callable[..., Row]) -> list[Row]:
+    one, two, three, inline = pictures
+    paragraph, heading = Role.PARAGRAPH, Role.HEADING
+    nodes = {
+        "everything": [
+            Node("text", heading, 1, "A harbour"),
+            Node("text", paragraph, text="Two texts, one after the other.\n\nWith an empty line in it."),
+            picture(one, alt="boats", caption="Boats, early", title="a title", link_url="https://a.example/big",
+                    rendered_width=320, rendered_height=240),
+            picture(three),
+            Node("text", Role.LIST_ITEM, 2, "a point"),
+            Node("text", Role.CODE, text="if x:\n\n    y = 'ß 😀 \u2028'\n"),
+            picture(two, "https://a.example/größe.jpg"),
+            Node("text", Role.TABLE, text="a\tb\nc\td"),
+        ],
+        "twice": [picture(three), Node("text", Role.QUOTATION, text="Said she."), picture(three), picture(inline)],
+        "other address": [Node("text", paragraph, text="one"), picture(one, "https://cdn.example/one.png")],
+        "no text": [picture(two)],
+        "no image": [Node("text", Role.CAPTION, text="Of a film."), Node("text", None, text="No role.")],
+    }  # fmt: skip
+    facts: dict[str, Row] = {
+        "everything": {
+            "title": "The harbour", "warc_date": "2024-05-06T07:08:09Z", "warc_offset": 2**40, "charset": "windows-1252",
+            "licences": [{"uri": "https://cc.example/by", "scope": "image", "evidence": "a[rel=license]",
+                          "image_url": "https://a.example/1.png"}],
+            "consent": ["meta robots: noai", "x"], "language": None, "language_score": None,
+        },
+    }  # fmt: skip
+    return [
+        a_document(hex_id(name), ()) | {"nodes": [to_row(node) for node in held]} | facts.get(name, {})
+        for name, held in nodes.items()
+    ]
+
+
+@pytest.fixture
+def source(tmp_path: Path, pages: list[Row], pictures: list[Row], write_data_set: Callable[..., str]) -> Source:
+    """A run whose ``extract`` is done; ``select`` kept the same documents."""
+    output = tmp_path / "run"
+    for stage in ("extract", "select"):
+        write_data_set(output / stage / "documents", pages, DOCUMENTS, NUM_SHARDS)
+    write_data_set(output / "extract" / "images", pictures, IMAGES, NUM_SHARDS, key="image_id")
+    write_data_set(output / "select" / "decisions", [], DECISIONS, NUM_SHARDS)
+    finish(output)
+    return Source(output, pages, pictures)
+
+
+def finish(output: Path, clip_model: str | None = None) -> None:
+    stages = {name: {"status": "done", "key": "k", "clip_model": clip_model} for name in ("extract", "score", "select")}
+    write_json(output / "run.json", {"stages": stages})
+
+
+@pytest.fixture
+def import_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """(format, folder or files, name=..., overrides...) -> the output folder of an import, made in this process."""
+    monkeypatch.setattr(import_corpus, "Supervisor", InProcess)
+
+    def run(name: str, *sources: Path, output: str = "imported", recipe: str = "", **_: Any) -> Path:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(f"name: back\nnum_shards: {NUM_SHARDS}\n{recipe}")
+        folder = tmp_path / output
+        import_corpus.run_import(folder, str(path), (), name, [str(each) for each in sources], Screen(quiet=True))
+        return folder
+
+    return run
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    names = (path for path in folder.rglob("*") if path.is_file() and path.name != "export.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in names}
+
+
+def rows_of(output: Path, name: str) -> list[Row]:
+    return sorted(read_folder(str(output / "extract" / name)), key=lambda row: row.get("doc_id") or row["image_id"])
+
+
+def test_the_command_line_knows_the_formats() -> None:
+    assert set(NAMES) == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_round_trip_loses_nothing(
+    name: str, source: Source, tmp_path: Path, import_from: Callable[..., Path]
+) -> None:
+    summary = export_corpus(source.output, "select", name, tmp_path / "first", with_images=True)
+    imported = import_from(name, tmp_path / "first")
+    export_corpus(imported, "extract", name, tmp_path / "second", with_images=True)
+
+    lost = {hex_id("no text")} if name == "mmc4" else set()
+    assert summary["documents"]["dropped"] == ({"no_text": 1} if lost else {})
+    expected = [row for row in source.documents if row["doc_id"] not in lost]
+    assert rows_of(imported, "documents") == sorted(expected, key=lambda row: row["doc_id"])
+    assert rows_of(imported, "images") == sorted(source.images, key=lambda row: row["image_id"])
+    first, second = files_of(tmp_path / "first"), files_of(tmp_path / "second")
+    assert first.pop("left_out.jsonl") if lost else not first.pop("left_out.jsonl")
+    assert not second.pop("left_out.jsonl")
+    assert first == second
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_equal_documents_give_equal_bytes(name: str, source: Source, tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        export_corpus(source.output, "select", name, tmp_path / folder, with_images=True)
+    assert files_of(tmp_path / "first") == files_of(tmp_path / "second")
+
+
+def test_an_import_is_counted_and_goes_on(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
+    """The manifest adds up, and the key is the one that ``score`` asks for."""
+    from gobelin.pipeline.recipe import load_recipe
+    from gobelin.pipeline.stages import Archive, stage_keys
+
+    export_corpus(source.output, "select", "parquet", tmp_path / "first", with_images=False)
+    imported = import_from("parquet", tmp_path / "first")
+    run, manifest = read_json(imported / "run.json"), read_json(imported / "extract" / "manifest.json")
+    assert run is not None
+    assert manifest is not None
+    assert run["stages"]["extract"]["status"] == "done"
+    archives = tuple(Archive(item["path"], item["bytes"]) for item in run["input"])
+    assert [archive.path.partition(":")[0] for archive in archives] == ["parquet"] * NUM_SHARDS
+    assert manifest["key"] == stage_keys(load_recipe(str(imported / "recipe.yaml")), archives)["extract"]
+    assert (manifest["documents"]["seen"], manifest["documents"]["kept"]) == (5, 5)
+    assert (manifest["images"]["seen"], manifest["images"]["kept"]) == (4, 4)  # one that is met again is not new
+
+
+def test_limits_hold_for_what_is_imported(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
+    """A document keeps the address of an image that is too large; a block list takes the address too."""
+    listed = tmp_path / "sha256.txt"
+    listed.write_text(source.images[2]["image_id"] + "\n")
+    export_corpus(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
+    limit = len(source.images[0]["data"]) - 1
+    recipe = f"extract: {{image: {{max_bytes: {limit}}}, block_list: {{sha256: [{listed}]}}}}\n"
+    imported = import_from("webdataset", tmp_path / "first", recipe=recipe)
+    decisions = {(row["unit"], row["rule"]) for row in rows_of(imported, "decisions") if row["unit"] == "image"}
+    assert ("image", "block_list") in decisions
+    assert ("image", "image_bytes") in decisions
+    kept = {row["image_id"] for row in rows_of(imported, "images")}
+    assert source.images[2]["image_id"] not in kept
+    nodes = [node for row in rows_of(imported, "documents") for node in row["nodes"] if node["kind"] == "image"]
+    assert "https://a.example/3" not in {node["image_url"] for node in nodes}
+    assert any(node["image_url"] == "https://a.example/1.png" and node["image_id"] is None for node in nodes)
+
+
+def test_without_images_addresses_stay(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
+    export_corpus(source.output, "select", "obelics", tmp_path / "first", with_images=False)
+    assert not (tmp_path / "first" / "images").exists()
+    imported = import_from("obelics", tmp_path / "first")
+    assert rows_of(imported, "images") == []
+    found = rows_of(imported, "documents")
+    expected = sorted(source.documents, key=lambda row: row["doc_id"])
+    assert [[node["image_url"] for node in row["nodes"]] for row in found] == [
+        [node["image_url"] for node in row["nodes"]] for row in expected
+    ]
+
+
+def embeddings(source: Source) -> tuple[list[Row], list[Row]]:
+    rng = np.random.default_rng(0)
+
+    def unit() -> np.ndarray:
+        vector = rng.normal(size=8)
+        return (vector / np.linalg.norm(vector)).astype(np.float16)
+
+    images = [{"image_id": row["image_id"], "embedding": unit()} for row in source.images]
+    texts = [
+        {"doc_id": row["doc_id"], "node_index": index, "role": "text", "embedding": unit()}
+        for row in source.documents
+        for index, node in enumerate(row["nodes"])
+        if node["kind"] == "text"
+    ]
+    return images, texts
+
+
+def test_cosines_belong_to_the_nodes_that_are_left(
+    source: Source, tmp_path: Path, write_data_set: Callable[..., str], import_from: Callable[..., Path]
+) -> None:
+    """``select`` drops a text and an image: the matrix has the others' rows and columns, also after a round trip."""
+    dropped = (1, 3)
+    page = next(row for row in source.documents if row["doc_id"] == hex_id("everything"))
+    left = {**page, "nodes": [node for index, node in enumerate(page["nodes"]) if index not in dropped]}
+    write_data_set(source.output / "select" / "documents", [left], DOCUMENTS, NUM_SHARDS)
+    decisions = [
+        to_row(Decision("select", Unit.NODE, "drop", "x", doc_id=page["doc_id"], node_index=index))  # type: ignore[arg-type]
+        for index in dropped
+    ]
+    write_data_set(source.output / "select" / "decisions", decisions, DECISIONS, NUM_SHARDS)
+    images, texts = embeddings(source)
+    score = source.output / "score"
+    write_data_set(score / "image_embeddings", images, IMAGE_EMBEDDINGS, NUM_SHARDS, key="image_id")
+    write_data_set(score / "text_embeddings", texts, TEXT_EMBEDDINGS, NUM_SHARDS)
+    finish(source.output, clip_model="model@1")
+
+    summary = export_corpus(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
+    assert (summary["cosines_from"], summary["clip_model"], summary["not_scored"]) == ("embeddings", "model@1", 0)
+    (found,) = mmc4_objects(tmp_path / "first")
+    by_image = {row["image_id"]: row["embedding"].astype(float) for row in images}
+    by_text = {row["node_index"]: row["embedding"].astype(float) for row in texts if row["doc_id"] == page["doc_id"]}
+    expected = [
+        [float(by_image[page["nodes"][image]["image_id"]] @ by_text[text]) for text in (0, 4, 5, 7)] for image in (2, 6)
+    ]
+    np.testing.assert_allclose(found["similarity_matrix"], expected, atol=1e-5)
+    assert found["text_list"] == [page["nodes"][index]["text"] for index in (0, 4, 5, 7)]
+
+    imported = import_from("mmc4", tmp_path / "first")
+    again = export_corpus(imported, "extract", "mmc4", tmp_path / "second", with_images=True)
+    assert again["cosines_from"] == "similarities"
+    assert files_of(tmp_path / "first") == files_of(tmp_path / "second")
+
+
+def mmc4_objects(folder: Path) -> list[Row]:
+    import zipfile
+
+    found = []
+    for path in sorted(folder.glob("*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            (name,) = archive.namelist()
+            assert name == path.name.removesuffix(".zip")
+            found += [json.loads(line) for line in archive.read(name).splitlines()]
+    return found
+
+
+def test_what_cannot_leave_is_written_down(
+    source: Source, tmp_path: Path, write_data_set: Callable[..., str]
+) -> None:
+    """An image whose bytes are not there goes from formats that hold bytes, and stays as an address elsewhere."""
+    write_data_set(source.output / "extract" / "images", source.images[:2], IMAGES, NUM_SHARDS, key="image_id")
+    summary = export_corpus(source.output, "select", "nemo", tmp_path / "nemo", with_images=False)
+    assert summary["images"] == {"seen": 8, "kept": 4, "dropped": {"image_missing": 4}}
+    lines = [json.loads(line) for line in (tmp_path / "nemo" / "left_out.jsonl").read_text().splitlines()]
+    assert {(line["rule"], line["unit"], line["image_id"]) for line in lines} == {
+        ("image_missing", "node", row["image_id"]) for row in source.images[2:]
+    }
+    summary = export_corpus(source.output, "select", "obelics", tmp_path / "obelics", with_images=False)
+    assert summary["images"]["kept"] == 8
+
+
+def test_only_what_is_shown_leaves(source: Source, tmp_path: Path, write_data_set: Callable[..., str]) -> None:
+    """Images of pages that ``select`` dropped are in no export."""
+    kept = [row for row in source.documents if row["doc_id"] == hex_id("no text")]
+    write_data_set(source.output / "select" / "documents", kept, DOCUMENTS, NUM_SHARDS)
+    for name in FORMATS:
+        export_corpus(source.output, "select", name, tmp_path / name, with_images=True)
+        held = files_of(tmp_path / name)
+        others = [row for row in source.images if row["image_id"] != kept[0]["nodes"][0]["image_id"]]
+        assert not any(row["data"] in content for row in others for content in held.values())
+        assert not any(row["image_id"].encode() in content for row in others for content in held.values())
+    rows = [row for path in sorted((tmp_path / "obelics" / "images").iterdir()) for row in read_rows(str(path))]
+    assert [row["image_id"] for row in rows] == [kept[0]["nodes"][0]["image_id"]]
+
+
+def test_a_target_that_holds_something_is_refused(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    with pytest.raises(OutputError, match="is not an empty folder"):
+        export_corpus(source.output, "select", "jsonl", tmp_path / "full", with_images=False)
+    with pytest.raises(ValueError, match="no such format; there are jsonl, mmc4"):
+        export_corpus(source.output, "select", "csv", tmp_path / "new", with_images=False)
+    write_json(source.output / "run.json", {"stages": {"select": {"status": "not run"}}})
+    with pytest.raises(OutputError, match="stage select has not run"):
+        export_corpus(source.output, "select", "jsonl", tmp_path / "new", with_images=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_sources_that_are_not_there_are_refused(tmp_path: Path, import_from: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="no such file or folder"):
+        import_from("nemo", tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"holds no files of format nemo \(\*.parquet\)"):
+        import_from("nemo", tmp_path / "empty")
+    (tmp_path / "empty" / "a.parquet").write_bytes(b"PAR1 no PAR1")
+    with pytest.raises(ValueError, match="cannot be read as Parquet"):
+        import_from("nemo", tmp_path / "empty")
+    (tmp_path / "imported" / "x").parent.mkdir(exist_ok=True)
