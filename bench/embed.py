@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--model", default="ViT-B-32", help="architecture of open_clip (%(default)s)")
     parser.add_argument("--images", type=int, default=256, help="images at most (%(default)s)")
     parser.add_argument("--shards", type=int, default=1, help="files they lie in (%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, help="(%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, help="(%(default)s)")
     parser.add_argument("--device", default="cpu", help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="that decode (%(default)s)")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each; the median counts (%(default)s)")

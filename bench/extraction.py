@@ -219,7 +219,7 @@ def _site_row(
     found = sum(len({url for piece in pieces[page.name] for url in piece.urls} & page.markdeep_urls) for page in pages)
     return {
         **{title: _share(part(sums), whole(sums)) for title, part, whole in _SHARES},
-        "text F1": fmean(texts[page.name] for page in pages),
+        "text F1": fmean(scores) if (scores := [texts[page.name] for page in pages if not page.is_markdeep]) else None,
         "markdeep": _share(found, markdeep),
         "images": sums.gold,
         "pages": len(pages),

@@ -372,7 +372,7 @@ def score_documents() -> Callable[..., Scored]:
                 config.earlier,
             )
         )
-        join = JoinJob(str(source / "images"), work, str(output), num_shards, clip_model, False)
+        join = JoinJob(str(source / "images"), work, str(output), num_shards, clip_model, config.faces is not None)
         run_pipeline(join_scores, [], join, ())
         return Scored(
             output,

@@ -14,8 +14,9 @@ pytest.importorskip("open_clip")
 
 from PIL import Image  # noqa: E402
 
-from gobelin.transforms.clip import ClipModel, ClipSpec, ImageTextScores, load_clip, score_images  # noqa: E402
+from gobelin.transforms.clip import ClipModel, ClipSpec, load_clip  # noqa: E402
 from gobelin.transforms.fit_clip import ClipFitConfig, ClipFitMetrics, fit_clip, matched_auc  # noqa: E402
+from gobelin.transforms.image_text import ImageTextScores, score_images  # noqa: E402
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 70, 220), "yellow": (240, 220, 40)}
 SMALL = ClipFitConfig(num_steps=60, num_merges=200, batch_size=32, context_length=24, warmup_steps=10)
@@ -96,6 +97,7 @@ def test_embeddings_are_unit_vectors_in_order(model: ClipModel) -> None:
         assert np.linalg.norm(embeddings.astype(np.float64), axis=1) == pytest.approx(1, abs=1e-3)
     assert model.embed_images([]).shape == (0, model.dim)
     assert np.array_equal(model.embed_texts([pairs[7][1]])[0], texts[7])
+    assert 1 < model.logit_scale <= 100.001
 
 
 def test_company_does_not_change_an_embedding(model: ClipModel) -> None:

@@ -117,7 +117,8 @@ def pages(pictures: list[Row], a_document: Callable[..., Row]) -> list[Row]:
     }  # fmt: skip
     facts: dict[str, Row] = {
         "everything": {
-            "title": "The harbour", "warc_date": "2024-05-06T07:08:09Z", "warc_offset": 2**40, "charset": "windows-1252",
+            "title": "The harbour", "warc_date": "2024-05-06T07:08:09Z", "warc_offset": 2**40,
+            "charset": "windows-1252",
             "licences": [{"uri": "https://cc.example/by", "scope": "image", "evidence": "a[rel=license]",
                           "image_url": "https://a.example/1.png"}],
             "consent": ["meta robots: noai", "x"], "language": None, "language_score": None,
@@ -167,7 +168,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def rows_of(output: Path, name: str) -> list[Row]:
-    return sorted(read_folder(str(output / "extract" / name)), key=lambda row: row.get("doc_id") or row["image_id"])
+    return sorted(
+        read_folder(str(output / "extract" / name)), key=lambda row: str(row.get("doc_id") or row["image_id"])
+    )
 
 
 def test_the_command_line_knows_the_formats() -> None:
@@ -313,9 +316,7 @@ def mmc4_objects(folder: Path) -> list[Row]:
     return found
 
 
-def test_what_cannot_leave_is_written_down(
-    source: Source, tmp_path: Path, write_data_set: Callable[..., str]
-) -> None:
+def test_what_cannot_leave_is_written_down(source: Source, tmp_path: Path, write_data_set: Callable[..., str]) -> None:
     """An image whose bytes are not there goes from formats that hold bytes, and stays as an address elsewhere."""
     write_data_set(source.output / "extract" / "images", source.images[:2], IMAGES, NUM_SHARDS, key="image_id")
     summary = export_corpus(source.output, "select", "nemo", tmp_path / "nemo", with_images=False)
@@ -355,6 +356,45 @@ def test_a_target_that_holds_something_is_refused(source: Source, tmp_path: Path
     assert not (tmp_path / "new").exists()
 
 
+def test_damage_in_one_file_costs_what_is_behind_it(
+    source: Source, tmp_path: Path, import_from: Callable[..., Path]
+) -> None:
+    """A tar that is cut off, and one that is whole."""
+    export_corpus(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
+    first, second = sorted((tmp_path / "first").glob("*.tar"))
+    first.write_bytes(first.read_bytes()[:-12_000])
+    imported = import_from("webdataset", tmp_path / "first")
+    manifest = read_json(imported / "extract" / "manifest.json")
+    assert manifest is not None
+    assert manifest["records"]["unreadable"] == 1
+    assert 0 < manifest["documents"]["kept"] < len(source.documents)
+    damaged = [row for row in rows_of(imported, "decisions") if row["rule"] == "damaged_file"]
+    assert [row["warc_file"] for row in damaged] == [f"webdataset:{first}"]
+    assert second.name == "00001.tar"
+
+
+def test_another_format_is_told(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
+    export_corpus(source.output, "select", "parquet", tmp_path / "first", with_images=False)
+    with pytest.raises(ValueError, match="no document could be read; is the format right"):
+        import_from("nemo", *sorted((tmp_path / "first" / "data").iterdir()))
+
+
+def test_an_output_of_another_import_is_refused(
+    source: Source, tmp_path: Path, import_from: Callable[..., Path]
+) -> None:
+    export_corpus(source.output, "select", "jsonl", tmp_path / "first", with_images=True)
+    imported = import_from("jsonl", tmp_path / "first")
+    before = files_of(imported)
+    assert import_from("jsonl", tmp_path / "first") == imported  # done already
+    assert {name: data for name, data in files_of(imported).items() if name != "run.json"} == {
+        name: data for name, data in before.items() if name != "run.json"
+    }
+    with pytest.raises(OutputError, match="belongs to another recipe or input"):
+        import_from("jsonl", next((tmp_path / "first").glob("*.jsonl")))
+    with pytest.raises(OutputError, match="is not empty and no output folder"):
+        import_from("jsonl", tmp_path / "first", output="first")
+
+
 def test_sources_that_are_not_there_are_refused(tmp_path: Path, import_from: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="no such file or folder"):
         import_from("nemo", tmp_path / "nothing")
@@ -364,4 +404,3 @@ def test_sources_that_are_not_there_are_refused(tmp_path: Path, import_from: Cal
     (tmp_path / "empty" / "a.parquet").write_bytes(b"PAR1 no PAR1")
     with pytest.raises(ValueError, match="cannot be read as Parquet"):
         import_from("nemo", tmp_path / "empty")
-    (tmp_path / "imported" / "x").parent.mkdir(exist_ok=True)

@@ -101,7 +101,7 @@ def archives(
     second += [record("https://a.example/broken.png", png()[:-99], "image/png"), page("p0", "<img src=1.png>")]
     third = [
         page("opted-out", "<img src=1.png>", headers=(("X-Robots-Tag", "noai"),)),
-        b"garbage",
+        b"no record at all" * 9,
         page("p7", "<img src=7.png>"),
     ]
     for name, records in {"a": first, "b": second, "c": third}.items():

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from gobelin.pipeline.graphs import INDEXES
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 
@@ -250,9 +251,9 @@ def start(archives: Path) -> Iterator[Callable[[Path], Started]]:
 
 
 def finished_batches(output: Path) -> list[str]:
-    """Batches of archives whose four indexes are there."""
+    """Batches of archives whose indexes are all there."""
     folders = (output / "extract" / "work").glob("read-*")
-    return sorted(folder.name for folder in folders if len(list(folder.glob("*/part-*.parquet"))) == 4)
+    return sorted(folder.name for folder in folders if len(list(folder.glob("*/part-*.parquet"))) == len(INDEXES))
 
 
 def digests(output: Path) -> dict[str, str]:

@@ -27,7 +27,8 @@ RECIPE = Path(__file__).with_name("recipe.yaml")
 MADE_FROM = "made_from.json"
 """Written last into what the demo makes: the numbers it was made from."""
 
-CLIP_PAIRS = 4000
+CLIP_PAIRS = 8000
+CLIP_STEPS = 600
 CLIP_SEED = 7
 """Of the pictures that CLIP is fitted on; the crawl has its own seeds."""
 
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
     tasks = []
     if _is_stale(crawl, options.seed, options.pages):
         tasks.append(Task("crawl", _make_crawl, (crawl, options.seed, options.pages)))
-    if _is_stale(clip, options.seed, CLIP_PAIRS):
+    if _is_stale(clip, options.seed, CLIP_PAIRS, CLIP_STEPS):
         tasks.append(Task("clip", _fit_clip, (clip, options.seed)))
     if tasks:
         supervisor.run("demo: draw a crawl, fit CLIP", tasks)
@@ -114,9 +115,9 @@ def _fit_clip(folder: Path, seed: int) -> None:
 
     torch.set_num_threads(1)
     pairs = [(picture, words) for picture, words, _ in clip_pairs(CLIP_SEED, CLIP_PAIRS)]
-    metrics = fit_clip(pairs, folder, ClipFitConfig(), seed, on_step=_counter("steps"))
+    metrics = fit_clip(pairs, folder, ClipFitConfig(num_steps=CLIP_STEPS), seed, on_step=_counter("steps"))
     write_json(folder / "summary.json", dataclasses.asdict(metrics))
-    write_json(folder / MADE_FROM, {"numbers": [seed, CLIP_PAIRS]})
+    write_json(folder / MADE_FROM, {"numbers": [seed, CLIP_PAIRS, CLIP_STEPS]})
 
 
 def _counter(what: str) -> Callable[..., None]:

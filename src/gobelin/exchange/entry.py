@@ -15,13 +15,14 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from gobelin.documents import DOCUMENTS, NODE, Document, Node, Role, Source, document_id, to_row
 from gobelin.transforms.language import identify_language
-from gobelin.transforms.urls import canonical_url
+from gobelin.transforms.urls import canonical_url, describe, well_formed
 
 Row = dict[str, Any]
 
@@ -68,6 +69,16 @@ class EntryError(ValueError):
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(detail)
         self.rule = rule
+
+
+def attempt(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
+    """What a function makes of a row, or why it makes nothing of it. One bad row never ends an import."""
+    try:
+        return read(*arguments)
+    except EntryError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  # the boundary of reading: whatever the row did, it is written down
+        return EntryError("import_error", describe(error))
 
 
 def extension(image_format: str) -> str:
@@ -217,6 +228,7 @@ def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
     """
     if isinstance(side, dict) and isinstance(side.get("document"), dict):
         return _checked({**dict.fromkeys(DOCUMENTS.names), **side["document"], "nodes": nodes})
+    nodes, known = _well_formed([nodes, known])
     texts = [node["text"] for node in nodes if node["kind"] == "text"]
     url: str = known.get("url") or origin.url
     content = json.dumps([[node["text"], node["image_url"]] for node in nodes]).encode()
@@ -246,11 +258,15 @@ def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
 _DOCUMENT: TypeAdapter[Document] = TypeAdapter(Document)
 
 
+def _well_formed(value: Any) -> Any:
+    """The value with a question mark for each lone surrogate, which JSON can hold and UTF-8 cannot."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def _checked(row: Row) -> Row:
     """The row, with the types and ranges of ``DOCUMENTS``."""
     try:
-        text = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")  # lone surrogates become question marks
-        document = _DOCUMENT.validate_json(text)
+        document = _DOCUMENT.validate_json(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValidationError, ValueError, RecursionError) as error:
         raise EntryError("malformed_row", f"no document: {' '.join(str(error).split())[:200]}") from None
     if not _HEX.fullmatch(document.doc_id):
@@ -285,9 +301,13 @@ def picture_facts(side: Any) -> Row:
     urls, consent = side.get("urls"), side.get("consent")
     offset = side.get("warc_offset")
     is_sound = (
-        all(isinstance(each, list) and all(isinstance(item, str) for item in each) for each in (urls, consent))
+        all(
+            isinstance(each, list) and all(isinstance(item, str) and well_formed(item) == item for item in each)
+            for each in (urls, consent)
+        )
         and side.get("source") in set(Source)
         and isinstance(side.get("warc_file"), str)
+        and well_formed(side["warc_file"]) == side["warc_file"]
         and type(offset) is int
         and 0 <= offset < 2**63
     )

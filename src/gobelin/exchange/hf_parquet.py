@@ -26,6 +26,7 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
+    attempt,
     document_of,
     extension,
     image_node,
@@ -103,11 +104,8 @@ def plain_row(entry: Entry) -> Row:
 
 def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one Parquet file."""
-    for number, row in enumerate(read_parquet(path, tuple(PLAIN.names))):
-        try:
-            yield entry_of_row(row, Origin(path.name, number))
-        except EntryError as error:
-            yield error
+    for number, row in enumerate(read_parquet(path, tuple(PLAIN.names), ("texts", "images"))):
+        yield attempt(entry_of_row, row, Origin(path.name, number))
 
 
 def entry_of_row(row: Row, origin: Origin) -> Entry:

@@ -12,6 +12,7 @@ from gobelin.exchange.entry import (
     EntryError,
     Origin,
     as_json,
+    attempt,
     document_of,
     image_node,
     optional_text,
@@ -60,10 +61,7 @@ def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one file."""
     with path.open("rb") as lines:
         for number, value in read_objects(lines):
-            try:
-                yield value if isinstance(value, EntryError) else entry_of_object(value, Origin(path.name, number))
-            except EntryError as error:
-                yield error
+            yield value if isinstance(value, EntryError) else attempt(entry_of_object, value, Origin(path.name, number))
 
 
 def entry_of_object(value: Row, origin: Origin) -> Entry:

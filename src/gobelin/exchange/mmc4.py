@@ -34,6 +34,7 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
+    attempt,
     document_of,
     extension,
     image_node,
@@ -169,10 +170,7 @@ def _image_folder(path: Path) -> Path | None:
 
 def _read_lines(lines: IO[bytes], name: str, folder: Path | None) -> Iterator[Entry | EntryError]:
     for number, value in read_objects(lines):
-        try:
-            yield value if isinstance(value, EntryError) else entry_of_object(value, Origin(name, number), folder)
-        except EntryError as error:
-            yield error
+        yield value if isinstance(value, EntryError) else attempt(entry_of_object, value, Origin(name, number), folder)
 
 
 def entry_of_object(value: Row, origin: Origin, folder: Path | None) -> Entry:

@@ -28,6 +28,7 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
+    attempt,
     document_of,
     image_node,
     optional_text,
@@ -109,15 +110,10 @@ def content_type(image_format: str) -> str:
 
 def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one Parquet file: neighbouring rows of one ``sample_id``."""
-    rows = read_parquet(path, tuple(NEMO.names))
+    rows = read_parquet(path, tuple(NEMO.names), ("sample_id", "position", "modality"))
     for number, (_, group) in enumerate(itertools.groupby(rows, itemgetter("sample_id"))):
         held = list(itertools.islice(group, MAX_ROWS + 1))
-        try:
-            if len(held) > MAX_ROWS:
-                raise EntryError("malformed_row", f"a sample of more than {MAX_ROWS} rows")
-            yield entry_of_rows(held, Origin(path.name, number))
-        except EntryError as error:
-            yield error
+        yield attempt(entry_of_rows, held, Origin(path.name, number))
 
 
 def entry_of_rows(rows: list[Row], origin: Origin) -> Entry:
@@ -126,6 +122,8 @@ def entry_of_rows(rows: list[Row], origin: Origin) -> Entry:
     Raises:
         EntryError: the rows are not as the format has them.
     """
+    if len(rows) > MAX_ROWS:
+        raise EntryError("malformed_row", f"a sample of more than {MAX_ROWS} rows")
     if not all(type(row.get("position")) is int for row in rows):
         raise EntryError("malformed_row", "a row without position")
     ordered = sorted(rows, key=itemgetter("position"))

@@ -28,6 +28,7 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
+    attempt,
     document_of,
     image_node,
     optional_text,
@@ -127,11 +128,8 @@ def formatted_filename(url: str) -> str:
 
 def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one Parquet file."""
-    for number, row in enumerate(read_parquet(path, tuple(OBELICS.names))):
-        try:
-            yield entry_of_row(row, Origin(path.name, number))
-        except EntryError as error:
-            yield error
+    for number, row in enumerate(read_parquet(path, tuple(OBELICS.names), ("texts", "images"))):
+        yield attempt(entry_of_row, row, Origin(path.name, number))
 
 
 def entry_of_row(row: Row, origin: Origin) -> Entry:

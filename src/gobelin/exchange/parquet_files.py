@@ -22,15 +22,19 @@ def split_path(folder: Path, index: int, num_shards: int) -> Path:
     return folder / "data" / f"train-{index:05d}-of-{num_shards:05d}.parquet"
 
 
-def read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
+def read_parquet(path: Path, columns: tuple[str, ...], required: tuple[str, ...]) -> Iterator[Row]:
     """Rows with those of the columns that the file has; the others are missing from a row.
 
     Raises:
-        ValueError: the file is no Parquet file.
+        ValueError: the file is no Parquet file, or lacks a required column.
     """
     try:
         file = pq.ParquetFile(path)
-        held = [name for name in columns if name in file.schema_arrow.names]
+        names = file.schema_arrow.names
+        held = [name for name in columns if name in names]
+        if not set(required) <= set(held):
+            shown = ", ".join(names[:20])
+            raise ValueError(f"{path}: has not the columns {', '.join(required)}; its columns are {shown}")
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=held):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:

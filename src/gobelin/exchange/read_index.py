@@ -81,6 +81,12 @@ class ReadIndex:
         self._addresses: set[bytes] = set()  # what was written of images under addresses
         self._named: set[bytes] = set()  # images without bytes, under the addresses where documents name them
         self._num_aliases = 0
+        self.problem: str | None = None  # the first thing that could not be read
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no document was taken."""
+        return not self._documents
 
     def __enter__(self) -> ReadIndex:
         self._checker = ImageChecker(image_limits(self._config))
@@ -102,20 +108,28 @@ class ReadIndex:
         Args:
             name: what the file is called in decisions and tallies.
         """
+        name = well_formed(name)
         num_documents = num_images = 0
-        for number, entry in enumerate(entries):
-            advance("documents")
-            num_documents += 1
-            if isinstance(entry, EntryError):
-                self._decide(Unit.DOCUMENT, Action.FAIL, entry.rule, name, number, detail=str(entry)[:300])
-                continue
-            num_images += self._take(entry, name, number)
+        try:
+            for number, entry in enumerate(entries):
+                advance("documents")
+                num_documents += 1
+                if isinstance(entry, EntryError):
+                    problem = well_formed(str(entry)[:300])
+                    self._decide(Unit.DOCUMENT, Action.FAIL, entry.rule, name, number, detail=problem)
+                    self.problem = self.problem or f"{name}: {problem}"
+                else:
+                    num_images += self._take(entry, name, number)
+        except ValueError as error:  # the file is damaged: what came before counts
+            self.problem = self.problem or str(error)
+            self._decide(Unit.RECORD, Action.FAIL, "damaged_file", name, num_documents, detail=describe(error))
         tally = ArchiveTally(name, num_documents, num_documents, num_images, 0)
         self._writers["archives"].write(to_row(tally))
 
     def read_images(self, name: str, rows: Iterator[Row]) -> None:
         """Takes rows of ``IMAGES`` (its column ``data``, and what ``PICTURE_FACTS`` names) that stand beside documents;
         call it after all documents."""
+        name = well_formed(name)
         num_images = 0
         for number, row in enumerate(rows):
             advance("images")

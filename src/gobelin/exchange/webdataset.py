@@ -25,6 +25,7 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
+    attempt,
     document_of,
     extension,
     image_node,
@@ -120,14 +121,9 @@ def read_source(path: Path) -> Iterator[Entry | EntryError]:
     Raises:
         ValueError: the file is no tar file.
     """
-    number = 0
     try:
-        for files in _samples(path):
-            try:
-                yield entry_of_files(files, Origin(path.name, number))
-            except EntryError as error:
-                yield error
-            number += 1
+        for number, files in enumerate(_samples(path)):
+            yield attempt(entry_of_files, files, Origin(path.name, number))
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a tar file: {error}") from None
 

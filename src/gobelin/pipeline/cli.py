@@ -300,6 +300,7 @@ def _import(options: argparse.Namespace) -> int:
 def _recipe(options: argparse.Namespace) -> int:
     from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names, to_yaml
     from gobelin.pipeline.recipe_help import differences, explained_yaml, warnings_of
+    from gobelin.transforms.minhash import curve
 
     if options.action == "list":
         for name in preset_names():
@@ -317,6 +318,7 @@ def _recipe(options: argparse.Namespace) -> int:
         for warning in warnings:
             print(f"warning: {warning}")
         print(f"recipe {recipe.name} can be used" + (f", with {len(warnings)} warnings" if warnings else ""))
+        print(f"\n{curve(recipe.score.minhash)}")
     return 0
 
 

@@ -136,14 +136,19 @@ def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:
 
     Args:
         paths: each with its format before a colon; images that stand beside come last.
+
+    Raises:
+        ValueError: no file held a document that could be read.
     """
     with ReadIndex(Path(folder), config) as index:
         for path in paths:
             name, _, file = path.partition(":")
             if name == IMAGES_BESIDE:
-                index.read_images(path, read_parquet(Path(file), ("data", *PICTURE_FACTS)))
+                index.read_images(path, read_parquet(Path(file), ("data", *PICTURE_FACTS), ("data",)))
             else:
                 index.read(path, find_format(name).read_source(Path(file)))
+        if index.is_empty and index.problem:
+            raise ValueError(f"no document could be read; is the format right? {index.problem}")
 
 
 def _images_beside(files: list[Path]) -> list[Path]:

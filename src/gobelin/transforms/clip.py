@@ -31,10 +31,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from gobelin.transforms.image_text import ImageTextScores, score_images
-
-__all__ = ["LOCAL_DIR", "ClipModel", "ClipSpec", "ImageTextScores", "load_clip", "score_images"]
-
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
@@ -61,7 +57,7 @@ class ClipSpec:
     """Weights for an architecture: a tag of open_clip ("openai"; downloads unless cached) or a file. A file does not
     say which activation it was trained with: for OpenAI's weights, among others, name the "-quickgelu" architecture.
     None with "local-dir:" and "hf-hub:", which bring their own."""
-    batch_size: int = 64
+    batch_size: int = 16
     """Images or texts a batch. Larger uses more memory; changing it changes the last bits of embeddings."""
 
 

@@ -9,7 +9,7 @@ The standardisation is folded into the weights, so what is written is one linear
 that of the images each left out of a fit; it chooses among seven strengths, so it is a little too high. MMC4 made its
 face filter this way, with a cut at 95 % recall; such cuts are written into the head's notes.
 
-Cost: 5000 images of 512 numbers take 10 CPU-seconds.
+Cost: 5000 images of 512 numbers take about a CPU-second.
 """
 
 from __future__ import annotations
