@@ -28,6 +28,8 @@ from gobelin.transforms.measure import ScoreConfig
 Row = dict[str, Any]
 GREEN = (20, 160, 60)
 RED = (230, 20, 20)
+NUM_SHARDS = 5
+"""More than there are images: some shards are empty."""
 
 
 def red_detector(least: int = 0) -> Callable[[PillowImage.Image], Iterator[Face]]:
@@ -117,6 +119,18 @@ def test_a_blurred_face_is_gone_and_the_rest_is_there() -> None:
     assert np.array_equal(blurred[outside], original[outside])
 
 
+def test_how_far_the_blur_reaches() -> None:
+    """On noise, what is left of it at a place is 1 - mask. The mask is a box that has grown by 10 % of the diagonal, its
+    edge a Gaussian of the same width: 16 % are left at the edge of the face, half where the grown box ends."""
+    noise = np.random.default_rng(1).integers(0, 256, (600, 600, 3), np.uint8)
+    blurred = np.asarray(blur_faces(PillowImage.fromarray(noise), ((0.25, 0.25, 0.75, 0.75),))).astype(float)
+    diagonal = math.hypot(300, 300)
+    for shares, expected in ((0.0, 0.16), (0.1, 0.5), (0.2, 0.84), (-0.2, 0.0)):
+        column = round(150 - shares * diagonal)
+        left = (blurred[200:400, column] - 127.5).std() / (noise[200:400, column] - 127.5).std()
+        assert left == pytest.approx(expected, abs=0.06), shares
+
+
 def test_the_blur_scales_with_the_picture() -> None:
     """Blurred and then made small is nearly the same as made small and then blurred."""
     image = picture((120, 40, 220, 160), (400, 200))
@@ -162,9 +176,9 @@ def in_data_sets(tmp_path: Path, pictures: list[bytes], fixtures: tuple[Callable
     a_document, an_image, write_data_set = fixtures
     names = [f"{place:064x}" for place in range(len(pictures))]
     rows = [an_image(name, data=data) for name, data in zip(names, pictures, strict=True)]
-    write_data_set(tmp_path / "images", rows, IMAGES, 2, "image_id")
+    write_data_set(tmp_path / "images", rows, IMAGES, NUM_SHARDS, "image_id")
     documents = [a_document("d" * 32, ["Some words of text.", *[(name,) for name in names]])]
-    write_data_set(tmp_path / "documents", documents, DOCUMENTS, 2)
+    write_data_set(tmp_path / "documents", documents, DOCUMENTS, NUM_SHARDS)
     return tmp_path
 
 
@@ -192,8 +206,9 @@ def test_faces_through_the_stage_without_clip(
     output = tmp_path / "score"
     for name in ("image_faces", "embed_decisions"):
         make_folder(str(output / "work" / name))
-    run_pipeline(embed_images, [0, 1], EmbedJob(config, str(source / "images"), str(output / "work"), 2), ())
-    scored = score_documents(source, output, 2, config)
+    job = EmbedJob(config, str(source / "images"), str(output / "work"), NUM_SHARDS)
+    run_pipeline(embed_images, list(range(NUM_SHARDS)), job, ())
+    scored = score_documents(source, output, NUM_SHARDS, config)
     names = [f"{place:064x}" for place in range(4)]
     assert {row["image_id"]: row["rule"] for row in scored.decisions} == {
         names[2]: "face_detector", names[3]: "undecodable_image",
@@ -227,15 +242,17 @@ def test_tokens_are_those_of_blurred_pictures(
     whole = encode(picture((50, 20, 90, 70)), "PNG")
     source = in_data_sets(tmp_path, [whole] + [encode(picture(None), "PNG")] * 2, fixtures)
     box = {"x0": 0.25, "y0": 0.2, "x1": 0.45, "y1": 0.7}
-    scores = fixtures[2](tmp_path / "scores", score_rows([a_face(**box)], [], None), IMAGE_SCORES, 2, "image_id")
+    scores = fixtures[2](
+        tmp_path / "scores", score_rows([a_face(**box)], [], None), IMAGE_SCORES, NUM_SHARDS, "image_id"
+    )
     found = {}
     for name, folder in (("as they are", None), ("blurred", scores)):
         work = tmp_path / name
         for made in ("codes", "encode_decisions"):
             make_folder(str(work / made))
-        job = EncodeJob(str(tmp_path / "tokenizer"), str(source / "images"), str(source / "documents"), str(work), 2,
-                        "cpu", folder)  # fmt: skip
-        run_pipeline(encode_images, [0, 1], job, ())
+        job = EncodeJob(str(tmp_path / "tokenizer"), str(source / "images"), str(source / "documents"), str(work),
+                        NUM_SHARDS, "cpu", folder)  # fmt: skip
+        run_pipeline(encode_images, list(range(NUM_SHARDS)), job, ())
         found[name] = {row["image_id"]: row["codes"] for row in read_folder(str(work / "codes"))}
     names = [f"{place:064x}" for place in range(3)]
     assert set(found["as they are"]) == set(names)

@@ -188,7 +188,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     [
         ("obelix", "did you mean obelics?"),
         ("mmc", "did you mean mmc4?"),
-        ("no-such-thing", "mmc4, obelics"),
+        ("no-such-thing", "mmc4, mmc4-core, obelics, omnicorpus"),
         ("folder/none.yaml", "neither a file nor a preset"),
         ("", "neither a file nor a preset"),
         (".", "neither a file nor a preset"),

@@ -222,6 +222,7 @@ def _terminate(number: int, _: object) -> None:
 
 def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
     from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.recipe_help import warnings_of
     from gobelin.pipeline.run import open_run, summary_lines
 
     if options.workers < 1:
@@ -250,6 +251,9 @@ def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
             for line in what_if(options.output, run.recipe, tuple(options.what_if)):
                 print(line)
             return 0
+    if "select" in stages:
+        for warning in warnings_of(run.recipe):
+            screen.say(f"warning: {warning}")
     with screen.live():
         for stage in stages:
             run.stage(stage, screen)

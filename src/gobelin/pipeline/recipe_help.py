@@ -83,14 +83,16 @@ def warnings_of(recipe: Recipe) -> list[str]:
     return [*_without_score(recipe), *_crossing(recipe.select), *_without_lists(recipe.select)]
 
 
+_ALL_GO = "every image will be dropped unjudged; to let them in, say select.unscored_for_safety=keep"
+
+
 def _without_score(recipe: Recipe) -> Iterator[str]:
     for rule in all_rules(recipe.select):
         if threshold_of(rule, recipe.select) is not None and rule.score is not None:
             missing = next((key for key, is_there in _needs(rule.score, recipe) if not is_there), None)
             if missing is not None:
                 drops = rule.is_safety and recipe.select.unscored_for_safety == "drop"
-                follows = "every image will be dropped unjudged" if drops else "it will not run"
-                yield f"select.{rule.name} needs {missing}: {follows}"
+                yield f"select.{rule.name} needs {missing}: {_ALL_GO if drops else 'it will not run'}"
     absolute = [
         f"select.{rule.name}"
         for rule in IMAGE_RULES
