@@ -1,4 +1,4 @@
-"""MMC4's assignment against every way there is, and what documents make of it; similarities for exports."""
+"""MMC4's assignment against every way there is, and what documents make of it."""
 
 import itertools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES
 from gobelin.transforms import image_text
 from gobelin.transforms.assignment import assign_images
-from gobelin.transforms.image_text import by_document, document_similarity, score_images, similarity_matrix
+from gobelin.transforms.image_text import score_images, similarity_matrix
 from gobelin.transforms.rules import DocumentRules, ImageRules, SelectConfig
 from gobelin.transforms.select import judge_document
 
@@ -127,27 +127,6 @@ def test_the_matrix_is_the_cosines() -> None:
     assert np.array_equal(similarity_matrix(images[::-1], texts), matrix[::-1])
     assert similarity_matrix([], texts).shape == (0, 4)
     assert similarity_matrix(images, []).shape == (3, 0)
-
-
-def test_the_matrix_of_a_document(a_document: Callable[..., Row]) -> None:
-    nodes = a_document("d", ["Text 0", ("i1",), ("gone",), "Text 3", ("i2", {"alt": "x"})])["nodes"]
-    texts = [
-        {"doc_id": "d", "node_index": 4, "role": "alt", "embedding": unit(1, 1)},
-        {"doc_id": "d", "node_index": 3, "role": "text", "embedding": unit(0, 1)},
-        {"doc_id": "d", "node_index": 0, "role": "text", "embedding": unit(1, 0)},
-    ]
-    found = document_similarity("d", nodes, {"i1": unit(1, 0), "i2": unit(3, 4)}, texts)
-    assert (found.image_index, found.text_index) == ((1, 4), (0, 3))
-    assert found.cosines == pytest.approx(np.array([[1, 0], [0.6, 0.8]]), abs=1e-3)
-    assert document_similarity("d", nodes, {}, texts).cosines.shape == (0, 2)
-
-
-def test_rows_by_document() -> None:
-    rows = [{"doc_id": name, "node_index": index} for index, name in enumerate("aabccc")]
-    assert [(name, [row["node_index"] for row in held]) for name, held in by_document(rows)] == [
-        ("a", [0, 1]), ("b", [2]), ("c", [3, 4, 5]),
-    ]  # fmt: skip
-    assert list(by_document([])) == []
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_a_blurred_face_is_gone_and_the_rest_is_there() -> None:
 
 
 def test_how_far_the_blur_reaches() -> None:
-    """On noise, what is left of it at a place is 1 - mask. The mask is a box that has grown by 10 % of the diagonal, its
+    """On noise, what is left of it at a place is 1 - mask. The mask is a box grown by 10 % of its diagonal, and its
     edge a Gaussian of the same width: 16 % are left at the edge of the face, half where the grown box ends."""
     noise = np.random.default_rng(1).integers(0, 256, (600, 600, 3), np.uint8)
     blurred = np.asarray(blur_faces(PillowImage.fromarray(noise), ((0.25, 0.25, 0.75, 0.75),))).astype(float)

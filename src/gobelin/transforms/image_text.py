@@ -2,10 +2,9 @@
 
     similarity_matrix   every image with every text
     score_images        what of it becomes scores: best text, nearest texts in reading order, alt, caption, assignment
-    DocumentSimilarity  the matrix of one document with the node each row and column belongs to, for exports
 
 The matrix is not stored: from embeddings of 512 numbers, 10 images and 60 texts cost 50 microseconds, and a recipe that
-leaves texts out asks for another matrix. Cosines are computed in float64 and rounded to float32, so that they depend on
+leaves texts out asks for another matrix. Exports compute what they need (exchange/similarities.py). Cosines are computed in float64 and rounded to float32, so that they depend on
 nothing but the two vectors; equal images of a document are compared once.
 """
 
@@ -13,17 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from gobelin.transforms.assignment import assign_images
 
-Embedding = npt.NDArray[np.float16]
 Cosines = npt.NDArray[np.float32]
-Row = dict[str, Any]
 
 _ROWS_AT_ONCE = 256
 """Images whose cosines with all texts are held at a time: a page of 100,000 paragraphs takes 200 MB then."""
@@ -42,16 +38,6 @@ class ImageTextScores:
     clip_caption: float | None
     clip_assigned: int | None = None  # node index of the text that MMC4's assignment gives it
     clip_assigned_score: float | None = None  # with that text
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DocumentSimilarity:
-    """Cosines of a document's images with its texts."""
-
-    doc_id: str
-    image_index: tuple[int, ...]  # node of each row
-    text_index: tuple[int, ...]  # node of each column
-    cosines: Cosines  # (images, texts)
 
 
 def similarity_matrix(image_embeddings: npt.ArrayLike, text_embeddings: npt.ArrayLike) -> Cosines:
@@ -117,26 +103,6 @@ def score_images(
     return scores
 
 
-def document_similarity(
-    doc_id: str, nodes: Sequence[Row], images: Mapping[str, npt.NDArray[np.floating]], texts: Iterable[Row]
-) -> DocumentSimilarity:
-    """The matrix of one document: its image nodes that have an embedding by its text nodes that have one.
-
-    Args:
-        nodes: of its row of ``DOCUMENTS``, as extracted: positions count.
-        images: embeddings by image_id.
-        texts: its rows of ``TEXT_EMBEDDINGS``.
-    """
-    shown = [index for index, node in enumerate(nodes) if node["image_id"] in images]
-    held = sorted((row["node_index"], row["embedding"]) for row in texts if row["role"] == "text")
-    return DocumentSimilarity(
-        doc_id,
-        tuple(shown),
-        tuple(index for index, _ in held),
-        similarity_matrix([images[nodes[index]["image_id"]] for index in shown], [vector for _, vector in held]),
-    )
-
-
 def _distinct(embeddings: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.intp]]:
     """The different rows in the order in which they come first, and for each row its place among them."""
     places: dict[bytes, int] = {}
@@ -151,15 +117,3 @@ def _cosine(image: npt.NDArray[np.floating], text: npt.NDArray[np.floating] | No
 
 def _number(value: np.floating) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def by_document(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """(doc_id, its rows) of rows that are sorted by doc_id."""
-    held: list[Row] = []
-    for row in rows:
-        if held and held[0]["doc_id"] != row["doc_id"]:
-            yield held[0]["doc_id"], held
-            held = []
-        held.append(row)
-    if held:
-        yield held[0]["doc_id"], held
