@@ -105,9 +105,9 @@ class WebPages:
     left_out: dict[str, int]
 
 
-def web_pages(folder: Path, gold: Path = WEB_GOLD) -> WebPages:
+def web_pages(folder: Path, rules_file: Path = WEB_GOLD) -> WebPages:
     """Every HTML page that holds the container of its site; a folder with an archive ``SITE.warc.gz`` each."""
-    rules = yaml.safe_load(gold.read_text("utf-8"))
+    rules = yaml.safe_load(rules_file.read_text("utf-8"))
     found = WebPages([], {})
     for site, group in itertools.groupby(web_records(folder), key=operator.itemgetter(0)):
         records = list(group)

@@ -87,7 +87,12 @@ def picture(row: Row, url: str | None = None, **changes: Any) -> Node:
 def pictures(png: Callable[..., bytes], jpeg: Callable[..., bytes]) -> list[Row]:
     inline = png(4)
     return [
-        image_row(png(1), ["https://a.example/1.png", "https://cdn.example/one.png"], consent=["x-robots-tag: noai"]),
+        # also of what stood once at the second image's address: documents name the second one there
+        image_row(
+            png(1),
+            ["https://a.example/1.png", "https://cdn.example/one.png", "https://a.example/gr%C3%B6%C3%9Fe.jpg"],
+            consent=["x-robots-tag: noai"],
+        ),
         image_row(jpeg(2), ["https://a.example/gr%C3%B6%C3%9Fe.jpg"], source="fetched", warc_file="", warc_offset=0),
         image_row(png(3), ["https://a.example/3"], warc_offset=2**40),
         image_row(inline, [f"data:image/png;sha256={image_id(inline)}"]),
@@ -221,6 +226,18 @@ def test_an_import_is_counted_and_goes_on(source: Source, tmp_path: Path, import
     assert (manifest["images"]["seen"], manifest["images"]["kept"]) == (4, 4)  # one that is met again is not new
 
 
+def test_a_document_that_comes_twice_is_taken_once(
+    source: Source, tmp_path: Path, import_from: Callable[..., Path]
+) -> None:
+    for folder in ("first", "second"):
+        export_corpus(source.output, "select", "nemo", tmp_path / folder, with_images=False)
+    imported = import_from("nemo", tmp_path / "first", tmp_path / "second")
+    manifest = read_json(imported / "extract" / "manifest.json")
+    assert manifest is not None
+    assert (manifest["documents"]["seen"], manifest["documents"]["dropped"]) == (10, {"captured_twice": 5})
+    assert (manifest["images"]["seen"], manifest["images"]["kept"]) == (4, 4)
+
+
 def test_limits_hold_for_what_is_imported(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
     """A document keeps the address of an image that is too large; a block list takes the address too."""
     listed = tmp_path / "sha256.txt"
@@ -341,6 +358,28 @@ def test_only_what_is_shown_leaves(source: Source, tmp_path: Path, write_data_se
         assert not any(row["image_id"].encode() in content for row in others for content in held.values())
     rows = [row for path in sorted((tmp_path / "obelics" / "images").iterdir()) for row in read_rows(str(path))]
     assert [row["image_id"] for row in rows] == [kept[0]["nodes"][0]["image_id"]]
+
+
+def test_images_that_came_as_addresses_can_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, png: Callable[..., bytes], import_from: Callable[..., Path]
+) -> None:
+    pytest.importorskip("aiohttp")
+    from gobelin.transforms import fetch_http
+    from tests.misbehaving_server import network, serving
+
+    with serving(png(0, 200, 160)) as server:
+        world = network(server.port)
+        monkeypatch.setattr(fetch_http, "Network", lambda: world)
+        found = {"kind": "image", "url": server.url("/signals")}
+        lacking = {"kind": "image", "url": server.url("/404")}
+        page = {"url": "http://a.example/", "items": [{"kind": "text", "text": "A text."}, found, lacking]}
+        (tmp_path / "a.jsonl").write_text(json.dumps(page) + "\n")
+        fetch = "{enabled: true, contact: bot@example.org, host_delay_seconds: 0, retry_seconds: 0.02}"
+        imported = import_from("jsonl", tmp_path / "a.jsonl", recipe=f"extract: {{fetch: {fetch}}}\n")
+    (image,) = rows_of(imported, "images")
+    assert (image["source"], image["urls"]) == ("fetched", [found["url"]])
+    (document,) = rows_of(imported, "documents")
+    assert [node["image_id"] for node in document["nodes"]] == [None, image["image_id"], None]
 
 
 def test_a_target_that_holds_something_is_refused(source: Source, tmp_path: Path) -> None:

@@ -535,3 +535,37 @@ def test_recipes_that_cannot_work_are_refused(tmp_path: Path, text: str, message
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message):
         load_recipe(str(tmp_path / "r.yaml"))
+
+
+def test_another_head_makes_the_scores_anew(tmp_path: Path) -> None:
+    """The file counts, not its name alone; what comes before the scores stays."""
+    from gobelin.pipeline.stages import stage_keys
+
+    save_head(a_head(), tmp_path / "nsfw.safetensors")
+    (tmp_path / "r.yaml").write_text(
+        f"score: {{clip: {{model: 'local-dir:x'}}, heads: {{nsfw: {tmp_path / 'nsfw.safetensors'}}}}}"
+    )
+    recipe = load_recipe(str(tmp_path / "r.yaml"))
+    keys = stage_keys(recipe, ())
+    assert stage_keys(recipe, ()) == keys
+    save_head(a_head(layers=(Layer(np.ones((1, 8)), np.zeros(1), "sigmoid"),)), tmp_path / "nsfw.safetensors")
+    changed = stage_keys(recipe, ())
+    assert changed["extract"] == keys["extract"]
+    assert changed["score"] != keys["score"]
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_head_of_another_model_stops_the_stage(tmp_path: Path, is_right: bool) -> None:
+    from gobelin.pipeline.fits import prepare_clip
+    from gobelin.transforms.measure import ClipConfig, ScoreConfig
+
+    stated = "ViT-L-14-quickgelu/openai" if is_right else "ViT-B-32-quickgelu/openai"
+    save_head(a_head(clip_model=stated), tmp_path / "nsfw.safetensors")
+    (tmp_path / "clip.json").write_text(json.dumps({"fingerprint": MODEL}))  # as if the model had been loaded
+    path = str(tmp_path / "nsfw.safetensors")
+    config = ScoreConfig(clip=ClipConfig(model="local-dir:x"), heads={"nsfw": path})
+    if is_right:
+        assert prepare_clip(None, config, tmp_path) == (MODEL, (("nsfw", path),))  # type: ignore[arg-type]
+    else:
+        with pytest.raises(ValueError, match="head 'nsfw' reads embeddings of ViT-B-32-quickgelu/openai"):
+            prepare_clip(None, config, tmp_path)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("pipeline", "transforms", "tokenize", "train", "report")
+PACKAGES = ("pipeline", "transforms", "tokenize", "train", "report", "exchange")
 HEAVY = ("torch", "open_clip", "torchvision")
 
 LIGHT_MODULES = (
@@ -27,6 +27,8 @@ LIGHT_MODULES = (
     "gobelin.transforms.select",
     "gobelin.transforms.rules",
     "gobelin.transforms.write_corpus",
+    "gobelin.exchange.formats",
+    "gobelin.pipeline.import_corpus",
     "gobelin.pipeline.recipe",
     "gobelin.pipeline.graphs",
     "gobelin.pipeline.stages",

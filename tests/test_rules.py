@@ -14,7 +14,9 @@ import pyarrow as pa
 import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Role, Unit
-from gobelin.pipeline.recipe import load_recipe, preset_names
+from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names
+from gobelin.pipeline.recipe_help import warnings_of
+from gobelin.transforms.gates import Gates
 from gobelin.transforms.pii import COLUMNS, Pii
 from gobelin.transforms.rules import (
     RULES,
@@ -35,8 +37,8 @@ SECTIONS = {"document": DocumentRules, "text": TextRules, "image": ImageRules}
 SPECIAL = {
     "document": {"languages", "deny_consent", "consent_agents", "assigned_similarity", "unique"},
     "text": {"roles", "not_prose"},
-    "image": {"deny_consent", "formats", "banned_url_words", "unique_in_document", "unique_near_in_document", "min_phash_distance_in_document", "clip_model",
-              "max_head", "min_head"},
+    "image": {"deny_consent", "formats", "banned_url_words", "unique_in_document", "unique_near_in_document",
+              "min_phash_distance_in_document", "clip_model", "max_head", "min_head"},
 }  # fmt: skip
 """Settings that are no comparison of one number; each has tests of its own, here or in test_heads.py."""
 
@@ -673,3 +675,103 @@ def test_near_duplicates_within_a_document(is_unique: bool) -> None:
     verdict = judge(nodes, SelectConfig(image=ImageRules(unique_near_in_document=is_unique)))
     found = [(decision.rule, decision.image_id, decision.detail) for decision in verdict.decisions]
     assert found == ([("image.unique_near_in_document", "i3", "like i1")] if is_unique else [])
+
+
+# ------------------------------------------------------------------------------------------------ names and presets
+
+SCORES_OF_OTHER_NAMES = {
+    "document.min_words": "words_left",
+    "document.max_words": "words_left",
+    "document.min_images": "images_left",
+    "document.max_images": "images_left",
+    "text.max_word_length": "max_word_length",
+    "image.min_side_px": "min_side",
+    "image.max_side_px": "max_side",
+    "image.min_rendered_px": "min_rendered",
+    "image.max_rendered_px": "max_rendered",
+    "image.max_near_documents": "near_count",
+    "image.max_semantic_documents": "semantic_count",
+    "image.min_clip_text": "clip_text_max",
+    "image.min_clip_near": "clip_near_max",
+    "image.min_clip_assigned": "clip_assigned_score",
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_looks_at_what_it_is_called_after(rule: Rule) -> None:
+    """The tests above take score and direction from the rule itself; here they are said once more."""
+    plain = rule.threshold.removeprefix("min_").removeprefix("max_")
+    assert rule.score in {SCORES_OF_OTHER_NAMES.get(rule.name, plain), f"num_{plain}"}
+    assert rule.keeps_above == rule.threshold.startswith("min_")
+
+
+PUBLISHED = [
+    ("obelics", "document.max_images", 30, "document.max_words", 2000),
+    ("obelics", "text.max_word_repetition_ratio", 0.1, "document.max_word_repetition_ratio", 0.2),
+    ("obelics", "image.min_side_px", 150, "image.max_documents", 10),
+    ("mmc4", "image.min_clip_text", 0.15, "image.min_phash_distance_in_document", 6),
+    ("mmc4-core", "document.min_assigned_ratio", 0.75, "image.min_phash_distance_in_document", 11),
+    ("mmc4-core", "document.max_images", 15, "document.max_sentences", 40),
+    ("omnicorpus", "image.min_aesthetic", 3.7, "image.max_nsfw", 0.8),
+    ("omnicorpus", "document.min_words", 50, "document.max_words", 100000),
+    ("datacomp-basic", "image.min_side_px", 200, "image.max_aspect_ratio", 3.0),
+]
+
+
+@pytest.mark.parametrize(("preset", "first", "its", "second", "others"), PUBLISHED)
+def test_presets_have_published_values(preset: str, first: str, its: float, second: str, others: float) -> None:
+    select = load_recipe(preset).select
+    for name, value in ((first, its), (second, others)):
+        section, field = name.split(".")
+        assert getattr(getattr(select, section), field) == value
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_presets_respect_refusals_and_turn_no_page_away_unparsed(preset: str) -> None:
+    recipe = load_recipe(preset)
+    refused = ("ai-train", "image-train", "tdm")
+    assert (recipe.select.document.deny_consent, recipe.select.image.deny_consent) == (refused, refused)
+    assert recipe.extract.gates == Gates()
+    assert not any("nothing can pass" in warning for warning in warnings_of(recipe))
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_presets_say_what_they_are_in_their_first_line(preset: str) -> None:
+    first, second, *_ = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# ")
+    assert 40 < len(first) <= 120
+    assert second == "#", "an empty line stands before the sources"
+
+
+@pytest.mark.parametrize(("unscored", "is_there"), [("drop", False), ("keep", True)])
+def test_without_a_safety_model_gobelin_lets_no_image_in_unless_told_to(unscored: Any, is_there: bool) -> None:
+    config = load_recipe("gobelin").select
+    assert config.unscored_for_safety == "drop"
+    nodes = [text_node(num_words=40), image_node(num_documents=1, near_count=1)]
+    verdict = judge(nodes, dataclasses.replace(config, unscored_for_safety=unscored))
+    rules = [(decision.rule, decision.detail) for decision in verdict.decisions]
+    assert rules == ([] if is_there else [("image.max_nsfw", "not scored"), ("document.min_images", None)])
+    said = [warning for warning in warnings_of(load_recipe("gobelin")) if "image.max_nsfw" in warning]
+    assert len(said) == 1
+    assert "every image will be dropped unjudged" in said[0]
+
+
+GOOD_THINGS = {
+    "a formula": text_node(num_words=2, special_char_ratio=0.85, char_repetition_ratio=0.27, stop_word_ratio=0.0),
+    "a line of dialogue": text_node(num_words=2, char_repetition_ratio=0.4, special_char_ratio=0.2),
+    "a step of a manual": text_node(num_words=2, spam_word_ratio=0.5),
+    "a small engraving": image_node("i1", width=85, height=86),
+    "a row of pictures": image_node("i2", width=1200, height=350),
+    "an animation": image_node("i3", format="gif"),
+}
+"""What the audit found to be dropped wrongly, with the numbers that it had (docs/curation-audit.md)."""
+
+
+@pytest.mark.parametrize("what", GOOD_THINGS)
+def test_gobelin_keeps_what_the_audit_found_dropped_wrongly(what: str) -> None:
+    config = dataclasses.replace(load_recipe("gobelin").select, unscored_for_safety="keep")
+    nodes = [text_node(num_words=40), image_node(), GOOD_THINGS[what]]
+    verdict = judge(nodes, config)
+    assert verdict.decisions == ()
+    strict = judge(nodes, dataclasses.replace(load_recipe("obelics").select, unscored_for_safety="keep"))
+    assert [decision.node_index for decision in strict.decisions if decision.unit is Unit.NODE][-1] == 2

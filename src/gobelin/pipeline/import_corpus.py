@@ -102,18 +102,18 @@ def extract_imported(context: Context) -> dict[str, Any]:
     """The stage ``extract`` for inputs that are foreign files. Returns what it counted."""
     folder, recipe = context.folder("extract"), context.recipe
     index = str(folder.work / INDEX)
-    if not stages._is_read(graphs.ReadJob(recipe.extract, index, 1)):
+    if not stages.is_read(graphs.ReadJob(recipe.extract, index, 1)):
         make_folder(f"{index}/spools")
         paths = [archive.path for archive in context.archives]
         task = Task("import", read_foreign, (recipe.extract, paths, index))
         context.supervisor.run("import: read documents", [task], "documents")
-    fetched = stages._fetch(context, (index,)) if recipe.extract.fetch.enabled else ()
+    fetched = stages.fetch_missing(context, (index,)) if recipe.extract.fetch.enabled else ()
     for name in ("documents", "images", "decisions", "archives", "fetches"):
         make_folder(context.data("extract", name))
     job = graphs.LinkJob((index,), fetched, str(folder.path), recipe.num_shards, recipe.extract.robots_agents)
     context.supervisor.run_graph("import: link images", graphs.link_images, [([], job)])
     write_similarities(Path(index), folder.path, recipe.num_shards)
-    return stages._count_extract(folder.path)
+    return stages.count_extract(folder.path)
 
 
 def write_similarities(index: Path, output: Path, num_shards: int) -> None:

@@ -192,7 +192,11 @@ def _digest_files(paths: list[Path]) -> str:
 
 
 def extract(context: Context) -> dict[str, Any]:
-    """WARC files -> documents and images."""
+    """WARC files -> documents and images; or a corpus of another tool, for a folder that was imported."""
+    from gobelin.pipeline import import_corpus  # which imports this module
+
+    if import_corpus.is_imported(context.archives):
+        return import_corpus.extract_imported(context)
     folder = context.folder("extract")
     recipe = context.recipe
     load_block_list(recipe.extract.block_list)  # a list that cannot be read is an error before anything starts
@@ -204,7 +208,7 @@ def extract(context: Context) -> dict[str, Any]:
         job = graphs.ReadJob(recipe.extract, str(job_folder), recipe.num_shards if _is_remote(context) else 1)
         batches.append((ranges, job))
     read = [job.folder for _, job in batches]
-    waiting = [(ranges, job) for ranges, job in batches if not _is_read(job)]
+    waiting = [(ranges, job) for ranges, job in batches if not is_read(job)]
     for _, job in waiting:
         for name in ("spools", *graphs.INDEXES):
             make_folder(f"{job.folder}/{name}")
@@ -215,7 +219,7 @@ def extract(context: Context) -> dict[str, Any]:
         "bytes",
         sum(archive.size for archive in context.archives),
     )
-    fetched = _fetch(context, tuple(read)) if recipe.extract.fetch.enabled else ()
+    fetched = fetch_missing(context, tuple(read)) if recipe.extract.fetch.enabled else ()
     for name in ("documents", "images", "decisions", "archives", "fetches"):
         make_folder(context.data("extract", name))
     context.supervisor.run_graph(
@@ -223,10 +227,10 @@ def extract(context: Context) -> dict[str, Any]:
         graphs.link_images,
         [([], graphs.LinkJob(tuple(read), fetched, str(folder.path), recipe.num_shards, recipe.extract.robots_agents))],
     )
-    return _count_extract(folder.path)
+    return count_extract(folder.path)
 
 
-def _fetch(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
+def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
     """Asks for images that no archive holds: a round for each further address of an image. Returns the folders."""
     config = context.recipe.extract
     work, num_shards = context.folder("extract").work, context.recipe.num_shards
@@ -242,7 +246,7 @@ def _fetch(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
             graphs.FetchJob(config, wanted, num_shards, str(work / f"fetch-{turn}-{group[0]}"), len(group))
             for group in shards
         ]
-        waiting = [(group, job) for group, job in zip(shards, jobs) if not _is_read(job, graphs.FETCH_INDEXES)]
+        waiting = [(group, job) for group, job in zip(shards, jobs) if not is_read(job, graphs.FETCH_INDEXES)]
         for _, job in waiting:
             for name in ("spools", *graphs.FETCH_INDEXES):
                 make_folder(f"{job.folder}/{name}")
@@ -258,7 +262,7 @@ def _is_remote(context: Context) -> bool:
     return not context.supervisor.is_local
 
 
-def _is_read(job: graphs.ReadJob | graphs.FetchJob, indexes: tuple[str, ...] = graphs.INDEXES) -> bool:
+def is_read(job: graphs.ReadJob | graphs.FetchJob, indexes: tuple[str, ...] = graphs.INDEXES) -> bool:
     """Whether a batch was read to its end: its indexes are there; each appears whole or not at all."""
     return all(len(list(Path(job.folder, name).glob("*.parquet"))) == job.num_index_shards for name in indexes)
 
@@ -285,7 +289,7 @@ def _batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
     return batches
 
 
-def _count_extract(folder: Path) -> dict[str, Any]:
+def count_extract(folder: Path) -> dict[str, Any]:
     archives = read_table(folder / "archives")
     decisions = count_decisions(folder / "decisions")
     return {

@@ -3,7 +3,8 @@ like, or the article itself.
 
 A name is cut into words at every sign and every capital, and compared as whole words: ``related-posts`` and
 ``relatedPosts`` are marked, ``correlated`` is not. Words that also serve layout (``hidden``, ``meta``, ``print``) count
-only where they are the whole name or open or close it. A verdict is cached by the names it was made from.
+only where they are the whole name or open or close it. Each name is judged by itself and its verdict
+cached: names recur from site to site.
 """
 
 from __future__ import annotations
@@ -29,12 +30,19 @@ class Kind(enum.IntEnum):
 MAY_ENLARGE = re.compile("lightbox|popup|overlay|modal|zoom", re.I)
 """Names that boilerplate has, and the frame of an image that opens large."""
 
+FOOT = re.compile("footer|colophon|copyright|cookie|fussbereich", re.I)
+"""Names of what stands below a page's text and is never that text."""
+
+_HASHED = re.compile(r"[A-Za-z0-9]{8,}")
+_MIXED = re.compile(r"[A-Za-z]\d")
+_HEX = re.compile(r"[0-9a-f]{8,}")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _BOILERPLATE_WORDS = frozenset((
     "nav", "navi", "navbar", "navbox", "navigation", "navigational", "navlinks", "subnav", "topnav", "menu",
     "menubar", "megamenu", "submenu", "breadcrumb", "breadcrumbs", "breadcrump", "pagination", "pager", "paginator",
-    "pagenavi", "pagenav", "prevnext", "sitemap", "skiplink", "skiplinks", "footer", "footerlinks", "colophon",
+    "pagenavi", "pagenav", "prevnext", "navheader", "navfooter", "sitemap", "skiplink", "skiplinks", "footer",
+    "footerlinks", "colophon",
     "fussbereich", "seitenfuss", "sidebar", "sidebars", "sharebar", "sharethis", "addthis", "addtoany", "sharing",
     "socials", "socialmedia", "sociable", "shariff", "socialicons", "social", "comments", "commentlist",
     "commentform", "commenting", "disqus", "replies", "kommentare", "commentaires", "comentarios", "related",
@@ -100,43 +108,48 @@ _GUTTERS = frozenset((
 _NEVER_BOILERPLATE = frozenset(("html", "body", "main"))
 
 _MAX_CACHED = 1 << 16
-_cache: dict[tuple[str, str], Kind] = {}
+_MAX_NAMES_CHARS = 400
+_verdicts: dict[tuple[bool, str], Kind] = {}
 
 
 def classify(tag: str, names: str) -> Kind:
-    """The kind of an element; ``names`` are its class and id, with spaces between."""
-    key = (tag, names)
-    kind = _cache.get(key)
-    if kind is None:
-        if len(_cache) >= _MAX_CACHED:
-            _cache.clear()
-        kind = _cache[key] = _classify(tag, names[:400])
-    return kind
+    """The kind of an element; ``names`` are its class and id, with spaces between. The strongest verdict on one of the
+    names counts; what is not to be seen comes first."""
+    is_open = tag in _NEVER_BOILERPLATE
+    strongest = Kind.NEUTRAL
+    for name in names[:_MAX_NAMES_CHARS].split():
+        kind = _verdicts.get((is_open, name))
+        if kind is None:
+            if len(_verdicts) >= _MAX_CACHED:
+                _verdicts.clear()
+            kind = _verdicts[is_open, name] = _judge(name, is_open)
+        if kind is Kind.GUTTER or kind is Kind.UNSEEN:
+            return kind
+        if kind is not strongest and _STRENGTHS[kind] > _STRENGTHS[strongest]:
+            strongest = kind
+    return strongest
 
 
-def _classify(tag: str, names: str) -> Kind:
-    words: set[str] = set()
-    pairs: set[str] = set()
-    edges: set[str] = set()
-    whole: set[str] = set()
-    for name in names.split():
-        lower = name.lower().replace("_", "-")
-        if lower in _GUTTERS:
-            return Kind.GUTTER
-        if lower in _UNSEEN_NAMES:
-            return Kind.UNSEEN
-        parts = [part.lower() for part in _WORDS.findall(name)]
-        words.update(parts)
-        edges.update(parts[:1])
-        edges.update(parts[-1:])
-        pairs.update(f"{a}-{b}" for a, b in itertools.pairwise(parts))
-        joined = "".join(parts)
-        words.add(joined)
-        whole.update((lower, joined, "-".join(parts)))
-    if tag not in _NEVER_BOILERPLATE and not (
+_STRENGTHS = [0] * len(Kind)
+for _strength, _kind in enumerate((Kind.CONTENT, Kind.SUSPECT, Kind.ARTICLE, Kind.CAPTION, Kind.BOILERPLATE), 1):
+    _STRENGTHS[_kind] = _strength
+
+
+def _judge(name: str, is_open: bool) -> Kind:
+    """What one name says. ``is_open``: it is that of an element that is never boilerplate."""
+    lower = name.lower().replace("_", "-")
+    if lower in _GUTTERS:
+        return Kind.GUTTER
+    if lower in _UNSEEN_NAMES:
+        return Kind.UNSEEN
+    parts = [part.lower() for part in _WORDS.findall(_HASHED.sub(_without_hash, name))]
+    joined = "".join(parts)
+    words = {*parts, joined}
+    pairs = {f"{a}-{b}" for a, b in itertools.pairwise(parts)}
+    if not is_open and not (
         _BOILERPLATE_WORDS.isdisjoint(words)
-        and _BOILERPLATE_NAMES.isdisjoint(whole)
-        and _BOILERPLATE_EDGES.isdisjoint(edges)
+        and _BOILERPLATE_NAMES.isdisjoint((lower, joined, "-".join(parts)))
+        and _BOILERPLATE_EDGES.isdisjoint((*parts[:1], *parts[-1:]))
         and _BOILERPLATE_PAIRS.isdisjoint(pairs)
     ):
         return Kind.BOILERPLATE
@@ -144,6 +157,12 @@ def _classify(tag: str, names: str) -> Kind:
         return Kind.CAPTION
     if not _ARTICLE_PAIRS.isdisjoint(pairs) or not _ARTICLE_NAMES.isdisjoint(words):
         return Kind.ARTICLE
-    if tag not in _NEVER_BOILERPLATE and not _SUSPECT_WORDS.isdisjoint(words):
+    if not is_open and not _SUSPECT_WORDS.isdisjoint(words):
         return Kind.SUSPECT
     return Kind.NEUTRAL if _CONTENT_WORDS.isdisjoint(words) else Kind.CONTENT
+
+
+def _without_hash(run: re.Match[str]) -> str:
+    """What a build or a checksum put into a name says nothing: letters and digits that alternate, or long hex."""
+    text = run.group()
+    return "" if len(_MIXED.findall(text)) >= 3 or _HEX.fullmatch(text) and not text.isalpha() else text

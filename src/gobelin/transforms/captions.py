@@ -47,7 +47,7 @@ _MAX_PARTS = 60
 """Elements that a caption may consist of; links and emphasis in it count."""
 
 _CAPTION_CLASS = re.compile(
-    r"(?:caption|captions|legende?|bildunterschrift|bildtext|pie-?(?:de-?)?foto|didascalia)"
+    r"(?:caption|captions|gallerytext|legende?|bildunterschrift|bildtext|pie-?(?:de-?)?foto|didascalia)"
     r"(?:[-_]*(?:text|txt|inner|content|body|block|line|wrapper|container|box|title|credit|img|image|main|teaser)){0,2}"
     r"(?:___?\w{1,12})?$",
     re.I,
@@ -136,7 +136,7 @@ def _take_beside(image: _Element, taken: set[_Element]) -> str | None:
             texts = [_take(caption) for caption in found if caption not in taken]
             taken.update(found)
             return join_parts(texts) or None
-        if is_cell or parent.tag in ("body", "li"):
+        if parent.tag in ("body", "li") or (is_cell and not _is_only_cell(parent)):
             return None
         if _is_frame(parent):
             text = _take_frame(parent, element)
@@ -204,7 +204,8 @@ def _cell_below(cell: _Element) -> list[_Element]:
         end = start + _colspan(under)
         if start <= column < end:
             is_caption = _is_caption_class(under.get("class")) and _caption_text(under, MAX_CAPTION_CHARS) is not None
-            return [under] if is_caption else []
+            caption = under if is_caption else _caption_in(under)
+            return [caption] if caption is not None else []
         start = end
     return []
 
@@ -215,8 +216,11 @@ def _take_frame(frame: _Element, element: _Element) -> str | None:
     after = list(islice(element.itersiblings(), _MAX_SIBLINGS + 1))
     if len(before) > _MAX_SIBLINGS or len(after) > _MAX_SIBLINGS:
         return None
-    if has_words(frame.text) or any(has_words(part.tail) or not _is_empty(part) for part in before):
+    if has_words(frame.text) or any(has_words(part.tail) for part in before):
         return None
+    filled = [part for part in before if not _is_empty(part)]
+    if filled:
+        return _take_above(frame, filled, [element, *after])
     has_text = any(has_words(part.tail) for part in (element, *after))
     if not has_text and all(_is_link(part) for part in after if part.tag not in _SKIPPED):
         return None
@@ -244,6 +248,27 @@ def _take_frame(frame: _Element, element: _Element) -> str | None:
     return caption
 
 
+def _take_above(frame: _Element, before: list[_Element], rest: list[_Element]) -> str | None:
+    """The one line over an image, in a frame that its tag or class names a figure and that holds no other words."""
+    if frame.tag in ("p", "center") or frame.get("align") == "center" or len(before) > 1 or _is_link(before[0]):
+        return None
+    if any(has_words(part.tail) or not _is_empty(part) for part in rest[1:]) or has_words(rest[0].tail):
+        return None
+    text = _caption_text(before[0], MAX_FRAME_CHARS)
+    if text is not None:
+        _empty(before[0])
+    return text
+
+
+def _is_only_cell(cell: _Element) -> bool:
+    """Whether a table is no more than a frame around one cell."""
+    row = cell.getparent()
+    if row is None or row.tag != "tr" or _has_more(row, 1):
+        return False
+    rows = row.getparent()
+    return rows is not None and not _has_more(rows, 3) and sum(part.tag in ("tr", "tbody") for part in rows) == 1
+
+
 def _is_link(element: _Element) -> bool:
     """Whether the words of a small element are all links: a button, a menu, a download."""
     if element.tag == "a":
@@ -258,7 +283,7 @@ def _is_link(element: _Element) -> bool:
 
 
 def _is_frame(element: _Element) -> bool:
-    if element.tag in ("figure", "center", "p"):
+    if element.tag in ("figure", "center", "p") or (element.tag == "div" and element.get("align") == "center"):
         return True
     names = element.get("class") if element.tag in ("div", "span", "dl") else None
     return names is not None and len(names) <= MAX_CLASS_CHARS and _names_frame(names)

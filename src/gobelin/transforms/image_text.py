@@ -4,8 +4,9 @@
     score_images        what of it becomes scores: best text, nearest texts in reading order, alt, caption, assignment
 
 The matrix is not stored: from embeddings of 512 numbers, 10 images and 60 texts cost 50 microseconds, and a recipe that
-leaves texts out asks for another matrix. Exports compute what they need (exchange/similarities.py). Cosines are computed in float64 and rounded to float32, so that they depend on
-nothing but the two vectors; equal images of a document are compared once.
+leaves texts out asks for another matrix. Exports compute what they need (exchange/similarities.py). Cosines are
+computed in float64 and rounded to float32, so that they depend on nothing but the two vectors; equal images of a
+document are compared once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gobelin.transforms.assignment import assign_images
 Cosines = npt.NDArray[np.float32]
 
 _ROWS_AT_ONCE = 256
-"""Images whose cosines with all texts are held at a time: a page of 100,000 paragraphs takes 200 MB then."""
+"""Images whose cosines with all texts are held at a time: a page of 100,000 paragraphs takes 300 MB then."""
 
 MAX_ASSIGNED_CELLS = 4_000_000
 """Cells of a matrix that is assigned; a document of more images by texts has no assignment."""

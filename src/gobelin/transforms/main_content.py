@@ -12,12 +12,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from itertools import accumulate
 
 from gobelin.documents import Role
-from gobelin.transforms.boilerplate import MAY_ENLARGE, Kind
-from gobelin.transforms.page_blocks import Block, PageBlocks
+from gobelin.transforms.boilerplate import FOOT, MAY_ENLARGE, Kind
+from gobelin.transforms.boilerplate_phrases import COMMENTS, RELATED
+from gobelin.transforms.page_blocks import Block, Container, PageBlocks
 from gobelin.transforms.region_rules import (
     drop_before_heading,
     drop_cards,
@@ -25,6 +27,7 @@ from gobelin.transforms.region_rules import (
     drop_empty_sections,
     drop_link_lists,
     drop_link_paragraphs,
+    drop_logos,
     drop_phrases,
     drop_teasers,
     is_index,
@@ -63,6 +66,7 @@ def find_main_content(page: PageBlocks, title: str | None) -> MainContent:
         drop_link_paragraphs(page, region, drop)
         drop_before_heading(blocks, heading, start, end, drop, sums)
         lead = _lead(blocks, heading, start, drop)
+    drop_logos(blocks, start, end, drop)
     captions = take_captions(page, start, end, drop)
     if not is_index(blocks, start, end, drop):
         drop_phrases(page, start, end, drop, weights)
@@ -109,12 +113,63 @@ def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
         if kind is Kind.BOILERPLATE:
             if MAY_ENLARGE.search(container.names) and chars[end] == chars[start]:
                 continue
-            if prose > 0.5 * total > 0 and named[container.names] < 3:
+            # A footer below most of the page's text is one even where that text is all links.
+            is_foot = (container.tag == "footer" or FOOT.search(container.names)) and chars[start] > 0.5 * chars[-1]
+            if prose > 0.5 * total > 0 and named[container.names] < 3 and not is_foot:
+                continue
+            if _is_named_by_heading(container, blocks) or _is_box(page, container, weights, chars, marked):
                 continue
         elif prose > 0:
             continue
         marked[start:end] = [True] * (end - start)
     return marked
+
+
+def _is_named_by_heading(container: Container, blocks: list[Block]) -> bool:
+    """Whether the name is the slug of the container's own heading, as generators of documentation make it."""
+    first = blocks[container.start]
+    if first.role is not Role.HEADING or container.tag not in _NAMED_BY_HEADING:
+        return False
+    names = [name for name in container.names.split() if not _GENERIC_NAMES.fullmatch(name)]
+    text = first.text.removesuffix("¶")
+    if len(names) != 1 or RELATED.match(text) or COMMENTS.match(text):
+        return False
+    return names[0].replace("_", "-").casefold() == "-".join(_SLUG_WORDS.findall(text.casefold()))
+
+
+def _is_box(
+    page: PageBlocks, container: Container, weights: list[float], chars: list[int], marked: list[bool]
+) -> bool:
+    """Whether what is called a sidebar is a box in the text: prose between the paragraphs of one parent."""
+    start, end = container.start, container.end
+    if not _BOX.search(container.names) or start == 0 or end == len(page.blocks):
+        return False
+    parent = container.parent
+    num_links = sum(page.blocks[index].link_chars for index in range(start, end))
+    if num_links > 0.3 * (chars[end] - chars[start]) or not any(weights[index] > 0 for index in range(start, end)):
+        return False
+    return not marked[start - 1] and all(
+        page.blocks[index].role is not Role.HEADING
+        and weights[index] > 0
+        and (page.blocks[index].container == parent or _is_paragraph_of(page, index, parent))
+        for index in (start - 1, end)
+    )
+
+
+def _is_paragraph_of(page: PageBlocks, index: int, parent: int) -> bool:
+    """Whether an element that holds no more than a few blocks is a child of another."""
+    container = page.containers[page.blocks[index].container]
+    for _ in range(3):
+        if container.parent == parent:
+            return container.kind < Kind.SUSPECT and container.end - container.start <= 12
+        container = page.containers[container.parent]
+    return False
+
+
+_BOX = re.compile("sidebar", re.I)
+_NAMED_BY_HEADING = frozenset(("section", "div", "h1", "h2", "h3", "h4", "h5", "h6"))
+_GENERIC_NAMES = re.compile(r"section|level\d|sect\d|heading", re.I)
+_SLUG_WORDS = re.compile(r"\w+")
 
 
 def _choose_region(page: PageBlocks, sums: list[float]) -> int:

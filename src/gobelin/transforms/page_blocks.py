@@ -63,6 +63,9 @@ _PROSE = ("p", "br", "article", "main", "h1", "pre", "blockquote")
 """Boilerplate that holds none of these is left out unread; the rest is read, for it may be none."""
 
 _TEXT_LENGTH = etree.XPath("string-length(normalize-space(.))")
+_HOME = re.compile(
+    r"\s*(?:https?://[^/?#\s]{1,253}/?|(?:\.{0,2}/){0,9}(?:(?:index|default|home)\.\w{3,5})?)(?:#.{0,80})?\s*$", re.I
+)
 _MAX_LEFT_OUT_CHARS = 5000
 _MAX_NAME_CHARS = 200
 _MAX_STYLE_CHARS = 2000
@@ -74,7 +77,7 @@ _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "⚓", "⚓︎", "∞", ""))
 class Block:
     """A block of text, or an image. ``link_chars`` of its ``num_chars`` characters are inside links."""
 
-    __slots__ = ("container", "image", "level", "link_chars", "num_chars", "num_links", "role", "text")
+    __slots__ = ("container", "image", "leads_home", "level", "link_chars", "num_chars", "num_links", "role", "text")
 
     def __init__(self, text: str, role: Role, level: int | None, container: int, link_chars: int, num_links: int):
         self.text = text
@@ -85,6 +88,7 @@ class Block:
         self.link_chars = min(link_chars, self.num_chars)
         self.num_links = num_links
         self.image: int | None = None  # index of its reference
+        self.leads_home = False  # an image in a link to the site's or the manual's first page
 
 
 class Container:
@@ -326,6 +330,7 @@ class _Walk:
     def _add_image(self, index: int) -> None:
         block = Block("", self._role, None, self._container, 0, len(self._links))
         block.image = index
+        block.leads_home = bool(self._links) and _HOME.match(self._links[-1].get("href") or "") is not None
         self._page.blocks.append(block)
 
     def _table(self, table: HtmlElement) -> None:

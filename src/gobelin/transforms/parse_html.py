@@ -66,7 +66,9 @@ def parse_html(text: str) -> HtmlElement | PageProblem:
     if len(data) >= _LONG_PAGE_BYTES:
         data = _without_long_tags(data)
     for _ in range(MAX_TRIES):
-        parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
+        parser = etree.HTMLParser(
+            encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True, collect_ids=False
+        )
         parser.set_element_class_lookup(_ALL_HTML)  # lxml.html's own asks Python for the class of each element
         try:
             tree = cast(HtmlElement | None, etree.fromstring(data, parser))

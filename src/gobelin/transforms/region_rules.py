@@ -47,6 +47,16 @@ def drop_link_lists(page: PageBlocks, region: int, drop: list[bool]) -> None:
         index = container.last + 1
 
 
+def drop_logos(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
+    """Images that lead to the site's own first page, above the first text."""
+    for index in range(start, end):
+        block = blocks[index]
+        if block.image is not None:
+            drop[index] = drop[index] or block.leads_home
+        elif not drop[index] and block.link_chars < block.num_chars:
+            return
+
+
 def drop_teasers(page: PageBlocks, region: int, sums: list[float], drop: list[bool]) -> None:
     """Articles inside an article are comments or teasers of others."""
     containers = page.containers
@@ -172,7 +182,13 @@ def drop_phrases(page: PageBlocks, start: int, end: int, drop: list[bool], weigh
         prose_seen += max(0.0, weights[index])
         text = block.text
         size = block.num_chars
-        if size <= 80 and prose_seen >= 0.5 * prose > 0 and COMMENTS.match(text) and block.role is not Role.LIST_ITEM:
+        if (
+            size <= 80
+            and prose_seen >= 0.5 * prose > 0
+            and block.role is not Role.LIST_ITEM
+            and COMMENTS.match(text)
+            and not _goes_on(page, index, end, drop, weights)
+        ):
             drop[index:end] = [True] * (end - index)
             return
         if RELATED.match(text):
@@ -221,14 +237,37 @@ def drop_phrases(page: PageBlocks, start: int, end: int, drop: list[bool], weigh
 
 def drop_duplicates(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
     """A text that stands twice in the region: once for wide screens, once for narrow ones."""
-    seen: set[str] = set()
-    for index in range(start, end):
-        block = blocks[index]
-        if drop[index] or block.num_chars < 80 or block.role is Role.CODE or block.role is Role.TABLE:
-            continue
-        if block.text in seen:
-            drop[index] = True
-        seen.add(block.text)
+    kept = [index for index in range(start, end) if not drop[index] and blocks[index].num_chars > 0]
+    last: dict[str, int] = {}  # place in ``kept`` of the last block with this text
+    run: list[int] = []
+    expected = -1  # where the text comes from if the run goes on
+    for place, index in enumerate([*kept, -1]):
+        block = blocks[index] if index >= 0 else None
+        before = last.get(block.text, -1) if block is not None else -1
+        if block is not None and run and before == expected:
+            run.append(index)
+            expected += 1
+        else:
+            if run and _is_second_copy(blocks, run, expected, kept, place):
+                for copied in run:
+                    drop[copied] = True
+            run = [index] if before >= 0 else []
+            expected = before + 1
+        if block is not None:
+            last[block.text] = place
+
+
+def _is_second_copy(blocks: list[Block], run: list[int], expected: int, kept: list[int], place: int) -> bool:
+    """Whether blocks in a row that all stood in the same order before are there by mistake: a long run, or right below
+    the first copy. A sentence alone may be said again, as manuals do of each parameter."""
+    long = [index for index in run if blocks[index].num_chars >= 80 and blocks[index].role not in _REPEATED_ROLES]
+    return bool(long) and (
+        expected == place - len(run) or sum(blocks[index].num_chars for index in run) >= _MIN_COPY_CHARS
+    )
+
+
+_REPEATED_ROLES = frozenset((Role.CODE, Role.TABLE))
+_MIN_COPY_CHARS = 400
 
 
 def drop_empty_sections(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
@@ -246,6 +285,28 @@ def drop_empty_sections(blocks: list[Block], start: int, end: int, drop: list[bo
             level_below = level
         else:
             level_below = 7
+
+
+def _goes_on(page: PageBlocks, index: int, end: int, drop: list[bool], weights: list[float]) -> bool:
+    """Whether a section of the article follows: below comments there is no heading of their level with prose of its
+    own, but for those that ask for more comments. What is no heading announces no comments above one."""
+    block = page.blocks[index]
+    level = (block.level or 6) if block.role is Role.HEADING else 6
+    is_section = False
+    for position in range(index + 1, end):
+        other = page.blocks[position]
+        if drop[position]:
+            continue
+        if other.role is Role.HEADING and (other.level or 6) <= level:
+            is_section = not (
+                other.link_chars >= 0.5 * other.num_chars
+                or COMMENTS.match(other.text)
+                or RELATED.match(other.text)
+                or CALLS.match(other.text)
+            )
+        elif is_section and weights[position] > 0:
+            return True
+    return False
 
 
 def _is_announced(blocks: list[Block], index: int, drop: list[bool]) -> bool:
