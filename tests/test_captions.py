@@ -134,7 +134,18 @@ def test_figcaptions(html: str, expected: list[str | None]) -> None:
             "<tr><td class=caption colspan=2>Both</td></tr></table>",
             [None, "Both"],
         ),
+        (
+            "<table><tr><td><a href=x><img src=a.jpg></a></td><td><img src=b.jpg></td></tr>"
+            "<tr><td><p class=caption>A</p></td><td><p class=caption>B</p></td></tr></table>",
+            ["A", "B"],
+        ),
         ("<table><tr><td><img src=a.jpg></td></tr><tr><td>Text</td></tr></table>", [None]),
+        # MediaWiki's galleries
+        (
+            "<ul><li class=gallerybox><div class=thumb><a href=x><img src=a.jpg></a></div>"
+            "<div class=gallerytext><p>A</p></div></li></ul>",
+            ["A"],
+        ),
         # Not captions: by class, by content, by place.
         ("<img src=a.jpg><p class='no-caption'>A</p>", [None]),
         ("<img src=a.jpg><p class='captioned'>A</p>", [None]),
@@ -159,6 +170,14 @@ def test_captions_by_class(html: str, expected: list[str | None]) -> None:
         ("<figure><img src=a.jpg>A</figure>", ["A"]),
         ("<div class=figcenter><img src=a.jpg><p>A</p></div>", ["A"]),
         ("<div class=figcenter><img src=a.jpg><br>A <i>b</i></div>", ["A b"]),
+        ("<div align=center><a href=a.jpg><img src=a.jpg></a><br><i>A</i></div>", ["A"]),
+        # DocBook: the title below or above, the image in a table of one cell.
+        ("<div class=figure><div class=figure-contents><img src=a.jpg></div><p class=title>A</p></div>", ["A"]),
+        ("<div class=figure><p class=title><b>A</b></p><div><div><img src=a.jpg></div></div></div>", ["A"]),
+        (
+            "<div class=figure><p class=title>A</p><div><table><tr><td><img src=a.jpg></td></tr></table></div></div>",
+            ["A"],
+        ),
         ("<span class=figleft><img src=a.jpg><br><span>A</span></span>", ["A"]),
         ("<center><img src=a.jpg><br>A</center>", ["A"]),
         ("<p><img src=a.jpg><em>A</em></p>", ["A"]),
@@ -170,6 +189,12 @@ def test_captions_by_class(html: str, expected: list[str | None]) -> None:
         ("<p>Text <img src=a.jpg><em>A</em></p>", [None]),
         ("<div><img src=a.jpg><p>A</p></div>", [None]),
         ("<center>A <img src=a.jpg> B</center>", [None]),
+        ("<center><p>A</p><img src=a.jpg></center>", [None]),
+        ("<div align=center><p>A</p><img src=a.jpg></div>", [None]),
+        ("<div class=figure><p>A</p><p>B</p><img src=a.jpg></div>", [None]),
+        ("<div class=figure><p>A</p><img src=a.jpg><p>B</p></div>", [None]),
+        ("<div class=figure><p><a href=x>A</a></p><img src=a.jpg></div>", [None]),
+        ("<div class=figure><p>A</p><table><tr><td><img src=a.jpg><td>B</table></div>", [None]),
         ("<center><img src=a.jpg></center> To see this, note that", [None]),
         ("<center><p>A</p><img src=a.jpg><p>B</p></center>", [None]),
         ("<center><img src=a.jpg><br>A<br><img src=b.jpg></center>", [None, None]),

@@ -90,7 +90,12 @@ def pictures(png: Callable[..., bytes], jpeg: Callable[..., bytes]) -> list[Row]
         # also of what stood once at the second image's address: documents name the second one there
         image_row(
             png(1),
-            ["https://a.example/1.png", "https://cdn.example/one.png", "https://a.example/gr%C3%B6%C3%9Fe.jpg"],
+            [
+                "https://a.example/1.png",
+                "https://a.example/10.png",
+                "https://a.example/gr%C3%B6%C3%9Fe.jpg",
+                "https://cdn.example/one.png",
+            ],
             consent=["x-robots-tag: noai"],
         ),
         image_row(jpeg(2), ["https://a.example/gr%C3%B6%C3%9Fe.jpg"], source="fetched", warc_file="", warc_offset=0),

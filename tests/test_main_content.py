@@ -108,6 +108,71 @@ def test_comments_end_the_content() -> None:
     assert outline(content) == ["PROSE", "PROSE 2"]
 
 
+MANUAL = f"<h1>The harbour</h1><p>{PROSE}</p><p>{PROSE} 2</p><p>{PROSE} 3</p>"
+ROWS = "".join(
+    f"<tr><td class=l><a href=/t{n}>Type{n}</a></td><td class=r><a href=/f{n}>function_number_{n}</a> ()</td></tr>"
+    for n in range(4)
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        # A section called comments in a text about comments, and one that readers wrote.
+        (f"<div>{MANUAL}<h2>Comments</h2><p>{PROSE} 4</p><img src=a.png><h2>Other</h2><p>{PROSE} 5</p></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3", "Comments", "PROSE 4", "[a.png]", "Other", "PROSE 5"]),
+        (f"<div>{MANUAL}<h2>2 Comments</h2><p>{PROSE} 4</p><h2>Leave a reply</h2><p>{PROSE} 5</p></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3"]),
+        # Names made from a heading or from a checksum.
+        (f"<div>{MANUAL}<section id=share-your-changes><h2>Share your changes</h2><p>{PROSE} 4</p></section></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3", "Share your changes", "PROSE 4"]),
+        (f"<div>{MANUAL}<div id=related-posts><h2>Related posts</h2><p>{PROSE} 4</p></div></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3"]),
+        (f"<div>{MANUAL}<div class=member:ad34d4bbd6d3064aa56e7a2cc3ee97be><p>{PROSE} 4</p></div></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3", "PROSE 4"]),
+        # A box in the text, and a column beside it.
+        (f"<div>{MANUAL}<div class=sidebar><p class=title>A word</p><p>{PROSE} Box.</p></div><p>{PROSE} 4</p></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3", "A word", "PROSE Box.", "PROSE 4"]),
+        (f"<div><div>{MANUAL}<p>{PROSE} 4</p></div><div class=sidebar><p>{PROSE} Aside.</p></div>"
+         f"<div><p>{PROSE} 5</p></div></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3", "PROSE 4", "PROSE 5"]),
+        # What a manual says of each parameter is said again; a second copy of a passage is not.
+        (f"<div>{MANUAL}<h2>Other</h2><p>{PROSE}</p><p>And so on, as the wind goes.</p></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3", "Other", "PROSE", "And so on, as the wind goes."]),
+        (f"<div>{MANUAL}<p>{PROSE} 2</p><p>{PROSE} 3</p></div>", ["The harbour", "PROSE", "PROSE 2", "PROSE 3"]),
+        (f"<div>{MANUAL}<p>{PROSE} 3</p></div>", ["The harbour", "PROSE", "PROSE 2", "PROSE 3"]),
+        # The site's sign above the text; an image that leads elsewhere.
+        (f"<div><a href=../index.html><img src=logo.png></a><hr>{MANUAL}</div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3"]),
+        (f"<div><a href=large.html><img src=a.png></a><hr>{MANUAL}</div>",
+         ["[a.png]", "The harbour", "PROSE", "PROSE 2", "PROSE 3"]),
+        # Prev, Up, Next.
+        (f"<div><div class=navheader><table><tr><th colspan=2>The harbour</th></tr><tr><td><a href=/a>Prev</a></td>"
+         f"<td><a href=/b>Next</a></td></tr></table></div>{MANUAL}</div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3"]),
+        # Tables of names, each with a link: as data, and laid out.
+        (f"<div>{MANUAL}<h2>Functions</h2><div><table>{ROWS}</table></div><p>{PROSE} 4</p></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3", "Functions",
+          "\n".join(f"Type{n} | function_number_{n} ()" for n in range(4)), "PROSE 4"]),
+        (f"<div>{MANUAL}<table><tr><td><h2>Functions</h2></td></tr>{ROWS}</table><p>{PROSE} 4</p></div>",
+         ["The harbour", "PROSE", "PROSE 2", "PROSE 3", "Functions",
+          *(text for n in range(4) for text in (f"Type{n}", f"function_number_{n} ()")), "PROSE 4"]),
+        (f"<div class=head>The index</div><div class=contents><p>Short words.</p><table><tr><td><h2>Functions</h2>"
+         f"</td></tr>{ROWS}<tr><td>&nbsp;</td><td>{PROSE}</td></tr></table></div>",
+         ["Short words.", "Functions",
+          *(text for n in range(4) for text in (f"Type{n}", f"function_number_{n} ()")), "PROSE"]),
+        # Pages without prose: an index above a long footer, a gallery.
+        (f"<div><h1>All members</h1><ul>{LINKS}</ul></div><div class=footer><p>© {PROSE} {PROSE}</p></div>",
+         [f"Another story, number {n}" for n in range(6)]),
+        ("<h1>Gallery</h1><div><h2>Windows</h2><a href=a.html><img src=a.png></a><a href=b.html><img src=b.png></a>"
+         "<h2>Buttons</h2><a href=c.html><img src=c.png></a></div><div class=footer><hr>Made by a machine</div>",
+         ["Windows", "[a.png]", "[b.png]", "Buttons", "[c.png]"]),
+    ],
+)  # fmt: skip
+def test_manuals(body: str, kept: list[str]) -> None:
+    assert outline(read(body, head="<title>A manual</title>")) == kept
+
+
 def test_lead_and_image_between_heading_and_article() -> None:
     body = f"<h1>The harbour at night</h1><p>{PROSE} Lead.</p><img src=lead.jpg><div class=article-body>"
     content = read(f"<div><div>{body}{f'<p>{PROSE}</p>' * 1}<p>{PROSE} 2</p><p>{PROSE} 3</p></div></div></div>")

@@ -30,7 +30,9 @@ class Kind(enum.IntEnum):
 MAY_ENLARGE = re.compile("lightbox|popup|overlay|modal|zoom", re.I)
 """Names that boilerplate has, and the frame of an image that opens large."""
 
-FOOT = re.compile("footer|colophon|copyright|cookie|fussbereich", re.I)
+FOOT = re.compile(
+    r"(?:^|\s)(?:(?:page|site|main|global|document)[-_]?)?(?:footer|foot|colophon|copyright|cookies?)(?:\s|$)", re.I
+)
 """Names of what stands below a page's text and is never that text."""
 
 _HASHED = re.compile(r"[A-Za-z0-9]{8,}")
@@ -89,7 +91,7 @@ _CAPTION_WORDS = frozenset((
     "bildnachweis",
 ))  # fmt: skip
 _CONTENT_WORDS = frozenset((
-    "article", "content", "post", "entry", "body", "story", "text", "main", "hentry", "blogpost",
+    "article", "content", "contents", "post", "entry", "body", "story", "text", "main", "hentry", "blogpost",
 ))  # fmt: skip
 _ARTICLE_NAMES = frozenset((
     "articlebody", "articletext", "storybody",
@@ -165,4 +167,4 @@ def _judge(name: str, is_open: bool) -> Kind:
 def _without_hash(run: re.Match[str]) -> str:
     """What a build or a checksum put into a name says nothing: letters and digits that alternate, or long hex."""
     text = run.group()
-    return "" if len(_MIXED.findall(text)) >= 3 or _HEX.fullmatch(text) and not text.isalpha() else text
+    return "" if len(_MIXED.findall(text)) >= 3 or (_HEX.fullmatch(text) and not text.isalpha()) else text

@@ -31,6 +31,7 @@ from gobelin.transforms.region_rules import (
     drop_phrases,
     drop_teasers,
     is_index,
+    is_row,
     take_captions,
 )
 
@@ -50,12 +51,15 @@ def find_main_content(page: PageBlocks, title: str | None) -> MainContent:
     """Chooses; ``title`` is the page's own, by which its heading is known."""
     blocks, containers = page.blocks, page.containers
     weights = [_weight(block) for block in blocks]
+    for index, weight in enumerate(weights):
+        if weight < 0 and is_row(page, containers[blocks[index].container]):
+            weights[index] = 0.0
     drop = _mark_boilerplate(page, weights)
     for index, marked in enumerate(drop):
         if marked:
             weights[index] = 0.0
     sums = [0.0, *accumulate(weights)]
-    region = _choose_region(page, sums)
+    region = _choose_region(page, sums, drop)
     start, end = containers[region].start, containers[region].end
     heading = _find_heading(blocks, title, start, end, drop)
     lead: list[Block] = []
@@ -81,12 +85,14 @@ def _weight(block: Block) -> float:
     if num_chars == 0:
         return 0.0
     plain = num_chars - block.link_chars
+    if block.role is Role.TABLE:
+        return float(plain)
     if block.link_chars > 0.5 * num_chars:
         return -0.5 * min(num_chars, 100)
     role = block.role
     if role is Role.HEADING:
         return 0.0
-    if role is Role.CODE or role is Role.TABLE or num_chars >= 80:
+    if role is Role.CODE or num_chars >= 80:
         return float(plain)
     if num_chars >= 30 and block.text.endswith(_SENTENCE_ENDS):
         return float(plain)
@@ -113,8 +119,8 @@ def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
         if kind is Kind.BOILERPLATE:
             if MAY_ENLARGE.search(container.names) and chars[end] == chars[start]:
                 continue
-            # A footer below most of the page's text is one even where that text is all links.
-            is_foot = (container.tag == "footer" or FOOT.search(container.names)) and chars[start] > 0.5 * chars[-1]
+            # A footer below other text is one even where that text is all links.
+            is_foot = (container.tag == "footer" or FOOT.search(container.names)) and chars[start] > 0.2 * chars[-1]
             if prose > 0.5 * total > 0 and named[container.names] < 3 and not is_foot:
                 continue
             if _is_named_by_heading(container, blocks) or _is_box(page, container, weights, chars, marked):
@@ -137,10 +143,9 @@ def _is_named_by_heading(container: Container, blocks: list[Block]) -> bool:
     return names[0].replace("_", "-").casefold() == "-".join(_SLUG_WORDS.findall(text.casefold()))
 
 
-def _is_box(
-    page: PageBlocks, container: Container, weights: list[float], chars: list[int], marked: list[bool]
-) -> bool:
-    """Whether what is called a sidebar is a box in the text: prose between the paragraphs of one parent."""
+def _is_box(page: PageBlocks, container: Container, weights: list[float], chars: list[int], marked: list[bool]) -> bool:
+    """Whether what is called a sidebar is a box in the text: prose below a paragraph of the same parent, and above
+    another or the next section."""
     start, end = container.start, container.end
     if not _BOX.search(container.names) or start == 0 or end == len(page.blocks):
         return False
@@ -148,31 +153,53 @@ def _is_box(
     num_links = sum(page.blocks[index].link_chars for index in range(start, end))
     if num_links > 0.3 * (chars[end] - chars[start]) or not any(weights[index] > 0 for index in range(start, end)):
         return False
-    return not marked[start - 1] and all(
-        page.blocks[index].role is not Role.HEADING
-        and weights[index] > 0
-        and (page.blocks[index].container == parent or _is_paragraph_of(page, index, parent))
-        for index in (start - 1, end)
-    )
+    before = _past_addresses(page, start - 1, -1)
+    if marked[before] or not _is_in_flow(page, before, parent):
+        return False
+    end = _past_addresses(page, end, 1)
+    after = page.blocks[end]
+    if after.role is Role.HEADING and after.link_chars < 0.5 * after.num_chars:
+        return True
+    return _is_in_flow(page, end, parent) or _is_in_flow(page, end, page.containers[parent].parent)
 
 
-def _is_paragraph_of(page: PageBlocks, index: int, parent: int) -> bool:
-    """Whether an element that holds no more than a few blocks is a child of another."""
-    container = page.containers[page.blocks[index].container]
+def _past_addresses(page: PageBlocks, index: int, step: int) -> int:
+    """The first block that is not one link alone, of the next few in one direction."""
     for _ in range(3):
-        if container.parent == parent:
-            return container.kind < Kind.SUSPECT and container.end - container.start <= 12
-        container = page.containers[container.parent]
+        block = page.blocks[index]
+        if block.num_links != 1 or block.link_chars <= 0.3 * block.num_chars or not 0 < index < len(page.blocks) - 1:
+            break
+        index += step
+    return index
+
+
+def _is_in_flow(page: PageBlocks, index: int, parent: int) -> bool:
+    """Whether a block is a child of a container, or in a list, a table or an element of few blocks that is one."""
+    block = page.blocks[index]
+    if block.role is Role.HEADING or block.link_chars > 0.3 * block.num_chars:
+        return False
+    place = block.container
+    for _ in range(_MAX_FLOW_DEPTH):
+        if place == parent:
+            return True
+        container = page.containers[place]
+        is_box = _BOX.search(container.names) is not None
+        is_small = container.end - container.start <= 4 or container.tag in _IN_FLOW or is_box
+        if not is_small or (container.kind >= Kind.SUSPECT and not is_box):
+            return False
+        place = container.parent
     return False
 
 
+_IN_FLOW = frozenset(("ul", "ol", "dl", "table", "tr", "li", "blockquote", "figure", "details"))
+_MAX_FLOW_DEPTH = 6
 _BOX = re.compile("sidebar", re.I)
 _NAMED_BY_HEADING = frozenset(("section", "div", "h1", "h2", "h3", "h4", "h5", "h6"))
 _GENERIC_NAMES = re.compile(r"section|level\d|sect\d|heading", re.I)
 _SLUG_WORDS = re.compile(r"\w+")
 
 
-def _choose_region(page: PageBlocks, sums: list[float]) -> int:
+def _choose_region(page: PageBlocks, sums: list[float], drop: list[bool]) -> int:
     containers = page.containers
     best, best_score = 0, float("-inf")
     for index, container in enumerate(containers):
@@ -194,7 +221,46 @@ def _choose_region(page: PageBlocks, sums: list[float]) -> int:
         ]
         if named:
             best = max(named, key=lambda index: containers[index].end - containers[index].start)
+        elif best_score <= 0:
+            return _without_prose(page, drop)
+    return _whole(containers, best, sums)
+
+
+def _whole(containers: list[Container], region: int, sums: list[float]) -> int:
+    """A table is hardly all of the content: the container named as content around it, unless that holds menus."""
+    if containers[region].tag not in _PARTS:
+        return region
+    least = 0.5 * (sums[containers[region].end] - sums[containers[region].start])
+    place = containers[region].parent
+    for _ in range(_MAX_PARTS_DEPTH):
+        if place <= 0:
+            break
+        container = containers[place]
+        if container.kind is Kind.CONTENT or container.kind is Kind.ARTICLE:
+            return place if sums[container.end] - sums[container.start] >= least else region
+        place = container.parent
+    return region
+
+
+_PARTS = frozenset(("table", "tr", "td", "dl"))
+_MAX_PARTS_DEPTH = 4
+
+
+def _without_prose(page: PageBlocks, drop: list[bool]) -> int:
+    """The narrowest container that holds nearly all of a page that is a gallery or a list of links."""
+    sizes = (
+        0 if drop[index] else _IMAGE_CHARS if block.image is not None else block.num_chars
+        for index, block in enumerate(page.blocks)
+    )
+    sums = [0, *accumulate(sizes)]
+    best = 0
+    for index, container in enumerate(page.containers):
+        if sums[container.end] - sums[container.start] >= 0.8 * sums[-1]:
+            best = index
     return best
+
+
+_IMAGE_CHARS = 100  # an image says as much as a line or two
 
 
 _LITTLE_PROSE = 200.0

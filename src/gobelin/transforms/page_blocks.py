@@ -127,6 +127,17 @@ def read_blocks(tree: HtmlElement, with_hidden: bool = False) -> PageBlocks:
     return _Walk(with_hidden).read(tree)
 
 
+def _elements_with_prose(tree: HtmlElement) -> set[HtmlElement]:
+    """The elements of ``_PROSE`` and all that they stand in."""
+    found: set[HtmlElement] = set()
+    for element in tree.iter(*_PROSE):
+        holder: HtmlElement | None = element
+        while holder is not None and holder not in found:
+            found.add(holder)
+            holder = holder.getparent()
+    return found
+
+
 class _Walk:
     """The state of the walk: where it is, and the text that is not yet a block."""
 
@@ -137,6 +148,7 @@ class _Walk:
         self._role = Role.PARAGRAPH
         self._level: int | None = None
         self._frames: list[tuple[int, Role, int | None]] = []  # of each open block element
+        self._with_prose: set[HtmlElement] = set()
         self._buffer: list[str] = []
         self._link_chars = 0
         self._num_links = 0
@@ -145,40 +157,43 @@ class _Walk:
         self._pre_depth = 0  # block elements open since <pre>, itself included
 
     def read(self, tree: HtmlElement) -> PageBlocks:
+        self._with_prose = _elements_with_prose(tree)
         walk = etree.iterwalk(tree, events=("start", "end"))
         buffer, links = self._buffer, self._links
-        skipped = None
+        blocks: list[str | None] = []  # of each open element, the tag if it is a block
         for event, element in walk:
-            tag = str(element.tag)
             if event == "start":
-                if tag in SKIPPED:
-                    if tag == "script" and (element.get("type") or "").startswith("math/tex"):
-                        buffer.append(f"${element.text or ''}$")
-                    is_skipped = True
-                elif tag in _BLOCKS:
+                tag = element.tag
+                block = None
+                if tag in _BLOCKS:
                     is_skipped = not self._open_block(element, tag)
+                    block = None if is_skipped else tag
                 elif tag in _PLAIN:
                     if tag == "br":
                         buffer.append(BREAK)
                     is_skipped = False
-                elif tag == "img":
-                    self._image(element)
-                    continue
                 elif tag == "a":
                     is_skipped = not self._open_link(element)
+                elif tag == "img":
+                    self._image(element)
+                    blocks.append(None)
+                    continue
+                elif tag in SKIPPED:
+                    if tag == "script" and (element.get("type") or "").startswith("math/tex"):
+                        buffer.append(f"${element.text or ''}$")
+                    is_skipped = True
                 else:
                     items = element.items()
                     is_skipped = bool(items) and self._look_at(tag, items) is None
+                blocks.append(block)
                 if is_skipped:
                     walk.skip_subtree()
-                    skipped = element
                     continue
                 text = element.text
             else:
-                if element is skipped:
-                    skipped = None
-                elif tag in _BLOCKS:
-                    self._close_block(tag)
+                block = blocks.pop()
+                if block is not None:
+                    self._close_block(block)
                 elif links and element is links[-1]:
                     links.pop()
                 text = element.tail
@@ -272,7 +287,7 @@ class _Walk:
     def _leave_out(self, element: HtmlElement, tag: str, names: str) -> bool:
         """Whether an element named as boilerplate can go unread. A block without text holds its place, to the rules a
         line of links, so that a heading above is seen to lose its section."""
-        if next(element.iter(*_PROSE), None) is not None or MAY_ENLARGE.search(names):
+        if element in self._with_prose or MAY_ENLARGE.search(names):
             return False
         num_chars = int(_TEXT_LENGTH(element))
         if num_chars > _MAX_LEFT_OUT_CHARS:

@@ -11,11 +11,12 @@ from itertools import accumulate
 from gobelin.documents import Role
 from gobelin.transforms.boilerplate import Kind
 from gobelin.transforms.boilerplate_phrases import CALLS, COMMENTS, CREDIT_INSIDE, DATE_OR_BYLINE, RELATED
-from gobelin.transforms.page_blocks import Block, PageBlocks
+from gobelin.transforms.page_blocks import Block, Container, PageBlocks
 
 _MAX_CARD_CHARS = 400
 _MAX_SECTION_DEPTH = 8
 _MAX_SECTION_BLOCKS = 300
+_MAX_ASKED = 20  # headings such as "Comments" that are looked into; each look may go through all of the region
 
 
 def is_index(blocks: list[Block], start: int, end: int, drop: list[bool]) -> bool:
@@ -28,7 +29,7 @@ def drop_link_lists(page: PageBlocks, region: int, drop: list[bool]) -> None:
     """Lists and other containers of the region most of whose text is links."""
     blocks, containers = page.blocks, page.containers
     chars = [0, *accumulate(0 if drop[index] else block.num_chars for index, block in enumerate(blocks))]
-    in_links = [0, *accumulate(0 if drop[index] else block.link_chars for index, block in enumerate(blocks))]
+    in_links = [0, *accumulate(0 if drop[i] or _is_reference(b) else b.link_chars for i, b in enumerate(blocks))]
     num_links = [0, *accumulate(block.num_links for block in blocks)]
     index = region + 1
     while index <= containers[region].last:
@@ -37,14 +38,30 @@ def drop_link_lists(page: PageBlocks, region: int, drop: list[bool]) -> None:
         index += 1
         if start == end or container.tag == "li" or num_links[end] - num_links[start] < 2:
             continue
-        if in_links[end] - in_links[start] <= 0.6 * (chars[end] - chars[start]) or chars[end] == chars[start]:
+        # Tables of names beside what they belong to are links for the most part; menus are links alone.
+        most = 0.9 if container.tag == "table" else 0.6
+        if in_links[end] - in_links[start] <= most * (chars[end] - chars[start]) or chars[end] == chars[start]:
             continue
-        if _is_announced(blocks, start, drop):
+        if _is_announced(blocks, start, drop) or is_row(page, container):
             continue
         for position in range(start, end):
             # An image that is no link itself belongs to the text around.
             drop[position] = drop[position] or blocks[position].image is None or blocks[position].num_links > 0
         index = container.last + 1
+
+
+def is_row(page: PageBlocks, container: Container) -> bool:
+    """A row of a table that sets names beside what is said of them, or a cell of one."""
+    row = page.containers[container.parent] if container.tag in ("td", "th") else container
+    return row.tag == "tr" and 2 <= row.end - row.start <= _MAX_ROW_BLOCKS
+
+
+_MAX_ROW_BLOCKS = 6
+
+
+def _is_reference(block: Block) -> bool:
+    """A table of data whose cells are names, each of which leads to what it names."""
+    return block.role is Role.TABLE and block.link_chars < 0.95 * block.num_chars
 
 
 def drop_logos(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
@@ -170,6 +187,7 @@ def drop_phrases(page: PageBlocks, start: int, end: int, drop: list[bool], weigh
     """Short texts that say what they are: lists of other pages, calls to share or subscribe, comments, dates."""
     blocks = page.blocks
     prose_seen = 0.0
+    num_asked = 0
     prose = sum(weight for weight in weights[start:end] if weight > 0)
     first = next((index for index in range(start, end) if not drop[index] and weights[index] > 0), end)
     last = next((index for index in range(end - 1, start - 1, -1) if not drop[index] and weights[index] > 0), start)
@@ -187,6 +205,7 @@ def drop_phrases(page: PageBlocks, start: int, end: int, drop: list[bool], weigh
             and prose_seen >= 0.5 * prose > 0
             and block.role is not Role.LIST_ITEM
             and COMMENTS.match(text)
+            and (num_asked := num_asked + 1) <= _MAX_ASKED
             and not _goes_on(page, index, end, drop, weights)
         ):
             drop[index:end] = [True] * (end - index)
@@ -210,7 +229,8 @@ def drop_phrases(page: PageBlocks, start: int, end: int, drop: list[bool], weigh
                 drop[index] = True
         elif size <= 160 and block.role is not Role.CODE and CALLS.match(text):
             is_inside = first < index < last
-            if block.role is Role.PARAGRAPH or not is_inside or (block.role is Role.HEADING and size <= 40):
+            is_call = block.role is Role.HEADING and size <= 40 and (index + 1 == end or weights[index + 1] <= 0)
+            if block.role is Role.PARAGRAPH or not is_inside or is_call:
                 drop[index] = True
         elif (
             index < first
