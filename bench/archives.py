@@ -34,9 +34,9 @@ SECONDS = 60
 
 def read_gobelin(path: str, mode: str) -> tuple[int, str]:
     from gobelin.documents import ArchiveTally, Decision
-    from gobelin.transforms.archive_ranges import ArchiveRange
-    from gobelin.transforms.archive_records import ArchiveRecords, Damage
-    from gobelin.transforms.read_warc import read_range
+    from gobelin.transforms.archives.ranges import ArchiveRange
+    from gobelin.transforms.archives.read_warc import read_range
+    from gobelin.transforms.archives.records import ArchiveRecords, Damage
 
     if mode == "blocks":
         with open(path, "rb") as stream:

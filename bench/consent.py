@@ -19,13 +19,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from gobelin.transforms.archive_ranges import ArchiveRange
-from gobelin.transforms.consent import effective, find_consent, merge_signals
-from gobelin.transforms.decode_text import decode
-from gobelin.transforms.find_nodes import PageProblem, parse_html
-from gobelin.transforms.licences import find_licences
-from gobelin.transforms.read_warc import Capture, PageCapture, PolicyCapture, read_range
-from gobelin.transforms.site_policy import host_key, policy_row, read_site
+from gobelin.transforms.archives.ranges import ArchiveRange
+from gobelin.transforms.archives.read_warc import Capture, PageCapture, PolicyCapture, read_range
+from gobelin.transforms.pages.decode_text import decode
+from gobelin.transforms.pages.find_nodes import PageProblem, parse_html
+from gobelin.transforms.rights.consent import effective, find_consent, merge_signals
+from gobelin.transforms.rights.licences import find_licences
+from gobelin.transforms.rights.site_policy import host_key, policy_row, read_site
 
 MAX_BYTES = 10 << 20
 LARGE = range(100_000, 250_000)

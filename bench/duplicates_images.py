@@ -26,9 +26,9 @@ import pdqhash
 from PIL import Image as PillowImage
 from warcio.archiveiterator import ArchiveIterator
 
-from gobelin.transforms.check_image import ImageFacts, ImageLimits, check_image
-from gobelin.transforms.image_duplicates import NearImageConfig, are_alike, image_hashes
-from gobelin.transforms.open_image import open_rgb
+from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, are_alike, image_hashes
+from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
+from gobelin.transforms.images.open_image import open_rgb
 
 LIMITS = ImageLimits()
 

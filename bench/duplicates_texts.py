@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from lxml import html
 
-from gobelin.transforms.minhash import (
+from gobelin.transforms.duplicates.minhash import (
     MinHashConfig,
     curve,
     detection_probability,

@@ -24,8 +24,8 @@ import aiohttp
 import numpy as np
 from PIL import Image
 
-from gobelin.transforms.fetch_config import FetchConfig
-from gobelin.transforms.fetch_hosts import Fetched, fetch_all
+from gobelin.transforms.fetching.fetch_config import FetchConfig
+from gobelin.transforms.fetching.fetch_hosts import Fetched, fetch_all
 from tests.misbehaving_server import MisbehavingServer, Resolver, answer, later, network
 
 

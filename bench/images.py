@@ -26,11 +26,11 @@ import numpy as np
 from PIL import Image as PillowImage
 from warcio.archiveiterator import ArchiveIterator
 
-from gobelin.transforms.check_image import ImageFacts, ImageLimits, check_image
-from gobelin.transforms.image_formats import identify
-from gobelin.transforms.image_sandbox import ImageChecker
-from gobelin.transforms.measure_image import dhash, pdq_hash, phash
-from gobelin.transforms.open_image import open_rgb
+from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
+from gobelin.transforms.images.image_formats import identify
+from gobelin.transforms.images.image_sandbox import ImageChecker
+from gobelin.transforms.images.measure_image import dhash, pdq_hash, phash
+from gobelin.transforms.images.open_image import open_rgb
 
 
 def main() -> int:

@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from gobelin.documents import Role, to_row
-from gobelin.transforms.archive_ranges import ArchiveRange
-from gobelin.transforms.contamination import find_contamination, load_eval_texts
+from gobelin.transforms.archives.ranges import ArchiveRange
+from gobelin.transforms.archives.read_warc import PageCapture, read_range
 from gobelin.transforms.extract import PageDraft, extract_page
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.measure import ScoreConfig, measure_document
-from gobelin.transforms.pii import count_pii, kinds_in
-from gobelin.transforms.read_warc import PageCapture, read_range
-from gobelin.transforms.text_config import ContaminationConfig
-from gobelin.transforms.text_resources import load_text_resources
-from gobelin.transforms.text_statistics import PARAGRAPH_MIN_TOKENS, count_text, document_statistics, statistics_of
+from gobelin.transforms.text.contamination import find_contamination, load_eval_texts
+from gobelin.transforms.text.pii import count_pii, kinds_in
+from gobelin.transforms.text.text_config import ContaminationConfig
+from gobelin.transforms.text.text_resources import load_text_resources
+from gobelin.transforms.text.text_statistics import PARAGRAPH_MIN_TOKENS, count_text, document_statistics, statistics_of
 
 Row = dict[str, Any]
 

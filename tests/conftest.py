@@ -157,7 +157,7 @@ def html_page() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def read_records() -> Callable[..., list[Any]]:
     """(records or an archive's bytes, compress=True, limits=(page, image)) -> everything ``read_archive`` yields."""
-    from gobelin.transforms.read_warc import read_archive
+    from gobelin.transforms.archives.read_warc import read_archive
 
     def read(
         records: Iterable[WarcRecord | bytes] | bytes, compress: bool = True, limits: tuple[int, int] = (10**7, 10**7)
@@ -347,7 +347,7 @@ def score_documents() -> Callable[..., Scored]:
     the graphs of the stage in this process. Embeddings, where a test wants them, lie in output/work already."""
     from gobelin.pipeline.graphs import JoinJob, MeasureJob, join_scores, measure_documents
     from gobelin.pipeline.supervisor import run_pipeline
-    from gobelin.transforms.local_duplicates import DuplicatesJob, find_duplicates
+    from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
     from gobelin.transforms.measure import ScoreConfig
     from gobelin.transforms.shards import make_folder, read_folder
 

@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gobelin.transforms.fetch_http import Network
-from gobelin.transforms.safe_socket import AddressRule
+from gobelin.transforms.fetching.fetch_http import Network
+from gobelin.transforms.fetching.safe_socket import AddressRule
 
 Misdeed = Callable[["Request", asyncio.StreamWriter], Awaitable[None]]
 

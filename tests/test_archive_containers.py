@@ -13,9 +13,9 @@ import pytest
 import zstandard
 
 from gobelin.documents import Action, ArchiveTally, Decision, Unit
-from gobelin.transforms.archive_heads import parse_arc_line
-from gobelin.transforms.archive_records import ArchiveRecords, Damage
-from gobelin.transforms.read_warc import ImageCapture, PageCapture, PolicyCapture, Revisit, read_archive
+from gobelin.transforms.archives.heads import parse_arc_line
+from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, PolicyCapture, Revisit, read_archive
+from gobelin.transforms.archives.records import ArchiveRecords, Damage
 
 Make = Callable[..., Any]
 

@@ -15,8 +15,8 @@ import pytest
 import zstandard
 
 from gobelin.documents import ArchiveTally
-from gobelin.transforms.http_message import read_head
-from gobelin.transforms.read_warc import PageCapture, read_archive
+from gobelin.transforms.archives.http_message import read_head
+from gobelin.transforms.archives.read_warc import PageCapture, read_archive
 
 LIMIT = 1_000_000
 MAX_CPU_SECONDS = 10.0  # each takes under one here; what is not bounded takes minutes

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gobelin.documents import ArchiveTally, Decision
-from gobelin.transforms.archive_ranges import ArchiveRange, split_archive
-from gobelin.transforms.read_warc import read_range
+from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
+from gobelin.transforms.archives.read_warc import read_range
 
 Make = Callable[..., Any]
 

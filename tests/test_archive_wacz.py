@@ -15,9 +15,9 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from gobelin.documents import ArchiveTally, Decision
-from gobelin.transforms import wacz
-from gobelin.transforms.archive_ranges import ArchiveRange, split_archive
-from gobelin.transforms.read_warc import PageCapture, ReadWarc, read_range
+from gobelin.transforms.archives import wacz
+from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
+from gobelin.transforms.archives.read_warc import PageCapture, ReadWarc, read_range
 
 Make = Callable[..., Any]
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED

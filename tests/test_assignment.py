@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES
-from gobelin.transforms import image_text
-from gobelin.transforms.assignment import assign_images
-from gobelin.transforms.image_text import score_images, similarity_matrix
-from gobelin.transforms.rules import DocumentRules, ImageRules, SelectConfig
-from gobelin.transforms.select import judge_document
+from gobelin.transforms.selection.rules import DocumentRules, ImageRules, SelectConfig
+from gobelin.transforms.selection.select import judge_document
+from gobelin.transforms.vision import image_text
+from gobelin.transforms.vision.assignment import assign_images
+from gobelin.transforms.vision.image_text import score_images, similarity_matrix
 
 Row = dict[str, Any]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from gobelin.transforms.block_list import (
+from gobelin.transforms.images.block_list import (
     BlockHit,
     BlockListConfig,
     PdqIndex,
@@ -131,7 +131,7 @@ def test_what_is_no_list_says_where(a_list: Make, lines: list[str], number: int)
 
 
 def test_line_numbers_across_reads(a_list: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gobelin.transforms.block_list._READ_BYTES", 100)
+    monkeypatch.setattr("gobelin.transforms.images.block_list._READ_BYTES", 100)
     good = [md5(str(number).encode()) for number in range(50)]
     hashes = load_hashes(a_list(good), 16)
     assert [row.tobytes().hex() for row in hashes] == sorted(good)
@@ -204,7 +204,7 @@ def test_pdq_lists(a_list: Make) -> None:
 def test_turned_and_mirrored_pictures_are_near(a_list: Make, encode: Make) -> None:
     """The eight forms of a hash are those of the eight forms of its picture, but for a few bits."""
     pytest.importorskip("pdqhash")
-    from gobelin.transforms.measure_image import pdq_hash
+    from gobelin.transforms.images.measure_image import pdq_hash
 
     rng = np.random.default_rng(5)
     blots = rng.integers(0, 256, (16, 20, 3), dtype=np.uint8)

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from gobelin.documents import Action
-from gobelin.transforms import measure_image
-from gobelin.transforms.check_image import ImageFacts, ImageLimits, ImageProblem, check_image
-from gobelin.transforms.open_image import open_rgb
+from gobelin.transforms.images import measure_image
+from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, ImageProblem, check_image
+from gobelin.transforms.images.open_image import open_rgb
 
 LIMITS = ImageLimits()
 Make = Callable[..., Any]
@@ -311,7 +311,7 @@ def test_running_out_of_memory_is_a_decision(encode: Make, monkeypatch: pytest.M
 def test_decoding_needs_neither_beam_nor_arrow() -> None:
     """The decoding process starts with what it needs, and a crash of it takes nothing else down."""
     code = (
-        "import sys, gobelin.transforms.image_sandbox;"
+        "import sys, gobelin.transforms.images.image_sandbox;"
         "print([name for name in ('apache_beam', 'pyarrow', 'torch') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

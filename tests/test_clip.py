@@ -14,9 +14,9 @@ pytest.importorskip("open_clip")
 
 from PIL import Image  # noqa: E402
 
-from gobelin.transforms.clip import ClipModel, ClipSpec, load_clip  # noqa: E402
-from gobelin.transforms.fit_clip import ClipFitConfig, ClipFitMetrics, fit_clip, matched_auc  # noqa: E402
-from gobelin.transforms.image_text import ImageTextScores, score_images  # noqa: E402
+from gobelin.transforms.vision.clip import ClipModel, ClipSpec, load_clip  # noqa: E402
+from gobelin.transforms.vision.fit_clip import ClipFitConfig, ClipFitMetrics, fit_clip, matched_auc  # noqa: E402
+from gobelin.transforms.vision.image_text import ImageTextScores, score_images  # noqa: E402
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 70, 220), "yellow": (240, 220, 40)}
 SMALL = ClipFitConfig(num_steps=60, num_merges=200, batch_size=32, context_length=24, warmup_steps=10)

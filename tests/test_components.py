@@ -14,8 +14,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gobelin.transforms.alike_pairs import join_alike, smallest_connected
-from gobelin.transforms.components import (
+from gobelin.transforms.duplicates.alike_pairs import join_alike, smallest_connected
+from gobelin.transforms.duplicates.components import (
     ConnectByKey,
     ConnectEdges,
     CountUnfinished,
@@ -204,8 +204,8 @@ def alike_by_definition(keys: np.ndarray, values: np.ndarray, distance: int) -> 
 @pytest.mark.parametrize("num_keys", [2, 20, 60])
 def test_join_alike_against_brute_force(crowd: int, num_keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small buckets compared at once and crowds one by one give the same: chains within them included."""
-    monkeypatch.setattr("gobelin.transforms.alike_pairs._CROWD", crowd)
-    monkeypatch.setattr("gobelin.transforms.alike_pairs._PAIRS_AT_ONCE", 50)
+    monkeypatch.setattr("gobelin.transforms.duplicates.alike_pairs._CROWD", crowd)
+    monkeypatch.setattr("gobelin.transforms.duplicates.alike_pairs._PAIRS_AT_ONCE", 50)
     rng = np.random.default_rng(num_keys)
     keys, values = rng.integers(0, num_keys, (3, 120)), rng.integers(0, 400, 120)
 

@@ -5,7 +5,7 @@ import time
 import lxml.html
 import pytest
 
-from gobelin.transforms.consent import (
+from gobelin.transforms.rights.consent import (
     AI_AGENTS,
     MAX_SIGNALS,
     consent_of_headers,

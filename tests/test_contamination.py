@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gobelin.documents import IMAGE_EMBEDDINGS, NODE_SCORES
-from gobelin.transforms.check_image import ImageFacts, ImageLimits, check_image
-from gobelin.transforms.contamination import TextContamination, find_contamination, load_eval_texts
-from gobelin.transforms.eval_images import (
+from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, image_hashes
+from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
+from gobelin.transforms.measure import ClipConfig, ScoreConfig, measure_document
+from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
+from gobelin.transforms.text.contamination import TextContamination, find_contamination, load_eval_texts
+from gobelin.transforms.text.text_config import ContaminationConfig
+from gobelin.transforms.vision.eval_images import (
     IMAGE_CONTAMINATION,
     find_eval_images,
     load_eval_images,
     match_images,
     nearest_embeddings,
 )
-from gobelin.transforms.image_duplicates import ImageHashes, NearImageConfig, image_hashes
-from gobelin.transforms.measure import ClipConfig, ScoreConfig, measure_document
-from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
-from gobelin.transforms.text_config import ContaminationConfig
 
 QUESTION = (
     "A farmer has seven sheep and three goats; how many animals are in the barn when two of the sheep have been sold?"
@@ -222,7 +222,7 @@ def test_matches_do_not_depend_on_how_many_are_compared_at_once(
 ) -> None:
     queries = hashes_of(*(facts(picture(seed)) for seed in range(3, 9)))
     whole = match_images(queries, eval_images, NearImageConfig())
-    monkeypatch.setattr("gobelin.transforms.eval_images._CHUNK", 1)
+    monkeypatch.setattr("gobelin.transforms.vision.eval_images._CHUNK", 1)
     assert match_images(queries, eval_images, NearImageConfig()) == whole
     assert [count for count, _ in whole] == [1, 1, 1, 1, 0, 0]
     assert (
@@ -242,7 +242,7 @@ def test_nearest_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(20, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    monkeypatch.setattr("gobelin.transforms.eval_images._CHUNK", 7)
+    monkeypatch.setattr("gobelin.transforms.vision.eval_images._CHUNK", 7)
     cosines, places = nearest_embeddings(vectors[:12], vectors[10:])
     expected = vectors[:12] @ vectors[10:].T
     assert cosines == pytest.approx(expected.max(axis=1))
@@ -279,7 +279,7 @@ def test_the_data_set_of_a_run(tmp_path: Path, eval_images: Any) -> None:
 
 def test_the_data_set_with_embeddings(tmp_path: Path, eval_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image without an embedding has no similarity; the others have their highest."""
-    embed = pytest.importorskip("gobelin.transforms.embed")
+    embed = pytest.importorskip("gobelin.transforms.vision.embed")
     for name in ("images", "work/image_contamination", "work/image_embeddings"):
         make_folder(str(tmp_path / name))
     write_images(tmp_path / "images", [[8, 3, 9], []])

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from gobelin.documents import DECISIONS, DOCUMENTS, IMAGE_SIGNATURES, IMAGES, SIGNATURES, Action, Decision, Unit, to_row
-from gobelin.transforms.image_duplicates import NearImageConfig
-from gobelin.transforms.local_duplicates import DuplicatesJob, find_duplicates
+from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
+from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
+from gobelin.transforms.duplicates.minhash import MinHashConfig
+from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
 from gobelin.transforms.measure import MEASUREMENTS, ScoreConfig
-from gobelin.transforms.minhash import MinHashConfig
-from gobelin.transforms.rules import DocumentRules, ImageRules, SelectConfig
+from gobelin.transforms.selection.rules import DocumentRules, ImageRules, SelectConfig
+from gobelin.transforms.selection.write_corpus import GROUPS, keep_one
 from gobelin.transforms.shards import make_folder, read_folder
-from gobelin.transforms.signatures import document_signature, signature_metadata
-from gobelin.transforms.write_corpus import GROUPS, keep_one
 
 Make = Callable[..., Any]
 Row = dict[str, Any]

@@ -16,11 +16,11 @@ from gobelin.documents import DECISIONS, IMAGE_SIGNATURES, SIGNATURES, Action, D
 from gobelin.pipeline import duplicate_groups
 from gobelin.pipeline.duplicate_groups import MAX_EDGES_OF_ONE_WORKER, run_duplicates
 from gobelin.pipeline.supervisor import run_pipeline
-from gobelin.transforms.image_duplicates import NearImageConfig, are_alike, image_hashes
-from gobelin.transforms.local_duplicates import DuplicatesJob, find_duplicates
-from gobelin.transforms.minhash import MinHashConfig, min_equal_bytes
+from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, are_alike, image_hashes
+from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
+from gobelin.transforms.duplicates.minhash import MinHashConfig, min_equal_bytes
+from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
 from gobelin.transforms.shards import make_folder, read_folder
-from gobelin.transforms.signatures import document_signature, signature_metadata
 
 Make = Callable[..., Any]
 Row = dict[str, Any]

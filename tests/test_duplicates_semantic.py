@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from gobelin.documents import IMAGE_EMBEDDINGS
+from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates, semantic_groups
 from gobelin.transforms.measure import ScoreConfig
-from gobelin.transforms.semantic_duplicates import SemanticConfig, find_semantic_duplicates, semantic_groups
 from gobelin.transforms.shards import make_folder, read_folder
 
 Make = Callable[..., Any]
@@ -43,7 +43,7 @@ def by_definition(vectors: np.ndarray, threshold: float) -> list[int]:
 
 @pytest.mark.parametrize("rows", [7, 512])
 def test_groups_against_brute_force(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gobelin.transforms.semantic_duplicates._ROWS_AT_ONCE", rows)
+    monkeypatch.setattr("gobelin.transforms.duplicates.semantic_duplicates._ROWS_AT_ONCE", rows)
     vectors = embeddings(160, seed=3)
     found = semantic_groups(vectors, [str(number) for number in range(160)], 0.93).tolist()
     assert found == by_definition(vectors, 0.93)
@@ -54,8 +54,8 @@ def test_the_short_cut_misses_little_and_invents_nothing(monkeypatch: pytest.Mon
     vectors = embeddings(3000, seed=4)
     ids = [str(number) for number in range(3000)]
     exact = semantic_groups(vectors, ids, 0.93)
-    monkeypatch.setattr("gobelin.transforms.semantic_duplicates._EXACT", 100)
-    monkeypatch.setattr("gobelin.transforms.semantic_duplicates._IMAGES_A_CENTRE", 100)
+    monkeypatch.setattr("gobelin.transforms.duplicates.semantic_duplicates._EXACT", 100)
+    monkeypatch.setattr("gobelin.transforms.duplicates.semantic_duplicates._IMAGES_A_CENTRE", 100)
     found = semantic_groups(vectors, ids, 0.93)
     assert (exact[found] == exact).all(), "each group lies within one of the exact way's"
     assert len(set(found.tolist())) <= 1.02 * len(set(exact.tolist()))

@@ -33,7 +33,7 @@ from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.run import OutputError
 from gobelin.pipeline.state import read_json, write_json
 from gobelin.pipeline.supervisor import run_pipeline
-from gobelin.transforms.check_image import ImageLimits, check_image
+from gobelin.transforms.images.check_image import ImageLimits, check_image
 from gobelin.transforms.shards import read_folder, read_rows
 
 NUM_SHARDS = 2
@@ -369,7 +369,7 @@ def test_images_that_came_as_addresses_can_be_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, png: Callable[..., bytes], import_from: Callable[..., Path]
 ) -> None:
     pytest.importorskip("aiohttp")
-    from gobelin.transforms import fetch_http
+    from gobelin.transforms.fetching import fetch_http
     from tests.misbehaving_server import network, serving
 
     with serving(png(0, 200, 160)) as server:

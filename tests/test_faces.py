@@ -13,7 +13,8 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from gobelin.documents import DOCUMENTS, IMAGE_SCORES, IMAGES
-from gobelin.transforms.faces import (
+from gobelin.transforms.measure import ScoreConfig
+from gobelin.transforms.vision.faces import (
     Face,
     FaceConfig,
     blur_faces,
@@ -23,13 +24,14 @@ from gobelin.transforms.faces import (
     find_faces,
     load_detector,
 )
-from gobelin.transforms.measure import ScoreConfig
 
 Row = dict[str, Any]
 GREEN = (20, 160, 60)
 RED = (230, 20, 20)
 NUM_SHARDS = 5
 """More than there are images: some shards are empty."""
+
+DETECTORS = "gobelin.transforms.vision.face_detectors"
 
 
 def red_detector(least: int = 0) -> Callable[[PillowImage.Image], Iterator[Face]]:
@@ -231,7 +233,7 @@ def test_tokens_are_those_of_blurred_pictures(
     from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.fit_vqvae import fit_vqvae
     from gobelin.tokenize.image_tokenizer import VQVAETokenizer, preprocess, save_image_tokenizer
-    from gobelin.transforms.open_image import open_rgb
+    from gobelin.transforms.images.open_image import open_rgb
     from gobelin.transforms.shards import make_folder, read_folder
 
     torch.set_num_threads(1)
@@ -283,7 +285,7 @@ def test_thumbnails_of_the_report_are_blurred(
 def test_opencvs_cascade_runs(size: tuple[int, int]) -> None:
     """It finds nothing in stripes and a plain ellipse; what it finds in photographs is not tested here."""
     pytest.importorskip("cv2")
-    detector = load_detector(FaceConfig(detector="gobelin.transforms.face_detectors:haar"))
+    detector = load_detector(FaceConfig(detector=f"{DETECTORS}:haar"))
     for face in find_faces(picture((5, 5, 25, 25), size), detector):
         assert 0 <= face.x0 < face.x1 <= 1
         assert 0 <= face.y0 < face.y1 <= 1
@@ -293,7 +295,7 @@ def test_opencvs_cascade_runs(size: tuple[int, int]) -> None:
 def test_opencvs_cascade_finds_a_drawn_face() -> None:
     pytest.importorskip("cv2")
     image = drawn_face()
-    detector = load_detector(FaceConfig(detector="gobelin.transforms.face_detectors:haar", options={"neighbours": 3}))
+    detector = load_detector(FaceConfig(detector=f"{DETECTORS}:haar", options={"neighbours": 3}))
     found = find_faces(image, detector)
     assert found
     face = found[0]
@@ -324,7 +326,7 @@ def drawn_face() -> PillowImage.Image:
 def test_without_opencv_the_detector_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ValueError, match=r"pip install 'gobelin\[faces\]'"):
-        load_detector(FaceConfig(detector="gobelin.transforms.face_detectors:haar"))
+        load_detector(FaceConfig(detector=f"{DETECTORS}:haar"))
 
 
 def test_yunet_needs_its_file(tmp_path: Path) -> None:
@@ -333,4 +335,4 @@ def test_yunet_needs_its_file(tmp_path: Path) -> None:
         if "broken" in path.name:
             path.write_bytes(b"no network")
         with pytest.raises(ValueError, match=message):
-            load_detector(FaceConfig(detector="gobelin.transforms.face_detectors:yunet", options={"model": str(path)}))
+            load_detector(FaceConfig(detector=f"{DETECTORS}:yunet", options={"model": str(path)}))

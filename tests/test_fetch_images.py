@@ -15,14 +15,14 @@ from apache_beam.testing.util import assert_that, equal_to
 from gobelin.documents import Source
 from gobelin.pipeline import graphs
 from gobelin.pipeline.supervisor import run_pipeline
-from gobelin.transforms import fetch_http
-from gobelin.transforms.archive_ranges import ArchiveRange
+from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.extract import ImageDraft, extract_image
 from gobelin.transforms.extract_config import ExtractConfig
-from gobelin.transforms.fetch import FetchImages
-from gobelin.transforms.fetch_config import FetchConfig, FetchStatus
+from gobelin.transforms.fetching import fetch_http
+from gobelin.transforms.fetching.fetch import FetchImages
+from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
+from gobelin.transforms.fetching.wanted_urls import Choice, WantedUrls, wanted_url
 from gobelin.transforms.shards import read_folder
-from gobelin.transforms.wanted_urls import Choice, WantedUrls, wanted_url
 from tests.misbehaving_server import MisbehavingServer, answer, network, serving
 
 CONFIG = FetchConfig(enabled=True, contact="bot@example.org", host_delay_seconds=0, retry_seconds=0.02)
@@ -140,7 +140,7 @@ def test_one_worker_has_all_urls_of_a_host(server: MisbehavingServer) -> None:
 def test_a_known_file_is_not_asked_for(server: MisbehavingServer, tmp_path: Any) -> None:
     import hashlib
 
-    from gobelin.transforms.block_list import BlockListConfig
+    from gobelin.transforms.images.block_list import BlockListConfig
 
     url = server.url("/ok.png")
     listed = tmp_path / "list.txt"
@@ -237,7 +237,7 @@ def test_a_recipe_is_read_without_the_extra() -> None:
     import subprocess
     import sys
 
-    code = "import sys, gobelin.transforms.fetch; sys.exit(bool({'aiohttp', 'protego'} & set(sys.modules)))"
+    code = "import sys, gobelin.transforms.fetching.fetch; sys.exit(bool({'aiohttp', 'protego'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 

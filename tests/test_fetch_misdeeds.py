@@ -16,9 +16,9 @@ from hypothesis import strategies
 from yarl import URL
 
 from gobelin.documents import FETCHES, Source
-from gobelin.transforms.fetch_config import FetchConfig, FetchStatus
-from gobelin.transforms.fetch_hosts import Fetched, fetch_all
-from gobelin.transforms.fetch_http import Answer, check_url
+from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
+from gobelin.transforms.fetching.fetch_hosts import Fetched, fetch_all
+from gobelin.transforms.fetching.fetch_http import Answer, check_url
 from tests.misbehaving_server import PNG, MisbehavingServer, answer, network, serving
 
 CONFIG = FetchConfig(
@@ -146,7 +146,7 @@ def test_a_request_says_who_asks_and_nothing_else(server: MisbehavingServer) -> 
 
 
 def test_signals_of_the_response_travel_in_its_headers(server: MisbehavingServer) -> None:
-    from gobelin.transforms.consent import consent_of_headers
+    from gobelin.transforms.rights.consent import consent_of_headers
 
     url = server.url("/signals")
     capture = fetch(server, [url])[url].capture
@@ -239,7 +239,7 @@ def test_a_slow_consumer_makes_nothing_time_out(server: MisbehavingServer) -> No
 
 
 def test_a_known_file_is_not_asked_for(server: MisbehavingServer) -> None:
-    from gobelin.transforms.block_list import BlockHit
+    from gobelin.transforms.images.block_list import BlockHit
 
     def match_url(url: str) -> BlockHit | None:
         return BlockHit("list", "url_sha256") if url.endswith("/ok.png") else None
@@ -330,8 +330,8 @@ def test_without_a_contact_nothing_is_fetched(contact: str) -> None:
 
 
 def test_default_network_is_the_open_one() -> None:
-    from gobelin.transforms.fetch_http import Network
-    from gobelin.transforms.safe_socket import is_global_address
+    from gobelin.transforms.fetching.fetch_http import Network
+    from gobelin.transforms.fetching.safe_socket import is_global_address
 
     assert Network().is_allowed is is_global_address
     assert Network().ports == {80, 443}

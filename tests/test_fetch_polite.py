@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gobelin.transforms.fetch_config import FetchConfig, FetchStatus
-from gobelin.transforms.fetch_hosts import Fetched, fetch_all
-from gobelin.transforms.fetch_http import Answer, HttpClient
-from gobelin.transforms.fetch_pace import backoff_seconds, retry_after_seconds
+from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
+from gobelin.transforms.fetching.fetch_hosts import Fetched, fetch_all
+from gobelin.transforms.fetching.fetch_http import Answer, HttpClient
+from gobelin.transforms.fetching.fetch_pace import backoff_seconds, retry_after_seconds
 from tests.misbehaving_server import MisbehavingServer, answer, network, serving
 
 CONFIG = FetchConfig(

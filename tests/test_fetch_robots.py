@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gobelin.transforms.fetch_config import FetchConfig, FetchStatus
-from gobelin.transforms.fetch_hosts import Fetched, fetch_all
-from gobelin.transforms.fetch_http import Answer
-from gobelin.transforms.robots_cache import MAX_ROBOTS_BYTES, Policy, our_groups, read_robots
-from gobelin.transforms.site_policy import POLICY_INDEX, read_site
+from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
+from gobelin.transforms.fetching.fetch_hosts import Fetched, fetch_all
+from gobelin.transforms.fetching.fetch_http import Answer
+from gobelin.transforms.fetching.robots_cache import MAX_ROBOTS_BYTES, Policy, our_groups, read_robots
+from gobelin.transforms.rights.site_policy import POLICY_INDEX, read_site
 from tests.misbehaving_server import MisbehavingServer, Misdeed, answer, network, serving
 
 CONFIG = FetchConfig(

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import aiohttp
 import pytest
 
-from gobelin.transforms.fetch_config import FetchConfig
-from gobelin.transforms.fetch_hosts import Fetched, fetch_all
-from gobelin.transforms.fetch_http import Network
-from gobelin.transforms.safe_socket import AddressRefusedError, guarded_socket_factory, is_global_address
+from gobelin.transforms.fetching.fetch_config import FetchConfig
+from gobelin.transforms.fetching.fetch_hosts import Fetched, fetch_all
+from gobelin.transforms.fetching.fetch_http import Network
+from gobelin.transforms.fetching.safe_socket import AddressRefusedError, guarded_socket_factory, is_global_address
 from tests.misbehaving_server import MisbehavingServer, Resolver, network, serving
 
 CONFIG = FetchConfig(enabled=True, contact="https://example.org/bot", host_delay_seconds=0, timeout_seconds=5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gobelin.transforms.gates import Gates, refuse
+from gobelin.transforms.pages.gates import Gates, refuse
 
 GERMAN = (
     "Der alte Hafen liegt hinter der Markthalle, und an den meisten Tagen kommen die Boote herein, bevor die Sonne "
@@ -56,7 +56,7 @@ def test_pages_in_another_language(languages: tuple[str, ...], passes: bool) -> 
     [
         page("<p>Kurz.</p>"),
         GERMAN.encode("utf-16"),
-        page(f"<p>{GERMAN}</p>").replace("s".encode(), "\xff".encode("latin-1")),
+        page(f"<p>{GERMAN}</p>").replace(b"s", "\xff".encode("latin-1")),
         b"",
     ],
     ids=["short", "utf-16", "not utf-8", "empty"],

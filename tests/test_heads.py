@@ -16,17 +16,25 @@ from gobelin.documents import DOCUMENT_SCORES, IMAGE_EMBEDDINGS, IMAGE_SCORES, N
 from gobelin.pipeline.cli import main
 from gobelin.pipeline.heads_cli import KINDS
 from gobelin.pipeline.recipe import RecipeError, load_recipe
-from gobelin.transforms.fit_heads import fit_head, read_labels, roc_auc
-from gobelin.transforms.heads import Head, Layer, check_heads, fold_standardisation, is_model, load_head, save_head
-from gobelin.transforms.rules import ImageRules, SelectConfig
-from gobelin.transforms.score_heads import head_rows
-from gobelin.transforms.select import judge_document
+from gobelin.transforms.selection.rules import ImageRules, SelectConfig
+from gobelin.transforms.selection.select import judge_document
+from gobelin.transforms.vision.fit_heads import fit_head, read_labels, roc_auc
+from gobelin.transforms.vision.heads import (
+    Head,
+    Layer,
+    check_heads,
+    fold_standardisation,
+    is_model,
+    load_head,
+    save_head,
+)
+from gobelin.transforms.vision.score_heads import head_rows
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from gobelin.transforms import convert_heads  # noqa: E402
-from gobelin.transforms.convert_heads import convert_head  # noqa: E402
+from gobelin.transforms.vision import convert_heads  # noqa: E402
+from gobelin.transforms.vision.convert_heads import convert_head  # noqa: E402
 
 Row = dict[str, Any]
 MODEL = "ViT-L-14-quickgelu/openai@0123456789abcdef-01234567"

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from gobelin.transforms.check_image import ImageFacts, ImageLimits, check_image
-from gobelin.transforms.image_duplicates import (
+from gobelin.transforms.duplicates.image_duplicates import (
     ImageHashes,
     NearImageConfig,
     are_alike,
@@ -22,6 +21,7 @@ from gobelin.transforms.image_duplicates import (
     masks,
     near_image_groups,
 )
+from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 
 HASHES = st.integers(0, 2**64 - 1)
 GREY = "808080" * 16
@@ -100,7 +100,7 @@ def test_groups_against_brute_force(config: NearImageConfig, monkeypatch: pytest
     expected = groups_by_definition(hashes, config)
     assert near_image_groups(hashes, config).tolist() == expected
     assert expected[150:] == expected[:20]
-    monkeypatch.setattr("gobelin.transforms.image_duplicates._MANY", 10)  # keys of two chunks
+    monkeypatch.setattr("gobelin.transforms.duplicates.image_duplicates._MANY", 10)  # keys of two chunks
     assert near_image_groups(hashes, config).tolist() == expected
     assert 1 < len(set(expected)) < 150
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gobelin.transforms.image_candidates import USEFUL_WIDTH, is_image_file
-from gobelin.transforms.image_drafts import MAX_WORDS_CHARS
-from gobelin.transforms.image_references import (
+from gobelin.transforms.pages.image_candidates import USEFUL_WIDTH, is_image_file
+from gobelin.transforms.pages.image_drafts import MAX_WORDS_CHARS
+from gobelin.transforms.pages.image_references import (
     MAX_DIMENSION,
     SENTINEL,
     ImageReference,

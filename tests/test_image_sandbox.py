@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from gobelin.documents import Action
-from gobelin.transforms.check_image import ImageFacts, ImageLimits, ImageProblem, check_image
-from gobelin.transforms.image_sandbox import ImageChecker
+from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, ImageProblem, check_image
+from gobelin.transforms.images.image_sandbox import ImageChecker
 
 LIMITS = ImageLimits()
 Make = Callable[..., Any]
@@ -197,8 +197,8 @@ def test_a_killed_worker_leaves_nothing(busy: bool) -> None:
     """Idle, the child sees the end of its input; busy, it ends with the picture in hand at the latest."""
     code = (
         "import sys, threading, time\n"
-        "from gobelin.transforms.check_image import ImageLimits\n"
-        "from gobelin.transforms.image_sandbox import ImageChecker\n"
+        "from gobelin.transforms.images.check_image import ImageLimits\n"
+        "from gobelin.transforms.images.image_sandbox import ImageChecker\n"
         "checker = ImageChecker(ImageLimits(max_seconds=2, max_bytes=10**9))\n"
         "checker.check(b'P2 1 1 255 7')\n"
         "process_ids = checker.process_ids\n"
@@ -223,8 +223,8 @@ def test_under_a_forkserver(png: Make, tmp_path: Path) -> None:
     code = (
         "import multiprocessing, sys\n"
         "def work(data):\n"
-        "    from gobelin.transforms.check_image import ImageLimits\n"
-        "    from gobelin.transforms.image_sandbox import ImageChecker\n"
+        "    from gobelin.transforms.images.check_image import ImageLimits\n"
+        "    from gobelin.transforms.images.image_sandbox import ImageChecker\n"
         "    checker = ImageChecker(ImageLimits())\n"
         "    print(checker.check(data).width, flush=True)\n"
         "if __name__ == '__main__':\n"
@@ -240,7 +240,7 @@ def test_under_a_forkserver(png: Make, tmp_path: Path) -> None:
 
 
 def test_a_child_that_cannot_start_is_no_fault_of_an_image(monkeypatch: pytest.MonkeyPatch, png: Make) -> None:
-    monkeypatch.setattr("gobelin.transforms.image_sandbox._MODULE", "gobelin.no_such_module")
+    monkeypatch.setattr("gobelin.transforms.images.image_sandbox._MODULE", "gobelin.no_such_module")
     with pytest.raises(RuntimeError, match=r"gobelin\.no_such_module"):
         ImageChecker(LIMITS).check(png())
 

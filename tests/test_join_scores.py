@@ -25,12 +25,12 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.transforms import measure as measure_module
-from gobelin.transforms.image_duplicates import are_alike, image_hashes
+from gobelin.transforms.duplicates.image_duplicates import are_alike, image_hashes
+from gobelin.transforms.duplicates.minhash import min_equal_bytes, text_digest, text_signature
 from gobelin.transforms.join_scores import ImageFacts, add_similarities, complete_scores
 from gobelin.transforms.measure import ScoreConfig, measure_document
-from gobelin.transforms.minhash import min_equal_bytes, text_digest, text_signature
 from gobelin.transforms.shards import read_folder
-from gobelin.transforms.text_statistics import text_statistics
+from gobelin.transforms.text.text_statistics import text_statistics
 from gobelin.transforms.urls import canonical_url, host_of
 
 Make = Callable[..., Any]
@@ -354,7 +354,7 @@ def test_a_defect_in_one_document_ends_no_run(
     }
     assert decided == {("document", "b"): ("fail", "score_error"), ("image", "i2"): ("fail", "document_failed")}
     assert len(scored.decisions) == 2
-    from gobelin.transforms.rules import SelectConfig
+    from gobelin.transforms.selection.rules import SelectConfig
 
     selected = select_from(
         tmp_path / "documents", scored.folder / "documents", tmp_path / "select", 1, SelectConfig()

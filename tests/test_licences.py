@@ -7,7 +7,7 @@ import lxml.html
 import pytest
 
 from gobelin.documents import Licence
-from gobelin.transforms.licences import MAX_LICENCES, creative_commons, find_licences
+from gobelin.transforms.rights.licences import MAX_LICENCES, creative_commons, find_licences
 
 URL = "https://a.example/dir/page.html"
 BY = "https://creativecommons.org/licenses/by/4.0/"

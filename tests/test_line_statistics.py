@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gobelin.transforms.line_statistics import (
+from gobelin.transforms.text.line_statistics import (
     SHORT_LINE,
     LineCounts,
     LineStatistics,

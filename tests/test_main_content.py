@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gobelin.documents import Role
-from gobelin.transforms.boilerplate import Kind, classify
-from gobelin.transforms.boilerplate_phrases import CALLS, COMMENTS, RELATED
-from gobelin.transforms.decode_text import decode
-from gobelin.transforms.find_nodes import PageContent, TextPiece, read_page
-from gobelin.transforms.image_references import ImageReference
+from gobelin.transforms.pages.boilerplate import Kind, classify
+from gobelin.transforms.pages.boilerplate_phrases import CALLS, COMMENTS, RELATED
+from gobelin.transforms.pages.decode_text import decode
+from gobelin.transforms.pages.find_nodes import PageContent, TextPiece, read_page
+from gobelin.transforms.pages.image_references import ImageReference
 
 URL = "https://a.example/dir/page.html"
 PROSE = (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gobelin.transforms.minhash import (
+from gobelin.transforms.duplicates.minhash import (
     _WORD,
     MinHashConfig,
     band_probability,
@@ -173,7 +173,7 @@ def test_bands_do_not_share_keys() -> None:
 def test_keys_are_the_same_in_every_process() -> None:
     """Stored signatures are compared with those of later crawls, so the values themselves are pinned."""
     program = (
-        "from gobelin.transforms.minhash import *\n"
+        "from gobelin.transforms.duplicates.minhash import *\n"
         f"s = text_signature({TEXT!r}, MinHashConfig())\n"
         "print(s.digest[:8], s.bands[:2], s.sketch[:4].hex())"
     )

@@ -19,14 +19,14 @@ HEAVY = ("torch", "open_clip", "torchvision")
 
 LIGHT_MODULES = (
     "gobelin.documents",
-    "gobelin.transforms.read_warc",
+    "gobelin.transforms.archives.read_warc",
     "gobelin.transforms.extract",
     "gobelin.transforms.link",
     "gobelin.transforms.measure",
     "gobelin.transforms.join_scores",
-    "gobelin.transforms.select",
-    "gobelin.transforms.rules",
-    "gobelin.transforms.write_corpus",
+    "gobelin.transforms.selection.select",
+    "gobelin.transforms.selection.rules",
+    "gobelin.transforms.selection.write_corpus",
     "gobelin.exchange.formats",
     "gobelin.pipeline.import_corpus",
     "gobelin.pipeline.recipe",

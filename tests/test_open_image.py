@@ -13,8 +13,8 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageCms, ImageOps
 
-from gobelin.transforms.image_formats import DECODED, REFUSED, identify
-from gobelin.transforms.open_image import (
+from gobelin.transforms.images.image_formats import DECODED, REFUSED, identify
+from gobelin.transforms.images.open_image import (
     ImageLimits,
     UnusableImageError,
     count_frames,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gobelin.transforms.pii import (
+from gobelin.transforms.text.pii import (
     PLACEHOLDERS,
     Pii,
     count_emails,
@@ -20,7 +20,7 @@ from gobelin.transforms.pii import (
     replace_emails,
     replace_pii,
 )
-from gobelin.transforms.pii_secrets import MAX_KEY, bits_a_character
+from gobelin.transforms.text.pii_secrets import MAX_KEY, bits_a_character
 
 
 @pytest.mark.parametrize(

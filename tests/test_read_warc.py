@@ -17,7 +17,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from gobelin.documents import Action, ArchiveTally, Decision, Unit
-from gobelin.transforms.read_warc import ImageCapture, PageCapture, kind_of, parse_content_type, read_archive
+from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, kind_of, parse_content_type, read_archive
 
 Read = Callable[..., list[Any]]
 Make = Callable[..., Any]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gobelin.transforms.repetition import (
+from gobelin.transforms.text.repetition import (
     DUPLICATE_NGRAMS,
     TOP_NGRAMS,
     char_repetition_ratio,

@@ -37,7 +37,7 @@ from gobelin.report.histograms import Histogram
 from gobelin.report.page import write_report
 from gobelin.report.reasons import Choice, spread
 from gobelin.report.survey import survey_scores
-from gobelin.transforms.rules import DocumentRules, ImageRules, SelectConfig, TextRules
+from gobelin.transforms.selection.rules import DocumentRules, ImageRules, SelectConfig, TextRules
 from gobelin.transforms.shards import shard_path, write_rows
 
 Row = dict[str, Any]
@@ -432,7 +432,7 @@ def read_with(out: Path, **select: Row) -> tuple[lxml.html.HtmlElement, str, Row
 
 def thumbnail_of(data: bytes) -> str:
     from gobelin.report.pictures import THUMBNAIL_PX, webp_uri
-    from gobelin.transforms.open_image import open_rgb
+    from gobelin.transforms.images.open_image import open_rgb
 
     image = open_rgb(data, 2 * THUMBNAIL_PX)
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)

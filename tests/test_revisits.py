@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gobelin.documents import image_id
-from gobelin.transforms.block_list import BlockListConfig
 from gobelin.transforms.extract_config import ExtractConfig
+from gobelin.transforms.images.block_list import BlockListConfig
 
 Make = Callable[..., Any]
 HOST = "https://a.example"

@@ -16,9 +16,8 @@ import pytest
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Role, Unit
 from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names
 from gobelin.pipeline.recipe_help import warnings_of
-from gobelin.transforms.gates import Gates
-from gobelin.transforms.pii import COLUMNS, Pii
-from gobelin.transforms.rules import (
+from gobelin.transforms.pages.gates import Gates
+from gobelin.transforms.selection.rules import (
     RULES,
     DocumentRules,
     ImageRules,
@@ -28,7 +27,8 @@ from gobelin.transforms.rules import (
     TextRules,
     threshold_of,
 )
-from gobelin.transforms.select import Verdict, duplicate_decision, judge_document, latest_first
+from gobelin.transforms.selection.select import Verdict, duplicate_decision, judge_document, latest_first
+from gobelin.transforms.text.pii import COLUMNS, Pii
 
 Row = dict[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gobelin.documents import shard_of
-from gobelin.transforms.consent import AI_AGENTS
-from gobelin.transforms.site_policy import (
+from gobelin.transforms.rights.consent import AI_AGENTS
+from gobelin.transforms.rights.site_policy import (
     POLICY_INDEX,
     is_policy_url,
     origin_of,

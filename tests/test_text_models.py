@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gobelin.transforms import text_models
 from gobelin.transforms.measure import ScoreConfig, measure_document
-from gobelin.transforms.text_config import TextScoreConfig
-from gobelin.transforms.text_models import load_perplexity, load_quality, load_text_models, normalise
+from gobelin.transforms.text import text_models
+from gobelin.transforms.text.text_config import TextScoreConfig
+from gobelin.transforms.text.text_models import load_perplexity, load_quality, load_text_models, normalise
 
 ARPA = """\\data\\
 ngram 1=5

@@ -9,19 +9,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gobelin.transforms import listed_words as word_list_module
-from gobelin.transforms.line_statistics import has_sentence_marks
-from gobelin.transforms.listed_words import WordLists, listed, read_list, word_lists
-from gobelin.transforms.text_config import TextScoreConfig
-from gobelin.transforms.text_resources import load_text_resources, resource_files
-from gobelin.transforms.text_statistics import (
+from gobelin.transforms.text import listed_words as word_list_module
+from gobelin.transforms.text.line_statistics import has_sentence_marks
+from gobelin.transforms.text.listed_words import WordLists, listed, read_list, word_lists
+from gobelin.transforms.text.text_config import TextScoreConfig
+from gobelin.transforms.text.text_resources import load_text_resources, resource_files
+from gobelin.transforms.text.text_statistics import (
     PARAGRAPH_MIN_TOKENS,
     count_text,
     document_statistics,
     statistics_of,
     text_statistics,
 )
-from gobelin.transforms.words import LETTERS_A_WORD, UNSPACED, num_words, words_of
+from gobelin.transforms.text.words import LETTERS_A_WORD, UNSPACED, num_words, words_of
 
 # A plain paragraph in each language that has lists, written for this test.
 PROSE = {
@@ -328,7 +328,7 @@ def test_time_grows_with_length_only() -> None:
 def test_many_special_characters_change_nothing_but_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "«The» 'cat' — isn't 12 (really) ...here… 'tis #1! ---"
     expected = text_statistics(text, "en")
-    monkeypatch.setattr("gobelin.transforms.words._MANY_SPECIAL", 0)
+    monkeypatch.setattr("gobelin.transforms.text.words._MANY_SPECIAL", 0)
     assert text_statistics(text, "en") == expected
 
 

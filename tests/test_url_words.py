@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gobelin.transforms.url_words import banned_word, url_words
+from gobelin.transforms.selection.url_words import banned_word, url_words
 
 BANNED = ("logo", "button", "icon", "plugin", "widget", "porn", "xxx", "sex")
 SITE = "https://www.example.org"

@@ -11,11 +11,11 @@ import pytest
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES
 from gobelin.pipeline.recipe import Recipe, RecipeError, load_recipe
 from gobelin.pipeline.recipe_help import warnings_of
-from gobelin.transforms.heads import load_head, save_head
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
-from gobelin.transforms.relative_thresholds import check_clip_model, place_among, resolve_thresholds
-from gobelin.transforms.rules import DocumentRules, ImageRules, RelativeThreshold, SelectConfig
-from gobelin.transforms.zero_shot import ZeroShotPrompts, zero_shot_head
+from gobelin.transforms.selection.relative_thresholds import check_clip_model, place_among, resolve_thresholds
+from gobelin.transforms.selection.rules import DocumentRules, ImageRules, RelativeThreshold, SelectConfig
+from gobelin.transforms.vision.heads import load_head, save_head
+from gobelin.transforms.vision.zero_shot import ZeroShotPrompts, zero_shot_head
 
 Row = dict[str, Any]
 PROMPTS = ZeroShotPrompts(positive=("a red thing", "something red"), negative=("a thing",))
@@ -72,10 +72,10 @@ def test_prompts_and_heads_through_the_stage(
     from gobelin.documents import IMAGES
     from gobelin.pipeline import fits, graphs
     from gobelin.pipeline.supervisor import run_pipeline
-    from gobelin.transforms.clip import ClipSpec, load_clip
-    from gobelin.transforms.fit_clip import ClipFitConfig, fit_clip
-    from gobelin.transforms.open_image import open_rgb
+    from gobelin.transforms.images.open_image import open_rgb
     from gobelin.transforms.shards import make_folder, read_folder
+    from gobelin.transforms.vision.clip import ClipSpec, load_clip
+    from gobelin.transforms.vision.fit_clip import ClipFitConfig, fit_clip
 
     torch.set_num_threads(1)
     pictures = [png(seed) for seed in range(40)]

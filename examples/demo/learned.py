@@ -33,8 +33,8 @@ from gobelin.train.evaluate import grounding_gap
 from gobelin.train.model import LanguageModel, load_model
 from gobelin.train.sample import SamplingConfig, sample_captions, sample_images
 from gobelin.train.shards import Pair
-from gobelin.transforms.clip import ClipSpec, load_clip
-from gobelin.transforms.fit_clip import matched_auc
+from gobelin.transforms.vision.clip import ClipSpec, load_clip
+from gobelin.transforms.vision.fit_clip import matched_auc
 
 _TEST_STREAM, _TUNING_STREAM = 0x7E57, 0x70E5
 """First words of the seeds of held-out scenes; the crawl and the CLIP pairs have others."""

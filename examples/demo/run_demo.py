@@ -111,7 +111,7 @@ def _fit_clip(folder: Path, seed: int) -> None:
     import torch
 
     from examples.sample_crawl.scenes import clip_pairs
-    from gobelin.transforms.fit_clip import ClipFitConfig, fit_clip
+    from gobelin.transforms.vision.fit_clip import ClipFitConfig, fit_clip
 
     torch.set_num_threads(1)
     pairs = [(picture, words) for picture, words, _ in clip_pairs(CLIP_SEED, CLIP_PAIRS)]

@@ -269,7 +269,7 @@ FETCHES = pa.schema(
     [
         _required("url", _TEXT, "as the page names it"),
         _required("host", _TEXT, "host name"),
-        _required("status", _TEXT, "outcome, see FetchStatus in transforms/fetch_config.py"),
+        _required("status", _TEXT, "outcome, see FetchStatus in transforms/fetching/fetch_config.py"),
         _field("http_status", pa.int32(), "of the last response"),
         _required("tries", pa.int32(), "requests for this URL, redirects not counted"),
         _required("num_bytes", pa.int64(), "body bytes received"),

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from gobelin.documents import DOCUMENTS, NODE, Document, Node, Role, Source, document_id, to_row
-from gobelin.transforms.language import identify_language
+from gobelin.transforms.pages.language import identify_language
 from gobelin.transforms.urls import canonical_url, describe, well_formed
 
 Row = dict[str, Any]

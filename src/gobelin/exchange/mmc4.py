@@ -9,7 +9,7 @@ Lines stand in ``docs_shard_N.jsonl``, alone in ``docs_shard_N.jsonl.zip``; ``--
 ``images/N/IMAGE_NAME``, where OpenFlamingo's ``convert_mmc4_to_wds.py`` looks for them. An image may bring its bytes as
 ``image_base64``, as that script writes them; an import takes both.
 
-Images are assigned as the authors do (``transforms/assignment.py``) where ``score`` embedded every image and text of
+Images are assigned as the authors do (``vision/assignment.py``) where ``score`` embedded every image and text of
 the document, or it came with cosines. Elsewhere an image belongs to the text after it, its cosines are null, and
 ``export.json`` counts the document as not scored. The side field, a key of the document, says in which order images and
 texts stood. In a foreign document an image stands before the text that it is assigned to, as the paper trains on it.
@@ -48,7 +48,7 @@ from gobelin.exchange.entry import (
 from gobelin.exchange.lines import read_objects
 from gobelin.exchange.similarities import Matrix, sound_matrix
 from gobelin.exchange.writing import Losses, whole_file
-from gobelin.transforms.assignment import assign_images
+from gobelin.transforms.vision.assignment import assign_images
 
 Row = dict[str, Any]
 

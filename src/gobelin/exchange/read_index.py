@@ -37,16 +37,16 @@ from gobelin.documents import (
 from gobelin.exchange.corpus import IMPORTED
 from gobelin.exchange.entry import Entry, EntryError, Picture, picture_facts
 from gobelin.exchange.similarities import SIMILARITIES
-from gobelin.transforms.block_list import load_block_list
+from gobelin.transforms.archives.read_warc import Capture
+from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, extract_image
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
-from gobelin.transforms.image_formats import identify
-from gobelin.transforms.image_sandbox import ImageChecker
+from gobelin.transforms.images.block_list import load_block_list
+from gobelin.transforms.images.image_formats import identify
+from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.progress import advance
-from gobelin.transforms.read_warc import Capture
-from gobelin.transforms.revisits import REVISIT_INDEX
+from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.shards import Spool, shard_path
-from gobelin.transforms.site_policy import POLICY_INDEX
 from gobelin.transforms.urls import canonical_url, data_url_reference, describe, well_formed
 
 Row = dict[str, Any]

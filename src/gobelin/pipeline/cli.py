@@ -304,7 +304,7 @@ def _import(options: argparse.Namespace) -> int:
 def _recipe(options: argparse.Namespace) -> int:
     from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names, to_yaml
     from gobelin.pipeline.recipe_help import differences, explained_yaml, warnings_of
-    from gobelin.transforms.minhash import curve
+    from gobelin.transforms.duplicates.minhash import curve
 
     if options.action == "list":
         for name in preset_names():

@@ -21,12 +21,17 @@ import pyarrow.parquet as pq
 
 from gobelin.documents import shard_of
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
-from gobelin.transforms.components import ConnectEdges, CountUnfinished, Edge, StarRound
-from gobelin.transforms.duplicates import FindDocumentGroups, FindImageEdges, FindImageGroups, FindTextEdges
-from gobelin.transforms.local_duplicates import DuplicatesJob, find_duplicates
-from gobelin.transforms.semantic_duplicates import SemanticConfig, find_semantic_duplicates
+from gobelin.transforms.duplicates.components import ConnectEdges, CountUnfinished, Edge, StarRound
+from gobelin.transforms.duplicates.find_duplicates import (
+    FindDocumentGroups,
+    FindImageEdges,
+    FindImageGroups,
+    FindTextEdges,
+)
+from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
+from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates
+from gobelin.transforms.duplicates.signatures import earlier_rows, open_earlier
 from gobelin.transforms.shards import WriteRows, join, list_shards, make_folder, read_rows
-from gobelin.transforms.signatures import earlier_rows, open_earlier
 
 Row = dict[str, Any]
 

@@ -25,12 +25,12 @@ from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_reques
 from gobelin.report.samples_page import samples_page
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.transforms.faces import blur_faces, faces_of_images
-from gobelin.transforms.heads import check_heads, load_head, save_head
+from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ScoreConfig
-from gobelin.transforms.open_image import open_rgb
 from gobelin.transforms.progress import advance
-from gobelin.transforms.zero_shot import zero_shot_head
+from gobelin.transforms.vision.faces import blur_faces, faces_of_images
+from gobelin.transforms.vision.heads import check_heads, load_head, save_head
+from gobelin.transforms.vision.zero_shot import zero_shot_head
 
 if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
@@ -72,7 +72,7 @@ def _prompts_path(work: Path, name: str) -> Path:
 
 
 def _write_fingerprint(config: ScoreConfig, path: Path) -> None:
-    from gobelin.transforms.embed import load_model
+    from gobelin.transforms.vision.embed import load_model
 
     assert config.clip is not None
     model = load_model(config.clip)

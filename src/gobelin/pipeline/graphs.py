@@ -21,24 +21,24 @@ from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, NOT_RUN, ArchiveTall
 from gobelin.tokenize.encode import AssembleDocuments, EncodeImages, shown_images
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.transforms.archive_ranges import ArchiveRange
-from gobelin.transforms.embed import EmbedImages, EmbedTexts
+from gobelin.transforms.archives.ranges import ArchiveRange
+from gobelin.transforms.archives.read_warc import Capture, ReadWarc
+from gobelin.transforms.archives.revisits import REVISIT_INDEX, ResolveRevisits
 from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
 from gobelin.transforms.extract_config import ExtractConfig
-from gobelin.transforms.fetch import FetchImages
+from gobelin.transforms.fetching.fetch import FetchImages
+from gobelin.transforms.fetching.wanted_urls import WANTED, WantedUrls
 from gobelin.transforms.join_scores import IMAGE_FACTS, ScoreImages, WriteDocumentScores, WriteImageScores
 from gobelin.transforms.link import LinkImages, WriteDocuments, WriteImages, is_stored, name_of
 from gobelin.transforms.measure import Measure, ScoreConfig
-from gobelin.transforms.read_warc import Capture, ReadWarc
-from gobelin.transforms.revisits import REVISIT_INDEX, ResolveRevisits
-from gobelin.transforms.rules import SelectConfig
-from gobelin.transforms.score_heads import ScoreHeads
+from gobelin.transforms.rights.site_policy import POLICY_INDEX
+from gobelin.transforms.rights.site_signals import FindSiteSignals, policy_rows
+from gobelin.transforms.selection.rules import SelectConfig
+from gobelin.transforms.selection.write_corpus import JudgeDocuments, KeepOneOfEach, WriteCorpus
 from gobelin.transforms.shards import WriteRows, empty_shards, join, list_shards, read_rows, shard_path
-from gobelin.transforms.site_policy import POLICY_INDEX
-from gobelin.transforms.site_signals import FindSiteSignals, policy_rows
 from gobelin.transforms.urls import host_of
-from gobelin.transforms.wanted_urls import WANTED, WantedUrls
-from gobelin.transforms.write_corpus import JudgeDocuments, KeepOneOfEach, WriteCorpus
+from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
+from gobelin.transforms.vision.score_heads import ScoreHeads
 
 Row = dict[str, Any]
 

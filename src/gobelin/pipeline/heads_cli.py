@@ -43,17 +43,17 @@ def run_heads(options: argparse.Namespace) -> Iterator[str]:
     Raises:
         ValueError: a file cannot be used; the message says why.
     """
-    from gobelin.transforms.heads import save_head
+    from gobelin.transforms.vision.heads import save_head
 
     if options.action == "convert":
-        from gobelin.transforms.convert_heads import convert_head
+        from gobelin.transforms.vision.convert_heads import convert_head
 
         head = convert_head(options.file, options.kind, options.clip_model, options.name)
         save_head(head, options.output)
         yield f"{options.output}: {head.name}, {len(head.layers)} layer(s) on {head.dim} numbers of {head.clip_model}"
         yield f"licence {head.licence} as its source says; {', '.join(f'{k}: {v}' for k, v in head.notes.items())}"
     else:
-        from gobelin.transforms.fit_heads import train_head
+        from gobelin.transforms.vision.fit_heads import train_head
 
         fit = train_head(options.embeddings, options.labels, options.name or options.output.stem)
         save_head(fit.head, options.output)

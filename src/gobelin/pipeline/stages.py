@@ -25,18 +25,18 @@ from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.rule_effects import rule_effects
 from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, images_shown, read_table
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
-from gobelin.transforms.archive_ranges import ArchiveRange, split_archive
-from gobelin.transforms.archive_records import ArchiveRecords, Record
-from gobelin.transforms.block_list import load_block_list
-from gobelin.transforms.eval_images import find_eval_images
-from gobelin.transforms.faces import load_detector
-from gobelin.transforms.fetch import check_fetch_extra
-from gobelin.transforms.local_duplicates import DuplicatesJob
-from gobelin.transforms.relative_thresholds import check_clip_model, resolve_thresholds
-from gobelin.transforms.rules import RelativeThreshold
+from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
+from gobelin.transforms.archives.records import ArchiveRecords, Record
+from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives
+from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
+from gobelin.transforms.fetching.fetch import check_fetch_extra
+from gobelin.transforms.images.block_list import load_block_list
+from gobelin.transforms.selection.relative_thresholds import check_clip_model, resolve_thresholds
+from gobelin.transforms.selection.rules import RelativeThreshold
 from gobelin.transforms.shards import make_folder, open_input
-from gobelin.transforms.text_resources import load_text_resources, resource_files
-from gobelin.transforms.wacz import ContainerError, is_zip, list_archives
+from gobelin.transforms.text.text_resources import load_text_resources, resource_files
+from gobelin.transforms.vision.eval_images import find_eval_images
+from gobelin.transforms.vision.faces import load_detector
 
 READ_BATCH_BYTES = 256 * 1024 * 1024
 """Archives are read in batches of about this size, one process each: what an interrupted run may have to do again."""

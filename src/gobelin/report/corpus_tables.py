@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.report.survey import row_groups
-from gobelin.transforms.consent import effective
+from gobelin.transforms.rights.consent import effective
 from gobelin.transforms.shards import list_shards
 
 TOP = 15

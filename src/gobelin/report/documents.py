@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from gobelin.report.pictures import rows_with_ids
 from gobelin.report.reasons import rank_of
 from gobelin.report.survey import row_groups
-from gobelin.transforms.pii import replace_pii
 from gobelin.transforms.shards import list_shards
+from gobelin.transforms.text.pii import replace_pii
 
 MAX_VIEWS = 60
 MAX_PICTURES = 10

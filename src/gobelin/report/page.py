@@ -31,7 +31,7 @@ from gobelin.report.reasons import Decisions, Reason, read_decisions, spread
 from gobelin.report.summary import as_json
 from gobelin.report.survey import ScoreSurvey, row_groups, survey_scores, with_thresholds
 from gobelin.report.training import read_samples
-from gobelin.transforms.rules import RULES
+from gobelin.transforms.selection.rules import RULES
 from gobelin.transforms.shards import list_shards
 
 NUM_KEPT = 12

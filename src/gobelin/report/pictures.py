@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image as PillowImage
 
-from gobelin.transforms.faces import blur_faces, boxes_of
-from gobelin.transforms.open_image import open_rgb
+from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.shards import list_shards, open_input
+from gobelin.transforms.vision.faces import blur_faces, boxes_of
 
 THUMBNAIL_PX = 160
 """Longer side of a thumbnail."""

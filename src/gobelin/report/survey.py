@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.report.histograms import Histogram
-from gobelin.transforms.rules import HEAD, RULES, Rule, head_rule, passes
+from gobelin.transforms.selection.rules import HEAD, RULES, Rule, head_rule, passes
 from gobelin.transforms.shards import list_shards, open_input
 
 NEAR_CANDIDATES = 12

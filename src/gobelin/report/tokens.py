@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 from gobelin.report.histograms import Histogram
 from gobelin.report.pictures import THUMBNAIL_PX, png_uri, rows_with_ids, webp_uri
 from gobelin.report.survey import numbers, row_groups
-from gobelin.transforms.open_image import open_rgb
+from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.shards import list_shards
 
 NUM_RECONSTRUCTIONS = 12

@@ -23,12 +23,12 @@ from gobelin.documents import IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit,
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
-from gobelin.transforms.clip import in_batches
-from gobelin.transforms.faces import Boxes, blur_faces, faces_of_shard
-from gobelin.transforms.open_image import open_rgb
+from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import empty_shards, join, read_rows, shard_path, with_decisions, write_rows
 from gobelin.transforms.urls import describe
+from gobelin.transforms.vision.clip import in_batches
+from gobelin.transforms.vision.faces import Boxes, blur_faces, faces_of_shard
 
 if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizer import ImageTokenizer

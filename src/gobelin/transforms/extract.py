@@ -31,17 +31,17 @@ from gobelin.documents import (
     image_id,
     to_row,
 )
-from gobelin.transforms.block_list import BlockHit, load_block_list
-from gobelin.transforms.check_image import ImageFacts, ImageProblem, check_image
-from gobelin.transforms.consent import consent_of_headers, merge_signals
+from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
-from gobelin.transforms.find_nodes import PageContent, PageProblem, TextPiece, read_page
-from gobelin.transforms.gates import Refusal, refuse
-from gobelin.transforms.image_references import ImageReference, decode_data_url
-from gobelin.transforms.image_sandbox import ImageChecker
-from gobelin.transforms.language import identify_language
+from gobelin.transforms.images.block_list import BlockHit, load_block_list
+from gobelin.transforms.images.check_image import ImageFacts, ImageProblem, check_image
+from gobelin.transforms.images.image_sandbox import ImageChecker
+from gobelin.transforms.pages.find_nodes import PageContent, PageProblem, TextPiece, read_page
+from gobelin.transforms.pages.gates import Refusal, refuse
+from gobelin.transforms.pages.image_references import ImageReference, decode_data_url
+from gobelin.transforms.pages.language import identify_language
 from gobelin.transforms.progress import advance
-from gobelin.transforms.read_warc import Capture
+from gobelin.transforms.rights.consent import consent_of_headers, merge_signals
 from gobelin.transforms.shards import Spool
 from gobelin.transforms.urls import canonical_url, data_url_reference, describe
 

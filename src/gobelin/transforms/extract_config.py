@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from gobelin.transforms.block_list import BlockListConfig
-from gobelin.transforms.consent import AI_AGENTS
-from gobelin.transforms.fetch_config import FetchConfig
-from gobelin.transforms.gates import Gates
-from gobelin.transforms.open_image import ImageLimits
+from gobelin.transforms.fetching.fetch_config import FetchConfig
+from gobelin.transforms.images.block_list import BlockListConfig
+from gobelin.transforms.images.open_image import ImageLimits
+from gobelin.transforms.pages.gates import Gates
+from gobelin.transforms.rights.consent import AI_AGENTS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,9 +29,9 @@ from gobelin.documents import (
     shard_of,
     to_row,
 )
-from gobelin.transforms.image_text import score_images
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import WriteRows, empty_shards, join, read_rows, shard_path, write_rows
+from gobelin.transforms.vision.image_text import score_images
 
 Row = dict[str, Any]
 

@@ -20,8 +20,8 @@ from typing import Any
 import apache_beam as beam
 
 from gobelin.documents import DOCUMENTS, IMAGES, Action, Decision, Unit, shard_of, to_row
-from gobelin.transforms.consent import merge_signals
 from gobelin.transforms.progress import advance
+from gobelin.transforms.rights.consent import merge_signals
 from gobelin.transforms.shards import SpoolReader, SpoolRef, empty_shards, shard_path, write_rows
 from gobelin.transforms.urls import canonical_url
 

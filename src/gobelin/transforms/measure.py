@@ -22,18 +22,16 @@ import pyarrow as pa
 import xxhash
 
 from gobelin.documents import SIGNATURES, Action, Decision, Role, Unit
-from gobelin.transforms.faces import FaceConfig
-from gobelin.transforms.heads import check_name
-from gobelin.transforms.image_duplicates import NearImageConfig
-from gobelin.transforms.minhash import MinHashConfig
-from gobelin.transforms.pii import COLUMNS, Pii, count_pii, kinds_in
+from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
+from gobelin.transforms.duplicates.minhash import MinHashConfig
+from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig
+from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
 from gobelin.transforms.progress import advance
-from gobelin.transforms.semantic_duplicates import SemanticConfig
 from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
-from gobelin.transforms.signatures import document_signature, signature_metadata
-from gobelin.transforms.text_config import ContaminationConfig, TextScoreConfig
-from gobelin.transforms.text_resources import TextResources, load_text_resources
-from gobelin.transforms.text_statistics import (
+from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, kinds_in
+from gobelin.transforms.text.text_config import ContaminationConfig, TextScoreConfig
+from gobelin.transforms.text.text_resources import TextResources, load_text_resources
+from gobelin.transforms.text.text_statistics import (
     PARAGRAPH_MIN_TOKENS,
     TextCounts,
     count_text,
@@ -41,7 +39,9 @@ from gobelin.transforms.text_statistics import (
     statistics_of,
 )
 from gobelin.transforms.urls import describe, host_of
-from gobelin.transforms.zero_shot import ZeroShotPrompts
+from gobelin.transforms.vision.faces import FaceConfig
+from gobelin.transforms.vision.heads import check_name
+from gobelin.transforms.vision.zero_shot import ZeroShotPrompts
 
 Row = dict[str, Any]
 

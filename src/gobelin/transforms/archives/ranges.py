@@ -1,0 +1,165 @@
+"""Cutting archives into ranges of bytes that can be read by different workers, with the records of one pass.
+
+A range begins where a record begins and ends where the next range begins, so the readers of all ranges together go
+through the very chain of records that one reader would go through.
+
+Finding such places without unpacking the file:
+
+- Not compressed: from record to record by their Content-Length, reading heads only. Nothing in a payload is looked at.
+- gzip, zstd, lz4: near each multiple of the target, the next member that begins a record, if members follow each other
+  from there for ``_CHAIN_BYTES``. A compressed archive that is itself a payload may stand in the outer one as it is, in
+  stored blocks; but such a block ends after at most 64 KiB (gzip), 128 KiB (zstd) or 4 MiB (lz4), and its frame breaks
+  the chain. A payload made to defeat this is caught when the range before it does not end where its successor began;
+  that is reported (``archive_records.py``).
+- One member around many records (``gzip file.warc``, bgzip): one range.
+
+An index beside the file (CDX) is not used: it may be stale or wrong, and the search costs less than a second a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from gobelin.transforms.archives.members import GZIP, LZ4, ZSTD, Members, Source
+from gobelin.transforms.archives.records import ArchiveRecords, Damage, find_member
+from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives, open_archive_of
+from gobelin.transforms.shards import open_input
+
+_CHAIN_BYTES = {GZIP: 160 << 10, ZSTD: 320 << 10, LZ4: 9 << 20}
+_MAX_TRIES = 64
+"""Members that are looked at for one cut."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArchiveRange:
+    """The records of an archive that begin in [start, end), bytes of the file.
+
+    ``start`` must be a place where a record begins, as ``split_archive`` finds them.
+    """
+
+    path: str
+    start: int = 0
+    end: int | None = None  # None: the file's end
+    member: str | None = None  # of a WACZ; places are then those inside the member
+
+    @property
+    def name(self) -> str:
+        """The name under which the archive is known in the output."""
+        return self.path if self.member is None else f"{self.path}!{self.member}"
+
+
+def split_archive(path: str, target_bytes: int) -> list[ArchiveRange]:
+    """Cuts a file into ranges of about ``target_bytes``, each at least one record; a WACZ into those of its archives.
+
+    A file that is no archive is one range, whose reader says what is wrong with it.
+
+    Raises:
+        ValueError: ``target_bytes`` is less than 1.
+        OSError: the file cannot be opened.
+    """
+    if target_bytes < 1:
+        raise ValueError(f"target_bytes is {target_bytes}; give the bytes of a range, 1 or more")
+    with open_input(path) as stream:
+        if not is_zip(stream):
+            return _ranges_of(stream, ArchiveRange(path), target_bytes)
+        try:
+            members = list_archives(stream)
+        except ContainerError:
+            return [ArchiveRange(path)]
+        ranges: list[ArchiveRange] = []
+        for member in members:
+            whole = ArchiveRange(path, member=member.name)
+            if member.is_stored and member.problem is None:
+                with open_archive_of(stream, member.name) as (archive, _):
+                    ranges += _ranges_of(archive, whole, target_bytes)
+            else:
+                ranges.append(whole)
+        return ranges
+
+
+def whole_archives(piece: ArchiveRange) -> list[ArchiveRange]:
+    """The range itself; for a WACZ named as a whole, its archives. Raises ``ContainerError``."""
+    if piece.member is not None or piece.start:
+        return [piece]
+    with open_input(piece.path) as stream:
+        if not is_zip(stream):
+            return [piece]
+        return [ArchiveRange(piece.path, member=member.name) for member in list_archives(stream)]
+
+
+@contextlib.contextmanager
+def open_range(piece: ArchiveRange) -> Iterator[tuple[BinaryIO, str | None]]:
+    """(the whole archive that a range is of, seekable; why it breaks off or None). Raises ``ContainerError``."""
+    with open_input(piece.path) as stream:
+        if piece.member is None:
+            yield stream, None
+        else:
+            with open_archive_of(stream, piece.member) as opened:
+                yield opened
+
+
+def _ranges_of(stream: BinaryIO, whole: ArchiveRange, target_bytes: int) -> list[ArchiveRange]:
+    size = Source(stream).size
+    cuts = list(_find_cuts(stream, size, target_bytes)) if size > target_bytes else []
+    places = [0, *cuts, size]
+    return [dataclasses.replace(whole, start=start, end=end) for start, end in itertools.pairwise(places)]
+
+
+def _find_cuts(stream: BinaryIO, size: int, target_bytes: int) -> Iterator[int]:
+    members = Members(Source(stream))
+    first = members.skip_frames(0)  # behind a dictionary, which may look like a member
+    container = members.container(first)
+    if container is None:
+        yield from _cuts_of_plain(stream, target_bytes)
+    elif not _shares_member(stream):
+        for target in range(target_bytes, size, target_bytes):
+            cut = _find_chain(stream, members, container, max(first, target), min(size, target + target_bytes))
+            if cut is not None:
+                yield cut
+
+
+def _cuts_of_plain(stream: BinaryIO, target_bytes: int) -> Iterator[int]:
+    archive = ArchiveRecords(stream)
+    last = 0
+    for record in archive:
+        if isinstance(record, Damage):
+            continue
+        place = record.finish()
+        if place.is_alone and place.offset >= last + target_bytes:
+            yield place.offset
+            last = place.offset
+
+
+def _shares_member(stream: BinaryIO) -> bool:
+    """Whether the first member holds more than one record, or the first record more than one member."""
+    archive = ArchiveRecords(stream)
+    for record in archive:
+        if not isinstance(record, Damage):
+            return not record.finish().is_alone
+    return True
+
+
+def _find_chain(stream: BinaryIO, members: Members, container: bytes, start: int, stop: int) -> int | None:
+    """The first place in [start, stop) from which members follow each other for as long as they must."""
+    for _ in range(_MAX_TRIES):
+        place = find_member(members, (container,), start, stop)
+        if place is None or _is_chain(stream, place, place + _CHAIN_BYTES[container]):
+            return place
+        start = place + 1
+    return None
+
+
+def _is_chain(stream: BinaryIO, place: int, end: int) -> bool:
+    """Whether whole members follow each other without a gap from a place to another, or to the file's end."""
+    archive = ArchiveRecords(stream, place, end)
+    for record in archive:
+        if isinstance(record, Damage):
+            return record.num_bytes == 0 and not archive.has_padding  # only that the end was chosen at random
+        record.finish()
+        if record.problem is not None:
+            return False
+    return not archive.has_padding

@@ -1,0 +1,343 @@
+"""Web archives -> pages, images, site policies, revisits, and a tally of what was there.
+
+``read_archive`` goes through the records of a WARC or ARC file, or of a range of it, and keeps those that hold an HTML
+page, an image, or what a site says to crawlers (robots.txt, tdmrep.json), and revisits, which name a record like them.
+What a record is, is decided by its content type and, where that is missing or lies, by its first bytes. Nothing is
+judged here: a 404 page is a page with status 404.
+
+What cannot be read is a ``fail`` decision: a record that is cut short or cannot be taken out of its encoding, and a
+stretch of the file that holds no readable record, behind which reading goes on (``archive_records.py``).
+
+Costs 40 microseconds of CPU a record and what unpacking it costs; memory for one payload.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import apache_beam as beam
+
+from gobelin.documents import Action, ArchiveTally, Decision, Source, Unit, to_row
+from gobelin.transforms.archives.http_message import IMAGE_MAGIC, EncodingError, decode_body, header, read_head
+from gobelin.transforms.archives.ranges import ArchiveRange, open_range, whole_archives
+from gobelin.transforms.archives.records import ArchiveRecords, Damage, Place, Record
+from gobelin.transforms.archives.wacz import ContainerError
+from gobelin.transforms.progress import advance
+from gobelin.transforms.urls import well_formed
+
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown")
+"""Types that say nothing; the first bytes decide."""
+
+MAX_POLICY_BYTES = 512 << 10
+"""What is kept of a robots.txt or tdmrep.json. RFC 9309, 2.5: a parser reads at least 500 KiB."""
+
+_POLICY_URL = re.compile(r"https?://[^/?#]+/(?:robots\.txt|\.well-known/tdmrep\.json)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capture:
+    """One record's payload, decoded from its transfer and content encodings, and where it came from."""
+
+    url: str
+    status: int
+    content_type: str  # lower case, without parameters; "" where the server named none
+    charset: str | None  # as the server named it
+    headers: tuple[tuple[str, str], ...]  # HTTP headers, as received
+    payload: bytes
+    is_truncated: bool  # longer than the limit: payload holds the beginning
+    problem: str | None  # why the payload could not be taken out of its encoding
+    warc_file: str
+    warc_offset: int
+    warc_length: int
+    warc_date: str
+    payload_digest: str | None = None  # as the archive spells it, mostly "sha1:" and base 32; not verified
+    consent: tuple[str, ...] = ()  # signals that are known beside the headers
+    source: Source = Source.ARCHIVE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageCapture:
+    """An HTML response."""
+
+    capture: Capture
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageCapture:
+    """An image response."""
+
+    capture: Capture
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PolicyCapture:
+    """A site's robots.txt or /.well-known/tdmrep.json, of any status and type."""
+
+    capture: Capture
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Revisit:
+    """A record that says: what this URL held then is what another record holds.
+
+    That is the record of ``refers_to_url`` at ``refers_to_date``, or any with the same ``payload_digest`` (WARC/1.1,
+    6.7).
+    """
+
+    url: str
+    warc_date: str
+    refers_to_url: str | None
+    refers_to_date: str | None
+    payload_digest: str | None  # as the archive spells it
+    warc_file: str
+    warc_offset: int
+
+
+Found = PageCapture | ImageCapture | PolicyCapture | Revisit | Decision | ArchiveTally
+_CaptureKind = type[PageCapture] | type[ImageCapture] | type[PolicyCapture]
+_UNITS: dict[_CaptureKind, Unit] = {
+    PageCapture: Unit.DOCUMENT, ImageCapture: Unit.IMAGE, PolicyCapture: Unit.RECORD,
+}  # fmt: skip
+
+
+def read_range(piece: ArchiveRange, max_page_bytes: int, max_image_bytes: int) -> Iterator[Found]:
+    """Reads a range of an archive, or each archive of a WACZ that is named as a whole; see ``read_archive``."""
+    try:
+        for archive in whole_archives(piece):
+            try:
+                with open_range(archive) as (stream, problem):
+                    yield from read_archive(
+                        stream, archive.name, max_page_bytes, max_image_bytes, archive.start, archive.end, problem
+                    )
+            except ContainerError as error:
+                yield from _unreadable(archive.name, str(error))
+    except ContainerError as error:
+        yield from _unreadable(piece.name, str(error))
+
+
+def _unreadable(name: str, problem: str) -> Iterator[Found]:
+    yield _failed("unreadable_archive", name, 0, detail=problem)
+    yield ArchiveTally(name, 1, 0, 0, 1)
+
+
+def read_archive(
+    stream: BinaryIO,
+    name: str,
+    max_page_bytes: int,
+    max_image_bytes: int,
+    start: int = 0,
+    end: int | None = None,
+    problem: str | None = None,
+) -> Iterator[Found]:
+    """Reads one archive or a range of it.
+
+    Args:
+        stream: the archive's bytes, compressed or not, seekable.
+        name: the name under which the archive is known in the output.
+        max_page_bytes, max_image_bytes: payloads are cut there and marked as truncated.
+        start, end: see ``ArchiveRange``.
+        problem: what is known to be wrong with the stream.
+
+    Yields:
+        captures, revisits and decisions in the order of the file; an ``ArchiveTally`` last, in which policies,
+        revisits and stretches that cannot be read count as records, ``other``.
+    """
+    limits: dict[_CaptureKind, int] = {
+        PageCapture: max_page_bytes, ImageCapture: max_image_bytes, PolicyCapture: MAX_POLICY_BYTES,
+    }  # fmt: skip
+    num_records = num_documents = num_images = 0
+    archive = ArchiveRecords(stream, start, end)
+    for record in archive:
+        num_records += 1
+        if isinstance(record, Damage):
+            yield _failed("unreadable_archive", name, record.offset, value=record.num_bytes, detail=record.detail)
+            continue
+        found = _read_revisit(record, name) if record.kind == "revisit" else _read_capture(record, name, limits)
+        place = record.finish()
+        num_documents += isinstance(found, PageCapture)
+        num_images += isinstance(found, ImageCapture)
+        failure = _judge(found, record, name, place)
+        if failure is not None:
+            yield failure
+        elif found is not None:
+            yield found
+    if problem is not None:
+        num_records += 1
+        yield _failed("unreadable_archive", name, archive.size, detail=problem)
+    yield ArchiveTally(name, num_records, num_documents, num_images, num_records - num_documents - num_images)
+
+
+def _judge(
+    found: PageCapture | ImageCapture | PolicyCapture | Revisit | None, record: Record, name: str, place: Place
+) -> Decision | None:
+    """Why what was read of a record cannot be used; None where it can."""
+    unit = Unit.RECORD
+    url = problem = None
+    if isinstance(found, (PageCapture, ImageCapture, PolicyCapture)):
+        url, problem = found.capture.url, found.capture.problem
+        unit = _UNITS[type(found)]
+    if record.problem is not None:
+        return _failed("record_cut_short", name, place.offset, unit, url, detail=record.problem)
+    if problem is not None:
+        return _failed("content_encoding", name, place.offset, unit, url, detail=problem)
+    return None
+
+
+def _failed(
+    rule: str, name: str, offset: int, unit: Unit = Unit.RECORD, url: str | None = None,
+    value: float | None = None, detail: str | None = None,
+) -> Decision:  # fmt: skip
+    return Decision(
+        stage="extract", unit=unit, action=Action.FAIL, rule=rule, url=url, value=value, detail=detail,
+        warc_file=name, warc_offset=offset,
+    )  # fmt: skip
+
+
+def _read_revisit(record: Record, name: str) -> Revisit | None:
+    url = _clean_url(record.fields.get("warc-target-uri"))
+    if url is None:
+        return None
+    return Revisit(
+        url=url,
+        warc_date=record.fields.get("warc-date", ""),
+        refers_to_url=_clean_url(record.fields.get("warc-refers-to-target-uri")),
+        refers_to_date=record.fields.get("warc-refers-to-date"),
+        payload_digest=record.fields.get("warc-payload-digest"),
+        warc_file=name,
+        warc_offset=record.finish().offset,
+    )
+
+
+def _read_capture(
+    record: Record, name: str, limits: dict[_CaptureKind, int]
+) -> PageCapture | ImageCapture | PolicyCapture | None:
+    """A record's capture; None where it is none of the kinds wanted."""
+    if record.kind not in ("response", "resource", "conversion"):
+        return None
+    url = _clean_url(record.fields.get("warc-target-uri"))
+    if url is None:
+        return None
+    status = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    declared = record.fields.get("content-type", "")
+    # Old ARC files hold bodies without an HTTP head, and those of other protocols.
+    if record.kind == "response" and not (record.is_arc and record.peek(4) != b"HTTP"):
+        parsed = read_head(record)
+        if parsed is None:
+            return None
+        status, headers = parsed
+        declared = header(headers, "content-type")
+    content_type, charset = parse_content_type(declared)
+    is_policy = _POLICY_URL.fullmatch(url) is not None and not content_type.startswith("image/")
+    if not is_policy and not _may_be_wanted(content_type):
+        return None
+    limit = MAX_POLICY_BYTES if is_policy else max(limits.values())
+    raw = record.read(limit + 1)
+    place = record.finish()
+    problem = None
+    try:
+        payload = decode_body(raw, headers, limit)
+    except EncodingError as error:
+        payload, problem = raw, str(error)
+    kind = PolicyCapture if is_policy else kind_of(content_type, payload[:512])
+    if kind is None:
+        return None
+    return kind(
+        Capture(
+            url=url,
+            status=status,
+            content_type=content_type,
+            charset=charset,
+            headers=headers,
+            payload=payload[: limits[kind]],
+            is_truncated=len(payload) > limits[kind] or len(raw) > limit,
+            problem=problem,
+            warc_file=name,
+            warc_offset=place.offset,
+            warc_length=place.length,
+            warc_date=record.fields.get("warc-date", ""),
+            payload_digest=record.fields.get("warc-payload-digest"),
+        )
+    )
+
+
+def _clean_url(url: str | None) -> str | None:
+    """A header's URL without the angle brackets that wget 1.19 wrote, and without blanks."""
+    return None if url is None else well_formed(url.strip().strip("<>").replace(" ", "%20")) or None
+
+
+def _may_be_wanted(content_type: str) -> bool:
+    return content_type.startswith("image/") or content_type in HTML_TYPES or content_type in GENERIC_TYPES
+
+
+def parse_content_type(value: str) -> tuple[str, str | None]:
+    """Media type in lower case, and the charset parameter where there is one."""
+    media_type, _, parameters = value.partition(";")
+    charset = None
+    for parameter in parameters.split(";"):
+        name, _, given = parameter.partition("=")
+        if name.strip().lower() == "charset" and given.strip():
+            charset = given.strip().strip("\"'")
+    return media_type.strip().lower(), charset
+
+
+def kind_of(content_type: str, head: bytes) -> type[PageCapture] | type[ImageCapture] | None:
+    """What a payload is, by its declared type; its first bytes decide where the type is missing or generic,
+    and where a picture is declared to be a page."""
+    looks_like_image = head.startswith(IMAGE_MAGIC)
+    if content_type.startswith("image/"):
+        return ImageCapture
+    if content_type in HTML_TYPES:
+        return ImageCapture if looks_like_image else PageCapture
+    if content_type in GENERIC_TYPES:
+        if looks_like_image:
+            return ImageCapture
+        start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower()
+        if start.startswith((b"<!doctype html", b"<html")):
+            return PageCapture
+    return None
+
+
+class ReadWarc(beam.PTransform):
+    """Archives or ranges of them (``ArchiveRange``, or a path) -> tagged outputs:
+
+    ``pages``, ``images``, ``policies`` (``Capture``), and rows of ``revisits`` (``Revisit``), ``decisions`` and
+    ``tallies``, one of these a range: their sums are those of the file.
+    """
+
+    def __init__(self, max_page_bytes: int, max_image_bytes: int) -> None:
+        self._max_page_bytes, self._max_image_bytes = max_page_bytes, max_image_bytes
+
+    def expand(self, ranges: beam.PCollection) -> beam.DoOutputsTuple:
+        return ranges | beam.ParDo(_ReadWarc(self._max_page_bytes, self._max_image_bytes)).with_outputs(
+            "pages", "images", "policies", "revisits", "decisions", "tallies"
+        )
+
+
+class _ReadWarc(beam.DoFn):
+    def __init__(self, max_page_bytes: int, max_image_bytes: int) -> None:
+        self._max_page_bytes, self._max_image_bytes = max_page_bytes, max_image_bytes
+
+    def process(self, piece: ArchiveRange | str) -> Iterator[beam.pvalue.TaggedOutput]:
+        if isinstance(piece, str):
+            piece = ArchiveRange(piece)
+        for found in read_range(piece, self._max_page_bytes, self._max_image_bytes):
+            match found:
+                case PageCapture(capture):
+                    yield beam.pvalue.TaggedOutput("pages", capture)
+                    advance("bytes", capture.warc_length)
+                case ImageCapture(capture):
+                    yield beam.pvalue.TaggedOutput("images", capture)
+                    advance("bytes", capture.warc_length)
+                case PolicyCapture(capture):
+                    yield beam.pvalue.TaggedOutput("policies", capture)
+                case Revisit():
+                    yield beam.pvalue.TaggedOutput("revisits", to_row(found))
+                case Decision():
+                    yield beam.pvalue.TaggedOutput("decisions", to_row(found))
+                case ArchiveTally():
+                    yield beam.pvalue.TaggedOutput("tallies", to_row(found))

@@ -1,0 +1,254 @@
+"""Texts that are the same or alike: digests, MinHash signatures, and what the signatures promise.
+
+    same text      ``text_digest``: a hash of the words, so that case, punctuation and spacing do not matter
+    alike texts    MinHash (Broder, 1997): of the set of 5-word shingles, the smallest value under each of
+                   bands * rows hash functions. Two texts agree in one value with probability s, the Jaccard
+                   similarity of their sets. Each band of ``rows`` values is a key: texts meet with probability
+                   1 - (1 - s^rows)^bands.
+    verified       of two texts that met, the share of equal values over all bands estimates s. It is taken from the
+                   lowest byte of each value (b-bit minwise hashing; Li and Koenig, 2010): 126 bytes a document
+                   instead of its shingles. ``detection_probability`` is the exact probability of both together for
+                   independent hash functions. rensa's vary less, so it is a lower bound at the target and above.
+
+OBELICS and datatrove join what met. At a target of 0.8 that joins one pair in eight of similarity 0.5; verified, one
+in seven million.
+
+Keys are signed 64-bit numbers computed by xxHash and rensa from the data alone: no process-dependent ``hash``, so that
+signatures of today meet those of a later crawl.
+
+Cost: about 3000 documents of 1500 words a second and core (docs/duplicates.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import math
+import re
+import unicodedata
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+from rensa import RMinHash
+
+from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike
+
+MAX_HASHES = 128
+"""MinHash values a document at most, where bands and rows are chosen."""
+
+MEETING_PROBABILITY = 0.95
+"""With which texts of the target similarity are to meet, where bands and rows are chosen."""
+
+# Scripts without spaces (Thai to Burmese, Khmer, kana, Han) a character at a time; else runs of letters and digits.
+_BLOCKS = (
+    "\u0e00-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_BLOCKS}]|[^\W{_BLOCKS}]+")
+# Of UTF-8: ASCII letters to lower case, other ASCII that is in no word to spaces, the rest as it stands.
+_ASCII_WORDS = bytes(
+    code if code > 127 else ord(chr(code).lower()) if chr(code).isalnum() or chr(code) == "_" else 32
+    for code in range(256)
+)
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
+_BYTE_CHANCE = 1 / 256  # that the lowest bytes of two different values agree
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MinHashConfig:
+    """How alike two texts must be to count as near-duplicates; ``curve`` prints what a choice means."""
+
+    similarity: float = 0.8
+    """Jaccard similarity of the sets of shingles, (0, 1), from which texts are to be found. OmniCorpus and NeMo
+    Curator: 0.8; datatrove's 14 bands of 8 rows stand for 0.72."""
+
+    bands: int | None = None
+    """Keys a text; more find more of the dissimilar pairs. Null: chosen for ``similarity``. Set both or neither."""
+
+    rows: int | None = None
+    """MinHash values a key; more let only more similar texts meet. Null: chosen for ``similarity``."""
+
+    window: int = 5
+    """Words a shingle. Shorter ones make any two texts more alike."""
+
+    seed: int = 1
+    """Of the hash functions. Signatures of different seeds cannot be compared."""
+
+    verify: bool = True
+    """Whether texts that met are joined only if their signatures put them at most two standard errors below
+    ``similarity``. False, as in OBELICS and datatrove: all that met are joined."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.similarity < 1.0:
+            raise ValueError(f"similarity must be between 0 and 1, got {self.similarity}")
+        if (self.bands is None) != (self.rows is None):
+            raise ValueError(f"set bands and rows both or neither, got {self.bands} and {self.rows}")
+        if min(self.window, self.num_bands, self.num_rows) < 1:
+            raise ValueError(
+                f"bands, rows and window must be at least 1, got {self.num_bands}, {self.num_rows}, {self.window}"
+            )
+
+    @property
+    def num_bands(self) -> int:
+        return choose_bands(self.similarity)[0] if self.bands is None else self.bands
+
+    @property
+    def num_rows(self) -> int:
+        return choose_bands(self.similarity)[1] if self.rows is None else self.rows
+
+    @property
+    def num_hashes(self) -> int:
+        return self.num_bands * self.num_rows
+
+
+@functools.cache
+def choose_bands(similarity: float) -> tuple[int, int]:
+    """(bands, rows) of the steepest curve under which texts of this similarity still meet.
+
+    The most rows such that, with as many bands as ``MAX_HASHES`` allows, they meet with ``MEETING_PROBABILITY``.
+    """
+    for rows in range(MAX_HASHES, 1, -1):
+        bands = MAX_HASHES // rows
+        if band_probability(similarity, bands, rows) >= MEETING_PROBABILITY:
+            return bands, rows
+    return MAX_HASHES, 1
+
+
+def band_probability(similarity: float, bands: int, rows: int) -> float:
+    """Probability that two texts of this Jaccard similarity, [0, 1], meet: that one of their band keys is the same."""
+    return 1.0 - (1.0 - similarity**rows) ** bands
+
+
+def detection_probability(similarity: float, config: MinHashConfig) -> float:
+    """Probability that two texts of this Jaccard similarity, [0, 1], are joined: that they meet and, where asked for,
+    are verified.
+
+    Both depend on the same values, so it is counted out: with generating functions in the number of equal bytes,
+    all ways to have enough of them, less those in which no band is equal.
+    """
+    if not config.verify:
+        return band_probability(similarity, config.num_bands, config.num_rows)
+    equal = similarity + (1.0 - similarity) * _BYTE_CHANCE
+    band = np.array([math.comb(config.num_rows, k) * equal**k * (1.0 - equal) ** (config.num_rows - k)
+                     for k in range(config.num_rows + 1)])  # fmt: skip
+    unequal = band.copy()
+    unequal[-1] -= similarity**config.num_rows
+    every, none = np.ones(1), np.ones(1)
+    for _ in range(config.num_bands):
+        every, none = np.convolve(every, band), np.convolve(none, unequal)
+    return float((every - none)[min_equal_bytes(config) :].sum())
+
+
+def min_equal_bytes(config: MinHashConfig) -> int:
+    """Equal bytes of two sketches from which their texts count as alike: two standard errors below what texts of the
+    target similarity have on average."""
+    equal = config.similarity + (1.0 - config.similarity) * _BYTE_CHANCE
+    mean = config.num_hashes * equal
+    return math.ceil(mean - 2.0 * math.sqrt(mean * (1.0 - equal)))
+
+
+def curve(config: MinHashConfig) -> str:
+    """A table of what the configuration promises, for people: similarity, share that meets, share that is joined."""
+    heads = (
+        f"near-duplicate texts: {config.num_bands} bands of {config.num_rows} rows for similarity {config.similarity:g}"
+    )
+    lines = [heads, f"{'similarity':>12}{'meet':>9}{'joined':>9}"]
+    for percent in (30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 100):
+        similarity = percent / 100
+        meet = band_probability(similarity, config.num_bands, config.num_rows)
+        lines.append(f"{similarity:>12.2f}{meet:>9.4f}{detection_probability(similarity, config):>9.4f}")
+    return "\n".join(lines)
+
+
+def normalised_words(text: str) -> list[bytes]:
+    """Words for comparison, in UTF-8: compatibility forms unified (NFKC), case folded, punctuation and spacing left
+    out."""
+    pieces = text.encode("utf-8", "replace").translate(_ASCII_WORDS).split()
+    if text.isascii():
+        return pieces
+    # What lies between ASCII spaces and punctuation is split further only where it holds other characters.
+    return [word for piece in pieces for word in ((piece,) if piece.isascii() else _split(piece))]
+
+
+def _split(piece: bytes) -> list[bytes]:
+    normal = unicodedata.normalize("NFKC", piece.decode()).casefold()
+    return [word.encode() for word in _WORD.findall(normal)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextSignature:
+    """What is kept of a text to find its duplicates. A text without words has none: nothing is known of its page."""
+
+    digest: str | None  # 128-bit, 32 hex digits
+    bands: tuple[int, ...]  # signed 64-bit keys, one a band
+    sketch: bytes  # lowest byte of each MinHash value
+
+
+def text_signature(text: str, config: MinHashConfig) -> TextSignature:
+    """Digest, band keys and sketch of a text, from one pass over its words."""
+    words = normalised_words(text)
+    if not words:
+        return TextSignature(None, (), b"")
+    return signature_of_shingles(_shingles(words, config.window), _digest(words), config)
+
+
+def signature_of_shingles(shingles: npt.NDArray[np.uint64], digest: str, config: MinHashConfig) -> TextSignature:
+    """The signature of a text with this digest and these shingle hashes, which may repeat."""
+    values = minhash_values(shingles, config)
+    bands = values.astype("<u4").reshape(config.num_bands, config.num_rows)
+    keys = tuple(_signed(xxhash.xxh3_64_intdigest(band.tobytes(), index)) for index, band in enumerate(bands))
+    return TextSignature(digest, keys, (values & 0xFF).astype(np.uint8).tobytes())
+
+
+def text_digest(text: str) -> str | None:
+    """128-bit hash of the text's normalised words, 32 hex digits; None for a text without words."""
+    words = normalised_words(text)
+    return _digest(words) if words else None
+
+
+def _digest(words: list[bytes]) -> str:
+    return hashlib.blake2b(b" ".join(words), digest_size=16).hexdigest()
+
+
+def shingle_hashes(text: str, window: int) -> npt.NDArray[np.uint64]:
+    """Hashes, (S,), of the distinct ``window``-word shingles, sorted. Fewer words are one shingle; no words, none."""
+    words = normalised_words(text)
+    return np.unique(_shingles(words, window)) if words else np.empty(0, np.uint64)
+
+
+def _shingles(words: list[bytes], window: int) -> npt.NDArray[np.uint64]:
+    """Hashes, (N,), of the shingles in reading order: of each word by xxHash, then of ``window`` words together."""
+    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, words), np.uint64, len(words))
+    length = min(window, len(words))
+    shingles = np.zeros(len(words) - length + 1, np.uint64)
+    for start in range(length):
+        shingles = (shingles ^ hashes[start : start + len(shingles)]) * _MIX
+    shingles ^= shingles >> np.uint64(32)
+    return shingles * _MIX
+
+
+def jaccard(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> float:
+    """Jaccard similarity, [0, 1], of two sets given as sorted distinct hashes; 0 if both are empty."""
+    num_common = len(np.intersect1d(a, b, assume_unique=True))
+    return num_common / max(1, len(a) + len(b) - num_common)
+
+
+def minhash_values(shingles: npt.NDArray[np.uint64], config: MinHashConfig) -> npt.NDArray[np.uint32]:
+    """MinHash values, (bands * rows,), of a set of shingle hashes, which must not be empty and may repeat."""
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(shingles, [0, len(shingles)], config.num_hashes, config.seed)
+    return np.array(matrix.to_rows()[0], np.uint32)
+
+
+def sketches_alike(sketches: npt.NDArray[np.uint8], config: MinHashConfig) -> IsAlike:
+    """Whether texts are near-duplicates by their sketches, (N, hashes)."""
+    enough = min_equal_bytes(config)
+
+    def is_alike(a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
+        return np.count_nonzero(sketches[a] == sketches[b], axis=1) >= enough
+
+    return is_alike
+
+
+def _signed(key: int) -> int:
+    return key - (1 << 64) if key >> 63 else key

@@ -1,0 +1,110 @@
+"""Signatures: what is kept of a run so that a later one can be curated against it without reading it again.
+
+    score/signatures/documents    canonical URL, date, digest of the words, MinHash keys and sketch: about 350 bytes
+                                  a document on disk
+    score/signatures/images       hashes, colours, and how many documents show the image
+
+A recipe names earlier output folders in ``score.earlier``. Of those, a document counts as *in the corpus* unless a
+decision of ``select`` there dropped it; where nothing was selected, all count. Every signature takes part in finding
+groups, so a page and an earlier one may be connected through a third that was dropped, as within a run; but only a
+document that is in the corpus can be the reason for another one to leave.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
+from rensa import RMinHash
+
+from gobelin.documents import Action, Unit
+from gobelin.transforms.duplicates.minhash import MinHashConfig, text_signature
+from gobelin.transforms.shards import join, list_shards, open_input, read_folder, read_rows
+from gobelin.transforms.urls import canonical_url
+
+Row = dict[str, Any]
+
+_METADATA = "gobelin.minhash"
+
+
+def document_signature(document: Row, text: str, config: MinHashConfig) -> Row:
+    """The row of ``SIGNATURES`` of a row of ``DOCUMENTS`` with this text."""
+    signature = text_signature(text, config)
+    return {
+        "doc_id": document["doc_id"],
+        "url_key": canonical_url(document["url"]),
+        "warc_date": document["warc_date"],
+        "text_digest": signature.digest,
+        "bands": list(signature.bands),
+        "sketch": signature.sketch,
+    }
+
+
+def signature_metadata(config: MinHashConfig) -> dict[str, str]:
+    """Metadata of a signature file: what must agree for two signatures to be comparable."""
+    kind = {
+        "bands": config.num_bands,
+        "rows": config.num_rows,
+        "window": config.window,
+        "seed": config.seed,
+        "version": [1, RMinHash.ALGORITHM_VERSION],  # of the shingles' hashes, of rensa's
+    }
+    return {_METADATA: json.dumps(kind, sort_keys=True)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EarlierRun:
+    """The signatures of another run. ``name``: its output folder as the recipe gives it."""
+
+    name: str
+    documents: tuple[str, ...]  # paths of the shards
+    images: tuple[str, ...]
+
+    def dropped(self) -> set[str]:
+        """Ids of the documents that it did not take into its corpus."""
+        decisions = join(self.name, "select", "decisions")
+        rows = read_folder(decisions, ["unit", "action", "doc_id"]) if FileSystems.exists(decisions) else ()
+        gone = (Action.DROP, Action.FAIL)
+        return {row["doc_id"] for row in rows if row["unit"] == Unit.DOCUMENT and row["action"] in gone}
+
+
+def open_earlier(folders: tuple[str, ...], config: MinHashConfig) -> tuple[EarlierRun, ...]:
+    """The runs that a recipe names.
+
+    Raises:
+        ValueError: one has no signatures, or signatures of another kind.
+    """
+    return tuple(_open_run(folder, config) for folder in folders)
+
+
+def _open_run(folder: str, config: MinHashConfig) -> EarlierRun:
+    paths = {}
+    for name in ("documents", "images"):
+        data_set = join(folder, "score", "signatures", name)
+        paths[name] = tuple(list_shards(data_set)) if FileSystems.exists(data_set) else ()
+        if not paths[name]:
+            raise ValueError(
+                f"score.earlier: {folder} holds no signatures (no {data_set}); name the output folder of a run whose "
+                "score stage is done"
+            )
+    wanted = signature_metadata(config)[_METADATA]
+    with open_input(paths["documents"][0]) as stream:
+        found = (pq.read_schema(stream).metadata or {}).get(_METADATA.encode(), b"none").decode()
+    if found != wanted:
+        raise ValueError(
+            f"score.earlier: the signatures of {folder} are of another kind ({found}, wanted {wanted}): give "
+            "score.minhash the values of that run, or score it again"
+        )
+    return EarlierRun(folder, paths["documents"], paths["images"])
+
+
+def earlier_rows(run: EarlierRun) -> Iterator[Row]:
+    """The signatures of a run's documents, each with ``run`` and ``is_kept``."""
+    dropped = run.dropped()
+    for path in run.documents:
+        for row in read_rows(path):
+            yield {**row, "run": run.name, "is_kept": row["doc_id"] not in dropped}

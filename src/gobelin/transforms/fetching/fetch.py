@@ -1,0 +1,108 @@
+"""Fetching: images that pages show and the archives lack, asked for on the web. Off unless the recipe turns it on.
+
+    page index, image index --WantedUrls--> URLs, by host --FetchImages--> captures --> extract.ExtractImages
+                                                                      +--> rows of ``fetches``, one a URL
+                                                                      +--> rows of policies (site_policy)
+
+All URLs of one host go to one worker, which alone keeps to the host's pace (``fetch_hosts.py``). What is fetched takes
+the same road as what an archive holds: the capture of an image response, with ``source`` "fetched". Nothing that a
+server does ends a run: each outcome is a row with a status of ``FetchStatus``.
+
+A redirect to another host is followed by the same worker, at that host's pace as far as this worker knows it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import apache_beam as beam
+
+from gobelin.documents import shard_of
+from gobelin.transforms.fetching.fetch_config import FetchConfig
+from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
+from gobelin.transforms.progress import advance
+from gobelin.transforms.rights.consent import AI_AGENTS
+from gobelin.transforms.urls import host_of
+
+if TYPE_CHECKING:
+    from gobelin.transforms.fetching.fetch_http import Network
+
+
+def check_fetch_extra() -> None:
+    """Raises ``ValueError`` where the extra that fetches is not installed."""
+    missing = [name for name in ("aiohttp", "protego") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"fetching needs {' and '.join(missing)}: pip install 'gobelin[fetch]'")
+
+
+class FetchImages(beam.PTransform):
+    """URLs of images -> ``Capture``s ``images``, rows ``fetches`` (FETCHES) and ``policies`` (POLICY_INDEX).
+
+    Args:
+        max_bytes: of one image (``ImageLimits.max_bytes``).
+        num_groups: into how many groups hosts are divided; each is fetched by one worker at a time. Their
+            number bounds how many workers can help.
+        block_list: lists of known files; a URL on them is never asked for.
+        agents: robots whose being disallowed in a robots.txt is recorded, lower case.
+        network: for tests; the default is the open internet.
+
+    Raises:
+        ValueError: the extra ``gobelin[fetch]`` is not installed.
+    """
+
+    def __init__(
+        self,
+        config: FetchConfig,
+        max_bytes: int,
+        num_groups: int,
+        block_list: BlockListConfig | None = None,
+        agents: tuple[str, ...] = AI_AGENTS,
+        network: Network | None = None,
+    ) -> None:
+        check_fetch_extra()
+        self._num_groups = num_groups
+        self._fetch = _FetchGroup(config, max_bytes, block_list or BlockListConfig(), agents, network)
+
+    def expand(self, urls: beam.PCollection) -> beam.DoOutputsTuple:
+        return (
+            urls
+            | "ByHost" >> beam.Map(_by_host, self._num_groups)
+            | "OneWorkerAHost" >> beam.GroupByKey()
+            | "Fetch" >> beam.ParDo(self._fetch).with_outputs("images", "fetches", "policies")
+        )
+
+
+def _by_host(url: str, num_groups: int) -> tuple[int, str]:
+    return shard_of(host_of(url), num_groups), url
+
+
+class _FetchGroup(beam.DoFn):
+    def __init__(
+        self,
+        config: FetchConfig,
+        max_bytes: int,
+        block_list: BlockListConfig,
+        agents: tuple[str, ...],
+        network: Network | None,
+    ) -> None:
+        self._config, self._max_bytes, self._block_list = config, max_bytes, block_list
+        self._agents, self._network = agents, network
+
+    def process(self, element: tuple[int, Iterable[str]]) -> Iterator[beam.pvalue.TaggedOutput]:
+        from gobelin.transforms.fetching.fetch_hosts import Fetched, fetch_all  # needs the extra
+        from gobelin.transforms.fetching.fetch_http import Network
+
+        _, urls = element
+        block_list = load_block_list(self._block_list)
+        match_url = None if block_list is None else block_list.match_url
+        network = self._network or Network()
+        for found in fetch_all(list(urls), self._config, self._max_bytes, network, match_url, self._agents):
+            if not isinstance(found, Fetched):
+                yield beam.pvalue.TaggedOutput("policies", found)
+                continue
+            advance("fetches")
+            yield beam.pvalue.TaggedOutput("fetches", found.row)
+            if found.capture is not None:
+                yield beam.pvalue.TaggedOutput("images", found.capture)

@@ -1,0 +1,112 @@
+"""The pace of one host: when it may be asked, how many requests at a time, and when it is left alone.
+
+Requests to a host begin at least ``host_delay_seconds`` apart, or the ``Crawl-delay`` of its robots.txt where that is
+longer. ``Retry-After`` stops all of them. A host is left when too many of its images failed in a row for reasons of its
+own, when it asks for too long a rest, or when its time is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import hashlib
+import time
+
+from gobelin.transforms.archives.http_message import header
+from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
+from gobelin.transforms.fetching.fetch_http import Answer
+
+_HOST_TROUBLE = (FetchStatus.TIMEOUT, FetchStatus.TOO_SLOW, FetchStatus.DNS_ERROR, FetchStatus.CONNECTION_ERROR,
+                 FetchStatus.TLS_ERROR, FetchStatus.NOT_GLOBAL_ADDRESS, FetchStatus.BAD_RESPONSE)  # fmt: skip
+"""Outcomes that speak of the host, not of one image; 429 and 5xx do so too."""
+
+
+class Host:
+    """One host name: who may ask it now, and how it has behaved. ``gave_up`` says why nothing more is asked."""
+
+    def __init__(self, config: FetchConfig) -> None:
+        self.gate = asyncio.Semaphore(config.host_concurrency)
+        self.delay = config.host_delay_seconds
+        self._next_start = 0.0
+        self.gave_up: str | None = None
+        self._ends_at: float | None = None
+        self._max_seconds = config.max_host_seconds
+        self._max_rest = config.max_retry_after_seconds
+        self._turn = asyncio.Lock()
+        self._failures_in_a_row = 0
+        self._max_failures = config.max_failures_in_a_row
+
+    async def wait_turn(self, slots: asyncio.Semaphore) -> Answer | None:
+        """Waits until the host may be asked again, and takes a place among ``slots``; returns why it may not, if so.
+
+        The place is taken within the turn: the request begins now, and the next turn is counted from now.
+        """
+        loop = asyncio.get_running_loop()
+        if self._ends_at is None:
+            self._ends_at = loop.time() + self._max_seconds
+        async with self._turn:
+            while self.gave_up is None:
+                now = loop.time()
+                if max(now, self._next_start) >= self._ends_at:
+                    return Answer(FetchStatus.LIMIT_REACHED, detail=f"{self._max_seconds:g} seconds on this host")
+                if now < self._next_start:
+                    await asyncio.sleep(self._next_start - now)
+                    continue
+                await slots.acquire()
+                now = loop.time()
+                if self.gave_up is None and now >= self._next_start:  # another request's answer may have changed that
+                    self._next_start = now + self.delay
+                    return None
+                slots.release()
+            return Answer(FetchStatus.HOST_UNREACHABLE, detail=self.gave_up)
+
+    def note(self, answer: Answer) -> None:
+        """Counts failures in a row."""
+        if answer.status in _HOST_TROUBLE or _is_server_error(answer):
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= self._max_failures:
+                self.gave_up = self.gave_up or f"{self._failures_in_a_row} failures in a row, the last: {answer.status}"
+        else:
+            self._failures_in_a_row = 0
+
+    def rest(self, answer: Answer) -> float:
+        """Lets the host rest where it asks for that; returns for how many seconds. Too many, and it is left."""
+        asked_for = retry_after_seconds(answer, time.time()) or 0.0
+        if asked_for > self._max_rest:
+            self.gave_up = f"Retry-After: {asked_for:.0f} seconds"
+            return 0.0
+        self._next_start = max(self._next_start, asyncio.get_running_loop().time() + asked_for)
+        return asked_for
+
+
+def retry_after_seconds(answer: Answer, now: float) -> float | None:
+    """What ``Retry-After`` asks for, in seconds from ``now`` (seconds since 1970); None where it is absent or broken.
+
+    RFC 9110, 10.2.3: a number of seconds, or a date.
+    """
+    value = header(answer.headers, "retry-after").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:10])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def backoff_seconds(config: FetchConfig, url: str, tries: int) -> float:
+    """Wait after try number ``tries``: doubling, with a jitter of half of it up or down.
+
+    The jitter is a hash of the URL and the try: as good as a draw against many clients that ask again at once.
+    """
+    digest = hashlib.blake2b(f"{tries} {url}".encode(), digest_size=4).digest()
+    return config.retry_seconds * 2 ** (tries - 1) * (0.5 + int.from_bytes(digest, "big") / 2**32)
+
+
+def is_worth_another_try(answer: Answer) -> bool:
+    """Whether the same request may have another outcome a little later."""
+    return answer.status is FetchStatus.TIMEOUT or _is_server_error(answer)
+
+
+def _is_server_error(answer: Answer) -> bool:
+    code = answer.http_status or 0
+    return answer.status is FetchStatus.HTTP_ERROR and (code == 429 or code >= 500)

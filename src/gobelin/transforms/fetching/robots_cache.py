@@ -1,0 +1,130 @@
+"""What a host says about being asked, read before anything else is asked of it: robots.txt and tdmrep.json.
+
+robots.txt after RFC 9309: 4xx means that all may be fetched, 5xx and no answer that nothing may, the first 500 KiB
+count, redirects are followed, nothing is held longer than 24 hours. Stricter than the RFC: 429, too many redirects and
+a redirect to where we do not go count as no answer.
+
+Protego reads the rules, after ``our_groups`` has taken out those of other agents: 15,000 user-agent lines with 17,000
+rules under them (500 KiB) would make it hold 255 million rules. Its matching is linear in the length of a URL
+for each rule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from protego import Protego
+
+from gobelin.transforms.fetching.fetch_config import AGENT, FetchStatus
+from gobelin.transforms.fetching.fetch_http import Answer
+from gobelin.transforms.rights.consent import AI_AGENTS
+from gobelin.transforms.rights.site_policy import Site, policy_from_response, read_site
+
+MAX_ROBOTS_BYTES = 500 * 1024
+"""RFC 9309, 2.5: a parser must take at least this much."""
+
+MAX_WILDCARDS = 10_000
+"""In one file. More would cost over 10 ms an address, and stop everything else in the meantime."""
+
+MAX_AGE_SECONDS = 24 * 3600
+"""RFC 9309, 2.4."""
+
+_AGENT_LINE = re.compile(r"\s*user[- ]?agents?\s*[:\s]\s*(.*)", re.IGNORECASE)
+
+_NO_ANSWER = (FetchStatus.DNS_ERROR, FetchStatus.CONNECTION_ERROR, FetchStatus.TLS_ERROR, FetchStatus.BAD_URL,
+              FetchStatus.NOT_GLOBAL_ADDRESS, FetchStatus.HOST_UNREACHABLE, FetchStatus.LIMIT_REACHED)  # fmt: skip
+"""Outcomes at robots.txt that say more about an image of the host than that robots.txt was not to be had."""
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Policy:
+    """What one origin (scheme, host, port) says. ``status`` is ``OK``, or why nothing may be asked there."""
+
+    status: FetchStatus
+    detail: str | None = None
+    robots: Protego | None = None  # None: everything may be fetched
+    rows: tuple[Row, ...] = ()  # of ``site_policy.POLICY_INDEX``
+    site: Site | None = None  # what the rows say
+
+    def may_fetch(self, url: str) -> bool:
+        return self.robots is None or self.robots.can_fetch(url, AGENT)
+
+    def crawl_delay(self) -> float:
+        """Seconds between two requests; 0 where nothing is asked for."""
+        return (self.robots.crawl_delay(AGENT) or 0.0) if self.robots else 0.0
+
+    def signals(self, url: str) -> tuple[str, ...]:
+        """Opt-out signals that hold for a URL of this origin, as found."""
+        return self.site.signals(url) if self.site is not None else ()
+
+
+def our_groups(text: str) -> str:
+    """A robots.txt in which all agents but ours and ``*`` have become one."""
+    lines: list[str] = []
+    for line in text.replace("\0", " ").splitlines():
+        match = _AGENT_LINE.match(line.partition("#")[0])
+        if match is not None:
+            token = re.split(r"[\s/]", match.group(1).strip().lower(), maxsplit=1)[0]
+            line = f"User-agent: {token if token in ('*', AGENT) else 'others'}"
+            if lines and lines[-1] == line:
+                continue
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a checked URL: what one robots.txt holds for."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+async def fetch_policy(
+    origin: str, ask: Callable[[str, int], Awaitable[Answer]], agents: tuple[str, ...] = AI_AGENTS
+) -> Policy:
+    """The policy of an origin.
+
+    Args:
+        ask: (URL, bytes kept) -> the answer after redirects and retries.
+        agents: robots whose being disallowed is a signal, lower case.
+    """
+    answer = await ask(f"{origin}/robots.txt", MAX_ROBOTS_BYTES)
+    policy = read_robots(f"{origin}/robots.txt", answer)
+    if policy.status is not FetchStatus.OK:
+        return policy
+    url = f"{origin}/.well-known/tdmrep.json"
+    row = _row(url, await ask(url, MAX_ROBOTS_BYTES)) if policy.may_fetch(url) else None
+    rows = (*policy.rows, row) if row else policy.rows
+    return dataclasses.replace(policy, rows=rows, site=read_site(rows, agents))
+
+
+def read_robots(url: str, answer: Answer) -> Policy:
+    """What follows from the answer to a request for robots.txt."""
+    code = answer.http_status or 0
+    if answer.status is FetchStatus.OK:
+        text = answer.body.decode("utf-8-sig", "replace")
+        if text.count("*") > MAX_WILDCARDS:
+            return Policy(FetchStatus.ROBOTS_UNREACHABLE, f"robots.txt: {text.count('*')} wildcards")
+        robots = Protego.parse(our_groups(text))
+        row = _row(url, answer)
+        return Policy(FetchStatus.OK, robots=robots, rows=(row,) if row else ())
+    if answer.status is FetchStatus.EMPTY or (
+        answer.status is FetchStatus.HTTP_ERROR and (200 < code < 300 or (400 <= code < 500 and code != 429))
+    ):
+        row = _row(url, answer)
+        return Policy(FetchStatus.OK, rows=(row,) if row else ())
+    status = answer.status if answer.status in _NO_ANSWER else FetchStatus.ROBOTS_UNREACHABLE
+    return Policy(status, f"robots.txt: {answer.detail or answer.status}"[:300])
+
+
+def _row(url: str, answer: Answer) -> Row | None:
+    if answer.http_status is None:
+        return None
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return policy_from_response(url, answer.http_status, now, answer.body)

@@ -1,0 +1,89 @@
+"""Facts of a picture file out of one decode: format, size, and the perceptual hashes.
+
+``phash`` and ``dhash`` by the package imagehash (DCT of 32 x 32, differences of 9 x 8), 64 bits each, on a picture
+whose shorter side was reduced to 128 pixels or a little more; PDQ (ThreatExchange's, by pdqhash) on one of 512 or a
+little more. How far that drifts from hashes of all pixels stands in docs/images.md. All see the picture as displayed:
+oriented, on white.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import imagehash
+import numpy as np
+from PIL import Image as PillowImage
+
+from gobelin.transforms.images.open_image import ImageLimits, open_image
+
+HASH_SIDE_PX = 128
+"""Shorter side that a decode keeps for ``phash`` and ``dhash``."""
+
+PDQ_SIDE_PX = 512
+"""The same for PDQ."""
+
+MIN_PDQ_QUALITY = 50
+"""Hashes of pictures with fewer features (flat areas, plain text) match by chance; ThreatExchange discards <= 49."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a decode tells."""
+
+    format: str  # jpeg, png, gif, webp, avif, bmp, ico, cur, tiff, jpeg2000, ppm, tga, qoi
+    width: int  # pixels, as displayed
+    height: int
+    phash: str  # 64 bits, 16 hex digits
+    dhash: str  # 64 bits, 16 hex digits
+    colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
+    pdq: str | None = None  # 256 bits, 64 hex digits; None: not asked for, or the picture has too few features
+
+
+def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
+    """Facts of an image file. Decodes it in this process, without a limit of time.
+
+    Raises:
+        UnusableImageError: it has none.
+    """
+    opened = open_image(data, PDQ_SIDE_PX if limits.pdq else HASH_SIDE_PX, limits)
+    pixels = opened.pixels
+    pdq = pdq_hash(pixels) if limits.pdq else None
+    reduced = _reduce(pixels, HASH_SIDE_PX)
+    grey = reduced.convert("L")
+    colour = np.asarray(reduced.resize((4, 4), PillowImage.Resampling.BOX)).tobytes().hex()
+    return ImageFacts(opened.format, opened.width, opened.height, phash(grey), dhash(grey), colour, pdq)
+
+
+def phash(grey: PillowImage.Image) -> str:
+    """64-bit perceptual hash of a picture of mode L: signs of its low frequencies against their median."""
+    return str(imagehash.phash(grey))
+
+
+def dhash(grey: PillowImage.Image) -> str:
+    """64-bit difference hash of a picture of mode L: whether brightness grows from left to right."""
+    return str(imagehash.dhash(grey))
+
+
+def pdq_hash(pixels: PillowImage.Image, is_reduced: bool = True) -> str | None:
+    """256-bit PDQ hash of an RGB picture; None where its quality is under ``MIN_PDQ_QUALITY``.
+
+    Args:
+        is_reduced: a picture far over ``PDQ_SIDE_PX`` a side may be averaged down first.
+    """
+    import pdqhash
+
+    reduced = _reduce(pixels, PDQ_SIDE_PX) if is_reduced else pixels
+    bits, quality = pdqhash.compute(np.ascontiguousarray(reduced))
+    return _hex(np.asarray(bits, bool)) if quality >= MIN_PDQ_QUALITY else None
+
+
+def _reduce(pixels: PillowImage.Image, side: int) -> PillowImage.Image:
+    """Averaged down by a whole factor, the shorter side to no less than ``side``. A line of a million pixels is
+    squeezed along its length alone: to resize it as it is takes gigabytes of filter weights."""
+    factor = max(1, min(pixels.size) // side)
+    factors = max(factor, pixels.width // (8 * side)), max(factor, pixels.height // (8 * side))
+    return pixels.reduce(factors) if factors != (1, 1) else pixels
+
+
+def _hex(bits: np.ndarray) -> str:
+    return np.packbits(bits).tobytes().hex()

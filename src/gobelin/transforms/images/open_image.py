@@ -1,0 +1,325 @@
+"""Bytes of an untrusted picture -> pixels: the one decode that hashes, embeddings, tokens and thumbnails all use.
+
+Order: bytes, format by content (``image_formats``), pixels and frames by the header, then the decode: JPEG at a reduced
+scale where little is asked for; first frame, first page, largest icon. Deep and palette modes become 8-bit channels,
+a large picture is averaged down by a whole factor, colours go to sRGB by the embedded profile, transparency onto
+white, and the orientation of the Exif header is applied, so width and height are those that a browser shows.
+
+Equal bytes give equal pixels wherever the same Pillow runs. Peak memory is about 16 bytes a pixel of the file. There
+is no time limit here: ``image_sandbox`` has one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import io
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import AvifImagePlugin, ImageCms, UnidentifiedImageError
+from PIL import Image as PillowImage
+
+from gobelin.transforms.images.image_formats import DECODED, identify
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one core a worker; the pixels are the same
+
+_NAMES = {"MPO": "jpeg"}
+"""A JPEG with further pictures behind it, as many phones write."""
+
+_FULL_RANGE = ("PNG", "PPM", "JPEG2000")
+"""Formats in which 16-bit grey means black to white, as a browser shows it. In TIFF 16 and 32 bits hold
+measurements of any range, and so do floats anywhere; those are stretched from their least to their greatest value."""
+
+_ORIENTATION = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+"""Exif 2.3, tag 0x0112, and what undoes it."""
+
+_PROFILE_MODES = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
+"""Colour space of a profile and the modes of picture that it can speak of; any other pair is a damaged file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImageLimits:
+    """What may be opened at all, and what is measured then. Quality is judged later, from the numbers found here."""
+
+    max_bytes: int = 20 * 1024 * 1024
+    """Bytes of an image file; longer ones are dropped unread. DataComp's and NeMo Curator's order of size."""
+
+    max_pixels: int = 40_000_000
+    """Width x height by the header. 40 MP decode to 160 MB; a camera's largest pictures are at this size. At most
+    Pillow's own limit, 89,478,485: what passes it is a bomb to Pillow, and its warning is an error here."""
+
+    max_frames: int = 10_000
+    """Frames of an animation, of which only the first is decoded. 1 leaves out all animations."""
+
+    max_seconds: float = 5.0
+    """CPU-seconds for one image (``image_sandbox`` alone). What browsers show takes 2.5 at most within the other
+    limits (docs/images.md); what takes longer was made to."""
+
+    max_memory: int = 1024 * 1024 * 1024
+    """Bytes of address space of a decoding process (``image_sandbox`` alone), of which the interpreter takes 220 MB.
+    AVIF and WebP need most: about 16 bytes a pixel."""
+
+    pdq: bool = False
+    """Whether the PDQ hash is computed: wanted for block lists of that kind, and costs 2 to 8 ms an image. Needs the
+    package ``pdqhash`` (extra ``pdq``)."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_pixels", "max_frames", "max_seconds", "max_memory"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
+        if self.max_pixels > BOMB_PIXELS:
+            raise ValueError(f"max_pixels must be at most {BOMB_PIXELS} (Pillow's own limit), got {self.max_pixels}")
+        if self.max_memory < MIN_MEMORY:
+            raise ValueError(f"max_memory must be at least {MIN_MEMORY} (the interpreter alone), got {self.max_memory}")
+        if self.pdq and importlib.util.find_spec("pdqhash") is None:
+            raise ValueError("pdq: true needs the package pdqhash; install gobelin with the extra 'pdq'")
+
+
+BOMB_PIXELS = 89_478_485
+MIN_MEMORY = 320 * 1024 * 1024
+
+
+class UnusableImageError(OSError):
+    """A file that gives no pixels. ``rule``, ``value``, ``threshold``, ``detail``: those of a ``Decision``."""
+
+    def __init__(
+        self, rule: str, value: float | None = None, threshold: float | None = None, detail: str | None = None
+    ) -> None:
+        super().__init__(": ".join([rule, *([detail] if detail else [])]))
+        self.rule, self.value, self.threshold, self.detail = rule, value, threshold, detail
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """A decoded picture. ``width``, ``height``: of the file, as displayed; ``pixels`` may be smaller."""
+
+    format: str
+    width: int
+    height: int
+    pixels: PillowImage.Image
+
+
+def open_rgb(data: bytes, max_side: int | None = None) -> PillowImage.Image:
+    """An image that ``check_image`` took, as 8-bit sRGB, oriented, on white. The one way in which models see a picture.
+
+    Args:
+        max_side: where given, the picture may be reduced as long as its shorter side keeps this many pixels.
+
+    Raises:
+        UnusableImageError: it gives no pixels. (An ``OSError``.)
+    """
+    return open_image(data, max_side).pixels
+
+
+def open_image(data: bytes, max_side: int | None = None, limits: ImageLimits | None = None) -> OpenedImage:
+    """``open_rgb`` with the facts of the file, under limits of bytes, pixels and frames where they are given.
+
+    Raises:
+        UnusableImageError: a limit was passed, the format is none of ``DECODED``, or the file is damaged.
+    """
+    if not data:
+        raise UnusableImageError("empty_image")
+    if limits is not None and len(data) > limits.max_bytes:
+        raise UnusableImageError("image_bytes", len(data), limits.max_bytes)
+    name = identify(data)
+    if name is None:
+        raise UnusableImageError("not_an_image")
+    if name not in DECODED:
+        raise UnusableImageError("image_format", detail=name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", PillowImage.DecompressionBombWarning)
+            return _decode(data, name, max_side, limits)
+    except UnusableImageError:
+        raise
+    except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+        found = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's own limit, which holds before ours is asked
+        num_pixels, threshold = float(found[1]) if found else None, limits.max_pixels if limits else None
+        raise UnusableImageError("image_pixels", num_pixels, threshold) from error
+    except MemoryError as error:
+        raise UnusableImageError("image_memory", threshold=limits.max_memory if limits else None) from error
+    except UnidentifiedImageError as error:  # its message holds an address in memory
+        raise UnusableImageError("undecodable_image", detail=f"damaged header of {name.lower()}") from error
+    except Exception as error:  # a damaged file makes a decoder raise almost anything
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        raise UnusableImageError("undecodable_image", detail=detail) from error
+
+
+def _decode(data: bytes, name: str, max_side: int | None, limits: ImageLimits | None) -> OpenedImage:
+    with PillowImage.open(io.BytesIO(data), formats=(name,)) as image:
+        width, height = image.size  # of an icon: of the picture in it, which Pillow decodes here already
+        if width < 1 or height < 1:
+            raise UnusableImageError("undecodable_image", detail=f"{width} x {height} pixels")
+        if limits is not None:
+            _check_header(image, data, limits)
+        format_name = _NAMES.get(image.format or name, name.lower())
+        if max_side is not None:
+            image.draft(None, (max_side, max_side))  # does something for JPEG alone
+        image.load()
+        profile, exif = image.info.get("icc_profile"), image.info.get("exif")
+        pixels = _to_srgb(_reduce(_to_channels(image, name), max_side), profile)
+    orientation = 1 if name == "TIFF" else read_orientation(exif)  # Pillow turns a TIFF itself
+    if orientation in _ORIENTATION:
+        pixels = pixels.transpose(_ORIENTATION[orientation])
+    if orientation >= 5:
+        width, height = height, width
+    return OpenedImage(format_name, width, height, pixels)
+
+
+def _check_header(image: PillowImage.Image, data: bytes, limits: ImageLimits) -> None:
+    num_pixels = image.width * image.height
+    if num_pixels > limits.max_pixels:
+        raise UnusableImageError("image_pixels", num_pixels, limits.max_pixels)
+    num_frames = count_frames(image, data, limits.max_frames + 1)
+    if num_frames > limits.max_frames:
+        raise UnusableImageError("image_frames", num_frames, limits.max_frames)
+
+
+def count_frames(image: PillowImage.Image, data: bytes, up_to: int) -> int:
+    """Frames of an animation, counted no further than ``up_to``. Pages, icons and a phone's second picture are none."""
+    if image.format == "GIF":
+        return _count_gif_frames(data, up_to)
+    if image.format in ("PNG", "WEBP", "AVIF"):
+        return min(getattr(image, "n_frames", 1), up_to)
+    return 1
+
+
+def _count_gif_frames(data: bytes, up_to: int) -> int:
+    """Image descriptors of a GIF: nothing in its header says how many there are. Hops from block to block."""
+    end, count = len(data), 0
+    place = 13 + _colour_table_bytes(data[10])
+    while place + 9 < end and count < up_to:
+        if data[place] == 0x2C:  # image descriptor, colour table, code size, blocks
+            count += 1
+            place += 11 + _colour_table_bytes(data[place + 9])
+        elif data[place] == 0x21:  # extension, label, blocks
+            place += 2
+        else:  # the end, or garbage
+            break
+        while place < end and data[place]:
+            place += 1 + data[place]
+        place += 1
+    return count
+
+
+def _colour_table_bytes(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def read_orientation(exif: bytes | None) -> int:
+    """Orientation, 1 to 8, of an Exif block; 1 where it says nothing sensible. Reads the one tag and no other, because
+    a hostile block can make a full parser copy itself thousands of times."""
+    if not isinstance(exif, bytes):
+        return 1
+    block = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    if order is None or len(block) < 10:
+        return 1
+    (start,) = struct.unpack_from(order + "I", block, 4)
+    if start + 2 > len(block):
+        return 1
+    (count,) = struct.unpack_from(order + "H", block, start)
+    for place in range(start + 2, min(start + 2 + 12 * count, len(block) - 11), 12):
+        tag, kind, _, value = struct.unpack_from(order + "HHIH", block, place)
+        if tag == 0x0112:
+            return value if kind == 3 and 1 <= value <= 8 else 1
+    return 1
+
+
+def _to_channels(image: PillowImage.Image, name: str) -> PillowImage.Image:
+    """8-bit channels: L, LA, RGB, RGBA, CMYK, LAB or YCbCr."""
+    transparency = image.info.get("transparency")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _shallow(image, name, transparency)
+    if image.mode in ("PA", "RGBa", "La") or (transparency is not None and image.mode in ("1", "L", "P", "RGB")):
+        return image.convert("RGBA")
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("P", "RGBX", "HSV"):
+        return image.convert("RGB")
+    return image
+
+
+def _shallow(image: PillowImage.Image, name: str, transparency: object) -> PillowImage.Image:
+    """8-bit grey of 16 or 32 bits a pixel: L, or LA where one value is transparent."""
+    values = np.asarray(image)
+    is_full_range = name in _FULL_RANGE and image.mode != "F"
+    low, high = (0.0, 65535.0) if is_full_range else _range(values)
+    scale = np.float32(255.0 / (high - low) if high > low else 0.0)
+    grey = np.empty(values.shape, np.uint8)
+    with np.errstate(all="ignore"):  # fuzz files hold infinities
+        for rows in _blocks(values.shape):
+            scaled = np.nan_to_num((values[rows].astype(np.float32) - np.float32(low)) * scale, posinf=255.0, neginf=0)
+            grey[rows] = np.clip(np.rint(scaled), 0.0, 255.0)
+    pixels = PillowImage.fromarray(grey)
+    if not isinstance(transparency, int):
+        return pixels
+    return PillowImage.merge(
+        "LA", (pixels, PillowImage.fromarray(np.where(values == transparency, 0, 255).astype(np.uint8)))
+    )
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """Least and greatest finite value; (0, 0) where there is none."""
+    low, high = np.inf, -np.inf
+    for rows in _blocks(values.shape):
+        block = values[rows]
+        finite = block if block.dtype.kind != "f" else block[np.isfinite(block)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of about a megapixel: what is computed in floats costs memory for that much alone."""
+    step = max(1, (1 << 20) // max(1, shape[1]))
+    return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def _reduce(image: PillowImage.Image, max_side: int | None) -> PillowImage.Image:
+    """Averaged over squares of pixels: before colours and transparency, which then cost next to nothing."""
+    factor = min(image.size) // max_side if max_side else 1
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _to_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Image:
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    if alpha is not None:
+        image = image.convert(image.mode.removesuffix("A"))
+    transform = _transform(profile, image.mode) if profile or image.mode == "LAB" else None
+    image = image.convert("RGB") if transform is None else ImageCms.applyTransform(image, transform) or image
+    if alpha is None:
+        return image
+    return PillowImage.composite(image, PillowImage.new("RGB", image.size, "white"), alpha)
+
+
+@functools.lru_cache(maxsize=16)
+def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From a profile's colours to sRGB; None where nothing is to be done or the profile is damaged: then the numbers
+    are taken for sRGB, as a browser does."""
+    target = ImageCms.createProfile("sRGB")
+    try:
+        if mode == "LAB":
+            return ImageCms.buildTransform(ImageCms.createProfile("LAB"), target, "LAB", "RGB")
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+        if mode not in _PROFILE_MODES.get(source.profile.xcolor_space, ()):
+            return None
+        if "sRGB" in (source.profile.profile_description or ""):
+            return None
+        return ImageCms.buildTransform(source, target, mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,140 @@
+"""One HTML page -> its nodes in reading order: typed pieces of text, and the images between them.
+
+One parse serves all: consent, licences, images and main content read the same tree.
+
+    decode            bytes to text
+    parse_html        text to a tree, bounded in tags and depth
+    find_consent, find_licences
+    rewrite_images    every image is one <img>, captions attached
+    read_blocks       the tree's visible text in blocks, in one walk
+    find_main_content which of them are main content
+
+Where that finds next to nothing, what the page hides is read as well, and then trafilatura is asked; ``extractor``
+says which path served. 5 ms of CPU for a page of 130 KB, 20-30 ms more where trafilatura is asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lxml.html import HtmlElement
+
+from gobelin.documents import Licence, Role
+from gobelin.transforms.pages.decode_text import decode
+from gobelin.transforms.pages.image_references import ImageReference, document_base, rewrite_images
+from gobelin.transforms.pages.main_content import MainContent, find_main_content
+from gobelin.transforms.pages.markdeep import is_markdeep, markdeep_to_html
+from gobelin.transforms.pages.page_blocks import read_blocks
+from gobelin.transforms.pages.parse_html import PageProblem, parse_html
+from gobelin.transforms.pages.trafilatura_path import choose_with_trafilatura
+from gobelin.transforms.rights.consent import find_consent
+from gobelin.transforms.rights.licences import find_licences
+
+__all__ = ["PageContent", "PageProblem", "TextPiece", "read_page"]
+
+MIN_CERTAIN_CHARS = 250
+"""Characters of main content below which another path is tried."""
+
+MAX_TRAFILATURA_CHARS = 2_000_000
+"""Longer pages are not given to trafilatura, some of whose searches take the square of what they search."""
+
+MAX_TITLE_CHARS = 1000
+_BODY_IN_SCRIPT = "application/ld+json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextPiece:
+    """A block of text: white space folded, but for code, which stays as it is."""
+
+    text: str
+    role: Role = Role.PARAGRAPH
+    level: int | None = None  # of a heading, 1-6; nesting of a list item, from 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageContent:
+    """What one page holds: its title, what it says of its use, and its pieces in reading order."""
+
+    title: str | None
+    charset: str  # that it was read in, as the WHATWG names it
+    extractor: str  # gobelin | gobelin_hidden | trafilatura: which path found the main content
+    licences: tuple[Licence, ...]
+    consent: tuple[str, ...]
+    pieces: tuple[TextPiece | ImageReference, ...]
+
+
+def read_page(
+    payload: bytes, charset: str | None, url: str, headers: tuple[tuple[str, str], ...]
+) -> PageContent | PageProblem:
+    """Parses a page and finds its main content.
+
+    Args:
+        charset: as the server named it; wrong or unknown names are passed over.
+    """
+    text, encoding = decode(payload, charset)
+    tree = parse_html(markdeep_to_html(text) if is_markdeep(text) else text)
+    if isinstance(tree, PageProblem):
+        return tree
+    # While these live, lxml does not make them anew in each of the passes below.
+    elements = list(tree.iter())
+    base_url = document_base(tree, url)
+    title = _find_title(tree)
+    consent = find_consent(tree, headers)
+    licences = find_licences(tree, base_url)
+    references = rewrite_images(tree, base_url)
+    content, extractor = _choose(tree, text, url, title)
+    del elements
+    return PageContent(title, encoding, extractor, licences, consent, tuple(_pieces(content, references)))
+
+
+def _choose(tree: HtmlElement, text: str, url: str, title: str | None) -> tuple[MainContent, str]:
+    page = read_blocks(tree)
+    content, extractor = find_main_content(page, title), "gobelin"
+    if content.num_chars >= MIN_CERTAIN_CHARS:
+        return content, extractor
+    if page.num_hidden:
+        page = read_blocks(tree, with_hidden=True)
+        shown = find_main_content(page, title)
+        if shown.num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
+            return shown, "gobelin_hidden"
+    shown_chars = sum(block.num_chars - block.link_chars for block in page.blocks)
+    if len(text) > MAX_TRAFILATURA_CHARS or (shown_chars < 2 * MIN_CERTAIN_CHARS and _BODY_IN_SCRIPT not in text):
+        return content, extractor
+    blocks = choose_with_trafilatura(tree, url, page)
+    num_chars = sum(block.num_chars for block in blocks)
+    if num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
+        return MainContent(blocks, {}, num_chars), "trafilatura"
+    return content, extractor
+
+
+def _pieces(content: MainContent, references: list[ImageReference]) -> list[TextPiece | ImageReference]:
+    pieces: list[TextPiece | ImageReference] = []
+    for block in content.blocks:
+        if block.image is None:
+            pieces.append(TextPiece(block.text, block.role, block.level))
+        elif block.image < len(references):
+            reference = references[block.image]
+            caption = content.captions.get(block.image)
+            if caption and not reference.caption:
+                reference = dataclasses.replace(reference, caption=caption)
+            pieces.append(reference)
+    return pieces
+
+
+def _find_title(tree: HtmlElement) -> str | None:
+    """The page's <title>, else og:title, else its first <h1>; white space folded."""
+    for element in tree.iter("title"):
+        text = _folded(element.text)
+        if text and not any(parent.tag == "svg" for parent in element.iterancestors()):
+            return text
+    for element in tree.iter("meta"):
+        if element.get("property") == "og:title" or element.get("name") == "og:title":
+            text = _folded(element.get("content"))
+            if text:
+                return text
+    heading = next(tree.iter("h1"), None)
+    return _folded("".join(heading.itertext())) if heading is not None else None
+
+
+def _folded(text: str | None) -> str | None:
+    return " ".join(text.split())[:MAX_TITLE_CHARS] or None if text else None

@@ -1,0 +1,305 @@
+"""The blocks of a page that are its main content, with the images between them.
+
+1. Containers named as boilerplate are marked, unless they hold most of the page's prose.
+2. Each block gets a weight: its characters outside links where it reads like prose, code or data; less than nothing
+   where it is a menu's entry. Marked blocks weigh nothing.
+3. The region is the container with the greatest sum of weights; an ``<article>`` or ``<main>`` is preferred to a wider
+   container that adds little. One pass: the blocks of a container are a contiguous range.
+4. Between the page's heading and the region, a lead paragraph and images belong to it.
+5. In the region, marked containers, lists of links, teasers, and headings that are left without text go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from itertools import accumulate
+
+from gobelin.documents import Role
+from gobelin.transforms.pages.boilerplate import FOOT, MAY_ENLARGE, Kind
+from gobelin.transforms.pages.boilerplate_phrases import COMMENTS, RELATED
+from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
+from gobelin.transforms.pages.region_rules import (
+    drop_before_heading,
+    drop_cards,
+    drop_duplicates,
+    drop_empty_sections,
+    drop_link_lists,
+    drop_link_paragraphs,
+    drop_logos,
+    drop_phrases,
+    drop_teasers,
+    is_index,
+    is_row,
+    take_captions,
+)
+
+_SENTENCE_ENDS = tuple('.!?:;…。！？：；”"»)')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MainContent:
+    """What was chosen: the blocks, and how much text they hold."""
+
+    blocks: list[Block]
+    captions: dict[int, str]  # of images by the index of their reference
+    num_chars: int
+
+
+def find_main_content(page: PageBlocks, title: str | None) -> MainContent:
+    """Chooses; ``title`` is the page's own, by which its heading is known."""
+    blocks, containers = page.blocks, page.containers
+    weights = [_weight(block) for block in blocks]
+    for index, weight in enumerate(weights):
+        if weight < 0 and is_row(page, containers[blocks[index].container]):
+            weights[index] = 0.0
+    drop = _mark_boilerplate(page, weights)
+    for index, marked in enumerate(drop):
+        if marked:
+            weights[index] = 0.0
+    sums = [0.0, *accumulate(weights)]
+    region = _choose_region(page, sums, drop)
+    start, end = containers[region].start, containers[region].end
+    heading = _find_heading(blocks, title, start, end, drop)
+    lead: list[Block] = []
+    if not is_index(blocks, start, end, drop):
+        drop_link_lists(page, region, drop)
+        drop_teasers(page, region, sums, drop)
+        drop_cards(page, start, end, drop, weights)
+        drop_link_paragraphs(page, region, drop)
+        drop_before_heading(blocks, heading, start, end, drop, sums)
+        lead = _lead(blocks, heading, start, drop)
+    drop_logos(blocks, start, end, drop)
+    captions = take_captions(page, start, end, drop)
+    if not is_index(blocks, start, end, drop):
+        drop_phrases(page, start, end, drop, weights)
+        drop_duplicates(blocks, start, end, drop)
+        drop_empty_sections(blocks, start, end, drop)
+    kept = lead + [blocks[index] for index in range(start, end) if not drop[index]]
+    return MainContent(kept, captions, sum(block.num_chars for block in kept))
+
+
+def _weight(block: Block) -> float:
+    num_chars = block.num_chars
+    if num_chars == 0:
+        return 0.0
+    plain = num_chars - block.link_chars
+    if block.role is Role.TABLE:
+        return float(plain)
+    if block.link_chars > 0.5 * num_chars:
+        return -0.5 * min(num_chars, 100)
+    role = block.role
+    if role is Role.HEADING:
+        return 0.0
+    if role is Role.CODE or num_chars >= 80:
+        return float(plain)
+    if num_chars >= 30 and block.text.endswith(_SENTENCE_ENDS):
+        return float(plain)
+    return -2.0
+
+
+def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
+    """Blocks inside a container that is named as boilerplate; but a container that holds most of the page's prose is
+    none, whatever its name."""
+    blocks, containers = page.blocks, page.containers
+    sums = [0.0, *accumulate(max(0.0, weight) for weight in weights)]
+    total = sums[-1]
+    chars = [0, *accumulate(block.num_chars for block in blocks)]
+    marked = [False] * len(weights)
+    named = Counter(container.names for container in containers if container.kind is Kind.BOILERPLATE)
+    for container in containers:
+        kind = container.kind
+        if kind is not Kind.BOILERPLATE and kind is not Kind.SUSPECT:
+            continue
+        start, end = container.start, container.end
+        if end == start or marked[start]:
+            continue
+        prose = sums[end] - sums[start]
+        if kind is Kind.BOILERPLATE:
+            if MAY_ENLARGE.search(container.names) and chars[end] == chars[start]:
+                continue
+            # A footer below other text is one even where that text is all links.
+            is_foot = (container.tag == "footer" or FOOT.search(container.names)) and chars[start] > 0.2 * chars[-1]
+            if prose > 0.5 * total > 0 and named[container.names] < 3 and not is_foot:
+                continue
+            if _is_named_by_heading(container, blocks) or _is_box(page, container, weights, chars, marked):
+                continue
+        elif prose > 0:
+            continue
+        marked[start:end] = [True] * (end - start)
+    return marked
+
+
+def _is_named_by_heading(container: Container, blocks: list[Block]) -> bool:
+    """Whether the name is the slug of the container's own heading, as generators of documentation make it."""
+    first = blocks[container.start]
+    if first.role is not Role.HEADING or container.tag not in _NAMED_BY_HEADING:
+        return False
+    names = [name for name in container.names.split() if not _GENERIC_NAMES.fullmatch(name)]
+    text = first.text.removesuffix("¶")
+    if len(names) != 1 or RELATED.match(text) or COMMENTS.match(text):
+        return False
+    return names[0].replace("_", "-").casefold() == "-".join(_SLUG_WORDS.findall(text.casefold()))
+
+
+def _is_box(page: PageBlocks, container: Container, weights: list[float], chars: list[int], marked: list[bool]) -> bool:
+    """Whether what is called a sidebar is a box in the text: prose below a paragraph of the same parent, and above
+    another or the next section."""
+    start, end = container.start, container.end
+    if not _BOX.search(container.names) or start == 0 or end == len(page.blocks):
+        return False
+    parent = container.parent
+    num_links = sum(page.blocks[index].link_chars for index in range(start, end))
+    if num_links > 0.3 * (chars[end] - chars[start]) or not any(weights[index] > 0 for index in range(start, end)):
+        return False
+    before = _past_addresses(page, start - 1, -1)
+    if marked[before] or not _is_in_flow(page, before, parent):
+        return False
+    end = _past_addresses(page, end, 1)
+    after = page.blocks[end]
+    if after.role is Role.HEADING and after.link_chars < 0.5 * after.num_chars:
+        return True
+    return _is_in_flow(page, end, parent) or _is_in_flow(page, end, page.containers[parent].parent)
+
+
+def _past_addresses(page: PageBlocks, index: int, step: int) -> int:
+    """The first block that is not one link alone, of the next few in one direction."""
+    for _ in range(3):
+        block = page.blocks[index]
+        if block.num_links != 1 or block.link_chars <= 0.3 * block.num_chars or not 0 < index < len(page.blocks) - 1:
+            break
+        index += step
+    return index
+
+
+def _is_in_flow(page: PageBlocks, index: int, parent: int) -> bool:
+    """Whether a block is a child of a container, or in a list, a table or an element of few blocks that is one."""
+    block = page.blocks[index]
+    if block.role is Role.HEADING or block.link_chars > 0.3 * block.num_chars:
+        return False
+    place = block.container
+    for _ in range(_MAX_FLOW_DEPTH):
+        if place == parent:
+            return True
+        container = page.containers[place]
+        is_box = _BOX.search(container.names) is not None
+        is_small = container.end - container.start <= 4 or container.tag in _IN_FLOW or is_box
+        if not is_small or (container.kind >= Kind.SUSPECT and not is_box):
+            return False
+        place = container.parent
+    return False
+
+
+_IN_FLOW = frozenset(("ul", "ol", "dl", "table", "tr", "li", "blockquote", "figure", "details"))
+_MAX_FLOW_DEPTH = 6
+_BOX = re.compile("sidebar", re.I)
+_NAMED_BY_HEADING = frozenset(("section", "div", "h1", "h2", "h3", "h4", "h5", "h6"))
+_GENERIC_NAMES = re.compile(r"section|level\d|sect\d|heading", re.I)
+_SLUG_WORDS = re.compile(r"\w+")
+
+
+def _choose_region(page: PageBlocks, sums: list[float], drop: list[bool]) -> int:
+    containers = page.containers
+    best, best_score = 0, float("-inf")
+    for index, container in enumerate(containers):
+        if container.end == container.start or container.tag in _NO_REGION:
+            continue
+        score = sums[container.end] - sums[container.start]
+        if score > 0:
+            if container.kind is Kind.ARTICLE:
+                score *= 1.2
+            elif container.kind is Kind.CONTENT:
+                score *= 1.05
+        elif container.kind is Kind.ARTICLE:
+            score *= 0.5
+        if score >= best_score:
+            best, best_score = index, score
+    if best_score < _LITTLE_PROSE:
+        named = [
+            index for index, container in enumerate(containers) if container.is_main and container.end > container.start
+        ]
+        if named:
+            best = max(named, key=lambda index: containers[index].end - containers[index].start)
+        elif best_score <= 0:
+            return _without_prose(page, drop)
+    return _whole(containers, best, sums)
+
+
+def _whole(containers: list[Container], region: int, sums: list[float]) -> int:
+    """A table is hardly all of the content: the container named as content around it, unless that holds menus."""
+    if containers[region].tag not in _PARTS:
+        return region
+    least = 0.5 * (sums[containers[region].end] - sums[containers[region].start])
+    place = containers[region].parent
+    for _ in range(_MAX_PARTS_DEPTH):
+        if place <= 0:
+            break
+        container = containers[place]
+        if container.kind is Kind.CONTENT or container.kind is Kind.ARTICLE:
+            return place if sums[container.end] - sums[container.start] >= least else region
+        place = container.parent
+    return region
+
+
+_PARTS = frozenset(("table", "tr", "td", "dl"))
+_MAX_PARTS_DEPTH = 4
+
+
+def _without_prose(page: PageBlocks, drop: list[bool]) -> int:
+    """The narrowest container that holds nearly all of a page that is a gallery or a list of links."""
+    sizes = (
+        0 if drop[index] else _IMAGE_CHARS if block.image is not None else block.num_chars
+        for index, block in enumerate(page.blocks)
+    )
+    sums = [0, *accumulate(sizes)]
+    best = 0
+    for index, container in enumerate(page.containers):
+        if sums[container.end] - sums[container.start] >= 0.8 * sums[-1]:
+            best = index
+    return best
+
+
+_IMAGE_CHARS = 100  # an image says as much as a line or two
+
+
+_LITTLE_PROSE = 200.0
+_NO_REGION = frozenset((
+    "li", "ul", "ol", "tr", "dl",
+))  # fmt: skip
+
+
+def _find_heading(blocks: list[Block], title: str | None, start: int, end: int, drop: list[bool]) -> int | None:
+    """The heading of the page: the first that the title begins with or contains; else the last <h1> before the region
+    or the first in it."""
+    first = max(0, start - _MAX_LEAD_BLOCKS)
+    headings = [index for index in range(first, end) if blocks[index].role is Role.HEADING and not drop[index]]
+    if title:
+        wanted = title.casefold()
+        best, best_chars = None, 9
+        for index in headings:
+            text = blocks[index].text.casefold()
+            if len(text) > best_chars and (text in wanted or (len(text) >= 20 and text[:40] == wanted[:40])):
+                best, best_chars = index, len(text)
+        if best is not None:
+            return best
+    before = [index for index in headings if index < start and blocks[index].level == 1]
+    inside = [index for index in headings if index >= start and blocks[index].level == 1]
+    return before[-1] if before else inside[0] if inside else None
+
+
+_MAX_LEAD_BLOCKS = 40
+
+
+def _lead(blocks: list[Block], heading: int | None, start: int, drop: list[bool]) -> list[Block]:
+    """What stands between the page's heading and the region: a lead paragraph, images."""
+    if heading is None or heading >= start:
+        return []
+    kept = []
+    for index in range(heading + 1, start):
+        block = blocks[index]
+        if drop[index]:
+            continue
+        if block.image is not None or (block.num_chars >= 60 and block.link_chars < 0.3 * block.num_chars):
+            kept.append(block)
+    return kept

@@ -1,0 +1,112 @@
+"""Tables of data as text: a line a row, cells separated by `` | ``.
+
+A table is data where it has two rows and two columns and no cell holds more than a few lines: no other table, no
+heading, code, form or quotation. Other tables lay out a page; their cells are read like any container.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from lxml import etree
+from lxml.html import HtmlElement
+
+from gobelin.documents import Role
+from gobelin.transforms.pages.image_references import sentinel_index
+from gobelin.transforms.pages.visible_text import SKIPPED, fold
+
+CELL_SEPARATOR = " | "
+
+_LAYOUT = ("table", "pre", "h1", "h2", "h3", "form", "article", "blockquote")
+_SPACED = frozenset((
+    "br", "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "h4", "h5", "h6", "section", "center", "figure",
+    "figcaption", "address", "hr",
+))  # fmt: skip
+"""Elements inside a cell that separate words."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TablePart:
+    """Rows between two images, or the table's caption."""
+
+    text: str
+    role: Role
+    link_chars: int
+    num_links: int
+
+
+def is_data_table(table: HtmlElement) -> bool:
+    num_rows = 0
+    widest = 0
+    for element in table.iter("tr", *_LAYOUT):
+        if element.tag == "tr":
+            num_rows += 1
+            widest = max(widest, len(element))
+        elif element is not table:
+            return False
+    return num_rows >= 2 and widest >= 2
+
+
+def read_table(table: HtmlElement) -> Iterator[TablePart | int]:
+    """The parts of a data table in reading order; an image, by its index, comes before the row it stands in."""
+    lines: list[str] = []
+    link_chars = num_links = 0
+    for row in table.iter("tr", "caption"):
+        cells = [_read_cell(cell) for cell in ([row] if row.tag == "caption" else row)]
+        images = [image for cell in cells for image in cell.images]
+        if (images or row.tag == "caption") and lines:
+            yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
+            lines, link_chars, num_links = [], 0, 0
+        yield from images
+        if row.tag == "caption":
+            if cells[0].text:
+                yield TablePart(cells[0].text, Role.CAPTION, cells[0].link_chars, cells[0].num_links)
+            continue
+        link_chars += sum(cell.link_chars for cell in cells)
+        num_links += sum(cell.num_links for cell in cells)
+        if any(cell.text for cell in cells):
+            lines.append(CELL_SEPARATOR.join(cell.text for cell in cells).strip())
+    if lines:
+        yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    link_chars: int
+    num_links: int
+    images: tuple[int, ...]
+
+
+def _read_cell(cell: HtmlElement) -> _Cell:
+    """Line breaks and blocks inside a cell become spaces."""
+    buffer: list[str] = []
+    images: list[int] = []
+    link_chars = num_links = link_depth = 0
+    walk = etree.iterwalk(cell, events=("start", "end"))
+    for event, element in walk:
+        tag = element.tag
+        if event == "start":
+            if tag in SKIPPED or element.get("hidden") is not None:
+                walk.skip_subtree()
+                continue
+            if tag == "a":
+                link_depth += 1
+                num_links += 1
+            elif tag == "img":
+                index = sentinel_index(element.get("src") or "")
+                if index is not None:
+                    images.append(index)
+            text = element.text
+        else:
+            if tag == "a" and link_depth:
+                link_depth -= 1
+            text = element.tail if element is not cell else None
+        if tag in _SPACED:
+            buffer.append(" ")
+        if text:
+            buffer.append(text)
+            if link_depth:
+                link_chars += len(text.strip())
+    return _Cell(fold("".join(buffer)), link_chars, num_links, tuple(images))

@@ -1,0 +1,362 @@
+"""Rules that take blocks out of the region that holds a page's main content. Each sets ``drop`` for some of them.
+
+What they look for is how boilerplate behaves, whatever it is called: most of its text is links, it comes in rows of
+the same make, it says "read also". ``start`` and ``end`` bound the region's blocks. All are linear in the blocks.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from gobelin.documents import Role
+from gobelin.transforms.pages.boilerplate import Kind
+from gobelin.transforms.pages.boilerplate_phrases import CALLS, COMMENTS, CREDIT_INSIDE, DATE_OR_BYLINE, RELATED
+from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
+
+_MAX_CARD_CHARS = 400
+_MAX_SECTION_DEPTH = 8
+_MAX_SECTION_BLOCKS = 300
+_MAX_ASKED = 20  # headings such as "Comments" that are looked into; each look may go through all of the region
+
+
+def is_index(blocks: list[Block], start: int, end: int, drop: list[bool]) -> bool:
+    """A region whose links are its content."""
+    kept = [blocks[index] for index in range(start, end) if not drop[index]]
+    return sum(block.link_chars for block in kept) > 0.5 * sum(block.num_chars for block in kept)
+
+
+def drop_link_lists(page: PageBlocks, region: int, drop: list[bool]) -> None:
+    """Lists and other containers of the region most of whose text is links."""
+    blocks, containers = page.blocks, page.containers
+    chars = [0, *accumulate(0 if drop[index] else block.num_chars for index, block in enumerate(blocks))]
+    in_links = [0, *accumulate(0 if drop[i] or _is_reference(b) else b.link_chars for i, b in enumerate(blocks))]
+    num_links = [0, *accumulate(block.num_links for block in blocks)]
+    index = region + 1
+    while index <= containers[region].last:
+        container = containers[index]
+        start, end = container.start, container.end
+        index += 1
+        if start == end or container.tag == "li" or num_links[end] - num_links[start] < 2:
+            continue
+        # Tables of names beside what they belong to are links for the most part; menus are links alone.
+        most = 0.9 if container.tag == "table" else 0.6
+        if in_links[end] - in_links[start] <= most * (chars[end] - chars[start]) or chars[end] == chars[start]:
+            continue
+        if _is_announced(blocks, start, drop) or is_row(page, container):
+            continue
+        for position in range(start, end):
+            # An image that is no link itself belongs to the text around.
+            drop[position] = drop[position] or blocks[position].image is None or blocks[position].num_links > 0
+        index = container.last + 1
+
+
+def is_row(page: PageBlocks, container: Container) -> bool:
+    """A row of a table that sets names beside what is said of them, or a cell of one."""
+    row = page.containers[container.parent] if container.tag in ("td", "th") else container
+    return row.tag == "tr" and 2 <= row.end - row.start <= _MAX_ROW_BLOCKS
+
+
+_MAX_ROW_BLOCKS = 6
+
+
+def _is_reference(block: Block) -> bool:
+    """A table of data whose cells are names, each of which leads to what it names."""
+    return block.role is Role.TABLE and block.link_chars < 0.95 * block.num_chars
+
+
+def drop_logos(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
+    """Images that lead to the site's own first page, above the first text."""
+    for index in range(start, end):
+        block = blocks[index]
+        if block.image is not None:
+            drop[index] = drop[index] or block.leads_home
+        elif not drop[index] and block.link_chars < block.num_chars:
+            return
+
+
+def drop_teasers(page: PageBlocks, region: int, sums: list[float], drop: list[bool]) -> None:
+    """Articles inside an article are comments or teasers of others."""
+    containers = page.containers
+    outer = containers[region]
+    total = sums[outer.end] - sums[outer.start]
+    article_end = outer.end if outer.tag == "article" else 0
+    index = region + 1
+    while index <= outer.last:
+        container = containers[index]
+        index += 1
+        if container.tag != "article":
+            continue
+        if container.start >= article_end:
+            article_end = container.end
+        elif sums[container.end] - sums[container.start] < 0.5 * total:
+            drop[container.start : container.end] = [True] * (container.end - container.start)
+            index = container.last + 1
+
+
+def drop_cards(page: PageBlocks, start: int, end: int, drop: list[bool], weights: list[float]) -> None:
+    """Teasers in a row: headings that are links, each over a few lines and mostly with an image. Where they are most
+    of the region it is an index page, and they stay."""
+    blocks = page.blocks
+    heads = [
+        index
+        for index in range(start, end)
+        if not drop[index]
+        and blocks[index].role is Role.HEADING
+        and blocks[index].link_chars >= 0.8 * blocks[index].num_chars > 0
+    ]
+    cards: list[tuple[int, int]] = []
+    for head in heads:
+        stop = min(_section_limit(page, head, end), head + 20)
+        stop = next((index for index in range(head + 1, stop) if blocks[index].role is Role.HEADING), stop)
+        if sum(blocks[index].num_chars for index in range(head + 1, stop)) <= _MAX_CARD_CHARS:
+            cards.append((head, stop))
+    if len(cards) < 3:
+        return
+    prose = sum(weight for weight in weights[start:end] if weight > 0)
+    in_cards = sum(weight for head, stop in cards for weight in weights[head:stop] if weight > 0)
+    if in_cards > 0.5 * prose:
+        return
+    for head, stop in cards:
+        while head > start and blocks[head - 1].image is not None and blocks[head - 1].num_links:
+            head -= 1
+        drop[head:stop] = [True] * (stop - head)
+
+
+def drop_link_paragraphs(page: PageBlocks, region: int, drop: list[bool]) -> None:
+    outer = page.containers[region]
+    for index in range(outer.start, outer.end):
+        block = page.blocks[index]
+        if block.role is not Role.PARAGRAPH or block.num_chars <= 25 or block.link_chars < 0.8 * block.num_chars:
+            continue
+        if not block.text.startswith("http") and not _is_announced(page.blocks, index, drop):
+            drop[index] = True
+
+
+def drop_before_heading(
+    blocks: list[Block], heading: int | None, start: int, end: int, drop: list[bool], sums: list[float]
+) -> None:
+    """What stands in the region before the page's heading is not below it; an image just above may belong to it."""
+    if heading is None or heading <= start or sums[heading] - sums[start] > 0.7 * (sums[end] - sums[start]):
+        return
+    above = [blocks[index] for index in range(start, heading) if not drop[index]]
+    if sum(block.link_chars for block in above) < 0.15 * sum(block.num_chars for block in above):
+        return
+    for index in range(start, heading):
+        if blocks[index].image is None or index < heading - 3:
+            drop[index] = True
+
+
+def take_captions(page: PageBlocks, start: int, end: int, drop: list[bool]) -> dict[int, str]:
+    """Captions that are named as such beside an image go to the image."""
+    blocks, containers = page.blocks, page.containers
+    captions: dict[int, str] = {}
+    for container in containers:
+        if container.kind is not Kind.CAPTION or container.start < start or container.end > end:
+            continue
+        first, last = container.start, container.end
+        if last - first > 6 or first == last:
+            continue
+        texts = [blocks[index].text for index in range(first, last) if blocks[index].image is None]
+        if not texts or sum(map(len, texts)) > 1000 or drop[first]:
+            continue
+        image = next((b.image for b in blocks[first:last] if b.image is not None), None)
+        if image is None:
+            image = next(
+                (b.image for b in reversed(blocks[max(start, first - 3) : first]) if b.image is not None), None
+            )
+        if image is None:
+            image = next((b.image for b in blocks[last : last + 2] if b.image is not None), None)
+        if image is None:
+            continue
+        if image not in captions:
+            captions[image] = " ".join(texts)
+        for index in range(first, last):
+            if blocks[index].image is None:
+                drop[index] = True
+    for index in range(start, end - 1):
+        image, block = blocks[index].image, blocks[index + 1]
+        if image is None or drop[index] or drop[index + 1] or not 0 < block.num_chars <= 250 or image in captions:
+            continue
+        if block.role is Role.PARAGRAPH and CREDIT_INSIDE.search(block.text):
+            captions[image] = block.text
+            drop[index + 1] = True
+    return captions
+
+
+def drop_phrases(page: PageBlocks, start: int, end: int, drop: list[bool], weights: list[float]) -> None:
+    """Short texts that say what they are: lists of other pages, calls to share or subscribe, comments, dates."""
+    blocks = page.blocks
+    prose_seen = 0.0
+    num_asked = 0
+    prose = sum(weight for weight in weights[start:end] if weight > 0)
+    first = next((index for index in range(start, end) if not drop[index] and weights[index] > 0), end)
+    last = next((index for index in range(end - 1, start - 1, -1) if not drop[index] and weights[index] > 0), start)
+    index = start
+    while index < end:
+        block = blocks[index]
+        if drop[index] or not block.num_chars:
+            index += 1
+            continue
+        prose_seen += max(0.0, weights[index])
+        text = block.text
+        size = block.num_chars
+        if (
+            size <= 80
+            and prose_seen >= 0.5 * prose > 0
+            and block.role is not Role.LIST_ITEM
+            and COMMENTS.match(text)
+            and (num_asked := num_asked + 1) <= _MAX_ASKED
+            and not _goes_on(page, index, end, drop, weights)
+        ):
+            drop[index:end] = [True] * (end - index)
+            return
+        if RELATED.match(text):
+            if block.link_chars >= 0.5 * size:
+                drop[index] = True
+            elif block.role is Role.HEADING or (size <= 60 and block.link_chars < 0.5 * size):
+                stop = _section_end(page, index, end)
+                links = sum(blocks[i].link_chars for i in range(index, stop))
+                chars = sum(blocks[i].num_chars for i in range(index + 1, stop))
+                plain = sum(weights[i] for i in range(index, stop) if weights[i] > 0)
+                if plain < 0.3 * prose and (
+                    links >= 0.3 * chars or (prose_seen >= 0.7 * prose and block.role is Role.HEADING)
+                ):
+                    drop[index:stop] = [True] * (stop - index)
+                    index = stop
+                    continue
+                drop[index] = index + 1 < end and drop[index + 1]  # what it announced is gone
+            elif block.link_chars >= 0.3 * size:
+                drop[index] = True
+        elif size <= 160 and block.role is not Role.CODE and CALLS.match(text):
+            is_inside = first < index < last
+            is_call = block.role is Role.HEADING and size <= 40 and (index + 1 == end or weights[index + 1] <= 0)
+            if block.role is Role.PARAGRAPH or not is_inside or is_call:
+                drop[index] = True
+        elif (
+            index < first
+            and size <= 100
+            and block.role is not Role.HEADING
+            and DATE_OR_BYLINE.search(text)
+            and weights[index] <= 0
+        ):
+            drop[index] = True
+        index += 1
+    for index in range(end - 1, last, -1):
+        block = blocks[index]
+        if drop[index]:
+            continue
+        if (
+            block.image is not None
+            or block.role is not Role.PARAGRAPH
+            or block.num_chars > 120
+            or block.link_chars < 0.3 * block.num_chars
+        ):
+            break
+        drop[index] = True
+
+
+def drop_duplicates(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
+    """A text that stands twice in the region: once for wide screens, once for narrow ones."""
+    kept = [index for index in range(start, end) if not drop[index] and blocks[index].num_chars > 0]
+    last: dict[str, int] = {}  # place in ``kept`` of the last block with this text
+    run: list[int] = []
+    expected = -1  # where the text comes from if the run goes on
+    for place, index in enumerate([*kept, -1]):
+        block = blocks[index] if index >= 0 else None
+        before = last.get(block.text, -1) if block is not None else -1
+        if block is not None and run and before == expected:
+            run.append(index)
+            expected += 1
+        else:
+            if run and _is_second_copy(blocks, run, expected, kept, place):
+                for copied in run:
+                    drop[copied] = True
+            run = [index] if before >= 0 else []
+            expected = before + 1
+        if block is not None:
+            last[block.text] = place
+
+
+def _is_second_copy(blocks: list[Block], run: list[int], expected: int, kept: list[int], place: int) -> bool:
+    """Whether blocks in a row that all stood in the same order before are there by mistake: a long run, or right below
+    the first copy. A sentence alone may be said again, as manuals do of each parameter."""
+    long = [index for index in run if blocks[index].num_chars >= 80 and blocks[index].role not in _REPEATED_ROLES]
+    return bool(long) and (
+        expected == place - len(run) or sum(blocks[index].num_chars for index in run) >= _MIN_COPY_CHARS
+    )
+
+
+_REPEATED_ROLES = frozenset((Role.CODE, Role.TABLE))
+_MIN_COPY_CHARS = 400
+
+
+def drop_empty_sections(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
+    """A heading all of whose section was dropped, or that ends the content, goes too."""
+    level_below = 0  # of the last kept thing seen from the end: 7 is content, 1-6 a heading
+    for index in range(end - 1, start - 1, -1):
+        if drop[index]:
+            continue
+        block = blocks[index]
+        if block.role is Role.HEADING and block.image is None:
+            level = block.level or 6
+            if level_below <= level:
+                drop[index] = True
+                continue
+            level_below = level
+        else:
+            level_below = 7
+
+
+def _goes_on(page: PageBlocks, index: int, end: int, drop: list[bool], weights: list[float]) -> bool:
+    """Whether a section of the article follows: below comments there is no heading of their level with prose of its
+    own, but for those that ask for more comments. What is no heading announces no comments above one."""
+    block = page.blocks[index]
+    level = (block.level or 6) if block.role is Role.HEADING else 6
+    is_section = False
+    for position in range(index + 1, end):
+        other = page.blocks[position]
+        if drop[position]:
+            continue
+        if other.role is Role.HEADING and (other.level or 6) <= level:
+            is_section = not (
+                other.link_chars >= 0.5 * other.num_chars
+                or COMMENTS.match(other.text)
+                or RELATED.match(other.text)
+                or CALLS.match(other.text)
+            )
+        elif is_section and weights[position] > 0:
+            return True
+    return False
+
+
+def _is_announced(blocks: list[Block], index: int, drop: list[bool]) -> bool:
+    """The text before says that a list follows."""
+    if index == 0 or drop[index - 1]:
+        return False
+    before = blocks[index - 1]
+    return before.text.endswith((":", "：")) and before.link_chars < 0.5 * before.num_chars
+
+
+def _section_end(page: PageBlocks, index: int, end: int) -> int:
+    """Where the section that begins with block ``index`` ends: at a heading of its level, or with its container."""
+    blocks = page.blocks
+    block = blocks[index]
+    level = block.level or 7 if block.role is Role.HEADING else 7
+    stop = _section_limit(page, index, end)
+    for position in range(index + 1, stop):
+        other = blocks[position]
+        if other.role is Role.HEADING and (other.level or 7) <= level and other.link_chars < 0.5 * other.num_chars:
+            return position
+        if level == 7 and other.num_chars >= 100 and other.link_chars < 0.3 * other.num_chars:
+            return position
+    return stop
+
+
+def _section_limit(page: PageBlocks, index: int, end: int) -> int:
+    """Where the container around block ``index`` ends, if it holds more than that block."""
+    container = page.containers[page.blocks[index].container]
+    for _ in range(_MAX_SECTION_DEPTH):
+        if container.parent <= 0 or container.end > index + 1:
+            break
+        container = page.containers[container.parent]
+    return min(end, container.end, index + _MAX_SECTION_BLOCKS)

@@ -1,0 +1,312 @@
+"""What a site says of all its files, in /robots.txt and /.well-known/tdmrep.json: signals for one address.
+
+``policy_row`` makes a small row of an archived capture; the rows of one host meet, ``read_site`` parses them once, and
+``Site.signals`` answers for each address of the host, in the form of ``consent.py``:
+
+    robots.txt disallow: ccbot                     the group that speaks to an agent forbids the address
+    robots.txt content-signal: ai-train=no         Cloudflare's Content-Signal
+    robots.txt content-usage: gptbot: train-ai=n   Content-Usage (draft-ietf-aipref-attach), in an agent's own group
+    tdmrep.json tdm-reservation: 1                 the first rule whose location matches (W3C TDMRep)
+
+Groups are read as RFC 9309 says: an agent's groups are those that name its product token (case and a version do not
+count), all taken together; ``*`` speaks to everybody. protego decides between allow and disallow, and matches paths.
+Of Content- rules the one with the longest path counts, and none where the path is forbidden. Scope is the origin:
+scheme, host and port; an origin without a policy takes that of http or https on the same host, default ports alone,
+because crawls mix the two. The newest capture wins, one that says "not found" too.
+
+Costs about 0.2 ms to read a file of 3 KB and 5-20 us an address and distinct group.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from protego import Protego
+
+from gobelin.transforms.archives.read_warc import Capture
+from gobelin.transforms.rights.consent import AI_AGENTS as AI_AGENTS
+from gobelin.transforms.urls import host_of, well_formed
+
+POLICY_INDEX = pa.schema(
+    [
+        ("host", pa.string()),
+        ("origin", pa.string()),  # scheme://host, with the port where it is not the scheme's own
+        ("kind", pa.string()),  # robots | tdmrep
+        ("status", pa.int32()),  # HTTP
+        ("date", pa.string()),  # ISO 8601, UTC
+        ("text", pa.string()),  # robots.txt without comments; "" where there is none
+    ]
+)
+"""One row a capture of a policy: what is shuffled."""
+
+MAX_POLICY_BYTES = 500 * 1024
+"""Of one file: the least that RFC 9309 has a crawler read; the rest is not read."""
+
+MAX_RULES = 20_000
+"""Allow and disallow rules of one site, over all groups that differ; further ones are not read."""
+
+MAX_PATHS = 1000
+"""Content- rules of one site, counted likewise, and rules of one tdmrep.json."""
+
+_KINDS = {"/robots.txt": "robots", "/.well-known/tdmrep.json": "tdmrep"}
+_AGENT_FIELDS = ("user-agent", "useragent", "user agent")
+_SITE_FIELDS = ("sitemap", "site-map", "sitemaps", "host")
+_USAGE_FIELDS = ("content-signal", "content-usage")
+_LINE = re.compile(r"(user[ -]?agent|[a-z-]+) ?[: ] ?(.*)", re.I | re.S)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Row = dict[str, Any]
+Line = tuple[str, str]  # field in lower case, value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PathRule:
+    """Values that hold for the addresses that a path matches."""
+
+    path: str
+    pattern: Protego  # forbids just these addresses
+    values: tuple[tuple[str, str], ...]  # (name, value)
+
+    def matches(self, url: str) -> bool:
+        return not self.pattern.can_fetch(url, "*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RobotsGroup:
+    """What robots.txt says to one agent, or to all (``*``)."""
+
+    agent: str
+    rules: Protego | None  # None: no rules, everything is allowed
+    usage: tuple[PathRule, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Site:
+    """The policies of one host, by origin."""
+
+    robots: dict[str, tuple[RobotsGroup, ...]]
+    tdmrep: dict[str, tuple[PathRule, ...]]
+
+    def signals(self, url: str) -> tuple[str, ...]:
+        """What the host's policies say of one address, sorted."""
+        origin = origin_of(url)
+        if origin is None:
+            return ()
+        found = set(_robots_signals(_policy_of(self.robots, origin), url))
+        rule = next((rule for rule in _policy_of(self.tdmrep, origin) if rule.matches(url)), None)
+        if rule is not None:
+            found.update(f"tdmrep.json {name}: {value}" for name, value in rule.values)
+        return tuple(sorted(found))
+
+
+def is_policy_url(url: str) -> bool:
+    """Whether an address is that of a robots.txt or a tdmrep.json."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.path in _KINDS and not parts.query
+
+
+def policy_row(capture: Capture) -> Row | None:
+    """A capture of a policy as a row of ``POLICY_INDEX``; None where it says nothing."""
+    return policy_from_response(capture.url, capture.status, capture.warc_date, capture.payload)
+
+
+def policy_from_response(url: str, status: int, date: str, payload: bytes) -> Row | None:
+    """A response to a request for a policy as a row; None where it says nothing: an address that is none of a
+    policy, a redirect, an error of the server's. "Not found" (4xx other than 429) says that there is no policy."""
+    origin = origin_of(url)
+    if origin is None or not is_policy_url(url):
+        return None
+    if status != 200 and (not 400 <= status < 500 or status == 429):
+        return None
+    kind = _KINDS[urlsplit(url).path]
+    text = ""
+    if status == 200:
+        text = payload[:MAX_POLICY_BYTES].decode("utf-8-sig", "replace")
+        text = "\n".join(_lines(text)) if kind == "robots" else text.strip()
+    return {
+        "host": host_key(url), "origin": origin, "kind": kind, "status": status, "date": date,
+        "text": well_formed(text),
+    }  # fmt: skip
+
+
+def signals_for(rows: Iterable[Row], url: str, agents: tuple[str, ...] = AI_AGENTS) -> tuple[str, ...]:
+    """What policies say of one address. For many addresses of a host, read the site once instead."""
+    return read_site(rows, agents).signals(url)
+
+
+def read_site(rows: Iterable[Row], agents: tuple[str, ...] = AI_AGENTS) -> Site:
+    """Parses the policies of one host, the newest of each origin and kind.
+
+    Args:
+        agents: product tokens, lower case; other agents' groups are passed over.
+    """
+    newest: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        key = row["origin"], row["kind"]
+        held = newest.get(key)
+        if held is None or (row["date"], row["text"]) > (held["date"], held["text"]):
+            newest[key] = row
+    wanted = dict.fromkeys(("*", *agents))
+    return Site(
+        robots={
+            origin: _read_robots(row["text"], wanted) for (origin, kind), row in newest.items() if kind == "robots"
+        },
+        tdmrep={origin: _read_tdmrep(row["text"]) for (origin, kind), row in newest.items() if kind == "tdmrep"},
+    )
+
+
+def host_key(url: str) -> str:
+    """The key under which a host's policies and addresses meet."""
+    return host_of(url)
+
+
+def origin_of(url: str) -> str | None:
+    """Scheme, host and port, as ``https://example.org`` or ``http://example.org:8080``; None for no http(s) URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        return None
+    return f"{parts.scheme}://{parts.hostname}" + ("" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}")
+
+
+def _policy_of(policies: dict[str, Any], origin: str) -> tuple[Any, ...]:
+    scheme, _, rest = origin.partition("://")
+    sibling = f"{'https' if scheme == 'http' else 'http'}://{rest}"
+    if origin not in policies and ":" not in rest:
+        return policies.get(sibling, ())
+    return policies.get(origin, ())
+
+
+def _robots_signals(groups: tuple[RobotsGroup, ...], url: str) -> Iterator[str]:
+    allowed: dict[int, bool] = {}  # agents share rules, so each set of them is asked once
+    preferences: dict[int, list[tuple[str, str]]] = {}
+    for group in groups:
+        rules, usage = id(group.rules), id(group.usage)
+        if rules not in allowed:
+            allowed[rules] = group.rules is None or group.rules.can_fetch(url, "*")
+        if not allowed[rules]:
+            yield f"robots.txt disallow: {group.agent}"
+            continue
+        if usage not in preferences:
+            preferences[usage] = _preferences(group.usage, url)
+        to_whom = "" if group.agent == "*" else f"{group.agent}: "
+        yield from (f"robots.txt {field}: {to_whom}{value}" for field, value in preferences[usage])
+
+
+def _preferences(usage: tuple[PathRule, ...], url: str) -> list[tuple[str, str]]:
+    """The values of each Content- field whose path is the longest that matches; all of them where paths are equal."""
+    longest: dict[str, list[PathRule]] = {}
+    for rule in usage:
+        field = rule.values[0][0]
+        held = longest.get(field)
+        if (held is None or len(rule.path) >= len(held[0].path)) and rule.matches(url):
+            longest[field] = [rule, *(held or ())] if held and len(held[0].path) == len(rule.path) else [rule]
+    return [rule.values[0] for rules in longest.values() for rule in rules]
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a robots.txt that may matter: no comments, no sitemaps. None where a page was sent in its place."""
+    if text.lstrip()[:1] == "<":
+        return
+    for line in re.split(r"[\r\n]+", text):
+        line = " ".join(line.partition("#")[0].split())
+        if line and _field(line)[0] not in _SITE_FIELDS:
+            yield line
+
+
+def _field(line: str) -> tuple[str, str]:
+    """(field, value) of a line whose white space is folded; the colon may be missing."""
+    match = _LINE.match(line)
+    return (match.group(1).lower(), match.group(2)) if match else ("", "")
+
+
+def _read_robots(text: str, wanted: dict[str, None]) -> tuple[RobotsGroup, ...]:
+    lines = _lines_by_agent(text, wanted)
+    rules: dict[tuple[Line, ...], Protego | None] = {(): None}
+    usage: dict[tuple[Line, ...], tuple[PathRule, ...]] = {}
+    rules_left, paths_left = MAX_RULES, MAX_PATHS
+    groups = []
+    for agent in wanted:
+        if agent not in lines:
+            continue
+        every = dict.fromkeys(lines[agent])
+        access = tuple(line for line in every if line[0] not in _USAGE_FIELDS)
+        if access not in rules:
+            read = [f"{field}: {value}" for field, value in access[:rules_left]]
+            rules[access] = Protego.parse("\n".join(["user-agent: *", *read]))
+            rules_left -= len(read)
+        preferences = tuple(line for line in every if line[0] in _USAGE_FIELDS)
+        if preferences not in usage:
+            usage[preferences] = tuple(_usage_rules(preferences[:paths_left]))
+            paths_left -= len(usage[preferences])
+        groups.append(RobotsGroup(agent, rules[access], usage[preferences]))
+    return tuple(groups)
+
+
+def _lines_by_agent(text: str, wanted: dict[str, None]) -> dict[str, list[Line]]:
+    """The (field, value) lines of all groups that name an agent. Lines before the first group forbid nothing, but a
+    Content- line there is meant for everybody."""
+    lines: dict[str, list[Line]] = {}
+    current: dict[str, None] | None = None  # agents of the group; None before the first
+    in_agents = False
+    for field, value in map(_field, text.split("\n")):
+        if field in _AGENT_FIELDS:
+            current = current if in_agents and current is not None else {}
+            in_agents = True
+            for name in value.lower().split(","):
+                agent = name.partition("/")[0].strip(" *") or name.strip()[:1]
+                if agent in wanted:
+                    lines.setdefault(agent, [])
+                    current[agent] = None
+        elif field:
+            in_agents = False
+            if current is None and field in _USAGE_FIELDS:
+                lines.setdefault("*", []).append((field, value))
+            for agent in current or ():
+                lines[agent].append((field, value))
+    return lines
+
+
+def _usage_rules(lines: Iterable[Line]) -> Iterator[PathRule]:
+    for field, value in lines:
+        path, _, rest = value.partition(" ") if value.startswith(("/", "*")) else ("/", "", value)
+        if rest.strip():
+            yield PathRule(path, _pattern(path), ((field, rest.strip()),))
+
+
+def _read_tdmrep(text: str) -> tuple[PathRule, ...]:
+    """The rules of a tdmrep.json in its order; those without a location are passed over."""
+    try:
+        rules = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    found = []
+    for rule in (rules if isinstance(rules, list) else [rules])[:MAX_PATHS]:
+        location = rule.get("location") if isinstance(rule, dict) else None
+        if not isinstance(location, str) or len(location.splitlines()) != 1:
+            continue
+        location = well_formed(location)
+        values = []
+        reservation, policy = rule.get("tdm-reservation"), rule.get("tdm-policy")
+        if not isinstance(reservation, bool) and reservation in (0, 1, "0", "1"):
+            values.append(("tdm-reservation", str(int(reservation))))
+        if isinstance(policy, str) and policy.strip():
+            values.append(("tdm-policy", well_formed(" ".join(policy.split()))[:2048]))
+        found.append(PathRule(location, _pattern(location), tuple(values)))
+    return tuple(found)
+
+
+def _pattern(path: str) -> Protego:
+    return Protego.parse(f"user-agent: *\ndisallow: {path}")

@@ -1,0 +1,68 @@
+"""What a site says of all its files, in robots.txt and tdmrep.json, joined to its pages and images.
+
+The policies are those that the input holds; none is fetched here. A page has the signals of its site beside its own, an
+image those of the host that serves it. All URLs of a host meet in one place, where its policies are parsed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from gobelin.transforms.archives.read_warc import Capture
+from gobelin.transforms.rights.site_policy import host_key, policy_row, read_site
+
+Row = dict[str, Any]
+
+
+def policy_rows(capture: Capture) -> Iterator[Row]:
+    """The index row of a captured policy; none where it says nothing."""
+    row = policy_row(capture)
+    if row is not None:
+        yield row
+
+
+class FindSiteSignals(beam.PTransform):
+    """(rows with a URL and an id, rows of ``POLICY_INDEX``) -> (id, signals), where a site says anything.
+
+    Args:
+        identity: column that holds the id; rows without one have no signals.
+        agents: product tokens of robots.txt that are looked for, lower case.
+    """
+
+    def __init__(self, identity: str, agents: tuple[str, ...]) -> None:
+        self._identity, self._agents = identity, agents
+
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
+        rows, policies = inputs
+        return (
+            {
+                "places": rows | "PlacesByHost" >> beam.FlatMap(_by_host, self._identity),
+                "policies": policies | "PoliciesByHost" >> beam.Map(_policy_by_host),
+            }
+            | "JoinByHost" >> beam.CoGroupByKey()
+            | "FindSignals" >> beam.FlatMap(_find_signals, self._agents)
+        )
+
+
+def _by_host(row: Row, identity: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    if row[identity] is not None:
+        yield host_key(row["url"]), (row[identity], row["url"])
+
+
+def _policy_by_host(policy: Row) -> tuple[str, Row]:
+    return policy["host"], policy
+
+
+def _find_signals(
+    joined: tuple[str, dict[str, Iterable[Any]]], agents: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    policies = list(joined[1]["policies"])
+    if policies:
+        site = read_site(policies, agents)
+        for identifier, url in joined[1]["places"]:
+            signals = site.signals(url)
+            if signals:
+                yield identifier, signals

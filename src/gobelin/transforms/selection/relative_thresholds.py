@@ -1,0 +1,85 @@
+"""Thresholds that are places among a corpus' scores become numbers: ``{top_fraction: 0.3}`` -> 0.2134.
+
+    top_fraction f    the k-th highest of n values, k = f n rounded up: k values pass, more where several equal it
+    quantile q        the same as top_fraction 1 - q
+
+Ranked are all image nodes that have the score, before any rule: a picture that stands in a hundred places counts a
+hundred times. The numbers depend on the values alone, not on the order or partition of files. Exact: one column is read
+into memory, 4 bytes an image node.
+
+Absolute thresholds on CLIP scores belong to a model; ``check_clip_model`` holds the recipe's against the scores'.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gobelin.transforms.selection.rules import IMAGE_RULES, RelativeThreshold, SelectConfig
+from gobelin.transforms.shards import list_shards, open_input
+from gobelin.transforms.vision.heads import is_model
+
+
+def resolve_thresholds(config: SelectConfig, scores: str | Path) -> tuple[SelectConfig, dict[str, float]]:
+    """The configuration with numbers alone, and those that were found, by name of their rule.
+
+    Args:
+        scores: the folder ``score/documents`` of the run.
+
+    Raises:
+        ValueError: no image has the score that a threshold is to be a place of, or a reference run has none.
+    """
+    found: dict[str, float] = {}
+    changes: dict[str, Any] = {}
+    for rule in IMAGE_RULES:
+        threshold = getattr(config.image, rule.threshold)
+        if isinstance(threshold, RelativeThreshold) and rule.score is not None:
+            folder = str(scores) if threshold.of is None else str(Path(threshold.of, "score", "documents"))
+            values = image_values(folder, rule.score)
+            if not len(values):
+                raise ValueError(
+                    f"select.{rule.name} is a place among the scores of {folder}, which has none: is the model that "
+                    "gives them in the recipe's section score?"
+                )
+            changes[rule.threshold] = found[rule.name] = place_among(values, threshold)
+    return dataclasses.replace(config, image=dataclasses.replace(config.image, **changes)), found
+
+
+def place_among(values: npt.NDArray[np.float32], threshold: RelativeThreshold) -> float:
+    """The number that a relative threshold is among values, of which there is at least one; see the module's text."""
+    num = len(values)
+    share = 1 - threshold.quantile if threshold.quantile is not None else threshold.top_fraction
+    assert share is not None
+    rank = num - max(1, math.ceil(share * num - 1e-9))  # 0.3 of 10 is 3, though 0.3 is a little more in binary
+    return float(np.partition(values, rank)[rank])
+
+
+def image_values(scores: str, column: str) -> npt.NDArray[np.float32]:
+    """The values of a score of all image nodes that have it, in no order that means anything."""
+    parts = [np.empty(0, np.float32)]
+    for path in list_shards(scores):
+        with open_input(path) as stream:
+            file = pq.ParquetFile(stream)
+            for group in range(file.num_row_groups):
+                nodes = file.read_row_group(group, columns=[f"nodes.list.element.{column}"])["nodes"]
+                values = pc.struct_field(pc.list_flatten(nodes), column).drop_null()
+                parts.append(values.to_numpy().astype(np.float32))
+    return np.concatenate(parts)
+
+
+def check_clip_model(config: SelectConfig, fingerprint: str | None) -> None:
+    """Raises ``ValueError`` where CLIP thresholds were chosen under another model than the scores are from."""
+    stated = config.image.clip_model
+    if stated is not None and fingerprint is not None and not is_model(fingerprint, stated):
+        raise ValueError(
+            f"the recipe's CLIP thresholds hold for {stated} (select.image.clip_model), and the scores are from "
+            f"{fingerprint}: choose thresholds for it, or places among its scores ({{top_fraction: 0.3}}), and set "
+            "select.image.clip_model to it"
+        )

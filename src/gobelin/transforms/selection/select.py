@@ -1,0 +1,252 @@
+"""Scores + thresholds -> decisions -> corpus. No model: seconds for a million documents.
+
+For each document, in this order: consent and language; each image node; each text node; then the rules that look at
+what is left of the whole (``judge_document``). Of the documents that pass, one of each group of duplicates stays
+(the latest): so a page whose newer copy is dropped for another reason is not lost with it.
+
+Every node and document that leaves has exactly one decision: the first rule that it broke. Nodes of a dropped
+document have none of their own beyond those that broke a node rule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from gobelin.documents import Action, Decision, Unit
+from gobelin.transforms.duplicates.image_duplicates import hamming
+from gobelin.transforms.rights.consent import refusal
+from gobelin.transforms.selection.rules import (
+    DOCUMENT_RULES,
+    HEAD,
+    IMAGE_RULES,
+    TEXT_RULES,
+    TEXT_RULES_BUT_PROSE,
+    Rule,
+    SelectConfig,
+    head_rules,
+    passes,
+    threshold_of,
+)
+from gobelin.transforms.selection.url_words import banned_word
+from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, replace_pii
+
+Row = dict[str, Any]
+
+PII_FIELDS = ("text", "alt", "caption", "title")
+"""Fields of a node that hold text of the page."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rules say of one document, before duplicates are looked at."""
+
+    document: Row  # with the nodes that are left
+    decisions: tuple[Decision, ...]  # on its nodes, and on itself where it is dropped
+    dropped_by: str | None  # the rule that dropped the document
+    not_run: tuple[str, ...]  # rules that found no score, once for each time
+
+
+def judge_document(document: Row, scores: Row, config: SelectConfig) -> Verdict:
+    """Holds one document's scores against the thresholds.
+
+    Args:
+        document: a row of ``DOCUMENTS``.
+        scores: its row of ``DOCUMENT_SCORES``.
+    """
+    judge = _Judge(document, scores, config)
+    return judge.verdict()
+
+
+class _Judge:
+    def __init__(self, document: Row, scores: Row, config: SelectConfig) -> None:
+        self._document, self._scores, self._config = document, scores, config
+        self._decisions: list[Decision] = []
+        self._not_run: Counter[str] = Counter()
+        self._seen_images: list[Row] = []
+        self._personal = [kind for kind in Pii if getattr(config.pii, kind) != "keep"]
+        self._image_rules = (*IMAGE_RULES, *head_rules(config))
+
+    def verdict(self) -> Verdict:
+        decision = self._consent() or self._language()
+        kept: list[tuple[Row, Row]] = []
+        for index, (node, scores) in enumerate(zip(self._document["nodes"], self._scores["nodes"], strict=True)):
+            node_decision, node = self._node(index, node, scores)
+            if node_decision is None:
+                kept.append((node, scores))
+        left = {
+            **self._scores,
+            "language_score": self._document["language_score"],
+            "words_left": sum(scores["num_words"] or 0 for _, scores in kept),
+            "images_left": sum(node["kind"] == "image" for node, _ in kept),
+            "assigned_ratio": self._assigned_ratio([scores for node, scores in kept if node["kind"] == "image"]),
+        }
+        decision = decision or self._apply(DOCUMENT_RULES, left, {"unit": Unit.DOCUMENT})
+        if decision is not None:
+            self._decisions.append(decision)
+        title = self._document["title"]
+        if title:
+            title, _ = replace_pii(title, self._personal)
+        return Verdict(
+            document={**self._document, "title": title, "nodes": [node for node, _ in kept]},
+            decisions=tuple(self._decisions),
+            dropped_by=decision.rule if decision else None,
+            not_run=tuple(self._not_run.elements()),
+        )
+
+    def _consent(self) -> Decision | None:
+        rules = self._config.document
+        refused = refusal(self._document["consent"], rules.deny_consent or (), rules.consent_agents)
+        return self._decide("document.deny_consent", unit=Unit.DOCUMENT, detail=refused) if refused else None
+
+    def _language(self) -> Decision | None:
+        languages = self._config.document.languages
+        language = self._document["language"]
+        if languages is not None and language not in languages:
+            return self._decide("document.languages", unit=Unit.DOCUMENT, detail=language or "none found")
+        return None
+
+    def _node(self, index: int, node: Row, scores: Row) -> tuple[Decision | None, Row]:
+        about = {"unit": Unit.NODE, "node_index": index}
+        if node["kind"] == "image":
+            about |= {"image_id": node["image_id"], "url": node["image_url"]}
+            decision = self._image(node, scores, about)
+        else:
+            decision = self._text(node, scores, about)
+        if decision is None:
+            decision, node = self._pii(node, scores, about)
+        if decision is not None:
+            self._decisions.append(decision)
+        elif node["kind"] == "image":
+            self._seen_images.append({name: scores[name] for name in ("image_id", "phash", "near_group")})
+        return decision, node
+
+    def _text(self, node: Row, scores: Row, about: Row) -> Decision | None:
+        rules = self._config.text
+        if rules.roles is not None and node["role"] not in rules.roles:
+            return self._decide("text.roles", detail=node["role"], **about)
+        return self._apply(TEXT_RULES_BUT_PROSE if node["role"] in rules.not_prose else TEXT_RULES, scores, about)
+
+    def _image(self, node: Row, scores: Row, about: Row) -> Decision | None:
+        rules = self._config.image
+        if node["image_id"] is None or scores["image_id"] is None:  # not in the archive, or failed in ``score``
+            return self._decide("image.missing", **about)
+        refused = refusal(scores["consent"] or (), rules.deny_consent or (), self._config.document.consent_agents)
+        if refused:
+            return self._decide("image.deny_consent", detail=refused, **about)
+        if rules.formats is not None and scores["format"] not in rules.formats:
+            return self._decide("image.formats", detail=scores["format"], **about)
+        if rules.banned_url_words is not None:
+            word = banned_word(node["image_url"], rules.banned_url_words)
+            if word is not None:
+                return self._decide("image.banned_url_words", detail=word, **about)
+        values = {**scores, **_sides(node, scores), **_heads(scores, self._image_rules)}
+        decision = self._apply(self._image_rules, values, about)
+        return decision or self._repeated(node, scores, about)
+
+    def _assigned_ratio(self, images: list[Row]) -> float | None:
+        if self._scores["clip_model"] is None:
+            return None
+        least = np.float32(self._config.document.assigned_similarity)
+        fitting = sum(scores["clip_assigned_score"] is not None and scores["clip_assigned_score"] >= least
+                      for scores in images)  # fmt: skip
+        return fitting / len(images) if images else 1.0
+
+    def _repeated(self, node: Row, scores: Row, about: Row) -> Decision | None:
+        rules = self._config.image
+        for earlier in self._seen_images:
+            if rules.unique_near_in_document and earlier["near_group"] == scores["near_group"]:
+                return self._decide("image.unique_near_in_document", detail=f"like {earlier['image_id']}", **about)
+            if rules.unique_in_document and earlier["image_id"] == node["image_id"]:
+                return self._decide("image.unique_in_document", **about)
+            if rules.min_phash_distance_in_document is not None:
+                distance = hamming(earlier["phash"], scores["phash"])
+                if distance < rules.min_phash_distance_in_document:
+                    return self._decide(
+                        "image.min_phash_distance_in_document",
+                        value=distance,
+                        threshold=rules.min_phash_distance_in_document,
+                        detail=f"like {earlier['image_id']}",
+                        **about,
+                    )
+        return None
+
+    def _pii(self, node: Row, scores: Row, about: Row) -> tuple[Decision | None, Row]:
+        if all(scores[COLUMNS[kind]] == 0 for kind in self._personal):  # null: not counted
+            return None, node
+        counts: Counter[Pii] = Counter()
+        changed = dict(node)
+        for field in PII_FIELDS:
+            if node.get(field):
+                changed[field], found = replace_pii(node[field], self._personal)
+                counts += found
+        if node.get("link_url") and (found := count_pii(node["link_url"], self._personal)):
+            changed["link_url"] = None  # an address with a placeholder in it leads nowhere
+            counts += found
+        for kind in Pii:
+            if counts[kind] and getattr(self._config.pii, kind) == "drop":
+                return self._decide(f"pii.{kind}", value=counts[kind], threshold=0, **about), node
+        for kind in Pii:
+            if counts[kind]:
+                self._decisions.append(
+                    self._decide(f"pii.{kind}", action=Action.REPLACE, value=counts[kind], threshold=0, **about)
+                )
+        return None, changed if counts else node
+
+    def _apply(self, rules: Iterable[Rule], scores: Row, about: Row) -> Decision | None:
+        """The decision of the first rule that is broken; counts the rules that could not run."""
+        for rule in rules:
+            threshold = threshold_of(rule, self._config)
+            if threshold is None:
+                continue
+            value = scores[rule.score] if rule.score else None
+            if value is None:
+                if rule.passes_without_value:
+                    continue
+                self._not_run[rule.name] += 1
+                if rule.is_safety and self._config.unscored_for_safety == "drop":
+                    return self._decide(rule.name, threshold=threshold, detail="not scored", **about)
+            elif not passes(rule, value, threshold):
+                detail = scores[rule.detail] if rule.detail else None
+                return self._decide(rule.name, value=float(value), threshold=float(threshold), detail=detail, **about)
+        return None
+
+    def _decide(self, rule: str, *, unit: Unit, action: Action = Action.DROP, **about: Any) -> Decision:
+        about.setdefault("url", self._document["url"])
+        return Decision(stage="select", unit=unit, action=action, rule=rule, doc_id=self._document["doc_id"], **about)
+
+
+def _heads(scores: Row, rules: Iterable[Rule]) -> Row:
+    """Scores of further heads under the names that the rules give them; None where there is none."""
+    found = {f"{HEAD}{held['name']}": held["value"] for held in scores["heads"] or ()}
+    return {rule.score: found.get(rule.score) for rule in rules if rule.score and rule.score.startswith(HEAD)}
+
+
+def _sides(node: Row, scores: Row) -> Row:
+    width, height = scores["width"], scores["height"]
+    rendered = [side for side in (node["rendered_width"], node["rendered_height"]) if side is not None]
+    return {
+        "min_side": min(width, height),
+        "max_side": max(width, height),
+        "min_rendered": min(rendered, default=None),
+        "max_rendered": max(rendered, default=None),
+        "aspect_ratio": width / height,
+    }
+
+
+def latest_first(candidates: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(warc_date, doc_id) pairs, the latest first, a missing date last, equal dates in the order of the ids."""
+    return sorted(sorted(candidates, key=itemgetter(1)), key=itemgetter(0), reverse=True)
+
+
+def duplicate_decision(document: Row, kind: str, stays: str, group_size: int | None) -> Decision:
+    """The decision on a document of whose group another one stays. No size: that one is of an earlier run."""
+    return Decision(
+        stage="select", unit=Unit.DOCUMENT, action=Action.DROP, rule=f"document.unique.{kind}",
+        doc_id=document["doc_id"], url=document["url"], value=group_size, threshold=1, detail=f"kept: {stays}",
+    )  # fmt: skip

@@ -1,0 +1,242 @@
+"""``select`` over data sets: judge every document, keep one of each group of duplicates, write what is left.
+
+    documents + scores --judge_document--> survivors (their ids and groups) --> one of each group stays
+    documents + scores + the ids that stay --> corpus, and a decision for each document and image that does not
+
+Only ids, groups and decisions are shuffled; a shard is read twice instead, which is cheap and gives the same answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from gobelin.documents import DOCUMENTS, Action, Decision, Unit, shard_of, to_row
+from gobelin.transforms.duplicates.components import ConnectEdges, Edge, star_edges
+from gobelin.transforms.progress import advance
+from gobelin.transforms.selection.rules import SelectConfig
+from gobelin.transforms.selection.select import duplicate_decision, judge_document, latest_first
+from gobelin.transforms.shards import empty_shards, read_rows, shard_path, write_rows
+
+Row = dict[str, Any]
+
+DOCUMENT_DROPPED = "document_dropped"
+"""Rule of an image that went only because every document that showed it did."""
+
+
+def scored_documents(documents: str, scores: str, index: int, num_shards: int) -> Iterator[tuple[Row, Row]]:
+    """(document, scores) of one shard. Both are sorted by id; a document that could not be scored is left out."""
+    held = read_rows(shard_path(documents, index, num_shards))
+    for score in read_rows(shard_path(scores, index, num_shards)):
+        for document in held:
+            if document["doc_id"] == score["doc_id"]:
+                yield document, score
+                break
+        else:
+            raise ValueError(
+                f"scores of {score['doc_id']} belong to no document of shard {index}: run the score stage again"
+            )
+
+
+class JudgeDocuments(beam.PTransform):
+    """Shard numbers -> ``survivors`` (ids, dates, groups), ``decisions``, ``not_run`` ((rule, times) pairs)."""
+
+    def __init__(self, config: SelectConfig, documents: str, scores: str, num_shards: int) -> None:
+        self._arguments = (config, documents, scores, num_shards)
+
+    def expand(self, shards: beam.PCollection) -> beam.DoOutputsTuple:
+        return shards | beam.ParDo(_JudgeDocuments(*self._arguments)).with_outputs("survivors", "decisions", "not_run")
+
+
+GROUPS = ("url_group", "exact_group", "near_group", "earlier")
+"""What the scores say of a document's duplicates."""
+
+
+class _JudgeDocuments(beam.DoFn):
+    def __init__(self, config: SelectConfig, documents: str, scores: str, num_shards: int) -> None:
+        self._config, self._documents, self._scores, self._num_shards = config, documents, scores, num_shards
+
+    def process(self, index: int) -> Iterator[beam.pvalue.TaggedOutput]:
+        not_run: Counter[str] = Counter()
+        for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
+            verdict = judge_document(document, scores, self._config)
+            not_run.update(verdict.not_run)
+            for decision in verdict.decisions:
+                yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+            if verdict.dropped_by is None:
+                survivor = {name: document[name] for name in ("doc_id", "url", "warc_date")}
+                groups = {name: scores[name] for name in GROUPS}
+                groups["image_set_group"] = image_set(verdict.document)
+                yield beam.pvalue.TaggedOutput("survivors", {**survivor, **groups})
+        for rule, times in sorted(not_run.items()):
+            yield beam.pvalue.TaggedOutput("not_run", (rule, times))
+
+
+def image_set(document: Row) -> str:
+    """A name for the set of images that a document shows; its own id where it shows none."""
+    shown = sorted({node["image_id"] for node in document["nodes"] if node["image_id"]})
+    return hashlib.sha256("\n".join(shown).encode()).hexdigest() if shown else document["doc_id"]
+
+
+class KeepOneOfEach(beam.PTransform):
+    """Survivors -> (``survivors`` of which no two share a group of these kinds, ``decisions`` on the others).
+
+    Documents that share a group, or share one with a document that does, are looked at together, the latest first: one
+    stays unless a document that stays is in one of its groups. So what a decision names as kept is kept.
+    """
+
+    def __init__(self, kinds: tuple[str, ...]) -> None:
+        self._kinds = kinds
+
+    def expand(self, survivors: beam.PCollection) -> beam.DoOutputsTuple:
+        named = survivors | "GroupEdges" >> beam.FlatMap(_group_edges, self._kinds)
+        same_images = (
+            survivors
+            | "ImageSets" >> beam.FlatMap(_image_set_key, self._kinds)
+            | "GroupImageSet" >> beam.GroupByKey()
+            | "ImageSetEdges" >> beam.FlatMapTuple(_image_set_edges)
+        )
+        connected = (named, same_images) | "AllEdges" >> beam.Flatten() | "Connect" >> ConnectEdges()
+        return (
+            {"survivor": survivors | "ById" >> beam.Map(_by_id), "component": connected}
+            | "JoinById" >> beam.CoGroupByKey()
+            | "ToComponent" >> beam.FlatMap(_to_component)
+            | "GroupComponent" >> beam.GroupByKey()
+            | "KeepOne" >> beam.FlatMap(_keep_one, self._kinds).with_outputs("decisions", main="survivors")
+        )
+
+
+def _group_edges(survivor: Row, kinds: tuple[str, ...]) -> Iterator[Edge]:
+    """A group is named after its smallest member, so all but that one hang on it: only duplicates travel."""
+    for kind in kinds:
+        group = survivor[f"{kind}_group"]
+        if kind != "image_set" and group != survivor["doc_id"]:
+            yield survivor["doc_id"], group
+
+
+def _image_set_key(survivor: Row, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if "image_set" in kinds and survivor["image_set_group"] != survivor["doc_id"]:
+        yield survivor["image_set_group"], survivor["doc_id"]
+
+
+def _image_set_edges(_: str, doc_ids: Iterable[str]) -> list[Edge]:
+    return star_edges(doc_ids)
+
+
+def _by_id(survivor: Row) -> tuple[str, Row]:
+    return survivor["doc_id"], survivor
+
+
+def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, Row]]:
+    doc_id, sides = joined
+    for survivor in sides["survivor"]:  # none: a group's name, whose document was dropped
+        yield next(iter(sides["component"]), doc_id), survivor
+
+
+def _keep_one(grouped: tuple[str, Iterable[Row]], kinds: tuple[str, ...]) -> Iterator[Any]:
+    kept, decisions = keep_one(grouped[1], kinds)
+    yield from kept
+    for decision in decisions:
+        yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+
+
+def keep_one(component: Iterable[Row], kinds: tuple[str, ...]) -> tuple[list[Row], list[Decision]]:
+    """Which of connected survivors stay, and the decisions on the others: the latest first, each stays unless one that
+    stays is in one of its groups, or the corpus of an earlier run holds one of these kinds already."""
+    members = {member["doc_id"]: member for member in component}
+    kept: list[Row] = []
+    decisions: list[Decision] = []
+    sizes = Counter((kind, member[f"{kind}_group"]) for member in members.values() for kind in kinds)
+    taken: dict[tuple[str, str], str] = {}
+    for _, doc_id in latest_first((member["warc_date"], doc_id) for doc_id, member in members.items()):
+        known = next((earlier for earlier in members[doc_id]["earlier"] if earlier["kind"] in kinds), None)
+        if known is not None:
+            decisions.append(
+                duplicate_decision(members[doc_id], known["kind"], f"{known['doc_id']} of {known['run']}", None)
+            )
+            continue
+        groups = [(kind, members[doc_id][f"{kind}_group"]) for kind in kinds]
+        shared = next((group for group in groups if group in taken), None)
+        if shared is None:
+            taken.update(dict.fromkeys(groups, doc_id))
+            kept.append(members[doc_id])
+        else:
+            decisions.append(duplicate_decision(members[doc_id], shared[0], taken[shared], sizes[shared]))
+    return kept, decisions
+
+
+class WriteCorpus(beam.PTransform):
+    """Survivors -> the data set ``documents`` of the corpus; ``decisions`` on the images that it does not show."""
+
+    def __init__(self, config: SelectConfig, documents: str, scores: str, folder: str, num_shards: int) -> None:
+        self._arguments = (config, documents, scores, folder, num_shards)
+        self._num_shards = num_shards
+
+    def expand(self, survivors: beam.PCollection) -> dict[str, beam.PCollection]:
+        written = (
+            (
+                survivors | "ToShard" >> beam.Map(_to_shard, self._num_shards),
+                empty_shards(survivors.pipeline, self._num_shards),
+            )
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_WriteCorpusShard(*self._arguments)).with_outputs("uses", main="paths")
+        )
+        decisions = written.uses | "GroupUses" >> beam.GroupByKey() | "JudgeImages" >> beam.FlatMap(_judge_image)
+        return {"paths": written.paths, "decisions": decisions}
+
+
+def _to_shard(survivor: Row, num_shards: int) -> tuple[int, str]:
+    return shard_of(survivor["doc_id"], num_shards), survivor["doc_id"]
+
+
+class _WriteCorpusShard(beam.DoFn):
+    def __init__(self, config: SelectConfig, documents: str, scores: str, folder: str, num_shards: int) -> None:
+        self._config, self._documents, self._scores = config, documents, scores
+        self._folder, self._num_shards = folder, num_shards
+
+    def process(self, element: tuple[int, Iterable[str | None]]) -> Iterator[Any]:
+        index, group = element
+        stay = set(group)
+        uses: Counter[tuple[str, str]] = Counter()
+        path = shard_path(self._folder, index, self._num_shards)
+        write_rows(path, self._rows(index, stay, uses), DOCUMENTS)
+        yield path
+        for (identifier, outcome), times in sorted(uses.items()):
+            yield beam.pvalue.TaggedOutput("uses", (identifier, (outcome, times)))
+
+    def _rows(self, index: int, stay: set[str | None], uses: Counter[tuple[str, str]]) -> Iterator[Row]:
+        for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
+            advance("documents")
+            verdict = judge_document(document, scores, self._config)
+            is_kept = document["doc_id"] in stay
+            broken = {
+                decision.node_index: decision.rule
+                for decision in verdict.decisions
+                if decision.unit is Unit.NODE and decision.action is Action.DROP
+            }
+            for node_index, node in enumerate(document["nodes"]):
+                if scores["nodes"][node_index]["image_id"] is not None:
+                    outcome = broken.get(node_index, "" if is_kept else DOCUMENT_DROPPED)
+                    uses[node["image_id"], outcome] += 1
+            if is_kept:
+                yield verdict.document
+
+
+def _judge_image(used: tuple[str, Iterable[tuple[str, int]]]) -> Iterator[Row]:
+    """A decision on an image that the corpus does not show: the rule that dropped it most often."""
+    identifier, uses = used
+    times: Counter[str] = Counter()
+    for outcome, count in uses:
+        times[outcome] += count
+    if "" in times:
+        return
+    rule = min(times, key=lambda name: (name == DOCUMENT_DROPPED, -times[name], name))
+    decision = Decision(
+        stage="select", unit=Unit.IMAGE, action=Action.DROP, rule=rule, image_id=identifier, value=times.total()
+    )
+    yield to_row(decision)

@@ -1,0 +1,172 @@
+"""What of the texts of evaluation sets stands in a corpus: runs of words that are the same. Images: eval_images.py.
+
+Words are runs of letters and digits, lower case; each letter by itself in scripts without spaces. Every run of
+``ngram`` words of an evaluation text is a hash in a sorted array; a shorter text is one hash of its own length, so that
+a question of nine words is found. A document is held against all of them; what is stored is the number of its n-grams
+that are hits, the share of its words that stand in one, and which file holds most of them. A node counts the hits that
+touch it.
+
+Thirteen words are GPT-3's choice (Brown et al. 2020, arXiv 2005.14165, C); datatrove takes twelve, PaLM eight. GPT-3
+leaves out n-grams that stand more than ten times in its training set, as phrases of the language; here that is what
+the rules' thresholds are for. In Chinese or Japanese thirteen letters are six or seven words: ask for a higher share.
+
+Hashes are 64 bits of xxh3 a word, joined to a polynomial a window. Among a thousand million windows and ten million
+hashes of evaluation texts one false hit in two thousand corpora is to be expected.
+
+Cost: 10 bytes an n-gram of the evaluation texts; documents about 10 MB of text a second and core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from gobelin.transforms.text.repetition import window_hashes
+from gobelin.transforms.text.text_config import ContaminationConfig
+from gobelin.transforms.text.words import BLOCKS
+
+_WORD = re.compile(rf"[{BLOCKS}]|[^\W_{BLOCKS}]+")
+_PARAGRAPHS = re.compile(r"\n[ \t\r]*\n")
+
+Hashes = npt.NDArray[np.uint64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EvalTexts:
+    """The n-grams of evaluation texts: by length, their hashes, sorted and distinct, and the file each is of."""
+
+    names: tuple[str, ...]
+    hashes: dict[int, tuple[Hashes, npt.NDArray[np.uint16]]]
+    num_short: int  # texts that are too short to be looked for
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextContamination:
+    """What of evaluation texts a document holds."""
+
+    num_eval_ngrams: int
+    eval_word_ratio: float  # share of its words that stand in a hit, [0, 1]
+    eval_source: str | None  # the file with the most hits; None: none
+    by_text: tuple[int, ...]  # hits that touch each of its texts
+
+
+def load_eval_texts(config: ContaminationConfig) -> EvalTexts:
+    """The index of the texts that a recipe names.
+
+    Raises:
+        ValueError: a file is missing or cannot be read, or none of its texts is long enough.
+    """
+    if len(config.texts) > np.iinfo(np.uint16).max:
+        raise ValueError(f"score.contamination.texts names {len(config.texts)} files; join some")
+    found: dict[int, list[Hashes]] = {}
+    sources: dict[int, list[npt.NDArray[np.uint16]]] = {}
+    num_short = 0
+    for number, path in enumerate(config.texts):
+        num_long = 0
+        for text in _texts_of(path):
+            words = _word_hashes(text)
+            if len(words) < config.min_item_words:
+                num_short += 1
+                continue
+            num_long += 1
+            size = min(config.ngram, len(words))
+            hashes = window_hashes(words, size)
+            found.setdefault(size, []).append(hashes)
+            sources.setdefault(size, []).append(np.full(len(hashes), number, np.uint16))
+        if not num_long:
+            raise ValueError(
+                f"score.contamination.texts: {path} holds no text of at least {config.min_item_words} words "
+                "(min_item_words)"
+            )
+    index = {}
+    for size, pieces in found.items():
+        distinct, first = np.unique(np.concatenate(pieces), return_index=True)
+        index[size] = distinct, np.concatenate(sources[size])[first]
+    return EvalTexts(tuple(config.texts), dict(sorted(index.items())), num_short)
+
+
+def find_contamination(texts: list[str], index: EvalTexts) -> TextContamination:
+    """Holds a document against evaluation texts.
+
+    Args:
+        texts: of its nodes, in order; an n-gram may begin in one and end in another.
+    """
+    pieces = [_word_hashes(text) for text in texts]
+    words = np.concatenate(pieces) if pieces else np.empty(0, np.uint64)
+    ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+    starts = ends - [len(piece) for piece in pieces]
+    touched = np.zeros(len(texts), np.int64)
+    covered = np.zeros(len(words) + 1, np.int64)
+    by_source: Counter[int] = Counter()
+    total = 0
+    for size, (hashes, sources) in index.hashes.items():
+        if len(words) < size:
+            continue
+        windows = window_hashes(words, size)
+        places = np.minimum(np.searchsorted(hashes, windows), len(hashes) - 1)
+        hits = np.flatnonzero(hashes[places] == windows)
+        if not len(hits):
+            continue
+        total += len(hits)
+        by_source.update(sources[places[hits]].tolist())
+        covered[hits] += 1
+        covered[hits + size] -= 1
+        # A hit touches a text that starts before its end and ends after its start.
+        touched += np.searchsorted(hits, ends) - np.searchsorted(hits, starts - size, side="right")
+    touched[starts == ends] = 0
+    most = min(by_source, key=lambda number: (-by_source[number], number), default=None)
+    return TextContamination(
+        num_eval_ngrams=total,
+        eval_word_ratio=float((np.cumsum(covered[:-1]) > 0).mean()) if len(words) else 0.0,
+        eval_source=None if most is None else index.names[most],
+        by_text=tuple(touched.tolist()),
+    )
+
+
+def _word_hashes(text: str) -> Hashes:
+    return np.fromiter(map(_word_hash, _WORD.findall(text.lower())), np.uint64)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _word_hash(word: str) -> int:
+    return xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+
+
+def _texts_of(path: str) -> Iterator[str]:
+    try:
+        with Path(path).open(encoding="utf-8-sig") as stream:
+            if path.endswith(".jsonl"):
+                yield from _json_texts(stream, path)
+            else:
+                yield from _PARAGRAPHS.split(stream.read())
+    except OSError as error:
+        raise ValueError(f"score.contamination.texts: {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"score.contamination.texts: {path} is not UTF-8") from None
+
+
+def _json_texts(lines: Iterable[str], path: str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values = [json.loads(line)]
+        except (ValueError, RecursionError):
+            raise ValueError(f"score.contamination.texts: {path}, line {number}: not JSON") from None
+        while values:
+            value = values.pop()
+            if isinstance(value, str):
+                yield value
+            elif isinstance(value, dict):
+                values += value.values()
+            elif isinstance(value, list):
+                values += value

@@ -1,0 +1,186 @@
+"""Models of the user's that score a whole text: KenLM for perplexity, fastText for quality. Neither ships with gobelin.
+
+    perplexity  10 ** (-log10 probability / tokens), the end of each line counting as a token; lines are scored one by
+                one, as CCNet does (arXiv 1911.00359), whose models OBELICS uses. Tokens: pieces of the SentencePiece
+                model, of text that is normalised as CCNet's were: lower case, no accents, digits as 0, plain
+                punctuation; without such a model, words as of words.py.
+    quality     the probability that a fastText classifier gives to one label, of the text in one line (fastText ends
+                at a line break)
+
+The libraries are loaded when a recipe names a model: ``kenlm`` and ``sentencepiece`` for perplexity; fastText's
+predictor comes with the language identifier. A model runs code of its library on a file: name only files that you
+trust.
+
+Cost: fastText 7 MB of text a second and core with a model of 176 labels; KenLM's depends on the size of the model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from gobelin.transforms.text.line_statistics import lines_of
+from gobelin.transforms.text.text_config import TextScoreConfig
+from gobelin.transforms.text.words import words_of
+
+MAX_LINE = 10_000
+"""Characters of a line that are scored; a longer one tells no more."""
+
+Score = Callable[[list[str]], float | None]
+"""Texts of a document -> its score; None where there is nothing to score."""
+
+_PLAIN = {
+    "，": ",", "。": ".", "、": ",", "„": '"', "”": '"', "“": '"', "«": '"', "»": '"', "１": '"', "」": '"', "「": '"',
+    "《": '"', "》": '"', "´": "'", "∶": ":", "：": ":", "？": "?", "！": "!", "（": "(", "）": ")", "；": ";",
+    "–": "-", "—": " - ", "．": ". ", "～": "~", "’": "'", "…": "...", "━": "-", "〈": "<", "〉": ">", "【": "[",
+    "】": "]", "％": "%", "►": "-",
+}  # fmt: skip
+_PLAIN_TABLE = str.maketrans(_PLAIN)
+_DIGIT = re.compile(r"\d")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextModels:
+    """The models of a recipe, by language; ``quality`` may have the key "*"."""
+
+    perplexity: dict[str, Score]
+    quality: dict[str, Score]
+
+    def scores(self, texts: list[str], language: str | None) -> dict[str, float | None]:
+        """``perplexity`` and ``quality`` of a document; None where no model is for its language."""
+        perplexity = self.perplexity.get(language or "")
+        quality = self.quality.get(language or "", self.quality.get("*"))
+        return {
+            "perplexity": perplexity(texts) if perplexity else None,
+            "quality": quality(texts) if quality else None,
+        }
+
+
+def load_text_models(config: TextScoreConfig) -> TextModels:
+    """The models that a recipe names.
+
+    Raises:
+        ValueError: a file or a library is missing, a file is no such model, or a label is not the model's.
+    """
+    for language in config.perplexity_tokenizers.keys() - config.perplexity_models.keys():
+        raise ValueError(f"perplexity_tokenizers names {language}, for which perplexity_models names no model")
+    return TextModels(
+        {
+            language: load_perplexity(path, language, config.perplexity_tokenizers.get(language))
+            for language, path in config.perplexity_models.items()
+        },
+        {language: load_quality(path, config.quality_label) for language, path in config.quality_models.items()},
+    )
+
+
+def load_perplexity(path: str, language: str, tokenizer: str | None = None) -> Score:
+    """The perplexity under a KenLM model; see ``load_text_models``."""
+    kenlm = _library("kenlm", "perplexity_models")
+    _check_file(path, "perplexity_models")
+    quiet = kenlm.Config()
+    quiet.show_progress = False
+    quiet.arpa_complain = kenlm.ARPALoadComplain.NONE
+    try:
+        model = kenlm.Model(path, quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"perplexity_models: {path} is no KenLM model: {_first_line(error)}") from None
+    split = functools.partial(_joined_words, language=language) if tokenizer is None else _pieces(tokenizer)
+    return functools.partial(_perplexity, model=model, split=split)
+
+
+def load_quality(path: str, label: str) -> Score:
+    """The probability of a label under a fastText classifier; see ``load_text_models``."""
+    fasttext = _library("fasttext", "quality_models", package="fasttext-predict")
+    _check_file(path, "quality_models")
+    try:
+        model = fasttext.load_model(path)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise ValueError(f"quality_models: {path} is no fastText model: {_first_line(error)}") from None
+    labels = _predict(model, "a")
+    if label not in labels:
+        known = ", ".join(sorted(labels)[:5])
+        raise ValueError(f"quality_models: {path} knows no label {label!r}, but {known} ...; set quality_label to one")
+    return functools.partial(_quality, model=model, label=label)
+
+
+def _perplexity(texts: list[str], model: Any, split: Callable[[str], str]) -> float | None:
+    log10_probability = 0.0
+    num_tokens = 0
+    for line in _lines(texts):
+        tokens = split(line[:MAX_LINE])
+        if tokens:
+            log10_probability += model.score(tokens)
+            num_tokens += tokens.count(" ") + 2  # its tokens, and the end of the line
+    if not num_tokens:
+        return None
+    return float(10.0 ** min(300.0, -log10_probability / num_tokens))
+
+
+def _quality(texts: list[str], model: Any, label: str) -> float | None:
+    text = " ".join(line[:MAX_LINE] for line in _lines(texts))
+    if not text:
+        return None
+    return min(1.0, _predict(model, text)[label])
+
+
+def _predict(model: Any, text: str) -> dict[str, float]:
+    labels, probabilities = model.predict(text, k=-1, threshold=-1.0)
+    return {str(label): float(probability) for label, probability in zip(labels, probabilities, strict=True)}
+
+
+def _lines(texts: list[str]) -> Iterable[str]:
+    for text in texts:
+        yield from lines_of(text.replace("\0", " "))
+
+
+def _joined_words(line: str, language: str) -> str:
+    return " ".join(words_of(line, language))
+
+
+def _pieces(path: str) -> Callable[[str], str]:
+    sentencepiece = _library("sentencepiece", "perplexity_tokenizers")
+    _check_file(path, "perplexity_tokenizers")
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.Load(path)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"perplexity_tokenizers: {path} is no SentencePiece model: {_first_line(error)}") from None
+
+    def split(line: str) -> str:
+        return " ".join(processor.EncodeAsPieces(normalise(line)))
+
+    return split
+
+
+def normalise(line: str) -> str:
+    """A line as CCNet's language models were trained on it."""
+    line = "".join(
+        character for character in unicodedata.normalize("NFD", line.lower()) if unicodedata.category(character) != "Mn"
+    )
+    return _UNPRINTABLE.sub("", _DIGIT.sub("0", line).translate(_PLAIN_TABLE)).strip()
+
+
+def _library(name: str, setting: str, package: str | None = None) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ValueError(
+            f"score.text.{setting} needs the library {package or name}: pip install {package or name}, or leave the "
+            "setting out (the rule on it is then not run)"
+        ) from None
+
+
+def _check_file(path: str, setting: str) -> None:
+    if not Path(path).is_file():
+        raise ValueError(f"score.text.{setting}: no file {path}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

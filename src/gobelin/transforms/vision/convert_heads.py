@@ -1,0 +1,214 @@
+"""Published heads -> gobelin's: LAION's aesthetic predictors, NSFW detectors and violence prompts.
+
+    kind           published file                                          input               layers
+    aesthetic-v1   sa_0_4_vit_{b_16,b_32,l_14}_linear.pth                  OpenAI B/16 .. L/14 one, linear
+    aesthetic-v2   sac+logos+ava1-l14-linearMSE.pth                        OpenAI L/14         five without activation:
+                                                                                               one, when multiplied out
+    nsfw           clip_ViT-{B-32,L-14}_openai_binary_nsfw_head.pth,       OpenAI B/32, L/14   standardised, ReLU,
+                   DataComp's port of the same                                                 sigmoid
+                   h14_nsfw.pth                                            LAION H/14          ReLU, no sigmoid
+    violence       violence_detection_vit_{b_32,l_14}.npy                  OpenAI B/32, L/14   two prompts
+
+Layouts: LAION-AI/aesthetic-predictor, christophschuhmann/improved-aesthetic-predictor,
+LAION-AI/CLIP-based-NSFW-Detector (src/models.py, h14_nsfw_model.py), mlfoundations/dataset2metadata (models.py). All
+of them read L2-normalised embeddings. ``.pth`` files are read with ``weights_only=True``, which runs nothing of them,
+``.npy`` files without pickle; what cannot be read that way is refused. A Keras SavedModel (the .zip of the NSFW
+detector) would need TensorFlow and may hold code: the same weights are published as .pth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gobelin.transforms.vision.heads import Head, Layer, fold_standardisation
+
+Tensors = Mapping[str, npt.NDArray[np.floating]]
+
+OPENAI = {"b_16": "ViT-B-16-quickgelu/openai", "b_32": "ViT-B-32-quickgelu/openai", "l_14": "ViT-L-14-quickgelu/openai"}
+_BY_DIM = {512: OPENAI["b_32"], 768: OPENAI["l_14"], 1024: "ViT-H-14/laion2b_s32b_b79k"}
+_MIT, _APACHE = "MIT", "Apache-2.0"
+_VIOLENCE_SCALE = 100.0
+_NUMBERED = re.compile(r"\d+")
+
+
+def convert_head(path: str | Path, kind: str, clip_model: str | None = None, name: str | None = None) -> Head:
+    """The head of a published file.
+
+    Args:
+        kind: a key of ``KINDS``.
+        clip_model: the CLIP model of its embeddings, where it is not the one that the kind and size tell.
+        name: of the head; None: aesthetic, nsfw or violence.
+
+    Raises:
+        ValueError: no such kind or file, a file that cannot be read without running what is in it, or one of another
+            layout than the kind's.
+    """
+    path = Path(path)
+    if kind not in KINDS:
+        raise ValueError(f"no kind of head {kind!r}: known are {', '.join(KINDS)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        head = KINDS[kind](path)
+    except KeyError as error:
+        raise ValueError(f"{path.name} is none of {kind}: it has no {error.args[0]}") from None
+    return Head(
+        name=name or kind.partition("-")[0],
+        clip_model=clip_model or _model_of(path, head.dim, kind),
+        layers=head.layers,
+        higher_is=head.higher_is,
+        range=head.range,
+        licence=head.licence,
+        source=f"{head.source}: {path.name}",
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        notes=head.notes,
+    )
+
+
+def _model_of(path: Path, dim: int, kind: str) -> str:
+    for part, model in OPENAI.items():
+        if part in path.name.lower().replace("-", "_"):
+            return model
+    if dim not in _BY_DIM or kind == "aesthetic-v1":
+        raise ValueError(f"{path.name}: which CLIP model it reads cannot be told: give --clip-model")
+    return _BY_DIM[dim]
+
+
+def _aesthetic_v1(path: Path) -> Head:
+    tensors = _state_dict(path)
+    _expect(path, tensors, {"weight", "bias"}, "aesthetic-v1")
+    layer = Layer(tensors["weight"].astype(np.float64), tensors["bias"].astype(np.float64), "none")
+    return _draft((layer,), "better", None, _MIT, "LAION-AI/aesthetic-predictor", {"scale": "about 1 to 10"})
+
+
+def _aesthetic_v2(path: Path) -> Head:
+    tensors = _state_dict(path)
+    names = [f"layers.{place}" for place in (0, 2, 4, 6, 7)]
+    _expect(path, tensors, {f"{name}.{part}" for name in names for part in ("weight", "bias")}, "aesthetic-v2")
+    weight = tensors["layers.0.weight"].astype(np.float64)
+    bias = tensors["layers.0.bias"].astype(np.float64)
+    for name in names[1:]:  # no activation stands between them: they are one matrix
+        following = tensors[f"{name}.weight"].astype(np.float64)
+        weight, bias = following @ weight, following @ bias + tensors[f"{name}.bias"].astype(np.float64)
+    source = "christophschuhmann/improved-aesthetic-predictor"
+    notes = {"scale": "about 1 to 10; LAION-Aesthetics cuts at 4.5, 4.75, 5, 6, 6.25, 6.5"}
+    return _draft((Layer(weight, bias, "none"),), "better", None, _APACHE, source, notes)
+
+
+def _nsfw(path: Path) -> Head:
+    tensors = _state_dict(path)
+    source = "LAION-AI/CLIP-based-NSFW-Detector"
+    if "layers.0.weight" in tensors:  # H/14
+        names = _in_order(tensors, r"layers\.\d+")
+        layers = [_layer(tensors, name, "relu") for name in names]
+        # The last two layers have nothing between them, and nothing follows.
+        layers[-2:] = [Layer(layer.weight, layer.bias, "none") for layer in layers[-2:]]
+        return _draft(tuple(layers), "worse", None, _MIT, source, {"scale": "a regression on 0 to 1, without bounds"})
+    if "norm.mean" in tensors:
+        mean, variance = tensors["norm.mean"], tensors["norm.variance"]
+        names = _in_order(tensors, r"linear_\d+")
+        std = np.sqrt(variance.astype(np.float64)) + 1e-10
+    elif "norm.running_mean" in tensors:  # a batch norm of eps 0, whose weight and bias may be other than 1 and 0
+        mean = tensors["norm.running_mean"].astype(np.float64)
+        std = np.sqrt(tensors["norm.running_var"].astype(np.float64)) / tensors["norm.weight"]
+        mean = mean - tensors["norm.bias"] * std
+        names = _in_order(tensors, r"dense\d*")
+    else:
+        raise ValueError(f"{path.name}: no NSFW head of LAION's: it has {', '.join(sorted(tensors)[:6])} ...")
+    layers = [_layer(tensors, name, "relu") for name in names]
+    first, last = layers[0], layers[-1]
+    layers[0] = Layer(*fold_standardisation(first.weight, first.bias, mean, std), "relu")
+    layers[-1] = Layer(last.weight, last.bias, "sigmoid")
+    notes = {"cuts": "MMC4 0.1, clip-retrieval and NeMo Curator 0.5, OmniCorpus 0.8"}
+    return _draft(tuple(layers), "worse", (0.0, 1.0), _MIT, source, notes)
+
+
+def _violence(path: Path) -> Head:
+    try:
+        with path.open("rb") as stream:
+            rows = np.lib.format.read_array(stream, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path.name} is no .npy file of numbers: {error}") from None
+    if rows.ndim != 2 or len(rows) != 2 or rows.dtype.kind != "f":
+        raise ValueError(f"{path.name}: a violence head is two prompts, an array of shape (2, dim)")
+    units = rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    layer = Layer(_VIOLENCE_SCALE * (units[1] - units[0])[None], np.zeros(1), "sigmoid")
+    notes = {"scale": f"softmax of {_VIOLENCE_SCALE:g} times the cosines; above 0.5 is what LAION's argmax says"}
+    return _draft((layer,), "worse", (0.0, 1.0), _MIT, "LAION-AI/CLIP-based-NSFW-Detector", notes)
+
+
+def _draft(
+    layers: tuple[Layer, ...],
+    higher_is: Any,
+    bounds: tuple[float, float] | None,
+    licence: str,
+    source: str,
+    notes: dict[str, Any],
+) -> Head:
+    return Head("draft", "", layers, higher_is, bounds, licence, source, None, notes)
+
+
+KINDS: dict[str, Callable[[Path], Head]] = {
+    "aesthetic-v1": _aesthetic_v1,
+    "aesthetic-v2": _aesthetic_v2,
+    "nsfw": _nsfw,
+    "violence": _violence,
+}
+"""Kinds of published files."""
+
+
+def _state_dict(path: Path) -> dict[str, npt.NDArray[np.floating]]:
+    if path.suffix in (".zip", ".keras", ".h5") or path.is_dir():
+        raise ValueError(
+            f"{path.name} is a Keras model, which needs TensorFlow and may hold code. LAION publishes the same NSFW "
+            "heads as models/clip_ViT-L-14_openai_binary_nsfw_head.pth and clip_ViT-B-32_...: convert one of those"
+        )
+    if path.suffix in (".p", ".pkl", ".pickle"):
+        raise ValueError(
+            f"{path.name} is a pickle, which runs code when it is read. Where you trust it, read it once by yourself "
+            "and write the array with numpy.save"
+        )
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about formats that it then does not read
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, AttributeError) as error:
+        first = str(error).strip().partition("\n")[0][:200]
+        raise ValueError(
+            f"{path.name} holds something else than tensors, or is damaged, and is not read, because that may run "
+            f"code: {first}"
+        ) from None
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise ValueError(f"{path.name} is no state dict: a mapping of names to tensors")
+    return {name: tensor.detach().to(torch.float32).numpy() for name, tensor in loaded.items()}
+
+
+def _expect(path: Path, tensors: Tensors, names: set[str], kind: str) -> None:
+    if set(tensors) != names:
+        raise ValueError(
+            f"{path.name} is none of {kind}: expected {', '.join(sorted(names))}, found "
+            f"{', '.join(sorted(tensors)[:12]) or 'nothing'}"
+        )
+
+
+def _in_order(tensors: Tensors, pattern: str) -> list[str]:
+    """Names of layers that fit a pattern, by their number; a name without one comes first."""
+    found = {name.removesuffix(".weight") for name in tensors if re.fullmatch(rf"{pattern}\.weight", name)}
+    return sorted(found, key=lambda name: int((_NUMBERED.findall(name) or ["-1"])[-1]))
+
+
+def _layer(tensors: Tensors, name: str, activation: Any) -> Layer:
+    return Layer(tensors[f"{name}.weight"].astype(np.float64), tensors[f"{name}.bias"].astype(np.float64), activation)

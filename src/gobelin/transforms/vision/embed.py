@@ -1,0 +1,240 @@
+"""What models see of images and texts, computed once and stored: CLIP embeddings, and the faces of images.
+
+One embedding a distinct image; one for each text node, alternative text and caption of the documents that show an
+image. Rows of a shard come in the order of their ids, and a model's batches always have the same shape, so the result
+does not depend on workers or runner. Shards that a worker has one after the other share batches: what is filled up is
+the last batch of all, not the last of each. Models are loaded once a process.
+
+A picture is decoded once, for the embedding and for the face detector. With more than one thread the next pictures are
+decoded while the model works on a batch; their order stays. An image that cannot be decoded, or on which the detector
+fails, is one decision and has no row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from gobelin.documents import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS, Action, Decision, Unit
+from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.progress import advance
+from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
+from gobelin.transforms.urls import describe
+from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip
+from gobelin.transforms.vision.faces import IMAGE_FACES, Face, FaceDetector, find_faces, load_detector
+
+if TYPE_CHECKING:
+    import torch
+
+    from gobelin.transforms.vision.clip import ClipModel
+
+__all__ = ["EmbedImages", "EmbedTexts", "in_batches", "texts_to_embed"]
+
+Row = dict[str, Any]
+
+MAX_DECODE_SIDE_PX = 512
+"""A JPEG may be decoded at any scale that still has this many pixels a side: every CLIP in use looks at fewer."""
+
+
+class EmbedImages(beam.PTransform):
+    """Shard numbers of ``images``, several an element -> shards of ``image_embeddings`` (with ``config.clip``),
+    ``image_faces`` (with ``config.faces``) and ``embed_decisions`` in the folder ``work``. One of them must be set."""
+
+    def __init__(self, config: ScoreConfig, images: str, work: str, num_shards: int) -> None:
+        self._arguments = (config, images, work, num_shards)
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.ParDo(_EmbedImages(*self._arguments))
+
+
+class EmbedTexts(beam.PTransform):
+    """Shard numbers of ``documents``, several an element -> shards of ``text_embeddings`` in the folder ``work``."""
+
+    def __init__(self, config: ScoreConfig, documents: str, work: str, num_shards: int) -> None:
+        self._arguments = (config, documents, work, num_shards)
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.ParDo(_EmbedTexts(*self._arguments))
+
+
+class _Embedder(beam.DoFn):
+    def __init__(self, config: ScoreConfig, source: str, work: str, num_shards: int) -> None:
+        self._config, self._source, self._work, self._num_shards = config, source, work, num_shards
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        self._model = None if self._config.clip is None else self._shared.acquire(self._load)
+
+    def _load(self) -> ClipModel:
+        assert self._config.clip is not None
+        return load_model(self._config.clip)
+
+    def _read(self, shards: Iterable[int], columns: list[str]) -> Iterator[tuple[int, Row]]:
+        for index in shards:
+            for row in read_rows(shard_path(self._source, index, self._num_shards), columns):
+                yield index, row
+
+    def _made(self, name: str, index: int) -> str:
+        return shard_path(join(self._work, name), index, self._num_shards)
+
+
+class _InTurn:
+    """(key, item) pairs of which those of a key come one after the other, taken key by key."""
+
+    def __init__(self, pairs: Iterable[tuple[int, Row]]) -> None:
+        self._pairs = iter(pairs)
+        self._next = next(self._pairs, None)
+
+    def of(self, key: int) -> Iterator[Row]:
+        while self._next is not None and self._next[0] == key:
+            yield self._next[1]
+            self._next = next(self._pairs, None)
+
+
+def load_model(config: ClipConfig) -> ClipModel:
+    """The CLIP model of a recipe, on the recipe's device."""
+    spec = ClipSpec(model=config.model, pretrained=config.pretrained, batch_size=config.batch_size)
+    return load_clip(spec, config.device)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seen:
+    """What came of one image's bytes."""
+
+    shard: int
+    image_id: str
+    url: str
+    prepared: torch.Tensor | None = None
+    faces: list[Face] | None = None
+    failure: tuple[str, str] | None = None  # rule, detail
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Found:
+    """What is written of a shard beside its embeddings."""
+
+    decisions: list[Decision] = dataclasses.field(default_factory=list)
+    faces: list[Row] = dataclasses.field(default_factory=list)
+
+
+class _EmbedImages(_Embedder):
+    def setup(self) -> None:
+        _Embedder.setup(self)
+        self._detector: FaceDetector | None = None if self._config.faces is None else load_detector(self._config.faces)
+        self._one_at_a_time = threading.Lock()  # detectors keep state between calls
+
+    def process(self, shards: tuple[int, ...]) -> Iterator[str]:
+        found = {index: _Found() for index in shards}
+        seen = self._usable(self._seen(self._read(shards, ["image_id", "data", "urls"])), found)
+        embedded = _InTurn(self._embedded(seen))
+        for index in shards:
+            rows = with_decisions(embedded.of(index), found[index].decisions, self._made("embed_decisions", index))
+            rows = self._then_faces(rows, found[index].faces, index)
+            if self._model is None:
+                yield from (str(row) for row in rows)  # none
+            else:
+                write_rows(self._made("image_embeddings", index), rows, IMAGE_EMBEDDINGS)
+            yield self._made("image_faces" if self._model is None else "image_embeddings", index)
+
+    def _then_faces(self, rows: Iterable[Row], faces: list[Row], index: int) -> Iterator[Row]:
+        """The rows; after the last one, and so before their file appears, the faces are written."""
+        yield from rows
+        if self._detector is not None:
+            write_rows(self._made("image_faces", index), faces, IMAGE_FACES)
+
+    def _embedded(self, found: Iterable[_Seen]) -> Iterator[tuple[int, Row]]:
+        if self._model is None:
+            for _ in found:
+                advance("images")
+            return
+        for batch in in_batches(found, self._model.batch_size):
+            embeddings = self._model.embed_prepared_images([seen.prepared for seen in batch])
+            advance("images", len(batch))
+            for seen, embedding in zip(batch, embeddings, strict=True):
+                yield seen.shard, {"image_id": seen.image_id, "embedding": embedding}
+
+    def _usable(self, images: Iterable[_Seen], found: dict[int, _Found]) -> Iterator[_Seen]:
+        """Those that did not fail; of each, what there is to write is put into its shard's ``found``."""
+        for seen in images:
+            if seen.failure is not None:
+                rule, detail = seen.failure
+                found[seen.shard].decisions.append(
+                    Decision(
+                        stage="score", unit=Unit.IMAGE, action=Action.FAIL, rule=rule,
+                        image_id=seen.image_id, url=seen.url, detail=detail,
+                    )
+                )  # fmt: skip
+                continue
+            if seen.faces is not None:
+                faces = [dataclasses.asdict(face) for face in seen.faces]
+                found[seen.shard].faces.append({"image_id": seen.image_id, "faces": faces, "num_faces": len(faces)})
+            yield seen
+
+    def _seen(self, source: Iterable[tuple[int, Row]]) -> Iterator[_Seen]:
+        num_threads = 1 if self._config.clip is None else self._config.clip.threads
+        if num_threads == 1:
+            yield from map(self._see, source)
+            return
+        ahead = num_threads + (0 if self._model is None else 2 * self._model.batch_size)
+        with ThreadPoolExecutor(num_threads) as pool:
+            waiting: deque[Future[_Seen]] = deque()
+            for pair in source:
+                waiting.append(pool.submit(self._see, pair))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _see(self, pair: tuple[int, Row]) -> _Seen:
+        shard, row = pair
+        known = (shard, row["image_id"], row["urls"][0])
+        try:
+            image = open_rgb(row["data"], MAX_DECODE_SIDE_PX)
+        except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
+            return _Seen(*known, failure=("undecodable_image", describe(error)))
+        faces = None
+        if self._detector is not None:
+            assert self._config.faces is not None
+            try:
+                with self._one_at_a_time:
+                    faces = find_faces(image, self._detector, self._config.faces.min_score)
+            except Exception as error:  # noqa: BLE001  # the user's code meets the web's pictures
+                return _Seen(*known, failure=("face_detector", describe(error)))
+        return _Seen(*known, None if self._model is None else self._model.prepare_image(image), faces)
+
+
+class _EmbedTexts(_Embedder):
+    def process(self, shards: tuple[int, ...]) -> Iterator[str]:
+        embedded = _InTurn(self._embedded(shards))
+        for index in shards:
+            write_rows(self._made("text_embeddings", index), embedded.of(index), TEXT_EMBEDDINGS)
+            yield self._made("text_embeddings", index)
+
+    def _embedded(self, shards: tuple[int, ...]) -> Iterator[tuple[int, Row]]:
+        assert self._model is not None
+        documents = self._read(shards, ["doc_id", "nodes"])
+        texts = ((index, *text) for index, document in documents for text in texts_to_embed([document]))
+        for batch in in_batches(texts, self._model.batch_size):
+            embeddings = self._model.embed_texts([text for *_, text in batch])
+            for (index, doc_id, node_index, role, _), embedding in zip(batch, embeddings, strict=True):
+                yield index, {"doc_id": doc_id, "node_index": node_index, "role": role, "embedding": embedding}
+
+
+def texts_to_embed(documents: Iterable[Row]) -> Iterator[tuple[str, int, str, str]]:
+    """(doc_id, node index, role, text) of every text in documents that show an image; in reading order."""
+    for document in documents:
+        advance("documents")
+        if not any(node["image_id"] for node in document["nodes"]):
+            continue
+        for node_index, node in enumerate(document["nodes"]):
+            for role in ("text",) if node["kind"] == "text" else ("alt", "caption"):
+                if node[role]:
+                    yield document["doc_id"], node_index, role, node[role]

@@ -1,0 +1,180 @@
+"""What of the images of evaluation sets stands in a corpus: look-alikes, and the nearest by embedding.
+
+An image of the corpus is held against all evaluation images: near by one of the hashes of shape and of like colour
+counts (image_duplicates.py, with the recipe's distances; crops and mirror images are not found so). Where a model
+embedded both, the highest cosine is a second score, for which a rule sets the threshold.
+
+Cost: a millisecond to decode and hash an evaluation image; then 1 to 2 ns a pair. A million images against fifty
+thousand take about a minute and a half.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, are_alike, image_hashes
+from gobelin.transforms.duplicates.local_duplicates import read_columns, write_tables
+from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
+from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.shards import join, list_shards
+from gobelin.transforms.text.text_config import ContaminationConfig
+
+IMAGE_CONTAMINATION = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("num_eval_images", pa.int32()),
+        ("eval_image", pa.string()),
+        ("eval_similarity", pa.float32()),
+    ]
+)
+"""One row an image; the columns are those of ``NODE_SCORES``."""
+
+_CHUNK = 1 << 22
+"""Pairs of images at a time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EvalImages:
+    """Hashes of evaluation images."""
+
+    names: tuple[str, ...]
+    hashes: ImageHashes
+    num_unreadable: int  # files that are no pictures
+
+
+def find_eval_images(config: ScoreConfig, images: str, work: str) -> None:
+    """The data sets ``IMAGES`` and, in the folder ``work``, ``IMAGE_EMBEDDINGS`` (where the recipe has a model) ->
+    ``image_contamination`` there, of ``IMAGE_CONTAMINATION``.
+
+    Raises:
+        ValueError: see ``load_eval_images``.
+    """
+    assert config.contamination is not None
+    index = load_eval_images(config.contamination)
+    eval_embeddings = None if config.clip is None else _embed(index, config.clip)
+    embedded = [] if config.clip is None else list_shards(join(work, "image_embeddings"))
+    tables = []
+    for number, path in enumerate(list_shards(images)):
+        table = read_columns(path, ["image_id", "phash", "dhash", "colour"])
+        hashes = image_hashes(*(table[name].to_pylist() for name in ("phash", "dhash", "colour")))
+        matches = match_images(hashes, index, config.near_images)
+        similarity = pa.nulls(len(table), pa.float32())
+        if eval_embeddings is not None:
+            similarity = _similarities(table["image_id"], embedded[number], eval_embeddings)
+        columns = [table["image_id"], [count for count, _ in matches], [name for _, name in matches], similarity]
+        tables.append(pa.table(dict(zip(IMAGE_CONTAMINATION.names, columns, strict=True))).cast(IMAGE_CONTAMINATION))
+    write_tables(join(work, "image_contamination"), tables)
+
+
+def _embed(index: EvalImages, config: ClipConfig) -> npt.NDArray[np.float32]:
+    from gobelin.transforms.vision.embed import MAX_DECODE_SIDE_PX, load_model  # needs torch
+
+    pictures = (open_rgb(Path(name).read_bytes(), MAX_DECODE_SIDE_PX) for name in index.names)
+    return load_model(config).embed_images(pictures).astype(np.float32)
+
+
+def _similarities(ids: pa.ChunkedArray, embeddings: str, eval_embeddings: npt.NDArray[np.float32]) -> pa.Array:
+    """The highest cosine of each image; null for those without an embedding."""
+    table = read_columns(embeddings, ["image_id", "embedding"])
+    vectors = pc.list_flatten(table["embedding"]).to_numpy().astype(np.float32)
+    if not len(table):
+        return pa.nulls(len(ids), pa.float32())
+    cosines, _ = nearest_embeddings(vectors.reshape(len(table), -1), eval_embeddings)
+    return pa.array(cosines).take(pc.index_in(ids, value_set=table["image_id"].combine_chunks()).combine_chunks())
+
+
+def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = None) -> EvalImages:
+    """The hashes of the images that a recipe names, those of a folder in the order of their paths.
+
+    Raises:
+        ValueError: a path does not exist, or there is no picture in what it names.
+    """
+    limits = limits or ImageLimits()
+    names: list[str] = []
+    facts: list[ImageFacts] = []
+    num_unreadable = 0
+    for given in config.images:
+        before = len(names)
+        for path in _image_files(given):
+            checked = check_image(path.read_bytes(), limits)
+            if isinstance(checked, ImageFacts):
+                names.append(str(path))
+                facts.append(checked)
+            else:
+                num_unreadable += 1
+        if len(names) == before:
+            raise ValueError(f"score.contamination.images: no picture in {given}")
+    hashes = image_hashes(
+        [fact.phash for fact in facts], [fact.dhash for fact in facts], [fact.colour for fact in facts]
+    )
+    return EvalImages(tuple(names), hashes, num_unreadable)
+
+
+def _image_files(given: str) -> list[Path]:
+    path = Path(given)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"score.contamination.images: no file or folder {given}")
+    return sorted(Path(folder, name) for folder, _, files in os.walk(path) for name in files)
+
+
+def match_images(hashes: ImageHashes, index: EvalImages, config: NearImageConfig) -> list[tuple[int, str | None]]:
+    """For each image how many evaluation images it is a near-duplicate of, and the first of them."""
+    num_eval = len(index.names)
+    if not num_eval:
+        return [(0, None)] * len(hashes.phash)
+    matches: list[tuple[int, str | None]] = []
+    step = max(1, _CHUNK // num_eval)
+    for start in range(0, len(hashes.phash), step):
+        rows = np.arange(start, min(start + step, len(hashes.phash)))
+        near = _near_pairs(hashes, rows, index.hashes, config)
+        for row in range(len(rows)):
+            found = near.get(row, [])
+            matches.append((len(found), index.names[found[0]] if found else None))
+    return matches
+
+
+def _near_pairs(
+    hashes: ImageHashes, rows: npt.NDArray[np.int64], others: ImageHashes, config: NearImageConfig
+) -> dict[int, list[int]]:
+    """Positions in ``others`` of the near-duplicates of each of the rows that has some, by its place in ``rows``."""
+    is_near = np.zeros((len(rows), len(others.phash)), np.bool_)
+    for distance, one, other in (
+        (config.phash_distance, hashes.phash, others.phash),
+        (config.dhash_distance, hashes.dhash, others.dhash),
+    ):
+        if distance is not None:
+            is_near |= np.bitwise_count(one[rows][:, None] ^ other[None, :]) <= distance
+    left, right = np.nonzero(is_near)
+    alike = are_alike(hashes.take(rows[left]), others.take(right), config) if len(left) else np.empty(0, np.bool_)
+    near: dict[int, list[int]] = {}
+    for row, place in zip(left[alike].tolist(), right[alike].tolist(), strict=True):
+        near.setdefault(row, []).append(place)
+    return near
+
+
+def nearest_embeddings(
+    embeddings: npt.NDArray[np.float32], eval_embeddings: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """The highest cosine of each image with an evaluation image, (N,), and which of them it is, (N,).
+
+    Args:
+        embeddings: (N, dim), of unit length.
+        eval_embeddings: (M, dim), of unit length and of the same model; M at least 1.
+    """
+    step = max(1, _CHUNK // len(eval_embeddings))
+    best, place = [np.empty(0, np.float32)], [np.empty(0, np.int64)]
+    for start in range(0, len(embeddings), step):
+        cosines = embeddings[start : start + step] @ eval_embeddings.T
+        best.append(cosines.max(axis=1).astype(np.float32))
+        place.append(cosines.argmax(axis=1))
+    return np.concatenate(best), np.concatenate(place)

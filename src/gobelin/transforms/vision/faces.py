@@ -1,0 +1,138 @@
+"""Faces: where they are, by a detector that the recipe names, and how they are blurred.
+
+A detector is anything that takes a picture (Pillow, mode RGB) and gives ``Face``s; the recipe names a function that
+makes one, ``module:function``, and its options. ``face_detectors.py`` has two, of OpenCV. Boxes are
+relative to the picture as displayed, so they hold at every size.
+
+Blurring is that of the ImageNet obfuscation (Yang et al., arXiv 2103.06191), as DataComp does it: each box grown by
+10 % of its diagonal on all sides, one Gaussian of sigma 0.1 times the largest diagonal over the picture, and the two
+joined along a mask that is blurred the same way, so that no edge shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyarrow as pa
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFilter
+
+from gobelin.documents import IMAGE_SCORES
+from gobelin.transforms.shards import list_shards, read_rows, shard_path
+
+GROWTH = 0.1
+"""Share of a box's diagonal by which it grows on each side."""
+
+SIGMA = 0.1
+"""Standard deviation of the Gaussian, as a share of the largest diagonal."""
+
+IMAGE_FACES = pa.schema([IMAGE_SCORES.field(name) for name in ("image_id", "faces", "num_faces")])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Face:
+    """A face's box, in shares of the picture's width and height from its upper left, and how sure the detector is."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float = 1.0  # [0, 1]
+
+
+Boxes = tuple[tuple[float, float, float, float], ...]
+"""(x0, y0, x1, y1) of each face of an image, relative."""
+
+FaceDetector = Callable[[PillowImage.Image], Iterable[Face]]
+"""Picture (mode RGB) -> its faces."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FaceConfig:
+    """How faces are found."""
+
+    detector: str
+    """A function that makes a detector, ``module:function``. Two come with gobelin (extra ``faces``), in
+    ``gobelin.transforms.vision.face_detectors``: ``:haar``, frontal faces, no file needed, many misses; ``:yunet``,
+    better, needs the file of the model (options: {model: PATH})."""
+
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Arguments of that function."""
+
+    min_score: float = 0.0
+    """Boxes of which the detector is less sure are left out, [0, 1]."""
+
+    def __post_init__(self) -> None:
+        module, separator, function = self.detector.partition(":")
+        if not (module and separator and function):
+            raise ValueError(f"detector must be module:function, got {self.detector!r}")
+
+
+def load_detector(config: FaceConfig) -> FaceDetector:
+    """The detector of a recipe.
+
+    Raises:
+        ValueError: there is no such function, or it does not take the options.
+    """
+    module, _, function = config.detector.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"score.faces.detector {config.detector}: {error}") from None
+    try:
+        return make(**config.options)
+    except TypeError as error:
+        raise ValueError(f"score.faces.options do not fit {config.detector}: {error}") from None
+
+
+def find_faces(image: PillowImage.Image, detector: FaceDetector, min_score: float = 0.0) -> list[Face]:
+    """The faces of a picture, cut to it, the largest first; boxes without area or of no numbers are left out."""
+    found = []
+    for face in detector(image):
+        if face.score >= min_score:
+            sides = [float(side) for side in (face.x0, face.y0, face.x1, face.y1)]
+            x0, y0, x1, y1 = (min(1.0, max(0.0, side)) for side in sides)
+            if x0 < x1 and y0 < y1 and all(map(math.isfinite, sides)):
+                found.append(Face(x0, y0, x1, y1, float(face.score)))
+    return sorted(found, key=lambda face: (-(face.x1 - face.x0) * (face.y1 - face.y0), face.x0, face.y0))
+
+
+def blur_faces(image: PillowImage.Image, boxes: Boxes) -> PillowImage.Image:
+    """The picture (mode RGB) with what lies in these boxes (x0, y0, x1, y1, relative) made unrecognisable."""
+    if not boxes:
+        return image
+    width, height = image.size
+    mask = PillowImage.new("L", image.size, 0)
+    draw = ImageDraw.Draw(mask)
+    largest = 0.0
+    for x0, y0, x1, y1 in boxes:
+        left, top, right, bottom = x0 * width, y0 * height, x1 * width, y1 * height
+        diagonal = math.hypot(right - left, bottom - top)
+        grown = GROWTH * diagonal
+        draw.rectangle((left - grown, top - grown, right + grown, bottom + grown), fill=255)
+        largest = max(largest, diagonal)
+    gaussian = ImageFilter.GaussianBlur(SIGMA * largest)
+    return PillowImage.composite(image.filter(gaussian), image, mask.filter(gaussian))
+
+
+def faces_of_shard(scores: str, index: int, num_shards: int) -> dict[str, Boxes]:
+    """Boxes by image_id, of a shard of ``IMAGE_SCORES``; an image that was not searched for faces is not there."""
+    return boxes_of(read_rows(shard_path(scores, index, num_shards), ["image_id", "faces"]))
+
+
+def faces_of_images(scores: str) -> dict[str, Boxes]:
+    """The same of all shards."""
+    return boxes_of(row for path in list_shards(scores) for row in read_rows(path, ["image_id", "faces"]))
+
+
+def boxes_of(rows: Iterable[dict[str, Any]]) -> dict[str, Boxes]:
+    """Boxes by image_id, of rows of ``IMAGE_SCORES``."""
+    return {
+        row["image_id"]: tuple((face["x0"], face["y0"], face["x1"], face["y1"]) for face in row["faces"])
+        for row in rows
+        if row["faces"] is not None
+    }
