@@ -20,19 +20,20 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from gobelin.transforms import extract, read_warc
+from gobelin.transforms import extract
+from gobelin.transforms.archives import read_warc
 
 STEPS = (
     ("gates", "extract", "refuse"),
-    ("decode to text", "find_nodes", "decode"),
-    ("parse", "find_nodes", "parse_html"),
-    ("consent, licences", "find_nodes", "find_consent"),
-    ("consent, licences", "find_nodes", "find_licences"),
-    ("image references", "find_nodes", "rewrite_images"),
-    ("blocks", "find_nodes", "read_blocks"),
-    ("main content", "find_nodes", "find_main_content"),
-    ("trafilatura", "find_nodes", "choose_with_trafilatura"),
-    ("title", "find_nodes", "_find_title"),
+    ("decode to text", "pages.find_nodes", "decode"),
+    ("parse", "pages.find_nodes", "parse_html"),
+    ("consent, licences", "pages.find_nodes", "find_consent"),
+    ("consent, licences", "pages.find_nodes", "find_licences"),
+    ("image references", "pages.find_nodes", "rewrite_images"),
+    ("blocks", "pages.find_nodes", "read_blocks"),
+    ("main content", "pages.find_nodes", "find_main_content"),
+    ("trafilatura", "pages.find_nodes", "choose_with_trafilatura"),
+    ("title", "pages.find_nodes", "_find_title"),
     ("freeing the tree, pieces", "extract", "read_page"),
     ("language", "extract", "identify_language"),
     ("data: images", "extract", "_data_image"),
@@ -77,6 +78,7 @@ def main() -> int:
     if options.stage:
         print(json.dumps(run_stage(str(options.folder / "*.warc.gz"))))
         return 0
+    extract.spare_collector()  # as the stage's workers do
     watch = Stopwatch()
     missing = []
     for label, module_name, name in STEPS if options.steps else ():

@@ -227,6 +227,8 @@ def test_control_characters_and_surrogates_are_gone(html_page: Page, prose: str)
 
 
 HOSTILE = {
+    "no tag at all": b"<p>" + b"a" * 3_000_000,
+    "words and no tag": b"<p>" + b"ab " * 1_000_000,
     "divs in divs": b"<div>" * 100_000,
     "bold in bold": b"<b>x " * 100_000,
     "tables in tables": b"<table><tr><td>" * 60_000,

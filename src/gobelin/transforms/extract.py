@@ -11,6 +11,7 @@ transforms are index rows of a few hundred bytes.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -321,6 +322,12 @@ class ExtractImages(beam.PTransform):
         )
 
 
+def spare_collector() -> None:
+    """Lets the garbage collector look for cycles less often in this process. A page is thousands of short-lived objects
+    without cycles; looking after every 700 costs about 8 % of a page's time."""
+    gc.set_threshold(50_000, 20, 50)
+
+
 class _Extractor(beam.DoFn):
     """Holds one spool a bundle."""
 
@@ -329,6 +336,7 @@ class _Extractor(beam.DoFn):
 
     def setup(self) -> None:
         load_block_list(self._config.block_list)  # a list that cannot be read ends the run, not every record
+        spare_collector()
         self._checker = ImageChecker(image_limits(self._config))
 
     def teardown(self) -> None:

@@ -42,9 +42,6 @@ _LONG_TAG_BYTES = 100_000
 
 _ATTRIBUTE = rb"""=?[^\s=>/]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'>][^\s>]*+)?+)?+"""
 _START_TAG = re.compile(rb"<[a-zA-Z][^\s/>]*+(?:[\s/]++|" + _ATTRIBUTE + rb"|=)*+")
-_SOME_TAGS = re.compile(rb"(?:[^<]*+(?:" + _START_TAG.pattern + rb"|<)){1,64}+")
-"""A stretch of the page that ends with a tag; where it is short, no tag in it is long."""
-
 _ATTRIBUTES = re.compile(_ATTRIBUTE)
 _TOO_DEEP = "Excessive depth"
 
@@ -89,9 +86,7 @@ def _without_long_tags(data: bytes) -> bytes:
     """The page, with tags of too many attributes bare. One linear pass: possessive patterns, no overlaps."""
     parts: list[bytes] = []
     done = 0
-    stretches = (match.span() for match in _SOME_TAGS.finditer(data))
-    long_ones = ((start, end) for start, end in stretches if end - start >= _LONG_TAG_BYTES)
-    for match in (match for start, end in long_ones for match in _START_TAG.finditer(data, start, end)):
+    for match in _START_TAG.finditer(data):
         start, end = match.span()
         if end - start >= _LONG_TAG_BYTES:
             num_attributes = sum(1 for _ in islice(_ATTRIBUTES.finditer(data, start, end), MAX_ATTRIBUTES + 1))
