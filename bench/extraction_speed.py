@@ -28,7 +28,7 @@ _SHORT_PAGE = (
     b"<html><head><title>Short</title><script type='application/ld+json'>{}</script></head>"
     b"<body><div><p>A few words, and no more.</p></div></body></html>"
 )
-"""With so little text, and a script that may hold more, every extractor tries all that it has: so all of it is loaded."""
+"""With so little text, and a script that may hold more, every extractor tries, and so loads, all that it has."""
 
 
 def measure_speed(corpus: Path, envs: Path, repeat: int) -> dict[str, Any]:
