@@ -215,8 +215,9 @@ def test_equal_documents_give_equal_bytes(name: str, source: Source, tmp_path: P
 
 def test_an_import_is_counted_and_goes_on(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
     """The manifest adds up, and the key is the one that ``score`` asks for."""
+    from gobelin.pipeline.inputs import Archive
     from gobelin.pipeline.recipe import load_recipe
-    from gobelin.pipeline.stages import Archive, stage_keys
+    from gobelin.pipeline.stage_keys import stage_keys
 
     export_corpus(source.output, "select", "parquet", tmp_path / "first", with_images=False)
     imported = import_from("parquet", tmp_path / "first")

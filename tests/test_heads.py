@@ -547,7 +547,7 @@ def test_recipes_that_cannot_work_are_refused(tmp_path: Path, text: str, message
 
 def test_another_head_makes_the_scores_anew(tmp_path: Path) -> None:
     """The file counts, not its name alone; what comes before the scores stays."""
-    from gobelin.pipeline.stages import stage_keys
+    from gobelin.pipeline.stage_keys import stage_keys
 
     save_head(a_head(), tmp_path / "nsfw.safetensors")
     (tmp_path / "r.yaml").write_text(

@@ -24,10 +24,11 @@ from gobelin.exchange.partition import Partition
 from gobelin.exchange.read_index import ReadIndex
 from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.pipeline import graphs, stages
+from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, load_recipe, to_yaml
 from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, OutputError, Run
-from gobelin.pipeline.stages import Archive, Context
+from gobelin.pipeline.stages import Context
 from gobelin.pipeline.state import StageFolder, read_json, write_text
 from gobelin.pipeline.supervisor import Supervisor, Task
 from gobelin.transforms.extract_config import ExtractConfig

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from gobelin import documents
+from gobelin.pipeline.inputs import Archive, InputError, find_archives
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.rule_effects import effect_lines
-from gobelin.pipeline.stages import RUN_STAGE, Archive, Context, InputError, find_archives, stage_keys
+from gobelin.pipeline.stage_keys import stage_keys
+from gobelin.pipeline.stages import RUN_STAGE, Context
 from gobelin.pipeline.state import STAGES, StageFolder, read_json, write_json, write_text
 from gobelin.pipeline.supervisor import Supervisor
 

@@ -7,7 +7,6 @@ on disk: what was seen, what was kept and what the decisions say are three separ
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -16,45 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-from apache_beam.io.filesystems import FileSystems
 
-from gobelin.documents import SCHEMA_VERSION, Action, Unit
+from gobelin.documents import Action, Unit
 from gobelin.pipeline import fits, graphs
 from gobelin.pipeline.duplicate_groups import run_duplicates, run_semantic
+from gobelin.pipeline.inputs import Archive, InputError, read_batches
 from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.rule_effects import rule_effects
 from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, images_shown, read_table
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
-from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
-from gobelin.transforms.archives.records import ArchiveRecords, Record
-from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
 from gobelin.transforms.fetching.fetch import check_fetch_extra
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.selection.relative_thresholds import check_clip_model, resolve_thresholds
-from gobelin.transforms.selection.rules import RelativeThreshold
-from gobelin.transforms.shards import make_folder, open_input
-from gobelin.transforms.text.text_resources import load_text_resources, resource_files
+from gobelin.transforms.shards import make_folder
+from gobelin.transforms.text.text_resources import load_text_resources
 from gobelin.transforms.vision.eval_images import find_eval_images
 from gobelin.transforms.vision.faces import load_detector
-
-READ_BATCH_BYTES = 256 * 1024 * 1024
-"""Archives are read in batches of about this size, one process each: what an interrupted run may have to do again."""
-
-MIN_RANGE_BYTES = 16 * 1024 * 1024
-"""No file is cut into smaller pieces than this."""
-
-
-class InputError(ValueError):
-    """The input cannot be used; the message says what is wrong and what to do."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Archive:
-    """One input file."""
-
-    path: str
-    size: int  # bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,123 +51,6 @@ class Context:
         return str(self.output / stage / name)
 
 
-def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
-    """The files that the patterns match, sorted, each once.
-
-    A file that cannot be read at all is no reason to stop where its pattern matches others: it is recorded like any
-    damage. A pattern that matches no archive is a mistake.
-
-    Raises:
-        InputError: a pattern matches nothing, or no web archive.
-    """
-    found: dict[str, int] = {}
-    for pattern in patterns:
-        try:
-            matched = FileSystems.match([pattern])[0].metadata_list
-        except Exception as error:  # noqa: BLE001  # each file system of Beam raises its own
-            raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
-        if not matched:
-            raise InputError(f"--input {pattern}: no such file; give a path or a glob of WARC files (quote the glob)")
-        sizes = {_one_spelling(metadata.path): metadata.size_in_bytes for metadata in matched}
-        if not any(_is_archive(path) for path in sorted(sizes)):
-            raise InputError(f"--input {pattern}: {min(sizes)} is not a WARC, ARC or WACZ file")
-        found.update(sizes)
-    return tuple(Archive(path, size) for path, size in sorted(found.items()))
-
-
-def _one_spelling(path: str) -> str:
-    """A path under which a file is known once, however it was named."""
-    return path if "://" in path else os.path.normpath(path)
-
-
-def _is_archive(path: str) -> bool:
-    """Whether a record can be read at the beginning of a file, or an archive found in it."""
-    try:
-        with open_input(path) as stream:
-            if is_zip(stream):
-                return bool(list_archives(stream))
-            return isinstance(next(iter(ArchiveRecords(stream)), None), Record)
-    except ContainerError:
-        return False
-    except OSError as error:
-        raise InputError(f"--input {path}: cannot be read: {error}") from None
-
-
-def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
-    """The key of each stage under a recipe and an input."""
-    keys: dict[str, str] = {}
-    files = [[archive.path, archive.size] for archive in archives]
-    blocked = _block_lists(recipe)
-    keys["extract"] = fingerprint(SCHEMA_VERSION, files, recipe.num_shards, recipe.extract, blocked)
-    keys["score"] = fingerprint(
-        keys["extract"], recipe.score, _weights(recipe), _heads(recipe), _text_files(recipe), _earlier_keys(recipe)
-    )
-    keys["select"] = fingerprint(keys["score"], recipe.select, _reference_keys(recipe))
-    keys["tokenize"] = fingerprint(keys["select"], recipe.seed, recipe.tokenize, _tokenizer_files(recipe))
-    keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train)
-    keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)
-    keys["report"] = fingerprint(keys["sample"], recipe)
-    return keys
-
-
-def _block_lists(recipe: Recipe) -> list[str]:
-    """Digests of the block lists' files: a longer list asks for all to be read again."""
-    lists = recipe.extract.block_list
-    paths = [path for kind in (lists.md5, lists.sha256, lists.url_sha256, lists.url_md5, lists.pdq) for path in kind]
-    return [_digest_files([Path(path)]) for path in paths]
-
-
-def _earlier_keys(recipe: Recipe) -> list[str]:
-    """What the scores and decisions of the earlier runs are known by: theirs must be stable for ours to be."""
-    manifests = [Path(run, stage, "manifest.json") for run in recipe.score.earlier for stage in ("score", "select")]
-    return [_digest_files([path]) for path in manifests]
-
-
-def _reference_keys(recipe: Recipe) -> list[str]:
-    """What the scores of the runs are known by among which relative thresholds are places."""
-    rules = [getattr(recipe.select.image, field.name) for field in dataclasses.fields(recipe.select.image)]
-    runs = [rule.of for rule in rules if isinstance(rule, RelativeThreshold) and rule.of is not None]
-    return [_digest_files([Path(run, "score", "manifest.json")]) for run in runs]
-
-
-def _text_files(recipe: Recipe) -> str:
-    """Digest of the word lists, text models and evaluation sets that a recipe names."""
-    named = resource_files(recipe.score.text, recipe.score.contamination)
-    images = recipe.score.contamination.images if recipe.score.contamination else ()
-    folders = [path for each in images for path in sorted(Path(each).rglob("*"))]
-    return _digest_files([*map(Path, named), *map(Path, images), *folders])
-
-
-def _heads(recipe: Recipe) -> list[str]:
-    """Digests of the heads' files."""
-    paths = [Path(path) for _, path in sorted(recipe.score.heads.items())]
-    return [_digest_files([path, path.with_suffix(".json")]) for path in paths]
-
-
-def _weights(recipe: Recipe) -> str | None:
-    """Digest of CLIP weights that lie in a folder or file; a tag or hub name stands for itself."""
-    clip = recipe.score.clip
-    if clip is None:
-        return None
-    folder = Path(clip.model.removeprefix("local-dir:"))
-    if clip.model.startswith("local-dir:"):
-        return _digest_files(sorted(folder.glob("*"))) if folder.is_dir() else None
-    return _digest_files([Path(clip.pretrained)]) if clip.pretrained and Path(clip.pretrained).is_file() else None
-
-
-def _tokenizer_files(recipe: Recipe) -> list[str]:
-    given = [Path(path) for path in (recipe.tokenize.image_tokenizer, recipe.tokenize.text_tokenizer) if path]
-    return [_digest_files(sorted(path.glob("*")) if path.is_dir() else [path]) for path in given if path.exists()]
-
-
-def _digest_files(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        if path.is_file():
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def extract(context: Context) -> dict[str, Any]:
     """WARC files -> documents and images; or a corpus of another tool, for a folder that was imported."""
     from gobelin.pipeline import import_corpus  # which imports this module
@@ -203,7 +63,7 @@ def extract(context: Context) -> dict[str, Any]:
     if recipe.extract.fetch.enabled:
         check_fetch_extra()
     batches = []
-    for ranges in _batches(context.archives):
+    for ranges in read_batches(context.archives):
         job_folder = folder.work / f"read-{fingerprint([dataclasses.astuple(piece) for piece in ranges])}"
         job = graphs.ReadJob(recipe.extract, str(job_folder), recipe.num_shards if _is_remote(context) else 1)
         batches.append((ranges, job))
@@ -265,28 +125,6 @@ def _is_remote(context: Context) -> bool:
 def is_read(job: graphs.ReadJob | graphs.FetchJob, indexes: tuple[str, ...] = graphs.INDEXES) -> bool:
     """Whether a batch was read to its end: its indexes are there; each appears whole or not at all."""
     return all(len(list(Path(job.folder, name).glob("*.parquet"))) == job.num_index_shards for name in indexes)
-
-
-def _batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
-    """Archives in batches that depend on the archives alone, so that a rerun finds what was done.
-
-    About ``READ_BATCH_BYTES`` each, but at least 16 batches where there is so much to read: enough for workers to share
-    evenly. A large file is cut, so that one file keeps many workers busy.
-    """
-    total = sum(archive.size for archive in archives)
-    limit = min(READ_BATCH_BYTES, total // 16 + 1)
-    batches: list[list[ArchiveRange]] = []
-    held = 0
-    for archive in archives:
-        pieces = split_archive(archive.path, max(limit, MIN_RANGE_BYTES))
-        for piece in pieces:
-            size = archive.size // len(pieces) if piece.end is None else piece.end - piece.start
-            if not batches or held + size > limit:
-                batches.append([])
-                held = 0
-            batches[-1].append(piece)
-            held += size
-    return batches
 
 
 def count_extract(folder: Path) -> dict[str, Any]:

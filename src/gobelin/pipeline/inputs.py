@@ -1,0 +1,95 @@
+"""The input of a run: which archives there are, and in which pieces they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from apache_beam.io.filesystems import FileSystems
+
+from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
+from gobelin.transforms.archives.records import ArchiveRecords, Record
+from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives
+from gobelin.transforms.shards import open_input
+
+READ_BATCH_BYTES = 256 * 1024 * 1024
+"""Archives are read in batches of about this size, one process each: what an interrupted run may have to do again."""
+
+MIN_RANGE_BYTES = 16 * 1024 * 1024
+"""No file is cut into smaller pieces than this."""
+
+
+class InputError(ValueError):
+    """The input cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Archive:
+    """One input file."""
+
+    path: str
+    size: int  # bytes
+
+
+def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
+    """The files that the patterns match, sorted, each once.
+
+    A file that cannot be read at all is no reason to stop where its pattern matches others: it is recorded like any
+    damage. A pattern that matches no archive is a mistake.
+
+    Raises:
+        InputError: a pattern matches nothing, or no web archive.
+    """
+    found: dict[str, int] = {}
+    for pattern in patterns:
+        try:
+            matched = FileSystems.match([pattern])[0].metadata_list
+        except Exception as error:  # noqa: BLE001  # each file system of Beam raises its own
+            raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
+        if not matched:
+            raise InputError(f"--input {pattern}: no such file; give a path or a glob of WARC files (quote the glob)")
+        sizes = {_one_spelling(metadata.path): metadata.size_in_bytes for metadata in matched}
+        if not any(_is_archive(path) for path in sorted(sizes)):
+            raise InputError(f"--input {pattern}: {min(sizes)} is not a WARC, ARC or WACZ file")
+        found.update(sizes)
+    return tuple(Archive(path, size) for path, size in sorted(found.items()))
+
+
+def _one_spelling(path: str) -> str:
+    """A path under which a file is known once, however it was named."""
+    return path if "://" in path else os.path.normpath(path)
+
+
+def _is_archive(path: str) -> bool:
+    """Whether a record can be read at the beginning of a file, or an archive found in it."""
+    try:
+        with open_input(path) as stream:
+            if is_zip(stream):
+                return bool(list_archives(stream))
+            return isinstance(next(iter(ArchiveRecords(stream)), None), Record)
+    except ContainerError:
+        return False
+    except OSError as error:
+        raise InputError(f"--input {path}: cannot be read: {error}") from None
+
+
+def read_batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
+    """Archives in batches that depend on the archives alone, so that a rerun finds what was done.
+
+    About ``READ_BATCH_BYTES`` each, but at least 16 batches where there is so much to read: enough for workers to share
+    evenly. A large file is cut, so that one file keeps many workers busy.
+    """
+    total = sum(archive.size for archive in archives)
+    limit = min(READ_BATCH_BYTES, total // 16 + 1)
+    batches: list[list[ArchiveRange]] = []
+    held = 0
+    for archive in archives:
+        pieces = split_archive(archive.path, max(limit, MIN_RANGE_BYTES))
+        for piece in pieces:
+            size = archive.size // len(pieces) if piece.end is None else piece.end - piece.start
+            if not batches or held + size > limit:
+                batches.append([])
+                held = 0
+            batches[-1].append(piece)
+            held += size
+    return batches

@@ -1,0 +1,91 @@
+"""The key of each stage: a digest of its settings, the files these name, the input, and the key of the stage before.
+
+The same key means that a stage is done; another one, that it and what follows are made anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from gobelin.documents import SCHEMA_VERSION
+from gobelin.pipeline.inputs import Archive
+from gobelin.pipeline.recipe import Recipe, fingerprint
+from gobelin.transforms.selection.rules import RelativeThreshold
+from gobelin.transforms.text.text_resources import resource_files
+
+
+def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
+    """The key of each stage under a recipe and an input."""
+    keys: dict[str, str] = {}
+    files = [[archive.path, archive.size] for archive in archives]
+    blocked = _block_lists(recipe)
+    keys["extract"] = fingerprint(SCHEMA_VERSION, files, recipe.num_shards, recipe.extract, blocked)
+    keys["score"] = fingerprint(
+        keys["extract"], recipe.score, _weights(recipe), _heads(recipe), _text_files(recipe), _earlier_keys(recipe)
+    )
+    keys["select"] = fingerprint(keys["score"], recipe.select, _reference_keys(recipe))
+    keys["tokenize"] = fingerprint(keys["select"], recipe.seed, recipe.tokenize, _tokenizer_files(recipe))
+    keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train)
+    keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)
+    keys["report"] = fingerprint(keys["sample"], recipe)
+    return keys
+
+
+def _block_lists(recipe: Recipe) -> list[str]:
+    """Digests of the block lists' files: a longer list asks for all to be read again."""
+    lists = recipe.extract.block_list
+    paths = [path for kind in (lists.md5, lists.sha256, lists.url_sha256, lists.url_md5, lists.pdq) for path in kind]
+    return [_digest_files([Path(path)]) for path in paths]
+
+
+def _earlier_keys(recipe: Recipe) -> list[str]:
+    """What the scores and decisions of the earlier runs are known by: theirs must be stable for ours to be."""
+    manifests = [Path(run, stage, "manifest.json") for run in recipe.score.earlier for stage in ("score", "select")]
+    return [_digest_files([path]) for path in manifests]
+
+
+def _reference_keys(recipe: Recipe) -> list[str]:
+    """What the scores of the runs are known by among which relative thresholds are places."""
+    rules = [getattr(recipe.select.image, field.name) for field in dataclasses.fields(recipe.select.image)]
+    runs = [rule.of for rule in rules if isinstance(rule, RelativeThreshold) and rule.of is not None]
+    return [_digest_files([Path(run, "score", "manifest.json")]) for run in runs]
+
+
+def _text_files(recipe: Recipe) -> str:
+    """Digest of the word lists, text models and evaluation sets that a recipe names."""
+    named = resource_files(recipe.score.text, recipe.score.contamination)
+    images = recipe.score.contamination.images if recipe.score.contamination else ()
+    folders = [path for each in images for path in sorted(Path(each).rglob("*"))]
+    return _digest_files([*map(Path, named), *map(Path, images), *folders])
+
+
+def _heads(recipe: Recipe) -> list[str]:
+    """Digests of the heads' files."""
+    paths = [Path(path) for _, path in sorted(recipe.score.heads.items())]
+    return [_digest_files([path, path.with_suffix(".json")]) for path in paths]
+
+
+def _weights(recipe: Recipe) -> str | None:
+    """Digest of CLIP weights that lie in a folder or file; a tag or hub name stands for itself."""
+    clip = recipe.score.clip
+    if clip is None:
+        return None
+    folder = Path(clip.model.removeprefix("local-dir:"))
+    if clip.model.startswith("local-dir:"):
+        return _digest_files(sorted(folder.glob("*"))) if folder.is_dir() else None
+    return _digest_files([Path(clip.pretrained)]) if clip.pretrained and Path(clip.pretrained).is_file() else None
+
+
+def _tokenizer_files(recipe: Recipe) -> list[str]:
+    given = [Path(path) for path in (recipe.tokenize.image_tokenizer, recipe.tokenize.text_tokenizer) if path]
+    return [_digest_files(sorted(path.glob("*")) if path.is_dir() else [path]) for path in given if path.exists()]
+
+
+def _digest_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
