@@ -49,26 +49,40 @@ def is_data_table(table: HtmlElement) -> bool:
 
 
 def read_table(table: HtmlElement) -> Iterator[TablePart | int]:
-    """The parts of a data table in reading order; an image, by its index, comes before the row it stands in."""
+    """The parts of a data table in reading order. An image, by its index, stands before the row that it is in; behind
+    the row where all its text is in the cells before the image."""
     lines: list[str] = []
     link_chars = num_links = 0
     for row in table.iter("tr", "caption"):
         cells = [_read_cell(cell) for cell in ([row] if row.tag == "caption" else row)]
         images = [image for cell in cells for image in cell.images]
-        if (images or row.tag == "caption") and lines:
+        line = CELL_SEPARATOR.join(cell.text for cell in cells).strip() if any(cell.text for cell in cells) else ""
+        is_text_first = bool(images) and row.tag == "tr" and _is_text_first(cells)
+        if (images or row.tag == "caption") and lines and not is_text_first:
             yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
             lines, link_chars, num_links = [], 0, 0
-        yield from images
+        if not is_text_first:
+            yield from images
         if row.tag == "caption":
             if cells[0].text:
                 yield TablePart(cells[0].text, Role.CAPTION, cells[0].link_chars, cells[0].num_links)
             continue
         link_chars += sum(cell.link_chars for cell in cells)
         num_links += sum(cell.num_links for cell in cells)
-        if any(cell.text for cell in cells):
-            lines.append(CELL_SEPARATOR.join(cell.text for cell in cells).strip())
+        if line:
+            lines.append(line.removesuffix(CELL_SEPARATOR.rstrip()).strip() if is_text_first else line)
+        if is_text_first:
+            yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
+            lines, link_chars, num_links = [], 0, 0
+            yield from images
     if lines:
         yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
+
+
+def _is_text_first(cells: list[_Cell]) -> bool:
+    """Whether the text of a row ends before its first image begins."""
+    first = next(index for index, cell in enumerate(cells) if cell.images)
+    return any(cell.text for cell in cells[:first]) and not any(cell.text for cell in cells[first:])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
