@@ -207,9 +207,11 @@ class Extracted:
 
 @pytest.fixture(scope="session")
 def extract_archives() -> Callable[..., Extracted]:
-    """(archive paths, output folder, num_shards=2, one_by_one=False, config=None) -> ``Extracted``: both graphs of the
-    stage, in this process. ``one_by_one``: each archive is read by a pipeline of its own, as separate workers do."""
-    from gobelin.pipeline.graphs import INDEXES, LinkJob, ReadJob, link_images, read_archives
+    """(archive paths, output folder, num_shards=2, one_by_one=False, config=None, rows_at_once=None) -> ``Extracted``:
+    the graphs of the stage, in this process. ``one_by_one``: each archive is read by a pipeline of its own, as separate
+    workers do; ``rows_at_once``: so are batches of about so many rows linked."""
+    from gobelin.pipeline.extract_graphs import INDEXES, LinkJob, ReadJob, read_archives
+    from gobelin.pipeline.linking import link_steps
     from gobelin.pipeline.supervisor import run_pipeline
     from gobelin.transforms.extract_config import ExtractConfig
     from gobelin.transforms.shards import make_folder, read_folder
@@ -220,6 +222,7 @@ def extract_archives() -> Callable[..., Extracted]:
         num_shards: int = 2,
         one_by_one: bool = False,
         config: ExtractConfig | None = None,
+        rows_at_once: int | None = None,
     ) -> Extracted:
         config = config or ExtractConfig()
         batches = [[path] for path in archives] if one_by_one else [archives]
@@ -230,9 +233,10 @@ def extract_archives() -> Callable[..., Extracted]:
                 make_folder(str(folder / name))
             run_pipeline(read_archives, batch, ReadJob(config, str(folder), 1), ())
             folders.append(str(folder))
-        for name in ("documents", "images", "decisions", "archives", "fetches"):
-            make_folder(str(output / name))
-        run_pipeline(link_images, [], LinkJob(tuple(folders), (), str(output), num_shards, config.robots_agents), ())
+        job = LinkJob(tuple(folders), (), str(output / "work"), str(output), num_shards, config.robots_agents)
+        for step in link_steps(job, rows_at_once):
+            for units, batch_job in step.batches:
+                run_pipeline(step.graph, units, batch_job, ())
         rows = {
             name: list(read_folder(str(output / name))) for name in ("documents", "images", "decisions", "archives")
         }

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES
-from gobelin.transforms.selection.rules import DocumentRules, ImageRules, SelectConfig
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.node_rules import ImageRules
 from gobelin.transforms.selection.select import judge_document
 from gobelin.transforms.vision import image_text
 from gobelin.transforms.vision.assignment import assign_images

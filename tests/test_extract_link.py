@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,17 @@ import pytest
 
 from gobelin.documents import Action, Decision, Unit, document_id, image_id, shard_of
 from gobelin.transforms import extract as extract_module
-from gobelin.transforms.extract import ExtractConfig, ImageDraft, PageDraft, extract_image, extract_page
-from gobelin.transforms.link import Resolution, candidates_of, choose_capture, resolve_nodes
-from gobelin.transforms.shards import list_shards, read_rows
-from gobelin.transforms.urls import canonical_url
+from gobelin.transforms.extract import (
+    ExtractConfig,
+    ImageDraft,
+    PageDraft,
+    address_keys,
+    extract_image,
+    extract_page,
+)
+from gobelin.transforms.link import Resolution, choose_capture, resolve_nodes, wishes_of
+from gobelin.transforms.shards import OfShards, list_shards, read_rows
+from gobelin.transforms.urls import canonical_url, url_key
 
 Make = Callable[..., Any]
 CONFIG = ExtractConfig()
@@ -155,14 +163,14 @@ def test_the_latest_capture_of_a_url_counts(rows: list[dict[str, Any]], chosen: 
         assert choose_capture(iter(order)) == (None if chosen is None else rows[chosen])
 
 
-def test_candidates_of() -> None:
-    page = {"doc_id": "d", "candidates": [["https://a.example/1", "http://a.example/2"], ["https://A.example/1"]]}
-    found = [(key, each.place, each.rank, each.url) for key, each in candidates_of(page)]
-    assert found == [
-        ("//a.example/1", 0, 0, "https://a.example/1"),
-        ("//a.example/2", 0, 1, "http://a.example/2"),
-        ("//a.example/1", 1, 0, "https://A.example/1"),
-    ]
+def test_wishes_of() -> None:
+    urls = [["https://a.example/1", "http://a.example/2"], ["https://A.example/1"]]
+    page = {"doc_id": "d", **address_keys("https://a.example/", urls)}
+    one, two = url_key("https://a.example/1"), url_key("https://a.example/2")
+    found = list(wishes_of(page, OfShards("url_key", frozenset({0}), 1)))
+    assert found == [(one, ("d", 0, 0)), (two, ("d", 0, 1)), (one, ("d", 1, 0))]
+    by_slice = [list(wishes_of(page, OfShards("url_key", frozenset({index}), 5))) for index in range(5)]
+    assert sorted(itertools.chain(*by_slice)) == sorted(found)
 
 
 IMAGE_NODE = {"kind": "image", "alt": "x", "image_url": None, "image_id": None}
@@ -172,10 +180,10 @@ IMAGE_NODE = {"kind": "image", "alt": "x", "image_url": None, "image_id": None}
     ("resolutions", "expected"),
     [
         ([], [("u0", None), ("v0", None)]),
-        ([Resolution(0, 1, "u1", "i1")], [("u1", "i1"), ("v0", None)]),
-        ([Resolution(0, 1, "u1", "i1"), Resolution(0, 0, "u0", "i0")], [("u0", "i0"), ("v0", None)]),
-        ([Resolution(1, 0, "v0", "i"), Resolution(0, 0, "u0", "i")], [("u0", "i"), ("v0", "i")]),
-        ([Resolution(0, 0, "u0", "i0")] * 3, [("u0", "i0"), ("v0", None)]),
+        ([Resolution(0, 1, "i1")], [("u1", "i1"), ("v0", None)]),
+        ([Resolution(0, 1, "i1"), Resolution(0, 0, "i0")], [("u0", "i0"), ("v0", None)]),
+        ([Resolution(1, 0, "i"), Resolution(0, 0, "i")], [("u0", "i"), ("v0", "i")]),
+        ([Resolution(0, 0, "i0")] * 3, [("u0", "i0"), ("v0", None)]),
     ],
 )
 def test_resolve_nodes(resolutions: list[Resolution], expected: list[tuple[str, str | None]]) -> None:

@@ -13,16 +13,18 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from gobelin.documents import Source
-from gobelin.pipeline import graphs
+from gobelin.pipeline import extract_graphs as graphs
+from gobelin.pipeline.linking import link_steps
 from gobelin.pipeline.supervisor import run_pipeline
 from gobelin.transforms.archives.ranges import ArchiveRange
-from gobelin.transforms.extract import ImageDraft, extract_image
+from gobelin.transforms.extract import ImageDraft, address_keys, extract_image
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.fetching import fetch_http
 from gobelin.transforms.fetching.fetch import FetchImages
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
 from gobelin.transforms.fetching.wanted_urls import Choice, WantedUrls, wanted_url
 from gobelin.transforms.shards import read_folder
+from gobelin.transforms.urls import url_key
 from tests.misbehaving_server import MisbehavingServer, answer, network, serving
 
 CONFIG = FetchConfig(enabled=True, contact="bot@example.org", host_delay_seconds=0, retry_seconds=0.02)
@@ -60,24 +62,22 @@ def wanted_of(
     with beam.Pipeline("FnApiRunner") as pipeline:
         urls = (
             pipeline | "Pages" >> beam.Create(pages),
-            pipeline | "Images" >> beam.Create([{"url": url} for url in archived]),
+            pipeline | "Images" >> beam.Create([{"url_key": url_key(url)} for url in archived]),
             pipeline | "Fetches" >> beam.Create([{"url": url} for url in tried]),
         ) | WantedUrls(num_candidates)
         assert_that(urls, equal_to(expected))
 
 
-PAGES = [
-    {
-        "doc_id": "d1",
-        "candidates": [
-            ["http://img.example/a-large.png", "http://img.example/a.png"],
-            ["http://img.example/b.png"],
-            ["data:image/png;sha256=00"],
-            [],
-        ],
-    },
-    {"doc_id": "d2", "candidates": [["https://IMG.example/b.png#top", "https://img.example/c.png"]]},
-]
+CANDIDATES = {
+    "d1": [
+        ["http://img.example/a-large.png", "http://img.example/a.png"],
+        ["http://img.example/b.png"],
+        ["data:image/png;sha256=00"],
+        [],
+    ],
+    "d2": [["https://IMG.example/b.png#top", "https://img.example/c.png"]],
+}
+PAGES = [{"doc_id": doc_id, **address_keys("", urls)} for doc_id, urls in CANDIDATES.items()]
 
 
 def test_images_without_any_archived_address_are_wanted_once() -> None:
@@ -192,7 +192,10 @@ def test_the_whole_way(
         fetched = folder(tmp_path / f"fetched-{turn}", *graphs.FETCH_INDEXES)
         run_pipeline(graphs.fetch_images, [0, 1], graphs.FetchJob(config, wanted, 2, fetched, 1), ())
         rounds.append(fetched)
-    run_pipeline(graphs.link_images, [], graphs.LinkJob((read,), tuple(rounds), output, 1, ("gptbot",)), ())
+    job = graphs.LinkJob((read,), tuple(rounds), str(tmp_path / "link"), output, 1, ("gptbot",))
+    for step in link_steps(job, None):
+        for units, batch_job in step.batches:
+            run_pipeline(step.graph, units, batch_job, ())
 
     (document,) = read_folder(f"{output}/documents")
     shown = {node["alt"]: node["image_id"] for node in document["nodes"] if node["kind"] == "image"}

@@ -16,7 +16,8 @@ from gobelin.documents import DOCUMENT_SCORES, IMAGE_EMBEDDINGS, IMAGE_SCORES, N
 from gobelin.pipeline.cli import main
 from gobelin.pipeline.heads_cli import KINDS
 from gobelin.pipeline.recipe import RecipeError, load_recipe
-from gobelin.transforms.selection.rules import ImageRules, SelectConfig
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.node_rules import ImageRules
 from gobelin.transforms.selection.select import judge_document
 from gobelin.transforms.vision.fit_heads import fit_head, read_labels, roc_auc
 from gobelin.transforms.vision.heads import (

@@ -354,7 +354,7 @@ def test_a_defect_in_one_document_ends_no_run(
     }
     assert decided == {("document", "b"): ("fail", "score_error"), ("image", "i2"): ("fail", "document_failed")}
     assert len(scored.decisions) == 2
-    from gobelin.transforms.selection.rules import SelectConfig
+    from gobelin.transforms.selection.config import SelectConfig
 
     selected = select_from(
         tmp_path / "documents", scored.folder / "documents", tmp_path / "select", 1, SelectConfig()

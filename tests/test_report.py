@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,8 +38,10 @@ from gobelin.report.histograms import Histogram
 from gobelin.report.page import write_report
 from gobelin.report.reasons import Choice, spread
 from gobelin.report.survey import survey_scores
-from gobelin.transforms.selection.rules import DocumentRules, ImageRules, SelectConfig, TextRules
-from gobelin.transforms.shards import shard_path, write_rows
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.node_rules import ImageRules, TextRules
+from gobelin.transforms.shards import read_folder, shard_path, write_rows
 
 Row = dict[str, Any]
 
@@ -443,6 +446,22 @@ def test_email_addresses_are_masked(output: Path) -> None:
     _, source, _ = read(output)
     assert "number 3, write to" in source
     assert "someone@mail.example" not in source
+
+
+def test_a_title_that_was_masked_is_no_reason_to_drop_its_document(output: Path) -> None:
+    """The decision is counted, and its document stands among those kept."""
+    held = list(read_folder(str(output / "select" / "decisions")))
+    shutil.rmtree(output / "select" / "decisions")
+    masked = {**decision("pii.email", "document", doc_id=doc_id(3), value=1, threshold=0, detail="title"),
+              "action": "replace"}  # fmt: skip
+    write_set(output / "select" / "decisions", DECISIONS, [masked, *held], "doc_id")
+    tree, _, numbers = read(output)
+    assert {"stage": "select", "unit": "document", "action": "replace", "rule": "pii.email", "times": 1} in [
+        {name: reason[name] for name in ("stage", "unit", "action", "rule", "times")} for reason in numbers["reasons"]
+    ]
+    assert doc_id(3) in numbers["examples"]["kept_documents"]
+    assert doc_id(3) not in numbers["examples"]["dropped_documents"]
+    assert "pii.email" not in section(tree, "kept") + section(tree, "dropped")
 
 
 def test_documents_are_shown_in_reading_order_with_what_was_left_out(output: Path) -> None:

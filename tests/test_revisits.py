@@ -23,9 +23,7 @@ def revisit(record: Any, url: str, *headers: tuple[str, str]) -> Any:
 
 
 @pytest.fixture
-def two_crawls(
-    make_warc: Make, record: Any, html_page: Make, png: Make, prose: str, extract_archives: Make, tmp_path: Path
-) -> Any:
+def two_archives(make_warc: Make, record: Any, html_page: Make, png: Make, prose: str) -> list[str]:
     page = html_page(f"<p>{prose}</p><img src=/old.png><p>{prose} It rained.</p>")
     later_page = html_page(
         f"<p>{prose} Later.</p><img src=/new-name.png><img src=/dated.png><p>It rained on. {prose}</p>"
@@ -51,7 +49,12 @@ def two_crawls(
             revisit(record, f"{HOST}/no-key.png"),
         ],
     )  # fmt: skip
-    return extract_archives([second, first], tmp_path / "out", one_by_one=True)
+    return [second, first]
+
+
+@pytest.fixture
+def two_crawls(two_archives: list[str], extract_archives: Make, tmp_path: Path) -> Any:
+    return extract_archives(two_archives, tmp_path / "out", one_by_one=True)
 
 
 def test_a_revisited_image_is_found_under_its_new_name(two_crawls: Any, png: Make) -> None:
@@ -81,6 +84,24 @@ def test_images_still_add_up(two_crawls: Any) -> None:
     seen = sum(row["num_images"] for row in two_crawls.archives)
     decided = sum(row["unit"] == "image" for row in two_crawls.decisions)
     assert (seen, len(two_crawls.images), decided) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2])
+def test_linking_in_batches_gives_the_same_files(
+    two_archives: list[str], make_warc: Make, record: Any, extract_archives: Make, tmp_path: Path, rows_at_once: int
+) -> None:
+    robots = record(f"{HOST}/robots.txt", b"User-agent: GPTBot\nDisallow: /\n", "text/plain")
+    archives = [*two_archives, make_warc("robots.warc.gz", [robots])]
+    whole = extract_archives(archives, tmp_path / "whole", num_shards=3)
+    assert whole.by_url(f"{HOST}/later")["consent"] == ["robots.txt disallow: gptbot"]
+    assert any(image["consent"] for image in whole.images)
+    batched = extract_archives(archives, tmp_path / "batched", num_shards=3, rows_at_once=rows_at_once)
+    assert (batched.folder / "work" / "urls-1").is_dir()
+    for name in ("documents", "images", "decisions", "archives", "fetches"):
+        files = sorted((whole.folder / name).glob("*.parquet"))
+        assert len(files) == (1 if name in ("archives", "fetches") else 3)
+        for file in files:
+            assert (batched.folder / name / file.name).read_bytes() == file.read_bytes()
 
 
 def test_what_a_site_says_reaches_its_pages_and_the_images_it_serves(

@@ -17,16 +17,10 @@ from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Role, Unit
 from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names
 from gobelin.pipeline.recipe_help import warnings_of
 from gobelin.transforms.pages.gates import Gates
-from gobelin.transforms.selection.rules import (
-    RULES,
-    DocumentRules,
-    ImageRules,
-    PiiRules,
-    Rule,
-    SelectConfig,
-    TextRules,
-    threshold_of,
-)
+from gobelin.transforms.selection.config import PiiRules, SelectConfig
+from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.node_rules import ImageRules, TextRules
+from gobelin.transforms.selection.rules import RULES, Rule, threshold_of
 from gobelin.transforms.selection.select import Verdict, duplicate_decision, judge_document, latest_first
 from gobelin.transforms.text.pii import COLUMNS, Pii
 
@@ -49,8 +43,8 @@ ALWAYS_THERE = ("words_left", "images_left", "min_side", "max_side", "aspect_rat
 
 def text_node(text: str = "Some words.", **scores: Any) -> tuple[Row, Row]:
     return (
-        {"kind": "text", "role": "paragraph", "text": text, "image_url": None, "image_id": None, "alt": None,
-         "caption": None, "rendered_width": None, "rendered_height": None},
+        {"kind": "text", "role": "paragraph", "level": None, "text": text, "image_url": None, "image_id": None,
+         "alt": None, "caption": None, "rendered_width": None, "rendered_height": None},
         {**dict.fromkeys(field.name for field in NODE_SCORES), "kind": "text", "num_words": 50, "site_count": 1,
          "num_lorem_ipsum": 0, **scores},
     )  # fmt: skip
@@ -92,6 +86,8 @@ def config_of(rule: Rule, threshold: Any, **more: Any) -> SelectConfig:
 
 def judge_value(rule: Rule, value: Any, config: SelectConfig) -> Verdict:
     """A document in which the rule's score is ``value``, and all else is in order."""
+    if rule.for_headings:
+        return judge([text_in("heading", **{str(rule.score): value}), image_node()], config)
     if rule.section == "text":
         return judge([text_node(**({rule.score: value} if rule.score else {})), image_node()], config)
     if rule.section == "document":
@@ -520,8 +516,85 @@ def test_rules_for_sentences_leave_out_what_is_no_prose(role: Role) -> None:
 
 @pytest.mark.parametrize("role", list(Role))
 def test_rules_for_every_text_hold_for_code_too(role: Role) -> None:
-    verdict = judge([text_in(role, site_count=3), image_node()], SelectConfig(text=TextRules(max_site_count=2)))
-    assert [decision.rule for decision in verdict.decisions] == ["text.max_site_count"]
+    verdict = judge([text_in(role, num_lorem_ipsum=3), image_node()], SelectConfig(text=TextRules(max_lorem_ipsum=2)))
+    assert [decision.rule for decision in verdict.decisions] == ["text.max_lorem_ipsum"]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("role", list(Role))
+def test_repeated_texts_go_and_headings_have_a_bound_of_their_own(role: Role, count: int) -> None:
+    """On the threshold and above it; something is left of the heading's section."""
+    nodes = [text_in(role, site_count=count), image_node()]
+    of_texts = judge(nodes, SelectConfig(text=TextRules(max_site_count=2)))
+    of_headings = judge(nodes, SelectConfig(text=TextRules(max_site_count_heading=2)))
+    is_above, is_heading = count > 2, role == Role.HEADING
+    assert [decision.rule for decision in of_texts.decisions] == ["text.max_site_count"] * (is_above and not is_heading)
+    assert [decision.rule for decision in of_headings.decisions] == ["text.max_site_count_heading"] * (
+        is_above and is_heading
+    )
+
+
+def outline(*parts: str) -> list[tuple[Row, Row]]:
+    """Nodes: ``2`` is a heading of that level, ``2*`` one that stands nine times on its site, ``p`` a paragraph, ``p*``
+    one that does so, ``i`` an image, ``i*`` one that is missing."""
+    nodes = []
+    for part in parts:
+        count = 9 if "*" in part else 1
+        if part[0] == "i":
+            nodes.append(image_node(None if "*" in part else "i1"))
+        else:
+            node, scores = text_in("paragraph" if part[0] == "p" else "heading", site_count=count)
+            nodes.append(({**node, "level": None if part[0] in "p?" else int(part[0])}, scores))
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("parts", "left"),
+    [
+        ("2* p", "2* p"),
+        ("2* i", "2* i"),
+        ("2* p*", ""),  # a block that is on every page, with its heading
+        ("2* i*", ""),
+        ("2*", ""),
+        ("2 p*", "2"),  # this heading is not repeated
+        ("p 2*", "p"),
+        ("2* 2 p", "2 p"),  # another section of the same level
+        ("2* 1 p", "1 p"),
+        ("2* 3 p", "2* 3 p"),
+        ("1* 2* 3* p", "1* 2* 3* p"),
+        ("1* 2* 3* p*", ""),
+        ("1* 2* p* 2* p", "1* 2* p"),
+        ("1* 2 p*", "1* 2"),  # a heading that stays is something
+        ("1* 3* 2* p", "1* 2* p"),
+        ("1 2* p* 3* p* 2 p", "1 2 p"),
+        ("?* p", "?* p"),
+        ("?* 6 p", "6 p"),  # a heading without a level has the lowest
+        ("9* 6 p", "6 p"),  # from an import
+        ("", ""),
+    ],
+)
+def test_a_repeated_heading_goes_with_its_section(parts: str, left: str) -> None:
+    nodes = outline(*parts.split())
+    verdict = judge(nodes, SelectConfig(text=TextRules(max_site_count=4)))
+    assert len(verdict.document["nodes"]) == len(left.split())
+    levels = [str(node["level"]) if node["role"] == "heading" else None for node in verdict.document["nodes"]]
+    assert levels == [{"?": "None"}.get(part[0], part[0]) if part[0] not in "pi" else None for part in left.split()]
+    gone = [decision for decision in verdict.decisions if decision.rule == "text.max_site_count"]
+    assert all((decision.value, decision.threshold) == (9, 4) for decision in gone)
+    assert len({decision.node_index for decision in verdict.decisions}) == len(verdict.decisions)
+    assert len(verdict.decisions) + len(verdict.document["nodes"]) == len(nodes)
+
+
+@pytest.mark.parametrize(("count", "num_left"), [(4, 1), (5, 0)])
+def test_a_heading_without_a_section_on_both_sides_of_the_threshold(count: int, num_left: int) -> None:
+    verdict = judge([text_in("heading", site_count=count)], SelectConfig(text=TextRules(max_site_count=4)))
+    assert len(verdict.document["nodes"]) == num_left
+
+
+def test_words_of_headings_that_go_do_not_count() -> None:
+    config = SelectConfig(document=DocumentRules(min_words=60), text=TextRules(max_site_count=4))
+    nodes = [text_in("paragraph"), text_in("heading", site_count=9)]
+    assert judge(nodes, config).dropped_by == "document.min_words"
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -593,14 +666,18 @@ def test_personal_data_is_replaced(kind: Pii) -> None:
         (f"pii.{kind}", Action.REPLACE, 0, 1, 0),
         (f"pii.{kind}", Action.REPLACE, 1, 3, 0),
         (f"pii.{kind}", Action.REPLACE, 2, 1, 0),
+        (f"pii.{kind}", Action.REPLACE, None, 1, 0),  # in the title
     ]
+    of_title = verdict.decisions[-1]
+    assert (of_title.unit, of_title.detail, verdict.dropped_by) == (Unit.DOCUMENT, "title", None)
 
 
 @pytest.mark.parametrize("kind", list(Pii))
 def test_personal_data_drops_its_node(kind: Pii) -> None:
     verdict = hold(kind, "drop")
     assert [(d.rule, d.action, d.node_index) for d in verdict.decisions] == [
-        (f"pii.{kind}", Action.DROP, index) for index in range(3)
+        *((f"pii.{kind}", Action.DROP, index) for index in range(3)),
+        (f"pii.{kind}", Action.REPLACE, None),  # a title is no reason to lose a document
     ]
     assert [node["text"] for node in verdict.document["nodes"]] == ["Nothing here."]
 
@@ -685,6 +762,7 @@ SCORES_OF_OTHER_NAMES = {
     "document.min_images": "images_left",
     "document.max_images": "images_left",
     "text.max_word_length": "max_word_length",
+    "text.max_site_count_heading": "site_count",
     "image.min_side_px": "min_side",
     "image.max_side_px": "max_side",
     "image.min_rendered_px": "min_rendered",
@@ -709,6 +787,7 @@ PUBLISHED = [
     ("obelics", "document.max_images", 30, "document.max_words", 2000),
     ("obelics", "text.max_word_repetition_ratio", 0.1, "document.max_word_repetition_ratio", 0.2),
     ("obelics", "image.min_side_px", 150, "image.max_documents", 10),
+    ("obelics", "text.max_site_count", 2, "text.max_site_count_heading", 2),
     ("mmc4", "image.min_clip_text", 0.15, "image.min_phash_distance_in_document", 6),
     ("mmc4-core", "document.min_assigned_ratio", 0.75, "image.min_phash_distance_in_document", 11),
     ("mmc4-core", "document.max_images", 15, "document.max_sentences", 40),

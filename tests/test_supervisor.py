@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from gobelin.pipeline.graphs import INDEXES
+from gobelin.pipeline.extract_graphs import INDEXES
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 

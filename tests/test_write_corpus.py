@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, DOCUMENTS, NODE_SCORES
-from gobelin.transforms.selection.rules import DocumentRules, ImageRules, SelectConfig, TextRules
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.node_rules import ImageRules, TextRules
 from gobelin.transforms.selection.write_corpus import DOCUMENT_DROPPED, image_set, scored_documents
 from gobelin.transforms.shards import list_shards
 

@@ -12,8 +12,10 @@ from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES
 from gobelin.pipeline.recipe import Recipe, RecipeError, load_recipe
 from gobelin.pipeline.recipe_help import warnings_of
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.node_rules import ImageRules, RelativeThreshold
 from gobelin.transforms.selection.relative_thresholds import check_clip_model, place_among, resolve_thresholds
-from gobelin.transforms.selection.rules import DocumentRules, ImageRules, RelativeThreshold, SelectConfig
 from gobelin.transforms.vision.heads import load_head, save_head
 from gobelin.transforms.vision.zero_shot import ZeroShotPrompts, zero_shot_head
 

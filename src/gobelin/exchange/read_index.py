@@ -39,7 +39,7 @@ from gobelin.exchange.entry import Entry, EntryError, Picture, picture_facts
 from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
-from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, extract_image
+from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, address_keys, blocked_row, extract_image
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.images.image_formats import identify
@@ -47,7 +47,7 @@ from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.shards import Spool, shard_path
-from gobelin.transforms.urls import canonical_url, data_url_reference, describe, well_formed
+from gobelin.transforms.urls import canonical_url, data_url_reference, describe, url_key, well_formed
 
 Row = dict[str, Any]
 
@@ -137,8 +137,10 @@ class ReadIndex:
             if not isinstance(data, bytes):
                 continue
             identifier = image_id(data)
+            given = row.get("image_id")  # not that of its bytes where an export has blurred faces
+            name_known = given if isinstance(given, str) else identifier
             for url in facts.get("urls") or [_name_of(data)]:
-                date = _NAMED if _key(identifier, canonical_url(url)) in self._named else _ALSO
+                date = _NAMED if _key(name_known, canonical_url(url)) in self._named else _ALSO
                 num_images += self._image(Picture(data, facts), identifier, url, date, name, number)
         self._writers["archives"].write(to_row(ArchiveTally(name, 0, 0, num_images, 0)))
 
@@ -177,7 +179,8 @@ class ReadIndex:
                  for node in document["nodes"]]  # fmt: skip
         payload = json.dumps({**document, "nodes": nodes}, ensure_ascii=False).encode("utf-8", "replace")
         names = ("doc_id", "url", "warc_file", "warc_offset", "warc_date", "consent")
-        row = {each: document[each] for each in names} | {"payload_digest": None, "candidates": candidates}
+        row = {each: document[each] for each in names} | {"payload_digest": None}
+        row |= address_keys(document["url"], candidates)
         self._writers["pages"].write({**row, **to_row(self._pages.write(payload))})
         return num_images
 
@@ -220,7 +223,8 @@ class ReadIndex:
             return False
         row = {each: getattr(outcome, each) for each in IMAGE_INDEX.names if hasattr(outcome, each)}
         ref = self._bytes.write(data)
-        self._writers["images"].write({**row, **to_row(outcome.facts), **to_row(ref), "is_blocked": False})
+        row |= {**to_row(outcome.facts), **to_row(ref), "url_key": url_key(url), "is_blocked": False}
+        self._writers["images"].write(row)
         return True
 
     def _alias(self, identifier: str, url: str, date: str) -> None:
@@ -232,8 +236,7 @@ class ReadIndex:
 
     def _block(self, url: str) -> None:
         """An address under which no document may name an image."""
-        nothing = dict.fromkeys(IMAGE_INDEX.names)
-        self._writers["images"].write({**nothing, "url": url, "consent": [], "is_blocked": True})
+        self._writers["images"].write(blocked_row(url))
 
     def _decide(self, unit: Unit, action: Action, rule: str, name: str, number: int, **about: Any) -> None:
         decision = Decision("extract", unit, action, rule, warc_file=name, warc_offset=number, **about)

@@ -3,7 +3,7 @@
 A foreign file is an input like an archive; its path says which format it has (``obelics:data/train-0.parquet``), in
 ``run.json`` and in the key of ``extract``. So ``score`` and what follows go on from an import without knowing of it.
 
-    foreign files --import: read--> work/import, as ``read_archives`` leaves it --link_images--> extract/*
+    foreign files --import: read--> work/import, as ``read_archives`` leaves it --link--> extract/*
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from gobelin.exchange.parquet_files import read_parquet
 from gobelin.exchange.partition import Partition
 from gobelin.exchange.read_index import ReadIndex
 from gobelin.exchange.similarities import SIMILARITIES
-from gobelin.pipeline import graphs, stages
+from gobelin.pipeline import stages
+from gobelin.pipeline.extract_graphs import ReadJob
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, load_recipe, to_yaml
@@ -103,16 +104,13 @@ def extract_imported(context: Context) -> dict[str, Any]:
     """The stage ``extract`` for inputs that are foreign files. Returns what it counted."""
     folder, recipe = context.folder("extract"), context.recipe
     index = str(folder.work / INDEX)
-    if not stages.is_read(graphs.ReadJob(recipe.extract, index, 1)):
+    if not stages.is_read(ReadJob(recipe.extract, index, 1)):
         make_folder(f"{index}/spools")
         paths = [archive.path for archive in context.archives]
         task = Task("import", read_foreign, (recipe.extract, paths, index))
         context.supervisor.run("import: read documents", [task], "documents")
     fetched = stages.fetch_missing(context, (index,)) if recipe.extract.fetch.enabled else ()
-    for name in ("documents", "images", "decisions", "archives", "fetches"):
-        make_folder(context.data("extract", name))
-    job = graphs.LinkJob((index,), fetched, str(folder.path), recipe.num_shards, recipe.extract.robots_agents)
-    context.supervisor.run_graph("import: link images", graphs.link_images, [([], job)])
+    stages.link(context, (index,), fetched)
     write_similarities(Path(index), folder.path, recipe.num_shards)
     return stages.count_extract(folder.path)
 
@@ -145,7 +143,7 @@ def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:
         for path in paths:
             name, _, file = path.partition(":")
             if name == IMAGES_BESIDE:
-                index.read_images(path, read_parquet(Path(file), ("data", *PICTURE_FACTS), ("data",)))
+                index.read_images(path, read_parquet(Path(file), ("image_id", "data", *PICTURE_FACTS), ("data",)))
             else:
                 index.read(path, find_format(name).read_source(Path(file)))
         if index.is_empty and index.problem:

@@ -23,7 +23,7 @@ from gobelin.tokenize.config import TokenizeConfig
 from gobelin.train.config import SampleConfig, TrainConfig
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.measure import ScoreConfig
-from gobelin.transforms.selection.rules import SelectConfig
+from gobelin.transforms.selection.config import SelectConfig
 
 PRESETS = Path(__file__).parent / "presets"
 

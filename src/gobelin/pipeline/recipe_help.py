@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from gobelin.pipeline.recipe import Recipe, as_dict
-from gobelin.transforms.selection.rules import HEAD, IMAGE_RULES, SelectConfig, all_rules, threshold_of
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.rules import HEAD, IMAGE_RULES, all_rules, threshold_of
 from gobelin.transforms.text.text_statistics import word_lists
 
 WIDTH = 120

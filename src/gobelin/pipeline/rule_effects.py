@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from gobelin.documents import Action, Unit
 from gobelin.report.survey import row_groups
-from gobelin.transforms.selection.rules import SelectConfig, all_rules, threshold_of
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.rules import all_rules, threshold_of
 from gobelin.transforms.shards import list_shards
 
 _OTHERS = {

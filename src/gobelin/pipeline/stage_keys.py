@@ -12,7 +12,7 @@ from pathlib import Path
 from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.recipe import Recipe, fingerprint
-from gobelin.transforms.selection.rules import RelativeThreshold
+from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.text.text_resources import resource_files
 
 

@@ -17,9 +17,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from gobelin.documents import Action, Unit
-from gobelin.pipeline import fits, graphs
+from gobelin.pipeline import extract_graphs, fits, graphs
 from gobelin.pipeline.duplicate_groups import run_duplicates, run_semantic
+from gobelin.pipeline.extract_graphs import FETCH_INDEXES, INDEXES, FetchJob, LinkJob, ReadJob, WantJob
 from gobelin.pipeline.inputs import Archive, InputError, read_batches
+from gobelin.pipeline.linking import ROWS_AT_ONCE, link_steps
 from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.rule_effects import rule_effects
 from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, images_shown, read_table
@@ -65,29 +67,33 @@ def extract(context: Context) -> dict[str, Any]:
     batches = []
     for ranges in read_batches(context.archives):
         job_folder = folder.work / f"read-{fingerprint([dataclasses.astuple(piece) for piece in ranges])}"
-        job = graphs.ReadJob(recipe.extract, str(job_folder), recipe.num_shards if _is_remote(context) else 1)
+        job = ReadJob(recipe.extract, str(job_folder), recipe.num_shards if _is_remote(context) else 1)
         batches.append((ranges, job))
     read = [job.folder for _, job in batches]
     waiting = [(ranges, job) for ranges, job in batches if not is_read(job)]
     for _, job in waiting:
-        for name in ("spools", *graphs.INDEXES):
+        for name in ("spools", *INDEXES):
             make_folder(f"{job.folder}/{name}")
     context.supervisor.run_graph(
         "extract: read archives",
-        graphs.read_archives,
+        extract_graphs.read_archives,
         waiting,
         "bytes",
         sum(archive.size for archive in context.archives),
     )
     fetched = fetch_missing(context, tuple(read)) if recipe.extract.fetch.enabled else ()
-    for name in ("documents", "images", "decisions", "archives", "fetches"):
-        make_folder(context.data("extract", name))
-    context.supervisor.run_graph(
-        "extract: link images",
-        graphs.link_images,
-        [([], graphs.LinkJob(tuple(read), fetched, str(folder.path), recipe.num_shards, recipe.extract.robots_agents))],
-    )
+    link(context, tuple(read), fetched)
     return count_extract(folder.path)
+
+
+def link(context: Context, read: tuple[str, ...], fetched: tuple[str, ...]) -> None:
+    """Joins pages and images of the indexes in these folders: the data sets of ``extract``."""
+    folder, recipe = context.folder("extract"), context.recipe
+    job = LinkJob(
+        read, fetched, str(folder.work / "link"), str(folder.path), recipe.num_shards, recipe.extract.robots_agents
+    )
+    for step in link_steps(job, ROWS_AT_ONCE if context.supervisor.is_local else None):
+        context.supervisor.run_graph(f"extract: {step.title}", step.graph, step.batches, step.unit)
 
 
 def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
@@ -98,21 +104,22 @@ def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
     for turn in range(1, config.fetch.num_candidates + 1):
         wanted = str(work / f"wanted-{turn}")
         make_folder(wanted)
-        want = graphs.WantJob(read, tuple(folders), wanted, config.fetch.num_candidates, num_shards)
+        want = WantJob(read, tuple(folders), wanted, config.fetch.num_candidates, num_shards)
         if len(list(Path(wanted).glob("*.parquet"))) < num_shards:
-            context.supervisor.run_graph(f"extract: missing images, round {turn}", graphs.want_images, [([], want)])
+            context.supervisor.run_graph(
+                f"extract: missing images, round {turn}", extract_graphs.want_images, [([], want)]
+            )
         shards = [[index] for index in range(num_shards)] if context.supervisor.is_local else [list(range(num_shards))]
         jobs = [
-            graphs.FetchJob(config, wanted, num_shards, str(work / f"fetch-{turn}-{group[0]}"), len(group))
-            for group in shards
+            FetchJob(config, wanted, num_shards, str(work / f"fetch-{turn}-{group[0]}"), len(group)) for group in shards
         ]
-        waiting = [(group, job) for group, job in zip(shards, jobs) if not is_read(job, graphs.FETCH_INDEXES)]
+        waiting = [(group, job) for group, job in zip(shards, jobs) if not is_read(job, FETCH_INDEXES)]
         for _, job in waiting:
-            for name in ("spools", *graphs.FETCH_INDEXES):
+            for name in ("spools", *FETCH_INDEXES):
                 make_folder(f"{job.folder}/{name}")
         total = count_rows(Path(wanted))
         context.supervisor.run_graph(
-            f"extract: fetch images, round {turn}", graphs.fetch_images, waiting, "fetches", total
+            f"extract: fetch images, round {turn}", extract_graphs.fetch_images, waiting, "fetches", total
         )
         folders += [job.folder for job in jobs]
     return tuple(folders)
@@ -122,7 +129,7 @@ def _is_remote(context: Context) -> bool:
     return not context.supervisor.is_local
 
 
-def is_read(job: graphs.ReadJob | graphs.FetchJob, indexes: tuple[str, ...] = graphs.INDEXES) -> bool:
+def is_read(job: ReadJob | FetchJob, indexes: tuple[str, ...] = INDEXES) -> bool:
     """Whether a batch was read to its end: its indexes are there; each appears whole or not at all."""
     return all(len(list(Path(job.folder, name).glob("*.parquet"))) == job.num_index_shards for name in indexes)
 

@@ -210,7 +210,7 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
         os.dup2(stream.fileno(), 2)
         sys.stdout = sys.stderr = stream
         progress.report_to(progress_file)
-        pa.set_memory_pool(pa.system_memory_pool())  # gives memory back; 30 % less at the peak of `link_images`
+        pa.set_memory_pool(pa.system_memory_pool())  # gives memory back: 30 % less at the peak of a graph
         try:
             task.function(*task.arguments)
         except ValueError as error:  # what a user gave: no traceback needed to mend it

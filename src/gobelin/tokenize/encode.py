@@ -144,7 +144,7 @@ class AssembleDocuments(beam.PTransform):
                 }
                 | "JoinById" >> beam.CoGroupByKey()
                 | "ToShards" >> beam.FlatMap(_codes_to_shards),
-                empty_shards(codes.pipeline, self._num_shards),
+                empty_shards(codes.pipeline, range(self._num_shards)),
             )
             | beam.Flatten()
             | beam.GroupByKey()

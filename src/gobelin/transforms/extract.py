@@ -14,7 +14,8 @@ import dataclasses
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -44,18 +45,22 @@ from gobelin.transforms.pages.language import identify_language
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import consent_of_headers, merge_signals
 from gobelin.transforms.shards import Spool
-from gobelin.transforms.urls import canonical_url, data_url_reference, describe
+from gobelin.transforms.urls import canonical_url, data_url_reference, describe, url_key
+
+Row = dict[str, Any]
 
 PAGE_INDEX = pa.schema(
     [
         ("doc_id", pa.string()),
         ("url", pa.string()),
+        ("url_key", pa.string()),
         ("warc_file", pa.string()),
         ("warc_offset", pa.int64()),
         ("warc_date", pa.string()),
         ("payload_digest", pa.string()),  # as the archive spells it; null where it has none
         ("consent", pa.list_(pa.string())),
-        ("candidates", pa.list_(pa.list_(pa.string()))),  # of each image node, best first
+        ("candidates", pa.list_(pa.list_(pa.string()))),  # URLs of each image node, best first
+        ("candidate_keys", pa.list_(pa.list_(pa.string()))),  # their ``url_key``s
         ("path", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
@@ -67,6 +72,7 @@ IMAGE_INDEX = pa.schema(
     [
         ("image_id", pa.string()),
         ("url", pa.string()),
+        ("url_key", pa.string()),
         ("format", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -88,6 +94,18 @@ IMAGE_INDEX = pa.schema(
     ]
 )
 """One row an image draft: its keys and facts, and where in a spool its bytes lie."""
+
+
+def address_keys(url: str, candidates: Sequence[Sequence[str]]) -> Row:
+    """The columns of a page's index row that hold addresses and their keys, but for its own address."""
+    keys = [[url_key(candidate) for candidate in urls] for urls in candidates]
+    return {"url_key": url_key(url), "candidates": candidates, "candidate_keys": keys}
+
+
+def blocked_row(url: str) -> Row:
+    """The index row of an image on a block list: its address, so that no document names it."""
+    nothing = dict.fromkeys(IMAGE_INDEX.names)
+    return {**nothing, "url": url, "url_key": url_key(url), "consent": [], "is_blocked": True}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -352,13 +370,12 @@ class _Extractor(beam.DoFn):
         if isinstance(outcome, Decision):
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
             if outcome.rule == BLOCKED:
-                nothing = dict.fromkeys(IMAGE_INDEX.names)
-                yield beam.pvalue.TaggedOutput("images", {**nothing, "url": url, "consent": [], "is_blocked": True})
+                yield beam.pvalue.TaggedOutput("images", blocked_row(url))
             return
         ref = self._spool.write(outcome.data)
         row = {name: getattr(outcome, name) for name in IMAGE_INDEX.names if hasattr(outcome, name)}
-        found = {**row, **to_row(outcome.facts), **to_row(ref), "is_blocked": False}
-        yield beam.pvalue.TaggedOutput("images", found)
+        row |= {**to_row(outcome.facts), **to_row(ref), "url_key": url_key(url), "is_blocked": False}
+        yield beam.pvalue.TaggedOutput("images", row)
 
 
 class _ExtractPages(_Extractor):
@@ -380,7 +397,7 @@ class _ExtractPages(_Extractor):
         ref = self._spool.write(_as_json(outcome.document))
         names = ("doc_id", "url", "warc_file", "warc_offset", "warc_date", "consent")
         row = {name: getattr(outcome.document, name) for name in names}
-        row |= {"payload_digest": outcome.payload_digest, "candidates": outcome.candidates}
+        row |= {"payload_digest": outcome.payload_digest, **address_keys(outcome.document.url, outcome.candidates)}
         yield beam.pvalue.TaggedOutput("pages", {**row, **to_row(ref)})
 
 

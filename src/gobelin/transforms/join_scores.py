@@ -149,7 +149,7 @@ class WriteDocumentScores(beam.PTransform):
                 facts
                 | "ImagesOfDocuments" >> beam.FlatMap(_facts_by_document)
                 | "ImagesToShard" >> beam.Map(_to_shard, self._num_shards),
-                empty_shards(facts.pipeline, self._num_shards),
+                empty_shards(facts.pipeline, range(self._num_shards)),
             )
             | beam.Flatten()
             | beam.GroupByKey()

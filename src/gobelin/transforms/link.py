@@ -6,7 +6,8 @@
                                       |--> documents, sharded by doc_id, pulled from the spools
                                       +--> images that some document shows, once each, with all their URLs
 
-Only index rows are shuffled. Where one URL was captured more than once, the latest capture counts. A page captured
+Only keys are shuffled, and what one step leaves for the next lies on disk, so each can be done for some of the URLs, or
+some of the shards, at a time. Where one URL was captured more than once, the latest capture counts. A page captured
 twice with the same payload is one document; the copy that comes first by (archive, offset) stays.
 """
 
@@ -14,45 +15,62 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 
 from gobelin.documents import DOCUMENTS, IMAGES, Action, Decision, Unit, shard_of, to_row
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import merge_signals
-from gobelin.transforms.shards import SpoolReader, SpoolRef, empty_shards, shard_path, write_rows
-from gobelin.transforms.urls import canonical_url
+from gobelin.transforms.shards import OfShards, SpoolReader, SpoolRef, empty_shards, shard_path, write_rows
 
 Row = dict[str, Any]
 
+IMAGE_NAMES = pa.schema(
+    [
+        ("url", pa.string()),
+        ("url_key", pa.string()),
+        ("image_id", pa.string()),  # null: the image is blocked
+        ("is_blocked", pa.bool_()),
+        ("warc_date", pa.string()),
+        ("warc_file", pa.string()),
+        ("warc_offset", pa.int64()),
+    ]
+)
+"""One row an image under one URL: those columns of an image's index row that pages need."""
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Candidate:
-    """A page's wish: image node number ``place`` of ``doc_id`` would show ``url``, as its choice number ``rank``."""
+RESOLUTIONS = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("place", pa.int32()),  # number of the image node among its document's
+        ("rank", pa.int32()),  # number of the candidate, 0: the page's first choice
+        ("image_id", pa.string()),  # null: the image is blocked, and the document must not name it
+    ]
+)
+"""One row a candidate URL that the archive holds."""
 
-    doc_id: str
-    place: int
-    rank: int
-    url: str
+SHOWN = pa.schema([("image_id", pa.string())])
+"""One row an image that a document shows."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resolution:
-    """A wish that the archive can fulfil."""
+    """A wish of a document that the archive can fulfil; see ``RESOLUTIONS``."""
 
     place: int
     rank: int
-    url: str
-    image_id: str | None  # None: the image is blocked, and the document must not name it
+    image_id: str | None
 
 
-def candidates_of(page: Row) -> Iterator[tuple[str, Candidate]]:
-    """(key of the URL, candidate) for every URL that an image node of the page names."""
-    for place, urls in enumerate(page["candidates"]):
-        for rank, url in enumerate(urls):
-            yield canonical_url(url), Candidate(page["doc_id"], place, rank, url)
+def wishes_of(page: Row, only: OfShards) -> Iterator[tuple[str, tuple[str, int, int]]]:
+    """(``url_key``, (doc_id, place, rank)) for every URL that an image node of the page names, where ``only`` holds its
+    key."""
+    for place, keys in enumerate(page["candidate_keys"]):
+        for rank, key in enumerate(keys):
+            if only.holds(key):
+                yield key, (page["doc_id"], place, rank)
 
 
 def choose_capture(images: Iterable[Row]) -> Row | None:
@@ -75,74 +93,78 @@ def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Itera
         if resolution.image_id is None:
             blocked.add(resolution.place)
         held = best.get(resolution.place)
-        if held is None or (resolution.rank, resolution.url) < (held.rank, held.url):
+        if held is None or resolution.rank < held.rank:
             best[resolution.place] = resolution
     nodes = []
     place = 0
     for node in document["nodes"]:
         if node["kind"] == "image":
             found = None if place in blocked else best.get(place)
-            url = found.url if found else next(iter(() if place in blocked else candidates[place]), None)
+            urls = () if place in blocked else candidates[place]
+            url = urls[found.rank if found else 0] if urls else None
             node = {**node, "image_url": url, "image_id": found.image_id if found else None}
             place += 1
         nodes.append(node)
     return {**document, "nodes": nodes}
 
 
-_NAME = ("url", "image_id", "is_blocked", "warc_date", "warc_file", "warc_offset")
+class ResolveUrls(beam.PTransform):
+    """(page index rows, rows of ``IMAGE_NAMES``) -> rows of ``RESOLUTIONS``.
 
+    Args:
+        only: the ``url_key``s that are looked up.
+    """
 
-def name_of(image: Row) -> Row:
-    """An image's URL and id out of its index row: all that has to travel to the pages that may show it."""
-    return {column: image[column] for column in _NAME}
-
-
-class LinkImages(beam.PTransform):
-    """(page index rows, names of images) -> (doc_id, ``Resolution``) pairs."""
+    def __init__(self, only: OfShards) -> None:
+        self._only = only
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        pages, images = inputs
+        pages, names = inputs
         return (
             {
-                "candidates": pages | "CandidatesOf" >> beam.FlatMap(candidates_of),
-                "images": images | "ByUrl" >> beam.Map(_by_url),
+                "wishes": pages | "WishesOf" >> beam.FlatMap(wishes_of, self._only),
+                "names": names | "ByUrl" >> beam.Map(_by_url),
             }
             | "JoinByUrl" >> beam.CoGroupByKey()
             | "Resolve" >> beam.FlatMap(_resolve)
         )
 
 
-def _by_url(image: Row) -> tuple[str, Row]:
-    return canonical_url(image["url"]), image
+def _by_url(name: Row) -> tuple[str, Row]:
+    return name["url_key"], name
 
 
-def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, Resolution]]:
-    image = choose_capture(joined[1]["images"])
+def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Row]:
+    image = choose_capture(joined[1]["names"])
     if image is not None:
-        for wish in joined[1]["candidates"]:
-            yield wish.doc_id, Resolution(wish.place, wish.rank, wish.url, image["image_id"])
+        for doc_id, place, rank in joined[1]["wishes"]:
+            yield {"doc_id": doc_id, "place": place, "rank": rank, "image_id": image["image_id"]}
 
 
 class WriteDocuments(beam.PTransform):
-    """(page index rows, (doc_id, ``Resolution``) pairs, (doc_id, signals) pairs) -> the data set ``documents``.
+    """(page index rows, rows of ``RESOLUTIONS``, (doc_id, signals) pairs) of some shards -> these of ``documents``.
 
-    Tagged outputs: ``shown`` ids of the images that documents show, ``decisions`` on pages captured twice.
+    Tagged outputs: ``shown``, rows of ``SHOWN``; ``decisions`` on pages captured twice.
     """
 
-    def __init__(self, folder: str, num_shards: int) -> None:
-        self._folder, self._num_shards = folder, num_shards
+    def __init__(self, folder: str, shards: Sequence[int], num_shards: int) -> None:
+        self._folder, self._shards, self._num_shards = folder, shards, num_shards
 
     def expand(self, inputs: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
         pages, resolutions, signals = inputs
         grouped = (
-            {"pages": pages | "ByDocId" >> beam.Map(_by_doc_id), "resolutions": resolutions, "signals": signals}
+            {
+                "pages": pages | "ByDocId" >> beam.Map(_by_doc_id),
+                "resolutions": resolutions | "ResolutionsByDocId" >> beam.Map(_resolution_by_doc_id),
+                "signals": signals,
+            }
             | "JoinByDocId" >> beam.CoGroupByKey()
             | "KeepFirstCapture" >> beam.FlatMap(_keep_first_capture).with_outputs("decisions", main="kept")
         )
         written = (
             (
                 grouped.kept | "ToShard" >> beam.Map(_document_to_shard, self._num_shards),
-                empty_shards(pages.pipeline, self._num_shards),
+                empty_shards(pages.pipeline, self._shards),
             )
             | beam.Flatten()
             | beam.GroupByKey()
@@ -153,6 +175,10 @@ class WriteDocuments(beam.PTransform):
 
 def _by_doc_id(page: Row) -> tuple[str, Row]:
     return page["doc_id"], page
+
+
+def _resolution_by_doc_id(row: Row) -> tuple[str, tuple[int, int, str | None]]:
+    return row["doc_id"], (row["place"], row["rank"], row["image_id"])
 
 
 def _keep_first_capture(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
@@ -175,7 +201,7 @@ def _keep_first_capture(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterato
     yield {**captures[places[0]], "consent": consent}, list(sides["resolutions"])
 
 
-def _document_to_shard(kept: tuple[Row, list[Resolution]], num_shards: int) -> tuple[int, Any]:
+def _document_to_shard(kept: tuple[Row, list[Any]], num_shards: int) -> tuple[int, Any]:
     return shard_of(kept[0]["doc_id"], num_shards), kept
 
 
@@ -191,13 +217,14 @@ class _WriteDocumentShard(beam.DoFn):
         write_rows(path, self._documents(kept, shown), DOCUMENTS)
         yield path
         for identifier in sorted(shown):
-            yield beam.pvalue.TaggedOutput("shown", identifier)
+            yield beam.pvalue.TaggedOutput("shown", {"image_id": identifier})
 
-    def _documents(self, kept: list[tuple[Row, list[Resolution]]], shown: set[str]) -> Iterator[Row]:
+    def _documents(self, kept: list[tuple[Row, list[tuple[int, int, str | None]]]], shown: set[str]) -> Iterator[Row]:
         reader = SpoolReader()
         for page, resolutions in kept:
             payload = reader.read(SpoolRef(page["path"], page["offset"], page["length"]))
-            document = resolve_nodes(json.loads(payload), page["candidates"], resolutions)
+            found = (Resolution(*resolution) for resolution in resolutions)
+            document = resolve_nodes(json.loads(payload), page["candidates"], found)
             document["consent"] = page["consent"]  # with what its site says
             shown.update(node["image_id"] for node in document["nodes"] if node["image_id"])
             advance("documents")
@@ -206,14 +233,14 @@ class _WriteDocumentShard(beam.DoFn):
 
 
 class WriteImages(beam.PTransform):
-    """(image index rows, ids of images that documents show, names by revisits, (image_id, signals) pairs) -> the data
-    set ``images``.
+    """(image index rows, rows of ``SHOWN``, rows of ``IMAGE_NAMES`` by revisits, (image_id, signals) pairs) of some
+    shards -> these of ``images``.
 
     Tagged output ``decisions``: on image records whose bytes are stored already, or which no document shows.
     """
 
-    def __init__(self, folder: str, num_shards: int) -> None:
-        self._folder, self._num_shards = folder, num_shards
+    def __init__(self, folder: str, shards: Sequence[int], num_shards: int) -> None:
+        self._folder, self._shards, self._num_shards = folder, shards, num_shards
 
     def expand(self, inputs: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
         images, shown, revisited, signals = inputs
@@ -230,7 +257,7 @@ class WriteImages(beam.PTransform):
         paths = (
             (
                 grouped.kept | "ToShard" >> beam.Map(_image_to_shard, self._num_shards),
-                empty_shards(images.pipeline, self._num_shards),
+                empty_shards(images.pipeline, self._shards),
             )
             | beam.Flatten()
             | beam.GroupByKey()
@@ -248,8 +275,8 @@ def _by_image_id(image: Row) -> tuple[str, Row]:
     return image["image_id"], image
 
 
-def _shown_key(identifier: str) -> tuple[str, bool]:
-    return identifier, True
+def _shown_key(row: Row) -> tuple[str, bool]:
+    return row["image_id"], True
 
 
 def _keep_shown_once(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from gobelin.documents import DECISIONS, Decision, to_row
+from gobelin.documents import DECISIONS, Decision, shard_of, to_row
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once. A writer holds
@@ -128,12 +128,54 @@ def _approximate_bytes(value: Any) -> int:
     return 8
 
 
-def read_rows(path: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, one row group in memory at a time."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfShards:
+    """Chooses the rows whose ``column`` falls to some of ``num_shards`` shards; never a null."""
+
+    column: str
+    shards: frozenset[int]
+    num_shards: int
+
+    @property
+    def is_all(self) -> bool:
+        return len(self.shards) == self.num_shards
+
+    def holds(self, value: str | None) -> bool:
+        return value is not None and (self.is_all or shard_of(value, self.num_shards) in self.shards)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OneOf:
+    """Chooses the rows whose ``column`` is one of ``values``."""
+
+    column: str
+    values: frozenset[str]
+
+    def holds(self, value: str | None) -> bool:
+        return value in self.values
+
+
+Choice = OfShards | OneOf
+
+
+def read_rows(path: str, columns: list[str] | None = None, only: Choice | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, one row group in memory at a time.
+
+    Args:
+        only: the rows wanted; its column must be among ``columns``.
+    """
     with open_input(path) as stream:
         file = pq.ParquetFile(stream)
         for group in range(file.num_row_groups):
-            yield from file.read_row_group(group, columns=columns).to_pylist()
+            table = file.read_row_group(group, columns=columns)
+            if only is not None:
+                table = table.filter(pa.array(map(only.holds, table[only.column].to_pylist()), pa.bool_()))
+            yield from table.to_pylist()
+
+
+def shards_of(folders: Iterable[str], *names: str) -> list[str]:
+    """Paths of the shards of these data sets in each of the folders."""
+    return [path for folder in folders for name in names for path in list_shards(join(folder, name))]
 
 
 def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -196,28 +238,68 @@ class SpoolReader:
             self._stream = None
 
 
+class ReadRows(beam.PTransform):
+    """The rows of Parquet files: all, or those chosen."""
+
+    def __init__(self, paths: Iterable[str], columns: list[str] | None = None, only: Choice | None = None) -> None:
+        self._paths, self._columns, self._only = list(paths), columns, only
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        return (
+            pipeline
+            | "Paths" >> beam.Create(self._paths)
+            | "Rows" >> beam.FlatMap(read_rows, self._columns, self._only)
+        )
+
+
 class WriteRows(beam.PTransform):
     """(shard, row) pairs of small rows -> a data set. Returns the paths.
 
     Rows are sorted by ``sort_by`` and, where those tie, by all their values. For rows that may travel through a
     shuffle (decisions, tallies); payloads go through a spool instead.
+
+    Args:
+        shards: those that are written, with or without rows; None: all.
     """
 
-    def __init__(self, folder: str, schema: pa.Schema, num_shards: int, sort_by: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        folder: str,
+        schema: pa.Schema,
+        num_shards: int,
+        sort_by: tuple[str, ...],
+        shards: Iterable[int] | None = None,
+    ) -> None:
         self._folder, self._schema, self._num_shards, self._sort_by = folder, schema, num_shards, sort_by
+        self._shards = list(range(num_shards) if shards is None else shards)
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
         return (
-            (rows, empty_shards(rows.pipeline, self._num_shards))
+            (rows, empty_shards(rows.pipeline, self._shards))
             | beam.Flatten()
             | beam.GroupByKey()
             | beam.ParDo(_WriteRowsOfShard(self._folder, self._schema, self._num_shards, self._sort_by))
         )
 
 
-def empty_shards(pipeline: beam.Pipeline, num_shards: int) -> beam.PCollection:
+class WriteDecisions(beam.PTransform):
+    """Rows of ``DECISIONS`` -> a data set of them. ``shards``: as for ``WriteRows``."""
+
+    def __init__(self, folder: str, num_shards: int, shards: Iterable[int] | None = None) -> None:
+        self._write = WriteRows(folder, DECISIONS, num_shards, ("doc_id", "node_index", "url"), shards)
+        self._num_shards = num_shards
+
+    def expand(self, decisions: beam.PCollection) -> beam.PCollection:
+        return decisions | "ToShard" >> beam.Map(_decision_to_shard, self._num_shards) | "Write" >> self._write
+
+
+def _decision_to_shard(row: dict[str, Any], num_shards: int) -> tuple[int, dict[str, Any]]:
+    return shard_of(row["doc_id"] or row["url"] or row["image_id"] or row["warc_file"] or "", num_shards), row
+
+
+def empty_shards(pipeline: beam.Pipeline, shards: Iterable[int]) -> beam.PCollection:
     """(shard, None) for each shard, so that a shard without rows is still a file."""
-    return pipeline | beam.Create([(index, None) for index in range(num_shards)], reshuffle=False)
+    return pipeline | beam.Create([(index, None) for index in shards], reshuffle=False)
 
 
 class _WriteRowsOfShard(beam.DoFn):

@@ -28,6 +28,11 @@ def canonical_url(url: str) -> str:
     return f"//{host}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else "")
 
 
+def url_key(url: str) -> str:
+    """A 128-bit digest of the canonical address, as 32 hex digits: what index rows are joined by."""
+    return hashlib.blake2b(canonical_url(url).encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
 def host_of(url: str) -> str:
     """Host name in lower case; empty where there is none."""
     try:

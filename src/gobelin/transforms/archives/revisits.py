@@ -19,7 +19,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.documents import Action, Decision, Unit, to_row
-from gobelin.transforms.urls import canonical_url
+from gobelin.transforms.urls import url_key
 
 Row = dict[str, Any]
 
@@ -41,7 +41,7 @@ def capture_keys(row: Row) -> list[str]:
     """The keys under which a revisit may look for this capture (a page's or an image's index row)."""
     if row.get("is_blocked"):
         return []
-    keys = [_place_key(row["url"], row["warc_date"])]
+    keys = [_place_key(row["url_key"], row["warc_date"])]
     if row["payload_digest"]:
         keys.append(_digest_key(row["payload_digest"]))
     return keys
@@ -53,7 +53,7 @@ def revisit_keys(row: Row) -> list[tuple[int, str]]:
     if row["payload_digest"]:
         keys.append((0, _digest_key(row["payload_digest"])))
     if row["refers_to_url"]:
-        keys.append((1, _place_key(row["refers_to_url"], row["refers_to_date"] or "")))
+        keys.append((1, _place_key(url_key(row["refers_to_url"]), row["refers_to_date"] or "")))
     return keys
 
 
@@ -61,21 +61,28 @@ def _digest_key(digest: str) -> str:
     return f"digest {digest.lower()}"
 
 
-def _place_key(url: str, date: str) -> str:
-    return f"{canonical_url(url)} {date}"
+def _place_key(address: str, date: str) -> str:
+    return f"{address} {date}"
 
 
 class ResolveRevisits(beam.PTransform):
-    """(revisit, page and image index rows) -> tagged ``images`` (names of images, as ``link.name_of`` gives them, under
-    the revisits' URLs) and ``decisions``."""
+    """(revisit, page and image index rows) -> tagged ``images`` (rows of ``link.IMAGE_NAMES``: images under the URLs of
+    revisits) and ``decisions``.
+
+    Args:
+        wanted: ``revisit_keys`` of all the revisits, so that other captures need not be shuffled; None: not known.
+    """
+
+    def __init__(self, wanted: frozenset[str] | None = None) -> None:
+        self._wanted = wanted
 
     def expand(self, inputs: tuple[beam.PCollection, ...]) -> beam.DoOutputsTuple:
         revisits, pages, images = inputs
         matched = (
             {
                 "revisits": revisits | "KeysOfRevisits" >> beam.FlatMap(_keyed_revisit),
-                "pages": pages | "KeysOfPages" >> beam.FlatMap(_keyed_capture, "doc_id"),
-                "images": images | "KeysOfImages" >> beam.FlatMap(_keyed_capture, "image_id"),
+                "pages": pages | "KeysOfPages" >> beam.FlatMap(_keyed_capture, "doc_id", self._wanted),
+                "images": images | "KeysOfImages" >> beam.FlatMap(_keyed_capture, "image_id", self._wanted),
             }
             | "JoinRevisits" >> beam.CoGroupByKey()
             | "Match" >> beam.FlatMap(_match)
@@ -90,20 +97,26 @@ class ResolveRevisits(beam.PTransform):
         )
 
 
+def revisit_place(row: Row) -> str:
+    """What tells a revisit from all others."""
+    return f"{row['warc_file']} {row['warc_offset']}"
+
+
 def _by_place(row: Row) -> tuple[str, Row]:
-    return f"{row['warc_file']} {row['warc_offset']}", row
+    return revisit_place(row), row
 
 
 def _keyed_revisit(row: Row) -> Iterator[tuple[str, tuple[int, str]]]:
-    place, _ = _by_place(row)
+    place = revisit_place(row)
     for rank, key in revisit_keys(row):
         yield key, (rank, place)
 
 
-def _keyed_capture(row: Row, identity: str) -> Iterator[tuple[str, Row]]:
+def _keyed_capture(row: Row, identity: str, wanted: frozenset[str] | None) -> Iterator[tuple[str, Row]]:
     columns = (identity, "url", "warc_date", "warc_file", "warc_offset")
     for key in capture_keys(row):
-        yield key, {column: row[column] for column in columns}
+        if wanted is None or key in wanted:
+            yield key, {column: row[column] for column in columns}
 
 
 def _match(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, tuple[int, str, Row]]]:
@@ -129,7 +142,7 @@ def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pval
     _, kind, original = min(joined[1]["matches"], key=lambda match: (match[0], match[1]), default=(0, "", None))
     if original is not None and kind == "images":
         changes = {name: revisit[name] for name in ("url", "warc_date", "warc_file", "warc_offset")}
-        name = {**changes, "image_id": original["image_id"], "is_blocked": False}
+        name = {**changes, "image_id": original["image_id"], "url_key": url_key(revisit["url"]), "is_blocked": False}
         yield beam.pvalue.TaggedOutput("images", name)
         return
     decision = Decision(

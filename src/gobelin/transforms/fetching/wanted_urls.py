@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 import apache_beam as beam
 import pyarrow as pa
 
-from gobelin.transforms.link import candidates_of
-from gobelin.transforms.urls import canonical_url
+from gobelin.transforms.urls import url_key
 
 Row = dict[str, Any]
 
@@ -62,6 +61,13 @@ def _is_fetchable(url: str) -> bool:
     return parts.scheme in ("http", "https") and not parts.path.lower().endswith(_NO_PICTURE)
 
 
+def candidates_of(page: Row) -> Iterator[tuple[str, tuple[str, int, int, str]]]:
+    """(``url_key``, (doc_id, place, rank, URL)) for every URL that an image node of the page names."""
+    for place, (keys, urls) in enumerate(zip(page["candidate_keys"], page["candidates"])):
+        for rank, (key, url) in enumerate(zip(keys, urls)):
+            yield key, (page["doc_id"], place, rank, url)
+
+
 class WantedUrls(beam.PTransform):
     """(page index rows, image index rows, rows of ``fetches`` so far) -> URLs to fetch, each once.
 
@@ -76,8 +82,8 @@ class WantedUrls(beam.PTransform):
         return (
             {
                 "candidates": pages | "Candidates" >> beam.FlatMap(candidates_of),
-                "archived": images | "ArchivedUrls" >> beam.Map(_url_key) | "Archived" >> beam.Distinct(),
-                "tried": fetches | "TriedUrls" >> beam.Map(_url_key) | "Tried" >> beam.Distinct(),
+                "archived": images | "ArchivedUrls" >> beam.Map(_archived) | "Archived" >> beam.Distinct(),
+                "tried": fetches | "TriedUrls" >> beam.Map(_tried) | "Tried" >> beam.Distinct(),
             }
             | "ByUrl" >> beam.CoGroupByKey()
             | "Choices" >> beam.FlatMap(_choices)
@@ -88,24 +94,25 @@ class WantedUrls(beam.PTransform):
         )
 
 
-def _url_key(row: Row) -> tuple[str, bool]:
-    return canonical_url(row["url"]), True
+def _archived(image: Row) -> tuple[str, bool]:
+    return image["url_key"], True
+
+
+def _tried(fetch: Row) -> tuple[str, bool]:
+    return url_key(fetch["url"]), True
 
 
 def _choices(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[tuple[str, int], Choice]]:
     _, sides = joined
     is_archived, is_tried = any(sides["archived"]), any(sides["tried"])
-    for candidate in sides["candidates"]:
-        yield (
-            (candidate.doc_id, candidate.place),
-            Choice(candidate.rank, candidate.url, is_archived, is_tried),
-        )
+    for doc_id, place, rank, url in sides["candidates"]:
+        yield (doc_id, place), Choice(rank, url, is_archived, is_tried)
 
 
 def _wanted(element: tuple[tuple[str, int], Iterable[Choice]], num_candidates: int) -> Iterator[tuple[str, str]]:
     url = wanted_url(element[1], num_candidates)
     if url is not None:
-        yield canonical_url(url), url
+        yield url_key(url), url
 
 
 def _one_spelling(_: str, urls: Iterable[str]) -> str:

@@ -1,11 +1,12 @@
 """Scores + thresholds -> decisions -> corpus. No model: seconds for a million documents.
 
-For each document, in this order: consent and language; each image node; each text node; then the rules that look at
-what is left of the whole (``judge_document``). Of the documents that pass, one of each group of duplicates stays
-(the latest): so a page whose newer copy is dropped for another reason is not lost with it.
+For each document, in this order: consent and language; each node; headings that nothing is left under; then the rules
+that look at what is left of the whole (``judge_document``). Of the documents that pass, one of each group of duplicates
+stays (the latest): so a page whose newer copy is dropped for another reason is not lost with it.
 
 Every node and document that leaves has exactly one decision: the first rule that it broke. Nodes of a dropped
-document have none of their own beyond those that broke a node rule.
+document have none of their own beyond those that broke a node rule. Where personal data is replaced, the node, or the
+document whose title held it, has a decision with the action ``replace``, which is no verdict on it.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from gobelin.documents import Action, Decision, Unit
+from gobelin.documents import Action, Decision, Role, Unit
 from gobelin.transforms.duplicates.image_duplicates import hamming
 from gobelin.transforms.rights.consent import refusal
+from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import (
     DOCUMENT_RULES,
     HEAD,
     IMAGE_RULES,
-    TEXT_RULES,
-    TEXT_RULES_BUT_PROSE,
+    SITE_COUNT,
     Rule,
-    SelectConfig,
     head_rules,
     passes,
+    text_rules,
     threshold_of,
 )
 from gobelin.transforms.selection.url_words import banned_word
@@ -63,6 +64,19 @@ def judge_document(document: Row, scores: Row, config: SelectConfig) -> Verdict:
     return judge.verdict()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    """A node that is left, with its place in the document and its scores."""
+
+    index: int
+    node: Row
+    scores: Row
+
+
+_NUM_LEVELS = 6
+"""Of headings."""
+
+
 class _Judge:
     def __init__(self, document: Row, scores: Row, config: SelectConfig) -> None:
         self._document, self._scores, self._config = document, scores, config
@@ -74,30 +88,37 @@ class _Judge:
 
     def verdict(self) -> Verdict:
         decision = self._consent() or self._language()
-        kept: list[tuple[Row, Row]] = []
+        kept: list[_Kept] = []
         for index, (node, scores) in enumerate(zip(self._document["nodes"], self._scores["nodes"], strict=True)):
             node_decision, node = self._node(index, node, scores)
             if node_decision is None:
-                kept.append((node, scores))
+                kept.append(_Kept(index, node, scores))
+        kept = self._without_bare_headings(kept)
         left = {
             **self._scores,
             "language_score": self._document["language_score"],
-            "words_left": sum(scores["num_words"] or 0 for _, scores in kept),
-            "images_left": sum(node["kind"] == "image" for node, _ in kept),
-            "assigned_ratio": self._assigned_ratio([scores for node, scores in kept if node["kind"] == "image"]),
+            "words_left": sum(each.scores["num_words"] or 0 for each in kept),
+            "images_left": sum(each.node["kind"] == "image" for each in kept),
+            "assigned_ratio": self._assigned_ratio([each.scores for each in kept if each.node["kind"] == "image"]),
         }
         decision = decision or self._apply(DOCUMENT_RULES, left, {"unit": Unit.DOCUMENT})
         if decision is not None:
             self._decisions.append(decision)
-        title = self._document["title"]
-        if title:
-            title, _ = replace_pii(title, self._personal)
         return Verdict(
-            document={**self._document, "title": title, "nodes": [node for node, _ in kept]},
+            document={**self._document, "title": self._title(), "nodes": [each.node for each in kept]},
             decisions=tuple(self._decisions),
             dropped_by=decision.rule if decision else None,
             not_run=tuple(self._not_run.elements()),
         )
+
+    def _title(self) -> str | None:
+        """The title without personal data; a decision on the document for each kind of it."""
+        title: str | None = self._document["title"]
+        if not title:
+            return title
+        replaced, counts = replace_pii(title, self._personal)
+        self._replaced(counts, {"unit": Unit.DOCUMENT, "detail": "title"})
+        return replaced
 
     def _consent(self) -> Decision | None:
         rules = self._config.document
@@ -130,7 +151,27 @@ class _Judge:
         rules = self._config.text
         if rules.roles is not None and node["role"] not in rules.roles:
             return self._decide("text.roles", detail=node["role"], **about)
-        return self._apply(TEXT_RULES_BUT_PROSE if node["role"] in rules.not_prose else TEXT_RULES, scores, about)
+        return self._apply(text_rules(node["role"], node["role"] not in rules.not_prose), scores, about)
+
+    def _without_bare_headings(self, kept: list[_Kept]) -> list[_Kept]:
+        """Headings that stand all over their site go where nothing of their section is left: what was under them was
+        boilerplate. A section ends at the next heading of its level or above."""
+        stays: list[_Kept] = []
+        is_filled = [False] * (_NUM_LEVELS + 1)  # by level: whether a section of it that began here would hold anything
+        for each in reversed(kept):
+            if each.node["role"] != Role.HEADING:
+                is_filled = [True] * len(is_filled)
+            else:
+                level = min(each.node["level"] or _NUM_LEVELS, _NUM_LEVELS)  # an imported one may be above
+                decision = None
+                if not is_filled[level]:
+                    decision = self._apply((SITE_COUNT,), each.scores, {"unit": Unit.NODE, "node_index": each.index})
+                if decision is not None:
+                    self._decisions.append(decision)
+                    continue
+                is_filled = [above < level for above in range(len(is_filled))]
+            stays.append(each)
+        return stays[::-1]
 
     def _image(self, node: Row, scores: Row, about: Row) -> Decision | None:
         rules = self._config.image
@@ -191,12 +232,15 @@ class _Judge:
         for kind in Pii:
             if counts[kind] and getattr(self._config.pii, kind) == "drop":
                 return self._decide(f"pii.{kind}", value=counts[kind], threshold=0, **about), node
+        self._replaced(counts, about)
+        return None, changed if counts else node
+
+    def _replaced(self, counts: Counter[Pii], about: Row) -> None:
         for kind in Pii:
             if counts[kind]:
                 self._decisions.append(
                     self._decide(f"pii.{kind}", action=Action.REPLACE, value=counts[kind], threshold=0, **about)
                 )
-        return None, changed if counts else node
 
     def _apply(self, rules: Iterable[Rule], scores: Row, about: Row) -> Decision | None:
         """The decision of the first rule that is broken; counts the rules that could not run."""

@@ -18,7 +18,7 @@ import apache_beam as beam
 from gobelin.documents import DOCUMENTS, Action, Decision, Unit, shard_of, to_row
 from gobelin.transforms.duplicates.components import ConnectEdges, Edge, star_edges
 from gobelin.transforms.progress import advance
-from gobelin.transforms.selection.rules import SelectConfig
+from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.select import duplicate_decision, judge_document, latest_first
 from gobelin.transforms.shards import empty_shards, read_rows, shard_path, write_rows
 
@@ -180,7 +180,7 @@ class WriteCorpus(beam.PTransform):
         written = (
             (
                 survivors | "ToShard" >> beam.Map(_to_shard, self._num_shards),
-                empty_shards(survivors.pipeline, self._num_shards),
+                empty_shards(survivors.pipeline, range(self._num_shards)),
             )
             | beam.Flatten()
             | beam.GroupByKey()

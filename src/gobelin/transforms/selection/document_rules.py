@@ -1,0 +1,170 @@
+"""Which documents a recipe lets in: the thresholds, each with its meaning and its source.
+
+A threshold of null switches its rule off; a value on the threshold itself passes. ``rules.py`` says which score each
+one is held against.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentRules:
+    """Rules for a whole document. Numbers of words and images are those left after the node rules; ratios are those
+    of the whole prose as extracted (without code)."""
+
+    languages: tuple[str, ...] | None = None
+    """Languages to keep, ISO 639-1. OBELICS and MMC4: en."""
+
+    min_language_score: float | None = None
+    """Probability of the language. OBELICS: 0.8."""
+
+    deny_consent: tuple[str, ...] | None = None
+    """Refused uses, or single directives, that drop a page. Uses: ai-train, image-train, ai-input, tdm, search, index,
+    image-index, whatever signal refuses them. Directives: noai, noimageai, tdm-reservation=1, noindex ..."""
+
+    consent_agents: tuple[str, ...] | None = None
+    """Robots whose opt-outs count, beside those addressed to all, lower case (gptbot, ccbot ...). Null: anybody's."""
+
+    min_images: int | None = None
+    """Images left. OBELICS: 1."""
+
+    max_images: int | None = None
+    """Images left. OBELICS: 30."""
+
+    min_words: int | None = None
+    """Words left. OBELICS: 10."""
+
+    max_words: int | None = None
+    """Words left. OBELICS: 2000; its authors drop long articles that way."""
+
+    max_char_repetition_ratio: float | None = None
+    """OBELICS: 0.1."""
+
+    max_word_repetition_ratio: float | None = None
+    """OBELICS: 0.2."""
+
+    max_special_char_ratio: float | None = None
+    """OBELICS: 0.275."""
+
+    min_stop_word_ratio: float | None = None
+    """OBELICS: 0.35."""
+
+    max_flagged_word_ratio: float | None = None
+    """OBELICS: 0.01."""
+
+    min_punctuation_ratio: float | None = None
+    """OBELICS: 0.03."""
+
+    max_spam_word_ratio: float | None = None
+    """OBELICS' paper: 0.12."""
+
+    max_lorem_ipsum: int | None = None
+    """Filler phrases. C4 and OmniCorpus: 0."""
+
+    min_common_word_ratio: float | None = None
+    """OBELICS: 0.9. Needs score.text.common_words."""
+
+    max_perplexity: float | None = None
+    """Perplexity a token under a KenLM model. OBELICS: 1500. Needs score.text.perplexity_models."""
+
+    min_quality: float | None = None
+    """Probability of a fastText classifier's label. DCLM: 0.018. Needs score.text.quality_models."""
+
+    min_mean_word_length: float | None = None
+    """Letters. Gopher: 3. Not run where words are letters."""
+
+    max_mean_word_length: float | None = None
+    """Letters. Gopher: 10."""
+
+    max_symbol_word_ratio: float | None = None
+    """Hashes, or ellipses, a word. Gopher: 0.1."""
+
+    min_alphabetic_word_ratio: float | None = None
+    """Share of white-space pieces that hold a letter. Gopher: 0.8."""
+
+    min_stop_words: int | None = None
+    """Different ones of the language's eight or so most frequent words. Gopher: 2. Not run for languages without a
+    list."""
+
+    max_bullet_line_ratio: float | None = None
+    """Share of lines that are list items. Gopher: 0.9."""
+
+    max_ellipsis_line_ratio: float | None = None
+    """Share of lines that end with an ellipsis. Gopher: 0.3."""
+
+    min_terminal_punctuation_ratio: float | None = None
+    """Share of lines that end as a sentence does. FineWeb: 0.12."""
+
+    max_short_line_ratio: float | None = None
+    """Share of lines of at most 30 characters. FineWeb: 0.67."""
+
+    max_line_break_ratio: float | None = None
+    """Line breaks a word. FineWeb: 0.3."""
+
+    min_sentences: int | None = None
+    """Sentences of the whole prose. C4: 5; MMC4's core: 4."""
+
+    max_sentences: int | None = None
+    """MMC4's core: 40."""
+
+    max_curly_brackets: int | None = None
+    """Curly brackets. C4: 0; it costs every page that shows code within its text."""
+
+    max_duplicate_line_ratio: float | None = None
+    """Share of lines that stood before. Gopher: 0.3."""
+
+    max_duplicate_line_char_ratio: float | None = None
+    """Share of characters in such lines. Gopher: 0.2; FineWeb: 0.01."""
+
+    max_duplicate_paragraph_ratio: float | None = None
+    """Share of texts that stood before. Gopher: 0.3."""
+
+    max_duplicate_paragraph_char_ratio: float | None = None
+    """Share of characters in such texts. Gopher: 0.2."""
+
+    max_top_2gram_char_ratio: float | None = None
+    """Share of letters in the most frequent pair of words. Gopher: 0.2."""
+
+    max_top_3gram_char_ratio: float | None = None
+    """Gopher: 0.18."""
+
+    max_top_4gram_char_ratio: float | None = None
+    """Gopher: 0.16."""
+
+    max_duplicate_5gram_char_ratio: float | None = None
+    """Share of letters in runs of five words that stood before. Gopher: 0.15."""
+
+    max_duplicate_6gram_char_ratio: float | None = None
+    """Gopher: 0.14."""
+
+    max_duplicate_7gram_char_ratio: float | None = None
+    """Gopher: 0.13."""
+
+    max_duplicate_8gram_char_ratio: float | None = None
+    """Gopher: 0.12."""
+
+    max_duplicate_9gram_char_ratio: float | None = None
+    """Gopher: 0.11."""
+
+    max_duplicate_10gram_char_ratio: float | None = None
+    """Gopher: 0.10."""
+
+    max_eval_ngrams: int | None = None
+    """Runs of words of evaluation texts. GPT-3 and datatrove: 0. Needs score.contamination."""
+
+    max_eval_word_ratio: float | None = None
+    """Share of words in such runs. Llama 2 calls a sample contaminated from 0.2, dirty from 0.8."""
+
+    min_assigned_ratio: float | None = None
+    """Share of the images left whose cosine with their assigned text is at least ``assigned_similarity``. MMC4 core:
+    0.75. Belongs to one model."""
+
+    assigned_similarity: float = 0.25
+    """See ``min_assigned_ratio``. MMC4 core: 0.25 with ViT-L/14."""
+
+    unique: tuple[Literal["url", "exact", "near", "image_set"], ...] = ()
+    """Kinds of duplicate of which one document stays: same URL, same text, near-duplicate text, same set of images
+    (of those left). The latest capture stays. OBELICS: url, near, image_set."""
