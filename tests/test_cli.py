@@ -20,7 +20,7 @@ import yaml
 
 from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.cli import main
-from gobelin.pipeline.state import STAGES
+from gobelin.pipeline.state import STAGES, lock_folder
 from gobelin.transforms.shards import list_shards
 
 Make = Callable[..., Any]
@@ -191,6 +191,15 @@ def test_output_folder_that_holds_something_else(refused: Refusal, inputs: Path,
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     assert "not an output folder of gobelin" in refused(*arguments("run", inputs, tmp_path / "out"))
     assert os.listdir(tmp_path / "out") == ["thesis.txt"]
+
+
+def test_output_folder_where_another_run_is_at_work(refused: Refusal, inputs: Path, own_copy: Path) -> None:
+    before = (own_copy / "recipe.yaml").read_text()
+    with lock_folder(own_copy):
+        message = refused("select", "--output", str(own_copy), "--set", "select.text.min_words=9")
+    assert "another gobelin is at work there" in message
+    assert (own_copy / "recipe.yaml").read_text() == before
+    assert main(["select", "--output", str(own_copy)]) == 0
 
 
 def test_output_that_is_a_file_or_cannot_be_made(refused: Refusal, inputs: Path, tmp_path: Path) -> None:

@@ -10,9 +10,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gobelin.pipeline.heads_cli import add_heads, run_heads
 from gobelin.pipeline.state import STAGES
+
+if TYPE_CHECKING:
+    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.run import Run
 
 _ABOUT = {
     "run": "run all stages, or go on where an earlier run stopped",
@@ -222,13 +227,12 @@ def _terminate(number: int, _: object) -> None:
 
 def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
     from gobelin.pipeline.progress_bar import Screen
-    from gobelin.pipeline.recipe_help import warnings_of
-    from gobelin.pipeline.run import open_run, summary_lines
+    from gobelin.pipeline.run import open_run
 
     if options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}")
     screen = Screen(options.quiet)
-    run = open_run(
+    with open_run(
         options.output,
         options.recipe,
         options.overrides,
@@ -237,7 +241,14 @@ def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
         screen,
         options.runner,
         beam_args,
-    )
+    ) as run:
+        return _run_stages(options, run, screen)
+
+
+def _run_stages(options: argparse.Namespace, run: Run, screen: Screen) -> int:
+    from gobelin.pipeline.recipe_help import warnings_of
+    from gobelin.pipeline.run import summary_lines
+
     if options.command == "run":
         stages = STAGES[: STAGES.index(options.until) + 1] if options.until else STAGES
     else:

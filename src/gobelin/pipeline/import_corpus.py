@@ -28,9 +28,9 @@ from gobelin.pipeline.extract_graphs import ReadJob
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, load_recipe, to_yaml
-from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, OutputError, Run
+from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, Run
 from gobelin.pipeline.stages import Context
-from gobelin.pipeline.state import StageFolder, read_json, write_text
+from gobelin.pipeline.state import OutputError, StageFolder, lock_folder, read_json, write_text
 from gobelin.pipeline.supervisor import Supervisor, Task
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
@@ -73,6 +73,11 @@ def run_import(
     archives = tuple(Archive(path, Path(path.partition(":")[2]).stat().st_size) for path in inputs)
     _check_output(output, recipe, archives)
     output.mkdir(parents=True, exist_ok=True)
+    with lock_folder(output):
+        _import(output, recipe, archives, screen)
+
+
+def _import(output: Path, recipe: Recipe, archives: tuple[Archive, ...], screen: Screen) -> None:
     write_text(output / RECIPE_NAME, to_yaml(recipe))
     supervisor = Supervisor(1, output, screen, "local", ())
     run = Run(output, recipe, archives, 1, supervisor)

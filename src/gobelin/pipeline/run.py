@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,21 @@ from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, l
 from gobelin.pipeline.rule_effects import effect_lines
 from gobelin.pipeline.stage_keys import stage_keys
 from gobelin.pipeline.stages import RUN_STAGE, Context
-from gobelin.pipeline.state import STAGES, StageFolder, read_json, write_json, write_text
+from gobelin.pipeline.state import (
+    STAGES,
+    OutputError,
+    StageFolder,
+    lock_folder,
+    read_json,
+    write_json,
+    write_text,
+)
 from gobelin.pipeline.supervisor import Supervisor
 
 _PACKAGES = ("gobelin", "apache-beam", "pyarrow", "trafilatura", "pillow", "torch", "open-clip-torch", "tokenizers")
 
 RECIPE_NAME = "recipe.yaml"
 RUN_NAME = "run.json"
-
-
-class OutputError(ValueError):
-    """The output folder cannot be used; the message says what is wrong and what to do."""
 
 
 class Run:
@@ -108,6 +113,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
+@contextlib.contextmanager
 def open_run(
     output: Path,
     recipe_name: str | None,
@@ -117,8 +123,8 @@ def open_run(
     screen: Screen,
     runner: str,
     beam_args: Sequence[str],
-) -> Run:
-    """A run in an output folder: a new one, or one that goes on.
+) -> Iterator[Run]:
+    """A run in an output folder: a new one, or one that goes on. Nobody else writes there meanwhile.
 
     Args:
         recipe_name: preset or file; None: the recipe that the folder was made with.
@@ -152,11 +158,12 @@ def open_run(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"--output {output}: cannot be made: {error.strerror}") from None
-    write_text(output / RECIPE_NAME, to_yaml(recipe))
-    supervisor = Supervisor(workers, output, screen, runner, tuple(beam_args))
-    run = Run(output, recipe, archives, workers, supervisor)
-    run.write_summary()
-    return run
+    with lock_folder(output):
+        write_text(output / RECIPE_NAME, to_yaml(recipe))
+        supervisor = Supervisor(workers, output, screen, runner, tuple(beam_args))
+        run = Run(output, recipe, archives, workers, supervisor)
+        run.write_summary()
+        yield run
 
 
 def summary_lines(output: Path) -> list[str]:

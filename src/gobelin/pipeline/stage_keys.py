@@ -1,12 +1,14 @@
 """The key of each stage: a digest of its settings, the files these name, the input, and the key of the stage before.
 
-The same key means that a stage is done; another one, that it and what follows are made anew.
+The same key means that a stage is done; another one, that it and what follows are made anew. Another version of gobelin
+makes all anew: its results may differ.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 from pathlib import Path
 
 from gobelin.documents import SCHEMA_VERSION
@@ -15,13 +17,15 @@ from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.text.text_resources import resource_files
 
+_VERSION = importlib.metadata.version("gobelin")
+
 
 def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
     """The key of each stage under a recipe and an input."""
     keys: dict[str, str] = {}
     files = [[archive.path, archive.size] for archive in archives]
     blocked = _block_lists(recipe)
-    keys["extract"] = fingerprint(SCHEMA_VERSION, files, recipe.num_shards, recipe.extract, blocked)
+    keys["extract"] = fingerprint(_VERSION, SCHEMA_VERSION, files, recipe.num_shards, recipe.extract, blocked)
     keys["score"] = fingerprint(
         keys["extract"], recipe.score, _weights(recipe), _heads(recipe), _text_files(recipe), _earlier_keys(recipe)
     )

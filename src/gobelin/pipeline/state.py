@@ -11,11 +11,14 @@ A stage's key is a digest of its settings and of the key of the stage before it,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,10 @@ import pyarrow.parquet as pq
 from gobelin.documents import Action, Unit
 
 STAGES = ("extract", "score", "select", "tokenize", "train", "sample", "report")
+
+
+class OutputError(ValueError):
+    """The output folder cannot be used; the message says what is wrong and what to do."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -101,6 +108,28 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it, and the stages are looked at anew") from None
+
+
+@contextlib.contextmanager
+def lock_folder(output: Path) -> Iterator[None]:
+    """Keeps other processes of gobelin that want to write there out of a folder. Ends with the process at the latest.
+
+    Raises:
+        OutputError: another one is at work in it.
+    """
+    handle = os.open(output, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"{output}: another gobelin is at work there; wait for it or choose another --output"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
 
 
 class StageFolder:
