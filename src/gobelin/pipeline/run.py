@@ -15,7 +15,7 @@ from gobelin.pipeline.inputs import Archive, InputError, find_archives
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.rule_effects import effect_lines
-from gobelin.pipeline.stage_keys import stage_keys
+from gobelin.pipeline.stage_keys import parts_of, stage_keys
 from gobelin.pipeline.stages import RUN_STAGE, Context
 from gobelin.pipeline.state import (
     STAGES,
@@ -53,13 +53,14 @@ class Run:
             screen.say(f"{name}: already done")
             return False
         started, cpu_before = time.monotonic(), self._context.supervisor.cpu_seconds
-        folder.begin(key)
+        parts = parts_of(name, self.recipe, self.keys)
+        folder.begin(key, parts)
         summary = RUN_STAGE[name](self._context)
         seconds = {
             "seconds": round(time.monotonic() - started, 1),
             "cpu_seconds": round(self._context.supervisor.cpu_seconds - cpu_before, 1),
         }
-        folder.complete(key, {**summary, **seconds})
+        folder.complete(key, {**summary, **seconds}, parts)
         self.write_summary()
         return True
 
@@ -150,6 +151,8 @@ def open_run(
         )
     if patterns:
         archives = find_archives(list(patterns))
+        if held is not None and held["input"] != [{"path": each.path, "bytes": each.size} for each in archives]:
+            screen.say(f"the input is not what {output} was made with: everything there is made anew")
     elif held is not None:
         archives = tuple(Archive(item["path"], item["bytes"]) for item in held["input"])
     else:
@@ -188,6 +191,12 @@ def summary_lines(output: Path) -> list[str]:
         if "documents" not in stage or "seen" not in stage.get("documents", {}):
             lines.append(f"{name:<10}{'':<46}{seconds:>9}")
     lines += ["", "most frequent reasons", *reasons] if reasons else []
+    unreadable = run["stages"].get("extract", {}).get("records", {}).get("unreadable", 0)
+    if unreadable:
+        lines.append(
+            f"  extract: {unreadable:,} places in the input could not be read; "
+            "`gobelin export --decisions --stage extract` lists them"
+        )
     not_run = run["stages"].get("select", {}).get("not_run", {})
     if not_run:
         lines += ["", "rules that could not run (no score): " + ", ".join(sorted(not_run))]

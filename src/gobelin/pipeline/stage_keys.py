@@ -14,8 +14,13 @@ from pathlib import Path
 from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.recipe import Recipe, fingerprint
+from gobelin.pipeline.state import Part
 from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.text.text_resources import resource_files
+
+IMAGES_SEEN = ("image_embeddings", "image_faces", "embed_decisions")
+TEXTS_SEEN = ("text_embeddings",)
+"""Data sets of ``score`` that models made of images and of texts; they are kept when it is complete."""
 
 _VERSION = importlib.metadata.version("gobelin")
 
@@ -35,6 +40,18 @@ def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
     keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)
     keys["report"] = fingerprint(keys["sample"], recipe)
     return keys
+
+
+def parts_of(stage: str, recipe: Recipe, keys: dict[str, str]) -> tuple[Part, ...]:
+    """What is kept of a stage though its key changes: of ``score``, what models saw, which is most of its cost."""
+    if stage != "score":
+        return ()
+    clip, weights, faces = recipe.score.clip, _weights(recipe), recipe.score.faces
+    seen = fingerprint(keys["extract"], clip, weights, faces)
+    return (
+        Part("images", seen, IMAGES_SEEN),
+        Part("texts", fingerprint(keys["extract"], clip, weights), TEXTS_SEEN),
+    )
 
 
 def _block_lists(recipe: Recipe) -> list[str]:

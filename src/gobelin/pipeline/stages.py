@@ -24,6 +24,7 @@ from gobelin.pipeline.inputs import Archive, InputError, read_batches
 from gobelin.pipeline.linking import ROWS_AT_ONCE, link_steps
 from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.rule_effects import rule_effects
+from gobelin.pipeline.stage_keys import IMAGES_SEEN, TEXTS_SEEN
 from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, images_shown, read_table
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
@@ -204,7 +205,7 @@ def score(context: Context) -> dict[str, Any]:
         context.supervisor.run("score: evaluation images", [task], threads=os.cpu_count() or 1)
     join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, clip_model, recipe.score.faces is not None)
     context.supervisor.run_graph("score: similarities", graphs.join_scores, [([], join)])
-    for name in ("image_embeddings", "text_embeddings"):  # kept for whoever wants more of them
+    for name in (*IMAGES_SEEN, *TEXTS_SEEN):
         _keep(folder, name)
     decisions = count_decisions(folder.path / "decisions")
     return {

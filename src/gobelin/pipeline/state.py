@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,15 @@ def lock_folder(output: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """Data sets of a stage that depend on some of its settings only, and stay when others change."""
+
+    name: str
+    key: str
+    data_sets: tuple[str, ...]
+
+
 class StageFolder:
     """One stage's folder in an output folder."""
 
@@ -147,20 +156,41 @@ class StageFolder:
         manifest = self.manifest()
         return manifest is not None and manifest["key"] == key
 
-    def begin(self, key: str) -> None:
-        """Makes the folder ready for work under this key: what an interrupted run under the same key left stays."""
+    def begin(self, key: str, parts: Sequence[Part] = ()) -> None:
+        """Makes the folder ready for work under this key: what an interrupted run under the same key left stays, and so
+        do parts that were made under the same keys of theirs."""
         held = read_json(self.work / "key.json")
         if held is None or held["key"] != key:
+            kept = self._set_aside(parts, held)
             (self.path / "manifest.json").unlink(missing_ok=True)  # first: what is half deleted is not done
             if self.path.exists():
                 shutil.rmtree(self.path)
-            write_json(self.work / "key.json", {"key": key})
+            write_json(self.work / "key.json", {"key": key, "parts": {part.name: part.key for part in parts}})
+            for folder in kept.iterdir() if kept.exists() else ():
+                folder.rename(self.work / folder.name)
+            shutil.rmtree(kept, ignore_errors=True)
         (self.path / "manifest.json").unlink(missing_ok=True)
         for unfinished in self.path.rglob("*.tmp"):
             if unfinished.is_file():
                 unfinished.unlink()
 
-    def complete(self, key: str, summary: dict[str, Any]) -> None:
+    def _set_aside(self, parts: Sequence[Part], held: dict[str, Any] | None) -> Path:
+        """Moves what can be kept of the stage as it was, complete or not, out of its folder."""
+        kept = self.path.with_name(f"{self.stage}.kept")
+        shutil.rmtree(kept, ignore_errors=True)
+        manifest = self.manifest()
+        made = (manifest if held is None else held) or {}
+        source = self.path if held is None else self.work
+        for part in parts:
+            if made.get("parts", {}).get(part.name) == part.key:
+                for name in part.data_sets:
+                    if (source / name).is_dir():
+                        kept.mkdir(exist_ok=True)
+                        (source / name).rename(kept / name)
+        return kept
+
+    def complete(self, key: str, summary: dict[str, Any], parts: Sequence[Part] = ()) -> None:
         """The stage is done; its intermediate files go."""
-        write_json(self.path / "manifest.json", {"stage": self.stage, "key": key, **summary})
+        keys = {"parts": {part.name: part.key for part in parts}} if parts else {}
+        write_json(self.path / "manifest.json", {"stage": self.stage, "key": key, **keys, **summary})
         shutil.rmtree(self.work, ignore_errors=True)
