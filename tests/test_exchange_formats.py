@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import tarfile
@@ -18,6 +19,7 @@ import pytest
 from gobelin.documents import Node, Role, to_row
 from gobelin.exchange import hf_parquet, jsonl, lines, mmc4, nemo, obelics, webdataset
 from gobelin.exchange.entry import SIDE, Entry, EntryError, Origin, Picture
+from gobelin.exchange.writing import Losses, Shard
 
 Row = dict[str, Any]
 
@@ -200,7 +202,8 @@ def tar_of(files: list[tuple[str, bytes]]) -> bytes:
 
 
 def test_webdataset_field_by_field(entry: Entry, tmp_path: Path) -> None:
-    webdataset.write_shard([(entry, None)], tmp_path, 0, 1, losses=None)  # type: ignore[arg-type]
+    with contextlib.closing(Losses(tmp_path / "left_out.jsonl")) as losses:
+        webdataset.write_shard(Shard([(entry, None)], tmp_path, 0, 1, losses))
     with tarfile.open(tmp_path / "00000.tar") as archive:
         members = archive.getmembers()
         assert [member.name for member in members] == [f"{ID}.json", f"{ID}.2.jpg"]  # the image once

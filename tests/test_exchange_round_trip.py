@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gobelin.documents import (
     DECISIONS,
     DOCUMENTS,
     IMAGE_EMBEDDINGS,
+    IMAGE_SCORES,
     IMAGES,
     TEXT_EMBEDDINGS,
     Decision,
@@ -25,13 +27,13 @@ from gobelin.documents import (
     image_id,
     to_row,
 )
-from gobelin.exchange.formats import FORMATS
+from gobelin.exchange.entry import SIDE, Entry
+from gobelin.exchange.formats import FORMATS, find_sources
 from gobelin.pipeline import import_corpus
 from gobelin.pipeline.cli import FORMATS as NAMES
 from gobelin.pipeline.export import export_corpus
 from gobelin.pipeline.progress_bar import Screen
-from gobelin.pipeline.run import OutputError
-from gobelin.pipeline.state import read_json, write_json
+from gobelin.pipeline.state import OutputError, read_json, write_json
 from gobelin.pipeline.supervisor import run_pipeline
 from gobelin.transforms.images.check_image import ImageLimits, check_image
 from gobelin.transforms.shards import read_folder, read_rows
@@ -152,9 +154,10 @@ def source(tmp_path: Path, pages: list[Row], pictures: list[Row], write_data_set
     return Source(output, pages, pictures)
 
 
-def finish(output: Path, clip_model: str | None = None) -> None:
+def finish(output: Path, clip_model: str | None = None, blurs_faces: bool = False) -> None:
     stages = {name: {"status": "done", "key": "k", "clip_model": clip_model} for name in ("extract", "score", "select")}
-    write_json(output / "run.json", {"stages": stages})
+    recipe = {"tokenize": {"blur_faces": blurs_faces}, "score": {"faces": {"detector": "a:b"} if blurs_faces else None}}
+    write_json(output / "run.json", {"recipe": recipe, "stages": stages})
 
 
 @pytest.fixture
@@ -386,6 +389,150 @@ def test_images_that_came_as_addresses_can_be_fetched(
     assert (image["source"], image["urls"]) == ("fetched", [found["url"]])
     (document,) = rows_of(imported, "documents")
     assert [node["image_id"] for node in document["nodes"]] == [None, image["image_id"], None]
+
+
+def images_of(folder: Path, name: str) -> dict[str, bytes]:
+    """The bytes that an export holds, by the id that its documents give them."""
+    beside = [row for path in sorted(folder.glob("images/*.parquet")) for row in read_rows(str(path))]
+    found = {row["image_id"]: row["data"] for row in beside}
+    for path in find_sources(name, [str(folder)]):
+        for entry in FORMATS[name].read_source(path):
+            assert isinstance(entry, Entry)
+            found |= {node["image_id"]: held.data for node, held in entry.shown if held is not None and held.data}
+    return found
+
+
+@pytest.fixture
+def faces(source: Source, write_data_set: Callable[..., str]) -> list[str]:
+    """The recipe has faces blurred. Ids: of the image with a face, of those without, of one that was not searched."""
+    with_face, without, inline, unknown = (source.images[place] for place in (2, 0, 3, 1))
+    box = {"x0": 0.25, "y0": 0.25, "x1": 0.75, "y1": 0.75, "score": 1.0}
+    nothing = dict.fromkeys(IMAGE_SCORES.names) | {"near_group": "", "near_count": 1, "num_documents": 1}
+    rows = [
+        nothing | {each: row[each] for each in ("image_id", "width", "height", "phash")} | {"faces": boxes}
+        for row, boxes in ((with_face, [box]), (without, []), (inline, []), (unknown, None))
+    ]
+    write_data_set(source.output / "score" / "images", rows, IMAGE_SCORES, NUM_SHARDS, key="image_id")
+    finish(source.output, blurs_faces=True)
+    return [row["image_id"] for row in (with_face, without, inline, unknown)]
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_faces_are_blurred_in_every_format(
+    name: str, source: Source, faces: list[str], tmp_path: Path, import_from: Callable[..., Path]
+) -> None:
+    with_face, without, inline, unknown = faces
+    summary = export_corpus(source.output, "select", name, tmp_path / "first", with_images=True)
+    by_id = {row["image_id"]: row["data"] for row in source.images}
+    found = images_of(tmp_path / "first", name)
+    shown = set(faces) - {unknown}
+    assert found.keys() == shown
+    assert {each for each in shown if found[each] != by_id[each]} == {with_face}
+    assert summary["images"] == {"seen": 8, "kept": 6, "dropped": {"faces_unknown": 2}}
+    assert summary["faces_blurred"] == 3
+    imported = import_from(name, tmp_path / "first")
+    assert {row["image_id"] for row in rows_of(imported, "images")} == {without, inline, image_id(found[with_face])}
+    export_corpus(imported, "extract", name, tmp_path / "second", with_images=True)
+    again = images_of(tmp_path / "second", name)
+    assert sorted(again.values()) == sorted(found.values())
+
+
+@pytest.mark.parametrize("name", ["jsonl", "obelics"])
+def test_a_blurred_image_keeps_its_place_at_an_address_that_it_shares(
+    name: str,
+    source: Source,
+    faces: list[str],
+    tmp_path: Path,
+    write_data_set: Callable[..., str],
+    import_from: Callable[..., Path],
+) -> None:
+    """Another image once stood at the address under which a document names this one."""
+    shared = source.images[1]["image_id"]
+    rows = list(read_folder(str(source.output / "score" / "images")))
+    box = {"x0": 0.25, "y0": 0.25, "x1": 0.75, "y1": 0.75, "score": 1.0}
+    found = [row | ({"faces": [box]} if row["image_id"] == shared else {}) for row in rows]
+    shutil.rmtree(source.output / "score" / "images")
+    write_data_set(source.output / "score" / "images", found, IMAGE_SCORES, NUM_SHARDS, key="image_id")
+    export_corpus(source.output, "select", name, tmp_path / "first", with_images=True)
+    blurred = images_of(tmp_path / "first", name)[shared]
+    assert blurred != source.images[1]["data"]
+    documents = {row["doc_id"]: row for row in rows_of(import_from(name, tmp_path / "first"), "documents")}
+    (node,) = documents[hex_id("no text")]["nodes"]
+    assert node["image_id"] == image_id(blurred)
+
+
+def test_an_export_says_which_faces_it_blurred(source: Source, faces: list[str], tmp_path: Path) -> None:
+    export_corpus(source.output, "select", "nemo", tmp_path / "nemo", with_images=False)
+    rows = [row for path in sorted((tmp_path / "nemo").glob("*.parquet")) for row in read_rows(str(path))]
+    told = [json.loads(row[SIDE]) for row in rows if row["modality"] == "image"]
+    assert sorted(side["faces_blurred"] for side in told) == [False, False, False, True, True, True]
+    export_corpus(source.output, "select", "obelics", tmp_path / "obelics", with_images=True)
+    rows = [row for path in sorted((tmp_path / "obelics" / "images").iterdir()) for row in read_rows(str(path))]
+    assert {row["image_id"]: row["faces_blurred"] for row in rows} == dict(zip(faces, (True, False, False)))
+
+
+@pytest.mark.parametrize(("name", "unit", "kept"), [("webdataset", "node", 3), ("obelics", "image", 6)])
+def test_a_face_in_a_file_that_cannot_be_decoded_again_stays_here(
+    name: str,
+    unit: str,
+    kept: int,
+    source: Source,
+    faces: list[str],
+    tmp_path: Path,
+    write_data_set: Callable[..., str],
+) -> None:
+    """With its node where the format holds bytes; elsewhere the address leaves."""
+    damaged = [row | ({"data": row["data"][:40]} if row["image_id"] == faces[0] else {}) for row in source.images]
+    shutil.rmtree(source.output / "extract" / "images")
+    write_data_set(source.output / "extract" / "images", damaged, IMAGES, NUM_SHARDS, key="image_id")
+    summary = export_corpus(source.output, "select", name, tmp_path / "first", with_images=True)
+    assert summary["images"]["kept"] == kept
+    assert images_of(tmp_path / "first", name).keys() == {faces[1], faces[2]}
+    lines = [json.loads(line) for line in (tmp_path / "first" / "left_out.jsonl").read_text().splitlines()]
+    found = {(line["unit"], line["image_id"]) for line in lines if line["rule"] == "undecodable_image"}
+    assert found == {(unit, faces[0])}
+
+
+def test_addresses_leave_without_a_look_at_faces(source: Source, faces: list[str], tmp_path: Path) -> None:
+    summary = export_corpus(source.output, "select", "obelics", tmp_path / "first", with_images=False)
+    assert summary["images"] == {"seen": 8, "kept": 8, "dropped": {}}
+    assert "faces_blurred" not in summary
+
+
+def test_cosines_follow_the_images_that_leave(
+    source: Source, faces: list[str], tmp_path: Path, write_data_set: Callable[..., str]
+) -> None:
+    """An image goes because nobody searched it for faces; its row of the matrix goes too."""
+    images, texts = embeddings(source)
+    score = source.output / "score"
+    write_data_set(score / "image_embeddings", images, IMAGE_EMBEDDINGS, NUM_SHARDS, key="image_id")
+    write_data_set(score / "text_embeddings", texts, TEXT_EMBEDDINGS, NUM_SHARDS)
+    finish(source.output, clip_model="model@1", blurs_faces=True)
+    export_corpus(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
+    found = next(each for each in mmc4_objects(tmp_path / "first") if each["url"].endswith(hex_id("everything")))
+    by_image = {row["image_id"]: row["embedding"].astype(float) for row in images}
+    by_text = {
+        row["node_index"]: row["embedding"].astype(float) for row in texts if row["doc_id"] == hex_id("everything")
+    }
+    expected = [[float(by_image[each] @ by_text[text]) for text in sorted(by_text)] for each in faces[1::-1]]
+    np.testing.assert_allclose(found["similarity_matrix"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("missing", ["detector", "score"])
+def test_faces_that_nobody_looked_for_stop_an_export_of_images(
+    missing: str, source: Source, faces: list[str], tmp_path: Path
+) -> None:
+    run = read_json(source.output / "run.json")
+    assert run is not None
+    if missing == "score":
+        run["stages"]["score"]["status"] = "not run"
+    else:
+        run["recipe"]["score"]["faces"] = None
+    write_json(source.output / "run.json", run)
+    with pytest.raises(OutputError, match="faces are to be blurred"):
+        export_corpus(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
+    assert not (tmp_path / "first").exists()
+    export_corpus(source.output, "select", "jsonl", tmp_path / "first", with_images=False)
 
 
 def test_a_target_that_holds_something_is_refused(source: Source, tmp_path: Path) -> None:

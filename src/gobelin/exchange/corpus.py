@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gobelin.documents import IMAGES, shard_of
+from gobelin.exchange.blurring import WITHHELD, hide_faces
 from gobelin.exchange.entry import Entry, Picture
 from gobelin.exchange.partition import Partition, Records
 from gobelin.exchange.similarities import Matrix, Similarities
 from gobelin.transforms.shards import list_shards, read_rows, shard_path
+from gobelin.transforms.vision.faces import faces_of_shard
 
 Row = dict[str, Any]
 
@@ -46,6 +48,7 @@ class Corpus:
     num_shards: int
     with_data: bool  # whether pictures come with their bytes
     similarity: str | None  # where cosines come from: EMBEDDINGS, IMPORTED, or nowhere
+    faces: str | None  # folder of IMAGE_SCORES with the faces that are blurred; None: nothing is
     _wanted: Partition
     _images: Partition
     _embeddings: Partition
@@ -62,11 +65,11 @@ class Corpus:
                 yield entry, similarities.of(document) if similarities else None
 
     def images(self, index: int) -> Iterator[Row]:
-        """Rows of ``IMAGES`` of one shard of images: those that some document of the stage shows."""
+        """Rows of ``IMAGES`` of one shard of images: those that some document of the stage shows. Where faces are
+        blurred, the rows are those of ``hide_faces``."""
         wanted = {header["image_id"] for header, _, _ in self._wanted.headers(index)}
-        for row in read_rows(self.shard("extract", "images", index)):
-            if row["image_id"] in wanted:
-                yield row
+        rows = (row for row in read_rows(self.shard("extract", "images", index)) if row["image_id"] in wanted)
+        yield from _hidden(rows, self.faces, index, self.num_shards)
 
     def done_with(self, index: int) -> None:
         """Deletes what was set aside for one shard of documents."""
@@ -87,20 +90,36 @@ class Corpus:
 
     def _picture(self, identifier: str | None, images: Records) -> Picture | None:
         found = images.get(identifier) if identifier else None
-        return Picture(found[1] if self.with_data else None, found[0]) if found else None
+        if not found:
+            return None
+        facts, data = found
+        return Picture(data if self.with_data else None, facts, facts.get(WITHHELD))
 
 
-def open_corpus(output: Path, stage: str, work: Path, with_data: bool, similarity: str | None) -> Corpus:
+def _hidden(rows: Iterable[Row], faces: str | None, index: int, num_shards: int) -> Iterator[Row]:
+    """Rows of one shard of images as they may leave."""
+    if faces is None:
+        yield from rows
+        return
+    boxes = faces_of_shard(faces, index, num_shards)
+    for row in rows:
+        yield hide_faces(row, boxes)
+
+
+def open_corpus(
+    output: Path, stage: str, work: Path, with_data: bool, similarity: str | None, faces: str | None
+) -> Corpus:
     """Sets aside, shard by shard, what the documents of a stage show.
 
     Args:
         work: a folder that does not exist; it may be deleted when the corpus has been read.
         similarity: where cosines come from: EMBEDDINGS, which ``score`` left, IMPORTED, or nowhere.
+        faces: folder of ``IMAGE_SCORES`` with the faces that are blurred in what leaves; None: nothing is.
     """
     folder = str(output / stage / "documents")
     num_shards = len(list_shards(folder))
     wanted, images, embeddings = (Partition(work / name) for name in ("wanted", "images", "embeddings"))
-    corpus = Corpus(output, stage, num_shards, with_data, similarity, wanted, images, embeddings)
+    corpus = Corpus(output, stage, num_shards, with_data, similarity, faces, wanted, images, embeddings)
     for index in range(num_shards):
         shown: set[str] = set()
         for row in read_rows(shard_path(folder, index, num_shards), ["nodes"]):
@@ -112,9 +131,10 @@ def open_corpus(output: Path, stage: str, work: Path, with_data: bool, similarit
         for header, _, _ in wanted.headers(index):
             by[header["image_id"]].append(header["by"])
         columns = None if with_data else _FACTS
-        for row in read_rows(shard_path(str(output / "extract" / "images"), index, num_shards), columns):
+        rows = read_rows(shard_path(str(output / "extract" / "images"), index, num_shards), columns)
+        for row in _hidden((row for row in rows if row["image_id"] in by), faces, index, num_shards):
             data = row.pop("data", b"")
-            for shard in by.get(row["image_id"], ()):
+            for shard in by[row["image_id"]]:
                 images.append(shard, row, data)
         if similarity == EMBEDDINGS:
             for row in read_rows(shard_path(str(output / "score" / "image_embeddings"), index, num_shards)):

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from gobelin.documents import DOCUMENTS, NODE, Document, Node, Role, Source, document_id, to_row
+from gobelin.exchange.blurring import FACES_BLURRED
 from gobelin.transforms.pages.language import identify_language
 from gobelin.transforms.urls import canonical_url, describe, well_formed
 
@@ -46,6 +47,7 @@ class Picture:
 
     data: bytes | None  # None: the format holds its address alone
     facts: Row  # on the way out a row of IMAGES without data; on the way in what the side field says, or nothing
+    withheld: str | None = None  # on the way out: the rule for which no bytes of it may leave
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +63,12 @@ class Entry:
         """Image nodes, each with its picture."""
         nodes = [node for node in self.document["nodes"] if node["kind"] == "image"]
         return list(zip(nodes, self.pictures, strict=True))
+
+    @property
+    def laid_out(self) -> list[tuple[Row, Picture | None]]:
+        """All nodes, an image node with its picture."""
+        pictures = iter(self.pictures)
+        return [(node, next(pictures) if node["kind"] == "image" else None) for node in self.document["nodes"]]
 
 
 class EntryError(ValueError):
@@ -97,8 +105,8 @@ def side_of(document: Row) -> Row:
 
 
 def side_of_picture(picture: Picture) -> Row:
-    """What the bytes of a picture do not say."""
-    return {name: picture.facts[name] for name in PICTURE_FACTS}
+    """What the bytes of a picture do not say. Whether its faces were blurred stands there if the recipe asks for it."""
+    return {name: picture.facts[name] for name in (*PICTURE_FACTS, FACES_BLURRED) if name in picture.facts}
 
 
 def as_json(value: Any) -> str:
@@ -143,9 +151,14 @@ def text_node(text: str) -> Row:
     return to_row(Node("text", Role.PARAGRAPH, text=text))
 
 
-def image_node(url: str | None, alt: str | None = None, width: Any = None, height: Any = None) -> Row:
-    """An image of a foreign file."""
-    return to_row(Node("image", image_url=url, alt=alt, rendered_width=_pixels(width), rendered_height=_pixels(height)))
+def image_node(url: Any, alt: Any = None, caption: Any = None, width: Any = None, height: Any = None) -> Row:
+    """An image of a foreign file; what is no string, or no number of pixels, says nothing."""
+    return to_row(
+        Node(
+            "image", image_url=optional_text(url), alt=optional_text(alt), caption=optional_text(caption),
+            rendered_width=_pixels(width), rendered_height=_pixels(height),
+        )
+    )  # fmt: skip
 
 
 def _pixels(value: Any) -> int | None:
@@ -312,3 +325,13 @@ def picture_facts(side: Any) -> Row:
         and 0 <= offset < 2**63
     )
     return {name: side[name] for name in PICTURE_FACTS} if is_sound else {}
+
+
+def picture_of(data: Any, side: Any) -> Picture | None:
+    """A picture that came in with its side field; None where there are no bytes."""
+    return Picture(data, picture_facts(side)) if isinstance(data, bytes) and data else None
+
+
+def known_of(value: Row) -> Row:
+    """Address and title of a foreign document, for ``document_of``."""
+    return {name: optional_text(value.get(name)) for name in ("url", "title")}

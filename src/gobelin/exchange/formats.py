@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gobelin.exchange import hf_parquet, jsonl, mmc4, nemo, obelics, webdataset
 from gobelin.exchange.entry import Entry, EntryError
-from gobelin.exchange.similarities import Matrix
-from gobelin.exchange.writing import Losses
+from gobelin.exchange.writing import LEFT_OUT, Shard
 
-WriteShard = Callable[[Iterable[tuple[Entry, Matrix | None]], Path, int, int, Losses], None]
+WriteShard = Callable[[Shard], None]
 ReadSource = Callable[[Path], Iterator[Entry | EntryError]]
 
 
@@ -64,9 +63,14 @@ def find_sources(name: str, paths: list[str]) -> list[Path]:
             continue
         if not path.is_dir():
             raise ValueError(f"{given}: no such file or folder")
-        matched = next((files for pattern in find_format(name).patterns if (files := sorted(path.glob(pattern)))), [])
+        matched = next((files for pattern in find_format(name).patterns if (files := _files(path, pattern))), [])
         if not matched:
             patterns = " or ".join(find_format(name).patterns)
             raise ValueError(f"{given}: holds no files of format {name} ({patterns})")
         found.update(matched)
     return sorted(found)
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a pattern, but for the decisions that an export puts beside documents."""
+    return sorted(path for path in folder.glob(pattern) if path.name != LEFT_OUT)

@@ -13,7 +13,7 @@ where an image may also be an address; ``url`` and ``title`` where there are suc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,21 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
-    attempt,
     document_of,
     extension,
     image_node,
+    known_of,
     optional_text,
     parse_json,
     parse_side,
-    picture_facts,
+    picture_of,
     restored,
     side_of,
     text_node,
 )
-from gobelin.exchange.parquet_files import parallel_lists, read_parquet, split_path
-from gobelin.exchange.similarities import Matrix
+from gobelin.exchange.parquet_files import parallel_lists, read_entries, write_split
 from gobelin.exchange.webdataset import image_metadata
-from gobelin.exchange.writing import Losses
-from gobelin.transforms.shards import write_rows
+from gobelin.exchange.writing import Shard
 
 Row = dict[str, Any]
 
@@ -69,28 +67,21 @@ PLAIN = pa.schema(
 """The metadata is what ``datasets`` writes and reads: which column is an image."""
 
 
-def write_shard(
-    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
-) -> None:
+def write_shard(shard: Shard) -> None:
     """One Parquet file."""
-    path = split_path(target, index, num_shards)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_rows(str(path), (plain_row(entry) for entry, _ in items), PLAIN)
+    write_split(shard, (plain_row(entry) for entry, _ in shard.items), PLAIN)
 
 
 def plain_row(entry: Entry) -> Row:
     """A document as a row of ``PLAIN``. Every image node has a picture with bytes."""
     document = entry.document
-    pictures = iter(entry.pictures)
     images: list[Row | None] = []
     described = []
-    for node in document["nodes"]:
+    for node, picture in entry.laid_out:
         if node["kind"] == "text":
             images.append(None)
             continue
-        picture = next(pictures)
-        if picture is None or picture.data is None:
-            raise ValueError(f"{document['doc_id']}: an image node has no image")
+        assert picture is not None
         images.append({"bytes": picture.data, "path": f"{node['image_id']}.{extension(picture.facts['format'])}"})
         described.append(image_metadata(node, picture))
     return {
@@ -104,8 +95,7 @@ def plain_row(entry: Entry) -> Row:
 
 def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one Parquet file."""
-    for number, row in enumerate(read_parquet(path, tuple(PLAIN.names), ("texts", "images"))):
-        yield attempt(entry_of_row, row, Origin(path.name, number))
+    return read_entries(path, PLAIN.names, ("texts", "images"), entry_of_row)
 
 
 def entry_of_row(row: Row, origin: Origin) -> Entry:
@@ -125,21 +115,18 @@ def entry_of_row(row: Row, origin: Origin) -> Entry:
         nodes = [
             _image(image, next(metadata)) if text is None else text_node(text) for text, image in zip(texts, images)
         ]
-    known = {name: optional_text(row.get(name)) for name in ("url", "title")}
     pictures = [
         _picture(image, described[place] if place < len(described) else None) for place, image in enumerate(shown)
     ]
-    return Entry(document_of(side, nodes, origin, known), tuple(pictures))
+    return Entry(document_of(side, nodes, origin, known_of(row)), tuple(pictures))
 
 
 def _image(image: Any, described: Any) -> Row:
     known = described if isinstance(described, dict) else {}
-    url = optional_text(image) or optional_text(known.get("url"))
-    node = image_node(url, optional_text(known.get("alt")))
-    return {**node, "caption": optional_text(known.get("caption"))}
+    return image_node(optional_text(image) or known.get("url"), known.get("alt"), known.get("caption"))
 
 
 def _picture(image: Any, described: Any) -> Picture | None:
     data = image.get("bytes") if isinstance(image, dict) else None
     side = described.get(SIDE) if isinstance(described, dict) else None
-    return Picture(data, picture_facts(side)) if isinstance(data, bytes) and data else None
+    return picture_of(data, side)

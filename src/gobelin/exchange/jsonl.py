@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,15 @@ from gobelin.exchange.entry import (
     EntryError,
     Origin,
     as_json,
-    attempt,
     document_of,
     image_node,
-    optional_text,
+    known_of,
     restored,
     side_of,
     text_node,
 )
-from gobelin.exchange.lines import read_objects
-from gobelin.exchange.similarities import Matrix
-from gobelin.exchange.writing import Losses, whole_file
+from gobelin.exchange.lines import read_entries
+from gobelin.exchange.writing import Shard, whole_file
 
 Row = dict[str, Any]
 
@@ -47,12 +45,10 @@ def document_as_json(row: Row) -> Row:
     return {"url": row["url"], "doc_id": row["doc_id"], "title": row["title"], "items": items}
 
 
-def write_shard(
-    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
-) -> None:
+def write_shard(shard: Shard) -> None:
     """One ``.jsonl`` file, with the side field."""
-    with whole_file(target / f"part-{index:05d}-of-{num_shards:05d}.jsonl") as lines:
-        for entry, _ in items:
+    with whole_file(shard.folder / f"part-{shard.index:05d}-of-{shard.num_shards:05d}.jsonl") as lines:
+        for entry, _ in shard.items:
             value = {**document_as_json(entry.document), SIDE: side_of(entry.document)}
             lines.write(as_json(value).encode("utf-8", "replace") + b"\n")
 
@@ -60,8 +56,7 @@ def write_shard(
 def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one file."""
     with path.open("rb") as lines:
-        for number, value in read_objects(lines):
-            yield value if isinstance(value, EntryError) else attempt(entry_of_object, value, Origin(path.name, number))
+        yield from read_entries(lines, path.name, entry_of_object)
 
 
 def entry_of_object(value: Row, origin: Origin) -> Entry:
@@ -81,8 +76,7 @@ def entry_of_object(value: Row, origin: Origin) -> Entry:
     nodes = restored(side, texts, num_images)
     if nodes is None:
         nodes = [_node(item) for item in items if item.get("kind") in ("text", "image")]
-    known = {name: optional_text(value.get(name)) for name in ("url", "title")}
-    document = document_of(side, nodes, origin, known)
+    document = document_of(side, nodes, origin, known_of(value))
     return Entry(document, (None,) * sum(node["kind"] == "image" for node in nodes))
 
 
@@ -90,5 +84,4 @@ def _node(item: Row) -> Row:
     if item["kind"] == "text":
         role = item.get("role")
         return {**text_node(item["text"]), **({"role": role} if isinstance(role, str) else {})}
-    node = image_node(optional_text(item.get("url")), optional_text(item.get("alt")))
-    return {**node, "caption": optional_text(item.get("caption"))}
+    return image_node(item.get("url"), item.get("alt"), item.get("caption"))

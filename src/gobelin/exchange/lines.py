@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from gobelin.exchange.entry import EntryError
+from gobelin.exchange.entry import Entry, EntryError, Origin, attempt
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is passed over: it would be held in memory."""
@@ -26,6 +26,21 @@ def read_objects(lines: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | Entry
         else:
             continue
         number += 1
+
+
+def read_entries(
+    lines: IO[bytes], name: str, entry_of_object: Callable[..., Entry], *arguments: Any
+) -> Iterator[Entry | EntryError]:
+    """The documents of a file that has one in each line.
+
+    Args:
+        entry_of_object: makes one of an object, its origin and ``arguments``.
+    """
+    for number, value in read_objects(lines):
+        if isinstance(value, EntryError):
+            yield value
+        else:
+            yield attempt(entry_of_object, value, Origin(name, number), *arguments)
 
 
 def _object(line: bytes) -> dict[str, Any] | EntryError:

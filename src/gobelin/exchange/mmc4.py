@@ -21,9 +21,9 @@ import base64
 import binascii
 import hashlib
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -34,20 +34,19 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
-    attempt,
     document_of,
     extension,
     image_node,
     optional_text,
-    picture_facts,
+    picture_of,
     restored,
     side_of,
     side_of_picture,
     text_node,
 )
-from gobelin.exchange.lines import read_objects
+from gobelin.exchange.lines import read_entries
 from gobelin.exchange.similarities import Matrix, sound_matrix
-from gobelin.exchange.writing import Losses, whole_file
+from gobelin.exchange.writing import Shard, whole_file
 from gobelin.transforms.vision.assignment import assign_images
 
 Row = dict[str, Any]
@@ -56,26 +55,24 @@ MAX_PICTURE_BYTES = 64 * 1024 * 1024
 """A longer file in ``images`` is not read."""
 
 
-def write_shard(
-    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
-) -> None:
+def write_shard(shard: Shard) -> None:
     """One zip file with one member; pictures that come with their bytes as files of their own."""
-    name = f"docs_shard_{index}.jsonl"
+    name = f"docs_shard_{shard.index}.jsonl"
     member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
     with (
-        whole_file(target / f"{name}.zip") as stream,
+        whole_file(shard.folder / f"{name}.zip") as stream,
         zipfile.ZipFile(stream, "w") as archive,
         archive.open(member, "w", force_zip64=True) as lines,
     ):
-        for entry, matrix in items:
+        for entry, matrix in shard.items:
             if not any(node["kind"] == "text" for node in entry.document["nodes"]):
-                losses.document(entry, "no_text", "MMC4 assigns every image to a text")
+                shard.losses.document(entry, "no_text", "MMC4 assigns every image to a text")
                 continue
             if matrix is None and entry.pictures:
-                losses.notes["not_scored"] += 1
+                shard.losses.notes["not_scored"] += 1
             lines.write(as_json(mmc4_object(entry, matrix)).encode("utf-8", "replace") + b"\n")
-            _write_images(entry, target / "images" / str(index))
+            _write_images(entry, shard.folder / "images" / str(shard.index))
 
 
 def _write_images(entry: Entry, folder: Path) -> None:
@@ -150,13 +147,13 @@ def read_source(path: Path) -> Iterator[Entry | EntryError]:
     folder = _image_folder(path)
     if path.suffix != ".zip":
         with path.open("rb") as lines:
-            yield from _read_lines(lines, path.name, folder)
+            yield from read_entries(lines, path.name, entry_of_object, folder)
         return
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as lines:
-                    yield from _read_lines(lines, f"{path.name}!{name}", folder)
+                    yield from read_entries(lines, f"{path.name}!{name}", entry_of_object, folder)
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"{path}: cannot be read as a zip file: {error}") from None
 
@@ -166,11 +163,6 @@ def _image_folder(path: Path) -> Path | None:
     digits = [part for part in path.name.partition(".")[0].split("_") if part.isdecimal()]
     folder = path.parent / "images" / str(int(digits[0])) if digits else None
     return folder if folder is not None and folder.is_dir() else None
-
-
-def _read_lines(lines: IO[bytes], name: str, folder: Path | None) -> Iterator[Entry | EntryError]:
-    for number, value in read_objects(lines):
-        yield value if isinstance(value, EntryError) else attempt(entry_of_object, value, Origin(name, number), folder)
 
 
 def entry_of_object(value: Row, origin: Origin, folder: Path | None) -> Entry:
@@ -210,7 +202,7 @@ def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[Row], list
     order = []
     for index in range(len(texts) + 1):
         for place in of_text.get(index, ()):
-            nodes.append(image_node(optional_text(images[place].get("raw_url"))))
+            nodes.append(image_node(images[place].get("raw_url")))
             order.append(place)
         if index < len(texts) and texts[index].strip():
             nodes.append(text_node(texts[index]))
@@ -219,7 +211,7 @@ def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[Row], list
 
 def _picture(info: Row, folder: Path | None) -> Picture | None:
     data = _inline(info.get("image_base64")) or _beside(info.get("image_name"), folder)
-    return Picture(data, picture_facts(info.get(SIDE))) if data else None
+    return picture_of(data, info.get(SIDE))
 
 
 def _inline(text: Any) -> bytes | None:

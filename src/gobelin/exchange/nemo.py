@@ -14,7 +14,7 @@ Rows of one document follow each other, and a row group is cut anywhere: readers
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,16 @@ from gobelin.exchange.entry import (
     attempt,
     document_of,
     image_node,
-    optional_text,
+    known_of,
     parse_side,
-    picture_facts,
+    picture_of,
     restored,
     side_of,
     side_of_picture,
     text_node,
 )
 from gobelin.exchange.parquet_files import read_parquet
-from gobelin.exchange.similarities import Matrix
-from gobelin.exchange.writing import Losses
+from gobelin.exchange.writing import Shard
 from gobelin.transforms.shards import shard_path, write_rows
 
 Row = dict[str, Any]
@@ -74,12 +73,10 @@ MAX_ROWS = 100_000
 _EMPTY = dict.fromkeys(NEMO.names)
 
 
-def write_shard(
-    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
-) -> None:
+def write_shard(shard: Shard) -> None:
     """One Parquet file."""
-    rows = itertools.chain.from_iterable(rows_of(entry) for entry, _ in items)
-    write_rows(shard_path(str(target), index, num_shards), rows, NEMO)
+    rows = itertools.chain.from_iterable(rows_of(entry) for entry, _ in shard.items)
+    write_rows(shard_path(str(shard.folder), shard.index, shard.num_shards), rows, NEMO)
 
 
 def rows_of(entry: Entry) -> Iterator[Row]:
@@ -89,15 +86,12 @@ def rows_of(entry: Entry) -> Iterator[Row]:
     side = as_json(side_of(document))
     key = {**_EMPTY, "sample_id": document["doc_id"]}
     yield {**key, "position": -1, "modality": "metadata", "content_type": "application/json", **about, SIDE: side}
-    pictures = iter(entry.pictures)
-    for position, node in enumerate(document["nodes"]):
+    for position, (node, picture) in enumerate(entry.laid_out):
         row = {**key, "position": position, "modality": node["kind"]}
         if node["kind"] == "text":
             yield {**row, "content_type": "text/plain", "text_content": node["text"], "role": node["role"]}
             continue
-        picture = next(pictures)
-        if picture is None or picture.data is None:
-            raise ValueError(f"{document['doc_id']}: node {position} has no image")
+        assert picture is not None
         row |= {name: node[name] for name in ("image_url", "alt", "caption")}
         side = as_json(side_of_picture(picture))
         yield {**row, "content_type": content_type(picture.facts["format"]), "binary_content": picture.data, SIDE: side}
@@ -135,17 +129,14 @@ def entry_of_rows(rows: list[Row], origin: Origin) -> Entry:
     nodes = restored(side, texts, len(shown))
     if nodes is None:
         nodes = [_node(row) for row in items if row["modality"] == "image" or (row.get("text_content") or "").strip()]
-    known = {name: optional_text(about.get(name)) for name in ("url", "title")}
-    return Entry(document_of(side, nodes, origin, known), tuple(_picture(row) for row in shown))
+    return Entry(document_of(side, nodes, origin, known_of(about)), tuple(_picture(row) for row in shown))
 
 
 def _node(row: Row) -> Row:
     if row["modality"] == "text":
         return text_node(row["text_content"])
-    node = image_node(optional_text(row.get("image_url")), optional_text(row.get("alt")))
-    return {**node, "caption": optional_text(row.get("caption"))}
+    return image_node(row.get("image_url"), row.get("alt"), row.get("caption"))
 
 
 def _picture(row: Row) -> Picture | None:
-    data = row.get("binary_content")
-    return Picture(data, picture_facts(parse_side(row.get(SIDE)))) if data else None
+    return picture_of(row.get("binary_content"), parse_side(row.get(SIDE)))

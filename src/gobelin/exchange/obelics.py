@@ -14,7 +14,7 @@ beside, as gobelin's own data set ``images``. Foreign texts are cut at empty lin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
-    attempt,
     document_of,
     image_node,
     optional_text,
@@ -38,10 +37,8 @@ from gobelin.exchange.entry import (
     split_texts,
     text_node,
 )
-from gobelin.exchange.parquet_files import parallel_lists, read_parquet, split_path
-from gobelin.exchange.similarities import Matrix
-from gobelin.exchange.writing import Losses
-from gobelin.transforms.shards import write_rows
+from gobelin.exchange.parquet_files import parallel_lists, read_entries, write_split
+from gobelin.exchange.writing import Shard
 
 Row = dict[str, Any]
 
@@ -59,27 +56,22 @@ _EMPTY_LINES = re.compile(r"\n\n")
 _OFFSET = range(2**63)
 
 
-def write_shard(
-    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
-) -> None:
+def write_shard(shard: Shard) -> None:
     """One Parquet file."""
-    path = split_path(target, index, num_shards)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_rows(str(path), (obelics_row(entry) for entry, _ in items), OBELICS)
+    write_split(shard, (obelics_row(entry) for entry, _ in shard.items), OBELICS)
 
 
 def obelics_row(entry: Entry) -> Row:
     """A document as a row of ``OBELICS``."""
     document = entry.document
-    pictures = iter(entry.pictures)
     texts: list[str | None] = []
     images: list[str | None] = []
     metadata: list[Row | None] = []
-    for node in document["nodes"]:
+    for node, picture in entry.laid_out:
         if node["kind"] == "image":
             texts.append(None)
             images.append(node["image_url"])
-            metadata.append(_image_metadata(node, next(pictures), document["url"]))
+            metadata.append(_image_metadata(node, picture, document["url"]))
         elif texts and texts[-1] is not None:
             texts[-1] += JOINT + node["text"]
         else:
@@ -128,8 +120,7 @@ def formatted_filename(url: str) -> str:
 
 def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one Parquet file."""
-    for number, row in enumerate(read_parquet(path, tuple(OBELICS.names), ("texts", "images"))):
-        yield attempt(entry_of_row, row, Origin(path.name, number))
+    return read_entries(path, OBELICS.names, ("texts", "images"), entry_of_row)
 
 
 def entry_of_row(row: Row, origin: Origin) -> Entry:
@@ -158,10 +149,8 @@ def _foreign_nodes(texts: list[Any], images: list[Any], metadata: list[Any]) -> 
     for text, image, described in zip(texts, images, metadata):
         if text is None:
             known = described if isinstance(described, dict) else {}
-            yield image_node(
-                optional_text(image), optional_text(known.get("alt_text")), known.get("rendered_width"),
-                known.get("rendered_height"),
-            )  # fmt: skip
+            sides = known.get("rendered_width"), known.get("rendered_height")
+            yield image_node(image, known.get("alt_text"), None, *sides)
         else:
             yield from (text_node(paragraph) for paragraph in _EMPTY_LINES.split(text) if paragraph.strip())
 

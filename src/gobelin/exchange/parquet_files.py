@@ -1,15 +1,17 @@
-"""Parquet files of other people's, read a few rows at a time; and how exports name theirs."""
+"""Parquet files of other people's, read a few rows at a time; and how exports write theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gobelin.exchange.entry import EntryError
+from gobelin.exchange.entry import Entry, EntryError, Origin, attempt
+from gobelin.exchange.writing import Shard
+from gobelin.transforms.shards import write_rows
 
 Row = dict[str, Any]
 
@@ -17,9 +19,11 @@ ROWS_AT_ONCE = 16
 """Few: a row may hold a document's images."""
 
 
-def split_path(folder: Path, index: int, num_shards: int) -> Path:
-    """Path of a shard under a name that the package ``datasets`` takes for the split ``train``."""
-    return folder / "data" / f"train-{index:05d}-of-{num_shards:05d}.parquet"
+def write_split(shard: Shard, rows: Iterable[Row], schema: pa.Schema) -> None:
+    """Writes a shard under a name that the package ``datasets`` takes for the split ``train``."""
+    path = shard.folder / "data" / f"train-{shard.index:05d}-of-{shard.num_shards:05d}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(str(path), rows, schema)
 
 
 def read_parquet(path: Path, columns: tuple[str, ...], required: tuple[str, ...]) -> Iterator[Row]:
@@ -39,6 +43,14 @@ def read_parquet(path: Path, columns: tuple[str, ...], required: tuple[str, ...]
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())[:300]}") from None
+
+
+def read_entries(
+    path: Path, columns: list[str], required: tuple[str, ...], entry_of_row: Callable[[Row, Origin], Entry]
+) -> Iterator[Entry | EntryError]:
+    """The documents of a file that has one in each row. Arguments and errors as of ``read_parquet``."""
+    for number, row in enumerate(read_parquet(path, tuple(columns), required)):
+        yield attempt(entry_of_row, row, Origin(path.name, number))
 
 
 def parallel_lists(row: Row) -> tuple[list[Any], list[Any]]:

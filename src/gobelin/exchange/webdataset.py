@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,17 @@ from gobelin.exchange.entry import (
     document_of,
     extension,
     image_node,
+    known_of,
     optional_text,
     parse_json,
-    picture_facts,
+    picture_of,
     restored,
     side_of,
     side_of_picture,
     text_node,
 )
 from gobelin.exchange.parquet_files import parallel_lists
-from gobelin.exchange.similarities import Matrix
-from gobelin.exchange.writing import Losses, whole_file
+from gobelin.exchange.writing import Shard, whole_file
 
 Row = dict[str, Any]
 
@@ -55,13 +55,11 @@ _IMAGES = frozenset(
 )
 
 
-def write_shard(
-    items: Iterable[tuple[Entry, Matrix | None]], target: Path, index: int, num_shards: int, losses: Losses
-) -> None:
+def write_shard(shard: Shard) -> None:
     """One tar file."""
-    path = target / f"{index:05d}.tar"
+    path = shard.folder / f"{shard.index:05d}.tar"
     with whole_file(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for entry, _ in items:
+        for entry, _ in shard.items:
             for name, data in sample_files(entry):
                 member = tarfile.TarInfo(name)  # mode 0644, and no time, owner or group
                 member.size = len(data)
@@ -71,19 +69,17 @@ def write_shard(
 def sample_files(entry: Entry) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of the files of a document, its JSON first. Every image node has a picture with bytes."""
     document = entry.document
-    pictures = iter(entry.pictures)
     texts: list[str | None] = []
     images: list[str | None] = []
     described = []
     files: dict[str, tuple[str, bytes]] = {}
-    for place, node in enumerate(document["nodes"]):
+    for place, (node, picture) in enumerate(entry.laid_out):
         if node["kind"] == "text":
             texts.append(node["text"])
             images.append(None)
             continue
-        picture = next(pictures)
-        if picture is None or picture.data is None:
-            raise ValueError(f"{document['doc_id']}: node {place} has no image")
+        assert picture is not None
+        assert picture.data is not None
         name = f"{document['doc_id']}.{place}.{extension(picture.facts['format'])}"
         name, _ = files.setdefault(node["image_id"], (name, picture.data))
         texts.append(None)
@@ -175,7 +171,7 @@ def entry_of_files(files: dict[str, bytes], origin: Origin) -> Entry:
         metadata = iter([*described, *[None] * len(shown)])
         nodes = [_image(next(metadata)) if text is None else text_node(text) for text in texts]
     pictures = [_picture(files, image, _at(described, place)) for place, image in enumerate(shown)]
-    document = document_of(side, nodes, origin, _known(sample))
+    document = document_of(side, nodes, origin, known_of(sample))
     return Entry(document, tuple(pictures))
 
 
@@ -199,9 +195,7 @@ def _json_of(data: bytes) -> Row:
 
 def _image(described: Any) -> Row:
     known = described if isinstance(described, dict) else {}
-    return image_node(optional_text(known.get("url")), optional_text(known.get("alt"))) | {
-        "caption": optional_text(known.get("caption"))
-    }
+    return image_node(known.get("url"), known.get("alt"), known.get("caption"))
 
 
 def _at(items: list[Any], place: int) -> Row:
@@ -210,8 +204,4 @@ def _at(items: list[Any], place: int) -> Row:
 
 def _picture(files: dict[str, bytes], name: Any, described: Row) -> Picture | None:
     data = files.get(name) if isinstance(name, str) else None
-    return Picture(data, picture_facts(described.get(SIDE))) if data else None
-
-
-def _known(sample: Row) -> Row:
-    return {"url": optional_text(sample.get("url")), "title": optional_text(sample.get("title"))}
+    return picture_of(data, described.get(SIDE))

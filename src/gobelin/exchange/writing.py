@@ -6,14 +6,30 @@ import contextlib
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from gobelin.documents import Action, Decision, Unit, to_row
+from gobelin.exchange.blurring import FACES_BLURRED, WITHHELD
 from gobelin.exchange.entry import Entry, as_json
+from gobelin.exchange.similarities import Matrix
 
 Row = dict[str, Any]
+
+LEFT_OUT = "left_out.jsonl"
+"""File beside an export's documents: a decision a line on what it does not hold."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shard:
+    """What a format writes at a time: the documents of one shard, with their cosines where they are known."""
+
+    items: Iterable[tuple[Entry, Matrix | None]]
+    folder: Path  # of the whole export
+    index: int
+    num_shards: int
+    losses: Losses
 
 
 class Losses:
@@ -23,24 +39,33 @@ class Losses:
         self._stream = path.open("w", encoding="utf-8")
         self.seen: Counter[str] = Counter()
         self.left_out: Counter[tuple[str, str]] = Counter()
-        self.notes: Counter[str] = Counter()  # documents that are there, but not whole: "not_scored"
+        self.notes: Counter[str] = Counter()  # what is there, but not as it was: documents that are "not_scored"
 
     def document(self, entry: Entry, rule: str, detail: str | None = None) -> None:
         """The document goes, and with it its image nodes."""
         self._note(Unit.DOCUMENT, rule, entry, detail=detail)
-        self.left_out["images", rule] += len(entry.pictures)
+        if entry.pictures:
+            self.left_out["images", rule] += len(entry.pictures)
 
     def image(self, entry: Entry, node_index: int, rule: str) -> None:
         """An image node goes."""
         node = entry.document["nodes"][node_index]
         self._note(Unit.NODE, rule, entry, node_index=node_index, image_id=node["image_id"], url=node["image_url"])
 
+    def file(self, row: Row) -> None:
+        """A row of ``hide_faces`` goes whose bytes may not leave; documents still name the image."""
+        about = {"image_id": row["image_id"], "rule": row[WITHHELD]}
+        self._write(Decision("export", Unit.IMAGE, Action.FAIL, **about))
+
     def _note(self, unit: Unit, rule: str, entry: Entry, **about: Any) -> None:
         about.setdefault("url", entry.document["url"])
         decision = Decision("export", unit, Action.DROP, rule, doc_id=entry.document["doc_id"], **about)
+        self._write(decision)
+        self.left_out["documents" if unit is Unit.DOCUMENT else "images", rule] += 1
+
+    def _write(self, decision: Decision) -> None:
         row = {name: value for name, value in to_row(decision).items() if value is not None}
         self._stream.write(as_json(row) + "\n")
-        self.left_out["documents" if unit is Unit.DOCUMENT else "images", rule] += 1
 
     def summary(self) -> dict[str, Any]:
         """Counts of documents and image nodes: seen, kept, and left out by rule."""
@@ -54,25 +79,33 @@ class Losses:
         self._stream.close()
 
 
-def presentable(entry: Entry, needs_data: bool, losses: Losses) -> Entry:
-    """The entry without the image nodes that a format cannot hold: those without an image, or, where an address is
-    enough, without both."""
+def presentable(entry: Entry, matrix: Matrix | None, needs_data: bool, losses: Losses) -> tuple[Entry, Matrix | None]:
+    """The entry and its cosines without the image nodes that may not leave, or that a format cannot hold: those without
+    an image, or, where an address is enough, without both."""
     losses.seen["documents"] += 1
     losses.seen["images"] += len(entry.pictures)
-    pictures = iter(entry.pictures)
     nodes: list[Row] = []
     kept = []
-    for node_index, node in enumerate(entry.document["nodes"]):
+    places = []  # of those kept among the image nodes
+    num_images = 0
+    for node_index, (node, picture) in enumerate(entry.laid_out):
         if node["kind"] == "image":
-            picture = next(pictures)
+            num_images += 1
             if picture is None and (needs_data or node["image_url"] is None):
                 losses.image(entry, node_index, "image_missing")
                 continue
+            if picture is not None and picture.withheld is not None:
+                losses.image(entry, node_index, picture.withheld)
+                continue
+            if picture is not None and picture.facts.get(FACES_BLURRED):
+                losses.notes[FACES_BLURRED] += 1
             kept.append(picture)
+            places.append(num_images - 1)
         nodes.append(node)
     if len(kept) == len(entry.pictures):
-        return entry
-    return dataclasses.replace(entry, document={**entry.document, "nodes": nodes}, pictures=tuple(kept))
+        return entry, matrix
+    fewer = dataclasses.replace(entry, document={**entry.document, "nodes": nodes}, pictures=tuple(kept))
+    return fewer, None if matrix is None else matrix[places]
 
 
 @contextlib.contextmanager

@@ -5,26 +5,28 @@
                                                                        export.json, left_out.jsonl
 
 ``export.json`` is written last and says what was seen, kept and left out; ``left_out.jsonl`` holds a decision for
-everything that the format cannot hold. Equal documents give equal bytes.
+everything that the format cannot hold. Equal documents give equal bytes. Where the recipe has faces blurred, no image
+leaves with a face that ``score`` found, and none that was not searched (``exchange/blurring.py``).
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from gobelin.documents import IMAGES
+from gobelin.exchange.blurring import BLURRED_IMAGES, FACES_BLURRED, FACES_UNKNOWN, WITHHELD
 from gobelin.exchange.corpus import EMBEDDINGS, IMPORTED, STAGES, Corpus, open_corpus
 from gobelin.exchange.entry import Entry
 from gobelin.exchange.formats import Format, find_format
 from gobelin.exchange.jsonl import document_as_json
 from gobelin.exchange.similarities import Matrix
-from gobelin.exchange.writing import Losses, presentable
-from gobelin.pipeline.run import RUN_NAME, OutputError
-from gobelin.pipeline.state import read_json, write_json
+from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, presentable
+from gobelin.pipeline.run import RUN_NAME
+from gobelin.pipeline.state import OutputError, read_json, write_json
 from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
 
 SOURCES = {stage: (stage, "documents") for stage in STAGES}
@@ -37,11 +39,7 @@ def export_documents(output: Path, stage: str, stream: TextIO) -> int:
         OutputError: the stage has not run.
     """
     _check_done(output, stage)
-    count = 0
-    for row in read_folder(str(output.joinpath(*SOURCES[stage]))):
-        stream.write(json.dumps(document_as_json(row), ensure_ascii=False) + "\n")
-        count += 1
-    return count
+    return _write_lines(map(document_as_json, read_folder(str(output.joinpath(*SOURCES[stage])))), stream)
 
 
 def export_decisions(output: Path, stage: str, stream: TextIO) -> int:
@@ -51,10 +49,14 @@ def export_decisions(output: Path, stage: str, stream: TextIO) -> int:
         OutputError: the stage has not run.
     """
     _check_done(output, stage)
+    rows = read_folder(str(output / stage / "decisions"))
+    return _write_lines(({name: value for name, value in row.items() if value is not None} for row in rows), stream)
+
+
+def _write_lines(values: Iterable[dict[str, Any]], stream: TextIO) -> int:
     count = 0
-    for row in read_folder(str(output / stage / "decisions")):
-        stream.write(json.dumps({name: value for name, value in row.items() if value is not None}, ensure_ascii=False))
-        stream.write("\n")
+    for value in values:
+        stream.write(json.dumps(value, ensure_ascii=False) + "\n")
         count += 1
     return count
 
@@ -67,30 +69,32 @@ def export_corpus(output: Path, stage: str, name: str, target: Path, with_images
         with_images: whether the images' bytes are put beside, where the format holds their addresses alone.
 
     Raises:
-        OutputError: the stage has not run, or the target holds something.
+        OutputError: the stage has not run, or the target holds something; images leave whose faces are to be blurred,
+            and nobody has looked for faces.
         ValueError: no such format.
     """
     kind = find_format(name)
     run = _check_done(output, stage)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise OutputError(f"--to {target}: is not an empty folder: choose another one")
-    target.mkdir(parents=True, exist_ok=True)
     clip_model = run["stages"]["score"].get("clip_model") if kind.has_similarity else None
     similarity = EMBEDDINGS if clip_model else _imported(output) if kind.has_similarity else None
     with_data = kind.holds_data or (with_images and not kind.images_beside)
+    faces = _faces(output, run) if with_data or with_images else None
+    target.mkdir(parents=True, exist_ok=True)
     work = target / ".work"
-    losses = Losses(target / "left_out.jsonl")
+    losses = Losses(target / LEFT_OUT)
     try:
-        corpus = open_corpus(output, stage, work, with_data, similarity)
+        corpus = open_corpus(output, stage, work, with_data, similarity, faces)
         for index in range(corpus.num_shards):
             items = _presentable(corpus, index, kind, losses)
-            kind.write_shard(items, target, index, corpus.num_shards, losses)
+            kind.write_shard(Shard(items, target, index, corpus.num_shards, losses))
             corpus.done_with(index)
         if with_images and kind.images_beside:
             make_folder(str(target / "images"))
             for index in range(corpus.num_shards):
                 path = shard_path(str(target / "images"), index, corpus.num_shards)
-                write_rows(path, corpus.images(index), IMAGES)
+                write_rows(path, _beside(corpus, index, losses), IMAGES if faces is None else BLURRED_IMAGES)
     finally:
         losses.close()
         shutil.rmtree(work, ignore_errors=True)
@@ -100,6 +104,7 @@ def export_corpus(output: Path, stage: str, name: str, target: Path, with_images
         "key": run["stages"][stage]["key"],
         **losses.summary(),
         **(_scored(similarity, clip_model, losses) if kind.has_similarity else {}),
+        **({} if faces is None else {FACES_BLURRED: losses.notes[FACES_BLURRED]}),
     }
     write_json(target / "export.json", summary)
     return summary
@@ -116,7 +121,28 @@ def _scored(similarity: str | None, clip_model: str | None, losses: Losses) -> d
 
 def _presentable(corpus: Corpus, index: int, kind: Format, losses: Losses) -> Iterator[tuple[Entry, Matrix | None]]:
     for entry, matrix in corpus.entries(index):
-        yield presentable(entry, kind.holds_data, losses), matrix
+        yield presentable(entry, matrix, kind.holds_data, losses)
+
+
+def _faces(output: Path, run: dict[str, Any]) -> str | None:
+    """Where the faces stand that are blurred; None where the recipe does not ask for it."""
+    if not run["recipe"]["tokenize"]["blur_faces"]:
+        return None
+    if run["recipe"]["score"]["faces"] is None or run["stages"]["score"]["status"] != "done":
+        raise OutputError(
+            f"{output}: faces are to be blurred (tokenize.blur_faces), and are not known: set score.faces and "
+            "run `gobelin score`, or export addresses without images"
+        )
+    return str(output / "score" / "images")
+
+
+def _beside(corpus: Corpus, index: int, losses: Losses) -> Iterator[dict[str, Any]]:
+    """Rows of images that may leave. One whose faces are unknown has left its documents, and was written down there."""
+    for row in corpus.images(index):
+        if WITHHELD not in row:
+            yield row
+        elif row[WITHHELD] != FACES_UNKNOWN:
+            losses.file(row)
 
 
 def _check_done(output: Path, stage: str) -> dict[str, Any]:

@@ -144,7 +144,9 @@ def _view(
         for decision in decisions
         if decision["unit"] == "node" and decision["action"] == "drop"
     }
-    verdict = next((decision for decision in decisions if decision["unit"] == "document"), None)
+    verdict = next(
+        (decision for decision in decisions if decision["unit"] == "document" and decision["action"] != "replace"), None
+    )
     nodes: list[NodeView] = []
     num_pictures = 0
     for group in _runs(row["nodes"], broken):
@@ -213,5 +215,5 @@ def _similarities(scores: dict[str, Any]) -> tuple[tuple[str, float], ...]:
 
 
 def shown_text(text: str | None) -> str:
-    """Text for the page: no personal data that can be found, whatever the recipe does with it."""
+    """Text for people: no personal data that can be found, whatever the recipe does with it."""
     return replace_pii(text)[0] if text else ""

@@ -103,6 +103,7 @@ def _count(table: pa.Table, reasons: dict[tuple[str, ...], Reason]) -> None:
 def _documents(table: pa.Table) -> Iterator[tuple[str, Choice]]:
     is_chosen = pc.and_(pc.equal(table["unit"], "document"), pc.is_valid(table["doc_id"]))
     is_chosen = pc.and_(is_chosen, pc.invert(pc.equal(table["stage"], "extract")))  # of those there is no document
+    is_chosen = pc.and_(is_chosen, pc.invert(pc.equal(table["action"], "replace")))  # those stay
     for decision in table.filter(is_chosen).drop_columns("row").to_pylist():
         yield decision["rule"], Choice(rank_of(decision["doc_id"]), decision)
 

@@ -62,8 +62,8 @@ class TokenizeConfig:
     """Whether the alternative text of an image stands in where it has no caption."""
 
     blur_faces: bool = False
-    """Whether faces are blurred before an image becomes tokens, and before the image tokenizer learns from it. Needs
-    score.faces; an image that was not searched for faces is left out."""
+    """Whether faces are blurred before an image becomes tokens, before the image tokenizer learns from it, and in
+    exports. Needs score.faces; an image that was not searched for faces is left out."""
 
     device: str = "cpu"
     """Torch device of the image tokenizer's worker: cpu, cuda."""
