@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
 from gobelin.transforms.archives.records import ArchiveRecords, Record
@@ -29,6 +31,12 @@ class Archive:
 
     path: str
     size: int  # bytes
+
+
+def use_file_systems(beam_args: Sequence[str]) -> None:
+    """Tells the file systems of s3:// and gs:// what Beam's arguments say of them (endpoint, credentials). Without it
+    they refuse to work in a process that has not made a pipeline."""
+    FileSystems.set_options(PipelineOptions(list(beam_args)))
 
 
 def find_archives(patterns: list[str]) -> tuple[Archive, ...]:

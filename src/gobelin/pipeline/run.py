@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gobelin import documents
-from gobelin.pipeline.inputs import Archive, InputError, find_archives
+from gobelin.pipeline.inputs import Archive, InputError, find_archives, use_file_systems
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.rule_effects import effect_lines
@@ -149,6 +149,7 @@ def open_run(
             f"{output} belongs to recipe {held['recipe']['name']!r}, not {recipe.name!r}: choose another --output, "
             "or delete the folder"
         )
+    use_file_systems(beam_args)
     if patterns:
         archives = find_archives(list(patterns))
         if held is not None and held["input"] != [{"path": each.path, "bytes": each.size} for each in archives]:
