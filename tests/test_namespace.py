@@ -30,6 +30,8 @@ LIGHT_MODULES = (
     "gobelin.transforms.selection.write_corpus",
     "gobelin.exchange.formats",
     "gobelin.pipeline.import_corpus",
+    "gobelin.pipeline.import_stage",
+    "gobelin.pipeline.extract_stage",
     "gobelin.pipeline.recipe",
     "gobelin.pipeline.graphs",
     "gobelin.pipeline.extract_graphs",

@@ -19,20 +19,26 @@ pytestmark = pytest.mark.timeout(120)
 Make = Callable[..., Any]
 
 
+CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+def beam_arguments(endpoint: str) -> list[str]:
+    return [
+        "--", f"--s3_endpoint_url={endpoint}", "--s3_region_name=us-east-1", "--s3_access_key_id=test",
+        "--s3_secret_access_key=test",
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Any]]:
     """Endpoint of an S3 server on loopback, and a client of it."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(logging.getLogger("werkzeug"), "disabled", True)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
         endpoint = f"http://{host}:{port}"
-        yield endpoint, boto3.client("s3", endpoint_url=endpoint)
+        yield endpoint, boto3.client("s3", "us-east-1", endpoint_url=endpoint, **CREDENTIALS)
     finally:
         server.stop()
 
@@ -54,7 +60,7 @@ def test_archives_in_s3_give_the_same_documents(
     local, remote = tmp_path / "local", tmp_path / "remote"
     assert main([*common, "--input", f"{Path(archives['a']).parent}/*.warc.gz", "--output", str(local)]) == 0
     pattern = "s3://crawl/2026/*.warc.gz"
-    assert main([*common, "--input", pattern, "--output", str(remote), "--", f"--s3_endpoint_url={endpoint}"]) == 0
+    assert main([*common, "--input", pattern, "--output", str(remote), *beam_arguments(endpoint)]) == 0
 
     (document,) = read_folder(str(remote / "extract" / "documents"))
     assert document["warc_file"] == "s3://crawl/2026/a.warc.gz"
@@ -72,7 +78,7 @@ def test_what_is_not_there_is_a_mistake_in_the_input(
     endpoint, client = s3
     client.create_bucket(Bucket="crawl")
     arguments = ["run", "--recipe", "obelics", "--input", pattern, "--output", str(tmp_path / "out")]
-    assert main([*arguments, "--", f"--s3_endpoint_url={endpoint}"]) == 2
+    assert main([*arguments, *beam_arguments(endpoint)]) == 2
     message = capsys.readouterr().err
     assert message.startswith(f"gobelin: --input {pattern}: ")
     assert len(message.splitlines()) == 1

@@ -9,27 +9,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
-from gobelin.documents import Action, Unit
-from gobelin.pipeline import extract_graphs, fits, graphs
+from gobelin.documents import Unit
+from gobelin.pipeline import fits, graphs
+from gobelin.pipeline.context import Context, balanced_counts
 from gobelin.pipeline.duplicate_groups import run_duplicates, run_semantic
-from gobelin.pipeline.extract_graphs import FETCH_INDEXES, INDEXES, FetchJob, LinkJob, ReadJob, WantJob
-from gobelin.pipeline.inputs import Archive, InputError, read_batches
-from gobelin.pipeline.linking import ROWS_AT_ONCE, link_steps
-from gobelin.pipeline.recipe import Recipe, fingerprint
+from gobelin.pipeline.extract_stage import extract_archives
+from gobelin.pipeline.import_stage import extract_imported, is_imported
+from gobelin.pipeline.inputs import InputError
 from gobelin.pipeline.rule_effects import rule_effects
 from gobelin.pipeline.stage_keys import IMAGES_SEEN, TEXTS_SEEN
-from gobelin.pipeline.state import Counts, StageFolder, count_decisions, count_rows, counts_of, images_shown, read_table
-from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
+from gobelin.pipeline.state import StageFolder, count_decisions, count_rows, images_shown, read_table
+from gobelin.pipeline.supervisor import Task
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
-from gobelin.transforms.fetching.fetch import check_fetch_extra
-from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.selection.relative_thresholds import check_clip_model, resolve_thresholds
 from gobelin.transforms.shards import make_folder
 from gobelin.transforms.text.text_resources import load_text_resources
@@ -37,129 +32,9 @@ from gobelin.transforms.vision.eval_images import find_eval_images
 from gobelin.transforms.vision.faces import load_detector
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Context:
-    """What every stage needs."""
-
-    output: Path
-    recipe: Recipe
-    archives: tuple[Archive, ...]
-    supervisor: Supervisor
-    workers: int
-
-    def folder(self, stage: str) -> StageFolder:
-        return StageFolder(self.output, stage)
-
-    def data(self, stage: str, name: str) -> str:
-        return str(self.output / stage / name)
-
-
 def extract(context: Context) -> dict[str, Any]:
-    """WARC files -> documents and images; or a corpus of another tool, for a folder that was imported."""
-    from gobelin.pipeline import import_corpus  # which imports this module
-
-    if import_corpus.is_imported(context.archives):
-        return import_corpus.extract_imported(context)
-    folder = context.folder("extract")
-    recipe = context.recipe
-    load_block_list(recipe.extract.block_list)  # a list that cannot be read is an error before anything starts
-    if recipe.extract.fetch.enabled:
-        check_fetch_extra()
-    batches = []
-    for ranges in read_batches(context.archives):
-        job_folder = folder.work / f"read-{fingerprint([dataclasses.astuple(piece) for piece in ranges])}"
-        job = ReadJob(recipe.extract, str(job_folder), recipe.num_shards if _is_remote(context) else 1)
-        batches.append((ranges, job))
-    read = [job.folder for _, job in batches]
-    waiting = [(ranges, job) for ranges, job in batches if not is_read(job)]
-    for _, job in waiting:
-        for name in ("spools", *INDEXES):
-            make_folder(f"{job.folder}/{name}")
-    context.supervisor.run_graph(
-        "extract: read archives",
-        extract_graphs.read_archives,
-        waiting,
-        "bytes",
-        sum(archive.size for archive in context.archives),
-    )
-    fetched = fetch_missing(context, tuple(read)) if recipe.extract.fetch.enabled else ()
-    link(context, tuple(read), fetched)
-    return count_extract(folder.path)
-
-
-def link(context: Context, read: tuple[str, ...], fetched: tuple[str, ...]) -> None:
-    """Joins pages and images of the indexes in these folders: the data sets of ``extract``."""
-    folder, recipe = context.folder("extract"), context.recipe
-    job = LinkJob(
-        read, fetched, str(folder.work / "link"), str(folder.path), recipe.num_shards, recipe.extract.robots_agents
-    )
-    for step in link_steps(job, ROWS_AT_ONCE if context.supervisor.is_local else None):
-        context.supervisor.run_graph(f"extract: {step.title}", step.graph, step.batches, step.unit)
-
-
-def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
-    """Asks for images that no archive holds: a round for each further address of an image. Returns the folders."""
-    config = context.recipe.extract
-    work, num_shards = context.folder("extract").work, context.recipe.num_shards
-    folders: list[str] = []
-    for turn in range(1, config.fetch.num_candidates + 1):
-        wanted = str(work / f"wanted-{turn}")
-        make_folder(wanted)
-        want = WantJob(read, tuple(folders), wanted, config.fetch.num_candidates, num_shards)
-        if len(list(Path(wanted).glob("*.parquet"))) < num_shards:
-            context.supervisor.run_graph(
-                f"extract: missing images, round {turn}", extract_graphs.want_images, [([], want)]
-            )
-        shards = [[index] for index in range(num_shards)] if context.supervisor.is_local else [list(range(num_shards))]
-        jobs = [
-            FetchJob(config, wanted, num_shards, str(work / f"fetch-{turn}-{group[0]}"), len(group)) for group in shards
-        ]
-        waiting = [(group, job) for group, job in zip(shards, jobs) if not is_read(job, FETCH_INDEXES)]
-        for _, job in waiting:
-            for name in ("spools", *FETCH_INDEXES):
-                make_folder(f"{job.folder}/{name}")
-        total = count_rows(Path(wanted))
-        context.supervisor.run_graph(
-            f"extract: fetch images, round {turn}", extract_graphs.fetch_images, waiting, "fetches", total
-        )
-        folders += [job.folder for job in jobs]
-    return tuple(folders)
-
-
-def _is_remote(context: Context) -> bool:
-    return not context.supervisor.is_local
-
-
-def is_read(job: ReadJob | FetchJob, indexes: tuple[str, ...] = INDEXES) -> bool:
-    """Whether a batch was read to its end: its indexes are there; each appears whole or not at all."""
-    return all(len(list(Path(job.folder, name).glob("*.parquet"))) == job.num_index_shards for name in indexes)
-
-
-def count_extract(folder: Path) -> dict[str, Any]:
-    archives = read_table(folder / "archives")
-    decisions = count_decisions(folder / "decisions")
-    return {
-        "documents": _counts(
-            pc.sum(archives["num_documents"]).as_py() or 0, count_rows(folder / "documents"), decisions, Unit.DOCUMENT
-        ),
-        "images": _counts(
-            pc.sum(archives["num_images"]).as_py() or 0, count_rows(folder / "images"), decisions, Unit.IMAGE
-        ),
-        "records": {
-            "seen": pc.sum(archives["num_records"]).as_py() or 0,
-            "other": pc.sum(archives["num_other"]).as_py() or 0,
-            "unreadable": sum(decisions[Unit.RECORD][Action.FAIL].values()),
-            "revisits": decisions[Unit.RECORD][Action.DROP].get("revisit", 0),
-        },
-        "fetches": dict(sorted(Counter(read_table(folder / "fetches")["status"].to_pylist()).items())),
-    }
-
-
-def _counts(seen: int, kept: int, decisions: Any, unit: Unit) -> dict[str, Any]:
-    counts: Counts = counts_of(seen, kept, decisions[unit])
-    if not counts.is_balanced:
-        raise StepFailedError(f"{unit.value}s do not add up: {counts}; this is a defect of gobelin, please report it")
-    return dataclasses.asdict(counts)
+    """Archives -> documents and images; or the documents of another tool, for a folder that was imported."""
+    return extract_imported(context) if is_imported(context.archives) else extract_archives(context)
 
 
 def score(context: Context) -> dict[str, Any]:
@@ -209,8 +84,8 @@ def score(context: Context) -> dict[str, Any]:
         _keep(folder, name)
     decisions = count_decisions(folder.path / "decisions")
     return {
-        "documents": _counts(num_documents, count_rows(folder.path / "documents"), decisions, Unit.DOCUMENT),
-        "images": _counts(count_rows(Path(images)), count_rows(folder.path / "images"), decisions, Unit.IMAGE),
+        "documents": balanced_counts(num_documents, count_rows(folder.path / "documents"), decisions, Unit.DOCUMENT),
+        "images": balanced_counts(count_rows(Path(images)), count_rows(folder.path / "images"), decisions, Unit.IMAGE),
         "clip_model": clip_model,
         "not_run": sorted(
             {"nsfw", "aesthetic", "watermark"} - {name for name, _ in heads}
@@ -260,8 +135,8 @@ def select(context: Context) -> dict[str, Any]:
     not_run = {row["rule"]: row["times"] for row in read_table(folder.path / "not_run").to_pylist()}
     num_documents = count_rows(scores / "documents")
     return {
-        "documents": _counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
-        "images": _counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),
+        "documents": balanced_counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
+        "images": balanced_counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),
         "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
         "not_run": not_run,
         "rules": rule_effects(config, decisions, scores / "documents", num_documents, not_run),
@@ -301,8 +176,8 @@ def tokenize(context: Context) -> dict[str, Any]:
     decisions = count_decisions(folder.path / "decisions")
     num_tokens, num_image_tokens = fits.count_tokens(folder.path / "shards")
     return {
-        "documents": _counts(count_rows(corpus), count_rows(folder.path / "shards"), decisions, Unit.DOCUMENT),
-        "images": _counts(len(shown), count_rows(folder.path / "codes"), decisions, Unit.IMAGE),
+        "documents": balanced_counts(count_rows(corpus), count_rows(folder.path / "shards"), decisions, Unit.DOCUMENT),
+        "images": balanced_counts(len(shown), count_rows(folder.path / "codes"), decisions, Unit.IMAGE),
         "tokens": {"all": num_tokens, "image": num_image_tokens, "vocabulary": vocabulary.size},
         **fitted,
     }

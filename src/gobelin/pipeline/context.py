@@ -1,0 +1,45 @@
+"""What every stage of a run is given, and how it counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from gobelin.documents import Action, Unit
+from gobelin.pipeline.inputs import Archive
+from gobelin.pipeline.recipe import Recipe
+from gobelin.pipeline.state import Counts, StageFolder, counts_of
+from gobelin.pipeline.supervisor import StepFailedError, Supervisor
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """What every stage needs."""
+
+    output: Path
+    recipe: Recipe
+    archives: tuple[Archive, ...]
+    supervisor: Supervisor
+    workers: int
+
+    def folder(self, stage: str) -> StageFolder:
+        return StageFolder(self.output, stage)
+
+    def data(self, stage: str, name: str) -> str:
+        return str(self.output / stage / name)
+
+
+def balanced_counts(
+    seen: int, kept: int, decisions: dict[Unit, dict[Action, Counter[str]]], unit: Unit
+) -> dict[str, Any]:
+    """What was seen, kept and left out of a unit, each counted by itself.
+
+    Raises:
+        StepFailedError: they do not add up.
+    """
+    counts: Counts = counts_of(seen, kept, decisions[unit])
+    if not counts.is_balanced:
+        raise StepFailedError(f"{unit.value}s do not add up: {counts}; this is a defect of gobelin, please report it")
+    return dataclasses.asdict(counts)

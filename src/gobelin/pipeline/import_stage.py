@@ -1,0 +1,93 @@
+"""The stage ``extract`` of a run whose input are foreign files.
+
+A foreign file is an input like an archive; its path says which format it has (``obelics:data/train-0.parquet``), in
+``run.json`` and in the key of ``extract``. So ``score`` and what follows go on from an import without knowing of it.
+
+    foreign files --read--> work/import, as ``read_archives`` leaves it --link--> extract/*
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from gobelin.documents import shard_of
+from gobelin.exchange.corpus import IMPORTED
+from gobelin.exchange.entry import PICTURE_FACTS
+from gobelin.exchange.formats import FORMATS, find_format
+from gobelin.exchange.parquet_files import read_parquet
+from gobelin.exchange.partition import Partition
+from gobelin.exchange.read_index import ReadIndex
+from gobelin.exchange.similarities import SIMILARITIES
+from gobelin.pipeline.context import Context
+from gobelin.pipeline.extract_graphs import ReadJob
+from gobelin.pipeline.extract_stage import count_extract, fetch_missing, is_read, link
+from gobelin.pipeline.inputs import Archive
+from gobelin.pipeline.supervisor import Task
+from gobelin.transforms.extract_config import ExtractConfig
+from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
+
+INDEX = "import"
+"""Folder of an import's index, among the intermediate files of ``extract``."""
+
+
+IMAGES_BESIDE = "images"
+"""In place of a format: the file is of the data set of images that an export put beside its files."""
+
+
+def is_imported(archives: Sequence[Archive]) -> bool:
+    """Whether a run's input are foreign files, and no web archives."""
+    return any(archive.path.partition(":")[0] in (*FORMATS, IMAGES_BESIDE) for archive in archives)
+
+
+def extract_imported(context: Context) -> dict[str, Any]:
+    """The stage ``extract`` for inputs that are foreign files. Returns what it counted."""
+    folder, recipe = context.folder("extract"), context.recipe
+    index = str(folder.work / INDEX)
+    if not is_read(ReadJob(recipe.extract, index, 1)):
+        make_folder(f"{index}/spools")
+        paths = [archive.path for archive in context.archives]
+        task = Task("import", read_foreign, (recipe.extract, paths, index))
+        context.supervisor.run("import: read documents", [task], "documents")
+    fetched = fetch_missing(context, (index,)) if recipe.extract.fetch.enabled else ()
+    link(context, (index,), fetched)
+    write_similarities(Path(index), folder.path, recipe.num_shards)
+    return count_extract(folder.path)
+
+
+def write_similarities(index: Path, output: Path, num_shards: int) -> None:
+    """Cosines that came in -> the data set ``similarities``, sharded like documents; no data set where none came."""
+    rows = read_folder(str(index / IMPORTED))
+    first = next(rows, None)
+    if first is None:
+        return
+    partition = Partition(index / "by-shard")
+    for row in itertools.chain([first], rows):
+        partition.append(shard_of(row["doc_id"], num_shards), row)
+    make_folder(str(output / IMPORTED))
+    for shard in range(num_shards):
+        held = sorted((header for header, _, _ in partition.headers(shard)), key=itemgetter("doc_id"))
+        write_rows(shard_path(str(output / IMPORTED), shard, num_shards), held, SIMILARITIES)
+
+
+def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:
+    """Reads foreign files into an index. Runs in a process of its own.
+
+    Args:
+        paths: each with its format before a colon; images that stand beside come last.
+
+    Raises:
+        ValueError: no file held a document that could be read.
+    """
+    with ReadIndex(Path(folder), config) as index:
+        for path in paths:
+            name, _, file = path.partition(":")
+            if name == IMAGES_BESIDE:
+                index.read_images(path, read_parquet(Path(file), ("image_id", "data", *PICTURE_FACTS), ("data",)))
+            else:
+                index.read(path, find_format(name).read_source(Path(file)))
+        if index.is_empty and index.problem:
+            raise ValueError(f"no document could be read; is the format right? {index.problem}")
