@@ -1,0 +1,38 @@
+"""In which pieces the input is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gobelin.pipeline import inputs
+from gobelin.pipeline.inputs import Archive, read_batches
+
+
+def archives_of(folder: Path, *sizes: int) -> tuple[Archive, ...]:
+    found = []
+    for index, size in enumerate(sizes):
+        path = folder / f"{index}.warc"
+        with path.open("wb") as stream:
+            stream.truncate(size)
+        found.append(Archive(str(path), size))
+    return tuple(found)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([5, 5, 5], [[0, 1], [2]]),  # at least 10 each, though 16 batches were wanted
+        ([11, 1, 9, 1], [[0], [1, 2], [3]]),  # what is larger stands alone; the order stays
+        ([15] * 20, [[index] for index in range(20)]),  # 300 in all: some 16 batches
+        ([60] * 30, [[index] for index in range(30)]),  # 1,800 in all: at most 100 each
+        ([30] * 60, [[index, index + 1, index + 2] for index in range(0, 60, 3)]),
+    ],
+)
+def test_batches(sizes: list[int], expected: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MIN_BATCH_BYTES", 10)
+    monkeypatch.setattr(inputs, "READ_BATCH_BYTES", 100)
+    monkeypatch.setattr(inputs, "MIN_RANGE_BYTES", 1000)
+    batches = read_batches(archives_of(tmp_path, *sizes))
+    assert [[int(Path(piece.path).stem) for piece in batch] for batch in batches] == expected
