@@ -164,7 +164,23 @@ def test_lengths_that_are_wrong(records: list[bytes], compress: Callable, declar
     wrong = records[9].replace(good, b"Content-Length: %d" % (len(BODIES["https://a.example/9"]) + 59 + declared))
     found = read(b"".join(map(compress, [*records[:9], wrong, *records[10:]])))
     assert set(BODIES) - set(pages(found)) == (set() if kept else {"https://a.example/9"})
-    assert bool(failures(found)) == (abs(declared) > 16)
+    # A length too great by a few bytes costs nothing; a byte behind one that is too small is told.
+    assert bool(failures(found)) == (declared < 0 or declared > 16)
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip", "zstd, streamed", "lz4"])
+@pytest.mark.parametrize(
+    ("behind", "is_told"),
+    [(b"", False), (b"\r\n\n", False), (b" \t\r\n", False), (b"0123456789abcdef", True), (b"x", True), (b"\0x", True)],
+)
+def test_bytes_behind_a_record(records: list[bytes], packing: str, behind: bytes, is_told: bool) -> None:
+    """Blanks are passed over; any other bytes between two records are told with their place and number."""
+    pack = PACKINGS[packing]
+    found = read(pack([*records[:9], records[9] + behind, *records[10:]]))
+    assert set(pages(found)) == set(BODIES)
+    told = failures(found)
+    assert [decision.rule for decision in told] == ["unreadable_archive"] * is_told
+    assert sum(int(decision.value or 0) for decision in told) == len(behind) * is_told
 
 
 @pytest.mark.parametrize("length", [b"", b"-5", b"1e3", b"9" * 30, b"9" * 9999, "\N{ARABIC-INDIC DIGIT ONE}".encode()])

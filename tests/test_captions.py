@@ -222,3 +222,25 @@ def test_what_stands_around_a_caption_stays_apart() -> None:
 def test_a_caption_serves_once() -> None:
     html = "<div><img src=a.jpg></div><p class=caption>A</p><div><img src=b.jpg></div>"
     assert captions(html) == ["A", None]
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        # A table that is a frame around one image; that of a table of data is its own.
+        (
+            "<table><caption><b>Figure:</b> A</caption><tr><td><div><img src=a.jpg></div></td></tr></table>",
+            ["Figure: A"],
+        ),
+        ("<table><caption>A</caption><tr><td><img src=a.jpg></td><td>1</td></tr></table>", [None]),
+        # A centred line right above a centred image, but for titles and links.
+        ("<div align=center>A</div><div align=center><p><img src=a.jpg></p></div>", ["A"]),
+        ("<center>A</center>\n<center><img src=a.jpg></center>", ["A"]),
+        ("<div align=center><b>A</b></div><div align=center><p><img src=a.jpg></p></div>", [None]),
+        ("<div align=center><a href=x>A</a></div><div align=center><p><img src=a.jpg></p></div>", [None]),
+        ("<div align=center>A</div>and<div align=center><p><img src=a.jpg></p></div>", [None]),
+        ("<div>A</div><div align=center><p><img src=a.jpg></p></div>", [None]),
+    ],
+)
+def test_captions_above(html: str, expected: list[str | None]) -> None:
+    assert captions(html) == expected

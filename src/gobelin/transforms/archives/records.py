@@ -41,10 +41,10 @@ from gobelin.transforms.archives.members import (
 from gobelin.transforms.archives.segments import Buffered, PlainSegment, Segment
 
 MAX_MISCOUNT = 16
-"""Bytes by which a record may be shorter or longer than it says: some writers count line ends that are not there."""
+"""Bytes by which a record may be shorter than it says: some writers count line ends that are not there."""
 
 _MAX_PADDING = 8
-"""Bytes at a file's end that are no record: zeros."""
+"""Zeros at the end of a file or a member: no record, and nothing lost."""
 
 _SCAN = 128 << 10
 _BLANKS = b"\r\n \t"
@@ -163,8 +163,9 @@ class ArchiveRecords:
                 self._container = None
                 yield from self._read_plain(PlainSegment(self._source, self.position))
             else:
+                is_padding = not self._source.at(self.position, _MAX_PADDING).strip(b"\0")
                 place = self._find_anything(self.position)
-                if place < self.size or place - self.position > _MAX_PADDING:
+                if place < self.size or place - self.position > _MAX_PADDING or not is_padding:
                     yield Damage(self.position, place - self.position, "no record can be read here")
                 self.has_padding = True
                 self.position = place
@@ -184,9 +185,10 @@ class ArchiveRecords:
                 break
             found = self._read_head(segment, start, functools.partial(self._finish_packed, segment))
             if found is None:
+                is_padding = not segment.peek(_MAX_PADDING).strip(b"\0")
                 self._skip_to_record(segment)
                 num_bytes = segment.position - start
-                if start == 0 or num_bytes > MAX_MISCOUNT or segment.damage is not None:
+                if num_bytes > _MAX_PADDING or segment.damage is not None or not is_padding:
                     detail = segment.damage or "no record can be read here"
                     place = segment.boundary(start)
                     yield Damage(segment.offset + start if place is None else place, num_bytes, detail)
@@ -206,9 +208,10 @@ class ArchiveRecords:
                 return
             found = self._read_head(segment, start, functools.partial(self._finish_plain, segment))
             if found is None:
+                is_padding = not segment.peek(_MAX_PADDING).strip(b"\0")
                 self._skip_to_record(segment)
                 num_bytes = segment.position - start
-                if segment.position < self.size or num_bytes > _MAX_PADDING:
+                if segment.position < self.size or num_bytes > _MAX_PADDING or not is_padding:
                     yield Damage(start, num_bytes, "no record can be read here")
             else:
                 yield found
@@ -249,8 +252,8 @@ class ArchiveRecords:
         self._skip_to_record(segment)
         found = segment.position
         if record.problem is None:
-            if found > end + MAX_MISCOUNT:
-                segment.seek(end)
+            if found > end:
+                segment.seek(end)  # what stands between is told as damage
             elif found < end - MAX_MISCOUNT:
                 record.problem = _shortfall(record, end - found)
         return Place(record.start, min(end, found) - record.start, True)

@@ -31,7 +31,9 @@ MAY_ENLARGE = re.compile("lightbox|popup|overlay|modal|zoom", re.I)
 """Names that boilerplate has, and the frame of an image that opens large."""
 
 FOOT = re.compile(
-    r"(?:^|\s)(?:(?:page|site|main|global|document)[-_]?)?(?:footer|foot|colophon|copyright|cookies?)(?:\s|$)", re.I
+    r"(?:^|\s)(?:(?:page|site|main|global|document)[-_]?)?"
+    r"(?:footer(?:[-_]\w{1,20})?|foot|colophon|copyright|cookies?)(?:\s|$)",
+    re.I,
 )
 """Names of what stands below a page's text and is never that text."""
 
@@ -44,7 +46,7 @@ _BOILERPLATE_WORDS = frozenset((
     "nav", "navi", "navbar", "navbox", "navigation", "navigational", "navlinks", "subnav", "topnav", "menu",
     "menubar", "megamenu", "submenu", "breadcrumb", "breadcrumbs", "breadcrump", "pagination", "pager", "paginator",
     "pagenavi", "pagenav", "prevnext", "navheader", "navfooter", "sitemap", "skiplink", "skiplinks", "footer",
-    "footerlinks", "colophon",
+    "footerlinks", "colophon", "tocset", "tocview", "tocsub", "tocframe", "tocbox", "tocnav",
     "fussbereich", "seitenfuss", "sidebar", "sidebars", "sharebar", "sharethis", "addthis", "addtoany", "sharing",
     "socials", "socialmedia", "sociable", "shariff", "socialicons", "social", "comments", "commentlist",
     "commentform", "commenting", "disqus", "replies", "kommentare", "commentaires", "comentarios", "related",
@@ -65,6 +67,7 @@ _BOILERPLATE_NAMES = frozenset((
     "toc", "promo", "promos", "promotion", "promobox", "rail", "feedback", "is-hidden", "d-none", "invisible",
     "toast", "related-posts", "editsection", "mw-editsection", "catlinks", "navbox", "infobar", "reflist-nav",
 ))  # fmt: skip
+_BOILERPLATE_ENDS = ("navbar", "navigationbar", "breadcrumbs")
 _BOILERPLATE_EDGES = frozenset((
     "print", "printer", "meta", "ad", "ads", "sponsor",
 ))  # fmt: skip
@@ -107,7 +110,8 @@ _UNSEEN_NAMES = frozenset((
 _GUTTERS = frozenset((
     "gutter", "linenos", "lineno", "line-numbers", "line-numbers-rows", "linenodiv", "rouge-gutter", "lnt", "ln-num",
 ))  # fmt: skip
-_NEVER_BOILERPLATE = frozenset(("html", "body", "main"))
+_NEVER_BOILERPLATE = frozenset(("html", "body", "main", "h1", "h2", "h3", "h4", "h5", "h6"))
+"""A heading named after a menu is one to jump to; what its section holds is judged by itself."""
 
 _MAX_CACHED = 1 << 16
 _MAX_NAMES_CHARS = 400
@@ -149,7 +153,8 @@ def _judge(name: str, is_open: bool) -> Kind:
     words = {*parts, joined}
     pairs = {f"{a}-{b}" for a, b in itertools.pairwise(parts)}
     if not is_open and not (
-        _BOILERPLATE_WORDS.isdisjoint(words)
+        not joined.endswith(_BOILERPLATE_ENDS)
+        and _BOILERPLATE_WORDS.isdisjoint(words)
         and _BOILERPLATE_NAMES.isdisjoint((lower, joined, "-".join(parts)))
         and _BOILERPLATE_EDGES.isdisjoint((*parts[:1], *parts[-1:]))
         and _BOILERPLATE_PAIRS.isdisjoint(pairs)

@@ -86,6 +86,12 @@ CREDIT_INSIDE = _holds((
 ))  # fmt: skip
 """Anywhere in a short text below an image: who made it, so it is the image's caption."""
 
+FIGURE_NUMBER = re.compile(
+    r"(?:figure|fig\.?|abbildung|abb\.|bild|figura|рис(?:унок|\.)|rysunek|图|図)\s{0,3}\d{1,4}(?:[.-]\d{1,4}){0,3}\s?[.:\u2013\u2014]",
+    re.I,
+)
+"""A line of its own below an image that begins with the figure's number is the image's caption."""
+
 DATE_OR_BYLINE = _holds((
     r"\d{1,2}:\d{2}", r"\b(?:19|20)\d\d\b", r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}",
     r"^\W{0,3}(?:by|von|por|par|di|door|av|od|autor\w*|author\w*|redaktion|editorial|published|updated|posted)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from lxml.etree import _Element, iterwalk
 
@@ -78,3 +79,13 @@ def fold(text: str | None) -> str:
 
 def has_words(text: str | None) -> bool:
     return text is not None and text != "" and not text.isspace()
+
+
+def has_more(element: _Element, num_children: int) -> bool:
+    """Whether an element has more children than that; len() would count them all."""
+    return next(islice(element, num_children, None), None) is not None
+
+
+def colspan(cell: _Element) -> int:
+    span = cell.get("colspan", "") if isinstance(cell.tag, str) else "0"
+    return int(span) if span.isdecimal() and len(span) < 4 else 1

@@ -27,7 +27,9 @@ from gobelin.transforms.pages.caption_text import (
     MAX_CAPTION_CHARS,
     MAX_CLASS_CHARS,
     NO_WORDS,
+    colspan,
     fold,
+    has_more,
     has_words,
     join_parts,
     text_of,
@@ -79,6 +81,7 @@ _SKIPPED = frozenset((
     "br", "hr", "script", "style", "noscript", "svg", "button", "template", "wbr", "meta", "link", "input",
     "label",
 ))  # fmt: skip
+_TITLE_PARTS = frozenset(("b", "strong", "font", "big", "u"))
 _EMPHASIS = frozenset(("em", "i", "small", "cite"))
 
 
@@ -144,8 +147,25 @@ def _take_beside(image: _Element, taken: set[_Element]) -> str | None:
                 return text
         if not is_alone or not _is_alone(element, parent):
             return None
+        if parent.tag == "center" or parent.get("align") == "center":
+            text = _take_centred_above(parent)
+            if text is not None:
+                return text
         element = parent
     return None
+
+
+def _take_centred_above(frame: _Element) -> str | None:
+    """The centred line right above a centred image, in plain words: what is set in bold or large is a title."""
+    above = frame.getprevious()
+    if above is None or not (above.tag == "center" or above.get("align") == "center") or has_words(above.tail):
+        return None
+    if any(part.tag in _TITLE_PARTS for part in islice(above.iter(), _MAX_PARTS)) or _is_link(above):
+        return None
+    text = _caption_text(above, MAX_FRAME_CHARS)
+    if text is not None:
+        _empty(above)
+    return text
 
 
 def _classed_siblings(element: _Element) -> tuple[list[_Element], bool]:
@@ -185,7 +205,7 @@ def _caption_in(element: _Element) -> _Element | None:
         tag = part.tag
         if tag in _NO_CAPTION_PARTS:
             return None
-        if tag == "figcaption" or _is_caption_class(part.get("class")):
+        if tag == "figcaption" or tag == "caption" or _is_caption_class(part.get("class")):
             return part if _caption_text(part, MAX_CAPTION_CHARS) is not None else None
     return None
 
@@ -193,15 +213,15 @@ def _caption_in(element: _Element) -> _Element | None:
 def _cell_below(cell: _Element) -> list[_Element]:
     """The caption of an image in a table cell: the cell of class caption under it in the next row."""
     row = cell.getparent()
-    if row is None or row.tag != "tr" or _has_more(row, _MAX_COLUMNS):
+    if row is None or row.tag != "tr" or has_more(row, _MAX_COLUMNS):
         return []
     below = row.getnext()
-    if below is None or below.tag != "tr" or _has_more(below, _MAX_COLUMNS):
+    if below is None or below.tag != "tr" or has_more(below, _MAX_COLUMNS):
         return []
-    column = sum(_colspan(before) for before in cell.itersiblings(preceding=True))
+    column = sum(colspan(before) for before in cell.itersiblings(preceding=True))
     start = 0
     for under in below:
-        end = start + _colspan(under)
+        end = start + colspan(under)
         if start <= column < end:
             is_caption = _is_caption_class(under.get("class")) and _caption_text(under, MAX_CAPTION_CHARS) is not None
             caption = under if is_caption else _caption_in(under)
@@ -263,10 +283,10 @@ def _take_above(frame: _Element, before: list[_Element], rest: list[_Element]) -
 def _is_only_cell(cell: _Element) -> bool:
     """Whether a table is no more than a frame around one cell."""
     row = cell.getparent()
-    if row is None or row.tag != "tr" or _has_more(row, 1):
+    if row is None or row.tag != "tr" or has_more(row, 1):
         return False
     rows = row.getparent()
-    return rows is not None and not _has_more(rows, 3) and sum(part.tag in ("tr", "tbody") for part in rows) == 1
+    return rows is not None and not has_more(rows, 3) and sum(part.tag in ("tr", "tbody") for part in rows) == 1
 
 
 def _is_link(element: _Element) -> bool:
@@ -375,13 +395,3 @@ def _empty(element: _Element) -> None:
     """Empties an element. It stays in the tree as a block: taking it out would copy its tail to its neighbour."""
     element.clear(keep_tail=True)
     element.tag = "div" if element.tag not in ("td", "th", "dd") else element.tag
-
-
-def _has_more(element: _Element, num_children: int) -> bool:
-    """Whether an element has more children than that; len() would count them all."""
-    return next(islice(element, num_children, None), None) is not None
-
-
-def _colspan(cell: _Element) -> int:
-    span = cell.get("colspan", "") if isinstance(cell.tag, str) else "0"
-    return int(span) if span.isdecimal() and len(span) < 4 else 1

@@ -82,19 +82,21 @@ def read_page(
     consent = find_consent(tree, headers)
     licences = find_licences(tree, base_url)
     references = rewrite_images(tree, base_url)
-    content, extractor = _choose(tree, text, url, title)
+    content, extractor = _choose(tree, text, url, title, references)
     del elements
     return PageContent(title, encoding, extractor, licences, consent, tuple(_pieces(content, references)))
 
 
-def _choose(tree: HtmlElement, text: str, url: str, title: str | None) -> tuple[MainContent, str]:
+def _choose(
+    tree: HtmlElement, text: str, url: str, title: str | None, references: list[ImageReference]
+) -> tuple[MainContent, str]:
     page = read_blocks(tree)
-    content, extractor = find_main_content(page, title), "gobelin"
+    content, extractor = find_main_content(page, title, references), "gobelin"
     if content.num_chars >= MIN_CERTAIN_CHARS:
         return content, extractor
     if page.num_hidden:
         page = read_blocks(tree, with_hidden=True)
-        shown = find_main_content(page, title)
+        shown = find_main_content(page, title, references)
         if shown.num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
             return shown, "gobelin_hidden"
     shown_chars = sum(block.num_chars - block.link_chars for block in page.blocks)

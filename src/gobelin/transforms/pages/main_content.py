@@ -14,24 +14,25 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
+from collections.abc import Sequence
 from itertools import accumulate
 
 from gobelin.documents import Role
 from gobelin.transforms.pages.boilerplate import FOOT, MAY_ENLARGE, Kind
 from gobelin.transforms.pages.boilerplate_phrases import COMMENTS, RELATED
+from gobelin.transforms.pages.image_references import ImageReference
+from gobelin.transforms.pages.link_rules import drop_link_lists, drop_link_paragraphs, is_index, is_row
 from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
+from gobelin.transforms.pages.paging import drop_paging
 from gobelin.transforms.pages.region_rules import (
     drop_before_heading,
     drop_cards,
     drop_duplicates,
     drop_empty_sections,
-    drop_link_lists,
-    drop_link_paragraphs,
+    drop_last_address,
     drop_logos,
     drop_phrases,
     drop_teasers,
-    is_index,
-    is_row,
     take_captions,
 )
 
@@ -47,8 +48,8 @@ class MainContent:
     num_chars: int
 
 
-def find_main_content(page: PageBlocks, title: str | None) -> MainContent:
-    """Chooses; ``title`` is the page's own, by which its heading is known."""
+def find_main_content(page: PageBlocks, title: str | None, references: Sequence[ImageReference] = ()) -> MainContent:
+    """Chooses; ``title`` is the page's own, by which its heading is known; ``references`` are its images."""
     blocks, containers = page.blocks, page.containers
     weights = [_weight(block) for block in blocks]
     for index, weight in enumerate(weights):
@@ -63,6 +64,8 @@ def find_main_content(page: PageBlocks, title: str | None) -> MainContent:
     start, end = containers[region].start, containers[region].end
     heading = _find_heading(blocks, title, start, end, drop)
     lead: list[Block] = []
+    drop_paging(page, region, references, drop)
+    drop_last_address(page, region, drop, weights)
     if not is_index(blocks, start, end, drop):
         drop_link_lists(page, region, drop)
         drop_teasers(page, region, sums, drop)
@@ -84,19 +87,31 @@ def _weight(block: Block) -> float:
     num_chars = block.num_chars
     if num_chars == 0:
         return 0.0
-    plain = num_chars - block.link_chars
-    if block.role is Role.TABLE:
-        return float(plain)
+    text, role = block.text, block.role
+    plain = float(num_chars - block.link_chars)
+    if role is Role.TABLE:
+        if block.link_chars > 0.4 * num_chars:  # the numbers and bars of a table of contents say nothing
+            return float(max(0, sum(map(str.isalpha, text)) - block.link_chars))
+        return plain
     if block.link_chars > 0.5 * num_chars:
         return -0.5 * min(num_chars, 100)
-    role = block.role
     if role is Role.HEADING:
         return 0.0
-    if role is Role.CODE or num_chars >= 80:
-        return float(plain)
-    if num_chars >= 30 and block.text.endswith(_SENTENCE_ENDS):
-        return float(plain)
+    if num_chars < _MIN_LINE_CHARS and not text.isascii():
+        said = num_chars + int(_CJK_CHARS * len(_CJK.findall(text)))
+        plain *= said / num_chars
+        num_chars = said
+    if role is Role.CODE or num_chars >= _MIN_LINE_CHARS:
+        return plain
+    if num_chars >= 30 and text.endswith(_SENTENCE_ENDS):
+        return plain
     return -2.0
+
+
+_CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uff66-\uff9f]")
+_MIN_LINE_CHARS = 80
+_CJK_CHARS = 1.5
+"""What a character of Chinese, Japanese or Korean says beyond what a letter says: a sentence has that many fewer."""
 
 
 def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
@@ -120,7 +135,9 @@ def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
             if MAY_ENLARGE.search(container.names) and chars[end] == chars[start]:
                 continue
             # A footer below other text is one even where that text is all links.
-            is_foot = (container.tag == "footer" or FOOT.search(container.names)) and chars[start] > 0.2 * chars[-1]
+            is_foot = (container.tag == "footer" or FOOT.search(container.names)) and (
+                chars[start] > 0.2 * chars[-1] or (start > 0 and prose < _LITTLE_PROSE)
+            )
             if prose > 0.5 * total > 0 and named[container.names] < 3 and not is_foot:
                 continue
             if _is_named_by_heading(container, blocks) or _is_box(page, container, weights, chars, marked):
@@ -140,7 +157,7 @@ def _is_named_by_heading(container: Container, blocks: list[Block]) -> bool:
     text = first.text.removesuffix("¶")
     if len(names) != 1 or RELATED.match(text) or COMMENTS.match(text):
         return False
-    return names[0].replace("_", "-").casefold() == "-".join(_SLUG_WORDS.findall(text.casefold()))
+    return names[0].replace("_", "-").casefold() == "-".join(_SLUG_WORDS.findall(text.casefold())).replace("_", "-")
 
 
 def _is_box(page: PageBlocks, container: Container, weights: list[float], chars: list[int], marked: list[bool]) -> bool:
@@ -221,13 +238,49 @@ def _choose_region(page: PageBlocks, sums: list[float], drop: list[bool]) -> int
         ]
         if named:
             best = max(named, key=lambda index: containers[index].end - containers[index].start)
-        elif best_score <= 0:
+        elif best_score <= 0 or _is_below_links(page, best, drop):
             return _without_prose(page, drop)
-    return _whole(containers, best, sums)
+    return _with_images(page, _whole(page, best, sums, drop), drop)
 
 
-def _whole(containers: list[Container], region: int, sums: list[float]) -> int:
-    """A table is hardly all of the content: the container named as content around it, unless that holds menus."""
+def _is_below_links(page: PageBlocks, region: int, drop: list[bool]) -> bool:
+    """Whether the little prose that a page has stands below nearly all else, under no heading: an index's last line."""
+    start, end = page.containers[region].start, page.containers[region].end
+    if any(block.role is Role.HEADING for block in page.blocks[max(0, start - 1) : end]):
+        return False
+    chars = [0, *accumulate(0 if drop[index] else block.num_chars for index, block in enumerate(page.blocks))]
+    return chars[start] >= 0.7 * chars[-1]
+
+
+def _with_images(page: PageBlocks, region: int, drop: list[bool]) -> int:
+    """The region, or a container around it that adds nothing but an image or two."""
+    blocks = page.blocks
+    start, end = page.containers[region].start, page.containers[region].end
+    outer = page.containers[region].parent
+    for _ in range(_MAX_PARTS_DEPTH):
+        place = page.containers[outer]
+        if outer <= 0 or place.end - place.start > end - start + _MAX_BESIDE:
+            break
+        beside = [index for index in (*range(place.start, start), *range(end, place.end)) if not drop[index]]
+        if any(blocks[index].image is None or blocks[index].leads_home for index in beside):
+            break
+        if beside:
+            region, start, end = outer, place.start, place.end
+        outer = place.parent
+    return region
+
+
+_MAX_BESIDE = 3
+
+
+def _whole(page: PageBlocks, region: int, sums: list[float], drop: list[bool]) -> int:
+    """A table is hardly all of the content: the container named as content around it, unless that holds menus. Nor is
+    what has a small part of the words: the container named as content that has most of them."""
+    containers = page.containers
+    if containers[region].end - containers[region].start < 0.3 * len(page.blocks):
+        wider = _with_most_words(page, region, sums, drop)
+        if wider != region:
+            return _with_most_words(page, wider, sums, drop)  # from a cell to its table, and from there
     if containers[region].tag not in _PARTS:
         return region
     least = 0.5 * (sums[containers[region].end] - sums[containers[region].start])
@@ -242,6 +295,28 @@ def _whole(containers: list[Container], region: int, sums: list[float]) -> int:
     return region
 
 
+def _with_most_words(page: PageBlocks, region: int, sums: list[float], drop: list[bool]) -> int:
+    """The innermost container around a region that is named as content, where it has three times the words that are
+    no links, and these are most of its words. Where a page has little prose, its name does not matter."""
+    blocks, containers = page.blocks, page.containers
+    inner = containers[region]
+    own = sum(b.num_chars - b.link_chars for b in blocks[inner.start : inner.end])
+    is_little = sums[inner.end] - sums[inner.start] < 2 * _LITTLE_PROSE
+    place = inner.parent
+    for _ in range(_MAX_WORDS_DEPTH):
+        if place <= 0:
+            break
+        container = containers[place]
+        if is_little or container.kind is Kind.CONTENT or container.kind is Kind.ARTICLE:
+            kept = [blocks[index] for index in range(container.start, container.end) if not drop[index]]
+            words, links = sum(block.num_chars for block in kept), sum(block.link_chars for block in kept)
+            if words - links >= 3 * own and links < 0.5 * words:
+                return place
+        place = container.parent
+    return region
+
+
+_MAX_WORDS_DEPTH = 8
 _PARTS = frozenset(("table", "tr", "td", "dl"))
 _MAX_PARTS_DEPTH = 4
 

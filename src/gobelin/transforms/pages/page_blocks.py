@@ -25,9 +25,10 @@ from gobelin.transforms.pages.visible_text import BREAK, SKIPPED, fold
 _CONTAINERS = frozenset((
     "body", "div", "section", "article", "main", "header", "footer", "nav", "aside", "form", "fieldset", "figure",
     "blockquote", "ul", "ol", "dl", "menu", "dir", "table", "center", "details", "td", "th", "tr", "dialog", "li",
+    "address",
 ))  # fmt: skip
 _BLOCKS = _CONTAINERS | frozenset((
-    "p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "dd", "address", "pre", "hr", "thead", "tbody", "tfoot",
+    "p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "dd", "pre", "hr", "thead", "tbody", "tfoot",
     "caption", "figcaption", "summary", "legend", "hgroup", "listing", "xmp", "plaintext", "search", "html",
 ))  # fmt: skip
 _PLAIN = frozenset((

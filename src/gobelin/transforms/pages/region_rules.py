@@ -6,62 +6,22 @@ the same make, it says "read also". ``start`` and ``end`` bound the region's blo
 
 from __future__ import annotations
 
-from itertools import accumulate
-
 from gobelin.documents import Role
 from gobelin.transforms.pages.boilerplate import Kind
-from gobelin.transforms.pages.boilerplate_phrases import CALLS, COMMENTS, CREDIT_INSIDE, DATE_OR_BYLINE, RELATED
-from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
+from gobelin.transforms.pages.boilerplate_phrases import (
+    CALLS,
+    COMMENTS,
+    CREDIT_INSIDE,
+    DATE_OR_BYLINE,
+    FIGURE_NUMBER,
+    RELATED,
+)
+from gobelin.transforms.pages.page_blocks import Block, PageBlocks
 
 _MAX_CARD_CHARS = 400
 _MAX_SECTION_DEPTH = 8
 _MAX_SECTION_BLOCKS = 300
 _MAX_ASKED = 20  # headings such as "Comments" that are looked into; each look may go through all of the region
-
-
-def is_index(blocks: list[Block], start: int, end: int, drop: list[bool]) -> bool:
-    """A region whose links are its content."""
-    kept = [blocks[index] for index in range(start, end) if not drop[index]]
-    return sum(block.link_chars for block in kept) > 0.5 * sum(block.num_chars for block in kept)
-
-
-def drop_link_lists(page: PageBlocks, region: int, drop: list[bool]) -> None:
-    """Lists and other containers of the region most of whose text is links."""
-    blocks, containers = page.blocks, page.containers
-    chars = [0, *accumulate(0 if drop[index] else block.num_chars for index, block in enumerate(blocks))]
-    in_links = [0, *accumulate(0 if drop[i] or _is_reference(b) else b.link_chars for i, b in enumerate(blocks))]
-    num_links = [0, *accumulate(block.num_links for block in blocks)]
-    index = region + 1
-    while index <= containers[region].last:
-        container = containers[index]
-        start, end = container.start, container.end
-        index += 1
-        if start == end or container.tag == "li" or num_links[end] - num_links[start] < 2:
-            continue
-        # Tables of names beside what they belong to are links for the most part; menus are links alone.
-        most = 0.9 if container.tag == "table" else 0.6
-        if in_links[end] - in_links[start] <= most * (chars[end] - chars[start]) or chars[end] == chars[start]:
-            continue
-        if _is_announced(blocks, start, drop) or is_row(page, container):
-            continue
-        for position in range(start, end):
-            # An image that is no link itself belongs to the text around.
-            drop[position] = drop[position] or blocks[position].image is None or blocks[position].num_links > 0
-        index = container.last + 1
-
-
-def is_row(page: PageBlocks, container: Container) -> bool:
-    """A row of a table that sets names beside what is said of them, or a cell of one."""
-    row = page.containers[container.parent] if container.tag in ("td", "th") else container
-    return row.tag == "tr" and 2 <= row.end - row.start <= _MAX_ROW_BLOCKS
-
-
-_MAX_ROW_BLOCKS = 6
-
-
-def _is_reference(block: Block) -> bool:
-    """A table of data whose cells are names, each of which leads to what it names."""
-    return block.role is Role.TABLE and block.link_chars < 0.95 * block.num_chars
 
 
 def drop_logos(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
@@ -122,14 +82,22 @@ def drop_cards(page: PageBlocks, start: int, end: int, drop: list[bool], weights
         drop[head:stop] = [True] * (stop - head)
 
 
-def drop_link_paragraphs(page: PageBlocks, region: int, drop: list[bool]) -> None:
+def drop_last_address(page: PageBlocks, region: int, drop: list[bool], weights: list[float]) -> None:
+    """An ``<address>`` that ends a region says whom to write to."""
     outer = page.containers[region]
-    for index in range(outer.start, outer.end):
-        block = page.blocks[index]
-        if block.role is not Role.PARAGRAPH or block.num_chars <= 25 or block.link_chars < 0.8 * block.num_chars:
-            continue
-        if not block.text.startswith("http") and not _is_announced(page.blocks, index, drop):
-            drop[index] = True
+    last = next((index for index in range(outer.end - 1, outer.start - 1, -1) if not drop[index]), None)
+    if last is None:
+        return
+    place = page.blocks[last].container
+    for _ in range(_MAX_SECTION_DEPTH):
+        if place <= region:
+            return
+        container = page.containers[place]
+        if container.tag == "address":
+            if any(weight > 0 for weight in weights[outer.start : container.start]):
+                drop[container.start : container.end] = [True] * (container.end - container.start)
+            return
+        place = container.parent
 
 
 def drop_before_heading(
@@ -177,7 +145,7 @@ def take_captions(page: PageBlocks, start: int, end: int, drop: list[bool]) -> d
         image, block = blocks[index].image, blocks[index + 1]
         if image is None or drop[index] or drop[index + 1] or not 0 < block.num_chars <= 250 or image in captions:
             continue
-        if block.role is Role.PARAGRAPH and CREDIT_INSIDE.search(block.text):
+        if block.role is Role.PARAGRAPH and (CREDIT_INSIDE.search(block.text) or FIGURE_NUMBER.match(block.text)):
             captions[image] = block.text
             drop[index + 1] = True
     return captions
@@ -287,7 +255,7 @@ def _is_second_copy(blocks: list[Block], run: list[int], expected: int, kept: li
 
 
 _REPEATED_ROLES = frozenset((Role.CODE, Role.TABLE))
-_MIN_COPY_CHARS = 400
+_MIN_COPY_CHARS = 1000
 
 
 def drop_empty_sections(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
@@ -327,14 +295,6 @@ def _goes_on(page: PageBlocks, index: int, end: int, drop: list[bool], weights: 
         elif is_section and weights[position] > 0:
             return True
     return False
-
-
-def _is_announced(blocks: list[Block], index: int, drop: list[bool]) -> bool:
-    """The text before says that a list follows."""
-    if index == 0 or drop[index - 1]:
-        return False
-    before = blocks[index - 1]
-    return before.text.endswith((":", "：")) and before.link_chars < 0.5 * before.num_chars
 
 
 def _section_end(page: PageBlocks, index: int, end: int) -> int:
