@@ -232,6 +232,26 @@ def test_tokenize_of_an_empty_corpus_says_what_to_do(refused: Refusal, own_copy:
     assert "kept no document" in line
 
 
+def test_export_takes_its_folder_either_way(
+    refused: Refusal, own_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(own_copy), "--stage", "extract"]) == 0
+    plain = capsys.readouterr().out
+    assert plain
+    assert main(["export", "--output", str(own_copy), "--stage", "extract"]) == 0
+    assert capsys.readouterr().out == plain
+    for folders in ((), (str(own_copy), "--output", str(own_copy))):
+        assert "Give its output folder, once" in refused("export", *folders)
+
+
+def test_a_run_that_keeps_nothing_says_what_took_it(own_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--output", str(own_copy), "--set", "select.document.min_images=50"]) == 2
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert "rules that dropped everything: document.min_images" in shown
+    assert f"gobelin report --output {own_copy} shows what went, and why" in shown
+    assert "the recipe kept no document" in shown
+
+
 @pytest.mark.parametrize("stage", ["extract", "select"])
 def test_export_of_what_is_not_there(refused: Refusal, tmp_path: Path, stage: str) -> None:
     assert f"stage {stage} has not run" in refused("export", str(tmp_path / "none"), "--stage", stage)
@@ -245,7 +265,6 @@ def test_export_of_what_is_not_there(refused: Refusal, tmp_path: Path, stage: st
         ["run"],
         ["run", "--output", "x", "--until", "dinner"],
         ["run", "--output", "x", "--workers", "two"],
-        ["export"],
         ["recipe"],
         ["export", "x", "--format", "xml"],
     ],

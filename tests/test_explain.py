@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Any
 import pytest
 
 from gobelin.documents import image_id
+from gobelin.pipeline import explain as explaining
 from gobelin.pipeline.cli import main
+from gobelin.pipeline.recipe import load_recipe
 from gobelin.transforms.shards import read_folder
 
 Make = Callable[..., Any]
 HOST = "https://a.example"
 
 LARGE = "<img src=large.png alt='A boat'>"
+LATE = "A sentence that is long enough for its address to be cut off in the middle by what is shown: "
+PERSONAL = f"<p>{LATE} ann@a.example and more.</p><img src=late.png?of=ann@a.example alt='Of ann@a.example'>"
 
 RECIPE = """
 num_shards: 2
@@ -35,6 +40,7 @@ def output(
     records = [
         record(f"{HOST}/large", html_page(f"<h1>Harbour</h1><p>{prose}</p>{LARGE}<p>{prose} A.</p>")),
         record(f"{HOST}/small", html_page(f"<p>{prose} B.</p><img src=small.png><p>{prose} C.</p>")),
+        record(f"{HOST}/personal", html_page(f"<p>{prose} D.</p>{PERSONAL}<p>{prose} E.</p>", "Of ann@a.example")),
         record(f"{HOST}/gone", b"<p>gone", status="HTTP/1.1 404 Not Found"),
         record(f"{HOST}/large.png", png(1, 400, 300), "image/png"),
         record(f"{HOST}/small.png", png(2, 140, 140), "image/png"),
@@ -67,11 +73,67 @@ def test_a_page_that_stays(output: Path, capsys: pytest.CaptureFixture[str], png
     assert "stop_word_ratio" in by_url
 
 
+def test_scores_stand_beside_what_they_are_held_against(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [" ".join(line.split()) for line in told(capsys, output, f"{HOST}/large").splitlines()]
+    assert "num_words 1 (at least 4), max_word_length 7" not in lines
+    assert "num_words 1 (at least 4: broken)" in lines
+    assert any("num_words" in line and "(at least 4)" in line for line in lines)
+    assert "char_repetition_ratio" not in "".join(line for line in lines if line.startswith("num_words"))
+    assert next(line for line in lines if line.startswith("others")).count("stop_word_ratio") == 1
+    assert main(["explain", f"{HOST}/large", "--output", str(output), "--all-scores"]) == 0
+    every = capsys.readouterr().out
+    assert "num_words 1 (at least 4: broken)" in every
+    assert every.count("char_repetition_ratio") > 3
+
+
+def test_rules_that_are_no_rule_of_a_role_are_not_named(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = output.parent / "prose"
+    shutil.copytree(output, copy)
+    recipe = (copy / "recipe.yaml").read_text()
+    assert "not_prose: []" in recipe
+    (copy / "recipe.yaml").write_text(recipe.replace("not_prose: []", "not_prose: [heading]"))
+    lines = told(capsys, copy, f"{HOST}/large").splitlines()
+    heading = next(index for index, line in enumerate(lines) if "heading: Harbour" in line)
+    assert "at least" not in lines[heading + 1]
+    assert any("(at least 4)" in line for line in lines)
+
+
+@pytest.mark.parametrize("ending", ["", "…", "..."])
+def test_the_beginning_of_an_id_is_enough(
+    output: Path, capsys: pytest.CaptureFixture[str], png: Make, ending: str
+) -> None:
+    """Reports show the first twelve characters."""
+    for identifier in (documents(output)[f"{HOST}/large"]["doc_id"], image_id(png(1, 400, 300))):
+        assert told(capsys, output, identifier[:12] + ending) == told(capsys, output, identifier)
+
+
+def test_a_beginning_of_several_ids_is_refused(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "_SHORT_ID", re.compile("([0-9a-f]{0,63})"))
+    with pytest.raises(explaining.NotFoundError, match="5 ids begin with : give more of one, as "):
+        list(explaining.explain(output, ""))
+
+
+def test_pages_of_a_like_address_are_proposed(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "/SMALL", "--output", str(output)]) == 2
+    assert f"Pages whose address holds it: {HOST}/small\n" in capsys.readouterr().err
+
+
 def test_a_page_that_goes(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     story = told(capsys, output, f"{HOST}/small")
     assert "select    dropped" in story
     assert "drop      select: document.min_images 0 against 1" in story
     assert "drop      select: image.min_side_px 140 against 150" in story
+
+
+def test_personal_data_is_masked_but_in_addresses(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the middle of a text that is cut, in what describes an image, and in the title, which has its own decision."""
+    story = told(capsys, output, f"{HOST}/personal")
+    assert "title: Of <EMAIL>" in story
+    assert "alt: Of <EMAIL>" in story
+    assert "late.png?of=ann@a.example" in story
+    assert story.count("ann@a") == 1
+    assert "replace   select: pii.email 1 against 0 (title)" in story
+    assert "select    dropped" in story
 
 
 def test_an_image(output: Path, capsys: pytest.CaptureFixture[str], png: Make) -> None:
@@ -82,7 +144,10 @@ def test_an_image(output: Path, capsys: pytest.CaptureFixture[str], png: Make) -
     assert f"shown in  {place['doc_id']}, node 2, kept" in kept
     left = told(capsys, output, f"{HOST}/small.png")
     assert ", left out" in left
-    assert "drop      select: image.min_side_px" in left
+    small = documents(output)[f"{HOST}/small"]
+    assert "drop      select: image.min_side_px (no place of it is left)" in left
+    node = next(index for index, node in enumerate(small["nodes"]) if node["kind"] == "image")
+    assert f"drop      select: image.min_side_px 140 against 150 in {small['doc_id']}, node {node}" in left
 
 
 def test_a_page_that_never_became_a_document(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +176,7 @@ def what_if(capsys: pytest.CaptureFixture[str], output: Path, *changes: str) -> 
 def test_what_another_threshold_lets_in(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = what_if(capsys, output, "image.min_side_px=100")
     assert "documents 1 2 +1 (+100.0%)" in lines
-    assert "images 1 2 +1 (+100.0%)" in lines
+    assert "images shown 1 2 +1 (+100.0%)" in lines
     assert "node image.min_side_px 1 0 -1" in lines
     assert "would come in: 1" in lines
     small = documents(output)[f"{HOST}/small"]
@@ -131,6 +196,17 @@ def test_what_changes_nothing(output: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(lines) == 4
 
 
+def test_a_rule_without_a_score_is_told(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = what_if(capsys, output, "image.max_watermark=0.5")
+    assert lines[-1] == "image.max_watermark could not run (no score): 1"
+
+
+def test_a_place_among_the_scores_is_told_as_a_number() -> None:
+    relative = load_recipe("gobelin", ("select.image.min_clip_text={top_fraction: 0.5}",)).select
+    story = explaining.Comparison(relative, {"image.min_clip_text": 0.25}, all_scores=False)
+    assert "clip_text_max 0.3 (at least 0.25)" in story.of_node({"clip_text_max": 0.3}, {"kind": "image"})
+
+
 @pytest.mark.parametrize("change", ["image.min_side_px", "image.min_sides_px=1", "image.min_side_px=tall"])
 def test_changes_that_are_none(output: Path, capsys: pytest.CaptureFixture[str], change: str) -> None:
     assert main(["select", "--output", str(output), "--quiet", "--what-if", change]) == 2
@@ -147,3 +223,17 @@ def test_rules_that_did_nothing_or_everything_are_told(output: Path, capsys: pyt
     strict = ["--set", "select.text.min_words=null", *more]
     assert main(["select", "--output", str(copy), "--workers", "1", *strict]) == 0
     assert "rules that dropped everything: text.max_words" in " ".join("".join(capsys.readouterr()).split())
+
+
+def test_a_place_that_a_decision_took_is_left_out(output: Path, png: Make) -> None:
+    """Of a document that shows an image twice, one place may stay."""
+    document = documents(output)[f"{HOST}/large"]
+    identifier = image_id(png(1, 400, 300))
+    (node,) = [index for index, node in enumerate(document["nodes"]) if node["image_id"] == identifier]
+    cases: list[tuple[set[tuple[str | None, int | None]], bool]] = [
+        (set(), True),
+        ({(document["doc_id"], node)}, False),
+        ({(None, node)}, True),
+    ]
+    for dropped, expected in cases:
+        assert list(explaining._places(output, identifier, dropped)) == [(document["doc_id"], node, expected)]

@@ -322,11 +322,13 @@ def test_a_file_that_would_run_something_is_refused_and_does_not(tmp_path: Path)
         ("clip_autokeras_binary_nsfw.zip", "nsfw", "publishes the same NSFW heads as models/clip_ViT-L-14"),
         ("prompts.p", "nsfw", "is a pickle"),
         ("empty.pth", "nsfw", "is damaged"),
+        ("words.pth", "nsfw", "that may run code$"),
         ("text.npy", "violence", "no .npy file of numbers"),
     ],
 )
 def test_what_cannot_be_read_safely_is_refused(tmp_path: Path, name: str, kind: str, message: str) -> None:
-    (tmp_path / name).write_bytes(b"" if name == "empty.pth" else b"PK\x03\x04 no archive")
+    contents = {"empty.pth": b"", "words.pth": b"hello"}
+    (tmp_path / name).write_bytes(contents.get(name, b"PK\x03\x04 no archive"))
     with pytest.raises(ValueError, match=message):
         convert_head(tmp_path / name, kind)
 
@@ -455,6 +457,9 @@ def test_train_from_the_command_line(
     facts = {"width": 1, "height": 1, "phash": "0" * 16, "num_documents": 1, "near_group": "x", "near_count": 1}
     empty = dict.fromkeys(IMAGE_SCORES.names)
     images = [{**empty, "image_id": name, **facts, "clip_model": MODEL} for name in names]
+    write_data_set(score / "images", [{**row, "clip_model": None} for row in images], IMAGE_SCORES, 3, "image_id")
+    assert main(arguments) == 2
+    assert "no image in it has an embedding" in capsys.readouterr().err
     write_data_set(score / "images", images, IMAGE_SCORES, 3, "image_id")
     assert main(arguments) == 0
     said = capsys.readouterr().out

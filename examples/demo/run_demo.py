@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
         tasks.append(Task("clip", _fit_clip, (clip, options.seed)))
     if tasks:
         supervisor.run("demo: draw a crawl, fit CLIP", tasks)
-    run = open_run(
+    with open_run(
         run_folder,
         str(RECIPE),
         [f"score.clip.model=local-dir:{clip}", f"seed={options.seed}", *options.overrides],
@@ -80,9 +80,9 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
         screen,
         "local",
         [],
-    )
-    for stage in STAGES:
-        run.stage(stage, screen)
+    ) as run:
+        for stage in STAGES:
+            run.stage(stage, screen)
     results = output / "learned.json"
     held = read_json(results)
     key = f"{run.keys['train']} {options.seed}"

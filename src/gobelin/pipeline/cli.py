@@ -50,8 +50,14 @@ def build_parser() -> argparse.ArgumentParser:
         _add_stage(commands, name, about)
     _add_exchange(commands)
     explain = commands.add_parser("explain", help="the whole story of one page or image: found, scored, decided")
-    explain.add_argument("subject", help="URL of a page or an image, doc_id or image_id")
+    explain.add_argument("subject", help="URL of a page or an image, doc_id or image_id, or the beginning of an id")
     explain.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="output folder of a run")
+    explain.add_argument(
+        "--all-scores",
+        dest="all_scores",
+        action="store_true",
+        help="of texts and pictures too, every score; otherwise those that a rule of the recipe compares",
+    )
     _add_recipe(commands)
     add_heads(commands)
     return parser
@@ -64,7 +70,8 @@ FORMATS = ("jsonl", "mmc4", "nemo", "obelics", "parquet", "webdataset")
 def _add_exchange(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     about = "documents as a data set of a known format; or, as JSON lines, documents or what was left out and why"
     export = commands.add_parser("export", help=about, description=about)
-    export.add_argument("output", type=Path, help="output folder of a run")
+    export.add_argument("output", type=Path, nargs="?", help="output folder of a run")
+    export.add_argument("--output", dest="named_output", type=Path, metavar="FOLDER", help="the same, by name")
     export.add_argument(
         "--stage",
         choices=("extract", "score", "select", "tokenize"),
@@ -246,8 +253,10 @@ def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
 
 
 def _run_stages(options: argparse.Namespace, run: Run, screen: Screen) -> int:
+    from gobelin.pipeline.recipe import RecipeError
     from gobelin.pipeline.recipe_help import warnings_of
-    from gobelin.pipeline.run import summary_lines
+    from gobelin.pipeline.recipe_values import other_clip_model, unusable_inputs
+    from gobelin.pipeline.state import StageFolder
 
     if options.command == "run":
         stages = STAGES[: STAGES.index(options.until) + 1] if options.until else STAGES
@@ -265,21 +274,40 @@ def _run_stages(options: argparse.Namespace, run: Run, screen: Screen) -> int:
     if "select" in stages:
         for warning in warnings_of(run.recipe):
             screen.say(f"warning: {warning}")
-    with screen.live():
-        for stage in stages:
-            run.stage(stage, screen)
-    screen.say("")
-    for line in summary_lines(options.output):
-        screen.say(line)
+    if "score" in stages and not StageFolder(options.output, "score").is_done(run.keys["score"]):
+        unusable = unusable_inputs(run.recipe) + (other_clip_model(run.recipe) if "select" in stages else [])
+        if unusable:
+            raise RecipeError(f"recipe {run.recipe.name}: {'; '.join(unusable)}")
+    try:
+        with screen.live():
+            for stage in stages:
+                run.stage(stage, screen)
+    except ValueError:
+        _say_summary(options.output, screen)
+        if "report" in stages:
+            screen.say(f"gobelin report --output {options.output} shows what went, and why")
+        raise
+    _say_summary(options.output, screen)
     for name in ("report/index.html", "sample/index.html", "run.json"):
         if (options.output / name).is_file():
             screen.say(f"{name.split('/')[0].removesuffix('.json'):<10}{options.output / name}")
     return 0
 
 
+def _say_summary(output: Path, screen: Screen) -> None:
+    from gobelin.pipeline.run import summary_lines
+
+    screen.say("")
+    for line in summary_lines(output):
+        screen.say(line)
+
+
 def _export(options: argparse.Namespace) -> int:
     from gobelin.pipeline.export import SOURCES, export_corpus, export_decisions, export_documents
 
+    if (options.output is None) == (options.named_output is None):
+        raise ValueError("export of which run? Give its output folder, once: gobelin export OUT")
+    options.output = options.output or options.named_output
     if options.to is None and (options.format != "jsonl" or options.with_images):
         raise ValueError(f"--format {options.format} makes files: give --to FOLDER, an empty one")
     if options.decisions and (options.to is not None or options.format != "jsonl"):
@@ -315,6 +343,7 @@ def _import(options: argparse.Namespace) -> int:
 def _recipe(options: argparse.Namespace) -> int:
     from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names, to_yaml
     from gobelin.pipeline.recipe_help import differences, explained_yaml, warnings_of
+    from gobelin.pipeline.recipe_values import other_clip_model, unusable_inputs
     from gobelin.transforms.duplicates.minhash import curve
 
     if options.action == "list":
@@ -332,8 +361,17 @@ def _recipe(options: argparse.Namespace) -> int:
         warnings = warnings_of(recipe)
         for warning in warnings:
             print(f"warning: {warning}")
-        print(f"recipe {recipe.name} can be used" + (f", with {len(warnings)} warnings" if warnings else ""))
+        unusable = unusable_inputs(recipe) + other_clip_model(recipe)
+        for line in unusable:
+            print(f"error: {line}")
+        noted = f", with {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+        print(
+            f"recipe {recipe.name} cannot be used as it stands"
+            if unusable
+            else f"recipe {recipe.name} can be used{noted}"
+        )
         print(f"\n{curve(recipe.score.minhash)}")
+        return 2 if unusable else 0
     return 0
 
 
@@ -344,7 +382,7 @@ def _value(value: object) -> str:
 def _explain(options: argparse.Namespace) -> int:
     from gobelin.pipeline.explain import explain
 
-    for line in explain(options.output, options.subject):
+    for line in explain(options.output, options.subject, options.all_scores):
         print(line)
     return 0
 

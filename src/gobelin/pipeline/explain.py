@@ -1,13 +1,15 @@
-"""The whole story of one page or image: what was found, every score, every decision with its threshold.
+"""The whole story of one page or image: what was found, its scores and what they are held against, every decision.
 
-A document or image id names its shard, so those are found at once; a URL is looked for in the URL column of all
-shards, under its canonical form. Decisions are looked for in every stage. Reads only.
+A document or image id names its shard, so those are found at once; the first six or more characters of one, and a URL
+under its canonical form, are looked for in all shards. Decisions are looked for in every stage. Reads only. Personal
+data in texts is masked as in the report; addresses of pages and images are shown as they are.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.documents import shard_of
+from gobelin.pipeline.recipe import load_recipe
+from gobelin.pipeline.state import read_json
+from gobelin.report.documents import shown_text
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.rules import (
+    DOCUMENT_RULES,
+    HEAD,
+    IMAGE_RULES,
+    Rule,
+    head_rules,
+    passes,
+    text_rules,
+    threshold_of,
+)
 from gobelin.transforms.shards import list_shards, read_rows
 from gobelin.transforms.urls import canonical_url
 
@@ -23,43 +39,156 @@ Row = dict[str, Any]
 
 _DOC_ID = re.compile(r"[0-9a-f]{32}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+_SHORT_ID = re.compile(r"([0-9a-f]{6,63})(?:…|\.\.\.)?")
+_SUGGESTED = 5
 _STAGES = ("extract", "score", "select", "tokenize")
 _TEXT_CHARS = 100
-_NOT_SHOWN = {"nodes", "doc_id", "image_id", "data", "kind", "url"}
+_NOT_SHOWN = {"nodes", "doc_id", "image_id", "data", "kind", "url", "earlier"}
+_FACTS = ("format", "width", "height", "consent")
+"""Of an image in its place: shown whatever the recipe compares."""
 
 
 class NotFoundError(ValueError):
     """The run knows nothing of what was asked for."""
 
 
-def explain(output: Path, subject: str) -> Iterator[str]:
+def explain(output: Path, subject: str, all_scores: bool = False) -> Iterator[str]:
     """Lines that tell what happened to a page or an image.
 
     Args:
-        subject: a ``doc_id``, an ``image_id``, or the URL of either.
+        subject: a ``doc_id``, an ``image_id``, the beginning of one, or the URL of either.
+        all_scores: every score of every node; otherwise, of nodes, those that a rule of the recipe compares and that
+            are not 0 under an upper limit.
 
     Raises:
         NotFoundError: the run has neither a page nor an image nor a decision of that name.
     """
     if not list_shards(str(output / "extract" / "documents")):
         raise NotFoundError(f"{output}: stage extract has not run, so there is nothing to explain")
+    subject = _whole_id(output, subject)
+    compare = Comparison.of(output, all_scores)
     documents, images = _find(output, subject)
     decisions = list(_decisions_on(output, subject, documents, images))
     if not (documents or images or decisions):
         raise NotFoundError(
             f"{output}: no page, image or decision of {subject!r}; give a URL as archived, a doc_id or an image_id"
+            + _suggestion(output, subject)
         )
     for document in documents:
-        yield from _document(output, document, [row for row in decisions if row["doc_id"] == document["doc_id"]])
+        own = [row for row in decisions if row["doc_id"] == document["doc_id"]]
+        yield from _document(output, document, own, compare)
         yield ""
     for image in images:
-        yield from _image(output, image, [row for row in decisions if row["image_id"] == image["image_id"]])
+        own = [row for row in decisions if row["image_id"] == image["image_id"]]
+        yield from _image(output, image, own, compare)
         yield ""
     told = {row["doc_id"] for row in documents} | {row["image_id"] for row in images}
     others = [row for row in decisions if row["doc_id"] not in told and row["image_id"] not in told]
     if others:
         yield "left out before it was stored" if not (documents or images) else "other records of it"
         yield from map(_decision, others)
+
+
+Limits = dict[str, list[tuple[Rule, Any]]]
+"""Score -> the rules that it is held against, with their thresholds: numbers, or words where they are none yet."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the scores of a run are held against: the rules that its recipe switches on, with their thresholds."""
+
+    config: SelectConfig
+    resolved: dict[str, Any]  # what relative thresholds came to, by rule
+    all_scores: bool
+
+    @classmethod
+    def of(cls, output: Path, all_scores: bool) -> Comparison:
+        """Read from the folder's recipe and ``run.json``."""
+        run = read_json(output / "run.json") or {"stages": {}}
+        resolved = run["stages"].get("select", {}).get("thresholds", {})
+        return cls(load_recipe(str(output / "recipe.yaml")).select, resolved, all_scores)
+
+    def _limits(self, rules: Iterable[Rule]) -> Limits:
+        limits: Limits = {}
+        for rule in rules:
+            threshold = threshold_of(rule, self.config)
+            if rule.score is not None and threshold is not None:
+                number = threshold if isinstance(threshold, (int, float)) else self.resolved.get(rule.name, "a place")
+                limits.setdefault(rule.score, []).append((rule, number))
+        return limits
+
+    def lines(self, scores: Row, rules: Iterable[Rule]) -> Iterator[str]:
+        """A line for each score that one of the rules compares; then one of the others."""
+        values, limits = _flat(scores), self._limits(rules)
+        for name, held in limits.items():
+            if name in values:
+                yield f"  score     {name:<28}{_number(values[name]):>10}   {_held(values[name], held)}"
+        others = ", ".join(f"{name} {_number(value)}" for name, value in values.items() if name not in limits)
+        if others:
+            yield f"  others    {others}"
+
+    def of_node(self, scores: Row, node: Row) -> str:
+        """The scores of a node in one line."""
+        is_text = node["kind"] == "text"
+        rules = text_rules(node["role"], node["role"] not in self.config.text.not_prose) if is_text else self.on_images
+        limits = self._limits(rules)
+        shown = []
+        for name, value in _flat(scores).items():
+            held = limits.get(name, [])
+            says_something = value != 0 or any(rule.keeps_above for rule, _ in held)
+            if self.all_scores or (held and says_something) or (value and name in _FACTS):
+                shown.append(f"{name} {_number(value)}{f' ({_held(value, held)})' if held else ''}")
+        return ", ".join(shown)
+
+    @property
+    def on_images(self) -> tuple[Rule, ...]:
+        return (*IMAGE_RULES, *head_rules(self.config))
+
+
+def _held(value: Any, held: list[tuple[Rule, Any]]) -> str:
+    """What a score is held against, in words, and whether it breaks that: a decision names only the first."""
+    words = []
+    for rule, threshold in held:
+        is_broken = isinstance(threshold, (int, float)) and not passes(rule, value, threshold)
+        limit = f"{'at least' if rule.keeps_above else 'at most'} {_number(threshold)}"
+        words.append(limit + (": broken" if is_broken else ""))
+    return ", ".join(words)
+
+
+def _flat(scores: Row) -> Row:
+    """Scores that are there, those of the user's heads under the names that rules give them."""
+    heads = {f"{HEAD}{held['name']}": held["value"] for held in scores.get("heads") or ()}
+    named = {name: value for name, value in scores.items() if name not in _NOT_SHOWN and name != "heads"}
+    return {name: value for name, value in {**named, **heads}.items() if value is not None}
+
+
+def _whole_id(output: Path, subject: str) -> str:
+    """The one id that begins so; the subject itself where there is none, or where it is an id or no part of one."""
+    short = _SHORT_ID.fullmatch(subject)
+    if short is None or _DOC_ID.fullmatch(subject):
+        return subject
+    found = {
+        value
+        for folder, name in (("documents", "doc_id"), ("images", "image_id"))
+        for path in list_shards(str(output / "extract" / folder))
+        for value in pq.read_table(path, columns=[name])[name].to_pylist()
+        if value.startswith(short[1])
+    }
+    if len(found) > 1:
+        listed = ", ".join(sorted(found)[:_SUGGESTED])
+        raise NotFoundError(f"{output}: {len(found)} ids begin with {short[1]}: give more of one, as {listed}")
+    return found.pop() if found else subject
+
+
+def _suggestion(output: Path, subject: str) -> str:
+    """Pages whose address holds what was asked for, in words."""
+    urls = sorted(
+        url
+        for path in list_shards(str(output / "extract" / "documents"))
+        for url in pq.read_table(path, columns=["url"])["url"].to_pylist()
+        if subject.lower() in url.lower()
+    )
+    return f". Pages whose address holds it: {', '.join(urls[:_SUGGESTED])}" if urls else ""
 
 
 def _find(output: Path, subject: str) -> tuple[list[Row], list[Row]]:
@@ -120,11 +249,12 @@ def _strings(values: set[str]) -> pa.Array:
     return pa.array(sorted(values), pa.string())
 
 
-def _document(output: Path, document: Row, decisions: list[Row]) -> Iterator[str]:
+def _document(output: Path, document: Row, decisions: list[Row], compare: Comparison) -> Iterator[str]:
     yield f"document {document['doc_id']}"
     yield f"  url       {document['url']}"
     yield f"  archive   {document['warc_file']} at {document['warc_offset']:,}, captured {document['warc_date']}"
-    yield f"  language  {document['language']} ({_number(document['language_score'])})   title: {document['title']}"
+    title = shown_text(document["title"])
+    yield f"  language  {document['language']} ({_number(document['language_score'])})   title: {title}"
     yield f"  read as   {document['charset']}, main content by {document['extractor']}"
     for licence in document["licences"]:
         yield f"  licence   {licence['uri']} ({licence['scope']}, {licence['evidence']})"
@@ -132,7 +262,9 @@ def _document(output: Path, document: Row, decisions: list[Row]) -> Iterator[str
         yield f"  opt-out   {signal}"
     scores = next(iter(_by_id(output / "score" / "documents", "doc_id", document["doc_id"])), None)
     if scores is not None:
-        yield f"  scores    {_scores(scores)}"
+        yield from compare.lines({"language_score": document["language_score"], **scores}, DOCUMENT_RULES)
+        for held in scores["earlier"] or ():
+            yield f"  earlier   {held['kind']}: {held['doc_id']} of {held['run']}"
     own = [row for row in decisions if row["node_index"] is None and row["unit"] == "document"]
     kept = bool(_by_id(output / "select" / "documents", "doc_id", document["doc_id"], ["doc_id"]))
     if list_shards(str(output / "select" / "documents")):
@@ -144,22 +276,25 @@ def _document(output: Path, document: Row, decisions: list[Row]) -> Iterator[str
             by_node.setdefault(row["node_index"], []).append(row)
     for index, node in enumerate(document["nodes"]):
         yield f"  {index:>4}  {_node(node)}"
-        if scores is not None:
-            yield f"        {_scores(scores['nodes'][index])}"
+        shown = compare.of_node(scores["nodes"][index], node) if scores is not None else ""
+        if shown:
+            yield f"        {shown}"
         for row in by_node.get(index, []):
             yield f"      {_decision(row)}"
 
 
 def _node(node: Row) -> str:
     if node["kind"] == "text":
-        text = " ".join(node["text"].split())
+        text = " ".join(shown_text(node["text"]).split())
         return f"{node['role']}: {text[:_TEXT_CHARS]}{'…' if len(text) > _TEXT_CHARS else ''}"
     described = f"image {node['image_id'] or 'not in the archive'}  {(node['image_url'] or '')[:_TEXT_CHARS]}"
-    said = "".join(f"\n        {name}: {node[name][:_TEXT_CHARS]}" for name in ("caption", "alt") if node[name])
+    said = "".join(
+        f"\n        {name}: {shown_text(node[name])[:_TEXT_CHARS]}" for name in ("caption", "alt") if node[name]
+    )
     return described + said
 
 
-def _image(output: Path, image: Row, decisions: list[Row]) -> Iterator[str]:
+def _image(output: Path, image: Row, decisions: list[Row], compare: Comparison) -> Iterator[str]:
     yield f"image {image['image_id']}"
     yield f"  file      {image['format']}, {image['width']} x {image['height']} px, from {image['source']}"
     yield f"  archive   {image['warc_file']} at {image['warc_offset']:,}"
@@ -169,14 +304,23 @@ def _image(output: Path, image: Row, decisions: list[Row]) -> Iterator[str]:
         yield f"  opt-out   {signal}"
     scores = next(iter(_by_id(output / "score" / "images", "image_id", image["image_id"])), None)
     if scores is not None:
-        yield f"  scores    {_scores(scores)}"
-    for doc_id, index, is_left in _places(output, image["image_id"]):
+        yield from compare.lines(scores, compare.on_images)
+    dropped = {(row["doc_id"], row["node_index"]) for row in decisions if row["action"] == "drop"}
+    for doc_id, index, is_left in _places(output, image["image_id"], dropped):
         yield f"  shown in  {doc_id}, node {index}{'' if is_left is None else ', kept' if is_left else ', left out'}"
-    yield from map(_decision, decisions)
+    for row in decisions:
+        place = "" if row["node_index"] is None else f" in {row['doc_id']}, node {row['node_index']}"
+        yield f"{_decision(row)}{place}"
 
 
-def _places(output: Path, image_id: str) -> Iterator[tuple[str, int, bool | None]]:
-    """(document, node, whether the corpus shows it there) for each place where a document shows an image."""
+def _places(
+    output: Path, image_id: str, dropped: set[tuple[str | None, int | None]]
+) -> Iterator[tuple[str, int, bool | None]]:
+    """(document, node, whether the corpus shows it there) for each place where a document shows an image.
+
+    Args:
+        dropped: (document, node) of the places that a decision took away; a document may show an image twice.
+    """
     left = {
         row["doc_id"]
         for path in list_shards(str(output / "select" / "documents"))
@@ -188,13 +332,8 @@ def _places(output: Path, image_id: str) -> Iterator[tuple[str, int, bool | None
         for row in read_rows(path, ["doc_id", "nodes"]):
             for index, node in enumerate(row["nodes"]):
                 if node["image_id"] == image_id:
-                    yield row["doc_id"], index, row["doc_id"] in left if has_selected else None
-
-
-def _scores(scores: Row) -> str:
-    return ", ".join(
-        f"{name} {_number(value)}" for name, value in scores.items() if value is not None and name not in _NOT_SHOWN
-    )
+                    is_left = row["doc_id"] in left and (row["doc_id"], index) not in dropped
+                    yield row["doc_id"], index, is_left if has_selected else None
 
 
 def _number(value: Any) -> str:
@@ -203,9 +342,11 @@ def _number(value: Any) -> str:
 
 def _decision(row: Row) -> str:
     compared = ""
-    if row["value"] is not None:
+    is_summary = row["stage"] == "select" and row["unit"] == "image"  # its value is a number of places: see "shown in"
+    if row["value"] is not None and not is_summary:
         compared = f" {_number(row['value'])}"
         if row["threshold"] is not None:
             compared += f" against {_number(row['threshold'])}"
-    detail = f" ({row['detail']})" if row["detail"] else ""
+    detail = "no place of it is left" if is_summary else row["detail"]
+    detail = f" ({detail})" if detail else ""
     return f"  {row['action']:<9} {row['stage']}: {row['rule']}{compared}{detail}"

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from gobelin.pipeline.recipe import Recipe, as_dict
+from gobelin.pipeline.recipe_values import doubtful_values
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import HEAD, IMAGE_RULES, all_rules, threshold_of
 from gobelin.transforms.text.text_statistics import word_lists
@@ -79,9 +80,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def warnings_of(recipe: Recipe) -> list[str]:
-    """What a valid recipe asks for that cannot work, or hardly can: rules without a score, bounds that cross, languages
-    without word lists. One sentence each."""
-    return [*_without_score(recipe), *_crossing(recipe.select), *_without_lists(recipe.select)]
+    """What a valid recipe asks for that cannot work, or hardly can: rules without a score, bounds that cross, values
+    that hardly mean what was meant, languages without word lists. One sentence each."""
+    return [
+        *doubtful_values(recipe),
+        *_without_score(recipe),
+        *_crossing(recipe.select),
+        *_without_lists(recipe.select),
+    ]
 
 
 _ALL_GO = "every image will be dropped unjudged; to let them in, say select.unscored_for_safety=keep"

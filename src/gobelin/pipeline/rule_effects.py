@@ -6,6 +6,7 @@ is said on screen and in the report.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from gobelin.report.survey import row_groups
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import all_rules, threshold_of
 from gobelin.transforms.shards import list_shards
+
+WIDTH = 120
 
 _OTHERS = {
     "document": ("languages", "deny_consent"),
@@ -76,9 +79,9 @@ def _count_nodes(scores: Path) -> dict[str, int]:
 
 def effect_lines(effects: dict[str, Any]) -> list[str]:
     """The same in words, for a terminal."""
-    lines = []
-    if effects["dropped_everything"]:
-        lines.append("rules that dropped everything: " + ", ".join(effects["dropped_everything"]))
-    if effects["dropped_nothing"]:
-        lines.append("rules that dropped nothing: " + ", ".join(effects["dropped_nothing"]))
+    lines: list[str] = []
+    for did in ("everything", "nothing"):
+        if effects[f"dropped_{did}"]:
+            told = f"rules that dropped {did}: {', '.join(effects[f'dropped_{did}'])}"
+            lines += textwrap.wrap(told, WIDTH, subsequent_indent="  ", break_long_words=False)
     return lines

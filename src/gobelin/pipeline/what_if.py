@@ -41,11 +41,13 @@ class Outcome:
     images: dict[str, int] = dataclasses.field(default_factory=dict)
     rules: Counter[tuple[Unit, str]] = dataclasses.field(default_factory=Counter)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)  # of dropped documents
+    not_run: Counter[str] = dataclasses.field(default_factory=Counter)  # rules, by how often there was no score
 
     def add(self, verdict: Verdict, scores: Row) -> None:
         document = verdict.document
         doc_id = document["doc_id"]
         self.rules.update((decision.unit, decision.rule) for decision in verdict.decisions)
+        self.not_run.update(verdict.not_run)
         if verdict.dropped_by is not None:
             self.reasons[doc_id] = verdict.dropped_by
             return
@@ -105,12 +107,18 @@ def what_if(output: Path, recipe: Recipe, changes: tuple[str, ...]) -> Iterator[
     if any("=" not in key for key in keys):
         raise RecipeError("--what-if: expected rule=value, as in image.min_side_px=100")
     changed = change(recipe, tuple(keys))
-    (now, _), (then, _) = (resolve_thresholds(each.select, scores) for each in (recipe, changed))
+    (now, _), (then, resolved) = (resolve_thresholds(each.select, scores) for each in (recipe, changed))
     before, after, seen, total = _judge(output, now, then)
     if seen < total:
         yield f"looked at {seen:,} of {total:,} documents (whole shards, a sample by id)"
+    named = {key.partition("=")[0].strip().removeprefix("select.") for key in keys}
+    for rule in sorted(named & resolved.keys()):
+        yield f"{rule} is {resolved[rule]:.4g}"
     yield from _table(before, after)
     yield from _rules(before, after)
+    for rule in sorted(after.not_run):
+        if any(rule == name or rule.startswith(f"{name}.") for name in named):
+            yield f"{rule} could not run (no score): {after.not_run[rule]:,}"
     yield from _examples("would come in", after.survivors.keys() - before.survivors.keys(), after.survivors, before)
     yield from _examples("would go", before.survivors.keys() - after.survivors.keys(), before.survivors, after)
 
@@ -133,10 +141,10 @@ def _judge(output: Path, now: SelectConfig, then: SelectConfig) -> tuple[Outcome
 
 
 def _table(before: Outcome, after: Outcome) -> Iterator[str]:
-    yield f"{'kept':<12}{'now':>12}{'then':>12}{'change':>12}"
-    for name, left, right in zip(("documents", "images", "words"), before.totals(), after.totals()):
+    yield f"{'kept':<14}{'now':>12}{'then':>12}{'change':>12}"
+    for name, left, right in zip(("documents", "images shown", "words"), before.totals(), after.totals()):
         share = f" ({(right - left) / left:+.1%})" if left else ""
-        yield f"{name:<12}{left:>12,}{right:>12,}{right - left:>+12,}{share}"
+        yield f"{name:<14}{left:>12,}{right:>12,}{right - left:>+12,}{share}"
 
 
 def _rules(before: Outcome, after: Outcome) -> Iterator[str]:
@@ -156,3 +164,5 @@ def _examples(title: str, doc_ids: set[str], survivors: dict[str, Row], other: O
         yield f"{title}: {len(doc_ids):,}"
     for doc_id in sorted(doc_ids)[:SHOWN]:
         yield f"  {doc_id}  {survivors[doc_id]['url'][:100]}  ({other.reasons[doc_id]})"
+    if len(doc_ids) > SHOWN:
+        yield f"  and {len(doc_ids) - SHOWN:,} more"

@@ -17,8 +17,8 @@ from markupsafe import Markup, escape
 from gobelin.report.histograms import Bar, Histogram
 from gobelin.report.wording import compact, number
 
-WIDTH, HEIGHT = 360, 190
-LEFT, RIGHT, TOP, BOTTOM = 42, 8, 22, 36
+WIDTH, HEIGHT = 360, 198
+LEFT, RIGHT, TOP, BOTTOM = 42, 8, 30, 36
 
 LABEL_WIDTH = 68
 """Room for the words of a threshold."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,6 +55,16 @@ class DuplicateGroup:
     num_documents: int | None = None  # documents that show an image of the group
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class EarlierDuplicates:
+    """Documents that duplicate one of an earlier run in one way."""
+
+    run: str
+    kind: str  # of the scores' column ``earlier``
+    seen: int
+    kept: int | None  # None: select has not run
+
+
 def property_tables(output: Path, with_kept: bool) -> list[PropertyTable]:
     """Hosts, languages, licences and the like of the documents seen and, where ``select`` is done, kept."""
     seen = _properties(output / "extract" / "documents")
@@ -96,14 +107,41 @@ def image_groups(output: Path) -> list[DuplicateGroup]:
     """The largest groups of pictures that look alike."""
     sizes = _group_sizes(output / "score" / "images", "image_id", "near_group")
     members, num_documents = _members(output / "score" / "images", "image_id", "near_group", sizes, "near_count")
-    return [DuplicateGroup(name, size, members[name], num_documents[name]) for name, size in sizes]
+    return [DuplicateGroup(*group, num_documents[group[0]]) for group in _present(sizes, members)]
 
 
 def document_groups(output: Path, column: str) -> list[DuplicateGroup]:
     """The largest groups of documents in a column of ``DOCUMENT_SCORES``."""
     sizes = _group_sizes(output / "score" / "documents", "doc_id", column)
     members, _ = _members(output / "score" / "documents", "doc_id", column, sizes)
-    return [DuplicateGroup(name, size, members[name]) for name, size in sizes]
+    return [DuplicateGroup(*group) for group in _present(sizes, members)]
+
+
+def earlier_duplicates(output: Path, with_kept: bool) -> list[EarlierDuplicates]:
+    """How many documents duplicate one of an earlier run, by run and kind, as ``score`` found them."""
+    kept: set[str] = set()
+    for path in list_shards(str(output / "select" / "documents")) if with_kept else []:
+        for table in row_groups(path, ["doc_id"]):
+            kept.update(table["doc_id"].to_pylist())
+    seen: dict[tuple[str, str], set[str]] = {}
+    for path in list_shards(str(output / "score" / "documents")):
+        for table in row_groups(path, ["doc_id", "earlier"]):
+            for row in table.filter(pc.greater(pc.list_value_length(table["earlier"]), 0)).to_pylist():
+                for held in row["earlier"]:
+                    seen.setdefault((held["run"], held["kind"]), set()).add(row["doc_id"])
+    return [
+        EarlierDuplicates(run, kind, len(found), len(found & kept) if with_kept else None)
+        for (run, kind), found in sorted(seen.items())
+    ]
+
+
+def _present(sizes: list[tuple[str, int]], members: dict[str, list[str]]) -> Iterator[tuple[str, int, list[str]]]:
+    """(name, size, first members) of groups with two members in this run. A group may be named after a member in an
+    earlier one, which is not counted here."""
+    for name, size in sizes:
+        own = size if members[name][0] == name else size - 1
+        if own > 1:
+            yield name, own, members[name]
 
 
 def _group_sizes(folder: Path, id_column: str, group_column: str) -> list[tuple[str, int]]:

@@ -30,7 +30,26 @@ TAIL_RATIO = 0.005
 
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("num_words", "words_left", "min_side", "max_side", "min_rendered", "max_rendered"), "log"),
-    **dict.fromkeys(("num_lorem_ipsum", "site_count", "num_documents", "near_count", "images_left"), "count"),
+    **dict.fromkeys(
+        (
+            "num_lorem_ipsum",
+            "num_curly_brackets",
+            "num_javascript",
+            "num_policy_phrases",
+            "num_stop_words",
+            "num_sentences",
+            "max_word_length",
+            "num_eval_ngrams",
+            "num_eval_images",
+            "num_faces",
+            "site_count",
+            "num_documents",
+            "near_count",
+            "semantic_count",
+            "images_left",
+        ),
+        "count",
+    ),
     "aspect_ratio": "log",
 }
 """How a score is spread on its axis; linear where it is not named."""

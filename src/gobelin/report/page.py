@@ -21,7 +21,13 @@ import yaml
 
 from gobelin.report import wording
 from gobelin.report.charts import Mark, histogram_chart
-from gobelin.report.corpus_tables import DuplicateGroup, document_groups, image_groups, property_tables
+from gobelin.report.corpus_tables import (
+    DuplicateGroup,
+    document_groups,
+    earlier_duplicates,
+    image_groups,
+    property_tables,
+)
 from gobelin.report.documents import choose_documents, read_nodes, safe_href, view_documents
 from gobelin.report.model_sections import token_section, training_section
 from gobelin.report.near_threshold import Sides, near_thresholds
@@ -31,7 +37,7 @@ from gobelin.report.reasons import Decisions, Reason, read_decisions, spread
 from gobelin.report.summary import as_json
 from gobelin.report.survey import ScoreSurvey, row_groups, survey_scores, with_thresholds
 from gobelin.report.training import read_samples
-from gobelin.transforms.selection.rules import RULES
+from gobelin.transforms.selection.rules import HEAD, RULES
 from gobelin.transforms.shards import list_shards
 
 NUM_KEPT = 12
@@ -58,6 +64,12 @@ def write_report(output: Path, folder: Path) -> Path:
     _write(folder / "report.json", json.dumps(as_json(context), indent=2, ensure_ascii=False) + "\n")
     _write(path, page)
     return path
+
+
+def _score_of(rule: str) -> str | None:
+    """The score that a rule compares, by the rule's name; also of the rules on the user's heads."""
+    side, _, name = rule.removeprefix("image.").partition(".")
+    return f"{HEAD}{name}" if side in ("max_head", "min_head") else _SCORES.get(rule)
 
 
 def _write(path: Path, text: str) -> None:
@@ -102,6 +114,10 @@ def _collect(output: Path) -> dict[str, Any]:
         "dropped": [views[decision["doc_id"]] for decision in dropped if decision["doc_id"] in views],
         "dropped_images": dropped_images,
         "groups": groups,
+        "earlier": [
+            {"found": found, "meaning": wording.EARLIER_KINDS[found.kind]}
+            for found in (earlier_duplicates(output, "select" in done) if "score" in done else [])
+        ],
         "group_titles": read_nodes(output, members),
         "withheld": withheld,
         "properties": property_tables(output, "select" in done),
@@ -147,7 +163,7 @@ def _reason_tables(decisions: Decisions, recipe: dict[str, Any]) -> list[dict[st
     for reason in decisions.reasons:
         row = {
             "reason": reason,
-            "meaning": wording.rule_meaning(reason.rule, _SCORES.get(reason.rule)),
+            "meaning": wording.rule_meaning(reason.rule, _score_of(reason.rule)),
             "limit": _limit(reason, recipe),
         }
         tables.setdefault((reason.stage, reason.unit), []).append(row)
@@ -184,7 +200,7 @@ def _score_sections(
     }
     sections: dict[str, list[dict[str, Any]]] = {section: [] for section in UNIT_NOUNS}
     for survey in surveys:
-        title, unit = wording.SCORE_TITLES.get(survey.score, (survey.score, ""))
+        title, unit = wording.score_title(survey.score)
         marks = [
             Mark(found.threshold, wording.number(found.threshold), found.rule.keeps_above) for found in survey.rules
         ]
@@ -222,7 +238,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "percent": wording.percent,
         "count": wording.count,
-        "meaning": lambda rule: wording.rule_meaning(rule, _SCORES.get(rule)),
+        "meaning": lambda rule: wording.rule_meaning(rule, _score_of(rule)),
         "stage_titles": wording.STAGE_TITLES,
         "nouns": UNIT_NOUNS,
     }

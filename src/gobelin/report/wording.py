@@ -10,6 +10,8 @@ import re
 
 from markupsafe import Markup
 
+from gobelin.transforms.selection.rules import HEAD
+
 STAGE_TITLES = {
     "extract": "Extract: archives to documents and pictures",
     "score": "Score: numbers about each",
@@ -18,6 +20,14 @@ STAGE_TITLES = {
     "train": "Train",
     "sample": "Sample",
 }
+
+EARLIER_KINDS = {
+    "exact": "the same text",
+    "near": "nearly the same text",
+    "url": "the same address, captured no earlier",
+    "older_url": "an older capture of the same address",
+}
+"""What an earlier corpus has of a document, by the kind in its scores."""
 
 SCORE_TITLES = {
     "language_score": ("Probability of the language", "probability"),
@@ -113,6 +123,9 @@ RULE_MEANINGS = {
     "undecodable_image": "the picture is damaged",
     "not_in_any_document": "no document shows it",
     "same_bytes_stored": "the same bytes are stored already, under another address",
+    "malformed_row": "no document of the format can be read from it",
+    "damaged_file": "the file cannot be read on from here",
+    "import_error": "reading it failed",
     "unreadable_archive": "the archive cannot be read on from here",
     "unreadable_record": "the record cannot be read",
     # score
@@ -147,6 +160,15 @@ RULE_MEANINGS = {
 """Rules that compare no score of the table ``RULES``."""
 
 
+def score_title(score: str) -> tuple[str, str]:
+    """(title, unit of its values) of a score; one of the user's heads by its name."""
+    if score in SCORE_TITLES:
+        return SCORE_TITLES[score]
+    if score.startswith(HEAD):
+        return f"Head: {score.removeprefix(HEAD).replace('_', ' ')}", "head's own scale"
+    return score, ""
+
+
 def rule_meaning(rule: str, score: str | None = None) -> str:
     """What a rule looks at or objects to, in words.
 
@@ -157,6 +179,8 @@ def rule_meaning(rule: str, score: str | None = None) -> str:
         return RULE_MEANINGS[rule]
     if score in SCORE_TITLES:
         return SCORE_TITLES[score][0].lower().replace("clip", "CLIP")
+    if score is not None and score.startswith(HEAD):
+        return f"score of the head {score.removeprefix(HEAD)}"
     return rule.rpartition(".")[2].replace("_", " ")
 
 

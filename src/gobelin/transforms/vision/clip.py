@@ -201,6 +201,12 @@ def _tokenizer_files(model: str, config: Mapping[str, Any]) -> dict[str, str]:
     return {"bpe_path": str(Path(model.removeprefix(LOCAL_DIR)) / bpe_path)}
 
 
+def model_name(model: str, pretrained: str | None) -> str:
+    """What stands before the @ of a model's fingerprint, which is known before it is loaded."""
+    name = "local" if model.startswith(LOCAL_DIR) else model.removeprefix(_HUB)
+    return f"{name}/{Path(pretrained).stem}" if pretrained else name
+
+
 def _fingerprint(spec: ClipSpec, model: Any, config: Mapping[str, Any], tokenizer: Any) -> str:
     """Name, weights and everything that stands before them; the same wherever the files lie."""
     weights = hashlib.sha256()
@@ -209,9 +215,8 @@ def _fingerprint(spec: ClipSpec, model: Any, config: Mapping[str, Any], tokenize
         weights.update(tensor.contiguous().cpu().numpy().tobytes())
     vocabulary = sorted(getattr(tokenizer, "encoder", {}).items())
     around = json.dumps([config, model.visual.preprocess_cfg, vocabulary], sort_keys=True, default=str)
-    name = "local" if spec.model.startswith(LOCAL_DIR) else spec.model.removeprefix(_HUB)
-    tag = f"/{Path(spec.pretrained).stem}" if spec.pretrained else ""
-    return f"{name}{tag}@{weights.hexdigest()[:16]}-{hashlib.sha256(around.encode()).hexdigest()[:8]}"
+    name = model_name(spec.model, spec.pretrained)
+    return f"{name}@{weights.hexdigest()[:16]}-{hashlib.sha256(around.encode()).hexdigest()[:8]}"
 
 
 def _forgetful(tokenizer: Any) -> Callable[[list[str]], torch.Tensor]:

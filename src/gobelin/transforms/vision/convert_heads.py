@@ -185,9 +185,10 @@ def _state_dict(path: Path) -> dict[str, npt.NDArray[np.floating]]:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, AttributeError) as error:
         first = str(error).strip().partition("\n")[0][:200]
+        said = f" (torch: {first})" if first and not isinstance(error, KeyError) else ""  # of a KeyError, a byte
         raise ValueError(
             f"{path.name} holds something else than tensors, or is damaged, and is not read, because that may run "
-            f"code: {first}"
+            f"code{said}"
         ) from None
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]

@@ -197,7 +197,11 @@ def model_of(score_folder: str | Path) -> str:
     found: set[str] = set()
     for path in _shards(score_folder, "images"):
         found.update(pc.unique(pq.read_table(path, columns=["clip_model"])["clip_model"]).drop_null().to_pylist())
-    if len(found) != 1:
+    if not found:
+        raise ValueError(
+            f"{score_folder}: no image in it has an embedding; run score with a recipe that sets score.clip"
+        )
+    if len(found) > 1:
         raise ValueError(f"{score_folder}: its images have embeddings of {len(found)} CLIP models: {sorted(found)}")
     return found.pop()
 

@@ -1,0 +1,174 @@
+"""Values that a recipe may hold and that hardly mean what was meant, and files that it names and that are not there.
+
+A recipe's types are checked when it is read. What is looked at here is valid and useless: a word that no opt-out says,
+a format that no picture has, a bound that nothing can pass. Such a rule lets everything in, or nothing, and says so
+hours later. Files are looked for before the first stage runs: the stage that opens them comes after reading archives.
+Costs a look at the disk for each file named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gobelin.pipeline.recipe import Recipe
+from gobelin.transforms.images.image_formats import DECODED
+from gobelin.transforms.rights.consent import effective
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.vision.clip import LOCAL_DIR, model_name
+from gobelin.transforms.vision.heads import load_head
+
+USES = ("ai-train", "ai-input", "image-train", "tdm", "search", "index", "image-index")
+"""Uses of a page that an opt-out may refuse (``gobelin.transforms.rights.consent.effective``)."""
+
+_DIRECTIVES = ("noai", "noml", "noimageai", "noindex", "noimageindex", "disallow", "tdm-reservation=1", "ai-train=no",
+               "train-ai=n")  # fmt: skip
+"""What is proposed for a misspelt directive; more are known to ``effective``."""
+
+_FORMATS = tuple(sorted(name.lower() for name in DECODED))
+
+_COUNTRIES = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "ua": "uk"}
+"""Country codes that are no language's, and the language that is meant."""
+
+_UNBOUNDED = ("clip", "aesthetic", "nsfw", "watermark", "head", "similarity")
+"""Words in the name of a rule whose score may be negative: cosines, and regressions without bounds."""
+
+_NO_SHARE = ("aspect_ratio", "line_break_ratio", "symbol_word_ratio")
+"""Ratios that may exceed 1."""
+
+
+def doubtful_values(recipe: Recipe) -> list[str]:
+    """Values that hardly mean what was meant, one sentence each."""
+    select = recipe.select
+    return [
+        *_words("select.document.deny_consent", select.document.deny_consent),
+        *_words("select.image.deny_consent", select.image.deny_consent),
+        *_words("extract.gates.deny_consent", recipe.extract.gates.deny_consent),
+        *_formats(select.image.formats),
+        *_languages("select.document.languages", select.document.languages),
+        *_languages("extract.gates.languages", recipe.extract.gates.languages),
+        *_impossible(select),
+        *_without_faces(recipe),
+    ]
+
+
+def _words(key: str, words: Iterable[str] | None) -> Iterator[str]:
+    for word in words or ():
+        if word.lower() not in USES and not _has_meaning(word.lower()):
+            known = ", ".join(USES)
+            near = _nearest(word.lower(), (*USES, *_DIRECTIVES)) or f"the uses are {known}"
+            yield f"{key}: {word!r} is no use and no directive that is known, so it refuses next to nothing; {near}"
+
+
+def _has_meaning(directive: str) -> bool:
+    return any(effective([f"{place}: {directive}"]) for place in _PLACES) or directive == "disallow"
+
+
+_PLACES = (
+    "header x-robots-tag",
+    "header content-usage",
+    "header content-signal",
+    "robots.txt content-signal",
+)
+
+
+def _formats(formats: Iterable[str] | None) -> Iterator[str]:
+    for name in formats or ():
+        if name not in _FORMATS:
+            near = _nearest(name, _FORMATS) or f"formats are {', '.join(_FORMATS)}"
+            yield f"select.image.formats: no picture is {name!r}; {near}"
+
+
+def _languages(key: str, languages: Iterable[str] | None) -> Iterator[str]:
+    for language in languages or ():
+        if language in _COUNTRIES:
+            yield f"{key}: {language!r} is a country; its language is {_COUNTRIES[language]!r}"
+        elif not re.fullmatch(r"[a-z]{2,3}", language):
+            yield f"{key}: no language is {language!r}; give codes of ISO 639-1, as en or de"
+
+
+def _impossible(select: SelectConfig) -> Iterator[str]:
+    for section in ("document", "text", "image"):
+        rules = getattr(select, section)
+        for name in rules.__slots__:
+            value = getattr(rules, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue
+            may_be_negative = any(word in name for word in _UNBOUNDED)
+            is_share = name.endswith("_ratio") and not name.endswith(_NO_SHARE) and not may_be_negative
+            if name.startswith("max_") and value < 0 and not may_be_negative:
+                yield f"select.{section}.{name} {value}: the score is never below 0, so nothing can pass"
+            elif name.startswith("min_") and value > 1 and is_share:
+                yield f"select.{section}.{name} {value}: a share is at most 1, so nothing can pass"
+
+
+def _without_faces(recipe: Recipe) -> Iterator[str]:
+    if recipe.tokenize.blur_faces and recipe.score.faces is None:
+        yield "tokenize.blur_faces needs score.faces, which says where faces are: tokenize will stop"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def unusable_inputs(recipe: Recipe) -> list[str]:
+    """Files and folders that a recipe's sections ``extract`` and ``score`` name and that are not there, and heads that
+    cannot be read or belong to another CLIP model; one sentence each. Paths count from the working directory."""
+    return [
+        *(f"{key}: {path}: no such file or folder" for key, path in _named_files(recipe) if _is_missing(path)),
+        *_unusable_heads(recipe),
+    ]
+
+
+def other_clip_model(recipe: Recipe) -> list[str]:
+    """One sentence where the CLIP thresholds of ``select`` hold for another model than ``score`` is to load, as far as
+    its name tells: ``select`` would refuse the scores once they are there."""
+    clip, stated = recipe.score.clip, recipe.select.image.clip_model
+    if clip is None or stated is None or stated.partition("@")[0] == model_name(clip.model, clip.pretrained):
+        return []
+    model = model_name(clip.model, clip.pretrained)
+    return [
+        f"the CLIP thresholds hold for {stated} (select.image.clip_model), and score.clip is {model}: set "
+        f"select.image.clip_model={model} and choose them anew, or places among the scores ({{top_fraction: 0.3}})"
+    ]
+
+
+def _is_missing(path: str) -> bool:
+    return "://" not in path and not Path(path).exists()
+
+
+def _unusable_heads(recipe: Recipe) -> Iterator[str]:
+    clip = recipe.score.clip
+    for name, path in recipe.score.heads.items():
+        if clip is None or _is_missing(path):
+            continue
+        try:
+            head = load_head(path)
+        except ValueError as error:
+            yield f"score.heads.{name}: {error}"
+            continue
+        stated, model = head.clip_model.partition("@")[0], model_name(clip.model, clip.pretrained)
+        if stated != model:
+            yield f"score.heads.{name}: {path} reads embeddings of {stated}, and score.clip is {model}"
+
+
+def _named_files(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    lists, score = recipe.extract.block_list, recipe.score
+    for kind in ("md5", "sha256", "url_sha256", "url_md5", "pdq"):
+        yield from ((f"extract.block_list.{kind}", path) for path in getattr(lists, kind))
+    for name in ("stop_words", "spam_words", "flagged_words", "common_words", "perplexity_models",
+                 "perplexity_tokenizers", "quality_models"):  # fmt: skip
+        named: dict[str, Any] = getattr(score.text, name)
+        yield from ((f"score.text.{name}.{language}", path) for language, path in named.items())
+    if score.contamination is not None:
+        yield from (("score.contamination.texts", path) for path in score.contamination.texts)
+        yield from (("score.contamination.images", path) for path in score.contamination.images)
+    yield from (("score.earlier", path) for path in score.earlier)
+    for name, path in score.heads.items():
+        yield f"score.heads.{name}", path
+    if score.clip is not None and score.clip.model.startswith(LOCAL_DIR):
+        yield "score.clip.model", score.clip.model.removeprefix(LOCAL_DIR)

@@ -1,0 +1,161 @@
+"""Values that are valid and useless are warned of, and files that are not there, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gobelin.pipeline.cli import main
+from gobelin.pipeline.recipe import load_recipe, preset_names
+from gobelin.pipeline.recipe_help import warnings_of
+from gobelin.pipeline.recipe_values import USES, doubtful_values, other_clip_model, unusable_inputs
+from gobelin.transforms.rights.consent import effective
+from gobelin.transforms.vision.heads import Head, Layer, save_head
+
+
+def doubts(*settings: str) -> list[str]:
+    return doubtful_values(load_recipe("gobelin", settings))
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_hold_nothing_doubtful(name: str) -> None:
+    assert doubtful_values(load_recipe(name)) == []
+    assert unusable_inputs(load_recipe(name)) == []
+    assert other_clip_model(load_recipe(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("select.document.deny_consent=[ai-trian]", "did you mean 'ai-train'?"),
+        ("select.image.deny_consent=[noai, imagetrain]", "did you mean 'image-train'?"),
+        ("extract.gates.deny_consent=[nooai]", "did you mean 'noai'?"),
+        ("select.document.deny_consent=[qqqqqq]", "the uses are ai-train, ai-input"),
+        ("select.image.formats=[png, jpg]", "no picture is 'jpg'; did you mean 'jpeg'?"),
+        ("select.image.formats=[psd]", "formats are avif, bmp"),
+        ("select.document.languages=[en, english]", "no language is 'english'"),
+        ("extract.gates.languages=[en-GB]", "no language is 'en-GB'"),
+        ("select.document.languages=[jp]", "its language is 'ja'"),
+        ("select.image.max_aspect_ratio=-1", "max_aspect_ratio -1.0: the score is never below 0"),
+        ("select.document.max_words=-1", "max_words -1: the score is never below 0"),
+        ("select.document.min_stop_word_ratio=1.5", "a share is at most 1"),
+        ("tokenize.blur_faces=true", "needs score.faces"),
+    ],
+)
+def test_what_hardly_was_meant(setting: str, told: str) -> None:
+    found = doubts(setting)
+    assert len(found) == 1
+    assert found[0].startswith(setting.partition("=")[0])
+    assert told in found[0]
+    assert found[0] in warnings_of(load_recipe("gobelin", (setting,)))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "select.document.deny_consent=[noai, NoImageAI, tdm-reservation=1, train-ai=n, ai-train=no, disallow, index]",
+        "select.document.deny_consent=null",
+        "select.image.formats=[jpeg, jpeg2000, avif]",
+        "select.document.languages=[en, als, zh]",
+        "select.document.max_words=0",
+        "select.image.min_aspect_ratio=1.5",
+        "select.document.max_line_break_ratio=2",
+        "select.image.min_clip_text=-0.1",
+        "select.image.max_nsfw=-0.2",
+    ],
+)
+def test_what_may_be_meant(setting: str) -> None:
+    assert doubts(setting) == []
+
+
+def test_the_uses_are_those_that_signals_speak_of() -> None:
+    signals = [
+        "meta robots: noai, noml, noindex, noimageindex",
+        "header content-usage: bots=n",
+        "meta tdm-reservation: 1",
+    ]
+    assert set(effective(signals)) == set(USES)
+
+
+def named(tmp_path: Path, *settings: str) -> list[str]:
+    return unusable_inputs(load_recipe("gobelin", tuple(setting.replace("DIR", str(tmp_path)) for setting in settings)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("extract.block_list.md5=[DIR/there, DIR/no]", "extract.block_list.md5"),
+        ("score.text.flagged_words={en: DIR/no, de: DIR/there}", "score.text.flagged_words.en"),
+        ("score.text.quality_models={'*': DIR/no}", "score.text.quality_models.*"),
+        ("score.contamination={texts: [DIR/no], images: [DIR]}", "score.contamination.texts"),
+        ("score.contamination={texts: [DIR/there], images: [DIR/no]}", "score.contamination.images"),
+        ("score.earlier=[DIR/no]", "score.earlier"),
+        ("score.clip={model: 'local-dir:DIR/no'}", "score.clip.model"),
+    ],
+)
+def test_files_that_are_not_there(tmp_path: Path, setting: str, key: str) -> None:
+    (tmp_path / "there").touch()
+    assert named(tmp_path, setting) == [f"{key}: {tmp_path}/no: no such file or folder"]
+    assert named(tmp_path, setting.replace("DIR/no", "DIR/there")) == []
+    assert named(tmp_path, setting.replace("DIR/no", "s3://bucket/there")) == []
+
+
+def test_heads_that_cannot_be_used(tmp_path: Path) -> None:
+    layer = Layer(weight=np.zeros((1, 4)), bias=np.zeros(1), activation="none")
+    save_head(
+        Head(name="nsfw", clip_model="ViT-B-32-quickgelu/openai", layers=(layer,), higher_is="worse"),
+        tmp_path / "b32.safetensors",
+    )
+    (tmp_path / "bare.safetensors").touch()
+    clips = {
+        "score.clip={model: ViT-B-32-quickgelu, pretrained: openai}": [],
+        "score.clip={model: ViT-L-14-quickgelu, pretrained: openai}": [
+            f"score.heads.nsfw: {tmp_path}/b32.safetensors reads embeddings of ViT-B-32-quickgelu/openai, "
+            "and score.clip is ViT-L-14-quickgelu/openai"
+        ],
+    }
+    for clip, told in clips.items():
+        assert named(tmp_path, clip, "score.heads={nsfw: DIR/b32.safetensors}") == told
+    clip = next(iter(clips))
+    assert "score.heads.nsfw: " in named(tmp_path, clip, "score.heads={nsfw: DIR/bare.safetensors}")[0]
+    missing = named(tmp_path, clip, "score.heads={nsfw: DIR/no.safetensors}")
+    assert missing == [f"score.heads.nsfw: {tmp_path}/no.safetensors: no such file or folder"]
+
+
+@pytest.mark.parametrize(
+    ("clip", "stated", "is_other"),
+    [
+        ("{model: ViT-L-14-quickgelu, pretrained: openai}", "ViT-L-14-quickgelu/openai", False),
+        (
+            "{model: ViT-L-14-quickgelu, pretrained: openai}",
+            "ViT-L-14-quickgelu/openai@0123456789abcdef-01234567",
+            False,
+        ),
+        ("{model: ViT-B-32-quickgelu, pretrained: openai}", "ViT-L-14-quickgelu/openai", True),
+        ("{model: 'local-dir:there'}", "ViT-L-14-quickgelu/openai", True),
+        ("{model: 'local-dir:there'}", "local", False),
+        ("{model: 'hf-hub:org/name'}", "org/name", False),
+        ("{model: 'hf-hub:org/name'}", "null", False),
+        ("null", "ViT-L-14-quickgelu/openai", False),
+    ],
+)
+def test_thresholds_of_another_model(clip: str, stated: str, is_other: bool) -> None:
+    recipe = load_recipe("gobelin", (f"score.clip={clip}", f"select.image.clip_model={stated}"))
+    told = other_clip_model(recipe)
+    assert bool(told) == is_other
+    assert all("select.image.clip_model=" in line for line in told)
+
+
+def test_a_run_stops_before_it_reads_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.warc.gz").write_bytes(b"WARC/1.0\r\n\r\n")
+    setting = f"score.earlier=[{tmp_path}/no]"
+    command = ["--recipe", "gobelin", "--input", str(tmp_path / "a.warc.gz"), "--output", str(tmp_path / "out")]
+    assert main(["run", *command, "--set", setting]) == 2
+    assert f"score.earlier: {tmp_path}/no: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "extract").exists()
+    assert main(["recipe", "check", "gobelin", "--set", setting]) == 2
+    shown = capsys.readouterr().out
+    assert f"error: score.earlier: {tmp_path}/no: no such file or folder" in shown
+    assert "recipe gobelin cannot be used as it stands" in shown
