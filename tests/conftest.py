@@ -411,16 +411,20 @@ class Selected:
 
 @pytest.fixture(scope="session")
 def select_from() -> Callable[..., Selected]:
-    """(documents folder, scores folder, output folder, num_shards, config) -> ``Selected``: the graph of the stage."""
-    from gobelin.pipeline.graphs import SelectJob, select_documents
+    """(documents folder, scores folder, output folder, num_shards, config, num_workers=None) -> ``Selected``: the
+    graphs of the stage, one after the other in this process."""
+    from gobelin.pipeline.graphs import SelectJob
+    from gobelin.pipeline.selecting import select_steps
     from gobelin.pipeline.supervisor import run_pipeline
-    from gobelin.transforms.shards import make_folder, read_folder
+    from gobelin.transforms.shards import read_folder
 
-    def select(documents: Path, scores: Path, output: Path, num_shards: int, config: Any) -> Selected:
-        for name in ("documents", "decisions", "not_run"):
-            make_folder(str(output / name))
-        job = SelectJob(config, str(documents), str(scores), str(output), num_shards)
-        run_pipeline(select_documents, [], job, ())
+    def select(
+        documents: Path, scores: Path, output: Path, num_shards: int, config: Any, num_workers: int | None = None
+    ) -> Selected:
+        job = SelectJob(config, str(documents), str(scores), str(output / "work"), str(output), num_shards)
+        for step in select_steps(job, 0, num_workers):
+            for shards, batch_job in step.batches:
+                run_pipeline(step.graph, shards, batch_job, ())
         return Selected(
             output,
             {row["doc_id"]: row for row in read_folder(str(output / "documents"))},

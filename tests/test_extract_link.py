@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from gobelin.documents import Action, Decision, Unit, document_id, image_id, shard_of
 from gobelin.transforms import extract as extract_module
 from gobelin.transforms.extract import (
+    PAGE_INDEX,
     ExtractConfig,
     ImageDraft,
     PageDraft,
@@ -24,7 +26,7 @@ from gobelin.transforms.extract import (
     extract_page,
 )
 from gobelin.transforms.link import Resolution, choose_capture, resolve_nodes, wishes_of
-from gobelin.transforms.shards import OfShards, list_shards, read_rows
+from gobelin.transforms.shards import OfSlices, list_shards, read_rows
 from gobelin.transforms.urls import canonical_url, url_key
 
 Make = Callable[..., Any]
@@ -164,13 +166,19 @@ def test_the_latest_capture_of_a_url_counts(rows: list[dict[str, Any]], chosen: 
 
 
 def test_wishes_of() -> None:
-    urls = [["https://a.example/1", "http://a.example/2"], ["https://A.example/1"]]
-    page = {"doc_id": "d", **address_keys("https://a.example/", urls)}
+    urls = [["https://a.example/1", "http://a.example/2"], [], ["https://A.example/1"]]
+    other = [[f"https://b.example/{number}" for number in range(40)]]
+    pages = [{"doc_id": name, **address_keys("https://a.example/", of_page)} for name, of_page in
+             (("a", urls), ("empty", []), ("b", other))]  # fmt: skip
+    index = pa.Table.from_pylist([{"doc_id": "first", "candidate_keys": []}, *pages], PAGE_INDEX)[1:]
     one, two = url_key("https://a.example/1"), url_key("https://a.example/2")
-    found = list(wishes_of(page, OfShards("url_key", frozenset({0}), 1)))
-    assert found == [(one, ("d", 0, 0)), (two, ("d", 0, 1)), (one, ("d", 1, 0))]
-    by_slice = [list(wishes_of(page, OfShards("url_key", frozenset({index}), 5))) for index in range(5)]
+    found = list(wishes_of(index, OfSlices("url_key", frozenset({0}), 1)))
+    assert found[:3] == [(one, ("a", 0, 0)), (two, ("a", 0, 1)), (one, ("a", 2, 0))]
+    assert found[3:] == [(url_key(url), ("b", 0, rank)) for rank, url in enumerate(other[0])]
+    by_slice = [list(wishes_of(index, OfSlices("url_key", frozenset({number}), 5))) for number in range(5)]
+    assert all(by_slice)
     assert sorted(itertools.chain(*by_slice)) == sorted(found)
+    assert list(wishes_of(index[:0], OfSlices("url_key", frozenset({0}), 5))) == []
 
 
 IMAGE_NODE = {"kind": "image", "alt": "x", "image_url": None, "image_id": None}

@@ -36,6 +36,7 @@ LIGHT_MODULES = (
     "gobelin.pipeline.graphs",
     "gobelin.pipeline.extract_graphs",
     "gobelin.pipeline.linking",
+    "gobelin.pipeline.selecting",
     "gobelin.pipeline.stages",
     "gobelin.pipeline.supervisor",
     "gobelin.pipeline.preload",

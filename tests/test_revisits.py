@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,52 @@ def test_each_other_revisit_has_its_decision(two_crawls: Any) -> None:
         f"{HOST}/nowhere.png": ("fail", "revisit_without_original", None),
         f"{HOST}/no-key.png": ("fail", "revisit_without_original", None),
     }
+
+
+@pytest.mark.parametrize(
+    ("dates", "headers", "seed"),
+    [
+        ((FIRST,), (("WARC-Refers-To-Target-URI", f"{HOST}/old.png"),), 0),  # no date
+        (
+            (FIRST[:-1] + ".125Z",),
+            (("WARC-Refers-To-Target-URI", f"{HOST}/old.png"), ("WARC-Refers-To-Date", FIRST)),
+            0,
+        ),
+        ((FIRST, "2026-01-01T00:00:00Z"), (("WARC-Refers-To-Target-URI", f"{HOST}/old.png"),), 0),  # not a later one
+        ((FIRST, "2025-03-03T00:00:00Z"), (("WARC-Refers-To-Target-URI", f"{HOST}/old.png"),), 1),
+        ((FIRST,), (("WARC-Refers-To-Target-URI", f"{HOST}/old.png"), ("WARC-Refers-To-Date", LATER)), None),
+        (("2026-01-01T00:00:00Z",), (("WARC-Refers-To-Target-URI", f"{HOST}/old.png"),), None),
+    ],
+)
+def test_revisits_that_name_their_original_by_address(
+    dates: tuple[str, ...],
+    headers: tuple[tuple[str, str], ...],
+    seed: int | None,
+    make_warc: Make,
+    record: Any,
+    html_page: Make,
+    png: Make,
+    prose: str,
+    extract_archives: Make,
+    tmp_path: Path,
+) -> None:
+    page = html_page(f"<p>{prose}</p><img src=/again.png><p>{prose} It rained.</p>")
+    captures = [record(f"{HOST}/old.png", png(number), "image/png", date=date) for number, date in enumerate(dates)]
+    archive = make_warc(
+        "a.warc.gz", [record(f"{HOST}/page", page), revisit(record, f"{HOST}/again.png", *headers), *captures]
+    )
+    found = extract_archives([archive], tmp_path / "out")
+    (node,) = [node for node in found.by_url(f"{HOST}/page")["nodes"] if node["kind"] == "image"]
+    assert node["image_id"] == (None if seed is None else image_id(png(seed)))
+
+
+def test_a_page_that_the_server_said_was_not_modified(
+    make_warc: Make, record: Any, html_page: Make, prose: str, extract_archives: Make, tmp_path: Path
+) -> None:
+    page = record(f"{HOST}/page", html_page(f"<p>{prose}</p><p>{prose} It rained.</p>"))
+    found = extract_archives([make_warc("a.warc.gz", [revisit(record, f"{HOST}/page"), page])], tmp_path / "out")
+    (decision,) = found.decisions
+    assert (decision["rule"], decision["doc_id"]) == ("revisit", found.by_url(f"{HOST}/page")["doc_id"])
 
 
 def test_images_still_add_up(two_crawls: Any) -> None:
@@ -156,13 +203,20 @@ def test_a_blocked_image_leaves_neither_bytes_nor_address(
         "url_sha256": hashlib.sha256(url.encode()).hexdigest(),
     }[kind]
     (tmp_path / "known.txt").write_text(f"# known\n{listed}\n")
-    page = html_page(f"<p>{prose}</p><img src=listed.png><img src=other.png><p>{prose} It rained.</p>")
+    images = (
+        "<figure><a href=listed.png><img src=listed.png></a><figcaption>By"
+        " <a rel=license href=https://creativecommons.org/licenses/by/4.0/>CC</a></figcaption></figure>"
+        "<img src=other.png><img src=again.png><img src=small.png srcset='listed.png 900w, other.png 300w'>"
+    )
+    page = html_page(f"<p>{prose}</p>{images}<p>{prose} It rained.</p>")
+    digest = ("WARC-Payload-Digest", "sha1:AAAA")
     archive = make_warc(
         "a.warc.gz",
         [
             record(f"{HOST}/page", page),
-            record(url, png(1), "image/png"),
+            record(url, png(1), "image/png", warc_headers=(digest,)),
             record(f"{HOST}/other.png", png(2), "image/png"),
+            revisit(record, f"{HOST}/again.png", digest),
         ],
     )
     config = ExtractConfig(block_list=BlockListConfig(**{kind: (str(tmp_path / "known.txt"),)}))
@@ -172,9 +226,37 @@ def test_a_blocked_image_leaves_neither_bytes_nor_address(
     assert [(node["image_url"], node["image_id"]) for node in nodes] == [
         (None, None),
         (f"{HOST}/other.png", image_id(png(2))),
+        (None, None),
+        (None, None),
     ]
     (decision,) = [row for row in found.decisions if row["rule"] == "block_list"]
     assert (decision["unit"], decision["detail"], decision["url"], decision["image_id"]) == (
         "image", "known.txt", None, None
     )  # fmt: skip
-    assert "listed.png" not in f"{found.documents} {found.images} {found.decisions}"
+    assert re.search("listed.png|again.png", f"{found.documents} {found.images} {found.decisions}") is None
+
+
+@pytest.mark.parametrize("listed", ["again.png", "old.png"])
+def test_a_revisit_with_a_listed_address_is_blocked(
+    listed: str, make_warc: Make, record: Any, html_page: Make, png: Make, prose: str, extract_archives: Make,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "known.txt").write_text(hashlib.sha256(f"{HOST}/{listed}".encode()).hexdigest())
+    page = html_page(f"<p>{prose}</p><img src=again.png><img src=new.png><p>{prose} It rained.</p>")
+    digest = ("WARC-Payload-Digest", "sha1:AAAA")
+    again = revisit(record, f"{HOST}/again.png", digest, ("WARC-Refers-To-Target-URI", f"{HOST}/old.png"))
+    archive = make_warc(
+        "a.warc.gz",
+        [
+            record(f"{HOST}/page", page),
+            again,
+            revisit(record, f"{HOST}/new.png", digest),
+            record(f"{HOST}/copy.png", png(1), "image/png", warc_headers=(digest,)),
+        ],
+    )
+    config = ExtractConfig(block_list=BlockListConfig(url_sha256=(str(tmp_path / "known.txt"),)))
+    found = extract_archives([archive], tmp_path / "out", config=config)
+    nodes = [node for node in found.by_url(f"{HOST}/page")["nodes"] if node["kind"] == "image"]
+    assert [(node["image_url"], node["image_id"]) for node in nodes] == [(None, None), (None, None)]
+    assert [row["unit"] for row in found.decisions if row["rule"] == "block_list"] == ["record"]
+    assert re.search("again.png|old.png", f"{found.documents} {found.images} {found.decisions}") is None

@@ -112,6 +112,34 @@ def test_several_kinds_of_duplicates_at_once(select: Make, a_document: Make) -> 
         assert groups[stays][f"{kind}_group"] == groups[row["doc_id"]][f"{kind}_group"]
 
 
+@pytest.mark.parametrize("num_workers", [2, 7])
+def test_batches_of_shards_give_the_same_files(
+    tmp_path: Path, write_data_set: Make, select_from: Make, a_document: Make, num_workers: int
+) -> None:
+    kinds: tuple[Any, ...] = ("url", "image_set")
+    config = SelectConfig(
+        document=DocumentRules(unique=kinds, max_perplexity=9), image=ImageRules(min_side_px=300),
+        unscored_for_safety="keep",
+    )  # fmt: skip
+    documents = [
+        a_document(name, [TEXT, (f"i{index % 3}",), TEXT, (f"own{index}",)]) for index, name in enumerate("abcdefgh")
+    ]
+    small = {f"own{index}": {"width": 100} for index in range(3)}
+    scores = [scores_of(document, small, url_group="a") for document in documents[:3]]
+    scores += [scores_of(document) for document in documents[3:]]
+    write_data_set(tmp_path / "documents", documents, DOCUMENTS, 5)
+    write_data_set(tmp_path / "scores", scores, DOCUMENT_SCORES, 5)
+    folders = [tmp_path / "documents", tmp_path / "scores"]
+    whole = select_from(*folders, tmp_path / "whole", 5, config)
+    batched = select_from(*folders, tmp_path / "batched", 5, config, num_workers)
+    assert {row["unit"] for row in whole.decisions} == {"document", "node", "image"}
+    for name in ("documents", "decisions", "not_run"):
+        files = sorted((whole.folder / name).glob("*.parquet"))
+        assert len(files) == (1 if name == "not_run" else 5)
+        for file in files:
+            assert (batched.folder / name / file.name).read_bytes() == file.read_bytes()
+
+
 def test_without_kinds_duplicates_stay(select: Make, a_document: Make) -> None:
     documents = [a_document(name, [TEXT]) for name in "ab"]
     scores = [scores_of(row, url_group="a", near_group="a", exact_group="a") for row in documents]

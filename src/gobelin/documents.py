@@ -527,18 +527,19 @@ def to_row(value: Any) -> dict[str, Any]:
 
     As ``dataclasses.asdict``, in a third of its time: what cannot change is not copied.
     """
-    return {name: _plain(getattr(value, name)) for name in _field_names(type(value)) or ()}
+    kind: Any = type(value)
+    return {name: _plain(getattr(value, name)) for name in _field_names(kind) or ()}
 
 
 def _plain(value: Any) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if kind is tuple:
         return tuple([_plain(each) for each in value])
     return value if _field_names(kind) is None else to_row(value)
 
 
 @functools.cache
-def _field_names(kind: type) -> tuple[str, ...] | None:
+def _field_names(kind: Any) -> tuple[str, ...] | None:
     """None: it is no dataclass."""
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 

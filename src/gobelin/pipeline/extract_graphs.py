@@ -26,7 +26,7 @@ from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, ArchiveTally, shard_
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import Capture, ReadWarc
 from gobelin.transforms.archives.revisits import REVISIT_INDEX, ResolveRevisits, revisit_keys, revisit_place
-from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
+from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, BlockRevisits, ExtractImages, ExtractPages
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.fetching.fetch import FetchImages
 from gobelin.transforms.fetching.wanted_urls import WANTED, WantedUrls
@@ -43,6 +43,7 @@ from gobelin.transforms.rights.site_policy import POLICY_INDEX, host_key
 from gobelin.transforms.rights.site_signals import FindSiteSignals, policy_rows
 from gobelin.transforms.shards import (
     OfShards,
+    OfSlices,
     OneOf,
     ReadRows,
     WriteDecisions,
@@ -80,13 +81,15 @@ def read_archives(pipeline: beam.Pipeline, archives: list[ArchiveRange], job: Re
     )
     pages = records.pages | "ExtractPages" >> ExtractPages(job.config, spools)
     images = records.images | "ExtractImages" >> ExtractImages(job.config, spools)
+    revisits = records.revisits | "BlockRevisits" >> BlockRevisits(job.config.block_list)
 
     _write_index("pages", (pages.pages,), PAGE_INDEX, job)
-    _write_index("images", (pages.images, images.images), IMAGE_INDEX, job)
-    _write_index("decisions", (records.decisions, pages.decisions, images.decisions), DECISIONS, job)
+    _write_index("images", (pages.images, images.images, revisits.images), IMAGE_INDEX, job)
+    decisions = (records.decisions, pages.decisions, images.decisions, revisits.decisions)
+    _write_index("decisions", decisions, DECISIONS, job)
     _write_index("archives", (records.tallies, pages.tallies), ARCHIVES, job)
     _write_index("policies", (records.policies | "PolicyRows" >> beam.FlatMap(policy_rows),), POLICY_INDEX, job, "host")
-    _write_index("revisits", (records.revisits,), REVISIT_INDEX, job)
+    _write_index("revisits", (revisits.revisits,), REVISIT_INDEX, job)
 
 
 def _write_index(
@@ -238,16 +241,15 @@ def _write_part(rows: beam.PCollection, folder: str, schema: Any, sort_by: str) 
 
 def resolve_urls(pipeline: beam.Pipeline, slices: list[int], job: LinkJob) -> None:
     """By unit (a slice of the URLs): find which candidates the input holds; ``resolutions`` by shard of document."""
-    only = OfShards("url_key", frozenset(slices), job.num_slices)
-    pages = pipeline | "PageIndex" >> ReadRows(shards_of(job.read_folders, "pages"), ["doc_id", "candidate_keys"])
+    only = OfSlices("url_key", frozenset(slices), job.num_slices)
     names = (
         pipeline | "ImageIndex" >> ReadRows(shards_of(job.index_folders, "images"), IMAGE_NAMES.names, only),
         pipeline | "RevisitNames" >> ReadRows(shards_of(job.revisit_folders, "names"), None, only),
     ) | "Names" >> beam.Flatten()
     folder = batch_folder(job, "urls", slices)
     (
-        (pages, names)
-        | "ResolveUrls" >> ResolveUrls(only)
+        names
+        | "ResolveUrls" >> ResolveUrls(shards_of(job.read_folders, "pages"), only)
         | "ToDocumentShard" >> beam.Map(_to_shard, "doc_id", job.num_shards)
         | "WriteResolutions" >> WriteRows(join(folder, "resolutions"), RESOLUTIONS, job.num_shards, ("doc_id",))
     )

@@ -16,14 +16,21 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from gobelin.documents import NOT_RUN
+from gobelin.documents import NOT_RUN, shard_of
 from gobelin.tokenize.encode import AssembleDocuments, EncodeImages, shown_images
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.join_scores import IMAGE_FACTS, ScoreImages, WriteDocumentScores, WriteImageScores
 from gobelin.transforms.measure import Measure, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.write_corpus import JudgeDocuments, KeepOneOfEach, WriteCorpus
+from gobelin.transforms.selection.write_corpus import (
+    STAY,
+    USES,
+    JudgeDocuments,
+    KeepOneOfEach,
+    WriteCorpus,
+    WriteSelectDecisions,
+)
 from gobelin.transforms.shards import ReadRows, WriteDecisions, WriteRows, empty_shards, join, list_shards, shards_of
 from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
 from gobelin.transforms.vision.score_heads import ScoreHeads
@@ -148,32 +155,66 @@ class SelectJob:
     config: SelectConfig
     documents: str
     scores: str
+    work: str  # for what one graph leaves for the next
     output: str
     num_shards: int
+    use_folders: tuple[str, ...] = ()  # what each batch of ``write_corpus`` left
 
 
-def select_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> None:
-    """Judge each document, keep one of each group of duplicates, write what is left. No model."""
-    judged = (
+def judge_documents(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
+    """By unit (a shard of documents): who passes the rules. No model."""
+    (
         pipeline
-        | "Shards" >> beam.Create(range(job.num_shards))
-        | "JudgeDocuments" >> JudgeDocuments(job.config, job.documents, job.scores, job.num_shards)
+        | "Shards" >> beam.Create(shards)
+        | "JudgeDocuments" >> JudgeDocuments(job.config, job.documents, job.scores, job.work, job.num_shards)
     )
-    unique = judged.survivors | "KeepOneOfEach" >> KeepOneOfEach(job.config.document.unique)
-    corpus = unique.survivors | "WriteCorpus" >> WriteCorpus(
-        job.config, job.documents, job.scores, join(job.output, "documents"), job.num_shards
-    )
+
+
+def choose_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> None:
+    """Of each group of duplicates, who stays; and which rules did not run how often."""
+    survivors = pipeline | "Survivors" >> ReadRows(list_shards(join(job.work, "survivors")))
+    unique = survivors | "KeepOneOfEach" >> KeepOneOfEach(job.config.document.unique)
     (
-        (judged.decisions, unique.decisions, corpus["decisions"])
-        | "AllDecisions" >> beam.Flatten()
-        | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards)
+        unique.survivors
+        | "StayToShard" >> beam.Map(_stay_to_shard, job.num_shards)
+        | "WriteStay" >> WriteRows(join(job.work, "stay"), STAY, job.num_shards, ("doc_id",))
     )
+    unique.decisions | "WriteDecisions" >> WriteDecisions(join(job.work, "unique_decisions"), job.num_shards)
     (
-        judged.not_run
+        pipeline
+        | "NotRun" >> ReadRows(list_shards(join(job.work, "judge_not_run")))
+        | "ByRule" >> beam.Map(_by_rule)
         | "CountNotRun" >> beam.CombinePerKey(sum)
         | "NotRunToShard" >> beam.Map(_not_run_row)
         | "WriteNotRun" >> WriteRows(join(job.output, "not_run"), NOT_RUN, 1, ("rule",))
     )
+
+
+def write_corpus(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
+    """By unit (a shard of documents): those that stay; ``uses`` of images, by shard of image."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "WriteCorpus"
+        >> WriteCorpus(job.config, job.documents, job.scores, job.work, join(job.output, "documents"), job.num_shards)
+        | "UsesToShard" >> beam.Map(_use_to_shard, job.num_shards)
+        | "WriteUses" >> WriteRows(join(use_folder(job, shards), "uses"), USES, job.num_shards, ("image_id", "outcome"))
+    )
+
+
+def write_select_decisions(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
+    """By unit (a shard of decisions): put together what was decided on documents, nodes and images."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "WriteDecisions"
+        >> WriteSelectDecisions(job.work, job.use_folders, join(job.output, "decisions"), job.num_shards)
+    )
+
+
+def use_folder(job: SelectJob, shards: list[int]) -> str:
+    """Where a batch of ``write_corpus`` leaves what became of images."""
+    return join(job.work, f"uses-{shards[0]}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -240,6 +281,18 @@ def assemble_documents(pipeline: beam.Pipeline, _: list[Any], job: AssembleJob) 
 
 def _embedding_by_id(row: Row) -> tuple[str, bytes]:
     return row["image_id"], np.asarray(row["embedding"], np.float16).tobytes()
+
+
+def _stay_to_shard(survivor: Row, num_shards: int) -> tuple[int, Row]:
+    return shard_of(survivor["doc_id"], num_shards), {"doc_id": survivor["doc_id"]}
+
+
+def _use_to_shard(use: Row, num_shards: int) -> tuple[int, Row]:
+    return shard_of(use["image_id"], num_shards), use
+
+
+def _by_rule(row: Row) -> tuple[str, int]:
+    return row["rule"], row["times"]
 
 
 def _not_run_row(counted: tuple[str, int]) -> tuple[int, Row]:

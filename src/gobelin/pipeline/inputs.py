@@ -87,8 +87,8 @@ def _is_archive(path: str) -> bool:
 def read_batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
     """Archives in batches that depend on the archives alone, so that a rerun finds what was done.
 
-    About ``READ_BATCH_BYTES`` each; where there is less to read, some 16 batches of at least ``MIN_BATCH_BYTES``: enough
-    for workers to share evenly. A large file is cut, so that one file keeps many workers busy.
+    About ``READ_BATCH_BYTES`` each; where there is less to read, some 16 batches of at least ``MIN_BATCH_BYTES``:
+    enough for workers to share evenly. A large file is cut, so that one file keeps many workers busy.
     """
     total = sum(archive.size for archive in archives)
     limit = min(READ_BATCH_BYTES, max(MIN_BATCH_BYTES, total // 16 + 1))

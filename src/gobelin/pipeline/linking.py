@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gobelin.pipeline import extract_graphs
+from gobelin.pipeline.context import GraphStep, in_batches
 from gobelin.pipeline.extract_graphs import LinkJob
 from gobelin.pipeline.state import count_rows
-from gobelin.pipeline.supervisor import Graph
-from gobelin.transforms.shards import make_folder
+from gobelin.transforms.shards import MAX_SLICES, make_folder
 
 ROWS_AT_ONCE = 20_000
 """Rows of the indexes (pages and images) that one process works on: about 10 KiB of memory each, beside 150 MiB."""
@@ -23,17 +23,7 @@ LINKED = ("documents", "images", "decisions", "archives", "fetches")
 """Data sets that linking writes."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LinkStep:
-    """One graph, and its (units, job) for each process."""
-
-    title: str
-    graph: Graph
-    batches: list[tuple[list[int], LinkJob]]
-    unit: str = ""
-
-
-def link_steps(job: LinkJob, rows_at_once: int | None) -> Iterator[LinkStep]:
+def link_steps(job: LinkJob, rows_at_once: int | None) -> Iterator[GraphStep]:
     """The steps, to be run one after the other. Makes the folders that they write to.
 
     Args:
@@ -41,9 +31,9 @@ def link_steps(job: LinkJob, rows_at_once: int | None) -> Iterator[LinkStep]:
         rows_at_once: ``ROWS_AT_ONCE``; None: everything in one batch, as a cluster gets it.
     """
     num_rows = sum(count_rows(Path(folder, name)) for folder in job.index_folders for name in ("pages", "images"))
-    num_batches = 1 if rows_at_once is None else max(1, -(-num_rows // rows_at_once))
-    slices = _batches(num_batches, num_batches)
-    shards = _batches(job.num_shards, min(num_batches, job.num_shards))
+    num_batches = 1 if rows_at_once is None else min(max(1, -(-num_rows // rows_at_once)), MAX_SLICES)
+    slices = in_batches(range(num_batches), num_batches)
+    shards = in_batches(range(job.num_shards), num_batches)
     has_revisits = any(count_rows(Path(folder, "revisits")) for folder in job.read_folders)
     job = dataclasses.replace(
         job,
@@ -55,16 +45,13 @@ def link_steps(job: LinkJob, rows_at_once: int | None) -> Iterator[LinkStep]:
     )
     for name in LINKED:
         make_folder(f"{job.output}/{name}")
+    by_slice, by_shard = [(each, job) for each in slices], [(each, job) for each in shards]
     if has_revisits:
-        yield LinkStep("find what revisits point to", extract_graphs.resolve_revisits, [(each, job) for each in slices])
-    yield LinkStep("look images up", extract_graphs.resolve_urls, [(each, job) for each in slices])
-    yield LinkStep("write documents", extract_graphs.write_documents, [(each, job) for each in shards], "documents")
-    yield LinkStep("write images", extract_graphs.write_images, [(each, job) for each in shards], "images")
-    yield LinkStep("write decisions", extract_graphs.write_decisions, [(each, job) for each in shards])
-
-
-def _batches(num_units: int, num_batches: int) -> list[list[int]]:
-    return [list(range(first, num_units, num_batches)) for first in range(num_batches)]
+        yield GraphStep("find what revisits point to", extract_graphs.resolve_revisits, by_slice)
+    yield GraphStep("look images up", extract_graphs.resolve_urls, by_slice)
+    yield GraphStep("write documents", extract_graphs.write_documents, by_shard, "documents")
+    yield GraphStep("write images", extract_graphs.write_images, by_shard, "images")
+    yield GraphStep("write decisions", extract_graphs.write_decisions, by_shard)
 
 
 def _folders(job: LinkJob, name: str, batches: list[list[int]], *made: str) -> tuple[str, ...]:

@@ -15,12 +15,13 @@ from typing import Any
 
 from gobelin.documents import Unit
 from gobelin.pipeline import fits, graphs
-from gobelin.pipeline.context import Context, balanced_counts
+from gobelin.pipeline.context import Context, balanced_counts, in_batches
 from gobelin.pipeline.duplicate_groups import run_duplicates, run_semantic
 from gobelin.pipeline.extract_stage import extract_archives
 from gobelin.pipeline.import_stage import extract_imported, is_imported
 from gobelin.pipeline.inputs import InputError
 from gobelin.pipeline.rule_effects import rule_effects
+from gobelin.pipeline.selecting import select_steps
 from gobelin.pipeline.stage_keys import IMAGES_SEEN, TEXTS_SEEN
 from gobelin.pipeline.state import StageFolder, count_decisions, count_rows, images_shown, read_table
 from gobelin.pipeline.supervisor import Task
@@ -109,9 +110,10 @@ def _by_shard(
     num_shards = context.recipe.num_shards
     done = {int(path.name[5:10]) for path in Path(job.work, made).glob("part-*.parquet")}
     shards = [index for index in range(num_shards) if index not in done]
-    num_batches = min(len(shards), context.workers) if context.supervisor.is_local else 1
-    batches = [(shards[start::num_batches], job) for start in range(num_batches)] if shards else []
-    context.supervisor.run_graph(title, graph, batches, unit, total * len(shards) // num_shards)
+    batches = in_batches(shards, context.workers if context.supervisor.is_local else 1)
+    context.supervisor.run_graph(
+        title, graph, [(each, job) for each in batches], unit, total * len(shards) // num_shards
+    )
 
 
 def select(context: Context) -> dict[str, Any]:
@@ -120,20 +122,16 @@ def select(context: Context) -> dict[str, Any]:
     scores = context.output / "score"
     check_clip_model(context.recipe.select, (context.folder("score").manifest() or {}).get("clip_model"))
     config, thresholds = resolve_thresholds(context.recipe.select, scores / "documents")
+    num_documents = count_rows(scores / "documents")
+    documents = context.data("extract", "documents")
     job = graphs.SelectJob(
-        config,
-        context.data("extract", "documents"),
-        str(scores / "documents"),
-        str(folder.path),
-        context.recipe.num_shards,
+        config, documents, str(scores / "documents"), str(folder.work), str(folder.path), context.recipe.num_shards
     )
-    context.supervisor.run_graph(
-        "select", graphs.select_documents, [([], job)], "documents", count_rows(scores / "documents")
-    )
+    for step in select_steps(job, num_documents, context.workers if context.supervisor.is_local else None):
+        context.supervisor.run_graph(f"select: {step.title}", step.graph, step.batches, step.unit, step.total)
     decisions = count_decisions(folder.path / "decisions")
     corpus = folder.path / "documents"
     not_run = {row["rule"]: row["times"] for row in read_table(folder.path / "not_run").to_pylist()}
-    num_documents = count_rows(scores / "documents")
     return {
         "documents": balanced_counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
         "images": balanced_counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),

@@ -25,6 +25,7 @@ from gobelin.documents import (
     ArchiveTally,
     Decision,
     Document,
+    Licence,
     Node,
     Role,
     Source,
@@ -35,7 +36,7 @@ from gobelin.documents import (
 )
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
-from gobelin.transforms.images.block_list import BlockHit, load_block_list
+from gobelin.transforms.images.block_list import BlockHit, BlockListConfig, load_block_list
 from gobelin.transforms.images.check_image import ImageFacts, ImageProblem, check_image
 from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.pages.find_nodes import PageContent, PageProblem, TextPiece, read_page
@@ -102,10 +103,17 @@ def address_keys(url: str, candidates: Sequence[Sequence[str]]) -> Row:
     return {"url_key": url_key(url), "candidates": candidates, "candidate_keys": keys}
 
 
-def blocked_row(url: str) -> Row:
-    """The index row of an image on a block list: its address, so that no document names it."""
-    nothing = dict.fromkeys(IMAGE_INDEX.names)
-    return {**nothing, "url": url, "url_key": url_key(url), "consent": [], "is_blocked": True}
+def blocked_row(url: str, warc_date: str | None = None, payload_digest: str | None = None) -> Row:
+    """The index row of an image on a block list: its address, so that no document names it, and what revisits know
+    it by."""
+    row: Row = {
+        **dict.fromkeys(IMAGE_INDEX.names),
+        "url": url,
+        "url_key": url_key(url),
+        "consent": [],
+        "is_blocked": True,
+    }
+    return {**row, "warc_date": warc_date, "payload_digest": payload_digest}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,7 +191,7 @@ def extract_page(
         title=content.title,
         language=language[0] if language else None,
         language_score=language[1] if language else None,
-        licences=content.licences,
+        licences=_unlisted(content.licences, config),
         consent=content.consent,
         charset=content.charset,
         extractor=content.extractor,
@@ -208,11 +216,21 @@ def _nodes(
             if url.startswith("data:"):
                 url, outcome = _data_image(url, capture, config, check)
                 images[url] = outcome
-            if blocked is None or blocked.match_url(url) is None:
-                urls.append(url)
+            urls.append(url)
+        addresses = [*urls, piece.link_url] if piece.link_url else urls
+        if blocked and any(blocked.match_url(url) for url in addresses):
+            urls, piece = [], dataclasses.replace(piece, link_url=None)  # its other files show the same
         candidates.append(tuple(urls))
         nodes.append(_image_node(piece))
     return nodes, candidates, images
+
+
+def _unlisted(licences: tuple[Licence, ...], config: ExtractConfig) -> tuple[Licence, ...]:
+    """Without those of images whose address is on a list."""
+    blocked = load_block_list(config.block_list)
+    if blocked is None:
+        return licences
+    return tuple(each for each in licences if each.image_url is None or blocked.match_url(each.image_url) is None)
 
 
 def _image_node(reference: ImageReference) -> Node:
@@ -340,6 +358,34 @@ class ExtractImages(beam.PTransform):
         )
 
 
+class BlockRevisits(beam.PTransform):
+    """Rows of revisits -> those without a listed address, as ``revisits``; of the others ``decisions``, and index rows
+    ``images`` that keep their addresses out of documents."""
+
+    def __init__(self, config: BlockListConfig) -> None:
+        self._config = config
+
+    def expand(self, revisits: beam.PCollection) -> beam.DoOutputsTuple:
+        return revisits | beam.FlatMap(_block_revisit, self._config).with_outputs("revisits", "images", "decisions")
+
+
+def _block_revisit(revisit: Row, config: BlockListConfig) -> Iterator[beam.pvalue.TaggedOutput]:
+    blocked = load_block_list(config)
+    urls = [url for url in (revisit["url"], revisit["refers_to_url"]) if url]
+    hits = map(blocked.match_url, urls) if blocked else iter(())
+    hit = next((hit for hit in hits if hit is not None), None)
+    if hit is None:
+        yield beam.pvalue.TaggedOutput("revisits", revisit)
+        return
+    decision = Decision(
+        stage="extract", unit=Unit.RECORD, action=Action.DROP, rule=BLOCKED, detail=hit.list_name,
+        warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
+    )  # fmt: skip
+    yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+    row = blocked_row(revisit["url"], revisit["warc_date"], revisit["payload_digest"])
+    yield beam.pvalue.TaggedOutput("images", row)
+
+
 def spare_collector() -> None:
     """Lets the garbage collector look for cycles less often in this process. A page is thousands of short-lived objects
     without cycles; looking after every 700 costs about 8 % of a page's time."""
@@ -366,11 +412,12 @@ class _Extractor(beam.DoFn):
     def finish_bundle(self) -> None:
         self._spool.close()
 
-    def _image(self, url: str, outcome: ImageDraft | Decision) -> Iterator[beam.pvalue.TaggedOutput]:
+    def _image(self, url: str, outcome: ImageDraft | Decision, capture: Capture) -> Iterator[beam.pvalue.TaggedOutput]:
         if isinstance(outcome, Decision):
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
             if outcome.rule == BLOCKED:
-                yield beam.pvalue.TaggedOutput("images", blocked_row(url))
+                digest = capture.payload_digest if url == capture.url else None  # a data: image has none
+                yield beam.pvalue.TaggedOutput("images", blocked_row(url, capture.warc_date, digest))
             return
         ref = self._spool.write(outcome.data)
         row = {name: getattr(outcome, name) for name in IMAGE_INDEX.names if hasattr(outcome, name)}
@@ -390,7 +437,7 @@ class _ExtractPages(_Extractor):
             tally = ArchiveTally(capture.warc_file, 0, 0, len(images), 0)
             yield beam.pvalue.TaggedOutput("tallies", to_row(tally))
         for url, image in images.items():
-            yield from self._image(url, image)
+            yield from self._image(url, image, capture)
         if isinstance(outcome, Decision):
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
             return
@@ -408,4 +455,4 @@ class _ExtractImages(_Extractor):
             outcome = extract_image(capture, self._config, self._checker.check)
         except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
             outcome = _crash(capture, Unit.IMAGE, error)
-        yield from self._image(capture.url, outcome)
+        yield from self._image(capture.url, outcome, capture)

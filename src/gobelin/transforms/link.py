@@ -19,12 +19,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gobelin.documents import DOCUMENTS, IMAGES, Action, Decision, Unit, shard_of, to_row
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import merge_signals
-from gobelin.transforms.shards import OfShards, SpoolReader, SpoolRef, empty_shards, shard_path, write_rows
+from gobelin.transforms.shards import (
+    OfSlices,
+    SpoolReader,
+    SpoolRef,
+    empty_shards,
+    read_tables,
+    shard_path,
+    write_rows,
+)
 
 Row = dict[str, Any]
 
@@ -64,13 +74,33 @@ class Resolution:
     image_id: str | None
 
 
-def wishes_of(page: Row, only: OfShards) -> Iterator[tuple[str, tuple[str, int, int]]]:
-    """(``url_key``, (doc_id, place, rank)) for every URL that an image node of the page names, where ``only`` holds its
-    key."""
-    for place, keys in enumerate(page["candidate_keys"]):
-        for rank, key in enumerate(keys):
-            if only.holds(key):
-                yield key, (page["doc_id"], place, rank)
+def wishes_of(pages: pa.Table, only: OfSlices) -> Iterator[tuple[str, tuple[str, int, int]]]:
+    """(``url_key``, (doc_id, place, rank)) for every URL that an image node of the pages names, where ``only`` has its
+    key.
+
+    Args:
+        pages: columns ``doc_id`` and ``candidate_keys`` of the page index.
+    """
+    images = pages["candidate_keys"].combine_chunks()
+    candidates = images.flatten()
+    keys = candidates.flatten()
+    image_of_key = pc.list_parent_indices(candidates).to_numpy()
+    page_of_image = pc.list_parent_indices(images).to_numpy()
+    chosen = np.flatnonzero(only.mask(keys).to_numpy(zero_copy_only=False))
+    image = image_of_key[chosen]
+    page = page_of_image[image]
+    ranks = chosen - np.searchsorted(image_of_key, image)
+    places = image - np.searchsorted(page_of_image, page)
+    documents = pages["doc_id"].combine_chunks().take(pa.array(page))
+    for key, doc_id, place, rank in zip(
+        keys.take(pa.array(chosen)).to_pylist(), documents.to_pylist(), places.tolist(), ranks.tolist()
+    ):
+        yield key, (doc_id, place, rank)
+
+
+def _wishes_in(path: str, only: OfSlices) -> Iterator[tuple[str, tuple[str, int, int]]]:
+    for table in read_tables(path, ["doc_id", "candidate_keys"]):
+        yield from wishes_of(table, only)
 
 
 def choose_capture(images: Iterable[Row]) -> Row | None:
@@ -82,7 +112,8 @@ def choose_capture(images: Iterable[Row]) -> Row | None:
 
 
 def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Iterable[Resolution]) -> Row:
-    """The document with each image node's URL and, where the archive holds it, its image.
+    """The document with each image node's URL and, where the archive holds it, its image. Of a blocked image nothing is
+    left by which it could be found.
 
     Args:
         candidates: URLs of each image node, best first.
@@ -103,26 +134,33 @@ def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Itera
             urls = () if place in blocked else candidates[place]
             url = urls[found.rank if found else 0] if urls else None
             node = {**node, "image_url": url, "image_id": found.image_id if found else None}
+            if place in blocked:
+                node["link_url"] = None
             place += 1
         nodes.append(node)
-    return {**document, "nodes": nodes}
+    if not blocked:
+        return {**document, "nodes": nodes}
+    named = {url for place in blocked for url in candidates[place]}
+    licences = [licence for licence in document["licences"] if licence["image_url"] not in named]
+    return {**document, "nodes": nodes, "licences": licences}
 
 
 class ResolveUrls(beam.PTransform):
-    """(page index rows, rows of ``IMAGE_NAMES``) -> rows of ``RESOLUTIONS``.
+    """Rows of ``IMAGE_NAMES`` -> rows of ``RESOLUTIONS``.
 
     Args:
+        page_index: paths of its files.
         only: the ``url_key``s that are looked up.
     """
 
-    def __init__(self, only: OfShards) -> None:
-        self._only = only
+    def __init__(self, page_index: list[str], only: OfSlices) -> None:
+        self._page_index, self._only = page_index, only
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        pages, names = inputs
+    def expand(self, names: beam.PCollection) -> beam.PCollection:
+        pages = names.pipeline | "PageIndex" >> beam.Create(self._page_index)
         return (
             {
-                "wishes": pages | "WishesOf" >> beam.FlatMap(wishes_of, self._only),
+                "wishes": pages | "WishesOf" >> beam.FlatMap(_wishes_in, self._only),
                 "names": names | "ByUrl" >> beam.Map(_by_url),
             }
             | "JoinByUrl" >> beam.CoGroupByKey()

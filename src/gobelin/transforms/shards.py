@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -143,6 +144,37 @@ class OfShards:
     def holds(self, value: str | None) -> bool:
         return value is not None and (self.is_all or shard_of(value, self.num_shards) in self.shards)
 
+    def mask(self, values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Whether each value is held."""
+        return pa.array(map(self.holds, values.to_pylist()), pa.bool_())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfSlices:
+    """Chooses the rows whose ``column``, a digest in hexadecimal, falls to some of ``num_slices`` slices; never a null.
+
+    A slice is told by a digest's first four digits, for a whole column at once: 0.05 us a row instead of the 0.7 of
+    ``OfShards``. There may be thousands of slices, and each goes through all rows.
+    """
+
+    column: str
+    slices: frozenset[int]
+    num_slices: int  # [1, 65536]
+
+    @property
+    def is_all(self) -> bool:
+        return len(self.slices) == self.num_slices
+
+    def mask(self, values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Whether each value is held."""
+        if self.is_all:
+            return pc.is_valid(values)
+        beginnings = [f"{number:04x}" for each in self.slices for number in range(each, 1 << 16, self.num_slices)]
+        return pc.is_in(pc.utf8_slice_codeunits(values, 0, 4), pa.array(beginnings, pa.string()))
+
+
+MAX_SLICES = 1 << 16
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OneOf:
@@ -151,11 +183,12 @@ class OneOf:
     column: str
     values: frozenset[str]
 
-    def holds(self, value: str | None) -> bool:
-        return value in self.values
+    def mask(self, values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Whether each value is held."""
+        return pc.is_in(values, pa.array(sorted(self.values), pa.string()))
 
 
-Choice = OfShards | OneOf
+Choice = OfShards | OfSlices | OneOf
 
 
 def read_rows(path: str, columns: list[str] | None = None, only: Choice | None = None) -> Iterator[dict[str, Any]]:
@@ -164,13 +197,16 @@ def read_rows(path: str, columns: list[str] | None = None, only: Choice | None =
     Args:
         only: the rows wanted; its column must be among ``columns``.
     """
+    for table in read_tables(path, columns):
+        yield from (table if only is None else table.filter(only.mask(table[only.column]))).to_pylist()
+
+
+def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a Parquet file."""
     with open_input(path) as stream:
         file = pq.ParquetFile(stream)
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=columns)
-            if only is not None:
-                table = table.filter(pa.array(map(only.holds, table[only.column].to_pylist()), pa.bool_()))
-            yield from table.to_pylist()
+            yield file.read_row_group(group, columns=columns)
 
 
 def shards_of(folders: Iterable[str], *names: str) -> list[str]:
@@ -282,11 +318,14 @@ class WriteRows(beam.PTransform):
         )
 
 
+DECISION_ORDER = ("doc_id", "node_index", "url")
+
+
 class WriteDecisions(beam.PTransform):
     """Rows of ``DECISIONS`` -> a data set of them. ``shards``: as for ``WriteRows``."""
 
     def __init__(self, folder: str, num_shards: int, shards: Iterable[int] | None = None) -> None:
-        self._write = WriteRows(folder, DECISIONS, num_shards, ("doc_id", "node_index", "url"), shards)
+        self._write = WriteRows(folder, DECISIONS, num_shards, DECISION_ORDER, shards)
         self._num_shards = num_shards
 
     def expand(self, decisions: beam.PCollection) -> beam.PCollection:
@@ -308,13 +347,18 @@ class _WriteRowsOfShard(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[dict[str, Any] | None]]) -> Iterator[str]:
         index, rows = element
-        present = sorted((row for row in rows if row is not None), key=self._sort_key)
         path = shard_path(self._folder, index, self._num_shards)
-        write_rows(path, present, self._schema)
+        write_sorted(path, (row for row in rows if row is not None), self._schema, self._sort_by)
         yield path
 
-    def _sort_key(self, row: dict[str, Any]) -> tuple[str, ...]:
-        return (*(_sortable(row[name]) for name in self._sort_by), repr(sorted(row.items())))
+
+def write_sorted(path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, sort_by: tuple[str, ...]) -> None:
+    """Writes small rows that come in any order, as ``WriteRows`` sorts them."""
+    write_rows(path, sorted(rows, key=lambda row: _sort_key(row, sort_by)), schema)
+
+
+def _sort_key(row: dict[str, Any], sort_by: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(_sortable(row[name]) for name in sort_by), repr(sorted(row.items())))
 
 
 def _sortable(value: Any) -> str:

@@ -3,15 +3,20 @@
 A revisit names what it points to by the payload's digest, by the original's URL and date, or by both (WARC 1.1,
 section 6.7). Here it is joined to the captures of the input, in whatever file they lie:
 
-    an image     gets the revisit's URL as a further one, so a page that names the image under it finds it
+    an image     gets the revisit's URL as a further one, so a page that names the image under it finds it; that of
+                 a blocked image is blocked as well
     a page       is the same content again: a decision ``revisit`` that names the document
     nothing      a decision ``revisit_without_original``: what it points to is not in the input, or gave nothing
 
-The digest counts before the URL: it speaks of the bytes. Only index rows are shuffled.
+The digest counts before the URL: it speaks of the bytes. Where there is neither a digest nor a date, the original is
+the latest capture of the URL up to then (of the revisit's own, where it names no other: "server not modified").
+Dates are compared by the second: crawlers write fractions in one place and not in the other. Only index rows are
+shuffled.
 """
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -39,22 +44,20 @@ REVISIT_INDEX = pa.schema(
 
 def capture_keys(row: Row) -> list[str]:
     """The keys under which a revisit may look for this capture (a page's or an image's index row)."""
-    if row.get("is_blocked"):
-        return []
-    keys = [_place_key(row["url_key"], row["warc_date"])]
+    keys = [_place_key(row["url_key"], row["warc_date"] or ""), _address_key(row["url_key"])]
     if row["payload_digest"]:
         keys.append(_digest_key(row["payload_digest"]))
     return keys
 
 
 def revisit_keys(row: Row) -> list[tuple[int, str]]:
-    """(rank, key) of what a revisit points to, the surest first; empty where it points nowhere."""
+    """(rank, key) of what a revisit points to, the surest first."""
     keys = []
     if row["payload_digest"]:
         keys.append((0, _digest_key(row["payload_digest"])))
-    if row["refers_to_url"]:
-        keys.append((1, _place_key(url_key(row["refers_to_url"]), row["refers_to_date"] or "")))
-    return keys
+    if row["refers_to_url"] and row["refers_to_date"]:
+        keys.append((1, _place_key(url_key(row["refers_to_url"]), row["refers_to_date"])))
+    return keys or [(_BY_ADDRESS, _address_key(url_key(row["refers_to_url"] or row["url"])))]
 
 
 def _digest_key(digest: str) -> str:
@@ -62,7 +65,20 @@ def _digest_key(digest: str) -> str:
 
 
 def _place_key(address: str, date: str) -> str:
-    return f"{address} {date}"
+    return f"{address} {_second(date)}"
+
+
+def _address_key(address: str) -> str:
+    return f"address {address}"
+
+
+def _second(date: str) -> str:
+    """A date without fractions of a second and without its Z."""
+    return date[:19].rstrip("Z")
+
+
+_BY_ADDRESS = 2
+"""Rank of the least sure key: any date."""
 
 
 class ResolveRevisits(beam.PTransform):
@@ -106,17 +122,17 @@ def _by_place(row: Row) -> tuple[str, Row]:
     return revisit_place(row), row
 
 
-def _keyed_revisit(row: Row) -> Iterator[tuple[str, tuple[int, str]]]:
+def _keyed_revisit(row: Row) -> Iterator[tuple[str, tuple[int, str, str]]]:
     place = revisit_place(row)
     for rank, key in revisit_keys(row):
-        yield key, (rank, place)
+        yield key, (rank, place, row["warc_date"])
 
 
 def _keyed_capture(row: Row, identity: str, wanted: frozenset[str] | None) -> Iterator[tuple[str, Row]]:
-    columns = (identity, "url", "warc_date", "warc_file", "warc_offset")
+    columns = (identity, "url", "warc_date", "warc_file", "warc_offset", "is_blocked")
     for key in capture_keys(row):
         if wanted is None or key in wanted:
-            yield key, {column: row[column] for column in columns}
+            yield key, {column: row.get(column) for column in columns}
 
 
 def _match(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, tuple[int, str, Row]]]:
@@ -126,14 +142,19 @@ def _match(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, 
     if not waiting:
         return
     for kind in ("images", "pages"):
-        found = max(sides[kind], key=_capture_order, default=None)
-        if found is not None:
-            for rank, place in waiting:
+        captures = sorted(sides[kind], key=_capture_order)
+        dates = [_second(capture["warc_date"] or "") for capture in captures]
+        blocked = next((capture for capture in captures if capture["is_blocked"]), None)
+        for rank, place, date in waiting:
+            last = bisect.bisect_right(dates, _second(date)) if rank == _BY_ADDRESS else len(captures)
+            found = blocked or (captures[last - 1] if last else None)
+            if found is not None:
                 yield place, (rank, kind, found)
 
 
-def _capture_order(row: Row) -> tuple[str, str, int, str]:
-    return row["warc_date"], row["warc_file"], row["warc_offset"], row["url"]
+def _capture_order(row: Row) -> tuple[str, str, str, int, str]:
+    date = row["warc_date"] or ""
+    return _second(date), date, row["warc_file"] or "", row["warc_offset"] or 0, row["url"]
 
 
 def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pvalue.TaggedOutput]:
@@ -142,7 +163,9 @@ def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pval
     _, kind, original = min(joined[1]["matches"], key=lambda match: (match[0], match[1]), default=(0, "", None))
     if original is not None and kind == "images":
         changes = {name: revisit[name] for name in ("url", "warc_date", "warc_file", "warc_offset")}
-        name = {**changes, "image_id": original["image_id"], "url_key": url_key(revisit["url"]), "is_blocked": False}
+        is_blocked = bool(original["is_blocked"])
+        image_id = None if is_blocked else original["image_id"]
+        name = {**changes, "image_id": image_id, "url_key": url_key(revisit["url"]), "is_blocked": is_blocked}
         yield beam.pvalue.TaggedOutput("images", name)
         return
     decision = Decision(

@@ -1,26 +1,47 @@
 """``select`` over data sets: judge every document, keep one of each group of duplicates, write what is left.
 
-    documents + scores --judge_document--> survivors (their ids and groups) --> one of each group stays
-    documents + scores + the ids that stay --> corpus, and a decision for each document and image that does not
+    by shard: documents + scores --judge_document--> survivors (their ids and groups), decisions
+    together: survivors --> one of each group stays; decisions
+    by shard: documents + scores + the ids that stay --> corpus, and what became of each image
+    by shard: decisions on documents, nodes and images, sorted
 
-Only ids, groups and decisions are shuffled; a shard is read twice instead, which is cheap and gives the same answers.
+Only ids and groups are shuffled. What a document's decisions are is written where they are made, and lies in the shard
+where it is wanted; a shard of documents is read twice instead, which is cheap and gives the same answers.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 
-from gobelin.documents import DOCUMENTS, Action, Decision, Unit, shard_of, to_row
+from gobelin.documents import (
+    DECISIONS,
+    DOCUMENT_SCORES,
+    DOCUMENTS,
+    NOT_RUN,
+    Action,
+    Decision,
+    Unit,
+    to_row,
+)
 from gobelin.transforms.duplicates.components import ConnectEdges, Edge, star_edges
 from gobelin.transforms.progress import advance
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.select import duplicate_decision, judge_document, latest_first
-from gobelin.transforms.shards import empty_shards, read_rows, shard_path, write_rows
+from gobelin.transforms.shards import (
+    DECISION_ORDER,
+    join,
+    read_rows,
+    shard_path,
+    with_decisions,
+    write_rows,
+    write_sorted,
+)
 
 Row = dict[str, Any]
 
@@ -42,38 +63,68 @@ def scored_documents(documents: str, scores: str, index: int, num_shards: int) -
             )
 
 
-class JudgeDocuments(beam.PTransform):
-    """Shard numbers -> ``survivors`` (ids, dates, groups), ``decisions``, ``not_run`` ((rule, times) pairs)."""
+SURVIVORS = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("doc_id", "url", "warc_date")),
+        *(pa.field(name, pa.string()) for name in ("url_group", "exact_group", "near_group", "image_set_group")),
+        DOCUMENT_SCORES.field("earlier"),
+    ]
+)
+"""One row a document that passes all rules but those on duplicates."""
 
-    def __init__(self, config: SelectConfig, documents: str, scores: str, num_shards: int) -> None:
-        self._arguments = (config, documents, scores, num_shards)
+STAY = pa.schema([("doc_id", pa.string())])
+"""One row a document of the corpus."""
 
-    def expand(self, shards: beam.PCollection) -> beam.DoOutputsTuple:
-        return shards | beam.ParDo(_JudgeDocuments(*self._arguments)).with_outputs("survivors", "decisions", "not_run")
-
+USES = pa.schema([("image_id", pa.string()), ("outcome", pa.string()), ("times", pa.int64())])
+"""How often an image was shown or left out; ``outcome``: the rule, or nothing where it stays."""
 
 GROUPS = ("url_group", "exact_group", "near_group", "earlier")
 """What the scores say of a document's duplicates."""
 
 
-class _JudgeDocuments(beam.DoFn):
-    def __init__(self, config: SelectConfig, documents: str, scores: str, num_shards: int) -> None:
-        self._config, self._documents, self._scores, self._num_shards = config, documents, scores, num_shards
+class JudgeDocuments(beam.PTransform):
+    """Shard numbers -> shards of ``survivors``, ``judge_decisions`` and ``judge_not_run`` in the folder ``work``."""
 
-    def process(self, index: int) -> Iterator[beam.pvalue.TaggedOutput]:
+    def __init__(self, config: SelectConfig, documents: str, scores: str, work: str, num_shards: int) -> None:
+        self._arguments = (config, documents, scores, work, num_shards)
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.ParDo(_JudgeDocuments(*self._arguments))
+
+
+class _JudgeDocuments(beam.DoFn):
+    def __init__(self, config: SelectConfig, documents: str, scores: str, work: str, num_shards: int) -> None:
+        self._config, self._documents, self._scores = config, documents, scores
+        self._work, self._num_shards = work, num_shards
+
+    def process(self, index: int) -> Iterator[str]:
+        decisions: list[Decision] = []
         not_run: Counter[str] = Counter()
+        rows = with_decisions(
+            self._survivors(index, decisions, not_run), decisions, self._made("judge_decisions", index)
+        )
+        write_rows(self._made("survivors", index), self._then_not_run(rows, not_run, index), SURVIVORS)
+        yield self._made("survivors", index)
+
+    def _made(self, name: str, index: int) -> str:
+        return shard_path(join(self._work, name), index, self._num_shards)
+
+    def _survivors(self, index: int, decisions: list[Decision], not_run: Counter[str]) -> Iterator[Row]:
         for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
+            advance("documents")
             verdict = judge_document(document, scores, self._config)
             not_run.update(verdict.not_run)
-            for decision in verdict.decisions:
-                yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+            decisions.extend(verdict.decisions)
             if verdict.dropped_by is None:
                 survivor = {name: document[name] for name in ("doc_id", "url", "warc_date")}
                 groups = {name: scores[name] for name in GROUPS}
-                groups["image_set_group"] = image_set(verdict.document)
-                yield beam.pvalue.TaggedOutput("survivors", {**survivor, **groups})
-        for rule, times in sorted(not_run.items()):
-            yield beam.pvalue.TaggedOutput("not_run", (rule, times))
+                yield {**survivor, **groups, "image_set_group": image_set(verdict.document)}
+
+    def _then_not_run(self, rows: Iterator[Row], not_run: Counter[str], index: int) -> Iterator[Row]:
+        """The rows; after the last one, and so before their file appears, the rules that did not run are written."""
+        yield from rows
+        counted = ({"rule": rule, "times": times} for rule, times in sorted(not_run.items()))
+        write_rows(self._made("judge_not_run", index), counted, NOT_RUN)
 
 
 def image_set(document: Row) -> str:
@@ -170,46 +221,34 @@ def keep_one(component: Iterable[Row], kinds: tuple[str, ...]) -> tuple[list[Row
 
 
 class WriteCorpus(beam.PTransform):
-    """Survivors -> the data set ``documents`` of the corpus; ``decisions`` on the images that it does not show."""
+    """Shard numbers -> these shards of the corpus, in ``folder``, by those of ``stay`` in the folder ``work``. Returns
+    rows of ``USES``."""
 
-    def __init__(self, config: SelectConfig, documents: str, scores: str, folder: str, num_shards: int) -> None:
-        self._arguments = (config, documents, scores, folder, num_shards)
-        self._num_shards = num_shards
+    def __init__(
+        self, config: SelectConfig, documents: str, scores: str, work: str, folder: str, num_shards: int
+    ) -> None:
+        self._arguments = (config, documents, scores, work, folder, num_shards)
 
-    def expand(self, survivors: beam.PCollection) -> dict[str, beam.PCollection]:
-        written = (
-            (
-                survivors | "ToShard" >> beam.Map(_to_shard, self._num_shards),
-                empty_shards(survivors.pipeline, range(self._num_shards)),
-            )
-            | beam.Flatten()
-            | beam.GroupByKey()
-            | beam.ParDo(_WriteCorpusShard(*self._arguments)).with_outputs("uses", main="paths")
-        )
-        decisions = written.uses | "GroupUses" >> beam.GroupByKey() | "JudgeImages" >> beam.FlatMap(_judge_image)
-        return {"paths": written.paths, "decisions": decisions}
-
-
-def _to_shard(survivor: Row, num_shards: int) -> tuple[int, str]:
-    return shard_of(survivor["doc_id"], num_shards), survivor["doc_id"]
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.ParDo(_WriteCorpusShard(*self._arguments))
 
 
 class _WriteCorpusShard(beam.DoFn):
-    def __init__(self, config: SelectConfig, documents: str, scores: str, folder: str, num_shards: int) -> None:
+    def __init__(
+        self, config: SelectConfig, documents: str, scores: str, work: str, folder: str, num_shards: int
+    ) -> None:
         self._config, self._documents, self._scores = config, documents, scores
-        self._folder, self._num_shards = folder, num_shards
+        self._work, self._folder, self._num_shards = work, folder, num_shards
 
-    def process(self, element: tuple[int, Iterable[str | None]]) -> Iterator[Any]:
-        index, group = element
-        stay = set(group)
+    def process(self, index: int) -> Iterator[Row]:
+        stay = {row["doc_id"] for row in read_rows(shard_path(join(self._work, "stay"), index, self._num_shards))}
         uses: Counter[tuple[str, str]] = Counter()
         path = shard_path(self._folder, index, self._num_shards)
         write_rows(path, self._rows(index, stay, uses), DOCUMENTS)
-        yield path
         for (identifier, outcome), times in sorted(uses.items()):
-            yield beam.pvalue.TaggedOutput("uses", (identifier, (outcome, times)))
+            yield {"image_id": identifier, "outcome": outcome, "times": times}
 
-    def _rows(self, index: int, stay: set[str | None], uses: Counter[tuple[str, str]]) -> Iterator[Row]:
+    def _rows(self, index: int, stay: set[str], uses: Counter[tuple[str, str]]) -> Iterator[Row]:
         for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
             advance("documents")
             verdict = judge_document(document, scores, self._config)
@@ -227,16 +266,40 @@ class _WriteCorpusShard(beam.DoFn):
                 yield verdict.document
 
 
-def _judge_image(used: tuple[str, Iterable[tuple[str, int]]]) -> Iterator[Row]:
-    """A decision on an image that the corpus does not show: the rule that dropped it most often."""
-    identifier, uses = used
-    times: Counter[str] = Counter()
-    for outcome, count in uses:
-        times[outcome] += count
+class WriteSelectDecisions(beam.PTransform):
+    """Shard numbers -> these shards of ``decisions``, in ``folder``: those of ``judge_decisions`` and
+    ``unique_decisions`` in the folder ``work``, and those on images that the corpus does not show, by the ``uses`` in
+    ``use_folders``."""
+
+    def __init__(self, work: str, use_folders: Iterable[str], folder: str, num_shards: int) -> None:
+        self._arguments = (work, tuple(use_folders), folder, num_shards)
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.Map(_write_decisions, *self._arguments)
+
+
+def _write_decisions(index: int, work: str, use_folders: tuple[str, ...], folder: str, num_shards: int) -> str:
+    # All decisions on a document, its nodes and its title are in its own shard, those on an image in the image's.
+    made = [join(work, name) for name in ("judge_decisions", "unique_decisions")]
+    decided = [row for each in made for row in read_rows(shard_path(each, index, num_shards))]
+    uses: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for each in use_folders:
+        for row in read_rows(shard_path(join(each, "uses"), index, num_shards)):
+            uses[row["image_id"]][row["outcome"]] += row["times"]
+    for identifier, times in uses.items():
+        decision = judge_image(identifier, times)
+        if decision is not None:
+            decided.append(to_row(decision))
+    path = shard_path(folder, index, num_shards)
+    write_sorted(path, decided, DECISIONS, DECISION_ORDER)
+    return path
+
+
+def judge_image(identifier: str, times: Counter[str]) -> Decision | None:
+    """The decision on an image that the corpus does not show: the rule that dropped it most often."""
     if "" in times:
-        return
+        return None
     rule = min(times, key=lambda name: (name == DOCUMENT_DROPPED, -times[name], name))
-    decision = Decision(
+    return Decision(
         stage="select", unit=Unit.IMAGE, action=Action.DROP, rule=rule, image_id=identifier, value=times.total()
     )
-    yield to_row(decision)
