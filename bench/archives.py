@@ -3,8 +3,8 @@
     python bench/archives.py counts '../shared/corpus/warc-edge/*/*' '../shared/corpus/web/*' --peers-python PYTHON
     python bench/archives.py speed crawl.warc.gz crawl.warc --peers-python PYTHON
 
-PYTHON is the interpreter of an environment that has warcio and fastwarc XX
-fastwarc``); gobelin runs in this one. Each reader gets each file in a process of its own, stopped after a minute.
+PYTHON is the interpreter of an environment that has warcio and fastwarc; gobelin runs in this one. Each reader gets
+each file in a process of its own, stopped after a minute.
 
 ``counts``: a record counts for a peer where it is given out. For gobelin it is what the data set ``archives`` says was
 seen; beside it stands how many of these failed: records that are not whole, and stretches without any. ``speed``:
@@ -112,7 +112,7 @@ def run(reader: str, mode: str, path: str, repeat: int, peers_python: str) -> di
 
 
 def print_counts(paths: list[str], peers_python: str) -> None:
-    print("| file | gobelin | of these failed | warcio | fastwarc |\n|---|---|---|---|---|")
+    print("| file | gobelin | warcio | fastwarc | of gobelin's failed |\n|---|---|---|---|---|")
     for path in paths:
         found = {reader: run(reader, "counts", path, 0, peers_python) for reader in READERS}
         cells = [f"{found[name]['records']} {found[name]['note']}".strip() for name in READERS[1:]]

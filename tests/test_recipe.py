@@ -90,6 +90,7 @@ def test_to_yaml_spells_out_every_default(write: Any) -> None:
         ("extract: {image: {max_pixel: 3}}", "did you mean extract.image.max_pixels?"),
         ("train: {stepz: 3}", "did you mean train.steps?"),
         ("zzz: 1", "unknown key zzz; known keys: name, seed, num_shards"),
+        ("select: {image: {min_clip_text: {topfraction: 1}}}", "did you mean select.image.min_clip_text.top_fraction?"),
         ("1: 2", "unknown key 1"),
     ],
 )
@@ -128,6 +129,20 @@ def test_wrong_types_name_their_place(write: Any, text: str, where: str) -> None
     assert where in message
     assert path in message
     assert any(word in message for word in ("got", "must")), "what is wrong with it"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "select: {image: {min_clip_text: {top_fraction: 1.5}}}",
+            "select.image.min_clip_text: top_fraction must be in",
+        ),
+        ("select: {document: {languages: english}}", 'languages: expected a list, as [a, b], got "english"'),
+    ],
+)
+def test_the_type_that_was_meant_says_what_is_wrong(write: Any, text: str, expected: str) -> None:
+    assert expected in refuse(write(text))
 
 
 @pytest.mark.parametrize(

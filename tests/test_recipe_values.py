@@ -92,6 +92,7 @@ def named(tmp_path: Path, *settings: str) -> list[str]:
         ("score.contamination={texts: [DIR/no], images: [DIR]}", "score.contamination.texts"),
         ("score.contamination={texts: [DIR/there], images: [DIR/no]}", "score.contamination.images"),
         ("score.earlier=[DIR/no]", "score.earlier"),
+        ("select.image.min_clip_text={quantile: 0.5, of: DIR/no}", "select.image.min_clip_text.of"),
         ("score.clip={model: 'local-dir:DIR/no'}", "score.clip.model"),
     ],
 )

@@ -248,6 +248,7 @@ def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
         screen,
         options.runner,
         beam_args,
+        writes=not getattr(options, "what_if", None),
     ) as run:
         return _run_stages(options, run, screen)
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,25 @@ def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
     try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the whole"
+        # Of a value that may be of several types each has its complaint: what a type's own check says is meant.
+        problem = min(error.errors(), key=lambda each: (each["type"] != "value_error", -len(each["loc"])))
+        where = ".".join(_keys_of(problem["loc"], values, problem["type"] == "missing")) or "the whole"
         given = json.dumps(problem["input"], default=str)[:80]
         if problem["type"] == "value_error":
             raise RecipeError(f"recipe {name_or_path}: {where}: {problem['ctx']['error']}") from None
-        raise RecipeError(f"recipe {name_or_path}: {where}: {problem['msg']}, got {given}") from None
+        message = "expected a list, as [a, b]" if problem["type"] == "tuple_type" else problem["msg"]
+        raise RecipeError(f"recipe {name_or_path}: {where}: {message}, got {given}") from None
+
+
+def _keys_of(place: tuple[int | str, ...], values: Any, is_missing: bool) -> Iterator[str]:
+    """The keys on the way to a place, without the names of types that pydantic puts between them."""
+    for part in place:
+        is_key = isinstance(values, dict) and part in values
+        if is_key or (isinstance(values, list) and isinstance(part, int)):
+            values = values[part]
+            yield str(part)
+    if is_missing:
+        yield str(place[-1])
 
 
 def _read(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -184,14 +198,14 @@ def _check_keys(values: Any, kind: Any, recipe: str, where: str) -> None:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"; did you mean {where}{close[0]}?" if close else f"; known keys: {', '.join(known)}"
             raise RecipeError(f"recipe {recipe}: unknown key {where}{key}{hint}")
-        _check_keys(value, _without_none(hints[key]), recipe, f"{where}{key}.")
+        _check_keys(value, _configuration_in(hints[key]), recipe, f"{where}{key}.")
 
 
-def _without_none(hint: Any) -> Any:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        present = [part for part in typing.get_args(hint) if part is not type(None)]
-        return present[0] if len(present) == 1 else hint
-    return hint
+def _configuration_in(hint: Any) -> Any:
+    """The configuration dataclass among the types that a value may have; the hint itself where there is none."""
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    parts = typing.get_args(hint) if is_union else (hint,)
+    return next((part for part in parts if dataclasses.is_dataclass(part)), hint)
 
 
 def as_dict(value: Any) -> Any:

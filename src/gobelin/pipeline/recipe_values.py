@@ -8,6 +8,7 @@ Costs a look at the disk for each file named.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Iterator
@@ -16,17 +17,15 @@ from typing import Any
 
 from gobelin.pipeline.recipe import Recipe
 from gobelin.transforms.images.image_formats import DECODED
-from gobelin.transforms.rights.consent import effective
+from gobelin.transforms.rights.consent import USES, has_meaning
 from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.vision.clip import LOCAL_DIR, model_name
 from gobelin.transforms.vision.heads import load_head
 
-USES = ("ai-train", "ai-input", "image-train", "tdm", "search", "index", "image-index")
-"""Uses of a page that an opt-out may refuse (``gobelin.transforms.rights.consent.effective``)."""
-
 _DIRECTIVES = ("noai", "noml", "noimageai", "noindex", "noimageindex", "disallow", "tdm-reservation=1", "ai-train=no",
                "train-ai=n")  # fmt: skip
-"""What is proposed for a misspelt directive; more are known to ``effective``."""
+"""What is proposed for a misspelt directive; more are known to ``has_meaning``."""
 
 _FORMATS = tuple(sorted(name.lower() for name in DECODED))
 
@@ -57,22 +56,10 @@ def doubtful_values(recipe: Recipe) -> list[str]:
 
 def _words(key: str, words: Iterable[str] | None) -> Iterator[str]:
     for word in words or ():
-        if word.lower() not in USES and not _has_meaning(word.lower()):
+        if word.lower() not in USES and not has_meaning(word.lower()):
             known = ", ".join(USES)
             near = _nearest(word.lower(), (*USES, *_DIRECTIVES)) or f"the uses are {known}"
             yield f"{key}: {word!r} is no use and no directive that is known, so it refuses next to nothing; {near}"
-
-
-def _has_meaning(directive: str) -> bool:
-    return any(effective([f"{place}: {directive}"]) for place in _PLACES) or directive == "disallow"
-
-
-_PLACES = (
-    "header x-robots-tag",
-    "header content-usage",
-    "header content-signal",
-    "robots.txt content-signal",
-)
 
 
 def _formats(formats: Iterable[str] | None) -> Iterator[str]:
@@ -116,8 +103,8 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def unusable_inputs(recipe: Recipe) -> list[str]:
-    """Files and folders that a recipe's sections ``extract`` and ``score`` name and that are not there, and heads that
-    cannot be read or belong to another CLIP model; one sentence each. Paths count from the working directory."""
+    """Files and folders that a recipe names up to its section ``select`` and that are not there, and heads that cannot
+    be read or belong to another CLIP model; one sentence each. Paths count from the working directory."""
     return [
         *(f"{key}: {path}: no such file or folder" for key, path in _named_files(recipe) if _is_missing(path)),
         *_unusable_heads(recipe),
@@ -170,5 +157,9 @@ def _named_files(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from (("score.earlier", path) for path in score.earlier)
     for name, path in score.heads.items():
         yield f"score.heads.{name}", path
+    for rule in dataclasses.fields(recipe.select.image):
+        place = getattr(recipe.select.image, rule.name)
+        if isinstance(place, RelativeThreshold) and place.of is not None:
+            yield f"select.image.{rule.name}.of", f"{place.of}/score/documents"
     if score.clip is not None and score.clip.model.startswith(LOCAL_DIR):
         yield "score.clip.model", score.clip.model.removeprefix(LOCAL_DIR)

@@ -124,12 +124,14 @@ def open_run(
     screen: Screen,
     runner: str,
     beam_args: Sequence[str],
+    writes: bool = True,
 ) -> Iterator[Run]:
     """A run in an output folder: a new one, or one that goes on. Nobody else writes there meanwhile.
 
     Args:
         recipe_name: preset or file; None: the recipe that the folder was made with.
         patterns: input paths and globs; empty: the input that the folder was made with.
+        writes: whether anything is to be written there; what only looks needs no lock, and leaves the recipe alone.
 
     Raises:
         RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
@@ -162,10 +164,13 @@ def open_run(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"--output {output}: cannot be made: {error.strerror}") from None
+    supervisor = Supervisor(workers, output, screen, runner, tuple(beam_args))
+    run = Run(output, recipe, archives, workers, supervisor)
+    if not writes:
+        yield run
+        return
     with lock_folder(output):
         write_text(output / RECIPE_NAME, to_yaml(recipe))
-        supervisor = Supervisor(workers, output, screen, runner, tuple(beam_args))
-        run = Run(output, recipe, archives, workers, supervisor)
         run.write_summary()
         yield run
 
@@ -195,8 +200,8 @@ def summary_lines(output: Path) -> list[str]:
     unreadable = run["stages"].get("extract", {}).get("records", {}).get("unreadable", 0)
     if unreadable:
         lines.append(
-            f"  extract: {unreadable:,} places in the input could not be read; "
-            "`gobelin export --decisions --stage extract` lists them"
+            f"  extract: {unreadable:,} {'place' if unreadable == 1 else 'places'} in the input could not be read; see "
+            "`gobelin export --decisions --stage extract`"
         )
     not_run = run["stages"].get("select", {}).get("not_run", {})
     if not_run:

@@ -160,11 +160,20 @@ def refusal(signals: Iterable[str], denied: Collection[str], agents: Collection[
     return None
 
 
+USES = ("ai-train", "ai-input", "image-train", "tdm", "search", "index", "image-index")
+"""What an opt-out may refuse."""
+
+
+def has_meaning(directive: str) -> bool:
+    """Whether a directive, in lower case, is known to allow or to refuse anything, wherever it may stand."""
+    return directive in _MEANINGS
+
+
 def effective(signals: Iterable[str], agents: Collection[str] | None = None) -> dict[str, Verdict]:
     """What a page's signals come to: use -> verdict; a use that is not in the answer is unknown.
 
-    Uses: ``ai-train``, ``ai-input``, ``image-train``, ``tdm``, ``search``, ``index``, ``image-index``. One disallow
-    outweighs any number of allows (draft-ietf-aipref-vocab, "Combining Preferences"). No use implies another.
+    Uses: see ``USES``. One disallow outweighs any number of allows (draft-ietf-aipref-vocab, "Combining Preferences").
+    No use implies another.
     """
     verdicts: dict[str, Verdict] = {}
     for signal in _standing(signals):
