@@ -92,7 +92,6 @@ def named(tmp_path: Path, *settings: str) -> list[str]:
         ("score.contamination={texts: [DIR/no], images: [DIR]}", "score.contamination.texts"),
         ("score.contamination={texts: [DIR/there], images: [DIR/no]}", "score.contamination.images"),
         ("score.earlier=[DIR/no]", "score.earlier"),
-        ("select.image.min_clip_text={quantile: 0.5, of: DIR/no}", "select.image.min_clip_text.of"),
         ("score.clip={model: 'local-dir:DIR/no'}", "score.clip.model"),
     ],
 )
@@ -101,6 +100,15 @@ def test_files_that_are_not_there(tmp_path: Path, setting: str, key: str) -> Non
     assert named(tmp_path, setting) == [f"{key}: {tmp_path}/no: no such file or folder"]
     assert named(tmp_path, setting.replace("DIR/no", "DIR/there")) == []
     assert named(tmp_path, setting.replace("DIR/no", "s3://bucket/there")) == []
+
+
+def test_a_run_to_compare_with_must_have_scores(tmp_path: Path) -> None:
+    setting = "select.image.min_clip_text={quantile: 0.5, of: DIR}"
+    assert named(tmp_path, setting) == [
+        f"select.image.min_clip_text.of: {tmp_path}/score/documents: no such file or folder"
+    ]
+    (tmp_path / "score" / "documents").mkdir(parents=True)
+    assert named(tmp_path, setting) == []
 
 
 def test_heads_that_cannot_be_used(tmp_path: Path) -> None:
