@@ -347,15 +347,24 @@ class Scored:
 
 @pytest.fixture(scope="session")
 def score_documents() -> Callable[..., Scored]:
-    """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None) -> ``Scored``:
-    the graphs of the stage in this process. Embeddings, where a test wants them, lie in output/work already."""
-    from gobelin.pipeline.graphs import JoinJob, MeasureJob, join_scores, measure_documents
+    """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None, num_workers=None)
+    -> ``Scored``: the graphs of the stage in this process. Embeddings, where a test wants them, lie in output/work
+    already."""
+    from gobelin.pipeline.graphs import JoinJob, MeasureJob, measure_documents
+    from gobelin.pipeline.joining import join_steps
     from gobelin.pipeline.supervisor import run_pipeline
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
     from gobelin.transforms.measure import ScoreConfig
     from gobelin.transforms.shards import make_folder, read_folder
 
-    def score(source: Path, output: Path, num_shards: int, config: Any = None, clip_model: str | None = None) -> Scored:
+    def score(
+        source: Path,
+        output: Path,
+        num_shards: int,
+        config: Any = None,
+        clip_model: str | None = None,
+        num_workers: int | None = None,
+    ) -> Scored:
         config = config or ScoreConfig()
         work = str(output / "work")
         for name in ("work/measurements", "work/measure_decisions", "work/document_groups", "work/image_groups",
@@ -377,7 +386,9 @@ def score_documents() -> Callable[..., Scored]:
             )
         )
         join = JoinJob(str(source / "images"), work, str(output), num_shards, clip_model, config.faces is not None)
-        run_pipeline(join_scores, [], join, ())
+        for step in join_steps(join, 0, 0, num_workers):
+            for shards, batch_job in step.batches:
+                run_pipeline(step.graph, shards, batch_job, ())
         return Scored(
             output,
             {row["doc_id"]: row for row in read_folder(str(output / "documents"))},

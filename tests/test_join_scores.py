@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,22 @@ def test_every_document_and_image_has_one_row(corpus: Any, scored: Any) -> None:
     for row in documents:
         kinds = [node["kind"] for node in row["nodes"]]
         assert [node["kind"] for node in found.documents[row["doc_id"]]["nodes"]] == kinds
+
+
+@pytest.mark.parametrize("num_workers", [2, NUM_SHARDS])
+def test_batches_of_shards_give_the_same_files(
+    corpus: Any, scored: Any, score_documents: Make, tmp_path: Path, num_workers: int
+) -> None:
+    whole = scored[0].folder
+    for name in ("image_embeddings", "text_embeddings", "embed_decisions"):
+        shutil.copytree(whole / "work" / name, tmp_path / "work" / name)
+    score_documents(corpus[0], tmp_path, NUM_SHARDS, CONFIG, MODEL, num_workers)
+    assert len(list((tmp_path / "work").glob("facts-*"))) == num_workers
+    for name in ("documents", "images", "decisions", "signatures/images", "signatures/documents"):
+        files = sorted((whole / name).glob("*.parquet"))
+        assert len(files) == NUM_SHARDS
+        for file in files:
+            assert (tmp_path / name / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["url_group", "exact_group", "near_group"])

@@ -20,7 +20,14 @@ from gobelin.documents import NOT_RUN, shard_of
 from gobelin.tokenize.encode import AssembleDocuments, EncodeImages, shown_images
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.transforms.join_scores import IMAGE_FACTS, ScoreImages, WriteDocumentScores, WriteImageScores
+from gobelin.transforms.join_scores import (
+    FACTS,
+    IMAGE_FACTS,
+    ScoreImages,
+    WriteDocumentScores,
+    WriteImageScores,
+    facts_by_document,
+)
 from gobelin.transforms.measure import Measure, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.write_corpus import (
@@ -31,7 +38,16 @@ from gobelin.transforms.selection.write_corpus import (
     WriteCorpus,
     WriteSelectDecisions,
 )
-from gobelin.transforms.shards import ReadRows, WriteDecisions, WriteRows, empty_shards, join, list_shards, shards_of
+from gobelin.transforms.shards import (
+    OfShards,
+    ReadRows,
+    WriteDecisions,
+    WriteRows,
+    empty_shards,
+    join,
+    list_shards,
+    shards_of,
+)
 from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
 from gobelin.transforms.vision.score_heads import ScoreHeads
 
@@ -115,37 +131,64 @@ class JoinJob:
     num_shards: int
     clip_model: str | None  # fingerprint; None: not run
     needs_faces: bool
+    fact_folders: tuple[str, ...] = ()  # what each batch of ``score_images`` left
 
 
-def join_scores(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
-    """Groups, counts and similarities put together; one row of scores a document and one an image."""
-    measurements = pipeline | "Measurements" >> ReadRows(list_shards(join(job.work, "measurements")))
-    images = pipeline | "Images" >> ReadRows(list_shards(job.images), list(IMAGE_FACTS))
-    groups = pipeline | "ImageGroups" >> ReadRows(
-        shards_of((job.work,), "image_groups", "semantic_groups", "image_heads", "image_faces", "image_contamination")
+def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> None:
+    """By unit (a shard of images): what is known of each and who shows it; ``facts`` by shard of document, and
+    ``decisions``."""
+    only = OfShards("image_id", frozenset(shards), job.num_shards)
+    measurements = pipeline | "Measurements" >> ReadRows(
+        list_shards(join(job.work, "measurements")), ["doc_id", "images"]
     )
-    embeddings = pipeline | "Embeddings" >> ReadRows(list_shards(join(job.work, "image_embeddings")))
-    decisions = pipeline | "ReadDecisions" >> ReadRows(shards_of((job.work,), "measure_decisions", "embed_decisions"))
-
-    scored = (
-        measurements,
-        images,
-        embeddings | "EmbeddingById" >> beam.Map(_embedding_by_id),
-        groups,
-    ) | "ScoreImages" >> ScoreImages(job.clip_model, job.needs_faces)
-
-    facts = scored.facts
-    facts | "WriteImageScores" >> WriteImageScores(
-        join(job.output, "images"), join(job.output, "signatures", "images"), job.num_shards
+    images = pipeline | "Images" >> ReadRows(list_shards(job.images), list(IMAGE_FACTS), only)
+    of_images = ("image_groups", "semantic_groups", "image_heads", "image_faces", "image_contamination")
+    groups = (
+        tuple(pipeline | name >> ReadRows(list_shards(join(job.work, name)), None, only) for name in of_images)
+        | beam.Flatten()
     )
-    facts | "WriteDocumentScores" >> WriteDocumentScores(
-        job.work, job.clip_model, join(job.output, "documents"), job.num_shards
+    embeddings = (
+        pipeline
+        | "Embeddings" >> ReadRows(list_shards(join(job.work, "image_embeddings")), None, only)
+        | "EmbeddingById" >> beam.Map(_embedding_by_id)
     )
+    scored = (measurements, images, embeddings, groups) | "ScoreImages" >> ScoreImages(
+        only, job.clip_model, job.needs_faces
+    )
+    scored.facts | "WriteImageScores" >> WriteImageScores(
+        join(job.output, "images"), join(job.output, "signatures", "images"), shards, job.num_shards
+    )
+    folder = fact_folder(job, shards)
     (
-        (decisions, scored.decisions)
-        | "AllDecisions" >> beam.Flatten()
-        | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards)
+        scored.facts
+        | "FactsToShard" >> beam.FlatMap(facts_by_document, job.num_shards)
+        | "WriteFacts" >> WriteRows(join(folder, "facts"), FACTS, job.num_shards, ("doc_id", "image_id"))
     )
+    scored.decisions | "WriteDecisions" >> WriteDecisions(join(folder, "decisions"), 1)
+
+
+def score_documents(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> None:
+    """By unit (a shard of documents): all that is known of each, and of its images beside its texts."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "WriteDocumentScores"
+        >> WriteDocumentScores(
+            job.work, job.fact_folders, job.clip_model, join(job.output, "documents"), job.num_shards
+        )
+    )
+
+
+def write_score_decisions(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
+    """Put together what failed on the way."""
+    paths = shards_of((job.work,), "measure_decisions", "embed_decisions") + shards_of(job.fact_folders, "decisions")
+    decisions = pipeline | "Decisions" >> ReadRows(paths)
+    decisions | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards)
+
+
+def fact_folder(job: JoinJob, shards: list[int]) -> str:
+    """Where a batch of ``score_images`` leaves what ``score_documents`` reads."""
+    return join(job.work, f"facts-{shards[0]}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

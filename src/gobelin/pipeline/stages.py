@@ -20,6 +20,7 @@ from gobelin.pipeline.duplicate_groups import run_duplicates, run_semantic
 from gobelin.pipeline.extract_stage import extract_archives
 from gobelin.pipeline.import_stage import extract_imported, is_imported
 from gobelin.pipeline.inputs import InputError
+from gobelin.pipeline.joining import join_steps
 from gobelin.pipeline.rule_effects import rule_effects
 from gobelin.pipeline.selecting import select_steps
 from gobelin.pipeline.stage_keys import IMAGES_SEEN, TEXTS_SEEN
@@ -80,7 +81,9 @@ def score(context: Context) -> dict[str, Any]:
         task = Task("evaluation-images", find_eval_images, (recipe.score, images, work))
         context.supervisor.run("score: evaluation images", [task], threads=os.cpu_count() or 1)
     join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, clip_model, recipe.score.faces is not None)
-    context.supervisor.run_graph("score: similarities", graphs.join_scores, [([], join)])
+    workers = context.workers if context.supervisor.is_local else None
+    for step in join_steps(join, num_documents, count_rows(Path(images)), workers):
+        context.supervisor.run_graph(f"score: {step.title}", step.graph, step.batches, step.unit, step.total)
     for name in (*IMAGES_SEEN, *TEXTS_SEEN):
         _keep(folder, name)
     decisions = count_decisions(folder.path / "decisions")

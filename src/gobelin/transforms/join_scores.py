@@ -1,17 +1,18 @@
 """What can be told of documents and images only beside all the others: the last part of the stage ``score``.
 
-    image_groups, images, embeddings --by image--> counts, the documents that show it
-    measurements + document_groups + the images of a document --by shard--> rows of scores, with the similarities of
+    by shard of images: image rows, groups, embeddings, who shows each --> rows of scores; facts, by document
+    by shard of documents: measurements, groups, text embeddings, facts --> rows of scores, with the similarities of
     each image with the texts of its document
 
-Groups of duplicates are found before (duplicates.py). What is shuffled here are counts and one embedding a shown image.
+Groups of duplicates are found before (duplicates.py). What is shuffled are counts and one embedding a shown image; it
+goes from one step to the other by way of the disk, so each can be done for some of the shards at a time.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -30,7 +31,7 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import WriteRows, empty_shards, join, read_rows, shard_path, write_rows
+from gobelin.transforms.shards import OfShards, WriteRows, join, read_rows, shard_path, write_rows
 from gobelin.transforms.vision.image_text import score_images
 
 Row = dict[str, Any]
@@ -51,10 +52,14 @@ class ImageFacts:
 class ScoreImages(beam.PTransform):
     """(measurements, image rows without bytes, (image_id, embedding) pairs, rows of ``IMAGE_GROUPS`` and of
     ``SEMANTIC_GROUPS``) -> ``facts``: ``ImageFacts`` keyed by image_id, beside the documents that show it;
-    ``decisions`` on images of which every document failed."""
+    ``decisions`` on images of which every document failed.
 
-    def __init__(self, clip_model: str | None, needs_faces: bool = False) -> None:
-        self._clip_model, self._needs_faces = clip_model, needs_faces
+    Args:
+        only: the images that are looked at; those of the other rows are in it already.
+    """
+
+    def __init__(self, only: OfShards, clip_model: str | None, needs_faces: bool = False) -> None:
+        self._only, self._clip_model, self._needs_faces = only, clip_model, needs_faces
 
     def expand(
         self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection, beam.PCollection]
@@ -63,7 +68,7 @@ class ScoreImages(beam.PTransform):
         return (
             {
                 "image": images | "ById" >> beam.Map(_by_image_id),
-                "documents": measurements | "Uses" >> beam.FlatMap(_uses),
+                "documents": measurements | "Uses" >> beam.FlatMap(_uses, self._only),
                 "group": groups | "GroupById" >> beam.Map(_by_image_id),
                 "embedding": embeddings,
             }
@@ -77,9 +82,10 @@ def _by_image_id(row: Row) -> tuple[str, Row]:
     return row["image_id"], row
 
 
-def _uses(row: Row) -> Iterator[tuple[str, str]]:
+def _uses(row: Row, only: OfShards) -> Iterator[tuple[str, str]]:
     for identifier in row["images"]:
-        yield identifier, row["doc_id"]
+        if only.holds(identifier):
+            yield identifier, row["doc_id"]
 
 
 def _score_image(
@@ -106,20 +112,33 @@ def _score_image(
     yield identifier, (ImageFacts(scores, embedding), documents)
 
 
-class WriteImageScores(beam.PTransform):
-    """Output of ``ScoreImages`` -> the data sets ``score/images`` and ``score/signatures/images``."""
+FACTS = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("image_id", pa.string()),
+        ("scores", pa.string()),  # JSON: ``ImageFacts.scores``
+        ("embedding", pa.binary()),
+    ]
+)
+"""One row an image and a document that shows it."""
 
-    def __init__(self, folder: str, signatures: str, num_shards: int) -> None:
-        self._folder, self._signatures, self._num_shards = folder, signatures, num_shards
+
+class WriteImageScores(beam.PTransform):
+    """Output of ``ScoreImages`` for some shards -> these of ``score/images`` and ``score/signatures/images``."""
+
+    def __init__(self, folder: str, signatures: str, shards: Sequence[int], num_shards: int) -> None:
+        self._folder, self._signatures, self._shards, self._num_shards = folder, signatures, shards, num_shards
 
     def expand(self, facts: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
         scores = facts | "Scores" >> beam.Map(_image_row, IMAGE_SCORES, self._num_shards)
         signatures = facts | "Signatures" >> beam.Map(_image_row, IMAGE_SIGNATURES, self._num_shards, "own_documents")
         return (
-            scores | "WriteScores" >> WriteRows(self._folder, IMAGE_SCORES, self._num_shards, ("image_id",)),
-            signatures
-            | "WriteSignatures" >> WriteRows(self._signatures, IMAGE_SIGNATURES, self._num_shards, ("image_id",)),
+            scores | "WriteScores" >> self._write(self._folder, IMAGE_SCORES),
+            signatures | "WriteSignatures" >> self._write(self._signatures, IMAGE_SIGNATURES),
         )
+
+    def _write(self, folder: str, schema: pa.Schema) -> WriteRows:
+        return WriteRows(folder, schema, self._num_shards, ("image_id",), self._shards)
 
 
 def _image_row(
@@ -133,51 +152,44 @@ def _image_row(
     return shard_of(identifier, num_shards), {name: scores[name] for name in schema.names}
 
 
-class WriteDocumentScores(beam.PTransform):
-    """Output of ``ScoreImages`` -> the data set ``score/documents``.
+def facts_by_document(keyed: tuple[str, tuple[ImageFacts, list[str]]], num_shards: int) -> Iterator[tuple[int, Row]]:
+    """(shard of the document, row of ``FACTS``) for each document that shows an image."""
+    identifier, (facts, documents) = keyed
+    scores = json.dumps(facts.scores)
+    for doc_id in documents:
+        row = {"doc_id": doc_id, "image_id": identifier, "scores": scores, "embedding": facts.embedding}
+        yield shard_of(doc_id, num_shards), row
 
-    Reads measurements, groups and text embeddings of a shard where its rows are written: all are sorted by doc_id.
+
+class WriteDocumentScores(beam.PTransform):
+    """Shard numbers -> these shards of ``score/documents``.
+
+    Reads measurements, groups, text embeddings and, in ``fact_folders``, the ``facts`` of a shard: all but the last are
+    sorted by doc_id.
     """
 
-    def __init__(self, work: str, clip_model: str | None, folder: str, num_shards: int) -> None:
-        self._arguments = (work, clip_model, folder, num_shards)
-        self._num_shards = num_shards
+    def __init__(
+        self, work: str, fact_folders: Iterable[str], clip_model: str | None, folder: str, num_shards: int
+    ) -> None:
+        self._arguments = (work, tuple(fact_folders), clip_model, folder, num_shards)
 
-    def expand(self, facts: beam.PCollection) -> beam.PCollection:
-        return (
-            (
-                facts
-                | "ImagesOfDocuments" >> beam.FlatMap(_facts_by_document)
-                | "ImagesToShard" >> beam.Map(_to_shard, self._num_shards),
-                empty_shards(facts.pipeline, range(self._num_shards)),
-            )
-            | beam.Flatten()
-            | beam.GroupByKey()
-            | beam.ParDo(_WriteDocumentScores(*self._arguments))
-        )
-
-
-def _facts_by_document(keyed: tuple[str, tuple[ImageFacts, list[str]]]) -> Iterator[tuple[str, ImageFacts]]:
-    _, (facts, documents) = keyed
-    for doc_id in documents:
-        yield doc_id, facts
-
-
-def _to_shard(pair: tuple[str, Any], num_shards: int) -> tuple[int, Any]:
-    return shard_of(pair[0], num_shards), pair
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.ParDo(_WriteDocumentScores(*self._arguments))
 
 
 class _WriteDocumentScores(beam.DoFn):
-    def __init__(self, work: str, clip_model: str | None, folder: str, num_shards: int) -> None:
-        self._work, self._clip_model, self._folder, self._num_shards = work, clip_model, folder, num_shards
+    def __init__(
+        self, work: str, fact_folders: tuple[str, ...], clip_model: str | None, folder: str, num_shards: int
+    ) -> None:
+        self._work, self._fact_folders, self._clip_model = work, fact_folders, clip_model
+        self._folder, self._num_shards = folder, num_shards
 
-    def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[str]:
-        index, group = element
+    def process(self, index: int) -> Iterator[str]:
         images: dict[str, dict[str, ImageFacts]] = {}
-        for pair in group:
-            if pair is not None:
-                doc_id, facts = pair
-                images.setdefault(doc_id, {})[facts.scores["image_id"]] = facts
+        for folder in self._fact_folders:
+            for row in read_rows(shard_path(join(folder, "facts"), index, self._num_shards)):
+                facts = ImageFacts(json.loads(row["scores"]), row["embedding"])
+                images.setdefault(row["doc_id"], {})[row["image_id"]] = facts
         path = shard_path(self._folder, index, self._num_shards)
         write_rows(path, self._rows(index, images), DOCUMENT_SCORES)
         yield path

@@ -4,9 +4,9 @@ The stage ``score`` has three parts; none of them decides anything.
 
     measure         each document by itself (this file)
     embed           each distinct image, and each text of a document with images: CLIP embeddings, once (embed.py)
-    join_scores     what needs the whole corpus: duplicate groups, counts, image-text similarities (join_scores.py)
+    join            what needs the whole corpus: duplicate groups, counts, image-text similarities (join_scores.py)
 
-``measure`` and ``embed`` go shard by shard and may run anywhere; ``join_scores`` shuffles keys, counts and embeddings.
+``measure`` and ``embed`` go shard by shard and may run anywhere; joining shuffles keys, counts and embeddings.
 """
 
 from __future__ import annotations
