@@ -81,6 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--site", nargs="+", help="only these sites of web/")
     parser.add_argument("--repeat", type=int, default=3, help="speed: runs of each (%(default)s)")
     parser.add_argument("--size", type=float, default=2.0, help="memory: gigabytes of the archive (%(default)s)")
+    parser.add_argument("--until", default="extract", help="memory: last stage of the run (%(default)s)")
     parser.add_argument("--temporary", type=Path, help="memory: folder for the archive and the run (the system's own)")
     options = parser.parse_args(arguments, namespace=argparse.Namespace(tables={}))
     if not (options.corpus / "extraction").is_dir():
@@ -258,7 +259,7 @@ def _speed(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
 
 
 def _memory(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
-    report = measure_memory(options.corpus, options.size, options.temporary)
+    report = measure_memory(options.corpus, options.size, options.until, options.temporary)
     _table(options, "memory", "The archive, and the process with the highest peak", {"gobelin run": report["archive"]})
     _table(options, "memory", "MiB at the tenths of each process's time, highest peaks first", report["processes"])
     return report

@@ -1,7 +1,6 @@
 """Peak memory of one worker over a large archive: real pages and images, over and over under new hosts.
 
-The archive is written to a temporary folder and deleted afterwards. ``gobelin run --until extract --workers 1`` reads
-it; meanwhile the resident memory of every process that it started is noted (Linux: /proc). Pages name most of their
+The archive is written to a temporary folder and deleted afterwards. ``gobelin run --workers 1`` reads it; meanwhile the resident memory of every process that it started is noted (Linux: /proc). Pages name most of their
 images relatively, so a copy under a new host has its images there too; each copy of an image ends in other bytes, so
 that it is another image.
 """
@@ -28,18 +27,19 @@ SHOWN = 5
 """Processes of which the course is given, those with the highest peaks."""
 
 
-def measure_memory(corpus: Path, size: float, temporary: Path | None) -> dict[str, Any]:
+def measure_memory(corpus: Path, size: float, until: str, temporary: Path | None) -> dict[str, Any]:
     """Peak and course of resident memory, in MiB, of the processes that have most of it.
 
     Args:
         size: of the archive, GB (10^9 bytes, compressed).
+        until: last stage of the run.
     """
     with tempfile.TemporaryDirectory(dir=temporary) as work:
         archive = Path(work, "large.warc.gz")
         num_records = write_large_archive(archive, corpus, int(size * 1e9))
         command = [
             str(Path(sys.executable).with_name("gobelin")), "run", "--recipe", "obelics", "--input", str(archive),
-            "--output", str(Path(work, "out")), "--until", "extract", "--workers", "1", "--quiet",
+            "--output", str(Path(work, "out")), "--until", until, "--workers", "1", "--quiet",
         ]  # fmt: skip
         start = time.monotonic()
         course: dict[int, list[tuple[float, float]]] = defaultdict(list)
