@@ -241,6 +241,7 @@ HOSTILE = {
     "articles in articles": b"<article>words of it. " * 50_000,
     "boilerplate in boilerplate": b"<div class=lightbox><img src=a.jpg>" * 20_000,
     "attributes of one tag": b"<p " + b" ".join(b"a%d" % n for n in range(300_000)) + b">text",
+    "attributes of many tags": (b"<p " + b" ".join(b"a%d" % n for n in range(9_999)) + b">text ") * 100,
     "one long attribute": b"<p class='" + b"aB " * 1_000_000 + b"'>text",
     "names without end": b"".join(b"<div class='c%d-x'>t</div>" % n for n in range(50_000)),
     "open comment": b"<!--" * 1_000_000,

@@ -117,6 +117,12 @@ def test_src(html: str, expected: list[list[str]]) -> None:
             [["a.png", "a.svg"]],
         ),
         ("<img src=a.svg>", [["a.svg"]]),
+        # What nothing here decodes is the last resort, whatever width it states.
+        (
+            "<picture><source type=image/jxl srcset='a.jxl 5000w'><source type=image/avif srcset='a.avif 800w'>"
+            "<img src=a.jpg></picture>",
+            [["a.avif", "a.jpg", "a.jxl"]],
+        ),
     ],
 )
 def test_srcset_and_picture(html: str, expected: list[list[str]]) -> None:
@@ -140,6 +146,10 @@ def test_srcset_and_picture(html: str, expected: list[list[str]]) -> None:
         ("<img data-bgset='x' data-src=\"url('a.jpg')\">", [["a.jpg"]]),
         ('<img data-src=\'{"default":{"src":"/a.jpg"}}\'>', [["https://a.example/a.jpg"]]),
         ("<img data-interchange='[a.jpg, small], [b.jpg, (retina)]'>", [["a.jpg", "b.jpg"]]),
+        (
+            '<img data-a-dynamic-image=\'{"https://i.example/a.jpg":[300,400],"https://i.example/b.jpg":[600,800]}\'>',
+            [["https://i.example/b.jpg", "https://i.example/a.jpg"]],
+        ),
         ("<img data-src='a_{width}x.jpg' data-widths='[180, 540, 1600, 2048]'>", [["a_1600x.jpg"]]),
         ("<img data-src='a_{width}x.jpg'>", [["a_1080x.jpg"]]),
         ("<img data-src='{{ url }}' src=a.jpg>", [["a.jpg"]]),

@@ -73,6 +73,22 @@ def json_ld(value: object) -> str:
         ("<link itemprop=license href=/by><p>x", [("https://a.example/by", "page", "link[itemprop=license]")]),
         ("<p><a itemprop=license href=/by>x</a>", [("https://a.example/by", "unknown", "a[itemprop=license]")]),
         (f"<meta itemprop=license content={BY}><p>x", [(BY, "page", "meta[itemprop=license]")]),
+        (
+            f"<div itemscope itemtype=http://schema.org/ImageObject><a itemprop=license href={BY}>x</a></div>",
+            [(BY, "image", "a[itemprop=license] in ImageObject")],
+        ),
+        (
+            f"<p itemscope itemtype=https://schema.org/ImageObject><link itemprop=license href={BY}></p>",
+            [(BY, "image", "link[itemprop=license] in ImageObject")],
+        ),
+        (
+            f"<p itemscope itemtype=https://schema.org/BlogPosting><a itemprop=license href={BY}>x</a>",
+            [(BY, "page", "a[itemprop=license] in BlogPosting")],
+        ),
+        (
+            f"<p itemscope itemtype=https://schema.org/Person><a itemprop=license href={BY}>x</a>",
+            [(BY, "unknown", "a[itemprop=license]")],
+        ),
     ],
 )
 def test_statements_of_pages(html: str, licences: list[tuple[str, str, str]]) -> None:
@@ -93,6 +109,10 @@ def test_statements_of_pages(html: str, licences: list[tuple[str, str, str]]) ->
          "a[href] in caption", "1.jpg"),
         (f"<div><img src=1.jpg><span class=copyright>Photo <a href={BY}>CC</a></span></div>", "image",
          "a[href] in caption", "1.jpg"),
+        (f"<div itemscope itemtype=https://schema.org/ImageObject><img itemprop=contentUrl src=1.jpg><p>x"
+         f"<a itemprop=license href={BY}>CC</a></div>", "image", "a[itemprop=license] in ImageObject", "1.jpg"),
+        (f"<div itemscope itemtype=https://schema.org/Photograph><img src=1.jpg>"
+         f"<meta itemprop=license content={BY}></div>", "image", "meta[itemprop=license] in Photograph", "1.jpg"),
         # Which of two pictures, or whether any, cannot be told.
         (f"<div><img src=1.jpg><img src=2.jpg><span class=credit><a href={BY}>CC</a></span></div>", "unknown",
          "a[href]", None),

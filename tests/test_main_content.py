@@ -179,6 +179,28 @@ def test_lead_and_image_between_heading_and_article() -> None:
     assert outline(content)[-5:] == ["PROSE Lead.", "[lead.jpg]", "PROSE", "PROSE 2", "PROSE 3"]
 
 
+@pytest.mark.parametrize(
+    ("around", "kept"),
+    [
+        ("<img src=1.jpg><h1>The harbour</h1>{}", ["[1.jpg]", "The harbour", "TEXT"]),
+        ("<h1>The harbour</h1><img src=1.jpg>{}", ["The harbour", "[1.jpg]", "TEXT"]),
+        ("<p><img src=1.jpg><img src=2.jpg></p><h1>The harbour</h1>{}", ["[1.jpg]", "[2.jpg]", "The harbour", "TEXT"]),
+        ("<h1>The harbour</h1>{}<p><img src=1.jpg><img src=2.jpg></p>", ["The harbour", "TEXT", "[1.jpg]", "[2.jpg]"]),
+        # Others are no part of it: a linked heading, a second one, a section's, a line of text, the site's mark.
+        ("<img src=1.jpg><h1><a href=/x>The harbour</a></h1>{}", ["TEXT"]),
+        ("<img src=1.jpg><h1>The harbour</h1><h1>Times</h1>{}", ["TEXT"]),
+        ("{}<h2>Also</h2><img src=1.jpg>", ["TEXT"]),
+        ("<a href=/><img src=1.jpg></a><h1>The harbour</h1>{}", ["TEXT"]),
+        ("<h1>The harbour</h1>{}", ["TEXT"]),
+    ],
+)
+def test_the_heading_and_images_beside_the_text(around: str, kept: list[str]) -> None:
+    text = f"<div class=text><p>{PROSE}</p><p>{PROSE} Twice.</p></div>"
+    body = f"<nav><ul>{LINKS}</ul></nav><div class=wrap>{around.format(text)}</div>"
+    expected = [part for line in kept for part in (["PROSE", "PROSE Twice."] if line == "TEXT" else [line])]
+    assert outline(read(body, "<title>Port life</title>")) == expected
+
+
 def test_teasers_below_an_article_go_with_their_images() -> None:
     cards = "".join(
         f"<div><a href=/{n}><img src={n}.jpg></a><h3><a href=/{n}>A story {n}</a></h3><p>It begins so.</p></div>"

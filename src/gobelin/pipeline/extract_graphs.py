@@ -26,7 +26,8 @@ from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, ArchiveTally, shard_
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import Capture, ReadWarc
 from gobelin.transforms.archives.revisits import REVISIT_INDEX, ResolveRevisits, revisit_keys, revisit_place
-from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, BlockRevisits, ExtractImages, ExtractPages
+from gobelin.transforms.block_revisits import BlockRevisits
+from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.fetching.fetch import FetchImages
 from gobelin.transforms.fetching.wanted_urls import WANTED, WantedUrls

@@ -36,7 +36,7 @@ from gobelin.documents import (
 )
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
-from gobelin.transforms.images.block_list import BlockHit, BlockListConfig, load_block_list
+from gobelin.transforms.images.block_list import BlockHit, load_block_list
 from gobelin.transforms.images.check_image import ImageFacts, ImageProblem, check_image
 from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.pages.find_nodes import PageContent, PageProblem, TextPiece, read_page
@@ -356,34 +356,6 @@ class ExtractImages(beam.PTransform):
         return captures | beam.ParDo(_ExtractImages(self._config, self._spool_folder)).with_outputs(
             "images", "decisions"
         )
-
-
-class BlockRevisits(beam.PTransform):
-    """Rows of revisits -> those without a listed address, as ``revisits``; of the others ``decisions``, and index rows
-    ``images`` that keep their addresses out of documents."""
-
-    def __init__(self, config: BlockListConfig) -> None:
-        self._config = config
-
-    def expand(self, revisits: beam.PCollection) -> beam.DoOutputsTuple:
-        return revisits | beam.FlatMap(_block_revisit, self._config).with_outputs("revisits", "images", "decisions")
-
-
-def _block_revisit(revisit: Row, config: BlockListConfig) -> Iterator[beam.pvalue.TaggedOutput]:
-    blocked = load_block_list(config)
-    urls = [url for url in (revisit["url"], revisit["refers_to_url"]) if url]
-    hits = map(blocked.match_url, urls) if blocked else iter(())
-    hit = next((hit for hit in hits if hit is not None), None)
-    if hit is None:
-        yield beam.pvalue.TaggedOutput("revisits", revisit)
-        return
-    decision = Decision(
-        stage="extract", unit=Unit.RECORD, action=Action.DROP, rule=BLOCKED, detail=hit.list_name,
-        warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
-    )  # fmt: skip
-    yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
-    row = blocked_row(revisit["url"], revisit["warc_date"], revisit["payload_digest"])
-    yield beam.pvalue.TaggedOutput("images", row)
 
 
 def spare_collector() -> None:

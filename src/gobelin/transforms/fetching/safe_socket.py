@@ -26,6 +26,7 @@ _NOT_GLOBAL_V4 = tuple(
     map(
         ipaddress.IPv4Network,
         (
+            "192.0.0.0/24",  # protocol assignments; a cloud has its metadata at .192, and no picture is served from .9
             "192.88.99.0/24",  # 6to4 relays
             "168.63.129.16/32",  # Azure's platform services, on an address that looks public
         ),

@@ -44,12 +44,22 @@ previews and blanks."""
 MAX_ATTRIBUTE_CHARS = 1 << 16
 """Longer attributes are no address, unless they are a ``data:`` image."""
 
+_READABLE_TYPES = frozenset(
+    f"image/{name}"
+    for name in (
+        "jpeg", "jpg", "pjpeg", "png", "apng", "gif", "webp", "avif", "bmp", "tiff", "x-icon", "vnd.microsoft.icon",
+        "jp2", "svg+xml", "*",
+    )
+)  # fmt: skip
+"""Of a ``<source>``; files of another type (JPEG XL, HEIF) are decoded neither here nor by most browsers."""
+
 _IMAGE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|jfif|svg)(?![a-z0-9_-])", re.I)
 _SVG_FILE = re.compile(r"\.svgz?(?:[?#]|$)|^data:image/svg", re.I)
 _ADDRESS_LIKE = re.compile(r"[^\s\"<>]*[/.][^\s\"<>]*")
 _WIDTH_TEMPLATE = re.compile(r"\{w(?:idth)?\}|%7Bw(?:idth)?%7D", re.I)
 _INTERCHANGE = re.compile(r"\[\s*([^\s,\]]{1,2048}),")
 _JSON_SOURCE = re.compile(r'"(?:src|url)"\s*:\s*"([^"\s]{1,2048})"')
+_JSON_WIDTH = re.compile(r'"(https?://[^"\s]{1,2048})"\s*:\s*\[\s*(\d{1,5})\s*,')
 _CSS_URL = re.compile(r"url\(\s*(?:\"([^\"]{1,8192})\"|'([^']{1,8192})'|([^()\"'\s]{1,8192}))\s*\)", re.I)
 
 _MIN_STAND_INS = 3
@@ -135,6 +145,7 @@ def from_source(attributes: Mapping[str, str], base_url: str, max_width: int | N
     """
     found: list[Found] = []
     layout_width = float(min(max_width or UNKNOWN_WIDTH, UNKNOWN_WIDTH))
+    media_type = attributes.get("type", "")[:64].partition(";")[0].strip().lower()
     for name, value in attributes.items():
         kind = attribute_kind(name)
         if len(value) > MAX_ATTRIBUTE_CHARS:
@@ -143,6 +154,8 @@ def from_source(attributes: Mapping[str, str], base_url: str, max_width: int | N
             found += from_srcset(value, base_url, layout_width, max_width)
         elif kind in (Kind.LAZY, Kind.LARGE, Kind.OTHER) and names_image_file(value):
             found += _read_loose(value, base_url, layout_width, "")
+    if media_type.startswith("image/") and media_type not in _READABLE_TYPES:
+        found = [Found(one.url, 0.0) for one in found]  # the last resort: the same picture in JPEG or WebP is beside it
     return found
 
 
@@ -235,7 +248,9 @@ def _read_loose(value: str, base_url: str, width: float, widths: str) -> list[Fo
     if value[:5].lower() == "data:":
         return _resolved([value], base_url, width)
     if value.startswith("{"):
-        return _resolved(_JSON_SOURCE.findall(value[:16384]), base_url, width)
+        stated = _JSON_WIDTH.findall(value[:16384])  # {address: [width, height]}
+        found = [one for address, px in stated for one in _resolved([address], base_url, float(px))]
+        return found + _resolved(_JSON_SOURCE.findall(value[:16384]), base_url, width)
     if value.startswith("[") and "," in value:  # Foundation's Interchange
         return _resolved(_INTERCHANGE.findall(value[:16384]), base_url, width)
     if "url(" in value:

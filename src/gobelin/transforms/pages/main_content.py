@@ -253,7 +253,7 @@ def _is_below_links(page: PageBlocks, region: int, drop: list[bool]) -> bool:
 
 
 def _with_images(page: PageBlocks, region: int, drop: list[bool]) -> int:
-    """The region, or a container around it that adds nothing but an image or two."""
+    """The region, or a container around it that adds nothing but an image or two, and the page's heading."""
     blocks = page.blocks
     start, end = page.containers[region].start, page.containers[region].end
     outer = page.containers[region].parent
@@ -262,7 +262,13 @@ def _with_images(page: PageBlocks, region: int, drop: list[bool]) -> int:
         if outer <= 0 or place.end - place.start > end - start + _MAX_BESIDE:
             break
         beside = [index for index in (*range(place.start, start), *range(end, place.end)) if not drop[index]]
-        if any(blocks[index].image is None or blocks[index].leads_home for index in beside):
+        images = [index for index in beside if blocks[index].image is not None]
+        if any(blocks[index].leads_home for index in images):
+            break
+        others = [blocks[index] for index in beside if blocks[index].image is None]
+        if any(block.level != 1 or block.role is not Role.HEADING or block.num_links for block in others):
+            break
+        if len(others) > 1 or (others and not images):
             break
         if beside:
             region, start, end = outer, place.start, place.end

@@ -23,8 +23,9 @@ MAX_TAGS = 250_000
 """``<`` signs of a page; a book of 60,000 words with 350 figures has 8,000. At 10-20 us each, here and in all that
 walks the tree, 4 s of CPU are the most that a page costs."""
 
-MAX_ATTRIBUTES = 10_000
-"""Of one tag; 40,000 of them take 3 s."""
+MAX_ATTRIBUTES = 500
+"""Of one tag, where a page is long enough to hold many such tags. A tag costs the square of them, 10,000 take 0.2 s, so
+that all the tags of a page cost in proportion to this: 10 MB of tags that are just short of it take 3 s."""
 
 MAX_TRIES = 3
 
@@ -37,8 +38,10 @@ _TEXT_LEVEL = frozenset((
     "span", "strike", "strong", "sub", "sup", "tt", "u",
 ))  # fmt: skip
 _LONG_PAGE_BYTES = 200_000
-_LONG_TAG_BYTES = 100_000
-"""What 20,000 attributes take at least; shorter pages and tags are not searched."""
+"""Shorter pages are not searched: one tag that fills such a page, with 40,000 attributes, takes 3 s."""
+
+_LONG_TAG_BYTES = 2 * MAX_ATTRIBUTES
+"""What ``MAX_ATTRIBUTES`` of them take at least."""
 
 _ATTRIBUTE = rb"""=?[^\s=>/]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'>][^\s>]*+)?+)?+"""
 _START_TAG = re.compile(rb"<[a-zA-Z][^\s/>]*+(?:[\s/]++|" + _ATTRIBUTE + rb"|=)*+")

@@ -5,7 +5,7 @@ Looked at, in one walk over the tree:
     link, a     rel=license (and licence, cc:license, dct:license); rel=copyright where it is Creative Commons;
                 any <a> to a licence of creativecommons.org
     meta        dcterms.license, dc.rights and their cousins, where they hold an address
-    itemprop    license, on a link, a or meta (microdata)
+    itemprop    license, on a link, a or meta (microdata); the type of its item is the scope
     JSON-LD     ``license`` of any object, at any depth; ``acquireLicensePage`` is where one buys, no licence
 
 A statement's scope is ``page`` where it stands in the head, in a footer or sidebar, in a part of the page that is named
@@ -58,6 +58,7 @@ _CAPTIONS = re.compile(r"caption|credit|attribution|licen[sc]e|copyright", re.I)
 _WHOLE_PAGE = ("body", "main", "article", "html")
 _BADGE = re.compile(r"creativecommons\.org|licensebuttons\.net|/cc[-_]?by|88x31", re.I)
 _PAGE_TYPES = re.compile(r"(?:article|posting|page|website|creativework|book|report|blog|learningresource)$", re.I)
+_IMAGE_TYPES = ("ImageObject", "Photograph")
 _OPENINGS = ("<!--", "//<![CDATA[", "// <![CDATA[", "<![CDATA[")
 _CLOSINGS = ("-->", "//]]>", "// ]]>", "]]>")
 _LAZY_SOURCES = ("data-src", "data-original", "data-lazy-src")
@@ -152,10 +153,9 @@ def _in_link(link: HtmlElement, base_url: str) -> Iterator[Licence]:
     uri = _address(href, base_url)
     if uri is None:
         return
-    if tag == "link":
-        yield Licence(uri, "page", evidence)
-        return
-    scope, place, image_url = _surroundings(link, base_url)
+    scope, place, image_url = (link.get("itemprop") == "license" and _item(link, base_url)) or (
+        ("page", None, None) if tag == "link" else _surroundings(link, base_url)
+    )
     yield Licence(uri, scope, f"{evidence} in {place}" if place else evidence, image_url)
 
 
@@ -168,7 +168,26 @@ def _in_meta(element: HtmlElement, base_url: str) -> Iterator[Licence]:
     uri = _address(address.group(), base_url) if address else None
     if uri is None or (name in _RIGHTS_METAS and not creative_commons(uri)):
         return
-    yield Licence(uri, "page", "meta[itemprop=license]" if is_microdata else f"meta {name}")
+    scope, place, image_url = (is_microdata and _item(element, base_url)) or ("page", None, None)
+    evidence = "meta[itemprop=license]" if is_microdata else f"meta {name}"
+    yield Licence(uri, scope, f"{evidence} in {place}" if place else evidence, image_url)
+
+
+def _item(element: HtmlElement, base_url: str) -> tuple[str, str, str | None] | None:
+    """(scope, type, the picture's address) of a microdata item's licence; None where its type tells no scope."""
+    holders = (parent for parent in islice(element.iterancestors(), _MAX_LEVELS) if "itemscope" in parent.attrib)
+    item = next(holders, None)
+    name = re.split(r"[/#]", str(item.get("itemtype") or "").strip())[-1][:100] if item is not None else ""
+    if item is None or not name:
+        return None
+    if not name.endswith(_IMAGE_TYPES):
+        return ("page", name, None) if _PAGE_TYPES.search(name) else None
+    for part in islice(item.iter(), _MAX_FIGURE_ELEMENTS):
+        if part.get("itemprop") in ("contentUrl", "image", "url"):
+            address = resolve(base_url, str(part.get("src") or part.get("href") or part.get("content") or ""))
+            if address is not None and not address.startswith("data:"):
+                return "image", name, address
+    return "image", name, _image_address(item, base_url)
 
 
 def _surroundings(link: HtmlElement, base_url: str) -> tuple[str, str | None, str | None]:
@@ -264,7 +283,7 @@ def _in_json_object(value: dict[str, Any], base_url: str) -> Iterator[Licence]:
     types = value.get("@type")
     names = [name for name in (types if isinstance(types, list) else [types]) if isinstance(name, str)]
     image_url = None
-    if any(name.endswith(("ImageObject", "Photograph")) for name in names):
+    if any(name.endswith(_IMAGE_TYPES) for name in names):
         scope = "image"
         given = value.get("contentUrl") or value.get("url")
         image_url = resolve(base_url, given) if isinstance(given, str) else None
