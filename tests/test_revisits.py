@@ -151,6 +151,53 @@ def test_linking_in_batches_gives_the_same_files(
             assert (batched.folder / name / file.name).read_bytes() == file.read_bytes()
 
 
+def test_an_image_is_found_under_the_address_that_redirects_to_it(
+    make_warc: Make, record: Any, html_page: Make, png: Make, prose: str, extract_archives: Make, tmp_path: Path
+) -> None:
+    cdn = "https://cdn.example"
+
+    def redirect(url: str, location: str | None, body: bytes = b"", **options: Any) -> Any:
+        headers = () if location is None else (("Location", location),)
+        return record(
+            url, body, options.pop("type", "text/plain"), status="HTTP/1.1 302 Found", headers=headers, **options
+        )
+
+    names = ("moved", "html", "far", "page", "gone", "loop", "nowhere", "later")
+    images = "".join(f"<p>{prose} {name}</p><img src=/{name}.png>" for name in names)
+    pages = make_warc(
+        "pages.warc.gz",
+        [
+            record(f"{HOST}/page", html_page(f"{images}<p>{prose}</p>")),
+            redirect(f"{HOST}/moved.png", f"{cdn}/1.png", date=LATER),
+            redirect(f"{HOST}/html.png", "/here.png", b"<html><body>Moved</body></html>", type="text/html"),
+            redirect(f"{HOST}/far.png", f"{HOST}/moved.png"),  # two hops
+            redirect(f"{HOST}/page.png", "page"),
+            redirect(f"{HOST}/gone.png", f"{cdn}/gone.png"),
+            redirect(f"{HOST}/loop.png", "HTTP://a.example:80/loop.png#again"),
+            redirect(f"{HOST}/nowhere.png", None),
+            redirect(f"{HOST}/later.png", f"{cdn}/1.png"),
+        ],
+    )
+    pictures = make_warc(
+        "pictures.warc.gz",
+        [
+            record(f"{cdn}/1.png", png(1), "image/png"),
+            record(f"{HOST}/here.png", png(2), "image/png"),
+            record(f"{HOST}/later.png", png(3), "image/png", date=LATER),  # captured itself, after it was a redirect
+        ],
+    )
+    found = extract_archives([pages, pictures], tmp_path / "out", one_by_one=True)
+    nodes = [node for node in found.by_url(f"{HOST}/page")["nodes"] if node["kind"] == "image"]
+    held = {node["image_url"].rpartition("/")[2]: node["image_id"] for node in nodes}
+    lost = dict.fromkeys((f"{name}.png" for name in ("far", "page", "gone", "loop", "nowhere")), None)
+    assert held == {**lost, "moved.png": image_id(png(1)), "html.png": image_id(png(2)), "later.png": image_id(png(3))}
+    urls = {row["image_id"]: row["urls"] for row in found.images}
+    assert urls[image_id(png(1))] == [f"{HOST}/later.png", f"{HOST}/moved.png", f"{cdn}/1.png"]
+    assert [(row["url"], row["rule"]) for row in found.decisions] == [(f"{HOST}/html.png", "http_status")]
+    (tally,) = [row for row in found.archives if "pages" in row["warc_file"]]
+    assert (tally["num_records"], tally["num_documents"], tally["num_images"]) == (9, 2, 0)
+
+
 def test_what_a_site_says_reaches_its_pages_and_the_images_it_serves(
     make_warc: Make, record: Any, html_page: Make, png: Make, prose: str, extract_archives: Make, tmp_path: Path
 ) -> None:

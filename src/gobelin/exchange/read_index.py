@@ -230,7 +230,8 @@ class ReadIndex:
     def _alias(self, identifier: str, url: str, date: str) -> None:
         """A further address of an image that is stored: a revisit that names it by its digest."""
         row = {"url": url, "warc_date": date, "refers_to_url": None, "refers_to_date": None,
-               "payload_digest": f"sha256:{identifier}", "warc_file": "", "warc_offset": self._num_aliases}  # fmt: skip
+               "payload_digest": f"sha256:{identifier}", "warc_file": "", "warc_offset": self._num_aliases,
+               "is_redirect": False}  # fmt: skip
         self._writers["revisits"].write(row)
         self._num_aliases += 1
 

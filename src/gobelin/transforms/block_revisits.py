@@ -37,10 +37,11 @@ def _block_revisit(revisit: Row, config: BlockListConfig) -> Iterator[beam.pvalu
     if hit is None:
         yield beam.pvalue.TaggedOutput("revisits", revisit)
         return
-    decision = Decision(
-        stage="extract", unit=Unit.RECORD, action=Action.DROP, rule=BLOCKED, detail=hit.list_name,
-        warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
-    )  # fmt: skip
-    yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+    if not revisit["is_redirect"]:  # what became of a redirect's record is told elsewhere
+        decision = Decision(
+            stage="extract", unit=Unit.RECORD, action=Action.DROP, rule=BLOCKED, detail=hit.list_name,
+            warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
+        )  # fmt: skip
+        yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
     row = blocked_row(revisit["url"], revisit["warc_date"], revisit["payload_digest"])
     yield beam.pvalue.TaggedOutput("images", row)

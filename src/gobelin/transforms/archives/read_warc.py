@@ -1,7 +1,8 @@
 """Web archives -> pages, images, site policies, revisits, and a tally of what was there.
 
 ``read_archive`` goes through the records of a WARC or ARC file, or of a range of it, and keeps those that hold an HTML
-page, an image, or what a site says to crawlers (robots.txt, tdmrep.json), and revisits, which name a record like them.
+page, an image, or what a site says to crawlers (robots.txt, tdmrep.json), and revisits and redirects, which name a
+record like them.
 What a record is, is decided by its content type and, where that is missing or lies, by its first bytes. Nothing is
 judged here: a 404 page is a page with status 404.
 
@@ -26,7 +27,7 @@ from gobelin.transforms.archives.ranges import ArchiveRange, open_range, whole_a
 from gobelin.transforms.archives.records import ArchiveRecords, Damage, Place, Record
 from gobelin.transforms.archives.wacz import ContainerError
 from gobelin.transforms.progress import advance
-from gobelin.transforms.urls import well_formed
+from gobelin.transforms.urls import resolve, url_key, well_formed
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown")
@@ -85,7 +86,7 @@ class Revisit:
     """A record that says: what this URL held then is what another record holds.
 
     That is the record of ``refers_to_url`` at ``refers_to_date``, or any with the same ``payload_digest`` (WARC/1.1,
-    6.7).
+    6.7). A redirect says as much of its ``Location``.
     """
 
     url: str
@@ -95,6 +96,7 @@ class Revisit:
     payload_digest: str | None  # as the archive spells it
     warc_file: str
     warc_offset: int
+    is_redirect: bool = False
 
 
 Found = PageCapture | ImageCapture | PolicyCapture | Revisit | Decision | ArchiveTally
@@ -165,6 +167,9 @@ def read_archive(
             yield failure
         elif found is not None:
             yield found
+            redirect = _redirect(found.capture) if isinstance(found, (PageCapture, ImageCapture)) else None
+            if redirect is not None:
+                yield redirect
     if problem is not None:
         num_records += 1
         yield _failed("unreadable_archive", name, archive.size, detail=problem)
@@ -212,10 +217,21 @@ def _read_revisit(record: Record, name: str) -> Revisit | None:
     )
 
 
+def _redirect(capture: Capture) -> Revisit | None:
+    """What a response with status 3xx points to; None where that is nothing, or another spelling of its own URL."""
+    target = resolve(capture.url, header(capture.headers, "location")) if 300 <= capture.status < 400 else None
+    if target is None or url_key(target) == url_key(capture.url):
+        return None
+    return Revisit(
+        capture.url, capture.warc_date, target, None, None, capture.warc_file, capture.warc_offset, is_redirect=True
+    )
+
+
 def _read_capture(
     record: Record, name: str, limits: dict[_CaptureKind, int]
-) -> PageCapture | ImageCapture | PolicyCapture | None:
-    """A record's capture; None where it is none of the kinds wanted."""
+) -> PageCapture | ImageCapture | PolicyCapture | Revisit | None:
+    """A record's capture; of a redirect without a page or an image what it points to; None where it is none of the
+    kinds wanted."""
     if record.kind not in ("response", "resource", "conversion"):
         return None
     url = _clean_url(record.fields.get("warc-target-uri"))
@@ -233,7 +249,8 @@ def _read_capture(
         declared = header(headers, "content-type")
     content_type, charset = parse_content_type(declared)
     is_policy = _POLICY_URL.fullmatch(url) is not None and not content_type.startswith("image/")
-    if not is_policy and not _may_be_wanted(content_type):
+    is_redirect = 300 <= status < 400
+    if not is_policy and not is_redirect and not _may_be_wanted(content_type):
         return None
     limit = MAX_POLICY_BYTES if is_policy else max(limits.values())
     raw = record.read(limit + 1)
@@ -244,25 +261,25 @@ def _read_capture(
     except EncodingError as error:
         payload, problem = raw, str(error)
     kind = PolicyCapture if is_policy else kind_of(content_type, payload[:512])
-    if kind is None:
+    if kind is None and not is_redirect:
         return None
-    return kind(
-        Capture(
-            url=url,
-            status=status,
-            content_type=content_type,
-            charset=charset,
-            headers=headers,
-            payload=payload[: limits[kind]],
-            is_truncated=len(payload) > limits[kind] or len(raw) > limit,
-            problem=problem,
-            warc_file=name,
-            warc_offset=place.offset,
-            warc_length=place.length,
-            warc_date=record.fields.get("warc-date", ""),
-            payload_digest=record.fields.get("warc-payload-digest"),
-        )
+    max_bytes = limits[kind or PageCapture]
+    capture = Capture(
+        url=url,
+        status=status,
+        content_type=content_type,
+        charset=charset,
+        headers=headers,
+        payload=payload[:max_bytes],
+        is_truncated=len(payload) > max_bytes or len(raw) > limit,
+        problem=problem,
+        warc_file=name,
+        warc_offset=place.offset,
+        warc_length=place.length,
+        warc_date=record.fields.get("warc-date", ""),
+        payload_digest=record.fields.get("warc-payload-digest"),
     )
+    return _redirect(capture) if kind is None else kind(capture)
 
 
 def _clean_url(url: str | None) -> str | None:

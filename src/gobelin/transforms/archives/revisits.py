@@ -1,4 +1,5 @@
-"""Revisit records: a crawler met content that it had captured before, and wrote a pointer instead of a copy.
+"""Revisit records: a crawler met content that it had captured before, and wrote a pointer instead of a copy. Redirects
+are pointers too.
 
 A revisit names what it points to by the payload's digest, by the original's URL and date, or by both (WARC 1.1,
 section 6.7). Here it is joined to the captures of the input, in whatever file they lie:
@@ -7,6 +8,9 @@ section 6.7). Here it is joined to the captures of the input, in whatever file t
                  a blocked image is blocked as well
     a page       is the same content again: a decision ``revisit`` that names the document
     nothing      a decision ``revisit_without_original``: what it points to is not in the input, or gave nothing
+
+A redirect gives its URL to the image that its target was at any time, one hop away, and is no decision: what became of
+its own record is told as of any other.
 
 The digest counts before the URL: it speaks of the bytes. Where there is neither a digest nor a date, the original is
 the latest capture of the URL up to then (of the revisit's own, where it names no other: "server not modified").
@@ -37,9 +41,10 @@ REVISIT_INDEX = pa.schema(
         ("payload_digest", pa.string()),
         ("warc_file", pa.string()),
         ("warc_offset", pa.int64()),
+        ("is_redirect", pa.bool_()),
     ]
 )
-"""One row a revisit record."""
+"""One row a revisit record or a redirect."""
 
 
 def capture_keys(row: Row) -> list[str]:
@@ -52,6 +57,8 @@ def capture_keys(row: Row) -> list[str]:
 
 def revisit_keys(row: Row) -> list[tuple[int, str]]:
     """(rank, key) of what a revisit points to, the surest first."""
+    if row["is_redirect"]:
+        return [(_BY_REDIRECT, _address_key(url_key(row["refers_to_url"])))]
     keys = []
     if row["payload_digest"]:
         keys.append((0, _digest_key(row["payload_digest"])))
@@ -77,8 +84,8 @@ def _second(date: str) -> str:
     return date[:19].rstrip("Z")
 
 
-_BY_ADDRESS = 2
-"""Rank of the least sure key: any date."""
+_BY_ADDRESS, _BY_REDIRECT = 2, 3
+"""Ranks of keys without a date: up to the revisit's own; any."""
 
 
 class ResolveRevisits(beam.PTransform):
@@ -167,6 +174,8 @@ def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pval
         image_id = None if is_blocked else original["image_id"]
         name = {**changes, "image_id": image_id, "url_key": url_key(revisit["url"]), "is_blocked": is_blocked}
         yield beam.pvalue.TaggedOutput("images", name)
+        return
+    if revisit["is_redirect"]:
         return
     decision = Decision(
         stage="extract", unit=Unit.RECORD, action=Action.DROP if kind else Action.FAIL,
