@@ -7,8 +7,10 @@ Runs alternate, so that a machine that slows down slows both; medians are given,
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -21,14 +23,21 @@ from typing import Any
 
 from extraction_gold import body_pages, snippet_pages, web_records
 from extraction_outputs import environment
+from PIL import Image as PillowImage
 
 HERE = Path(__file__).parent
 
-_SHORT_PAGE = (
-    b"<html><head><title>Short</title><script type='application/ld+json'>{}</script></head>"
-    b"<body><div><p>A few words, and no more.</p></div></body></html>"
-)
-"""With so little text, and a script that may hold more, every extractor tries, and so loads, all that it has."""
+
+def short_page() -> bytes:
+    """With so little text, a script that may hold more, and an image of its own, every extractor tries, and so loads,
+    all that it has."""
+    stream = io.BytesIO()
+    PillowImage.effect_noise((128, 128), 64).save(stream, "PNG")
+    image = base64.b64encode(stream.getvalue())
+    return (
+        b"<html><head><title>Short</title><script type='application/ld+json'>{}</script></head><body><div>"
+        b"<p>A few words, and no more.</p><img src='data:image/png;base64," + image + b"'></div></body></html>"
+    )
 
 
 def measure_speed(corpus: Path, envs: Path, repeat: int) -> dict[str, Any]:
@@ -37,7 +46,7 @@ def measure_speed(corpus: Path, envs: Path, repeat: int) -> dict[str, Any]:
         gold, web, one = Path(work, "gold"), Path(work, "web"), Path(work, "one")
         pages = [(page.url, "text/html", page.payload) for page in (*snippet_pages(corpus), *body_pages(corpus))]
         write_archive(gold, pages)
-        write_archive(one, [*pages[:1], ("http://example.org/", "text/html", _SHORT_PAGE)])
+        write_archive(one, [*pages[:1], ("http://example.org/", "text/html", short_page())])
         write_archive(web, [(url, kind, data) for _, url, kind, data in web_records(corpus / "web")])
         datatrove = [str(environment("datatrove", envs)), str(HERE / "peers" / "read_warc.py")]
         worker = [sys.executable, str(HERE / "extraction_worker.py")]
