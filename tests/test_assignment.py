@@ -144,7 +144,7 @@ def judge(a_document: Callable[..., Row]) -> Callable[..., Any]:
             for place, score in enumerate(assigned)
         ]  # fmt: skip
         scores = {**dict.fromkeys(DOCUMENT_SCORES.names), "doc_id": "d" * 32, "clip_model": clip_model}
-        nodes = [{**empty, "kind": "text", "num_words": 2}, *images]
+        nodes = [{**empty, "kind": "text", "num_words": 2, "site_count": 1}, *images]
         return judge_document(document, {**scores, "nodes": nodes}, config)
 
     return make

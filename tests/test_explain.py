@@ -198,6 +198,17 @@ def test_what_changes_nothing(output: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(lines) == 4
 
 
+def test_what_an_earlier_run_holds_is_gone_now_and_then(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, recipe = output.parent / "a.warc.gz", output.parent / "small.yaml"
+    run = ["run", "--recipe", str(recipe), "--input", str(archive), "--until", "select", "--quiet", "--workers", "1"]
+    assert main([*run, "--output", str(tmp_path), "--set", f"score.earlier=[{output}]"]) == 0
+    assert not list(read_folder(str(tmp_path / "select" / "documents")))
+    lines = what_if(capsys, tmp_path, "image.min_side_px=100")
+    assert "documents 0 1 +1" in lines  # small.png's page was dropped there, so it is new
+
+
 def test_a_rule_without_a_score_is_told(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = what_if(capsys, output, "image.max_watermark=0.5")
     assert lines[-1] == "image.max_watermark could not run (no score): 1"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gobelin.documents import IMAGE_SIGNATURES, SIGNATURES
 from gobelin.pipeline.cli import main
 from gobelin.pipeline.recipe import load_recipe, preset_names
 from gobelin.pipeline.recipe_help import warnings_of
 from gobelin.pipeline.recipe_values import USES, doubtful_values, other_clip_model, unusable_inputs
+from gobelin.transforms.duplicates.minhash import MinHashConfig
+from gobelin.transforms.duplicates.signatures import signature_metadata
 from gobelin.transforms.rights.consent import effective
 from gobelin.transforms.vision.heads import Head, Layer, save_head
 
@@ -91,7 +95,6 @@ def named(tmp_path: Path, *settings: str) -> list[str]:
         ("score.text.quality_models={'*': DIR/no}", "score.text.quality_models.*"),
         ("score.contamination={texts: [DIR/no], images: [DIR]}", "score.contamination.texts"),
         ("score.contamination={texts: [DIR/there], images: [DIR/no]}", "score.contamination.images"),
-        ("score.earlier=[DIR/no]", "score.earlier"),
         ("score.clip={model: 'local-dir:DIR/no'}", "score.clip.model"),
     ],
 )
@@ -100,6 +103,33 @@ def test_files_that_are_not_there(tmp_path: Path, setting: str, key: str) -> Non
     assert named(tmp_path, setting) == [f"{key}: {tmp_path}/no: no such file or folder"]
     assert named(tmp_path, setting.replace("DIR/no", "DIR/there")) == []
     assert named(tmp_path, setting.replace("DIR/no", "s3://bucket/there")) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_told"),
+    [
+        (("select.image.max_nsfw=null",), True),
+        (("select.image.max_nsfw=null", "select.image.min_head={nice: 0.5}"), True),
+        (("select.image.max_nsfw=null", "select.image.max_head={gore: 0.5}"), False),
+        (("select.image.max_nsfw=null", "select.unscored_for_safety=keep"), False),
+        ((), False),
+    ],
+)
+def test_a_recipe_without_a_safety_rule_should_say_so(settings: tuple[str, ...], is_told: bool) -> None:
+    assert any("images enter that none has looked at" in line for line in doubts(*settings)) == is_told
+
+
+def test_earlier_runs_must_have_signatures_of_the_same_kind(tmp_path: Path, write_data_set: Callable[..., str]) -> None:
+    assert named(tmp_path, "score.earlier=[DIR/no]") == [f"score.earlier: {tmp_path}/no: no such file or folder"]
+    assert named(tmp_path, "score.earlier=['s3://bucket/no']") == []
+    (told,) = named(tmp_path, "score.earlier=[DIR]")
+    assert f"score.earlier: {tmp_path} holds no signatures" in told
+    signatures = tmp_path / "score" / "signatures"
+    write_data_set(signatures / "documents", [], SIGNATURES, 2, "doc_id", signature_metadata(MinHashConfig()))
+    write_data_set(signatures / "images", [], IMAGE_SIGNATURES, 2)
+    assert named(tmp_path, "score.earlier=[DIR]") == []
+    (told,) = named(tmp_path, "score.earlier=[DIR]", "score.minhash.similarity=0.7")
+    assert "of another kind" in told
 
 
 def test_a_run_to_compare_with_must_have_scores(tmp_path: Path) -> None:

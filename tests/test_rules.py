@@ -181,7 +181,7 @@ def test_a_threshold_of_null_is_off(rule: Rule) -> None:
     for value in (as_stored(thresholds(rule)[0]), None):
         if value is None and rule.score in ALWAYS_THERE:
             continue
-        verdict = judge_value(rule, value, SelectConfig())
+        verdict = judge_value(rule, value, SelectConfig(text=TextRules(max_site_count=None)))
         assert (verdict.decisions, verdict.dropped_by, verdict.not_run) == ((), None, ())
 
 
@@ -526,7 +526,7 @@ def test_repeated_texts_go_and_headings_have_a_bound_of_their_own(role: Role, co
     """On the threshold and above it; something is left of the heading's section."""
     nodes = [text_in(role, site_count=count), image_node()]
     of_texts = judge(nodes, SelectConfig(text=TextRules(max_site_count=2)))
-    of_headings = judge(nodes, SelectConfig(text=TextRules(max_site_count_heading=2)))
+    of_headings = judge(nodes, SelectConfig(text=TextRules(max_site_count=None, max_site_count_heading=2)))
     is_above, is_heading = count > 2, role == Role.HEADING
     assert [decision.rule for decision in of_texts.decisions] == ["text.max_site_count"] * (is_above and not is_heading)
     assert [decision.rule for decision in of_headings.decisions] == ["text.max_site_count_heading"] * (
@@ -789,6 +789,10 @@ PUBLISHED = [
     ("obelics", "image.min_side_px", 150, "image.max_documents", 10),
     ("obelics", "text.max_site_count", 2, "text.max_site_count_heading", 2),
     ("mmc4", "image.min_clip_text", 0.15, "image.min_phash_distance_in_document", 6),
+    ("obelics", "text.max_spam_word_ratio", 0.119999, "text.max_flagged_word_ratio", 0.01),  # below; at most
+    ("mmc4", "text.min_words", 5, "document.min_sentences", 3),  # the code of C4
+    ("mmc4-core", "document.min_images", 2, "document.min_sentences", 4),
+    ("omnicorpus", "text.max_flagged_word_ratio", 0.019999, "document.max_flagged_word_ratio", 0.02),  # below; at most
     ("mmc4-core", "document.min_assigned_ratio", 0.75, "image.min_phash_distance_in_document", 11),
     ("mmc4-core", "document.max_images", 15, "document.max_sentences", 40),
     ("omnicorpus", "image.min_aesthetic", 3.7, "image.max_nsfw", 0.8),

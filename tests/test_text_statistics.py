@@ -91,6 +91,7 @@ LOREM = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod
         ("wait... what… no...", {"symbol_word_ratio": 3 / 3}),
         ("#### ---", {"symbol_word_ratio": 4.0, "alphabetic_word_ratio": 0.0, "mean_word_length": 0.0}),
         ("Read it.\nNow\n\nDone!", {"terminal_punctuation_ratio": 2 / 3}),
+        ("Read it.\nRead more...\nAnd so on…", {"terminal_punctuation_ratio": 1 / 3}),  # C4
         ("if (x) { y } }", {"num_curly_brackets": 3}),
         ("JavaScript must be on; javascript.", {"num_javascript": 2}),
         ("Our Privacy Policy and terms of use", {"num_policy_phrases": 2}),
@@ -189,6 +190,8 @@ def test_unspaced_languages_count_letters() -> None:
     assert words_of("我们在2024年用Python写程序。", "zh") == [*"我们在年用", "python", *"写程序"]
     assert words_of("ที่นี่ดี", "th") == [*"ทนด"]
     assert text_statistics("ที่นี่ดี", "th").punctuation_ratio is None
+    assert text_statistics("ที่นี่ดี", "th").alphabetic_word_ratio == 1.0  # the marks are no pieces of their own
+    assert text_statistics("ថ្ងៃនេះយើង 12", "km").alphabetic_word_ratio == 5 / 6
 
 
 @pytest.mark.parametrize(
@@ -245,6 +248,7 @@ def test_a_documents_statistics_are_those_of_its_whole_text(texts: list[str], la
     counted = [count_text(text, language) for text in texts]
     found = document_statistics(counted, language)
     whole = dataclasses.asdict(text_statistics("\n\n".join(texts), language))
+    assert found["terminal_punctuation_ratio"] >= whole.pop("terminal_punctuation_ratio")  # a text's without ellipses
     for name, value in whole.items():
         assert found[name] == (value if value is None else pytest.approx(value)), name
 

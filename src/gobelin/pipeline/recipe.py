@@ -165,9 +165,22 @@ def _read(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
+class _Loader(yaml.SafeLoader):
+    """As YAML wants it, and PyYAML does not ask for it: no key twice. A second ``image:`` would undo the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(None, None, f"the key {key.value} stands there twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"recipe {where}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
 

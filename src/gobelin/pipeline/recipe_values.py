@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from gobelin.pipeline.recipe import Recipe
+from gobelin.transforms.duplicates.signatures import open_earlier
 from gobelin.transforms.images.image_formats import DECODED
+from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.rights.consent import USES, has_meaning
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import RelativeThreshold
+from gobelin.transforms.selection.rules import all_rules, threshold_of
 from gobelin.transforms.vision.clip import LOCAL_DIR, model_name
 from gobelin.transforms.vision.heads import load_head
 
@@ -49,6 +52,7 @@ def doubtful_values(recipe: Recipe) -> list[str]:
         *_formats(select.image.formats),
         *_languages("select.document.languages", select.document.languages),
         *_languages("extract.gates.languages", recipe.extract.gates.languages),
+        *_unguarded(select),
         *_impossible(select),
         *_without_faces(recipe),
     ]
@@ -77,6 +81,16 @@ def _languages(key: str, languages: Iterable[str] | None) -> Iterator[str]:
             yield f"{key}: no language is {language!r}; give codes of ISO 639-1, as en or de"
 
 
+def _unguarded(select: SelectConfig) -> Iterator[str]:
+    """A safety rule drops what it cannot judge; where there is none, the recipe should say that nobody looks."""
+    is_guarded = any(rule.is_safety and threshold_of(rule, select) is not None for rule in all_rules(select))
+    if select.unscored_for_safety == "drop" and not is_guarded:
+        yield (
+            "select.unscored_for_safety: no safety rule is on (image.max_nsfw), so images enter that none has looked "
+            "at; give it a threshold, or say keep"
+        )
+
+
 def _impossible(select: SelectConfig) -> Iterator[str]:
     for section in ("document", "text", "image"):
         rules = getattr(select, section)
@@ -103,11 +117,13 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def unusable_inputs(recipe: Recipe) -> list[str]:
-    """Files and folders that a recipe names up to its section ``select`` and that are not there, and heads that cannot
-    be read or belong to another CLIP model; one sentence each. Paths count from the working directory."""
+    """Files and folders that a recipe names up to its section ``select`` and that are not there, heads that cannot be
+    read or belong to another CLIP model, and earlier runs whose signatures cannot be compared; one sentence each. Paths
+    count from the working directory."""
     return [
         *(f"{key}: {path}: no such file or folder" for key, path in _named_files(recipe) if _is_missing(path)),
         *_unusable_heads(recipe),
+        *_unusable_earlier(recipe.score),
     ]
 
 
@@ -141,6 +157,15 @@ def _unusable_heads(recipe: Recipe) -> Iterator[str]:
         stated, model = head.clip_model.partition("@")[0], model_name(clip.model, clip.pretrained)
         if stated != model:
             yield f"score.heads.{name}: {path} reads embeddings of {stated}, and score.clip is {model}"
+
+
+def _unusable_earlier(config: ScoreConfig) -> Iterator[str]:
+    for folder in config.earlier:
+        if "://" not in folder and Path(folder).exists():
+            try:
+                open_earlier((folder,), config.minhash)
+            except ValueError as error:
+                yield str(error)
 
 
 def _named_files(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -75,7 +75,7 @@ class Outcome:
 
 
 def _components(survivors: dict[str, Row], kinds: tuple[str, ...]) -> list[list[Row]]:
-    """Documents that share a group, or share one with a document that does."""
+    """Documents that share a group, or share one with a document that does, and those that an earlier run holds."""
     parents = {doc_id: doc_id for doc_id in survivors}
 
     def root(doc_id: str) -> str:
@@ -90,7 +90,7 @@ def _components(survivors: dict[str, Row], kinds: tuple[str, ...]) -> list[list[
     grouped: defaultdict[str, list[Row]] = defaultdict(list)
     for doc_id, survivor in survivors.items():
         grouped[root(doc_id)].append(survivor)
-    return [members for members in grouped.values() if len(members) > 1]
+    return [members for members in grouped.values() if len(members) > 1 or members[0]["earlier"]]
 
 
 def what_if(output: Path, recipe: Recipe, changes: tuple[str, ...]) -> Iterator[str]:

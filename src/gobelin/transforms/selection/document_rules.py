@@ -105,7 +105,7 @@ class DocumentRules:
     """Line breaks a word. FineWeb: 0.3."""
 
     min_sentences: int | None = None
-    """Sentences of the whole prose. C4: 5; MMC4's core: 4."""
+    """Sentences of the whole prose. C4: 3 (as printed in JMLR: 5); MMC4's core: 4."""
 
     max_sentences: int | None = None
     """MMC4's core: 40."""

@@ -53,9 +53,9 @@ class TextRules:
     max_lorem_ipsum: int | None = None
     """Filler phrases. C4 and OmniCorpus: 0."""
 
-    max_site_count: int | None = None
+    max_site_count: int | None = 2
     """Times the same text may stand on one host; above it every copy goes, but for a heading of whose section something
-    is left. OBELICS: 2."""
+    is left. OBELICS: 2. On unless a recipe says null: a page with its site's menu in it is no recipe's wish."""
 
     max_site_count_heading: int | None = None
     """Times the same heading may stand on one host, whatever is left of its section. Null: any number, because every
@@ -80,7 +80,8 @@ class TextRules:
     """Share of white-space pieces that hold a letter. Gopher (of documents): 0.8."""
 
     min_terminal_punctuation_ratio: float | None = None
-    """Share of a text's lines that end as a sentence does. C4 (of lines): 1; it costs captions and lists."""
+    """Share of a text's lines that end as a sentence does, not with "...". C4 (of lines): 1; it costs captions and
+    lists."""
 
     max_curly_brackets: int | None = None
     """Curly brackets. C4 (of documents): 0."""

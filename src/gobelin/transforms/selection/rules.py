@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -75,8 +76,12 @@ _NEEDS_LENGTH = {
 """Ratios that a short text does not have: it cannot repeat a sequence of five words, say."""
 
 
-def _bare(threshold: str) -> str:
-    return threshold.removeprefix("max_").removeprefix("min_")
+def _of_ratios(unit: Unit, section: Literal["document", "text"], thresholds: tuple[str, ...]) -> Iterator[Rule]:
+    """Rules on scores that are called as their thresholds are; those on one text are written for sentences."""
+    for threshold in thresholds:
+        score = threshold.removeprefix("max_").removeprefix("min_")
+        has_none = threshold in _NEEDS_LENGTH
+        yield Rule(unit, section, threshold, score, passes_without_value=has_none, for_prose=unit is Unit.NODE)
 
 
 SITE_COUNT = Rule(Unit.NODE, "text", "max_site_count", "site_count", for_headings=False)
@@ -88,14 +93,7 @@ TEXT_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "text", "max_site_count_heading", "site_count", for_headings=True),
     Rule(Unit.NODE, "text", "min_words", "num_words", for_prose=True),
     Rule(Unit.NODE, "text", "max_words", "num_words", for_prose=True),
-    *(
-        Rule(Unit.NODE, "text", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH, for_prose=True)
-        for name in _RATIOS
-    ),
-    *(
-        Rule(Unit.NODE, "text", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH, for_prose=True)
-        for name in _WORDING
-    ),
+    *_of_ratios(Unit.NODE, "text", (*_RATIOS, *_WORDING)),
     Rule(Unit.NODE, "text", "max_word_length", "max_word_length", for_prose=True),
     Rule(Unit.NODE, "text", "max_curly_brackets", "num_curly_brackets", for_prose=True),
     Rule(Unit.NODE, "text", "max_javascript", "num_javascript", for_prose=True),
@@ -129,14 +127,7 @@ IMAGE_RULES: tuple[Rule, ...] = (
 DOCUMENT_RULES: tuple[Rule, ...] = (
     Rule(Unit.DOCUMENT, "document", "min_language_score", "language_score"),
     Rule(Unit.DOCUMENT, "document", "max_lorem_ipsum", "num_lorem_ipsum"),
-    *(
-        Rule(Unit.DOCUMENT, "document", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH)
-        for name in _RATIOS
-    ),
-    *(
-        Rule(Unit.DOCUMENT, "document", name, _bare(name), passes_without_value=name in _NEEDS_LENGTH)
-        for name in (*_WORDING, *_LINES)
-    ),
+    *_of_ratios(Unit.DOCUMENT, "document", (*_RATIOS, *_WORDING, *_LINES)),
     Rule(Unit.DOCUMENT, "document", "min_stop_words", "num_stop_words"),
     Rule(Unit.DOCUMENT, "document", "min_sentences", "num_sentences"),
     Rule(Unit.DOCUMENT, "document", "max_sentences", "num_sentences"),

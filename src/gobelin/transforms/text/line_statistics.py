@@ -7,7 +7,7 @@ a row of a table too, and an ordinary paragraph is one line, as in the plain tex
     bullet lines       share of lines that are list items, or start with a bullet or a hyphen and a space (Gopher)
     ellipsis lines     share of lines that end with "..." or "…" (Gopher)
     terminal           share of lines that end with . ! ? … or a quotation mark, or what stands for them in other
-    punctuation        scripts (C4, FineWeb; C4 leaves out "...")
+    punctuation        scripts (C4, FineWeb); of a text by itself without "..." (C4)
     short lines        share of lines of at most 30 characters (FineWeb); 10 letters in Chinese and Japanese
     duplicate lines,   share of those that stood before in the document, by their number and by their characters
     paragraphs         (Gopher, FineWeb)
@@ -109,9 +109,14 @@ def count_lines(lines: list[str], language: str | None, is_list_item: bool = Fal
     return counts
 
 
-def terminal_ratio(counts: LineCounts, language: str | None) -> float | None:
-    """Share of lines that end as a sentence does; None where the script has no such mark."""
-    return counts.num_terminal / max(1, counts.num_lines) if has_sentence_marks(language) else None
+def terminal_ratio(counts: LineCounts, language: str | None, with_ellipses: bool = True) -> float | None:
+    """Share of lines that end as a sentence does; None where the script has no such mark.
+
+    Args:
+        with_ellipses: whether "..." is such an end. FineWeb asks a document; C4 a line: "Read more..." is none.
+    """
+    num_ends = counts.num_terminal - (0 if with_ellipses else counts.num_ellipses)
+    return num_ends / max(1, counts.num_lines) if has_sentence_marks(language) else None
 
 
 def line_statistics(

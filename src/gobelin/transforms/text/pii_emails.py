@@ -5,8 +5,9 @@ domain, the longest that RFC 5321 allows. So the time is linear in the text what
 that starts at the local part is quadratic on "a.a.a.a...": a second for 10 kB.)
 
 Deliberately narrow: a domain needs a dot and ends in letters, so ``react@17.0.2`` and ``user@localhost`` are none;
-nor are names of files such as ``icon@2x.png``. Letters are Latin ones, so that an address set into Chinese text ends
-where it ends. Spelled-out addresses ("name at example dot org") are not found.
+nor are names of files such as ``icon@2x.png``, nor ``git@example.org:a/b.git``. Letters are Latin ones,
+so that an address set into Chinese text ends where it ends. Spelled-out addresses ("name at example dot org") are not
+found.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _FILE_ENDINGS = frozenset(
     ["png", "jpg", "jpeg", "gif", "webp", "svg", "avif", "bmp", "ico", "css", "js", "html", "htm", "php"]
 )
 
+_NOBODY = "git"
+"""The account of code hosts, as in git@example.org:team/project.git."""
+
 
 def find_emails(text: str) -> Iterator[tuple[int, int]]:
     """Start and end of each address, in order, not overlapping."""
@@ -35,7 +39,7 @@ def find_emails(text: str) -> Iterator[tuple[int, int]]:
     while at >= 0:
         start = _local_start(text, at, done)
         end = _domain_end(text, at + 1)
-        if start < at and end > at:
+        if start < at and end > at and text[start:at] != _NOBODY:
             yield start, end
             done = end
         at = text.find("@", max(done, at + 1))

@@ -5,9 +5,11 @@ Each is narrow on purpose: what is replaced by mistake is lost, and pages are fu
     ip     IPv4 with four parts of which one has three digits (so "3.12.1.4", a version or a section, is none), IPv6
            with three groups or more; public ones only, as the registries of IANA have them (``ipaddress``)
     phone  "+", a country code of ITU-T E.164, 8 to 15 digits in all, in groups with one separator between them; the
-           number proper does not start with 0, but in countries such as Italy and for the customary "(0)"
+           number proper does not start with 0, but in countries such as Italy and for the customary "(0)". Where that
+           is no number, it ends before its last group of digits, or the one before (a year, an hour that follows it)
     card   13 to 19 digits in one piece, or in the groups that are printed on cards (4-4-4-4, 4-6-5, 4-6-4), with an
-           issuer's first digits and a right check digit (Luhn, ISO/IEC 7812-1)
+           issuer's first digits and a right check digit (Luhn, ISO/IEC 7812-1); not 13 digits that are an article's
+           number (EAN, whose check digit is another)
     iban   a country, two check digits and as many characters as the country has, in one piece or groups of four, of
            which the remainder by 97 is 1 (ISO 13616)
 
@@ -32,6 +34,9 @@ _MIN_IPV6_GROUPS = 3
 
 _PHONE = re.compile(r"\+(?<![\w+]\+)[ (]?\d(?:[ \u00a0\u2009\u202f().\-\u2010-\u2013/]{0,2}\d){7,14}(?!\d)")
 _PHONE_TRUNK = re.compile(r"\(0\)")
+_LAST_GROUP = re.compile(r"[ \u00a0\u2009\u202f().\-\u2010-\u2013/]*\d+\Z|\A\+[ (]?\d*\Z")
+_DECIMAL = re.compile(r"\+(?:[2-689]|0)\.")
+"""A number with a fraction: no country's code is one digit of these."""
 # Country calling codes of ITU-T E.164.
 _COUNTRY_CODE = re.compile(
     r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-69]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d"
@@ -50,7 +55,8 @@ _ISSUER = re.compile(
     r"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB
 )
 
-_IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9][A-Z])[A-Z]\d{2}(?: ?[A-Z0-9]){11,30}", re.ASCII)
+# The rest is only looked at: another number may begin within it, behind what is none.
+_IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9][A-Z])[A-Z]\d{2}(?=((?: ?[A-Z0-9]){11,30}))", re.ASCII)
 # Length by country, of the registry of ISO 13616.
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
@@ -92,12 +98,15 @@ def find_phones(text: str) -> Spans:
     if "+" not in text:
         return
     for found in _PHONE.finditer(text):
-        if _is_phone(found[0]):
-            yield found.span()
+        written = found[0]
+        while written and not _is_phone(written):
+            written = _LAST_GROUP.sub("", written)
+        if written:
+            yield found.start(), found.start() + len(written)
 
 
 def _is_phone(written: str) -> bool:
-    if written.count("(") != written.count(")"):
+    if written.count("(") != written.count(")") or _DECIMAL.match(written):
         return False
     digits = "".join(character for character in _PHONE_TRUNK.sub("", written) if "0" <= character <= "9")
     found = _COUNTRY_CODE.match(digits)
@@ -121,7 +130,7 @@ def find_cards(text: str) -> Spans:
 
 
 def _is_card(digits: str) -> bool:
-    if _ISSUER.fullmatch(digits) is None:
+    if _ISSUER.fullmatch(digits) is None or _is_article(digits):
         return False
     total = 0
     for place, digit in enumerate(reversed(digits)):
@@ -130,16 +139,22 @@ def _is_card(digits: str) -> bool:
     return total % 10 == 0
 
 
+def _is_article(digits: str) -> bool:
+    """Whether 13 digits have the check digit of an International Article Number (GS1): weights 1 and 3 in turn."""
+    return len(digits) == 13 and sum(int(digit) * (1 + 2 * (place % 2)) for place, digit in enumerate(digits)) % 10 == 0
+
+
 def find_ibans(text: str) -> Spans:
     """Start and end of each international bank account number, in order."""
     for found in _IBAN.finditer(text):
         length = _IBAN_LENGTHS.get(found[0][:2])
         if length is None:
             continue
-        end = _end_of(found[0], length)
+        held = found[0] + found[1]
+        end = _end_of(held, length)
         if end is None or text[found.start() + end : found.start() + end + 1].isalnum():
             continue
-        written = found[0][:end]
+        written = held[:end]
         if _is_grouped(written) and _remainder(written.replace(" ", "")) == 1:
             yield found.start(), found.start() + end
 

@@ -3,9 +3,10 @@
     by their beginning  keys of clouds, code hosts, package registries, payment and model services, as these services
                         publish them for scanners (AKIA..., ghp_..., xoxb-..., sk_live_..., AIza..., hf_...), signed
                         JSON web tokens
-    private keys        from "-----BEGIN ... PRIVATE KEY-----" to its end
+    private keys        from "-----BEGIN ... PRIVATE KEY-----" to its end, or for 16 KiB where there is none
     assigned            what stands behind "password", "secret", "token", "api_key" ... and ":" or "=", if it is one
-                        token of 16 to 128 characters, with digits and letters, and of at least 3.5 bits a character
+                        token of 16 to 128 characters, with digits and letters, and of at least 3.5 bits a character;
+                        not what is called or indexed there ("token = next_token2(")
 
 Not found: passwords that look like words, keys without a mark (40 hex digits are a commit as often as a key).
 Every pattern is bounded and is looked for only where its fixed beginning stands, so the time is linear.
@@ -51,10 +52,12 @@ _PATTERNS = {start: re.compile(rf"(?<![A-Za-z0-9_]){re.escape(start)}{rest}") fo
 
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _END = re.compile(r"-----END (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_STARTS = re.compile(r"[ \t\r]*(?:\n|[A-Za-z0-9+/=]{16}|\Z)")
+"""What follows the first line of a key whose end is missing; not the words of a sentence that quotes that line."""
 MAX_KEY = 16_384
 """Characters of a private key that are looked for its end."""
 
-_ASSIGNED = re.compile(r"""[:=]\s{0,3}["']?([A-Za-z0-9+/_.~!@#$%^*-]{16,128})(?![A-Za-z0-9+/_.~!@#$%^*-])""")
+_ASSIGNED = re.compile(r"""[:=]\s{0,3}["']?([A-Za-z0-9+/_.~!@#$%^*-]{16,128})(?![A-Za-z0-9+/_.~!@#$%^*(\[-])""")
 _NAME = re.compile(
     r"(?:(?:api|access|secret|private|auth|client|account)[_ -]?(?:key|secret|token)|passw(?:or)?d|passphrase|secret"
     r"|token)[_ -]{0,2}[\"']?\s{0,3}\Z",
@@ -80,11 +83,18 @@ def find_secrets(text: str) -> Iterator[tuple[int, int]]:
 
 def _private_keys(text: str) -> Iterator[tuple[int, int]]:
     done = 0
+    end = _END.search(text)
     for begin in _BEGIN.finditer(text):
         if begin.start() < done:
             continue
-        end = _END.search(text, begin.end(), begin.end() + MAX_KEY)
-        done = end.end() if end else min(len(text), begin.end() + MAX_KEY)
+        if end and end.start() < begin.end():
+            end = _END.search(text, begin.end())
+        if end and end.end() <= begin.end() + MAX_KEY:
+            done = end.end()
+        elif _KEY_STARTS.match(text, begin.end()):
+            done = min(len(text), begin.end() + MAX_KEY)
+        else:
+            continue
         yield begin.start(), done
 
 

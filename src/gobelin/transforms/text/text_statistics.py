@@ -269,7 +269,7 @@ def _shares(counts: TextCounts, punctuation_min_tokens: int) -> dict[str, Any]:
         "max_word_length": max(lengths, default=0) if is_spaced else None,
         "symbol_word_ratio": max(counts.num_hashes, counts.num_ellipses) / max(1, num_words),
         "alphabetic_word_ratio": len(words) / counts.num_pieces if counts.num_pieces else None,
-        "terminal_punctuation_ratio": terminal_ratio(counts.line_counts, language),
+        "terminal_punctuation_ratio": terminal_ratio(counts.line_counts, language, with_ellipses=False),
         "num_curly_brackets": counts.num_curly_brackets,
         "num_javascript": counts.num_javascript,
         "num_policy_phrases": counts.num_policy_phrases if language == "en" else None,

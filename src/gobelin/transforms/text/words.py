@@ -54,7 +54,10 @@ def split_words(text: str, special: str, language: str | None) -> tuple[list[str
     text = text.lower()
     if "’" in text:
         text = text.replace("’", "'")
-    pieces = text.split() if language not in UNSPACED else UNSPACED_TOKEN.findall(text)
+    if language in UNSPACED:
+        pieces = [piece for piece in UNSPACED_TOKEN.findall(text) if not _is_mark(piece[0])]  # above a Thai letter
+    else:
+        pieces = text.split()
     # str.strip looks each character up in its argument, so it gets the few special characters that the text has.
     strip = special + "'"
     if len(strip) <= _MANY_SPECIAL:
@@ -62,7 +65,7 @@ def split_words(text: str, special: str, language: str | None) -> tuple[list[str
     else:
         words = [word for piece in pieces if (word := _strip_one_by_one(piece))]
     if language in UNSPACED:
-        words = [word for word in words if _is_letter(word[0])]  # not the marks above a Thai letter
+        words = [word for word in words if _is_letter(word[0])]
     return words, len(pieces)
 
 
@@ -93,6 +96,11 @@ def _strip_one_by_one(piece: str) -> str:
 def is_special(character: str) -> bool:
     """True for what is no letter and no mark on one: punctuation, symbols, numbers, separators, controls."""
     return unicodedata.category(character)[0] in "PSNZC"
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
 
 
 @functools.lru_cache(maxsize=1 << 16)
