@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from examples.sample_crawl.make_crawl import make_crawl
+from gobelin.pipeline import inputs
 from gobelin.pipeline.cli import main
 from gobelin.transforms.shards import read_folder
 
@@ -33,6 +34,14 @@ select:
   text: {min_words: 2, max_site_count: 5}
   image: {min_side_px: 40, max_documents: 10, unique_in_document: true, min_aesthetic: 1.0}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_batch_an_archive() -> Iterator[None]:
+    """Small archives are read by processes of their own here, as large ones are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inputs, "MIN_BATCH_BYTES", 1)
+        yield
 
 
 @pytest.fixture(scope="module")

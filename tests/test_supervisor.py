@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from gobelin.pipeline.extract_graphs import INDEXES
+from gobelin.pipeline.inputs import MIN_BATCH_BYTES
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 
@@ -181,7 +182,8 @@ def archives(
             text = "".join(f"<p>Paragraph {n} of page {page}. {prose}</p><img src=/{page % 7}.png>" for n in range(6))
             records.append(record(f"https://a.example/{page}", html_page(text)))
         records += [record(f"https://a.example/{n}.png", png(n), "image/png") for n in range(number, 7)]
-        (folder / f"{number}.warc.gz").write_bytes(pack(records))
+        filling = record(f"https://a.example/{number}.bin", bytes(MIN_BATCH_BYTES), "application/zip")  # a batch each
+        (folder / f"{number}.warc").write_bytes(pack([*records, filling], compress=False))
     (folder / "small.yaml").write_text(RECIPE)
     return folder
 
@@ -192,7 +194,7 @@ class Started:
     def __init__(self, archives: Path, output: Path) -> None:
         argv = [
             str(BIN / "gobelin"), "run", "--recipe", str(archives / "small.yaml"),
-            "--input", str(archives / "*.warc.gz"), "--output", str(output), "--until", "select", "--workers", "2",
+            "--input", str(archives / "*.warc"), "--output", str(output), "--until", "select", "--workers", "2",
         ]  # fmt: skip
         # Shells start background jobs, and test runners may be started, with SIGINT ignored; exec keeps that.
         code = (
