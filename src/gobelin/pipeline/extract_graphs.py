@@ -193,7 +193,8 @@ class LinkJob:
     output: str
     num_shards: int
     agents: tuple[str, ...]  # of robots.txt, whose being disallowed is recorded
-    num_slices: int = 1  # into which URLs and revisits fall
+    num_url_slices: int = 1
+    num_revisit_slices: int = 1
     revisit_folders: tuple[str, ...] = ()  # what each batch of a graph left
     url_folders: tuple[str, ...] = ()
     document_folders: tuple[str, ...] = ()
@@ -207,7 +208,7 @@ class LinkJob:
 def resolve_revisits(pipeline: beam.Pipeline, slices: list[int], job: LinkJob) -> None:
     """By unit (a slice of the revisits): find what each one points to; a folder with ``names`` and ``decisions``."""
     paths = shards_of(job.read_folders, "revisits")
-    only = OfShards("place", frozenset(slices), job.num_slices)
+    only = OfShards("place", frozenset(slices), job.num_revisit_slices)
     wanted = None if only.is_all else frozenset(_keys(paths, only))
     revisits = pipeline | "RevisitIndex" >> ReadRows(paths) | "OfSlice" >> beam.Filter(_is_of_slice, only)
     pages = pipeline | "PageIndex" >> ReadRows(shards_of(job.read_folders, "pages"), ["doc_id", *_CAPTURE])
@@ -242,7 +243,7 @@ def _write_part(rows: beam.PCollection, folder: str, schema: Any, sort_by: str) 
 
 def resolve_urls(pipeline: beam.Pipeline, slices: list[int], job: LinkJob) -> None:
     """By unit (a slice of the URLs): find which candidates the input holds; ``resolutions`` by shard of document."""
-    only = OfSlices("url_key", frozenset(slices), job.num_slices)
+    only = OfSlices("url_key", frozenset(slices), job.num_url_slices)
     names = (
         pipeline | "ImageIndex" >> ReadRows(shards_of(job.index_folders, "images"), IMAGE_NAMES.names, only),
         pipeline | "RevisitNames" >> ReadRows(shards_of(job.revisit_folders, "names"), None, only),

@@ -30,28 +30,38 @@ def link_steps(job: LinkJob, rows_at_once: int | None) -> Iterator[GraphStep]:
         job: without slices and folders of batches.
         rows_at_once: ``ROWS_AT_ONCE``; None: everything in one batch, as a cluster gets it.
     """
-    num_rows = sum(count_rows(Path(folder, name)) for folder in job.index_folders for name in ("pages", "images"))
-    num_batches = 1 if rows_at_once is None else min(max(1, -(-num_rows // rows_at_once)), MAX_SLICES)
-    slices = in_batches(range(num_batches), num_batches)
+    num_batches = _num_batches(job.index_folders, ("pages", "images"), rows_at_once)
     shards = in_batches(range(job.num_shards), num_batches)
+    urls = in_batches(range(num_batches), num_batches)
+    # Of captures only those travel that a batch's revisits may point to, so their own number decides.
+    num_revisit_batches = _num_batches(job.read_folders, ("revisits",), rows_at_once)
+    revisits = in_batches(range(num_revisit_batches), num_revisit_batches)
     has_revisits = any(count_rows(Path(folder, "revisits")) for folder in job.read_folders)
     job = dataclasses.replace(
         job,
-        num_slices=num_batches,
-        revisit_folders=_folders(job, "revisits", slices, "names", "decisions") if has_revisits else (),
-        url_folders=_folders(job, "urls", slices, "resolutions"),
+        num_url_slices=num_batches,
+        num_revisit_slices=num_revisit_batches,
+        revisit_folders=_folders(job, "revisits", revisits, "names", "decisions") if has_revisits else (),
+        url_folders=_folders(job, "urls", urls, "resolutions"),
         document_folders=_folders(job, "documents", shards, "shown", "decisions"),
         image_folders=_folders(job, "images", shards, "decisions"),
     )
     for name in LINKED:
         make_folder(f"{job.output}/{name}")
-    by_slice, by_shard = [(each, job) for each in slices], [(each, job) for each in shards]
+    by_shard = [(each, job) for each in shards]
     if has_revisits:
-        yield GraphStep("find what revisits point to", extract_graphs.resolve_revisits, by_slice)
-    yield GraphStep("look images up", extract_graphs.resolve_urls, by_slice)
+        by_revisit = [(each, job) for each in revisits]
+        yield GraphStep("find what revisits point to", extract_graphs.resolve_revisits, by_revisit)
+    yield GraphStep("look images up", extract_graphs.resolve_urls, [(each, job) for each in urls])
     yield GraphStep("write documents", extract_graphs.write_documents, by_shard, "documents")
     yield GraphStep("write images", extract_graphs.write_images, by_shard, "images")
     yield GraphStep("write decisions", extract_graphs.write_decisions, by_shard)
+
+
+def _num_batches(folders: tuple[str, ...], names: tuple[str, ...], rows_at_once: int | None) -> int:
+    """Batches for the rows of these data sets."""
+    num_rows = sum(count_rows(Path(folder, name)) for folder in folders for name in names)
+    return 1 if rows_at_once is None else min(max(1, -(-num_rows // rows_at_once)), MAX_SLICES)
 
 
 def _folders(job: LinkJob, name: str, batches: list[list[int]], *made: str) -> tuple[str, ...]:

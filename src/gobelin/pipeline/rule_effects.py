@@ -16,30 +16,16 @@ import pyarrow.compute as pc
 from gobelin.documents import Action, Unit
 from gobelin.report.survey import row_groups
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.rules import all_rules, threshold_of
+from gobelin.transforms.selection.rules import UNSCORED_RULES, all_rules, threshold_of
 from gobelin.transforms.shards import list_shards
 
 WIDTH = 120
-
-_OTHERS = {
-    "document": ("languages", "deny_consent"),
-    "text": ("roles",),
-    "image": (
-        "deny_consent",
-        "formats",
-        "banned_url_words",
-        "unique_in_document",
-        "unique_near_in_document",
-        "min_phash_distance_in_document",
-    ),
-}
-"""Rules that compare no score."""
 
 
 def rules_in_force(config: SelectConfig) -> list[str]:
     """Names of the rules that a recipe switches on, as decisions name them."""
     names = [rule.name for rule in all_rules(config) if threshold_of(rule, config) is not None]
-    for section, fields in _OTHERS.items():
+    for section, fields in UNSCORED_RULES.items():
         names += [f"{section}.{field}" for field in fields if getattr(getattr(config, section), field)]
     return names + [f"document.unique.{kind}" for kind in config.document.unique]
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from gobelin.report.reasons import Reason
 from gobelin.report.survey import ScoreSurvey, active_rules
 from gobelin.report.wording import percent
+from gobelin.transforms.selection.rules import UNSCORED_RULES
 
 FUNNEL_STAGES = ("extract", "score", "select", "tokenize")
 
@@ -141,19 +142,9 @@ def _one_sided(surveys: list[ScoreSurvey], reasons: list[Reason], recipe: dict[s
 
 
 def _switched_on(recipe: dict[str, Any]) -> set[str]:
-    """Rules that compare no score of the table ``RULES`` and are switched on."""
-    names = {
-        "document": ("languages", "deny_consent"),
-        "image": (
-            "deny_consent",
-            "formats",
-            "banned_url_words",
-            "unique_in_document",
-            "unique_near_in_document",
-            "min_phash_distance_in_document",
-        ),
-    }
-    found = {f"{section}.{name}" for section, fields in names.items() for name in fields if recipe[section][name]}
+    """Rules that compare no score and are switched on."""
+    rules = UNSCORED_RULES.items()
+    found = {f"{section}.{name}" for section, fields in rules for name in fields if recipe[section].get(name)}
     return found | {f"document.unique.{kind}" for kind in recipe["document"]["unique"]}
 
 

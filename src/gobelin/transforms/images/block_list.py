@@ -132,12 +132,6 @@ def load_block_list(config: BlockListConfig) -> BlockList | None:
     return BlockList(config) if any(named) else None
 
 
-def is_blocked_url(config: BlockListConfig, url: str) -> bool:
-    """Whether a URL is on a list."""
-    blocked = load_block_list(config)
-    return blocked is not None and blocked.match_url(url) is not None
-
-
 def load_hashes(path: str, num_bytes: int) -> np.ndarray:
     """Hashes of a list file, sorted and each once, as an array (N, num_bytes) of uint8.
 

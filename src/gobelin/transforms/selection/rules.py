@@ -171,6 +171,21 @@ def head_rule(side: str, name: str) -> Rule:
     return Rule(Unit.NODE, "image", f"{side}.{name}", f"{HEAD}{name}", is_safety=side == "max_head")
 
 
+UNSCORED_RULES: dict[str, tuple[str, ...]] = {
+    "document": ("languages", "deny_consent"),
+    "text": ("roles",),
+    "image": (
+        "deny_consent",
+        "formats",
+        "banned_url_words",
+        "unique_in_document",
+        "unique_near_in_document",
+        "min_phash_distance_in_document",
+    ),
+}
+"""Settings by section that are rules but compare no score, so that ``RULES`` has them not."""
+
+
 def all_rules(config: SelectConfig) -> tuple[Rule, ...]:
     """``RULES``, and those that the recipe makes of heads."""
     return (*RULES, *head_rules(config))
