@@ -2,7 +2,7 @@
 datatrove, in one run and on the same pages.
 
     python bench/extraction.py --corpus ../shared/corpus                       # everything but memory, minutes
-    python bench/extraction.py --corpus ../shared/corpus --only snippets web   # some of: snippets body web speed memory
+    python bench/extraction.py --corpus ../shared/corpus --only snippets web   # some of them
     python bench/extraction.py --corpus ../shared/corpus --only web --extractors gobelin --worst 10 --dump /tmp/dump
 
 Prints tables and writes all figures as JSON. docs/extraction.md says what is measured and how.
@@ -19,12 +19,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from extraction_gold import WEB_GOLD, Page, body_pages, snippet_pages, web_pages
+from extraction_gold import WEB_GOLD, Page, body_pages, genre_pages, snippet_pages, web_pages
 from extraction_memory import measure_memory
 from extraction_metrics import (
     ImageCounts,
     Piece,
     body_scores,
+    genre_scores,
     page_f1,
     precision_recall_f1,
     score_images,
@@ -34,7 +35,7 @@ from extraction_metrics import (
 from extraction_outputs import GOBELIN, PEERS, Outputs
 from extraction_speed import measure_speed
 
-PARTS = ("snippets", "body", "web", "speed", "memory")
+PARTS = ("snippets", "body", "news", "forum", "web", "speed", "memory")
 TEXT_ONLY = ("trafilatura", "trafilatura no comments", "datatrove")
 """Extractors that were not asked for images."""
 
@@ -125,6 +126,31 @@ def _bodies(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
         if extractor == GOBELIN:
             _worst(options, "body", {name: body_scores([pair])[2] for name, pair in texts.items()})
     _table(options, "body", "Text, body protocol", rows)
+    return rows
+
+
+def _news(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
+    return _genre(options, outputs, "news", "article")
+
+
+def _forum(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
+    return _genre(options, outputs, "forum", "forum")
+
+
+def _genre(options: argparse.Namespace, outputs: Outputs, part: str, genre: str) -> dict[str, Any]:
+    pages = genre_pages(options.corpus, genre)
+    rows = {}
+    for extractor in options.extractors:
+        pieces = outputs.of(extractor, pages)
+        _dump(options, part, extractor, pages, pieces)
+        texts = {page.name: (page.body or "", text_of(pieces[page.name])) for page in pages}
+        for name, half in _halves(extractor):
+            chosen = [texts[page.name] for page in pages if half is None or page.is_held_out == half]
+            if chosen:
+                rows[_label(extractor, name)] = _prf(genre_scores(chosen), len(chosen))
+        if extractor == GOBELIN:
+            _worst(options, part, {name: genre_scores([pair])[2] for name, pair in texts.items()})
+    _table(options, part, f"Text, {part}", rows)
     return rows
 
 
@@ -359,6 +385,8 @@ def _file_name(name: str) -> str:
 _PARTS: dict[str, Callable[[argparse.Namespace, Outputs], dict[str, Any]]] = {
     "snippets": _snippets,
     "body": _bodies,
+    "news": _news,
+    "forum": _forum,
     "web": _web,
     "speed": _speed,
     "memory": _memory,

@@ -1,7 +1,8 @@
-"""The gold: pages with what is known of their main content, from three sources under one corpus folder.
+"""The gold: pages with what is known of their main content, from four sources under one corpus folder.
 
     extraction/trafilatura                      must-have and must-not snippets (trafilatura's own evaluation)
     extraction/article-extraction-benchmark     the full body (scrapinghub)
+    extraction/magic-html                       the whole main content of news and of forums (opendatalab)
     web/*.warc.gz                               real sites; gold/web.yaml names the container of each site's content
 
 A page's container gives the words, the images with the number of words before each, and their captions. Images under
@@ -94,6 +95,17 @@ def body_pages(corpus: Path) -> list[Page]:
         payload = gzip.decompress((folder / "article-extraction-benchmark" / f"{name}.html.gz").read_bytes())
         url = entry.get("url") or "http://unknown.invalid/"
         pages.append(Page(name, "scrapinghub", url, "utf-8", payload, body=entry["articleBody"]))
+    return pages
+
+
+def genre_pages(corpus: Path, genre: str) -> list[Page]:
+    """Pages of one genre (article or forum) with the whole text of their main content, from magic-html."""
+    folder = corpus / "extraction" / "magic-html"
+    truth = json.loads((folder / f"{genre}-ground-truth.json").read_text("utf-8"))
+    pages = []
+    for name, entry in sorted(truth.items()):
+        payload = gzip.decompress((folder / genre / f"{name}.html.gz").read_bytes())
+        pages.append(Page(name, f"magic-html-{genre}", entry["url"], None, payload, body=entry["content"]))
     return pages
 
 

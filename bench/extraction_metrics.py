@@ -179,6 +179,14 @@ def body_scores(pages: Iterable[tuple[str, str]]) -> tuple[float, float, float]:
     return precision, recall, harmonic(precision, recall)
 
 
+def genre_scores(pages: Iterable[tuple[str, str]]) -> tuple[float, float, float]:
+    """Precision, recall and F1 over pairs of gold text and output: runs of 4 words as multisets, a Han or kana
+    character is a word; each the mean of the pages' values."""
+    rows = [precision_recall_f1(*shingle_counts(words_of(gold), words_of(output), 4)) for gold, output in pages]
+    precision, recall, f1 = (sum(column) / len(rows) for column in zip(*rows))
+    return precision, recall, f1
+
+
 def text_of(pieces: Iterable[Piece]) -> str:
     """The output as a reader sees it: texts, and captions where their images stand."""
     return "\n".join(piece.caption if piece.is_image else piece.text for piece in pieces)
