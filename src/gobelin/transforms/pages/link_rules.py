@@ -12,29 +12,31 @@ from itertools import accumulate
 
 from gobelin.documents import Role
 from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
+from gobelin.transforms.pages.region import Region
 
 
-def is_index(blocks: list[Block], start: int, end: int, drop: list[bool]) -> bool:
+def is_index(region: Region) -> bool:
     """A region whose links are its content."""
-    kept = [blocks[index] for index in range(start, end) if not drop[index]]
+    kept = [region.blocks[index] for index in range(region.start, region.end) if not region.drop[index]]
     return sum(block.link_chars for block in kept) > 0.5 * sum(block.num_chars for block in kept)
 
 
-def drop_link_lists(page: PageBlocks, region: int, drop: list[bool]) -> None:
+def drop_link_lists(region: Region) -> None:
     """Lists and other containers of the region most of whose text is links."""
-    blocks, containers = page.blocks, page.containers
+    page, blocks, containers, drop = region.page, region.blocks, region.page.containers, region.drop
+    first, last = region.index + 1, region.page.containers[region.index].last
     chars = [0, *accumulate(0 if drop[index] else block.num_chars for index, block in enumerate(blocks))]
     in_links = [0, *accumulate(0 if drop[i] or _is_reference(b) else b.link_chars for i, b in enumerate(blocks))]
     num_links = [0, *accumulate(block.num_links for block in blocks)]
     tables = [
         table.start
-        for table in containers[region + 1 : containers[region].last + 1]
+        for table in containers[first : last + 1]
         if "table" in table.names
         and _is_named_table(table)
         and 0 < in_links[table.end] - in_links[table.start] <= 0.9 * (chars[table.end] - chars[table.start])
     ]
-    index = region + 1
-    while index <= containers[region].last:
+    index = first
+    while index <= last:
         container = containers[index]
         start, end = container.start, container.end
         index += 1
@@ -77,13 +79,14 @@ def _is_reference(block: Block) -> bool:
     return block.role is Role.TABLE and block.link_chars < 0.95 * block.num_chars
 
 
-def drop_link_paragraphs(page: PageBlocks, region: int, drop: list[bool]) -> None:
-    outer = page.containers[region]
-    for index in range(outer.start, outer.end):
-        block = page.blocks[index]
+def drop_link_paragraphs(region: Region) -> None:
+    """Paragraphs that are one link or a row of links."""
+    blocks, drop = region.blocks, region.drop
+    for index in range(region.start, region.end):
+        block = blocks[index]
         if block.role is not Role.PARAGRAPH or block.num_chars <= 25 or block.link_chars < 0.8 * block.num_chars:
             continue
-        if not block.text.startswith("http") and not _is_announced(page.blocks, index, drop):
+        if not block.text.startswith("http") and not _is_announced(blocks, index, drop):
             drop[index] = True
 
 

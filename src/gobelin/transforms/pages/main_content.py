@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from gobelin.documents import Role
@@ -24,6 +24,7 @@ from gobelin.transforms.pages.image_references import ImageReference
 from gobelin.transforms.pages.link_rules import drop_link_lists, drop_link_paragraphs, is_index, is_row
 from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
 from gobelin.transforms.pages.paging import drop_paging
+from gobelin.transforms.pages.region import Region
 from gobelin.transforms.pages.region_rules import (
     drop_before_heading,
     drop_cards,
@@ -48,8 +49,19 @@ class MainContent:
     num_chars: int
 
 
-def find_main_content(page: PageBlocks, title: str | None, references: Sequence[ImageReference] = ()) -> MainContent:
-    """Chooses; ``title`` is the page's own, by which its heading is known; ``references`` are its images."""
+def find_main_content(
+    page: PageBlocks,
+    title: str | None,
+    references: Sequence[ImageReference] = (),
+    without: frozenset[str] = frozenset(),
+) -> MainContent:
+    """Chooses.
+
+    Args:
+        title: the page's own, by which its heading is known.
+        references: the page's images.
+        without: names of functions of ``RULES`` to pass over, to see what they do (``bench/rules.py``).
+    """
     blocks, containers = page.blocks, page.containers
     weights = [_weight(block) for block in blocks]
     for index, weight in enumerate(weights):
@@ -60,27 +72,17 @@ def find_main_content(page: PageBlocks, title: str | None, references: Sequence[
         if marked:
             weights[index] = 0.0
     sums = [0.0, *accumulate(weights)]
-    region = _choose_region(page, sums, drop)
-    start, end = containers[region].start, containers[region].end
+    index = _choose_region(page, sums, drop)
+    start, end = containers[index].start, containers[index].end
     heading = _find_heading(blocks, title, start, end, drop)
-    lead: list[Block] = []
-    drop_paging(page, region, references, drop)
-    drop_last_address(page, region, drop, weights)
-    if not is_index(blocks, start, end, drop):
-        drop_link_lists(page, region, drop)
-        drop_teasers(page, region, sums, drop)
-        drop_cards(page, start, end, drop, weights)
-        drop_link_paragraphs(page, region, drop)
-        drop_before_heading(blocks, heading, start, end, drop, sums)
-        lead = _lead(blocks, heading, start, drop)
-    drop_logos(blocks, start, end, drop)
-    captions = take_captions(page, start, end, drop)
-    if not is_index(blocks, start, end, drop):
-        drop_phrases(page, start, end, drop, weights)
-        drop_duplicates(blocks, start, end, drop)
-        drop_empty_sections(blocks, start, end, drop)
-    kept = lead + [blocks[index] for index in range(start, end) if not drop[index]]
-    return MainContent(kept, captions, sum(block.num_chars for block in kept))
+    region = Region(page, index, start, end, weights, sums, drop, heading, references)
+    for of_indexes, rules in RULES:
+        if of_indexes or not is_index(region):
+            for rule in rules:
+                if rule.__name__ not in without:
+                    rule(region)
+    kept = region.lead + [blocks[index] for index in range(start, end) if not drop[index]]
+    return MainContent(kept, region.captions, sum(block.num_chars for block in kept))
 
 
 def _weight(block: Block) -> float:
@@ -372,15 +374,22 @@ def _find_heading(blocks: list[Block], title: str | None, start: int, end: int, 
 _MAX_LEAD_BLOCKS = 40
 
 
-def _lead(blocks: list[Block], heading: int | None, start: int, drop: list[bool]) -> list[Block]:
+def add_lead(region: Region) -> None:
     """What stands between the page's heading and the region: a lead paragraph, images."""
-    if heading is None or heading >= start:
-        return []
-    kept = []
-    for index in range(heading + 1, start):
-        block = blocks[index]
-        if drop[index]:
+    if region.heading is None:
+        return
+    for index in range(region.heading + 1, region.start):
+        block = region.blocks[index]
+        if region.drop[index]:
             continue
         if block.image is not None or (block.num_chars >= 60 and block.link_chars < 0.3 * block.num_chars):
-            kept.append(block)
-    return kept
+            region.lead.append(block)
+
+
+RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
+    (True, (drop_paging, drop_last_address)),
+    (False, (drop_link_lists, drop_teasers, drop_cards, drop_link_paragraphs, drop_before_heading, add_lead)),
+    (True, (drop_logos, take_captions)),
+    (False, (drop_phrases, drop_duplicates, drop_empty_sections)),
+)
+"""The rules in the order in which they change a region; True: also where its links are its content."""

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from gobelin.documents import Role
 from gobelin.transforms.pages.image_references import ImageReference
-from gobelin.transforms.pages.page_blocks import Block, PageBlocks
+from gobelin.transforms.pages.page_blocks import Block
+from gobelin.transforms.pages.region import Region
 
 _MAX_EDGE_BLOCKS = 5
 _MAX_ROW_BLOCKS = 12
@@ -41,49 +42,50 @@ _STEM = re.compile(r"([^/?#]{1,60})\.\w{2,5}(?:[?#].*)?$")
 _STEM_WORDS = re.compile(r"[^a-zA-Z]+")
 
 
-def drop_paging(page: PageBlocks, region: int, references: Sequence[ImageReference], drop: list[bool]) -> None:
-    """Drops the rows of paging at both ends of a region."""
-    outer = page.containers[region]
+def drop_paging(region: Region) -> None:
+    """Rows of paging at both ends of a region."""
+    blocks, references, drop = region.blocks, region.references, region.drop
     for step in (1, -1):
-        index = outer.start if step == 1 else outer.end - 1
+        index = region.start if step == 1 else region.end - 1
         looked = 0
-        while outer.start <= index < outer.end and looked < _MAX_EDGE_BLOCKS:
+        while region.start <= index < region.end and looked < _MAX_EDGE_BLOCKS:
             if drop[index]:
                 index += step
                 continue
             looked += 1
-            block = page.blocks[index]
+            block = blocks[index]
             if not (block.num_links and _signs(block, references)):
                 if block.num_chars >= _MAX_ROW_CHARS:
                     break
                 index += step
                 continue
-            start, end = _row(page, index, region, drop)
-            signs = [sign for i in range(start, end) if not drop[i] for sign in _signs(page.blocks[i], references)]
+            start, end = _row(region, index)
+            signs = [sign for i in range(start, end) if not drop[i] for sign in _signs(blocks[i], references)]
             if len(signs) >= 2 and any(signs):
                 drop[start:end] = [True] * (end - start)
             index = end if step == 1 else start - 1
 
 
-def _row(page: PageBlocks, index: int, region: int, drop: list[bool]) -> tuple[int, int]:
+def _row(region: Region, index: int) -> tuple[int, int]:
     """The widest small container around a block, but for the region; the links in a row around it where there is
     none."""
-    place = page.blocks[index].container
+    blocks, drop = region.blocks, region.drop
+    place = blocks[index].container
     best: tuple[int, int] | None = None
     for _ in range(_MAX_LEVELS):
-        if place <= region:
+        if place <= region.index:
             break
-        container = page.containers[place]
-        if not _is_small(page.blocks, container.start, container.end):
+        container = region.page.containers[place]
+        if not _is_small(blocks, container.start, container.end):
             break
         best = (container.start, container.end)
         place = container.parent
     if best is not None:
         return best
-    start, end, outer = index, index + 1, page.containers[region]
-    while start > outer.start and index - start < _MAX_ROW_BLOCKS and _is_link(page.blocks[start - 1], drop[start - 1]):
+    start, end, most = index, index + 1, _MAX_ROW_BLOCKS
+    while start > region.start and index - start < most and _is_link(blocks[start - 1], drop[start - 1]):
         start -= 1
-    while end < outer.end and end - index < _MAX_ROW_BLOCKS and _is_link(page.blocks[end], drop[end]):
+    while end < region.end and end - index < most and _is_link(blocks[end], drop[end]):
         end += 1
     return start, end
 

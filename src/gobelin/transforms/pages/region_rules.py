@@ -1,7 +1,7 @@
 """Rules that take blocks out of the region that holds a page's main content. Each sets ``drop`` for some of them.
 
 What they look for is how boilerplate behaves, whatever it is called: most of its text is links, it comes in rows of
-the same make, it says "read also". ``start`` and ``end`` bound the region's blocks. All are linear in the blocks.
+the same make, it says "read also". All are linear in the blocks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gobelin.transforms.pages.boilerplate_phrases import (
     RELATED,
 )
 from gobelin.transforms.pages.page_blocks import Block, PageBlocks
+from gobelin.transforms.pages.region import Region
 
 _MAX_CARD_CHARS = 400
 _MAX_SECTION_DEPTH = 8
@@ -24,9 +25,10 @@ _MAX_SECTION_BLOCKS = 300
 _MAX_ASKED = 20  # headings such as "Comments" that are looked into; each look may go through all of the region
 
 
-def drop_logos(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
+def drop_logos(region: Region) -> None:
     """Images that lead to the site's own first page, above the first text."""
-    for index in range(start, end):
+    blocks, drop = region.blocks, region.drop
+    for index in range(region.start, region.end):
         block = blocks[index]
         if block.image is not None:
             drop[index] = drop[index] or block.leads_home
@@ -34,13 +36,13 @@ def drop_logos(blocks: list[Block], start: int, end: int, drop: list[bool]) -> N
             return
 
 
-def drop_teasers(page: PageBlocks, region: int, sums: list[float], drop: list[bool]) -> None:
+def drop_teasers(region: Region) -> None:
     """Articles inside an article are comments or teasers of others."""
-    containers = page.containers
-    outer = containers[region]
+    containers, sums, drop = region.page.containers, region.sums, region.drop
+    outer = containers[region.index]
     total = sums[outer.end] - sums[outer.start]
     article_end = outer.end if outer.tag == "article" else 0
-    index = region + 1
+    index = region.index + 1
     while index <= outer.last:
         container = containers[index]
         index += 1
@@ -53,10 +55,11 @@ def drop_teasers(page: PageBlocks, region: int, sums: list[float], drop: list[bo
             index = container.last + 1
 
 
-def drop_cards(page: PageBlocks, start: int, end: int, drop: list[bool], weights: list[float]) -> None:
+def drop_cards(region: Region) -> None:
     """Teasers in a row: headings that are links, each over a few lines and mostly with an image. Where they are most
     of the region it is an index page, and they stay."""
-    blocks = page.blocks
+    blocks, weights, drop = region.blocks, region.weights, region.drop
+    start, end = region.start, region.end
     heads = [
         index
         for index in range(start, end)
@@ -66,15 +69,14 @@ def drop_cards(page: PageBlocks, start: int, end: int, drop: list[bool], weights
     ]
     cards: list[tuple[int, int]] = []
     for head in heads:
-        stop = min(_section_limit(page, head, end), head + 20)
+        stop = min(_section_limit(region.page, head, end), head + 20)
         stop = next((index for index in range(head + 1, stop) if blocks[index].role is Role.HEADING), stop)
         if sum(blocks[index].num_chars for index in range(head + 1, stop)) <= _MAX_CARD_CHARS:
             cards.append((head, stop))
     if len(cards) < 3:
         return
-    prose = sum(weight for weight in weights[start:end] if weight > 0)
     in_cards = sum(weight for head, stop in cards for weight in weights[head:stop] if weight > 0)
-    if in_cards > 0.5 * prose:
+    if in_cards > 0.5 * region.prose():
         return
     for head, stop in cards:
         while head > start and blocks[head - 1].image is not None and blocks[head - 1].num_links:
@@ -82,28 +84,28 @@ def drop_cards(page: PageBlocks, start: int, end: int, drop: list[bool], weights
         drop[head:stop] = [True] * (stop - head)
 
 
-def drop_last_address(page: PageBlocks, region: int, drop: list[bool], weights: list[float]) -> None:
+def drop_last_address(region: Region) -> None:
     """An ``<address>`` that ends a region says whom to write to."""
-    outer = page.containers[region]
-    last = next((index for index in range(outer.end - 1, outer.start - 1, -1) if not drop[index]), None)
+    page, weights, drop = region.page, region.weights, region.drop
+    last = next((index for index in range(region.end - 1, region.start - 1, -1) if not drop[index]), None)
     if last is None:
         return
     place = page.blocks[last].container
     for _ in range(_MAX_SECTION_DEPTH):
-        if place <= region:
+        if place <= region.index:
             return
         container = page.containers[place]
         if container.tag == "address":
-            if any(weight > 0 for weight in weights[outer.start : container.start]):
+            if any(weight > 0 for weight in weights[region.start : container.start]):
                 drop[container.start : container.end] = [True] * (container.end - container.start)
             return
         place = container.parent
 
 
-def drop_before_heading(
-    blocks: list[Block], heading: int | None, start: int, end: int, drop: list[bool], sums: list[float]
-) -> None:
+def drop_before_heading(region: Region) -> None:
     """What stands in the region before the page's heading is not below it; an image just above may belong to it."""
+    blocks, sums, drop = region.blocks, region.sums, region.drop
+    start, end, heading = region.start, region.end, region.heading
     if heading is None or heading <= start or sums[heading] - sums[start] > 0.7 * (sums[end] - sums[start]):
         return
     above = [blocks[index] for index in range(start, heading) if not drop[index]]
@@ -114,11 +116,11 @@ def drop_before_heading(
             drop[index] = True
 
 
-def take_captions(page: PageBlocks, start: int, end: int, drop: list[bool]) -> dict[int, str]:
+def take_captions(region: Region) -> None:
     """Captions that are named as such beside an image go to the image."""
-    blocks, containers = page.blocks, page.containers
-    captions: dict[int, str] = {}
-    for container in containers:
+    blocks, drop, captions = region.blocks, region.drop, region.captions
+    start, end = region.start, region.end
+    for container in region.page.containers:
         if container.kind is not Kind.CAPTION or container.start < start or container.end > end:
             continue
         first, last = container.start, container.end
@@ -148,15 +150,15 @@ def take_captions(page: PageBlocks, start: int, end: int, drop: list[bool]) -> d
         if block.role is Role.PARAGRAPH and (CREDIT_INSIDE.search(block.text) or FIGURE_NUMBER.match(block.text)):
             captions[image] = block.text
             drop[index + 1] = True
-    return captions
 
 
-def drop_phrases(page: PageBlocks, start: int, end: int, drop: list[bool], weights: list[float]) -> None:
+def drop_phrases(region: Region) -> None:
     """Short texts that say what they are: lists of other pages, calls to share or subscribe, comments, dates."""
-    blocks = page.blocks
+    page, weights, drop = region.page, region.weights, region.drop
+    blocks, start, end = page.blocks, region.start, region.end
     prose_seen = 0.0
     num_asked = 0
-    prose = sum(weight for weight in weights[start:end] if weight > 0)
+    prose = region.prose()
     first = next((index for index in range(start, end) if not drop[index] and weights[index] > 0), end)
     last = next((index for index in range(end - 1, start - 1, -1) if not drop[index] and weights[index] > 0), start)
     index = start
@@ -223,9 +225,10 @@ def drop_phrases(page: PageBlocks, start: int, end: int, drop: list[bool], weigh
         drop[index] = True
 
 
-def drop_duplicates(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
+def drop_duplicates(region: Region) -> None:
     """A text that stands twice in the region: once for wide screens, once for narrow ones."""
-    kept = [index for index in range(start, end) if not drop[index] and blocks[index].num_chars > 0]
+    blocks, drop = region.blocks, region.drop
+    kept = [index for index in range(region.start, region.end) if not drop[index] and blocks[index].num_chars > 0]
     last: dict[str, int] = {}  # place in ``kept`` of the last block with this text
     run: list[int] = []
     expected = -1  # where the text comes from if the run goes on
@@ -258,10 +261,11 @@ _REPEATED_ROLES = frozenset((Role.CODE, Role.TABLE))
 _MIN_COPY_CHARS = 1000
 
 
-def drop_empty_sections(blocks: list[Block], start: int, end: int, drop: list[bool]) -> None:
+def drop_empty_sections(region: Region) -> None:
     """A heading all of whose section was dropped, or that ends the content, goes too."""
+    blocks, drop = region.blocks, region.drop
     level_below = 0  # of the last kept thing seen from the end: 7 is content, 1-6 a heading
-    for index in range(end - 1, start - 1, -1):
+    for index in range(region.end - 1, region.start - 1, -1):
         if drop[index]:
             continue
         block = blocks[index]
