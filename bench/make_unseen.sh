@@ -161,7 +161,7 @@ while read -r site _; do
     [[ -n $site ]] || continue
     # 8: the server answered 404 to something that a page names; the archive then lacks it, as crawls do
     timeout 120 wget --quiet -e use_proxy=yes -e http_proxy="http://127.0.0.1:$port" -e robots=off \
-        --tries=1 --timeout=10 \
+        --tries=5 --waitretry=1 --retry-connrefused --timeout=10 \
         --page-requisites --domains="$site.example" --input-file="$out/lists/$site" --directory-prefix="$out/mirror" \
         --warc-file="$out/warc/$site" --warc-tempdir="$out" || [[ $? == 8 ]]
     echo "$site: $(wc -l < "$out/lists/$site") pages, $(stat -c %s "$out/warc/$site.warc.gz") bytes"
