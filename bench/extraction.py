@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from extraction_gold import WEB_GOLD, Page, body_pages, genre_pages, snippet_pages, web_pages
+from extraction_gold import WEB_GOLD, Page, body_pages, genre_pages, is_held_out, snippet_pages, web_pages
 from extraction_memory import measure_memory
 from extraction_metrics import (
     ImageCounts,
@@ -33,9 +33,10 @@ from extraction_metrics import (
     text_of,
 )
 from extraction_outputs import GOBELIN, PEERS, Outputs
+from extraction_pictures import keeps_lead, lead_pictures, read_marks, score_marks, with_keys
 from extraction_speed import measure_speed
 
-PARTS = ("snippets", "body", "news", "forum", "web", "speed", "memory")
+PARTS = ("snippets", "body", "news", "forum", "pictures", "web", "speed", "memory")
 TEXT_ONLY = ("trafilatura", "trafilatura no comments", "datatrove")
 """Extractors that were not asked for images."""
 
@@ -152,6 +153,50 @@ def _genre(options: argparse.Namespace, outputs: Outputs, part: str, genre: str)
             _worst(options, part, {name: genre_scores([pair])[2] for name, pair in texts.items()})
     _table(options, part, f"Text, {part}", rows)
     return rows
+
+
+def _pictures(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
+    sets = {
+        "news": genre_pages(options.corpus, "article"),
+        "forum": genre_pages(options.corpus, "forum"),
+        "snippets": snippet_pages(options.corpus),
+        "body": body_pages(options.corpus),
+    }
+    marks = {name: read_marks(pages) for name, pages in sets.items()}
+    leads = {
+        name: {page.name: found for page in pages if (found := lead_pictures(page))} for name, pages in sets.items()
+    }
+    marked: dict[str, Any] = {}
+    shares: dict[str, Any] = {}
+    for extractor in options.extractors:
+        if extractor in TEXT_ONLY:
+            continue
+        pieces = {name: outputs.of(extractor, pages) for name, pages in sets.items()}
+        counts = {
+            page: score_marks(of_page, with_keys(pieces[name][page]))
+            for name, of_set in marks.items()
+            for page, of_page in of_set.items()
+        }
+        kept = {
+            name: {page: float(keeps_lead(names, pieces[name][page])) for page, names in of_set.items()}
+            for name, of_set in leads.items()
+        }
+        for label, half in _halves(extractor):
+            chosen = [count for page, count in counts.items() if half is None or is_held_out(page) == half]
+            marked[_label(extractor, label)] = _prf(precision_recall_f1(*map(sum, zip(*chosen))), len(chosen))
+            row: dict[str, float | int | None] = {}
+            for name, of_set in kept.items():
+                found = [value for page, value in of_set.items() if half is None or is_held_out(page) == half]
+                row |= {name: fmean(found) if found else None, f"{name} pages": len(found)}
+            shares[_label(extractor, label)] = row
+        if extractor == GOBELIN:
+            _worst(options, "pictures: wrong", {page: -float(wrong) for page, (_, wrong, _) in counts.items()})
+            _worst(options, "pictures: missed", {page: -float(missed) for page, (_, _, missed) in counts.items()})
+            for name, of_set in kept.items():
+                _worst(options, f"pictures: lead, {name}", of_set)
+    _table(options, "pictures", "Pictures of 60 marked news and forum pages", marked)
+    _table(options, "pictures", "Lead pictures kept, of pages that show their own og:image", shares)
+    return {"marked": marked, "leads": shares}
 
 
 def _halves(extractor: str) -> Sequence[tuple[str, bool | None]]:
@@ -387,6 +432,7 @@ _PARTS: dict[str, Callable[[argparse.Namespace, Outputs], dict[str, Any]]] = {
     "body": _bodies,
     "news": _news,
     "forum": _forum,
+    "pictures": _pictures,
     "web": _web,
     "speed": _speed,
     "memory": _memory,
