@@ -1,0 +1,69 @@
+"""An S3 server on loopback for tests: moto behind a door that can answer 503, or cut connections, for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+BUCKET = "bucket"
+
+
+class Door:
+    """Lets requests through to moto, or answers 503 until a moment."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self.closed_until = 0.0
+        self.num_requests: dict[str, int] = {}
+        self.num_refused = 0
+        self.on_request: Callable[[str, str], None] | None = None
+
+    def close_for(self, seconds: float) -> None:
+        self.closed_until = time.monotonic() + seconds
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        self.num_requests[method] = self.num_requests.get(method, 0) + 1
+        if self.on_request is not None:
+            self.on_request(method, path)
+        if time.monotonic() < self.closed_until:
+            self.num_refused += 1
+            stream: Any = environ["wsgi.input"]
+            stream.read(int(environ.get("CONTENT_LENGTH") or 0))
+            start("503 Slow Down", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>SlowDown</Code></Error>"]
+        return self._moto(environ, start)
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[tuple[str, Door]]:
+    """(endpoint, door) of a server with an empty bucket ``BUCKET``; stops with the block."""
+    import boto3
+
+    door = Door()
+    server = make_server("127.0.0.1", 0, door, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        client = boto3.client(
+            "s3", "us-east-1", endpoint_url=endpoint, aws_access_key_id="test", aws_secret_access_key="test"
+        )
+        client.create_bucket(Bucket=BUCKET)
+        yield endpoint, door
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        for page in pages:
+            for entry in page.get("Contents", []):
+                client.delete_object(Bucket=BUCKET, Key=entry["Key"])
+        client.delete_bucket(Bucket=BUCKET)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
