@@ -29,13 +29,14 @@ _COMMAS = re.compile(r",\s+|,(?=https?:|/)")
 _INNER = re.compile(r"https?:/{1,2}")
 _EXTENSION = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|jfif|image|svg)\b.*", re.I)
 _SIZE = re.compile(
-    r"(?:[-_.@,]|^)(?:(?:size|fill|width|height|crop|scale|fit|max|min|w|h|r|v|fpx|fpy)?[-_:]?\d{1,4}(?:[x.]\d{1,4})?"
-    r"(?:px|w\d?|h|x)?|v\d{9,10}|fill|scaled|thumb(?:nail)?|large|medium|small)(?=[-_.,]|$)",
+    r"(?:[-_.@,]|^)(?:(?:size|fill|width|height|crop|scale|fit|max|min|w|h|r|v|fpx|fpy)?[-_:]?\d{2,4}[x.]\d{1,4}"
+    r"(?:px|w\d?|h|x)?|(?:size|fill|width|height|crop|scale|fit|max|min|w|h|r|fpx|fpy)[-_:]?\d{1,4}|\d{1,4}(?:px|w|h)"
+    r"|\d{3,4}|v\d{9,10}|fill|scaled|thumb(?:nail)?|large|medium|small)(?=[-_.,]|$)",
     re.I,
 )
 _LOGO = re.compile(r"logo|icon|default[-_.]|share[f_\d-]|placeholder|favicon|avatar|site-image", re.I)
-_COMMON = re.compile(r"(?:hero|main|header|cover|lead|featured?|image|img|photo|picture|original|[-_])+|gsmarena", re.I)
-_MIN_NAME_CHARS = 8
+_COMMON = re.compile(r"(?:hero|main|header|cover|lead|featured?|image|img|photo|picture|original|[-_])+", re.I)
+_MIN_NAME_CHARS = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -90,12 +90,13 @@ def read_page(
 def _choose(
     tree: HtmlElement, text: str, url: str, title: str | None, references: list[ImageReference]
 ) -> tuple[MainContent, str]:
-    page = read_blocks(tree)
+    own = frozenset(index for index, reference in enumerate(references) if reference.is_own)
+    page = read_blocks(tree, own=own)
     content, extractor = find_main_content(page, title, references), "gobelin"
     if content.num_chars >= MIN_CERTAIN_CHARS:
         return content, extractor
     if page.num_hidden:
-        page = read_blocks(tree, with_hidden=True)
+        page = read_blocks(tree, with_hidden=True, own=own)
         shown = find_main_content(page, title, references)
         if shown.num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
             return shown, "gobelin_hidden"

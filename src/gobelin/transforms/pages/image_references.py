@@ -30,12 +30,16 @@ from gobelin.transforms.pages.data_urls import decode_data_url
 from gobelin.transforms.pages.image_candidates import rank, without_stand_ins
 from gobelin.transforms.pages.image_drafts import MAX_ANCESTORS, MAX_DIMENSION, Draft
 from gobelin.transforms.pages.image_elements import SENTINEL, collect_images
+from gobelin.transforms.pages.picture_names import own_picture_names, picture_name
 from gobelin.transforms.urls import resolve
 
 __all__ = [
     "MAX_DIMENSION", "SENTINEL", "ImageReference", "decode_data_url", "document_base", "rewrite_images",
     "sentinel_index",
 ]  # fmt: skip
+
+_MAX_COMPARED = 8
+"""Addresses of an image that are compared with the page's own picture."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class ImageReference:
     link_url: str | None = None  # where the link around it leads, http(s)
     rendered_width: int | None = None  # px
     rendered_height: int | None = None  # px
+    is_own: bool = False  # the page names it as its picture: see picture_names.py
 
 
 def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
@@ -73,6 +78,7 @@ def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
     small = [image for image, draft in zip(images, drafts, strict=True) if draft.is_small and image not in captions]
     large = [image for image, draft in zip(images, drafts, strict=True) if not draft.is_small and image not in captions]
     captions |= take_captions(large, small)
+    own = own_picture_names(tree, base_url)
     return [
         ImageReference(
             candidates=urls,
@@ -82,6 +88,7 @@ def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
             link_url=draft.link_url,
             rendered_width=draft.width,
             rendered_height=draft.height,
+            is_own=bool(own) and any(picture_name(url) in own for url in urls[:_MAX_COMPARED]),
         )
         for draft, urls, image in zip(drafts, without_stand_ins(candidates), images, strict=True)
     ]

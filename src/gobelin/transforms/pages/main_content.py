@@ -6,7 +6,8 @@
 3. The region is the container with the greatest sum of weights; an ``<article>`` or ``<main>`` is preferred to a wider
    container that adds little. One pass: the blocks of a container are a contiguous range.
 4. Between the page's heading and the region, a lead paragraph and images belong to it.
-5. In the region, marked containers, lists of links, teasers, and headings that are left without text go.
+5. The page's own picture belongs to it wherever the body shows it.
+6. In the region, marked containers, lists of links, teasers, and headings that are left without text go.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gobelin.documents import Role
 from gobelin.transforms.pages.boilerplate import FOOT, MAY_ENLARGE, Kind
 from gobelin.transforms.pages.boilerplate_phrases import COMMENTS, RELATED
 from gobelin.transforms.pages.image_references import ImageReference
+from gobelin.transforms.pages.lead_image import add_lead_image
 from gobelin.transforms.pages.link_rules import drop_link_lists, drop_link_paragraphs, is_index, is_row
 from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
 from gobelin.transforms.pages.paging import drop_paging
@@ -391,5 +393,6 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     (False, (drop_link_lists, drop_teasers, drop_cards, drop_link_paragraphs, drop_before_heading, add_lead)),
     (True, (drop_logos, take_captions)),
     (False, (drop_phrases, drop_duplicates, drop_empty_sections)),
+    (True, (add_lead_image,)),
 )
 """The rules in the order in which they change a region; True: also where its links are its content."""

@@ -12,6 +12,8 @@ The blocks of a container are a contiguous range, so that sums over a container 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from itertools import islice
 
 from lxml import etree
 from lxml.html import HtmlElement
@@ -68,6 +70,7 @@ _HOME = re.compile(
     r"\s*(?:https?://[^/?#\s]{1,253}/?|(?:\.{0,2}/){0,9}(?:(?:index|default|home)\.\w{3,5})?)(?:#.{0,80})?\s*$", re.I
 )
 _MAX_LEFT_OUT_CHARS = 5000
+_MAX_LINK_DEPTH = 8
 _MAX_NAME_CHARS = 200
 _MAX_STYLE_CHARS = 2000
 _HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.I)
@@ -119,13 +122,14 @@ class PageBlocks:
         self.num_hidden = 0  # elements left out because the page hides them
 
 
-def read_blocks(tree: HtmlElement, with_hidden: bool = False) -> PageBlocks:
+def read_blocks(tree: HtmlElement, with_hidden: bool = False, own: Collection[int] = ()) -> PageBlocks:
     """Walks through ``tree``, in which each image is one ``<img>`` with a sentinel address.
 
     Args:
         with_hidden: reads what the page hides, too (a script may have been meant to show it).
+        own: images, by the index of their reference, that are read whatever the names of what they stand in.
     """
-    return _Walk(with_hidden).read(tree)
+    return _Walk(with_hidden, own).read(tree)
 
 
 def _elements_with_prose(tree: HtmlElement) -> set[HtmlElement]:
@@ -142,8 +146,9 @@ def _elements_with_prose(tree: HtmlElement) -> set[HtmlElement]:
 class _Walk:
     """The state of the walk: where it is, and the text that is not yet a block."""
 
-    def __init__(self, with_hidden: bool) -> None:
+    def __init__(self, with_hidden: bool, own: Collection[int]) -> None:
         self._with_hidden = with_hidden
+        self._own = own
         self._page = PageBlocks()
         self._container = 0
         self._role = Role.PARAGRAPH
@@ -300,10 +305,22 @@ class _Walk:
         block = Block("", Role.PARAGRAPH, None, len(page.containers), 0, 2)
         block.num_chars = block.link_chars = num_chars
         page.blocks.append(block)
-        container.end = len(page.blocks)
-        container.last = len(page.containers)
         page.containers.append(container)
+        if self._own:
+            self._own_images(element, len(page.containers) - 1)
+        container.end = len(page.blocks)
+        container.last = len(page.containers) - 1
         return True
+
+    def _own_images(self, element: HtmlElement, container: int) -> None:
+        """The page's own picture in what is left unread."""
+        for image in element.iter("img"):
+            index = sentinel_index(image.get("src") or "")
+            if index in self._own:
+                linked = any(holder.tag == "a" for holder in islice(image.iterancestors(), _MAX_LINK_DEPTH))
+                block = Block("", Role.PARAGRAPH, None, container, 0, int(linked))
+                block.image = index
+                self._page.blocks.append(block)
 
     def _close_block(self, tag: str) -> None:
         if self._pre_depth > 1:

@@ -1,0 +1,84 @@
+"""Which of a page's images is the picture that the page names as its own.
+
+Pages name a picture for those who link to them (Open Graph's ``og:image``, ``twitter:image``, schema.org's ``image``,
+``<link rel=image_src>``). Where the body shows it, it belongs to the article. One picture has many addresses, so they
+are compared by what sizes, hosts and services that resize leave in common. Marks of a site (logos, icons, stand-ins)
+name no picture.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from lxml.etree import _Element
+
+from gobelin.transforms.urls import resolve
+
+_META_NAMES = frozenset((
+    "og:image", "og:image:url", "og:image:secure_url", "twitter:image", "twitter:image:src", "image", "thumbnail",
+    "thumbnailurl", "primaryimageofpage",
+))  # fmt: skip
+_MAX_METAS = 400
+_MAX_URL_CHARS = 1000
+_INNER = re.compile(r"https?:/{1,2}", re.I)
+_EXTENSION = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|jfif|svg|bmp|image)(?![a-z]).*$", re.I | re.S)
+_SIZE_WORD = "size|fill|crop|scale|fit|width|height|max|min|fpx|fpy|w|h|r|q"
+_SIZE = re.compile(
+    rf"(?:^|[-_.,@])(?:(?:{_SIZE_WORD})?[-_:]?\d{{2,4}}x\d{{1,4}}(?:px|w\d?|h|x)?|(?:{_SIZE_WORD})[-_:]?\d{{1,4}}(?:\.\d+)?"
+    r"|\d{1,4}(?:px|w|h|x)|v\d{9,10}|scaled|thumb(?:nail)?|large|medium|small|preview|fill|crop)(?=[-_.,@]|$)",
+    re.I,
+)
+_COMMON = re.compile(
+    r"(?:[-_.]|hero|main|header|cover|lead|teaser|featured?|article|image|img|photo|picture|pic|original|default|full)*",
+    re.I,
+)
+_LAST_NUMBER = re.compile(r"[-_.]\d{3,4}$")
+_MIN_NAME_CHARS = 10
+_MAX_SEGMENTS = 4
+_MARK = re.compile(r"logo|icon|avatar|placeholder|blank|spacer|site-?image|share[-_]|[-_]share|\bdefault[-_.]", re.I)
+
+
+def own_picture_names(tree: _Element, base_url: str) -> frozenset[str]:
+    """Names of the pictures that a page calls its own."""
+    names = set()
+    for count, element in enumerate(tree.iter("meta", "link")):
+        if count >= _MAX_METAS:
+            break
+        if element.tag == "link":
+            url = element.get("href") if element.get("rel", "").lower() == "image_src" else None
+        else:
+            name = element.get("property") or element.get("name") or element.get("itemprop") or ""
+            url = element.get("content") if name.lower() in _META_NAMES else None
+        if not url or len(url) > _MAX_URL_CHARS:
+            continue
+        resolved = resolve(base_url, url)
+        if resolved is not None and resolved[:5].lower() != "data:" and not is_mark(resolved):
+            names.add(picture_name(resolved))
+    names.discard("")
+    return frozenset(names)
+
+
+def picture_name(url: str) -> str:
+    """What the addresses of one picture have in common: the last part of its path without sizes, with the part before
+    it where it is short or says nothing. Empty where nothing is left."""
+    url = unquote(unquote(url[:_MAX_URL_CHARS]))
+    path = _INNER.split(url)[-1] if _INNER.search(url) else url.partition("//")[2]
+    path = re.split("[?#]", path, maxsplit=1)[0].partition("/")[2]
+    names: list[str] = []
+    for segment in reversed(path.split("/")[-_MAX_SEGMENTS:]):
+        short = _SIZE.sub("", _SIZE.sub("", _EXTENSION.sub("", segment)))
+        number = _LAST_NUMBER.search(short)  # a width, where it does not number the picture
+        if number is not None and number.start() >= _MIN_NAME_CHARS:
+            short = short[: number.start()]
+        if short:
+            names.append(short.lower())
+        if sum(len(name) for name in names if not _COMMON.fullmatch(name)) >= _MIN_NAME_CHARS:
+            break
+    return "/".join(reversed(names[:2]))
+
+
+def is_mark(url: str) -> bool:
+    """Whether an address speaks of a logo, an icon or a stand-in in its last two parts."""
+    path = url.partition("?")[0]
+    return _MARK.search("/".join(path.split("/")[-2:])) is not None
