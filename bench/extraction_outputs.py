@@ -73,7 +73,7 @@ class Outputs:
             self.ways[page.name] = (
                 getattr(content, "extractor", None) or f"refused: {getattr(content, 'rule', 'error')}"
             )
-            found[page.name] = [_piece(piece, page.url) for piece in getattr(content, "pieces", ())]
+            found[page.name] = [gobelin_piece(piece, page.url) for piece in getattr(content, "pieces", ())]
         return found
 
     def _peer(self, extractor: str, pages: Sequence[Page]) -> dict[str, list[Piece]]:
@@ -114,7 +114,7 @@ class Outputs:
         }
 
 
-def _piece(piece: object, url: str) -> Piece:
+def gobelin_piece(piece: object, url: str) -> Piece:
     """A piece of gobelin's as the bench sees it."""
     candidates = getattr(piece, "candidates", None)
     if candidates is None:

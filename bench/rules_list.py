@@ -1,0 +1,180 @@
+"""The rules that bench/rules.py leaves out, and how each is left out.
+
+The functions of ``main_content.RULES`` are rules by themselves. The other decisions are switched off by putting another
+value in the place of a function, a pattern or a list of words, in every module that knows it by that name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import functools
+import re
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from gobelin.transforms.pages import (
+    boilerplate,
+    captions,
+    find_nodes,
+    link_rules,
+    main_content,
+    page_blocks,
+    region_rules,
+)
+
+_NEVER = re.compile("(?!)")
+
+
+class Depth(enum.Enum):
+    """How much of the reading of a page a rule changes, so that the rest need not be done again."""
+
+    CONTENT = "the choice of blocks"
+    BLOCKS = "the blocks and the choice"
+    PAGE = "all of it"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A decision that can be left out. ``changes``: (module, name, value to put there instead)."""
+
+    name: str
+    says: str
+    depth: Depth
+    changes: tuple[tuple[Any, str, Any], ...]
+
+    @contextlib.contextmanager
+    def left_out(self) -> Iterator[None]:
+        """While it lasts, pages are read without the rule."""
+        with contextlib.ExitStack() as stack:
+            for module, name, value in self.changes:
+                stack.enter_context(replaced(module, name, value))
+            yield
+
+
+@contextlib.contextmanager
+def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    """Puts a value in the place of a module's name, and of that name in all modules of the package that import it."""
+    before = getattr(module, name)
+    places = [other for other in _modules() if vars(other).get(name) is before]
+    for place in places:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place in places:
+            setattr(place, name, before)
+
+
+@functools.cache
+def _modules() -> list[ModuleType]:
+    return [module for key, module in sys.modules.items() if key.startswith("gobelin.transforms.pages.")]
+
+
+def all_rules() -> list[Rule]:
+    """Every rule, in the order in which they act on a page."""
+    return [*_caption_rules(), *_name_rules(), *_content_rules(), *_region_rules(), *_fallbacks()]
+
+
+def _region_rules() -> Iterator[Rule]:
+    for _, functions in main_content.RULES:
+        for function in functions:
+            without = functools.partial(main_content.find_main_content, without=frozenset((function.__name__,)))
+            says = " ".join((function.__doc__ or "").split()).partition(". ")[0].rstrip(".")
+            changes = ((main_content, "find_main_content", without),)
+            yield Rule(function.__name__, says, Depth.CONTENT, changes)
+
+
+def _content_rules() -> Iterator[Rule]:
+    for name, module, value, says in (
+        ("_mark_boilerplate", main_content, _mark_nothing, "What is named as boilerplate goes"),
+        ("_is_named_by_heading", main_content, _no, "A name made of the container's own heading marks no boilerplate"),
+        ("_is_box", main_content, _no, "What is called a sidebar is a box where it stands in the text's flow"),
+        ("is_row", main_content, _no, "Rows and cells that set names beside what is said of them are no menus"),
+        ("is_index", main_content, _no, "A region whose links are its content keeps them"),
+        ("_PREFERENCE", main_content, {}, "An article or what is named as content wins over what holds little more"),
+        ("_is_below_links", main_content, _no, "A little prose below nothing but links is an index's last line"),
+        ("_with_images", main_content, _same_region, "The region grows by an image or two beside it"),
+        ("_whole", main_content, _same_region, "The region grows from a table or few words to the content around"),
+        ("_with_most_words", main_content, _same_region, "The region grows to what has three times its words"),
+        ("_find_heading", main_content, _none, "The page's own heading is known by its title or its level"),
+        ("COMMENTS", main_content, _NEVER, "Phrases that announce comments"),
+        ("RELATED", main_content, _NEVER, "Phrases that announce other pages"),
+        ("CALLS", region_rules, _NEVER, "Phrases that ask to share or subscribe, or say who owns the page"),
+        ("DATE_OR_BYLINE", region_rules, _NEVER, "Dates and author's lines before the text are dropped"),
+        ("CREDIT_INSIDE", region_rules, _NEVER, "A line with a credit below an image is its caption"),
+        ("FIGURE_NUMBER", region_rules, _NEVER, "A line with a figure's number below an image is its caption"),
+        ("_goes_on", region_rules, _no, "Comments end the page only where no section of the article follows"),
+        ("_is_announced", link_rules, _no, "A list of links that a text announces with a colon stays"),
+        ("_is_reference", link_rules, _no, "Tables of data whose cells are links are no lists of links"),
+    ):  # fmt: skip
+        yield Rule(name, says, Depth.CONTENT, ((module, name, value),))
+
+
+def _name_rules() -> Iterator[Rule]:
+    none: frozenset[str] = frozenset()
+    for name, module, value, says in (
+        ("_BOILERPLATE_WORDS", boilerplate, none, "Words of a name that mark boilerplate wherever they stand in it"),
+        ("_BOILERPLATE_NAMES", boilerplate, none, "Names that mark boilerplate as a whole"),
+        ("_BOILERPLATE_ENDS", boilerplate, (), "Ends of names that mark boilerplate"),
+        ("_BOILERPLATE_EDGES", boilerplate, none, "Words that mark boilerplate where they open or close a name"),
+        ("_BOILERPLATE_PAIRS", boilerplate, none, "Pairs of words of a name that mark boilerplate"),
+        ("_SUSPECT_WORDS", boilerplate, none, "Words of a name that mark boilerplate where no prose is inside"),
+        ("_CAPTION_WORDS", boilerplate, none, "Words of a name that mark a caption"),
+        ("_CONTENT_WORDS", boilerplate, none, "Words of a name that mark content"),
+        ("_ARTICLE_PAIRS", boilerplate, none, "Pairs of words of a name that mark an article"),
+        ("_ARTICLE_NAMES", boilerplate, none, "Names that mark an article"),
+        ("_UNSEEN_NAMES", boilerplate, none, "Names of what is there for screen readers alone"),
+        ("_GUTTERS", boilerplate, none, "Names of line numbers beside code"),
+        ("_HASHED", boilerplate, _NEVER, "What a build put into a name says nothing"),
+        ("_TAG_KINDS", page_blocks, {}, "Tags that mark boilerplate or an article"),
+        ("_BOILERPLATE_ROLES", page_blocks, none, "Roles that mark boilerplate"),
+        ("_HIDDEN_STYLE", page_blocks, _NEVER, "What a style hides is left out"),
+    ):  # fmt: skip
+        changes: tuple[tuple[Any, str, Any], ...] = ((module, name, value),)
+        if module is boilerplate:
+            changes = (*changes, (boilerplate, "_verdicts", {}))  # verdicts without the rule are kept apart
+        yield Rule(name, says, Depth.BLOCKS, changes)
+
+
+def _caption_rules() -> Iterator[Rule]:
+    for name, value, says in (
+        ("take_figcaption", _none, "The words of a figcaption are a caption"),
+        ("_caption_in", _none, "Elements of class caption beside an image"),
+        ("_cell_below", _no_elements, "The cell of class caption under an image's cell"),
+        ("_is_frame", _no, "The rest of a small frame around one image"),
+        ("_take_centred_above", _none, "The centred line above a centred image"),
+    ):  # fmt: skip
+        yield Rule(name, says, Depth.PAGE, ((captions, name, value),))
+
+
+def _fallbacks() -> Iterator[Rule]:
+    yield Rule(
+        "choose_with_trafilatura",
+        "trafilatura is asked where next to nothing was found",
+        Depth.CONTENT,
+        ((find_nodes, "choose_with_trafilatura", _no_elements),),
+    )
+
+
+def _no(*_: Any) -> bool:
+    return False
+
+
+def _none(*_: Any) -> None:
+    return None
+
+
+def _no_elements(*_: Any) -> list[Any]:
+    return []
+
+
+def _same_region(page: Any, region: int, *_: Any) -> int:
+    return region
+
+
+def _mark_nothing(page: Any, *_: Any) -> list[bool]:
+    return [False] * len(page.blocks)
