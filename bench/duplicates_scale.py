@@ -31,7 +31,8 @@ from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, detection_probability, signature_of_shingles
 from gobelin.transforms.duplicates.signatures import signature_metadata
-from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
+from gobelin.transforms.files import make_folder, shard_path
+from gobelin.transforms.shards import read_folder, write_rows
 
 SIMILARITIES = (0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 NUM_SHINGLES = 200

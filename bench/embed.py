@@ -36,10 +36,11 @@ from safetensors.torch import save_file
 from warcio.archiveiterator import ArchiveIterator
 
 from gobelin.documents import IMAGES, image_id, shard_of
+from gobelin.transforms.files import make_folder, shard_path
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
-from gobelin.transforms.shards import make_folder, shard_path, write_rows
+from gobelin.transforms.shards import write_rows
 from gobelin.transforms.vision.embed import _EmbedImages
 
 BATCH_SIZES = (64, 128, 256, 512)

@@ -214,7 +214,8 @@ def extract_archives() -> Callable[..., Extracted]:
     from gobelin.pipeline.linking import link_steps
     from gobelin.pipeline.supervisor import run_pipeline
     from gobelin.transforms.extract_config import ExtractConfig
-    from gobelin.transforms.shards import make_folder, read_folder
+    from gobelin.transforms.files import make_folder
+    from gobelin.transforms.shards import read_folder
 
     def extract(
         archives: list[str],
@@ -249,7 +250,8 @@ def extract_archives() -> Callable[..., Extracted]:
 def write_data_set() -> Callable[..., str]:
     """(folder, rows, schema, num_shards, key="doc_id", metadata=None) -> the folder, holding the rows in shards."""
     from gobelin.documents import shard_of
-    from gobelin.transforms.shards import make_folder, shard_path, write_rows
+    from gobelin.transforms.files import make_folder, shard_path
+    from gobelin.transforms.shards import write_rows
 
     def write(
         folder: Path,
@@ -354,8 +356,9 @@ def score_documents() -> Callable[..., Scored]:
     from gobelin.pipeline.joining import join_steps
     from gobelin.pipeline.supervisor import run_pipeline
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
+    from gobelin.transforms.files import make_folder
     from gobelin.transforms.measure import ScoreConfig
-    from gobelin.transforms.shards import make_folder, read_folder
+    from gobelin.transforms.shards import read_folder
 
     def score(
         source: Path,

@@ -21,7 +21,7 @@ import yaml
 from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.cli import main
 from gobelin.pipeline.state import STAGES, lock_folder
-from gobelin.transforms.shards import list_shards
+from gobelin.transforms.files import list_shards
 
 Make = Callable[..., Any]
 BIN = Path(sys.executable).parent

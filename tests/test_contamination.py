@@ -18,9 +18,10 @@ from PIL import Image
 
 from gobelin.documents import IMAGE_EMBEDDINGS, NODE_SCORES
 from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, image_hashes
+from gobelin.transforms.files import make_folder, shard_path
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.measure import ClipConfig, ScoreConfig, measure_document
-from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
+from gobelin.transforms.shards import read_folder, write_rows
 from gobelin.transforms.text.contamination import TextContamination, find_contamination, load_eval_texts
 from gobelin.transforms.text.text_config import ContaminationConfig
 from gobelin.transforms.vision.eval_images import (

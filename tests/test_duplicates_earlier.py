@@ -14,12 +14,13 @@ from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
+from gobelin.transforms.files import make_folder
 from gobelin.transforms.measure import MEASUREMENTS, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules
 from gobelin.transforms.selection.write_corpus import GROUPS, keep_one
-from gobelin.transforms.shards import make_folder, read_folder
+from gobelin.transforms.shards import read_folder
 
 Make = Callable[..., Any]
 Row = dict[str, Any]

@@ -20,7 +20,8 @@ from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, are_
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, min_equal_bytes
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
-from gobelin.transforms.shards import make_folder, read_folder
+from gobelin.transforms.files import make_folder
+from gobelin.transforms.shards import read_folder
 
 Make = Callable[..., Any]
 Row = dict[str, Any]

@@ -13,8 +13,9 @@ import pytest
 
 from gobelin.documents import IMAGE_EMBEDDINGS
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates, semantic_groups
+from gobelin.transforms.files import make_folder
 from gobelin.transforms.measure import ScoreConfig
-from gobelin.transforms.shards import make_folder, read_folder
+from gobelin.transforms.shards import read_folder
 
 Make = Callable[..., Any]
 

@@ -25,8 +25,9 @@ from gobelin.transforms.extract import (
     extract_image,
     extract_page,
 )
+from gobelin.transforms.files import list_shards
 from gobelin.transforms.link import Resolution, choose_capture, resolve_nodes, wishes_of
-from gobelin.transforms.shards import OfSlices, list_shards, read_rows
+from gobelin.transforms.shards import OfSlices, read_rows
 from gobelin.transforms.urls import canonical_url, url_key
 
 Make = Callable[..., Any]

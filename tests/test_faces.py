@@ -198,7 +198,7 @@ def test_faces_through_the_stage_without_clip(
     """Two faces' boxes, none, and two images that fail: each is in the scores or in the decisions."""
     from gobelin.pipeline.graphs import EmbedJob, embed_images
     from gobelin.pipeline.supervisor import run_pipeline
-    from gobelin.transforms.shards import make_folder
+    from gobelin.transforms.files import make_folder
 
     boxes = ((50, 20, 90, 70), None)
     pictures = [encode(picture(box), "PNG") for box in boxes]
@@ -233,8 +233,9 @@ def test_tokens_are_those_of_blurred_pictures(
     from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.fit_vqvae import fit_vqvae
     from gobelin.tokenize.image_tokenizer import VQVAETokenizer, preprocess, save_image_tokenizer
+    from gobelin.transforms.files import make_folder
     from gobelin.transforms.images.open_image import open_rgb
-    from gobelin.transforms.shards import make_folder, read_folder
+    from gobelin.transforms.shards import read_folder
 
     torch.set_num_threads(1)
     config = VQVAEConfig(image_size=32, patch_size=8, num_codes=64, channels=16, num_blocks=1)

@@ -38,10 +38,11 @@ from gobelin.report.histograms import Histogram
 from gobelin.report.page import write_report
 from gobelin.report.reasons import Choice, spread
 from gobelin.report.survey import survey_scores
+from gobelin.transforms.files import shard_path
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules
-from gobelin.transforms.shards import read_folder, shard_path, write_rows
+from gobelin.transforms.shards import read_folder, write_rows
 
 Row = dict[str, Any]
 

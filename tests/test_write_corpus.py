@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, DOCUMENTS, NODE_SCORES
+from gobelin.transforms.files import list_shards
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules
 from gobelin.transforms.selection.write_corpus import DOCUMENT_DROPPED, image_set, scored_documents
-from gobelin.transforms.shards import list_shards
 
 Make = Callable[..., Any]
 Row = dict[str, Any]

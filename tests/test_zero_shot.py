@@ -74,8 +74,9 @@ def test_prompts_and_heads_through_the_stage(
     from gobelin.documents import IMAGES
     from gobelin.pipeline import fits, graphs
     from gobelin.pipeline.supervisor import run_pipeline
+    from gobelin.transforms.files import make_folder
     from gobelin.transforms.images.open_image import open_rgb
-    from gobelin.transforms.shards import make_folder, read_folder
+    from gobelin.transforms.shards import read_folder
     from gobelin.transforms.vision.clip import ClipSpec, load_clip
     from gobelin.transforms.vision.fit_clip import ClipFitConfig, fit_clip
 

@@ -24,7 +24,8 @@ from gobelin.exchange.blurring import WITHHELD, hide_faces
 from gobelin.exchange.entry import Entry, Picture
 from gobelin.exchange.partition import Partition, Records
 from gobelin.exchange.similarities import Matrix, Similarities
-from gobelin.transforms.shards import list_shards, read_rows, shard_path
+from gobelin.transforms.files import list_shards, shard_path
+from gobelin.transforms.shards import read_rows
 from gobelin.transforms.vision.faces import faces_of_shard
 
 Row = dict[str, Any]

@@ -41,7 +41,8 @@ from gobelin.exchange.entry import (
 )
 from gobelin.exchange.parquet_files import read_parquet
 from gobelin.exchange.writing import Shard
-from gobelin.transforms.shards import shard_path, write_rows
+from gobelin.transforms.files import shard_path
+from gobelin.transforms.shards import write_rows
 
 Row = dict[str, Any]
 

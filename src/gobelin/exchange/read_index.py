@@ -41,12 +41,13 @@ from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, address_keys, blocked_row, extract_image
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
+from gobelin.transforms.files import shard_path
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.images.image_formats import identify
 from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
-from gobelin.transforms.shards import Spool, shard_path
+from gobelin.transforms.shards import Spool
 from gobelin.transforms.urls import canonical_url, data_url_reference, describe, url_key, well_formed
 
 Row = dict[str, Any]

@@ -17,9 +17,9 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gobelin.documents import shard_of
+from gobelin.pipeline.state import count_rows
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 from gobelin.transforms.duplicates.components import ConnectEdges, CountUnfinished, Edge, StarRound
 from gobelin.transforms.duplicates.find_duplicates import (
@@ -31,7 +31,8 @@ from gobelin.transforms.duplicates.find_duplicates import (
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates
 from gobelin.transforms.duplicates.signatures import earlier_rows, open_earlier
-from gobelin.transforms.shards import WriteRows, join, list_shards, make_folder, read_rows
+from gobelin.transforms.files import join, list_shards, make_folder
+from gobelin.transforms.shards import WriteRows, read_rows
 
 Row = dict[str, Any]
 
@@ -81,7 +82,7 @@ class JoinedEdges:
 
 
 def _join_edges(supervisor: Supervisor, folder: str, num_shards: int) -> JoinedEdges:
-    if _count_rows(folder) <= MAX_EDGES_OF_ONE_WORKER:
+    if count_rows(Path(folder)) <= MAX_EDGES_OF_ONE_WORKER:
         return JoinedEdges(folder, are_stars=False)
     for number in range(1, MAX_ROUNDS + 1):
         job = StarJob(source=folder if number == 1 else f"{folder}_{number - 1}", target=f"{folder}_{number}",
@@ -92,10 +93,6 @@ def _join_edges(supervisor: Supervisor, folder: str, num_shards: int) -> JoinedE
         if not any(row["vertices"] for path in list_shards(job.unfinished) for row in read_rows(path)):
             return JoinedEdges(job.target, are_stars=True)
     raise StepFailedError(f"joining near-duplicates took over {MAX_ROUNDS} rounds; this is a defect of gobelin")
-
-
-def _count_rows(folder: str) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in Path(folder).glob("*.parquet"))
 
 
 def find_edges(pipeline: beam.Pipeline, _: list[Any], job: DuplicatesJob) -> None:

@@ -21,6 +21,7 @@ from gobelin.documents import shard_of
 from gobelin.pipeline.recipe import load_recipe
 from gobelin.pipeline.state import read_json
 from gobelin.report.documents import shown_text
+from gobelin.transforms.files import list_shards, read_tables, shard_place
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import (
     DOCUMENT_RULES,
@@ -32,7 +33,7 @@ from gobelin.transforms.selection.rules import (
     text_rules,
     threshold_of,
 )
-from gobelin.transforms.shards import list_shards, read_rows
+from gobelin.transforms.shards import read_rows
 from gobelin.transforms.urls import canonical_url
 
 Row = dict[str, Any]
@@ -63,7 +64,7 @@ def explain(output: Path, subject: str, all_scores: bool = False) -> Iterator[st
     Raises:
         NotFoundError: the run has neither a page nor an image nor a decision of that name.
     """
-    if not list_shards(str(output / "extract" / "documents")):
+    if not _shards(output / "extract" / "documents"):
         raise NotFoundError(f"{output}: stage extract has not run, so there is nothing to explain")
     subject = _whole_id(output, subject)
     compare = Comparison.of(output, all_scores)
@@ -162,6 +163,16 @@ def _flat(scores: Row) -> Row:
     return {name: value for name, value in {**named, **heads}.items() if value is not None}
 
 
+def _shards(folder: Path) -> list[str]:
+    """What is there of a data set: a run may be looked at in any state."""
+    return list_shards(str(folder), may_be_unfinished=True)
+
+
+def _tables(folder: Path) -> Iterator[pa.Table]:
+    for path in _shards(folder):
+        yield from read_tables(path)
+
+
 def _whole_id(output: Path, subject: str) -> str:
     """The one id that begins so; the subject itself where there is none, or where it is an id or no part of one."""
     short = _SHORT_ID.fullmatch(subject)
@@ -170,8 +181,9 @@ def _whole_id(output: Path, subject: str) -> str:
     found = {
         value
         for folder, name in (("documents", "doc_id"), ("images", "image_id"))
-        for path in list_shards(str(output / "extract" / folder))
-        for value in pq.read_table(path, columns=[name])[name].to_pylist()
+        for path in _shards(output / "extract" / folder)
+        for table in read_tables(path, [name])
+        for value in table[name].to_pylist()
         if value.startswith(short[1])
     }
     if len(found) > 1:
@@ -184,8 +196,9 @@ def _suggestion(output: Path, subject: str) -> str:
     """Pages whose address holds what was asked for, in words."""
     urls = sorted(
         url
-        for path in list_shards(str(output / "extract" / "documents"))
-        for url in pq.read_table(path, columns=["url"])["url"].to_pylist()
+        for path in _shards(output / "extract" / "documents")
+        for row in read_rows(path, ["url"])
+        for url in [row["url"]]
         if subject.lower() in url.lower()
     )
     return f". Pages whose address holds it: {', '.join(urls[:_SUGGESTED])}" if urls else ""
@@ -200,29 +213,32 @@ def _find(output: Path, subject: str) -> tuple[list[Row], list[Row]]:
     key = canonical_url(subject)
     found = [
         row
-        for path in list_shards(str(documents))
-        if any(canonical_url(url) == key for url in pq.read_table(path, columns=["url"])["url"].to_pylist())
+        for path in _shards(documents)
+        if any(canonical_url(row["url"]) == key for row in read_rows(path, ["url"]))
         for row in read_rows(path)
         if canonical_url(row["url"]) == key
     ]
     shown = [
         row
-        for path in list_shards(str(images))
+        for path in _shards(images)
         for row in read_rows(path, _image_columns(images))
         if any(canonical_url(url) == key for url in row["urls"])
     ]
     return found, shown
 
 
-def _image_columns(images: Path) -> list[str]:
-    return [name for name in pq.read_schema(list_shards(str(images))[0]).names if name != "data"]
+def _image_columns(images: Path) -> list[str] | None:
+    paths = _shards(images)
+    return [name for name in pq.read_schema(paths[0]).names if name != "data"] if paths else None
 
 
 def _by_id(folder: Path, name: str, identifier: str, columns: list[str] | None = None) -> list[Row]:
-    paths = list_shards(str(folder))
-    if not paths:
-        return []
-    return [row for row in read_rows(paths[shard_of(identifier, len(paths))], columns) if row[name] == identifier]
+    found = []
+    for path in _shards(folder):
+        index, num_shards = shard_place(path)
+        if index == shard_of(identifier, num_shards):
+            found += [row for row in read_rows(path, columns) if row[name] == identifier]
+    return found
 
 
 def _decisions_on(output: Path, subject: str, documents: list[Row], images: list[Row]) -> Iterator[Row]:
@@ -230,8 +246,7 @@ def _decisions_on(output: Path, subject: str, documents: list[Row], images: list
     image_ids = {row["image_id"] for row in images} | ({subject} if _IMAGE_ID.fullmatch(subject) else set())
     key = canonical_url(subject)
     for stage in _STAGES:
-        for path in list_shards(str(output / stage / "decisions")):
-            table = pq.read_table(path)
+        for table in _tables(output / stage / "decisions"):
             is_about = pc.or_(
                 pc.is_in(table["doc_id"], _strings(doc_ids)),
                 pc.is_in(table["image_id"], _strings(image_ids)),
@@ -267,7 +282,7 @@ def _document(output: Path, document: Row, decisions: list[Row], compare: Compar
             yield f"  earlier   {held['kind']}: {held['doc_id']} of {held['run']}"
     own = [row for row in decisions if row["node_index"] is None and row["unit"] == "document"]
     kept = bool(_by_id(output / "select" / "documents", "doc_id", document["doc_id"], ["doc_id"]))
-    if list_shards(str(output / "select" / "documents")):
+    if _shards(output / "select" / "documents"):
         yield f"  select    {'kept' if kept else 'dropped'}"
     yield from map(_decision, own)
     by_node: dict[int, list[Row]] = {}
@@ -323,12 +338,12 @@ def _places(
     """
     left = {
         row["doc_id"]
-        for path in list_shards(str(output / "select" / "documents"))
+        for path in _shards(output / "select" / "documents")
         for row in read_rows(path, ["doc_id", "nodes"])
         if any(node["image_id"] == image_id for node in row["nodes"])
     }
-    has_selected = bool(list_shards(str(output / "select" / "documents")))
-    for path in list_shards(str(output / "extract" / "documents")):
+    has_selected = bool(_shards(output / "select" / "documents"))
+    for path in _shards(output / "extract" / "documents"):
         for row in read_rows(path, ["doc_id", "nodes"]):
             for index, node in enumerate(row["nodes"]):
                 if node["image_id"] == image_id:

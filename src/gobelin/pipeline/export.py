@@ -27,7 +27,8 @@ from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, presentable
 from gobelin.pipeline.run import RUN_NAME
 from gobelin.pipeline.state import OutputError, read_json, write_json
-from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
+from gobelin.transforms.files import make_folder, shard_path
+from gobelin.transforms.shards import read_folder, write_rows
 
 SOURCES = {stage: (stage, "documents") for stage in STAGES}
 

@@ -31,6 +31,7 @@ from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, E
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.fetching.fetch import FetchImages
 from gobelin.transforms.fetching.wanted_urls import WANTED, WantedUrls
+from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.link import (
     IMAGE_NAMES,
     RESOLUTIONS,
@@ -49,9 +50,7 @@ from gobelin.transforms.shards import (
     ReadRows,
     WriteDecisions,
     WriteRows,
-    join,
     read_rows,
-    shard_path,
     shards_of,
 )
 from gobelin.transforms.urls import host_of
@@ -307,8 +306,11 @@ def write_decisions(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
         | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards, shards)
     )
     if 0 in shards:
-        for name, schema, key in (("fetches", FETCHES, "url"), ("archives", ARCHIVES, "warc_file")):
-            rows = pipeline | f"Read{name}" >> ReadRows(shards_of(job.index_folders, name))
+        for name, schema, key, folders in (
+            ("fetches", FETCHES, "url", job.fetch_folders),
+            ("archives", ARCHIVES, "warc_file", job.index_folders),
+        ):
+            rows = pipeline | f"Read{name}" >> ReadRows(shards_of(folders, name))
             _write_part(rows, join(job.output, name), schema, key)
 
 

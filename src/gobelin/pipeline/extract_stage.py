@@ -16,10 +16,10 @@ from gobelin.pipeline.extract_graphs import FETCH_INDEXES, INDEXES, FetchJob, Li
 from gobelin.pipeline.inputs import read_batches
 from gobelin.pipeline.linking import ROWS_AT_ONCE, link_steps
 from gobelin.pipeline.recipe import fingerprint
-from gobelin.pipeline.state import count_decisions, count_rows, read_table
+from gobelin.pipeline.state import count_decisions, count_rows, row_groups
 from gobelin.transforms.fetching.fetch import check_fetch_extra
+from gobelin.transforms.files import make_folder
 from gobelin.transforms.images.block_list import load_block_list
-from gobelin.transforms.shards import make_folder
 
 
 def extract_archives(context: Context) -> dict[str, Any]:
@@ -97,20 +97,23 @@ def is_read(job: ReadJob | FetchJob, indexes: tuple[str, ...] = INDEXES) -> bool
 
 def count_extract(folder: Path) -> dict[str, Any]:
     """What the data sets of ``extract`` say of documents, images, records and fetches."""
-    archives = read_table(folder / "archives")
+    archives: Counter[str] = Counter()
+    for table in row_groups(folder / "archives", ["num_documents", "num_images", "num_records", "num_other"]):
+        archives.update({name: pc.sum(table[name]).as_py() or 0 for name in table.column_names})
+    fetches: Counter[str] = Counter()
+    for table in row_groups(folder / "fetches", ["status"]):
+        fetches.update(table["status"].to_pylist())
     decisions = count_decisions(folder / "decisions")
     return {
         "documents": balanced_counts(
-            pc.sum(archives["num_documents"]).as_py() or 0, count_rows(folder / "documents"), decisions, Unit.DOCUMENT
+            archives["num_documents"], count_rows(folder / "documents"), decisions, Unit.DOCUMENT
         ),
-        "images": balanced_counts(
-            pc.sum(archives["num_images"]).as_py() or 0, count_rows(folder / "images"), decisions, Unit.IMAGE
-        ),
+        "images": balanced_counts(archives["num_images"], count_rows(folder / "images"), decisions, Unit.IMAGE),
         "records": {
-            "seen": pc.sum(archives["num_records"]).as_py() or 0,
-            "other": pc.sum(archives["num_other"]).as_py() or 0,
+            "seen": archives["num_records"],
+            "other": archives["num_other"],
             "unreadable": sum(decisions[Unit.RECORD][Action.FAIL].values()),
             "revisits": decisions[Unit.RECORD][Action.DROP].get("revisit", 0),
         },
-        "fetches": dict(sorted(Counter(read_table(folder / "fetches")["status"].to_pylist()).items())),
+        "fetches": dict(sorted(fetches.items())),
     }

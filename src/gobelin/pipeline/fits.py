@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gobelin.pipeline.recipe import Recipe
-from gobelin.pipeline.state import images_shown, read_json, read_table, write_json
+from gobelin.pipeline.state import images_shown, read_json, row_groups, write_json
 from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_requested
 from gobelin.report.samples_page import samples_page
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
@@ -28,6 +27,7 @@ from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.progress import advance
+from gobelin.transforms.shards import read_folder
 from gobelin.transforms.vision.faces import blur_faces, faces_of_images
 from gobelin.transforms.vision.heads import check_heads, load_head, save_head
 from gobelin.transforms.vision.zero_shot import zero_shot_head
@@ -116,10 +116,10 @@ def _text_tokenizer(output: Path, recipe: Recipe) -> None:
 
 def corpus_texts(corpus: Path) -> Iterator[str]:
     """Every text of a corpus that becomes tokens, in the order of the shards."""
-    for path in sorted(corpus.glob("*.parquet")):
-        for row in pq.read_table(path, columns=["nodes"]).to_pylist():
-            for node in row["nodes"]:
-                yield from (node[name] for name in ("text", "caption", "alt") if node[name])
+    names = ("text", "caption", "alt")
+    for row in read_folder(str(corpus), [f"nodes.list.element.{name}" for name in names]):
+        for node in row["nodes"]:
+            yield from (node[name] for name in names if node[name])
 
 
 def _image_tokenizer(output: Path, recipe: Recipe) -> None:
@@ -165,18 +165,15 @@ def fit_images(output: Path, size: int, limit: int, without_faces: bool = False)
     wanted = pa.array(sorted(shown[:limit]))
     faces = faces_of_images(str(output / "score" / "images")) if without_faces else {}
     pictures = []
-    for path in sorted((output / "extract" / "images").glob("*.parquet")):
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=["image_id", "data"])
-            for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
-                if without_faces and row["image_id"] not in faces:
-                    continue  # it may have some; the encoder leaves it out too
-                try:
-                    picture = open_rgb(row["data"], 2 * size)
-                    pictures.append(preprocess(blur_faces(picture, faces.get(row["image_id"], ())), size))
-                except OSError:
-                    continue  # the encoder will leave it out and say so
+    for table in row_groups(output / "extract" / "images", ["image_id", "data"]):
+        for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
+            if without_faces and row["image_id"] not in faces:
+                continue  # it may have some; the encoder leaves it out too
+            try:
+                picture = open_rgb(row["data"], 2 * size)
+                pictures.append(preprocess(blur_faces(picture, faces.get(row["image_id"], ())), size))
+            except OSError:
+                continue  # the encoder will leave it out and say so
     return np.stack(pictures)
 
 
@@ -203,11 +200,12 @@ class _Described:
 
 def count_tokens(shards: Path) -> tuple[int, int]:
     """(tokens, image tokens) of token shards."""
-    table = read_table(shards, ["tokens", "image_spans"])
-    spans = pc.list_flatten(table["image_spans"]).combine_chunks()
-    return pc.sum(pc.list_value_length(table["tokens"])).as_py() or 0, (
-        pc.sum(pc.struct_field(spans, "length")).as_py() or 0
-    )
+    num_tokens = num_image_tokens = 0
+    for table in row_groups(shards, ["tokens", "image_spans.list.element.length"]):
+        lengths = pc.struct_field(pc.list_flatten(table["image_spans"]), "length")
+        num_tokens += pc.sum(pc.list_value_length(table["tokens"])).as_py() or 0
+        num_image_tokens += pc.sum(lengths).as_py() or 0
+    return num_tokens, num_image_tokens
 
 
 def train_model(output: str, recipe: Recipe) -> None:

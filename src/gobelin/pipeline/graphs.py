@@ -20,6 +20,7 @@ from gobelin.documents import NOT_RUN, shard_of
 from gobelin.tokenize.encode import AssembleDocuments, EncodeImages, shown_images
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.transforms.files import join, list_shards
 from gobelin.transforms.join_scores import (
     FACTS,
     IMAGE_FACTS,
@@ -44,8 +45,6 @@ from gobelin.transforms.shards import (
     WriteDecisions,
     WriteRows,
     empty_shards,
-    join,
-    list_shards,
     shards_of,
 )
 from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
@@ -132,6 +131,7 @@ class JoinJob:
     clip_model: str | None  # fingerprint; None: not run
     needs_faces: bool
     fact_folders: tuple[str, ...] = ()  # what each batch of ``score_images`` left
+    also_of_images: tuple[str, ...] = ()  # data sets on images in ``work``, beside their groups and faces
 
 
 def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> None:
@@ -142,15 +142,14 @@ def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> No
         list_shards(join(job.work, "measurements")), ["doc_id", "images"]
     )
     images = pipeline | "Images" >> ReadRows(list_shards(job.images), list(IMAGE_FACTS), only)
-    of_images = ("image_groups", "semantic_groups", "image_heads", "image_faces", "image_contamination")
+    of_images = ("image_groups", *(("image_faces",) if job.needs_faces else ()), *job.also_of_images)
     groups = (
         tuple(pipeline | name >> ReadRows(list_shards(join(job.work, name)), None, only) for name in of_images)
         | beam.Flatten()
     )
+    embedded = [] if job.clip_model is None else list_shards(join(job.work, "image_embeddings"))
     embeddings = (
-        pipeline
-        | "Embeddings" >> ReadRows(list_shards(join(job.work, "image_embeddings")), None, only)
-        | "EmbeddingById" >> beam.Map(_embedding_by_id)
+        pipeline | "Embeddings" >> ReadRows(embedded, None, only) | "EmbeddingById" >> beam.Map(_embedding_by_id)
     )
     scored = (measurements, images, embeddings, groups) | "ScoreImages" >> ScoreImages(
         only, job.clip_model, job.needs_faces
@@ -181,7 +180,9 @@ def score_documents(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) ->
 
 def write_score_decisions(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
     """Put together what failed on the way."""
-    paths = shards_of((job.work,), "measure_decisions", "embed_decisions") + shards_of(job.fact_folders, "decisions")
+    are_seen = job.clip_model is not None or job.needs_faces
+    made = ("measure_decisions", *(("embed_decisions",) if are_seen else ()))
+    paths = shards_of((job.work,), *made) + shards_of(job.fact_folders, "decisions")
     decisions = pipeline | "Decisions" >> ReadRows(paths)
     decisions | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards)
 

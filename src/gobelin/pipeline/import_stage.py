@@ -28,7 +28,8 @@ from gobelin.pipeline.extract_stage import count_extract, fetch_missing, is_read
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.supervisor import Task
 from gobelin.transforms.extract_config import ExtractConfig
-from gobelin.transforms.shards import make_folder, read_folder, shard_path, write_rows
+from gobelin.transforms.files import make_folder, shard_path
+from gobelin.transforms.shards import read_folder, write_rows
 
 INDEX = "import"
 """Folder of an import's index, among the intermediate files of ``extract``."""

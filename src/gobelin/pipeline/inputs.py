@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
-
+from gobelin.errors import UserError
 from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
 from gobelin.transforms.archives.records import ArchiveRecords, Record
 from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives
-from gobelin.transforms.shards import open_input
+from gobelin.transforms.files import find_files, is_remote, open_input
 
 READ_BATCH_BYTES = 256 * 1024 * 1024
 """Archives are read in batches of about this size, one process each: what an interrupted run may have to do again."""
@@ -24,7 +21,7 @@ MIN_RANGE_BYTES = 16 * 1024 * 1024
 """No file is cut into smaller pieces than this."""
 
 
-class InputError(ValueError):
+class InputError(UserError):
     """The input cannot be used; the message says what is wrong and what to do."""
 
 
@@ -36,14 +33,8 @@ class Archive:
     size: int  # bytes
 
 
-def use_file_systems(beam_args: Sequence[str]) -> None:
-    """Tells the file systems of s3:// and gs:// what Beam's arguments say of them (endpoint, credentials). Without it
-    they refuse to work in a process that has not made a pipeline."""
-    FileSystems.set_options(PipelineOptions(list(beam_args)))
-
-
 def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
-    """The files that the patterns match, sorted, each once.
+    """The files that the patterns match, sorted, each once; what exists under exactly the name that was given is that.
 
     A file that cannot be read at all is no reason to stop where its pattern matches others: it is recorded like any
     damage. A pattern that matches no archive is a mistake.
@@ -54,21 +45,54 @@ def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
     found: dict[str, int] = {}
     for pattern in patterns:
         try:
-            matched = FileSystems.match([pattern])[0].metadata_list
+            matched = find_files(pattern)
         except Exception as error:  # noqa: BLE001  # each file system of Beam raises its own
             raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
         if not matched:
-            raise InputError(f"--input {pattern}: no such file; give a path or a glob of WARC files (quote the glob)")
-        sizes = {_one_spelling(metadata.path): metadata.size_in_bytes for metadata in matched}
+            raise InputError(f"--input {shown_name(pattern)}: {_why_nothing(pattern)}")
+        sizes = {_one_spelling(path): size for path, size in matched.items()}
         if not any(_is_archive(path) for path in sorted(sizes)):
             raise InputError(f"--input {pattern}: {min(sizes)} is not a WARC, ARC or WACZ file")
         found.update(sizes)
     return tuple(Archive(path, size) for path, size in sorted(found.items()))
 
 
+def _why_nothing(pattern: str) -> str:
+    if not is_remote(pattern) and os.path.isdir(pattern):
+        inside = os.path.join(pattern, "*.warc.gz")
+        return f"is a folder; give the archives in it, as in {shown_name(inside)} (quote the glob)"
+    if not is_remote(pattern) and os.path.islink(pattern):
+        return f"is a link to {shown_name(os.readlink(pattern))}, which is not there"
+    if not is_remote(pattern) and os.path.exists(pattern):
+        return "is no file that can be read twice; give the path of one"
+    return "no such file; give a path or a glob of WARC files (quote the glob)"
+
+
 def _one_spelling(path: str) -> str:
-    """A path under which a file is known once, however it was named."""
-    return path if "://" in path else os.path.normpath(path)
+    """A path under which a file is known once, however it was named. What stands before a colon in the path of an input
+    is a format (``import_stage.py``), so a name with one gets its folder.
+
+    Raises:
+        InputError: the name is not UTF-8, as file names in data sets are.
+    """
+    if is_remote(path):
+        return path
+    check_name("--input", path)
+    plain = os.path.normpath(path)
+    if plain != path and not os.path.samefile(plain, path):  # a link to a folder, and .. behind it
+        plain = path
+    return os.path.join(".", plain) if ":" in plain.partition(os.sep)[0] else plain
+
+
+def check_name(option: str, path: str) -> None:
+    """Raises InputError where a path is not UTF-8, as names in data sets are."""
+    if path != shown_name(path):
+        raise InputError(f"{option} {shown_name(path)}: the name is not UTF-8; rename it")
+
+
+def shown_name(path: str) -> str:
+    """A path as it can be printed: bytes that are not UTF-8 become question marks."""
+    return path.encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_archive(path: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from gobelin.pipeline import graphs
 from gobelin.pipeline.context import GraphStep, in_batches
 from gobelin.pipeline.graphs import JoinJob
-from gobelin.transforms.shards import make_folder
+from gobelin.transforms.files import make_folder
 
 IMAGES_AT_ONCE = 20_000
 """Images of one process: about 20 KiB each in Beam's in-process runner, with an embedding of 512 numbers."""

@@ -14,7 +14,8 @@ from gobelin.pipeline import extract_graphs
 from gobelin.pipeline.context import GraphStep, in_batches
 from gobelin.pipeline.extract_graphs import LinkJob
 from gobelin.pipeline.state import count_rows
-from gobelin.transforms.shards import MAX_SLICES, make_folder
+from gobelin.transforms.files import make_folder
+from gobelin.transforms.shards import MAX_SLICES
 
 ROWS_AT_ONCE = 20_000
 """Rows of the indexes (pages and images) that one process works on: about 10 KiB of memory each, beside 150 MiB."""

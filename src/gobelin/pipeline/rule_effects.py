@@ -14,10 +14,9 @@ from typing import Any
 import pyarrow.compute as pc
 
 from gobelin.documents import Action, Unit
-from gobelin.report.survey import row_groups
+from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import UNSCORED_RULES, all_rules, threshold_of
-from gobelin.transforms.shards import list_shards
 
 WIDTH = 120
 
@@ -57,7 +56,7 @@ def rule_effects(
 def _count_nodes(scores: Path) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for path in list_shards(str(scores)):
-        for table in row_groups(path, ["nodes.list.element.kind"]):
+        for table in read_tables(path, ["nodes.list.element.kind"]):
             kinds = pc.struct_field(pc.list_flatten(table["nodes"].combine_chunks()), "kind")
             counts.update({item["values"]: item["counts"] for item in pc.value_counts(kinds).to_pylist()})
     return {"text": counts["text"], "image": counts["image"]}

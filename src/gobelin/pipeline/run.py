@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gobelin import documents
-from gobelin.pipeline.inputs import Archive, InputError, find_archives, use_file_systems
+from gobelin.pipeline.inputs import Archive, InputError, check_name, find_archives
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.rule_effects import effect_lines
@@ -27,6 +28,7 @@ from gobelin.pipeline.state import (
     write_text,
 )
 from gobelin.pipeline.supervisor import Supervisor
+from gobelin.transforms.files import use_file_systems
 
 _PACKAGES = ("gobelin", "apache-beam", "pyarrow", "trafilatura", "pillow", "torch", "open-clip-torch", "tokenizers")
 
@@ -136,7 +138,8 @@ def open_run(
     Raises:
         RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
     """
-    if "://" in str(output) or ":/" in str(output):
+    check_name("--output", str(output))
+    if re.match(r"[a-zA-Z][-a-zA-Z0-9+.]*:/", str(output)):  # ``Path`` leaves one slash of two
         raise OutputError(f"--output {output}: give a local folder, or one on a disk that all workers share")
     held = read_json(output / RUN_NAME) if output.is_dir() else None
     if held is None and output.is_dir() and any(output.iterdir()) and not (output / RECIPE_NAME).is_file():

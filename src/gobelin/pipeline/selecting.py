@@ -9,7 +9,7 @@ from pathlib import Path
 from gobelin.pipeline import graphs
 from gobelin.pipeline.context import GraphStep, in_batches
 from gobelin.pipeline.graphs import SelectJob
-from gobelin.transforms.shards import make_folder, shard_path
+from gobelin.transforms.files import make_folder, shard_path
 
 DOCUMENTS_AT_ONCE = 20_000
 """Documents of one process, where there are more than a shard of them: it counts their images, 0.5 KiB each."""

@@ -24,11 +24,12 @@ from gobelin.pipeline.joining import join_steps
 from gobelin.pipeline.rule_effects import rule_effects
 from gobelin.pipeline.selecting import select_steps
 from gobelin.pipeline.stage_keys import IMAGES_SEEN, TEXTS_SEEN
-from gobelin.pipeline.state import StageFolder, count_decisions, count_rows, images_shown, read_table
+from gobelin.pipeline.state import StageFolder, count_decisions, count_rows, images_shown
 from gobelin.pipeline.supervisor import Task
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
+from gobelin.transforms.files import make_folder
 from gobelin.transforms.selection.relative_thresholds import check_clip_model, resolve_thresholds
-from gobelin.transforms.shards import make_folder
+from gobelin.transforms.shards import read_folder
 from gobelin.transforms.text.text_resources import load_text_resources
 from gobelin.transforms.vision.eval_images import find_eval_images
 from gobelin.transforms.vision.faces import load_detector
@@ -80,7 +81,15 @@ def score(context: Context) -> dict[str, Any]:
         make_folder(str(folder.work / "image_contamination"))
         task = Task("evaluation-images", find_eval_images, (recipe.score, images, work))
         context.supervisor.run("score: evaluation images", [task], threads=os.cpu_count() or 1)
-    join = graphs.JoinJob(images, work, str(folder.path), recipe.num_shards, clip_model, recipe.score.faces is not None)
+    is_made = {
+        "semantic_groups": recipe.score.semantic is not None,
+        "image_heads": bool(heads),
+        "image_contamination": recipe.score.contamination is not None and bool(recipe.score.contamination.images),
+    }
+    join = graphs.JoinJob(
+        images, work, str(folder.path), recipe.num_shards, clip_model, recipe.score.faces is not None,
+        also_of_images=tuple(name for name, made in is_made.items() if made),
+    )  # fmt: skip
     workers = context.workers if context.supervisor.is_local else None
     for step in join_steps(join, num_documents, count_rows(Path(images)), workers):
         context.supervisor.run_graph(f"score: {step.title}", step.graph, step.batches, step.unit, step.total)
@@ -134,7 +143,7 @@ def select(context: Context) -> dict[str, Any]:
         context.supervisor.run_graph(f"select: {step.title}", step.graph, step.batches, step.unit, step.total)
     decisions = count_decisions(folder.path / "decisions")
     corpus = folder.path / "documents"
-    not_run = {row["rule"]: row["times"] for row in read_table(folder.path / "not_run").to_pylist()}
+    not_run = {row["rule"]: row["times"] for row in read_folder(str(folder.path / "not_run"))}
     return {
         "documents": balanced_counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
         "images": balanced_counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),

@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.documents import Action, Unit
+from gobelin.transforms.files import list_shards, read_tables
 
 STAGES = ("extract", "score", "select", "tokenize", "train", "sample", "report")
 
@@ -50,30 +51,36 @@ class Counts:
         return self.seen == self.kept + sum(self.dropped.values()) + self.failed
 
 
-def read_table(folder: Path, columns: list[str] | None = None) -> pa.Table:
-    """A whole small data set. Files that are being written do not count."""
-    return pa.concat_tables([pq.read_table(path, columns=columns) for path in sorted(folder.glob("*.parquet"))])
+def row_groups(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a whole data set, one in memory at a time.
+
+    Args:
+        columns: those that are read; one inside a list as ``nodes.list.element.image_id``.
+    """
+    for path in list_shards(str(folder)):
+        yield from read_tables(path, columns)
 
 
 def images_shown(corpus: Path) -> set[str]:
-    """Ids of the images that a set of documents shows."""
-    nodes = pc.list_flatten(read_table(corpus, ["nodes"])["nodes"])
-    return set(pc.struct_field(nodes.combine_chunks(), "image_id").drop_null().to_pylist())
+    """Ids of the images that a set of documents shows. Of the documents, one row group is held at a time."""
+    shown: set[str] = set()
+    for table in row_groups(corpus, ["nodes.list.element.image_id"]):
+        shown.update(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null().to_pylist())
+    return shown
 
 
 def count_rows(folder: Path) -> int:
     """Rows of a data set, from the footers of its files."""
-    return sum(pq.read_metadata(path).num_rows for path in sorted(folder.glob("*.parquet")))
+    return sum(pq.read_metadata(path).num_rows for path in list_shards(str(folder)))
 
 
 def count_decisions(folder: Path) -> dict[Unit, dict[Action, Counter[str]]]:
     """How often each rule decided, by unit and action."""
     found: dict[Unit, dict[Action, Counter[str]]] = {unit: {action: Counter() for action in Action} for unit in Unit}
-    for path in sorted(folder.glob("*.parquet")):
-        table = pq.read_table(path, columns=["unit", "action", "rule"])
-        rows = zip(*(table[name].to_pylist() for name in ("unit", "action", "rule")))
-        for (unit, action, rule), times in Counter(rows).items():
-            found[Unit(unit)][Action(action)][rule] += times
+    key = ["unit", "action", "rule"]
+    for table in row_groups(folder, key):
+        for row in table.group_by(key).aggregate([([], "count_all")]).to_pylist():
+            found[Unit(row["unit"])][Action(row["action"])][row["rule"]] += row["count_all"]
     return found
 
 

@@ -240,9 +240,12 @@ def run_pipeline(graph: Graph, units: list[Any], job: Any, beam_args: tuple[str,
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.runners.runner import PipelineState
 
     options = PipelineOptions(list(beam_args))
     runner = None if "--runner" in beam_args else FnApiRunner()
     pipeline = beam.Pipeline(runner=runner, options=options)
     graph(pipeline, units, job)
-    pipeline.run().wait_until_finish()
+    state = pipeline.run().wait_until_finish()
+    if state != PipelineState.DONE:
+        raise RuntimeError(f"the pipeline ended in the state {state}")

@@ -17,11 +17,11 @@ from typing import Any
 from gobelin.documents import Unit
 from gobelin.pipeline.recipe import Recipe, RecipeError, change
 from gobelin.pipeline.state import count_rows
+from gobelin.transforms.files import list_shards
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.relative_thresholds import resolve_thresholds
 from gobelin.transforms.selection.select import Verdict, judge_document
 from gobelin.transforms.selection.write_corpus import GROUPS, image_set, keep_one, scored_documents
-from gobelin.transforms.shards import list_shards
 
 Row = dict[str, Any]
 

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gobelin.report.survey import row_groups
+from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.rights.consent import effective
-from gobelin.transforms.shards import list_shards
 
 TOP = 15
 """Rows shown of a table."""
@@ -83,7 +82,7 @@ _PROPERTIES = ("Hosts", "Languages", "Licences", "Signals on use", "Refused uses
 def _properties(folder: Path) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {name: Counter() for name in _PROPERTIES}
     for path in list_shards(str(folder)):
-        for table in row_groups(path, ["url", "language", "licences", "consent", "extractor"]):
+        for table in read_tables(path, ["url", "language", "licences", "consent", "extractor"]):
             found["Hosts"].update(map(_host, table["url"].to_pylist()))
             found["Languages"].update(language or "unknown" for language in table["language"].to_pylist())
             for licences in table["licences"].to_pylist():
@@ -121,11 +120,11 @@ def earlier_duplicates(output: Path, with_kept: bool) -> list[EarlierDuplicates]
     """How many documents duplicate one of an earlier run, by run and kind, as ``score`` found them."""
     kept: set[str] = set()
     for path in list_shards(str(output / "select" / "documents")) if with_kept else []:
-        for table in row_groups(path, ["doc_id"]):
+        for table in read_tables(path, ["doc_id"]):
             kept.update(table["doc_id"].to_pylist())
     seen: dict[tuple[str, str], set[str]] = {}
     for path in list_shards(str(output / "score" / "documents")):
-        for table in row_groups(path, ["doc_id", "earlier"]):
+        for table in read_tables(path, ["doc_id", "earlier"]):
             for row in table.filter(pc.greater(pc.list_value_length(table["earlier"]), 0)).to_pylist():
                 for held in row["earlier"]:
                     seen.setdefault((held["run"], held["kind"]), set()).add(row["doc_id"])
@@ -148,7 +147,7 @@ def _group_sizes(folder: Path, id_column: str, group_column: str) -> list[tuple[
     """(group, members) of the largest groups. A group is named after a member, so the others are counted."""
     others: Counter[str] = Counter()
     for path in list_shards(str(folder)):
-        for table in row_groups(path, [id_column, group_column]):
+        for table in read_tables(path, [id_column, group_column]):
             is_other = pc.not_equal(table[id_column], table[group_column])
             others.update(table.filter(is_other)[group_column].to_pylist())
     largest = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:NUM_GROUPS]
@@ -163,7 +162,7 @@ def _members(
     wanted = pa.array(list(members), pa.string())
     columns = [id_column, group_column, *([extra] if extra else [])]
     for path in list_shards(str(folder)) if groups else []:
-        for table in row_groups(path, columns):
+        for table in read_tables(path, columns):
             is_member = pc.is_in(table[group_column], value_set=wanted)
             for row in table.filter(is_member).to_pylist():
                 members[row[group_column]] = sorted([*members[row[group_column]], row[id_column]])[:NUM_MEMBERS]

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 from gobelin.report.pictures import rows_with_ids
 from gobelin.report.reasons import rank_of
-from gobelin.report.survey import row_groups
-from gobelin.transforms.shards import list_shards
+from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.text.pii import replace_pii
 
 MAX_VIEWS = 60
@@ -90,7 +89,7 @@ def choose_documents(folder: Path, limit: int) -> list[str]:
     ids = (
         doc_id
         for path in list_shards(str(folder))
-        for table in row_groups(path, ["doc_id"])
+        for table in read_tables(path, ["doc_id"])
         for doc_id in table["doc_id"].to_pylist()
     )
     return heapq.nsmallest(limit, ids, key=rank_of)

@@ -35,10 +35,10 @@ from gobelin.report.overview import funnel, warnings_of
 from gobelin.report.pictures import make_thumbnails
 from gobelin.report.reasons import Decisions, Reason, read_decisions, spread
 from gobelin.report.summary import as_json
-from gobelin.report.survey import ScoreSurvey, row_groups, survey_scores, with_thresholds
+from gobelin.report.survey import ScoreSurvey, survey_scores, with_thresholds
 from gobelin.report.training import read_samples
+from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.selection.rules import HEAD, RULES
-from gobelin.transforms.shards import list_shards
 
 NUM_KEPT = 12
 NUM_DROPPED = 12
@@ -134,8 +134,8 @@ def _withheld_images(output: Path, max_nsfw: float | None) -> set[str]:
     if max_nsfw is None:
         return set()
     found: set[str] = set()
-    for path in list_shards(str(output / "score" / "images")):
-        for table in row_groups(path, ["image_id", "nsfw"]):
+    for path in list_shards(str(output / "score" / "images"), may_be_unfinished=True):
+        for table in read_tables(path, ["image_id", "nsfw"]):
             found.update(table.filter(pc.greater(table["nsfw"], max_nsfw))["image_id"].to_pylist())
     return found
 

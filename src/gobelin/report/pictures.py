@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image as PillowImage
 
+from gobelin.transforms.files import list_shards, open_input
 from gobelin.transforms.images.open_image import open_rgb
-from gobelin.transforms.shards import list_shards, open_input
 from gobelin.transforms.vision.faces import blur_faces, boxes_of
 
 THUMBNAIL_PX = 160
@@ -59,9 +59,9 @@ def make_thumbnails(output: Path, image_ids: set[str]) -> dict[str, Thumbnail]:
 def rows_with_ids(
     folder: Path, id_column: str, wanted: set[str], columns: list[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a data set with these ids; a row group without any of them is not read."""
+    """The rows of a data set with these ids, as far as it is there; a row group without any of them is not read."""
     values = pa.array(sorted(wanted), pa.string())
-    for path in list_shards(str(folder)) if wanted else []:
+    for path in list_shards(str(folder), may_be_unfinished=True) if wanted else []:
         with open_input(path) as stream:
             file = pq.ParquetFile(stream)
             for group in range(file.num_row_groups):

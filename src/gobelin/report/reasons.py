@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gobelin.report.survey import row_groups
-from gobelin.transforms.shards import list_shards
+from gobelin.transforms.files import list_shards, read_tables
 
 STAGES = ("extract", "score", "select", "tokenize")
 """Stages that leave decisions, in order."""
@@ -82,8 +81,10 @@ def read_decisions(output: Path, done: Container[str]) -> Decisions:
 
 def _tables(output: Path, done: Container[str]) -> Iterator[pa.Table]:
     for stage in STAGES:
-        for path in list_shards(str(output / stage / "decisions")) if stage in done else ():
-            for table in row_groups(path):
+        folder = str(output / stage / "decisions")
+        # A stage that is done has been counted; some decide nothing and have none.
+        for path in list_shards(folder, may_be_unfinished=True) if stage in done else ():
+            for table in read_tables(path):
                 yield table.append_column("row", pa.array(np.arange(len(table))))
 
 

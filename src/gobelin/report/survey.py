@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gobelin.report.histograms import Histogram
+from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.selection.rules import HEAD, RULES, Rule, head_rule, passes
-from gobelin.transforms.shards import list_shards, open_input
 
 NEAR_CANDIDATES = 12
 """Items kept on each side of a threshold; of these the report shows the first that differ from each other."""
@@ -169,10 +168,10 @@ def _observations(output: Path, done: Container[str]) -> Iterator[Observation]:
     for path in list_shards(str(output / "score" / "documents")) if "score" in done else []:
         name = Path(path).name
         dropped = _dropped_nodes(decisions[name]) if name in decisions else None
-        for table in row_groups(path):
+        for table in read_tables(path):
             yield from _of_scores(table, dropped)
-    for path in list_shards(str(output / "extract" / "documents")):
-        for table in row_groups(path, _DOCUMENT_COLUMNS):
+    for path in list_shards(str(output / "extract" / "documents"), may_be_unfinished=True):
+        for table in read_tables(path, _DOCUMENT_COLUMNS):
             yield from _of_documents(table)
 
 
@@ -181,18 +180,10 @@ _DOCUMENT_COLUMNS = ["doc_id", "language_score"] + [
 ]
 
 
-def row_groups(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """A file's row groups, one in memory at a time."""
-    with open_input(path) as stream:
-        file = pq.ParquetFile(stream)
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=columns)
-
-
 def _dropped_nodes(path: str) -> pa.Table:
     """(doc_id, node_index) of the nodes that a shard's decisions dropped."""
     parts = []
-    for table in row_groups(path, ["unit", "action", "doc_id", "node_index"]):
+    for table in read_tables(path, ["unit", "action", "doc_id", "node_index"]):
         is_dropped = pc.and_(pc.equal(table["unit"], "node"), pc.equal(table["action"], "drop"))
         parts.append(table.filter(is_dropped).select(["doc_id", "node_index"]))
     empty = pa.table({"doc_id": pa.array([], pa.string()), "node_index": pa.array([], pa.int32())})

@@ -19,9 +19,9 @@ from PIL import Image as PillowImage
 
 from gobelin.report.histograms import Histogram
 from gobelin.report.pictures import THUMBNAIL_PX, png_uri, rows_with_ids, webp_uri
-from gobelin.report.survey import numbers, row_groups
+from gobelin.report.survey import numbers
+from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.images.open_image import open_rgb
-from gobelin.transforms.shards import list_shards
 
 NUM_RECONSTRUCTIONS = 12
 
@@ -79,7 +79,7 @@ def count_tokens(folder: Path) -> TokenCounts:
     num_documents, num_images = 0, 0
     kinds = np.zeros(3, dtype=np.int64)
     for path in list_shards(str(folder / "shards")):
-        for table in row_groups(path, ["tokens", "image_spans"]):
+        for table in read_tables(path, ["tokens", "image_spans"]):
             tokens = table["tokens"].combine_chunks()
             kinds += np.bincount(np.searchsorted(offsets, tokens.flatten().to_numpy(), side="right"), minlength=3)
             sizes = numbers(pc.list_value_length(tokens))
@@ -95,7 +95,7 @@ def codebook_use(folder: Path, num_codes: int) -> CodebookUse:
     counts = np.zeros(num_codes, dtype=np.int64)
     num_images = 0
     for path in list_shards(str(folder / "codes")):
-        for table in row_groups(path, ["codes"]):
+        for table in read_tables(path, ["codes"]):
             counts += np.bincount(table["codes"].combine_chunks().flatten().to_numpy(), minlength=num_codes)
             num_images += len(table)
     return CodebookUse(np.sort(counts)[::-1], num_images)
@@ -134,7 +134,7 @@ def _first_codes(folder: Path, withheld: set[str]) -> dict[str, list[int]]:
     """Codes of the pictures with the smallest ids; ids are hashes, so that is a fair draw."""
     held: dict[str, Any] = {}
     for path in list_shards(str(folder)):
-        for table in row_groups(path):
+        for table in read_tables(path):
             first = table.sort_by("image_id").slice(0, NUM_RECONSTRUCTIONS + len(withheld)).to_pylist()
             held |= {row["image_id"]: row["codes"] for row in first if row["image_id"] not in withheld}
             held = dict(sorted(held.items())[:NUM_RECONSTRUCTIONS])

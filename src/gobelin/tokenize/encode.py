@@ -23,9 +23,10 @@ from gobelin.documents import IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit,
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import empty_shards, join, read_rows, shard_path, with_decisions, write_rows
+from gobelin.transforms.shards import empty_shards, read_rows, with_decisions, write_rows
 from gobelin.transforms.urls import describe
 from gobelin.transforms.vision.clip import in_batches
 from gobelin.transforms.vision.faces import Boxes, blur_faces, faces_of_shard

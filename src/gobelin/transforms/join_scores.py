@@ -30,8 +30,9 @@ from gobelin.documents import (
     shard_of,
     to_row,
 )
+from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import OfShards, WriteRows, join, read_rows, shard_path, write_rows
+from gobelin.transforms.shards import OfShards, WriteRows, read_rows, write_rows
 from gobelin.transforms.vision.image_text import score_images
 
 Row = dict[str, Any]

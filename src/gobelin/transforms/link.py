@@ -24,17 +24,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.documents import DOCUMENTS, IMAGES, Action, Decision, Unit, shard_of, to_row
+from gobelin.transforms.files import read_tables, shard_path
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import merge_signals
-from gobelin.transforms.shards import (
-    OfSlices,
-    SpoolReader,
-    SpoolRef,
-    empty_shards,
-    read_tables,
-    shard_path,
-    write_rows,
-)
+from gobelin.transforms.shards import OfSlices, SpoolReader, SpoolRef, empty_shards, write_rows
 
 Row = dict[str, Any]
 

@@ -26,8 +26,9 @@ from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
+from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
+from gobelin.transforms.shards import read_rows, with_decisions, write_rows
 from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, kinds_in
 from gobelin.transforms.text.text_config import ContaminationConfig, TextScoreConfig
 from gobelin.transforms.text.text_resources import TextResources, load_text_resources

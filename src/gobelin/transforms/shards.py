@@ -12,7 +12,6 @@ one at a time. A retried bundle leaves an orphaned spool that nothing refers to;
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import uuid
 from collections.abc import Iterable, Iterator
@@ -23,10 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 from gobelin.documents import DECISIONS, Decision, shard_of, to_row
+from gobelin.transforms.files import atomic_output, join, list_shards, open_input, open_output, read_tables, shard_path
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once. A writer holds
@@ -40,49 +38,6 @@ class SpoolRef:
     path: str
     offset: int
     length: int
-
-
-def join(folder: str, *names: str) -> str:
-    """Path of a name in a folder, on any file system."""
-    return FileSystems.join(folder, *names)
-
-
-def make_folder(path: str) -> None:
-    """Creates a folder with its parents; a folder that exists is fine."""
-    with contextlib.suppress(OSError):  # Beam raises where it exists
-        FileSystems.mkdirs(path)
-
-
-def open_input(path: str) -> BinaryIO:
-    """Opens a file for reading as it lies there: a ``.gz`` name does not unpack, so offsets are the file's own."""
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-@contextlib.contextmanager
-def atomic_output(path: str) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when written to the end. Any failure is raised."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            yield stream
-    except BaseException:
-        with contextlib.suppress(Exception):
-            FileSystems.delete([temporary])
-        raise
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    FileSystems.rename([temporary], [path])
-
-
-def shard_path(folder: str, index: int, num_shards: int) -> str:
-    """Path of one shard of a data set."""
-    return join(folder, f"part-{index:05d}-of-{num_shards:05d}.parquet")
-
-
-def list_shards(folder: str) -> list[str]:
-    """Paths of a data set's shards, sorted; empty where there is no such data set."""
-    matched = FileSystems.match([join(folder, "*.parquet")])[0].metadata_list
-    return sorted(metadata.path for metadata in matched)
 
 
 def write_rows(
@@ -201,14 +156,6 @@ def read_rows(path: str, columns: list[str] | None = None, only: Choice | None =
         yield from (table if only is None else table.filter(only.mask(table[only.column]))).to_pylist()
 
 
-def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a Parquet file."""
-    with open_input(path) as stream:
-        file = pq.ParquetFile(stream)
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=columns)
-
-
 def shards_of(folders: Iterable[str], *names: str) -> list[str]:
     """Paths of the shards of these data sets in each of the folders."""
     return [path for folder in folders for name in names for path in list_shards(join(folder, name))]
@@ -239,7 +186,7 @@ class Spool:
 
     def write(self, payload: bytes) -> SpoolRef:
         if self._stream is None:
-            self._stream = FileSystems.create(self._path, compression_type=CompressionTypes.UNCOMPRESSED)
+            self._stream = open_output(self._path)
         self._stream.write(payload)
         ref = SpoolRef(self._path, self._offset, len(payload))
         self._offset += len(payload)

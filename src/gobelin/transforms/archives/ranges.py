@@ -27,7 +27,7 @@ from typing import BinaryIO
 from gobelin.transforms.archives.members import GZIP, LZ4, ZSTD, Members, Source
 from gobelin.transforms.archives.records import ArchiveRecords, Damage, find_member
 from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives, open_archive_of
-from gobelin.transforms.shards import open_input
+from gobelin.transforms.files import open_input
 
 _CHAIN_BYTES = {GZIP: 160 << 10, ZSTD: 320 << 10, LZ4: 9 << 20}
 _MAX_TRIES = 64

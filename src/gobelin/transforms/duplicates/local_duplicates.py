@@ -22,7 +22,7 @@ from gobelin.transforms.duplicates.find_duplicates import DOCUMENT_GROUPS, IMAGE
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, image_hashes, near_image_groups
 from gobelin.transforms.duplicates.minhash import MinHashConfig, sketches_alike
 from gobelin.transforms.duplicates.signatures import EarlierRun, open_earlier
-from gobelin.transforms.shards import atomic_output, join, list_shards, open_input, shard_path
+from gobelin.transforms.files import atomic_output, join, list_shards, open_input, shard_path
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

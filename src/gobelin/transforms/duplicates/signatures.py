@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 from rensa import RMinHash
 
 from gobelin.documents import Action, Unit
+from gobelin.errors import MissingDataError, UserError
 from gobelin.transforms.duplicates.minhash import MinHashConfig, text_signature
-from gobelin.transforms.shards import join, list_shards, open_input, read_folder, read_rows
+from gobelin.transforms.files import exists, join, list_shards, open_input
+from gobelin.transforms.shards import read_folder, read_rows
 from gobelin.transforms.urls import canonical_url
 
 Row = dict[str, Any]
@@ -67,7 +68,7 @@ class EarlierRun:
     def dropped(self) -> set[str]:
         """Ids of the documents that it did not take into its corpus."""
         decisions = join(self.name, "select", "decisions")
-        rows = read_folder(decisions, ["unit", "action", "doc_id"]) if FileSystems.exists(decisions) else ()
+        rows = read_folder(decisions, ["unit", "action", "doc_id"]) if exists(decisions) else ()
         gone = (Action.DROP, Action.FAIL)
         return {row["doc_id"] for row in rows if row["unit"] == Unit.DOCUMENT and row["action"] in gone}
 
@@ -85,12 +86,13 @@ def _open_run(folder: str, config: MinHashConfig) -> EarlierRun:
     paths = {}
     for name in ("documents", "images"):
         data_set = join(folder, "score", "signatures", name)
-        paths[name] = tuple(list_shards(data_set)) if FileSystems.exists(data_set) else ()
-        if not paths[name]:
-            raise ValueError(
-                f"score.earlier: {folder} holds no signatures (no {data_set}); name the output folder of a run whose "
-                "score stage is done"
-            )
+        try:
+            paths[name] = tuple(list_shards(data_set))
+        except MissingDataError as error:
+            raise UserError(
+                f"score.earlier: {folder} holds no signatures ({error}); name the output folder of a run whose score "
+                "stage is done"
+            ) from None
     wanted = signature_metadata(config)[_METADATA]
     with open_input(paths["documents"][0]) as stream:
         found = (pq.read_schema(stream).metadata or {}).get(_METADATA.encode(), b"none").decode()

@@ -24,7 +24,7 @@ from urllib.parse import urldefrag
 import numpy as np
 from w3lib.url import canonicalize_url
 
-from gobelin.transforms.shards import open_input
+from gobelin.transforms.files import open_input
 from gobelin.transforms.urls import canonical_url
 
 NUM_BANDS = 16

@@ -22,10 +22,10 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gobelin.transforms.files import list_shards, open_input
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.selection.rules import IMAGE_RULES
-from gobelin.transforms.shards import list_shards, open_input
 from gobelin.transforms.vision.heads import is_model
 
 

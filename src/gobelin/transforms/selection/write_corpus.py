@@ -30,18 +30,11 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.transforms.duplicates.components import ConnectEdges, Edge, star_edges
+from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.progress import advance
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.select import duplicate_decision, judge_document, latest_first
-from gobelin.transforms.shards import (
-    DECISION_ORDER,
-    join,
-    read_rows,
-    shard_path,
-    with_decisions,
-    write_rows,
-    write_sorted,
-)
+from gobelin.transforms.shards import DECISION_ORDER, read_rows, with_decisions, write_rows, write_sorted
 
 Row = dict[str, Any]
 

@@ -23,10 +23,11 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from gobelin.documents import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS, Action, Decision, Unit
+from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import join, read_rows, shard_path, with_decisions, write_rows
+from gobelin.transforms.shards import read_rows, with_decisions, write_rows
 from gobelin.transforms.urls import describe
 from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip
 from gobelin.transforms.vision.faces import IMAGE_FACES, Face, FaceDetector, find_faces, load_detector

@@ -22,7 +22,8 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter
 
 from gobelin.documents import IMAGE_SCORES
-from gobelin.transforms.shards import list_shards, read_rows, shard_path
+from gobelin.transforms.files import list_shards, shard_path
+from gobelin.transforms.shards import read_rows
 
 GROWTH = 0.1
 """Share of a box's diagonal by which it grows on each side."""

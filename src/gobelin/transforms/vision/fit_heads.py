@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from gobelin.errors import MissingDataError, UserError
+from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.vision.heads import Head, Layer, fold_standardisation
 
 NUM_FOLDS = 5
@@ -196,7 +197,8 @@ def model_of(score_folder: str | Path) -> str:
     """Fingerprint of the one CLIP model behind the embeddings of a folder ``score``."""
     found: set[str] = set()
     for path in _shards(score_folder, "images"):
-        found.update(pc.unique(pq.read_table(path, columns=["clip_model"])["clip_model"]).drop_null().to_pylist())
+        for table in read_tables(path, ["clip_model"]):
+            found.update(pc.unique(table["clip_model"]).drop_null().to_pylist())
     if not found:
         raise ValueError(
             f"{score_folder}: no image in it has an embedding; run score with a recipe that sets score.clip"
@@ -211,18 +213,18 @@ def read_embeddings(score_folder: str | Path, wanted: dict[str, bool]) -> tuple[
     values = pa.array(sorted(wanted), pa.string())
     tables = []
     for path in _shards(score_folder, "image_embeddings"):
-        table = pq.read_table(path)
-        tables.append(table.filter(pc.is_in(table["image_id"], value_set=values)))
+        for table in read_tables(path):
+            tables.append(table.filter(pc.is_in(table["image_id"], value_set=values)))
     whole = pa.concat_tables(tables)
     image_ids = whole["image_id"].to_pylist()
     flat = pc.list_flatten(whole["embedding"]).to_numpy()
     return image_ids, flat.reshape(len(image_ids), -1) if image_ids else np.empty((0, 1), np.float16)
 
 
-def _shards(score_folder: str | Path, name: str) -> list[Path]:
-    paths = sorted(Path(score_folder, name).glob("part-*.parquet"))
-    if not paths:
-        raise ValueError(
+def _shards(score_folder: str | Path, name: str) -> list[str]:
+    try:
+        return list_shards(str(Path(score_folder, name)))
+    except MissingDataError:
+        raise UserError(
             f"{score_folder}: no {name}/ in it; give the folder `score` of a run whose recipe sets score.clip"
-        )
-    return paths
+        ) from None

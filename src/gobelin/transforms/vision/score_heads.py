@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.documents import IMAGE_SCORES
+from gobelin.transforms.files import join, open_input, shard_path
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import join, open_input, shard_path, write_rows
+from gobelin.transforms.shards import write_rows
 from gobelin.transforms.vision.heads import OWN_COLUMNS, Head, load_head
 
 Row = dict[str, Any]

@@ -1,0 +1,209 @@
+"""Files by their exact names, patterns, and data sets that are not there."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+from pathlib import Path
+
+import boto3
+import pyarrow as pa
+import pytest
+from moto.server import ThreadedMotoServer
+
+import gobelin
+from gobelin.errors import MissingDataError, UserError
+from gobelin.pipeline.inputs import InputError, find_archives
+from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.transforms.files import (
+    atomic_output,
+    exists,
+    files_in,
+    find_files,
+    is_remote,
+    join,
+    list_shards,
+    make_folder,
+    open_input,
+    shard_path,
+    use_file_systems,
+)
+from gobelin.transforms.shards import Spool, SpoolReader, read_folder, write_rows
+
+ODD_NAMES = [
+    "out[1]",
+    "a*b",
+    "what?",
+    "two words",
+    "ünïcödé-日本",
+    "-dash",
+    "{a,b}",
+    "[!x]",
+    "100%",
+    "a#b",
+    "**",
+    "x\\y",
+]
+SCHEMA = pa.schema([("id", pa.string())])
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    folder = join(str(tmp_path), name, "set")
+    make_folder(folder)
+    for index in range(2):
+        for _ in range(2):  # the second time a file of that name is replaced
+            write_rows(shard_path(folder, index, 2), [{"id": f"{index}"}], SCHEMA)
+    assert [row["id"] for row in read_folder(folder)] == ["0", "1"]
+    assert count_rows(Path(folder)) == 2
+    spool, reader = Spool(folder), SpoolReader()
+    ref = spool.write(b"payload")
+    spool.close()
+    assert reader.read(ref) == b"payload"
+    reader.close()
+    with pytest.raises(RuntimeError, match="half"):
+        _write_half(join(folder, "x"))
+    assert not [path for path in files_in(folder) if path.endswith(".tmp")]
+
+
+def _write_half(path: str) -> None:
+    with atomic_output(path) as stream:
+        stream.write(b"half")
+        raise RuntimeError("half")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_file_of_exactly_that_name_is_meant(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in (name, "out1", "axb", "whatx", "y"):  # what the signs would match too
+        (tmp_path / each).write_bytes(b"12345")
+    assert find_files(str(tmp_path / name)) == {str(tmp_path / name): 5}
+    monkeypatch.chdir(tmp_path)
+    assert find_files(name) == {name: 5}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.gz", ["a.gz", "b.gz"]),
+        ("./*.gz", ["./a.gz", "./b.gz"]),
+        ("?.gz", ["a.gz", "b.gz"]),
+        ("[bc].gz", ["b.gz"]),
+        ("[!b].gz", ["a.gz"]),
+        ("crawl [2024]/*.gz", ["crawl [2024]/c.gz"]),  # the folder of this name, not "crawl 2"
+        ("crawl [2]/*.gz", ["crawl 2/d.gz"]),
+        ("crawl*/*.gz", ["crawl 2/d.gz", "crawl [2024]/c.gz"]),
+        ("*/c.gz", ["crawl [2024]/c.gz"]),
+        ("**/*.gz", ["a.gz", "b.gz", "crawl 2/d.gz", "crawl [2024]/c.gz", "deep/er/e.gz"]),
+        ("**.gz", ["a.gz", "b.gz", "crawl 2/d.gz", "crawl [2024]/c.gz", "deep/er/e.gz"]),
+        ("deep/**/e.gz", ["deep/er/e.gz"]),
+        ("nothing*", []),
+        ("nothing", []),
+        ("deep", []),  # a folder
+        ("", []),
+        (".*.gz", [".hidden.gz"]),
+        ("{a,b}.gz", []),
+    ],
+)
+def test_patterns(pattern: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.gz", "b.gz", ".hidden.gz", "c.txt", "crawl [2024]/c.gz", "crawl 2/d.gz", "deep/er/e.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    assert sorted(find_files(pattern)) == sorted(expected)
+
+
+def test_names_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("werkzeug"), "disabled", True)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        client = boto3.client("s3", "us-east-1", endpoint_url=endpoint, **keys)
+        client.create_bucket(Bucket="crawls")
+        for name in ("x[1]/a.gz", "x1/a.gz", "x1/b.gz", "y/c*d.gz", "y/cd.gz"):
+            client.put_object(Bucket="crawls", Key=name, Body=b"123")
+        use_file_systems([f"--s3_endpoint_url={endpoint}", "--s3_region_name=us-east-1", "--s3_access_key_id=test",
+                          "--s3_secret_access_key=test"])  # fmt: skip
+        assert find_files("s3://crawls/x[1]/a.gz") == {"s3://crawls/x[1]/a.gz": 3}
+        assert find_files("s3://crawls/x[12]/a.gz") == {"s3://crawls/x1/a.gz": 3}
+        assert find_files("s3://crawls/y/c*d.gz") == {"s3://crawls/y/c*d.gz": 3}
+        assert sorted(find_files("s3://crawls/x1/*")) == ["s3://crawls/x1/a.gz", "s3://crawls/x1/b.gz"]
+        assert files_in("s3://crawls/x[1]") == ["s3://crawls/x[1]/a.gz"]
+        for _ in range(2):
+            write_rows("s3://crawls/set [1]/part-00000-of-00001.parquet", [{"id": "a"}], SCHEMA)
+        assert [row["id"] for row in read_folder("s3://crawls/set [1]")] == ["a"]
+        assert len(files_in("s3://crawls/set [1]")) == 1
+        with pytest.raises(MissingDataError):
+            list_shards("s3://crawls/set 1")
+        with open_input("s3://crawls/y/c*d.gz") as stream:
+            assert stream.read() == b"123"
+        assert exists("s3://crawls/y/cd.gz")
+        assert is_remote("s3://crawls")
+        assert not is_remote("a://b"[:2])
+    finally:
+        use_file_systems([])
+        server.stop()
+
+
+def test_a_missing_data_set_is_no_empty_one(tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    for look in (count_rows, count_decisions, images_shown):
+        with pytest.raises(MissingDataError, match=str(folder)):
+            look(folder)
+    with pytest.raises(MissingDataError, match="documents"):
+        list(read_folder(str(folder)))
+    assert list_shards(str(folder), may_be_unfinished=True) == []
+    folder.mkdir()
+    with pytest.raises(MissingDataError, match="documents"):
+        list_shards(str(folder))
+    write_rows(shard_path(str(folder), 1, 2), [], SCHEMA)
+    with pytest.raises(MissingDataError, match="not the 2 shards"):
+        list_shards(str(folder))
+    assert len(list_shards(str(folder), may_be_unfinished=True)) == 1
+    write_rows(shard_path(str(folder), 0, 2), [], SCHEMA)
+    assert len(list_shards(str(folder))) == 2
+    assert count_rows(folder) == 0  # a data set without rows is one
+    write_rows(shard_path(str(folder), 0, 1), [], SCHEMA)
+    with pytest.raises(MissingDataError, match="3 files"):
+        list_shards(str(folder))
+    assert issubclass(MissingDataError, UserError)
+
+
+def test_no_other_module_lets_beam_read_names_as_patterns() -> None:
+    root = Path(next(iter(gobelin.__path__)))
+    users = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("apache_beam.io"):
+                users.add(path.relative_to(root).as_posix())
+    assert users == {"transforms/files.py"}
+
+
+def test_inputs_that_are_not_there_say_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.warc.gz").symlink_to("gone.warc.gz")
+    for given, said in (("folder", "is a folder"), ("link.warc.gz", "a link to gone.warc.gz"), ("x*", "no such file")):
+        with pytest.raises(InputError, match=said):
+            find_archives([given])
+
+
+def test_spellings_of_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    warc = b"WARC/1.0\r\nWARC-Type: warcinfo\r\nContent-Length: 0\r\n\r\n\r\n\r\n"
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/sub")
+    for name in ("x.warc", "real/x.warc", "jsonl:x.warc"):
+        (tmp_path / name).write_bytes(warc)
+    assert [each.path for each in find_archives(["./x.warc", "x.warc", "link/../x.warc"])] == [
+        "link/../x.warc",  # is real/x.warc, though its plain spelling is that of another file
+        "x.warc",
+    ]
+    assert [each.path for each in find_archives(["jsonl:x.warc"])] == ["./jsonl:x.warc"]
+    odd = os.fsdecode(b"caf\xe9.warc")
+    (tmp_path / odd).write_bytes(warc)
+    with pytest.raises(InputError, match="not UTF-8"):
+        find_archives(["caf*.warc"])
