@@ -37,6 +37,9 @@ FOOT = re.compile(
 )
 """Names of what stands below a page's text and is never that text."""
 
+CONSENT = re.compile(r"consent|gdpr|onetrust|(?:^|[\s_-])cookies?(?:[\s_-]|$)", re.I)
+"""Names of what asks for consent, which may be longer than the article below it."""
+
 _HASHED = re.compile(r"[A-Za-z0-9]{8,}")
 _MIXED = re.compile(r"[A-Za-z]\d")
 _HEX = re.compile(r"[0-9a-f]{8,}")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from gobelin.documents import Role
-from gobelin.transforms.pages.boilerplate import FOOT, MAY_ENLARGE, Kind
+from gobelin.transforms.pages.boilerplate import CONSENT, FOOT, MAY_ENLARGE, Kind
 from gobelin.transforms.pages.boilerplate_phrases import COMMENTS, RELATED
 from gobelin.transforms.pages.image_references import ImageReference
 from gobelin.transforms.pages.lead_image import add_lead_image
@@ -142,7 +142,8 @@ def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
             is_foot = (container.tag == "footer" or FOOT.search(container.names)) and (
                 chars[start] > 0.2 * chars[-1] or (start > 0 and prose < _LITTLE_PROSE)
             )
-            if prose > 0.5 * total > 0 and named[container.names] < 3 and not is_foot:
+            is_asked = CONSENT.search(container.names) and total - prose >= _LITTLE_PROSE
+            if prose > 0.5 * total > 0 and named[container.names] < 3 and not (is_foot or is_asked):
                 continue
             if _is_named_by_heading(container, blocks) or _is_box(page, container, weights, chars, marked):
                 continue
