@@ -385,3 +385,11 @@ def test_charset_is_told() -> None:
     assert isinstance(content, PageContent)
     assert content.charset == "windows-1251"
     assert decode(f"<p>{text}</p>".encode("koi8-r"), None)[1] == "koi8-r"
+
+
+def test_a_consent_dialog_is_none_of_the_content_though_it_is_longer() -> None:
+    asked = "".join(f"<p>{PROSE} Partner number {n} stores cookies.</p>" for n in range(9))
+    for names in ("class=consent-sdk", "id=onetrust-consent-sdk", "class='gdpr modal'", "id=cookie-notice"):
+        assert outline(read(f"{ARTICLE}<div {names}><h2>Your privacy</h2>{asked}</div>")) == SAID
+    # A page about consent that holds nothing else is read.
+    assert "PROSE Partner number 1 stores cookies." in outline(read(f"<div class=consent-law>{asked}</div>"))
