@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gobelin.pipeline import inputs
-from gobelin.pipeline.inputs import Archive, read_batches
+from gobelin.pipeline.inputs import Archive, InputError, find_archives, read_batches
 
 
 def archives_of(folder: Path, *sizes: int) -> tuple[Archive, ...]:
@@ -36,3 +39,30 @@ def test_batches(sizes: list[int], expected: list[list[int]], tmp_path: Path, mo
     monkeypatch.setattr(inputs, "MIN_RANGE_BYTES", 1000)
     batches = read_batches(archives_of(tmp_path, *sizes))
     assert [[int(Path(piece.path).stem) for piece in batch] for batch in batches] == expected
+
+
+@pytest.mark.parametrize("compress", [True, False], ids=["gzip", "plain"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"the end of a record</html>\r\n\r\n",
+        gzip.compress(b"WARC/1.1\r\nWARC-Type: response\r\n" * 90)[:-30],
+        b"\0" * 900,
+    ],
+    ids=["text", "member", "zeros"],
+)
+def test_a_file_that_begins_with_damage_is_an_archive(
+    damage: bytes, compress: bool, tmp_path: Path, record: Callable[..., Any], pack: Callable[..., bytes]
+) -> None:
+    """Alone as beside others: the reader finds the records behind the damage and tells of it."""
+    path = tmp_path / "torn.warc"
+    path.write_bytes(damage + pack([record("https://a.example/", b"<html>" + b"words " * 99)], compress))
+    assert find_archives([str(path)]) == (Archive(str(path), path.stat().st_size),)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 5000, b"no record at all\n" * 300, gzip.compress(b"text " * 500)])
+def test_a_file_without_a_record_is_none(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "other.warc"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="not a WARC"):
+        find_archives([str(path)])

@@ -17,7 +17,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from gobelin.documents import Action, ArchiveTally, Decision, Unit
-from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, kind_of, parse_content_type, read_archive
+from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, read_archive
 
 Read = Callable[..., list[Any]]
 Make = Callable[..., Any]
@@ -52,48 +52,6 @@ def tally(found: list[Any]) -> ArchiveTally:
 
 def incompressible(seed: int, num_bytes: int = 20_000) -> bytes:
     return b"<html><body>" + np.random.default_rng(seed).bytes(num_bytes).hex().encode() + b"</body></html>"
-
-
-@pytest.mark.parametrize(
-    ("content_type", "head", "expected"),
-    [
-        ("text/html", b"<p>", PageCapture),
-        ("application/xhtml+xml", b"<?xml", PageCapture),
-        ("text/html", b"", PageCapture),
-        ("text/html", PNG, ImageCapture),
-        ("text/html", b"\xff\xd8\xff\xe0", ImageCapture),
-        ("image/png", PNG, ImageCapture),
-        ("image/png", b"<html>", ImageCapture),
-        ("image/svg+xml", b"<svg>", ImageCapture),
-        ("", PNG, ImageCapture),
-        ("", b"\xef\xbb\xbf \n<!DOCTYPE HTML>", PageCapture),
-        ("application/octet-stream", b"GIF89a", ImageCapture),
-        ("application/octet-stream", b"<HTML>", PageCapture),
-        ("application/octet-stream", b"PK\3\4", None),
-        ("", b"", None),
-        ("text/plain", b"<html>", None),
-        ("application/json", PNG, None),
-        ("text/css", b"", None),
-    ],
-)
-def test_kind_of(content_type: str, head: bytes, expected: type | None) -> None:
-    assert kind_of(content_type, head) is expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("text/html", ("text/html", None)),
-        ("Text/HTML; Charset=UTF-8", ("text/html", "UTF-8")),
-        ('text/html;charset="iso-8859-1"', ("text/html", "iso-8859-1")),
-        ("text/html; boundary=x; charset = 'gbk'", ("text/html", "gbk")),
-        ("text/html; charset=", ("text/html", None)),
-        ("text/html;;", ("text/html", None)),
-        ("", ("", None)),
-    ],
-)
-def test_parse_content_type(value: str, expected: tuple[str, str | None]) -> None:
-    assert parse_content_type(value) == expected
 
 
 @pytest.mark.parametrize("compress", [True, False], ids=["gzip", "plain"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 
 from gobelin.errors import UserError
 from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
 from gobelin.transforms.archives.records import ArchiveRecords, Record
-from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives
+from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives, part_of
 from gobelin.transforms.files import find_files, is_remote, open_input
 
 READ_BATCH_BYTES = 256 * 1024 * 1024
@@ -19,6 +20,9 @@ MIN_BATCH_BYTES = 8 * 1024 * 1024
 
 MIN_RANGE_BYTES = 16 * 1024 * 1024
 """No file is cut into smaller pieces than this."""
+
+SEARCHED_BYTES = 64 * 1024 * 1024
+"""How far into a file a first record is looked for before the file is refused."""
 
 
 class InputError(UserError):
@@ -96,12 +100,14 @@ def shown_name(path: str) -> str:
 
 
 def _is_archive(path: str) -> bool:
-    """Whether a record can be read at the beginning of a file, or an archive found in it."""
+    """Whether a record can be read in the first ``SEARCHED_BYTES`` of a file, be there damage before it, or an archive
+    found in it."""
     try:
         with open_input(path) as stream:
             if is_zip(stream):
                 return bool(list_archives(stream))
-            return isinstance(next(iter(ArchiveRecords(stream)), None), Record)
+            beginning = part_of(stream, 0, min(SEARCHED_BYTES, stream.seek(0, io.SEEK_END)))
+            return any(isinstance(found, Record) for found in ArchiveRecords(beginning))
     except ContainerError:
         return False
     except OSError as error:

@@ -1,7 +1,9 @@
 """An HTTP response as it stands in an archive: its head, and its body out of transfer and content encodings.
 
 Bodies are untrusted: what a compressed body unpacks to is cut at a limit while it is unpacked. Encodings: chunked;
-gzip, x-gzip, deflate (both readings of it), br, zstd, and any chain of them.
+gzip, x-gzip, deflate (both readings of it), br, zstd, and any chain of them. Headers are hints: a body that stands
+unpacked under such a header is taken as it is, and one that begins as gzip, zlib or zstd data is unpacked though no
+header says so, or once more than one says. Brotli has no first bytes to tell it by.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ import brotli
 import zstandard
 from zlib_ng import zlib_ng
 
-MAX_HEAD_BYTES = 64 * 1024
+from gobelin.transforms.archives.content_types import CERTAIN_BYTES, is_readable
+
+MAX_HEAD_BYTES = 256 * 1024
+"""A longer head is not read; browsers stop there too."""
+
 MAX_ENCODINGS = 4
 """Encodings that one body may be wrapped in; servers use one."""
 
@@ -25,10 +31,9 @@ _INPUT = 16 << 10
 _ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stubs call the class an instance
 
 _STATUS_LINE = re.compile(rb"HTTP[A-Z]{0,3}(?:/[\d.]{1,5})?(?:[ \t]+(\d{3})\b)?")
-
-
-IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
-"""First bytes of PNG, JPEG, GIF, WebP (checked further by the decoder), BMP, TIFF, ICO."""
+_ZLIB_STARTS = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
+_PROBE_BYTES = 4096
+_NOT_PACKED = frozenset(("", "identity", "none", "binary", "utf-8"))
 
 
 class EncodingError(ValueError):
@@ -39,30 +44,46 @@ class _Readable(Protocol):
     def readline(self, length: int, /) -> bytes: ...
 
 
-def read_head(stream: _Readable) -> tuple[int, tuple[tuple[str, str], ...]] | None:
-    """(status, headers) of the HTTP head at the stream's beginning; None where there is no HTTP head.
+def begins_head(data: bytes) -> bool:
+    """Whether bytes begin with an HTTP head; 16 of them are enough."""
+    return _STATUS_LINE.match(data) is not None
 
-    A status that is no number is 0. Header lines without a colon continue the line before them.
+
+def read_head(stream: _Readable) -> tuple[int, tuple[tuple[str, str], ...]] | None:
+    """(status, headers) of the HTTP head at the stream's beginning; None where there is no HTTP head, or none that ends
+    within ``MAX_HEAD_BYTES``. At the stream's end, what there is counts as a head.
+
+    A status that is no number is 0. Header lines without a colon continue the line before them. Heads of interim
+    responses (1xx) before the one that counts are passed over.
     """
-    first = stream.readline(8192)
-    match = _STATUS_LINE.match(first)
-    if match is None:
-        return None
-    status = int(match.group(1) or 0)
+    while True:
+        first = stream.readline(MAX_HEAD_BYTES)
+        match = _STATUS_LINE.match(first)
+        if match is None:
+            return None
+        status = int(match.group(1) or 0)
+        headers = _read_headers(stream, first)
+        if headers is None or not 100 <= status < 200 or status == 101:
+            return None if headers is None else (status, headers)
+
+
+def _read_headers(stream: _Readable, line: bytes) -> tuple[tuple[str, str], ...] | None:
+    """The headers behind a status line."""
     headers: list[tuple[str, list[str]]] = []
-    num_bytes = 0
-    while num_bytes < MAX_HEAD_BYTES:
-        line = stream.readline(8192)
+    num_bytes = len(line)
+    while True:
+        line = stream.readline(MAX_HEAD_BYTES - num_bytes)
         num_bytes += len(line)
-        text = line.decode("utf-8", "replace").rstrip()
+        if num_bytes >= MAX_HEAD_BYTES and not line.endswith(b"\n"):
+            return None
+        text = line.strip(b"\r\n \t").decode("utf-8", "replace")
         if not text:
-            break
+            return tuple([(name, " ".join(parts)) for name, parts in headers])
         name, colon, value = text.partition(":")
-        if text[0] not in " \t" and colon:
+        if line[:1] not in (b" ", b"\t") and colon:
             headers.append((name.strip(), [value.strip()]))
         elif headers:
-            headers[-1][1].append(text.strip())
-    return status, tuple([(name, " ".join(parts)) for name, parts in headers])
+            headers[-1][1].append(text)
 
 
 def header(headers: tuple[tuple[str, str], ...], name: str) -> str:
@@ -71,29 +92,65 @@ def header(headers: tuple[tuple[str, str], ...], name: str) -> str:
 
 
 def decode_body(raw: bytes, headers: tuple[tuple[str, str], ...], limit: int) -> bytes:
-    """The body out of its encodings, at most ``limit + 1`` bytes of it.
+    """The body out of its encodings, declared or not, at most ``limit + 1`` bytes of it.
 
     Raises:
         EncodingError: an encoding is unknown or its data is damaged.
     """
-    if "chunked" in header(headers, "transfer-encoding").lower():
+    # Of several transfer codings chunked is the last one; content encodings lie within them (RFC 9112, 6.1).
+    names = [*_names(headers, "content-encoding"), *_names(headers, "transfer-encoding")]
+    if "chunked" in names:
         raw = join_chunks(raw)
-    declared = header(headers, "content-encoding")
-    encodings = [name.strip().lower() for name in declared.split(",")] if declared else []
-    encodings = [name for name in encodings if name not in ("", "identity", "none", "binary", "utf-8")]
-    if len(encodings) > MAX_ENCODINGS:
-        raise EncodingError(f"{len(encodings)} encodings")
-    for name in reversed(encodings):
-        decoder = _DECODERS.get(name)
-        if decoder is None:
-            raise EncodingError(name[:60])
+        names = [name for name in names if name != "chunked"]
+    if len(names) > MAX_ENCODINGS:
+        raise EncodingError(f"{len(names)} encodings")
+    for name in reversed(names):
+        raw = _undo(name, raw, limit)
+    for _ in range(MAX_ENCODINGS):
+        found = _packing_of(raw)
+        unpacked = raw if found is None else _undo(found, raw, limit, "not declared")
+        if unpacked is raw:
+            return raw[: limit + 1]
+        raw = unpacked
+    raise EncodingError(f"packed over {MAX_ENCODINGS} times")
+
+
+def _names(headers: tuple[tuple[str, str], ...], name: str) -> list[str]:
+    """The encodings that a header names, in lower case, without parameters."""
+    declared = header(headers, name)
+    names = [part.partition(";")[0].strip(" \t\"'").lower() for part in declared.split(",")] if declared else []
+    return [name for name in names if name not in _NOT_PACKED]
+
+
+def _undo(name: str, raw: bytes, limit: int, note: str = "") -> bytes:
+    """A body out of one encoding; as it is where it is not in that one and can be read, or unpacked, all the same."""
+    if not raw or (len(raw) >= CERTAIN_BYTES and is_readable(raw)):
+        return raw  # a crawler stored the body decoded and left the header as it was
+    decoder = _DECODERS.get(name)
+    problem = name[:60]
+    if decoder is not None:
         try:
-            raw = decoder(raw, limit)
+            return decoder(raw, limit)
         except (_ZlibError, brotli.error, zstandard.ZstdError, ValueError) as error:
-            if raw[:512].lstrip()[:1] == b"<" or raw.startswith(IMAGE_MAGIC):
-                continue  # a crawler stored the body decoded and left the header as it was
-            raise EncodingError(f"{name}: {error}"[:200]) from None
-    return raw[: limit + 1]
+            problem = f"{name}{note and ', ' + note}: {error}"[:200]
+    if is_readable(raw) or _packing_of(raw) not in (None, name):
+        return raw
+    raise EncodingError(problem)
+
+
+def _packing_of(raw: bytes) -> str | None:
+    """The encoding that a body's first bytes tell."""
+    if raw.startswith(b"\x1f\x8b\x08"):
+        return "gzip"
+    if raw.startswith(b"\x28\xb5\x2f\xfd"):
+        return "zstd"
+    if raw.startswith(_ZLIB_STARTS):  # text may begin so, with an x and a ^
+        decoder = zlib_ng.decompressobj(15)
+        try:
+            return "zlib" if decoder.decompress(raw[:_PROBE_BYTES], _PROBE_BYTES) else None
+        except _ZlibError:
+            return None
+    return None
 
 
 def join_chunks(raw: bytes) -> bytes:
@@ -146,12 +203,16 @@ def _inflate(raw: bytes, limit: int, window_bits: int) -> bytes:
 
 
 def _gzip(raw: bytes, limit: int) -> bytes:
-    return _inflate(raw, limit, 31) if raw else raw
+    return _inflate(raw, limit, 31)
+
+
+def _zlib(raw: bytes, limit: int) -> bytes:
+    return _inflate(raw, limit, 15)
 
 
 def _deflate(raw: bytes, limit: int) -> bytes:
     try:
-        return _inflate(raw, limit, 15)
+        return _zlib(raw, limit)
     except _ZlibError:
         return _inflate(raw, limit, -15)  # what many servers send under this name
 
@@ -175,6 +236,7 @@ def _zstd(raw: bytes, limit: int) -> bytes:
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
+    "zlib": _zlib,
     "deflate": _deflate,
     "br": _brotli,
     "zstd": _zstd,

@@ -3,11 +3,13 @@
 ``read_archive`` goes through the records of a WARC or ARC file, or of a range of it, and keeps those that hold an HTML
 page, an image, or what a site says to crawlers (robots.txt, tdmrep.json), and revisits and redirects, which name a
 record like them.
-What a record is, is decided by its content type and, where that is missing or lies, by its first bytes. Nothing is
-judged here: a 404 page is a page with status 404.
+What a record is, is decided by its first bytes and its content type (``content_types.py``). Nothing is judged here: a
+404 page is a page with status 404.
 
-What cannot be read is a ``fail`` decision: a record that is cut short or cannot be taken out of its encoding, and a
-stretch of the file that holds no readable record, behind which reading goes on (``archive_records.py``).
+Every record whose bytes are HTML or an image becomes a capture or a decision. What cannot be read is a ``fail``
+decision: a record that is cut short, has no address or cannot be taken out of its encoding, and a stretch of the file
+that holds no readable record, behind which reading goes on (``records.py``). A page under a type that browsers show as
+something else is a ``drop`` decision.
 
 Costs 40 microseconds of CPU a record and what unpacking it costs; memory for one payload.
 """
@@ -22,19 +24,26 @@ from typing import BinaryIO
 import apache_beam as beam
 
 from gobelin.documents import Action, ArchiveTally, Decision, Source, Unit, to_row
-from gobelin.transforms.archives.http_message import IMAGE_MAGIC, EncodingError, decode_body, header, read_head
+from gobelin.transforms.archives.content_types import GENERIC_TYPES, SNIFFED_BYTES, Kind, kind_of, parse_content_type
+from gobelin.transforms.archives.http_message import (
+    MAX_HEAD_BYTES,
+    EncodingError,
+    begins_head,
+    decode_body,
+    header,
+    read_head,
+)
 from gobelin.transforms.archives.ranges import ArchiveRange, open_range, whole_archives
 from gobelin.transforms.archives.records import ArchiveRecords, Damage, Place, Record
 from gobelin.transforms.archives.wacz import ContainerError
 from gobelin.transforms.progress import advance
 from gobelin.transforms.urls import resolve, url_key, well_formed
 
-HTML_TYPES = ("text/html", "application/xhtml+xml")
-GENERIC_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown")
-"""Types that say nothing; the first bytes decide."""
-
 MAX_POLICY_BYTES = 512 << 10
 """What is kept of a robots.txt or tdmrep.json. RFC 9309, 2.5: a parser reads at least 500 KiB."""
+
+_PEEKED_BYTES = 8192
+"""Of every record: enough to see its first bytes unpacked."""
 
 _POLICY_URL = re.compile(r"https?://[^/?#]+/(?:robots\.txt|\.well-known/tdmrep\.json)", re.IGNORECASE)
 
@@ -101,8 +110,12 @@ class Revisit:
 
 Found = PageCapture | ImageCapture | PolicyCapture | Revisit | Decision | ArchiveTally
 _CaptureKind = type[PageCapture] | type[ImageCapture] | type[PolicyCapture]
-_UNITS: dict[_CaptureKind, Unit] = {
+_UNITS: dict[type, Unit] = {
     PageCapture: Unit.DOCUMENT, ImageCapture: Unit.IMAGE, PolicyCapture: Unit.RECORD,
+}  # fmt: skip
+
+_CAPTURES: dict[Kind, _CaptureKind] = {
+    Kind.PAGE: PageCapture, Kind.MISTYPED_PAGE: PageCapture, Kind.IMAGE: ImageCapture,
 }  # fmt: skip
 
 
@@ -158,14 +171,12 @@ def read_archive(
         if isinstance(record, Damage):
             yield _failed("unreadable_archive", name, record.offset, value=record.num_bytes, detail=record.detail)
             continue
-        found = _read_revisit(record, name) if record.kind == "revisit" else _read_capture(record, name, limits)
-        place = record.finish()
-        num_documents += isinstance(found, PageCapture)
-        num_images += isinstance(found, ImageCapture)
-        failure = _judge(found, record, name, place)
-        if failure is not None:
-            yield failure
-        elif found is not None:
+        read = _read_revisit(record, name) if record.kind == "revisit" else _read_capture(record, name, limits)
+        found = _judge(read, record, name, record.finish())
+        unit = _unit_of(found)
+        num_documents += unit == Unit.DOCUMENT
+        num_images += unit == Unit.IMAGE
+        if found is not None:
             yield found
             redirect = _redirect(found.capture) if isinstance(found, (PageCapture, ImageCapture)) else None
             if redirect is not None:
@@ -176,20 +187,24 @@ def read_archive(
     yield ArchiveTally(name, num_records, num_documents, num_images, num_records - num_documents - num_images)
 
 
-def _judge(
-    found: PageCapture | ImageCapture | PolicyCapture | Revisit | None, record: Record, name: str, place: Place
-) -> Decision | None:
-    """Why what was read of a record cannot be used; None where it can."""
-    unit = Unit.RECORD
-    url = problem = None
-    if isinstance(found, (PageCapture, ImageCapture, PolicyCapture)):
-        url, problem = found.capture.url, found.capture.problem
-        unit = _UNITS[type(found)]
+def _unit_of(found: Found | None) -> Unit:
+    """What a record counts as."""
+    if isinstance(found, Decision):
+        return found.unit
+    return _UNITS.get(type(found), Unit.RECORD)
+
+
+def _judge(found: Found | None, record: Record, name: str, place: Place) -> Found | None:
+    """What was read of a record, or why it cannot be used."""
+    capture = found.capture if isinstance(found, (PageCapture, ImageCapture, PolicyCapture)) else None
+    unit, url = _unit_of(found), capture.url if capture else None
     if record.problem is not None:
-        return _failed("record_cut_short", name, place.offset, unit, url, detail=record.problem)
-    if problem is not None:
-        return _failed("content_encoding", name, place.offset, unit, url, detail=problem)
-    return None
+        return _failed("record_cut_short", name, place.offset, unit, url or None, detail=record.problem)
+    if capture is not None and not capture.url:
+        return _failed("no_target_uri", name, place.offset, unit, detail=capture.content_type[:100] or None)
+    if capture is not None and capture.problem is not None:
+        return _failed("content_encoding", name, place.offset, unit, url, detail=capture.problem)
+    return found
 
 
 def _failed(
@@ -229,29 +244,34 @@ def _redirect(capture: Capture) -> Revisit | None:
 
 def _read_capture(
     record: Record, name: str, limits: dict[_CaptureKind, int]
-) -> PageCapture | ImageCapture | PolicyCapture | Revisit | None:
-    """A record's capture; of a redirect without a page or an image what it points to; None where it is none of the
-    kinds wanted."""
+) -> PageCapture | ImageCapture | PolicyCapture | Revisit | Decision | None:
+    """A record's capture, its URL "" where it has none; of a redirect without a page or an image what it points to; a
+    decision where its bytes are a page that is not read; None where it is none of the kinds wanted."""
     if record.kind not in ("response", "resource", "conversion"):
         return None
-    url = _clean_url(record.fields.get("warc-target-uri"))
-    if url is None:
-        return None
+    url = _clean_url(record.fields.get("warc-target-uri")) or ""
     status = 200
     headers: tuple[tuple[str, str], ...] = ()
-    declared = record.fields.get("content-type", "")
-    # Old ARC files hold bodies without an HTTP head, and those of other protocols.
-    if record.kind == "response" and not (record.is_arc and record.peek(4) != b"HTTP"):
+    content_type, charset = parse_content_type(record.fields.get("content-type", ""))
+    if record.kind == "response" and begins_head(record.peek(16)):
         parsed = read_head(record)
         if parsed is None:
-            return None
+            return _head_failed(record, name, url, f"no whole HTTP head within {MAX_HEAD_BYTES} bytes")
         status, headers = parsed
-        declared = header(headers, "content-type")
-    content_type, charset = parse_content_type(declared)
+        content_type, charset = parse_content_type(header(headers, "content-type"))
+    elif content_type == "application/http":
+        return _head_failed(record, name, url, "no HTTP head") if record.peek(1) else None
+    # Otherwise the body stands there alone: in resources, in old ARC files, and of other protocols.
     is_policy = _POLICY_URL.fullmatch(url) is not None and not content_type.startswith("image/")
     is_redirect = 300 <= status < 400
-    if not is_policy and not is_redirect and not _may_be_wanted(content_type):
-        return None
+    kind, packing = _sniff(record, content_type, headers)
+    if not is_policy and not is_redirect:
+        if kind is Kind.MISTYPED_PAGE and url:
+            return _mistyped(record, name, url, content_type)
+        if kind is Kind.OTHER and packing is not None and content_type in GENERIC_TYPES:
+            return _failed("content_encoding", name, record.finish().offset, url=url or None, detail=packing)
+        if kind is Kind.OTHER:
+            return None
     limit = MAX_POLICY_BYTES if is_policy else max(limits.values())
     raw = record.read(limit + 1)
     place = record.finish()
@@ -260,10 +280,8 @@ def _read_capture(
         payload = decode_body(raw, headers, limit)
     except EncodingError as error:
         payload, problem = raw, str(error)
-    kind = PolicyCapture if is_policy else kind_of(content_type, payload[:512])
-    if kind is None and not is_redirect:
-        return None
-    max_bytes = limits[kind or PageCapture]
+    wanted: _CaptureKind | None = PolicyCapture if is_policy else _CAPTURES.get(kind)
+    max_bytes = limits[wanted or PageCapture]
     capture = Capture(
         url=url,
         status=status,
@@ -279,44 +297,34 @@ def _read_capture(
         warc_date=record.fields.get("warc-date", ""),
         payload_digest=record.fields.get("warc-payload-digest"),
     )
-    return _redirect(capture) if kind is None else kind(capture)
+    if wanted is None:
+        return _redirect(capture) if url else None
+    return wanted(capture)
+
+
+def _sniff(record: Record, content_type: str, headers: tuple[tuple[str, str], ...]) -> tuple[Kind, str | None]:
+    """What a record is by its first bytes, without reading the others; why these could not be unpacked, or None."""
+    raw = record.peek(_PEEKED_BYTES)
+    try:
+        return kind_of(content_type, decode_body(raw, headers, SNIFFED_BYTES)[:SNIFFED_BYTES]), None
+    except EncodingError as error:
+        return kind_of(content_type, raw[:SNIFFED_BYTES]), str(error)
+
+
+def _head_failed(record: Record, name: str, url: str, detail: str) -> Decision:
+    return _failed("http_head", name, record.finish().offset, url=url or None, detail=detail)
+
+
+def _mistyped(record: Record, name: str, url: str, content_type: str) -> Decision:
+    return Decision(
+        stage="extract", unit=Unit.DOCUMENT, action=Action.DROP, rule="content_type", url=url,
+        detail=content_type[:100], warc_file=name, warc_offset=record.finish().offset,
+    )  # fmt: skip
 
 
 def _clean_url(url: str | None) -> str | None:
     """A header's URL without the angle brackets that wget 1.19 wrote, and without blanks."""
     return None if url is None else well_formed(url.strip().strip("<>").replace(" ", "%20")) or None
-
-
-def _may_be_wanted(content_type: str) -> bool:
-    return content_type.startswith("image/") or content_type in HTML_TYPES or content_type in GENERIC_TYPES
-
-
-def parse_content_type(value: str) -> tuple[str, str | None]:
-    """Media type in lower case, and the charset parameter where there is one."""
-    media_type, _, parameters = value.partition(";")
-    charset = None
-    for parameter in parameters.split(";"):
-        name, _, given = parameter.partition("=")
-        if name.strip().lower() == "charset" and given.strip():
-            charset = given.strip().strip("\"'")
-    return media_type.strip().lower(), charset
-
-
-def kind_of(content_type: str, head: bytes) -> type[PageCapture] | type[ImageCapture] | None:
-    """What a payload is, by its declared type; its first bytes decide where the type is missing or generic,
-    and where a picture is declared to be a page."""
-    looks_like_image = head.startswith(IMAGE_MAGIC)
-    if content_type.startswith("image/"):
-        return ImageCapture
-    if content_type in HTML_TYPES:
-        return ImageCapture if looks_like_image else PageCapture
-    if content_type in GENERIC_TYPES:
-        if looks_like_image:
-            return ImageCapture
-        start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower()
-        if start.startswith((b"<!doctype html", b"<html")):
-            return PageCapture
-    return None
 
 
 class ReadWarc(beam.PTransform):

@@ -126,11 +126,16 @@ def open_archive_of(stream: BinaryIO, name: str) -> Iterator[tuple[BinaryIO, str
     if member.problem is not None:
         raise ContainerError(member.problem)
     if member.is_stored:
-        yield io.BufferedReader(_Slice(stream, member.start, member.num_bytes)), None
+        yield part_of(stream, member.start, member.num_bytes), None
     else:
         with tempfile.TemporaryFile() as unpacked:
             problem = _inflate(Source(stream), member, unpacked)
             yield unpacked, problem
+
+
+def part_of(stream: BinaryIO, start: int, num_bytes: int) -> BinaryIO:
+    """A part of a seekable stream, as a stream of its own."""
+    return io.BufferedReader(_Slice(stream, start, num_bytes))
 
 
 def _inflate(source: Source, member: ZipMember, output: IO[bytes]) -> str | None:

@@ -24,8 +24,9 @@ from typing import Any
 from urllib.parse import urljoin
 
 from gobelin.documents import Source
+from gobelin.transforms.archives.content_types import parse_content_type
 from gobelin.transforms.archives.http_message import header
-from gobelin.transforms.archives.read_warc import Capture, parse_content_type
+from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
 from gobelin.transforms.fetching.fetch_http import Answer, HttpClient, Network, check_url
 from gobelin.transforms.fetching.fetch_pace import Host, backoff_seconds, is_worth_another_try

@@ -31,10 +31,11 @@ from aiohttp.abc import AbstractResolver
 from w3lib.url import safe_url_string
 from yarl import URL
 
-from gobelin.transforms.archives.http_message import IMAGE_MAGIC, EncodingError, decode_body, header
-from gobelin.transforms.archives.read_warc import parse_content_type
+from gobelin.transforms.archives.content_types import parse_content_type
+from gobelin.transforms.archives.http_message import EncodingError, decode_body, header
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
 from gobelin.transforms.fetching.safe_socket import REFUSED, AddressRule, guarded_socket_factory, is_global_address
+from gobelin.transforms.images.image_formats import is_picture
 from gobelin.transforms.urls import MAX_URL_CHARS, describe, well_formed
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?", re.ASCII)
@@ -257,7 +258,7 @@ class _Transfer:
 
 def _may_be_image(headers: tuple[tuple[str, str], ...], body: bytes | bytearray) -> bool:
     """Whether a body is worth the rest of its transfer: a picture's first bytes, or a picture's type on no page."""
-    if body.startswith(IMAGE_MAGIC):
+    if is_picture(bytes(body[:512])):
         return True
     if not parse_content_type(header(headers, "content-type"))[0].startswith("image/"):
         return False

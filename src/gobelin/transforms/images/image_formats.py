@@ -6,6 +6,7 @@ which is refused says what it was; ``REFUSED`` holds why. Costs a microsecond: s
 
 from __future__ import annotations
 
+import re
 import struct
 
 DECODED = (
@@ -101,6 +102,20 @@ _SIGNATURES = (
     (b"\0\0\1\xb3", "mpeg"),
 )
 
+_PICTURES = frozenset((
+    "JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "ICO", "CUR", "TIFF", "JPEG2000", "PPM", "QOI",
+    "heif", "jxl", "jxr", "hdr", "exr", "xcf", "djvu", "wmf", "emf", "psd", "icns", "dds", "blp", "sun", "dcx",
+))  # fmt: skip
+"""Formats that their first bytes tell for sure. Not Targa, and not those of two letters (SGI, PCX), of source code
+(SVG, XBM, XPM), and those that are no pictures (PDF, HDF5)."""
+
+_BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
+"""Bytes of the header behind a BMP's first 14, of all its versions."""
+
+_PPM_HEADER = re.compile(rb"P[1-6](?:\s|#[^\n]{0,200}\n){1,20}\d{1,6}(?:\s|#[^\n]{0,200}\n){1,20}\d{1,6}\s")
+_BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+"""Bytes that no text has (MIME Sniffing Standard, 3)."""
+
 _SVG_HEAD_BYTES = 4096
 """How far into a file a root element is looked for: behind an XML declaration, a comment, a document type."""
 
@@ -113,7 +128,7 @@ def identify(data: bytes) -> str | None:
             return name
     if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and head[4:6] > b"\0\0":  # with no picture in it, it may be a Targa
         return "ICO" if head[2] == 1 else "CUR"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+    if head[:4] == b"RIFF" and head[8:15] == b"WEBPVP8":
         return "WEBP"
     if head[4:8] == b"ftyp":
         return _of_brands(data)
@@ -130,6 +145,18 @@ def identify(data: bytes) -> str | None:
     if head.startswith(b"#define") and b"_width" in head:
         return "xbm"
     return "TGA" if _is_tga(data) else None
+
+
+def is_picture(data: bytes) -> bool:
+    """Whether a file is a picture for sure, though nobody says so. Text is none, whatever letters it begins with."""
+    name = identify(data)
+    if name not in _PICTURES:
+        return False
+    if name == "PPM":
+        return _PPM_HEADER.match(data) is not None
+    if name == "BMP" and int.from_bytes(data[14:18], "little") not in _BMP_HEADERS:
+        return False
+    return _BINARY.search(data[:512]) is not None
 
 
 def _of_brands(data: bytes) -> str | None:
