@@ -176,6 +176,14 @@ def test_a_description_said_of_three_members_stays() -> None:
     assert sum(line.endswith("It is so.") for line in outline(f"<div>{TEXT}{members}</div>")) == 3
 
 
+def test_a_suspected_section_named_by_its_heading_stays() -> None:
+    picture = "<p><img src=a.png></p>"
+    named = f"<div id=market-share class=section><h3>Market share</h3>{picture}</div>"
+    other = f"<div id=market-share class=section><h3>Tell others</h3>{picture}</div>"
+    assert outline(f"<div>{TEXT}{named}<p>{PROSE} 3</p></div>") == [*KEPT, "Market share", "[a.png]", "PROSE 3"]
+    assert outline(f"<div>{TEXT}{other}<p>{PROSE} 3</p></div>") == [*KEPT, "PROSE 3"]
+
+
 def test_a_section_named_by_a_heading_with_low_lines() -> None:
     section = "<div id=ppc_dens_overlay class='section level4'><h4>ppc_dens_overlay</h4><p><img src=a.png></p></div>"
     body = f"<div>{TEXT}{section}<p>{PROSE} 3</p></div>"

@@ -2,9 +2,12 @@
 like, or the article itself.
 
 A name is cut into words at every sign and every capital, and compared as whole words: ``related-posts`` and
-``relatedPosts`` are marked, ``correlated`` is not. Words that also serve layout (``hidden``, ``meta``, ``print``) count
-only where they are the whole name or open or close it. Each name is judged by itself and its verdict
-cached: names recur from site to site.
+``relatedPosts`` are marked, ``correlated`` is not. Nobody writes about a ``navbar``; but most words that mark
+boilerplate are words of the language as well, and generators make names of headings. Such a word counts where the
+rest of the name only says which part of a page it is (``cookie-notice``, ``share-buttons-2``), not where the rest is
+a subject (``cookie-recipe``, ``share-price``). Words that also serve layout (``hidden``, ``meta``, ``print``) count
+only where they are the whole name or open or close it. Each name is judged by itself and its verdict cached: names
+recur from site to site.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from __future__ import annotations
 import enum
 import itertools
 import re
+from collections.abc import Sequence
+
+from gobelin.transforms.pages.structural_words import STRUCTURAL_WORDS
 
 
 class Kind(enum.IntEnum):
@@ -40,27 +46,50 @@ FOOT = re.compile(
 CONSENT = re.compile(r"consent|gdpr|onetrust|(?:^|[\s_-])cookies?(?:[\s_-]|$)", re.I)
 """Names of what asks for consent, which may be longer than the article below it."""
 
-_HASHED = re.compile(r"[A-Za-z0-9]{8,}")
+_HASHED = re.compile(r"[A-Za-z0-9]{6,}")
 _MIXED = re.compile(r"[A-Za-z]\d")
 _HEX = re.compile(r"[0-9a-f]{8,}")
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORDS = re.compile(r"[A-Z]+(?![a-zß-ÿ])|[A-Z]?[a-zß-ÿ]+|[^\W\d_A-Za-z]+|\d+")
+_VOWEL = re.compile(r"[aeiouy]|[^\W\d_a-z]")
+_CHANGES = re.compile(r"(?<=[a-z])(?=[A-Z\d])|(?<=[A-Z])(?=\d)|(?<=\d)(?=[A-Za-z])|(?<=[A-Z])(?=[A-Z])")
+
+_JARGON = frozenset((
+    "nav", "navi", "navbar", "navbox", "navlinks", "subnav", "topnav", "menubar", "megamenu", "submenu", "breadcrumb",
+    "breadcrumbs", "breadcrump", "pagination", "paginator", "pagenavi", "pagenav", "prevnext", "navheader",
+    "navfooter", "skiplink", "skiplinks", "footerlinks", "colophon", "tocset", "tocview", "tocsub", "tocframe",
+    "tocbox", "tocnav", "fussbereich", "seitenfuss", "sharebar", "sharethis", "addthis", "addtoany", "socialmedia",
+    "shariff", "socialicons", "commentlist", "commentform", "disqus", "relateds", "mostread", "mostpopular",
+    "outbrain", "taboola", "zergnet", "gdpr", "dsgvo", "rgpd", "lgpd", "footer", "sidebar", "sidebars", "sitemap",
+    "kommentare", "commentaires", "comentarios", "adsense", "adbox", "adslot", "dfp", "offcanvas", "tagcloud",
+    "taglist", "postmeta", "postmetadata", "entrymeta", "authorbox", "tableofcontents", "toctoggle",
+))  # fmt: skip
+"""Words of those who make pages; they count in any name."""
 
 _BOILERPLATE_WORDS = frozenset((
-    "nav", "navi", "navbar", "navbox", "navigation", "navigational", "navlinks", "subnav", "topnav", "menu",
-    "menubar", "megamenu", "submenu", "breadcrumb", "breadcrumbs", "breadcrump", "pagination", "pager", "paginator",
-    "pagenavi", "pagenav", "prevnext", "navheader", "navfooter", "sitemap", "skiplink", "skiplinks", "footer",
-    "footerlinks", "colophon", "tocset", "tocview", "tocsub", "tocframe", "tocbox", "tocnav",
-    "fussbereich", "seitenfuss", "sidebar", "sidebars", "sharebar", "sharethis", "addthis", "addtoany", "sharing",
-    "socials", "socialmedia", "sociable", "shariff", "socialicons", "social", "comments", "commentlist",
-    "commentform", "commenting", "disqus", "replies", "kommentare", "commentaires", "comentarios", "related",
-    "relateds", "recommended", "recommendation", "recommendations", "mostread", "mostpopular", "trending",
-    "outbrain", "taboola", "zergnet", "newsletter", "newsletters", "cookie", "cookies", "gdpr", "advert", "adverts",
-    "advertisement", "advertisements", "advertising", "adsense", "adbox", "adslot", "dfp", "sponsored", "werbung",
-    "anzeigen", "publicidad", "tooltip", "offcanvas", "disclaimer", "popup", "lightbox", "overlay", "tagcloud",
-    "taglist", "postmeta", "postmetadata", "entrymeta", "authorbox", "toolbar", "signup", "signin",
-    "tableofcontents", "toctoggle", "author", "authors", "byline", "bio", "consent", "privacy", "rating", "vote",
+    "navigation", "navigational", "menu", "pager", "sharing", "socials", "sociable", "social", "comments",
+    "commenting", "replies", "related", "recommended", "recommendation", "recommendations", "trending", "newsletter",
+    "newsletters", "cookie", "cookies", "advert", "adverts", "advertisement", "advertisements", "advertising",
+    "sponsored", "werbung", "anzeigen", "publicidad", "tooltip", "disclaimer", "popup", "lightbox", "overlay",
+    "toolbar", "signup", "signin", "author", "authors", "byline", "bio", "consent", "privacy", "rating", "vote",
     "poll", "feedback", "popular", "recommend", "login", "register", "subscribe", "sponsor", "share", "comment",
 ))  # fmt: skip
+"""Words of the language; see ``_of_words``."""
+
+_TOPICS = frozenset((
+    "menu", "cookie", "cookies", "advertising", "sponsor", "author", "authors", "bio", "consent", "privacy", "rating",
+    "vote", "poll", "popular", "recommend", "register", "share", "social",
+))  # fmt: skip
+"""Those of them that end the name of a subject, too: ``market-share``, ``oat-cookies``."""
+
+_ALWAYS_LAST = frozenset(("meta", "ad", "ads"))
+"""At the end of any name: ``between-paragraphs-ad``."""
+
+_LABELS = frozenset(("fig", "figure", "tbl", "sec", "eq", "lst", "thm", "category", "tag"))
+"""Behind these stands a subject: labels of figures and sections to refer to, what a blog files a post under."""
+
+_OPENERS = frozenset(("menu", "navigation", "related", "recommended", "trending", "popular"))
+"""Those that the names of a site's own parts and pages follow: ``menu-company``, ``related-guides``."""
+
 _BOILERPLATE_NAMES = frozenset((
     "foot", "share", "shares", "comment", "respond", "kommentar", "recommend", "popular", "subscribe",
     "subscription", "subscriptions", "login", "register", "registration", "consent", "ad", "ads", "adv", "sponsor",
@@ -85,7 +114,7 @@ _BOILERPLATE_PAIRS = frozenset((
     "edit-section", "follow-us", "author-box", "author-bio", "about-author", "author-info", "share-buttons",
     "share-bar", "share-button", "share-links", "share-this", "share-tools", "ad-container", "ad-slot", "ad-unit",
     "ad-wrapper", "ad-block", "ad-label", "ad-disclaimer", "comment-list", "comment-form", "comment-respond",
-    "comment-area", "comments-area", "comment-section", "comment-count",
+    "cookie-law", "comment-area", "comments-area", "comment-section", "comment-count",
 ))  # fmt: skip
 _SUSPECT_WORDS = frozenset((
     "teaser", "teasers", "promo", "toolbox", "tools", "cta", "callout", "promotion", "aside", "widget", "ad", "ads",
@@ -151,28 +180,82 @@ def _judge(name: str, is_open: bool) -> Kind:
         return Kind.GUTTER
     if lower in _UNSEEN_NAMES:
         return Kind.UNSEEN
-    parts = [part.lower() for part in _WORDS.findall(_HASHED.sub(_without_hash, name))]
+    parts = _parts(name)
     joined = "".join(parts)
     words = {*parts, joined}
     pairs = {f"{a}-{b}" for a, b in itertools.pairwise(parts)}
-    if not is_open and not (
-        not joined.endswith(_BOILERPLATE_ENDS)
-        and _BOILERPLATE_WORDS.isdisjoint(words)
-        and _BOILERPLATE_NAMES.isdisjoint((lower, joined, "-".join(parts)))
-        and _BOILERPLATE_EDGES.isdisjoint((*parts[:1], *parts[-1:]))
-        and _BOILERPLATE_PAIRS.isdisjoint(pairs)
-    ):
-        return Kind.BOILERPLATE
+    suspicion = Kind.NEUTRAL if is_open else _suspicion(name, lower, parts)
+    if suspicion is Kind.BOILERPLATE:
+        return suspicion
     if not _CAPTION_WORDS.isdisjoint(words):
         return Kind.CAPTION
     if not _ARTICLE_PAIRS.isdisjoint(pairs) or not _ARTICLE_NAMES.isdisjoint(words):
         return Kind.ARTICLE
-    if not is_open and not _SUSPECT_WORDS.isdisjoint(words):
-        return Kind.SUSPECT
-    return Kind.NEUTRAL if _CONTENT_WORDS.isdisjoint(words) else Kind.CONTENT
+    if suspicion is Kind.SUSPECT or _CONTENT_WORDS.isdisjoint(words):
+        return suspicion
+    return Kind.CONTENT
+
+
+def _suspicion(name: str, lower: str, parts: Sequence[str]) -> Kind:
+    """BOILERPLATE, SUSPECT or NEUTRAL. Of a name in parts (``block__element--modifier``), one part is enough."""
+    joined = "".join(parts)
+    if (
+        joined.endswith(_BOILERPLATE_ENDS)
+        or not _JARGON.isdisjoint((*parts, joined))
+        or not _BOILERPLATE_NAMES.isdisjoint((lower, joined, "-".join(parts)))
+        or joined in _BOILERPLATE_WORDS
+    ):
+        return Kind.BOILERPLATE
+    if "__" not in name and "--" not in name:
+        return _of_words(parts)
+    return max((_of_words(_parts(part)) for part in re.split("__|--", name)), key=_STRENGTHS.__getitem__)
+
+
+def _of_words(parts: Sequence[str]) -> Kind:
+    """What the words of a name say: boilerplate where the rest is structure; to be suspected where the rest stands
+    before it, for that may be the name of a site or a theme."""
+    marks = [part in _BOILERPLATE_WORDS for part in parts]
+    for index, pair in enumerate(itertools.pairwise(parts)):
+        if "-".join(pair) in _BOILERPLATE_PAIRS:
+            marks[index] = marks[index + 1] = True
+    for edge in (0, -1):
+        if parts and parts[edge] in _BOILERPLATE_EDGES:
+            marks[edge] = True
+    free = [mark or _is_structural(part) for mark, part in zip(marks, parts, strict=True)]
+    if parts and len(parts[0]) <= 2:
+        free[0] = True  # the sign of a theme or a library: wp-comments
+    if not any(marks):
+        return Kind.SUSPECT if _ends_with_suspect(parts, free) else Kind.NEUTRAL
+    if parts[0] in _LABELS and not marks[0]:
+        return Kind.NEUTRAL
+    if all(free):
+        return Kind.BOILERPLATE
+    last = len(marks) - marks[::-1].index(True)
+    if not all(free[last:]):
+        return Kind.SUSPECT if parts[last - 1] in _OPENERS else Kind.NEUTRAL
+    is_one = free.count(False) == 1 and _TOPICS.isdisjoint(parts)
+    return Kind.BOILERPLATE if is_one or parts[-1] in _ALWAYS_LAST else Kind.SUSPECT
+
+
+def _ends_with_suspect(parts: Sequence[str], free: Sequence[bool]) -> bool:
+    """Whether behind a word to be suspected there is structure only."""
+    last = max((index for index, part in enumerate(parts) if part in _SUSPECT_WORDS), default=None)
+    return last is not None and all(free[last:])
+
+
+def _is_structural(part: str) -> bool:
+    """Whether a part of a name says nothing of a subject: a number, an abbreviation without vowels, layout."""
+    return part in STRUCTURAL_WORDS or part in _SUSPECT_WORDS or len(part) == 1 or not _VOWEL.search(part)
+
+
+def _parts(name: str) -> list[str]:
+    return [part.lower() for part in _WORDS.findall(_HASHED.sub(_without_hash, name))]
 
 
 def _without_hash(run: re.Match[str]) -> str:
     """What a build or a checksum put into a name says nothing: letters and digits that alternate, or long hex."""
     text = run.group()
-    return "" if len(_MIXED.findall(text)) >= 3 or (_HEX.fullmatch(text) and not text.isalpha()) else text
+    is_hash = len(_MIXED.findall(text)) >= 3 or (_HEX.fullmatch(text) and not text.isalpha())
+    if not is_hash and not text.isalpha():
+        is_hash = len(_CHANGES.findall(text)) > 0.4 * len(text)
+    return "" if is_hash else text

@@ -147,7 +147,7 @@ def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
                 continue
             if _is_named_by_heading(container, blocks) or _is_box(page, container, weights, chars, marked):
                 continue
-        elif prose > 0:
+        elif prose > 0 or _is_named_by_heading(container, blocks):
             continue
         marked[start:end] = [True] * (end - start)
     return marked
