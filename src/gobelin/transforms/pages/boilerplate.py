@@ -59,11 +59,12 @@ _JARGON = frozenset((
     "navfooter", "skiplink", "skiplinks", "footerlinks", "colophon", "tocset", "tocview", "tocsub", "tocframe",
     "tocbox", "tocnav", "fussbereich", "seitenfuss", "sharebar", "sharethis", "addthis", "addtoany", "socialmedia",
     "shariff", "socialicons", "commentlist", "commentform", "disqus", "relateds", "mostread", "mostpopular",
-    "outbrain", "taboola", "zergnet", "gdpr", "dsgvo", "rgpd", "lgpd", "footer", "sidebar", "sidebars", "sitemap",
-    "kommentare", "commentaires", "comentarios", "adsense", "adbox", "adslot", "dfp", "offcanvas", "tagcloud",
-    "taglist", "postmeta", "postmetadata", "entrymeta", "authorbox", "tableofcontents", "toctoggle",
+    "outbrain", "taboola", "zergnet", "gdpr", "dsgvo", "rgpd", "lgpd", "onetrust", "cookiebot", "usercentrics",
+    "didomi", "borlabs", "footer", "sidebar", "sidebars", "sitemap", "kommentare", "commentaires", "comentarios",
+    "adsense", "adbox", "adslot", "dfp", "offcanvas", "tagcloud", "taglist", "postmeta", "postmetadata", "entrymeta",
+    "authorbox", "tableofcontents", "toctoggle",
 ))  # fmt: skip
-"""Words of those who make pages; they count in any name."""
+"""Words of those who make pages, and names of what they put there; they count in any name."""
 
 _BOILERPLATE_WORDS = frozenset((
     "navigation", "navigational", "menu", "pager", "sharing", "socials", "sociable", "social", "comments",
