@@ -32,6 +32,7 @@ from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import NO_TARGET, Batch, Plan, plan_epoch
 from gobelin.train.config import TrainConfig
 from gobelin.train.model import LanguageModel, build_model, save_model
+from gobelin.train.muon import Muon
 from gobelin.train.shards import TokenCorpus, TokenDocument, read_corpus
 
 METRICS_NAME = "metrics.jsonl"
@@ -192,7 +193,7 @@ def _optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.optim.O
     ]
     lr = config.learning_rate
     return [
-        torch.optim.Muon(matrices, lr=lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=lr, weight_decay=config.weight_decay),
         torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True),
     ]
 
