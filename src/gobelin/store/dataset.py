@@ -1,0 +1,149 @@
+"""Data sets: a folder of files, and a manifest that names them. The manifest is the commit.
+
+A data set exists when its manifest does. The manifest is written last, in one put, and names every file with its rows,
+bytes and SHA-256. Readers follow it and never list a folder, so a file that a leftover job wrote later is no part of
+the data set, and a file that is missing, short or altered is an error that names it.
+
+    FOLDER/_manifest.json
+    FOLDER/part-00000-of-00008.parquet ...
+
+Parquet readers pass over names that begin with ``_`` or ``.``, so ``pq.read_table(FOLDER)`` reads the data set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from gobelin.store.files import (
+    delete,
+    digest_of,
+    exists,
+    list_files,
+    read_json,
+    size_of,
+    write_json,
+)
+from gobelin.store.paths import join
+
+MANIFEST_NAME = "_manifest.json"
+_VERSION = 1
+
+
+class DataError(Exception):
+    """A data set is not there, or not what its manifest says; the message names the file."""
+
+
+class NoDataError(DataError):
+    """There is no such data set: no manifest."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class DataFile:
+    """One file of a data set."""
+
+    name: str  # within the folder of the data set
+    num_rows: int
+    num_bytes: int
+    sha256: str  # hexadecimal
+
+
+def commit(folder: str, files: Iterable[DataFile]) -> None:
+    """Makes these files, which lie in the folder, a data set.
+
+    Raises:
+        ValueError: two of them have one name.
+    """
+    named = sorted(files)
+    if len({file.name for file in named}) != len(named):
+        raise ValueError(f"{folder}: two files of one name")
+    write_json(
+        join(folder, MANIFEST_NAME), {"version": _VERSION, "files": [dataclasses.asdict(file) for file in named]}
+    )
+
+
+def is_committed(folder: str) -> bool:
+    """Whether there is such a data set."""
+    return exists(join(folder, MANIFEST_NAME))
+
+
+def files_of(folder: str) -> list[DataFile]:
+    """The files of a data set, by name.
+
+    Raises:
+        NoDataError: there is none.
+        DataError: its manifest cannot be read.
+    """
+    address = join(folder, MANIFEST_NAME)
+    try:
+        manifest = read_json(address)
+    except FileNotFoundError:
+        raise NoDataError(f"{folder} holds no data set: {MANIFEST_NAME} is missing") from None
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    try:
+        if manifest["version"] != _VERSION:
+            raise DataError(f"{address} is of version {manifest['version']}; this gobelin reads {_VERSION}")
+        return sorted(DataFile(**file) for file in manifest["files"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{address} is no manifest: {error}") from None
+
+
+def paths_of(folder: str) -> list[str]:
+    """Addresses of the files of a data set, by name.
+
+    Raises:
+        DataError: as ``files_of``.
+    """
+    return [join(folder, file.name) for file in files_of(folder)]
+
+
+def num_rows_of(folder: str) -> int:
+    """Rows of a data set, as its manifest says."""
+    return sum(file.num_rows for file in files_of(folder))
+
+
+def check_sizes(folder: str) -> None:
+    """Compares names and sizes with the manifest.
+
+    Raises:
+        DataError: a file is missing or has another size.
+    """
+    for file in files_of(folder):
+        problem = _problem_of_size(folder, file)
+        if problem:
+            raise DataError(problem)
+
+
+def check(folder: str) -> Iterator[str]:
+    """What is wrong with a data set, each file read whole: a sentence for each problem.
+
+    Raises:
+        DataError: there is no data set, or its manifest cannot be read.
+    """
+    for file in files_of(folder):
+        problem = _problem_of_size(folder, file)
+        if problem:
+            yield problem
+        elif digest_of(join(folder, file.name)) != file.sha256:
+            yield f"{join(folder, file.name)} was altered: its SHA-256 is not the one in the manifest"
+
+
+def delete_strays(folder: str) -> list[str]:
+    """Deletes what lies in the folder of a data set and is no part of it. Returns the names."""
+    known = {MANIFEST_NAME, *(file.name for file in files_of(folder))}
+    strays = [name for name, _ in list_files(folder) if name not in known]
+    for name in strays:
+        delete(join(folder, name))
+    return strays
+
+
+def _problem_of_size(folder: str, file: DataFile) -> str | None:
+    address = join(folder, file.name)
+    try:
+        size = size_of(address)
+    except FileNotFoundError:
+        return f"{address} is missing"
+    if size != file.num_bytes:
+        return f"{address} has {size:,} bytes; its manifest says {file.num_bytes:,}"
+    return None

@@ -1,0 +1,101 @@
+"""A data set is what its manifest says: no more, no less, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gobelin.store.dataset import (
+    MANIFEST_NAME,
+    DataError,
+    DataFile,
+    NoDataError,
+    check,
+    check_sizes,
+    commit,
+    delete_strays,
+    files_of,
+    is_committed,
+    num_rows_of,
+    paths_of,
+)
+
+
+def make_file(folder: Path, name: str, content: bytes, num_rows: int = 1) -> DataFile:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return DataFile(name, num_rows, len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_what_was_committed_is_read_back_by_name(tmp_path: Path) -> None:
+    files = [make_file(tmp_path, name, name.encode(), rows) for name, rows in (("b", 2), ("a", 1))]
+    assert not is_committed(str(tmp_path))
+    commit(str(tmp_path), files)
+    assert is_committed(str(tmp_path))
+    assert files_of(str(tmp_path)) == sorted(files)
+    assert paths_of(str(tmp_path)) == [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert num_rows_of(str(tmp_path)) == 3
+    assert list(check(str(tmp_path))) == []
+
+
+def test_an_empty_data_set_is_not_a_missing_one(tmp_path: Path) -> None:
+    commit(str(tmp_path / "empty"), [])
+    assert files_of(str(tmp_path / "empty")) == []
+    with pytest.raises(NoDataError, match="missing-one"):
+        files_of(str(tmp_path / "missing-one"))
+    with pytest.raises(NoDataError):
+        num_rows_of(str(tmp_path / "missing-one"))
+
+
+def test_a_file_that_no_manifest_names_is_no_part(tmp_path: Path) -> None:
+    commit(str(tmp_path), [make_file(tmp_path, "a", b"1")])
+    make_file(tmp_path, "left-over", b"2")
+    assert paths_of(str(tmp_path)) == [str(tmp_path / "a")]
+    assert delete_strays(str(tmp_path)) == ["left-over"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST_NAME, "a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "is missing"), (b"12", "has 2 bytes; its manifest says 3"), (b"124", "was altered")],
+)
+def test_a_file_that_is_not_as_committed_is_named(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    commit(str(tmp_path), [make_file(tmp_path, "good", b"1"), make_file(tmp_path, "bad", b"123")])
+    if content is None:
+        (tmp_path / "bad").unlink()
+    else:
+        (tmp_path / "bad").write_bytes(content)
+    problems = list(check(str(tmp_path)))
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{tmp_path / 'bad'} {problem}")
+    if problem != "was altered":
+        with pytest.raises(DataError, match=problem):
+            check_sizes(str(tmp_path))
+
+
+@pytest.mark.parametrize("manifest", [b"{", b"[]", b'{"version": 1}', b'{"version": 1, "files": [{"name": "a"}]}'])
+def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path: Path, manifest: bytes) -> None:
+    (tmp_path / MANIFEST_NAME).write_bytes(manifest)
+    with pytest.raises(DataError, match=MANIFEST_NAME):
+        files_of(str(tmp_path))
+
+
+def test_a_manifest_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST_NAME).write_bytes(b'{"version": 2, "files": []}')
+    with pytest.raises(DataError, match="version 2"):
+        files_of(str(tmp_path))
+
+
+def test_two_files_of_one_name_are_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one name"):
+        commit(str(tmp_path), [DataFile("a", 1, 1, "0"), DataFile("a", 2, 1, "0")])
+
+
+def test_parquet_readers_pass_over_the_manifest(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "part-00000-of-00001.parquet")
+    commit(str(tmp_path), [DataFile("part-00000-of-00001.parquet", 2, 1, "0")])
+    assert pq.read_table(tmp_path).num_rows == 2
