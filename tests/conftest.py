@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import io
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -447,3 +448,37 @@ def select_from() -> Callable[..., Selected]:
         )
 
     return select
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[tuple[str, Any]]:
+    from tests.object_store import s3_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with s3_server() as (endpoint, door):
+        yield endpoint, door
+
+
+@pytest.fixture
+def s3_door(_s3: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The door of an S3 server on loopback (``tests/object_store.py``), which the environment names."""
+    from gobelin.store import remote
+
+    endpoint, door = _s3
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    remote._open_store.cache_clear()
+    yield door
+    door.reset()
+    remote._open_store.cache_clear()
+
+
+@pytest.fixture
+def object_store(s3_door: Any, tmp_path: Path) -> str:
+    """An empty folder on an S3 server."""
+    return f"s3://bucket/{tmp_path.name}"

@@ -25,6 +25,10 @@ class Door:
         self.num_refused = 0
         self.on_request: Callable[[str, str], None] | None = None
 
+    def reset(self) -> None:
+        """Open again, and nobody watches."""
+        self.closed_until, self.on_request = 0.0, None
+
     def close_for(self, seconds: float) -> None:
         self.closed_until = time.monotonic() + seconds
 

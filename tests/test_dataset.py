@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gobelin.errors import DataError, MissingDataError
 from gobelin.store.dataset import (
     MANIFEST_NAME,
-    DataError,
     DataFile,
-    NoDataError,
     check,
     check_sizes,
     commit,
@@ -45,9 +44,9 @@ def test_what_was_committed_is_read_back_by_name(tmp_path: Path) -> None:
 def test_an_empty_data_set_is_not_a_missing_one(tmp_path: Path) -> None:
     commit(str(tmp_path / "empty"), [])
     assert files_of(str(tmp_path / "empty")) == []
-    with pytest.raises(NoDataError, match="missing-one"):
+    with pytest.raises(MissingDataError, match="missing-one"):
         files_of(str(tmp_path / "missing-one"))
-    with pytest.raises(NoDataError):
+    with pytest.raises(MissingDataError):
         num_rows_of(str(tmp_path / "missing-one"))
 
 

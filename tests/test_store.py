@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gobelin.store import files, lock, remote
+from gobelin.store import files, lock
 from gobelin.store.files import (
     delete,
     digest_of,
@@ -32,22 +30,9 @@ from gobelin.store.files import (
 )
 from gobelin.store.lock import LockedError, break_lock, locked
 from gobelin.store.paths import absolute, is_remote, join, name_of, parent_of, split_remote
-from tests.object_store import BUCKET, Door, s3_server
+from tests.object_store import BUCKET, Door
 
 ODD_NAMES = ["out[1]", "a?b", "c*d", "with space", "50%41", "ä-ß-日本", "{x}", "a+b&c=d", "-dash", "#hash"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Door]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with s3_server() as (endpoint, door), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", endpoint)
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_REGION", "us-east-1")
-        remote._open_store.cache_clear()
-        yield endpoint, door
-        remote._open_store.cache_clear()
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -55,8 +40,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty folder on each kind of place."""
     if request.param == "disk":
         return str(tmp_path)
-    request.getfixturevalue("server")
-    return f"s3://{BUCKET}/{tmp_path.name}"
+    return str(request.getfixturevalue("object_store"))
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -149,14 +133,14 @@ def test_open_input_seeks_and_reads_in_order(folder: str) -> None:
         assert stream.read(3) == content[7:10]
 
 
-def test_reading_in_order_takes_few_requests(server: tuple[str, Door]) -> None:
+def test_reading_in_order_takes_few_requests(s3_door: Door) -> None:
     address = f"s3://{BUCKET}/few-requests"
     write_bytes(address, b"x" * 4_000_000)
-    before = server[1].num_requests.get("GET", 0)
+    before = s3_door.num_requests.get("GET", 0)
     with open_input(address) as stream:
         while stream.read(10_000):
             pass
-    assert server[1].num_requests["GET"] - before <= 8
+    assert s3_door.num_requests["GET"] - before <= 8
 
 
 def test_json_is_whole_numbers_and_finite(folder: str) -> None:
@@ -201,7 +185,7 @@ def test_a_second_writer_is_locked_out_and_told_who_writes(folder: str) -> None:
         pass
 
 
-def test_a_lease_that_ran_out_is_taken_over(server: tuple[str, Door]) -> None:
+def test_a_lease_that_ran_out_is_taken_over(s3_door: Door) -> None:
     folder = f"s3://{BUCKET}/ran-out"
     write_bytes(join(folder, lock.LEASE_NAME), json.dumps({"owner": "dead", "until": time.time() - 1}).encode())
     with locked(folder):
@@ -209,7 +193,7 @@ def test_a_lease_that_ran_out_is_taken_over(server: tuple[str, Door]) -> None:
     assert list_files(folder) == []
 
 
-def test_a_lease_that_holds_can_be_broken(server: tuple[str, Door]) -> None:
+def test_a_lease_that_holds_can_be_broken(s3_door: Door) -> None:
     folder = f"s3://{BUCKET}/broken"
     write_bytes(join(folder, lock.LEASE_NAME), json.dumps({"owner": "dead", "until": time.time() + 100}).encode())
     with pytest.raises(LockedError, match="gobelin unlock"), locked(folder):
@@ -220,7 +204,7 @@ def test_a_lease_that_holds_can_be_broken(server: tuple[str, Door]) -> None:
         pass
 
 
-def test_a_lease_is_renewed(server: tuple[str, Door], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_renewed(s3_door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = f"s3://{BUCKET}/renewed"
     monkeypatch.setattr(lock, "LEASE_SECONDS", 0.6)
     with locked(folder):
@@ -231,7 +215,7 @@ def test_a_lease_is_renewed(server: tuple[str, Door], monkeypatch: pytest.Monkey
         assert read_json(join(folder, lock.LEASE_NAME))["until"] > first
 
 
-def test_a_stolen_lease_is_an_error(server: tuple[str, Door], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stolen_lease_is_an_error(s3_door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = f"s3://{BUCKET}/stolen"
     monkeypatch.setattr(lock, "LEASE_SECONDS", 0.3)
     with pytest.raises(lock.LeaseLostError, match="thief"):
@@ -245,8 +229,8 @@ def _lose_lease(folder: str) -> None:
         time.sleep(1)
 
 
-def test_an_outage_costs_time_only(server: tuple[str, Door]) -> None:
-    folder, door = f"s3://{BUCKET}/outage", server[1]
+def test_an_outage_costs_time_only(s3_door: Door) -> None:
+    folder, door = f"s3://{BUCKET}/outage", s3_door
     write_bytes(join(folder, "a"), b"1")
     refused = door.num_refused
     door.close_for(2)
@@ -264,7 +248,7 @@ def _read_in_child(address: str) -> None:
     assert read_bytes(address) == b"1"
 
 
-def test_another_process_has_a_client_of_its_own(server: tuple[str, Door]) -> None:
+def test_another_process_has_a_client_of_its_own(s3_door: Door) -> None:
     address = f"s3://{BUCKET}/forked"
     write_bytes(address, b"1")
     process = multiprocessing.get_context("forkserver").Process(target=_read_in_child, args=(address,))

@@ -12,5 +12,9 @@ class UserError(ValueError):
     """What was given cannot be used; the message says what it is, why, and what to do."""
 
 
-class MissingDataError(UserError):
+class DataError(UserError):
+    """A data set is not what it should be; the message names the file or folder."""
+
+
+class MissingDataError(DataError):
     """A data set that should be there is not, or not all of it; the message names its folder."""

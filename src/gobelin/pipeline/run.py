@@ -28,7 +28,6 @@ from gobelin.pipeline.state import (
     write_text,
 )
 from gobelin.pipeline.supervisor import Supervisor
-from gobelin.transforms.files import use_file_systems
 
 _PACKAGES = ("gobelin", "apache-beam", "pyarrow", "trafilatura", "pillow", "torch", "open-clip-torch", "tokenizers")
 
@@ -154,7 +153,6 @@ def open_run(
             f"{output} belongs to recipe {held['recipe']['name']!r}, not {recipe.name!r}: choose another --output, "
             "or delete the folder"
         )
-    use_file_systems(beam_args)
     if patterns:
         archives = find_archives(list(patterns))
         if held is not None and held["input"] != [{"path": each.path, "bytes": each.size} for each in archives]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+from gobelin.errors import DataError, MissingDataError
 from gobelin.store.files import (
     delete,
     digest_of,
@@ -28,14 +29,6 @@ from gobelin.store.paths import join
 
 MANIFEST_NAME = "_manifest.json"
 _VERSION = 1
-
-
-class DataError(Exception):
-    """A data set is not there, or not what its manifest says; the message names the file."""
-
-
-class NoDataError(DataError):
-    """There is no such data set: no manifest."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -71,14 +64,14 @@ def files_of(folder: str) -> list[DataFile]:
     """The files of a data set, by name.
 
     Raises:
-        NoDataError: there is none.
+        MissingDataError: there is none.
         DataError: its manifest cannot be read.
     """
     address = join(folder, MANIFEST_NAME)
     try:
         manifest = read_json(address)
     except FileNotFoundError:
-        raise NoDataError(f"{folder} holds no data set: {MANIFEST_NAME} is missing") from None
+        raise MissingDataError(f"{folder} holds no data set: {MANIFEST_NAME} is missing") from None
     except ValueError as error:
         raise DataError(str(error)) from None
     try:

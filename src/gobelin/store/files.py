@@ -52,6 +52,23 @@ def open_input(address: str) -> BinaryIO:
     return remote.open_reader(address) if is_remote(address) else open(address, "rb")
 
 
+class NewFile:
+    """A file that is written piece by piece and appears under its name when it is closed.
+
+    For writers that cannot be a ``with`` block; whoever drops it unclosed leaves a temporary file behind.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._stack = contextlib.ExitStack()
+        self._stream = self._stack.enter_context(output(address))
+
+    def write(self, data: bytes) -> int:
+        return self._stream.write(data)
+
+    def close(self) -> None:
+        self._stack.close()
+
+
 @contextlib.contextmanager
 def output(address: str) -> Iterator[BinaryIO]:
     """A file that appears under its name when the block ends, and not at all where the block raises."""
@@ -193,6 +210,11 @@ def list_files(folder: str) -> list[tuple[str, int]]:
             if not name.startswith(TEMPORARY_PREFIX) and os.path.isfile(path):
                 found.append((os.path.relpath(path, folder).replace(os.sep, "/"), os.path.getsize(path)))
     return sorted(found)
+
+
+def files_in(folder: str) -> list[str]:
+    """Addresses of the files directly in a folder of exactly this name, sorted; none where there is no such folder."""
+    return [join(folder, name) for name, _ in list_files(folder) if "/" not in name]
 
 
 def make_folder(folder: str) -> None:

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from gobelin.errors import UserError
 from gobelin.store import remote
 from gobelin.store.files import delete, make_folder
 from gobelin.store.paths import is_remote, join
@@ -29,11 +30,11 @@ LEASE_SECONDS = 300.0
 """After so long without renewal a lease counts as left behind. It is renewed every third of this."""
 
 
-class LockedError(Exception):
+class LockedError(UserError):
     """Somebody else writes to the folder; the message says who, since when, and what to do."""
 
 
-class LeaseLostError(Exception):
+class LeaseLostError(UserError):
     """The lease was taken by somebody else while it was held."""
 
 

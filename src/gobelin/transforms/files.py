@@ -1,10 +1,4 @@
-"""Files by their exact names, and files that a pattern matches, locally or in an object store.
-
-Beam's file systems read every name as a pattern, when they list and even when they delete: in a folder ``out[1]`` they
-find nothing. So the local disk is used directly here, and Beam gets the names of object stores with their signs
-escaped. No other module calls Beam's file systems. Beam is imported where an object store is met: the command line
-starts without it.
-"""
+"""Names of files and folders, patterns, and the shards of a data set, on a disk or in an object store."""
 
 from __future__ import annotations
 
@@ -12,114 +6,25 @@ import contextlib
 import fnmatch
 import os
 import re
-import uuid
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gobelin.errors import MissingDataError
+from gobelin.store.files import exists, files_in, make_folder, open_input, output, size_of
+from gobelin.store.paths import is_remote, join
+from gobelin.store.remote import list_files as list_remote
 
-if TYPE_CHECKING:
-    from apache_beam.io.filesystems import FileSystems
+__all__ = [
+    "atomic_output", "exists", "files_in", "find_files", "is_remote", "join", "list_shards", "make_folder",
+    "open_input", "read_tables", "shard_path", "shard_place",
+]  # fmt: skip
 
-_SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
 _SIGNS = re.compile(r"[*?[]")
-_AS_IT_IS = "uncompressed"
-"""``CompressionTypes.UNCOMPRESSED`` of Beam."""
 _SHARD = re.compile(r"part-(\d{5})-of-(\d{5})\.parquet")
 
-
-def is_remote(path: str) -> bool:
-    """Whether a path lies in an object store, as ``s3://`` and ``gs://`` do."""
-    return _SCHEME.match(path) is not None
-
-
-def use_file_systems(beam_args: Sequence[str]) -> None:
-    """Tells the file systems of s3:// and gs:// what Beam's arguments say of them (endpoint, credentials). Without it
-    they refuse to work in a process that has not made a pipeline."""
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    _beam().set_options(PipelineOptions(list(beam_args)))
-
-
-def _beam() -> type[FileSystems]:
-    from apache_beam.io.filesystems import FileSystems
-
-    return FileSystems
-
-
-def join(folder: str, *names: str) -> str:
-    """Path of a name in a folder, on any file system."""
-    return _beam().join(folder, *names) if is_remote(folder) else os.path.join(folder, *names)
-
-
-def exists(path: str) -> bool:
-    """Whether there is a file or folder of exactly this name."""
-    return _beam().exists(path) if is_remote(path) else os.path.exists(path)
-
-
-def make_folder(path: str) -> None:
-    """Creates a folder with its parents; a folder that exists is fine."""
-    if is_remote(path):
-        with contextlib.suppress(OSError):  # Beam raises where it exists
-            _beam().mkdirs(path)
-    else:
-        os.makedirs(path, exist_ok=True)
-
-
-def open_input(path: str) -> BinaryIO:
-    """Opens a file for reading as it lies there: a ``.gz`` name does not unpack, so offsets are the file's own."""
-    if is_remote(path):
-        return _beam().open(path, compression_type=_AS_IT_IS)
-    return open(path, "rb")
-
-
-def open_output(path: str) -> BinaryIO:
-    """Opens a new file for writing; the folder is made where it is missing."""
-    if is_remote(path):
-        return _beam().create(path, compression_type=_AS_IT_IS)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    return open(path, "wb")
-
-
-@contextlib.contextmanager
-def atomic_output(path: str) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when written to the end. Any failure is raised."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open_output(temporary) as stream:
-            yield stream
-    except BaseException:
-        with contextlib.suppress(Exception):
-            _delete(temporary)
-        raise
-    if not is_remote(path):
-        os.replace(temporary, path)
-        return
-    if exists(path):
-        _delete(path)
-    _beam().rename([temporary], [path])
-
-
-def _delete(path: str) -> None:
-    if is_remote(path):
-        with _without_warnings():
-            _beam().delete([_escaped(path)])
-    else:
-        os.unlink(path)
-
-
-def files_in(folder: str) -> list[str]:
-    """Paths of the files in a folder of exactly this name, sorted; none where there is no such folder."""
-    if is_remote(folder):
-        return sorted(_match(join(_escaped(folder), "*")))
-    if not os.path.isdir(folder):
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(os.path.join(folder, entry.name) for entry in entries if entry.is_file())
+atomic_output = output
 
 
 def shard_path(folder: str, index: int, num_shards: int) -> str:
@@ -169,23 +74,52 @@ def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Tabl
 def find_files(pattern: str) -> dict[str, int]:
     """Files and their sizes in bytes, by path: the one of exactly this name, or else those that the pattern matches.
 
-    A pattern is read part by part, from the left. A part that names something that exists means that and nothing else,
-    so ``crawl [2024]/*.warc.gz`` looks into the folder ``crawl [2024]``. In any other part ``*`` stands for
-    any characters, ``?`` for one, ``[ab]`` for one of these; ``**`` also crosses folders. As in a shell, a sign at
+    A pattern is read part by part, from the left. On a disk, a part that names something that exists means that and
+    nothing else, so ``crawl [2024]/*.warc.gz`` looks into the folder ``crawl [2024]``. In any other part ``*`` stands
+    for any characters, ``?`` for one, ``[ab]`` for one of these; ``**`` also crosses folders. As in a shell, a sign at
     the beginning of a name does not stand for a dot.
     """
     if is_remote(pattern):
-        exact = _match(_escaped(pattern)) if _SIGNS.search(pattern) else {}
-        return exact or _match(pattern)
+        return _find_remote(pattern)
     absolute = pattern.startswith(os.sep)
     parts = [part for part in pattern.split(os.sep) if part]
     found = _walk(os.sep if absolute else "", parts) if parts else iter(())
     return {path: os.path.getsize(path) for path in found if os.path.isfile(path)}
 
 
-def _match(pattern: str) -> dict[str, int]:
-    with _without_warnings():
-        return {each.path: each.size_in_bytes for each in _beam().match([pattern])[0].metadata_list}
+def _find_remote(pattern: str) -> dict[str, int]:
+    """As ``find_files``: the object of exactly this name, or those below the part without signs that match."""
+    with contextlib.suppress(FileNotFoundError):
+        return {pattern: size_of(pattern)}
+    if not _SIGNS.search(pattern):
+        return {}
+    parts = pattern.split("/")
+    num_plain = next(index for index, part in enumerate(parts) if _SIGNS.search(part))
+    folder, rest = "/".join(parts[:num_plain]), "/".join(parts[num_plain:])
+    matches = _compiled(rest).fullmatch
+    found = sorted(list_remote(folder))
+    return {join(folder, name): size for name, size in found if matches(name) or matches(f"./{name}")}
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """The expression of a pattern whose signs but ``**`` stay within a folder."""
+    expression, position = "", 0
+    while position < len(pattern):
+        sign = pattern[position]
+        closing = pattern.find("]", position + 2) if sign == "[" else -1
+        if pattern.startswith("**", position):
+            expression, position = expression + ".*", position + 2
+        elif sign == "*":
+            expression, position = expression + "[^/]*", position + 1
+        elif sign == "?":
+            expression, position = expression + "[^/]", position + 1
+        elif closing > 0:
+            inside = pattern[position + 1 : closing].replace("\\", r"\\")
+            expression += f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+            position = closing + 1
+        else:
+            expression, position = expression + re.escape(sign), position + 1
+    return re.compile(expression, re.S)
 
 
 def _walk(folder: str, parts: list[str]) -> Iterator[str]:
@@ -197,9 +131,7 @@ def _walk(folder: str, parts: list[str]) -> Iterator[str]:
     if os.path.lexists(os.path.join(folder, first)):
         yield from _walk(os.path.join(folder, first), rest)
     elif "**" in first:
-        from apache_beam.io.filesystem import FileSystem
-
-        matches = re.compile(FileSystem.translate_pattern(os.sep.join(parts))).match
+        matches = _compiled(os.sep.join(parts)).fullmatch
         for parent, folders, names in os.walk(folder or "."):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
@@ -212,16 +144,3 @@ def _walk(folder: str, parts: list[str]) -> Iterator[str]:
             for name in sorted(os.listdir(folder or ".")):
                 if fnmatch.fnmatchcase(name, first) and (first.startswith(".") or not name.startswith(".")):
                     yield from _walk(os.path.join(folder, name), rest)
-
-
-def _escaped(path: str) -> str:
-    """A pattern that matches exactly this path."""
-    return _SIGNS.sub(r"[\g<0>]", path)
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Without what ``re`` says of the pattern ``[[]``, which Beam makes an expression of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield

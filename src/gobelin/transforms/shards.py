@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.documents import DECISIONS, Decision, shard_of, to_row
-from gobelin.transforms.files import atomic_output, join, list_shards, open_input, open_output, read_tables, shard_path
+from gobelin.store.files import NewFile
+from gobelin.transforms.files import atomic_output, join, list_shards, open_input, read_tables, shard_path
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once. A writer holds
@@ -181,12 +182,12 @@ class Spool:
 
     def __init__(self, folder: str) -> None:
         self._path = join(folder, f"spool-{uuid.uuid4().hex}.bin")
-        self._stream: BinaryIO | None = None
+        self._stream: NewFile | None = None
         self._offset = 0
 
     def write(self, payload: bytes) -> SpoolRef:
         if self._stream is None:
-            self._stream = open_output(self._path)
+            self._stream = NewFile(self._path)
         self._stream.write(payload)
         ref = SpoolRef(self._path, self._offset, len(payload))
         self._offset += len(payload)
