@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gobelin.errors import UserError
 from gobelin.exchange import hf_parquet, jsonl, mmc4, nemo, obelics, webdataset
 from gobelin.exchange.entry import Entry, EntryError
 from gobelin.exchange.writing import LEFT_OUT, Shard
@@ -42,10 +43,10 @@ def find_format(name: str) -> Format:
     """A format by its name.
 
     Raises:
-        ValueError: there is none of that name.
+        UserError: there is none of that name.
     """
     if name not in FORMATS:
-        raise ValueError(f"--format {name}: no such format; there are {', '.join(sorted(FORMATS))}")
+        raise UserError(f"--format {name}: no such format; there are {', '.join(sorted(FORMATS))}")
     return FORMATS[name]
 
 
@@ -53,7 +54,7 @@ def find_sources(name: str, paths: list[str]) -> list[Path]:
     """The files of a format under these paths (files, or folders that hold them), sorted, each once.
 
     Raises:
-        ValueError: a path does not exist or holds no such file.
+        UserError: a path does not exist or holds no such file.
     """
     found: set[Path] = set()
     for given in paths:
@@ -62,11 +63,11 @@ def find_sources(name: str, paths: list[str]) -> list[Path]:
             found.add(path)
             continue
         if not path.is_dir():
-            raise ValueError(f"{given}: no such file or folder")
+            raise UserError(f"{given}: no such file or folder")
         matched = next((files for pattern in find_format(name).patterns if (files := _files(path, pattern))), [])
         if not matched:
             patterns = " or ".join(find_format(name).patterns)
-            raise ValueError(f"{given}: holds no files of format {name} ({patterns})")
+            raise UserError(f"{given}: holds no files of format {name} ({patterns})")
         found.update(matched)
     return sorted(found)
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from gobelin.errors import UserError
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -142,7 +143,7 @@ def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one ``.jsonl`` or ``.jsonl.zip`` file, with the pictures in ``images`` beside it.
 
     Raises:
-        ValueError: the zip file is damaged.
+        UserError: the zip file is damaged.
     """
     folder = _image_folder(path)
     if path.suffix != ".zip":
@@ -155,7 +156,7 @@ def read_source(path: Path) -> Iterator[Entry | EntryError]:
                 with archive.open(name) as lines:
                     yield from read_entries(lines, f"{path.name}!{name}", entry_of_object, folder)
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"{path}: cannot be read as a zip file: {error}") from None
+        raise UserError(f"{path}: cannot be read as a zip file: {error}") from None
 
 
 def _image_folder(path: Path) -> Path | None:

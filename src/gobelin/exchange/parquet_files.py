@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, Origin, attempt
 from gobelin.exchange.writing import Shard
 from gobelin.transforms.shards import write_rows
@@ -30,7 +31,7 @@ def read_parquet(path: Path, columns: tuple[str, ...], required: tuple[str, ...]
     """Rows with those of the columns that the file has; the others are missing from a row.
 
     Raises:
-        ValueError: the file is no Parquet file, or lacks a required column.
+        UserError: the file is no Parquet file, or lacks a required column.
     """
     try:
         file = pq.ParquetFile(path)
@@ -38,11 +39,11 @@ def read_parquet(path: Path, columns: tuple[str, ...], required: tuple[str, ...]
         held = [name for name in columns if name in names]
         if not set(required) <= set(held):
             shown = ", ".join(names[:20])
-            raise ValueError(f"{path}: has not the columns {', '.join(required)}; its columns are {shown}")
+            raise UserError(f"{path}: has not the columns {', '.join(required)}; its columns are {shown}")
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=held):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())[:300]}") from None
 
 
 def read_entries(

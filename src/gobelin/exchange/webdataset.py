@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gobelin.errors import UserError
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -115,13 +116,13 @@ def read_source(path: Path) -> Iterator[Entry | EntryError]:
     """The documents of one tar file, sample by sample.
 
     Raises:
-        ValueError: the file is no tar file.
+        UserError: the file is no tar file.
     """
     try:
         for number, files in enumerate(_samples(path)):
             yield attempt(entry_of_files, files, Origin(path.name, number))
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as a tar file: {error}") from None
+        raise UserError(f"{path}: cannot be read as a tar file: {error}") from None
 
 
 def _samples(path: Path) -> Iterator[dict[str, bytes]]:

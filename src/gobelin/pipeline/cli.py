@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gobelin.errors import UserError
 from gobelin.pipeline.heads_cli import add_heads, run_heads
 from gobelin.pipeline.state import STAGES
 
@@ -237,7 +238,7 @@ def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
     from gobelin.pipeline.run import open_run
 
     if options.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {options.workers}")
+        raise UserError(f"--workers must be at least 1, got {options.workers}")
     screen = Screen(options.quiet)
     with open_run(
         options.output,
@@ -307,12 +308,12 @@ def _export(options: argparse.Namespace) -> int:
     from gobelin.pipeline.export import SOURCES, export_corpus, export_decisions, export_documents
 
     if (options.output is None) == (options.named_output is None):
-        raise ValueError("export of which run? Give its output folder, once: gobelin export OUT")
+        raise UserError("export of which run? Give its output folder, once: gobelin export OUT")
     options.output = options.output or options.named_output
     if options.to is None and (options.format != "jsonl" or options.with_images):
-        raise ValueError(f"--format {options.format} makes files: give --to FOLDER, an empty one")
+        raise UserError(f"--format {options.format} makes files: give --to FOLDER, an empty one")
     if options.decisions and (options.to is not None or options.format != "jsonl"):
-        raise ValueError("--decisions are JSON lines on standard output: leave --to and --format out")
+        raise UserError("--decisions are JSON lines on standard output: leave --to and --format out")
     if options.to is not None and options.stage in SOURCES:
         summary = export_corpus(options.output, options.stage, options.format, options.to, options.with_images)
         print(json.dumps(summary, indent=2))
@@ -322,7 +323,7 @@ def _export(options: argparse.Namespace) -> int:
     elif options.stage in SOURCES:
         export_documents(options.output, options.stage, sys.stdout)
     else:
-        raise ValueError(
+        raise UserError(
             f"stage {options.stage} holds no documents: give --stage {' or '.join(SOURCES)}, or --decisions"
         )
     return 0

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.documents import shard_of
+from gobelin.errors import UserError
 from gobelin.pipeline.recipe import load_recipe
 from gobelin.pipeline.state import read_json
 from gobelin.report.documents import shown_text
@@ -49,7 +50,7 @@ _FACTS = ("format", "width", "height", "consent")
 """Of an image in its place: shown whatever the recipe compares."""
 
 
-class NotFoundError(ValueError):
+class NotFoundError(UserError):
     """The run knows nothing of what was asked for."""
 
 

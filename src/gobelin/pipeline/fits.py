@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gobelin.errors import UserError
 from gobelin.pipeline.recipe import Recipe
 from gobelin.pipeline.state import images_shown, read_json, row_groups, write_json
 from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_requested
@@ -52,7 +53,7 @@ def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: Path) -> tup
 
     Raises:
         StepFailedError: the model cannot be loaded; the message says why.
-        ValueError: a head cannot be read, or belongs to another model.
+        UserError: a head cannot be read, or belongs to another model.
     """
     for head_path in config.heads.values():
         load_head(head_path)  # what is wrong with it comes before a model is loaded
@@ -87,7 +88,7 @@ def fit_tokenizers(supervisor: Supervisor, recipe: Recipe, output: Path, num_ima
     """Fits, or copies, the tokenizers into the stage's folder. Returns what is to be told of them."""
     folder = output / "tokenize"
     if recipe.tokenize.image_tokenizer is None and num_images < MIN_FIT_IMAGES:
-        raise ValueError(
+        raise UserError(
             f"the corpus shows {num_images} images, too few to fit an image tokenizer on (at least {MIN_FIT_IMAGES}): "
             "loosen the recipe, add archives, or give tokenize.image_tokenizer"
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gobelin.documents import shard_of
+from gobelin.errors import UserError
 from gobelin.exchange.corpus import IMPORTED
 from gobelin.exchange.entry import PICTURE_FACTS
 from gobelin.exchange.formats import FORMATS, find_format
@@ -81,7 +82,7 @@ def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:
         paths: each with its format before a colon; images that stand beside come last.
 
     Raises:
-        ValueError: no file held a document that could be read.
+        UserError: no file held a document that could be read.
     """
     with ReadIndex(Path(folder), config) as index:
         for path in paths:
@@ -91,4 +92,4 @@ def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:
             else:
                 index.read(path, find_format(name).read_source(Path(file)))
         if index.is_empty and index.problem:
-            raise ValueError(f"no document could be read; is the format right? {index.problem}")
+            raise UserError(f"no document could be read; is the format right? {index.problem}")

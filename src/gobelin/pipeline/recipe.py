@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from gobelin.errors import UserError
 from gobelin.tokenize.config import TokenizeConfig
 from gobelin.train.config import SampleConfig, TrainConfig
 from gobelin.transforms.extract_config import ExtractConfig
@@ -33,7 +34,7 @@ MAX_SHARDS = 99_999
 """File names have five digits."""
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe cannot be used; the message says what is wrong and what to do."""
 
 
@@ -70,7 +71,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_shards <= MAX_SHARDS:
-            raise ValueError(f"num_shards must be in [1, {MAX_SHARDS}], got {self.num_shards}")
+            raise UserError(f"num_shards must be in [1, {MAX_SHARDS}], got {self.num_shards}")
 
 
 def preset_names() -> list[str]:

@@ -27,12 +27,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.documents import Action, Unit
+from gobelin.errors import UserError
 from gobelin.transforms.files import list_shards, read_tables
 
 STAGES = ("extract", "score", "select", "tokenize", "train", "sample", "report")
 
 
-class OutputError(ValueError):
+class OutputError(UserError):
     """The output folder cannot be used; the message says what is wrong and what to do."""
 
 
@@ -107,14 +108,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON file's object; None where there is no such file.
 
     Raises:
-        ValueError: it is damaged.
+        UserError: it is damaged.
     """
     if not path.is_file():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it, and the stages are looked at anew") from None
+        raise UserError(f"{path} is damaged ({error}); delete it, and the stages are looked at anew") from None
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from gobelin.errors import UserError
 from gobelin.store import remote
 from gobelin.store.paths import is_remote, join
 
@@ -39,12 +40,12 @@ def read_json(address: str) -> Any:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it holds no JSON; the message names it.
+        UserError: it holds no JSON; the message names it.
     """
     try:
         return json.loads(read_bytes(address))
     except ValueError as error:
-        raise ValueError(f"{address} is not JSON: {error}") from None
+        raise UserError(f"{address} is not JSON: {error}") from None
 
 
 def open_input(address: str) -> BinaryIO:

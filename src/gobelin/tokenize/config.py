@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from gobelin.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VQVAEConfig:
@@ -25,10 +27,10 @@ class VQVAEConfig:
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
-            raise ValueError(f"patch_size {self.patch_size} does not divide image_size {self.image_size}")
+            raise UserError(f"patch_size {self.patch_size} does not divide image_size {self.image_size}")
         for name in ("image_size", "patch_size", "num_codes", "code_width", "channels"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from PIL import ImageOps
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from gobelin.errors import UserError
 from gobelin.tokenize.fit_vqvae import to_float, to_uint8
 from gobelin.tokenize.vqvae import VQVAE, VQVAEConfig
 
@@ -127,21 +128,21 @@ def load_image_tokenizer(path: Path, device: torch.device | str = "cpu") -> Imag
     """Load the image tokenizer in this folder.
 
     Raises:
-        ValueError: there is none, or one of a layout that this program does not know; the message says what is there.
+        UserError: there is none, or one of a layout that this program does not know; the message says what is there.
     """
     config_path, weights_path = path / CONFIG_NAME, path / WEIGHTS_NAME
     if not config_path.is_file() or not weights_path.is_file():
-        raise ValueError(f"no image tokenizer at {path}: {_what_is_there(path)}")
+        raise UserError(f"no image tokenizer at {path}: {_what_is_there(path)}")
     config = json.loads(config_path.read_text(encoding="utf-8"))
     if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise ValueError(f"{config_path} describes no {KIND}: {_what_is_there(path)}")
+        raise UserError(f"{config_path} describes no {KIND}: {_what_is_there(path)}")
     shape = {field.name: config[field.name] for field in dataclasses.fields(VQVAEConfig)}
     with torch.device("meta"):
         model = VQVAE(VQVAEConfig(**shape))
     model.load_state_dict(load_file(weights_path), assign=True)
     tokenizer = VQVAETokenizer(model, device)
     if tokenizer.fingerprint != config["fingerprint"]:
-        raise ValueError(f"{path}: weights and configuration are not those that were saved together; fit or copy again")
+        raise UserError(f"{path}: weights and configuration are not those that were saved together; fit or copy again")
     return tokenizer
 
 

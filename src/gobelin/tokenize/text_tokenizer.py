@@ -13,6 +13,8 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gobelin.errors import UserError
+
 FILE_NAME = "text_tokenizer.json"
 NUM_BYTES = 256
 
@@ -24,7 +26,7 @@ class TextTokenizer:
         """``definition`` is the JSON of the `tokenizers` package.
 
         Raises:
-            ValueError: it is no tokenizer, or one that would not give every text back byte for byte.
+            UserError: it is no tokenizer, or one that would not give every text back byte for byte.
         """
         from tokenizers import Tokenizer  # of the extra `models`: curation alone does without
 
@@ -64,7 +66,7 @@ class TextTokenizer:
         """Read the JSON that ``save`` wrote, or a file or a folder that holds ``text_tokenizer.json``."""
         path = path / FILE_NAME if path.is_dir() else path
         if not path.is_file():
-            raise ValueError(f"no text tokenizer at {path}: fit one, or give the path of a saved one")
+            raise UserError(f"no text tokenizer at {path}: fit one, or give the path of a saved one")
         return cls(path.read_text(encoding="utf-8"))
 
     def __reduce__(self) -> tuple[type[TextTokenizer], tuple[str]]:
@@ -79,7 +81,7 @@ def fit_bpe(texts: Iterable[str], vocab_size: int, *, min_count: int = 2) -> Tex
         min_count: a pair of tokens seen less often is never merged.
     """
     if vocab_size < NUM_BYTES:
-        raise ValueError(f"vocab_size must be at least {NUM_BYTES} (one token a byte), got {vocab_size}")
+        raise UserError(f"vocab_size must be at least {NUM_BYTES} (one token a byte), got {vocab_size}")
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -101,7 +103,7 @@ def _check_lossless(definition: str) -> None:
         parts = json.loads(definition)
         kinds = (parts["model"]["type"], (parts["pre_tokenizer"] or {}).get("type"))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"not a tokenizer of the tokenizers package: {error!r} in {definition[:80]!r}") from None
+        raise UserError(f"not a tokenizer of the tokenizers package: {error!r} in {definition[:80]!r}") from None
     losses = {
         f"model and pre-tokenizer are {kinds}": kinds != ("BPE", "ByteLevel"),
         "it has a normalizer": parts["normalizer"] is not None,
@@ -112,7 +114,7 @@ def _check_lossless(definition: str) -> None:
     }
     reasons = [reason for reason, found in losses.items() if found]
     if reasons:
-        raise ValueError(f"not a lossless byte-level BPE: {'; '.join(reasons)}")
+        raise UserError(f"not a lossless byte-level BPE: {'; '.join(reasons)}")
 
 
 def _byte_of_character() -> dict[str, int]:

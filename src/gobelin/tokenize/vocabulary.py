@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gobelin.errors import UserError
+
 VERSION = 1
 """Raised when the layout or the grammar changes, so that old shards stay explainable."""
 
@@ -63,7 +65,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
-            raise ValueError(
+            raise UserError(
                 f"vocabulary has version {self.version}, this program reads {VERSION}: tokenize again, or read it "
                 "with the program that wrote it"
             )
@@ -102,18 +104,18 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        """The inverse of ``to_json``. Raises ValueError for another version, another layout or no vocabulary."""
+        """The inverse of ``to_json``. Raises UserError for another version, another layout or no vocabulary."""
         try:
             values = json.loads(text)
             names = [field.name for field in dataclasses.fields(cls)]
             fields = {name: values[name] for name in names}
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"not a vocabulary: {error!r} in {text[:80]!r}") from None
+            raise UserError(f"not a vocabulary: {error!r} in {text[:80]!r}") from None
         fields["grid"] = tuple(fields["grid"])
         fields["text_token_bytes"] = tuple(fields["text_token_bytes"])
         vocabulary = cls(**fields)
         if values != json.loads(vocabulary.to_json()):
-            raise ValueError("vocabulary contradicts itself: its offsets or special tokens are not those of its sizes")
+            raise UserError("vocabulary contradicts itself: its offsets or special tokens are not those of its sizes")
         return vocabulary
 
     def save(self, folder: Path) -> None:
@@ -125,5 +127,5 @@ class Vocabulary:
         """Read ``vocabulary.json`` of the folder."""
         path = folder / FILE_NAME
         if not path.is_file():
-            raise ValueError(f"no {FILE_NAME} in {folder}: give the folder that the tokenize stage wrote")
+            raise UserError(f"no {FILE_NAME} in {folder}: give the folder that the tokenize stage wrote")
         return cls.from_json(path.read_text(encoding="utf-8"))

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gobelin.errors import UserError
 from gobelin.tokenize.vocabulary import (
     CAPTION_OF_NEXT,
     DOCUMENT,
@@ -78,10 +79,10 @@ def plan_epoch(
     seed: int,
     epoch: int,
 ) -> Plan:
-    """Plan one epoch over the documents. Raises ValueError where a row has no room for an image."""
+    """Plan one epoch over the documents. Raises UserError where a row has no room for an image."""
     needed = vocabulary.tokens_per_image + 3  # <|document|>, and the two around the image
     if row_tokens < needed:
-        raise ValueError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")
+        raise UserError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")
     random = np.random.default_rng([seed, epoch])
     cutter = _Cutter(row_tokens - 1)  # after <|document|>
     cut = [cutter.items(document, caption_drop, random) for document in documents]

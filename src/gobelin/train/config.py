@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from gobelin.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LMConfig:
@@ -20,9 +22,9 @@ class LMConfig:
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.num_heads):
-            raise ValueError(f"width must be a multiple of 2 x num_heads, got {self.width} and {self.num_heads}")
+            raise UserError(f"width must be a multiple of 2 x num_heads, got {self.width} and {self.num_heads}")
         if self.num_layers < 1 or self.hidden < 1:
-            raise ValueError(f"num_layers and hidden must be at least 1, got {self.num_layers} and {self.hidden}")
+            raise UserError(f"num_layers and hidden must be at least 1, got {self.num_layers} and {self.hidden}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +71,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "row_tokens", "batch_rows", "log_every", "checkpoint_every", "threads"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.image_weight <= 0:
-            raise ValueError(f"image_weight must be above 0, got {self.image_weight}")
+            raise UserError(f"image_weight must be above 0, got {self.image_weight}")
         for name in ("caption_drop", "validation_ratio"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+                raise UserError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or self.top_k < 0:
-            raise ValueError(f"temperature and top_k must not be negative, got {self.temperature} and {self.top_k}")
+            raise UserError(f"temperature and top_k must not be negative, got {self.temperature} and {self.top_k}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

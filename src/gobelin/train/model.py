@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gobelin.errors import UserError
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import LMConfig
 
@@ -200,9 +201,9 @@ def save_model(model: LanguageModel, folder: Path) -> None:
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> LanguageModel:
-    """The model that ``save_model`` wrote. Raises ValueError where there is none."""
+    """The model that ``save_model`` wrote. Raises UserError where there is none."""
     if not (folder / CONFIG_NAME).is_file() or not (folder / WEIGHTS_NAME).is_file():
-        raise ValueError(f"no model in {folder}: train one, or give the output folder of the train stage")
+        raise UserError(f"no model in {folder}: train one, or give the output folder of the train stage")
     config = LMConfig(**json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8")))
     with torch.device("meta"):
         model = LanguageModel(config, Vocabulary.load(folder))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from gobelin.errors import UserError
 from gobelin.tokenize.grammar import ItemRange, parse
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 
@@ -53,12 +54,12 @@ def read_corpus(shards_dir: Path, vocabulary: Vocabulary, validation_ratio: floa
         validation_ratio: share of the documents, chosen by hash of their id, that is never trained on.
 
     Raises:
-        ValueError: there are no shards, no documents for training, shards of another vocabulary, or a document whose
+        UserError: there are no shards, no documents for training, shards of another vocabulary, or a document whose
             tokens break the grammar.
     """
     paths = sorted(shards_dir.glob("*.parquet"))
     if not paths:
-        raise ValueError(f"no token shards (*.parquet) in {shards_dir}: run the tokenize stage first")
+        raise UserError(f"no token shards (*.parquet) in {shards_dir}: run the tokenize stage first")
     documents = [document for path in paths for document in _read_shard(path, vocabulary)]
     documents.sort(key=lambda document: document.doc_id)
     digest = hashlib.sha256()
@@ -69,7 +70,7 @@ def read_corpus(shards_dir: Path, vocabulary: Vocabulary, validation_ratio: floa
     training = tuple(document for document in documents if not _held_out(document.doc_id, validation_ratio))
     validation = tuple(document for document in documents if _held_out(document.doc_id, validation_ratio))
     if not training:
-        raise ValueError(
+        raise UserError(
             f"{shards_dir} holds {len(documents)} documents with anything in them, and none is left to train on"
         )
     return TokenCorpus(training, validation, digest.hexdigest())
@@ -106,9 +107,9 @@ def _read_shard(path: Path, vocabulary: Vocabulary) -> list[TokenDocument]:
     file = pq.ParquetFile(path)
     stored = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
     if stored is None:
-        raise ValueError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
+        raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
     if Vocabulary.from_json(stored.decode()) != vocabulary:
-        raise ValueError(f"{path} was written with another vocabulary than the one given: tokenize again")
+        raise UserError(f"{path} was written with another vocabulary than the one given: tokenize again")
     table = file.read(columns=["doc_id", "tokens", "image_spans"])
     documents = []
     for doc_id, tokens, spans in zip(table["doc_id"].to_pylist(), table["tokens"], table["image_spans"].to_pylist()):
@@ -116,7 +117,7 @@ def _read_shard(path: Path, vocabulary: Vocabulary) -> list[TokenDocument]:
         items = tuple(parse(ids, vocabulary))
         image_ids = tuple(span["image_id"] for span in spans)
         if len(image_ids) != sum(item.codes is not None for item in items):
-            raise ValueError(f"{path}: image_spans of document {doc_id} do not match its tokens: tokenize again")
+            raise UserError(f"{path}: image_spans of document {doc_id} do not match its tokens: tokenize again")
         documents.append(TokenDocument(doc_id, ids, items, image_ids))
     return documents
 

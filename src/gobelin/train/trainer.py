@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from gobelin.errors import UserError
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import NO_TARGET, Batch, Plan, plan_epoch
 from gobelin.train.config import TrainConfig
@@ -70,7 +71,7 @@ def train(
         stop: asked after each step; True ends the run with a checkpoint.
 
     Raises:
-        ValueError: see ``read_corpus``; or ``output_dir`` holds a checkpoint of other data, configuration or seed.
+        UserError: see ``read_corpus``; or ``output_dir`` holds a checkpoint of other data, configuration or seed.
     """
     corpus = read_corpus(shards_dir, vocabulary, config.validation_ratio)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -292,7 +293,7 @@ def _resume(
         step = state.pop("step")
         changed = [name for name, value in json.loads(json.dumps(identity)).items() if state.get(name) != value]
         if changed:
-            raise ValueError(
+            raise UserError(
                 f"{output_dir} holds a run with another {' and '.join(changed)}: give another output folder, "
                 "or delete this one to start anew"
             )

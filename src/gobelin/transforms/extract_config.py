@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from gobelin.errors import UserError
 from gobelin.transforms.fetching.fetch_config import FetchConfig
 from gobelin.transforms.images.block_list import BlockListConfig
 from gobelin.transforms.images.open_image import ImageLimits
@@ -36,7 +37,7 @@ class ExtractConfig:
 
     def __post_init__(self) -> None:
         if self.max_page_bytes < 1:
-            raise ValueError(f"max_page_bytes must be at least 1, got {self.max_page_bytes}")
+            raise UserError(f"max_page_bytes must be at least 1, got {self.max_page_bytes}")
 
 
 def image_limits(config: ExtractConfig) -> ImageLimits:

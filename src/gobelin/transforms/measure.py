@@ -22,6 +22,7 @@ import pyarrow as pa
 import xxhash
 
 from gobelin.documents import SIGNATURES, Action, Decision, Role, Unit
+from gobelin.errors import UserError
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig
@@ -73,16 +74,16 @@ class ClipConfig:
     def __post_init__(self) -> None:
         brings_weights = self.model.startswith(("local-dir:", "hf-hub:"))
         if not brings_weights and not self.pretrained:
-            raise ValueError(
+            raise UserError(
                 f"CLIP model {self.model} names no weights, and random ones are never used: set pretrained to a tag of "
                 "open_clip or a file, or model to local-dir:FOLDER"
             )
         if brings_weights and self.pretrained:
-            raise ValueError(f"CLIP model {self.model} brings its own weights: leave pretrained out")
+            raise UserError(f"CLIP model {self.model} brings its own weights: leave pretrained out")
         if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+            raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, got {self.threads}")
+            raise UserError(f"threads must be at least 1, got {self.threads}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,16 +127,14 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         if self.semantic is not None and self.clip is None:
-            raise ValueError("semantic compares embeddings of images, and clip, which makes them, is null: set it too")
+            raise UserError("semantic compares embeddings of images, and clip, which makes them, is null: set it too")
         for section in ("heads", "zero_shot"):
             for name in getattr(self, section):
                 check_name(name)
             if getattr(self, section) and self.clip is None:
-                raise ValueError(
-                    f"{section} read embeddings of images, and clip, which makes them, is null: set it too"
-                )
+                raise UserError(f"{section} read embeddings of images, and clip, which makes them, is null: set it too")
         for name in self.heads.keys() & self.zero_shot.keys():
-            raise ValueError(f"both heads and zero_shot have a {name}: leave one out")
+            raise UserError(f"both heads and zero_shot have a {name}: leave one out")
 
 
 MEASUREMENTS = pa.schema(

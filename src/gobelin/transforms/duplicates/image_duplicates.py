@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike, join_alike
 
 HASH_BITS = 64
@@ -53,9 +54,9 @@ class NearImageConfig:
         for name in ("phash_distance", "dhash_distance"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= MAX_DISTANCE:
-                raise ValueError(f"{name} must be in [0, {MAX_DISTANCE}] or null, got {value}")
+                raise UserError(f"{name} must be in [0, {MAX_DISTANCE}] or null, got {value}")
         if self.colour_distance is not None and not 0 <= self.colour_distance <= 255:
-            raise ValueError(f"colour_distance must be in [0, 255] or null, got {self.colour_distance}")
+            raise UserError(f"colour_distance must be in [0, 255] or null, got {self.colour_distance}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def masks(distance: int, joint: int) -> tuple[int, ...]:
     """Of 64 bits, each choice of ``joint`` out of distance + joint chunks of nearly equal width."""
     num_chunks = distance + joint
     if distance < 0 or joint < 1 or num_chunks > HASH_BITS:
-        raise ValueError(f"distance {distance} with {joint} joint chunks does not fit a hash of {HASH_BITS} bits")
+        raise UserError(f"distance {distance} with {joint} joint chunks does not fit a hash of {HASH_BITS} bits")
     bounds = [HASH_BITS * index // num_chunks for index in range(num_chunks + 1)]
     chunks = [(1 << high) - (1 << low) for low, high in itertools.pairwise(bounds)]
     return tuple(sum(choice) for choice in itertools.combinations(chunks, joint))

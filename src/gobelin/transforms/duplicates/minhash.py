@@ -33,6 +33,7 @@ import numpy.typing as npt
 import xxhash
 from rensa import RMinHash
 
+from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike
 
 MAX_HASHES = 128
@@ -81,11 +82,11 @@ class MinHashConfig:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.similarity < 1.0:
-            raise ValueError(f"similarity must be between 0 and 1, got {self.similarity}")
+            raise UserError(f"similarity must be between 0 and 1, got {self.similarity}")
         if (self.bands is None) != (self.rows is None):
-            raise ValueError(f"set bands and rows both or neither, got {self.bands} and {self.rows}")
+            raise UserError(f"set bands and rows both or neither, got {self.bands} and {self.rows}")
         if min(self.window, self.num_bands, self.num_rows) < 1:
-            raise ValueError(
+            raise UserError(
                 f"bands, rows and window must be at least 1, got {self.num_bands}, {self.num_rows}, {self.window}"
             )
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, smallest_connected
 from gobelin.transforms.duplicates.local_duplicates import count_documents, read_columns, uses_of_images, write_tables
 from gobelin.transforms.files import join, list_shards
@@ -43,7 +44,7 @@ class SemanticConfig:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.min_similarity <= 1.0:
-            raise ValueError(f"min_similarity must be in (0, 1], got {self.min_similarity}")
+            raise UserError(f"min_similarity must be in (0, 1], got {self.min_similarity}")
 
 
 def find_semantic_duplicates(embeddings: str, measurements: str, work: str, config: SemanticConfig) -> None:

@@ -77,7 +77,7 @@ def open_earlier(folders: tuple[str, ...], config: MinHashConfig) -> tuple[Earli
     """The runs that a recipe names.
 
     Raises:
-        ValueError: one has no signatures, or signatures of another kind.
+        UserError: one has no signatures, or signatures of another kind.
     """
     return tuple(_open_run(folder, config) for folder in folders)
 
@@ -97,7 +97,7 @@ def _open_run(folder: str, config: MinHashConfig) -> EarlierRun:
     with open_input(paths["documents"][0]) as stream:
         found = (pq.read_schema(stream).metadata or {}).get(_METADATA.encode(), b"none").decode()
     if found != wanted:
-        raise ValueError(
+        raise UserError(
             f"score.earlier: the signatures of {folder} are of another kind ({found}, wanted {wanted}): give "
             "score.minhash the values of that run, or score it again"
         )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import apache_beam as beam
 
 from gobelin.documents import shard_of
+from gobelin.errors import UserError
 from gobelin.transforms.fetching.fetch_config import FetchConfig
 from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
 from gobelin.transforms.progress import advance
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 
 def check_fetch_extra() -> None:
-    """Raises ``ValueError`` where the extra that fetches is not installed."""
+    """Raises ``UserError`` where the extra that fetches is not installed."""
     missing = [name for name in ("aiohttp", "protego") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"fetching needs {' and '.join(missing)}: pip install 'gobelin[fetch]'")
+        raise UserError(f"fetching needs {' and '.join(missing)}: pip install 'gobelin[fetch]'")
 
 
 class FetchImages(beam.PTransform):
@@ -49,7 +50,7 @@ class FetchImages(beam.PTransform):
         network: for tests; the default is the open internet.
 
     Raises:
-        ValueError: the extra ``gobelin[fetch]`` is not installed.
+        UserError: the extra ``gobelin[fetch]`` is not installed.
     """
 
     def __init__(

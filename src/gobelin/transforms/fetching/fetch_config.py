@@ -10,6 +10,8 @@ import enum
 import importlib.metadata
 import re
 
+from gobelin.errors import UserError
+
 _CONTACT = re.compile(r"(https?://[\w.-]+\.[\w-]+[^\s()<>\"]*|[\w.+-]+@[\w-]+(\.[\w-]+)+)", re.ASCII)
 
 
@@ -108,20 +110,20 @@ class FetchConfig:
 
     def __post_init__(self) -> None:
         if self.enabled and not _CONTACT.fullmatch(self.contact):
-            raise ValueError(
+            raise UserError(
                 f"fetch.contact must be a web page (https://...) or a mail address of yours, got {self.contact!r}; "
                 "it tells the owners of the servers that are asked whom to write to"
             )
         for name in ("num_candidates", "max_tries", "host_concurrency", "concurrency", "max_failures_in_a_row"):
             if getattr(self, name) < 1:
-                raise ValueError(f"fetch.{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"fetch.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("timeout_seconds", "connect_timeout_seconds", "max_host_seconds"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"fetch.{name} must be above 0, got {getattr(self, name)}")
+                raise UserError(f"fetch.{name} must be above 0, got {getattr(self, name)}")
         for name in ("min_bytes_per_second", "grace_seconds", "max_redirects", "retry_seconds",
                      "max_retry_after_seconds", "host_delay_seconds", "max_images_per_host"):  # fmt: skip
             if getattr(self, name) < 0:
-                raise ValueError(f"fetch.{name} must not be negative, got {getattr(self, name)}")
+                raise UserError(f"fetch.{name} must not be negative, got {getattr(self, name)}")
 
     @property
     def user_agent(self) -> str:

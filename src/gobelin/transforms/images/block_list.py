@@ -24,6 +24,7 @@ from urllib.parse import urldefrag
 import numpy as np
 from w3lib.url import canonicalize_url
 
+from gobelin.errors import UserError
 from gobelin.transforms.files import open_input
 from gobelin.transforms.urls import canonical_url
 
@@ -58,7 +59,7 @@ class BlockListConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.pdq_distance <= 64:
-            raise ValueError(f"pdq_distance must be in [0, 64], got {self.pdq_distance}")
+            raise UserError(f"pdq_distance must be in [0, 64], got {self.pdq_distance}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def load_block_list(config: BlockListConfig) -> BlockList | None:
     """The lists of a configuration, read once a process; None where it names none.
 
     Raises:
-        ValueError: a file is missing or holds something else than hashes; says which line.
+        UserError: a file is missing or holds something else than hashes; says which line.
     """
     named = (config.md5, config.sha256, config.url_sha256, config.url_md5, config.pdq)
     return BlockList(config) if any(named) else None
@@ -136,7 +137,7 @@ def load_hashes(path: str, num_bytes: int) -> np.ndarray:
     """Hashes of a list file, sorted and each once, as an array (N, num_bytes) of uint8.
 
     Raises:
-        ValueError: the file cannot be read, or a line is no hash of that length.
+        UserError: the file cannot be read, or a line is no hash of that length.
     """
     parts: list[bytes] = []
     first = 1
@@ -147,7 +148,7 @@ def load_hashes(path: str, num_bytes: int) -> np.ndarray:
                 parts.append(_parse(block, num_bytes, path, first))
                 first += block.count(b"\n")
     except OSError as error:
-        raise ValueError(f"block list {path} cannot be read: {error}") from error
+        raise UserError(f"block list {path} cannot be read: {error}") from error
     hashes = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, num_bytes)
     order = np.lexsort(hashes.view(">u8").T[::-1])
     hashes = hashes[order]
@@ -166,7 +167,7 @@ def _parse(block: bytes, num_bytes: int, path: str, first: int) -> bytes:
         pass
     for number, each in enumerate(hashes, first):
         if each and (len(each) != 2 * num_bytes or each.strip(b"0123456789abcdefABCDEF")):
-            raise ValueError(
+            raise UserError(
                 f"block list {path}, line {number}: {each[:80].decode('ascii', 'replace')!r} is no hash of "
                 f"{2 * num_bytes} hexadecimal digits"
             )

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import AvifImagePlugin, ImageCms, UnidentifiedImageError
 from PIL import Image as PillowImage
 
+from gobelin.errors import UserError
 from gobelin.transforms.images.image_formats import DECODED, identify
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one core a worker; the pixels are the same
@@ -79,13 +80,13 @@ class ImageLimits:
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_pixels", "max_frames", "max_seconds", "max_memory"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
+                raise UserError(f"{name} must be greater than 0, got {getattr(self, name)}")
         if self.max_pixels > BOMB_PIXELS:
-            raise ValueError(f"max_pixels must be at most {BOMB_PIXELS} (Pillow's own limit), got {self.max_pixels}")
+            raise UserError(f"max_pixels must be at most {BOMB_PIXELS} (Pillow's own limit), got {self.max_pixels}")
         if self.max_memory < MIN_MEMORY:
-            raise ValueError(f"max_memory must be at least {MIN_MEMORY} (the interpreter alone), got {self.max_memory}")
+            raise UserError(f"max_memory must be at least {MIN_MEMORY} (the interpreter alone), got {self.max_memory}")
         if self.pdq and importlib.util.find_spec("pdqhash") is None:
-            raise ValueError("pdq: true needs the package pdqhash; install gobelin with the extra 'pdq'")
+            raise UserError("pdq: true needs the package pdqhash; install gobelin with the extra 'pdq'")
 
 
 BOMB_PIXELS = 89_478_485

@@ -12,6 +12,7 @@ import dataclasses
 import re
 
 from gobelin.documents import Action
+from gobelin.errors import UserError
 from gobelin.transforms.pages.language import identify_language
 from gobelin.transforms.rights.consent import consent_of_headers, refusal
 
@@ -54,7 +55,7 @@ class Gates:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_language_score <= 1:
-            raise ValueError(f"min_language_score must be in [0, 1], got {self.min_language_score}")
+            raise UserError(f"min_language_score must be in [0, 1], got {self.min_language_score}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from gobelin.errors import UserError
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules
 
@@ -61,4 +62,4 @@ class SelectConfig:
                 value = getattr(section, field.name)
                 for each in value.values() if isinstance(value, dict) else (value,):
                     if isinstance(each, float) and not math.isfinite(each):
-                        raise ValueError(f"{field.name} must be a number, got {each}")
+                        raise UserError(f"{field.name} must be a number, got {each}")

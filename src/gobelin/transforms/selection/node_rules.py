@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from gobelin.documents import Role
+from gobelin.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,11 +114,11 @@ class RelativeThreshold:
 
     def __post_init__(self) -> None:
         if (self.top_fraction is None) == (self.quantile is None):
-            raise ValueError("a relative threshold is either {top_fraction: SHARE} or {quantile: SHARE}")
+            raise UserError("a relative threshold is either {top_fraction: SHARE} or {quantile: SHARE}")
         if self.top_fraction is not None and not 0.0 < self.top_fraction <= 1.0:
-            raise ValueError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
+            raise UserError(f"top_fraction must be in (0, 1], got {self.top_fraction}")
         if self.quantile is not None and not 0.0 <= self.quantile < 1.0:
-            raise ValueError(f"quantile must be in [0, 1), got {self.quantile}")
+            raise UserError(f"quantile must be in [0, 1), got {self.quantile}")
 
 
 RelativeThreshold.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]  # a misspelt key is an error

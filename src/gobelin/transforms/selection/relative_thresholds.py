@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gobelin.errors import UserError
 from gobelin.transforms.files import list_shards, open_input
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import RelativeThreshold
@@ -36,7 +37,7 @@ def resolve_thresholds(config: SelectConfig, scores: str | Path) -> tuple[Select
         scores: the folder ``score/documents`` of the run.
 
     Raises:
-        ValueError: no image has the score that a threshold is to be a place of, or a reference run has none.
+        UserError: no image has the score that a threshold is to be a place of, or a reference run has none.
     """
     found: dict[str, float] = {}
     changes: dict[str, Any] = {}
@@ -46,7 +47,7 @@ def resolve_thresholds(config: SelectConfig, scores: str | Path) -> tuple[Select
             folder = str(scores) if threshold.of is None else str(Path(threshold.of, "score", "documents"))
             values = image_values(folder, rule.score)
             if not len(values):
-                raise ValueError(
+                raise UserError(
                     f"select.{rule.name} is a place among the scores of {folder}, which has none: is the model that "
                     "gives them in the recipe's section score?"
                 )
@@ -77,10 +78,10 @@ def image_values(scores: str, column: str) -> npt.NDArray[np.float32]:
 
 
 def check_clip_model(config: SelectConfig, fingerprint: str | None) -> None:
-    """Raises ``ValueError`` where CLIP thresholds were chosen under another model than the scores are from."""
+    """Raises ``UserError`` where CLIP thresholds were chosen under another model than the scores are from."""
     stated = config.image.clip_model
     if stated is not None and fingerprint is not None and not is_model(fingerprint, stated):
-        raise ValueError(
+        raise UserError(
             f"the recipe's CLIP thresholds hold for {stated} (select.image.clip_model), and the scores are from "
             f"{fingerprint}: choose thresholds for it, or places among its scores ({{top_fraction: 0.3}}), and set "
             "select.image.clip_model to it"

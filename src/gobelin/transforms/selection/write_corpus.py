@@ -29,6 +29,7 @@ from gobelin.documents import (
     Unit,
     to_row,
 )
+from gobelin.errors import UserError
 from gobelin.transforms.duplicates.components import ConnectEdges, Edge, star_edges
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.progress import advance
@@ -51,7 +52,7 @@ def scored_documents(documents: str, scores: str, index: int, num_shards: int) -
                 yield document, score
                 break
         else:
-            raise ValueError(
+            raise UserError(
                 f"scores of {score['doc_id']} belong to no document of shard {index}: run the score stage again"
             )
 

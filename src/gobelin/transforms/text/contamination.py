@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from gobelin.errors import UserError
 from gobelin.transforms.text.repetition import window_hashes
 from gobelin.transforms.text.text_config import ContaminationConfig
 from gobelin.transforms.text.words import BLOCKS
@@ -63,10 +64,10 @@ def load_eval_texts(config: ContaminationConfig) -> EvalTexts:
     """The index of the texts that a recipe names.
 
     Raises:
-        ValueError: a file is missing or cannot be read, or none of its texts is long enough.
+        UserError: a file is missing or cannot be read, or none of its texts is long enough.
     """
     if len(config.texts) > np.iinfo(np.uint16).max:
-        raise ValueError(f"score.contamination.texts names {len(config.texts)} files; join some")
+        raise UserError(f"score.contamination.texts names {len(config.texts)} files; join some")
     found: dict[int, list[Hashes]] = {}
     sources: dict[int, list[npt.NDArray[np.uint16]]] = {}
     num_short = 0
@@ -83,7 +84,7 @@ def load_eval_texts(config: ContaminationConfig) -> EvalTexts:
             found.setdefault(size, []).append(hashes)
             sources.setdefault(size, []).append(np.full(len(hashes), number, np.uint16))
         if not num_long:
-            raise ValueError(
+            raise UserError(
                 f"score.contamination.texts: {path} holds no text of at least {config.min_item_words} words "
                 "(min_item_words)"
             )
@@ -149,9 +150,9 @@ def _texts_of(path: str) -> Iterator[str]:
             else:
                 yield from _PARAGRAPHS.split(stream.read())
     except OSError as error:
-        raise ValueError(f"score.contamination.texts: {path}: {error.strerror or error}") from None
+        raise UserError(f"score.contamination.texts: {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"score.contamination.texts: {path} is not UTF-8") from None
+        raise UserError(f"score.contamination.texts: {path} is not UTF-8") from None
 
 
 def _json_texts(lines: Iterable[str], path: str) -> Iterator[str]:
@@ -161,7 +162,7 @@ def _json_texts(lines: Iterable[str], path: str) -> Iterator[str]:
         try:
             values = [json.loads(line)]
         except (ValueError, RecursionError):
-            raise ValueError(f"score.contamination.texts: {path}, line {number}: not JSON") from None
+            raise UserError(f"score.contamination.texts: {path}, line {number}: not JSON") from None
         while values:
             value = values.pop()
             if isinstance(value, str):

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import yaml
 
+from gobelin.errors import UserError
 from gobelin.transforms.text.words import UNSPACED, words_of
 
 KINDS = ("stop", "frequent", "spam", "flagged")
@@ -102,18 +103,18 @@ def read_list(path: str, language: str, min_count: int = 0) -> Listed:
         min_count: entries with a count below it are left out; those without a count stay.
 
     Raises:
-        ValueError: no such file, not UTF-8, or nothing in it.
+        UserError: no such file, not UTF-8, or nothing in it.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ValueError(f"word list {path} of {language}: {error.strerror or error}") from None
+        raise UserError(f"word list {path} of {language}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"word list {path} of {language}: not UTF-8; save it as UTF-8, one word a line") from None
+        raise UserError(f"word list {path} of {language}: not UTF-8; save it as UTF-8, one word a line") from None
     counted = _json_entries(text, path) if path.endswith(".json") else _lines(text)
     found = listed((word for word, count in counted if count is None or count >= min_count), language)
     if not len(found):
-        raise ValueError(f"word list {path} of {language}: no words in it (one a line; a count may follow a tab)")
+        raise UserError(f"word list {path} of {language}: no words in it (one a line; a count may follow a tab)")
     return found
 
 
@@ -128,12 +129,12 @@ def _json_entries(text: str, path: str) -> Iterable[tuple[str, int | None]]:
     try:
         values = json.loads(text)
     except ValueError:
-        raise ValueError(f"word list {path}: not valid JSON") from None
+        raise UserError(f"word list {path}: not valid JSON") from None
     if isinstance(values, dict):
         return [(str(word), int(count) if isinstance(count, (int, float)) else None) for word, count in values.items()]
     if isinstance(values, list):
         return [(str(word), None) for word in values]
-    raise ValueError(f"word list {path}: expected a list of words or an object of words and counts")
+    raise UserError(f"word list {path}: expected a list of words or an object of words and counts")
 
 
 def _joined(words: Iterable[str], separator: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from gobelin.errors import UserError
+
 MIN_NGRAM = 5
 MAX_NGRAM = 50
 
@@ -44,13 +46,13 @@ class TextScoreConfig:
 
     def __post_init__(self) -> None:
         if self.min_common_count < 1:
-            raise ValueError(f"min_common_count must be at least 1, got {self.min_common_count}")
+            raise UserError(f"min_common_count must be at least 1, got {self.min_common_count}")
         for field in dataclasses.fields(self):
             by_language = getattr(self, field.name)
             for language in by_language if isinstance(by_language, dict) else ():
                 is_code = 2 <= len(language) <= 3 and language.isascii() and language.islower()
                 if not is_code and (language, field.name) != ("*", "quality_models"):
-                    raise ValueError(f"{field.name}: {language!r} is no language code; use one such as en, de, zh")
+                    raise UserError(f"{field.name}: {language!r} is no language code; use one such as en, de, zh")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +74,6 @@ class ContaminationConfig:
 
     def __post_init__(self) -> None:
         if not MIN_NGRAM <= self.ngram <= MAX_NGRAM:
-            raise ValueError(f"ngram must be in [{MIN_NGRAM}, {MAX_NGRAM}], got {self.ngram}")
+            raise UserError(f"ngram must be in [{MIN_NGRAM}, {MAX_NGRAM}], got {self.ngram}")
         if not 1 <= self.min_item_words <= self.ngram:
-            raise ValueError(f"min_item_words must be in [1, ngram = {self.ngram}], got {self.min_item_words}")
+            raise UserError(f"min_item_words must be in [1, ngram = {self.ngram}], got {self.min_item_words}")

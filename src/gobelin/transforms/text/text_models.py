@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from gobelin.errors import UserError
 from gobelin.transforms.text.line_statistics import lines_of
 from gobelin.transforms.text.text_config import TextScoreConfig
 from gobelin.transforms.text.words import words_of
@@ -67,10 +68,10 @@ def load_text_models(config: TextScoreConfig) -> TextModels:
     """The models that a recipe names.
 
     Raises:
-        ValueError: a file or a library is missing, a file is no such model, or a label is not the model's.
+        UserError: a file or a library is missing, a file is no such model, or a label is not the model's.
     """
     for language in config.perplexity_tokenizers.keys() - config.perplexity_models.keys():
-        raise ValueError(f"perplexity_tokenizers names {language}, for which perplexity_models names no model")
+        raise UserError(f"perplexity_tokenizers names {language}, for which perplexity_models names no model")
     return TextModels(
         {
             language: load_perplexity(path, language, config.perplexity_tokenizers.get(language))
@@ -90,7 +91,7 @@ def load_perplexity(path: str, language: str, tokenizer: str | None = None) -> S
     try:
         model = kenlm.Model(path, quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"perplexity_models: {path} is no KenLM model: {_first_line(error)}") from None
+        raise UserError(f"perplexity_models: {path} is no KenLM model: {_first_line(error)}") from None
     split = functools.partial(_joined_words, language=language) if tokenizer is None else _pieces(tokenizer)
     return functools.partial(_perplexity, model=model, split=split)
 
@@ -102,11 +103,11 @@ def load_quality(path: str, label: str) -> Score:
     try:
         model = fasttext.load_model(path)
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise ValueError(f"quality_models: {path} is no fastText model: {_first_line(error)}") from None
+        raise UserError(f"quality_models: {path} is no fastText model: {_first_line(error)}") from None
     labels = _predict(model, "a")
     if label not in labels:
         known = ", ".join(sorted(labels)[:5])
-        raise ValueError(f"quality_models: {path} knows no label {label!r}, but {known} ...; set quality_label to one")
+        raise UserError(f"quality_models: {path} knows no label {label!r}, but {known} ...; set quality_label to one")
     return functools.partial(_quality, model=model, label=label)
 
 
@@ -151,7 +152,7 @@ def _pieces(path: str) -> Callable[[str], str]:
     try:
         processor.Load(path)
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"perplexity_tokenizers: {path} is no SentencePiece model: {_first_line(error)}") from None
+        raise UserError(f"perplexity_tokenizers: {path} is no SentencePiece model: {_first_line(error)}") from None
 
     def split(line: str) -> str:
         return " ".join(processor.EncodeAsPieces(normalise(line)))
@@ -171,7 +172,7 @@ def _library(name: str, setting: str, package: str | None = None) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise ValueError(
+        raise UserError(
             f"score.text.{setting} needs the library {package or name}: pip install {package or name}, or leave the "
             "setting out (the rule on it is then not run)"
         ) from None
@@ -179,7 +180,7 @@ def _library(name: str, setting: str, package: str | None = None) -> Any:
 
 def _check_file(path: str, setting: str) -> None:
     if not Path(path).is_file():
-        raise ValueError(f"score.text.{setting}: no file {path}")
+        raise UserError(f"score.text.{setting}: no file {path}")
 
 
 def _first_line(error: Exception) -> str:

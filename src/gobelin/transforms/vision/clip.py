@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from gobelin.errors import UserError
+
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
@@ -123,7 +125,7 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
     """The model of ``spec`` on ``device``, ready to embed.
 
     Raises:
-        ValueError: the model or its weights are unknown, missing or unreadable, do not fit each other, or
+        UserError: the model or its weights are unknown, missing or unreadable, do not fit each other, or
             were trained with another activation. The message says what to do.
     """
     try:
@@ -131,7 +133,7 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
         import torch
         from safetensors import SafetensorError
     except ModuleNotFoundError as error:
-        raise ValueError(f"CLIP scores need {error.name}: pip install 'gobelin[models]'") from error
+        raise UserError(f"CLIP scores need {error.name}: pip install 'gobelin[models]'") from error
     # What open_clip, torch and safetensors raise for files that are missing, broken, or of another architecture.
     unreadable = (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, AssertionError,
                   ModuleNotFoundError, UnpicklingError, SafetensorError)  # fmt: skip
@@ -146,7 +148,7 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
         tokenizer = open_clip.get_tokenizer(spec.model, **_tokenizer_files(spec.model, config))
     except unreadable as error:
         weights = spec.pretrained or "its own weights"
-        raise ValueError(f"CLIP model {spec.model!r} with {weights!r} could not be loaded: {error}") from error
+        raise UserError(f"CLIP model {spec.model!r} with {weights!r} could not be loaded: {error}") from error
     model.eval()
     return ClipModel(
         fingerprint=_fingerprint(spec, model, config, tokenizer),
@@ -163,9 +165,9 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
 
 def _check_weights_named(spec: ClipSpec, own_weights: bool) -> None:
     if own_weights and spec.pretrained:
-        raise ValueError(f"CLIP model {spec.model!r} brings its own weights: leave out pretrained={spec.pretrained!r}")
+        raise UserError(f"CLIP model {spec.model!r} brings its own weights: leave out pretrained={spec.pretrained!r}")
     if not own_weights and not spec.pretrained:
-        raise ValueError(
+        raise UserError(
             f"CLIP model {spec.model!r} names no weights, and random ones are never used: give pretrained= a tag of "
             f"open_clip or a file, or use model={LOCAL_DIR}DIR"
         )
@@ -177,17 +179,17 @@ def _check_architecture(spec: ClipSpec) -> None:
 
     config = open_clip.get_model_config(spec.model)
     if config is None:
-        raise ValueError(f"open_clip has no architecture {spec.model!r}; open_clip.list_models() names them")
+        raise UserError(f"open_clip has no architecture {spec.model!r}; open_clip.list_models() names them")
     tag = open_clip.get_pretrained_cfg(spec.model, spec.pretrained)
     if not tag:
         if not Path(str(spec.pretrained)).is_file():
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.model)) or "none"
-            raise ValueError(f"{spec.pretrained!r} is no file and no tag of {spec.model}, whose tags are: {tags}")
+            raise UserError(f"{spec.pretrained!r} is no file and no tag of {spec.model}, whose tags are: {tags}")
         return
     if bool(tag.get("quick_gelu", False)) != bool(config.get("quick_gelu", False)):
         base = spec.model.removesuffix("-quickgelu")
         fitting = f"{base}-quickgelu" if tag.get("quick_gelu") else base
-        raise ValueError(
+        raise UserError(
             f"weights {spec.pretrained!r} were trained with another activation (QuickGELU) than {spec.model!r} has, "
             f"which would shift every score: use model={fitting!r}"
         )

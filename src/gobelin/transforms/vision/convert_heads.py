@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gobelin.errors import UserError
 from gobelin.transforms.vision.heads import Head, Layer, fold_standardisation
 
 Tensors = Mapping[str, npt.NDArray[np.floating]]
@@ -49,18 +50,18 @@ def convert_head(path: str | Path, kind: str, clip_model: str | None = None, nam
         name: of the head; None: aesthetic, nsfw or violence.
 
     Raises:
-        ValueError: no such kind or file, a file that cannot be read without running what is in it, or one of another
+        UserError: no such kind or file, a file that cannot be read without running what is in it, or one of another
             layout than the kind's.
     """
     path = Path(path)
     if kind not in KINDS:
-        raise ValueError(f"no kind of head {kind!r}: known are {', '.join(KINDS)}")
+        raise UserError(f"no kind of head {kind!r}: known are {', '.join(KINDS)}")
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file")
     try:
         head = KINDS[kind](path)
     except KeyError as error:
-        raise ValueError(f"{path.name} is none of {kind}: it has no {error.args[0]}") from None
+        raise UserError(f"{path.name} is none of {kind}: it has no {error.args[0]}") from None
     return Head(
         name=name or kind.partition("-")[0],
         clip_model=clip_model or _model_of(path, head.dim, kind),
@@ -79,7 +80,7 @@ def _model_of(path: Path, dim: int, kind: str) -> str:
         if part in path.name.lower().replace("-", "_"):
             return model
     if dim not in _BY_DIM or kind == "aesthetic-v1":
-        raise ValueError(f"{path.name}: which CLIP model it reads cannot be told: give --clip-model")
+        raise UserError(f"{path.name}: which CLIP model it reads cannot be told: give --clip-model")
     return _BY_DIM[dim]
 
 
@@ -123,7 +124,7 @@ def _nsfw(path: Path) -> Head:
         mean = mean - tensors["norm.bias"] * std
         names = _in_order(tensors, r"dense\d*")
     else:
-        raise ValueError(f"{path.name}: no NSFW head of LAION's: it has {', '.join(sorted(tensors)[:6])} ...")
+        raise UserError(f"{path.name}: no NSFW head of LAION's: it has {', '.join(sorted(tensors)[:6])} ...")
     layers = [_layer(tensors, name, "relu") for name in names]
     first, last = layers[0], layers[-1]
     layers[0] = Layer(*fold_standardisation(first.weight, first.bias, mean, std), "relu")
@@ -137,9 +138,9 @@ def _violence(path: Path) -> Head:
         with path.open("rb") as stream:
             rows = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path.name} is no .npy file of numbers: {error}") from None
+        raise UserError(f"{path.name} is no .npy file of numbers: {error}") from None
     if rows.ndim != 2 or len(rows) != 2 or rows.dtype.kind != "f":
-        raise ValueError(f"{path.name}: a violence head is two prompts, an array of shape (2, dim)")
+        raise UserError(f"{path.name}: a violence head is two prompts, an array of shape (2, dim)")
     units = rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     layer = Layer(_VIOLENCE_SCALE * (units[1] - units[0])[None], np.zeros(1), "sigmoid")
     notes = {"scale": f"softmax of {_VIOLENCE_SCALE:g} times the cosines; above 0.5 is what LAION's argmax says"}
@@ -168,12 +169,12 @@ KINDS: dict[str, Callable[[Path], Head]] = {
 
 def _state_dict(path: Path) -> dict[str, npt.NDArray[np.floating]]:
     if path.suffix in (".zip", ".keras", ".h5") or path.is_dir():
-        raise ValueError(
+        raise UserError(
             f"{path.name} is a Keras model, which needs TensorFlow and may hold code. LAION publishes the same NSFW "
             "heads as models/clip_ViT-L-14_openai_binary_nsfw_head.pth and clip_ViT-B-32_...: convert one of those"
         )
     if path.suffix in (".p", ".pkl", ".pickle"):
-        raise ValueError(
+        raise UserError(
             f"{path.name} is a pickle, which runs code when it is read. Where you trust it, read it once by yourself "
             "and write the array with numpy.save"
         )
@@ -186,20 +187,20 @@ def _state_dict(path: Path) -> dict[str, npt.NDArray[np.floating]]:
     except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, AttributeError) as error:
         first = str(error).strip().partition("\n")[0][:200]
         said = f" (torch: {first})" if first and not isinstance(error, KeyError) else ""  # of a KeyError, a byte
-        raise ValueError(
+        raise UserError(
             f"{path.name} holds something else than tensors, or is damaged, and is not read, because that may run "
             f"code{said}"
         ) from None
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise ValueError(f"{path.name} is no state dict: a mapping of names to tensors")
+        raise UserError(f"{path.name} is no state dict: a mapping of names to tensors")
     return {name: tensor.detach().to(torch.float32).numpy() for name, tensor in loaded.items()}
 
 
 def _expect(path: Path, tensors: Tensors, names: set[str], kind: str) -> None:
     if set(tensors) != names:
-        raise ValueError(
+        raise UserError(
             f"{path.name} is none of {kind}: expected {', '.join(sorted(names))}, found "
             f"{', '.join(sorted(tensors)[:12]) or 'nothing'}"
         )

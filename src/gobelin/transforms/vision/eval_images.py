@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gobelin.errors import UserError
 from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, are_alike, image_hashes
 from gobelin.transforms.duplicates.local_duplicates import read_columns, write_tables
 from gobelin.transforms.files import join, list_shards
@@ -55,7 +56,7 @@ def find_eval_images(config: ScoreConfig, images: str, work: str) -> None:
     ``image_contamination`` there, of ``IMAGE_CONTAMINATION``.
 
     Raises:
-        ValueError: see ``load_eval_images``.
+        UserError: see ``load_eval_images``.
     """
     assert config.contamination is not None
     index = load_eval_images(config.contamination)
@@ -95,7 +96,7 @@ def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = N
     """The hashes of the images that a recipe names, those of a folder in the order of their paths.
 
     Raises:
-        ValueError: a path does not exist, or there is no picture in what it names.
+        UserError: a path does not exist, or there is no picture in what it names.
     """
     limits = limits or ImageLimits()
     names: list[str] = []
@@ -111,7 +112,7 @@ def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = N
             else:
                 num_unreadable += 1
         if len(names) == before:
-            raise ValueError(f"score.contamination.images: no picture in {given}")
+            raise UserError(f"score.contamination.images: no picture in {given}")
     hashes = image_hashes(
         [fact.phash for fact in facts], [fact.dhash for fact in facts], [fact.colour for fact in facts]
     )
@@ -123,7 +124,7 @@ def _image_files(given: str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ValueError(f"score.contamination.images: no file or folder {given}")
+        raise UserError(f"score.contamination.images: no file or folder {given}")
     return sorted(Path(folder, name) for folder, _, files in os.walk(path) for name in files)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
+from gobelin.errors import UserError
 from gobelin.transforms.vision.faces import Face, FaceDetector
 
 
@@ -56,11 +57,11 @@ def yunet(model: str, min_score: float = 0.6, max_side: int = 640) -> FaceDetect
     """
     cv2 = _opencv()
     if not Path(model).is_file():
-        raise ValueError(f"score.faces.options.model: no file {model}")
+        raise UserError(f"score.faces.options.model: no file {model}")
     try:
         network = cv2.FaceDetectorYN.create(model, "", (320, 320), min_score)
     except cv2.error as error:
-        raise ValueError(f"score.faces.options.model: {model} is no YuNet model: {str(error)[:200]}") from None
+        raise UserError(f"score.faces.options.model: {model} is no YuNet model: {str(error)[:200]}") from None
 
     def detect(image: PillowImage.Image) -> Iterator[Face]:
         pixels = np.asarray(_reduced(image, max_side))[:, :, ::-1]
@@ -77,7 +78,7 @@ def _opencv() -> Any:
     try:
         import cv2
     except ImportError:
-        raise ValueError("this face detector needs OpenCV: pip install 'gobelin[faces]'") from None
+        raise UserError("this face detector needs OpenCV: pip install 'gobelin[faces]'") from None
     cv2.setNumThreads(1)
     return cv2
 

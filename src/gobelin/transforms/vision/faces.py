@@ -22,6 +22,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter
 
 from gobelin.documents import IMAGE_SCORES
+from gobelin.errors import UserError
 from gobelin.transforms.files import list_shards, shard_path
 from gobelin.transforms.shards import read_rows
 
@@ -70,24 +71,24 @@ class FaceConfig:
     def __post_init__(self) -> None:
         module, separator, function = self.detector.partition(":")
         if not (module and separator and function):
-            raise ValueError(f"detector must be module:function, got {self.detector!r}")
+            raise UserError(f"detector must be module:function, got {self.detector!r}")
 
 
 def load_detector(config: FaceConfig) -> FaceDetector:
     """The detector of a recipe.
 
     Raises:
-        ValueError: there is no such function, or it does not take the options.
+        UserError: there is no such function, or it does not take the options.
     """
     module, _, function = config.detector.partition(":")
     try:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"score.faces.detector {config.detector}: {error}") from None
+        raise UserError(f"score.faces.detector {config.detector}: {error}") from None
     try:
         return make(**config.options)
     except TypeError as error:
-        raise ValueError(f"score.faces.options do not fit {config.detector}: {error}") from None
+        raise UserError(f"score.faces.options do not fit {config.detector}: {error}") from None
 
 
 def find_faces(image: PillowImage.Image, detector: FaceDetector, min_score: float = 0.0) -> list[Face]:

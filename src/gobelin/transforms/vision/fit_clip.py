@@ -35,6 +35,7 @@ from PIL.Image import Image
 from safetensors.torch import save
 from scipy.stats import rankdata
 
+from gobelin.errors import UserError
 from gobelin.transforms.vision.clip import LOCAL_DIR, ClipSpec, load_clip
 
 _BYTES = 512  # open_clip's vocabulary: a byte, or a byte that ends a word
@@ -107,7 +108,7 @@ def fit_clip(
     num_held_out = min(config.num_held_out, len(pairs) // 5)
     training, held_out = pairs[: len(pairs) - num_held_out], pairs[len(pairs) - num_held_out :]
     if len(training) < config.batch_size:
-        raise ValueError(f"{len(pairs)} pairs do not fill a batch of {config.batch_size}: give more pairs")
+        raise UserError(f"{len(pairs)} pairs do not fill a batch of {config.batch_size}: give more pairs")
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     _write_vocabulary(output_dir / _BPE_FILE, config.num_merges)

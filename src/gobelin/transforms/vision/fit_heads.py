@@ -67,7 +67,7 @@ def train_head(embeddings: str | Path, labels: str | Path, name: str) -> HeadFit
         name: of the head.
 
     Raises:
-        ValueError: a file or column is missing, a label is none, the embeddings come from more than one model, or too
+        UserError: a file or column is missing, a label is none, the embeddings come from more than one model, or too
             few images of either label have one.
     """
     wanted = read_labels(labels)
@@ -88,7 +88,7 @@ def fit_head(
     """Fits a head on N labelled embeddings, (N, D); see the module's text."""
     num_positive, num_negative = int(is_positive.sum()), int((~is_positive).sum())
     if min(num_positive, num_negative) < MIN_OF_EACH:
-        raise ValueError(
+        raise UserError(
             f"{num_positive} images of label 1 and {num_negative} of label 0 have an embedding: a head needs at least "
             f"{MIN_OF_EACH} of each (more help; MMC4's took 60,000)"
         )
@@ -179,17 +179,17 @@ def read_labels(path: str | Path) -> dict[str, bool]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if not {"image_id", "label"} <= set(reader.fieldnames or ()):
-                raise ValueError(f"{path}: the first line must name the columns image_id and label")
+                raise UserError(f"{path}: the first line must name the columns image_id and label")
             for row in reader:
                 identifier, label = (row["image_id"] or "").strip(), (row["label"] or "").strip()
                 if label not in ("0", "1"):
-                    raise ValueError(f"{path}, line {reader.line_num}: label must be 0 or 1, got {label!r}")
+                    raise UserError(f"{path}, line {reader.line_num}: label must be 0 or 1, got {label!r}")
                 if labels.setdefault(identifier, label == "1") != (label == "1"):
-                    raise ValueError(f"{path}, line {reader.line_num}: {identifier} has both labels")
+                    raise UserError(f"{path}, line {reader.line_num}: {identifier} has both labels")
     except OSError as error:
-        raise ValueError(f"labels {path}: {error.strerror}") from None
+        raise UserError(f"labels {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"labels {path}: no CSV in UTF-8: {error}") from None
+        raise UserError(f"labels {path}: no CSV in UTF-8: {error}") from None
     return labels
 
 
@@ -200,11 +200,11 @@ def model_of(score_folder: str | Path) -> str:
         for table in read_tables(path, ["clip_model"]):
             found.update(pc.unique(table["clip_model"]).drop_null().to_pylist())
     if not found:
-        raise ValueError(
+        raise UserError(
             f"{score_folder}: no image in it has an embedding; run score with a recipe that sets score.clip"
         )
     if len(found) > 1:
-        raise ValueError(f"{score_folder}: its images have embeddings of {len(found)} CLIP models: {sorted(found)}")
+        raise UserError(f"{score_folder}: its images have embeddings of {len(found)} CLIP models: {sorted(found)}")
     return found.pop()
 
 

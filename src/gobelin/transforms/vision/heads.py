@@ -30,6 +30,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from gobelin.errors import UserError
+
 Activation = Literal["none", "relu", "sigmoid"]
 
 FORMAT = "gobelin-head"
@@ -94,10 +96,10 @@ def is_model(fingerprint: str, stated: str) -> bool:
 
 
 def check_heads(heads: Mapping[str, Head], fingerprint: str) -> None:
-    """Raises ``ValueError`` where a head belongs to another CLIP model than the embeddings that it is to read."""
+    """Raises ``UserError`` where a head belongs to another CLIP model than the embeddings that it is to read."""
     for name, head in heads.items():
         if not is_model(fingerprint, head.clip_model):
-            raise ValueError(
+            raise UserError(
                 f"head {name!r} reads embeddings of {head.clip_model}, and score.clip is {fingerprint}: its "
                 "scores would mean nothing. Use the head's model, or a head trained for this one (gobelin heads train)"
             )
@@ -115,7 +117,7 @@ def save_head(head: Head, path: str | Path) -> None:
     """Writes ``path`` (.safetensors) and the .json beside it.
 
     Raises:
-        ValueError: the path has another ending, or the head does not hold together.
+        UserError: the path has another ending, or the head does not hold together.
     """
     from safetensors.numpy import save_file
 
@@ -149,25 +151,25 @@ def load_head(path: str | Path) -> Head:
     """The head of a ``.safetensors`` file and the ``.json`` beside it.
 
     Raises:
-        ValueError: a file is missing or is none, or they do not hold together; the message says which and why.
+        UserError: a file is missing or is none, or they do not hold together; the message says which and why.
     """
     try:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ModuleNotFoundError as error:
-        raise ValueError(f"heads need {error.name}: pip install 'gobelin[models]'") from error
+        raise UserError(f"heads need {error.name}: pip install 'gobelin[models]'") from error
     path = _checked_path(path)
     sidecar = _sidecar(path)
     try:
         tensors = load_file(path)
     except FileNotFoundError:
-        raise ValueError(f"head {path}: no such file") from None
+        raise UserError(f"head {path}: no such file") from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"head {path} is no safetensors file: {error}") from None
+        raise UserError(f"head {path} is no safetensors file: {error}") from None
     activations = sidecar["activations"]
     wanted = {f"layers.{place}.{part}" for place in range(len(activations)) for part in ("weight", "bias")}
     if tensors.keys() != wanted:
-        raise ValueError(
+        raise UserError(
             f"head {path}: its sidecar tells of {len(activations)} layers, its tensors are "
             f"{', '.join(sorted(tensors)) or 'none'}"
         )
@@ -192,20 +194,20 @@ def load_head(path: str | Path) -> Head:
     )
     _check(head, path)
     if head.dim != sidecar["dim"]:
-        raise ValueError(f"head {path}: its sidecar says dim {sidecar['dim']}, its weights take {head.dim} numbers")
+        raise UserError(f"head {path}: its sidecar says dim {sidecar['dim']}, its weights take {head.dim} numbers")
     return head
 
 
 def check_name(name: str) -> None:
-    """Raises ``ValueError`` where a name cannot be a head's: it stands in names of rules."""
+    """Raises ``UserError`` where a name cannot be a head's: it stands in names of rules."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"a head's name is lower-case letters, digits and underscores, a letter first; got {name!r}")
+        raise UserError(f"a head's name is lower-case letters, digits and underscores, a letter first; got {name!r}")
 
 
 def _checked_path(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(
+        raise UserError(
             f"head {path}: a head is a .safetensors file with a .json beside it; `gobelin heads convert` makes one of "
             "a published file"
         )
@@ -215,22 +217,22 @@ def _checked_path(path: str | Path) -> Path:
 def _sidecar(path: Path) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     if not beside.is_file():
-        raise ValueError(f"head {path}: no {beside.name} beside it, which says what it reads and gives")
+        raise UserError(f"head {path}: no {beside.name} beside it, which says what it reads and gives")
     if beside.stat().st_size > _MAX_SIDECAR_BYTES:
-        raise ValueError(f"head {path}: {beside.name} is longer than {_MAX_SIDECAR_BYTES} bytes")
+        raise UserError(f"head {path}: {beside.name} is longer than {_MAX_SIDECAR_BYTES} bytes")
     try:
         sidecar = json.loads(beside.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"head {path}: {beside.name} is no JSON: {error}") from None
+        raise UserError(f"head {path}: {beside.name} is no JSON: {error}") from None
     if not isinstance(sidecar, dict) or sidecar.get("format") != FORMAT:
-        raise ValueError(f"head {path}: {beside.name} does not describe a head (format: {FORMAT})")
+        raise UserError(f"head {path}: {beside.name} does not describe a head (format: {FORMAT})")
     if sidecar.get("version") != VERSION:
-        raise ValueError(f"head {path}: version {sidecar.get('version')!r} is not {VERSION}: made by another gobelin")
+        raise UserError(f"head {path}: version {sidecar.get('version')!r} is not {VERSION}: made by another gobelin")
     for key, kind in (("name", str), ("clip_model", str), ("dim", int), ("activations", list)):
         if not isinstance(sidecar.get(key), kind):
-            raise ValueError(f"head {path}: {beside.name} has no {key}, or one of another type")
+            raise UserError(f"head {path}: {beside.name} has no {key}, or one of another type")
     if sidecar.get("normalise") != "l2":
-        raise ValueError(
+        raise UserError(
             f"head {path}: normalise is {sidecar.get('normalise')!r}, and the embeddings at hand have unit length (l2)"
         )
     return sidecar
@@ -262,4 +264,4 @@ def _check(head: Head, path: Path) -> None:
         if len(head.range) != 2 or not numbers or head.range[0] >= head.range[1]:
             problem = f"range must be null or [low, high], got {list(head.range)}"
     if problem:
-        raise ValueError(f"head {path}: {problem}")
+        raise UserError(f"head {path}: {problem}")

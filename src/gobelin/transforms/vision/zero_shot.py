@@ -15,6 +15,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from gobelin.errors import UserError
 from gobelin.transforms.vision.heads import Head, Layer
 
 
@@ -32,7 +33,7 @@ class ZeroShotPrompts:
         for side in ("positive", "negative"):
             texts = getattr(self, side)
             if not texts or not all(text.strip() for text in texts):
-                raise ValueError(f"{side}: give at least one text, and none that is empty; got {list(texts)}")
+                raise UserError(f"{side}: give at least one text, and none that is empty; got {list(texts)}")
 
 
 def zero_shot_head(
