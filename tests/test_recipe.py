@@ -19,6 +19,7 @@ from gobelin.pipeline.recipe import (
     preset_names,
     to_yaml,
 )
+from gobelin.pipeline.recipe_help import explained_yaml
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = [*preset_names(), *sorted(str(path) for path in (ROOT / "examples" / "recipes").glob("*.yaml"))]
@@ -253,6 +254,68 @@ def test_cycles_are_errors(write: Any) -> None:
     path = write("extends: a.yaml", "b.yaml")
     assert "extends itself" in refuse(path)
     assert "extends itself" in refuse(write("extends: self.yaml", "self.yaml"))
+
+
+@pytest.mark.timeout(20)
+def test_a_cycle_is_told_however_its_files_are_spelled(write: Any, tmp_path: Path) -> None:
+    """Each step names the other file by a longer path, so that no name comes twice."""
+    (tmp_path / "sub").mkdir()
+    write("extends: ./sub/../sub/b.yaml", "a.yaml")
+    (tmp_path / "sub" / "b.yaml").write_text("extends: ../sub/../a.yaml")
+    told = refuse(str(tmp_path / "a.yaml"))
+    assert "extends itself: " in told
+    first, middle, last = told.partition("extends itself: ")[2].split(" -> ")
+    assert Path(first).resolve() == Path(last).resolve() == tmp_path / "a.yaml"
+    assert Path(middle).name == "b.yaml"
+
+
+def test_two_that_extend_a_third_are_no_cycle(write: Any) -> None:
+    write("extends: obelics", "base.yaml")
+    write("extends: base.yaml", "middle.yaml")
+    assert load_recipe(write("extends: middle.yaml", "top.yaml")).select == load_recipe("obelics").select
+
+
+NUMBER = "select: {text: {min_words: %s}}"
+
+
+@pytest.mark.parametrize("text", ["010", "0o10", "1_000", "12:30", "0b11", "-010", "1_0.0", "0x1_0", "00"])
+def test_numbers_that_yaml_reads_in_two_ways_are_refused(write: Any, text: str) -> None:
+    told = refuse(write(NUMBER % text))
+    assert f"min_words: {text} is read in more ways than one" in told
+    assert "line 1, column 28" in told
+    assert text in refuse("obelics", f"select.text.min_words={text}")
+
+
+@pytest.mark.parametrize(("text", "value"), [("10", 10), ("0", 0), ("1e3", 1000), ("0x10", 16), ("'010'", 10)])
+def test_numbers_that_mean_one_thing(write: Any, text: str, value: int) -> None:
+    assert load_recipe(write(NUMBER % text)).select.text.min_words == value
+
+
+@pytest.mark.parametrize("word", ["no", "No", "off", "yes", "on"])
+def test_a_word_that_yaml_takes_for_a_truth_value(write: Any, word: str) -> None:
+    told = refuse(write(f"select: {{document: {{languages: [en, {word}]}}}}"))
+    assert "select.document.languages.1" in told
+    assert "quote it" in told
+    assert "quote it" in refuse("obelics", f"select.document.languages={word}")
+    recipe = load_recipe(write(f"select: {{document: {{languages: [en, '{word}']}}}}"))
+    assert recipe.select.document.languages == ("en", word)
+    assert "expected a number, got" in refuse(write(NUMBER % word))
+    assert load_recipe("obelics", (f"tokenize.alt_as_caption={word}",)).tokenize.alt_as_caption is (
+        word in ("yes", "on")
+    )
+
+
+@pytest.mark.parametrize("text", ["no", "010", "1e3", "12:30", "0o7", "2024-01-01", "~", "true", ".5", "<<", "x: y"])
+def test_what_is_written_is_read_back(write: Any, text: str, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(load_recipe("obelics"), name=text)
+    for written in (to_yaml(recipe), explained_yaml(recipe)):
+        (tmp_path / "again.yaml").write_text(written)
+        assert load_recipe(str(tmp_path / "again.yaml")) == recipe
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "seed: !!int abc", "seed: " + "1" * 5000, "? [a]\n: b"])
+def test_yaml_that_breaks_its_reader(write: Any, text: str) -> None:
+    assert "not valid YAML" in refuse(write(text))
 
 
 @pytest.mark.parametrize("parent", ["3", "[a]", "nothing.yaml", "''"])

@@ -15,6 +15,7 @@ from gobelin.pipeline.recipe_help import warnings_of
 from gobelin.pipeline.recipe_values import USES, doubtful_values, other_clip_model, unusable_inputs
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.signatures import signature_metadata
+from gobelin.transforms.pages.language import given_instead_of, identify_language, known_languages
 from gobelin.transforms.rights.consent import effective
 from gobelin.transforms.vision.heads import Head, Layer, save_head
 
@@ -41,6 +42,15 @@ def test_presets_hold_nothing_doubtful(name: str) -> None:
         ("select.image.formats=[psd]", "formats are avif, bmp"),
         ("select.document.languages=[en, english]", "no language is 'english'"),
         ("extract.gates.languages=[en-GB]", "no language is 'en-GB'"),
+        ("select.document.languages=[en, nb]", "never says 'nb'; it says 'no'"),
+        ("select.document.languages=[cmn]", "it says 'zh'"),
+        ("select.document.languages=[fil]", "it says 'tl'"),
+        ("extract.gates.languages=[iw]", "it says 'he'"),
+        ("select.document.languages=[in]", "it says 'id'"),
+        ("select.document.languages=[deu]", "it says 'de'"),
+        ("select.document.languages=[zu]", "never says 'zu', so no document is of it"),
+        ("select.document.languages=[pt_BR]", "give codes of ISO 639-1, as pt"),
+        ("select.document.languages=[German]", "give codes of ISO 639-1, as de"),
         ("select.document.languages=[jp]", "its language is 'ja'"),
         ("select.image.max_aspect_ratio=-1", "max_aspect_ratio -1.0: the score is never below 0"),
         ("select.document.max_words=-1", "max_words -1: the score is never below 0"),
@@ -62,7 +72,7 @@ def test_what_hardly_was_meant(setting: str, told: str) -> None:
         "select.document.deny_consent=[noai, NoImageAI, tdm-reservation=1, train-ai=n, ai-train=no, disallow, index]",
         "select.document.deny_consent=null",
         "select.image.formats=[jpeg, jpeg2000, avif]",
-        "select.document.languages=[en, als, zh]",
+        "select.document.languages=[en, als, zh, 'no', nn, he, id, tl, sh, yue]",
         "select.document.max_words=0",
         "select.image.min_aspect_ratio=1.5",
         "select.document.max_line_break_ratio=2",
@@ -198,3 +208,10 @@ def test_a_run_stops_before_it_reads_an_archive(tmp_path: Path, capsys: pytest.C
     shown = capsys.readouterr().out
     assert f"error: score.earlier: {tmp_path}/no: no such file or folder" in shown
     assert "recipe gobelin cannot be used as it stands" in shown
+
+
+def test_each_language_of_the_model_is_known_by_its_own_code() -> None:
+    known = known_languages()
+    assert len(known) == 176
+    assert {given_instead_of(code) for code in known} <= known
+    assert identify_language("Dette er en norsk setning om vær og vind.")[0] in known  # type: ignore[index]

@@ -69,11 +69,17 @@ def test_no_tasks_are_no_work(supervisor: Supervisor) -> None:
     ("code", "expected"),
     [
         ("raise RuntimeError('boom')", "step failed: RuntimeError: boom"),
-        ("print('on its way'); raise ValueError('give another path')", "step failed: give another path"),
+        (
+            "print('on its way'); from gobelin.errors import UserError; raise UserError('give another\\npath')",
+            "step failed: give another path\n",
+        ),
+        ("raise ValueError('a list of 3')", "step failed: ValueError: a list of 3; this is a defect of gobelin"),
+        ("raise MemoryError", "step failed: out of memory\n"),
+        ("import errno; raise OSError(errno.ENOSPC, 'No space left')", "step failed: [Errno 28] No space left\n"),
         ("import os; os._exit(3)", "step failed: exit code 3"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9 (out of memory?)"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "killed by signal 11"),
-        ("raise SystemExit(4)", "step failed: SystemExit: 4"),
+        ("raise SystemExit(4)", "step failed: SystemExit: 4\n"),
         ("print('caf\\u00e9'); raise KeyError('x')", "step failed: KeyError: 'x'"),
     ],
 )

@@ -7,6 +7,23 @@ was given.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import re
+import tempfile
+import traceback
+from pathlib import Path
+
+_OF_THE_MACHINE = frozenset(
+    {
+        errno.EACCES, errno.EDQUOT, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE,
+        errno.ENODEV, errno.ENOMEM, errno.ENOSPC, errno.ENXIO, errno.EPERM, errno.EROFS, errno.ESTALE, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
+"""Errors of the operating system that say what is wrong with a disk, a name or its rights: no defect of gobelin."""
+
+DEFECT = "this is a defect of gobelin, please report it"
+
 
 class UserError(ValueError):
     """What was given cannot be used; the message says what it is, why, and what to do."""
@@ -18,3 +35,39 @@ class DataError(UserError):
 
 class MissingDataError(DataError):
     """A data set that should be there is not, or not all of it; the message names its folder."""
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error is one of the disk, of rights or of memory, which the user can mend and gobelin cannot."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error as people are shown it: what a ``UserError`` says, and of others their type too."""
+    text = " ".join(line.strip() for line in _BY_BEAM.sub("", str(error)).splitlines())
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, MemoryError):
+        return "out of memory" + (f": {text}" if text else "")
+    if is_of_the_machine(error):
+        return text
+    return type(error).__name__ + (f": {text[:500]}" if text else "")
+
+
+_BY_BEAM = re.compile(r" \[while running '[^']*'\]")
+"""What Beam adds to an error in one of its steps."""
+
+
+def write_traceback(output: Path | None) -> Path:
+    """Writes down the exception that is being handled: into the logs of the output folder where there is one."""
+    text = traceback.format_exc()
+    if output is not None and (output / "run.json").is_file():
+        with contextlib.suppress(OSError):
+            path = output / "logs" / "traceback.log"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8", errors="replace")
+            return path
+    handle, name = tempfile.mkstemp(prefix="gobelin-", suffix=".log")
+    with open(handle, "w", encoding="utf-8", errors="replace") as stream:
+        stream.write(text)
+    return Path(name)

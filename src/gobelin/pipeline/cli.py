@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gobelin.errors import UserError
+from gobelin.errors import DEFECT, UserError, in_a_line, is_of_the_machine, write_traceback
 from gobelin.pipeline.heads_cli import add_heads, run_heads
 from gobelin.pipeline.state import STAGES
 
@@ -35,7 +35,8 @@ _EPILOG = """\
 Everything after -- goes to Beam:
   gobelin run --recipe obelics --input 's3://b/*.warc.gz' --output OUT --runner FlinkRunner -- --flink_master=HOST:8081
 
-Exit codes: 0 done, 1 a step failed, 2 the recipe, input or output cannot be used, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a step failed or gobelin has a defect, 2 the recipe, input or output cannot be used, 130 stopped
+by Ctrl-C.
 """
 
 
@@ -194,7 +195,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, force=True)
-    from gobelin.pipeline.recipe import RecipeError
     from gobelin.pipeline.supervisor import StepFailedError
 
     try:
@@ -217,15 +217,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StepFailedError as error:
         print(f"gobelin: {error}", file=sys.stderr)
         return 1
-    except (RecipeError, ValueError, OSError) as error:
-        print(f"gobelin: {error}", file=sys.stderr)
+    except UserError as error:
+        print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "\ngobelin: stopped. What is done stays; the same command goes on from here.",
-            file=sys.stderr,
-        )
+        print("\ngobelin: stopped. What is done stays; the same command goes on from here.", file=sys.stderr)
         return 130
+    except Exception as error:  # noqa: BLE001  # the boundary of the command line
+        if is_of_the_machine(error):
+            print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
+            return 2
+        lies_in = write_traceback(getattr(options, "output", None))
+        print(f"gobelin: {in_a_line(error)}; {DEFECT}; the traceback lies in {lies_in}", file=sys.stderr)
+        return 1
 
 
 def _terminate(number: int, _: object) -> None:
@@ -284,7 +288,7 @@ def _run_stages(options: argparse.Namespace, run: Run, screen: Screen) -> int:
         with screen.live():
             for stage in stages:
                 run.stage(stage, screen)
-    except ValueError:
+    except UserError:
         _say_summary(options.output, screen)
         if "report" in stages:
             screen.say(f"gobelin report --output {options.output} shows what went, and why")

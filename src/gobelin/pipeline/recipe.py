@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gobelin.errors import UserError
+from gobelin.pipeline.recipe_yaml import parse_yaml, write_yaml
 from gobelin.tokenize.config import TokenizeConfig
 from gobelin.train.config import SampleConfig, TrainConfig
 from gobelin.transforms.extract_config import ExtractConfig
@@ -89,7 +89,7 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
     Raises:
         RecipeError: no such recipe, an unknown key, or a value of the wrong type.
     """
-    return _validated(_overridden(_read(name_or_path, ()), overrides), name_or_path)
+    return _validated(_overridden(_read(name_or_path, {}), overrides), name_or_path)
 
 
 def change(recipe: Recipe, overrides: tuple[str, ...]) -> Recipe:
@@ -119,10 +119,17 @@ def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
         problem = min(error.errors(), key=lambda each: (each["type"] != "value_error", -len(each["loc"])))
         where = ".".join(_keys_of(problem["loc"], values, problem["type"] == "missing")) or "the whole"
         given = json.dumps(problem["input"], default=str)[:80]
+        if isinstance(problem["input"], bool):
+            words, quoted = _TRUTH[problem["input"]]
+            given += f"; YAML reads {words} so: quote it where a text is meant, as {quoted!r}"
         if problem["type"] == "value_error":
             raise RecipeError(f"recipe {name_or_path}: {where}: {problem['ctx']['error']}") from None
         message = "expected a list, as [a, b]" if problem["type"] == "tuple_type" else problem["msg"]
         raise RecipeError(f"recipe {name_or_path}: {where}: {message}, got {given}") from None
+
+
+_TRUTH = {False: ("no, off and false", "no"), True: ("yes, on and true", "yes")}
+"""Words that YAML 1.1 takes for a truth value, and one of them: ``no`` is also a language."""
 
 
 def _keys_of(place: tuple[int | str, ...], values: Any, is_missing: bool) -> Iterator[str]:
@@ -136,9 +143,12 @@ def _keys_of(place: tuple[int | str, ...], values: Any, is_missing: bool) -> Ite
         yield str(place[-1])
 
 
-def _read(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    if name_or_path in seen:
-        raise RecipeError(f"recipe {name_or_path} extends itself: {' -> '.join((*seen, name_or_path))}")
+def _read(name_or_path: str, seen: dict[Path, str]) -> dict[str, Any]:
+    """The values of a recipe and of those that it extends.
+
+    Args:
+        seen: the files on the way here, each with the name under which it was asked for.
+    """
     preset = PRESETS / f"{name_or_path}.yaml"
     is_preset = "/" not in name_or_path and preset.is_file()
     path = preset if is_preset else Path(name_or_path)
@@ -148,6 +158,11 @@ def _read(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise RecipeError(
             f"no recipe {name_or_path!r}: it is neither a file nor a preset ({', '.join(preset_names())}){hint}"
         )
+    real = path.resolve()
+    if real in seen:
+        loop = [*list(seen.values())[list(seen).index(real) :], name_or_path]
+        raise RecipeError(f"recipe {name_or_path} extends itself: {' -> '.join(loop)}")
+    seen = {**seen, real: name_or_path}
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -158,7 +173,7 @@ def _read(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
     parent = values.pop("extends", None)
     if parent is not None:
         beside = path.parent / str(parent)
-        base = _read(str(beside) if beside.is_file() else str(parent), (*seen, name_or_path))
+        base = _read(str(beside) if beside.is_file() else str(parent), seen)
         _merge(base, values)
         base["name"] = values.get("name", path.stem)
         return base
@@ -166,24 +181,11 @@ def _read(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
-class _Loader(yaml.SafeLoader):
-    """As YAML wants it, and PyYAML does not ask for it: no key twice. A second ``image:`` would undo the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(None, None, f"the key {key.value} stands there twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {where}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+        return parse_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"recipe {where}: not valid YAML: {error}") from None
 
 
 def _nest(path: list[str], value: Any) -> dict[str, Any]:
@@ -212,14 +214,20 @@ def _check_keys(values: Any, kind: Any, recipe: str, where: str) -> None:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"; did you mean {where}{close[0]}?" if close else f"; known keys: {', '.join(known)}"
             raise RecipeError(f"recipe {recipe}: unknown key {where}{key}{hint}")
+        if isinstance(value, bool) and {int, float} & _types_in(hints[key]) and bool not in _types_in(hints[key]):
+            raise RecipeError(f"recipe {recipe}: {where}{key}: expected a number, got {json.dumps(value)}")
         _check_keys(value, _configuration_in(hints[key]), recipe, f"{where}{key}.")
 
 
 def _configuration_in(hint: Any) -> Any:
     """The configuration dataclass among the types that a value may have; the hint itself where there is none."""
+    return next((part for part in _types_in(hint) if dataclasses.is_dataclass(part)), hint)
+
+
+def _types_in(hint: Any) -> set[Any]:
+    """The types that a value may have."""
     is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    parts = typing.get_args(hint) if is_union else (hint,)
-    return next((part for part in parts if dataclasses.is_dataclass(part)), hint)
+    return set(typing.get_args(hint)) if is_union else {hint}
 
 
 def as_dict(value: Any) -> Any:
@@ -229,7 +237,7 @@ def as_dict(value: Any) -> Any:
 
 def to_yaml(recipe: Recipe) -> str:
     """The whole recipe, every default spelled out."""
-    return yaml.safe_dump(as_dict(recipe), sort_keys=False, allow_unicode=True)
+    return write_yaml(as_dict(recipe), sort_keys=False)
 
 
 def fingerprint(*parts: Any) -> str:

@@ -15,10 +15,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from gobelin.pipeline.recipe import Recipe, as_dict
 from gobelin.pipeline.recipe_values import doubtful_values
+from gobelin.pipeline.recipe_yaml import write_yaml
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import HEAD, IMAGE_RULES, all_rules, threshold_of
 from gobelin.transforms.text.text_statistics import word_lists
@@ -60,7 +59,7 @@ def _lines(config: Any, values: dict[str, Any], indent: str) -> Iterator[str]:
 
 def _setting(name: str, value: Any) -> str:
     if isinstance(value, (list, dict)):
-        return yaml.safe_dump({name: value}, default_flow_style=None, allow_unicode=True, width=WIDTH).rstrip()
+        return write_yaml({name: value}, default_flow_style=None, width=WIDTH).rstrip()
     return f"{name}: {json.dumps(value, ensure_ascii=False)}"
 
 

@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gobelin.errors import UserError
 from gobelin.pipeline.recipe import Recipe
 from gobelin.transforms.duplicates.signatures import open_earlier
 from gobelin.transforms.images.image_formats import DECODED
 from gobelin.transforms.measure import ScoreConfig
+from gobelin.transforms.pages.language import given_instead_of, known_languages
 from gobelin.transforms.rights.consent import USES, has_meaning
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import RelativeThreshold
@@ -29,6 +31,10 @@ from gobelin.transforms.vision.heads import load_head
 _DIRECTIVES = ("noai", "noml", "noimageai", "noindex", "noimageindex", "disallow", "tdm-reservation=1", "ai-train=no",
                "train-ai=n")  # fmt: skip
 """What is proposed for a misspelt directive; more are known to ``has_meaning``."""
+
+_BY_LANGUAGE = ("stop_words", "spam_words", "flagged_words", "common_words", "perplexity_models",
+                "perplexity_tokenizers", "quality_models")  # fmt: skip
+"""Settings of ``score.text`` that name files by language."""
 
 _FORMATS = tuple(sorted(name.lower() for name in DECODED))
 
@@ -52,6 +58,7 @@ def doubtful_values(recipe: Recipe) -> list[str]:
         *_formats(select.image.formats),
         *_languages("select.document.languages", select.document.languages),
         *_languages("extract.gates.languages", recipe.extract.gates.languages),
+        *_languages_of_files(recipe),
         *_unguarded(select),
         *_impossible(select),
         *_without_faces(recipe),
@@ -77,8 +84,19 @@ def _languages(key: str, languages: Iterable[str] | None) -> Iterator[str]:
     for language in languages or ():
         if language in _COUNTRIES:
             yield f"{key}: {language!r} is a country; its language is {_COUNTRIES[language]!r}"
-        elif not re.fullmatch(r"[a-z]{2,3}", language):
-            yield f"{key}: no language is {language!r}; give codes of ISO 639-1, as en or de"
+        elif language not in known_languages():
+            given = given_instead_of(language)
+            if not re.fullmatch(r"[a-z]{2,3}", language):
+                yield f"{key}: no language is {language!r}; give codes of ISO 639-1, as {given or 'en or de'}"
+            elif given is not None:
+                yield f"{key}: the model that tells languages never says {language!r}; it says {given!r}"
+            else:
+                yield f"{key}: the model that tells languages never says {language!r}, so no document is of it"
+
+
+def _languages_of_files(recipe: Recipe) -> Iterator[str]:
+    for name in _BY_LANGUAGE:
+        yield from _languages(f"score.text.{name}", getattr(recipe.score.text, name))
 
 
 def _unguarded(select: SelectConfig) -> Iterator[str]:
@@ -151,7 +169,7 @@ def _unusable_heads(recipe: Recipe) -> Iterator[str]:
             continue
         try:
             head = load_head(path)
-        except ValueError as error:
+        except UserError as error:
             yield f"score.heads.{name}: {error}"
             continue
         stated, model = head.clip_model.partition("@")[0], model_name(clip.model, clip.pretrained)
@@ -164,7 +182,7 @@ def _unusable_earlier(config: ScoreConfig) -> Iterator[str]:
         if "://" not in folder and Path(folder).exists():
             try:
                 open_earlier((folder,), config.minhash)
-            except ValueError as error:
+            except UserError as error:
                 yield str(error)
 
 
@@ -172,8 +190,7 @@ def _named_files(recipe: Recipe) -> Iterator[tuple[str, str]]:
     lists, score = recipe.extract.block_list, recipe.score
     for kind in ("md5", "sha256", "url_sha256", "url_md5", "pdq"):
         yield from ((f"extract.block_list.{kind}", path) for path in getattr(lists, kind))
-    for name in ("stop_words", "spam_words", "flagged_words", "common_words", "perplexity_models",
-                 "perplexity_tokenizers", "quality_models"):  # fmt: skip
+    for name in _BY_LANGUAGE:
         named: dict[str, Any] = getattr(score.text, name)
         yield from ((f"score.text.{name}.{language}", path) for language, path in named.items())
     if score.contamination is not None:

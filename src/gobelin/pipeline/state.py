@@ -24,11 +24,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gobelin.documents import Action, Unit
 from gobelin.errors import UserError
-from gobelin.transforms.files import list_shards, read_tables
+from gobelin.transforms.files import count_rows_of, list_shards, read_tables
 
 STAGES = ("extract", "score", "select", "tokenize", "train", "sample", "report")
 
@@ -72,7 +71,7 @@ def images_shown(corpus: Path) -> set[str]:
 
 def count_rows(folder: Path) -> int:
     """Rows of a data set, from the footers of its files."""
-    return sum(pq.read_metadata(path).num_rows for path in list_shards(str(folder)))
+    return sum(map(count_rows_of, list_shards(str(folder))))
 
 
 def count_decisions(folder: Path) -> dict[Unit, dict[Action, Counter[str]]]:

@@ -28,6 +28,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gobelin.errors import DEFECT, UserError, in_a_line, is_of_the_machine
 from gobelin.pipeline.progress_bar import Screen, Step
 from gobelin.transforms import progress
 
@@ -36,6 +37,9 @@ LOCAL_NAMES = ("local", "direct", "directrunner", "fnapirunner")
 
 _POLL_SECONDS = 0.1
 _SECONDS_TO_STOP = 4.0
+
+_DEFECT, _NO_DEFECT = 1, 2
+"""Exit codes of a worker process that failed, by whose fault it was; the last line of its log says what it was."""
 
 CPU_MILLISECONDS = "cpu_ms"
 """Name under which a worker process counts its own time."""
@@ -91,8 +95,7 @@ class Supervisor:
                     try:
                         run_pipeline(graph, units, job, ("--runner", self._runner, *self._beam_args))
                     except Exception as error:  # each runner of Beam's raises its own
-                        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-                        raise StepFailedError(f"{title} failed on {self._runner}: {reason}") from error
+                        raise StepFailedError(f"{title} failed on {self._runner}: {in_a_line(error)}") from error
                 step.finish({})
             return
         tasks = [
@@ -159,6 +162,7 @@ class Supervisor:
             last = f"killed by signal {-exit_code}" + (" (out of memory?)" if exit_code == -signal.SIGKILL else "")
         else:
             last = lines[-1] if lines else f"exit code {exit_code}"
+            last += f"; {DEFECT}" if lines and exit_code == _DEFECT else ""
         return f"{title} failed: {last}\n(the whole story is in {log})"
 
 
@@ -213,14 +217,11 @@ def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
         pa.set_memory_pool(pa.system_memory_pool())  # gives memory back: 30 % less at the peak of a graph
         try:
             task.function(*task.arguments)
-        except ValueError as error:  # what a user gave: no traceback needed to mend it
+        except BaseException as error:  # noqa: BLE001  # whatever it was, it goes to the log and the process ends
             traceback.print_exc()
-            print(str(error), flush=True)
-            os._exit(2)
-        except BaseException:  # noqa: BLE001  # whatever it was, it goes to the log and the process ends
-            traceback.print_exc()
-            stream.flush()
-            os._exit(1)
+            print(in_a_line(error), flush=True)
+            is_defect = isinstance(error, Exception) and not (isinstance(error, UserError) or is_of_the_machine(error))
+            os._exit(_DEFECT if is_defect else _NO_DEFECT)
         children = resource.getrusage(resource.RUSAGE_CHILDREN)  # that ended: decoding processes
         seconds = time.process_time() + children.ru_utime + children.ru_stime
         progress.advance(CPU_MILLISECONDS, round(1000 * seconds))

@@ -64,11 +64,41 @@ def shard_place(path: str) -> tuple[int, int]:
 
 
 def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a Parquet file, one in memory at a time."""
+    """The row groups of a Parquet file, one in memory at a time.
+
+    Raises:
+        MissingDataError: it is damaged.
+    """
     with open_input(path) as stream:
-        file = pq.ParquetFile(stream)
+        with _told_if_damaged(path):
+            file = pq.ParquetFile(stream)
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=columns)
+            with _told_if_damaged(path):
+                table = file.read_row_group(group, columns=columns)
+            yield table
+
+
+def count_rows_of(path: str) -> int:
+    """Rows of a Parquet file, from its footer.
+
+    Raises:
+        MissingDataError: it is damaged.
+    """
+    with open_input(path) as stream, _told_if_damaged(path):
+        return pq.read_metadata(stream).num_rows
+
+
+@contextlib.contextmanager
+def _told_if_damaged(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:  # pyarrow's own have no number
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise MissingDataError(
+            f"{path} is damaged ({reason}); delete the folder of its stage and run the stage again"
+        ) from None
 
 
 def find_files(pattern: str) -> dict[str, int]:
