@@ -77,7 +77,7 @@ def find_main_content(
     index = _choose_region(page, sums, drop)
     start, end = containers[index].start, containers[index].end
     heading = _find_heading(blocks, title, start, end, drop)
-    region = Region(page, index, start, end, weights, sums, drop, heading, references)
+    region = Region(page, index, start, end, weights, sums, drop, heading, (title or "").casefold(), references)
     for of_indexes, rules in RULES:
         if of_indexes or not is_index(region):
             for rule in rules:
@@ -376,9 +376,12 @@ _MAX_LEAD_BLOCKS = 40
 
 
 def add_lead(region: Region) -> None:
-    """What stands between the page's heading and the region: a lead paragraph, images."""
+    """Above the region: the page's heading where its title does not say it, and below that a lead paragraph, images."""
     if region.heading is None:
         return
+    heading = region.blocks[region.heading]
+    if region.heading < region.start and not heading.num_links and heading.text.casefold() not in region.title:
+        region.lead.append(heading)
     for index in range(region.heading + 1, region.start):
         block = region.blocks[index]
         if region.drop[index]:

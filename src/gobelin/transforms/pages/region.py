@@ -21,6 +21,7 @@ class Region:
     sums: list[float]  # of the weights of the blocks before each, and of all at the end
     drop: list[bool]  # of all blocks
     heading: int | None  # block of the page's own heading, in the region or before it
+    title: str  # of the page, case folded; "" where it has none
     references: Sequence[ImageReference]  # the page's images, by ``Block.image``
     lead: list[Block] = dataclasses.field(default_factory=list)  # above the region, kept
     captions: dict[int, str] = dataclasses.field(default_factory=dict)  # by ``Block.image``

@@ -16,7 +16,7 @@ from gobelin.transforms.pages.boilerplate_phrases import (
     FIGURE_NUMBER,
     RELATED,
 )
-from gobelin.transforms.pages.page_blocks import Block, PageBlocks
+from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
 from gobelin.transforms.pages.region import Region
 
 _MAX_CARD_CHARS = 400
@@ -37,11 +37,12 @@ def drop_logos(region: Region) -> None:
 
 
 def drop_teasers(region: Region) -> None:
-    """Articles inside an article are comments or teasers of others."""
+    """Articles inside an article are comments or teasers of others, where the text above says so or they are less than
+    half of it; else they are the parts of a list."""
     containers, sums, drop = region.page.containers, region.sums, region.drop
     outer = containers[region.index]
-    total = sums[outer.end] - sums[outer.start]
     article_end = outer.end if outer.tag == "article" else 0
+    inner: list[Container] = []
     index = region.index + 1
     while index <= outer.last:
         container = containers[index]
@@ -50,9 +51,17 @@ def drop_teasers(region: Region) -> None:
             continue
         if container.start >= article_end:
             article_end = container.end
-        elif sums[container.end] - sums[container.start] < 0.5 * total:
-            drop[container.start : container.end] = [True] * (container.end - container.start)
+        else:
+            inner.append(container)
             index = container.last + 1
+    if not inner:
+        return
+    above = next((region.blocks[index] for index in range(inner[0].start - 1, region.start, -1) if not drop[index]), None)
+    is_announced = above is not None and RELATED.match(above.text) is not None
+    prose = sum(sums[one.end] - sums[one.start] for one in inner)
+    if is_announced or prose < 0.5 * (sums[outer.end] - sums[outer.start]):
+        for one in inner:
+            drop[one.start : one.end] = [True] * (one.end - one.start)
 
 
 def drop_cards(region: Region) -> None:
@@ -262,21 +271,29 @@ _MIN_COPY_CHARS = 1000
 
 
 def drop_empty_sections(region: Region) -> None:
-    """A heading all of whose section was dropped, or that ends the content, goes too."""
+    """A short heading goes with what stood below it, where all of that was dropped."""
     blocks, drop = region.blocks, region.drop
+    if all(drop[index] or blocks[index].role is Role.HEADING for index in range(region.start, region.end)):
+        return
     level_below = 0  # of the last kept thing seen from the end: 7 is content, 1-6 a heading
+    is_emptied = region.end < len(blocks)  # something was dropped, or left outside, between that and here
     for index in range(region.end - 1, region.start - 1, -1):
-        if drop[index]:
-            continue
         block = blocks[index]
-        if block.role is Role.HEADING and block.image is None:
-            level = block.level or 6
-            if level_below <= level:
-                drop[index] = True
-                continue
-            level_below = level
+        if drop[index]:
+            is_emptied = True
+        elif block.role is not Role.HEADING or block.image is not None:
+            level_below, is_emptied = 7, False
         else:
-            level_below = 7
+            level = block.level or 6
+            is_title = block.num_chars <= _MAX_TITLE_CHARS and index != region.heading
+            if is_emptied and level_below <= level and is_title:
+                drop[index] = True
+            else:
+                level_below, is_emptied = level, False
+
+
+_MAX_TITLE_CHARS = 100
+"""Of a heading that is no more than the title of a section; what is longer says something itself."""
 
 
 def _goes_on(page: PageBlocks, index: int, end: int, drop: list[bool], weights: list[float]) -> bool:
