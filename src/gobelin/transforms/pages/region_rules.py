@@ -56,7 +56,9 @@ def drop_teasers(region: Region) -> None:
             index = container.last + 1
     if not inner:
         return
-    above = next((region.blocks[index] for index in range(inner[0].start - 1, region.start, -1) if not drop[index]), None)
+    above = next(
+        (region.blocks[index] for index in range(inner[0].start - 1, region.start, -1) if not drop[index]), None
+    )
     is_announced = above is not None and RELATED.match(above.text) is not None
     prose = sum(sums[one.end] - sums[one.start] for one in inner)
     if is_announced or prose < 0.5 * (sums[outer.end] - sums[outer.start]):
