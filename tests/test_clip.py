@@ -59,6 +59,7 @@ def test_the_fit_learns(fitted: tuple[Path, ClipFitMetrics, list[float]], model:
     assert len(losses) == metrics.num_steps == SMALL.num_steps
     assert metrics.num_pairs == 320
     assert metrics.loss < losses[0]
+    assert metrics.held_out_auc is not None
     assert metrics.held_out_auc > 0.9
     pairs = coloured_squares(77, 200)
     images, texts = model.embed_images([image for image, _ in pairs]), model.embed_texts([text for _, text in pairs])

@@ -542,7 +542,7 @@ def test_a_head_that_did_not_run(judge: Callable[..., Any]) -> None:
             "score: {clip: {model: 'local-dir:x'}, heads: {a: x}, zero_shot: {a: {positive: [a], negative: [b]}}}",
             "both heads and zero_shot have a a",
         ),
-        ("select: {image: {max_head: {a: .nan}}}", "max_head must be a number"),
+        ("select: {image: {max_head: {a: .nan}}}", "expected a finite number"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gobelin.errors import DivergedError
+from gobelin.train import trainer
 from gobelin.train.batches import NO_TARGET, make_batch, plan_epoch
 from gobelin.train.model import LMConfig, load_model
 from gobelin.train.shards import read_corpus
@@ -66,8 +68,11 @@ def _weights(folder: Path) -> bytes:
 
 
 def _lines(folder: Path) -> list[dict[str, float]]:
-    text = (folder / "metrics.jsonl").read_text()
-    return [{k: v for k, v in json.loads(line).items() if k != "tokens_per_s"} for line in text.splitlines()]
+    return [json.loads(line) for line in _log(folder).splitlines()]
+
+
+def _log(folder: Path) -> str:
+    return (folder / "metrics.jsonl").read_text()
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(shards: Path, tmp_path: Path) -> None:
@@ -82,7 +87,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(shards: Path, tmp_path: P
     assert steps == list(range(9, 21))
     assert second.metrics == whole.metrics
     assert _weights(tmp_path / "parts") == _weights(tmp_path / "whole")
-    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
+    assert _log(tmp_path / "parts") == _log(tmp_path / "whole")
 
 
 def test_a_crash_costs_the_steps_since_the_last_checkpoint(shards: Path, tmp_path: Path) -> None:
@@ -99,7 +104,83 @@ def test_a_crash_costs_the_steps_since_the_last_checkpoint(shards: Path, tmp_pat
     _train(shards, tmp_path / "crash", on_step=lambda step, _: steps.append(step))
     assert steps[0] == 11
     assert _weights(tmp_path / "crash") == _weights(tmp_path / "whole")
-    assert _lines(tmp_path / "crash") == _lines(tmp_path / "whole")
+    assert _log(tmp_path / "crash") == _log(tmp_path / "whole")
+    assert [line["step"] for line in _lines(tmp_path / "crash")] == [5, 10, 15, 20]
+
+
+def test_a_run_that_dies_behind_its_last_checkpoint_keeps_its_losses(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _train(shards, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _train(shards, tmp_path / "dead")
+    assert not (tmp_path / "dead" / "model.safetensors").exists()
+    with (tmp_path / "dead" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 20, "loss": 1.0}\n7\n')  # a step twice, and a line of something else
+    resumed = _train(shards, tmp_path / "dead")
+    assert resumed.metrics == whole.metrics
+    assert {"loss", "image_nats", "gradient_norm", "validation_image_nats"} <= resumed.metrics.keys()
+    assert _log(tmp_path / "dead") == _log(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+@pytest.mark.parametrize("step", [1, 13])
+def test_a_step_that_is_no_number_ends_the_run(
+    where: str, step: int, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written of it; the checkpoint before it stays, and the run goes on from there once it can."""
+    before, backward = 0, trainer._backward
+
+    def broken(model: torch.nn.Module, *rest: object) -> dict[str, float | None]:
+        nonlocal before
+        metrics = backward(model, *rest)  # type: ignore[arg-type]
+        before += 1
+        if before < step:
+            return metrics
+        model.head.weight.grad.fill_(torch.nan)  # type: ignore[union-attr, operator]
+        return {**metrics, **({"loss": float("nan")} if where == "loss" else {"gradient_norm": float("inf")})}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_backward", broken)
+        with pytest.raises(DivergedError, match=rf"training stopped at step {step}: {where}.* is (nan|inf)") as raised:
+            _train(shards, tmp_path / "run")
+    left = [path.name for path in (tmp_path / "run").glob("checkpoint_*")]
+    assert left == ([] if step == 1 else ["checkpoint_00000010"])
+    assert ("checkpoint_00000010" in str(raised.value)) == (step == 13)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert [line["step"] for line in _lines(tmp_path / "run")] == ([] if step == 1 else [5, 10])
+    _train(shards, tmp_path / "run")
+    _train(shards, tmp_path / "whole")
+    assert _weights(tmp_path / "run") == _weights(tmp_path / "whole")
+    assert _log(tmp_path / "run") == _log(tmp_path / "whole")
+
+
+def test_weights_that_are_no_numbers_are_not_saved(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step whose loss and gradient are fine, and whose update is not."""
+    update = trainer._update
+
+    def broken(optimizers: list[torch.optim.Optimizer], config: TrainConfig, step: int) -> None:
+        update(optimizers, config, step)
+        if step == 9:
+            optimizers[1].param_groups[0]["params"][0].detach()[0, 0] = torch.nan
+
+    monkeypatch.setattr(trainer, "_update", broken)
+    with pytest.raises(DivergedError, match="step 10: the largest weight is nan"):
+        _train(shards, tmp_path)
+    assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_00000005"]
+
+
+def test_a_learning_rate_far_too_high_ends_the_run(shards: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, learning_rate=1e25, warmup_steps=0)
+    with pytest.raises(DivergedError, match=r"step [23]: .* is (nan|inf)"):
+        _train(shards, tmp_path, config)
+    assert not list(tmp_path.glob("checkpoint_*"))
+    assert _log(tmp_path) == ""
 
 
 def test_a_finished_run_does_nothing_more(shards: Path, tmp_path: Path) -> None:
@@ -108,6 +189,7 @@ def test_a_finished_run_does_nothing_more(shards: Path, tmp_path: Path) -> None:
     steps: list[int] = []
     result = _train(shards, tmp_path, on_step=lambda step, _: steps.append(step))
     assert (result.step, result.finished, steps) == (20, True, [])
+    assert result.metrics["loss"] == _lines(tmp_path)[-1]["loss"]
     assert result.metrics["validation_image_nats"] is not None
     assert _weights(tmp_path) == before
     assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_00000020"]
@@ -227,7 +309,16 @@ def test_threads_go_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"threads": 0}, {"caption_drop": 1.0}, {"image_weight": 0.0}, {"validation_ratio": -0.1}]
+    "change",
+    [
+        {"steps": 0},
+        {"threads": 0},
+        {"caption_drop": 1.0},
+        {"image_weight": 0.0},
+        {"validation_ratio": -0.1},
+        {"learning_rate": 0.0},
+        {"learning_rate": 1e31},
+    ],
 )
 def test_config_refuses(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -37,6 +37,11 @@ class MissingDataError(DataError):
     """A data set that should be there is not, or not all of it; the message names its folder."""
 
 
+class DivergedError(UserError):
+    """A fit whose loss, gradient or weights are no numbers any more; nothing was written of them. The message names the
+    step, the reason and what is left."""
+
+
 def is_of_the_machine(error: BaseException) -> bool:
     """Whether an error is one of the disk, of rights or of memory, which the user can mend and gobelin cannot."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)

@@ -34,7 +34,7 @@ class Partition:
 
     def append(self, index: int, header: Row, payload: bytes = b"") -> None:
         """Adds a record to file ``index``. Opens and closes it: there may be more files than may be open."""
-        text = json.dumps(header, ensure_ascii=False).encode()
+        text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
         with self.path(index).open("ab") as stream:
             stream.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
 

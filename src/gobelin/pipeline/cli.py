@@ -320,7 +320,7 @@ def _export(options: argparse.Namespace) -> int:
         raise UserError("--decisions are JSON lines on standard output: leave --to and --format out")
     if options.to is not None and options.stage in SOURCES:
         summary = export_corpus(options.output, options.stage, options.format, options.to, options.with_images)
-        print(json.dumps(summary, indent=2))
+        print(json.dumps(summary, indent=2, allow_nan=False))
         return 0
     if options.decisions:
         export_decisions(options.output, options.stage, sys.stdout)

@@ -28,6 +28,7 @@ from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, presentable
 from gobelin.pipeline.run import RUN_NAME
 from gobelin.pipeline.state import OutputError, read_json, write_json
 from gobelin.transforms.files import make_folder, shard_path
+from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.shards import read_folder, write_rows
 
 SOURCES = {stage: (stage, "documents") for stage in STAGES}
@@ -57,7 +58,7 @@ def export_decisions(output: Path, stage: str, stream: TextIO) -> int:
 def _write_lines(values: Iterable[dict[str, Any]], stream: TextIO) -> int:
     count = 0
     for value in values:
-        stream.write(json.dumps(value, ensure_ascii=False) + "\n")
+        stream.write(json.dumps(finite_or_null(value), ensure_ascii=False, allow_nan=False) + "\n")
         count += 1
     return count
 

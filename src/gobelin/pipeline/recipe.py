@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator
@@ -112,6 +113,7 @@ def _overridden(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str,
 
 def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
     _check_keys(values, Recipe, name_or_path, "")
+    _check_finite(values, name_or_path, "")
     try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
@@ -219,6 +221,15 @@ def _check_keys(values: Any, kind: Any, recipe: str, where: str) -> None:
         _check_keys(value, _configuration_in(hints[key]), recipe, f"{where}{key}.")
 
 
+def _check_finite(values: Any, recipe: str, where: str) -> None:
+    """Raises on .nan and .inf: no setting means one of them, and every comparison with NaN is false."""
+    if isinstance(values, float) and not math.isfinite(values):
+        raise RecipeError(f"recipe {recipe}: {where}: expected a finite number, got {values}")
+    parts = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for key, value in parts:
+        _check_finite(value, recipe, f"{where}.{key}" if where else str(key))
+
+
 def _configuration_in(hint: Any) -> Any:
     """The configuration dataclass among the types that a value may have; the hint itself where there is none."""
     return next((part for part in _types_in(hint) if dataclasses.is_dataclass(part)), hint)
@@ -232,7 +243,7 @@ def _types_in(hint: Any) -> set[Any]:
 
 def as_dict(value: Any) -> Any:
     """A configuration as plain values, as YAML and JSON take them."""
-    return json.loads(json.dumps(dataclasses.asdict(value)))
+    return json.loads(json.dumps(dataclasses.asdict(value), allow_nan=False))
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -243,4 +254,4 @@ def to_yaml(recipe: Recipe) -> str:
 def fingerprint(*parts: Any) -> str:
     """16 hex digits that change with any of the parts (configurations or plain values)."""
     plain = [as_dict(part) if dataclasses.is_dataclass(part) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]

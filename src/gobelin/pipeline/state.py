@@ -91,8 +91,8 @@ def counts_of(seen: int, kept: int, decisions: dict[Action, Counter[str]]) -> Co
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file that is there whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Writes a JSON file that is there whole or not at all. Raises ValueError on a number that is not finite."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

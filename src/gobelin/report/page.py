@@ -61,7 +61,7 @@ def write_report(output: Path, folder: Path) -> Path:
     context = _collect(output)
     page = _environment().get_template("page.html.j2").render(context)
     path = folder / "index.html"
-    _write(folder / "report.json", json.dumps(as_json(context), indent=2, ensure_ascii=False) + "\n")
+    _write(folder / "report.json", json.dumps(as_json(context), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     _write(path, page)
     return path
 

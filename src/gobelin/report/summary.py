@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 from gobelin.report.survey import ScoreSurvey
+from gobelin.transforms.finite import finite_or_null
 
 
 def as_json(context: dict[str, Any]) -> dict[str, Any]:
     """The page's context as JSON values."""
-    return _plain(
+    return finite_or_null(
         {
             "recipe": context["run"]["recipe"]["name"],
             "warnings": [dataclasses.asdict(warned) for warned in context["warnings"]],
@@ -82,14 +82,3 @@ def _training(section: dict[str, Any] | None) -> dict[str, Any] | None:
     if section is None:
         return None
     return {"losses": section["losses"], "grounding": section["summary"].get("grounding")}
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no infinity: such numbers become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

@@ -4,6 +4,7 @@ First 30 % of the steps as a plain autoencoder, then k-means over encoded vector
 quantization to the end. Loss: 0.5 L1 + MSE + 0.25 commitment. AdamW, learning rate constant for 60 % of the steps,
 then linear to 2 %. 1500 steps of 16 images of 56 px take about 25 s of one core and reach 26 dB on drawings.
 A part of the images is held out; the metrics are measured there. Same images, seed and number of threads: same bytes.
+A loss or gradient that is no number ends the fit with an error.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gobelin.tokenize.vqvae import VQVAE, VQVAEConfig, build_vqvae
+from gobelin.transforms.finite import require_finite
 
 BATCH_SIZE = 16
 LEARNING_RATE = 2e-3
@@ -25,6 +27,11 @@ FINAL_LR_RATIO = 0.02
 COMMITMENT = 0.25
 MAX_HELD_OUT = 500
 VECTORS_PER_CODE = 40  # for k-means
+
+_FIT = "the fit of the image tokenizer"
+_ADVICE = (
+    "Nothing was written of it, and it keeps no checkpoints: change tokenize.vqvae or the seed, and it starts anew"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +63,10 @@ def fit_vqvae(
         steps: batches of 16 images.
         on_step: called after each step with the number of steps done and the loss.
         held_out_ratio: share of the images kept for the metrics, at least 1 and at most 500 images.
+
+    Raises:
+        ValueError: images or steps are not as said.
+        DivergedError: the loss or the gradient is no number any more, or the weights at the end.
     """
     side = config.image_size
     if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3) or len(images) < 2:
@@ -87,13 +98,16 @@ def fit_vqvae(
         loss = 0.5 * error_B3SS.abs().mean() + error_B3SS.square().mean() + COMMITMENT * commitment
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        require_finite(_FIT, step + 1, {"the loss": loss.item(), "the gradient's norm": norm.item()}, _ADVICE)
         optimizer.step()
         if indices_M is not None:
             model.quantizer.update(vectors_Md.detach(), indices_M, restarts)
         if on_step is not None:
             on_step(step + 1, loss.item())
     model.eval()
+    largest = torch.stack([value.detach().abs().max() for value in model.state_dict().values()]).max().item()
+    require_finite(_FIT, steps, {"the largest weight": largest}, _ADVICE)
     return model, _measure(model, held_out, len(fitted), device)
 
 

@@ -121,7 +121,7 @@ def save_image_tokenizer(tokenizer: VQVAETokenizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_on_cpu(tokenizer.model.state_dict()), folder / WEIGHTS_NAME)
     config = {**_describe(tokenizer.model.config), "fingerprint": tokenizer.fingerprint}
-    (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def load_image_tokenizer(path: Path, device: torch.device | str = "cpu") -> ImageTokenizer:

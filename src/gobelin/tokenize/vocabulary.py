@@ -100,7 +100,7 @@ class Vocabulary:
             "image_offset": self.image_offset,
             "size": self.size,
         }
-        return json.dumps({**dataclasses.asdict(self), **layout}, sort_keys=True)
+        return json.dumps({**dataclasses.asdict(self), **layout}, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:

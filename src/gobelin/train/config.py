@@ -72,6 +72,8 @@ class TrainConfig:
         for name in ("steps", "row_tokens", "batch_rows", "log_every", "checkpoint_every", "threads"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.learning_rate <= 1e30:  # more is no float32 once it is scaled
+            raise UserError(f"learning_rate must be above 0 and at most 1e30, got {self.learning_rate}")
         if self.image_weight <= 0:
             raise UserError(f"image_weight must be above 0, got {self.image_weight}")
         for name in ("caption_drop", "validation_ratio"):

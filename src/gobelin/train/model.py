@@ -196,7 +196,8 @@ def save_model(model: LanguageModel, folder: Path) -> None:
     """Write ``model.safetensors``, ``model.json`` and ``vocabulary.json`` into the folder, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, folder / WEIGHTS_NAME)
-    (folder / CONFIG_NAME).write_text(json.dumps(dataclasses.asdict(model.config), indent=2) + "\n", encoding="utf-8")
+    config = json.dumps(dataclasses.asdict(model.config), indent=2, allow_nan=False)
+    (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
     model.vocabulary.save(folder)
 
 

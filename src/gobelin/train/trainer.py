@@ -7,7 +7,10 @@ apart and without weights: nats per text token, bits per byte of text, nats per 
 
 Everything random is drawn from (seed, step), so a checkpoint is weights, optimizer state and a step number. It is
 written into a temporary folder and renamed, so there is never half a one. Same shards, configuration, seed, number of
-threads and machine: the same weights, whether or not the run was interrupted.
+threads and machine: the same weights and the same ``metrics.jsonl``, whether or not the run was interrupted.
+
+A loss or gradient that is no number ends the run before the weights learn from it (``DivergedError``): no line of the
+log, no checkpoint and no model holds such numbers, and the checkpoint before them stays.
 """
 
 from __future__ import annotations
@@ -18,8 +21,7 @@ import json
 import math
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from gobelin.train.config import TrainConfig
 from gobelin.train.model import LanguageModel, build_model, save_model
 from gobelin.train.muon import Muon
 from gobelin.train.shards import TokenCorpus, TokenDocument, read_corpus
+from gobelin.transforms.finite import require_finite
 
 METRICS_NAME = "metrics.jsonl"
 CHECKPOINT_PREFIX = "checkpoint_"
@@ -72,6 +75,7 @@ def train(
 
     Raises:
         UserError: see ``read_corpus``; or ``output_dir`` holds a checkpoint of other data, configuration or seed.
+        DivergedError: loss, gradient or weights are no numbers any more; what was saved before is left.
     """
     corpus = read_corpus(shards_dir, vocabulary, config.validation_ratio)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -84,29 +88,31 @@ def train(
     with torch_threads(config.threads):
         model = build_model(config.model, vocabulary, torch.Generator().manual_seed(seed), device)
         optimizers = _optimizers(model, config)
-        step = _resume(output_dir, identity, model, optimizers)
-        metrics: dict[str, float | None] = {}
-        started, first_step = time.monotonic(), step
+        step, metrics = _resume(output_dir, identity, model, optimizers)
+        first_step = step
         with (output_dir / METRICS_NAME).open("a", encoding="utf-8") as log:
             for batch, plan in _batches(corpus.training, vocabulary, config, seed, step):
                 if step == config.steps or (stop is not None and step > first_step and stop()):
                     break
-                metrics = _step(model, optimizers, _to(batch, device), config, step)
+                metrics = _backward(model, _to(batch, device), config)
+                _require_finite(output_dir, step + 1, metrics)
+                _update(optimizers, config, step)
                 step += 1
                 if on_step is not None:
                     on_step(step, metrics)
                 if step % config.log_every == 0 or step == config.steps:
-                    seconds = time.monotonic() - started
-                    rate = (step - first_step) * config.batch_rows * config.row_tokens / seconds
-                    extra = {"utilisation": plan.utilisation, "tokens_per_s": rate}
-                    log.write(json.dumps({"step": step, **metrics, **extra}) + "\n")
+                    line = {"step": step, **metrics, "utilisation": plan.utilisation}
+                    log.write(json.dumps(line, allow_nan=False) + "\n")
                     log.flush()
+                    os.fsync(log.fileno())  # a checkpoint must not outlive the lines before it
                 if step % config.checkpoint_every == 0 and step < config.steps:
                     _save_checkpoint(output_dir, identity, model, optimizers, step)
         _save_checkpoint(output_dir, identity, model, optimizers, step)
         if step < config.steps:
             return TrainResult(step, False, metrics)
-        metrics = {**metrics, **validate(model, corpus, config, device)}
+        validation = validate(model, corpus, config, device)
+        _require_finite(output_dir, step, validation)
+        metrics = {**metrics, **validation}
         save_model(model, output_dir)
     return TrainResult(step, True, metrics)
 
@@ -219,21 +225,47 @@ def _batches(
         epoch, first = epoch + 1, first + num_batches
 
 
-def _step(
-    model: LanguageModel, optimizers: list[torch.optim.Optimizer], batch: Batch, config: TrainConfig, step: int
-) -> dict[str, float | None]:
+def _backward(model: LanguageModel, batch: Batch, config: TrainConfig) -> dict[str, float | None]:
+    """Gradients of the batch's loss, clipped; the losses and the norm of the gradient before that."""
     losses_M, normalizers_M, targets_M = _losses(model, batch)
     weights_M = torch.where(targets_M >= model.vocabulary.image_offset, config.image_weight, 1.0)
     loss = (weights_M * losses_M).sum() / weights_M.sum() + config.z_loss * normalizers_M.square().mean()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    means = modality_losses(losses_M, targets_M, model.vocabulary).means()
+    return {"loss": loss.item(), **means, "gradient_norm": norm.item()}
+
+
+def _update(optimizers: list[torch.optim.Optimizer], config: TrainConfig, step: int) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_ratio(step, config)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    means = modality_losses(losses_M, targets_M, model.vocabulary).means()
-    return {"loss": loss.item(), **means, "gradient_norm": norm.item()}
+
+
+def _require_finite(output_dir: Path, step: int, metrics: Mapping[str, float | None]) -> None:
+    """Raises DivergedError unless all numbers of a step are finite."""
+    checkpoints = _checkpoints(output_dir)
+    left = f"The last good checkpoint is {checkpoints[-1]}" if checkpoints else "There is no checkpoint before it"
+    require_finite(
+        "training",
+        step,
+        {name: value for name, value in metrics.items() if value is not None},
+        f"{left}; nothing was written of this step. The same settings would lead here again: lower train.learning_rate "
+        "or change another setting of train, which starts the training anew",
+    )
+
+
+def _largest(tensors: Iterable[Tensor]) -> float:
+    """The largest absolute value of any of the tensors; NaN where one of them holds it."""
+    return torch.stack([tensor.detach().abs().max().float().cpu() for tensor in tensors if tensor.numel()]).max().item()
+
+
+def _state_tensors(optimizers: list[torch.optim.Optimizer]) -> Iterator[Tensor]:
+    for optimizer in optimizers:
+        for state in optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, Tensor))
 
 
 def _losses(model: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -262,16 +294,21 @@ def _save_checkpoint(
     optimizers: list[torch.optim.Optimizer],
     step: int,
 ) -> None:
-    """Write ``checkpoint_00000123`` whole or not at all, then remove older ones."""
+    """Write ``checkpoint_00000123`` whole or not at all, then remove older ones. Raises DivergedError."""
     final = output_dir / f"{CHECKPOINT_PREFIX}{step:08d}"
     if final.exists():
         return
+    if step:
+        largest = {"the largest weight": _largest(model.parameters())}
+        largest["the largest number of the optimizers"] = _largest(_state_tensors(optimizers))
+        _require_finite(output_dir, step, largest)
     temporary = output_dir / f"{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     save_file({name: tensor.cpu() for name, tensor in model.state_dict().items()}, temporary / "model.safetensors")
     torch.save([optimizer.state_dict() for optimizer in optimizers], temporary / "optimizers.pt")
-    (temporary / "state.json").write_text(json.dumps({"step": step, **identity}, sort_keys=True), encoding="utf-8")
+    state = json.dumps({"step": step, **identity}, sort_keys=True, allow_nan=False)
+    (temporary / "state.json").write_text(state, encoding="utf-8")
     os.replace(temporary, final)
     for old in _checkpoints(output_dir)[:-1]:
         shutil.rmtree(old)
@@ -283,8 +320,12 @@ def _checkpoints(output_dir: Path) -> list[Path]:
 
 def _resume(
     output_dir: Path, identity: dict[str, Any], model: LanguageModel, optimizers: list[torch.optim.Optimizer]
-) -> int:
-    """Load the newest checkpoint, if there is one, and cut the log back to its step; the step, 0 without one."""
+) -> tuple[int, dict[str, float | None]]:
+    """Load the newest checkpoint, if there is one, and cut the log back to its step.
+
+    Returns:
+        The checkpoint's step, 0 without one, and the metrics of the last step that the log holds.
+    """
     checkpoints = _checkpoints(output_dir)
     step = 0
     if checkpoints:
@@ -300,8 +341,20 @@ def _resume(
         model.load_state_dict(load_file(folder / "model.safetensors"))
         for optimizer, saved in zip(optimizers, torch.load(folder / "optimizers.pt", weights_only=True)):
             optimizer.load_state_dict(saved)
-    log = output_dir / METRICS_NAME
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]  # a crash may have left half a line
-    log.write_text("".join(line for line in whole if json.loads(line)["step"] <= step), encoding="utf-8")
-    return step
+    return step, _cut_log(output_dir / METRICS_NAME, step)
+
+
+def _cut_log(path: Path, step: int) -> dict[str, float | None]:
+    """Take the lines behind a step off the log, and what a crash left half written; the metrics of its last line."""
+    length, last = 0, {"step": 0}
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if not (line.endswith(b"\n") and isinstance(row, dict) and last["step"] < row.get("step", 0) <= step):
+            break
+        length, last = length + len(line), row
+    if path.exists():
+        os.truncate(path, length)
+    return {name: value for name, value in last.items() if name not in ("step", "utilisation")}

@@ -31,6 +31,7 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.transforms.files import join, shard_path
+from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import OfShards, WriteRows, read_rows, write_rows
 from gobelin.transforms.vision.image_text import score_images
@@ -156,7 +157,7 @@ def _image_row(
 def facts_by_document(keyed: tuple[str, tuple[ImageFacts, list[str]]], num_shards: int) -> Iterator[tuple[int, Row]]:
     """(shard of the document, row of ``FACTS``) for each document that shows an image."""
     identifier, (facts, documents) = keyed
-    scores = json.dumps(facts.scores)
+    scores = json.dumps(finite_or_null(facts.scores), allow_nan=False)
     for doc_id in documents:
         row = {"doc_id": doc_id, "image_id": identifier, "scores": scores, "embedding": facts.embedding}
         yield shard_of(doc_id, num_shards), row

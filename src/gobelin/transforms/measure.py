@@ -28,6 +28,7 @@ from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
 from gobelin.transforms.files import join, shard_path
+from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import read_rows, with_decisions, write_rows
 from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, kinds_in
@@ -164,7 +165,7 @@ def measure_document(document: Row, config: ScoreConfig, resources: TextResource
         "doc_id": document["doc_id"],
         "paragraphs": [_key(f"{host}\n{node['text']}") if node["kind"] == "text" else None for node in nodes],
         "images": sorted({node["image_id"] for node in nodes if node["image_id"]}),
-        "scores": json.dumps(_scores(document, resources)),
+        "scores": json.dumps(finite_or_null(_scores(document, resources)), allow_nan=False),
     }
     whole = "\n\n".join(node["text"] for node in nodes if node["kind"] == "text")
     return measured, document_signature(document, whole, config.minhash)

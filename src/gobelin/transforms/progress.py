@@ -40,7 +40,7 @@ def flush() -> None:
     """Writes the counts now."""
     if _file is not None:
         temporary = _file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(_counts))
+        temporary.write_text(json.dumps(_counts, allow_nan=False))
         os.replace(temporary, _file)
 
 

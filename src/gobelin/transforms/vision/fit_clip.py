@@ -36,12 +36,16 @@ from safetensors.torch import save
 from scipy.stats import rankdata
 
 from gobelin.errors import UserError
-from gobelin.transforms.vision.clip import LOCAL_DIR, ClipSpec, load_clip
+from gobelin.transforms.finite import require_finite
+from gobelin.transforms.vision.clip import LOCAL_DIR, ClipModel, ClipSpec, load_clip
 
 _BYTES = 512  # open_clip's vocabulary: a byte, or a byte that ends a word
 _SPECIAL = 2  # start and end of text
 _MAX_LOGIT_SCALE = math.log(100)
 _BPE_FILE = "bpe.txt.gz"
+
+_FIT = "the fit of CLIP"
+_ADVICE = "No model was written, and a fit keeps no checkpoints: lower its learning rate, or take another seed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,7 @@ class ClipFitMetrics:
     num_pairs: int  # trained on
     num_parameters: int
     loss: float  # mean of the last 20 steps, nats; log(batch_size) is chance
-    held_out_auc: float  # of held-out pairs against the same pictures with texts of others; NaN under 2 pairs
+    held_out_auc: float | None  # of held-out pairs against the same pictures with texts of others; None under 2 pairs
     fingerprint: str  # of the model written
 
 
@@ -104,6 +108,10 @@ def fit_clip(
         config: architecture and training.
         seed: of the first weights and of the batches. Does not touch the global generator.
         on_step: called with the number of steps done and the loss of the last one.
+
+    Raises:
+        ValueError: the pairs do not fill a batch.
+        DivergedError: the loss or the gradient is no number any more, or the weights at the end; no model is written.
     """
     num_held_out = min(config.num_held_out, len(pairs) // 5)
     training, held_out = pairs[: len(pairs) - num_held_out], pairs[len(pairs) - num_held_out :]
@@ -113,7 +121,7 @@ def fit_clip(
     output_dir.mkdir(parents=True, exist_ok=True)
     _write_vocabulary(output_dir / _BPE_FILE, config.num_merges)
     open_clip_config = _open_clip_config(config)
-    (output_dir / "open_clip_config.json").write_text(json.dumps(open_clip_config, indent=2) + "\n")
+    (output_dir / "open_clip_config.json").write_text(json.dumps(open_clip_config, indent=2, allow_nan=False) + "\n")
 
     name = f"{LOCAL_DIR}{output_dir}"
     with torch.random.fork_rng(devices=[]):
@@ -127,17 +135,21 @@ def fit_clip(
     (output_dir / "open_clip_model.safetensors").write_bytes(save(model.state_dict()))
 
     fitted = load_clip(ClipSpec(model=name, batch_size=config.batch_size), "cpu")
-    image_embeddings = fitted.embed_images([image for image, _ in held_out])
-    text_embeddings = fitted.embed_texts([text for _, text in held_out])
-    others = _partners([text for _, text in held_out])
+    auc = _held_out_auc(fitted, held_out) if len(held_out) > 1 else None
     return ClipFitMetrics(
         num_steps=config.num_steps,
         num_pairs=len(training),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         loss=float(np.mean(losses[-20:])),
-        held_out_auc=matched_auc(image_embeddings, text_embeddings, text_embeddings[others]),
+        held_out_auc=auc,
         fingerprint=fitted.fingerprint,
     )
+
+
+def _held_out_auc(clip: ClipModel, pairs: Sequence[tuple[Image, str]]) -> float:
+    texts = [text for _, text in pairs]
+    of_texts = clip.embed_texts(texts)
+    return matched_auc(clip.embed_images([image for image, _ in pairs]), of_texts, of_texts[_partners(texts)])
 
 
 def matched_auc(
@@ -187,15 +199,18 @@ def _train(
         loss = contrast(*model(images[batch], texts[batch]))
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        losses.append(loss.item())
+        require_finite(_FIT, step, {"the loss": losses[-1], "the gradient's norm": norm.item()}, _ADVICE)
         optimizer.step()
         schedule.step()
         with torch.no_grad():
             model.logit_scale.clamp_(max=_MAX_LOGIT_SCALE)  # type: ignore[operator]
-        losses.append(loss.item())
         if on_step is not None:
             on_step(step, losses[-1])
     model.eval()
+    largest = torch.stack([parameter.detach().abs().max() for parameter in model.parameters()]).max().item()
+    require_finite(_FIT, config.num_steps, {"the largest weight": largest}, _ADVICE)
     return losses
 
 

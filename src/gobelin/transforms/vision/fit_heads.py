@@ -29,6 +29,7 @@ from scipy.stats import rankdata
 
 from gobelin.errors import MissingDataError, UserError
 from gobelin.transforms.files import list_shards, read_tables
+from gobelin.transforms.finite import require_finite
 from gobelin.transforms.vision.heads import Head, Layer, fold_standardisation
 
 NUM_FOLDS = 5
@@ -95,7 +96,14 @@ def fit_head(
     order = np.argsort(np.array(image_ids))  # sums come in one order, however the rows do
     is_positive = is_positive[order]
     vectors = embeddings[order].astype(np.float64)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unusable = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0.0))
+    if len(unusable):
+        raise UserError(
+            f"{len(unusable)} of {len(vectors)} labelled images have an embedding that is zero or no number, "
+            f"{image_ids[order[unusable[0]]]} among them: leave them out of the labels, or run score anew"
+        )
+    vectors /= lengths
     folds = _folds([image_ids[place] for place in order], is_positive)
     left_out = {strength: _left_out(vectors, is_positive, folds, strength) for strength in STRENGTHS}
     auc = {strength: roc_auc(scores, is_positive) for strength, scores in left_out.items()}
@@ -156,6 +164,12 @@ def _fit(vectors: Vectors, is_positive: Labels, strength: float) -> tuple[Vector
         return value, np.append(inputs.T @ pull + strength / num * weight, pull.sum())
 
     found = minimize(loss, np.zeros(vectors.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    require_finite(
+        "the fit of a head",
+        found.nit,
+        {"the loss": float(found.fun), "the largest weight": float(np.abs(found.x).max())},
+        "No head was written: look at the labels and embeddings it is fitted on",
+    )
     weight, bias = fold_standardisation(found.x[None, :-1], found.x[-1:], mean, std)
     return weight[0], float(bias[0])
 

@@ -144,7 +144,8 @@ def save_head(head: Head, path: str | Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
-    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
 def load_head(path: str | Path) -> Head:
