@@ -53,6 +53,18 @@ class Role(enum.StrEnum):
     CAPTION = "caption"  # of something that is no image; an image's caption is its own field
 
 
+class PageKind(enum.StrEnum):
+    """What a page is."""
+
+    ARTICLE = "article"
+    LIST = "list"  # of articles
+    THREAD = "thread"  # posts of a conversation
+    QUESTION = "question"  # and its answers
+    PRODUCT = "product"
+    MANUAL = "manual"
+    OTHER = "other"
+
+
 class Source(enum.StrEnum):
     """Where an image's bytes come from."""
 

@@ -19,13 +19,15 @@ import dataclasses
 
 from lxml.html import HtmlElement
 
-from gobelin.documents import Licence, Role
+from gobelin.documents import Licence, PageKind, Role
 from gobelin.transforms.pages.decode_text import decode
 from gobelin.transforms.pages.image_references import ImageReference, document_base, rewrite_images
 from gobelin.transforms.pages.main_content import MainContent, find_main_content
 from gobelin.transforms.pages.markdeep import is_markdeep, markdeep_to_html
-from gobelin.transforms.pages.page_blocks import read_blocks
+from gobelin.transforms.pages.page_blocks import PageBlocks, read_blocks
+from gobelin.transforms.pages.page_kind import read_facts, tell_kind
 from gobelin.transforms.pages.parse_html import PageProblem, parse_html
+from gobelin.transforms.pages.threads import find_thread, has_unread_posts, read_thread
 from gobelin.transforms.pages.trafilatura_path import choose_with_trafilatura
 from gobelin.transforms.rights.consent import find_consent
 from gobelin.transforms.rights.licences import find_licences
@@ -58,6 +60,7 @@ class PageContent:
     title: str | None
     charset: str  # that it was read in, as the WHATWG names it
     extractor: str  # gobelin | gobelin_hidden | trafilatura: which path found the main content
+    page_kind: PageKind
     licences: tuple[Licence, ...]
     consent: tuple[str, ...]
     pieces: tuple[TextPiece | ImageReference, ...]
@@ -82,17 +85,43 @@ def read_page(
     consent = find_consent(tree, headers)
     licences = find_licences(tree, base_url)
     references = rewrite_images(tree, base_url)
-    content, extractor = _choose(tree, text, url, title, references)
+    content, extractor, kind = _choose(tree, text, url, title, references)
     del elements
-    return PageContent(title, encoding, extractor, licences, consent, tuple(_pieces(content, references)))
+    return PageContent(title, encoding, extractor, kind, licences, consent, tuple(_pieces(content, references)))
 
 
 def _choose(
     tree: HtmlElement, text: str, url: str, title: str | None, references: list[ImageReference]
-) -> tuple[MainContent, str]:
+) -> tuple[MainContent, str, PageKind]:
+    """The main content, which way found it, and what the page is."""
+    facts = read_facts(tree, url)
     own = frozenset(index for index, reference in enumerate(references) if reference.is_own)
     page = read_blocks(tree, own=own)
-    content, extractor = find_main_content(page, title, references), "gobelin"
+    content = find_main_content(page, title, references)
+    if has_unread_posts(page, facts):
+        whole = read_blocks(tree, is_conversation=True)
+        thread = find_thread(whole, facts, ())
+        if thread is not None:
+            return read_thread(whole, thread, title, references), "gobelin", thread.kind
+    thread = find_thread(page, facts, content.blocks)
+    if thread is not None:
+        return read_thread(page, thread, title, references), "gobelin", thread.kind
+    content, extractor = _certain(tree, text, url, title, references, own, page, content)
+    return content, extractor, tell_kind(page, facts, content.blocks)
+
+
+def _certain(
+    tree: HtmlElement,
+    text: str,
+    url: str,
+    title: str | None,
+    references: list[ImageReference],
+    own: frozenset[int],
+    page: PageBlocks,
+    content: MainContent,
+) -> tuple[MainContent, str]:
+    """The content, or what another path finds where it is next to nothing."""
+    extractor = "gobelin"
     if content.num_chars >= MIN_CERTAIN_CHARS:
         return content, extractor
     if page.num_hidden:

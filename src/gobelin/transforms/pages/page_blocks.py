@@ -122,14 +122,17 @@ class PageBlocks:
         self.num_hidden = 0  # elements left out because the page hides them
 
 
-def read_blocks(tree: HtmlElement, with_hidden: bool = False, own: Collection[int] = ()) -> PageBlocks:
+def read_blocks(
+    tree: HtmlElement, with_hidden: bool = False, own: Collection[int] = (), is_conversation: bool = False
+) -> PageBlocks:
     """Walks through ``tree``, in which each image is one ``<img>`` with a sentinel address.
 
     Args:
         with_hidden: reads what the page hides, too (a script may have been meant to show it).
         own: images, by the index of their reference, that are read whatever the names of what they stand in.
+        is_conversation: nothing named as boilerplate goes unread, and tables lay out posts.
     """
-    return _Walk(with_hidden, own).read(tree)
+    return _Walk(with_hidden, own, is_conversation).read(tree)
 
 
 def _elements_with_prose(tree: HtmlElement) -> set[HtmlElement]:
@@ -146,9 +149,10 @@ def _elements_with_prose(tree: HtmlElement) -> set[HtmlElement]:
 class _Walk:
     """The state of the walk: where it is, and the text that is not yet a block."""
 
-    def __init__(self, with_hidden: bool, own: Collection[int]) -> None:
+    def __init__(self, with_hidden: bool, own: Collection[int], is_conversation: bool) -> None:
         self._with_hidden = with_hidden
         self._own = own
+        self._is_conversation = is_conversation
         self._page = PageBlocks()
         self._container = 0
         self._role = Role.PARAGRAPH
@@ -258,8 +262,9 @@ class _Walk:
         if kind < Kind.BOILERPLATE and tag in _TAG_KINDS:
             kind = _TAG_KINDS[tag]
             is_main = kind is Kind.ARTICLE
-        if kind is Kind.BOILERPLATE and not self._pre_depth and self._leave_out(element, tag, names):
-            return False
+        if kind is Kind.BOILERPLATE and not (self._pre_depth or self._is_conversation):
+            if self._leave_out(element, tag, names):
+                return False
         if self._pre_depth:
             self._frames.append((self._container, self._role, self._level))
             self._pre_depth += 1
@@ -267,7 +272,7 @@ class _Walk:
         if self._buffer:
             self._flush()
         page = self._page
-        if tag == "table" and is_data_table(element):
+        if tag == "table" and not self._is_conversation and is_data_table(element):
             self._table(element)
             return False
         self._frames.append((self._container, self._role, self._level))

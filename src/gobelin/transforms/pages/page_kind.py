@@ -1,0 +1,140 @@
+"""What a page says it is, before its text is looked at: the types of schema.org that it declares, its ``og:type``, the
+words of its address and the generator that made it; and what kind of page this and its content make it.
+
+    article    one text, whatever stands below it
+    list       of articles or of links to them
+    thread     a conversation: posts in order (``threads.py``)
+    question   a conversation that answers a question
+    product    something offered, with its description
+    manual     a page of documentation
+    other      none of these, or nothing to tell it by
+
+Sources: the types of https://schema.org, https://ogp.me, the classes of https://microformats.org.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from lxml import etree
+from lxml.html import HtmlElement
+
+from gobelin.documents import PageKind, Role
+from gobelin.transforms.pages.page_blocks import Block, PageBlocks
+
+_DECLARED = etree.XPath(
+    "//@itemtype | //script[@type='application/ld+json']/text()"
+    " | //meta[@property='og:type' or @name='og:type' or @name='generator']"
+)
+_JSON_TYPE = re.compile(r'"@type"\s{0,9}:\s{0,9}\[?\s{0,9}"([^"]{1,60})"')
+_MAX_DECLARED = 200
+_MAX_JSON_CHARS = 500_000
+
+CONVERSATIONS = frozenset(("discussionforumposting", "qapage"))
+ARTICLES = frozenset((
+    "article", "newsarticle", "blogposting", "reportagenewsarticle", "analysisnewsarticle", "opinionnewsarticle",
+    "scholarlyarticle", "report", "recipe", "howto", "review", "advertisercontentarticle", "liveblogposting",
+))  # fmt: skip
+_MANUALS = frozenset(("techarticle", "apireference"))
+_PRODUCTS = frozenset(("product", "productgroup", "individualproduct", "productmodel"))
+_LISTS = frozenset(("collectionpage", "searchresultspage"))
+_GENERATORS = re.compile(
+    r"sphinx|docutils|mkdocs|docusaurus|doxygen|javadoc|docbook|asciidoctor|antora|gitbook|mdbook|texi2html|makeinfo"
+    r"|rustdoc|vitepress|pdoc|ford\b|jupyter.?book|latex2html|hevea|starlight",
+    re.I,
+)
+_FORUM_ADDRESS = re.compile(
+    r"/(?:forums?|bbs|boards?|messageboards?|threads?|topics?|discussions?|discuss|questions?|answers|community|qa"
+    r"|issues/\d|r/\w{1,30}/comments)(?=[/._?=&#-]|\d|$)"
+    r"|(?:viewtopic|showthread|viewthread|showtopic)"
+    r"|^\w+://(?:[^/]{0,100}\.)?(?:forums?|bbs|boards?|discuss|community|answers|ask|talk)\w{0,12}\.",
+    re.I,
+)
+_QUESTION_ADDRESS = re.compile(r"[/.](?:questions?|answers?|qa|ask|q-and-a|zhidao|wenda)(?=[/._?=&#-]|\d|$)", re.I)
+_MAX_URL_CHARS = 2000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageFacts:
+    """What a page declares itself to be. All names are in lower case."""
+
+    types: frozenset[str] = frozenset()  # of schema.org
+    og_type: str = ""
+    generator: str = ""
+    is_forum_address: bool = False
+    is_question_address: bool = False
+
+    @property
+    def is_conversation(self) -> bool:
+        return not self.types.isdisjoint(CONVERSATIONS)
+
+    @property
+    def is_article(self) -> bool:
+        return not self.types.isdisjoint(ARTICLES)
+
+    @property
+    def is_manual(self) -> bool:
+        return not self.types.isdisjoint(_MANUALS) or _GENERATORS.search(self.generator) is not None
+
+    @property
+    def is_product(self) -> bool:
+        return self.og_type.startswith("product") or not self.types.isdisjoint(_PRODUCTS)
+
+
+def read_facts(tree: HtmlElement, url: str) -> PageFacts:
+    """Looks through the whole tree once, for attributes only."""
+    types: set[str] = set()
+    og_type = generator = ""
+    num_json = 0
+    for found in _DECLARED(tree)[:_MAX_DECLARED]:
+        if isinstance(found, etree._Element):
+            if found.get("name") == "generator":
+                generator = generator or (found.get("content") or "")[:200].lower()
+            else:
+                og_type = og_type or (found.get("content") or "")[:50].strip().lower()
+        elif found.is_attribute:
+            types.update(name.rpartition("/")[2].lower() for name in found[:300].split())
+        elif num_json < _MAX_JSON_CHARS:
+            num_json += len(found)
+            types.update(name.rpartition("/")[2].lower() for name in _JSON_TYPE.findall(found, 0, _MAX_JSON_CHARS))
+    address = url[:_MAX_URL_CHARS]
+    return PageFacts(
+        types=frozenset(types),
+        og_type=og_type,
+        generator=generator,
+        is_forum_address=_FORUM_ADDRESS.search(address) is not None,
+        is_question_address=_QUESTION_ADDRESS.search(address) is not None,
+    )
+
+
+def tell_kind(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) -> PageKind:
+    """The kind of a page that is no conversation, by what it declares and by its main content."""
+    words = sum(block.num_chars for block in content)
+    links = sum(block.link_chars for block in content)
+    prose = sum(b.num_chars - b.link_chars for b in content if b.role is not Role.HEADING and b.num_chars >= 80)
+    if facts.is_product and not facts.is_article:
+        return PageKind.PRODUCT
+    if facts.is_manual:
+        return PageKind.LIST if links > 0.5 * words else PageKind.MANUAL
+    if words and links > 0.5 * words:
+        return PageKind.LIST
+    if facts.is_article:
+        return PageKind.ARTICLE
+    if facts.types & _LISTS or _num_linked_headings(content) >= _MIN_ITEMS:
+        return PageKind.LIST
+    if facts.og_type == "article" or prose >= _MIN_PROSE:
+        return PageKind.ARTICLE
+    return PageKind.OTHER
+
+
+_MIN_ITEMS = 4
+_MIN_PROSE = 300
+
+
+def _num_linked_headings(content: Sequence[Block]) -> int:
+    """Headings that lead to pages of their own; none where most headings do not."""
+    headings = [block for block in content if block.role is Role.HEADING]
+    linked = sum(block.link_chars >= 0.8 * block.num_chars > 0 for block in headings)
+    return linked if linked > 0.5 * len(headings) else 0
