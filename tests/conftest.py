@@ -299,6 +299,7 @@ def a_document() -> Callable[..., dict[str, Any]]:
             "licences": [],
             "charset": "utf-8",
             "extractor": "fast",
+            "page_kind": "article",
             "consent": [],
             "nodes": [node(each) for each in nodes],
             **changes,

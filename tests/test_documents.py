@@ -35,6 +35,7 @@ from gobelin.documents import (
     Image,
     Licence,
     Node,
+    PageKind,
     Role,
     Source,
     Unit,
@@ -63,7 +64,7 @@ SCHEMAS = {
     "token_shards": TOKEN_SHARDS,
 }
 
-FINGERPRINT = (2, "f3e84362f53b403e")
+FINGERPRINT = (3, "968464e2988ccaa3")
 """(SCHEMA_VERSION, digest of all schemas). Data sets written by an older version must stay readable: a new digest asks
 whether the version has to go up with it."""
 
@@ -134,6 +135,7 @@ def a_document(**changes: Any) -> Document:
         "consent": ("meta robots: noai",),
         "charset": "utf-8",
         "extractor": "fast",
+        "page_kind": PageKind.ARTICLE,
         "nodes": (
             Node("text", Role.HEADING, 1, text="x"),
             Node("image", image_url="https://a.example/1.png", rendered_width=5),

@@ -130,7 +130,7 @@ def pages(pictures: list[Row], a_document: Callable[..., Row]) -> list[Row]:
     facts: dict[str, Row] = {
         "everything": {
             "title": "The harbour", "warc_date": "2024-05-06T07:08:09Z", "warc_offset": 2**40,
-            "charset": "windows-1252",
+            "charset": "windows-1252", "page_kind": "question",
             "licences": [{"uri": "https://cc.example/by", "scope": "image", "evidence": "a[rel=license]",
                           "image_url": "https://a.example/1.png"}],
             "consent": ["meta robots: noai", "x"], "language": None, "language_score": None,

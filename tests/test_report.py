@@ -102,7 +102,7 @@ def document(number: int) -> Row:
         "doc_id": doc_id(number), "url": url, "warc_file": "crawl/a.warc.gz", "warc_offset": 100 * number,
         "warc_length": 90, "warc_date": "2020-01-01T00:00:00Z", "content_digest": "sha256:0", "title": HOSTILE,
         "language": "en", "language_score": 0.5 + 0.1 * number,
-        "charset": "utf-8", "extractor": "fast",
+        "charset": "utf-8", "extractor": "fast", "page_kind": "thread",
         "licences": [{"uri": "javascript:alert(2)", "scope": "page", "evidence": "link[rel=license]"}],
         "consent": [f"meta robots: {HOSTILE}"], "nodes": [{**blank, **node} for node in nodes],
     }  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Role, Unit
+from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, PageKind, Role, Unit
 from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names
 from gobelin.pipeline.recipe_help import warnings_of
 from gobelin.transforms.pages.gates import Gates
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 SECTIONS = {"document": DocumentRules, "text": TextRules, "image": ImageRules}
 
 SPECIAL = {
-    "document": {"languages", "deny_consent", "consent_agents", "assigned_similarity", "unique"},
+    "document": {"languages", "page_kinds", "deny_consent", "consent_agents", "assigned_similarity", "unique"},
     "text": {"roles", "not_prose"},
     "image": {"deny_consent", "formats", "banned_url_words", "unique_in_document", "unique_near_in_document",
               "min_phash_distance_in_document", "clip_model", "max_head", "min_head"},
@@ -71,7 +71,7 @@ def judge(
 ) -> Verdict:
     about = {
         "doc_id": "d" * 32, "url": "https://a.example/page", "language": "en", "language_score": 0.99, "title": "T",
-        "consent": [], "licences": [], "nodes": [node for node, _ in nodes], **(document or {}),
+        "page_kind": "article", "consent": [], "licences": [], "nodes": [node for node, _ in nodes], **(document or {}),
     }  # fmt: skip
     measured = {
         **dict.fromkeys(DOCUMENT_SCORES.names), "doc_id": "d" * 32, "num_words": 100, "num_images": 1,
@@ -281,6 +281,21 @@ def test_languages(language: str | None, allowed: tuple[str, ...] | None, is_dro
     config = SelectConfig(document=DocumentRules(languages=allowed))
     verdict = judge([text_node()], config, document={"language": language})
     assert verdict.dropped_by == ("document.languages" if is_dropped else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowed", "is_dropped"),
+    [
+        ("thread", ("article", "thread"), False),
+        ("product", ("article", "thread"), True),
+        (None, ("article",), True),
+        ("other", None, False),
+    ],
+)
+def test_page_kinds(kind: str | None, allowed: tuple[PageKind, ...] | None, is_dropped: bool) -> None:
+    config = SelectConfig(document=DocumentRules(page_kinds=allowed))
+    verdict = judge([text_node()], config, document={"page_kind": kind})
+    assert verdict.dropped_by == ("document.page_kinds" if is_dropped else None)
 
 
 def test_a_dropped_document_has_one_decision_of_its_own() -> None:

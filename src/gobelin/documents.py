@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a data set of an older version can no longer be read by this code."""
 
 
@@ -122,6 +122,7 @@ class Document:
     consent: tuple[str, ...]  # opt-out signals as found, "where: value", sorted
     charset: str  # WHATWG name of the encoding under which the page was read
     extractor: str  # which way its main content was found
+    page_kind: PageKind | None  # None: imported
     nodes: tuple[Node, ...]
 
 
@@ -226,6 +227,7 @@ DOCUMENTS = pa.schema(
         _required("consent", pa.list_(_TEXT), "opt-out signals as found, sorted"),
         _required("charset", _TEXT, "WHATWG name of the encoding"),
         _required("extractor", _TEXT, "which way the main content was found"),
+        _field("page_kind", _TEXT, "article | list | thread | question | product | manual | other; null: imported"),
         _required("nodes", pa.list_(NODE), "text and images in reading order"),
     ]
 )  # fmt: skip

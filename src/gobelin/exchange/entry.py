@@ -262,6 +262,7 @@ def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
         "consent": [],
         "charset": "utf-8",
         "extractor": "import",
+        "page_kind": None,
         **known,
         "nodes": nodes,
     }

@@ -271,7 +271,8 @@ def _document(output: Path, document: Row, decisions: list[Row], compare: Compar
     yield f"  archive   {document['warc_file']} at {document['warc_offset']:,}, captured {document['warc_date']}"
     title = shown_text(document["title"])
     yield f"  language  {document['language']} ({_number(document['language_score'])})   title: {title}"
-    yield f"  read as   {document['charset']}, main content by {document['extractor']}"
+    kind = document["page_kind"] or "unknown"
+    yield f"  read as   {document['charset']}, main content by {document['extractor']}, kind of page: {kind}"
     for licence in document["licences"]:
         yield f"  licence   {licence['uri']} ({licence['scope']}, {licence['evidence']})"
     for signal in document["consent"]:

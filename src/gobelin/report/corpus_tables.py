@@ -76,13 +76,13 @@ def property_tables(output: Path, with_kept: bool) -> list[PropertyTable]:
     return tables
 
 
-_PROPERTIES = ("Hosts", "Languages", "Licences", "Signals on use", "Refused uses", "Main content by")
+_PROPERTIES = ("Hosts", "Languages", "Licences", "Signals on use", "Refused uses", "Kinds of page", "Main content by")
 
 
 def _properties(folder: Path) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {name: Counter() for name in _PROPERTIES}
     for path in list_shards(str(folder)):
-        for table in read_tables(path, ["url", "language", "licences", "consent", "extractor"]):
+        for table in read_tables(path, ["url", "language", "licences", "consent", "page_kind", "extractor"]):
             found["Hosts"].update(map(_host, table["url"].to_pylist()))
             found["Languages"].update(language or "unknown" for language in table["language"].to_pylist())
             for licences in table["licences"].to_pylist():
@@ -91,6 +91,7 @@ def _properties(folder: Path) -> dict[str, Counter[str]]:
                 found["Signals on use"].update(signals or ["none"])
                 refused = [use for use, verdict in effective(signals).items() if verdict == "disallow"]
                 found["Refused uses"].update(refused or ["none"])
+            found["Kinds of page"].update(kind or "unknown" for kind in table["page_kind"].to_pylist())
             found["Main content by"].update(table["extractor"].to_pylist())
     return found
 

@@ -147,6 +147,7 @@ RULE_MEANINGS = {
     "image.min_phash_distance_in_document": "looks like a picture earlier in the document",
     "document.deny_consent": "the page opts out",
     "document.languages": "not in a wanted language",
+    "document.page_kinds": "not a wanted kind of page",
     "document.unique.url": "another capture of the same address stays",
     "document.unique.exact": "another document with the same text stays",
     "document.unique.near": "another document with nearly the same text stays",

@@ -195,6 +195,7 @@ def extract_page(
         consent=content.consent,
         charset=content.charset,
         extractor=content.extractor,
+        page_kind=content.page_kind,
         nodes=tuple(nodes),
     )
     return PageDraft(document, tuple(candidates), capture.payload_digest), images

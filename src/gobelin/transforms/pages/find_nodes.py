@@ -27,7 +27,8 @@ from gobelin.transforms.pages.markdeep import is_markdeep, markdeep_to_html
 from gobelin.transforms.pages.page_blocks import PageBlocks, read_blocks
 from gobelin.transforms.pages.page_kind import read_facts, tell_kind
 from gobelin.transforms.pages.parse_html import PageProblem, parse_html
-from gobelin.transforms.pages.threads import find_thread, has_unread_posts, read_thread
+from gobelin.transforms.pages.thread_content import read_thread
+from gobelin.transforms.pages.threads import find_thread, has_unread_posts
 from gobelin.transforms.pages.trafilatura_path import choose_with_trafilatura
 from gobelin.transforms.rights.consent import find_consent
 from gobelin.transforms.rights.licences import find_licences

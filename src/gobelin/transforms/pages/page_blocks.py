@@ -262,9 +262,9 @@ class _Walk:
         if kind < Kind.BOILERPLATE and tag in _TAG_KINDS:
             kind = _TAG_KINDS[tag]
             is_main = kind is Kind.ARTICLE
-        if kind is Kind.BOILERPLATE and not (self._pre_depth or self._is_conversation):
-            if self._leave_out(element, tag, names):
-                return False
+        may_go_unread = kind is Kind.BOILERPLATE and not (self._pre_depth or self._is_conversation)
+        if may_go_unread and self._leave_out(element, tag, names):
+            return False
         if self._pre_depth:
             self._frames.append((self._container, self._role, self._level))
             self._pre_depth += 1

@@ -16,7 +16,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from gobelin.documents import Role
 from gobelin.transforms.pages.page_blocks import Block, PageBlocks
@@ -107,8 +107,16 @@ def find_groups(page: PageBlocks) -> tuple[list[PostGroup], list[bool]]:
             groups.append(group)
     groups = _rank(page, groups)
     if bodies:
-        chars = float(sum(unmarked[containers[i].end] - unmarked[containers[i].start] for i in bodies))
-        groups.append(PostGroup(bodies, make_set(page, bodies), chars, math.sqrt(chars), is_dated=False))
+        said = float(sum(unmarked[containers[i].end] - unmarked[containers[i].start] for i in bodies))
+        groups.append(
+            PostGroup(
+                bodies,
+                frozenset(word for i in bodies for word in make_words(containers[i].names)),
+                said,
+                math.sqrt(said),
+                is_dated=False,
+            )
+        )
     return groups, is_mark
 
 
@@ -127,10 +135,6 @@ def _named_bodies(page: PageBlocks, plain: list[int]) -> list[int]:
 _BODY = re.compile(
     r"(?:post|reply|answer|question|message|topic|thread)s?[-_]{0,2}(?:body|content|text|message|copy)(?![a-z])", re.I
 )
-
-
-def make_set(page: PageBlocks, members: list[int]) -> frozenset[str]:
-    return frozenset(word for index in members for word in make_words(page.containers[index].names))
 
 
 def _is_beside(page: PageBlocks, index: int) -> bool:
@@ -182,7 +186,7 @@ def _weigh(
     if len(members) < 2:
         return None
     last = containers[members[-1]].end
-    num_marked = sum(marks[after] > marks[before] for before, after in zip(starts, starts[1:]))
+    num_marked = sum(marks[after] > marks[before] for before, after in pairwise(starts))
     top = max(0, starts[0] - _AROUND)
     num_marked += marks[starts[0]] > marks[top] or marks[min(len(marks) - 1, last + _AROUND)] > marks[starts[-1]]
     if num_marked < _MIN_MARKED * len(members):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from gobelin.documents import PageKind
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentRules:
@@ -17,6 +19,9 @@ class DocumentRules:
 
     languages: tuple[str, ...] | None = None
     """Languages to keep, ISO 639-1. OBELICS and MMC4: en."""
+
+    page_kinds: tuple[PageKind, ...] | None = None
+    """Kinds of page to keep: article, list (of articles), thread, question, product, manual, other."""
 
     min_language_score: float | None = None
     """Probability of the language. OBELICS: 0.8."""

@@ -172,7 +172,7 @@ def head_rule(side: str, name: str) -> Rule:
 
 
 UNSCORED_RULES: dict[str, tuple[str, ...]] = {
-    "document": ("languages", "deny_consent"),
+    "document": ("languages", "page_kinds", "deny_consent"),
     "text": ("roles",),
     "image": (
         "deny_consent",

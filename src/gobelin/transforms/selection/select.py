@@ -87,7 +87,7 @@ class _Judge:
         self._image_rules = (*IMAGE_RULES, *head_rules(config))
 
     def verdict(self) -> Verdict:
-        decision = self._consent() or self._language()
+        decision = self._consent() or self._language() or self._page_kind()
         kept: list[_Kept] = []
         for index, (node, scores) in enumerate(zip(self._document["nodes"], self._scores["nodes"], strict=True)):
             node_decision, node = self._node(index, node, scores)
@@ -130,6 +130,13 @@ class _Judge:
         language = self._document["language"]
         if languages is not None and language not in languages:
             return self._decide("document.languages", unit=Unit.DOCUMENT, detail=language or "none found")
+        return None
+
+    def _page_kind(self) -> Decision | None:
+        kinds = self._config.document.page_kinds
+        kind = self._document["page_kind"]
+        if kinds is not None and kind not in kinds:
+            return self._decide("document.page_kinds", unit=Unit.DOCUMENT, detail=kind or "unknown")
         return None
 
     def _node(self, index: int, node: Row, scores: Row) -> tuple[Decision | None, Row]:
