@@ -27,6 +27,7 @@ from gobelin.transforms.pages.markdeep import is_markdeep, markdeep_to_html
 from gobelin.transforms.pages.page_blocks import PageBlocks, read_blocks
 from gobelin.transforms.pages.page_kind import read_facts, tell_kind
 from gobelin.transforms.pages.parse_html import PageProblem, parse_html
+from gobelin.transforms.pages.readable_text import is_readable
 from gobelin.transforms.pages.thread_content import read_thread
 from gobelin.transforms.pages.threads import find_thread, has_unread_posts
 from gobelin.transforms.pages.trafilatura_path import choose_with_trafilatura
@@ -144,14 +145,23 @@ def _pieces(content: MainContent, references: list[ImageReference]) -> list[Text
     pieces: list[TextPiece | ImageReference] = []
     for block in content.blocks:
         if block.image is None:
-            pieces.append(TextPiece(block.text, block.role, block.level))
+            if is_readable(block.text):
+                pieces.append(TextPiece(block.text, block.role, block.level))
         elif block.image < len(references):
             reference = references[block.image]
             caption = content.captions.get(block.image)
             if caption and not reference.caption:
                 reference = dataclasses.replace(reference, caption=caption)
-            pieces.append(reference)
+            pieces.append(_with_readable_words(reference))
     return pieces
+
+
+def _with_readable_words(reference: ImageReference) -> ImageReference:
+    words = (reference.alt, reference.caption, reference.title)
+    if all(text is None or is_readable(text) for text in words):
+        return reference
+    alt, caption, title = [text if text and is_readable(text) else None for text in words]
+    return dataclasses.replace(reference, alt=alt, caption=caption, title=title)
 
 
 def _find_title(tree: HtmlElement) -> str | None:
@@ -170,4 +180,4 @@ def _find_title(tree: HtmlElement) -> str | None:
 
 
 def _folded(text: str | None) -> str | None:
-    return " ".join(text.split())[:MAX_TITLE_CHARS] or None if text else None
+    return " ".join(text.split())[:MAX_TITLE_CHARS] or None if text and is_readable(text) else None

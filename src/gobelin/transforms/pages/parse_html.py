@@ -18,6 +18,7 @@ from lxml import etree
 from lxml.html import HtmlElement
 
 from gobelin.documents import Action
+from gobelin.transforms.pages.readable_text import MAX_UNREADABLE_PAGE, without_unreadable
 
 MAX_TAGS = 250_000
 """``<`` signs of a page; a book of 60,000 words with 350 figures has 8,000. At 10-20 us each, here and in all that
@@ -31,6 +32,10 @@ MAX_TRIES = 3
 
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r") + b"\x7f"
 """What XML forbids; one byte each in UTF-8."""
+
+_REPLACEMENT = "\ufffd".encode()
+_MIN_BAD = 4
+"""Control and replacement characters from which on the page is searched for stretches that cannot be read."""
 
 _ALL_HTML = etree.ElementDefaultClassLookup(element=HtmlElement)
 _TEXT_LEVEL = frozenset((
@@ -61,8 +66,14 @@ class PageProblem:
 
 
 def parse_html(text: str) -> HtmlElement | PageProblem:
-    """The page as a tree without comments; the problem where there is nothing in it or too much."""
-    data = text.encode("utf-8", "replace").translate(None, _CONTROL)
+    """The page as a tree without comments; the problem where there is nothing in it, too much, or no text."""
+    source = text.encode("utf-8", "replace")
+    data = source.translate(None, _CONTROL)
+    if len(source) - len(data) + data.count(_REPLACEMENT) >= _MIN_BAD:
+        text, share = without_unreadable(text)
+        if share > MAX_UNREADABLE_PAGE:
+            return PageProblem(Action.FAIL, "unreadable_text", share, MAX_UNREADABLE_PAGE)
+        data = text.encode("utf-8", "replace").translate(None, _CONTROL)
     num_tags = data.count(b"<")
     if num_tags > MAX_TAGS:
         return PageProblem(Action.DROP, "page_tags", num_tags, MAX_TAGS)
