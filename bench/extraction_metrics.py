@@ -42,6 +42,8 @@ NEAR_OVERLAP = 0.9
 """Share of a caption's words that must stand around an image for the caption to be near it, [0, 1]."""
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+_TEX = re.compile(r"\${1,2}[^$]{0,2000}[\\^_][^$]{0,2000}\${1,2}")
+_RAISED = re.compile(r"(?<=[\w)\]])[\^_](?=[\w(+-])")
 _ANY_WORD = re.compile(r"\w+")
 
 
@@ -101,8 +103,12 @@ class ImageCounts:
 
 
 def words_of(text: str) -> list[str]:
-    """Words in lower case; a Chinese, Japanese or Korean character is a word."""
-    return _WORD.findall(text.lower())
+    """Words in lower case; a Chinese, Japanese or Korean character is a word.
+
+    Formulas between dollar signs are no words, nor are the signs of a raised or lowered number: in a container's own
+    text the ones are images and the others digits alone.
+    """
+    return _WORD.findall(_RAISED.sub("", _TEX.sub(" ", text)).lower())
 
 
 def normal_url(base: str, url: str) -> str:

@@ -263,7 +263,7 @@ def test_roles_and_levels() -> None:
         ("<p>E = mc<sup>2</sup></p>", ["E = mc2"]),
         ("<p><ruby>漢<rp>(</rp><rt>kan</rt><rp>)</rp></ruby>字</p>", ["漢字"]),
         ("<p>Let <math><mi>x</mi><annotation encoding='application/x-tex'>x_{tex}</annotation></math> be.</p>",
-         ["Let x be."]),
+         ["Let $x_{tex}$ be."]),
         ("<p>Let <script type='math/tex'>x^2</script> be.</p>", ["Let $x^2$ be."]),
         ("<h2>Title<a class=headerlink href=#t>¶</a></h2><p>Some text.</p>", ["Title", "Some text."]),
         ("<p>Seen <span class=sr-only>not </span>here.</p>", ["Seen here."]),

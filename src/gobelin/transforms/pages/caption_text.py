@@ -8,6 +8,8 @@ from itertools import islice
 
 from lxml.etree import _Element, iterwalk
 
+from gobelin.transforms.pages.visible_text import is_hidden
+
 MAX_CAPTION_CHARS = 1500
 """Of a caption that the page names so. The longest on 576 real pages has 1,290."""
 
@@ -29,8 +31,10 @@ _PERMALINKS = frozenset(("¶", "#", "§", "🔗"))
 def text_of(element: _Element) -> str:
     """The words of an element, white space folded; blocks stand apart, and so do neighbouring spans with a class.
 
-    Empty where there are none, or far more than a caption has.
+    Empty where there are none, or far more than a caption has, or where the page hides them.
     """
+    if is_hidden(element):
+        return ""
     pieces: list[str] = []
     length = 0
     walker = iterwalk(element, events=("start", "end", "comment", "pi"))
@@ -70,7 +74,7 @@ def _is_unread(part: _Element) -> bool:
     """Whether an element in a caption is none of its words: a script, a sign to link by, a hint for screen readers."""
     if part.tag in NO_WORDS or (part.tag == "a" and (part.text or "").strip() in _PERMALINKS):
         return True
-    return HIDDEN_CLASS.search(part.get("class", ""), 0, MAX_CLASS_CHARS) is not None
+    return HIDDEN_CLASS.search(part.get("class", ""), 0, MAX_CLASS_CHARS) is not None or is_hidden(part)
 
 
 def fold(text: str | None) -> str:

@@ -4,6 +4,7 @@ One parse serves all: consent, licences, images and main content read the same t
 
     decode            bytes to text
     parse_html        text to a tree, bounded in tags and depth
+    rewrite_words     formulas, exponents, buttons, components: the words as they are shown
     find_consent, find_licences
     rewrite_images    every image is one <img>, captions attached
     read_blocks       the tree's visible text in blocks, in one walk
@@ -20,6 +21,7 @@ import dataclasses
 from lxml.html import HtmlElement
 
 from gobelin.documents import Licence, PageKind, Role
+from gobelin.transforms.pages.caption_text import text_of
 from gobelin.transforms.pages.decode_text import decode
 from gobelin.transforms.pages.image_references import ImageReference, document_base, rewrite_images
 from gobelin.transforms.pages.main_content import MainContent, find_main_content
@@ -28,6 +30,7 @@ from gobelin.transforms.pages.page_blocks import PageBlocks, read_blocks
 from gobelin.transforms.pages.page_kind import read_facts, tell_kind
 from gobelin.transforms.pages.parse_html import PageProblem, parse_html
 from gobelin.transforms.pages.readable_text import is_readable
+from gobelin.transforms.pages.rewrite_words import rewrite_words
 from gobelin.transforms.pages.thread_content import read_thread
 from gobelin.transforms.pages.threads import find_thread, has_unread_posts
 from gobelin.transforms.pages.trafilatura_path import choose_with_trafilatura
@@ -83,6 +86,7 @@ def read_page(
     # While these live, lxml does not make them anew in each of the passes below.
     elements = list(tree.iter())
     base_url = document_base(tree, url)
+    rewrite_words(tree)
     title = _find_title(tree)
     consent = find_consent(tree, headers)
     licences = find_licences(tree, base_url)
@@ -176,7 +180,7 @@ def _find_title(tree: HtmlElement) -> str | None:
             if text:
                 return text
     heading = next(tree.iter("h1"), None)
-    return _folded("".join(heading.itertext())) if heading is not None else None
+    return _folded(text_of(heading)) if heading is not None else None
 
 
 def _folded(text: str | None) -> str | None:

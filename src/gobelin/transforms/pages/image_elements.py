@@ -20,6 +20,7 @@ from itertools import islice
 
 from lxml.etree import _Element
 
+from gobelin.transforms.pages.formulas import formula_of_image
 from gobelin.transforms.pages.image_attributes import Kind, attribute_kind
 from gobelin.transforms.pages.image_candidates import (
     UNKNOWN_WIDTH,
@@ -109,7 +110,8 @@ def collect_images(tree: _Element, base_url: str) -> PageImages:
         elif tag == "noscript":
             if len(element) == 0 and element.text and "<img" in element.text:
                 for img in parse_noscript(element):
-                    reader.read_image(img)
+                    if formula_of_image(img) is None:  # a copy of what is text already
+                        reader.read_image(img)
         else:
             reader.read_image(element)
     reader.page.drafts = join_noscript(reader.page.drafts)

@@ -3,7 +3,7 @@
 One walk over the tree, without recursion. White space is folded as a browser folds it: inline elements never split a
 word, block elements always do, a line break stays a line break, two of them begin a new block, ``<pre>`` keeps its
 lines. Data tables become one block, a line a row (``page_tables.py``). What nobody sees on the page (scripts,
-templates, hidden elements, numbers beside code, the TeX source beside a formula) is left out.
+templates, hidden elements, numbers beside code) is left out.
 
 The blocks of a container are a contiguous range, so that sums over a container are differences of prefix sums.
 1-2 us an element.
@@ -22,14 +22,9 @@ from gobelin.documents import Role
 from gobelin.transforms.pages.boilerplate import MAY_ENLARGE, Kind, classify
 from gobelin.transforms.pages.image_references import sentinel_index
 from gobelin.transforms.pages.page_tables import is_data_table, read_table
-from gobelin.transforms.pages.visible_text import BREAK, SKIPPED, fold
+from gobelin.transforms.pages.visible_text import BREAK, CONTAINERS, SKIPPED, fold, hides
 
-_CONTAINERS = frozenset((
-    "body", "div", "section", "article", "main", "header", "footer", "nav", "aside", "form", "fieldset", "figure",
-    "blockquote", "ul", "ol", "dl", "menu", "dir", "table", "center", "details", "td", "th", "tr", "dialog", "li",
-    "address",
-))  # fmt: skip
-_BLOCKS = _CONTAINERS | frozenset((
+_BLOCKS = CONTAINERS | frozenset((
     "p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "dd", "pre", "hr", "thead", "tbody", "tfoot",
     "caption", "figcaption", "summary", "legend", "hgroup", "listing", "xmp", "plaintext", "search", "html",
 ))  # fmt: skip
@@ -72,8 +67,6 @@ _HOME = re.compile(
 _MAX_LEFT_OUT_CHARS = 5000
 _MAX_LINK_DEPTH = 8
 _MAX_NAME_CHARS = 200
-_MAX_STYLE_CHARS = 2000
-_HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.I)
 _PARAGRAPHS = re.compile(rf"\s*{BREAK}\s*{BREAK}[\s{BREAK}]*")
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "⚓", "⚓︎", "∞", ""))
 
@@ -189,8 +182,6 @@ class _Walk:
                     blocks.append(None)
                     continue
                 elif tag in SKIPPED:
-                    if tag == "script" and (element.get("type") or "").startswith("math/tex"):
-                        buffer.append(f"${element.text or ''}$")
                     is_skipped = True
                 else:
                     items = element.items()
@@ -223,12 +214,10 @@ class _Walk:
         for name, value in items:
             if name == "class" or name == "id":
                 names = f"{names} {value[:_MAX_NAME_CHARS]}" if names else value[:_MAX_NAME_CHARS]
-            elif name == "style":
-                is_hidden = is_hidden or _HIDDEN_STYLE.search(value, 0, _MAX_STYLE_CHARS) is not None
-            elif name == "hidden":
-                is_hidden = True
+            elif name == "style" or name == "hidden":
+                is_hidden = is_hidden or hides(name, value)
             elif name == "aria-hidden":
-                is_hidden = is_hidden or (value == "true" and tag not in _CONTAINERS)
+                is_hidden = is_hidden or (value == "true" and tag not in CONTAINERS)
             elif name == "role":
                 if value == "main" or value == "article":
                     is_main = True
@@ -276,7 +265,7 @@ class _Walk:
             self._table(element)
             return False
         self._frames.append((self._container, self._role, self._level))
-        if tag in _CONTAINERS or kind:
+        if tag in CONTAINERS or kind:
             container = Container(tag, kind, self._container, len(page.blocks), names, is_main)
             self._container = len(page.containers)
             page.containers.append(container)
@@ -372,7 +361,7 @@ class _Walk:
         self._page.blocks.append(block)
 
     def _table(self, table: HtmlElement) -> None:
-        for part in read_table(table):
+        for part in read_table(table, self._with_hidden):
             if isinstance(part, int):
                 self._add_image(part)
             else:

@@ -14,7 +14,7 @@ from lxml.html import HtmlElement
 
 from gobelin.documents import Role
 from gobelin.transforms.pages.image_references import sentinel_index
-from gobelin.transforms.pages.visible_text import SKIPPED, fold
+from gobelin.transforms.pages.visible_text import SKIPPED, fold, is_hidden
 
 CELL_SEPARATOR = " | "
 
@@ -24,6 +24,8 @@ _SPACED = frozenset((
     "figcaption", "address", "hr",
 ))  # fmt: skip
 """Elements inside a cell that separate words."""
+
+_GROUPS = frozenset(("thead", "tbody", "tfoot"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,13 +50,20 @@ def is_data_table(table: HtmlElement) -> bool:
     return num_rows >= 2 and widest >= 2
 
 
-def read_table(table: HtmlElement) -> Iterator[TablePart | int]:
+def read_table(table: HtmlElement, with_hidden: bool = False) -> Iterator[TablePart | int]:
     """The parts of a data table in reading order. An image, by its index, stands before the row that it is in; behind
-    the row where all its text is in the cells before the image."""
+    the row where all its text is in the cells before the image.
+
+    Args:
+        with_hidden: reads the rows, cells and words that the page hides, too.
+    """
     lines: list[str] = []
     link_chars = num_links = 0
     for row in table.iter("tr", "caption"):
-        cells = [_read_cell(cell) for cell in ([row] if row.tag == "caption" else row)]
+        shown = [] if _is_hidden_row(row, with_hidden) else [row] if row.tag == "caption" else _shown(row, with_hidden)
+        cells = [_read_cell(cell, with_hidden) for cell in shown]
+        if not cells:
+            continue
         images = [image for cell in cells for image in cell.images]
         line = CELL_SEPARATOR.join(cell.text for cell in cells).strip() if any(cell.text for cell in cells) else ""
         is_text_first = bool(images) and row.tag == "tr" and _is_text_first(cells)
@@ -79,6 +88,16 @@ def read_table(table: HtmlElement) -> Iterator[TablePart | int]:
         yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
 
 
+def _is_hidden_row(row: HtmlElement, with_hidden: bool) -> bool:
+    """Whether a row, or the group of rows around it, is hidden."""
+    parent = row.getparent()
+    return not with_hidden and (is_hidden(row) or (parent is not None and parent.tag in _GROUPS and is_hidden(parent)))
+
+
+def _shown(row: HtmlElement, with_hidden: bool) -> list[HtmlElement]:
+    return [cell for cell in row if with_hidden or not is_hidden(cell)]
+
+
 def _is_text_first(cells: list[_Cell]) -> bool:
     """Whether the text of a row ends before its first image begins."""
     first = next(index for index, cell in enumerate(cells) if cell.images)
@@ -93,7 +112,7 @@ class _Cell:
     images: tuple[int, ...]
 
 
-def _read_cell(cell: HtmlElement) -> _Cell:
+def _read_cell(cell: HtmlElement, with_hidden: bool) -> _Cell:
     """Line breaks and blocks inside a cell become spaces."""
     buffer: list[str] = []
     images: list[int] = []
@@ -102,7 +121,9 @@ def _read_cell(cell: HtmlElement) -> _Cell:
     for event, element in walk:
         tag = element.tag
         if event == "start":
-            if tag in SKIPPED or element.get("hidden") is not None:
+            if tag in SKIPPED or (
+                element is not cell and not with_hidden and len(element.attrib) and is_hidden(element)
+            ):
                 walk.skip_subtree()
                 continue
             if tag == "a":
