@@ -90,6 +90,12 @@ def test_one_bad_byte_leaves_a_page_utf8(language: str, damage: bytes) -> None:
         assert behind in found
 
 
+def test_one_bad_byte_leaves_a_page_in_an_encoding_that_shifts() -> None:
+    payload = page(TEXTS["ja"] * 2).encode("iso-2022-jp") + b"<p>\xff</p>"
+    assert decode(payload, None) == (page(TEXTS["ja"] * 2) + "<p>\ufffd</p>", "iso-2022-jp")
+    assert decode(b"<p>caf\xc3\xa9 for \x1b$5 and ~{2} more</p>", None)[1] == "utf-8"
+
+
 def test_a_declared_encoding_is_believed_where_it_reads_well() -> None:
     for text, encoding in (
         ("Über uns", "iso-8859-1"),

@@ -103,8 +103,12 @@ def decode(payload: bytes, charset: str | None) -> tuple[str, str]:
     if _looks_like_utf16(payload):
         name = "utf-16le" if payload[:40:2].count(0) < payload[1:40:2].count(0) else "utf-16be"
         return _read(payload, name), name
-    if payload.isascii():
-        return _read_ascii(payload)
+    is_ascii = payload.isascii()
+    shifted = _read_shifted(payload) if is_ascii or b"\x1b$" in payload else None
+    if shifted is not None:
+        return shifted
+    if is_ascii:
+        return payload.decode("ascii"), _UTF8
     try:
         text = payload.decode(_UTF8)
     except UnicodeDecodeError:
@@ -128,15 +132,15 @@ def _codec(name: str) -> str:
     return _CODECS.get(name) or encoding.codec_info.name
 
 
-def _read_ascii(payload: bytes) -> tuple[str, str]:
-    """Bytes that are ASCII may still be a text in one of the encodings that shift."""
+def _read_shifted(payload: bytes) -> tuple[str, str] | None:
+    """A page in one of the encodings that shift between ASCII and others, whose bytes are ASCII but for damage."""
     for mark, name, codec in _ESCAPES:
         if mark in payload:
             text = payload.decode(codec, "replace")
             quality = measure_quality(text[:_SEARCHED_BYTES])
             if quality.num_chars and quality.cost <= MAX_COST:
                 return text, name
-    return payload.decode("ascii"), _UTF8
+    return None
 
 
 def _declared(payload: bytes, charset: str | None) -> list[str]:

@@ -38,6 +38,10 @@ _MIN_BAD = 4
 """Control and replacement characters from which on the page is searched for stretches that cannot be read."""
 
 _ALL_HTML = etree.ElementDefaultClassLookup(element=HtmlElement)
+_IN_HEAD = frozenset((
+    "title", "meta", "link", "base", "basefont", "bgsound", "style", "script", "noscript", "template", "object",
+    "isindex",
+))  # fmt: skip
 _TEXT_LEVEL = frozenset((
     "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "em", "font", "i", "ins", "kbd", "mark", "s", "small",
     "span", "strike", "strong", "sub", "sup", "tt", "u",
@@ -91,9 +95,28 @@ def parse_html(text: str) -> HtmlElement | PageProblem:
         if tree is None:
             return PageProblem(Action.FAIL, "empty_page", len(data))
         if not any(_TOO_DEEP in error.message for error in parser.error_log.filter_from_fatals()):
+            _end_head(tree)
             return tree
         data, depth = _without_deep_tags(tree, data)
     return PageProblem(Action.FAIL, "page_depth", depth, detail="elements nested in one another")
+
+
+def _end_head(tree: HtmlElement) -> None:
+    """Moves what a head cannot hold to the body. Pages may leave out the tags of both, and libxml2 lets only elements
+    of HTML 4 end a head: an <article> or a <main> behind a <title> stays in it, with all that is inside."""
+    head = tree.find("head") if tree.tag == "html" else None
+    first = next((child for child in head if child.tag not in _IN_HEAD), None) if head is not None else None
+    if head is None or first is None:
+        return
+    body = tree.find("body")
+    if body is None:
+        body = etree.SubElement(tree, "body")
+    moved = [first, *first.itersiblings()]
+    last, text = moved[-1], body.text
+    body[:0] = moved
+    if text:
+        last.tail = (last.tail or "") + text
+        body.text = None
 
 
 def _without_long_tags(data: bytes) -> bytes:
