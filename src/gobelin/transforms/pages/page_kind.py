@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from lxml import etree
 from lxml.html import HtmlElement
@@ -24,12 +25,10 @@ from lxml.html import HtmlElement
 from gobelin.documents import PageKind, Role
 from gobelin.transforms.pages.page_blocks import Block, PageBlocks
 
-_DECLARED = etree.XPath(
-    "//@itemtype | //script[@type='application/ld+json']/text()"
-    " | //meta[@property='og:type' or @name='og:type' or @name='generator']"
-)
+_ITEM_TYPES = etree.XPath("//@itemtype")
 _JSON_TYPE = re.compile(r'"@type"\s{0,9}:\s{0,9}\[?\s{0,9}"([^"]{1,60})"')
 _MAX_DECLARED = 200
+_MAX_TYPE_CHARS = 200
 _MAX_JSON_CHARS = 500_000
 
 CONVERSATIONS = frozenset(("discussionforumposting", "qapage"))
@@ -53,6 +52,14 @@ _FORUM_ADDRESS = re.compile(
     re.I,
 )
 _QUESTION_ADDRESS = re.compile(r"[/.](?:questions?|answers?|qa|ask|q-and-a|zhidao|wenda)(?=[/._?=&#-]|\d|$)", re.I)
+_MANUAL_ADDRESS = re.compile(
+    r"/(?:docs?|documentation|manuals?|handbook|user-?guide|reference|api|javadoc|man\d?)(?=[/._-]|\d|$)"
+    r"|^\w+://(?:docs?|documentation|manual|help)\.",
+    re.I,
+)
+_BOOK_LINKS = frozenset(("up", "contents", "chapter", "section", "subsection", "appendix", "glossary"))
+"""Values of ``rel`` that HTML 4.01 (6.12) gives for the parts of a collection of documents."""
+
 _MAX_URL_CHARS = 2000
 
 
@@ -63,12 +70,18 @@ class PageFacts:
     types: frozenset[str] = frozenset()  # of schema.org
     og_type: str = ""
     generator: str = ""
+    is_in_book: bool = False  # its head links to chapters, contents or an index
     is_forum_address: bool = False
     is_question_address: bool = False
+    is_manual_address: bool = False
 
     @property
     def is_conversation(self) -> bool:
         return not self.types.isdisjoint(CONVERSATIONS)
+
+    @property
+    def says_forum(self) -> bool:
+        return self.is_conversation or self.is_forum_address or self.is_question_address
 
     @property
     def is_article(self) -> bool:
@@ -84,28 +97,37 @@ class PageFacts:
 
 
 def read_facts(tree: HtmlElement, url: str) -> PageFacts:
-    """Looks through the whole tree once, for attributes only."""
-    types: set[str] = set()
+    """Looks through the whole tree for what the page declares."""
+    types = {
+        name.rpartition("/")[2].lower()
+        for found in _ITEM_TYPES(tree)[:_MAX_DECLARED]
+        for name in found[:_MAX_TYPE_CHARS].split()
+    }
     og_type = generator = ""
+    is_in_book = False
     num_json = 0
-    for found in _DECLARED(tree)[:_MAX_DECLARED]:
-        if isinstance(found, etree._Element):
-            if found.get("name") == "generator":
-                generator = generator or (found.get("content") or "")[:200].lower()
-            else:
-                og_type = og_type or (found.get("content") or "")[:50].strip().lower()
-        elif found.is_attribute:
-            types.update(name.rpartition("/")[2].lower() for name in found[:300].split())
-        elif num_json < _MAX_JSON_CHARS:
-            num_json += len(found)
-            types.update(name.rpartition("/")[2].lower() for name in _JSON_TYPE.findall(found, 0, _MAX_JSON_CHARS))
+    for element in islice(tree.iter("meta", "script", "link"), _MAX_DECLARED):
+        if element.tag == "meta":
+            name = element.get("property") or element.get("name")
+            if name == "og:type":
+                og_type = og_type or (element.get("content") or "")[:_MAX_TYPE_CHARS].strip().lower()
+            elif name == "generator":
+                generator = generator or (element.get("content") or "")[:_MAX_TYPE_CHARS].lower()
+        elif element.tag == "link":
+            is_in_book = is_in_book or (element.get("rel") or "").lower() in _BOOK_LINKS
+        elif element.get("type") == "application/ld+json" and element.text and num_json < _MAX_JSON_CHARS:
+            num_json += len(element.text)
+            names = _JSON_TYPE.findall(element.text, 0, _MAX_JSON_CHARS)
+            types.update(name.rpartition("/")[2].lower() for name in names)
     address = url[:_MAX_URL_CHARS]
     return PageFacts(
         types=frozenset(types),
         og_type=og_type,
         generator=generator,
+        is_in_book=is_in_book,
         is_forum_address=_FORUM_ADDRESS.search(address) is not None,
         is_question_address=_QUESTION_ADDRESS.search(address) is not None,
+        is_manual_address=_MANUAL_ADDRESS.search(address) is not None,
     )
 
 
@@ -124,7 +146,11 @@ def tell_kind(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) -> P
         return PageKind.ARTICLE
     if facts.types & _LISTS or _num_linked_headings(content) >= _MIN_ITEMS:
         return PageKind.LIST
-    if facts.og_type == "article" or prose >= _MIN_PROSE:
+    if facts.og_type == "article":
+        return PageKind.ARTICLE
+    if facts.is_in_book or facts.is_manual_address:
+        return PageKind.MANUAL
+    if prose >= _MIN_PROSE:
         return PageKind.ARTICLE
     return PageKind.OTHER
 

@@ -36,18 +36,27 @@ _NOT_POSTS = frozenset((
     "menu", "nav", "navigation", "widget", "tooltip", "footer", "breadcrumb", "breadcrumbs", "toolbar", "cookie",
 ))  # fmt: skip
 
+_MONTHS = r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]{0,7}"
+_UNITS = (
+    r"(?:s|m|h|d|w|mo|y|sec|min|hr|second|minute|hour|day|week|month|year)s?\b(?: ago)?"
+    r"|(?:秒|分|小时|天|周|个?月|年|日|時間|ヶ月|週間|시간|개월)(?:钟)?\s?(?:前|之前|전)?"
+    r"|(?:tag|stunde|woche|monat|jahr|d[ií]a|hora|mes|semana|a[nñ]o|jour|heure|mois|semaine|giorn|settiman|dni|godz)"
+    r"|(?:дн|час|мин|мес|год|лет|нед)"
+)
 DATE = re.compile(
-    r"\b\d{1,2}:\d{2}\b|\b(?:19|20)\d\d\b|\b\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b"
-    r"|\b\d{1,3}\s?(?:s|m|h|d|w|mo|y|sec|min|hr|second|minute|hour|day|week|month|year)s?\b(?: ago)?"
-    r"|\ban?\s(?:second|minute|hour|day|week|month|year) ago\b"
-    r"|\d\s?(?:秒|分钟|小时|天|周|个?月|年|日|時間|分|ヶ月|週間)(?:前|之前)?|刚刚|昨天|今天|(?:시간|분|일|개월|년) 전"
-    r"|\b(?:vor|il y a|hace|há|fa|geleden|sedan)\b.{0,20}\d|\d.{0,20}\b(?:ago|назад|temu|geleden|siden|fa|atrás)\b"
-    r"|\b(?:jan|feb|mar|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]{0,7}\.?\s\d{1,2}\b"
-    r"|\b\d{1,2}\.?\s(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]{0,7}\b"
-    r"|\b(?:yesterday|today|just now|gestern|heute|hier|ayer|вчера|сегодня)\b",
+    r"\d{1,2}:\d{2}\b|\b(?:19|20)\d\d\b|\b\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b"
+    rf"|\b\d{{1,3}}\s?(?:{_UNITS})|\b{_MONTHS}\.?\s\d{{1,2}}\b|\b\d{{1,2}}\.?\s{_MONTHS}\b",
     re.I,
 )
 """A date, a time of day, or how long ago something was."""
+
+_RECENT = re.compile(
+    r"\ban?\s(?:second|minute|hour|day|week|month|year) ago\b|刚刚|昨天|今天|方才"
+    r"|\b(?:yesterday|today|just now|gestern|heute|hier|ayer|вчера|сегодня)\b",
+    re.I,
+)
+_MAX_RECENT_CHARS = 40
+_DIGIT = re.compile(r"\d")
 
 MAX_MARK_CHARS = 160
 _MIN_MARKED = 0.7
@@ -161,7 +170,14 @@ _BESIDE = frozenset((
 def _said_once(blocks: list[Block], is_mark: list[bool]) -> Iterator[int]:
     """Of each block, its characters that are no links, if it is no mark and no other block says the same but for
     numbers: ranks, labels and signatures recur, what people write does not."""
-    texts = [_DIGITS.sub("0", block.text) if block.num_chars > block.link_chars else "" for block in blocks]
+    texts = [
+        ""
+        if block.num_chars <= block.link_chars
+        else _DIGITS.sub("0", block.text)
+        if block.num_chars <= MAX_MARK_CHARS
+        else block.text
+        for block in blocks
+    ]
     counts = Counter(texts)
     for block, text, marked in zip(blocks, texts, is_mark, strict=True):
         is_said = text and not marked and counts[text] == 1 and block.role is not Role.HEADING
@@ -245,10 +261,14 @@ def find_marks(page: PageBlocks) -> list[bool]:
     for block in page.blocks:
         container = containers[block.container]
         is_marked = named[block.container] or (not container.names and named[container.parent])
-        marks.append(
-            block.num_chars <= MAX_MARK_CHARS and (is_marked or DATE.search(block.text, 0, MAX_MARK_CHARS) is not None)
-        )
+        marks.append(block.num_chars <= MAX_MARK_CHARS and (is_marked or _is_dated(block.text)))
     return marks
+
+
+def _is_dated(text: str) -> bool:
+    if _DIGIT.search(text):
+        return DATE.search(text) is not None
+    return len(text) <= _MAX_RECENT_CHARS and _RECENT.search(text) is not None
 
 
 @functools.lru_cache(maxsize=1 << 15)

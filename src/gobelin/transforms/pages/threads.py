@@ -30,6 +30,7 @@ _POST_WORDS = frozenset((
     "postcontent", "posttext", "postmessage", "response",
 ))  # fmt: skip
 _COMMENT_WORDS = frozenset(("comment", "comments", "commentlist", "commentbody", "commenttext"))
+_TELLING_WORDS = _FORUM_WORDS | _POST_WORDS | _COMMENT_WORDS
 _ANSWER_WORDS = frozenset(("answer", "answers", "question", "questions"))
 _REPLY_WORDS = frozenset(("reply", "replies", "answer", "answers", "comment", "comments", "response"))
 _OPENING_WORDS = frozenset(("question", "topic"))
@@ -67,6 +68,8 @@ def find_thread(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) ->
     Args:
         content: what would be its main content if it were an article.
     """
+    if not (facts.says_forum or _names_posts(page)):
+        return None
     groups, marks = find_groups(page)
     if not groups:
         return None
@@ -82,6 +85,12 @@ def find_thread(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) ->
     return None
 
 
+def _names_posts(page: PageBlocks) -> bool:
+    return any(
+        container.names and not _TELLING_WORDS.isdisjoint(name_words(container.names)) for container in page.containers
+    )
+
+
 def _owners(page: PageBlocks, group: PostGroup) -> list[int]:
     members = set(group.members)
     owners: list[int] = []
@@ -92,7 +101,7 @@ def _owners(page: PageBlocks, group: PostGroup) -> list[int]:
 
 def has_unread_posts(page: PageBlocks, facts: PageFacts) -> bool:
     """Whether a page that says it is of a forum seems to hold its posts in what was read as boilerplate or data."""
-    if not (facts.is_conversation or facts.is_forum_address or facts.is_question_address):
+    if not facts.says_forum:
         outer = " ".join(container.names for container in page.containers[:3])
         if _FORUM_WORDS.isdisjoint(name_words(outer)):
             return False
