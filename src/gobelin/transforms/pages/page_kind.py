@@ -46,7 +46,7 @@ _GENERATORS = re.compile(
 )
 _FORUM_ADDRESS = re.compile(
     r"/(?:forums?|bbs|boards?|messageboards?|threads?|topics?|discussions?|discuss|questions?|answers|community|qa"
-    r"|issues/\d|r/\w{1,30}/comments)(?=[/._?=&#-]|\d|$)"
+    r"|issues/\d|r/\w{1,30}/comments|[td]/(?:[\w-]{1,200}/)?\d)(?=[/._?=&#-]|\d|$)"
     r"|(?:viewtopic|showthread|viewthread|showtopic)"
     r"|^\w+://(?:[^/]{0,100}\.)?(?:forums?|bbs|boards?|discuss|community|answers|ask|talk)\w{0,12}\.",
     re.I,

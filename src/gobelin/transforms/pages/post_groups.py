@@ -31,6 +31,9 @@ _MARK_WORDS = frozenset((
     "time", "timestamp", "datetime", "posted", "postedby", "published", "postdate", "userinfo", "postprofile",
     "userdetails", "infos", "tagline", "attribution", "poststamp", "signed", "postuser", "hnuser",
 ))  # fmt: skip
+_TEXT_WORDS = frozenset(("content", "contents", "body", "text"))
+"""What a member wrote is often named after the member."""
+
 _NOT_POSTS = frozenset((
     "signature", "sig", "quote", "bbcode", "blockquote", "avatar", "profile", "author", "user", "member", "attachment",
     "menu", "nav", "navigation", "widget", "tooltip", "footer", "breadcrumb", "breadcrumbs", "toolbar", "cookie",
@@ -64,6 +67,8 @@ _MIN_CHARS = 40
 _AROUND = 14  # blocks before the first post, or below the last, that may date it
 _ABOUT_AS_WELL = 0.85
 _MAX_GROUPS = 24
+_MAX_COLUMNS = 9
+_MAX_PATH = 6
 
 
 @dataclasses.dataclass(slots=True)
@@ -86,15 +91,20 @@ def find_groups(page: PageBlocks) -> tuple[list[PostGroup], list[bool]]:
         return [], []
     by_make: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     makes: list[tuple[str, ...]] = []
+    cells = [0] * len(containers)  # of each row, those so far
     for index, container in enumerate(containers):
         words = make_words(container.names)
         parent = makes[container.parent] if container.parent >= 0 else ()
-        make = (container.tag, *words) if words else (container.tag, "/", *parent[:6])
+        tag = container.tag
+        if tag == "td":
+            cells[container.parent] += 1
+            tag = f"td{min(cells[container.parent], _MAX_COLUMNS)}"
+        make = (tag, *words) if words else (tag, "/", *parent[:_MAX_PATH])
         makes.append(make)
         if container.end > container.start and plain[container.end] > plain[container.start]:
             by_make[make].append(index)
             if len(words) > 1:
-                by_make[container.tag, words[0]].append(index)
+                by_make[tag, words[0]].append(index)
     found: list[tuple[float, tuple[str, ...], list[int]]] = []
     for make, members in by_make.items():
         if len(members) < 2 or not _NOT_POSTS.isdisjoint(make) or _is_beside(page, members[0]):
@@ -256,7 +266,8 @@ def find_marks(page: PageBlocks) -> list[bool]:
     named: list[bool] = []
     for container in containers:
         is_small = container.end - container.start <= 6
-        named.append(is_small and not _MARK_WORDS.isdisjoint(name_words(container.names)))
+        words = name_words(container.names)
+        named.append(is_small and not _MARK_WORDS.isdisjoint(words) and _TEXT_WORDS.isdisjoint(words))
     marks = []
     for block in page.blocks:
         container = containers[block.container]

@@ -82,8 +82,8 @@ def _opening(page: PageBlocks, thread: Thread, title: str | None, references: Se
     place = page.blocks.index(heading) if heading is not None else 0
     if place < thread.start:
         below = set(map(id, page.blocks[place : thread.start]))
-        blocks = [block for block in blocks if id(block) in below]
-    if thread.is_opened_above:
+        blocks = [block for block in blocks if id(block) in below and not _is_header(block, block is not heading)]
+    if thread.is_opened_above or (heading is not None and any(thread.marks[place : thread.start])):
         least, said = float(_MIN_OPENING), sum(map(_num_plain, blocks))
     else:
         posts = (_num_plain(b) for b in page.blocks[thread.start : thread.end] if thread.owners[b.container] >= 0)
@@ -142,6 +142,7 @@ def _posts(page: PageBlocks, thread: Thread, references: Sequence[ImageReference
         drop[index] = is_outside or (image is not None and image < len(references) and is_sign(references[image]))
     _drop_named(page, thread, drop)
     _drop_signed(page, thread, drop)
+    _drop_headers(blocks, _by_post(page, thread, drop), thread, drop)
     posts = _by_post(page, thread, drop)
     _drop_names(blocks, posts, drop)
     _drop_labels(blocks, posts, drop)
@@ -201,6 +202,22 @@ def _drop_signed(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
         dates = sum(len(found.group()) for found in DATE.finditer(block.text))
         rest = block.num_chars - dates - block.link_chars
         drop[index] = rest <= 0.3 * block.num_chars or (block.link_chars > 0 and rest <= _MAX_NAME_CHARS)
+
+
+def _drop_headers(blocks: list[Block], posts: list[list[int]], thread: Thread, drop: list[bool]) -> None:
+    """A short dated text at the same end of most posts says who writes and when."""
+    for end in (0, -1):
+        headers = [post[end] for post in posts if post and _is_header(blocks[post[end]], thread.marks[post[end]])]
+        if len(headers) >= _MOST * len(posts) and len(posts) > 1:
+            for index in headers:
+                drop[index] = True
+
+
+def _is_header(block: Block, is_marked: bool) -> bool:
+    return is_marked and block.num_chars <= _MAX_HEADER_CHARS and DATE.search(block.text) is not None
+
+
+_MAX_HEADER_CHARS = 80
 
 
 def _drop_names(blocks: list[Block], posts: list[list[int]], drop: list[bool]) -> None:

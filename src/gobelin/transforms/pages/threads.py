@@ -39,7 +39,9 @@ _MIN_SCORE = 2
 _MIN_SCORE_ALONE = 3  # where there is one post
 _MAX_GROUPS = 6  # that are looked at
 _MIN_PROSE = 80  # characters
+_MIN_TABLE_CHARS = 100
 _NO_ARTICLE = 100  # characters of prose beside the posts
+_SHORT = 1000
 _MANY_CHARS = 400
 _MANY_POSTS = 6
 _MAX_BETWEEN = 0.7  # prose between the posts, of that in them
@@ -101,20 +103,16 @@ def _owners(page: PageBlocks, group: PostGroup) -> list[int]:
 
 def has_unread_posts(page: PageBlocks, facts: PageFacts) -> bool:
     """Whether a page that says it is of a forum seems to hold its posts in what was read as boilerplate or data."""
-    if not facts.says_forum:
-        outer = " ".join(container.names for container in page.containers[:3])
-        if _FORUM_WORDS.isdisjoint(name_words(outer)):
-            return False
     hidden = shown = 0
     for block in page.blocks:
-        if block.role is Role.TABLE and block.num_chars >= _MANY_CHARS // 2:
+        if block.role is Role.TABLE and block.num_chars >= _MIN_TABLE_CHARS:
             hidden += block.num_chars
         elif block.num_chars and not block.text:
             if not (_POST_WORDS | _COMMENT_WORDS).isdisjoint(name_words(page.containers[block.container].names)):
                 hidden += block.num_chars
         else:
             shown += block.num_chars - block.link_chars
-    return hidden >= _MANY_CHARS // 2 and hidden > 0.5 * shown
+    return hidden >= _MANY_CHARS // 2 and hidden > (0.5 if facts.says_forum else 1.0) * shown
 
 
 def _score(
@@ -137,14 +135,19 @@ def _score(
         score += 3
     if facts.is_forum_address or facts.is_question_address:
         score += 2
-    if any(not _FORUM_WORDS.isdisjoint(words) for words in levels[1:]):
+    opening = next((blocks[i].container for i in content if i < start and blocks[i].role is not Role.HEADING), -1)
+    told = [*levels[1:], *(_names_of(page, opening, _NEAR) if named and not is_comment else ())]
+    if any(not _FORUM_WORDS.isdisjoint(words) for words in told):
         score += 2
     if named:
         score += -1 if is_comment else 1
     is_called_so = named or not _FORUM_WORDS.isdisjoint(levels[0] | levels[1])
-    if group.is_dated and is_called_so and group.chars >= _MANY_CHARS and beside < 0.1 * group.chars:
+    if group.is_dated and is_called_so and group.chars >= _MANY_CHARS:
         is_several = len(group.members) >= 3
-        score += 1 + is_several + (is_several and beside < _NO_ARTICLE)
+        if beside < 0.1 * group.chars:
+            score += 1 + is_several + (is_several and beside < _NO_ARTICLE)
+        elif is_comment and is_several and beside < min(_SHORT, group.chars) and facts.og_type != "article":
+            score += 3  # a picture or a few lines, and what people say of it
     if group.share > _FRAME:
         score -= 2 if named or len(group.members) >= _MANY_POSTS else 4
     if facts.is_article:
@@ -158,12 +161,17 @@ def _score(
 
 def _names_around(page: PageBlocks, group: PostGroup) -> list[frozenset[str]]:
     """The words of a post's names, and those of each element around the first post, from within."""
-    levels = [frozenset[str]().union(*map(name_words, group.words))]
-    place = page.containers[group.members[0]].parent
-    while place >= 0 and len(levels) < _MAX_DEPTH:
+    own = frozenset[str]().union(*map(name_words, group.words))
+    return [own, *_names_of(page, page.containers[group.members[0]].parent, _MAX_DEPTH), frozenset()]
+
+
+def _names_of(page: PageBlocks, place: int, depth: int) -> list[frozenset[str]]:
+    """The words of the names of a container and of those around it."""
+    levels: list[frozenset[str]] = []
+    while place >= 0 and len(levels) < depth:
         levels.append(name_words(page.containers[place].names))
         place = page.containers[place].parent
-    return [*levels, frozenset()]
+    return levels
 
 
 def _what_named(levels: list[frozenset[str]]) -> tuple[bool, bool]:
