@@ -163,7 +163,7 @@ ROWS = "".join(
           *(text for n in range(4) for text in (f"Type{n}", f"function_number_{n} ()")), "PROSE"]),
         # Pages without prose: an index above a long footer, a gallery.
         (f"<div><h1>All members</h1><ul>{LINKS}</ul></div><div class=footer><p>© {PROSE} {PROSE}</p></div>",
-         [f"Another story, number {n}" for n in range(6)]),
+         ["All members", *(f"Another story, number {n}" for n in range(6))]),
         ("<h1>Gallery</h1><div><h2>Windows</h2><a href=a.html><img src=a.png></a><a href=b.html><img src=b.png></a>"
          "<h2>Buttons</h2><a href=c.html><img src=c.png></a></div><div class=footer><hr>Made by a machine</div>",
          ["Gallery", "Windows", "[a.png]", "[b.png]", "Buttons", "[c.png]"]),

@@ -105,3 +105,97 @@ def test_the_heading_of_the_page_above_the_text(above: str, title: str, kept: li
     content = read(body, title)
     assert outline(content) == [*kept, "PROSE", "PROSE Twice."]
     assert kept or content.title
+
+
+QUOTE = "What the wheel has ground cannot be ground again, as they say on the river."
+
+
+def inside(body: str) -> list[str]:
+    """What is kept of something that stands in the middle of a text."""
+    around = f"<main><h1>The mill</h1><p>{PROSE} 1</p>{body}<p>{PROSE} 2</p><p>{PROSE} 3</p></main>"
+    kept = outline(read(around))
+    assert kept[:2] == ["The mill", "PROSE 1"]
+    assert kept[-2:] == ["PROSE 2", "PROSE 3"]
+    return kept[2:-2]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "<div class=callout-header><div class=callout-title-container>Mind the step</div></div>",
+        "<div class=aside-title>Mind the step</div>",
+        "<p class=widget-title>Mind the step</p>",
+    ],
+)
+def test_the_title_of_a_box_stays_with_it(title: str) -> None:
+    assert inside(f"<div class='callout'>{title}<div class=callout-body><p>{PROSE}</p></div></div>") == [
+        "Mind the step",
+        "PROSE",
+    ]
+    assert inside(f"<div class='callout'>{title}</div>") == []
+    assert inside(f"<div class='note'>{title.replace('Mind', '<a href=/x>Mind</a>')}<p>{PROSE}</p></div>") == ["PROSE"]
+
+
+@pytest.mark.parametrize("number", ["", "3.4 ", "<span>12</span> ", "A.1 ", "IV. "])
+@pytest.mark.parametrize("classes", ["", "class='section level2'", "class='level2 has-anchor'"])
+def test_a_section_named_by_its_own_heading_stays(number: str, classes: str) -> None:
+    section = f"<section id=tooltip {classes}><h2>{number}Tooltip</h2><p>{PROSE}</p><img src=a.jpg></section>"
+    assert [line.rsplit(" ")[-1] for line in inside(section)] == ["Tooltip", "PROSE", "[a.jpg]"]
+    assert inside(section.replace("<h2>", "<h2>Our ")) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "kept"),
+    [
+        (f"<div id=recommended-settings><h2>Recommended settings</h2><p>{PROSE}</p></div>",
+         ["Recommended settings", "PROSE"]),
+        (f"<div id=recommended-articles><h2>Recommended articles</h2><p>{PROSE}</p></div>", []),
+        ("<figure id=tooltip><img src=a.jpg><figcaption>A tip.</figcaption></figure>", ["[a.jpg]"]),
+        ("<figure class=share><a href=/s><img src=a.jpg></a></figure>", []),
+    ],
+)  # fmt: skip
+def test_sections_and_figures_by_their_names(section: str, kept: list[str]) -> None:
+    assert inside(section) == kept
+
+
+@pytest.mark.parametrize(
+    ("quotation", "kept"),
+    [
+        (f"<blockquote><p>{QUOTE}</p><p class=author>Ann</p></blockquote>", [QUOTE, "Ann"]),
+        (f"<blockquote><p>{QUOTE}</p><footer>Ann, <cite>Mills</cite></footer></blockquote>", [QUOTE, "Ann, Mills"]),
+        (f"<div class=epigraph><p>{QUOTE}</p><div class=author>Ann</div></div>", [QUOTE, "Ann"]),
+        (f"<p class=epigraph>{QUOTE}</p><p class=author>Ann</p>", [QUOTE, "Ann"]),
+        (f"<p>{QUOTE}</p><p class=quote-author>Ann</p>", [QUOTE, "Ann"]),
+        (f"<blockquote>{QUOTE}</blockquote><div class=author>— Ann</div>", [QUOTE, "— Ann"]),
+        # Whose text this is, and other things in a quotation.
+        (f"<blockquote>{QUOTE}</blockquote><div class=author>By Ann</div>", [QUOTE]),
+        ("<p class=author>By Ann</p>", []),
+        (f"<p>{QUOTE}</p><p class=author>By Ann</p>", [QUOTE]),
+        (f"<blockquote><p>{QUOTE}</p><div class=share>Share this</div></blockquote>", [QUOTE]),
+    ],
+)
+def test_who_is_quoted(quotation: str, kept: list[str]) -> None:
+    assert inside(quotation) == kept
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "<figure><img src=a.jpg><figcaption>One line.</figcaption></figure><p class=caption>Another line.</p>",
+        "<p><img src=a.jpg></p><p class=caption>One line.</p><p class=caption>Another line.</p>",
+        "<div><img src=a.jpg><p>{}</p></div><p class=caption>One line.</p><p class=credit>Another line.</p>",
+    ],
+)
+def test_a_second_caption_is_not_lost(figure: str) -> None:
+    body = f"<main><h1>The mill</h1><p>{PROSE} 1</p>{figure.format(PROSE)}<p>{PROSE} 2</p></main>"
+    images = [piece for piece in read(body).pieces if isinstance(piece, ImageReference)]
+    assert [image.caption for image in images] == ["One line. Another line."]
+
+
+@pytest.mark.parametrize("name", ["has-sidebar-left", "layout_with_sidebar", "sidebar"])
+def test_a_page_of_short_items_is_content_whatever_its_wrapper_is_called(name: str) -> None:
+    items = "".join(f"<li>Part {n}</li>" for n in range(12))
+    page = f"<div class={name}><ul class=nav>{LINKS}</ul><h2>Parts</h2><ul>{items}</ul></div><footer>Imprint</footer>"
+    assert outline(read(page)) == ["Parts", *(f"Part {n}" for n in range(12))]
+    beside = f"<main><h1>The mill</h1><p>{PROSE}</p><p>{PROSE} 2</p></main><div class={name}><ul>{items}</ul></div>"
+    assert outline(read(beside)) == ["The mill", "PROSE", "PROSE 2"]

@@ -36,6 +36,9 @@ class Kind(enum.IntEnum):
 MAY_ENLARGE = re.compile("lightbox|popup|overlay|modal|zoom", re.I)
 """Names that boilerplate has, and the frame of an image that opens large."""
 
+MAY_FRAME = re.compile("sidebar", re.I)
+"""Names that boilerplate has, and boxes in a text, and what holds a whole page and says where its sidebar is."""
+
 FOOT = re.compile(
     r"(?:^|\s)(?:(?:page|site|main|global|document)[-_]?)?"
     r"(?:footer(?:[-_]\w{1,20})?|foot|colophon|copyright|cookies?)(?:\s|$)",

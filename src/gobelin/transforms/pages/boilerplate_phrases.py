@@ -94,7 +94,7 @@ FIGURE_NUMBER = re.compile(
 
 DATE_OR_BYLINE = _holds((
     r"\d{1,2}:\d{2}", r"\b(?:19|20)\d\d\b", r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}",
-    r"^\W{0,3}(?:by|von|por|par|di|door|av|od|autor\w*|author\w*|redaktion|editorial|published|updated|posted)",
+    r"^\W{0,3}(?:by|von|por|par|di|door|av|od|autor\w*|author\w*|redaktion|editorial|published|updated|posted)\b|^\W{0,3}(?-i:By[A-Z])",
     r"^\W{0,3}\w+ min(?:ute)?s?\b",
     r"\b\d+ (?:min|minute|comment|kommentar|view|share|word)", r"^\W*\d{0,6}\W*$", r"\bago\b",
 ))  # fmt: skip

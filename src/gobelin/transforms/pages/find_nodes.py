@@ -21,7 +21,7 @@ import dataclasses
 from lxml.html import HtmlElement
 
 from gobelin.documents import Licence, PageKind, Role
-from gobelin.transforms.pages.caption_text import text_of
+from gobelin.transforms.pages.caption_text import join_parts, text_of
 from gobelin.transforms.pages.decode_text import decode
 from gobelin.transforms.pages.image_references import ImageReference, document_base, rewrite_images
 from gobelin.transforms.pages.main_content import MainContent, find_main_content
@@ -154,7 +154,8 @@ def _pieces(content: MainContent, references: list[ImageReference]) -> list[Text
         elif block.image < len(references):
             reference = references[block.image]
             caption = content.captions.get(block.image)
-            if caption and not reference.caption:
+            if caption:
+                caption = join_parts([reference.caption or "", caption])
                 reference = dataclasses.replace(reference, caption=caption)
             pieces.append(_with_readable_words(reference))
     return pieces

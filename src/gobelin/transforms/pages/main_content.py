@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from gobelin.documents import Role
-from gobelin.transforms.pages.boilerplate import CONSENT, FOOT, MAY_ENLARGE, Kind
+from gobelin.transforms.pages.boilerplate import CONSENT, FOOT, MAY_ENLARGE, MAY_FRAME, Kind
 from gobelin.transforms.pages.boilerplate_phrases import COMMENTS, RELATED
 from gobelin.transforms.pages.image_references import ImageReference
 from gobelin.transforms.pages.lead_image import add_lead_image
@@ -69,7 +69,7 @@ def find_main_content(
     for index, weight in enumerate(weights):
         if weight < 0 and is_row(page, containers[blocks[index].container]):
             weights[index] = 0.0
-    drop = _mark_boilerplate(page, weights)
+    drop = _mark_boilerplate(page, weights, references)
     for index, marked in enumerate(drop):
         if marked:
             weights[index] = 0.0
@@ -118,13 +118,14 @@ _CJK_CHARS = 1.5
 """What a character of Chinese, Japanese or Korean says beyond what a letter says: a sentence has that many fewer."""
 
 
-def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
+def _mark_boilerplate(page: PageBlocks, weights: list[float], references: Sequence[ImageReference]) -> list[bool]:
     """Blocks inside a container that is named as boilerplate; but a container that holds most of the page's prose is
     none, whatever its name."""
     blocks, containers = page.blocks, page.containers
     sums = [0.0, *accumulate(max(0.0, weight) for weight in weights)]
     total = sums[-1]
     chars = [0, *accumulate(block.num_chars for block in blocks)]
+    words = [0, *accumulate(block.num_chars - block.link_chars for block in blocks)]
     marked = [False] * len(weights)
     named = Counter(container.names for container in containers if container.kind is Kind.BOILERPLATE)
     for container in containers:
@@ -138,16 +139,19 @@ def _mark_boilerplate(page: PageBlocks, weights: list[float]) -> list[bool]:
         if kind is Kind.BOILERPLATE:
             if MAY_ENLARGE.search(container.names) and chars[end] == chars[start]:
                 continue
+            if container.tag == "figure" and _is_captioned(blocks[start:end], references):
+                continue
             # A footer below other text is one even where that text is all links.
             is_foot = (container.tag == "footer" or FOOT.search(container.names)) and (
                 chars[start] > 0.2 * chars[-1] or (start > 0 and prose < _LITTLE_PROSE)
             )
             is_asked = CONSENT.search(container.names) and total - prose >= _LITTLE_PROSE
-            if prose > 0.5 * total > 0 and named[container.names] < 3 and not (is_foot or is_asked):
+            is_most = prose > 0.5 * total if total >= _LITTLE_PROSE else words[end] - words[start] > 0.5 * words[-1]
+            if is_most and named[container.names] < 3 and not (is_foot or is_asked):
                 continue
             if _is_named_by_heading(container, blocks) or _is_box(page, container, weights, chars, marked):
                 continue
-        elif prose > 0 or _is_named_by_heading(container, blocks):
+        elif prose > 0 or _is_named_by_heading(container, blocks) or _is_title(page, container, sums):
             continue
         marked[start:end] = [True] * (end - start)
     return marked
@@ -159,17 +163,48 @@ def _is_named_by_heading(container: Container, blocks: list[Block]) -> bool:
     if first.role is not Role.HEADING or container.tag not in _NAMED_BY_HEADING:
         return False
     names = [name for name in container.names.split() if not _GENERIC_NAMES.fullmatch(name)]
-    text = first.text.removesuffix("¶")
-    if len(names) != 1 or RELATED.match(text) or COMMENTS.match(text):
+    text = _NUMBER.sub("", first.text)
+    if len(names) != 1 or COMMENTS.match(text) or (RELATED.match(text) and not _SUBJECT.match(text)):
         return False
-    return names[0].replace("_", "-").casefold() == "-".join(_SLUG_WORDS.findall(text.casefold())).replace("_", "-")
+    return _slug(names[0]) == _slug(text)
+
+
+def _is_captioned(blocks: Sequence[Block], references: Sequence[ImageReference]) -> bool:
+    """Whether blocks are images with a caption of their own, and no links."""
+    return all(block.image is not None and not block.num_links for block in blocks) and any(
+        block.image is not None and block.image < len(references) and references[block.image].caption
+        for block in blocks
+    )
+
+
+def _slug(text: str) -> str:
+    """The letters of a heading or a name, without the number that tells two of the same name apart."""
+    return _NOT_SLUG.sub("", text.casefold()).rstrip("0123456789")
+
+
+def _is_title(page: PageBlocks, container: Container, sums: list[float]) -> bool:
+    """Whether what has no prose opens a box in the text that has: the title of a note, a tip, a warning."""
+    start, end = container.start, container.end
+    parts = page.blocks[start:end]
+    num_chars = sum(block.num_chars for block in parts)
+    if not 0 < num_chars <= _MAX_BOX_TITLE_CHARS or any(block.num_links for block in parts):
+        return False
+    place = container.parent
+    for _ in range(_MAX_PARTS_DEPTH):
+        box = page.containers[place]
+        if place <= 0 or box.start != start:
+            return False
+        if box.end > end:
+            return 0 < sums[box.end] - sums[end] <= 0.5 * sums[-1]
+        place = box.parent
+    return False
 
 
 def _is_box(page: PageBlocks, container: Container, weights: list[float], chars: list[int], marked: list[bool]) -> bool:
     """Whether what is called a sidebar is a box in the text: prose below a paragraph of the same parent, and above
     another or the next section."""
     start, end = container.start, container.end
-    if not _BOX.search(container.names) or start == 0 or end == len(page.blocks):
+    if not MAY_FRAME.search(container.names) or start == 0 or end == len(page.blocks):
         return False
     parent = container.parent
     num_links = sum(page.blocks[index].link_chars for index in range(start, end))
@@ -205,7 +240,7 @@ def _is_in_flow(page: PageBlocks, index: int, parent: int) -> bool:
         if place == parent:
             return True
         container = page.containers[place]
-        is_box = _BOX.search(container.names) is not None
+        is_box = MAY_FRAME.search(container.names) is not None
         is_small = container.end - container.start <= 4 or container.tag in _IN_FLOW or is_box
         if not is_small or (container.kind >= Kind.SUSPECT and not is_box):
             return False
@@ -215,10 +250,18 @@ def _is_in_flow(page: PageBlocks, index: int, parent: int) -> bool:
 
 _IN_FLOW = frozenset(("ul", "ol", "dl", "table", "tr", "li", "blockquote", "figure", "details"))
 _MAX_FLOW_DEPTH = 6
-_BOX = re.compile("sidebar", re.I)
 _NAMED_BY_HEADING = frozenset(("section", "div", "h1", "h2", "h3", "h4", "h5", "h6"))
-_GENERIC_NAMES = re.compile(r"section|level\d|sect\d|heading", re.I)
-_SLUG_WORDS = re.compile(r"\w+")
+_GENERIC_NAMES = re.compile(
+    r"(?:sub){0,2}section|level-?\d|sect\d?|heading|has-?anchor|(?:un)?numbered|normal|chapter|appendix|part", re.I
+)
+_NUMBER = re.compile(r"^(?:[A-Z]|[IVX]{1,6}|\d+)?(?:\.\d+){0,6}[.:)]?\s(?=\S)")
+_SUBJECT = re.compile(
+    r"(?:related|recommended)\s(?!posts?\b|articles?\b|stor(?:y|ies)\b|news\b|reading\b|links?\b|videos?\b|content\b"
+    r"|topics?\b|pages?\b|products?\b|items?\b|for\b|by\b)",
+    re.I,
+)
+_NOT_SLUG = re.compile(r"[\W_]+")
+_MAX_BOX_TITLE_CHARS = 150
 
 
 def _choose_region(page: PageBlocks, sums: list[float], drop: list[bool]) -> int:
@@ -336,7 +379,7 @@ def _without_prose(page: PageBlocks, drop: list[bool]) -> int:
     sums = [0, *accumulate(sizes)]
     best = 0
     for index, container in enumerate(page.containers):
-        if sums[container.end] - sums[container.start] >= 0.8 * sums[-1]:
+        if sums[container.end] - sums[container.start] >= 0.8 * sums[-1] and container.tag not in _NO_REGION:
             best = index
     return best
 

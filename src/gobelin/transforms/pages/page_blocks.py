@@ -19,7 +19,7 @@ from lxml import etree
 from lxml.html import HtmlElement
 
 from gobelin.documents import Role
-from gobelin.transforms.pages.boilerplate import MAY_ENLARGE, Kind, classify
+from gobelin.transforms.pages.boilerplate import MAY_ENLARGE, MAY_FRAME, Kind, classify
 from gobelin.transforms.pages.image_references import sentinel_index
 from gobelin.transforms.pages.page_tables import is_data_table, read_table
 from gobelin.transforms.pages.visible_text import BREAK, CONTAINERS, SKIPPED, fold, hides
@@ -65,6 +65,10 @@ _HOME = re.compile(
     r"\s*(?:https?://[^/?#\s]{1,253}/?|(?:\.{0,2}/){0,9}(?:(?:index|default|home)\.\w{3,5})?)(?:#.{0,80})?\s*$", re.I
 )
 _MAX_LEFT_OUT_CHARS = 5000
+_MAX_ATTRIBUTION_CHARS = 200
+_AUTHOR = re.compile(r"author|byline|credit|source|cite", re.I)
+_QUOTED = re.compile(r"(?:^|[\s_-])(?:epigraph|motto|poem|verse|(?:block|pull)?quot(?:e|ation))(?:[\s_-]|$)", re.I)
+_DASH = re.compile(r"\s*(?:[\u2012-\u2015~]|--)")
 _MAX_LINK_DEPTH = 8
 _MAX_NAME_CHARS = 200
 _PARAGRAPHS = re.compile(rf"\s*{BREAK}\s*{BREAK}[\s{BREAK}]*")
@@ -251,9 +255,11 @@ class _Walk:
         if kind < Kind.BOILERPLATE and tag in _TAG_KINDS:
             kind = _TAG_KINDS[tag]
             is_main = kind is Kind.ARTICLE
-        may_go_unread = kind is Kind.BOILERPLATE and not (self._pre_depth or self._is_conversation)
-        if may_go_unread and self._leave_out(element, tag, names):
-            return False
+        if (kind is Kind.BOILERPLATE or kind is Kind.SUSPECT) and not (self._pre_depth or self._is_conversation):
+            if (tag == "footer" or _AUTHOR.search(names)) and self._is_attribution(element, names):
+                kind = Kind.NEUTRAL
+            elif kind is Kind.BOILERPLATE and self._leave_out(element, tag, names):
+                return False
         if self._pre_depth:
             self._frames.append((self._container, self._role, self._level))
             self._pre_depth += 1
@@ -284,10 +290,29 @@ class _Walk:
             self._role, self._level = Role.PARAGRAPH, None
         return True
 
+    def _is_attribution(self, element: HtmlElement, names: str) -> bool:
+        """Whether a short line says whose words those before it are: in the same quotation or epigraph, or right below
+        one behind a dash."""
+        if self._buffer:
+            self._flush()
+        page = self._page
+        last = page.blocks[-1] if page.blocks else None
+        if last is None or not last.text or not 0 < int(_TEXT_LENGTH(element)) <= _MAX_ATTRIBUTION_CHARS:
+            return False
+        if last.role is Role.QUOTATION and self._role is Role.QUOTATION:
+            return True
+        before = element.getprevious()
+        around = [names, "" if before is None else before.get("class") or ""]
+        if last.container >= self._container:  # it stands in the same element
+            around.append(page.containers[self._container].names)
+        if any(_QUOTED.search(name, 0, _MAX_NAME_CHARS) for name in around):
+            return True
+        return last.role is Role.QUOTATION and _DASH.match("".join(islice(element.itertext(), 9))) is not None
+
     def _leave_out(self, element: HtmlElement, tag: str, names: str) -> bool:
         """Whether an element named as boilerplate can go unread. A block without text holds its place, to the rules a
         line of links, so that a heading above is seen to lose its section."""
-        if element in self._with_prose or MAY_ENLARGE.search(names):
+        if element in self._with_prose or tag == "figure" or MAY_ENLARGE.search(names) or MAY_FRAME.search(names):
             return False
         num_chars = int(_TEXT_LENGTH(element))
         if num_chars > _MAX_LEFT_OUT_CHARS:

@@ -16,6 +16,7 @@ from gobelin.transforms.pages.boilerplate_phrases import (
     FIGURE_NUMBER,
     RELATED,
 )
+from gobelin.transforms.pages.caption_text import MAX_CAPTION_CHARS, join_parts
 from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
 from gobelin.transforms.pages.region import Region
 
@@ -138,7 +139,7 @@ def take_captions(region: Region) -> None:
         if last - first > 6 or first == last:
             continue
         texts = [blocks[index].text for index in range(first, last) if blocks[index].image is None]
-        if not texts or sum(map(len, texts)) > 1000 or drop[first]:
+        if not texts or drop[first]:
             continue
         image = next((b.image for b in blocks[first:last] if b.image is not None), None)
         if image is None:
@@ -147,10 +148,14 @@ def take_captions(region: Region) -> None:
             )
         if image is None:
             image = next((b.image for b in blocks[last : last + 2] if b.image is not None), None)
+            if image is not None and (image in captions or region.references[image].caption):
+                continue  # one of a row of captions above their images
         if image is None:
             continue
-        if image not in captions:
-            captions[image] = " ".join(texts)
+        caption = join_parts([captions.get(image, ""), *texts])
+        if len(caption) > MAX_CAPTION_CHARS:
+            continue
+        captions[image] = caption
         for index in range(first, last):
             if blocks[index].image is None:
                 drop[index] = True
@@ -215,6 +220,7 @@ def drop_phrases(region: Region) -> None:
                 drop[index] = True
         elif (
             index < first
+            and (first < end or block.role is not Role.LIST_ITEM)
             and size <= 100
             and block.role is not Role.HEADING
             and DATE_OR_BYLINE.search(text)
