@@ -48,9 +48,18 @@ _LEAST = 0.0005
 _START, _END = "<!-- results: rules -->", "<!-- end: rules -->"
 
 
-_READ = ("decode", "parse_html", "document_base", "find_consent", "find_licences", "rewrite_images", "_find_title")
+_READ = (
+    "decode",
+    "parse_html",
+    "document_base",
+    "rewrite_words",
+    "find_consent",
+    "find_licences",
+    "rewrite_images",
+    "_find_title",
+)
 _REMEMBERED = {
-    Depth.CONTENT: (*_READ, "read_blocks", "choose_with_trafilatura"),
+    Depth.CONTENT: (*_READ, "read_facts", "read_blocks", "choose_with_trafilatura"),
     Depth.BLOCKS: _READ,
     Depth.PAGE: (),
 }

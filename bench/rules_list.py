@@ -22,8 +22,10 @@ from gobelin.transforms.pages import (
     find_nodes,
     link_rules,
     main_content,
+    named_boilerplate,
     page_blocks,
     region_rules,
+    visible_text,
 )
 
 _NEVER = re.compile("(?!)")
@@ -90,9 +92,11 @@ def _region_rules() -> Iterator[Rule]:
 
 def _content_rules() -> Iterator[Rule]:
     for name, module, value, says in (
-        ("_mark_boilerplate", main_content, _mark_nothing, "What is named as boilerplate goes"),
-        ("_is_named_by_heading", main_content, _no, "A name made of the container's own heading marks no boilerplate"),
-        ("_is_box", main_content, _no, "What is called a sidebar is a box where it stands in the text's flow"),
+        ("mark_boilerplate", named_boilerplate, _mark_nothing, "What is named as boilerplate goes"),
+        ("_is_named_by_heading", named_boilerplate, _no, "A name made of its own heading marks no boilerplate"),
+        ("_is_box", named_boilerplate, _no, "What is called a sidebar is a box where it stands in the text's flow"),
+        ("_is_title", named_boilerplate, _no, "What opens a box in the text is its title"),
+        ("_is_captioned", named_boilerplate, _no, "A figure with a caption is no boilerplate"),
         ("is_row", main_content, _no, "Rows and cells that set names beside what is said of them are no menus"),
         ("is_index", main_content, _no, "A region whose links are its content keeps them"),
         ("_PREFERENCE", main_content, {}, "An article or what is named as content wins over what holds little more"),
@@ -101,8 +105,8 @@ def _content_rules() -> Iterator[Rule]:
         ("_whole", main_content, _same_region, "The region grows from a table or few words to the content around"),
         ("_with_most_words", main_content, _same_region, "The region grows to what has three times its words"),
         ("_find_heading", main_content, _none, "The page's own heading is known by its title or its level"),
-        ("COMMENTS", main_content, _NEVER, "Phrases that announce comments"),
-        ("RELATED", main_content, _NEVER, "Phrases that announce other pages"),
+        ("COMMENTS", region_rules, _NEVER, "Phrases that announce comments"),
+        ("RELATED", region_rules, _NEVER, "Phrases that announce other pages"),
         ("CALLS", region_rules, _NEVER, "Phrases that ask to share or subscribe, or say who owns the page"),
         ("DATE_OR_BYLINE", region_rules, _NEVER, "Dates and author's lines before the text are dropped"),
         ("CREDIT_INSIDE", region_rules, _NEVER, "A line with a credit below an image is its caption"),
@@ -117,7 +121,13 @@ def _content_rules() -> Iterator[Rule]:
 def _name_rules() -> Iterator[Rule]:
     none: frozenset[str] = frozenset()
     for name, module, value, says in (
-        ("_BOILERPLATE_WORDS", boilerplate, none, "Words of a name that mark boilerplate wherever they stand in it"),
+        ("_JARGON", boilerplate, none, "Words of those who make pages mark boilerplate in any name"),
+        ("_TOPICS", boilerplate, none, "Words that end the name of a subject, too, are only suspected there"),
+        ("_LABELS", boilerplate, none, "Behind the label of a figure or a section stands a subject"),
+        ("_OPENERS", boilerplate, none, "Words that the names of a site's own parts follow"),
+        ("_ALWAYS_LAST", boilerplate, none, "Words that mark boilerplate at the end of any name"),
+        ("STRUCTURAL_WORDS", boilerplate, none, "Words of a name that say nothing of a subject"),
+        ("_BOILERPLATE_WORDS", boilerplate, none, "Words of the language that mark it where the rest is structure"),
         ("_BOILERPLATE_NAMES", boilerplate, none, "Names that mark boilerplate as a whole"),
         ("_BOILERPLATE_ENDS", boilerplate, (), "Ends of names that mark boilerplate"),
         ("_BOILERPLATE_EDGES", boilerplate, none, "Words that mark boilerplate where they open or close a name"),
@@ -132,7 +142,8 @@ def _name_rules() -> Iterator[Rule]:
         ("_HASHED", boilerplate, _NEVER, "What a build put into a name says nothing"),
         ("_TAG_KINDS", page_blocks, {}, "Tags that mark boilerplate or an article"),
         ("_BOILERPLATE_ROLES", page_blocks, none, "Roles that mark boilerplate"),
-        ("_HIDDEN_STYLE", page_blocks, _NEVER, "What a style hides is left out"),
+        ("_HIDDEN_STYLE", visible_text, _NEVER, "What a style hides is left out"),
+        ("says_who_is_quoted", page_blocks, _no, "The author of a quotation outside a blockquote is its text"),
     ):  # fmt: skip
         changes: tuple[tuple[Any, str, Any], ...] = ((module, name, value),)
         if module is boilerplate:
@@ -152,6 +163,12 @@ def _caption_rules() -> Iterator[Rule]:
 
 
 def _fallbacks() -> Iterator[Rule]:
+    yield Rule(
+        "find_thread",
+        "A conversation is read as its posts in order",
+        Depth.BLOCKS,
+        ((find_nodes, "find_thread", _none), (find_nodes, "has_unread_posts", _no)),
+    )
     yield Rule(
         "choose_with_trafilatura",
         "trafilatura is asked where next to nothing was found",

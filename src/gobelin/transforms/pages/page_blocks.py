@@ -19,6 +19,7 @@ from lxml import etree
 from lxml.html import HtmlElement
 
 from gobelin.documents import Role
+from gobelin.transforms.pages.attributions import MAX_ATTRIBUTION_CHARS, NAMES_AUTHOR, says_who_is_quoted
 from gobelin.transforms.pages.boilerplate import MAY_ENLARGE, MAY_FRAME, Kind, classify
 from gobelin.transforms.pages.image_references import sentinel_index
 from gobelin.transforms.pages.page_tables import is_data_table, read_table
@@ -65,10 +66,6 @@ _HOME = re.compile(
     r"\s*(?:https?://[^/?#\s]{1,253}/?|(?:\.{0,2}/){0,9}(?:(?:index|default|home)\.\w{3,5})?)(?:#.{0,80})?\s*$", re.I
 )
 _MAX_LEFT_OUT_CHARS = 5000
-_MAX_ATTRIBUTION_CHARS = 200
-_AUTHOR = re.compile(r"author|byline|credit|source|cite", re.I)
-_QUOTED = re.compile(r"(?:^|[\s_-])(?:epigraph|motto|poem|verse|(?:block|pull)?quot(?:e|ation))(?:[\s_-]|$)", re.I)
-_DASH = re.compile(r"\s*(?:[\u2012-\u2015~]|--)")
 _MAX_LINK_DEPTH = 8
 _MAX_NAME_CHARS = 200
 _PARAGRAPHS = re.compile(rf"\s*{BREAK}\s*{BREAK}[\s{BREAK}]*")
@@ -256,7 +253,7 @@ class _Walk:
             kind = _TAG_KINDS[tag]
             is_main = kind is Kind.ARTICLE
         if (kind is Kind.BOILERPLATE or kind is Kind.SUSPECT) and not (self._pre_depth or self._is_conversation):
-            if (tag == "footer" or _AUTHOR.search(names)) and self._is_attribution(element, names):
+            if (tag == "footer" or NAMES_AUTHOR.search(names)) and self._is_attribution(element, names):
                 kind = Kind.NEUTRAL
             elif kind is Kind.BOILERPLATE and self._leave_out(element, tag, names):
                 return False
@@ -291,23 +288,16 @@ class _Walk:
         return True
 
     def _is_attribution(self, element: HtmlElement, names: str) -> bool:
-        """Whether a short line says whose words those before it are: in the same quotation or epigraph, or right below
-        one behind a dash."""
+        """Whether an element named after an author says who is quoted."""
         if self._buffer:
             self._flush()
         page = self._page
         last = page.blocks[-1] if page.blocks else None
-        if last is None or not last.text or not 0 < int(_TEXT_LENGTH(element)) <= _MAX_ATTRIBUTION_CHARS:
+        if last is None or not last.text or not 0 < int(_TEXT_LENGTH(element)) <= MAX_ATTRIBUTION_CHARS:
             return False
-        if last.role is Role.QUOTATION and self._role is Role.QUOTATION:
-            return True
-        before = element.getprevious()
-        around = [names, "" if before is None else before.get("class") or ""]
-        if last.container >= self._container:  # it stands in the same element
-            around.append(page.containers[self._container].names)
-        if any(_QUOTED.search(name, 0, _MAX_NAME_CHARS) for name in around):
-            return True
-        return last.role is Role.QUOTATION and _DASH.match("".join(islice(element.itertext(), 9))) is not None
+        is_below, is_inside = last.role is Role.QUOTATION, self._role is Role.QUOTATION
+        around = page.containers[self._container].names if last.container >= self._container else ""
+        return (is_below and is_inside) or says_who_is_quoted(element, f"{names} {around}", is_below)
 
     def _leave_out(self, element: HtmlElement, tag: str, names: str) -> bool:
         """Whether an element named as boilerplate can go unread. A block without text holds its place, to the rules a
