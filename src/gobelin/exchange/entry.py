@@ -22,8 +22,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from gobelin.documents import DOCUMENTS, NODE, Document, Node, Role, Source, document_id, to_row
 from gobelin.exchange.blurring import FACES_BLURRED
+from gobelin.transforms import boundary
 from gobelin.transforms.pages.language import identify_language
-from gobelin.transforms.urls import canonical_url, describe, well_formed
+from gobelin.transforms.urls import canonical_url, well_formed
 
 Row = dict[str, Any]
 
@@ -81,12 +82,15 @@ class EntryError(ValueError):
 
 def attempt(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
     """What a function makes of a row, or why it makes nothing of it. One bad row never ends an import."""
+    made = boundary.attempt(_read, read, *arguments)
+    return EntryError("import_error", made.detail) if isinstance(made, boundary.Refused) else made
+
+
+def _read(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
     try:
         return read(*arguments)
     except EntryError as error:
         return error
-    except Exception as error:  # noqa: BLE001  # the boundary of reading: whatever the row did, it is written down
-        return EntryError("import_error", describe(error))
 
 
 def extension(image_format: str) -> str:

@@ -11,6 +11,7 @@ A record is two lengths (eight bytes each), a header (JSON), a payload.
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +24,11 @@ _LENGTHS = struct.Struct("<QQ")
 
 
 class Partition:
-    """Appends records to the files of one folder."""
+    """Appends records to the files of one folder, which is empty at first."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        shutil.rmtree(folder, ignore_errors=True)  # what a run that was killed left there
         folder.mkdir(parents=True)
 
     def path(self, index: int) -> Path:

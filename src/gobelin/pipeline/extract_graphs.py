@@ -42,7 +42,7 @@ from gobelin.transforms.link import (
     is_stored,
 )
 from gobelin.transforms.rights.site_policy import POLICY_INDEX, host_key
-from gobelin.transforms.rights.site_signals import FindSiteSignals, policy_rows
+from gobelin.transforms.rights.site_signals import FindSiteSignals, PolicyRows
 from gobelin.transforms.shards import (
     OfShards,
     OfSlices,
@@ -85,10 +85,11 @@ def read_archives(pipeline: beam.Pipeline, archives: list[ArchiveRange], job: Re
 
     _write_index("pages", (pages.pages,), PAGE_INDEX, job)
     _write_index("images", (pages.images, images.images, revisits.images), IMAGE_INDEX, job)
-    decisions = (records.decisions, pages.decisions, images.decisions, revisits.decisions)
+    policies = records.policies | "PolicyRows" >> PolicyRows()
+    decisions = (records.decisions, pages.decisions, images.decisions, revisits.decisions, policies.decisions)
     _write_index("decisions", decisions, DECISIONS, job)
     _write_index("archives", (records.tallies, pages.tallies), ARCHIVES, job)
-    _write_index("policies", (records.policies | "PolicyRows" >> beam.FlatMap(policy_rows),), POLICY_INDEX, job, "host")
+    _write_index("policies", (policies.policies,), POLICY_INDEX, job, "host")
     _write_index("revisits", (revisits.revisits,), REVISIT_INDEX, job)
 
 
@@ -265,7 +266,7 @@ def write_documents(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
     resolutions = pipeline | "Resolutions" >> ReadRows(_own_shards(job.url_folders, "resolutions", shards, job))
     policies = _policies(pipeline, job, index, only)
     signals = (pages, policies) | "SignalsOfPages" >> FindSiteSignals("doc_id", job.agents)
-    written = (pages, resolutions, signals) | "WriteDocuments" >> WriteDocuments(
+    written = (pages, resolutions, signals.signals) | "WriteDocuments" >> WriteDocuments(
         join(job.output, "documents"), shards, job.num_shards
     )
     folder = batch_folder(job, "documents", shards)
@@ -274,7 +275,8 @@ def write_documents(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
         | "ToImageShard" >> beam.Map(_to_shard, "image_id", job.num_shards)
         | "WriteShown" >> WriteRows(join(folder, "shown"), SHOWN, job.num_shards, ("image_id",))
     )
-    _write_part(written["decisions"], join(folder, "decisions"), DECISIONS, "doc_id")
+    decisions = (written["decisions"], signals.decisions) | "AllDecisions" >> beam.Flatten()
+    _write_part(decisions, join(folder, "decisions"), DECISIONS, "doc_id")
 
 
 def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
@@ -291,10 +293,11 @@ def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> No
     policies = _policies(pipeline, job, [*index, *revisited], only)
     all_names = (images, names) | "AllNames" >> beam.Flatten()
     signals = (all_names, policies) | "SignalsOfImages" >> FindSiteSignals("image_id", job.agents)
-    written = (images, shown, names, signals) | "WriteImages" >> WriteImages(
+    written = (images, shown, names, signals.signals) | "WriteImages" >> WriteImages(
         join(job.output, "images"), shards, job.num_shards
     )
-    _write_part(written["decisions"], join(batch_folder(job, "images", shards), "decisions"), DECISIONS, "url")
+    decisions = (written["decisions"], signals.decisions) | "AllDecisions" >> beam.Flatten()
+    _write_part(decisions, join(batch_folder(job, "images", shards), "decisions"), DECISIONS, "url")
 
 
 def write_decisions(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:

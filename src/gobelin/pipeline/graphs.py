@@ -181,8 +181,10 @@ def score_documents(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) ->
 def write_score_decisions(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
     """Put together what failed on the way."""
     are_seen = job.clip_model is not None or job.needs_faces
-    made = ("measure_decisions", *(("embed_decisions",) if are_seen else ()))
+    made = ("measure_decisions", "join_decisions", *(("embed_decisions",) if are_seen else ()))
     paths = shards_of((job.work,), *made) + shards_of(job.fact_folders, "decisions")
+    # Those on texts are written before the embeddings, which ``score_documents`` has found complete.
+    paths += list_shards(join(job.work, "text_decisions"), may_be_unfinished=True)
     decisions = pipeline | "Decisions" >> ReadRows(paths)
     decisions | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards)
 

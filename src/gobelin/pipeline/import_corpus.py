@@ -10,7 +10,7 @@ from gobelin.pipeline.import_stage import IMAGES_BESIDE
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, load_recipe, to_yaml
-from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, Run
+from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, Run, holds_something_else
 from gobelin.pipeline.state import OutputError, lock_folder, read_json, write_text
 from gobelin.pipeline.supervisor import Supervisor
 
@@ -49,7 +49,7 @@ def run_import(
 
 def _check_output(output: Path, recipe: Recipe, archives: tuple[Archive, ...]) -> None:
     held = read_json(output / RUN_NAME) if output.is_dir() else None
-    if held is None and output.is_dir() and any(output.iterdir()):
+    if held is None and holds_something_else(output):
         raise OutputError(f"--output {output}: is not empty and no output folder of gobelin: choose another one")
     if held is None:
         return

@@ -24,7 +24,7 @@ from gobelin.exchange.partition import Partition
 from gobelin.exchange.read_index import ReadIndex
 from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.pipeline.context import Context
-from gobelin.pipeline.extract_graphs import ReadJob
+from gobelin.pipeline.extract_graphs import INDEXES, ReadJob
 from gobelin.pipeline.extract_stage import count_extract, fetch_missing, is_read, link
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.supervisor import Task
@@ -49,7 +49,7 @@ def extract_imported(context: Context) -> dict[str, Any]:
     """The stage ``extract`` for inputs that are foreign files. Returns what it counted."""
     folder, recipe = context.folder("extract"), context.recipe
     index = str(folder.work / INDEX)
-    if not is_read(ReadJob(recipe.extract, index, 1)):
+    if not is_read(ReadJob(recipe.extract, index, 1), (*INDEXES, IMPORTED)):
         make_folder(f"{index}/spools")
         paths = [archive.path for archive in context.archives]
         task = Task("import", read_foreign, (recipe.extract, paths, index))

@@ -26,6 +26,7 @@ def join_steps(job: JoinJob, num_documents: int, num_images: int, workers: int |
     job = dataclasses.replace(job, fact_folders=tuple(graphs.fact_folder(job, shards) for shards in batches))
     for name in ("documents", "images", "signatures/images", "decisions"):
         make_folder(f"{job.output}/{name}")
+    make_folder(f"{job.work}/join_decisions")
     for folder in job.fact_folders:
         for name in ("facts", "decisions"):
             make_folder(f"{folder}/{name}")

@@ -141,7 +141,7 @@ def open_run(
     if re.match(r"[a-zA-Z][-a-zA-Z0-9+.]*:/", str(output)):  # ``Path`` leaves one slash of two
         raise OutputError(f"--output {output}: give a local folder, or one on a disk that all workers share")
     held = read_json(output / RUN_NAME) if output.is_dir() else None
-    if held is None and output.is_dir() and any(output.iterdir()) and not (output / RECIPE_NAME).is_file():
+    if held is None and holds_something_else(output):
         raise OutputError(f"{output} is not empty and not an output folder of gobelin: choose another --output")
     if recipe_name is None:
         if not (output / RECIPE_NAME).is_file():
@@ -174,6 +174,14 @@ def open_run(
         write_text(output / RECIPE_NAME, to_yaml(recipe))
         run.write_summary()
         yield run
+
+
+def holds_something_else(output: Path) -> bool:
+    """Whether a folder that no run has described yet holds files of somebody else's. A run that was killed in its first
+    moments leaves its recipe, or a part of it."""
+    if not output.is_dir() or (output / RECIPE_NAME).is_file():
+        return False
+    return any(not path.name.startswith(RECIPE_NAME) for path in output.iterdir())
 
 
 def summary_lines(output: Path) -> list[str]:

@@ -19,7 +19,7 @@ from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.text.text_resources import resource_files
 
 IMAGES_SEEN = ("image_embeddings", "image_faces", "embed_decisions")
-TEXTS_SEEN = ("text_embeddings",)
+TEXTS_SEEN = ("text_embeddings", "text_decisions")
 """Data sets of ``score`` that models made of images and of texts; they are kept when it is complete."""
 
 _VERSION = importlib.metadata.version("gobelin")

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.rights.consent import effective
+from gobelin.transforms.urls import host_of
 
 TOP = 15
 """Rows shown of a table."""
@@ -97,10 +97,7 @@ def _properties(folder: Path) -> dict[str, Counter[str]]:
 
 
 def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or "unknown"
-    except ValueError:
-        return "unknown"
+    return host_of(url) or "unknown"
 
 
 def image_groups(output: Path) -> list[DuplicateGroup]:

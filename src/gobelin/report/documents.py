@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from gobelin.report.pictures import rows_with_ids
 from gobelin.report.reasons import rank_of
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.text.pii import replace_pii
+from gobelin.transforms.urls import split_url
 
 MAX_VIEWS = 60
 MAX_PICTURES = 10
@@ -77,11 +77,8 @@ def safe_href(url: str | None) -> str | None:
     """The URL, if a link may go there: http and https only, so that no click runs a script."""
     if url is None:
         return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    return url if parts.scheme in ("http", "https") and parts.netloc else None
+    parts = split_url(url)
+    return url if parts is not None and parts.scheme in ("http", "https") and parts.netloc else None
 
 
 def choose_documents(folder: Path, limit: int) -> list[str]:

@@ -134,6 +134,10 @@ RULE_MEANINGS = {
     "unreadable_record": "the record cannot be read",
     # score
     "score_error": "scoring failed",
+    "extract_error": "extracting it failed",
+    "policy_error": "the site's policy cannot be read",
+    "select_error": "judging it failed",
+    "tokenize_error": "making tokens of it failed",
     "face_detector": "the face detector failed on it",
     # select
     "document_dropped": "every document that showed it was dropped",

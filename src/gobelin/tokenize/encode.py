@@ -23,11 +23,11 @@ from gobelin.documents import IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit,
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import empty_shards, read_rows, with_decisions, write_rows
-from gobelin.transforms.urls import describe
 from gobelin.transforms.vision.clip import in_batches
 from gobelin.transforms.vision.faces import Boxes, blur_faces, faces_of_shard
 
@@ -56,7 +56,7 @@ class EncodeImages(beam.PTransform):
         return shown | beam.ParDo(_EncodeImages(*self._arguments))
 
 
-class _EncodeImages(beam.DoFn):
+class _EncodeImages(WebStep):
     def __init__(
         self, tokenizer: str, images: str, work: str, num_shards: int, device: str, scores: str | None
     ) -> None:
@@ -95,20 +95,12 @@ class _EncodeImages(beam.DoFn):
     def _pictures(
         self, rows: Iterable[Row], faces: dict[str, Boxes] | None, decisions: list[Decision]
     ) -> Iterator[tuple[str, np.ndarray]]:
-        from gobelin.tokenize.image_tokenizer import preprocess
-
         size = self._tokenizer.image_size
         for row in rows:
-            rule, detail = "faces_unknown", None
-            try:
-                if faces is None or row["image_id"] in faces:
-                    rule = "undecodable_image"
-                    picture = open_rgb(row["data"], 2 * size)
-                    pixels = preprocess(blur_faces(picture, (faces or {}).get(row["image_id"], ())), size)
-                    rule = ""
-            except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
-                detail = describe(error)
-            if rule:
+            is_known = faces is None or row["image_id"] in faces
+            pixels = attempt(_pixels, row["data"], (faces or {}).get(row["image_id"], ()), size) if is_known else None
+            if pixels is None or isinstance(pixels, Refused):
+                rule, detail = ("faces_unknown", None) if pixels is None else ("undecodable_image", pixels.detail)
                 decisions.append(
                     Decision(
                         stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule=rule,
@@ -117,6 +109,12 @@ class _EncodeImages(beam.DoFn):
                 )  # fmt: skip
                 continue
             yield row["image_id"], pixels
+
+
+def _pixels(data: bytes, faces: Boxes, size: int) -> np.ndarray:
+    from gobelin.tokenize.image_tokenizer import preprocess
+
+    return preprocess(blur_faces(open_rgb(data, 2 * size), faces), size)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ def _codes_to_shards(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[t
             yield index, _Codes(identifier, codes)
 
 
-class _AssembleShard(beam.DoFn):
+class _AssembleShard(WebStep):
     def __init__(
         self, corpus: str, output: str, num_shards: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
         alt_as_caption: bool,
@@ -203,21 +201,26 @@ class _AssembleShard(beam.DoFn):
     def _rows(self, index: int, codes: dict[str, np.ndarray], decisions: list[Decision]) -> Iterator[Row]:
         for document in read_rows(shard_path(self._corpus, index, self._num_shards)):
             advance("documents")
-            items = document_items(document["nodes"], codes, self._alt_as_caption)
-            if not items:
+            row = attempt(self._row, document, codes)
+            if row is None or isinstance(row, Refused):
+                rule, detail = ("nothing_left", None) if row is None else ("tokenize_error", row.detail)
                 decisions.append(
                     Decision(
-                        stage="tokenize", unit=Unit.DOCUMENT, action=Action.FAIL, rule="nothing_left",
-                        doc_id=document["doc_id"], url=document["url"],
+                        stage="tokenize", unit=Unit.DOCUMENT, action=Action.FAIL, rule=rule,
+                        doc_id=document["doc_id"], url=document["url"], detail=detail,
                     )
                 )  # fmt: skip
                 continue
-            tokens, spans = encode_document(document["doc_id"], items, self._vocabulary, self._text_tokenizer)
-            yield {
-                "doc_id": document["doc_id"],
-                "tokens": tokens,
-                "image_spans": [dataclasses.asdict(span) for span in spans],
-            }
+            yield row
+
+    def _row(self, document: Row, codes: dict[str, np.ndarray]) -> Row | None:
+        """The sequence of a document; None where nothing of it is left."""
+        items = document_items(document["nodes"], codes, self._alt_as_caption)
+        if not items:
+            return None
+        tokens, spans = encode_document(document["doc_id"], items, self._vocabulary, self._text_tokenizer)
+        image_spans = [dataclasses.asdict(span) for span in spans]
+        return {"doc_id": document["doc_id"], "tokens": tokens, "image_spans": image_spans}
 
 
 def alt_text(alt: str | None) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import apache_beam as beam
 
 from gobelin.documents import Action, Decision, Unit, to_row
+from gobelin.transforms.boundary import Guarded
 from gobelin.transforms.extract import BLOCKED, blocked_row
 from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
 
@@ -26,7 +27,16 @@ class BlockRevisits(beam.PTransform):
         self._config = config
 
     def expand(self, revisits: beam.PCollection) -> beam.DoOutputsTuple:
-        return revisits | beam.FlatMap(_block_revisit, self._config).with_outputs("revisits", "images", "decisions")
+        step = Guarded(_block_revisit, _refuse_revisit, self._config)
+        return revisits | beam.ParDo(step).with_outputs("revisits", "images", "decisions")
+
+
+def _refuse_revisit(revisit: Row, detail: str) -> Iterator[Decision]:
+    """A revisit of which it cannot be said whether it is listed goes no further."""
+    yield Decision(
+        stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="extract_error", detail=detail,
+        warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
+    )  # fmt: skip
 
 
 def _block_revisit(revisit: Row, config: BlockListConfig) -> Iterator[beam.pvalue.TaggedOutput]:

@@ -35,6 +35,7 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.transforms.archives.read_warc import Capture
+from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
 from gobelin.transforms.images.block_list import BlockHit, load_block_list
 from gobelin.transforms.images.check_image import ImageFacts, ImageProblem, check_image
@@ -46,7 +47,7 @@ from gobelin.transforms.pages.language import identify_language
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import consent_of_headers, merge_signals
 from gobelin.transforms.shards import Spool
-from gobelin.transforms.urls import canonical_url, data_url_reference, describe, url_key
+from gobelin.transforms.urls import canonical_url, data_url_reference, url_key
 
 Row = dict[str, Any]
 
@@ -330,9 +331,8 @@ def _as_json(document: Document) -> bytes:
     return json.dumps(to_row(document), ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _crash(capture: Capture, unit: Unit, error: Exception) -> Decision:
-    detail = describe(error)
-    return dataclasses.replace(_decision(capture, unit, Action.FAIL, "extract_error"), detail=detail)
+def _crash(capture: Capture, unit: Unit, refused: Refused) -> Decision:
+    return dataclasses.replace(_decision(capture, unit, Action.FAIL, "extract_error"), detail=refused.detail)
 
 
 class ExtractPages(beam.PTransform):
@@ -365,7 +365,7 @@ def spare_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-class _Extractor(beam.DoFn):
+class _Extractor(WebStep):
     """Holds one spool a bundle."""
 
     def __init__(self, config: ExtractConfig, spool_folder: str) -> None:
@@ -401,11 +401,11 @@ class _Extractor(beam.DoFn):
 class _ExtractPages(_Extractor):
     def process(self, capture: Capture) -> Iterator[beam.pvalue.TaggedOutput]:
         advance("pages")
-        outcome: PageDraft | Decision
-        try:
-            outcome, images = extract_page(capture, self._config, self._checker.check)
-        except Exception as error:  # noqa: BLE001  # the stage boundary: one bad page never ends a run
-            outcome, images = _crash(capture, Unit.DOCUMENT, error), {}
+        made = attempt(self._made, capture)
+        if isinstance(made, Refused):
+            yield beam.pvalue.TaggedOutput("decisions", to_row(_crash(capture, Unit.DOCUMENT, made)))
+            return
+        outcome, images = made
         if images:
             tally = ArchiveTally(capture.warc_file, 0, 0, len(images), 0)
             yield beam.pvalue.TaggedOutput("tallies", to_row(tally))
@@ -414,18 +414,23 @@ class _ExtractPages(_Extractor):
         if isinstance(outcome, Decision):
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
             return
-        ref = self._spool.write(_as_json(outcome.document))
+        row, payload = outcome
+        yield beam.pvalue.TaggedOutput("pages", {**row, **to_row(self._spool.write(payload))})
+
+    def _made(self, capture: Capture) -> tuple[tuple[Row, bytes] | Decision, dict[str, ImageDraft | Decision]]:
+        """The index row of a page and the document as the spool holds it, or why it is none; and its data: images."""
+        outcome, images = extract_page(capture, self._config, self._checker.check)
+        if isinstance(outcome, Decision):
+            return outcome, images
         names = ("doc_id", "url", "warc_file", "warc_offset", "warc_date", "consent")
         row = {name: getattr(outcome.document, name) for name in names}
         row |= {"payload_digest": outcome.payload_digest, **address_keys(outcome.document.url, outcome.candidates)}
-        yield beam.pvalue.TaggedOutput("pages", {**row, **to_row(ref)})
+        return (row, _as_json(outcome.document)), images
 
 
 class _ExtractImages(_Extractor):
     def process(self, capture: Capture) -> Iterator[beam.pvalue.TaggedOutput]:
         advance("images")
-        try:
-            outcome = extract_image(capture, self._config, self._checker.check)
-        except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
-            outcome = _crash(capture, Unit.IMAGE, error)
+        made = attempt(extract_image, capture, self._config, self._checker.check)
+        outcome = _crash(capture, Unit.IMAGE, made) if isinstance(made, Refused) else made
         yield from self._image(capture.url, outcome, capture)

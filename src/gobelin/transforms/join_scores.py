@@ -30,10 +30,11 @@ from gobelin.documents import (
     shard_of,
     to_row,
 )
+from gobelin.transforms.boundary import Guarded, Refused, WebStep, attempt
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import OfShards, WriteRows, read_rows, write_rows
+from gobelin.transforms.shards import OfShards, WriteRows, read_rows, with_decisions, write_rows
 from gobelin.transforms.vision.image_text import score_images
 
 Row = dict[str, Any]
@@ -76,7 +77,9 @@ class ScoreImages(beam.PTransform):
             }
             | "JoinById" >> beam.CoGroupByKey()
             | "ScoreImage"
-            >> beam.FlatMap(_score_image, self._clip_model, self._needs_faces).with_outputs("decisions", main="facts")
+            >> beam.ParDo(Guarded(_score_image, _refuse_image, self._clip_model, self._needs_faces)).with_outputs(
+                "decisions", main="facts"
+            )
         )
 
 
@@ -88,6 +91,12 @@ def _uses(row: Row, only: OfShards) -> Iterator[tuple[str, str]]:
     for identifier in row["images"]:
         if only.holds(identifier):
             yield identifier, row["doc_id"]
+
+
+def _refuse_image(joined: tuple[str, dict[str, Iterable[Any]]], detail: str) -> Iterator[Decision]:
+    yield Decision(
+        stage="score", unit=Unit.IMAGE, action=Action.FAIL, rule="score_error", image_id=joined[0], detail=detail
+    )
 
 
 def _score_image(
@@ -179,7 +188,7 @@ class WriteDocumentScores(beam.PTransform):
         return shards | beam.ParDo(_WriteDocumentScores(*self._arguments))
 
 
-class _WriteDocumentScores(beam.DoFn):
+class _WriteDocumentScores(WebStep):
     def __init__(
         self, work: str, fact_folders: tuple[str, ...], clip_model: str | None, folder: str, num_shards: int
     ) -> None:
@@ -192,25 +201,40 @@ class _WriteDocumentScores(beam.DoFn):
             for row in read_rows(shard_path(join(folder, "facts"), index, self._num_shards)):
                 facts = ImageFacts(json.loads(row["scores"]), row["embedding"])
                 images.setdefault(row["doc_id"], {})[row["image_id"]] = facts
+        decisions: list[Decision] = []
         path = shard_path(self._folder, index, self._num_shards)
-        write_rows(path, self._rows(index, images), DOCUMENT_SCORES)
+        rows = with_decisions(self._rows(index, images, decisions), decisions, self._shard("join_decisions", index))
+        write_rows(path, rows, DOCUMENT_SCORES)
         yield path
 
-    def _rows(self, index: int, images: dict[str, dict[str, ImageFacts]]) -> Iterator[Row]:
+    def _rows(self, index: int, images: dict[str, dict[str, ImageFacts]], decisions: list[Decision]) -> Iterator[Row]:
         has_model = self._clip_model is not None
         texts = _EmbeddingsOfShard(self._shard("text_embeddings", index) if has_model else None)
         groups = read_rows(self._shard("document_groups", index))
         for row, group in zip(read_rows(self._shard("measurements", index)), groups, strict=True):
             facts = images.get(row["doc_id"], {})
-            scores = complete_scores(json.loads(row["scores"]), group, facts)
-            if has_model:
-                add_similarities(scores, facts, texts.of(row["doc_id"]))
-                scores["clip_model"] = self._clip_model
+            scores = attempt(_joined, row, group, facts, texts.of(row["doc_id"]), self._clip_model)
             advance("documents")
+            if isinstance(scores, Refused):
+                decisions.append(
+                    Decision(
+                        stage="score", unit=Unit.DOCUMENT, action=Action.FAIL, rule="score_error",
+                        doc_id=row["doc_id"], detail=scores.detail,
+                    )
+                )  # fmt: skip
+                continue
             yield scores
 
     def _shard(self, name: str, index: int) -> str:
         return shard_path(join(self._work, name), index, self._num_shards)
+
+
+def _joined(row: Row, group: Row, facts: dict[str, ImageFacts], texts: list[Row], clip_model: str | None) -> Row:
+    scores = complete_scores(json.loads(row["scores"]), group, facts)
+    if clip_model is not None:
+        add_similarities(scores, facts, texts)
+        scores["clip_model"] = clip_model
+    return scores
 
 
 _NODE_FIELDS = tuple(field.name for field in NODE_SCORES)

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.documents import DOCUMENTS, IMAGES, Action, Decision, Unit, shard_of, to_row
+from gobelin.transforms.boundary import Guarded, Refused, WebStep, attempt
 from gobelin.transforms.files import read_tables, shard_path
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import merge_signals
@@ -175,7 +176,7 @@ def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Row]:
 class WriteDocuments(beam.PTransform):
     """(page index rows, rows of ``RESOLUTIONS``, (doc_id, signals) pairs) of some shards -> these of ``documents``.
 
-    Tagged outputs: ``shown``, rows of ``SHOWN``; ``decisions`` on pages captured twice.
+    Tagged outputs: ``shown``, rows of ``SHOWN``; ``decisions`` on pages captured twice, or that cannot be put together.
     """
 
     def __init__(self, folder: str, shards: Sequence[int], num_shards: int) -> None:
@@ -190,7 +191,8 @@ class WriteDocuments(beam.PTransform):
                 "signals": signals,
             }
             | "JoinByDocId" >> beam.CoGroupByKey()
-            | "KeepFirstCapture" >> beam.FlatMap(_keep_first_capture).with_outputs("decisions", main="kept")
+            | "KeepFirstCapture"
+            >> beam.ParDo(Guarded(_keep_first_capture, _refuse_captures)).with_outputs("decisions", main="kept")
         )
         written = (
             (
@@ -199,9 +201,12 @@ class WriteDocuments(beam.PTransform):
             )
             | beam.Flatten()
             | beam.GroupByKey()
-            | beam.ParDo(_WriteDocumentShard(self._folder, self._num_shards)).with_outputs("shown", main="paths")
+            | beam.ParDo(_WriteDocumentShard(self._folder, self._num_shards)).with_outputs(
+                "shown", "decisions", main="paths"
+            )
         )
-        return {"shown": written.shown, "paths": written.paths, "decisions": grouped.decisions}
+        decisions = (grouped.decisions, written.decisions) | "DocumentDecisions" >> beam.Flatten()
+        return {"shown": written.shown, "paths": written.paths, "decisions": decisions}
 
 
 def _by_doc_id(page: Row) -> tuple[str, Row]:
@@ -232,11 +237,23 @@ def _keep_first_capture(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterato
     yield {**captures[places[0]], "consent": consent}, list(sides["resolutions"])
 
 
+def _refuse_captures(joined: tuple[str, dict[str, Iterable[Any]]], detail: str) -> Iterator[Decision]:
+    captures = {(page["warc_file"], page["warc_offset"]): page for page in joined[1]["pages"]}
+    return (_refused_page(captures[place], detail) for place in sorted(captures))
+
+
+def _refused_page(page: Row, detail: str) -> Decision:
+    return Decision(
+        stage="extract", unit=Unit.DOCUMENT, action=Action.FAIL, rule="extract_error", doc_id=page["doc_id"],
+        url=page["url"], detail=detail, warc_file=page["warc_file"], warc_offset=page["warc_offset"],
+    )  # fmt: skip
+
+
 def _document_to_shard(kept: tuple[Row, list[Any]], num_shards: int) -> tuple[int, Any]:
     return shard_of(kept[0]["doc_id"], num_shards), kept
 
 
-class _WriteDocumentShard(beam.DoFn):
+class _WriteDocumentShard(WebStep):
     def __init__(self, folder: str, num_shards: int) -> None:
         self._folder, self._num_shards = folder, num_shards
 
@@ -245,22 +262,35 @@ class _WriteDocumentShard(beam.DoFn):
         kept = sorted((item for item in group if item is not None), key=lambda item: item[0]["doc_id"])
         path = shard_path(self._folder, index, self._num_shards)
         shown: set[str] = set()
-        write_rows(path, self._documents(kept, shown), DOCUMENTS)
+        decisions: list[Decision] = []
+        write_rows(path, self._documents(kept, shown, decisions), DOCUMENTS)
         yield path
+        for decision in decisions:
+            yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
         for identifier in sorted(shown):
             yield beam.pvalue.TaggedOutput("shown", {"image_id": identifier})
 
-    def _documents(self, kept: list[tuple[Row, list[tuple[int, int, str | None]]]], shown: set[str]) -> Iterator[Row]:
+    def _documents(
+        self, kept: list[tuple[Row, list[tuple[int, int, str | None]]]], shown: set[str], decisions: list[Decision]
+    ) -> Iterator[Row]:
         reader = SpoolReader()
         for page, resolutions in kept:
             payload = reader.read(SpoolRef(page["path"], page["offset"], page["length"]))
-            found = (Resolution(*resolution) for resolution in resolutions)
-            document = resolve_nodes(json.loads(payload), page["candidates"], found)
-            document["consent"] = page["consent"]  # with what its site says
+            document = attempt(_put_together, page, resolutions, payload)
+            if isinstance(document, Refused):
+                decisions.append(_refused_page(page, document.detail))
+                continue
             shown.update(node["image_id"] for node in document["nodes"] if node["image_id"])
             advance("documents")
             yield document
         reader.close()
+
+
+def _put_together(page: Row, resolutions: list[tuple[int, int, str | None]], payload: bytes) -> Row:
+    found = (Resolution(*resolution) for resolution in resolutions)
+    document = resolve_nodes(json.loads(payload), page["candidates"], found)
+    document["consent"] = page["consent"]  # with what its site says
+    return document
 
 
 class WriteImages(beam.PTransform):
@@ -283,7 +313,8 @@ class WriteImages(beam.PTransform):
                 "signals": signals,
             }
             | "JoinByImageId" >> beam.CoGroupByKey()
-            | "KeepShownOnce" >> beam.FlatMap(_keep_shown_once).with_outputs("decisions", main="kept")
+            | "KeepShownOnce"
+            >> beam.ParDo(Guarded(_keep_shown_once, _refuse_records)).with_outputs("decisions", main="kept")
         )
         paths = (
             (
@@ -332,6 +363,16 @@ def _keep_shown_once(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[A
         consent = merge_signals(*(row["consent"] for row in records.values()), *sides["signals"])
         urls = {*(key[2] for key in keys), *(row["url"] for row in sides["revisited"])}
         yield {**records[keys[0]], "consent": consent}, sorted(urls)
+
+
+def _refuse_records(joined: tuple[str, dict[str, Iterable[Any]]], detail: str) -> Iterator[Decision]:
+    identifier, sides = joined
+    records = {(row["warc_file"], row["warc_offset"], row["url"]) for row in sides["images"]}
+    for warc_file, warc_offset, url in sorted(records):
+        yield Decision(
+            stage="extract", unit=Unit.IMAGE, action=Action.FAIL, rule="extract_error", image_id=identifier, url=url,
+            detail=detail, warc_file=warc_file, warc_offset=warc_offset,
+        )  # fmt: skip
 
 
 def _image_to_shard(kept: tuple[Row, list[str]], num_shards: int) -> tuple[int, Any]:

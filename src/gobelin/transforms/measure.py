@@ -23,6 +23,7 @@ import xxhash
 
 from gobelin.documents import SIGNATURES, Action, Decision, Role, Unit
 from gobelin.errors import UserError
+from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig
@@ -41,7 +42,7 @@ from gobelin.transforms.text.text_statistics import (
     document_statistics,
     statistics_of,
 )
-from gobelin.transforms.urls import describe, host_of
+from gobelin.transforms.urls import host_of
 from gobelin.transforms.vision.faces import FaceConfig
 from gobelin.transforms.vision.heads import check_name
 from gobelin.transforms.vision.zero_shot import ZeroShotPrompts
@@ -235,7 +236,7 @@ class Measure(beam.PTransform):
         return shards | beam.ParDo(_Measure(*self._arguments))
 
 
-class _Measure(beam.DoFn):
+class _Measure(WebStep):
     def __init__(self, config: ScoreConfig, documents: str, work: str, signatures: str, num_shards: int) -> None:
         self._config, self._documents, self._work = config, documents, work
         self._signatures, self._num_shards = signatures, num_shards
@@ -264,16 +265,16 @@ class _Measure(beam.DoFn):
     def _measurements(self, source: str, decisions: list[Decision], signatures: list[Row]) -> Iterator[Row]:
         for document in read_rows(source):
             advance("documents")
-            try:
-                measured, signature = measure_document(document, self._config, self._resources)
-            except Exception as error:  # noqa: BLE001  # the stage boundary: one bad document never ends a run
+            made = attempt(measure_document, document, self._config, self._resources)
+            if isinstance(made, Refused):
                 decisions.append(
                     Decision(
                         stage="score", unit=Unit.DOCUMENT, action=Action.FAIL, rule="score_error",
                         doc_id=document["doc_id"], url=document["url"],
-                        detail=describe(error),
+                        detail=made.detail,
                     )
                 )  # fmt: skip
                 continue
+            measured, signature = made
             signatures.append(signature)
             yield measured

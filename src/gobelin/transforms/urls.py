@@ -5,12 +5,46 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from w3lib.url import canonicalize_url
 
 MAX_URL_CHARS = 8192
 """Longer addresses are not followed: servers refuse them, and a page may hold megabytes of them."""
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of an address; None for a string that is none, as ``http://[``. Its port may still be no number.
+
+    All that the web wrote is parsed here: ``urllib.parse`` raises exceptions on what pages hold.
+    """
+    try:
+        parts = urlsplit(url)
+        parts.hostname  # noqa: B018  # is computed, and may raise
+    except ValueError:
+        return None
+    return parts
+
+
+def join_url(base: str, reference: str) -> str | None:
+    """The absolute address of a reference; None where one of the two is no address."""
+    try:
+        return urljoin(base, reference)
+    except ValueError:
+        return None
+
+
+def without_fragment(url: str) -> str:
+    """The address up to its ``#``."""
+    return url.partition("#")[0]
+
+
+def w3lib_canonical(url: str) -> str:
+    """The address as w3lib's ``canonicalize_url`` spells it; a string that is none comes back as it is."""
+    try:
+        return canonicalize_url(url)
+    except ValueError:
+        return url
 
 
 def canonical_url(url: str) -> str:
@@ -35,10 +69,8 @@ def url_key(url: str) -> str:
 
 def host_of(url: str) -> str:
     """Host name in lower case; empty where there is none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    parts = split_url(url)
+    return (parts.hostname or "") if parts else ""
 
 
 def resolve(base: str, reference: str) -> str | None:

@@ -36,6 +36,7 @@ from gobelin.transforms.archives.http_message import (
 from gobelin.transforms.archives.ranges import ArchiveRange, open_range, whole_archives
 from gobelin.transforms.archives.records import ArchiveRecords, Damage, Place, Record
 from gobelin.transforms.archives.wacz import ContainerError
+from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.progress import advance
 from gobelin.transforms.urls import resolve, url_key, well_formed
 
@@ -171,8 +172,9 @@ def read_archive(
         if isinstance(record, Damage):
             yield _failed("unreadable_archive", name, record.offset, value=record.num_bytes, detail=record.detail)
             continue
-        read = _read_revisit(record, name) if record.kind == "revisit" else _read_capture(record, name, limits)
-        found = _judge(read, record, name, record.finish())
+        found = attempt(_read_record, record, name, limits)
+        if isinstance(found, Refused):
+            found = _failed("extract_error", name, record.finish().offset, detail=found.detail)
         unit = _unit_of(found)
         num_documents += unit == Unit.DOCUMENT
         num_images += unit == Unit.IMAGE
@@ -185,6 +187,11 @@ def read_archive(
         num_records += 1
         yield _failed("unreadable_archive", name, archive.size, detail=problem)
     yield ArchiveTally(name, num_records, num_documents, num_images, num_records - num_documents - num_images)
+
+
+def _read_record(record: Record, name: str, limits: dict[_CaptureKind, int]) -> Found | None:
+    read = _read_revisit(record, name) if record.kind == "revisit" else _read_capture(record, name, limits)
+    return _judge(read, record, name, record.finish())
 
 
 def _unit_of(found: Found | None) -> Unit:
@@ -343,7 +350,7 @@ class ReadWarc(beam.PTransform):
         )
 
 
-class _ReadWarc(beam.DoFn):
+class _ReadWarc(WebStep):
     def __init__(self, max_page_bytes: int, max_image_bytes: int) -> None:
         self._max_page_bytes, self._max_image_bytes = max_page_bytes, max_image_bytes
 

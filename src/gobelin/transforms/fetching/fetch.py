@@ -21,6 +21,7 @@ import apache_beam as beam
 
 from gobelin.documents import shard_of
 from gobelin.errors import UserError
+from gobelin.transforms.boundary import WebStep
 from gobelin.transforms.fetching.fetch_config import FetchConfig
 from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
 from gobelin.transforms.progress import advance
@@ -79,7 +80,7 @@ def _by_host(url: str, num_groups: int) -> tuple[int, str]:
     return shard_of(host_of(url), num_groups), url
 
 
-class _FetchGroup(beam.DoFn):
+class _FetchGroup(WebStep):
     def __init__(
         self,
         config: FetchConfig,

@@ -21,7 +21,6 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
-from urllib.parse import urljoin
 
 from gobelin.documents import Source
 from gobelin.transforms.archives.content_types import parse_content_type
@@ -33,7 +32,7 @@ from gobelin.transforms.fetching.fetch_pace import Host, backoff_seconds, is_wor
 from gobelin.transforms.fetching.robots_cache import MAX_AGE_SECONDS, Policy, fetch_policy, origin_of
 from gobelin.transforms.images.block_list import BlockHit
 from gobelin.transforms.rights.consent import AI_AGENTS, merge_signals, refusal
-from gobelin.transforms.urls import describe, host_of, well_formed
+from gobelin.transforms.urls import describe, host_of, join_url, well_formed
 
 Row = dict[str, Any]
 
@@ -61,13 +60,6 @@ def _as_redirect(answer: Answer, problem: Answer) -> Answer:
     """An answer that redirects to where we do not go."""
     detail = str(problem.status) + (f": {problem.detail}" if problem.detail else "")
     return dataclasses.replace(answer, status=FetchStatus.REDIRECT_NOT_ALLOWED, detail=detail)
-
-
-def _join(base: str, location: str) -> str:
-    try:
-        return urljoin(base, location)
-    except ValueError:  # no URL; ``check_url`` says so
-        return location
 
 
 class HostCrew:
@@ -148,7 +140,7 @@ class HostCrew:
             location = header(answer.headers, "location") if answer.http_status in _REDIRECTS else ""
             if answer.status is not FetchStatus.HTTP_ERROR or not location:
                 return _Reached(answer, tries, final_url)
-            checked = self._check(_join(current, location))
+            checked = self._check(join_url(current, location) or location)  # no URL: ``check_url`` says so
             if isinstance(checked, Answer):
                 return _Reached(_as_redirect(answer, checked), tries, final_url)
             current = final_url = checked

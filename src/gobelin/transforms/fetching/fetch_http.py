@@ -24,7 +24,6 @@ import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -36,7 +35,7 @@ from gobelin.transforms.archives.http_message import EncodingError, decode_body,
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
 from gobelin.transforms.fetching.safe_socket import REFUSED, AddressRule, guarded_socket_factory, is_global_address
 from gobelin.transforms.images.image_formats import is_picture
-from gobelin.transforms.urls import MAX_URL_CHARS, describe, well_formed
+from gobelin.transforms.urls import MAX_URL_CHARS, describe, split_url, well_formed
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?", re.ASCII)
 _SNIFF_BYTES = 64
@@ -83,7 +82,9 @@ def check_url(url: str, ports: frozenset[int]) -> str | Answer:
     if len(url) > MAX_URL_CHARS:
         return Answer(FetchStatus.BAD_URL, detail=f"{len(url)} characters")
     try:
-        parts = urlsplit(safe_url_string(well_formed(url)))
+        parts = split_url(safe_url_string(well_formed(url)))
+        if parts is None:
+            return Answer(FetchStatus.BAD_URL, detail="no URL")
         host, port = parts.hostname or "", parts.port
         if ":" in host and ipaddress.IPv6Address(host).scope_id is not None:
             return Answer(FetchStatus.BAD_URL, detail="an address of one link")

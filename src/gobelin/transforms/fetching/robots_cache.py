@@ -16,7 +16,6 @@ import datetime
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from protego import Protego
 
@@ -24,6 +23,7 @@ from gobelin.transforms.fetching.fetch_config import AGENT, FetchStatus
 from gobelin.transforms.fetching.fetch_http import Answer
 from gobelin.transforms.rights.consent import AI_AGENTS
 from gobelin.transforms.rights.site_policy import Site, policy_from_response, read_site
+from gobelin.transforms.urls import split_url
 
 MAX_ROBOTS_BYTES = 500 * 1024
 """RFC 9309, 2.5: a parser must take at least this much."""
@@ -81,8 +81,8 @@ def our_groups(text: str) -> str:
 
 def origin_of(url: str) -> str:
     """Scheme, host and port of a checked URL: what one robots.txt holds for."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    parts = split_url(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts else url
 
 
 async def fetch_policy(

@@ -13,12 +13,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import apache_beam as beam
 import pyarrow as pa
 
-from gobelin.transforms.urls import url_key
+from gobelin.transforms.urls import split_url, url_key
 
 Row = dict[str, Any]
 
@@ -54,11 +53,8 @@ def wanted_url(choices: Iterable[Choice], num_candidates: int) -> str | None:
 
 
 def _is_fetchable(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and not parts.path.lower().endswith(_NO_PICTURE)
+    parts = split_url(url)
+    return parts is not None and parts.scheme in ("http", "https") and not parts.path.lower().endswith(_NO_PICTURE)
 
 
 def candidates_of(page: Row) -> Iterator[tuple[str, tuple[str, int, int, str]]]:

@@ -19,14 +19,12 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Iterator
-from urllib.parse import urldefrag
 
 import numpy as np
-from w3lib.url import canonicalize_url
 
 from gobelin.errors import UserError
 from gobelin.transforms.files import open_input
-from gobelin.transforms.urls import canonical_url
+from gobelin.transforms.urls import canonical_url, w3lib_canonical, without_fragment
 
 NUM_BANDS = 16
 """Bands of 16 bits into which a PDQ hash is cut."""
@@ -189,11 +187,8 @@ def contains(hashes: np.ndarray, digest: bytes) -> bool:
 def url_spellings(url: str) -> list[str]:
     """Forms in which a list's maker may have hashed a URL: as found; without fragment; canonical (w3lib), under http
     and https; and gobelin's own canonical form, without a scheme."""
-    spellings = [url, urldefrag(url).url if "#" in url else url]
-    try:
-        canonical = canonicalize_url(url.strip())
-    except ValueError:
-        canonical = url
+    spellings = [url, without_fragment(url)]
+    canonical = w3lib_canonical(url.strip())
     _, colon, rest = canonical.partition("://")
     spellings += [canonical, *([f"http://{rest}", f"https://{rest}"] if colon else []), canonical_url(url)]
     return list(dict.fromkeys(spellings))

@@ -24,12 +24,11 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
 from lxml.html import HtmlElement
 
 from gobelin.documents import Licence
-from gobelin.transforms.urls import resolve
+from gobelin.transforms.urls import resolve, split_url
 
 MAX_LICENCES = 256
 """Of one page. Galleries state one for every picture."""
@@ -121,9 +120,8 @@ def creative_commons(uri: str) -> str | None:
 
 
 def _creative_commons_match(uri: str) -> re.Match[str] | None:
-    try:
-        parts = urlsplit("".join(uri.split()))
-    except ValueError:
+    parts = split_url("".join(uri.split()))
+    if parts is None:
         return None
     host = (parts.netloc or "").lower().removeprefix("www.")
     return _CREATIVE_COMMONS.match(parts.path) if host == "creativecommons.org" else None

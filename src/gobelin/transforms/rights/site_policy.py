@@ -24,14 +24,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from protego import Protego
 
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.rights.consent import AI_AGENTS as AI_AGENTS
-from gobelin.transforms.urls import host_of, well_formed
+from gobelin.transforms.urls import host_of, split_url, well_formed
 
 POLICY_INDEX = pa.schema(
     [
@@ -107,11 +106,8 @@ class Site:
 
 def is_policy_url(url: str) -> bool:
     """Whether an address is that of a robots.txt or a tdmrep.json."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.path in _KINDS and not parts.query
+    parts = split_url(url)
+    return parts is not None and parts.path in _KINDS and not parts.query
 
 
 def policy_row(capture: Capture) -> Row | None:
@@ -122,12 +118,12 @@ def policy_row(capture: Capture) -> Row | None:
 def policy_from_response(url: str, status: int, date: str, payload: bytes) -> Row | None:
     """A response to a request for a policy as a row; None where it says nothing: an address that is none of a
     policy, a redirect, an error of the server's. "Not found" (4xx other than 429) says that there is no policy."""
-    origin = origin_of(url)
-    if origin is None or not is_policy_url(url):
+    origin, parts = origin_of(url), split_url(url)
+    if origin is None or parts is None or not is_policy_url(url):
         return None
     if status != 200 and (not 400 <= status < 500 or status == 429):
         return None
-    kind = _KINDS[urlsplit(url).path]
+    kind = _KINDS[parts.path]
     text = ""
     if status == 200:
         text = payload[:MAX_POLICY_BYTES].decode("utf-8-sig", "replace")
@@ -171,12 +167,12 @@ def host_key(url: str) -> str:
 
 def origin_of(url: str) -> str | None:
     """Scheme, host and port, as ``https://example.org`` or ``http://example.org:8080``; None for no http(s) URL."""
+    parts = split_url(url)
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        port = parts.port if parts else None
     except ValueError:
         return None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+    if parts is None or parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         return None
     return f"{parts.scheme}://{parts.hostname}" + ("" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}")
 

@@ -6,15 +6,34 @@ image those of the host that serves it. All URLs of a host meet in one place, wh
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 
+from gobelin.documents import Action, Decision, Unit
 from gobelin.transforms.archives.read_warc import Capture
+from gobelin.transforms.boundary import Guarded
 from gobelin.transforms.rights.site_policy import host_key, policy_row, read_site
 
 Row = dict[str, Any]
+
+
+class PolicyRows(beam.PTransform):
+    """Captured policies -> rows ``policies`` of ``POLICY_INDEX``; ``decisions`` on those that cannot be read."""
+
+    def expand(self, captures: beam.PCollection) -> beam.DoOutputsTuple:
+        step = Guarded(policy_rows, _refuse_policy)
+        return captures | beam.ParDo(step).with_outputs("decisions", main="policies")
+
+
+def _refuse_policy(capture: Capture, detail: str) -> Iterator[Decision]:
+    yield Decision(
+        stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="policy_error", url=capture.url, detail=detail,
+        warc_file=capture.warc_file, warc_offset=capture.warc_offset,
+    )  # fmt: skip
 
 
 def policy_rows(capture: Capture) -> Iterator[Row]:
@@ -25,7 +44,8 @@ def policy_rows(capture: Capture) -> Iterator[Row]:
 
 
 class FindSiteSignals(beam.PTransform):
-    """(rows with a URL and an id, rows of ``POLICY_INDEX``) -> (id, signals), where a site says anything.
+    """(rows with a URL and an id, rows of ``POLICY_INDEX``) -> ``signals``: (id, signals), where a site says anything;
+    ``decisions`` on the ids of a site whose policies cannot be read.
 
     Args:
         identity: column that holds the id; rows without one have no signals.
@@ -35,7 +55,7 @@ class FindSiteSignals(beam.PTransform):
     def __init__(self, identity: str, agents: tuple[str, ...]) -> None:
         self._identity, self._agents = identity, agents
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
         rows, policies = inputs
         return (
             {
@@ -43,7 +63,10 @@ class FindSiteSignals(beam.PTransform):
                 "policies": policies | "PoliciesByHost" >> beam.Map(_policy_by_host),
             }
             | "JoinByHost" >> beam.CoGroupByKey()
-            | "FindSignals" >> beam.FlatMap(_find_signals, self._agents)
+            | "FindSignals"
+            >> beam.ParDo(Guarded(_find_signals, partial(_refuse_site, self._identity), self._agents)).with_outputs(
+                "decisions", main="signals"
+            )
         )
 
 
@@ -54,6 +77,15 @@ def _by_host(row: Row, identity: str) -> Iterator[tuple[str, tuple[str, str]]]:
 
 def _policy_by_host(policy: Row) -> tuple[str, Row]:
     return policy["host"], policy
+
+
+def _refuse_site(identity: str, joined: tuple[str, dict[str, Iterable[Any]]], detail: str) -> Iterator[Decision]:
+    """One decision for each page or image, so that they are the same however the ids are cut into batches."""
+    for identifier, url in joined[1]["places"]:
+        place = Decision(
+            stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="policy_error", url=url, detail=detail
+        )
+        yield dataclasses.replace(place, **{identity: identifier})
 
 
 def _find_signals(

@@ -22,7 +22,9 @@ import functools
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
+
+from gobelin.transforms.urls import split_url
 
 # U+FFFD stands for a letter that was percent-encoded in another encoding than UTF-8.
 _LETTERS = re.compile("(?:[^\\W\\d_]|\ufffd)+")
@@ -40,14 +42,10 @@ def banned_word(url: str, words: Sequence[str]) -> str | None:
 def url_words(url: str) -> frozenset[str]:
     """The words of a URL's subdomains, directories and file name, lower case. A URL that cannot be read has none, nor
     has a ``data:`` URL."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:  # "http://[" and the like
+    parts = split_url(url)
+    if parts is None or parts.scheme == "data":
         return frozenset()
-    if parts.scheme == "data":
-        return frozenset()
-    texts = [_subdomains(host), unquote(parts.path)]
+    texts = [_subdomains(parts.hostname or ""), unquote(parts.path)]
     texts += _image_names(parts.query) if parts.query else ()
     return frozenset(_words(unicodedata.normalize("NFKC", " ".join(texts))))
 

@@ -30,11 +30,12 @@ from gobelin.documents import (
     to_row,
 )
 from gobelin.errors import UserError
+from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.duplicates.components import ConnectEdges, Edge, star_edges
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.progress import advance
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.select import duplicate_decision, judge_document, latest_first
+from gobelin.transforms.selection.select import Verdict, duplicate_decision, judge_document, latest_first
 from gobelin.transforms.shards import DECISION_ORDER, read_rows, with_decisions, write_rows, write_sorted
 
 Row = dict[str, Any]
@@ -86,7 +87,7 @@ class JudgeDocuments(beam.PTransform):
         return shards | beam.ParDo(_JudgeDocuments(*self._arguments))
 
 
-class _JudgeDocuments(beam.DoFn):
+class _JudgeDocuments(WebStep):
     def __init__(self, config: SelectConfig, documents: str, scores: str, work: str, num_shards: int) -> None:
         self._config, self._documents, self._scores = config, documents, scores
         self._work, self._num_shards = work, num_shards
@@ -106,19 +107,36 @@ class _JudgeDocuments(beam.DoFn):
     def _survivors(self, index: int, decisions: list[Decision], not_run: Counter[str]) -> Iterator[Row]:
         for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
             advance("documents")
-            verdict = judge_document(document, scores, self._config)
+            judged = attempt(_judged, document, scores, self._config)
+            if isinstance(judged, Refused):
+                decisions.append(
+                    Decision(
+                        stage="select", unit=Unit.DOCUMENT, action=Action.FAIL, rule="select_error",
+                        doc_id=document["doc_id"], url=document["url"], detail=judged.detail,
+                    )
+                )  # fmt: skip
+                continue
+            verdict, survivor = judged
             not_run.update(verdict.not_run)
             decisions.extend(verdict.decisions)
-            if verdict.dropped_by is None:
-                survivor = {name: document[name] for name in ("doc_id", "url", "warc_date")}
-                groups = {name: scores[name] for name in GROUPS}
-                yield {**survivor, **groups, "image_set_group": image_set(verdict.document)}
+            if survivor is not None:
+                yield survivor
 
     def _then_not_run(self, rows: Iterator[Row], not_run: Counter[str], index: int) -> Iterator[Row]:
         """The rows; after the last one, and so before their file appears, the rules that did not run are written."""
         yield from rows
         counted = ({"rule": rule, "times": times} for rule, times in sorted(not_run.items()))
         write_rows(self._made("judge_not_run", index), counted, NOT_RUN)
+
+
+def _judged(document: Row, scores: Row, config: SelectConfig) -> tuple[Verdict, Row | None]:
+    """The verdict on a document, and its row of ``SURVIVORS`` where it passes."""
+    verdict = judge_document(document, scores, config)
+    if verdict.dropped_by is not None:
+        return verdict, None
+    survivor = {name: document[name] for name in ("doc_id", "url", "warc_date")}
+    groups = {name: scores[name] for name in GROUPS}
+    return verdict, {**survivor, **groups, "image_set_group": image_set(verdict.document)}
 
 
 def image_set(document: Row) -> str:
@@ -227,7 +245,7 @@ class WriteCorpus(beam.PTransform):
         return shards | beam.ParDo(_WriteCorpusShard(*self._arguments))
 
 
-class _WriteCorpusShard(beam.DoFn):
+class _WriteCorpusShard(WebStep):
     def __init__(
         self, config: SelectConfig, documents: str, scores: str, work: str, folder: str, num_shards: int
     ) -> None:
@@ -245,18 +263,19 @@ class _WriteCorpusShard(beam.DoFn):
     def _rows(self, index: int, stay: set[str], uses: Counter[tuple[str, str]]) -> Iterator[Row]:
         for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
             advance("documents")
-            verdict = judge_document(document, scores, self._config)
+            judged = attempt(_judged, document, scores, self._config)  # refused: ``judge_decisions`` say so
+            verdict = None if isinstance(judged, Refused) else judged[0]
             is_kept = document["doc_id"] in stay
             broken = {
                 decision.node_index: decision.rule
-                for decision in verdict.decisions
+                for decision in (verdict.decisions if verdict else ())
                 if decision.unit is Unit.NODE and decision.action is Action.DROP
             }
             for node_index, node in enumerate(document["nodes"]):
                 if scores["nodes"][node_index]["image_id"] is not None:
                     outcome = broken.get(node_index, "" if is_kept else DOCUMENT_DROPPED)
                     uses[node["image_id"], outcome] += 1
-            if is_kept:
+            if is_kept and verdict is not None:
                 yield verdict.document
 
 

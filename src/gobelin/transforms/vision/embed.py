@@ -23,12 +23,12 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from gobelin.documents import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS, Action, Decision, Unit
+from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import read_rows, with_decisions, write_rows
-from gobelin.transforms.urls import describe
 from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip
 from gobelin.transforms.vision.faces import IMAGE_FACES, Face, FaceDetector, find_faces, load_detector
 
@@ -66,7 +66,7 @@ class EmbedTexts(beam.PTransform):
         return shards | beam.ParDo(_EmbedTexts(*self._arguments))
 
 
-class _Embedder(beam.DoFn):
+class _Embedder(WebStep):
     def __init__(self, config: ScoreConfig, source: str, work: str, num_shards: int) -> None:
         self._config, self._source, self._work, self._num_shards = config, source, work, num_shards
         self._shared = Shared()
@@ -197,36 +197,54 @@ class _EmbedImages(_Embedder):
     def _see(self, pair: tuple[int, Row]) -> _Seen:
         shard, row = pair
         known = (shard, row["image_id"], row["urls"][0])
-        try:
-            image = open_rgb(row["data"], MAX_DECODE_SIDE_PX)
-        except Exception as error:  # noqa: BLE001  # the stage boundary: one bad picture never ends a run
-            return _Seen(*known, failure=("undecodable_image", describe(error)))
+        image = attempt(open_rgb, row["data"], MAX_DECODE_SIDE_PX)
+        if isinstance(image, Refused):
+            return _Seen(*known, failure=("undecodable_image", image.detail))
         faces = None
         if self._detector is not None:
             assert self._config.faces is not None
-            try:
-                with self._one_at_a_time:
-                    faces = find_faces(image, self._detector, self._config.faces.min_score)
-            except Exception as error:  # noqa: BLE001  # the user's code meets the web's pictures
-                return _Seen(*known, failure=("face_detector", describe(error)))
-        return _Seen(*known, None if self._model is None else self._model.prepare_image(image), faces)
+            with self._one_at_a_time:
+                found = attempt(find_faces, image, self._detector, self._config.faces.min_score)
+            if isinstance(found, Refused):
+                return _Seen(*known, failure=("face_detector", found.detail))
+            faces = found
+        if self._model is None:
+            return _Seen(*known, faces=faces)
+        prepared = attempt(self._model.prepare_image, image)
+        if isinstance(prepared, Refused):
+            return _Seen(*known, failure=("undecodable_image", prepared.detail))
+        return _Seen(*known, prepared, faces)
 
 
 class _EmbedTexts(_Embedder):
     def process(self, shards: tuple[int, ...]) -> Iterator[str]:
-        embedded = _InTurn(self._embedded(shards))
+        decisions: dict[int, list[Decision]] = {index: [] for index in shards}
+        embedded = _InTurn(self._embedded(shards, decisions))
         for index in shards:
-            write_rows(self._made("text_embeddings", index), embedded.of(index), TEXT_EMBEDDINGS)
+            path = self._made("text_decisions", index)
+            rows = with_decisions(embedded.of(index), decisions[index], path)
+            write_rows(self._made("text_embeddings", index), rows, TEXT_EMBEDDINGS)
             yield self._made("text_embeddings", index)
 
-    def _embedded(self, shards: tuple[int, ...]) -> Iterator[tuple[int, Row]]:
+    def _embedded(self, shards: tuple[int, ...], decisions: dict[int, list[Decision]]) -> Iterator[tuple[int, Row]]:
         assert self._model is not None
         documents = self._read(shards, ["doc_id", "nodes"])
         texts = ((index, *text) for index, document in documents for text in texts_to_embed([document]))
         for batch in in_batches(texts, self._model.batch_size):
-            embeddings = self._model.embed_texts([text for *_, text in batch])
-            for (index, doc_id, node_index, role, _), embedding in zip(batch, embeddings, strict=True):
-                yield index, {"doc_id": doc_id, "node_index": node_index, "role": role, "embedding": embedding}
+            embeddings = attempt(self._model.embed_texts, [text for *_, text in batch])
+            alone = [embeddings] if not isinstance(embeddings, Refused) else None
+            for place, (index, doc_id, node_index, role, text) in enumerate(batch):
+                # Where a batch fails, each of its texts is tried by itself.
+                found = alone[0][place : place + 1] if alone else attempt(self._model.embed_texts, [text])
+                if isinstance(found, Refused):
+                    decisions[index].append(
+                        Decision(
+                            stage="score", unit=Unit.NODE, action=Action.FAIL, rule="score_error", doc_id=doc_id,
+                            node_index=node_index, detail=found.detail,
+                        )
+                    )  # fmt: skip
+                    continue
+                yield index, {"doc_id": doc_id, "node_index": node_index, "role": role, "embedding": found[0]}
 
 
 def texts_to_embed(documents: Iterable[Row]) -> Iterator[tuple[str, int, str, str]]:

@@ -1,0 +1,82 @@
+"""The boundary between gobelin and what the web wrote: there an exception becomes a decision, and the run goes on.
+
+Every step of a pipeline that works on pages, pictures, headers or addresses of the web is a ``WebStep``. It calls the
+function that does the work through ``attempt``, once for each thing that may be left out by itself (a record, a page, a
+picture, a document), and writes a decision where that comes back ``Refused``. ``tests/test_boundary.py`` holds a list
+of all steps and throws an exception into each.
+
+What ends a run all the same, because it is about the run and not about one thing: Ctrl-C and requests to stop (they are
+no ``Exception``), what a user gave (``UserError``), a disk that is full or broken, and too many open files. Too little
+memory for one thing is a reason to leave that out: Linux refuses memory only to a single huge request, and ends a
+process that took too much in small ones without an exception.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import apache_beam as beam
+
+from gobelin.documents import Decision, to_row
+from gobelin.errors import UserError
+from gobelin.transforms.urls import describe
+
+T = TypeVar("T")
+
+_ENDS_A_RUN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refused:
+    """The work on one thing raised an exception."""
+
+    detail: str  # the exception in a line, as a decision holds it
+
+
+def attempt(work: Callable[..., T], *arguments: Any) -> T | Refused:
+    """What a function returns, or that it raised an exception. An iterator must be used up inside ``work``."""
+    try:
+        return work(*arguments)
+    except UserError:
+        raise
+    except Exception as error:  # the boundary
+        if isinstance(error, OSError) and error.errno in _ENDS_A_RUN:
+            raise
+        return Refused(describe(error))
+
+
+class WebStep(beam.DoFn):
+    """A step that works on what the web wrote, and calls the work through ``attempt``."""
+
+
+class Guarded(WebStep):
+    """A function on elements, with a boundary around each element: its outputs, or decisions on the output
+    ``decisions``. The outputs of one element are held until the last is made, so that they come all or not at all.
+
+    Args:
+        work: (element, *arguments) -> outputs.
+        refuse: (element, detail) -> the decisions that are made where ``work`` raised an exception.
+    """
+
+    def __init__(
+        self,
+        work: Callable[..., Iterable[Any]],
+        refuse: Callable[[Any, str], Iterable[Decision]],
+        *arguments: Any,
+    ) -> None:
+        self._work, self._refuse, self._arguments = work, refuse, arguments
+
+    def process(self, element: Any) -> Iterator[Any]:
+        made = attempt(_all, self._work, element, *self._arguments)
+        if not isinstance(made, Refused):
+            yield from made
+            return
+        for decision in self._refuse(element, made.detail):
+            yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+
+
+def _all(work: Callable[..., Iterable[Any]], *arguments: Any) -> list[Any]:
+    return list(work(*arguments))
