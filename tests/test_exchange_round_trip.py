@@ -27,9 +27,10 @@ from gobelin.documents import (
     image_id,
     to_row,
 )
+from gobelin.exchange import read_index
 from gobelin.exchange.entry import SIDE, Entry
 from gobelin.exchange.formats import FORMATS, find_sources
-from gobelin.pipeline import import_corpus
+from gobelin.pipeline import import_corpus, import_stage
 from gobelin.pipeline.cli import FORMATS as NAMES
 from gobelin.pipeline.export import export_corpus
 from gobelin.pipeline.progress_bar import Screen
@@ -328,6 +329,41 @@ def test_cosines_belong_to_the_nodes_that_are_left(
     again = export_corpus(imported, "extract", "mmc4", tmp_path / "second", with_images=True)
     assert again["cosines_from"] == "similarities"
     assert files_of(tmp_path / "first") == files_of(tmp_path / "second")
+
+
+@pytest.mark.parametrize("killed_at", ["by-shard", "similarities.parquet", "recipe"])
+def test_an_import_that_was_killed_runs_again(
+    killed_at: str, source: Source, tmp_path: Path, write_data_set: Callable[..., str],
+    import_from: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Wherever it was stopped, the same command gives what it would have given at once."""
+    images, texts = embeddings(source)
+    score = source.output / "score"
+    write_data_set(score / "image_embeddings", images, IMAGE_EMBEDDINGS, NUM_SHARDS, key="image_id")
+    write_data_set(score / "text_embeddings", texts, TEXT_EMBEDDINGS, NUM_SHARDS)
+    finish(source.output, clip_model="model@1")
+    export_corpus(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
+    whole = import_from("mmc4", tmp_path / "first", output="whole")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if killed_at == "by-shard":  # the cosines are cut into shards, and not all are written
+            patched.setattr(import_stage, "write_rows", killed)
+        elif killed_at == "similarities.parquet":  # all of the index is in its place but the last part
+            close = read_index._IndexWriter.close
+            patched.setattr(
+                read_index._IndexWriter, "close",
+                lambda self: killed() if self._path.parent.name == "similarities" else close(self),
+            )  # fmt: skip
+        else:
+            patched.setattr(import_corpus.Run, "write_summary", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_from("mmc4", tmp_path / "first", output="again")
+    again = import_from("mmc4", tmp_path / "first", output="again")
+    for name in ("documents", "images", "similarities"):
+        assert files_of(again / "extract" / name) == files_of(whole / "extract" / name), name
 
 
 def mmc4_objects(folder: Path) -> list[Row]:

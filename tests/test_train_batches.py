@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from gobelin.pipeline.fits import training_notes
 from gobelin.tokenize.grammar import parse
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, caption_first, decode_document
 from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, END_OF_DOCUMENT
-from gobelin.train.batches import NO_TARGET, Plan, plan_epoch
+from gobelin.train.batches import NO_TARGET, Plan, num_long_captions, plan_epoch
+from gobelin.train.config import TrainConfig
 from gobelin.train.shards import TokenCorpus, held_out_pairs, read_corpus
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
@@ -143,6 +146,26 @@ def test_a_long_caption_is_cut_and_its_image_never(first: bool, tmp_path: Path) 
         assert image.caption is not None
         assert item.caption is None or image.caption.startswith(item.caption)
         assert (item.caption is None) == (row_tokens < 9)
+
+
+def test_captions_that_do_not_fit_and_what_is_not_held_out_are_told(tmp_path: Path) -> None:
+    long, short = ImageItem("i" * 64, (0, 1, 2, 3), "x" * 60), ImageItem("j" * 64, (1, 1, 2, 3), "a boat")
+    documents: dict[str, list[Item]] = {
+        "a" * 32: [long, TextItem("y" * 90)], "b" * 32: [short], "c" * 32: [TextItem("z" * 200)],
+    }  # fmt: skip
+    corpus = _corpus(tmp_path / "set", documents, validation_ratio=1e-9)
+    assert num_long_captions(corpus.training, ROW) == 1  # a text that is too long is cut into several, and all is read
+    assert num_long_captions(corpus.training, 500) == 0
+    notes = training_notes(corpus, 0, TrainConfig(row_tokens=ROW, validation_ratio=0.05))
+    assert len(notes) == 2
+    assert "1 caption leaves no room for the image in a row of 40 tokens" in notes[0]
+    assert "nothing is held out (of 3 documents none falls to the share of 0.05)" in notes[1]
+    assert "the share is 0" in training_notes(corpus, 0, TrainConfig(row_tokens=500, validation_ratio=0.0))[0]
+
+    held = dataclasses.replace(corpus, validation=corpus.training[:1])
+    (told,) = training_notes(held, 1, TrainConfig(row_tokens=500))
+    assert "1 documents are held out, with fewer than two pictures" in told
+    assert training_notes(held, 2, TrainConfig(row_tokens=500)) == []
 
 
 def test_a_row_must_hold_an_image(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_reques
 from gobelin.report.samples_page import samples_page
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.train.config import TrainConfig
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.progress import advance
@@ -35,6 +36,7 @@ from gobelin.transforms.vision.zero_shot import zero_shot_head
 
 if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
+    from gobelin.train.shards import TokenCorpus
 
 IMAGE_TOKENIZER = "image_tokenizer"
 """Folder, in the stage ``tokenize``, of the image tokenizer that made the codes."""
@@ -236,8 +238,40 @@ def train_model(output: str, recipe: Recipe) -> None:
             "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
             "losses": result.metrics,
             "grounding": grounding,
+            "notes": training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
         },
     )
+
+
+def training_notes(corpus: TokenCorpus, num_pairs: int, config: TrainConfig) -> list[str]:
+    """What a user should know of a corpus that was trained on, one sentence each: captions that do not fit a row, and
+    what could not be measured because nothing, or too little, is held out.
+
+    Args:
+        num_pairs: held-out pairs of a picture and a caption, of different captions.
+    """
+    from gobelin.train.batches import num_long_captions
+
+    notes = []
+    num_documents = len(corpus.training) + len(corpus.validation)
+    num_long = num_long_captions((*corpus.training, *corpus.validation), config.row_tokens)
+    if num_long:
+        notes.append(
+            f"{num_long:,} {'captions leave' if num_long > 1 else 'caption leaves'} no room for the image in a row of "
+            f"{config.row_tokens} tokens and {'were' if num_long > 1 else 'was'} shortened: raise train.row_tokens"
+        )
+    if not corpus.validation:
+        reason = f"of {num_documents:,} documents none falls to the share of {config.validation_ratio:g}"
+        notes.append(
+            f"nothing is held out ({reason if config.validation_ratio else 'the share is 0'}), so there is no held-out "
+            "loss and no grounding gap: take more documents, or raise train.validation_ratio"
+        )
+    elif num_pairs < 2:
+        notes.append(
+            f"{len(corpus.validation):,} documents are held out, with fewer than two pictures whose captions differ "
+            "and that training has not seen, so there is no grounding gap"
+        )
+    return notes
 
 
 def sample_model(output: str, recipe: Recipe) -> None:

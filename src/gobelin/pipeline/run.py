@@ -227,6 +227,7 @@ def summary_lines(output: Path) -> list[str]:
     if training.get("losses"):
         shown = {name: value for name, value in training["losses"].items() if value is not None}
         lines.append("losses: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    lines += [f"train: {note}" for note in training.get("notes", ())]
     if training.get("grounding"):
         for direction in ("image", "text"):
             gap = training["grounding"][direction]

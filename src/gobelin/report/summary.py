@@ -81,4 +81,5 @@ def _tokens(section: dict[str, Any] | None) -> dict[str, Any] | None:
 def _training(section: dict[str, Any] | None) -> dict[str, Any] | None:
     if section is None:
         return None
-    return {"losses": section["losses"], "grounding": section["summary"].get("grounding")}
+    summary = section["summary"]
+    return {"losses": section["losses"], "grounding": summary.get("grounding"), "notes": summary.get("notes") or []}

@@ -97,6 +97,16 @@ def plan_epoch(
     )
 
 
+def num_long_captions(documents: Sequence[TokenDocument], row_tokens: int) -> int:
+    """Captions that leave no room for their image in a row, and are shortened wherever they are not dropped."""
+    room = row_tokens - 1  # after <|document|>
+    return sum(
+        item.stop - item.start > room and document.tokens[item.start] != TEXT
+        for document in documents
+        for item in document.items
+    )
+
+
 def make_batch(rows: Sequence[Sequence[np.ndarray]], row_tokens: int) -> Batch:
     """Rows of pieces as tensors, padded on the right."""
     tokens = np.full((len(rows), row_tokens), PAD, dtype=np.int64)

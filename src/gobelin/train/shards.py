@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,9 +111,10 @@ def _read_shard(path: Path, vocabulary: Vocabulary) -> list[TokenDocument]:
         raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
     if Vocabulary.from_json(stored.decode()) != vocabulary:
         raise UserError(f"{path} was written with another vocabulary than the one given: tokenize again")
-    table = file.read(columns=["doc_id", "tokens", "image_spans"])
+    tables = (file.read_row_group(group, ["doc_id", "tokens", "image_spans"]) for group in range(file.num_row_groups))
+    rows = (zip(each["doc_id"].to_pylist(), each["tokens"], each["image_spans"].to_pylist()) for each in tables)
     documents = []
-    for doc_id, tokens, spans in zip(table["doc_id"].to_pylist(), table["tokens"], table["image_spans"].to_pylist()):
+    for doc_id, tokens, spans in itertools.chain.from_iterable(rows):
         ids = tokens.values.to_numpy().astype(np.int32)
         items = tuple(parse(ids, vocabulary))
         image_ids = tuple(span["image_id"] for span in spans)
