@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from lxml import etree
 from lxml.etree import _Element
@@ -22,6 +22,7 @@ from lxml.etree import _Element
 from gobelin.transforms.pages.mathml import MAX_CHARS, local_name, tex_of_mathml
 from gobelin.transforms.pages.running_text import text_before
 from gobelin.transforms.pages.visible_text import hides
+from gobelin.transforms.urls import split_url
 
 _MAX_LEVELS = 6
 _MAX_DRAWN = 4
@@ -223,8 +224,11 @@ def _is_balanced(tex: str) -> bool:
 
 def _tex_in_address(source: str) -> str | None:
     """The TeX that an address asks a renderer for, as its query or as a parameter."""
+    parts = split_url(source)
+    if parts is None:
+        return None
+    query = parts.query
     try:
-        query = urlsplit(source).query
         pairs = parse_qsl(query, max_num_fields=20)
         whole = parse_qsl(f"x={query.replace('&', '%26').replace('+', '%2B')}")
     except ValueError:
