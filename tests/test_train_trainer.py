@@ -22,9 +22,9 @@ from gobelin.train.trainer import (
     TrainResult,
     learning_rate_ratio,
     modality_losses,
-    torch_threads,
     train,
 )
+from gobelin.transforms.torch_threads import torch_threads
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
 TOKENIZER = small_tokenizer()
@@ -303,9 +303,22 @@ def test_schedule(step: int, ratio: float) -> None:
 
 def test_threads_go_back() -> None:
     before = torch.get_num_threads()
+    tiny = torch.tensor([1e-30])
     with torch_threads(before + 1):
         assert torch.get_num_threads() == before + 1
+        assert (tiny * 1e-9).item() == 0.0
     assert torch.get_num_threads() == before
+    assert (tiny * 1e-9).item() > 0.0
+
+
+def test_loss_and_normaliser_have_the_gradients_of_autograd() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits_MV = (3 * torch.randn(7, 11, generator=generator, dtype=torch.float64)).requires_grad_()
+    targets_M = torch.tensor([0, 10, 3, 3, 0, 7, 1])
+    losses_M, normalizers_M = trainer.LossAndNormalizer.apply(logits_MV, targets_M)
+    assert torch.allclose(losses_M, F.cross_entropy(logits_MV, targets_M, reduction="none"))
+    assert torch.allclose(normalizers_M, logits_MV.logsumexp(1))
+    assert torch.autograd.gradcheck(lambda logits: trainer.LossAndNormalizer.apply(logits, targets_M), logits_MV)
 
 
 @pytest.mark.parametrize(

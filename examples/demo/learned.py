@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from examples.sample_crawl.judge import judge
 from examples.sample_crawl.model import Scene
 from examples.sample_crawl.scenes import NUM_PHRASINGS, caption, draw_scene, render_scene
-from gobelin.pipeline.state import read_table
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, preprocess
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.train.evaluate import grounding_gap
@@ -59,7 +59,8 @@ def measure_clip(crawl: Path, run: Path, clip_model: str, limit: int = 1500) -> 
     good = [row for row in images if row["keep"]]
     good = good[:: max(1, len(good) // limit)]
     planted = [row for row in images if row["kind"] == "mismatch"]
-    table = read_table(run / "score" / "image_embeddings")
+    paths = sorted((run / "score" / "image_embeddings").glob("*.parquet"))
+    table = pa.concat_tables([pq.read_table(path) for path in paths])
     embeddings = dict(zip(table["image_id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
     good = [row for row in good if row["image_id"] in embeddings]
     planted = [row for row in planted if row["image_id"] in embeddings]

@@ -22,6 +22,7 @@ from gobelin.pipeline.run import open_run, summary_lines  # noqa: E402
 from gobelin.pipeline.state import STAGES, read_json, write_json  # noqa: E402
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task  # noqa: E402
 from gobelin.transforms.progress import advance  # noqa: E402
+from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads  # noqa: E402
 
 RECIPE = Path(__file__).with_name("recipe.yaml")
 MADE_FROM = "made_from.json"
@@ -108,14 +109,12 @@ def _make_crawl(folder: Path, seed: int, pages: int) -> None:
 
 
 def _fit_clip(folder: Path, seed: int) -> None:
-    import torch
-
     from examples.sample_crawl.scenes import clip_pairs
     from gobelin.transforms.vision.fit_clip import ClipFitConfig, fit_clip
 
-    torch.set_num_threads(1)
     pairs = [(picture, words) for picture, words, _ in clip_pairs(CLIP_SEED, CLIP_PAIRS)]
-    metrics = fit_clip(pairs, folder, ClipFitConfig(num_steps=CLIP_STEPS), seed, on_step=_counter("steps"))
+    with torch_threads(FIT_THREADS):
+        metrics = fit_clip(pairs, folder, ClipFitConfig(num_steps=CLIP_STEPS), seed, on_step=_counter("steps"))
     write_json(folder / "summary.json", dataclasses.asdict(metrics))
     write_json(folder / MADE_FROM, {"numbers": [seed, CLIP_PAIRS, CLIP_STEPS]})
 

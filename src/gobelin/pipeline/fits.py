@@ -30,6 +30,7 @@ from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import read_folder
+from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads
 from gobelin.transforms.vision.faces import blur_faces, faces_of_images
 from gobelin.transforms.vision.heads import check_heads, load_head, save_head
 from gobelin.transforms.vision.zero_shot import zero_shot_head
@@ -126,8 +127,6 @@ def corpus_texts(corpus: Path) -> Iterator[str]:
 
 
 def _image_tokenizer(output: Path, recipe: Recipe) -> None:
-    import torch
-
     from gobelin.tokenize.fit_vqvae import fit_vqvae
     from gobelin.tokenize.image_tokenizer import VQVAETokenizer, load_image_tokenizer, save_image_tokenizer
 
@@ -140,11 +139,11 @@ def _image_tokenizer(output: Path, recipe: Recipe) -> None:
         load_image_tokenizer(given)  # an error now, not in a worker
         shutil.copytree(given, temporary)
     else:
-        torch.set_num_threads(1)  # the same weights however many cores there are
         pixels = fit_images(output, config.vqvae.image_size, config.vqvae_max_images, config.blur_faces)
-        model, metrics = fit_vqvae(
-            pixels, config.vqvae, seed=recipe.seed, steps=config.vqvae_steps, on_step=_count_step
-        )
+        with torch_threads(FIT_THREADS):
+            model, metrics = fit_vqvae(
+                pixels, config.vqvae, seed=recipe.seed, steps=config.vqvae_steps, on_step=_count_step
+            )
         save_image_tokenizer(VQVAETokenizer(model), temporary)
         write_json(temporary / SUMMARY, dataclasses.asdict(metrics))
     os.replace(temporary, target)

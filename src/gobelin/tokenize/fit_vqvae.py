@@ -80,7 +80,9 @@ def fit_vqvae(
     held_out, fitted = images[np.sort(order[:num_held_out])], images[np.sort(order[num_held_out:])]
 
     model = build_vqvae(config, generator, device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+    )
     num_plain = round(PLAIN_SHARE * steps)
     restarts = torch.Generator(device).manual_seed(seed)
     for step in range(steps):

@@ -54,9 +54,10 @@ class Attention(nn.Module):
         self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], bias_BTS: Tensor, cache: KVCache | None, layer: int
     ) -> Tensor:
         qkv_BT3HK = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
-        qk_BT2HK = F.rms_norm(qkv_BT3HK[:, :, :2], qkv_BT3HK.shape[-1:], eps=NORM_EPS) * self.qk_scale_2K[:, None]
+        qk_BT2HK, v_BT1HK = qkv_BT3HK.split((2, 1), 2)
+        qk_BT2HK = F.rms_norm(qk_BT2HK, qk_BT2HK.shape[-1:], eps=NORM_EPS) * self.qk_scale_2K[:, None]
         q_BHTK, k_BHSK = _rotate(qk_BT2HK, rotation).transpose(1, 3).unbind(2)
-        v_BHSK = qkv_BT3HK[:, :, 2].transpose(1, 2)
+        v_BHSK = v_BT1HK[:, :, 0].transpose(1, 2)
         if cache is not None:
             stop = cache.length + x_BTD.shape[1]
             cache.keys[layer][:, :, cache.length : stop] = k_BHSK

@@ -15,7 +15,6 @@ log, no checkpoint and no model holds such numbers, and the checkpoint before th
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -38,6 +37,7 @@ from gobelin.train.model import LanguageModel, build_model, save_model
 from gobelin.train.muon import Muon
 from gobelin.train.shards import TokenCorpus, TokenDocument, read_corpus
 from gobelin.transforms.finite import require_finite
+from gobelin.transforms.torch_threads import torch_threads
 
 METRICS_NAME = "metrics.jsonl"
 CHECKPOINT_PREFIX = "checkpoint_"
@@ -175,17 +175,6 @@ def learning_rate_ratio(step: int, config: TrainConfig) -> float:
     return warm * (config.final_lr_ratio + (1 - config.final_lr_ratio) * min(1.0, left))
 
 
-@contextlib.contextmanager
-def torch_threads(num_threads: int) -> Iterator[None]:
-    """Run with this many threads of torch, then go back to the number before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.optim.Optimizer]:
     matrices = [
         p
@@ -273,10 +262,29 @@ def _losses(model: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]
     has_target_BT = batch.targets_BT != NO_TARGET
     targets_M = batch.targets_BT[has_target_BT]
     logits_MV = model.head(model.features(batch.tokens_BT, batch.pieces_BT)[has_target_BT])
-    log_probabilities_MV = F.log_softmax(logits_MV, -1)
-    losses_M = -log_probabilities_MV.gather(1, targets_M[:, None])[:, 0]
-    # logit - log probability is the log normaliser, in whichever column: no second pass over the logits.
-    return losses_M, logits_MV[:, 0] - log_probabilities_MV[:, 0], targets_M
+    losses_M, normalizers_M = LossAndNormalizer.apply(logits_MV, targets_M)
+    return losses_M, normalizers_M, targets_M
+
+
+class LossAndNormalizer(torch.autograd.Function):
+    """Cross entropy and log normaliser of each row of logits, (M, V) and targets (M) -> two of M.
+
+    Both have one gradient pass over the logits here; autograd makes six of it, each as costly as the softmax.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_MV: Tensor, targets_M: Tensor) -> tuple[Tensor, Tensor]:
+        log_probabilities_MV = F.log_softmax(logits_MV, -1)
+        ctx.save_for_backward(log_probabilities_MV, targets_M)
+        # logit - log probability is the log normaliser, in whichever column: no second pass over the logits.
+        normalizers_M = logits_MV[:, 0] - log_probabilities_MV[:, 0]
+        return -log_probabilities_MV.gather(1, targets_M[:, None])[:, 0], normalizers_M
+
+    @staticmethod
+    def backward(ctx: Any, loss_M: Tensor, normalizer_M: Tensor) -> tuple[Tensor, None]:
+        log_probabilities_MV, targets_M = ctx.saved_tensors
+        gradient_MV = log_probabilities_MV.exp().mul_((loss_M + normalizer_M)[:, None])
+        return gradient_MV.scatter_add_(1, targets_M[:, None], -loss_M[:, None]), None
 
 
 def _fields(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -186,6 +186,7 @@ def _train(
         lr=config.learning_rate,
         betas=(0.9, 0.98),
         eps=1e-6,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
     contrast = open_clip.ClipLoss()

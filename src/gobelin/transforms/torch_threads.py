@@ -1,0 +1,30 @@
+"""How torch runs on the CPU while something is fitted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+FIT_THREADS = 2
+"""Threads of every fit whose number is no setting. Always the same: another number changes weights in their last bits,
+and so the model would depend on the machine's cores."""
+
+
+@contextlib.contextmanager
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Run with this many threads of torch, then go back to the number before.
+
+    Numbers below 1e-38 (denormals) count as 0 meanwhile: Intel's processors take a hundred times longer over them, and
+    averages of gradients that stay away, those of rare tokens, decay through them. Threads that exist already keep
+    their ways, so this comes before the first work in a process.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
