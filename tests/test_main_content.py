@@ -315,6 +315,12 @@ def test_an_image_in_a_table_stands_before_its_row_or_behind_the_text_to_its_lef
         ("div", "entry-content", Kind.ARTICLE),
         ("td", "gutter", Kind.GUTTER),
         ("span", "screen-reader-text", Kind.UNSEEN),
+        ("span", "harbour-u-visually-hidden", Kind.UNSEEN),
+        ("span", "srOnly", Kind.UNSEEN),
+        ("div", "show-for-sr", Kind.UNSEEN),
+        ("div", "not-sr-only", Kind.NEUTRAL),
+        ("div", "md:sr-only", Kind.NEUTRAL),
+        ("div", "hidden-treasures", Kind.NEUTRAL),
         ("div", "teaser-text", Kind.SUSPECT),
         # A subject behind the word: the name is that of the subject.
         ("div", "cookie-recipe", Kind.NEUTRAL),

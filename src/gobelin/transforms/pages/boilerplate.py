@@ -143,6 +143,10 @@ _UNSEEN_NAMES = frozenset((
     "sr-only", "screen-reader-text", "screen-reader-only", "visually-hidden", "visuallyhidden", "sr-only-focusable",
     "assistive-text", "a11y-hidden", "screenreader", "screen-reader", "u-visually-hidden", "element-invisible",
 ))  # fmt: skip
+_UNSEEN_PAIRS = frozenset((
+    "visually-hidden", "hidden-visually", "hide-visually", "visually-hide", "accessibly-hidden", "sr-only", "for-sr",
+    "reader-text", "reader-only", "assistive-text", "element-invisible",
+))  # fmt: skip
 _GUTTERS = frozenset((
     "gutter", "linenos", "lineno", "line-numbers", "line-numbers-rows", "linenodiv", "rouge-gutter", "lnt", "ln-num",
 ))  # fmt: skip
@@ -182,9 +186,9 @@ def _judge(name: str, is_open: bool) -> Kind:
     lower = name.lower().replace("_", "-")
     if lower in _GUTTERS:
         return Kind.GUTTER
-    if lower in _UNSEEN_NAMES:
-        return Kind.UNSEEN
     parts = _parts(name)
+    if lower in _UNSEEN_NAMES or _is_for_readers(name, parts):
+        return Kind.UNSEEN
     joined = "".join(parts)
     words = {*parts, joined}
     pairs = {f"{a}-{b}" for a, b in itertools.pairwise(parts)}
@@ -198,6 +202,13 @@ def _judge(name: str, is_open: bool) -> Kind:
     if suspicion is Kind.SUSPECT or _CONTENT_WORDS.isdisjoint(words):
         return suspicion
     return Kind.CONTENT
+
+
+def _is_for_readers(name: str, parts: Sequence[str]) -> bool:
+    """Whether a class leaves its element to screen readers: ``govuk-visually-hidden``, ``srOnly``, ``show-for-sr``; but
+    not ``not-sr-only``, nor one of some screens alone (``md:sr-only``)."""
+    pairs = {"-".join(pair) for pair in itertools.pairwise(parts)}
+    return not (_UNSEEN_PAIRS.isdisjoint(pairs) or ":" in name or "not" in parts or "no" in parts)
 
 
 def _suspicion(name: str, lower: str, parts: Sequence[str]) -> Kind:

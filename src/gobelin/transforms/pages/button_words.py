@@ -18,7 +18,7 @@ _ACTS = re.compile(
         # beginnings
         r"(?:copy|share|search|close|open|show|hide|see|view|load|read|learn|expand|collapse|toggle|add to|sign|log|get"
         r"|skip|jump|scroll|back|go|try|buy|order|subscribe|follow|contact|leave|post|write|report|download|print|save|send"
-        r"|accept|reject|manage|allow|deny|click|tap|press|play|listen|watch|start|join|register|create|edit|enable"
+        r"|accept|reject|manage|allow|deny|click|tap|press|play|listen|watch|start|join|register|create|edit|enable|reload|refresh"
         r"|disable|switch|change|select|choose|zoom|enlarge)\b.{0,30}",
         r"(?:on this page|in this article|table of contents)",
         # German
@@ -46,7 +46,7 @@ _ACTS = re.compile(
         r"|сохранить|редактировать|ответить|далее|вперед|назад|отправить|отмена|принять|скачать|купить"
         r"|(?:показать|читать|загрузить|скрыть|развернуть|свернуть)\b.{0,25})",
         # Chinese, Japanese, Korean
-        r"(?:目录|目錄|复制|複製|分享|搜索|搜尋|菜单|選單|关闭|關閉|打开|订阅|訂閱|登录|登入|注册|註冊|更多|展开|展開|收起|保存|打印|下载"
+        r"(?:目录|目錄|阅读|閱讀|复制|複製|分享|搜索|搜尋|菜单|選單|关闭|關閉|打开|订阅|訂閱|登录|登入|注册|註冊|更多|展开|展開|收起|保存|打印|下载"
         r"|下載|编辑|編輯|回复|回覆|举报|点赞|收藏|关注|關注|上一页|下一页|返回|提交|取消|确定|確定|同意|拒绝|购买).{0,6}",
         r"(?:コピー|共有|シェア|検索|メニュー|閉じる|開く|購読|ログイン|登録|もっと見る|続きを読む|印刷|保存|編集|返信|次へ|前へ|戻る"
         r"|送信|キャンセル|同意する|ダウンロード|購入).{0,6}",

@@ -76,7 +76,7 @@ def read_button(button: _Element) -> None:
         button.tag = "div"
         return
     else:
-        is_read = not acts and block.tag == "td"
+        is_read = not acts and block.tag == "td" and _WORD.search(words) is not None
     if is_read:
         button.tag = "span"
         button.attrib.pop("class", None)  # a button's look, which is not the text's
