@@ -31,13 +31,15 @@ def link_steps(job: LinkJob, rows_at_once: int | None) -> Iterator[GraphStep]:
         job: without slices and folders of batches.
         rows_at_once: ``ROWS_AT_ONCE``; None: everything in one batch, as a cluster gets it.
     """
-    num_batches = _num_batches(job.index_folders, ("pages", "images"), rows_at_once)
+    num_rows = _num_rows(job.read_folders, "pages") + _num_rows(job.index_folders, "images")
+    num_batches = _num_batches(num_rows, rows_at_once)
     shards = in_batches(range(job.num_shards), num_batches)
     urls = in_batches(range(num_batches), num_batches)
     # Of captures only those travel that a batch's revisits may point to, so their own number decides.
-    num_revisit_batches = _num_batches(job.read_folders, ("revisits",), rows_at_once)
+    num_revisits = _num_rows(job.read_folders, "revisits")
+    num_revisit_batches = _num_batches(num_revisits, rows_at_once)
     revisits = in_batches(range(num_revisit_batches), num_revisit_batches)
-    has_revisits = any(count_rows(Path(folder, "revisits")) for folder in job.read_folders)
+    has_revisits = num_revisits > 0
     job = dataclasses.replace(
         job,
         num_url_slices=num_batches,
@@ -59,9 +61,12 @@ def link_steps(job: LinkJob, rows_at_once: int | None) -> Iterator[GraphStep]:
     yield GraphStep("write decisions", extract_graphs.write_decisions, by_shard)
 
 
-def _num_batches(folders: tuple[str, ...], names: tuple[str, ...], rows_at_once: int | None) -> int:
-    """Batches for the rows of these data sets."""
-    num_rows = sum(count_rows(Path(folder, name)) for folder in folders for name in names)
+def _num_rows(folders: tuple[str, ...], name: str) -> int:
+    """Rows of a data set in all of these folders."""
+    return sum(count_rows(Path(folder, name)) for folder in folders)
+
+
+def _num_batches(num_rows: int, rows_at_once: int | None) -> int:
     return 1 if rows_at_once is None else min(max(1, -(-num_rows // rows_at_once)), MAX_SLICES)
 
 
