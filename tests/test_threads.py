@@ -242,6 +242,24 @@ OTHERS = {
             head='<meta name="generator" content="Docutils 0.18">',
         ),
     ),
+    "index of a forum": (
+        PageKind.LIST,
+        page(
+            each(
+                lambda n: f'<div class="topic"><h3><a href="/t/{n}">Why is my loaf of {DATES[n]} so flat?</a></h3><div class="meta">'
+                f'<a href="/u">{NAMES[n]}</a> {DATES[n]}</div><p class="excerpt">{POSTS[n]}</p></div>'
+            ),
+            url="https://a.example/forum/",
+        ),
+    ),
+    "answers that nobody signs": (
+        PageKind.ARTICLE,
+        page(
+            '<h1>Asked often</h1><div class="questions">'
+            + each(lambda n: f'<h3>What of {NAMES[n]} and the bread?</h3><div class="answer-text"><p>{POSTS[n]}</p></div>')
+            + "</div>"
+        ),
+    ),
     "nothing": (PageKind.OTHER, page("<h1>Bread</h1><p>Soon.</p>")),
 }  # fmt: skip
 

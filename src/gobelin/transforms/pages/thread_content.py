@@ -50,7 +50,7 @@ _MIN_OPENING = 40  # characters
 _MIN_NOTICE = 200
 _MIN_TITLE = 10
 _MAX_NAME_CHARS = 40
-_MAX_LABEL_CHARS = 50
+_MAX_LABEL_CHARS = 80
 _MAX_ENDING = 4  # blocks
 _MAX_ADDRESS_CHARS = 300
 _DIGITS = re.compile(r"\d+")
@@ -145,7 +145,7 @@ def _posts(page: PageBlocks, thread: Thread, references: Sequence[ImageReference
     _drop_headers(blocks, _by_post(page, thread, drop), thread, drop)
     posts = _by_post(page, thread, drop)
     _drop_names(blocks, posts, drop)
-    _drop_labels(blocks, posts, drop)
+    _drop_labels(blocks, posts, thread, drop)
     _drop_quotations(blocks, thread, drop)
     _drop_endings(blocks, posts, drop)
     return [blocks[index] for index in range(thread.start, thread.end) if not drop[index]]
@@ -232,19 +232,22 @@ def _drop_names(blocks: list[Block], posts: list[list[int]], drop: list[bool]) -
                 break
 
 
-def _drop_labels(blocks: list[Block], posts: list[list[int]], drop: list[bool]) -> None:
-    """Short texts that stand in half of the posts are buttons and labels."""
-    labels = [
-        {_DIGITS.sub("0", blocks[i].text).casefold(): None for i in post if blocks[i].num_chars <= _MAX_LABEL_CHARS}
-        for post in posts
-    ]
-    counts = Counter(label for each in labels for label in each)
-    least = max(2, 0.5 * len(posts))
+def _drop_labels(blocks: list[Block], posts: list[list[int]], thread: Thread, drop: list[bool]) -> None:
+    """Short texts that stand in half of the posts, but for dates and numbers, are buttons and labels."""
+    labels: list[dict[int, str]] = []
     for post in posts:
-        for index in post:
-            block = blocks[index]
-            if block.num_chars <= _MAX_LABEL_CHARS and counts[_DIGITS.sub("0", block.text).casefold()] >= least:
+        short = [index for index in post if blocks[index].num_chars <= _MAX_LABEL_CHARS]
+        labels.append({index: _label(blocks[index].text, thread.marks[index]) for index in short})
+    counts = Counter(label for each in labels for label in set(each.values()))
+    least = max(2, 0.5 * len(posts))
+    for each in labels:
+        for index, label in each.items():
+            if counts[label] >= least:
                 drop[index] = True
+
+
+def _label(text: str, is_marked: bool) -> str:
+    return _DIGITS.sub("0", DATE.sub("0", text) if is_marked else text).casefold()
 
 
 def _drop_quotations(blocks: list[Block], thread: Thread, drop: list[bool]) -> None:

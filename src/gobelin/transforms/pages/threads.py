@@ -136,8 +136,9 @@ def _score(
     if facts.is_forum_address or facts.is_question_address:
         score += 2
     opening = next((blocks[i].container for i in content if i < start and blocks[i].role is not Role.HEADING), -1)
+    forum_words = _FORUM_WORDS if group.is_dated else _FORUM_WORDS - _ANSWER_WORDS  # lists of questions have answers
     told = [*levels[1:], *(_names_of(page, opening, _NEAR) if named and not is_comment else ())]
-    if any(not _FORUM_WORDS.isdisjoint(words) for words in told):
+    if any(not forum_words.isdisjoint(words) for words in told):
         score += 2
     if named:
         score += -1 if is_comment else 1
@@ -154,7 +155,7 @@ def _score(
         score -= 2
     elif facts.og_type == "article":
         score -= 1
-    if facts.is_product or facts.is_manual:
+    if facts.is_product or facts.is_manual or "faqpage" in facts.types:
         score -= 3
     return score
 
@@ -192,7 +193,7 @@ def _prose(block: Block) -> int:
 
 
 def _is_list(page: PageBlocks, group: PostGroup) -> bool:
-    """Whether each member has a heading of its own, as the articles of a list have."""
+    """Whether each member has a heading of its own that is a link, as the articles of a list have."""
     blocks, containers = page.blocks, page.containers
     headings = []
     before = max(0, containers[group.members[0]].start - 8)
