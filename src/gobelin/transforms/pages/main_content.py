@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from gobelin.documents import Role
+from gobelin.transforms.pages.article_region import narrow_to_article
 from gobelin.transforms.pages.boilerplate import Kind
 from gobelin.transforms.pages.image_references import ImageReference
 from gobelin.transforms.pages.lead_image import add_lead_image
@@ -73,7 +74,7 @@ def find_main_content(
         if marked:
             weights[index] = 0.0
     sums = [0.0, *accumulate(weights)]
-    index = _choose_region(page, sums, drop)
+    index = narrow_to_article(page, _choose_region(page, sums, drop), title, weights, drop)
     start, end = containers[index].start, containers[index].end
     heading = _find_heading(blocks, title, start, end, drop)
     region = Region(page, index, start, end, weights, sums, drop, heading, (title or "").casefold(), references)
