@@ -32,7 +32,7 @@ def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights:
     """
     containers = page.containers
     outer = containers[region]
-    if outer.kind is Kind.ARTICLE and outer.tag != "main":
+    if outer.tag == "article":
         return region
     heading, is_sure = _find_heading(page, title, drop)
     if heading is None:
@@ -48,6 +48,8 @@ def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights:
         is_around = container.start <= heading < container.end
         if is_around or 0 <= container.start - heading <= _MAX_BETWEEN:
             best, most = index, said
+    if outer.kind is Kind.ARTICLE and outer.tag != "main" and most > 0.5 * (prose[outer.end] - prose[outer.start]):
+        return region
     if best != region and not (is_sure and containers[best].start <= heading < containers[best].end):
         make = (containers[best].tag, containers[best].names)
         others = (containers[index] for index in range(region + 1, outer.last + 1) if index != best)
