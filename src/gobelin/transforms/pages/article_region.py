@@ -8,6 +8,7 @@ of its own and the first is the page's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 from gobelin.documents import Role
@@ -17,6 +18,9 @@ from gobelin.transforms.pages.page_blocks import PageBlocks
 _MIN_PROSE = 200.0
 _MAX_BETWEEN = 40  # blocks between the heading and the article below it
 _MIN_SHARE = 0.2  # of the region's prose
+_MIN_CERTAIN = 100.0  # prose of an <article> around the page's heading, or of what stands below it, above the region
+_MIN_PICTURES = 3
+_MAX_DEPTH = 6
 _MIN_TITLE_CHARS = 10
 _TAGS = frozenset(("article", "section", "div", "main"))
 
@@ -32,38 +36,72 @@ def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights:
     """
     containers = page.containers
     outer = containers[region]
-    if outer.tag == "article":
-        return region
     heading, is_sure = _find_heading(page, title, drop)
-    if heading is None:
-        return region
+    if outer.tag == "article" or heading is None:
+        return _with_pictures(page, region, drop)
     prose = [0.0, *accumulate(max(0.0, weight) for weight in weights)]
-    least = max(_MIN_PROSE, _MIN_SHARE * (prose[outer.end] - prose[outer.start]))
+    whole = prose[outer.end] - prose[outer.start]
     best, most = region, 0.0
-    for index in range(region + 1, outer.last + 1):
-        container = containers[index]
-        said = prose[container.end] - prose[container.start]
-        if container.kind is not Kind.ARTICLE or container.tag not in _TAGS or said < least or said < most:
+    for index, container in enumerate(containers):
+        if container.kind is not Kind.ARTICLE or container.tag not in _TAGS:
             continue
+        is_inside = region < index <= outer.last
+        # What stands above the region, right below the page's heading, is the article, and the region is something else.
+        if not is_inside and not (is_sure and container.end <= outer.start and container.tag != "main"):
+            continue
+        said = prose[container.end] - prose[container.start]
         is_around = container.start <= heading < container.end
+        is_certain = not is_inside
+        if said < most or said < (_MIN_CERTAIN if is_certain else max(_MIN_PROSE, _MIN_SHARE * whole)):
+            continue
         if is_around or 0 <= container.start - heading <= _MAX_BETWEEN:
             best, most = index, said
-    if outer.kind is Kind.ARTICLE and outer.tag != "main" and most > 0.5 * (prose[outer.end] - prose[outer.start]):
-        return region
+    if outer.kind is Kind.ARTICLE and outer.tag != "main" and most > 0.5 * whole:
+        best = region
     if best != region and not (is_sure and containers[best].start <= heading < containers[best].end):
         make = (containers[best].tag, containers[best].names)
-        others = (containers[index] for index in range(region + 1, outer.last + 1) if index != best)
+        others = (other for index, other in enumerate(containers) if index != best)
         if any((other.tag, other.names) == make and prose[other.end] > prose[other.start] for other in others):
-            return region
-    return best
+            best = region
+    return _with_pictures(page, best, drop)
 
 
-def _find_heading(page: PageBlocks, title: str | None, drop: list[bool]) -> tuple[int | None, bool]:
+def _with_pictures(page: PageBlocks, region: int, drop: list[bool]) -> int:
+    """The region, or the element named as the article's body around it that adds pictures under headings and captions:
+    a text in pictures, of which the introduction has the most prose."""
+    blocks, containers = page.blocks, page.containers
+    inner = containers[region]
+    place = inner.parent
+    for _ in range(_MAX_DEPTH):
+        if place <= 0:
+            break
+        container = containers[place]
+        if container.kind is Kind.ARTICLE and container.tag != "main":
+            added = (*range(container.start, inner.start), *range(inner.end, container.end))
+            kept = [blocks[index] for index in added if not drop[index]]
+            pictures = sum(block.image is not None and not block.num_links for block in kept)
+            chars, links = sum(block.num_chars for block in kept), sum(block.link_chars for block in kept)
+            if pictures >= _MIN_PICTURES and links <= 0.4 * chars:
+                return place
+        place = container.parent
+    return region
+
+
+def find_own_h1(page: PageBlocks, title: str | None) -> int | None:
+    """The <h1> whose words the page's title holds; None where there is none, or where it is a link."""
+    index, is_sure = _find_heading(page, title, ())
+    if index is None or not is_sure:
+        return None
+    block = page.blocks[index]
+    return index if block.level == 1 and not block.num_links else None
+
+
+def _find_heading(page: PageBlocks, title: str | None, drop: Sequence[bool]) -> tuple[int | None, bool]:
     """The first heading that the page's title holds, and True; else the first <h1>, and False."""
     wanted = title.casefold() if title else ""
     first = None
     for index, block in enumerate(page.blocks):
-        if block.role is not Role.HEADING or drop[index]:
+        if block.role is not Role.HEADING or (drop and drop[index]):
             continue
         if block.num_chars >= _MIN_TITLE_CHARS and block.text.casefold() in wanted:
             return index, True

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from gobelin.documents import Role
-from gobelin.transforms.pages.article_region import narrow_to_article
+from gobelin.transforms.pages.article_region import find_own_h1, narrow_to_article
 from gobelin.transforms.pages.boilerplate import Kind
 from gobelin.transforms.pages.image_references import ImageReference
 from gobelin.transforms.pages.lead_image import add_lead_image
@@ -69,7 +69,7 @@ def find_main_content(
     for index, weight in enumerate(weights):
         if weight < 0 and is_row(page, containers[blocks[index].container]):
             weights[index] = 0.0
-    drop = mark_boilerplate(page, weights, references)
+    drop = mark_boilerplate(page, weights, references, find_own_h1(page, title))
     for index, marked in enumerate(drop):
         if marked:
             weights[index] = 0.0

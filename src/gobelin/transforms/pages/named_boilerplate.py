@@ -18,9 +18,15 @@ LITTLE_PROSE = 200.0
 """Characters of prose below which a page or a part of it has hardly any."""
 
 
-def mark_boilerplate(page: PageBlocks, weights: list[float], references: Sequence[ImageReference]) -> list[bool]:
-    """Blocks inside a container that is named as boilerplate; but a container that holds most of the page's prose is
-    none, whatever its name."""
+_MIN_BELOW_OWN = 100.0
+"""Characters of prose below the page's own heading by which a container is no boilerplate."""
+
+
+def mark_boilerplate(
+    page: PageBlocks, weights: list[float], references: Sequence[ImageReference], own_h1: int | None = None
+) -> list[bool]:
+    """Blocks inside a container that is named as boilerplate; but a container that holds most of the page's prose, or
+    prose below the page's own heading (block ``own_h1``), is none, whatever its name."""
     blocks, containers = page.blocks, page.containers
     sums = [0.0, *accumulate(max(0.0, weight) for weight in weights)]
     total = sums[-1]
@@ -45,6 +51,8 @@ def mark_boilerplate(page: PageBlocks, weights: list[float], references: Sequenc
             is_foot = (container.tag == "footer" or FOOT.search(container.names)) and (
                 chars[start] > 0.2 * chars[-1] or (start > 0 and prose < LITTLE_PROSE)
             )
+            if own_h1 is not None and start <= own_h1 < end and sums[end] - sums[own_h1] >= _MIN_BELOW_OWN:
+                continue
             is_asked = CONSENT.search(container.names) and total - prose >= LITTLE_PROSE
             is_most = prose > 0.5 * total if total >= LITTLE_PROSE else words[end] - words[start] > 0.5 * words[-1]
             if is_most and named[container.names] < 3 and not (is_foot or is_asked):
