@@ -38,6 +38,7 @@ from gobelin.transforms.pages.region_rules import (
     drop_teasers,
     take_captions,
 )
+from gobelin.transforms.pages.teaser_cards import drop_teaser_cards
 
 _SENTENCE_ENDS = tuple('.!?:;…。！？：；”"»)')
 
@@ -288,7 +289,18 @@ def add_lead(region: Region) -> None:
 
 RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     (True, (drop_paging, drop_last_address)),
-    (False, (drop_link_lists, drop_teasers, drop_cards, drop_link_paragraphs, drop_before_heading, add_lead)),
+    (
+        False,
+        (
+            drop_link_lists,
+            drop_teasers,
+            drop_cards,
+            drop_teaser_cards,
+            drop_link_paragraphs,
+            drop_before_heading,
+            add_lead,
+        ),
+    ),
     (True, (drop_logos, take_captions)),
     (False, (drop_phrases, drop_duplicates, drop_empty_sections)),
     (True, (add_lead_image,)),
