@@ -126,6 +126,9 @@ def _undo(name: str, raw: bytes, limit: int, note: str = "") -> bytes:
     """A body out of one encoding; as it is where it is not in that one and can be read, or unpacked, all the same."""
     if not raw or (len(raw) >= CERTAIN_BYTES and is_readable(raw)):
         return raw  # a crawler stored the body decoded and left the header as it was
+    found = _packing_of(raw)
+    if found not in (None, "zlib") and name not in (found, f"x-{found}"):
+        return raw  # another one, for which the first bytes speak
     decoder = _DECODERS.get(name)
     problem = name[:60]
     if decoder is not None:
@@ -133,7 +136,7 @@ def _undo(name: str, raw: bytes, limit: int, note: str = "") -> bytes:
             return decoder(raw, limit)
         except (_ZlibError, brotli.error, zstandard.ZstdError, ValueError) as error:
             problem = f"{name}{note and ', ' + note}: {error}"[:200]
-    if is_readable(raw) or _packing_of(raw) not in (None, name):
+    if is_readable(raw) or found not in (None, name):
         return raw
     raise EncodingError(problem)
 

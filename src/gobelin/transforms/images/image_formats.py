@@ -149,14 +149,14 @@ def identify(data: bytes) -> str | None:
 
 def is_picture(data: bytes) -> bool:
     """Whether a file is a picture for sure, though nobody says so. Text is none, whatever letters it begins with."""
+    if _BINARY.search(data, 0, 512) is None:
+        return _PPM_HEADER.match(data) is not None  # the one format that may be all text
     name = identify(data)
-    if name not in _PICTURES:
-        return False
     if name == "PPM":
         return _PPM_HEADER.match(data) is not None
-    if name == "BMP" and int.from_bytes(data[14:18], "little") not in _BMP_HEADERS:
-        return False
-    return _BINARY.search(data[:512]) is not None
+    if name == "BMP":
+        return int.from_bytes(data[14:18], "little") in _BMP_HEADERS
+    return name in _PICTURES
 
 
 def _of_brands(data: bytes) -> str | None:

@@ -39,6 +39,9 @@ MIN_SEQUENCES = 4
 _DECLARED, _DETECTED, _COMMON = 0.15, 0.05, 0.04
 """What the word of a server or page, of a detector, and the most common encoding count for, in units of cost."""
 
+_GUESSED = 0.1
+"""What counts against encodings that nobody named, where there are hardly any characters to tell them by."""
+
 _LANGUAGE_WEIGHT = 0.3
 """What the language of a text counts for when its probability of being another falls to a tenth, in units of cost. Even
 of rubbish the model often knows the language; but its doubt is then ten times as large."""
@@ -57,6 +60,7 @@ _SEARCHED_BYTES = 1 << 17
 
 _HIDDEN = re.compile(rb"<!--(?s:.*?)(?:-->|\Z)|<(script|style)\b(?s:.*?)(?:</\1|\Z)", re.I)
 _TAG = re.compile(rb"<[^<>]{0,2000}>")
+_HIGH_BYTES = bytes(range(128, 256))
 _UTF8 = "utf-8"
 _DETECTED_NAMES = {
     "uhc": "euc-kr",
@@ -171,7 +175,9 @@ def _weigh(payload: bytes, declared: list[str]) -> str:
             names.setdefault(kin, names[name] - 0.01)
     found = [_candidate(name, credit, sample, num_valid, num_lost) for name, credit in names.items()]
     if not declared or min(each.cost for each in found if each.name in declared) > MAX_COST / 2:
-        found += [_candidate(name, 0, sample, num_valid, num_lost) for name in _IN_USE if name not in names]
+        num_high = len(sample) - len(sample.translate(None, _HIGH_BYTES))
+        doubt = _GUESSED * max(0.0, 1 - num_high / _MIN_LANGUAGE_CHARS)
+        found += [_candidate(name, -doubt, sample, num_valid, num_lost) for name in _IN_USE if name not in names]
     found = [each for each in found if each.cost <= MAX_COST]
     if not found:
         return _UTF8

@@ -24,16 +24,20 @@ _LOST_SMOOTHING, _ODD_SMOOTHING = 5, 20
 """Characters that are taken to be right beforehand: a single odd one says little."""
 
 _ODD = (
-    (re.compile(r"(?<=[aAlLcCgG])s+(?=[aAlLcCgG])"), 1.0),  # symbols in a word
-    (re.compile(r"(?<=[lLcCgG])s+|s+(?=[lLcCgG])"), 0.25),  # at its edge
-    (re.compile(r"s{2,}"), 0.5),
-    (re.compile(r"(?<=[cgl])[CGL]|(?<=a)L"), 1.0),  # a capital behind a small letter
-    (re.compile(r"(?<![aAlLcCgG])[cg][CG]{2,}(?![aAlLcCgG])"), 1.0),  # all capitals but the first
-    (re.compile(r"(?<=[aAlL])[cCgGhrt]|(?<=[cC])[aAlLgGhrt]|(?<=[gG])[aAlLcChrt]|(?<=[hrt])[aAlLcCgG]"), 1.0),
-    (re.compile(r"(?<![tq])q|qqq"), 1.0),  # marks of Thai on nothing
-    (re.compile(r"(?<=a)[jiJn](?=a)"), 1.0),
+    ("s", re.compile(r"(?<=[aAlLcCgG])s+(?=[aAlLcCgG])"), 1.0),  # symbols in a word
+    ("s", re.compile(r"(?<=[lLcCgG])s+|s+(?=[lLcCgG])"), 0.25),  # at its edge
+    ("s", re.compile(r"s{2,}"), 0.5),
+    ("CGL", re.compile(r"(?<=[cgl])[CGL]|(?<=a)L"), 1.0),  # a capital behind a small letter
+    ("CG", re.compile(r"(?<![aAlLcCgG])[cg][CG]{2,}(?![aAlLcCgG])"), 1.0),  # all capitals but the first
+    (
+        "cCgGhrt",  # two alphabets in a word
+        re.compile(r"(?<=[aAlL])[cCgGhrt]|(?<=[cC])[aAlLgGhrt]|(?<=[gG])[aAlLcChrt]|(?<=[hrt])[aAlLcCgG]"),
+        1.0,
+    ),
+    ("q", re.compile(r"(?<![tq])q|qqq"), 1.0),  # marks of Thai on nothing
+    ("jiJn", re.compile(r"(?<=a)[jiJn](?=a)"), 1.0),
 )
-"""Combinations that no language writes, and what each of their characters counts for."""
+"""Combinations that no language writes: classes that must be there, the pattern, what each character counts for."""
 
 _ACCENTED = re.compile(r"(?<=[lL])[lL]")
 _PLAIN = "·´’‘ʼʻ\xad\xa0°─═│║"
@@ -67,7 +71,10 @@ def measure_quality(text: str) -> Quality:
     classes = text.translate(_CLASSES)
     counts = Counter(classes)
     num_chars = len(text) - len(text.encode("ascii", "ignore"))
-    odd = sum(weight * len(match) for pattern, weight in _ODD for match in pattern.findall(classes))
+    odd = 0.0
+    for needed, pattern, weight in _ODD:
+        if any(counts[each] for each in needed):
+            odd += weight * sum(map(len, pattern.findall(classes)))
     capitals, small = counts["C"] + counts["G"], counts["c"] + counts["g"]
     if capitals > 1.5 * small:
         odd += 0.2 * capitals
