@@ -1,16 +1,19 @@
 """What a person sees while a run goes on: one bar a step, with counts, rate and time left.
 
-On a terminal the bars move; elsewhere (a log file, CI) a line is printed every few seconds and one at the end.
+On a terminal the bars move; elsewhere (a log file, CI) a line is printed every few seconds and one at the end. Where
+the steps of the whole run and their usual cost are known, the time left of it all is said too, from the first second.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gobelin.pipeline.forecast import Forecast, in_words
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -25,7 +28,9 @@ class Step:
         self._start = time.monotonic()
         self._last_line = self._start
         self._task = (
-            screen.progress.add_task(title, total=total or None, counts="") if screen.progress is not None else None
+            screen.progress.add_task(title, total=total or None, counts="", left="")
+            if screen.progress is not None
+            else None
         )
 
     @staticmethod
@@ -37,17 +42,27 @@ class Step:
         """Shows counts such as {"pages": 12, "images": 40}; the bar follows the step's unit."""
         done = counts.get(self._unit, 0)
         text = "  ".join(f"{value:,} {name}" for name, value in self._shown(counts).items())
+        seconds = time.monotonic() - self._start
+        left = self._left(min(1.0, done / self._total) if self._total else None, seconds)
         if self._task is not None and self._screen.progress is not None:
             completed = min(done, self._total) if self._total else 0
-            self._screen.progress.update(self._task, completed=completed, counts=text)
+            self._screen.progress.update(self._task, completed=completed, counts=text, left=left)
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             share = f" {100 * min(done, self._total) / self._total:3.0f} %" if self._total else ""
-            self._screen.say(f"{self._title:<32}{share}  {text}  {self._last_line - self._start:.0f} s")
+            self._screen.say(f"{self._title:<32}{share}  {text}  {seconds:.0f} s{', ' if left else ''}{left}")
+
+    def _left(self, share: float | None, seconds: float) -> str:
+        """The time left in words, of the step and of the run; empty where nothing is known of it."""
+        found = self._screen.forecast.left(self._title, share, seconds)
+        if found is not None:
+            return f"about {in_words(found[0])} left; of the whole run {in_words(found[1])}"
+        return f"about {in_words(seconds * (1 - share) / share)} left" if share and share < 1 else ""
 
     def finish(self, counts: Counts) -> None:
         """The step is over."""
         seconds = time.monotonic() - self._start
+        self._screen.forecast.finish(self._title, seconds)
         rates = "  ".join(
             f"{value:,} {name} ({value / max(seconds, 1e-9):,.0f}/s)" for name, value in self._shown(counts).items()
         )
@@ -57,9 +72,15 @@ class Step:
 
 
 class Screen:
-    """Where a run reports to: a person's terminal or a log."""
+    """Where a run reports to: a person's terminal or a log.
 
-    def __init__(self, quiet: bool = False) -> None:
+    Args:
+        expected: seconds that each step of the run takes elsewhere, by title, in order; without, only the time left of
+            a step is said.
+    """
+
+    def __init__(self, quiet: bool = False, expected: Mapping[str, float] | None = None) -> None:
+        self.forecast = Forecast(expected or {})
         self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.progress: Progress | None = None
 
@@ -79,7 +100,7 @@ class Screen:
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[counts]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
         )
         with Progress(*columns, console=self._console, transient=True) as progress:
             self.progress = progress
