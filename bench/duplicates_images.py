@@ -5,13 +5,13 @@
 Real pictures and plots, each with copies made here (JPEG at quality 50 and 20, half and a third of the size): every two
 versions of one are a clean pair, versions of different ones are not. Then pictures that others edited, five releases of
 sixty plots (graded: nobody says which are the same), and the drawings of the sample crawl, where pictures that differ
-by under 3 of 255 on average are the same and those that differ by 10 and more are not.
+by under 3 of 255 on average are the same and those that differ by 10 and more are not. At last groups, as a crawl's
+images are grouped, of drawings (drawings.py says which were held out) and of photographs and plots with copies.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import subprocess
 import sys
@@ -23,6 +23,7 @@ from typing import Any
 import imagehash
 import numpy as np
 import pdqhash
+from image_groups import COLUMNS, HEADER, drawings, encode, measure_groups
 from PIL import Image as PillowImage
 from warcio.archiveiterator import ArchiveIterator
 
@@ -45,21 +46,13 @@ def copies(picture: PillowImage.Image) -> dict[str, bytes]:
     }
 
 
-def encode(picture: PillowImage.Image, kind: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 class Measured:
     """Hashes of many pictures, by each of the ways that are compared."""
 
     def __init__(self, files: Iterable[bytes]) -> None:
         kept = [(data, facts) for data in files if isinstance(facts := check_image(data, LIMITS), ImageFacts)]
         self.facts = [facts for _, facts in kept]
-        self.ours = image_hashes(
-            *([getattr(facts, name) for facts in self.facts] for name in ("phash", "dhash", "colour"))
-        )
+        self.ours = image_hashes(*([getattr(facts, name) for facts in self.facts] for name in COLUMNS))
         pictures = [open_rgb(data) for data, _ in kept]
         self.phash = stack(imagehash.phash(picture).hash for picture in pictures)
         self.dhash = stack(imagehash.dhash(picture).hash for picture in pictures)
@@ -96,9 +89,11 @@ CHOSEN = {("imagehash phash", "4"), ("imagehash dhash", "4"), ("PDQ", "31"), ("e
 """What the shorter tables show."""
 
 OURS: dict[str, Callable[[int], NearImageConfig]] = {
-    "phash + colour": lambda step: NearImageConfig(phash_distance=step, dhash_distance=None),
-    "either + colour": lambda step: NearImageConfig(phash_distance=step, dhash_distance=step),
-    "either, no colour": lambda step: NearImageConfig(phash_distance=step, dhash_distance=step, colour_distance=None),
+    "either, no colour": lambda step: NearImageConfig(
+        phash_distance=step, dhash_distance=step, colour_distance=None, verify=False
+    ),
+    "either + colour": lambda step: NearImageConfig(phash_distance=step, dhash_distance=step, verify=False),
+    "either, verified": lambda step: NearImageConfig(phash_distance=step, dhash_distance=step),
 }
 
 
@@ -156,7 +151,7 @@ def releases(corpus: Path) -> None:
     table("Five releases of sixty plots (graded)", measured, a, b, same, ~same)
 
 
-def drawings() -> None:
+def sample_crawl() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "examples.sample_crawl.make_crawl", "--output", folder, "--pages", "300"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
@@ -181,15 +176,29 @@ def drawings() -> None:
     table("Drawings of the sample crawl", measured, a, b, apart < 3, apart >= 10, is_whole=True)
 
 
+def photographs(corpus: Path) -> None:
+    """Photographs and plots with known copies, grouped together: each original with six copies."""
+    paths = [*sorted(corpus.glob("pdq-labelme-subset/*")), *sorted(corpus.glob("imagehash/*")),
+             corpus / "pdq-bridge-mods/aaa-orig.jpg"]  # fmt: skip
+    plots = sorted(corpus.glob("seaborn-images/*@0.13.png"))
+    print("\nGroups of files with copies made here\n" + HEADER)
+    measure_groups("photographs", (open_rgb(path.read_bytes()) for path in paths), 6, NearImageConfig())
+    measure_groups("plots of seaborn", (open_rgb(path.read_bytes()) for path in plots), 6, NearImageConfig())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, help="folder of pictures: pdq-bridge-mods, seaborn-images ...")
+    parser.add_argument("--families", type=int, default=10, help="of drawings of each kind, four variants each")
     options = parser.parse_args()
     if options.corpus is not None:
         clean_pairs(options.corpus)
         edited(options.corpus)
         releases(options.corpus)
-    drawings()
+    sample_crawl()
+    drawings(options.families, 4, 3, NearImageConfig())
+    if options.corpus is not None:
+        photographs(options.corpus)
     return 0
 
 

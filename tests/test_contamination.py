@@ -190,8 +190,11 @@ def facts(image: Image.Image, quality: int | None = None) -> ImageFacts:
     return checked
 
 
+COLUMNS = ("phash", "dhash", "colour", "thumbnail")
+
+
 def hashes_of(*found: ImageFacts) -> ImageHashes:
-    return image_hashes([one.phash for one in found], [one.dhash for one in found], [one.colour for one in found])
+    return image_hashes(*([getattr(one, name) for one in found] for name in COLUMNS))
 
 
 @pytest.fixture
@@ -252,7 +255,7 @@ def test_nearest_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(nearest_embeddings(vectors[:0], vectors)[0]) == 0
 
 
-IMAGE_COLUMNS = pa.schema([("image_id", pa.string()), *((name, pa.string()) for name in ("phash", "dhash", "colour"))])
+IMAGE_COLUMNS = pa.schema([("image_id", pa.string()), *((name, pa.string()) for name in COLUMNS)])
 
 
 def write_images(folder: Path, shards: list[list[int]]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +18,13 @@ from gobelin.documents import DECISIONS, IMAGE_SIGNATURES, SIGNATURES, Action, D
 from gobelin.pipeline import duplicate_groups
 from gobelin.pipeline.duplicate_groups import MAX_EDGES_OF_ONE_WORKER, run_duplicates
 from gobelin.pipeline.supervisor import run_pipeline
-from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, are_alike, image_hashes
+from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, min_equal_bytes
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
 from gobelin.transforms.files import make_folder
 from gobelin.transforms.shards import read_folder
+from tests.naive_image_groups import naive_image_groups
 
 Make = Callable[..., Any]
 Row = dict[str, Any]
@@ -63,14 +66,20 @@ def make_documents(rng: np.random.Generator, num: int) -> list[Row]:
 def make_images(rng: np.random.Generator, num: int) -> list[Row]:
     """A few bits and colour steps from few centres, so that some are near, some not, and some in chains."""
     rows = []
-    centres = [(int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 255, 48)) for _ in range(num // 6)]
+    centres = [
+        (int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 255, 48), rng.integers(0, 255, (2, 576)))
+        for _ in range(num // 6)
+    ]
     for _ in range(num):
-        phash, dhash, colour = centres[int(rng.integers(len(centres)))]
+        phash, dhash, colour, greys = centres[int(rng.integers(len(centres)))]
+        grey = (np.clip(greys[int(rng.random() < 0.2)] + rng.integers(-12, 13, 576), 0, 255) * 256).astype(">u2")
+        width = int(rng.choice([300, 400]))
         phash ^= sum(1 << int(bit) for bit in rng.choice(62, rng.integers(0, 5), replace=False))
         dhash ^= sum(1 << int(bit) for bit in rng.choice(62, rng.integers(0, 9), replace=False))
         colour = np.clip(colour + rng.integers(-6, 7, 48) * rng.integers(0, 2), 0, 255).astype(np.uint8)
         rows.append({"image_id": f"{rng.integers(2**60):064x}", "phash": f"{phash:016x}", "dhash": f"{dhash:016x}",
-                     "colour": colour.tobytes().hex()})  # fmt: skip
+                     "colour": colour.tobytes().hex(),
+                     "thumbnail": f"{width:08x}{width:08x}{grey.tobytes().hex()}"})  # fmt: skip
     return rows
 
 
@@ -217,13 +226,7 @@ def test_images_against_brute_force(corpus: Any, found: Any) -> None:
     _, runs = corpus
     every = {row["image_id"]: row for _, pictures, _ in runs.values() for row in pictures}
     ids = sorted(every)
-    hashes = image_hashes(*([every[each][name] for each in ids] for name in ("phash", "dhash", "colour")))
-    pairs = [
-        (ids[a], ids[b])
-        for a, b in itertools.combinations(range(len(ids)), 2)
-        if are_alike(hashes.take(np.array([a])), hashes.take(np.array([b])), NEAR)[0]
-    ]
-    group = components(ids, pairs)
+    group = naive_image_groups(list(every.values()), NEAR)
     users = {each: {row["doc_id"] for row in runs[None][0] if each in row["images"]} for each in ids}
     before = dict.fromkeys(ids, 0)
     for name in EARLIER:
@@ -236,7 +239,8 @@ def test_images_against_brute_force(corpus: Any, found: Any) -> None:
         own = len(users[row["image_id"]])
         assert (row["near_group"], row["near_count"]) == (group[row["image_id"]], near)
         assert (row["own_documents"], row["num_documents"]) == (own, own + before[row["image_id"]])
-    assert len(set(group.values())) < 0.8 * len(ids)
+    by_hashes = naive_image_groups(list(every.values()), dataclasses.replace(NEAR, verify=False))
+    assert len(set(by_hashes.values())) + 2 < len(set(group.values())) < 0.95 * len(ids)
 
 
 @pytest.mark.parametrize(("num_shards", "max_edges"), [(2, MAX_EDGES_OF_ONE_WORKER), (5, 0)])
@@ -255,6 +259,19 @@ def test_order_and_shards_do_not_matter(corpus: Any, found: Any, tmp_path: Path,
     job = job_of(*corpus, tmp_path, 4, write_data_set, 9)
     find_duplicates(job)
     assert read_groups(job) == found
+
+
+def test_image_signatures_of_an_older_gobelin_are_refused(corpus: Any, tmp_path: Path, write_data_set: Make) -> None:
+    folder, runs = corpus
+    old = tmp_path / EARLIER[0]
+    shutil.copytree(folder / EARLIER[0], old)
+    schema = IMAGE_SIGNATURES.remove(IMAGE_SIGNATURES.get_field_index("thumbnail"))
+    shutil.rmtree(old / "score/signatures/images")
+    write_data_set(old / "score/signatures/images", runs[EARLIER[0]][1], schema, 2, "image_id")
+    job = job_of(folder, runs, tmp_path, 1, write_data_set, 0)
+    object.__setattr__(job, "earlier", (str(old),))
+    with pytest.raises(ValueError, match="older gobelin"):
+        find_duplicates(job)
 
 
 def test_signatures_of_another_kind_are_refused(corpus: Any, tmp_path: Path, write_data_set: Make) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from gobelin.transforms.duplicates.image_duplicates import (
-    ImageHashes,
     NearImageConfig,
     are_alike,
     hamming,
@@ -22,9 +20,11 @@ from gobelin.transforms.duplicates.image_duplicates import (
     near_image_groups,
 )
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
+from tests.naive_image_groups import COLUMNS, naive_image_groups
 
 HASHES = st.integers(0, 2**64 - 1)
 GREY = "808080" * 16
+WHITE = f"{300:08x}{200:08x}" + "ff00" * 576
 
 
 @settings(max_examples=200)
@@ -59,66 +59,80 @@ def test_settings_that_cannot_work_are_refused(values: dict[str, int]) -> None:
         NearImageConfig(**values)
 
 
-def random_images(num: int, seed: int) -> tuple[list[str], list[str], list[str]]:
-    """Hashes a few bits and colours a few steps from one of num / 6 centres: near ones, others, chains."""
+def random_rows(num: int, seed: int) -> list[dict[str, str]]:
+    """Hashes a few bits, colours a few steps and greys a little from one of num / 6 centres: near ones, others, chains,
+    pictures of two sizes, grey ones among them."""
     rng = np.random.default_rng(seed)
-    centres = [(int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 250, 48)) for _ in range(num // 6)]
-    columns: tuple[list[str], list[str], list[str]] = ([], [], [])
-    for _ in range(num):
-        phash, dhash, colour = centres[int(rng.integers(len(centres)))]
+    centres = [
+        (int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 250, 48), rng.integers(0, 250, (2, 576)))
+        for _ in range(num // 6)
+    ]
+    rows = []
+    for number in range(num):
+        phash, dhash, colour, greys = centres[int(rng.integers(len(centres)))]
         phash ^= sum(1 << int(bit) for bit in rng.choice(62, rng.integers(0, 6), replace=False))
         dhash ^= sum(1 << int(bit) for bit in rng.choice(62, rng.integers(0, 9), replace=False))
         moved = np.clip(colour + rng.integers(-6, 7, 48) * rng.integers(0, 3), 0, 255).astype(np.uint8)
-        for column, value in zip(columns, (f"{phash:016x}", f"{dhash:016x}", moved.tobytes().hex()), strict=True):
-            column.append(value)
-    return columns
-
-
-def groups_by_definition(hashes: ImageHashes, config: NearImageConfig) -> list[int]:
-    names = np.arange(len(hashes.phash))
-    near = [are_alike(hashes.take(np.array([one])), hashes, config) for one in names]
-    pairs = [(a, b) for a, b in itertools.combinations(names.tolist(), 2) if near[a][b]]
-    while any(names[a] != names[b] for a, b in pairs):
-        for a, b in pairs:
-            names[a] = names[b] = min(names[a], names[b])
-    return names.tolist()
+        if rng.random() < 0.3:
+            light = moved.reshape(16, 3).astype(float) @ [0.299, 0.587, 0.114]
+            moved = np.repeat(np.rint(light), 3).astype(np.uint8)
+        noisy = (np.clip(greys[int(rng.integers(2))] + rng.integers(-12, 13, 576), 0, 255) * 256).astype(">u2")
+        side = int(rng.choice([120, 300]))
+        rows.append({"image_id": f"{number:04}", "phash": f"{phash:016x}", "dhash": f"{dhash:016x}",
+                     "colour": moved.tobytes().hex(),
+                     "thumbnail": f"{side:08x}{side:08x}{noisy.tobytes().hex()}"})  # fmt: skip
+    return rows
 
 
 @pytest.mark.parametrize(
     "config",
     [
         NearImageConfig(),
+        NearImageConfig(grey_copies=True),
+        NearImageConfig(verify=False),
         NearImageConfig(phash_distance=0, dhash_distance=None),
         NearImageConfig(phash_distance=None, dhash_distance=6, colour_distance=3),
         NearImageConfig(phash_distance=8, dhash_distance=2, colour_distance=None),
     ],
 )
 def test_groups_against_brute_force(config: NearImageConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = random_images(150, seed=8)
-    columns = tuple([*column, *column[:20]] for column in columns)  # the same facts again, as of a re-saved file
-    hashes = image_hashes(*columns)
-    expected = groups_by_definition(hashes, config)
+    rows = random_rows(150, seed=8)
+    rows += [{**row, "image_id": f"{150 + at:04}"} for at, row in enumerate(rows[:20])]  # the facts of a re-saved file
+    expected = [int(group) for group in naive_image_groups(rows, config).values()]
+    hashes = image_hashes(*([row[name] for row in rows] for name in COLUMNS))
     assert near_image_groups(hashes, config).tolist() == expected
     assert expected[150:] == expected[:20]
     monkeypatch.setattr("gobelin.transforms.duplicates.image_duplicates._MANY", 10)  # keys of two chunks
     assert near_image_groups(hashes, config).tolist() == expected
-    assert 1 < len(set(expected)) < 150
+    assert 1 < len(set(expected)) < 151
 
 
 def test_without_a_hash_nothing_is_near() -> None:
-    hashes = image_hashes(["0" * 16] * 2, ["0" * 16] * 2, [GREY] * 2)
+    hashes = image_hashes(["0" * 16] * 2, ["0" * 16] * 2, [GREY] * 2, [WHITE] * 2)
     config = NearImageConfig(phash_distance=None, dhash_distance=None)
     assert not are_alike(hashes, hashes, config).any()
+    assert are_alike(hashes, hashes, NearImageConfig()).all()
 
 
-@pytest.mark.timeout(20)
+def test_thumbnails_that_were_not_read_are_asked_for() -> None:
+    hashes = image_hashes(["0" * 16] * 2, ["0" * 16] * 2, [GREY] * 2)
+    for work in (
+        lambda: are_alike(hashes, hashes, NearImageConfig()),
+        lambda: near_image_groups(hashes, NearImageConfig()),
+    ):
+        with pytest.raises(ValueError, match="thumbnails were not read"):
+            work()
+
+
+@pytest.mark.timeout(30)
 def test_hot_buckets_are_cheap() -> None:
     """A placeholder met 100 000 times, and 20 000 different images whose keys happen to agree."""
-    copies = image_hashes(["ff00ff00ff00ff00"] * 100_000, ["0" * 16] * 100_000, [GREY] * 100_000)
+    copies = image_hashes(["ff00ff00ff00ff00"] * 100_000, ["0" * 16] * 100_000, [GREY] * 100_000, [WHITE] * 100_000)
     assert set(near_image_groups(copies, NearImageConfig()).tolist()) == {0}
     rng = np.random.default_rng(5)
     low = [f"{value:016x}" for value in rng.integers(0, 2**51, 20_000)]
-    crowd = image_hashes(low, [f"{value:016x}" for value in rng.integers(0, 2**63, 20_000)], [GREY] * 20_000)
+    dhash = [f"{value:016x}" for value in rng.integers(0, 2**63, 20_000)]
+    crowd = image_hashes(low, dhash, [GREY] * 20_000, [WHITE] * 20_000)
     assert len(set(near_image_groups(crowd, NearImageConfig()).tolist())) > 19_900
 
 
@@ -137,13 +151,13 @@ def facts_of(picture: Image.Image, kind: str = "PNG", **options: int) -> ImageFa
 
 
 def alike(a: ImageFacts, b: ImageFacts, config: NearImageConfig) -> bool:
-    one, other = (image_hashes([each.phash], [each.dhash], [each.colour]) for each in (a, b))
+    one, other = (image_hashes(*([getattr(each, name)] for name in COLUMNS)) for each in (a, b))
     return bool(are_alike(one, other, config)[0])
 
 
 def test_drawings_that_differ_in_colour_are_told_apart() -> None:
     """The grey of red and of this blue are the same, so pHash and dHash see one picture."""
-    red, blue = facts_of(draw("#ff0000", "white")), facts_of(draw("#0036ff", "white"))
+    red, blue = facts_of(draw("#ff0000", "white")), facts_of(draw("#0050ff", "white"))
     assert hamming(red.phash, blue.phash) <= 4
     assert alike(red, blue, NearImageConfig(colour_distance=None))
     assert not alike(red, blue, NearImageConfig())
@@ -163,3 +177,96 @@ def test_copies_in_another_encoding_or_size_stay_together(
 
 def test_a_moved_shape_is_another_picture() -> None:
     assert not alike(facts_of(draw("red", "white")), facts_of(draw("red", "white", 70)), NearImageConfig())
+
+
+def position(squares: list[int], size: int = 24) -> Image.Image:
+    """A board with pieces on some of its 64 squares."""
+    picture = Image.new("RGB", (8 * size, 8 * size), "#f0d9b5")
+    pen = ImageDraw.Draw(picture)
+    for square in range(64):
+        x, y = square % 8 * size, square // 8 * size
+        if (square // 8 + square) % 2:
+            pen.rectangle((x, y, x + size - 1, y + size - 1), fill="#b58863")
+        if square in squares:
+            pen.ellipse((x + 4, y + 4, x + size - 5, y + size - 5), fill="black" if square % 3 else "white")
+    return picture
+
+
+def sums(numbers: list[int]) -> Image.Image:
+    """A table of numbers."""
+    picture = Image.new("RGB", (360, 40 * len(numbers)), "white")
+    pen = ImageDraw.Draw(picture)
+    for row, number in enumerate(numbers):
+        pen.line((0, row * 40, 360, row * 40), fill="grey")
+        for column in range(4):
+            pen.text(
+                (90 * column + 8, row * 40 + 10),
+                f"{number * (column + 3)}",
+                fill="black",
+                font=ImageFont.load_default(16),
+            )
+    return picture
+
+
+def curves(values: list[float], fill: str = "blue") -> Image.Image:
+    """A plot of one line in a frame."""
+    picture = Image.new("RGB", (400, 300), "white")
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((30, 10, 390, 280), outline="black")
+    pen.line(
+        [(30 + 360 * at / (len(values) - 1), 280 - 270 * value) for at, value in enumerate(values)], fill=fill, width=2
+    )
+    return picture
+
+
+WAVE = [0.5, 0.6, 0.55, 0.7, 0.62, 0.5, 0.42, 0.5, 0.58]
+NUMBERS = [231, 187, 642, 309, 518, 774]
+SERIES = {
+    "one piece moved": (position([3, 12, 18, 27, 33, 40, 52, 60]), position([3, 12, 19, 27, 33, 40, 52, 60])),
+    "one row of numbers changed": (sums(NUMBERS), sums([*NUMBERS[:3], 389, *NUMBERS[4:]])),
+    "another end of a curve": (curves(WAVE), curves([*WAVE[:6], 0.52, 0.41, 0.36])),
+}
+
+
+@pytest.mark.parametrize("pair", SERIES.values(), ids=SERIES)
+def test_drawings_of_a_series_are_told_apart_and_their_copies_found(pair: tuple[Image.Image, Image.Image]) -> None:
+    """Also where a copy is encoded and resized; and each copy joins its own original."""
+    found, owners = [], []
+    for owner, picture in enumerate(pair):
+        half = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS)
+        double = picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.BICUBIC)
+        found += [facts_of(picture), facts_of(picture, "JPEG", quality=75), facts_of(picture, "WEBP", quality=80),
+                  facts_of(picture.quantize(64), "GIF"), facts_of(half), facts_of(double, "JPEG")]  # fmt: skip
+        owners += [owner] * 6
+    assert not alike(found[0], found[6], NearImageConfig())
+    order = [7, 3, 10, 0, 5, 9, 1, 11, 6, 2, 4, 8]
+    hashes = image_hashes(*([getattr(found[at], name) for at in order] for name in COLUMNS))
+    groups = near_image_groups(hashes, NearImageConfig())
+    assert len(set(groups.tolist())) == 2
+    assert len({(group, owners[at]) for group, at in zip(groups.tolist(), order, strict=True)}) == 2
+
+
+def test_a_chain_of_small_steps_is_no_group() -> None:
+    """Each picture is nearly the one before it, and the last is another than the first."""
+    steps = [facts_of(draw("red", "white", shift)) for shift in range(0, 80, 2)]
+    hashes = image_hashes(*([getattr(step, name) for step in steps] for name in COLUMNS))
+    by_hashes = near_image_groups(hashes, NearImageConfig(verify=False, phash_distance=12, dhash_distance=12))
+    groups = near_image_groups(hashes, NearImageConfig(phash_distance=12, dhash_distance=12)).tolist()
+    assert by_hashes[0] == by_hashes[-1]
+    assert len(set(groups)) > 5
+    assert groups[0] != groups[-1]
+
+
+def test_grey_copies_join_where_asked_for() -> None:
+    red, blue = facts_of(draw("#ff0000", "white")), facts_of(draw("#0050ff", "white"))  # of one brightness
+    grey = facts_of(draw("#ff0000", "white").convert("L"), "JPEG", quality=85)
+    asked = NearImageConfig(grey_copies=True)
+    assert not alike(red, grey, NearImageConfig())
+    assert alike(red, grey, asked)
+    assert alike(grey, blue, asked)
+    assert not alike(red, blue, asked)
+    assert not alike(facts_of(draw("#ff0000", "white", 70)), grey, asked)
+    hashes = image_hashes(*([getattr(each, name) for each in (grey, red, blue)] for name in COLUMNS))
+    groups = near_image_groups(hashes, asked).tolist()
+    assert groups[1] != groups[2], "the grey copy joins one of them, and does not connect them"
+    assert groups[0] in groups[1:]

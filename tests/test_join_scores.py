@@ -77,7 +77,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, a_document: Make, an_image:
             flipped = base
             for bit in rng.choice(64, size=2 * member, replace=False):
                 flipped ^= 1 << int(bit)
-            images.append(an_image(f"{group}{member}".ljust(64, "0"), phash=f"{flipped:016x}", width=300 + group))
+            images.append(
+                an_image(
+                    f"{group}{member}".ljust(64, "0"),
+                    phash=f"{flipped:016x}",
+                    width=300 + group,
+                    thumbnail=f"{300 + group:08x}{300:08x}" + f"{40 * group:02x}00" * 576,
+                )
+            )
     images += [an_image(UNUSED), an_image(FAILED)]
     ids = [row["image_id"] for row in images[:-2]]
     shared = [sentence(rng) for _ in range(6)]
@@ -213,7 +220,8 @@ def test_image_counts(corpus: Any, scored: Any) -> None:
         for node in row["nodes"]:
             if node["image_id"]:
                 users[node["image_id"]].add(row["doc_id"])
-    hashes = {row["image_id"]: image_hashes([row["phash"]], [row["dhash"]], [row["colour"]]) for row in images}
+    COLUMNS = ("phash", "dhash", "colour", "thumbnail")
+    hashes = {row["image_id"]: image_hashes(*([row[each]] for each in COLUMNS)) for row in images}
     group = components(sorted(hashes), lambda a, b: bool(are_alike(hashes[a], hashes[b], CONFIG.near_images)[0]))
     for name, row in scored[0].images.items():
         near = set().union(*(users[other] for other in users if group[other] == group[name]))

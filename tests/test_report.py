@@ -155,6 +155,7 @@ def output(tmp_path: Path) -> Path:
     images = [
         {"image_id": name, "data": data, "format": "png", "width": 40 if name == SMALL else 320,
          "height": 40 if name == SMALL else 200, "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96,
+         "thumbnail": "0000000100000001" + "0" * 2304,
          "md5": "0" * 32, "consent": [], "source": "archive", "urls": ["https://a.example/x.png"],
          "warc_file": "crawl/a.warc.gz", "warc_offset": 0}
         for name, data in zip(IDS, PICTURES)

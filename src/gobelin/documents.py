@@ -139,6 +139,7 @@ class Image:
     phash: str  # 64-bit perceptual hash (imagehash.phash), 16 hex digits
     dhash: str  # 64-bit difference hash (imagehash.dhash), 16 hex digits
     colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
+    thumbnail: str  # size and 576 greys, 2320 hex digits: verifies what the hashes find (images/thumbnail.py)
     pdq: str | None  # 256-bit PDQ hash, 64 hex digits; None where it was not asked for or its quality is too low
     urls: tuple[str, ...]  # every URL of the input that gave these bytes, sorted
     consent: tuple[str, ...]  # opt-out signals of the responses that gave these bytes, sorted
@@ -243,6 +244,9 @@ IMAGES = pa.schema(
         _required("phash", _TEXT, "64-bit perceptual hash, hex"),
         _required("dhash", _TEXT, "64-bit difference hash, hex"),
         _required("colour", _TEXT, "mean RGB of 4 x 4 cells, row by row: 96 hex digits"),
+        _required(
+            "thumbnail", _TEXT, "width and height, 8 digits each, and 576 greys by rows, 4 each: 2320 hex digits"
+        ),
         _field("pdq", _TEXT, "256-bit PDQ hash, hex; null: not asked for, or of low quality"),
         _required("urls", pa.list_(_TEXT), "every URL with these bytes, sorted"),
         _required("consent", pa.list_(_TEXT), "opt-out signals of the image's own responses, sorted"),
@@ -480,6 +484,7 @@ IMAGE_SIGNATURES = pa.schema(
         _required("phash", _TEXT, "64-bit, hex"),
         _required("dhash", _TEXT, "64-bit, hex"),
         _required("colour", _TEXT, "see images"),
+        _required("thumbnail", _TEXT, "see images"),
         _required("num_documents", _COUNT, "documents of this run that show these bytes"),
     ]
 )

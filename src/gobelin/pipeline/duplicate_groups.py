@@ -44,7 +44,6 @@ MAX_ROUNDS = 64
 
 EDGES = pa.schema([("id", pa.string()), ("other", pa.string())])
 UNFINISHED = pa.schema([("vertices", pa.int64())])
-_IMAGE_COLUMNS = ["image_id", "phash", "dhash", "colour"]
 
 
 def run_semantic(supervisor: Supervisor, job: DuplicatesJob, config: SemanticConfig) -> None:
@@ -98,7 +97,8 @@ def _join_edges(supervisor: Supervisor, folder: str, num_shards: int) -> JoinedE
 def find_edges(pipeline: beam.Pipeline, _: list[Any], job: DuplicatesJob) -> None:
     """Near-duplicate texts and images as edges between ids."""
     texts = _signatures(pipeline, job) | "FindTextEdges" >> FindTextEdges(job.minhash)
-    images = (_images(pipeline, job), _earlier_images(pipeline, job)) | beam.Flatten()
+    columns = ["image_id", "phash", "dhash", "colour"]
+    images = (_images(pipeline, job, columns), _earlier_images(pipeline, job, columns)) | beam.Flatten()
     pairs = {"text_edges": texts, "image_edges": images | "FindImageEdges" >> FindImageEdges(job.near_images)}
     for name, edges in pairs.items():
         edges | f"Write {name}" >> _WriteEdges(join(job.work, name), job.num_shards)
@@ -150,11 +150,11 @@ def group_duplicates(pipeline: beam.Pipeline, _: list[Any], job: GroupJob) -> No
         join(work, "document_groups"), num_shards
     )
     (
-        _images(pipeline, job.job),
-        _earlier_images(pipeline, job.job),
+        _images(pipeline, job.job, ["image_id", "colour", "thumbnail"]),
+        _earlier_images(pipeline, job.job, ["image_id", "colour", "thumbnail", "num_documents"]),
         measurements,
         images,
-    ) | "ImageGroups" >> FindImageGroups(join(work, "image_groups"), num_shards)
+    ) | "ImageGroups" >> FindImageGroups(job.job.near_images, join(work, "image_groups"), num_shards)
 
 
 def _signatures(pipeline: beam.Pipeline, job: DuplicatesJob) -> beam.PCollection:
@@ -170,13 +170,13 @@ def _as_own(row: Row) -> Row:
     return {**row, "run": None, "is_kept": False}
 
 
-def _images(pipeline: beam.Pipeline, job: DuplicatesJob) -> beam.PCollection:
-    return pipeline | "Images" >> _Rows(list_shards(job.images), _IMAGE_COLUMNS)
+def _images(pipeline: beam.Pipeline, job: DuplicatesJob, columns: list[str]) -> beam.PCollection:
+    return pipeline | "Images" >> _Rows(list_shards(job.images), columns)
 
 
-def _earlier_images(pipeline: beam.Pipeline, job: DuplicatesJob) -> beam.PCollection:
+def _earlier_images(pipeline: beam.Pipeline, job: DuplicatesJob, columns: list[str]) -> beam.PCollection:
     runs = open_earlier(job.earlier, job.minhash)
-    return pipeline | "EarlierImages" >> _Rows([path for run in runs for path in run.images])
+    return pipeline | "EarlierImages" >> _Rows([path for run in runs for path in run.images], columns)
 
 
 class _Components(beam.PTransform):

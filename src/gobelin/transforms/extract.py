@@ -82,6 +82,7 @@ IMAGE_INDEX = pa.schema(
         ("phash", pa.string()),
         ("dhash", pa.string()),
         ("colour", pa.string()),
+        ("thumbnail", pa.string()),
         ("pdq", pa.string()),
         ("consent", pa.list_(pa.string())),
         ("source", pa.string()),

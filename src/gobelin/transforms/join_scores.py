@@ -40,7 +40,7 @@ from gobelin.transforms.vision.image_text import score_images
 Row = dict[str, Any]
 
 
-IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "format", "consent")
+IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "thumbnail", "format", "consent")
 """Columns of ``IMAGES`` that the scores take over."""
 
 
@@ -166,7 +166,8 @@ def _image_row(
 def facts_by_document(keyed: tuple[str, tuple[ImageFacts, list[str]]], num_shards: int) -> Iterator[tuple[int, Row]]:
     """(shard of the document, row of ``FACTS``) for each document that shows an image."""
     identifier, (facts, documents) = keyed
-    scores = json.dumps(finite_or_null(facts.scores), allow_nan=False)
+    of_use = {name: value for name, value in facts.scores.items() if name != "thumbnail"}
+    scores = json.dumps(finite_or_null(of_use), allow_nan=False)
     for doc_id in documents:
         row = {"doc_id": doc_id, "image_id": identifier, "scores": scores, "embedding": facts.embedding}
         yield shard_of(doc_id, num_shards), row

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -29,8 +29,16 @@ import pyarrow as pa
 from gobelin.documents import DOCUMENT_SCORES, shard_of
 from gobelin.transforms.duplicates.alike_pairs import IsAlike, join_alike
 from gobelin.transforms.duplicates.components import Edge
-from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, image_hashes, image_keys, images_alike
+from gobelin.transforms.duplicates.image_duplicates import (
+    NearImageConfig,
+    are_candidates,
+    image_hashes,
+    image_keys,
+    read_colours,
+    verified_groups,
+)
 from gobelin.transforms.duplicates.minhash import MinHashConfig, sketches_alike
+from gobelin.transforms.duplicates.verify_images import read_thumbnails
 from gobelin.transforms.shards import WriteRows
 
 Row = dict[str, Any]
@@ -137,7 +145,8 @@ def _edges_in_bucket(ids: list[str], is_alike: IsAlike | None) -> Iterator[Edge]
 
 
 class FindImageEdges(beam.PTransform):
-    """Rows with image_id, phash, dhash and colour -> (image_id, image_id) edges that connect near-duplicates."""
+    """Rows with image_id, phash, dhash and colour -> (image_id, image_id) edges that connect candidates: images
+    near by hashes and colours. ``FindImageGroups`` verifies them."""
 
     def __init__(self, config: NearImageConfig) -> None:
         self._config = config
@@ -163,7 +172,7 @@ def _alike_images(
     if len(members) < 2:
         return
     ids, *columns = zip(*members, strict=True)
-    yield from _edges_in_bucket(list(ids), images_alike(image_hashes(*columns), config))
+    yield from _edges_in_bucket(list(ids), are_candidates(image_hashes(*columns), config))
 
 
 class FindDocumentGroups(beam.PTransform):
@@ -272,12 +281,24 @@ def _document_row(grouped: tuple[str, Iterable[Row]], num_shards: int) -> tuple[
     return shard_of(doc_id, num_shards), row
 
 
-class FindImageGroups(beam.PTransform):
-    """(rows of images, rows of ``IMAGE_SIGNATURES`` of earlier runs, measurements, (image_id, near group) pairs) -> the
-    data set ``IMAGE_GROUPS``."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageMember:
+    """An image among its candidates."""
 
-    def __init__(self, folder: str, num_shards: int) -> None:
-        self._folder, self._num_shards = folder, num_shards
+    image_id: str
+    is_own: bool  # an image of the run that is being scored
+    colour: str
+    thumbnail: str
+    num_earlier: int  # documents of earlier runs that show it
+    documents: tuple[str, ...]  # of this run
+
+
+class FindImageGroups(beam.PTransform):
+    """(rows of images, rows of ``IMAGE_SIGNATURES`` of earlier runs, measurements, (image_id, candidate group) pairs)
+    -> the data set ``IMAGE_GROUPS``. Images are rows with image_id, colour and thumbnail."""
+
+    def __init__(self, config: NearImageConfig, folder: str, num_shards: int) -> None:
+        self._config, self._folder, self._num_shards = config, folder, num_shards
 
     def expand(
         self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection, beam.PCollection]
@@ -285,25 +306,21 @@ class FindImageGroups(beam.PTransform):
         images, earlier, measurements, components = inputs
         rows = (
             {
-                "own": images | "OwnById" >> beam.Map(_image_id),
-                "earlier": earlier | "EarlierById" >> beam.Map(_earlier_documents),
+                "own": images | "OwnById" >> beam.Map(_by_image_id),
+                "earlier": earlier | "EarlierById" >> beam.Map(_by_image_id),
                 "documents": measurements | "Uses" >> beam.FlatMap(_uses),
                 "component": components,
             }
             | "JoinById" >> beam.CoGroupByKey()
-            | "ToGroup" >> beam.Map(_to_image_group)
-            | "GroupImages" >> beam.GroupByKey()
-            | "CountImages" >> beam.FlatMap(_count_images, self._num_shards)
+            | "ToCandidates" >> beam.Map(_to_candidates)
+            | "GroupCandidates" >> beam.GroupByKey()
+            | "CountImages" >> beam.FlatMap(_count_images, self._config, self._num_shards)
         )
         return rows | WriteRows(self._folder, IMAGE_GROUPS, self._num_shards, ("image_id",))
 
 
-def _image_id(row: Row) -> tuple[str, bool]:
-    return row["image_id"], True
-
-
-def _earlier_documents(row: Row) -> tuple[str, int]:
-    return row["image_id"], row["num_documents"]
+def _by_image_id(row: Row) -> tuple[str, Row]:
+    return row["image_id"], {name: row[name] for name in ("colour", "thumbnail", "num_documents") if name in row}
 
 
 def _uses(row: Row) -> Iterator[tuple[str, str]]:
@@ -311,27 +328,37 @@ def _uses(row: Row) -> Iterator[tuple[str, str]]:
         yield identifier, row["doc_id"]
 
 
-def _to_image_group(joined: tuple[str, dict[str, Iterable[Any]]]) -> tuple[str, tuple[str, bool, int, list[str]]]:
+def _to_candidates(joined: tuple[str, dict[str, Iterable[Any]]]) -> tuple[str, ImageMember]:
     identifier, sides = joined
-    group = next(iter(sides["component"]), identifier)
-    documents = sorted(set(sides["documents"]))
-    return group, (identifier, any(sides["own"]), sum(sides["earlier"]), documents)
+    own, earlier = list(sides["own"]), list(sides["earlier"])
+    facts = next(iter((*own, *earlier)), {"colour": "", "thumbnail": ""})
+    member = ImageMember(
+        identifier, bool(own), facts["colour"], facts["thumbnail"], sum(row["num_documents"] for row in earlier),
+        tuple(sorted(set(sides["documents"]))),
+    )  # fmt: skip
+    return next(iter(sides["component"]), identifier), member
 
 
 def _count_images(
-    grouped: tuple[str, Iterable[tuple[str, bool, int, list[str]]]], num_shards: int
+    grouped: tuple[str, Iterable[ImageMember]], config: NearImageConfig, num_shards: int
 ) -> Iterator[tuple[int, Row]]:
-    group, members = grouped
-    members = list(members)
-    near_count = len({doc_id for *_, documents in members for doc_id in documents})
-    near_count += sum(before for _, _, before, _ in members)
-    for identifier, is_own, before, documents in members:
-        if is_own:
+    members = sorted(grouped[1], key=attrgetter("image_id"))
+    groups = [0] * len(members)
+    if config.verify and len(members) > 1:
+        thumbnails = read_thumbnails(member.thumbnail for member in members)
+        groups = verified_groups(read_colours(member.colour for member in members), thumbnails, config).tolist()
+    documents: dict[int, set[str]] = {}
+    earlier: dict[int, int] = {}
+    for group, member in zip(groups, members, strict=True):
+        documents.setdefault(group, set()).update(member.documents)
+        earlier[group] = earlier.get(group, 0) + member.num_earlier
+    for group, member in zip(groups, members, strict=True):
+        if member.is_own:
             row = {
-                "image_id": identifier,
-                "near_group": group,
-                "num_documents": len(documents) + before,
-                "near_count": near_count,
-                "own_documents": len(documents),
+                "image_id": member.image_id,
+                "near_group": members[group].image_id,
+                "num_documents": len(member.documents) + member.num_earlier,
+                "near_count": len(documents[group]) + earlier[group],
+                "own_documents": len(member.documents),
             }
-            yield shard_of(identifier, num_shards), row
+            yield shard_of(member.image_id, num_shards), row

@@ -1,9 +1,14 @@
-"""Images that look the same: hashes of shape, a few numbers of colour, and keys under which near ones meet.
+"""Images that look the same: pairs whose hashes and colours are near, verified by thumbnails, in groups that hold.
 
     shape     64-bit pHash or dHash at most so many bits apart: one of the two is enough. Each fails where the other
               holds: pHash on plots (thin lines on white, where its median is noise), dHash on flat areas.
-    colour    the mean colours of 4 x 4 cells must be alike as well. Both hashes are blind to colour: of drawings with
-              flat areas five in six pairs of near hashes are different pictures, nearly all of which this tells apart.
+    colour    the mean colours of 4 x 4 cells must be alike as well. Both hashes are blind to colour.
+    thumbnail the greys of 576 cells must be alike, the worst of them too (verify_images.py). Hashes alone take chess
+              positions, formulas, tables and charts of one kind for copies of one another.
+
+Images that are connected through near hashes and colours are candidates. Within the candidates the largest pictures
+come first; each image joins the nearest of the pictures before it that represent a group, or represents one itself. So
+every member was held against its group's representative, and no chain of small steps joins what differs.
 
 Two hashes at most ``distance`` bits apart, cut into distance + joint chunks, agree in at least ``joint`` of them
 (pigeonhole principle): each choice of that many chunks is a key, and no pair is ever missed.
@@ -15,13 +20,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike, join_alike
+from gobelin.transforms.duplicates.verify_images import Thumbnails, distances, read_thumbnails
 
 HASH_BITS = 64
 
@@ -31,24 +37,36 @@ COLOUR_CELLS = 16
 MAX_DISTANCE = 16
 """Bits; beyond it different pictures are as near as copies."""
 
-_MANY = 200_000
+_GREY = 2
+"""Red-green and blue-yellow, of 255, up to which a cell shows no colour: JPEG leaves so much in a grey picture."""
+
+_NO_THUMBNAILS = "near-duplicate images cannot be verified: their thumbnails were not read"
+
+_MANY = 100_000
 """Images from which keys are made of two chunks: more keys, each much rarer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class NearImageConfig:
-    """When two images count as near-duplicates: near by one of the hashes, and of like colour."""
+    """When two images count as near-duplicates: near by one of the hashes, of like colour, and of like thumbnails."""
 
-    phash_distance: int | None = 4
+    phash_distance: int | None = 6
     """Bits of 64 by which pHashes may differ. MMC4: 5. 0: only equal hashes. Null: not looked at."""
 
-    dhash_distance: int | None = 3
+    dhash_distance: int | None = 6
     """Bits of 64 by which dHashes may differ. Null: not looked at; MMC4 has pHash alone."""
 
     colour_distance: int | None = 5
     """Difference of the most different of 4 x 4 cells, of 255: of red-green or blue-yellow, or a quarter of that of
     brightness. Re-encoded and resized copies stay at or below 4, copies of other brightness or contrast below 13. Null:
     colours may differ."""
+
+    verify: bool = True
+    """Whether pairs are verified by their thumbnails and members against their group. False: what is connected through
+    near hashes and colours is a group, as in MMC4 and OmniCorpus; then drawings of one kind count as copies."""
+
+    grey_copies: bool = False
+    """Whether a picture and a copy of it without colours are near-duplicates. They are compared by brightness alone."""
 
     def __post_init__(self) -> None:
         for name in ("phash_distance", "dhash_distance"):
@@ -67,14 +85,24 @@ class ImageHashes:
     dhash: npt.NDArray[np.uint64]  # (N,)
     colour: npt.NDArray[np.int16]  # (N, 48), see ``colour_features``
 
+    thumbnails: Thumbnails | None = None  # of the same images; None where nothing is verified with these
+
     def take(self, places: Indices) -> ImageHashes:
-        return ImageHashes(self.phash[places], self.dhash[places], self.colour[places])
+        thumbnails = None if self.thumbnails is None else self.thumbnails.take(places)
+        return ImageHashes(self.phash[places], self.dhash[places], self.colour[places], thumbnails)
 
 
-def image_hashes(phash: Iterable[str], dhash: Iterable[str], colour: Iterable[str]) -> ImageHashes:
-    """From columns of hexadecimal digits: 16, 16 and 96 an image."""
-    rgb = np.frombuffer(bytes.fromhex("".join(colour)), np.uint8).reshape(-1, COLOUR_CELLS, 3)
-    return ImageHashes(_from_hex(phash), _from_hex(dhash), colour_features(rgb))
+def image_hashes(
+    phash: Iterable[str], dhash: Iterable[str], colour: Iterable[str], thumbnail: Iterable[str] | None = None
+) -> ImageHashes:
+    """From columns of hexadecimal digits: 16, 16, 96 and 2320 an image."""
+    thumbnails = None if thumbnail is None else read_thumbnails(thumbnail)
+    return ImageHashes(_from_hex(phash), _from_hex(dhash), read_colours(colour), thumbnails)
+
+
+def read_colours(column: Iterable[str]) -> npt.NDArray[np.int16]:
+    """``colour_features`` of a column of hexadecimal digits, 96 an image."""
+    return colour_features(np.frombuffer(bytes.fromhex("".join(column)), np.uint8).reshape(-1, COLOUR_CELLS, 3))
 
 
 def _from_hex(column: Iterable[str]) -> npt.NDArray[np.uint64]:
@@ -96,12 +124,23 @@ def hamming(a: str, b: str) -> int:
 
 
 def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.NDArray[np.bool_]:
-    """Whether each image of ``a`` is a near-duplicate of the one of ``b``, (N,); either may hold one image."""
-    return _near_in_shape(a.phash, a.dhash, b.phash, b.dhash, config) & _near_in_colour(a.colour, b.colour, config)
+    """Whether each image of ``a`` is a near-duplicate of the one of ``b``, (N,); either may hold one image.
+
+    Raises:
+        ValueError: thumbnails are wanted (``config.verify``) and were not read.
+    """
+    alike = _near_in_shape(a.phash, a.dhash, b.phash, b.dhash, config) & _near_in_colour(a.colour, b.colour, config)
+    if config.verify:
+        if a.thumbnails is None or b.thumbnails is None:
+            raise ValueError(_NO_THUMBNAILS)
+        found = np.flatnonzero(alike)
+        one, other = (each if len(each.cells) == 1 else each.take(found) for each in (a.thumbnails, b.thumbnails))
+        alike[found] = distances(one, other)[0][: len(found)] <= 1
+    return alike
 
 
-def images_alike(hashes: ImageHashes, config: NearImageConfig) -> IsAlike:
-    """Whether images of these hashes, given by position, are near-duplicates."""
+def are_candidates(hashes: ImageHashes, config: NearImageConfig) -> IsAlike:
+    """Whether images, given by position, are near by their hashes and colours; thumbnails are not looked at."""
 
     def is_alike(a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
         is_near = _near_in_shape(hashes.phash[a], hashes.dhash[a], hashes.phash[b], hashes.dhash[b], config)
@@ -131,12 +170,22 @@ def _near_in_shape(
 def _near_in_colour(
     colour: npt.NDArray[np.int16], other: npt.NDArray[np.int16], config: NearImageConfig
 ) -> npt.NDArray[np.bool_]:
-    apart = np.abs(colour - other).max(axis=1, initial=0)
-    return apart <= (np.inf if config.colour_distance is None else config.colour_distance)
+    apart = np.abs(colour - other)
+    alike = apart.max(axis=1, initial=0) <= (np.inf if config.colour_distance is None else config.colour_distance)
+    if config.grey_copies and config.colour_distance is not None:
+        in_brightness = apart[:, ::3].max(axis=1, initial=0) <= config.colour_distance
+        alike |= in_brightness & (are_grey(colour) | are_grey(other))
+    return alike
 
 
-def near_image_groups(hashes: ImageHashes, config: NearImageConfig) -> Indices:
-    """For each image the smallest position it is connected with through near-duplicates, (N,)."""
+def are_grey(colour: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
+    """Which pictures show no colours, (N,), of ``colour_features``."""
+    chroma = colour.reshape(-1, COLOUR_CELLS, 3)[:, :, 1:]
+    return np.abs(chroma).max(axis=(1, 2), initial=0) <= _GREY
+
+
+def candidate_groups(hashes: ImageHashes, config: NearImageConfig) -> Indices:
+    """For each image the smallest position it is connected with through near hashes and colours, (N,)."""
     columns = np.concatenate(
         [hashes.phash[:, None].view(np.uint8), hashes.dhash[:, None].view(np.uint8), hashes.colour.view(np.uint8)],
         axis=1,
@@ -147,8 +196,90 @@ def near_image_groups(hashes: ImageHashes, config: NearImageConfig) -> Indices:
     rank = np.argsort(order)
     distinct = hashes.take(first[order])
     joint = 1 if len(first) < _MANY else 2
-    groups = join_alike(len(first), _bands(distinct, config, joint), images_alike(distinct, config))
+    groups = join_alike(len(first), _bands(distinct, config, joint), are_candidates(distinct, config))
     return first[order][groups[rank[inverse.reshape(-1)]]]
+
+
+def near_image_groups(hashes: ImageHashes, config: NearImageConfig) -> Indices:
+    """For each image, given sorted by id, the smallest position of its group of near-duplicates, (N,).
+
+    Raises:
+        ValueError: thumbnails are wanted (``config.verify``) and were not read.
+    """
+    groups = candidate_groups(hashes, config)
+    if not config.verify:
+        return groups
+    if hashes.thumbnails is None:
+        raise ValueError(_NO_THUMBNAILS)
+    return split_candidates(groups, hashes.colour, hashes.thumbnails.take, config)
+
+
+def split_candidates(
+    candidates: Indices, colour: npt.NDArray[np.int16], thumbnails: Callable[[Indices], Thumbnails],
+    config: NearImageConfig,
+) -> Indices:  # fmt: skip
+    """``candidate_groups`` split into groups of verified members.
+
+    Args:
+        thumbnails: those of images given by their positions; asked for images that have candidates.
+    """
+    groups = candidates.copy()
+    for members in candidate_members(candidates):
+        groups[members] = members[verified_groups(colour[members], thumbnails(members), config)]
+    return groups
+
+
+def candidate_members(candidates: Indices) -> list[Indices]:
+    """The positions of each group of more than one image, ascending."""
+    order = np.argsort(candidates, kind="stable")
+    starts = np.flatnonzero(np.diff(candidates[order], prepend=-1))
+    return [members for members in np.split(order, starts[1:]) if len(members) > 1]
+
+
+def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, config: NearImageConfig) -> Indices:
+    """Splits the images of one candidate group: for each the smallest position in the group that it belongs to, (N,).
+
+    Images are gone through in an order that puts likely originals first. One that is alike to none of the images that
+    lead a group leads another one. Then each of the others goes to the nearest leader: a small copy can be alike to all
+    drawings of a series. Equal numbers are told apart by position, so give images sorted by id. Takes as many
+    comparisons as there are images times groups.
+    """
+    rows = np.concatenate(
+        [colour.view(np.uint8), thumbnails.cells.view(np.uint8), thumbnails.sizes.view(np.uint8)], axis=1
+    )
+    whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).reshape(-1)
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+
+    def nearest(image: int, leaders: Indices) -> int | None:
+        """The place in ``leaders`` of the nearest that is alike; None where none is."""
+        alike = np.flatnonzero(_near_in_colour(colour[[image]], colour[leaders], config))
+        if not len(alike):
+            return None
+        apart, strain = distances(thumbnails.take(np.array([image])), thumbnails.take(leaders[alike]))
+        return None if apart.min() > 1 else int(alike[np.where(apart <= 1, strain, np.inf).argmin()])
+
+    leaders = np.empty(len(first), np.intp)
+    group_of: dict[int, int] = {}
+    for image in first[_originals_first(colour[first], thumbnails.take(first), first)].tolist():
+        if nearest(image, leaders[: len(group_of)]) is None:
+            leaders[len(group_of)] = image
+            group_of[image] = len(group_of)
+    leaders = leaders[: len(group_of)]
+    found = [group_of[image] if image in group_of else nearest(image, leaders) for image in first.tolist()]
+    groups = np.array(found, np.intp)[inverse.reshape(-1)]
+    smallest = np.full(len(leaders), len(groups))
+    np.minimum.at(smallest, groups, np.arange(len(groups)))
+    return smallest[groups]
+
+
+def _originals_first(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, position: Indices) -> Indices:
+    """An order of images of one candidate group. Pictures with colours come before grey ones, which could stand for
+    pictures of several colours; then those of the commonest size, because a series of drawings shares one and is told
+    apart best within it; then the largest; then those whose cells have the fewest different greys, because encoding
+    adds some; then by position."""
+    _, of_size, counts = np.unique(thumbnails.sizes, axis=0, return_inverse=True, return_counts=True)
+    pixels = thumbnails.sizes.prod(axis=1)
+    return np.lexsort((position, thumbnails.num_greys, -pixels, -counts[of_size.reshape(-1)], are_grey(colour)))
 
 
 def _bands(hashes: ImageHashes, config: NearImageConfig, joint: int) -> Iterator[npt.NDArray[np.int64]]:

@@ -19,9 +19,17 @@ import pyarrow.parquet as pq
 
 from gobelin.transforms.duplicates.alike_pairs import Indices, join_alike
 from gobelin.transforms.duplicates.find_duplicates import DOCUMENT_GROUPS, IMAGE_GROUPS, KINDS, earlier_kind
-from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, image_hashes, near_image_groups
+from gobelin.transforms.duplicates.image_duplicates import (
+    ImageHashes,
+    NearImageConfig,
+    candidate_groups,
+    candidate_members,
+    image_hashes,
+    split_candidates,
+)
 from gobelin.transforms.duplicates.minhash import MinHashConfig, sketches_alike
 from gobelin.transforms.duplicates.signatures import EarlierRun, open_earlier
+from gobelin.transforms.duplicates.verify_images import Thumbnails, read_thumbnails
 from gobelin.transforms.files import atomic_output, join, list_shards, open_input, shard_path
 
 
@@ -208,8 +216,11 @@ def _image_groups(job: DuplicatesJob, earlier: tuple[EarlierRun, ...]) -> list[p
     whole = whole.take(pc.sort_indices(whole, [("image_id", "ascending")]))
     images = whole.take(np.flatnonzero(_first_of_key(whole["image_id"]) == np.arange(len(whole))))
     hashes = image_hashes(*(images[name].to_pylist() for name in names[1:]))
-    near = near_image_groups(hashes, job.near_images)
+    near = candidate_groups(hashes, job.near_images)
     ids = images["image_id"].combine_chunks()
+    if job.near_images.verify:
+        paths = [*list_shards(job.images), *(path for run in earlier for path in run.images)]
+        near = _verify(near, ids, hashes, paths, job.near_images)
 
     before = np.zeros(len(ids), np.int64)
     for table in others:
@@ -226,6 +237,29 @@ def _image_groups(job: DuplicatesJob, earlier: tuple[EarlierRun, ...]) -> list[p
     }
     groups = pa.table(columns).cast(IMAGE_GROUPS)
     return [groups.take(np.sort(_places(table["image_id"], ids))) for table in own]
+
+
+def _verify(
+    candidates: Indices, ids: pa.Array, hashes: ImageHashes, paths: list[str], config: NearImageConfig
+) -> Indices:
+    """Candidate groups split into groups of verified members. Thumbnails are read of images that have candidates."""
+    groups = candidate_members(candidates)
+    if not groups:
+        return candidates
+    wanted = np.sort(np.concatenate(groups))
+    wanted_ids = ids.take(wanted)
+    found = []
+    for path in paths:
+        table = read_columns(path, ["image_id", "thumbnail"])
+        found.append(table.filter(pc.is_in(table["image_id"], value_set=wanted_ids)))
+    table = pa.concat_tables(found)
+    column = table["thumbnail"].take(pc.index_in(wanted_ids, value_set=table["image_id"]))
+    thumbnails = read_thumbnails(column.to_pylist())
+
+    def of_images(places: Indices) -> Thumbnails:
+        return thumbnails.take(np.searchsorted(wanted, places))
+
+    return split_candidates(candidates, hashes.colour, of_images, config)
 
 
 def _places(column: pa.ChunkedArray, ids: pa.Array) -> Indices:

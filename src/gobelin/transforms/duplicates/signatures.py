@@ -2,7 +2,7 @@
 
     score/signatures/documents    canonical URL, date, digest of the words, MinHash keys and sketch: about 350 bytes
                                   a document on disk
-    score/signatures/images       hashes, colours, and how many documents show the image
+    score/signatures/images       hashes, colours, a thumbnail, and how many documents show the image
 
 A recipe names earlier output folders in ``score.earlier``. Of those, a document counts as *in the corpus* unless a
 decision of ``select`` there dropped it; where nothing was selected, all count. Every signature takes part in finding
@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from rensa import RMinHash
 
-from gobelin.documents import Action, Unit
+from gobelin.documents import IMAGE_SIGNATURES, Action, Unit
 from gobelin.errors import MissingDataError, UserError
 from gobelin.transforms.duplicates.minhash import MinHashConfig, text_signature
 from gobelin.transforms.files import exists, join, list_shards, open_input
@@ -100,6 +100,13 @@ def _open_run(folder: str, config: MinHashConfig) -> EarlierRun:
         raise UserError(
             f"score.earlier: the signatures of {folder} are of another kind ({found}, wanted {wanted}): give "
             "score.minhash the values of that run, or score it again"
+        )
+    with open_input(paths["images"][0]) as stream:
+        missing = sorted(set(IMAGE_SIGNATURES.names) - set(pq.read_schema(stream).names))
+    if missing:
+        raise UserError(
+            f"score.earlier: the image signatures of {folder} were made by an older gobelin (no {', '.join(missing)}); "
+            "run its extract and score stages again"
         )
     return EarlierRun(folder, paths["documents"], paths["images"])
 

@@ -1,4 +1,4 @@
-"""Facts of a picture file out of one decode: format, size, and the perceptual hashes.
+"""Facts of a picture file out of one decode: format, size, the perceptual hashes, colours and a grey thumbnail.
 
 ``phash`` and ``dhash`` by the package imagehash (DCT of 32 x 32, differences of 9 x 8), 64 bits each, on a picture
 whose shorter side was reduced to 128 pixels or a little more; PDQ (ThreatExchange's, by pdqhash) on one of 512 or a
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from gobelin.transforms.images.open_image import ImageLimits, open_image
+from gobelin.transforms.images.thumbnail import cell_means, thumbnail
 
 HASH_SIDE_PX = 128
 """Shorter side that a decode keeps for ``phash`` and ``dhash``."""
@@ -36,6 +37,7 @@ class ImageFacts:
     phash: str  # 64 bits, 16 hex digits
     dhash: str  # 64 bits, 16 hex digits
     colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
+    thumbnail: str  # 576 greys, 2320 hex digits (thumbnail.py): what hashes of 64 bits cannot tell
     pdq: str | None = None  # 256 bits, 64 hex digits; None: not asked for, or the picture has too few features
 
 
@@ -50,8 +52,11 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
     pdq = pdq_hash(pixels) if limits.pdq else None
     reduced = _reduce(pixels, HASH_SIDE_PX)
     grey = reduced.convert("L")
-    colour = np.asarray(reduced.resize((4, 4), PillowImage.Resampling.BOX)).tobytes().hex()
-    return ImageFacts(opened.format, opened.width, opened.height, phash(grey), dhash(grey), colour, pdq)
+    width, height = opened.width, opened.height
+    colours = np.rint(cell_means(np.asarray(reduced), width, height, 4, 4, reach=0.0))
+    colour = np.clip(colours, 0, 255).astype(np.uint8).tobytes().hex()
+    small = thumbnail(np.asarray(grey), width, height)
+    return ImageFacts(opened.format, width, height, phash(grey), dhash(grey), colour, small, pdq)
 
 
 def phash(grey: PillowImage.Image) -> str:

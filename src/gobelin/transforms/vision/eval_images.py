@@ -1,8 +1,8 @@
 """What of the images of evaluation sets stands in a corpus: look-alikes, and the nearest by embedding.
 
-An image of the corpus is held against all evaluation images: near by one of the hashes of shape and of like colour
-counts (image_duplicates.py, with the recipe's distances; crops and mirror images are not found so). Where a model
-embedded both, the highest cosine is a second score, for which a rule sets the threshold.
+An image of the corpus is held against all evaluation images. What is near by one of the hashes of shape, of like
+colour and of a like thumbnail counts (image_duplicates.py, with the recipe's settings; crops and mirror images are not
+found). Where a model embedded both, the highest cosine is a second score, for which a rule sets the threshold.
 
 Cost: a millisecond to decode and hash an evaluation image; then 1 to 2 ns a pair. A million images against fifty
 thousand take about a minute and a half.
@@ -38,6 +38,8 @@ IMAGE_CONTAMINATION = pa.schema(
 )
 """One row an image; the columns are those of ``NODE_SCORES``."""
 
+_COLUMNS = ("phash", "dhash", "colour", "thumbnail")
+
 _CHUNK = 1 << 22
 """Pairs of images at a time."""
 
@@ -64,8 +66,8 @@ def find_eval_images(config: ScoreConfig, images: str, work: str) -> None:
     embedded = [] if config.clip is None else list_shards(join(work, "image_embeddings"))
     tables = []
     for number, path in enumerate(list_shards(images)):
-        table = read_columns(path, ["image_id", "phash", "dhash", "colour"])
-        hashes = image_hashes(*(table[name].to_pylist() for name in ("phash", "dhash", "colour")))
+        table = read_columns(path, ["image_id", *_COLUMNS])
+        hashes = image_hashes(*(table[name].to_pylist() for name in _COLUMNS))
         matches = match_images(hashes, index, config.near_images)
         similarity = pa.nulls(len(table), pa.float32())
         if eval_embeddings is not None:
@@ -113,9 +115,7 @@ def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = N
                 num_unreadable += 1
         if len(names) == before:
             raise UserError(f"score.contamination.images: no picture in {given}")
-    hashes = image_hashes(
-        [fact.phash for fact in facts], [fact.dhash for fact in facts], [fact.colour for fact in facts]
-    )
+    hashes = image_hashes(*([getattr(fact, name) for fact in facts] for name in _COLUMNS))
     return EvalImages(tuple(names), hashes, num_unreadable)
 
 

@@ -1,0 +1,74 @@
+"""Groups of near-duplicate images by their definition, without keys and without NumPy over many: for comparison."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, are_alike, are_grey, image_hashes
+from gobelin.transforms.duplicates.verify_images import distances
+
+COLUMNS = ("phash", "dhash", "colour", "thumbnail")
+
+
+def naive_image_groups(rows: list[dict[str, Any]], config: NearImageConfig) -> dict[str, str]:
+    """For each image_id the smallest image_id of its group."""
+    rows = sorted(rows, key=lambda row: row["image_id"])
+    looks = [image_hashes(*([row[name]] for name in COLUMNS)) for row in rows]
+    by_hashes = NearImageConfig(
+        phash_distance=config.phash_distance, dhash_distance=config.dhash_distance, verify=False,
+        colour_distance=config.colour_distance, grey_copies=config.grey_copies,
+    )  # fmt: skip
+    chain = list(range(len(rows)))
+    for a, b in itertools.combinations(range(len(rows)), 2):
+        if chain[a] != chain[b] and are_alike(looks[a], looks[b], by_hashes)[0]:
+            low, high = sorted((chain[a], chain[b]))
+            chain = [low if label == high else label for label in chain]
+    group = dict(enumerate(chain))
+    if config.verify:
+        for label in set(chain):
+            members = [place for place in range(len(rows)) if chain[place] == label]
+            group |= _split(members, looks, config)
+    return {row["image_id"]: rows[group[place]]["image_id"] for place, row in enumerate(rows)}
+
+
+def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dict[int, int]:
+    sizes = {place: tuple(looks[place].thumbnails.sizes[0].tolist()) for place in members}
+    distinct: dict[bytes, int] = {}  # equal images count once
+    for place in members:
+        content = looks[place].colour.tobytes() + looks[place].thumbnails.cells.tobytes() + str(sizes[place]).encode()
+        distinct.setdefault(content, place)
+    firsts = sorted(distinct.values())
+    colour_only = NearImageConfig(
+        phash_distance=16, verify=False, colour_distance=config.colour_distance, grey_copies=config.grey_copies
+    )
+
+    def apart(a: int, b: int) -> tuple[float, float]:
+        one, other = looks[a], looks[b]
+        same_shape = type(one)(one.phash, one.dhash, other.colour, None)
+        if not are_alike(type(one)(one.phash, one.dhash, one.colour, None), same_shape, colour_only)[0]:
+            return np.inf, np.inf
+        distance, strain = distances(one.thumbnails, other.thumbnails)
+        return float(distance[0]), float(strain[0])
+
+    def rank(place: int) -> tuple[Any, ...]:
+        width, height = sizes[place]
+        common = sum(sizes[other] == sizes[place] for other in firsts)
+        greys = len({(step + 127) // 256 for step in looks[place].thumbnails.cells[0].tolist()})
+        return bool(are_grey(looks[place].colour)[0]), -common, -width * height, greys, place
+
+    leaders: list[int] = []
+    for place in sorted(firsts, key=rank):
+        if all(apart(place, leader)[0] > 1 for leader in leaders):
+            leaders.append(place)
+    joined = {}
+    for content, place in distinct.items():
+        near = [leader for leader in leaders if apart(place, leader)[0] <= 1]
+        joined[content] = place if place in leaders else min(near, key=lambda leader: apart(place, leader)[1])
+    of_image = {}
+    for place in members:
+        content = looks[place].colour.tobytes() + looks[place].thumbnails.cells.tobytes() + str(sizes[place]).encode()
+        of_image[place] = joined[content]
+    return {place: min(m for m in members if of_image[m] == of_image[place]) for place in members}
