@@ -82,7 +82,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, a_document: Make, an_image:
                     f"{group}{member}".ljust(64, "0"),
                     phash=f"{flipped:016x}",
                     width=300 + group,
-                    thumbnail=f"{300 + group:08x}{300:08x}" + f"{40 * group:02x}00" * 576,
+                    thumbnail=f"{300 + group:08x}{300:08x}" + f"{group * 900 % 60000:04x}" * 576,
                 )
             )
     images += [an_image(UNUSED), an_image(FAILED)]
