@@ -23,7 +23,7 @@ from rensa import RMinHash
 from gobelin.documents import IMAGE_SIGNATURES, Action, Unit
 from gobelin.errors import MissingDataError, UserError
 from gobelin.transforms.duplicates.minhash import MinHashConfig, text_signature
-from gobelin.transforms.files import exists, join, list_shards, open_input
+from gobelin.transforms.files import join, list_shards, open_input
 from gobelin.transforms.shards import read_folder, read_rows
 from gobelin.transforms.urls import canonical_url
 
@@ -68,7 +68,8 @@ class EarlierRun:
     def dropped(self) -> set[str]:
         """Ids of the documents that it did not take into its corpus."""
         decisions = join(self.name, "select", "decisions")
-        rows = read_folder(decisions, ["unit", "action", "doc_id"]) if exists(decisions) else ()
+        was_selected = list_shards(decisions, may_be_unfinished=True)
+        rows = read_folder(decisions, ["unit", "action", "doc_id"]) if was_selected else ()
         gone = (Action.DROP, Action.FAIL)
         return {row["doc_id"] for row in rows if row["unit"] == Unit.DOCUMENT and row["action"] in gone}
 
