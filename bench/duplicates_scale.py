@@ -27,12 +27,13 @@ import numpy as np
 import pyarrow as pa
 
 from gobelin.documents import IMAGE_SIGNATURES, SIGNATURES, shard_of
+from gobelin.store.dataset import commit_shards
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, detection_probability, signature_of_shingles
 from gobelin.transforms.duplicates.signatures import signature_metadata
-from gobelin.transforms.files import make_folder, shard_path
-from gobelin.transforms.shards import read_folder, write_rows
+from gobelin.transforms.files import shard_path
+from gobelin.transforms.shards import read_folder, write_shard
 
 SIMILARITIES = (0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 NUM_SHINGLES = 200
@@ -78,15 +79,15 @@ def write_corpus(folder: Path, num: int, config: MinHashConfig) -> list[tuple[st
              "text_digest": signature.digest, "bands": list(signature.bands), "sketch": signature.sketch,
              "paragraphs": rng.integers(0, 20 * num, 10).tolist(), "images": []}
         )  # fmt: skip
-    for name in ("signatures", "measurements", "images", "document_groups", "image_groups"):
-        make_folder(str(folder / name))
     for index, rows in enumerate(shards):
         rows.sort(key=lambda row: row["doc_id"])
         for name, schema, chosen in (("signatures", SIGNATURES, rows), ("measurements", MEASURED, rows),
                                      ("images", IMAGE_SIGNATURES, [])):  # fmt: skip
             path = shard_path(str(folder / name), index, NUM_SHARDS)
-            write_rows(path, [{key: row[key] for key in schema.names} for row in chosen], schema,
+            write_shard(path, [{key: row[key] for key in schema.names} for row in chosen], schema,
                        signature_metadata(config))  # fmt: skip
+    for name in ("signatures", "measurements", "images"):
+        commit_shards(str(folder / name), NUM_SHARDS)
     return truth
 
 

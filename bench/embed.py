@@ -36,11 +36,12 @@ from safetensors.torch import save_file
 from warcio.archiveiterator import ArchiveIterator
 
 from gobelin.documents import IMAGES, image_id, shard_of
-from gobelin.transforms.files import make_folder, shard_path
+from gobelin.store.dataset import commit_shards
+from gobelin.transforms.files import shard_path
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
-from gobelin.transforms.shards import write_rows
+from gobelin.transforms.shards import write_shard
 from gobelin.transforms.vision.embed import _EmbedImages
 
 BATCH_SIZES = (64, 128, 256, 512)
@@ -76,8 +77,6 @@ def main() -> int:
             device=options.device,
             threads=options.threads,
         )
-        make_folder(str(folder / "work" / "image_embeddings"))
-        make_folder(str(folder / "work" / "embed_decisions"))
         stage = _EmbedImages(ScoreConfig(clip=clip), str(folder / "images"), str(folder / "work"), options.shards)
         stage.setup()
 
@@ -172,7 +171,6 @@ def write_model(architecture: str, folder: Path) -> None:
 
 def write_images(images: list[bytes], folder: Path, num_shards: int) -> None:
     """The data set ``images``, as far as the stage reads it."""
-    make_folder(str(folder))
     empty = {field.name: [] if str(field.type).startswith("list") else 0 if "int" in str(field.type) else ""
              for field in IMAGES}  # fmt: skip
     names = [f"{place:064x}" for place in range(len(images))]
@@ -182,7 +180,8 @@ def write_images(images: list[bytes], folder: Path, num_shards: int) -> None:
             for name, data in zip(names, images, strict=True)
             if shard_of(name, num_shards) == index
         ]
-        write_rows(shard_path(str(folder), index, num_shards), rows, IMAGES)
+        write_shard(shard_path(str(folder), index, num_shards), rows, IMAGES)
+    commit_shards(str(folder), num_shards)
 
 
 def machine(device: str) -> str:

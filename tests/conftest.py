@@ -207,15 +207,39 @@ class Extracted:
 
 
 @pytest.fixture(scope="session")
-def extract_archives() -> Callable[..., Extracted]:
+def plan_here() -> Callable[..., Any]:
+    """(num_workers=None) -> a ``Plan`` whose steps run in this process. None: all units in one batch, as a cluster gets
+    them."""
+    from gobelin.pipeline.plan import Plan
+    from gobelin.pipeline.supervisor import run_pipeline
+
+    class Here:
+        def __init__(self, is_local: bool) -> None:
+            self.is_local = is_local
+
+        def run_graph(self, title: str, graph: Any, batches: Any, unit: str = "", total: int | None = None) -> None:
+            for units, job in batches:
+                run_pipeline(graph, units, job, ())
+
+        def run(self, title: str, tasks: Any, unit: str = "", total: int | None = None, threads: int = 1) -> None:
+            for task in tasks:
+                task.function(*task.arguments)
+
+    def make(num_workers: int | None = None) -> Plan:
+        return Plan(Here(num_workers is not None), num_workers or 1)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def extract_archives(plan_here: Callable[..., Any]) -> Callable[..., Extracted]:
     """(archive paths, output folder, num_shards=2, one_by_one=False, config=None, rows_at_once=None) -> ``Extracted``:
     the graphs of the stage, in this process. ``one_by_one``: each archive is read by a pipeline of its own, as separate
     workers do; ``rows_at_once``: so are batches of about so many rows linked."""
-    from gobelin.pipeline.extract_graphs import INDEXES, LinkJob, ReadJob, read_archives
-    from gobelin.pipeline.linking import link_steps
-    from gobelin.pipeline.supervisor import run_pipeline
+    from gobelin.pipeline.plan import Batch, Step, data_sets
+    from gobelin.pipeline.stages.extract import INDEXES, ReadJob, read_archives
+    from gobelin.pipeline.stages.link import LinkJob, run_link
     from gobelin.transforms.extract_config import ExtractConfig
-    from gobelin.transforms.files import make_folder
     from gobelin.transforms.shards import read_folder
 
     def extract(
@@ -227,18 +251,15 @@ def extract_archives() -> Callable[..., Extracted]:
         rows_at_once: int | None = None,
     ) -> Extracted:
         config = config or ExtractConfig()
-        batches = [[path] for path in archives] if one_by_one else [archives]
-        folders = []
-        for index, batch in enumerate(batches):
-            folder = output / "work" / f"read-{index}"
-            for name in ("spools", *INDEXES):
-                make_folder(str(folder / name))
-            run_pipeline(read_archives, batch, ReadJob(config, str(folder), 1), ())
-            folders.append(str(folder))
-        job = LinkJob(tuple(folders), (), str(output / "work"), str(output), num_shards, config.robots_agents)
-        for step in link_steps(job, rows_at_once):
-            for units, batch_job in step.batches:
-                run_pipeline(step.graph, units, batch_job, ())
+        plan = plan_here(None if rows_at_once is None else 1)
+        batches = []
+        for index, paths in enumerate([[path] for path in archives] if one_by_one else [archives]):
+            folder = str(output / "work" / f"read-{index}")
+            batches.append(Batch(paths, ReadJob(config, folder, 1), data_sets(folder, 1, *INDEXES)))
+        plan.run(Step("read", read_archives, batches))
+        folders = tuple(batch.job.folder for batch in batches)
+        job = LinkJob(folders, (), str(output / "work"), str(output), num_shards, config.robots_agents)
+        run_link(plan, job, rows_at_once or 1)
         rows = {
             name: list(read_folder(str(output / name))) for name in ("documents", "images", "decisions", "archives")
         }
@@ -251,8 +272,10 @@ def extract_archives() -> Callable[..., Extracted]:
 def write_data_set() -> Callable[..., str]:
     """(folder, rows, schema, num_shards, key="doc_id", metadata=None) -> the folder, holding the rows in shards."""
     from gobelin.documents import shard_of
-    from gobelin.transforms.files import make_folder, shard_path
-    from gobelin.transforms.shards import write_rows
+    from gobelin.store.dataset import commit_shards
+    from gobelin.store.files import delete
+    from gobelin.transforms.files import shard_path
+    from gobelin.transforms.shards import write_shard
 
     def write(
         folder: Path,
@@ -262,10 +285,11 @@ def write_data_set() -> Callable[..., str]:
         key: str = "doc_id",
         metadata: Any = None,
     ) -> str:
-        make_folder(str(folder))
+        delete(str(folder))
         for index in range(num_shards):
             own = sorted((row for row in rows if shard_of(row[key], num_shards) == index), key=lambda row: row[key])
-            write_rows(shard_path(str(folder), index, num_shards), own, schema, metadata)
+            write_shard(shard_path(str(folder), index, num_shards), own, schema, metadata)
+        assert commit_shards(str(folder), num_shards)
         return str(folder)
 
     return write
@@ -351,15 +375,13 @@ class Scored:
 
 
 @pytest.fixture(scope="session")
-def score_documents() -> Callable[..., Scored]:
+def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None, num_workers=None)
-    -> ``Scored``: the graphs of the stage in this process. Embeddings, where a test wants them, lie in output/work
-    already."""
-    from gobelin.pipeline.graphs import JoinJob, MeasureJob, measure_documents
-    from gobelin.pipeline.joining import join_steps
-    from gobelin.pipeline.supervisor import run_pipeline
+    -> ``Scored``: the graphs of the stage in this process. Embeddings, where a test wants them, lie in the output
+    folder already."""
+    from gobelin.pipeline.plan import Batch, DataSet, Step, data_sets
+    from gobelin.pipeline.stages.score import JoinJob, MeasureJob, measure_documents, run_join
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
-    from gobelin.transforms.files import make_folder
     from gobelin.transforms.measure import ScoreConfig
     from gobelin.transforms.shards import read_folder
 
@@ -372,29 +394,25 @@ def score_documents() -> Callable[..., Scored]:
         num_workers: int | None = None,
     ) -> Scored:
         config = config or ScoreConfig()
-        work = str(output / "work")
-        for name in ("work/measurements", "work/measure_decisions", "work/document_groups", "work/image_groups",
-                     "signatures/documents", "signatures/images", "documents", "images", "decisions"):  # fmt: skip
-            make_folder(str(output / name))
+        work, plan = str(output / "work"), plan_here(num_workers)
         signatures = str(output / "signatures" / "documents")
         measure = MeasureJob(config, str(source / "documents"), work, signatures, num_shards)
-        run_pipeline(measure_documents, list(range(num_shards)), measure, ())
-        find_duplicates(
-            DuplicatesJob(
-                signatures,
-                f"{work}/measurements",
-                str(source / "images"),
-                work,
-                num_shards,
-                config.minhash,
-                config.near_images,
-                config.earlier,
-            )
+        made = (*data_sets(work, num_shards, "measurements", "measure_decisions"), DataSet(signatures, num_shards))
+        plan.run(Step("measure", measure_documents, [Batch(list(range(num_shards)), measure)], made))
+        duplicates = DuplicatesJob(
+            signatures,
+            f"{work}/measurements",
+            str(source / "images"),
+            work,
+            num_shards,
+            config.minhash,
+            config.near_images,
+            config.earlier,
         )
+        groups = data_sets(work, num_shards, "document_groups", "image_groups")
+        plan.call("duplicates", find_duplicates, (duplicates,), groups)
         join = JoinJob(str(source / "images"), work, str(output), num_shards, clip_model, config.faces is not None)
-        for step in join_steps(join, 0, 0, num_workers):
-            for shards, batch_job in step.batches:
-                run_pipeline(step.graph, shards, batch_job, ())
+        run_join(plan, join, 0, 0)
         return Scored(
             output,
             {row["doc_id"]: row for row in read_folder(str(output / "documents"))},
@@ -427,21 +445,17 @@ class Selected:
 
 
 @pytest.fixture(scope="session")
-def select_from() -> Callable[..., Selected]:
+def select_from(plan_here: Callable[..., Any]) -> Callable[..., Selected]:
     """(documents folder, scores folder, output folder, num_shards, config, num_workers=None) -> ``Selected``: the
     graphs of the stage, one after the other in this process."""
-    from gobelin.pipeline.graphs import SelectJob
-    from gobelin.pipeline.selecting import select_steps
-    from gobelin.pipeline.supervisor import run_pipeline
+    from gobelin.pipeline.stages.select import SelectJob, run_select
     from gobelin.transforms.shards import read_folder
 
     def select(
         documents: Path, scores: Path, output: Path, num_shards: int, config: Any, num_workers: int | None = None
     ) -> Selected:
         job = SelectJob(config, str(documents), str(scores), str(output / "work"), str(output), num_shards)
-        for step in select_steps(job, 0, num_workers):
-            for shards, batch_job in step.batches:
-                run_pipeline(step.graph, shards, batch_job, ())
+        run_select(plan_here(num_workers), job, 0)
         return Selected(
             output,
             {row["doc_id"]: row for row in read_folder(str(output / "documents"))},

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gobelin.documents import IMAGE_EMBEDDINGS, NODE_SCORES
+from gobelin.store.dataset import commit_shards
 from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, image_hashes
-from gobelin.transforms.files import make_folder, shard_path
+from gobelin.transforms.files import shard_path
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.measure import ClipConfig, ScoreConfig, measure_document
-from gobelin.transforms.shards import read_folder, write_rows
+from gobelin.transforms.shards import read_folder, write_shard
 from gobelin.transforms.text.contamination import TextContamination, find_contamination, load_eval_texts
 from gobelin.transforms.text.text_config import ContaminationConfig
 from gobelin.transforms.vision.eval_images import (
@@ -264,15 +265,15 @@ def write_images(folder: Path, shards: list[list[int]]) -> None:
         for seed in seeds:
             found = facts(picture(seed))
             rows.append({"image_id": f"i{seed}", **{name: getattr(found, name) for name in IMAGE_COLUMNS.names[1:]}})
-        write_rows(shard_path(str(folder), number, len(shards)), rows, IMAGE_COLUMNS)
+        write_shard(shard_path(str(folder), number, len(shards)), rows, IMAGE_COLUMNS)
+    assert commit_shards(str(folder), len(shards))
 
 
 def test_the_data_set_of_a_run(tmp_path: Path, eval_images: Any) -> None:
-    for name in ("images", "work/image_contamination"):
-        make_folder(str(tmp_path / name))
     write_images(tmp_path / "images", [[3, 8], [], [9, 6]])
     config = ScoreConfig(contamination=ContaminationConfig(images=(str(tmp_path / "set"), str(tmp_path / "6.png"))))
-    find_eval_images(config, str(tmp_path / "images"), str(tmp_path / "work"))
+    find_eval_images(config, str(tmp_path / "images"), "none", str(tmp_path / "work"))
+    assert commit_shards(str(tmp_path / "work" / "image_contamination"), 3)
     rows = list(read_folder(str(tmp_path / "work" / "image_contamination")))
     assert [(row["image_id"], row["num_eval_images"], Path(row["eval_image"] or "").name) for row in rows] == [
         ("i3", 1, "3.png"), ("i8", 0, ""), ("i9", 0, ""), ("i6", 1, "6.png"),
@@ -284,13 +285,13 @@ def test_the_data_set_of_a_run(tmp_path: Path, eval_images: Any) -> None:
 def test_the_data_set_with_embeddings(tmp_path: Path, eval_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image without an embedding has no similarity; the others have their highest."""
     embed = pytest.importorskip("gobelin.transforms.vision.embed")
-    for name in ("images", "work/image_contamination", "work/image_embeddings"):
-        make_folder(str(tmp_path / name))
     write_images(tmp_path / "images", [[8, 3, 9], []])
     vectors = {"i3": [1.0, 0.0], "i8": [0.6, 0.8]}
     rows = [{"image_id": name, "embedding": np.array(vector, np.float16)} for name, vector in vectors.items()]
+    embeddings = str(tmp_path / "image_embeddings")
     for number, part in enumerate((rows, [])):
-        write_rows(shard_path(str(tmp_path / "work" / "image_embeddings"), number, 2), part, IMAGE_EMBEDDINGS)
+        write_shard(shard_path(embeddings, number, 2), part, IMAGE_EMBEDDINGS)
+    assert commit_shards(embeddings, 2)
 
     class Model:
         def embed_images(self, images: Any) -> Any:
@@ -302,7 +303,8 @@ def test_the_data_set_with_embeddings(tmp_path: Path, eval_images: Any, monkeypa
         clip=ClipConfig(model="ViT-B-32", pretrained="none"),
         contamination=ContaminationConfig(images=(str(tmp_path / "set"), str(tmp_path / "6.png"))),
     )
-    find_eval_images(config, str(tmp_path / "images"), str(tmp_path / "work"))
+    find_eval_images(config, str(tmp_path / "images"), embeddings, str(tmp_path / "work"))
+    assert commit_shards(str(tmp_path / "work" / "image_contamination"), 2)
     found = {row["image_id"]: row for row in read_folder(str(tmp_path / "work" / "image_contamination"))}
     assert found["i3"]["eval_similarity"] == 1.0
     assert found["i8"]["eval_similarity"] == pytest.approx(0.8, abs=1e-3)

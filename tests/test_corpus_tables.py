@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from gobelin.documents import DOCUMENT_SCORES
 from gobelin.report.corpus_tables import DuplicateGroup, EarlierDuplicates, document_groups, earlier_duplicates
 from gobelin.report.wording import EARLIER_KINDS
+from gobelin.store.dataset import commit_shards
+from gobelin.transforms.files import shard_path
+from gobelin.transforms.shards import write_shard
 
 ROWS: list[dict[str, Any]] = [
     {"doc_id": "b", "near_group": "a", "earlier": [("near", "a", "out/jan")]},
@@ -27,7 +29,8 @@ def output(tmp_path: Path) -> Path:
     def write(name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema), folder / "part-00000-of-00001.parquet")
+        write_shard(shard_path(str(folder), 0, 1), rows, schema)
+        assert commit_shards(str(folder), 1)
 
     rows = [{**row, "earlier": [dict(zip(("kind", "doc_id", "run"), held)) for held in row["earlier"]]} for row in ROWS]
     columns = [DOCUMENT_SCORES.field(name) for name in ("doc_id", "near_group", "earlier")]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from gobelin.documents import DECISIONS, DOCUMENTS, IMAGE_SIGNATURES, IMAGES, SIGNATURES, Action, Decision, Unit, to_row
+from gobelin.store.dataset import commit_shards
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
-from gobelin.transforms.files import make_folder
 from gobelin.transforms.measure import MEASUREMENTS, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
@@ -52,11 +52,10 @@ def run(tmp_path: Path, write_data_set: Make) -> Make:
         images = write_data_set(folder / "score/signatures/images", [], IMAGE_SIGNATURES, 2)
         measurements = write_data_set(folder / "work/measurements", measured, MEASUREMENTS, 2)
         write_data_set(folder / "select/decisions", decisions, DECISIONS, 2)
-        for made in ("document_groups", "image_groups"):
-            make_folder(str(folder / "work" / made))
         folders = tuple(str(tmp_path / each) for each in earlier)
         work = str(folder / "work")
         find_duplicates(DuplicatesJob(signatures, measurements, images, work, 2, CONFIG, NearImageConfig(), folders))
+        assert commit_shards(f"{work}/document_groups", 2)
         groups = {row["doc_id"]: row for row in read_folder(f"{work}/document_groups")}
         return [{**row, **{key: groups[row["doc_id"]][key] for key in GROUPS}} for row in pages]
 

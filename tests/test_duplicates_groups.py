@@ -15,14 +15,13 @@ import pyarrow as pa
 import pytest
 
 from gobelin.documents import DECISIONS, IMAGE_SIGNATURES, SIGNATURES, Action, Decision, Unit, to_row
-from gobelin.pipeline import duplicate_groups
-from gobelin.pipeline.duplicate_groups import MAX_EDGES_OF_ONE_WORKER, run_duplicates
-from gobelin.pipeline.supervisor import run_pipeline
+from gobelin.pipeline.stages import duplicates as duplicate_groups
+from gobelin.pipeline.stages.duplicates import MAX_EDGES_OF_ONE_WORKER, find_groups
+from gobelin.store.dataset import commit_shards
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, min_equal_bytes
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
-from gobelin.transforms.files import make_folder
 from gobelin.transforms.shards import read_folder
 from tests.naive_image_groups import naive_image_groups
 
@@ -33,16 +32,6 @@ NEAR = NearImageConfig()
 WORDS = [f"word{number}" for number in range(300)]
 EARLIER = ("earlier/one", "earlier/two")
 MEASURED = pa.schema([("doc_id", pa.string()), ("paragraphs", pa.list_(pa.int64())), ("images", pa.list_(pa.string()))])
-
-
-class OnBeam:
-    """A stand-in for the supervisor of another runner: each graph in this process."""
-
-    is_local = False
-
-    def run_graph(self, title: str, graph: Any, batches: Any) -> None:
-        for units, job in batches:
-            run_pipeline(graph, units, job, ())
 
 
 def make_documents(rng: np.random.Generator, num: int) -> list[Row]:
@@ -127,10 +116,14 @@ def job_of(folder: Path, runs: Any, target: Path, num_shards: int, write_data_se
     write_data_set(work / "measurements", own, MEASURED, num_shards)
     write_data_set(target / "images", pictures, IMAGE_SIGNATURES, num_shards, "image_id")
     earlier = tuple(str(folder / name) for name in EARLIER)
-    for name in ("document_groups", "image_groups"):
-        make_folder(str(work / name))
     return DuplicatesJob(str(target / "signatures"), str(work / "measurements"), str(target / "images"), str(work),
                          num_shards, CONFIG, NEAR, earlier)  # fmt: skip
+
+
+def group_here(job: DuplicatesJob) -> None:
+    find_duplicates(job)
+    for name in ("document_groups", "image_groups"):
+        assert commit_shards(f"{job.work}/{name}", job.num_shards)
 
 
 def read_groups(job: DuplicatesJob) -> tuple[list[Row], list[Row]]:
@@ -144,7 +137,7 @@ def read_groups(job: DuplicatesJob) -> tuple[list[Row], list[Row]]:
 @pytest.fixture(scope="module")
 def found(corpus: Any, tmp_path_factory: pytest.TempPathFactory, write_data_set: Make) -> tuple[list[Row], list[Row]]:
     job = job_of(*corpus, tmp_path_factory.mktemp("local"), 3, write_data_set, 1)
-    find_duplicates(job)
+    group_here(job)
     return read_groups(job)
 
 
@@ -245,19 +238,19 @@ def test_images_against_brute_force(corpus: Any, found: Any) -> None:
 
 @pytest.mark.parametrize(("num_shards", "max_edges"), [(2, MAX_EDGES_OF_ONE_WORKER), (5, 0)])
 def test_beam_gives_the_same_answer(
-    corpus: Any, found: Any, tmp_path: Path, write_data_set: Make, num_shards: int, max_edges: int,
+    corpus: Any, found: Any, tmp_path: Path, write_data_set: Make, num_shards: int, max_edges: int, plan_here: Make,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """By union-find in one worker, and by rounds of stars; other shards, other order of rows."""
     monkeypatch.setattr(duplicate_groups, "MAX_EDGES_OF_ONE_WORKER", max_edges)
     job = job_of(*corpus, tmp_path, num_shards, write_data_set, num_shards)
-    run_duplicates(OnBeam(), job)  # type: ignore[arg-type]
+    find_groups(plan_here(), job)
     assert read_groups(job) == found
 
 
 def test_order_and_shards_do_not_matter(corpus: Any, found: Any, tmp_path: Path, write_data_set: Make) -> None:
     job = job_of(*corpus, tmp_path, 4, write_data_set, 9)
-    find_duplicates(job)
+    group_here(job)
     assert read_groups(job) == found
 
 
@@ -278,11 +271,11 @@ def test_signatures_of_another_kind_are_refused(corpus: Any, tmp_path: Path, wri
     job = job_of(*corpus, tmp_path, 1, write_data_set, 0)
     object.__setattr__(job, "minhash", MinHashConfig(similarity=0.9))
     with pytest.raises(ValueError, match="of another kind"):
-        find_duplicates(job)
+        group_here(job)
 
 
 def test_a_folder_without_signatures_is_refused(corpus: Any, tmp_path: Path, write_data_set: Make) -> None:
     job = job_of(*corpus, tmp_path, 1, write_data_set, 0)
     object.__setattr__(job, "earlier", (str(tmp_path / "nothing"),))
     with pytest.raises(ValueError, match="holds no signatures"):
-        find_duplicates(job)
+        group_here(job)

@@ -193,12 +193,11 @@ def fixtures(
 
 def test_faces_through_the_stage_without_clip(
     tmp_path: Path, encode: Callable[..., bytes], fixtures: tuple[Callable[..., Any], ...],
-    score_documents: Callable[..., Any],
+    score_documents: Callable[..., Any], plan_here: Callable[..., Any],
 ) -> None:  # fmt: skip
     """Two faces' boxes, none, and two images that fail: each is in the scores or in the decisions."""
-    from gobelin.pipeline.graphs import EmbedJob, embed_images
-    from gobelin.pipeline.supervisor import run_pipeline
-    from gobelin.transforms.files import make_folder
+    from gobelin.pipeline.plan import Batch, Step, data_sets
+    from gobelin.pipeline.stages.score import EmbedJob, embed_images
 
     boxes = ((50, 20, 90, 70), None)
     pictures = [encode(picture(box), "PNG") for box in boxes]
@@ -206,10 +205,9 @@ def test_faces_through_the_stage_without_clip(
     source = in_data_sets(tmp_path / "extract", pictures, fixtures)
     config = ScoreConfig(faces=FaceConfig(detector="detectors_of_tests:red"))
     output = tmp_path / "score"
-    for name in ("image_faces", "embed_decisions"):
-        make_folder(str(output / "work" / name))
-    job = EmbedJob(config, str(source / "images"), str(output / "work"), NUM_SHARDS)
-    run_pipeline(embed_images, list(range(NUM_SHARDS)), job, ())
+    job = EmbedJob(config, str(source / "images"), str(output), NUM_SHARDS)
+    made = data_sets(str(output), NUM_SHARDS, "image_faces", "embed_decisions")
+    plan_here().run(Step("look", embed_images, [Batch(list(range(NUM_SHARDS)), job)], made))
     scored = score_documents(source, output, NUM_SHARDS, config)
     names = [f"{place:064x}" for place in range(4)]
     assert {row["image_id"]: row["rule"] for row in scored.decisions} == {
@@ -225,15 +223,17 @@ def test_faces_through_the_stage_without_clip(
 
 
 def test_tokens_are_those_of_blurred_pictures(
-    tmp_path: Path, encode: Callable[..., bytes], fixtures: tuple[Callable[..., Any], ...]
+    tmp_path: Path,
+    encode: Callable[..., bytes],
+    fixtures: tuple[Callable[..., Any], ...],
+    plan_here: Callable[..., Any],
 ) -> None:
     torch = pytest.importorskip("torch")
-    from gobelin.pipeline.graphs import EncodeJob, encode_images
-    from gobelin.pipeline.supervisor import run_pipeline
+    from gobelin.pipeline.plan import Batch, Step, data_sets
+    from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
     from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.fit_vqvae import fit_vqvae
     from gobelin.tokenize.image_tokenizer import VQVAETokenizer, preprocess, save_image_tokenizer
-    from gobelin.transforms.files import make_folder
     from gobelin.transforms.images.open_image import open_rgb
     from gobelin.transforms.shards import read_folder
 
@@ -251,11 +251,10 @@ def test_tokens_are_those_of_blurred_pictures(
     found = {}
     for name, folder in (("as they are", None), ("blurred", scores)):
         work = tmp_path / name
-        for made in ("codes", "encode_decisions"):
-            make_folder(str(work / made))
-        job = EncodeJob(str(tmp_path / "tokenizer"), str(source / "images"), str(source / "documents"), str(work),
-                        NUM_SHARDS, "cpu", folder)  # fmt: skip
-        run_pipeline(encode_images, list(range(NUM_SHARDS)), job, ())
+        job = EncodeJob(str(tmp_path / "tokenizer"), str(source / "images"), str(source / "documents"),
+                        str(work / "codes"), str(work / "failed"), NUM_SHARDS, "cpu", folder)  # fmt: skip
+        made = data_sets(str(work), NUM_SHARDS, "codes", "failed")
+        plan_here().run(Step("encode", encode_images, [Batch(list(range(NUM_SHARDS)), job)], made))
         found[name] = {row["image_id"]: row["codes"] for row in read_folder(str(work / "codes"))}
     names = [f"{place:064x}" for place in range(3)]
     assert set(found["as they are"]) == set(names)
@@ -263,7 +262,7 @@ def test_tokens_are_those_of_blurred_pictures(
     expected = tokenizer.encode(preprocess(blurred, 32)[None])[0].tolist()
     assert found["blurred"] == {names[0]: expected, names[1]: found["as they are"][names[1]]}
     assert found["as they are"][names[0]] != expected
-    (decision,) = read_folder(str(tmp_path / "blurred" / "encode_decisions"))
+    (decision,) = read_folder(str(tmp_path / "blurred" / "failed"))
     assert (decision["rule"], decision["image_id"]) == ("faces_unknown", names[2])
 
 

@@ -13,9 +13,9 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from gobelin.documents import Source
-from gobelin.pipeline import extract_graphs as graphs
-from gobelin.pipeline.linking import link_steps
-from gobelin.pipeline.supervisor import run_pipeline
+from gobelin.pipeline.plan import Batch, Step, data_sets
+from gobelin.pipeline.stages import extract as stage
+from gobelin.pipeline.stages.link import LinkJob, run_link
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.extract import ImageDraft, address_keys, extract_image
 from gobelin.transforms.extract_config import ExtractConfig
@@ -165,6 +165,7 @@ def test_the_whole_way(
     html_page: Callable[..., bytes],
     png: Callable[..., bytes],
     prose: str,
+    plan_here: Callable[..., Any],
 ) -> None:
     """Three images of a page: one is archived, one can be fetched, of one only the second address can be."""
     world = network(server.port)
@@ -182,20 +183,19 @@ def test_the_whole_way(
         ],
     )
     config = ExtractConfig(fetch=CONFIG)
-    read, output = folder(tmp_path / "read", *graphs.INDEXES), folder(tmp_path / "out", "documents", "images")
-    folder(tmp_path / "out", "decisions", "archives", "fetches")
-    run_pipeline(graphs.read_archives, [ArchiveRange(archive)], graphs.ReadJob(config, read, 1), ())
+    plan, read, output = plan_here(), str(tmp_path / "read"), str(tmp_path / "out")
+    batch = Batch([ArchiveRange(archive)], stage.ReadJob(config, read, 1), data_sets(read, 1, *stage.INDEXES))
+    plan.run(Step("read", stage.read_archives, [batch]))
     rounds: list[str] = []
     for turn in ("1", "2"):
-        wanted = folder(tmp_path / f"wanted-{turn}")
-        run_pipeline(graphs.want_images, [], graphs.WantJob((read,), tuple(rounds), wanted, 2, 2), ())
-        fetched = folder(tmp_path / f"fetched-{turn}", *graphs.FETCH_INDEXES)
-        run_pipeline(graphs.fetch_images, [0, 1], graphs.FetchJob(config, wanted, 2, fetched, 1), ())
+        want = stage.WantJob((read,), tuple(rounds), str(tmp_path), f"wanted-{turn}", 2, 2)
+        plan.run(Step("want", stage.want_images, [Batch([], want)], data_sets(str(tmp_path), 2, want.name)))
+        fetched = str(tmp_path / f"fetched-{turn}")
+        job = stage.FetchJob(config, str(tmp_path / want.name), 2, fetched, 1)
+        batch = Batch([0, 1], job, data_sets(fetched, 1, *stage.FETCH_INDEXES))
+        plan.run(Step("fetch", stage.fetch_images, [batch]))
         rounds.append(fetched)
-    job = graphs.LinkJob((read,), tuple(rounds), str(tmp_path / "link"), output, 1, ("gptbot",))
-    for step in link_steps(job, None):
-        for units, batch_job in step.batches:
-            run_pipeline(step.graph, units, batch_job, ())
+    run_link(plan, LinkJob((read,), tuple(rounds), str(tmp_path / "link"), output, 1, ("gptbot",)), 1)
 
     (document,) = read_folder(f"{output}/documents")
     shown = {node["alt"]: node["image_id"] for node in document["nodes"] if node["kind"] == "image"}

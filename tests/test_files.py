@@ -13,6 +13,7 @@ import gobelin
 from gobelin.errors import MissingDataError, UserError
 from gobelin.pipeline.inputs import InputError, find_archives
 from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.store.dataset import commit_shards
 from gobelin.store.files import write_bytes
 from gobelin.transforms.files import (
     atomic_output,
@@ -25,7 +26,7 @@ from gobelin.transforms.files import (
     open_input,
     shard_path,
 )
-from gobelin.transforms.shards import Spool, SpoolReader, read_folder, write_rows
+from gobelin.transforms.shards import Spool, SpoolReader, read_folder, write_rows, write_shard
 
 ODD_NAMES = [
     "out[1]",
@@ -50,7 +51,8 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
     make_folder(folder)
     for index in range(2):
         for _ in range(2):  # the second time a file of that name is replaced
-            write_rows(shard_path(folder, index, 2), [{"id": f"{index}"}], SCHEMA)
+            write_shard(shard_path(folder, index, 2), [{"id": f"{index}"}], SCHEMA)
+    assert commit_shards(folder, 2)
     assert [row["id"] for row in read_folder(folder)] == ["0", "1"]
     assert count_rows(Path(folder)) == 2
     spool, reader = Spool(folder), SpoolReader()
@@ -121,9 +123,10 @@ def test_names_in_an_object_store(object_store: str) -> None:
     assert find_files(f"{object_store}/y") == {}
     assert files_in(f"{object_store}/x[1]") == [f"{object_store}/x[1]/a.gz"]
     for _ in range(2):
-        write_rows(f"{object_store}/set [1]/part-00000-of-00001.parquet", [{"id": "a"}], SCHEMA)
+        write_shard(f"{object_store}/set [1]/part-00000-of-00001.parquet", [{"id": "a"}], SCHEMA)
+    assert commit_shards(f"{object_store}/set [1]", 1)
     assert [row["id"] for row in read_folder(f"{object_store}/set [1]")] == ["a"]
-    assert len(files_in(f"{object_store}/set [1]")) == 1
+    assert len(files_in(f"{object_store}/set [1]")) == 2  # the manifest beside it
     with pytest.raises(MissingDataError):
         list_shards(f"{object_store}/set 1")
     with open_input(f"{object_store}/y/c*d.gz") as stream:
@@ -139,19 +142,16 @@ def test_a_missing_data_set_is_no_empty_one(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="documents"):
         list(read_folder(str(folder)))
     assert list_shards(str(folder), may_be_unfinished=True) == []
-    folder.mkdir()
+    write_shard(shard_path(str(folder), 1, 2), [], SCHEMA)
+    assert not commit_shards(str(folder), 2)
     with pytest.raises(MissingDataError, match="documents"):
         list_shards(str(folder))
-    write_rows(shard_path(str(folder), 1, 2), [], SCHEMA)
-    with pytest.raises(MissingDataError, match="not the 2 shards"):
-        list_shards(str(folder))
-    assert len(list_shards(str(folder), may_be_unfinished=True)) == 1
-    write_rows(shard_path(str(folder), 0, 2), [], SCHEMA)
+    write_shard(shard_path(str(folder), 0, 2), [], SCHEMA)
+    assert commit_shards(str(folder), 2)
     assert len(list_shards(str(folder))) == 2
     assert count_rows(folder) == 0  # a data set without rows is one
-    write_rows(shard_path(str(folder), 0, 1), [], SCHEMA)
-    with pytest.raises(MissingDataError, match="3 files"):
-        list_shards(str(folder))
+    write_rows(shard_path(str(folder), 0, 1), [], SCHEMA)  # what somebody else left is no part of it
+    assert len(list_shards(str(folder))) == 2
     assert issubclass(MissingDataError, UserError)
 
 

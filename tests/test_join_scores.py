@@ -137,14 +137,15 @@ def scored(
     ]
     by_text = dict(zip(places, unit_vectors(rng, len(places)), strict=True))
     rows = [{"image_id": name, "embedding": vector} for name, vector in by_image.items()]
-    write_data_set(output / "work" / "image_embeddings", rows, IMAGE_EMBEDDINGS, NUM_SHARDS, "image_id")
+    write_data_set(output / "image_embeddings", rows, IMAGE_EMBEDDINGS, NUM_SHARDS, "image_id")
     text_rows = [
         {"doc_id": doc_id, "node_index": index, "role": role, "embedding": vector}
         for (doc_id, index, role), vector in by_text.items()
     ]
-    write_data_set(output / "work" / "text_embeddings", text_rows, TEXT_EMBEDDINGS, NUM_SHARDS)
+    write_data_set(output / "text_embeddings", text_rows, TEXT_EMBEDDINGS, NUM_SHARDS)
+    write_data_set(output / "text_decisions", [], DECISIONS, NUM_SHARDS)
     failed = to_row(Decision("score", Unit.IMAGE, Action.FAIL, "undecodable_image", image_id=FAILED))
-    write_data_set(output / "work" / "embed_decisions", [failed], DECISIONS, NUM_SHARDS, "image_id")
+    write_data_set(output / "embed_decisions", [failed], DECISIONS, NUM_SHARDS, "image_id")
     return score_documents(folder, output, NUM_SHARDS, CONFIG, MODEL), by_image, by_text
 
 
@@ -165,8 +166,8 @@ def test_batches_of_shards_give_the_same_files(
     corpus: Any, scored: Any, score_documents: Make, tmp_path: Path, num_workers: int
 ) -> None:
     whole = scored[0].folder
-    for name in ("image_embeddings", "text_embeddings", "embed_decisions"):
-        shutil.copytree(whole / "work" / name, tmp_path / "work" / name)
+    for name in ("image_embeddings", "text_embeddings", "text_decisions", "embed_decisions"):
+        shutil.copytree(whole / name, tmp_path / name)
     score_documents(corpus[0], tmp_path, NUM_SHARDS, CONFIG, MODEL, num_workers)
     assert len(list((tmp_path / "work").glob("facts-*"))) == num_workers
     for name in ("documents", "images", "decisions", "signatures/images", "signatures/documents"):

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gobelin.errors import MissingDataError
-from gobelin.pipeline import graphs
 from gobelin.pipeline.cli import main
+from gobelin.pipeline.stages.tokenize import AssembleJob, assemble_documents
 from gobelin.pipeline.supervisor import run_pipeline
 
 Make = Callable[..., Any]
@@ -90,7 +90,8 @@ def test_documents_are_not_assembled_where_images_were_not_encoded(left: tuple[s
     """Both results of the step before must be there; without them every document would lose its pictures."""
     for name in left:
         (tmp_path / name).mkdir()
-    job = graphs.AssembleJob(str(tmp_path / "corpus"), str(tmp_path), str(tmp_path), 2, None, None, True)  # type: ignore[arg-type]
+    folders = (str(tmp_path / name) for name in ("corpus", "codes", "failed", "shards"))
+    job = AssembleJob(*folders, 2, None, None, True)  # type: ignore[arg-type]
     with pytest.raises(MissingDataError, match="codes"):
-        run_pipeline(graphs.assemble_documents, [], job, ())
+        run_pipeline(assemble_documents, [], job, ())
     assert not (tmp_path / "shards").exists()

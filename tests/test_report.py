@@ -38,11 +38,12 @@ from gobelin.report.histograms import Histogram
 from gobelin.report.page import write_report
 from gobelin.report.reasons import Choice, spread
 from gobelin.report.survey import survey_scores
+from gobelin.store.dataset import commit_shards
 from gobelin.transforms.files import shard_path
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules
-from gobelin.transforms.shards import read_folder, write_rows
+from gobelin.transforms.shards import read_folder, write_shard
 
 Row = dict[str, Any]
 
@@ -83,7 +84,8 @@ def write_set(folder: Path, schema: Any, rows: list[Row], key: str) -> None:
             (row for row in rows if shard_of(row[key] or row["image_id"] or row["url"], NUM_SHARDS) == index),
             key=lambda row: row[key] or "",
         )
-        write_rows(shard_path(str(folder), index, NUM_SHARDS), part, schema)
+        write_shard(shard_path(str(folder), index, NUM_SHARDS), part, schema)
+    assert commit_shards(str(folder), NUM_SHARDS)
 
 
 def document(number: int) -> Row:

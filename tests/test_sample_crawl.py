@@ -15,7 +15,6 @@ from urllib.parse import urljoin
 import lxml.html
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import trafilatura
 from PIL import Image
@@ -44,6 +43,9 @@ from examples.sample_crawl.scenes import (
     render_scene,
 )
 from examples.sample_crawl.sites import SITES
+from gobelin.store.dataset import commit_shards
+from gobelin.transforms.files import shard_path
+from gobelin.transforms.shards import write_shard
 
 HELD_OUT_WORDS = re.compile("|".join(rf"\b{color}\W+{kind}" for color, kind in sorted(HELD_OUT_COMBINATIONS)), re.I)
 
@@ -484,7 +486,8 @@ def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
     names = ("doc_id", "url", "nodes") if folder.name == "documents" else (
         "unit", "action", "rule", "doc_id", "url", "node_index", "value")  # fmt: skip
     schema = pa.schema([(name, fields.get(name, pa.string())) for name in names])
-    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "part-00000-of-00001.parquet")
+    write_shard(shard_path(str(folder), 0, 1), rows, schema)
+    assert commit_shards(str(folder), 1)
 
 
 @pytest.mark.parametrize(

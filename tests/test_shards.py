@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gobelin.documents import DECISIONS, IMAGE_EMBEDDINGS, IMAGES, shard_of
+from gobelin.store.dataset import commit_shards, files_of
 from gobelin.transforms import shards
 from gobelin.transforms.files import atomic_output, list_shards, make_folder, shard_path
 from gobelin.transforms.shards import (
@@ -25,6 +26,7 @@ from gobelin.transforms.shards import (
     read_folder,
     read_rows,
     write_rows,
+    write_shard,
 )
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), ("place", pa.int64()), ("text", pa.string())])
@@ -155,11 +157,13 @@ def test_a_gz_name_is_not_packed(tmp_path: Path) -> None:
 
 def test_listing(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    make_folder(str(folder))
-    make_folder(str(folder))
     for index in (1, 0, 2):
-        write_rows(shard_path(str(folder), index, 3), [{"id": str(index), "place": index, "text": ""}], SCHEMA)
+        assert not commit_shards(str(folder), 3)
+        write_shard(shard_path(str(folder), index, 3), [{"id": str(index), "place": index, "text": ""}], SCHEMA)
+    assert commit_shards(str(folder), 3)
     (folder / "notes.txt").write_text("x")
+    assert sorted(path.name for path in folder.iterdir())[-1] == "part-00002-of-00003.parquet"
+    assert files_of(str(folder))[1].num_rows == 1
     assert [Path(path).name for path in list_shards(str(folder))] == [
         f"part-0000{n}-of-00003.parquet" for n in range(3)
     ]
@@ -230,6 +234,7 @@ def write_data_set(folder: Path, given: list[dict[str, Any]], num_shards: int) -
             | beam.Map(_to_shard, num_shards)
             | WriteRows(str(folder), DECISIONS, num_shards, ("doc_id", "node_index", "url"))
         )
+    assert commit_shards(str(folder), num_shards)
 
 
 def test_write_rows_sorts_whatever_the_order(tmp_path: Path) -> None:

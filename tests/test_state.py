@@ -31,9 +31,9 @@ def test_a_complete_stage_gives_its_unchanged_parts_to_the_next_key(tmp_path: Pa
     assert folder.is_done("a")
 
     folder.begin("b", (IMAGES, Part("texts", "changed", ("words",))))
-    assert names_in(folder.path) == ["work"]
-    assert names_in(folder.work) == ["embeddings", "faces", "key.json"]
-    assert (folder.work / "faces" / "file").read_text() == "faces"
+    assert names_in(folder.path) == ["embeddings", "faces", "work"]
+    assert names_in(folder.work) == ["key.json"]
+    assert (folder.path / "faces" / "file").read_text() == "faces"
     assert names_in(tmp_path) == ["score"]
     assert folder.manifest() is None
 
@@ -41,13 +41,16 @@ def test_a_complete_stage_gives_its_unchanged_parts_to_the_next_key(tmp_path: Pa
 def test_an_interrupted_stage_does_so_too(tmp_path: Path) -> None:
     folder = StageFolder(tmp_path, "score")
     folder.begin("a", (IMAGES, TEXTS))
-    fill(folder.work, "embeddings", "words", "measurements")
+    fill(folder.path, "embeddings", "words")
+    fill(folder.work, "measurements")
     folder.begin("a", (IMAGES, TEXTS))
-    assert names_in(folder.work) == ["embeddings", "key.json", "measurements", "words"]
+    assert names_in(folder.path) == ["embeddings", "words", "work"]
+    assert names_in(folder.work) == ["key.json", "measurements"]
     folder.begin("b", (IMAGES, TEXTS))
-    assert names_in(folder.work) == ["embeddings", "key.json", "words"]
-    folder.begin("c")
+    assert names_in(folder.path) == ["embeddings", "words", "work"]
     assert names_in(folder.work) == ["key.json"]
+    folder.begin("c")
+    assert names_in(folder.path) == ["work"]
 
 
 def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from gobelin.pipeline.extract_graphs import INDEXES
 from gobelin.pipeline.inputs import MIN_BATCH_BYTES
 from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.stages.extract import INDEXES
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
 
 pytestmark = [

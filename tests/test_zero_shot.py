@@ -65,16 +65,18 @@ def test_prompts_without_text_are_refused(sides: tuple[tuple[str, ...], tuple[st
 
 
 def test_prompts_and_heads_through_the_stage(
-    tmp_path: Path, png: Callable[..., bytes], write_data_set: Callable[..., str], an_image: Callable[..., Row]
-) -> None:
+    tmp_path: Path, png: Callable[..., bytes], write_data_set: Callable[..., str], an_image: Callable[..., Row],
+    plan_here: Callable[..., Any],
+) -> None:  # fmt: skip
     pytest.importorskip("torch")
     pytest.importorskip("open_clip")
     import torch
 
     from gobelin.documents import IMAGES
-    from gobelin.pipeline import fits, graphs
-    from gobelin.pipeline.supervisor import run_pipeline
-    from gobelin.transforms.files import make_folder
+    from gobelin.pipeline import fits
+    from gobelin.pipeline.plan import Batch, Step, data_sets
+    from gobelin.pipeline.stages import score as stage
+    from gobelin.store.files import delete
     from gobelin.transforms.images.open_image import open_rgb
     from gobelin.transforms.shards import read_folder
     from gobelin.transforms.vision.clip import ClipSpec, load_clip
@@ -93,8 +95,6 @@ def test_prompts_and_heads_through_the_stage(
     config = ScoreConfig(clip=clip, heads={"odd": str(tmp_path / "odd.safetensors")}, zero_shot={"nsfw": prompts})
 
     work = tmp_path / "work"
-    for name in ("image_embeddings", "embed_decisions", "image_heads"):
-        make_folder(str(work / name))
     fits._write_fingerprint(config, work / "clip.json")
     rows = [an_image(f"{place:064x}", data=data) for place, data in enumerate(pictures)]
     rows.append(an_image("f" * 64, data=b"no picture"))
@@ -102,16 +102,20 @@ def test_prompts_and_heads_through_the_stage(
     results = []
     for threads, is_shared in ((1, True), (1, False), (3, True)):
         run = ScoreConfig(clip=ClipConfig(model=clip.model, batch_size=8, threads=threads))
-        job = graphs.EmbedJob(run, source, str(work), 2, is_shared)
-        run_pipeline(graphs.embed_images, [0, 1], job, ())
-        results.append([path.read_bytes() for path in sorted((work / "image_embeddings").glob("*"))])
+        job = stage.EmbedJob(run, source, str(work), 2, is_shared)
+        written = data_sets(str(work), 2, "image_embeddings", "embed_decisions")
+        for data_set in written:
+            delete(data_set.folder)
+        plan_here().run(Step("look", stage.embed_images, [Batch([0, 1], job)], written))
+        results.append([path.read_bytes() for path in sorted((work / "image_embeddings").glob("*.parquet"))])
     assert results[0] == results[1] == results[2]  # neither threads nor batches across shards change anything
     assert len(results[0]) == 2
     (decision,) = read_folder(str(work / "embed_decisions"))
     assert (decision["rule"], decision["image_id"]) == ("undecodable_image", "f" * 64)
 
     heads = (("nsfw", str(work / "zero_shot" / "nsfw.safetensors")), ("odd", str(tmp_path / "odd.safetensors")))
-    run_pipeline(graphs.score_heads, [0, 1], graphs.HeadsJob(heads, str(work), 2), ())
+    job = stage.HeadsJob(heads, str(work / "image_embeddings"), str(work), 2)
+    plan_here().run(Step("heads", stage.score_heads, [Batch([0, 1], job)], data_sets(str(work), 2, "image_heads")))
     found = {row["image_id"]: row for row in read_folder(str(work / "image_heads"))}
     assert len(found) == 40
     embeddings = model.embed_images([open_rgb(data) for data in pictures])

@@ -12,9 +12,9 @@ through all files, and remembers the ids that it has met (some 100 bytes each), 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -37,11 +37,11 @@ from gobelin.documents import (
 from gobelin.exchange.corpus import IMPORTED
 from gobelin.exchange.entry import Entry, EntryError, Picture, picture_facts
 from gobelin.exchange.similarities import SIMILARITIES
+from gobelin.store.dataset import data_output, shard_name
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, address_keys, blocked_row, extract_image
 from gobelin.transforms.extract_config import ExtractConfig, image_limits
-from gobelin.transforms.files import shard_path
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.images.image_formats import identify
 from gobelin.transforms.images.image_sandbox import ImageChecker
@@ -258,10 +258,9 @@ class _IndexWriter:
     """A Parquet file of index rows that is there when it is closed."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = Path(shard_path(str(folder), 0, 1))
-        self._temporary = self._path.with_name(self._path.name + ".tmp")
-        self._writer = pq.ParquetWriter(self._temporary, schema, compression="zstd")
+        self._stack = contextlib.ExitStack()
+        self._new = self._stack.enter_context(data_output(str(folder), shard_name(0, 1)))
+        self._writer = pq.ParquetWriter(self._new.stream, schema, compression="zstd")
         self._schema = schema
         self._held: list[Row] = []
 
@@ -272,9 +271,10 @@ class _IndexWriter:
 
     def _flush(self) -> None:
         self._writer.write_batch(pa.RecordBatch.from_pylist(self._held, schema=self._schema))
+        self._new.num_rows += len(self._held)
         self._held = []
 
     def close(self) -> None:
         self._flush()
         self._writer.close()
-        os.replace(self._temporary, self._path)
+        self._stack.close()

@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gobelin.documents import Action, Unit
 from gobelin.pipeline.inputs import Archive
+from gobelin.pipeline.plan import Plan
 from gobelin.pipeline.recipe import Recipe
 from gobelin.pipeline.state import Counts, StageFolder, counts_of
-from gobelin.pipeline.supervisor import Graph, StepFailedError, Supervisor
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GraphStep:
-    """One graph, and its (units, job) for each process."""
-
-    title: str
-    graph: Graph
-    batches: list[tuple[list[int], Any]]
-    unit: str = ""
-    total: int | None = None  # of ``unit``
-
-
-def in_batches(units: Sequence[int], num_batches: int) -> list[list[int]]:
-    """Units dealt out to at most so many batches; none where there are none."""
-    num_batches = max(1, min(num_batches, len(units)))
-    return [list(units[first::num_batches]) for first in range(num_batches)] if units else []
+from gobelin.pipeline.supervisor import StepFailedError, Supervisor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +24,10 @@ class Context:
     archives: tuple[Archive, ...]
     supervisor: Supervisor
     workers: int
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.supervisor, self.workers)
 
     def folder(self, stage: str) -> StageFolder:
         return StageFolder(self.output, stage)

@@ -27,6 +27,7 @@ from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, presentable
 from gobelin.pipeline.run import RUN_NAME
 from gobelin.pipeline.state import OutputError, read_json, write_json
+from gobelin.store.dataset import is_committed
 from gobelin.transforms.files import make_folder, shard_path
 from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.shards import read_folder, write_rows
@@ -113,7 +114,7 @@ def export_corpus(output: Path, stage: str, name: str, target: Path, with_images
 
 
 def _imported(output: Path) -> str | None:
-    return IMPORTED if (output / "extract" / IMPORTED).is_dir() else None
+    return IMPORTED if is_committed(str(output / "extract" / IMPORTED)) else None
 
 
 def _scored(similarity: str | None, clip_model: str | None, losses: Losses) -> dict[str, Any]:

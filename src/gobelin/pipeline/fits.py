@@ -200,7 +200,7 @@ class _Described:
         self.fingerprint: str = config["fingerprint"]
 
 
-def count_tokens(shards: Path) -> tuple[int, int]:
+def count_tokens(shards: str | Path) -> tuple[int, int]:
     """(tokens, image tokens) of token shards."""
     num_tokens = num_image_tokens = 0
     for table in row_groups(shards, ["tokens", "image_spans.list.element.length"]):

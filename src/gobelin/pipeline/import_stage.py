@@ -24,13 +24,13 @@ from gobelin.exchange.partition import Partition
 from gobelin.exchange.read_index import ReadIndex
 from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.pipeline.context import Context
-from gobelin.pipeline.extract_graphs import INDEXES, ReadJob
-from gobelin.pipeline.extract_stage import count_extract, fetch_missing, is_read, link
 from gobelin.pipeline.inputs import Archive
-from gobelin.pipeline.supervisor import Task
+from gobelin.pipeline.plan import DataSet, data_sets, is_complete
+from gobelin.pipeline.stages.extract import INDEXES, count_extract, fetch_missing
+from gobelin.pipeline.stages.link import link
 from gobelin.transforms.extract_config import ExtractConfig
-from gobelin.transforms.files import make_folder, shard_path
-from gobelin.transforms.shards import read_folder, write_rows
+from gobelin.transforms.files import shard_path
+from gobelin.transforms.shards import read_folder, write_shard
 
 INDEX = "import"
 """Folder of an import's index, among the intermediate files of ``extract``."""
@@ -49,30 +49,29 @@ def extract_imported(context: Context) -> dict[str, Any]:
     """The stage ``extract`` for inputs that are foreign files. Returns what it counted."""
     folder, recipe = context.folder("extract"), context.recipe
     index = str(folder.work / INDEX)
-    if not is_read(ReadJob(recipe.extract, index, 1), (*INDEXES, IMPORTED)):
-        make_folder(f"{index}/spools")
-        paths = [archive.path for archive in context.archives]
-        task = Task("import", read_foreign, (recipe.extract, paths, index))
-        context.supervisor.run("import: read documents", [task], "documents")
+    paths = [archive.path for archive in context.archives]
+    made = data_sets(index, 1, *INDEXES, IMPORTED)
+    context.plan.call("import: read documents", read_foreign, (recipe.extract, paths, index), made, unit="documents")
     fetched = fetch_missing(context, (index,)) if recipe.extract.fetch.enabled else ()
     link(context, (index,), fetched)
     write_similarities(Path(index), folder.path, recipe.num_shards)
-    return count_extract(folder.path)
+    return count_extract(str(folder.path))
 
 
 def write_similarities(index: Path, output: Path, num_shards: int) -> None:
     """Cosines that came in -> the data set ``similarities``, sharded like documents; no data set where none came."""
+    made = DataSet(str(output / IMPORTED), num_shards)
     rows = read_folder(str(index / IMPORTED))
     first = next(rows, None)
-    if first is None:
+    if first is None or is_complete([made]):
         return
     partition = Partition(index / "by-shard")
     for row in itertools.chain([first], rows):
         partition.append(shard_of(row["doc_id"], num_shards), row)
-    make_folder(str(output / IMPORTED))
     for shard in range(num_shards):
         held = sorted((header for header, _, _ in partition.headers(shard)), key=itemgetter("doc_id"))
-        write_rows(shard_path(str(output / IMPORTED), shard, num_shards), held, SIMILARITIES)
+        write_shard(shard_path(made.folder, shard, num_shards), held, SIMILARITIES)
+    is_complete([made])
 
 
 def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:

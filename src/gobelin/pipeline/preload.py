@@ -6,7 +6,6 @@ import logging
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 logging.disable(logging.WARNING)
 
-import gobelin.pipeline.graphs  # noqa: E402
-import gobelin.pipeline.linking  # noqa: E402, F401
+import gobelin.pipeline.run  # noqa: E402, F401
 
 logging.disable(logging.NOTSET)

@@ -7,17 +7,23 @@ import importlib.metadata
 import platform
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gobelin import documents
+from gobelin.pipeline.context import Context
+from gobelin.pipeline.import_stage import extract_imported, is_imported
 from gobelin.pipeline.inputs import Archive, InputError, check_name, find_archives
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.rule_effects import effect_lines
 from gobelin.pipeline.stage_keys import parts_of, stage_keys
-from gobelin.pipeline.stages import RUN_STAGE, Context
+from gobelin.pipeline.stages.extract import extract
+from gobelin.pipeline.stages.score import score
+from gobelin.pipeline.stages.select import select
+from gobelin.pipeline.stages.tokenize import tokenize
+from gobelin.pipeline.stages.train import report, sample, train
 from gobelin.pipeline.state import (
     STAGES,
     OutputError,
@@ -30,6 +36,16 @@ from gobelin.pipeline.state import (
 from gobelin.pipeline.supervisor import Supervisor
 
 _PACKAGES = ("gobelin", "apache-beam", "pyarrow", "trafilatura", "pillow", "torch", "open-clip-torch", "tokenizers")
+
+RUN_STAGE: dict[str, Callable[[Context], dict[str, Any]]] = {
+    "extract": lambda context: extract_imported(context) if is_imported(context.archives) else extract(context),
+    "score": score,
+    "select": select,
+    "tokenize": tokenize,
+    "train": train,
+    "sample": sample,
+    "report": report,
+}
 
 RECIPE_NAME = "recipe.yaml"
 RUN_NAME = "run.json"

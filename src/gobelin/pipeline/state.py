@@ -4,6 +4,7 @@
     OUT/run.json                what happened, for people and programs
     OUT/<stage>/manifest.json   written last: the stage is complete, and for this key
     OUT/<stage>/work            intermediate files of a stage that is not complete; its key.json says of which key
+    OUT/<stage>/<data set>      files, and the manifest that names them (store/dataset.py)
 
 A stage's key is a digest of its settings and of the key of the stage before it, so a changed threshold makes
 ``select`` and what follows stale, and nothing before it.
@@ -27,7 +28,9 @@ import pyarrow.compute as pc
 
 from gobelin.documents import Action, Unit
 from gobelin.errors import UserError
-from gobelin.transforms.files import count_rows_of, list_shards, read_tables
+from gobelin.store.dataset import num_rows_of
+from gobelin.store.files import TEMPORARY_PREFIX, delete
+from gobelin.transforms.files import list_shards, read_tables
 
 STAGES = ("extract", "score", "select", "tokenize", "train", "sample", "report")
 
@@ -51,7 +54,7 @@ class Counts:
         return self.seen == self.kept + sum(self.dropped.values()) + self.failed
 
 
-def row_groups(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def row_groups(folder: str | Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The row groups of a whole data set, one in memory at a time.
 
     Args:
@@ -61,7 +64,7 @@ def row_groups(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Ta
         yield from read_tables(path, columns)
 
 
-def images_shown(corpus: Path) -> set[str]:
+def images_shown(corpus: str | Path) -> set[str]:
     """Ids of the images that a set of documents shows. Of the documents, one row group is held at a time."""
     shown: set[str] = set()
     for table in row_groups(corpus, ["nodes.list.element.image_id"]):
@@ -69,12 +72,12 @@ def images_shown(corpus: Path) -> set[str]:
     return shown
 
 
-def count_rows(folder: Path) -> int:
-    """Rows of a data set, from the footers of its files."""
-    return sum(map(count_rows_of, list_shards(str(folder))))
+def count_rows(folder: str | Path) -> int:
+    """Rows of a data set, as its manifest says."""
+    return num_rows_of(str(folder))
 
 
-def count_decisions(folder: Path) -> dict[Unit, dict[Action, Counter[str]]]:
+def count_decisions(folder: str | Path) -> dict[Unit, dict[Action, Counter[str]]]:
     """How often each rule decided, by unit and action."""
     found: dict[Unit, dict[Action, Counter[str]]] = {unit: {action: Counter() for action in Action} for unit in Unit}
     key = ["unit", "action", "rule"]
@@ -166,35 +169,17 @@ class StageFolder:
     def begin(self, key: str, parts: Sequence[Part] = ()) -> None:
         """Makes the folder ready for work under this key: what an interrupted run under the same key left stays, and so
         do parts that were made under the same keys of theirs."""
-        held = read_json(self.work / "key.json")
-        if held is None or held["key"] != key:
-            kept = self._set_aside(parts, held)
-            (self.path / "manifest.json").unlink(missing_ok=True)  # first: what is half deleted is not done
-            if self.path.exists():
-                shutil.rmtree(self.path)
+        made = read_json(self.work / "key.json") or self.manifest() or {}
+        (self.path / "manifest.json").unlink(missing_ok=True)  # first: what is half deleted is not done
+        if made.get("key") != key or not (self.work / "key.json").is_file():
+            held = made.get("parts", {})
+            kept = {name for part in parts if held.get(part.name) == part.key for name in part.data_sets}
+            for entry in self.path.iterdir() if self.path.exists() else ():
+                if entry.name not in kept:
+                    delete(str(entry))
             write_json(self.work / "key.json", {"key": key, "parts": {part.name: part.key for part in parts}})
-            for folder in kept.iterdir() if kept.exists() else ():
-                folder.rename(self.work / folder.name)
-            shutil.rmtree(kept, ignore_errors=True)
-        (self.path / "manifest.json").unlink(missing_ok=True)
-        for unfinished in self.path.rglob("*.tmp"):
-            if unfinished.is_file():
-                unfinished.unlink()
-
-    def _set_aside(self, parts: Sequence[Part], held: dict[str, Any] | None) -> Path:
-        """Moves what can be kept of the stage as it was, complete or not, out of its folder."""
-        kept = self.path.with_name(f"{self.stage}.kept")
-        shutil.rmtree(kept, ignore_errors=True)
-        manifest = self.manifest()
-        made = (manifest if held is None else held) or {}
-        source = self.path if held is None else self.work
-        for part in parts:
-            if made.get("parts", {}).get(part.name) == part.key:
-                for name in part.data_sets:
-                    if (source / name).is_dir():
-                        kept.mkdir(exist_ok=True)
-                        (source / name).rename(kept / name)
-        return kept
+        for unfinished in self.path.rglob(f"{TEMPORARY_PREFIX}*"):
+            unfinished.unlink()
 
     def complete(self, key: str, summary: dict[str, Any], parts: Sequence[Part] = ()) -> None:
         """The stage is done; its intermediate files go."""

@@ -7,13 +7,22 @@ the data set, and a file that is missing, short or altered is an error that name
     FOLDER/_manifest.json
     FOLDER/part-00000-of-00008.parquet ...
 
+Many processes, on many machines, may write the files of one data set. Whoever has written a file leaves a *receipt*
+beside it: a small JSON file with what the manifest will say. ``commit_shards`` reads the receipts of the names that
+the data set must have, writes the manifest, and takes the receipts away. After a crash the receipts say what is whole.
+
+    FOLDER/_receipts/part-00000-of-00008.parquet.json ...
+
 Parquet readers pass over names that begin with ``_`` or ``.``, so ``pq.read_table(FOLDER)`` reads the data set.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from gobelin.errors import DataError, MissingDataError
 from gobelin.store.files import (
@@ -21,6 +30,7 @@ from gobelin.store.files import (
     digest_of,
     exists,
     list_files,
+    output,
     read_json,
     size_of,
     write_json,
@@ -28,7 +38,9 @@ from gobelin.store.files import (
 from gobelin.store.paths import join
 
 MANIFEST_NAME = "_manifest.json"
+RECEIPTS_NAME = "_receipts"
 _VERSION = 1
+_READ_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -55,6 +67,68 @@ def commit(folder: str, files: Iterable[DataFile]) -> None:
     )
 
 
+def shard_name(index: int, num_shards: int) -> str:
+    """Name of one shard of a data set."""
+    return f"part-{index:05d}-of-{num_shards:05d}.parquet"
+
+
+@dataclasses.dataclass(slots=True)
+class NewDataFile:
+    """A file of a data set while it is written: whoever writes to ``stream`` says in the end how many rows it holds."""
+
+    stream: BinaryIO
+    num_rows: int = 0
+
+
+@contextlib.contextmanager
+def data_output(folder: str, name: str) -> Iterator[NewDataFile]:
+    """A file of a data set that is to be committed: it appears whole or not at all, and then its receipt."""
+    delete(_receipt(folder, name))
+    with output(join(folder, name)) as stream:
+        new = NewDataFile(stream)
+        yield new
+        num_bytes, sha256 = _measure(stream)
+    write_json(_receipt(folder, name), dataclasses.asdict(DataFile(name, new.num_rows, num_bytes, sha256)))
+
+
+def _measure(stream: BinaryIO) -> tuple[int, str]:
+    stream.flush()
+    stream.seek(0)
+    digest, num_bytes = hashlib.sha256(), 0
+    while part := stream.read(_READ_BYTES):
+        digest.update(part)
+        num_bytes += len(part)
+    return num_bytes, digest.hexdigest()
+
+
+def _receipt(folder: str, name: str) -> str:
+    return join(folder, RECEIPTS_NAME, f"{name}.json")
+
+
+def has_receipt(folder: str, name: str) -> bool:
+    """Whether a file of a data set that is not committed yet was written to its end."""
+    return exists(_receipt(folder, name))
+
+
+def commit_shards(folder: str, num_shards: int) -> bool:
+    """Commits the data set of ``num_shards`` shards whose files are written. One that is committed stays as it is.
+
+    Returns:
+        Whether it is committed: not, where a shard is missing.
+    """
+    if is_committed(folder):
+        return True
+    files = []
+    for index in range(num_shards):
+        try:
+            files.append(DataFile(**read_json(_receipt(folder, shard_name(index, num_shards)))))
+        except FileNotFoundError:
+            return False
+    commit(folder, files)
+    delete(join(folder, RECEIPTS_NAME))
+    return True
+
+
 def is_committed(folder: str) -> bool:
     """Whether there is such a data set."""
     return exists(join(folder, MANIFEST_NAME))
@@ -71,7 +145,9 @@ def files_of(folder: str) -> list[DataFile]:
     try:
         manifest = read_json(address)
     except FileNotFoundError:
-        raise MissingDataError(f"{folder} holds no data set: {MANIFEST_NAME} is missing") from None
+        raise MissingDataError(
+            f"{folder}: no data set is there ({MANIFEST_NAME} is missing); run the stage again that makes it"
+        ) from None
     except ValueError as error:
         raise DataError(str(error)) from None
     try:

@@ -24,10 +24,10 @@ from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.transforms.boundary import Refused, WebStep, attempt
-from gobelin.transforms.files import join, shard_path
+from gobelin.transforms.files import shard_path
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import empty_shards, read_rows, with_decisions, write_rows
+from gobelin.transforms.shards import empty_shards, read_rows, write_decisions, write_shard
 from gobelin.transforms.vision.clip import in_batches
 from gobelin.transforms.vision.faces import Boxes, blur_faces, faces_of_shard
 
@@ -41,16 +41,17 @@ IMAGES_AT_ONCE = 512
 
 
 class EncodeImages(beam.PTransform):
-    """(shard, ids of shown images) -> shards of ``codes`` and ``encode_decisions`` in the folder ``work``.
+    """(shard, ids of shown images) -> shards of the data sets ``codes`` and ``decisions``.
 
     Args:
         scores: folder of ``IMAGE_SCORES`` with the faces that are blurred first; None: nothing is.
     """
 
     def __init__(
-        self, tokenizer: str, images: str, work: str, num_shards: int, device: str, scores: str | None = None
-    ) -> None:
-        self._arguments = (tokenizer, images, work, num_shards, device, scores)
+        self, tokenizer: str, images: str, codes: str, decisions: str, num_shards: int, device: str,
+        scores: str | None = None,
+    ) -> None:  # fmt: skip
+        self._arguments = (tokenizer, images, codes, decisions, num_shards, device, scores)
 
     def expand(self, shown: beam.PCollection) -> beam.PCollection:
         return shown | beam.ParDo(_EncodeImages(*self._arguments))
@@ -58,9 +59,9 @@ class EncodeImages(beam.PTransform):
 
 class _EncodeImages(WebStep):
     def __init__(
-        self, tokenizer: str, images: str, work: str, num_shards: int, device: str, scores: str | None
+        self, tokenizer: str, images: str, codes: str, decisions: str, num_shards: int, device: str, scores: str | None
     ) -> None:
-        self._path, self._images, self._work = tokenizer, images, work
+        self._path, self._images, self._codes, self._decisions = tokenizer, images, codes, decisions
         self._num_shards, self._device, self._scores = num_shards, device, scores
         self._shared = Shared()
 
@@ -76,10 +77,9 @@ class _EncodeImages(WebStep):
         index, shown = element
         wanted = set(shown)
         decisions: list[Decision] = []
-        path = shard_path(join(self._work, "codes"), index, self._num_shards)
-        failed = shard_path(join(self._work, "encode_decisions"), index, self._num_shards)
-        rows = with_decisions(self._rows(index, wanted, decisions), decisions, failed)
-        write_rows(path, rows, IMAGE_CODES)
+        path = shard_path(self._codes, index, self._num_shards)
+        write_shard(path, self._rows(index, wanted, decisions), IMAGE_CODES)
+        write_decisions(shard_path(self._decisions, index, self._num_shards), decisions)
         yield path
 
     def _rows(self, index: int, wanted: set[str | None], decisions: list[Decision]) -> Iterator[Row]:
@@ -193,7 +193,7 @@ class _AssembleShard(WebStep):
         decisions: list[Decision] = []
         path = shard_path(self._output, index, self._num_shards)
         metadata = {METADATA_KEY.decode(): self._vocabulary.to_json()}
-        write_rows(path, self._rows(index, codes, decisions), TOKEN_SHARDS, metadata)
+        write_shard(path, self._rows(index, codes, decisions), TOKEN_SHARDS, metadata)
         yield path
         for decision in decisions:
             yield beam.pvalue.TaggedOutput("decisions", to_row(decision))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gobelin.errors import MissingDataError
+from gobelin.store.dataset import paths_of, shard_name
 from gobelin.store.files import exists, files_in, make_folder, open_input, output, size_of
 from gobelin.store.paths import is_remote, join
 from gobelin.store.remote import list_files as list_remote
@@ -29,32 +30,25 @@ atomic_output = output
 
 def shard_path(folder: str, index: int, num_shards: int) -> str:
     """Path of one shard of a data set."""
-    return join(folder, f"part-{index:05d}-of-{num_shards:05d}.parquet")
+    return join(folder, shard_name(index, num_shards))
 
 
 def list_shards(folder: str, *, may_be_unfinished: bool = False) -> list[str]:
-    """Paths of a data set's shards, sorted.
+    """Addresses of a data set's shards, as its manifest names them, sorted.
 
     Args:
-        may_be_unfinished: for who looks at a folder in any state: its stage may not have run, or not to its end. What
-            is there is listed, if anything is.
+        may_be_unfinished: for who looks at an output folder in any state: a data set that is not there has no shards.
 
     Raises:
-        MissingDataError: there is no such data set, or only a part of it.
+        MissingDataError: there is no such data set, or it was not written to its end.
+        DataError: its manifest cannot be read.
     """
-    paths = [path for path in files_in(folder) if path.endswith(".parquet")]
-    if may_be_unfinished:
-        return paths
-    if not paths:
-        raise MissingDataError(f"{folder}: no data set is there; run the stage again that makes it")
-    found = {shard_place(path) for path in paths}
-    num_shards = max((number for _, number in found), default=0)
-    if found != {(index, num_shards) for index in range(num_shards)}:
-        raise MissingDataError(
-            f"{folder}: {len(paths)} files, which are not the {num_shards} shards of one data set; delete the stage's "
-            "folder and run the stage again"
-        )
-    return paths
+    try:
+        return paths_of(folder)
+    except MissingDataError:
+        if may_be_unfinished:
+            return []
+        raise
 
 
 def shard_place(path: str) -> tuple[int, int]:
@@ -67,25 +61,21 @@ def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Tabl
     """The row groups of a Parquet file, one in memory at a time.
 
     Raises:
-        MissingDataError: it is damaged.
+        MissingDataError: it is not there, or damaged.
     """
-    with open_input(path) as stream:
+    try:
+        stream = open_input(path)
+    except FileNotFoundError:
+        raise MissingDataError(
+            f"{path} is missing, though its data set was complete; delete the folder of its stage and run it again"
+        ) from None
+    with stream:
         with _told_if_damaged(path):
             file = pq.ParquetFile(stream)
         for group in range(file.num_row_groups):
             with _told_if_damaged(path):
                 table = file.read_row_group(group, columns=columns)
             yield table
-
-
-def count_rows_of(path: str) -> int:
-    """Rows of a Parquet file, from its footer.
-
-    Raises:
-        MissingDataError: it is damaged.
-    """
-    with open_input(path) as stream, _told_if_damaged(path):
-        return pq.read_metadata(stream).num_rows
 
 
 @contextlib.contextmanager

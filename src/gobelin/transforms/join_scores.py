@@ -34,7 +34,7 @@ from gobelin.transforms.boundary import Guarded, Refused, WebStep, attempt
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import OfShards, WriteRows, read_rows, with_decisions, write_rows
+from gobelin.transforms.shards import OfShards, WriteRows, read_rows, write_decisions, write_shard
 from gobelin.transforms.vision.image_text import score_images
 
 Row = dict[str, Any]
@@ -176,14 +176,20 @@ def facts_by_document(keyed: tuple[str, tuple[ImageFacts, list[str]]], num_shard
 class WriteDocumentScores(beam.PTransform):
     """Shard numbers -> these shards of ``score/documents``.
 
-    Reads measurements, groups, text embeddings and, in ``fact_folders``, the ``facts`` of a shard: all but the last are
-    sorted by doc_id.
+    Reads measurements and groups in ``work``, text embeddings (the data set ``texts``, where there is a model), and the
+    ``facts`` of a shard in ``fact_folders``. All but the facts are sorted by doc_id.
     """
 
     def __init__(
-        self, work: str, fact_folders: Iterable[str], clip_model: str | None, folder: str, num_shards: int
+        self,
+        work: str,
+        texts: str | None,
+        fact_folders: Iterable[str],
+        clip_model: str | None,
+        folder: str,
+        num_shards: int,
     ) -> None:
-        self._arguments = (work, tuple(fact_folders), clip_model, folder, num_shards)
+        self._arguments = (work, texts, tuple(fact_folders), clip_model, folder, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         return shards | beam.ParDo(_WriteDocumentScores(*self._arguments))
@@ -191,9 +197,15 @@ class WriteDocumentScores(beam.PTransform):
 
 class _WriteDocumentScores(WebStep):
     def __init__(
-        self, work: str, fact_folders: tuple[str, ...], clip_model: str | None, folder: str, num_shards: int
+        self,
+        work: str,
+        texts: str | None,
+        fact_folders: tuple[str, ...],
+        clip_model: str | None,
+        folder: str,
+        num_shards: int,
     ) -> None:
-        self._work, self._fact_folders, self._clip_model = work, fact_folders, clip_model
+        self._work, self._texts, self._fact_folders, self._clip_model = work, texts, fact_folders, clip_model
         self._folder, self._num_shards = folder, num_shards
 
     def process(self, index: int) -> Iterator[str]:
@@ -204,13 +216,13 @@ class _WriteDocumentScores(WebStep):
                 images.setdefault(row["doc_id"], {})[row["image_id"]] = facts
         decisions: list[Decision] = []
         path = shard_path(self._folder, index, self._num_shards)
-        rows = with_decisions(self._rows(index, images, decisions), decisions, self._shard("join_decisions", index))
-        write_rows(path, rows, DOCUMENT_SCORES)
+        write_shard(path, self._rows(index, images, decisions), DOCUMENT_SCORES)
+        write_decisions(self._shard("join_decisions", index), decisions)
         yield path
 
     def _rows(self, index: int, images: dict[str, dict[str, ImageFacts]], decisions: list[Decision]) -> Iterator[Row]:
-        has_model = self._clip_model is not None
-        texts = _EmbeddingsOfShard(self._shard("text_embeddings", index) if has_model else None)
+        embedded = None if self._texts is None else shard_path(self._texts, index, self._num_shards)
+        texts = _EmbeddingsOfShard(embedded)
         groups = read_rows(self._shard("document_groups", index))
         for row, group in zip(read_rows(self._shard("measurements", index)), groups, strict=True):
             facts = images.get(row["doc_id"], {})

@@ -28,7 +28,7 @@ from gobelin.transforms.boundary import Guarded, Refused, WebStep, attempt
 from gobelin.transforms.files import read_tables, shard_path
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import merge_signals
-from gobelin.transforms.shards import OfSlices, SpoolReader, SpoolRef, empty_shards, write_rows
+from gobelin.transforms.shards import OfSlices, SpoolReader, SpoolRef, empty_shards, write_shard
 
 Row = dict[str, Any]
 
@@ -263,7 +263,7 @@ class _WriteDocumentShard(WebStep):
         path = shard_path(self._folder, index, self._num_shards)
         shown: set[str] = set()
         decisions: list[Decision] = []
-        write_rows(path, self._documents(kept, shown, decisions), DOCUMENTS)
+        write_shard(path, self._documents(kept, shown, decisions), DOCUMENTS)
         yield path
         for decision in decisions:
             yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
@@ -387,7 +387,7 @@ class _WriteImageShard(beam.DoFn):
         index, group = element
         kept = sorted((item for item in group if item is not None), key=lambda item: item[0]["image_id"])
         path = shard_path(self._folder, index, self._num_shards)
-        write_rows(path, self._images(kept), IMAGES)
+        write_shard(path, self._images(kept), IMAGES)
         yield path
 
     def _images(self, kept: list[tuple[Row, list[str]]]) -> Iterator[Row]:

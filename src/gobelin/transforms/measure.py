@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -31,7 +31,7 @@ from gobelin.transforms.duplicates.signatures import document_signature, signatu
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import read_rows, with_decisions, write_rows
+from gobelin.transforms.shards import read_rows, write_decisions, write_shard
 from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, kinds_in
 from gobelin.transforms.text.text_config import ContaminationConfig, TextScoreConfig
 from gobelin.transforms.text.text_resources import TextResources, load_text_resources
@@ -252,15 +252,11 @@ class _Measure(WebStep):
         path = shard_path(join(self._work, "measurements"), index, self._num_shards)
         source = shard_path(self._documents, index, self._num_shards)
         failed = shard_path(join(self._work, "measure_decisions"), index, self._num_shards)
-        rows = with_decisions(self._measurements(source, decisions, signatures), decisions, failed)
-        write_rows(path, self._with_signatures(rows, signatures, index), MEASUREMENTS)
+        write_shard(path, self._measurements(source, decisions, signatures), MEASUREMENTS)
+        signed = shard_path(self._signatures, index, self._num_shards)
+        write_shard(signed, signatures, SIGNATURES, signature_metadata(self._config.minhash))
+        write_decisions(failed, decisions)
         yield path
-
-    def _with_signatures(self, rows: Iterable[Row], signatures: list[Row], index: int) -> Iterator[Row]:
-        """The rows; after the last one, and so before their file appears, the signatures are written."""
-        yield from rows
-        path = shard_path(self._signatures, index, self._num_shards)
-        write_rows(path, signatures, SIGNATURES, signature_metadata(self._config.minhash))
 
     def _measurements(self, source: str, decisions: list[Decision], signatures: list[Row]) -> Iterator[Row]:
         for document in read_rows(source):

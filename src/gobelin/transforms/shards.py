@@ -24,8 +24,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.documents import DECISIONS, Decision, shard_of, to_row
-from gobelin.store.files import NewFile
-from gobelin.transforms.files import atomic_output, join, list_shards, open_input, read_tables, shard_path
+from gobelin.store.dataset import data_output
+from gobelin.store.files import NewFile, output
+from gobelin.store.paths import name_of, parent_of
+from gobelin.transforms.files import join, list_shards, open_input, read_tables, shard_path
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once. A writer holds
@@ -49,10 +51,24 @@ def write_rows(
     Args:
         metadata: key-value metadata of the file, beside the schema's own.
     """
+    with output(path) as stream:
+        return _write(stream, rows, schema, metadata)
+
+
+def write_shard(
+    path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None
+) -> int:
+    """As ``write_rows``, for a shard of a data set that is to be committed: a receipt follows it."""
+    with data_output(parent_of(path), name_of(path)) as new:
+        new.num_rows = _write(new.stream, rows, schema, metadata)
+    return new.num_rows
+
+
+def _write(stream: BinaryIO, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None) -> int:
     if metadata:
         schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
     num_rows = 0
-    with atomic_output(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for batch in _batches(rows, schema):
             writer.write_batch(batch, row_group_size=max(1, batch.num_rows))
             num_rows += batch.num_rows
@@ -168,13 +184,9 @@ def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[dict[
         yield from read_rows(path, columns)
 
 
-def with_decisions(rows: Iterable[dict[str, Any]], decisions: list[Decision], path: str) -> Iterator[dict[str, Any]]:
-    """The rows; after the last one, the decisions that were made on the way are written to ``path``.
-
-    So they are there before the file that the rows go to appears, and that file alone says that a shard is done.
-    """
-    yield from rows
-    write_rows(path, map(to_row, decisions), DECISIONS)
+def write_decisions(path: str, decisions: Iterable[Decision]) -> None:
+    """Writes a shard of decisions, in the order given."""
+    write_shard(path, map(to_row, decisions), DECISIONS)
 
 
 class Spool:
@@ -302,7 +314,7 @@ class _WriteRowsOfShard(beam.DoFn):
 
 def write_sorted(path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, sort_by: tuple[str, ...]) -> None:
     """Writes small rows that come in any order, as ``WriteRows`` sorts them."""
-    write_rows(path, sorted(rows, key=lambda row: _sort_key(row, sort_by)), schema)
+    write_shard(path, sorted(rows, key=lambda row: _sort_key(row, sort_by)), schema)
 
 
 def _sort_key(row: dict[str, Any], sort_by: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gobelin.store.dataset import data_output, shard_name
 from gobelin.transforms.duplicates.alike_pairs import Indices, join_alike
 from gobelin.transforms.duplicates.find_duplicates import DOCUMENT_GROUPS, IMAGE_GROUPS, KINDS, earlier_kind
 from gobelin.transforms.duplicates.image_duplicates import (
@@ -30,7 +31,7 @@ from gobelin.transforms.duplicates.image_duplicates import (
 from gobelin.transforms.duplicates.minhash import MinHashConfig, sketches_alike
 from gobelin.transforms.duplicates.signatures import EarlierRun, open_earlier
 from gobelin.transforms.duplicates.verify_images import Thumbnails, read_thumbnails
-from gobelin.transforms.files import atomic_output, join, list_shards, open_input, shard_path
+from gobelin.transforms.files import join, list_shards, open_input
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ def read_columns(path: str, columns: list[str]) -> pa.Table:
 def write_tables(folder: str, shards: list[pa.Table]) -> None:
     """A data set of one table a shard."""
     for index, table in enumerate(shards):
-        with atomic_output(shard_path(folder, index, len(shards))) as stream:
-            pq.write_table(table, stream, compression="zstd")
+        with data_output(folder, shard_name(index, len(shards))) as new:
+            pq.write_table(table, new.stream, compression="zstd")
+            new.num_rows = table.num_rows
 
 
 def _document_groups(job: DuplicatesJob, earlier: tuple[EarlierRun, ...]) -> list[pa.Table]:

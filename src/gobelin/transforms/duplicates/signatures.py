@@ -22,6 +22,7 @@ from rensa import RMinHash
 
 from gobelin.documents import IMAGE_SIGNATURES, Action, Unit
 from gobelin.errors import MissingDataError, UserError
+from gobelin.store.dataset import is_committed
 from gobelin.transforms.duplicates.minhash import MinHashConfig, text_signature
 from gobelin.transforms.files import join, list_shards, open_input
 from gobelin.transforms.shards import read_folder, read_rows
@@ -68,8 +69,7 @@ class EarlierRun:
     def dropped(self) -> set[str]:
         """Ids of the documents that it did not take into its corpus."""
         decisions = join(self.name, "select", "decisions")
-        was_selected = list_shards(decisions, may_be_unfinished=True)
-        rows = read_folder(decisions, ["unit", "action", "doc_id"]) if was_selected else ()
+        rows = read_folder(decisions, ["unit", "action", "doc_id"]) if is_committed(decisions) else ()
         gone = (Action.DROP, Action.FAIL)
         return {row["doc_id"] for row in rows if row["unit"] == Unit.DOCUMENT and row["action"] in gone}
 

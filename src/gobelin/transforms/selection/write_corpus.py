@@ -36,7 +36,7 @@ from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.progress import advance
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.select import Verdict, duplicate_decision, judge_document, latest_first
-from gobelin.transforms.shards import DECISION_ORDER, read_rows, with_decisions, write_rows, write_sorted
+from gobelin.transforms.shards import DECISION_ORDER, read_rows, write_decisions, write_shard, write_sorted
 
 Row = dict[str, Any]
 
@@ -95,10 +95,10 @@ class _JudgeDocuments(WebStep):
     def process(self, index: int) -> Iterator[str]:
         decisions: list[Decision] = []
         not_run: Counter[str] = Counter()
-        rows = with_decisions(
-            self._survivors(index, decisions, not_run), decisions, self._made("judge_decisions", index)
-        )
-        write_rows(self._made("survivors", index), self._then_not_run(rows, not_run, index), SURVIVORS)
+        write_shard(self._made("survivors", index), self._survivors(index, decisions, not_run), SURVIVORS)
+        write_decisions(self._made("judge_decisions", index), decisions)
+        counted = ({"rule": rule, "times": times} for rule, times in sorted(not_run.items()))
+        write_shard(self._made("judge_not_run", index), counted, NOT_RUN)
         yield self._made("survivors", index)
 
     def _made(self, name: str, index: int) -> str:
@@ -121,12 +121,6 @@ class _JudgeDocuments(WebStep):
             decisions.extend(verdict.decisions)
             if survivor is not None:
                 yield survivor
-
-    def _then_not_run(self, rows: Iterator[Row], not_run: Counter[str], index: int) -> Iterator[Row]:
-        """The rows; after the last one, and so before their file appears, the rules that did not run are written."""
-        yield from rows
-        counted = ({"rule": rule, "times": times} for rule, times in sorted(not_run.items()))
-        write_rows(self._made("judge_not_run", index), counted, NOT_RUN)
 
 
 def _judged(document: Row, scores: Row, config: SelectConfig) -> tuple[Verdict, Row | None]:
@@ -256,7 +250,7 @@ class _WriteCorpusShard(WebStep):
         stay = {row["doc_id"] for row in read_rows(shard_path(join(self._work, "stay"), index, self._num_shards))}
         uses: Counter[tuple[str, str]] = Counter()
         path = shard_path(self._folder, index, self._num_shards)
-        write_rows(path, self._rows(index, stay, uses), DOCUMENTS)
+        write_shard(path, self._rows(index, stay, uses), DOCUMENTS)
         for (identifier, outcome), times in sorted(uses.items()):
             yield {"image_id": identifier, "outcome": outcome, "times": times}
 
@@ -288,10 +282,10 @@ class WriteSelectDecisions(beam.PTransform):
         self._arguments = (work, tuple(use_folders), folder, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        return shards | beam.Map(_write_decisions, *self._arguments)
+        return shards | beam.Map(_write_shard_of_decisions, *self._arguments)
 
 
-def _write_decisions(index: int, work: str, use_folders: tuple[str, ...], folder: str, num_shards: int) -> str:
+def _write_shard_of_decisions(index: int, work: str, use_folders: tuple[str, ...], folder: str, num_shards: int) -> str:
     # All decisions on a document, its nodes and its title are in its own shard, those on an image in the image's.
     made = [join(work, name) for name in ("judge_decisions", "unique_decisions")]
     decided = [row for each in made for row in read_rows(shard_path(each, index, num_shards))]

@@ -28,7 +28,7 @@ from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import read_rows, with_decisions, write_rows
+from gobelin.transforms.shards import read_rows, write_decisions, write_shard
 from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip
 from gobelin.transforms.vision.faces import IMAGE_FACES, Face, FaceDetector, find_faces, load_detector
 
@@ -47,28 +47,28 @@ MAX_DECODE_SIDE_PX = 512
 
 class EmbedImages(beam.PTransform):
     """Shard numbers of ``images``, several an element -> shards of ``image_embeddings`` (with ``config.clip``),
-    ``image_faces`` (with ``config.faces``) and ``embed_decisions`` in the folder ``work``. One of them must be set."""
+    ``image_faces`` (with ``config.faces``) and ``embed_decisions`` in ``folder``. One of them must be set."""
 
-    def __init__(self, config: ScoreConfig, images: str, work: str, num_shards: int) -> None:
-        self._arguments = (config, images, work, num_shards)
+    def __init__(self, config: ScoreConfig, images: str, folder: str, num_shards: int) -> None:
+        self._arguments = (config, images, folder, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         return shards | beam.ParDo(_EmbedImages(*self._arguments))
 
 
 class EmbedTexts(beam.PTransform):
-    """Shard numbers of ``documents``, several an element -> shards of ``text_embeddings`` in the folder ``work``."""
+    """Shard numbers of ``documents``, several an element -> shards of ``text_embeddings`` in ``folder``."""
 
-    def __init__(self, config: ScoreConfig, documents: str, work: str, num_shards: int) -> None:
-        self._arguments = (config, documents, work, num_shards)
+    def __init__(self, config: ScoreConfig, documents: str, folder: str, num_shards: int) -> None:
+        self._arguments = (config, documents, folder, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         return shards | beam.ParDo(_EmbedTexts(*self._arguments))
 
 
 class _Embedder(WebStep):
-    def __init__(self, config: ScoreConfig, source: str, work: str, num_shards: int) -> None:
-        self._config, self._source, self._work, self._num_shards = config, source, work, num_shards
+    def __init__(self, config: ScoreConfig, source: str, folder: str, num_shards: int) -> None:
+        self._config, self._source, self._folder, self._num_shards = config, source, folder, num_shards
         self._shared = Shared()
 
     def setup(self) -> None:
@@ -84,7 +84,7 @@ class _Embedder(WebStep):
                 yield index, row
 
     def _made(self, name: str, index: int) -> str:
-        return shard_path(join(self._work, name), index, self._num_shards)
+        return shard_path(join(self._folder, name), index, self._num_shards)
 
 
 class _InTurn:
@@ -137,19 +137,12 @@ class _EmbedImages(_Embedder):
         seen = self._usable(self._seen(self._read(shards, ["image_id", "data", "urls"])), found)
         embedded = _InTurn(self._embedded(seen))
         for index in shards:
-            rows = with_decisions(embedded.of(index), found[index].decisions, self._made("embed_decisions", index))
-            rows = self._then_faces(rows, found[index].faces, index)
-            if self._model is None:
-                yield from (str(row) for row in rows)  # none
-            else:
-                write_rows(self._made("image_embeddings", index), rows, IMAGE_EMBEDDINGS)
-            yield self._made("image_faces" if self._model is None else "image_embeddings", index)
-
-    def _then_faces(self, rows: Iterable[Row], faces: list[Row], index: int) -> Iterator[Row]:
-        """The rows; after the last one, and so before their file appears, the faces are written."""
-        yield from rows
-        if self._detector is not None:
-            write_rows(self._made("image_faces", index), faces, IMAGE_FACES)
+            if self._model is not None:
+                write_shard(self._made("image_embeddings", index), embedded.of(index), IMAGE_EMBEDDINGS)
+            if self._detector is not None:
+                write_shard(self._made("image_faces", index), found[index].faces, IMAGE_FACES)
+            write_decisions(self._made("embed_decisions", index), found[index].decisions)
+            yield self._made("embed_decisions", index)
 
     def _embedded(self, found: Iterable[_Seen]) -> Iterator[tuple[int, Row]]:
         if self._model is None:
@@ -221,9 +214,8 @@ class _EmbedTexts(_Embedder):
         decisions: dict[int, list[Decision]] = {index: [] for index in shards}
         embedded = _InTurn(self._embedded(shards, decisions))
         for index in shards:
-            path = self._made("text_decisions", index)
-            rows = with_decisions(embedded.of(index), decisions[index], path)
-            write_rows(self._made("text_embeddings", index), rows, TEXT_EMBEDDINGS)
+            write_shard(self._made("text_embeddings", index), embedded.of(index), TEXT_EMBEDDINGS)
+            write_decisions(self._made("text_decisions", index), decisions[index])
             yield self._made("text_embeddings", index)
 
     def _embedded(self, shards: tuple[int, ...], decisions: dict[int, list[Decision]]) -> Iterator[tuple[int, Row]]:

@@ -53,9 +53,9 @@ class EvalImages:
     num_unreadable: int  # files that are no pictures
 
 
-def find_eval_images(config: ScoreConfig, images: str, work: str) -> None:
-    """The data sets ``IMAGES`` and, in the folder ``work``, ``IMAGE_EMBEDDINGS`` (where the recipe has a model) ->
-    ``image_contamination`` there, of ``IMAGE_CONTAMINATION``.
+def find_eval_images(config: ScoreConfig, images: str, embeddings: str, work: str) -> None:
+    """The data sets ``IMAGES`` and ``IMAGE_EMBEDDINGS`` (where the recipe has a model) -> ``image_contamination``, of
+    ``IMAGE_CONTAMINATION``, in the folder ``work``.
 
     Raises:
         UserError: see ``load_eval_images``.
@@ -63,7 +63,7 @@ def find_eval_images(config: ScoreConfig, images: str, work: str) -> None:
     assert config.contamination is not None
     index = load_eval_images(config.contamination)
     eval_embeddings = None if config.clip is None else _embed(index, config.clip)
-    embedded = [] if config.clip is None else list_shards(join(work, "image_embeddings"))
+    embedded = [] if config.clip is None else list_shards(embeddings)
     tables = []
     for number, path in enumerate(list_shards(images)):
         table = read_columns(path, ["image_id", *_COLUMNS])

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from gobelin.documents import IMAGE_SCORES
 from gobelin.transforms.files import join, open_input, shard_path
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import write_rows
+from gobelin.transforms.shards import write_shard
 from gobelin.transforms.vision.heads import OWN_COLUMNS, Head, load_head
 
 Row = dict[str, Any]
@@ -27,33 +27,33 @@ IMAGE_HEADS = pa.schema([IMAGE_SCORES.field(name) for name in ("image_id", *OWN_
 
 
 class ScoreHeads(beam.PTransform):
-    """Shard numbers of ``image_embeddings`` -> shards of ``image_heads``, both in the folder ``work``.
+    """Shard numbers of the data set ``embeddings`` -> shards of ``image_heads``, in the folder ``work``.
 
     Args:
         heads: (name under which a score is known, path) of each head.
     """
 
-    def __init__(self, heads: Sequence[tuple[str, str]], work: str, num_shards: int) -> None:
-        self._arguments = (tuple(heads), work, num_shards)
+    def __init__(self, heads: Sequence[tuple[str, str]], embeddings: str, work: str, num_shards: int) -> None:
+        self._arguments = (tuple(heads), embeddings, work, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         return shards | beam.ParDo(_ScoreHeads(*self._arguments))
 
 
 class _ScoreHeads(beam.DoFn):
-    def __init__(self, heads: tuple[tuple[str, str], ...], work: str, num_shards: int) -> None:
-        self._paths, self._work, self._num_shards = heads, work, num_shards
+    def __init__(self, heads: tuple[tuple[str, str], ...], embeddings: str, work: str, num_shards: int) -> None:
+        self._paths, self._embeddings, self._work, self._num_shards = heads, embeddings, work, num_shards
 
     def setup(self) -> None:
         self._heads = {name: load_head(path) for name, path in self._paths}
 
     def process(self, index: int) -> Iterator[str]:
         path = shard_path(join(self._work, "image_heads"), index, self._num_shards)
-        write_rows(path, self._rows(index), IMAGE_HEADS)
+        write_shard(path, self._rows(index), IMAGE_HEADS)
         yield path
 
     def _rows(self, index: int) -> Iterator[Row]:
-        with open_input(shard_path(join(self._work, "image_embeddings"), index, self._num_shards)) as stream:
+        with open_input(shard_path(self._embeddings, index, self._num_shards)) as stream:
             for batch in pq.ParquetFile(stream).iter_batches():
                 vectors = pc.list_flatten(batch["embedding"]).to_numpy(zero_copy_only=False)
                 advance("images", batch.num_rows)

@@ -1,4 +1,4 @@
-"""Duplicates over a whole corpus: which graphs run, and how often.
+"""The part of the stage ``score`` that finds groups of duplicates, over the whole corpus.
 
 Locally one process does it all (local_duplicates.py). With another runner:
 
@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.documents import shard_of
+from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets
 from gobelin.pipeline.state import count_rows
-from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
+from gobelin.pipeline.supervisor import StepFailedError
 from gobelin.transforms.duplicates.components import ConnectEdges, CountUnfinished, Edge, StarRound
 from gobelin.transforms.duplicates.find_duplicates import (
     FindDocumentGroups,
@@ -31,7 +31,7 @@ from gobelin.transforms.duplicates.find_duplicates import (
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates
 from gobelin.transforms.duplicates.signatures import earlier_rows, open_earlier
-from gobelin.transforms.files import join, list_shards, make_folder
+from gobelin.transforms.files import join, list_shards
 from gobelin.transforms.shards import WriteRows, read_rows
 
 Row = dict[str, Any]
@@ -46,30 +46,27 @@ EDGES = pa.schema([("id", pa.string()), ("other", pa.string())])
 UNFINISHED = pa.schema([("vertices", pa.int64())])
 
 
-def run_semantic(supervisor: Supervisor, job: DuplicatesJob, config: SemanticConfig) -> None:
-    """Writes the data set ``semantic_groups`` in the job's folder, from the embeddings there. In one local process."""
-    make_folder(join(job.work, "semantic_groups"))
-    arguments = (join(job.work, "image_embeddings"), job.measurements, job.work, config)
-    task = Task("semantic-duplicates", find_semantic_duplicates, arguments)
-    supervisor.run("score: semantic duplicates", [task], threads=os.cpu_count() or 1)
+def find_semantic_groups(plan: Plan, job: DuplicatesJob, embeddings: str, config: SemanticConfig) -> None:
+    """Writes the data set ``semantic_groups`` in the job's folder, from embeddings. In one local process."""
+    arguments = (embeddings, job.measurements, job.work, config)
+    made = data_sets(job.work, job.num_shards, "semantic_groups")
+    plan.call("score: semantic duplicates", find_semantic_duplicates, arguments, made, threads=os.cpu_count() or 1)
 
 
-def run_duplicates(supervisor: Supervisor, job: DuplicatesJob) -> None:
+def find_groups(plan: Plan, job: DuplicatesJob) -> None:
     """Writes the data sets ``document_groups`` and ``image_groups`` in the job's folder.
 
     Raises:
         StepFailedError: an earlier run cannot be used, or a step failed; the message says why.
     """
-    for name in ("document_groups", "image_groups"):
-        make_folder(join(job.work, name))
-    if supervisor.is_local:
-        supervisor.run("score: duplicates", [Task("find-duplicates", find_duplicates, (job,))])
+    made = data_sets(job.work, job.num_shards, "document_groups", "image_groups")
+    if plan.is_one_process:
+        plan.call("score: duplicates", find_duplicates, (job,), made)
         return
-    for name in ("text_edges", "image_edges"):
-        make_folder(join(job.work, name))
-    supervisor.run_graph("score: near-duplicate pairs", find_edges, [([], job)])
-    edges = [_join_edges(supervisor, join(job.work, name), job.num_shards) for name in ("text_edges", "image_edges")]
-    supervisor.run_graph("score: duplicates", group_duplicates, [([], GroupJob(job, *edges))])
+    found = data_sets(job.work, job.num_shards, "text_edges", "image_edges")
+    plan.run(Step("score: near-duplicate pairs", find_edges, [Batch([], job)], found))
+    edges = [_join_edges(plan, data_set.folder, job.num_shards) for data_set in found]
+    plan.run(Step("score: duplicates", group_duplicates, [Batch([], GroupJob(job, *edges))], made))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,15 +77,14 @@ class JoinedEdges:
     are_stars: bool
 
 
-def _join_edges(supervisor: Supervisor, folder: str, num_shards: int) -> JoinedEdges:
-    if count_rows(Path(folder)) <= MAX_EDGES_OF_ONE_WORKER:
+def _join_edges(plan: Plan, folder: str, num_shards: int) -> JoinedEdges:
+    if count_rows(folder) <= MAX_EDGES_OF_ONE_WORKER:
         return JoinedEdges(folder, are_stars=False)
     for number in range(1, MAX_ROUNDS + 1):
         job = StarJob(source=folder if number == 1 else f"{folder}_{number - 1}", target=f"{folder}_{number}",
                       num_shards=num_shards)  # fmt: skip
-        for made in (job.target, job.unfinished):
-            make_folder(made)
-        supervisor.run_graph(f"score: join pairs, round {number}", star_round, [([], job)])
+        made = (DataSet(job.target, num_shards), DataSet(job.unfinished, 1))
+        plan.run(Step(f"score: join pairs, round {number}", star_round, [Batch([], job)], made))
         if not any(row["vertices"] for path in list_shards(job.unfinished) for row in read_rows(path)):
             return JoinedEdges(job.target, are_stars=True)
     raise StepFailedError(f"joining near-duplicates took over {MAX_ROUNDS} rounds; this is a defect of gobelin")

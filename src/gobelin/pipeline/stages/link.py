@@ -1,17 +1,14 @@
-"""The Beam graphs of ``extract``: archives -> pages and images -> documents. Conventions as in ``graphs.py``.
+"""The part of the stage ``extract`` that joins pages and images by URL.
 
-    read_archives     archives -> spools of pages and images, and an index of each
-    want_images       which images no archive holds        } in rounds, where the recipe fetches
-    fetch_images      ask for them, as if archives had them }
-    resolve_revisits  revisit records -> further URLs of images
-    resolve_urls      candidate URLs of image nodes -> the images that the input holds
-    write_documents   documents, and which images they show
-    write_images      the images that some document shows
-    write_decisions   all decisions, tallies and fetches
+    find what revisits point to  revisit records -> further URLs of images
+    look images up               by slice of the URLs: candidates of image nodes -> the images that the input holds
+    write documents              by shard: documents, and which images they show
+    write images                 by shard: the images that some document shows
+    write decisions              by shard: all decisions, tallies and fetches
 
-The last five *link* pages and images. Their units are slices of the URLs or shards of a data set, so that a local
-worker holds the keys of its units and no more; what one graph leaves for the next is small Parquet files, sharded as
-the next reads them.
+A batch is as many units as together have about ``ROWS_AT_ONCE`` rows, and runs in a process of its own; so memory does
+not grow with the input, as long as no single shard does. What one graph leaves for the next are small Parquet files,
+sharded as the next reads them.
 """
 
 from __future__ import annotations
@@ -22,15 +19,12 @@ from typing import Any
 
 import apache_beam as beam
 
-from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, ArchiveTally, shard_of, to_row
-from gobelin.transforms.archives.ranges import ArchiveRange
-from gobelin.transforms.archives.read_warc import Capture, ReadWarc
-from gobelin.transforms.archives.revisits import REVISIT_INDEX, ResolveRevisits, revisit_keys, revisit_place
-from gobelin.transforms.block_revisits import BlockRevisits
-from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
-from gobelin.transforms.extract_config import ExtractConfig
-from gobelin.transforms.fetching.fetch import FetchImages
-from gobelin.transforms.fetching.wanted_urls import WANTED, WantedUrls
+from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, shard_of
+from gobelin.pipeline.context import Context
+from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets
+from gobelin.pipeline.state import count_rows
+from gobelin.transforms.archives.revisits import ResolveRevisits, revisit_keys, revisit_place
+from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.link import (
     IMAGE_NAMES,
@@ -41,9 +35,10 @@ from gobelin.transforms.link import (
     WriteImages,
     is_stored,
 )
-from gobelin.transforms.rights.site_policy import POLICY_INDEX, host_key
-from gobelin.transforms.rights.site_signals import FindSiteSignals, PolicyRows
+from gobelin.transforms.rights.site_policy import host_key
+from gobelin.transforms.rights.site_signals import FindSiteSignals
 from gobelin.transforms.shards import (
+    MAX_SLICES,
     OfShards,
     OfSlices,
     OneOf,
@@ -53,134 +48,79 @@ from gobelin.transforms.shards import (
     read_rows,
     shards_of,
 )
-from gobelin.transforms.urls import host_of
 
 Row = dict[str, Any]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReadJob:
-    """Archives -> spools and their index, in ``folder``."""
-
-    config: ExtractConfig
-    folder: str
-    num_index_shards: int
+ROWS_AT_ONCE = 20_000
+"""Rows of the indexes (pages and images) that one process works on: about 10 KiB of memory each, beside 150 MiB."""
 
 
-INDEXES = ("pages", "images", "policies", "revisits", "decisions", "archives")
-"""Data sets that ``read_archives`` writes."""
+def link(context: Context, read: tuple[str, ...], fetched: tuple[str, ...]) -> None:
+    """Joins pages and images of the indexes in these folders: the data sets of ``extract``."""
+    folder, recipe = context.folder("extract"), context.recipe
+    agents = recipe.extract.robots_agents
+    job = LinkJob(read, fetched, join(str(folder.work), "link"), str(folder.path), recipe.num_shards, agents)
+    run_link(context.plan, job, ROWS_AT_ONCE)
 
 
-def read_archives(pipeline: beam.Pipeline, archives: list[ArchiveRange], job: ReadJob) -> None:
-    """By unit (an archive, or a range of one): find pages and images, extract both, write payloads down."""
-    spools = join(job.folder, "spools")
-    records = (
-        pipeline
-        | "Archives" >> beam.Create(archives)
-        | "ReadWarc" >> ReadWarc(job.config.max_page_bytes, job.config.image.max_bytes)
+def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
+    """The steps.
+
+    Args:
+        job: without slices and folders of batches.
+        rows_at_once: rows of the indexes in a batch.
+    """
+    indexes = [join(folder, "pages") for folder in job.read_folders]
+    indexes += [join(folder, "images") for folder in job.index_folders]
+    num_batches = _num_batches(plan, indexes, rows_at_once)
+    shards = _dealt(job.num_shards, num_batches)
+    # Of captures only those travel that a batch's revisits may point to, so their own number decides.
+    held_revisits = [join(folder, "revisits") for folder in job.read_folders]
+    num_revisit_batches = _num_batches(plan, held_revisits, rows_at_once)
+    has_revisits = any(map(count_rows, held_revisits))
+    revisits = [[number] for number in range(num_revisit_batches)] if has_revisits else []
+    urls = [[number] for number in range(num_batches)]
+    job = dataclasses.replace(
+        job,
+        num_url_slices=num_batches,
+        num_revisit_slices=num_revisit_batches,
+        revisit_folders=tuple(batch_folder(job, "revisits", units) for units in revisits),
+        url_folders=tuple(batch_folder(job, "urls", units) for units in urls),
+        document_folders=tuple(batch_folder(job, "documents", units) for units in shards),
+        image_folders=tuple(batch_folder(job, "images", units) for units in shards),
     )
-    pages = records.pages | "ExtractPages" >> ExtractPages(job.config, spools)
-    images = records.images | "ExtractImages" >> ExtractImages(job.config, spools)
-    revisits = records.revisits | "BlockRevisits" >> BlockRevisits(job.config.block_list)
+    num_shards, output = job.num_shards, job.output
 
-    _write_index("pages", (pages.pages,), PAGE_INDEX, job)
-    _write_index("images", (pages.images, images.images, revisits.images), IMAGE_INDEX, job)
-    policies = records.policies | "PolicyRows" >> PolicyRows()
-    decisions = (records.decisions, pages.decisions, images.decisions, revisits.decisions, policies.decisions)
-    _write_index("decisions", decisions, DECISIONS, job)
-    _write_index("archives", (records.tallies, pages.tallies), ARCHIVES, job)
-    _write_index("policies", (policies.policies,), POLICY_INDEX, job, "host")
-    _write_index("revisits", (revisits.revisits,), REVISIT_INDEX, job)
-
-
-def _write_index(
-    name: str, rows: tuple[beam.PCollection, ...], schema: Any, job: ReadJob | FetchJob, sort_by: str = "warc_file"
-) -> None:
-    (
-        rows
-        | f"{name}/Flatten" >> beam.Flatten()
-        | f"{name}/ToShard" >> beam.Map(_by_place, job.num_index_shards)
-        | f"{name}/Write" >> WriteRows(join(job.folder, name), schema, job.num_index_shards, (sort_by,))
-    )
-
-
-def _by_place(row: Row, num_shards: int) -> tuple[int, Row]:
-    place = f"{row.get('warc_file') or row.get('origin')} {row.get('warc_offset')} {row.get('url')}"
-    return shard_of(place, num_shards), row
+    batches = [
+        Batch(units, job, data_sets(folder, 1, "names", "decisions"))
+        for units, folder in zip(revisits, job.revisit_folders)
+    ]
+    if batches:
+        plan.run(Step("extract: find what revisits point to", resolve_revisits, batches))
+    batches = [
+        Batch(units, job, data_sets(folder, num_shards, "resolutions")) for units, folder in zip(urls, job.url_folders)
+    ]
+    plan.run(Step("extract: look images up", resolve_urls, batches))
+    batches = [
+        Batch(units, job, (DataSet(join(folder, "shown"), num_shards), *data_sets(folder, 1, "decisions")))
+        for units, folder in zip(shards, job.document_folders)
+    ]
+    made = data_sets(output, num_shards, "documents")
+    plan.run(Step("extract: write documents", write_documents, batches, made, "documents"))
+    batches = [Batch(units, job, data_sets(folder, 1, "decisions")) for units, folder in zip(shards, job.image_folders)]
+    plan.run(Step("extract: write images", write_images, batches, data_sets(output, num_shards, "images"), "images"))
+    batches = [Batch(units, job) for units in shards]
+    made = (*data_sets(output, num_shards, "decisions"), *data_sets(output, 1, "archives", "fetches"))
+    plan.run(Step("extract: write decisions", write_decisions, batches, made))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WantJob:
-    """The index of all ``read_archives`` and earlier ``fetch_images`` folders -> URLs to fetch, in ``output``."""
-
-    read_folders: tuple[str, ...]
-    fetch_folders: tuple[str, ...]
-    output: str
-    num_candidates: int
-    num_shards: int
+def _dealt(num_units: int, num_batches: int) -> list[list[int]]:
+    return [batch for first in range(num_batches) if (batch := list(range(first, num_units, num_batches)))]
 
 
-def want_images(pipeline: beam.Pipeline, _: list[Any], job: WantJob) -> None:
-    """Which images no archive holds; their URLs, all of one host in one shard."""
-    folders = (*job.read_folders, *job.fetch_folders)
-    pages = pipeline | "PageIndex" >> ReadRows(
-        shards_of(job.read_folders, "pages"), ["doc_id", "candidates", "candidate_keys"]
-    )
-    images = pipeline | "ImageIndex" >> ReadRows(shards_of(folders, "images"), ["url_key"])
-    fetches = pipeline | "Fetches" >> ReadRows(shards_of(job.fetch_folders, "fetches"), ["url"])
-    (
-        (pages, images, fetches)
-        | "WantedUrls" >> WantedUrls(job.num_candidates)
-        | "ByHost" >> beam.Map(_url_to_shard, job.num_shards)
-        | "Write" >> WriteRows(job.output, WANTED, job.num_shards, ("url",))
-    )
-
-
-def _url_to_shard(url: str, num_shards: int) -> tuple[int, Row]:
-    return shard_of(host_of(url), num_shards), {"url": url}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FetchJob:
-    """URLs in ``wanted`` -> spools and their index, in ``folder``."""
-
-    config: ExtractConfig
-    wanted: str
-    num_shards: int  # of ``wanted``
-    folder: str
-    num_index_shards: int
-
-
-FETCH_INDEXES = ("images", "policies", "decisions", "archives", "fetches")
-"""Data sets that ``fetch_images`` writes."""
-
-
-def fetch_images(pipeline: beam.Pipeline, shards: list[int], job: FetchJob) -> None:
-    """By unit (a shard of URLs): ask for the images of its hosts, and extract them as if an archive had held them."""
-    config = job.config
-    fetched = (
-        pipeline
-        | "Shards" >> beam.Create([shard_path(job.wanted, index, job.num_shards) for index in shards])
-        | "Urls" >> beam.FlatMap(_urls)
-        | "FetchImages"
-        >> FetchImages(config.fetch, config.image.max_bytes, job.num_shards, config.block_list, config.robots_agents)
-    )
-    images = fetched.images | "ExtractImages" >> ExtractImages(config, join(job.folder, "spools"))
-
-    _write_index("images", (images.images,), IMAGE_INDEX, job, "url")
-    _write_index("decisions", (images.decisions,), DECISIONS, job, "url")
-    _write_index("policies", (fetched.policies,), POLICY_INDEX, job, "host")
-    _write_index("fetches", (fetched.fetches,), FETCHES, job, "url")
-    _write_index("archives", (fetched.images | "Tally" >> beam.Map(_fetched_tally),), ARCHIVES, job)
-
-
-def _urls(path: str) -> Iterator[str]:
-    for row in read_rows(path):
-        yield row["url"]
-
-
-def _fetched_tally(capture: Capture) -> Row:
-    return to_row(ArchiveTally(capture.warc_file, 0, 0, 1, 0))
+def _num_batches(plan: Plan, data_sets: list[str], rows_at_once: int) -> int:
+    """Batches for the rows of these data sets."""
+    return min(plan.num_batches(sum(map(count_rows, data_sets)), rows_at_once), MAX_SLICES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,238 @@
+"""The stage ``extract``: archives -> documents and images.
+
+    read archives   by range of an archive: pages and images extracted, payloads in spools, an index of each
+    missing images  which images no archive holds            } in rounds, where the recipe fetches
+    fetch images    ask for them, as if archives had them    }
+    link            pages and images joined by URL (link.py)
+
+What is large (a page's nodes, an image's bytes) goes into a spool where it is first read; indexes hold where it lies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow.compute as pc
+
+from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, Action, ArchiveTally, Unit, shard_of, to_row
+from gobelin.pipeline.context import Context, balanced_counts
+from gobelin.pipeline.inputs import read_batches
+from gobelin.pipeline.plan import Batch, Step, data_sets
+from gobelin.pipeline.recipe import fingerprint
+from gobelin.pipeline.stages.link import link
+from gobelin.pipeline.state import count_decisions, count_rows, row_groups
+from gobelin.transforms.archives.ranges import ArchiveRange
+from gobelin.transforms.archives.read_warc import Capture, ReadWarc
+from gobelin.transforms.archives.revisits import REVISIT_INDEX
+from gobelin.transforms.block_revisits import BlockRevisits
+from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
+from gobelin.transforms.extract_config import ExtractConfig
+from gobelin.transforms.fetching.fetch import FetchImages, check_fetch_extra
+from gobelin.transforms.fetching.wanted_urls import WANTED, WantedUrls
+from gobelin.transforms.files import join, shard_path
+from gobelin.transforms.images.block_list import load_block_list
+from gobelin.transforms.rights.site_policy import POLICY_INDEX
+from gobelin.transforms.rights.site_signals import PolicyRows
+from gobelin.transforms.shards import ReadRows, WriteRows, read_rows, shards_of
+from gobelin.transforms.urls import host_of
+
+Row = dict[str, Any]
+
+
+def extract(context: Context) -> dict[str, Any]:
+    """Runs the stage on web archives. Returns what it counted."""
+    recipe, plan = context.recipe, context.plan
+    load_block_list(recipe.extract.block_list)  # a list that cannot be read is an error before anything starts
+    if recipe.extract.fetch.enabled:
+        check_fetch_extra()
+    batches = []
+    for group in plan.groups(read_batches(context.archives)):
+        ranges = [piece for batch in group for piece in batch]
+        name = fingerprint([dataclasses.astuple(piece) for piece in ranges])
+        folder = join(str(context.folder("extract").work), f"read-{name}")
+        job = ReadJob(recipe.extract, folder, min(len(group), recipe.num_shards))
+        batches.append(Batch(ranges, job, data_sets(folder, job.num_index_shards, *INDEXES)))
+    num_bytes = sum(archive.size for archive in context.archives)
+    plan.run(Step("extract: read archives", read_archives, batches, unit="bytes", total=num_bytes))
+    read = tuple(batch.job.folder for batch in batches)
+    fetched = fetch_missing(context, read) if recipe.extract.fetch.enabled else ()
+    link(context, read, fetched)
+    return count_extract(str(context.folder("extract").path))
+
+
+def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
+    """Asks for images that no archive holds: a round for each further address of an image. Returns the folders."""
+    config, num_shards, plan = context.recipe.extract, context.recipe.num_shards, context.plan
+    work = str(context.folder("extract").work)
+    folders: list[str] = []
+    for turn in range(1, config.fetch.num_candidates + 1):
+        want = WantJob(read, tuple(folders), work, f"wanted-{turn}", config.fetch.num_candidates, num_shards)
+        title = f"extract: missing images, round {turn}"
+        plan.run(Step(title, want_images, [Batch([], want)], data_sets(work, num_shards, want.name)))
+        wanted = join(work, want.name)
+        batches = []
+        for group in plan.groups([[index] for index in range(num_shards)]):
+            shards = [index for each in group for index in each]
+            folder = join(work, f"fetch-{turn}-{shards[0]}")
+            job = FetchJob(config, wanted, num_shards, folder, len(shards))
+            batches.append(Batch(shards, job, data_sets(folder, job.num_index_shards, *FETCH_INDEXES)))
+        title = f"extract: fetch images, round {turn}"
+        plan.run(Step(title, fetch_images, batches, unit="fetches", total=count_rows(wanted)))
+        folders += [batch.job.folder for batch in batches]
+    return tuple(folders)
+
+
+def count_extract(folder: str) -> dict[str, Any]:
+    """What the data sets of ``extract`` say of documents, images, records and fetches."""
+    archives: Counter[str] = Counter()
+    for table in row_groups(join(folder, "archives"), ["num_documents", "num_images", "num_records", "num_other"]):
+        archives.update({name: pc.sum(table[name]).as_py() or 0 for name in table.column_names})
+    fetches: Counter[str] = Counter()
+    for table in row_groups(join(folder, "fetches"), ["status"]):
+        fetches.update(table["status"].to_pylist())
+    decisions = count_decisions(join(folder, "decisions"))
+    num_documents, num_images = count_rows(join(folder, "documents")), count_rows(join(folder, "images"))
+    return {
+        "documents": balanced_counts(archives["num_documents"], num_documents, decisions, Unit.DOCUMENT),
+        "images": balanced_counts(archives["num_images"], num_images, decisions, Unit.IMAGE),
+        "records": {
+            "seen": archives["num_records"],
+            "other": archives["num_other"],
+            "unreadable": sum(decisions[Unit.RECORD][Action.FAIL].values()),
+            "revisits": decisions[Unit.RECORD][Action.DROP].get("revisit", 0),
+        },
+        "fetches": dict(sorted(fetches.items())),
+    }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadJob:
+    """Archives -> spools and their index, in ``folder``."""
+
+    config: ExtractConfig
+    folder: str
+    num_index_shards: int
+
+
+INDEXES = ("pages", "images", "policies", "revisits", "decisions", "archives")
+"""Data sets that ``read_archives`` writes."""
+
+
+def read_archives(pipeline: beam.Pipeline, archives: list[ArchiveRange], job: ReadJob) -> None:
+    """By unit (an archive, or a range of one): find pages and images, extract both, write payloads down."""
+    spools = join(job.folder, "spools")
+    records = (
+        pipeline
+        | "Archives" >> beam.Create(archives)
+        | "ReadWarc" >> ReadWarc(job.config.max_page_bytes, job.config.image.max_bytes)
+    )
+    pages = records.pages | "ExtractPages" >> ExtractPages(job.config, spools)
+    images = records.images | "ExtractImages" >> ExtractImages(job.config, spools)
+    revisits = records.revisits | "BlockRevisits" >> BlockRevisits(job.config.block_list)
+
+    _write_index("pages", (pages.pages,), PAGE_INDEX, job)
+    _write_index("images", (pages.images, images.images, revisits.images), IMAGE_INDEX, job)
+    policies = records.policies | "PolicyRows" >> PolicyRows()
+    decisions = (records.decisions, pages.decisions, images.decisions, revisits.decisions, policies.decisions)
+    _write_index("decisions", decisions, DECISIONS, job)
+    _write_index("archives", (records.tallies, pages.tallies), ARCHIVES, job)
+    _write_index("policies", (policies.policies,), POLICY_INDEX, job, "host")
+    _write_index("revisits", (revisits.revisits,), REVISIT_INDEX, job)
+
+
+def _write_index(
+    name: str, rows: tuple[beam.PCollection, ...], schema: Any, job: ReadJob | FetchJob, sort_by: str = "warc_file"
+) -> None:
+    (
+        rows
+        | f"{name}/Flatten" >> beam.Flatten()
+        | f"{name}/ToShard" >> beam.Map(_by_place, job.num_index_shards)
+        | f"{name}/Write" >> WriteRows(join(job.folder, name), schema, job.num_index_shards, (sort_by,))
+    )
+
+
+def _by_place(row: Row, num_shards: int) -> tuple[int, Row]:
+    place = f"{row.get('warc_file') or row.get('origin')} {row.get('warc_offset')} {row.get('url')}"
+    return shard_of(place, num_shards), row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WantJob:
+    """The index of all ``read_archives`` and earlier ``fetch_images`` folders -> URLs to fetch.
+
+    They are the data set ``name`` in the folder ``work``.
+    """
+
+    read_folders: tuple[str, ...]
+    fetch_folders: tuple[str, ...]
+    work: str
+    name: str
+    num_candidates: int
+    num_shards: int
+
+
+def want_images(pipeline: beam.Pipeline, _: list[Any], job: WantJob) -> None:
+    """Which images no archive holds; their URLs, all of one host in one shard."""
+    folders = (*job.read_folders, *job.fetch_folders)
+    pages = pipeline | "PageIndex" >> ReadRows(
+        shards_of(job.read_folders, "pages"), ["doc_id", "candidates", "candidate_keys"]
+    )
+    images = pipeline | "ImageIndex" >> ReadRows(shards_of(folders, "images"), ["url_key"])
+    fetches = pipeline | "Fetches" >> ReadRows(shards_of(job.fetch_folders, "fetches"), ["url"])
+    (
+        (pages, images, fetches)
+        | "WantedUrls" >> WantedUrls(job.num_candidates)
+        | "ByHost" >> beam.Map(_url_to_shard, job.num_shards)
+        | "Write" >> WriteRows(join(job.work, job.name), WANTED, job.num_shards, ("url",))
+    )
+
+
+def _url_to_shard(url: str, num_shards: int) -> tuple[int, Row]:
+    return shard_of(host_of(url), num_shards), {"url": url}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FetchJob:
+    """URLs in ``wanted`` -> spools and their index, in ``folder``."""
+
+    config: ExtractConfig
+    wanted: str
+    num_shards: int  # of ``wanted``
+    folder: str
+    num_index_shards: int
+
+
+FETCH_INDEXES = ("images", "policies", "decisions", "archives", "fetches")
+"""Data sets that ``fetch_images`` writes."""
+
+
+def fetch_images(pipeline: beam.Pipeline, shards: list[int], job: FetchJob) -> None:
+    """By unit (a shard of URLs): ask for the images of its hosts, and extract them as if an archive had held them."""
+    config = job.config
+    fetched = (
+        pipeline
+        | "Shards" >> beam.Create([shard_path(job.wanted, index, job.num_shards) for index in shards])
+        | "Urls" >> beam.FlatMap(_urls)
+        | "FetchImages"
+        >> FetchImages(config.fetch, config.image.max_bytes, job.num_shards, config.block_list, config.robots_agents)
+    )
+    images = fetched.images | "ExtractImages" >> ExtractImages(config, join(job.folder, "spools"))
+
+    _write_index("images", (images.images,), IMAGE_INDEX, job, "url")
+    _write_index("decisions", (images.decisions,), DECISIONS, job, "url")
+    _write_index("policies", (fetched.policies,), POLICY_INDEX, job, "host")
+    _write_index("fetches", (fetched.fetches,), FETCHES, job, "url")
+    _write_index("archives", (fetched.images | "Tally" >> beam.Map(_fetched_tally),), ARCHIVES, job)
+
+
+def _urls(path: str) -> Iterator[str]:
+    for row in read_rows(path):
+        yield row["url"]
+
+
+def _fetched_tally(capture: Capture) -> Row:
+    return to_row(ArchiveTally(capture.warc_file, 0, 0, 1, 0))

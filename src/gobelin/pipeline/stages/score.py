@@ -1,0 +1,314 @@
+"""The stage ``score``: numbers about documents and images. Nothing is decided here.
+
+    text statistics  by shard of documents: each by itself, and the keys under which duplicates meet
+    look at images   by shard of images: CLIP embeddings, faces              } where the recipe
+    embed texts      by shard of documents: the texts around images          } has a model
+    heads            by shard of images: scores from embeddings              }
+    duplicates       groups of documents and of images (duplicates.py)
+    join             by shard of images, then of documents: what can be told only beside all the others
+
+What models saw (embeddings, faces) depends on fewer settings than the rest, and stays when others change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from gobelin.documents import Unit
+from gobelin.pipeline import fits
+from gobelin.pipeline.context import Context, balanced_counts
+from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
+from gobelin.pipeline.stages.duplicates import find_groups, find_semantic_groups
+from gobelin.pipeline.state import count_decisions, count_rows
+from gobelin.pipeline.supervisor import Graph
+from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
+from gobelin.transforms.files import join, list_shards
+from gobelin.transforms.join_scores import (
+    FACTS,
+    IMAGE_FACTS,
+    ScoreImages,
+    WriteDocumentScores,
+    WriteImageScores,
+    facts_by_document,
+)
+from gobelin.transforms.measure import Measure, ScoreConfig
+from gobelin.transforms.shards import OfShards, ReadRows, WriteDecisions, WriteRows, shards_of
+from gobelin.transforms.text.text_resources import load_text_resources
+from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
+from gobelin.transforms.vision.eval_images import find_eval_images
+from gobelin.transforms.vision.faces import load_detector
+from gobelin.transforms.vision.score_heads import ScoreHeads
+
+Row = dict[str, Any]
+
+IMAGES_AT_ONCE = 20_000
+"""Images of one process that joins: about 20 KiB each in Beam's in-process runner, with an embedding of 512 numbers."""
+
+
+def score(context: Context) -> dict[str, Any]:
+    """Runs the stage. Returns what it counted."""
+    folder, config, num_shards, plan = (
+        context.folder("score"),
+        context.recipe.score,
+        context.recipe.num_shards,
+        context.plan,
+    )
+    work, output = str(folder.work), str(folder.path)
+    documents, images = context.data("extract", "documents"), context.data("extract", "images")
+    num_documents, num_images = count_rows(documents), count_rows(images)
+    load_text_resources(config.text, config.contamination)  # errors before all else
+    if config.faces is not None:
+        load_detector(config.faces)
+
+    signatures = join(output, "signatures", "documents")
+    measure = MeasureJob(config, documents, work, signatures, num_shards)
+    made = (*data_sets(work, num_shards, "measurements", "measure_decisions"), DataSet(signatures, num_shards))
+    _by_shard(plan, "text statistics", measure_documents, measure, made, "documents", num_documents)
+
+    clip_model: str | None = None
+    heads: tuple[tuple[str, str], ...] = ()
+    if config.clip is not None:
+        clip_model, heads = fits.prepare_clip(context.supervisor, config, folder.work)
+    has_model, has_faces = config.clip is not None, config.faces is not None
+    embed = EmbedJob(config, images, output, num_shards, plan.shares_batches)
+    if has_model or has_faces:
+        names = ("image_embeddings",) * has_model + ("image_faces",) * has_faces + ("embed_decisions",)
+        made = data_sets(output, num_shards, *names)
+        _by_shard(plan, "look at images", embed_images, embed, made, "images", num_images)
+    if has_model:
+        embed = dataclasses.replace(embed, source=documents)
+        made = data_sets(output, num_shards, "text_embeddings", "text_decisions")
+        _by_shard(plan, "embed texts", embed_texts, embed, made, "documents", num_documents)
+    embeddings = join(output, "image_embeddings")
+    also_of_images = []
+    if heads:
+        made = data_sets(work, num_shards, "image_heads")
+        _by_shard(plan, "heads", score_heads, HeadsJob(heads, embeddings, work, num_shards), made, "images", num_images)
+        also_of_images.append("image_heads")
+
+    duplicates = DuplicatesJob(
+        signatures, join(work, "measurements"), images, work, num_shards, config.minhash, config.near_images,
+        config.earlier,
+    )  # fmt: skip
+    find_groups(plan, duplicates)
+    if config.semantic is not None:
+        find_semantic_groups(plan, duplicates, embeddings, config.semantic)
+        also_of_images.append("semantic_groups")
+    if config.contamination is not None and config.contamination.images:
+        made = data_sets(work, num_shards, "image_contamination")
+        arguments = (config, images, embeddings, work)
+        plan.call("score: evaluation images", find_eval_images, arguments, made, threads=os.cpu_count() or 1)
+        also_of_images.append("image_contamination")
+
+    join_job = JoinJob(
+        images, work, output, num_shards, clip_model, has_faces, also_of_images=tuple(also_of_images)
+    )  # fmt: skip
+    run_join(plan, join_job, num_documents, num_images)
+    decisions = count_decisions(join(output, "decisions"))
+    return {
+        "documents": balanced_counts(num_documents, count_rows(join(output, "documents")), decisions, Unit.DOCUMENT),
+        "images": balanced_counts(num_images, count_rows(join(output, "images")), decisions, Unit.IMAGE),
+        "clip_model": clip_model,
+        "not_run": sorted(
+            {"nsfw", "aesthetic", "watermark"} - {name for name, _ in heads}
+            | (set() if has_model else {"clip"})
+            | (set() if has_faces else {"faces"})
+        ),
+    }
+
+
+def _by_shard(
+    plan: Plan, title: str, graph: Graph, job: Any, made: tuple[DataSet, ...], unit: str, total: int
+) -> None:  # fmt: skip
+    """Runs a graph over the shards that are not done, some to each worker."""
+    num_shards = made[0].num_shards
+    waiting = sorted({index for data_set in made for index in shards_to_do(data_set)})
+    batches = [Batch(shards, job) for shards in plan.deal(waiting)]
+    plan.run(Step(f"score: {title}", graph, batches, made, unit, total * len(waiting) // num_shards))
+
+
+def run_join(plan: Plan, job: JoinJob, num_documents: int, num_images: int) -> None:
+    """The steps that join what was measured to rows of scores.
+
+    Args:
+        job: without folders of batches.
+    """
+    batches = plan.deal(range(job.num_shards), num_images, IMAGES_AT_ONCE)
+    job = dataclasses.replace(job, fact_folders=tuple(fact_folder(job, shards) for shards in batches))
+    everything = [
+        Batch(shards, job, (DataSet(join(folder, "facts"), job.num_shards), DataSet(join(folder, "decisions"), 1)))
+        for shards, folder in zip(batches, job.fact_folders)
+    ]
+    images = data_sets(job.output, job.num_shards, "images", "signatures/images")
+    plan.run(Step("score: join images", score_images, everything, images))
+    documents = (
+        *data_sets(job.output, job.num_shards, "documents"),
+        *data_sets(job.work, job.num_shards, "join_decisions"),
+    )
+    everything = [Batch(shards, job) for shards in batches]
+    plan.run(Step("score: similarities", score_documents, everything, documents, "documents", num_documents))
+    decisions = data_sets(job.output, job.num_shards, "decisions")
+    plan.run(Step("score: write decisions", write_score_decisions, [Batch([], job)], decisions))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MeasureJob:
+    """``documents`` -> signatures, and measurements in ``work``, all by shard."""
+
+    config: ScoreConfig
+    documents: str
+    work: str
+    signatures: str
+    num_shards: int
+
+
+def measure_documents(pipeline: beam.Pipeline, shards: list[int], job: MeasureJob) -> None:
+    """By unit (a shard of documents): text statistics and the keys under which duplicates meet."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "Measure" >> Measure(job.config, job.documents, job.work, job.signatures, job.num_shards)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EmbedJob:
+    """``images`` or ``documents`` (``source``) -> embeddings (of images also faces) in ``folder``, both by shard."""
+
+    config: ScoreConfig
+    source: str
+    folder: str
+    num_shards: int
+    share_batches: bool = True  # one worker has all shards of the pipeline, and fills batches across them
+
+
+def _together(shards: list[int], are_together: bool) -> list[tuple[int, ...]]:
+    return [tuple(shards)] if are_together else [(index,) for index in shards]
+
+
+def embed_images(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> None:
+    """By unit (a shard of images): one CLIP embedding a distinct image, and its faces."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(_together(shards, job.share_batches))
+        | "EmbedImages" >> EmbedImages(job.config, job.source, job.folder, job.num_shards)
+    )
+
+
+def embed_texts(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> None:
+    """By unit (a shard of documents): CLIP embeddings of the texts around images."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(_together(shards, job.share_batches))
+        | "EmbedTexts" >> EmbedTexts(job.config, job.source, job.folder, job.num_shards)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeadsJob:
+    """The data set ``embeddings`` -> scores of heads in ``work``, by shard."""
+
+    heads: tuple[tuple[str, str], ...]  # name of the score, path
+    embeddings: str
+    work: str
+    num_shards: int
+
+
+def score_heads(pipeline: beam.Pipeline, shards: list[int], job: HeadsJob) -> None:
+    """By unit (a shard of image embeddings): the scores of heads and zero-shot prompts."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "ScoreHeads" >> ScoreHeads(job.heads, job.embeddings, job.work, job.num_shards)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JoinJob:
+    """Measurements and groups in ``work``, embeddings and faces in ``output`` -> the data sets of ``score``, there."""
+
+    images: str
+    work: str
+    output: str
+    num_shards: int
+    clip_model: str | None  # fingerprint; None: not run
+    needs_faces: bool
+    fact_folders: tuple[str, ...] = ()  # what each batch of ``score_images`` left
+    also_of_images: tuple[str, ...] = ()  # data sets on images in ``work``, beside their groups and faces
+
+
+def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> None:
+    """By unit (a shard of images): what is known of each and who shows it; ``facts`` by shard of document, and
+    ``decisions``."""
+    only = OfShards("image_id", frozenset(shards), job.num_shards)
+    measurements = pipeline | "Measurements" >> ReadRows(
+        list_shards(join(job.work, "measurements")), ["doc_id", "images"]
+    )
+    images = pipeline | "Images" >> ReadRows(list_shards(job.images), list(IMAGE_FACTS), only)
+    of_images = {name: join(job.work, name) for name in ("image_groups", *job.also_of_images)}
+    if job.needs_faces:
+        of_images["image_faces"] = join(job.output, "image_faces")
+    groups = (
+        tuple(pipeline | name >> ReadRows(list_shards(folder), None, only) for name, folder in of_images.items())
+        | beam.Flatten()
+    )
+    embedded = [] if job.clip_model is None else list_shards(join(job.output, "image_embeddings"))
+    embeddings = (
+        pipeline | "Embeddings" >> ReadRows(embedded, None, only) | "EmbeddingById" >> beam.Map(_embedding_by_id)
+    )
+    scored = (measurements, images, embeddings, groups) | "ScoreImages" >> ScoreImages(
+        only, job.clip_model, job.needs_faces
+    )
+    scored.facts | "WriteImageScores" >> WriteImageScores(
+        join(job.output, "images"), join(job.output, "signatures", "images"), shards, job.num_shards
+    )
+    folder = fact_folder(job, shards)
+    (
+        scored.facts
+        | "FactsToShard" >> beam.FlatMap(facts_by_document, job.num_shards)
+        | "WriteFacts" >> WriteRows(join(folder, "facts"), FACTS, job.num_shards, ("doc_id", "image_id"))
+    )
+    scored.decisions | "WriteDecisions" >> WriteDecisions(join(folder, "decisions"), 1)
+
+
+def score_documents(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> None:
+    """By unit (a shard of documents): all that is known of each, and of its images beside its texts."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "WriteDocumentScores"
+        >> WriteDocumentScores(
+            job.work,
+            None if job.clip_model is None else join(job.output, "text_embeddings"),
+            job.fact_folders,
+            job.clip_model,
+            join(job.output, "documents"),
+            job.num_shards,
+        )
+    )
+
+
+def write_score_decisions(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -> None:
+    """Put together what failed on the way."""
+    are_seen = job.clip_model is not None or job.needs_faces
+    paths = shards_of((job.work,), "measure_decisions", "join_decisions") + shards_of(job.fact_folders, "decisions")
+    if are_seen:
+        paths += shards_of((job.output,), "embed_decisions")
+    if job.clip_model is not None:
+        paths += shards_of((job.output,), "text_decisions")
+    decisions = pipeline | "Decisions" >> ReadRows(paths)
+    decisions | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards)
+
+
+def fact_folder(job: JoinJob, shards: list[int]) -> str:
+    """Where a batch of ``score_images`` leaves what ``score_documents`` reads."""
+    return join(job.work, f"facts-{shards[0]}")
+
+
+def _embedding_by_id(row: Row) -> tuple[str, bytes]:
+    return row["image_id"], np.asarray(row["embedding"], np.float16).tobytes()

@@ -1,0 +1,175 @@
+"""The stage ``select``: documents and their scores -> the corpus, and a reason for everything that is not in it.
+
+judge documents          by shard: who passes the rules; no model
+choose among duplicates  of each group, who stays
+write the corpus         by shard: the documents that stay, and what became of images
+write decisions          by shard: on documents, their nodes, and images
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import apache_beam as beam
+
+from gobelin.documents import NOT_RUN, Unit, shard_of
+from gobelin.pipeline.context import Context, balanced_counts
+from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
+from gobelin.pipeline.rule_effects import rule_effects
+from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.transforms.files import join, list_shards
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.relative_thresholds import check_clip_model, resolve_thresholds
+from gobelin.transforms.selection.write_corpus import (
+    STAY,
+    USES,
+    JudgeDocuments,
+    KeepOneOfEach,
+    WriteCorpus,
+    WriteSelectDecisions,
+)
+from gobelin.transforms.shards import ReadRows, WriteDecisions, WriteRows, read_folder
+
+Row = dict[str, Any]
+
+DOCUMENTS_AT_ONCE = 20_000
+"""Documents of one process, where there are more than a shard of them: it counts their images, 0.5 KiB each."""
+
+
+def select(context: Context) -> dict[str, Any]:
+    """Runs the stage. Returns what it counted."""
+    folder, scores = context.folder("select"), context.output / "score"
+    check_clip_model(context.recipe.select, (context.folder("score").manifest() or {}).get("clip_model"))
+    config, thresholds = resolve_thresholds(context.recipe.select, scores / "documents")
+    num_documents = count_rows(scores / "documents")
+    job = SelectJob(
+        config, context.data("extract", "documents"), str(scores / "documents"), str(folder.work), str(folder.path),
+        context.recipe.num_shards,
+    )  # fmt: skip
+    run_select(context.plan, job, num_documents)
+    decisions = count_decisions(folder.path / "decisions")
+    corpus = folder.path / "documents"
+    not_run = {row["rule"]: row["times"] for row in read_folder(str(folder.path / "not_run"))}
+    return {
+        "documents": balanced_counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
+        "images": balanced_counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),
+        "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
+        "not_run": not_run,
+        "rules": rule_effects(config, decisions, scores / "documents", num_documents, not_run),
+        "thresholds": thresholds,
+    }
+
+
+def run_select(plan: Plan, job: SelectJob, num_documents: int) -> None:
+    """The steps.
+
+    Args:
+        job: without folders of batches.
+        num_documents: how many there are to judge.
+    """
+    judged = data_sets(job.work, job.num_shards, "survivors", "judge_decisions", "judge_not_run")
+    waiting = sorted({index for data_set in judged for index in shards_to_do(data_set)})
+    plan.run(
+        Step(
+            "select: judge documents", judge_documents,
+            [Batch(shards, job) for shards in plan.deal(waiting, num_documents, DOCUMENTS_AT_ONCE)],
+            judged, "documents", num_documents * len(waiting) // job.num_shards,
+        )
+    )  # fmt: skip
+    chosen = (*data_sets(job.work, job.num_shards, "stay", "unique_decisions"), DataSet(join(job.output, "not_run"), 1))
+    plan.run(Step("select: choose among duplicates", choose_documents, [Batch([], job)], chosen))
+
+    batches = plan.deal(range(job.num_shards), num_documents, DOCUMENTS_AT_ONCE)
+    job = dataclasses.replace(job, use_folders=tuple(use_folder(job, shards) for shards in batches))
+    uses = tuple(DataSet(join(folder, "uses"), job.num_shards) for folder in job.use_folders)
+    everything = [Batch(shards, job) for shards in batches]
+    corpus = data_sets(job.output, job.num_shards, "documents")
+    plan.run(Step("select: write the corpus", write_corpus, everything, (*corpus, *uses), "documents", num_documents))
+    decisions = data_sets(job.output, job.num_shards, "decisions")
+    plan.run(Step("select: write decisions", write_select_decisions, everything, decisions))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SelectJob:
+    """Documents and their scores -> the corpus, in ``output``."""
+
+    config: SelectConfig
+    documents: str
+    scores: str
+    work: str  # for what one graph leaves for the next
+    output: str
+    num_shards: int
+    use_folders: tuple[str, ...] = ()  # what each batch of ``write_corpus`` left
+
+
+def judge_documents(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
+    """By unit (a shard of documents): who passes the rules. No model."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "JudgeDocuments" >> JudgeDocuments(job.config, job.documents, job.scores, job.work, job.num_shards)
+    )
+
+
+def choose_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> None:
+    """Of each group of duplicates, who stays; and which rules did not run how often."""
+    survivors = pipeline | "Survivors" >> ReadRows(list_shards(join(job.work, "survivors")))
+    unique = survivors | "KeepOneOfEach" >> KeepOneOfEach(job.config.document.unique)
+    (
+        unique.survivors
+        | "StayToShard" >> beam.Map(_stay_to_shard, job.num_shards)
+        | "WriteStay" >> WriteRows(join(job.work, "stay"), STAY, job.num_shards, ("doc_id",))
+    )
+    unique.decisions | "WriteDecisions" >> WriteDecisions(join(job.work, "unique_decisions"), job.num_shards)
+    (
+        pipeline
+        | "NotRun" >> ReadRows(list_shards(join(job.work, "judge_not_run")))
+        | "ByRule" >> beam.Map(_by_rule)
+        | "CountNotRun" >> beam.CombinePerKey(sum)
+        | "NotRunToShard" >> beam.Map(_not_run_row)
+        | "WriteNotRun" >> WriteRows(join(job.output, "not_run"), NOT_RUN, 1, ("rule",))
+    )
+
+
+def write_corpus(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
+    """By unit (a shard of documents): those that stay; ``uses`` of images, by shard of image."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "WriteCorpus"
+        >> WriteCorpus(job.config, job.documents, job.scores, job.work, join(job.output, "documents"), job.num_shards)
+        | "UsesToShard" >> beam.Map(_use_to_shard, job.num_shards)
+        | "WriteUses" >> WriteRows(join(use_folder(job, shards), "uses"), USES, job.num_shards, ("image_id", "outcome"))
+    )
+
+
+def write_select_decisions(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
+    """By unit (a shard of decisions): put together what was decided on documents, nodes and images."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "WriteDecisions"
+        >> WriteSelectDecisions(job.work, job.use_folders, join(job.output, "decisions"), job.num_shards)
+    )
+
+
+def use_folder(job: SelectJob, shards: list[int]) -> str:
+    """Where a batch of ``write_corpus`` leaves what became of images."""
+    return join(job.work, f"uses-{shards[0]}")
+
+
+def _stay_to_shard(survivor: Row, num_shards: int) -> tuple[int, Row]:
+    return shard_of(survivor["doc_id"], num_shards), {"doc_id": survivor["doc_id"]}
+
+
+def _use_to_shard(use: Row, num_shards: int) -> tuple[int, Row]:
+    return shard_of(use["image_id"], num_shards), use
+
+
+def _by_rule(row: Row) -> tuple[str, int]:
+    return row["rule"], row["times"]
+
+
+def _not_run_row(counted: tuple[str, int]) -> tuple[int, Row]:
+    return 0, {"rule": counted[0], "times": counted[1]}

@@ -1,0 +1,33 @@
+"""The stages after ``tokenize``: a model is trained, samples are drawn from it, and the run is reported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gobelin.pipeline import fits
+from gobelin.pipeline.context import Context
+from gobelin.pipeline.supervisor import Task
+
+
+def train(context: Context) -> dict[str, Any]:
+    """Token shards -> a model."""
+    folder, recipe = context.folder("train"), context.recipe
+    task = Task("train", fits.train_model, (str(context.output), recipe))
+    context.supervisor.run("train", [task], "steps", recipe.train.steps, threads=recipe.train.threads)
+    return fits.read_summary(folder.path)
+
+
+def sample(context: Context) -> dict[str, Any]:
+    """A model -> pictures and texts, and a page of them."""
+    folder, recipe = context.folder("sample"), context.recipe
+    task = Task("sample", fits.sample_model, (str(context.output), recipe))
+    context.supervisor.run("sample", [task], "pictures", threads=recipe.train.threads)
+    return fits.read_summary(folder.path)
+
+
+def report(context: Context) -> dict[str, Any]:
+    """What happened, as one page."""
+    from gobelin.report.page import write_report
+
+    path = write_report(context.output, context.output / "report")
+    return {"path": str(path.relative_to(context.output))}
