@@ -54,7 +54,7 @@ NUMBERS_AND_KEYS = {
     "_match", "_member_by_id", "_name_group", "_not_run_row", "_one_of_copies", "_one_spelling", "_paragraph_keys",
     "_policy_by_host", "_resolution_by_doc_id", "_resolve", "_shown_key", "_site_counts", "_star_edges",
     "_stay_to_shard", "_to_component", "_to_first_shard", "_to_image_group", "_to_one_worker", "_to_shard", "_tried",
-    "_unfinished_row", "_url_to_shard", "_urls", "_use_to_shard", "_uses", "_wanted", "_wishes_in", "_write_decisions",
+    "_unfinished_row", "_url_to_shard", "_urls", "_use_to_shard", "_uses", "_wanted", "_wishes_in", "_write_decisions_of_shard",
     "candidates_of", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows", "shown_images",
     "small_star",
 }  # fmt: skip
@@ -307,7 +307,7 @@ def test_thrown_into_embeddings_of_texts(a_document: Make, write_data_set: Make,
 
 
 def test_thrown_into_codes(png: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = encode._EncodeImages("", "", "", 1, "cpu", None)
+    step = encode._EncodeImages("", "", "", "", 1, "cpu", None)
     step._tokenizer = type("Tokenizer", (), {"image_size": 16})()
     monkeypatch.setattr(encode, "blur_faces", throws(lambda picture, _: picture.size[0] == 13, encode.blur_faces))
     rows = [{"image_id": name, "urls": [A], "data": data} for name, data in (("bad", png(1, 13, 20)), ("good", png(2)))]

@@ -282,10 +282,10 @@ class WriteSelectDecisions(beam.PTransform):
         self._arguments = (work, tuple(use_folders), folder, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        return shards | beam.Map(_write_shard_of_decisions, *self._arguments)
+        return shards | beam.Map(_write_decisions_of_shard, *self._arguments)
 
 
-def _write_shard_of_decisions(index: int, work: str, use_folders: tuple[str, ...], folder: str, num_shards: int) -> str:
+def _write_decisions_of_shard(index: int, work: str, use_folders: tuple[str, ...], folder: str, num_shards: int) -> str:
     # All decisions on a document, its nodes and its title are in its own shard, those on an image in the image's.
     made = [join(work, name) for name in ("judge_decisions", "unique_decisions")]
     decided = [row for each in made for row in read_rows(shard_path(each, index, num_shards))]
