@@ -85,6 +85,7 @@ OUR_OWN = {
     "tokenize/grammar.py", "tokenize/image_tokenizer.py", "tokenize/sequence.py", "tokenize/vocabulary.py",
     "tokenize/fit_vqvae.py", "train/evaluate.py", "train/sample.py", "transforms/archives/http_message.py",
     "transforms/archives/ranges.py", "transforms/images/image_sandbox.py", "transforms/vision/assignment.py",
+    "transforms/duplicates/image_duplicates.py",
     "pipeline/recipe_yaml.py", "store/dataset.py", "store/files.py",
 }  # fmt: skip
 """Modules that raise a plain ``ValueError`` where a caller inside gobelin is wrong, or which the caller turns into a
