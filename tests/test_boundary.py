@@ -53,7 +53,7 @@ NUMBERS_AND_KEYS = {
     "_is_of_shards", "_is_of_slice", "_is_unfinished", "_keep_one", "_keyed_capture", "_keyed_revisit", "_keys_of_same",
     "_match", "_member_by_id", "_name_group", "_not_run_row", "_one_of_copies", "_one_spelling", "_paragraph_keys",
     "_policy_by_host", "_resolution_by_doc_id", "_resolve", "_shown_key", "_site_counts", "_star_edges",
-    "_stay_to_shard", "_to_component", "_to_first_shard", "_to_one_worker", "_to_shard", "_tried",
+    "_stay_to_shard", "_to_candidates", "_to_component", "_to_first_shard", "_to_one_worker", "_to_shard", "_tried",
     "_unfinished_row", "_url_to_shard", "_urls", "_use_to_shard", "_uses", "_wanted", "_wishes_in",
     "_write_decisions_of_shard",
     "candidates_of", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows", "shown_images",
