@@ -38,9 +38,11 @@ from extraction_metrics import (
     words_of,
 )
 from extraction_outputs import gobelin_piece
-from rules_list import Depth, Rule, all_rules, replaced
+from lxml.html import HtmlElement
+from rules_list import Depth, Rule, all_rules, replaced, watched
 
 from gobelin.transforms.pages import find_nodes
+from gobelin.transforms.pages.boilerplate import classify
 
 _LEAST = 0.0005
 """A change of a measure that counts as a win or a loss."""
@@ -60,6 +62,7 @@ _READ = (
 )
 _REMEMBERED = {
     Depth.CONTENT: (*_READ, "read_facts", "read_blocks", "choose_with_trafilatura"),
+    Depth.NAMES: _READ,
     Depth.BLOCKS: _READ,
     Depth.PAGE: (),
 }
@@ -173,11 +176,18 @@ def _run_page(index: int) -> tuple[Outcome, dict[int, Outcome]]:
     samples, rules = _shared
     sample = samples[index]
     reader = Reader(sample.page)
-    pieces = reader.read(Depth.CONTENT)
+    with watched(rules) as acted:
+        pieces = reader.read(Depth.CONTENT)
     outcome = _judge(sample, pieces)
+    names = reader.names()
+    verdicts = [classify(*name) for name in names]
     changed = {}
     for place, rule in enumerate(rules):
+        if rule.name not in acted:
+            continue
         with rule.left_out():
+            if rule.depth is Depth.NAMES and [classify(*name) for name in names] == verdicts:
+                continue
             other = reader.read(rule.depth)
         if other != pieces:
             changed[place] = _judge(sample, other)
@@ -199,6 +209,13 @@ class Reader:
                 stack.enter_context(replaced(find_nodes, name, functools.partial(self._remember, function, depth)))
             content = find_nodes.read_page(self._page.payload, self._page.charset, self._page.url, ())
         return getattr(content, "pieces", ())
+
+    def names(self) -> list[tuple[str, str]]:
+        """Tags with names that elements of the page have, each pair once."""
+        trees = [tree for (name, *_), (tree, _) in self._kept.items() if name == "parse_html"]
+        elements = (element for tree in trees if isinstance(tree, HtmlElement) for element in tree.iter())
+        found = {(str(one.tag), name) for one in elements for name in (one.get("class"), one.get("id")) if name}
+        return sorted(found)
 
     def _remember(self, function: Callable[..., Any], depth: Depth, *arguments: Any, **named: Any) -> Any:
         """What the function gave for the same objects; they are kept alive, so that no other has their identity."""

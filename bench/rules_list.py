@@ -12,7 +12,7 @@ import enum
 import functools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +27,7 @@ from gobelin.transforms.pages import (
     region_rules,
     visible_text,
 )
+from gobelin.transforms.pages.region import Region
 
 _NEVER = re.compile("(?!)")
 
@@ -35,6 +36,7 @@ class Depth(enum.Enum):
     """How much of the reading of a page a rule changes, so that the rest need not be done again."""
 
     CONTENT = "the choice of blocks"
+    NAMES = "what the names of elements say, and with it the blocks"
     BLOCKS = "the blocks and the choice"
     PAGE = "all of it"
 
@@ -71,6 +73,70 @@ def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
             setattr(place, name, before)
 
 
+@contextlib.contextmanager
+def watched(rules: Sequence[Rule]) -> Iterator[set[str]]:
+    """While it lasts, the names gather of the rules that decide something: without the others, nothing changes."""
+    acted: set[str] = set()
+    with contextlib.ExitStack() as stack:
+        spies = tuple(
+            (of_indexes, tuple(_watched_rule(function, acted) for function in functions))
+            for of_indexes, functions in main_content.RULES
+        )
+        stack.enter_context(replaced(main_content, "RULES", spies))
+        for rule in rules:
+            for module, name, value in rule.changes:
+                if value is _NEVER:
+                    spy: Any = _WatchedPattern(getattr(module, name), rule.name, acted)
+                elif callable(value):
+                    spy = _watched_function(getattr(module, name), value, rule.name, acted)
+                else:
+                    if name != "RULES":
+                        acted.add(rule.name)
+                    continue
+                stack.enter_context(replaced(module, name, spy))
+        yield acted
+
+
+def _watched_rule(function: Callable[[Region], None], acted: set[str]) -> Callable[[Region], None]:
+    @functools.wraps(function)
+    def spy(region: Region) -> None:
+        before = list(region.drop), list(region.lead), dict(region.captions)
+        function(region)
+        if before != (region.drop, region.lead, region.captions):
+            acted.add(function.__name__)
+
+    return spy
+
+
+def _watched_function(function: Any, instead: Any, name: str, acted: set[str]) -> Any:
+    @functools.wraps(function)
+    def spy(*arguments: Any, **named: Any) -> Any:
+        result = function(*arguments, **named)
+        if result != instead(*arguments, **named):
+            acted.add(name)
+        return result
+
+    return spy
+
+
+class _WatchedPattern:
+    """A pattern that notes when it matches."""
+
+    def __init__(self, pattern: re.Pattern[str], name: str, acted: set[str]) -> None:
+        self._pattern, self._name, self._acted = pattern, name, acted
+
+    def __getattr__(self, method: str) -> Any:
+        search = getattr(self._pattern, method)
+
+        def spy(*arguments: Any) -> Any:
+            found = search(*arguments)
+            if found:
+                self._acted.add(self._name)
+            return found
+
+        return spy
+
+
 @functools.cache
 def _modules() -> list[ModuleType]:
     return [module for key, module in sys.modules.items() if key.startswith("gobelin.transforms.pages.")]
@@ -84,10 +150,12 @@ def all_rules() -> list[Rule]:
 def _region_rules() -> Iterator[Rule]:
     for _, functions in main_content.RULES:
         for function in functions:
-            without = functools.partial(main_content.find_main_content, without=frozenset((function.__name__,)))
+            without = tuple(
+                (of_indexes, tuple(other for other in others if other is not function))
+                for of_indexes, others in main_content.RULES
+            )
             says = " ".join((function.__doc__ or "").split()).partition(". ")[0].rstrip(".")
-            changes = ((main_content, "find_main_content", without),)
-            yield Rule(function.__name__, says, Depth.CONTENT, changes)
+            yield Rule(function.__name__, says, Depth.CONTENT, ((main_content, "RULES", without),))
 
 
 def _content_rules() -> Iterator[Rule]:
@@ -148,7 +216,7 @@ def _name_rules() -> Iterator[Rule]:
         changes: tuple[tuple[Any, str, Any], ...] = ((module, name, value),)
         if module is boilerplate:
             changes = (*changes, (boilerplate, "_verdicts", {}))  # verdicts without the rule are kept apart
-        yield Rule(name, says, Depth.BLOCKS, changes)
+        yield Rule(name, says, Depth.NAMES if module is boilerplate else Depth.BLOCKS, changes)
 
 
 def _caption_rules() -> Iterator[Rule]:
@@ -177,15 +245,15 @@ def _fallbacks() -> Iterator[Rule]:
     )
 
 
-def _no(*_: Any) -> bool:
+def _no(*_: Any, **__: Any) -> bool:
     return False
 
 
-def _none(*_: Any) -> None:
+def _none(*_: Any, **__: Any) -> None:
     return None
 
 
-def _no_elements(*_: Any) -> list[Any]:
+def _no_elements(*_: Any, **__: Any) -> list[Any]:
     return []
 
 

@@ -52,19 +52,8 @@ class MainContent:
     num_chars: int
 
 
-def find_main_content(
-    page: PageBlocks,
-    title: str | None,
-    references: Sequence[ImageReference] = (),
-    without: frozenset[str] = frozenset(),
-) -> MainContent:
-    """Chooses.
-
-    Args:
-        title: the page's own, by which its heading is known.
-        references: the page's images.
-        without: names of functions of ``RULES`` to pass over, to see what they do (``bench/rules.py``).
-    """
+def find_main_content(page: PageBlocks, title: str | None, references: Sequence[ImageReference] = ()) -> MainContent:
+    """Chooses; ``title`` is the page's own, by which its heading is known; ``references`` are its images."""
     blocks, containers = page.blocks, page.containers
     weights = [_weight(block) for block in blocks]
     for index, weight in enumerate(weights):
@@ -82,8 +71,7 @@ def find_main_content(
     for of_indexes, rules in RULES:
         if of_indexes or not is_index(region):
             for rule in rules:
-                if rule.__name__ not in without:
-                    rule(region)
+                rule(region)
     kept = region.lead + [blocks[index] for index in range(start, end) if not drop[index]]
     return MainContent(kept, region.captions, sum(block.num_chars for block in kept))
 
@@ -305,4 +293,5 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     (False, (drop_phrases, drop_duplicates, drop_empty_sections)),
     (True, (add_lead_image,)),
 )
-"""The rules in the order in which they change a region; True: also where its links are its content."""
+"""The rules in the order in which they change a region; True: also where its links are its content.
+``bench/rules.py`` leaves out one after the other."""
