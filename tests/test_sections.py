@@ -199,3 +199,8 @@ def test_a_page_of_short_items_is_content_whatever_its_wrapper_is_called(name: s
     assert outline(read(page)) == ["Parts", *(f"Part {n}" for n in range(12))]
     beside = f"<main><h1>The mill</h1><p>{PROSE}</p><p>{PROSE} 2</p></main><div class={name}><ul>{items}</ul></div>"
     assert outline(read(beside)) == ["The mill", "PROSE", "PROSE 2"]
+
+
+def test_a_caption_whose_image_is_left_out_stays_text() -> None:
+    teasers = f"<ul>{LINKS}<li><a href=/v><img src=a.jpg></a></li></ul>"
+    assert inside(f"{teasers}<div><div class=credits><p>{PROSE}</p></div></div>") == ["PROSE"]

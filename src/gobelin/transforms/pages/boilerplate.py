@@ -85,9 +85,6 @@ _TOPICS = frozenset((
 ))  # fmt: skip
 """Those of them that end the name of a subject, too: ``market-share``, ``oat-cookies``."""
 
-_ALWAYS_LAST = frozenset(("meta", "ad", "ads"))
-"""At the end of any name: ``between-paragraphs-ad``."""
-
 _LABELS = frozenset(("fig", "figure", "tbl", "sec", "eq", "lst", "thm", "category", "tag"))
 """Behind these stands a subject: labels of figures and sections to refer to, what a blog files a post under."""
 
@@ -103,7 +100,6 @@ _BOILERPLATE_NAMES = frozenset((
     "toc", "promo", "promos", "promotion", "promobox", "rail", "feedback", "is-hidden", "d-none", "invisible",
     "toast", "related-posts", "editsection", "mw-editsection", "catlinks", "navbox", "infobar", "reflist-nav",
 ))  # fmt: skip
-_BOILERPLATE_ENDS = ("navbar", "navigationbar", "breadcrumbs")
 _BOILERPLATE_EDGES = frozenset((
     "print", "printer", "meta", "ad", "ads", "sponsor",
 ))  # fmt: skip
@@ -131,9 +127,6 @@ _CAPTION_WORDS = frozenset((
 ))  # fmt: skip
 _CONTENT_WORDS = frozenset((
     "article", "content", "contents", "post", "entry", "body", "story", "text", "main", "hentry", "blogpost",
-))  # fmt: skip
-_ARTICLE_NAMES = frozenset((
-    "articlebody", "articletext", "storybody",
 ))  # fmt: skip
 _ARTICLE_PAIRS = frozenset((
     "article-body", "article-content", "article-text", "entry-content", "post-content", "post-body", "story-body",
@@ -197,7 +190,7 @@ def _judge(name: str, is_open: bool) -> Kind:
         return suspicion
     if not _CAPTION_WORDS.isdisjoint(words):
         return Kind.CAPTION
-    if not _ARTICLE_PAIRS.isdisjoint(pairs) or not _ARTICLE_NAMES.isdisjoint(words):
+    if not _ARTICLE_PAIRS.isdisjoint(pairs):
         return Kind.ARTICLE
     if suspicion is Kind.SUSPECT or _CONTENT_WORDS.isdisjoint(words):
         return suspicion
@@ -215,8 +208,7 @@ def _suspicion(name: str, lower: str, parts: Sequence[str]) -> Kind:
     """BOILERPLATE, SUSPECT or NEUTRAL. Of a name in parts (``block__element--modifier``), one part is enough."""
     joined = "".join(parts)
     if (
-        joined.endswith(_BOILERPLATE_ENDS)
-        or not _JARGON.isdisjoint((*parts, joined))
+        not _JARGON.isdisjoint((*parts, joined))
         or not _BOILERPLATE_NAMES.isdisjoint((lower, joined, "-".join(parts)))
         or joined in _BOILERPLATE_WORDS
     ):
@@ -249,7 +241,7 @@ def _of_words(parts: Sequence[str]) -> Kind:
     if not all(free[last:]):
         return Kind.SUSPECT if parts[last - 1] in _OPENERS else Kind.NEUTRAL
     is_one = free.count(False) == 1 and _TOPICS.isdisjoint(parts)
-    return Kind.BOILERPLATE if is_one or parts[-1] in _ALWAYS_LAST else Kind.SUSPECT
+    return Kind.BOILERPLATE if is_one else Kind.SUSPECT
 
 
 def _ends_with_suspect(parts: Sequence[str], free: Sequence[bool]) -> bool:

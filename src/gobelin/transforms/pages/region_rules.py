@@ -141,13 +141,13 @@ def take_captions(region: Region) -> None:
         texts = [blocks[index].text for index in range(first, last) if blocks[index].image is None]
         if not texts or drop[first]:
             continue
-        image = next((b.image for b in blocks[first:last] if b.image is not None), None)
+        shown = [index for index in range(max(start, first - 3), last + 2) if index < end and not drop[index]]
+        images = [(index, image) for index in shown if (image := blocks[index].image) is not None]
+        image = next((image for index, image in images if first <= index < last), None)
         if image is None:
-            image = next(
-                (b.image for b in reversed(blocks[max(start, first - 3) : first]) if b.image is not None), None
-            )
+            image = next((image for index, image in reversed(images) if index < first), None)
         if image is None:
-            image = next((b.image for b in blocks[last : last + 2] if b.image is not None), None)
+            image = next((image for index, image in images if index >= last), None)
             if image is not None and (image in captions or region.references[image].caption):
                 continue  # one of a row of captions above their images
         if image is None:
