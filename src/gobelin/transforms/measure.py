@@ -32,6 +32,7 @@ from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import read_rows, write_decisions, write_shard
+from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, kinds_in
 from gobelin.transforms.text.text_config import ContaminationConfig, TextScoreConfig
 from gobelin.transforms.text.text_resources import TextResources, load_text_resources
@@ -164,12 +165,16 @@ def measure_document(document: Row, config: ScoreConfig, resources: TextResource
     nodes = document["nodes"]
     measured = {
         "doc_id": document["doc_id"],
-        "paragraphs": [_key(f"{host}\n{node['text']}") if node["kind"] == "text" else None for node in nodes],
+        "paragraphs": [_paragraph_key(host, node["text"]) if node["kind"] == "text" else None for node in nodes],
         "images": sorted({node["image_id"] for node in nodes if node["image_id"]}),
         "scores": json.dumps(finite_or_null(_scores(document, resources)), allow_nan=False),
     }
     whole = "\n\n".join(node["text"] for node in nodes if node["kind"] == "text")
     return measured, document_signature(document, whole, config.minhash)
+
+
+def _paragraph_key(host: str, text: str) -> int:
+    return _key(f"{host}\n{comparable(text)}")
 
 
 def _scores(document: Row, resources: TextResources) -> Row:

@@ -35,6 +35,7 @@ from rensa import RMinHash
 
 from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike
+from gobelin.transforms.text.invisible import comparable
 
 MAX_HASHES = 128
 """MinHash values a document at most, where bands and rows are chosen."""
@@ -163,8 +164,9 @@ def curve(config: MinHashConfig) -> str:
 
 
 def normalised_words(text: str) -> list[bytes]:
-    """Words for comparison, in UTF-8: compatibility forms unified (NFKC), case folded, punctuation and spacing left
-    out."""
+    """Words for comparison, in UTF-8: compatibility forms unified (NFKC), case folded, punctuation, spacing and
+    invisible characters left out."""
+    text = comparable(text)
     pieces = text.encode("utf-8", "replace").translate(_ASCII_WORDS).split()
     if text.isascii():
         return pieces

@@ -53,7 +53,7 @@ def signature_metadata(config: MinHashConfig) -> dict[str, str]:
         "rows": config.num_rows,
         "window": config.window,
         "seed": config.seed,
-        "version": [1, RMinHash.ALGORITHM_VERSION],  # of the shingles' hashes, of rensa's
+        "version": [2, RMinHash.ALGORITHM_VERSION],  # of the shingles' hashes, of rensa's
     }
     return {_METADATA: json.dumps(kind, sort_keys=True)}
 

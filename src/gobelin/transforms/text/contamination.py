@@ -31,6 +31,7 @@ import numpy.typing as npt
 import xxhash
 
 from gobelin.errors import UserError
+from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.text.repetition import window_hashes
 from gobelin.transforms.text.text_config import ContaminationConfig
 from gobelin.transforms.text.words import BLOCKS
@@ -134,7 +135,7 @@ def find_contamination(texts: list[str], index: EvalTexts) -> TextContamination:
 
 
 def _word_hashes(text: str) -> Hashes:
-    return np.fromiter(map(_word_hash, _WORD.findall(text.lower())), np.uint64)
+    return np.fromiter(map(_word_hash, _WORD.findall(comparable(text).lower())), np.uint64)
 
 
 @functools.lru_cache(maxsize=1 << 16)

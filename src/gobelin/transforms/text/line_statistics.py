@@ -28,6 +28,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
+from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.text.words import UNSPACED
 
 SHORT_LINE = 30
@@ -165,9 +166,10 @@ def _duplicates(texts: Iterable[str]) -> tuple[float, float]:
     for text in texts:
         num_texts += 1
         num_chars += len(text)
-        if text in seen:
+        seen_as = comparable(text)
+        if seen_as in seen:
             num_duplicates += 1
             num_duplicate_chars += len(text)
         else:
-            seen.add(text)
+            seen.add(seen_as)
     return num_duplicates / max(1, num_texts), num_duplicate_chars / max(1, num_chars)

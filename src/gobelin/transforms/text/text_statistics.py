@@ -34,6 +34,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.text.line_statistics import (
     PUNCTUATED,
     LineCounts,
@@ -164,7 +165,8 @@ def text_statistics(
 def count_text(
     text: str, language: str | None, lists: WordLists | None = None, is_list_item: bool = False
 ) -> TextCounts:
-    """Takes a text apart; see ``text_statistics``."""
+    """Takes a text apart; see ``text_statistics``. Invisible characters count for nothing."""
+    whole, text = text, comparable(text)
     lists = word_lists(language) if lists is None else lists
     characters = Counter(text)
     special = "".join(character for character in characters if is_special(character))
@@ -174,7 +176,7 @@ def count_text(
     lower = text.lower() if "{" in special or language == "en" or "j" in characters or "J" in characters else ""
     lines = lines_of(text)
     return TextCounts(
-        text=text,
+        text=whole,
         language=language,
         lists=lists,
         words=words,

@@ -2,7 +2,8 @@
 
 A word is a white-space piece, lower case, without special characters at its ends, unless that leaves nothing; so
 numbers are pieces and no words, as in OBELICS. Special characters are those of Unicode's categories P, S, N, Z and C:
-punctuation, symbols, numbers, separators, controls. A curly apostrophe in a word counts as a straight one.
+punctuation, symbols, numbers, separators, controls. A curly apostrophe in a word counts as a straight one. Invisible
+characters (invisible.py) do not count.
 
 Languages of ``UNSPACED`` have no words that could be counted without a segmenter. There each letter of such a script is
 a token (a run of other letters, such as a Latin name, is one too), and ``LETTERS_A_WORD`` of them count as one word:
@@ -22,6 +23,8 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+
+from gobelin.transforms.text.invisible import comparable
 
 LETTERS_A_WORD = {"zh": 2, "yue": 2, "wuu": 2, "ja": 2, "th": 4, "lo": 4, "km": 4, "my": 4, "bo": 4}
 """Languages that are written without spaces: Chinese (also Cantonese and Wu), Japanese, Thai, Lao, Khmer, Burmese,
@@ -51,7 +54,7 @@ def split_words(text: str, special: str, language: str | None) -> tuple[list[str
     Args:
         special: the special characters that the text has, as of ``special_characters``.
     """
-    text = text.lower()
+    text = comparable(text).lower()
     if "’" in text:
         text = text.replace("’", "'")
     if language in UNSPACED:
