@@ -1,8 +1,8 @@
 """Personal data in text: found, counted, or replaced by a placeholder. The values themselves are stored nowhere.
 
-Kinds: e-mail addresses (pii_emails.py), public IP addresses, telephone numbers, payment cards, bank accounts
-(pii_numbers.py), keys and passwords (pii_secrets.py). Where two overlap, the longer one counts, then the first of
-``Pii``.
+Kinds: e-mail addresses (pii_emails.py), public IP addresses (pii_ips.py), telephone numbers, payment cards, bank
+accounts (pii_numbers.py), keys and passwords (pii_secrets.py). Where two overlap, the longer one counts, then the
+first of ``Pii``.
 
 Every scanner is linear in the text, whatever it holds; a text without "@", digits or ":" costs next to nothing.
 Names of people and postal addresses are not looked for: that takes a model for each language.
@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
 from gobelin.transforms.text.pii_emails import find_emails
-from gobelin.transforms.text.pii_numbers import find_cards, find_ibans, find_ips, find_phones
+from gobelin.transforms.text.pii_ips import find_ips
+from gobelin.transforms.text.pii_numbers import find_cards, find_ibans, find_phones
 from gobelin.transforms.text.pii_secrets import find_secrets
 
 

@@ -1,9 +1,7 @@
-"""IP addresses, telephone numbers, payment cards and bank accounts in text.
+"""Telephone numbers, payment cards and bank accounts in text.
 
 Each is narrow on purpose: what is replaced by mistake is lost, and pages are full of numbers.
 
-    ip     IPv4 with four parts of which one has three digits (so "3.12.1.4", a version or a section, is none), IPv6
-           with three groups or more; public ones only, as the registries of IANA have them (``ipaddress``)
     phone  "+", a country code of ITU-T E.164, 8 to 15 digits in all, in groups with one separator between them; the
            number proper does not start with 0, but in countries such as Italy and for the customary "(0)". Where that
            is no number, it ends before its last group of digits, or the one before (a year, an hour that follows it)
@@ -19,7 +17,6 @@ Candidates are bounded in length and start nowhere inside another, so the time i
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import re
 from collections.abc import Iterator
@@ -27,11 +24,6 @@ from collections.abc import Iterator
 Spans = Iterator[tuple[int, int]]
 
 # What may not stand before a match is looked at after its first character: so `re` jumps from one such to the next.
-_IPV4 = re.compile(r"\d(?<![\w.-]\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\.?[\w-])", re.ASCII)
-_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{6,39}(?![\w:])", re.ASCII)
-_IPV6_HINT = re.compile(r":[0-9A-Fa-f]{0,4}:", re.ASCII)
-_MIN_IPV6_GROUPS = 3
-
 _PHONE = re.compile(r"\+(?<![\w+]\+)[ (]?\d(?:[ \u00a0\u2009\u202f().\-\u2010-\u2013/]{0,2}\d){7,14}(?!\d)")
 _PHONE_TRUNK = re.compile(r"\(0\)")
 _LAST_GROUP = re.compile(r"[ \u00a0\u2009\u202f().\-\u2010-\u2013/]*\d+\Z|\A\+[ (]?\d*\Z")
@@ -69,28 +61,6 @@ _IBAN_LENGTHS = {
     "SM": 27, "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
     "YE": 30,
 }  # fmt: skip
-
-
-def find_ips(text: str) -> Spans:
-    """Start and end of each public IP address, in order."""
-    if text.count(".") >= 3:
-        for found in _IPV4.finditer(text):
-            parts = found[0].split(".")
-            if any(len(part) == 3 for part in parts) and _is_public(found[0]):
-                yield found.span()
-    if _IPV6_HINT.search(text):
-        for found in _IPV6.finditer(text):
-            address = found[0].rstrip(":") if found[0].endswith(":") and not found[0].endswith("::") else found[0]
-            groups = [group for group in address.split(":") if group]
-            if address.count(":") >= 2 and len(groups) >= _MIN_IPV6_GROUPS and _is_public(address):
-                yield found.start(), found.start() + len(address)
-
-
-def _is_public(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_global
-    except ValueError:
-        return False
 
 
 def find_phones(text: str) -> Spans:
