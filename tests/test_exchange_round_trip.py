@@ -52,7 +52,7 @@ class InProcess:
 
     def __init__(self, *_: Any) -> None: ...
 
-    def run(self, title: str, tasks: list[Any], *_: Any) -> None:
+    def run(self, title: str, tasks: list[Any], *_: Any, **__: Any) -> None:
         for task in tasks:
             task.function(*task.arguments)
 
@@ -350,12 +350,12 @@ def test_an_import_that_was_killed_runs_again(
 
     with monkeypatch.context() as patched:
         if killed_at == "by-shard":  # the cosines are cut into shards, and not all are written
-            patched.setattr(import_stage, "write_rows", killed)
+            patched.setattr(import_stage, "write_shard", killed)
         elif killed_at == "similarities.parquet":  # all of the index is in its place but the last part
             close = read_index._IndexWriter.close
             patched.setattr(
                 read_index._IndexWriter, "close",
-                lambda self: killed() if self._path.parent.name == "similarities" else close(self),
+                lambda self: killed() if self._folder.name == "similarities" else close(self),
             )  # fmt: skip
         else:
             patched.setattr(import_corpus.Run, "write_summary", killed)

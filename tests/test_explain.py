@@ -142,7 +142,7 @@ def test_an_image(output: Path, capsys: pytest.CaptureFixture[str], png: Make) -
     assert kept == told(capsys, output, image_id(png(1, 400, 300)))
     assert "png, 400 x 300 px, from archive" in kept
     place = documents(output)[f"{HOST}/large"]
-    assert f"shown in  {place['doc_id']}, node 2, kept" in kept
+    assert f"shown in  {place['doc_id']}, node 3, kept" in kept
     left = told(capsys, output, f"{HOST}/small.png")
     assert ", left out" in left
     small = documents(output)[f"{HOST}/small"]

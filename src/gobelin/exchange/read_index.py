@@ -258,6 +258,7 @@ class _IndexWriter:
     """A Parquet file of index rows that is there when it is closed."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._folder = folder
         self._stack = contextlib.ExitStack()
         self._new = self._stack.enter_context(data_output(str(folder), shard_name(0, 1)))
         self._writer = pq.ParquetWriter(self._new.stream, schema, compression="zstd")
