@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gobelin.transforms.pages.find_nodes import PageContent, read_page
 from gobelin.transforms.pages.image_candidates import USEFUL_WIDTH, is_image_file
 from gobelin.transforms.pages.image_drafts import MAX_WORDS_CHARS
 from gobelin.transforms.pages.image_references import (
@@ -20,6 +21,7 @@ from gobelin.transforms.pages.image_references import (
     rewrite_images,
     sentinel_index,
 )
+from gobelin.transforms.urls import url_key
 
 BASE = "https://a.example/dir/page.html"
 GIF = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
@@ -503,3 +505,23 @@ def test_hostile_pages_cost_their_length(name: str, html: str) -> None:
     start = time.process_time()
     rewrite_images(tree, BASE)
     assert time.process_time() - start < 5.0  # the slowest takes 0.6 s on a quiet machine
+
+
+@pytest.mark.parametrize(
+    ("charset", "captured"),
+    [("windows-1251", "%F1%E0%E4"), ("koi8-r", "%D3%C1%C4"), ("utf-8", "%D1%81%D0%B0%D0%B4")],
+)
+def test_an_image_is_found_under_the_address_that_a_browser_asks_for(charset: str, captured: str) -> None:
+    """Its query in the encoding of the page, its path in UTF-8, also behind a <base> and in a srcset."""
+    words = "Вишнёвый сад стоит на холме у реки, и каждую весну он цветёт белым, пока не придёт лето. " * 6
+    html = (
+        f"<html><head><meta charset={charset}><base href='/фото/'></head><body><article><p>{words}</p>"
+        f"<img src='show?name=сад&amp;w=640' srcset='show?name=сад&amp;w=900 900w' width=640 height=480><p>{words}</p>"
+        "</article></body></html>"
+    )
+    page = read_page(html.encode(charset), None, "https://сайт.example/page", ())
+    assert isinstance(page, PageContent)
+    assert page.charset == charset
+    found = [url_key(url) for piece in page.pieces if isinstance(piece, ImageReference) for url in piece.candidates]
+    folder = "https://xn--80aswg.example/%D1%84%D0%BE%D1%82%D0%BE"
+    assert found == [url_key(f"{folder}/show?name={captured}&w={width}") for width in (900, 640)]

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gobelin.transforms.urls import MAX_URL_CHARS, canonical_url, data_url_reference, host_of, resolve, well_formed
+from gobelin.transforms.urls import (
+    MAX_URL_CHARS,
+    PageAddress,
+    ascii_host,
+    canonical_url,
+    data_url_reference,
+    host_of,
+    resolve,
+    url_key,
+    well_formed,
+)
 
 
 @pytest.mark.parametrize(
@@ -210,3 +220,59 @@ def test_long_urls_are_no_trouble(url: str) -> None:
     start = time.perf_counter()
     canonical_url(url)
     assert time.perf_counter() - start < 2.0
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [
+        ("straße.de", "xn--strae-oqa.de"),  # not strasse.de: another host
+        ("βόλος.com", "xn--nxasmm1c.com"),  # the final sigma counts
+        ("نامه\u200cای.com", "xn--mgba3gch31f060k.com"),  # and so does the non-joiner
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.Example", "xn--bcher-kva.example"),
+        ("b%C3%BCcher.example", "xn--bcher-kva.example"),
+        ("日本語。jp", "xn--wgv71a119e.jp"),
+        ("ＡＢＣ.example", "abc.example"),
+        ("☃.net", "xn--n3h.net"),  # no letter of IDNA 2008, but browsers go there
+        ("ü_b.example", "xn--_b-wka.example"),
+        ("a_b.example", "a_b.example"),
+        ("xn--strae-oqa.de", "xn--strae-oqa.de"),
+        ("strasse.de", "strasse.de"),
+        ("a%2Fb.example", "a%2Fb.example"),  # no host at all
+        ("\ud800.example", "\ud800.example"),
+    ],
+)
+def test_hosts_as_browsers_ask_for_them(host: str, written: str) -> None:
+    """The examples are those of UTS 46, section 4 and 7, and of the URL standard."""
+    assert ascii_host(host) == written
+    if well_formed(host) == host:
+        assert canonical_url(f"http://{host}/x") == canonical_url(f"http://{written}/x")
+
+
+def test_sharp_s_is_another_host() -> None:
+    assert url_key("http://straße.de/a.png") != url_key("http://strasse.de/a.png")
+    assert host_of("http://user@straße.de:8080/") == "xn--strae-oqa.de"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "reference", "address"),
+    [
+        ("windows-1252", "i.php?n=Grüße", "i.php?n=Gr%FC%DFe"),
+        ("windows-1252", "i.php?n=€", "i.php?n=%80"),
+        ("windows-1251", "i.php?n=цвет", "i.php?n=%F6%E2%E5%F2"),
+        ("koi8-r", "i.php?n=цвет", "i.php?n=%C3%D7%C5%D4"),
+        ("gbk", "i.php?n=图", "i.php?n=%CD%BC"),
+        ("shift_jis", "i.php?n=本", "i.php?n=%96{"),
+        ("euc-kr", "i.php?n=한", "i.php?n=%C7%D1"),
+        ("windows-1252", "i.php?n=図&m=ü", "i.php?n=%26%2322259%3B&m=%FC"),  # what the encoding lacks
+        ("windows-1252", "Bücher/ü.jpg", "Bücher/ü.jpg"),  # a path is written in UTF-8
+        ("windows-1252", "ü.jpg?v=ü#ü", "ü.jpg?v=%FC#ü"),
+        ("windows-1252", "i.php?n=%C3%BC", "i.php?n=%C3%BC"),  # written already
+        ("utf-8", "i.php?n=ü", "i.php?n=ü"),
+        ("utf-16le", "i.php?n=ü", "i.php?n=ü"),  # such pages write UTF-8
+        ("no-such-encoding", "i.php?n=ü", "i.php?n=ü"),
+    ],
+)
+def test_queries_are_written_in_the_encoding_of_the_page(encoding: str, reference: str, address: str) -> None:
+    found = resolve(PageAddress("https://a.example/dir/page", encoding), reference)
+    assert found == f"https://a.example/dir/{address}"

@@ -5,12 +5,26 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote_from_bytes, unquote, urljoin, urlsplit
 
+import idna
+import webencodings
 from w3lib.url import canonicalize_url
 
 MAX_URL_CHARS = 8192
 """Longer addresses are not followed: servers refuse them, and a page may hold megabytes of them."""
+
+
+class PageAddress(str):
+    """The address that a page's references count from. ``encoding``: in which the page writes queries, as the WHATWG
+    names it."""
+
+    encoding: str
+
+    def __new__(cls, url: str, encoding: str) -> PageAddress:
+        address = super().__new__(cls, url)
+        address.encoding = encoding
+        return address
 
 
 def split_url(url: str) -> SplitResult | None:
@@ -54,7 +68,7 @@ def canonical_url(url: str) -> str:
     URL comes back as it is.
     """
     try:
-        canonical = canonicalize_url(url.strip())
+        canonical = canonicalize_url(_with_ascii_host(url.strip()))
         parts = urlsplit(canonical)
         host = (parts.hostname or "") + (f":{parts.port}" if parts.port not in (None, 80, 443) else "")
     except ValueError:
@@ -70,14 +84,45 @@ def url_key(url: str) -> str:
 def host_of(url: str) -> str:
     """Host name in lower case; empty where there is none."""
     parts = split_url(url)
-    return (parts.hostname or "") if parts else ""
+    return ascii_host(parts.hostname or "") if parts else ""
+
+
+@functools.lru_cache(1024)
+def ascii_host(host: str) -> str:
+    """A host name as browsers ask for it: Unicode's UTS 46, non-transitional (``straße.de`` is ``xn--strae-oqa.de`` and
+    not ``strasse.de``), without the rules of STD 3, so that ``a_b.example`` stays, and without those of IDNA 2008 about
+    letters, so that emoji are written too (https://url.spec.whatwg.org/#concept-domain-to-ascii). A name that this
+    forbids comes back as it is."""
+    if host.isascii() and "%" not in host:
+        return host
+    try:
+        mapped = idna.uts46_remap(unquote(host, errors="strict"), std3_rules=False, transitional=False)
+        labels = [
+            label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in mapped.split(".")
+        ]
+    except (idna.IDNAError, UnicodeError):
+        return host
+    written = ".".join(labels)
+    is_host = len(written) <= MAX_HOST_CHARS and written and not _NO_HOST.search(written)
+    return written if is_host else host
+
+
+MAX_HOST_CHARS = 253
+_NO_HOST = re.compile(r"[\x00-\x20\"#%/:<>?@\[\\\]^`{|}\x7f]")
+_HOST = re.compile(r"([^:/?#]*://(?:[^/?#@]*@)?)([^/?#:@]+)")
+
+
+def _with_ascii_host(url: str) -> str:
+    found = _HOST.match(url) if not url.isascii() or "%" in url else None
+    return url if found is None else found[1] + ascii_host(found[2]) + url[found.end() :]
 
 
 def resolve(base: str, reference: str) -> str | None:
     """Absolute http(s) or data: URL of a reference found in a page; None for anything else.
 
     As browsers read it: white space around it does not count, nor do line breaks and tabs inside it; a backslash is a
-    slash; a space is written ``%20``. Templates that a script was to fill (``{{ image }}``) are no reference.
+    slash; a space is written ``%20``; a query is written in the encoding of the page, where ``base`` is a
+    ``PageAddress``, and all else in UTF-8. Templates that a script was to fill (``{{ image }}``) are no reference.
     Most references of a page are plain, and take a short way: 0.5 us instead of 6.
     """
     if len(reference) <= MAX_URL_CHARS and reference.isascii() and _ODD.search(reference) is None:
@@ -95,6 +140,8 @@ def resolve(base: str, reference: str) -> str | None:
     if "\\" in reference:
         path, mark, query = reference.partition("?")
         reference = path.replace("\\", "/") + mark + query
+    if not reference.isascii() and isinstance(base, PageAddress):
+        reference = _query_in(reference, base.encoding)
     try:
         absolute = urljoin(base, reference)
         parts = urlsplit(absolute)
@@ -104,6 +151,35 @@ def resolve(base: str, reference: str) -> str | None:
     return absolute if parts.scheme in ("http", "https") and host else None
 
 
+def _query_in(reference: str, encoding: str) -> str:
+    """The reference with its query in an encoding: WHATWG's query state, with "&#NNN;" for what that lacks. UTF-8 and
+    UTF-16, whose pages write UTF-8, change nothing here."""
+    found = webencodings.lookup(encoding)
+    address, number_sign, fragment = reference.partition("#")
+    path, question_mark, query = address.partition("?")
+    if found is None or found.name in _WRITES_UTF8 or query.isascii():
+        return reference
+
+    def written(run: re.Match[str]) -> str:
+        try:
+            return quote_from_bytes(found.codec_info.encode(run[0], "strict")[0], safe=_STAYS_IN_QUERY)
+        except UnicodeError:
+            return "".join(map(one_written, run[0]))
+
+    def one_written(character: str) -> str:
+        try:
+            return quote_from_bytes(found.codec_info.encode(character, "strict")[0], safe=_STAYS_IN_QUERY)
+        except UnicodeError:
+            return f"%26%23{ord(character)}%3B"
+
+    return f"{path}{question_mark}{_NOT_ASCII.sub(written, query)}{number_sign}{fragment}"
+
+
+_STAYS_IN_QUERY = "!$%&()*+,-./:;=?@[\\]^_`{|}~"
+"""ASCII bytes of an encoded query that browsers do not write as %XX: all but those of the special-query set."""
+
+_WRITES_UTF8 = ("utf-8", "utf-16le", "utf-16be", "replacement")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _ODD = re.compile(r"[^!#-\[\]_a-z|~]")  # white space, controls, quotes, backslash, braces: no plain reference
 _ORIGIN = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?=[/?#]|$)")
 _IGNORED = re.compile(r"[\t\n\r]+")

@@ -87,7 +87,7 @@ def read_page(
         return tree
     # While these live, lxml does not make them anew in each of the passes below.
     elements = list(tree.iter())
-    base_url = document_base(tree, url)
+    base_url = document_base(tree, url, encoding)
     rewrite_words(tree)
     title = _find_title(tree)
     consent = find_consent(tree, headers)

@@ -31,7 +31,7 @@ from gobelin.transforms.pages.image_candidates import rank, without_stand_ins
 from gobelin.transforms.pages.image_drafts import MAX_ANCESTORS, MAX_DIMENSION, Draft
 from gobelin.transforms.pages.image_elements import SENTINEL, collect_images
 from gobelin.transforms.pages.picture_names import own_picture_names, picture_name
-from gobelin.transforms.urls import resolve
+from gobelin.transforms.urls import PageAddress, resolve
 
 __all__ = [
     "MAX_DIMENSION", "SENTINEL", "ImageReference", "decode_data_url", "document_base", "rewrite_images",
@@ -100,11 +100,16 @@ def sentinel_index(src: str) -> int | None:
     return int(name[:-4]) if len(name) < len(src) and name[:-4].isdecimal() else None
 
 
-def document_base(tree: _Element, url: str) -> str:
-    """The address that a page's relative references count from: its own, or that of its first <base href>."""
+def document_base(tree: _Element, url: str, encoding: str = "utf-8") -> PageAddress:
+    """The address that a page's relative references count from: its own, or that of its first <base href>.
+
+    Args:
+        encoding: of the page, as the WHATWG names it.
+    """
+    own = PageAddress(url, encoding)
     base = tree.find(".//base[@href]")
-    found = resolve(url, base.get("href", "")) if base is not None else None
-    return found if found is not None and found[:5].lower() != "data:" else url
+    found = resolve(own, base.get("href", "")) if base is not None else None
+    return PageAddress(found, encoding) if found is not None and found[:5].lower() != "data:" else own
 
 
 def _write_sentinel(draft: Draft, index: int) -> _Element:
