@@ -99,9 +99,13 @@ class ReadIndex:
         self._checker.close()
         self._pages.close()
         self._bytes.close()
-        if kind is None:
+        try:
+            if kind is None:
+                for writer in self._writers.values():
+                    writer.close()
+        finally:
             for writer in self._writers.values():
-                writer.close()
+                writer.abandon()
 
     def read(self, name: str, entries: Iterator[Entry | EntryError]) -> None:
         """Takes all documents of one file.
@@ -279,3 +283,8 @@ class _IndexWriter:
         self._flush()
         self._writer.close()
         self._stack.close()
+
+    def abandon(self) -> None:
+        """Leaves no file behind, unless it is closed."""
+        self._writer.close()
+        self._stack.__exit__(RuntimeError, RuntimeError("abandoned"), None)
