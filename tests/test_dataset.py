@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gobelin.errors import DataError, MissingDataError
+from gobelin.pipeline.cli import main
 from gobelin.store.dataset import (
     MANIFEST_NAME,
     DataFile,
@@ -87,6 +88,32 @@ def test_a_manifest_of_a_later_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / MANIFEST_NAME).write_bytes(b'{"version": 2, "files": []}')
     with pytest.raises(DataError, match="version 2"):
         files_of(str(tmp_path))
+
+
+def test_a_whole_output_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out[1]"
+    for name in ("extract/documents", "score/documents"):
+        commit(str(output / name), [make_file(output / name, "a", b"123", 2)])
+    assert main(["check", str(output)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "extract/documents: 1 files, 2 rows, 3 bytes",
+        "score/documents: 1 files, 2 rows, 3 bytes",
+        "0 problems",
+    ]
+    (output / "score" / "documents" / "a").write_bytes(b"124")
+    (output / "extract" / "documents" / MANIFEST_NAME).write_bytes(b"{")
+    assert main(["check", str(output)]) == 1
+    said = capsys.readouterr().out
+    assert "was altered" in said
+    assert "is not JSON" in said
+    assert said.endswith("2 problems\n")
+
+
+def test_what_is_no_output_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path)]) == 2
+    assert "holds no data set" in capsys.readouterr().err
+    assert main(["check", str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
 
 
 def test_two_files_of_one_name_are_a_mistake(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="of texts and pictures too, every score; otherwise those that a rule of the recipe compares",
     )
+    about = "read every file of an output folder and compare it with the manifests: missing, short, altered"
+    check = commands.add_parser("check", help=about, description=about)
+    check.add_argument("output", metavar="FOLDER", help="output folder of a run, local, s3:// or gs://")
     _add_recipe(commands)
     add_heads(commands)
     return parser
@@ -206,6 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _recipe(options)
         if options.command == "explain":
             return _explain(options)
+        if options.command == "check":
+            return _check(options)
         if options.command == "heads":
             for line in run_heads(options):
                 print(line)
@@ -383,6 +388,19 @@ def _recipe(options: argparse.Namespace) -> int:
 
 def _value(value: object) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from gobelin.pipeline.check_output import check_output
+
+    num_problems = 0
+    for told, problems in check_output(options.output.rstrip("/") or "/"):
+        print(told, flush=True)
+        for problem in problems:
+            print(f"  {problem}", flush=True)
+        num_problems += len(problems)
+    print(f"{num_problems:,} {'problem' if num_problems == 1 else 'problems'}")
+    return 1 if num_problems else 0
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -1,0 +1,42 @@
+"""``gobelin check``: whether an output folder holds what its manifests say, every file read whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gobelin.errors import DataError, UserError
+from gobelin.store.dataset import MANIFEST_NAME, check, files_of
+from gobelin.store.files import is_folder, list_files
+from gobelin.store.paths import join, name_of, parent_of
+
+
+def data_sets_in(output: str) -> list[str]:
+    """Addresses of the data sets that are committed below a folder, sorted.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not is_folder(output):
+        raise UserError(f"{output}: there is no such folder")
+    return [join(output, parent_of(name)) for name, _ in list_files(output) if name_of(name) == MANIFEST_NAME]
+
+
+def check_output(output: str) -> Iterator[tuple[str, list[str]]]:
+    """(what is told of a data set, its problems), data set by data set. Reads every byte.
+
+    Raises:
+        UserError: there is no such folder, or no data set in it.
+    """
+    folders = data_sets_in(output)
+    if not folders:
+        raise UserError(f"{output} holds no data set: is it an output folder of gobelin?")
+    for folder in folders:
+        name = folder.removeprefix(output).strip("/")
+        try:
+            files = files_of(folder)
+            problems = list(check(folder))
+        except DataError as error:
+            yield name, [str(error)]
+            continue
+        num_bytes, num_rows = sum(file.num_bytes for file in files), sum(file.num_rows for file in files)
+        yield f"{name}: {len(files):,} files, {num_rows:,} rows, {num_bytes:,} bytes", problems
