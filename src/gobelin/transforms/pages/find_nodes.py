@@ -115,7 +115,8 @@ def _choose(source: _Source) -> tuple[MainContent, str, PageKind]:
     """The main content, which way found it, and what the page is."""
     facts = read_facts(source.tree, source.url)
     page = read_blocks(source.tree, own=source.own)
-    content = find_main_content(page, source.title, source.references)
+    is_article = facts.is_article or facts.og_type == "article"
+    content = find_main_content(page, source.title, source.references, is_article=is_article)
     for blocks, thread in _conversations(source, page, facts, content):
         posts = read_thread(blocks, thread, source.title, source.references)
         if posts.num_chars:

@@ -26,6 +26,7 @@ from gobelin.transforms.pages.link_rules import drop_link_lists, drop_link_parag
 from gobelin.transforms.pages.named_boilerplate import LITTLE_PROSE, mark_boilerplate
 from gobelin.transforms.pages.page_blocks import Block, PageBlocks
 from gobelin.transforms.pages.paging import drop_paging
+from gobelin.transforms.pages.picture_rules import drop_icon_rows, drop_icons, drop_left_behind
 from gobelin.transforms.pages.region import Region
 from gobelin.transforms.pages.region_rules import (
     drop_before_heading,
@@ -52,8 +53,16 @@ class MainContent:
     num_chars: int
 
 
-def find_main_content(page: PageBlocks, title: str | None, references: Sequence[ImageReference] = ()) -> MainContent:
-    """Chooses; ``title`` is the page's own, by which its heading is known; ``references`` are its images."""
+def find_main_content(
+    page: PageBlocks, title: str | None, references: Sequence[ImageReference] = (), is_article: bool = False
+) -> MainContent:
+    """Chooses.
+
+    Args:
+        title: the page's own, by which its heading is known.
+        references: the page's images.
+        is_article: whether the page declares that it is an article.
+    """
     blocks, containers = page.blocks, page.containers
     weights = [_weight(block) for block in blocks]
     for index, weight in enumerate(weights):
@@ -67,7 +76,9 @@ def find_main_content(page: PageBlocks, title: str | None, references: Sequence[
     index = narrow_to_article(page, _choose_region(page, sums, drop), title, weights, drop)
     start, end = containers[index].start, containers[index].end
     heading = _find_heading(blocks, title, start, end, drop)
-    region = Region(page, index, start, end, weights, sums, drop, heading, (title or "").casefold(), references)
+    region = Region(
+        page, index, start, end, weights, sums, drop, heading, (title or "").casefold(), references, is_article
+    )
     for of_indexes, rules in RULES:
         if of_indexes or not is_index(region):
             for rule in rules:
@@ -291,7 +302,7 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     ),
     (True, (drop_logos, take_captions)),
     (False, (drop_phrases, drop_duplicates, drop_empty_sections)),
-    (True, (add_lead_image,)),
+    (True, (drop_left_behind, drop_icons, drop_icon_rows, add_lead_image)),
 )
 """The rules in the order in which they change a region; True: also where its links are its content.
 ``bench/rules.py`` leaves out one after the other."""

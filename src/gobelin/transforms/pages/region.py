@@ -23,6 +23,7 @@ class Region:
     heading: int | None  # block of the page's own heading, in the region or before it
     title: str  # of the page, case folded; "" where it has none
     references: Sequence[ImageReference]  # the page's images, by ``Block.image``
+    is_article: bool = False  # the page declares that it is one
     lead: list[Block] = dataclasses.field(default_factory=list)  # above the region, kept
     captions: dict[int, str] = dataclasses.field(default_factory=dict)  # by ``Block.image``
 
