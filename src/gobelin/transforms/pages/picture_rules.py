@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gobelin.transforms.pages.image_candidates import is_image_file
 from gobelin.transforms.pages.region import Region
 
@@ -46,8 +48,8 @@ def drop_icons(region: Region) -> None:
 
 def drop_icon_rows(region: Region) -> None:
     """Three or more pictures above the first prose, or below the last, that say nothing of themselves: no alternative
-    text, caption or size, no picture that they open, but a link or a word or two beside each. They are signs of views,
-    likes and ways to share."""
+    text, caption or size, no picture that they open, but a link that
+    shares or a word or two beside each. They are signs of views, likes and ways to share."""
     weights, drop = region.weights, region.drop
     prose = [index for index in range(region.start, region.end) if weights[index] > 0 and not drop[index]]
     if not prose:
@@ -70,6 +72,7 @@ def drop_icon_rows(region: Region) -> None:
 _MAX_SIGN_CHARS = 40
 _MAX_LABEL_CHARS = 12
 _MIN_ROW = 3
+_SHARE = re.compile(r"\bshare|sharer?\b|/intent\b|^mailto:", re.I)
 
 
 def _says_nothing(region: Region, index: int) -> bool:
@@ -82,7 +85,9 @@ def _says_nothing(region: Region, index: int) -> bool:
     if is_described or reference.rendered_width or reference.rendered_height:
         return False
     beside = (region.blocks[other] for other in (index - 1, index + 1) if 0 <= other < len(region.blocks))
-    return region.blocks[index].num_links > 0 or any(0 < block.num_chars <= _MAX_LABEL_CHARS for block in beside)
+    if region.blocks[index].num_links and (reference.link_url is None or _SHARE.search(reference.link_url)):
+        return True
+    return any(0 < block.num_chars <= _MAX_LABEL_CHARS and any(map(str.isalnum, block.text)) for block in beside)
 
 
 def _drop_row(region: Region, row: list[int]) -> None:
