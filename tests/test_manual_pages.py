@@ -211,7 +211,6 @@ def test_a_line_that_begins_with_a_figure_s_number(text: str, is_caption: bool) 
 @pytest.mark.parametrize(
     ("tag", "names", "kind"),
     [
-        ("div", "manualnavbar", Kind.BOILERPLATE),
         ("div", "tocset", Kind.BOILERPLATE),
         ("div", "protocol", Kind.NEUTRAL),
         ("h2", "anchorTargetStickyNavbar", Kind.NEUTRAL),
