@@ -38,7 +38,7 @@ class Unit(enum.StrEnum):
     DOCUMENT = "document"  # one HTML response (extract), one document (later stages)
     IMAGE = "image"  # one image record (extract), one distinct image (later stages)
     NODE = "node"  # one text or image node of a document
-    RECORD = "record"  # a piece of an archive that could not be told to be a page or an image
+    RECORD = "record"  # a piece of an archive that is neither a page nor an image by itself
 
 
 class Role(enum.StrEnum):

@@ -40,6 +40,7 @@ from gobelin.transforms.extract_config import ExtractConfig, image_limits
 from gobelin.transforms.images.block_list import BlockHit, load_block_list
 from gobelin.transforms.images.check_image import ImageFacts, ImageProblem, check_image
 from gobelin.transforms.images.image_sandbox import ImageChecker
+from gobelin.transforms.images.tiff_pages import DAMAGED_PAGES, IMAGE_PAGES, count_pages
 from gobelin.transforms.pages.find_nodes import PageContent, PageProblem, TextPiece, read_page
 from gobelin.transforms.pages.gates import Refusal, refuse
 from gobelin.transforms.pages.image_references import ImageReference, decode_data_url
@@ -142,6 +143,7 @@ class ImageDraft:
     warc_date: str
     payload_digest: str | None
     data: bytes
+    pages_left_out: Decision | None = None  # of a TIFF
 
 
 BLOCKED = "block_list"
@@ -291,8 +293,19 @@ def extract_image(capture: Capture, config: ExtractConfig, check: Check | None =
             warc_date=capture.warc_date,
             payload_digest=capture.payload_digest,
             data=capture.payload,
+            pages_left_out=_pages_left_out(capture),
         )
     return _refused(capture, Unit.IMAGE, facts)
+
+
+def _pages_left_out(capture: Capture) -> Decision | None:
+    """Says how many pages of a TIFF are not in its image, which is the first one; None where there are no others."""
+    num_pages, is_damaged = count_pages(capture.payload)
+    if num_pages == 1 and not is_damaged:
+        return None
+    decision = _decision(capture, Unit.RECORD, Action.DROP, IMAGE_PAGES, num_pages - 1, 0)
+    detail = DAMAGED_PAGES if is_damaged else None
+    return dataclasses.replace(decision, image_id=image_id(capture.payload), detail=detail)
 
 
 def _blocked(capture: Capture, unit: Unit, hit: BlockHit) -> Decision:
@@ -393,6 +406,8 @@ class _Extractor(WebStep):
                 digest = capture.payload_digest if url == capture.url else None  # a data: image has none
                 yield beam.pvalue.TaggedOutput("images", blocked_row(url, capture.warc_date, digest))
             return
+        if outcome.pages_left_out is not None:
+            yield beam.pvalue.TaggedOutput("decisions", to_row(outcome.pages_left_out))
         ref = self._spool.write(outcome.data)
         row = {name: getattr(outcome, name) for name in IMAGE_INDEX.names if hasattr(outcome, name)}
         row |= {**to_row(outcome.facts), **to_row(ref), "url_key": url_key(url), "is_blocked": False}
