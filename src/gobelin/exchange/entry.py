@@ -15,15 +15,16 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable
+import unicodedata
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from gobelin.documents import DOCUMENTS, NODE, Document, Node, Role, Source, document_id, to_row
+from gobelin.documents import DOCUMENTS, NODE, Document, Node, Role, Source, Unit, document_id, to_row
 from gobelin.exchange.blurring import FACES_BLURRED
-from gobelin.transforms import boundary
 from gobelin.transforms.pages.language import identify_language
+from gobelin.transforms.pages.readable_text import is_readable
+from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.urls import canonical_url, well_formed
 
 Row = dict[str, Any]
@@ -52,12 +53,24 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A part of a foreign document that was not taken. Becomes a decision; ``rule`` is its rule."""
+
+    rule: str
+    value: float | None = None
+    threshold: float | None = None
+    detail: str | None = None
+    unit: Unit = Unit.RECORD
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
     """A row of ``DOCUMENTS`` and the pictures of its image nodes, in their order."""
 
     document: Row
     pictures: tuple[Picture | None, ...]  # None: the image is not at hand
     cosines: list[list[float]] | None = None  # on the way in: a list an image node, a number a text node
+    left_out: tuple[LeftOut, ...] = ()  # on the way in
 
     @property
     def shown(self) -> list[tuple[Row, Picture | None]]:
@@ -78,19 +91,6 @@ class EntryError(ValueError):
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(detail)
         self.rule = rule
-
-
-def attempt(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
-    """What a function makes of a row, or why it makes nothing of it. One bad row never ends an import."""
-    made = boundary.attempt(_read, read, *arguments)
-    return EntryError("import_error", made.detail) if isinstance(made, boundary.Refused) else made
-
-
-def _read(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
-    try:
-        return read(*arguments)
-    except EntryError as error:
-        return error
 
 
 def extension(image_format: str) -> str:
@@ -245,8 +245,8 @@ def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
     """
     if isinstance(side, dict) and isinstance(side.get("document"), dict):
         return _checked({**dict.fromkeys(DOCUMENTS.names), **side["document"], "nodes": nodes})
-    nodes, known = _well_formed([nodes, known])
-    texts = [node["text"] for node in nodes if node["kind"] == "text"]
+    nodes, known = _well_formed([captions_once(nodes), known])
+    texts = [node["text"] for node in nodes if node["kind"] == "text" and is_readable(node["text"])]
     url: str = known.get("url") or origin.url
     content = json.dumps([[node["text"], node["image_url"]] for node in nodes]).encode()
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
@@ -271,6 +271,32 @@ def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
         "nodes": nodes,
     }
     return _checked({**row, "url": url})
+
+
+def captions_once(nodes: list[Row]) -> list[Row]:
+    """Nodes of a foreign document without captions that stand beside their image as a text, too: files of image-text
+    pairs carry the words twice. ``same_words`` says what makes no difference.
+
+    The texts beside an image are the last one before it and the first one after it; images may stand between.
+    """
+    before: list[str | None] = []
+    after: list[str | None] = []
+    for found, ordered in ((before, nodes), (after, nodes[::-1])):
+        last = None
+        for node in ordered:
+            found.append(last)
+            last = same_words(node["text"]) if node["kind"] == "text" else last
+    beside = zip(before, reversed(after), strict=True)
+    return [
+        {**node, "caption": None} if node["caption"] and same_words(node["caption"]) in texts else node
+        for node, texts in zip(nodes, beside, strict=True)
+    ]
+
+
+def same_words(text: str) -> str:
+    """A form in which two writings of one text are equal: Unicode's normal form C, white space folded, invisible
+    characters left out."""
+    return " ".join(unicodedata.normalize("NFC", comparable(text)).split())
 
 
 _DOCUMENT: TypeAdapter[Document] = TypeAdapter(Document)

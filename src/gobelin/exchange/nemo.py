@@ -28,7 +28,6 @@ from gobelin.exchange.entry import (
     Origin,
     Picture,
     as_json,
-    attempt,
     document_of,
     image_node,
     known_of,
@@ -40,6 +39,7 @@ from gobelin.exchange.entry import (
     text_node,
 )
 from gobelin.exchange.parquet_files import read_parquet
+from gobelin.exchange.taking import attempt
 from gobelin.exchange.writing import Shard
 from gobelin.transforms.files import shard_path
 from gobelin.transforms.shards import write_rows

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gobelin.errors import UserError
-from gobelin.exchange.entry import Entry, EntryError, Origin, attempt
+from gobelin.exchange.entry import Entry, EntryError, Origin
+from gobelin.exchange.taking import attempt
 from gobelin.exchange.writing import Shard
 from gobelin.transforms.shards import write_rows
 

@@ -69,6 +69,10 @@ _NAMED, _ALSO = "1", "0"
 """In place of a capture's date: of two images at one address the one that a document names there comes first."""
 
 
+IMAGE_MISSING = "image_missing"
+"""Rule of image nodes that came with neither bytes nor an address."""
+
+
 class ReadIndex:
     """Takes documents of foreign files; a context manager, whose index is complete at its end."""
 
@@ -162,9 +166,13 @@ class ReadIndex:
         if hit is not None:
             self._decide(Unit.DOCUMENT, Action.DROP, BLOCKED, name, number, detail=hit.list_name)
             return 0
+        about = {"doc_id": document["doc_id"], "url": document["url"]}
+        for left in entry.left_out:
+            self._decide(left.unit, Action.DROP, left.rule, name, number, value=left.value, threshold=left.threshold,
+                         detail=left.detail and well_formed(left.detail), **about)  # fmt: skip
         candidates = []
         num_images = 0
-        for node, picture in entry.shown:
+        for node_index, node, picture in _shown(entry):
             url = node["image_url"]
             if picture is not None and picture.data is not None:
                 url = url or _name_of(picture.data)
@@ -176,6 +184,8 @@ class ReadIndex:
                     self._image(picture, identifier, further, _ALSO, name, number)
             elif url and node["image_id"]:
                 self._named.add(_key(node["image_id"], canonical_url(url)))
+            if url is None:
+                self._decide(Unit.NODE, Action.FAIL, IMAGE_MISSING, name, number, node_index=node_index, **about)
             allowed = url is not None and (blocked is None or blocked.match_url(url) is None)
             candidates.append([url] if allowed else [])
         if entry.cosines is not None:
@@ -226,6 +236,8 @@ class ReadIndex:
                 self._block(url)
                 return None
             return False
+        if outcome.pages_left_out is not None:
+            self._writers["decisions"].write(to_row(outcome.pages_left_out))
         row = {each: getattr(outcome, each) for each in IMAGE_INDEX.names if hasattr(outcome, each)}
         ref = self._bytes.write(data)
         row |= {**to_row(outcome.facts), **to_row(ref), "url_key": url_key(url), "is_blocked": False}
@@ -247,6 +259,13 @@ class ReadIndex:
     def _decide(self, unit: Unit, action: Action, rule: str, name: str, number: int, **about: Any) -> None:
         decision = Decision("extract", unit, action, rule, warc_file=name, warc_offset=number, **about)
         self._writers["decisions"].write(to_row(decision))
+
+
+def _shown(entry: Entry) -> Iterator[tuple[int, Row, Picture | None]]:
+    """(position among all nodes, node, picture) of each image node."""
+    for node_index, (node, picture) in enumerate(entry.laid_out):
+        if node["kind"] == "image":
+            yield node_index, node, picture
 
 
 def _key(identifier: str, url: str, date: str = "") -> bytes:

@@ -6,15 +6,15 @@
     DOC_ID.3.jpg       the image at place 3; one that stands twice in a document is there once
 
 This is also what NVIDIA NeMo Curator's InterleavedWebdatasetReader takes. Files come in the order of the ids, without
-times and owners, so equal documents give equal bytes. Foreign samples: images in any order and before or after their
-JSON; a ``txt`` or ``caption`` beside images without ``texts`` is a text after them (image-text pairs).
+times and owners, so equal documents give equal bytes. ``sample_names`` says which files are one sample, and
+``foreign_samples`` what is made of samples of other people's.
 """
 
 from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +23,35 @@ from gobelin.exchange.entry import (
     SIDE,
     Entry,
     EntryError,
+    LeftOut,
     Origin,
     Picture,
     as_json,
-    attempt,
-    document_of,
     extension,
-    image_node,
-    known_of,
-    optional_text,
-    parse_json,
-    picture_of,
-    restored,
     side_of,
     side_of_picture,
-    text_node,
 )
-from gobelin.exchange.parquet_files import parallel_lists
+from gobelin.exchange.foreign_samples import Sample, entry_of_sample
+from gobelin.exchange.sample_names import group_names, key_of
+from gobelin.exchange.taking import attempt
 from gobelin.exchange.writing import Shard, whole_file
 
 Row = dict[str, Any]
 
-MAX_MEMBER_BYTES = 64 * 1024 * 1024
+MAX_MEMBER_BYTES = 256 * 1024 * 1024
 """A longer file of a sample is passed over."""
+
+MAX_SAMPLE_BYTES = 512 * 1024 * 1024
+"""Of all files of a sample; what follows is passed over."""
 
 MAX_MEMBERS = 10_000
 """Files of one sample that are held; more are passed over."""
 
-_TEXTS = ("txt", "text", "caption")
-_IMAGES = frozenset(
-    ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ico", "ppm", "tga", "qoi"]
-)
+MAX_NAME_CHARS = 4096
+"""A file with a longer name is passed over."""
+
+MEMBERS_AT_ONCE = 64
+"""After each so many files of one name up to the first dot, those that are samples of their own are passed on."""
 
 
 def write_shard(shard: Shard) -> None:
@@ -119,34 +117,73 @@ def read_source(path: Path) -> Iterator[Entry | EntryError]:
         UserError: the file is no tar file.
     """
     try:
-        for number, files in enumerate(_samples(path)):
-            yield attempt(entry_of_files, files, Origin(path.name, number))
+        for number, sample in enumerate(_samples(path)):
+            yield attempt(entry_of_sample, sample, Origin(path.name, number))
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{path}: cannot be read as a tar file: {error}") from None
 
 
-def _samples(path: Path) -> Iterator[dict[str, bytes]]:
-    """The files of each sample: neighbours in the tar whose names are the same up to the first dot of the last part."""
+def _samples(path: Path) -> Iterator[Sample]:
+    """The files of each sample: neighbours in the tar that ``sample_names`` puts together."""
     held: dict[str, bytes] = {}
+    passed_over: list[LeftOut] = []
+    num_bytes = 0
     key = None
     with tarfile.open(path, mode="r|*") as archive:
         for member in archive:
-            if not member.isreg():
-                continue
-            folder, _, name = member.name.rpartition("/")
-            stem, dot, _ = name.partition(".")
-            if not dot:
-                continue
-            if (folder, stem) != key:
-                if held:
-                    yield held
-                key, held = (folder, stem), {}
-            if member.size <= MAX_MEMBER_BYTES and len(held) < MAX_MEMBERS:
-                stream = archive.extractfile(member)
-                held[member.name] = stream.read() if stream else b""
             archive.members = []  # type: ignore[attr-defined]  # else every header that was read stays in memory
-    if held:
-        yield held
+            found = key_of(member.name) if member.isreg() else None
+            if found is None:
+                continue
+            if found != key:
+                yield from _divided(held, passed_over)
+                key, held, passed_over, num_bytes = found, {}, [], 0
+            elif len(held) % MEMBERS_AT_ONCE == 0 and len(held) < MAX_MEMBERS:
+                held = yield from _finished(held)
+                num_bytes = sum(map(len, held.values()))
+            problem = _too_much(member, held, num_bytes)
+            if problem is not None:
+                if len(passed_over) < MAX_MEMBERS:
+                    passed_over.append(problem)
+                continue
+            stream = archive.extractfile(member)
+            held[member.name] = stream.read() if stream else b""
+            num_bytes += member.size
+    yield from _divided(held, passed_over)
+
+
+def _too_much(member: tarfile.TarInfo, held: dict[str, bytes], num_bytes: int) -> LeftOut | None:
+    """Why a file is not held, where it is not."""
+    limits = (
+        ("sample_bytes", member.size, MAX_MEMBER_BYTES),
+        ("sample_bytes", num_bytes + member.size, MAX_SAMPLE_BYTES),
+        ("sample_files", len(held) + 1, MAX_MEMBERS),
+        ("sample_names", len(member.name), MAX_NAME_CHARS),
+    )
+    for rule, value, limit in limits:
+        if value > limit:
+            return LeftOut(rule, value, limit, member.name[-200:])
+    return None
+
+
+def _divided(files: dict[str, bytes], passed_over: list[LeftOut]) -> Iterator[Sample]:
+    """All samples of files that have one name up to the first dot; what was passed over stands with the last."""
+    groups = group_names(files)
+    for names in groups[:-1]:
+        yield Sample({name: files[name] for name in names})
+    if groups or passed_over:
+        yield Sample({name: files[name] for name in (groups[-1] if groups else ())}, tuple(passed_over))
+
+
+def _finished(files: dict[str, bytes]) -> Generator[Sample, None, dict[str, bytes]]:
+    """The samples to which nothing can come any more. Returns the files of the others: of the last file's sample."""
+    groups = group_names(files)
+    last = next(reversed(files), None)
+    waiting = next((names for names in groups if last in names), [])
+    for names in groups:
+        if names is not waiting:
+            yield Sample({name: files[name] for name in names})
+    return {name: files[name] for name in waiting}
 
 
 def entry_of_files(files: dict[str, bytes], origin: Origin) -> Entry:
@@ -155,54 +192,4 @@ def entry_of_files(files: dict[str, bytes], origin: Origin) -> Entry:
     Raises:
         EntryError: the sample is not as the format has it.
     """
-    parts = {name.rpartition("/")[2].partition(".")[2].lower(): name for name in files}
-    sample = _json_of(files[parts["json"]]) if "json" in parts else {}
-    if "texts" not in sample:
-        return _pair(files, parts, sample, origin)
-    texts, images = parallel_lists(sample)
-    side = sample.get(SIDE)
-    held = [text for text in texts if text is not None]
-    if not all(isinstance(text, str) for text in held):
-        raise EntryError("malformed_row", "texts holds what is no string")
-    described = sample.get("image_metadata")
-    described = described if isinstance(described, list) else []
-    shown = [image for image in images if image is not None]
-    nodes = restored(side, held, len(shown))
-    if nodes is None:
-        metadata = iter([*described, *[None] * len(shown)])
-        nodes = [_image(next(metadata)) if text is None else text_node(text) for text in texts]
-    pictures = [_picture(files, image, _at(described, place)) for place, image in enumerate(shown)]
-    document = document_of(side, nodes, origin, known_of(sample))
-    return Entry(document, tuple(pictures))
-
-
-def _pair(files: dict[str, bytes], parts: dict[str, str], sample: Row, origin: Origin) -> Entry:
-    text = next((files[parts[name]].decode("utf-8", "replace") for name in _TEXTS if name in parts), None)
-    text = text or next((found for name in _TEXTS if (found := optional_text(sample.get(name)))), None)
-    images = [name for part, name in parts.items() if part.rpartition(".")[2] in _IMAGES]
-    if not text and not images:
-        raise EntryError("malformed_row", "a sample with neither texts nor an image and its caption")
-    nodes = [_image(sample) for _ in images] + ([text_node(text)] if text else [])
-    document = document_of(None, nodes, origin, {"title": optional_text(sample.get("title"))})
-    return Entry(document, tuple(Picture(files[name], {}) for name in images))
-
-
-def _json_of(data: bytes) -> Row:
-    value = parse_json(data.decode("utf-8", "replace"), "a sample's JSON")
-    if not isinstance(value, dict):
-        raise EntryError("malformed_row", "a sample's JSON is no object")
-    return value
-
-
-def _image(described: Any) -> Row:
-    known = described if isinstance(described, dict) else {}
-    return image_node(known.get("url"), known.get("alt"), known.get("caption"))
-
-
-def _at(items: list[Any], place: int) -> Row:
-    return items[place] if place < len(items) and isinstance(items[place], dict) else {}
-
-
-def _picture(files: dict[str, bytes], name: Any, described: Row) -> Picture | None:
-    data = files.get(name) if isinstance(name, str) else None
-    return picture_of(data, described.get(SIDE))
+    return entry_of_sample(Sample(files), origin)

@@ -1,0 +1,77 @@
+"""One row of a foreign file -> a document that may be taken, or why there is none.
+
+Every format reads its rows through ``attempt``. Here a row that cannot be read becomes an error to be recorded, and
+what is left of a document is held against rules that are the same for all formats: no text that is mostly control or
+replacement characters (``readable_text``) becomes a node, nor the words of an image, nor a title. Whatever goes is
+noted in the document's ``left_out``; images and cosines stay beside the texts that they belong to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from gobelin.documents import Unit
+from gobelin.exchange.entry import Entry, EntryError, LeftOut
+from gobelin.transforms import boundary
+from gobelin.transforms.pages.readable_text import is_readable
+
+UNREADABLE = "unreadable_text"
+"""Rule of texts that are mostly control or replacement characters. The value is the text's length in characters."""
+
+_WORDS = ("alt", "caption", "title")
+
+
+def attempt(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
+    """What a function makes of a row, or why it makes nothing of it. One bad row never ends an import."""
+    made = boundary.attempt(_read, read, *arguments)
+    return EntryError("import_error", made.detail) if isinstance(made, boundary.Refused) else made
+
+
+def _read(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
+    try:
+        return readable(read(*arguments))
+    except EntryError as error:
+        return error
+
+
+def readable(entry: Entry) -> Entry:
+    """The document without what cannot be read.
+
+    Raises:
+        EntryError: nothing is left of it.
+    """
+    nodes: list[dict[str, Any]] = []
+    texts: list[bool] = []  # of each text node, whether it stays
+    left_out: list[LeftOut] = []
+    for place, node in enumerate(entry.document["nodes"]):
+        if node["kind"] == "text":
+            texts.append(is_readable(node["text"]))
+            if texts[-1]:
+                nodes.append(node)
+            else:
+                left_out.append(LeftOut(UNREADABLE, len(node["text"]), detail=f"node {place}", unit=Unit.NODE))
+            continue
+        for name in _WORDS:
+            if node[name] and not is_readable(node[name]):
+                left_out.append(LeftOut(UNREADABLE, len(node[name]), detail=f"{name} of node {place}", unit=Unit.NODE))
+                node = {**node, name: None}
+        nodes.append(node)
+    document = entry.document
+    if document["title"] and not is_readable(document["title"]):
+        left_out.append(LeftOut(UNREADABLE, len(document["title"]), detail="title of the document", unit=Unit.NODE))
+        document = {**document, "title": None}
+    if not left_out:
+        return entry
+    if not nodes:
+        raise EntryError(UNREADABLE, f"all {len(texts)} texts are mostly control or replacement characters")
+    cosines = entry.cosines
+    if cosines is not None:
+        cosines = [[each for each, stays in zip(row, texts, strict=True) if stays] for row in cosines]
+    return dataclasses.replace(
+        entry,
+        document={**document, "nodes": nodes},
+        cosines=cosines if any(texts) else None,
+        left_out=(*entry.left_out, *left_out),
+    )
