@@ -20,7 +20,8 @@ import yaml
 
 from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.cli import main
-from gobelin.pipeline.state import STAGES, lock_folder
+from gobelin.pipeline.stage_names import STAGES
+from gobelin.pipeline.state import lock_folder
 from gobelin.transforms.files import list_shards
 
 Make = Callable[..., Any]

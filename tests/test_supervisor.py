@@ -22,7 +22,8 @@ import pytest
 from gobelin.pipeline.inputs import MIN_BATCH_BYTES
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.stages.extract import INDEXES
-from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task
+from gobelin.pipeline.supervisor import StepFailedError, Supervisor
+from gobelin.pipeline.worker import Task
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -38,8 +39,10 @@ def task(name: str, code: str) -> Task:
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Supervisor:
-    return Supervisor(2, tmp_path, Screen(quiet=True), "local", ())
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    supervisor = Supervisor(2, tmp_path, Screen(quiet=True), "local", (), modules=())
+    yield supervisor
+    supervisor.close()
 
 
 def log_of(folder: Path, name: str) -> str:
@@ -121,7 +124,7 @@ def test_a_failure_stops_the_others(supervisor: Supervisor, tmp_path: Path) -> N
 
 def test_a_worker_can_ask_whether_to_stop(supervisor: Supervisor, tmp_path: Path) -> None:
     patient = (
-        "import pathlib, time\nfrom gobelin.pipeline.supervisor import heed_stop, stop_requested\nheed_stop()\n"
+        "import pathlib, time\nfrom gobelin.pipeline.worker import heed_stop, stop_requested\nheed_stop()\n"
         f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
         "while not stop_requested(): time.sleep(0.05)\n"
         f"pathlib.Path({str(tmp_path / 'saved')!r}).touch()\n"
@@ -161,7 +164,7 @@ def test_progress_of_all_tasks_is_added_up(tmp_path: Path) -> None:
 
 
 def test_lines_are_printed_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    supervisor = Supervisor(1, tmp_path, Screen(), "local", ())
+    supervisor = Supervisor(1, tmp_path, Screen(), "local", (), modules=())
     supervisor.run(
         "a step", [task("t", "from gobelin.transforms.progress import advance; advance('pages', 1234)")], "pages"
     )
@@ -326,7 +329,7 @@ def test_workers_do_not_outlive_their_supervisor(tmp_path: Path, number: signal.
     program = (
         "from pathlib import Path\nfrom gobelin.pipeline.progress_bar import Screen\n"
         "from gobelin.pipeline.supervisor import Supervisor, Task\n"
-        f"supervisor = Supervisor(1, Path({str(tmp_path)!r}), Screen(True), 'local', ())\n"
+        f"supervisor = Supervisor(1, Path({str(tmp_path)!r}), Screen(True), 'local', (), modules=())\n"
         f"supervisor.run('step', [Task('sleep', exec, ({code!r},))])"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, start_new_session=True)

@@ -19,8 +19,10 @@ logging.basicConfig(level=logging.ERROR)
 
 from gobelin.pipeline.progress_bar import Screen  # noqa: E402  # logging first: importing Beam logs a warning
 from gobelin.pipeline.run import open_run, summary_lines  # noqa: E402
-from gobelin.pipeline.state import STAGES, read_json, write_json  # noqa: E402
-from gobelin.pipeline.supervisor import StepFailedError, Supervisor, Task  # noqa: E402
+from gobelin.pipeline.stage_names import STAGES  # noqa: E402
+from gobelin.pipeline.state import read_json, write_json  # noqa: E402
+from gobelin.pipeline.supervisor import StepFailedError, Supervisor  # noqa: E402
+from gobelin.pipeline.worker import Task  # noqa: E402
 from gobelin.transforms.progress import advance  # noqa: E402
 from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads  # noqa: E402
 
@@ -98,7 +100,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
     if _is_stale(crawl, options.seed, options.pages):
         tasks.append(Task("crawl", _make_crawl, (crawl, options.seed, options.pages)))
     if _is_stale(clip, options.seed, CLIP_PAIRS, CLIP_STEPS):
-        tasks.append(Task("clip", _fit_clip, (clip, options.seed)))
+        tasks.append(Task("clip", _fit_clip, (clip, options.seed), alone=True))
     if tasks:
         draws_alone = all(task.name == "crawl" for task in tasks)
         unit, total = ("pages", options.pages) if draws_alone else ("steps", CLIP_STEPS)
@@ -119,7 +121,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
     held = read_json(results)
     key = f"{run.keys['train']} {options.seed}"
     if held is None or held["key"] != key:
-        task = Task("learned", _measure, (crawl, run_folder, clip, results, key, options.seed))
+        task = Task("learned", _measure, (crawl, run_folder, clip, results, key, options.seed), alone=True)
         supervisor.run("demo: what was learned", [task], threads=options.workers)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gobelin.errors import DEFECT, UserError, in_a_line, is_of_the_machine, write_traceback
 from gobelin.pipeline.heads_cli import add_heads, run_heads
-from gobelin.pipeline.state import STAGES
+from gobelin.pipeline.stage_names import STAGES
 
 if TYPE_CHECKING:
     from gobelin.pipeline.progress_bar import Screen

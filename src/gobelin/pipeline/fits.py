@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe import Recipe
 from gobelin.pipeline.state import images_shown, read_json, row_groups, write_json
-from gobelin.pipeline.supervisor import Supervisor, Task, heed_stop, stop_requested
+from gobelin.pipeline.supervisor import Supervisor
+from gobelin.pipeline.worker import Task, heed_stop, stop_requested
 from gobelin.report.samples_page import samples_page
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
@@ -64,7 +65,7 @@ def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: Path) -> tup
     path = work / "clip.json"
     if not path.is_file():
         title = "score: load CLIP" + (" (may download it)" if config.clip.pretrained else "")
-        supervisor.run(title, [Task("load-clip", _write_fingerprint, (config, path))])
+        supervisor.run(title, [Task("load-clip", _write_fingerprint, (config, path), alone=True)])
     fingerprint = json.loads(path.read_text())["fingerprint"]
     check_heads({name: load_head(head_path) for name, head_path in config.heads.items()}, fingerprint)
     heads = {**config.heads, **{name: str(_prompts_path(work, name)) for name in config.zero_shot}}
@@ -97,9 +98,9 @@ def fit_tokenizers(supervisor: Supervisor, recipe: Recipe, output: Path, num_ima
         )
     tasks = []
     if not (folder / FILE_NAME).is_file():
-        tasks.append(Task("text-tokenizer", _text_tokenizer, (output, recipe)))
+        tasks.append(Task("text-tokenizer", _text_tokenizer, (output, recipe), alone=True))
     if not (folder / IMAGE_TOKENIZER / "config.json").is_file():
-        tasks.append(Task("image-tokenizer", _image_tokenizer, (output, recipe)))
+        tasks.append(Task("image-tokenizer", _image_tokenizer, (output, recipe), alone=True))
     if tasks:
         total = recipe.tokenize.vqvae_steps if recipe.tokenize.image_tokenizer is None else None
         supervisor.run("tokenize: fit tokenizers", tasks, "steps", total, threads=os.cpu_count() or 1)

@@ -12,7 +12,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gobelin.pipeline.supervisor import Graph, StepFailedError, Supervisor, Task
+from gobelin.pipeline.supervisor import Graph, StepFailedError, Supervisor
+from gobelin.pipeline.worker import Task
 from gobelin.store.dataset import commit_shards, has_receipt, is_committed, shard_name
 
 

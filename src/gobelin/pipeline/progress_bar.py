@@ -36,7 +36,7 @@ class Step:
     @staticmethod
     def _shown(counts: Counts) -> Counts:
         """Counts for people; bytes only move the bar."""
-        return {name: value for name, value in sorted(counts.items()) if name not in ("bytes", "cpu_ms")}
+        return {name: value for name, value in sorted(counts.items()) if name != "bytes"}
 
     def update(self, counts: Counts) -> None:
         """Shows counts such as {"pages": 12, "images": 40}; the bar follows the step's unit."""

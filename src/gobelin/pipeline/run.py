@@ -13,19 +13,20 @@ from typing import Any
 
 from gobelin import documents
 from gobelin.pipeline.context import Context
+from gobelin.pipeline.cpu_time import tree_seconds
 from gobelin.pipeline.import_stage import extract_imported, is_imported
 from gobelin.pipeline.inputs import Archive, InputError, check_name, find_archives
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.rule_effects import effect_lines
 from gobelin.pipeline.stage_keys import parts_of, stage_keys
+from gobelin.pipeline.stage_names import STAGES
 from gobelin.pipeline.stages.extract import extract
 from gobelin.pipeline.stages.score import score
 from gobelin.pipeline.stages.select import select
 from gobelin.pipeline.stages.tokenize import tokenize
 from gobelin.pipeline.stages.train import report, sample, train
 from gobelin.pipeline.state import (
-    STAGES,
     OutputError,
     StageFolder,
     lock_folder,
@@ -69,13 +70,13 @@ class Run:
         if folder.is_done(key):
             screen.say(f"{name}: already done")
             return False
-        started, cpu_before = time.monotonic(), self._context.supervisor.cpu_seconds
+        started, cpu_before = time.monotonic(), tree_seconds()
         parts = parts_of(name, self.recipe, self.keys)
         folder.begin(key, parts)
         summary = RUN_STAGE[name](self._context)
         seconds = {
             "seconds": round(time.monotonic() - started, 1),
-            "cpu_seconds": round(self._context.supervisor.cpu_seconds - cpu_before, 1),
+            "cpu_seconds": round(tree_seconds() - cpu_before, 1),
         }
         folder.complete(key, {**summary, **seconds}, parts)
         self.write_summary()
@@ -186,7 +187,7 @@ def open_run(
     if not writes:
         yield run
         return
-    with lock_folder(output):
+    with lock_folder(output), contextlib.closing(supervisor):
         write_text(output / RECIPE_NAME, to_yaml(recipe))
         run.write_summary()
         yield run

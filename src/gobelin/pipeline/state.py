@@ -32,8 +32,6 @@ from gobelin.store.dataset import num_rows_of
 from gobelin.store.files import TEMPORARY_PREFIX, delete
 from gobelin.transforms.files import list_shards, read_tables
 
-STAGES = ("extract", "score", "select", "tokenize", "train", "sample", "report")
-
 
 class OutputError(UserError):
     """The output folder cannot be used; the message says what is wrong and what to do."""

@@ -1,48 +1,33 @@
 """Runs graphs and functions in worker processes, and owns what Beam's local runner does not: signals, progress, logs.
 
 Locally a graph by unit is cut into batches of units; each batch is one pipeline on Beam's in-process runner
-(FnApiRunner) in a process of its own, at most ``workers`` at a time. Processes are forked from a server that has
-imported Beam once. They ignore Ctrl-C; the supervisor ends them. Their output goes to ``logs/``, their counts to a
-file each, which the supervisor adds up into a bar. A process that fails ends the step with the last line of its log.
+(FnApiRunner) in a worker process. At most ``workers`` processes work at a time; each takes one batch after another, of
+one step after another (worker.py). They ignore Ctrl-C; the supervisor ends them. What a task prints goes to ``logs/``,
+what it counts to a file of its own, which the supervisor adds up into a bar. A task that fails ends the step with the
+last line of its log.
 
 With another runner (Flink, Dataflow, Beam's portable job service) the same graph gets all units in one pipeline.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import multiprocessing
-import os
-import resource
 import signal
-import sys
-import threading
-import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from multiprocessing.context import ForkServerContext
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from gobelin.errors import DEFECT, UserError, in_a_line, is_of_the_machine
+from gobelin.errors import DEFECT, in_a_line
 from gobelin.pipeline.progress_bar import Screen, Step
+from gobelin.pipeline.worker import DEFECT_CODE, Task
+from gobelin.pipeline.worker_pool import PRELOAD, ServerGoneError, Worker, WorkerPool
 from gobelin.transforms import progress
 
 LOCAL_NAMES = ("local", "direct", "directrunner", "fnapirunner")
 """Runner names that mean Beam's in-process runner under this supervisor."""
 
 _POLL_SECONDS = 0.1
-_SECONDS_TO_STOP = 4.0
-
-_DEFECT, _NO_DEFECT = 1, 2
-"""Exit codes of a worker process that failed, by whose fault it was; the last line of its log says what it was."""
-
-CPU_MILLISECONDS = "cpu_ms"
-"""Name under which a worker process counts its own time."""
 
 Graph = Callable[[Any, list[Any], Any], None]
 """(pipeline, units, job) -> None; adds the job's steps to the pipeline."""
@@ -52,23 +37,21 @@ class StepFailedError(RuntimeError):
     """A worker process failed; the message holds the reason and the log's path."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Task:
-    """Something to do in a process of its own: ``function(*arguments)``. Must be picklable."""
-
-    name: str
-    function: Callable[..., None]
-    arguments: tuple[Any, ...]
-
-
 class Supervisor:
     """Runs tasks, at most ``workers`` at a time."""
 
-    def __init__(self, workers: int, folder: Path, screen: Screen, runner: str, beam_args: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        workers: int,
+        folder: Path,
+        screen: Screen,
+        runner: str,
+        beam_args: tuple[str, ...],
+        modules: tuple[str, ...] = PRELOAD,  # that workers have imported when they start
+    ) -> None:
         self._workers, self._folder, self._screen = workers, folder, screen
         self._runner, self._beam_args = runner, beam_args
-        self._context: ForkServerContext | None = None
-        self.cpu_seconds = 0.0  # of the worker processes that have ended
+        self._pool = WorkerPool(modules=modules)
 
     @property
     def is_local(self) -> bool:
@@ -110,47 +93,68 @@ class Supervisor:
         """Runs tasks to their end.
 
         Args:
-            threads: of torch, in each process.
+            threads: of torch and NumPy, in each process.
 
         Raises:
             StepFailedError: one failed; the others are stopped.
             KeyboardInterrupt: as it comes; all are stopped.
         """
-        waiting = list(tasks)
-        running: dict[str, BaseProcess] = {}
+        if not tasks:
+            return
         files = {task.name: self._folder / "progress" / f"{task.name}.json" for task in tasks}
         for folder in ("progress", "logs"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
         for file in files.values():
             file.unlink(missing_ok=True)
+        pool = self._pool if threads == 1 else WorkerPool(threads, ())  # no graph of Beam's
         with self._screen.step(title, unit, total) as step:
             try:
-                while waiting or running:
-                    while waiting and len(running) < self._workers:
-                        task = waiting.pop(0)
-                        running[task.name] = self._start(task, files[task.name], threads)
-                    time.sleep(_POLL_SECONDS)
-                    self._show(step, files)
-                    for name, process in list(running.items()):
-                        if process.exitcode is None:
-                            continue
-                        del running[name]
-                        if process.exitcode != 0:
-                            raise StepFailedError(self._reason(title, name, process.exitcode))
+                self._run(title, list(tasks), files, pool, step)
+            except ServerGoneError as error:
+                raise StepFailedError(f"{title} failed: {error}") from None
             finally:
-                _stop(list(running.values()))
-            counts = _total(files)
-            self.cpu_seconds += counts.pop(CPU_MILLISECONDS, 0) / 1000
-            step.finish(counts)
+                if pool is not self._pool:
+                    pool.close()
+            step.finish(_total(files))
 
-    def _start(self, task: Task, progress_file: Path, threads: int) -> BaseProcess:
-        if self._context is None:
-            self._context = multiprocessing.get_context("forkserver")
-            self._context.set_forkserver_preload(["gobelin.pipeline.preload"])
+    def _run(self, title: str, waiting: list[Task], files: dict[str, Path], pool: WorkerPool, step: Step) -> None:
+        running: dict[Worker, Task] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._workers:
+                    task = waiting.pop(0)
+                    running[self._start(task, files[task.name], pool)] = task
+                wait([pool.control, *(worker.tasks for worker in running)], _POLL_SECONDS)
+                self._show(step, files)
+                pool.read_reports()
+                for worker, task in list(running.items()):
+                    takes_another = _answer(worker)
+                    if takes_another is None:
+                        exit_code = pool.exit_code(worker)
+                        if exit_code is not None:
+                            del running[worker]
+                            worker.tasks.close()
+                            raise StepFailedError(self._reason(title, task.name, exit_code))
+                        continue
+                    del running[worker]
+                    if takes_another and not task.alone:
+                        pool.give_back(worker)
+                    else:
+                        worker.tasks.close()
+        finally:
+            pool.stop(list(running))
+
+    def _start(self, task: Task, progress_file: Path, pool: WorkerPool) -> Worker:
         log = self._folder / "logs" / f"{task.name}.log"
-        process = self._context.Process(target=_work, args=(task, progress_file, log, threads), daemon=True)
-        process.start()
-        return process
+        while True:
+            worker = pool.take(is_new=task.alone)
+            if worker.start(task, progress_file, log):
+                return worker
+            worker.tasks.close()
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        self._pool.close()
 
     def _show(self, step: Step, files: dict[str, Path]) -> None:
         step.update(_total(files))
@@ -162,7 +166,7 @@ class Supervisor:
             last = f"killed by signal {-exit_code}" + (" (out of memory?)" if exit_code == -signal.SIGKILL else "")
         else:
             last = lines[-1] if lines else f"exit code {exit_code}"
-            last += f"; {DEFECT}" if lines and exit_code == _DEFECT else ""
+            last += f"; {DEFECT}" if lines and exit_code == DEFECT_CODE else ""
         return f"{title} failed: {last}\n(the whole story is in {log})"
 
 
@@ -173,67 +177,12 @@ def _total(files: dict[str, Path]) -> dict[str, int]:
     return dict(counts)
 
 
-def _stop(processes: list[BaseProcess]) -> None:
-    """Asks processes to stop, and after a few seconds makes them."""
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + _SECONDS_TO_STOP
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-
-
-_stop_requested = threading.Event()
-
-
-def stop_requested() -> bool:
-    """Whether this worker process was asked to stop; long functions ask now and then."""
-    return _stop_requested.is_set()
-
-
-def heed_stop() -> None:
-    """From now on a request to stop is only noted, for ``stop_requested``; before, it ends the process at once."""
-    signal.signal(signal.SIGTERM, lambda *_: _stop_requested.set())
-
-
-def _work(task: Task, progress_file: Path, log: Path, threads: int) -> None:
-    """The life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["OMP_WAIT_POLICY"] = (
-        "PASSIVE"  # threads that spin starve each other on a shared machine (8 times slower)
-    )
-    with log.open("w") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-        sys.stdout = sys.stderr = stream
-        progress.report_to(progress_file)
-        pa.set_memory_pool(pa.system_memory_pool())  # gives memory back: 30 % less at the peak of a graph
-        try:
-            task.function(*task.arguments)
-        except BaseException as error:  # noqa: BLE001  # whatever it was, it goes to the log and the process ends
-            traceback.print_exc()
-            print(in_a_line(error), flush=True)
-            is_defect = isinstance(error, Exception) and not (isinstance(error, UserError) or is_of_the_machine(error))
-            os._exit(_DEFECT if is_defect else _NO_DEFECT)
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)  # that ended: decoding processes
-        seconds = time.process_time() + children.ru_utime + children.ru_stime
-        progress.advance(CPU_MILLISECONDS, round(1000 * seconds))
-        progress.flush()
-
-
-def _end_with_supervisor() -> None:
-    """Ends this process when the supervisor is gone. (The server that forked it lives as long as a worker does.)"""
-    supervisor = multiprocessing.parent_process()
-    if supervisor is not None:
-        supervisor.join()
-        os._exit(1)
+def _answer(worker: Worker) -> bool | None:
+    """Whether a worker that has done its task takes another. None: it has not done it."""
+    try:
+        return worker.tasks.recv() if worker.tasks.poll() else None
+    except (EOFError, OSError):  # it has ended; how, the server reports
+        return None
 
 
 def run_pipeline(graph: Graph, units: list[Any], job: Any, beam_args: tuple[str, ...]) -> None:

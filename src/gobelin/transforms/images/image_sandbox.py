@@ -43,8 +43,9 @@ _SECONDS_TO_STOP = 2.0
 
 class ImageChecker:
     """``check_image`` in a child process. Checkers of one process with the same limits share their children: one for
-    each thread that is checking at the same time, started when it is first needed. The last ``close`` ends them, and so
-    does the end of this process. Safe to call from several threads.
+    each thread that is checking at the same time, started when it is first needed. The last ``close`` ends them (after
+    ``keep_children``, it leaves them for later checkers), and so does the end of this process. Safe to call from
+    several threads.
 
     Raises:
         RuntimeError: by ``check``, where the child cannot start at all: that is no fault of an image.
@@ -104,8 +105,13 @@ class _Pool:
     def leave(self) -> None:
         with _lock:
             self.num_users -= 1
-            ended = self._idle if self.num_users == 0 else []
-            self._idle = [] if ended else self._idle
+            is_last = self.num_users == 0
+        if is_last and not _are_kept:
+            self.end()
+
+    def end(self) -> None:
+        with _lock:
+            ended, self._idle = self._idle, []
         for child in ended:
             child.stop()
 
@@ -116,6 +122,19 @@ class _Pool:
 
 _lock = threading.Lock()
 _pools: dict[ImageLimits, _Pool] = {}
+_are_kept = False
+
+
+def keep_children() -> None:
+    """From now on this process, and those forked from it, keep decoding processes until ``end_children``."""
+    global _are_kept
+    _are_kept = True
+
+
+def end_children() -> None:
+    """Ends the decoding processes that wait for work."""
+    for pool in list(_pools.values()):
+        pool.end()
 
 
 def _join_pool(limits: ImageLimits) -> _Pool:

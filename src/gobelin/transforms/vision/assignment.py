@@ -15,7 +15,6 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,6 +32,8 @@ def assign_images(similarities: npt.NDArray[np.floating]) -> Assignment:
         similarities: (N, M), finite, M at least 1. Of equal sums the same one is found each time: equal matrices give
             equal assignments.
     """
+    from scipy.optimize import linear_sum_assignment  # not at the top: it takes a second to import
+
     num_images, num_texts = similarities.shape
     if not num_texts:
         raise ValueError(f"{num_images} images cannot be assigned to no text")

@@ -1,0 +1,110 @@
+"""Makes the translation of Beam's pipelines cheaper in the worker processes of a local run.
+
+For every pipeline, Beam looks the same things up again: the signature of each function, the state that each DoFn
+declares, and the options, with a new argparse parser for each kind of them. In a worker that runs many small pipelines
+this is half of a pipeline's cost. The answers depend on the function, the class or the flags alone, so they are kept.
+A version of Beam that lacks one of these functions is left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+_MAX_FUNCTIONS = 4096
+_KEPT = "kept_by_gobelin"
+
+
+def install() -> None:
+    """Keeps Beam's look-ups in this process, and in those that are forked from it. A second call changes nothing."""
+    import apache_beam.options.pipeline_options
+    import apache_beam.runners.portability.fn_api_runner
+    import apache_beam.transforms.userstate
+    import apache_beam.typehints.decorators
+
+    _replace("apache_beam.typehints.decorators", "get_signature", _by_function)
+    _replace("apache_beam.transforms.userstate", "get_dofn_specs", _by_class)
+    with contextlib.suppress(AttributeError):
+        _keep_options(apache_beam.options.pipeline_options.PipelineOptions)
+
+
+def _replace(module_name: str, name: str, wrap: Callable[[Any], Any]) -> None:
+    """Puts a wrapped function in the place of Beam's, in every module of Beam's that has imported it by name."""
+    original = getattr(sys.modules[module_name], name, None)
+    if original is None or hasattr(original, _KEPT):
+        return
+    wrapped = wrap(original)
+    setattr(wrapped, _KEPT, True)
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith("apache_beam") and vars(module).get(name) is original:
+            setattr(module, name, wrapped)
+
+
+def _by_function(get_signature: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One look-up for each function, and one for all bound methods of it. Signatures are never changed in place."""
+
+    @functools.lru_cache(_MAX_FUNCTIONS)
+    def of_function(function: types.FunctionType) -> Any:
+        return get_signature(function)
+
+    @functools.lru_cache(_MAX_FUNCTIONS)
+    def of_method(function: types.FunctionType) -> Any:
+        return get_signature(types.MethodType(function, object()))
+
+    @functools.wraps(get_signature)
+    def look_up(function: Any) -> Any:
+        if type(function) is types.FunctionType:
+            return of_function(function)
+        if type(function) is types.MethodType and type(function.__func__) is types.FunctionType:
+            return of_method(function.__func__)
+        return get_signature(function)
+
+    return look_up
+
+
+def _by_class(get_dofn_specs: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One look-up for each class of DoFns; none is kept for an object that has methods of its own."""
+    kept: dict[type, Any] = {}
+
+    @functools.wraps(get_dofn_specs)
+    def look_up(dofn: Any) -> Any:
+        if any(isinstance(value, types.MethodType) for value in getattr(dofn, "__dict__", {}).values()):
+            return get_dofn_specs(dofn)
+        if type(dofn) not in kept:
+            kept[type(dofn)] = get_dofn_specs(dofn)
+        states, timers = kept[type(dofn)]
+        return set(states), set(timers)
+
+    return look_up
+
+
+def _keep_options(options: Any) -> None:
+    """Parses a pipeline's flags once for each kind of options; ``view_as`` makes hundreds of objects of few kinds."""
+    original = options.__init__
+    if hasattr(original, _KEPT):
+        return
+    kept: dict[tuple[type, tuple[str, ...]], Any] = {}
+
+    @functools.wraps(original)
+    def __init__(self: Any, flags: Any = None, **kwargs: Any) -> None:
+        if not isinstance(flags, (list, tuple)):
+            original(self, flags, **kwargs)
+            return
+        key = (type(self), tuple(flags))
+        if key not in kept:
+            original(self, flags, **kwargs)
+            kept[key] = copy.deepcopy(self._visible_options)
+            return
+        self._flags = flags
+        self._visible_options = copy.deepcopy(kept[key])
+        self._all_options = kwargs
+        for name in self._visible_option_list():
+            self._all_options.setdefault(name, getattr(self._visible_options, name))
+
+    setattr(__init__, _KEPT, True)
+    options.__init__ = __init__

@@ -1,0 +1,180 @@
+"""The supervisor's side of the worker processes: it asks a server for workers, and keeps those that wait for tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import select
+import signal
+import socket
+import subprocess
+import time
+import weakref
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from gobelin.pipeline.worker import REPORT, THREAD_VARIABLES, Task, server_command
+
+_SECONDS_TO_STOP = 4.0
+PRELOAD = ("gobelin.pipeline.preload",)
+"""Modules that the server imports, so that every worker has them."""
+
+
+class ServerGoneError(RuntimeError):
+    """The process that forks workers has ended, or did not start."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Worker:
+    """A worker process, and the socket through which it takes tasks."""
+
+    pid: int
+    tasks: Connection
+
+    def start(self, task: Task, progress_file: Path, log: Path) -> bool:
+        """Hands a task over. Returns whether the process was there to take it."""
+        pickled = pickle.dumps(task)
+        try:
+            self.tasks.send((progress_file, log))
+            self.tasks.send_bytes(pickled)
+        except OSError:
+            return False
+        return True
+
+
+class WorkerPool:
+    """Workers with the same number of threads. They live until ``close``, or as long as this object."""
+
+    def __init__(self, threads: int = 1, modules: tuple[str, ...] = PRELOAD) -> None:
+        self._threads, self._modules = threads, modules
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._idle: list[Worker] = []
+        self._ended: dict[int, int] = {}
+        self._unread = b""
+        self._finalizer: weakref.finalize | None = None
+
+    @property
+    def control(self) -> socket.socket:
+        """What becomes readable when a worker has ended. Starts the server."""
+        if self._control is None:
+            self._control, far = socket.socketpair()
+            threads = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
+            # Threads that spin starve each other on a shared machine (8 times slower).
+            quiet = {"TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
+            self._server = subprocess.Popen(
+                server_command(far.fileno(), self._modules),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[far.fileno()],
+                env={**os.environ, **threads, **quiet},
+            )
+            far.close()
+            self._finalizer = weakref.finalize(self, _end, self._control, self._server, self._idle)
+        return self._control
+
+    def take(self, is_new: bool = False) -> Worker:
+        """A worker that waits for a task, or a new one.
+
+        Raises:
+            ServerGoneError: there is no server to make one.
+        """
+        self.read_reports()
+        while self._idle and not is_new:
+            worker = self._idle.pop()
+            if worker.pid not in self._ended:
+                return worker
+            worker.tasks.close()
+        near, far = socket.socketpair()
+        with far:
+            try:
+                socket.send_fds(self.control, [b"w"], [far.fileno()])
+                pid = self._read_pid()
+            except OSError as error:
+                near.close()
+                raise ServerGoneError(f"no worker process can be started: {error}") from None
+        return Worker(pid, Connection(near.detach()))
+
+    def give_back(self, worker: Worker) -> None:
+        """Keeps a worker that takes another task."""
+        self._idle.append(worker)
+
+    def exit_code(self, worker: Worker) -> int | None:
+        """How a worker has ended; minus the number of a signal. None: it has not."""
+        return self._ended.get(worker.pid)
+
+    def read_reports(self) -> None:
+        """Reads what the server has said of workers that ended."""
+        while self._control is not None and select.select([self._control], [], [], 0)[0]:
+            if not self._fill():
+                raise ServerGoneError("the process that starts worker processes was ended")
+            while self._read() is not None:
+                pass
+
+    def stop(self, workers: list[Worker]) -> None:
+        """Asks workers to stop, and after a few seconds makes them."""
+        self._signal(workers, signal.SIGTERM)
+        deadline = time.monotonic() + _SECONDS_TO_STOP
+        try:
+            while any(self.exit_code(worker) is None for worker in workers):
+                if time.monotonic() > deadline:
+                    self._signal(workers, signal.SIGKILL)
+                    deadline = time.monotonic() + _SECONDS_TO_STOP
+                select.select([self.control], [], [], 0.1)
+                self.read_reports()
+        except ServerGoneError:
+            self._signal(workers, signal.SIGKILL)
+        for worker in workers:
+            worker.tasks.close()
+
+    def close(self) -> None:
+        """Ends the workers that wait, and the server."""
+        if self._finalizer is not None:
+            self._finalizer()
+        self._control = self._server = self._finalizer = None
+
+    def _signal(self, workers: list[Worker], number: int) -> None:
+        for worker in workers:
+            if self.exit_code(worker) is None:
+                try:
+                    os.kill(worker.pid, number)
+                except ProcessLookupError:
+                    continue
+
+    def _read_pid(self) -> int:
+        """The process id of the worker that was asked for."""
+        while True:
+            pid = self._read()
+            if pid is not None and pid > 0:
+                return pid
+            if pid is None and not self._fill():
+                raise ConnectionResetError("the process that starts them has ended")
+
+    def _read(self) -> int | None:
+        """Takes one report. The process id of a worker that began; 0: of one that ended; None: there is no report."""
+        if len(self._unread) < REPORT.size:
+            return None
+        has_ended, pid, code = REPORT.unpack(self._unread[: REPORT.size])
+        self._unread = self._unread[REPORT.size :]
+        if not has_ended:
+            return pid
+        self._ended[pid] = code
+        return 0
+
+    def _fill(self) -> bool:
+        received = self.control.recv(4096)
+        self._unread += received
+        return bool(received)
+
+
+def _end(control: socket.socket, server: subprocess.Popen[bytes], idle: list[Worker]) -> None:
+    """Closes the sockets: the processes at their other ends leave by themselves."""
+    for worker in idle:
+        worker.tasks.close()
+    idle.clear()
+    control.close()
+    try:
+        server.wait(_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
