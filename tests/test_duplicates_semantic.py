@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from gobelin.documents import IMAGE_EMBEDDINGS
+from gobelin.store.dataset import commit_shards
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates, semantic_groups
-from gobelin.transforms.files import make_folder
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.shards import read_folder
 
@@ -71,10 +71,10 @@ def test_data_sets(tmp_path: Path, write_data_set: Make) -> None:
     schema = pa.schema([("doc_id", pa.string()), ("images", pa.list_(pa.string()))])
     write_data_set(tmp_path / "embeddings", rows, IMAGE_EMBEDDINGS, 2, "image_id")
     write_data_set(tmp_path / "measurements", uses, schema, 2)
-    make_folder(str(tmp_path / "semantic_groups"))
     find_semantic_duplicates(
         str(tmp_path / "embeddings"), str(tmp_path / "measurements"), str(tmp_path), SemanticConfig()
     )
+    assert commit_shards(str(tmp_path / "semantic_groups"), 2)
     found = {row.pop("image_id"): row for row in read_folder(str(tmp_path / "semantic_groups"))}
     assert found["a"] == found["c"] == {"semantic_group": "a", "semantic_count": 2}
     assert found["b"] == found["d"] == {"semantic_group": "b", "semantic_count": 1}
@@ -84,10 +84,10 @@ def test_no_images(tmp_path: Path, write_data_set: Make) -> None:
     schema = pa.schema([("doc_id", pa.string()), ("images", pa.list_(pa.string()))])
     write_data_set(tmp_path / "embeddings", [], IMAGE_EMBEDDINGS, 2, "image_id")
     write_data_set(tmp_path / "measurements", [], schema, 2)
-    make_folder(str(tmp_path / "semantic_groups"))
     find_semantic_duplicates(
         str(tmp_path / "embeddings"), str(tmp_path / "measurements"), str(tmp_path), SemanticConfig()
     )
+    assert commit_shards(str(tmp_path / "semantic_groups"), 2)
     assert list(read_folder(str(tmp_path / "semantic_groups"))) == []
 
 
