@@ -5,7 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import imagehash
+import numpy as np
 import pytest
+from PIL import Image as PillowImage
+
+from gobelin.transforms.images.measure_image import _dct_by_scipy, dct_2d, phash
 
 HEAVY = ("apache_beam", "pyarrow", "numpy", "torch", "scipy", "trafilatura", "PIL", "pydantic")
 
@@ -93,3 +98,24 @@ assert not hasattr(userstate, "get_dofn_specs")
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_decoder_starts_without_scipy() -> None:
+    code = "from gobelin.transforms.images.measure_image import dct_2d; dct_2d()"
+    assert loaded(code, "scipy", "apache_beam", "pyarrow") == []
+
+
+def test_phash_is_that_of_imagehash() -> None:
+    """Of noise, and of pictures whose frequencies are zero in part, where rounding decides."""
+    noise = np.random.default_rng(4)
+    steps = np.arange(64)
+    pictures = [np.full((40, 64), grey) for grey in range(256)]
+    pictures += [noise.integers(0, 256, (side, 50)) for side in range(8, 80)]
+    for wave in (steps * 4, (steps - 32) ** 2 // 5, (steps // 8 % 2) * 255, 255 * (steps > 40)):
+        pictures += [np.tile(wave, (64, 1)), np.tile(wave, (64, 1)).T, np.minimum.outer(wave, wave[::-1])]
+        half = np.maximum.outer(wave, wave)
+        pictures += [np.hstack([half, half[:, ::-1]]), np.vstack([half, half[::-1]])]
+    for pixels in pictures:
+        picture = PillowImage.fromarray(pixels.astype(np.uint8))
+        assert phash(picture) == str(imagehash.phash(picture))
+    assert (dct_2d()(pictures[-1].astype(float)) == _dct_by_scipy(pictures[-1].astype(float))).all()

@@ -186,8 +186,12 @@ def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], na
         command.add_argument("--until", choices=STAGES, help="stop after this stage")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code."""
+def main(argv: Sequence[str] | None = None, owns_process: bool = False) -> int:
+    """Runs one command; returns its exit code.
+
+    Args:
+        owns_process: this process does nothing else, so that worker processes may be forked from it.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     beam_args: list[str] = []
     if "--" in arguments:
@@ -215,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for line in run_heads(options):
                 print(line)
             return 0
-        return _run(options, beam_args)
+        return _run(options, beam_args, owns_process)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -242,12 +246,16 @@ def _terminate(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _run(options: argparse.Namespace, beam_args: list[str]) -> int:
+def _run(options: argparse.Namespace, beam_args: list[str], owns_process: bool) -> int:
+    if options.workers < 1:
+        raise UserError(f"--workers must be at least 1, got {options.workers}")
+    if owns_process and options.runner == "local" and not getattr(options, "what_if", None):
+        from gobelin.pipeline.worker_pool import fork_server
+
+        fork_server()
     from gobelin.pipeline.progress_bar import Screen
     from gobelin.pipeline.run import open_run
 
-    if options.workers < 1:
-        raise UserError(f"--workers must be at least 1, got {options.workers}")
     screen = Screen(options.quiet)
     with open_run(
         options.output,
@@ -415,4 +423,4 @@ def entry() -> None:
     """The console script."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
-    sys.exit(main())
+    sys.exit(main(owns_process=True))

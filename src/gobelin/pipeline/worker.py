@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,16 @@ def heed_stop() -> None:
 
 
 def serve() -> None:
-    """The life of the server. Its arguments: ``sys.path`` as JSON, the socket's number, modules to import first."""
+    """The life of a server that is a program. Its arguments: ``sys.path`` as JSON, the socket's number, modules to
+    import first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    control = socket.socket(fileno=int(sys.argv[2]))
-    _import(sys.argv[3:])
+    import_all(sys.argv[3:])
+    serve_on(socket.socket(fileno=int(sys.argv[2])))
+
+
+def serve_on(control: socket.socket) -> None:
+    """Forks workers, waits for them and reports how they ended, until the socket is closed at the other side."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     wake_out, wake_in = os.pipe()
     os.set_blocking(wake_in, False)
     signal.signal(signal.SIGCHLD, _ignore)
@@ -110,7 +116,7 @@ def serve() -> None:
     _end_all(workers)
 
 
-def _import(modules: list[str]) -> None:
+def import_all(modules: Sequence[str]) -> None:
     """Imports what every worker needs; what is imported is not looked at again by the garbage collector."""
     gc.disable()
     for name in modules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import pickle
 import select
@@ -14,11 +15,14 @@ import weakref
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from gobelin.pipeline.worker import REPORT, THREAD_VARIABLES, Task, server_command
+from gobelin.pipeline.worker import REPORT, THREAD_VARIABLES, Task, import_all, serve_on, server_command
 
 _SECONDS_TO_STOP = 4.0
 PRELOAD = ("gobelin.pipeline.preload",)
 """Modules that the server imports, so that every worker has them."""
+
+_QUIET = {"TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that spin starve each other on a shared machine (8 times slower)."""
 
 
 class ServerGoneError(RuntimeError):
@@ -43,12 +47,58 @@ class Worker:
         return True
 
 
+class _Forked:
+    """A server that was forked from this process."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Waits until it has ended. Raises TimeoutExpired."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not os.waitpid(self._pid, os.WNOHANG)[0]:
+            if timeout is not None and deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("worker server", timeout)
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+
+
+_forked: list[tuple[socket.socket, _Forked]] = []
+"""The server that ``fork_server`` made, until a pool takes it."""
+
+
+def fork_server() -> None:
+    """Imports what workers need in this process, and forks the server of the next pool from it: one import for both.
+
+    Only for a process that has no threads and has opened nothing yet: the command line's, at its start. Others leave
+    it; a pool then starts a server of its own.
+    """
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1") | _QUIET)  # before NumPy is imported
+    import_all(PRELOAD)
+    near, far = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)
+            near.close()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            serve_on(far)
+        finally:
+            os._exit(0)
+    far.close()
+    _forked.append((near, _Forked(pid)))
+
+
 class WorkerPool:
     """Workers with the same number of threads. They live until ``close``, or as long as this object."""
 
     def __init__(self, threads: int = 1, modules: tuple[str, ...] = PRELOAD) -> None:
         self._threads, self._modules = threads, modules
-        self._server: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | _Forked | None = None
         self._control: socket.socket | None = None
         self._idle: list[Worker] = []
         self._ended: dict[int, int] = {}
@@ -59,15 +109,17 @@ class WorkerPool:
     def control(self) -> socket.socket:
         """What becomes readable when a worker has ended. Starts the server."""
         if self._control is None:
+            if _forked and self._threads == 1 and self._modules == PRELOAD:
+                self._control, self._server = _forked.pop()
+                self._finalizer = weakref.finalize(self, _end, self._control, self._server, self._idle)
+                return self._control
             self._control, far = socket.socketpair()
             threads = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
-            # Threads that spin starve each other on a shared machine (8 times slower).
-            quiet = {"TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
             self._server = subprocess.Popen(
                 server_command(far.fileno(), self._modules),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[far.fileno()],
-                env={**os.environ, **threads, **quiet},
+                env={**os.environ, **threads, **_QUIET},
             )
             far.close()
             self._finalizer = weakref.finalize(self, _end, self._control, self._server, self._idle)
@@ -167,7 +219,7 @@ class WorkerPool:
         return bool(received)
 
 
-def _end(control: socket.socket, server: subprocess.Popen[bytes], idle: list[Worker]) -> None:
+def _end(control: socket.socket, server: subprocess.Popen[bytes] | _Forked, idle: list[Worker]) -> None:
     """Closes the sockets: the processes at their other ends leave by themselves."""
     for worker in idle:
         worker.tasks.close()

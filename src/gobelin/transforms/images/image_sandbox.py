@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image as PillowImage
 
-from gobelin.transforms.images.measure_image import ImageFacts, measure_image
+from gobelin.transforms.images.measure_image import ImageFacts, dct_2d, measure_image
 from gobelin.transforms.images.open_image import ImageLimits, UnusableImageError
 
 if TYPE_CHECKING:
@@ -232,8 +232,7 @@ def serve(limits: ImageLimits, requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 def _main() -> None:
-    import scipy.fftpack  # noqa: F401  # imagehash imports it with its first hash: not on the first image's account
-
+    dct_2d()  # loaded now: not on the first image's account
     limits = ImageLimits(**json.loads(sys.argv[1]))
     PillowImage.MAX_IMAGE_PIXELS = limits.max_pixels  # also for a picture inside a picture
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit

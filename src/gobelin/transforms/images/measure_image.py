@@ -9,6 +9,10 @@ oriented, on white.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -60,8 +64,44 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
 
 
 def phash(grey: PillowImage.Image) -> str:
-    """64-bit perceptual hash of a picture of mode L: signs of its low frequencies against their median."""
-    return str(imagehash.phash(grey))
+    """64-bit perceptual hash of a picture of mode L: signs of its low frequencies against their median. The bits are
+    those of ``imagehash.phash``, which takes .4 CPU-seconds to import scipy."""
+    pixels = np.asarray(grey.resize((_DCT_SIDE, _DCT_SIDE), PillowImage.Resampling.LANCZOS), np.float64)
+    low = dct_2d()(pixels)[:8, :8]
+    return _hex(low > np.median(low))
+
+
+_DCT_SIDE = 32
+
+
+@functools.cache
+def dct_2d() -> Callable[[np.ndarray], np.ndarray]:
+    """scipy's transform (DCT-II, of columns and then of rows). Where pictures are flat or symmetric, rounding decides
+    bits, so it has to be scipy's own code; of scipy only that extension is loaded, where it lies in its known place."""
+    try:
+        scipy = importlib.util.find_spec("scipy")
+        folder = Path(scipy.origin or "").parent / "fft" / "_pocketfft" if scipy else Path()
+        file = next(folder.glob("pypocketfft.*"))
+        spec = importlib.util.spec_from_file_location("pypocketfft", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        transform = functools.partial(_dct_by_extension, module.dct)
+        transform(np.zeros((_DCT_SIDE, _DCT_SIDE)))
+        return transform
+    except Exception:  # noqa: BLE001  # it is no public name: another scipy may have it elsewhere
+        return _dct_by_scipy
+
+
+def _dct_by_extension(dct: Callable[..., np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    return dct(dct(pixels, 2, (0,), 0, None, 1, None), 2, (1,), 0, None, 1, None)
+
+
+def _dct_by_scipy(pixels: np.ndarray) -> np.ndarray:
+    from scipy.fft import dct
+
+    return dct(dct(pixels, axis=0), axis=1)
 
 
 def dhash(grey: PillowImage.Image) -> str:
