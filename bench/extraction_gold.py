@@ -276,7 +276,9 @@ class _Walk:
 def _distinct_urls(tree: HtmlElement, base: str) -> dict[_Element, frozenset[str]]:
     """The addresses that tell a page's images apart: a lazy loader's placeholder, which many name, is none of them."""
     found = {image: urls for image in tree.iter("img") if (urls := image_urls(image, base))}
-    counts = Counter(url for urls in found.values() for url in urls)
+    # an <img> of a <noscript> names the picture of the lazy one beside it again
+    shown = (urls for image, urls in found.items() if next(image.iterancestors("noscript"), None) is None)
+    counts = Counter(url for urls in shown for url in urls)
     return {image: frozenset(url for url in urls if counts[url] == 1) or urls for image, urls in found.items()}
 
 
