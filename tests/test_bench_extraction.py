@@ -245,6 +245,22 @@ def test_placeholders_do_not_tell_images_apart() -> None:
     assert names == [["a.png"], ["b.png", "b2.png"], ["c.png"]]
 
 
+def test_a_noscript_that_repeats_a_lazy_picture_leaves_it_its_address() -> None:
+    found = gold_of(
+        "<div class=body><img src=wait1.gif data-src=a.png><noscript><img src=a.png></noscript>"
+        "<img src=wait2.gif data-src=a.png></div>"
+    )
+    shown_twice = gold_of("<div class=body><img src=wait.gif data-src=a.png><img src=b.png data-src=a.png></div>")
+    alone = gold_of("<div class=body><img src=wait1.gif data-src=a.png><noscript><img src=a.png></noscript></div>")
+
+    def names(page_found: GoldPage) -> list[list[str]]:
+        return [sorted(url.rpartition("/")[2] for url in image.urls) for image in page_found.images]
+
+    assert names(alone) == [["a.png", "wait1.gif"]]
+    assert names(found) == [["wait1.gif"], ["wait2.gif"]]
+    assert names(shown_twice) == [["wait.gif"], ["b.png"]]
+
+
 def test_captions_stay_out_of_places_and_in_the_text() -> None:
     found = gold_of(
         "<div class=body><p>one two</p><figure><figcaption>the caption</figcaption><img src=a.png></figure>"
