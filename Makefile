@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(READY)
 
-demo: $(READY) ## the whole way on a crawl that gobelin draws itself: about 5 minutes on 2 cores
+demo: $(READY) ## the whole way on a crawl that gobelin draws itself: 5 to 10 minutes on 2 cores
 	$(BIN)/python -m examples.demo --output out/demo
 
 test: $(READY) ## the tests
