@@ -71,7 +71,7 @@ def test_a_log_says_the_time_left(
 
 
 def test_the_demo_expects_steps_that_there_are() -> None:
-    pipeline = "".join(path.read_text(encoding="utf-8") for path in Path("src/gobelin/pipeline").glob("*.py"))
+    pipeline = "".join(path.read_text(encoding="utf-8") for path in Path("src/gobelin/pipeline").rglob("*.py"))
     demo = Path("examples/demo/run_demo.py").read_text(encoding="utf-8")
     for title in EXPECTED_SECONDS:
         if title.startswith("demo: "):
