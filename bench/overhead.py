@@ -34,10 +34,11 @@ def tree_of(command: Sequence[str]) -> tuple[float, int]:
     Raises:
         RuntimeError: it failed.
     """
+    environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")}
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     before = os.times()
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, env=environment)
         seen: set[int] = set()
         watcher = threading.Thread(target=_watch, args=(process, seen))
         watcher.start()

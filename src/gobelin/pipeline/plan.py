@@ -16,6 +16,9 @@ from gobelin.pipeline.supervisor import Graph, StepFailedError, Supervisor
 from gobelin.pipeline.worker import Task
 from gobelin.store.dataset import commit_shards, has_receipt, is_committed, shard_name
 
+_WORTH_A_BATCH = 32
+"""Documents or images that take as long as a pipeline takes to build, or longer."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DataSet:
@@ -61,11 +64,13 @@ class Plan:
         """Units dealt out to batches: as many as there are workers, or more, so that none holds too much.
 
         Args:
-            size: of all units together (rows, documents); at_once: of it, what one batch may hold.
+            size: of all units together (rows, documents), 0 if it is not known; a small one is not worth many batches.
+            at_once: of it, what one batch may hold.
         """
         if not self._supervisor.is_local:
             return [list(units)] if units else []
-        return in_batches(units, max(self._workers, -(-size // at_once) if at_once else 1))
+        workers = min(self._workers, -(-size // _WORTH_A_BATCH)) if size else self._workers
+        return in_batches(units, max(workers, -(-size // at_once) if at_once else 1))
 
     def groups(self, batches: Sequence[list[Any]]) -> list[list[list[Any]]]:
         """Batches that are done together: each by itself, or all at once."""

@@ -128,7 +128,7 @@ def _by_shard(
     """Runs a graph over the shards that are not done, some to each worker."""
     num_shards = made[0].num_shards
     waiting = sorted({index for data_set in made for index in shards_to_do(data_set)})
-    batches = [Batch(shards, job) for shards in plan.deal(waiting)]
+    batches = [Batch(shards, job) for shards in plan.deal(waiting, total)]
     plan.run(Step(f"score: {title}", graph, batches, made, unit, total * len(waiting) // num_shards))
 
 
