@@ -103,6 +103,9 @@ _BOILERPLATE_NAMES = frozenset((
 _BOILERPLATE_EDGES = frozenset((
     "print", "printer", "meta", "ad", "ads", "sponsor",
 ))  # fmt: skip
+_PRINT = frozenset(("print", "printer"))
+"""Beside a word for content they may mean a button, or what is printed of a page: ``content_print``."""
+
 _BOILERPLATE_PAIRS = frozenset((
     "more-stories", "more-news", "more-articles", "more-posts", "read-next", "next-post", "next-article",
     "next-prev", "prev-next", "prev-post", "previous-post", "post-nav", "post-navigation", "also-like", "also-read",
@@ -143,6 +146,9 @@ _UNSEEN_PAIRS = frozenset((
 _GUTTERS = frozenset((
     "gutter", "linenos", "lineno", "line-numbers", "line-numbers-rows", "linenodiv", "rouge-gutter", "lnt", "ln-num",
 ))  # fmt: skip
+_GRID_TAGS = frozenset(("div", "section", "article", "main", "aside", "header", "ul", "ol", "li"))
+"""Elements whose class ``gutter`` is that of a column with space beside it, and no column of line numbers."""
+
 _NEVER_BOILERPLATE = frozenset(("html", "body", "main", "h1", "h2", "h3", "h4", "h5", "h6"))
 """A heading named after a menu is one to jump to; what its section holds is judged by itself."""
 
@@ -162,9 +168,9 @@ def classify(tag: str, names: str) -> Kind:
             if len(_verdicts) >= _MAX_CACHED:
                 _verdicts.clear()
             kind = _verdicts[is_open, name] = _judge(name, is_open)
-        if kind is Kind.GUTTER or kind is Kind.UNSEEN:
+        if kind is Kind.UNSEEN or (kind is Kind.GUTTER and (tag not in _GRID_TAGS or name.lower() != "gutter")):
             return kind
-        if kind is not strongest and _STRENGTHS[kind] > _STRENGTHS[strongest]:
+        if kind is not Kind.GUTTER and kind is not strongest and _STRENGTHS[kind] > _STRENGTHS[strongest]:
             strongest = kind
     return strongest
 
@@ -236,7 +242,9 @@ def _of_words(parts: Sequence[str]) -> Kind:
     if parts[0] in _LABELS and not marks[0]:
         return Kind.NEUTRAL
     if all(free):
-        return Kind.BOILERPLATE
+        marked = {part for part, mark in zip(parts, marks, strict=True) if mark}
+        is_printed = marked <= _PRINT and not _CONTENT_WORDS.isdisjoint(parts)
+        return Kind.SUSPECT if is_printed else Kind.BOILERPLATE
     last = len(marks) - marks[::-1].index(True)
     if not all(free[last:]):
         return Kind.SUSPECT if parts[last - 1] in _OPENERS else Kind.NEUTRAL
