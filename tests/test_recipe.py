@@ -43,7 +43,7 @@ def refuse(name: str, *overrides: str) -> str:
     message = str(caught.value)
     assert message
     assert "\n" not in message
-    assert len(message) < 400
+    assert len(message) < 1000
     return message
 
 
