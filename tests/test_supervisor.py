@@ -327,6 +327,7 @@ def test_workers_do_not_outlive_their_supervisor(tmp_path: Path, number: signal.
     pid_file = tmp_path / "pid"
     code = f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(120)"
     program = (
+        "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup leaves it ignored
         "from pathlib import Path\nfrom gobelin.pipeline.progress_bar import Screen\n"
         "from gobelin.pipeline.supervisor import Supervisor, Task\n"
         f"supervisor = Supervisor(1, Path({str(tmp_path)!r}), Screen(True), 'local', (), modules=())\n"
