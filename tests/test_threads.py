@@ -110,7 +110,20 @@ COMMENTS_ARE_ALL = page(
     )
     + "</table>"
 )
+HEADS_UNREAD = page(
+    "<h1>No rise</h1><div class='comments_list'>"
+    + each(
+        lambda n: (
+            f"""<div class="comments_list__comment"><div class="comment__info"><ul class="comment__info__date"><li>{DATES[n]}</li></ul>
+            <a href="/u">{NAMES[n]}</a></div><div class="comment__text"><p>{POSTS[n]}</p>
+            <p>This is true of ovens, too. So number {"abcd"[n]} says.</p></div></div>"""
+        )
+    )
+    + "</div>",
+    url="https://a.example/topic/5/no-rise/",
+)
 THREADS = {
+    "heads named as comments": HEADS_UNREAD,
     "profile beside the post": PROFILE_BESIDE,
     "microdata": MICRODATA,
     "tables": LAID_OUT_IN_TABLES,

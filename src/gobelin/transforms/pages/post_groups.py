@@ -31,6 +31,8 @@ _MARK_WORDS = frozenset((
     "time", "timestamp", "datetime", "posted", "postedby", "published", "postdate", "userinfo", "postprofile",
     "userdetails", "infos", "tagline", "attribution", "poststamp", "signed", "postuser", "hnuser",
 ))  # fmt: skip
+_POST_NAMES = frozenset(("comment", "post", "reply", "message", "answer"))
+_HEAD_WORDS = frozenset(("info", "head", "header", "heading", "details"))
 _TEXT_WORDS = frozenset(("content", "contents", "body", "text"))
 """What a member wrote is often named after the member."""
 
@@ -272,8 +274,15 @@ def find_marks(page: PageBlocks) -> list[bool]:
     for block in page.blocks:
         container = containers[block.container]
         is_marked = named[block.container] or (not container.names and named[container.parent])
+        is_marked = is_marked or (not block.text and block.image is None and _is_unread_head(container.names))
         marks.append(block.num_chars <= MAX_MARK_CHARS and (is_marked or _is_dated(block.text)))
     return marks
+
+
+def _is_unread_head(names: str) -> bool:
+    """Whether what was left unread is named after the head of a post: ``comment__info``."""
+    words = name_words(names)
+    return not _POST_NAMES.isdisjoint(words) and not _HEAD_WORDS.isdisjoint(words)
 
 
 def _is_dated(text: str) -> bool:
