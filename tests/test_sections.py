@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from gobelin.transforms.pages.find_nodes import PageContent, read_page
+from gobelin.transforms.pages.find_nodes import PageContent, TextPiece, read_page
 from gobelin.transforms.pages.image_references import ImageReference
 
 PROSE = (
@@ -204,3 +204,25 @@ def test_a_page_of_short_items_is_content_whatever_its_wrapper_is_called(name: s
 def test_a_caption_whose_image_is_left_out_stays_text() -> None:
     teasers = f"<ul>{LINKS}<li><a href=/v><img src=a.jpg></a></li></ul>"
     assert inside(f"{teasers}<div><div class=credits><p>{PROSE}</p></div></div>") == ["PROSE"]
+
+
+@pytest.mark.parametrize(
+    ("title", "is_kept"),
+    [
+        ("Another name", True),
+        ("Neural networks and deep learning", True),  # a part of a title that is no part of its own
+        ("Deep learning", False),
+        ("Deep learning - Neural networks", False),
+        ("Neural networks | Deep learning", False),
+    ],
+)
+def test_the_heading_above_the_region_is_a_node_unless_the_title_is_it(title: str, is_kept: bool) -> None:
+    prose = "".join(
+        f"<p>In chapter {number} we saw how hard it is to train a network of many layers.</p>" for number in range(9)
+    )
+    source = f"<title>{title}</title><header><h1>Deep learning</h1></header><article>{prose}</article>"
+    content = read_page(source.encode(), None, "https://a.example/", ())
+    assert isinstance(content, PageContent)
+    first = content.pieces[0]
+    assert isinstance(first, TextPiece)
+    assert (first.text == "Deep learning") is is_kept

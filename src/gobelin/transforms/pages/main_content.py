@@ -271,12 +271,17 @@ def _find_heading(blocks: list[Block], title: str | None, start: int, end: int, 
 _MAX_LEAD_BLOCKS = 40
 
 
+_TITLE_PARTS = re.compile(r"\s+[-|:/\u2013\u2014\u00b7\u00bb\u2022]+\s+|[|_:]\s*|\s\u2039\s")
+"""What stands between the name of a page and that of its site in a title."""
+
+
 def add_lead(region: Region) -> None:
     """Above the region: the page's heading where its title does not say it, and below that a lead paragraph, images."""
     if region.heading is None:
         return
     heading = region.blocks[region.heading]
-    if region.heading < region.start and not heading.num_links and heading.text.casefold() not in region.title:
+    said = (region.title, *_TITLE_PARTS.split(region.title))
+    if region.heading < region.start and not heading.num_links and heading.text.casefold() not in said:
         region.lead.append(heading)
     for index in range(region.heading + 1, region.start):
         block = region.blocks[index]
