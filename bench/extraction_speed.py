@@ -27,6 +27,9 @@ from PIL import Image as PillowImage
 
 HERE = Path(__file__).parent
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""As gobelin's workers have it: threads that wait for each other would count as work."""
+
 
 def short_page() -> bytes:
     """With so little text, a script that may hold more, and an image of its own, every extractor tries, and so loads,
@@ -119,7 +122,7 @@ def _compare(
 def run_cpu(command: Sequence[str]) -> tuple[float, Any]:
     """CPU-seconds of a process and its children, unless it says so itself, and the JSON of its last line."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=out, stderr=errors)
+        process = subprocess.Popen(command, stdout=out, stderr=errors, env={**os.environ, **ONE_THREAD})
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
