@@ -111,7 +111,7 @@ def _take(folder: str, address: str, owner: str) -> str:
         if left > 0:
             raise LockedError(
                 f"another gobelin writes to {folder} ({held.get('owner', 'unknown')}); its lease holds for {left:.0f} "
-                f"more seconds. If it is dead, wait, or take the lease away with: gobelin unlock {folder}"
+                f"more seconds. If it is dead, wait, or take the lease away: delete {address}"
             )
     try:
         return remote.put(address, _content(owner), etag=etag)
