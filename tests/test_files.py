@@ -14,9 +14,8 @@ from gobelin.errors import MissingDataError, UserError
 from gobelin.pipeline.inputs import InputError, find_archives
 from gobelin.pipeline.state import count_decisions, count_rows, images_shown
 from gobelin.store.dataset import commit_shards
-from gobelin.store.files import write_bytes
+from gobelin.store.files import output, write_bytes
 from gobelin.transforms.files import (
-    atomic_output,
     exists,
     files_in,
     find_files,
@@ -66,7 +65,7 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
 
 
 def _write_half(path: str) -> None:
-    with atomic_output(path) as stream:
+    with output(path) as stream:
         stream.write(b"half")
         raise RuntimeError("half")
 

@@ -16,8 +16,9 @@ import pytest
 
 from gobelin.documents import DECISIONS, IMAGE_EMBEDDINGS, IMAGES, shard_of
 from gobelin.store.dataset import commit_shards, files_of
+from gobelin.store.files import output
 from gobelin.transforms import shards
-from gobelin.transforms.files import atomic_output, list_shards, make_folder, shard_path
+from gobelin.transforms.files import list_shards, make_folder, shard_path
 from gobelin.transforms.shards import (
     Spool,
     SpoolReader,
@@ -130,7 +131,7 @@ def test_a_missing_required_value_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_atomic_output_on_failure(tmp_path: Path, error: type[BaseException]) -> None:
     def write_half() -> None:
-        with atomic_output(str(tmp_path / "x")) as stream:
+        with output(str(tmp_path / "x")) as stream:
             stream.write(b"half")
             raise error
 
@@ -142,7 +143,7 @@ def test_atomic_output_on_failure(tmp_path: Path, error: type[BaseException]) ->
 def test_atomic_output_appears_at_the_end_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"old")
-    with atomic_output(str(path)) as stream:
+    with output(str(path)) as stream:
         stream.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -150,7 +151,7 @@ def test_atomic_output_appears_at_the_end_and_replaces(tmp_path: Path) -> None:
 
 
 def test_a_gz_name_is_not_packed(tmp_path: Path) -> None:
-    with atomic_output(str(tmp_path / "x.gz")) as stream:
+    with output(str(tmp_path / "x.gz")) as stream:
         stream.write(b"as it is")
     assert (tmp_path / "x.gz").read_bytes() == b"as it is"
 

@@ -13,19 +13,17 @@ import pyarrow.parquet as pq
 
 from gobelin.errors import MissingDataError
 from gobelin.store.dataset import paths_of, shard_name
-from gobelin.store.files import exists, files_in, make_folder, open_input, output, size_of
+from gobelin.store.files import exists, files_in, make_folder, open_input, size_of
 from gobelin.store.paths import is_remote, join
 from gobelin.store.remote import list_files as list_remote
 
 __all__ = [
-    "atomic_output", "exists", "files_in", "find_files", "is_remote", "join", "list_shards", "make_folder",
+    "exists", "files_in", "find_files", "is_remote", "join", "list_shards", "make_folder",
     "open_input", "read_tables", "shard_path", "shard_place",
 ]  # fmt: skip
 
 _SIGNS = re.compile(r"[*?[]")
 _SHARD = re.compile(r"part-(\d{5})-of-(\d{5})\.parquet")
-
-atomic_output = output
 
 
 def shard_path(folder: str, index: int, num_shards: int) -> str:
