@@ -14,8 +14,8 @@ pytest.importorskip("open_clip")
 
 from PIL import Image  # noqa: E402
 
+from examples.demo.fit_clip import ClipFitConfig, ClipFitMetrics, fit_clip, matched_auc  # noqa: E402
 from gobelin.transforms.vision.clip import ClipModel, ClipSpec, load_clip  # noqa: E402
-from gobelin.transforms.vision.fit_clip import ClipFitConfig, ClipFitMetrics, fit_clip, matched_auc  # noqa: E402
 from gobelin.transforms.vision.image_text import ImageTextScores, score_images  # noqa: E402
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 70, 220), "yellow": (240, 220, 40)}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from examples.demo.fit_clip import ClipFitConfig, fit_clip
 from gobelin.errors import DivergedError, UserError
 from gobelin.pipeline.export import _write_lines
 from gobelin.pipeline.recipe import RecipeError, load_recipe
@@ -19,7 +20,6 @@ from gobelin.pipeline.state import write_json
 from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.fit_vqvae import fit_vqvae
 from gobelin.transforms.finite import finite_or_null, require_finite
-from gobelin.transforms.vision.fit_clip import ClipFitConfig, fit_clip
 from gobelin.transforms.vision.fit_heads import fit_head
 
 

@@ -72,6 +72,7 @@ def test_prompts_and_heads_through_the_stage(
     pytest.importorskip("open_clip")
     import torch
 
+    from examples.demo.fit_clip import ClipFitConfig, fit_clip
     from gobelin.documents import IMAGES
     from gobelin.pipeline import fits
     from gobelin.pipeline.plan import Batch, Step, data_sets
@@ -80,7 +81,6 @@ def test_prompts_and_heads_through_the_stage(
     from gobelin.transforms.images.open_image import open_rgb
     from gobelin.transforms.shards import read_folder
     from gobelin.transforms.vision.clip import ClipSpec, load_clip
-    from gobelin.transforms.vision.fit_clip import ClipFitConfig, fit_clip
 
     torch.set_num_threads(1)
     pictures = [png(seed) for seed in range(40)]

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from examples.demo.fit_clip import matched_auc
 from examples.sample_crawl.judge import judge
 from examples.sample_crawl.model import Scene
 from examples.sample_crawl.scenes import NUM_PHRASINGS, caption, draw_scene, render_scene
@@ -34,7 +35,6 @@ from gobelin.train.model import LanguageModel, load_model
 from gobelin.train.sample import SamplingConfig, sample_captions, sample_images
 from gobelin.train.shards import Pair
 from gobelin.transforms.vision.clip import ClipSpec, load_clip
-from gobelin.transforms.vision.fit_clip import matched_auc
 
 _TEST_STREAM, _TUNING_STREAM = 0x7E57, 0x70E5
 """First words of the seeds of held-out scenes; the crawl and the CLIP pairs have others."""

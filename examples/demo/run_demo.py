@@ -142,8 +142,8 @@ def _make_crawl(folder: Path, seed: int, pages: int) -> None:
 
 
 def _fit_clip(folder: Path, seed: int) -> None:
+    from examples.demo.fit_clip import ClipFitConfig, fit_clip
     from examples.sample_crawl.scenes import clip_pairs
-    from gobelin.transforms.vision.fit_clip import ClipFitConfig, fit_clip
 
     pairs = [(picture, words) for picture, words, _ in clip_pairs(CLIP_SEED, CLIP_PAIRS)]
     with torch_threads(FIT_THREADS):

@@ -54,7 +54,7 @@ class ClipSpec:
 
     model: str
     """An architecture of open_clip ("ViT-B-32-quickgelu"), "local-dir:DIR" (open_clip_config.json and weights,
-    such as ``fit_clip`` writes) or "hf-hub:ORG/NAME" (downloads)."""
+    such as ``examples.demo.fit_clip`` writes) or "hf-hub:ORG/NAME" (downloads)."""
     pretrained: str | None = None
     """Weights for an architecture: a tag of open_clip ("openai"; downloads unless cached) or a file. A file does not
     say which activation it was trained with: for OpenAI's weights, among others, name the "-quickgelu" architecture.
