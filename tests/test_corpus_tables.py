@@ -41,14 +41,14 @@ def output(tmp_path: Path) -> Path:
 
 def test_a_group_counts_the_members_that_this_run_has(output: Path) -> None:
     """Two groups are named after a document of an earlier run; of one of them only one member is here."""
-    found = sorted(document_groups(output, "near_group"), key=lambda group: group.representative)
+    found = sorted(document_groups(str(output), "near_group"), key=lambda group: group.representative)
     assert found == [DuplicateGroup("a", 2, ["b", "c"]), DuplicateGroup("d", 2, ["d", "e"])]
 
 
 @pytest.mark.parametrize("with_kept", [True, False])
 def test_what_earlier_runs_have(output: Path, with_kept: bool) -> None:
     expected = [("out/jan", "exact", 1, 0), ("out/jan", "near", 3, 0), ("out/mar", "older_url", 1, 1)]
-    assert earlier_duplicates(output, with_kept) == [
+    assert earlier_duplicates(str(output), with_kept) == [
         EarlierDuplicates(run, kind, seen, kept if with_kept else None) for run, kind, seen, kept in expected
     ]
 

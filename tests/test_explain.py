@@ -111,7 +111,7 @@ def test_the_beginning_of_an_id_is_enough(
 def test_a_beginning_of_several_ids_is_refused(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explaining, "_SHORT_ID", re.compile("([0-9a-f]{0,63})"))
     with pytest.raises(explaining.NotFoundError, match="5 ids begin with : give more of one, as "):
-        list(explaining.explain(output, ""))
+        list(explaining.explain(str(output), ""))
 
 
 def test_pages_of_a_like_address_are_proposed(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,4 +249,4 @@ def test_a_place_that_a_decision_took_is_left_out(output: Path, png: Make) -> No
         ({(None, node)}, True),
     ]
     for dropped, expected in cases:
-        assert list(explaining._places(output, identifier, dropped)) == [(document["doc_id"], node, expected)]
+        assert list(explaining._places(str(output), identifier, dropped)) == [(document["doc_id"], node, expected)]

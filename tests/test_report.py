@@ -279,8 +279,8 @@ def add_model(out: Path) -> None:
 
 def read(out: Path) -> tuple[lxml.html.HtmlElement, str, Row]:
     """The page as a tree and as text, and the numbers."""
-    path = write_report(out, out / "report")
-    source = path.read_text(encoding="utf-8")
+    path = write_report(str(out), str(out / "report"))
+    source = Path(path).read_text(encoding="utf-8")
     numbers = json.loads((out / "report" / "report.json").read_text(encoding="utf-8"))
     return lxml.html.document_fromstring(source), source, numbers
 
@@ -332,7 +332,7 @@ def test_same_folder_gives_the_same_bytes(output: Path) -> None:
 
 
 def _written(out: Path) -> list[str]:
-    write_report(out, out / "report")
+    write_report(str(out), str(out / "report"))
     names = sorted(path.name for path in (out / "report").iterdir())
     assert names == ["index.html", "report.json"]
     return names
@@ -395,7 +395,7 @@ def test_reasons_are_counted_by_stage_unit_and_rule(output: Path) -> None:
 def test_each_rule_is_surveyed_by_itself(output: Path) -> None:
     found = {
         rule.rule.name: (rule.num_passed, rule.num_failed, rule.num_missing)
-        for survey in survey_scores(output, recipe()["select"])
+        for survey in survey_scores(str(output), recipe()["select"])
         for rule in survey.rules
     }
     assert found == {
@@ -411,13 +411,13 @@ def test_each_rule_is_surveyed_by_itself(output: Path) -> None:
 
 def test_words_and_pictures_left_are_those_of_nodes_not_dropped(output: Path) -> None:
     select = recipe(document=dataclasses.asdict(DocumentRules(min_words=13, min_images=1)))["select"]
-    found = {survey.score: survey.rules[0] for survey in survey_scores(output, select)}
+    found = {survey.score: survey.rules[0] for survey in survey_scores(str(output), select)}
     assert found["words_left"].num_failed == 6  # 12 of 14 words are left
     assert found["images_left"].num_failed == 0  # the picture that is missing counts, as it has no decision here
 
 
 def test_what_lies_near_a_threshold_is_nearest_first(output: Path) -> None:
-    surveys = {survey.score: survey for survey in survey_scores(output, recipe()["select"])}
+    surveys = {survey.score: survey for survey in survey_scores(str(output), recipe()["select"])}
     rule = surveys["language_score"].rules[0]
     assert [round(near.value, 3) for near in rule.near_failed] == [0.7, 0.6, 0.5]
     assert [near.doc_id for near in rule.near_passed] == [doc_id(3), doc_id(4), doc_id(5)]

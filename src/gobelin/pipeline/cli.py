@@ -53,7 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_exchange(commands)
     explain = commands.add_parser("explain", help="the whole story of one page or image: found, scored, decided")
     explain.add_argument("subject", help="URL of a page or an image, doc_id or image_id, or the beginning of an id")
-    explain.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="output folder of a run")
+    explain.add_argument(
+        "--output", required=True, metavar="FOLDER", help="output folder of a run, local, s3:// or gs://"
+    )
     explain.add_argument(
         "--all-scores",
         dest="all_scores",
@@ -287,7 +289,7 @@ def _run_stages(options: argparse.Namespace, run: Run, screen: Screen) -> int:
         if getattr(options, "what_if", None):
             from gobelin.pipeline.what_if import what_if
 
-            for line in what_if(options.output, run.recipe, tuple(options.what_if)):
+            for line in what_if(str(options.output), run.recipe, tuple(options.what_if)):
                 print(line)
             return 0
     if "select" in stages:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from gobelin.documents import shard_of
+from gobelin.documents import IMAGES
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe import load_recipe
-from gobelin.pipeline.state import read_json
 from gobelin.report.documents import shown_text
-from gobelin.transforms.files import list_shards, read_tables, shard_place
+from gobelin.report.find_rows import rows_where, rows_with_ids
+from gobelin.store.files import local_copy, read_json
+from gobelin.store.paths import join
+from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import (
     DOCUMENT_RULES,
@@ -54,7 +54,7 @@ class NotFoundError(UserError):
     """The run knows nothing of what was asked for."""
 
 
-def explain(output: Path, subject: str, all_scores: bool = False) -> Iterator[str]:
+def explain(output: str, subject: str, all_scores: bool = False) -> Iterator[str]:
     """Lines that tell what happened to a page or an image.
 
     Args:
@@ -65,7 +65,7 @@ def explain(output: Path, subject: str, all_scores: bool = False) -> Iterator[st
     Raises:
         NotFoundError: the run has neither a page nor an image nor a decision of that name.
     """
-    if not _shards(output / "extract" / "documents"):
+    if not _shards(join(output, "extract", "documents")):
         raise NotFoundError(f"{output}: stage extract has not run, so there is nothing to explain")
     subject = _whole_id(output, subject)
     compare = Comparison.of(output, all_scores)
@@ -104,11 +104,12 @@ class Comparison:
     all_scores: bool
 
     @classmethod
-    def of(cls, output: Path, all_scores: bool) -> Comparison:
+    def of(cls, output: str, all_scores: bool) -> Comparison:
         """Read from the folder's recipe and ``run.json``."""
-        run = read_json(output / "run.json") or {"stages": {}}
+        run = read_json(join(output, "run.json"))
         resolved = run["stages"].get("select", {}).get("thresholds", {})
-        return cls(load_recipe(str(output / "recipe.yaml")).select, resolved, all_scores)
+        with local_copy(join(output, "recipe.yaml")) as path:
+            return cls(load_recipe(path).select, resolved, all_scores)
 
     def _limits(self, rules: Iterable[Rule]) -> Limits:
         limits: Limits = {}
@@ -164,17 +165,17 @@ def _flat(scores: Row) -> Row:
     return {name: value for name, value in {**named, **heads}.items() if value is not None}
 
 
-def _shards(folder: Path) -> list[str]:
+def _shards(folder: str) -> list[str]:
     """What is there of a data set: a run may be looked at in any state."""
-    return list_shards(str(folder), may_be_unfinished=True)
+    return list_shards(folder, may_be_unfinished=True)
 
 
-def _tables(folder: Path) -> Iterator[pa.Table]:
+def _tables(folder: str) -> Iterator[pa.Table]:
     for path in _shards(folder):
         yield from read_tables(path)
 
 
-def _whole_id(output: Path, subject: str) -> str:
+def _whole_id(output: str, subject: str) -> str:
     """The one id that begins so; the subject itself where there is none, or where it is an id or no part of one."""
     short = _SHORT_ID.fullmatch(subject)
     if short is None or _DOC_ID.fullmatch(subject):
@@ -182,7 +183,7 @@ def _whole_id(output: Path, subject: str) -> str:
     found = {
         value
         for folder, name in (("documents", "doc_id"), ("images", "image_id"))
-        for path in _shards(output / "extract" / folder)
+        for path in _shards(join(output, "extract", folder))
         for table in read_tables(path, [name])
         for value in table[name].to_pylist()
         if value.startswith(short[1])
@@ -193,11 +194,11 @@ def _whole_id(output: Path, subject: str) -> str:
     return found.pop() if found else subject
 
 
-def _suggestion(output: Path, subject: str) -> str:
+def _suggestion(output: str, subject: str) -> str:
     """Pages whose address holds what was asked for, in words."""
     urls = sorted(
         url
-        for path in _shards(output / "extract" / "documents")
+        for path in _shards(join(output, "extract", "documents"))
         for row in read_rows(path, ["url"])
         for url in [row["url"]]
         if subject.lower() in url.lower()
@@ -205,49 +206,36 @@ def _suggestion(output: Path, subject: str) -> str:
     return f". Pages whose address holds it: {', '.join(urls[:_SUGGESTED])}" if urls else ""
 
 
-def _find(output: Path, subject: str) -> tuple[list[Row], list[Row]]:
-    documents, images = output / "extract" / "documents", output / "extract" / "images"
+def _find(output: str, subject: str) -> tuple[list[Row], list[Row]]:
+    documents, images = join(output, "extract", "documents"), join(output, "extract", "images")
     if _DOC_ID.fullmatch(subject):
         return _by_id(documents, "doc_id", subject), []
     if _IMAGE_ID.fullmatch(subject):
-        return [], _by_id(images, "image_id", subject, _image_columns(images))
+        return [], _by_id(images, "image_id", subject, _IMAGE_COLUMNS)
     key = canonical_url(subject)
-    found = [
-        row
-        for path in _shards(documents)
-        if any(canonical_url(row["url"]) == key for row in read_rows(path, ["url"]))
-        for row in read_rows(path)
-        if canonical_url(row["url"]) == key
-    ]
-    shown = [
-        row
-        for path in _shards(images)
-        for row in read_rows(path, _image_columns(images))
-        if any(canonical_url(url) == key for url in row["urls"])
-    ]
-    return found, shown
+
+    def is_page(urls: pa.ChunkedArray) -> pa.Array:
+        return pa.array([canonical_url(url) == key for url in urls.to_pylist()], pa.bool_())
+
+    def is_picture(urls: pa.ChunkedArray) -> pa.Array:
+        return pa.array([any(canonical_url(url) == key for url in each) for each in urls.to_pylist()], pa.bool_())
+
+    return list(rows_where(documents, "url", is_page)), list(rows_where(images, "urls", is_picture, _IMAGE_COLUMNS))
 
 
-def _image_columns(images: Path) -> list[str] | None:
-    paths = _shards(images)
-    return [name for name in pq.read_schema(paths[0]).names if name != "data"] if paths else None
+_IMAGE_COLUMNS = [name for name in IMAGES.names if name != "data"]
 
 
-def _by_id(folder: Path, name: str, identifier: str, columns: list[str] | None = None) -> list[Row]:
-    found = []
-    for path in _shards(folder):
-        index, num_shards = shard_place(path)
-        if index == shard_of(identifier, num_shards):
-            found += [row for row in read_rows(path, columns) if row[name] == identifier]
-    return found
+def _by_id(folder: str, name: str, identifier: str, columns: list[str] | None = None) -> list[Row]:
+    return list(rows_with_ids(folder, name, {identifier}, columns))
 
 
-def _decisions_on(output: Path, subject: str, documents: list[Row], images: list[Row]) -> Iterator[Row]:
+def _decisions_on(output: str, subject: str, documents: list[Row], images: list[Row]) -> Iterator[Row]:
     doc_ids = {row["doc_id"] for row in documents} | ({subject} if _DOC_ID.fullmatch(subject) else set())
     image_ids = {row["image_id"] for row in images} | ({subject} if _IMAGE_ID.fullmatch(subject) else set())
     key = canonical_url(subject)
     for stage in _STAGES:
-        for table in _tables(output / stage / "decisions"):
+        for table in _tables(join(output, stage, "decisions")):
             is_about = pc.or_(
                 pc.is_in(table["doc_id"], _strings(doc_ids)),
                 pc.is_in(table["image_id"], _strings(image_ids)),
@@ -265,7 +253,7 @@ def _strings(values: set[str]) -> pa.Array:
     return pa.array(sorted(values), pa.string())
 
 
-def _document(output: Path, document: Row, decisions: list[Row], compare: Comparison) -> Iterator[str]:
+def _document(output: str, document: Row, decisions: list[Row], compare: Comparison) -> Iterator[str]:
     yield f"document {document['doc_id']}"
     yield f"  url       {document['url']}"
     yield f"  archive   {document['warc_file']} at {document['warc_offset']:,}, captured {document['warc_date']}"
@@ -277,14 +265,14 @@ def _document(output: Path, document: Row, decisions: list[Row], compare: Compar
         yield f"  licence   {licence['uri']} ({licence['scope']}, {licence['evidence']})"
     for signal in document["consent"]:
         yield f"  opt-out   {signal}"
-    scores = next(iter(_by_id(output / "score" / "documents", "doc_id", document["doc_id"])), None)
+    scores = next(iter(_by_id(join(output, "score", "documents"), "doc_id", document["doc_id"])), None)
     if scores is not None:
         yield from compare.lines({"language_score": document["language_score"], **scores}, DOCUMENT_RULES)
         for held in scores["earlier"] or ():
             yield f"  earlier   {held['kind']}: {held['doc_id']} of {held['run']}"
     own = [row for row in decisions if row["node_index"] is None and row["unit"] == "document"]
-    kept = bool(_by_id(output / "select" / "documents", "doc_id", document["doc_id"], ["doc_id"]))
-    if _shards(output / "select" / "documents"):
+    kept = bool(_by_id(join(output, "select", "documents"), "doc_id", document["doc_id"], ["doc_id"]))
+    if _shards(join(output, "select", "documents")):
         yield f"  select    {'kept' if kept else 'dropped'}"
     yield from map(_decision, own)
     by_node: dict[int, list[Row]] = {}
@@ -311,7 +299,7 @@ def _node(node: Row) -> str:
     return described + said
 
 
-def _image(output: Path, image: Row, decisions: list[Row], compare: Comparison) -> Iterator[str]:
+def _image(output: str, image: Row, decisions: list[Row], compare: Comparison) -> Iterator[str]:
     yield f"image {image['image_id']}"
     yield f"  file      {image['format']}, {image['width']} x {image['height']} px, from {image['source']}"
     yield f"  archive   {image['warc_file']} at {image['warc_offset']:,}"
@@ -319,7 +307,7 @@ def _image(output: Path, image: Row, decisions: list[Row], compare: Comparison) 
         yield f"  url       {url}"
     for signal in image["consent"]:
         yield f"  opt-out   {signal}"
-    scores = next(iter(_by_id(output / "score" / "images", "image_id", image["image_id"])), None)
+    scores = next(iter(_by_id(join(output, "score", "images"), "image_id", image["image_id"])), None)
     if scores is not None:
         yield from compare.lines(scores, compare.on_images)
     dropped = {(row["doc_id"], row["node_index"]) for row in decisions if row["action"] == "drop"}
@@ -330,8 +318,11 @@ def _image(output: Path, image: Row, decisions: list[Row], compare: Comparison) 
         yield f"{_decision(row)}{place}"
 
 
+_IMAGES_OF = ["doc_id", "nodes.list.element.image_id"]
+
+
 def _places(
-    output: Path, image_id: str, dropped: set[tuple[str | None, int | None]]
+    output: str, image_id: str, dropped: set[tuple[str | None, int | None]]
 ) -> Iterator[tuple[str, int, bool | None]]:
     """(document, node, whether the corpus shows it there) for each place where a document shows an image.
 
@@ -340,13 +331,13 @@ def _places(
     """
     left = {
         row["doc_id"]
-        for path in _shards(output / "select" / "documents")
-        for row in read_rows(path, ["doc_id", "nodes"])
+        for path in _shards(join(output, "select", "documents"))
+        for row in read_rows(path, _IMAGES_OF)
         if any(node["image_id"] == image_id for node in row["nodes"])
     }
-    has_selected = bool(_shards(output / "select" / "documents"))
-    for path in _shards(output / "extract" / "documents"):
-        for row in read_rows(path, ["doc_id", "nodes"]):
+    has_selected = bool(_shards(join(output, "select", "documents")))
+    for path in _shards(join(output, "extract", "documents")):
+        for row in read_rows(path, _IMAGES_OF):
             for index, node in enumerate(row["nodes"]):
                 if node["image_id"] == image_id:
                     is_left = row["doc_id"] in left and (row["doc_id"], index) not in dropped

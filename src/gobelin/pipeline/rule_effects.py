@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -32,7 +31,7 @@ def rules_in_force(config: SelectConfig) -> list[str]:
 def rule_effects(
     config: SelectConfig,
     decisions: dict[Unit, dict[Action, Counter[str]]],
-    scores: Path,
+    scores: str,
     num_documents: int,
     not_run: dict[str, int],
 ) -> dict[str, list[str]]:
@@ -53,9 +52,9 @@ def rule_effects(
     }
 
 
-def _count_nodes(scores: Path) -> dict[str, int]:
+def _count_nodes(scores: str) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for path in list_shards(str(scores)):
+    for path in list_shards(scores):
         for table in read_tables(path, ["nodes.list.element.kind"]):
             kinds = pc.struct_field(pc.list_flatten(table["nodes"].combine_chunks()), "kind")
             counts.update({item["values"]: item["counts"] for item in pc.value_counts(kinds).to_pylist()})

@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from gobelin.documents import Unit
 from gobelin.pipeline.recipe import Recipe, RecipeError, change
-from gobelin.pipeline.state import count_rows
+from gobelin.store.dataset import num_rows_of
+from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.relative_thresholds import resolve_thresholds
@@ -93,7 +93,7 @@ def _components(survivors: dict[str, Row], kinds: tuple[str, ...]) -> list[list[
     return [members for members in grouped.values() if len(members) > 1 or members[0]["earlier"]]
 
 
-def what_if(output: Path, recipe: Recipe, changes: tuple[str, ...]) -> Iterator[str]:
+def what_if(output: str, recipe: Recipe, changes: tuple[str, ...]) -> Iterator[str]:
     """Lines that say what the changes would do.
 
     Args:
@@ -102,7 +102,7 @@ def what_if(output: Path, recipe: Recipe, changes: tuple[str, ...]) -> Iterator[
     Raises:
         RecipeError: a rule that does not exist, or a value of the wrong type.
     """
-    scores = output / "score" / "documents"
+    scores = join(output, "score", "documents")
     keys = [text if text.startswith("select.") else f"select.{text}" for text in changes]
     if any("=" not in key for key in keys):
         raise RecipeError("--what-if: expected rule=value, as in image.min_side_px=100")
@@ -123,13 +123,13 @@ def what_if(output: Path, recipe: Recipe, changes: tuple[str, ...]) -> Iterator[
     yield from _examples("would go", before.survivors.keys() - after.survivors.keys(), before.survivors, after)
 
 
-def _judge(output: Path, now: SelectConfig, then: SelectConfig) -> tuple[Outcome, Outcome, int, int]:
-    documents, scores = output / "extract" / "documents", output / "score" / "documents"
-    num_shards = len(list_shards(str(scores)))
+def _judge(output: str, now: SelectConfig, then: SelectConfig) -> tuple[Outcome, Outcome, int, int]:
+    documents, scores = join(output, "extract", "documents"), join(output, "score", "documents")
+    num_shards = len(list_shards(scores))
     outcomes = Outcome(), Outcome()
     seen = 0
     for index in range(num_shards):
-        for document, score in scored_documents(str(documents), str(scores), index, num_shards):
+        for document, score in scored_documents(documents, scores, index, num_shards):
             seen += 1
             for outcome, config in zip(outcomes, (now, then)):
                 outcome.add(judge_document(document, score, config), score)
@@ -137,7 +137,7 @@ def _judge(output: Path, now: SelectConfig, then: SelectConfig) -> tuple[Outcome
             break
     for outcome, config in zip(outcomes, (now, then)):
         outcome.drop_duplicates(config.document.unique)
-    return *outcomes, seen, count_rows(scores)
+    return *outcomes, seen, num_rows_of(scores)
 
 
 def _table(before: Outcome, after: Outcome) -> Iterator[str]:

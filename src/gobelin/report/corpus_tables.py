@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gobelin.store.paths import join, name_of
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.rights.consent import effective
 from gobelin.transforms.urls import host_of
@@ -64,10 +64,10 @@ class EarlierDuplicates:
     kept: int | None  # None: select has not run
 
 
-def property_tables(output: Path, with_kept: bool) -> list[PropertyTable]:
+def property_tables(output: str, with_kept: bool) -> list[PropertyTable]:
     """Hosts, languages, licences and the like of the documents seen and, where ``select`` is done, kept."""
-    seen = _properties(output / "extract" / "documents")
-    kept = _properties(output / "select" / "documents") if with_kept else None
+    seen = _properties(join(output, "extract", "documents"))
+    kept = _properties(join(output, "select", "documents")) if with_kept else None
     tables = []
     for title, counts in seen.items():
         top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
@@ -79,9 +79,9 @@ def property_tables(output: Path, with_kept: bool) -> list[PropertyTable]:
 _PROPERTIES = ("Hosts", "Languages", "Licences", "Signals on use", "Refused uses", "Kinds of page", "Main content by")
 
 
-def _properties(folder: Path) -> dict[str, Counter[str]]:
+def _properties(folder: str) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {name: Counter() for name in _PROPERTIES}
-    for path in list_shards(str(folder)):
+    for path in list_shards(folder):
         for table in read_tables(path, ["url", "language", "licences", "consent", "page_kind", "extractor"]):
             found["Hosts"].update(map(_host, table["url"].to_pylist()))
             found["Languages"].update(language or "unknown" for language in table["language"].to_pylist())
@@ -100,36 +100,42 @@ def _host(url: str) -> str:
     return host_of(url) or "unknown"
 
 
-def image_groups(output: Path) -> list[DuplicateGroup]:
+def image_groups(output: str) -> list[DuplicateGroup]:
     """The largest groups of pictures that look alike."""
-    sizes = _group_sizes(output / "score" / "images", "image_id", "near_group")
-    members, num_documents = _members(output / "score" / "images", "image_id", "near_group", sizes, "near_count")
+    sizes = _group_sizes(join(output, "score", "images"), "image_id", "near_group")
+    members, num_documents = _members(join(output, "score", "images"), "image_id", "near_group", sizes, "near_count")
     return [DuplicateGroup(*group, num_documents[group[0]]) for group in _present(sizes, members)]
 
 
-def document_groups(output: Path, column: str) -> list[DuplicateGroup]:
+def document_groups(output: str, column: str) -> list[DuplicateGroup]:
     """The largest groups of documents in a column of ``DOCUMENT_SCORES``."""
-    sizes = _group_sizes(output / "score" / "documents", "doc_id", column)
-    members, _ = _members(output / "score" / "documents", "doc_id", column, sizes)
+    sizes = _group_sizes(join(output, "score", "documents"), "doc_id", column)
+    members, _ = _members(join(output, "score", "documents"), "doc_id", column, sizes)
     return [DuplicateGroup(*group) for group in _present(sizes, members)]
 
 
-def earlier_duplicates(output: Path, with_kept: bool) -> list[EarlierDuplicates]:
+def earlier_duplicates(output: str, with_kept: bool) -> list[EarlierDuplicates]:
     """How many documents duplicate one of an earlier run, by run and kind, as ``score`` found them."""
-    kept: set[str] = set()
-    for path in list_shards(str(output / "select" / "documents")) if with_kept else []:
-        for table in read_tables(path, ["doc_id"]):
-            kept.update(table["doc_id"].to_pylist())
-    seen: dict[tuple[str, str], set[str]] = {}
-    for path in list_shards(str(output / "score" / "documents")):
+    corpus = list_shards(join(output, "select", "documents")) if with_kept else []
+    kept_paths = {name_of(path): path for path in corpus}
+    seen: Counter[tuple[str, str]] = Counter()
+    left: Counter[tuple[str, str]] = Counter()
+    for path in list_shards(join(output, "score", "documents")):
+        kept = _ids(kept_paths[name_of(path)]) if with_kept else set()
         for table in read_tables(path, ["doc_id", "earlier"]):
             for row in table.filter(pc.greater(pc.list_value_length(table["earlier"]), 0)).to_pylist():
-                for held in row["earlier"]:
-                    seen.setdefault((held["run"], held["kind"]), set()).add(row["doc_id"])
+                found = {(held["run"], held["kind"]) for held in row["earlier"]}
+                seen.update(found)
+                left.update(found if row["doc_id"] in kept else ())
     return [
-        EarlierDuplicates(run, kind, len(found), len(found & kept) if with_kept else None)
-        for (run, kind), found in sorted(seen.items())
+        EarlierDuplicates(run, kind, times, left[run, kind] if with_kept else None)
+        for (run, kind), times in sorted(seen.items())
     ]
+
+
+def _ids(path: str) -> set[str]:
+    """Ids of the documents of one shard."""
+    return {doc_id for table in read_tables(path, ["doc_id"]) for doc_id in table["doc_id"].to_pylist()}
 
 
 def _present(sizes: list[tuple[str, int]], members: dict[str, list[str]]) -> Iterator[tuple[str, int, list[str]]]:
@@ -141,10 +147,10 @@ def _present(sizes: list[tuple[str, int]], members: dict[str, list[str]]) -> Ite
             yield name, own, members[name]
 
 
-def _group_sizes(folder: Path, id_column: str, group_column: str) -> list[tuple[str, int]]:
+def _group_sizes(folder: str, id_column: str, group_column: str) -> list[tuple[str, int]]:
     """(group, members) of the largest groups. A group is named after a member, so the others are counted."""
     others: Counter[str] = Counter()
-    for path in list_shards(str(folder)):
+    for path in list_shards(folder):
         for table in read_tables(path, [id_column, group_column]):
             is_other = pc.not_equal(table[id_column], table[group_column])
             others.update(table.filter(is_other)[group_column].to_pylist())
@@ -153,13 +159,13 @@ def _group_sizes(folder: Path, id_column: str, group_column: str) -> list[tuple[
 
 
 def _members(
-    folder: Path, id_column: str, group_column: str, groups: list[tuple[str, int]], extra: str | None = None
+    folder: str, id_column: str, group_column: str, groups: list[tuple[str, int]], extra: str | None = None
 ) -> tuple[dict[str, list[str]], dict[str, Any]]:
     members: dict[str, list[str]] = {group: [] for group, _ in groups}
     extras: dict[str, Any] = {}
     wanted = pa.array(list(members), pa.string())
     columns = [id_column, group_column, *([extra] if extra else [])]
-    for path in list_shards(str(folder)) if groups else []:
+    for path in list_shards(folder) if groups else []:
         for table in read_tables(path, columns):
             is_member = pc.is_in(table[group_column], value_set=wanted)
             for row in table.filter(is_member).to_pylist():

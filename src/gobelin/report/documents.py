@@ -6,11 +6,11 @@ import dataclasses
 import heapq
 from collections import Counter
 from collections.abc import Container, Iterable
-from pathlib import Path
 from typing import Any
 
-from gobelin.report.pictures import rows_with_ids
+from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.reasons import rank_of
+from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.text.pii import replace_pii
 from gobelin.transforms.urls import split_url
@@ -81,11 +81,11 @@ def safe_href(url: str | None) -> str | None:
     return url if parts is not None and parts.scheme in ("http", "https") and parts.netloc else None
 
 
-def choose_documents(folder: Path, limit: int) -> list[str]:
+def choose_documents(folder: str, limit: int) -> list[str]:
     """Ids of a data set's documents: those first in the lot, in the order of their ranks."""
     ids = (
         doc_id
-        for path in list_shards(str(folder))
+        for path in list_shards(folder)
         for table in read_tables(path, ["doc_id"])
         for doc_id in table["doc_id"].to_pylist()
     )
@@ -93,7 +93,7 @@ def choose_documents(folder: Path, limit: int) -> list[str]:
 
 
 def view_documents(
-    output: Path, doc_ids: Iterable[str], withheld: set[str], done: Container[str]
+    output: str, doc_ids: Iterable[str], withheld: set[str], done: Container[str]
 ) -> dict[str, DocumentView]:
     """Documents of the stage ``extract`` as they are shown, by id.
 
@@ -104,26 +104,26 @@ def view_documents(
     wanted = set(doc_ids)
     scores = {
         row["doc_id"]: row["nodes"]
-        for row in rows_with_ids(output / "score" / "documents", "doc_id", wanted, ["doc_id", "nodes"])
+        for row in rows_with_ids(join(output, "score", "documents"), "doc_id", wanted, ["doc_id", "nodes"])
     }
     decisions: dict[str, list[dict[str, Any]]] = {doc_id: [] for doc_id in wanted}
     for stage in (name for name in ("score", "select", "tokenize") if name in done):
-        for decision in rows_with_ids(output / stage / "decisions", "doc_id", wanted):
+        for decision in rows_with_ids(join(output, stage, "decisions"), "doc_id", wanted):
             decisions[decision["doc_id"]].append(decision)
     return {
         row["doc_id"]: _view(row, scores.get(row["doc_id"]), decisions[row["doc_id"]], withheld)
-        for row in rows_with_ids(output / "extract" / "documents", "doc_id", wanted)
+        for row in rows_with_ids(join(output, "extract", "documents"), "doc_id", wanted)
     }
 
 
-def read_nodes(output: Path, places: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
+def read_nodes(output: str, places: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
     """Title, URL and node at these (doc_id, node_index) places; index -1 stands for the document itself."""
     found = {}
     by_document: dict[str, list[int]] = {}
     for doc_id, index in places:
         by_document.setdefault(doc_id, []).append(index)
     for row in rows_with_ids(
-        output / "extract" / "documents", "doc_id", set(by_document), ["doc_id", "url", "title", "nodes"]
+        join(output, "extract", "documents"), "doc_id", set(by_document), ["doc_id", "url", "title", "nodes"]
     ):
         for index in by_document[row["doc_id"]]:
             node = row["nodes"][index] if index >= 0 else None

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from gobelin.report.charts import Line, histogram_chart, interval_chart, line_chart, rank_chart
 from gobelin.report.tokens import codebook_use, count_tokens, reconstruct
 from gobelin.report.training import curve, read_metrics
+from gobelin.store.files import read_json
+from gobelin.store.paths import join
 
 
-def token_section(output: Path, stages: dict[str, Any], withheld: set[str]) -> dict[str, Any] | None:
+def token_section(output: str, stages: dict[str, Any], withheld: set[str]) -> dict[str, Any] | None:
     """Tokens, codebook and reconstructions; None where ``tokenize`` has not run."""
     if stages["tokenize"]["status"] != "done":
         return None
-    folder = output / "tokenize"
-    vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    folder = join(output, "tokenize")
+    vocabulary = read_json(join(folder, "vocabulary.json"))
     counts = count_tokens(folder)
     use = codebook_use(folder, vocabulary["image_size"])
     rows, columns = vocabulary["grid"]
@@ -33,12 +33,12 @@ def token_section(output: Path, stages: dict[str, Any], withheld: set[str]) -> d
     }
 
 
-def training_section(output: Path, stages: dict[str, Any]) -> dict[str, Any] | None:
+def training_section(output: str, stages: dict[str, Any]) -> dict[str, Any] | None:
     """Curves, losses and the grounding gap; None where ``train`` has not run."""
     summary = stages["train"]
     if summary["status"] != "done":
         return None
-    metrics = read_metrics(output / "train")
+    metrics = read_metrics(join(output, "train"))
     losses = summary.get("losses") or {}
     charts = []
     for title, name, unit, css in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from gobelin.report.documents import read_nodes
@@ -31,7 +30,7 @@ class NearView:
 Sides = tuple[list[NearView], list[NearView]]
 
 
-def near_thresholds(output: Path, surveys: list[ScoreSurvey], withheld: set[str]) -> dict[str, Sides]:
+def near_thresholds(output: str, surveys: list[ScoreSurvey], withheld: set[str]) -> dict[str, Sides]:
     """(failed, passed) items nearest to the threshold of each rule, by the rule's name.
 
     Args:

@@ -11,7 +11,6 @@ seconds for a small corpus, most of it for thumbnails and imports.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,8 @@ from gobelin.report.reasons import Decisions, Reason, read_decisions, spread
 from gobelin.report.summary import as_json
 from gobelin.report.survey import ScoreSurvey, survey_scores, with_thresholds
 from gobelin.report.training import read_samples
+from gobelin.store.files import read_json, write_bytes
+from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.selection.rules import HEAD, RULES
 
@@ -50,20 +51,20 @@ UNIT_NOUNS = {"document": "documents", "text": "texts", "image": "pictures in do
 _SCORES = {rule.name: rule.score for rule in RULES}
 
 
-def write_report(output: Path, folder: Path) -> Path:
-    """Writes ``index.html`` and ``report.json`` into the folder and returns the path of the page.
+def write_report(output: str, folder: str) -> str:
+    """Writes ``index.html`` and ``report.json`` into the folder and returns the address of the page.
 
     Args:
         output: a run's output folder; stages that have not run are shown as such.
         folder: made if need be.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     context = _collect(output)
     page = _environment().get_template("page.html.j2").render(context)
-    path = folder / "index.html"
-    _write(folder / "report.json", json.dumps(as_json(context), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    _write(path, page)
-    return path
+    numbers = json.dumps(as_json(context), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(join(folder, "report.json"), numbers.encode())
+    address = join(folder, "index.html")
+    write_bytes(address, page.encode())
+    return address
 
 
 def _score_of(rule: str) -> str | None:
@@ -72,15 +73,9 @@ def _score_of(rule: str) -> str | None:
     return f"{HEAD}{name}" if side in ("max_head", "min_head") else _SCORES.get(rule)
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _collect(output: Path) -> dict[str, Any]:
+def _collect(output: str) -> dict[str, Any]:
     """Everything that the page shows, by name."""
-    run = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    run = read_json(join(output, "run.json"))
     stages = run["stages"]
     recipe = with_thresholds(run["recipe"]["select"], stages["select"].get("thresholds", {}))
     run["recipe"]["select"] = recipe
@@ -89,7 +84,7 @@ def _collect(output: Path) -> dict[str, Any]:
     surveys = survey_scores(output, recipe, done)
     decisions = read_decisions(output, done)
     near = near_thresholds(output, surveys, withheld)
-    kept_ids = choose_documents(output / "select" / "documents", NUM_KEPT) if "select" in done else []
+    kept_ids = choose_documents(join(output, "select", "documents"), NUM_KEPT) if "select" in done else []
     dropped = spread(decisions.documents, NUM_DROPPED, set(), "doc_id")
     dropped_images = spread(decisions.images, NUM_DROPPED_IMAGES, withheld, "image_id")
     views = view_documents(output, [*kept_ids, *(decision["doc_id"] for decision in dropped)], withheld, done)
@@ -124,23 +119,23 @@ def _collect(output: Path) -> dict[str, Any]:
         "thumbnails": make_thumbnails(output, shown),
         "tokens": token_section(output, stages, withheld),
         "training": training_section(output, stages),
-        "samples": read_samples(output / "sample") if stages["sample"]["status"] == "done" else None,
+        "samples": read_samples(join(output, "sample")) if stages["sample"]["status"] == "done" else None,
         "recipe_text": yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True),
     }
 
 
-def _withheld_images(output: Path, max_nsfw: float | None) -> set[str]:
+def _withheld_images(output: str, max_nsfw: float | None) -> set[str]:
     """Pictures that are never shown: those that the recipe's safety rule holds for unsafe."""
     if max_nsfw is None:
         return set()
     found: set[str] = set()
-    for path in list_shards(str(output / "score" / "images"), may_be_unfinished=True):
+    for path in list_shards(join(output, "score", "images"), may_be_unfinished=True):
         for table in read_tables(path, ["image_id", "nsfw"]):
             found.update(table.filter(pc.greater(table["nsfw"], max_nsfw))["image_id"].to_pylist())
     return found
 
 
-def _groups(output: Path) -> dict[str, Any]:
+def _groups(output: str) -> dict[str, Any]:
     kinds = {
         "near_group": "nearly the same text",
         "exact_group": "the same text",

@@ -10,16 +10,11 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image as PillowImage
 
-from gobelin.transforms.files import list_shards, open_input
+from gobelin.report.find_rows import rows_with_ids
+from gobelin.store.paths import join
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.vision.faces import blur_faces, boxes_of
 
@@ -40,11 +35,11 @@ class Thumbnail:
     num_bytes: int
 
 
-def make_thumbnails(output: Path, image_ids: set[str]) -> dict[str, Thumbnail]:
+def make_thumbnails(output: str, image_ids: set[str]) -> dict[str, Thumbnail]:
     """Thumbnails of stored pictures, known faces blurred; an id that is not stored has none."""
-    faces = boxes_of(rows_with_ids(output / "score" / "images", "image_id", image_ids, ["image_id", "faces"]))
+    faces = boxes_of(rows_with_ids(join(output, "score", "images"), "image_id", image_ids, ["image_id", "faces"]))
     made = {}
-    for row in rows_with_ids(output / "extract" / "images", "image_id", image_ids):
+    for row in rows_with_ids(join(output, "extract", "images"), "image_id", image_ids):
         uri = None
         try:
             picture = blur_faces(open_rgb(row["data"], 2 * THUMBNAIL_PX), faces.get(row["image_id"], ()))
@@ -54,20 +49,6 @@ def make_thumbnails(output: Path, image_ids: set[str]) -> dict[str, Thumbnail]:
             pass
         made[row["image_id"]] = Thumbnail(uri, row["width"], row["height"], row["format"], len(row["data"]))
     return made
-
-
-def rows_with_ids(
-    folder: Path, id_column: str, wanted: set[str], columns: list[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    """The rows of a data set with these ids, as far as it is there; a row group without any of them is not read."""
-    values = pa.array(sorted(wanted), pa.string())
-    for path in list_shards(str(folder), may_be_unfinished=True) if wanted else []:
-        with open_input(path) as stream:
-            file = pq.ParquetFile(stream)
-            for group in range(file.num_row_groups):
-                is_wanted = pc.is_in(file.read_row_group(group, columns=[id_column])[id_column], value_set=values)
-                if pc.any(is_wanted).as_py():
-                    yield from file.read_row_group(group, columns=columns).filter(is_wanted).to_pylist()
 
 
 def webp_uri(picture: PillowImage.Image) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Container, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, read_tables
 
 STAGES = ("extract", "score", "select", "tokenize")
@@ -62,7 +62,7 @@ def rank_of(doc_id: str) -> str:
     return hashlib.blake2b(doc_id.encode(), digest_size=8, salt=b"report").hexdigest()
 
 
-def read_decisions(output: Path, done: Container[str]) -> Decisions:
+def read_decisions(output: str, done: Container[str]) -> Decisions:
     """Counts and samples over the decisions of the stages that are done; others may hold what an older run left."""
     reasons: dict[tuple[str, ...], Reason] = {}
     documents: dict[str, list[Choice]] = {}
@@ -79,9 +79,9 @@ def read_decisions(output: Path, done: Container[str]) -> Decisions:
     )
 
 
-def _tables(output: Path, done: Container[str]) -> Iterator[pa.Table]:
+def _tables(output: str, done: Container[str]) -> Iterator[pa.Table]:
     for stage in STAGES:
-        folder = str(output / stage / "decisions")
+        folder = join(output, stage, "decisions")
         # A stage that is done has been counted; some decide nothing and have none.
         for path in list_shards(folder, may_be_unfinished=True) if stage in done else ():
             for table in read_tables(path):

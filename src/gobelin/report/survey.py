@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Container, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.report.histograms import Histogram
+from gobelin.store.paths import join, name_of
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.selection.rules import HEAD, RULES, Rule, head_rule, passes
 
@@ -96,7 +96,7 @@ def with_thresholds(select_recipe: dict[str, Any], thresholds: dict[str, float])
 
 
 def survey_scores(
-    output: Path, select_recipe: dict[str, Any], done: Container[str] = ("extract", "score", "select")
+    output: str, select_recipe: dict[str, Any], done: Container[str] = ("extract", "score", "select")
 ) -> list[ScoreSurvey]:
     """Histograms of all scores that the recipe compares, in the order of the rules.
 
@@ -161,16 +161,16 @@ def _nearest(held: list[Near], values: np.ndarray, mask: np.ndarray, threshold: 
 Observation = tuple[tuple[str, str], np.ndarray, _Items]
 
 
-def _observations(output: Path, done: Container[str]) -> Iterator[Observation]:
+def _observations(output: str, done: Container[str]) -> Iterator[Observation]:
     """((section, score), values, whose) for each row group of the scores and of the documents."""
-    judged = list_shards(str(output / "select" / "decisions")) if "select" in done else []
-    decisions = {Path(path).name: path for path in judged}
-    for path in list_shards(str(output / "score" / "documents")) if "score" in done else []:
-        name = Path(path).name
+    judged = list_shards(join(output, "select", "decisions")) if "select" in done else []
+    decisions = {name_of(path): path for path in judged}
+    for path in list_shards(join(output, "score", "documents")) if "score" in done else []:
+        name = name_of(path)
         dropped = _dropped_nodes(decisions[name]) if name in decisions else None
         for table in read_tables(path):
             yield from _of_scores(table, dropped)
-    for path in list_shards(str(output / "extract" / "documents"), may_be_unfinished=True):
+    for path in list_shards(join(output, "extract", "documents"), may_be_unfinished=True):
         for table in read_tables(path, _DOCUMENT_COLUMNS):
             yield from _of_documents(table)
 

@@ -8,7 +8,6 @@ out and says so.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,12 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image as PillowImage
 
+from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.histograms import Histogram
-from gobelin.report.pictures import THUMBNAIL_PX, png_uri, rows_with_ids, webp_uri
+from gobelin.report.pictures import THUMBNAIL_PX, png_uri, webp_uri
 from gobelin.report.survey import numbers
+from gobelin.store.files import local_copy, read_json
+from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.images.open_image import open_rgb
 
@@ -71,14 +73,14 @@ class Reconstruction:
     psnr_db: float
 
 
-def count_tokens(folder: Path) -> TokenCounts:
+def count_tokens(folder: str) -> TokenCounts:
     """Counts over ``tokenize/shards``, by the vocabulary beside them."""
-    vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    vocabulary = read_json(join(folder, "vocabulary.json"))
     offsets = [vocabulary["text_offset"], vocabulary["image_offset"]]
     lengths = Histogram("log", 1)
     num_documents, num_images = 0, 0
     kinds = np.zeros(3, dtype=np.int64)
-    for path in list_shards(str(folder / "shards")):
+    for path in list_shards(join(folder, "shards")):
         for table in read_tables(path, ["tokens", "image_spans"]):
             tokens = table["tokens"].combine_chunks()
             kinds += np.bincount(np.searchsorted(offsets, tokens.flatten().to_numpy(), side="right"), minlength=3)
@@ -90,18 +92,18 @@ def count_tokens(folder: Path) -> TokenCounts:
     return TokenCounts(num_documents, text, image, special, num_images, lengths)
 
 
-def codebook_use(folder: Path, num_codes: int) -> CodebookUse:
+def codebook_use(folder: str, num_codes: int) -> CodebookUse:
     """Counts over ``tokenize/codes``."""
     counts = np.zeros(num_codes, dtype=np.int64)
     num_images = 0
-    for path in list_shards(str(folder / "codes")):
+    for path in list_shards(join(folder, "codes")):
         for table in read_tables(path, ["codes"]):
             counts += np.bincount(table["codes"].combine_chunks().flatten().to_numpy(), minlength=num_codes)
             num_images += len(table)
     return CodebookUse(np.sort(counts)[::-1], num_images)
 
 
-def reconstruct(output: Path, withheld: set[str]) -> list[Reconstruction] | None:
+def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
     """A few pictures of the corpus beside their reconstructions, first by id. None where torch is not installed."""
     try:
         import torch
@@ -109,10 +111,11 @@ def reconstruct(output: Path, withheld: set[str]) -> list[Reconstruction] | None
         from gobelin.tokenize.image_tokenizer import load_image_tokenizer, preprocess
     except ModuleNotFoundError:
         return None
-    codes = _first_codes(output / "tokenize" / "codes", withheld)
+    codes = _first_codes(join(output, "tokenize", "codes"), withheld)
     if not codes:
         return []
-    tokenizer = load_image_tokenizer(output / "tokenize" / "image_tokenizer")
+    with local_copy(join(output, "tokenize", "image_tokenizer")) as folder:
+        tokenizer = load_image_tokenizer(Path(folder))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -120,7 +123,7 @@ def reconstruct(output: Path, withheld: set[str]) -> list[Reconstruction] | None
     finally:
         torch.set_num_threads(threads)
     made = []
-    for row in rows_with_ids(output / "extract" / "images", "image_id", set(codes), ["image_id", "data"]):
+    for row in rows_with_ids(join(output, "extract", "images"), "image_id", set(codes), ["image_id", "data"]):
         picture = open_rgb(row["data"], 2 * max(THUMBNAIL_PX, tokenizer.image_size))
         seen = preprocess(picture, tokenizer.image_size)
         pixels = decoded[row["image_id"]]
@@ -130,10 +133,10 @@ def reconstruct(output: Path, withheld: set[str]) -> list[Reconstruction] | None
     return sorted(made, key=lambda reconstruction: reconstruction.image_id)
 
 
-def _first_codes(folder: Path, withheld: set[str]) -> dict[str, list[int]]:
+def _first_codes(folder: str, withheld: set[str]) -> dict[str, list[int]]:
     """Codes of the pictures with the smallest ids; ids are hashes, so that is a fair draw."""
     held: dict[str, Any] = {}
-    for path in list_shards(str(folder)):
+    for path in list_shards(folder):
         for table in read_tables(path):
             first = table.sort_by("image_id").slice(0, NUM_RECONSTRUCTIONS + len(withheld)).to_pylist()
             held |= {row["image_id"]: row["codes"] for row in first if row["image_id"] not in withheld}

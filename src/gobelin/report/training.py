@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from pathlib import Path
 from typing import Any
 
 from PIL import Image as PillowImage
 
 from gobelin.report.documents import shown_text
 from gobelin.report.pictures import png_uri
+from gobelin.store.files import exists, read_bytes, read_json
+from gobelin.store.paths import join
 
 MAX_SAMPLES = 16
 MAX_IMAGES_PER_CAPTION = 4
@@ -17,12 +19,12 @@ MAX_WRITTEN = 6
 """What is shown of each kind of sample."""
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: str) -> list[dict[str, Any]]:
     """The lines of ``metrics.jsonl``, in order of their steps."""
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
+    path = join(folder, "metrics.jsonl")
+    if not exists(path):
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_bytes(path).decode().splitlines()
     return sorted((json.loads(line) for line in lines if line), key=lambda line: line["step"])
 
 
@@ -31,15 +33,15 @@ def curve(metrics: list[dict[str, Any]], name: str) -> list[tuple[float, float]]
     return [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
 
 
-def read_samples(folder: Path) -> dict[str, Any] | None:
+def read_samples(folder: str) -> dict[str, Any] | None:
     """``samples.json`` with pictures as ``data:`` URIs in place of file names, cut to what is shown."""
-    path = folder / "samples.json"
-    if not path.is_file():
+    path = join(folder, "samples.json")
+    if not exists(path):
         return None
-    samples = json.loads(path.read_text(encoding="utf-8"))
+    samples = read_json(path)
 
     def picture(name: str) -> str:
-        with PillowImage.open(folder / name) as image:
+        with PillowImage.open(io.BytesIO(read_bytes(join(folder, name)))) as image:
             return png_uri(image.convert("RGB"))
 
     return {

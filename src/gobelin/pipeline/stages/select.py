@@ -41,7 +41,7 @@ def select(context: Context) -> dict[str, Any]:
     """Runs the stage. Returns what it counted."""
     folder, scores = context.folder("select"), context.output / "score"
     check_clip_model(context.recipe.select, (context.folder("score").manifest() or {}).get("clip_model"))
-    config, thresholds = resolve_thresholds(context.recipe.select, scores / "documents")
+    config, thresholds = resolve_thresholds(context.recipe.select, str(scores / "documents"))
     num_documents = count_rows(scores / "documents")
     job = SelectJob(
         config, context.data("extract", "documents"), str(scores / "documents"), str(folder.work), str(folder.path),
@@ -56,7 +56,7 @@ def select(context: Context) -> dict[str, Any]:
         "images": balanced_counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),
         "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
         "not_run": not_run,
-        "rules": rule_effects(config, decisions, scores / "documents", num_documents, not_run),
+        "rules": rule_effects(config, decisions, str(scores / "documents"), num_documents, not_run),
         "thresholds": thresholds,
     }
 

@@ -29,5 +29,5 @@ def report(context: Context) -> dict[str, Any]:
     """What happened, as one page."""
     from gobelin.report.page import write_report
 
-    path = write_report(context.output, context.output / "report")
-    return {"path": str(path.relative_to(context.output))}
+    write_report(str(context.output), str(context.output / "report"))
+    return {"path": "report/index.html"}

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.errors import UserError
+from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, open_input
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import RelativeThreshold
@@ -30,7 +30,7 @@ from gobelin.transforms.selection.rules import IMAGE_RULES
 from gobelin.transforms.vision.heads import is_model
 
 
-def resolve_thresholds(config: SelectConfig, scores: str | Path) -> tuple[SelectConfig, dict[str, float]]:
+def resolve_thresholds(config: SelectConfig, scores: str) -> tuple[SelectConfig, dict[str, float]]:
     """The configuration with numbers alone, and those that were found, by name of their rule.
 
     Args:
@@ -44,7 +44,7 @@ def resolve_thresholds(config: SelectConfig, scores: str | Path) -> tuple[Select
     for rule in IMAGE_RULES:
         threshold = getattr(config.image, rule.threshold)
         if isinstance(threshold, RelativeThreshold) and rule.score is not None:
-            folder = str(scores) if threshold.of is None else str(Path(threshold.of, "score", "documents"))
+            folder = scores if threshold.of is None else join(threshold.of, "score", "documents")
             values = image_values(folder, rule.score)
             if not len(values):
                 raise UserError(

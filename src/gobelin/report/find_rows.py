@@ -1,0 +1,72 @@
+"""Some rows of a large data set, for who shows a few: what is not asked for is not read.
+
+A row with an id lies in the shard that the id names, and there in the row group between whose least and greatest id it
+stands. So one picture costs one row group, on a disk and on a store, where the group is fetched in one request.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gobelin.documents import shard_of
+from gobelin.transforms.files import list_shards, open_input, shard_place
+
+Row = dict[str, Any]
+
+Mask = Callable[[pa.ChunkedArray], pa.Array | pa.ChunkedArray]
+"""A column -> whether each of its values is wanted."""
+
+
+def rows_with_ids(folder: str, id_column: str, wanted: set[str], columns: list[str] | None = None) -> Iterator[Row]:
+    """The rows of a data set with these ids, as far as it is there.
+
+    Args:
+        id_column: that by whose hash the rows are dealt out to the shards; a row without one has another place.
+        columns: those that are read; None: all.
+    """
+    for path in list_shards(folder, may_be_unfinished=True) if wanted else []:
+        index, num_shards = shard_place(path)
+        own = sorted(each for each in wanted if shard_of(each, num_shards) == index)
+        if own:
+            is_own = functools.partial(pc.is_in, value_set=pa.array(own, pa.string()))
+            yield from _rows_of_file(path, id_column, is_own, columns, own)
+
+
+def rows_where(folder: str, column: str, mask: Mask, columns: list[str] | None = None) -> Iterator[Row]:
+    """The rows of a data set whose value of ``column`` is wanted, as far as it is there.
+
+    Args:
+        columns: those that are read; None: all.
+    """
+    for path in list_shards(folder, may_be_unfinished=True):
+        yield from _rows_of_file(path, column, mask, columns)
+
+
+def _rows_of_file(
+    path: str, name: str, mask: Mask, columns: list[str] | None, ids: list[str] | None = None
+) -> Iterator[Row]:
+    """The rows whose value of ``name`` is wanted: one of ``ids``, if those are given."""
+    with open_input(path) as stream:
+        file = pq.ParquetFile(stream, pre_buffer=True)  # the columns of a row group in one request
+        for group in range(file.num_row_groups):
+            if ids is not None and not _may_hold(file, group, name, ids):
+                continue
+            is_wanted = mask(file.read_row_group(group, columns=[name])[name])
+            if pc.any(is_wanted).as_py():
+                yield from file.read_row_group(group, columns=columns).filter(is_wanted).to_pylist()
+
+
+def _may_hold(file: pq.ParquetFile, group: int, name: str, values: list[str]) -> bool:
+    """Whether one of the values lies between the least and the greatest of a column of a row group."""
+    meta = file.metadata.row_group(group)
+    place = next(index for index in range(meta.num_columns) if meta.column(index).path_in_schema == name)
+    statistics = meta.column(place).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return any(statistics.min <= value <= statistics.max for value in values)
