@@ -241,7 +241,7 @@ def test_tokens_are_those_of_blurred_pictures(
     config = VQVAEConfig(image_size=32, patch_size=8, num_codes=64, channels=16, num_blocks=1)
     squares = [preprocess(picture((place, 5, place + 50, 80)), 32) for place in range(0, 150, 5)]
     tokenizer = VQVAETokenizer(fit_vqvae(np.stack(squares), config, seed=1, steps=40)[0])
-    save_image_tokenizer(tokenizer, tmp_path / "tokenizer")
+    save_image_tokenizer(tokenizer, str(tmp_path / "tokenizer"))
     whole = encode(picture((50, 20, 90, 70)), "PNG")
     source = in_data_sets(tmp_path, [whole] + [encode(picture(None), "PNG")] * 2, fixtures)
     box = {"x0": 0.25, "y0": 0.2, "x1": 0.45, "y1": 0.7}

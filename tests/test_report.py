@@ -237,7 +237,7 @@ def add_model(out: Path) -> None:
     folder = out / "tokenize"
     torch.manual_seed(0)
     tokenizer = VQVAETokenizer(VQVAE(VQVAEConfig(image_size=16, patch_size=8, num_codes=4, channels=8, num_blocks=1)))
-    save_image_tokenizer(tokenizer, folder / "image_tokenizer")
+    save_image_tokenizer(tokenizer, str(folder / "image_tokenizer"))
     codes = [{"image_id": name, "codes": [0, 1, 1, 3]} for name in IDS[:3]]
     write_set(folder / "codes", IMAGE_CODES, codes, "image_id")
     vocabulary = {"text_offset": 8, "image_offset": 108, "image_size": 4, "text_size": 100, "grid": [2, 2]}

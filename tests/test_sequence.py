@@ -183,8 +183,8 @@ def test_the_vocabulary_is_special_then_text_then_image(tmp_path: Path) -> None:
     assert VOCABULARY.text_offset == 8
     assert VOCABULARY.image_offset == 8 + TOKENIZER.size
     assert VOCABULARY.size == 8 + TOKENIZER.size + 32
-    VOCABULARY.save(tmp_path)
-    assert Vocabulary.load(tmp_path) == VOCABULARY
+    VOCABULARY.save(str(tmp_path))
+    assert Vocabulary.load(str(tmp_path)) == VOCABULARY
 
 
 @pytest.mark.parametrize(
@@ -215,4 +215,4 @@ def test_texts_and_settings_need_no_torch() -> None:
 
 def test_a_folder_without_vocabulary_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no vocabulary"):
-        Vocabulary.load(tmp_path)
+        Vocabulary.load(str(tmp_path))

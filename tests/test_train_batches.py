@@ -214,11 +214,11 @@ def test_held_out_pairs_were_never_seen(tmp_path: Path) -> None:
 
 def test_bad_shards_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no token shards"):
-        read_corpus(tmp_path, VOCABULARY, 0.0)
+        read_corpus(str(tmp_path), VOCABULARY, 0.0)
     folder = write_shards(tmp_path / "shards", colored_documents(3), VOCABULARY, TOKENIZER, num_shards=1)
     with pytest.raises(ValueError, match="another vocabulary"):
         read_corpus(folder, small_vocabulary(TOKENIZER, num_codes=9), 0.0)
-    path = next(folder.glob("*.parquet"))
+    path = next((tmp_path / "shards").glob("*.parquet"))
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
     with pytest.raises(ValueError, match="not a token shard"):
         read_corpus(folder, VOCABULARY, 0.0)

@@ -136,8 +136,8 @@ def test_default_size() -> None:
 
 @torch.no_grad()
 def test_saved_model_is_the_same(model: LanguageModel, tmp_path: Path) -> None:
-    save_model(model, tmp_path / "model")
-    loaded = load_model(tmp_path / "model")
+    save_model(model, str(tmp_path / "model"))
+    loaded = load_model(str(tmp_path / "model"))
     tokens_BT = _tokens(2, 12)
     pieces_BT = torch.zeros_like(tokens_BT)
     assert loaded.vocabulary == VOCABULARY
@@ -148,4 +148,4 @@ def test_user_errors_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiple of 2 x num_heads"):
         LMConfig(width=36, num_heads=4)
     with pytest.raises(ValueError, match="no model in"):
-        load_model(tmp_path)
+        load_model(str(tmp_path))

@@ -45,13 +45,13 @@ def untrained() -> LanguageModel:
 def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, list[Pair]]:
     """A model of the colours, and pairs that it has not seen."""
     folder = tmp_path_factory.mktemp("learned")
-    write_shards(folder / "shards", colored_documents(300, pictures=3), VOCABULARY, TOKENIZER)
+    shards = write_shards(folder / "shards", colored_documents(300, pictures=3), VOCABULARY, TOKENIZER)
     config = TrainConfig(
         model=SHAPE, steps=500, row_tokens=64, batch_rows=8, validation_ratio=0.2, warmup_steps=10, threads=1
     )
-    train(folder / "shards", VOCABULARY, config, folder / "model", seed=0)
-    corpus = read_corpus(folder / "shards", VOCABULARY, config.validation_ratio)
-    return load_model(folder / "model"), held_out_pairs(corpus)
+    train(shards, VOCABULARY, config, str(folder / "model"), seed=0)
+    corpus = read_corpus(shards, VOCABULARY, config.validation_ratio)
+    return load_model(str(folder / "model")), held_out_pairs(corpus)
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -43,19 +43,19 @@ CONFIG = TrainConfig(
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_shards(tmp_path_factory.mktemp("shards"), colored_documents(60), VOCABULARY, TOKENIZER)
 
 
 def _train(
-    shards: Path,
+    shards: str,
     output: Path,
     config: TrainConfig = CONFIG,
     seed: int = 0,
     stop: Callable[[], bool] | None = None,
     on_step: Callable[[int, Mapping[str, float | None]], None] | None = None,
 ) -> TrainResult:
-    return train(shards, VOCABULARY, config, output, seed=seed, stop=stop, on_step=on_step)
+    return train(shards, VOCABULARY, config, str(output), seed=seed, stop=stop, on_step=on_step)
 
 
 def _stop_after(num_steps: int) -> Callable[[], bool]:
@@ -75,7 +75,7 @@ def _log(folder: Path) -> str:
     return (folder / "metrics.jsonl").read_text()
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(shards: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_the_same_weights(shards: str, tmp_path: Path) -> None:
     whole = _train(shards, tmp_path / "whole")
     assert (whole.step, whole.finished) == (20, True)
 
@@ -90,7 +90,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(shards: Path, tmp_path: P
     assert _log(tmp_path / "parts") == _log(tmp_path / "whole")
 
 
-def test_a_crash_costs_the_steps_since_the_last_checkpoint(shards: Path, tmp_path: Path) -> None:
+def test_a_crash_costs_the_steps_since_the_last_checkpoint(shards: str, tmp_path: Path) -> None:
     def crash(step: int, _: Mapping[str, float | None]) -> None:
         if step == 13:
             raise KeyboardInterrupt
@@ -109,7 +109,7 @@ def test_a_crash_costs_the_steps_since_the_last_checkpoint(shards: Path, tmp_pat
 
 
 def test_a_run_that_dies_behind_its_last_checkpoint_keeps_its_losses(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _train(shards, tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -128,7 +128,7 @@ def test_a_run_that_dies_behind_its_last_checkpoint_keeps_its_losses(
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 @pytest.mark.parametrize("step", [1, 13])
 def test_a_step_that_is_no_number_ends_the_run(
-    where: str, step: int, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, step: int, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is written of it; the checkpoint before it stays, and the run goes on from there once it can."""
     before, backward = 0, trainer._backward
@@ -159,7 +159,7 @@ def test_a_step_that_is_no_number_ends_the_run(
 
 
 def test_weights_that_are_no_numbers_are_not_saved(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step whose loss and gradient are fine, and whose update is not."""
     update = trainer._update
@@ -175,7 +175,7 @@ def test_weights_that_are_no_numbers_are_not_saved(
     assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_00000005"]
 
 
-def test_a_learning_rate_far_too_high_ends_the_run(shards: Path, tmp_path: Path) -> None:
+def test_a_learning_rate_far_too_high_ends_the_run(shards: str, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, learning_rate=1e25, warmup_steps=0)
     with pytest.raises(DivergedError, match=r"step [23]: .* is (nan|inf)"):
         _train(shards, tmp_path, config)
@@ -183,7 +183,7 @@ def test_a_learning_rate_far_too_high_ends_the_run(shards: Path, tmp_path: Path)
     assert _log(tmp_path) == ""
 
 
-def test_a_finished_run_does_nothing_more(shards: Path, tmp_path: Path) -> None:
+def test_a_finished_run_does_nothing_more(shards: str, tmp_path: Path) -> None:
     _train(shards, tmp_path)
     before = _weights(tmp_path)
     steps: list[int] = []
@@ -195,7 +195,7 @@ def test_a_finished_run_does_nothing_more(shards: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_00000020"]
 
 
-def test_same_seed_same_weights(shards: Path, tmp_path: Path) -> None:
+def test_same_seed_same_weights(shards: str, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     config = dataclasses.replace(CONFIG, steps=6)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -210,27 +210,27 @@ def test_same_seed_same_weights(shards: Path, tmp_path: Path) -> None:
     [({}, 1, "another seed"), ({"steps": 21}, 0, "another config"), ({"learning_rate": 1e-3}, 0, "another config")],
 )
 def test_another_run_is_not_resumed(
-    change: dict[str, float], seed: int, what: str, shards: Path, tmp_path: Path
+    change: dict[str, float], seed: int, what: str, shards: str, tmp_path: Path
 ) -> None:
     _train(shards, tmp_path, stop=_stop_after(2))
     with pytest.raises(ValueError, match=what):
         _train(shards, tmp_path, dataclasses.replace(CONFIG, **change), seed)  # type: ignore[arg-type]
 
 
-def test_other_data_is_not_resumed(shards: Path, tmp_path: Path) -> None:
+def test_other_data_is_not_resumed(shards: str, tmp_path: Path) -> None:
     _train(shards, tmp_path / "run", stop=_stop_after(2))
     other = write_shards(tmp_path / "other", colored_documents(59), VOCABULARY, TOKENIZER)
     with pytest.raises(ValueError, match="another data"):
         _train(other, tmp_path / "run")
 
 
-def test_how_often_to_write_may_change(shards: Path, tmp_path: Path) -> None:
+def test_how_often_to_write_may_change(shards: str, tmp_path: Path) -> None:
     _train(shards, tmp_path, stop=_stop_after(2))
     changed = dataclasses.replace(CONFIG, log_every=7, checkpoint_every=3)
     assert _train(shards, tmp_path, changed, stop=_stop_after(1)).step == 3
 
 
-def test_losses_fall(shards: Path, tmp_path: Path) -> None:
+def test_losses_fall(shards: str, tmp_path: Path) -> None:
     losses: list[Mapping[str, float | None]] = []
     config = dataclasses.replace(CONFIG, steps=160)
     result = _train(shards, tmp_path, config, on_step=lambda _, metrics: losses.append(metrics))
@@ -243,7 +243,7 @@ def test_losses_fall(shards: Path, tmp_path: Path) -> None:
     lines = _lines(tmp_path)
     assert [line["step"] for line in lines] == list(range(5, 161, 5))
     assert 0.5 < lines[0]["utilisation"] <= 1
-    assert load_model(tmp_path).vocabulary == VOCABULARY
+    assert load_model(str(tmp_path)).vocabulary == VOCABULARY
 
 
 def test_losses_are_split_by_modality() -> None:
@@ -259,10 +259,10 @@ def test_losses_are_split_by_modality() -> None:
     assert set(only_special.values()) == {None}
 
 
-def test_losses_do_not_depend_on_packing(shards: Path, tmp_path: Path) -> None:
+def test_losses_do_not_depend_on_packing(shards: str, tmp_path: Path) -> None:
     """The mean over targets of a batch is that of its pieces one by one."""
     _train(shards, tmp_path)
-    model = load_model(tmp_path)
+    model = load_model(str(tmp_path))
     corpus = read_corpus(shards, VOCABULARY, 0.1)
     plan = plan_epoch(corpus.training, VOCABULARY, row_tokens=96, caption_drop=0.0, seed=0, epoch=0)
     rows = plan.rows[:4]
@@ -279,7 +279,7 @@ def test_losses_do_not_depend_on_packing(shards: Path, tmp_path: Path) -> None:
     assert together == pytest.approx(sum(nats([[piece]]) for row in rows for piece in row), rel=1e-5)
 
 
-def test_the_image_weight_weighs_images(shards: Path, tmp_path: Path) -> None:
+def test_the_image_weight_weighs_images(shards: str, tmp_path: Path) -> None:
     last: dict[float, Mapping[str, float | None]] = {}
     for weight in (0.05, 20.0):
         config = dataclasses.replace(CONFIG, steps=60, image_weight=weight)

@@ -204,23 +204,23 @@ def test_decode_refuses_what_are_no_codes(tokenizer: VQVAETokenizer, codes: np.n
 
 
 def test_saved_tokenizer_is_the_same(tokenizer: VQVAETokenizer, tmp_path: Path) -> None:
-    save_image_tokenizer(tokenizer, tmp_path / "vq")
-    loaded = load_image_tokenizer(tmp_path / "vq")
+    save_image_tokenizer(tokenizer, str(tmp_path / "vq"))
+    loaded = load_image_tokenizer(str(tmp_path / "vq"))
     images = halves(5, 1)
     assert loaded.fingerprint == tokenizer.fingerprint
     assert (loaded.encode(images) == tokenizer.encode(images)).all()
-    save_image_tokenizer(tokenizer, tmp_path / "again")
+    save_image_tokenizer(tokenizer, str(tmp_path / "again"))
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "vq" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
 def test_other_weights_have_another_fingerprint(tokenizer: VQVAETokenizer, tmp_path: Path) -> None:
-    save_image_tokenizer(tokenizer, tmp_path)
+    save_image_tokenizer(tokenizer, str(tmp_path))
     weights = load_file(tmp_path / "model.safetensors")
     weights["quantizer.codes_Kd"][0, 0] += 1
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="not those that were saved together"):
-        load_image_tokenizer(tmp_path)
+        load_image_tokenizer(str(tmp_path))
 
 
 def _empty_folder(path: Path) -> Path:
@@ -259,7 +259,7 @@ def _other_kind(path: Path) -> Path:
 )
 def test_unknown_layouts_are_named(make: Callable[[Path], Path], found: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=found):
-        load_image_tokenizer(make(tmp_path / "tokenizer"))
+        load_image_tokenizer(str(make(tmp_path / "tokenizer")))
 
 
 def test_a_square_of_the_right_size_keeps_its_pixels() -> None:

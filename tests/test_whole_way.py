@@ -86,7 +86,7 @@ def test_every_stage_is_done_and_adds_up(output: Path) -> None:
 def test_documents_come_back_from_their_tokens(output: Path) -> None:
     """Text byte for byte, codes code for code, captions where they were."""
     tokens = output / "tokenize"
-    vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
+    vocabulary, text_tokenizer = Vocabulary.load(str(tokens)), TextTokenizer.load(str(tokens))
     codes = {row["image_id"]: tuple(row["codes"]) for row in read_folder(str(tokens / "codes"))}
     corpus = {row["doc_id"]: row["nodes"] for row in read_folder(str(output / "select" / "documents"))}
     found = 0

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gobelin.documents import TOKEN_SHARDS, shard_of
+from gobelin.store.dataset import commit_shards, data_output, shard_name
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
@@ -52,12 +53,14 @@ def colored_documents(num_documents: int, pictures: int = 2) -> dict[str, list[I
 
 
 def write_shards(
-    folder: Path,
+    folder: Path | str,
     documents: Mapping[str, Iterable[Item]],
     vocabulary: Vocabulary,
     text_tokenizer: TextTokenizer,
     num_shards: int = 2,
-) -> Path:
+) -> str:
+    """Writes a data set of token shards, and ``vocabulary.json`` beside them. Returns the folder."""
+    folder = str(folder)
     rows: list[list[dict[str, object]]] = [[] for _ in range(num_shards)]
     for doc_id, items in sorted(documents.items()):
         tokens, spans = encode_document(doc_id, items, vocabulary, text_tokenizer)
@@ -67,9 +70,11 @@ def write_shards(
             "image_spans": [dataclasses.asdict(span) for span in spans],
         }
         rows[shard_of(doc_id, num_shards)].append(row)
-    folder.mkdir(parents=True, exist_ok=True)
     schema = TOKEN_SHARDS.with_metadata({METADATA_KEY: vocabulary.to_json().encode()})
     for number, shard in enumerate(rows):
-        pq.write_table(pa.Table.from_pylist(shard, schema=schema), folder / f"part-{number:03d}.parquet")
+        with data_output(folder, shard_name(number, num_shards)) as new:
+            pq.write_table(pa.Table.from_pylist(shard, schema=schema), new.stream)
+            new.num_rows = len(shard)
+    assert commit_shards(folder, num_shards)
     vocabulary.save(folder)
     return folder

@@ -81,9 +81,9 @@ def measure_clip(crawl: Path, run: Path, clip_model: str, limit: int = 1500) -> 
 
 def measure_model(run: Path, num_test: int = 200, num_tuning: int = 64, seed: int = 1) -> dict[str, Any]:
     """Everything about the tokenizer and the language model: reconstructions, drawn pictures, captions, grounding."""
-    image_tokenizer = load_image_tokenizer(run / "tokenize" / "image_tokenizer")
-    text_tokenizer = TextTokenizer.load(run / "tokenize")
-    model = load_model(run / "train")
+    image_tokenizer = load_image_tokenizer(str(run / "tokenize" / "image_tokenizer"))
+    text_tokenizer = TextTokenizer.load(str(run / "tokenize"))
+    model = load_model(str(run / "train"))
     training = _training_codes(run)
     tuning = _exam("seen", _TUNING_STREAM, num_tuning, image_tokenizer, training, seed)
     settings, tried = _choose_settings(model, text_tokenizer, image_tokenizer, tuning, seed)

@@ -24,6 +24,7 @@ from gobelin.pipeline.state import images_shown, read_json, row_groups, write_js
 from gobelin.pipeline.supervisor import Supervisor
 from gobelin.pipeline.worker import Task, heed_stop, stop_requested
 from gobelin.report.samples_page import samples_page
+from gobelin.store.paths import join
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
@@ -111,11 +112,11 @@ def fit_tokenizers(supervisor: Supervisor, recipe: Recipe, output: Path, num_ima
 def _text_tokenizer(output: Path, recipe: Recipe) -> None:
     folder = output / "tokenize"
     if recipe.tokenize.text_tokenizer is not None:
-        tokenizer = TextTokenizer.load(Path(recipe.tokenize.text_tokenizer))
+        tokenizer = TextTokenizer.load(recipe.tokenize.text_tokenizer)
     else:
         tokenizer = fit_bpe(corpus_texts(output / "select" / "documents"), recipe.tokenize.text_vocab_size)
     temporary = folder / (FILE_NAME + ".tmp")
-    tokenizer.save(temporary)
+    tokenizer.save(str(temporary))
     os.replace(temporary, folder / FILE_NAME)
 
 
@@ -137,7 +138,7 @@ def _image_tokenizer(output: Path, recipe: Recipe) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     if config.image_tokenizer is not None:
         given = Path(config.image_tokenizer)
-        load_image_tokenizer(given)  # an error now, not in a worker
+        load_image_tokenizer(str(given))  # an error now, not in a worker
         shutil.copytree(given, temporary)
     else:
         pixels = fit_images(output, config.vqvae.image_size, config.vqvae_max_images, config.blur_faces)
@@ -145,7 +146,7 @@ def _image_tokenizer(output: Path, recipe: Recipe) -> None:
             model, metrics = fit_vqvae(
                 pixels, config.vqvae, seed=recipe.seed, steps=config.vqvae_steps, on_step=_count_step
             )
-        save_image_tokenizer(VQVAETokenizer(model), temporary)
+        save_image_tokenizer(VQVAETokenizer(model), str(temporary))
         write_json(temporary / SUMMARY, dataclasses.asdict(metrics))
     os.replace(temporary, target)
 
@@ -184,9 +185,9 @@ def load_vocabulary(folder: Path) -> tuple[Vocabulary, TextTokenizer]:
     """The vocabulary of a stage's two tokenizers, written to ``vocabulary.json``."""
     from gobelin.tokenize.sequence import build_vocabulary
 
-    text_tokenizer = TextTokenizer.load(folder)
+    text_tokenizer = TextTokenizer.load(str(folder))
     vocabulary = build_vocabulary(text_tokenizer, _Described(folder / IMAGE_TOKENIZER))
-    vocabulary.save(folder)
+    vocabulary.save(str(folder))
     return vocabulary, text_tokenizer
 
 
@@ -220,17 +221,17 @@ def train_model(output: str, recipe: Recipe) -> None:
 
     heed_stop()
     tokens, folder = Path(output, "tokenize"), Path(output, "train")
-    vocabulary = Vocabulary.load(tokens)
+    shards, vocabulary = str(tokens / "shards"), Vocabulary.load(str(tokens))
     result = train(
-        tokens / "shards", vocabulary, recipe.train, folder, seed=recipe.seed, on_step=_count_step, stop=stop_requested
+        shards, vocabulary, recipe.train, str(folder), seed=recipe.seed, on_step=_count_step, stop=stop_requested
     )
     if not result.finished:
         raise SystemExit(1)
-    corpus = read_corpus(tokens / "shards", vocabulary, recipe.train.validation_ratio)
+    corpus = read_corpus(shards, vocabulary, recipe.train.validation_ratio)
     pairs = held_out_pairs(corpus)
     grounding = None
     if len({pair.caption for pair in pairs}) > 1:
-        grounding = dataclasses.asdict(grounding_gap(load_model(folder), pairs[:500], seed=recipe.seed))
+        grounding = dataclasses.asdict(grounding_gap(load_model(str(folder)), pairs[:500], seed=recipe.seed))
     write_json(
         folder / SUMMARY,
         {
@@ -288,11 +289,11 @@ def sample_model(output: str, recipe: Recipe) -> None:
     config = recipe.sample
     torch.set_num_threads(recipe.train.threads)
     tokens, folder = Path(output, "tokenize"), Path(output, "sample")
-    vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
-    image_tokenizer: ImageTokenizer = load_image_tokenizer(tokens / IMAGE_TOKENIZER)
-    model = load_model(Path(output, "train"))
+    vocabulary, text_tokenizer = Vocabulary.load(str(tokens)), TextTokenizer.load(str(tokens))
+    image_tokenizer: ImageTokenizer = load_image_tokenizer(str(tokens / IMAGE_TOKENIZER))
+    model = load_model(join(output, "train"))
     generator = torch.Generator().manual_seed(recipe.seed)
-    pairs = held_out_pairs(read_corpus(tokens / "shards", vocabulary, recipe.train.validation_ratio))
+    pairs = held_out_pairs(read_corpus(str(tokens / "shards"), vocabulary, recipe.train.validation_ratio))
     held_out: dict[str, list[int]] = {}
     for pair in pairs:
         caption = text_tokenizer.decode([token - vocabulary.text_offset for token in pair.caption])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.histograms import Histogram
 from gobelin.report.pictures import THUMBNAIL_PX, png_uri, webp_uri
 from gobelin.report.survey import numbers
-from gobelin.store.files import local_copy, read_json
+from gobelin.store.files import read_json
 from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.images.open_image import open_rgb
@@ -114,8 +113,7 @@ def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
     codes = _first_codes(join(output, "tokenize", "codes"), withheld)
     if not codes:
         return []
-    with local_copy(join(output, "tokenize", "image_tokenizer")) as folder:
-        tokenizer = load_image_tokenizer(Path(folder))
+    tokenizer = load_image_tokenizer(join(output, "tokenize", "image_tokenizer"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

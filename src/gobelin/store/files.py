@@ -84,6 +84,19 @@ def output(address: str) -> Iterator[BinaryIO]:
             os.replace(name, address)
 
 
+@contextlib.contextmanager
+def local_output(address: str) -> Iterator[str]:
+    """A local path to which libraries that know no store write a file; it appears at the address as with ``output``."""
+    with _temporary(address) as (_, name):
+        yield name
+        if is_remote(address):
+            with open(name, "rb") as stream:
+                remote.put(address, stream)
+        else:
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, address)
+
+
 def write_bytes(address: str, content: bytes) -> None:
     """Writes a file, whole or not at all."""
     if is_remote(address):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
@@ -71,7 +70,7 @@ class _EncodeImages(WebStep):
     def _load(self) -> ImageTokenizer:
         from gobelin.tokenize.image_tokenizer import load_image_tokenizer
 
-        return load_image_tokenizer(Path(self._path), self._device)
+        return load_image_tokenizer(self._path, self._device)
 
     def process(self, element: tuple[int, Iterable[str | None]]) -> Iterator[str]:
         index, shown = element

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from pathlib import Path
+import os
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gobelin.errors import UserError
+from gobelin.store.files import exists, is_folder, list_files, local_copy, local_output, read_json, size_of, write_bytes
+from gobelin.store.paths import join
 from gobelin.tokenize.fit_vqvae import to_float, to_uint8
 from gobelin.tokenize.vqvae import VQVAE, VQVAEConfig
 
@@ -116,33 +118,36 @@ def preprocess(image: PIL.Image.Image, image_size: int) -> np.ndarray:
     return np.asarray(picture.resize((image_size, image_size), PIL.Image.Resampling.BICUBIC, box=square))
 
 
-def save_image_tokenizer(tokenizer: VQVAETokenizer, folder: Path) -> None:
-    """Write ``config.json`` and ``model.safetensors`` into the folder, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(_on_cpu(tokenizer.model.state_dict()), folder / WEIGHTS_NAME)
+def save_image_tokenizer(tokenizer: VQVAETokenizer, folder: str) -> None:
+    """Write ``model.safetensors`` and then ``config.json`` into the folder, which is made if need be."""
+    with local_output(join(folder, WEIGHTS_NAME)) as weights:
+        save_file(_on_cpu(tokenizer.model.state_dict()), weights)
     config = {**_describe(tokenizer.model.config), "fingerprint": tokenizer.fingerprint}
-    (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_bytes(join(folder, CONFIG_NAME), (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
 
 
-def load_image_tokenizer(path: Path, device: torch.device | str = "cpu") -> ImageTokenizer:
+def load_image_tokenizer(folder: str, device: torch.device | str = "cpu") -> ImageTokenizer:
     """Load the image tokenizer in this folder.
 
     Raises:
         UserError: there is none, or one of a layout that this program does not know; the message says what is there.
     """
-    config_path, weights_path = path / CONFIG_NAME, path / WEIGHTS_NAME
-    if not config_path.is_file() or not weights_path.is_file():
-        raise UserError(f"no image tokenizer at {path}: {_what_is_there(path)}")
-    config = json.loads(config_path.read_text(encoding="utf-8"))
+    config_path, weights_path = join(folder, CONFIG_NAME), join(folder, WEIGHTS_NAME)
+    if not exists(config_path) or not exists(weights_path):
+        raise UserError(f"no image tokenizer at {folder}: {_what_is_there(folder)}")
+    config = read_json(config_path)
     if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise UserError(f"{config_path} describes no {KIND}: {_what_is_there(path)}")
+        raise UserError(f"{config_path} describes no {KIND}: {_what_is_there(folder)}")
     shape = {field.name: config[field.name] for field in dataclasses.fields(VQVAEConfig)}
     with torch.device("meta"):
         model = VQVAE(VQVAEConfig(**shape))
-    model.load_state_dict(load_file(weights_path), assign=True)
+    with local_copy(weights_path) as weights:
+        model.load_state_dict(load_file(weights), assign=True)
     tokenizer = VQVAETokenizer(model, device)
     if tokenizer.fingerprint != config["fingerprint"]:
-        raise UserError(f"{path}: weights and configuration are not those that were saved together; fit or copy again")
+        raise UserError(
+            f"{folder}: weights and configuration are not those that were saved together; fit or copy again"
+        )
     return tokenizer
 
 
@@ -168,15 +173,15 @@ def _filled(batch: np.ndarray) -> tuple[np.ndarray, int]:
     return np.pad(batch, padding), len(batch)
 
 
-def _what_is_there(path: Path) -> str:
-    """One line on what stands at a path that holds no tokenizer of ours."""
-    if not path.exists():
-        return "the path does not exist"
-    if path.is_dir():
-        names = sorted(entry.name for entry in path.iterdir())
+def _what_is_there(address: str) -> str:
+    """One line on what stands at an address that holds no tokenizer of ours."""
+    if is_folder(address):
+        names = sorted({name.partition("/")[0] for name, _ in list_files(address)})
         return f"a folder with {', '.join(names[:8]) or 'nothing in it'}; expected {CONFIG_NAME} and {WEIGHTS_NAME}"
-    if path.suffix == ".safetensors":
-        with safe_open(path, "pt") as weights:
+    if not exists(address):
+        return "the path does not exist"
+    if os.path.splitext(address)[1] == ".safetensors":
+        with local_copy(address) as file, safe_open(file, "pt") as weights:
             keys = sorted(weights.keys())
         return f"a safetensors file of {len(keys)} tensors ({', '.join(keys[:4])} ...); expected a folder"
-    return f"a file of {path.stat().st_size} bytes; expected a folder with {CONFIG_NAME} and {WEIGHTS_NAME}"
+    return f"a file of {size_of(address)} bytes; expected a folder with {CONFIG_NAME} and {WEIGHTS_NAME}"

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from gobelin.errors import UserError
+from gobelin.store.files import exists, is_folder, read_bytes, write_bytes
+from gobelin.store.paths import join
 
 FILE_NAME = "text_tokenizer.json"
 NUM_BYTES = 256
@@ -57,17 +58,25 @@ class TextTokenizer:
         """The text of these ids. Bytes that are no UTF-8, which only a model writes, become U+FFFD."""
         return b"".join(self.token_bytes[index] for index in ids).decode(errors="replace")
 
-    def save(self, path: Path) -> None:
+    def save(self, address: str) -> None:
         """Write the tokenizer's JSON."""
-        path.write_text(self._definition, encoding="utf-8")
+        write_bytes(address, self._definition.encode())
 
     @classmethod
-    def load(cls, path: Path) -> TextTokenizer:
-        """Read the JSON that ``save`` wrote, or a file or a folder that holds ``text_tokenizer.json``."""
-        path = path / FILE_NAME if path.is_dir() else path
-        if not path.is_file():
-            raise UserError(f"no text tokenizer at {path}: fit one, or give the path of a saved one")
-        return cls(path.read_text(encoding="utf-8"))
+    def load(cls, address: str) -> TextTokenizer:
+        """Read the JSON that ``save`` wrote: a file, or a folder that holds ``text_tokenizer.json``.
+
+        Raises:
+            UserError: there is none, or it is no tokenizer of this kind.
+        """
+        if is_folder(address):
+            address = join(address, FILE_NAME)
+        if not exists(address):
+            raise UserError(f"no text tokenizer at {address}: fit one, or give the path of a saved one")
+        try:
+            return cls(read_bytes(address).decode())
+        except UnicodeDecodeError:
+            raise UserError(f"{address} is no text tokenizer: it is not UTF-8") from None
 
     def __reduce__(self) -> tuple[type[TextTokenizer], tuple[str]]:
         return TextTokenizer, (self._definition,)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 from gobelin.errors import UserError
+from gobelin.store.files import read_bytes, write_bytes
+from gobelin.store.paths import join
 
 VERSION = 1
 """Raised when the layout or the grammar changes, so that old shards stay explainable."""
@@ -118,14 +119,15 @@ class Vocabulary:
             raise UserError("vocabulary contradicts itself: its offsets or special tokens are not those of its sizes")
         return vocabulary
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str) -> None:
         """Write ``vocabulary.json`` into the folder."""
-        (folder / FILE_NAME).write_text(self.to_json() + "\n", encoding="utf-8")
+        write_bytes(join(folder, FILE_NAME), (self.to_json() + "\n").encode())
 
     @classmethod
-    def load(cls, folder: Path) -> Vocabulary:
-        """Read ``vocabulary.json`` of the folder."""
-        path = folder / FILE_NAME
-        if not path.is_file():
-            raise UserError(f"no {FILE_NAME} in {folder}: give the folder that the tokenize stage wrote")
-        return cls.from_json(path.read_text(encoding="utf-8"))
+    def load(cls, folder: str) -> Vocabulary:
+        """Read ``vocabulary.json`` of the folder. Raises UserError where there is none."""
+        try:
+            content = read_bytes(join(folder, FILE_NAME))
+        except FileNotFoundError:
+            raise UserError(f"no {FILE_NAME} in {folder}: give the folder that the tokenize stage wrote") from None
+        return cls.from_json(content.decode())

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gobelin.errors import UserError
+from gobelin.store.files import exists, local_copy, local_output, read_json, write_bytes
+from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import LMConfig
 
@@ -193,23 +194,24 @@ def piece_positions(pieces_BT: Tensor) -> Tensor:
     return index_T - torch.where(starts_BT, index_T, 0).cummax(1).values
 
 
-def save_model(model: LanguageModel, folder: Path) -> None:
+def save_model(model: LanguageModel, folder: str) -> None:
     """Write ``model.safetensors``, ``model.json`` and ``vocabulary.json`` into the folder, made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, folder / WEIGHTS_NAME)
+    with local_output(join(folder, WEIGHTS_NAME)) as weights:
+        save_file({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, weights)
     config = json.dumps(dataclasses.asdict(model.config), indent=2, allow_nan=False)
-    (folder / CONFIG_NAME).write_text(config + "\n", encoding="utf-8")
+    write_bytes(join(folder, CONFIG_NAME), (config + "\n").encode())
     model.vocabulary.save(folder)
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> LanguageModel:
+def load_model(folder: str, device: torch.device | str = "cpu") -> LanguageModel:
     """The model that ``save_model`` wrote. Raises UserError where there is none."""
-    if not (folder / CONFIG_NAME).is_file() or not (folder / WEIGHTS_NAME).is_file():
+    if not exists(join(folder, CONFIG_NAME)) or not exists(join(folder, WEIGHTS_NAME)):
         raise UserError(f"no model in {folder}: train one, or give the output folder of the train stage")
-    config = LMConfig(**json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8")))
+    config = LMConfig(**read_json(join(folder, CONFIG_NAME)))
     with torch.device("meta"):
         model = LanguageModel(config, Vocabulary.load(folder))
-    model.load_state_dict(load_file(folder / WEIGHTS_NAME), assign=True)
+    with local_copy(join(folder, WEIGHTS_NAME)) as weights:
+        model.load_state_dict(load_file(weights), assign=True)
     return model.to(device).eval()
 
 

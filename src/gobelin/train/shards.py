@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gobelin.errors import UserError
+from gobelin.errors import MissingDataError, UserError
+from gobelin.store.dataset import paths_of
+from gobelin.store.files import open_input
 from gobelin.tokenize.grammar import ItemRange, parse
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 
@@ -48,19 +49,20 @@ class Pair:
     codes: tuple[int, ...]
 
 
-def read_corpus(shards_dir: Path, vocabulary: Vocabulary, validation_ratio: float) -> TokenCorpus:
-    """Read all ``*.parquet`` files of the folder.
+def read_corpus(shards: str, vocabulary: Vocabulary, validation_ratio: float) -> TokenCorpus:
+    """Read the data set of token shards in this folder.
 
     Args:
         validation_ratio: share of the documents, chosen by hash of their id, that is never trained on.
 
     Raises:
-        UserError: there are no shards, no documents for training, shards of another vocabulary, or a document whose
-            tokens break the grammar.
+        UserError: there is no such data set, no documents for training, shards of another vocabulary, or a document
+            whose tokens break the grammar.
     """
-    paths = sorted(shards_dir.glob("*.parquet"))
-    if not paths:
-        raise UserError(f"no token shards (*.parquet) in {shards_dir}: run the tokenize stage first")
+    try:
+        paths = paths_of(shards)
+    except MissingDataError:
+        raise UserError(f"no token shards in {shards}: run the tokenize stage first") from None
     documents = [document for path in paths for document in _read_shard(path, vocabulary)]
     documents.sort(key=lambda document: document.doc_id)
     digest = hashlib.sha256()
@@ -72,7 +74,7 @@ def read_corpus(shards_dir: Path, vocabulary: Vocabulary, validation_ratio: floa
     validation = tuple(document for document in documents if _held_out(document.doc_id, validation_ratio))
     if not training:
         raise UserError(
-            f"{shards_dir} holds {len(documents)} documents with anything in them, and none is left to train on"
+            f"{shards} holds {len(documents)} documents with anything in them, and none is left to train on"
         )
     return TokenCorpus(training, validation, digest.hexdigest())
 
@@ -104,24 +106,30 @@ def held_out_pairs(corpus: TokenCorpus) -> list[Pair]:
     return list(pairs)
 
 
-def _read_shard(path: Path, vocabulary: Vocabulary) -> list[TokenDocument]:
-    file = pq.ParquetFile(path)
-    stored = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-    if stored is None:
-        raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
-    if Vocabulary.from_json(stored.decode()) != vocabulary:
-        raise UserError(f"{path} was written with another vocabulary than the one given: tokenize again")
-    tables = (file.read_row_group(group, ["doc_id", "tokens", "image_spans"]) for group in range(file.num_row_groups))
-    rows = (zip(each["doc_id"].to_pylist(), each["tokens"], each["image_spans"].to_pylist()) for each in tables)
-    documents = []
-    for doc_id, tokens, spans in itertools.chain.from_iterable(rows):
+def _read_shard(path: str, vocabulary: Vocabulary) -> list[TokenDocument]:
+    with open_input(path) as stream:
+        file = pq.ParquetFile(stream)
+        stored = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+        if stored is None:
+            raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
+        if Vocabulary.from_json(stored.decode()) != vocabulary:
+            raise UserError(f"{path} was written with another vocabulary than the one given: tokenize again")
+        documents: list[TokenDocument] = []
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, ["doc_id", "tokens", "image_spans"])
+            documents += _documents_of(table, path, vocabulary)
+    return documents
+
+
+def _documents_of(table: pa.Table, path: str, vocabulary: Vocabulary) -> Iterator[TokenDocument]:
+    rows = zip(table["doc_id"].to_pylist(), table["tokens"], table["image_spans"].to_pylist())
+    for doc_id, tokens, spans in rows:
         ids = tokens.values.to_numpy().astype(np.int32)
         items = tuple(parse(ids, vocabulary))
         image_ids = tuple(span["image_id"] for span in spans)
         if len(image_ids) != sum(item.codes is not None for item in items):
             raise UserError(f"{path}: image_spans of document {doc_id} do not match its tokens: tokenize again")
-        documents.append(TokenDocument(doc_id, ids, items, image_ids))
-    return documents
+        yield TokenDocument(doc_id, ids, items, image_ids)
 
 
 def _held_out(doc_id: str, validation_ratio: float) -> bool:

@@ -5,9 +5,11 @@ constant, then linear down over the second half (warm-up-stable-decay). The loss
 tokens, plus a small penalty on the logits' normaliser (z-loss, arXiv 2204.02311). Text and image losses are reported
 apart and without weights: nats per text token, bits per byte of text, nats per image code.
 
-Everything random is drawn from (seed, step), so a checkpoint is weights, optimizer state and a step number. It is
-written into a temporary folder and renamed, so there is never half a one. Same shards, configuration, seed, number of
+Everything random is drawn from (seed, step), so a checkpoint is weights, optimizer state, the log so far and a step
+number. Its ``state.json`` is written last, and without one it is none. Same shards, configuration, seed, number of
 threads and machine: the same weights and the same ``metrics.jsonl``, whether or not the run was interrupted.
+
+The log is written whole, every few seconds and when the run ends, in whatever way.
 
 A loss or gradient that is no number ends the run before the weights learn from it (``DivergedError``): no line of the
 log, no checkpoint and no model holds such numbers, and the checkpoint before them stays.
@@ -19,9 +21,9 @@ import dataclasses
 import json
 import math
 import os
-import shutil
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,10 +32,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gobelin.errors import UserError
+from gobelin.store.files import (
+    delete,
+    exists,
+    list_files,
+    local_copy,
+    local_output,
+    output,
+    read_bytes,
+    read_json,
+    write_bytes,
+)
+from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import NO_TARGET, Batch, Plan, plan_epoch
 from gobelin.train.config import TrainConfig
-from gobelin.train.model import LanguageModel, build_model, save_model
+from gobelin.train.model import WEIGHTS_NAME, LanguageModel, build_model, save_model
 from gobelin.train.muon import Muon
 from gobelin.train.shards import TokenCorpus, TokenDocument, read_corpus
 from gobelin.transforms.finite import require_finite
@@ -41,6 +55,12 @@ from gobelin.transforms.torch_threads import torch_threads
 
 METRICS_NAME = "metrics.jsonl"
 CHECKPOINT_PREFIX = "checkpoint_"
+STATE_NAME = "state.json"
+OPTIMIZERS_NAME = "optimizers.pt"
+SECONDS_BETWEEN_LOGS = 10.0
+"""A log that somebody watches is at most so old."""
+
+_CHECKPOINT = re.compile(rf"{CHECKPOINT_PREFIX}\d{{8}}")
 _FREE_SETTINGS = ("log_every", "checkpoint_every", "threads")  # may differ when a run is resumed
 
 
@@ -54,17 +74,17 @@ class TrainResult:
 
 
 def train(
-    shards_dir: Path,
+    shards: str,
     vocabulary: Vocabulary,
     config: TrainConfig,
-    output_dir: Path,
+    output_dir: str,
     *,
     seed: int,
     on_step: Callable[[int, Mapping[str, float | None]], None] | None = None,
     stop: Callable[[], bool] | None = None,
     device: torch.device | str = "cpu",
 ) -> TrainResult:
-    """Train a model, or go on where the checkpoint in ``output_dir`` stands.
+    """Train a model on a data set of token shards, or go on where the checkpoint in ``output_dir`` stands.
 
     Writes ``metrics.jsonl`` and checkpoints, and after the last step ``model.safetensors``, ``model.json`` and
     ``vocabulary.json``.
@@ -77,8 +97,7 @@ def train(
         UserError: see ``read_corpus``; or ``output_dir`` holds a checkpoint of other data, configuration or seed.
         DivergedError: loss, gradient or weights are no numbers any more; what was saved before is left.
     """
-    corpus = read_corpus(shards_dir, vocabulary, config.validation_ratio)
-    output_dir.mkdir(parents=True, exist_ok=True)
+    corpus = read_corpus(shards, vocabulary, config.validation_ratio)
     identity = {
         "config": {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE_SETTINGS},
         "seed": seed,
@@ -88,9 +107,9 @@ def train(
     with torch_threads(config.threads):
         model = build_model(config.model, vocabulary, torch.Generator().manual_seed(seed), device)
         optimizers = _optimizers(model, config)
-        step, metrics = _resume(output_dir, identity, model, optimizers)
-        first_step = step
-        with (output_dir / METRICS_NAME).open("a", encoding="utf-8") as log:
+        step, lines = _resume(output_dir, identity, model, optimizers)
+        first_step, metrics = step, _last_metrics(lines)
+        with _Log(join(output_dir, METRICS_NAME), lines) as log:
             for batch, plan in _batches(corpus.training, vocabulary, config, seed, step):
                 if step == config.steps or (stop is not None and step > first_step and stop()):
                     break
@@ -101,13 +120,10 @@ def train(
                 if on_step is not None:
                     on_step(step, metrics)
                 if step % config.log_every == 0 or step == config.steps:
-                    line = {"step": step, **metrics, "utilisation": plan.utilisation}
-                    log.write(json.dumps(line, allow_nan=False) + "\n")
-                    log.flush()
-                    os.fsync(log.fileno())  # a checkpoint must not outlive the lines before it
+                    log.add({"step": step, **metrics, "utilisation": plan.utilisation})
                 if step % config.checkpoint_every == 0 and step < config.steps:
-                    _save_checkpoint(output_dir, identity, model, optimizers, step)
-        _save_checkpoint(output_dir, identity, model, optimizers, step)
+                    _save_checkpoint(output_dir, identity, model, optimizers, log, step)
+        _save_checkpoint(output_dir, identity, model, optimizers, log, step)
         if step < config.steps:
             return TrainResult(step, False, metrics)
         validation = validate(model, corpus, config, device)
@@ -233,7 +249,7 @@ def _update(optimizers: list[torch.optim.Optimizer], config: TrainConfig, step: 
         optimizer.zero_grad(set_to_none=True)
 
 
-def _require_finite(output_dir: Path, step: int, metrics: Mapping[str, float | None]) -> None:
+def _require_finite(output_dir: str, step: int, metrics: Mapping[str, float | None]) -> None:
     """Raises DivergedError unless all numbers of a step are finite."""
     checkpoints = _checkpoints(output_dir)
     left = f"The last good checkpoint is {checkpoints[-1]}" if checkpoints else "There is no checkpoint before it"
@@ -295,74 +311,107 @@ def _to(batch: Batch, device: torch.device | str) -> Batch:
     return Batch(*(field.to(device) for field in _fields(batch)))
 
 
+class _Log:
+    """Lines of JSON that are kept at an address; on a store a file can only be written whole."""
+
+    def __init__(self, address: str, content: bytes) -> None:
+        self._address, self.content = address, content
+        self._num_written = -1
+        self._next_write = 0.0
+
+    def __enter__(self) -> _Log:
+        self._write()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def add(self, line: Mapping[str, float | None]) -> None:
+        self.content += json.dumps(line, allow_nan=False).encode() + b"\n"
+        if time.monotonic() >= self._next_write:
+            self._write()
+
+    def _write(self) -> None:
+        if self._num_written != len(self.content):
+            write_bytes(self._address, self.content)
+            self._num_written = len(self.content)
+        self._next_write = time.monotonic() + SECONDS_BETWEEN_LOGS
+
+
+def _last_metrics(lines: bytes) -> dict[str, float | None]:
+    """Of the last step that a log holds; empty without one."""
+    last = json.loads(lines.splitlines()[-1]) if lines else {}
+    return {name: value for name, value in last.items() if name not in ("step", "utilisation")}
+
+
 def _save_checkpoint(
-    output_dir: Path,
+    output_dir: str,
     identity: dict[str, Any],
     model: LanguageModel,
     optimizers: list[torch.optim.Optimizer],
+    log: _Log,
     step: int,
 ) -> None:
-    """Write ``checkpoint_00000123`` whole or not at all, then remove older ones. Raises DivergedError."""
-    final = output_dir / f"{CHECKPOINT_PREFIX}{step:08d}"
-    if final.exists():
+    """Write ``checkpoint_00000123``, then remove the others. Raises DivergedError."""
+    folder = join(output_dir, f"{CHECKPOINT_PREFIX}{step:08d}")
+    if exists(join(folder, STATE_NAME)):
         return
     if step:
         largest = {"the largest weight": _largest(model.parameters())}
         largest["the largest number of the optimizers"] = _largest(_state_tensors(optimizers))
         _require_finite(output_dir, step, largest)
-    temporary = output_dir / f"{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    save_file({name: tensor.cpu() for name, tensor in model.state_dict().items()}, temporary / "model.safetensors")
-    torch.save([optimizer.state_dict() for optimizer in optimizers], temporary / "optimizers.pt")
+    with local_output(join(folder, WEIGHTS_NAME)) as weights:
+        save_file({name: tensor.cpu() for name, tensor in model.state_dict().items()}, weights)
+    with output(join(folder, OPTIMIZERS_NAME)) as stream:
+        torch.save([optimizer.state_dict() for optimizer in optimizers], stream)
+    write_bytes(join(folder, METRICS_NAME), log.content)
     state = json.dumps({"step": step, **identity}, sort_keys=True, allow_nan=False)
-    (temporary / "state.json").write_text(state, encoding="utf-8")
-    os.replace(temporary, final)
-    for old in _checkpoints(output_dir)[:-1]:
-        shutil.rmtree(old)
+    write_bytes(join(folder, STATE_NAME), state.encode())
+    for other in _checkpoint_folders(output_dir):
+        if other != folder:
+            delete(join(other, STATE_NAME))  # first, so that what is half deleted is no checkpoint
+            delete(other)
 
 
-def _checkpoints(output_dir: Path) -> list[Path]:
-    return sorted(path for path in output_dir.glob(f"{CHECKPOINT_PREFIX}*") if path.suffix != ".tmp")
+def _checkpoint_folders(output_dir: str) -> dict[str, bool]:
+    """Folders of checkpoints, the newest last, and whether each is whole."""
+    found: dict[str, bool] = {}
+    for name, _ in list_files(output_dir):
+        folder, _, file = name.partition("/")
+        if file and _CHECKPOINT.fullmatch(folder):
+            address = join(output_dir, folder)
+            found[address] = found.get(address, False) or file == STATE_NAME
+    return found
+
+
+def _checkpoints(output_dir: str) -> list[str]:
+    """Folders of whole checkpoints, the newest last."""
+    return [folder for folder, is_whole in _checkpoint_folders(output_dir).items() if is_whole]
 
 
 def _resume(
-    output_dir: Path, identity: dict[str, Any], model: LanguageModel, optimizers: list[torch.optim.Optimizer]
-) -> tuple[int, dict[str, float | None]]:
-    """Load the newest checkpoint, if there is one, and cut the log back to its step.
+    output_dir: str, identity: dict[str, Any], model: LanguageModel, optimizers: list[torch.optim.Optimizer]
+) -> tuple[int, bytes]:
+    """Load the newest checkpoint, if there is one.
 
     Returns:
-        The checkpoint's step, 0 without one, and the metrics of the last step that the log holds.
+        The checkpoint's step and the log up to it; 0 and nothing without one.
     """
     checkpoints = _checkpoints(output_dir)
-    step = 0
-    if checkpoints:
-        folder = checkpoints[-1]
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        step = state.pop("step")
-        changed = [name for name, value in json.loads(json.dumps(identity)).items() if state.get(name) != value]
-        if changed:
-            raise UserError(
-                f"{output_dir} holds a run with another {' and '.join(changed)}: give another output folder, "
-                "or delete this one to start anew"
-            )
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        for optimizer, saved in zip(optimizers, torch.load(folder / "optimizers.pt", weights_only=True)):
-            optimizer.load_state_dict(saved)
-    return step, _cut_log(output_dir / METRICS_NAME, step)
-
-
-def _cut_log(path: Path, step: int) -> dict[str, float | None]:
-    """Take the lines behind a step off the log, and what a crash left half written; the metrics of its last line."""
-    length, last = 0, {"step": 0}
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not (line.endswith(b"\n") and isinstance(row, dict) and last["step"] < row.get("step", 0) <= step):
-            break
-        length, last = length + len(line), row
-    if path.exists():
-        os.truncate(path, length)
-    return {name: value for name, value in last.items() if name not in ("step", "utilisation")}
+    if not checkpoints:
+        return 0, b""
+    folder = checkpoints[-1]
+    state = read_json(join(folder, STATE_NAME))
+    step = state.pop("step")
+    changed = [name for name, value in json.loads(json.dumps(identity)).items() if state.get(name) != value]
+    if changed:
+        raise UserError(
+            f"{output_dir} holds a run with another {' and '.join(changed)}: give another output folder, "
+            "or delete this one to start anew"
+        )
+    with local_copy(folder) as local:
+        model.load_state_dict(load_file(os.path.join(local, WEIGHTS_NAME)))
+        states = torch.load(os.path.join(local, OPTIMIZERS_NAME), weights_only=True)
+    for optimizer, saved in zip(optimizers, states):
+        optimizer.load_state_dict(saved)
+    return step, read_bytes(join(folder, METRICS_NAME))
