@@ -54,7 +54,7 @@ def test_presets_hold_nothing_doubtful(name: str) -> None:
         ("select.document.languages=[jp]", "its language is 'ja'"),
         ("select.image.max_aspect_ratio=-1", "max_aspect_ratio -1.0: the score is never below 0"),
         ("select.document.max_words=-1", "max_words -1: the score is never below 0"),
-        ("select.document.min_stop_word_ratio=1.5", "a share is at most 1"),
+        ("select.document.min_stop_word_ratio=1.5", "the score is at most 1"),
         ("tokenize.blur_faces=true", "needs score.faces"),
     ],
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gobelin.report.histograms import KINDS, Histogram
+from gobelin.report.histograms import Histogram
 from gobelin.report.page import _score_of
 from gobelin.report.wording import rule_meaning, score_title
+from gobelin.scores import SCORES
 from gobelin.transforms.selection.rules import RULES, head_rule
 
 
@@ -36,7 +37,7 @@ def test_what_is_neither_is_shown_under_its_own_name() -> None:
 def test_whole_numbers_have_bars_of_whole_numbers(rule: object) -> None:
     score = rule.score  # type: ignore[attr-defined]
     if score.startswith("num_"):
-        assert KINDS[score] in ("count", "log")
+        assert SCORES[score].axis in ("count", "log")
         histogram = Histogram.of_score(score)
         histogram.add(np.zeros(9), np.ones(9, bool))
         bars = histogram.bars([0.0])

@@ -20,6 +20,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from gobelin.scores import DataSet, columns
+
 SCHEMA_VERSION = 3
 """Raised when a data set of an older version can no longer be read by this code."""
 
@@ -320,151 +322,103 @@ FACES = pa.list_(
     )
 )
 
+
+def _with_scores(data_set: DataSet, facts: dict[str, list[pa.Field]]) -> list[pa.Field]:
+    """The scores of a data set as the table has them (``scores.py``), each followed by its ``facts``: columns that no
+    rule compares. Those of "first" and "last" stand there."""
+    fields = list(facts["first"])
+    for column in columns(data_set):
+        fields += [column, *facts.get(column.name, ())]
+    return fields + facts.get("last", [])
+
+
 NODE_SCORES = pa.struct(
+    _with_scores(
+        "nodes",
+        {
+            "first": [_required("kind", _TEXT, "text | image")],
+            "site_count": [
+                # text nodes; image nodes: in alternative text, caption, title and link
+                _field("num_emails", _COUNT, "e-mail addresses"),
+                _field("num_ips", _COUNT, "public IP addresses"),
+                _field("num_phones", _COUNT, "telephone numbers"),
+                _field("num_cards", _COUNT, "payment card numbers"),
+                _field("num_ibans", _COUNT, "bank account numbers"),
+                _field("num_secrets", _COUNT, "keys and passwords"),
+                # image nodes
+                _field("image_id", _TEXT, "see images; null where the image is missing"),
+                _field("format", _TEXT, "see images"),
+                _field("width", pa.int32(), "px"),
+                _field("height", pa.int32(), "px"),
+                _field("phash", _TEXT, "64-bit, hex"),
+            ],
+            "num_documents": [_field("consent", pa.list_(_TEXT), "see images")],
+            "near_count": [_field("near_group", _TEXT, "see image scores")],
+            "clip_caption": [
+                _field(
+                    "clip_assigned", pa.int32(), "position of the text that the image is assigned to, one image a text"
+                )
+            ],
+            "num_eval_images": [_field("eval_image", _TEXT, "path of the first of them")],
+            "watermark": [_field("heads", HEAD_VALUES, "scores of further heads and prompts")],
+        },
+    )
+)
+
+_EARLIER = pa.struct(
     [
-        _required("kind", _TEXT, "text | image"),
-        # text nodes; definitions: docs/text-scores.md
-        _field("num_words", _COUNT, "words"),
-        _field("char_repetition_ratio", _RATIO, "[0, 1], 10-grams"),
-        _field("word_repetition_ratio", _RATIO, "[0, 1], 5-grams"),
-        _field("special_char_ratio", _RATIO, "[0, 1]"),
-        _field("stop_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
-        _field("flagged_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
-        _field("punctuation_ratio", _RATIO, "[0, 1]; null under 12 tokens"),
-        _field("spam_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
-        _field("common_word_ratio", _RATIO, "[0, 1]; null without a list of the user's"),
-        _field("num_lorem_ipsum", _COUNT, "occurrences of filler phrases"),
-        _field("mean_word_length", _RATIO, "letters; null where words are letters"),
-        _field("max_word_length", _COUNT, "letters; null where words are letters"),
-        _field("symbol_word_ratio", _RATIO, "hashes or ellipses a word"),
-        _field("alphabetic_word_ratio", _RATIO, "[0, 1], of white-space pieces; null without any"),
-        _field("terminal_punctuation_ratio", _RATIO, "[0, 1], of lines; null in scripts without such marks"),
-        _field("num_curly_brackets", _COUNT, "occurrences"),
-        _field("num_javascript", _COUNT, "occurrences of the word"),
-        _field("num_policy_phrases", _COUNT, "occurrences of C4's phrases; null but in English"),
-        _field("num_eval_ngrams", _COUNT, "n-grams of evaluation texts; null: none given"),
-        _field("site_count", _COUNT, "times this very text occurs on its host"),
-        # text nodes; image nodes: in alternative text, caption, title and link
-        _field("num_emails", _COUNT, "e-mail addresses"),
-        _field("num_ips", _COUNT, "public IP addresses"),
-        _field("num_phones", _COUNT, "telephone numbers"),
-        _field("num_cards", _COUNT, "payment card numbers"),
-        _field("num_ibans", _COUNT, "bank account numbers"),
-        _field("num_secrets", _COUNT, "keys and passwords"),
-        # image nodes
-        _field("image_id", _TEXT, "see images; null where the image is missing"),
-        _field("format", _TEXT, "see images"),
-        _field("width", pa.int32(), "px"),
-        _field("height", pa.int32(), "px"),
-        _field("phash", _TEXT, "64-bit, hex"),
-        _field("num_documents", _COUNT, "documents that show these bytes"),
-        _field("consent", pa.list_(_TEXT), "see images"),
-        _field("near_count", _COUNT, "documents that show an image of its near-duplicate group"),
-        _field("near_group", _TEXT, "see image scores"),
-        _field("semantic_count", _COUNT, "see image scores"),
-        _field("clip_text_max", _RATIO, "cosine, highest over the document's texts"),
-        _field("clip_near_max", _RATIO, "cosine, higher of the nearest text before and after"),
-        _field("clip_alt", _RATIO, "cosine with the alternative text"),
-        _field("clip_caption", _RATIO, "cosine with the caption"),
-        _field("clip_assigned", pa.int32(), "position of the text that the image is assigned to, one image a text"),
-        _field("clip_assigned_score", _RATIO, "cosine with that text"),
-        _field("nsfw", _RATIO, "probability, [0, 1]"),
-        _field("aesthetic", _RATIO, "head's own scale"),
-        _field("num_eval_images", _COUNT, "evaluation images that it is a near-duplicate of; null: none given"),
-        _field("eval_image", _TEXT, "path of the first of them"),
-        _field("eval_similarity", _RATIO, "cosine, highest with an evaluation image; null: not run"),
-        _field("watermark", _RATIO, "probability, [0, 1]"),
-        _field("heads", HEAD_VALUES, "scores of further heads and prompts"),
-        _field("num_faces", _COUNT, "faces; null: not looked for"),
+        _required("kind", _TEXT, "url | older_url | exact | near"),
+        _required("doc_id", _TEXT, "see signatures"),
+        _required("run", _TEXT, "output folder of the earlier run, as the recipe names it"),
     ]
 )
 
 DOCUMENT_SCORES = pa.schema(
-    [
-        _required("doc_id", _TEXT, "see documents"),
-        _required("num_words", _COUNT, "words"),
-        _required("num_images", _COUNT, "image nodes whose image is at hand"),
-        _field("char_repetition_ratio", _RATIO, "[0, 1], 10-grams"),
-        _field("word_repetition_ratio", _RATIO, "[0, 1], 5-grams"),
-        _field("special_char_ratio", _RATIO, "[0, 1]"),
-        _field("stop_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
-        _field("flagged_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
-        _field("punctuation_ratio", _RATIO, "[0, 1]"),
-        _field("spam_word_ratio", _RATIO, "[0, 1]; null where the language has no list"),
-        _field("common_word_ratio", _RATIO, "[0, 1]; null without a list of the user's"),
-        _field("num_lorem_ipsum", _COUNT, "occurrences of filler phrases"),
-        _field("mean_word_length", _RATIO, "letters; null where words are letters"),
-        _field("max_word_length", _COUNT, "letters; null where words are letters"),
-        _field("symbol_word_ratio", _RATIO, "hashes or ellipses a word"),
-        _field("alphabetic_word_ratio", _RATIO, "[0, 1], of white-space pieces; null without any"),
-        _field("terminal_punctuation_ratio", _RATIO, "[0, 1], of lines; null in scripts without such marks"),
-        _field("num_curly_brackets", _COUNT, "occurrences"),
-        _field("num_javascript", _COUNT, "occurrences of the word"),
-        _field("num_policy_phrases", _COUNT, "occurrences of C4's phrases; null but in English"),
-        _field("num_eval_ngrams", _COUNT, "n-grams of evaluation texts; null: none given"),
-        _field("num_stop_words", _COUNT, "different ones of the language's most frequent; null where it has no list"),
-        _field("bullet_line_ratio", _RATIO, "[0, 1], of lines"),
-        _field("ellipsis_line_ratio", _RATIO, "[0, 1], of lines; null in scripts without such marks"),
-        _field("short_line_ratio", _RATIO, "[0, 1], of lines; null in scripts where a short one is not known"),
-        _field("line_break_ratio", _RATIO, "line breaks a word"),
-        _field("num_sentences", _COUNT, "sentences; null in scripts without such marks"),
-        _field("duplicate_line_ratio", _RATIO, "[0, 1], of lines"),
-        _field("duplicate_line_char_ratio", _RATIO, "[0, 1], of the lines' characters"),
-        _field("duplicate_paragraph_ratio", _RATIO, "[0, 1], of texts"),
-        _field("duplicate_paragraph_char_ratio", _RATIO, "[0, 1], of the texts' characters"),
-        _field("top_2gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("top_3gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("top_4gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("duplicate_5gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("duplicate_6gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("duplicate_7gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("duplicate_8gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("duplicate_9gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("duplicate_10gram_char_ratio", _RATIO, "[0, 1], of letters"),
-        _field("eval_word_ratio", _RATIO, "[0, 1], words in n-grams of evaluation texts; null: none given"),
-        _field("eval_source", _TEXT, "file with the most of these n-grams"),
-        _field("perplexity", pa.float64(), "a token; null without a model of the user's"),
-        _field("quality", _RATIO, "probability, [0, 1]; null without a model of the user's"),
-        _required("url_group", _TEXT, "smallest doc_id with the same canonical URL"),
-        _required("exact_group", _TEXT, "smallest doc_id with the same text"),
-        _required("near_group", _TEXT, "smallest doc_id connected by near-duplicate text"),
-        _required(
-            "earlier",
-            pa.list_(
-                pa.struct(
-                    [
-                        _required("kind", _TEXT, "url | older_url | exact | near"),
-                        _required("doc_id", _TEXT, "see signatures"),
-                        _required("run", _TEXT, "output folder of the earlier run, as the recipe names it"),
-                    ]
-                )
-            ),
-            "documents of earlier runs that this one duplicates, sorted by kind",
-        ),
-        _field("clip_model", _TEXT, "fingerprint of the model behind the clip_ scores"),
-        _required("nodes", pa.list_(NODE_SCORES), "one for each node of the document, same order"),
-    ]
+    _with_scores(
+        "documents",
+        {
+            "first": [_required("doc_id", _TEXT, "see documents")],
+            "num_words": [_required("num_images", _COUNT, "image nodes whose image is at hand")],
+            "eval_word_ratio": [_field("eval_source", _TEXT, "file with the most of these n-grams")],
+            "last": [
+                _required("url_group", _TEXT, "smallest doc_id with the same canonical URL"),
+                _required("exact_group", _TEXT, "smallest doc_id with the same text"),
+                _required("near_group", _TEXT, "smallest doc_id connected by near-duplicate text"),
+                _required(
+                    "earlier",
+                    pa.list_(_EARLIER),
+                    "documents of earlier runs that this one duplicates, sorted by kind",
+                ),
+                _field("clip_model", _TEXT, "fingerprint of the model behind the clip_ scores"),
+                _required("nodes", pa.list_(NODE_SCORES), "one for each node of the document, same order"),
+            ],
+        },
+    )
 )
 
 IMAGE_SCORES = pa.schema(
-    [
-        _required("image_id", _TEXT, "see images"),
-        _required("width", pa.int32(), "px"),
-        _required("height", pa.int32(), "px"),
-        _required("phash", _TEXT, "64-bit, hex"),
-        _required("num_documents", _COUNT, "documents that show these bytes"),
-        _required("near_group", _TEXT, "smallest image_id connected by perceptual near-duplication"),
-        _required("near_count", _COUNT, "documents that show an image of the group"),
-        _field("semantic_group", _TEXT, "smallest image_id connected by embedding similarity; null: not run"),
-        _field("semantic_count", _COUNT, "documents that show an image of the semantic group"),
-        _field("nsfw", _RATIO, "probability, [0, 1]"),
-        _field("aesthetic", _RATIO, "head's own scale"),
-        _field("watermark", _RATIO, "probability, [0, 1]"),
-        _field("heads", HEAD_VALUES, "scores of further heads and prompts"),
-        _field("faces", FACES, "the largest first; null: not looked for"),
-        _field("num_faces", _COUNT, "faces; null: not looked for"),
-        _field("clip_model", _TEXT, "fingerprint of the model behind the embedding"),
-    ]
+    _with_scores(
+        "images",
+        {
+            "first": [
+                _required("image_id", _TEXT, "see images"),
+                _required("width", pa.int32(), "px"),
+                _required("height", pa.int32(), "px"),
+                _required("phash", _TEXT, "64-bit, hex"),
+            ],
+            "num_documents": [
+                _required("near_group", _TEXT, "smallest image_id connected by perceptual near-duplication")
+            ],
+            "near_count": [
+                _field("semantic_group", _TEXT, "smallest image_id connected by embedding similarity; null: not run")
+            ],
+            "watermark": [
+                _field("heads", HEAD_VALUES, "scores of further heads and prompts"),
+                _field("faces", FACES, "the largest first; null: not looked for"),
+            ],
+            "last": [_field("clip_model", _TEXT, "fingerprint of the model behind the embedding")],
+        },
+    )
 )
 
 SIGNATURES = pa.schema(

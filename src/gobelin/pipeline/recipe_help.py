@@ -1,7 +1,8 @@
 """What a recipe's fields mean, what tells two recipes apart, and what in a recipe cannot work as it stands.
 
 The meaning of a field is the docstring under it in its configuration class, read from the source: there is one place
-where a field is explained, and `gobelin recipe show` prints it beside the value.
+where a field is explained, and `gobelin recipe show` prints it beside the value. A threshold's docstring says what its
+number means and where it comes from; what is compared with it, the table of scores says.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from typing import Any
 from gobelin.pipeline.recipe import Recipe, as_dict
 from gobelin.pipeline.recipe_values import doubtful_values
 from gobelin.pipeline.recipe_yaml import write_yaml
+from gobelin.scores import find_score
+from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.rules import HEAD, IMAGE_RULES, all_rules, threshold_of
+from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.node_rules import ImageRules, TextRules
+from gobelin.transforms.selection.rules import IMAGE_RULES, RULES, all_rules, threshold_of
 from gobelin.transforms.text.text_statistics import word_lists
 
 WIDTH = 120
+
+_RULES_OF = {"document": DocumentRules, "text": TextRules, "image": ImageRules}
 
 
 @functools.cache
@@ -38,13 +45,27 @@ def field_docs(kind: type) -> dict[str, str]:
     return docs
 
 
+@functools.cache
+def described(kind: type) -> dict[str, str]:
+    """Field -> what it is: its text in the class, behind what the table of scores says of the score that a threshold is
+    held against."""
+    docs = dict(field_docs(kind))
+    for rule in RULES:
+        score = find_score(rule.score or "")
+        if score is not None and _RULES_OF[rule.section] is kind:
+            unit = "" if score.unit in score.title.lower() else f" ({score.unit})"
+            needs = f" Needs {', '.join(map(_setting_of, score.needs))}." if score.needs else ""
+            docs[rule.threshold] = f"{score.title}{unit}. {docs[rule.threshold]}{needs}"
+    return docs
+
+
 def explained_yaml(recipe: Recipe) -> str:
     """The whole recipe as YAML, each field under a comment that says what it is."""
     return "\n".join(_lines(recipe, as_dict(recipe), "")) + "\n"
 
 
 def _lines(config: Any, values: dict[str, Any], indent: str) -> Iterator[str]:
-    docs = field_docs(config.__class__)
+    docs = described(config.__class__)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         yield from textwrap.wrap(
@@ -110,28 +131,23 @@ def _without_score(recipe: Recipe) -> Iterator[str]:
 
 def _needs(score: str, recipe: Recipe) -> Iterator[tuple[str, bool]]:
     """(setting, whether it is there) for each setting without which a score is null."""
-    config = recipe.score
-    if score.startswith("clip_") or score in ("eval_similarity", "semantic_count"):
-        yield "score.clip", config.clip is not None
-    if score in ("nsfw", "aesthetic", "watermark"):
-        yield f"score.heads.{score}", score in {*config.heads, *config.zero_shot}
-    if score.startswith(HEAD):
-        name = score.removeprefix(HEAD)
-        yield f"score.heads.{name} or score.zero_shot.{name}", name in {*config.heads, *config.zero_shot}
-    if score == "num_faces":
-        yield "score.faces", config.faces is not None
-    if score == "assigned_ratio":
-        yield "score.clip", config.clip is not None
-    if score == "common_word_ratio":
-        yield "score.text.common_words", bool(config.text.common_words)
-    if score == "perplexity":
-        yield "score.text.perplexity_models", bool(config.text.perplexity_models)
-    if score == "quality":
-        yield "score.text.quality_models", bool(config.text.quality_models)
-    if score in ("num_eval_ngrams", "eval_word_ratio"):
-        yield "score.contamination.texts", bool(config.contamination and config.contamination.texts)
-    if score in ("num_eval_images", "eval_similarity"):
-        yield "score.contamination.images", bool(config.contamination and config.contamination.images)
+    entry = find_score(score)
+    for need in entry.needs if entry is not None else ():
+        yield _setting_of(need), _is_there(need, recipe.score)
+
+
+def _setting_of(need: str) -> str:
+    """The key of a recipe that a score needs, in words."""
+    section, _, name = need.partition(".")
+    return f"score.{need} or score.zero_shot.{name}" if section == "heads" else f"score.{need}"
+
+
+def _is_there(need: str, config: ScoreConfig) -> bool:
+    section, _, name = need.partition(".")
+    if section == "heads":
+        return name in {*config.heads, *config.zero_shot}
+    held = getattr(config, section)
+    return bool(getattr(held, name, None)) if name else held is not None
 
 
 def _crossing(select: SelectConfig) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe import Recipe
+from gobelin.scores import find_score
 from gobelin.transforms.duplicates.signatures import open_earlier
 from gobelin.transforms.images.image_formats import DECODED
 from gobelin.transforms.measure import ScoreConfig
@@ -40,12 +41,6 @@ _FORMATS = tuple(sorted(name.lower() for name in DECODED))
 
 _COUNTRIES = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "ua": "uk"}
 """Country codes that are no language's, and the language that is meant."""
-
-_UNBOUNDED = ("clip", "aesthetic", "nsfw", "watermark", "head", "similarity")
-"""Words in the name of a rule whose score may be negative: cosines, and regressions without bounds."""
-
-_NO_SHARE = ("aspect_ratio", "line_break_ratio", "symbol_word_ratio")
-"""Ratios that may exceed 1."""
 
 
 def doubtful_values(recipe: Recipe) -> list[str]:
@@ -110,18 +105,14 @@ def _unguarded(select: SelectConfig) -> Iterator[str]:
 
 
 def _impossible(select: SelectConfig) -> Iterator[str]:
-    for section in ("document", "text", "image"):
-        rules = getattr(select, section)
-        for name in rules.__slots__:
-            value = getattr(rules, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                continue
-            may_be_negative = any(word in name for word in _UNBOUNDED)
-            is_share = name.endswith("_ratio") and not name.endswith(_NO_SHARE) and not may_be_negative
-            if name.startswith("max_") and value < 0 and not may_be_negative:
-                yield f"select.{section}.{name} {value}: the score is never below 0, so nothing can pass"
-            elif name.startswith("min_") and value > 1 and is_share:
-                yield f"select.{section}.{name} {value}: a share is at most 1, so nothing can pass"
+    for rule in all_rules(select):
+        entry, value = find_score(rule.score or ""), threshold_of(rule, select)
+        if entry is None or not isinstance(value, (int, float)):
+            continue
+        if not rule.keeps_above and entry.low is not None and value < entry.low:
+            yield f"select.{rule.name} {value}: the score is never below {entry.low:g}, so nothing can pass"
+        elif rule.keeps_above and entry.high is not None and value > entry.high:
+            yield f"select.{rule.name} {value}: the score is at most {entry.high:g}, so nothing can pass"
 
 
 def _without_faces(recipe: Recipe) -> Iterator[str]:

@@ -11,51 +11,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from typing import Literal
 
 import numpy as np
 
+from gobelin.scores import LOG_FLOOR, Axis, find_score
+
 MAX_BARS = 44
 
-Kind = Literal["linear", "count", "log"]
-
-STEPS: dict[Kind, float] = {"linear": 0.0005, "count": 1.0, "log": 1 / 200}
+STEPS: dict[Axis, float] = {"linear": 0.0005, "count": 1.0, "log": 1 / 200}
 """Width of a cell of the fine grid: in the score's unit, or in decades."""
-
-LOG_FLOOR = 0.5
-"""Values below this are shown here on a logarithmic axis: zero has no place on it."""
 
 TAIL_RATIO = 0.005
 """Share of the values that the shown range may leave out on each side."""
-
-KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("num_words", "words_left", "min_side", "max_side", "min_rendered", "max_rendered"), "log"),
-    **dict.fromkeys(
-        (
-            "num_lorem_ipsum",
-            "num_curly_brackets",
-            "num_javascript",
-            "num_policy_phrases",
-            "num_stop_words",
-            "num_sentences",
-            "max_word_length",
-            "num_eval_ngrams",
-            "num_eval_images",
-            "num_faces",
-            "site_count",
-            "num_documents",
-            "near_count",
-            "semantic_count",
-            "images_left",
-        ),
-        "count",
-    ),
-    "aspect_ratio": "log",
-}
-"""How a score is spread on its axis; linear where it is not named."""
-
-LOWEST = {"aspect_ratio": 0.01}
-"""Lowest value shown on a logarithmic axis, where it is not ``LOG_FLOOR``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +42,7 @@ class Bar:
 class Histogram:
     """Counts of one score's values."""
 
-    def __init__(self, kind: Kind, lowest: float = LOG_FLOOR) -> None:
+    def __init__(self, kind: Axis, lowest: float = LOG_FLOOR) -> None:
         self.kind = kind
         self.lowest = lowest
         self._passed: Counter[int] = Counter()
@@ -87,7 +54,8 @@ class Histogram:
     @classmethod
     def of_score(cls, score: str) -> Histogram:
         """An empty histogram on the axis that suits a score."""
-        return cls(KINDS.get(score, "linear"), LOWEST.get(score, LOG_FLOOR))
+        entry = find_score(score)
+        return cls("linear") if entry is None else cls(entry.axis, entry.lowest)
 
     @property
     def has_zero(self) -> bool:

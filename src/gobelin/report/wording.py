@@ -10,7 +10,7 @@ import re
 
 from markupsafe import Markup
 
-from gobelin.transforms.selection.rules import HEAD
+from gobelin.scores import HEAD, find_score
 
 STAGE_TITLES = {
     "extract": "Extract: archives to documents and pictures",
@@ -28,74 +28,6 @@ EARLIER_KINDS = {
     "older_url": "an older capture of the same address",
 }
 """What an earlier corpus has of a document, by the kind in its scores."""
-
-SCORE_TITLES = {
-    "language_score": ("Probability of the language", "probability"),
-    "num_words": ("Words", "words"),
-    "words_left": ("Words left after the node rules", "words"),
-    "images_left": ("Pictures left after the node rules", "pictures"),
-    "char_repetition_ratio": ("Repeated 10-character sequences", "share of characters"),
-    "word_repetition_ratio": ("Repeated 5-word sequences", "share of sequences"),
-    "special_char_ratio": ("Characters that are no letters", "share of characters"),
-    "stop_word_ratio": ("Function words", "share of words"),
-    "flagged_word_ratio": ("Flagged words", "share of words"),
-    "punctuation_ratio": ("Punctuation marks", "marks a token"),
-    "spam_word_ratio": ("Spam words (subscribe, share, click ...)", "share of words"),
-    "num_lorem_ipsum": ("Filler phrases", "phrases"),
-    "common_word_ratio": ("Words that are common in the language", "share of words"),
-    "mean_word_length": ("Mean length of a word", "letters"),
-    "max_word_length": ("Longest word", "letters"),
-    "symbol_word_ratio": ("Hashes or ellipses", "symbols a word"),
-    "alphabetic_word_ratio": ("Pieces that hold a letter", "share of pieces"),
-    "terminal_punctuation_ratio": ("Lines that end as a sentence does", "share of lines"),
-    "num_curly_brackets": ("Curly brackets", "brackets"),
-    "num_javascript": ("Mentions of JavaScript", "times"),
-    "num_policy_phrases": ('Phrases such as "privacy policy"', "phrases"),
-    "num_stop_words": ("Different ones of the most frequent words", "words"),
-    "bullet_line_ratio": ("Lines that are list items", "share of lines"),
-    "ellipsis_line_ratio": ("Lines that end with an ellipsis", "share of lines"),
-    "short_line_ratio": ("Short lines", "share of lines"),
-    "line_break_ratio": ("Line breaks", "breaks a word"),
-    "num_sentences": ("Sentences", "sentences"),
-    "duplicate_line_ratio": ("Lines that stood before", "share of lines"),
-    "duplicate_line_char_ratio": ("Characters in lines that stood before", "share of characters"),
-    "duplicate_paragraph_ratio": ("Paragraphs that stood before", "share of paragraphs"),
-    "duplicate_paragraph_char_ratio": ("Characters in paragraphs that stood before", "share of characters"),
-    **{
-        f"top_{n}gram_char_ratio": (f"Letters in the most frequent run of {n} words", "share of letters")
-        for n in (2, 3, 4)
-    },
-    **{
-        f"duplicate_{n}gram_char_ratio": (f"Letters in runs of {n} words that stood before", "share of letters")
-        for n in range(5, 11)
-    },
-    "perplexity": ("Perplexity under a language model", "a token"),
-    "quality": ("Quality by a classifier", "probability"),
-    "num_eval_ngrams": ("Runs of words of an evaluation set", "runs of words"),
-    "eval_word_ratio": ("Words in runs of an evaluation set", "share of words"),
-    "site_count": ("Times the same text stands on its host", "times"),
-    "min_side": ("Shorter side", "pixels"),
-    "max_side": ("Longer side", "pixels"),
-    "min_rendered": ("Shorter side as the page shows it", "pixels"),
-    "max_rendered": ("Longer side as the page shows it", "pixels"),
-    "aspect_ratio": ("Width by height", "ratio"),
-    "num_documents": ("Documents that show the same bytes", "documents"),
-    "semantic_count": ("Documents that show an image of like meaning", "documents"),
-    "near_count": ("Documents that show it or a near-duplicate", "documents"),
-    "nsfw": ("Probability of unsafe content", "probability"),
-    "clip_text_max": ("CLIP: best-fitting text of the page", "cosine"),
-    "clip_near_max": ("CLIP: better of the two neighbouring texts", "cosine"),
-    "clip_caption": ("CLIP: caption", "cosine"),
-    "clip_alt": ("CLIP: alternative text", "cosine"),
-    "clip_assigned_score": ("CLIP: assigned text", "cosine"),
-    "assigned_ratio": ("Pictures that fit their assigned text", "share of pictures"),
-    "aesthetic": ("Aesthetic score", "head's own scale"),
-    "watermark": ("Probability of a watermark", "probability"),
-    "num_faces": ("Faces", "faces"),
-    "num_eval_images": ("Evaluation images that it looks like", "pictures"),
-    "eval_similarity": ("Nearest evaluation image", "cosine"),
-}
-"""Score column -> (title, unit of its values)."""
 
 RULE_MEANINGS = {
     # extract
@@ -170,12 +102,9 @@ RULE_MEANINGS = {
 
 
 def score_title(score: str) -> tuple[str, str]:
-    """(title, unit of its values) of a score; one of the user's heads by its name."""
-    if score in SCORE_TITLES:
-        return SCORE_TITLES[score]
-    if score.startswith(HEAD):
-        return f"Head: {score.removeprefix(HEAD).replace('_', ' ')}", "head's own scale"
-    return score, ""
+    """(title, unit of its values) of a score."""
+    entry = find_score(score)
+    return (score, "") if entry is None else (entry.title, entry.unit)
 
 
 def rule_meaning(rule: str, score: str | None = None) -> str:
@@ -186,10 +115,11 @@ def rule_meaning(rule: str, score: str | None = None) -> str:
     """
     if rule in RULE_MEANINGS:
         return RULE_MEANINGS[rule]
-    if score in SCORE_TITLES:
-        return SCORE_TITLES[score][0].lower().replace("clip", "CLIP")
     if score is not None and score.startswith(HEAD):
         return f"score of the head {score.removeprefix(HEAD)}"
+    entry = None if score is None else find_score(score)
+    if entry is not None:
+        return entry.title.lower().replace("clip", "CLIP")
     return rule.rpartition(".")[2].replace("_", " ")
 
 

@@ -42,6 +42,7 @@ from gobelin.transforms.text.text_resources import load_text_resources
 from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
 from gobelin.transforms.vision.eval_images import find_eval_images
 from gobelin.transforms.vision.faces import load_detector
+from gobelin.transforms.vision.heads import OWN_COLUMNS
 from gobelin.transforms.vision.score_heads import ScoreHeads
 
 Row = dict[str, Any]
@@ -115,7 +116,7 @@ def score(context: Context) -> dict[str, Any]:
         "images": balanced_counts(num_images, count_rows(join(output, "images")), decisions, Unit.IMAGE),
         "clip_model": clip_model,
         "not_run": sorted(
-            {"nsfw", "aesthetic", "watermark"} - {name for name, _ in heads}
+            set(OWN_COLUMNS) - {name for name, _ in heads}
             | (set() if has_model else {"clip"})
             | (set() if has_faces else {"faces"})
         ),

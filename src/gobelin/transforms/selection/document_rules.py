@@ -1,7 +1,7 @@
 """Which documents a recipe lets in: the thresholds, each with its meaning and its source.
 
 A threshold of null switches its rule off; a value on the threshold itself passes. ``rules.py`` says which score each
-one is held against.
+one is held against, and the table of scores (``gobelin/scores.py``) what that is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class DocumentRules:
     """Kinds of page to keep: article, list (of articles), thread, question, product, manual, other."""
 
     min_language_score: float | None = None
-    """Probability of the language. OBELICS: 0.8."""
+    """OBELICS: 0.8."""
 
     deny_consent: tuple[str, ...] | None = None
     """Refused uses, or single directives, that drop a page. Uses: ai-train, image-train, ai-input, tdm, search, index,
@@ -34,16 +34,16 @@ class DocumentRules:
     """Robots whose opt-outs count, beside those addressed to all, lower case (gptbot, ccbot ...). Null: anybody's."""
 
     min_images: int | None = None
-    """Images left. OBELICS: 1."""
+    """OBELICS: 1."""
 
     max_images: int | None = None
-    """Images left. OBELICS: 30."""
+    """OBELICS: 30."""
 
     min_words: int | None = None
-    """Words left. OBELICS: 10."""
+    """OBELICS: 10."""
 
     max_words: int | None = None
-    """Words left. OBELICS: 2000; its authors drop long articles that way."""
+    """OBELICS: 2000; its authors drop long articles that way."""
 
     max_char_repetition_ratio: float | None = None
     """OBELICS: 0.1."""
@@ -67,71 +67,70 @@ class DocumentRules:
     """OBELICS' paper: 0.12."""
 
     max_lorem_ipsum: int | None = None
-    """Filler phrases. C4 and OmniCorpus: 0."""
+    """C4 and OmniCorpus: 0."""
 
     min_common_word_ratio: float | None = None
-    """OBELICS: 0.9. Needs score.text.common_words."""
+    """OBELICS: 0.9."""
 
     max_perplexity: float | None = None
-    """Perplexity a token under a KenLM model. OBELICS: 1500. Needs score.text.perplexity_models."""
+    """A KenLM model. OBELICS: 1500."""
 
     min_quality: float | None = None
-    """Probability of a fastText classifier's label. DCLM: 0.018. Needs score.text.quality_models."""
+    """Probability of a fastText classifier's label. DCLM: 0.018."""
 
     min_mean_word_length: float | None = None
-    """Letters. Gopher: 3. Not run where words are letters."""
+    """Gopher: 3. Not run where words are letters."""
 
     max_mean_word_length: float | None = None
-    """Letters. Gopher: 10."""
+    """Gopher: 10."""
 
     max_symbol_word_ratio: float | None = None
-    """Hashes, or ellipses, a word. Gopher: 0.1."""
+    """Gopher: 0.1."""
 
     min_alphabetic_word_ratio: float | None = None
-    """Share of white-space pieces that hold a letter. Gopher: 0.8."""
+    """Gopher: 0.8."""
 
     min_stop_words: int | None = None
-    """Different ones of the language's eight or so most frequent words. Gopher: 2. Not run for languages without a
-    list."""
+    """Of the language's eight or so. Gopher: 2. Not run for languages without a list."""
 
     max_bullet_line_ratio: float | None = None
-    """Share of lines that are list items. Gopher: 0.9."""
+    """Gopher: 0.9."""
 
     max_ellipsis_line_ratio: float | None = None
-    """Share of lines that end with an ellipsis. Gopher: 0.3."""
+    """Gopher: 0.3."""
 
     min_terminal_punctuation_ratio: float | None = None
-    """Share of lines that end as a sentence does. FineWeb: 0.12."""
+    """FineWeb: 0.12."""
 
     max_short_line_ratio: float | None = None
-    """Share of lines of at most 30 characters. FineWeb: 0.67."""
+    """Of at most 30 characters. FineWeb: 0.67."""
 
     max_line_break_ratio: float | None = None
-    """Line breaks a word. FineWeb: 0.3."""
+    """FineWeb: 0.3."""
 
     min_sentences: int | None = None
-    """Sentences of the whole prose. C4: 3 (as printed in JMLR: 5); MMC4's core: 4."""
+    """Of the whole prose. C4: 3 (as printed in JMLR: 5); MMC4's core: 4."""
 
     max_sentences: int | None = None
     """MMC4's core: 40."""
 
     max_curly_brackets: int | None = None
-    """Curly brackets. C4: 0; it costs every page that shows code within its text."""
+    """C4: 0; it costs every page that shows code within its text."""
 
     max_duplicate_line_ratio: float | None = None
-    """Share of lines that stood before. Gopher: 0.3."""
+    """Gopher: 0.3."""
 
     max_duplicate_line_char_ratio: float | None = None
-    """Share of characters in such lines. Gopher: 0.2; FineWeb: 0.01."""
+    """Gopher: 0.2; FineWeb: 0.01."""
 
     max_duplicate_paragraph_ratio: float | None = None
-    """Share of texts that stood before. Gopher: 0.3."""
+    """Gopher: 0.3."""
 
     max_duplicate_paragraph_char_ratio: float | None = None
-    """Share of characters in such texts. Gopher: 0.2."""
+    """Gopher: 0.2."""
 
     max_top_2gram_char_ratio: float | None = None
-    """Share of letters in the most frequent pair of words. Gopher: 0.2."""
+    """Gopher: 0.2."""
 
     max_top_3gram_char_ratio: float | None = None
     """Gopher: 0.18."""
@@ -140,7 +139,7 @@ class DocumentRules:
     """Gopher: 0.16."""
 
     max_duplicate_5gram_char_ratio: float | None = None
-    """Share of letters in runs of five words that stood before. Gopher: 0.15."""
+    """Gopher: 0.15."""
 
     max_duplicate_6gram_char_ratio: float | None = None
     """Gopher: 0.14."""
@@ -158,14 +157,14 @@ class DocumentRules:
     """Gopher: 0.10."""
 
     max_eval_ngrams: int | None = None
-    """Runs of words of evaluation texts. GPT-3 and datatrove: 0. Needs score.contamination."""
+    """GPT-3 and datatrove: 0."""
 
     max_eval_word_ratio: float | None = None
-    """Share of words in such runs. Llama 2 calls a sample contaminated from 0.2, dirty from 0.8."""
+    """Llama 2 calls a sample contaminated from 0.2, dirty from 0.8."""
 
     min_assigned_ratio: float | None = None
-    """Share of the images left whose cosine with their assigned text is at least ``assigned_similarity``. MMC4 core:
-    0.75. Belongs to one model."""
+    """Images left whose cosine with their assigned text is at least ``assigned_similarity``. MMC4 core: 0.75. Belongs
+    to one model."""
 
     assigned_similarity: float = 0.25
     """See ``min_assigned_ratio``. MMC4 core: 0.25 with ViT-L/14."""

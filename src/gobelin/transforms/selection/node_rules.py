@@ -1,7 +1,9 @@
 """Which text and image nodes a recipe lets in: the thresholds, each with its meaning and its source.
 
 A threshold of null switches its rule off; a value on the threshold itself passes. ``rules.py`` says which score each
-one is held against. Values: OBELICS (arXiv 2306.16527 and its released configuration), MMC4 (arXiv 2304.06939).
+one is held against, and the table of scores (``gobelin/scores.py``) what that is.
+
+Values: OBELICS (arXiv 2306.16527 and its released configuration), MMC4 (arXiv 2304.06939).
 """
 
 from __future__ import annotations
@@ -25,76 +27,75 @@ class TextRules:
     has no such exception, and loses short headings."""
 
     min_words: int | None = None
-    """Words. OBELICS: 4. Lower it to keep headings."""
+    """OBELICS: 4. Lower it to keep headings."""
 
     max_words: int | None = None
-    """Words. OBELICS: 1000."""
+    """OBELICS: 1000."""
 
     max_char_repetition_ratio: float | None = None
-    """Share of repeated 10-character sequences. OBELICS: 0.1."""
+    """OBELICS: 0.1."""
 
     max_word_repetition_ratio: float | None = None
-    """Share of repeated 5-word sequences. OBELICS: 0.1."""
+    """OBELICS: 0.1."""
 
     max_special_char_ratio: float | None = None
-    """Share of characters that are no letters. OBELICS: 0.3."""
+    """OBELICS: 0.3."""
 
     min_stop_word_ratio: float | None = None
-    """Share of function words. OBELICS: 0.3. Not run for languages without a list."""
+    """OBELICS: 0.3. Not run for languages without a list."""
 
     max_flagged_word_ratio: float | None = None
-    """Share of words of the flagged list. OBELICS: 0.01."""
+    """OBELICS: 0.01."""
 
     min_punctuation_ratio: float | None = None
-    """Punctuation marks a token, in texts of at least 12 tokens. OBELICS: 0.001."""
+    """In texts of at least 12 tokens. OBELICS: 0.001."""
 
     max_spam_word_ratio: float | None = None
-    """Share of words such as "subscribe", "share", "click". OBELICS: below 0.12."""
+    """OBELICS: below 0.12."""
 
     max_lorem_ipsum: int | None = None
-    """Filler phrases. C4 and OmniCorpus: 0."""
+    """C4 and OmniCorpus: 0."""
 
     max_site_count: int | None = 2
-    """Times the same text may stand on one host; above it every copy goes, but for a heading of whose section something
-    is left. OBELICS: 2. On unless a recipe says null: a page with its site's menu in it is no recipe's wish."""
+    """Above it every copy goes, but for a heading of whose section something is left. OBELICS: 2. On unless a recipe
+    says null: a page with its site's menu in it is no recipe's wish."""
 
     max_site_count_heading: int | None = None
-    """Times the same heading may stand on one host, whatever is left of its section. Null: any number, because every
-    chapter may have its "Exercises". OBELICS does not tell headings from other texts: 2."""
+    """The same for headings, whatever is left of their section. Null: any number, because every chapter may have its
+    "Exercises". OBELICS does not tell headings from other texts: 2."""
 
     min_common_word_ratio: float | None = None
-    """Share of words that are common in the language. OBELICS: 0.8. Needs score.text.common_words."""
+    """OBELICS: 0.8."""
 
     min_mean_word_length: float | None = None
-    """Letters. Gopher (of documents): 3. Not run where words are letters."""
+    """Gopher (of documents): 3. Not run where words are letters."""
 
     max_mean_word_length: float | None = None
-    """Letters. Gopher (of documents): 10."""
+    """Gopher (of documents): 10."""
 
     max_word_length: int | None = None
-    """Letters of the longest word. C4 (of lines): 1000. Not run where words are letters."""
+    """C4 (of lines): 1000. Not run where words are letters."""
 
     max_symbol_word_ratio: float | None = None
-    """Hashes, or ellipses, a word. Gopher (of documents): 0.1."""
+    """Gopher (of documents): 0.1."""
 
     min_alphabetic_word_ratio: float | None = None
-    """Share of white-space pieces that hold a letter. Gopher (of documents): 0.8."""
+    """Gopher (of documents): 0.8."""
 
     min_terminal_punctuation_ratio: float | None = None
-    """Share of a text's lines that end as a sentence does, not with "...". C4 (of lines): 1; it costs captions and
-    lists."""
+    """Not with "...". C4 (of lines): 1; it costs captions and lists."""
 
     max_curly_brackets: int | None = None
-    """Curly brackets. C4 (of documents): 0."""
+    """C4 (of documents): 0."""
 
     max_javascript: int | None = None
-    """Times "javascript" stands there. C4 (of lines): 0."""
+    """C4 (of lines): 0."""
 
     max_policy_phrases: int | None = None
-    """Phrases such as "privacy policy", "use of cookies". C4's code (of lines): 0. Not run but for English."""
+    """Also "use of cookies". C4's code (of lines): 0. Not run but for English."""
 
     max_eval_ngrams: int | None = None
-    """Runs of words of an evaluation text that touch this text. 0: none. Needs score.contamination."""
+    """Those that touch this text. 0: none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,34 +139,34 @@ class ImageRules:
     ``document.deny_consent``, whose ``consent_agents`` hold here too."""
 
     min_side_px: int | None = None
-    """Smaller of width and height. OBELICS and MMC4: 150."""
+    """OBELICS and MMC4: 150."""
 
     max_side_px: int | None = None
-    """Larger of width and height. OBELICS: 20000."""
+    """OBELICS: 20000."""
 
     min_rendered_px: int | None = None
-    """Smaller of the width and height at which the page shows it, where it says so. OBELICS: 150."""
+    """Where the page says so. OBELICS: 150."""
 
     max_rendered_px: int | None = None
-    """Larger of the same. OBELICS: 20000."""
+    """OBELICS: 20000."""
 
     min_aspect_ratio: float | None = None
-    """Width by height. OBELICS and MMC4: 0.5."""
+    """OBELICS and MMC4: 0.5."""
 
     max_aspect_ratio: float | None = None
-    """Width by height. OBELICS and MMC4: 2.0."""
+    """OBELICS and MMC4: 2.0."""
 
     banned_url_words: tuple[str, ...] | None = None
     """Words that may not stand in an image's URL, compared as whole words without regard to case."""
 
     max_documents: int | None = None
-    """Documents that may show the same bytes; above it the image goes everywhere. OBELICS (by URL), MMC4: 10."""
+    """Above it the image goes everywhere. OBELICS (by URL), MMC4: 10."""
 
     max_near_documents: int | None = None
-    """The same, counted over the image's perceptual near-duplicates. OmniCorpus: 10."""
+    """OmniCorpus: 10."""
 
     max_semantic_documents: int | None = None
-    """The same, counted over images of like meaning. Needs score.semantic."""
+    """Above it the image goes everywhere."""
 
     unique_near_in_document: bool = False
     """Whether a near-duplicate (score.near_images) of an image before it in its document is left out."""
@@ -181,32 +182,30 @@ class ImageRules:
     ("ViT-L-14-quickgelu/openai"). Scores of another model are then an error. Null: the thresholds are believed."""
 
     min_clip_text: Threshold | None = None
-    """CLIP cosine with the document's best-fitting text: a number, which belongs to one model (MMC4: 0.15 with
-    ViT-L/14), or {top_fraction: 0.3} or {quantile: 0.7}, which do not."""
+    """A number, which belongs to one model (MMC4: 0.15 with ViT-L/14), or {top_fraction: 0.3} or {quantile: 0.7}, which
+    do not."""
 
     min_clip_near: Threshold | None = None
-    """CLIP cosine with the better of the two neighbouring texts; a number, top_fraction or quantile."""
+    """A number, top_fraction or quantile."""
 
     min_clip_caption: Threshold | None = None
-    """CLIP cosine with the caption; passes where there is none. A number, top_fraction or quantile."""
+    """Passes where there is none. A number, top_fraction or quantile."""
 
     min_clip_alt: Threshold | None = None
-    """CLIP cosine with the alternative text; passes where there is none. A number, top_fraction or quantile."""
+    """Passes where there is none. A number, top_fraction or quantile."""
 
     min_clip_assigned: Threshold | None = None
-    """CLIP cosine with the text that MMC4's assignment gives the image, each text to one image as far as there are
-    enough. A number, top_fraction or quantile."""
+    """That which MMC4's assignment gives the image, each text to one image as far as there are enough. A number,
+    top_fraction or quantile."""
 
     max_nsfw: float | None = None
-    """Probability of unsafe content; a safety rule. MMC4: 0.1 with the LAION head. Needs score.heads or
-    score.zero_shot of that name."""
+    """A safety rule. MMC4: 0.1 with the LAION head."""
 
     min_aesthetic: Threshold | None = None
-    """Aesthetic score on the head's own scale; or top_fraction or quantile. OmniCorpus: 3.7, LAION-Aesthetics: 4.5 to
-    6.5. Needs score.heads of that name."""
+    """A number, top_fraction or quantile. OmniCorpus: 3.7, LAION-Aesthetics: 4.5 to 6.5."""
 
     max_watermark: float | None = None
-    """Probability of a watermark. LAION: 0.8. Needs score.heads or score.zero_shot of that name."""
+    """LAION: 0.8."""
 
     max_head: dict[str, float] = dataclasses.field(default_factory=dict)
     """Highest value of further scores of score.heads and score.zero_shot: name -> number. Safety rules."""
@@ -215,10 +214,10 @@ class ImageRules:
     """Lowest value of such scores: name -> number."""
 
     max_faces: int | None = None
-    """Faces in the image. MMC4's fewer-faces set: 0. A safety rule; needs score.faces."""
+    """MMC4's fewer-faces set: 0. A safety rule."""
 
     max_eval_images: int | None = None
-    """Evaluation images that it is a near-duplicate of. 0: none. Needs score.contamination."""
+    """Near-duplicates of them. 0: none."""
 
     max_eval_similarity: float | None = None
-    """Cosine of embeddings with the nearest evaluation image. Belongs to one model."""
+    """Of embeddings. Belongs to one model."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gobelin.documents import Role, Unit
+from gobelin.scores import HEAD
 from gobelin.transforms.selection.config import SelectConfig
 
 
@@ -153,10 +154,6 @@ def text_rules(role: str | None, is_prose: bool) -> tuple[Rule, ...]:
     return tuple(
         rule for rule in TEXT_RULES if (is_prose or not rule.for_prose) and rule.for_headings in (None, is_heading)
     )
-
-
-HEAD = "head."
-"""Before the name of a head in the name of its score."""
 
 
 def head_rules(config: SelectConfig) -> tuple[Rule, ...]:

@@ -31,12 +31,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gobelin.errors import UserError
+from gobelin.scores import SCORES
 
 Activation = Literal["none", "relu", "sigmoid"]
 
 FORMAT = "gobelin-head"
 VERSION = 1
-OWN_COLUMNS = ("nsfw", "aesthetic", "watermark")
+OWN_COLUMNS = tuple(score.name for score in SCORES.values() if score.needs == (f"heads.{score.name}",))
 """Names of heads whose scores have a column of their own; those of all others are in the column ``heads``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
