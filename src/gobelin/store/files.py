@@ -228,7 +228,12 @@ def list_files(folder: str) -> list[tuple[str, int]]:
 
 def files_in(folder: str) -> list[str]:
     """Addresses of the files directly in a folder of exactly this name, sorted; none where there is no such folder."""
-    return [join(folder, name) for name, _ in list_files(folder) if "/" not in name]
+    if is_remote(folder):
+        return [join(folder, name) for name in remote.files_in(folder)]
+    if not os.path.isdir(folder):
+        return []
+    names = sorted(name for name in os.listdir(folder) if not name.startswith(TEMPORARY_PREFIX))
+    return [path for name in names if os.path.isfile(path := os.path.join(folder, name))]
 
 
 def make_folder(folder: str) -> None:

@@ -87,6 +87,17 @@ def list_files(folder: str) -> Iterator[tuple[str, int]]:
                     yield path[len(prefix) :], meta["size"]
 
 
+def files_in(folder: str) -> list[str]:
+    """Names of the objects directly in a folder, sorted."""
+    import obstore
+
+    store, key = _store_of(folder)
+    prefix = key + "/" if key else ""
+    with _as_os_errors(folder):
+        found = [meta["path"] for meta in obstore.list_with_delimiter(store, prefix=prefix or None)["objects"]]
+    return sorted(path[len(prefix) :] for path in found if path.startswith(prefix))
+
+
 def delete(addresses: list[str]) -> None:
     """Deletes objects; those that are not there are fine."""
     import obstore
