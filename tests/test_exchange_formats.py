@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 import tarfile
@@ -163,7 +162,7 @@ FOREIGN_MMC4 = {
 
 def test_a_foreign_object_of_mmc4(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(b"B")
-    found = mmc4.entry_of_object(FOREIGN_MMC4, HERE, tmp_path)
+    found = mmc4.entry_of_object(FOREIGN_MMC4, HERE, str(tmp_path))
     assert kinds(found) == ["zero", ("http://a.example/2.jpg", None), "one", ("http://a.example/1.jpg", b"B"), "two"]
     assert found.cosines == [[0.22, 0.4, 0.26], [0.24363446235656738, 0.31, 0.3]]  # in the order of the nodes
 
@@ -188,7 +187,7 @@ def test_a_name_reaches_no_file_outside_its_folder(name: Any, tmp_path: Path) ->
     (tmp_path / "secret").write_bytes(b"S")
     (tmp_path / "images" / "folder").mkdir(parents=True)
     value = {"text_list": ["one"], "image_info": [{"image_name": name, "matched_text_index": 0}]}
-    assert mmc4.entry_of_object(value, HERE, tmp_path / "images").pictures == (None,)
+    assert mmc4.entry_of_object(value, HERE, str(tmp_path / "images")).pictures == (None,)
 
 
 def tar_of(files: list[tuple[str, bytes]]) -> bytes:
@@ -202,8 +201,7 @@ def tar_of(files: list[tuple[str, bytes]]) -> bytes:
 
 
 def test_webdataset_field_by_field(entry: Entry, tmp_path: Path) -> None:
-    with contextlib.closing(Losses(tmp_path / "left_out.jsonl")) as losses:
-        webdataset.write_shard(Shard([(entry, None)], tmp_path, 0, 1, losses))
+    webdataset.write_shard(Shard([(entry, None)], str(tmp_path), 0, 1, Losses(io.BytesIO())))
     with tarfile.open(tmp_path / "00000.tar") as archive:
         members = archive.getmembers()
         assert [member.name for member in members] == [f"{ID}.json", f"{ID}.2.jpg"]  # the image once
@@ -237,7 +235,7 @@ def test_webdataset_field_by_field(entry: Entry, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_foreign_samples(files: list[tuple[str, bytes]], expected: list[Any], tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar_of(files))
-    (found,) = webdataset.read_source(tmp_path / "a.tar")
+    (found,) = webdataset.read_source(str(tmp_path / "a.tar"))
     assert isinstance(found, Entry)
     assert kinds(found) == expected
 
@@ -245,7 +243,7 @@ def test_foreign_samples(files: list[tuple[str, bytes]], expected: list[Any], tm
 def test_samples_follow_each_other(tmp_path: Path) -> None:
     good = b'{"texts": ["a"], "images": [null]}'
     (tmp_path / "a.tar").write_bytes(tar_of([("1.json", good), ("2.json", b"{"), ("3.json", good), ("README", b"")]))
-    found = list(webdataset.read_source(tmp_path / "a.tar"))
+    found = list(webdataset.read_source(str(tmp_path / "a.tar")))
     assert [type(each) for each in found] == [Entry, EntryError, Entry]
     assert len({each.document["doc_id"] for each in found if isinstance(each, Entry)}) == 2  # both have no address
 
@@ -272,7 +270,7 @@ def test_foreign_rows_of_nemo(tmp_path: Path) -> None:
               ("a", 2, "table", "1 2", None, None), ("b", 0, "image", None, None, ref),
               ("b", 1, "text", "b's", None, None)]  # fmt: skip
     pq.write_table(pa.Table.from_pylist([dict(zip(columns, row)) for row in values]), tmp_path / "a.parquet")
-    first, second = nemo.read_source(tmp_path / "a.parquet")
+    first, second = nemo.read_source(str(tmp_path / "a.parquet"))
     assert isinstance(first, Entry)
     assert isinstance(second, Entry)
     assert kinds(first) == [(None, b"P"), "later"]
@@ -293,7 +291,7 @@ def test_parquet_field_by_field(entry: Entry) -> None:
 def test_foreign_parquet(tmp_path: Path) -> None:
     rows = [{"texts": [None, "a", None], "images": [{"bytes": b"P", "path": None}, None, {"bytes": None, "path": "x"}]}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    (found,) = hf_parquet.read_source(tmp_path / "a.parquet")
+    (found,) = hf_parquet.read_source(str(tmp_path / "a.parquet"))
     assert isinstance(found, Entry)
     assert kinds(found) == [(None, b"P"), "a", (None, None)]
     addresses = {"texts": [None, "a"], "images": ["http://a.example/i", None], "url": "http://a.example/p"}

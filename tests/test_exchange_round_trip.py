@@ -36,6 +36,7 @@ from gobelin.pipeline.export import export_corpus
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.state import OutputError, read_json, write_json
 from gobelin.pipeline.supervisor import run_pipeline
+from gobelin.store.paths import name_of
 from gobelin.transforms.images.check_image import ImageLimits, check_image
 from gobelin.transforms.shards import read_folder, read_rows
 
@@ -68,6 +69,10 @@ class Source:
     output: Path
     documents: list[Row]
     images: list[Row]
+
+
+def export(output: Path, stage: str, name: str, target: Path, with_images: bool) -> Row:
+    return export_corpus(str(output), stage, name, str(target), with_images)
 
 
 def hex_id(name: str) -> str:
@@ -170,7 +175,7 @@ def import_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         path = tmp_path / "recipe.yaml"
         path.write_text(f"name: back\nnum_shards: {NUM_SHARDS}\n{recipe}")
         folder = tmp_path / output
-        import_corpus.run_import(folder, str(path), (), name, [str(each) for each in sources], Screen(quiet=True))
+        import_corpus.run_import(str(folder), str(path), (), name, [str(each) for each in sources], Screen(quiet=True))
         return folder
 
     return run
@@ -195,9 +200,9 @@ def test_the_command_line_knows_the_formats() -> None:
 def test_a_round_trip_loses_nothing(
     name: str, source: Source, tmp_path: Path, import_from: Callable[..., Path]
 ) -> None:
-    summary = export_corpus(source.output, "select", name, tmp_path / "first", with_images=True)
+    summary = export(source.output, "select", name, tmp_path / "first", with_images=True)
     imported = import_from(name, tmp_path / "first")
-    export_corpus(imported, "extract", name, tmp_path / "second", with_images=True)
+    export(imported, "extract", name, tmp_path / "second", with_images=True)
 
     lost = {hex_id("no text")} if name == "mmc4" else set()
     assert summary["documents"]["dropped"] == ({"no_text": 1} if lost else {})
@@ -213,7 +218,7 @@ def test_a_round_trip_loses_nothing(
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_equal_documents_give_equal_bytes(name: str, source: Source, tmp_path: Path) -> None:
     for folder in ("first", "second"):
-        export_corpus(source.output, "select", name, tmp_path / folder, with_images=True)
+        export(source.output, "select", name, tmp_path / folder, with_images=True)
     assert files_of(tmp_path / "first") == files_of(tmp_path / "second")
 
 
@@ -223,7 +228,7 @@ def test_an_import_is_counted_and_goes_on(source: Source, tmp_path: Path, import
     from gobelin.pipeline.recipe import load_recipe
     from gobelin.pipeline.stage_keys import stage_keys
 
-    export_corpus(source.output, "select", "parquet", tmp_path / "first", with_images=False)
+    export(source.output, "select", "parquet", tmp_path / "first", with_images=False)
     imported = import_from("parquet", tmp_path / "first")
     run, manifest = read_json(imported / "run.json"), read_json(imported / "extract" / "manifest.json")
     assert run is not None
@@ -240,7 +245,7 @@ def test_a_document_that_comes_twice_is_taken_once(
     source: Source, tmp_path: Path, import_from: Callable[..., Path]
 ) -> None:
     for folder in ("first", "second"):
-        export_corpus(source.output, "select", "nemo", tmp_path / folder, with_images=False)
+        export(source.output, "select", "nemo", tmp_path / folder, with_images=False)
     imported = import_from("nemo", tmp_path / "first", tmp_path / "second")
     manifest = read_json(imported / "extract" / "manifest.json")
     assert manifest is not None
@@ -252,7 +257,7 @@ def test_limits_hold_for_what_is_imported(source: Source, tmp_path: Path, import
     """A document keeps the address of an image that is too large; a block list takes the address too."""
     listed = tmp_path / "sha256.txt"
     listed.write_text(source.images[2]["image_id"] + "\n")
-    export_corpus(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
+    export(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
     limit = len(source.images[0]["data"]) - 1
     recipe = f"extract: {{image: {{max_bytes: {limit}}}, block_list: {{sha256: [{listed}]}}}}\n"
     imported = import_from("webdataset", tmp_path / "first", recipe=recipe)
@@ -267,7 +272,7 @@ def test_limits_hold_for_what_is_imported(source: Source, tmp_path: Path, import
 
 
 def test_without_images_addresses_stay(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
-    export_corpus(source.output, "select", "obelics", tmp_path / "first", with_images=False)
+    export(source.output, "select", "obelics", tmp_path / "first", with_images=False)
     assert not (tmp_path / "first" / "images").exists()
     imported = import_from("obelics", tmp_path / "first")
     assert rows_of(imported, "images") == []
@@ -314,7 +319,7 @@ def test_cosines_belong_to_the_nodes_that_are_left(
     write_data_set(score / "text_embeddings", texts, TEXT_EMBEDDINGS, NUM_SHARDS)
     finish(source.output, clip_model="model@1")
 
-    summary = export_corpus(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
+    summary = export(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
     assert (summary["cosines_from"], summary["clip_model"], summary["not_scored"]) == ("embeddings", "model@1", 0)
     (found,) = mmc4_objects(tmp_path / "first")
     by_image = {row["image_id"]: row["embedding"].astype(float) for row in images}
@@ -326,7 +331,7 @@ def test_cosines_belong_to_the_nodes_that_are_left(
     assert found["text_list"] == [page["nodes"][index]["text"] for index in (0, 4, 5, 7)]
 
     imported = import_from("mmc4", tmp_path / "first")
-    again = export_corpus(imported, "extract", "mmc4", tmp_path / "second", with_images=True)
+    again = export(imported, "extract", "mmc4", tmp_path / "second", with_images=True)
     assert again["cosines_from"] == "similarities"
     assert files_of(tmp_path / "first") == files_of(tmp_path / "second")
 
@@ -342,7 +347,7 @@ def test_an_import_that_was_killed_runs_again(
     write_data_set(score / "image_embeddings", images, IMAGE_EMBEDDINGS, NUM_SHARDS, key="image_id")
     write_data_set(score / "text_embeddings", texts, TEXT_EMBEDDINGS, NUM_SHARDS)
     finish(source.output, clip_model="model@1")
-    export_corpus(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
+    export(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
     whole = import_from("mmc4", tmp_path / "first", output="whole")
 
     def killed(*_: Any) -> None:
@@ -355,7 +360,7 @@ def test_an_import_that_was_killed_runs_again(
             close = read_index._IndexWriter.close
             patched.setattr(
                 read_index._IndexWriter, "close",
-                lambda self: killed() if self._folder.name == "similarities" else close(self),
+                lambda self: killed() if name_of(self._folder) == "similarities" else close(self),
             )  # fmt: skip
         else:
             patched.setattr(import_corpus.Run, "write_summary", killed)
@@ -381,13 +386,13 @@ def mmc4_objects(folder: Path) -> list[Row]:
 def test_what_cannot_leave_is_written_down(source: Source, tmp_path: Path, write_data_set: Callable[..., str]) -> None:
     """An image whose bytes are not there goes from formats that hold bytes, and stays as an address elsewhere."""
     write_data_set(source.output / "extract" / "images", source.images[:2], IMAGES, NUM_SHARDS, key="image_id")
-    summary = export_corpus(source.output, "select", "nemo", tmp_path / "nemo", with_images=False)
+    summary = export(source.output, "select", "nemo", tmp_path / "nemo", with_images=False)
     assert summary["images"] == {"seen": 8, "kept": 4, "dropped": {"image_missing": 4}}
     lines = [json.loads(line) for line in (tmp_path / "nemo" / "left_out.jsonl").read_text().splitlines()]
     assert {(line["rule"], line["unit"], line["image_id"]) for line in lines} == {
         ("image_missing", "node", row["image_id"]) for row in source.images[2:]
     }
-    summary = export_corpus(source.output, "select", "obelics", tmp_path / "obelics", with_images=False)
+    summary = export(source.output, "select", "obelics", tmp_path / "obelics", with_images=False)
     assert summary["images"]["kept"] == 8
 
 
@@ -396,7 +401,7 @@ def test_only_what_is_shown_leaves(source: Source, tmp_path: Path, write_data_se
     kept = [row for row in source.documents if row["doc_id"] == hex_id("no text")]
     write_data_set(source.output / "select" / "documents", kept, DOCUMENTS, NUM_SHARDS)
     for name in FORMATS:
-        export_corpus(source.output, "select", name, tmp_path / name, with_images=True)
+        export(source.output, "select", name, tmp_path / name, with_images=True)
         held = files_of(tmp_path / name)
         others = [row for row in source.images if row["image_id"] != kept[0]["nodes"][0]["image_id"]]
         assert not any(row["data"] in content for row in others for content in held.values())
@@ -458,7 +463,7 @@ def test_faces_are_blurred_in_every_format(
     name: str, source: Source, faces: list[str], tmp_path: Path, import_from: Callable[..., Path]
 ) -> None:
     with_face, without, inline, unknown = faces
-    summary = export_corpus(source.output, "select", name, tmp_path / "first", with_images=True)
+    summary = export(source.output, "select", name, tmp_path / "first", with_images=True)
     by_id = {row["image_id"]: row["data"] for row in source.images}
     found = images_of(tmp_path / "first", name)
     shown = set(faces) - {unknown}
@@ -468,7 +473,7 @@ def test_faces_are_blurred_in_every_format(
     assert summary["faces_blurred"] == 3
     imported = import_from(name, tmp_path / "first")
     assert {row["image_id"] for row in rows_of(imported, "images")} == {without, inline, image_id(found[with_face])}
-    export_corpus(imported, "extract", name, tmp_path / "second", with_images=True)
+    export(imported, "extract", name, tmp_path / "second", with_images=True)
     again = images_of(tmp_path / "second", name)
     assert sorted(again.values()) == sorted(found.values())
 
@@ -489,7 +494,7 @@ def test_a_blurred_image_keeps_its_place_at_an_address_that_it_shares(
     found = [row | ({"faces": [box]} if row["image_id"] == shared else {}) for row in rows]
     shutil.rmtree(source.output / "score" / "images")
     write_data_set(source.output / "score" / "images", found, IMAGE_SCORES, NUM_SHARDS, key="image_id")
-    export_corpus(source.output, "select", name, tmp_path / "first", with_images=True)
+    export(source.output, "select", name, tmp_path / "first", with_images=True)
     blurred = images_of(tmp_path / "first", name)[shared]
     assert blurred != source.images[1]["data"]
     documents = {row["doc_id"]: row for row in rows_of(import_from(name, tmp_path / "first"), "documents")}
@@ -498,11 +503,11 @@ def test_a_blurred_image_keeps_its_place_at_an_address_that_it_shares(
 
 
 def test_an_export_says_which_faces_it_blurred(source: Source, faces: list[str], tmp_path: Path) -> None:
-    export_corpus(source.output, "select", "nemo", tmp_path / "nemo", with_images=False)
+    export(source.output, "select", "nemo", tmp_path / "nemo", with_images=False)
     rows = [row for path in sorted((tmp_path / "nemo").glob("*.parquet")) for row in read_rows(str(path))]
     told = [json.loads(row[SIDE]) for row in rows if row["modality"] == "image"]
     assert sorted(side["faces_blurred"] for side in told) == [False, False, False, True, True, True]
-    export_corpus(source.output, "select", "obelics", tmp_path / "obelics", with_images=True)
+    export(source.output, "select", "obelics", tmp_path / "obelics", with_images=True)
     rows = [row for path in sorted((tmp_path / "obelics" / "images").iterdir()) for row in read_rows(str(path))]
     assert {row["image_id"]: row["faces_blurred"] for row in rows} == dict(zip(faces, (True, False, False)))
 
@@ -521,7 +526,7 @@ def test_a_face_in_a_file_that_cannot_be_decoded_again_stays_here(
     damaged = [row | ({"data": row["data"][:40]} if row["image_id"] == faces[0] else {}) for row in source.images]
     shutil.rmtree(source.output / "extract" / "images")
     write_data_set(source.output / "extract" / "images", damaged, IMAGES, NUM_SHARDS, key="image_id")
-    summary = export_corpus(source.output, "select", name, tmp_path / "first", with_images=True)
+    summary = export(source.output, "select", name, tmp_path / "first", with_images=True)
     assert summary["images"]["kept"] == kept
     assert images_of(tmp_path / "first", name).keys() == {faces[1], faces[2]}
     lines = [json.loads(line) for line in (tmp_path / "first" / "left_out.jsonl").read_text().splitlines()]
@@ -530,7 +535,7 @@ def test_a_face_in_a_file_that_cannot_be_decoded_again_stays_here(
 
 
 def test_addresses_leave_without_a_look_at_faces(source: Source, faces: list[str], tmp_path: Path) -> None:
-    summary = export_corpus(source.output, "select", "obelics", tmp_path / "first", with_images=False)
+    summary = export(source.output, "select", "obelics", tmp_path / "first", with_images=False)
     assert summary["images"] == {"seen": 8, "kept": 8, "dropped": {}}
     assert "faces_blurred" not in summary
 
@@ -544,7 +549,7 @@ def test_cosines_follow_the_images_that_leave(
     write_data_set(score / "image_embeddings", images, IMAGE_EMBEDDINGS, NUM_SHARDS, key="image_id")
     write_data_set(score / "text_embeddings", texts, TEXT_EMBEDDINGS, NUM_SHARDS)
     finish(source.output, clip_model="model@1", blurs_faces=True)
-    export_corpus(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
+    export(source.output, "select", "mmc4", tmp_path / "first", with_images=True)
     found = next(each for each in mmc4_objects(tmp_path / "first") if each["url"].endswith(hex_id("everything")))
     by_image = {row["image_id"]: row["embedding"].astype(float) for row in images}
     by_text = {
@@ -566,21 +571,21 @@ def test_faces_that_nobody_looked_for_stop_an_export_of_images(
         run["recipe"]["score"]["faces"] = None
     write_json(source.output / "run.json", run)
     with pytest.raises(OutputError, match="faces are to be blurred"):
-        export_corpus(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
+        export(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
     assert not (tmp_path / "first").exists()
-    export_corpus(source.output, "select", "jsonl", tmp_path / "first", with_images=False)
+    export(source.output, "select", "jsonl", tmp_path / "first", with_images=False)
 
 
 def test_a_target_that_holds_something_is_refused(source: Source, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
     with pytest.raises(OutputError, match="is not an empty folder"):
-        export_corpus(source.output, "select", "jsonl", tmp_path / "full", with_images=False)
+        export(source.output, "select", "jsonl", tmp_path / "full", with_images=False)
     with pytest.raises(ValueError, match="no such format; there are jsonl, mmc4"):
-        export_corpus(source.output, "select", "csv", tmp_path / "new", with_images=False)
+        export(source.output, "select", "csv", tmp_path / "new", with_images=False)
     write_json(source.output / "run.json", {"stages": {"select": {"status": "not run"}}})
     with pytest.raises(OutputError, match="stage select has not run"):
-        export_corpus(source.output, "select", "jsonl", tmp_path / "new", with_images=False)
+        export(source.output, "select", "jsonl", tmp_path / "new", with_images=False)
     assert not (tmp_path / "new").exists()
 
 
@@ -588,7 +593,7 @@ def test_damage_in_one_file_costs_what_is_behind_it(
     source: Source, tmp_path: Path, import_from: Callable[..., Path]
 ) -> None:
     """A tar that is cut off, and one that is whole."""
-    export_corpus(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
+    export(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
     first, second = sorted((tmp_path / "first").glob("*.tar"))
     first.write_bytes(first.read_bytes()[:-12_000])
     imported = import_from("webdataset", tmp_path / "first")
@@ -602,7 +607,7 @@ def test_damage_in_one_file_costs_what_is_behind_it(
 
 
 def test_another_format_is_told(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
-    export_corpus(source.output, "select", "parquet", tmp_path / "first", with_images=False)
+    export(source.output, "select", "parquet", tmp_path / "first", with_images=False)
     with pytest.raises(ValueError, match="no document could be read; is the format right"):
         import_from("nemo", *sorted((tmp_path / "first" / "data").iterdir()))
 
@@ -610,7 +615,7 @@ def test_another_format_is_told(source: Source, tmp_path: Path, import_from: Cal
 def test_an_output_of_another_import_is_refused(
     source: Source, tmp_path: Path, import_from: Callable[..., Path]
 ) -> None:
-    export_corpus(source.output, "select", "jsonl", tmp_path / "first", with_images=True)
+    export(source.output, "select", "jsonl", tmp_path / "first", with_images=True)
     imported = import_from("jsonl", tmp_path / "first")
     before = files_of(imported)
     assert import_from("jsonl", tmp_path / "first") == imported  # done already

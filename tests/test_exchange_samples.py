@@ -30,13 +30,13 @@ HERE = Origin("a file", 3)
 RUBBISH = "\x01\x02\ufffd\ufffd\x03\x04\x05\ufffdab\x06"
 
 
-def tar_at(path: Path, files: list[tuple[str, bytes]]) -> Path:
+def tar_at(path: Path, files: list[tuple[str, bytes]]) -> str:
     with tarfile.open(path, mode="w") as archive:
         for name, data in files:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-    return path
+    return str(path)
 
 
 def a_tiff(*seeds: int) -> bytes:
@@ -56,10 +56,10 @@ def shape(entry: Entry | EntryError) -> list[Any]:
     ]
 
 
-def taken(tmp_path: Path, path: Path) -> tuple[list[Row], list[Row], list[Row]]:
+def taken(tmp_path: Path, path: str) -> tuple[list[Row], list[Row], list[Row]]:
     """(documents, images, decisions) of the index that an import makes of a tar."""
     folder = tmp_path / "index"
-    with ReadIndex(folder, ExtractConfig()) as index:
+    with ReadIndex(str(folder), ExtractConfig()) as index:
         index.read("a.tar", webdataset.read_source(path))
     pages, images, decisions = (
         [row for file in (folder / name).rglob("*.parquet") for row in pq.read_table(file).to_pylist()]
@@ -214,7 +214,7 @@ def test_places_that_name_files_or_addresses_keep_them(tmp_path: Path) -> None:
     assert shape(found) == ["one", (None, tiff), (None, None), (None, None)]
     assert isinstance(found, Entry)
     assert [node["image_url"] for node in found.document["nodes"]] == [None, None, "https://a.example/i.png", None]
-    _, _, decisions = taken(tmp_path, tmp_path / "a.tar")
+    _, _, decisions = taken(tmp_path, str(tmp_path / "a.tar"))
     assert sorted((row["rule"], row["value"], row["node_index"]) for row in decisions) == [
         ("image_missing", None, 3), ("image_pages", 1, None)]  # fmt: skip
 

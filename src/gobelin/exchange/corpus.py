@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from gobelin.exchange.blurring import WITHHELD, hide_faces
 from gobelin.exchange.entry import Entry, Picture
 from gobelin.exchange.partition import Partition, Records
 from gobelin.exchange.similarities import Matrix, Similarities
+from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, shard_path
 from gobelin.transforms.shards import read_rows
 from gobelin.transforms.vision.faces import faces_of_shard
@@ -44,7 +44,7 @@ _FACTS = [name for name in IMAGES.names if name != "data"]
 class Corpus:
     """A stage's documents, ready to be read shard by shard. ``open_corpus`` makes one."""
 
-    output: Path  # of the run
+    output: str  # folder of the run
     stage: str
     num_shards: int
     with_data: bool  # whether pictures come with their bytes
@@ -79,7 +79,7 @@ class Corpus:
 
     def shard(self, stage: str, name: str, index: int) -> str:
         """Path of one shard of a data set of the run."""
-        return shard_path(str(self.output / stage / name), index, self.num_shards)
+        return shard_path(join(self.output, stage, name), index, self.num_shards)
 
     def _similarities(self, index: int, embeddings: Records) -> Similarities | None:
         if self.similarity is None:
@@ -108,18 +108,18 @@ def _hidden(rows: Iterable[Row], faces: str | None, index: int, num_shards: int)
 
 
 def open_corpus(
-    output: Path, stage: str, work: Path, with_data: bool, similarity: str | None, faces: str | None
+    output: str, stage: str, work: str, with_data: bool, similarity: str | None, faces: str | None
 ) -> Corpus:
     """Sets aside, shard by shard, what the documents of a stage show.
 
     Args:
-        work: a folder that does not exist; it may be deleted when the corpus has been read.
+        work: a local folder; it may be deleted when the corpus has been read.
         similarity: where cosines come from: EMBEDDINGS, which ``score`` left, IMPORTED, or nowhere.
         faces: folder of ``IMAGE_SCORES`` with the faces that are blurred in what leaves; None: nothing is.
     """
-    folder = str(output / stage / "documents")
+    folder = join(output, stage, "documents")
     num_shards = len(list_shards(folder))
-    wanted, images, embeddings = (Partition(work / name) for name in ("wanted", "images", "embeddings"))
+    wanted, images, embeddings = (Partition(join(work, name)) for name in ("wanted", "images", "embeddings"))
     corpus = Corpus(output, stage, num_shards, with_data, similarity, faces, wanted, images, embeddings)
     for index in range(num_shards):
         shown: set[str] = set()
@@ -132,13 +132,13 @@ def open_corpus(
         for header, _, _ in wanted.headers(index):
             by[header["image_id"]].append(header["by"])
         columns = None if with_data else _FACTS
-        rows = read_rows(shard_path(str(output / "extract" / "images"), index, num_shards), columns)
+        rows = read_rows(shard_path(join(output, "extract", "images"), index, num_shards), columns)
         for row in _hidden((row for row in rows if row["image_id"] in by), faces, index, num_shards):
             data = row.pop("data", b"")
             for shard in by[row["image_id"]]:
                 images.append(shard, row, data)
         if similarity == EMBEDDINGS:
-            for row in read_rows(shard_path(str(output / "score" / "image_embeddings"), index, num_shards)):
+            for row in read_rows(shard_path(join(output, "score", "image_embeddings"), index, num_shards)):
                 for shard in by.get(row["image_id"], ()):
                     payload = np.asarray(row["embedding"], np.float16).tobytes()
                     embeddings.append(shard, {"image_id": row["image_id"]}, payload)

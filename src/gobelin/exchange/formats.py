@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import PurePath
 
 from gobelin.errors import UserError
 from gobelin.exchange import hf_parquet, jsonl, mmc4, nemo, obelics, webdataset
 from gobelin.exchange.entry import Entry, EntryError
 from gobelin.exchange.writing import LEFT_OUT, Shard
+from gobelin.store.files import exists, files_in, is_folder
+from gobelin.store.paths import is_remote, join, name_of
 
 WriteShard = Callable[[Shard], None]
-ReadSource = Callable[[Path], Iterator[Entry | EntryError]]
+ReadSource = Callable[[str], Iterator[Entry | EntryError]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,28 +53,33 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
-def find_sources(name: str, paths: list[str]) -> list[Path]:
-    """The files of a format under these paths (files, or folders that hold them), sorted, each once.
+def find_sources(name: str, given: list[str]) -> list[str]:
+    """The files of a format at these addresses (files, or folders that hold them), sorted, each once.
 
     Raises:
-        UserError: a path does not exist or holds no such file.
+        UserError: there is nothing at an address, or it holds no such file.
     """
-    found: set[Path] = set()
-    for given in paths:
-        path = Path(given)
-        if path.is_file():
-            found.add(path)
+    found: set[str] = set()
+    for address in map(_one_spelling, given):
+        if exists(address):
+            found.add(address)
             continue
-        if not path.is_dir():
-            raise UserError(f"{given}: no such file or folder")
-        matched = next((files for pattern in find_format(name).patterns if (files := _files(path, pattern))), [])
+        if not is_folder(address):
+            raise UserError(f"{address}: no such file or folder")
+        matched = next((files for pattern in find_format(name).patterns if (files := _files(address, pattern))), [])
         if not matched:
             patterns = " or ".join(find_format(name).patterns)
-            raise UserError(f"{given}: holds no files of format {name} ({patterns})")
+            raise UserError(f"{address}: holds no files of format {name} ({patterns})")
         found.update(matched)
-    return sorted(found)
+    return sorted(found, key=lambda address: address.split("/"))  # folder by folder
 
 
-def _files(folder: Path, pattern: str) -> list[Path]:
+def _one_spelling(address: str) -> str:
+    return address.rstrip("/") if is_remote(address) else str(PurePath(address))
+
+
+def _files(folder: str, pattern: str) -> list[str]:
     """The files of a pattern, but for the decisions that an export puts beside documents."""
-    return sorted(path for path in folder.glob(pattern) if path.name != LEFT_OUT)
+    *folders, sign = pattern.split("/")
+    held = files_in(join(folder, *folders)) if folders else files_in(folder)
+    return [path for path in held if fnmatchcase(name_of(path), sign) and name_of(path) != LEFT_OUT]

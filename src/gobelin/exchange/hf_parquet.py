@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -93,7 +92,7 @@ def plain_row(entry: Entry) -> Row:
     }
 
 
-def read_source(path: Path) -> Iterator[Entry | EntryError]:
+def read_source(path: str) -> Iterator[Entry | EntryError]:
     """The documents of one Parquet file."""
     return read_entries(path, PLAIN.names, ("texts", "images"), entry_of_row)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from gobelin.exchange.entry import (
@@ -20,7 +19,10 @@ from gobelin.exchange.entry import (
     text_node,
 )
 from gobelin.exchange.lines import read_entries
-from gobelin.exchange.writing import Shard, whole_file
+from gobelin.exchange.taking import told_if_damaged
+from gobelin.exchange.writing import Shard
+from gobelin.store.files import open_input, output
+from gobelin.store.paths import join, name_of
 
 Row = dict[str, Any]
 
@@ -47,16 +49,20 @@ def document_as_json(row: Row) -> Row:
 
 def write_shard(shard: Shard) -> None:
     """One ``.jsonl`` file, with the side field."""
-    with whole_file(shard.folder / f"part-{shard.index:05d}-of-{shard.num_shards:05d}.jsonl") as lines:
+    with output(join(shard.folder, f"part-{shard.index:05d}-of-{shard.num_shards:05d}.jsonl")) as lines:
         for entry, _ in shard.items:
             value = {**document_as_json(entry.document), SIDE: side_of(entry.document)}
             lines.write(as_json(value).encode("utf-8", "replace") + b"\n")
 
 
-def read_source(path: Path) -> Iterator[Entry | EntryError]:
-    """The documents of one file."""
-    with path.open("rb") as lines:
-        yield from read_entries(lines, path.name, entry_of_object)
+def read_source(path: str) -> Iterator[Entry | EntryError]:
+    """The documents of one file.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    with told_if_damaged(path, "JSON lines"), open_input(path) as lines:
+        yield from read_entries(lines, name_of(path), entry_of_object)
 
 
 def entry_of_object(value: Row, origin: Origin) -> Entry:

@@ -22,12 +22,10 @@ import binascii
 import hashlib
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gobelin.errors import UserError
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -47,7 +45,10 @@ from gobelin.exchange.entry import (
 )
 from gobelin.exchange.lines import read_entries
 from gobelin.exchange.similarities import Matrix, sound_matrix
-from gobelin.exchange.writing import Shard, whole_file
+from gobelin.exchange.taking import told_if_damaged
+from gobelin.exchange.writing import Shard
+from gobelin.store.files import is_folder, open_input, output, read_bytes, size_of, write_bytes
+from gobelin.store.paths import join, name_of, parent_of
 from gobelin.transforms.vision.assignment import assign_images
 
 Row = dict[str, Any]
@@ -62,7 +63,7 @@ def write_shard(shard: Shard) -> None:
     member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
     with (
-        whole_file(shard.folder / f"{name}.zip") as stream,
+        output(join(shard.folder, f"{name}.zip")) as stream,
         zipfile.ZipFile(stream, "w") as archive,
         archive.open(member, "w", force_zip64=True) as lines,
     ):
@@ -73,14 +74,13 @@ def write_shard(shard: Shard) -> None:
             if matrix is None and entry.pictures:
                 shard.losses.notes["not_scored"] += 1
             lines.write(as_json(mmc4_object(entry, matrix)).encode("utf-8", "replace") + b"\n")
-            _write_images(entry, shard.folder / "images" / str(shard.index))
+            _write_images(entry, join(shard.folder, "images", str(shard.index)))
 
 
-def _write_images(entry: Entry, folder: Path) -> None:
+def _write_images(entry: Entry, folder: str) -> None:
     for node, picture in entry.shown:
         if picture is not None and picture.data is not None:
-            with whole_file(folder / image_name(node, picture)) as stream:
-                stream.write(picture.data)
+            write_bytes(join(folder, image_name(node, picture)), picture.data)
 
 
 def mmc4_object(entry: Entry, matrix: Matrix | None) -> Row:
@@ -139,34 +139,31 @@ def _in_reading_order(nodes: list[Row]) -> list[int]:
     return chosen
 
 
-def read_source(path: Path) -> Iterator[Entry | EntryError]:
+def read_source(path: str) -> Iterator[Entry | EntryError]:
     """The documents of one ``.jsonl`` or ``.jsonl.zip`` file, with the pictures in ``images`` beside it.
 
     Raises:
-        UserError: the zip file is damaged.
+        UserError: the file cannot be opened, or the zip file is damaged.
     """
     folder = _image_folder(path)
-    if path.suffix != ".zip":
-        with path.open("rb") as lines:
-            yield from read_entries(lines, path.name, entry_of_object, folder)
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
+    with told_if_damaged(path, "a zip file" if path.endswith(".zip") else "JSON lines"), open_input(path) as stream:
+        if not path.endswith(".zip"):
+            yield from read_entries(stream, name_of(path), entry_of_object, folder)
+            return
+        with zipfile.ZipFile(stream) as archive:
             for name in archive.namelist():
                 with archive.open(name) as lines:
-                    yield from read_entries(lines, f"{path.name}!{name}", entry_of_object, folder)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{path}: cannot be read as a zip file: {error}") from None
+                    yield from read_entries(lines, f"{name_of(path)}!{name}", entry_of_object, folder)
 
 
-def _image_folder(path: Path) -> Path | None:
+def _image_folder(path: str) -> str | None:
     """``images/N`` for shard N: the number in the file's name."""
-    digits = [part for part in path.name.partition(".")[0].split("_") if part.isdecimal()]
-    folder = path.parent / "images" / str(int(digits[0])) if digits else None
-    return folder if folder is not None and folder.is_dir() else None
+    digits = [part for part in name_of(path).partition(".")[0].split("_") if part.isdecimal()]
+    folder = join(parent_of(path), "images", str(int(digits[0]))) if digits else None
+    return folder if folder is not None and is_folder(folder) else None
 
 
-def entry_of_object(value: Row, origin: Origin, folder: Path | None) -> Entry:
+def entry_of_object(value: Row, origin: Origin, folder: str | None) -> Entry:
     """A document from an object of MMC4.
 
     Args:
@@ -210,7 +207,7 @@ def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[Row], list
     return nodes, order
 
 
-def _picture(info: Row, folder: Path | None) -> Picture | None:
+def _picture(info: Row, folder: str | None) -> Picture | None:
     data = _inline(info.get("image_base64")) or _beside(info.get("image_name"), folder)
     return picture_of(data, info.get(SIDE))
 
@@ -226,8 +223,11 @@ def _inline(text: Any) -> bytes | None:
         return None
 
 
-def _beside(name: Any, folder: Path | None) -> bytes | None:
-    if folder is None or not isinstance(name, str) or Path(name).name != name or "\0" in name:
+def _beside(name: Any, folder: str | None) -> bytes | None:
+    if folder is None or not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
         return None
-    path = folder / name
-    return path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_PICTURE_BYTES else None
+    path = join(folder, name)
+    try:
+        return read_bytes(path) if size_of(path) <= MAX_PICTURE_BYTES else None
+    except (FileNotFoundError, IsADirectoryError):
+        return None

@@ -16,7 +16,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -41,6 +40,7 @@ from gobelin.exchange.entry import (
 from gobelin.exchange.parquet_files import read_parquet
 from gobelin.exchange.taking import attempt
 from gobelin.exchange.writing import Shard
+from gobelin.store.paths import name_of
 from gobelin.transforms.files import shard_path
 from gobelin.transforms.shards import write_rows
 
@@ -77,7 +77,7 @@ _EMPTY = dict.fromkeys(NEMO.names)
 def write_shard(shard: Shard) -> None:
     """One Parquet file."""
     rows = itertools.chain.from_iterable(rows_of(entry) for entry, _ in shard.items)
-    write_rows(shard_path(str(shard.folder), shard.index, shard.num_shards), rows, NEMO)
+    write_rows(shard_path(shard.folder, shard.index, shard.num_shards), rows, NEMO)
 
 
 def rows_of(entry: Entry) -> Iterator[Row]:
@@ -103,12 +103,12 @@ def content_type(image_format: str) -> str:
     return f"image/{'jp2' if image_format == 'jpeg2000' else image_format}"
 
 
-def read_source(path: Path) -> Iterator[Entry | EntryError]:
+def read_source(path: str) -> Iterator[Entry | EntryError]:
     """The documents of one Parquet file: neighbouring rows of one ``sample_id``."""
     rows = read_parquet(path, tuple(NEMO.names), ("sample_id", "position", "modality"))
     for number, (_, group) in enumerate(itertools.groupby(rows, itemgetter("sample_id"))):
         held = list(itertools.islice(group, MAX_ROWS + 1))
-        yield attempt(entry_of_rows, held, Origin(path.name, number))
+        yield attempt(entry_of_rows, held, Origin(name_of(path), number))
 
 
 def entry_of_rows(rows: list[Row], origin: Origin) -> Entry:

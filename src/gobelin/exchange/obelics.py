@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -118,7 +117,7 @@ def formatted_filename(url: str) -> str:
     return " ".join(words) if len("".join(words)) > 1 else ""
 
 
-def read_source(path: Path) -> Iterator[Entry | EntryError]:
+def read_source(path: str) -> Iterator[Entry | EntryError]:
     """The documents of one Parquet file."""
     return read_entries(path, OBELICS.names, ("texts", "images"), entry_of_row)
 

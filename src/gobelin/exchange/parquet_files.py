@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +10,10 @@ import pyarrow.parquet as pq
 
 from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, Origin
-from gobelin.exchange.taking import attempt
+from gobelin.exchange.taking import attempt, told_if_damaged
 from gobelin.exchange.writing import Shard
+from gobelin.store.files import open_input
+from gobelin.store.paths import join, name_of
 from gobelin.transforms.shards import write_rows
 
 Row = dict[str, Any]
@@ -20,39 +21,39 @@ Row = dict[str, Any]
 ROWS_AT_ONCE = 16
 """Few: a row may hold a document's images."""
 
+_COLUMN_BYTES = 4 * 1024 * 1024
+"""Of a column, read at once: a foreign file may be one row group, which would not fit into memory."""
+
 
 def write_split(shard: Shard, rows: Iterable[Row], schema: pa.Schema) -> None:
     """Writes a shard under a name that the package ``datasets`` takes for the split ``train``."""
-    path = shard.folder / "data" / f"train-{shard.index:05d}-of-{shard.num_shards:05d}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_rows(str(path), rows, schema)
+    name = f"train-{shard.index:05d}-of-{shard.num_shards:05d}.parquet"
+    write_rows(join(shard.folder, "data", name), rows, schema)
 
 
-def read_parquet(path: Path, columns: tuple[str, ...], required: tuple[str, ...]) -> Iterator[Row]:
+def read_parquet(path: str, columns: tuple[str, ...], required: tuple[str, ...]) -> Iterator[Row]:
     """Rows with those of the columns that the file has; the others are missing from a row.
 
     Raises:
         UserError: the file is no Parquet file, or lacks a required column.
     """
-    try:
-        file = pq.ParquetFile(path)
+    with told_if_damaged(path, "Parquet"), open_input(path) as stream:
+        file = pq.ParquetFile(stream, buffer_size=_COLUMN_BYTES)
         names = file.schema_arrow.names
         held = [name for name in columns if name in names]
         if not set(required) <= set(held):
             shown = ", ".join(names[:20])
             raise UserError(f"{path}: has not the columns {', '.join(required)}; its columns are {shown}")
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=held):
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=held, use_threads=False):
             yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())[:300]}") from None
 
 
 def read_entries(
-    path: Path, columns: list[str], required: tuple[str, ...], entry_of_row: Callable[[Row, Origin], Entry]
+    path: str, columns: list[str], required: tuple[str, ...], entry_of_row: Callable[[Row, Origin], Entry]
 ) -> Iterator[Entry | EntryError]:
     """The documents of a file that has one in each row. Arguments and errors as of ``read_parquet``."""
     for number, row in enumerate(read_parquet(path, tuple(columns), required)):
-        yield attempt(entry_of_row, row, Origin(path.name, number))
+        yield attempt(entry_of_row, row, Origin(name_of(path), number))
 
 
 def parallel_lists(row: Row) -> tuple[list[Any], list[Any]]:

@@ -11,12 +11,13 @@ A record is two lengths (eight bytes each), a header (JSON), a payload.
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from gobelin.store.files import delete, exists, open_input
 
 Row = dict[str, Any]
 
@@ -24,28 +25,30 @@ _LENGTHS = struct.Struct("<QQ")
 
 
 class Partition:
-    """Appends records to the files of one folder, which is empty at first."""
+    """Appends records to the files of one folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: on a local disk, where files can be appended to; it does not exist yet.
+    """
+
+    def __init__(self, folder: str) -> None:
         self._folder = folder
-        shutil.rmtree(folder, ignore_errors=True)  # what a run that was killed left there
-        folder.mkdir(parents=True)
+        os.makedirs(folder)
 
-    def path(self, index: int) -> Path:
-        return self._folder / f"{index:05d}"
+    def path(self, index: int) -> str:
+        return os.path.join(self._folder, f"{index:05d}")
 
     def append(self, index: int, header: Row, payload: bytes = b"") -> None:
         """Adds a record to file ``index``. Opens and closes it: there may be more files than may be open."""
         text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
-        with self.path(index).open("ab") as stream:
+        with open(self.path(index), "ab") as stream:
             stream.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
 
     def headers(self, index: int) -> Iterator[tuple[Row, int, int]]:
         """(header, offset of the payload, its length) of each record of file ``index``, in the order of writing."""
-        path = self.path(index)
-        if not path.exists():
+        if not exists(self.path(index)):
             return
-        with path.open("rb") as stream:
+        with open_input(self.path(index)) as stream:
             while lengths := stream.read(_LENGTHS.size):
                 header_length, length = _LENGTHS.unpack(lengths)
                 header = json.loads(stream.read(header_length))
@@ -54,7 +57,7 @@ class Partition:
 
     def drop(self, index: int) -> None:
         """Deletes file ``index``."""
-        self.path(index).unlink(missing_ok=True)
+        delete(self.path(index))
 
 
 class Records:
@@ -64,7 +67,7 @@ class Records:
         self._found = {header["image_id"]: (header, start, length)
                        for header, start, length in partition.headers(index)}  # fmt: skip
         path = partition.path(index)
-        self._stream = path.open("rb") if path.exists() else None
+        self._stream = open_input(path) if exists(path) else None
 
     def get(self, identifier: str) -> tuple[Row, bytes] | None:
         """(header, payload); None where there is no such record."""

@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -38,6 +37,7 @@ from gobelin.exchange.corpus import IMPORTED
 from gobelin.exchange.entry import Entry, EntryError, Picture, picture_facts
 from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.store.dataset import data_output, shard_name
+from gobelin.store.paths import join
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, address_keys, blocked_row, extract_image
@@ -76,11 +76,11 @@ IMAGE_MISSING = "image_missing"
 class ReadIndex:
     """Takes documents of foreign files; a context manager, whose index is complete at its end."""
 
-    def __init__(self, folder: Path, config: ExtractConfig) -> None:
+    def __init__(self, folder: str, config: ExtractConfig) -> None:
         self._config = config
         load_block_list(config.block_list)  # a list that cannot be read ends the run, not every image
-        self._writers = {name: _IndexWriter(folder / name, schema) for name, schema in _SCHEMAS.items()}
-        self._pages, self._bytes = Spool(str(folder / "spools")), Spool(str(folder / "spools"))
+        self._writers = {name: _IndexWriter(join(folder, name), schema) for name, schema in _SCHEMAS.items()}
+        self._pages, self._bytes = Spool(join(folder, "spools")), Spool(join(folder, "spools"))
         self._documents: set[str] = set()
         self._images: dict[str, bool | None] = {}  # by id: whether it is stored; None: it is on a block list
         self._addresses: set[bytes] = set()  # what was written of images under addresses
@@ -280,10 +280,10 @@ def _name_of(data: bytes) -> str:
 class _IndexWriter:
     """A Parquet file of index rows that is there when it is closed."""
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    def __init__(self, folder: str, schema: pa.Schema) -> None:
         self._folder = folder
         self._stack = contextlib.ExitStack()
-        self._new = self._stack.enter_context(data_output(str(folder), shard_name(0, 1)))
+        self._new = self._stack.enter_context(data_output(folder, shard_name(0, 1)))
         self._writer = pq.ParquetWriter(self._new.stream, schema, compression="zstd")
         self._schema = schema
         self._held: list[Row] = []

@@ -8,12 +8,23 @@ noted in the document's ``left_out``; images and cosines stay beside the texts t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import errno
+import lzma
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
+
 from gobelin.documents import Unit
+from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, LeftOut
+from gobelin.store.paths import is_remote
 from gobelin.transforms import boundary
 from gobelin.transforms.pages.readable_text import is_readable
 
@@ -34,6 +45,36 @@ def _read(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
         return readable(read(*arguments))
     except EntryError as error:
         return error
+
+
+_DAMAGE = (
+    pa.ArrowException, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError,
+    RuntimeError, OSError,
+)  # fmt: skip
+"""What libraries raise over a file that is not what it should be. RuntimeError: a zip file that needs a password."""
+
+
+@contextlib.contextmanager
+def told_if_damaged(path: str, kind: str) -> Iterator[None]:
+    """Around the reading of a foreign file: damage, or that there is no such file, becomes a ``UserError``.
+
+    What is wrong with the disk or the store, not with the file, is raised as it is: an outage is no damage.
+
+    Args:
+        kind: what the file should be, for the message.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and _is_of_the_place(path, error):
+            raise
+        raise UserError(f"{path}: cannot be read as {kind}: {' '.join(str(error).split())[:300]}") from None
+
+
+def _is_of_the_place(path: str, error: OSError) -> bool:
+    if is_remote(path):
+        return error.errno not in (None, errno.ENOENT)
+    return boundary.ends_a_run(error)
 
 
 def readable(entry: Entry) -> Entry:

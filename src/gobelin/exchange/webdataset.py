@@ -15,10 +15,8 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Generator, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from gobelin.errors import UserError
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -33,8 +31,10 @@ from gobelin.exchange.entry import (
 )
 from gobelin.exchange.foreign_samples import Sample, entry_of_sample
 from gobelin.exchange.sample_names import group_names, key_of
-from gobelin.exchange.taking import attempt
-from gobelin.exchange.writing import Shard, whole_file
+from gobelin.exchange.taking import attempt, told_if_damaged
+from gobelin.exchange.writing import Shard
+from gobelin.store.files import open_input, output
+from gobelin.store.paths import join, name_of
 
 Row = dict[str, Any]
 
@@ -56,8 +56,8 @@ MEMBERS_AT_ONCE = 64
 
 def write_shard(shard: Shard) -> None:
     """One tar file."""
-    path = shard.folder / f"{shard.index:05d}.tar"
-    with whole_file(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+    path = join(shard.folder, f"{shard.index:05d}.tar")
+    with output(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for entry, _ in shard.items:
             for name, data in sample_files(entry):
                 member = tarfile.TarInfo(name)  # mode 0644, and no time, owner or group
@@ -110,26 +110,24 @@ def image_metadata(node: Row, picture: Picture) -> Row:
     }
 
 
-def read_source(path: Path) -> Iterator[Entry | EntryError]:
+def read_source(path: str) -> Iterator[Entry | EntryError]:
     """The documents of one tar file, sample by sample.
 
     Raises:
         UserError: the file is no tar file.
     """
-    try:
-        for number, sample in enumerate(_samples(path)):
-            yield attempt(entry_of_sample, sample, Origin(path.name, number))
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a tar file: {error}") from None
+    with told_if_damaged(path, "a tar file"), open_input(path) as stream:
+        for number, sample in enumerate(_samples(stream)):
+            yield attempt(entry_of_sample, sample, Origin(name_of(path), number))
 
 
-def _samples(path: Path) -> Iterator[Sample]:
+def _samples(file: BinaryIO) -> Iterator[Sample]:
     """The files of each sample: neighbours in the tar that ``sample_names`` puts together."""
     held: dict[str, bytes] = {}
     passed_over: list[LeftOut] = []
     num_bytes = 0
     key = None
-    with tarfile.open(path, mode="r|*") as archive:
+    with tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             archive.members = []  # type: ignore[attr-defined]  # else every header that was read stays in memory
             found = key_of(member.name) if member.isreg() else None

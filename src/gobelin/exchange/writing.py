@@ -1,14 +1,11 @@
-"""What every writer of a format shares: what is lost on the way and why, and files that are whole or not there."""
+"""What every writer of a format shares: the documents of a shard, and what is lost on the way and why."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 from gobelin.documents import Action, Decision, Unit, to_row
 from gobelin.exchange.blurring import FACES_BLURRED, WITHHELD
@@ -26,7 +23,7 @@ class Shard:
     """What a format writes at a time: the documents of one shard, with their cosines where they are known."""
 
     items: Iterable[tuple[Entry, Matrix | None]]
-    folder: Path  # of the whole export
+    folder: str  # of the whole export
     index: int
     num_shards: int
     losses: Losses
@@ -35,8 +32,8 @@ class Shard:
 class Losses:
     """Counts what an export saw, and writes down, one JSON object a line, what it had to leave out."""
 
-    def __init__(self, path: Path) -> None:
-        self._stream = path.open("w", encoding="utf-8")
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
         self.seen: Counter[str] = Counter()
         self.left_out: Counter[tuple[str, str]] = Counter()
         self.notes: Counter[str] = Counter()  # what is there, but not as it was: documents that are "not_scored"
@@ -65,7 +62,7 @@ class Losses:
 
     def _write(self, decision: Decision) -> None:
         row = {name: value for name, value in to_row(decision).items() if value is not None}
-        self._stream.write(as_json(row) + "\n")
+        self._stream.write(as_json(row).encode() + b"\n")
 
     def summary(self) -> dict[str, Any]:
         """Counts of documents and image nodes: seen, kept, and left out by rule."""
@@ -74,9 +71,6 @@ class Losses:
             dropped = {rule: times for (each, rule), times in sorted(self.left_out.items()) if each == unit}
             found[unit] = {"seen": self.seen[unit], "kept": self.seen[unit] - sum(dropped.values()), "dropped": dropped}
         return found
-
-    def close(self) -> None:
-        self._stream.close()
 
 
 def presentable(entry: Entry, matrix: Matrix | None, needs_data: bool, losses: Losses) -> tuple[Entry, Matrix | None]:
@@ -106,16 +100,3 @@ def presentable(entry: Entry, matrix: Matrix | None, needs_data: bool, losses: L
         return entry, matrix
     fewer = dataclasses.replace(entry, document={**entry.document, "nodes": nodes}, pictures=tuple(kept))
     return fewer, None if matrix is None else matrix[places]
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under its name only when it was written to the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

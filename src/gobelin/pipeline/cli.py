@@ -77,8 +77,8 @@ FORMATS = ("jsonl", "mmc4", "nemo", "obelics", "parquet", "webdataset")
 def _add_exchange(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     about = "documents as a data set of a known format; or, as JSON lines, documents or what was left out and why"
     export = commands.add_parser("export", help=about, description=about)
-    export.add_argument("output", type=Path, nargs="?", help="output folder of a run")
-    export.add_argument("--output", dest="named_output", type=Path, metavar="FOLDER", help="the same, by name")
+    export.add_argument("output", nargs="?", help="output folder of a run")
+    export.add_argument("--output", dest="named_output", metavar="FOLDER", help="the same, by name")
     export.add_argument(
         "--stage",
         choices=("extract", "score", "select", "tokenize"),
@@ -92,7 +92,9 @@ def _add_exchange(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     export.add_argument("--format", choices=FORMATS, default="jsonl", help="(%(default)s)")
     export.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="an empty folder; without it, JSON lines go to standard output"
+        "--to",
+        metavar="FOLDER",
+        help="an empty folder, local, s3:// or gs://; without it, JSON lines go to standard output",
     )
     export.add_argument(
         "--with-images",
@@ -102,10 +104,13 @@ def _add_exchange(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     about = "documents of another data set, in place of web archives: makes the stage `extract` of an output folder"
     importing = commands.add_parser("import", help=about, description=about)
     importing.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="files of the format, or folders that hold them"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="files of the format, or folders that hold them; local, s3:// or gs://",
     )
     importing.add_argument("--format", choices=FORMATS, required=True, help="what they are")
-    importing.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where everything is written")
+    importing.add_argument("--output", required=True, metavar="FOLDER", help="where everything is written")
     importing.add_argument("--recipe", required=True, metavar="RECIPE", help="a preset or a YAML file")
     importing.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="change a setting first"
@@ -356,7 +361,7 @@ def _import(options: argparse.Namespace) -> int:
     screen = Screen(options.quiet)
     with screen.live():
         run_import(options.output, options.recipe, options.overrides, options.format, options.sources, screen)
-    for line in summary_lines(options.output):
+    for line in summary_lines(Path(options.output)):
         screen.say(line)
     return 0
 

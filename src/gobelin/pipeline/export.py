@@ -12,9 +12,8 @@ leaves with a face that ``score`` found, and none that was not searched (``excha
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 from gobelin.documents import IMAGES
@@ -26,33 +25,36 @@ from gobelin.exchange.jsonl import document_as_json
 from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, presentable
 from gobelin.pipeline.run import RUN_NAME
-from gobelin.pipeline.state import OutputError, read_json, write_json
+from gobelin.pipeline.state import OutputError
 from gobelin.store.dataset import is_committed
-from gobelin.transforms.files import make_folder, shard_path
+from gobelin.store.files import exists, list_files, make_folder, read_json, write_json
+from gobelin.store.files import output as new_file
+from gobelin.store.paths import join
+from gobelin.transforms.files import shard_path
 from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.shards import read_folder, write_rows
 
 SOURCES = {stage: (stage, "documents") for stage in STAGES}
 
 
-def export_documents(output: Path, stage: str, stream: TextIO) -> int:
+def export_documents(output: str, stage: str, stream: TextIO) -> int:
     """Writes the documents of a stage, one a line, in the order of their shards. Returns their number.
 
     Raises:
         OutputError: the stage has not run.
     """
     _check_done(output, stage)
-    return _write_lines(map(document_as_json, read_folder(str(output.joinpath(*SOURCES[stage])))), stream)
+    return _write_lines(map(document_as_json, read_folder(join(output, *SOURCES[stage]))), stream)
 
 
-def export_decisions(output: Path, stage: str, stream: TextIO) -> int:
+def export_decisions(output: str, stage: str, stream: TextIO) -> int:
     """Writes the decisions of a stage, one a line. Returns their number.
 
     Raises:
         OutputError: the stage has not run.
     """
     _check_done(output, stage)
-    rows = read_folder(str(output / stage / "decisions"))
+    rows = read_folder(join(output, stage, "decisions"))
     return _write_lines(({name: value for name, value in row.items() if value is not None} for row in rows), stream)
 
 
@@ -64,10 +66,11 @@ def _write_lines(values: Iterable[dict[str, Any]], stream: TextIO) -> int:
     return count
 
 
-def export_corpus(output: Path, stage: str, name: str, target: Path, with_images: bool) -> dict[str, Any]:
+def export_corpus(output: str, stage: str, name: str, target: str, with_images: bool) -> dict[str, Any]:
     """Writes the documents of a stage as a data set of a format. Returns what ``export.json`` says.
 
     Args:
+        output: folder of the run. This and the target may lie on an object store.
         target: a folder that is empty or does not exist.
         with_images: whether the images' bytes are put beside, where the format holds their addresses alone.
 
@@ -78,29 +81,24 @@ def export_corpus(output: Path, stage: str, name: str, target: Path, with_images
     """
     kind = find_format(name)
     run = _check_done(output, stage)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if exists(target) or list_files(target):
         raise OutputError(f"--to {target}: is not an empty folder: choose another one")
     clip_model = run["stages"]["score"].get("clip_model") if kind.has_similarity else None
     similarity = EMBEDDINGS if clip_model else _imported(output) if kind.has_similarity else None
     with_data = kind.holds_data or (with_images and not kind.images_beside)
     faces = _faces(output, run) if with_data or with_images else None
-    target.mkdir(parents=True, exist_ok=True)
-    work = target / ".work"
-    losses = Losses(target / LEFT_OUT)
-    try:
+    make_folder(target)
+    with tempfile.TemporaryDirectory(prefix="gobelin-export-") as work, new_file(join(target, LEFT_OUT)) as left_out:
+        losses = Losses(left_out)
         corpus = open_corpus(output, stage, work, with_data, similarity, faces)
         for index in range(corpus.num_shards):
             items = _presentable(corpus, index, kind, losses)
             kind.write_shard(Shard(items, target, index, corpus.num_shards, losses))
             corpus.done_with(index)
         if with_images and kind.images_beside:
-            make_folder(str(target / "images"))
             for index in range(corpus.num_shards):
-                path = shard_path(str(target / "images"), index, corpus.num_shards)
+                path = shard_path(join(target, "images"), index, corpus.num_shards)
                 write_rows(path, _beside(corpus, index, losses), IMAGES if faces is None else BLURRED_IMAGES)
-    finally:
-        losses.close()
-        shutil.rmtree(work, ignore_errors=True)
     summary = {
         "format": name,
         "stage": stage,
@@ -109,12 +107,12 @@ def export_corpus(output: Path, stage: str, name: str, target: Path, with_images
         **(_scored(similarity, clip_model, losses) if kind.has_similarity else {}),
         **({} if faces is None else {FACES_BLURRED: losses.notes[FACES_BLURRED]}),
     }
-    write_json(target / "export.json", summary)
+    write_json(join(target, "export.json"), summary)
     return summary
 
 
-def _imported(output: Path) -> str | None:
-    return IMPORTED if is_committed(str(output / "extract" / IMPORTED)) else None
+def _imported(output: str) -> str | None:
+    return IMPORTED if is_committed(join(output, "extract", IMPORTED)) else None
 
 
 def _scored(similarity: str | None, clip_model: str | None, losses: Losses) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def _presentable(corpus: Corpus, index: int, kind: Format, losses: Losses) -> It
         yield presentable(entry, matrix, kind.holds_data, losses)
 
 
-def _faces(output: Path, run: dict[str, Any]) -> str | None:
+def _faces(output: str, run: dict[str, Any]) -> str | None:
     """Where the faces stand that are blurred; None where the recipe does not ask for it."""
     if not run["recipe"]["tokenize"]["blur_faces"]:
         return None
@@ -136,7 +134,7 @@ def _faces(output: Path, run: dict[str, Any]) -> str | None:
             f"{output}: faces are to be blurred (tokenize.blur_faces), and are not known: set score.faces and "
             "run `gobelin score`, or export addresses without images"
         )
-    return str(output / "score" / "images")
+    return join(output, "score", "images")
 
 
 def _beside(corpus: Corpus, index: int, losses: Losses) -> Iterator[dict[str, Any]]:
@@ -148,8 +146,9 @@ def _beside(corpus: Corpus, index: int, losses: Losses) -> Iterator[dict[str, An
             losses.file(row)
 
 
-def _check_done(output: Path, stage: str) -> dict[str, Any]:
-    run = read_json(output / RUN_NAME)
+def _check_done(output: str, stage: str) -> dict[str, Any]:
+    address = join(output, RUN_NAME)
+    run = read_json(address) if exists(address) else None
     if run is None or run["stages"][stage]["status"] != "done":
         raise OutputError(f"{output}: stage {stage} has not run with this recipe; `gobelin run` does it")
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gobelin.exchange.formats import find_format, find_sources
@@ -11,12 +12,14 @@ from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, load_recipe, to_yaml
 from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, Run, holds_something_else
-from gobelin.pipeline.state import OutputError, lock_folder, read_json, write_text
+from gobelin.pipeline.state import OutputError, lock_folder
 from gobelin.pipeline.supervisor import Supervisor
+from gobelin.store.files import exists, files_in, make_folder, read_json, size_of, write_bytes
+from gobelin.store.paths import is_remote, join, name_of, parent_of
 
 
 def run_import(
-    output: Path,
+    output: str,
     recipe_name: str,
     overrides: Sequence[str],
     name: str,
@@ -26,7 +29,7 @@ def run_import(
     """Makes an output folder whose stage ``extract`` is done, from files of a format.
 
     Args:
-        sources: files of the format, or folders that hold them.
+        sources: files of the format, or folders that hold them, on a disk or an object store.
 
     Raises:
         ValueError: no such format or file, or a damaged one. RecipeError, OutputError: as for a run.
@@ -36,20 +39,22 @@ def run_import(
     recipe = load_recipe(recipe_name, tuple(overrides))
     inputs = [f"{name}:{file}" for file in files]
     if find_format(name).images_beside:
-        inputs += [f"{IMAGES_BESIDE}:{file}" for file in _images_beside(files)]
-    archives = tuple(Archive(path, Path(path.partition(":")[2]).stat().st_size) for path in inputs)
+        inputs += [f"{IMAGES_BESIDE}:{file}" for file in _images_beside(name, files)]
+    archives = tuple(Archive(path, size_of(path.partition(":")[2])) for path in inputs)
+    if is_remote(output):
+        raise OutputError(f"--output {output}: give a local folder, or one on a disk that all workers share")
     _check_output(output, recipe, archives)
-    output.mkdir(parents=True, exist_ok=True)
-    with lock_folder(output):
-        write_text(output / RECIPE_NAME, to_yaml(recipe))
-        run = Run(output, recipe, archives, 1, Supervisor(1, output, screen, "local", ()))
+    make_folder(output)
+    with lock_folder(Path(output)):
+        write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())
+        run = Run(Path(output), recipe, archives, 1, Supervisor(1, Path(output), screen, "local", ()))
         run.write_summary()
         run.stage("extract", screen)
 
 
-def _check_output(output: Path, recipe: Recipe, archives: tuple[Archive, ...]) -> None:
-    held = read_json(output / RUN_NAME) if output.is_dir() else None
-    if held is None and holds_something_else(output):
+def _check_output(output: str, recipe: Recipe, archives: tuple[Archive, ...]) -> None:
+    held = read_json(join(output, RUN_NAME)) if exists(join(output, RUN_NAME)) else None
+    if held is None and holds_something_else(Path(output)):
         raise OutputError(f"--output {output}: is not empty and no output folder of gobelin: choose another one")
     if held is None:
         return
@@ -58,7 +63,10 @@ def _check_output(output: Path, recipe: Recipe, archives: tuple[Archive, ...]) -
         raise OutputError(f"--output {output}: belongs to another recipe or input: choose another one, or delete it")
 
 
-def _images_beside(files: list[Path]) -> list[Path]:
-    """Files of the data sets ``images`` that exports put beside these files."""
-    folders = {file.parent.parent if file.parent.name == "data" else file.parent for file in files}
-    return sorted(path for folder in folders for path in folder.glob("images/part-*.parquet"))
+def _images_beside(name: str, files: list[str]) -> list[str]:
+    """Files of the data sets ``images`` that exports of a format put beside these files."""
+    in_data = find_format(name).patterns[0].startswith("data/")
+    folders = {parent_of(file) for file in files}
+    folders = {parent_of(folder) if in_data and name_of(folder) == "data" else folder for folder in folders}
+    found = (path for folder in folders for path in files_in(join(folder, "images")))
+    return sorted(path for path in found if fnmatchcase(name_of(path), "part-*.parquet"))

@@ -8,10 +8,9 @@ A foreign file is an input like an archive; its path says which format it has (`
 
 from __future__ import annotations
 
-import itertools
+import tempfile
 from collections.abc import Sequence
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 from gobelin.documents import shard_of
@@ -25,9 +24,12 @@ from gobelin.exchange.read_index import ReadIndex
 from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.pipeline.context import Context
 from gobelin.pipeline.inputs import Archive
-from gobelin.pipeline.plan import DataSet, data_sets, is_complete
+from gobelin.pipeline.plan import DataSet, data_sets, is_complete, shards_to_do
 from gobelin.pipeline.stages.extract import INDEXES, count_extract, fetch_missing
 from gobelin.pipeline.stages.link import link
+from gobelin.store.dataset import num_rows_of
+from gobelin.store.files import delete
+from gobelin.store.paths import join
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.files import shard_path
 from gobelin.transforms.shards import read_folder, write_shard
@@ -48,29 +50,28 @@ def is_imported(archives: Sequence[Archive]) -> bool:
 def extract_imported(context: Context) -> dict[str, Any]:
     """The stage ``extract`` for inputs that are foreign files. Returns what it counted."""
     folder, recipe = context.folder("extract"), context.recipe
-    index = str(folder.work / INDEX)
+    index = join(str(folder.work), INDEX)
     paths = [archive.path for archive in context.archives]
     made = data_sets(index, 1, *INDEXES, IMPORTED)
     context.plan.call("import: read documents", read_foreign, (recipe.extract, paths, index), made, unit="documents")
     fetched = fetch_missing(context, (index,)) if recipe.extract.fetch.enabled else ()
     link(context, (index,), fetched)
-    write_similarities(Path(index), folder.path, recipe.num_shards)
+    write_similarities(index, str(folder.path), recipe.num_shards)
     return count_extract(str(folder.path))
 
 
-def write_similarities(index: Path, output: Path, num_shards: int) -> None:
+def write_similarities(index: str, output: str, num_shards: int) -> None:
     """Cosines that came in -> the data set ``similarities``, sharded like documents; no data set where none came."""
-    made = DataSet(str(output / IMPORTED), num_shards)
-    rows = read_folder(str(index / IMPORTED))
-    first = next(rows, None)
-    if first is None or is_complete([made]):
+    source, made = join(index, IMPORTED), DataSet(join(output, IMPORTED), num_shards)
+    if num_rows_of(source) == 0 or is_complete([made]):
         return
-    partition = Partition(index / "by-shard")
-    for row in itertools.chain([first], rows):
-        partition.append(shard_of(row["doc_id"], num_shards), row)
-    for shard in range(num_shards):
-        held = sorted((header for header, _, _ in partition.headers(shard)), key=itemgetter("doc_id"))
-        write_shard(shard_path(made.folder, shard, num_shards), held, SIMILARITIES)
+    with tempfile.TemporaryDirectory(prefix="gobelin-import-") as work:
+        partition = Partition(join(work, "by-shard"))
+        for row in read_folder(source):
+            partition.append(shard_of(row["doc_id"], num_shards), row)
+        for shard in shards_to_do(made):
+            held = sorted((header for header, _, _ in partition.headers(shard)), key=itemgetter("doc_id"))
+            write_shard(shard_path(made.folder, shard, num_shards), held, SIMILARITIES)
     is_complete([made])
 
 
@@ -79,16 +80,18 @@ def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:
 
     Args:
         paths: each with its format before a colon; images that stand beside come last.
+        folder: of the index; what a run that was killed left there is deleted.
 
     Raises:
         UserError: no file held a document that could be read.
     """
-    with ReadIndex(Path(folder), config) as index:
+    delete(folder)
+    with ReadIndex(folder, config) as index:
         for path in paths:
             name, _, file = path.partition(":")
             if name == IMAGES_BESIDE:
-                index.read_images(path, read_parquet(Path(file), ("image_id", "data", *PICTURE_FACTS), ("data",)))
+                index.read_images(path, read_parquet(file, ("image_id", "data", *PICTURE_FACTS), ("data",)))
             else:
-                index.read(path, find_format(name).read_source(Path(file)))
+                index.read(path, find_format(name).read_source(file))
         if index.is_empty and index.problem:
             raise UserError(f"no document could be read; is the format right? {index.problem}")

@@ -43,9 +43,14 @@ def attempt(work: Callable[..., T], *arguments: Any) -> T | Refused:
     except UserError:
         raise
     except Exception as error:  # the boundary
-        if isinstance(error, OSError) and error.errno in _ENDS_A_RUN:
+        if ends_a_run(error):
             raise
         return Refused(describe(error))
+
+
+def ends_a_run(error: Exception) -> bool:
+    """Whether an exception is about the machine: a disk that is full or broken, too many open files."""
+    return isinstance(error, OSError) and error.errno in _ENDS_A_RUN
 
 
 class WebStep(beam.DoFn):
