@@ -285,6 +285,13 @@ def read(out: Path) -> tuple[lxml.html.HtmlElement, str, Row]:
     return lxml.html.document_fromstring(source), source, numbers
 
 
+def links(tree: lxml.html.HtmlElement) -> set[str]:
+    """Ids of the sections that the page's head links to, all of which are there."""
+    found = {link.removeprefix("#") for link in tree.xpath("//nav/a/@href")}
+    assert found <= set(tree.xpath("//section/@id"))
+    return found
+
+
 def section(tree: lxml.html.HtmlElement, name: str) -> str:
     return " ".join(tree.get_element_by_id(name).text_content().split())
 
@@ -357,6 +364,8 @@ def test_numbers_that_do_not_add_up_are_told_first(output: Path) -> None:
 def test_stages_that_have_not_run_are_told(output: Path) -> None:
     tree, _, numbers = read(output)
     assert [section(tree, name)[-8:] for name in ("tokens", "training", "samples")] == ["Not run."] * 3
+    assert links(tree).isdisjoint({"tokens", "training", "samples"})
+    assert links(tree) > {"kept", "dropped", "pictures", "duplicates"}
     assert numbers["tokens"] is None
     assert {"level": "note", "title": "Stages that have not run", "text": "tokenize, train, sample"} in numbers[
         "warnings"
@@ -373,6 +382,7 @@ def test_report_of_extract_alone(output: Path, is_stale: bool) -> None:
     write_run(output, stages)
     tree, _, numbers = read(output)
     assert section(tree, "kept").endswith("Not run.")
+    assert links(tree) == {"funnel", "reasons", "scores", "properties", "recipe"}
     assert [reason["rule"] for reason in numbers["reasons"]] == ["http_status"]
     assert not any(numbers["examples"].values())
     assert numbers["duplicates"] == {"images": [], "documents": []}
@@ -582,6 +592,29 @@ def test_charts_escape_their_words() -> None:
     histogram.add(np.array([0.1, 0.2]), np.array([True, False]))
     chart = histogram_chart(histogram, [Mark(0.15, "<b>", False)], "<i>", "<u>")
     assert not {"b", "i", "u"} & {element.tag for element in lxml.html.fromstring(str(chart)).iter()}
+
+
+@pytest.mark.parametrize("kind", ["linear", "count", "log"])
+@pytest.mark.parametrize("places", [(0,), (0, 0), (0, 1), (49, 50), (99, 99), (0, 98, 99), (1, 50, 98)], ids=str)
+def test_words_in_charts_do_not_overlap(kind: Any, places: tuple[int, ...]) -> None:
+    """A letter of 10 pixels is up to 6.7 wide in the fonts that browsers fall back to, and some 9 high."""
+    values = np.sort(np.random.default_rng(3).gamma(1.5, {"linear": 0.1, "count": 4, "log": 3000}[kind], 100))
+    values = np.floor(values) if kind == "count" else values
+    histogram = Histogram(kind)
+    histogram.add(np.concatenate([values, np.full(500, values[60])]), np.ones(600, dtype=bool))  # one bar is cut
+    marks = [Mark(values[place], f"{values[place]:.7g}", place % 2 == 0) for place in places]
+    boxes = []
+    for text in lxml.html.fromstring(str(histogram_chart(histogram, marks, "unit", "documents"))).iter("text"):
+        width = 6.7 * len(text.text)
+        left = float(text.get("x")) - {"middle": width / 2, "end": width}.get(text.get("text-anchor", ""), 0)
+        boxes.append((left, float(text.get("y")) - 9, left + width, float(text.get("y")), text.text))
+        assert left + 1 >= 0
+        assert left + width <= 361
+    assert sum(words.startswith("keep") for *_, words in boxes) == len(places)
+    for one, other in itertools.combinations(boxes, 2):
+        width = min(one[2], other[2]) - max(one[0], other[0])
+        height = min(one[3], other[3]) - max(one[1], other[1])
+        assert width <= 1 or height <= 1, (one, other)
 
 
 def test_examples_are_spread_over_the_rules() -> None:

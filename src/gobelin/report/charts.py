@@ -20,8 +20,11 @@ from gobelin.report.wording import compact, number
 WIDTH, HEIGHT = 360, 198
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 30, 36
 
-LABEL_WIDTH = 68
-"""Room for the words of a threshold."""
+CHAR_WIDTH = 6.7
+"""Units that a letter takes at most, on average over a label, in the fonts that browsers fall back to."""
+
+LANE = 11
+"""Height of a line of labels, where the words of thresholds do not all fit into one."""
 
 CUT_RATIO = 4
 """A bar this many times the second highest is cut, so that the others can be seen; its number is written on it."""
@@ -62,18 +65,29 @@ def histogram_chart(histogram: Histogram, marks: Sequence[Mark], unit: str, noun
     totals = sorted((bar.total for bar in bars), reverse=True)
     is_cut = len(totals) > 1 and totals[1] > 0 and totals[0] > CUT_RATIO * totals[1]
     limit = 1.6 * totals[1] if is_cut else totals[0]
-    scale_y = _linear(0, limit, HEIGHT - BOTTOM, TOP)
-    parts = [*_y_axis(_ticks(0, limit), scale_y, noun)]
-    for bar, low, high in zip(bars, positions, positions[1:]):
-        parts += _bar(bar, scale_x(low), scale_x(high), scale_y, limit, histogram.kind == "count")
-    parts += _x_axis(_axis_ticks(histogram, float(positions[0]), float(positions[-1])), scale_x, unit)
     places = histogram.position(np.array([mark.value for mark in marks], dtype=np.float64))
     edges = [scale_x(float(place) + (-shift if mark.keeps_above else shift)) for mark, place in zip(marks, places)]
-    parts += _marks(marks, edges)
+    labels = _labels(marks, edges)
+    top = TOP + LANE * max((label.lane for label in labels), default=0)
+    scale_y = _linear(0, limit, HEIGHT - BOTTOM, top)
+    parts = [*_y_axis(_ticks(0, limit), scale_y, noun)]
+    for bar, low, high in zip(bars, positions, positions[1:]):
+        parts += _bar(bar, scale_x(low), scale_x(high), scale_y, limit, histogram.kind == "count", edges)
+    parts += _x_axis(_axis_ticks(histogram, float(positions[0]), float(positions[-1])), scale_x, unit)
+    parts += _marks(labels, edges, top)
     return _svg(parts, f"Histogram: {unit}, {histogram.num_values:,} {noun}")
 
 
-def _bar(bar: Bar, left: float, right: float, scale_y: Callable[[float], float], limit: float, whole: bool) -> list:
+def _bar(
+    bar: Bar,
+    left: float,
+    right: float,
+    scale_y: Callable[[float], float],
+    limit: float,
+    whole: bool,
+    edges: Sequence[float],
+) -> list[Markup]:
+    """Args: edges: where the lines of thresholds stand, which the number of a bar that is cut keeps clear of."""
     if not bar.total:
         return []
     gap = 1 if right - left > 3 else 0
@@ -95,34 +109,63 @@ def _bar(bar: Bar, left: float, right: float, scale_y: Callable[[float], float],
         parts.append(
             Markup('<path class="cut" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>').format(left - 2, cut + 3, right + 1, cut - 3)
         )
-        anchor = "start" if left < WIDTH * 0.8 else "end"
-        place = right + 2 if anchor == "start" else left - 2
-        parts.append(_text(place, cut + 3, compact(bar.total), "value", anchor))
+        words = compact(bar.total)
+        width = CHAR_WIDTH * len(words)
+        sides = [(right + 2, right + 2 + width, "start"), (left - 2 - width, left - 2, "end")]
+        fitting = [side for side in sides if side[0] >= LEFT and side[1] <= WIDTH] or sides[1:]
+        start, end, anchor = next(
+            (side for side in fitting if not any(side[0] < edge < side[1] for edge in edges)), fitting[0]
+        )
+        parts.append(_text(start if anchor == "start" else end, cut + 3, words, "value", anchor))
     return [*parts, Markup("</g>")]
 
 
-def _marks(marks: Sequence[Mark], edges: Sequence[float]) -> list[Markup]:
-    """A line at each edge; its words stand on the side that it keeps, unless there is no room."""
-    parts = []
-    is_narrow = len(edges) == 2 and abs(edges[1] - edges[0]) < 2 * LABEL_WIDTH
-    for mark, x in zip(marks, edges):
-        is_right = mark.keeps_above
-        if is_narrow:
-            is_right = x == max(edges)
-        if x + LABEL_WIDTH > WIDTH - RIGHT:
-            is_right = False
-        elif x - LABEL_WIDTH < 0:
-            is_right = True
-        parts.append(
-            Markup('<line class="threshold" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
-                x, TOP - 12, HEIGHT - BOTTOM
-            )
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Label:
+    """The words of a threshold: ``x`` is their ``start`` or ``end``; ``lane`` counts lines of words upwards."""
+
+    words: str
+    x: float
+    anchor: str
+    lane: int
+
+
+def _labels(marks: Sequence[Mark], edges: Sequence[float]) -> list[_Label]:
+    """Places of the words beside their edges, none over another: on the side that a threshold keeps where there is
+    room, of two close ones on the outer sides."""
+    words = [f"keep {'≥' if mark.keeps_above else '≤'} {mark.label}" for mark in marks]
+    widths = [CHAR_WIDTH * len(each) for each in words]
+    is_narrow = len(edges) == 2 and abs(edges[1] - edges[0]) < sum(widths) + 8
+    order = sorted(range(len(marks)), key=lambda index: edges[index])
+    rightmost = order[-1] if order else None
+    if sum(edges) < len(edges) * WIDTH / 2:
+        order.reverse()  # words that must go right stand above the lines to their right
+    taken: list[tuple[int, float, float]] = []
+    placed: dict[int, _Label] = {}
+    for index in order:
+        x, width = edges[index], widths[index]
+        is_right = index == rightmost if is_narrow else marks[index].keeps_above
+        sides = [(x + 3, x + 3 + width, "start"), (x - 3 - width, x - 3, "end")]
+        fitting = [side for side in (sides if is_right else sides[::-1]) if side[0] >= LEFT and side[1] <= WIDTH]
+        start, end, anchor, lane = next(
+            (*side, lane)
+            for lane in range(len(marks))
+            for side in fitting or [(LEFT, LEFT + width, "start")]
+            if not any(lane == other and side[0] < high and low < side[1] for other, low, high in taken)
         )
-        words = f"keep {'≥' if mark.keeps_above else '≤'} {mark.label}"
-        parts.append(
-            _text(x + (3 if is_right else -3), TOP - 5, words, "threshold-label", "start" if is_right else "end")
-        )
-    return parts
+        taken.append((lane, start, end))
+        placed[index] = _Label(words[index], start if anchor == "start" else end, anchor, lane)
+    return [placed[index] for index in range(len(marks))]
+
+
+def _marks(labels: Sequence[_Label], edges: Sequence[float], top: float) -> list[Markup]:
+    """A line at each edge, and then all words."""
+    line = Markup('<line class="threshold" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>')
+    lines = [line.format(x, top - 12 - LANE * label.lane, HEIGHT - BOTTOM) for label, x in zip(labels, edges)]
+    texts = [
+        _text(label.x, top - 5 - LANE * label.lane, label.words, "threshold-label", label.anchor) for label in labels
+    ]
+    return lines + texts
 
 
 def line_chart(
@@ -150,7 +193,6 @@ def line_chart(
         parts.append(
             Markup('<line class="level" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>').format(LEFT, width - RIGHT, y)
         )
-        parts.append(_text(width - RIGHT, y - 3, level[1], "value", "end"))
     for line in lines:
         path = "".join(
             f"{'ML'[index > 0]}{scale_x(x):.1f} {scale_y(y):.1f}" for index, (x, y) in enumerate(line.points)
@@ -159,6 +201,8 @@ def line_chart(
         parts.append(
             Markup('<g><title>{}</title><path class="line {}" d="{}"/></g>').format(title, line.css, Markup(path))
         )
+    if level is not None:
+        parts.append(_text(width - RIGHT, scale_y(level[0]) - 3, level[1], "value", "end"))
     return _svg(parts, f"{y_title} by {x_title}", width)
 
 
@@ -234,16 +278,17 @@ def _x_axis(
 ) -> list[Markup]:  # fmt: skip
     base = height - BOTTOM
     parts = [Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, width - RIGHT, base, base)]
-    taken = -math.inf
+    taken = -math.inf  # where the words of the tick before end
     for place, label in ticks:
-        x = scale(place)
-        if x - taken < 8 + 6 * len(label):
+        x, half = scale(place), CHAR_WIDTH * len(label) / 2
+        middle = min(x, width - half)
+        if middle - half < taken + 5:
             continue
-        taken = x
+        taken = middle + half
         parts.append(
             Markup('<line class="axis" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(x, base, base + 3)
         )
-        parts.append(_text(x, base + 14, label, "tick", "middle"))
+        parts.append(_text(middle, base + 14, label, "tick", "middle"))
     return [*parts, _text((LEFT + width - RIGHT) / 2, height - 6, title, "label", "middle")]
 
 
