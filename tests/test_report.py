@@ -587,6 +587,20 @@ def test_values_that_are_missing_are_counted_apart() -> None:
     assert (histogram.num_values, histogram.num_missing, histogram.num_failed) == (2, 1, 0)
 
 
+def test_charts_of_rules_that_found_nothing_are_folded(output: Path) -> None:
+    tree, _, numbers = read(output)
+    failed = {entry["score"]: sum(rule["failed"] for rule in entry["rules"]) for entry in numbers["scores"]}
+    assert failed["perplexity"] == 0  # it could not run
+    assert failed["special_char_ratio"] == 0
+    assert failed["min_side"] == NUM_DOCUMENTS
+    folded = tree.xpath("//section[@id='scores']//details[@class='quiet']//h4/text()")
+    shown = tree.xpath("//section[@id='scores']//h4[not(ancestor::details)]/text()")
+    titles = {is_quiet: [] for is_quiet in (True, False)}
+    for entry in numbers["scores"]:
+        titles[not failed[entry["score"]]].append(wording.score_title(entry["score"])[0])
+    assert (sorted(folded), sorted(shown)) == (sorted(titles[True]), sorted(titles[False]))
+
+
 def test_charts_escape_their_words() -> None:
     histogram = Histogram("linear")
     histogram.add(np.array([0.1, 0.2]), np.array([True, False]))

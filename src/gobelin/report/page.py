@@ -204,6 +204,7 @@ def _score_sections(
                 "title": title,
                 "unit": unit,
                 "survey": survey,
+                "is_quiet": not any(found.num_failed for found in survey.rules),
                 "chart": histogram_chart(survey.histogram, marks, unit, UNIT_NOUNS[survey.section]),
                 "rules": [
                     {"found": found, "dropped": dropped.get(found.rule.name, 0), "near": near.get(found.rule.name)}
