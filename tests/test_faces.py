@@ -274,9 +274,9 @@ def test_thumbnails_of_the_report_are_blurred(
     pictures = [encode(picture((50, 20, 90, 70)), "PNG")] * 2
     in_data_sets(tmp_path / "extract", pictures, fixtures)
     names = {f"{place:064x}" for place in range(2)}
-    without = make_thumbnails(tmp_path, names)
+    without = make_thumbnails(str(tmp_path), names)
     fixtures[2](tmp_path / "score" / "images", score_rows([a_face()], []), IMAGE_SCORES, 2, "image_id")
-    blurred = make_thumbnails(tmp_path, names)
+    blurred = make_thumbnails(str(tmp_path), names)
     assert blurred[f"{0:064x}"].uri != without[f"{0:064x}"].uri
     assert blurred[f"{1:064x}"].uri == without[f"{1:064x}"].uri
 

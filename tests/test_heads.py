@@ -84,13 +84,13 @@ def test_extreme_values_do_not_overflow() -> None:
 
 def test_a_file_holds_all_of_a_head(tmp_path: Path) -> None:
     head, vectors = a_head(sha256="0" * 64), unit_rows(2, 50, 8)
-    save_head(head, tmp_path / "folder" / "nsfw.safetensors")
-    loaded = load_head(tmp_path / "folder" / "nsfw.safetensors")
+    save_head(head, str(tmp_path / "folder" / "nsfw.safetensors"))
+    loaded = load_head(str(tmp_path / "folder" / "nsfw.safetensors"))
     assert loaded.score(vectors) == pytest.approx(head.score(vectors), rel=1e-5)
     for field in ("name", "clip_model", "higher_is", "range", "licence", "source", "sha256", "notes"):
         assert getattr(loaded, field) == getattr(head, field)
     first = (tmp_path / "folder" / "nsfw.safetensors").read_bytes()
-    save_head(head, tmp_path / "folder" / "nsfw.safetensors")
+    save_head(head, str(tmp_path / "folder" / "nsfw.safetensors"))
     assert (tmp_path / "folder" / "nsfw.safetensors").read_bytes() == first
 
 
@@ -111,38 +111,38 @@ def test_a_file_holds_all_of_a_head(tmp_path: Path) -> None:
     ],
 )
 def test_a_sidecar_that_does_not_fit_is_refused(tmp_path: Path, changes: Row, message: str) -> None:
-    save_head(a_head(), tmp_path / "x.safetensors")
+    save_head(a_head(), str(tmp_path / "x.safetensors"))
     sidecar = json.loads((tmp_path / "x.json").read_text())
     (tmp_path / "x.json").write_text(json.dumps({**sidecar, **changes}))
     with pytest.raises(ValueError, match=message):
-        load_head(tmp_path / "x.safetensors")
+        load_head(str(tmp_path / "x.safetensors"))
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_a_broken_sidecar_is_refused(tmp_path: Path, content: bytes) -> None:
-    save_head(a_head(), tmp_path / "x.safetensors")
+    save_head(a_head(), str(tmp_path / "x.safetensors"))
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"x\.json"):
-        load_head(tmp_path / "x.safetensors")
+        load_head(str(tmp_path / "x.safetensors"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", b"\xff" * 100])
 def test_broken_weights_are_refused(tmp_path: Path, content: bytes) -> None:
-    save_head(a_head(), tmp_path / "x.safetensors")
+    save_head(a_head(), str(tmp_path / "x.safetensors"))
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="no safetensors file"):
-        load_head(tmp_path / "x.safetensors")
+        load_head(str(tmp_path / "x.safetensors"))
 
 
 def test_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no x\.json beside it"):
-        load_head(tmp_path / "x.safetensors")
-    save_head(a_head(), tmp_path / "x.safetensors")
+        load_head(str(tmp_path / "x.safetensors"))
+    save_head(a_head(), str(tmp_path / "x.safetensors"))
     (tmp_path / "x.safetensors").unlink()
     with pytest.raises(ValueError, match="no such file"):
-        load_head(tmp_path / "x.safetensors")
+        load_head(str(tmp_path / "x.safetensors"))
     with pytest.raises(ValueError, match="gobelin heads convert"):
-        load_head(tmp_path / "x.pth")
+        load_head(str(tmp_path / "x.pth"))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_missing_files_are_refused(tmp_path: Path) -> None:
 def test_layers_that_do_not_fit_are_refused(tmp_path: Path, layers: tuple[Layer, ...], message: str) -> None:
     head = a_head(layers=layers) if layers else Head("x", "m", (), "worse")
     with pytest.raises(ValueError, match=message):
-        save_head(head, tmp_path / "x.safetensors")
+        save_head(head, str(tmp_path / "x.safetensors"))
 
 
 @pytest.mark.parametrize(
@@ -271,26 +271,26 @@ def test_a_published_file_gives_what_its_own_code_gives(
 ) -> None:
     state, published = _published(layout, dim)
     torch.save(state, tmp_path / name)
-    head = convert_head(tmp_path / name, kind)
+    head = convert_head(str(tmp_path / name), kind)
     assert (head.name, head.clip_model, head.dim) == (kind.partition("-")[0], model, dim)
     assert len(str(head.sha256)) == 64
-    save_head(head, tmp_path / "head.safetensors")
+    save_head(head, str(tmp_path / "head.safetensors"))
     vectors = unit_rows(6, 40, dim).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     expected = published(torch.from_numpy(vectors)).numpy()
     assert np.ptp(expected) > 0.01
-    assert load_head(tmp_path / "head.safetensors").score(vectors) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert load_head(str(tmp_path / "head.safetensors")).score(vectors) == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_the_five_layers_of_aesthetic_v2_are_one(tmp_path: Path) -> None:
     torch.save(_published("aesthetic-v2", 768)[0], tmp_path / "v2.pth")
-    assert len(convert_head(tmp_path / "v2.pth", "aesthetic-v2").layers) == 1
+    assert len(convert_head(str(tmp_path / "v2.pth"), "aesthetic-v2").layers) == 1
 
 
 def test_violence_prompts(tmp_path: Path) -> None:
     rows = unit_rows(7, 2, 768).astype(np.float32)
     np.save(tmp_path / "violence_detection_vit_l_14.npy", rows)
-    head = convert_head(tmp_path / "violence_detection_vit_l_14.npy", "violence")
+    head = convert_head(str(tmp_path / "violence_detection_vit_l_14.npy"), "violence")
     vectors = unit_rows(8, 50, 768)
     cosines = vectors.astype(float) @ rows.T.astype(float)
     assert ((head.score(vectors) > 0.5) == (cosines.argmax(1) == 1)).all()
@@ -312,7 +312,7 @@ def test_a_file_that_would_run_something_is_refused_and_does_not(tmp_path: Path)
     np.save(tmp_path / "c.npy", np.array([Harmful()], object), allow_pickle=True)
     for name, kind in (("a.pth", "aesthetic-v1"), ("b.pth", "nsfw"), ("c.npy", "violence")):
         with pytest.raises(ValueError, match=name):
-            convert_head(tmp_path / name, kind)
+            convert_head(str(tmp_path / name), kind)
     assert not (tmp_path / "was-run").exists()
 
 
@@ -330,23 +330,23 @@ def test_what_cannot_be_read_safely_is_refused(tmp_path: Path, name: str, kind: 
     contents = {"empty.pth": b"", "words.pth": b"hello"}
     (tmp_path / name).write_bytes(contents.get(name, b"PK\x03\x04 no archive"))
     with pytest.raises(ValueError, match=message):
-        convert_head(tmp_path / name, kind)
+        convert_head(str(tmp_path / name), kind)
 
 
 def test_another_layout_than_the_kinds_is_refused(tmp_path: Path) -> None:
     torch.save(_published("aesthetic-v1", 512)[0], tmp_path / "x.pth")
     for kind in ("aesthetic-v2", "nsfw"):
         with pytest.raises(ValueError, match=r"x\.pth"):
-            convert_head(tmp_path / "x.pth", kind)
+            convert_head(str(tmp_path / "x.pth"), kind)
     with pytest.raises(ValueError, match="give --clip-model"):
-        convert_head(tmp_path / "x.pth", "aesthetic-v1")
-    assert convert_head(tmp_path / "x.pth", "aesthetic-v1", clip_model="my/clip").clip_model == "my/clip"
+        convert_head(str(tmp_path / "x.pth"), "aesthetic-v1")
+    assert convert_head(str(tmp_path / "x.pth"), "aesthetic-v1", clip_model="my/clip").clip_model == "my/clip"
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="no state dict"):
-        convert_head(tmp_path / "list.pth", "nsfw")
+        convert_head(str(tmp_path / "list.pth"), "nsfw")
     torch.save({"norm.running_mean": torch.zeros(4)}, tmp_path / "part.pth")
     with pytest.raises(ValueError, match=r"it has no norm\.running_var"):
-        convert_head(tmp_path / "part.pth", "nsfw")
+        convert_head(str(tmp_path / "part.pth"), "nsfw")
 
 
 def test_the_command_line_knows_the_kinds() -> None:
@@ -358,7 +358,7 @@ def test_convert_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     output = tmp_path / "heads" / "aesthetic.safetensors"
     assert main(["heads", "convert", str(tmp_path / "v2.pth"), "--kind", "aesthetic-v2", "--output", str(output)]) == 0
     assert "1 layer(s) on 768 numbers of ViT-L-14-quickgelu/openai" in capsys.readouterr().out
-    assert load_head(output).name == "aesthetic"
+    assert load_head(str(output)).name == "aesthetic"
     assert main(["heads", "convert", str(tmp_path / "no.pth"), "--kind", "nsfw", "--output", str(output)]) == 2
     assert "no such file" in capsys.readouterr().err
 
@@ -428,15 +428,15 @@ def test_auc_by_hand() -> None:
 def test_labels_that_are_none_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_labels(tmp_path / "labels.csv")
+        read_labels(str(tmp_path / "labels.csv"))
 
 
 def test_missing_and_binary_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No such file"):
-        read_labels(tmp_path / "labels.csv")
+        read_labels(str(tmp_path / "labels.csv"))
     (tmp_path / "labels.csv").write_bytes(b"image_id,label\n\xff\xfe,1\n")
     with pytest.raises(ValueError, match="no CSV in UTF-8"):
-        read_labels(tmp_path / "labels.csv")
+        read_labels(str(tmp_path / "labels.csv"))
 
 
 def test_train_from_the_command_line(
@@ -465,7 +465,7 @@ def test_train_from_the_command_line(
     said = capsys.readouterr().out
     assert "1 labelled images have no embedding" in said
     assert "cross-validated AUC by penalty" in said
-    head = load_head(tmp_path / "thing.safetensors")
+    head = load_head(str(tmp_path / "thing.safetensors"))
     assert (head.name, head.clip_model) == ("thing", MODEL)
     assert roc_auc(head.score(vectors), is_positive) > 0.85
     assert head.notes["cross_validated_auc"] > 0.8
@@ -555,14 +555,14 @@ def test_another_head_makes_the_scores_anew(tmp_path: Path) -> None:
     """The file counts, not its name alone; what comes before the scores stays."""
     from gobelin.pipeline.stage_keys import stage_keys
 
-    save_head(a_head(), tmp_path / "nsfw.safetensors")
+    save_head(a_head(), str(tmp_path / "nsfw.safetensors"))
     (tmp_path / "r.yaml").write_text(
         f"score: {{clip: {{model: 'local-dir:x'}}, heads: {{nsfw: {tmp_path / 'nsfw.safetensors'}}}}}"
     )
     recipe = load_recipe(str(tmp_path / "r.yaml"))
     keys = stage_keys(recipe, ())
     assert stage_keys(recipe, ()) == keys
-    save_head(a_head(layers=(Layer(np.ones((1, 8)), np.zeros(1), "sigmoid"),)), tmp_path / "nsfw.safetensors")
+    save_head(a_head(layers=(Layer(np.ones((1, 8)), np.zeros(1), "sigmoid"),)), str(tmp_path / "nsfw.safetensors"))
     changed = stage_keys(recipe, ())
     assert changed["extract"] == keys["extract"]
     assert changed["score"] != keys["score"]
@@ -574,7 +574,7 @@ def test_a_head_of_another_model_stops_the_stage(tmp_path: Path, is_right: bool)
     from gobelin.transforms.measure import ClipConfig, ScoreConfig
 
     stated = "ViT-L-14-quickgelu/openai" if is_right else "ViT-B-32-quickgelu/openai"
-    save_head(a_head(clip_model=stated), tmp_path / "nsfw.safetensors")
+    save_head(a_head(clip_model=stated), str(tmp_path / "nsfw.safetensors"))
     (tmp_path / "clip.json").write_text(json.dumps({"fingerprint": MODEL}))  # as if the model had been loaded
     path = str(tmp_path / "nsfw.safetensors")
     config = ScoreConfig(clip=ClipConfig(model="local-dir:x"), heads={"nsfw": path})

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from gobelin.documents import IMAGE_SIGNATURES, SIGNATURES
+from gobelin.pipeline import recipe_values
 from gobelin.pipeline.cli import main
 from gobelin.pipeline.recipe import load_recipe, preset_names
 from gobelin.pipeline.recipe_help import warnings_of
 from gobelin.pipeline.recipe_values import USES, doubtful_values, other_clip_model, unusable_inputs
+from gobelin.store.files import upload, write_bytes
+from gobelin.store.paths import join
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.signatures import signature_metadata
 from gobelin.transforms.pages.language import given_instead_of, identify_language, known_languages
@@ -93,8 +96,8 @@ def test_the_uses_are_those_that_signals_speak_of() -> None:
     assert set(effective(signals)) == set(USES)
 
 
-def named(tmp_path: Path, *settings: str) -> list[str]:
-    return unusable_inputs(load_recipe("gobelin", tuple(setting.replace("DIR", str(tmp_path)) for setting in settings)))
+def named(folder: Path | str, *settings: str) -> list[str]:
+    return unusable_inputs(load_recipe("gobelin", tuple(setting.replace("DIR", str(folder)) for setting in settings)))
 
 
 @pytest.mark.parametrize(
@@ -108,11 +111,20 @@ def named(tmp_path: Path, *settings: str) -> list[str]:
         ("score.clip={model: 'local-dir:DIR/no'}", "score.clip.model"),
     ],
 )
-def test_files_that_are_not_there(tmp_path: Path, setting: str, key: str) -> None:
-    (tmp_path / "there").touch()
-    assert named(tmp_path, setting) == [f"{key}: {tmp_path}/no: no such file or folder"]
-    assert named(tmp_path, setting.replace("DIR/no", "DIR/there")) == []
-    assert named(tmp_path, setting.replace("DIR/no", "s3://bucket/there")) == []
+def test_files_that_are_not_there(tmp_path: Path, object_store: str, setting: str, key: str) -> None:
+    for folder in (str(tmp_path), object_store):
+        write_bytes(join(folder, "there"), b"")
+        assert named(folder, setting) == [f"{key}: {folder}/no: no such file or folder"]
+        assert named(folder, setting.replace("DIR/no", "DIR/there")) == []
+
+
+def test_a_store_that_refuses_is_told(object_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: str) -> bool:
+        raise PermissionError(13, "denied", address)
+
+    monkeypatch.setattr(recipe_values, "exists", refuse)
+    (told,) = named(object_store, "score.contamination={texts: [DIR/a]}")
+    assert told == f"score.contamination.texts: {object_store}/a: cannot be looked at: denied"
 
 
 @pytest.mark.parametrize(
@@ -129,15 +141,18 @@ def test_a_recipe_without_a_safety_rule_should_say_so(settings: tuple[str, ...],
     assert any("images enter that none has looked at" in line for line in doubts(*settings)) == is_told
 
 
-def test_earlier_runs_must_have_signatures_of_the_same_kind(tmp_path: Path, write_data_set: Callable[..., str]) -> None:
-    assert named(tmp_path, "score.earlier=[DIR/no]") == [f"score.earlier: {tmp_path}/no: no such file or folder"]
-    assert named(tmp_path, "score.earlier=['s3://bucket/no']") == []
+def test_earlier_runs_must_have_signatures_of_the_same_kind(
+    tmp_path: Path, object_store: str, write_data_set: Callable[..., str]
+) -> None:
+    for folder in (tmp_path, object_store):
+        assert named(folder, "score.earlier=[DIR/no]") == [f"score.earlier: {folder}/no: no such file or folder"]
     (told,) = named(tmp_path, "score.earlier=[DIR]")
     assert f"score.earlier: {tmp_path} holds no signatures" in told
     signatures = tmp_path / "score" / "signatures"
     write_data_set(signatures / "documents", [], SIGNATURES, 2, "doc_id", signature_metadata(MinHashConfig()))
     write_data_set(signatures / "images", [], IMAGE_SIGNATURES, 2)
-    assert named(tmp_path, "score.earlier=[DIR]") == []
+    upload(str(tmp_path), object_store)
+    assert named(tmp_path, "score.earlier=[DIR]") == named(object_store, "score.earlier=[DIR]") == []
     (told,) = named(tmp_path, "score.earlier=[DIR]", "score.minhash.similarity=0.7")
     assert "of another kind" in told
 
@@ -155,7 +170,7 @@ def test_heads_that_cannot_be_used(tmp_path: Path) -> None:
     layer = Layer(weight=np.zeros((1, 4)), bias=np.zeros(1), activation="none")
     save_head(
         Head(name="nsfw", clip_model="ViT-B-32-quickgelu/openai", layers=(layer,), higher_is="worse"),
-        tmp_path / "b32.safetensors",
+        str(tmp_path / "b32.safetensors"),
     )
     (tmp_path / "bare.safetensors").touch()
     clips = {

@@ -51,8 +51,8 @@ def test_swapping_the_sides_is_the_complement() -> None:
 
 def test_prompts_are_kept_with_the_head(tmp_path: Path) -> None:
     head = zero_shot_head("red", PROMPTS, unit(1, 0)[None], unit(0, 1)[None], 100.0, "m@1")
-    save_head(head, tmp_path / "red.safetensors")
-    assert load_head(tmp_path / "red.safetensors").notes["positive"] == list(PROMPTS.positive)
+    save_head(head, str(tmp_path / "red.safetensors"))
+    assert load_head(str(tmp_path / "red.safetensors")).notes["positive"] == list(PROMPTS.positive)
 
 
 @pytest.mark.parametrize("sides", [((), ("a",)), (("a",), ()), (("a", " "), ("b",))])
@@ -91,7 +91,7 @@ def test_prompts_and_heads_through_the_stage(
     clip = ClipConfig(model=f"local-dir:{tmp_path / 'clip'}", batch_size=8)
     model = load_clip(ClipSpec(model=clip.model, batch_size=8), "cpu")
     made = zero_shot_head("odd", prompts, model.embed_texts(("a",)), model.embed_texts(("b",)), 50.0, model.fingerprint)
-    save_head(made, tmp_path / "odd.safetensors")
+    save_head(made, str(tmp_path / "odd.safetensors"))
     config = ScoreConfig(clip=clip, heads={"odd": str(tmp_path / "odd.safetensors")}, zero_shot={"nsfw": prompts})
 
     work = tmp_path / "work"
@@ -125,7 +125,7 @@ def test_prompts_and_heads_through_the_stage(
         assert row["heads"] == [{"name": "odd", "value": pytest.approx(float(expected[place]), rel=1e-5)}]
         assert 0 <= row["nsfw"] <= 1
         assert row["aesthetic"] is None
-    assert load_head(work / "zero_shot" / "nsfw.safetensors").clip_model == model.fingerprint
+    assert load_head(str(work / "zero_shot" / "nsfw.safetensors")).clip_model == model.fingerprint
 
 
 # ---- thresholds that are places among the scores ----

@@ -85,7 +85,7 @@ def _write_fingerprint(config: ScoreConfig, path: Path) -> None:
     for name, prompts in config.zero_shot.items():
         positive, negative = model.embed_texts(prompts.positive), model.embed_texts(prompts.negative)
         head = zero_shot_head(name, prompts, positive, negative, model.logit_scale, model.fingerprint)
-        save_head(head, _prompts_path(path.parent, name))
+        save_head(head, str(_prompts_path(path.parent, name)))
     write_json(path, {"fingerprint": model.fingerprint})
 
 

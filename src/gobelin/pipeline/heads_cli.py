@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
-from pathlib import Path
+
+from gobelin.store.paths import name_of
 
 KINDS = ("aesthetic-v1", "aesthetic-v2", "nsfw", "violence")
 """Those of ``transforms.convert_heads``; a test holds them together."""
@@ -16,24 +18,23 @@ def add_heads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     actions = heads.add_subparsers(dest="action", required=True, metavar="ACTION")
     about = "a published head -> a .safetensors file with a .json beside it"
     convert = actions.add_parser("convert", help=about, description=about)
-    convert.add_argument("file", type=Path, help="the file as published (.pth, .npy); nothing in it is run")
+    convert.add_argument("file", help="the file as published (.pth, .npy); nothing in it is run")
     convert.add_argument("--kind", required=True, choices=KINDS, help="what it is")
-    convert.add_argument("--output", required=True, type=Path, metavar="FILE", help="where to: NAME.safetensors")
+    convert.add_argument("--output", required=True, metavar="FILE", help="where to: NAME.safetensors")
     convert.add_argument(
         "--clip-model", metavar="MODEL", help="CLIP model that it reads, where kind and name do not tell"
     )
     convert.add_argument("--name", help="name of the head (default: the kind's)")
     about = "labelled images -> a head, by logistic regression on their embeddings"
     train = actions.add_parser("train", help=about, description=about)
-    train.add_argument("--embeddings", required=True, type=Path, metavar="FOLDER", help="the folder `score` of a run")
+    train.add_argument("--embeddings", required=True, metavar="FOLDER", help="the folder `score` of a run")
     train.add_argument(
         "--labels",
         required=True,
-        type=Path,
         metavar="CSV",
         help="columns image_id and label (1: what is looked for, 0)",
     )
-    train.add_argument("--output", required=True, type=Path, metavar="FILE", help="where to: NAME.safetensors")
+    train.add_argument("--output", required=True, metavar="FILE", help="where to: NAME.safetensors")
     train.add_argument("--name", help="name of the head (default: that of the output file)")
 
 
@@ -55,7 +56,8 @@ def run_heads(options: argparse.Namespace) -> Iterator[str]:
     else:
         from gobelin.transforms.vision.fit_heads import train_head
 
-        fit = train_head(options.embeddings, options.labels, options.name or options.output.stem)
+        name = options.name or os.path.splitext(name_of(options.output))[0]
+        fit = train_head(options.embeddings, options.labels, name)
         save_head(fit.head, options.output)
         yield f"{fit.num_positive:,} images of label 1, {fit.num_negative:,} of label 0, from {fit.head.clip_model}"
         if fit.num_unknown:

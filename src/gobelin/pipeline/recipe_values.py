@@ -3,7 +3,7 @@
 A recipe's types are checked when it is read. What is looked at here is valid and useless: a word that no opt-out says,
 a format that no picture has, a bound that nothing can pass. Such a rule lets everything in, or nothing, and says so
 hours later. Files are looked for before the first stage runs: the stage that opens them comes after reading archives.
-Costs a look at the disk for each file named.
+Costs a look at the disk or the object store for each file named.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe import Recipe
 from gobelin.scores import find_score
+from gobelin.store.files import exists, is_folder
+from gobelin.store.paths import is_remote, join
 from gobelin.transforms.duplicates.signatures import open_earlier
 from gobelin.transforms.images.image_formats import DECODED
 from gobelin.transforms.measure import ScoreConfig
@@ -130,7 +131,7 @@ def unusable_inputs(recipe: Recipe) -> list[str]:
     read or belong to another CLIP model, and earlier runs whose signatures cannot be compared; one sentence each. Paths
     count from the working directory."""
     return [
-        *(f"{key}: {path}: no such file or folder" for key, path in _named_files(recipe) if _is_missing(path)),
+        *(f"{key}: {path}: {problem}" for key, path in _named_files(recipe) if (problem := _problem_with(path))),
         *_unusable_heads(recipe),
         *_unusable_earlier(recipe.score),
     ]
@@ -149,14 +150,18 @@ def other_clip_model(recipe: Recipe) -> list[str]:
     ]
 
 
-def _is_missing(path: str) -> bool:
-    return "://" not in path and not Path(path).exists()
+def _problem_with(path: str) -> str | None:
+    """Why a file or folder cannot be read, in a few words; None where it can."""
+    try:
+        return None if exists(path) or is_folder(path) else "no such file or folder"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror or error}"
 
 
 def _unusable_heads(recipe: Recipe) -> Iterator[str]:
     clip = recipe.score.clip
     for name, path in recipe.score.heads.items():
-        if clip is None or _is_missing(path):
+        if clip is None or _problem_with(path):
             continue
         try:
             head = load_head(path)
@@ -170,7 +175,7 @@ def _unusable_heads(recipe: Recipe) -> Iterator[str]:
 
 def _unusable_earlier(config: ScoreConfig) -> Iterator[str]:
     for folder in config.earlier:
-        if "://" not in folder and Path(folder).exists():
+        if not _problem_with(folder):
             try:
                 open_earlier((folder,), config.minhash)
             except UserError as error:
@@ -193,6 +198,8 @@ def _named_files(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for rule in dataclasses.fields(recipe.select.image):
         place = getattr(recipe.select.image, rule.name)
         if isinstance(place, RelativeThreshold) and place.of is not None:
-            yield f"select.image.{rule.name}.of", f"{place.of}/score/documents"
+            yield f"select.image.{rule.name}.of", join(place.of, "score", "documents")
     if score.clip is not None and score.clip.model.startswith(LOCAL_DIR):
         yield "score.clip.model", score.clip.model.removeprefix(LOCAL_DIR)
+    if score.clip is not None and score.clip.pretrained is not None and is_remote(score.clip.pretrained):
+        yield "score.clip.pretrained", score.clip.pretrained

@@ -173,7 +173,7 @@ class Supervisor:
 def _total(files: dict[str, Path]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for file in files.values():
-        counts.update(progress.read_counts(file))
+        counts.update(progress.read_counts(str(file)))
     return dict(counts)
 
 

@@ -169,7 +169,7 @@ def _work(tasks: Connection) -> None:
             is_busy.set()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             _redirect(log)
-            progress.report_to(progress_file)
+            progress.report_to(str(progress_file))
             _do(tasks.recv_bytes())
             stream.flush()
             progress.flush()

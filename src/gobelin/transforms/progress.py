@@ -7,20 +7,20 @@ a second at most. On a cluster nothing is watched and ``advance`` only adds up; 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
-from pathlib import Path
+
+from gobelin.store.files import read_bytes, write_bytes
 
 _SECONDS_BETWEEN_WRITES = 0.2
 
 _counts: Counter[str] = Counter()
-_file: Path | None = None
+_file: str | None = None
 _last_write = 0.0
 
 
-def report_to(path: Path) -> None:
-    """From now on this process writes its counts to ``path``."""
+def report_to(path: str) -> None:
+    """From now on this process writes its counts to ``path``, which is local: it is written often."""
     global _file
     _file = path
     _counts.clear()
@@ -39,14 +39,12 @@ def advance(what: str, by: int = 1) -> None:
 def flush() -> None:
     """Writes the counts now."""
     if _file is not None:
-        temporary = _file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(_counts, allow_nan=False))
-        os.replace(temporary, _file)
+        write_bytes(_file, json.dumps(_counts, allow_nan=False).encode())
 
 
-def read_counts(path: Path) -> dict[str, int]:
+def read_counts(path: str) -> dict[str, int]:
     """The counts that another process wrote; empty before its first."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_bytes(path))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}

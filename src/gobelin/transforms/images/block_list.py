@@ -23,7 +23,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from gobelin.errors import UserError
-from gobelin.transforms.files import open_input
+from gobelin.store.files import open_input
+from gobelin.store.paths import name_of
 from gobelin.transforms.urls import canonical_url, w3lib_canonical, without_fragment
 
 NUM_BANDS = 16
@@ -73,10 +74,10 @@ class BlockList:
 
     def __init__(self, config: BlockListConfig) -> None:
         self._exact = {
-            kind: [(_name(path), load_hashes(path, num_bytes)) for path in getattr(config, kind)]
+            kind: [(name_of(path), load_hashes(path, num_bytes)) for path in getattr(config, kind)]
             for kind, num_bytes in (("md5", 16), ("sha256", 32), ("url_sha256", 32), ("url_md5", 16))
         }
-        self._near = [(_name(path), PdqIndex(load_hashes(path, 32), config.pdq_distance)) for path in config.pdq]
+        self._near = [(name_of(path), PdqIndex(load_hashes(path, 32), config.pdq_distance)) for path in config.pdq]
 
     @property
     def wants_pdq(self) -> bool:
@@ -248,7 +249,3 @@ def _masks(radius: int) -> Iterator[int]:
     for count in range(radius + 1):
         for places in itertools.combinations(range(16), count):
             yield sum(1 << place for place in places)
-
-
-def _name(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2]

@@ -11,13 +11,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 import imagehash
 import numpy as np
 from PIL import Image as PillowImage
 
+from gobelin.store.files import files_in
+from gobelin.store.paths import name_of
 from gobelin.transforms.images.open_image import ImageLimits, open_image
 from gobelin.transforms.images.thumbnail import cell_means, thumbnail
 
@@ -80,8 +82,8 @@ def dct_2d() -> Callable[[np.ndarray], np.ndarray]:
     bits, so it has to be scipy's own code; of scipy only that extension is loaded, where it lies in its known place."""
     try:
         scipy = importlib.util.find_spec("scipy")
-        folder = Path(scipy.origin or "").parent / "fft" / "_pocketfft" if scipy else Path()
-        file = next(folder.glob("pypocketfft.*"))
+        folder = os.path.join(os.path.dirname(scipy.origin or ""), "fft", "_pocketfft") if scipy else ""
+        file = next(path for path in files_in(folder) if name_of(path).startswith("pypocketfft."))
         spec = importlib.util.spec_from_file_location("pypocketfft", file)
         assert spec is not None
         assert spec.loader is not None

@@ -20,17 +20,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from gobelin.errors import UserError
+from gobelin.store.files import open_input
 from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.text.repetition import window_hashes
 from gobelin.transforms.text.text_config import ContaminationConfig
@@ -145,7 +146,7 @@ def _word_hash(word: str) -> int:
 
 def _texts_of(path: str) -> Iterator[str]:
     try:
-        with Path(path).open(encoding="utf-8-sig") as stream:
+        with io.TextIOWrapper(open_input(path), encoding="utf-8-sig") as stream:
             if path.endswith(".jsonl"):
                 yield from _json_texts(stream, path)
             else:

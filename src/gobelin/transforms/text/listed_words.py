@@ -19,12 +19,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import yaml
 
 from gobelin.errors import UserError
+from gobelin.store.files import exists, read_bytes
 from gobelin.transforms.text.words import UNSPACED, words_of
 
 KINDS = ("stop", "frequent", "spam", "flagged")
@@ -74,10 +75,10 @@ class WordLists:
 @functools.cache
 def word_lists(language: str | None) -> WordLists:
     """The packaged lists of a language; all None if there are none."""
-    path = Path(__file__).parent / "word_lists" / f"{language}.yaml"
-    if language is None or not language.isalpha() or not path.exists():
+    path = os.path.join(os.path.dirname(__file__), "word_lists", f"{language}.yaml")
+    if language is None or not language.isalpha() or not exists(path):
         return WordLists()
-    lists = yaml.safe_load(path.read_text(encoding="utf-8"))
+    lists = yaml.safe_load(read_bytes(path))
     return WordLists(**{kind: listed(words.split(), language) for kind, words in lists.items()})
 
 
@@ -106,7 +107,7 @@ def read_list(path: str, language: str, min_count: int = 0) -> Listed:
         UserError: no such file, not UTF-8, or nothing in it.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"word list {path} of {language}: {error.strerror or error}") from None
     except UnicodeDecodeError:

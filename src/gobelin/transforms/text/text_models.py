@@ -22,10 +22,10 @@ import importlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from gobelin.errors import UserError
+from gobelin.store.files import exists, local_copy
 from gobelin.transforms.text.line_statistics import lines_of
 from gobelin.transforms.text.text_config import TextScoreConfig
 from gobelin.transforms.text.words import words_of
@@ -89,7 +89,8 @@ def load_perplexity(path: str, language: str, tokenizer: str | None = None) -> S
     quiet.show_progress = False
     quiet.arpa_complain = kenlm.ARPALoadComplain.NONE
     try:
-        model = kenlm.Model(path, quiet)
+        with local_copy(path) as file:
+            model = kenlm.Model(file, quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"perplexity_models: {path} is no KenLM model: {_first_line(error)}") from None
     split = functools.partial(_joined_words, language=language) if tokenizer is None else _pieces(tokenizer)
@@ -101,7 +102,8 @@ def load_quality(path: str, label: str) -> Score:
     fasttext = _library("fasttext", "quality_models", package="fasttext-predict")
     _check_file(path, "quality_models")
     try:
-        model = fasttext.load_model(path)
+        with local_copy(path) as file:
+            model = fasttext.load_model(file)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise UserError(f"quality_models: {path} is no fastText model: {_first_line(error)}") from None
     labels = _predict(model, "a")
@@ -150,7 +152,8 @@ def _pieces(path: str) -> Callable[[str], str]:
     _check_file(path, "perplexity_tokenizers")
     processor = sentencepiece.SentencePieceProcessor()
     try:
-        processor.Load(path)
+        with local_copy(path) as file:
+            processor.Load(file)
     except (OSError, RuntimeError) as error:
         raise UserError(f"perplexity_tokenizers: {path} is no SentencePiece model: {_first_line(error)}") from None
 
@@ -179,7 +182,7 @@ def _library(name: str, setting: str, package: str | None = None) -> Any:
 
 
 def _check_file(path: str, setting: str) -> None:
-    if not Path(path).is_file():
+    if not exists(path):
         raise UserError(f"score.text.{setting}: no file {path}")
 
 

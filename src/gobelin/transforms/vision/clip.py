@@ -19,12 +19,13 @@ torch and open_clip are imported where they are needed. What is computed from st
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gobelin.errors import UserError
+from gobelin.store.files import exists, local_copy
+from gobelin.store.paths import is_remote, name_of
 
 if TYPE_CHECKING:
     import torch
@@ -142,10 +145,10 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
     if not own_weights:
         _check_architecture(spec)
     try:
-        with torch.random.fork_rng(devices=[]):  # weights are first drawn, then replaced
-            model, preprocess = open_clip.create_model_from_pretrained(spec.model, spec.pretrained, device=device)
-        config = open_clip.get_model_config(spec.model)
-        tokenizer = open_clip.get_tokenizer(spec.model, **_tokenizer_files(spec.model, config))
+        with _on_disk(spec) as local, torch.random.fork_rng(devices=[]):  # weights are first drawn, then replaced
+            model, preprocess = open_clip.create_model_from_pretrained(local.model, local.pretrained, device=device)
+            config = open_clip.get_model_config(local.model)
+            tokenizer = open_clip.get_tokenizer(local.model, **_tokenizer_files(local.model, config))
     except unreadable as error:
         weights = spec.pretrained or "its own weights"
         raise UserError(f"CLIP model {spec.model!r} with {weights!r} could not be loaded: {error}") from error
@@ -161,6 +164,18 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
         _tokenize=_forgetful(tokenizer),
         _device=torch.device(device),
     )
+
+
+@contextlib.contextmanager
+def _on_disk(spec: ClipSpec) -> Iterator[ClipSpec]:
+    """The same with copies of what lies on an object store, which open_clip does not read."""
+    with contextlib.ExitStack() as stack:
+        folder = spec.model.removeprefix(LOCAL_DIR)
+        if spec.model.startswith(LOCAL_DIR) and is_remote(folder):
+            spec = dataclasses.replace(spec, model=LOCAL_DIR + stack.enter_context(local_copy(folder)))
+        if spec.pretrained and is_remote(spec.pretrained):
+            spec = dataclasses.replace(spec, pretrained=stack.enter_context(local_copy(spec.pretrained)))
+        yield spec
 
 
 def _check_weights_named(spec: ClipSpec, own_weights: bool) -> None:
@@ -182,7 +197,7 @@ def _check_architecture(spec: ClipSpec) -> None:
         raise UserError(f"open_clip has no architecture {spec.model!r}; open_clip.list_models() names them")
     tag = open_clip.get_pretrained_cfg(spec.model, spec.pretrained)
     if not tag:
-        if not Path(str(spec.pretrained)).is_file():
+        if not exists(str(spec.pretrained)):
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.model)) or "none"
             raise UserError(f"{spec.pretrained!r} is no file and no tag of {spec.model}, whose tags are: {tags}")
         return
@@ -200,13 +215,13 @@ def _tokenizer_files(model: str, config: Mapping[str, Any]) -> dict[str, str]:
     bpe_path = config["text_cfg"].get("tokenizer_kwargs", {}).get("bpe_path")
     if bpe_path is None or not model.startswith(LOCAL_DIR):
         return {}
-    return {"bpe_path": str(Path(model.removeprefix(LOCAL_DIR)) / bpe_path)}
+    return {"bpe_path": os.path.join(model.removeprefix(LOCAL_DIR), bpe_path)}
 
 
 def model_name(model: str, pretrained: str | None) -> str:
     """What stands before the @ of a model's fingerprint, which is known before it is loaded."""
     name = "local" if model.startswith(LOCAL_DIR) else model.removeprefix(_HUB)
-    return f"{name}/{Path(pretrained).stem}" if pretrained else name
+    return f"{name}/{os.path.splitext(name_of(pretrained))[0]}" if pretrained else name
 
 
 def _fingerprint(spec: ClipSpec, model: Any, config: Mapping[str, Any], tokenizer: Any) -> str:

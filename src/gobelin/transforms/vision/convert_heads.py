@@ -18,11 +18,10 @@ detector) would need TensorFlow and may hold code: the same weights are publishe
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -30,6 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gobelin.errors import UserError
+from gobelin.store.files import digest_of, exists, local_copy
+from gobelin.store.paths import name_of
 from gobelin.transforms.vision.heads import Head, Layer, fold_standardisation
 
 Tensors = Mapping[str, npt.NDArray[np.floating]]
@@ -41,7 +42,7 @@ _VIOLENCE_SCALE = 100.0
 _NUMBERED = re.compile(r"\d+")
 
 
-def convert_head(path: str | Path, kind: str, clip_model: str | None = None, name: str | None = None) -> Head:
+def convert_head(path: str, kind: str, clip_model: str | None = None, name: str | None = None) -> Head:
     """The head of a published file.
 
     Args:
@@ -53,15 +54,15 @@ def convert_head(path: str | Path, kind: str, clip_model: str | None = None, nam
         UserError: no such kind or file, a file that cannot be read without running what is in it, or one of another
             layout than the kind's.
     """
-    path = Path(path)
     if kind not in KINDS:
         raise UserError(f"no kind of head {kind!r}: known are {', '.join(KINDS)}")
-    if not path.is_file():
+    if not exists(path):
         raise UserError(f"{path}: no such file")
     try:
-        head = KINDS[kind](path)
+        with local_copy(path) as file:
+            head = KINDS[kind](file)
     except KeyError as error:
-        raise UserError(f"{path.name} is none of {kind}: it has no {error.args[0]}") from None
+        raise UserError(f"{name_of(path)} is none of {kind}: it has no {error.args[0]}") from None
     return Head(
         name=name or kind.partition("-")[0],
         clip_model=clip_model or _model_of(path, head.dim, kind),
@@ -69,29 +70,29 @@ def convert_head(path: str | Path, kind: str, clip_model: str | None = None, nam
         higher_is=head.higher_is,
         range=head.range,
         licence=head.licence,
-        source=f"{head.source}: {path.name}",
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        source=f"{head.source}: {name_of(path)}",
+        sha256=digest_of(path),
         notes=head.notes,
     )
 
 
-def _model_of(path: Path, dim: int, kind: str) -> str:
+def _model_of(path: str, dim: int, kind: str) -> str:
     for part, model in OPENAI.items():
-        if part in path.name.lower().replace("-", "_"):
+        if part in name_of(path).lower().replace("-", "_"):
             return model
     if dim not in _BY_DIM or kind == "aesthetic-v1":
-        raise UserError(f"{path.name}: which CLIP model it reads cannot be told: give --clip-model")
+        raise UserError(f"{name_of(path)}: which CLIP model it reads cannot be told: give --clip-model")
     return _BY_DIM[dim]
 
 
-def _aesthetic_v1(path: Path) -> Head:
+def _aesthetic_v1(path: str) -> Head:
     tensors = _state_dict(path)
     _expect(path, tensors, {"weight", "bias"}, "aesthetic-v1")
     layer = Layer(tensors["weight"].astype(np.float64), tensors["bias"].astype(np.float64), "none")
     return _draft((layer,), "better", None, _MIT, "LAION-AI/aesthetic-predictor", {"scale": "about 1 to 10"})
 
 
-def _aesthetic_v2(path: Path) -> Head:
+def _aesthetic_v2(path: str) -> Head:
     tensors = _state_dict(path)
     names = [f"layers.{place}" for place in (0, 2, 4, 6, 7)]
     _expect(path, tensors, {f"{name}.{part}" for name in names for part in ("weight", "bias")}, "aesthetic-v2")
@@ -105,7 +106,7 @@ def _aesthetic_v2(path: Path) -> Head:
     return _draft((Layer(weight, bias, "none"),), "better", None, _APACHE, source, notes)
 
 
-def _nsfw(path: Path) -> Head:
+def _nsfw(path: str) -> Head:
     tensors = _state_dict(path)
     source = "LAION-AI/CLIP-based-NSFW-Detector"
     if "layers.0.weight" in tensors:  # H/14
@@ -124,7 +125,7 @@ def _nsfw(path: Path) -> Head:
         mean = mean - tensors["norm.bias"] * std
         names = _in_order(tensors, r"dense\d*")
     else:
-        raise UserError(f"{path.name}: no NSFW head of LAION's: it has {', '.join(sorted(tensors)[:6])} ...")
+        raise UserError(f"{name_of(path)}: no NSFW head of LAION's: it has {', '.join(sorted(tensors)[:6])} ...")
     layers = [_layer(tensors, name, "relu") for name in names]
     first, last = layers[0], layers[-1]
     layers[0] = Layer(*fold_standardisation(first.weight, first.bias, mean, std), "relu")
@@ -133,14 +134,14 @@ def _nsfw(path: Path) -> Head:
     return _draft(tuple(layers), "worse", (0.0, 1.0), _MIT, source, notes)
 
 
-def _violence(path: Path) -> Head:
+def _violence(path: str) -> Head:
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb") as stream:
             rows = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path.name} is no .npy file of numbers: {error}") from None
+        raise UserError(f"{name_of(path)} is no .npy file of numbers: {error}") from None
     if rows.ndim != 2 or len(rows) != 2 or rows.dtype.kind != "f":
-        raise UserError(f"{path.name}: a violence head is two prompts, an array of shape (2, dim)")
+        raise UserError(f"{name_of(path)}: a violence head is two prompts, an array of shape (2, dim)")
     units = rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     layer = Layer(_VIOLENCE_SCALE * (units[1] - units[0])[None], np.zeros(1), "sigmoid")
     notes = {"scale": f"softmax of {_VIOLENCE_SCALE:g} times the cosines; above 0.5 is what LAION's argmax says"}
@@ -158,7 +159,7 @@ def _draft(
     return Head("draft", "", layers, higher_is, bounds, licence, source, None, notes)
 
 
-KINDS: dict[str, Callable[[Path], Head]] = {
+KINDS: dict[str, Callable[[str], Head]] = {
     "aesthetic-v1": _aesthetic_v1,
     "aesthetic-v2": _aesthetic_v2,
     "nsfw": _nsfw,
@@ -167,15 +168,17 @@ KINDS: dict[str, Callable[[Path], Head]] = {
 """Kinds of published files."""
 
 
-def _state_dict(path: Path) -> dict[str, npt.NDArray[np.floating]]:
-    if path.suffix in (".zip", ".keras", ".h5") or path.is_dir():
+def _state_dict(path: str) -> dict[str, npt.NDArray[np.floating]]:
+    name = name_of(path)
+    ending = os.path.splitext(name)[1]
+    if ending in (".zip", ".keras", ".h5"):
         raise UserError(
-            f"{path.name} is a Keras model, which needs TensorFlow and may hold code. LAION publishes the same NSFW "
+            f"{name} is a Keras model, which needs TensorFlow and may hold code. LAION publishes the same NSFW "
             "heads as models/clip_ViT-L-14_openai_binary_nsfw_head.pth and clip_ViT-B-32_...: convert one of those"
         )
-    if path.suffix in (".p", ".pkl", ".pickle"):
+    if ending in (".p", ".pkl", ".pickle"):
         raise UserError(
-            f"{path.name} is a pickle, which runs code when it is read. Where you trust it, read it once by yourself "
+            f"{name} is a pickle, which runs code when it is read. Where you trust it, read it once by yourself "
             "and write the array with numpy.save"
         )
     import torch
@@ -188,20 +191,19 @@ def _state_dict(path: Path) -> dict[str, npt.NDArray[np.floating]]:
         first = str(error).strip().partition("\n")[0][:200]
         said = f" (torch: {first})" if first and not isinstance(error, KeyError) else ""  # of a KeyError, a byte
         raise UserError(
-            f"{path.name} holds something else than tensors, or is damaged, and is not read, because that may run "
-            f"code{said}"
+            f"{name} holds something else than tensors, or is damaged, and is not read, because that may run code{said}"
         ) from None
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise UserError(f"{path.name} is no state dict: a mapping of names to tensors")
-    return {name: tensor.detach().to(torch.float32).numpy() for name, tensor in loaded.items()}
+        raise UserError(f"{name} is no state dict: a mapping of names to tensors")
+    return {key: tensor.detach().to(torch.float32).numpy() for key, tensor in loaded.items()}
 
 
-def _expect(path: Path, tensors: Tensors, names: set[str], kind: str) -> None:
+def _expect(path: str, tensors: Tensors, names: set[str], kind: str) -> None:
     if set(tensors) != names:
         raise UserError(
-            f"{path.name} is none of {kind}: expected {', '.join(sorted(names))}, found "
+            f"{name_of(path)} is none of {kind}: expected {', '.join(sorted(names))}, found "
             f"{', '.join(sorted(tensors)[:12]) or 'nothing'}"
         )
 

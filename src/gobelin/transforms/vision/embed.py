@@ -13,6 +13,7 @@ fails, is one decision and has no row.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -100,8 +101,9 @@ class _InTurn:
             self._next = next(self._pairs, None)
 
 
+@functools.lru_cache(maxsize=1)
 def load_model(config: ClipConfig) -> ClipModel:
-    """The CLIP model of a recipe, on the recipe's device."""
+    """The CLIP model of a recipe, on the recipe's device; a process keeps the last one."""
     spec = ClipSpec(model=config.model, pretrained=config.pretrained, batch_size=config.batch_size)
     return load_clip(spec, config.device)
 

@@ -11,8 +11,6 @@ thousand take about a minute and a half.
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.errors import UserError
+from gobelin.store.files import exists, is_folder, list_files, read_bytes
+from gobelin.store.paths import join
 from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, are_alike, image_hashes
 from gobelin.transforms.duplicates.local_duplicates import read_columns, write_tables
-from gobelin.transforms.files import join, list_shards
+from gobelin.transforms.files import list_shards
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
@@ -80,7 +80,7 @@ def find_eval_images(config: ScoreConfig, images: str, embeddings: str, work: st
 def _embed(index: EvalImages, config: ClipConfig) -> npt.NDArray[np.float32]:
     from gobelin.transforms.vision.embed import MAX_DECODE_SIDE_PX, load_model  # needs torch
 
-    pictures = (open_rgb(Path(name).read_bytes(), MAX_DECODE_SIDE_PX) for name in index.names)
+    pictures = (open_rgb(read_bytes(name), MAX_DECODE_SIDE_PX) for name in index.names)
     return load_model(config).embed_images(pictures).astype(np.float32)
 
 
@@ -107,9 +107,9 @@ def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = N
     for given in config.images:
         before = len(names)
         for path in _image_files(given):
-            checked = check_image(path.read_bytes(), limits)
+            checked = check_image(read_bytes(path), limits)
             if isinstance(checked, ImageFacts):
-                names.append(str(path))
+                names.append(path)
                 facts.append(checked)
             else:
                 num_unreadable += 1
@@ -119,13 +119,13 @@ def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = N
     return EvalImages(tuple(names), hashes, num_unreadable)
 
 
-def _image_files(given: str) -> list[Path]:
-    path = Path(given)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
+def _image_files(given: str) -> list[str]:
+    if exists(given):
+        return [given]
+    if not is_folder(given):
         raise UserError(f"score.contamination.images: no file or folder {given}")
-    return sorted(Path(folder, name) for folder, _, files in os.walk(path) for name in files)
+    names = [name for name, _ in list_files(given)]
+    return [join(given, name) for name in sorted(names, key=lambda name: name.split("/"))]
 
 
 def match_images(hashes: ImageHashes, index: EvalImages, config: NearImageConfig) -> list[tuple[int, str | None]]:

@@ -11,14 +11,15 @@ Both look at a picture of at most ``max_side`` pixels. CPU on one thread: haar 3
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from gobelin.errors import UserError
+from gobelin.store.files import exists, local_copy
 from gobelin.transforms.vision.faces import Face, FaceDetector
 
 
@@ -31,7 +32,7 @@ def haar(min_side: float = 0.05, neighbours: int = 5, max_side: int = 640) -> Fa
         max_side: pixels of the longer side at which the picture is searched.
     """
     cv2 = _opencv()
-    cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
+    cascade = cv2.CascadeClassifier(os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml"))
 
     def detect(image: PillowImage.Image) -> Iterator[Face]:
         grey = cv2.equalizeHist(np.asarray(_reduced(image, max_side).convert("L")))
@@ -51,15 +52,16 @@ def yunet(model: str, min_score: float = 0.6, max_side: int = 640) -> FaceDetect
     """Faces by OpenCV's YuNet.
 
     Args:
-        model: path of the ONNX file.
+        model: address of the ONNX file.
         min_score: of the network itself, [0, 1].
         max_side: pixels of the longer side at which the picture is searched.
     """
     cv2 = _opencv()
-    if not Path(model).is_file():
+    if not exists(model):
         raise UserError(f"score.faces.options.model: no file {model}")
     try:
-        network = cv2.FaceDetectorYN.create(model, "", (320, 320), min_score)
+        with local_copy(model) as file:
+            network = cv2.FaceDetectorYN.create(file, "", (320, 320), min_score)
     except cv2.error as error:
         raise UserError(f"score.faces.options.model: {model} is no YuNet model: {str(error)[:200]}") from None
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
-from pathlib import Path
+import io
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from gobelin.errors import MissingDataError, UserError
-from gobelin.transforms.files import list_shards, read_tables
+from gobelin.transforms.files import join, list_shards, open_input, read_tables
 from gobelin.transforms.finite import require_finite
 from gobelin.transforms.vision.heads import Head, Layer, fold_standardisation
 
@@ -59,7 +59,7 @@ class HeadFit:
     num_unknown: int  # labelled images without an embedding
 
 
-def train_head(embeddings: str | Path, labels: str | Path, name: str) -> HeadFit:
+def train_head(embeddings: str, labels: str, name: str) -> HeadFit:
     """Fits a head on the images of a CSV file.
 
     Args:
@@ -186,11 +186,11 @@ def _cut(scores: Vectors, recall: float) -> float:
     return float(np.sort(scores)[::-1][int(np.ceil(recall * len(scores) - 1e-9)) - 1])
 
 
-def read_labels(path: str | Path) -> dict[str, bool]:
+def read_labels(path: str) -> dict[str, bool]:
     """image_id -> label, of a CSV file; see ``train_head``."""
     labels: dict[str, bool] = {}
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_input(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if not {"image_id", "label"} <= set(reader.fieldnames or ()):
                 raise UserError(f"{path}: the first line must name the columns image_id and label")
@@ -207,7 +207,7 @@ def read_labels(path: str | Path) -> dict[str, bool]:
     return labels
 
 
-def model_of(score_folder: str | Path) -> str:
+def model_of(score_folder: str) -> str:
     """Fingerprint of the one CLIP model behind the embeddings of a folder ``score``."""
     found: set[str] = set()
     for path in _shards(score_folder, "images"):
@@ -222,7 +222,7 @@ def model_of(score_folder: str | Path) -> str:
     return found.pop()
 
 
-def read_embeddings(score_folder: str | Path, wanted: dict[str, bool]) -> tuple[list[str], npt.NDArray[np.float16]]:
+def read_embeddings(score_folder: str, wanted: dict[str, bool]) -> tuple[list[str], npt.NDArray[np.float16]]:
     """(image_ids, embeddings (N, D)) of the wanted images that have one."""
     values = pa.array(sorted(wanted), pa.string())
     tables = []
@@ -235,9 +235,9 @@ def read_embeddings(score_folder: str | Path, wanted: dict[str, bool]) -> tuple[
     return image_ids, flat.reshape(len(image_ids), -1) if image_ids else np.empty((0, 1), np.float16)
 
 
-def _shards(score_folder: str | Path, name: str) -> list[str]:
+def _shards(score_folder: str, name: str) -> list[str]:
     try:
-        return list_shards(str(Path(score_folder, name)))
+        return list_shards(join(score_folder, name))
     except MissingDataError:
         raise UserError(
             f"{score_folder}: no {name}/ in it; give the folder `score` of a run whose recipe sets score.clip"

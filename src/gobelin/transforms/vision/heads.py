@@ -22,9 +22,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,8 @@ import numpy.typing as npt
 
 from gobelin.errors import UserError
 from gobelin.scores import SCORES
+from gobelin.store.files import exists, read_bytes, size_of, write_bytes
+from gobelin.store.paths import name_of
 
 Activation = Literal["none", "relu", "sigmoid"]
 
@@ -114,15 +116,15 @@ def fold_standardisation(
     return folded, np.asarray(bias, np.float64) - folded @ np.asarray(mean, np.float64)
 
 
-def save_head(head: Head, path: str | Path) -> None:
+def save_head(head: Head, path: str) -> None:
     """Writes ``path`` (.safetensors) and the .json beside it.
 
     Raises:
         UserError: the path has another ending, or the head does not hold together.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    path = _checked_path(path)
+    _check_ending(path)
     _check(head, path)
     tensors = {}
     for place, layer in enumerate(head.layers):
@@ -143,13 +145,12 @@ def save_head(head: Head, path: str | Path) -> None:
         "sha256": head.sha256,
         "notes": dict(head.notes),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
+    write_bytes(path, save(tensors))
     text = json.dumps(sidecar, indent=2, ensure_ascii=False, allow_nan=False)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    write_bytes(beside(path), (text + "\n").encode())
 
 
-def load_head(path: str | Path) -> Head:
+def load_head(path: str) -> Head:
     """The head of a ``.safetensors`` file and the ``.json`` beside it.
 
     Raises:
@@ -157,13 +158,13 @@ def load_head(path: str | Path) -> Head:
     """
     try:
         from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
     except ModuleNotFoundError as error:
         raise UserError(f"heads need {error.name}: pip install 'gobelin[models]'") from error
-    path = _checked_path(path)
+    _check_ending(path)
     sidecar = _sidecar(path)
     try:
-        tensors = load_file(path)
+        tensors = load(read_bytes(path))
     except FileNotFoundError:
         raise UserError(f"head {path}: no such file") from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -206,33 +207,36 @@ def check_name(name: str) -> None:
         raise UserError(f"a head's name is lower-case letters, digits and underscores, a letter first; got {name!r}")
 
 
-def _checked_path(path: str | Path) -> Path:
-    path = Path(path)
-    if path.suffix != ".safetensors":
+def beside(path: str) -> str:
+    """Address of the ``.json`` beside a head's ``.safetensors``."""
+    return os.path.splitext(path)[0] + ".json"
+
+
+def _check_ending(path: str) -> None:
+    if os.path.splitext(path)[1] != ".safetensors":
         raise UserError(
             f"head {path}: a head is a .safetensors file with a .json beside it; `gobelin heads convert` makes one of "
             "a published file"
         )
-    return path
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        raise UserError(f"head {path}: no {beside.name} beside it, which says what it reads and gives")
-    if beside.stat().st_size > _MAX_SIDECAR_BYTES:
-        raise UserError(f"head {path}: {beside.name} is longer than {_MAX_SIDECAR_BYTES} bytes")
+def _sidecar(path: str) -> dict[str, Any]:
+    address, name = beside(path), name_of(beside(path))
+    if not exists(address):
+        raise UserError(f"head {path}: no {name} beside it, which says what it reads and gives")
+    if size_of(address) > _MAX_SIDECAR_BYTES:
+        raise UserError(f"head {path}: {name} is longer than {_MAX_SIDECAR_BYTES} bytes")
     try:
-        sidecar = json.loads(beside.read_text(encoding="utf-8"))
+        sidecar = json.loads(read_bytes(address).decode())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"head {path}: {beside.name} is no JSON: {error}") from None
+        raise UserError(f"head {path}: {name} is no JSON: {error}") from None
     if not isinstance(sidecar, dict) or sidecar.get("format") != FORMAT:
-        raise UserError(f"head {path}: {beside.name} does not describe a head (format: {FORMAT})")
+        raise UserError(f"head {path}: {name} does not describe a head (format: {FORMAT})")
     if sidecar.get("version") != VERSION:
         raise UserError(f"head {path}: version {sidecar.get('version')!r} is not {VERSION}: made by another gobelin")
     for key, kind in (("name", str), ("clip_model", str), ("dim", int), ("activations", list)):
         if not isinstance(sidecar.get(key), kind):
-            raise UserError(f"head {path}: {beside.name} has no {key}, or one of another type")
+            raise UserError(f"head {path}: {name} has no {key}, or one of another type")
     if sidecar.get("normalise") != "l2":
         raise UserError(
             f"head {path}: normalise is {sidecar.get('normalise')!r}, and the embeddings at hand have unit length (l2)"
@@ -240,7 +244,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
     return sidecar
 
 
-def _check(head: Head, path: Path) -> None:
+def _check(head: Head, path: str) -> None:
     check_name(head.name)
     problem = None
     if not head.layers:
