@@ -15,6 +15,8 @@ from PIL import Image
 
 from gobelin.errors import UserError
 from gobelin.pipeline.cli import main
+from gobelin.pipeline.recipe import load_recipe
+from gobelin.pipeline.stage_keys import stage_keys
 from gobelin.store.files import list_files, read_bytes, upload, write_bytes
 from gobelin.store.paths import join
 from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
@@ -230,3 +232,40 @@ def test_the_command_makes_a_head_on_a_store(object_store: str) -> None:
     assert main(["heads", "convert", source, "--kind", "violence", "--output", target]) == 0
     assert load_head(target).dim == 768
     assert read_bytes(join(object_store, "out.json"))
+
+
+SETTINGS = {
+    "extract.block_list={md5: [DIR/list.txt]}": ("list.txt", "extract"),
+    "score.text.flagged_words={en: DIR/words.txt}": ("words.txt", "score"),
+    "score.contamination={images: [DIR/set]}": ("set/deep/a.png", "score"),
+    "score.clip={model: 'local-dir:DIR/clip'}": ("clip/open_clip_config.json", "score"),
+    "score.clip={model: ViT-L-14, pretrained: DIR/w.safetensors}": ("w.safetensors", "score"),
+    "score.heads={nsfw: DIR/nsfw.safetensors}": ("nsfw.json", "score"),
+    "score.earlier=[DIR/run]": ("run/select/manifest.json", "score"),
+    "select.image.min_clip_text={quantile: 0.5, of: DIR/run}": ("run/score/manifest.json", "select"),
+    "tokenize.image_tokenizer=DIR/tokenizer": ("tokenizer/config.json", "tokenize"),
+    "tokenize.text_tokenizer=DIR/text_tokenizer.json": ("text_tokenizer.json", "tokenize"),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_another_content_is_another_key(folder: str, setting: str) -> None:
+    """Of the stage that reads the file; what comes before stays."""
+    name, stage = SETTINGS[setting]
+    clip = () if "score.clip" in setting else ("score.clip={model: ViT-L-14-quickgelu, pretrained: openai}",)
+    recipe = load_recipe("gobelin", (*clip, setting.replace("DIR", folder)))
+    keys = []
+    for content in (b"one", b"one", b"two"):
+        write_bytes(join(folder, name), content)
+        keys.append(stage_keys(recipe, ()))
+    assert keys[0] == keys[1]
+    before = list(keys[0])[: list(keys[0]).index(stage)]
+    assert {each for each in keys[0] if keys[0][each] == keys[2][each]} == set(before)
+
+
+def test_weights_on_a_store_are_not_read_for_their_key(object_store: str, s3_door: Any) -> None:
+    write_bytes(join(object_store, "w.safetensors"), b"w" * 1000)
+    recipe = load_recipe("gobelin", (f"score.clip={{model: ViT-L-14, pretrained: {object_store}/w.safetensors}}",))
+    before = s3_door.num_requests.get("GET", 0)
+    stage_keys(recipe, ())
+    assert s3_door.num_requests.get("GET", 0) == before

@@ -9,14 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
-from pathlib import Path
 
 from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.state import Part
+from gobelin.store.files import exists, files_in, is_folder, list_files, tag_of
+from gobelin.store.paths import join, name_of
 from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.text.text_resources import resource_files
+from gobelin.transforms.vision.clip import LOCAL_DIR
+from gobelin.transforms.vision.heads import beside
 
 IMAGES_SEEN = ("image_embeddings", "image_faces", "embed_decisions")
 TEXTS_SEEN = ("text_embeddings", "text_decisions")
@@ -58,12 +61,12 @@ def _block_lists(recipe: Recipe) -> list[str]:
     """Digests of the block lists' files: a longer list asks for all to be read again."""
     lists = recipe.extract.block_list
     paths = [path for kind in (lists.md5, lists.sha256, lists.url_sha256, lists.url_md5, lists.pdq) for path in kind]
-    return [_digest_files([Path(path)]) for path in paths]
+    return [_digest_files([path]) for path in paths]
 
 
 def _earlier_keys(recipe: Recipe) -> list[str]:
     """What the scores and decisions of the earlier runs are known by: theirs must be stable for ours to be."""
-    manifests = [Path(run, stage, "manifest.json") for run in recipe.score.earlier for stage in ("score", "select")]
+    manifests = [join(run, stage, "manifest.json") for run in recipe.score.earlier for stage in ("score", "select")]
     return [_digest_files([path]) for path in manifests]
 
 
@@ -71,21 +74,20 @@ def _reference_keys(recipe: Recipe) -> list[str]:
     """What the scores of the runs are known by among which relative thresholds are places."""
     rules = [getattr(recipe.select.image, field.name) for field in dataclasses.fields(recipe.select.image)]
     runs = [rule.of for rule in rules if isinstance(rule, RelativeThreshold) and rule.of is not None]
-    return [_digest_files([Path(run, "score", "manifest.json")]) for run in runs]
+    return [_digest_files([join(run, "score", "manifest.json")]) for run in runs]
 
 
 def _text_files(recipe: Recipe) -> str:
     """Digest of the word lists, text models and evaluation sets that a recipe names."""
     named = resource_files(recipe.score.text, recipe.score.contamination)
     images = recipe.score.contamination.images if recipe.score.contamination else ()
-    folders = [path for each in images for path in sorted(Path(each).rglob("*"))]
-    return _digest_files([*map(Path, named), *map(Path, images), *folders])
+    inside = [join(each, name) for each in images for name, _ in list_files(each)]
+    return _digest_files([*named, *images, *inside])
 
 
 def _heads(recipe: Recipe) -> list[str]:
     """Digests of the heads' files."""
-    paths = [Path(path) for _, path in sorted(recipe.score.heads.items())]
-    return [_digest_files([path, path.with_suffix(".json")]) for path in paths]
+    return [_digest_files([path, beside(path)]) for _, path in sorted(recipe.score.heads.items())]
 
 
 def _weights(recipe: Recipe) -> str | None:
@@ -93,20 +95,21 @@ def _weights(recipe: Recipe) -> str | None:
     clip = recipe.score.clip
     if clip is None:
         return None
-    folder = Path(clip.model.removeprefix("local-dir:"))
-    if clip.model.startswith("local-dir:"):
-        return _digest_files(sorted(folder.glob("*"))) if folder.is_dir() else None
-    return _digest_files([Path(clip.pretrained)]) if clip.pretrained and Path(clip.pretrained).is_file() else None
+    if clip.model.startswith(LOCAL_DIR):
+        folder = clip.model.removeprefix(LOCAL_DIR)
+        return _digest_files(files_in(folder)) if is_folder(folder) else None
+    return _digest_files([clip.pretrained]) if clip.pretrained and exists(clip.pretrained) else None
 
 
 def _tokenizer_files(recipe: Recipe) -> list[str]:
-    given = [Path(path) for path in (recipe.tokenize.image_tokenizer, recipe.tokenize.text_tokenizer) if path]
-    return [_digest_files(sorted(path.glob("*")) if path.is_dir() else [path]) for path in given if path.exists()]
+    given = [path for path in (recipe.tokenize.image_tokenizer, recipe.tokenize.text_tokenizer) if path]
+    return [_digest_files(files_in(path) or [path]) for path in given if is_folder(path) or exists(path)]
 
 
-def _digest_files(paths: list[Path]) -> str:
+def _digest_files(addresses: list[str]) -> str:
+    """Digest of the names and contents of those files that are there."""
     digest = hashlib.sha256()
-    for path in paths:
-        if path.is_file():
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for address in addresses:
+        if exists(address):
+            digest.update(f"{name_of(address)}\0{tag_of(address)}\0".encode())
     return digest.hexdigest()

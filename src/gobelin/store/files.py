@@ -194,6 +194,15 @@ def digest_of(address: str) -> str:
     return digest.hexdigest()
 
 
+def tag_of(address: str) -> str:
+    """What changes when a file's content does: its SHA-256 on a disk; on a store its size and entity tag, for which
+    nothing of it is read."""
+    if not is_remote(address):
+        return digest_of(address)
+    size, entity_tag = remote.head(address)
+    return f"{size} {entity_tag}"
+
+
 def exists(address: str) -> bool:
     """Whether there is a file of exactly this name."""
     try:
