@@ -353,6 +353,25 @@ def test_funnel_is_what_run_json_counts(output: Path) -> None:
     assert "3 kept (50.0 %; 42.9 % of all)" in section(tree, "funnel").replace("\xa0", " ")
 
 
+def test_answers_in_place_of_fonts_and_icons_are_counted_apart(output: Path) -> None:
+    """They are pages in form; four of the ten seen are answers to requests for files."""
+    files = ["favicon.ico", "favicon.ico", "fonts/a.woff2?v=1", "a.b/Photo.JPG#x"]
+    pages = ["gone", "about.html", "a?b=favicon.ico", "icon.ico/more"]
+    urls = [f"https://a.example/{name}" for name in (*files, *pages)] + ["https://favicon.ico", "https://a.ico/"]
+    rows = [decision("http_status", "document", stage="extract", url=url, value=404, threshold=200) for url in urls]
+    shutil.rmtree(output / "extract" / "decisions")
+    write_set(output / "extract" / "decisions", DECISIONS, rows, "url")
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    stages["extract"]["documents"] = counts(16, 6, {"http_status": 10})
+    write_run(output, stages)
+    tree, _, numbers = read(output)
+    first = numbers["funnel"]["documents"][0]
+    assert (first["seen"], first["kept"], first["dropped"], first["apart"]) == (12, 6, 6, 4)
+    assert "counted apart: 4 answers other than 200 to requests for fonts" in section(tree, "funnel")
+    assert "kept of 12 (25.0 %) after select" in tree.xpath("string(//header)").replace("\xa0", " ")
+    assert "; 4 of them to requests for fonts" in section(tree, "reasons")
+
+
 def test_numbers_that_do_not_add_up_are_told_first(output: Path) -> None:
     stages = json.loads((output / "run.json").read_text())["stages"]
     stages["select"]["documents"]["kept"] = 4

@@ -15,7 +15,7 @@ FUNNEL_STAGES = ("extract", "score", "select", "tokenize")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FunnelRow:
-    """What became of one unit in one stage. ``start`` is what the first stage saw."""
+    """What became of one unit in one stage. ``start`` is what the first stage saw, ``apart`` what is no part of it."""
 
     stage: str
     unit: str
@@ -24,6 +24,7 @@ class FunnelRow:
     dropped: int
     failed: int
     start: int
+    apart: int = 0
 
     @property
     def adds_up(self) -> bool:
@@ -39,16 +40,21 @@ class Warned:
     text: str
 
 
-def funnel(stages: dict[str, Any], unit: str) -> list[FunnelRow]:
-    """Counts of a unit, stage after stage, of the stages that ran."""
+def funnel(stages: dict[str, Any], unit: str, num_file_answers: int = 0) -> list[FunnelRow]:
+    """Counts of a unit, stage after stage, of the stages that ran.
+
+    Args:
+        num_file_answers: pages that ``extract`` dropped and that are none; they are counted apart.
+    """
     rows: list[FunnelRow] = []
     for name in FUNNEL_STAGES:
         counts = stages.get(name, {}).get(unit)
         if counts is None:
             continue
-        start = rows[0].start if rows else counts["seen"]
-        dropped = sum(counts["dropped"].values())
-        rows.append(FunnelRow(name, unit, counts["seen"], counts["kept"], dropped, counts["failed"], start))
+        apart = num_file_answers if name == "extract" else 0
+        seen, dropped = counts["seen"] - apart, sum(counts["dropped"].values()) - apart
+        start = rows[0].start if rows else seen
+        rows.append(FunnelRow(name, unit, seen, counts["kept"], dropped, counts["failed"], start, apart))
     return rows
 
 

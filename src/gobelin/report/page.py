@@ -32,7 +32,7 @@ from gobelin.report.model_sections import token_section, training_section
 from gobelin.report.near_threshold import Sides, near_thresholds
 from gobelin.report.overview import funnel, warnings_of
 from gobelin.report.pictures import make_thumbnails
-from gobelin.report.reasons import Decisions, Reason, read_decisions, spread
+from gobelin.report.reasons import FILE_ANSWER, Decisions, Reason, read_decisions, spread
 from gobelin.report.summary import as_json
 from gobelin.report.survey import ScoreSurvey, survey_scores, with_thresholds
 from gobelin.report.training import read_samples
@@ -102,7 +102,10 @@ def _collect(output: str) -> dict[str, Any]:
         "is_done": {name: name in done for name in stages},
         "num_bytes": sum(archive["bytes"] for archive in run["input"]),
         "warnings": warnings_of(run, surveys, decisions.reasons),
-        "funnels": {unit: funnel(stages, unit) for unit in ("documents", "images")},
+        "funnels": {
+            "documents": funnel(stages, "documents", decisions.num_file_answers),
+            "images": funnel(stages, "images"),
+        },
         "reasons": _reason_tables(decisions, recipe),
         "scores": _score_sections(surveys, decisions, near),
         "kept": [views[doc_id] for doc_id in kept_ids],
@@ -160,6 +163,7 @@ def _reason_tables(decisions: Decisions, recipe: dict[str, Any]) -> list[dict[st
             "reason": reason,
             "meaning": wording.rule_meaning(reason.rule, _score_of(reason.rule)),
             "limit": _limit(reason, recipe),
+            "num_files": decisions.num_file_answers if (reason.unit, reason.rule) == ("document", FILE_ANSWER) else 0,
         }
         tables.setdefault((reason.stage, reason.unit), []).append(row)
     return [

@@ -21,6 +21,15 @@ from gobelin.transforms.files import list_shards, read_tables
 STAGES = ("extract", "score", "select", "tokenize")
 """Stages that leave decisions, in order."""
 
+FILE_ANSWER = "http_status"
+"""The rule that drops what a server answers where a file is not: a page in form, though the file would be none."""
+
+_FILE_URL = (
+    r"(?i)^https?://[^/?#]+/[^?#]*\.(woff2?|ttf|otf|eot|ico|cur|png|jpe?g|gif|webp|avif|svg|bmp|css|m?js|map|json|xml|txt)"
+    r"([?#]|$)"
+)
+"""Addresses of fonts, icons, pictures, style sheets, scripts and the files that programs ask sites for."""
+
 SAMPLES = 40
 """Ids held for each rule to choose from."""
 
@@ -55,6 +64,7 @@ class Decisions:
     reasons: list[Reason]
     documents: dict[str, list[Choice]]  # dropped or failed after extraction, by rule
     images: dict[str, list[Choice]]  # dropped from a document, by rule
+    num_file_answers: int  # pages dropped by ``FILE_ANSWER`` that are no pages
 
 
 def rank_of(doc_id: str) -> str:
@@ -67,15 +77,18 @@ def read_decisions(output: str, done: Container[str]) -> Decisions:
     reasons: dict[tuple[str, ...], Reason] = {}
     documents: dict[str, list[Choice]] = {}
     images: dict[str, list[Choice]] = {}
+    num_file_answers = 0
     for table in _tables(output, done):
         _count(table, reasons)
         _keep(documents, _documents(table))
         _keep(images, _images(table))
+        num_file_answers += _count_file_answers(table)
     order = {stage: place for place, stage in enumerate(STAGES)}
     return Decisions(
         sorted(reasons.values(), key=lambda found: (order[found.stage], found.unit, -found.times, found.rule)),
         documents,
         images,
+        num_file_answers,
     )
 
 
@@ -99,6 +112,11 @@ def _count(table: pa.Table, reasons: dict[tuple[str, ...], Reason]) -> None:
             reasons[key] = Reason(**about, times=group["row_count"], threshold=group["threshold_max"], example=example)
         else:
             held.times += group["row_count"]
+
+
+def _count_file_answers(table: pa.Table) -> int:
+    is_answer = pc.and_(pc.equal(table["unit"], "document"), pc.equal(table["rule"], FILE_ANSWER))
+    return pc.sum(pc.match_substring_regex(table.filter(is_answer)["url"], _FILE_URL)).as_py() or 0
 
 
 def _documents(table: pa.Table) -> Iterator[tuple[str, Choice]]:
