@@ -353,6 +353,24 @@ def test_funnel_is_what_run_json_counts(output: Path) -> None:
     assert "3 kept (50.0 %; 42.9 % of all)" in section(tree, "funnel").replace("\xa0", " ")
 
 
+def test_reasons_on_pictures_show_them_beside_value_and_threshold(output: Path) -> None:
+    tree, _, _ = read(output)
+    rows = {
+        (table.getparent().xpath("string(preceding-sibling::h3[1])").split(" ")[1], rule): row
+        for table in tree.xpath("//section[@id='reasons']//table")
+        for row in table.xpath(".//tr[td]")
+        for rule in [row.xpath("string(td[1])").strip()]
+    }
+    for unit in ("pictures,", "texts"):
+        (example,) = rows[unit, "image.min_side_px"].xpath(".//div[@class='met']")
+        assert example.xpath(".//img/@src")[0].startswith("data:image/webp")
+        assert "40 against 150" in " ".join(example.text_content().split())
+        assert "javascript:alert(4)" in example.text_content()
+        assert not example.xpath(".//a")
+    unsafe = rows["texts", "image.max_nsfw"]
+    assert not unsafe.xpath(".//img")
+
+
 def test_answers_in_place_of_fonts_and_icons_are_counted_apart(output: Path) -> None:
     """They are pages in form; four of the ten seen are answers to requests for files."""
     files = ["favicon.ico", "favicon.ico", "fonts/a.woff2?v=1", "a.b/Photo.JPG#x"]

@@ -44,6 +44,7 @@ from gobelin.transforms.selection.rules import HEAD, RULES
 NUM_KEPT = 12
 NUM_DROPPED = 12
 NUM_DROPPED_IMAGES = 24
+NUM_OF_A_REASON = 3
 """Examples shown."""
 
 UNIT_NOUNS = {"document": "documents", "text": "texts", "image": "pictures in documents"}
@@ -87,12 +88,20 @@ def _collect(output: str) -> dict[str, Any]:
     kept_ids = choose_documents(join(output, "select", "documents"), NUM_KEPT) if "select" in done else []
     dropped = spread(decisions.documents, NUM_DROPPED, set(), "doc_id")
     dropped_images = spread(decisions.images, NUM_DROPPED_IMAGES, withheld, "image_id")
+    reasons = _reason_tables(decisions, recipe, withheld)
     views = view_documents(output, [*kept_ids, *(decision["doc_id"] for decision in dropped)], withheld, done)
     groups = _groups(output) if "score" in done else {"images": [], "documents": []}
     members = {(member, -1) for group in groups["documents"] for member in group["group"].members}
     shown = {
         *(node.image_id for view in views.values() for node in view.nodes if node.image_id and node.is_shown),
         *(decision["image_id"] for decision in dropped_images),
+        *(
+            row["image_id"]
+            for table in reasons
+            for each in table["rows"]
+            for row in each["pictures"]
+            if row["image_id"]
+        ),
         *(item.image_id for sides in near.values() for side in sides for item in side if item.image_id),
         *(member for group in groups["images"] for member in group.members if member not in withheld),
     }
@@ -106,7 +115,7 @@ def _collect(output: str) -> dict[str, Any]:
             "documents": funnel(stages, "documents", decisions.num_file_answers),
             "images": funnel(stages, "images"),
         },
-        "reasons": _reason_tables(decisions, recipe),
+        "reasons": reasons,
         "scores": _score_sections(surveys, decisions, near),
         "kept": [views[doc_id] for doc_id in kept_ids],
         "dropped": [views[decision["doc_id"]] for decision in dropped if decision["doc_id"] in views],
@@ -155,14 +164,15 @@ def _groups(output: str) -> dict[str, Any]:
     return {"images": image_groups(output), "documents": documents}
 
 
-def _reason_tables(decisions: Decisions, recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """Reasons in groups of stage and unit, with words for the rule and its threshold."""
+def _reason_tables(decisions: Decisions, recipe: dict[str, Any], withheld: set[str]) -> list[dict[str, Any]]:
+    """Reasons in groups of stage and unit, with words for the rule and its threshold, and pictures that it met."""
     tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for reason in decisions.reasons:
         row = {
             "reason": reason,
             "meaning": wording.rule_meaning(reason.rule, _score_of(reason.rule)),
             "limit": _limit(reason, recipe),
+            "pictures": _pictures_of(reason, decisions, withheld),
             "num_files": decisions.num_file_answers if (reason.unit, reason.rule) == ("document", FILE_ANSWER) else 0,
         }
         tables.setdefault((reason.stage, reason.unit), []).append(row)
@@ -170,6 +180,15 @@ def _reason_tables(decisions: Decisions, recipe: dict[str, Any]) -> list[dict[st
         {"stage": stage, "unit": unit, "rows": rows, "total": sum(row["reason"].times for row in rows)}
         for (stage, unit), rows in tables.items()
     ]
+
+
+def _pictures_of(reason: Reason, decisions: Decisions, withheld: set[str]) -> list[dict[str, Any]]:
+    """Decisions on pictures to show for a reason: those of its rule where pictures stand, which hold a value."""
+    if reason.unit != "image" and not (reason.unit == "node" and reason.example["image_id"]):
+        return []
+    places = [choice.decision for choice in decisions.images.get(reason.rule, [])]
+    found = [row for row in places if row["stage"] == reason.stage] or [reason.example]
+    return [row for row in found if row["image_id"] not in withheld][:NUM_OF_A_REASON]
 
 
 def _limit(reason: Reason, recipe: dict[str, Any]) -> str:

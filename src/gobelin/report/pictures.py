@@ -26,13 +26,15 @@ WEBP_QUALITY = 60
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A picture for the page. ``uri`` is None where it could not be decoded; width and height are the original's."""
+    """A picture for the page. ``uri`` is None where it could not be decoded; width and height are the original's;
+    ``url`` is the first of its addresses."""
 
     uri: str | None
     width: int
     height: int
     format: str
     num_bytes: int
+    url: str | None
 
 
 def make_thumbnails(output: str, image_ids: set[str]) -> dict[str, Thumbnail]:
@@ -47,7 +49,8 @@ def make_thumbnails(output: str, image_ids: set[str]) -> dict[str, Thumbnail]:
             uri = webp_uri(picture)
         except OSError:  # its header and a small decode were fine when it was extracted
             pass
-        made[row["image_id"]] = Thumbnail(uri, row["width"], row["height"], row["format"], len(row["data"]))
+        url = row["urls"][0] if row["urls"] else None
+        made[row["image_id"]] = Thumbnail(uri, row["width"], row["height"], row["format"], len(row["data"]), url)
     return made
 
 
