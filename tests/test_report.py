@@ -33,9 +33,9 @@ from gobelin.documents import (
 )
 from gobelin.report import wording
 from gobelin.report.charts import Mark, histogram_chart
-from gobelin.report.documents import safe_href
+from gobelin.report.documents import safe_href, view_documents
 from gobelin.report.histograms import Histogram
-from gobelin.report.page import write_report
+from gobelin.report.page import _environment, write_report
 from gobelin.report.reasons import Choice, spread
 from gobelin.report.survey import survey_scores
 from gobelin.store.dataset import commit_shards
@@ -622,6 +622,25 @@ def test_values_that_are_missing_are_counted_apart() -> None:
     histogram = Histogram("linear")
     histogram.add(np.array([0.1, math.nan, 0.2]), np.array([True, False, True]))
     assert (histogram.num_values, histogram.num_missing, histogram.num_failed) == (2, 1, 0)
+
+
+def test_headings_lists_and_code_look_like_what_they_are(output: Path) -> None:
+    row = document(4)
+    text = row["nodes"][0]
+    roles = [("heading", 2, "Tea"), ("list_item", 3, "green"), ("code", None, "def tea():\n    boil()"),
+             ("quotation", None, "Ah."), ("table", None, "a | b"), ("paragraph", None, "So.")]  # fmt: skip
+    row["nodes"] = [{**text, "role": role, "level": level, "text": words} for role, level, words in roles]
+    shutil.rmtree(output / "extract" / "documents")
+    write_set(output / "extract" / "documents", DOCUMENTS, [row], "doc_id")
+    views = view_documents(str(output), [row["doc_id"]], set(), {"extract"})
+    macros = _environment().get_template("macros.html.j2").make_module({"thumbnails": {}})
+    body = lxml.html.fromstring(str(macros.document(views[row["doc_id"]], {}))).find_class("doc-body")[0]
+    assert [(element.tag, element.get("class"), element.text_content()) for element in body] == [
+        ("h4", "heading", "Tea"), ("div", "list_item", "green"), ("pre", "code", "def tea():\n    boil()"),
+        ("blockquote", "quotation", "Ah."), ("p", "table", "a | b"), ("p", "paragraph", "So."),
+    ]  # fmt: skip
+    assert body[0].get("data-level") == "2"
+    assert body[1].get("style") == "--level:3"
 
 
 def test_charts_of_rules_that_found_nothing_are_folded(output: Path) -> None:

@@ -39,6 +39,8 @@ class NodeView:
     kind: str  # text | image | run
     decision: dict[str, Any] | None = None
     text: str = ""
+    role: str = "paragraph"  # of a text: a value of ``Role``
+    level: int = 1  # a heading's, or a list item's nesting, from 1
     num_hidden_chars: int = 0
     image_id: str | None = None
     image_url: str | None = None
@@ -193,9 +195,10 @@ def _shorten(text: str) -> str:
 def _text(node: dict[str, Any], decision: dict[str, Any] | None) -> NodeView:
     text = shown_text(node["text"])
     hidden = len(text) - MAX_CHARS
+    role, level = node["role"] or "paragraph", node["level"] or 1
     if hidden <= MAX_CHARS // 8:  # not worth a remark
-        return NodeView("text", decision, text)
-    return NodeView("text", decision, text[:MAX_CHARS].rstrip(), hidden)
+        return NodeView("text", decision, text, role, level)
+    return NodeView("text", decision, text[:MAX_CHARS].rstrip(), role, level, hidden)
 
 
 def _image(node: dict[str, Any], decision: dict[str, Any] | None, scores: dict[str, Any], is_shown: bool) -> NodeView:
