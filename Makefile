@@ -38,6 +38,7 @@ lint: $(READY) ## ruff
 types: $(READY) ## mypy
 	$(BIN)/mypy
 	$(BIN)/mypy examples/demo/*.py examples/sample_crawl/*.py
+	$(BIN)/mypy examples/plugin/*.py
 
 fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .

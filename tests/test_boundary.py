@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 import gobelin
 from gobelin.documents import DOCUMENTS, IMAGES, Decision
 from gobelin.errors import UserError
+from gobelin.scores import Score
 from gobelin.tokenize import encode
-from gobelin.transforms import urls
+from gobelin.transforms import plugin_scores, urls
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.images.block_list import url_spellings
 from gobelin.transforms.measure import ScoreConfig
@@ -36,7 +37,8 @@ ROOT = Path(next(iter(gobelin.__path__)))
 
 WEB_STEPS = {
     "_AssembleShard", "_EmbedImages", "_EmbedTexts", "_EncodeImages", "_ExtractImages", "_ExtractPages", "_FetchGroup",
-    "_JudgeDocuments", "_Measure", "_ReadWarc", "_WriteCorpusShard", "_WriteDocumentScores", "_WriteDocumentShard",
+    "_JudgeDocuments", "_Measure", "_ReadWarc", "_ScoreByPlugins", "_WriteCorpusShard", "_WriteDocumentScores",
+    "_WriteDocumentShard",
     "_block_revisit", "_find_signals", "_keep_first_capture", "_keep_shown_once", "_score_image", "policy_rows",
 }  # fmt: skip
 """Steps on what the web wrote. Each is thrown an exception below, ``_FetchGroup`` in ``test_fetch_misdeeds.py``."""
@@ -302,6 +304,19 @@ def test_thrown_into_embeddings_of_texts(a_document: Make, write_data_set: Make,
     ]
     (decision,) = decisions[0]
     assert (decision.rule, decision.doc_id, decision.node_index) == ("score_error", "a" * 32, 1)
+
+
+def test_thrown_into_scores_of_plugins(corpus: Path) -> None:
+    step = plugin_scores._ScoreByPlugins({}, str(corpus / "images"), "", 1)
+    brightness = Score("brightness", ("image",), "Brightness", "share")
+    step._scorers = [plugin_scores.Scorer(brightness, throws(lambda image: image.image_id == "a" * 64, lambda _: 0.5))]
+    decisions: list[Decision] = []
+    rows = {row["image_id"]: row["brightness"] for row in step._rows(0, decisions)}
+    assert rows == {"a" * 64: None, "b" * 64: 0.5}
+    (decision,) = decisions
+    assert (decision.action, decision.rule, decision.image_id, decision.detail) == (
+        "replace", "plugin_error.brightness", "a" * 64, "RuntimeError: thrown",
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ tokenize

@@ -16,11 +16,12 @@ import dataclasses
 import enum
 import functools
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 
-from gobelin.scores import DataSet, columns
+from gobelin.scores import DataSet, Score, columns
 
 SCHEMA_VERSION = 3
 """Raised when a data set of an older version can no longer be read by this code."""
@@ -31,7 +32,7 @@ class Action(enum.StrEnum):
 
     DROP = "drop"  # left out by a rule
     FAIL = "fail"  # could not be read or scored; nothing is known about its worth
-    REPLACE = "replace"  # kept, with a part of it replaced (an e-mail address by a placeholder)
+    REPLACE = "replace"  # kept, with a part of it replaced (an e-mail address by a placeholder, a failed score by null)
 
 
 class Unit(enum.StrEnum):
@@ -420,6 +421,34 @@ IMAGE_SCORES = pa.schema(
         },
     )
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ScoreSchemas:
+    """What ``score/documents`` and ``score/images`` hold in a run."""
+
+    documents: pa.Schema
+    images: pa.Schema
+    node_names: tuple[str, ...]
+
+
+def score_schemas(added: Iterable[Score] = ()) -> ScoreSchemas:
+    """The schemas with the scores of a recipe's plug-ins behind gobelin's own."""
+    by_data_set = {
+        data_set: [score.column(data_set) for score in added if data_set in score.data_sets]
+        for data_set in ("documents", "nodes", "images")
+    }
+    nodes = pa.struct([*NODE_SCORES, *by_data_set["nodes"]])
+    own = [field.with_type(pa.list_(nodes)) if field.name == "nodes" else field for field in DOCUMENT_SCORES]
+    return ScoreSchemas(
+        pa.schema([*own, *by_data_set["documents"]]),
+        pa.schema([*IMAGE_SCORES, *by_data_set["images"]]),
+        tuple(field.name for field in nodes),
+    )
+
+
+OWN_SCORES = score_schemas()
+
 
 SIGNATURES = pa.schema(
     [

@@ -65,7 +65,7 @@ class Score:
 
     def column(self, data_set: DataSet) -> pa.Field:
         """Its field in a schema."""
-        meaning = self.told.get(data_set, self.meaning)
+        meaning = self.told.get(data_set) or self.meaning or self.unit
         return pa.field(self.name, self.arrow, data_set not in self.never_null, {"unit": meaning})
 
 

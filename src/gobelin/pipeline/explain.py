@@ -25,12 +25,12 @@ from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import (
-    DOCUMENT_RULES,
     HEAD,
-    IMAGE_RULES,
     Rule,
-    head_rules,
+    document_rules,
+    image_rules,
     passes,
+    plugin_rules,
     text_rules,
     threshold_of,
 )
@@ -130,11 +130,12 @@ class Comparison:
         if others:
             yield f"  others    {others}"
 
+    def _on_text(self, role: str) -> tuple[Rule, ...]:
+        return (*text_rules(role, role not in self.config.text.not_prose), *plugin_rules(self.config, "text"))
+
     def of_node(self, scores: Row, node: Row) -> str:
         """The scores of a node in one line."""
-        is_text = node["kind"] == "text"
-        rules = text_rules(node["role"], node["role"] not in self.config.text.not_prose) if is_text else self.on_images
-        limits = self._limits(rules)
+        limits = self._limits(self._on_text(node["role"]) if node["kind"] == "text" else image_rules(self.config))
         shown = []
         for name, value in _flat(scores).items():
             held = limits.get(name, [])
@@ -142,10 +143,6 @@ class Comparison:
             if self.all_scores or (held and says_something) or (value and name in _FACTS):
                 shown.append(f"{name} {_number(value)}{f' ({_held(value, held)})' if held else ''}")
         return ", ".join(shown)
-
-    @property
-    def on_images(self) -> tuple[Rule, ...]:
-        return (*IMAGE_RULES, *head_rules(self.config))
 
 
 def _held(value: Any, held: list[tuple[Rule, Any]]) -> str:
@@ -267,7 +264,9 @@ def _document(output: str, document: Row, decisions: list[Row], compare: Compari
         yield f"  opt-out   {signal}"
     scores = next(iter(_by_id(join(output, "score", "documents"), "doc_id", document["doc_id"])), None)
     if scores is not None:
-        yield from compare.lines({"language_score": document["language_score"], **scores}, DOCUMENT_RULES)
+        yield from compare.lines(
+            {"language_score": document["language_score"], **scores}, document_rules(compare.config)
+        )
         for held in scores["earlier"] or ():
             yield f"  earlier   {held['kind']}: {held['doc_id']} of {held['run']}"
     own = [row for row in decisions if row["node_index"] is None and row["unit"] == "document"]
@@ -309,7 +308,7 @@ def _image(output: str, image: Row, decisions: list[Row], compare: Comparison) -
         yield f"  opt-out   {signal}"
     scores = next(iter(_by_id(join(output, "score", "images"), "image_id", image["image_id"])), None)
     if scores is not None:
-        yield from compare.lines(scores, compare.on_images)
+        yield from compare.lines(scores, image_rules(compare.config))
     dropped = {(row["doc_id"], row["node_index"]) for row in decisions if row["action"] == "drop"}
     for doc_id, index, is_left in _places(output, image["image_id"], dropped):
         yield f"  shown in  {doc_id}, node {index}{'' if is_left is None else ', kept' if is_left else ', left out'}"

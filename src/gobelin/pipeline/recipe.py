@@ -16,17 +16,20 @@ import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe_yaml import parse_yaml, write_yaml
+from gobelin.plugins import PluginError, is_installed, packages_of, score_called
 from gobelin.tokenize.config import TokenizeConfig
 from gobelin.train.config import SampleConfig, TrainConfig
 from gobelin.transforms.extract_config import ExtractConfig
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.rules import plugin_rule
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -51,6 +54,10 @@ class Recipe:
 
     num_shards: int = 8
     """Files of each data set. About one for every 50,000 documents, and at least one a worker."""
+
+    packages: tuple[str, ...] = ()
+    """Packages that give the scores and rules of the sections ``plugins``. Written here when a recipe is read, so that
+    a machine that lacks one says which."""
 
     extract: ExtractConfig = dataclasses.field(default_factory=ExtractConfig)
     """What may be read at all."""
@@ -114,12 +121,22 @@ def _overridden(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str,
 def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
     _check_keys(values, Recipe, name_or_path, "")
     _check_finite(values, name_or_path, "")
+    _complete_plugins(values, name_or_path)
+    return _typed(Recipe, values, name_or_path)
+
+
+T = TypeVar("T")
+
+
+def _typed(kind: type[T], values: dict[str, Any], name_or_path: str, prefix: str = "") -> T:
+    """Values as a configuration. ``prefix``: the key under which it stands, with a dot."""
     try:
-        return TypeAdapter(Recipe).validate_python(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         # Of a value that may be of several types each has its complaint: what a type's own check says is meant.
         problem = min(error.errors(), key=lambda each: (each["type"] != "value_error", -len(each["loc"])))
-        where = ".".join(_keys_of(problem["loc"], values, problem["type"] == "missing")) or "the whole"
+        keys = ".".join(_keys_of(problem["loc"], values, problem["type"] == "missing"))
+        where = f"{prefix}{keys}".rstrip(".") or "the whole"
         given = json.dumps(problem["input"], default=str)[:80]
         if isinstance(problem["input"], bool):
             words, quoted = _TRUTH[problem["input"]]
@@ -128,6 +145,39 @@ def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
             raise RecipeError(f"recipe {name_or_path}: {where}: {problem['ctx']['error']}") from None
         message = "expected a list, as [a, b]" if problem["type"] == "tuple_type" else problem["msg"]
         raise RecipeError(f"recipe {name_or_path}: {where}: {message}, got {given}") from None
+
+
+def _complete_plugins(values: dict[str, Any], recipe: str) -> None:
+    """Spells out the settings of plug-ins' scores, and the packages that give them and the rules.
+
+    Raises:
+        RecipeError: no installed package gives one of them, or its settings are none.
+    """
+    scores, rules = (_plugins_of(values, section, recipe) for section in ("score", "select"))
+    needed = [name for name in values.get("packages") or () if isinstance(name, str) and not is_installed(name)]
+    lacking = f"; the recipe was made with {', '.join(needed)}, which is not installed" if needed else ""
+    try:
+        for name, settings in scores.items():
+            kind, where = score_called(name).scorer, f"score.plugins.{name}"
+            if not isinstance(settings, (dict, NoneType)):
+                raise RecipeError(f"recipe {recipe}: {where}: expected settings, as {{}}, got {json.dumps(settings)}")
+            _check_keys(settings, kind, recipe, f"{where}.")
+            scores[name] = as_dict(_typed(kind, settings or {}, recipe, f"{where}."))
+        for name, threshold in rules.items():
+            plugin_rule(name)
+            if isinstance(threshold, bool):
+                where = f"select.plugins.{name}"
+                raise RecipeError(f"recipe {recipe}: {where}: expected a number, got {json.dumps(threshold)}")
+        values["packages"] = sorted({package.split()[0] for package in packages_of(scores, rules)})
+    except PluginError as error:
+        raise RecipeError(f"recipe {recipe}: {error}{lacking}") from None
+
+
+def _plugins_of(values: dict[str, Any], section: str, recipe: str) -> dict[str, Any]:
+    held = (values.get(section) or {}).get("plugins") if isinstance(values.get(section), dict) else None
+    if not isinstance(held, (dict, NoneType)) or not all(isinstance(name, str) for name in held or ()):
+        raise RecipeError(f"recipe {recipe}: {section}.plugins: expected names and their values")
+    return held or {}
 
 
 _TRUTH = {False: ("no, off and false", "no"), True: ("yes, on and true", "yes")}

@@ -19,12 +19,13 @@ from typing import Any
 from gobelin.pipeline.recipe import Recipe, as_dict
 from gobelin.pipeline.recipe_values import doubtful_values
 from gobelin.pipeline.recipe_yaml import write_yaml
-from gobelin.scores import find_score
+from gobelin.plugins import RULES_GROUP, known_score, package_of, score_called
+from gobelin.scores import Score, find_score
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules
-from gobelin.transforms.selection.rules import IMAGE_RULES, RULES, all_rules, threshold_of
+from gobelin.transforms.selection.rules import IMAGE_RULES, RULES, all_rules, plugin_rule, threshold_of
 from gobelin.transforms.text.text_statistics import word_lists
 
 WIDTH = 120
@@ -53,9 +54,8 @@ def described(kind: type) -> dict[str, str]:
     for rule in RULES:
         score = find_score(rule.score or "")
         if score is not None and _RULES_OF[rule.section] is kind:
-            unit = "" if score.unit in score.title.lower() else f" ({score.unit})"
             needs = f" Needs {', '.join(map(_setting_of, score.needs))}." if score.needs else ""
-            docs[rule.threshold] = f"{score.title}{unit}. {docs[rule.threshold]}{needs}"
+            docs[rule.threshold] = f"{_told(score)}. {docs[rule.threshold]}{needs}"
     return docs
 
 
@@ -68,14 +68,48 @@ def _lines(config: Any, values: dict[str, Any], indent: str) -> Iterator[str]:
     docs = described(config.__class__)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        yield from textwrap.wrap(
-            docs.get(field.name, ""), WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
-        )
-        if dataclasses.is_dataclass(value):
+        yield from _comment(docs.get(field.name, ""), indent)
+        if field.name == "plugins" and value:
+            yield f"{indent}plugins:"
+            is_scores = isinstance(config, ScoreConfig)
+            yield from (_plugin_scores if is_scores else _plugin_rules)(values["plugins"], indent + "  ")
+        elif dataclasses.is_dataclass(value):
             yield f"{indent}{field.name}:"
             yield from _lines(value, values[field.name], indent + "  ")
         else:
             yield from textwrap.indent(_setting(field.name, values[field.name]), indent).splitlines()
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+
+
+def _plugin_scores(plugins: dict[str, dict[str, Any]], indent: str) -> Iterator[str]:
+    for name, settings in plugins.items():
+        found = score_called(name)
+        (of,) = found.entry.of
+        yield from _comment(f"{_told(found.entry)}, of each {of}; from {found.package}.", indent)
+        yield f"{indent}{name}:" if settings else f"{indent}{name}: {{}}"
+        docs = field_docs(found.scorer)
+        for key, value in settings.items():
+            yield from _comment(docs.get(key, ""), indent + "  ")
+            yield from textwrap.indent(_setting(key, value), indent + "  ").splitlines()
+
+
+def _plugin_rules(plugins: dict[str, float | None], indent: str) -> Iterator[str]:
+    for name, threshold in plugins.items():
+        rule = plugin_rule(name)
+        score = known_score(rule.score or "")
+        told = "" if score is None else f"{_told(score)}, "
+        passes = "least" if rule.keeps_above else "most"
+        package = package_of(RULES_GROUP, name)
+        yield from _comment(f"{told}at {passes}, of each {rule.subject}; from {package}.", indent)
+        yield from textwrap.indent(_setting(name, threshold), indent).splitlines()
+
+
+def _told(score: Score) -> str:
+    """A score's title with the unit of its values."""
+    return score.title if score.unit in score.title.lower() else f"{score.title} ({score.unit})"
 
 
 def _setting(name: str, value: Any) -> str:
@@ -131,7 +165,7 @@ def _without_score(recipe: Recipe) -> Iterator[str]:
 
 def _needs(score: str, recipe: Recipe) -> Iterator[tuple[str, bool]]:
     """(setting, whether it is there) for each setting without which a score is null."""
-    entry = find_score(score)
+    entry = known_score(score)
     for need in entry.needs if entry is not None else ():
         yield _setting_of(need), _is_there(need, recipe.score)
 
@@ -146,6 +180,8 @@ def _is_there(need: str, config: ScoreConfig) -> bool:
     section, _, name = need.partition(".")
     if section == "heads":
         return name in {*config.heads, *config.zero_shot}
+    if section == "plugins":
+        return name in config.plugins
     held = getattr(config, section)
     return bool(getattr(held, name, None)) if name else held is not None
 

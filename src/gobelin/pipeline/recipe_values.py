@@ -16,7 +16,7 @@ from typing import Any
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe import Recipe
-from gobelin.scores import find_score
+from gobelin.plugins import known_score
 from gobelin.store.files import exists, is_folder
 from gobelin.store.paths import is_remote, join
 from gobelin.transforms.duplicates.signatures import open_earlier
@@ -107,7 +107,7 @@ def _unguarded(select: SelectConfig) -> Iterator[str]:
 
 def _impossible(select: SelectConfig) -> Iterator[str]:
     for rule in all_rules(select):
-        entry, value = find_score(rule.score or ""), threshold_of(rule, select)
+        entry, value = known_score(rule.score or ""), threshold_of(rule, select)
         if entry is None or not isinstance(value, (int, float)):
             continue
         if not rule.keeps_above and entry.low is not None and value < entry.low:

@@ -44,11 +44,11 @@ def rule_effects(
     dropped = decisions[Unit.DOCUMENT][Action.DROP] + decisions[Unit.NODE][Action.DROP]
     totals = {"document": num_documents, **_count_nodes(scores)}
     rules = rules_in_force(config)
+    subjects = {rule.name: rule.subject for rule in all_rules(config)}
+    there_were = {rule: totals[subjects.get(rule, rule.split(".")[0])] for rule in rules}
     return {
         "dropped_nothing": sorted(rule for rule in rules if not dropped[rule] and rule not in not_run),
-        "dropped_everything": sorted(
-            rule for rule in rules if totals[rule.split(".")[0]] and dropped[rule] == totals[rule.split(".")[0]]
-        ),
+        "dropped_everything": sorted(rule for rule in rules if there_were[rule] and dropped[rule] == there_were[rule]),
     }
 
 

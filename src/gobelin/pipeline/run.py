@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,15 +116,15 @@ class Run:
                 "recipe": as_dict(self.recipe),
                 "input": [{"path": archive.path, "bytes": archive.size} for archive in self._archives],
                 "schema_version": documents.SCHEMA_VERSION,
-                "versions": {"python": platform.python_version(), **_versions()},
+                "versions": {"python": platform.python_version(), **_versions(self.recipe.packages)},
                 "stages": stages,
             },
         )
 
 
-def _versions() -> dict[str, str]:
+def _versions(plugins: Iterable[str]) -> dict[str, str]:
     found = {}
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *plugins):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -232,6 +232,12 @@ def summary_lines(output: Path) -> list[str]:
     not_run = run["stages"].get("select", {}).get("not_run", {})
     if not_run:
         lines += ["", "rules that could not run (no score): " + ", ".join(sorted(not_run))]
+    errors = run["stages"].get("score", {}).get("plugin_errors", {})
+    if any(errors.values()):
+        lines += [
+            "",
+            "scores of plug-ins that failed: " + ", ".join(f"{name} {n:,}" for name, n in errors.items() if n),
+        ]
     effects = run["stages"].get("select", {}).get("rules")
     if effects:
         lines += effect_lines(effects)

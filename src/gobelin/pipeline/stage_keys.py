@@ -1,7 +1,7 @@
 """The key of each stage: a digest of its settings, the files these name, the input, and the key of the stage before.
 
 The same key means that a stage is done; another one, that it and what follows are made anew. Another version of gobelin
-makes all anew: its results may differ.
+makes all anew: its results may differ. So does another version of a package for the stage that uses its plug-ins.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.recipe import Recipe, fingerprint
 from gobelin.pipeline.state import Part
+from gobelin.plugins import packages_of
 from gobelin.store.files import exists, files_in, is_folder, list_files, tag_of
 from gobelin.store.paths import join, name_of
 from gobelin.transforms.selection.node_rules import RelativeThreshold
@@ -35,9 +36,12 @@ def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
     blocked = _block_lists(recipe)
     keys["extract"] = fingerprint(_VERSION, SCHEMA_VERSION, files, recipe.num_shards, recipe.extract, blocked)
     keys["score"] = fingerprint(
-        keys["extract"], recipe.score, _weights(recipe), _heads(recipe), _text_files(recipe), _earlier_keys(recipe)
+        keys["extract"], recipe.score, _weights(recipe), _heads(recipe), _text_files(recipe), _earlier_keys(recipe),
+        packages_of(recipe.score.plugins, ()),
+    )  # fmt: skip
+    keys["select"] = fingerprint(
+        keys["score"], recipe.select, _reference_keys(recipe), packages_of((), recipe.select.plugins)
     )
-    keys["select"] = fingerprint(keys["score"], recipe.select, _reference_keys(recipe))
     keys["tokenize"] = fingerprint(keys["select"], recipe.seed, recipe.tokenize, _tokenizer_files(recipe))
     keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train)
     keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)

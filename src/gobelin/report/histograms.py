@@ -14,7 +14,8 @@ from collections import Counter
 
 import numpy as np
 
-from gobelin.scores import LOG_FLOOR, Axis, find_score
+from gobelin.plugins import known_score
+from gobelin.scores import LOG_FLOOR, Axis
 
 MAX_BARS = 44
 
@@ -54,7 +55,7 @@ class Histogram:
     @classmethod
     def of_score(cls, score: str) -> Histogram:
         """An empty histogram on the axis that suits a score."""
-        entry = find_score(score)
+        entry = known_score(score)
         return cls("linear") if entry is None else cls(entry.axis, entry.lowest)
 
     @property

@@ -57,7 +57,7 @@ def _choose(
     candidates: list[Near], found: RuleSurvey, nodes: dict[tuple[str, int], dict[str, Any]], withheld: set[str]
 ) -> list[NearView]:
     """The nearest that differ from each other as shown."""
-    is_picture = found.rule.section == "image"
+    is_picture = found.rule.subject == "image"
     chosen: dict[str, NearView] = {}
     for near in candidates:
         node = nodes.get((near.doc_id, near.node_index))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from gobelin.report.reasons import Reason
 from gobelin.report.survey import ScoreSurvey, active_rules
 from gobelin.report.wording import percent
+from gobelin.transforms.plugin_scores import ERROR
 from gobelin.transforms.selection.rules import UNSCORED_RULES
 
 FUNNEL_STAGES = ("extract", "score", "select", "tokenize")
@@ -68,6 +69,7 @@ def warnings_of(run: dict[str, Any], surveys: list[ScoreSurvey], reasons: list[R
         found += _not_run(stages, surveys, recipe)
         found += _one_sided(surveys, reasons, recipe)
     found += _failures(reasons)
+    found += _plugin_failures(reasons)
     not_run = [name for name, stage in stages.items() if stage["status"] != "done" and name != "report"]
     if not_run:
         found.append(Warned("note", "Stages that have not run", ", ".join(not_run)))
@@ -152,6 +154,14 @@ def _switched_on(recipe: dict[str, Any]) -> set[str]:
     rules = UNSCORED_RULES.items()
     found = {f"{section}.{name}" for section, fields in rules for name in fields if recipe[section].get(name)}
     return found | {f"document.unique.{kind}" for kind in recipe["document"]["unique"]}
+
+
+def _plugin_failures(reasons: list[Reason]) -> list[Warned]:
+    failed = [reason for reason in reasons if reason.rule.startswith(ERROR)]
+    if not failed:
+        return []
+    told = ", ".join(f"{each.rule.removeprefix(ERROR)} of {each.times:,} {each.unit}s" for each in failed)
+    return [Warned("warning", "Scores of plug-ins that failed", f"{told}: null there, and no rule on them ran")]
 
 
 def _failures(reasons: list[Reason]) -> list[Warned]:

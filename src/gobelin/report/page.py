@@ -39,7 +39,7 @@ from gobelin.report.training import read_samples
 from gobelin.store.files import read_json, write_bytes
 from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, read_tables
-from gobelin.transforms.selection.rules import HEAD, RULES
+from gobelin.transforms.selection.rules import HEAD, RULES, plugin_rule
 
 NUM_KEPT = 12
 NUM_DROPPED = 12
@@ -69,7 +69,10 @@ def write_report(output: str, folder: str) -> str:
 
 
 def _score_of(rule: str) -> str | None:
-    """The score that a rule compares, by the rule's name; also of the rules on the user's heads."""
+    """The score that a rule compares, by the rule's name; also of the rules on the user's heads and of packages."""
+    section, _, plugin = rule.partition(".")
+    if section == "plugins":
+        return plugin_rule(plugin).score
     side, _, name = rule.removeprefix("image.").partition(".")
     return f"{HEAD}{name}" if side in ("max_head", "min_head") else _SCORES.get(rule)
 

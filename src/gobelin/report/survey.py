@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from gobelin.report.histograms import Histogram
 from gobelin.store.paths import join, name_of
 from gobelin.transforms.files import list_shards, read_tables
-from gobelin.transforms.selection.rules import HEAD, RULES, Rule, head_rule, passes
+from gobelin.transforms.selection.rules import HEAD, RULES, Rule, head_rule, passes, plugin_rule
 
 NEAR_CANDIDATES = 12
 """Items kept on each side of a threshold; of these the report shows the first that differ from each other."""
@@ -83,6 +83,9 @@ def active_rules(select_recipe: dict[str, Any]) -> list[tuple[Rule, float]]:
     for side in ("max_head", "min_head"):
         for name, threshold in sorted(select_recipe["image"].get(side, {}).items()):
             found.append((head_rule(side, name), float(threshold)))
+    for name, threshold in sorted(select_recipe.get("plugins", {}).items()):
+        if threshold is not None:
+            found.append((plugin_rule(name), float(threshold)))
     return found
 
 
@@ -107,7 +110,7 @@ def survey_scores(
     surveys: dict[tuple[str, str], ScoreSurvey] = {}
     for rule, threshold in active_rules(select_recipe):
         if rule.score is not None:
-            key = rule.section, rule.score
+            key = rule.subject, rule.score
             held = surveys.setdefault(key, ScoreSurvey(*key, [], Histogram.of_score(rule.score)))
             held.rules.append(RuleSurvey(rule, threshold))
     for (section, score), values, items in _observations(output, done):

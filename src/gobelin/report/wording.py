@@ -10,7 +10,9 @@ import re
 
 from markupsafe import Markup
 
-from gobelin.scores import HEAD, find_score
+from gobelin.plugins import known_score
+from gobelin.scores import HEAD
+from gobelin.transforms.plugin_scores import ERROR
 
 STAGE_TITLES = {
     "extract": "Extract: archives to documents and pictures",
@@ -103,7 +105,7 @@ RULE_MEANINGS = {
 
 def score_title(score: str) -> tuple[str, str]:
     """(title, unit of its values) of a score."""
-    entry = find_score(score)
+    entry = known_score(score)
     return (score, "") if entry is None else (entry.title, entry.unit)
 
 
@@ -115,9 +117,11 @@ def rule_meaning(rule: str, score: str | None = None) -> str:
     """
     if rule in RULE_MEANINGS:
         return RULE_MEANINGS[rule]
+    if rule.startswith(ERROR):
+        return f"the plug-in's score {rule.removeprefix(ERROR)} failed and is null"
     if score is not None and score.startswith(HEAD):
         return f"score of the head {score.removeprefix(HEAD)}"
-    entry = None if score is None else find_score(score)
+    entry = None if score is None else known_score(score)
     if entry is not None:
         return entry.title.lower().replace("clip", "CLIP")
     return rule.rpartition(".")[2].replace("_", " ")

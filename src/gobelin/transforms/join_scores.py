@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 
 from gobelin.documents import (
-    DOCUMENT_SCORES,
     IMAGE_SCORES,
     IMAGE_SIGNATURES,
-    NODE_SCORES,
+    OWN_SCORES,
     Action,
     Decision,
+    ScoreSchemas,
     Unit,
     shard_of,
     to_row,
@@ -137,14 +137,17 @@ FACTS = pa.schema(
 class WriteImageScores(beam.PTransform):
     """Output of ``ScoreImages`` for some shards -> these of ``score/images`` and ``score/signatures/images``."""
 
-    def __init__(self, folder: str, signatures: str, shards: Sequence[int], num_shards: int) -> None:
+    def __init__(
+        self, folder: str, signatures: str, shards: Sequence[int], num_shards: int, schema: pa.Schema = IMAGE_SCORES
+    ) -> None:
         self._folder, self._signatures, self._shards, self._num_shards = folder, signatures, shards, num_shards
+        self._schema = schema
 
     def expand(self, facts: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
-        scores = facts | "Scores" >> beam.Map(_image_row, IMAGE_SCORES, self._num_shards)
+        scores = facts | "Scores" >> beam.Map(_image_row, self._schema, self._num_shards)
         signatures = facts | "Signatures" >> beam.Map(_image_row, IMAGE_SIGNATURES, self._num_shards, "own_documents")
         return (
-            scores | "WriteScores" >> self._write(self._folder, IMAGE_SCORES),
+            scores | "WriteScores" >> self._write(self._folder, self._schema),
             signatures | "WriteSignatures" >> self._write(self._signatures, IMAGE_SIGNATURES),
         )
 
@@ -188,8 +191,9 @@ class WriteDocumentScores(beam.PTransform):
         clip_model: str | None,
         folder: str,
         num_shards: int,
+        schemas: ScoreSchemas = OWN_SCORES,
     ) -> None:
-        self._arguments = (work, texts, tuple(fact_folders), clip_model, folder, num_shards)
+        self._arguments = (work, texts, tuple(fact_folders), clip_model, folder, num_shards, schemas)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         return shards | beam.ParDo(_WriteDocumentScores(*self._arguments))
@@ -204,9 +208,10 @@ class _WriteDocumentScores(WebStep):
         clip_model: str | None,
         folder: str,
         num_shards: int,
+        schemas: ScoreSchemas,
     ) -> None:
         self._work, self._texts, self._fact_folders, self._clip_model = work, texts, fact_folders, clip_model
-        self._folder, self._num_shards = folder, num_shards
+        self._folder, self._num_shards, self._schemas = folder, num_shards, schemas
 
     def process(self, index: int) -> Iterator[str]:
         images: dict[str, dict[str, ImageFacts]] = {}
@@ -216,7 +221,7 @@ class _WriteDocumentScores(WebStep):
                 images.setdefault(row["doc_id"], {})[row["image_id"]] = facts
         decisions: list[Decision] = []
         path = shard_path(self._folder, index, self._num_shards)
-        write_shard(path, self._rows(index, images, decisions), DOCUMENT_SCORES)
+        write_shard(path, self._rows(index, images, decisions), self._schemas.documents)
         write_decisions(self._shard("join_decisions", index), decisions)
         yield path
 
@@ -226,7 +231,7 @@ class _WriteDocumentScores(WebStep):
         groups = read_rows(self._shard("document_groups", index))
         for row, group in zip(read_rows(self._shard("measurements", index)), groups, strict=True):
             facts = images.get(row["doc_id"], {})
-            scores = attempt(_joined, row, group, facts, texts.of(row["doc_id"]), self._clip_model)
+            scores = attempt(_joined, row, group, facts, texts.of(row["doc_id"]), self._clip_model, self._schemas)
             advance("documents")
             if isinstance(scores, Refused):
                 decisions.append(
@@ -242,19 +247,25 @@ class _WriteDocumentScores(WebStep):
         return shard_path(join(self._work, name), index, self._num_shards)
 
 
-def _joined(row: Row, group: Row, facts: dict[str, ImageFacts], texts: list[Row], clip_model: str | None) -> Row:
-    scores = complete_scores(json.loads(row["scores"]), group, facts)
+def _joined(
+    row: Row,
+    group: Row,
+    facts: dict[str, ImageFacts],
+    texts: list[Row],
+    clip_model: str | None,
+    schemas: ScoreSchemas,
+) -> Row:
+    scores = complete_scores(json.loads(row["scores"]), group, facts, schemas)
     if clip_model is not None:
         add_similarities(scores, facts, texts)
         scores["clip_model"] = clip_model
     return scores
 
 
-_NODE_FIELDS = tuple(field.name for field in NODE_SCORES)
 _GROUP_FIELDS = ("url_group", "exact_group", "near_group", "earlier")
 
 
-def complete_scores(scores: Row, group: Row, facts: dict[str, ImageFacts]) -> Row:
+def complete_scores(scores: Row, group: Row, facts: dict[str, ImageFacts], schemas: ScoreSchemas = OWN_SCORES) -> Row:
     """A document's row of ``DOCUMENT_SCORES`` from what was measured of it and what the corpus added.
 
     Args:
@@ -262,14 +273,14 @@ def complete_scores(scores: Row, group: Row, facts: dict[str, ImageFacts]) -> Ro
         group: its row of ``DOCUMENT_GROUPS``.
         facts: of its images, by id.
     """
-    row = {name: scores.get(name) for name in DOCUMENT_SCORES.names} | {name: group[name] for name in _GROUP_FIELDS}
-    nodes = [{name: node.get(name) for name in _NODE_FIELDS} for node in scores["nodes"]]
+    row = {name: scores.get(name) for name in schemas.documents.names} | {name: group[name] for name in _GROUP_FIELDS}
+    nodes = [{name: node.get(name) for name in schemas.node_names} for node in scores["nodes"]]
     for node, site_count in zip(nodes, group["site_counts"], strict=True):
         node["site_count"] = site_count
         known = facts.get(node["image_id"])
         node["image_id"] = known.scores["image_id"] if known else None  # None too where the image failed
         if known:
-            node |= {name: known.scores[name] for name in _NODE_FIELDS if name in known.scores}
+            node |= {name: known.scores[name] for name in schemas.node_names if name in known.scores}
     return {**row, "nodes": nodes}
 
 

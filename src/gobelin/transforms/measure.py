@@ -30,6 +30,7 @@ from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.finite import finite_or_null
+from gobelin.transforms.plugin_scores import apply_scorers, load_scorers
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import read_rows, write_decisions, write_shard
 from gobelin.transforms.text.invisible import comparable
@@ -128,6 +129,9 @@ class ScoreConfig:
     semantic: SemanticConfig | None = None
     """Images of like meaning, by the embeddings of ``clip``. Null: not run."""
 
+    plugins: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Scores that installed packages give: name -> settings, {} for the defaults."""
+
     def __post_init__(self) -> None:
         if self.semantic is not None and self.clip is None:
             raise UserError("semantic compares embeddings of images, and clip, which makes them, is null: set it too")
@@ -150,7 +154,9 @@ MEASUREMENTS = pa.schema(
 )
 
 
-def measure_document(document: Row, config: ScoreConfig, resources: TextResources | None = None) -> tuple[Row, Row]:
+def measure_document(
+    document: Row, config: ScoreConfig, resources: TextResources | None = None, also: Row | None = None
+) -> tuple[Row, Row]:
     """What one document's scores and keys are, as far as it can be told without the others: its rows of
     ``MEASUREMENTS`` and of ``SIGNATURES``.
 
@@ -159,6 +165,7 @@ def measure_document(document: Row, config: ScoreConfig, resources: TextResource
 
     Args:
         resources: lists and models that the configuration names. None: they are read here.
+        also: further scores of the document, by column.
     """
     resources = resources or load_text_resources(config.text, config.contamination)
     host = host_of(document["url"])
@@ -167,7 +174,7 @@ def measure_document(document: Row, config: ScoreConfig, resources: TextResource
         "doc_id": document["doc_id"],
         "paragraphs": [_paragraph_key(host, node["text"]) if node["kind"] == "text" else None for node in nodes],
         "images": sorted({node["image_id"] for node in nodes if node["image_id"]}),
-        "scores": json.dumps(finite_or_null(_scores(document, resources)), allow_nan=False),
+        "scores": json.dumps(finite_or_null({**_scores(document, resources), **(also or {})}), allow_nan=False),
     }
     whole = "\n\n".join(node["text"] for node in nodes if node["kind"] == "text")
     return measured, document_signature(document, whole, config.minhash)
@@ -250,6 +257,7 @@ class _Measure(WebStep):
     def setup(self) -> None:
         # Here, so that a file that cannot be read ends the run instead of failing every document.
         self._resources = load_text_resources(self._config.text, self._config.contamination)
+        self._scorers = load_scorers(self._config.plugins, Unit.DOCUMENT)
 
     def process(self, index: int) -> Iterator[str]:
         decisions: list[Decision] = []
@@ -266,7 +274,8 @@ class _Measure(WebStep):
     def _measurements(self, source: str, decisions: list[Decision], signatures: list[Row]) -> Iterator[Row]:
         for document in read_rows(source):
             advance("documents")
-            made = attempt(measure_document, document, self._config, self._resources)
+            also, failed = apply_scorers(self._scorers, document, Unit.DOCUMENT)
+            made = attempt(measure_document, document, self._config, self._resources, also)
             if isinstance(made, Refused):
                 decisions.append(
                     Decision(
@@ -276,6 +285,7 @@ class _Measure(WebStep):
                     )
                 )  # fmt: skip
                 continue
+            decisions += failed
             measured, signature = made
             signatures.append(signature)
             yield measured

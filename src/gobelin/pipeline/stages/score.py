@@ -19,7 +19,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from gobelin.documents import Unit
+from gobelin.documents import OWN_SCORES, Action, ScoreSchemas, Unit, score_schemas
 from gobelin.pipeline import fits
 from gobelin.pipeline.context import Context, balanced_counts
 from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
@@ -37,6 +37,7 @@ from gobelin.transforms.join_scores import (
     facts_by_document,
 )
 from gobelin.transforms.measure import Measure, ScoreConfig
+from gobelin.transforms.plugin_scores import ERROR, ScoreByPlugins, plugin_entries
 from gobelin.transforms.shards import OfShards, ReadRows, WriteDecisions, WriteRows, shards_of
 from gobelin.transforms.text.text_resources import load_text_resources
 from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
@@ -100,6 +101,11 @@ def score(context: Context) -> dict[str, Any]:
     if config.semantic is not None:
         find_semantic_groups(plan, duplicates, embeddings, config.semantic)
         also_of_images.append("semantic_groups")
+    if plugin_entries(config.plugins, Unit.IMAGE):
+        made = data_sets(work, num_shards, "image_plugins", "plugin_decisions")
+        plugins = PluginsJob(config.plugins, images, work, num_shards)
+        _by_shard(plan, "plug-ins", score_by_plugins, plugins, made, "images", num_images)
+        also_of_images.append("image_plugins")
     if config.contamination is not None and config.contamination.images:
         made = data_sets(work, num_shards, "image_contamination")
         arguments = (config, images, embeddings, work)
@@ -107,14 +113,17 @@ def score(context: Context) -> dict[str, Any]:
         also_of_images.append("image_contamination")
 
     join_job = JoinJob(
-        images, work, output, num_shards, clip_model, has_faces, also_of_images=tuple(also_of_images)
+        images, work, output, num_shards, clip_model, has_faces, also_of_images=tuple(also_of_images),
+        schemas=score_schemas(plugin_entries(config.plugins)),
     )  # fmt: skip
     run_join(plan, join_job, num_documents, num_images)
     decisions = count_decisions(join(output, "decisions"))
+    failed = decisions[Unit.DOCUMENT][Action.REPLACE] + decisions[Unit.IMAGE][Action.REPLACE]
     return {
         "documents": balanced_counts(num_documents, count_rows(join(output, "documents")), decisions, Unit.DOCUMENT),
         "images": balanced_counts(num_images, count_rows(join(output, "images")), decisions, Unit.IMAGE),
         "clip_model": clip_model,
+        **({"plugin_errors": {name: failed[f"{ERROR}{name}"] for name in config.plugins}} if config.plugins else {}),
         "not_run": sorted(
             set(OWN_COLUMNS) - {name for name, _ in heads}
             | (set() if has_model else {"clip"})
@@ -230,6 +239,25 @@ def score_heads(pipeline: beam.Pipeline, shards: list[int], job: HeadsJob) -> No
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class PluginsJob:
+    """The data set ``images`` -> scores by plug-ins in ``work``, by shard."""
+
+    settings: dict[str, dict[str, Any]]
+    images: str
+    work: str
+    num_shards: int
+
+
+def score_by_plugins(pipeline: beam.Pipeline, shards: list[int], job: PluginsJob) -> None:
+    """By unit (a shard of images): the scores of images that other packages give."""
+    (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "ScoreByPlugins" >> ScoreByPlugins(job.settings, job.images, job.work, job.num_shards)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class JoinJob:
     """Measurements and groups in ``work``, embeddings and faces in ``output`` -> the data sets of ``score``, there."""
 
@@ -241,6 +269,7 @@ class JoinJob:
     needs_faces: bool
     fact_folders: tuple[str, ...] = ()  # what each batch of ``score_images`` left
     also_of_images: tuple[str, ...] = ()  # data sets on images in ``work``, beside their groups and faces
+    schemas: ScoreSchemas = OWN_SCORES
 
 
 def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> None:
@@ -266,8 +295,9 @@ def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> No
         only, job.clip_model, job.needs_faces
     )
     scored.facts | "WriteImageScores" >> WriteImageScores(
-        join(job.output, "images"), join(job.output, "signatures", "images"), shards, job.num_shards
-    )
+        join(job.output, "images"), join(job.output, "signatures", "images"), shards, job.num_shards,
+        job.schemas.images,
+    )  # fmt: skip
     folder = fact_folder(job, shards)
     (
         scored.facts
@@ -290,6 +320,7 @@ def score_documents(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) ->
             job.clip_model,
             join(job.output, "documents"),
             job.num_shards,
+            job.schemas,
         )
     )
 
@@ -298,6 +329,8 @@ def write_score_decisions(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -
     """Put together what failed on the way."""
     are_seen = job.clip_model is not None or job.needs_faces
     paths = shards_of((job.work,), "measure_decisions", "join_decisions") + shards_of(job.fact_folders, "decisions")
+    if "image_plugins" in job.also_of_images:
+        paths += shards_of((job.work,), "plugin_decisions")
     if are_seen:
         paths += shards_of((job.output,), "embed_decisions")
     if job.clip_model is not None:

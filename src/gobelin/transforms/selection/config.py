@@ -53,6 +53,9 @@ class SelectConfig:
     pii: PiiRules = dataclasses.field(default_factory=PiiRules)
     """What happens to personal data, kind by kind."""
 
+    plugins: dict[str, float | None] = dataclasses.field(default_factory=dict)
+    """Rules that installed packages give: name -> threshold; null: off."""
+
     unscored_for_safety: Literal["drop", "keep"] = "drop"
     """What happens to an image that a safety rule could not judge because no model was given."""
 

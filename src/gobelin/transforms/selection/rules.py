@@ -4,6 +4,8 @@ Each rule compares one number of the scores with one threshold, and a value on t
 OBELICS. A rule whose score is null was *not run* there: it drops nothing and is counted as not run, except safety
 rules, which drop what they could not judge (unless the recipe says ``unscored_for_safety: keep``).
 
+Packages may add rules (``gobelin/plugins.py``); a recipe names them in the section ``select.plugins``.
+
 What the thresholds mean stands where they are set: ``node_rules.py`` and ``document_rules.py``.
 """
 
@@ -17,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gobelin.documents import Role, Unit
+from gobelin.plugins import RULES_GROUP, PluginError, Subject, package_of, rule_called
 from gobelin.scores import HEAD
 from gobelin.transforms.selection.config import SelectConfig
 
@@ -30,7 +33,7 @@ class Rule:
     """
 
     unit: Unit
-    section: Literal["document", "text", "image"]
+    section: Literal["document", "text", "image", "plugins"]
     threshold: str  # field of the section's rules
     score: str | None
     is_safety: bool = False
@@ -38,10 +41,19 @@ class Rule:
     for_prose: bool = False
     for_headings: bool | None = None
     detail: str | None = None  # column of the scores that says more
+    of: Subject | None = None  # what a rule of a plug-in judges
 
     @property
     def name(self) -> str:
         return f"{self.section}.{self.threshold}"
+
+    @property
+    def subject(self) -> Subject:
+        """What it judges: where its score stands among those of a document."""
+        if self.section == "plugins":
+            assert self.of is not None
+            return self.of
+        return self.section
 
     @property
     def keeps_above(self) -> bool:
@@ -183,14 +195,49 @@ UNSCORED_RULES: dict[str, tuple[str, ...]] = {
 """Settings by section that are rules but compare no score, so that ``RULES`` has them not."""
 
 
+@functools.cache
+def plugin_rule(name: str) -> Rule:
+    """The rule that an installed package gives under a name.
+
+    Raises:
+        PluginError: there is none, or it has the name of a rule of gobelin's.
+    """
+    found = rule_called(name)
+    if name in {rule.threshold for rule in RULES}:
+        package = package_of(RULES_GROUP, name)
+        raise PluginError(f"the package {package} gives the rule {name}, which is a name of gobelin's own")
+    return Rule(
+        Unit.DOCUMENT if found.of == "document" else Unit.NODE, "plugins", name, found.score, found.is_safety,
+        found.passes_without_value, of=found.of,
+    )  # fmt: skip
+
+
+def plugin_rules(config: SelectConfig, subject: Subject | None = None) -> tuple[Rule, ...]:
+    """The rules of packages that the recipe names: all of them, or those that judge one kind of thing."""
+    rules = map(plugin_rule, sorted(config.plugins))
+    return tuple(rule for rule in rules if subject in (None, rule.of))
+
+
+def document_rules(config: SelectConfig) -> tuple[Rule, ...]:
+    """What a document is held against, one after the other."""
+    return (*DOCUMENT_RULES, *plugin_rules(config, "document"))
+
+
+def image_rules(config: SelectConfig) -> tuple[Rule, ...]:
+    """What an image in its place is held against, one after the other."""
+    return (*IMAGE_RULES, *head_rules(config), *plugin_rules(config, "image"))
+
+
 def all_rules(config: SelectConfig) -> tuple[Rule, ...]:
-    """``RULES``, and those that the recipe makes of heads."""
-    return (*RULES, *head_rules(config))
+    """``RULES``, and those that the recipe makes of heads and takes from packages."""
+    return (*RULES, *head_rules(config), *plugin_rules(config))
 
 
 def threshold_of(rule: Rule, config: SelectConfig) -> Any:
     """The recipe's threshold for a rule; None where the rule is off. A number, or a ``RelativeThreshold`` in a recipe
     that has not been resolved."""
+    if rule.section == "plugins":
+        return config.plugins.get(rule.threshold)
     field, _, name = rule.threshold.partition(".")
     held = getattr(getattr(config, rule.section), field)
     return held.get(name) if name else held

@@ -24,13 +24,13 @@ from gobelin.transforms.duplicates.image_duplicates import hamming
 from gobelin.transforms.rights.consent import refusal
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import (
-    DOCUMENT_RULES,
     HEAD,
-    IMAGE_RULES,
     SITE_COUNT,
     Rule,
-    head_rules,
+    document_rules,
+    image_rules,
     passes,
+    plugin_rules,
     text_rules,
     threshold_of,
 )
@@ -84,7 +84,7 @@ class _Judge:
         self._not_run: Counter[str] = Counter()
         self._seen_images: list[Row] = []
         self._personal = [kind for kind in Pii if getattr(config.pii, kind) != "keep"]
-        self._image_rules = (*IMAGE_RULES, *head_rules(config))
+        self._image_rules = image_rules(config)
 
     def verdict(self) -> Verdict:
         decision = self._consent() or self._language() or self._page_kind()
@@ -101,7 +101,7 @@ class _Judge:
             "images_left": sum(each.node["kind"] == "image" for each in kept),
             "assigned_ratio": self._assigned_ratio([each.scores for each in kept if each.node["kind"] == "image"]),
         }
-        decision = decision or self._apply(DOCUMENT_RULES, left, {"unit": Unit.DOCUMENT})
+        decision = decision or self._apply(document_rules(self._config), left, {"unit": Unit.DOCUMENT})
         if decision is not None:
             self._decisions.append(decision)
         return Verdict(
@@ -158,7 +158,8 @@ class _Judge:
         rules = self._config.text
         if rules.roles is not None and node["role"] not in rules.roles:
             return self._decide("text.roles", detail=node["role"], **about)
-        return self._apply(text_rules(node["role"], node["role"] not in rules.not_prose), scores, about)
+        own = text_rules(node["role"], node["role"] not in rules.not_prose)
+        return self._apply((*own, *plugin_rules(self._config, "text")), scores, about)
 
     def _without_bare_headings(self, kept: list[_Kept]) -> list[_Kept]:
         """Headings that stand all over their site go where nothing of their section is left: what was under them was
@@ -255,7 +256,8 @@ class _Judge:
             threshold = threshold_of(rule, self._config)
             if threshold is None:
                 continue
-            value = scores[rule.score] if rule.score else None
+            is_here = rule.section != "plugins" or rule.score in scores  # the recipe may not ask for a plug-in's score
+            value = scores[rule.score] if rule.score and is_here else None
             if value is None:
                 if rule.passes_without_value:
                     continue
