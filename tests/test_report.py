@@ -32,7 +32,7 @@ from gobelin.documents import (
     shard_of,
 )
 from gobelin.report import wording
-from gobelin.report.charts import Mark, histogram_chart
+from gobelin.report.charts import Line, Mark, histogram_chart, line_chart
 from gobelin.report.documents import safe_href, view_documents
 from gobelin.report.histograms import Histogram
 from gobelin.report.page import _environment, write_report
@@ -685,6 +685,19 @@ def test_words_in_charts_do_not_overlap(kind: Any, places: tuple[int, ...]) -> N
         width = min(one[2], other[2]) - max(one[0], other[0])
         height = min(one[3], other[3]) - max(one[1], other[1])
         assert width <= 1 or height <= 1, (one, other)
+
+
+def test_words_of_a_level_stand_where_the_lines_leave_room() -> None:
+    rising = [Line("a", [(0, 0.0), (9, 0.1), (10, 5.0)], "a")]
+    falling = [Line("a", [(0, 5.0), (1, 2.1), (10, 2.0)], "a")]
+    places = []
+    for lines, level in ((rising, 0.2), (falling, 1.9)):
+        chart = lxml.html.fromstring(str(line_chart(lines, "step", "nats", (level, "held out"))))
+        (words,) = chart.find_class("value")
+        (dashes,) = chart.find_class("level")
+        is_above = float(words.get("y")) < float(dashes.get("y1"))
+        places.append((words.get("text-anchor"), is_above))
+    assert places == [("start", True), ("end", False)]
 
 
 def test_examples_are_spread_over_the_rules() -> None:

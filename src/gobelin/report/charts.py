@@ -202,8 +202,33 @@ def line_chart(
             Markup('<g><title>{}</title><path class="line {}" d="{}"/></g>').format(title, line.css, Markup(path))
         )
     if level is not None:
-        parts.append(_text(width - RIGHT, scale_y(level[0]) - 3, level[1], "value", "end"))
+        parts.append(_level_label(level, lines, scale_x, scale_y, width))
     return _svg(parts, f"{y_title} by {x_title}", width)
+
+
+def _level_label(
+    level: tuple[float, str],
+    lines: Sequence[Line],
+    scale_x: Callable[[float], float],
+    scale_y: Callable[[float], float],
+    width: int,
+) -> Markup:
+    """The words of a level, above or below its line, left or right: where the lines of the chart leave most room."""
+    y, words = scale_y(level[0]), level[1]
+    length = CHAR_WIDTH * len(words)
+
+    def num_crossings(start: float, bottom: float) -> int:
+        samples = np.linspace(start, start + length, 40)
+        heights = [
+            np.interp(samples, *np.array([(scale_x(x), scale_y(y)) for x, y in line.points]).T) for line in lines
+        ]
+        return sum(int(((bottom - 11 < height) & (height < bottom + 2)).sum()) for height in heights)
+
+    places = [(start, bottom) for bottom in (y - 3, y + 11) for start in (width - RIGHT - length, LEFT + 2)]
+    start, bottom = min(places, key=lambda place: num_crossings(*place))
+    return _text(start, bottom, words, "value", "start") if start == LEFT + 2 else _text(
+        width - RIGHT, bottom, words, "value", "end"
+    )  # fmt: skip
 
 
 def rank_chart(counts: Sequence[int], x_title: str, y_title: str) -> Markup:
@@ -231,7 +256,8 @@ def interval_chart(rows: Sequence[tuple[str, float, float, float]], x_title: str
     low, high = min(0.0, *(row[2] for row in rows)), max(0.0, *(row[3] for row in rows))
     pad = 0.08 * (high - low) or 0.5
     scale_x = _linear(low - pad, high + pad, LEFT, WIDTH - RIGHT)
-    parts: list[Markup] = []
+    zero = Markup('<line class="level" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>')
+    parts: list[Markup] = [zero.format(scale_x(0), TOP - 8, height - BOTTOM)]
     for index, (title, mean, start, end) in enumerate(rows):
         y = TOP + 34 * index + 18
         parts.append(_text(LEFT, y - 10, title, "label", "start"))
@@ -241,11 +267,6 @@ def interval_chart(rows: Sequence[tuple[str, float, float, float]], x_title: str
             )
         )
         parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{}" r="4"/></g>').format(scale_x(mean), y))
-    parts.append(
-        Markup('<line class="level" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
-            scale_x(0), TOP - 8, height - BOTTOM
-        )
-    )
     parts += _x_axis([(tick, compact(tick)) for tick in _ticks(low - pad, high + pad)], scale_x, x_title, WIDTH, height)
     return _svg(parts, x_title, WIDTH, height)
 
