@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from gobelin.documents import (
     shard_of,
 )
 from gobelin.report import wording
-from gobelin.report.charts import Line, Mark, histogram_chart, line_chart
+from gobelin.report.charts import Line, Mark, histogram_chart, kept_chart, line_chart
 from gobelin.report.documents import safe_href, view_documents
 from gobelin.report.histograms import Histogram
 from gobelin.report.page import _environment, write_report
@@ -685,6 +686,30 @@ def test_words_in_charts_do_not_overlap(kind: Any, places: tuple[int, ...]) -> N
         width = min(one[2], other[2]) - max(one[0], other[0])
         height = min(one[3], other[3]) - max(one[1], other[1])
         assert width <= 1 or height <= 1, (one, other)
+
+
+@pytest.mark.parametrize("kind", ["linear", "count", "log"])
+@pytest.mark.parametrize("keeps_above", [True, False], ids=["least", "most"])
+def test_the_curve_says_what_a_threshold_would_keep(kind: Any, keeps_above: bool) -> None:
+    values = np.sort(np.random.default_rng(5).gamma(2.0, {"linear": 0.1, "count": 4, "log": 3000}[kind], 300))
+    values = np.floor(values) if kind == "count" else values
+    histogram = Histogram(kind)
+    histogram.add(values, values > values[100])  # passed and failed count alike
+    asked = values[[0, 10, 150, 298]]
+    expected = [(values >= each).mean() if keeps_above else (values <= each).mean() for each in asked]
+    found = histogram.shares_kept(np.floor(histogram.position(asked) + 1e-4), keeps_above)
+    assert found == pytest.approx(expected, abs=0.03)  # values of one cell count together
+    if kind == "count":
+        assert found == pytest.approx(expected, abs=1e-12)
+    mark = Mark(float(asked[2]), "x", keeps_above, expected[2])
+    chart = lxml.html.fromstring(str(kept_chart(histogram, [mark], "unit")))
+    (dot,), (line,) = chart.xpath("//circle"), chart.xpath("//path[@class='line a']")
+    points = np.array([[float(each) for each in point.split()] for point in re.split("[ML]", line.get("d"))[1:]])
+    assert all(np.diff(points[:, 0]) > 0)
+    assert all(np.diff(points[:, 1]) >= 0 if keeps_above else np.diff(points[:, 1]) <= 0)  # y points down
+    near = np.interp(float(dot.get("cx")), points[:, 0], points[:, 1])
+    assert near == pytest.approx(float(dot.get("cy")), abs=3)
+    assert wording.percent(expected[2], 1) in [text.text for text in chart.find_class("value")]
 
 
 def test_words_of_a_level_stand_where_the_lines_leave_room() -> None:

@@ -15,9 +15,10 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from gobelin.report.histograms import Bar, Histogram
-from gobelin.report.wording import compact, number
+from gobelin.report.wording import compact, number, percent
 
 WIDTH, HEIGHT = 360, 198
+CURVE_HEIGHT, CURVE_TOP, CURVE_POINTS = 128, 20, 150
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 30, 36
 
 CHAR_WIDTH = 6.7
@@ -39,6 +40,7 @@ class Mark:
     value: float
     label: str
     keeps_above: bool
+    kept: float | None = None  # share in [0, 1] of the values that pass
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,14 +61,10 @@ def histogram_chart(histogram: Histogram, marks: Sequence[Mark], unit: str, noun
     bars = histogram.bars([mark.value for mark in marks])
     if not bars:
         return Markup("")
-    shift = 0.5 if histogram.kind == "count" else 0.0  # a whole number stands in the middle of its bar
-    positions = histogram.position(np.array([bar.low for bar in bars] + [bars[-1].high])) - shift
-    scale_x = _linear(positions[0], positions[-1], LEFT, WIDTH - RIGHT)
+    positions, scale_x, edges = _spread(histogram, bars, marks)
     totals = sorted((bar.total for bar in bars), reverse=True)
     is_cut = len(totals) > 1 and totals[1] > 0 and totals[0] > CUT_RATIO * totals[1]
     limit = 1.6 * totals[1] if is_cut else totals[0]
-    places = histogram.position(np.array([mark.value for mark in marks], dtype=np.float64))
-    edges = [scale_x(float(place) + (-shift if mark.keeps_above else shift)) for mark, place in zip(marks, places)]
     labels = _labels(marks, edges)
     top = TOP + LANE * max((label.lane for label in labels), default=0)
     scale_y = _linear(0, limit, HEIGHT - BOTTOM, top)
@@ -76,6 +74,90 @@ def histogram_chart(histogram: Histogram, marks: Sequence[Mark], unit: str, noun
     parts += _x_axis(_axis_ticks(histogram, float(positions[0]), float(positions[-1])), scale_x, unit)
     parts += _marks(labels, edges, top)
     return _svg(parts, f"Histogram: {unit}, {histogram.num_values:,} {noun}")
+
+
+def _spread(
+    histogram: Histogram, bars: Sequence[Bar], marks: Sequence[Mark]
+) -> tuple[np.ndarray, Callable[[float], float], list[float]]:
+    """Positions of the edges of the bars, the scale from positions to places, and the places of the thresholds."""
+    shift = _shift(histogram)
+    positions = histogram.position(np.array([bar.low for bar in bars] + [bars[-1].high])) - shift
+    scale_x = _linear(positions[0], positions[-1], LEFT, WIDTH - RIGHT)
+    places = histogram.position(np.array([mark.value for mark in marks], dtype=np.float64))
+    edges = [scale_x(float(place) + (-shift if mark.keeps_above else shift)) for mark, place in zip(marks, places)]
+    return positions, scale_x, edges
+
+
+def _shift(histogram: Histogram) -> float:
+    """A whole number stands in the middle of its bar, and a threshold at the edge of the bar."""
+    return 0.5 if histogram.kind == "count" else 0.0
+
+
+def kept_chart(histogram: Histogram, marks: Sequence[Mark], unit: str) -> Markup:
+    """What each rule by itself would keep, against its threshold, on the axis of ``histogram_chart``."""
+    bars = histogram.bars([mark.value for mark in marks])
+    if not bars or not marks:
+        return Markup("")
+    positions, scale_x, edges = _spread(histogram, bars, marks)
+    scale_y = _linear(0, 1, CURVE_HEIGHT - BOTTOM, CURVE_TOP)
+    parts: list[Markup] = [Markup('<text class="label" x="0" y="9">kept, by where the threshold stands</text>')]
+    for share in (0.0, 0.5, 1.0):
+        y = scale_y(share)
+        parts.append(
+            Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>').format(LEFT, WIDTH - RIGHT, y)
+        )
+        parts.append(_text(LEFT - 4, y + 3, f"{100 * share:.0f}\u00a0%", "tick", "end"))
+    ticks = _axis_ticks(histogram, float(positions[0]), float(positions[-1]))
+    parts += _x_axis(ticks, scale_x, unit, WIDTH, CURVE_HEIGHT)
+    for mark, edge in zip(marks, edges):
+        parts.append(
+            Markup('<line class="threshold" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
+                edge, CURVE_TOP, CURVE_HEIGHT - BOTTOM
+            )
+        )
+        parts.append(_curve(histogram, mark, positions, ticks, scale_x, scale_y))
+    are_apart = len(marks) == 1 or max(edges) - min(edges) > 14 * CHAR_WIDTH
+    for mark, edge in zip(marks, edges):
+        if mark.kept is not None:
+            parts += _kept_now(mark.kept, mark.keeps_above, edge, scale_y(mark.kept), are_apart)
+    return _svg(parts, f"Share kept by threshold: {unit}", WIDTH, CURVE_HEIGHT)
+
+
+def _kept_now(kept: float, keeps_above: bool, x: float, y: float, with_words: bool) -> list[Markup]:
+    """A dot at what a rule keeps, and its words on the side that the curve leaves free."""
+    dot = Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(x, y)
+    if not with_words:
+        return [dot]
+    is_high, words = kept > 0.5, percent(kept, 1)
+    width = CHAR_WIDTH * len(words) + 5
+    is_right = x - width < LEFT or (keeps_above != is_high and x + width <= WIDTH)
+    place = (x + 5, "start") if is_right else (x - 5, "end")
+    return [dot, _text(place[0], y + 12 if is_high else y - 6, words, "value", place[1])]
+
+
+def _curve(
+    histogram: Histogram,
+    mark: Mark,
+    positions: np.ndarray,
+    ticks: Sequence[tuple[float, str]],
+    scale_x: Callable[[float], float],
+    scale_y: Callable[[float], float],
+) -> Markup:
+    """The line of one rule, with what it keeps at each tick as its tooltip."""
+    shift = -_shift(histogram) if mark.keeps_above else _shift(histogram)
+    low, high = np.ceil(positions[0] - shift), np.floor(positions[-1] - shift)
+    places = np.unique(np.round(np.linspace(low, high, CURVE_POINTS)))
+    shares = histogram.shares_kept(places, mark.keeps_above)
+    is_bend = np.ones(len(places), dtype=bool)
+    is_bend[1:-1] = (shares[1:-1] != shares[:-2]) | (shares[1:-1] != shares[2:])
+    path = "".join(
+        f"{'ML'[index > 0]}{scale_x(float(place) + shift):.1f} {scale_y(float(share)):.1f}"
+        for index, (place, share) in enumerate(zip(places[is_bend], shares[is_bend]))
+    )
+    told = histogram.shares_kept(np.array([place for place, _ in ticks]), mark.keeps_above)
+    sign = "≥" if mark.keeps_above else "≤"
+    title = "; ".join(f"{sign} {label}: {percent(float(share), 1)} kept" for (_, label), share in zip(ticks, told))
+    return Markup('<g><title>{}</title><path class="line a" d="{}"/></g>').format(title, Markup(path))
 
 
 def _bar(

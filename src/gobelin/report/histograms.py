@@ -110,6 +110,18 @@ class Histogram:
         edges = [self.value(anchor + (first + index) * width) for index in range(len(passed) + 1)]
         return [Bar(*bar) for bar in zip(edges, edges[1:], passed, failed)]
 
+    def shares_kept(self, positions: np.ndarray, keeps_above: bool) -> np.ndarray:
+        """Share in [0, 1] of the values that a threshold would keep at each of these positions, of at least one value.
+
+        A value counts with its whole cell, so a share is exact to a step of the grid.
+        """
+        counts = self._passed + self._failed
+        cells = np.array(sorted(counts), dtype=np.float64)
+        below = np.concatenate([[0], np.cumsum([counts[int(cell)] for cell in cells])]) / self.num_values
+        if keeps_above:
+            return 1 - below[np.searchsorted(cells, positions - 1e-4, side="left")]
+        return below[np.searchsorted(cells, positions + 1e-4, side="right")]
+
     def _range(self, cells: list[int]) -> tuple[int, int]:
         """The cells between which nearly all values lie."""
         tail = TAIL_RATIO * self.num_values

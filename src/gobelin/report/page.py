@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import yaml
 
 from gobelin.report import wording
-from gobelin.report.charts import Mark, histogram_chart
+from gobelin.report.charts import Mark, histogram_chart, kept_chart
 from gobelin.report.corpus_tables import (
     DuplicateGroup,
     document_groups,
@@ -223,7 +223,13 @@ def _score_sections(
     for survey in surveys:
         title, unit = wording.score_title(survey.score)
         marks = [
-            Mark(found.threshold, wording.number(found.threshold), found.rule.keeps_above) for found in survey.rules
+            Mark(
+                found.threshold,
+                wording.number(found.threshold),
+                found.rule.keeps_above,
+                found.num_passed / found.num_values if found.num_values else None,
+            )
+            for found in survey.rules
         ]
         sections[survey.section].append(
             {
@@ -232,6 +238,7 @@ def _score_sections(
                 "survey": survey,
                 "is_quiet": not any(found.num_failed for found in survey.rules),
                 "chart": histogram_chart(survey.histogram, marks, unit, UNIT_NOUNS[survey.section]),
+                "curve": kept_chart(survey.histogram, marks, unit),
                 "rules": [
                     {"found": found, "dropped": dropped.get(found.rule.name, 0), "near": near.get(found.rule.name)}
                     for found in survey.rules
