@@ -38,7 +38,7 @@ def read_parquet(path: str, columns: tuple[str, ...], required: tuple[str, ...])
         UserError: the file is no Parquet file, or lacks a required column.
     """
     with told_if_damaged(path, "Parquet"), open_input(path) as stream:
-        file = pq.ParquetFile(stream, buffer_size=_COLUMN_BYTES)
+        file = pq.ParquetFile(stream, buffer_size=_COLUMN_BYTES, pre_buffer=False)
         names = file.schema_arrow.names
         held = [name for name in columns if name in names]
         if not set(required) <= set(held):

@@ -69,10 +69,10 @@ def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Tabl
         ) from None
     with stream:
         with _told_if_damaged(path):
-            file = pq.ParquetFile(stream)
+            file = pq.ParquetFile(stream, pre_buffer=False)
         for group in range(file.num_row_groups):
             with _told_if_damaged(path):
-                table = file.read_row_group(group, columns=columns)
+                table = file.read_row_group(group, columns=columns, use_threads=False)
             yield table
 
 
