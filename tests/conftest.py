@@ -211,22 +211,12 @@ def plan_here() -> Callable[..., Any]:
     """(num_workers=None) -> a ``Plan`` whose steps run in this process. None: all units in one batch, as a cluster gets
     them."""
     from gobelin.pipeline.plan import Plan
-    from gobelin.pipeline.supervisor import run_pipeline
-
-    class Here:
-        def __init__(self, is_local: bool) -> None:
-            self.is_local = is_local
-
-        def run_graph(self, title: str, graph: Any, batches: Any, unit: str = "", total: int | None = None) -> None:
-            for units, job in batches:
-                run_pipeline(graph, units, job, ())
-
-        def run(self, title: str, tasks: Any, unit: str = "", total: int | None = None, threads: int = 1) -> None:
-            for task in tasks:
-                task.function(*task.arguments)
+    from tests.in_process import InProcess
 
     def make(num_workers: int | None = None) -> Plan:
-        return Plan(Here(num_workers is not None), num_workers or 1)  # type: ignore[arg-type]
+        supervisor = InProcess()
+        supervisor.is_local = num_workers is not None
+        return Plan(supervisor, num_workers or 1)  # type: ignore[arg-type]
 
     return make
 

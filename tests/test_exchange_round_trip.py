@@ -35,31 +35,14 @@ from gobelin.pipeline.cli import FORMATS as NAMES
 from gobelin.pipeline.export import export_corpus
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.state import OutputError, read_json, write_json
-from gobelin.pipeline.supervisor import run_pipeline
 from gobelin.store.paths import name_of
 from gobelin.transforms.images.check_image import ImageLimits, check_image
 from gobelin.transforms.shards import read_folder, read_rows
+from tests.in_process import InProcess
 
 NUM_SHARDS = 2
 
 Row = dict[str, Any]
-
-
-class InProcess:
-    """A supervisor that runs everything where it is called."""
-
-    is_local = True
-    cpu_seconds = 0.0
-
-    def __init__(self, *_: Any) -> None: ...
-
-    def run(self, title: str, tasks: list[Any], *_: Any, **__: Any) -> None:
-        for task in tasks:
-            task.function(*task.arguments)
-
-    def run_graph(self, title: str, graph: Any, batches: list[Any], *_: Any) -> None:
-        for units, job in batches:
-            run_pipeline(graph, units, job, ())
 
 
 @dataclasses.dataclass(frozen=True)

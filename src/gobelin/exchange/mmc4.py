@@ -20,6 +20,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -49,12 +50,18 @@ from gobelin.exchange.taking import told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import is_folder, open_input, output, read_bytes, size_of, write_bytes
 from gobelin.store.paths import join, name_of, parent_of
+from gobelin.transforms.urls import well_formed
 from gobelin.transforms.vision.assignment import assign_images
 
 Row = dict[str, Any]
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 """A longer file in ``images`` is not read."""
+
+MAX_NAME_BYTES = 255
+"""Of a file in ``images``, in UTF-8."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def write_shard(shard: Shard) -> None:
@@ -224,10 +231,17 @@ def _inline(text: Any) -> bytes | None:
 
 
 def _beside(name: Any, folder: str | None) -> bytes | None:
-    if folder is None or not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+    if folder is None or not _is_file_name(name):
         return None
     path = join(folder, name)
     try:
         return read_bytes(path) if size_of(path) <= MAX_PICTURE_BYTES else None
     except (FileNotFoundError, IsADirectoryError):
         return None
+
+
+def _is_file_name(name: Any) -> bool:
+    """Whether a foreign string can name a file of a folder, on a disk and on every store."""
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or _CONTROL.search(name):
+        return False
+    return well_formed(name) == name and len(name.encode()) <= MAX_NAME_BYTES
