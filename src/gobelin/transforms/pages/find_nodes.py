@@ -115,13 +115,12 @@ def _choose(source: _Source) -> tuple[MainContent, str, PageKind]:
     """The main content, which way found it, and what the page is."""
     facts = read_facts(source.tree, source.url)
     page = read_blocks(source.tree, own=source.own)
-    is_article = facts.is_article or facts.og_type == "article"
-    content = find_main_content(page, source.title, source.references, is_article=is_article)
+    content = find_main_content(page, source.title, source.references, facts)
     for blocks, thread in _conversations(source, page, facts, content):
         posts = read_thread(blocks, thread, source.title, source.references)
         if posts.num_chars:
             return posts, "gobelin", thread.kind
-    content, extractor = _certain(source, page, content)
+    content, extractor = _certain(source, page, content, facts)
     return content, extractor, tell_kind(page, facts, content.blocks)
 
 
@@ -141,13 +140,13 @@ def _conversations(
         yield page, thread
 
 
-def _certain(source: _Source, page: PageBlocks, content: MainContent) -> tuple[MainContent, str]:
+def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: PageFacts) -> tuple[MainContent, str]:
     """The content, or what another path finds where it is next to nothing; and which path served."""
     if content.num_chars >= MIN_CERTAIN_CHARS:
         return content, "gobelin"
     if page.num_hidden:
         page = read_blocks(source.tree, with_hidden=True, own=source.own)
-        shown = find_main_content(page, source.title, source.references)
+        shown = find_main_content(page, source.title, source.references, facts)
         if shown.num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
             return shown, "gobelin_hidden"
     shown_chars = sum(block.num_chars - block.link_chars for block in page.blocks)

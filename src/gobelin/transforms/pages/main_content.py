@@ -25,6 +25,7 @@ from gobelin.transforms.pages.lead_image import add_lead_image
 from gobelin.transforms.pages.link_rules import drop_link_lists, drop_link_paragraphs, is_index, is_row
 from gobelin.transforms.pages.named_boilerplate import LITTLE_PROSE, mark_boilerplate
 from gobelin.transforms.pages.page_blocks import Block, PageBlocks
+from gobelin.transforms.pages.page_kind import NO_FACTS, PageFacts
 from gobelin.transforms.pages.paging import drop_paging
 from gobelin.transforms.pages.picture_rules import drop_icon_rows, drop_icons, drop_left_behind
 from gobelin.transforms.pages.region import Region
@@ -40,6 +41,7 @@ from gobelin.transforms.pages.region_rules import (
     take_captions,
 )
 from gobelin.transforms.pages.teaser_cards import drop_teaser_cards
+from gobelin.transforms.pages.text_flow import drop_behind_flow
 
 _SENTENCE_ENDS = tuple('.!?:;…。！？：；”"»)')
 
@@ -54,14 +56,14 @@ class MainContent:
 
 
 def find_main_content(
-    page: PageBlocks, title: str | None, references: Sequence[ImageReference] = (), is_article: bool = False
+    page: PageBlocks, title: str | None, references: Sequence[ImageReference] = (), facts: PageFacts = NO_FACTS
 ) -> MainContent:
     """Chooses.
 
     Args:
         title: the page's own, by which its heading is known.
         references: the page's images.
-        is_article: whether the page declares that it is an article.
+        facts: what the page declares itself to be.
     """
     blocks, containers = page.blocks, page.containers
     weights = [_weight(block) for block in blocks]
@@ -77,7 +79,18 @@ def find_main_content(
     start, end = containers[index].start, containers[index].end
     heading = _find_heading(blocks, title, start, end, drop)
     region = Region(
-        page, index, start, end, weights, sums, drop, heading, (title or "").casefold(), references, is_article
+        page=page,
+        index=index,
+        start=start,
+        end=end,
+        weights=weights,
+        sums=sums,
+        drop=drop,
+        heading=heading,
+        title=(title or "").casefold(),
+        references=references,
+        kind=facts.kind,
+        is_recipe=facts.is_recipe,
     )
     for of_indexes, rules in RULES:
         if of_indexes or not is_index(region):
@@ -306,7 +319,7 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
         ),
     ),
     (True, (drop_logos, take_captions)),
-    (False, (drop_phrases, drop_duplicates, drop_empty_sections)),
+    (False, (drop_behind_flow, drop_phrases, drop_duplicates, drop_empty_sections)),
     (True, (drop_left_behind, drop_icons, drop_icon_rows, add_lead_image)),
 )
 """The rules in the order in which they change a region; True: also where its links are its content.

@@ -92,8 +92,26 @@ class PageFacts:
         return not self.types.isdisjoint(_MANUALS) or _GENERATORS.search(self.generator) is not None
 
     @property
+    def is_recipe(self) -> bool:
+        return "recipe" in self.types
+
+    @property
+    def kind(self) -> PageKind:
+        """What the page declares, whatever its text says: OTHER where it declares nothing."""
+        if self.is_product and not self.is_article:
+            return PageKind.PRODUCT
+        if self.is_manual:
+            return PageKind.MANUAL
+        if self.is_article or self.og_type == "article":
+            return PageKind.ARTICLE
+        return PageKind.MANUAL if self.is_in_book or self.is_manual_address else PageKind.OTHER
+
+    @property
     def is_product(self) -> bool:
         return self.og_type.startswith("product") or not self.types.isdisjoint(_PRODUCTS)
+
+
+NO_FACTS = PageFacts()
 
 
 def read_facts(tree: HtmlElement, url: str) -> PageFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from gobelin.documents import PageKind
 from gobelin.transforms.pages.image_candidates import is_image_file
 from gobelin.transforms.pages.region import Region
 
@@ -34,7 +35,7 @@ def drop_left_behind(region: Region) -> None:
 
 def drop_icons(region: Region) -> None:
     """Pictures that an article declares as small as an icon. Where a page is no article they may stand for words."""
-    if not region.is_article:
+    if region.kind is not PageKind.ARTICLE:
         return
     for index in range(region.start, region.end):
         image = region.blocks[index].image
@@ -56,7 +57,7 @@ def drop_icon_rows(region: Region) -> None:
         return
     lead = {id(block) for block in region.lead}
     above = [index for index in range(region.start) if id(region.blocks[index]) in lead] if lead else []
-    below = range(prose[-1] + 1, region.end) if region.is_article else ()
+    below = range(prose[-1] + 1, region.end) if region.kind is PageKind.ARTICLE else ()
     for zone in ([*above, *range(region.start, prose[0])], below):
         row: list[int] = []
         for index in zone:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from gobelin.documents import PageKind
 from gobelin.transforms.pages.image_references import ImageReference
 from gobelin.transforms.pages.page_blocks import Block, PageBlocks
 
@@ -23,7 +24,8 @@ class Region:
     heading: int | None  # block of the page's own heading, in the region or before it
     title: str  # of the page, case folded; "" where it has none
     references: Sequence[ImageReference]  # the page's images, by ``Block.image``
-    is_article: bool = False  # the page declares that it is one
+    kind: PageKind = PageKind.OTHER  # that the page declares
+    is_recipe: bool = False
     lead: list[Block] = dataclasses.field(default_factory=list)  # above the region, kept
     captions: dict[int, str] = dataclasses.field(default_factory=dict)  # by ``Block.image``
 

@@ -1,0 +1,73 @@
+"""What stands behind the flow of an article's text goes; the text's own last lines, sections and tables stay."""
+
+from __future__ import annotations
+
+import pytest
+
+from gobelin.transforms.pages.find_nodes import PageContent, read_page
+from gobelin.transforms.pages.image_references import ImageReference
+
+PROSE = (
+    "The lighthouse keeper counted the ships twice that morning, because the fog had come in from the north and the "
+    "first count had not agreed with the list that the harbour master sends out before breakfast on every working day."
+)
+TEXT = "".join(f"<p>{PROSE} {n}.</p>" for n in range(9))
+ARTICLE = "<meta property=og:type content=article>"
+LAST = "She laughed"  # a last line that is no sentence by its length or its end
+
+
+def read(body: str, head: str = ARTICLE) -> list[str]:
+    html = f"<html><head><title>Ships in the fog</title>{head}</head><body>{body}</body></html>"
+    content = read_page(html.encode(), "utf-8", "https://coast.example/fog", ())
+    assert isinstance(content, PageContent)
+    return [
+        "[image]" if isinstance(piece, ImageReference) else piece.text.replace(PROSE, "PROSE")
+        for piece in content.pieces
+    ]
+
+
+SAID = [f"PROSE {n}." for n in range(9)]
+VOTE = "<div class=x1><span>How did you find this story</span></div>"
+NOTE = (
+    "<div class=x2><p>This paper is written by people who live here. If you want it to go on being printed every "
+    "week, please think of giving a little.</p></div>"
+)
+
+
+@pytest.mark.parametrize("added", [VOTE, NOTE, VOTE + NOTE, "<h3>What do you think</h3><p>Yes<p>No"])
+def test_what_is_added_behind_the_element_with_the_text_goes(added: str) -> None:
+    body = f"<article><div class=t>{TEXT}<p>{LAST}</p></div>{added}</article>"
+    assert read(body) == [*SAID, LAST]
+    # A page that does not say that it is an article keeps it: it may be a manual or a letter.
+    assert len(read(body, head="")) > len(SAID) + 1
+
+
+def test_lines_in_elements_of_their_own_go_behind_paragraphs_that_have_none() -> None:
+    assert read(f"<article>{TEXT}<p>{LAST}</p>{VOTE}</article>") == [*SAID, LAST]
+    # Where each paragraph has an element of its own, so has the last line.
+    each = "".join(f"<div><p>{PROSE} {n}.</p></div>" for n in range(9))
+    assert read(f"<article>{each}<div><p>{LAST}</p></div></article>") == [*SAID, LAST]
+
+
+def test_prose_behind_the_text_stays_where_it_is_a_good_part_of_the_article() -> None:
+    more = "".join(f"<p>{PROSE} More {n}.</p>" for n in range(4))
+    kept = read(f"<article><div class=t>{TEXT}</div><div class=u>{more}</div></article>")
+    assert kept == [*SAID, *(f"PROSE More {n}." for n in range(4))]
+
+
+@pytest.mark.parametrize("behind", ["<figure><img src=/fog.jpg width=600 height=400></figure>", "<pre>count = 2</pre>"])
+def test_pictures_and_code_behind_the_text_stay(behind: str) -> None:
+    assert len(read(f"<article><div class=t>{TEXT}</div>{behind}</article>")) == len(SAID) + 1
+
+
+def test_the_longest_of_several_sections_is_not_the_text() -> None:
+    short = "<section><h2>Hours</h2><ul><li>Monday<li>Friday</ul></section>"
+    kept = read(f"<article><section><h2>The fog</h2>{TEXT}</section>{short}</article>")
+    assert kept == ["The fog", *SAID, "Hours", "Monday", "Friday"]
+
+
+def test_a_recipe_keeps_its_facts() -> None:
+    recipe = '<script type="application/ld+json">{"@type": "Recipe", "name": "Soup"}</script>'
+    body = f"<article><div class=t>{TEXT}</div><div class=facts>390 kcal</div></article>"
+    assert read(body, ARTICLE + recipe) == [*SAID, "390 kcal"]
+    assert read(body) == SAID
