@@ -33,11 +33,12 @@ from gobelin.documents import (
     shard_of,
 )
 from gobelin.report import wording
-from gobelin.report.charts import Line, Mark, histogram_chart, kept_chart, line_chart
+from gobelin.report.charts import Line, line_chart
 from gobelin.report.documents import safe_href, view_documents
 from gobelin.report.histograms import Histogram
 from gobelin.report.page import _environment, write_report
 from gobelin.report.reasons import Choice, spread
+from gobelin.report.score_charts import Mark, histogram_chart, kept_chart
 from gobelin.report.survey import survey_scores
 from gobelin.store.dataset import commit_shards
 from gobelin.transforms.files import shard_path

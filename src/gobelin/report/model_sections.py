@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gobelin.report.charts import Line, histogram_chart, interval_chart, line_chart, rank_chart
+from gobelin.report.charts import Line, interval_chart, line_chart, rank_chart
+from gobelin.report.score_charts import histogram_chart
 from gobelin.report.tokens import codebook_use, count_tokens, reconstruct
 from gobelin.report.training import curve, read_metrics
 from gobelin.store.files import read_json

@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 import yaml
 
 from gobelin.report import wording
-from gobelin.report.charts import Mark, histogram_chart, kept_chart
 from gobelin.report.corpus_tables import (
     DuplicateGroup,
     document_groups,
@@ -33,6 +32,7 @@ from gobelin.report.near_threshold import Sides, near_thresholds
 from gobelin.report.overview import funnel, warnings_of
 from gobelin.report.pictures import make_thumbnails
 from gobelin.report.reasons import FILE_ANSWER, Decisions, Reason, read_decisions, spread
+from gobelin.report.score_charts import Mark, histogram_chart, kept_chart
 from gobelin.report.summary import as_json
 from gobelin.report.survey import ScoreSurvey, survey_scores, with_thresholds
 from gobelin.report.training import read_samples
