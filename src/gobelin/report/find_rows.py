@@ -1,7 +1,7 @@
 """Some rows of a large data set, for who shows a few: what is not asked for is not read.
 
 A row with an id lies in the shard that the id names, and there in the row group between whose least and greatest id it
-stands. So one picture costs one row group, on a disk and on a store, where the group is fetched in one request.
+stands. So one picture costs one row group, on a disk and on a store.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def _rows_of_file(
 ) -> Iterator[Row]:
     """The rows whose value of ``name`` is wanted: one of ``ids``, if those are given."""
     with open_input(path) as stream:
-        file = pq.ParquetFile(stream, pre_buffer=True)  # the columns of a row group in one request
+        file = pq.ParquetFile(stream, pre_buffer=False)
         for group in range(file.num_row_groups):
             if ids is not None and not _may_hold(file, group, name, ids):
                 continue
-            is_wanted = mask(file.read_row_group(group, columns=[name])[name])
+            is_wanted = mask(file.read_row_group(group, [name], use_threads=False)[name])
             if pc.any(is_wanted).as_py():
-                yield from file.read_row_group(group, columns=columns).filter(is_wanted).to_pylist()
+                yield from file.read_row_group(group, columns, use_threads=False).filter(is_wanted).to_pylist()
 
 
 def _may_hold(file: pq.ParquetFile, group: int, name: str, values: list[str]) -> bool:
