@@ -40,7 +40,7 @@ SECOND = (
     "When the ice comes late, children walk along the shore and count the swans that have stayed behind."
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 def commands() -> list[str]:
@@ -195,6 +195,26 @@ class num_words:
     def __call__(self, document): return 1
 
 @dataclasses.dataclass
+class picky:
+    """Settings of many kinds."""
+    size: int = 3
+    pair: tuple[float, str] = (1.0, "x")
+    made: list[int] = dataclasses.field(init=False, default_factory=list)
+    score: ClassVar[Score] = entry("picky")
+    def __post_init__(self):
+        if self.size < 0:
+            raise ValueError("size must be positive")
+        if self.size > 9:
+            raise KeyError("too large")
+    def __call__(self, document): return self.size
+
+@dataclasses.dataclass
+class unreadable:
+    size: "NoSuchType" = 3
+    score: ClassVar[Score] = entry("unreadable")
+    def __call__(self, document): return 1
+
+@dataclasses.dataclass
 class of_texts:
     score: ClassVar[Score] = entry("of_texts", ("text",))
     def __call__(self, document): return 1
@@ -230,6 +250,8 @@ of_texts = moods:of_texts
 misnamed = moods:misnamed
 uncallable = moods:uncallable
 wordy = moods:wordy
+picky = moods:picky
+unreadable = moods:unreadable
 function = moods:function
 lost = moods:lost
 twice = moods:Moody
@@ -292,12 +314,19 @@ def with_plugins(*settings: str) -> Any:
         ("score.plugins.moody={limits: x}", r"score\.plugins\.moody\.limits: expected a list"),
         ("score.plugins.moody=3", "expected settings, as {}, got 3"),
         ("score.plugins=[moody]", r"score\.plugins: expected names and their values"),
+        ("score.plugins.picky={size: x}", r"score\.plugins\.picky\.size: Input should be a valid integer.*got \"x\""),
+        ("score.plugins.picky={size: yes}", r"score\.plugins\.picky\.size: expected a number, got true"),
+        ("score.plugins.picky={size: -1}", r"score\.plugins\.picky: size must be positive"),
+        ("score.plugins.picky={size: 10}", r"picky: moods 1 does not take these settings: KeyError: 'too large'"),
+        ("score.plugins.picky={made: []}", r"score\.plugins\.picky.*made"),
+        ("score.plugins.unreadable={}", "has settings whose types cannot be read: NameError"),
+        ("packages=3", r"packages: expected a list of names"),
         ("select.plugins.max_word=3", "no installed package gives a rule max_word"),
         ("select.plugins.max_words=3", "moods 1 gives the rule max_words, which is a name of gobelin's own"),
         ("select.plugins.max_number=3", r"is no gobelin\.plugins\.PluginRule"),
         ("select.plugins.moody_at_most=3", "must be called min_... or max_..."),
         ("select.plugins.min_sharpness=3", "compares sharpness: no score"),
-        ("select.plugins.max_moody_image=3", "judges a image by moody, a score of a document"),
+        ("select.plugins.max_moody_image=3", "judges images by moody, a score of documents"),
         ("select.plugins.max_moody=yes", "expected a number, got true"),
         ("select.plugins.max_moody=high", r"select\.plugins\.max_moody: "),
     ],
@@ -311,6 +340,10 @@ def test_settings_are_spelled_out_and_packages_named(moods: Path) -> None:
     recipe = with_plugins("score.plugins.moody={bad: worse.example}", "select.plugins.max_moody=null")
     assert recipe.score.plugins == {"moody": {"bad": "worse.example", "limits": [1.0, 2.0]}}
     assert recipe.packages == ("moods",)
+    assert with_plugins("score.plugins.picky=null").score.plugins == {"picky": {"size": 3, "pair": [1.0, "x"]}}
+    assert with_plugins("packages=[gone]").packages == ()
+    (scorer,) = load_scorers({"picky": {"size": 4, "pair": [1.0, "x"]}}, Unit.DOCUMENT)
+    assert (scorer.call(None), scorer.call.pair) == (4, (1.0, "x"))
     assert warnings_of(recipe) == warnings_of(load_recipe("gobelin"))
     (warned,) = set(warnings_of(with_plugins("select.plugins.max_moody=3"))) - set(warnings_of(recipe))
     assert warned == "select.plugins.max_moody needs score.plugins.moody: it will not run"

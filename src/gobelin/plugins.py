@@ -14,6 +14,7 @@ import difflib
 import functools
 import importlib.metadata
 import re
+import typing
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +60,20 @@ class PluginScore:
     scorer: Any  # the dataclass of its settings, whose instances are called with a ``Document`` or an ``Image``
     package: str  # "name version"
 
+    def with_settings(self, settings: Mapping[str, Any]) -> Any:
+        """An instance of ``scorer``.
+
+        Raises:
+            pydantic.ValidationError: the settings are of other types.
+            Exception: what the scorer itself raises.
+        """
+        return _adapter(self.scorer).validate_python(dict(settings))
+
+    def settings_of(self, made: Any) -> dict[str, Any]:
+        """The settings of an instance as plain values, as YAML and JSON take them."""
+        names = {field.name for field in dataclasses.fields(self.scorer) if field.init}
+        return dict(_adapter(self.scorer).dump_python(made, mode="json", include=names))
+
 
 def score_called(name: str) -> PluginScore:
     """The score of this name.
@@ -86,7 +101,19 @@ def _problem_of_score(name: str, found: Any, entry: Any) -> str | None:
         return f'is of {entry.of}: of must be ("document",) or ("image",)'
     if entry.arrow not in _TYPES:
         return f"has values of type {entry.arrow}: arrow must be one of {', '.join(map(str, _TYPES))}"
+    try:
+        typing.get_type_hints(found)
+        _adapter(found)
+    except Exception as error:  # noqa: BLE001  # whatever reading annotations may raise
+        return f"has settings whose types cannot be read: {in_a_line(error)}"
     return None
+
+
+@functools.cache
+def _adapter(scorer: type) -> Any:
+    from pydantic import TypeAdapter  # for recipes with plug-ins alone
+
+    return TypeAdapter(scorer)
 
 
 def rule_called(name: str) -> PluginRule:
@@ -106,7 +133,8 @@ def rule_called(name: str) -> PluginRule:
         if score is None:
             problem = f"compares {found.score}: no score of gobelin's or of an installed package"
         elif not _COMPARABLE[found.of] & set(score.of):
-            problem = f"judges a {found.of} by {found.score}, a score of a {' or '.join(score.of)}"
+            judged = " and ".join(f"{of}s" for of in score.of)
+            problem = f"judges {found.of}s by {found.score}, a score of {judged}"
     if problem:
         raise PluginError(f"the package {package_of(RULES_GROUP, name)} gives the rule {name}, which {problem}")
     assert isinstance(found, PluginRule)
@@ -147,7 +175,7 @@ def is_installed(package: str) -> bool:
     """Whether a package of this name, in any version, is installed."""
     try:
         importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+    except (importlib.metadata.PackageNotFoundError, ValueError):  # ValueError: an empty name
         return False
     return True
 

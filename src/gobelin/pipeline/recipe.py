@@ -14,16 +14,16 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from gobelin.errors import UserError
+from gobelin.errors import UserError, in_a_line
 from gobelin.pipeline.recipe_yaml import parse_yaml, write_yaml
-from gobelin.plugins import PluginError, is_installed, packages_of, score_called
+from gobelin.plugins import PluginError, PluginScore, is_installed, packages_of, score_called
 from gobelin.tokenize.config import TokenizeConfig
 from gobelin.train.config import SampleConfig, TrainConfig
 from gobelin.transforms.extract_config import ExtractConfig
@@ -122,16 +122,20 @@ def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
     _check_keys(values, Recipe, name_or_path, "")
     _check_finite(values, name_or_path, "")
     _complete_plugins(values, name_or_path)
-    return _typed(Recipe, values, name_or_path)
+    return _told(lambda: TypeAdapter(Recipe).validate_python(values), values, name_or_path)
 
 
 T = TypeVar("T")
 
 
-def _typed(kind: type[T], values: dict[str, Any], name_or_path: str, prefix: str = "") -> T:
-    """Values as a configuration. ``prefix``: the key under which it stands, with a dot."""
+def _told(make: Callable[[], T], values: dict[str, Any], name_or_path: str, prefix: str = "") -> T:
+    """What is made of values; where they are of other types, the error says which.
+
+    Args:
+        prefix: the key under which they stand, with a dot.
+    """
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return make()
     except ValidationError as error:
         # Of a value that may be of several types each has its complaint: what a type's own check says is meant.
         problem = min(error.errors(), key=lambda each: (each["type"] != "value_error", -len(each["loc"])))
@@ -154,15 +158,17 @@ def _complete_plugins(values: dict[str, Any], recipe: str) -> None:
         RecipeError: no installed package gives one of them, or its settings are none.
     """
     scores, rules = (_plugins_of(values, section, recipe) for section in ("score", "select"))
-    needed = [name for name in values.get("packages") or () if isinstance(name, str) and not is_installed(name)]
+    given = values.get("packages") or ()
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
+        raise RecipeError(f"recipe {recipe}: packages: expected a list of names, as [a, b]")
+    needed = [name for name in given if not is_installed(name)]
     lacking = f"; the recipe was made with {', '.join(needed)}, which is not installed" if needed else ""
     try:
         for name, settings in scores.items():
-            kind, where = score_called(name).scorer, f"score.plugins.{name}"
             if not isinstance(settings, (dict, NoneType)):
+                where = f"score.plugins.{name}"
                 raise RecipeError(f"recipe {recipe}: {where}: expected settings, as {{}}, got {json.dumps(settings)}")
-            _check_keys(settings, kind, recipe, f"{where}.")
-            scores[name] = as_dict(_typed(kind, settings or {}, recipe, f"{where}."))
+            scores[name] = _completed(score_called(name), settings or {}, recipe)
         for name, threshold in rules.items():
             plugin_rule(name)
             if isinstance(threshold, bool):
@@ -171,6 +177,20 @@ def _complete_plugins(values: dict[str, Any], recipe: str) -> None:
         values["packages"] = sorted({package.split()[0] for package in packages_of(scores, rules)})
     except PluginError as error:
         raise RecipeError(f"recipe {recipe}: {error}{lacking}") from None
+
+
+def _completed(found: PluginScore, settings: dict[str, Any], recipe: str) -> dict[str, Any]:
+    """All settings of a plug-in's score, as plain values."""
+    where = f"score.plugins.{found.entry.name}"
+    _check_keys(settings, found.scorer, recipe, f"{where}.")
+    try:
+        made = _told(lambda: found.with_settings(settings), settings, recipe, f"{where}.")
+        return found.settings_of(made)
+    except RecipeError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever a plug-in may raise
+        told = f"{found.package} does not take these settings: {in_a_line(error)}"
+        raise RecipeError(f"recipe {recipe}: {where}: {told}") from None
 
 
 def _plugins_of(values: dict[str, Any], section: str, recipe: str) -> dict[str, Any]:
@@ -260,7 +280,7 @@ def _check_keys(values: Any, kind: Any, recipe: str, where: str) -> None:
     if not dataclasses.is_dataclass(kind) or not isinstance(values, dict):
         return
     hints = typing.get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = [field.name for field in dataclasses.fields(kind) if field.init]
     for key, value in values.items():
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)

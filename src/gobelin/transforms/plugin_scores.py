@@ -14,7 +14,6 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from pydantic import TypeAdapter
 
 from gobelin.documents import IMAGE_SCORES, Action, Decision, Unit, document_from_row, image_from_row
 from gobelin.errors import UserError
@@ -54,7 +53,7 @@ def load_scorers(settings: Settings, of: Unit) -> list[Scorer]:
         PluginError: one of them is not there.
     """
     return [
-        Scorer(entry, TypeAdapter(score_called(entry.name).scorer).validate_python(dict(settings[entry.name])))
+        Scorer(entry, score_called(entry.name).with_settings(settings[entry.name]))
         for entry in plugin_entries(settings, of)
     ]
 

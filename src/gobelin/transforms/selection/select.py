@@ -85,6 +85,7 @@ class _Judge:
         self._seen_images: list[Row] = []
         self._personal = [kind for kind in Pii if getattr(config.pii, kind) != "keep"]
         self._image_rules = image_rules(config)
+        self._plugin_rules = plugin_rules(config, "text")
 
     def verdict(self) -> Verdict:
         decision = self._consent() or self._language() or self._page_kind()
@@ -159,7 +160,7 @@ class _Judge:
         if rules.roles is not None and node["role"] not in rules.roles:
             return self._decide("text.roles", detail=node["role"], **about)
         own = text_rules(node["role"], node["role"] not in rules.not_prose)
-        return self._apply((*own, *plugin_rules(self._config, "text")), scores, about)
+        return self._apply((*own, *self._plugin_rules) if self._plugin_rules else own, scores, about)
 
     def _without_bare_headings(self, kept: list[_Kept]) -> list[_Kept]:
         """Headings that stand all over their site go where nothing of their section is left: what was under them was
