@@ -181,6 +181,15 @@ def test_sources_that_are_not_there_are_refused(source: str, told: str, object_s
         find_sources("nemo", [f"{object_store}/{source}"])
 
 
+def test_a_pipe_is_no_source(tmp_path: Path) -> None:
+    """Whoever opened it would wait for ever."""
+    os.mkfifo(tmp_path / "a.jsonl")
+    with pytest.raises(ValueError, match="no such file or folder"):
+        find_sources("jsonl", [str(tmp_path / "a.jsonl")])
+    with pytest.raises(ValueError, match="holds no files of format jsonl"):
+        find_sources("jsonl", [str(tmp_path)])
+
+
 def test_a_folder_of_sources_is_listed_without_the_folders_below(object_store: str, s3_door: Any) -> None:
     for number in range(3):
         write_bytes(f"{object_store}/docs_shard_{number}.jsonl.zip", b"")

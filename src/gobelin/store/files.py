@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -204,12 +205,14 @@ def tag_of(address: str) -> str:
 
 
 def exists(address: str) -> bool:
-    """Whether there is a file of exactly this name."""
+    """Whether there is a file of exactly this name. A pipe or a device is none: it cannot be read twice."""
     try:
-        size_of(address)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        if is_remote(address):
+            remote.head(address)
+            return True
+        return stat.S_ISREG(os.stat(address).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    return True
 
 
 def is_folder(address: str) -> bool:
