@@ -26,11 +26,16 @@ from gobelin.pipeline.recipe_help import warnings_of
 from gobelin.pipeline.run import summary_lines
 from gobelin.pipeline.stage_keys import stage_keys
 from gobelin.report.page import write_report
+from gobelin.transforms.duplicates.find_duplicates import IMAGE_GROUPS
 from gobelin.transforms.files import list_shards
+from gobelin.transforms.join_scores import IMAGE_FACTS
 from gobelin.transforms.plugin_scores import apply_scorers, load_scorers
 from gobelin.transforms.selection import rules
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.select import judge_document
+from gobelin.transforms.vision.eval_images import IMAGE_CONTAMINATION
+from gobelin.transforms.vision.faces import IMAGE_FACES
+from gobelin.transforms.vision.score_heads import IMAGE_HEADS
 
 ROOT = Path(__file__).parents[1]
 LOUD, QUIET = "https://loud.example/", "https://quiet.example/"
@@ -184,7 +189,7 @@ class Moody:
     def __call__(self, document):
         if self.bad in document.url:
             raise UserError("a bad day")
-        return {"none": None, "half": 0.5, "nan": float("nan"), "big": 2**40}.get(document.title, 7)
+        return {"none": None, "half": 0.5, "nan": float("nan"), "big": 2**40, "text": "7"}.get(document.title, 7)
 
 def entry(name, of=("document",), **more):
     return Score(name, of, name, name, **more)
@@ -225,6 +230,16 @@ class misnamed:
     def __call__(self, document): return 1
 
 @dataclasses.dataclass
+class thumbnail:
+    score: ClassVar[Score] = entry("thumbnail", ("image",))
+    def __call__(self, image): return 1
+
+@dataclasses.dataclass
+class curved:
+    score: ClassVar[Score] = entry("curved", axis="curved")
+    def __call__(self, document): return 1
+
+@dataclasses.dataclass
 class uncallable:
     score: ClassVar[Score] = entry("uncallable")
 
@@ -247,6 +262,8 @@ ENTRY_POINTS = """
 moody = moods:Moody
 num_words = moods:num_words
 of_texts = moods:of_texts
+thumbnail = moods:thumbnail
+curved = moods:curved
 misnamed = moods:misnamed
 uncallable = moods:uncallable
 wordy = moods:wordy
@@ -302,6 +319,8 @@ def with_plugins(*settings: str) -> Any:
     ("setting", "message"),
     [
         ("score.plugins.num_words={}", "moods 1 gives the score num_words, which is a name of gobelin's own"),
+        ("score.plugins.thumbnail={}", "gives the score thumbnail, which is a name of gobelin's own"),
+        ("score.plugins.curved={}", "has the axis 'curved': it must be one of linear, count, log"),
         ("score.plugins.of_texts={}", r"which is of \('text',\)"),
         ("score.plugins.misnamed={}", "lacks its entry: score = .* with the same name"),
         ("score.plugins.uncallable={}", "is no dataclass whose instances can be called"),
@@ -400,6 +419,7 @@ def moody(moods: Path, a_document: Callable[..., Any]) -> Callable[..., Any]:
         ("nan", "a.example", None, None),
         ("half", "a.example", None, "TypeError: the score is of type int32, and its value 0.5 is no whole number"),
         ("big", "a.example", None, "ArrowInvalid"),
+        ("text", "a.example", None, "TypeError: the score is a number, and its value is '7'"),
         ("fine", "bad.example", None, "RuntimeError: a bad day"),
     ],
 )
@@ -435,6 +455,11 @@ def test_an_exception_costs_one_value_and_is_told(
     warned = {each["title"]: each["text"] for each in report["warnings"]}
     assert warned["Scores of plug-ins that failed"].startswith("moody of 1 documents")
     assert "plugins.max_moody (50.0" in warned["Rules that could not judge all"]
+
+
+def test_no_score_takes_the_place_of_what_an_image_has_on_its_way() -> None:
+    on_the_way = {*IMAGE_GROUPS.names, *IMAGE_FACES.names, *IMAGE_HEADS.names, *IMAGE_CONTAMINATION.names, *IMAGE_FACTS}
+    assert on_the_way - plugins._OWN_NAMES == set()
 
 
 def test_a_safety_rule_drops_what_has_no_value(moods: Path, a_document: Callable[..., Any]) -> None:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from gobelin.documents import DOCUMENT_SCORES, IMAGE_SCORES, NODE_SCORES, Image
+from gobelin.documents import DOCUMENT_SCORES, DOCUMENTS, IMAGE_SCORES, IMAGE_SIGNATURES, IMAGES, NODE_SCORES, Image
 from gobelin.errors import UserError, in_a_line
-from gobelin.scores import SCORES, Of, Score, find_score
+from gobelin.scores import SCORES, Axis, Of, Score, find_score
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -34,7 +34,14 @@ Subject = Literal["document", "text", "image"]
 
 _TYPES = (pa.float32(), pa.float64(), pa.int32(), pa.int64())
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_OWN_COLUMNS = {*SCORES, *DOCUMENT_SCORES.names, *IMAGE_SCORES.names, *(field.name for field in NODE_SCORES)}
+_OWN_NAMES = {
+    *SCORES,
+    *(field.name for field in NODE_SCORES),
+    *(name for schema in (DOCUMENTS, IMAGES, DOCUMENT_SCORES, IMAGE_SCORES, IMAGE_SIGNATURES) for name in schema.names),
+    "own_documents",  # on the way, in IMAGE_GROUPS
+}
+"""What a score may not be called: it would stand beside these, or in their place."""
+
 _COMPARABLE: dict[Subject, set[Of]] = {"document": {"document"}, "text": {"text"}, "image": {"image", "pair"}}
 
 
@@ -86,11 +93,12 @@ def score_called(name: str) -> PluginScore:
     problem = _problem_of_score(name, found, entry)
     if problem or not isinstance(entry, Score):
         raise PluginError(f"the package {package} gives the score {name}, which {problem}")
-    return PluginScore(dataclasses.replace(entry, needs=(f"plugins.{name}",)), found, package)
+    entry = dataclasses.replace(entry, needs=(f"plugins.{name}",), never_null=(), only_in=None)
+    return PluginScore(entry, found, package)
 
 
 def _problem_of_score(name: str, found: Any, entry: Any) -> str | None:
-    if name in _OWN_COLUMNS:
+    if name in _OWN_NAMES:
         return "is a name of gobelin's own: the package must choose another"
     is_class = isinstance(found, type) and dataclasses.is_dataclass(found)
     if not is_class or not any("__call__" in vars(base) for base in found.__mro__):
@@ -99,6 +107,10 @@ def _problem_of_score(name: str, found: Any, entry: Any) -> str | None:
         return "lacks its entry: score = gobelin.scores.Score(...) with the same name"
     if entry.of not in (("document",), ("image",)):
         return f'is of {entry.of}: of must be ("document",) or ("image",)'
+    if entry.axis not in typing.get_args(Axis):
+        return f"has the axis {entry.axis!r}: it must be one of {', '.join(typing.get_args(Axis))}"
+    if not all(isinstance(text, str) for text in (entry.title, entry.unit, entry.meaning)):
+        return "has a title, unit or meaning that is no text"
     if entry.arrow not in _TYPES:
         return f"has values of type {entry.arrow}: arrow must be one of {', '.join(map(str, _TYPES))}"
     try:

@@ -90,13 +90,15 @@ def _as_stored(value: Any, arrow: pa.DataType) -> float | int | None:
     """
     if value is None:
         return None
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"the score is a number, and its value is {value!r}")
     number = float(value)
     if not math.isfinite(number):
         return None
     if pa.types.is_integer(arrow):
-        if not number.is_integer():
+        if int(value) != value:
             raise TypeError(f"the score is of type {arrow}, and its value {number} is no whole number")
-        return int(pa.scalar(int(number), arrow).as_py())
+        return int(pa.scalar(int(value), arrow).as_py())
     highest = np.finfo(np.float64 if arrow == pa.float64() else np.float32).max
     return number if abs(number) <= highest else None
 
