@@ -15,6 +15,8 @@ class InProcess:
 
     def __init__(self, *_: Any) -> None: ...
 
+    def close(self) -> None: ...
+
     def run(self, title: str, tasks: list[Any], *_: Any, **__: Any) -> None:
         for task in tasks:
             task.function(*task.arguments)
