@@ -1,62 +1,110 @@
-"""Pictures that go: icons of an article's buttons, signs above its text, and what a teaser that went leaves behind."""
+"""Pictures that say nothing of an article: portraits, teasers, signs, banners; and those like them that are its own."""
 
 from __future__ import annotations
 
 import pytest
 
+from gobelin.documents import PageKind
 from gobelin.transforms.pages.find_nodes import PageContent, read_page
 from gobelin.transforms.pages.image_references import ImageReference
+from gobelin.transforms.pages.thread_content import is_sign
 
-URL = "https://paper.example/2024/tower.html"
+URL = "https://valley.example/2024/mill.html"
 PROSE = (
-    "The tower on the hill has been open since Sunday, and more people came than the stairs could hold on one morning. "
-    "From the top one sees the sea on clear days, although the keeper says that he has seen it only twice himself."
+    "The mill wheel has been turning again since Easter, although the miller had sworn that the river would never be "
+    "high enough for it, and the bakers of three villages come with their carts on market days."
 )
-TITLE = "The tower is open"
-ARTICLE = f"<title>{TITLE}</title><meta property='og:type' content='article'>"
-MANUAL = f"<title>{TITLE}</title><meta name=generator content='Sphinx 7.1'>"
-TEXT = f"<p>{PROSE}</p><p>{PROSE} Twice.</p>"
+TEXT = f"<p>{PROSE}</p>", f"<p>{PROSE} Again.</p>", f"<p>{PROSE} And again.</p>"
+ARTICLE = "<meta property=og:type content=article>"
 
 
-def images(body: str, head: str = ARTICLE) -> list[str]:
-    content = read_page(f"<html><head>{head}</head><body>{body}</body></html>".encode(), "utf-8", URL, ())
+def pictures(body: str, head: str = ARTICLE) -> list[str]:
+    html = f"<html><head><title>The wheel turns</title>{head}</head><body>{body}</body></html>"
+    content = read_page(html.encode(), "utf-8", URL, ())
     assert isinstance(content, PageContent)
-    assert any(getattr(piece, "text", "").startswith(PROSE) for piece in content.pieces)
     return [piece.candidates[0].rsplit("/")[-1] for piece in content.pieces if isinstance(piece, ImageReference)]
 
 
-def test_icons_of_an_article_go_and_its_pictures_stay() -> None:
-    icons = "<div><img src=/share.png width=24 height=24 alt=share></div><div><img src=/vote.png width=33></div>"
-    shown = "<figure><img src=/tower.jpg width=640 height=480></figure><p><img src=/stairs.jpg></p>"
-    assert images(f"<article><h1>{TITLE}</h1>{TEXT}{icons}{shown}{TEXT}</article>") == ["tower.jpg", "stairs.jpg"]
+LINKED = "<p><a href=/people/ada><img src=/ada.jpg {}></a></p>"
 
 
-def test_a_manual_keeps_the_signs_that_its_sentences_show() -> None:
-    said = f"<p>Press <img src=/save.png width=16 height=16> to keep the drawing on disk.</p>{TEXT}"
-    assert images(f"<div class=body><h1>{TITLE}</h1>{said}</div>", MANUAL) == ["save.png"]
+@pytest.mark.parametrize("size", ["", "width=128 height=128"])
+def test_a_small_picture_beside_the_text_that_leads_to_a_page_goes(size: str) -> None:
+    first, *rest = TEXT
+    linked = LINKED.format(size)
+    assert pictures(f"<article>{linked}{''.join(TEXT)}</article>") == []
+    assert pictures(f"<article>{''.join(TEXT)}{linked}</article>") == []
+    # Between the paragraphs it may be what they speak of.
+    assert pictures(f"<article>{first}{linked}{''.join(rest)}</article>") == ["ada.jpg"]
+    # A page that does not say that it is an article may be a manual, where a picture leads to a chapter.
+    assert pictures(f"<article>{linked}{''.join(TEXT)}</article>", head="") == ["ada.jpg"]
 
 
-SIGNS = "".join(f"<a href=https://s{n}.example/share><img src=/sign{n}.png></a>" for n in range(4))
-COUNTS = "".join(f"<div><img src=/count{n}.png><span>{n}7</span></div>" for n in range(4))
+@pytest.mark.parametrize(
+    "kept",
+    [
+        LINKED.format("width=640 height=400"),
+        "<p><a href=/ada-large.jpg><img src=/ada.jpg></a></p>",
+        "<figure><a href=/people/ada><img src=/ada.jpg></a><figcaption>Ada at the wheel</figcaption></figure>",
+        "<p><img src=/ada.jpg width=128 height=128></p>",
+    ],
+)
+def test_large_captioned_and_unlinked_pictures_stay(kept: str) -> None:
+    assert len(pictures(f"<article>{kept}{''.join(TEXT)}</article>")) == 1
 
 
-@pytest.mark.parametrize("row", [SIGNS, COUNTS])
-def test_a_row_of_signs_between_heading_and_text_goes(row: str) -> None:
-    body = f"<h1>{TITLE}</h1><div class=info>{row}</div><div class=text>{TEXT}<p><img src=/tower.jpg></p>{TEXT}</div>"
-    assert images(f"<div>{body}</div>") == ["tower.jpg"]
+@pytest.mark.parametrize(("height", "count"), [(27, 0), (48, 0), (49, 1)])
+def test_a_picture_as_flat_as_a_line_goes(height: int, count: int) -> None:
+    flat = f"<p><img src=/bar.png width=300 height={height}></p>"
+    assert len(pictures(f"<article>{TEXT[0]}{flat}{TEXT[1]}{TEXT[2]}</article>")) == count
 
 
-def test_pictures_above_the_text_that_say_what_they_are_stay() -> None:
-    captioned = "".join(f"<figure><img src=/view{n}.jpg><figcaption>View {n}</figcaption></figure>" for n in range(4))
-    plain = "".join(f"<p><img src=/view{n}.jpg></p>" for n in range(4))
-    opened = "".join(f"<a href=/large{n}.jpg><img src=/view{n}.jpg></a>" for n in range(4))
-    for row in (captioned, plain, opened):
-        assert len(images(f"<div><h1>{TITLE}</h1>{row}{TEXT}</div>")) == 4
+def icons(names: list[str], alt: str) -> str:
+    return "".join(f"<span><img src=/common/{name} alt='{alt}'></span>" for name in names)
 
 
-def test_a_teasers_picture_goes_with_its_words() -> None:
-    link = "<a href=/2023/bell>"
-    teaser = f"<div class=box><p>{link}The bell that fell from the tower</a></p>{link}<img src=/b.jpg></a></div>"
-    assert images(f"<div><h1>{TITLE}</h1>{TEXT}{teaser}{TEXT}</div>") == []
-    photo = "<div class=box><p>The bell that fell from the tower.</p><a href=/bell.jpg><img src=/bell-s.jpg></a></div>"
-    assert images(f"<div><h1>{TITLE}</h1>{TEXT}{photo}{TEXT}</div>") in (["bell.jpg"], ["bell-s.jpg"])
+SIGNS = ["icon_face.gif", "icon_bird.gif", "btn_print.gif"]
+
+
+def test_rows_of_icons_below_the_text_go_whatever_the_page_says_of_itself() -> None:
+    body = f"<div>{''.join(TEXT)}{{}}</div>"
+    assert pictures(body.format(icons(SIGNS, "Print")), head="") == []
+    for row in (
+        icons(SIGNS[:2], "Print"),  # two are no row
+        icons(["iconic.gif", "embtn.gif", "silicon.gif"], "Print"),
+        icons(SIGNS, "The wheel from below in winter"),
+    ):
+        assert pictures(body.format(row), head="")
+
+
+@pytest.mark.parametrize(
+    ("reference", "is_one"),
+    [
+        (ImageReference(("https://f.example/p/7.png",), link_url="https://f.example/u/7", rendered_width=72), True),
+        (ImageReference(("https://f.example/p/7.png",), link_url="https://f.example/u/7", rendered_width=101), False),
+        (ImageReference(("https://f.example/p/7.png",), link_url="https://f.example/7.jpg", rendered_width=72), False),
+        (ImageReference(("https://f.example/p/7.png",), rendered_width=72), False),
+        (ImageReference(("https://f.example/p/official-badge.svg",)), True),
+        (ImageReference(("https://f.example/p/badger.jpg",)), False),
+    ],
+)
+def test_small_pictures_of_a_thread_that_lead_to_a_page_are_signs(reference: ImageReference, is_one: bool) -> None:
+    assert is_sign(reference) is is_one
+
+
+@pytest.mark.parametrize(
+    ("meta", "kind"),
+    [
+        ("<meta name=pubdate content=2024-05-01>", PageKind.ARTICLE),
+        ("<meta property=article:published_time content=2024-05-01T10:00>", PageKind.ARTICLE),
+        ("<meta itemprop=datePublished content=2024-05-01>", PageKind.ARTICLE),
+        ("<meta name=publishdate content=''>", PageKind.OTHER),
+        ("<meta name=citation_publication_date content=2015>", PageKind.OTHER),
+        ("<meta name=author content=Ada>", PageKind.OTHER),
+    ],
+)
+def test_a_page_with_the_date_of_its_publication_is_an_article(meta: str, kind: PageKind) -> None:
+    html = f"<html><head><title>Mill</title>{meta}</head><body><p>{PROSE}</p></body></html>"
+    content = read_page(html.encode(), "utf-8", URL, ())
+    assert isinstance(content, PageContent)
+    assert content.page_kind is kind

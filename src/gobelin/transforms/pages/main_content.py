@@ -27,7 +27,7 @@ from gobelin.transforms.pages.named_boilerplate import LITTLE_PROSE, mark_boiler
 from gobelin.transforms.pages.page_blocks import Block, PageBlocks
 from gobelin.transforms.pages.page_kind import NO_FACTS, PageFacts
 from gobelin.transforms.pages.paging import drop_paging
-from gobelin.transforms.pages.picture_rules import drop_icon_rows, drop_icons, drop_left_behind
+from gobelin.transforms.pages.picture_rules import drop_icon_rows, drop_icons, drop_left_behind, drop_pointers
 from gobelin.transforms.pages.region import Region
 from gobelin.transforms.pages.region_rules import (
     drop_before_heading,
@@ -320,7 +320,7 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     ),
     (True, (drop_logos, take_captions)),
     (False, (drop_behind_flow, drop_phrases, drop_duplicates, drop_empty_sections)),
-    (True, (drop_left_behind, drop_icons, drop_icon_rows, add_lead_image)),
+    (True, (drop_left_behind, drop_icons, drop_pointers, drop_icon_rows, add_lead_image)),
 )
 """The rules in the order in which they change a region; True: also where its links are its content.
 ``bench/rules.py`` leaves out one after the other."""

@@ -57,6 +57,13 @@ _MANUAL_ADDRESS = re.compile(
     r"|^\w+://(?:docs?|documentation|manual|help)\.",
     re.I,
 )
+_DATED = re.compile(
+    r"(?!citation)[\w:.-]{0,20}?(?:publish(?:ed)?[-_]?(?:date|time)|pub[-_]?date|publication[-_]?date|release_date"
+    r"|article:published_time|date\.?(?:published|created|issued))",
+    re.I,
+)
+"""Names of ``<meta>`` that say when a page was published, as news and blogs give them."""
+
 _BOOK_LINKS = frozenset(("up", "contents", "chapter", "section", "subsection", "appendix", "glossary"))
 """Values of ``rel`` that HTML 4.01 (6.12) gives for the parts of a collection of documents."""
 
@@ -70,6 +77,7 @@ class PageFacts:
     types: frozenset[str] = frozenset()  # of schema.org
     og_type: str = ""
     generator: str = ""
+    is_dated: bool = False  # its head says when it was published
     is_in_book: bool = False  # its head links to chapters, contents or an index
     is_forum_address: bool = False
     is_question_address: bool = False
@@ -102,7 +110,7 @@ class PageFacts:
             return PageKind.PRODUCT
         if self.is_manual:
             return PageKind.MANUAL
-        if self.is_article or self.og_type == "article":
+        if self.is_article or self.og_type == "article" or self.is_dated:
             return PageKind.ARTICLE
         return PageKind.MANUAL if self.is_in_book or self.is_manual_address else PageKind.OTHER
 
@@ -122,15 +130,18 @@ def read_facts(tree: HtmlElement, url: str) -> PageFacts:
         for name in found[:_MAX_TYPE_CHARS].split()
     }
     og_type = generator = ""
-    is_in_book = False
+    is_in_book = is_dated = False
     num_json = 0
     for element in islice(tree.iter("meta", "script", "link"), _MAX_DECLARED):
         if element.tag == "meta":
-            name = element.get("property") or element.get("name")
+            name = element.get("property") or element.get("name") or element.get("itemprop") or ""
             if name == "og:type":
                 og_type = og_type or (element.get("content") or "")[:_MAX_TYPE_CHARS].strip().lower()
             elif name == "generator":
                 generator = generator or (element.get("content") or "")[:_MAX_TYPE_CHARS].lower()
+            is_dated = is_dated or (
+                _DATED.fullmatch(name[:_MAX_TYPE_CHARS]) is not None and bool(element.get("content"))
+            )
         elif element.tag == "link":
             is_in_book = is_in_book or (element.get("rel") or "").lower() in _BOOK_LINKS
         elif element.get("type") == "application/ld+json" and element.text and num_json < _MAX_JSON_CHARS:
@@ -142,6 +153,7 @@ def read_facts(tree: HtmlElement, url: str) -> PageFacts:
         types=frozenset(types),
         og_type=og_type,
         generator=generator,
+        is_dated=is_dated,
         is_in_book=is_in_book,
         is_forum_address=_FORUM_ADDRESS.search(address) is not None,
         is_question_address=_QUESTION_ADDRESS.search(address) is not None,
@@ -164,7 +176,7 @@ def tell_kind(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) -> P
         return PageKind.ARTICLE
     if facts.types & _LISTS or _num_linked_headings(content) >= _MIN_ITEMS:
         return PageKind.LIST
-    if facts.og_type == "article":
+    if facts.og_type == "article" or facts.is_dated:
         return PageKind.ARTICLE
     if facts.is_in_book or facts.is_manual_address:
         return PageKind.MANUAL

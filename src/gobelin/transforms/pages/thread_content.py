@@ -14,6 +14,7 @@ from itertools import accumulate
 
 from gobelin.documents import Role
 from gobelin.transforms.pages.boilerplate import Kind
+from gobelin.transforms.pages.image_candidates import is_image_file
 from gobelin.transforms.pages.image_references import ImageReference
 from gobelin.transforms.pages.main_content import MainContent, find_main_content
 from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
@@ -40,11 +41,13 @@ _SAYS = re.compile(
 """The line above a quotation."""
 
 _SIGN_PX = 50
+_POINTER_PX = 100  # of an image that leads to somebody's page, or to another part of the site
 _SMILEY = re.compile(
     r":\w{1,30}:|[:;8=xX]['-]?[()DPpOo|/\\*\]\[]{1,2}|[\U0001f300-\U0001faff\u2600-\u27bf]{1,3}\ufe0f?"
 )
 _SIGN_ADDRESS = re.compile(
-    r"smil(?:ey|ie)|emot(?:icon|e)|emoji|avatar|gravatar|/ranks?/|user_?photo|profile_?pic", re.I
+    r"smil(?:ey|ie)|emot(?:icon|e)|emoji|avatar|gravatar|/ranks?/|badges?[._-]|[._-]badge\b|user_?photo|profile_?pic",
+    re.I,
 )
 _MIN_OPENING = 40  # characters
 _MIN_NOTICE = 200
@@ -78,7 +81,7 @@ def _opening(page: PageBlocks, thread: Thread, title: str | None, references: Se
     if len(thread.members) == 1 and not thread.is_opened_above:
         return alone
     content = find_main_content(_above(page, thread.start), title, references)
-    blocks = content.blocks
+    blocks = [block for block in content.blocks if not _shows_sign(block, references)]
     place = page.blocks.index(heading) if heading is not None else 0
     if place < thread.start:
         below = set(map(id, page.blocks[place : thread.start]))
@@ -137,9 +140,7 @@ def _posts(page: PageBlocks, thread: Thread, references: Sequence[ImageReference
     blocks = page.blocks
     drop = [not thread.start <= index < thread.end for index in range(len(blocks))]
     for index in range(thread.start, thread.end):
-        image = blocks[index].image
-        is_outside = thread.owners[blocks[index].container] < 0
-        drop[index] = is_outside or (image is not None and image < len(references) and is_sign(references[image]))
+        drop[index] = thread.owners[blocks[index].container] < 0 or _shows_sign(blocks[index], references)
     _drop_named(page, thread, drop)
     _drop_signed(page, thread, drop)
     _drop_headers(blocks, _by_post(page, thread, drop), thread, drop)
@@ -272,9 +273,16 @@ def _drop_endings(blocks: list[Block], posts: list[list[int]], drop: list[bool])
                 drop[post.pop()] = True
 
 
+def _shows_sign(block: Block, references: Sequence[ImageReference]) -> bool:
+    return block.image is not None and block.image < len(references) and is_sign(references[block.image])
+
+
 def is_sign(reference: ImageReference) -> bool:
     """Whether an image is a smiley, a badge or a picture of who writes."""
     if min(reference.rendered_width or _SIGN_PX, reference.rendered_height or _SIGN_PX) < _SIGN_PX:
+        return True
+    is_small = 0 < max(reference.rendered_width or 0, reference.rendered_height or 0) <= _POINTER_PX
+    if is_small and reference.link_url and not is_image_file(reference.link_url):
         return True
     if reference.alt and _SMILEY.fullmatch(reference.alt.strip()[:40]):
         return True
