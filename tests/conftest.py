@@ -229,6 +229,7 @@ def extract_archives(plan_here: Callable[..., Any]) -> Callable[..., Extracted]:
     from gobelin.pipeline.plan import Batch, Step, data_sets
     from gobelin.pipeline.stages.extract import INDEXES, ReadJob, read_archives
     from gobelin.pipeline.stages.link import LinkJob, run_link
+    from gobelin.store.dataset import Attempt
     from gobelin.transforms.extract_config import ExtractConfig
     from gobelin.transforms.shards import read_folder
 
@@ -248,7 +249,7 @@ def extract_archives(plan_here: Callable[..., Any]) -> Callable[..., Extracted]:
             batches.append(Batch(paths, ReadJob(config, folder, 1), data_sets(folder, 1, *INDEXES)))
         plan.run(Step("read", read_archives, batches))
         folders = tuple(batch.job.folder for batch in batches)
-        job = LinkJob(folders, (), str(output / "work"), str(output), num_shards, config.robots_agents)
+        job = LinkJob(folders, (), str(output / "work"), Attempt(str(output), ""), num_shards, config.robots_agents)
         run_link(plan, job, rows_at_once or 1)
         rows = {
             name: list(read_folder(str(output / name))) for name in ("documents", "images", "decisions", "archives")
@@ -371,6 +372,7 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     folder already."""
     from gobelin.pipeline.plan import Batch, DataSet, Step, data_sets
     from gobelin.pipeline.stages.score import JoinJob, MeasureJob, measure_documents, run_join
+    from gobelin.store.dataset import Attempt
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
     from gobelin.transforms.measure import ScoreConfig
     from gobelin.transforms.shards import read_folder
@@ -401,7 +403,9 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
         )
         groups = data_sets(work, num_shards, "document_groups", "image_groups")
         plan.call("duplicates", find_duplicates, (duplicates,), groups)
-        join = JoinJob(str(source / "images"), work, str(output), num_shards, clip_model, config.faces is not None)
+        join = JoinJob(
+            str(source / "images"), work, Attempt(str(output), ""), num_shards, clip_model, config.faces is not None
+        )
         run_join(plan, join, 0, 0)
         return Scored(
             output,
@@ -439,12 +443,13 @@ def select_from(plan_here: Callable[..., Any]) -> Callable[..., Selected]:
     """(documents folder, scores folder, output folder, num_shards, config, num_workers=None) -> ``Selected``: the
     graphs of the stage, one after the other in this process."""
     from gobelin.pipeline.stages.select import SelectJob, run_select
+    from gobelin.store.dataset import Attempt
     from gobelin.transforms.shards import read_folder
 
     def select(
         documents: Path, scores: Path, output: Path, num_shards: int, config: Any, num_workers: int | None = None
     ) -> Selected:
-        job = SelectJob(config, str(documents), str(scores), str(output / "work"), str(output), num_shards)
+        job = SelectJob(config, str(documents), str(scores), str(output / "work"), Attempt(str(output), ""), num_shards)
         run_select(plan_here(num_workers), job, 0)
         return Selected(
             output,

@@ -21,7 +21,7 @@ import yaml
 from gobelin.documents import SCHEMA_VERSION
 from gobelin.pipeline.cli import main
 from gobelin.pipeline.stage_names import STAGES
-from gobelin.pipeline.state import lock_folder
+from gobelin.store.lock import locked
 from gobelin.transforms.files import list_shards
 
 Make = Callable[..., Any]
@@ -196,7 +196,7 @@ def test_output_folder_that_holds_something_else(refused: Refusal, inputs: Path,
 
 def test_output_folder_where_another_run_is_at_work(refused: Refusal, inputs: Path, own_copy: Path) -> None:
     before = (own_copy / "recipe.yaml").read_text()
-    with lock_folder(own_copy):
+    with locked(str(own_copy)):
         message = refused("select", "--output", str(own_copy), "--set", "select.text.min_words=9")
     assert "another gobelin is at work there" in message
     assert (own_copy / "recipe.yaml").read_text() == before
@@ -314,7 +314,7 @@ def test_recipe_show_explains_each_field(capsys: pytest.CaptureFixture[str]) -> 
     explained = capsys.readouterr().out
     assert main(["recipe", "show", "obelics", "--plain"]) == 0
     assert yaml.safe_load(explained) == yaml.safe_load(capsys.readouterr().out)
-    assert "# Smaller of width and height. OBELICS and MMC4: 150.\n    min_side_px: 150" in explained
+    assert "# Shorter side (pixels). OBELICS and MMC4: 150.\n    min_side_px: 150" in explained
 
 
 def test_recipe_diff_names_what_differs_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,9 @@ def run(crawl: list[str], folder: Path, workers: int) -> Path:
 
 
 def digests(output: Path) -> dict[str, str]:
-    files = sorted(output.rglob("*.parquet"))
-    return {str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    """By data set and file; the folder between them is named after the input's paths and the settings."""
+    names = {path: re.sub("/[0-9a-f]{16}/", "/", str(path.relative_to(output))) for path in output.rglob("*.parquet")}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for path, name in names.items()}
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def source(tmp_path: Path, pages: list[Row], pictures: list[Row], write_data_set
 def finish(output: Path, clip_model: str | None = None, blurs_faces: bool = False) -> None:
     stages = {name: {"status": "done", "key": "k", "clip_model": clip_model} for name in ("extract", "score", "select")}
     recipe = {"tokenize": {"blur_faces": blurs_faces}, "score": {"faces": {"detector": "a:b"} if blurs_faces else None}}
-    write_json(output / "run.json", {"recipe": recipe, "stages": stages})
+    write_json(str(output / "run.json"), {"recipe": recipe, "stages": stages})
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_an_import_is_counted_and_goes_on(source: Source, tmp_path: Path, import
 
     export(source.output, "select", "parquet", tmp_path / "first", with_images=False)
     imported = import_from("parquet", tmp_path / "first")
-    run, manifest = read_json(imported / "run.json"), read_json(imported / "extract" / "manifest.json")
+    run, manifest = read_json(str(imported / "run.json")), read_json(str(imported / "extract" / "manifest.json"))
     assert run is not None
     assert manifest is not None
     assert run["stages"]["extract"]["status"] == "done"
@@ -230,7 +230,7 @@ def test_a_document_that_comes_twice_is_taken_once(
     for folder in ("first", "second"):
         export(source.output, "select", "nemo", tmp_path / folder, with_images=False)
     imported = import_from("nemo", tmp_path / "first", tmp_path / "second")
-    manifest = read_json(imported / "extract" / "manifest.json")
+    manifest = read_json(str(imported / "extract" / "manifest.json"))
     assert manifest is not None
     assert (manifest["documents"]["seen"], manifest["documents"]["dropped"]) == (10, {"captured_twice": 5})
     assert (manifest["images"]["seen"], manifest["images"]["kept"]) == (4, 4)
@@ -546,13 +546,13 @@ def test_cosines_follow_the_images_that_leave(
 def test_faces_that_nobody_looked_for_stop_an_export_of_images(
     missing: str, source: Source, faces: list[str], tmp_path: Path
 ) -> None:
-    run = read_json(source.output / "run.json")
+    run = read_json(str(source.output / "run.json"))
     assert run is not None
     if missing == "score":
         run["stages"]["score"]["status"] = "not run"
     else:
         run["recipe"]["score"]["faces"] = None
-    write_json(source.output / "run.json", run)
+    write_json(str(source.output / "run.json"), run)
     with pytest.raises(OutputError, match="faces are to be blurred"):
         export(source.output, "select", "webdataset", tmp_path / "first", with_images=False)
     assert not (tmp_path / "first").exists()
@@ -566,7 +566,7 @@ def test_a_target_that_holds_something_is_refused(source: Source, tmp_path: Path
         export(source.output, "select", "jsonl", tmp_path / "full", with_images=False)
     with pytest.raises(ValueError, match="no such format; there are jsonl, mmc4"):
         export(source.output, "select", "csv", tmp_path / "new", with_images=False)
-    write_json(source.output / "run.json", {"stages": {"select": {"status": "not run"}}})
+    write_json(str(source.output / "run.json"), {"stages": {"select": {"status": "not run"}}})
     with pytest.raises(OutputError, match="stage select has not run"):
         export(source.output, "select", "jsonl", tmp_path / "new", with_images=False)
     assert not (tmp_path / "new").exists()
@@ -580,7 +580,7 @@ def test_damage_in_one_file_costs_what_is_behind_it(
     first, second = sorted((tmp_path / "first").glob("*.tar"))
     first.write_bytes(first.read_bytes()[:-12_000])
     imported = import_from("webdataset", tmp_path / "first")
-    manifest = read_json(imported / "extract" / "manifest.json")
+    manifest = read_json(str(imported / "extract" / "manifest.json"))
     assert manifest is not None
     assert manifest["records"]["unreadable"] == 1
     assert 0 < manifest["documents"]["kept"] < len(source.documents)

@@ -14,7 +14,7 @@ from gobelin.documents import image_id
 from gobelin.pipeline import explain as explaining
 from gobelin.pipeline.cli import main
 from gobelin.pipeline.recipe import load_recipe
-from gobelin.pipeline.state import lock_folder
+from gobelin.store.lock import locked
 from gobelin.transforms.shards import read_folder
 
 Make = Callable[..., Any]
@@ -169,7 +169,7 @@ def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def what_if(capsys: pytest.CaptureFixture[str], output: Path, *changes: str) -> list[str]:
     arguments = [part for change in changes for part in ("--what-if", change)]
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
-    with lock_folder(output):  # another command may be at work there
+    with locked(str(output)):  # another command may be at work there
         assert main(["select", "--output", str(output), "--quiet", *arguments]) == 0
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from gobelin.documents import DOCUMENTS, IMAGE_SCORES, IMAGES
+from gobelin.store.dataset import Attempt
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.vision.faces import (
     Face,
@@ -205,7 +206,7 @@ def test_faces_through_the_stage_without_clip(
     source = in_data_sets(tmp_path / "extract", pictures, fixtures)
     config = ScoreConfig(faces=FaceConfig(detector="detectors_of_tests:red"))
     output = tmp_path / "score"
-    job = EmbedJob(config, str(source / "images"), str(output), NUM_SHARDS)
+    job = EmbedJob(config, str(source / "images"), Attempt(str(output), ""), NUM_SHARDS)
     made = data_sets(str(output), NUM_SHARDS, "image_faces", "embed_decisions")
     plan_here().run(Step("look", embed_images, [Batch(list(range(NUM_SHARDS)), job)], made))
     scored = score_documents(source, output, NUM_SHARDS, config)

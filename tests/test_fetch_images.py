@@ -16,6 +16,7 @@ from gobelin.documents import Source
 from gobelin.pipeline.plan import Batch, Step, data_sets
 from gobelin.pipeline.stages import extract as stage
 from gobelin.pipeline.stages.link import LinkJob, run_link
+from gobelin.store.dataset import Attempt
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.extract import ImageDraft, address_keys, extract_image
 from gobelin.transforms.extract_config import ExtractConfig
@@ -195,7 +196,7 @@ def test_the_whole_way(
         batch = Batch([0, 1], job, data_sets(fetched, 1, *stage.FETCH_INDEXES))
         plan.run(Step("fetch", stage.fetch_images, [batch]))
         rounds.append(fetched)
-    run_link(plan, LinkJob((read,), tuple(rounds), str(tmp_path / "link"), output, 1, ("gptbot",)), 1)
+    run_link(plan, LinkJob((read,), tuple(rounds), str(tmp_path / "link"), Attempt(output, ""), 1, ("gptbot",)), 1)
 
     (document,) = read_folder(f"{output}/documents")
     shown = {node["alt"]: node["image_id"] for node in document["nodes"] if node["kind"] == "image"}

@@ -41,9 +41,9 @@ def test_exported_lines_are_json() -> None:
 
 
 def test_a_file_of_the_run_refuses_what_is_no_number(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"loss": 1.0})
+    write_json(str(tmp_path / "a.json"), {"loss": 1.0})
     with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "a.json", {"loss": math.nan})
+        write_json(str(tmp_path / "a.json"), {"loss": math.nan})
     assert json.loads((tmp_path / "a.json").read_text()) == {"loss": 1.0}
 
 

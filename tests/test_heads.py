@@ -579,7 +579,7 @@ def test_a_head_of_another_model_stops_the_stage(tmp_path: Path, is_right: bool)
     path = str(tmp_path / "nsfw.safetensors")
     config = ScoreConfig(clip=ClipConfig(model="local-dir:x"), heads={"nsfw": path})
     if is_right:
-        assert prepare_clip(None, config, tmp_path) == (MODEL, (("nsfw", path),))  # type: ignore[arg-type]
+        assert prepare_clip(None, config, str(tmp_path)) == (MODEL, (("nsfw", path),))  # type: ignore[arg-type]
     else:
         with pytest.raises(ValueError, match="head 'nsfw' reads embeddings of ViT-B-32-quickgelu/openai"):
-            prepare_clip(None, config, tmp_path)  # type: ignore[arg-type]
+            prepare_clip(None, config, str(tmp_path))  # type: ignore[arg-type]

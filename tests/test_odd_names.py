@@ -67,8 +67,8 @@ def test_a_whole_run_between_names_that_look_like_patterns(
     assert seen_and_kept(output) == [(2, 2), (1, 1)] * 3
     for name in ("extract/documents", "select/documents"):
         for part in ("part-00000-of-00002.parquet", "part-00001-of-00002.parquet"):
-            assert (tmp_path / "out[1]" / name / part).exists()
-            assert (output / name / part).exists()
+            for folder in (tmp_path / "out[1]", output):
+                assert sum(path.name == part for path in (folder / name).rglob("*")) == 1
 
 
 def test_a_stage_whose_source_went_missing_says_so(
@@ -78,7 +78,7 @@ def test_a_stage_whose_source_went_missing_says_so(
     common = ["--output", str(output), "--workers", "1", "--quiet"]
     given = ["--recipe", str(tmp_path / "r.yaml"), "--input", str(crawl / "a.warc.gz")]
     assert main(["run", *given, "--until", "score", *common]) == 0
-    (output / "score" / "documents" / "part-00001-of-00002.parquet").unlink()
+    next((output / "score" / "documents").glob("*/part-00001-of-00002.parquet")).unlink()
     assert main(["select", *common]) != 0
     said = capsys.readouterr().err
     assert str(output / "score" / "documents") in said

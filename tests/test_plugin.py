@@ -442,7 +442,7 @@ def test_an_exception_costs_one_value_and_is_told(
     command = ["run", "--recipe", "gobelin", "--input", make_warc("a.warc.gz", pages), "--output", str(output),
                "--workers", "2", "--until", "select", "--quiet"]  # fmt: skip
     assert main([*command, *(part for setting in settings for part in ("--set", setting))]) == 0
-    assert "scores of plug-ins that failed: moody 1" in summary_lines(output)
+    assert "scores of plug-ins that failed: moody 1" in summary_lines(str(output))
     urls_of = {row["doc_id"]: row["url"] for row in rows(output, "extract/documents")}
     values = {urls_of[row["doc_id"]]: row["moody"] for row in rows(output, "score/documents")}
     assert values == {urls[0]: None, urls[1]: 7}

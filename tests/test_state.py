@@ -6,59 +6,110 @@ from pathlib import Path
 
 import pytest
 
-from gobelin.pipeline.state import OutputError, Part, StageFolder, lock_folder
-
-
-def fill(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        (folder / name / "file").write_text(name)
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
+from gobelin.pipeline.state import Part, StageFolder
+from gobelin.store.dataset import Attempt, commit_shards, current, data_output, paths_of, shard_name
+from gobelin.store.files import list_files, read_bytes, write_bytes
+from gobelin.store.paths import join
 
 IMAGES = Part("images", "k1", ("embeddings", "faces"))
 TEXTS = Part("texts", "k2", ("words",))
 
 
-def test_a_complete_stage_gives_its_unchanged_parts_to_the_next_key(tmp_path: Path) -> None:
-    folder = StageFolder(tmp_path, "score")
-    folder.begin("a", (IMAGES, TEXTS))
-    fill(folder.path, "embeddings", "faces", "words", "documents")
-    folder.complete("a", {"counted": 1}, (IMAGES, TEXTS))
-    assert folder.is_done("a")
-
-    folder.begin("b", (IMAGES, Part("texts", "changed", ("words",))))
-    assert names_in(folder.path) == ["embeddings", "faces", "work"]
-    assert names_in(folder.work) == ["key.json"]
-    assert (folder.path / "faces" / "file").read_text() == "faces"
-    assert names_in(tmp_path) == ["score"]
-    assert folder.manifest() is None
+@pytest.fixture(params=["disk", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "disk" else str(request.getfixturevalue("object_store"))
 
 
-def test_an_interrupted_stage_does_so_too(tmp_path: Path) -> None:
-    folder = StageFolder(tmp_path, "score")
-    folder.begin("a", (IMAGES, TEXTS))
-    fill(folder.path, "embeddings", "words")
-    fill(folder.work, "measurements")
-    folder.begin("a", (IMAGES, TEXTS))
+def fill(folder: StageFolder, *names: str) -> None:
+    for name in names:
+        with data_output(folder.data(name), shard_name(0, 1)) as new:
+            new.stream.write(f"{folder.key} {name}".encode())
+        assert commit_shards(folder.data(name), 1)
+
+
+def names_in(folder: str) -> list[str]:
+    return sorted({name.partition("/")[0] for name, _ in list_files(folder)})
+
+
+def test_a_complete_stage_gives_its_unchanged_parts_to_the_next_key(output: str) -> None:
+    folder = StageFolder(output, "score", "a", (IMAGES, TEXTS))
+    folder.begin()
+    fill(folder, "embeddings", "faces", "words", "documents")
+    folder.complete({"counted": 1})
+    assert folder.is_done()
+    assert (folder.manifest() or {})["counted"] == 1
+
+    other = StageFolder(output, "score", "b", (IMAGES, Part("texts", "changed", ("words",))))
+    assert not other.is_done()
+    other.begin()
+    assert names_in(other.path) == ["embeddings", "faces", "work"]
+    assert names_in(other.work) == ["key.json"]
+    assert read_bytes(join(other.data("faces"), shard_name(0, 1))) == b"a faces"
+    assert names_in(output) == ["score"]
+    assert other.manifest() is None
+
+
+def test_an_interrupted_stage_does_so_too(output: str) -> None:
+    folder = StageFolder(output, "score", "a", (IMAGES, TEXTS))
+    folder.begin()
+    fill(folder, "embeddings", "words")
+    write_bytes(join(folder.work, "measurements", "file"), b"1")
+    folder.begin()
     assert names_in(folder.path) == ["embeddings", "words", "work"]
     assert names_in(folder.work) == ["key.json", "measurements"]
-    folder.begin("b", (IMAGES, TEXTS))
-    assert names_in(folder.path) == ["embeddings", "words", "work"]
-    assert names_in(folder.work) == ["key.json"]
-    folder.begin("c")
-    assert names_in(folder.path) == ["work"]
+    other = StageFolder(output, "score", "b", (IMAGES, TEXTS))
+    other.begin()
+    assert names_in(other.path) == ["embeddings", "words", "work"]
+    assert names_in(other.work) == ["key.json"]
+    assert names_in(join(other.path, "work")) == ["b"]
+    bare = StageFolder(output, "score", "c")
+    bare.begin()
+    assert names_in(bare.path) == ["work"]
 
 
-def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
-    with (
-        lock_folder(tmp_path),
-        pytest.raises(OutputError, match="another gobelin is at work there"),
-        lock_folder(tmp_path),
-    ):
-        pass
-    with lock_folder(tmp_path):
-        pass
+def test_a_job_of_other_settings_that_goes_on_writing_changes_nothing(output: str) -> None:
+    old, new = (StageFolder(output, "select", key) for key in ("a", "b"))
+    old.begin()
+    new.begin()
+    fill(new, "documents")
+    fill(old, "documents")  # nobody has told it to stop
+    new.complete({})
+    documents = join(output, "select", "documents")
+    assert current(documents) == new.data("documents")
+    assert [read_bytes(path) for path in paths_of(documents)] == [b"b documents"]
+    fill(StageFolder(output, "select", "a"), "documents")
+    assert [read_bytes(path) for path in paths_of(documents)] == [b"b documents"]
+
+
+def test_what_a_killed_run_was_writing_is_swept_away(tmp_path: Path) -> None:
+    folder = StageFolder(str(tmp_path), "select", "a")
+    folder.begin()
+    unfinished = Path(folder.work) / ".gobelin-x.tmp"
+    unfinished.write_bytes(b"1")
+    folder.begin()
+    assert not unfinished.exists()
+
+
+def test_damage_is_told_by_name(output: str) -> None:
+    folder = StageFolder(output, "select", "a")
+    folder.begin()
+    fill(folder, "documents", "decisions", "not_run")
+    folder.complete({})
+    assert folder.damage() == []
+    documents, decisions = (join(folder.data(name), shard_name(0, 1)) for name in ("documents", "decisions"))
+    write_bytes(documents, b"longer than before")
+    write_bytes(join(folder.data("not_run"), "_manifest.json"), b"{")
+    from gobelin.store.files import delete
+
+    delete(decisions)
+    problems = folder.damage()
+    assert len(problems) == 3
+    assert any(problem.startswith(f"{documents} has 18 bytes in place of 11") for problem in problems)
+    assert any(problem.startswith(f"{decisions} is missing") for problem in problems)
+    assert any("not_run" in problem and "is not JSON" in problem for problem in problems)
+
+
+def test_an_attempt_without_a_name_writes_into_the_data_set_itself() -> None:
+    assert Attempt("out", "").data("documents") == "out/documents"
+    assert Attempt("out", "a", (("faces", "b"),)).data("documents") == "out/documents/a"
+    assert Attempt("out", "a", (("faces", "b"),)).data("faces") == "out/faces/b"

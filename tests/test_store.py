@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -177,7 +180,7 @@ def test_written_files_have_the_permissions_of_others(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_locked_out_and_told_who_writes(folder: str) -> None:
     with locked(join(folder, "out")):
-        with pytest.raises(LockedError, match=r"another gobelin writes to .*process"), locked(join(folder, "out")):
+        with pytest.raises(LockedError, match=r"another gobelin is at work there"), locked(join(folder, "out")):
             pass
         with locked(join(folder, "other")):
             pass
@@ -191,6 +194,18 @@ def test_a_lease_that_ran_out_is_taken_over(s3_door: Door) -> None:
     with locked(folder):
         assert read_json(join(folder, lock.LEASE_NAME))["owner"] != "dead"
     assert list_files(folder) == []
+
+
+def test_the_lease_of_a_process_that_died_here_is_taken_over_at_once(s3_door: Door) -> None:
+    folder = f"s3://{BUCKET}/killed"
+    code = (
+        "import os, signal, sys; from gobelin.store.lock import locked\n"
+        "with locked(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], check=False, timeout=60)
+    assert exists(join(folder, lock.LEASE_NAME))
+    with locked(folder):
+        assert read_json(join(folder, lock.LEASE_NAME))["pid"] == os.getpid()
 
 
 def test_a_lease_that_holds_can_be_broken(s3_door: Door) -> None:

@@ -56,19 +56,19 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Watched]]:
 
 
 @pytest.fixture
-def corpus(write_data_set: Make, a_document: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def corpus(write_data_set: Make, a_document: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1)
     documents = [a_document(f"{n:032x}", [f"text {n}", (f"{n // 2:064x}", {"caption": f"caption {n}"})])
                  for n in range(NUM_DOCUMENTS)]  # fmt: skip
-    return Path(write_data_set(tmp_path / "documents", documents, DOCUMENTS, 2))
+    return str(write_data_set(tmp_path / "documents", documents, DOCUMENTS, 2))
 
 
-def test_images_that_a_corpus_shows(corpus: Path, watched: type[Watched]) -> None:
+def test_images_that_a_corpus_shows(corpus: str, watched: type[Watched]) -> None:
     assert images_shown(corpus) == {f"{n:064x}" for n in range(NUM_DOCUMENTS // 2)}
     assert watched.columns == {"nodes.list.element.image_id"}  # no text is read for it
 
 
-def test_texts_of_a_corpus(corpus: Path, watched: type[Watched]) -> None:
+def test_texts_of_a_corpus(corpus: str, watched: type[Watched]) -> None:
     found = sorted(corpus_texts(corpus))
     assert found == sorted(f"{kind} {n}" for kind in ("text", "caption") for n in range(NUM_DOCUMENTS))
     assert count_rows(corpus) == NUM_DOCUMENTS
@@ -81,7 +81,7 @@ def test_tokens_of_a_corpus(
     spans = [{"image_id": "i", "start": 1, "length": 4}]
     rows = [{"doc_id": f"{n:032x}", "tokens": list(range(n)), "image_spans": spans * (n % 3)}
             for n in range(NUM_DOCUMENTS)]  # fmt: skip
-    folder = Path(write_data_set(tmp_path / "shards", rows, TOKEN_SHARDS, 2))
+    folder = str(write_data_set(tmp_path / "shards", rows, TOKEN_SHARDS, 2))
     assert count_tokens(folder) == (sum(range(NUM_DOCUMENTS)), 4 * sum(n % 3 for n in range(NUM_DOCUMENTS)))
 
 
@@ -91,7 +91,7 @@ def test_decisions_of_a_stage(
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1)
     rows = [to_row(Decision("select", Unit.DOCUMENT, Action.DROP, f"rule {n % 2}", doc_id=f"{n:032x}"))
             for n in range(NUM_DOCUMENTS)]  # fmt: skip
-    folder = Path(write_data_set(tmp_path / "decisions", rows, DECISIONS, 2))
+    folder = str(write_data_set(tmp_path / "decisions", rows, DECISIONS, 2))
     found = count_decisions(folder)
     assert found[Unit.DOCUMENT][Action.DROP] == {"rule 0": 6, "rule 1": 6}
     assert not found[Unit.IMAGE][Action.DROP]

@@ -40,7 +40,7 @@ def task(name: str, code: str) -> Task:
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    supervisor = Supervisor(2, tmp_path, Screen(quiet=True), "local", (), modules=())
+    supervisor = Supervisor(2, str(tmp_path), Screen(quiet=True), "local", (), modules=())
     yield supervisor
     supervisor.close()
 
@@ -156,7 +156,7 @@ def test_progress_of_all_tasks_is_added_up(tmp_path: Path) -> None:
 
     (tmp_path / "progress").mkdir()
     (tmp_path / "progress" / "t0.json").write_text('{"pages": 1000}')
-    supervisor = Supervisor(2, tmp_path, Watching(quiet=True), "local", ())
+    supervisor = Supervisor(2, str(tmp_path), Watching(quiet=True), "local", ())
     code = "from gobelin.transforms.progress import advance\nfor _ in range({}): advance('pages')"
     supervisor.run("step", [task(f"t{n}", code.format(n + 1)) for n in range(3)], "pages", 6)
     assert shown[-1]["pages"] == 6
@@ -164,7 +164,7 @@ def test_progress_of_all_tasks_is_added_up(tmp_path: Path) -> None:
 
 
 def test_lines_are_printed_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    supervisor = Supervisor(1, tmp_path, Screen(), "local", (), modules=())
+    supervisor = Supervisor(1, str(tmp_path), Screen(), "local", (), modules=())
     supervisor.run(
         "a step", [task("t", "from gobelin.transforms.progress import advance; advance('pages', 1234)")], "pages"
     )
@@ -263,7 +263,7 @@ def start(archives: Path) -> Iterator[Callable[[Path], Started]]:
 
 def finished_batches(output: Path) -> list[str]:
     """Batches of archives whose indexes are all there."""
-    folders = (output / "extract" / "work").glob("read-*")
+    folders = (output / "extract" / "work").glob("*/read-*")
     return sorted(folder.name for folder in folders if len(list(folder.glob("*/part-*.parquet"))) == len(INDEXES))
 
 
@@ -330,7 +330,7 @@ def test_workers_do_not_outlive_their_supervisor(tmp_path: Path, number: signal.
         "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup leaves it ignored
         "from pathlib import Path\nfrom gobelin.pipeline.progress_bar import Screen\n"
         "from gobelin.pipeline.supervisor import Supervisor, Task\n"
-        f"supervisor = Supervisor(1, Path({str(tmp_path)!r}), Screen(True), 'local', (), modules=())\n"
+        f"supervisor = Supervisor(1, {str(tmp_path)!r}, Screen(True), 'local', (), modules=())\n"
         f"supervisor.run('step', [Task('sleep', exec, ({code!r},))])"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, start_new_session=True)

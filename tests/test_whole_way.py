@@ -90,7 +90,7 @@ def test_documents_come_back_from_their_tokens(output: Path) -> None:
     codes = {row["image_id"]: tuple(row["codes"]) for row in read_folder(str(tokens / "codes"))}
     corpus = {row["doc_id"]: row["nodes"] for row in read_folder(str(output / "select" / "documents"))}
     found = 0
-    for path in sorted((tokens / "shards").glob("*.parquet")):
+    for path in sorted((tokens / "shards").glob("*/*.parquet")):
         assert pq.read_schema(path).metadata[METADATA_KEY].decode() == vocabulary.to_json()
         for row in pq.read_table(path).to_pylist():
             spans = [ImageSpan(**span) for span in row["image_spans"]]

@@ -11,6 +11,7 @@ import pytest
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES
 from gobelin.pipeline.recipe import Recipe, RecipeError, load_recipe
 from gobelin.pipeline.recipe_help import warnings_of
+from gobelin.store.dataset import Attempt
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
@@ -95,14 +96,14 @@ def test_prompts_and_heads_through_the_stage(
     config = ScoreConfig(clip=clip, heads={"odd": str(tmp_path / "odd.safetensors")}, zero_shot={"nsfw": prompts})
 
     work = tmp_path / "work"
-    fits._write_fingerprint(config, work / "clip.json")
+    fits._write_fingerprint(config, str(work / "clip.json"))
     rows = [an_image(f"{place:064x}", data=data) for place, data in enumerate(pictures)]
     rows.append(an_image("f" * 64, data=b"no picture"))
     source = write_data_set(tmp_path / "images", rows, IMAGES, 2, "image_id")
     results = []
     for threads, is_shared in ((1, True), (1, False), (3, True)):
         run = ScoreConfig(clip=ClipConfig(model=clip.model, batch_size=8, threads=threads))
-        job = stage.EmbedJob(run, source, str(work), 2, is_shared)
+        job = stage.EmbedJob(run, source, Attempt(str(work), ""), 2, is_shared)
         written = data_sets(str(work), 2, "image_embeddings", "embed_decisions")
         for data_set in written:
             delete(data_set.folder)

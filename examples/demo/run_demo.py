@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
     output: Path = options.output
     crawl, clip, run_folder = output / "crawl", output / "clip", output / "run"
     output.mkdir(parents=True, exist_ok=True)
-    supervisor = Supervisor(options.workers, output, screen, "local", ())
+    supervisor = Supervisor(options.workers, str(output), screen, "local", ())
     tasks = []
     if _is_stale(crawl, options.seed, options.pages):
         tasks.append(Task("crawl", _make_crawl, (crawl, options.seed, options.pages)))

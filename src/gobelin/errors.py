@@ -63,12 +63,12 @@ _BY_BEAM = re.compile(r" \[while running '[^']*'\]")
 """What Beam adds to an error in one of its steps."""
 
 
-def write_traceback(output: Path | str | None) -> Path:
-    """Writes down the exception that is being handled: into the logs of the output folder where there is one."""
+def write_traceback(folder: str | None) -> Path:
+    """Writes down the exception that is being handled: into the logs of a local folder where it has some."""
     text = traceback.format_exc()
-    if output is not None and (Path(output) / "run.json").is_file():
+    if folder is not None and any(Path(folder, name).exists() for name in ("run.json", "logs")):
         with contextlib.suppress(OSError):
-            path = Path(output) / "logs" / "traceback.log"
+            path = Path(folder, "logs", "traceback.log")
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8", errors="replace")
             return path

@@ -23,6 +23,7 @@ from gobelin.exchange.blurring import WITHHELD, hide_faces
 from gobelin.exchange.entry import Entry, Picture
 from gobelin.exchange.partition import Partition, Records
 from gobelin.exchange.similarities import Matrix, Similarities
+from gobelin.store.dataset import current
 from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards, shard_path
 from gobelin.transforms.shards import read_rows
@@ -79,15 +80,17 @@ class Corpus:
 
     def shard(self, stage: str, name: str, index: int) -> str:
         """Path of one shard of a data set of the run."""
-        return shard_path(join(self.output, stage, name), index, self.num_shards)
+        return shard_path(current(join(self.output, stage, name)), index, self.num_shards)
 
     def _similarities(self, index: int, embeddings: Records) -> Similarities | None:
         if self.similarity is None:
             return None
         texts = self.shard("score", "text_embeddings", index) if self.similarity == EMBEDDINGS else None
         imported = self.shard("extract", IMPORTED, index) if self.similarity == IMPORTED else None
-        selected = self.shard("extract", "documents", index), self.shard("select", "decisions", index)
-        return Similarities(embeddings, texts, imported, selected if self.stage == "select" else None)
+        selected = None
+        if self.stage == "select":
+            selected = self.shard("extract", "documents", index), self.shard("select", "decisions", index)
+        return Similarities(embeddings, texts, imported, selected)
 
     def _picture(self, identifier: str | None, images: Records) -> Picture | None:
         found = images.get(identifier) if identifier else None
@@ -117,7 +120,8 @@ def open_corpus(
         similarity: where cosines come from: EMBEDDINGS, which ``score`` left, IMPORTED, or nowhere.
         faces: folder of ``IMAGE_SCORES`` with the faces that are blurred in what leaves; None: nothing is.
     """
-    folder = join(output, stage, "documents")
+    folder, pictures = current(join(output, stage, "documents")), current(join(output, "extract", "images"))
+    embedded = current(join(output, "score", "image_embeddings")) if similarity == EMBEDDINGS else ""
     num_shards = len(list_shards(folder))
     wanted, images, embeddings = (Partition(join(work, name)) for name in ("wanted", "images", "embeddings"))
     corpus = Corpus(output, stage, num_shards, with_data, similarity, faces, wanted, images, embeddings)
@@ -132,13 +136,13 @@ def open_corpus(
         for header, _, _ in wanted.headers(index):
             by[header["image_id"]].append(header["by"])
         columns = None if with_data else _FACTS
-        rows = read_rows(shard_path(join(output, "extract", "images"), index, num_shards), columns)
+        rows = read_rows(shard_path(pictures, index, num_shards), columns)
         for row in _hidden((row for row in rows if row["image_id"] in by), faces, index, num_shards):
             data = row.pop("data", b"")
             for shard in by[row["image_id"]]:
                 images.append(shard, row, data)
         if similarity == EMBEDDINGS:
-            for row in read_rows(shard_path(join(output, "score", "image_embeddings"), index, num_shards)):
+            for row in read_rows(shard_path(embedded, index, num_shards)):
                 for shard in by.get(row["image_id"], ()):
                     payload = np.asarray(row["embedding"], np.float16).tobytes()
                     embeddings.append(shard, {"image_id": row["image_id"]}, payload)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gobelin.errors import DataError, UserError
-from gobelin.store.dataset import MANIFEST_NAME, check, files_of
+from gobelin.store.dataset import CURRENT_NAME, MANIFEST_NAME, check, files_of
 from gobelin.store.files import is_folder, list_files
 from gobelin.store.paths import join, name_of, parent_of
 
@@ -18,7 +18,11 @@ def data_sets_in(output: str) -> list[str]:
     """
     if not is_folder(output):
         raise UserError(f"{output}: there is no such folder")
-    return [join(output, parent_of(name)) for name, _ in list_files(output) if name_of(name) == MANIFEST_NAME]
+    names = [name for name, _ in list_files(output)]
+    with_attempts = {parent_of(name) for name in names if name_of(name) == CURRENT_NAME}
+    with_files = {parent_of(name) for name in names if name_of(name) == MANIFEST_NAME}
+    plain = {name for name in with_files if parent_of(name) not in with_attempts}
+    return [join(output, name) for name in sorted(with_attempts | plain)]
 
 
 def check_output(output: str) -> Iterator[tuple[str, list[str]]]:

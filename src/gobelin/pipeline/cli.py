@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gobelin.errors import DEFECT, UserError, in_a_line, is_of_the_machine, write_traceback
@@ -115,6 +114,7 @@ def _add_exchange(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     importing.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="change a setting first"
     )
+    importing.add_argument("--scratch", metavar="FOLDER", help="local folder for logs and temporary files")
     importing.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
 
@@ -145,9 +145,8 @@ def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], na
     command.add_argument(
         "--output",
         required=True,
-        type=Path,
         metavar="FOLDER",
-        help="where everything is written: a local folder, or one on a disk that all workers share",
+        help="where everything is written: a local folder, or one on s3:// or gs://",
     )
     command.add_argument(
         "--recipe",
@@ -178,6 +177,11 @@ def _add_stage(commands: argparse._SubParsersAction[argparse.ArgumentParser], na
         default="local",
         help="where Beam's graphs run: local (Beam's in-process runner, in worker processes) or one of Beam's: "
         " FlinkRunner, DataflowRunner, PortableRunner (%(default)s)",
+    )
+    command.add_argument(
+        "--scratch",
+        metavar="FOLDER",
+        help="local folder for logs and temporary files (the output folder; for one on a store, one in ~/.cache)",
     )
     command.add_argument("--quiet", action="store_true", help="say nothing but errors")
     if name == "select":
@@ -243,9 +247,18 @@ def main(argv: Sequence[str] | None = None, owns_process: bool = False) -> int:
         if is_of_the_machine(error):
             print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
             return 2
-        lies_in = write_traceback(getattr(options, "output", None))
+        lies_in = write_traceback(_logs_of(options))
         print(f"gobelin: {in_a_line(error)}; {DEFECT}; the traceback lies in {lies_in}", file=sys.stderr)
         return 1
+
+
+def _logs_of(options: argparse.Namespace) -> str | None:
+    output = getattr(options, "output", None)
+    if output is None:
+        return None
+    from gobelin.pipeline.scratch import scratch_folder
+
+    return scratch_folder(str(output), getattr(options, "scratch", None))
 
 
 def _terminate(number: int, _: object) -> None:
@@ -256,6 +269,10 @@ def _terminate(number: int, _: object) -> None:
 def _run(options: argparse.Namespace, beam_args: list[str], owns_process: bool) -> int:
     if options.workers < 1:
         raise UserError(f"--workers must be at least 1, got {options.workers}")
+    if options.scratch is not None:
+        from gobelin.pipeline.scratch import scratch_folder
+
+        scratch_folder(options.output, options.scratch)  # before workers are forked, which write there, too
     if owns_process and options.runner == "local" and not getattr(options, "what_if", None):
         from gobelin.pipeline.worker_pool import fork_server
 
@@ -274,6 +291,7 @@ def _run(options: argparse.Namespace, beam_args: list[str], owns_process: bool) 
         options.runner,
         beam_args,
         writes=not getattr(options, "what_if", None),
+        scratch=options.scratch,
     ) as run:
         return _run_stages(options, run, screen)
 
@@ -282,7 +300,8 @@ def _run_stages(options: argparse.Namespace, run: Run, screen: Screen) -> int:
     from gobelin.pipeline.recipe import RecipeError
     from gobelin.pipeline.recipe_help import warnings_of
     from gobelin.pipeline.recipe_values import other_clip_model, unusable_inputs
-    from gobelin.pipeline.state import StageFolder
+    from gobelin.store.files import exists
+    from gobelin.store.paths import join
 
     if options.command == "run":
         stages = STAGES[: STAGES.index(options.until) + 1] if options.until else STAGES
@@ -300,7 +319,7 @@ def _run_stages(options: argparse.Namespace, run: Run, screen: Screen) -> int:
     if "select" in stages:
         for warning in warnings_of(run.recipe):
             screen.say(f"warning: {warning}")
-    if "score" in stages and not StageFolder(options.output, "score").is_done(run.keys["score"]):
+    if "score" in stages and not run.is_done("score"):
         unusable = unusable_inputs(run.recipe) + (other_clip_model(run.recipe) if "select" in stages else [])
         if unusable:
             raise RecipeError(f"recipe {run.recipe.name}: {'; '.join(unusable)}")
@@ -315,12 +334,12 @@ def _run_stages(options: argparse.Namespace, run: Run, screen: Screen) -> int:
         raise
     _say_summary(options.output, screen)
     for name in ("report/index.html", "sample/index.html", "run.json"):
-        if (options.output / name).is_file():
-            screen.say(f"{name.split('/')[0].removesuffix('.json'):<10}{options.output / name}")
+        if exists(join(options.output, name)):
+            screen.say(f"{name.split('/')[0].removesuffix('.json'):<10}{join(options.output, name)}")
     return 0
 
 
-def _say_summary(output: Path, screen: Screen) -> None:
+def _say_summary(output: str, screen: Screen) -> None:
     from gobelin.pipeline.run import summary_lines
 
     screen.say("")
@@ -360,8 +379,10 @@ def _import(options: argparse.Namespace) -> int:
 
     screen = Screen(options.quiet)
     with screen.live():
-        run_import(options.output, options.recipe, options.overrides, options.format, options.sources, screen)
-    for line in summary_lines(Path(options.output)):
+        run_import(
+            options.output, options.recipe, options.overrides, options.format, options.sources, screen, options.scratch
+        )
+    for line in summary_lines(options.output):
         screen.say(line)
     return 0
 

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from gobelin.documents import Action, Unit
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.plan import Plan
 from gobelin.pipeline.recipe import Recipe
+from gobelin.pipeline.stage_keys import parts_of
 from gobelin.pipeline.state import Counts, StageFolder, counts_of
 from gobelin.pipeline.supervisor import StepFailedError, Supervisor
+from gobelin.store.dataset import current
+from gobelin.store.paths import join
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Context:
     """What every stage needs."""
 
-    output: Path
+    output: str  # local folder, or one on a store
     recipe: Recipe
     archives: tuple[Archive, ...]
     supervisor: Supervisor
     workers: int
+    keys: dict[str, str]  # of each stage
 
     @property
     def plan(self) -> Plan:
         return Plan(self.supervisor, self.workers)
 
     def folder(self, stage: str) -> StageFolder:
-        return StageFolder(self.output, stage)
+        return StageFolder(self.output, stage, self.keys[stage], parts_of(stage, self.recipe, self.keys))
 
     def data(self, stage: str, name: str) -> str:
-        return str(self.output / stage / name)
+        """The folder that holds the files of a data set of an earlier stage."""
+        return current(join(self.output, stage, name))
 
 
 def balanced_counts(

@@ -26,7 +26,7 @@ from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, presentable
 from gobelin.pipeline.run import RUN_NAME
 from gobelin.pipeline.state import OutputError
-from gobelin.store.dataset import is_committed
+from gobelin.store.dataset import current, is_committed
 from gobelin.store.files import exists, list_files, make_folder, read_json, write_json
 from gobelin.store.files import output as new_file
 from gobelin.store.paths import join
@@ -134,7 +134,7 @@ def _faces(output: str, run: dict[str, Any]) -> str | None:
             f"{output}: faces are to be blurred (tokenize.blur_faces), and are not known: set score.faces and "
             "run `gobelin score`, or export addresses without images"
         )
-    return join(output, "score", "images")
+    return current(join(output, "score", "images"))
 
 
 def _beside(corpus: Corpus, index: int, losses: Losses) -> Iterator[dict[str, Any]]:

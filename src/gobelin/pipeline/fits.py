@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.errors import UserError
+from gobelin.pipeline.context import Context
 from gobelin.pipeline.recipe import Recipe
-from gobelin.pipeline.state import images_shown, read_json, row_groups, write_json
+from gobelin.pipeline.state import images_shown, read_json, row_groups
 from gobelin.pipeline.supervisor import Supervisor
 from gobelin.pipeline.worker import Task, heed_stop, stop_requested
 from gobelin.report.samples_page import samples_page
-from gobelin.store.paths import join
+from gobelin.store import files
+from gobelin.store.files import exists, write_bytes, write_json
+from gobelin.store.paths import join, parent_of
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
@@ -50,7 +51,7 @@ MIN_FIT_IMAGES = 16
 """A codebook fitted on fewer images than one batch is noise."""
 
 
-def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Loads the CLIP model once, in a process that ends again, and embeds the zero-shot prompts.
 
     Returns:
@@ -63,21 +64,21 @@ def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: Path) -> tup
     for head_path in config.heads.values():
         load_head(head_path)  # what is wrong with it comes before a model is loaded
     assert config.clip is not None
-    path = work / "clip.json"
-    if not path.is_file():
+    path = join(work, "clip.json")
+    if not exists(path):
         title = "score: load CLIP" + (" (may download it)" if config.clip.pretrained else "")
         supervisor.run(title, [Task("load-clip", _write_fingerprint, (config, path), alone=True)])
-    fingerprint = json.loads(path.read_text())["fingerprint"]
+    fingerprint = (read_json(path) or {})["fingerprint"]
     check_heads({name: load_head(head_path) for name, head_path in config.heads.items()}, fingerprint)
-    heads = {**config.heads, **{name: str(_prompts_path(work, name)) for name in config.zero_shot}}
+    heads = {**config.heads, **{name: _prompts_path(work, name) for name in config.zero_shot}}
     return fingerprint, tuple(sorted(heads.items()))
 
 
-def _prompts_path(work: Path, name: str) -> Path:
-    return work / "zero_shot" / f"{name}.safetensors"
+def _prompts_path(work: str, name: str) -> str:
+    return join(work, "zero_shot", f"{name}.safetensors")
 
 
-def _write_fingerprint(config: ScoreConfig, path: Path) -> None:
+def _write_fingerprint(config: ScoreConfig, path: str) -> None:
     from gobelin.transforms.vision.embed import load_model
 
     assert config.clip is not None
@@ -85,91 +86,105 @@ def _write_fingerprint(config: ScoreConfig, path: Path) -> None:
     for name, prompts in config.zero_shot.items():
         positive, negative = model.embed_texts(prompts.positive), model.embed_texts(prompts.negative)
         head = zero_shot_head(name, prompts, positive, negative, model.logit_scale, model.fingerprint)
-        save_head(head, str(_prompts_path(path.parent, name)))
+        save_head(head, _prompts_path(parent_of(path), name))
     write_json(path, {"fingerprint": model.fingerprint})
 
 
-def fit_tokenizers(supervisor: Supervisor, recipe: Recipe, output: Path, num_images: int) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class FitJob:
+    """What tokenizers are fitted on, and the stage's folder, which they are written to."""
+
+    recipe: Recipe
+    folder: str
+    corpus: str  # documents
+    images: str
+    scores: str  # of images
+
+
+def fit_tokenizers(context: Context, num_images: int) -> dict[str, Any]:
     """Fits, or copies, the tokenizers into the stage's folder. Returns what is to be told of them."""
-    folder = output / "tokenize"
+    recipe, folder = context.recipe, context.folder("tokenize").path
     if recipe.tokenize.image_tokenizer is None and num_images < MIN_FIT_IMAGES:
         raise UserError(
             f"the corpus shows {num_images} images, too few to fit an image tokenizer on (at least {MIN_FIT_IMAGES}): "
             "loosen the recipe, add archives, or give tokenize.image_tokenizer"
         )
     tasks = []
-    if not (folder / FILE_NAME).is_file():
-        tasks.append(Task("text-tokenizer", _text_tokenizer, (output, recipe), alone=True))
-    if not (folder / IMAGE_TOKENIZER / "config.json").is_file():
-        tasks.append(Task("image-tokenizer", _image_tokenizer, (output, recipe), alone=True))
+    job = FitJob(
+        recipe, folder, context.data("select", "documents"), context.data("extract", "images"),
+        context.data("score", "images"),
+    )  # fmt: skip
+    if not exists(join(folder, FILE_NAME)):
+        tasks.append(Task("text-tokenizer", _text_tokenizer, (job,), alone=True))
+    if not exists(join(folder, IMAGE_TOKENIZER, "config.json")):
+        tasks.append(Task("image-tokenizer", _image_tokenizer, (job,), alone=True))
     if tasks:
         total = recipe.tokenize.vqvae_steps if recipe.tokenize.image_tokenizer is None else None
-        supervisor.run("tokenize: fit tokenizers", tasks, "steps", total, threads=os.cpu_count() or 1)
-    from_fit = read_json(folder / IMAGE_TOKENIZER / SUMMARY) or {}
+        context.supervisor.run("tokenize: fit tokenizers", tasks, "steps", total, threads=os.cpu_count() or 1)
+    from_fit = read_json(join(folder, IMAGE_TOKENIZER, SUMMARY)) or {}
     return {"image_tokenizer": from_fit}
 
 
-def _text_tokenizer(output: Path, recipe: Recipe) -> None:
-    folder = output / "tokenize"
-    if recipe.tokenize.text_tokenizer is not None:
-        tokenizer = TextTokenizer.load(recipe.tokenize.text_tokenizer)
+def _text_tokenizer(job: FitJob) -> None:
+    config = job.recipe.tokenize
+    if config.text_tokenizer is not None:
+        tokenizer = TextTokenizer.load(config.text_tokenizer)
     else:
-        tokenizer = fit_bpe(corpus_texts(output / "select" / "documents"), recipe.tokenize.text_vocab_size)
-    temporary = folder / (FILE_NAME + ".tmp")
-    tokenizer.save(str(temporary))
-    os.replace(temporary, folder / FILE_NAME)
+        tokenizer = fit_bpe(corpus_texts(job.corpus), config.text_vocab_size)
+    tokenizer.save(join(job.folder, FILE_NAME))
 
 
-def corpus_texts(corpus: Path) -> Iterator[str]:
+def corpus_texts(corpus: str) -> Iterator[str]:
     """Every text of a corpus that becomes tokens, in the order of the shards."""
     names = ("text", "caption", "alt")
-    for row in read_folder(str(corpus), [f"nodes.list.element.{name}" for name in names]):
+    for row in read_folder(corpus, [f"nodes.list.element.{name}" for name in names]):
         for node in row["nodes"]:
             yield from (node[name] for name in names if node[name])
 
 
-def _image_tokenizer(output: Path, recipe: Recipe) -> None:
+def _image_tokenizer(job: FitJob) -> None:
     from gobelin.tokenize.fit_vqvae import fit_vqvae
     from gobelin.tokenize.image_tokenizer import VQVAETokenizer, load_image_tokenizer, save_image_tokenizer
 
-    config = recipe.tokenize
-    target = output / "tokenize" / IMAGE_TOKENIZER
-    temporary = target.with_name(target.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    config = job.recipe.tokenize
+    target = join(job.folder, IMAGE_TOKENIZER)
     if config.image_tokenizer is not None:
-        given = Path(config.image_tokenizer)
-        load_image_tokenizer(str(given))  # an error now, not in a worker
-        shutil.copytree(given, temporary)
+        load_image_tokenizer(config.image_tokenizer)  # an error now, not in a worker
+        _copy_files(config.image_tokenizer, target, last="config.json")
     else:
-        pixels = fit_images(output, config.vqvae.image_size, config.vqvae_max_images, config.blur_faces)
+        pixels = fit_images(job)
         with torch_threads(FIT_THREADS):
             model, metrics = fit_vqvae(
-                pixels, config.vqvae, seed=recipe.seed, steps=config.vqvae_steps, on_step=_count_step
+                pixels, config.vqvae, seed=job.recipe.seed, steps=config.vqvae_steps, on_step=_count_step
             )
-        save_image_tokenizer(VQVAETokenizer(model), str(temporary))
-        write_json(temporary / SUMMARY, dataclasses.asdict(metrics))
-    os.replace(temporary, target)
+        write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
+        save_image_tokenizer(VQVAETokenizer(model), target)
+
+
+def _copy_files(source: str, target: str, last: str) -> None:
+    """Copies the files of a folder; that of the name ``last`` comes last, since it says that all are there."""
+    names = [name for name, _ in files.list_files(source)]
+    for name in sorted(names, key=lambda name: (name == last, name)):
+        with files.open_input(join(source, name)) as given, files.output(join(target, name)) as copy:
+            shutil.copyfileobj(given, copy)
 
 
 def _count_step(step: int, _: Any) -> None:
     advance("steps")
 
 
-def fit_images(output: Path, size: int, limit: int, without_faces: bool = False) -> np.ndarray:
-    """Images of the corpus, uint8 N x size x size x 3: at most ``limit``, chosen by hash of their id.
-
-    Args:
-        without_faces: whether faces are blurred.
-    """
+def fit_images(job: FitJob) -> np.ndarray:
+    """Images of the corpus, uint8 N x size x size x 3, at most as many as the recipe says, chosen by hash of their id.
+    Faces are blurred where the recipe has them blurred."""
     from gobelin.tokenize.image_tokenizer import preprocess
 
-    shown = sorted(
-        images_shown(output / "select" / "documents"), key=lambda name: hashlib.sha256(name.encode()).digest()
-    )
-    wanted = pa.array(sorted(shown[:limit]))
-    faces = faces_of_images(str(output / "score" / "images")) if without_faces else {}
+    config = job.recipe.tokenize
+    size, without_faces = config.vqvae.image_size, config.blur_faces
+    shown = sorted(images_shown(job.corpus), key=lambda name: hashlib.sha256(name.encode()).digest())
+    wanted = pa.array(sorted(shown[: config.vqvae_max_images]))
+    faces = faces_of_images(job.scores) if without_faces else {}
     pictures = []
-    for table in row_groups(output / "extract" / "images", ["image_id", "data"]):
+    for table in row_groups(job.images, ["image_id", "data"]):
         for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
             if without_faces and row["image_id"] not in faces:
                 continue  # it may have some; the encoder leaves it out too
@@ -181,28 +196,28 @@ def fit_images(output: Path, size: int, limit: int, without_faces: bool = False)
     return np.stack(pictures)
 
 
-def load_vocabulary(folder: Path) -> tuple[Vocabulary, TextTokenizer]:
+def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
     """The vocabulary of a stage's two tokenizers, written to ``vocabulary.json``."""
     from gobelin.tokenize.sequence import build_vocabulary
 
-    text_tokenizer = TextTokenizer.load(str(folder))
-    vocabulary = build_vocabulary(text_tokenizer, _Described(folder / IMAGE_TOKENIZER))
-    vocabulary.save(str(folder))
+    text_tokenizer = TextTokenizer.load(folder)
+    vocabulary = build_vocabulary(text_tokenizer, _Described(join(folder, IMAGE_TOKENIZER)))
+    vocabulary.save(folder)
     return vocabulary, text_tokenizer
 
 
 class _Described:
     """What a vocabulary needs of an image tokenizer, from its description alone: without loading weights."""
 
-    def __init__(self, folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
+    def __init__(self, folder: str) -> None:
+        config = read_json(join(folder, "config.json")) or {}
         side = config["image_size"] // config["patch_size"]
         self.grid = (side, side)
         self.num_codes: int = config["num_codes"]
         self.fingerprint: str = config["fingerprint"]
 
 
-def count_tokens(shards: str | Path) -> tuple[int, int]:
+def count_tokens(shards: str) -> tuple[int, int]:
     """(tokens, image tokens) of token shards."""
     num_tokens = num_image_tokens = 0
     for table in row_groups(shards, ["tokens", "image_spans.list.element.length"]):
@@ -220,11 +235,10 @@ def train_model(output: str, recipe: Recipe) -> None:
     from gobelin.train.trainer import train
 
     heed_stop()
-    tokens, folder = Path(output, "tokenize"), Path(output, "train")
-    shards, vocabulary = str(tokens / "shards"), Vocabulary.load(str(tokens))
-    result = train(
-        shards, vocabulary, recipe.train, str(folder), seed=recipe.seed, on_step=_count_step, stop=stop_requested
-    )
+    tokens, folder = join(output, "tokenize"), join(output, "train")
+    shards = join(tokens, "shards")
+    vocabulary = Vocabulary.load(tokens)
+    result = train(shards, vocabulary, recipe.train, folder, seed=recipe.seed, on_step=_count_step, stop=stop_requested)
     if not result.finished:
         raise SystemExit(1)
     corpus = read_corpus(shards, vocabulary, recipe.train.validation_ratio)
@@ -233,7 +247,7 @@ def train_model(output: str, recipe: Recipe) -> None:
     if len({pair.caption for pair in pairs}) > 1:
         grounding = dataclasses.asdict(grounding_gap(load_model(str(folder)), pairs[:500], seed=recipe.seed))
     write_json(
-        folder / SUMMARY,
+        join(folder, SUMMARY),
         {
             "steps": result.step,
             "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
@@ -288,24 +302,24 @@ def sample_model(output: str, recipe: Recipe) -> None:
 
     config = recipe.sample
     torch.set_num_threads(recipe.train.threads)
-    tokens, folder = Path(output, "tokenize"), Path(output, "sample")
-    vocabulary, text_tokenizer = Vocabulary.load(str(tokens)), TextTokenizer.load(str(tokens))
-    image_tokenizer: ImageTokenizer = load_image_tokenizer(str(tokens / IMAGE_TOKENIZER))
+    tokens, folder = join(output, "tokenize"), join(output, "sample")
+    vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
+    image_tokenizer: ImageTokenizer = load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
     model = load_model(join(output, "train"))
     generator = torch.Generator().manual_seed(recipe.seed)
-    pairs = held_out_pairs(read_corpus(str(tokens / "shards"), vocabulary, recipe.train.validation_ratio))
+    pairs = held_out_pairs(read_corpus(join(tokens, "shards"), vocabulary, recipe.train.validation_ratio))
     held_out: dict[str, list[int]] = {}
     for pair in pairs:
         caption = text_tokenizer.decode([token - vocabulary.text_offset for token in pair.caption])
         held_out.setdefault(caption, [code - vocabulary.image_offset for code in pair.codes])
-    (folder / "images").mkdir(parents=True, exist_ok=True)
     names: Iterator[str] = (f"images/{number:04d}.png" for number in range(1_000_000))
 
     def draw(codes: np.ndarray) -> list[str]:
         made = []
         for pixels in image_tokenizer.decode(codes):
             name = next(names)
-            PillowImage.fromarray(pixels).save(folder / name)
+            with files.output(join(folder, name)) as stream:
+                PillowImage.fromarray(pixels).save(stream, "PNG")
             made.append(name)
             advance("pictures")
         return made
@@ -336,12 +350,11 @@ def sample_model(output: str, recipe: Recipe) -> None:
                 items.append({"kind": "image", "image": draw(np.array([item.codes]))[0], "caption": item.caption})
         documents.append(items)
     samples = {"from_captions": from_captions, "from_images": from_images, "documents": documents}
-    write_json(folder / "samples.json", samples)
-    (folder / "index.html").write_text(
-        samples_page(samples, recipe.name, recipe.seed, recipe.sample.sampling), encoding="utf-8"
-    )
+    write_json(join(folder, "samples.json"), samples)
+    page = samples_page(samples, recipe.name, recipe.seed, recipe.sample.sampling)
+    write_bytes(join(folder, "index.html"), page.encode())
     write_json(
-        folder / SUMMARY,
+        join(folder, SUMMARY),
         {
             "page": "sample/index.html",
             "pictures": sum(len(item["images"]) for item in from_captions),
@@ -351,6 +364,6 @@ def sample_model(output: str, recipe: Recipe) -> None:
     )
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: str) -> dict[str, Any]:
     """What a worker process wrote about its work."""
-    return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    return read_json(join(folder, SUMMARY)) or {}

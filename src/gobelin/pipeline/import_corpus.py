@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from gobelin.exchange.formats import find_format, find_sources
 from gobelin.pipeline.import_stage import IMAGES_BESIDE
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, load_recipe, to_yaml
-from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, Run, holds_something_else
-from gobelin.pipeline.state import OutputError, lock_folder
+from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, Run, check_output, holds_something_else
+from gobelin.pipeline.scratch import scratch_folder
+from gobelin.pipeline.state import OutputError, read_json
 from gobelin.pipeline.supervisor import Supervisor
-from gobelin.store.files import exists, files_in, make_folder, read_json, size_of, write_bytes
-from gobelin.store.paths import is_remote, join, name_of, parent_of
+from gobelin.store.files import files_in, size_of, write_bytes
+from gobelin.store.lock import locked
+from gobelin.store.paths import join, name_of, parent_of
 
 
 def run_import(
@@ -25,6 +27,7 @@ def run_import(
     name: str,
     sources: list[str],
     screen: Screen,
+    scratch: str | None = None,
 ) -> None:
     """Makes an output folder whose stage ``extract`` is done, from files of a format.
 
@@ -41,20 +44,19 @@ def run_import(
     if find_format(name).images_beside:
         inputs += [f"{IMAGES_BESIDE}:{file}" for file in _images_beside(name, files)]
     archives = tuple(Archive(path, size_of(path.partition(":")[2])) for path in inputs)
-    if is_remote(output):
-        raise OutputError(f"--output {output}: give a local folder, or one on a disk that all workers share")
+    output = check_output(output)
     _check_output(output, recipe, archives)
-    make_folder(output)
-    with lock_folder(Path(output)):
+    supervisor = Supervisor(1, scratch_folder(output, scratch), screen, "local", ())
+    with locked(output), contextlib.closing(supervisor):
         write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())
-        run = Run(Path(output), recipe, archives, 1, Supervisor(1, Path(output), screen, "local", ()))
+        run = Run(output, recipe, archives, 1, supervisor)
         run.write_summary()
         run.stage("extract", screen)
 
 
 def _check_output(output: str, recipe: Recipe, archives: tuple[Archive, ...]) -> None:
-    held = read_json(join(output, RUN_NAME)) if exists(join(output, RUN_NAME)) else None
-    if held is None and holds_something_else(Path(output)):
+    held = read_json(join(output, RUN_NAME))
+    if held is None and holds_something_else(output):
         raise OutputError(f"--output {output}: is not empty and no output folder of gobelin: choose another one")
     if held is None:
         return

@@ -50,19 +50,19 @@ def is_imported(archives: Sequence[Archive]) -> bool:
 def extract_imported(context: Context) -> dict[str, Any]:
     """The stage ``extract`` for inputs that are foreign files. Returns what it counted."""
     folder, recipe = context.folder("extract"), context.recipe
-    index = join(str(folder.work), INDEX)
+    index = join(folder.work, INDEX)
     paths = [archive.path for archive in context.archives]
     made = data_sets(index, 1, *INDEXES, IMPORTED)
     context.plan.call("import: read documents", read_foreign, (recipe.extract, paths, index), made, unit="documents")
     fetched = fetch_missing(context, (index,)) if recipe.extract.fetch.enabled else ()
     link(context, (index,), fetched)
-    write_similarities(index, str(folder.path), recipe.num_shards)
-    return count_extract(str(folder.path))
+    write_similarities(index, folder.data(IMPORTED), recipe.num_shards)
+    return count_extract(folder.attempt)
 
 
-def write_similarities(index: str, output: str, num_shards: int) -> None:
+def write_similarities(index: str, target: str, num_shards: int) -> None:
     """Cosines that came in -> the data set ``similarities``, sharded like documents; no data set where none came."""
-    source, made = join(index, IMPORTED), DataSet(join(output, IMPORTED), num_shards)
+    source, made = join(index, IMPORTED), DataSet(target, num_shards)
     if num_rows_of(source) == 0 or is_complete([made]):
         return
     with tempfile.TemporaryDirectory(prefix="gobelin-import-") as work:

@@ -14,7 +14,8 @@ from typing import Any
 
 from gobelin.pipeline.supervisor import Graph, StepFailedError, Supervisor
 from gobelin.pipeline.worker import Task
-from gobelin.store.dataset import commit_shards, has_receipt, is_committed, shard_name
+from gobelin.store.dataset import Attempt, commit_shards, has_receipt, is_committed, shard_name
+from gobelin.store.paths import join
 
 _WORTH_A_BATCH = 32
 """Documents or images that take as long as a pipeline takes to build, or longer."""
@@ -49,9 +50,11 @@ class Step:
     total: int | None = None  # how many of them there will be
 
 
-def data_sets(folder: str, num_shards: int, *names: str) -> tuple[DataSet, ...]:
-    """Data sets of so many shards, in one folder."""
-    return tuple(DataSet(f"{folder}/{name}", num_shards) for name in names)
+def data_sets(folder: str | Attempt, num_shards: int, *names: str) -> tuple[DataSet, ...]:
+    """Data sets of so many shards, in one folder, or of one attempt."""
+    if isinstance(folder, Attempt):
+        return tuple(DataSet(folder.data(name), num_shards) for name in names)
+    return tuple(DataSet(join(folder, name), num_shards) for name in names)
 
 
 class Plan:

@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from pydantic import TypeAdapter, ValidationError
 from gobelin.errors import UserError, in_a_line
 from gobelin.pipeline.recipe_yaml import parse_yaml, write_yaml
 from gobelin.plugins import PluginError, PluginScore, is_installed, packages_of, score_called
+from gobelin.store.files import exists, read_bytes
+from gobelin.store.paths import is_remote, join, name_of, parent_of
 from gobelin.tokenize.config import TokenizeConfig
 from gobelin.train.config import SampleConfig, TrainConfig
 from gobelin.transforms.extract_config import ExtractConfig
@@ -215,7 +218,7 @@ def _keys_of(place: tuple[int | str, ...], values: Any, is_missing: bool) -> Ite
         yield str(place[-1])
 
 
-def _read(name_or_path: str, seen: dict[Path, str]) -> dict[str, Any]:
+def _read(name_or_path: str, seen: dict[str, str]) -> dict[str, Any]:
     """The values of a recipe and of those that it extends.
 
     Args:
@@ -223,33 +226,36 @@ def _read(name_or_path: str, seen: dict[Path, str]) -> dict[str, Any]:
     """
     preset = PRESETS / f"{name_or_path}.yaml"
     is_preset = "/" not in name_or_path and preset.is_file()
-    path = preset if is_preset else Path(name_or_path)
-    if not path.is_file():
+    path = str(preset) if is_preset else name_or_path
+    try:
+        content = read_bytes(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         close = difflib.get_close_matches(name_or_path, preset_names(), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise RecipeError(
             f"no recipe {name_or_path!r}: it is neither a file nor a preset ({', '.join(preset_names())}){hint}"
-        )
-    real = path.resolve()
+        ) from None
+    real = path if is_remote(path) else os.path.realpath(path)
     if real in seen:
         loop = [*list(seen.values())[list(seen).index(real) :], name_or_path]
         raise RecipeError(f"recipe {name_or_path} extends itself: {' -> '.join(loop)}")
     seen = {**seen, real: name_or_path}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise RecipeError(f"recipe {name_or_path}: not a text file in UTF-8") from None
     values = _parse_yaml(text, str(name_or_path))
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {name_or_path}: expected a mapping of sections, got {type(values).__name__}")
+    stem = name_of(path).rpartition(".")[0] or name_of(path)
     parent = values.pop("extends", None)
     if parent is not None:
-        beside = path.parent / str(parent)
-        base = _read(str(beside) if beside.is_file() else str(parent), seen)
+        beside = join(parent_of(path), str(parent))
+        base = _read(beside if exists(beside) else str(parent), seen)
         _merge(base, values)
-        base["name"] = values.get("name", path.stem)
+        base["name"] = values.get("name", stem)
         return base
-    values.setdefault("name", path.stem)
+    values.setdefault("name", stem)
     return values
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from gobelin import documents
@@ -19,6 +17,7 @@ from gobelin.pipeline.inputs import Archive, InputError, check_name, find_archiv
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.rule_effects import effect_lines
+from gobelin.pipeline.scratch import scratch_folder
 from gobelin.pipeline.stage_keys import parts_of, stage_keys
 from gobelin.pipeline.stage_names import STAGES
 from gobelin.pipeline.stages.extract import extract
@@ -26,15 +25,11 @@ from gobelin.pipeline.stages.score import score
 from gobelin.pipeline.stages.select import select
 from gobelin.pipeline.stages.tokenize import tokenize
 from gobelin.pipeline.stages.train import report, sample, train
-from gobelin.pipeline.state import (
-    OutputError,
-    StageFolder,
-    lock_folder,
-    read_json,
-    write_json,
-    write_text,
-)
+from gobelin.pipeline.state import OutputError, StageFolder, read_json, read_manifest
 from gobelin.pipeline.supervisor import Supervisor
+from gobelin.store.files import delete, exists, list_files, make_folder, write_bytes, write_json
+from gobelin.store.lock import LEASE_NAME, locked
+from gobelin.store.paths import absolute, is_remote, join
 
 _PACKAGES = ("gobelin", "apache-beam", "pyarrow", "trafilatura", "pillow", "torch", "open-clip-torch", "tokenizers")
 
@@ -56,31 +51,42 @@ class Run:
     """One output folder, one recipe, one input."""
 
     def __init__(
-        self, output: Path, recipe: Recipe, archives: tuple[Archive, ...], workers: int, supervisor: Supervisor
+        self, output: str, recipe: Recipe, archives: tuple[Archive, ...], workers: int, supervisor: Supervisor
     ) -> None:
         self._output, self._archives = output, archives
         self.recipe = recipe
-        self._context = Context(output, recipe, archives, supervisor, workers)
         self.keys = stage_keys(recipe, archives)
+        self._context = Context(output, recipe, archives, supervisor, workers, self.keys)
 
     def stage(self, name: str, screen: Screen) -> bool:
         """Runs a stage unless it is done. Returns whether it ran."""
-        folder = StageFolder(self._output, name)
-        key = self._key(name)
-        if folder.is_done(key):
-            screen.say(f"{name}: already done")
-            return False
+        folder = self._folder(name)
+        if folder.is_done():
+            damage = folder.damage()
+            if not damage:
+                screen.say(f"{name}: already done")
+                return False
+            for problem in damage:
+                screen.say(f"{name}: {problem}")
+            screen.say(f"{name}: is made again")
+            delete(folder.path)
         started, cpu_before = time.monotonic(), tree_seconds()
-        parts = parts_of(name, self.recipe, self.keys)
-        folder.begin(key, parts)
+        folder.begin()
         summary = RUN_STAGE[name](self._context)
         seconds = {
             "seconds": round(time.monotonic() - started, 1),
             "cpu_seconds": round(tree_seconds() - cpu_before, 1),
         }
-        folder.complete(key, {**summary, **seconds}, parts)
+        folder.complete({**summary, **seconds})
         self.write_summary()
         return True
+
+    def _folder(self, name: str) -> StageFolder:
+        return StageFolder(self._output, name, self._key(name), parts_of(name, self.recipe, self.keys))
+
+    def is_done(self, name: str) -> bool:
+        """Whether a stage is done under this recipe and input."""
+        return self._folder(name).is_done()
 
     def _key(self, name: str) -> str:
         """A stage's key; the report's also says which stages it shows."""
@@ -89,13 +95,12 @@ class Run:
         return fingerprint(self.keys[name], [stage for stage in STAGES[:-1] if self._is_current(stage)])
 
     def _is_current(self, name: str) -> bool:
-        manifest = StageFolder(self._output, name).manifest()
+        manifest = read_manifest(join(self._output, name))
         return manifest is not None and manifest["key"] == self.keys[name]
 
     def require(self, name: str) -> None:
         """Raises unless a stage is done under this recipe and input."""
-        folder = StageFolder(self._output, name)
-        manifest = folder.manifest()
+        manifest = read_manifest(join(self._output, name))
         if manifest is None:
             raise OutputError(f"{self._output}: stage {name} has not run; run `gobelin {name}` or `gobelin run` first")
         if manifest["key"] != self.keys[name]:
@@ -107,11 +112,11 @@ class Run:
         """Writes ``run.json`` and ``recipe.yaml``."""
         stages = {}
         for name in STAGES:
-            manifest = StageFolder(self._output, name).manifest()
+            manifest = read_manifest(join(self._output, name))
             is_current = manifest is not None and manifest["key"] == self._key(name)
             stages[name] = {"status": "done", **(manifest or {})} if is_current else {"status": "not run"}
         write_json(
-            self._output / RUN_NAME,
+            join(self._output, RUN_NAME),
             {
                 "recipe": as_dict(self.recipe),
                 "input": [{"path": archive.path, "bytes": archive.size} for archive in self._archives],
@@ -134,7 +139,7 @@ def _versions(plugins: Iterable[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def open_run(
-    output: Path,
+    output: str,
     recipe_name: str | None,
     overrides: Sequence[str],
     patterns: Sequence[str],
@@ -143,27 +148,28 @@ def open_run(
     runner: str,
     beam_args: Sequence[str],
     writes: bool = True,
+    scratch: str | None = None,
 ) -> Iterator[Run]:
     """A run in an output folder: a new one, or one that goes on. Nobody else writes there meanwhile.
 
     Args:
         recipe_name: preset or file; None: the recipe that the folder was made with.
         patterns: input paths and globs; empty: the input that the folder was made with.
+        output: local folder, or one on a store.
         writes: whether anything is to be written there; what only looks needs no lock, and leaves the recipe alone.
+        scratch: local folder for logs and temporary files; None: ``scratch_folder`` chooses.
 
     Raises:
         RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
     """
-    check_name("--output", str(output))
-    if re.match(r"[a-zA-Z][-a-zA-Z0-9+.]*:/", str(output)):  # ``Path`` leaves one slash of two
-        raise OutputError(f"--output {output}: give a local folder, or one on a disk that all workers share")
-    held = read_json(output / RUN_NAME) if output.is_dir() else None
+    output = check_output(output)
+    held = read_json(join(output, RUN_NAME))
     if held is None and holds_something_else(output):
         raise OutputError(f"{output} is not empty and not an output folder of gobelin: choose another --output")
     if recipe_name is None:
-        if not (output / RECIPE_NAME).is_file():
+        recipe_name = join(output, RECIPE_NAME)
+        if not exists(recipe_name):
             raise RecipeError(f"{output} has no recipe yet: give --recipe (a preset's name or a file)")
-        recipe_name = str(output / RECIPE_NAME)
     recipe = load_recipe(recipe_name, tuple(overrides))
     if held is not None and held["recipe"]["name"] != recipe.name:
         raise OutputError(
@@ -179,31 +185,43 @@ def open_run(
     else:
         raise InputError(f"{output} has no input yet: give --input (paths or globs of WARC files)")
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
     except OSError as error:
         raise OutputError(f"--output {output}: cannot be made: {error.strerror}") from None
-    supervisor = Supervisor(workers, output, screen, runner, tuple(beam_args))
+    supervisor = Supervisor(workers, scratch_folder(output, scratch), screen, runner, tuple(beam_args))
     run = Run(output, recipe, archives, workers, supervisor)
     if not writes:
         yield run
         return
-    with lock_folder(output), contextlib.closing(supervisor):
-        write_text(output / RECIPE_NAME, to_yaml(recipe))
+    with locked(output), contextlib.closing(supervisor):
+        write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())
         run.write_summary()
         yield run
 
 
-def holds_something_else(output: Path) -> bool:
+def check_output(output: str) -> str:
+    """An output folder as it is named from now on.
+
+    Raises:
+        InputError, OutputError: it cannot be one.
+    """
+    check_name("--output", output)
+    scheme, separator, _ = output.partition("://")
+    if separator and scheme != "file" and not is_remote(output):
+        raise OutputError(f"--output {output}: give a local folder, or one on s3:// or gs://")
+    return absolute(output) if separator else output
+
+
+def holds_something_else(output: str) -> bool:
     """Whether a folder that no run has described yet holds files of somebody else's. A run that was killed in its first
-    moments leaves its recipe, or a part of it."""
-    if not output.is_dir() or (output / RECIPE_NAME).is_file():
-        return False
-    return any(not path.name.startswith(RECIPE_NAME) for path in output.iterdir())
+    moments leaves its recipe."""
+    known = (RECIPE_NAME, LEASE_NAME)
+    return not exists(join(output, RECIPE_NAME)) and any(name not in known for name, _ in list_files(output))
 
 
-def summary_lines(output: Path) -> list[str]:
+def summary_lines(output: str) -> list[str]:
     """A run's numbers as a short table, for a terminal."""
-    run: dict[str, Any] = read_json(output / RUN_NAME) or {"stages": {}}
+    run: dict[str, Any] = read_json(join(output, RUN_NAME)) or {"stages": {}}
     lines = [f"{'stage':<10}{'unit':<11}{'seen':>9}{'kept':>9}{'dropped':>9}{'failed':>8}{'seconds':>9}"]
     reasons = []
     for name, stage in run["stages"].items():

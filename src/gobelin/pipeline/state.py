@@ -1,35 +1,33 @@
 """What an output folder knows of itself: which stage is done, with which settings, and what it counted.
 
-    OUT/recipe.yaml             the recipe, every default spelled out
-    OUT/run.json                what happened, for people and programs
-    OUT/<stage>/manifest.json   written last: the stage is complete, and for this key
-    OUT/<stage>/work            intermediate files of a stage that is not complete; its key.json says of which key
-    OUT/<stage>/<data set>      files, and the manifest that names them (store/dataset.py)
+    OUT/recipe.yaml                   the recipe, every default spelled out
+    OUT/run.json                      what happened, for people and programs
+    OUT/<stage>/manifest.json         written last: the stage is complete, and for this key
+    OUT/<stage>/work/<key>            intermediate files of a stage that is not complete
+    OUT/<stage>/<data set>/<key>      files, and the manifest that names them (store/dataset.py)
 
-A stage's key is a digest of its settings and of the key of the stage before it, so a changed threshold makes
-``select`` and what follows stale, and nothing before it.
+OUT is a local folder, or one on an object store. A stage's key is a digest of its settings and of the key of the stage
+before it, so a changed threshold makes ``select`` and what follows stale, and nothing before it. Each key is an attempt
+of its own: what a job of another key still writes lands where nobody looks.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.documents import Action, Unit
-from gobelin.errors import UserError
-from gobelin.store.dataset import num_rows_of
-from gobelin.store.files import TEMPORARY_PREFIX, delete
+from gobelin.errors import DataError, UserError
+from gobelin.store import files
+from gobelin.store.dataset import MANIFEST_NAME, Attempt, files_of, make_current, num_rows_of
+from gobelin.store.files import TEMPORARY_PREFIX, delete, exists, list_files, write_json
+from gobelin.store.paths import is_remote, join, name_of, parent_of
 from gobelin.transforms.files import list_shards, read_tables
 
 
@@ -52,17 +50,17 @@ class Counts:
         return self.seen == self.kept + sum(self.dropped.values()) + self.failed
 
 
-def row_groups(folder: str | Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def row_groups(folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The row groups of a whole data set, one in memory at a time.
 
     Args:
         columns: those that are read; one inside a list as ``nodes.list.element.image_id``.
     """
-    for path in list_shards(str(folder)):
+    for path in list_shards(folder):
         yield from read_tables(path, columns)
 
 
-def images_shown(corpus: str | Path) -> set[str]:
+def images_shown(corpus: str) -> set[str]:
     """Ids of the images that a set of documents shows. Of the documents, one row group is held at a time."""
     shown: set[str] = set()
     for table in row_groups(corpus, ["nodes.list.element.image_id"]):
@@ -70,12 +68,12 @@ def images_shown(corpus: str | Path) -> set[str]:
     return shown
 
 
-def count_rows(folder: str | Path) -> int:
+def count_rows(folder: str) -> int:
     """Rows of a data set, as its manifest says."""
-    return num_rows_of(str(folder))
+    return num_rows_of(folder)
 
 
-def count_decisions(folder: str | Path) -> dict[Unit, dict[Action, Counter[str]]]:
+def count_decisions(folder: str) -> dict[Unit, dict[Action, Counter[str]]]:
     """How often each rule decided, by unit and action."""
     found: dict[Unit, dict[Action, Counter[str]]] = {unit: {action: Counter() for action in Action} for unit in Unit}
     key = ["unit", "action", "rule"]
@@ -91,53 +89,18 @@ def counts_of(seen: int, kept: int, decisions: dict[Action, Counter[str]]) -> Co
     return Counts(seen, kept, dict(sorted(decisions[Action.DROP].items())), sum(failed.values()), failed)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file that is there whole or not at all. Raises ValueError on a number that is not finite."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(address: str) -> dict[str, Any] | None:
     """A JSON file's object; None where there is no such file.
 
     Raises:
         UserError: it is damaged.
     """
-    if not path.is_file():
+    try:
+        return files.read_json(address)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, and the stages are looked at anew") from None
-
-
-@contextlib.contextmanager
-def lock_folder(output: Path) -> Iterator[None]:
-    """Keeps other processes of gobelin that want to write there out of a folder. Ends with the process at the latest.
-
-    Raises:
-        OutputError: another one is at work in it.
-    """
-    handle = os.open(output, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(
-                f"{output}: another gobelin is at work there; wait for it or choose another --output"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(handle)
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and the stages are looked at anew") from None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,37 +113,97 @@ class Part:
 
 
 class StageFolder:
-    """One stage's folder in an output folder."""
+    """One stage's folder in an output folder, for work under one key.
 
-    def __init__(self, output: Path, stage: str) -> None:
-        self.stage = stage
-        self.path = output / stage
-        self.work = self.path / "work"
+    Args:
+        output: local folder, or one on a store.
+        parts: of the stage, each under a key of its own.
+    """
+
+    def __init__(self, output: str, stage: str, key: str, parts: Sequence[Part] = ()) -> None:
+        self.stage, self.key, self._parts = stage, key, tuple(parts)
+        self.path = join(output, stage)
+        self.work = join(self.path, "work", key)
+        self.attempt = Attempt(self.path, key, tuple((name, part.key) for part in parts for name in part.data_sets))
+
+    def data(self, name: str) -> str:
+        """Folder of a data set of this attempt."""
+        return self.attempt.data(name)
 
     def manifest(self) -> dict[str, Any] | None:
-        return read_json(self.path / "manifest.json")
+        return read_manifest(self.path)
 
-    def is_done(self, key: str) -> bool:
+    def is_done(self) -> bool:
         manifest = self.manifest()
-        return manifest is not None and manifest["key"] == key
+        return manifest is not None and manifest["key"] == self.key
 
-    def begin(self, key: str, parts: Sequence[Part] = ()) -> None:
-        """Makes the folder ready for work under this key: what an interrupted run under the same key left stays, and so
-        do parts that were made under the same keys of theirs."""
-        made = read_json(self.work / "key.json") or self.manifest() or {}
-        (self.path / "manifest.json").unlink(missing_ok=True)  # first: what is half deleted is not done
-        if made.get("key") != key or not (self.work / "key.json").is_file():
-            held = made.get("parts", {})
-            kept = {name for part in parts if held.get(part.name) == part.key for name in part.data_sets}
-            for entry in self.path.iterdir() if self.path.exists() else ():
-                if entry.name not in kept:
-                    delete(str(entry))
-            write_json(self.work / "key.json", {"key": key, "parts": {part.name: part.key for part in parts}})
-        for unfinished in self.path.rglob(f"{TEMPORARY_PREFIX}*"):
-            unfinished.unlink()
+    def damage(self) -> list[str]:
+        """What is wrong with the files of a stage that is done: a sentence for each that is missing or has another size
+        than its manifest says. One listing; no file is read but manifests."""
+        sizes = dict(list_files(self.path))
+        problems = []
+        for name in sizes:
+            if name_of(name) != MANIFEST_NAME:
+                continue
+            folder = parent_of(name)
+            try:
+                listed = files_of(join(self.path, folder))
+            except DataError as error:
+                problems.append(str(error))
+                continue
+            for file in listed:
+                size = sizes.get(f"{folder}/{file.name}")
+                if size != file.num_bytes:
+                    what = "is missing" if size is None else f"has {size:,} bytes in place of {file.num_bytes:,}"
+                    problems.append(f"{join(self.path, folder, file.name)} {what}")
+        return problems
 
-    def complete(self, key: str, summary: dict[str, Any], parts: Sequence[Part] = ()) -> None:
-        """The stage is done; its intermediate files go."""
-        keys = {"parts": {part.name: part.key for part in parts}} if parts else {}
-        write_json(self.path / "manifest.json", {"stage": self.stage, "key": key, **keys, **summary})
-        shutil.rmtree(self.work, ignore_errors=True)
+    def begin(self) -> None:
+        """Makes the folder ready for work. What an interrupted run under the same key left stays, and so do parts that
+        were made under the same keys of theirs."""
+        delete(join(self.path, "manifest.json"))  # first: what is half deleted is not done
+        if not exists(join(self.work, "key.json")):
+            kept = [join(name, part.key) + "/" for part in self._parts for name in part.data_sets]
+            self._delete_all_but(kept)
+            write_json(join(self.work, "key.json"), {"key": self.key})
+        _delete_unfinished(self.path)
+
+    def complete(self, summary: dict[str, Any]) -> None:
+        """The stage is done: its data sets are the current ones, and its intermediate files go."""
+        attempts = {self.key, *(part.key for part in self._parts)}
+        for name, _ in list_files(self.path):
+            folder = parent_of(name)
+            if name_of(name) == MANIFEST_NAME and name_of(folder) in attempts and not name.startswith("work/"):
+                make_current(join(self.path, folder))
+        write_json(join(self.path, "manifest.json"), {"stage": self.stage, "key": self.key, **summary})
+        delete(join(self.path, "work"))
+
+    def _delete_all_but(self, kept: list[str]) -> None:
+        """Deletes what is in the folder but the files whose names begin with one of these."""
+        stay: dict[str, list[str]] = {}
+        for name, _ in list_files(self.path):
+            entry = name.partition("/")[0]
+            stay.setdefault(entry, [])
+            if name.startswith(tuple(kept)):
+                stay[entry].append(name)
+        for entry, names in stay.items():
+            if not names:
+                delete(join(self.path, entry))
+        for name, _ in list_files(self.path):
+            if name not in stay.get(name.partition("/")[0], ()):
+                delete(join(self.path, name))
+
+
+def read_manifest(folder: str) -> dict[str, Any] | None:
+    """What the manifest in a stage's folder says; None where the stage is not done."""
+    return read_json(join(folder, "manifest.json"))
+
+
+def _delete_unfinished(folder: str) -> None:
+    """Deletes the temporary files that a killed run left on a disk; a store has none."""
+    if is_remote(folder):
+        return
+    for root, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(TEMPORARY_PREFIX):
+                delete(join(root, name))

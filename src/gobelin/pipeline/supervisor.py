@@ -43,13 +43,13 @@ class Supervisor:
     def __init__(
         self,
         workers: int,
-        folder: Path,
+        folder: str,
         screen: Screen,
         runner: str,
         beam_args: tuple[str, ...],
         modules: tuple[str, ...] = PRELOAD,  # that workers have imported when they start
     ) -> None:
-        self._workers, self._folder, self._screen = workers, folder, screen
+        self._workers, self._folder, self._screen = workers, Path(folder), screen
         self._runner, self._beam_args = runner, beam_args
         self._pool = WorkerPool(modules=modules)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from gobelin.documents import Unit
 from gobelin.pipeline.recipe import Recipe, RecipeError, change
-from gobelin.store.dataset import num_rows_of
+from gobelin.store.dataset import current, num_rows_of
 from gobelin.store.paths import join
 from gobelin.transforms.files import list_shards
 from gobelin.transforms.selection.config import SelectConfig
@@ -124,7 +124,7 @@ def what_if(output: str, recipe: Recipe, changes: tuple[str, ...]) -> Iterator[s
 
 
 def _judge(output: str, now: SelectConfig, then: SelectConfig) -> tuple[Outcome, Outcome, int, int]:
-    documents, scores = join(output, "extract", "documents"), join(output, "score", "documents")
+    documents, scores = current(join(output, "extract", "documents")), current(join(output, "score", "documents"))
     num_shards = len(list_shards(scores))
     outcomes = Outcome(), Outcome()
     seen = 0

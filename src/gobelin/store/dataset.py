@@ -14,6 +14,14 @@ the data set must have, writes the manifest, and takes the receipts away. After 
     FOLDER/_receipts/part-00000-of-00008.parquet.json ...
 
 Parquet readers pass over names that begin with ``_`` or ``.``, so ``pq.read_table(FOLDER)`` reads the data set.
+
+The data sets of a stage are written by an *attempt*, which is named after the stage's settings and input. Each attempt
+has a folder of its own, so a job that was left running under other settings can only write into its own:
+
+    FOLDER/_current.json           {"attempt": "3f9c2b7a01de45aa"}
+    FOLDER/3f9c2b7a01de45aa/_manifest.json ...
+
+Readers of FOLDER follow ``_current.json``, which is written when the stage is done.
 """
 
 from __future__ import annotations
@@ -24,20 +32,20 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from gobelin.errors import DataError, MissingDataError
+from gobelin.errors import DataError, MissingDataError, UserError
 from gobelin.store.files import (
     delete,
     digest_of,
     exists,
-    list_files,
     output,
     read_json,
     size_of,
     write_json,
 )
-from gobelin.store.paths import join
+from gobelin.store.paths import join, name_of, parent_of
 
 MANIFEST_NAME = "_manifest.json"
+CURRENT_NAME = "_current.json"
 RECEIPTS_NAME = "_receipts"
 _VERSION = 1
 _READ_BYTES = 1 << 20
@@ -131,16 +139,62 @@ def commit_shards(folder: str, num_shards: int) -> bool:
 
 def is_committed(folder: str) -> bool:
     """Whether there is such a data set."""
-    return exists(join(folder, MANIFEST_NAME))
+    return exists(join(folder, MANIFEST_NAME)) or exists(join(folder, CURRENT_NAME))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """Where the data sets of a stage are written."""
+
+    folder: str  # of the stage
+    name: str  # empty: data sets lie in the folder itself
+    others: tuple[tuple[str, str], ...] = ()  # (data set, attempt): made under settings of their own
+
+    def data(self, name: str) -> str:
+        """The folder of this attempt at a data set."""
+        attempt = dict(self.others).get(name, self.name)
+        return join(self.folder, name, attempt) if attempt else join(self.folder, name)
+
+
+def make_current(folder: str) -> None:
+    """Makes an attempt, ``DATA SET/ATTEMPT``, the one that readers of ``DATA SET`` follow."""
+    write_json(join(parent_of(folder), CURRENT_NAME), {"attempt": name_of(folder)})
+
+
+def current(folder: str) -> str:
+    """The folder that holds the files of a data set: that of its attempt, or the data set's own.
+
+    Raises:
+        MissingDataError: there is no such data set.
+        DataError: what should name the attempt does not.
+    """
+    if exists(join(folder, MANIFEST_NAME)):
+        return folder
+    address = join(folder, CURRENT_NAME)
+    try:
+        attempt = read_json(address)["attempt"]
+    except FileNotFoundError:
+        raise MissingDataError(
+            f"{folder}: no data set is there ({MANIFEST_NAME} is missing); run the stage again that makes it"
+        ) from None
+    except (UserError, KeyError, TypeError):
+        raise DataError(f"{address} names no attempt") from None
+    if not isinstance(attempt, str) or not attempt.isalnum():
+        raise DataError(f"{address} names no attempt")
+    return join(folder, attempt)
 
 
 def files_of(folder: str) -> list[DataFile]:
-    """The files of a data set, by name.
+    """The files of a data set, by name; names are within ``current(folder)``.
 
     Raises:
         MissingDataError: there is none.
         DataError: its manifest cannot be read.
     """
+    return _files_of(current(folder))
+
+
+def _files_of(folder: str) -> list[DataFile]:
     address = join(folder, MANIFEST_NAME)
     try:
         manifest = read_json(address)
@@ -148,7 +202,7 @@ def files_of(folder: str) -> list[DataFile]:
         raise MissingDataError(
             f"{folder}: no data set is there ({MANIFEST_NAME} is missing); run the stage again that makes it"
         ) from None
-    except ValueError as error:
+    except UserError as error:
         raise DataError(str(error)) from None
     try:
         if manifest["version"] != _VERSION:
@@ -164,24 +218,13 @@ def paths_of(folder: str) -> list[str]:
     Raises:
         DataError: as ``files_of``.
     """
-    return [join(folder, file.name) for file in files_of(folder)]
+    folder = current(folder)
+    return [join(folder, file.name) for file in _files_of(folder)]
 
 
 def num_rows_of(folder: str) -> int:
     """Rows of a data set, as its manifest says."""
     return sum(file.num_rows for file in files_of(folder))
-
-
-def check_sizes(folder: str) -> None:
-    """Compares names and sizes with the manifest.
-
-    Raises:
-        DataError: a file is missing or has another size.
-    """
-    for file in files_of(folder):
-        problem = _problem_of_size(folder, file)
-        if problem:
-            raise DataError(problem)
 
 
 def check(folder: str) -> Iterator[str]:
@@ -190,21 +233,13 @@ def check(folder: str) -> Iterator[str]:
     Raises:
         DataError: there is no data set, or its manifest cannot be read.
     """
-    for file in files_of(folder):
+    folder = current(folder)
+    for file in _files_of(folder):
         problem = _problem_of_size(folder, file)
         if problem:
             yield problem
         elif digest_of(join(folder, file.name)) != file.sha256:
             yield f"{join(folder, file.name)} was altered: its SHA-256 is not the one in the manifest"
-
-
-def delete_strays(folder: str) -> list[str]:
-    """Deletes what lies in the folder of a data set and is no part of it. Returns the names."""
-    known = {MANIFEST_NAME, *(file.name for file in files_of(folder))}
-    strays = [name for name, _ in list_files(folder) if name not in known]
-    for name in strays:
-        delete(join(folder, name))
-    return strays
 
 
 def _problem_of_size(folder: str, file: DataFile) -> str | None:

@@ -25,7 +25,6 @@ from gobelin.store.files import delete, make_folder
 from gobelin.store.paths import is_remote, join
 
 LEASE_NAME = ".gobelin-lease.json"
-LOCK_NAME = ".gobelin-lock"
 LEASE_SECONDS = 300.0
 """After so long without renewal a lease counts as left behind. It is renewed every third of this."""
 
@@ -65,20 +64,16 @@ def break_lock(folder: str) -> bool:
 @contextlib.contextmanager
 def _flock(folder: str) -> Iterator[None]:
     make_folder(folder)
-    handle = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(handle, 200, 0).decode(errors="replace").strip()
             raise LockedError(
-                f"another gobelin writes to {folder}" + (f" ({owner})" if owner else "") + "; wait until it ends"
+                f"{folder}: another gobelin is at work there; wait for it or choose another folder"
             ) from None
         except OSError:
             pass  # a file system without locks: nobody can be locked out
-        else:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         yield
     finally:
         os.close(handle)
@@ -97,7 +92,36 @@ def _lease(folder: str) -> Iterator[None]:
 
 
 def _content(owner: str) -> bytes:
-    return json.dumps({"owner": owner, "until": time.time() + LEASE_SECONDS}).encode()
+    held = {"owner": owner, "until": time.time() + LEASE_SECONDS, "machine": _machine(), "pid": os.getpid()}
+    return json.dumps(held).encode()
+
+
+def _machine() -> str:
+    """What tells the process ids of this machine, since it was started, from those of any other."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            parts.append(stream.read().strip())
+        parts.append(str(os.stat("/proc/self/ns/pid").st_ino))  # of this container
+    return " ".join(parts)
+
+
+def _is_dead(held: dict[str, Any]) -> bool:
+    """Whether who holds a lease was a process of this machine, and is gone."""
+    if held.get("machine") != _machine() or not isinstance(held.get("pid"), int):
+        return False
+    try:
+        os.kill(held["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _seconds_left(held: dict[str, Any]) -> float:
+    until = held.get("until")
+    return until - time.time() if isinstance(until, int | float) else 0.0
 
 
 def _take(folder: str, address: str, owner: str) -> str:
@@ -106,17 +130,18 @@ def _take(folder: str, address: str, owner: str) -> str:
         return remote.put(address, _content(owner), only_if_absent=True)
     except FileExistsError:
         held, etag = _read(address), remote.head(address)[1]
-    if held.get("owner") != owner:  # ours where the answer to our own put was lost
-        left = float(held.get("until", 0.0)) - time.time()
-        if left > 0:
-            raise LockedError(
-                f"another gobelin writes to {folder} ({held.get('owner', 'unknown')}); its lease holds for {left:.0f} "
-                f"more seconds. If it is dead, wait, or take the lease away: delete {address}"
-            )
+    left = _seconds_left(held)
+    if held.get("owner") != owner and left > 0 and not _is_dead(held):  # ours where the answer to our put was lost
+        raise LockedError(
+            f"{folder}: another gobelin is at work there ({held.get('owner', 'unknown')}); its lease holds for "
+            f"{left:.0f} more seconds. If it is dead, wait, or take the lease away: delete {address}"
+        )
     try:
         return remote.put(address, _content(owner), etag=etag)
     except FileExistsError:
-        raise LockedError(f"another gobelin has just begun to write to {folder}; wait until it ends") from None
+        raise LockedError(
+            f"{folder}: another gobelin has just begun to work there; wait for it or choose another folder"
+        ) from None
 
 
 def _read(address: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from gobelin.pipeline.plan import Batch, Step, data_sets
 from gobelin.pipeline.recipe import fingerprint
 from gobelin.pipeline.stages.link import link
 from gobelin.pipeline.state import count_decisions, count_rows, row_groups
+from gobelin.store.dataset import Attempt
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import Capture, ReadWarc
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
@@ -53,7 +54,7 @@ def extract(context: Context) -> dict[str, Any]:
     for group in plan.groups(read_batches(context.archives)):
         ranges = [piece for batch in group for piece in batch]
         name = fingerprint([dataclasses.astuple(piece) for piece in ranges])
-        folder = join(str(context.folder("extract").work), f"read-{name}")
+        folder = join(context.folder("extract").work, f"read-{name}")
         job = ReadJob(recipe.extract, folder, min(len(group), recipe.num_shards))
         batches.append(Batch(ranges, job, data_sets(folder, job.num_index_shards, *INDEXES)))
     num_bytes = sum(archive.size for archive in context.archives)
@@ -61,13 +62,13 @@ def extract(context: Context) -> dict[str, Any]:
     read = tuple(batch.job.folder for batch in batches)
     fetched = fetch_missing(context, read) if recipe.extract.fetch.enabled else ()
     link(context, read, fetched)
-    return count_extract(str(context.folder("extract").path))
+    return count_extract(context.folder("extract").attempt)
 
 
 def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
     """Asks for images that no archive holds: a round for each further address of an image. Returns the folders."""
     config, num_shards, plan = context.recipe.extract, context.recipe.num_shards, context.plan
-    work = str(context.folder("extract").work)
+    work = context.folder("extract").work
     folders: list[str] = []
     for turn in range(1, config.fetch.num_candidates + 1):
         want = WantJob(read, tuple(folders), work, f"wanted-{turn}", config.fetch.num_candidates, num_shards)
@@ -86,16 +87,16 @@ def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(folders)
 
 
-def count_extract(folder: str) -> dict[str, Any]:
+def count_extract(attempt: Attempt) -> dict[str, Any]:
     """What the data sets of ``extract`` say of documents, images, records and fetches."""
     archives: Counter[str] = Counter()
-    for table in row_groups(join(folder, "archives"), ["num_documents", "num_images", "num_records", "num_other"]):
+    for table in row_groups(attempt.data("archives"), ["num_documents", "num_images", "num_records", "num_other"]):
         archives.update({name: pc.sum(table[name]).as_py() or 0 for name in table.column_names})
     fetches: Counter[str] = Counter()
-    for table in row_groups(join(folder, "fetches"), ["status"]):
+    for table in row_groups(attempt.data("fetches"), ["status"]):
         fetches.update(table["status"].to_pylist())
-    decisions = count_decisions(join(folder, "decisions"))
-    num_documents, num_images = count_rows(join(folder, "documents")), count_rows(join(folder, "images"))
+    decisions = count_decisions(attempt.data("decisions"))
+    num_documents, num_images = count_rows(attempt.data("documents")), count_rows(attempt.data("images"))
     return {
         "documents": balanced_counts(archives["num_documents"], num_documents, decisions, Unit.DOCUMENT),
         "images": balanced_counts(archives["num_images"], num_images, decisions, Unit.IMAGE),

@@ -23,6 +23,7 @@ from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, shard_of
 from gobelin.pipeline.context import Context
 from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets
 from gobelin.pipeline.state import count_rows
+from gobelin.store.dataset import Attempt
 from gobelin.transforms.archives.revisits import ResolveRevisits, revisit_keys, revisit_place
 from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX
 from gobelin.transforms.files import join, shard_path
@@ -59,7 +60,7 @@ def link(context: Context, read: tuple[str, ...], fetched: tuple[str, ...]) -> N
     """Joins pages and images of the indexes in these folders: the data sets of ``extract``."""
     folder, recipe = context.folder("extract"), context.recipe
     agents = recipe.extract.robots_agents
-    job = LinkJob(read, fetched, join(str(folder.work), "link"), str(folder.path), recipe.num_shards, agents)
+    job = LinkJob(read, fetched, join(folder.work, "link"), folder.attempt, recipe.num_shards, agents)
     run_link(context.plan, job, ROWS_AT_ONCE)
 
 
@@ -130,7 +131,7 @@ class LinkJob:
     read_folders: tuple[str, ...]
     fetch_folders: tuple[str, ...]
     work: str  # for what one graph leaves for the next
-    output: str
+    output: Attempt
     num_shards: int
     agents: tuple[str, ...]  # of robots.txt, whose being disallowed is recorded
     num_url_slices: int = 1
@@ -157,8 +158,8 @@ def resolve_revisits(pipeline: beam.Pipeline, slices: list[int], job: LinkJob) -
     )
     resolved = (revisits, pages, images) | "ResolveRevisits" >> ResolveRevisits(wanted)
     folder = batch_folder(job, "revisits", slices)
-    _write_part(resolved.images, join(folder, "names"), IMAGE_NAMES, "url")
-    _write_part(resolved.decisions, join(folder, "decisions"), DECISIONS, "url")
+    _write_part(resolved.images, "names", join(folder, "names"), IMAGE_NAMES, "url")
+    _write_part(resolved.decisions, "decisions", join(folder, "decisions"), DECISIONS, "url")
 
 
 _CAPTURE = ("url", "url_key", "warc_date", "payload_digest", "warc_file", "warc_offset")
@@ -175,10 +176,9 @@ def _is_of_slice(revisit: Row, only: OfShards) -> bool:
     return only.holds(revisit_place(revisit))
 
 
-def _write_part(rows: beam.PCollection, folder: str, schema: Any, sort_by: str) -> None:
+def _write_part(rows: beam.PCollection, name: str, folder: str, schema: Any, sort_by: str) -> None:
     """A data set of one file."""
-    name = folder.rpartition("/")[2].title()
-    rows | f"{name}ToFile" >> beam.Map(_to_first_shard) | f"Write{name}" >> WriteRows(folder, schema, 1, (sort_by,))
+    rows | f"{name} to file" >> beam.Map(_to_first_shard) | f"Write {name}" >> WriteRows(folder, schema, 1, (sort_by,))
 
 
 def resolve_urls(pipeline: beam.Pipeline, slices: list[int], job: LinkJob) -> None:
@@ -207,7 +207,7 @@ def write_documents(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
     policies = _policies(pipeline, job, index, only)
     signals = (pages, policies) | "SignalsOfPages" >> FindSiteSignals("doc_id", job.agents)
     written = (pages, resolutions, signals.signals) | "WriteDocuments" >> WriteDocuments(
-        join(job.output, "documents"), shards, job.num_shards
+        job.output.data("documents"), shards, job.num_shards
     )
     folder = batch_folder(job, "documents", shards)
     (
@@ -216,7 +216,7 @@ def write_documents(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
         | "WriteShown" >> WriteRows(join(folder, "shown"), SHOWN, job.num_shards, ("image_id",))
     )
     decisions = (written["decisions"], signals.decisions) | "AllDecisions" >> beam.Flatten()
-    _write_part(decisions, join(folder, "decisions"), DECISIONS, "doc_id")
+    _write_part(decisions, "decisions", join(folder, "decisions"), DECISIONS, "doc_id")
 
 
 def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
@@ -234,10 +234,10 @@ def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> No
     all_names = (images, names) | "AllNames" >> beam.Flatten()
     signals = (all_names, policies) | "SignalsOfImages" >> FindSiteSignals("image_id", job.agents)
     written = (images, shown, names, signals.signals) | "WriteImages" >> WriteImages(
-        join(job.output, "images"), shards, job.num_shards
+        job.output.data("images"), shards, job.num_shards
     )
     decisions = (written["decisions"], signals.decisions) | "AllDecisions" >> beam.Flatten()
-    _write_part(decisions, join(batch_folder(job, "images", shards), "decisions"), DECISIONS, "url")
+    _write_part(decisions, "decisions", join(batch_folder(job, "images", shards), "decisions"), DECISIONS, "url")
 
 
 def write_decisions(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
@@ -246,7 +246,7 @@ def write_decisions(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
     (
         pipeline
         | "Decisions" >> ReadRows(shards_of(left, "decisions"))
-        | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards, shards)
+        | "WriteDecisions" >> WriteDecisions(job.output.data("decisions"), job.num_shards, shards)
     )
     if 0 in shards:
         for name, schema, key, folders in (
@@ -254,7 +254,7 @@ def write_decisions(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
             ("archives", ARCHIVES, "warc_file", job.index_folders),
         ):
             rows = pipeline | f"Read{name}" >> ReadRows(shards_of(folders, name))
-            _write_part(rows, join(job.output, name), schema, key)
+            _write_part(rows, name, job.output.data(name), schema, key)
 
 
 def batch_folder(job: LinkJob, name: str, units: list[int]) -> str:

@@ -26,6 +26,7 @@ from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_
 from gobelin.pipeline.stages.duplicates import find_groups, find_semantic_groups
 from gobelin.pipeline.state import count_decisions, count_rows
 from gobelin.pipeline.supervisor import Graph
+from gobelin.store.dataset import Attempt
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
 from gobelin.transforms.files import join, list_shards
 from gobelin.transforms.join_scores import (
@@ -60,14 +61,14 @@ def score(context: Context) -> dict[str, Any]:
         context.recipe.num_shards,
         context.plan,
     )
-    work, output = str(folder.work), str(folder.path)
+    work, output = folder.work, folder.attempt
     documents, images = context.data("extract", "documents"), context.data("extract", "images")
     num_documents, num_images = count_rows(documents), count_rows(images)
     load_text_resources(config.text, config.contamination)  # errors before all else
     if config.faces is not None:
         load_detector(config.faces)
 
-    signatures = join(output, "signatures", "documents")
+    signatures = output.data("signatures/documents")
     measure = MeasureJob(config, documents, work, signatures, num_shards)
     made = (*data_sets(work, num_shards, "measurements", "measure_decisions"), DataSet(signatures, num_shards))
     _by_shard(plan, "text statistics", measure_documents, measure, made, "documents", num_documents)
@@ -86,7 +87,7 @@ def score(context: Context) -> dict[str, Any]:
         embed = dataclasses.replace(embed, source=documents)
         made = data_sets(output, num_shards, "text_embeddings", "text_decisions")
         _by_shard(plan, "embed texts", embed_texts, embed, made, "documents", num_documents)
-    embeddings = join(output, "image_embeddings")
+    embeddings = output.data("image_embeddings")
     also_of_images = []
     if heads:
         made = data_sets(work, num_shards, "image_heads")
@@ -117,11 +118,11 @@ def score(context: Context) -> dict[str, Any]:
         schemas=score_schemas(plugin_entries(config.plugins)),
     )  # fmt: skip
     run_join(plan, join_job, num_documents, num_images)
-    decisions = count_decisions(join(output, "decisions"))
+    decisions = count_decisions(output.data("decisions"))
     failed = decisions[Unit.DOCUMENT][Action.REPLACE] + decisions[Unit.IMAGE][Action.REPLACE]
     return {
-        "documents": balanced_counts(num_documents, count_rows(join(output, "documents")), decisions, Unit.DOCUMENT),
-        "images": balanced_counts(num_images, count_rows(join(output, "images")), decisions, Unit.IMAGE),
+        "documents": balanced_counts(num_documents, count_rows(output.data("documents")), decisions, Unit.DOCUMENT),
+        "images": balanced_counts(num_images, count_rows(output.data("images")), decisions, Unit.IMAGE),
         "clip_model": clip_model,
         **({"plugin_errors": {name: failed[f"{ERROR}{name}"] for name in config.plugins}} if config.plugins else {}),
         "not_run": sorted(
@@ -188,11 +189,11 @@ def measure_documents(pipeline: beam.Pipeline, shards: list[int], job: MeasureJo
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EmbedJob:
-    """``images`` or ``documents`` (``source``) -> embeddings (of images also faces) in ``folder``, both by shard."""
+    """``images`` or ``documents`` (``source``) -> embeddings (of images also faces) in ``output``, both by shard."""
 
     config: ScoreConfig
     source: str
-    folder: str
+    output: Attempt
     num_shards: int
     share_batches: bool = True  # one worker has all shards of the pipeline, and fills batches across them
 
@@ -206,7 +207,7 @@ def embed_images(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> N
     (
         pipeline
         | "Shards" >> beam.Create(_together(shards, job.share_batches))
-        | "EmbedImages" >> EmbedImages(job.config, job.source, job.folder, job.num_shards)
+        | "EmbedImages" >> EmbedImages(job.config, job.source, job.output, job.num_shards)
     )
 
 
@@ -215,7 +216,7 @@ def embed_texts(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> No
     (
         pipeline
         | "Shards" >> beam.Create(_together(shards, job.share_batches))
-        | "EmbedTexts" >> EmbedTexts(job.config, job.source, job.folder, job.num_shards)
+        | "EmbedTexts" >> EmbedTexts(job.config, job.source, job.output, job.num_shards)
     )
 
 
@@ -263,7 +264,7 @@ class JoinJob:
 
     images: str
     work: str
-    output: str
+    output: Attempt
     num_shards: int
     clip_model: str | None  # fingerprint; None: not run
     needs_faces: bool
@@ -282,12 +283,12 @@ def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> No
     images = pipeline | "Images" >> ReadRows(list_shards(job.images), list(IMAGE_FACTS), only)
     of_images = {name: join(job.work, name) for name in ("image_groups", *job.also_of_images)}
     if job.needs_faces:
-        of_images["image_faces"] = join(job.output, "image_faces")
+        of_images["image_faces"] = job.output.data("image_faces")
     groups = (
         tuple(pipeline | name >> ReadRows(list_shards(folder), None, only) for name, folder in of_images.items())
         | beam.Flatten()
     )
-    embedded = [] if job.clip_model is None else list_shards(join(job.output, "image_embeddings"))
+    embedded = [] if job.clip_model is None else list_shards(job.output.data("image_embeddings"))
     embeddings = (
         pipeline | "Embeddings" >> ReadRows(embedded, None, only) | "EmbeddingById" >> beam.Map(_embedding_by_id)
     )
@@ -295,9 +296,8 @@ def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> No
         only, job.clip_model, job.needs_faces
     )
     scored.facts | "WriteImageScores" >> WriteImageScores(
-        join(job.output, "images"), join(job.output, "signatures", "images"), shards, job.num_shards,
-        job.schemas.images,
-    )  # fmt: skip
+        job.output.data("images"), job.output.data("signatures/images"), shards, job.num_shards, job.schemas.images
+    )
     folder = fact_folder(job, shards)
     (
         scored.facts
@@ -315,10 +315,10 @@ def score_documents(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) ->
         | "WriteDocumentScores"
         >> WriteDocumentScores(
             job.work,
-            None if job.clip_model is None else join(job.output, "text_embeddings"),
+            None if job.clip_model is None else job.output.data("text_embeddings"),
             job.fact_folders,
             job.clip_model,
-            join(job.output, "documents"),
+            job.output.data("documents"),
             job.num_shards,
             job.schemas,
         )
@@ -332,11 +332,11 @@ def write_score_decisions(pipeline: beam.Pipeline, _: list[Any], job: JoinJob) -
     if "image_plugins" in job.also_of_images:
         paths += shards_of((job.work,), "plugin_decisions")
     if are_seen:
-        paths += shards_of((job.output,), "embed_decisions")
+        paths += list_shards(job.output.data("embed_decisions"))
     if job.clip_model is not None:
-        paths += shards_of((job.output,), "text_decisions")
+        paths += list_shards(job.output.data("text_decisions"))
     decisions = pipeline | "Decisions" >> ReadRows(paths)
-    decisions | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards)
+    decisions | "WriteDecisions" >> WriteDecisions(job.output.data("decisions"), job.num_shards)
 
 
 def fact_folder(job: JoinJob, shards: list[int]) -> str:

@@ -18,6 +18,7 @@ from gobelin.pipeline.context import Context, balanced_counts
 from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
 from gobelin.pipeline.rule_effects import rule_effects
 from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.store.dataset import Attempt
 from gobelin.transforms.files import join, list_shards
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.relative_thresholds import check_clip_model, resolve_thresholds
@@ -39,24 +40,25 @@ DOCUMENTS_AT_ONCE = 20_000
 
 def select(context: Context) -> dict[str, Any]:
     """Runs the stage. Returns what it counted."""
-    folder, scores = context.folder("select"), context.output / "score"
+    folder, scores = context.folder("select"), context.data("score", "documents")
     check_clip_model(context.recipe.select, (context.folder("score").manifest() or {}).get("clip_model"))
-    config, thresholds = resolve_thresholds(context.recipe.select, str(scores / "documents"))
-    num_documents = count_rows(scores / "documents")
+    config, thresholds = resolve_thresholds(context.recipe.select, scores)
+    num_documents = count_rows(scores)
     job = SelectJob(
-        config, context.data("extract", "documents"), str(scores / "documents"), str(folder.work), str(folder.path),
-        context.recipe.num_shards,
+        config, context.data("extract", "documents"), scores, folder.work, folder.attempt, context.recipe.num_shards,
     )  # fmt: skip
     run_select(context.plan, job, num_documents)
-    decisions = count_decisions(folder.path / "decisions")
-    corpus = folder.path / "documents"
-    not_run = {row["rule"]: row["times"] for row in read_folder(str(folder.path / "not_run"))}
+    decisions = count_decisions(folder.data("decisions"))
+    corpus = folder.data("documents")
+    not_run = {row["rule"]: row["times"] for row in read_folder(folder.data("not_run"))}
     return {
         "documents": balanced_counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
-        "images": balanced_counts(count_rows(scores / "images"), len(images_shown(corpus)), decisions, Unit.IMAGE),
+        "images": balanced_counts(
+            count_rows(context.data("score", "images")), len(images_shown(corpus)), decisions, Unit.IMAGE
+        ),
         "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
         "not_run": not_run,
-        "rules": rule_effects(config, decisions, str(scores / "documents"), num_documents, not_run),
+        "rules": rule_effects(config, decisions, scores, num_documents, not_run),
         "thresholds": thresholds,
     }
 
@@ -77,7 +79,7 @@ def run_select(plan: Plan, job: SelectJob, num_documents: int) -> None:
             judged, "documents", num_documents * len(waiting) // job.num_shards,
         )
     )  # fmt: skip
-    chosen = (*data_sets(job.work, job.num_shards, "stay", "unique_decisions"), DataSet(join(job.output, "not_run"), 1))
+    chosen = (*data_sets(job.work, job.num_shards, "stay", "unique_decisions"), DataSet(job.output.data("not_run"), 1))
     plan.run(Step("select: choose among duplicates", choose_documents, [Batch([], job)], chosen))
 
     batches = plan.deal(range(job.num_shards), num_documents, DOCUMENTS_AT_ONCE)
@@ -98,7 +100,7 @@ class SelectJob:
     documents: str
     scores: str
     work: str  # for what one graph leaves for the next
-    output: str
+    output: Attempt
     num_shards: int
     use_folders: tuple[str, ...] = ()  # what each batch of ``write_corpus`` left
 
@@ -128,7 +130,7 @@ def choose_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> N
         | "ByRule" >> beam.Map(_by_rule)
         | "CountNotRun" >> beam.CombinePerKey(sum)
         | "NotRunToShard" >> beam.Map(_not_run_row)
-        | "WriteNotRun" >> WriteRows(join(job.output, "not_run"), NOT_RUN, 1, ("rule",))
+        | "WriteNotRun" >> WriteRows(job.output.data("not_run"), NOT_RUN, 1, ("rule",))
     )
 
 
@@ -138,7 +140,7 @@ def write_corpus(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> 
         pipeline
         | "Shards" >> beam.Create(shards)
         | "WriteCorpus"
-        >> WriteCorpus(job.config, job.documents, job.scores, job.work, join(job.output, "documents"), job.num_shards)
+        >> WriteCorpus(job.config, job.documents, job.scores, job.work, job.output.data("documents"), job.num_shards)
         | "UsesToShard" >> beam.Map(_use_to_shard, job.num_shards)
         | "WriteUses" >> WriteRows(join(use_folder(job, shards), "uses"), USES, job.num_shards, ("image_id", "outcome"))
     )
@@ -150,7 +152,7 @@ def write_select_decisions(pipeline: beam.Pipeline, shards: list[int], job: Sele
         pipeline
         | "Shards" >> beam.Create(shards)
         | "WriteDecisions"
-        >> WriteSelectDecisions(job.work, job.use_folders, join(job.output, "decisions"), job.num_shards)
+        >> WriteSelectDecisions(job.work, job.use_folders, job.output.data("decisions"), job.num_shards)
     )
 
 

@@ -18,6 +18,7 @@ from gobelin.pipeline import fits
 from gobelin.pipeline.context import Context, balanced_counts
 from gobelin.pipeline.plan import Batch, DataSet, Step, data_sets, shards_to_do
 from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.store.dataset import Attempt
 from gobelin.tokenize.encode import AssembleDocuments, EncodeImages, shown_images
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
@@ -33,7 +34,7 @@ def tokenize(context: Context) -> dict[str, Any]:
         context.plan,
         context.recipe.num_shards,
     )
-    work, output, corpus = str(folder.work), str(folder.path), context.data("select", "documents")
+    work, output, corpus = folder.work, folder.attempt, context.data("select", "documents")
     if recipe.tokenize.blur_faces and recipe.score.faces is None:
         raise UserError("tokenize.blur_faces needs score.faces, which says where faces are: set it, or leave it out")
     num_documents = count_rows(corpus)
@@ -43,13 +44,13 @@ def tokenize(context: Context) -> dict[str, Any]:
             f"{context.data('select', 'decisions')} or loosen a threshold with --set"
         )
     shown = images_shown(corpus)
-    fitted = fits.fit_tokenizers(context.supervisor, recipe, context.output, len(shown))
+    fitted = fits.fit_tokenizers(context, len(shown))
 
     faces = context.data("score", "images") if recipe.tokenize.blur_faces else None
     images = context.data("extract", "images")
-    codes, failed = DataSet(join(output, "codes"), num_shards), DataSet(join(work, "encode_decisions"), num_shards)
+    codes, failed = DataSet(output.data("codes"), num_shards), DataSet(join(work, "encode_decisions"), num_shards)
     encode = EncodeJob(
-        join(output, fits.IMAGE_TOKENIZER), images, corpus, codes.folder, failed.folder, num_shards,
+        join(folder.path, fits.IMAGE_TOKENIZER), images, corpus, codes.folder, failed.folder, num_shards,
         recipe.tokenize.device, faces,
     )  # fmt: skip
     made: tuple[DataSet, ...] = (codes, failed)
@@ -68,10 +69,10 @@ def tokenize(context: Context) -> dict[str, Any]:
         "tokenize: assemble documents", assemble_documents, [Batch([], assemble)], made, "documents", num_documents
     )
     plan.run(step)
-    decisions = count_decisions(join(output, "decisions"))
-    num_tokens, num_image_tokens = fits.count_tokens(join(output, "shards"))
+    decisions = count_decisions(output.data("decisions"))
+    num_tokens, num_image_tokens = fits.count_tokens(output.data("shards"))
     return {
-        "documents": balanced_counts(num_documents, count_rows(join(output, "shards")), decisions, Unit.DOCUMENT),
+        "documents": balanced_counts(num_documents, count_rows(output.data("shards")), decisions, Unit.DOCUMENT),
         "images": balanced_counts(len(shown), count_rows(codes.folder), decisions, Unit.IMAGE),
         "tokens": {"all": num_tokens, "image": num_image_tokens, "vocabulary": vocabulary.size},
         **fitted,
@@ -116,7 +117,7 @@ class AssembleJob:
     corpus: str
     codes: str
     encode_decisions: str
-    output: str
+    output: Attempt
     num_shards: int
     vocabulary: Vocabulary
     text_tokenizer: TextTokenizer
@@ -130,7 +131,7 @@ def assemble_documents(pipeline: beam.Pipeline, _: list[Any], job: AssembleJob) 
     decisions = pipeline | "ReadDecisions" >> ReadRows(list_shards(job.encode_decisions))
     assembled = (shards, codes) | "AssembleDocuments" >> AssembleDocuments(
         job.corpus,
-        join(job.output, "shards"),
+        job.output.data("shards"),
         job.num_shards,
         job.vocabulary,
         job.text_tokenizer,
@@ -139,7 +140,7 @@ def assemble_documents(pipeline: beam.Pipeline, _: list[Any], job: AssembleJob) 
     (
         (decisions, assembled.decisions)
         | "AllDecisions" >> beam.Flatten()
-        | "WriteDecisions" >> WriteDecisions(join(job.output, "decisions"), job.num_shards)
+        | "WriteDecisions" >> WriteDecisions(job.output.data("decisions"), job.num_shards)
     )
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from gobelin.pipeline import fits
 from gobelin.pipeline.context import Context
 from gobelin.pipeline.worker import Task
+from gobelin.store.paths import join
 
 
 def train(context: Context) -> dict[str, Any]:
     """Token shards -> a model."""
     folder, recipe = context.folder("train"), context.recipe
-    task = Task("train", fits.train_model, (str(context.output), recipe), alone=True)
+    task = Task("train", fits.train_model, (context.output, recipe), alone=True)
     context.supervisor.run("train", [task], "steps", recipe.train.steps, threads=recipe.train.threads)
     return fits.read_summary(folder.path)
 
@@ -20,7 +21,7 @@ def train(context: Context) -> dict[str, Any]:
 def sample(context: Context) -> dict[str, Any]:
     """A model -> pictures and texts, and a page of them."""
     folder, recipe = context.folder("sample"), context.recipe
-    task = Task("sample", fits.sample_model, (str(context.output), recipe), alone=True)
+    task = Task("sample", fits.sample_model, (context.output, recipe), alone=True)
     context.supervisor.run("sample", [task], "pictures", threads=recipe.train.threads)
     return fits.read_summary(folder.path)
 
@@ -29,5 +30,5 @@ def report(context: Context) -> dict[str, Any]:
     """What happened, as one page."""
     from gobelin.report.page import write_report
 
-    write_report(str(context.output), str(context.output / "report"))
+    write_report(context.output, join(context.output, "report"))
     return {"path": "report/index.html"}

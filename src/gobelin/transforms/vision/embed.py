@@ -24,8 +24,9 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from gobelin.documents import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS, Action, Decision, Unit
+from gobelin.store.dataset import Attempt
 from gobelin.transforms.boundary import Refused, WebStep, attempt
-from gobelin.transforms.files import join, shard_path
+from gobelin.transforms.files import shard_path
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.progress import advance
@@ -48,28 +49,28 @@ MAX_DECODE_SIDE_PX = 512
 
 class EmbedImages(beam.PTransform):
     """Shard numbers of ``images``, several an element -> shards of ``image_embeddings`` (with ``config.clip``),
-    ``image_faces`` (with ``config.faces``) and ``embed_decisions`` in ``folder``. One of them must be set."""
+    ``image_faces`` (with ``config.faces``) and ``embed_decisions`` in ``output``. One of them must be set."""
 
-    def __init__(self, config: ScoreConfig, images: str, folder: str, num_shards: int) -> None:
-        self._arguments = (config, images, folder, num_shards)
+    def __init__(self, config: ScoreConfig, images: str, output: Attempt, num_shards: int) -> None:
+        self._arguments = (config, images, output, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         return shards | beam.ParDo(_EmbedImages(*self._arguments))
 
 
 class EmbedTexts(beam.PTransform):
-    """Shard numbers of ``documents``, several an element -> shards of ``text_embeddings`` in ``folder``."""
+    """Shard numbers of ``documents``, several an element -> shards of ``text_embeddings`` in ``output``."""
 
-    def __init__(self, config: ScoreConfig, documents: str, folder: str, num_shards: int) -> None:
-        self._arguments = (config, documents, folder, num_shards)
+    def __init__(self, config: ScoreConfig, documents: str, output: Attempt, num_shards: int) -> None:
+        self._arguments = (config, documents, output, num_shards)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         return shards | beam.ParDo(_EmbedTexts(*self._arguments))
 
 
 class _Embedder(WebStep):
-    def __init__(self, config: ScoreConfig, source: str, folder: str, num_shards: int) -> None:
-        self._config, self._source, self._folder, self._num_shards = config, source, folder, num_shards
+    def __init__(self, config: ScoreConfig, source: str, output: Attempt, num_shards: int) -> None:
+        self._config, self._source, self._output, self._num_shards = config, source, output, num_shards
         self._shared = Shared()
 
     def setup(self) -> None:
@@ -85,7 +86,7 @@ class _Embedder(WebStep):
                 yield index, row
 
     def _made(self, name: str, index: int) -> str:
-        return shard_path(join(self._folder, name), index, self._num_shards)
+        return shard_path(self._output.data(name), index, self._num_shards)
 
 
 class _InTurn:

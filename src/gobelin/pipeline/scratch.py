@@ -1,0 +1,33 @@
+"""Where a run keeps what only this machine needs: logs, counts of progress, temporary files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+
+from gobelin.store.files import make_folder
+from gobelin.store.paths import absolute, is_remote, join, name_of
+
+
+def scratch_folder(output: str, given: str | None = None) -> str:
+    """The local folder for logs and progress of a run: the one that was given, the output folder itself where that is
+    local, or one in the user's cache that is named after the output folder.
+
+    Args:
+        output: local folder, or one on a store.
+        given: ``--scratch``; where it is set, temporary files go there, too, of this process and its workers.
+    """
+    if given is not None:
+        temporary = os.path.join(absolute(given), "tmp")
+        make_folder(temporary)
+        os.environ["TMPDIR"] = tempfile.tempdir = temporary
+    if not is_remote(output):
+        return given or output
+    folder = absolute(given) if given else os.path.join(_cache(), "gobelin")
+    digest = hashlib.sha256(absolute(output).encode()).hexdigest()[:8]
+    return join(folder, f"{name_of(output)}-{digest}")
+
+
+def _cache() -> str:
+    return os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
