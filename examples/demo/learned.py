@@ -34,6 +34,7 @@ from gobelin.train.evaluate import grounding_gap
 from gobelin.train.model import LanguageModel, load_model
 from gobelin.train.sample import SamplingConfig, sample_captions, sample_images
 from gobelin.train.shards import Pair
+from gobelin.transforms.files import list_shards
 from gobelin.transforms.vision.clip import ClipSpec, load_clip
 
 _TEST_STREAM, _TUNING_STREAM = 0x7E57, 0x70E5
@@ -59,7 +60,7 @@ def measure_clip(crawl: Path, run: Path, clip_model: str, limit: int = 1500) -> 
     good = [row for row in images if row["keep"]]
     good = good[:: max(1, len(good) // limit)]
     planted = [row for row in images if row["kind"] == "mismatch"]
-    paths = sorted((run / "score" / "image_embeddings").glob("*.parquet"))
+    paths = list_shards(str(run / "score" / "image_embeddings"))
     table = pa.concat_tables([pq.read_table(path) for path in paths])
     embeddings = dict(zip(table["image_id"].to_pylist(), table["embedding"].to_pylist(), strict=True))
     good = [row for row in good if row["image_id"] in embeddings]
@@ -120,7 +121,7 @@ def measure_model(run: Path, num_test: int = 200, num_tuning: int = 64, seed: in
 def _training_codes(run: Path) -> set[bytes]:
     """Codes of every image in the token shards."""
     found = set()
-    for path in sorted((run / "tokenize" / "codes").glob("*.parquet")):
+    for path in list_shards(str(run / "tokenize" / "codes")):
         for codes in pq.read_table(path, columns=["codes"])["codes"].to_pylist():
             found.add(np.array(codes, np.int32).tobytes())
     return found
