@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
         unit, total = ("pages", options.pages) if draws_alone else ("steps", CLIP_STEPS)
         supervisor.run("demo: draw a crawl, fit CLIP", tasks, unit, total)
     with open_run(
-        run_folder,
+        str(run_folder),
         str(RECIPE),
         [f"score.clip.model=local-dir:{clip}", f"seed={options.seed}", *options.overrides],
         [str(crawl / "*.warc.gz")],
@@ -118,7 +118,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
         for stage in STAGES:
             run.stage(stage, screen)
     results = output / "learned.json"
-    held = read_json(results)
+    held = read_json(str(results))
     key = f"{run.keys['train']} {options.seed}"
     if held is None or held["key"] != key:
         task = Task("learned", _measure, (crawl, run_folder, clip, results, key, options.seed), alone=True)
@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace, screen: Screen) -> None:
 
 def _is_stale(folder: Path, *made_from: int) -> bool:
     """Whether a folder has to be made, again if it was made from other numbers. Removes it where it has."""
-    held = read_json(folder / MADE_FROM)
+    held = read_json(str(folder / MADE_FROM))
     if held is not None and held["numbers"] == list(made_from):
         return False
     shutil.rmtree(folder, ignore_errors=True)
@@ -138,7 +138,7 @@ def _make_crawl(folder: Path, seed: int, pages: int) -> None:
     from examples.sample_crawl.make_crawl import make_crawl
 
     make_crawl(folder, seed, pages, on_progress=_counter("pages"))
-    write_json(folder / MADE_FROM, {"numbers": [seed, pages]})
+    write_json(str(folder / MADE_FROM), {"numbers": [seed, pages]})
 
 
 def _fit_clip(folder: Path, seed: int) -> None:
@@ -148,8 +148,8 @@ def _fit_clip(folder: Path, seed: int) -> None:
     pairs = [(picture, words) for picture, words, _ in clip_pairs(CLIP_SEED, CLIP_PAIRS)]
     with torch_threads(FIT_THREADS):
         metrics = fit_clip(pairs, folder, ClipFitConfig(num_steps=CLIP_STEPS), seed, on_step=_counter("steps"))
-    write_json(folder / "summary.json", dataclasses.asdict(metrics))
-    write_json(folder / MADE_FROM, {"numbers": [seed, CLIP_PAIRS, CLIP_STEPS]})
+    write_json(str(folder / "summary.json"), dataclasses.asdict(metrics))
+    write_json(str(folder / MADE_FROM), {"numbers": [seed, CLIP_PAIRS, CLIP_STEPS]})
 
 
 def _counter(what: str) -> Callable[..., None]:
@@ -166,7 +166,7 @@ def _measure(crawl: Path, run: Path, clip: Path, results: Path, key: str, seed: 
 
     torch.set_num_threads(os.cpu_count() or 1)
     write_json(
-        results,
+        str(results),
         {"key": key, "clip": measure_clip(crawl, run, f"local-dir:{clip}"), "model": measure_model(run, seed=seed)},
     )
 
@@ -180,12 +180,13 @@ def _show(output: Path, screen: Screen, seconds: float) -> None:
     tallies = judge_corpus(truth, output / "run" / "select" / "documents")
     kinds = judge_kinds(truth, output / "run")
     write_json(
-        output / "truth.json", {"tallies": [dataclasses.asdict(tally) for tally in tallies], "kinds": as_rows(kinds)}
+        str(output / "truth.json"),
+        {"tallies": [dataclasses.asdict(tally) for tally in tallies], "kinds": as_rows(kinds)},
     )
-    learned = read_json(output / "learned.json") or {}
+    learned = read_json(str(output / "learned.json")) or {}
     text = [
         "",
-        *summary_lines(output / "run"),
+        *summary_lines(str(output / "run")),
         "",
         "the corpus against the truth of the crawl",
         *tally_lines(tallies),
