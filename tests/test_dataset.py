@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gobelin.errors import DataError, MissingDataError
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.store.dataset import (
     MANIFEST_NAME,
     DataFile,

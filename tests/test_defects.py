@@ -12,7 +12,7 @@ import pytest
 import gobelin
 from gobelin.errors import UserError, in_a_line, is_of_the_machine
 from gobelin.pipeline import run as running
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.transforms.files import read_tables, shard_path
 from gobelin.transforms.shards import write_rows
 

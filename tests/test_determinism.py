@@ -18,7 +18,7 @@ import pytest
 
 from examples.sample_crawl.make_crawl import make_crawl
 from gobelin.pipeline import inputs
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.transforms.shards import read_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -31,7 +31,7 @@ from gobelin.exchange import read_index
 from gobelin.exchange.entry import SIDE, Entry
 from gobelin.exchange.formats import FORMATS, find_sources
 from gobelin.pipeline import import_corpus, import_stage
-from gobelin.pipeline.cli import FORMATS as NAMES
+from gobelin.pipeline.cli.exchange import FORMATS as NAMES
 from gobelin.pipeline.export import export_corpus
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.state import OutputError, read_json, write_json

@@ -33,7 +33,7 @@ from gobelin.exchange.entry import Origin
 from gobelin.exchange.formats import FORMATS, find_sources
 from gobelin.exchange.parquet_files import read_parquet
 from gobelin.pipeline import import_corpus, import_stage
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.export import export_corpus, export_documents
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.store import remote

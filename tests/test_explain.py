@@ -12,7 +12,7 @@ import pytest
 
 from gobelin.documents import image_id
 from gobelin.pipeline import explain as explaining
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe import load_recipe
 from gobelin.store.lock import locked
 from gobelin.transforms.shards import read_folder

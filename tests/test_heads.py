@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from gobelin.documents import DOCUMENT_SCORES, IMAGE_EMBEDDINGS, IMAGE_SCORES, NODE_SCORES
-from gobelin.pipeline.cli import main
-from gobelin.pipeline.heads_cli import KINDS
+from gobelin.pipeline.cli.heads import KINDS
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe import RecipeError, load_recipe
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import ImageRules

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from gobelin.errors import UserError
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe import load_recipe
 from gobelin.pipeline.stage_keys import stage_keys
 from gobelin.store.files import list_files, read_bytes, upload, write_bytes

@@ -45,7 +45,7 @@ LIGHT_MODULES = (
     "gobelin.pipeline.worker",
     "gobelin.pipeline.worker_pool",
     "gobelin.pipeline.run",
-    "gobelin.pipeline.cli",
+    "gobelin.pipeline.cli.main",
     "gobelin.report.page",
     "gobelin.tokenize.vocabulary",
     "gobelin.tokenize.sequence",
@@ -107,7 +107,10 @@ def test_text_stages_and_command_line_start_without_torch() -> None:
 
 def test_command_line_starts_without_beam() -> None:
     """``gobelin --help`` should not cost the second that importing Beam takes."""
-    code = "import sys, gobelin.pipeline.cli; print([name for name in ('apache_beam', 'torch') if name in sys.modules])"
+    code = (
+        "import sys, gobelin.pipeline.cli.main\n"
+        "print([name for name in ('apache_beam', 'torch') if name in sys.modules])"
+    )
     assert fresh_python(code) == "[]"
 
 

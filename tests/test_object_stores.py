@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.store.files import upload
 from gobelin.transforms.shards import read_folder
 

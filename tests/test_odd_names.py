@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gobelin.errors import MissingDataError
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.stages.tokenize import AssembleJob, assemble_documents
 from gobelin.pipeline.supervisor import run_pipeline
 

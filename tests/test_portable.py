@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

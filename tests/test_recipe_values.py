@@ -10,7 +10,7 @@ import pytest
 
 from gobelin.documents import IMAGE_SIGNATURES, SIGNATURES
 from gobelin.pipeline import recipe_values
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe import load_recipe, preset_names
 from gobelin.pipeline.recipe_help import warnings_of
 from gobelin.pipeline.recipe_values import USES, doubtful_values, other_clip_model, unusable_inputs

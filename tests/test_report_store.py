@@ -12,7 +12,7 @@ import pytest
 
 from gobelin.documents import IMAGES, image_id
 from gobelin.pipeline.check_output import check_output
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.explain import explain
 from gobelin.pipeline.recipe import load_recipe
 from gobelin.pipeline.rule_effects import rule_effects

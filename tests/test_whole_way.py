@@ -12,7 +12,7 @@ from PIL import Image
 
 from examples.demo.truth import judge_corpus, tally_lines
 from examples.sample_crawl.make_crawl import make_crawl
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.stage_names import STAGES
 from gobelin.store.dataset import commit
 from gobelin.tokenize.sequence import ImageItem, ImageSpan, TextItem, decode_document

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 
 from gobelin.errors import UserError
+from gobelin.store.files import is_folder, list_files
+from gobelin.store.paths import join, name_of
 from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
 from gobelin.transforms.archives.records import ArchiveRecords, Record
 from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives, part_of
@@ -25,6 +28,10 @@ SEARCHED_BYTES = 64 * 1024 * 1024
 """How far into a file a first record is looked for before the file is refused."""
 
 
+ARCHIVE_NAME = re.compile(r".+\.(?:(?:warc|arc)(?:\.(?:gz|zst|lz4))?|wacz)", re.IGNORECASE)
+"""What files in a folder are called that is given as input."""
+
+
 class InputError(UserError):
     """The input cannot be used; the message says what is wrong and what to do."""
 
@@ -39,6 +46,7 @@ class Archive:
 
 def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
     """The files that the patterns match, sorted, each once; what exists under exactly the name that was given is that.
+    Of a folder, the files in it and below it that are named like archives.
 
     A file that cannot be read at all is no reason to stop where its pattern matches others: it is recorded like any
     damage. A pattern that matches no archive is a mistake.
@@ -49,7 +57,7 @@ def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
     found: dict[str, int] = {}
     for pattern in patterns:
         try:
-            matched = find_files(pattern)
+            matched = find_files(pattern) or _archives_in(pattern)
         except Exception as error:  # noqa: BLE001  # each file system of Beam raises its own
             raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
         if not matched:
@@ -61,10 +69,21 @@ def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
     return tuple(Archive(path, size) for path, size in sorted(found.items()))
 
 
+def _archives_in(folder: str) -> dict[str, int]:
+    """Archives in a folder and below it, and their bytes, by path; none where there is no such folder."""
+    if not is_folder(folder):
+        return {}
+    found = (
+        {join(folder, name): size for name, size in list_files(folder)}
+        if is_remote(folder)
+        else find_files(os.path.join(folder, "**"))
+    )
+    return {path: size for path, size in found.items() if ARCHIVE_NAME.fullmatch(name_of(path))}
+
+
 def _why_nothing(pattern: str) -> str:
-    if not is_remote(pattern) and os.path.isdir(pattern):
-        inside = os.path.join(pattern, "*.warc.gz")
-        return f"is a folder; give the archives in it, as in {shown_name(inside)} (quote the glob)"
+    if is_folder(pattern):
+        return "a folder that holds no *.warc, *.arc (.gz, .zst, .lz4) or *.wacz, nor does one in it"
     if not is_remote(pattern) and os.path.islink(pattern):
         return f"is a link to {shown_name(os.readlink(pattern))}, which is not there"
     if not is_remote(pattern) and os.path.exists(pattern):

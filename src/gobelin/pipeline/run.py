@@ -178,6 +178,8 @@ def open_run(
         )
     if patterns:
         archives = find_archives(list(patterns))
+        noun, size = "archive" if len(archives) == 1 else "archives", sum(archive.size for archive in archives)
+        screen.say(f"input: {len(archives):,} {noun}, {size / 1e6:,.1f} MB")
         if held is not None and held["input"] != [{"path": each.path, "bytes": each.size} for each in archives]:
             screen.say(f"the input is not what {output} was made with: everything there is made anew")
     elif held is not None:

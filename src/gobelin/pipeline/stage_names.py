@@ -1,3 +1,9 @@
 """The names of the stages, in their order."""
 
-STAGES = ("extract", "score", "select", "tokenize", "train", "sample", "report")
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Stage = Literal["extract", "score", "select", "tokenize", "train", "sample", "report"]
+
+STAGES: tuple[Stage, ...] = get_args(Stage)

@@ -1,0 +1,98 @@
+"""``gobelin export`` and ``gobelin import``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Literal, get_args
+
+from cyclopts import Parameter
+
+from gobelin.errors import UserError
+from gobelin.pipeline.cli.options import FILES, Address, Output, Quiet, RecipeName, RunFolder, Scratch, Settings
+
+Format = Literal["jsonl", "mmc4", "nemo", "obelics", "parquet", "webdataset"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+"""Names of the formats that are written and read; a test holds them against ``exchange/formats.py``."""
+
+_WHAT = "What is written"
+
+
+def export(
+    output: RunFolder,
+    *,
+    to: Annotated[
+        Address | None,
+        Parameter(
+            group=FILES,
+            metavar="FOLDER",
+            help="an empty folder, local, s3:// or gs://; without it, JSON lines go to standard output",
+        ),
+    ] = None,
+    stage: Annotated[
+        Literal["extract", "score", "select", "tokenize"],
+        Parameter(group=_WHAT, metavar="STAGE", help="of which stage (select)"),
+    ] = "select",
+    decisions: Annotated[
+        bool,
+        Parameter(
+            group=_WHAT,
+            help="instead of documents, everything that the stage left out or changed: rule, value, threshold",
+        ),
+    ] = False,
+    format: Annotated[Format, Parameter(group=_WHAT, metavar="FORMAT", help="(jsonl)")] = "jsonl",
+    with_images: Annotated[
+        bool,
+        Parameter(
+            group=_WHAT,
+            help="put the images' bytes beside formats that hold addresses alone (jsonl, mmc4, obelics)",
+        ),
+    ] = False,
+) -> int:
+    """Writes documents, or decisions."""
+    from gobelin.pipeline.export import SOURCES, export_corpus, export_decisions, export_documents
+
+    if to is None and (format != "jsonl" or with_images):
+        raise UserError(f"--format {format} makes files: give --to FOLDER, an empty one")
+    if decisions and (to is not None or format != "jsonl"):
+        raise UserError("--decisions are JSON lines on standard output: leave --to and --format out")
+    if to is not None and stage in SOURCES:
+        summary = export_corpus(output, stage, format, to, with_images)
+        print(json.dumps(summary, indent=2, allow_nan=False))
+    elif decisions:
+        export_decisions(output, stage, sys.stdout)
+    elif stage in SOURCES:
+        export_documents(output, stage, sys.stdout)
+    else:
+        raise UserError(f"stage {stage} holds no documents: give --stage {' or '.join(SOURCES)}, or --decisions")
+    return 0
+
+
+def import_(
+    sources: Annotated[
+        list[Address],
+        Parameter(
+            group=FILES, metavar="SOURCE", help="files of the format, or folders that hold them; local, s3:// or gs://"
+        ),
+    ],
+    /,
+    *,
+    format: Annotated[Format, Parameter(group=FILES, metavar="FORMAT", help="what they are")],
+    output: Output,
+    recipe: RecipeName,
+    settings: Settings = [],  # noqa: B006  # nobody changes it
+    scratch: Scratch = None,
+    quiet: Quiet = False,
+) -> int:
+    """Makes an output folder whose stage ``extract`` is done."""
+    from gobelin.pipeline.import_corpus import run_import
+    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.run import summary_lines
+
+    screen = Screen(quiet)
+    with screen.live():
+        run_import(output, recipe, settings, format, sources, screen, scratch)
+    for line in summary_lines(output):
+        screen.say(line)
+    return 0

@@ -1,0 +1,188 @@
+"""The command line: ``gobelin COMMAND``. Commands stand in the modules beside this one, by group; each is imported when
+it is called.
+
+cyclopts reads the options out of the functions' signatures (docs/benchmarks.md has what that costs). Beam, pyarrow and
+pydantic are imported inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
+
+from gobelin.errors import DEFECT, UserError, in_a_line, is_of_the_machine, write_traceback
+from gobelin.pipeline.cli.help import EXIT_CODES, help_text, usage_of
+from gobelin.pipeline.cli.options import DEFAULTS, Call
+
+_ABOUT_BEAM = f"""\
+Everything after -- goes to Beam:
+  gobelin run --recipe obelics --input 's3://b/*.warc.gz' --output OUT --runner FlinkRunner -- --flink_master=HOST:8081
+
+{EXIT_CODES}"""
+
+_STAGES = {
+    "run": "run all stages, or go on where an earlier run stopped",
+    "extract": "WARC files -> documents and images",
+    "score": "measure documents and images: text statistics, duplicates, image-text similarity",
+    "select": "scores and the recipe's thresholds -> the corpus, with a reason for everything left out",
+    "tokenize": "the corpus -> token shards (text by BPE, images by VQ-VAE)",
+    "train": "token shards -> a mixed-token language model",
+    "sample": "the model -> pictures and texts, as a page",
+    "report": "what happened, as one HTML page with pictures",
+}
+
+_WITHOUT_BEAM = ("train", "sample", "report")
+
+_OTHERS = {
+    "export": (
+        "exchange:export",
+        "documents as a data set of a known format; or, as JSON lines, documents or what was left out and why",
+    ),
+    "import": (
+        "exchange:import_",
+        "documents of another data set, in place of web archives: makes the stage `extract` of an output folder",
+    ),
+    "explain": ("look:explain", "the whole story of one page or image: found, scored, decided"),
+    "check": (
+        "look:check",
+        "read every file of an output folder and compare it with the manifests: missing, short, altered",
+    ),
+    "completion": ("completion:completion", "what makes a shell complete gobelin's commands and options"),
+}
+
+_GROUPS = {
+    "recipe": ("recipe:app", "list presets; show, compare and check recipes"),
+    "heads": ("heads:app", "networks on CLIP embeddings: convert published ones, train your own"),
+}
+
+
+def build_app() -> App:
+    """The whole command line."""
+    app = App(
+        name="gobelin",
+        help="From web archives to interleaved image-text training data, and to a model trained on it.",
+        help_epilogue="`gobelin COMMAND --help` says more about each command.",
+        version=_version,
+        default_parameter=DEFAULTS,
+        help_format="plaintext",
+    )
+    for name, about in _STAGES.items():
+        app.command(
+            f"{__package__}.stages:{name}",
+            name=name,
+            help=about,
+            help_epilogue=EXIT_CODES if name in _WITHOUT_BEAM else _ABOUT_BEAM,
+        )
+    for name, (place, about) in (*_OTHERS.items(), *_GROUPS.items()):
+        app.command(f"{__package__}.{place}", name=name, help=about)
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("gobelin")
+
+
+def main(argv: Sequence[str] | None = None, owns_process: bool = False) -> int:
+    """Runs one command; returns its exit code.
+
+    Args:
+        owns_process: this process does nothing else, so that worker processes may be forked from it.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    beam_args: tuple[str, ...] = ()
+    if "--" in words:
+        cut = words.index("--")
+        words, beam_args = words[:cut], tuple(words[cut + 1 :])
+    if any(word.split("=")[0] == "--runner" for word in beam_args):
+        print("gobelin: give --runner before the --, it is gobelin's own option", file=sys.stderr)
+        return 2
+    app = build_app()
+    if not {"--help", "-h"}.isdisjoint(words):
+        print(help_text(app, words))
+        return 0
+    if words == ["--version"]:
+        print(f"gobelin {_version()}")
+        return 0
+    try:
+        command, bound, injected = app.parse_args(words, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        print(f"gobelin: {_usage_error(error)}\n{usage_of(app, words)}", file=sys.stderr)
+        return 2
+    if _is_help(command):  # words that name a group of commands, and none in it
+        print(help_text(app, words), file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.ERROR, force=True)
+    return _call(command, bound, {name: Call(beam_args, owns_process) for name in injected})
+
+
+def _is_help(command: Callable[..., Any]) -> bool:
+    return isinstance(getattr(command, "__self__", None), App)
+
+
+def _usage_error(error: CycloptsError) -> str:
+    """What is wrong with a command line, in a line."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        rest = " ".join(error.unused_tokens[:3]) + (" ..." if len(error.unused_tokens) > 3 else "")
+        return f"nothing is known to do with: {rest} (archives stand behind --input, names with a space in quotes)"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        name = error.argument.name
+        return f"{name} {'needs a value' if error.keyword else 'is missing'}: {error.argument.parameter.help}"
+    return " ".join(str(error).split())
+
+
+def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: dict[str, Call]) -> int:
+    """Calls a command; turns what goes wrong into a line and an exit code."""
+    from gobelin.pipeline.supervisor import StepFailedError
+
+    try:
+        return command(*bound.args, **bound.kwargs, **injected)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except StepFailedError as error:
+        print(f"gobelin: {error}", file=sys.stderr)
+        return 1
+    except UserError as error:
+        print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ngobelin: stopped. What is done stays; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001  # the boundary of the command line
+        if is_of_the_machine(error):
+            print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
+            return 2
+        lies_in = write_traceback(_logs_of(bound.arguments))
+        print(f"gobelin: {in_a_line(error)}; {DEFECT}; the traceback lies in {lies_in}", file=sys.stderr)
+        return 1
+
+
+def _logs_of(arguments: dict[str, Any]) -> str | None:
+    output = arguments.get("output")
+    if output is None:
+        return None
+    from gobelin.pipeline.scratch import scratch_folder
+
+    return scratch_folder(output, getattr(arguments.get("options"), "scratch", arguments.get("scratch")))
+
+
+def _terminate(number: int, _: object) -> None:
+    """A request to end: worker processes are stopped on the way out."""
+    raise SystemExit(128 + number)
+
+
+def entry() -> None:
+    """The console script."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
+    sys.exit(main(owns_process=True))

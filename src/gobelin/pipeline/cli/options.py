@@ -1,0 +1,116 @@
+"""Options that several commands share: what they are called, what help says of them, in which group it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter
+
+if TYPE_CHECKING:
+    Address = str
+else:
+    from pathlib import Path
+
+    Address = str | Path  # shells complete names of files for it; what is given stays a string
+
+DEFAULTS = Parameter(negative=(), allow_repeating=True, json_list=False, json_dict=False)
+"""Of every option: no ``--no-``; of one that is given twice, the last counts; a value is what was given."""
+
+FILES = Group("Input and output")
+RECIPE = Group("Recipe")
+MACHINE = Group("Machine")
+
+Output = Annotated[
+    Address,
+    Parameter(group=FILES, metavar="FOLDER", help="where everything is written: a local folder, or s3://, gs://"),
+]
+RunFolder = Annotated[
+    Address, Parameter(group=FILES, metavar="FOLDER", help="output folder of a run, local, s3:// or gs://")
+]
+RecipeName = Annotated[Address, Parameter(group=RECIPE, metavar="RECIPE", help="a preset or a YAML file")]
+Settings = Annotated[
+    list[str],
+    Parameter(
+        name="--set",
+        group=RECIPE,
+        metavar="KEY=VALUE",
+        help="change a setting of the recipe first, as in select.image.min_side_px=100; may be given more than once",
+    ),
+]
+Quiet = Annotated[bool, Parameter(group=MACHINE, help="say nothing but errors")]
+Scratch = Annotated[
+    Address | None,
+    Parameter(
+        group=MACHINE,
+        metavar="FOLDER",
+        help="local folder for logs and temporary files (the output folder; for one on a store, one in ~/.cache)",
+    ),
+]
+
+
+_Input = Parameter(
+    name="--input",
+    group=FILES,
+    metavar="PATH",
+    consume_multiple=1,
+    help="archives (WARC, ARC, WACZ): paths, globs, or folders that hold them; local, gs:// or s3://; may be given "
+    "more than once; not needed again for a folder that has one",
+)
+_Workers = Parameter(group=MACHINE, metavar="N", help="processes of a local run (all cores)")
+_Runner = Parameter(
+    group=MACHINE,
+    metavar="NAME",
+    help="where Beam's graphs run: local (Beam's in-process runner, in worker processes) or one of Beam's: "
+    "FlinkRunner, DataflowRunner, PortableRunner (local)",
+)
+_HIDDEN = Parameter(show=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Of ``run``, and of every stage: the same ones may be given to each."""
+
+    input: Annotated[list[Address], _Input] = dataclasses.field(default_factory=list)
+    recipe: Annotated[
+        Address | None,
+        Parameter(
+            group=RECIPE,
+            metavar="RECIPE",
+            help="a preset (`gobelin recipe list`) or a YAML file; not needed again for a folder that has one",
+        ),
+    ] = None
+    settings: Settings = dataclasses.field(default_factory=list)
+    workers: Annotated[int, _Workers] = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    runner: Annotated[str, _Runner] = "local"
+    scratch: Scratch = None
+    quiet: Quiet = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaterOptions(RunOptions):
+    """Of a stage behind ``extract``: help says nothing of the input."""
+
+    input: Annotated[list[Address], _Input, _HIDDEN] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOptions(LaterOptions):
+    """Of a stage without graphs of Beam's: help says nothing of where they run."""
+
+    workers: Annotated[int, _Workers, _HIDDEN] = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    runner: Annotated[str, _Runner, _HIDDEN] = "local"
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What a command has from the process that calls it, and not from its options."""
+
+    beam_args: tuple[str, ...] = ()
+    """What stood behind ``--``."""
+    owns_process: bool = False
+    """Nothing else happens in this process, so that worker processes may be forked from it."""
+
+
+Caller = Annotated[Call, Parameter(parse=False)]

@@ -1,0 +1,170 @@
+"""``gobelin run``, and each stage alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from gobelin.errors import UserError
+from gobelin.pipeline.cli.options import RECIPE, Call, Caller, LaterOptions, ModelOptions, Output, RunOptions
+from gobelin.pipeline.stage_names import STAGES, Stage
+
+if TYPE_CHECKING:
+    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.run import Run
+
+_FLAT = Parameter(name="*")
+_RUN, _LATER, _MODEL = RunOptions(), LaterOptions(), ModelOptions()
+
+
+def run(
+    output: Output,
+    *,
+    options: Annotated[RunOptions, _FLAT] = _RUN,
+    until: Annotated[Stage | None, Parameter(group=RECIPE, metavar="STAGE", help="stop after this stage")] = None,
+    caller: Caller,
+) -> int:
+    """Runs the stages up to ``until``."""
+    return _run(output, STAGES[: STAGES.index(until) + 1] if until else STAGES, options, caller)
+
+
+def extract(output: Output, *, options: Annotated[RunOptions, _FLAT] = _RUN, caller: Caller) -> int:
+    """Runs ``extract``."""
+    return _run(output, ("extract",), options, caller)
+
+
+def score(output: Output, *, options: Annotated[LaterOptions, _FLAT] = _LATER, caller: Caller) -> int:
+    """Runs ``score``."""
+    return _run(output, ("score",), options, caller)
+
+
+def select(
+    output: Output,
+    *,
+    options: Annotated[LaterOptions, _FLAT] = _LATER,
+    what_if: Annotated[
+        list[str] | None,
+        Parameter(
+            group=RECIPE,
+            metavar="RULE=VALUE",
+            help="write nothing: say what another threshold would change, as in image.min_side_px=100; may be given "
+            "more than once",
+        ),
+    ] = None,
+    caller: Caller,
+) -> int:
+    """Runs ``select``, or says what other thresholds would change."""
+    return _run(output, ("select",), options, caller, what_if or ())
+
+
+def tokenize(output: Output, *, options: Annotated[LaterOptions, _FLAT] = _LATER, caller: Caller) -> int:
+    """Runs ``tokenize``."""
+    return _run(output, ("tokenize",), options, caller)
+
+
+def train(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
+    """Runs ``train``."""
+    return _run(output, ("train",), options, caller)
+
+
+def sample(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
+    """Runs ``sample``."""
+    return _run(output, ("sample",), options, caller)
+
+
+def report(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
+    """Runs ``report``, of what there is."""
+    return _run(output, ("report",), options, caller)
+
+
+def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, what_if: Sequence[str] = ()) -> int:
+    """Runs stages in their order; those before the first must be done, unless only the report is made.
+
+    Args:
+        what_if: other thresholds, whose effect is told; nothing is run then.
+    """
+    if options.workers < 1:
+        raise UserError(f"--workers must be at least 1, got {options.workers}")
+    if options.scratch is not None:
+        from gobelin.pipeline.scratch import scratch_folder
+
+        scratch_folder(output, options.scratch)  # before workers are forked, which write there, too
+    if caller.owns_process and options.runner == "local" and not what_if:
+        from gobelin.pipeline.worker_pool import fork_server
+
+        fork_server()
+    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.run import open_run
+
+    screen = Screen(options.quiet)
+    with open_run(
+        output,
+        options.recipe,
+        options.settings,
+        options.input,
+        options.workers,
+        screen,
+        options.runner,
+        caller.beam_args,
+        writes=not what_if,
+        scratch=options.scratch,
+    ) as run:
+        if stages != ("report",):
+            for earlier in STAGES[: STAGES.index(stages[0])]:
+                run.require(earlier)
+        if what_if:
+            return _say_what_if(output, run, what_if)
+        return _run_stages(output, run, stages, screen)
+
+
+def _say_what_if(output: str, run: Run, thresholds: Sequence[str]) -> int:
+    from gobelin.pipeline.what_if import what_if
+
+    for line in what_if(output, run.recipe, tuple(thresholds)):
+        print(line)
+    return 0
+
+
+def _run_stages(output: str, run: Run, stages: Sequence[Stage], screen: Screen) -> int:
+    from gobelin.pipeline.recipe import RecipeError
+    from gobelin.pipeline.recipe_help import warnings_of
+    from gobelin.pipeline.recipe_values import other_clip_model, unusable_inputs
+
+    if "select" in stages:
+        for warning in warnings_of(run.recipe):
+            screen.say(f"warning: {warning}")
+    if "score" in stages and not run.is_done("score"):
+        unusable = unusable_inputs(run.recipe) + (other_clip_model(run.recipe) if "select" in stages else [])
+        if unusable:
+            raise RecipeError(f"recipe {run.recipe.name}: {'; '.join(unusable)}")
+    try:
+        with screen.live():
+            for stage in stages:
+                run.stage(stage, screen)
+    except UserError:
+        _say_summary(output, screen)
+        if "report" in stages:
+            screen.say(f"gobelin report {output} shows what went, and why")
+        raise
+    _say_summary(output, screen)
+    _say_where(output, screen)
+    return 0
+
+
+def _say_summary(output: str, screen: Screen) -> None:
+    from gobelin.pipeline.run import summary_lines
+
+    screen.say("")
+    for line in summary_lines(output):
+        screen.say(line)
+
+
+def _say_where(output: str, screen: Screen) -> None:
+    from gobelin.store.files import exists
+    from gobelin.store.paths import join
+
+    for name in ("report/index.html", "sample/index.html", "run.json"):
+        if exists(join(output, name)):
+            screen.say(f"{name.split('/')[0].removesuffix('.json'):<10}{join(output, name)}")
