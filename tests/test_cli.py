@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -580,6 +580,29 @@ def test_a_run_with_nothing_but_damage(tmp_path: Path, inputs: Path, pack: Make,
     argv = ["extract", "--recipe", str(inputs / "tiny.yaml"), "--input", str(tmp_path / "bad.warc.gz"), "--output"]
     assert main([*argv, str(tmp_path / "out"), "--quiet"]) == 0
     assert run_json(tmp_path / "out")["stages"]["extract"]["records"]["unreadable"] >= 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 100 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("may not mount a file system here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_named_and_a_rerun_goes_on_when_there_is_room(
+    small_disk: Path, inputs: Path, refused: Refusal
+) -> None:
+    output = small_disk / "out"
+    line = refused(*arguments("run", inputs, output, "--until", "select", "--quiet"), code=1)
+    assert f"no space left on {output} (" in line
+    assert "goes on from here" in line
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    assert main(["run", str(output), "--until", "select", "--quiet"]) == 0
+    assert run_json(output)["stages"]["select"]["documents"]["kept"] == 2
 
 
 # ------------------------------------------------------------------------------------------------ export

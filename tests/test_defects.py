@@ -56,7 +56,7 @@ def test_a_defect_says_that_it_is_one(
         (UserError("--input x: no such file"), "--input x: no such file"),
         (UserError("two\nlines [while running 'Step']"), "two lines"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "[Errno 13] Permission denied: '/x'"),
-        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError(errno.EIO, "Input/output error"), "[Errno 5] Input/output error"),
         (MemoryError(), "out of memory"),
     ],
 )

@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 
 from gobelin import plugins
 from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Unit
-from gobelin.pipeline.cli import main
+from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.recipe import RecipeError, change, load_recipe
 from gobelin.pipeline.recipe_help import warnings_of

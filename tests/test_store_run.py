@@ -35,7 +35,7 @@ def gobelin(cwd: Path, *arguments: str, code: int = 0) -> str:
     cwd.mkdir(exist_ok=True)
     environment = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", "from gobelin.pipeline.cli import entry; entry()", *arguments],
+        [sys.executable, "-c", "from gobelin.pipeline.cli.main import entry; entry()", *arguments],
         cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from gobelin.errors import is_full
 from gobelin.pipeline.inputs import MIN_BATCH_BYTES
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.stages.extract import INDEXES
@@ -78,7 +79,7 @@ def test_no_tasks_are_no_work(supervisor: Supervisor) -> None:
         ),
         ("raise ValueError('a list of 3')", "step failed: ValueError: a list of 3; this is a defect of gobelin"),
         ("raise MemoryError", "step failed: out of memory\n"),
-        ("import errno; raise OSError(errno.ENOSPC, 'No space left')", "step failed: [Errno 28] No space left\n"),
+        ("import errno; raise OSError(errno.EACCES, 'Not yours')", "step failed: [Errno 13] Not yours\n"),
         ("import os; os._exit(3)", "step failed: exit code 3"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9 (out of memory?)"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "killed by signal 11"),
@@ -92,6 +93,25 @@ def test_a_failing_task_is_told(supervisor: Supervisor, tmp_path: Path, code: st
         supervisor.run("step", [task("bad", code)])
     assert expected in str(caught.value)
     assert str(tmp_path / "logs" / "bad.log") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import errno; raise OSError(errno.ENOSPC, 'No space left on device')",
+        "import errno; raise OSError(errno.EDQUOT, 'Disk quota exceeded')",
+        "raise RuntimeError('OSError: [Errno 28] No space left on device [while running Write]')",
+        "try: open('/dev/full', 'w').write('x' * 10**6)\nexcept OSError: raise KeyError('written')",
+        "print('x')",
+    ],
+)
+def test_a_full_disk_is_told_without_a_log(supervisor: Supervisor, tmp_path: Path, code: str) -> None:
+    """The log lies on that disk: nothing can be written there."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "bad.log").symlink_to("/dev/full")
+    with pytest.raises(StepFailedError, match=r"^step failed: no space left on the disk$") as caught:
+        supervisor.run("step", [task("bad", code)])
+    assert is_full(caught.value)
 
 
 def test_the_log_holds_the_traceback_and_the_output(

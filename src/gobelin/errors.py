@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import tempfile
 import traceback
@@ -21,6 +22,10 @@ _OF_THE_MACHINE = frozenset(
     }
 )  # fmt: skip
 """Errors of the operating system that say what is wrong with a disk, a name or its rights: no defect of gobelin."""
+
+_OF_A_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+_FULL = os.strerror(errno.ENOSPC)
 
 DEFECT = "this is a defect of gobelin, please report it"
 
@@ -45,6 +50,18 @@ class DivergedError(UserError):
 def is_of_the_machine(error: BaseException) -> bool:
     """Whether an error is one of the disk, of rights or of memory, which the user can mend and gobelin cannot."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it comes from, is that of a disk without room, or of a quota that is used up.
+
+    Beam and other libraries raise errors of their own in its place, some of which keep nothing of it but its words.
+    """
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in _OF_A_FULL_DISK) or _FULL in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def in_a_line(error: BaseException) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterable
 
 from gobelin.store.files import make_folder
 from gobelin.store.paths import absolute, is_remote, join, name_of
@@ -31,3 +33,17 @@ def scratch_folder(output: str, given: str | None = None) -> str:
 
 def _cache() -> str:
     return os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+
+
+def fullest_folder(folders: Iterable[str | None]) -> str:
+    """Which of these folders, or of those that hold them, lies on the disk with the least room, and how much there is;
+    the folder of temporary files is looked at, too."""
+    free: dict[str, int] = {}
+    for folder in (*folders, tempfile.gettempdir()):
+        if folder and not is_remote(folder):
+            there = absolute(folder)
+            while not os.path.isdir(there):
+                there = os.path.dirname(there)
+            free[there] = shutil.disk_usage(there).free
+    fullest = min(free, key=lambda folder: free[folder])
+    return f"{fullest} ({free[fullest] / 1e6:,.1f} MB free)"

@@ -11,6 +11,8 @@ With another runner (Flink, Dataflow, Beam's portable job service) the same grap
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ from typing import Any
 
 from gobelin.errors import DEFECT, in_a_line
 from gobelin.pipeline.progress_bar import Screen, Step
-from gobelin.pipeline.worker import DEFECT_CODE, Task
+from gobelin.pipeline.worker import DEFECT_CODE, FULL_CODE, Task
 from gobelin.pipeline.worker_pool import PRELOAD, ServerGoneError, Worker, WorkerPool
 from gobelin.transforms import progress
 
@@ -34,7 +36,8 @@ Graph = Callable[[Any, list[Any], Any], None]
 
 
 class StepFailedError(RuntimeError):
-    """A worker process failed; the message holds the reason and the log's path."""
+    """A worker process failed; the message holds the reason and the log's path. Where a disk is full, its cause is an
+    ``OSError`` (ENOSPC)."""
 
 
 class Supervisor:
@@ -134,7 +137,8 @@ class Supervisor:
                         if exit_code is not None:
                             del running[worker]
                             worker.tasks.close()
-                            raise StepFailedError(self._reason(title, task.name, exit_code))
+                            cause = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if exit_code == FULL_CODE else None
+                            raise StepFailedError(self._reason(title, task.name, exit_code)) from cause
                         continue
                     del running[worker]
                     if takes_another and not task.alone:
@@ -160,6 +164,8 @@ class Supervisor:
         step.update(_total(files))
 
     def _reason(self, title: str, name: str, exit_code: int) -> str:
+        if exit_code == FULL_CODE:
+            return f"{title} failed: no space left on the disk"
         log = self._folder / "logs" / f"{name}.log"
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
         if exit_code < 0:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import gc
 import importlib
 import json
@@ -29,11 +30,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from gobelin.errors import UserError, in_a_line, is_of_the_machine
+from gobelin.errors import UserError, in_a_line, is_full, is_of_the_machine
 from gobelin.transforms import progress
 
-DEFECT_CODE, NO_DEFECT_CODE = 1, 2
-"""Exit codes of a worker whose task failed, by whose fault it was; the last line of its log says what it was."""
+DEFECT_CODE, NO_DEFECT_CODE, FULL_CODE = 1, 2, errno.ENOSPC
+"""Exit codes of a worker whose task failed, by whose fault it was; the last line of its log says what it was. Of a disk
+that is full, the code alone says it: the log may lie on that disk."""
 
 MAX_GROWTH_BYTES = 512 * 2**20
 """A worker whose memory has grown by more than this since it was forked ends after its task; a new one takes the
@@ -166,13 +168,10 @@ def _work(tasks: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         while not stop_requested():
             progress_file, log = tasks.recv()
+            pickled = tasks.recv_bytes()
             is_busy.set()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            _redirect(log)
-            progress.report_to(str(progress_file))
-            _do(tasks.recv_bytes())
-            stream.flush()
-            progress.flush()
+            _do(pickled, progress_file, log)
             takes_another = _resident_bytes() - memory_before < MAX_GROWTH_BYTES
             is_busy.clear()
             tasks.send(takes_another)
@@ -182,16 +181,27 @@ def _work(tasks: Connection) -> None:
     os._exit(0)
 
 
-def _do(pickled: bytes) -> None:
+def _do(pickled: bytes, progress_file: Path, log: Path) -> None:
     """Does a task. If it fails, this process ends."""
     try:
+        _redirect(log)
+        progress.report_to(str(progress_file))
         task: Task = pickle.loads(pickled)  # noqa: S301  # from the supervisor
         task.function(*task.arguments)
+        sys.stdout.flush()
+        progress.flush()
     except BaseException as error:  # noqa: BLE001  # whatever it was, it goes to the log and the process ends
-        traceback.print_exc()
-        print(in_a_line(error), flush=True)
-        is_defect = isinstance(error, Exception) and not (isinstance(error, UserError) or is_of_the_machine(error))
-        os._exit(DEFECT_CODE if is_defect else NO_DEFECT_CODE)
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+            print(in_a_line(error), flush=True)
+        os._exit(_code_of(error))
+
+
+def _code_of(error: BaseException) -> int:
+    if is_full(error):
+        return FULL_CODE
+    is_defect = isinstance(error, Exception) and not (isinstance(error, UserError) or is_of_the_machine(error))
+    return DEFECT_CODE if is_defect else NO_DEFECT_CODE
 
 
 def _redirect(log: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
-from gobelin.errors import DEFECT, UserError, in_a_line, is_of_the_machine, write_traceback
+from gobelin.errors import DEFECT, UserError, in_a_line, is_full, is_of_the_machine, write_traceback
 from gobelin.pipeline.cli.help import EXIT_CODES, help_text, usage_of
 from gobelin.pipeline.cli.options import DEFAULTS, Call
 
@@ -150,7 +150,7 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except StepFailedError as error:
-        print(f"gobelin: {error}", file=sys.stderr)
+        print(f"gobelin: {_no_space(bound.arguments) if is_full(error) else error}", file=sys.stderr)
         return 1
     except UserError as error:
         print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
@@ -159,6 +159,9 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
         print("\ngobelin: stopped. What is done stays; the same command goes on from here.", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001  # the boundary of the command line
+        if is_full(error):
+            print(f"gobelin: {_no_space(bound.arguments)}", file=sys.stderr)
+            return 2
         if is_of_the_machine(error):
             print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
             return 2
@@ -167,13 +170,24 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
         return 1
 
 
+def _no_space(arguments: dict[str, Any]) -> str:
+    from gobelin.pipeline.scratch import fullest_folder
+
+    folders = (arguments.get("output"), arguments.get("to"), _scratch_of(arguments))
+    return f"no space left on {fullest_folder(folders)}; make room, and the same command goes on from here"
+
+
+def _scratch_of(arguments: dict[str, Any]) -> str | None:
+    return getattr(arguments.get("options"), "scratch", arguments.get("scratch"))
+
+
 def _logs_of(arguments: dict[str, Any]) -> str | None:
     output = arguments.get("output")
     if output is None:
         return None
     from gobelin.pipeline.scratch import scratch_folder
 
-    return scratch_folder(output, getattr(arguments.get("options"), "scratch", arguments.get("scratch")))
+    return scratch_folder(output, _scratch_of(arguments))
 
 
 def _terminate(number: int, _: object) -> None:
