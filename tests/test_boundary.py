@@ -324,7 +324,7 @@ def test_thrown_into_scores_of_plugins(corpus: Path) -> None:
 
 def test_thrown_into_codes(png: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     step = encode._EncodeImages("", "", "", "", 1, "cpu", None)
-    step._tokenizer = type("Tokenizer", (), {"image_size": 16})()
+    step._tokenizer = type("Tokenizer", (), {"size": (16, 16)})()
     monkeypatch.setattr(encode, "blur_faces", throws(lambda picture, _: picture.size[0] == 13, encode.blur_faces))
     rows = [{"image_id": name, "urls": [A], "data": data} for name, data in (("bad", png(1, 13, 20)), ("good", png(2)))]
     decisions: list[Decision] = []

@@ -234,14 +234,14 @@ def test_tokens_are_those_of_blurred_pictures(
     from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
     from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.fit_vqvae import fit_vqvae
-    from gobelin.tokenize.image_tokenizer import VQVAETokenizer, preprocess, save_image_tokenizer
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess, save_image_tokenizer
     from gobelin.transforms.images.open_image import open_rgb
     from gobelin.transforms.shards import read_folder
 
     torch.set_num_threads(1)
     config = VQVAEConfig(image_size=32, patch_size=8, num_codes=64, channels=16, num_blocks=1)
-    squares = [preprocess(picture((place, 5, place + 50, 80)), 32) for place in range(0, 150, 5)]
-    tokenizer = VQVAETokenizer(fit_vqvae(np.stack(squares), config, seed=1, steps=40)[0])
+    squares = [preprocess(picture((place, 5, place + 50, 80)), (32, 32)) for place in range(0, 150, 5)]
+    tokenizer = ImageTokenizer(fit_vqvae(np.stack(squares), config, seed=1, steps=40)[0])
     save_image_tokenizer(tokenizer, str(tmp_path / "tokenizer"))
     whole = encode(picture((50, 20, 90, 70)), "PNG")
     source = in_data_sets(tmp_path, [whole] + [encode(picture(None), "PNG")] * 2, fixtures)
@@ -260,7 +260,7 @@ def test_tokens_are_those_of_blurred_pictures(
     names = [f"{place:064x}" for place in range(3)]
     assert set(found["as they are"]) == set(names)
     blurred = blur_faces(open_rgb(whole, 64), (tuple(np.float32(side).item() for side in box.values()),))
-    expected = tokenizer.encode(preprocess(blurred, 32)[None])[0].tolist()
+    expected = tokenizer.encode(preprocess(blurred, (32, 32))[None])[0].tolist()
     assert found["blurred"] == {names[0]: expected, names[1]: found["as they are"][names[1]]}
     assert found["as they are"][names[0]] != expected
     (decision,) = read_folder(str(tmp_path / "blurred" / "failed"))

@@ -47,6 +47,7 @@ LIGHT_MODULES = (
     "gobelin.pipeline.run",
     "gobelin.pipeline.cli.main",
     "gobelin.report.page",
+    "gobelin.tokenize.codebook",
     "gobelin.tokenize.vocabulary",
     "gobelin.tokenize.sequence",
 )

@@ -17,7 +17,7 @@ from gobelin.errors import UserError
 from gobelin.store.files import list_files, read_bytes
 from gobelin.store.paths import join
 from gobelin.tokenize.config import VQVAEConfig
-from gobelin.tokenize.image_tokenizer import VQVAETokenizer, load_image_tokenizer, save_image_tokenizer
+from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.tokenize.vqvae import VQVAE
@@ -145,7 +145,7 @@ def test_all_files_have_the_same_permissions(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         train(shards, VOCABULARY, CONFIG, str(tmp_path / "train"), seed=0)
-        save_image_tokenizer(VQVAETokenizer(_vqvae()), str(tmp_path / "train" / "image_tokenizer"))
+        save_image_tokenizer(ImageTokenizer(_vqvae()), str(tmp_path / "train" / "image_tokenizer"))
     finally:
         os.umask(before)
     files = [path for path in (tmp_path / "train").rglob("*") if path.is_file()]
@@ -163,7 +163,7 @@ def test_tokenizers_on_a_store(object_store: str) -> None:
     folder = join(object_store, "tokenize")
     TOKENIZER.save(join(folder, "text_tokenizer.json"))
     VOCABULARY.save(folder)
-    tokenizer = VQVAETokenizer(_vqvae())
+    tokenizer = ImageTokenizer(_vqvae())
     save_image_tokenizer(tokenizer, join(folder, "image_tokenizer"))
     for address in (folder, join(folder, "text_tokenizer.json")):
         assert TextTokenizer.load(address).fingerprint == TOKENIZER.fingerprint

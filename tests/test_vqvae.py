@@ -12,15 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gobelin.tokenize.fit_vqvae import fit_vqvae, to_float, to_uint8
+from gobelin.tokenize.codebook import Codebook, read_codebook
+from gobelin.tokenize.config import VQVAEConfig
+from gobelin.tokenize.fit_vqvae import fit_vqvae
 from gobelin.tokenize.image_tokenizer import (
-    VQVAETokenizer,
+    ImageTokenizer,
     load_image_tokenizer,
     preprocess,
     save_image_tokenizer,
 )
+from gobelin.tokenize.pixels import to_float, to_uint8
 from gobelin.tokenize.quantizer import DECAY, EmaQuantizer
-from gobelin.tokenize.vqvae import VQVAE, VQVAEConfig, build_vqvae
+from gobelin.tokenize.vqvae import VQVAE, build_vqvae
 
 CONFIG = VQVAEConfig(image_size=16, patch_size=4, num_codes=16, code_width=4, channels=16, num_blocks=1)
 COLORS = np.array([[230, 30, 30], [30, 30, 230], [30, 200, 30], [240, 240, 240]], dtype=np.uint8)
@@ -40,8 +43,8 @@ def fitted() -> VQVAE:
 
 
 @pytest.fixture
-def tokenizer() -> VQVAETokenizer:
-    return VQVAETokenizer(_random_vqvae(CONFIG))
+def tokenizer() -> ImageTokenizer:
+    return ImageTokenizer(_random_vqvae(CONFIG))
 
 
 def _random_vqvae(config: VQVAEConfig) -> VQVAE:
@@ -119,7 +122,7 @@ def test_codebook_starts_from_fewer_vectors_than_codes() -> None:
 
 def test_fit_learns_colours_it_was_not_shown(fitted: VQVAE) -> None:
     images = halves(50, 99)
-    tokenizer = VQVAETokenizer(fitted)
+    tokenizer = ImageTokenizer(fitted)
     decoded = tokenizer.decode(tokenizer.encode(images)).astype(int)
     assert np.abs(decoded - images).mean() < 12  # of 255; a gray picture is off by about 90
 
@@ -164,14 +167,10 @@ def test_config_refuses_a_patch_that_does_not_divide() -> None:
 
 
 def test_default_size() -> None:
-    tokenizer = VQVAETokenizer(_random_vqvae(VQVAEConfig()))
-    assert (tokenizer.image_size, tokenizer.grid, tokenizer.tokens_per_image, tokenizer.num_codes) == (
-        56,
-        (7, 7),
-        49,
-        256,
-    )
-    assert sum(parameter.numel() for parameter in tokenizer.model.parameters()) == pytest.approx(0.437e6, rel=0.01)
+    tokenizer = ImageTokenizer(_random_vqvae(VQVAEConfig()))
+    codebook = tokenizer.codebook
+    assert (tokenizer.size, codebook.grid, codebook.tokens_per_image, codebook.num_codes) == ((56, 56), (7, 7), 49, 256)
+    assert sum(parameter.numel() for parameter in tokenizer.module.parameters()) == pytest.approx(0.437e6, rel=0.01)
 
 
 def test_pixels_survive_the_change_of_range() -> None:
@@ -181,7 +180,7 @@ def test_pixels_survive_the_change_of_range() -> None:
     assert (to_uint8(images_B3SS) == levels).all()
 
 
-def test_codes_of_an_image_do_not_depend_on_its_batch(tokenizer: VQVAETokenizer) -> None:
+def test_codes_of_an_image_do_not_depend_on_its_batch(tokenizer: ImageTokenizer) -> None:
     images = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 3), dtype=np.uint8)
     together = tokenizer.encode(images)
     assert together.dtype == np.int32
@@ -198,23 +197,23 @@ def test_codes_of_an_image_do_not_depend_on_its_batch(tokenizer: VQVAETokenizer)
     ("codes", "message"),
     [(np.zeros((1, 15), int), "B x 16"), (np.full((1, 16), 16), r"\[0, 16\)"), (np.full((1, 16), -1), r"\[0, 16\)")],
 )
-def test_decode_refuses_what_are_no_codes(tokenizer: VQVAETokenizer, codes: np.ndarray, message: str) -> None:
+def test_decode_refuses_what_are_no_codes(tokenizer: ImageTokenizer, codes: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tokenizer.decode(codes)
 
 
-def test_saved_tokenizer_is_the_same(tokenizer: VQVAETokenizer, tmp_path: Path) -> None:
+def test_saved_tokenizer_is_the_same(tokenizer: ImageTokenizer, tmp_path: Path) -> None:
     save_image_tokenizer(tokenizer, str(tmp_path / "vq"))
     loaded = load_image_tokenizer(str(tmp_path / "vq"))
     images = halves(5, 1)
-    assert loaded.fingerprint == tokenizer.fingerprint
+    assert loaded.codebook == tokenizer.codebook == read_codebook(str(tmp_path / "vq"))
     assert (loaded.encode(images) == tokenizer.encode(images)).all()
     save_image_tokenizer(tokenizer, str(tmp_path / "again"))
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "vq" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_other_weights_have_another_fingerprint(tokenizer: VQVAETokenizer, tmp_path: Path) -> None:
+def test_other_weights_have_another_fingerprint(tokenizer: ImageTokenizer, tmp_path: Path) -> None:
     save_image_tokenizer(tokenizer, str(tmp_path))
     weights = load_file(tmp_path / "model.safetensors")
     weights["quantizer.codes_Kd"][0, 0] += 1
@@ -254,7 +253,7 @@ def _other_kind(path: Path) -> Path:
         (_empty_folder, "nothing in it"),
         (_checkpoint, "a file of 100 bytes"),
         (_safetensors, "1 tensors .encoder.conv_in.weight"),
-        (_other_kind, "describes no gobelin-vqvae"),
+        (_other_kind, "describes no image tokenizer"),
     ],
 )
 def test_unknown_layouts_are_named(make: Callable[[Path], Path], found: str, tmp_path: Path) -> None:
@@ -264,7 +263,7 @@ def test_unknown_layouts_are_named(make: Callable[[Path], Path], found: str, tmp
 
 def test_a_square_of_the_right_size_keeps_its_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    assert (preprocess(PIL.Image.fromarray(pixels), 16) == pixels).all()
+    assert (preprocess(PIL.Image.fromarray(pixels), (16, 16)) == pixels).all()
 
 
 @pytest.mark.parametrize("size", [(64, 32), (32, 64), (320, 32), (33, 32), (8, 4)])
@@ -273,29 +272,91 @@ def test_the_centre_of_a_picture_is_kept(size: tuple[int, int]) -> None:
     picture = PIL.Image.new("RGB", size, "red")
     side = min(size)
     picture.paste("blue", ((width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2))
-    square = preprocess(picture, 16)
+    square = preprocess(picture, (16, 16))
     assert square.shape == (16, 16, 3)
     assert (square[2:-2, 2:-2] == (0, 0, 255)).all()
 
 
 def test_shrinking_averages() -> None:
     checks = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
-    assert np.abs(preprocess(PIL.Image.fromarray(checks), 8).astype(int) - 127).max() < 8
+    assert np.abs(preprocess(PIL.Image.fromarray(checks), (8, 8)).astype(int) - 127).max() < 8
 
 
 def test_other_modes_become_rgb_on_white() -> None:
     clear = PIL.Image.new("RGBA", (16, 16), (255, 0, 0, 0))
-    assert (preprocess(clear, 16) == 255).all()
+    assert (preprocess(clear, (16, 16)) == 255).all()
     palette = PIL.Image.new("P", (16, 16), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
-    assert (preprocess(palette, 16) == (10, 20, 30)).all()
+    assert (preprocess(palette, (16, 16)) == (10, 20, 30)).all()
     palette.info["transparency"] = 1
-    assert (preprocess(palette, 16) == 255).all()
-    assert (preprocess(PIL.Image.new("L", (16, 16), 7), 16) == 7).all()
+    assert (preprocess(palette, (16, 16)) == 255).all()
+    assert (preprocess(PIL.Image.new("L", (16, 16), 7), (16, 16)) == 7).all()
 
 
 def test_orientation_is_followed() -> None:
     picture = PIL.Image.new("RGB", (16, 16), "red")
     picture.paste("blue", (0, 0, 16, 8))
     picture.getexif()[0x0112] = 3  # upside down
-    assert (preprocess(picture, 16)[:8] == (255, 0, 0)).all()
+    assert (preprocess(picture, (16, 16))[:8] == (255, 0, 0)).all()
+
+
+WIDE = VQVAEConfig(image_size=(8, 16), patch_size=4, num_codes=16, code_width=4, channels=16, num_blocks=1)
+
+
+def test_pictures_need_not_be_square(tmp_path: Path) -> None:
+    images = np.concatenate([halves(60, 0)[:, 4:12], halves(60, 1)[:, 4:12]])
+    model, _ = fit_vqvae(images, WIDE, seed=0, steps=200)
+    save_image_tokenizer(ImageTokenizer(model, name="wide"), str(tmp_path))
+    tokenizer = load_image_tokenizer(str(tmp_path))
+    assert tokenizer.codebook == read_codebook(str(tmp_path))
+    assert (tokenizer.codebook.name, tokenizer.codebook.grid, tokenizer.size) == ("wide", (2, 4), (8, 16))
+    codes = tokenizer.encode(images[:9])
+    assert codes.shape == (9, 8)
+    assert np.abs(tokenizer.decode(codes).astype(int) - images[:9]).mean() < 12
+
+
+def test_a_picture_is_cut_to_the_shape_of_its_grid() -> None:
+    picture = PIL.Image.new("RGB", (100, 100), "red")
+    picture.paste("blue", (0, 25, 100, 75))
+    part = preprocess(picture, (20, 40))
+    assert part.shape == (20, 40, 3)
+    assert (part[2:-2] == (0, 0, 255)).all()
+    assert preprocess(picture, (40, 20)).shape == (40, 20, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 24, 3), dtype=np.uint8)
+    assert (preprocess(PIL.Image.fromarray(pixels), (8, 24)) == pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "vqvae"}, "kind is 'vqvae'"),
+        ({"kind": 3}, "kind is 3"),
+        ({"num_codes": None}, "num_codes is None"),
+        ({"num_codes": 0}, "num_codes must be at least 1"),
+        ({"image_size": [16, 18]}, "does not divide"),
+        ({"fingerprint": 7}, "no fingerprint"),
+    ],
+)
+def test_a_description_is_checked_without_weights(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    save_image_tokenizer(ImageTokenizer(_random_vqvae(CONFIG)), str(tmp_path))
+    described = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**described, **change}))
+    with pytest.raises(ValueError, match=message):
+        read_codebook(str(tmp_path))
+
+
+def test_what_a_codebook_says() -> None:
+    codebook = Codebook(name="a", kind="vqvae", num_codes=256, rows=2, columns=3, fingerprint="0" * 64)
+    assert (codebook.grid, codebook.tokens_per_image, codebook.bits_per_image) == ((2, 3), 6, 48)
+    assert not codebook.is_continuous
+
+
+def test_weights_of_another_shape_are_refused(tokenizer: ImageTokenizer, tmp_path: Path) -> None:
+    save_image_tokenizer(tokenizer, str(tmp_path))
+    described = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**described, "channels": 8}))
+    with pytest.raises(ValueError, match="does not hold the weights"):
+        load_image_tokenizer(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"no safetensors")
+    with pytest.raises(ValueError, match="does not hold the weights"):
+        load_image_tokenizer(str(tmp_path))

@@ -138,7 +138,7 @@ def _exam(
     codes: list[np.ndarray] = []
     while len(scenes) < number:
         scene = draw_scene(rng, split)
-        picture = preprocess(render_scene(scene), tokenizer.image_size)
+        picture = preprocess(render_scene(scene), tokenizer.size)
         ids = tokenizer.encode(picture[None])[0]
         if ids.astype(np.int32).tobytes() not in training:
             scenes.append(scene)

@@ -26,6 +26,7 @@ from gobelin.report.samples_page import samples_page
 from gobelin.store import files
 from gobelin.store.files import exists, write_bytes, write_json
 from gobelin.store.paths import join, parent_of
+from gobelin.tokenize.codebook import CONFIG_NAME, read_codebook
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
@@ -116,7 +117,7 @@ def fit_tokenizers(context: Context, num_images: int) -> dict[str, Any]:
     )  # fmt: skip
     if not exists(join(folder, FILE_NAME)):
         tasks.append(Task("text-tokenizer", _text_tokenizer, (job,), alone=True))
-    if not exists(join(folder, IMAGE_TOKENIZER, "config.json")):
+    if not exists(join(folder, IMAGE_TOKENIZER, CONFIG_NAME)):
         tasks.append(Task("image-tokenizer", _image_tokenizer, (job,), alone=True))
     if tasks:
         total = recipe.tokenize.vqvae_steps if recipe.tokenize.image_tokenizer is None else None
@@ -144,13 +145,13 @@ def corpus_texts(corpus: str) -> Iterator[str]:
 
 def _image_tokenizer(job: FitJob) -> None:
     from gobelin.tokenize.fit_vqvae import fit_vqvae
-    from gobelin.tokenize.image_tokenizer import VQVAETokenizer, load_image_tokenizer, save_image_tokenizer
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 
     config = job.recipe.tokenize
     target = join(job.folder, IMAGE_TOKENIZER)
     if config.image_tokenizer is not None:
         load_image_tokenizer(config.image_tokenizer)  # an error now, not in a worker
-        _copy_files(config.image_tokenizer, target, last="config.json")
+        _copy_files(config.image_tokenizer, target, last=CONFIG_NAME)
     else:
         pixels = fit_images(job)
         with torch_threads(FIT_THREADS):
@@ -158,7 +159,7 @@ def _image_tokenizer(job: FitJob) -> None:
                 pixels, config.vqvae, seed=job.recipe.seed, steps=config.vqvae_steps, on_step=_count_step
             )
         write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
-        save_image_tokenizer(VQVAETokenizer(model), target)
+        save_image_tokenizer(ImageTokenizer(model), target)
 
 
 def _copy_files(source: str, target: str, last: str) -> None:
@@ -174,12 +175,12 @@ def _count_step(step: int, _: Any) -> None:
 
 
 def fit_images(job: FitJob) -> np.ndarray:
-    """Images of the corpus, uint8 N x size x size x 3, at most as many as the recipe says, chosen by hash of their id.
+    """Images of the corpus, uint8 N x H x W x 3, at most as many as the recipe says, chosen by hash of their id.
     Faces are blurred where the recipe has them blurred."""
     from gobelin.tokenize.image_tokenizer import preprocess
 
     config = job.recipe.tokenize
-    size, without_faces = config.vqvae.image_size, config.blur_faces
+    size, without_faces = config.vqvae.size, config.blur_faces
     shown = sorted(images_shown(job.corpus), key=lambda name: hashlib.sha256(name.encode()).digest())
     wanted = pa.array(sorted(shown[: config.vqvae_max_images]))
     faces = faces_of_images(job.scores) if without_faces else {}
@@ -189,7 +190,7 @@ def fit_images(job: FitJob) -> np.ndarray:
             if without_faces and row["image_id"] not in faces:
                 continue  # it may have some; the encoder leaves it out too
             try:
-                picture = open_rgb(row["data"], 2 * size)
+                picture = open_rgb(row["data"], 2 * max(size))
                 pictures.append(preprocess(blur_faces(picture, faces.get(row["image_id"], ())), size))
             except OSError:
                 continue  # the encoder will leave it out and say so
@@ -201,20 +202,9 @@ def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
     from gobelin.tokenize.sequence import build_vocabulary
 
     text_tokenizer = TextTokenizer.load(folder)
-    vocabulary = build_vocabulary(text_tokenizer, _Described(join(folder, IMAGE_TOKENIZER)))
+    vocabulary = build_vocabulary(text_tokenizer, read_codebook(join(folder, IMAGE_TOKENIZER)))
     vocabulary.save(folder)
     return vocabulary, text_tokenizer
-
-
-class _Described:
-    """What a vocabulary needs of an image tokenizer, from its description alone: without loading weights."""
-
-    def __init__(self, folder: str) -> None:
-        config = read_json(join(folder, "config.json")) or {}
-        side = config["image_size"] // config["patch_size"]
-        self.grid = (side, side)
-        self.num_codes: int = config["num_codes"]
-        self.fingerprint: str = config["fingerprint"]
 
 
 def count_tokens(shards: str) -> tuple[int, int]:

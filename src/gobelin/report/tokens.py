@@ -122,8 +122,8 @@ def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
         torch.set_num_threads(threads)
     made = []
     for row in rows_with_ids(join(output, "extract", "images"), "image_id", set(codes), ["image_id", "data"]):
-        picture = open_rgb(row["data"], 2 * max(THUMBNAIL_PX, tokenizer.image_size))
-        seen = preprocess(picture, tokenizer.image_size)
+        picture = open_rgb(row["data"], 2 * max(THUMBNAIL_PX, *tokenizer.size))
+        seen = preprocess(picture, tokenizer.size)
         pixels = decoded[row["image_id"]]
         picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
         uris = webp_uri(picture), _exact(seen), _exact(pixels)

@@ -1,18 +1,74 @@
-"""Settings of the stage ``tokenize``. No torch in here: a recipe is read without it."""
+"""Settings of the stage ``tokenize``, and shapes of image tokenizers. No torch in here: a recipe is read without it."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, ClassVar, Protocol
 
 from gobelin.errors import UserError
 
 
+class TokenizerConfig(Protocol):
+    """What the shape of every kind of image tokenizer says; a frozen dataclass of JSON values."""
+
+    kind: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images, pixels."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of codes."""
+
+    @property
+    def num_codes(self) -> int:
+        """Codebook size K; 1 where tokens are continuous."""
+
+    @property
+    def latent_channels(self) -> int:
+        """Numbers of a continuous token; 0 where tokens are codes."""
+
+
+class _Patches:
+    """Images cut into square patches, one token each."""
+
+    __slots__ = ()
+    image_size: int | tuple[int, int]
+    patch_size: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images, pixels."""
+        return height_and_width(self.image_size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of codes."""
+        height, width = self.size
+        return height // self.patch_size, width // self.patch_size
+
+    @property
+    def latent_channels(self) -> int:
+        """0: tokens are codes."""
+        return 0
+
+    def _check(self, *names: str) -> None:
+        require_positive(self, "patch_size", *names)
+        if min(self.size) < 1 or any(side % self.patch_size for side in self.size):
+            raise UserError(f"patch_size {self.patch_size} does not divide image_size {self.image_size}")
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class VQVAEConfig:
+class VQVAEConfig(_Patches):
     """Shape of a VQ-VAE."""
 
-    image_size: int = 56
-    """Side of the square image, pixels. More pixels at the same patch mean more tokens an image."""
+    kind: ClassVar[str] = "vqvae"
+
+    image_size: int | tuple[int, int] = 56
+    """Side of the square image, or height and width; pixels. More pixels at the same patch mean more tokens an
+    image."""
     patch_size: int = 8
     """Side of a patch, pixels; divides image_size. Halve it for finer detail at four times the tokens."""
     num_codes: int = 256
@@ -26,16 +82,23 @@ class VQVAEConfig:
     """Residual blocks, each side."""
 
     def __post_init__(self) -> None:
-        if self.image_size % self.patch_size:
-            raise UserError(f"patch_size {self.patch_size} does not divide image_size {self.image_size}")
-        for name in ("image_size", "patch_size", "num_codes", "code_width", "channels"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self._check("num_codes", "code_width", "channels")
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of codes."""
-        return (self.image_size // self.patch_size,) * 2
+
+CONFIGS: dict[str, type[TokenizerConfig]] = {config.kind: config for config in (VQVAEConfig,)}
+"""The shape of each kind of image tokenizer, by name of the kind."""
+
+
+def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Pixels of both sides, where one number means a square."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def require_positive(config: Any, *names: str) -> None:
+    """Raises UserError where one of these settings is below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise UserError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,7 +94,7 @@ class _EncodeImages(WebStep):
     def _pictures(
         self, rows: Iterable[Row], faces: dict[str, Boxes] | None, decisions: list[Decision]
     ) -> Iterator[tuple[str, np.ndarray]]:
-        size = self._tokenizer.image_size
+        size = self._tokenizer.size
         for row in rows:
             is_known = faces is None or row["image_id"] in faces
             pixels = attempt(_pixels, row["data"], (faces or {}).get(row["image_id"], ()), size) if is_known else None
@@ -110,10 +110,10 @@ class _EncodeImages(WebStep):
             yield row["image_id"], pixels
 
 
-def _pixels(data: bytes, faces: Boxes, size: int) -> np.ndarray:
+def _pixels(data: bytes, faces: Boxes, size: tuple[int, int]) -> np.ndarray:
     from gobelin.tokenize.image_tokenizer import preprocess
 
-    return preprocess(blur_faces(open_rgb(data, 2 * size), faces), size)
+    return preprocess(blur_faces(open_rgb(data, 2 * max(size)), faces), size)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

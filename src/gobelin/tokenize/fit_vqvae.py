@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from gobelin.tokenize.vqvae import VQVAE, VQVAEConfig, build_vqvae
+from gobelin.tokenize.config import VQVAEConfig
+from gobelin.tokenize.pixels import to_float, to_uint8
+from gobelin.tokenize.vqvae import VQVAE, build_vqvae
 from gobelin.transforms.finite import require_finite
 
 BATCH_SIZE = 16
@@ -59,7 +60,7 @@ def fit_vqvae(
     """Fit a VQ-VAE.
 
     Args:
-        images: uint8, N x S x S x 3 with S the configuration's image_size; at least 2.
+        images: uint8, N x H x W x 3 of the configuration's size; at least 2.
         steps: batches of 16 images.
         on_step: called after each step with the number of steps done and the loss.
         held_out_ratio: share of the images kept for the metrics, at least 1 and at most 500 images.
@@ -68,9 +69,9 @@ def fit_vqvae(
         ValueError: images or steps are not as said.
         DivergedError: the loss or the gradient is no number any more, or the weights at the end.
     """
-    side = config.image_size
-    if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3) or len(images) < 2:
-        raise ValueError(f"images must be two or more uint8 {side} x {side} x 3, got {images.dtype} {images.shape}")
+    height, width = config.size
+    if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3) or len(images) < 2:
+        raise ValueError(f"images must be two or more uint8 {height} x {width} x 3, got {images.dtype} {images.shape}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     device = torch.device(device)
@@ -94,10 +95,10 @@ def fit_vqvae(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * _schedule(step / steps)
         picks = torch.randint(len(fitted), (BATCH_SIZE,), generator=generator).numpy()
-        batch_B3SS = to_float(fitted[picks], device)
-        output_B3SS, vectors_Md, indices_M, commitment = model(batch_B3SS, quantize=step >= num_plain)
-        error_B3SS = output_B3SS - batch_B3SS
-        loss = 0.5 * error_B3SS.abs().mean() + error_B3SS.square().mean() + COMMITMENT * commitment
+        batch_B3HW = to_float(fitted[picks], device)
+        output_B3HW, vectors_Md, indices_M, commitment = model(batch_B3HW, quantize=step >= num_plain)
+        error_B3HW = output_B3HW - batch_B3HW
+        loss = 0.5 * error_B3HW.abs().mean() + error_B3HW.square().mean() + COMMITMENT * commitment
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -111,16 +112,6 @@ def fit_vqvae(
     largest = torch.stack([value.detach().abs().max() for value in model.state_dict().values()]).max().item()
     require_finite(_FIT, steps, {"the largest weight": largest}, _ADVICE)
     return model, _measure(model, held_out, len(fitted), device)
-
-
-def to_float(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 B x S x S x 3 in [0, 255] to float32 B x 3 x S x S in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).movedim(-1, 1).float() / 127.5 - 1
-
-
-def to_uint8(images_B3SS: Tensor) -> np.ndarray:
-    """The inverse of ``to_float``, rounded to the nearest level."""
-    return ((images_B3SS + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).cpu().numpy()
 
 
 def _schedule(progress: float) -> float:

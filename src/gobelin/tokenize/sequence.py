@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 
+from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.grammar import parse
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import (
@@ -61,30 +61,14 @@ class ImageSpan:
     image_id: str
 
 
-class CodesDescription(Protocol):
-    """What a vocabulary needs to know of an image tokenizer."""
-
-    @property
-    def num_codes(self) -> int:
-        """Codebook size K."""
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of codes."""
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over configuration and weights, hex."""
-
-
-def build_vocabulary(text_tokenizer: TextTokenizer, image_tokenizer: CodesDescription) -> Vocabulary:
-    """The vocabulary of sequences made with these two tokenizers."""
+def build_vocabulary(text_tokenizer: TextTokenizer, codebook: Codebook) -> Vocabulary:
+    """The vocabulary of sequences made with this text tokenizer and an image tokenizer of this codebook."""
     return Vocabulary(
         text_size=text_tokenizer.size,
-        image_size=image_tokenizer.num_codes,
-        grid=image_tokenizer.grid,
+        image_size=codebook.num_codes,
+        grid=codebook.grid,
         text_fingerprint=text_tokenizer.fingerprint,
-        image_fingerprint=image_tokenizer.fingerprint,
+        image_fingerprint=codebook.fingerprint,
         text_token_bytes=tuple(len(piece) for piece in text_tokenizer.token_bytes),
     )
 

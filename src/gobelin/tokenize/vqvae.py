@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.quantizer import EmaQuantizer
 
-# B batch, S image side, h w code grid (S / patch), C channels, d width of a code, K codebook size, M = B h w
+# B batch, H W image, h w code grid (image / patch), C channels, d width of a code, K codebook size, M = B h w
 
 
 class ResidualBlock(nn.Module):
@@ -54,31 +54,31 @@ class VQVAE(nn.Module):
             nn.PixelShuffle(patch),
         )
 
-    def vectors(self, images_B3SS: Tensor) -> Tensor:
+    def vectors(self, images_B3HW: Tensor) -> Tensor:
         """Code vectors before quantization, M x d in raster order, of images in [-1, 1]."""
-        return self.encoder(images_B3SS).movedim(1, -1).flatten(0, 2)
+        return self.encoder(images_B3HW).movedim(1, -1).flatten(0, 2)
 
     def pixels(self, vectors_Md: Tensor) -> Tensor:
-        """Images B x 3 x S x S of code vectors; not clamped."""
+        """Images B x 3 x H x W of code vectors; not clamped."""
         height, width = self.config.grid
         return self.decoder(vectors_Md.unflatten(0, (-1, height, width)).movedim(-1, 1))
 
-    def forward(self, images_B3SS: Tensor, *, quantize: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    def forward(self, images_B3HW: Tensor, *, quantize: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """For fitting: reconstruction, vectors, indices (None without quantization), commitment loss."""
-        vectors_Md = self.vectors(images_B3SS)
+        vectors_Md = self.vectors(images_B3HW)
         if not quantize:
             return self.pixels(vectors_Md), vectors_Md, None, vectors_Md.new_zeros(())
         quantized_Md, indices_M, commitment = self.quantizer(vectors_Md)
         return self.pixels(quantized_Md), vectors_Md, indices_M, commitment
 
     @torch.no_grad()
-    def encode(self, images_B3SS: Tensor) -> Tensor:
+    def encode(self, images_B3HW: Tensor) -> Tensor:
         """Code ids in [0, K), int64 of shape B x (h w) in raster order, of images in [-1, 1]."""
-        return self.quantizer.nearest(self.vectors(images_B3SS)).view(len(images_B3SS), -1)
+        return self.quantizer.nearest(self.vectors(images_B3HW)).view(len(images_B3HW), -1)
 
     @torch.no_grad()
     def decode(self, ids_BN: Tensor) -> Tensor:
-        """Images B x 3 x S x S in [-1, 1] of code ids."""
+        """Images B x 3 x H x W in [-1, 1] of code ids."""
         return self.pixels(self.quantizer.codes_Kd[ids_BN.flatten()]).clamp(-1, 1)
 
 

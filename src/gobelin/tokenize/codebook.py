@@ -1,0 +1,123 @@
+"""What the rest of the program knows of an image tokenizer: its codebook, without its weights and without torch.
+
+Vocabulary, grammar, batches, sampler and report work with a ``Codebook``; only encoding and decoding load the
+tokenizer. ``config.json`` in a tokenizer's folder says all of it: the kind, the shape, the name and the fingerprint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from typing import Any
+
+from gobelin.errors import UserError
+from gobelin.store.files import exists, read_json
+from gobelin.store.paths import join
+from gobelin.tokenize.config import CONFIGS, TokenizerConfig
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+PREFIX = "gobelin-"
+"""Of the kind in ``config.json``: a file of that name that another program wrote has none."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Codebook:
+    """An image tokenizer's codes and the grid they are laid out in; an image is always rows x columns of them."""
+
+    name: str
+    """Name of the range of ids in a vocabulary; several grids of one tokenizer share a name."""
+    kind: str
+    """How pictures become codes: a key of ``CONFIGS``."""
+    num_codes: int
+    """Number of codes K; 1 where tokens are continuous: the id marks a place, the latent says what stands there."""
+    rows: int
+    """Rows of the grid."""
+    columns: int
+    """Columns of the grid."""
+    fingerprint: str
+    """SHA-256 over configuration and weights of the tokenizer, hex."""
+    latent_channels: int = 0
+    """Numbers of a continuous token; 0: tokens are codes."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_codes", "rows", "columns"):
+            if getattr(self, name) < 1:
+                raise UserError(f"codebook {self.name}: {name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+    @property
+    def tokens_per_image(self) -> int:
+        """Rows x columns: the tokens of an image, without the two that enclose it."""
+        return self.rows * self.columns
+
+    @property
+    def is_continuous(self) -> bool:
+        """Tokens are vectors of real numbers instead of codes."""
+        return self.latent_channels > 0
+
+    @property
+    def bits_per_image(self) -> float:
+        """rows x columns x log2 K; what a continuous token holds is not counted."""
+        return self.tokens_per_image * math.log2(self.num_codes)
+
+    @classmethod
+    def of(cls, config: TokenizerConfig, fingerprint: str, name: str | None = None) -> Codebook:
+        """The codebook of a tokenizer of this shape; ``name`` defaults to its kind."""
+        rows, columns = config.grid
+        return cls(
+            name=name or config.kind, kind=config.kind, num_codes=config.num_codes, rows=rows, columns=columns,
+            fingerprint=fingerprint, latent_channels=config.latent_channels,
+        )  # fmt: skip
+
+
+def read_codebook(folder: str) -> Codebook:
+    """The codebook of the tokenizer in this folder, from its ``config.json`` alone.
+
+    Raises:
+        UserError: there is no such file, or it describes no image tokenizer of a kind that is known here.
+    """
+    config, described = read_config(folder)
+    return Codebook.of(config, described["fingerprint"], described.get("name"))
+
+
+def read_config(folder: str) -> tuple[TokenizerConfig, dict[str, Any]]:
+    """A tokenizer's shape, and all that its ``config.json`` says. Raises UserError as ``read_codebook``."""
+    path = join(folder, CONFIG_NAME)
+    if not exists(path):
+        raise UserError(f"no image tokenizer at {folder}: it holds no {CONFIG_NAME}")
+    described = read_json(path)
+    kind = described.get("kind") if isinstance(described, dict) else None
+    config_type = CONFIGS.get(str(kind).removeprefix(PREFIX)) if str(kind).startswith(PREFIX) else None
+    if config_type is None:
+        known = ", ".join(PREFIX + name for name in CONFIGS)
+        raise UserError(f"{path} describes no image tokenizer of gobelin: its kind is {kind!r}, not one of {known}")
+    if not isinstance(described.get("fingerprint"), str):
+        raise UserError(f"{path} holds no fingerprint: fit or copy the tokenizer again")
+    return _from_json(config_type, described, path), described
+
+
+def describe_config(config: TokenizerConfig) -> dict[str, Any]:
+    """The shape as it stands in ``config.json``; the fingerprint is over this and the weights."""
+    return {"kind": PREFIX + config.kind, "version": 1, **dataclasses.asdict(config)}
+
+
+def _from_json(config_type: type[TokenizerConfig], described: dict[str, Any], path: str) -> TokenizerConfig:
+    names = [field.name for field in dataclasses.fields(config_type)]
+    types = typing.get_type_hints(config_type)
+    try:
+        values = {name: described[name] for name in names}
+        tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        for name, value in tuples.items():
+            if isinstance(value, bool) != (types[name] is bool) or not isinstance(value, (int, float, str, tuple)):
+                raise TypeError(f"{name} is {value!r}")
+        return config_type(**tuples)
+    except KeyError as error:
+        raise UserError(f"{path} lacks {error}") from None
+    except TypeError as error:
+        raise UserError(f"{path} describes no tokenizer: {error}") from None
