@@ -110,10 +110,10 @@ def test_the_heading_of_the_page_above_the_text(above: str, title: str, kept: li
 QUOTE = "What the wheel has ground cannot be ground again, as they say on the river."
 
 
-def inside(body: str) -> list[str]:
+def inside(body: str, head: str = "") -> list[str]:
     """What is kept of something that stands in the middle of a text."""
     around = f"<main><h1>The mill</h1><p>{PROSE} 1</p>{body}<p>{PROSE} 2</p><p>{PROSE} 3</p></main>"
-    kept = outline(read(around))
+    kept = outline(read(around, f"<title>The harbour at night</title>{head}"))
     assert kept[:2] == ["The mill", "PROSE 1"]
     assert kept[-2:] == ["PROSE 2", "PROSE 3"]
     return kept[2:-2]
@@ -203,7 +203,8 @@ def test_a_page_of_short_items_is_content_whatever_its_wrapper_is_called(name: s
 
 def test_a_caption_whose_image_is_left_out_stays_text() -> None:
     teasers = f"<ul>{LINKS}<li><a href=/v><img src=a.jpg></a></li></ul>"
-    assert inside(f"{teasers}<div><div class=credits><p>{PROSE}</p></div></div>") == ["PROSE"]
+    article = "<meta property=og:type content=article>"
+    assert inside(f"{teasers}<div><div class=credits><p>{PROSE}</p></div></div>", article) == ["PROSE"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import bisect
 import re
 from itertools import accumulate
 
-from gobelin.documents import Role
+from gobelin.documents import PageKind, Role
 from gobelin.transforms.pages.page_blocks import Block, Container, PageBlocks
 from gobelin.transforms.pages.region import Region
 
@@ -22,7 +22,8 @@ def is_index(region: Region) -> bool:
 
 
 def drop_link_lists(region: Region) -> None:
-    """Lists and other containers of the region most of whose text is links."""
+    """Lists and other containers of the region most of whose text is links; but not those between the prose of a page
+    that is no article, nor those below the first prose of a manual."""
     page, blocks, containers, drop = region.page, region.blocks, region.page.containers, region.drop
     first, last = region.index + 1, region.page.containers[region.index].last
     chars = [0, *accumulate(0 if drop[index] else block.num_chars for index, block in enumerate(blocks))]
@@ -35,6 +36,7 @@ def drop_link_lists(region: Region) -> None:
         and _is_named_table(table)
         and 0 < in_links[table.end] - in_links[table.start] <= 0.9 * (chars[table.end] - chars[table.start])
     ]
+    first_kept, end_kept = _where_links_stay(region)
     index = first
     while index <= last:
         container = containers[index]
@@ -49,12 +51,23 @@ def drop_link_lists(region: Region) -> None:
         most = 0.9 if is_table else 0.6
         if in_links[end] - in_links[start] <= most * (chars[end] - chars[start]) or chars[end] == chars[start]:
             continue
-        if _is_announced(blocks, start, drop) or is_row(page, container):
+        if first_kept < start < end_kept or _is_announced(blocks, start, drop) or is_row(page, container):
             continue
         for position in range(start, end):
             # An image that is no link itself belongs to the text around.
             drop[position] = drop[position] or blocks[position].image is None or blocks[position].num_links > 0
         index = container.last + 1
+
+
+def _where_links_stay(region: Region) -> tuple[int, int]:
+    """The blocks between which lists of links are content, both left out; nothing lies between equal ones."""
+    is_marked_up = region.page.containers[region.index].tag == "article" and region.kind is PageKind.OTHER
+    if region.kind is PageKind.ARTICLE or is_marked_up:
+        return 0, 0
+    prose = [index for index in range(region.start, region.end) if region.weights[index] > 0 and not region.drop[index]]
+    if not prose:
+        return 0, 0
+    return prose[0], region.end if region.kind is PageKind.MANUAL else prose[-1]
 
 
 def _is_named_table(container: Container) -> bool:
@@ -80,7 +93,9 @@ def _is_reference(block: Block) -> bool:
 
 
 def drop_link_paragraphs(region: Region) -> None:
-    """Paragraphs that are one link or a row of links."""
+    """Paragraphs that are one link or a row of links; a manual keeps them."""
+    if region.kind is PageKind.MANUAL:
+        return
     blocks, drop = region.blocks, region.drop
     for index in range(region.start, region.end):
         block = blocks[index]

@@ -6,7 +6,7 @@ the same make, it says "read also". All are linear in the blocks.
 
 from __future__ import annotations
 
-from gobelin.documents import Role
+from gobelin.documents import PageKind, Role
 from gobelin.transforms.pages.boilerplate import Kind
 from gobelin.transforms.pages.boilerplate_phrases import (
     CALLS,
@@ -115,7 +115,10 @@ def drop_last_address(region: Region) -> None:
 
 
 def drop_before_heading(region: Region) -> None:
-    """What stands in the region before the page's heading is not below it; an image just above may belong to it."""
+    """What stands in the region of an article before the page's heading is not below it; an image just above may belong
+    to it."""
+    if region.kind is not PageKind.ARTICLE:
+        return
     blocks, sums, drop = region.blocks, region.sums, region.drop
     start, end, heading = region.start, region.end, region.heading
     if heading is None or heading <= start or sums[heading] - sums[start] > 0.7 * (sums[end] - sums[start]):
