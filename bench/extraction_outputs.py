@@ -26,6 +26,13 @@ from gobelin.transforms.pages import find_nodes
 PACKAGES = {
     "extractors": ("trafilatura==2.3.1", "resiliparse==2.0.1", "readability-lxml==0.9", "lxml_html_clean"),
     "datatrove": ("datatrove[io,processing]==0.10.1", "trafilatura==1.11.0", "lxml_html_clean"),
+    "datatrove-curate": (
+        "datatrove[io,processing]==0.10.1",
+        "trafilatura==1.11.0",
+        "lxml_html_clean",
+        "spacy",
+        "tokenizers",
+    ),
 }
 """What each environment holds; datatrove wants trafilatura<1.12."""
 

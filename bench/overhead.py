@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from extraction_outputs import environment
+
 HERE = Path(__file__).parent
 GOBELIN = str(Path(sys.executable).parent / "gobelin")
 BEGIN, END = "<!-- overhead: begin -->", "<!-- overhead: end -->"
@@ -120,8 +122,12 @@ def bare_work(archives: list[str], folder: str) -> None:
         pq.write_table(pa.Table.from_pylist(held), f"{folder}/{name}.parquet")
 
 
-def measure(corpus: Path, one_page: Path | None, repeat: int) -> list[str]:
-    """Lines of a table."""
+def measure(corpus: Path, one_page: Path | None, repeat: int, peer: Path | None) -> list[str]:
+    """Lines of a table.
+
+    Args:
+        peer: the Python of an environment with datatrove; None: it is left out.
+    """
     archives = sorted(map(str, corpus.glob("*.warc.gz")))
     lines = ["| what | CPU-s | processes |", "|---|---|---|"]
     with tempfile.TemporaryDirectory() as work:
@@ -148,7 +154,18 @@ def measure(corpus: Path, one_page: Path | None, repeat: int) -> list[str]:
             whole.append(tree_of(run(f"all-{turn}", "extract", *archives)))
         alone = row(f"{len(archives)} sites: the work of `extract` in one process, without Beam", bare)
         seconds = row(f"{len(archives)} sites: `gobelin run --until extract`", whole)
-    return [*lines, "", f"`extract` costs **{seconds / alone:.2f} times** the bare work. Medians of {repeat} runs."]
+        said = f"`extract` costs **{seconds / alone:.2f} times** the bare work."
+        if peer is not None:
+            selected, theirs = [], []
+            for turn in range(repeat):
+                selected.append(tree_of(run(f"select-{turn}", "select", *archives)))
+                folder = Path(work, f"peer-{turn}")
+                folder.mkdir()
+                theirs.append(tree_of([str(peer), str(HERE / "peers" / "curate.py"), str(corpus), str(folder)]))
+            own = row(f"{len(archives)} sites: `gobelin run --until select`, with images", selected)
+            other = row(f"{len(archives)} sites: datatrove to MinHash, text alone", theirs)
+            said += f" To `select` it costs **{own / other:.2f} times** what datatrove's way costs."
+    return [*lines, "", f"{said} Medians of {repeat} runs."]
 
 
 def main() -> int:
@@ -156,13 +173,16 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, default=HERE.parent.parent / "shared" / "corpus" / "web")
     parser.add_argument("--one-page", type=Path, metavar="ARCHIVE", help="an archive of one page and its image")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each, of which medians are given (%(default)s)")
+    parser.add_argument("--datatrove", action="store_true", help="also datatrove's way from archives to unique text")
+    parser.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "gobelin-bench", help="its environment")
     parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     parser.add_argument("--bare", nargs="+", metavar="PATH", help=argparse.SUPPRESS)  # a folder, then archives
     options = parser.parse_args()
     if options.bare:
         bare_work(options.bare[1:], options.bare[0])
         return 0
-    lines = measure(options.corpus, options.one_page, options.repeat)
+    peer = environment("datatrove-curate", options.peers) if options.datatrove else None
+    lines = measure(options.corpus, options.one_page, options.repeat, peer)
     print("\n".join(lines))
     if options.write:
         page = HERE.parent / "docs" / "benchmarks.md"
