@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from gobelin.documents import Role
 from gobelin.transforms.pages.find_nodes import PageContent, read_page
 from gobelin.transforms.pages.image_references import ImageReference
+from gobelin.transforms.pages.main_content import MainContent, says_enough
+from gobelin.transforms.pages.page_blocks import Block
 
 PROSE = (
     "The lighthouse keeper counted the ships twice that morning, because the fog had come in from the north and the "
@@ -71,3 +74,18 @@ def test_a_recipe_keeps_its_facts() -> None:
     body = f"<article><div class=t>{TEXT}</div><div class=facts>390 kcal</div></article>"
     assert read(body, ARTICLE + recipe) == [*SAID, "390 kcal"]
     assert read(body) == SAID
+
+
+@pytest.mark.parametrize(("count", "is_kept"), [(2, True), (3, False)])
+def test_a_line_three_times_in_a_row_is_no_text(count: int, is_kept: bool) -> None:
+    line = "<p>This part is hidden until you load the page again.</p>"
+    body = f"<article><div class=t><p>{PROSE} First.</p>{line * count}{TEXT}</div></article>"
+    assert any(text.startswith("This part") for text in read(body)) is is_kept
+    assert any(text.startswith("This part") for text in read(body, head=""))
+
+
+@pytest.mark.parametrize(("repeats", "is_enough"), [(11, True), (9, False)])
+def test_chinese_says_enough_in_fewer_characters(repeats: int, is_enough: bool) -> None:
+    text = "港口的船今天早上回来了。" * repeats  # of 12 characters, 11 of them ideographs
+    block = Block(text, Role.PARAGRAPH, None, 0, 0, 0)
+    assert says_enough(MainContent([block], {}, len(text)), 300) is is_enough

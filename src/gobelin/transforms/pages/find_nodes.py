@@ -26,7 +26,7 @@ from gobelin.documents import Licence, PageKind, Role
 from gobelin.transforms.pages.caption_text import join_parts, text_of
 from gobelin.transforms.pages.decode_text import decode
 from gobelin.transforms.pages.image_references import ImageReference, document_base, rewrite_images
-from gobelin.transforms.pages.main_content import MainContent, find_main_content
+from gobelin.transforms.pages.main_content import MainContent, find_main_content, says_enough
 from gobelin.transforms.pages.markdeep import is_markdeep, markdeep_to_html
 from gobelin.transforms.pages.page_blocks import PageBlocks, read_blocks
 from gobelin.transforms.pages.page_kind import PageFacts, read_facts, tell_kind
@@ -42,7 +42,7 @@ from gobelin.transforms.rights.licences import find_licences
 __all__ = ["PageContent", "PageProblem", "TextPiece", "read_page"]
 
 MIN_CERTAIN_CHARS = 250
-"""Characters of main content below which another path is tried."""
+"""Characters of main content below which another path is tried; see ``says_enough``."""
 
 MAX_TRAFILATURA_CHARS = 2_000_000
 """Longer pages are not given to trafilatura, some of whose searches take the square of what they search."""
@@ -142,7 +142,7 @@ def _conversations(
 
 def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: PageFacts) -> tuple[MainContent, str]:
     """The content, or what another path finds where it is next to nothing; and which path served."""
-    if content.num_chars >= MIN_CERTAIN_CHARS:
+    if says_enough(content, MIN_CERTAIN_CHARS):
         return content, "gobelin"
     if page.num_hidden:
         page = read_blocks(source.tree, with_hidden=True, own=source.own)

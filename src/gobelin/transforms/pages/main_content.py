@@ -115,7 +115,7 @@ def _weight(block: Block) -> float:
     if role is Role.HEADING:
         return 0.0
     if num_chars < _MIN_LINE_CHARS and not text.isascii():
-        said = num_chars + int(_CJK_CHARS * len(_CJK.findall(text)))
+        said = _said_chars(block)
         plain *= said / num_chars
         num_chars = said
     if role is Role.CODE or num_chars >= _MIN_LINE_CHARS:
@@ -123,6 +123,16 @@ def _weight(block: Block) -> float:
     if num_chars >= 30 and text.endswith(_SENTENCE_ENDS):
         return plain
     return -2.0
+
+
+def says_enough(content: MainContent, min_chars: int) -> bool:
+    """Whether a text says as much as ``min_chars`` letters; Chinese, Japanese and Korean say more in each character."""
+    return sum(map(_said_chars, content.blocks)) >= min_chars
+
+
+def _said_chars(block: Block) -> int:
+    text = block.text
+    return block.num_chars + (0 if text.isascii() else int(_CJK_CHARS * len(_CJK.findall(text))))
 
 
 _CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uff66-\uff9f]")

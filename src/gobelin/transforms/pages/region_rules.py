@@ -6,6 +6,8 @@ the same make, it says "read also". All are linear in the blocks.
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from gobelin.documents import PageKind, Role
 from gobelin.transforms.pages.boilerplate import Kind
 from gobelin.transforms.pages.boilerplate_phrases import (
@@ -246,9 +248,17 @@ def drop_phrases(region: Region) -> None:
 
 
 def drop_duplicates(region: Region) -> None:
-    """A text that stands twice in the region: once for wide screens, once for narrow ones."""
+    """A text that stands twice in the region: once for wide screens, once for narrow ones; and a
+    line that an article has three times in a row, for it stands in for what a script would show."""
     blocks, drop = region.blocks, region.drop
     kept = [index for index in range(region.start, region.end) if not drop[index] and blocks[index].num_chars > 0]
+    if region.kind is PageKind.ARTICLE:
+        for _, group in groupby(kept, key=lambda index: blocks[index].text):
+            notices = list(group)
+            if len(notices) >= _MIN_NOTICES and blocks[notices[0]].num_chars >= _MIN_NOTICE_CHARS:
+                for index in notices:
+                    drop[index] = True
+        kept = [index for index in kept if not drop[index]]
     last: dict[str, int] = {}  # place in ``kept`` of the last block with this text
     run: list[int] = []
     expected = -1  # where the text comes from if the run goes on
@@ -277,6 +287,8 @@ def _is_second_copy(blocks: list[Block], run: list[int], expected: int, kept: li
     )
 
 
+_MIN_NOTICE_CHARS = 20
+_MIN_NOTICES = 3
 _REPEATED_ROLES = frozenset((Role.CODE, Role.TABLE))
 _MIN_COPY_CHARS = 1000
 
