@@ -86,6 +86,11 @@ class Plan:
         return max(1, -(-size // at_once)) if self._supervisor.is_local else 1
 
     @property
+    def num_workers(self) -> int:
+        """Processes that work at a time, of a local run."""
+        return self._workers
+
+    @property
     def shares_batches(self) -> bool:
         """Whether one worker has all shards of a pipeline, and fills a model's batches across them."""
         return self._supervisor.is_local

@@ -26,9 +26,10 @@ import pyarrow.compute as pc
 from gobelin.documents import DOCUMENTS, IMAGES, Action, Decision, Unit, shard_of, to_row
 from gobelin.transforms.boundary import Guarded, Refused, WebStep, attempt
 from gobelin.transforms.files import read_tables, shard_path
+from gobelin.transforms.partition import Parts, slices_of
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import merge_signals
-from gobelin.transforms.shards import OfSlices, SpoolReader, SpoolRef, empty_shards, write_shard
+from gobelin.transforms.shards import SpoolReader, SpoolRef, empty_shards, write_shard
 
 Row = dict[str, Any]
 
@@ -68,9 +69,12 @@ class Resolution:
     image_id: str | None
 
 
-def wishes_of(pages: pa.Table, only: OfSlices) -> Iterator[tuple[str, tuple[str, int, int]]]:
-    """(``url_key``, (doc_id, place, rank)) for every URL that an image node of the pages names, where ``only`` has its
-    key.
+WISHES = pa.schema([("url_key", pa.string()), ("doc_id", pa.string()), ("place", pa.int32()), ("rank", pa.int32())])
+"""One row a URL that an image node of a page names; ``place`` and ``rank`` as in ``RESOLUTIONS``."""
+
+
+def wishes_of(pages: pa.Table) -> pa.Table:
+    """The rows of ``WISHES`` of these pages.
 
     Args:
         pages: columns ``doc_id`` and ``candidate_keys`` of the page index.
@@ -78,23 +82,46 @@ def wishes_of(pages: pa.Table, only: OfSlices) -> Iterator[tuple[str, tuple[str,
     images = pages["candidate_keys"].combine_chunks()
     candidates = images.flatten()
     keys = candidates.flatten()
-    image_of_key = pc.list_parent_indices(candidates).to_numpy()
+    image = pc.list_parent_indices(candidates).to_numpy()  # of each key
     page_of_image = pc.list_parent_indices(images).to_numpy()
-    chosen = np.flatnonzero(only.mask(keys).to_numpy(zero_copy_only=False))
-    image = image_of_key[chosen]
     page = page_of_image[image]
-    ranks = chosen - np.searchsorted(image_of_key, image)
+    ranks = np.arange(len(keys)) - np.searchsorted(image, image)
     places = image - np.searchsorted(page_of_image, page)
     documents = pages["doc_id"].combine_chunks().take(pa.array(page))
-    for key, doc_id, place, rank in zip(
-        keys.take(pa.array(chosen)).to_pylist(), documents.to_pylist(), places.tolist(), ranks.tolist()
-    ):
-        yield key, (doc_id, place, rank)
+    return pa.table([keys, documents, pa.array(places, pa.int32()), pa.array(ranks, pa.int32())], WISHES)
 
 
-def _wishes_in(path: str, only: OfSlices) -> Iterator[tuple[str, tuple[str, int, int]]]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class WishesBySlice:
+    """Deals the wishes of pages out by their keys (``partition.Deal``)."""
+
+    num_parts: int
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        wishes = wishes_of(table)
+        return wishes, slices_of(wishes["url_key"], self.num_parts)
+
+
+Wish = tuple[str, tuple[str, int, int]]
+"""(``url_key``, (doc_id, place, rank))"""
+
+
+def wishes_in_index(path: str) -> Iterator[Wish]:
+    """What the pages in a file of the page index wish for."""
     for table in read_tables(path, ["doc_id", "candidate_keys"]):
-        yield from wishes_of(table, only)
+        yield from _wishes_in(wishes_of(table))
+
+
+def wishes_in_part(path: str) -> Iterator[Wish]:
+    """The rows of a file of ``WISHES``."""
+    for table in read_tables(path):
+        yield from _wishes_in(table)
+
+
+def _wishes_in(wishes: pa.Table) -> Iterator[Wish]:
+    columns = wishes.filter(pc.is_valid(wishes["url_key"])).to_pydict()
+    for key, doc_id, place, rank in zip(*(columns[name] for name in WISHES.names), strict=True):
+        yield key, (doc_id, place, rank)
 
 
 def choose_capture(images: Iterable[Row]) -> Row | None:
@@ -140,23 +167,12 @@ def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Itera
 
 
 class ResolveUrls(beam.PTransform):
-    """Rows of ``IMAGE_NAMES`` -> rows of ``RESOLUTIONS``.
+    """(``Wish``es, rows of ``IMAGE_NAMES``) -> rows of ``RESOLUTIONS``."""
 
-    Args:
-        page_index: paths of its files.
-        only: the ``url_key``s that are looked up.
-    """
-
-    def __init__(self, page_index: list[str], only: OfSlices) -> None:
-        self._page_index, self._only = page_index, only
-
-    def expand(self, names: beam.PCollection) -> beam.PCollection:
-        pages = names.pipeline | "PageIndex" >> beam.Create(self._page_index)
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
+        wishes, names = inputs
         return (
-            {
-                "wishes": pages | "WishesOf" >> beam.FlatMap(_wishes_in, self._only),
-                "names": names | "ByUrl" >> beam.Map(_by_url),
-            }
+            {"wishes": wishes, "names": names | "ByUrl" >> beam.Map(_by_url)}
             | "JoinByUrl" >> beam.CoGroupByKey()
             | "Resolve" >> beam.FlatMap(_resolve)
         )

@@ -7,48 +7,50 @@
     write decisions              by shard: all decisions, tallies and fetches
 
 A batch is as many units as together have about ``ROWS_AT_ONCE`` rows, and runs in a process of its own; so memory does
-not grow with the input, as long as no single shard does. What one graph leaves for the next are small Parquet files,
-sharded as the next reads them.
+not grow with the input, as long as no single shard does. What one graph leaves for the next are small Parquet files.
+Where there are several batches, they are dealt out first to the batches that read them (``pipeline/partition.py``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 
 from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, shard_of
 from gobelin.pipeline.context import Context
+from gobelin.pipeline.partition import Parted, Source, partition
 from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets
 from gobelin.pipeline.state import count_rows
 from gobelin.store.dataset import Attempt
-from gobelin.transforms.archives.revisits import ResolveRevisits, revisit_keys, revisit_place
+from gobelin.transforms.archives.revisits import (
+    REVISIT_INDEX,
+    CapturesByRevisit,
+    ResolveRevisits,
+    RevisitsByPlace,
+    revisit_keys,
+)
 from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX
-from gobelin.transforms.files import join, shard_path
+from gobelin.transforms.files import join
 from gobelin.transforms.link import (
     IMAGE_NAMES,
     RESOLUTIONS,
     SHOWN,
+    WISHES,
     ResolveUrls,
+    WishesBySlice,
     WriteDocuments,
     WriteImages,
     is_stored,
+    wishes_in_index,
+    wishes_in_part,
 )
+from gobelin.transforms.partition import MAX_SLICES, ByShard, BySlice, Deal, DecisionsByShard, Split
 from gobelin.transforms.rights.site_policy import host_key
 from gobelin.transforms.rights.site_signals import FindSiteSignals
-from gobelin.transforms.shards import (
-    MAX_SLICES,
-    OfShards,
-    OfSlices,
-    OneOf,
-    ReadRows,
-    WriteDecisions,
-    WriteRows,
-    read_rows,
-    shards_of,
-)
+from gobelin.transforms.shards import Known, OneOf, ReadRows, WriteDecisions, WriteRows, read_rows, shards_of
 
 Row = dict[str, Any]
 
@@ -77,39 +79,54 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
     shards = _dealt(job.num_shards, num_batches)
     # Of captures only those travel that a batch's revisits may point to, so their own number decides.
     held_revisits = [join(folder, "revisits") for folder in job.read_folders]
-    num_revisit_batches = _num_batches(plan, held_revisits, rows_at_once)
     has_revisits = any(map(count_rows, held_revisits))
-    revisits = [[number] for number in range(num_revisit_batches)] if has_revisits else []
+    num_revisit_batches = _num_batches(plan, held_revisits, rows_at_once) if has_revisits else 0
+    revisits = [[number] for number in range(num_revisit_batches)]
     urls = [[number] for number in range(num_batches)]
     job = dataclasses.replace(
         job,
-        num_url_slices=num_batches,
-        num_revisit_slices=num_revisit_batches,
+        num_url_parts=num_batches,
+        num_revisit_parts=num_revisit_batches,
+        num_shard_parts=len(shards),
         revisit_folders=tuple(batch_folder(job, "revisits", units) for units in revisits),
         url_folders=tuple(batch_folder(job, "urls", units) for units in urls),
         document_folders=tuple(batch_folder(job, "documents", units) for units in shards),
         image_folders=tuple(batch_folder(job, "images", units) for units in shards),
     )
-    num_shards, output = job.num_shards, job.output
+    num_shards, output, is_parted = job.num_shards, job.output, num_batches > 1
 
-    batches = [
-        Batch(units, job, data_sets(folder, 1, "names", "decisions"))
-        for units, folder in zip(revisits, job.revisit_folders)
-    ]
-    if batches:
+    def deal_out(job: LinkJob, name: str, *sources: Source) -> LinkJob:
+        """With the sources dealt out, where batches would each go through all of them."""
+        if not is_parted:
+            return job
+        title = f"extract: deal out {name.replace('-', ' ')}"
+        parted = partition(plan, title, join(job.work, f"parts-of-{name}"), sources)
+        return dataclasses.replace(job, parted={**job.parted, **{each.split.name: parted for each in sources}})
+
+    job = deal_out(job, "index", *_sources_of_index(job))
+    if revisits:
+        batches = [
+            Batch(units, job, data_sets(folder, 1, "names", "decisions"))
+            for units, folder in zip(revisits, job.revisit_folders)
+        ]
         plan.run(Step("extract: find what revisits point to", resolve_revisits, batches))
+        job = deal_out(job, "revisits", *_sources_of_revisits(job))
+    num_files = 1 if is_parted else num_shards
     batches = [
-        Batch(units, job, data_sets(folder, num_shards, "resolutions")) for units, folder in zip(urls, job.url_folders)
+        Batch(units, job, data_sets(folder, num_files, "resolutions")) for units, folder in zip(urls, job.url_folders)
     ]
     plan.run(Step("extract: look images up", resolve_urls, batches))
+    job = deal_out(job, "addresses", _by_shard(job, "resolutions", job.url_folders, RESOLUTIONS, "doc_id"))
     batches = [
-        Batch(units, job, (DataSet(join(folder, "shown"), num_shards), *data_sets(folder, 1, "decisions")))
+        Batch(units, job, (DataSet(join(folder, "shown"), num_files), *data_sets(folder, 1, "decisions")))
         for units, folder in zip(shards, job.document_folders)
     ]
     made = data_sets(output, num_shards, "documents")
     plan.run(Step("extract: write documents", write_documents, batches, made, "documents"))
+    job = deal_out(job, "shown-images", _by_shard(job, "shown", job.document_folders, SHOWN, "image_id"))
     batches = [Batch(units, job, data_sets(folder, 1, "decisions")) for units, folder in zip(shards, job.image_folders)]
     plan.run(Step("extract: write images", write_images, batches, data_sets(output, num_shards, "images"), "images"))
+    job = deal_out(job, "decisions", _source_of_decisions(job))
     batches = [Batch(units, job) for units in shards]
     made = (*data_sets(output, num_shards, "decisions"), *data_sets(output, 1, "archives", "fetches"))
     plan.run(Step("extract: write decisions", write_decisions, batches, made))
@@ -134,46 +151,108 @@ class LinkJob:
     output: Attempt
     num_shards: int
     agents: tuple[str, ...]  # of robots.txt, whose being disallowed is recorded
-    num_url_slices: int = 1
-    num_revisit_slices: int = 1
+    num_url_parts: int = 1
+    num_revisit_parts: int = 1
+    num_shard_parts: int = 1
     revisit_folders: tuple[str, ...] = ()  # what each batch of a graph left
     url_folders: tuple[str, ...] = ()
     document_folders: tuple[str, ...] = ()
     image_folders: tuple[str, ...] = ()
+    parted: dict[str, Parted] = dataclasses.field(default_factory=dict)  # data sets that were dealt out
 
     @property
     def index_folders(self) -> tuple[str, ...]:
         return (*self.read_folders, *self.fetch_folders)
 
-
-def resolve_revisits(pipeline: beam.Pipeline, slices: list[int], job: LinkJob) -> None:
-    """By unit (a slice of the revisits): find what each one points to; a folder with ``names`` and ``decisions``."""
-    paths = shards_of(job.read_folders, "revisits")
-    only = OfShards("place", frozenset(slices), job.num_revisit_slices)
-    wanted = None if only.is_all else frozenset(_keys(paths, only))
-    revisits = pipeline | "RevisitIndex" >> ReadRows(paths) | "OfSlice" >> beam.Filter(_is_of_slice, only)
-    pages = pipeline | "PageIndex" >> ReadRows(shards_of(job.read_folders, "pages"), ["doc_id", *_CAPTURE])
-    images = pipeline | "ImageIndex" >> ReadRows(
-        shards_of(job.index_folders, "images"), ["image_id", "is_blocked", *_CAPTURE]
-    )
-    resolved = (revisits, pages, images) | "ResolveRevisits" >> ResolveRevisits(wanted)
-    folder = batch_folder(job, "revisits", slices)
-    _write_part(resolved.images, "names", join(folder, "names"), IMAGE_NAMES, "url")
-    _write_part(resolved.decisions, "decisions", join(folder, "decisions"), DECISIONS, "url")
+    @property
+    def deciding_folders(self) -> tuple[str, ...]:
+        return (*self.index_folders, *self.revisit_folders, *self.document_folders, *self.image_folders)
 
 
 _CAPTURE = ("url", "url_key", "warc_date", "payload_digest", "warc_file", "warc_offset")
+_CAPTURED_PAGE = ("doc_id", *_CAPTURE)
+_CAPTURED_IMAGE = ("image_id", "is_blocked", *_CAPTURE)
+_OF_PAGES = tuple(name for name in PAGE_INDEX.names if name not in ("url_key", "candidate_keys", "payload_digest"))
+_OF_IMAGES = tuple(name for name in IMAGE_INDEX.names if name != "url_key")
 
 
-def _keys(paths: list[str], only: OfShards) -> Iterator[str]:
-    for path in paths:
-        for row in read_rows(path):
-            if _is_of_slice(row, only):
-                yield from (key for _, key in revisit_keys(row))
+def _sources_of_index(job: LinkJob) -> list[Source]:
+    """The indexes, dealt out to the batches of each graph that reads them."""
+    pages, images = shards_of(job.read_folders, "pages"), shards_of(job.index_folders, "images")
+    num_urls, num_revisits = job.num_url_parts, job.num_revisit_parts
+    sources = [
+        Source(_split("pages", PAGE_INDEX, _OF_PAGES, _shards(job, "doc_id"), job.num_shard_parts), pages),
+        Source(Split("wishes", ("doc_id", "candidate_keys"), WISHES, WishesBySlice(num_urls), num_urls), pages),
+        Source(Split("names", tuple(IMAGE_NAMES.names), IMAGE_NAMES, BySlice("url_key", num_urls), num_urls), images),
+        Source(_split("images", IMAGE_INDEX, _OF_IMAGES, _shards(job, "image_id"), job.num_shard_parts), images),
+    ]
+    if num_revisits:
+        revisits = tuple(shards_of(job.read_folders, "revisits"))
+        captures = CapturesByRevisit(revisits, num_revisits)
+        every = tuple(REVISIT_INDEX.names)
+        sources += [
+            Source(_split("revisits", REVISIT_INDEX, every, RevisitsByPlace(num_revisits), num_revisits), revisits),
+            Source(_split("captured_pages", PAGE_INDEX, _CAPTURED_PAGE, captures, num_revisits), pages),
+            Source(_split("captured_images", IMAGE_INDEX, _CAPTURED_IMAGE, captures, num_revisits), images),
+        ]
+    return sources
 
 
-def _is_of_slice(revisit: Row, only: OfShards) -> bool:
-    return only.holds(revisit_place(revisit))
+def _sources_of_revisits(job: LinkJob) -> list[Source]:
+    """Further URLs of images, dealt out by URL and by image."""
+    names, num_urls = shards_of(job.revisit_folders, "names"), job.num_url_parts
+    columns = tuple(IMAGE_NAMES.names)
+    return [
+        Source(Split("revisit_names", columns, IMAGE_NAMES, BySlice("url_key", num_urls), num_urls), names),
+        _by_shard(job, "names", job.revisit_folders, IMAGE_NAMES, "image_id", "revisited"),
+    ]
+
+
+def _source_of_decisions(job: LinkJob) -> Source:
+    deal = DecisionsByShard(job.num_shards, job.num_shard_parts)
+    split = Split("decisions", tuple(DECISIONS.names), DECISIONS, deal, job.num_shard_parts)
+    return Source(split, shards_of(job.deciding_folders, "decisions"))
+
+
+def _by_shard(
+    job: LinkJob, name: str, folders: tuple[str, ...], schema: pa.Schema, key: str, made: str | None = None
+) -> Source:
+    """What batches left, dealt out to the batches of shards."""
+    split = Split(made or name, tuple(schema.names), schema, _shards(job, key), job.num_shard_parts)
+    return Source(split, shards_of(folders, name))
+
+
+def _shards(job: LinkJob, key: str) -> ByShard:
+    return ByShard(key, job.num_shards, job.num_shard_parts)
+
+
+def _split(name: str, index: pa.Schema, columns: tuple[str, ...], deal: Deal, num_parts: int) -> Split:
+    """Some columns of an index, dealt out."""
+    return Split(name, columns, pa.schema([index.field(column) for column in columns]), deal, num_parts)
+
+
+def _paths(job: LinkJob, part: str, units: list[int], folders: tuple[str, ...], name: str) -> list[str]:
+    """The files that a batch reads: its part, where they were dealt out; all of the data sets ``name`` in the folders,
+    where there is one batch."""
+    return job.parted[part].paths(part, units[0]) if part in job.parted else shards_of(folders, name)
+
+
+def resolve_revisits(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> None:
+    """By unit (a part of the revisits): find what each one points to; a folder with ``names`` and ``decisions``."""
+    paths = _paths(job, "revisits", parts, job.read_folders, "revisits")
+    pages = _paths(job, "captured_pages", parts, job.read_folders, "pages")
+    images = _paths(job, "captured_images", parts, job.index_folders, "images")
+    wanted = None
+    if job.parted:
+        wanted = frozenset(key for path in paths for row in read_rows(path) for _, key in revisit_keys(row))
+    resolved = (
+        pipeline | "RevisitIndex" >> ReadRows(paths),
+        pipeline | "PageIndex" >> ReadRows(pages, list(_CAPTURED_PAGE)),
+        pipeline | "ImageIndex" >> ReadRows(images, list(_CAPTURED_IMAGE)),
+    ) | "ResolveRevisits" >> ResolveRevisits(wanted)
+    folder = batch_folder(job, "revisits", parts)
+    _write_part(resolved.images, "names", join(folder, "names"), IMAGE_NAMES, "url")
+    _write_part(resolved.decisions, "decisions", join(folder, "decisions"), DECISIONS, "url")
 
 
 def _write_part(rows: beam.PCollection, name: str, folder: str, schema: Any, sort_by: str) -> None:
@@ -181,56 +260,60 @@ def _write_part(rows: beam.PCollection, name: str, folder: str, schema: Any, sor
     rows | f"{name} to file" >> beam.Map(_to_first_shard) | f"Write {name}" >> WriteRows(folder, schema, 1, (sort_by,))
 
 
-def resolve_urls(pipeline: beam.Pipeline, slices: list[int], job: LinkJob) -> None:
-    """By unit (a slice of the URLs): find which candidates the input holds; ``resolutions`` by shard of document."""
-    only = OfSlices("url_key", frozenset(slices), job.num_url_slices)
+def resolve_urls(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> None:
+    """By unit (a part of the URLs): find which candidates the input holds; ``resolutions`` by shard of document."""
+    pages = _paths(job, "wishes", parts, job.read_folders, "pages")
+    images = _paths(job, "names", parts, job.index_folders, "images")
+    revisited = _paths(job, "revisit_names", parts, job.revisit_folders, "names")
     names = (
-        pipeline | "ImageIndex" >> ReadRows(shards_of(job.index_folders, "images"), IMAGE_NAMES.names, only),
-        pipeline | "RevisitNames" >> ReadRows(shards_of(job.revisit_folders, "names"), None, only),
+        pipeline | "ImageIndex" >> ReadRows(images, IMAGE_NAMES.names, Known("url_key")),
+        pipeline | "RevisitNames" >> ReadRows(revisited, None, Known("url_key")),
     ) | "Names" >> beam.Flatten()
-    folder = batch_folder(job, "urls", slices)
+    read_wishes = wishes_in_part if job.parted else wishes_in_index
+    wishes = pipeline | "Pages" >> beam.Create(pages) | "Wishes" >> beam.FlatMap(read_wishes)
+    resolutions = (wishes, names) | "ResolveUrls" >> ResolveUrls()
+    _write_by_shard(resolutions, "resolutions", batch_folder(job, "urls", parts), RESOLUTIONS, "doc_id", job)
+
+
+def _write_by_shard(
+    rows: beam.PCollection, name: str, folder: str, schema: pa.Schema, key: str, job: LinkJob
+) -> None:  # fmt: skip
+    """A data set by shard; of one file, where it will be dealt out to other batches."""
+    num_files = 1 if job.parted else job.num_shards
     (
-        names
-        | "ResolveUrls" >> ResolveUrls(shards_of(job.read_folders, "pages"), only)
-        | "ToDocumentShard" >> beam.Map(_to_shard, "doc_id", job.num_shards)
-        | "WriteResolutions" >> WriteRows(join(folder, "resolutions"), RESOLUTIONS, job.num_shards, ("doc_id",))
+        rows
+        | f"{name} to shard" >> beam.Map(_to_shard, key, num_files)
+        | f"Write {name}" >> WriteRows(join(folder, name), schema, num_files, (key,))
     )
 
 
 def write_documents(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
     """By unit (a shard of documents): write them; ``shown`` by shard of image, and ``decisions``."""
-    only = OfShards("doc_id", frozenset(shards), job.num_shards)
-    index = shards_of(job.read_folders, "pages")
-    columns = [name for name in PAGE_INDEX.names if name not in ("url_key", "candidate_keys", "payload_digest")]
-    pages = pipeline | "PageIndex" >> ReadRows(index, columns, only)
-    resolutions = pipeline | "Resolutions" >> ReadRows(_own_shards(job.url_folders, "resolutions", shards, job))
-    policies = _policies(pipeline, job, index, only)
+    index = _paths(job, "pages", shards, job.read_folders, "pages")
+    resolved = _paths(job, "resolutions", shards, job.url_folders, "resolutions")
+    pages = pipeline | "PageIndex" >> ReadRows(index, list(_OF_PAGES), Known("doc_id"))
+    resolutions = pipeline | "Resolutions" >> ReadRows(resolved)
+    policies = _policies(pipeline, job, index)
     signals = (pages, policies) | "SignalsOfPages" >> FindSiteSignals("doc_id", job.agents)
     written = (pages, resolutions, signals.signals) | "WriteDocuments" >> WriteDocuments(
         job.output.data("documents"), shards, job.num_shards
     )
     folder = batch_folder(job, "documents", shards)
-    (
-        written["shown"]
-        | "ToImageShard" >> beam.Map(_to_shard, "image_id", job.num_shards)
-        | "WriteShown" >> WriteRows(join(folder, "shown"), SHOWN, job.num_shards, ("image_id",))
-    )
+    _write_by_shard(written["shown"], "shown", folder, SHOWN, "image_id", job)
     decisions = (written["decisions"], signals.decisions) | "AllDecisions" >> beam.Flatten()
     _write_part(decisions, "decisions", join(folder, "decisions"), DECISIONS, "doc_id")
 
 
 def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
     """By unit (a shard of images): write those that a document shows; ``decisions``."""
-    only = OfShards("image_id", frozenset(shards), job.num_shards)
-    index, revisited = shards_of(job.index_folders, "images"), shards_of(job.revisit_folders, "names")
-    images = (
-        pipeline
-        | "ImageIndex" >> ReadRows(index, [name for name in IMAGE_INDEX.names if name != "url_key"], only)
-        | "WithBytes" >> beam.Filter(is_stored)
-    )
-    names = pipeline | "RevisitNames" >> ReadRows(revisited, ["image_id", "url"], only)
-    shown = pipeline | "Shown" >> ReadRows(_own_shards(job.document_folders, "shown", shards, job))
-    policies = _policies(pipeline, job, [*index, *revisited], only)
+    index = _paths(job, "images", shards, job.index_folders, "images")
+    revisited = _paths(job, "revisited", shards, job.revisit_folders, "names")
+    shown_paths = _paths(job, "shown", shards, job.document_folders, "shown")
+    known = Known("image_id")
+    images = pipeline | "ImageIndex" >> ReadRows(index, list(_OF_IMAGES), known) | "WithBytes" >> beam.Filter(is_stored)
+    names = pipeline | "RevisitNames" >> ReadRows(revisited, ["image_id", "url"], known)
+    shown = pipeline | "Shown" >> ReadRows(shown_paths)
+    policies = _policies(pipeline, job, [*index, *revisited])
     all_names = (images, names) | "AllNames" >> beam.Flatten()
     signals = (all_names, policies) | "SignalsOfImages" >> FindSiteSignals("image_id", job.agents)
     written = (images, shown, names, signals.signals) | "WriteImages" >> WriteImages(
@@ -242,10 +325,10 @@ def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> No
 
 def write_decisions(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
     """By unit (a shard of decisions): put together what was decided on the way; with the first, tallies and fetches."""
-    left = (*job.index_folders, *job.revisit_folders, *job.document_folders, *job.image_folders)
+    paths = _paths(job, "decisions", shards, job.deciding_folders, "decisions")
     (
         pipeline
-        | "Decisions" >> ReadRows(shards_of(left, "decisions"))
+        | "Decisions" >> ReadRows(paths)
         | "WriteDecisions" >> WriteDecisions(job.output.data("decisions"), job.num_shards, shards)
     )
     if 0 in shards:
@@ -262,15 +345,11 @@ def batch_folder(job: LinkJob, name: str, units: list[int]) -> str:
     return join(job.work, f"{name}-{units[0]}")
 
 
-def _own_shards(folders: tuple[str, ...], name: str, shards: list[int], job: LinkJob) -> list[str]:
-    return [shard_path(join(folder, name), index, job.num_shards) for folder in folders for index in shards]
-
-
-def _policies(pipeline: beam.Pipeline, job: LinkJob, paths: list[str], only: OfShards) -> beam.PCollection:
-    """The policies of the hosts in these rows; all, where rows of every shard are asked for."""
+def _policies(pipeline: beam.Pipeline, job: LinkJob, paths: list[str]) -> beam.PCollection:
+    """The policies of the hosts in these files; all, where they are the files of all rows."""
     needed = None
-    if not only.is_all:
-        urls = (row["url"] for path in paths for row in read_rows(path, [only.column, "url"], only))
+    if job.parted:
+        urls = (row["url"] for path in paths for row in read_rows(path, ["url"]))
         needed = OneOf("host", frozenset(map(host_key, urls)))
     return pipeline | "PolicyIndex" >> ReadRows(shards_of(job.index_folders, "policies"), None, needed)
 

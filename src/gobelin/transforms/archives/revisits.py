@@ -21,13 +21,21 @@ shuffled.
 from __future__ import annotations
 
 import bisect
+import dataclasses
+import functools
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
-from gobelin.documents import Action, Decision, Unit, to_row
+from gobelin.documents import Action, Decision, Unit, shard_of, to_row
+from gobelin.transforms.files import read_tables
+from gobelin.transforms.partition import Parts
 from gobelin.transforms.urls import url_key
 
 Row = dict[str, Any]
@@ -123,6 +131,69 @@ class ResolveRevisits(beam.PTransform):
 def revisit_place(row: Row) -> str:
     """What tells a revisit from all others."""
     return f"{row['warc_file']} {row['warc_offset']}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RevisitsByPlace:
+    """Deals revisits out by their own place (``partition.Deal``)."""
+
+    num_parts: int
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        rows = table.select(["warc_file", "warc_offset"]).to_pylist()
+        return table, np.array([shard_of(revisit_place(row), self.num_parts) for row in rows], np.intp)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CapturesByRevisit:
+    """Deals captures out (``partition.Deal``): each goes to every part with a revisit that may look for it; most go
+    nowhere. Keys are compared by their hashes: one that is met by chance costs a row, and no more.
+
+    Args:
+        revisits: paths of all revisits, dealt out by ``RevisitsByPlace``. Two numbers for each of their keys are held.
+    """
+
+    revisits: tuple[str, ...]
+    num_parts: int
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        wanted, parts = _wanted_keys(self.revisits, self.num_parts)
+        captures = table.select(["url_key", "warc_date", "payload_digest"]).to_pylist()
+        keys = [[_hash(key) for key in capture_keys(row)] for row in captures]
+        rows = np.repeat(np.arange(len(keys)), [len(each) for each in keys])
+        hashes = np.fromiter(itertools.chain.from_iterable(keys), np.uint64, len(rows))
+        first, last = np.searchsorted(wanted, hashes), np.searchsorted(wanted, hashes, "right")
+        places = first.repeat(last - first) + _counts_up(last - first)
+        pairs = np.unique(np.stack([rows.repeat(last - first), parts[places]]), axis=1)
+        return table.take(pa.array(pairs[0])), pairs[1]
+
+
+def _counts_up(sizes: Parts) -> Parts:
+    """0, 1 ... up to each size."""
+    ends = np.cumsum(sizes)
+    return np.arange(int(sizes.sum())) - np.repeat(ends - sizes, sizes)
+
+
+@functools.lru_cache(maxsize=1)
+def _wanted_keys(paths: tuple[str, ...], num_parts: int) -> tuple[npt.NDArray[np.uint64], Parts]:
+    """(hash of a key that a revisit looks for, part of the revisit), sorted, each pair once."""
+    hashes, parts = [], []
+    for path in paths:
+        for table in read_tables(path):
+            rows = table.to_pylist()
+            keys = [[_hash(key) for _, key in revisit_keys(row)] for row in rows]
+            own = [shard_of(revisit_place(row), num_parts) for row in rows]
+            hashes.append(np.array(list(itertools.chain.from_iterable(keys)), np.uint64))
+            parts.append(np.repeat(np.array(own, np.intp), [len(each) for each in keys]))
+    if not hashes:
+        return np.empty(0, np.uint64), np.empty(0, np.intp)
+    pairs = np.stack([np.concatenate(hashes), np.concatenate(parts).astype(np.uint64)])
+    pairs = np.unique(pairs, axis=1)
+    return pairs[0], pairs[1].astype(np.intp)
+
+
+def _hash(key: str) -> int:
+    return xxhash.xxh3_64_intdigest(key.encode())
 
 
 def _by_place(row: Row) -> tuple[str, Row]:
