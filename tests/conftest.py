@@ -367,11 +367,12 @@ class Scored:
 
 @pytest.fixture(scope="session")
 def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
-    """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None, num_workers=None)
-    -> ``Scored``: the graphs of the stage in this process. Embeddings, where a test wants them, lie in the output
-    folder already."""
+    """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None, num_workers=None,
+    at_once=None) -> ``Scored``: the graphs of the stage in this process. Embeddings, where a test wants them, lie in
+    the output folder already. ``at_once``: images of a batch, which then has its rows dealt out."""
     from gobelin.pipeline.plan import Batch, DataSet, Step, data_sets
     from gobelin.pipeline.stages.score import JoinJob, MeasureJob, measure_documents, run_join
+    from gobelin.pipeline.state import count_rows
     from gobelin.store.dataset import Attempt
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
     from gobelin.transforms.measure import ScoreConfig
@@ -384,6 +385,7 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
         config: Any = None,
         clip_model: str | None = None,
         num_workers: int | None = None,
+        at_once: int | None = None,
     ) -> Scored:
         config = config or ScoreConfig()
         work, plan = str(output / "work"), plan_here(num_workers)
@@ -406,7 +408,10 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
         join = JoinJob(
             str(source / "images"), work, Attempt(str(output), ""), num_shards, clip_model, config.faces is not None
         )
-        run_join(plan, join, 0, 0)
+        if at_once is None:
+            run_join(plan, join, 0, 0)
+        else:
+            run_join(plan, join, 0, count_rows(str(source / "images")), at_once)
         return Scored(
             output,
             {row["doc_id"]: row for row in read_folder(str(output / "documents"))},

@@ -161,15 +161,18 @@ def test_every_document_and_image_has_one_row(corpus: Any, scored: Any) -> None:
         assert [node["kind"] for node in found.documents[row["doc_id"]]["nodes"]] == kinds
 
 
-@pytest.mark.parametrize("num_workers", [2, NUM_SHARDS])
+@pytest.mark.parametrize(("num_workers", "at_once"), [(2, None), (NUM_SHARDS, None), (1, 15), (2, 1)])
 def test_batches_of_shards_give_the_same_files(
-    corpus: Any, scored: Any, score_documents: Make, tmp_path: Path, num_workers: int
+    corpus: Any, scored: Any, score_documents: Make, tmp_path: Path, num_workers: int, at_once: int | None
 ) -> None:
+    """Each batch looks for its own rows, or has them dealt out."""
     whole = scored[0].folder
     for name in ("image_embeddings", "text_embeddings", "text_decisions", "embed_decisions"):
         shutil.copytree(whole / name, tmp_path / name)
-    score_documents(corpus[0], tmp_path, NUM_SHARDS, CONFIG, MODEL, num_workers)
-    assert len(list((tmp_path / "work").glob("facts-*"))) == num_workers
+    score_documents(corpus[0], tmp_path, NUM_SHARDS, CONFIG, MODEL, num_workers, at_once)
+    num_batches = num_workers if at_once is None else min(NUM_SHARDS, -(-26 // at_once))
+    assert len(list((tmp_path / "work").glob("facts-?-of-*"))) == num_batches
+    assert (tmp_path / "work" / f"uses-0-of-{num_workers}").is_dir() == (at_once is not None)
     for name in ("documents", "images", "decisions", "signatures/images", "signatures/documents"):
         files = sorted((whole / name).glob("*.parquet"))
         assert len(files) == NUM_SHARDS

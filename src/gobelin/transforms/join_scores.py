@@ -18,6 +18,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gobelin.documents import (
     IMAGE_SCORES,
@@ -33,6 +34,7 @@ from gobelin.documents import (
 from gobelin.transforms.boundary import Guarded, Refused, WebStep, attempt
 from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.finite import finite_or_null
+from gobelin.transforms.partition import ByShard, Parts
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import OfShards, WriteRows, read_rows, write_decisions, write_shard
 from gobelin.transforms.vision.image_text import score_images
@@ -52,26 +54,40 @@ class ImageFacts:
     embedding: bytes | None  # float16
 
 
+USES_OF_IMAGES = pa.schema([("image_id", pa.string()), ("doc_id", pa.string())])
+"""One row an image and a document that shows it, by the measurements."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UsesByShard:
+    """Measurements -> rows of ``USES_OF_IMAGES``, dealt out by shards of images (``partition.Deal``)."""
+
+    num_shards: int
+    num_parts: int
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        lists = table["images"].combine_chunks()
+        documents = table["doc_id"].combine_chunks().take(pc.list_parent_indices(lists))
+        uses = pa.table([lists.flatten(), documents], USES_OF_IMAGES)
+        return ByShard("image_id", self.num_shards, self.num_parts)(uses)
+
+
 class ScoreImages(beam.PTransform):
-    """(measurements, image rows without bytes, (image_id, embedding) pairs, rows of ``IMAGE_GROUPS`` and of
-    ``SEMANTIC_GROUPS``) -> ``facts``: ``ImageFacts`` keyed by image_id, beside the documents that show it;
-    ``decisions`` on images of which every document failed.
+    """((image_id, doc_id) pairs, image rows without bytes, (image_id, embedding) pairs, rows of ``IMAGE_GROUPS`` and of
+    ``SEMANTIC_GROUPS``), all of the same images -> ``facts``: ``ImageFacts`` keyed by image_id, beside the documents
+    that show it; ``decisions`` on images of which every document failed."""
 
-    Args:
-        only: the images that are looked at; those of the other rows are in it already.
-    """
-
-    def __init__(self, only: OfShards, clip_model: str | None, needs_faces: bool = False) -> None:
-        self._only, self._clip_model, self._needs_faces = only, clip_model, needs_faces
+    def __init__(self, clip_model: str | None, needs_faces: bool = False) -> None:
+        self._clip_model, self._needs_faces = clip_model, needs_faces
 
     def expand(
         self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection, beam.PCollection]
     ) -> beam.DoOutputsTuple:
-        measurements, images, embeddings, groups = inputs
+        uses, images, embeddings, groups = inputs
         return (
             {
                 "image": images | "ById" >> beam.Map(_by_image_id),
-                "documents": measurements | "Uses" >> beam.FlatMap(_uses, self._only),
+                "documents": uses,
                 "group": groups | "GroupById" >> beam.Map(_by_image_id),
                 "embedding": embeddings,
             }
@@ -87,7 +103,13 @@ def _by_image_id(row: Row) -> tuple[str, Row]:
     return row["image_id"], row
 
 
-def _uses(row: Row, only: OfShards) -> Iterator[tuple[str, str]]:
+def use_by_image(row: Row) -> tuple[str, str]:
+    """(image_id, doc_id) of a row of ``USES_OF_IMAGES``."""
+    return row["image_id"], row["doc_id"]
+
+
+def uses_by_image(row: Row, only: OfShards) -> Iterator[tuple[str, str]]:
+    """(image_id, doc_id) for the images of a row of ``MEASUREMENTS`` that are wanted."""
     for identifier in row["images"]:
         if only.holds(identifier):
             yield identifier, row["doc_id"]
