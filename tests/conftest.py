@@ -445,17 +445,28 @@ class Selected:
 
 @pytest.fixture(scope="session")
 def select_from(plan_here: Callable[..., Any]) -> Callable[..., Selected]:
-    """(documents folder, scores folder, output folder, num_shards, config, num_workers=None) -> ``Selected``: the
-    graphs of the stage, one after the other in this process."""
+    """(documents folder, scores folder, output folder, num_shards, config, num_workers=None, at_once=None) ->
+    ``Selected``: the graphs of the stage, one after the other in this process. ``at_once``: documents of a batch, which
+    then has its rows dealt out."""
     from gobelin.pipeline.stages.select import SelectJob, run_select
+    from gobelin.pipeline.state import count_rows
     from gobelin.store.dataset import Attempt
     from gobelin.transforms.shards import read_folder
 
     def select(
-        documents: Path, scores: Path, output: Path, num_shards: int, config: Any, num_workers: int | None = None
+        documents: Path,
+        scores: Path,
+        output: Path,
+        num_shards: int,
+        config: Any,
+        num_workers: int | None = None,
+        at_once: int | None = None,
     ) -> Selected:
         job = SelectJob(config, str(documents), str(scores), str(output / "work"), Attempt(str(output), ""), num_shards)
-        run_select(plan_here(num_workers), job, 0)
+        if at_once is None:
+            run_select(plan_here(num_workers), job, 0)
+        else:
+            run_select(plan_here(num_workers), job, count_rows(str(scores)), at_once)
         return Selected(
             output,
             {row["doc_id"]: row for row in read_folder(str(output / "documents"))},

@@ -50,12 +50,17 @@ def scores_of(document: Row, images: Row | None = None, **groups: Any) -> Row:
 
 @pytest.fixture
 def select(tmp_path: Path, write_data_set: Make, select_from: Make) -> Make:
-    """(documents, their scores, config, num_shards=2) -> what the graph leaves; checks that all adds up."""
+    """(documents, their scores, config, num_shards=2) -> what the graph leaves; checks that all adds up, and that one
+    process chooses among duplicates as the graph does."""
 
     def run(documents: list[Row], scores: list[Row], config: SelectConfig, num_shards: int = 2) -> Any:
         write_data_set(tmp_path / "documents", documents, DOCUMENTS, num_shards)
         write_data_set(tmp_path / "scores", scores, DOCUMENT_SCORES, num_shards)
-        found = select_from(tmp_path / "documents", tmp_path / "scores", tmp_path / "select", num_shards, config)
+        folders = (tmp_path / "documents", tmp_path / "scores")
+        found = select_from(*folders, tmp_path / "select", num_shards, config)
+        here = select_from(*folders, tmp_path / "here", num_shards, config, 1)
+        assert (here.documents, here.decisions, here.not_run) == (found.documents, found.decisions, found.not_run)
+        assert_equal_files(found.folder, here.folder)
         assert {row["doc_id"] for row in scores} == set(found.documents) | set(found.dropped("document"))
         assert not set(found.documents) & set(found.dropped("document"))
         seen = {node["image_id"] for row in scores for node in row["nodes"]} - {None}
@@ -64,6 +69,14 @@ def select(tmp_path: Path, write_data_set: Make, select_from: Make) -> Make:
         return found
 
     return run
+
+
+def assert_equal_files(folder: Path, other: Path) -> None:
+    for name in ("documents", "decisions", "not_run"):
+        files = sorted((folder / name).glob("*.parquet"))
+        assert files
+        for file in files:
+            assert (other / name / file.name).read_bytes() == file.read_bytes()
 
 
 def test_one_of_each_group_stays_and_it_is_the_latest(select: Make, a_document: Make) -> None:
@@ -112,10 +125,11 @@ def test_several_kinds_of_duplicates_at_once(select: Make, a_document: Make) -> 
         assert groups[stays][f"{kind}_group"] == groups[row["doc_id"]][f"{kind}_group"]
 
 
-@pytest.mark.parametrize("num_workers", [2, 7])
+@pytest.mark.parametrize(("num_workers", "at_once"), [(2, None), (7, None), (1, 3), (2, 1)])
 def test_batches_of_shards_give_the_same_files(
-    tmp_path: Path, write_data_set: Make, select_from: Make, a_document: Make, num_workers: int
+    tmp_path: Path, write_data_set: Make, select_from: Make, a_document: Make, num_workers: int, at_once: int | None
 ) -> None:
+    """Each batch finds its own rows by shard, or has them dealt out."""
     kinds: tuple[Any, ...] = ("url", "image_set")
     config = SelectConfig(
         document=DocumentRules(unique=kinds, max_perplexity=9), image=ImageRules(min_side_px=300),
@@ -131,13 +145,23 @@ def test_batches_of_shards_give_the_same_files(
     write_data_set(tmp_path / "scores", scores, DOCUMENT_SCORES, 5)
     folders = [tmp_path / "documents", tmp_path / "scores"]
     whole = select_from(*folders, tmp_path / "whole", 5, config)
-    batched = select_from(*folders, tmp_path / "batched", 5, config, num_workers)
+    batched = select_from(*folders, tmp_path / "batched", 5, config, num_workers, at_once)
     assert {row["unit"] for row in whole.decisions} == {"document", "node", "image"}
-    for name in ("documents", "decisions", "not_run"):
-        files = sorted((whole.folder / name).glob("*.parquet"))
-        assert len(files) == (1 if name == "not_run" else 5)
-        for file in files:
-            assert (batched.folder / name / file.name).read_bytes() == file.read_bytes()
+    assert len(list((whole.folder / "documents").glob("*.parquet"))) == 5
+    assert (tmp_path / "batched" / "work" / f"uses-by-image-0-of-{num_workers}").is_dir() == (at_once is not None)
+    assert_equal_files(whole.folder, batched.folder)
+
+
+def test_what_an_earlier_run_holds_goes_and_takes_no_place(select: Make, a_document: Make) -> None:
+    documents = [a_document(name, [TEXT], warc_date=f"2025-01-0{day}") for name, day in zip("abcd", (1, 2, 3, 4))]
+    known = {"doc_id": "x", "run": "out/jan"}
+    earlier: Row = {"c": [{"kind": "near", **known}], "d": [{"kind": "older_url", **known}]}
+    scores = [scores_of(row, near_group="a", earlier=earlier.get(row["doc_id"], [])) for row in documents[:3]]
+    scores.append(scores_of(documents[3], earlier=earlier["d"]))
+    found = select(documents, scores, SelectConfig(document=DocumentRules(unique=("url", "near"))))
+    assert set(found.documents) == {"b", "d"}
+    details = {row["doc_id"]: (row["value"], row["detail"]) for row in found.decisions}
+    assert details == {"a": (3.0, "kept: b"), "c": (None, "kept: x of out/jan")}
 
 
 def test_without_kinds_duplicates_stay(select: Make, a_document: Make) -> None:

@@ -19,8 +19,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from gobelin.documents import Action, Unit
 from gobelin.errors import DataError, UserError
@@ -66,6 +68,22 @@ def images_shown(corpus: str) -> set[str]:
     for table in row_groups(corpus, ["nodes.list.element.image_id"]):
         shown.update(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null().to_pylist())
     return shown
+
+
+def count_images_shown(corpus: str) -> int:
+    """How many distinct images a set of documents shows. Holds eight bytes for each: ids are told by their hashes, of
+    which any two of a hundred million images are equal with a probability of 0.0003."""
+    seen, waiting, num_waiting = np.empty(0, np.uint64), [np.empty(0, np.uint64)], 0
+    for table in row_groups(corpus, ["nodes.list.element.image_id"]):
+        ids = pc.unique(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null()).to_pylist()
+        waiting.append(np.array([xxhash.xxh3_64_intdigest(each.encode()) for each in ids], np.uint64))
+        num_waiting += len(ids)
+        if num_waiting > len(seen) + _HASHES_AT_ONCE:
+            seen, waiting, num_waiting = np.unique(np.concatenate([seen, *waiting])), [], 0
+    return len(np.unique(np.concatenate([seen, *waiting])))
+
+
+_HASHES_AT_ONCE = 1 << 18
 
 
 def count_rows(folder: str) -> int:

@@ -15,11 +15,14 @@ import apache_beam as beam
 
 from gobelin.documents import NOT_RUN, Unit, shard_of
 from gobelin.pipeline.context import Context, balanced_counts
+from gobelin.pipeline.partition import Source, partition
 from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
 from gobelin.pipeline.rule_effects import rule_effects
-from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.pipeline.state import count_decisions, count_images_shown, count_rows
 from gobelin.store.dataset import Attempt
 from gobelin.transforms.files import join, list_shards
+from gobelin.transforms.partition import ByShard, Split
+from gobelin.transforms.selection.choose import choose_among_duplicates
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.relative_thresholds import check_clip_model, resolve_thresholds
 from gobelin.transforms.selection.write_corpus import (
@@ -30,7 +33,7 @@ from gobelin.transforms.selection.write_corpus import (
     WriteCorpus,
     WriteSelectDecisions,
 )
-from gobelin.transforms.shards import ReadRows, WriteDecisions, WriteRows, read_folder
+from gobelin.transforms.shards import ReadRows, WriteDecisions, WriteRows, read_folder, shards_of
 
 Row = dict[str, Any]
 
@@ -54,7 +57,7 @@ def select(context: Context) -> dict[str, Any]:
     return {
         "documents": balanced_counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
         "images": balanced_counts(
-            count_rows(context.data("score", "images")), len(images_shown(corpus)), decisions, Unit.IMAGE
+            count_rows(context.data("score", "images")), count_images_shown(corpus), decisions, Unit.IMAGE
         ),
         "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
         "not_run": not_run,
@@ -63,33 +66,53 @@ def select(context: Context) -> dict[str, Any]:
     }
 
 
-def run_select(plan: Plan, job: SelectJob, num_documents: int) -> None:
+def run_select(plan: Plan, job: SelectJob, num_documents: int, documents_at_once: int = DOCUMENTS_AT_ONCE) -> None:
     """The steps.
 
     Args:
         job: without folders of batches.
         num_documents: how many there are to judge.
+        documents_at_once: of a batch.
     """
     judged = data_sets(job.work, job.num_shards, "survivors", "judge_decisions", "judge_not_run")
     waiting = sorted({index for data_set in judged for index in shards_to_do(data_set)})
     plan.run(
         Step(
             "select: judge documents", judge_documents,
-            [Batch(shards, job) for shards in plan.deal(waiting, num_documents, DOCUMENTS_AT_ONCE)],
+            [Batch(shards, job) for shards in plan.deal(waiting, num_documents, documents_at_once)],
             judged, "documents", num_documents * len(waiting) // job.num_shards,
         )
     )  # fmt: skip
-    chosen = (*data_sets(job.work, job.num_shards, "stay", "unique_decisions"), DataSet(job.output.data("not_run"), 1))
-    plan.run(Step("select: choose among duplicates", choose_documents, [Batch([], job)], chosen))
+    _choose_documents(plan, job)
 
-    batches = plan.deal(range(job.num_shards), num_documents, DOCUMENTS_AT_ONCE)
-    job = dataclasses.replace(job, use_folders=tuple(use_folder(job, shards) for shards in batches))
-    uses = tuple(DataSet(join(folder, "uses"), job.num_shards) for folder in job.use_folders)
-    everything = [Batch(shards, job) for shards in batches]
-    corpus = data_sets(job.output, job.num_shards, "documents")
+    num_shards = job.num_shards
+    batches = plan.deal(range(num_shards), num_documents, documents_at_once)
+    is_parted = len(batches) > 1 and num_documents > documents_at_once
+    # A rerun with another number of workers cuts other batches, so their number is part of the names.
+    folders = tuple(join(job.work, f"uses-{number}-of-{len(batches)}") for number in range(len(batches)))
+    job = dataclasses.replace(job, use_folders=folders, num_use_files=1 if is_parted else num_shards)
+    uses = tuple(DataSet(join(folder, "uses"), job.num_use_files) for folder in folders)
+    everything = [Batch(shards, dataclasses.replace(job, batch=number)) for number, shards in enumerate(batches)]
+    corpus = data_sets(job.output, num_shards, "documents")
     plan.run(Step("select: write the corpus", write_corpus, everything, (*corpus, *uses), "documents", num_documents))
-    decisions = data_sets(job.output, job.num_shards, "decisions")
+    if is_parted:
+        split = Split("uses", tuple(USES.names), USES, ByShard("image_id", num_shards, num_shards), num_shards)
+        source = Source(split, shards_of(folders, "uses"))
+        parted = partition(plan, "select: deal out uses of images", join(job.work, "uses-by-image"), [source])
+        job = dataclasses.replace(job, use_folders=parted.folders)
+    decisions = data_sets(job.output, num_shards, "decisions")
+    everything = [Batch(shards, job) for shards in batches]
     plan.run(Step("select: write decisions", write_select_decisions, everything, decisions))
+
+
+def _choose_documents(plan: Plan, job: SelectJob) -> None:
+    chosen = (*data_sets(job.work, job.num_shards, "stay", "unique_decisions"), DataSet(job.output.data("not_run"), 1))
+    title = "select: choose among duplicates"
+    if plan.is_one_process:
+        arguments = (job.work, job.output.data("not_run"), job.config.document.unique)
+        plan.call(title, choose_among_duplicates, arguments, chosen)
+    else:
+        plan.run(Step(title, choose_documents, [Batch([], job)], chosen))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,7 +125,9 @@ class SelectJob:
     work: str  # for what one graph leaves for the next
     output: Attempt
     num_shards: int
-    use_folders: tuple[str, ...] = ()  # what each batch of ``write_corpus`` left
+    use_folders: tuple[str, ...] = ()  # what each batch of ``write_corpus`` left; once dealt out, each share
+    num_use_files: int = 1  # of each batch
+    batch: int = 0  # number of this one
 
 
 def judge_documents(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
@@ -141,8 +166,9 @@ def write_corpus(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> 
         | "Shards" >> beam.Create(shards)
         | "WriteCorpus"
         >> WriteCorpus(job.config, job.documents, job.scores, job.work, job.output.data("documents"), job.num_shards)
-        | "UsesToShard" >> beam.Map(_use_to_shard, job.num_shards)
-        | "WriteUses" >> WriteRows(join(use_folder(job, shards), "uses"), USES, job.num_shards, ("image_id", "outcome"))
+        | "UsesToShard" >> beam.Map(_use_to_shard, job.num_use_files)
+        | "WriteUses"
+        >> WriteRows(join(job.use_folders[job.batch], "uses"), USES, job.num_use_files, ("image_id", "outcome"))
     )
 
 
@@ -154,11 +180,6 @@ def write_select_decisions(pipeline: beam.Pipeline, shards: list[int], job: Sele
         | "WriteDecisions"
         >> WriteSelectDecisions(job.work, job.use_folders, job.output.data("decisions"), job.num_shards)
     )
-
-
-def use_folder(job: SelectJob, shards: list[int]) -> str:
-    """Where a batch of ``write_corpus`` leaves what became of images."""
-    return join(job.work, f"uses-{shards[0]}")
 
 
 def _stay_to_shard(survivor: Row, num_shards: int) -> tuple[int, Row]:

@@ -210,7 +210,7 @@ def keep_one(component: Iterable[Row], kinds: tuple[str, ...]) -> tuple[list[Row
     sizes = Counter((kind, member[f"{kind}_group"]) for member in members.values() for kind in kinds)
     taken: dict[tuple[str, str], str] = {}
     for _, doc_id in latest_first((member["warc_date"], doc_id) for doc_id, member in members.items()):
-        known = next((earlier for earlier in members[doc_id]["earlier"] if earlier["kind"] in kinds), None)
+        known = known_earlier(members[doc_id], kinds)
         if known is not None:
             decisions.append(
                 duplicate_decision(members[doc_id], known["kind"], f"{known['doc_id']} of {known['run']}", None)
@@ -224,6 +224,11 @@ def keep_one(component: Iterable[Row], kinds: tuple[str, ...]) -> tuple[list[Row
         else:
             decisions.append(duplicate_decision(members[doc_id], shared[0], taken[shared], sizes[shared]))
     return kept, decisions
+
+
+def known_earlier(survivor: Row, kinds: tuple[str, ...]) -> Row | None:
+    """By what the corpus of an earlier run holds a document already, where that is one of these kinds."""
+    return next((earlier for earlier in survivor["earlier"] if earlier["kind"] in kinds), None)
 
 
 class WriteCorpus(beam.PTransform):

@@ -1,0 +1,149 @@
+"""Who stays of each group of duplicates, in one process: numbers in NumPy, shard after shard; no row is held.
+
+What ``KeepOneOfEach`` (write_corpus.py) says as a Beam graph, for corpora that no machine holds. A group is a number, a
+document a position; a group of one has no number, and a document without groups stays unless an earlier run has it.
+Of the others, the latest first, each stays unless one that stays is in one of its groups.
+
+Memory: four bytes for each document and kind of duplicate; while one kind is read, its names, about 110 bytes a
+document; id and date of each document that shares a group.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.documents import NOT_RUN, Decision
+from gobelin.transforms.duplicates.local_duplicates import read_columns
+from gobelin.transforms.files import join, list_shards, shard_path
+from gobelin.transforms.selection.select import duplicate_decision
+from gobelin.transforms.selection.write_corpus import STAY, known_earlier
+from gobelin.transforms.shards import read_folder, read_rows, write_decisions, write_shard, write_sorted
+
+Row = dict[str, Any]
+Numbers = npt.NDArray[np.int32]
+
+
+def choose_among_duplicates(work: str, not_run: str, kinds: Sequence[str]) -> None:
+    """Survivors in the folder ``work`` -> ``stay`` and ``unique_decisions`` there; ``judge_not_run`` -> ``not_run``.
+
+    Args:
+        not_run: folder of a data set.
+        kinds: of duplicates, of which one stays.
+    """
+    paths = list_shards(join(work, "survivors"))
+    choice = _choose(paths, kinds)
+    begin = 0
+    for index, path in enumerate(paths):
+        rows = list(enumerate(read_rows(path), begin))
+        begin += len(rows)
+        stay = ({"doc_id": row["doc_id"]} for position, row in rows if choice.stays[position])
+        write_shard(shard_path(join(work, "stay"), index, len(paths)), stay, STAY)
+        decisions = (choice.decision(position, row) for position, row in rows if not choice.stays[position])
+        write_decisions(shard_path(join(work, "unique_decisions"), index, len(paths)), decisions)
+    times: Counter[str] = Counter()
+    for row in read_folder(join(work, "judge_not_run")):
+        times[row["rule"]] += row["times"]
+    counted = ({"rule": rule, "times": number} for rule, number in times.items())
+    write_sorted(shard_path(not_run, 0, 1), counted, NOT_RUN, ("rule",))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Choice:
+    """Of N survivors, in the order of their shards."""
+
+    kinds: tuple[str, ...]
+    groups: list[Numbers]  # of each kind, the group of each document, (N,); -1: a group of one
+    sizes: list[npt.NDArray[np.intp]]  # of each kind, the members of each group
+    keepers: list[npt.NDArray[np.intp]]  # of each kind, the document that stays of each group; -1: none
+    stays: npt.NDArray[np.bool_]  # (N,)
+    reasons: npt.NDArray[np.int8]  # (N,): of one that goes, the number of the kind by which it does
+    ids: dict[int, str]  # of those that stay of a group
+
+    def decision(self, position: int, row: Row) -> Decision:
+        """On a document that does not stay."""
+        known = known_earlier(row, self.kinds)
+        if known is not None:
+            return duplicate_decision(row, known["kind"], f"{known['doc_id']} of {known['run']}", None)
+        kind = self.reasons[position]
+        group = self.groups[kind][position]
+        stays = self.ids[int(self.keepers[kind][group])]
+        return duplicate_decision(row, self.kinds[kind], stays, int(self.sizes[kind][group]))
+
+
+def _choose(paths: list[str], kinds: Sequence[str]) -> _Choice:
+    groups, sizes = [], []
+    for kind in kinds:
+        of_documents, of_groups = _groups(paths, f"{kind}_group")
+        groups.append(of_documents)
+        sizes.append(of_groups)
+    is_known = np.concatenate([*(_is_known(path, tuple(kinds)) for path in paths), np.empty(0, np.bool_)])
+    stays = ~is_known
+    is_shared = np.zeros(len(stays), np.bool_)
+    for of_documents in groups:
+        is_shared |= of_documents >= 0
+    shared = np.flatnonzero(is_shared & ~is_known)
+    keepers = [np.full(len(of_groups), -1, np.intp) for of_groups in sizes]
+    reasons = np.full(len(stays), -1, np.int8)
+    ids: dict[int, str] = {}
+    names = _names(paths, is_shared & ~is_known)
+    order = pc.sort_indices(names, [("warc_date", "descending"), ("doc_id", "ascending")]).to_numpy()
+    for place in order.tolist():
+        position = int(shared[place])
+        own = [int(of_documents[position]) for of_documents in groups]
+        taken = (number for number, group in enumerate(own) if group >= 0 and keepers[number][group] >= 0)
+        reasons[position] = next(taken, -1)
+        if reasons[position] >= 0:
+            stays[position] = False
+            continue
+        ids[position] = names["doc_id"][place].as_py()
+        for number, group in enumerate(own):
+            if group >= 0:
+                keepers[number][group] = position
+    return _Choice(tuple(kinds), groups, sizes, keepers, stays, reasons, ids)
+
+
+def _groups(paths: list[str], column: str) -> tuple[Numbers, npt.NDArray[np.intp]]:
+    """The group of each document by its number, (N,), -1 for a group of one; and the members of each group."""
+    names = pa.chunked_array(
+        [chunk for path in paths for chunk in read_columns(path, [column])[column].cast(pa.large_string()).chunks],
+        pa.large_string(),
+    )
+    encoded = names.dictionary_encode()  # one dictionary for all chunks
+    numbers = np.concatenate([*(chunk.indices.to_numpy() for chunk in encoded.chunks), np.empty(0, np.int32)])
+    sizes = np.bincount(numbers)
+    is_group = sizes > 1
+    renumbered = np.where(is_group, np.cumsum(is_group) - 1, -1).astype(np.int32)
+    return renumbered[numbers.astype(np.intp)], sizes[is_group]
+
+
+def _is_known(path: str, kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    """Of each document of a shard, whether an earlier run has it."""
+    earlier = read_columns(path, ["earlier"])["earlier"]
+    found = np.zeros(len(earlier), np.bool_)
+    for position in np.flatnonzero(pc.list_value_length(earlier).to_numpy() > 0).tolist():
+        found[position] = known_earlier({"earlier": earlier[position].as_py()}, kinds) is not None
+    return found
+
+
+def _names(paths: list[str], is_wanted: npt.NDArray[np.bool_]) -> pa.Table:
+    """``doc_id`` and ``warc_date`` of the documents that are wanted."""
+    return pa.concat_tables(_names_of_shards(paths, is_wanted)).combine_chunks()
+
+
+def _names_of_shards(paths: list[str], is_wanted: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+    yield pa.table({"doc_id": pa.array([], pa.large_string()), "warc_date": pa.array([], pa.large_string())})
+    begin = 0
+    for path in paths:
+        table = read_columns(path, ["doc_id", "warc_date"])
+        mask = pa.array(is_wanted[begin : begin + table.num_rows])
+        begin += table.num_rows
+        columns = {name: table[name].filter(mask).cast(pa.large_string()) for name in table.column_names}
+        yield pa.table(columns)
