@@ -58,8 +58,8 @@ NUMBERS_AND_KEYS = {
     "_stay_to_shard", "_to_candidates", "_to_component", "_to_first_shard", "_to_one_worker", "_to_shard", "_tried",
     "_unfinished_row", "_url_to_shard", "_urls", "_use_to_shard", "_uses", "_wanted",
     "_write_decisions_of_shard",
-    "candidates_of", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows", "read_wishes",
-    "shown_images", "small_star", "use_by_image", "uses_by_image",
+    "candidates_of", "codes_in_part", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows",
+    "read_wishes", "shown_images", "shown_in_part", "small_star", "use_by_image", "uses_by_image",
 }  # fmt: skip
 PLUMBING = {"WebStep", "Guarded", "_Extractor", "_Embedder"}
 

@@ -12,7 +12,7 @@ import pytest
 import gobelin
 from gobelin.errors import MissingDataError, UserError
 from gobelin.pipeline.inputs import InputError, find_archives
-from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.pipeline.state import count_decisions, count_images_shown, count_rows
 from gobelin.store.dataset import commit_shards
 from gobelin.store.files import output, write_bytes
 from gobelin.transforms.files import (
@@ -135,7 +135,7 @@ def test_names_in_an_object_store(object_store: str) -> None:
 
 def test_a_missing_data_set_is_no_empty_one(tmp_path: Path) -> None:
     folder = tmp_path / "documents"
-    for look in (count_rows, count_decisions, images_shown):
+    for look in (count_rows, count_decisions, count_images_shown):
         with pytest.raises(MissingDataError, match=str(folder)):
             look(str(folder))
     with pytest.raises(MissingDataError, match="documents"):

@@ -4,6 +4,7 @@ never through one Arrow array, whose offsets end at 2 GiB."""
 from __future__ import annotations
 
 import gc
+import hashlib
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gobelin.documents import DECISIONS, DOCUMENTS, TOKEN_SHARDS, Action, Decision, Unit, to_row
+from gobelin.pipeline import state
 from gobelin.pipeline.fits import corpus_texts, count_tokens
-from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.pipeline.state import count_decisions, count_images_shown, count_rows, some_images_shown
 from gobelin.transforms import files, shards
 
 Make = Callable[..., Any]
@@ -63,8 +65,14 @@ def corpus(write_data_set: Make, a_document: Make, tmp_path: Path, monkeypatch: 
     return str(write_data_set(tmp_path / "documents", documents, DOCUMENTS, 2))
 
 
-def test_images_that_a_corpus_shows(corpus: str, watched: type[Watched]) -> None:
-    assert images_shown(corpus) == {f"{n:064x}" for n in range(NUM_DOCUMENTS // 2)}
+def test_images_that_a_corpus_shows(corpus: str, watched: type[Watched], monkeypatch: pytest.MonkeyPatch) -> None:
+    every = [f"{n:064x}" for n in range(NUM_DOCUMENTS // 2)]
+    assert count_images_shown(corpus) == len(every)
+    assert some_images_shown(corpus, 100) == every
+    chosen = sorted(every, key=lambda name: hashlib.sha256(name.encode()).digest())[:2]
+    monkeypatch.setattr(state, "_IDS_AT_ONCE", 1)
+    assert some_images_shown(corpus, 2) == sorted(chosen)
+    assert count_images_shown(corpus) == len(every)
     assert watched.columns == {"nodes.list.element.image_id"}  # no text is read for it
 
 

@@ -6,7 +6,6 @@ torch is imported inside the functions: the command line and the text stages sta
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import pyarrow.compute as pc
 from gobelin.errors import UserError
 from gobelin.pipeline.context import Context
 from gobelin.pipeline.recipe import Recipe
-from gobelin.pipeline.state import images_shown, read_json, row_groups
+from gobelin.pipeline.state import read_json, row_groups, some_images_shown
 from gobelin.pipeline.supervisor import Supervisor
 from gobelin.pipeline.worker import Task, heed_stop, stop_requested
 from gobelin.report.samples_page import samples_page
@@ -181,8 +180,7 @@ def fit_images(job: FitJob) -> np.ndarray:
 
     config = job.recipe.tokenize
     size, without_faces = config.vqvae.size, config.blur_faces
-    shown = sorted(images_shown(job.corpus), key=lambda name: hashlib.sha256(name.encode()).digest())
-    wanted = pa.array(sorted(shown[: config.vqvae_max_images]))
+    wanted = pa.array(some_images_shown(job.corpus, config.vqvae_max_images), pa.string())
     faces = faces_of_images(job.scores) if without_faces else {}
     pictures = []
     for table in row_groups(job.images, ["image_id", "data"]):

@@ -14,6 +14,8 @@ of its own: what a job of another key still writes lands where nobody looks.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import heapq
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -62,28 +64,40 @@ def row_groups(folder: str, columns: list[str] | None = None) -> Iterator[pa.Tab
         yield from read_tables(path, columns)
 
 
-def images_shown(corpus: str) -> set[str]:
-    """Ids of the images that a set of documents shows. Of the documents, one row group is held at a time."""
-    shown: set[str] = set()
+def some_images_shown(corpus: str, num: int) -> list[str]:
+    """Ids of so many of the images that a set of documents shows, or of all where there are fewer: those whose ids have
+    the smallest hashes, so that it is the same ones whatever the order. Of the documents, one row group is held."""
+    found: set[str] = set()
+    for ids in _images_shown(corpus):
+        found.update(ids)
+        if len(found) > 2 * num + _IDS_AT_ONCE:
+            found = set(heapq.nsmallest(num, found, key=_hash_of_id))
+    return sorted(heapq.nsmallest(num, found, key=_hash_of_id))
+
+
+def _images_shown(corpus: str) -> Iterator[list[str]]:
+    """Of each row group, the distinct images that its documents show."""
     for table in row_groups(corpus, ["nodes.list.element.image_id"]):
-        shown.update(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null().to_pylist())
-    return shown
+        yield pc.unique(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null()).to_pylist()
+
+
+def _hash_of_id(identifier: str) -> bytes:
+    return hashlib.sha256(identifier.encode()).digest()
 
 
 def count_images_shown(corpus: str) -> int:
     """How many distinct images a set of documents shows. Holds eight bytes for each: ids are told by their hashes, of
     which any two of a hundred million images are equal with a probability of 0.0003."""
     seen, waiting, num_waiting = np.empty(0, np.uint64), [np.empty(0, np.uint64)], 0
-    for table in row_groups(corpus, ["nodes.list.element.image_id"]):
-        ids = pc.unique(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null()).to_pylist()
+    for ids in _images_shown(corpus):
         waiting.append(np.array([xxhash.xxh3_64_intdigest(each.encode()) for each in ids], np.uint64))
         num_waiting += len(ids)
-        if num_waiting > len(seen) + _HASHES_AT_ONCE:
+        if num_waiting > len(seen) + _IDS_AT_ONCE:
             seen, waiting, num_waiting = np.unique(np.concatenate([seen, *waiting])), [], 0
     return len(np.unique(np.concatenate([seen, *waiting])))
 
 
-_HASHES_AT_ONCE = 1 << 18
+_IDS_AT_ONCE = 1 << 18
 
 
 def count_rows(folder: str) -> int:

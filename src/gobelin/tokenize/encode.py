@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
 from gobelin.documents import IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit, shard_of, to_row
@@ -23,7 +25,7 @@ from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.transforms.boundary import Refused, WebStep, attempt
-from gobelin.transforms.files import shard_path
+from gobelin.transforms.files import read_tables, shard_path, shard_place
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.progress import advance
 from gobelin.transforms.shards import empty_shards, read_rows, write_decisions, write_shard
@@ -123,47 +125,104 @@ class _Codes:
 
 
 class AssembleDocuments(beam.PTransform):
-    """(shard numbers of the corpus, rows of ``IMAGE_CODES``) -> token shards; ``decisions`` on empty documents."""
+    """(shard numbers of the corpus, rows of ``IMAGE_CODES``) -> token shards; ``decisions`` on empty documents.
+
+    Args:
+        parts: of each shard of the corpus, files with the codes of its images, where they were dealt out; no rows come
+            in then.
+    """
 
     def __init__(
         self, corpus: str, output: str, num_shards: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
-        alt_as_caption: bool,
+        alt_as_caption: bool, parts: Sequence[Sequence[str]] | None = None,
     ) -> None:  # fmt: skip
-        self._corpus, self._num_shards = corpus, num_shards
+        self._corpus, self._num_shards, self._parts = corpus, num_shards, parts
         self._arguments = (corpus, output, num_shards, vocabulary, text_tokenizer, alt_as_caption)
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
         shards, codes = inputs
-        return (
-            (
-                {
-                    "uses": shards | "ImagesOfCorpus" >> beam.FlatMap(_uses, self._corpus, self._num_shards),
-                    "codes": codes | "ById" >> beam.Map(_codes_by_id),
-                }
-                | "JoinById" >> beam.CoGroupByKey()
-                | "ToShards" >> beam.FlatMap(_codes_to_shards),
-                empty_shards(codes.pipeline, range(self._num_shards)),
+        if self._parts is None:
+            by_shard = (
+                (
+                    {
+                        "uses": shards | "ImagesOfCorpus" >> beam.FlatMap(_uses, self._corpus, self._num_shards),
+                        "codes": codes | "ById" >> beam.Map(_codes_by_id),
+                    }
+                    | "JoinById" >> beam.CoGroupByKey()
+                    | "ToShards" >> beam.FlatMap(_codes_to_shards),
+                    empty_shards(codes.pipeline, range(self._num_shards)),
+                )
+                | beam.Flatten()
+                | beam.GroupByKey()
             )
-            | beam.Flatten()
-            | beam.GroupByKey()
-            | beam.ParDo(_AssembleShard(*self._arguments)).with_outputs("decisions", main="paths")
-        )
+        else:
+            by_shard = shards | "CodesOfShard" >> beam.Map(codes_in_part, self._parts)
+        return by_shard | beam.ParDo(_AssembleShard(*self._arguments)).with_outputs("decisions", main="paths")
+
+
+SHOWN = pa.schema([("image_id", pa.string()), ("shard", pa.int32())])
+"""One row an image and a shard of the corpus with a document that shows it."""
+
+
+def read_shown(path: str, _: list[str]) -> Iterator[pa.Table]:
+    """The rows of ``SHOWN`` of a shard of the corpus, each once a row group (``partition.Read``)."""
+    index = shard_place(path)[0]
+    for table in read_tables(path, ["nodes.list.element.image_id"]):
+        ids = pc.unique(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null())
+        yield pa.table([ids, pa.repeat(pa.scalar(index, pa.int32()), len(ids))], SHOWN)
 
 
 def shown_images(index: int, corpus: str, num_shards: int) -> Iterator[tuple[int, str]]:
     """(image shard, image_id) of each image that a shard of the corpus shows."""
-    for identifier in sorted(_image_ids(index, corpus, num_shards)):
+    for identifier, _ in _uses(index, corpus, num_shards):
         yield shard_of(identifier, num_shards), identifier
 
 
-def _image_ids(index: int, corpus: str, num_shards: int) -> set[str]:
-    rows = read_rows(shard_path(corpus, index, num_shards), ["nodes"])
-    return {node["image_id"] for row in rows for node in row["nodes"] if node["image_id"]}
+def shown_in_part(index: int, paths: Sequence[Sequence[str]]) -> tuple[int, list[str]]:
+    """(image shard, ids of its images that the corpus shows).
+
+    Args:
+        paths: of each shard, files of ``SHOWN``.
+    """
+    return index, sorted({row["image_id"] for path in paths[index] for row in read_rows(path, ["image_id"])})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadCodesOfShards:
+    """Shards of ``IMAGE_CODES`` -> rows of it, once for each shard of the corpus that shows the image; ``shard`` says
+    which (``partition.Read``).
+
+    Args:
+        shown: of each shard of images, files of ``SHOWN``.
+    """
+
+    shown: tuple[tuple[str, ...], ...]
+
+    def __call__(self, path: str, columns: list[str]) -> Iterator[pa.Table]:
+        index = shard_place(path)[0]
+        shown = pa.concat_tables([SHOWN.empty_table(), *(t for file in self.shown[index] for t in read_tables(file))])
+        shown = shown.group_by(["image_id", "shard"]).aggregate([])  # one a row group so far
+        for codes in read_tables(path, columns):
+            place = pc.index_in(shown["image_id"], codes["image_id"].combine_chunks())
+            is_here = pc.is_valid(place)
+            yield codes.take(place.filter(is_here)).append_column("shard", shown["shard"].filter(is_here))
 
 
 def _uses(index: int, corpus: str, num_shards: int) -> Iterator[tuple[str, int]]:
-    for identifier in sorted(_image_ids(index, corpus, num_shards)):
+    found: set[str] = set()
+    for table in read_shown(shard_path(corpus, index, num_shards), []):
+        found.update(table["image_id"].to_pylist())
+    for identifier in sorted(found):
         yield identifier, index
+
+
+def codes_in_part(index: int, paths: Sequence[Sequence[str]]) -> tuple[int, list[_Codes]]:
+    """(shard of the corpus, codes of the images that it shows).
+
+    Args:
+        paths: of each shard, files of ``IMAGE_CODES``.
+    """
+    return index, [_Codes(*_codes_by_id(row)) for path in paths[index] for row in read_rows(path)]
 
 
 def _codes_by_id(row: Row) -> tuple[str, bytes]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +42,10 @@ class Deal(Protocol):
     def __call__(self, table: pa.Table, /) -> tuple[pa.Table, Parts]: ...
 
 
+Read = Callable[[str, list[str]], Iterator[pa.Table]]
+"""(path, columns) -> tables, one in memory at a time. Must be picklable."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Split:
     """A data set that is dealt out."""
@@ -51,6 +55,7 @@ class Split:
     schema: pa.Schema  # of what is written
     deal: Deal
     num_parts: int
+    read: Read = read_tables
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +74,16 @@ class ByShard:
         """The part of each id; -1 where there is none."""
         found = (-1 if each is None else shard_of(each, self.num_shards) % self.num_parts for each in ids.to_pylist())
         return np.fromiter(found, np.intp, len(ids))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ByNumber:
+    """By a column that says the part."""
+
+    column: str
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        return table, table[self.column].to_numpy().astype(np.intp)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,7 +126,7 @@ def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = 
     with contextlib.ExitStack() as stack:  # files that are open learn of an error, and do not appear
         writer = _PartWriter(join(folder, split.name), split.schema, split.num_parts, held_bytes, stack)
         for path in paths:
-            for table in read_tables(path, list(split.columns)):
+            for table in split.read(path, list(split.columns)):
                 rows, parts = split.deal(table)
                 writer.write(rows.select(split.schema.names), parts)
         writer.finish()

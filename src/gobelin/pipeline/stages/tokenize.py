@@ -12,18 +12,33 @@ from typing import Any
 
 import apache_beam as beam
 
-from gobelin.documents import Unit
+from gobelin.documents import DECISIONS, IMAGE_CODES, Unit
 from gobelin.errors import UserError
 from gobelin.pipeline import fits
 from gobelin.pipeline.context import Context, balanced_counts
-from gobelin.pipeline.plan import Batch, DataSet, Step, data_sets, shards_to_do
-from gobelin.pipeline.state import count_decisions, count_rows, images_shown
+from gobelin.pipeline.partition import Source, partition
+from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
+from gobelin.pipeline.state import count_decisions, count_images_shown, count_rows
 from gobelin.store.dataset import Attempt
-from gobelin.tokenize.encode import AssembleDocuments, EncodeImages, shown_images
+from gobelin.tokenize.encode import (
+    SHOWN,
+    AssembleDocuments,
+    EncodeImages,
+    ReadCodesOfShards,
+    read_shown,
+    shown_images,
+    shown_in_part,
+)
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.files import join, list_shards
+from gobelin.transforms.partition import ByNumber, ByShard, DecisionsByShard, Split
 from gobelin.transforms.shards import ReadRows, WriteDecisions, empty_shards
+
+ROWS_AT_ONCE = 20_000
+"""Documents and images from which on codes are dealt out; documents of a batch then."""
+
+Files = tuple[tuple[str, ...], ...]
 
 
 def tokenize(context: Context) -> dict[str, Any]:
@@ -43,8 +58,8 @@ def tokenize(context: Context) -> dict[str, Any]:
             "the recipe kept no document, so there is nothing to tokenize: see the decisions in "
             f"{context.data('select', 'decisions')} or loosen a threshold with --set"
         )
-    shown = images_shown(corpus)
-    fitted = fits.fit_tokenizers(context, len(shown))
+    num_shown = count_images_shown(corpus)
+    fitted = fits.fit_tokenizers(context, num_shown)
 
     faces = context.data("score", "images") if recipe.tokenize.blur_faces else None
     images = context.data("extract", "images")
@@ -53,10 +68,13 @@ def tokenize(context: Context) -> dict[str, Any]:
         join(folder.path, fits.IMAGE_TOKENIZER), images, corpus, codes.folder, failed.folder, num_shards,
         recipe.tokenize.device, faces,
     )  # fmt: skip
+    size = max(num_documents, num_shown)
+    if plan.num_batches(size, ROWS_AT_ONCE) > 1:
+        encode = dataclasses.replace(encode, shown=deal_shown_out(plan, corpus, work, num_shards))
     made: tuple[DataSet, ...] = (codes, failed)
     waiting = sorted({index for data_set in made for index in shards_to_do(data_set)})
     batches = [Batch(shards, encode) for shards in plan.deal(waiting)]
-    total = len(shown) * len(waiting) // num_shards
+    total = num_shown * len(waiting) // num_shards
     plan.run(Step("tokenize: encode images", encode_images, batches, made, "images", total))
 
     vocabulary, text_tokenizer = fits.load_vocabulary(folder.path)
@@ -64,19 +82,53 @@ def tokenize(context: Context) -> dict[str, Any]:
         corpus, codes.folder, failed.folder, output, num_shards, vocabulary, text_tokenizer,
         recipe.tokenize.alt_as_caption,
     )  # fmt: skip
-    made = data_sets(output, num_shards, "shards", "decisions")
-    step = Step(
-        "tokenize: assemble documents", assemble_documents, [Batch([], assemble)], made, "documents", num_documents
-    )
-    plan.run(step)
+    run_assembly(plan, assemble, work, encode.shown, num_documents)
     decisions = count_decisions(output.data("decisions"))
     num_tokens, num_image_tokens = fits.count_tokens(output.data("shards"))
     return {
         "documents": balanced_counts(num_documents, count_rows(output.data("shards")), decisions, Unit.DOCUMENT),
-        "images": balanced_counts(len(shown), count_rows(codes.folder), decisions, Unit.IMAGE),
+        "images": balanced_counts(num_shown, count_rows(codes.folder), decisions, Unit.IMAGE),
         "tokens": {"all": num_tokens, "image": num_image_tokens, "vocabulary": vocabulary.size},
         **fitted,
     }
+
+
+def deal_shown_out(plan: Plan, corpus: str, work: str, num_shards: int) -> Files:
+    """Which images the corpus shows, and in which of its shards: of each shard of images, files of ``SHOWN``."""
+    split = Split("shown", (), SHOWN, ByShard("image_id", num_shards, num_shards), num_shards, read_shown)
+    source = Source(split, list_shards(corpus))
+    parted = partition(plan, "tokenize: deal out shown images", join(work, "shown"), [source])
+    return tuple(tuple(parted.paths("shown", index)) for index in range(num_shards))
+
+
+def run_assembly(
+    plan: Plan, job: AssembleJob, work: str, shown: Files | None, num_documents: int, at_once: int = ROWS_AT_ONCE
+) -> None:
+    """Writes ``shards`` and ``decisions``.
+
+    Args:
+        shown: of ``deal_shown_out``, for several batches; None: one batch.
+        at_once: documents of a batch.
+    """
+    num_shards = job.num_shards
+    made = data_sets(job.output, num_shards, "shards", "decisions")
+    batches = [Batch(list(range(num_shards)), job)]
+    if shown is not None:
+        units = plan.deal(range(num_shards), num_documents, at_once)
+        of_codes = Split(
+            "codes", tuple(IMAGE_CODES.names), IMAGE_CODES, ByNumber("shard"), num_shards, ReadCodesOfShards(shown)
+        )
+        deal = DecisionsByShard(num_shards, len(units))
+        of_decisions = Split("decisions", tuple(DECISIONS.names), DECISIONS, deal, len(units))
+        sources = [Source(of_codes, list_shards(job.codes)), Source(of_decisions, list_shards(job.encode_decisions))]
+        name = f"parts-of-codes-for-{len(units)}"  # a rerun with another number of workers may cut other batches
+        parted = partition(plan, "tokenize: deal out codes", join(work, name), sources)
+        parts = tuple(tuple(parted.paths("codes", index)) for index in range(num_shards))
+        batches = [
+            Batch(shards, dataclasses.replace(job, parts=parts, decided=tuple(parted.paths("decisions", number))))
+            for number, shards in enumerate(units)
+        ]
+    plan.run(Step("tokenize: assemble documents", assemble_documents, batches, made, "documents", num_documents))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,22 +143,27 @@ class EncodeJob:
     num_shards: int
     device: str
     scores: str | None = None  # of images, whose faces are blurred; None: no face is
+    shown: Files | None = None  # of each shard of images, files of ``SHOWN``; None: the corpus is gone through
 
 
 def encode_images(pipeline: beam.Pipeline, shards: list[int], job: EncodeJob) -> None:
     """By unit (a shard of images): the codes of each distinct image that the corpus shows."""
-    shown = (
-        pipeline
-        | "Corpus" >> beam.Create(range(job.num_shards))
-        | "ShownImages" >> beam.FlatMap(shown_images, job.corpus, job.num_shards)
-    )
-    (
-        (shown, empty_shards(pipeline, shards))
-        | beam.Flatten()
-        | "OfTheseShards" >> beam.Filter(_is_of_shards, frozenset(shards))
-        | beam.GroupByKey()
-        | "EncodeImages"
-        >> EncodeImages(job.tokenizer, job.images, job.codes, job.decisions, job.num_shards, job.device, job.scores)
+    if job.shown is None:
+        ids = (
+            pipeline
+            | "Corpus" >> beam.Create(range(job.num_shards))
+            | "ShownImages" >> beam.FlatMap(shown_images, job.corpus, job.num_shards)
+        )
+        shown = (
+            (ids, empty_shards(pipeline, shards))
+            | beam.Flatten()
+            | "OfTheseShards" >> beam.Filter(_is_of_shards, frozenset(shards))
+            | beam.GroupByKey()
+        )
+    else:
+        shown = pipeline | "Shards" >> beam.Create(shards) | "ShownImages" >> beam.Map(shown_in_part, job.shown)
+    shown | "EncodeImages" >> EncodeImages(
+        job.tokenizer, job.images, job.codes, job.decisions, job.num_shards, job.device, job.scores
     )
 
 
@@ -122,25 +179,29 @@ class AssembleJob:
     vocabulary: Vocabulary
     text_tokenizer: TextTokenizer
     alt_as_caption: bool
+    parts: Files | None = None  # of each shard, files with the codes of its images; None: all shards are in one batch
+    decided: tuple[str, ...] = ()  # where there are parts: files with the batch's decisions on images
 
 
-def assemble_documents(pipeline: beam.Pipeline, _: list[Any], job: AssembleJob) -> None:
-    """One mixed sequence a document."""
-    shards = pipeline | "Shards" >> beam.Create(range(job.num_shards))
-    codes = pipeline | "Codes" >> ReadRows(list_shards(job.codes))
-    decisions = pipeline | "ReadDecisions" >> ReadRows(list_shards(job.encode_decisions))
-    assembled = (shards, codes) | "AssembleDocuments" >> AssembleDocuments(
+def assemble_documents(pipeline: beam.Pipeline, shards: list[int], job: AssembleJob) -> None:
+    """By unit (a shard of the corpus): one mixed sequence a document."""
+    places = pipeline | "Shards" >> beam.Create(shards)
+    codes = pipeline | "Codes" >> ReadRows(list_shards(job.codes) if job.parts is None else [])
+    decided = list_shards(job.encode_decisions) if job.parts is None else job.decided
+    decisions = pipeline | "ReadDecisions" >> ReadRows(decided)
+    assembled = (places, codes) | "AssembleDocuments" >> AssembleDocuments(
         job.corpus,
         job.output.data("shards"),
         job.num_shards,
         job.vocabulary,
         job.text_tokenizer,
         job.alt_as_caption,
+        job.parts,
     )
     (
         (decisions, assembled.decisions)
         | "AllDecisions" >> beam.Flatten()
-        | "WriteDecisions" >> WriteDecisions(job.output.data("decisions"), job.num_shards)
+        | "WriteDecisions" >> WriteDecisions(job.output.data("decisions"), job.num_shards, shards)
     )
 
 
