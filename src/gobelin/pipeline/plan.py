@@ -73,7 +73,9 @@ class Plan:
         if not self._supervisor.is_local:
             return [list(units)] if units else []
         workers = min(self._workers, -(-size // _WORTH_A_BATCH)) if size else self._workers
-        return in_batches(units, max(workers, -(-size // at_once) if at_once else 1))
+        if at_once and size > at_once:
+            return in_even_batches(units, max(workers, -(-size // at_once)))
+        return in_batches(units, workers)
 
     def groups(self, batches: Sequence[list[Any]]) -> list[list[list[Any]]]:
         """Batches that are done together: each by itself, or all at once."""
@@ -146,6 +148,13 @@ def shards_to_do(data_set: DataSet) -> list[int]:
         return []
     num_shards = data_set.num_shards
     return [index for index in range(num_shards) if not has_receipt(data_set.folder, shard_name(index, num_shards))]
+
+
+def in_even_batches(units: Sequence[Any], num_batches: int) -> list[list[Any]]:
+    """Units dealt out to at least so many batches, as far as there are units. Each but the last ones holds the same
+    number of them: where 200 units are dealt out to 150 batches, some hold two, and take twice the memory."""
+    size = max(1, len(units) // num_batches)
+    return in_batches(units, -(-len(units) // size))
 
 
 def in_batches(units: Sequence[Any], num_batches: int) -> list[list[Any]]:

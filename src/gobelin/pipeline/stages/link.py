@@ -22,7 +22,7 @@ import pyarrow as pa
 from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, shard_of
 from gobelin.pipeline.context import Context
 from gobelin.pipeline.partition import Parted, Source, partition
-from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets
+from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, in_even_batches
 from gobelin.pipeline.state import count_rows
 from gobelin.store.dataset import Attempt
 from gobelin.transforms.archives.revisits import (
@@ -76,7 +76,7 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
     indexes = [join(folder, "pages") for folder in job.read_folders]
     indexes += [join(folder, "images") for folder in job.index_folders]
     num_batches = _num_batches(plan, indexes, rows_at_once)
-    shards = _dealt(job.num_shards, num_batches)
+    shards = in_even_batches(range(job.num_shards), num_batches)
     # Of captures only those travel that a batch's revisits may point to, so their own number decides.
     held_revisits = [join(folder, "revisits") for folder in job.read_folders]
     has_revisits = any(map(count_rows, held_revisits))
@@ -130,10 +130,6 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
     batches = [Batch(units, job) for units in shards]
     made = (*data_sets(output, num_shards, "decisions"), *data_sets(output, 1, "archives", "fetches"))
     plan.run(Step("extract: write decisions", write_decisions, batches, made))
-
-
-def _dealt(num_units: int, num_batches: int) -> list[list[int]]:
-    return [batch for first in range(num_batches) if (batch := list(range(first, num_units, num_batches)))]
 
 
 def _num_batches(plan: Plan, data_sets: list[str], rows_at_once: int) -> int:

@@ -55,7 +55,7 @@ from gobelin.transforms.vision.score_heads import ScoreHeads
 
 Row = dict[str, Any]
 
-IMAGES_AT_ONCE = 20_000
+IMAGES_AT_ONCE = 10_000
 """Images of one process that joins: about 20 KiB each in Beam's in-process runner, with an embedding of 512 numbers."""
 
 
