@@ -417,7 +417,7 @@ def run_pages(
     folder: str, num_pages: int, workers: int, pages_a_shard: int, screen: Screen, archives: list[str], until: str
 ) -> dict[str, Cost]:
     """Costs of the steps of a whole run on copies of real archives."""
-    from gobelin.pipeline.cli import main as gobelin
+    from gobelin.pipeline.cli.main import main as gobelin
 
     sizes = {path: count_pages(path) for path in archives}
     copies, total = [], 0
