@@ -316,6 +316,7 @@ OPTIONS = {
     "import": "--format --output --recipe --set --scratch --quiet",
     "explain": "--output --all-scores",
     "check": "--output",
+    "check-setup": "--set --until --output --input",
     "completion": "--install",
     "recipe list": "",
     "recipe show": "--set --plain",

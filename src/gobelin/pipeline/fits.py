@@ -47,6 +47,8 @@ IMAGE_TOKENIZER = "image_tokenizer"
 
 SUMMARY = "summary.json"
 
+_CLIP_NAME = "clip.json"
+
 MIN_FIT_IMAGES = 16
 """A codebook fitted on fewer images than one batch is noise."""
 
@@ -64,14 +66,19 @@ def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: str) -> tupl
     for head_path in config.heads.values():
         load_head(head_path)  # what is wrong with it comes before a model is loaded
     assert config.clip is not None
-    path = join(work, "clip.json")
-    if not exists(path):
+    path = join(work, _CLIP_NAME)
+    if not knows_clip(work):
         title = "score: load CLIP" + (" (may download it)" if config.clip.pretrained else "")
         supervisor.run(title, [Task("load-clip", _write_fingerprint, (config, path), alone=True)])
     fingerprint = (read_json(path) or {})["fingerprint"]
     check_heads({name: load_head(head_path) for name, head_path in config.heads.items()}, fingerprint)
     heads = {**config.heads, **{name: _prompts_path(work, name) for name in config.zero_shot}}
     return fingerprint, tuple(sorted(heads.items()))
+
+
+def knows_clip(work: str) -> bool:
+    """Whether ``prepare_clip`` was here."""
+    return exists(join(work, _CLIP_NAME))
 
 
 def _prompts_path(work: str, name: str) -> str:

@@ -163,6 +163,22 @@ def _without_score(recipe: Recipe) -> Iterator[str]:
         yield f"{', '.join(absolute)}: a number that belongs to one CLIP model; name it in select.image.clip_model"
 
 
+def keeps_nothing(recipe: Recipe) -> list[str]:
+    """A sentence where no document can pass: a safety rule drops every image for want of a score that this recipe does
+    not compute, and documents must have one."""
+    least = recipe.select.document.min_images
+    if not least or recipe.select.unscored_for_safety != "drop":
+        return []
+    return [
+        f"nothing can be kept: select.{rule.name} needs {missing[0]}, without which every image is dropped unjudged, "
+        f"and select.document.min_images={least} wants documents with images; to let unjudged images in, say "
+        "select.unscored_for_safety=keep"
+        for rule in all_rules(recipe.select)
+        if rule.is_safety and rule.section == "image" and threshold_of(rule, recipe.select) is not None
+        if (missing := [key for key, is_there in _needs(rule.score or "", recipe) if not is_there])
+    ]
+
+
 def _needs(score: str, recipe: Recipe) -> Iterator[tuple[str, bool]]:
     """(setting, whether it is there) for each setting without which a score is null."""
     entry = known_score(score)

@@ -137,6 +137,14 @@ def unusable_inputs(recipe: Recipe) -> list[str]:
     ]
 
 
+def unusable_tokenizers(recipe: Recipe) -> list[str]:
+    """Tokenizers that the section ``tokenize`` names and that are not there; one sentence each."""
+    named = {"image_tokenizer": recipe.tokenize.image_tokenizer, "text_tokenizer": recipe.tokenize.text_tokenizer}
+    return [
+        f"tokenize.{key}: {path}: {problem}" for key, path in named.items() if path and (problem := _problem_with(path))
+    ]
+
+
 def other_clip_model(recipe: Recipe) -> list[str]:
     """One sentence where the CLIP thresholds of ``select`` hold for another model than ``score`` is to load, as far as
     its name tells: ``select`` would refuse the scores once they are there."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gobelin import documents
+from gobelin.pipeline import preflight
 from gobelin.pipeline.context import Context
 from gobelin.pipeline.cpu_time import tree_seconds
 from gobelin.pipeline.import_stage import extract_imported, is_imported
@@ -83,6 +84,22 @@ class Run:
 
     def _folder(self, name: str) -> StageFolder:
         return StageFolder(self._output, name, self._key(name), parts_of(name, self.recipe, self.keys))
+
+    def look_ahead(self, stages: Sequence[str], screen: Screen) -> None:
+        """Looks at everything that stages will need, before the first of them runs; what is done is left alone.
+
+        Raises:
+            RecipeError: something is not there, or of no use; one line says all.
+            StepFailedError: a model cannot be opened.
+        """
+        waiting = [stage for stage in stages if not self.is_done(stage)]
+        found = preflight.problems(self.recipe, waiting)
+        if found:
+            raise RecipeError(f"recipe {self.recipe.name}: {'; '.join(found)}")
+        if "extract" in waiting:
+            for warning in preflight.scarce_room(self._output, self._archives):
+                screen.say(f"warning: {warning}")
+        preflight.open_models(self._context, waiting)
 
     def is_done(self, name: str) -> bool:
         """Whether a stage is done under this recipe and input."""

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 
+from gobelin.errors import UserError
 from gobelin.store.files import make_folder
 from gobelin.store.paths import absolute, is_remote, join, name_of
 
@@ -22,7 +23,10 @@ def scratch_folder(output: str, given: str | None = None) -> str:
     """
     if given is not None:
         temporary = os.path.join(absolute(given), "tmp")
-        make_folder(temporary)
+        try:
+            make_folder(temporary)
+        except OSError as error:
+            raise UserError(f"--scratch {given}: cannot be made, or written into: {error.strerror}") from None
         os.environ["TMPDIR"] = tempfile.tempdir = temporary
     if not is_remote(output):
         return given or output
@@ -41,9 +45,15 @@ def fullest_folder(folders: Iterable[str | None]) -> str:
     free: dict[str, int] = {}
     for folder in (*folders, tempfile.gettempdir()):
         if folder and not is_remote(folder):
-            there = absolute(folder)
-            while not os.path.isdir(there):
-                there = os.path.dirname(there)
+            there = existing_folder(folder)
             free[there] = shutil.disk_usage(there).free
     fullest = min(free, key=lambda folder: free[folder])
     return f"{fullest} ({free[fullest] / 1e6:,.1f} MB free)"
+
+
+def existing_folder(folder: str) -> str:
+    """A local folder, or the nearest above it that there is."""
+    there = absolute(folder)
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    return there

@@ -1,4 +1,4 @@
-"""Commands that look at an output folder and write nothing: ``explain`` and ``check``."""
+"""Commands that look and write nothing: ``explain`` and ``check`` at an output folder, ``check-setup`` at a machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gobelin.pipeline.cli.options import FILES, RunFolder
+from gobelin.pipeline.cli.options import FILES, RECIPE, Address, Input, RecipeName, RunFolder, Settings
+from gobelin.pipeline.stage_names import STAGES, Stage
 
 
 def explain(
@@ -46,3 +47,35 @@ def check(output: RunFolder) -> int:
         num_problems += len(problems)
     print(f"{num_problems:,} {'problem' if num_problems == 1 else 'problems'}")
     return 1 if num_problems else 0
+
+
+def check_setup(
+    recipe: RecipeName,
+    /,
+    *,
+    output: Annotated[
+        Address | None, Parameter(group=FILES, metavar="FOLDER", help="may it be written, and is there room?")
+    ] = None,
+    input: Annotated[list[Address] | None, Input] = None,
+    settings: Settings = [],  # noqa: B006  # nobody changes it
+    until: Annotated[Stage, Parameter(group=RECIPE, metavar="STAGE", help="the last stage to be run")] = STAGES[-1],
+) -> int:
+    """Looks for all that a run of a recipe needs; opens the models. Prints a line for each thing that is missing."""
+    from gobelin.pipeline import preflight
+    from gobelin.pipeline.inputs import find_archives
+    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.recipe import load_recipe
+
+    screen, stages = Screen(), STAGES[: STAGES.index(until) + 1]
+    loaded = load_recipe(recipe, tuple(settings))
+    archives = find_archives(input) if input else ()
+    errors = preflight.problems(loaded, stages)
+    if output is not None:
+        errors += preflight.closed_folders(output)
+        for warning in preflight.scarce_room(output, archives):
+            screen.say(f"warning: {warning}")
+    errors = errors or preflight.try_models(loaded, stages, screen)
+    for line in errors:
+        screen.say(f"error: {line}")
+    screen.say(f"recipe {loaded.name}, up to {until}: {f'{len(errors)} to mend' if errors else 'all is there'}")
+    return 2 if errors else 0

@@ -55,6 +55,10 @@ _OTHERS = {
         "look:check",
         "read every file of an output folder and compare it with the manifests: missing, short, altered",
     ),
+    "check-setup": (
+        "look:check_setup",
+        "has this machine all that a recipe needs? packages, files, weights, devices, rights, room",
+    ),
     "completion": ("completion:completion", "what makes a shell complete gobelin's commands and options"),
 }
 

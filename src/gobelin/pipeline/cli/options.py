@@ -50,7 +50,7 @@ Scratch = Annotated[
 ]
 
 
-_Input = Parameter(
+Input = Parameter(
     name="--input",
     group=FILES,
     metavar="PATH",
@@ -72,7 +72,7 @@ _HIDDEN = Parameter(show=False)
 class RunOptions:
     """Of ``run``, and of every stage: the same ones may be given to each."""
 
-    input: Annotated[list[Address], _Input] = dataclasses.field(default_factory=list)
+    input: Annotated[list[Address], Input] = dataclasses.field(default_factory=list)
     recipe: Annotated[
         Address | None,
         Parameter(
@@ -92,7 +92,7 @@ class RunOptions:
 class LaterOptions(RunOptions):
     """Of a stage behind ``extract``: help says nothing of the input."""
 
-    input: Annotated[list[Address], _Input, _HIDDEN] = dataclasses.field(default_factory=list)
+    input: Annotated[list[Address], Input, _HIDDEN] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

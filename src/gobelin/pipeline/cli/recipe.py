@@ -54,22 +54,22 @@ def diff(name: RecipeName, other: RecipeName, /, *, settings: Settings = []) -> 
 @app.command(help="read a recipe; what in it cannot work as it stands")
 def check(name: RecipeName, /, *, settings: Settings = []) -> int:  # noqa: B006
     """Prints warnings and errors."""
+    from gobelin.pipeline.preflight import problems
     from gobelin.pipeline.recipe import load_recipe
     from gobelin.pipeline.recipe_help import warnings_of
-    from gobelin.pipeline.recipe_values import other_clip_model, unusable_inputs
+    from gobelin.pipeline.stage_names import STAGES
     from gobelin.transforms.duplicates.minhash import curve
 
     recipe = load_recipe(name, tuple(settings))
     warnings = warnings_of(recipe)
     for warning in warnings:
         print(f"warning: {warning}")
-    unusable = unusable_inputs(recipe) + other_clip_model(recipe)
+    unusable = problems(recipe, STAGES)
     for line in unusable:
         print(f"error: {line}")
     noted = f", with {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    print(
-        f"recipe {recipe.name} cannot be used as it stands" if unusable else f"recipe {recipe.name} can be used{noted}"
-    )
+    tried = f", if its CLIP model can be opened here: `gobelin check-setup {name}` tries" if recipe.score.clip else ""
+    print(f"recipe {recipe.name} {'cannot be used as it stands' if unusable else f'can be used{noted}{tried}'}")
     print(f"\n{curve(recipe.score.minhash)}")
     return 2 if unusable else 0
 

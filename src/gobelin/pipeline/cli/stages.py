@@ -128,17 +128,13 @@ def _say_what_if(output: str, run: Run, thresholds: Sequence[str]) -> int:
 
 
 def _run_stages(output: str, run: Run, stages: Sequence[Stage], screen: Screen) -> int:
-    from gobelin.pipeline.recipe import RecipeError
     from gobelin.pipeline.recipe_help import warnings_of
-    from gobelin.pipeline.recipe_values import other_clip_model, unusable_inputs
 
     if "select" in stages:
         for warning in warnings_of(run.recipe):
             screen.say(f"warning: {warning}")
-    if "score" in stages and not run.is_done("score"):
-        unusable = unusable_inputs(run.recipe) + (other_clip_model(run.recipe) if "select" in stages else [])
-        if unusable:
-            raise RecipeError(f"recipe {run.recipe.name}: {'; '.join(unusable)}")
+    with screen.live():
+        run.look_ahead(stages, screen)
     try:
         with screen.live():
             for stage in stages:

@@ -150,8 +150,7 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
             config = open_clip.get_model_config(local.model)
             tokenizer = open_clip.get_tokenizer(local.model, **_tokenizer_files(local.model, config))
     except unreadable as error:
-        weights = spec.pretrained or "its own weights"
-        raise UserError(f"CLIP model {spec.model!r} with {weights!r} could not be loaded: {error}") from error
+        raise UserError(_why_not_loaded(spec, error)) from error
     model.eval()
     return ClipModel(
         fingerprint=_fingerprint(spec, model, config, tokenizer),
@@ -163,6 +162,17 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
         _preprocess=preprocess,
         _tokenize=_forgetful(tokenizer),
         _device=torch.device(device),
+    )
+
+
+def _why_not_loaded(spec: ClipSpec, error: Exception) -> str:
+    """The error in a line; where weights were to be downloaded, with what to do where they cannot be."""
+    said = f"CLIP model {spec.model!r} with {spec.pretrained or 'its own weights'!r} could not be loaded: "
+    if spec.model.startswith(LOCAL_DIR) or (spec.pretrained and exists(spec.pretrained)):
+        return f"{said}{error}"
+    return (
+        f"{said}{str(error).partition('. ')[0]}; where it cannot be downloaded, name a file (score.clip.pretrained) "
+        "or a folder (score.clip.model=local-dir:FOLDER), or do without it: --set score.clip=null"
     )
 
 
