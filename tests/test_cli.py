@@ -600,7 +600,7 @@ def test_a_full_disk_is_named_and_a_rerun_goes_on_when_there_is_room(
     output = small_disk / "out"
     line = refused(*arguments("run", inputs, output, "--until", "select", "--quiet"), code=1)
     assert f"no space left on {output} (" in line
-    assert "goes on from here" in line
+    assert "make room and give the same command again" in line
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
     assert main(["run", str(output), "--until", "select", "--quiet"]) == 0
     assert run_json(output)["stages"]["select"]["documents"]["kept"] == 2

@@ -71,6 +71,18 @@ def test_what_a_user_can_mend_is_one_line(
     assert in_a_line(error) == said
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_with_its_folder(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Met by the process of the command itself; nothing can be written about it there."""
+    fails_with(OSError(number, "no room"), monkeypatch)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["run", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"gobelin: no space left on {tmp_path} (")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_data_set_is_named(tmp_path: Path) -> None:
     path = shard_path(str(tmp_path), 0, 1)
     write_rows(path, [{"id": "a" * 500}], pa.schema([("id", pa.string())]))

@@ -178,7 +178,7 @@ def _no_space(arguments: dict[str, Any]) -> str:
     from gobelin.pipeline.scratch import fullest_folder
 
     folders = (arguments.get("output"), arguments.get("to"), _scratch_of(arguments))
-    return f"no space left on {fullest_folder(folders)}; make room, and the same command goes on from here"
+    return f"no space left on {fullest_folder(folders)}; make room and give the same command again"
 
 
 def _scratch_of(arguments: dict[str, Any]) -> str | None:
