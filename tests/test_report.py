@@ -235,6 +235,7 @@ def add_model(out: Path) -> None:
 
     from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
+    from gobelin.tokenize.vocabulary import Vocabulary
     from gobelin.tokenize.vqvae import VQVAE
 
     folder = out / "tokenize"
@@ -243,8 +244,10 @@ def add_model(out: Path) -> None:
     save_image_tokenizer(tokenizer, str(folder / "image_tokenizer"))
     codes = [{"image_id": name, "codes": [0, 1, 1, 3]} for name in IDS[:3]]
     write_set(folder / "codes", IMAGE_CODES, codes, "image_id")
-    vocabulary = {"text_offset": 8, "image_offset": 108, "image_size": 4, "text_size": 100, "grid": [2, 2]}
-    (folder / "vocabulary.json").write_text(json.dumps(vocabulary))
+    vocabulary = Vocabulary(
+        text_size=100, codebooks=(tokenizer.codebook,), text_fingerprint="0" * 64, text_token_bytes=(1,) * 100
+    )
+    vocabulary.save(str(folder))
     shards = [
         {"doc_id": doc_id(number), "tokens": [1, 5, 50, 51, 52, 3, 108, 109, 109, 111, 4, 2],
          "image_spans": [{"start": 6, "length": 4, "image_id": IDS[0]}]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import subprocess
@@ -24,7 +25,7 @@ from gobelin.tokenize.sequence import (
 )
 from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
-from tests.token_corpora import small_tokenizer, small_vocabulary
+from tests.token_corpora import as_version_1, small_codebook, small_tokenizer, small_vocabulary
 
 TOKENIZER = small_tokenizer()
 VOCABULARY = small_vocabulary(TOKENIZER)
@@ -161,7 +162,7 @@ def test_whatever_the_writer_allows_parses(max_tokens: int, seed: int) -> None:
     writer = DocumentWriter(VOCABULARY, max_tokens)
     while not writer.done:
         allowed = writer.allowed()
-        choices = [*allowed.special] + [A] * allowed.text * 2 + [CODE + 3] * allowed.image
+        choices = [*allowed.special] + [A] * allowed.text * 2 + [CODE + 3] * (allowed.codebook is not None)
         writer.append(source.choice(choices))
     assert len(writer.tokens) <= max_tokens
     parse(writer.tokens, VOCABULARY)
@@ -190,7 +191,8 @@ def test_the_vocabulary_is_special_then_text_then_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3"),
+        ({"codebooks": []}, "needs a codebook"),
         ({"text_offset": 7}, "contradicts itself"),
         ({"special_tokens": ["<|pad|>"]}, "contradicts itself"),
         ({"text_token_bytes": [1]}, "1 entries"),
@@ -216,3 +218,89 @@ def test_texts_and_settings_need_no_torch() -> None:
 def test_a_folder_without_vocabulary_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no vocabulary"):
         Vocabulary.load(str(tmp_path))
+
+
+WIDE = small_codebook((1, 3), name="wide", num_codes=5, fingerprint="1" * 64)
+SEVERAL = dataclasses.replace(
+    VOCABULARY, codebooks=(*VOCABULARY.codebooks, small_codebook((2, 4)), WIDE)
+)  # two grids of one tokenizer, and another tokenizer
+
+
+def test_a_range_of_ids_a_tokenizer_and_a_begin_of_image_a_codebook() -> None:
+    assert SEVERAL.image_begins == (IMG, 8, 9)
+    assert SEVERAL.special_tokens[8:] == ("<|image:vqvae:2x4|>", "<|image:wide:1x3|>")
+    assert SEVERAL.text_offset == 10
+    assert SEVERAL.image_offsets == (SEVERAL.image_offset, SEVERAL.image_offset, SEVERAL.image_offset + 32)
+    assert SEVERAL.size == SEVERAL.image_offset + 32 + 5
+    assert SEVERAL.max_tokens_per_image == 8
+    assert Vocabulary.from_json(SEVERAL.to_json()) == SEVERAL
+
+
+def _image_of(codebook: int) -> st.SearchStrategy[ImageItem]:
+    book = SEVERAL.codebooks[codebook]
+    codes = st.tuples(*[st.integers(0, book.num_codes - 1)] * book.tokens_per_image)
+    return st.builds(ImageItem, st.just("x"), codes, st.one_of(st.none(), st.text(max_size=5)), st.just(codebook))
+
+
+@given(st.text(max_size=10), st.lists(st.one_of(*map(_image_of, range(3))), max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_images_of_several_codebooks_come_back(doc_id: str, items: list[Item]) -> None:
+    tokens, spans = encode_document(doc_id, items, SEVERAL, TOKENIZER)
+    assert decode_document(tokens, spans, SEVERAL, TOKENIZER) == items
+
+
+@given(st.integers(2, 60), st.integers())
+@settings(max_examples=200, deadline=None)
+def test_the_writer_gives_each_codebook_its_grid_and_range(max_tokens: int, seed: int) -> None:
+    source = random.Random(seed)
+    writer = DocumentWriter(SEVERAL, max_tokens)
+    while not writer.done:
+        allowed = writer.allowed()
+        choices = [*allowed.special] + [SEVERAL.text_offset] * allowed.text
+        if allowed.codebook is not None:
+            choices += source.choices(SEVERAL.image_range(allowed.codebook), k=2)
+        writer.append(source.choice(choices))
+    assert len(writer.tokens) <= max_tokens
+    parse(writer.tokens, SEVERAL)
+
+
+def test_codes_of_another_codebook_are_refused() -> None:
+    wide = SEVERAL.image_offsets[2]
+    parse([DOC, 9, wide, wide, wide + 4, END_IMG, END], SEVERAL)
+    for picture in (
+        [9, wide, wide, wide - 1],
+        [9, wide] * 2,
+        [9, *[wide] * 4],
+        [IMG, *[wide] * 4],
+        [8, *[wide - 1] * 4],
+    ):
+        with pytest.raises(ValueError, match="token"):
+            parse([DOC, *picture, END_IMG, END], SEVERAL)
+    writer = DocumentWriter(SEVERAL, 50)
+    writer.append(9)
+    for token in (wide - 1, SEVERAL.size, END_IMG):
+        with pytest.raises(ValueError, match="not allowed"):
+            writer.append(token)
+    with pytest.raises(ValueError, match="codebook 3 of 3"):
+        encode_document("d", [ImageItem("x", (0, 0, 0), codebook=3)], SEVERAL, TOKENIZER)
+
+
+def test_two_tokenizers_in_one_range_are_both_named() -> None:
+    first, second = "a" * 64, "b" * 64
+    with pytest.raises(ValueError, match=f"{first} and {second}"):
+        dataclasses.replace(
+            VOCABULARY, codebooks=(small_codebook(fingerprint=first), small_codebook((4, 4), fingerprint=second))
+        )
+    with pytest.raises(ValueError, match="given twice"):
+        dataclasses.replace(VOCABULARY, codebooks=(WIDE, WIDE))
+    with pytest.raises(ValueError, match="described in two ways"):
+        dataclasses.replace(VOCABULARY, codebooks=(small_codebook(), small_codebook((4, 4), num_codes=31)))
+
+
+def test_version_1_is_read() -> None:
+    values = json.loads(as_version_1(VOCABULARY))
+    assert Vocabulary.from_json(json.dumps(values)) == VOCABULARY
+    with pytest.raises(ValueError, match="contradicts itself"):
+        Vocabulary.from_json(json.dumps({**values, "image_offset": 7}))
+    with pytest.raises(ValueError, match="not a vocabulary"):
+        Vocabulary.from_json(json.dumps({**values, "grid": 4}))

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from gobelin.tokenize.grammar import parse
-from gobelin.tokenize.sequence import TextItem, decode_document
-from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, IMAGE, TEXT
+from gobelin.tokenize.sequence import ImageItem, Item, TextItem, decode_document
+from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, IMAGE, METADATA_KEY, TEXT, Vocabulary
 from gobelin.train.evaluate import grounding_gap
-from gobelin.train.model import LanguageModel, LMConfig, build_model, load_model
+from gobelin.train.model import LanguageModel, LMConfig, build_model, load_model, save_model
 from gobelin.train.sample import SamplingConfig, draw, sample_captions, sample_document, sample_images
 from gobelin.train.shards import Pair, held_out_pairs, read_corpus
 from gobelin.train.trainer import TrainConfig, train
 from tests.token_corpora import (
     CODES_PER_COLOR,
     COLORS,
+    as_version_1,
     colored_documents,
+    small_codebook,
     small_tokenizer,
     small_vocabulary,
     write_shards,
@@ -211,3 +217,68 @@ def test_draw_respects_limits() -> None:
 def test_sampling_config_refuses_negative_values() -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         SamplingConfig(temperature=-1)
+
+
+SEVERAL = dataclasses.replace(
+    VOCABULARY,
+    codebooks=(*VOCABULARY.codebooks, small_codebook((1, 3), name="wide", num_codes=8, fingerprint="1" * 64)),
+)
+
+
+def test_a_model_of_two_codebooks_draws_each_in_its_grid_and_range() -> None:
+    generator = _generator()
+    model = build_model(SHAPE, SEVERAL, generator).eval()
+    with torch.no_grad():
+        model.head.weight.normal_(std=0.3, generator=generator)
+    for codebook, (shape, num_codes) in enumerate((((5, 4), 32), ((5, 3), 8))):
+        codes = sample_images(model, TOKENIZER, ["a red square"] * 5, SamplingConfig(), generator, codebook=codebook)
+        assert codes.shape == shape
+        assert codes.max() < num_codes
+        written = sample_captions(model, TOKENIZER, codes, SamplingConfig(), generator, codebook=codebook, max_tokens=4)
+        assert len(written) == 5
+    drawn = set()
+    for seed in range(20):
+        tokens = sample_document(model, SamplingConfig(cfg_scale=1.5), _generator(seed), max_tokens=40)
+        drawn |= {item.codebook for item in parse(tokens, SEVERAL) if item.codes is not None}
+    assert drawn == {0, 1}
+
+
+def test_training_rows_hold_images_of_two_codebooks(tmp_path: Path) -> None:
+    documents: dict[str, list[Item]] = {
+        f"{number:032x}": [
+            ImageItem(f"a{number}", (0, 1, 2, number), "a red square"),
+            ImageItem(f"b{number}", (0, 1, number), "a blue square " * 9, codebook=1),
+        ]
+        for number in range(8)
+    }
+    shards = write_shards(tmp_path / "shards", documents, SEVERAL, TOKENIZER)
+    config = TrainConfig(model=SHAPE, steps=3, row_tokens=24, batch_rows=2, validation_ratio=0.2, threads=1)
+    train(shards, SEVERAL, config, str(tmp_path / "model"), seed=0)
+    model = load_model(str(tmp_path / "model"))
+    assert model.vocabulary == SEVERAL
+    pairs = held_out_pairs(read_corpus(shards, SEVERAL, 0.5))
+    assert {pair.codebook for pair in pairs} == {0, 1}
+    assert grounding_gap(model, pairs, seed=0).num_pairs == len(pairs)
+
+
+def test_shards_and_models_of_version_1_are_read(tmp_path: Path) -> None:
+    shards = Path(write_shards(tmp_path / "shards", colored_documents(20), VOCABULARY, TOKENIZER))
+    version_1 = as_version_1(VOCABULARY)
+    (shards / "vocabulary.json").write_text(version_1)
+    for path in shards.rglob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.replace_schema_metadata({METADATA_KEY: version_1.encode()}), path)
+    vocabulary = Vocabulary.load(str(shards))
+    assert vocabulary == VOCABULARY
+    assert len(held_out_pairs(read_corpus(str(shards), vocabulary, 0.5))) > 0
+    model = build_model(SHAPE, vocabulary, _generator())
+    save_model(model, str(tmp_path / "model"))
+    (tmp_path / "model" / "vocabulary.json").write_text(version_1)
+    assert load_model(str(tmp_path / "model")).vocabulary == VOCABULARY
+
+
+def test_shards_of_another_tokenizer_name_both(tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "shards", colored_documents(20), VOCABULARY, TOKENIZER)
+    other = dataclasses.replace(VOCABULARY, codebooks=(small_codebook(fingerprint="f" * 64),))
+    with pytest.raises(ValueError, match="image tokenizer 000000000000 here, ffffffffffff there"):
+        read_corpus(shards, other, 0.0)

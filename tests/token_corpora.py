@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pyarrow.parquet as pq
 
 from gobelin.documents import TOKEN_SHARDS, shard_of
 from gobelin.store.dataset import commit_shards, data_output, shard_name
+from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer, fit_bpe
-from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.tokenize.vocabulary import METADATA_KEY, SPECIAL_TOKENS, Vocabulary
 
 COLORS = ("red", "green", "blue", "yellow")
 NUM_CODES = 32
@@ -30,12 +32,30 @@ def small_vocabulary(
 ) -> Vocabulary:
     return Vocabulary(
         text_size=text_tokenizer.size,
-        image_size=num_codes,
-        grid=grid,
+        codebooks=(small_codebook(grid, num_codes),),
         text_fingerprint=text_tokenizer.fingerprint,
-        image_fingerprint="0" * 64,
         text_token_bytes=tuple(len(piece) for piece in text_tokenizer.token_bytes),
     )
+
+
+def small_codebook(
+    grid: tuple[int, int] = (2, 2), num_codes: int = NUM_CODES, name: str = "vqvae", fingerprint: str = "0" * 64
+) -> Codebook:
+    rows, columns = grid
+    return Codebook(name=name, kind="vqvae", num_codes=num_codes, rows=rows, columns=columns, fingerprint=fingerprint)
+
+
+def as_version_1(vocabulary: Vocabulary) -> str:
+    """The JSON of a vocabulary as the program wrote it when there was one codebook."""
+    (codebook,) = vocabulary.codebooks
+    values = {
+        "text_size": vocabulary.text_size, "image_size": codebook.num_codes, "grid": list(codebook.grid),
+        "text_fingerprint": vocabulary.text_fingerprint, "image_fingerprint": codebook.fingerprint,
+        "text_token_bytes": list(vocabulary.text_token_bytes), "version": 1, "special_tokens": list(SPECIAL_TOKENS),
+        "text_offset": 8, "image_offset": 8 + vocabulary.text_size,
+        "size": 8 + vocabulary.text_size + codebook.num_codes,
+    }  # fmt: skip
+    return json.dumps(values)
 
 
 def colored_documents(num_documents: int, pictures: int = 2) -> dict[str, list[Item]]:

@@ -207,7 +207,7 @@ def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
     from gobelin.tokenize.sequence import build_vocabulary
 
     text_tokenizer = TextTokenizer.load(folder)
-    vocabulary = build_vocabulary(text_tokenizer, read_codebook(join(folder, IMAGE_TOKENIZER)))
+    vocabulary = build_vocabulary(text_tokenizer, [read_codebook(join(folder, IMAGE_TOKENIZER))])
     vocabulary.save(folder)
     return vocabulary, text_tokenizer
 

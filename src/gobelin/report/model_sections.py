@@ -8,8 +8,8 @@ from gobelin.report.charts import Line, interval_chart, line_chart, rank_chart
 from gobelin.report.score_charts import histogram_chart
 from gobelin.report.tokens import codebook_use, count_tokens, reconstruct
 from gobelin.report.training import curve, read_metrics
-from gobelin.store.files import read_json
 from gobelin.store.paths import join
+from gobelin.tokenize.vocabulary import Vocabulary
 
 
 def token_section(output: str, stages: dict[str, Any], withheld: set[str]) -> dict[str, Any] | None:
@@ -17,16 +17,16 @@ def token_section(output: str, stages: dict[str, Any], withheld: set[str]) -> di
     if stages["tokenize"]["status"] != "done":
         return None
     folder = join(output, "tokenize")
-    vocabulary = read_json(join(folder, "vocabulary.json"))
+    vocabulary = Vocabulary.load(folder)
+    codebook = vocabulary.codebooks[0]  # a run has one image tokenizer
     counts = count_tokens(folder)
-    use = codebook_use(folder, vocabulary["image_size"])
-    rows, columns = vocabulary["grid"]
+    use = codebook_use(folder, codebook.num_codes)
     return {
         "counts": counts,
         "use": use,
-        "num_codes": vocabulary["image_size"],
-        "grid": f"{rows} × {columns}",
-        "text_size": vocabulary["text_size"],
+        "num_codes": codebook.num_codes,
+        "grid": f"{codebook.rows} × {codebook.columns}",
+        "text_size": vocabulary.text_size,
         "fit": stages["tokenize"].get("image_tokenizer") or {},
         "length_chart": histogram_chart(counts.lengths, [], "tokens a document", "documents"),
         "use_chart": rank_chart(use.counts.tolist(), "codes, most used first", "uses"),

@@ -19,8 +19,8 @@ from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.histograms import Histogram
 from gobelin.report.pictures import THUMBNAIL_PX, png_uri, webp_uri
 from gobelin.report.survey import numbers
-from gobelin.store.files import read_json
 from gobelin.store.paths import join
+from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.images.open_image import open_rgb
 
@@ -74,8 +74,8 @@ class Reconstruction:
 
 def count_tokens(folder: str) -> TokenCounts:
     """Counts over ``tokenize/shards``, by the vocabulary beside them."""
-    vocabulary = read_json(join(folder, "vocabulary.json"))
-    offsets = [vocabulary["text_offset"], vocabulary["image_offset"]]
+    vocabulary = Vocabulary.load(folder)
+    offsets = [vocabulary.text_offset, vocabulary.image_offset]
     lengths = Histogram("log", 1)
     num_documents, num_images = 0, 0
     kinds = np.zeros(3, dtype=np.int64)

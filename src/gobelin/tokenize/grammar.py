@@ -4,7 +4,10 @@
     item     = <|text|> text-id*
              | [<|caption_of_next|> text-id+] image
              | image <|caption_of_previous|> text-id+
-    image    = <|image|> image-id{N} <|end_of_image|>         N = rows x columns of the code grid, always
+    image    = begin-of-image image-id{N} <|end_of_image|>
+
+There is one begin-of-image token a codebook; it says which range the image ids are of, and N, which is always rows x
+columns of that codebook's grid.
 
 ``parse`` validates a whole sequence at the cost of one pass over its special tokens. ``DocumentWriter`` says which
 tokens may come next, given that the document must also be closed within a budget of tokens; whatever is chosen
@@ -25,8 +28,6 @@ from gobelin.tokenize.vocabulary import (
     DOCUMENT,
     END_OF_DOCUMENT,
     END_OF_IMAGE,
-    IMAGE,
-    SPECIAL_TOKENS,
     TEXT,
     Vocabulary,
 )
@@ -41,13 +42,14 @@ class ItemRange:
     text: tuple[int, int] | None  # a text item's text, or an image item's caption
     codes: tuple[int, int] | None  # None: a text item
     caption_first: bool = False  # the caption stands before the image
+    codebook: int = 0  # index of the image's codebook in the vocabulary
 
 
 def parse(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[ItemRange]:
     """The items of one whole document. Raises ValueError where the sequence breaks the grammar."""
-    ids = np.asarray(tokens, dtype=np.int64)
+    ids, names, codebooks = np.asarray(tokens, dtype=np.int64), vocabulary.special_tokens, vocabulary.codebook_of_begin
     if len(ids) < 2 or ids[0] != DOCUMENT or ids[-1] != END_OF_DOCUMENT:
-        raise ValueError(f"not a document: it must open with {SPECIAL_TOKENS[1]} and close with {SPECIAL_TOKENS[2]}")
+        raise ValueError(f"not a document: it must open with {names[DOCUMENT]} and close with {names[END_OF_DOCUMENT]}")
     if ids.min() < 0 or ids.max() >= vocabulary.size:
         raise ValueError(f"token {ids.min()} or {ids.max()} is outside the vocabulary's [0, {vocabulary.size})")
     marks = np.flatnonzero(ids < vocabulary.text_offset)
@@ -57,15 +59,15 @@ def parse(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[It
     images_before = np.concatenate([[0], np.cumsum(ids >= vocabulary.image_offset)])
 
     def fail(index: int, rule: str) -> ValueError:
-        return ValueError(f"token {marks[index]}, {SPECIAL_TOKENS[kinds[index]]}: {rule}")
+        return ValueError(f"token {marks[index]}, {names[kinds[index]]}: {rule}")
 
     items: list[ItemRange] = []
     caption: tuple[int, int] | None = None  # waits for the image that follows it
     for index, (kind, (start, stop)) in enumerate(zip(kinds, contents)):
-        num_codes = int(images_before[stop] - images_before[start])
-        if num_codes not in ((0, stop - start) if kind == IMAGE else (0,)):
+        num_codes, codebook = int(images_before[stop] - images_before[start]), codebooks.get(kind)
+        if num_codes not in ((0, stop - start) if codebook is not None else (0,)):
             raise fail(index, f"is followed by {num_codes} image tokens among {stop - start}")
-        if caption is not None and kind != IMAGE:
+        if caption is not None and codebook is None:
             raise fail(index, "stands between a caption of the next image and that image")
         if kind == TEXT:
             items.append(ItemRange(start - 1, stop, (start, stop), None))
@@ -77,14 +79,17 @@ def parse(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[It
             if kinds[index - 1] != END_OF_IMAGE or items[-1].text is not None:
                 raise fail(index, "does not follow an image that still has no caption")
             items[-1] = dataclasses.replace(items[-1], stop=stop, text=(start, stop))
-        elif kind == IMAGE:
-            if num_codes != vocabulary.tokens_per_image or kinds[index + 1] != END_OF_IMAGE:
-                raise fail(index, f"{num_codes} image tokens, not {vocabulary.tokens_per_image} and an end of image")
+        elif codebook is not None:
+            expected, codes = vocabulary.codebooks[codebook].tokens_per_image, vocabulary.image_range(codebook)
+            if num_codes != expected or kinds[index + 1] != END_OF_IMAGE:
+                raise fail(index, f"{num_codes} image tokens, not {expected} and an end of image")
+            if ids[start:stop].min() < codes.start or ids[start:stop].max() >= codes.stop:
+                raise fail(index, f"is followed by image tokens of another codebook than {codes.start} to {codes.stop}")
             first = start - 1 if caption is None else caption[0] - 1
-            items.append(ItemRange(first, stop + 1, caption, (start, stop), caption is not None))
+            items.append(ItemRange(first, stop + 1, caption, (start, stop), caption is not None, codebook))
             caption = None
         elif kind == END_OF_IMAGE:
-            if kinds[index - 1] != IMAGE or start != stop:
+            if kinds[index - 1] not in codebooks or start != stop:
                 raise fail(index, "must follow an image, and a special token must follow it")
         elif kind == DOCUMENT:
             if index or start != stop:
@@ -106,11 +111,20 @@ class _State(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Allowed:
-    """What may come next: these special tokens, any text token, any image token."""
+    """What may come next: these special tokens, any text token, any image token of one codebook."""
 
     special: tuple[int, ...]
     text: bool
-    image: bool
+    codebook: int | None  # None: no image token
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in the grammar a document is."""
+
+    state: _State
+    filled: int = 0  # ids written in the present caption or image
+    codebook: int = 0  # of the present image
 
 
 class DocumentWriter:
@@ -122,74 +136,76 @@ class DocumentWriter:
         self.tokens: list[int] = [DOCUMENT]
         self._vocabulary = vocabulary
         self._max_tokens = max_tokens
-        self._state = _State.BETWEEN
-        self._filled = 0  # ids written in the present caption or image
+        self._place = _Place(_State.BETWEEN)
         self._captioned = False  # the present image has its caption before it
 
     @property
     def done(self) -> bool:
         """The document is closed."""
-        return self._state is _State.DONE
+        return self._place.state is _State.DONE
 
     def allowed(self) -> Allowed:
         """What may come next. Never empty before the document is done."""
-        choices = (END_OF_DOCUMENT, IMAGE, END_OF_IMAGE, TEXT, CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS)
-        text_id, image_id = self._vocabulary.text_offset, self._vocabulary.image_offset
+        begins, offsets = self._vocabulary.image_begins, self._vocabulary.image_offsets
+        choices = (END_OF_DOCUMENT, *begins, END_OF_IMAGE, TEXT, CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS)
+        codebook = self._place.codebook
         return Allowed(
             special=tuple(token for token in choices if self._fits(token)),
-            text=self._fits(text_id),
-            image=self._fits(image_id),
+            text=self._fits(self._vocabulary.text_offset),
+            codebook=codebook if self._fits(offsets[codebook]) else None,
         )
 
     def append(self, token: int) -> None:
         """Write one token. Raises ValueError where it is not allowed."""
-        if not 0 <= token < self._vocabulary.size or not self._fits(token):
-            raise ValueError(f"token {token} is not allowed {self._state.value}, after {len(self.tokens)} tokens")
-        if token == IMAGE:
-            self._captioned = self._state is _State.CAPTION_NEXT
-        self._state, self._filled = self._after(token)  # type: ignore[misc]  # _fits has checked it
+        following = self._after(token) if 0 <= token < self._vocabulary.size else None
+        if following is None or not self._fits(token):
+            state = self._place.state.value
+            raise ValueError(f"token {token} is not allowed {state}, after {len(self.tokens)} tokens")
+        if token in self._vocabulary.codebook_of_begin:
+            self._captioned = self._place.state is _State.CAPTION_NEXT
+        self._place = following
         self.tokens.append(token)
 
     def _fits(self, token: int) -> bool:
         following = self._after(token)
-        return following is not None and len(self.tokens) + 1 + self._closing_tokens(*following) <= self._max_tokens
+        return following is not None and len(self.tokens) + 1 + self._closing_tokens(following) <= self._max_tokens
 
-    def _after(self, token: int) -> tuple[_State, int] | None:
-        """The state after this token and how far its caption or image is, or None where it breaks the grammar."""
-        state, filled = self._state, self._filled
-        num_codes = self._vocabulary.tokens_per_image
-        if token >= self._vocabulary.image_offset:
-            return (state, filled + 1) if state is _State.CODES and filled < num_codes else None
-        if token >= self._vocabulary.text_offset:
-            return (state, 1) if state in (_State.TEXT, _State.CAPTION_NEXT, _State.CAPTION_PREVIOUS) else None
+    def _after(self, token: int) -> _Place | None:
+        """The place after this token, or None where it breaks the grammar."""
+        place, vocabulary = self._place, self._vocabulary
+        state, filled = place.state, place.filled
+        num_codes = vocabulary.codebooks[place.codebook].tokens_per_image
+        if token >= vocabulary.image_offset:
+            is_next = state is _State.CODES and filled < num_codes and token in vocabulary.image_range(place.codebook)
+            return dataclasses.replace(place, filled=filled + 1) if is_next else None
+        if token >= vocabulary.text_offset:
+            return _Place(state, 1) if state in (_State.TEXT, _State.CAPTION_NEXT, _State.CAPTION_PREVIOUS) else None
         if state is _State.CODES:
             ended = _State.BETWEEN if self._captioned else _State.AFTER_IMAGE
-            return (ended, 0) if token == END_OF_IMAGE and filled == num_codes else None
+            return _Place(ended) if token == END_OF_IMAGE and filled == num_codes else None
+        begun = vocabulary.codebook_of_begin.get(token)
         if state is _State.CAPTION_NEXT:
-            return (_State.CODES, 0) if token == IMAGE and filled else None
+            return _Place(_State.CODES, 0, begun) if begun is not None and filled else None
         if state is _State.DONE or (state is _State.CAPTION_PREVIOUS and not filled):
             return None
+        if begun is not None:
+            return _Place(_State.CODES, 0, begun)
         if token == CAPTION_OF_PREVIOUS:
-            return (_State.CAPTION_PREVIOUS, 0) if state is _State.AFTER_IMAGE else None
-        openings = {
-            END_OF_DOCUMENT: _State.DONE,
-            TEXT: _State.TEXT,
-            IMAGE: _State.CODES,
-            CAPTION_OF_NEXT: _State.CAPTION_NEXT,
-        }
-        return (openings[token], 0) if token in openings else None
+            return _Place(_State.CAPTION_PREVIOUS) if state is _State.AFTER_IMAGE else None
+        openings = {END_OF_DOCUMENT: _State.DONE, TEXT: _State.TEXT, CAPTION_OF_NEXT: _State.CAPTION_NEXT}
+        return _Place(openings[token]) if token in openings else None
 
-    def _closing_tokens(self, state: _State, filled: int) -> int:
-        """The fewest tokens that close the document from this state."""
-        image = self._vocabulary.tokens_per_image + 1  # its codes and their end
-        match state:
+    def _closing_tokens(self, place: _Place) -> int:
+        """The fewest tokens that close the document from this place."""
+        codebooks = self._vocabulary.codebooks
+        match place.state:
             case _State.DONE:
                 return 0
             case _State.CODES:
-                return image - filled + 1
-            case _State.CAPTION_NEXT:
-                return (0 if filled else 1) + 1 + image + 1
+                return codebooks[place.codebook].tokens_per_image - place.filled + 2
+            case _State.CAPTION_NEXT:  # a word, an image with the two around it, the end
+                return (0 if place.filled else 1) + min(book.tokens_per_image for book in codebooks) + 3
             case _State.CAPTION_PREVIOUS:
-                return (0 if filled else 1) + 1
+                return (0 if place.filled else 1) + 1
             case _:
                 return 1

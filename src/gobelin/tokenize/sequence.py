@@ -23,7 +23,6 @@ from gobelin.tokenize.vocabulary import (
     DOCUMENT,
     END_OF_DOCUMENT,
     END_OF_IMAGE,
-    IMAGE,
     TEXT,
     Vocabulary,
 )
@@ -43,6 +42,7 @@ class ImageItem:
     image_id: str | None  # None: the model made it
     codes: tuple[int, ...]  # [0, K), raster order
     caption: str | None = None
+    codebook: int = 0  # index in the vocabulary
 
     def __post_init__(self) -> None:
         if self.caption == "":
@@ -61,14 +61,12 @@ class ImageSpan:
     image_id: str
 
 
-def build_vocabulary(text_tokenizer: TextTokenizer, codebook: Codebook) -> Vocabulary:
-    """The vocabulary of sequences made with this text tokenizer and an image tokenizer of this codebook."""
+def build_vocabulary(text_tokenizer: TextTokenizer, codebooks: Sequence[Codebook]) -> Vocabulary:
+    """The vocabulary of sequences made with this text tokenizer and image tokenizers of these codebooks."""
     return Vocabulary(
         text_size=text_tokenizer.size,
-        image_size=codebook.num_codes,
-        grid=codebook.grid,
+        codebooks=tuple(codebooks),
         text_fingerprint=text_tokenizer.fingerprint,
-        image_fingerprint=codebook.fingerprint,
         text_token_bytes=tuple(len(piece) for piece in text_tokenizer.token_bytes),
     )
 
@@ -85,8 +83,8 @@ def encode_document(
     """The document's tokens and where its images stand.
 
     Raises:
-        ValueError: the tokenizer is not the vocabulary's, an image has another number of codes than the vocabulary's
-            grid or codes outside [0, K), or no ``image_id``.
+        ValueError: the tokenizer is not the vocabulary's, an image is of no codebook of the vocabulary, has another
+            number of codes than that codebook's grid or codes outside [0, K), or no ``image_id``.
     """
     _check_tokenizer(vocabulary, text_tokenizer)
     tokens, spans = [DOCUMENT], []
@@ -101,16 +99,13 @@ def encode_document(
             continue
         if item.image_id is None:
             raise ValueError(f"item {index} of document {doc_id}: an image needs an image_id")
-        if len(item.codes) != vocabulary.tokens_per_image:
-            raise ValueError(f"image {item.image_id} has {len(item.codes)} codes, not {vocabulary.tokens_per_image}")
-        if not (min(item.codes) >= 0 and max(item.codes) < vocabulary.image_size):
-            raise ValueError(f"image {item.image_id} has codes outside [0, {vocabulary.image_size})")
+        _check_codes(item, vocabulary)
         before = caption_first(doc_id, index)
         if item.caption is not None and before:
             write_text(CAPTION_OF_NEXT, item.caption)
-        tokens.append(IMAGE)
+        tokens.append(vocabulary.image_begins[item.codebook])
         spans.append(ImageSpan(len(tokens), len(item.codes), item.image_id))
-        tokens.extend(vocabulary.image_offset + code for code in item.codes)
+        tokens.extend(vocabulary.image_offsets[item.codebook] + code for code in item.codes)
         tokens.append(END_OF_IMAGE)
         if item.caption is not None and not before:
             write_text(CAPTION_OF_PREVIOUS, item.caption)
@@ -149,9 +144,19 @@ def decode_document(
         if item.codes is None:
             items.append(TextItem(text or ""))
         else:
-            codes = tuple((ids[slice(*item.codes)] - vocabulary.image_offset).tolist())
-            items.append(ImageItem(next(image_ids), codes, text))
+            codes = tuple((ids[slice(*item.codes)] - vocabulary.image_offsets[item.codebook]).tolist())
+            items.append(ImageItem(next(image_ids), codes, text, item.codebook))
     return items
+
+
+def _check_codes(item: ImageItem, vocabulary: Vocabulary) -> None:
+    if not 0 <= item.codebook < len(vocabulary.codebooks):
+        raise ValueError(f"image {item.image_id} is of codebook {item.codebook} of {len(vocabulary.codebooks)}")
+    codebook = vocabulary.codebooks[item.codebook]
+    if len(item.codes) != codebook.tokens_per_image:
+        raise ValueError(f"image {item.image_id} has {len(item.codes)} codes, not {codebook.tokens_per_image}")
+    if not (min(item.codes) >= 0 and max(item.codes) < codebook.num_codes):
+        raise ValueError(f"image {item.image_id} has codes outside [0, {codebook.num_codes})")
 
 
 def _check_tokenizer(vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> None:

@@ -1,22 +1,30 @@
-"""The one vocabulary of the mixed-token model: ``[special | text | image]``.
+"""The one vocabulary of the mixed-token model: ``[special | text | image range 0 | image range 1 | ...]``.
 
-Ids 0 to 7 are the special tokens, then come the ids of the text tokenizer, then the codes of the image tokenizer.
+Ids 0 to 7 are the special tokens. ``<|image|>`` begins an image of the first codebook; each further codebook (another
+tokenizer, or another grid of the same one) has a token of its own that begins its images, and those come next. So the
+token that begins an image says which codes follow and in which grid. Then come the ids of the text tokenizer, then
+the codes: one range of ids a tokenizer. With one codebook the ids are those of version 1 of this layout, which is
+still read.
+
 Shards store ids of this vocabulary; what an id means is written in ``vocabulary.json`` beside the shards and, as
-the same JSON, in the metadata of each Parquet file. The fingerprints of both tokenizers stand in it, so that ids
+the same JSON, in the metadata of each Parquet file. The fingerprints of all tokenizers stand in it, so that ids
 are never read with another tokenizer than wrote them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gobelin.errors import UserError
 from gobelin.store.files import read_bytes, write_bytes
 from gobelin.store.paths import join
+from gobelin.tokenize.codebook import Codebook
 
-VERSION = 1
+VERSION = 2
 """Raised when the layout or the grammar changes, so that old shards stay explainable."""
 
 METADATA_KEY = b"gobelin.vocabulary"
@@ -42,61 +50,91 @@ SPECIAL_TOKENS = (
     "<|caption_of_next|>",
     "<|caption_of_previous|>",
 )
-"""Names of the special tokens by id. The names are never parsed from text; they are for people."""
+"""Names of the special tokens of every vocabulary, by id. They are never parsed from text; they are for people."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """Which ids are text, which are image codes, and whose they are."""
 
     text_size: int
     """Number of tokens of the text tokenizer."""
-    image_size: int
-    """Number of codes K of the image tokenizer."""
-    grid: tuple[int, int]
-    """Rows and columns of an image's code grid; an image is always rows x columns tokens in raster order."""
+    codebooks: tuple[Codebook, ...]
+    """Of the image tokenizers, at least one. Those of one name share a range of ids: several grids of one tokenizer."""
     text_fingerprint: str
     """SHA-256 of the text tokenizer's file, hex."""
-    image_fingerprint: str
-    """SHA-256 of the image tokenizer's weights and configuration, hex."""
     text_token_bytes: tuple[int, ...]
     """UTF-8 bytes of each text token, by text id: what turns nats per token into bits per byte."""
-    version: int = VERSION
-    """Version of layout and grammar."""
 
     def __post_init__(self) -> None:
-        if self.version != VERSION:
-            raise UserError(
-                f"vocabulary has version {self.version}, this program reads {VERSION}: tokenize again, or read it "
-                "with the program that wrote it"
-            )
         if len(self.text_token_bytes) != self.text_size:
             raise ValueError(f"text_token_bytes has {len(self.text_token_bytes)} entries for {self.text_size} tokens")
+        if not self.codebooks:
+            raise ValueError("a vocabulary needs a codebook")
+        _check_ranges(self.codebooks)
+
+    @functools.cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Names of the special tokens by id, those that begin an image of a further codebook among them."""
+        further = (f"<|image:{book.name}:{book.rows}x{book.columns}|>" for book in self.codebooks[1:])
+        return (*SPECIAL_TOKENS, *further)
+
+    @functools.cached_property
+    def image_begins(self) -> tuple[int, ...]:
+        """The special token that begins an image of each codebook."""
+        return (IMAGE, *range(len(SPECIAL_TOKENS), len(self.special_tokens)))
+
+    @functools.cached_property
+    def codebook_of_begin(self) -> Mapping[int, int]:
+        """Index of the codebook whose images a special token begins; tokens that begin none are not in it."""
+        return {token: index for index, token in enumerate(self.image_begins)}
+
+    @functools.cached_property
+    def image_offsets(self) -> tuple[int, ...]:
+        """Id of code 0 of each codebook."""
+        offsets: dict[str, int] = {}
+        following = self.image_offset
+        for book in self.codebooks:
+            if book.name not in offsets:
+                offsets[book.name] = following
+                following += book.num_codes
+        return tuple(offsets[book.name] for book in self.codebooks)
 
     @property
     def text_offset(self) -> int:
         """Id of text token 0."""
-        return len(SPECIAL_TOKENS)
+        return len(SPECIAL_TOKENS) + len(self.codebooks) - 1
 
     @property
     def image_offset(self) -> int:
-        """Id of image code 0."""
+        """The first id that is an image token."""
         return self.text_offset + self.text_size
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """Number of ids."""
-        return self.image_offset + self.image_size
+        return max(offset + book.num_codes for offset, book in zip(self.image_offsets, self.codebooks))
 
-    @property
-    def tokens_per_image(self) -> int:
-        """Image tokens of one image, without the two that enclose it."""
-        return self.grid[0] * self.grid[1]
+    def image_range(self, codebook: int) -> range:
+        """The ids of this codebook's codes."""
+        offset = self.image_offsets[codebook]
+        return range(offset, offset + self.codebooks[codebook].num_codes)
+
+    @functools.cached_property
+    def max_tokens_per_image(self) -> int:
+        """Tokens of the image with the most, without the two that enclose it."""
+        return max(book.tokens_per_image for book in self.codebooks)
 
     def to_json(self) -> str:
         """The vocabulary as one JSON object; the same vocabulary gives the same string."""
+        codebooks = [
+            {**dataclasses.asdict(book), "begin": begin, "offset": offset}
+            for book, begin, offset in zip(self.codebooks, self.image_begins, self.image_offsets)
+        ]
         layout: dict[str, Any] = {
-            "special_tokens": list(SPECIAL_TOKENS),
+            "version": VERSION,
+            "codebooks": codebooks,
+            "special_tokens": list(self.special_tokens),
             "text_offset": self.text_offset,
             "image_offset": self.image_offset,
             "size": self.size,
@@ -105,19 +143,41 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        """The inverse of ``to_json``. Raises UserError for another version, another layout or no vocabulary."""
+        """The inverse of ``to_json``. Version 1, of one codebook, is read too.
+
+        Raises:
+            UserError: another version, a layout that contradicts itself, or no vocabulary.
+        """
         try:
             values = json.loads(text)
-            names = [field.name for field in dataclasses.fields(cls)]
-            fields = {name: values[name] for name in names}
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            version = values["version"]
+            if version not in (1, VERSION):
+                raise UserError(
+                    f"vocabulary has version {version}, this program reads 1 and {VERSION}: tokenize again, or read it "
+                    "with the program that wrote it"
+                )
+            if version == 1:
+                values = _from_version_1(values)
+            vocabulary = cls(
+                text_size=values["text_size"],
+                codebooks=tuple(_codebook(each) for each in values["codebooks"]),
+                text_fingerprint=values["text_fingerprint"],
+                text_token_bytes=tuple(values["text_token_bytes"]),
+            )
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not a vocabulary: {error!r} in {text[:80]!r}") from None
-        fields["grid"] = tuple(fields["grid"])
-        fields["text_token_bytes"] = tuple(fields["text_token_bytes"])
-        vocabulary = cls(**fields)
         if values != json.loads(vocabulary.to_json()):
             raise UserError("vocabulary contradicts itself: its offsets or special tokens are not those of its sizes")
         return vocabulary
+
+    def difference(self, other: Vocabulary) -> str:
+        """What two unequal vocabularies differ in, for people; fingerprints are named."""
+        if self.text_fingerprint != other.text_fingerprint:
+            return f"text tokenizer {self.text_fingerprint[:12]} here, {other.text_fingerprint[:12]} there"
+        for first, second in zip(self.codebooks, other.codebooks):
+            if first.fingerprint != second.fingerprint:
+                return f"image tokenizer {first.fingerprint[:12]} here, {second.fingerprint[:12]} there"
+        return f"codebooks {_listed(self.codebooks)} here, {_listed(other.codebooks)} there"
 
     def save(self, folder: str) -> None:
         """Write ``vocabulary.json`` into the folder."""
@@ -131,3 +191,40 @@ class Vocabulary:
         except FileNotFoundError:
             raise UserError(f"no {FILE_NAME} in {folder}: give the folder that the tokenize stage wrote") from None
         return cls.from_json(content.decode())
+
+
+def _check_ranges(codebooks: tuple[Codebook, ...]) -> None:
+    """One name is one range of ids, so one tokenizer; one name and grid is one token that begins an image."""
+    first_of: dict[str, Codebook] = {}
+    for book in codebooks:
+        first = first_of.setdefault(book.name, book)
+        if book.fingerprint != first.fingerprint:
+            raise UserError(
+                f"two image tokenizers would share the ids of {book.name!r}: {first.fingerprint} and "
+                f"{book.fingerprint}; give each its own name"
+            )
+        if (book.kind, book.num_codes, book.latent_channels) != (first.kind, first.num_codes, first.latent_channels):
+            raise UserError(f"codebook {book.name!r} is described in two ways: {_listed([first, book])}")
+    if len({(book.name, book.grid) for book in codebooks}) < len(codebooks):
+        raise UserError(f"a codebook and its grid are given twice: {_listed(codebooks)}")
+
+
+def _listed(codebooks: Iterable[Codebook]) -> str:
+    return ", ".join(
+        f"{book.name} ({book.kind}, {book.num_codes} codes, {book.rows} x {book.columns})" for book in codebooks
+    )
+
+
+def _codebook(values: dict[str, Any]) -> Codebook:
+    return Codebook(**{field.name: values[field.name] for field in dataclasses.fields(Codebook)})
+
+
+def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
+    """The same vocabulary as version 2 writes it: version 1 had one codebook, of a VQ-VAE."""
+    rows, columns = values.pop("grid")
+    codebook = {
+        "name": "vqvae", "kind": "vqvae", "num_codes": values.pop("image_size"), "rows": rows, "columns": columns,
+        "fingerprint": values.pop("image_fingerprint"), "latent_channels": 0,
+        "begin": IMAGE, "offset": values["image_offset"],
+    }  # fmt: skip
+    return {**values, "version": VERSION, "codebooks": [codebook]}

@@ -26,7 +26,6 @@ from gobelin.tokenize.vocabulary import (
     CAPTION_OF_NEXT,
     DOCUMENT,
     END_OF_IMAGE,
-    IMAGE,
     PAD,
     TEXT,
     Vocabulary,
@@ -80,11 +79,11 @@ def plan_epoch(
     epoch: int,
 ) -> Plan:
     """Plan one epoch over the documents. Raises UserError where a row has no room for an image."""
-    needed = vocabulary.tokens_per_image + 3  # <|document|>, and the two around the image
+    needed = vocabulary.max_tokens_per_image + 3  # <|document|>, and the two around the image
     if row_tokens < needed:
         raise UserError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")
     random = np.random.default_rng([seed, epoch])
-    cutter = _Cutter(row_tokens - 1)  # after <|document|>
+    cutter = _Cutter(row_tokens - 1, vocabulary.image_begins)  # after <|document|>
     cut = [cutter.items(document, caption_drop, random) for document in documents]
     rows = _pack([cut[index] for index in random.permutation(len(cut))], row_tokens)
     num_tokens = sum(len(piece) for row in rows for piece in row)
@@ -129,6 +128,7 @@ class _Cutter:
     """Gives the items of a document, none longer than ``room``, and counts what had to be cut."""
 
     room: int
+    image_begins: tuple[int, ...]
     num_captions_cut: int = 0
     num_texts_cut: int = 0
 
@@ -154,7 +154,7 @@ class _Cutter:
             return [np.concatenate([item[:1], item[start : start + size]]) for start in range(1, len(item), size)]
         self.num_captions_cut += 1
         if item[0] == CAPTION_OF_NEXT:
-            image = int(np.flatnonzero(item == IMAGE)[0])
+            image = int(np.flatnonzero(np.isin(item, self.image_begins))[0])
             kept = np.concatenate([item[: image - excess], item[image:]])
             return [kept if image - excess > 1 else item[image:]]
         end = int(np.flatnonzero(item == END_OF_IMAGE)[0]) + 1

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS, DOCUMENT, END_OF_IMAGE, IMAGE
+from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS, DOCUMENT, END_OF_IMAGE
 from gobelin.train.batches import make_batch
 from gobelin.train.model import LanguageModel
 from gobelin.train.shards import Pair
@@ -47,12 +47,13 @@ class Grounding:
 
 def grounding_gap(model: LanguageModel, pairs: Sequence[Pair], *, seed: int) -> Grounding:
     """Measure the gap. Raises ValueError unless there are two pairs with different captions."""
-    pairs = [Pair(pair.caption[:MAX_CAPTION_TOKENS], pair.codes) for pair in pairs]
+    pairs = [dataclasses.replace(pair, caption=pair.caption[:MAX_CAPTION_TOKENS]) for pair in pairs]
+    begins = model.vocabulary.image_begins
     others = _wrong_partners(pairs, seed)
-    image_true = _losses(model, [_picture_after(pair.caption, pair.codes) for pair in pairs])
-    image_other = _losses(model, [_picture_after(other.caption, pair.codes) for pair, other in zip(pairs, others)])
-    text_true = _losses(model, [_caption_after(pair.codes, pair.caption) for pair in pairs])
-    text_other = _losses(model, [_caption_after(other.codes, pair.caption) for pair, other in zip(pairs, others)])
+    image_true = _losses(model, [_picture_after(pair.caption, pair, begins) for pair in pairs])
+    image_other = _losses(model, [_picture_after(other.caption, pair, begins) for pair, other in zip(pairs, others)])
+    text_true = _losses(model, [_caption_after(pair, pair.caption, begins) for pair in pairs])
+    text_other = _losses(model, [_caption_after(other, pair.caption, begins) for pair, other in zip(pairs, others)])
     return Grounding(
         num_pairs=len(pairs),
         image=_gap(image_true, image_other, seed),
@@ -69,13 +70,13 @@ class _Question:
     stop: int
 
 
-def _picture_after(caption: Sequence[int], codes: Sequence[int]) -> _Question:
-    head = [DOCUMENT, CAPTION_OF_NEXT, *caption, IMAGE]
-    return _Question(np.array([*head, *codes]), len(head), len(head) + len(codes))
+def _picture_after(caption: Sequence[int], picture: Pair, begins: Sequence[int]) -> _Question:
+    head = [DOCUMENT, CAPTION_OF_NEXT, *caption, begins[picture.codebook]]
+    return _Question(np.array([*head, *picture.codes]), len(head), len(head) + len(picture.codes))
 
 
-def _caption_after(codes: Sequence[int], caption: Sequence[int]) -> _Question:
-    head = [DOCUMENT, IMAGE, *codes, END_OF_IMAGE, CAPTION_OF_PREVIOUS]
+def _caption_after(picture: Pair, caption: Sequence[int], begins: Sequence[int]) -> _Question:
+    head = [DOCUMENT, begins[picture.codebook], *picture.codes, END_OF_IMAGE, CAPTION_OF_PREVIOUS]
     return _Question(np.array([*head, *caption]), len(head), len(head) + len(caption))
 
 

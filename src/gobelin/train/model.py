@@ -95,7 +95,7 @@ class LanguageModel(nn.Module):
         self.config = config
         self.vocabulary = vocabulary
         self.embedding = nn.Embedding(vocabulary.size, config.width)
-        self.place_embedding = nn.Embedding(vocabulary.tokens_per_image, config.width)
+        self.place_embedding = nn.Embedding(vocabulary.max_tokens_per_image, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.width, eps=NORM_EPS)
         self.head = nn.Linear(config.width, vocabulary.size, bias=False)

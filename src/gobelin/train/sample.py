@@ -21,7 +21,6 @@ from gobelin.tokenize.vocabulary import (
     CAPTION_OF_PREVIOUS,
     DOCUMENT,
     END_OF_IMAGE,
-    IMAGE,
     PAD,
     Vocabulary,
 )
@@ -29,7 +28,6 @@ from gobelin.train.config import SamplingConfig
 from gobelin.train.model import KVCache, LanguageModel, places_in_picture
 
 BATCH_SIZE = 64
-WITHOUT_CAPTION = (DOCUMENT, IMAGE)
 
 
 class _Decoder:
@@ -77,24 +75,32 @@ def sample_images(
     captions: Sequence[str],
     config: SamplingConfig,
     generator: torch.Generator,
+    *,
+    codebook: int = 0,
 ) -> np.ndarray:
-    """Codes of a picture for each caption, int32 B x N in [0, K). An empty caption asks for any picture."""
+    """Codes of a picture for each caption, int32 B x N in [0, K). An empty caption asks for any picture.
+
+    Args:
+        codebook: index in the vocabulary of the codebook, and so of the grid, that the pictures are of.
+    """
     vocabulary = model.vocabulary
-    prompts = [_drawing_prompt(caption, vocabulary, text_tokenizer) for caption in captions]
-    codes = np.empty((len(captions), vocabulary.tokens_per_image), dtype=np.int32)
+    without_caption = [DOCUMENT, vocabulary.image_begins[codebook]]
+    prompts = [_drawing_prompt(caption, codebook, vocabulary, text_tokenizer) for caption in captions]
+    num_tokens = vocabulary.codebooks[codebook].tokens_per_image
+    codes = np.empty((len(captions), num_tokens), dtype=np.int32)
     for start in range(0, len(captions), BATCH_SIZE):
         part = prompts[start : start + BATCH_SIZE]
         guided = config.cfg_scale != 1
-        decoder = _Decoder(model, part + [list(WITHOUT_CAPTION)] * len(part) * guided, vocabulary.tokens_per_image)
-        for place in range(vocabulary.tokens_per_image):
-            logits_BK = _image_logits(decoder.logits_BV, vocabulary)
+        decoder = _Decoder(model, part + [without_caption] * len(part) * guided, num_tokens)
+        for place in range(num_tokens):
+            logits_BK = _image_logits(decoder.logits_BV, codebook, vocabulary)
             if guided:
                 with_BK, without_BK = logits_BK.chunk(2)
                 logits_BK = _guide(with_BK, without_BK, config.cfg_scale)
             ids_B = draw(logits_BK, config, generator)
             codes[start : start + len(part), place] = ids_B.numpy()
-            if place + 1 < vocabulary.tokens_per_image:
-                decoder.append(ids_B.repeat(1 + guided) + vocabulary.image_offset, place)
+            if place + 1 < num_tokens:
+                decoder.append(ids_B.repeat(1 + guided) + vocabulary.image_offsets[codebook], place)
     return codes
 
 
@@ -107,15 +113,17 @@ def sample_captions(
     generator: torch.Generator,
     *,
     max_tokens: int = 48,
+    codebook: int = 0,
 ) -> list[str]:
-    """A caption, at least one token long, for each picture given as codes, int B x N in [0, K)."""
+    """A caption, at least one token long, for each picture given as codes of this codebook, int B x N in [0, K)."""
     vocabulary = model.vocabulary
-    if codes.shape[1:] != (vocabulary.tokens_per_image,):
-        raise ValueError(f"codes must be B x {vocabulary.tokens_per_image}, got {codes.shape}")
+    num_tokens, begin = vocabulary.codebooks[codebook].tokens_per_image, vocabulary.image_begins[codebook]
+    if codes.shape[1:] != (num_tokens,):
+        raise ValueError(f"codes must be B x {num_tokens}, got {codes.shape}")
     captions = []
     for start in range(0, len(codes), BATCH_SIZE):
-        rows = (codes[start : start + BATCH_SIZE].astype(np.int64) + vocabulary.image_offset).tolist()
-        prompts = [[DOCUMENT, IMAGE, *row, END_OF_IMAGE, CAPTION_OF_PREVIOUS] for row in rows]
+        rows = (codes[start : start + BATCH_SIZE].astype(np.int64) + vocabulary.image_offsets[codebook]).tolist()
+        prompts = [[DOCUMENT, begin, *row, END_OF_IMAGE, CAPTION_OF_PREVIOUS] for row in rows]
         decoder = _Decoder(model, prompts, max_tokens)
         written: list[list[int]] = [[] for _ in rows]
         open_rows = set(range(len(rows)))
@@ -161,15 +169,17 @@ def sample_document(
     without: _Decoder | None = None  # a picture at the start of a document, beside the one being drawn
     while not writer.done:
         allowed = writer.allowed()
-        if allowed.image:
-            with_KV = _image_logits(decoder.logits_BV, vocabulary)
+        codebook = allowed.codebook
+        if codebook is not None:
+            with_KV = _image_logits(decoder.logits_BV, codebook, vocabulary)
             if config.cfg_scale != 1:
-                place = _codes_so_far(writer.tokens)
+                place = _codes_so_far(writer.tokens, vocabulary)
                 if without is None:
                     drawn = writer.tokens[len(writer.tokens) - place :]
-                    without = _Decoder(model, [[*WITHOUT_CAPTION, *drawn]], vocabulary.tokens_per_image)
-                with_KV = _guide(with_KV, _image_logits(without.logits_BV, vocabulary), config.cfg_scale)
-            token = int(draw(with_KV, config, generator)) + vocabulary.image_offset
+                    start = [DOCUMENT, vocabulary.image_begins[codebook]]
+                    without = _Decoder(model, [[*start, *drawn]], vocabulary.codebooks[codebook].tokens_per_image)
+                with_KV = _guide(with_KV, _image_logits(without.logits_BV, codebook, vocabulary), config.cfg_scale)
+            token = int(draw(with_KV, config, generator)) + vocabulary.image_offsets[codebook]
         else:
             without = None
             hidden_V = torch.full_like(decoder.logits_BV, -torch.inf)
@@ -177,7 +187,7 @@ def sample_document(
             if allowed.text:
                 hidden_V[:, vocabulary.text_offset : vocabulary.image_offset] = 0
             token = int(draw(decoder.logits_BV + hidden_V, config, generator))
-        place = _codes_so_far(writer.tokens) if token >= vocabulary.image_offset else -1
+        place = _codes_so_far(writer.tokens, vocabulary) if token >= vocabulary.image_offset else -1
         writer.append(token)
         decoder.append(torch.tensor([token]), place)
         if without is not None:
@@ -185,20 +195,22 @@ def sample_document(
     return writer.tokens
 
 
-def _drawing_prompt(caption: str, vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[int]:
+def _drawing_prompt(caption: str, codebook: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[int]:
+    begin = vocabulary.image_begins[codebook]
     if not caption:
-        return list(WITHOUT_CAPTION)
+        return [DOCUMENT, begin]
     ids = [vocabulary.text_offset + token for token in text_tokenizer.encode(caption)]
-    return [DOCUMENT, CAPTION_OF_NEXT, *ids, IMAGE]
+    return [DOCUMENT, CAPTION_OF_NEXT, *ids, begin]
 
 
-def _codes_so_far(tokens: Sequence[int]) -> int:
+def _codes_so_far(tokens: Sequence[int], vocabulary: Vocabulary) -> int:
     """How many codes of the picture being drawn stand at the end of the tokens."""
-    return tokens[::-1].index(IMAGE)
+    return next(index for index, token in enumerate(reversed(tokens)) if token in vocabulary.codebook_of_begin)
 
 
-def _image_logits(logits_BV: Tensor, vocabulary: Vocabulary) -> Tensor:
-    return logits_BV[:, vocabulary.image_offset :]
+def _image_logits(logits_BV: Tensor, codebook: int, vocabulary: Vocabulary) -> Tensor:
+    codes = vocabulary.image_range(codebook)
+    return logits_BV[:, codes.start : codes.stop]
 
 
 def _guide(with_BK: Tensor, without_BK: Tensor, scale: float) -> Tensor:

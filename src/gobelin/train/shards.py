@@ -47,6 +47,7 @@ class Pair:
 
     caption: tuple[int, ...]
     codes: tuple[int, ...]
+    codebook: int = 0  # index in the vocabulary
 
 
 def read_corpus(shards: str, vocabulary: Vocabulary, validation_ratio: float) -> TokenCorpus:
@@ -83,7 +84,7 @@ def document_pairs(document: TokenDocument) -> list[tuple[str, Pair]]:
     """The image_id, caption and codes of each image of the document that has a caption."""
     images = [item for item in document.items if item.codes is not None]
     return [
-        (image_id, Pair(_ids(document, item.text), _ids(document, item.codes)))
+        (image_id, Pair(_ids(document, item.text), _ids(document, item.codes), item.codebook))
         for image_id, item in zip(document.image_ids, images)
         if item.text is not None and item.codes is not None
     ]
@@ -112,8 +113,12 @@ def _read_shard(path: str, vocabulary: Vocabulary) -> list[TokenDocument]:
         stored = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
         if stored is None:
             raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
-        if Vocabulary.from_json(stored.decode()) != vocabulary:
-            raise UserError(f"{path} was written with another vocabulary than the one given: tokenize again")
+        written = Vocabulary.from_json(stored.decode())
+        if written != vocabulary:
+            raise UserError(
+                f"{path} was written with another vocabulary than the one given: tokenize again "
+                f"({written.difference(vocabulary)})"
+            )
         documents: list[TokenDocument] = []
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, ["doc_id", "tokens", "image_spans"])
