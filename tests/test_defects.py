@@ -95,7 +95,7 @@ def test_a_damaged_data_set_is_named(tmp_path: Path) -> None:
 
 OUR_OWN = {
     "tokenize/grammar.py", "tokenize/image_tokenizer.py", "tokenize/sequence.py", "tokenize/vocabulary.py",
-    "tokenize/fit_vqvae.py", "train/evaluate.py", "train/sample.py", "transforms/archives/http_message.py",
+    "tokenize/fit.py", "train/evaluate.py", "train/sample.py", "transforms/archives/http_message.py",
     "transforms/archives/ranges.py", "transforms/images/image_sandbox.py", "transforms/vision/assignment.py",
     "transforms/duplicates/image_duplicates.py",
     "pipeline/recipe_yaml.py", "store/dataset.py", "store/files.py",

@@ -233,7 +233,7 @@ def test_tokens_are_those_of_blurred_pictures(
     from gobelin.pipeline.plan import Batch, Step, data_sets
     from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
     from gobelin.tokenize.config import VQVAEConfig
-    from gobelin.tokenize.fit_vqvae import fit_vqvae
+    from gobelin.tokenize.fit import fit_images
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess, save_image_tokenizer
     from gobelin.transforms.images.open_image import open_rgb
     from gobelin.transforms.shards import read_folder
@@ -241,7 +241,7 @@ def test_tokens_are_those_of_blurred_pictures(
     torch.set_num_threads(1)
     config = VQVAEConfig(image_size=32, patch_size=8, num_codes=64, channels=16, num_blocks=1)
     squares = [preprocess(picture((place, 5, place + 50, 80)), (32, 32)) for place in range(0, 150, 5)]
-    tokenizer = ImageTokenizer(fit_vqvae(np.stack(squares), config, seed=1, steps=40)[0])
+    tokenizer = ImageTokenizer(fit_images(np.stack(squares), config, seed=1, steps=40)[0])
     save_image_tokenizer(tokenizer, str(tmp_path / "tokenizer"))
     whole = encode(picture((50, 20, 90, 70)), "PNG")
     source = in_data_sets(tmp_path, [whole] + [encode(picture(None), "PNG")] * 2, fixtures)

@@ -18,7 +18,7 @@ from gobelin.pipeline.export import _write_lines
 from gobelin.pipeline.recipe import RecipeError, load_recipe
 from gobelin.pipeline.state import write_json
 from gobelin.tokenize.config import VQVAEConfig
-from gobelin.tokenize.fit_vqvae import fit_vqvae
+from gobelin.tokenize.fit import fit_images
 from gobelin.transforms.finite import finite_or_null, require_finite
 from gobelin.transforms.vision.fit_heads import fit_head
 
@@ -66,7 +66,7 @@ def test_the_image_tokenizer_is_not_fitted_past_a_gradient_that_is_none(monkeypa
     )
     steps: list[int] = []
     with pytest.raises(DivergedError, match="image tokenizer stopped at step 4: the gradient's norm is inf"):
-        fit_vqvae(images, config, seed=0, steps=10, on_step=lambda step, _: steps.append(step))
+        fit_images(images, config, seed=0, steps=10, on_step=lambda step, _: steps.append(step))
     assert steps == [1, 2, 3]
 
 

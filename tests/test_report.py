@@ -236,11 +236,13 @@ def add_model(out: Path) -> None:
     from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
     from gobelin.tokenize.vocabulary import Vocabulary
-    from gobelin.tokenize.vqvae import VQVAE
+    from gobelin.tokenize.vqvae import PatchAutoencoder
 
     folder = out / "tokenize"
     torch.manual_seed(0)
-    tokenizer = ImageTokenizer(VQVAE(VQVAEConfig(image_size=16, patch_size=8, num_codes=4, channels=8, num_blocks=1)))
+    tokenizer = ImageTokenizer(
+        PatchAutoencoder(VQVAEConfig(image_size=16, patch_size=8, num_codes=4, channels=8, num_blocks=1))
+    )
     save_image_tokenizer(tokenizer, str(folder / "image_tokenizer"))
     codes = [{"image_id": name, "codes": [0, 1, 1, 3]} for name in IDS[:3]]
     write_set(folder / "codes", IMAGE_CODES, codes, "image_id")

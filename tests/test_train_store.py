@@ -20,7 +20,7 @@ from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.tokenize.vqvae import VQVAE
+from gobelin.tokenize.vqvae import PatchAutoencoder
 from gobelin.train import trainer
 from gobelin.train.config import SamplingConfig
 from gobelin.train.model import LMConfig, load_model
@@ -153,10 +153,10 @@ def test_all_files_have_the_same_permissions(tmp_path: Path) -> None:
     assert len(files) == 4 + 4 + 2
 
 
-def _vqvae() -> VQVAE:
+def _vqvae() -> PatchAutoencoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return VQVAE(VQVAEConfig(image_size=16, patch_size=8, num_codes=8))
+        return PatchAutoencoder(VQVAEConfig(image_size=16, patch_size=8, num_codes=8))
 
 
 def test_tokenizers_on_a_store(object_store: str) -> None:

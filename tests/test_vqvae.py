@@ -14,16 +14,16 @@ from safetensors.torch import load_file, save_file
 
 from gobelin.tokenize.codebook import Codebook, read_codebook
 from gobelin.tokenize.config import VQVAEConfig
-from gobelin.tokenize.fit_vqvae import fit_vqvae
+from gobelin.tokenize.fit import fit_images
 from gobelin.tokenize.image_tokenizer import (
     ImageTokenizer,
     load_image_tokenizer,
     preprocess,
     save_image_tokenizer,
 )
+from gobelin.tokenize.networks import Network, build_network
 from gobelin.tokenize.pixels import to_float, to_uint8
 from gobelin.tokenize.quantizer import DECAY, EmaQuantizer
-from gobelin.tokenize.vqvae import VQVAE, build_vqvae
 
 CONFIG = VQVAEConfig(image_size=16, patch_size=4, num_codes=16, code_width=4, channels=16, num_blocks=1)
 COLORS = np.array([[230, 30, 30], [30, 30, 230], [30, 200, 30], [240, 240, 240]], dtype=np.uint8)
@@ -38,8 +38,8 @@ def halves(number: int, seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> VQVAE:
-    return fit_vqvae(halves(200, 0), CONFIG, seed=0, steps=200)[0]
+def fitted() -> Network:
+    return fit_images(halves(200, 0), CONFIG, seed=0, steps=200)[0]
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def tokenizer() -> ImageTokenizer:
     return ImageTokenizer(_random_vqvae(CONFIG))
 
 
-def _random_vqvae(config: VQVAEConfig) -> VQVAE:
+def _random_vqvae(config: VQVAEConfig) -> Network:
     generator = torch.Generator().manual_seed(0)
-    model = build_vqvae(config, generator, torch.device("cpu"))
+    model = build_network(config, generator)
     model.quantizer.codes_Kd.normal_(generator=generator).mul_(0.1)
     return model
 
@@ -120,7 +120,7 @@ def test_codebook_starts_from_fewer_vectors_than_codes() -> None:
     assert set(quantizer.codes_Kd.flatten().tolist()) == {1.0, 2.0}
 
 
-def test_fit_learns_colours_it_was_not_shown(fitted: VQVAE) -> None:
+def test_fit_learns_colours_it_was_not_shown(fitted: Network) -> None:
     images = halves(50, 99)
     tokenizer = ImageTokenizer(fitted)
     decoded = tokenizer.decode(tokenizer.encode(images)).astype(int)
@@ -129,7 +129,7 @@ def test_fit_learns_colours_it_was_not_shown(fitted: VQVAE) -> None:
 
 def test_fit_reports_what_it_reached() -> None:
     losses: list[tuple[int, float]] = []
-    _, metrics = fit_vqvae(halves(60, 0), CONFIG, seed=0, steps=10, on_step=lambda *step: losses.append(step))
+    _, metrics = fit_images(halves(60, 0), CONFIG, seed=0, steps=10, on_step=lambda *step: losses.append(step))
     assert [step for step, _ in losses] == list(range(1, 11))
     assert (metrics.num_images, metrics.num_held_out) == (57, 3)
     assert 1 <= metrics.perplexity <= metrics.codes_used <= CONFIG.num_codes
@@ -141,7 +141,7 @@ def test_fit_is_repeatable_and_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     states = []
     for seed in (1, 1, 2):
-        model, _ = fit_vqvae(halves(40, 0), CONFIG, seed=seed, steps=20)
+        model, _ = fit_images(halves(40, 0), CONFIG, seed=seed, steps=20)
         states.append(b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values()))
     assert states[0] == states[1]
     assert states[0] != states[2]
@@ -158,7 +158,7 @@ def test_fit_is_repeatable_and_leaves_the_global_generator_alone() -> None:
 )
 def test_fit_refuses_other_images(images: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        fit_vqvae(images, CONFIG, seed=0, steps=1)
+        fit_images(images, CONFIG, seed=0, steps=1)
 
 
 def test_config_refuses_a_patch_that_does_not_divide() -> None:
@@ -170,7 +170,7 @@ def test_default_size() -> None:
     tokenizer = ImageTokenizer(_random_vqvae(VQVAEConfig()))
     codebook = tokenizer.codebook
     assert (tokenizer.size, codebook.grid, codebook.tokens_per_image, codebook.num_codes) == ((56, 56), (7, 7), 49, 256)
-    assert sum(parameter.numel() for parameter in tokenizer.module.parameters()) == pytest.approx(0.437e6, rel=0.01)
+    assert sum(parameter.numel() for parameter in tokenizer.network.parameters()) == pytest.approx(0.437e6, rel=0.01)
 
 
 def test_pixels_survive_the_change_of_range() -> None:
@@ -305,7 +305,7 @@ WIDE = VQVAEConfig(image_size=(8, 16), patch_size=4, num_codes=16, code_width=4,
 
 def test_pictures_need_not_be_square(tmp_path: Path) -> None:
     images = np.concatenate([halves(60, 0)[:, 4:12], halves(60, 1)[:, 4:12]])
-    model, _ = fit_vqvae(images, WIDE, seed=0, steps=200)
+    model, _ = fit_images(images, WIDE, seed=0, steps=200)
     save_image_tokenizer(ImageTokenizer(model, name="wide"), str(tmp_path))
     tokenizer = load_image_tokenizer(str(tmp_path))
     assert tokenizer.codebook == read_codebook(str(tmp_path))

@@ -150,7 +150,7 @@ def corpus_texts(corpus: str) -> Iterator[str]:
 
 
 def _image_tokenizer(job: FitJob) -> None:
-    from gobelin.tokenize.fit_vqvae import fit_vqvae
+    from gobelin.tokenize.fit import fit_images
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 
     config = job.recipe.tokenize
@@ -159,13 +159,13 @@ def _image_tokenizer(job: FitJob) -> None:
         load_image_tokenizer(config.image_tokenizer)  # an error now, not in a worker
         _copy_files(config.image_tokenizer, target, last=CONFIG_NAME)
     else:
-        pixels = fit_images(job)
+        pixels = images_of_corpus(job)
         with torch_threads(FIT_THREADS):
-            model, metrics = fit_vqvae(
+            network, metrics = fit_images(
                 pixels, config.vqvae, seed=job.recipe.seed, steps=config.vqvae_steps, on_step=_count_step
             )
         write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
-        save_image_tokenizer(ImageTokenizer(model), target)
+        save_image_tokenizer(ImageTokenizer(network), target)
 
 
 def _copy_files(source: str, target: str, last: str) -> None:
@@ -180,7 +180,7 @@ def _count_step(step: int, _: Any) -> None:
     advance("steps")
 
 
-def fit_images(job: FitJob) -> np.ndarray:
+def images_of_corpus(job: FitJob) -> np.ndarray:
     """Images of the corpus, uint8 N x H x W x 3, at most as many as the recipe says, chosen by hash of their id.
     Faces are blurred where the recipe has them blurred."""
     from gobelin.tokenize.image_tokenizer import preprocess

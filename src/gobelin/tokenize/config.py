@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Protocol
 
 from gobelin.errors import UserError
@@ -30,6 +31,10 @@ class TokenizerConfig(Protocol):
     def latent_channels(self) -> int:
         """Numbers of a continuous token; 0 where tokens are codes."""
 
+    @property
+    def has_decoder(self) -> bool:
+        """Whether codes can become pictures."""
+
 
 class _Patches:
     """Images cut into square patches, one token each."""
@@ -53,6 +58,11 @@ class _Patches:
     def latent_channels(self) -> int:
         """0: tokens are codes."""
         return 0
+
+    @property
+    def has_decoder(self) -> bool:
+        """True."""
+        return True
 
     def _check(self, *names: str) -> None:
         require_positive(self, "patch_size", *names)
@@ -85,7 +95,155 @@ class VQVAEConfig(_Patches):
         self._check("num_codes", "code_width", "channels")
 
 
-CONFIGS: dict[str, type[TokenizerConfig]] = {config.kind: config for config in (VQVAEConfig,)}
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FSQConfig(_Patches):
+    """Shape of a tokenizer with finite scalar quantization (arXiv 2309.15505), on the trunk of the VQ-VAE."""
+
+    kind: ClassVar[str] = "fsq"
+
+    image_size: int | tuple[int, int] = 56
+    """Side of the square image, or height and width; pixels."""
+    patch_size: int = 8
+    """Side of a patch, pixels; divides image_size."""
+    levels: tuple[int, ...] = (8, 6, 5)
+    """Values that each number of a code may take, at least 3; K is their product. The paper's: 8-6-5 = 240,
+    8-5-5-5 = 1000, 7-5-5-5-5 = 4375, 8-8-8-6-5 = 15360, 8-8-8-5-5-5 = 64000."""
+    channels: int = 64
+    """Width of the trunk."""
+    num_blocks: int = 2
+    """Residual blocks, each side."""
+
+    def __post_init__(self) -> None:
+        self._check("channels")
+        if not self.levels or min(self.levels) < 3:
+            raise UserError(f"levels must be one or more numbers of at least 3, got {self.levels}")
+
+    @property
+    def num_codes(self) -> int:
+        """The product of the levels."""
+        return math.prod(self.levels)
+
+    @property
+    def code_width(self) -> int:
+        """Numbers of a code."""
+        return len(self.levels)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkConfig:
+    """Shape of the convolutional trunk of VQGAN (arXiv 2012.09841)."""
+
+    image_size: int | tuple[int, int] = 256
+    """Side of the square image, or height and width; pixels. The weights do not depend on it."""
+    channels: int = 128
+    """Channels at full resolution."""
+    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    """Channels of each level, as multiples of ``channels``. Each level after the first has half the resolution, so five
+    levels make a token of 16 x 16 pixels."""
+    num_blocks: int = 2
+    """Residual blocks of a level; the decoder has one more."""
+    attention_levels: tuple[int, ...] = (4,)
+    """Levels with attention after each block, besides the middle; 0 is the full resolution."""
+    z_channels: int = 256
+    """Channels between trunk and code vectors."""
+    norm_groups: int = 32
+    """Groups of the GroupNorms, 32 in all published weights; divides channels. A narrow trunk wants fewer: a group of
+    one channel forgets how bright it is."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "channels", "num_blocks", "z_channels", "norm_groups")
+        if self.channels % self.norm_groups:
+            raise UserError(f"norm_groups {self.norm_groups} does not divide channels {self.channels}")
+        levels = range(len(self.multipliers))
+        if not self.multipliers or min(self.multipliers) < 1 or not set(self.attention_levels) <= set(levels):
+            raise UserError(
+                f"attention_levels {self.attention_levels} must be among the levels of multipliers {self.multipliers}"
+            )
+        if min(self.size) < 1 or any(side % self.reduction for side in self.size):
+            raise UserError(
+                f"image_size {self.image_size} must be a multiple of {self.reduction}, the pixels of a token at "
+                f"{len(self.multipliers)} levels"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images, pixels."""
+        return height_and_width(self.image_size)
+
+    @property
+    def reduction(self) -> int:
+        """Pixels of a token, each way."""
+        return 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        height, width = self.size
+        return height // self.reduction, width // self.reduction
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VQGANConfig(TrunkConfig):
+    """Shape of a VQGAN. The default is that of the published 16 x 16 grids of 256 px."""
+
+    kind: ClassVar[str] = "vqgan"
+
+    num_codes: int = 1024
+    """Codebook size K."""
+    code_width: int = 256
+    """Width d of a code vector."""
+    normalize_codes: bool = False
+    """Whether vectors and codes have length 1, as in LlamaGen (arXiv 2406.06525)."""
+    has_decoder: bool = True
+    """False: the weights are of an encoder alone, and codes cannot become pictures."""
+
+    def __post_init__(self) -> None:
+        TrunkConfig.__post_init__(self)
+        require_positive(self, "num_codes", "code_width")
+
+    @property
+    def latent_channels(self) -> int:
+        """0: tokens are codes."""
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class KLVAEConfig(TrunkConfig):
+    """Shape of a KL-VAE (arXiv 2112.10752), whose tokens are latents of real numbers. The default is that of the
+    published 32 x 32 grids of 256 px."""
+
+    kind: ClassVar[str] = "klvae"
+
+    multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    """As of the trunk."""
+    attention_levels: tuple[int, ...] = ()
+    """As of the trunk."""
+    z_channels: int = 4
+    """As of the trunk."""
+    latent_channels: int = 4
+    """Numbers d of a latent."""
+
+    def __post_init__(self) -> None:
+        TrunkConfig.__post_init__(self)
+        require_positive(self, "latent_channels")
+
+    @property
+    def num_codes(self) -> int:
+        """1: a token marks a place, and its latent says what stands there."""
+        return 1
+
+    @property
+    def has_decoder(self) -> bool:
+        """True."""
+        return True
+
+
+CONFIGS: dict[str, type[TokenizerConfig]] = {
+    "vqvae": VQVAEConfig,
+    "fsq": FSQConfig,
+    "vqgan": VQGANConfig,
+    "klvae": KLVAEConfig,
+}
 """The shape of each kind of image tokenizer, by name of the kind."""
 
 

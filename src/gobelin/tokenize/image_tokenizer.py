@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -20,33 +20,17 @@ import torch
 from PIL import ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from gobelin.errors import UserError
 from gobelin.store.files import exists, is_folder, list_files, local_copy, local_output, size_of, write_bytes
 from gobelin.store.paths import join
 from gobelin.tokenize.codebook import CONFIG_NAME, WEIGHTS_NAME, Codebook, describe_config, read_config
-from gobelin.tokenize.config import TokenizerConfig, VQVAEConfig
+from gobelin.tokenize.networks import Network, make_network
 from gobelin.tokenize.pixels import to_float, to_uint8
-from gobelin.tokenize.vqvae import VQVAE
 
 MAX_BATCH = 32
 BATCH_PIXELS = 2**19
 """Most pixels of a batch on the CPU: 32 images of 56 px, 8 of 256 px."""
-
-
-class ImageModel(Protocol):
-    """What a network behind an image tokenizer offers; all of them are modules of torch."""
-
-    @property
-    def config(self) -> TokenizerConfig:
-        """Its shape."""
-
-    def encode(self, images_B3HW: Tensor) -> Tensor:
-        """Images in [-1, 1] to code ids, int64 B x N in [0, K), raster order."""
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        """What ``encode`` gives to images B x 3 x H x W in [-1, 1]."""
 
 
 class ImageTokenizer:
@@ -57,47 +41,59 @@ class ImageTokenizer:
         size: height and width of its images, pixels.
     """
 
-    def __init__(self, model: ImageModel, device: torch.device | str = "cpu", name: str | None = None) -> None:
+    def __init__(self, network: Network, device: torch.device | str = "cpu", name: str | None = None) -> None:
         """``name`` is that of its codebook; by default the kind."""
-        self.model = model
-        self.module.eval().to(device)
+        self.network = network.eval().to(device)
         self.device = torch.device(device)
-        self.size = model.config.size
-        fingerprint = _fingerprint(describe_config(model.config), self.module.state_dict())
-        self.codebook = Codebook.of(model.config, fingerprint, name)
+        self.size = network.config.size
+        fingerprint = _fingerprint(describe_config(network.config), network.state_dict())
+        self.codebook = Codebook.of(network.config, fingerprint, name)
         self._batch_size = max(1, min(MAX_BATCH, BATCH_PIXELS // (self.size[0] * self.size[1])))
 
-    @property
-    def module(self) -> nn.Module:
-        """The network as a module of torch."""
-        assert isinstance(self.model, nn.Module)
-        return self.model
-
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """uint8 B x H x W x 3 to int32 codes B x N in [0, K), raster order."""
+        """uint8 B x H x W x 3 to int32 codes B x N in [0, K), raster order; of a KL-VAE float16 latents B x N x d."""
         height, width = self.size
         if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3):
             raise ValueError(f"images must be uint8 B x {height} x {width} x 3, got {images.shape}")
-        codes = np.empty((len(images), self.codebook.tokens_per_image), dtype=np.int32)
+        tokens = np.empty((len(images), *self._token_shape), np.float16 if self.codebook.is_continuous else np.int32)
         for start in range(0, len(images), self._batch_size):
             batch, num_images = self._filled(images[start : start + self._batch_size])
-            ids_BN = self.model.encode(to_float(batch, self.device))
-            codes[start : start + num_images] = ids_BN[:num_images].cpu().numpy()
-        return codes
+            found = self.network.encode(to_float(batch, self.device))
+            tokens[start : start + num_images] = found[:num_images].cpu().numpy()
+        return tokens
 
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Codes B x N in [0, K) to uint8 images B x H x W x 3."""
-        num_codes, num_tokens = self.codebook.num_codes, self.codebook.tokens_per_image
-        if codes.shape[1:] != (num_tokens,):
-            raise ValueError(f"codes must be B x {num_tokens}, got {codes.shape}")
-        if codes.size and not (codes.min() >= 0 and codes.max() < num_codes):
-            raise ValueError(f"codes must be in [0, {num_codes}), got {codes.min()} to {codes.max()}")
-        images = np.empty((len(codes), *self.size, 3), dtype=np.uint8)
-        for start in range(0, len(codes), self._batch_size):
-            batch, num_images = self._filled(codes[start : start + self._batch_size])
-            ids_BN = torch.from_numpy(batch.astype(np.int64)).to(self.device)
-            images[start : start + num_images] = to_uint8(self.model.decode(ids_BN)[:num_images])
+    def decode(self, tokens: np.ndarray) -> np.ndarray:
+        """What ``encode`` gives, codes B x N or latents B x N x d, to uint8 images B x H x W x 3.
+
+        Raises:
+            UserError: the tokenizer has no decoder.
+        """
+        if not self.network.config.has_decoder:
+            raise UserError(
+                f"the image tokenizer {self.codebook.name} is an encoder only and makes no pictures: convert a "
+                "checkpoint that holds the decoder's weights too"
+            )
+        self._check(tokens)
+        images = np.empty((len(tokens), *self.size, 3), dtype=np.uint8)
+        for start in range(0, len(tokens), self._batch_size):
+            batch, num_images = self._filled(tokens[start : start + self._batch_size])
+            given = torch.from_numpy(batch.astype(np.float32 if self.codebook.is_continuous else np.int64))
+            images[start : start + num_images] = to_uint8(self.network.decode(given.to(self.device))[:num_images])
         return images
+
+    @property
+    def _token_shape(self) -> tuple[int, ...]:
+        """Of the tokens of one image."""
+        channels = self.codebook.latent_channels
+        return (self.codebook.tokens_per_image, *([channels] if channels else []))
+
+    def _check(self, tokens: np.ndarray) -> None:
+        if tokens.shape[1:] != self._token_shape:
+            kind = "latents" if self.codebook.is_continuous else "codes"
+            raise ValueError(f"{kind} must be B x {' x '.join(map(str, self._token_shape))}, got {tokens.shape}")
+        num_codes = self.codebook.num_codes
+        if not self.codebook.is_continuous and tokens.size and not (tokens.min() >= 0 and tokens.max() < num_codes):
+            raise ValueError(f"codes must be in [0, {num_codes}), got {tokens.min()} to {tokens.max()}")
 
     def _filled(self, batch: np.ndarray) -> tuple[np.ndarray, int]:
         """The batch filled up with zeros to the one size, and how many of it are real."""
@@ -131,9 +127,9 @@ def preprocess(image: PIL.Image.Image, size: tuple[int, int]) -> np.ndarray:
 def save_image_tokenizer(tokenizer: ImageTokenizer, folder: str) -> None:
     """Write ``model.safetensors`` and then ``config.json`` into the folder, which is made if need be."""
     with local_output(join(folder, WEIGHTS_NAME)) as weights:
-        save_file(_on_cpu(tokenizer.module.state_dict()), weights)
+        save_file(_on_cpu(tokenizer.network.state_dict()), weights)
     codebook = tokenizer.codebook
-    config = {**describe_config(tokenizer.model.config), "name": codebook.name, "fingerprint": codebook.fingerprint}
+    config = {**describe_config(tokenizer.network.config), "name": codebook.name, "fingerprint": codebook.fingerprint}
     write_bytes(join(folder, CONFIG_NAME), (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -148,28 +144,18 @@ def load_image_tokenizer(folder: str, device: torch.device | str = "cpu") -> Ima
         raise UserError(f"no image tokenizer at {folder}: {_what_is_there(folder)}")
     config, described = read_config(folder)
     with torch.device("meta"):
-        model = _network(config)
-    assert isinstance(model, nn.Module)
+        network = make_network(config)
     try:
         with local_copy(weights_path) as weights:
-            model.load_state_dict(load_file(weights), assign=True)
+            network.load_state_dict(load_file(weights), assign=True)
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"{weights_path} does not hold the weights that {CONFIG_NAME} describes: {error}") from None
-    tokenizer = ImageTokenizer(model, device, described.get("name"))
+    tokenizer = ImageTokenizer(network, device, described.get("name"))
     if tokenizer.codebook.fingerprint != described["fingerprint"]:
         raise UserError(
             f"{folder}: weights and configuration are not those that were saved together; fit or copy again"
         )
     return tokenizer
-
-
-def _network(config: TokenizerConfig) -> ImageModel:
-    """A network of this shape, weights not set."""
-    match config:
-        case VQVAEConfig():
-            return VQVAE(config)
-        case _:
-            raise ValueError(f"no network of the kind {config.kind}")
 
 
 def _fingerprint(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> str:

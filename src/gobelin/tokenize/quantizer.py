@@ -4,7 +4,8 @@ Each vector becomes its nearest of K codes; the gradient passes straight through
 gradient: each is the exponential moving average (EMA) of the vectors it won. Two things keep all K in use: the
 codebook starts as k-means centroids of encoded vectors, and a code that wins less than 5 % of its fair share is
 moved onto a random vector of the batch, its sums with it (a revived code with old sums would walk straight back).
-A plain straight-through codebook without these collapses to a few codes.
+A plain straight-through codebook without these collapses to a few codes. With ``normalize`` vectors and codes have
+length 1, so the nearest code is that of the largest cosine (ViT-VQGAN, arXiv 2110.04627; LlamaGen, arXiv 2406.06525).
 """
 
 from __future__ import annotations
@@ -27,19 +28,43 @@ class EmaQuantizer(nn.Module):
     counts_K: Tensor
     sums_Kd: Tensor
 
-    def __init__(self, num_codes: int, width: int) -> None:
+    def __init__(self, num_codes: int, width: int, *, normalize: bool = False) -> None:
         super().__init__()
+        self.normalize = normalize
         self.register_buffer("codes_Kd", torch.zeros(num_codes, width))
         self.register_buffer("counts_K", torch.ones(num_codes))
         self.register_buffer("sums_Kd", torch.zeros(num_codes, width))
 
     def nearest(self, vectors_Md: Tensor) -> Tensor:
         """Index in [0, K) of the nearest code of each vector, int64 of shape M. Distances are in float32."""
-        return _nearest(vectors_Md.float(), self.codes_Kd)
+        return _nearest(self._scaled(vectors_Md.float()), self.codes_Kd)
+
+    def vectors_of(self, indices_M: Tensor) -> Tensor:
+        """The codes of these indices, M x d."""
+        return self.codes_Kd[indices_M]
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Zero codes, as before ``start_from``."""
+        self.codes_Kd.zero_()
+        self.counts_K.fill_(1.0)
+        self.sums_Kd.zero_()
+
+    @torch.no_grad()
+    def start_at(self, codes_Kd: Tensor) -> None:
+        """Start from a given codebook, for example a published one."""
+        codes_Kd = self._scaled(codes_Kd.float())
+        self.codes_Kd.copy_(codes_Kd)
+        self.counts_K.fill_(1.0)
+        self.sums_Kd.copy_(codes_Kd)
+
+    def _scaled(self, vectors_Md: Tensor) -> Tensor:
+        return F.normalize(vectors_Md, dim=-1) if self.normalize else vectors_Md
 
     def forward(self, vectors_Md: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The quantized vectors (gradient straight through), their indices, and the commitment loss (a scalar)."""
-        indices_M = self.nearest(vectors_Md)
+        vectors_Md = self._scaled(vectors_Md.float())
+        indices_M = _nearest(vectors_Md, self.codes_Kd)
         quantized_Md = self.codes_Kd[indices_M]
         commitment = F.mse_loss(vectors_Md, quantized_Md)
         return vectors_Md + (quantized_Md - vectors_Md).detach(), indices_M, commitment
@@ -47,21 +72,19 @@ class EmaQuantizer(nn.Module):
     @torch.no_grad()
     def start_from(self, vectors_Md: Tensor, generator: torch.Generator) -> None:
         """Start the codebook as k-means centroids of these vectors; 40 K of them or more do well."""
-        num_codes = len(self.codes_Kd)
+        num_codes, vectors_Md = len(self.codes_Kd), self._scaled(vectors_Md)
         centroids_Kd = vectors_Md[_draw(len(vectors_Md), num_codes, generator)].clone()
         for _ in range(KMEANS_ROUNDS):
             counts_K, sums_Kd = _sums(vectors_Md, _nearest(vectors_Md, centroids_Kd), num_codes)
             won = counts_K > 0
             centroids_Kd[won] = sums_Kd[won] / counts_K[won, None]
             centroids_Kd[~won] = vectors_Md[_draw(len(vectors_Md), int((~won).sum()), generator)]
-        self.codes_Kd.copy_(centroids_Kd)
-        self.counts_K.fill_(1.0)
-        self.sums_Kd.copy_(centroids_Kd)
+        self.start_at(centroids_Kd)
 
     @torch.no_grad()
     def update(self, vectors_Md: Tensor, indices_M: Tensor, generator: torch.Generator) -> int:
         """Move the codes towards the vectors they won, restart the dead ones; the number restarted."""
-        num_codes = len(self.codes_Kd)
+        num_codes, vectors_Md = len(self.codes_Kd), self._scaled(vectors_Md)
         counts_K, sums_Kd = _sums(vectors_Md, indices_M, num_codes)
         self.counts_K.lerp_(counts_K, 1 - DECAY)
         self.sums_Kd.lerp_(sums_Kd, 1 - DECAY)
@@ -72,7 +95,7 @@ class EmaQuantizer(nn.Module):
             fresh_Nd = vectors_Md[_draw(len(vectors_Md), num_dead, generator)]
             self.counts_K[dead] = fair_share
             self.sums_Kd[dead] = fresh_Nd * fair_share
-        self.codes_Kd.copy_(self.sums_Kd / self.counts_K[:, None])
+        self.codes_Kd.copy_(self._scaled(self.sums_Kd / self.counts_K[:, None]))
         return num_dead
 
 

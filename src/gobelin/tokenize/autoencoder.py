@@ -1,0 +1,79 @@
+"""What image tokenizers with codes have in common: vectors of an encoder are quantized, a decoder makes pixels of them.
+
+A kind of tokenizer is a trunk (``vectors`` and ``pixels``) and a quantizer. ``forward`` is for fitting, ``encode`` and
+``decode`` are what the pipeline calls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from gobelin.tokenize.config import TokenizerConfig
+from gobelin.tokenize.fsq import FiniteScalarQuantizer
+from gobelin.tokenize.quantizer import EmaQuantizer
+
+# B batch, H W image, h w code grid, N = h w, d width of a code vector, K codebook size, M = B N
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """What a pass over a batch gives the fit."""
+
+    images_B3HW: Tensor  # not clamped
+    vectors_Md: Tensor  # before quantization
+    indices_M: Tensor | None  # None: nothing was quantized
+    penalty: Tensor  # a scalar: commitment, or the KL divergence; without weight
+
+
+class CodedAutoencoder(nn.Module):
+    """Images in [-1, 1] to code ids in [0, K) and back."""
+
+    config: TokenizerConfig
+    quantizer: EmaQuantizer | FiniteScalarQuantizer
+
+    def vectors(self, images_B3HW: Tensor) -> Tensor:
+        """Code vectors before quantization, float32 M x d in raster order, of images in [-1, 1]."""
+        raise NotImplementedError
+
+    def pixels(self, vectors_Md: Tensor) -> Tensor:
+        """Images B x 3 x H x W of code vectors; not clamped."""
+        raise NotImplementedError
+
+    def forward(
+        self, images_B3HW: Tensor, *, quantize: bool, generator: torch.Generator | None = None
+    ) -> Reconstruction:
+        """For fitting; ``quantize`` False leaves the quantizer out."""
+        vectors_Md = self.vectors(images_B3HW)
+        if not quantize:
+            return Reconstruction(self.pixels(vectors_Md), vectors_Md, None, vectors_Md.new_zeros(()))
+        quantized_Md, indices_M, penalty = self.quantizer(vectors_Md)
+        return Reconstruction(self.pixels(quantized_Md), vectors_Md, indices_M, penalty)
+
+    @torch.no_grad()
+    def encode(self, images_B3HW: Tensor) -> Tensor:
+        """Code ids in [0, K), int64 of shape B x N in raster order, of images in [-1, 1]."""
+        return self.quantizer.nearest(self.vectors(images_B3HW)).view(len(images_B3HW), -1)
+
+    @torch.no_grad()
+    def decode(self, ids_BN: Tensor) -> Tensor:
+        """Images B x 3 x H x W in [-1, 1] of code ids."""
+        return self.pixels(self.quantizer.vectors_of(ids_BN.flatten())).clamp(-1, 1)
+
+
+def start_weights(model: nn.Module, generator: torch.Generator) -> None:
+    """Fresh weights, drawn from the generator: convolutions uniform of variance 1 / (3 fan_in), as torch starts them;
+    norms one and zero; codes zero until k-means starts them."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            bound = module.weight[0].numel() ** -0.5
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            if module.bias is not None:
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, nn.GroupNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, EmaQuantizer):
+            module.reset()

@@ -1,0 +1,35 @@
+"""The network of each kind of image tokenizer, by its shape."""
+
+from __future__ import annotations
+
+import torch
+
+from gobelin.tokenize.autoencoder import start_weights
+from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
+from gobelin.tokenize.vqgan import KLVAE, VQGAN
+from gobelin.tokenize.vqvae import PatchAutoencoder
+
+Network = PatchAutoencoder | VQGAN | KLVAE
+
+
+def make_network(config: TokenizerConfig) -> Network:
+    """A network of this shape; its weights are not set."""
+    match config:
+        case VQVAEConfig() | FSQConfig():
+            return PatchAutoencoder(config)
+        case VQGANConfig():
+            return VQGAN(config)
+        case KLVAEConfig():
+            return KLVAE(config)
+        case _:
+            raise TypeError(f"no network of the kind {config.kind}")
+
+
+def build_network(config: TokenizerConfig, generator: torch.Generator, device: torch.device | str = "cpu") -> Network:
+    """A network with fresh weights. The generator lives on the CPU, so the same seed gives the same weights on every
+    device."""
+    with torch.device("meta"):
+        network = make_network(config)
+    network.to_empty(device="cpu")
+    start_weights(network, generator)
+    return network.to(device)

@@ -1,0 +1,272 @@
+"""Pictures that a tokenizer is fitted on or shown with: an array in memory, or a source that is read as it is needed.
+
+Which pictures a step sees is a function of seed and step alone, so a fit that goes on after a stop sees what it would
+have seen. A source is a list of groups (row groups of Parquet files, runs of files of a folder). An epoch goes through
+the groups in random order, a few groups at a time, and mixes the pictures within those; so a step reads a few groups
+and not the whole, and memory holds one window of bytes. A picture that cannot be decoded is left out and counted.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gobelin.errors import UserError
+from gobelin.store.files import files_in, is_folder, list_files, open_input, read_bytes, size_of
+from gobelin.store.paths import join
+from gobelin.transforms.images.open_image import open_rgb
+
+MAX_HELD_OUT = 500
+FILES_A_GROUP = 64
+WINDOW_PICTURES = 1024
+"""Pictures that are mixed with each other, about; their files are what memory holds."""
+
+PICTURE_COLUMNS = ("data", "image", "bytes", "image_bytes", "jpg", "jpeg", "png", "webp")
+"""Columns of Parquet files that may hold encoded pictures, first match; also as the field ``bytes`` of a struct."""
+
+Preprocess = Callable[[PIL.Image.Image, tuple[int, int]], np.ndarray]
+
+
+class Pictures(Protocol):
+    """What a fit reads."""
+
+    @property
+    def num_fitted(self) -> int:
+        """Pictures that steps draw from."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the pictures, so that a fit goes on with those it began with."""
+
+    def batch(self, step: int, batch_size: int) -> np.ndarray:
+        """The pictures of a step, uint8 B x H x W x 3."""
+
+    def held_out(self) -> np.ndarray:
+        """The pictures that no step sees, uint8; at least one, at most 500."""
+
+
+class ArrayPictures:
+    """Pictures in memory. A step draws with replacement."""
+
+    def __init__(self, images: np.ndarray, seed: int, held_out_ratio: float = 0.05) -> None:
+        """``images``: uint8 N x H x W x 3, at least 2."""
+        order = np.random.default_rng(seed).permutation(len(images))
+        num_held_out = _num_held_out(len(images), held_out_ratio)
+        self._held_out, self._fitted = np.sort(order[:num_held_out]), np.sort(order[num_held_out:])
+        self._images, self._seed = images, seed
+        self.num_fitted = len(self._fitted)
+        self.fingerprint = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
+
+    def batch(self, step: int, batch_size: int) -> np.ndarray:
+        """The pictures of a step, uint8 B x H x W x 3."""
+        picks = np.random.default_rng([self._seed, step]).integers(self.num_fitted, size=batch_size)
+        return self._images[self._fitted[picks]]
+
+    def held_out(self) -> np.ndarray:
+        """The pictures that no step sees."""
+        return self._images[self._held_out]
+
+
+class PictureSource(Protocol):
+    """Encoded pictures in groups that are read together."""
+
+    @property
+    def group_sizes(self) -> Sequence[int]:
+        """Pictures of each group."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Over names and sizes of what is read."""
+
+    def read(self, group: int, wanted: Sequence[int]) -> list[bytes]:
+        """The pictures of these indices in the group, in this order."""
+
+
+class FolderSource:
+    """The picture files of a folder, those below it too; every file is taken for one, whatever its name."""
+
+    def __init__(self, folder: str) -> None:
+        self._paths = [join(folder, name) for name, _ in list_files(folder) if not _is_hidden(name)]
+        if not self._paths:
+            raise UserError(f"{folder} holds no files: give a folder of pictures, Parquet files, or a run's output")
+        number = len(self._paths)
+        self.group_sizes = [min(FILES_A_GROUP, number - start) for start in range(0, number, FILES_A_GROUP)]
+        self.fingerprint = _digest(f"{path} {size_of(path)}" for path in self._paths)
+
+    def read(self, group: int, wanted: Sequence[int]) -> list[bytes]:
+        """The pictures of these indices in the group, in this order."""
+        return [read_bytes(self._paths[group * FILES_A_GROUP + index]) for index in wanted]
+
+
+class ParquetSource:
+    """A column of encoded pictures in Parquet files: binary, or a struct with ``bytes`` as Hugging Face's data sets."""
+
+    def __init__(self, paths: Sequence[str], keep: Callable[[pa.Table], pa.Array] | None = None,
+                 key: str | None = None) -> None:  # fmt: skip
+        """``keep`` says which rows are taken, given a table of the column ``key``."""
+        self._groups: list[tuple[str, int, np.ndarray | None]] = []
+        self.group_sizes: list[int] = []
+        names = []
+        for path in paths:
+            with open_input(path) as stream:
+                file = _parquet(stream, path)
+                self._column = _picture_column(file.schema_arrow, path)
+                for group in range(file.num_row_groups):
+                    rows = None
+                    if keep is not None and key is not None:
+                        rows = np.flatnonzero(keep(file.read_row_group(group, [key])).to_numpy(zero_copy_only=False))
+                    size = file.metadata.row_group(group).num_rows if rows is None else len(rows)
+                    if size:
+                        self._groups.append((path, group, rows))
+                        self.group_sizes.append(size)
+                names.append(f"{path} {size_of(path)}")
+        if not self.group_sizes:
+            raise UserError(f"no pictures in {', '.join(paths[:3]) or 'no Parquet files'}")
+        self.fingerprint = _digest([*names, str(self.group_sizes)])
+
+    def read(self, group: int, wanted: Sequence[int]) -> list[bytes]:
+        """The pictures of these indices in the group, in this order."""
+        path, row_group, rows = self._groups[group]
+        with open_input(path) as stream:
+            file = pq.ParquetFile(stream)
+            column = _picture_column(file.schema_arrow, path)
+            values = file.read_row_group(row_group, [column])[column.partition(".")[0]].combine_chunks()
+        if pa.types.is_struct(values.type):
+            values = values.field("bytes")
+        return [values[index if rows is None else int(rows[index])].as_py() or b"" for index in wanted]
+
+
+class StreamedPictures:
+    """Pictures of a source, decoded as steps ask for them. Every epoch sees each picture once, in another order."""
+
+    def __init__(
+        self, source: PictureSource, size: tuple[int, int], seed: int, *, preprocess: Preprocess,
+        held_out_ratio: float = 0.05, max_images: int | None = None,
+    ) -> None:  # fmt: skip
+        self._source, self._size, self._seed, self._preprocess = source, size, seed, preprocess
+        starts = np.concatenate([[0], np.cumsum(source.group_sizes)])
+        self._starts = starts.tolist()
+        number = int(starts[-1])
+        if number < 2:
+            raise UserError("a fit needs two pictures or more")
+        chosen = np.random.default_rng(seed).permutation(number)[: max_images or number]
+        num_held_out = _num_held_out(len(chosen), held_out_ratio)
+        self._held_out = np.sort(chosen[:num_held_out])
+        fitted = np.sort(chosen[num_held_out:])
+        self._fitted = [part for part in np.split(fitted, np.searchsorted(fitted, starts[1:-1])) if len(part)]
+        self.num_fitted = len(fitted)
+        self.num_undecodable = 0
+        self.fingerprint = _digest([source.fingerprint, str(size), str(max_images), str(held_out_ratio)])
+        self._window: tuple[tuple[int, int], np.ndarray, dict[int, bytes]] | None = None
+
+    def batch(self, step: int, batch_size: int) -> np.ndarray:
+        """The pictures of a step, uint8 B x H x W x 3; those that cannot be decoded are replaced by others of it."""
+        first = step * batch_size
+        pictures = [picture for place in range(first, first + batch_size) if (picture := self._at(place)) is not None]
+        if not pictures:
+            raise UserError("none of the pictures of a step can be decoded: are these picture files?")
+        return np.stack([pictures[index % len(pictures)] for index in range(batch_size)])
+
+    def held_out(self) -> np.ndarray:
+        """The pictures that no step sees."""
+        pictures = [picture for index in self._held_out if (picture := self._open(self._read([index])[0])) is not None]
+        if not pictures:
+            raise UserError("none of the held-out pictures can be decoded: are these picture files?")
+        return np.stack(pictures)
+
+    def _at(self, place: int) -> np.ndarray | None:
+        epoch, offset = divmod(place, self.num_fitted)
+        for number, (start, indices) in enumerate(self._windows(epoch)):
+            if offset < start + len(indices):
+                if self._window is None or self._window[0] != (epoch, number):
+                    order = np.random.default_rng([self._seed, epoch, number]).permutation(indices)
+                    self._window = ((epoch, number), order, dict(zip(order.tolist(), self._read(order.tolist()))))
+                _, order, data = self._window
+                return self._open(data[int(order[offset - start])])
+        raise AssertionError("an epoch holds every place")
+
+    def _windows(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The windows of an epoch: where each starts, and its pictures."""
+        waiting: list[np.ndarray] = []
+        start = 0
+        for group in np.random.default_rng([self._seed, epoch]).permutation(len(self._fitted)):
+            waiting.append(self._fitted[group])
+            if sum(map(len, waiting)) >= WINDOW_PICTURES:
+                yield start, np.concatenate(waiting)
+                start += sum(map(len, waiting))
+                waiting = []
+        if waiting:
+            yield start, np.concatenate(waiting)
+
+    def _read(self, indices: Sequence[int]) -> list[bytes]:
+        """Encoded pictures, each group read once."""
+        by_group: dict[int, list[int]] = {}
+        for index in sorted(indices):
+            by_group.setdefault(bisect.bisect_right(self._starts, index) - 1, []).append(index)
+        found: dict[int, bytes] = {}
+        for group, members in by_group.items():
+            inside = [index - self._starts[group] for index in members]
+            found |= dict(zip(members, self._source.read(group, inside)))
+        return [found[index] for index in indices]
+
+    def _open(self, data: bytes) -> np.ndarray | None:
+        try:
+            return self._preprocess(open_rgb(data, 2 * max(self._size)), self._size)
+        except OSError:
+            self.num_undecodable += 1
+            return None
+
+
+def pictures_at(address: str) -> PictureSource:
+    """The pictures at an address: a folder of picture files or of Parquet files, or one Parquet file.
+
+    Raises:
+        UserError: there is nothing, or no column of pictures.
+    """
+    if address.endswith(".parquet"):
+        return ParquetSource([address])
+    if not is_folder(address):
+        raise UserError(f"{address}: no such folder or Parquet file")
+    paths = [path for path in files_in(address) if path.endswith(".parquet")]
+    return ParquetSource(paths) if paths else FolderSource(address)
+
+
+def _picture_column(schema: pa.Schema, path: str) -> str:
+    for name in PICTURE_COLUMNS:
+        kind = schema.field(name).type if name in schema.names else None
+        if kind is not None and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            return name
+        if kind is not None and pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            return f"{name}.bytes"
+    raise UserError(
+        f"{path} has no column of pictures ({', '.join(PICTURE_COLUMNS)}); it has {', '.join(schema.names)}"
+    )
+
+
+def _parquet(stream: BinaryIO, path: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(stream)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} is no Parquet file: {error}") from None
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _num_held_out(number: int, ratio: float) -> int:
+    return min(MAX_HELD_OUT, max(1, round(ratio * number)))
+
+
+def _digest(lines: Iterator[str] | Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()
