@@ -2,6 +2,7 @@
 
     python bench/scale.py --pages 2000 20000 --archives ../shared/corpus/web [--until tokenize]
     python bench/scale.py --index 10000 100000 1000000
+    python bench/scale.py --survivors 10000 1000000
 
 ``--pages`` runs everything, on archives that it makes from real ones: records under new addresses, sentences of a page
 in another order. ``--index`` begins with what ``read_archives`` leaves, made up: small documents of three images each,
@@ -34,11 +35,24 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gobelin.documents import ARCHIVES, DECISIONS, IMAGE_CODES, Action, Decision, Node, Role, Unit, document_id, to_row
+from gobelin.documents import (
+    ARCHIVES,
+    DECISIONS,
+    IMAGE_CODES,
+    NOT_RUN,
+    Action,
+    Decision,
+    Node,
+    Role,
+    Unit,
+    document_id,
+    to_row,
+)
 from gobelin.pipeline import run as run_module
 from gobelin.pipeline.cpu_time import tree_seconds
-from gobelin.pipeline.plan import Plan
+from gobelin.pipeline.plan import Batch, Plan, Step, data_sets
 from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.stages.extract import WantJob, want_images
 from gobelin.pipeline.stages.link import ROWS_AT_ONCE, LinkJob, run_link
 from gobelin.pipeline.stages.score import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
@@ -55,12 +69,15 @@ from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, address_keys
 from gobelin.transforms.files import list_shards, read_tables, shard_path
 from gobelin.transforms.measure import MEASUREMENTS, ScoreConfig, measure_document
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
+from gobelin.transforms.selection.choose import choose_among_duplicates
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.write_corpus import SURVIVORS
 from gobelin.transforms.shards import read_rows, write_decisions, write_shard
 from gobelin.transforms.urls import host_of, url_key
 
 Row = dict[str, Any]
+WANTED_AT_MOST = 100_000  # pages from which on the search for missing images is left out: it grows with them
 PAGES_A_FOLDER = 5000  # of the made-up index: what one process of ``read_archives`` might leave
 IMAGES_OF_A_PAGE, PAGES_OF_A_HOST, USES_OF_A_SHARED_IMAGE, PAGES_A_REVISIT = 3, 50, 20, 20
 TEXT = """harbour market boat light water stone bridge window garden river morning evening people story road field
@@ -277,7 +294,9 @@ def write_measurements(documents: str, images: str, work: str, index: int, num_s
         write_decisions(shard_path(f"{work}/{name}", index, num_shards), [])
 
 
-def run_index(folder: str, num_pages: int, workers: int, pages_a_shard: int, screen: Screen) -> dict[str, Cost]:
+def run_index(
+    folder: str, num_pages: int, workers: int, pages_a_shard: int, rows_at_once: int, screen: Screen
+) -> dict[str, Cost]:
     """Costs of the steps on a made-up index."""
     num_shards = max(2, -(-num_pages // pages_a_shard))
     Measured.meter = Meter()
@@ -290,7 +309,11 @@ def run_index(folder: str, num_pages: int, workers: int, pages_a_shard: int, scr
         extract, score = Attempt(f"{folder}/extract", ""), Attempt(f"{folder}/score", "")
         documents, images, work = extract.data("documents"), extract.data("images"), f"{folder}/work"
         link = LinkJob(made.read_folders, (), f"{work}/link", extract, num_shards, ("gptbot",))
-        run_link(plan, link, ROWS_AT_ONCE)
+        if num_pages <= WANTED_AT_MOST:
+            want = WantJob(made.read_folders, (), work, "wanted", 2, num_shards)
+            wanted = data_sets(work, num_shards, "wanted")
+            plan.run(Step("(missing images: one process)", want_images, [Batch([], want)], wanted))
+        run_link(plan, link, rows_at_once)
         shutil.rmtree(made.folder)
         shutil.rmtree(f"{work}/link")
         tasks = [
@@ -301,11 +324,12 @@ def run_index(folder: str, num_pages: int, workers: int, pages_a_shard: int, scr
         for name in ("measurements", "document_groups", "image_groups", "codes", "measure_decisions",
                      "encode_decisions"):  # fmt: skip
             commit_shards(f"{work}/{name}", num_shards)
-        run_join(plan, JoinJob(images, work, score, num_shards, None, False), num_pages, count_rows(images))
+        join_job = JoinJob(images, work, score, num_shards, None, False)
+        run_join(plan, join_job, num_pages, count_rows(images), rows_at_once // 2)
         rules = DocumentRules(unique=("url", "exact", "near", "image_set"))
         select = SelectJob(SelectConfig(document=rules), documents, score.data("documents"), f"{work}/select",
                            Attempt(f"{folder}/select", ""), num_shards)  # fmt: skip
-        run_select(plan, select, num_pages)
+        run_select(plan, select, num_pages, rows_at_once)
         corpus = select.output.data("documents")
         text_tokenizer = fit_bpe([" ".join(WORDS)] * 4, 400)
         sizes = tuple(len(piece) for piece in text_tokenizer.token_bytes)
@@ -316,8 +340,40 @@ def run_index(folder: str, num_pages: int, workers: int, pages_a_shard: int, scr
         assemble = AssembleJob(corpus, f"{work}/codes", f"{work}/encode_decisions", Attempt(f"{folder}/tokenize", ""),
                                num_shards, vocabulary, text_tokenizer, True)  # fmt: skip
         shown = deal_shown_out(plan, corpus, f"{work}/tokenize", num_shards)
-        run_assembly(plan, assemble, f"{work}/tokenize", shown, count_rows(corpus))
+        run_assembly(plan, assemble, f"{work}/tokenize", shown, count_rows(corpus), rows_at_once)
         check(folder, num_pages)
+    finally:
+        supervisor.close()
+    return Measured.meter.costs
+
+
+def write_survivors(folder: str, index: int, num_shards: int, num: int) -> None:
+    """A shard of survivors, of which a tenth are near-duplicates of another and all show pictures of their own."""
+    rng = random.Random(index)
+    ids = sorted(rng.randbytes(16).hex() for _ in range(num))
+    near = [ids[number - 1] if number % 10 == 9 else each for number, each in enumerate(ids)]
+    columns = {"doc_id": ids, "url": ids, "warc_date": [f"2025-01-{rng.randrange(1, 29):02d}" for _ in ids],
+               "url_group": ids, "exact_group": ids, "near_group": near,
+               "image_set_group": [rng.randbytes(32).hex() for _ in ids], "earlier": [[] for _ in ids]}  # fmt: skip
+    rows = (dict(zip(columns, values)) for values in zip(*columns.values()))
+    write_shard(shard_path(f"{folder}/survivors", index, num_shards), rows, SURVIVORS)
+    write_shard(shard_path(f"{folder}/judge_not_run", index, num_shards), [], NOT_RUN)
+
+
+def run_survivors(folder: str, num: int, pages_a_shard: int, screen: Screen) -> dict[str, Cost]:
+    """Cost of the choice among duplicates."""
+    num_shards = max(2, -(-num // pages_a_shard))
+    Measured.meter = Meter()
+    supervisor = Measured(2, f"{folder}/run", screen, "local", ())
+    try:
+        tasks = [Task(f"shard-{index}", write_survivors, (folder, index, num_shards, num // num_shards))
+                 for index in range(num_shards)]  # fmt: skip
+        supervisor.run("(make survivors)", tasks)
+        for name in ("survivors", "judge_not_run"):
+            commit_shards(f"{folder}/{name}", num_shards)
+        kinds = ("url", "exact", "near", "image_set")
+        task = Task("choose", choose_among_duplicates, (folder, f"{folder}/not_run", kinds))
+        supervisor.run("select: choose among duplicates", [task])
     finally:
         supervisor.close()
     return Measured.meter.costs
@@ -455,8 +511,9 @@ def table(found: dict[int, dict[str, Cost]]) -> list[str]:
     sizes = sorted(found)
     heads = [f"{size:,} pages: us a page | MiB" + ("" if size == sizes[0] else " | ratios") for size in sizes]
     lines = [f"| step | {' | '.join(heads)} |", "|---|" + "---|" * (3 * len(sizes) - 1)]
-    titles = list(dict.fromkeys(title for size in sizes for title in found[size] if not title.startswith("(")))
-    for title in [*titles, "all"]:
+    every = list(dict.fromkeys(title for size in sizes for title in found[size] if not title.startswith("(make")))
+    titles = [title for title in every if not title.startswith("(")]
+    for title in [*every, "all"]:
         cells, first = [], (0.0, 0)
         for size in sizes:
             costs = [cost for name, cost in found[size].items() if name == title or (title == "all" and name in titles)]
@@ -480,6 +537,11 @@ def main() -> int:
     parser.add_argument("--until", default="select", help="last stage of --pages (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument("--pages-a-shard", type=int, default=5000, help="(%(default)s)")
+    parser.add_argument("--rows-at-once", type=int, default=ROWS_AT_ONCE,
+                        help="rows of a batch of --index: a tenth of them makes the batches of ten times the pages "
+                        "(%(default)s)")  # fmt: skip
+    parser.add_argument("--survivors", type=int, nargs="+", default=[], metavar="N",
+                        help="the choice among duplicates alone, of so many documents")  # fmt: skip
     parser.add_argument("--work", help="folder for what is made; it is deleted in the end (a temporary one)")
     options = parser.parse_args()
     screen = Screen(quiet=True)
@@ -488,7 +550,9 @@ def main() -> int:
         ("whole runs", options.pages, lambda folder, size: run_pages(
             folder, size, options.workers, options.pages_a_shard, screen, archives, options.until)),
         ("from a made-up index", options.index, lambda folder, size: run_index(
-            folder, size, options.workers, options.pages_a_shard, screen)),
+            folder, size, options.workers, options.pages_a_shard, options.rows_at_once, screen)),
+        ("choosing among duplicates", options.survivors, lambda folder, size: run_survivors(
+            folder, size, options.pages_a_shard, screen)),
     ]  # fmt: skip
     for title, sizes, measure in runs:
         found: dict[int, dict[str, Cost]] = {}

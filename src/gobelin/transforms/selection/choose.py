@@ -4,21 +4,22 @@ What ``KeepOneOfEach`` (write_corpus.py) says as a Beam graph, for corpora that 
 document a position; a group of one has no number, and a document without groups stays unless an earlier run has it.
 Of the others, the latest first, each stays unless one that stays is in one of its groups.
 
-Memory: four bytes for each document and kind of duplicate; while one kind is read, its names, about 110 bytes a
-document; id and date of each document that shares a group.
+Memory: four bytes for each document and kind of duplicate; while one kind is read, about 60 bytes a document; id and
+date of each document that shares a group.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from gobelin.documents import NOT_RUN, Decision
 from gobelin.transforms.duplicates.local_duplicates import read_columns
@@ -111,17 +112,25 @@ def _choose(paths: list[str], kinds: Sequence[str]) -> _Choice:
 
 
 def _groups(paths: list[str], column: str) -> tuple[Numbers, npt.NDArray[np.intp]]:
-    """The group of each document by its number, (N,), -1 for a group of one; and the members of each group."""
-    names = pa.chunked_array(
-        [chunk for path in paths for chunk in read_columns(path, [column])[column].cast(pa.large_string()).chunks],
-        pa.large_string(),
-    )
-    encoded = names.dictionary_encode()  # one dictionary for all chunks
-    numbers = np.concatenate([*(chunk.indices.to_numpy() for chunk in encoded.chunks), np.empty(0, np.int32)])
-    sizes = np.bincount(numbers)
+    """The group of each document by its number, (N,), -1 for a group of one; and the members of each group. Names are
+    told by 128 bits of a hash."""
+    hashes = np.concatenate([*(_hashes(read_columns(path, [column])[column]) for path in paths), _hashes(())])
+    order = np.lexsort((hashes[:, 0], hashes[:, 1]))
+    hashes = hashes[order]
+    begins = np.concatenate([np.ones(min(1, len(hashes)), np.bool_), (hashes[1:] != hashes[:-1]).any(axis=1)])
+    del hashes
+    sizes = np.diff(np.flatnonzero(begins), append=len(begins))
     is_group = sizes > 1
-    renumbered = np.where(is_group, np.cumsum(is_group) - 1, -1).astype(np.int32)
-    return renumbered[numbers.astype(np.intp)], sizes[is_group]
+    numbers = np.where(is_group, np.cumsum(is_group) - 1, -1).astype(np.int32)
+    found = np.empty(len(order), np.int32)
+    found[order] = np.repeat(numbers, sizes)
+    return found, sizes[is_group]
+
+
+def _hashes(names: Iterable[Any]) -> npt.NDArray[np.uint64]:
+    """Of N names, (N, 2)."""
+    digests = b"".join(xxhash.xxh3_128_digest(name.as_py().encode()) for name in names)
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
 def _is_known(path: str, kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
