@@ -132,19 +132,7 @@ class Known:
         return pc.is_valid(values)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OneOf:
-    """Chooses the rows whose ``column`` is one of ``values``."""
-
-    column: str
-    values: frozenset[str]
-
-    def mask(self, values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-        """Whether each value is held."""
-        return pc.is_in(values, pa.array(sorted(self.values), pa.string()))
-
-
-Choice = OfShards | Known | OneOf
+Choice = OfShards | Known
 
 
 def read_rows(path: str, columns: list[str] | None = None, only: Choice | None = None) -> Iterator[dict[str, Any]]:

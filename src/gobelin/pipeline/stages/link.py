@@ -1,6 +1,7 @@
 """The part of the stage ``extract`` that joins pages and images by URL.
 
     find what revisits point to  revisit records -> further URLs of images
+    find what sites say          by host, where there are several batches: signals of policies for pages and images
     look images up               by slice of the URLs: candidates of image nodes -> the images that the input holds
     write documents              by shard: documents, and which images they show
     write images                 by shard: the images that some document shows
@@ -48,9 +49,9 @@ from gobelin.transforms.link import (
     wishes_in_part,
 )
 from gobelin.transforms.partition import MAX_SLICES, ByShard, BySlice, Deal, DecisionsByShard, Split
-from gobelin.transforms.rights.site_policy import host_key
-from gobelin.transforms.rights.site_signals import FindSiteSignals
-from gobelin.transforms.shards import Known, OneOf, ReadRows, WriteDecisions, WriteRows, read_rows, shards_of
+from gobelin.transforms.rights.site_policy import POLICY_INDEX
+from gobelin.transforms.rights.site_signals import FindSiteSignals, PlacesByHost
+from gobelin.transforms.shards import Known, ReadRows, WriteDecisions, WriteRows, read_rows, shards_of
 
 Row = dict[str, Any]
 
@@ -76,6 +77,7 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
     indexes = [join(folder, "pages") for folder in job.read_folders]
     indexes += [join(folder, "images") for folder in job.index_folders]
     num_batches = _num_batches(plan, indexes, rows_at_once)
+    has_policies = any(count_rows(join(folder, "policies")) for folder in job.index_folders)
     shards = in_even_batches(range(job.num_shards), num_batches)
     # Of captures only those travel that a batch's revisits may point to, so their own number decides.
     held_revisits = [join(folder, "revisits") for folder in job.read_folders]
@@ -83,12 +85,16 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
     num_revisit_batches = _num_batches(plan, held_revisits, rows_at_once) if has_revisits else 0
     revisits = [[number] for number in range(num_revisit_batches)]
     urls = [[number] for number in range(num_batches)]
+    # Where pages of a host are spread over batches, its policies are read once, and not once a batch.
+    hosts = urls if has_policies and num_batches > 1 else []
     job = dataclasses.replace(
         job,
         num_url_parts=num_batches,
         num_revisit_parts=num_revisit_batches,
+        num_host_parts=len(hosts),
         num_shard_parts=len(shards),
         revisit_folders=tuple(batch_folder(job, "revisits", units) for units in revisits),
+        host_folders=tuple(batch_folder(job, "hosts", units) for units in hosts),
         url_folders=tuple(batch_folder(job, "urls", units) for units in urls),
         document_folders=tuple(batch_folder(job, "documents", units) for units in shards),
         image_folders=tuple(batch_folder(job, "images", units) for units in shards),
@@ -111,6 +117,19 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
         ]
         plan.run(Step("extract: find what revisits point to", resolve_revisits, batches))
         job = deal_out(job, "revisits", *_sources_of_revisits(job))
+    if hosts:
+        batches = [
+            Batch(units, job, data_sets(folder, 1, "page_signals", "image_signals", "decisions"))
+            for units, folder in zip(hosts, job.host_folders)
+        ]
+        plan.run(Step("extract: find what sites say", find_signals, batches))
+        signals = (
+            _by_shard(job, name, job.host_folders, schema, key)
+            for name, schema, key in (
+                ("page_signals", PAGE_SIGNALS, "doc_id"), ("image_signals", IMAGE_SIGNALS, "image_id"),
+            )
+        )  # fmt: skip
+        job = deal_out(job, "signals", *signals)
     num_files = 1 if is_parted else num_shards
     batches = [
         Batch(units, job, data_sets(folder, num_files, "resolutions")) for units, folder in zip(urls, job.url_folders)
@@ -149,8 +168,10 @@ class LinkJob:
     agents: tuple[str, ...]  # of robots.txt, whose being disallowed is recorded
     num_url_parts: int = 1
     num_revisit_parts: int = 1
+    num_host_parts: int = 0
     num_shard_parts: int = 1
     revisit_folders: tuple[str, ...] = ()  # what each batch of a graph left
+    host_folders: tuple[str, ...] = ()
     url_folders: tuple[str, ...] = ()
     document_folders: tuple[str, ...] = ()
     image_folders: tuple[str, ...] = ()
@@ -162,7 +183,8 @@ class LinkJob:
 
     @property
     def deciding_folders(self) -> tuple[str, ...]:
-        return (*self.index_folders, *self.revisit_folders, *self.document_folders, *self.image_folders)
+        made = (*self.revisit_folders, *self.host_folders, *self.document_folders, *self.image_folders)
+        return (*self.index_folders, *made)
 
 
 _CAPTURE = ("url", "url_key", "warc_date", "payload_digest", "warc_file", "warc_offset")
@@ -191,17 +213,33 @@ def _sources_of_index(job: LinkJob) -> list[Source]:
             Source(_split("captured_pages", PAGE_INDEX, _CAPTURED_PAGE, captures, num_revisits), pages),
             Source(_split("captured_images", IMAGE_INDEX, _CAPTURED_IMAGE, captures, num_revisits), images),
         ]
+    if job.num_host_parts:
+        of_hosts = ByShard("host", job.num_host_parts, job.num_host_parts)
+        policies, every = shards_of(job.index_folders, "policies"), tuple(POLICY_INDEX.names)
+        sources += [
+            Source(_split("policies", POLICY_INDEX, every, of_hosts, job.num_host_parts), policies),
+            Source(_places(job, "page_places", PAGE_INDEX, "doc_id"), pages),
+            Source(_places(job, "image_places", IMAGE_INDEX, "image_id"), images),
+        ]
     return sources
+
+
+def _places(job: LinkJob, name: str, index: pa.Schema, identity: str) -> Split:
+    """Ids and URLs, dealt out by host."""
+    return _split(name, index, (identity, "url"), PlacesByHost(identity, job.num_host_parts), job.num_host_parts)
 
 
 def _sources_of_revisits(job: LinkJob) -> list[Source]:
     """Further URLs of images, dealt out by URL and by image."""
     names, num_urls = shards_of(job.revisit_folders, "names"), job.num_url_parts
     columns = tuple(IMAGE_NAMES.names)
-    return [
+    sources = [
         Source(Split("revisit_names", columns, IMAGE_NAMES, BySlice("url_key", num_urls), num_urls), names),
         _by_shard(job, "names", job.revisit_folders, IMAGE_NAMES, "image_id", "revisited"),
     ]
+    if job.num_host_parts:
+        sources.append(Source(_places(job, "revisited_places", IMAGE_NAMES, "image_id"), names))
+    return sources
 
 
 def _source_of_decisions(job: LinkJob) -> Source:
@@ -256,6 +294,29 @@ def _write_part(rows: beam.PCollection, name: str, folder: str, schema: Any, sor
     rows | f"{name} to file" >> beam.Map(_to_first_shard) | f"Write {name}" >> WriteRows(folder, schema, 1, (sort_by,))
 
 
+PAGE_SIGNALS = pa.schema([("doc_id", pa.string()), ("signals", pa.list_(pa.string()))])
+IMAGE_SIGNALS = pa.schema([("image_id", pa.string()), ("signals", pa.list_(pa.string()))])
+
+
+def find_signals(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> None:
+    """By unit (a part of the hosts): what their policies say of their pages and images; ``decisions``."""
+    folder = batch_folder(job, "hosts", parts)
+    revisited = _paths(job, "revisited_places", parts, (), "names")
+    policies = pipeline | "Policies" >> ReadRows(_paths(job, "policies", parts, (), "policies"))
+    decisions = []
+    for name, schema, identity, paths in (
+        ("page_signals", PAGE_SIGNALS, "doc_id", _paths(job, "page_places", parts, (), "pages")),
+        ("image_signals", IMAGE_SIGNALS, "image_id", [*_paths(job, "image_places", parts, (), "images"), *revisited]),
+    ):
+        places = pipeline | f"Places {name}" >> ReadRows(paths, [identity, "url"])
+        found = (places, policies) | name >> FindSiteSignals(identity, job.agents)
+        rows = found.signals | f"Rows {name}" >> beam.Map(_signals_row, identity)
+        _write_part(rows, name, join(folder, name), schema, identity)
+        decisions.append(found.decisions)
+    all_decisions = tuple(decisions) | "AllDecisions" >> beam.Flatten()
+    _write_part(all_decisions, "decisions", join(folder, "decisions"), DECISIONS, "url")
+
+
 def resolve_urls(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> None:
     """By unit (a part of the URLs): find which candidates the input holds; ``resolutions`` by shard of document."""
     pages = _paths(job, "wishes", parts, job.read_folders, "pages")
@@ -289,14 +350,13 @@ def write_documents(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
     resolved = _paths(job, "resolutions", shards, job.url_folders, "resolutions")
     pages = pipeline | "PageIndex" >> ReadRows(index, list(_OF_PAGES), Known("doc_id"))
     resolutions = pipeline | "Resolutions" >> ReadRows(resolved)
-    policies = _policies(pipeline, job, index)
-    signals = (pages, policies) | "SignalsOfPages" >> FindSiteSignals("doc_id", job.agents)
-    written = (pages, resolutions, signals.signals) | "WriteDocuments" >> WriteDocuments(
+    signals, undecided = _signals(pipeline, job, shards, "page_signals", pages, "doc_id")
+    written = (pages, resolutions, signals) | "WriteDocuments" >> WriteDocuments(
         job.output.data("documents"), shards, job.num_shards
     )
     folder = batch_folder(job, "documents", shards)
     _write_by_shard(written["shown"], "shown", folder, SHOWN, "image_id", job)
-    decisions = (written["decisions"], signals.decisions) | "AllDecisions" >> beam.Flatten()
+    decisions = (written["decisions"], *undecided) | "AllDecisions" >> beam.Flatten()
     _write_part(decisions, "decisions", join(folder, "decisions"), DECISIONS, "doc_id")
 
 
@@ -309,13 +369,12 @@ def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> No
     images = pipeline | "ImageIndex" >> ReadRows(index, list(_OF_IMAGES), known) | "WithBytes" >> beam.Filter(is_stored)
     names = pipeline | "RevisitNames" >> ReadRows(revisited, ["image_id", "url"], known)
     shown = pipeline | "Shown" >> ReadRows(shown_paths)
-    policies = _policies(pipeline, job, [*index, *revisited])
     all_names = (images, names) | "AllNames" >> beam.Flatten()
-    signals = (all_names, policies) | "SignalsOfImages" >> FindSiteSignals("image_id", job.agents)
-    written = (images, shown, names, signals.signals) | "WriteImages" >> WriteImages(
+    signals, undecided = _signals(pipeline, job, shards, "image_signals", all_names, "image_id")
+    written = (images, shown, names, signals) | "WriteImages" >> WriteImages(
         job.output.data("images"), shards, job.num_shards
     )
-    decisions = (written["decisions"], signals.decisions) | "AllDecisions" >> beam.Flatten()
+    decisions = (written["decisions"], *undecided) | "AllDecisions" >> beam.Flatten()
     _write_part(decisions, "decisions", join(batch_folder(job, "images", shards), "decisions"), DECISIONS, "url")
 
 
@@ -341,13 +400,25 @@ def batch_folder(job: LinkJob, name: str, units: list[int]) -> str:
     return join(job.work, f"{name}-{units[0]}")
 
 
-def _policies(pipeline: beam.Pipeline, job: LinkJob, paths: list[str]) -> beam.PCollection:
-    """The policies of the hosts in these files; all, where they are the files of all rows."""
-    needed = None
+def _signals(
+    pipeline: beam.Pipeline, job: LinkJob, shards: list[int], name: str, rows: beam.PCollection, identity: str
+) -> tuple[beam.PCollection, list[beam.PCollection]]:
+    """(id, signals) pairs of these rows, and decisions on them: found here, or by ``find_signals``."""
     if job.parted:
-        urls = (row["url"] for path in paths for row in read_rows(path, ["url"]))
-        needed = OneOf("host", frozenset(map(host_key, urls)))
-    return pipeline | "PolicyIndex" >> ReadRows(shards_of(job.index_folders, "policies"), None, needed)
+        paths = job.parted[name].paths(name, shards[0]) if name in job.parted else []
+        signals = pipeline | "Signals" >> ReadRows(paths) | "ById" >> beam.Map(_signals_by_id, identity)
+        return signals, []
+    policies = pipeline | "PolicyIndex" >> ReadRows(shards_of(job.index_folders, "policies"))
+    found = (rows, policies) | "SiteSignals" >> FindSiteSignals(identity, job.agents)
+    return found.signals, [found.decisions]
+
+
+def _signals_by_id(row: Row, identity: str) -> tuple[str, list[str]]:
+    return row[identity], row["signals"]
+
+
+def _signals_row(found: tuple[str, tuple[str, ...]], identity: str) -> Row:
+    return {identity: found[0], "signals": list(found[1])}
 
 
 def _to_shard(row: Row, key: str, num_shards: int) -> tuple[int, Row]:

@@ -12,10 +12,13 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 
-from gobelin.documents import Action, Decision, Unit
+from gobelin.documents import Action, Decision, Unit, shard_of
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.boundary import Guarded
+from gobelin.transforms.partition import Parts
 from gobelin.transforms.rights.site_policy import host_key, policy_row, read_site
 
 Row = dict[str, Any]
@@ -41,6 +44,22 @@ def policy_rows(capture: Capture) -> Iterator[Row]:
     row = policy_row(capture)
     if row is not None:
         yield row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlacesByHost:
+    """Deals rows out by the host of their URL (``partition.Deal``), as ``ByShard`` does those with a column ``host``;
+    rows without an id go nowhere."""
+
+    identity: str
+    num_parts: int
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        ids, urls = table[self.identity].to_pylist(), table["url"].to_pylist()
+        found = (
+            -1 if each is None else shard_of(host_key(url), self.num_parts) for each, url in zip(ids, urls, strict=True)
+        )
+        return table, np.fromiter(found, np.intp, len(ids))
 
 
 class FindSiteSignals(beam.PTransform):
