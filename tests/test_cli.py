@@ -306,11 +306,11 @@ def test_a_usage_error_says_in_a_line_what_is_wrong(
 
 
 OPTIONS = {
-    "run": "--output --input --recipe --set --until --workers --runner --scratch --quiet",
-    "extract": "--output --input --recipe --set --workers --runner --scratch --quiet",
-    "score": "--output --recipe --set --workers --runner --scratch --quiet",
-    "select": "--output --recipe --set --what-if --workers --runner --scratch --quiet",
-    "tokenize": "--output --recipe --set --workers --runner --scratch --quiet",
+    "run": "--output --input --recipe --set --until --workers --runner --running-job --scratch --quiet",
+    "extract": "--output --input --recipe --set --workers --runner --running-job --scratch --quiet",
+    "score": "--output --recipe --set --workers --runner --running-job --scratch --quiet",
+    "select": "--output --recipe --set --what-if --workers --runner --running-job --scratch --quiet",
+    "tokenize": "--output --recipe --set --workers --runner --running-job --scratch --quiet",
     **dict.fromkeys(("train", "sample", "report"), "--output --recipe --set --scratch --quiet"),
     "export": "--output --to --stage --decisions --format --with-images",
     "import": "--format --output --recipe --set --scratch --quiet",
@@ -353,7 +353,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_documented_options_exist() -> None:
     """Commands in the documentation are called with options that their help lists, or that a stage takes in silence."""
-    hidden = {"--input", "--workers", "--runner"}
+    hidden = {"--input", "--workers", "--runner", "--running-job"}
     for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")):
         for words in re.findall(r"gobelin ((?:heads |recipe )?[a-z-]+) ([^`|\n]*)", page.read_text()):
             command, rest = words

@@ -17,6 +17,7 @@ from gobelin.pipeline.import_stage import extract_imported, is_imported
 from gobelin.pipeline.inputs import Archive, InputError, check_name, find_archives
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
+from gobelin.pipeline.remote_job import NOTE_NAME, meet_running_job
 from gobelin.pipeline.rule_effects import effect_lines
 from gobelin.pipeline.scratch import scratch_folder
 from gobelin.pipeline.stage_keys import parts_of, stage_keys
@@ -166,6 +167,7 @@ def open_run(
     beam_args: Sequence[str],
     writes: bool = True,
     scratch: str | None = None,
+    running_job: str = "wait",
 ) -> Iterator[Run]:
     """A run in an output folder: a new one, or one that goes on. Nobody else writes there meanwhile.
 
@@ -175,6 +177,7 @@ def open_run(
         output: local folder, or one on a store.
         writes: whether anything is to be written there; what only looks needs no lock, and leaves the recipe alone.
         scratch: local folder for logs and temporary files; None: ``scratch_folder`` chooses.
+        running_job: what becomes of a job that an earlier command left on another runner: ``wait`` or ``cancel``.
 
     Raises:
         RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
@@ -207,12 +210,13 @@ def open_run(
         make_folder(output)
     except OSError as error:
         raise OutputError(f"--output {output}: cannot be made: {error.strerror}") from None
-    supervisor = Supervisor(workers, scratch_folder(output, scratch), screen, runner, tuple(beam_args))
+    supervisor = Supervisor(workers, scratch_folder(output, scratch), screen, runner, tuple(beam_args), output=output)
     run = Run(output, recipe, archives, workers, supervisor)
     if not writes:
         yield run
         return
     with locked(output), contextlib.closing(supervisor):
+        meet_running_job(output, running_job, screen.say)
         write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())
         run.write_summary()
         yield run
@@ -234,7 +238,7 @@ def check_output(output: str) -> str:
 def holds_something_else(output: str) -> bool:
     """Whether a folder that no run has described yet holds files of somebody else's. A run that was killed in its first
     moments leaves its recipe."""
-    known = (RECIPE_NAME, LEASE_NAME)
+    known = (RECIPE_NAME, LEASE_NAME, NOTE_NAME)
     return not exists(join(output, RECIPE_NAME)) and any(name not in known for name, _ in list_files(output))
 
 

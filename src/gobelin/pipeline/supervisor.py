@@ -6,7 +6,8 @@ one step after another (worker.py). They ignore Ctrl-C; the supervisor ends them
 what it counts to a file of its own, which the supervisor adds up into a bar. A task that fails ends the step with the
 last line of its log.
 
-With another runner (Flink, Dataflow, Beam's portable job service) the same graph gets all units in one pipeline.
+With another runner (Flink, Dataflow, Beam's portable job service) the same graph gets all units in one pipeline
+(remote_job.py).
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ class Supervisor:
         runner: str,
         beam_args: tuple[str, ...],
         modules: tuple[str, ...] = PRELOAD,  # that workers have imported when they start
+        output: str | None = None,  # the run's folder, where a job on another runner is noted; None: ``folder``
     ) -> None:
         self._workers, self._folder, self._screen = workers, Path(folder), screen
         self._runner, self._beam_args = runner, beam_args
+        self._output = folder if output is None else output
         self._pool = WorkerPool(modules=modules)
 
     @property
@@ -76,10 +79,13 @@ class Supervisor:
         if not batches:
             return
         if not self.is_local:
+            from gobelin.pipeline.remote_job import run_remotely
+
             with self._screen.step(title) as step:
                 for units, job in batches:
+                    where = self._runner, self._beam_args, self._output
                     try:
-                        run_pipeline(graph, units, job, ("--runner", self._runner, *self._beam_args))
+                        run_remotely(title, graph, units, job, *where, self._screen.say)
                     except Exception as error:  # each runner of Beam's raises its own
                         raise StepFailedError(f"{title} failed on {self._runner}: {in_a_line(error)}") from error
                 step.finish({})
@@ -192,15 +198,13 @@ def _answer(worker: Worker) -> bool | None:
 
 
 def run_pipeline(graph: Graph, units: list[Any], job: Any, beam_args: tuple[str, ...]) -> None:
-    """Builds and runs one pipeline: in this process, or where ``--runner`` says."""
+    """Builds and runs one pipeline in this process."""
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.runners.runner import PipelineState
 
-    options = PipelineOptions(list(beam_args))
-    runner = None if "--runner" in beam_args else FnApiRunner()
-    pipeline = beam.Pipeline(runner=runner, options=options)
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(beam_args)))
     graph(pipeline, units, job)
     state = pipeline.run().wait_until_finish()
     if state != PipelineState.DONE:

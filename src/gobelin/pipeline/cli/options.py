@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -65,6 +65,11 @@ _Runner = Parameter(
     help="where Beam's graphs run: local (Beam's in-process runner, in worker processes) or one of Beam's: "
     "FlinkRunner, DataflowRunner, PortableRunner (local)",
 )
+_RunningJob = Parameter(
+    group=MACHINE,
+    metavar="wait|cancel",
+    help="what becomes of a job that an earlier command left running on another runner (wait)",
+)
 _HIDDEN = Parameter(show=False)
 
 
@@ -84,6 +89,7 @@ class RunOptions:
     settings: Settings = dataclasses.field(default_factory=list)
     workers: Annotated[int, _Workers] = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     runner: Annotated[str, _Runner] = "local"
+    running_job: Annotated[Literal["wait", "cancel"], _RunningJob] = "wait"
     scratch: Scratch = None
     quiet: Quiet = False
 
@@ -101,6 +107,7 @@ class ModelOptions(LaterOptions):
 
     workers: Annotated[int, _Workers, _HIDDEN] = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     runner: Annotated[str, _Runner, _HIDDEN] = "local"
+    running_job: Annotated[Literal["wait", "cancel"], _RunningJob, _HIDDEN] = "wait"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,6 +110,7 @@ def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call
         caller.beam_args,
         writes=not what_if,
         scratch=options.scratch,
+        running_job=options.running_job,
     ) as run:
         if stages != ("report",):
             for earlier in STAGES[: STAGES.index(stages[0])]:
