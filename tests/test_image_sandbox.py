@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gobelin.documents import Action
+from gobelin.transforms.images import image_sandbox
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, ImageProblem, check_image
 from gobelin.transforms.images.image_sandbox import ImageChecker
 
@@ -125,14 +126,28 @@ def test_a_crash_is_a_decision(png: Make, number: signal.Signals, detail: str) -
     checker.close()
 
 
-def test_what_the_system_killed_for_memory_is_tried_again(png: Make) -> None:
+@pytest.mark.parametrize("is_first", [False, True])
+def test_what_the_system_killed_for_memory_is_tried_again(
+    png: Make, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
     """The memory that was short may have been another's; a second time it is the file's fault."""
     checker = ImageChecker(ImageLimits(max_seconds=60))
-    checker.check(png())
-    (process_id,) = checker.process_ids
-    threading.Timer(0.2, os.kill, (process_id, signal.SIGKILL)).start()
+    started: list[int] = []
+    start = image_sandbox._Child._start
+
+    def noted(child: Any) -> Any:
+        process = start(child)
+        started.append(process.pid)
+        if len(started) == 1 and is_first:
+            os.kill(process.pid, signal.SIGKILL)
+        return process
+
+    monkeypatch.setattr(image_sandbox._Child, "_start", noted)
+    if not is_first:
+        checker.check(png())
+        threading.Timer(0.2, os.kill, (started[0], signal.SIGKILL)).start()
     assert isinstance(checker.check(slow_picture(700)), ImageFacts)
-    assert checker.process_ids != [process_id]
+    assert checker.process_ids == [started[1]]
     checker.close()
 
 

@@ -68,8 +68,8 @@ class ImageChecker:
         child = self._pool.take()
         try:
             reply = child.ask(data)
-            if reply.get("rule") == "image_memory" and child.num_served > 1:
-                child.stop()  # judged by a fresh process, so that what was decoded before does not matter
+            if reply.get("rule") == "image_memory" and (child.num_served > 1 or child.was_killed):
+                child.stop()  # judged by a fresh process: neither what was decoded before nor a kill matters
                 reply = child.ask(data)
         finally:
             self._pool.give_back(child)
@@ -152,6 +152,7 @@ class _Child:
         self._limits = limits
         self.process: subprocess.Popen[bytes] | None = None
         self.num_served = 0
+        self.was_killed = False  # by somebody else: the kernel, where memory is short, or a person
 
     def ask(self, data: bytes) -> dict:
         """What the process says of a file, or of its own death."""
@@ -186,6 +187,7 @@ class _Child:
     def _epitaph(self, process: subprocess.Popen[bytes]) -> dict:
         self.stop()
         number = -process.returncode
+        self.was_killed = number == signal.SIGKILL
         if number in (signal.SIGPROF, signal.SIGALRM):
             return {"rule": "image_seconds", "threshold": self._limits.max_seconds}
         if process.returncode in (_EXIT_MEMORY, -signal.SIGKILL):
