@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from gobelin.pipeline.scratch import sweep_temporary_files, temporary_files
 from gobelin.pipeline.state import Part, StageFolder
 from gobelin.store.dataset import Attempt, commit_shards, current, data_output, paths_of, shard_name
 from gobelin.store.files import list_files, read_bytes, write_bytes
@@ -113,3 +118,26 @@ def test_an_attempt_without_a_name_writes_into_the_data_set_itself() -> None:
     assert Attempt("out", "").data("documents") == "out/documents"
     assert Attempt("out", "a", (("faces", "b"),)).data("documents") == "out/documents/a"
     assert Attempt("out", "a", (("faces", "b"),)).data("faces") == "out/faces/b"
+
+
+def test_temporary_files_of_a_command_that_was_killed_go_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = (
+        "import os, signal, sys, tempfile; from gobelin.pipeline.scratch import temporary_files\n"
+        "with temporary_files('s3://b/out'): tempfile.mkdtemp(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    (of_output,) = tmp_path.iterdir()
+    assert len(list(of_output.rglob("*"))) == 2
+    with temporary_files("s3://b/out"):
+        with temporary_files("s3://b/other"):
+            sweep_temporary_files("s3://b/out")
+        assert len(list(of_output.iterdir())) == 2, "another command's are not swept"
+        sweep_temporary_files("s3://b/out")
+        assert list(of_output.iterdir()) == [Path(tempfile.gettempdir())]
+        Path(tempfile.mkdtemp(), "file").touch()
+    assert list(tmp_path.iterdir()) == []
+    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(tmp_path)

@@ -12,7 +12,7 @@ from gobelin.pipeline.inputs import Archive
 from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, load_recipe, to_yaml
 from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME, Run, check_output, holds_something_else
-from gobelin.pipeline.scratch import scratch_folder
+from gobelin.pipeline.scratch import scratch_folder, sweep_temporary_files
 from gobelin.pipeline.state import OutputError, read_json
 from gobelin.pipeline.supervisor import Supervisor
 from gobelin.store.files import files_in, size_of, write_bytes
@@ -48,6 +48,7 @@ def run_import(
     _check_output(output, recipe, archives)
     supervisor = Supervisor(1, scratch_folder(output, scratch), screen, "local", ())
     with locked(output), contextlib.closing(supervisor):
+        sweep_temporary_files(output)
         write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())
         run = Run(output, recipe, archives, 1, supervisor)
         run.write_summary()

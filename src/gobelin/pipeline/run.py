@@ -19,7 +19,7 @@ from gobelin.pipeline.progress_bar import Screen
 from gobelin.pipeline.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.remote_job import NOTE_NAME, meet_running_job
 from gobelin.pipeline.rule_effects import effect_lines
-from gobelin.pipeline.scratch import scratch_folder
+from gobelin.pipeline.scratch import scratch_folder, sweep_temporary_files
 from gobelin.pipeline.stage_keys import parts_of, stage_keys
 from gobelin.pipeline.stage_names import STAGES
 from gobelin.pipeline.stages.extract import extract
@@ -216,6 +216,7 @@ def open_run(
         yield run
         return
     with locked(output), contextlib.closing(supervisor):
+        sweep_temporary_files(output)
         meet_running_job(output, running_job, screen.say)
         write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())
         run.write_summary()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from gobelin.errors import UserError
-from gobelin.store.files import make_folder
 from gobelin.store.paths import absolute, is_remote, join, name_of
 
 
@@ -19,20 +19,73 @@ def scratch_folder(output: str, given: str | None = None) -> str:
 
     Args:
         output: local folder, or one on a store.
-        given: ``--scratch``; where it is set, temporary files go there, too, of this process and its workers.
+        given: ``--scratch``.
     """
-    if given is not None:
-        temporary = os.path.join(absolute(given), "tmp")
-        try:
-            make_folder(temporary)
-        except OSError as error:
-            raise UserError(f"--scratch {given}: cannot be made, or written into: {error.strerror}") from None
-        os.environ["TMPDIR"] = tempfile.tempdir = temporary
     if not is_remote(output):
         return given or output
     folder = absolute(given) if given else os.path.join(_cache(), "gobelin")
-    digest = hashlib.sha256(absolute(output).encode()).hexdigest()[:8]
-    return join(folder, f"{name_of(output)}-{digest}")
+    return join(folder, f"{name_of(output)}-{_digest(output)}")
+
+
+@contextlib.contextmanager
+def temporary_files(output: str, given: str | None = None) -> Iterator[None]:
+    """Within it, temporary files of this process and its workers lie in a folder of their own, which goes with them.
+
+    What a command leaves there that was killed, the next one on the same output folder takes away
+    (``sweep_temporary_files``).
+
+    Args:
+        given: ``--scratch``; None: the folder is where the system has its temporary files.
+
+    Raises:
+        UserError: somebody else has made it.
+    """
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    of_output = os.path.join(absolute(given) if given else tempfile.gettempdir(), f"gobelin-{_digest(output)}")
+    folder = os.path.join(of_output, str(os.getpid()))
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        what = f"--scratch {given}" if given else of_output
+        raise UserError(f"{what}: cannot be made, or written into: {error.strerror}") from None
+    if os.lstat(of_output).st_uid != os.getuid():
+        raise UserError(f"{of_output} belongs to another user: give another folder for temporary files with --scratch")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before[1]
+        os.environ.pop("TMPDIR")
+        if before[0] is not None:
+            os.environ["TMPDIR"] = before[0]
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another command waits for the output folder
+            os.rmdir(os.path.dirname(folder))
+
+
+def sweep_temporary_files(output: str) -> None:
+    """Takes away what earlier commands on this output folder, which were killed, left in their folders. Only for who
+    holds its lock, within ``temporary_files``."""
+    of_output = os.path.dirname(tempfile.gettempdir())
+    if os.path.basename(of_output) != f"gobelin-{_digest(output)}":
+        return
+    for name in os.listdir(of_output):
+        if not (name.isdigit() and _is_alive(int(name))):
+            shutil.rmtree(os.path.join(of_output, name), ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _digest(output: str) -> str:
+    return hashlib.sha256(f"{os.getuid()} {absolute(output)}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _cache() -> str:

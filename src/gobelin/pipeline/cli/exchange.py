@@ -89,9 +89,10 @@ def import_(
     from gobelin.pipeline.import_corpus import run_import
     from gobelin.pipeline.progress_bar import Screen
     from gobelin.pipeline.run import summary_lines
+    from gobelin.pipeline.scratch import temporary_files
 
     screen = Screen(quiet)
-    with screen.live():
+    with temporary_files(output, scratch), screen.live():
         run_import(output, recipe, settings, format, sources, screen, scratch)
     for line in summary_lines(output):
         screen.say(line)

@@ -87,14 +87,21 @@ def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call
     """
     if options.workers < 1:
         raise UserError(f"--workers must be at least 1, got {options.workers}")
-    if options.scratch is not None:
-        from gobelin.pipeline.scratch import scratch_folder
+    if what_if:
+        return _open_and_run(output, stages, options, caller, what_if)
+    from gobelin.pipeline.scratch import temporary_files
 
-        scratch_folder(output, options.scratch)  # before workers are forked, which write there, too
-    if caller.owns_process and options.runner == "local" and not what_if:
-        from gobelin.pipeline.worker_pool import fork_server
+    with temporary_files(output, options.scratch):  # before workers are forked, which write there, too
+        if caller.owns_process and options.runner == "local":
+            from gobelin.pipeline.worker_pool import fork_server
 
-        fork_server()
+            fork_server()
+        return _open_and_run(output, stages, options, caller)
+
+
+def _open_and_run(
+    output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, what_if: Sequence[str] = ()
+) -> int:
     from gobelin.pipeline.progress_bar import Screen
     from gobelin.pipeline.run import open_run
 
