@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types fix bench lock clean
+.PHONY: help setup demo test portable-test check format lint types fix bench lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## virtual environment, locked dependencies, gobelin itself (editable)
 
@@ -26,6 +26,10 @@ demo: $(READY) ## the whole way on a crawl that gobelin draws itself: 5 to 10 mi
 
 test: $(READY) ## the tests
 	$(BIN)/python -m pytest
+
+portable-test: $(READY) ## extract to tokenize on Prism with two worker pools and an S3 server (needs Go)
+	$(BIN)/python -m tests.cluster
+	$(BIN)/python -m pytest -m cluster tests/test_prism.py
 
 check: format lint types test ## what CI runs: format, lint, types, tests
 
