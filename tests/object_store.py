@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,11 +24,13 @@ class Door:
         self.closed_until = 0.0
         self.num_requests: dict[str, int] = {}
         self.num_refused = 0
+        self.num_cut = 0
         self.on_request: Callable[[str, str], None] | None = None
+        self.cut: Callable[[str, str], str] | None = None
 
     def reset(self) -> None:
-        """Open again, and nobody watches."""
-        self.closed_until, self.on_request = 0.0, None
+        """Open again, nobody watches, and nothing is cut."""
+        self.closed_until, self.on_request, self.cut = 0.0, None, None
 
     def close_for(self, seconds: float) -> None:
         self.closed_until = time.monotonic() + seconds
@@ -43,7 +46,31 @@ class Door:
             stream.read(int(environ.get("CONTENT_LENGTH") or 0))
             start("503 Slow Down", [("Content-Type", "application/xml")])
             return [b"<Error><Code>SlowDown</Code></Error>"]
+        where = self.cut(method, path) if self.cut is not None else ""
+        if where:
+            self.num_cut += 1
+            return self._cut_off(environ, start, where)
         return self._moto(environ, start)
+
+    def _cut_off(self, environ: WSGIEnvironment, start: StartResponse, where: str) -> Iterable[bytes]:
+        """Serves a request and cuts its connection: after half of what the client sends (``request``), after half of
+        the answer (``answer``), or when all is done and nothing is answered yet (``silent``)."""
+        connection: Any = environ["werkzeug.socket"]
+        if where == "request":
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
+            connection.shutdown(socket.SHUT_RDWR)
+            return []
+        if where == "silent":
+            b"".join(self._moto(environ, lambda *_: lambda data: None))
+            connection.shutdown(socket.SHUT_RDWR)
+            return []
+        body = b"".join(self._moto(environ, start))
+        return _half(body, connection)
+
+
+def _half(body: bytes, connection: socket.socket) -> Iterator[bytes]:
+    yield body[: len(body) // 2]
+    connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
