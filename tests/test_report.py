@@ -278,6 +278,7 @@ def add_model(out: Path) -> None:
     stages["train"] = {
         "steps": 3, "documents": {"training": 2, "validation": 1}, "losses": {"validation_text_bits_per_byte": 3.0},
         "grounding": {"num_pairs": 9, "image": gap, "text": {**gap, "low": 0.05}},
+        "alerts": ["the model overfits: from step 1"], "notes": ["1 caption leaves no room"],
     }  # fmt: skip
     stages["sample"] = {"pictures": 1}
     for name in ("tokenize", "train", "sample"):
@@ -580,6 +581,9 @@ def test_tokens_codes_losses_and_samples(output: Path) -> None:
     assert numbers["tokens"]["codebook"]["perplexity"] == pytest.approx(math.exp(entropy))
     assert set(numbers["tokens"]["psnr_db"]) == set(IDS[:3])
     assert section(tree, "training").count("Inconclusive: the interval includes zero.") == 1
+    assert "The model overfits: from step 1." in section(tree, "training")
+    assert {"level": "warning", "title": "Training", "text": "The model overfits: from step 1."} in numbers["warnings"]
+    assert numbers["training"]["alerts"] == ["the model overfits: from step 1"]
     assert len(tree.xpath("//section[@id='samples']//img")) == 3
 
 

@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gobelin.errors import DivergedError
+from gobelin.errors import DivergedError, UserError
+from gobelin.tokenize.sequence import ImageItem
 from gobelin.train import trainer
 from gobelin.train.batches import NO_TARGET, make_batch, plan_epoch
+from gobelin.train.fit_alerts import fit_alerts
 from gobelin.train.model import LMConfig, load_model
 from gobelin.train.shards import read_corpus
 from gobelin.train.trainer import (
@@ -246,6 +248,104 @@ def test_losses_fall(shards: str, tmp_path: Path) -> None:
     assert load_model(str(tmp_path)).vocabulary == VOCABULARY
 
 
+NOISE = {
+    f"{number:032x}": [
+        ImageItem(f"{number}", tuple(np.random.default_rng(number).integers(0, 32, 4).tolist()), "a red square")
+    ]
+    for number in range(60)
+}
+"""Pictures whose codes follow from nothing: there is nothing to learn but the corpus itself."""
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult]:
+    folder = tmp_path_factory.mktemp("overfitted")
+    shards = write_shards(folder / "shards", NOISE, VOCABULARY, TOKENIZER)
+    config = dataclasses.replace(CONFIG, steps=240, eval_every=10, patience=None, validation_ratio=0.3)
+    return folder / "run", _train(shards, folder / "run", config)
+
+
+def test_the_best_weights_are_the_model(overfitted: tuple[Path, TrainResult]) -> None:
+    folder, result = overfitted
+    losses = {line["step"]: line["validation_loss"] for line in _lines(folder) if "validation_loss" in line}
+    assert list(losses) == list(range(10, 241, 10))
+    assert result.model_step == min(losses, key=lambda step: losses[step]) < 200
+    assert (result.step, result.ended_by) == (240, "steps")
+    assert result.metrics["validation_loss"] == pytest.approx(losses[result.model_step], rel=1e-6)
+    assert losses[240] > 1.02 * losses[result.model_step]
+
+
+def test_a_corpus_learned_by_heart_is_told(overfitted: tuple[Path, TrainResult]) -> None:
+    """A crawl of 98 documents went to .105 nats an image token in training and 8.32 held out, where guessing gives
+    6.24, and nothing said so."""
+    folder, result = overfitted
+    guessing = np.log(32)
+    in_training, held_out = (result.metrics[name] for name in ("image_nats", "validation_image_nats"))
+    assert in_training is not None
+    assert held_out is not None
+    assert in_training < 0.5 * guessing < guessing < held_out
+    rises, guesses = fit_alerts(_lines(folder), result.metrics, result.model_step, 32)
+    assert f"from step {result.model_step} to 240 the held-out loss rose from" in rises
+    assert f"{held_out:.3f} nats an image token held out ({in_training:.3f} in training)" in guesses
+    assert "guessing among 32 codes gives 3.466" in guesses
+
+    best = {**result.metrics, "validation_image_nats": 3.0}
+    assert fit_alerts(_lines(folder), best, result.model_step, 32) == [rises]
+    until_best = [line for line in _lines(folder) if line["step"] <= result.model_step]
+    assert fit_alerts(until_best, best, result.model_step, 32) == []
+
+
+def test_training_ends_where_patience_does(tmp_path: Path) -> None:
+    """The same whether or not it is interrupted, also between the best evaluation and the end."""
+    shards = write_shards(tmp_path / "shards", NOISE, VOCABULARY, TOKENIZER)
+    config = dataclasses.replace(CONFIG, steps=1000, eval_every=7, patience=3, validation_ratio=0.3)
+    whole = _train(shards, tmp_path / "whole", config)
+    assert (whole.finished, whole.ended_by) == (True, "patience")
+    assert whole.model_step == whole.step - 3 * 7
+    assert _train(shards, tmp_path / "whole", config) == whole
+
+    stopped = _train(shards, tmp_path / "parts", config, stop=_stop_after(whole.model_step + 8))
+    assert (stopped.step, stopped.finished) == (whole.model_step + 8, False)
+    assert _train(shards, tmp_path / "parts", config) == whole
+    assert _weights(tmp_path / "parts") == _weights(tmp_path / "whole")
+    assert _log(tmp_path / "parts") == _log(tmp_path / "whole")
+
+
+def test_nothing_held_out_is_no_reason_to_end(shards: str, tmp_path: Path) -> None:
+    result = _train(shards, tmp_path, dataclasses.replace(CONFIG, validation_ratio=0.0, patience=1, eval_every=1))
+    assert (result.step, result.model_step, result.ended_by) == (20, 20, "steps")
+    assert all("validation_loss" not in line for line in _lines(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "limit", "ended_by"), [(0.01, 1000, "epochs"), (1.5, 1000, "epochs"), (99, 20, "steps")]
+)
+def test_the_smaller_of_epochs_and_steps_ends_a_run(
+    epochs: float, limit: int, ended_by: str, shards: str, tmp_path: Path
+) -> None:
+    corpus = read_corpus(shards, VOCABULARY, CONFIG.validation_ratio)
+    num_rows = len(plan_epoch(corpus.training, VOCABULARY, row_tokens=48, caption_drop=0.1, seed=0, epoch=0).rows)
+    result = _train(shards, tmp_path, dataclasses.replace(CONFIG, epochs=epochs, steps=limit, patience=None))
+    steps = {0.01: 1, 1.5: -(-3 * num_rows // 8), 99: limit}[epochs]
+    assert (result.step, result.ended_by) == (steps, ended_by)
+
+
+def test_bfloat16_learns_the_same(shards: str, tmp_path: Path) -> None:
+    exact = _train(shards, tmp_path / "float32").metrics
+    near = _train(
+        shards, tmp_path / "bfloat16", dataclasses.replace(CONFIG, precision="bfloat16", device="auto")
+    ).metrics
+    assert near["loss"] != exact["loss"]
+    assert near["loss"] == pytest.approx(exact["loss"], rel=0.05)
+    assert load_model(str(tmp_path / "bfloat16")).head.weight.dtype == torch.float32
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has the device")
+def test_a_device_that_is_not_there_is_named(shards: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="finds no device mps here"):
+        _train(shards, tmp_path, dataclasses.replace(CONFIG, device="mps"))
+
+
 def test_losses_are_split_by_modality() -> None:
     text, image = VOCABULARY.text_offset, VOCABULARY.image_offset
     word = next(i for i, size in enumerate(VOCABULARY.text_token_bytes) if size == 4)
@@ -331,6 +431,11 @@ def test_loss_and_normaliser_have_the_gradients_of_autograd() -> None:
         {"validation_ratio": -0.1},
         {"learning_rate": 0.0},
         {"learning_rate": 1e31},
+        {"epochs": 0.0},
+        {"patience": 0},
+        {"eval_every": 0},
+        {"device": "gpu"},
+        {"precision": "float16"},
     ],
 )
 def test_config_refuses(change: dict[str, float]) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from examples.demo.truth import judge_corpus, tally_lines
 from examples.sample_crawl.make_crawl import make_crawl
 from gobelin.pipeline.cli.main import main
+from gobelin.pipeline.run import summary_lines
 from gobelin.pipeline.stage_names import STAGES
 from gobelin.store.dataset import commit
 from gobelin.tokenize.sequence import ImageItem, ImageSpan, TextItem, decode_document
@@ -66,6 +67,18 @@ def output(crawl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 pytestmark = pytest.mark.slow
+
+
+def test_what_training_amounts_to_is_told(output: Path) -> None:
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    told, tokens = stages["train"]["outlook"], stages["tokenize"]["tokens"]
+    assert told["corpus"] == {
+        "documents": stages["tokenize"]["documents"]["kept"],
+        "tokens": tokens["all"],
+        "images": stages["tokenize"]["images"]["kept"],
+    }
+    assert told["passes"] == pytest.approx(3 * 2 * 128 / (0.7 * tokens["all"]))
+    assert any(line.startswith("train: 3 steps, ended; the model is that of") for line in summary_lines(str(output)))
 
 
 def test_every_stage_is_done_and_adds_up(output: Path) -> None:
@@ -130,7 +143,7 @@ def test_what_was_sampled_is_there(output: Path) -> None:
 
 def test_training_is_measured(output: Path) -> None:
     summary = json.loads((output / "train" / "summary.json").read_text())
-    assert summary["steps"] == 3
+    assert (summary["steps"], summary["model_step"], summary["ended_by"]) == (3, 3, "steps")
     assert summary["grounding"]["num_pairs"] > 1
     assert summary["losses"]["validation_image_nats"] > 0
 

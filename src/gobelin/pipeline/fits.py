@@ -29,6 +29,9 @@ from gobelin.tokenize.codebook import CONFIG_NAME, read_codebook
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
+from gobelin.train.fit_alerts import fit_alerts
+from gobelin.train.metrics import read_metrics
+from gobelin.train.size import CorpusSize, Outlook, outlook
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.progress import advance
@@ -39,6 +42,8 @@ from gobelin.transforms.vision.heads import check_heads, load_head, save_head
 from gobelin.transforms.vision.zero_shot import zero_shot_head
 
 if TYPE_CHECKING:
+    import torch
+
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
     from gobelin.train.shards import TokenCorpus
 
@@ -222,14 +227,25 @@ def count_tokens(shards: str) -> tuple[int, int]:
     return num_tokens, num_image_tokens
 
 
+def training_outlook(output: str, recipe: Recipe) -> Outlook:
+    """What training means for the corpus of an output folder, from what ``tokenize`` counted."""
+    folder = join(output, "tokenize")
+    vocabulary = Vocabulary.load(folder)
+    counts = read_json(join(folder, "manifest.json")) or {}
+    corpus = CorpusSize(counts["documents"]["kept"], counts["tokens"]["all"], counts["images"]["kept"])
+    return outlook(recipe.train, corpus, vocabulary.size, vocabulary.max_tokens_per_image)
+
+
 def train_model(output: str, recipe: Recipe) -> None:
     """Trains, or goes on with, the model of an output folder; then measures its grounding."""
+    from gobelin.train.compute import autocast, torch_device
     from gobelin.train.evaluate import grounding_gap
     from gobelin.train.model import load_model
     from gobelin.train.shards import held_out_pairs, read_corpus
     from gobelin.train.trainer import train
 
     heed_stop()
+    device = torch_device(recipe.train.device)
     tokens, folder = join(output, "tokenize"), join(output, "train")
     shards = join(tokens, "shards")
     vocabulary = Vocabulary.load(tokens)
@@ -238,16 +254,21 @@ def train_model(output: str, recipe: Recipe) -> None:
         raise SystemExit(1)
     corpus = read_corpus(shards, vocabulary, recipe.train.validation_ratio)
     pairs = held_out_pairs(corpus)
-    grounding = None
+    num_codes, grounding = vocabulary.size - vocabulary.image_offset, None
     if len({pair.caption for pair in pairs}) > 1:
-        grounding = dataclasses.asdict(grounding_gap(load_model(str(folder)), pairs[:500], seed=recipe.seed))
+        with autocast(device, recipe.train.precision):
+            gap = grounding_gap(load_model(folder, device), pairs[:500], seed=recipe.seed)
+        grounding = dataclasses.asdict(gap)
     write_json(
         join(folder, SUMMARY),
         {
             "steps": result.step,
+            "model_step": result.model_step,
+            "ended_by": result.ended_by,
             "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
             "losses": result.metrics,
             "grounding": grounding,
+            "alerts": fit_alerts(read_metrics(folder), result.metrics, result.model_step, num_codes),
             "notes": training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
         },
     )
@@ -287,6 +308,17 @@ def training_notes(corpus: TokenCorpus, num_pairs: int, config: TrainConfig) -> 
 def sample_model(output: str, recipe: Recipe) -> None:
     """Draws pictures, captions and documents from the model of an output folder, and a page that shows them."""
     import torch
+
+    from gobelin.train.compute import autocast, torch_device
+
+    device = torch_device(recipe.sample.device)
+    torch.set_num_threads(recipe.train.threads)
+    with autocast(device, recipe.sample.precision):
+        _sample(output, recipe, device)
+
+
+def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
+    import torch
     from PIL import Image as PillowImage
 
     from gobelin.tokenize.image_tokenizer import load_image_tokenizer
@@ -296,11 +328,10 @@ def sample_model(output: str, recipe: Recipe) -> None:
     from gobelin.train.shards import held_out_pairs, read_corpus
 
     config = recipe.sample
-    torch.set_num_threads(recipe.train.threads)
     tokens, folder = join(output, "tokenize"), join(output, "sample")
     vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
     image_tokenizer: ImageTokenizer = load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
-    model = load_model(join(output, "train"))
+    model = load_model(join(output, "train"), device)
     generator = torch.Generator().manual_seed(recipe.seed)
     pairs = held_out_pairs(read_corpus(join(tokens, "shards"), vocabulary, recipe.train.validation_ratio))
     held_out: dict[str, list[int]] = {}

@@ -103,8 +103,7 @@ def open_models(context: Context, stages: Collection[str]) -> None:
                 fits.prepare_clip(context.supervisor, context.recipe.score, opened)
                 folder.begin()
                 upload(opened, folder.work)
-    if "tokenize" in stages:
-        _check_device(context.supervisor, context.recipe.tokenize.device)
+    _check_devices(context.supervisor, context.recipe, stages)
 
 
 def try_models(recipe: Recipe, stages: Collection[str], screen: Screen) -> list[str]:
@@ -116,18 +115,19 @@ def try_models(recipe: Recipe, stages: Collection[str], screen: Screen) -> list[
         try:
             if "score" in stages and recipe.score.clip is not None:
                 fits.prepare_clip(supervisor, recipe.score, work)
-            if "tokenize" in stages:
-                _check_device(supervisor, recipe.tokenize.device)
+            _check_devices(supervisor, recipe, stages)
         except (StepFailedError, UserError) as error:
             return [str(error).partition("\n")[0]]
     return []
 
 
-def _check_device(supervisor: Supervisor, device: str) -> None:
-    """Asks torch in a worker process whether it has the device of ``tokenize``. Raises StepFailedError."""
-    if device != "cpu":
-        task = Task("ask-for-device", _ask_for_device, ("tokenize.device", device), alone=True)
-        supervisor.run("tokenize: look for the device", [task])
+def _check_devices(supervisor: Supervisor, recipe: Recipe, stages: Collection[str]) -> None:
+    """Asks torch in a worker process whether it has the devices of these stages. Raises StepFailedError."""
+    for stage in ("tokenize", "train", "sample"):
+        device = getattr(recipe, stage).device
+        if stage in stages and device not in ("cpu", "auto"):
+            task = Task("ask-for-device", _ask_for_device, (f"{stage}.device", device), alone=True)
+            supervisor.run(f"{stage}: look for the device", [task])
 
 
 def _ask_for_device(setting: str, device: str) -> None:

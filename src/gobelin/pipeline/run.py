@@ -243,6 +243,14 @@ def holds_something_else(output: str) -> bool:
     return not exists(join(output, RECIPE_NAME)) and any(name not in known for name, _ in list_files(output))
 
 
+def _ending(training: dict[str, Any]) -> str:
+    """After how many steps training ended, why, and which of them the model is of."""
+    why = {"epochs": " (train.epochs)", "patience": " early, without a lower held-out loss (train.patience)"}
+    model = training["model_step"]
+    which = "the last one" if model == training["steps"] else f"step {model:,}, where the held-out loss was lowest"
+    return f"{training['steps']:,} steps, ended{why.get(training['ended_by'], '')}; the model is that of {which}"
+
+
 def summary_lines(output: str) -> list[str]:
     """A run's numbers as a short table, for a terminal."""
     run: dict[str, Any] = read_json(join(output, RUN_NAME)) or {"stages": {}}
@@ -292,6 +300,9 @@ def summary_lines(output: str) -> list[str]:
     if training.get("losses"):
         shown = {name: value for name, value in training["losses"].items() if value is not None}
         lines.append("losses: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    if training.get("ended_by"):
+        lines.append(f"train: {_ending(training)}")
+    lines += [f"warning: train: {alert}" for alert in training.get("alerts", ())]
     lines += [f"train: {note}" for note in training.get("notes", ())]
     if training.get("grounding"):
         for direction in ("image", "text"):

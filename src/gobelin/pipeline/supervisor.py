@@ -59,6 +59,10 @@ class Supervisor:
         self._output = folder if output is None else output
         self._pool = WorkerPool(modules=modules)
 
+    def say(self, text: str) -> None:
+        """One line to whoever watches the run."""
+        self._screen.say(text)
+
     @property
     def is_local(self) -> bool:
         return self._runner.lower() in LOCAL_NAMES

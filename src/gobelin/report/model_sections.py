@@ -7,9 +7,10 @@ from typing import Any
 from gobelin.report.charts import Line, interval_chart, line_chart, rank_chart
 from gobelin.report.score_charts import histogram_chart
 from gobelin.report.tokens import codebook_use, count_tokens, reconstruct
-from gobelin.report.training import curve, read_metrics
+from gobelin.report.training import curve
 from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.train.metrics import read_metrics
 
 
 def token_section(output: str, stages: dict[str, Any], withheld: set[str]) -> dict[str, Any] | None:
@@ -47,10 +48,14 @@ def training_section(output: str, stages: dict[str, Any]) -> dict[str, Any] | No
         ("Pictures", "image_nats", "nats an image token", "b"),
     ):
         held_out = losses.get(f"validation_{name}")
-        level = (held_out, f"held out, at the end: {held_out:.3f}") if held_out is not None else None
+        level = (held_out, f"held out, the model: {held_out:.3f}") if held_out is not None else None
         points = curve(metrics, name)
         if points:
-            chart = line_chart([Line(title, points, css)], "step", unit, level)
+            lines = [Line(f"{title}, training", points, css)]
+            evaluations = curve(metrics, f"validation_{name}")
+            if len(evaluations) > 1:
+                lines.append(Line(f"{title}, held out", evaluations, "held-out"))
+            chart = line_chart(lines, "step", unit, level)
             charts.append({"title": title, "unit": unit, "chart": chart, "last": points[-1][1], "held_out": held_out})
     return {"charts": charts, "grounding": _grounding(summary), "losses": losses, "summary": summary}
 

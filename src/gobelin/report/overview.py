@@ -70,6 +70,8 @@ def warnings_of(run: dict[str, Any], surveys: list[ScoreSurvey], reasons: list[R
         found += _one_sided(surveys, reasons, recipe)
     found += _failures(reasons)
     found += _plugin_failures(reasons)
+    alerts = stages.get("train", {}).get("alerts", ())
+    found += [Warned("warning", "Training", f"{alert[:1].upper()}{alert[1:]}.") for alert in alerts]
     not_run = [name for name, stage in stages.items() if stage["status"] != "done" and name != "report"]
     if not_run:
         found.append(Warned("note", "Stages that have not run", ", ".join(not_run)))

@@ -82,4 +82,5 @@ def _training(section: dict[str, Any] | None) -> dict[str, Any] | None:
     if section is None:
         return None
     summary = section["summary"]
-    return {"losses": section["losses"], "grounding": summary.get("grounding"), "notes": summary.get("notes") or []}
+    told = {name: summary.get(name) or [] for name in ("alerts", "notes")}
+    return {"losses": section["losses"], "grounding": summary.get("grounding"), **told}

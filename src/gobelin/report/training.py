@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 from PIL import Image as PillowImage
@@ -17,15 +16,6 @@ MAX_SAMPLES = 16
 MAX_IMAGES_PER_CAPTION = 4
 MAX_WRITTEN = 6
 """What is shown of each kind of sample."""
-
-
-def read_metrics(folder: str) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``, in order of their steps."""
-    path = join(folder, "metrics.jsonl")
-    if not exists(path):
-        return []
-    lines = read_bytes(path).decode().splitlines()
-    return sorted((json.loads(line) for line in lines if line), key=lambda line: line["step"])
 
 
 def curve(metrics: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:

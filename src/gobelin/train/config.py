@@ -6,6 +6,17 @@ import dataclasses
 
 from gobelin.errors import UserError
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def check_device(device: str, precision: str) -> None:
+    """Raises UserError unless both are names that are known. Whether there is such a device, ``compute`` says."""
+    if device not in DEVICES:
+        raise UserError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if precision not in PRECISIONS:
+        raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LMConfig:
@@ -34,7 +45,11 @@ class TrainConfig:
     model: LMConfig = dataclasses.field(default_factory=LMConfig)
     """Shape of the model."""
     steps: int = 1300
-    """Optimizer steps; fixed, so that a run repeats. Resuming needs the same number (the schedule depends on it)."""
+    """Optimizer steps at most; fixed, so that a run repeats. Resuming needs the same number (the schedule depends on
+    it)."""
+    epochs: float | None = None
+    """Passes over the training documents at most; with ``steps``, the smaller of the two counts. Up to 4 passes teach
+    nearly as much as fresh data, more than 16 next to nothing (arXiv 2305.16264). Null: ``steps`` alone."""
     row_tokens: int = 256
     """Tokens of a row T; the longest context. Must hold an image; attention costs grow with it."""
     batch_rows: int = 4
@@ -61,17 +76,36 @@ class TrainConfig:
     """Probability of leaving out a caption before its image; 0 makes guidance in sampling meaningless."""
     validation_ratio: float = 0.05
     """Share of the documents that is never trained on, chosen by hash of their id, [0, 1)."""
+    eval_every: int = 100
+    """Steps between evaluations on held-out documents. The weights with the lowest held-out loss become the model."""
+    eval_rows: int = 64
+    """Rows of held-out documents that such an evaluation reads at most; always the same ones. The losses of the
+    finished model are those of all held-out documents."""
+    patience: int | None = 4
+    """Training ends after so many evaluations in a row without a lower held-out loss; null: never. Where nothing is
+    held out, nothing ends it."""
     log_every: int = 50
     """Steps between lines of ``metrics.jsonl``."""
     checkpoint_every: int = 500
     """Steps between checkpoints; the last step always has one."""
     threads: int = 2
     """Threads of torch on the CPU. Another number may change the weights in their last bits."""
+    device: str = "cpu"
+    """Where the model is trained: cpu, cuda, mps, or auto, the fastest of them that is there. Only on the CPU does a
+    run repeat to the bit."""
+    precision: str = "float32"
+    """Of products of matrices: float32 or bfloat16. Weights and optimizers are float32 either way."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "row_tokens", "batch_rows", "log_every", "checkpoint_every", "threads"):
+        for name in ("steps", "row_tokens", "batch_rows", "eval_every", "eval_rows", "log_every", "checkpoint_every",
+                     "threads"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.epochs is not None and not 0 < self.epochs <= 1e6:
+            raise UserError(f"epochs must be above 0 and at most 1000000, got {self.epochs}")
+        if self.patience is not None and self.patience < 1:
+            raise UserError(f"patience must be at least 1, or null, got {self.patience}")
+        check_device(self.device, self.precision)
         if not 0 < self.learning_rate <= 1e30:  # more is no float32 once it is scaled
             raise UserError(f"learning_rate must be above 0 and at most 1e30, got {self.learning_rate}")
         if self.image_weight <= 0:
@@ -118,3 +152,12 @@ class SampleConfig:
 
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
     """How tokens are drawn."""
+
+    device: str = "cpu"
+    """Where it is drawn: cpu, cuda, mps, or auto, the fastest of them that is there."""
+
+    precision: str = "float32"
+    """Of products of matrices: float32 or bfloat16."""
+
+    def __post_init__(self) -> None:
+        check_device(self.device, self.precision)

@@ -93,7 +93,7 @@ def _losses(model: LanguageModel, questions: Sequence[_Question]) -> np.ndarray:
             logits_BTV.transpose(1, 2), batch.targets_BT.to(device), ignore_index=-100, reduction="none"
         )
         for row, question in enumerate(part):
-            results.append(losses_BT[row, question.start - 1 : question.stop - 1].double().mean().item())
+            results.append(losses_BT[row, question.start - 1 : question.stop - 1].cpu().double().mean().item())
     return np.array(results)
 
 

@@ -1,13 +1,17 @@
-"""Train the mixed-token model on token shards, in a fixed number of steps, resumable to the bit.
+"""Train the mixed-token model on token shards, resumable to the bit.
 
 Muon for the matrices of the blocks, AdamW for embeddings, head and norms; learning rate up over the first steps,
 constant, then linear down over the second half (warm-up-stable-decay). The loss is the weighted mean over all predicted
 tokens, plus a small penalty on the logits' normaliser (z-loss, arXiv 2204.02311). Text and image losses are reported
 apart and without weights: nats per text token, bits per byte of text, nats per image code.
 
-Everything random is drawn from (seed, step), so a checkpoint is weights, optimizer state, the log so far and a step
-number. Its ``state.json`` is written last, and without one it is none. Same shards, configuration, seed, number of
-threads and machine: the same weights and the same ``metrics.jsonl``, whether or not the run was interrupted.
+Every ``eval_every`` steps, and after the last, the model is evaluated on held-out documents. The weights with the
+lowest held-out loss become ``model.safetensors``; without a lower one in ``patience`` evaluations the run ends early.
+
+Everything random is drawn from (seed, step), so a checkpoint is weights, optimizer state, the log so far, a step
+number, the evaluations, and the weights of the best of them. Its ``state.json`` is written last, and without one it is
+none. Same shards, configuration, seed, number of threads and machine: the same weights and the same ``metrics.jsonl``,
+whether or not the run was interrupted.
 
 The log is written whole, every few seconds and when the run ends, in whatever way.
 
@@ -46,22 +50,26 @@ from gobelin.store.files import (
 from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import NO_TARGET, Batch, Plan, plan_epoch
+from gobelin.train.compute import autocast, torch_device
 from gobelin.train.config import TrainConfig
+from gobelin.train.metrics import METRICS_NAME
 from gobelin.train.model import WEIGHTS_NAME, LanguageModel, build_model, save_model
 from gobelin.train.muon import Muon
 from gobelin.train.shards import TokenCorpus, TokenDocument, read_corpus
 from gobelin.transforms.finite import require_finite
 from gobelin.transforms.torch_threads import torch_threads
 
-METRICS_NAME = "metrics.jsonl"
 CHECKPOINT_PREFIX = "checkpoint_"
 STATE_NAME = "state.json"
 OPTIMIZERS_NAME = "optimizers.pt"
+BEST_NAME = "best.safetensors"
+VALIDATION = "validation_"
+"""Before the names of losses on held-out documents."""
 SECONDS_BETWEEN_LOGS = 10.0
 """A log that somebody watches is at most so old."""
 
 _CHECKPOINT = re.compile(rf"{CHECKPOINT_PREFIX}\d{{8}}")
-_FREE_SETTINGS = ("log_every", "checkpoint_every", "threads")  # may differ when a run is resumed
+_FREE_SETTINGS = ("log_every", "checkpoint_every", "threads", "device")  # may differ when a run is resumed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +78,31 @@ class TrainResult:
 
     step: int  # steps done in all
     finished: bool  # False: stopped before the last step; a checkpoint is written
-    metrics: dict[str, float | None]  # of the last step logged, and the validation losses of a finished run
+    metrics: dict[str, float | None]  # of the last step logged, and the validation losses of a finished run's model
+    model_step: int  # after which the weights of the model were the present ones
+    ended_by: str  # "steps", "epochs", "patience"; "" of a run that was stopped
+
+
+@dataclasses.dataclass(slots=True)
+class _Selection:
+    """The evaluations of a run, and the weights of the best of them: the lowest loss, of equal ones the first."""
+
+    evaluations: list[tuple[int, float]] = dataclasses.field(default_factory=list)  # (step, held-out loss)
+    weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @property
+    def best_step(self) -> int | None:
+        return min(self.evaluations, key=lambda each: each[1])[0] if self.evaluations else None
+
+    def add(self, step: int, loss: float, model: LanguageModel) -> None:
+        self.evaluations.append((step, loss))
+        if self.best_step == step:
+            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+    def is_over(self, patience: int | None) -> bool:
+        """Whether so many evaluations have followed the best one."""
+        steps = [step for step, _ in self.evaluations]
+        return patience is not None and bool(steps) and len(steps) - 1 - steps.index(self.best_step) >= patience  # type: ignore[arg-type]
 
 
 def train(
@@ -82,11 +114,11 @@ def train(
     seed: int,
     on_step: Callable[[int, Mapping[str, float | None]], None] | None = None,
     stop: Callable[[], bool] | None = None,
-    device: torch.device | str = "cpu",
 ) -> TrainResult:
     """Train a model on a data set of token shards, or go on where the checkpoint in ``output_dir`` stands.
 
-    Writes ``metrics.jsonl`` and checkpoints, and after the last step ``model.safetensors``, ``model.json`` and
+    Writes ``metrics.jsonl`` and checkpoints, and after the last step ``model.safetensors`` (the weights of the
+    evaluation with the lowest held-out loss; the last ones where nothing is held out), ``model.json`` and
     ``vocabulary.json``.
 
     Args:
@@ -104,14 +136,17 @@ def train(
         "data": corpus.fingerprint,
         "vocabulary": vocabulary.to_json(),
     }
+    device, most_steps = torch_device(config.device), config.steps
+    config = dataclasses.replace(config, steps=num_steps(corpus, vocabulary, config, seed))
     with torch_threads(config.threads):
         model = build_model(config.model, vocabulary, torch.Generator().manual_seed(seed), device)
         optimizers = _optimizers(model, config)
-        step, lines = _resume(output_dir, identity, model, optimizers)
+        step, lines, selection = _resume(output_dir, identity, model, optimizers)
         first_step, metrics = step, _last_metrics(lines)
         with _Log(join(output_dir, METRICS_NAME), lines) as log:
             for batch, plan in _batches(corpus.training, vocabulary, config, seed, step):
-                if step == config.steps or (stop is not None and step > first_step and stop()):
+                is_over = step == config.steps or selection.is_over(config.patience)
+                if is_over or (stop is not None and step > first_step and stop()):
                     break
                 metrics = _backward(model, _to(batch, device), config)
                 _require_finite(output_dir, step + 1, metrics)
@@ -119,25 +154,46 @@ def train(
                 step += 1
                 if on_step is not None:
                     on_step(step, metrics)
-                if step % config.log_every == 0 or step == config.steps:
-                    log.add({"step": step, **metrics, "utilisation": plan.utilisation})
+                evaluated: dict[str, float | None] = {}
+                if corpus.validation and (step % config.eval_every == 0 or step == config.steps):
+                    evaluated = validate(model, corpus, config, config.eval_rows)
+                    _require_finite(output_dir, step, evaluated)
+                    selection.add(step, evaluated[f"{VALIDATION}loss"] or 0.0, model)
+                if evaluated or step % config.log_every == 0 or step == config.steps:
+                    log.add({"step": step, **metrics, **evaluated, "utilisation": plan.utilisation})
                 if step % config.checkpoint_every == 0 and step < config.steps:
-                    _save_checkpoint(output_dir, identity, model, optimizers, log, step)
-        _save_checkpoint(output_dir, identity, model, optimizers, log, step)
-        if step < config.steps:
-            return TrainResult(step, False, metrics)
-        validation = validate(model, corpus, config, device)
+                    _save_checkpoint(output_dir, identity, model, optimizers, log, step, selection)
+        _save_checkpoint(output_dir, identity, model, optimizers, log, step, selection)
+        is_early = selection.is_over(config.patience)
+        if step < config.steps and not is_early:
+            return TrainResult(step, False, metrics, step, "")
+        if selection.best_step not in (None, step):
+            model.load_state_dict(selection.weights)
+        validation = validate(model, corpus, config)
         _require_finite(output_dir, step, validation)
-        metrics = {**metrics, **validation}
         save_model(model, output_dir)
-    return TrainResult(step, True, metrics)
+    ended_by = "patience" if step < config.steps else "epochs" if step < most_steps else "steps"
+    return TrainResult(step, True, {**metrics, **validation}, selection.best_step or step, ended_by)
+
+
+def num_steps(corpus: TokenCorpus, vocabulary: Vocabulary, config: TrainConfig, seed: int) -> int:
+    """Steps of a run: ``steps``, or those of ``epochs`` passes where these are fewer, at least one. A pass is counted
+    as the rows of the first one; another packs a few more or less."""
+    if config.epochs is None:
+        return config.steps
+    num_rows = len(_plan(corpus.training, vocabulary, config, seed, 0).rows)
+    return max(1, min(config.steps, math.ceil(config.epochs * num_rows / config.batch_rows)))
 
 
 @torch.no_grad()
 def validate(
-    model: LanguageModel, corpus: TokenCorpus, config: TrainConfig, device: torch.device | str = "cpu"
+    model: LanguageModel, corpus: TokenCorpus, config: TrainConfig, max_rows: int | None = None
 ) -> dict[str, float | None]:
-    """Losses over all validation documents (``validation_`` + the names of a step's losses); empty without any."""
+    """Losses over validation documents (``validation_`` + the names of a step's losses); empty without any.
+
+    Args:
+        max_rows: rows of them that are read, always the same ones; None: all.
+    """
     if not corpus.validation:
         return {}
     plan = plan_epoch(
@@ -145,15 +201,18 @@ def validate(
     )
     sums = torch.zeros(3, 2, dtype=torch.float64)
     num_bytes = 0
-    for index in range(-(-len(plan.rows) // config.batch_rows)):
+    num_all = min(len(plan.rows), max_rows or len(plan.rows))
+    for index in range(-(-num_all // config.batch_rows)):
         batch = plan.batch(index, config.batch_rows)
-        num_rows = min(config.batch_rows, len(plan.rows) - index * config.batch_rows)  # the rest repeats the first
-        batch = _to(Batch(*(field[:num_rows] for field in _fields(batch))), device)
-        losses_M, _, targets_M = _losses(model, batch)
+        num_rows = min(config.batch_rows, num_all - index * config.batch_rows)  # the rest repeats the first
+        batch = _to(Batch(*(field[:num_rows] for field in _fields(batch))), model.head.weight.device)
+        losses_M, _, targets_M = _losses(model, batch, config.precision)
         part = modality_losses(losses_M, targets_M, model.vocabulary)
-        sums += part.sums.cpu()
+        sums += part.sums
         num_bytes += part.num_text_bytes
-    return {f"validation_{name}": value for name, value in ModalityLosses(sums, num_bytes).means().items()}
+    losses = ModalityLosses(sums, num_bytes)
+    means = {"loss": losses.weighted(config.image_weight), **losses.means()}
+    return {f"{VALIDATION}{name}": value for name, value in means.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,6 +221,13 @@ class ModalityLosses:
 
     sums: Tensor
     num_text_bytes: int
+
+    def weighted(self, image_weight: float) -> float | None:
+        """The mean over all targets, those that are image codes with this weight: what training minimises, without
+        z-loss. None without targets."""
+        weights = torch.tensor([1.0, 1.0, image_weight], dtype=torch.float64)
+        nats, count = (weights @ self.sums).tolist()
+        return nats / count if count else None
 
     def means(self) -> dict[str, float | None]:
         """Nats per text token and per image code, bits per byte of text; None where there were none."""
@@ -174,11 +240,12 @@ class ModalityLosses:
 
 
 def modality_losses(losses_M: Tensor, targets_M: Tensor, vocabulary: Vocabulary) -> ModalityLosses:
-    """Split the losses of single targets by what the target is."""
+    """Split the losses of single targets by what the target is. Sums are made on the CPU: mps has no float64."""
+    losses_M, targets_M = losses_M.detach().cpu(), targets_M.cpu()
     kinds_M = (targets_M >= vocabulary.text_offset).long() + (targets_M >= vocabulary.image_offset).long()
-    values_M2 = torch.stack([losses_M.detach().double(), torch.ones_like(losses_M, dtype=torch.float64)], 1)
+    values_M2 = torch.stack([losses_M.double(), torch.ones_like(losses_M, dtype=torch.float64)], 1)
     sums = values_M2.new_zeros(3, 2).index_add_(0, kinds_M, values_M2)
-    lengths = torch.tensor(vocabulary.text_token_bytes, device=targets_M.device)
+    lengths = torch.tensor(vocabulary.text_token_bytes)
     num_bytes = int(lengths[targets_M[kinds_M == 1] - vocabulary.text_offset].sum())
     return ModalityLosses(sums, num_bytes)
 
@@ -216,23 +283,24 @@ def _batches(
     """All batches from this step on, with the plan of their epoch."""
     epoch, first = 0, 0
     while True:
-        plan = plan_epoch(
-            documents,
-            vocabulary,
-            row_tokens=config.row_tokens,
-            caption_drop=config.caption_drop,
-            seed=seed,
-            epoch=epoch,
-        )
+        plan = _plan(documents, vocabulary, config, seed, epoch)
         num_batches = plan.num_batches(config.batch_rows)
         for index in range(max(0, step - first), num_batches):
             yield plan.batch(index, config.batch_rows), plan
         epoch, first = epoch + 1, first + num_batches
 
 
+def _plan(
+    documents: tuple[TokenDocument, ...], vocabulary: Vocabulary, config: TrainConfig, seed: int, epoch: int
+) -> Plan:
+    return plan_epoch(
+        documents, vocabulary, row_tokens=config.row_tokens, caption_drop=config.caption_drop, seed=seed, epoch=epoch
+    )
+
+
 def _backward(model: LanguageModel, batch: Batch, config: TrainConfig) -> dict[str, float | None]:
     """Gradients of the batch's loss, clipped; the losses and the norm of the gradient before that."""
-    losses_M, normalizers_M, targets_M = _losses(model, batch)
+    losses_M, normalizers_M, targets_M = _losses(model, batch, config.precision)
     weights_M = torch.where(targets_M >= model.vocabulary.image_offset, config.image_weight, 1.0)
     loss = (weights_M * losses_M).sum() / weights_M.sum() + config.z_loss * normalizers_M.square().mean()
     loss.backward()
@@ -273,12 +341,13 @@ def _state_tensors(optimizers: list[torch.optim.Optimizer]) -> Iterator[Tensor]:
             yield from (value for value in state.values() if isinstance(value, Tensor))
 
 
-def _losses(model: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def _losses(model: LanguageModel, batch: Batch, precision: str) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, log normaliser and target of each token that has a target."""
     has_target_BT = batch.targets_BT != NO_TARGET
     targets_M = batch.targets_BT[has_target_BT]
-    logits_MV = model.head(model.features(batch.tokens_BT, batch.pieces_BT)[has_target_BT])
-    losses_M, normalizers_M = LossAndNormalizer.apply(logits_MV, targets_M)
+    with autocast(targets_M.device, precision):
+        logits_MV = model.head(model.features(batch.tokens_BT, batch.pieces_BT)[has_target_BT])
+    losses_M, normalizers_M = LossAndNormalizer.apply(logits_MV.float(), targets_M)
     return losses_M, normalizers_M, targets_M
 
 
@@ -339,9 +408,10 @@ class _Log:
 
 
 def _last_metrics(lines: bytes) -> dict[str, float | None]:
-    """Of the last step that a log holds; empty without one."""
+    """Of the last step that a log holds, without an evaluation's; empty without a step."""
     last = json.loads(lines.splitlines()[-1]) if lines else {}
-    return {name: value for name, value in last.items() if name not in ("step", "utilisation")}
+    others = ("step", "utilisation")
+    return {name: value for name, value in last.items() if name not in others and not name.startswith(VALIDATION)}
 
 
 def _save_checkpoint(
@@ -351,6 +421,7 @@ def _save_checkpoint(
     optimizers: list[torch.optim.Optimizer],
     log: _Log,
     step: int,
+    selection: _Selection,
 ) -> None:
     """Write ``checkpoint_00000123``, then remove the others. Raises DivergedError."""
     folder = join(output_dir, f"{CHECKPOINT_PREFIX}{step:08d}")
@@ -364,8 +435,13 @@ def _save_checkpoint(
         save_file({name: tensor.cpu() for name, tensor in model.state_dict().items()}, weights)
     with output(join(folder, OPTIMIZERS_NAME)) as stream:
         torch.save([optimizer.state_dict() for optimizer in optimizers], stream)
+    if selection.best_step not in (None, step):
+        with local_output(join(folder, BEST_NAME)) as weights:
+            save_file(selection.weights, weights)
     write_bytes(join(folder, METRICS_NAME), log.content)
-    state = json.dumps({"step": step, **identity}, sort_keys=True, allow_nan=False)
+    state = json.dumps(
+        {"step": step, "evaluations": selection.evaluations, **identity}, sort_keys=True, allow_nan=False
+    )
     write_bytes(join(folder, STATE_NAME), state.encode())
     for other in _checkpoint_folders(output_dir):
         if other != folder:
@@ -391,15 +467,15 @@ def _checkpoints(output_dir: str) -> list[str]:
 
 def _resume(
     output_dir: str, identity: dict[str, Any], model: LanguageModel, optimizers: list[torch.optim.Optimizer]
-) -> tuple[int, bytes]:
+) -> tuple[int, bytes, _Selection]:
     """Load the newest checkpoint, if there is one.
 
     Returns:
-        The checkpoint's step and the log up to it; 0 and nothing without one.
+        The checkpoint's step, the log and the evaluations up to it; 0 and nothing without one.
     """
     checkpoints = _checkpoints(output_dir)
     if not checkpoints:
-        return 0, b""
+        return 0, b"", _Selection()
     folder = checkpoints[-1]
     state = read_json(join(folder, STATE_NAME))
     step = state.pop("step")
@@ -409,9 +485,14 @@ def _resume(
             f"{output_dir} holds a run with another {' and '.join(changed)}: give another output folder, "
             "or delete this one to start anew"
         )
+    selection = _Selection([(each, loss) for each, loss in state["evaluations"]])
     with local_copy(folder) as local:
-        model.load_state_dict(load_file(os.path.join(local, WEIGHTS_NAME)))
-        states = torch.load(os.path.join(local, OPTIMIZERS_NAME), weights_only=True)
+        weights = load_file(os.path.join(local, WEIGHTS_NAME))
+        model.load_state_dict(weights)
+        states = torch.load(os.path.join(local, OPTIMIZERS_NAME), weights_only=True, map_location="cpu")
+        if selection.best_step is not None:
+            is_last = selection.best_step == step
+            selection.weights = weights if is_last else load_file(os.path.join(local, BEST_NAME))
     for optimizer, saved in zip(optimizers, states):
         optimizer.load_state_dict(saved)
-    return step, read_bytes(join(folder, METRICS_NAME))
+    return step, read_bytes(join(folder, METRICS_NAME)), selection

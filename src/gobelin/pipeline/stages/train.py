@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from gobelin.pipeline import fits
@@ -13,9 +14,16 @@ from gobelin.store.paths import join
 def train(context: Context) -> dict[str, Any]:
     """Token shards -> a model."""
     folder, recipe = context.folder("train"), context.recipe
+    outlook = fits.training_outlook(context.output, recipe)
+    context.supervisor.say(f"train: {outlook.sentence()}")
+    warning = outlook.warning()
+    if warning is not None:
+        context.supervisor.say(f"warning: train: {warning}")
     task = Task("train", fits.train_model, (context.output, recipe), alone=True)
-    context.supervisor.run("train", [task], "steps", recipe.train.steps, threads=recipe.train.threads)
-    return fits.read_summary(folder.path)
+    context.supervisor.run("train", [task], "steps", outlook.steps, threads=recipe.train.threads)
+    summary = fits.read_summary(folder.path)
+    alerts = [*([] if warning is None else [warning]), *summary["alerts"]]
+    return {**summary, "outlook": dataclasses.asdict(outlook), "alerts": alerts}
 
 
 def sample(context: Context) -> dict[str, Any]:
