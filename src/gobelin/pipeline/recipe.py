@@ -112,6 +112,20 @@ def change(recipe: Recipe, overrides: tuple[str, ...]) -> Recipe:
     return _validated(_overridden(as_dict(recipe), overrides), recipe.name)
 
 
+T = TypeVar("T")
+
+
+def settings_as(config: type[T], settings: tuple[str, ...]) -> T:
+    """A configuration class with some of its settings given: ``key=value`` each, the value as YAML.
+
+    Raises:
+        RecipeError: an unknown key, or a value of the wrong type.
+    """
+    values = _overridden({}, settings)
+    _check_keys(values, config, "--set", "")
+    return _told(lambda: TypeAdapter(config).validate_python(values), values, "--set")
+
+
 def _overridden(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
     for override in overrides:
         path, separator, text = override.partition("=")
@@ -126,9 +140,6 @@ def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
     _check_finite(values, name_or_path, "")
     _complete_plugins(values, name_or_path)
     return _told(lambda: TypeAdapter(Recipe).validate_python(values), values, name_or_path)
-
-
-T = TypeVar("T")
 
 
 def _told(make: Callable[[], T], values: dict[str, Any], name_or_path: str, prefix: str = "") -> T:

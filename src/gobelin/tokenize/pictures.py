@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from gobelin.errors import UserError
 from gobelin.store.files import files_in, is_folder, list_files, open_input, read_bytes, size_of
 from gobelin.store.paths import join
 from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.vision.faces import Boxes, blur_faces
 
 MAX_HELD_OUT = 500
 FILES_A_GROUP = 64
@@ -74,6 +75,10 @@ class ArrayPictures:
         return self._images[self._held_out]
 
 
+Encoded = tuple[bytes, Boxes]
+"""A picture's file, and the faces in it that are to be blurred."""
+
+
 class PictureSource(Protocol):
     """Encoded pictures in groups that are read together."""
 
@@ -85,7 +90,7 @@ class PictureSource(Protocol):
     def fingerprint(self) -> str:
         """Over names and sizes of what is read."""
 
-    def read(self, group: int, wanted: Sequence[int]) -> list[bytes]:
+    def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
         """The pictures of these indices in the group, in this order."""
 
 
@@ -100,24 +105,35 @@ class FolderSource:
         self.group_sizes = [min(FILES_A_GROUP, number - start) for start in range(0, number, FILES_A_GROUP)]
         self.fingerprint = _digest(f"{path} {size_of(path)}" for path in self._paths)
 
-    def read(self, group: int, wanted: Sequence[int]) -> list[bytes]:
+    def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
         """The pictures of these indices in the group, in this order."""
-        return [read_bytes(self._paths[group * FILES_A_GROUP + index]) for index in wanted]
+        return [(read_bytes(self._paths[group * FILES_A_GROUP + index]), ()) for index in wanted]
 
 
 class ParquetSource:
     """A column of encoded pictures in Parquet files: binary, or a struct with ``bytes`` as Hugging Face's data sets."""
 
-    def __init__(self, paths: Sequence[str], keep: Callable[[pa.Table], pa.Array] | None = None,
-                 key: str | None = None) -> None:  # fmt: skip
-        """``keep`` says which rows are taken, given a table of the column ``key``."""
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        key: str | None = None,
+        keep: Callable[[pa.Table], pa.Array] | None = None,
+        faces: Mapping[str, Boxes] | None = None,
+    ) -> None:
+        """Args:
+        key: column of the pictures' ids, for what follows.
+        keep: says which rows are taken, given a table of that column.
+        faces: by id, what is blurred.
+        """
+        self._key, self._faces = key, faces or {}
         self._groups: list[tuple[str, int, np.ndarray | None]] = []
         self.group_sizes: list[int] = []
         names = []
         for path in paths:
             with open_input(path) as stream:
                 file = _parquet(stream, path)
-                self._column = _picture_column(file.schema_arrow, path)
+                _picture_column(file.schema_arrow, path)  # an error now, not at the first step
                 for group in range(file.num_row_groups):
                     rows = None
                     if keep is not None and key is not None:
@@ -131,16 +147,19 @@ class ParquetSource:
             raise UserError(f"no pictures in {', '.join(paths[:3]) or 'no Parquet files'}")
         self.fingerprint = _digest([*names, str(self.group_sizes)])
 
-    def read(self, group: int, wanted: Sequence[int]) -> list[bytes]:
+    def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
         """The pictures of these indices in the group, in this order."""
         path, row_group, rows = self._groups[group]
         with open_input(path) as stream:
             file = pq.ParquetFile(stream)
             column = _picture_column(file.schema_arrow, path)
-            values = file.read_row_group(row_group, [column])[column.partition(".")[0]].combine_chunks()
+            table = file.read_row_group(row_group, [column, *([] if self._key is None else [self._key])])
+        values = table[column.partition(".")[0]].combine_chunks()
         if pa.types.is_struct(values.type):
             values = values.field("bytes")
-        return [values[index if rows is None else int(rows[index])].as_py() or b"" for index in wanted]
+        places = [index if rows is None else int(rows[index]) for index in wanted]
+        ids = ["" if self._key is None else table[self._key][place].as_py() for place in places]
+        return [(values[place].as_py() or b"", self._faces.get(name, ())) for place, name in zip(places, ids)]
 
 
 class StreamedPictures:
@@ -154,7 +173,7 @@ class StreamedPictures:
         starts = np.concatenate([[0], np.cumsum(source.group_sizes)])
         self._starts = starts.tolist()
         number = int(starts[-1])
-        if number < 2:
+        if number < 2 and held_out_ratio:
             raise UserError("a fit needs two pictures or more")
         chosen = np.random.default_rng(seed).permutation(number)[: max_images or number]
         num_held_out = _num_held_out(len(chosen), held_out_ratio)
@@ -164,12 +183,12 @@ class StreamedPictures:
         self.num_fitted = len(fitted)
         self.num_undecodable = 0
         self.fingerprint = _digest([source.fingerprint, str(size), str(max_images), str(held_out_ratio)])
-        self._window: tuple[tuple[int, int], np.ndarray, dict[int, bytes]] | None = None
+        self._window: tuple[tuple[int, int], np.ndarray, dict[int, Encoded]] | None = None
 
     def batch(self, step: int, batch_size: int) -> np.ndarray:
         """The pictures of a step, uint8 B x H x W x 3; those that cannot be decoded are replaced by others of it."""
         first = step * batch_size
-        pictures = [picture for place in range(first, first + batch_size) if (picture := self._at(place)) is not None]
+        pictures = [picture for place in range(first, first + batch_size) if (picture := self.at(place)) is not None]
         if not pictures:
             raise UserError("none of the pictures of a step can be decoded: are these picture files?")
         return np.stack([pictures[index % len(pictures)] for index in range(batch_size)])
@@ -181,7 +200,8 @@ class StreamedPictures:
             raise UserError("none of the held-out pictures can be decoded: are these picture files?")
         return np.stack(pictures)
 
-    def _at(self, place: int) -> np.ndarray | None:
+    def at(self, place: int) -> np.ndarray | None:
+        """The picture at a place of the endless row of epochs; None where it cannot be decoded."""
         epoch, offset = divmod(place, self.num_fitted)
         for number, (start, indices) in enumerate(self._windows(epoch)):
             if offset < start + len(indices):
@@ -205,20 +225,21 @@ class StreamedPictures:
         if waiting:
             yield start, np.concatenate(waiting)
 
-    def _read(self, indices: Sequence[int]) -> list[bytes]:
+    def _read(self, indices: Sequence[int]) -> list[Encoded]:
         """Encoded pictures, each group read once."""
         by_group: dict[int, list[int]] = {}
         for index in sorted(indices):
             by_group.setdefault(bisect.bisect_right(self._starts, index) - 1, []).append(index)
-        found: dict[int, bytes] = {}
+        found: dict[int, Encoded] = {}
         for group, members in by_group.items():
             inside = [index - self._starts[group] for index in members]
             found |= dict(zip(members, self._source.read(group, inside)))
         return [found[index] for index in indices]
 
-    def _open(self, data: bytes) -> np.ndarray | None:
+    def _open(self, encoded: Encoded) -> np.ndarray | None:
+        data, faces = encoded
         try:
-            return self._preprocess(open_rgb(data, 2 * max(self._size)), self._size)
+            return self._preprocess(blur_faces(open_rgb(data, 2 * max(self._size)), faces), self._size)
         except OSError:
             self.num_undecodable += 1
             return None
@@ -262,7 +283,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _num_held_out(number: int, ratio: float) -> int:
-    return min(MAX_HELD_OUT, max(1, round(ratio * number)))
+    return min(MAX_HELD_OUT, max(1, round(ratio * number))) if ratio else 0
 
 
 def _digest(lines: Iterator[str] | Sequence[str]) -> str:

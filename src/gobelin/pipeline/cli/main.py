@@ -50,6 +50,10 @@ _OTHERS = {
         "exchange:import_",
         "documents of another data set, in place of web archives: makes the stage `extract` of an output folder",
     ),
+    "fit-tokenizer": (
+        "tokenizers:fit_tokenizer",
+        "an image tokenizer for pictures of your own: of a run, a folder, Parquet files",
+    ),
     "explain": ("look:explain", "the whole story of one page or image: found, scored, decided"),
     "check": (
         "look:check",
@@ -64,6 +68,7 @@ _OTHERS = {
 
 _GROUPS = {
     "recipe": ("recipe:app", "list presets; show, compare and check recipes"),
+    "tokenizer": ("tokenizers:app", "image tokenizers: convert published ones, look at one"),
     "heads": ("heads:app", "networks on CLIP embeddings: convert published ones, train your own"),
 }
 

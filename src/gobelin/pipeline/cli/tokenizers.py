@@ -1,0 +1,145 @@
+"""``gobelin fit-tokenizer`` and ``gobelin tokenizer``: image tokenizers fitted, converted and looked at."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, get_args
+
+from cyclopts import App, Parameter
+
+from gobelin.errors import UserError
+from gobelin.pipeline.cli.options import FILES, MACHINE, Address, Quiet
+
+Kind = Literal["vqvae", "fsq", "vqgan", "klvae"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Those of ``tokenize/config.py``; a test holds them together."""
+
+_SHAPE = "Shape"
+_Source = Annotated[
+    Address,
+    Parameter(
+        group=FILES,
+        metavar="PICTURES",
+        help="output folder of a run (the pictures of its corpus), folder of pictures or of Parquet files, or one such "
+        "file",
+    ),
+]
+_NewFolder = Annotated[Address, Parameter(group=FILES, metavar="FOLDER", help="where to: an empty folder")]
+_Size = Annotated[
+    str | None,
+    Parameter(group=_SHAPE, metavar="PIXELS", help="side of the pictures, or HEIGHTxWIDTH (the kind's usual size)"),
+]
+
+app = App(name="tokenizer")
+
+
+def fit_tokenizer(
+    pictures: _Source,
+    /,
+    *,
+    output: _NewFolder,
+    kind: Annotated[Kind, Parameter(group=_SHAPE, metavar="KIND", help="vqvae, fsq, vqgan or klvae (vqvae)")] = "vqvae",
+    size: _Size = None,
+    settings: Annotated[
+        list[str],
+        Parameter(
+            name="--set",
+            group=_SHAPE,
+            metavar="KEY=VALUE",
+            help="a setting of the kind, as in num_codes=512 or levels=[8,5,5,5]; may be given more than once "
+            "(docs/tokenizers.md has them)",
+        ),
+    ] = [],  # noqa: B006  # nobody changes it
+    steps: Annotated[int, Parameter(metavar="N", help="batches of 16 pictures (1500)")] = 1500,
+    seed: Annotated[int, Parameter(metavar="N", help="same seed, same pictures: same weights (0)")] = 0,
+    max_images: Annotated[int, Parameter(metavar="N", help="pictures that are taken at most (100000)")] = 100_000,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Parameter(group=MACHINE, metavar="TYPE", help="float32, bfloat16, or the latter where the CPU has it (auto)"),
+    ] = "auto",
+    threads: Annotated[int, Parameter(group=MACHINE, metavar="N", help="threads of torch (2)")] = 2,
+    device: Annotated[str, Parameter(group=MACHINE, metavar="NAME", help="cpu or cuda (cpu)")] = "cpu",
+    quiet: Quiet = False,
+) -> int:
+    """Fits a tokenizer."""
+    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.tokenizers import PAGE_NAME, FitOptions, fit
+    from gobelin.store.paths import join
+
+    if steps < 1 or threads < 1 or max_images < 2:
+        raise UserError("--steps and --threads must be at least 1, --max-images at least 2")
+    given = (*settings, *([] if size is None else [f"image_size={list(_sides(size))}"]))
+    screen = Screen(quiet)
+    options = FitOptions(kind, given, steps, seed, max_images, precision, threads, device)
+    with screen.live():
+        reached = fit(pictures, output, options, screen)
+    screen.say(
+        f"{reached['num_images']:,} pictures, {reached['num_held_out']:,} held out: PSNR {reached['psnr_db']:.2f} dB, "
+        f"SSIM {reached['ssim']:.3f}; {reached['codes_used']:,} codes used in an epoch, perplexity "
+        f"{reached['perplexity']:,.1f}; {reached['precision']}"
+    )
+    if reached["undecodable"]:
+        screen.say(f"{reached['undecodable']:,} times a picture could not be decoded and was left out")
+    screen.say(f"{output}: tokenize.image_tokenizer={output}; reconstructions in {join(output, PAGE_NAME)}")
+    return 0
+
+
+@app.command(help="a published checkpoint (taming, Chameleon, LlamaGen, Janus, diffusers) -> a tokenizer's folder")
+def convert(
+    file: Annotated[
+        Address,
+        Parameter(group=FILES, metavar="FILE", help="the file as published, or a folder of safetensors; it is not run"),
+    ],
+    output: Annotated[Address, Parameter(group=FILES, metavar="OUT", help="where to: an empty folder")],
+    /,
+    *,
+    size: _Size = None,
+    name: Annotated[str | None, Parameter(help="name of its codebook (default: the layout's)")] = None,
+) -> int:
+    """Converts a published tokenizer."""
+    from gobelin.pipeline.tokenizers import convert as convert_file
+    from gobelin.report.tokenizer_page import facts
+
+    layout, codebook = convert_file(file, output, None if size is None else _sides(size), name)
+    print(f"{output}: {codebook.name}, from the layout {layout}")
+    for title, value in facts(codebook):
+        print(f"{title:<16}{value}")
+    return 0
+
+
+@app.command(help="what a tokenizer is; with pictures, what it keeps of them and which codes they use")
+def show(
+    tokenizer: Annotated[
+        Address, Parameter(group=FILES, metavar="TOKENIZER", help="a tokenizer's folder, or the output folder of a run")
+    ],
+    pictures: Annotated[
+        Address | None,
+        Parameter(group=FILES, metavar="PICTURES", help="as `gobelin fit-tokenizer` takes them (the run's own)"),
+    ] = None,
+    /,
+    *,
+    page: Annotated[
+        Address | None, Parameter(group=FILES, metavar="FILE", help="HTML page of reconstructions to write")
+    ] = None,
+    images: Annotated[int, Parameter(metavar="N", help="pictures that are looked at (256)")] = 256,
+) -> int:
+    """Shows a tokenizer."""
+    from gobelin.pipeline.tokenizers import show as look
+    from gobelin.report.tokenizer_page import facts, measured
+
+    if images < 1:
+        raise UserError("--images must be at least 1")
+    codebook, quality = look(tokenizer, pictures, page, images)
+    rows = [("name", codebook.name), *facts(codebook), *([] if quality is None else measured(codebook, quality))]
+    for title, value in rows:
+        print(f"{title:<16}{value}")
+    return 0
+
+
+def _sides(size: str) -> tuple[int, int]:
+    """Height and width of ``64`` or ``64x96``."""
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", size)
+    if match is None:
+        raise UserError(f"--size {size}: give one number of pixels, or HEIGHTxWIDTH as in 64x96")
+    return int(match[1]), int(match[2] or match[1])

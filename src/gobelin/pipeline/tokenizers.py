@@ -1,0 +1,213 @@
+"""Image tokenizers outside of a run: fitted on pictures of any source, converted from published files, looked at.
+
+torch is imported inside the functions: the command line starts without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.errors import UserError
+from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.recipe import load_recipe, settings_as
+from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME
+from gobelin.pipeline.state import some_images_shown
+from gobelin.report.tokenizer_page import Shown, tokenizer_page
+from gobelin.store.dataset import paths_of
+from gobelin.store.files import exists, list_files, write_bytes, write_json
+from gobelin.store.lock import LEASE_NAME, locked
+from gobelin.store.paths import join
+from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, read_codebook
+from gobelin.tokenize.config import CONFIGS, TokenizerConfig
+from gobelin.tokenize.pictures import ParquetSource, PictureSource, StreamedPictures, pictures_at
+from gobelin.transforms.torch_threads import torch_threads
+from gobelin.transforms.vision.faces import faces_of_images
+
+if TYPE_CHECKING:
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer
+    from gobelin.tokenize.quality import Quality
+
+SUMMARY = "summary.json"
+PAGE_NAME = "reconstructions.html"
+CHECKPOINT_NAME = "checkpoint.pt"
+NUM_SHOWN = 16
+"""Pictures on a page of reconstructions."""
+
+IMAGE_TOKENIZER = join("tokenize", "image_tokenizer")
+"""Folder of the image tokenizer in the output folder of a run."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How a tokenizer is fitted."""
+
+    kind: str
+    settings: tuple[str, ...] = ()  # KEY=VALUE of the kind's shape
+    steps: int = 1500
+    seed: int = 0
+    max_images: int = 100_000
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int = 2
+    device: str = "cpu"
+
+
+def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
+    """The shape of a tokenizer of this kind with these settings, ``key=value`` each. Raises UserError."""
+    if kind not in CONFIGS:
+        raise UserError(f"no kind of image tokenizer is called {kind!r}; there are {', '.join(CONFIGS)}")
+    return settings_as(CONFIGS[kind], settings)
+
+
+def pictures_of(source: str, max_images: int) -> PictureSource:
+    """The pictures at an address: of the corpus of a run's output folder, of a folder, or of Parquet files.
+
+    Of a run, images that its corpus shows; faces are blurred where its recipe has them blurred, and images that were
+    not searched for faces left out then.
+    """
+    if not exists(join(source, RUN_NAME)):
+        return pictures_at(source)
+    recipe = load_recipe(join(source, RECIPE_NAME))
+    shown = some_images_shown(join(source, "select", "documents"), max_images)
+    faces = faces_of_images(join(source, "score", "images")) if recipe.tokenize.blur_faces else None
+    wanted = pa.array([name for name in shown if faces is None or name in faces], pa.string())
+    return ParquetSource(
+        paths_of(join(source, "extract", "images")),
+        key="image_id",
+        keep=lambda table: pc.is_in(table["image_id"].combine_chunks(), wanted),
+        faces=faces,
+    )
+
+
+def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[str, Any]:
+    """Fits a tokenizer on the pictures of a source and writes it into a folder, with ``summary.json`` and a page of
+    reconstructions. A fit that was stopped goes on from its checkpoint there.
+
+    Returns:
+        What the fit reached.
+
+    Raises:
+        UserError: no pictures, a shape that cannot be, or a folder that holds something else.
+    """
+    from gobelin.tokenize.fit import fastest_precision, fit_tokenizer
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess, save_image_tokenizer
+
+    config = shape_of(options.kind, options.settings)
+    _check_free(output)
+    with locked(output), torch_threads(options.threads):
+        found = pictures_of(source, options.max_images)
+        pictures = StreamedPictures(
+            found, config.size, options.seed, preprocess=preprocess, max_images=options.max_images
+        )
+        precision = fastest_precision() if options.precision == "auto" else options.precision
+        with screen.step("fit image tokenizer", "steps", options.steps) as step:
+            result = fit_tokenizer(
+                pictures, config, seed=options.seed, steps=options.steps, precision=precision, device=options.device,
+                checkpoints=output, on_step=lambda done, _: step.update({"steps": done}),
+            )  # fmt: skip
+            step.finish({"steps": options.steps})
+        assert result is not None  # nothing stops it
+        network, metrics = result
+        tokenizer = ImageTokenizer(network, options.device)
+        summary = dataclasses.asdict(metrics)
+        write_json(join(output, SUMMARY), summary)
+        _write_page(join(output, PAGE_NAME), tokenizer, pictures.held_out()[:NUM_SHOWN], None)
+        save_image_tokenizer(tokenizer, output)
+        return {**summary, "precision": precision, "undecodable": pictures.num_undecodable}
+
+
+def _check_free(output: str) -> None:
+    """The folder holds nothing, or a fit that was stopped."""
+    if exists(join(output, CONFIG_NAME)):
+        raise UserError(f"{output} holds an image tokenizer already: choose another folder, or delete it")
+    others = [name for name, _ in list_files(output) if name not in (LEASE_NAME, CHECKPOINT_NAME, SUMMARY, PAGE_NAME)]
+    if others:
+        raise UserError(f"{output} is not empty ({', '.join(others[:3])}): choose another folder")
+
+
+def convert(file: str, output: str, size: tuple[int, int] | None, name: str | None) -> tuple[str, Codebook]:
+    """A published tokenizer into a folder of ours; its layout and codebook. Raises as ``convert_tokenizer``."""
+    from gobelin.tokenize.convert import convert_tokenizer
+    from gobelin.tokenize.image_tokenizer import save_image_tokenizer
+
+    _check_free(output)
+    converted = convert_tokenizer(file, size=size, name=name)
+    save_image_tokenizer(converted.tokenizer, output)
+    return converted.layout, converted.tokenizer.codebook
+
+
+def tokenizer_folder(address: str) -> str:
+    """The folder of a tokenizer: the address itself, or where the output folder of a run has it."""
+    inside = join(address, IMAGE_TOKENIZER)
+    return inside if exists(join(inside, CONFIG_NAME)) else address
+
+
+def show(address: str, source: str | None, page: str | None, num_images: int) -> tuple[Codebook, Quality | None]:
+    """A tokenizer's codebook and, where there are pictures, what they keep and which codes they use.
+
+    Args:
+        address: folder of a tokenizer, or output folder of a run, whose corpus is then the source.
+        source: pictures, as ``pictures_of`` takes them.
+        page: HTML file of reconstructions that is written.
+        num_images: pictures that are looked at.
+    """
+    folder = tokenizer_folder(address)
+    codebook = read_codebook(folder)
+    if source is None and folder != address:
+        source = address
+    if source is None:
+        if page is not None:
+            raise UserError("a page of reconstructions needs pictures: name a folder, Parquet files or a run's output")
+        return codebook, None
+    from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+    from gobelin.tokenize.quality import QualityMeter
+
+    with torch_threads(2):
+        tokenizer = load_image_tokenizer(folder)
+        meter = QualityMeter(codebook.num_codes)
+        first: list[np.ndarray] = []
+        for images in _samples(pictures_of(source, num_images), tokenizer.size, num_images):
+            tokens = tokenizer.encode(images)
+            if not codebook.is_continuous:
+                meter.add_codes(tokens)
+            if tokenizer.network.config.has_decoder:
+                meter.add(images, tokenizer.decode(tokens))
+            first += list(images[: NUM_SHOWN - len(first)])
+        quality = meter.result()
+        if page is not None:
+            _write_page(page, tokenizer, np.stack(first), quality)
+    return codebook, quality
+
+
+def _samples(source: PictureSource, size: tuple[int, int], num_images: int) -> Iterator[np.ndarray]:
+    """Pictures of a source, in batches of at most 32; those that cannot be decoded are left out."""
+    from gobelin.tokenize.image_tokenizer import preprocess
+
+    pictures = StreamedPictures(source, size, 0, preprocess=preprocess, held_out_ratio=0.0, max_images=num_images)
+    number = 0
+    for start in range(0, pictures.num_fitted, 32):
+        found = [pictures.at(place) for place in range(start, min(start + 32, pictures.num_fitted))]
+        decoded = [picture for picture in found if picture is not None]
+        if decoded:
+            number += len(decoded)
+            yield np.stack(decoded)
+    if not number:
+        raise UserError("none of the pictures can be decoded: are these picture files?")
+
+
+def _write_page(path: str, tokenizer: ImageTokenizer, images: np.ndarray, quality: Quality | None) -> None:
+    from gobelin.tokenize.quality import QualityMeter
+
+    shown = []
+    if tokenizer.network.config.has_decoder:
+        for image, decoded in zip(images, tokenizer.decode(tokenizer.encode(images))):
+            meter = QualityMeter(1)
+            meter.add(image[None], decoded[None])
+            one = meter.result()
+            shown.append(Shown(image, decoded, one.psnr_db, one.ssim))
+    write_bytes(path, tokenizer_page(tokenizer.codebook, shown, quality).encode())

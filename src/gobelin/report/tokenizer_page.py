@@ -1,0 +1,84 @@
+"""An image tokenizer as one HTML page: what it is, what pictures keep, originals beside reconstructions. Nothing is
+remote, and pictures are pixels that were decoded and encoded anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from gobelin.report.pictures import png_uri
+from gobelin.tokenize.codebook import Codebook
+
+if TYPE_CHECKING:
+    from gobelin.tokenize.quality import Quality
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture as the tokenizer sees it, and as its tokens give it back."""
+
+    original: np.ndarray  # uint8 H x W x 3
+    decoded: np.ndarray
+    psnr_db: float
+    ssim: float
+
+
+def tokenizer_page(codebook: Codebook, pictures: Sequence[Shown], quality: Quality | None) -> str:
+    """The page; without pictures where the tokenizer has no decoder."""
+    rows = [*facts(codebook), *([] if quality is None else measured(codebook, quality))]
+    table = "".join(f"<tr><th>{html.escape(name)}<td>{html.escape(value)}" for name, value in rows)
+    figures = "".join(
+        f"<figure>{_image(shown.original, 'the original')}{_image(shown.decoded, 'its reconstruction')}"
+        f"<figcaption>PSNR {shown.psnr_db:.1f} dB, SSIM {shown.ssim:.2f}</figcaption></figure>"
+        for shown in pictures
+    )
+    none = "<p>This tokenizer has no decoder, so there are no reconstructions.</p>"
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Image tokenizer</title>"
+        "<meta name=viewport content='width=device-width'>"
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; "
+        "style-src 'unsafe-inline'\">"
+        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}"
+        "th{text-align:left;font-weight:normal;color:#555;padding-right:1rem;vertical-align:top}"
+        "td{overflow-wrap:anywhere}figure{display:inline-block;margin:.5rem}"
+        "img{width:128px;image-rendering:pixelated;margin-right:2px}figcaption{color:#555;font-size:.85rem}</style>"
+        f"<h1>Image tokenizer {html.escape(codebook.name)}</h1><table>{table}</table>"
+        f"<h2>Originals and reconstructions</h2>{figures or none}</html>\n"
+    )
+
+
+def facts(codebook: Codebook) -> list[tuple[str, str]]:
+    """What a codebook is, as names and values for people."""
+    what = (
+        [("latent", f"{codebook.latent_channels} numbers a token, float16")]
+        if codebook.is_continuous
+        else [("codes", f"{codebook.num_codes:,}"), ("bits an image", f"{codebook.bits_per_image:,.0f}")]
+    )
+    return [
+        ("kind", codebook.kind),
+        ("grid", f"{codebook.rows} x {codebook.columns} = {codebook.tokens_per_image} tokens an image"),
+        *what,
+        ("fingerprint", codebook.fingerprint),
+    ]
+
+
+def measured(codebook: Codebook, quality: Quality) -> list[tuple[str, str]]:
+    """What was measured on a sample, as names and values for people."""
+    rows = []
+    if quality.num_images:
+        rows.append(
+            ("kept", f"PSNR {quality.psnr_db:.2f} dB, SSIM {quality.ssim:.3f} over {quality.num_images:,} pictures")
+        )
+    if not codebook.is_continuous:
+        share = quality.codes_used / codebook.num_codes
+        rows.append(("codes used", f"{quality.codes_used:,} ({share:.0%}), perplexity {quality.perplexity:,.1f}"))
+    return rows
+
+
+def _image(pixels: np.ndarray, alt: str) -> str:
+    return f'<img src="{png_uri(PillowImage.fromarray(pixels))}" alt="{alt}">'
