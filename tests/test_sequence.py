@@ -304,3 +304,19 @@ def test_version_1_is_read() -> None:
         Vocabulary.from_json(json.dumps({**values, "image_offset": 7}))
     with pytest.raises(ValueError, match="not a vocabulary"):
         Vocabulary.from_json(json.dumps({**values, "grid": 4}))
+
+
+names = st.sampled_from([*SEVERAL.special_tokens, "<|", "|>", "<|text", "|><|image|>"])
+named_texts = st.lists(st.one_of(names, st.text(max_size=5)), max_size=6).map("".join)
+
+
+@given(named_texts, named_texts, st.text(max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_names_of_special_tokens_in_a_text_are_text(text: str, caption: str, doc_id: str) -> None:
+    items: list[Item] = [TextItem(text), ImageItem("x", (0, 1, 2), caption, 2), TextItem(text)]
+    tokens, spans = encode_document(doc_id, items, SEVERAL, TOKENIZER)
+    assert decode_document(tokens, spans, SEVERAL, TOKENIZER) == items
+    special = [token for token in tokens if token < SEVERAL.text_offset]
+    mark = [NEXT, 9, END_IMG] if caption_first(doc_id, 1) else [9, END_IMG, PREV]
+    picture = mark if caption else [9, END_IMG]
+    assert special == [DOC, TXT, *picture, TXT, END]  # those of the document's own make, and no more

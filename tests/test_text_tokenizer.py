@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 import random
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gobelin.tokenize.text_tokenizer import TextTokenizer, fit_bpe
+from gobelin.tokenize.text_tokenizer import TextTokenizer, _byte_of_character, fit_bpe
+from gobelin.tokenize.tiktoken_file import PATTERNS, definition_of
 from gobelin.tokenize.vocabulary import SPECIAL_TOKENS
 from tests.token_corpora import small_tokenizer
 
@@ -93,3 +95,69 @@ def test_user_errors_say_what_to_do(tmp_path: Path) -> None:
         fit_bpe(["a"], 255)
     with pytest.raises(ValueError, match="no text tokenizer at"):
         TextTokenizer.load(str(tmp_path / "none.json"))
+
+
+def tiktoken_file(tokens: list[bytes]) -> bytes:
+    """The 256 bytes and these tokens, as tiktoken writes them."""
+    every = [bytes([byte]) for byte in range(256)] + tokens
+    return b"".join(base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(every))
+
+
+MERGED = [b"re", b"ed", b" s", b" r", b"red", b" red", b"are", b" squ", b" square", "é".encode(), b"\n\n"]
+
+
+def test_a_tiktoken_file_merges_by_rank(tmp_path: Path) -> None:
+    (tmp_path / "cl100k_small.tiktoken").write_bytes(tiktoken_file(MERGED))
+    tokenizer = TextTokenizer.load(str(tmp_path / "cl100k_small.tiktoken"))
+    assert tokenizer.size == 256 + len(MERGED)
+    assert tokenizer.token_bytes[256:] == tuple(MERGED)
+    named = {token: 256 + rank for rank, token in enumerate(MERGED)}
+    assert tokenizer.encode("red") == [named[b"red"]]  # re + d has no rank: "re" first, then "red" is a whole piece
+    assert tokenizer.encode("reed") == [named[b"re"], named[b"ed"]]
+    assert tokenizer.encode(" red are") == [named[b" red"], ord(" "), named[b"are"]]
+    assert tokenizer.encode(" square") == [named[b" square"]]  # that no merges make: a piece that is a token
+    assert tokenizer.encode("1234") == [ord(digit) for digit in "1234"]
+    tokenizer.save(str(tmp_path / "text_tokenizer.json"))
+    assert TextTokenizer.load(str(tmp_path)).fingerprint == tokenizer.fingerprint
+
+
+FROM_TIKTOKEN = TextTokenizer(
+    definition_of(tiktoken_file(MERGED), "o200k", {byte: piece for piece, byte in _byte_of_character().items()})
+)
+
+
+@given(st.text())
+@settings(max_examples=100, deadline=None)
+def test_any_text_comes_back_from_a_tiktoken_tokenizer(text: str) -> None:
+    assert FROM_TIKTOKEN.decode(FROM_TIKTOKEN.encode(text)) == text
+
+
+@pytest.mark.parametrize("name", ["r50k", "cl100k", "o200k"])
+def test_ids_are_those_of_tiktoken(name: str, tmp_path: Path) -> None:
+    package = pytest.importorskip("tiktoken", reason="tiktoken is not installed")
+    texts = ["a red square", "It's  REDder,\n\n\taré 12345 é!!\r\n", " squ are" * 3, "WARP'S weft\u2028x /// 7"]
+    learned = fit_bpe(texts * 3, 320).token_bytes
+    tokens = [token for token in dict.fromkeys([*learned, *MERGED]) if len(token) > 1]
+    content = tiktoken_file(tokens)
+    (tmp_path / f"{name}_small.tiktoken").write_bytes(content)
+    ours = TextTokenizer.load(str(tmp_path / f"{name}_small.tiktoken"))
+    ranks = {base64.b64decode(line.split()[0]): int(line.split()[1]) for line in content.splitlines()}
+    theirs = package.Encoding(name, pat_str=PATTERNS[name], mergeable_ranks=ranks, special_tokens={})
+    for text in texts:
+        assert ours.encode(text) == theirs.encode_ordinary(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (tiktoken_file([]) + b"YQ== 9999\n", "stands there twice"),
+        (tiktoken_file([]) + b"YWI= 300\n", "the ranks are not 0 to 256"),
+        (tiktoken_file([]) + b"YWI 256\n", "line 257"),
+        (tiktoken_file([]) + b"no line\n", "line 257"),
+        (b"YQ== 0\n", "not every byte has a token"),
+    ],
+)
+def test_a_tiktoken_file_that_is_not_whole_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.tiktoken").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        TextTokenizer.load(str(tmp_path / "x.tiktoken"))

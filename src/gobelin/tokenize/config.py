@@ -276,7 +276,7 @@ class TokenizeConfig:
     """Images of the corpus that the fit may see, chosen by hash of their id; they are held in memory."""
 
     text_tokenizer: str | None = None
-    """File of a byte-level BPE of the package `tokenizers`. Null: fit one on the text of the corpus."""
+    """File of a byte-level BPE, of the package `tokenizers` or of tiktoken. Null: fit one on the text of the corpus."""
 
     text_vocab_size: int = 4096
     """Tokens of the BPE that is fitted."""

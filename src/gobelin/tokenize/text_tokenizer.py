@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from gobelin.errors import UserError
 from gobelin.store.files import exists, is_folder, read_bytes, write_bytes
-from gobelin.store.paths import join
+from gobelin.store.paths import join, name_of
+from gobelin.tokenize.tiktoken_file import definition_of, is_tiktoken
 
 FILE_NAME = "text_tokenizer.json"
 NUM_BYTES = 256
@@ -64,7 +66,8 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, address: str) -> TextTokenizer:
-        """Read the JSON that ``save`` wrote: a file, or a folder that holds ``text_tokenizer.json``.
+        """Read the JSON that ``save`` wrote: a file, or a folder that holds ``text_tokenizer.json``. A file of tiktoken
+        (``cl100k_base.tiktoken``) is read too.
 
         Raises:
             UserError: there is none, or it is no tokenizer of this kind.
@@ -73,8 +76,12 @@ class TextTokenizer:
             address = join(address, FILE_NAME)
         if not exists(address):
             raise UserError(f"no text tokenizer at {address}: fit one, or give the path of a saved one")
+        content = read_bytes(address)
+        if is_tiktoken(content):
+            characters = {byte: character for character, byte in _byte_of_character().items()}
+            return cls(definition_of(content, name_of(address), characters))
         try:
-            return cls(read_bytes(address).decode())
+            return cls(content.decode())
         except UnicodeDecodeError:
             raise UserError(f"{address} is no text tokenizer: it is not UTF-8") from None
 
@@ -110,13 +117,14 @@ def fit_bpe(texts: Iterable[str], vocab_size: int, *, min_count: int = 2) -> Tex
 def _check_lossless(definition: str) -> None:
     try:
         parts = json.loads(definition)
-        kinds = (parts["model"]["type"], (parts["pre_tokenizer"] or {}).get("type"))
+        cut = _byte_level(parts["pre_tokenizer"] or {})
+        kinds = (parts["model"]["type"], cut.get("type"))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"not a tokenizer of the tokenizers package: {error!r} in {definition[:80]!r}") from None
     losses = {
         f"model and pre-tokenizer are {kinds}": kinds != ("BPE", "ByteLevel"),
         "it has a normalizer": parts["normalizer"] is not None,
-        "it adds a space in front": (parts["pre_tokenizer"] or {}).get("add_prefix_space") is not False,
+        "it adds a space in front": cut.get("add_prefix_space") is not False,
         "it has special tokens": bool(parts["added_tokens"]),
         "it drops pieces at random": bool(parts["model"].get("dropout")),
         "not every byte has a token": not set(_byte_of_character()) <= set(parts["model"].get("vocab", ())),
@@ -124,6 +132,15 @@ def _check_lossless(definition: str) -> None:
     reasons = [reason for reason, found in losses.items() if found]
     if reasons:
         raise UserError(f"not a lossless byte-level BPE: {'; '.join(reasons)}")
+
+
+def _byte_level(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """What makes bytes of a text: the pre-tokenizer itself, or its last step behind one that only cuts."""
+    steps = pre_tokenizer.get("pretokenizers", ())
+    if pre_tokenizer.get("type") != "Sequence" or len(steps) != 2:
+        return pre_tokenizer
+    only_cuts = steps[0].get("type") == "Split" and steps[0].get("behavior") == "Isolated"
+    return steps[1] if only_cuts else pre_tokenizer
 
 
 def _byte_of_character() -> dict[str, int]:

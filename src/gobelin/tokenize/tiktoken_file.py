@@ -1,0 +1,136 @@
+"""Text tokenizers in the files of tiktoken: one line a token, its bytes in base64 and its rank.
+
+The ranks are a byte-level BPE: of two neighbouring tokens, the pair whose joined bytes have the lowest rank is merged
+first. ``definition_of`` writes the same tokenizer as JSON of the `tokenizers` package. How text is cut before merging
+is not in such a file; that is a pattern in tiktoken's source, known here by the file's name. Special tokens are not
+in the file either, and are not wanted: names of special tokens in a text are text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import json
+import re
+from collections.abc import Mapping
+
+from gobelin.errors import UserError
+
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_CL100K = "|".join(
+    [
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_O200K = "|".join(
+    [
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+
+PATTERNS = {"r50k": _GPT2, "gpt2": _GPT2, "cl100k": _CL100K, "o200k": _O200K}
+"""Patterns of tiktoken by the beginning of a file's name. Any other name has that of cl100k, as Llama 3 has."""
+
+_LINE = re.compile(rb"([A-Za-z0-9+/]+={0,2}) (\d{1,9})")
+
+
+def is_tiktoken(content: bytes) -> bool:
+    """Whether a file's first line is one of tiktoken's."""
+    return _LINE.fullmatch(content[:4096].split(b"\n", 1)[0].strip()) is not None
+
+
+def definition_of(content: bytes, name: str, characters: Mapping[int, str]) -> str:
+    """The JSON of a tiktoken file's tokenizer.
+
+    Args:
+        name: of the file; says the pattern.
+        characters: GPT-2's stand-in of each byte.
+
+    Raises:
+        UserError: a line is none of tiktoken's, or ranks are given twice or left out.
+    """
+    ranks = _read(content, name)
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise UserError(f"{name}: the ranks are not 0 to {len(ranks) - 1}, each once, so it is no whole tokenizer")
+
+    def piece(token: bytes) -> str:
+        return "".join(characters[byte] for byte in token)
+
+    ordered = sorted(ranks, key=ranks.__getitem__)
+    merges = [pair for token in ordered if len(token) > 1 and len(pair := _parts(token, ranks)) == 2]
+    pattern = next((each for start, each in PATTERNS.items() if name.startswith(start)), _CL100K)
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    definition = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
+                {**byte_level, "use_regex": False},
+            ],
+        },
+        "post_processor": None,
+        "decoder": {**byte_level, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": True,  # a piece that is a token is that token, as tiktoken has it
+            "vocab": {piece(token): ranks[token] for token in ordered},
+            "merges": [[piece(left), piece(right)] for left, right in merges],
+        },
+    }
+    return json.dumps(definition, ensure_ascii=False)
+
+
+def _read(content: bytes, name: str) -> dict[bytes, int]:
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.strip())
+        try:
+            if match is None:
+                raise binascii.Error("no base64 and rank")
+            token = base64.b64decode(match[1], validate=True)
+        except binascii.Error as error:
+            raise UserError(f"{name}, line {number}: {error}; expected a token in base64 and its rank") from None
+        if token in ranks or not token:
+            raise UserError(f"{name}, line {number}: the token {token!r} is empty or stands there twice")
+        ranks[token] = int(match[2])
+    return ranks
+
+
+def _parts(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, ...]:
+    """What a token is made of by merges that come before it: two parts, unless no merge ever makes it."""
+    parts = [token[index : index + 1] for index in range(len(token))]
+    limit = ranks[token]
+    while len(parts) > 2:
+        joined = (left + right for left, right in itertools.pairwise(parts))
+        rank, index = min((ranks.get(token, limit), index) for index, token in enumerate(joined))
+        if rank >= limit:
+            break
+        parts[index : index + 2] = [parts[index] + parts[index + 1]]
+    return tuple(parts)
