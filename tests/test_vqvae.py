@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from gobelin.tokenize.image_tokenizer import (
 from gobelin.tokenize.networks import Network, build_network
 from gobelin.tokenize.pixels import to_float, to_uint8
 from gobelin.tokenize.quantizer import DECAY, EmaQuantizer
+from gobelin.transforms.images.open_image import open_rgb
 
 CONFIG = VQVAEConfig(image_size=16, patch_size=4, num_codes=16, code_width=4, channels=16, num_blocks=1)
 COLORS = np.array([[230, 30, 30], [30, 30, 230], [30, 200, 30], [240, 240, 240]], dtype=np.uint8)
@@ -282,22 +284,15 @@ def test_shrinking_averages() -> None:
     assert np.abs(preprocess(PIL.Image.fromarray(checks), (8, 8)).astype(int) - 127).max() < 8
 
 
-def test_other_modes_become_rgb_on_white() -> None:
-    clear = PIL.Image.new("RGBA", (16, 16), (255, 0, 0, 0))
-    assert (preprocess(clear, (16, 16)) == 255).all()
-    palette = PIL.Image.new("P", (16, 16), 1)
-    palette.putpalette([0, 0, 0, 10, 20, 30])
-    assert (preprocess(palette, (16, 16)) == (10, 20, 30)).all()
-    palette.info["transparency"] = 1
-    assert (preprocess(palette, (16, 16)) == 255).all()
-    assert (preprocess(PIL.Image.new("L", (16, 16), 7), (16, 16)) == 7).all()
-
-
-def test_orientation_is_followed() -> None:
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_photograph_is_turned_once(orientation: int) -> None:
     picture = PIL.Image.new("RGB", (16, 16), "red")
     picture.paste("blue", (0, 0, 16, 8))
-    picture.getexif()[0x0112] = 3  # upside down
-    assert (preprocess(picture, (16, 16))[:8] == (255, 0, 0)).all()
+    exif, stream = PIL.Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    picture.save(stream, "PNG", exif=exif)
+    opened = open_rgb(stream.getvalue(), 64)
+    assert (preprocess(opened, (16, 16)) == np.asarray(opened)).all()
 
 
 WIDE = VQVAEConfig(image_size=(8, 16), patch_size=4, num_codes=16, code_width=4, channels=16, num_blocks=1)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
-from PIL import ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -101,18 +100,13 @@ class ImageTokenizer:
         return np.pad(batch, padding), len(batch)
 
 
-def preprocess(image: PIL.Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """The picture as uint8 H x W x 3: turned upright, laid on white, the largest part of its centre that has the shape
-    H : W resized with antialiasing.
+def preprocess(picture: PIL.Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """An upright RGB picture, as ``open_rgb`` gives it, as uint8 H x W x 3: the largest part of its centre that has the
+    shape H : W, resized with antialiasing.
 
     The same as resizing (bicubic) until it covers H x W and cropping the centre, without ever making the parts that
     are cropped. A picture that already is H x W keeps its pixels.
     """
-    upright = ImageOps.exif_transpose(image)
-    if upright.has_transparency_data:
-        layered = upright.convert("RGBA")
-        upright = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layered.size, "white"), layered)
-    picture = upright.convert("RGB")
     height, width = size
     across, down = float(picture.width), float(picture.height)
     if picture.width * height <= picture.height * width:

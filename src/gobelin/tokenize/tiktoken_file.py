@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from gobelin.errors import UserError
 
@@ -74,7 +75,7 @@ def definition_of(content: bytes, name: str, characters: Mapping[int, str]) -> s
     merges = [pair for token in ordered if len(token) > 1 and len(pair := _parts(token, ranks)) == 2]
     pattern = next((each for start, each in PATTERNS.items() if name.startswith(start)), _CL100K)
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    definition = {
+    definition: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
