@@ -12,12 +12,14 @@ import pytest
 from gobelin import documents
 from gobelin.documents import (
     ARCHIVES,
+    CONTINUOUS_TOKEN_SHARDS,
     DECISIONS,
     DOCUMENT_SCORES,
     DOCUMENTS,
     FETCHES,
     IMAGE_CODES,
     IMAGE_EMBEDDINGS,
+    IMAGE_LATENTS,
     IMAGE_SCORES,
     IMAGE_SIGNATURES,
     IMAGES,
@@ -62,9 +64,11 @@ SCHEMAS = {
     "text_embeddings": TEXT_EMBEDDINGS,
     "image_codes": IMAGE_CODES,
     "token_shards": TOKEN_SHARDS,
+    "image_latents": IMAGE_LATENTS,
+    "continuous_token_shards": CONTINUOUS_TOKEN_SHARDS,
 }
 
-FINGERPRINT = (3, "72f335bd216d2479")
+FINGERPRINT = (3, "552ff0aa8d3d0867")
 """(SCHEMA_VERSION, digest of all schemas). Data sets written by an older version must stay readable: a new digest asks
 whether the version has to go up with it."""
 

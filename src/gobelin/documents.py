@@ -495,6 +495,11 @@ IMAGE_CODES = pa.schema(
     ]
 )
 
+IMAGE_LATENTS = IMAGE_CODES.append(
+    _required("latents", pa.list_(pa.float16()), "N x d numbers, token by token in raster order; codes are N zeros")
+)
+"""In place of ``IMAGE_CODES`` where the tokens of the image tokenizer are continuous."""
+
 TOKEN_SHARDS = pa.schema(
     [
         _required("doc_id", _TEXT, "see documents"),
@@ -506,6 +511,12 @@ TOKEN_SHARDS = pa.schema(
         ])), "in reading order"),
     ]
 )  # fmt: skip
+
+
+CONTINUOUS_TOKEN_SHARDS = TOKEN_SHARDS.append(
+    _required("latents", pa.list_(pa.float16()), "N x d numbers of each image, in the order of image_spans")
+)
+"""In place of ``TOKEN_SHARDS`` where the tokens of the image tokenizer are continuous."""
 
 
 def shard_of(identifier: str, num_shards: int) -> int:

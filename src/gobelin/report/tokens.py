@@ -20,6 +20,7 @@ from gobelin.report.histograms import Histogram
 from gobelin.report.pictures import THUMBNAIL_PX, png_uri, webp_uri
 from gobelin.report.survey import numbers
 from gobelin.store.paths import join
+from gobelin.tokenize.sequence import image_latents
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.images.open_image import open_rgb
@@ -110,18 +111,23 @@ def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
         from gobelin.tokenize.image_tokenizer import load_image_tokenizer, preprocess
     except ModuleNotFoundError:
         return None
-    codes = _first_codes(join(output, "tokenize", "codes"), withheld)
-    if not codes:
+    tokens = _first_tokens(join(output, "tokenize", "codes"), withheld)
+    if not tokens:
         return []
     tokenizer = load_image_tokenizer(join(output, "tokenize", "image_tokenizer"))
+    if not tokenizer.network.config.has_decoder:
+        return []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        decoded = dict(zip(codes, tokenizer.decode(np.array(list(codes.values()), dtype=np.int32))))
+        given = np.array(list(tokens.values()))
+        if tokenizer.codebook.is_continuous:
+            given = image_latents(given.ravel(), len(given), tokenizer.codebook)
+        decoded = dict(zip(tokens, tokenizer.decode(given)))
     finally:
         torch.set_num_threads(threads)
     made = []
-    for row in rows_with_ids(join(output, "extract", "images"), "image_id", set(codes), ["image_id", "data"]):
+    for row in rows_with_ids(join(output, "extract", "images"), "image_id", set(tokens), ["image_id", "data"]):
         picture = open_rgb(row["data"], 2 * max(THUMBNAIL_PX, *tokenizer.size))
         seen = preprocess(picture, tokenizer.size)
         pixels = decoded[row["image_id"]]
@@ -131,13 +137,14 @@ def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
     return sorted(made, key=lambda reconstruction: reconstruction.image_id)
 
 
-def _first_codes(folder: str, withheld: set[str]) -> dict[str, list[int]]:
-    """Codes of the pictures with the smallest ids; ids are hashes, so that is a fair draw."""
+def _first_tokens(folder: str, withheld: set[str]) -> dict[str, Any]:
+    """Codes, or latents, of the pictures with the smallest ids; ids are hashes, so that is a fair draw."""
     held: dict[str, Any] = {}
     for path in list_shards(folder):
         for table in read_tables(path):
             first = table.sort_by("image_id").slice(0, NUM_RECONSTRUCTIONS + len(withheld)).to_pylist()
-            held |= {row["image_id"]: row["codes"] for row in first if row["image_id"] not in withheld}
+            kept = [row for row in first if row["image_id"] not in withheld]
+            held |= {row["image_id"]: row.get("latents", row["codes"]) for row in kept}
             held = dict(sorted(held.items())[:NUM_RECONSTRUCTIONS])
     return held
 

@@ -20,7 +20,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
-from gobelin.documents import IMAGE_CODES, TOKEN_SHARDS, Action, Decision, Unit, shard_of, to_row
+from gobelin.documents import (
+    CONTINUOUS_TOKEN_SHARDS,
+    IMAGE_CODES,
+    IMAGE_LATENTS,
+    TOKEN_SHARDS,
+    Action,
+    Decision,
+    Unit,
+    shard_of,
+    to_row,
+)
+from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
@@ -79,7 +90,8 @@ class _EncodeImages(WebStep):
         wanted = set(shown)
         decisions: list[Decision] = []
         path = shard_path(self._codes, index, self._num_shards)
-        write_shard(path, self._rows(index, wanted, decisions), IMAGE_CODES)
+        schema = codes_schema(self._tokenizer.codebook)
+        write_shard(path, self._rows(index, wanted, decisions), schema)
         write_decisions(shard_path(self._decisions, index, self._num_shards), decisions)
         yield path
 
@@ -88,10 +100,13 @@ class _EncodeImages(WebStep):
         faces = None if self._scores is None else faces_of_shard(self._scores, index, self._num_shards)
         pictures = self._pictures((row for row in rows if row["image_id"] in wanted), faces, decisions)
         for batch in in_batches(pictures, IMAGES_AT_ONCE):
-            codes = self._tokenizer.encode(np.stack([pixels for _, pixels in batch]))
+            tokens = self._tokenizer.encode(np.stack([pixels for _, pixels in batch]))
             advance("images", len(batch))
-            for (identifier, _), ids in zip(batch, codes, strict=True):
-                yield {"image_id": identifier, "codes": ids}
+            for (identifier, _), each in zip(batch, tokens, strict=True):
+                if self._tokenizer.codebook.is_continuous:
+                    yield {"image_id": identifier, "codes": np.zeros(len(each), np.int32), "latents": each.ravel()}
+                else:
+                    yield {"image_id": identifier, "codes": each}
 
     def _pictures(
         self, rows: Iterable[Row], faces: dict[str, Boxes] | None, decisions: list[Decision]
@@ -121,7 +136,12 @@ def _pixels(data: bytes, faces: Boxes, size: tuple[int, int]) -> np.ndarray:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Codes:
     image_id: str
-    codes: bytes  # int32
+    codes: bytes  # int32, or float16 latents where tokens are continuous
+
+
+def codes_schema(codebook: Codebook) -> pa.Schema:
+    """Schema of the data set ``codes`` of a tokenizer."""
+    return IMAGE_LATENTS if codebook.is_continuous else IMAGE_CODES
 
 
 class AssembleDocuments(beam.PTransform):
@@ -226,7 +246,9 @@ def codes_in_part(index: int, paths: Sequence[Sequence[str]]) -> tuple[int, list
 
 
 def _codes_by_id(row: Row) -> tuple[str, bytes]:
-    return row["image_id"], np.asarray(row["codes"], np.int32).tobytes()
+    latents = row.get("latents")
+    found = np.asarray(row["codes"], np.int32) if latents is None else np.asarray(latents, np.float16)
+    return row["image_id"], found.tobytes()
 
 
 def _codes_to_shards(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[int, _Codes]]:
@@ -247,19 +269,29 @@ class _AssembleShard(WebStep):
 
     def process(self, element: tuple[int, Iterable[_Codes | None]]) -> Iterator[Any]:
         index, group = element
-        codes = {item.image_id: np.frombuffer(item.codes, np.int32) for item in group if item is not None}
+        stored = {item.image_id: item.codes for item in group if item is not None}
+        codebook, latents = self._vocabulary.codebooks[0], None  # of the run's image tokenizer
+        if codebook.is_continuous:  # an id marks the place of a latent
+            codes = dict.fromkeys(stored, np.zeros(codebook.tokens_per_image, np.int32))
+            latents = {name: np.frombuffer(data, np.float16) for name, data in stored.items()}
+        else:
+            codes = {name: np.frombuffer(data, np.int32) for name, data in stored.items()}
         decisions: list[Decision] = []
         path = shard_path(self._output, index, self._num_shards)
         metadata = {METADATA_KEY.decode(): self._vocabulary.to_json()}
-        write_shard(path, self._rows(index, codes, decisions), TOKEN_SHARDS, metadata)
+        schema = CONTINUOUS_TOKEN_SHARDS if codebook.is_continuous else TOKEN_SHARDS
+        write_shard(path, self._rows(index, codes, decisions, latents), schema, metadata)
         yield path
         for decision in decisions:
             yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
 
-    def _rows(self, index: int, codes: dict[str, np.ndarray], decisions: list[Decision]) -> Iterator[Row]:
+    def _rows(
+        self, index: int, codes: dict[str, np.ndarray], decisions: list[Decision],
+        latents: dict[str, np.ndarray] | None = None,
+    ) -> Iterator[Row]:  # fmt: skip
         for document in read_rows(shard_path(self._corpus, index, self._num_shards)):
             advance("documents")
-            row = attempt(self._row, document, codes)
+            row = attempt(self._row, document, codes, latents)
             if row is None or isinstance(row, Refused):
                 rule, detail = ("nothing_left", None) if row is None else ("tokenize_error", row.detail)
                 decisions.append(
@@ -271,14 +303,18 @@ class _AssembleShard(WebStep):
                 continue
             yield row
 
-    def _row(self, document: Row, codes: dict[str, np.ndarray]) -> Row | None:
+    def _row(self, document: Row, codes: dict[str, np.ndarray], latents: dict[str, np.ndarray] | None) -> Row | None:
         """The sequence of a document; None where nothing of it is left."""
         items = document_items(document["nodes"], codes, self._alt_as_caption)
         if not items:
             return None
         tokens, spans = encode_document(document["doc_id"], items, self._vocabulary, self._text_tokenizer)
         image_spans = [dataclasses.asdict(span) for span in spans]
-        return {"doc_id": document["doc_id"], "tokens": tokens, "image_spans": image_spans}
+        row: Row = {"doc_id": document["doc_id"], "tokens": tokens, "image_spans": image_spans}
+        if latents is not None:
+            of_images = [latents[span.image_id] for span in spans]
+            row["latents"] = np.concatenate([np.empty(0, np.float16), *of_images])
+        return row
 
 
 def alt_text(alt: str | None) -> str | None:

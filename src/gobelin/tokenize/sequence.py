@@ -149,6 +149,20 @@ def decode_document(
     return items
 
 
+def image_latents(latents: Sequence[float] | np.ndarray, num_images: int, codebook: Codebook) -> np.ndarray:
+    """The column ``latents`` of a document whose images are continuous tokens, as float16 images x N x d, in the order
+    of its ``image_spans``.
+
+    Raises:
+        ValueError: it holds another number of numbers.
+    """
+    shape = (num_images, codebook.tokens_per_image, codebook.latent_channels)
+    numbers = np.asarray(latents, dtype=np.float16)
+    if not codebook.is_continuous or numbers.size != np.prod(shape):
+        raise ValueError(f"{numbers.size} numbers are not those of {num_images} images of codebook {codebook.name}")
+    return numbers.reshape(shape)
+
+
 def _check_codes(item: ImageItem, vocabulary: Vocabulary) -> None:
     if not 0 <= item.codebook < len(vocabulary.codebooks):
         raise ValueError(f"image {item.image_id} is of codebook {item.codebook} of {len(vocabulary.codebooks)}")

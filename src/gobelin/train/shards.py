@@ -60,6 +60,12 @@ def read_corpus(shards: str, vocabulary: Vocabulary, validation_ratio: float) ->
         UserError: there is no such data set, no documents for training, shards of another vocabulary, or a document
             whose tokens break the grammar.
     """
+    for codebook in vocabulary.codebooks:
+        if codebook.is_continuous:
+            raise UserError(
+                f"the images of {shards} are continuous latents (codebook {codebook.name}), and this trainer learns "
+                "codes: tokenize with a VQ-VAE, FSQ or VQGAN, or read the column latents with a trainer of your own"
+            )
     try:
         paths = paths_of(shards)
     except MissingDataError:

@@ -12,7 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from gobelin.documents import DECISIONS, IMAGE_CODES, Unit
+from gobelin.documents import DECISIONS, Unit
 from gobelin.errors import UserError
 from gobelin.pipeline import fits
 from gobelin.pipeline.context import Context, balanced_counts
@@ -25,6 +25,7 @@ from gobelin.tokenize.encode import (
     AssembleDocuments,
     EncodeImages,
     ReadCodesOfShards,
+    codes_schema,
     read_shown,
     shown_images,
     shown_in_part,
@@ -115,9 +116,8 @@ def run_assembly(
     batches = [Batch(list(range(num_shards)), job)]
     if shown is not None:
         units = plan.deal(range(num_shards), num_documents, at_once)
-        of_codes = Split(
-            "codes", tuple(IMAGE_CODES.names), IMAGE_CODES, ByNumber("shard"), num_shards, ReadCodesOfShards(shown)
-        )
+        schema = codes_schema(job.vocabulary.codebooks[0])
+        of_codes = Split("codes", tuple(schema.names), schema, ByNumber("shard"), num_shards, ReadCodesOfShards(shown))
         deal = DecisionsByShard(num_shards, len(units))
         of_decisions = Split("decisions", tuple(DECISIONS.names), DECISIONS, deal, len(units))
         sources = [Source(of_codes, list_shards(job.codes)), Source(of_decisions, list_shards(job.encode_decisions))]
