@@ -56,7 +56,8 @@ class Recipe:
     """Seed of every fit and of sampling."""
 
     num_shards: int = 8
-    """Files of each data set. About one for every 50,000 documents, and at least one a worker."""
+    """Files of each data set. About one for every 5,000 documents: a process holds a whole one, then
+    half a gigabyte. At least one a worker."""
 
     packages: tuple[str, ...] = ()
     """Packages that give the scores and rules of the sections ``plugins``. Written here when a recipe is read, so that
