@@ -33,7 +33,7 @@ SECONDS = 60
 
 
 def read_gobelin(path: str, mode: str) -> tuple[int, str]:
-    from gobelin.documents import ArchiveTally, Decision
+    from gobelin.data.model import ArchiveTally, Decision
     from gobelin.transforms.archives.ranges import ArchiveRange
     from gobelin.transforms.archives.read_warc import read_range
     from gobelin.transforms.archives.records import ArchiveRecords, Damage

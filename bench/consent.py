@@ -21,8 +21,8 @@ from typing import Any
 
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import Capture, PageCapture, PolicyCapture, read_range
-from gobelin.transforms.pages.decode_text import decode
-from gobelin.transforms.pages.find_nodes import PageProblem, parse_html
+from gobelin.transforms.pages.tree.decode_text import decode
+from gobelin.transforms.pages.tree.find_nodes import PageProblem, parse_html
 from gobelin.transforms.rights.consent import effective, find_consent, merge_signals
 from gobelin.transforms.rights.licences import find_licences
 from gobelin.transforms.rights.site_policy import host_key, policy_row, read_site

@@ -26,14 +26,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gobelin.documents import IMAGE_SIGNATURES, SIGNATURES, shard_of
+from gobelin.data.ids import shard_of
+from gobelin.data.schemas import IMAGE_SIGNATURES, SIGNATURES
 from gobelin.store.dataset import commit_shards
+from gobelin.store.shards import read_folder, write_shard
+from gobelin.store.tables import shard_path
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, detection_probability, signature_of_shingles
 from gobelin.transforms.duplicates.signatures import signature_metadata
-from gobelin.transforms.files import shard_path
-from gobelin.transforms.shards import read_folder, write_shard
 
 SIMILARITIES = (0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 NUM_SHINGLES = 200

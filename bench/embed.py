@@ -35,13 +35,14 @@ from PIL import Image as PillowImage
 from safetensors.torch import save_file
 from warcio.archiveiterator import ArchiveIterator
 
-from gobelin.documents import IMAGES, image_id, shard_of
+from gobelin.data.ids import image_id, shard_of
+from gobelin.data.schemas import IMAGES
 from gobelin.store.dataset import commit_shards
-from gobelin.transforms.files import shard_path
+from gobelin.store.shards import write_shard
+from gobelin.store.tables import shard_path
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.open_image import open_rgb
-from gobelin.transforms.measure import ClipConfig, ScoreConfig
-from gobelin.transforms.shards import write_shard
+from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.vision.embed import _EmbedImages
 
 BATCH_SIZES = (64, 128, 256, 512)

@@ -21,7 +21,7 @@ from statistics import fmean, median
 from extraction_gold import Page
 from extraction_metrics import Piece, normal_url
 
-from gobelin.transforms.pages import find_nodes
+from gobelin.transforms.pages.tree import find_nodes
 
 PACKAGES = {
     "extractors": ("trafilatura==2.3.1", "resiliparse==2.0.1", "readability-lxml==0.9", "lxml_html_clean"),

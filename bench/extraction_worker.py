@@ -20,20 +20,20 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from gobelin.transforms import extract
 from gobelin.transforms.archives import read_warc
+from gobelin.transforms.extract import extract
 
 STEPS = (
     ("gates", "extract", "refuse"),
-    ("decode to text", "pages.find_nodes", "decode"),
-    ("parse", "pages.find_nodes", "parse_html"),
-    ("consent, licences", "pages.find_nodes", "find_consent"),
-    ("consent, licences", "pages.find_nodes", "find_licences"),
-    ("image references", "pages.find_nodes", "rewrite_images"),
-    ("blocks", "pages.find_nodes", "read_blocks"),
-    ("main content", "pages.find_nodes", "find_main_content"),
-    ("trafilatura", "pages.find_nodes", "choose_with_trafilatura"),
-    ("title", "pages.find_nodes", "_find_title"),
+    ("decode to text", "pages.tree.find_nodes", "decode"),
+    ("parse", "pages.tree.find_nodes", "parse_html"),
+    ("consent, licences", "pages.tree.find_nodes", "find_consent"),
+    ("consent, licences", "pages.tree.find_nodes", "find_licences"),
+    ("image references", "pages.tree.find_nodes", "rewrite_images"),
+    ("blocks", "pages.tree.find_nodes", "read_blocks"),
+    ("main content", "pages.tree.find_nodes", "find_main_content"),
+    ("trafilatura", "pages.tree.find_nodes", "choose_with_trafilatura"),
+    ("title", "pages.tree.find_nodes", "_find_title"),
     ("freeing the tree, pieces", "extract", "read_page"),
     ("language", "extract", "identify_language"),
     ("data: images", "extract", "_data_image"),

@@ -41,7 +41,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from examples.sample_crawl.make_crawl import make_crawl
-from gobelin.pipeline.stage_names import STAGES
+from gobelin.pipeline.run.stage_names import STAGES
 from gobelin.store.files import delete, list_files, read_bytes, read_json
 from tests.object_store import BUCKET, Door, s3_server
 

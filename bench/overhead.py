@@ -93,11 +93,11 @@ def bare_work(archives: list[str], folder: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from gobelin.documents import Decision, to_row
+    from gobelin.data.model import Decision, to_row
     from gobelin.transforms.archives.ranges import ArchiveRange
     from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, read_range
-    from gobelin.transforms.extract import extract_image, extract_page, spare_collector
-    from gobelin.transforms.extract_config import ExtractConfig
+    from gobelin.transforms.extract.config import ExtractConfig
+    from gobelin.transforms.extract.extract import extract_image, extract_page, spare_collector
 
     spare_collector()
     config = ExtractConfig()

@@ -41,8 +41,8 @@ from extraction_outputs import gobelin_piece
 from lxml.html import HtmlElement
 from rules_list import Depth, Rule, all_rules, replaced, watched
 
-from gobelin.transforms.pages import find_nodes
-from gobelin.transforms.pages.boilerplate import classify
+from gobelin.transforms.pages.content.boilerplate import classify
+from gobelin.transforms.pages.tree import find_nodes
 
 _LEAST = 0.0005
 """A change of a measure that counts as a win or a loss."""

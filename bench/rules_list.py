@@ -16,18 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from gobelin.transforms.pages import (
-    boilerplate,
-    captions,
-    find_nodes,
-    link_rules,
-    main_content,
-    named_boilerplate,
-    page_blocks,
-    region_rules,
-    visible_text,
-)
-from gobelin.transforms.pages.region import Region
+from gobelin.transforms.pages.captions import captions
+from gobelin.transforms.pages.content import boilerplate, link_rules, main_content, named_boilerplate, region_rules
+from gobelin.transforms.pages.content.region import Region
+from gobelin.transforms.pages.tree import find_nodes, page_blocks, visible_text
 
 _NEVER = re.compile("(?!)")
 

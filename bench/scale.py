@@ -35,45 +35,35 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gobelin.documents import (
-    ARCHIVES,
-    DECISIONS,
-    IMAGE_CODES,
-    NOT_RUN,
-    Action,
-    Decision,
-    Node,
-    Role,
-    Unit,
-    document_id,
-    to_row,
-)
-from gobelin.pipeline import run as run_module
-from gobelin.pipeline.cpu_time import tree_seconds
-from gobelin.pipeline.plan import Batch, Plan, Step, data_sets
-from gobelin.pipeline.progress_bar import Screen
+from gobelin.data.ids import document_id
+from gobelin.data.model import Action, Decision, Node, Role, Unit, to_row
+from gobelin.data.schemas import ARCHIVES, DECISIONS, IMAGE_CODES, NOT_RUN
+from gobelin.pipeline.run import run as run_module
+from gobelin.pipeline.run.cpu_time import tree_seconds
+from gobelin.pipeline.run.plan import Batch, Plan, Step, data_sets
+from gobelin.pipeline.run.progress_bar import Screen
+from gobelin.pipeline.run.state import count_rows
+from gobelin.pipeline.run.supervisor import Supervisor
+from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages.extract import WantJob, want_images
 from gobelin.pipeline.stages.link import ROWS_AT_ONCE, LinkJob, run_link
 from gobelin.pipeline.stages.score import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly
-from gobelin.pipeline.state import count_rows
-from gobelin.pipeline.supervisor import Supervisor
-from gobelin.pipeline.worker import Task
 from gobelin.store.dataset import Attempt, commit_shards
+from gobelin.store.shards import read_rows, write_decisions, write_shard
+from gobelin.store.tables import list_shards, read_tables, shard_path
 from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.duplicates.find_duplicates import DOCUMENT_GROUPS, IMAGE_GROUPS
-from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, address_keys
-from gobelin.transforms.files import list_shards, read_tables, shard_path
-from gobelin.transforms.measure import MEASUREMENTS, ScoreConfig, measure_document
+from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, address_keys
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
+from gobelin.transforms.score.measure import MEASUREMENTS, ScoreConfig, measure_document
 from gobelin.transforms.selection.choose import choose_among_duplicates
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.write_corpus import SURVIVORS
-from gobelin.transforms.shards import read_rows, write_decisions, write_shard
 from gobelin.transforms.urls import host_of, url_key
 
 Row = dict[str, Any]

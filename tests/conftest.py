@@ -210,7 +210,7 @@ class Extracted:
 def plan_here() -> Callable[..., Any]:
     """(num_workers=None) -> a ``Plan`` whose steps run in this process. None: all units in one batch, as a cluster gets
     them."""
-    from gobelin.pipeline.plan import Plan
+    from gobelin.pipeline.run.plan import Plan
     from tests.in_process import InProcess
 
     def make(num_workers: int | None = None) -> Plan:
@@ -226,12 +226,12 @@ def extract_archives(plan_here: Callable[..., Any]) -> Callable[..., Extracted]:
     """(archive paths, output folder, num_shards=2, one_by_one=False, config=None, rows_at_once=None) -> ``Extracted``:
     the graphs of the stage, in this process. ``one_by_one``: each archive is read by a pipeline of its own, as separate
     workers do; ``rows_at_once``: so are batches of about so many rows linked."""
-    from gobelin.pipeline.plan import Batch, Step, data_sets
+    from gobelin.pipeline.run.plan import Batch, Step, data_sets
     from gobelin.pipeline.stages.extract import INDEXES, ReadJob, read_archives
     from gobelin.pipeline.stages.link import LinkJob, run_link
     from gobelin.store.dataset import Attempt
-    from gobelin.transforms.extract_config import ExtractConfig
-    from gobelin.transforms.shards import read_folder
+    from gobelin.store.shards import read_folder
+    from gobelin.transforms.extract.config import ExtractConfig
 
     def extract(
         archives: list[str],
@@ -262,11 +262,11 @@ def extract_archives(plan_here: Callable[..., Any]) -> Callable[..., Extracted]:
 @pytest.fixture(scope="session")
 def write_data_set() -> Callable[..., str]:
     """(folder, rows, schema, num_shards, key="doc_id", metadata=None) -> the folder, holding the rows in shards."""
-    from gobelin.documents import shard_of
+    from gobelin.data.ids import shard_of
     from gobelin.store.dataset import commit_shards
     from gobelin.store.files import delete
-    from gobelin.transforms.files import shard_path
-    from gobelin.transforms.shards import write_shard
+    from gobelin.store.shards import write_shard
+    from gobelin.store.tables import shard_path
 
     def write(
         folder: Path,
@@ -290,7 +290,7 @@ def write_data_set() -> Callable[..., str]:
 def a_document() -> Callable[..., dict[str, Any]]:
     """(doc_id, nodes, **changes) -> a row of ``DOCUMENTS``. Nodes: a string is a text, a tuple (image_id, changes...)
     an image: ``("i1",)``, ``("i1", {"alt": "A boat"})``."""
-    from gobelin.documents import Node, Role, to_row
+    from gobelin.data.model import Node, Role, to_row
 
     def node(given: Any) -> dict[str, Any]:
         if isinstance(given, str):
@@ -370,13 +370,13 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None, num_workers=None,
     at_once=None) -> ``Scored``: the graphs of the stage in this process. Embeddings, where a test wants them, lie in
     the output folder already. ``at_once``: images of a batch, which then has its rows dealt out."""
-    from gobelin.pipeline.plan import Batch, DataSet, Step, data_sets
+    from gobelin.pipeline.run.plan import Batch, DataSet, Step, data_sets
+    from gobelin.pipeline.run.state import count_rows
     from gobelin.pipeline.stages.score import JoinJob, MeasureJob, measure_documents, run_join
-    from gobelin.pipeline.state import count_rows
     from gobelin.store.dataset import Attempt
+    from gobelin.store.shards import read_folder
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
-    from gobelin.transforms.measure import ScoreConfig
-    from gobelin.transforms.shards import read_folder
+    from gobelin.transforms.score.measure import ScoreConfig
 
     def score(
         source: Path,
@@ -448,10 +448,10 @@ def select_from(plan_here: Callable[..., Any]) -> Callable[..., Selected]:
     """(documents folder, scores folder, output folder, num_shards, config, num_workers=None, at_once=None) ->
     ``Selected``: the graphs of the stage, one after the other in this process. ``at_once``: documents of a batch, which
     then has its rows dealt out."""
+    from gobelin.pipeline.run.state import count_rows
     from gobelin.pipeline.stages.select import SelectJob, run_select
-    from gobelin.pipeline.state import count_rows
     from gobelin.store.dataset import Attempt
-    from gobelin.transforms.shards import read_folder
+    from gobelin.store.shards import read_folder
 
     def select(
         documents: Path,

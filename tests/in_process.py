@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gobelin.pipeline.supervisor import run_pipeline
+from gobelin.pipeline.run.supervisor import run_pipeline
 
 
 class InProcess:

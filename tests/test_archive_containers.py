@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from gobelin.documents import Action, ArchiveTally, Decision, Unit
+from gobelin.data.model import Action, ArchiveTally, Decision, Unit
 from gobelin.transforms.archives.heads import parse_arc_line
 from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, PolicyCapture, Revisit, read_archive
 from gobelin.transforms.archives.records import ArchiveRecords, Damage

@@ -14,7 +14,7 @@ import lz4.frame
 import pytest
 import zstandard
 
-from gobelin.documents import ArchiveTally
+from gobelin.data.model import ArchiveTally
 from gobelin.transforms.archives.http_message import read_head
 from gobelin.transforms.archives.read_warc import PageCapture, read_archive
 

@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gobelin.documents import ArchiveTally, Decision
+from gobelin.data.model import ArchiveTally, Decision
 from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
 from gobelin.transforms.archives.read_warc import read_range
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from gobelin.documents import ArchiveTally, Decision
+from gobelin.data.model import ArchiveTally, Decision
 from gobelin.transforms.archives import wacz
 from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
 from gobelin.transforms.archives.read_warc import PageCapture, ReadWarc, read_range

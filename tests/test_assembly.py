@@ -14,26 +14,16 @@ import PIL.Image
 import pyarrow as pa
 import pytest
 
-from gobelin.documents import (
-    CONTINUOUS_TOKEN_SHARDS,
-    DECISIONS,
-    DOCUMENTS,
-    IMAGE_CODES,
-    IMAGE_LATENTS,
-    TOKEN_SHARDS,
-    Action,
-    Decision,
-    Unit,
-    to_row,
-)
+from gobelin.data.model import CONTINUOUS_TOKEN_SHARDS, IMAGE_LATENTS, Action, Decision, Unit, to_row
+from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_CODES, TOKEN_SHARDS
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly
+from gobelin.store import shards
 from gobelin.store.dataset import Attempt
+from gobelin.store.shards import read_folder, read_rows
 from gobelin.tokenize.encode import _EncodeImages, shown_images, shown_in_part
 from gobelin.tokenize.sequence import ImageSpan, decode_document, image_latents
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.shards import read_corpus
-from gobelin.transforms import shards
-from gobelin.transforms.shards import read_folder, read_rows
 from tests.token_corpora import small_tokenizer, small_vocabulary
 
 Make = Callable[..., Any]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES
+from gobelin.data.schemas import DOCUMENT_SCORES, NODE_SCORES
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gobelin.transforms.pages import boilerplate, main_content, region_rules
+from gobelin.transforms.pages.content import boilerplate, main_content, region_rules
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
 

@@ -16,15 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gobelin
-from gobelin.documents import DOCUMENTS, IMAGES, Decision
+from gobelin.data.model import Decision
+from gobelin.data.schemas import DOCUMENTS, IMAGES
 from gobelin.errors import UserError
 from gobelin.scores import Score
 from gobelin.tokenize import encode
-from gobelin.transforms import plugin_scores, urls
+from gobelin.transforms import urls
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.images.block_list import url_spellings
-from gobelin.transforms.measure import ScoreConfig
 from gobelin.transforms.rights.site_policy import is_policy_url, origin_of
+from gobelin.transforms.score import plugin_scores
+from gobelin.transforms.score.measure import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.url_words import url_words
 from gobelin.transforms.vision import embed
@@ -168,14 +170,14 @@ class _Blocked:
 
 EXTRACT = {
     "a record": ("archives.read_warc", "_read_capture", lambda record, *_: record.fields.get("warc-target-uri") == A),
-    "a page": ("extract", "extract_page", lambda capture, *_: capture.url == A),
-    "a picture": ("extract", "extract_image", lambda capture, *_: capture.url == f"{A}1.png"),
-    "a page's row": ("extract", "address_keys", lambda url, _: url == A),
-    "a revisit": ("block_revisits", "load_block_list", None),
+    "a page": ("extract.extract", "extract_page", lambda capture, *_: capture.url == A),
+    "a picture": ("extract.extract", "extract_image", lambda capture, *_: capture.url == f"{A}1.png"),
+    "a page's row": ("extract.extract", "address_keys", lambda url, _: url == A),
+    "a revisit": ("extract.block_revisits", "load_block_list", None),
     "a policy": ("rights.site_signals", "policy_row", lambda capture: capture.url.startswith(A)),
     "a site": ("rights.site_signals", "read_site", lambda rows, _: rows[0]["host"] == "a.example"),
-    "a document": ("link", "resolve_nodes", lambda document, *_: document["url"] == A),
-    "captures of a page": ("link", "merge_signals", lambda *_: True),
+    "a document": ("extract.link", "resolve_nodes", lambda document, *_: document["url"] == A),
+    "captures of a page": ("extract.link", "merge_signals", lambda *_: True),
 }  # fmt: skip
 
 
@@ -227,9 +229,9 @@ def is_a(row: Any, *_: Any) -> bool:
 
 
 SCORE = {
-    "a document": ("measure", "measure_document", is_a, "document"),
-    "what was joined": ("join_scores", "complete_scores", is_a, "document"),
-    "an image": ("join_scores", "sorted", lambda values: "a" * 32 in values, "image"),
+    "a document": ("score.measure", "measure_document", is_a, "document"),
+    "what was joined": ("score.join_scores", "complete_scores", is_a, "document"),
+    "an image": ("score.join_scores", "sorted", lambda values: "a" * 32 in values, "image"),
 }
 
 

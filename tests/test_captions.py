@@ -5,9 +5,9 @@ from __future__ import annotations
 import lxml.html
 import pytest
 
-from gobelin.transforms.pages.caption_text import MAX_CAPTION_CHARS
-from gobelin.transforms.pages.captions import MAX_FRAME_CHARS
-from gobelin.transforms.pages.image_references import rewrite_images
+from gobelin.transforms.pages.captions.caption_text import MAX_CAPTION_CHARS
+from gobelin.transforms.pages.captions.captions import MAX_FRAME_CHARS
+from gobelin.transforms.pages.images.image_references import rewrite_images
 
 LONG = " ".join(map(str, range(MAX_CAPTION_CHARS)))
 

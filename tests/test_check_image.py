@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from gobelin.documents import Action
+from gobelin.data.model import Action
 from gobelin.transforms.images import measure_image
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, ImageProblem, check_image
 from gobelin.transforms.images.open_image import open_rgb

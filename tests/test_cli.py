@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 import yaml
 
-from gobelin.documents import SCHEMA_VERSION
+from gobelin.data.schemas import SCHEMA_VERSION
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.stage_names import STAGES
+from gobelin.pipeline.run.stage_names import STAGES
 from gobelin.store.lock import locked
-from gobelin.transforms.files import list_shards
+from gobelin.store.tables import list_shards
 
 Make = Callable[..., Any]
 BIN = Path(sys.executable).parent

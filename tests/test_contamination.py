@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gobelin.documents import IMAGE_EMBEDDINGS, NODE_SCORES
+from gobelin.data.schemas import IMAGE_EMBEDDINGS, NODE_SCORES
 from gobelin.store.dataset import commit_shards
+from gobelin.store.shards import read_folder, write_shard
+from gobelin.store.tables import shard_path
 from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, image_hashes
-from gobelin.transforms.files import shard_path
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
-from gobelin.transforms.measure import ClipConfig, ScoreConfig, measure_document
-from gobelin.transforms.shards import read_folder, write_shard
+from gobelin.transforms.score.measure import ClipConfig, ScoreConfig, measure_document
 from gobelin.transforms.text.contamination import TextContamination, find_contamination, load_eval_texts
 from gobelin.transforms.text.text_config import ContaminationConfig
 from gobelin.transforms.vision.eval_images import (

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gobelin.documents import ArchiveTally, Decision, Unit
+from gobelin.data.model import ArchiveTally, Decision, Unit
 from gobelin.transforms.archives.content_types import Kind, kind_of, parse_content_type
 from gobelin.transforms.archives.http_message import EncodingError, decode_body, read_head
 from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, read_archive

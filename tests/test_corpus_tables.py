@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES
+from gobelin.data.schemas import DOCUMENT_SCORES
 from gobelin.report.corpus_tables import DuplicateGroup, EarlierDuplicates, document_groups, earlier_duplicates
 from gobelin.report.wording import EARLIER_KINDS
 from gobelin.store.dataset import commit_shards
-from gobelin.transforms.files import shard_path
-from gobelin.transforms.shards import write_shard
+from gobelin.store.shards import write_shard
+from gobelin.store.tables import shard_path
 
 ROWS: list[dict[str, Any]] = [
     {"doc_id": "b", "near_group": "a", "earlier": [("near", "a", "out/jan")]},

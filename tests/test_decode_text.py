@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gobelin.transforms.pages.decode_text import decode
-from gobelin.transforms.pages.find_nodes import PageContent, PageProblem, TextPiece, read_page
-from gobelin.transforms.pages.image_references import ImageReference
-from gobelin.transforms.pages.meta_charset import find_declaration
-from gobelin.transforms.pages.readable_text import is_readable
-from gobelin.transforms.pages.text_quality import measure_quality
+from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.tree.decode_text import decode
+from gobelin.transforms.pages.tree.find_nodes import PageContent, PageProblem, TextPiece, read_page
+from gobelin.transforms.pages.tree.meta_charset import find_declaration
+from gobelin.transforms.pages.tree.readable_text import is_readable
+from gobelin.transforms.pages.tree.text_quality import measure_quality
 
 TEXTS = {
     "ru": (

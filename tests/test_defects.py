@@ -11,10 +11,10 @@ import pytest
 
 import gobelin
 from gobelin.errors import UserError, in_a_line, is_of_the_machine
-from gobelin.pipeline import run as running
 from gobelin.pipeline.cli.main import main
-from gobelin.transforms.files import read_tables, shard_path
-from gobelin.transforms.shards import write_rows
+from gobelin.pipeline.run import run as running
+from gobelin.store.shards import write_rows
+from gobelin.store.tables import read_tables, shard_path
 
 
 def fails_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ OUR_OWN = {
     "tokenize/fit.py", "train/evaluate.py", "train/sample.py", "transforms/archives/http_message.py",
     "transforms/archives/ranges.py", "transforms/images/image_sandbox.py", "transforms/vision/assignment.py",
     "transforms/duplicates/image_duplicates.py",
-    "pipeline/recipe_yaml.py", "store/dataset.py", "store/files.py",
+    "pipeline/recipe/yaml.py", "store/dataset.py", "store/files.py",
 }  # fmt: skip
 """Modules that raise a plain ``ValueError`` where a caller inside gobelin is wrong, or which the caller turns into a
 decision or a ``UserError``."""

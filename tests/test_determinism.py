@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from examples.sample_crawl.make_crawl import make_crawl
-from gobelin.pipeline import inputs
 from gobelin.pipeline.cli.main import main
-from gobelin.transforms.shards import read_folder
+from gobelin.pipeline.run import inputs
+from gobelin.store.shards import read_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -9,27 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from gobelin import documents
-from gobelin.documents import (
-    ARCHIVES,
+from gobelin.data import schemas
+from gobelin.data.ids import document_id, image_id, shard_of
+from gobelin.data.model import (
     CONTINUOUS_TOKEN_SHARDS,
-    DECISIONS,
-    DOCUMENT_SCORES,
-    DOCUMENTS,
-    FETCHES,
-    IMAGE_CODES,
-    IMAGE_EMBEDDINGS,
     IMAGE_LATENTS,
-    IMAGE_SCORES,
-    IMAGE_SIGNATURES,
-    IMAGES,
-    NODE,
-    NODE_SCORES,
-    NOT_RUN,
-    SCHEMA_VERSION,
-    SIGNATURES,
-    TEXT_EMBEDDINGS,
-    TOKEN_SHARDS,
     Action,
     ArchiveTally,
     Decision,
@@ -42,11 +26,27 @@ from gobelin.documents import (
     Source,
     Unit,
     document_from_row,
-    document_id,
     image_from_row,
-    image_id,
-    shard_of,
     to_row,
+)
+from gobelin.data.schemas import (
+    ARCHIVES,
+    DECISIONS,
+    DOCUMENT_SCORES,
+    DOCUMENTS,
+    FETCHES,
+    IMAGE_CODES,
+    IMAGE_EMBEDDINGS,
+    IMAGE_SCORES,
+    IMAGE_SIGNATURES,
+    IMAGES,
+    NODE,
+    NODE_SCORES,
+    NOT_RUN,
+    SCHEMA_VERSION,
+    SIGNATURES,
+    TEXT_EMBEDDINGS,
+    TOKEN_SHARDS,
 )
 
 SCHEMAS = {
@@ -85,7 +85,7 @@ def test_schemas_change_only_with_notice() -> None:
 
 
 def test_no_schema_is_left_out_of_the_fingerprint() -> None:
-    in_module = {id(value) for value in vars(documents).values() if isinstance(value, pa.Schema)}
+    in_module = {id(value) for value in vars(schemas).values() if isinstance(value, pa.Schema)}
     assert in_module == {id(schema) for schema in SCHEMAS.values()}
 
 

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from gobelin.documents import DECISIONS, DOCUMENTS, IMAGE_SIGNATURES, IMAGES, SIGNATURES, Action, Decision, Unit, to_row
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_SIGNATURES, IMAGES, SIGNATURES
 from gobelin.store.dataset import commit_shards
+from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
-from gobelin.transforms.measure import MEASUREMENTS, ScoreConfig
+from gobelin.transforms.score.measure import MEASUREMENTS, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules
 from gobelin.transforms.selection.write_corpus import GROUPS, keep_one
-from gobelin.transforms.shards import read_folder
 
 Make = Callable[..., Any]
 Row = dict[str, Any]

@@ -14,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gobelin.documents import DECISIONS, IMAGE_SIGNATURES, SIGNATURES, Action, Decision, Unit, to_row
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.schemas import DECISIONS, IMAGE_SIGNATURES, SIGNATURES
 from gobelin.pipeline.stages import duplicates as duplicate_groups
 from gobelin.pipeline.stages.duplicates import MAX_EDGES_OF_ONE_WORKER, find_groups
 from gobelin.store.dataset import commit_shards
+from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, min_equal_bytes
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
-from gobelin.transforms.shards import read_folder
 from tests.naive_image_groups import naive_image_groups
 
 Make = Callable[..., Any]

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gobelin.documents import IMAGE_EMBEDDINGS
+from gobelin.data.schemas import IMAGE_EMBEDDINGS
 from gobelin.store.dataset import commit_shards
+from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates, semantic_groups
-from gobelin.transforms.measure import ScoreConfig
-from gobelin.transforms.shards import read_folder
+from gobelin.transforms.score.measure import ScoreConfig
 
 Make = Callable[..., Any]
 

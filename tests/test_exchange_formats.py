@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gobelin.documents import Node, Role, to_row
+from gobelin.data.model import Node, Role, to_row
 from gobelin.exchange import hf_parquet, jsonl, lines, mmc4, nemo, obelics, webdataset
 from gobelin.exchange.entry import SIDE, Entry, EntryError, Origin, Picture
 from gobelin.exchange.writing import Losses, Shard

@@ -13,31 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gobelin.documents import (
-    DECISIONS,
-    DOCUMENTS,
-    IMAGE_EMBEDDINGS,
-    IMAGE_SCORES,
-    IMAGES,
-    TEXT_EMBEDDINGS,
-    Decision,
-    Node,
-    Role,
-    Unit,
-    image_id,
-    to_row,
-)
+from gobelin.data.ids import image_id
+from gobelin.data.model import Decision, Node, Role, Unit, to_row
+from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_EMBEDDINGS, IMAGE_SCORES, IMAGES, TEXT_EMBEDDINGS
 from gobelin.exchange import read_index
 from gobelin.exchange.entry import SIDE, Entry
 from gobelin.exchange.formats import FORMATS, find_sources
-from gobelin.pipeline import import_corpus, import_stage
 from gobelin.pipeline.cli.exchange import FORMATS as NAMES
-from gobelin.pipeline.export import export_corpus
-from gobelin.pipeline.progress_bar import Screen
-from gobelin.pipeline.state import OutputError, read_json, write_json
+from gobelin.pipeline.exchange import import_corpus
+from gobelin.pipeline.exchange.export import export_corpus
+from gobelin.pipeline.run.progress_bar import Screen
+from gobelin.pipeline.run.state import OutputError, read_json, write_json
+from gobelin.pipeline.stages import imported as import_stage
 from gobelin.store.paths import name_of
+from gobelin.store.shards import read_folder, read_rows
 from gobelin.transforms.images.check_image import ImageLimits, check_image
-from gobelin.transforms.shards import read_folder, read_rows
 from tests.in_process import InProcess
 
 NUM_SHARDS = 2
@@ -207,9 +197,9 @@ def test_equal_documents_give_equal_bytes(name: str, source: Source, tmp_path: P
 
 def test_an_import_is_counted_and_goes_on(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
     """The manifest adds up, and the key is the one that ``score`` asks for."""
-    from gobelin.pipeline.inputs import Archive
-    from gobelin.pipeline.recipe import load_recipe
-    from gobelin.pipeline.stage_keys import stage_keys
+    from gobelin.pipeline.recipe.recipe import load_recipe
+    from gobelin.pipeline.run.inputs import Archive
+    from gobelin.pipeline.run.keys import stage_keys
 
     export(source.output, "select", "parquet", tmp_path / "first", with_images=False)
     imported = import_from("parquet", tmp_path / "first")

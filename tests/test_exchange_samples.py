@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 
-from gobelin.documents import image_id
+from gobelin.data.ids import image_id
 from gobelin.exchange import foreign_samples, jsonl, mmc4, nemo, webdataset
 from gobelin.exchange.entry import Entry, EntryError, Origin
 from gobelin.exchange.read_index import ReadIndex
 from gobelin.exchange.sample_names import group_names, key_of
 from gobelin.exchange.taking import attempt
-from gobelin.transforms.extract import ImageDraft, extract_image
-from gobelin.transforms.extract_config import ExtractConfig
+from gobelin.transforms.extract.config import ExtractConfig
+from gobelin.transforms.extract.extract import ImageDraft, extract_image
 from gobelin.transforms.images.tiff_pages import split_pages
 
 Row = dict[str, Any]

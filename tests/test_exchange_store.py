@@ -19,27 +19,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gobelin.documents import (
-    DECISIONS,
-    DOCUMENTS,
-    IMAGE_EMBEDDINGS,
-    IMAGES,
-    TEXT_EMBEDDINGS,
-    image_id,
-    to_row,
-)
+from gobelin.data.ids import image_id
+from gobelin.data.model import to_row
+from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_EMBEDDINGS, IMAGES, TEXT_EMBEDDINGS
 from gobelin.exchange import mmc4
 from gobelin.exchange.entry import Origin
 from gobelin.exchange.formats import FORMATS, find_sources
 from gobelin.exchange.parquet_files import read_parquet
-from gobelin.pipeline import import_corpus, import_stage
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.export import export_corpus, export_documents
-from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.exchange import import_corpus
+from gobelin.pipeline.exchange.export import export_corpus, export_documents
+from gobelin.pipeline.run.progress_bar import Screen
+from gobelin.pipeline.stages import imported as import_stage
 from gobelin.store import remote
 from gobelin.store.files import exists, list_files, read_bytes, upload, write_bytes, write_json
 from gobelin.store.paths import join, name_of
-from gobelin.transforms.files import list_shards
+from gobelin.store.tables import list_shards
 from gobelin.transforms.images.check_image import ImageLimits, check_image
 from tests.in_process import InProcess
 
@@ -286,7 +281,7 @@ def test_a_file_of_one_large_row_group_is_read_in_pieces(tmp_path: Path) -> None
 _KILLED = """
 import os, re, signal, sys
 from gobelin.pipeline import import_corpus
-from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.run.progress_bar import Screen
 from tests.in_process import InProcess
 
 source, output, recipe, last = sys.argv[1:]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from gobelin.documents import image_id
-from gobelin.pipeline import explain as explaining
+from gobelin.data.ids import image_id
+from gobelin.pipeline.ask import explain as explaining
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.recipe import load_recipe
+from gobelin.pipeline.recipe.recipe import load_recipe
 from gobelin.store.lock import locked
-from gobelin.transforms.shards import read_folder
+from gobelin.store.shards import read_folder
 
 Make = Callable[..., Any]
 HOST = "https://a.example"

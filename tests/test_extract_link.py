@@ -13,9 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from gobelin.documents import Action, Decision, Unit, document_id, image_id, shard_of
-from gobelin.transforms import extract as extract_module
-from gobelin.transforms.extract import (
+from gobelin.data.ids import document_id, image_id, shard_of
+from gobelin.data.model import Action, Decision, Unit
+from gobelin.store.shards import read_rows
+from gobelin.store.tables import list_shards
+from gobelin.transforms.extract import extract as extract_module
+from gobelin.transforms.extract.extract import (
     PAGE_INDEX,
     ExtractConfig,
     ImageDraft,
@@ -24,9 +27,7 @@ from gobelin.transforms.extract import (
     extract_image,
     extract_page,
 )
-from gobelin.transforms.files import list_shards
-from gobelin.transforms.link import Resolution, choose_capture, resolve_nodes, wishes_of
-from gobelin.transforms.shards import read_rows
+from gobelin.transforms.extract.link import Resolution, choose_capture, resolve_nodes, wishes_of
 from gobelin.transforms.urls import canonical_url, url_key
 
 Make = Callable[..., Any]

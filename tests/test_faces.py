@@ -12,9 +12,9 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from gobelin.documents import DOCUMENTS, IMAGE_SCORES, IMAGES
+from gobelin.data.schemas import DOCUMENTS, IMAGE_SCORES, IMAGES
 from gobelin.store.dataset import Attempt
-from gobelin.transforms.measure import ScoreConfig
+from gobelin.transforms.score.measure import ScoreConfig
 from gobelin.transforms.vision.faces import (
     Face,
     FaceConfig,
@@ -197,7 +197,7 @@ def test_faces_through_the_stage_without_clip(
     score_documents: Callable[..., Any], plan_here: Callable[..., Any],
 ) -> None:  # fmt: skip
     """Two faces' boxes, none, and two images that fail: each is in the scores or in the decisions."""
-    from gobelin.pipeline.plan import Batch, Step, data_sets
+    from gobelin.pipeline.run.plan import Batch, Step, data_sets
     from gobelin.pipeline.stages.score import EmbedJob, embed_images
 
     boxes = ((50, 20, 90, 70), None)
@@ -230,13 +230,13 @@ def test_tokens_are_those_of_blurred_pictures(
     plan_here: Callable[..., Any],
 ) -> None:
     torch = pytest.importorskip("torch")
-    from gobelin.pipeline.plan import Batch, Step, data_sets
+    from gobelin.pipeline.run.plan import Batch, Step, data_sets
     from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
+    from gobelin.store.shards import read_folder
     from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.fit import fit_images
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess, save_image_tokenizer
     from gobelin.transforms.images.open_image import open_rgb
-    from gobelin.transforms.shards import read_folder
 
     torch.set_num_threads(1)
     config = VQVAEConfig(image_size=32, patch_size=8, num_codes=64, channels=16, num_blocks=1)

@@ -12,19 +12,19 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from gobelin.documents import Source
-from gobelin.pipeline.plan import Batch, Step, data_sets
+from gobelin.data.model import Source
+from gobelin.pipeline.run.plan import Batch, Step, data_sets
 from gobelin.pipeline.stages import extract as stage
 from gobelin.pipeline.stages.link import LinkJob, run_link
 from gobelin.store.dataset import Attempt
+from gobelin.store.shards import read_folder
 from gobelin.transforms.archives.ranges import ArchiveRange
-from gobelin.transforms.extract import ImageDraft, address_keys, extract_image
-from gobelin.transforms.extract_config import ExtractConfig
+from gobelin.transforms.extract.config import ExtractConfig
+from gobelin.transforms.extract.extract import ImageDraft, address_keys, extract_image
 from gobelin.transforms.fetching import fetch_http
 from gobelin.transforms.fetching.fetch import FetchImages
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
 from gobelin.transforms.fetching.wanted_urls import Choice, WantedUrls, wanted_url
-from gobelin.transforms.shards import read_folder
 from gobelin.transforms.urls import url_key
 from tests.misbehaving_server import MisbehavingServer, answer, network, serving
 

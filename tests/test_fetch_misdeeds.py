@@ -15,7 +15,8 @@ import pytest
 from hypothesis import strategies
 from yarl import URL
 
-from gobelin.documents import FETCHES, Source
+from gobelin.data.model import Source
+from gobelin.data.schemas import FETCHES
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
 from gobelin.transforms.fetching.fetch_hosts import Fetched, fetch_all
 from gobelin.transforms.fetching.fetch_http import Answer, check_url

@@ -11,21 +11,15 @@ import pytest
 
 import gobelin
 from gobelin.errors import MissingDataError, UserError
-from gobelin.pipeline.inputs import InputError, find_archives
-from gobelin.pipeline.state import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.run.inputs import InputError, find_archives
+from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
 from gobelin.store.dataset import commit_shards
-from gobelin.store.files import output, write_bytes
-from gobelin.transforms.files import (
-    exists,
-    files_in,
-    find_files,
-    join,
-    list_shards,
-    make_folder,
-    open_input,
-    shard_path,
-)
-from gobelin.transforms.shards import Spool, SpoolReader, read_folder, write_rows, write_shard
+from gobelin.store.files import exists, files_in, make_folder, open_input, output, write_bytes
+from gobelin.store.paths import join
+from gobelin.store.patterns import find_files
+from gobelin.store.shards import read_folder, write_rows, write_shard
+from gobelin.store.spool import Spool, SpoolReader
+from gobelin.store.tables import list_shards, shard_path
 
 ODD_NAMES = [
     "out[1]",

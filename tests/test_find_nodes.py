@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from gobelin.transforms.pages.decode_text import decode
-from gobelin.transforms.pages.find_nodes import PageContent, PageProblem, TextPiece, read_page
-from gobelin.transforms.pages.image_references import ImageReference
-from gobelin.transforms.pages.parse_html import MAX_TAGS
+from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.tree.decode_text import decode
+from gobelin.transforms.pages.tree.find_nodes import PageContent, PageProblem, TextPiece, read_page
+from gobelin.transforms.pages.tree.parse_html import MAX_TAGS
 
 URL = "https://a.example/dir/page.html"
 Page = Callable[..., bytes]

@@ -14,9 +14,9 @@ from PIL import Image
 
 from examples.demo.fit_clip import ClipFitConfig, fit_clip
 from gobelin.errors import DivergedError, UserError
-from gobelin.pipeline.export import _write_lines
-from gobelin.pipeline.recipe import RecipeError, load_recipe
-from gobelin.pipeline.state import write_json
+from gobelin.pipeline.exchange.export import _write_lines
+from gobelin.pipeline.recipe.recipe import RecipeError, load_recipe
+from gobelin.pipeline.run.state import write_json
 from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.fit import fit_images
 from gobelin.transforms.finite import finite_or_null, require_finite

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from examples.demo.run_demo import EXPECTED_SECONDS
-from gobelin.pipeline.forecast import Forecast, in_words
-from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.run.forecast import Forecast, in_words
+from gobelin.pipeline.run.progress_bar import Screen
 
 EXPECTED = {"draw": 40.0, "read": 10.0, "train": 100.0, "show": 10.0}
 
@@ -58,7 +58,7 @@ def test_words(seconds: float, words: str) -> None:
 def test_a_log_says_the_time_left(
     expected: dict[str, float], says_run: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gobelin.pipeline.progress_bar.SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr("gobelin.pipeline.run.progress_bar.SECONDS_BETWEEN_LINES", -1.0)
     screen = Screen(expected=expected)
     with screen.step("fit", "steps", 10) as step:
         step.update({"steps": 5})

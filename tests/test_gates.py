@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gobelin.transforms.pages.gates import Gates, refuse
+from gobelin.transforms.pages.content.gates import Gates, refuse
 
 GERMAN = (
     "Der alte Hafen liegt hinter der Markthalle, und an den meisten Tagen kommen die Boote herein, bevor die Sonne "

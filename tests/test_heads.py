@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES, IMAGE_EMBEDDINGS, IMAGE_SCORES, NODE_SCORES
+from gobelin.data.schemas import DOCUMENT_SCORES, IMAGE_EMBEDDINGS, IMAGE_SCORES, NODE_SCORES
 from gobelin.pipeline.cli.heads import KINDS
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.recipe import RecipeError, load_recipe
+from gobelin.pipeline.recipe.recipe import RecipeError, load_recipe
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import ImageRules
 from gobelin.transforms.selection.select import judge_document
@@ -553,7 +553,7 @@ def test_recipes_that_cannot_work_are_refused(tmp_path: Path, text: str, message
 
 def test_another_head_makes_the_scores_anew(tmp_path: Path) -> None:
     """The file counts, not its name alone; what comes before the scores stays."""
-    from gobelin.pipeline.stage_keys import stage_keys
+    from gobelin.pipeline.run.keys import stage_keys
 
     save_head(a_head(), str(tmp_path / "nsfw.safetensors"))
     (tmp_path / "r.yaml").write_text(
@@ -570,8 +570,8 @@ def test_another_head_makes_the_scores_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_head_of_another_model_stops_the_stage(tmp_path: Path, is_right: bool) -> None:
-    from gobelin.pipeline.fits import prepare_clip
-    from gobelin.transforms.measure import ClipConfig, ScoreConfig
+    from gobelin.pipeline.stages.fits import prepare_clip
+    from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
 
     stated = "ViT-L-14-quickgelu/openai" if is_right else "ViT-B-32-quickgelu/openai"
     save_head(a_head(clip_model=stated), str(tmp_path / "nsfw.safetensors"))

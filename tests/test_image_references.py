@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gobelin.transforms.pages.find_nodes import PageContent, read_page
-from gobelin.transforms.pages.image_candidates import USEFUL_WIDTH, is_image_file
-from gobelin.transforms.pages.image_drafts import MAX_WORDS_CHARS
-from gobelin.transforms.pages.image_references import (
+from gobelin.transforms.pages.images.image_candidates import USEFUL_WIDTH, is_image_file
+from gobelin.transforms.pages.images.image_drafts import MAX_WORDS_CHARS
+from gobelin.transforms.pages.images.image_references import (
     MAX_DIMENSION,
     SENTINEL,
     ImageReference,
@@ -21,6 +20,7 @@ from gobelin.transforms.pages.image_references import (
     rewrite_images,
     sentinel_index,
 )
+from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
 from gobelin.transforms.urls import url_key
 
 BASE = "https://a.example/dir/page.html"

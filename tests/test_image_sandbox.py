@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gobelin.documents import Action
+from gobelin.data.model import Action
 from gobelin.transforms.images import image_sandbox
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, ImageProblem, check_image
 from gobelin.transforms.images.image_sandbox import ImageChecker

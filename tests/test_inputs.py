@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gobelin.pipeline import inputs
-from gobelin.pipeline.inputs import Archive, InputError, find_archives, read_batches
+from gobelin.pipeline.run import inputs
+from gobelin.pipeline.run.inputs import Archive, InputError, find_archives, read_batches
 
 
 def archives_of(folder: Path, *sizes: int) -> tuple[Archive, ...]:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from gobelin.errors import UserError
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.recipe import load_recipe
-from gobelin.pipeline.stage_keys import stage_keys
+from gobelin.pipeline.recipe.recipe import load_recipe
+from gobelin.pipeline.run.keys import stage_keys
 from gobelin.store.files import list_files, read_bytes, upload, write_bytes
 from gobelin.store.paths import join
 from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
@@ -212,7 +212,7 @@ def test_clip_weights_on_a_store(clip_folder: Path, object_store: str, monkeypat
 
 def test_a_process_loads_a_clip_model_once(clip_folder: Path, object_store: str, s3_door: Any) -> None:
     """A worker goes from batch to batch, and from images to texts, without asking the store again."""
-    from gobelin.transforms.measure import ClipConfig
+    from gobelin.transforms.score.measure import ClipConfig
     from gobelin.transforms.vision.embed import load_model
 
     upload(str(clip_folder), join(object_store, "clip"))

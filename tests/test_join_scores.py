@@ -13,24 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gobelin.documents import (
-    DECISIONS,
-    DOCUMENTS,
-    IMAGE_EMBEDDINGS,
-    IMAGE_SCORES,
-    IMAGES,
-    TEXT_EMBEDDINGS,
-    Action,
-    Decision,
-    Unit,
-    to_row,
-)
-from gobelin.transforms import measure as measure_module
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_EMBEDDINGS, IMAGE_SCORES, IMAGES, TEXT_EMBEDDINGS
+from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.image_duplicates import are_alike, image_hashes
 from gobelin.transforms.duplicates.minhash import min_equal_bytes, text_digest, text_signature
-from gobelin.transforms.join_scores import ImageFacts, add_similarities, complete_scores
-from gobelin.transforms.measure import ScoreConfig, measure_document
-from gobelin.transforms.shards import read_folder
+from gobelin.transforms.score import measure as measure_module
+from gobelin.transforms.score.join_scores import ImageFacts, add_similarities, complete_scores
+from gobelin.transforms.score.measure import ScoreConfig, measure_document
 from gobelin.transforms.text.text_statistics import text_statistics
 from gobelin.transforms.urls import canonical_url, host_of
 

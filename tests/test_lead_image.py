@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gobelin.transforms.pages.find_nodes import PageContent, read_page
-from gobelin.transforms.pages.image_references import ImageReference
-from gobelin.transforms.pages.picture_names import picture_name
+from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.images.picture_names import picture_name
+from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
 
 URL = "https://paper.example/2024/the-crane.html"
 PROSE = (

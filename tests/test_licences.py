@@ -6,7 +6,7 @@ import time
 import lxml.html
 import pytest
 
-from gobelin.documents import Licence
+from gobelin.data.model import Licence
 from gobelin.transforms.rights.licences import MAX_LICENCES, creative_commons, find_licences
 
 URL = "https://a.example/dir/page.html"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gobelin.transforms.pages.find_nodes import PageContent, read_page
+from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
 
 PROSE = (
     "The clock daemon compares the time of several servers with that of the machine and slows down or speeds up the "

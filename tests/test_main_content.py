@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gobelin.documents import Role
-from gobelin.transforms.pages.boilerplate import Kind, classify
-from gobelin.transforms.pages.boilerplate_phrases import CALLS, COMMENTS, RELATED
-from gobelin.transforms.pages.decode_text import decode
-from gobelin.transforms.pages.find_nodes import PageContent, TextPiece, read_page
-from gobelin.transforms.pages.image_references import ImageReference
+from gobelin.data.model import Role
+from gobelin.transforms.pages.content.boilerplate import Kind, classify
+from gobelin.transforms.pages.content.boilerplate_phrases import CALLS, COMMENTS, RELATED
+from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.tree.decode_text import decode
+from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
 
 URL = "https://a.example/dir/page.html"
 PROSE = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gobelin.transforms.pages.boilerplate import FOOT, Kind, classify
-from gobelin.transforms.pages.boilerplate_phrases import FIGURE_NUMBER
-from gobelin.transforms.pages.find_nodes import PageContent, TextPiece, read_page
-from gobelin.transforms.pages.image_references import ImageReference
+from gobelin.transforms.pages.content.boilerplate import FOOT, Kind, classify
+from gobelin.transforms.pages.content.boilerplate_phrases import FIGURE_NUMBER
+from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
 
 PROSE = (
     "The old harbour lies behind the market hall, and on most mornings the boats come in before the sun is up. "

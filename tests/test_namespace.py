@@ -18,33 +18,33 @@ PACKAGES = ("pipeline", "transforms", "tokenize", "train", "report", "exchange")
 HEAVY = ("torch", "open_clip", "torchvision")
 
 LIGHT_MODULES = (
-    "gobelin.documents",
+    "gobelin.data.model",
     "gobelin.transforms.archives.read_warc",
-    "gobelin.transforms.extract",
-    "gobelin.transforms.link",
-    "gobelin.transforms.measure",
-    "gobelin.transforms.join_scores",
+    "gobelin.transforms.extract.extract",
+    "gobelin.transforms.extract.link",
+    "gobelin.transforms.score.measure",
+    "gobelin.transforms.score.join_scores",
     "gobelin.transforms.selection.select",
     "gobelin.transforms.selection.config",
     "gobelin.transforms.selection.rules",
     "gobelin.transforms.selection.write_corpus",
     "gobelin.exchange.formats",
-    "gobelin.pipeline.import_corpus",
-    "gobelin.pipeline.import_stage",
-    "gobelin.pipeline.recipe",
-    "gobelin.pipeline.plan",
+    "gobelin.pipeline.exchange.import_corpus",
+    "gobelin.pipeline.stages.imported",
+    "gobelin.pipeline.recipe.recipe",
+    "gobelin.pipeline.run.plan",
     "gobelin.pipeline.stages.extract",
     "gobelin.pipeline.stages.link",
     "gobelin.pipeline.stages.score",
     "gobelin.pipeline.stages.select",
     "gobelin.pipeline.stages.tokenize",
     "gobelin.pipeline.stages.train",
-    "gobelin.pipeline.supervisor",
-    "gobelin.pipeline.fast_beam",
-    "gobelin.pipeline.preload",
-    "gobelin.pipeline.worker",
-    "gobelin.pipeline.worker_pool",
-    "gobelin.pipeline.run",
+    "gobelin.pipeline.run.supervisor",
+    "gobelin.pipeline.run.fast_beam",
+    "gobelin.pipeline.run.preload",
+    "gobelin.pipeline.run.worker",
+    "gobelin.pipeline.run.worker_pool",
+    "gobelin.pipeline.run.run",
     "gobelin.pipeline.cli.main",
     "gobelin.report.page",
     "gobelin.tokenize.codebook",
@@ -118,7 +118,7 @@ def test_command_line_starts_without_beam() -> None:
 def test_every_module_can_be_imported_once() -> None:
     """No class of gobelin has a second identity under a root link's name."""
     code = (
-        "import sys, gobelin.documents, gobelin.transforms.urls, gobelin.pipeline.state\n"
+        "import sys, gobelin.data.model, gobelin.transforms.urls, gobelin.pipeline.run.state\n"
         f"print(sorted(name for name in sys.modules if name.split('.')[0] in {PACKAGES!r} and name != 'tokenize'))"
     )
     assert fresh_python(code) == "[]"

@@ -10,7 +10,7 @@ import pytest
 
 from gobelin.pipeline.cli.main import main
 from gobelin.store.files import upload
-from gobelin.transforms.shards import read_folder
+from gobelin.store.shards import read_folder
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -13,8 +13,8 @@ import pytest
 
 from gobelin.errors import MissingDataError
 from gobelin.pipeline.cli.main import main
+from gobelin.pipeline.run.supervisor import run_pipeline
 from gobelin.pipeline.stages.tokenize import AssembleJob, assemble_documents
-from gobelin.pipeline.supervisor import run_pipeline
 
 Make = Callable[..., Any]
 RECIPE = """

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gobelin.transforms.pages.find_nodes import PageContent, TextPiece, read_page
+from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
 
 PROSE = (
     "The old harbour lies behind the market hall, and on most mornings the boats come in before the sun is up. "

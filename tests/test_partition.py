@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gobelin.documents import DECISIONS, Action, Decision, Unit, shard_of, to_row
-from gobelin.pipeline.partition import Source, partition
+from gobelin.data.ids import shard_of
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.schemas import DECISIONS
+from gobelin.pipeline.stages.partition import Source, partition
+from gobelin.store.shards import read_rows, shard_of_decision, write_rows
 from gobelin.transforms import partition as partition_module
 from gobelin.transforms.archives.revisits import CapturesByRevisit, capture_keys, revisit_keys, revisit_place
 from gobelin.transforms.partition import ByShard, BySlice, Deal, DecisionsByShard, Parts, Split, deal_out
-from gobelin.transforms.shards import read_rows, shard_of_decision, write_rows
 
 Make = Callable[..., Any]
 Row = dict[str, Any]

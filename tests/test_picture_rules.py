@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gobelin.documents import PageKind
-from gobelin.transforms.pages.find_nodes import PageContent, read_page
-from gobelin.transforms.pages.image_references import ImageReference
-from gobelin.transforms.pages.thread_content import is_sign
+from gobelin.data.model import PageKind
+from gobelin.transforms.pages.content.thread_content import is_sign
+from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
 
 URL = "https://valley.example/2024/mill.html"
 PROSE = (

@@ -18,18 +18,19 @@ import pytest
 from PIL import Image as PillowImage
 
 from gobelin import plugins
-from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, Unit
+from gobelin.data.model import Action, Unit
+from gobelin.data.schemas import DOCUMENT_SCORES, NODE_SCORES
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.inputs import Archive
-from gobelin.pipeline.recipe import RecipeError, change, load_recipe
-from gobelin.pipeline.recipe_help import warnings_of
-from gobelin.pipeline.run import summary_lines
-from gobelin.pipeline.stage_keys import stage_keys
+from gobelin.pipeline.recipe.help import warnings_of
+from gobelin.pipeline.recipe.recipe import RecipeError, change, load_recipe
+from gobelin.pipeline.run.inputs import Archive
+from gobelin.pipeline.run.keys import stage_keys
+from gobelin.pipeline.run.run import summary_lines
 from gobelin.report.page import write_report
+from gobelin.store.tables import list_shards
 from gobelin.transforms.duplicates.find_duplicates import IMAGE_GROUPS
-from gobelin.transforms.files import list_shards
-from gobelin.transforms.join_scores import IMAGE_FACTS
-from gobelin.transforms.plugin_scores import apply_scorers, load_scorers
+from gobelin.transforms.score.join_scores import IMAGE_FACTS
+from gobelin.transforms.score.plugin_scores import apply_scorers, load_scorers
 from gobelin.transforms.selection import rules
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.select import judge_document

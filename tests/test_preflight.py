@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gobelin.pipeline import preflight
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.inputs import Archive
-from gobelin.pipeline.recipe import load_recipe
-from gobelin.pipeline.stage_names import STAGES
+from gobelin.pipeline.recipe.recipe import load_recipe
+from gobelin.pipeline.run import preflight
+from gobelin.pipeline.run.inputs import Archive
+from gobelin.pipeline.run.stage_names import STAGES
 
 Make = Callable[..., Any]
 

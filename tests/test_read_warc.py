@@ -16,7 +16,7 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from gobelin.documents import Action, ArchiveTally, Decision, Unit
+from gobelin.data.model import Action, ArchiveTally, Decision, Unit
 from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, read_archive
 
 Read = Callable[..., list[Any]]

@@ -10,16 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gobelin.pipeline.recipe import (
-    Recipe,
-    RecipeError,
-    as_dict,
-    fingerprint,
-    load_recipe,
-    preset_names,
-    to_yaml,
-)
-from gobelin.pipeline.recipe_help import explained_yaml
+from gobelin.pipeline.recipe.help import explained_yaml
+from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, preset_names, to_yaml
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = [*preset_names(), *sorted(str(path) for path in (ROOT / "examples" / "recipes").glob("*.yaml"))]
@@ -65,7 +57,7 @@ def test_every_recipe_loads_and_survives_being_written(name: str, tmp_path: Path
 @pytest.mark.parametrize("name", preset_names())
 def test_a_presets_first_line_says_what_it_is(name: str) -> None:
     """``gobelin recipe list`` prints it."""
-    from gobelin.pipeline.recipe import PRESETS
+    from gobelin.pipeline.recipe.recipe import PRESETS
 
     first = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ")

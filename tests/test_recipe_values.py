@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gobelin.documents import IMAGE_SIGNATURES, SIGNATURES
-from gobelin.pipeline import recipe_values
+from gobelin.data.schemas import IMAGE_SIGNATURES, SIGNATURES
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.recipe import load_recipe, preset_names
-from gobelin.pipeline.recipe_help import warnings_of
-from gobelin.pipeline.recipe_values import USES, doubtful_values, other_clip_model, unusable_inputs
+from gobelin.pipeline.recipe import values as recipe_values
+from gobelin.pipeline.recipe.help import warnings_of
+from gobelin.pipeline.recipe.recipe import load_recipe, preset_names
+from gobelin.pipeline.recipe.values import USES, doubtful_values, other_clip_model, unusable_inputs
 from gobelin.store.files import upload, write_bytes
 from gobelin.store.paths import join
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.signatures import signature_metadata
-from gobelin.transforms.pages.language import given_instead_of, identify_language, known_languages
+from gobelin.transforms.pages.content.language import given_instead_of, identify_language, known_languages
 from gobelin.transforms.rights.consent import effective
 from gobelin.transforms.vision.heads import Head, Layer, save_head
 

@@ -21,17 +21,8 @@ import pytest
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
-from gobelin.documents import (
-    DECISIONS,
-    DOCUMENT_SCORES,
-    DOCUMENTS,
-    IMAGE_CODES,
-    IMAGE_SCORES,
-    IMAGES,
-    TOKEN_SHARDS,
-    image_id,
-    shard_of,
-)
+from gobelin.data.ids import image_id, shard_of
+from gobelin.data.schemas import DECISIONS, DOCUMENT_SCORES, DOCUMENTS, IMAGE_CODES, IMAGE_SCORES, IMAGES, TOKEN_SHARDS
 from gobelin.report import wording
 from gobelin.report.charts import Line, line_chart
 from gobelin.report.documents import safe_href, view_documents
@@ -41,11 +32,11 @@ from gobelin.report.reasons import Choice, spread
 from gobelin.report.score_charts import Mark, histogram_chart, kept_chart
 from gobelin.report.survey import survey_scores
 from gobelin.store.dataset import commit_shards
-from gobelin.transforms.files import shard_path
+from gobelin.store.shards import read_folder, write_shard
+from gobelin.store.tables import shard_path
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules
-from gobelin.transforms.shards import read_folder, write_shard
 
 Row = dict[str, Any]
 

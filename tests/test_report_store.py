@@ -10,22 +10,23 @@ import numpy as np
 import obstore
 import pytest
 
-from gobelin.documents import IMAGES, image_id
-from gobelin.pipeline.check_output import check_output
+from gobelin.data.ids import image_id
+from gobelin.data.schemas import IMAGES
+from gobelin.pipeline.ask.check_output import check_output
+from gobelin.pipeline.ask.explain import explain
+from gobelin.pipeline.ask.rule_effects import rule_effects
+from gobelin.pipeline.ask.what_if import what_if
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.explain import explain
-from gobelin.pipeline.recipe import load_recipe
-from gobelin.pipeline.rule_effects import rule_effects
-from gobelin.pipeline.state import count_decisions
-from gobelin.pipeline.what_if import what_if
+from gobelin.pipeline.recipe.recipe import load_recipe
+from gobelin.pipeline.run.state import count_decisions
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.page import write_report
+from gobelin.store import shards
 from gobelin.store.dataset import num_rows_of
 from gobelin.store.files import delete, list_files, read_bytes, read_json, size_of, upload
 from gobelin.store.paths import join
-from gobelin.transforms import shards
-from gobelin.transforms.files import list_shards
-from gobelin.transforms.shards import read_folder
+from gobelin.store.shards import read_folder
+from gobelin.store.tables import list_shards
 
 Make = Callable[..., Any]
 HOST = "https://a.example"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gobelin.documents import image_id
-from gobelin.transforms.extract_config import ExtractConfig
+from gobelin.data.ids import image_id
+from gobelin.transforms.extract.config import ExtractConfig
 from gobelin.transforms.images.block_list import BlockListConfig
 
 Make = Callable[..., Any]

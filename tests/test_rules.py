@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES, Action, PageKind, Role, Unit
-from gobelin.pipeline.recipe import PRESETS, load_recipe, preset_names
-from gobelin.pipeline.recipe_help import warnings_of
-from gobelin.transforms.pages.gates import Gates
+from gobelin.data.model import Action, PageKind, Role, Unit
+from gobelin.data.schemas import DOCUMENT_SCORES, NODE_SCORES
+from gobelin.pipeline.recipe.help import warnings_of
+from gobelin.pipeline.recipe.recipe import PRESETS, load_recipe, preset_names
+from gobelin.transforms.pages.content.gates import Gates
 from gobelin.transforms.selection.config import PiiRules, SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules

@@ -44,8 +44,8 @@ from examples.sample_crawl.scenes import (
 )
 from examples.sample_crawl.sites import SITES
 from gobelin.store.dataset import commit_shards
-from gobelin.transforms.files import shard_path
-from gobelin.transforms.shards import write_shard
+from gobelin.store.shards import write_shard
+from gobelin.store.tables import shard_path
 
 HELD_OUT_WORDS = re.compile("|".join(rf"\b{color}\W+{kind}" for color, kind in sorted(HELD_OUT_COMBINATIONS)), re.I)
 

@@ -7,13 +7,13 @@ import json
 
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES, IMAGE_SCORES, NODE_SCORES
-from gobelin.pipeline.recipe import change, load_recipe
-from gobelin.pipeline.recipe_help import described, warnings_of
+from gobelin.data.schemas import DOCUMENT_SCORES, IMAGE_SCORES, NODE_SCORES
+from gobelin.pipeline.recipe.help import described, warnings_of
+from gobelin.pipeline.recipe.recipe import change, load_recipe
 from gobelin.report.histograms import Histogram
 from gobelin.report.wording import score_title
 from gobelin.scores import SCORES, Score, columns, find_score
-from gobelin.transforms.measure import ScoreConfig, measure_document
+from gobelin.transforms.score.measure import ScoreConfig, measure_document
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.rules import RULES, Rule
 from gobelin.transforms.vision.eval_images import IMAGE_CONTAMINATION

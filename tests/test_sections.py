@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from gobelin.transforms.pages.find_nodes import PageContent, TextPiece, read_page
-from gobelin.transforms.pages.image_references import ImageReference
+from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
 
 PROSE = (
     "The mill stands where two streams meet, and its wheel has turned since the bridge was built. On a still day "

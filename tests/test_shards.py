@@ -14,21 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gobelin.documents import DECISIONS, IMAGE_EMBEDDINGS, IMAGES, shard_of
+from gobelin.data.ids import shard_of
+from gobelin.data.schemas import DECISIONS, IMAGE_EMBEDDINGS, IMAGES
+from gobelin.store import shards
 from gobelin.store.dataset import commit_shards, files_of
-from gobelin.store.files import output
-from gobelin.transforms import shards
-from gobelin.transforms.files import list_shards, make_folder, shard_path
-from gobelin.transforms.shards import (
-    Spool,
-    SpoolReader,
-    SpoolRef,
-    WriteRows,
-    read_folder,
-    read_rows,
-    write_rows,
-    write_shard,
-)
+from gobelin.store.files import make_folder, output
+from gobelin.store.shards import read_folder, read_rows, write_rows, write_shard
+from gobelin.store.spool import Spool, SpoolReader, SpoolRef
+from gobelin.store.tables import list_shards, shard_path
+from gobelin.transforms.row_steps import WriteRows
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), ("place", pa.int64()), ("text", pa.string())])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gobelin.documents import shard_of
+from gobelin.data.ids import shard_of
 from gobelin.transforms.rights.consent import AI_AGENTS
 from gobelin.transforms.rights.site_policy import (
     POLICY_INDEX,

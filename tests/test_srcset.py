@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gobelin.transforms.pages.data_urls import decode_data_url
-from gobelin.transforms.pages.srcset import MAX_CANDIDATES, parse_srcset, slot_width
+from gobelin.transforms.pages.images.data_urls import decode_data_url
+from gobelin.transforms.pages.images.srcset import MAX_CANDIDATES, parse_srcset, slot_width
 
 GIF = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 

@@ -31,7 +31,7 @@ def test_help_imports_nothing_heavy(words: str) -> None:
 def test_workers_start_without_what_few_tasks_need() -> None:
     """And with Beam, which all need."""
     names = ("apache_beam", "torch", "scipy", "open_clip", "pymongo", "hdfs")
-    assert loaded("import gobelin.pipeline.preload", *names) == ["apache_beam"]
+    assert loaded("import gobelin.pipeline.run.preload", *names) == ["apache_beam"]
 
 
 def test_kept_look_ups_answer_as_beam_does() -> None:
@@ -42,7 +42,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.transforms import userstate
 from apache_beam.transforms.core import get_signature
 from apache_beam.coders import VarIntCoder
-from gobelin.pipeline.fast_beam import install
+from gobelin.pipeline.run.fast_beam import install
 
 class Counting(beam.DoFn):
     COUNT = userstate.CombiningValueStateSpec("count", VarIntCoder(), sum)
@@ -88,7 +88,7 @@ def test_a_beam_without_these_functions_stays_as_it_is() -> None:
     code = """
 import apache_beam as beam
 from apache_beam.transforms import userstate
-from gobelin.pipeline.fast_beam import install
+from gobelin.pipeline.run.fast_beam import install
 del userstate.get_dofn_specs
 install()
 assert not hasattr(userstate, "get_dofn_specs")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gobelin.pipeline.scratch import sweep_temporary_files, temporary_files
-from gobelin.pipeline.state import Part, StageFolder
+from gobelin.pipeline.run.scratch import sweep_temporary_files, temporary_files
+from gobelin.pipeline.run.state import Part, StageFolder
 from gobelin.store.dataset import Attempt, commit_shards, current, data_output, paths_of, shard_name
 from gobelin.store.files import list_files, read_bytes, write_bytes
 from gobelin.store.paths import join
@@ -126,7 +126,7 @@ def test_temporary_files_of_a_command_that_was_killed_go_with_the_next(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     code = (
-        "import os, signal, sys, tempfile; from gobelin.pipeline.scratch import temporary_files\n"
+        "import os, signal, sys, tempfile; from gobelin.pipeline.run.scratch import temporary_files\n"
         "with temporary_files('s3://b/out'): tempfile.mkdtemp(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code], check=False, timeout=60)

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gobelin.documents import DECISIONS, DOCUMENTS, TOKEN_SHARDS, Action, Decision, Unit, to_row
-from gobelin.pipeline import state
-from gobelin.pipeline.fits import corpus_texts, count_tokens
-from gobelin.pipeline.state import count_decisions, count_images_shown, count_rows, some_images_shown
-from gobelin.transforms import files, shards
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.schemas import DECISIONS, DOCUMENTS, TOKEN_SHARDS
+from gobelin.pipeline.run import state
+from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows, some_images_shown
+from gobelin.pipeline.stages.fits import corpus_texts, count_tokens
+from gobelin.store import shards
+from gobelin.store import tables as files
 
 Make = Callable[..., Any]
 NUM_DOCUMENTS = 12

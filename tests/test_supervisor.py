@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 
 from gobelin.errors import is_full
-from gobelin.pipeline.inputs import MIN_BATCH_BYTES
-from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.run.inputs import MIN_BATCH_BYTES
+from gobelin.pipeline.run.progress_bar import Screen
+from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor
+from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages.extract import INDEXES
-from gobelin.pipeline.supervisor import StepFailedError, Supervisor
-from gobelin.pipeline.worker import Task
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -144,7 +144,7 @@ def test_a_failure_stops_the_others(supervisor: Supervisor, tmp_path: Path) -> N
 
 def test_a_worker_can_ask_whether_to_stop(supervisor: Supervisor, tmp_path: Path) -> None:
     patient = (
-        "import pathlib, time\nfrom gobelin.pipeline.worker import heed_stop, stop_requested\nheed_stop()\n"
+        "import pathlib, time\nfrom gobelin.pipeline.run.worker import heed_stop, stop_requested\nheed_stop()\n"
         f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
         "while not stop_requested(): time.sleep(0.05)\n"
         f"pathlib.Path({str(tmp_path / 'saved')!r}).touch()\n"
@@ -348,8 +348,8 @@ def test_workers_do_not_outlive_their_supervisor(tmp_path: Path, number: signal.
     code = f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(120)"
     program = (
         "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup leaves it ignored
-        "from pathlib import Path\nfrom gobelin.pipeline.progress_bar import Screen\n"
-        "from gobelin.pipeline.supervisor import Supervisor, Task\n"
+        "from pathlib import Path\nfrom gobelin.pipeline.run.progress_bar import Screen\n"
+        "from gobelin.pipeline.run.supervisor import Supervisor, Task\n"
         f"supervisor = Supervisor(1, {str(tmp_path)!r}, Screen(True), 'local', (), modules=())\n"
         f"supervisor.run('step', [Task('sleep', exec, ({code!r},))])"
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gobelin.documents import Role
-from gobelin.transforms.pages.find_nodes import PageContent, read_page
-from gobelin.transforms.pages.image_references import ImageReference
-from gobelin.transforms.pages.main_content import MainContent, says_enough
-from gobelin.transforms.pages.page_blocks import Block
+from gobelin.data.model import Role
+from gobelin.transforms.pages.content.main_content import MainContent, says_enough
+from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
+from gobelin.transforms.pages.tree.page_blocks import Block
 
 PROSE = (
     "The lighthouse keeper counted the ships twice that morning, because the fog had come in from the north and the "

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gobelin.documents import PageKind
-from gobelin.transforms.pages.find_nodes import PageContent, TextPiece, read_page
+from gobelin.data.model import PageKind
+from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
 
 POSTS = (
     "My sourdough has stopped rising since I moved house. Same flour, same jar, same hours. What could it be?",

@@ -21,7 +21,7 @@ from gobelin.errors import UserError
 from gobelin.pipeline import tokenizers
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.cli.tokenizers import Kind
-from gobelin.pipeline.progress_bar import Screen
+from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.tokenizers import FitOptions, fit, shape_of
 from gobelin.tokenize import pictures as reading
 from gobelin.tokenize.codebook import read_codebook

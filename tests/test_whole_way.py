@@ -13,13 +13,13 @@ from PIL import Image
 from examples.demo.truth import judge_corpus, tally_lines
 from examples.sample_crawl.make_crawl import make_crawl
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.run import summary_lines
-from gobelin.pipeline.stage_names import STAGES
+from gobelin.pipeline.run.run import summary_lines
+from gobelin.pipeline.run.stage_names import STAGES
 from gobelin.store.dataset import commit
+from gobelin.store.shards import read_folder
 from gobelin.tokenize.sequence import ImageItem, ImageSpan, TextItem, decode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
-from gobelin.transforms.shards import read_folder
 
 SMALL = [
     "select.image.min_clip_near=null", "select.image.min_clip_caption=null", "select.image.min_clip_alt=null",

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES, DOCUMENTS, NODE_SCORES
-from gobelin.transforms.files import list_shards
+from gobelin.data.schemas import DOCUMENT_SCORES, DOCUMENTS, NODE_SCORES
+from gobelin.store.tables import list_shards
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gobelin.documents import DOCUMENT_SCORES, NODE_SCORES
-from gobelin.pipeline.recipe import Recipe, RecipeError, load_recipe
-from gobelin.pipeline.recipe_help import warnings_of
+from gobelin.data.schemas import DOCUMENT_SCORES, NODE_SCORES
+from gobelin.pipeline.recipe.help import warnings_of
+from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, load_recipe
 from gobelin.store.dataset import Attempt
-from gobelin.transforms.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, RelativeThreshold
@@ -74,13 +74,13 @@ def test_prompts_and_heads_through_the_stage(
     import torch
 
     from examples.demo.fit_clip import ClipFitConfig, fit_clip
-    from gobelin.documents import IMAGES
-    from gobelin.pipeline import fits
-    from gobelin.pipeline.plan import Batch, Step, data_sets
+    from gobelin.data.schemas import IMAGES
+    from gobelin.pipeline.run.plan import Batch, Step, data_sets
+    from gobelin.pipeline.stages import fits
     from gobelin.pipeline.stages import score as stage
     from gobelin.store.files import delete
+    from gobelin.store.shards import read_folder
     from gobelin.transforms.images.open_image import open_rgb
-    from gobelin.transforms.shards import read_folder
     from gobelin.transforms.vision.clip import ClipSpec, load_clip
 
     torch.set_num_threads(1)

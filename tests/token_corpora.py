@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gobelin.documents import TOKEN_SHARDS, shard_of
+from gobelin.data.ids import shard_of
+from gobelin.data.schemas import TOKEN_SHARDS
 from gobelin.store.dataset import commit_shards, data_output, shard_name
 from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document

@@ -28,13 +28,13 @@ from examples.demo.fit_clip import matched_auc
 from examples.sample_crawl.judge import judge
 from examples.sample_crawl.model import Scene
 from examples.sample_crawl.scenes import NUM_PHRASINGS, caption, draw_scene, render_scene
+from gobelin.store.tables import list_shards
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, preprocess
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.train.evaluate import grounding_gap
 from gobelin.train.model import LanguageModel, load_model
 from gobelin.train.sample import SamplingConfig, sample_captions, sample_images
 from gobelin.train.shards import Pair
-from gobelin.transforms.files import list_shards
 from gobelin.transforms.vision.clip import ClipSpec, load_clip
 
 _TEST_STREAM, _TUNING_STREAM = 0x7E57, 0x70E5

@@ -17,12 +17,12 @@ from pathlib import Path
 
 logging.basicConfig(level=logging.ERROR)
 
-from gobelin.pipeline.progress_bar import Screen  # noqa: E402  # logging first: importing Beam logs a warning
-from gobelin.pipeline.run import open_run, summary_lines  # noqa: E402
-from gobelin.pipeline.stage_names import STAGES  # noqa: E402
-from gobelin.pipeline.state import read_json, write_json  # noqa: E402
-from gobelin.pipeline.supervisor import StepFailedError, Supervisor  # noqa: E402
-from gobelin.pipeline.worker import Task  # noqa: E402
+from gobelin.pipeline.run.progress_bar import Screen  # noqa: E402  # logging first: importing Beam logs a warning
+from gobelin.pipeline.run.run import open_run, summary_lines  # noqa: E402
+from gobelin.pipeline.run.stage_names import STAGES  # noqa: E402
+from gobelin.pipeline.run.state import read_json, write_json  # noqa: E402
+from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor  # noqa: E402
+from gobelin.pipeline.run.worker import Task  # noqa: E402
 from gobelin.transforms.progress import advance  # noqa: E402
 from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads  # noqa: E402
 

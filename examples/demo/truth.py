@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gobelin.transforms.shards import read_folder
+from gobelin.store.shards import read_folder
 from gobelin.transforms.urls import canonical_url
 
 Row = dict[str, Any]

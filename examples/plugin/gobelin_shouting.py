@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gobelin.documents import Document, Image
+from gobelin.data.model import Document, Image
 from gobelin.plugins import PluginRule, open_picture
 from gobelin.scores import Score
 

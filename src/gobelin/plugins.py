@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from gobelin.documents import DOCUMENT_SCORES, DOCUMENTS, IMAGE_SCORES, IMAGE_SIGNATURES, IMAGES, NODE_SCORES, Image
+from gobelin.data.model import Image
+from gobelin.data.schemas import DOCUMENT_SCORES, DOCUMENTS, IMAGE_SCORES, IMAGE_SIGNATURES, IMAGES, NODE_SCORES
 from gobelin.errors import UserError, in_a_line
 from gobelin.scores import SCORES, Axis, Of, Score, find_score
 

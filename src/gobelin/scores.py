@@ -1,6 +1,6 @@
 """The table of scores: every number that a rule may compare, declared once.
 
-From an entry come the column of the data sets ``score/documents`` and ``score/images`` (``documents.py``), the axis of
+From an entry come the column of the data sets ``score/documents`` and ``score/images`` (``data/model.py``), the axis of
 its histogram and its words in the report, the help of its rules in ``gobelin recipe show``, and the checks of a
 recipe: which setting a score needs, and between which values it lies. What computes it stands elsewhere; which rule
 compares it, in ``transforms/selection/rules.py``. A package that is installed may add entries (``plugins.py``).

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gobelin.documents import IMAGES
+from gobelin.data.schemas import IMAGES
 from gobelin.transforms.images.open_image import UnusableImageError, open_rgb
 from gobelin.transforms.vision.faces import Boxes, blur_faces
 

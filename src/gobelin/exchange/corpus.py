@@ -18,15 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from gobelin.documents import IMAGES, shard_of
+from gobelin.data.ids import shard_of
+from gobelin.data.schemas import IMAGES
 from gobelin.exchange.blurring import WITHHELD, hide_faces
 from gobelin.exchange.entry import Entry, Picture
 from gobelin.exchange.partition import Partition, Records
 from gobelin.exchange.similarities import Matrix, Similarities
 from gobelin.store.dataset import current
 from gobelin.store.paths import join
-from gobelin.transforms.files import list_shards, shard_path
-from gobelin.transforms.shards import read_rows
+from gobelin.store.shards import read_rows
+from gobelin.store.tables import list_shards, shard_path
 from gobelin.transforms.vision.faces import faces_of_shard
 
 Row = dict[str, Any]

@@ -41,8 +41,8 @@ from gobelin.exchange.parquet_files import read_parquet
 from gobelin.exchange.taking import attempt
 from gobelin.exchange.writing import Shard
 from gobelin.store.paths import name_of
-from gobelin.transforms.files import shard_path
-from gobelin.transforms.shards import write_rows
+from gobelin.store.shards import write_rows
+from gobelin.store.tables import shard_path
 
 Row = dict[str, Any]
 

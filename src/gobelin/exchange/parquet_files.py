@@ -14,7 +14,7 @@ from gobelin.exchange.taking import attempt, told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input
 from gobelin.store.paths import join, name_of
-from gobelin.transforms.shards import write_rows
+from gobelin.store.shards import write_rows
 
 Row = dict[str, Any]
 

@@ -22,32 +22,31 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gobelin.documents import (
-    ARCHIVES,
-    DECISIONS,
-    Action,
-    ArchiveTally,
-    Decision,
-    Source,
-    Unit,
-    image_id,
-    to_row,
-)
+from gobelin.data.ids import image_id
+from gobelin.data.model import Action, ArchiveTally, Decision, Source, Unit, to_row
+from gobelin.data.schemas import ARCHIVES, DECISIONS
 from gobelin.exchange.corpus import IMPORTED
 from gobelin.exchange.entry import Entry, EntryError, Picture, picture_facts
 from gobelin.exchange.similarities import SIMILARITIES
 from gobelin.store.dataset import data_output, shard_name
 from gobelin.store.paths import join
+from gobelin.store.spool import Spool
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
-from gobelin.transforms.extract import BLOCKED, IMAGE_INDEX, PAGE_INDEX, address_keys, blocked_row, extract_image
-from gobelin.transforms.extract_config import ExtractConfig, image_limits
+from gobelin.transforms.extract.config import ExtractConfig, image_limits
+from gobelin.transforms.extract.extract import (
+    BLOCKED,
+    IMAGE_INDEX,
+    PAGE_INDEX,
+    address_keys,
+    blocked_row,
+    extract_image,
+)
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.images.image_formats import identify
 from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
-from gobelin.transforms.shards import Spool
 from gobelin.transforms.urls import canonical_url, data_url_reference, describe, url_key, well_formed
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gobelin.exchange.partition import Records
-from gobelin.transforms.shards import read_rows
+from gobelin.store.shards import read_rows
 
 Row = dict[str, Any]
 Matrix = npt.NDArray[np.float64]

@@ -21,12 +21,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from gobelin.documents import Unit
+from gobelin.data.model import Unit
 from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, LeftOut
 from gobelin.store.paths import is_remote
 from gobelin.transforms import boundary
-from gobelin.transforms.pages.readable_text import is_readable
+from gobelin.transforms.pages.tree.readable_text import is_readable
 
 UNREADABLE = "unreadable_text"
 """Rule of texts that are mostly control or replacement characters. The value is the text's length in characters."""

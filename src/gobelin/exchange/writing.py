@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from gobelin.documents import Action, Decision, Unit, to_row
+from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.exchange.blurring import FACES_BLURRED, WITHHELD
 from gobelin.exchange.entry import Entry, as_json
 from gobelin.exchange.similarities import Matrix

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.errors import UserError
-from gobelin.pipeline.progress_bar import Screen
-from gobelin.pipeline.recipe import load_recipe, settings_as
-from gobelin.pipeline.run import RECIPE_NAME, RUN_NAME
-from gobelin.pipeline.state import some_images_shown
+from gobelin.pipeline.recipe.recipe import load_recipe, settings_as
+from gobelin.pipeline.run.progress_bar import Screen
+from gobelin.pipeline.run.run import RECIPE_NAME, RUN_NAME
+from gobelin.pipeline.run.state import some_images_shown
 from gobelin.report.tokenizer_page import Shown, tokenizer_page
 from gobelin.store.dataset import paths_of
 from gobelin.store.files import exists, list_files, write_bytes, write_json

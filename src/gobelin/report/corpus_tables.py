@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.store.paths import join, name_of
-from gobelin.transforms.files import list_shards, read_tables
+from gobelin.store.tables import list_shards, read_tables
 from gobelin.transforms.rights.consent import effective
 from gobelin.transforms.urls import host_of
 

@@ -11,7 +11,7 @@ from typing import Any
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.reasons import rank_of
 from gobelin.store.paths import join
-from gobelin.transforms.files import list_shards, read_tables
+from gobelin.store.tables import list_shards, read_tables
 from gobelin.transforms.text.pii import replace_pii
 from gobelin.transforms.urls import split_url
 

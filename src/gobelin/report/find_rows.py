@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gobelin.documents import shard_of
-from gobelin.transforms.files import list_shards, open_input, shard_place
+from gobelin.data.ids import shard_of
+from gobelin.store.files import open_input
+from gobelin.store.tables import list_shards, shard_place
 
 Row = dict[str, Any]
 

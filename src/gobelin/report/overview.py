@@ -8,7 +8,7 @@ from typing import Any, Literal
 from gobelin.report.reasons import Reason
 from gobelin.report.survey import ScoreSurvey, active_rules
 from gobelin.report.wording import percent
-from gobelin.transforms.plugin_scores import ERROR
+from gobelin.transforms.score.plugin_scores import ERROR
 from gobelin.transforms.selection.rules import UNSCORED_RULES
 
 FUNNEL_STAGES = ("extract", "score", "select", "tokenize")

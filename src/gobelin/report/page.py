@@ -38,7 +38,7 @@ from gobelin.report.survey import ScoreSurvey, survey_scores, with_thresholds
 from gobelin.report.training import read_samples
 from gobelin.store.files import read_json, write_bytes
 from gobelin.store.paths import join
-from gobelin.transforms.files import list_shards, read_tables
+from gobelin.store.tables import list_shards, read_tables
 from gobelin.transforms.selection.rules import HEAD, RULES, plugin_rule
 
 NUM_KEPT = 12

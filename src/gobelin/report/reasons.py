@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.store.paths import join
-from gobelin.transforms.files import list_shards, read_tables
+from gobelin.store.tables import list_shards, read_tables
 
 STAGES = ("extract", "score", "select", "tokenize")
 """Stages that leave decisions, in order."""

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from gobelin.report.histograms import Histogram
 from gobelin.store.paths import join, name_of
-from gobelin.transforms.files import list_shards, read_tables
+from gobelin.store.tables import list_shards, read_tables
 from gobelin.transforms.selection.rules import HEAD, RULES, Rule, head_rule, passes, plugin_rule
 
 NEAR_CANDIDATES = 12

@@ -20,9 +20,9 @@ from gobelin.report.histograms import Histogram
 from gobelin.report.pictures import THUMBNAIL_PX, png_uri, webp_uri
 from gobelin.report.survey import numbers
 from gobelin.store.paths import join
+from gobelin.store.tables import list_shards, read_tables
 from gobelin.tokenize.sequence import image_latents
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.transforms.files import list_shards, read_tables
 from gobelin.transforms.images.open_image import open_rgb
 
 NUM_RECONSTRUCTIONS = 12

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from gobelin.plugins import known_score
 from gobelin.scores import HEAD
-from gobelin.transforms.plugin_scores import ERROR
+from gobelin.transforms.score.plugin_scores import ERROR
 
 STAGE_TITLES = {
     "extract": "Extract: archives to documents and pictures",

@@ -20,26 +20,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
-from gobelin.documents import (
-    CONTINUOUS_TOKEN_SHARDS,
-    IMAGE_CODES,
-    IMAGE_LATENTS,
-    TOKEN_SHARDS,
-    Action,
-    Decision,
-    Unit,
-    shard_of,
-    to_row,
-)
+from gobelin.data.ids import shard_of
+from gobelin.data.model import CONTINUOUS_TOKEN_SHARDS, IMAGE_LATENTS, Action, Decision, Unit, to_row
+from gobelin.data.schemas import IMAGE_CODES, TOKEN_SHARDS
+from gobelin.store.shards import read_rows, write_decisions, write_shard
+from gobelin.store.tables import read_tables, shard_path, shard_place
 from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.transforms.boundary import Refused, WebStep, attempt
-from gobelin.transforms.files import read_tables, shard_path, shard_place
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import empty_shards, read_rows, write_decisions, write_shard
+from gobelin.transforms.row_steps import empty_shards
 from gobelin.transforms.vision.clip import in_batches
 from gobelin.transforms.vision.faces import Boxes, blur_faces, faces_of_shard
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import apache_beam as beam
 
-from gobelin.documents import Decision, to_row
+from gobelin.data.model import Decision, to_row
 from gobelin.errors import UserError
 from gobelin.transforms.urls import describe
 

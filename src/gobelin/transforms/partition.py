@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gobelin.documents import shard_of
+from gobelin.data.ids import shard_of
 from gobelin.store.dataset import NewDataFile, data_output, shard_name
-from gobelin.transforms.files import join, read_tables
-from gobelin.transforms.shards import PLACE_OF_DECISION, ROW_GROUP_BYTES, shard_of_decision
+from gobelin.store.paths import join
+from gobelin.store.shards import PLACE_OF_DECISION, ROW_GROUP_BYTES, shard_of_decision
+from gobelin.store.tables import read_tables
 
 HELD_BYTES = 64 * 2**20
 """Bytes of rows, as Arrow holds them, that are collected before they are written."""

@@ -51,7 +51,7 @@ def export(
     ] = False,
 ) -> int:
     """Writes documents, or decisions."""
-    from gobelin.pipeline.export import SOURCES, export_corpus, export_decisions, export_documents
+    from gobelin.pipeline.exchange.export import SOURCES, export_corpus, export_decisions, export_documents
 
     if to is None and (format != "jsonl" or with_images):
         raise UserError(f"--format {format} makes files: give --to FOLDER, an empty one")
@@ -86,10 +86,10 @@ def import_(
     quiet: Quiet = False,
 ) -> int:
     """Makes an output folder whose stage ``extract`` is done."""
-    from gobelin.pipeline.import_corpus import run_import
-    from gobelin.pipeline.progress_bar import Screen
-    from gobelin.pipeline.run import summary_lines
-    from gobelin.pipeline.scratch import temporary_files
+    from gobelin.pipeline.exchange.import_corpus import run_import
+    from gobelin.pipeline.run.progress_bar import Screen
+    from gobelin.pipeline.run.run import summary_lines
+    from gobelin.pipeline.run.scratch import temporary_files
 
     screen = Screen(quiet)
     with temporary_files(output, scratch), screen.live():

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gobelin.pipeline.cli.options import FILES, RECIPE, Address, Input, RecipeName, RunFolder, Settings
-from gobelin.pipeline.stage_names import STAGES, Stage
+from gobelin.pipeline.run.stage_names import STAGES, Stage
 
 
 def explain(
@@ -28,7 +28,7 @@ def explain(
     ] = False,
 ) -> int:
     """Tells the story of one page or image."""
-    from gobelin.pipeline.explain import explain as lines_of
+    from gobelin.pipeline.ask.explain import explain as lines_of
 
     for line in lines_of(output, subject, all_scores):
         print(line)
@@ -37,7 +37,7 @@ def explain(
 
 def check(output: RunFolder) -> int:
     """Compares every file with the manifests."""
-    from gobelin.pipeline.check_output import check_output
+    from gobelin.pipeline.ask.check_output import check_output
 
     num_problems = 0
     for told, problems in check_output(output.rstrip("/") or "/"):
@@ -61,10 +61,10 @@ def check_setup(
     until: Annotated[Stage, Parameter(group=RECIPE, metavar="STAGE", help="the last stage to be run")] = STAGES[-1],
 ) -> int:
     """Looks for all that a run of a recipe needs; opens the models. Prints a line for each thing that is missing."""
-    from gobelin.pipeline import preflight
-    from gobelin.pipeline.inputs import find_archives
-    from gobelin.pipeline.progress_bar import Screen
-    from gobelin.pipeline.recipe import load_recipe
+    from gobelin.pipeline.recipe.recipe import load_recipe
+    from gobelin.pipeline.run import preflight
+    from gobelin.pipeline.run.inputs import find_archives
+    from gobelin.pipeline.run.progress_bar import Screen
 
     screen, stages = Screen(), STAGES[: STAGES.index(until) + 1]
     loaded = load_recipe(recipe, tuple(settings))

@@ -151,7 +151,7 @@ def _usage_error(error: CycloptsError) -> str:
 
 def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: dict[str, Call]) -> int:
     """Calls a command; turns what goes wrong into a line and an exit code."""
-    from gobelin.pipeline.supervisor import StepFailedError
+    from gobelin.pipeline.run.supervisor import StepFailedError
 
     try:
         return command(*bound.args, **bound.kwargs, **injected)
@@ -180,7 +180,7 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
 
 
 def _no_space(arguments: dict[str, Any]) -> str:
-    from gobelin.pipeline.scratch import fullest_folder
+    from gobelin.pipeline.run.scratch import fullest_folder
 
     folders = (arguments.get("output"), arguments.get("to"), _scratch_of(arguments))
     return f"no space left on {fullest_folder(folders)}; make room and give the same command again"
@@ -194,7 +194,7 @@ def _logs_of(arguments: dict[str, Any]) -> str | None:
     output = arguments.get("output")
     if output is None:
         return None
-    from gobelin.pipeline.scratch import scratch_folder
+    from gobelin.pipeline.run.scratch import scratch_folder
 
     return scratch_folder(output, _scratch_of(arguments))
 

@@ -15,7 +15,7 @@ app = App(name="recipe")
 @app.command(name="list", help="the presets that come with gobelin")
 def list_() -> int:
     """Prints the presets, a line each."""
-    from gobelin.pipeline.recipe import PRESETS, preset_names
+    from gobelin.pipeline.recipe.recipe import PRESETS, preset_names
 
     for name in preset_names():
         first = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
@@ -32,8 +32,8 @@ def show(
     settings: Settings = [],  # noqa: B006  # nobody changes it
 ) -> int:
     """Prints a recipe."""
-    from gobelin.pipeline.recipe import load_recipe, to_yaml
-    from gobelin.pipeline.recipe_help import explained_yaml
+    from gobelin.pipeline.recipe.help import explained_yaml
+    from gobelin.pipeline.recipe.recipe import load_recipe, to_yaml
 
     recipe = load_recipe(name, tuple(settings))
     print(to_yaml(recipe) if plain else explained_yaml(recipe), end="")
@@ -43,8 +43,8 @@ def show(
 @app.command(help="what tells two recipes apart")
 def diff(name: RecipeName, other: RecipeName, /, *, settings: Settings = []) -> int:  # noqa: B006
     """Prints the settings that differ; ``--set`` changes the first recipe."""
-    from gobelin.pipeline.recipe import load_recipe
-    from gobelin.pipeline.recipe_help import differences
+    from gobelin.pipeline.recipe.help import differences
+    from gobelin.pipeline.recipe.recipe import load_recipe
 
     for key, left, right in differences(load_recipe(name, tuple(settings)), load_recipe(other)):
         print(f"{key}: {_value(left)} -> {_value(right)}")
@@ -54,10 +54,10 @@ def diff(name: RecipeName, other: RecipeName, /, *, settings: Settings = []) -> 
 @app.command(help="read a recipe; what in it cannot work as it stands")
 def check(name: RecipeName, /, *, settings: Settings = []) -> int:  # noqa: B006
     """Prints warnings and errors."""
-    from gobelin.pipeline.preflight import problems
-    from gobelin.pipeline.recipe import load_recipe
-    from gobelin.pipeline.recipe_help import warnings_of
-    from gobelin.pipeline.stage_names import STAGES
+    from gobelin.pipeline.recipe.help import warnings_of
+    from gobelin.pipeline.recipe.recipe import load_recipe
+    from gobelin.pipeline.run.preflight import problems
+    from gobelin.pipeline.run.stage_names import STAGES
     from gobelin.transforms.duplicates.minhash import curve
 
     recipe = load_recipe(name, tuple(settings))

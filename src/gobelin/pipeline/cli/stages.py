@@ -9,11 +9,11 @@ from cyclopts import Parameter
 
 from gobelin.errors import UserError
 from gobelin.pipeline.cli.options import RECIPE, Call, Caller, LaterOptions, ModelOptions, Output, RunOptions
-from gobelin.pipeline.stage_names import STAGES, Stage
+from gobelin.pipeline.run.stage_names import STAGES, Stage
 
 if TYPE_CHECKING:
-    from gobelin.pipeline.progress_bar import Screen
-    from gobelin.pipeline.run import Run
+    from gobelin.pipeline.run.progress_bar import Screen
+    from gobelin.pipeline.run.run import Run
 
 _FLAT = Parameter(name="*")
 _RUN, _LATER, _MODEL = RunOptions(), LaterOptions(), ModelOptions()
@@ -89,11 +89,11 @@ def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call
         raise UserError(f"--workers must be at least 1, got {options.workers}")
     if what_if:
         return _open_and_run(output, stages, options, caller, what_if)
-    from gobelin.pipeline.scratch import temporary_files
+    from gobelin.pipeline.run.scratch import temporary_files
 
     with temporary_files(output, options.scratch):  # before workers are forked, which write there, too
         if caller.owns_process and options.runner == "local":
-            from gobelin.pipeline.worker_pool import fork_server
+            from gobelin.pipeline.run.worker_pool import fork_server
 
             fork_server()
         return _open_and_run(output, stages, options, caller)
@@ -102,8 +102,8 @@ def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call
 def _open_and_run(
     output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, what_if: Sequence[str] = ()
 ) -> int:
-    from gobelin.pipeline.progress_bar import Screen
-    from gobelin.pipeline.run import open_run
+    from gobelin.pipeline.run.progress_bar import Screen
+    from gobelin.pipeline.run.run import open_run
 
     screen = Screen(options.quiet)
     with open_run(
@@ -128,7 +128,7 @@ def _open_and_run(
 
 
 def _say_what_if(output: str, run: Run, thresholds: Sequence[str]) -> int:
-    from gobelin.pipeline.what_if import what_if
+    from gobelin.pipeline.ask.what_if import what_if
 
     for line in what_if(output, run.recipe, tuple(thresholds)):
         print(line)
@@ -136,7 +136,7 @@ def _say_what_if(output: str, run: Run, thresholds: Sequence[str]) -> int:
 
 
 def _run_stages(output: str, run: Run, stages: Sequence[Stage], screen: Screen) -> int:
-    from gobelin.pipeline.recipe_help import warnings_of
+    from gobelin.pipeline.recipe.help import warnings_of
 
     if "select" in stages:
         for warning in warnings_of(run.recipe):
@@ -158,7 +158,7 @@ def _run_stages(output: str, run: Run, stages: Sequence[Stage], screen: Screen) 
 
 
 def _say_summary(output: str, screen: Screen) -> None:
-    from gobelin.pipeline.run import summary_lines
+    from gobelin.pipeline.run.run import summary_lines
 
     screen.say("")
     for line in summary_lines(output):

@@ -63,7 +63,7 @@ def fit_tokenizer(
     quiet: Quiet = False,
 ) -> int:
     """Fits a tokenizer."""
-    from gobelin.pipeline.progress_bar import Screen
+    from gobelin.pipeline.run.progress_bar import Screen
     from gobelin.pipeline.tokenizers import PAGE_NAME, FitOptions, fit
     from gobelin.store.paths import join
 

@@ -17,10 +17,13 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from gobelin.documents import shard_of
-from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets
-from gobelin.pipeline.state import count_rows
-from gobelin.pipeline.supervisor import StepFailedError
+from gobelin.data.ids import shard_of
+from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
+from gobelin.pipeline.run.state import count_rows
+from gobelin.pipeline.run.supervisor import StepFailedError
+from gobelin.store.paths import join
+from gobelin.store.shards import read_rows
+from gobelin.store.tables import list_shards
 from gobelin.transforms.duplicates.components import ConnectEdges, CountUnfinished, Edge, StarRound
 from gobelin.transforms.duplicates.find_duplicates import (
     FindDocumentGroups,
@@ -31,8 +34,7 @@ from gobelin.transforms.duplicates.find_duplicates import (
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates
 from gobelin.transforms.duplicates.signatures import earlier_rows, open_earlier
-from gobelin.transforms.files import join, list_shards
-from gobelin.transforms.shards import WriteRows, read_rows
+from gobelin.transforms.row_steps import WriteRows
 
 Row = dict[str, Any]
 

@@ -18,27 +18,31 @@ from typing import Any
 import apache_beam as beam
 import pyarrow.compute as pc
 
-from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, Action, ArchiveTally, Unit, shard_of, to_row
-from gobelin.pipeline.context import Context, balanced_counts
-from gobelin.pipeline.inputs import read_batches
-from gobelin.pipeline.plan import Batch, Step, data_sets
-from gobelin.pipeline.recipe import fingerprint
+from gobelin.data.ids import shard_of
+from gobelin.data.model import Action, ArchiveTally, Unit, to_row
+from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
+from gobelin.pipeline.recipe.recipe import fingerprint
+from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.inputs import read_batches
+from gobelin.pipeline.run.plan import Batch, Step, data_sets
+from gobelin.pipeline.run.state import count_decisions, count_rows, row_groups
 from gobelin.pipeline.stages.link import link
-from gobelin.pipeline.state import count_decisions, count_rows, row_groups
 from gobelin.store.dataset import Attempt
+from gobelin.store.paths import join
+from gobelin.store.shards import read_rows, shards_of
+from gobelin.store.tables import shard_path
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import Capture, ReadWarc
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
-from gobelin.transforms.block_revisits import BlockRevisits
-from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
-from gobelin.transforms.extract_config import ExtractConfig
+from gobelin.transforms.extract.block_revisits import BlockRevisits
+from gobelin.transforms.extract.config import ExtractConfig
+from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
 from gobelin.transforms.fetching.fetch import FetchImages, check_fetch_extra
 from gobelin.transforms.fetching.wanted_urls import WANTED, WantedUrls
-from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import PolicyRows
-from gobelin.transforms.shards import ReadRows, WriteRows, read_rows, shards_of
+from gobelin.transforms.row_steps import ReadRows, WriteRows
 from gobelin.transforms.urls import host_of
 
 Row = dict[str, Any]

@@ -9,7 +9,7 @@
 
 A batch is as many units as together have about ``ROWS_AT_ONCE`` rows, and runs in a process of its own; so memory does
 not grow with the input, as long as no single shard does. What one graph leaves for the next are small Parquet files.
-Where there are several batches, they are dealt out first to the batches that read them (``pipeline/partition.py``).
+Where there are several batches, rows are dealt out first to the batches that read them (``stages/partition.py``).
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from gobelin.documents import ARCHIVES, DECISIONS, FETCHES, shard_of
-from gobelin.pipeline.context import Context
-from gobelin.pipeline.partition import Parted, Source, partition
-from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, in_even_batches
-from gobelin.pipeline.state import count_rows
+from gobelin.data.ids import shard_of
+from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
+from gobelin.pipeline.run.context import Context
+from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, in_even_batches
+from gobelin.pipeline.run.state import count_rows
+from gobelin.pipeline.stages.partition import Parted, Source, partition
 from gobelin.store.dataset import Attempt
+from gobelin.store.paths import join
+from gobelin.store.shards import Known, read_rows, shards_of
 from gobelin.transforms.archives.revisits import (
     REVISIT_INDEX,
     CapturesByRevisit,
@@ -33,9 +36,8 @@ from gobelin.transforms.archives.revisits import (
     RevisitsByPlace,
     revisit_keys,
 )
-from gobelin.transforms.extract import IMAGE_INDEX, PAGE_INDEX
-from gobelin.transforms.files import join
-from gobelin.transforms.link import (
+from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX
+from gobelin.transforms.extract.link import (
     IMAGE_NAMES,
     RESOLUTIONS,
     SHOWN,
@@ -51,7 +53,7 @@ from gobelin.transforms.link import (
 from gobelin.transforms.partition import MAX_SLICES, ByShard, BySlice, Deal, DecisionsByShard, Split
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import FindSiteSignals, PlacesByHost
-from gobelin.transforms.shards import Known, ReadRows, WriteDecisions, WriteRows, read_rows, shards_of
+from gobelin.transforms.row_steps import ReadRows, WriteDecisions, WriteRows
 
 Row = dict[str, Any]
 

@@ -19,18 +19,23 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from gobelin.documents import DECISIONS, OWN_SCORES, Action, ScoreSchemas, Unit, score_schemas
-from gobelin.pipeline import fits
-from gobelin.pipeline.context import Context, balanced_counts
-from gobelin.pipeline.partition import Parted, Source, partition
-from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
+from gobelin.data.model import Action, Unit
+from gobelin.data.schemas import DECISIONS, OWN_SCORES, ScoreSchemas, score_schemas
+from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
+from gobelin.pipeline.run.state import count_decisions, count_rows
+from gobelin.pipeline.run.supervisor import Graph
+from gobelin.pipeline.stages import fits
 from gobelin.pipeline.stages.duplicates import find_groups, find_semantic_groups
-from gobelin.pipeline.state import count_decisions, count_rows
-from gobelin.pipeline.supervisor import Graph
+from gobelin.pipeline.stages.partition import Parted, Source, partition
 from gobelin.store.dataset import Attempt
+from gobelin.store.paths import join
+from gobelin.store.shards import OfShards, shards_of
+from gobelin.store.tables import list_shards, shard_path
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
-from gobelin.transforms.files import join, list_shards, shard_path
-from gobelin.transforms.join_scores import (
+from gobelin.transforms.partition import ByShard, DecisionsByShard, Split
+from gobelin.transforms.row_steps import ReadRows, WriteDecisions, WriteRows
+from gobelin.transforms.score.join_scores import (
     FACTS,
     IMAGE_FACTS,
     USES_OF_IMAGES,
@@ -42,10 +47,8 @@ from gobelin.transforms.join_scores import (
     use_by_image,
     uses_by_image,
 )
-from gobelin.transforms.measure import Measure, ScoreConfig
-from gobelin.transforms.partition import ByShard, DecisionsByShard, Split
-from gobelin.transforms.plugin_scores import ERROR, ScoreByPlugins, plugin_entries
-from gobelin.transforms.shards import OfShards, ReadRows, WriteDecisions, WriteRows, shards_of
+from gobelin.transforms.score.measure import Measure, ScoreConfig
+from gobelin.transforms.score.plugin_scores import ERROR, ScoreByPlugins, plugin_entries
 from gobelin.transforms.text.text_resources import load_text_resources
 from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
 from gobelin.transforms.vision.eval_images import find_eval_images

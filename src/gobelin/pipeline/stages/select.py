@@ -13,15 +13,20 @@ from typing import Any
 
 import apache_beam as beam
 
-from gobelin.documents import NOT_RUN, Unit, shard_of
-from gobelin.pipeline.context import Context, balanced_counts
-from gobelin.pipeline.partition import Source, partition
-from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
-from gobelin.pipeline.rule_effects import rule_effects
-from gobelin.pipeline.state import count_decisions, count_images_shown, count_rows
+from gobelin.data.ids import shard_of
+from gobelin.data.model import Unit
+from gobelin.data.schemas import NOT_RUN
+from gobelin.pipeline.ask.rule_effects import rule_effects
+from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
+from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.stages.partition import Source, partition
 from gobelin.store.dataset import Attempt
-from gobelin.transforms.files import join, list_shards
+from gobelin.store.paths import join
+from gobelin.store.shards import read_folder, shards_of
+from gobelin.store.tables import list_shards
 from gobelin.transforms.partition import ByShard, Split
+from gobelin.transforms.row_steps import ReadRows, WriteDecisions, WriteRows
 from gobelin.transforms.selection.choose import choose_among_duplicates
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.relative_thresholds import check_clip_model, resolve_thresholds
@@ -33,7 +38,6 @@ from gobelin.transforms.selection.write_corpus import (
     WriteCorpus,
     WriteSelectDecisions,
 )
-from gobelin.transforms.shards import ReadRows, WriteDecisions, WriteRows, read_folder, shards_of
 
 Row = dict[str, Any]
 

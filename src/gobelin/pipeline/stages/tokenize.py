@@ -12,14 +12,17 @@ from typing import Any
 
 import apache_beam as beam
 
-from gobelin.documents import DECISIONS, Unit
+from gobelin.data.model import Unit
+from gobelin.data.schemas import DECISIONS
 from gobelin.errors import UserError
-from gobelin.pipeline import fits
-from gobelin.pipeline.context import Context, balanced_counts
-from gobelin.pipeline.partition import Source, partition
-from gobelin.pipeline.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
-from gobelin.pipeline.state import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
+from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.stages import fits
+from gobelin.pipeline.stages.partition import Source, partition
 from gobelin.store.dataset import Attempt
+from gobelin.store.paths import join
+from gobelin.store.tables import list_shards
 from gobelin.tokenize.encode import (
     SHOWN,
     AssembleDocuments,
@@ -32,9 +35,8 @@ from gobelin.tokenize.encode import (
 )
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.transforms.files import join, list_shards
 from gobelin.transforms.partition import ByNumber, ByShard, DecisionsByShard, Split
-from gobelin.transforms.shards import ReadRows, WriteDecisions, empty_shards
+from gobelin.transforms.row_steps import ReadRows, WriteDecisions, empty_shards
 
 ROWS_AT_ONCE = 20_000
 """Documents and images from which on codes are dealt out; documents of a batch then."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gobelin.pipeline import fits
-from gobelin.pipeline.context import Context
-from gobelin.pipeline.worker import Task
+from gobelin.pipeline.run.context import Context
+from gobelin.pipeline.run.worker import Task
+from gobelin.pipeline.stages import fits
 from gobelin.store.paths import join
 
 

@@ -24,10 +24,10 @@ import itertools
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from gobelin.store.files import open_input
 from gobelin.transforms.archives.members import GZIP, LZ4, ZSTD, Members, Source
 from gobelin.transforms.archives.records import ArchiveRecords, Damage, find_member
 from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives, open_archive_of
-from gobelin.transforms.files import open_input
 
 _CHAIN_BYTES = {GZIP: 160 << 10, ZSTD: 320 << 10, LZ4: 9 << 20}
 _MAX_TRIES = 64

@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 import apache_beam as beam
 
-from gobelin.documents import Action, ArchiveTally, Decision, Source, Unit, to_row
+from gobelin.data.model import Action, ArchiveTally, Decision, Source, Unit, to_row
 from gobelin.transforms.archives.content_types import GENERIC_TYPES, SNIFFED_BYTES, Kind, kind_of, parse_content_type
 from gobelin.transforms.archives.http_message import (
     MAX_HEAD_BYTES,

@@ -33,8 +33,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from gobelin.documents import Action, Decision, Unit, shard_of, to_row
-from gobelin.transforms.files import read_tables
+from gobelin.data.ids import shard_of
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.store.tables import read_tables
 from gobelin.transforms.partition import Parts
 from gobelin.transforms.urls import url_key
 

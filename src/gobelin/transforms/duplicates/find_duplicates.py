@@ -26,7 +26,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from gobelin.documents import DOCUMENT_SCORES, shard_of
+from gobelin.data.ids import shard_of
+from gobelin.data.schemas import DOCUMENT_SCORES
 from gobelin.transforms.duplicates.alike_pairs import IsAlike, join_alike
 from gobelin.transforms.duplicates.components import Edge
 from gobelin.transforms.duplicates.image_duplicates import (
@@ -39,7 +40,7 @@ from gobelin.transforms.duplicates.image_duplicates import (
 )
 from gobelin.transforms.duplicates.minhash import MinHashConfig, sketches_alike
 from gobelin.transforms.duplicates.verify_images import read_thumbnails
-from gobelin.transforms.shards import WriteRows
+from gobelin.transforms.row_steps import WriteRows
 
 Row = dict[str, Any]
 

@@ -18,6 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.store.dataset import data_output, shard_name
+from gobelin.store.files import open_input
+from gobelin.store.paths import join
+from gobelin.store.tables import list_shards
 from gobelin.transforms.duplicates.alike_pairs import Indices, join_alike
 from gobelin.transforms.duplicates.find_duplicates import DOCUMENT_GROUPS, IMAGE_GROUPS, KINDS, earlier_kind
 from gobelin.transforms.duplicates.image_duplicates import (
@@ -31,7 +34,6 @@ from gobelin.transforms.duplicates.image_duplicates import (
 from gobelin.transforms.duplicates.minhash import MinHashConfig, sketches_alike
 from gobelin.transforms.duplicates.signatures import EarlierRun, open_earlier
 from gobelin.transforms.duplicates.verify_images import Thumbnails, read_thumbnails
-from gobelin.transforms.files import join, list_shards, open_input
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,12 +20,15 @@ from typing import Any
 import pyarrow.parquet as pq
 from rensa import RMinHash
 
-from gobelin.documents import IMAGE_SIGNATURES, Action, Unit
+from gobelin.data.model import Action, Unit
+from gobelin.data.schemas import IMAGE_SIGNATURES
 from gobelin.errors import MissingDataError, UserError
 from gobelin.store.dataset import is_committed
+from gobelin.store.files import open_input
+from gobelin.store.paths import join
+from gobelin.store.shards import read_folder, read_rows
+from gobelin.store.tables import list_shards
 from gobelin.transforms.duplicates.minhash import MinHashConfig, text_signature
-from gobelin.transforms.files import join, list_shards, open_input
-from gobelin.transforms.shards import read_folder, read_rows
 from gobelin.transforms.urls import canonical_url
 
 Row = dict[str, Any]

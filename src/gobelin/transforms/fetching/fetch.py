@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import apache_beam as beam
 
-from gobelin.documents import shard_of
+from gobelin.data.ids import shard_of
 from gobelin.errors import UserError
 from gobelin.transforms.boundary import WebStep
 from gobelin.transforms.fetching.fetch_config import FetchConfig

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from gobelin.documents import Source
+from gobelin.data.model import Source
 from gobelin.transforms.archives.content_types import parse_content_type
 from gobelin.transforms.archives.http_message import header
 from gobelin.transforms.archives.read_warc import Capture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from gobelin.documents import Action
+from gobelin.data.model import Action
 from gobelin.transforms.images.measure_image import ImageFacts, measure_image
 from gobelin.transforms.images.open_image import ImageLimits, UnusableImageError
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from lxml.html import HtmlElement
 
-from gobelin.documents import Licence
+from gobelin.data.model import Licence
 from gobelin.transforms.urls import resolve, split_url
 
 MAX_LICENCES = 256

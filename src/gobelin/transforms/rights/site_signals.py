@@ -15,7 +15,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from gobelin.documents import Action, Decision, Unit, shard_of
+from gobelin.data.ids import shard_of
+from gobelin.data.model import Action, Decision, Unit
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.boundary import Guarded
 from gobelin.transforms.partition import Parts

@@ -21,12 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from gobelin.documents import NOT_RUN, Decision
+from gobelin.data.model import Decision
+from gobelin.data.schemas import NOT_RUN
+from gobelin.store.paths import join
+from gobelin.store.shards import read_folder, read_rows, write_decisions, write_shard, write_sorted
+from gobelin.store.tables import list_shards, shard_path
 from gobelin.transforms.duplicates.local_duplicates import read_columns
-from gobelin.transforms.files import join, list_shards, shard_path
 from gobelin.transforms.selection.select import duplicate_decision
 from gobelin.transforms.selection.write_corpus import STAY, known_earlier
-from gobelin.transforms.shards import read_folder, read_rows, write_decisions, write_shard, write_sorted
 
 Row = dict[str, Any]
 Numbers = npt.NDArray[np.int32]

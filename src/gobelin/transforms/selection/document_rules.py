@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from gobelin.documents import PageKind
+from gobelin.data.model import PageKind
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from gobelin.documents import Role
+from gobelin.data.model import Role
 from gobelin.errors import UserError
 
 

@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.errors import UserError
+from gobelin.store.files import open_input
 from gobelin.store.paths import join
-from gobelin.transforms.files import list_shards, open_input
+from gobelin.store.tables import list_shards
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.selection.rules import IMAGE_RULES

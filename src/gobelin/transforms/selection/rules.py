@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gobelin.documents import Role, Unit
+from gobelin.data.model import Role, Unit
 from gobelin.plugins import RULES_GROUP, PluginError, Subject, package_of, rule_called
 from gobelin.scores import HEAD
 from gobelin.transforms.selection.config import SelectConfig

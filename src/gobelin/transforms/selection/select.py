@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gobelin.documents import Action, Decision, Role, Unit
+from gobelin.data.model import Action, Decision, Role, Unit
 from gobelin.transforms.duplicates.image_duplicates import hamming
 from gobelin.transforms.rights.consent import refusal
 from gobelin.transforms.selection.config import SelectConfig

@@ -19,24 +19,18 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from gobelin.documents import (
-    DECISIONS,
-    DOCUMENT_SCORES,
-    DOCUMENTS,
-    NOT_RUN,
-    Action,
-    Decision,
-    Unit,
-    to_row,
-)
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.schemas import DECISIONS, DOCUMENT_SCORES, DOCUMENTS, NOT_RUN
 from gobelin.errors import UserError
+from gobelin.store.paths import join
+from gobelin.store.shards import read_rows, write_decisions, write_shard, write_sorted
+from gobelin.store.tables import shard_path
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.duplicates.components import ConnectEdges, Edge, star_edges
-from gobelin.transforms.files import join, shard_path
 from gobelin.transforms.progress import advance
+from gobelin.transforms.row_steps import DECISION_ORDER
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.select import Verdict, duplicate_decision, judge_document, latest_first
-from gobelin.transforms.shards import DECISION_ORDER, read_rows, write_decisions, write_shard, write_sorted
 
 Row = dict[str, Any]
 

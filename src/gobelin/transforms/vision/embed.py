@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from gobelin.documents import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS, Action, Decision, Unit
+from gobelin.data.model import Action, Decision, Unit
+from gobelin.data.schemas import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from gobelin.store.dataset import Attempt
+from gobelin.store.shards import read_rows, write_decisions, write_shard
+from gobelin.store.tables import shard_path
 from gobelin.transforms.boundary import Refused, WebStep, attempt
-from gobelin.transforms.files import shard_path
 from gobelin.transforms.images.open_image import open_rgb
-from gobelin.transforms.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import read_rows, write_decisions, write_shard
+from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip
 from gobelin.transforms.vision.faces import IMAGE_FACES, Face, FaceDetector, find_faces, load_detector
 

@@ -21,10 +21,10 @@ import pyarrow as pa
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter
 
-from gobelin.documents import IMAGE_SCORES
+from gobelin.data.schemas import IMAGE_SCORES
 from gobelin.errors import UserError
-from gobelin.transforms.files import list_shards, shard_path
-from gobelin.transforms.shards import read_rows
+from gobelin.store.shards import read_rows
+from gobelin.store.tables import list_shards, shard_path
 
 GROWTH = 0.1
 """Share of a box's diagonal by which it grows on each side."""

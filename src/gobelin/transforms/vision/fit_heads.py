@@ -28,7 +28,9 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from gobelin.errors import MissingDataError, UserError
-from gobelin.transforms.files import join, list_shards, open_input, read_tables
+from gobelin.store.files import open_input
+from gobelin.store.paths import join
+from gobelin.store.tables import list_shards, read_tables
 from gobelin.transforms.finite import require_finite
 from gobelin.transforms.vision.heads import Head, Layer, fold_standardisation
 

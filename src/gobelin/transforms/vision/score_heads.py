@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gobelin.documents import IMAGE_SCORES
-from gobelin.transforms.files import join, open_input, shard_path
+from gobelin.data.schemas import IMAGE_SCORES
+from gobelin.store.files import open_input
+from gobelin.store.paths import join
+from gobelin.store.shards import write_shard
+from gobelin.store.tables import shard_path
 from gobelin.transforms.progress import advance
-from gobelin.transforms.shards import write_shard
 from gobelin.transforms.vision.heads import OWN_COLUMNS, Head, load_head
 
 Row = dict[str, Any]

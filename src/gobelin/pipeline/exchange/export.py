@@ -1,0 +1,154 @@
+"""What leaves a run: documents as JSON lines on a screen, or a stage's documents as a data set of a known format.
+
+    OUT/<stage>/documents, OUT/extract/images, OUT/score --corpus.py--> documents with their pictures, shard by shard
+                                                         --a format--> one file a shard in the target folder
+                                                                       export.json, left_out.jsonl
+
+``export.json`` is written last and says what was seen, kept and left out; ``left_out.jsonl`` holds a decision for
+everything that the format cannot hold. Equal documents give equal bytes. Where the recipe has faces blurred, no image
+leaves with a face that ``score`` found, and none that was not searched (``exchange/blurring.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from gobelin.data.schemas import IMAGES
+from gobelin.exchange.blurring import BLURRED_IMAGES, FACES_BLURRED, FACES_UNKNOWN, WITHHELD
+from gobelin.exchange.corpus import EMBEDDINGS, IMPORTED, STAGES, Corpus, open_corpus
+from gobelin.exchange.entry import Entry
+from gobelin.exchange.formats import Format, find_format
+from gobelin.exchange.jsonl import document_as_json
+from gobelin.exchange.similarities import Matrix
+from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, presentable
+from gobelin.pipeline.run.run import RUN_NAME
+from gobelin.pipeline.run.state import OutputError
+from gobelin.store.dataset import current, is_committed
+from gobelin.store.files import exists, list_files, make_folder, read_json, write_json
+from gobelin.store.files import output as new_file
+from gobelin.store.paths import join
+from gobelin.store.shards import read_folder, write_rows
+from gobelin.store.tables import shard_path
+from gobelin.transforms.finite import finite_or_null
+
+SOURCES = {stage: (stage, "documents") for stage in STAGES}
+
+
+def export_documents(output: str, stage: str, stream: TextIO) -> int:
+    """Writes the documents of a stage, one a line, in the order of their shards. Returns their number.
+
+    Raises:
+        OutputError: the stage has not run.
+    """
+    _check_done(output, stage)
+    return _write_lines(map(document_as_json, read_folder(join(output, *SOURCES[stage]))), stream)
+
+
+def export_decisions(output: str, stage: str, stream: TextIO) -> int:
+    """Writes the decisions of a stage, one a line. Returns their number.
+
+    Raises:
+        OutputError: the stage has not run.
+    """
+    _check_done(output, stage)
+    rows = read_folder(join(output, stage, "decisions"))
+    return _write_lines(({name: value for name, value in row.items() if value is not None} for row in rows), stream)
+
+
+def _write_lines(values: Iterable[dict[str, Any]], stream: TextIO) -> int:
+    count = 0
+    for value in values:
+        stream.write(json.dumps(finite_or_null(value), ensure_ascii=False, allow_nan=False) + "\n")
+        count += 1
+    return count
+
+
+def export_corpus(output: str, stage: str, name: str, target: str, with_images: bool) -> dict[str, Any]:
+    """Writes the documents of a stage as a data set of a format. Returns what ``export.json`` says.
+
+    Args:
+        output: folder of the run. This and the target may lie on an object store.
+        target: a folder that is empty or does not exist.
+        with_images: whether the images' bytes are put beside, where the format holds their addresses alone.
+
+    Raises:
+        OutputError: the stage has not run, or the target holds something; images leave whose faces are to be blurred,
+            and nobody has looked for faces.
+        ValueError: no such format.
+    """
+    kind = find_format(name)
+    run = _check_done(output, stage)
+    if exists(target) or list_files(target):
+        raise OutputError(f"--to {target}: is not an empty folder: choose another one")
+    clip_model = run["stages"]["score"].get("clip_model") if kind.has_similarity else None
+    similarity = EMBEDDINGS if clip_model else _imported(output) if kind.has_similarity else None
+    with_data = kind.holds_data or (with_images and not kind.images_beside)
+    faces = _faces(output, run) if with_data or with_images else None
+    make_folder(target)
+    with tempfile.TemporaryDirectory(prefix="gobelin-export-") as work, new_file(join(target, LEFT_OUT)) as left_out:
+        losses = Losses(left_out)
+        corpus = open_corpus(output, stage, work, with_data, similarity, faces)
+        for index in range(corpus.num_shards):
+            items = _presentable(corpus, index, kind, losses)
+            kind.write_shard(Shard(items, target, index, corpus.num_shards, losses))
+            corpus.done_with(index)
+        if with_images and kind.images_beside:
+            for index in range(corpus.num_shards):
+                path = shard_path(join(target, "images"), index, corpus.num_shards)
+                write_rows(path, _beside(corpus, index, losses), IMAGES if faces is None else BLURRED_IMAGES)
+    summary = {
+        "format": name,
+        "stage": stage,
+        "key": run["stages"][stage]["key"],
+        **losses.summary(),
+        **(_scored(similarity, clip_model, losses) if kind.has_similarity else {}),
+        **({} if faces is None else {FACES_BLURRED: losses.notes[FACES_BLURRED]}),
+    }
+    write_json(join(target, "export.json"), summary)
+    return summary
+
+
+def _imported(output: str) -> str | None:
+    return IMPORTED if is_committed(join(output, "extract", IMPORTED)) else None
+
+
+def _scored(similarity: str | None, clip_model: str | None, losses: Losses) -> dict[str, Any]:
+    """Where the cosines come from, and of how many documents with images there are none."""
+    return {"cosines_from": similarity, "clip_model": clip_model, "not_scored": losses.notes["not_scored"]}
+
+
+def _presentable(corpus: Corpus, index: int, kind: Format, losses: Losses) -> Iterator[tuple[Entry, Matrix | None]]:
+    for entry, matrix in corpus.entries(index):
+        yield presentable(entry, matrix, kind.holds_data, losses)
+
+
+def _faces(output: str, run: dict[str, Any]) -> str | None:
+    """Where the faces stand that are blurred; None where the recipe does not ask for it."""
+    if not run["recipe"]["tokenize"]["blur_faces"]:
+        return None
+    if run["recipe"]["score"]["faces"] is None or run["stages"]["score"]["status"] != "done":
+        raise OutputError(
+            f"{output}: faces are to be blurred (tokenize.blur_faces), and are not known: set score.faces and "
+            "run `gobelin score`, or export addresses without images"
+        )
+    return current(join(output, "score", "images"))
+
+
+def _beside(corpus: Corpus, index: int, losses: Losses) -> Iterator[dict[str, Any]]:
+    """Rows of images that may leave. One whose faces are unknown has left its documents, and was written down there."""
+    for row in corpus.images(index):
+        if WITHHELD not in row:
+            yield row
+        elif row[WITHHELD] != FACES_UNKNOWN:
+            losses.file(row)
+
+
+def _check_done(output: str, stage: str) -> dict[str, Any]:
+    address = join(output, RUN_NAME)
+    run = read_json(address) if exists(address) else None
+    if run is None or run["stages"][stage]["status"] != "done":
+        raise OutputError(f"{output}: stage {stage} has not run with this recipe; `gobelin run` does it")
+    return run

@@ -1,0 +1,54 @@
+"""What every stage of a run is given, and how it counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+from gobelin.data.model import Action, Unit
+from gobelin.pipeline.recipe.recipe import Recipe
+from gobelin.pipeline.run.inputs import Archive
+from gobelin.pipeline.run.keys import parts_of
+from gobelin.pipeline.run.plan import Plan
+from gobelin.pipeline.run.state import Counts, StageFolder, counts_of
+from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor
+from gobelin.store.dataset import current
+from gobelin.store.paths import join
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """What every stage needs."""
+
+    output: str  # local folder, or one on a store
+    recipe: Recipe
+    archives: tuple[Archive, ...]
+    supervisor: Supervisor
+    workers: int
+    keys: dict[str, str]  # of each stage
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.supervisor, self.workers)
+
+    def folder(self, stage: str) -> StageFolder:
+        return StageFolder(self.output, stage, self.keys[stage], parts_of(stage, self.recipe, self.keys))
+
+    def data(self, stage: str, name: str) -> str:
+        """The folder that holds the files of a data set of an earlier stage."""
+        return current(join(self.output, stage, name))
+
+
+def balanced_counts(
+    seen: int, kept: int, decisions: dict[Unit, dict[Action, Counter[str]]], unit: Unit
+) -> dict[str, Any]:
+    """What was seen, kept and left out of a unit, each counted by itself.
+
+    Raises:
+        StepFailedError: they do not add up.
+    """
+    counts: Counts = counts_of(seen, kept, decisions[unit])
+    if not counts.is_balanced:
+        raise StepFailedError(f"{unit.value}s do not add up: {counts}; this is a defect of gobelin, please report it")
+    return dataclasses.asdict(counts)

@@ -1,0 +1,155 @@
+"""The input of a run: which archives there are, and in which pieces they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import re
+
+from gobelin.errors import UserError
+from gobelin.store.files import is_folder, list_files, open_input
+from gobelin.store.paths import is_remote, join, name_of
+from gobelin.store.patterns import find_files
+from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
+from gobelin.transforms.archives.records import ArchiveRecords, Record
+from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archives, part_of
+
+READ_BATCH_BYTES = 256 * 1024 * 1024
+"""Archives are read in batches of about this size, one process each: what an interrupted run may have to do again."""
+
+MIN_BATCH_BYTES = 8 * 1024 * 1024
+"""No batch is made smaller on purpose: each costs 0.6 CPU-seconds (a pipeline, and a process that opens images)."""
+
+MIN_RANGE_BYTES = 16 * 1024 * 1024
+"""No file is cut into smaller pieces than this."""
+
+SEARCHED_BYTES = 64 * 1024 * 1024
+"""How far into a file a first record is looked for before the file is refused."""
+
+
+ARCHIVE_NAME = re.compile(r".+\.(?:(?:warc|arc)(?:\.(?:gz|zst|lz4))?|wacz)", re.IGNORECASE)
+"""What files in a folder are called that is given as input."""
+
+
+class InputError(UserError):
+    """The input cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Archive:
+    """One input file."""
+
+    path: str
+    size: int  # bytes
+
+
+def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
+    """The files that the patterns match, sorted, each once; what exists under exactly the name that was given is that.
+    Of a folder, the files in it and below it that are named like archives.
+
+    A file that cannot be read at all is no reason to stop where its pattern matches others: it is recorded like any
+    damage. A pattern that matches no archive is a mistake.
+
+    Raises:
+        InputError: a pattern matches nothing, or no web archive.
+    """
+    found: dict[str, int] = {}
+    for pattern in patterns:
+        try:
+            matched = find_files(pattern) or _archives_in(pattern)
+        except Exception as error:  # noqa: BLE001  # each file system of Beam raises its own
+            raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
+        if not matched:
+            raise InputError(f"--input {shown_name(pattern)}: {_why_nothing(pattern)}")
+        sizes = {_one_spelling(path): size for path, size in matched.items()}
+        if not any(_is_archive(path) for path in sorted(sizes)):
+            raise InputError(f"--input {pattern}: {min(sizes)} is not a WARC, ARC or WACZ file")
+        found.update(sizes)
+    return tuple(Archive(path, size) for path, size in sorted(found.items()))
+
+
+def _archives_in(folder: str) -> dict[str, int]:
+    """Archives in a folder and below it, and their bytes, by path; none where there is no such folder."""
+    if not is_folder(folder):
+        return {}
+    found = (
+        {join(folder, name): size for name, size in list_files(folder)}
+        if is_remote(folder)
+        else find_files(os.path.join(folder, "**"))
+    )
+    return {path: size for path, size in found.items() if ARCHIVE_NAME.fullmatch(name_of(path))}
+
+
+def _why_nothing(pattern: str) -> str:
+    if is_folder(pattern):
+        return "a folder that holds no *.warc, *.arc (.gz, .zst, .lz4) or *.wacz, nor does one in it"
+    if not is_remote(pattern) and os.path.islink(pattern):
+        return f"is a link to {shown_name(os.readlink(pattern))}, which is not there"
+    if not is_remote(pattern) and os.path.exists(pattern):
+        return "is no file that can be read twice; give the path of one"
+    return "no such file; give a path or a glob of WARC files (quote the glob)"
+
+
+def _one_spelling(path: str) -> str:
+    """A path under which a file is known once, however it was named. What stands before a colon in the path of an input
+    is a format (``import_stage.py``), so a name with one gets its folder.
+
+    Raises:
+        InputError: the name is not UTF-8, as file names in data sets are.
+    """
+    if is_remote(path):
+        return path
+    check_name("--input", path)
+    plain = os.path.normpath(path)
+    if plain != path and not os.path.samefile(plain, path):  # a link to a folder, and .. behind it
+        plain = path
+    return os.path.join(".", plain) if ":" in plain.partition(os.sep)[0] else plain
+
+
+def check_name(option: str, path: str) -> None:
+    """Raises InputError where a path is not UTF-8, as names in data sets are."""
+    if path != shown_name(path):
+        raise InputError(f"{option} {shown_name(path)}: the name is not UTF-8; rename it")
+
+
+def shown_name(path: str) -> str:
+    """A path as it can be printed: bytes that are not UTF-8 become question marks."""
+    return path.encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_archive(path: str) -> bool:
+    """Whether a record can be read in the first ``SEARCHED_BYTES`` of a file, be there damage before it, or an archive
+    found in it."""
+    try:
+        with open_input(path) as stream:
+            if is_zip(stream):
+                return bool(list_archives(stream))
+            beginning = part_of(stream, 0, min(SEARCHED_BYTES, stream.seek(0, io.SEEK_END)))
+            return any(isinstance(found, Record) for found in ArchiveRecords(beginning))
+    except ContainerError:
+        return False
+    except OSError as error:
+        raise InputError(f"--input {path}: cannot be read: {error}") from None
+
+
+def read_batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
+    """Archives in batches that depend on the archives alone, so that a rerun finds what was done.
+
+    About ``READ_BATCH_BYTES`` each; where there is less to read, some 16 batches of at least ``MIN_BATCH_BYTES``:
+    enough for workers to share evenly. A large file is cut, so that one file keeps many workers busy.
+    """
+    total = sum(archive.size for archive in archives)
+    limit = min(READ_BATCH_BYTES, max(MIN_BATCH_BYTES, total // 16 + 1))
+    batches: list[list[ArchiveRange]] = []
+    held = 0
+    for archive in archives:
+        pieces = split_archive(archive.path, max(limit, MIN_RANGE_BYTES))
+        for piece in pieces:
+            size = archive.size // len(pieces) if piece.end is None else piece.end - piece.start
+            if not batches or held + size > limit:
+                batches.append([])
+                held = 0
+            batches[-1].append(piece)
+            held += size
+    return batches

@@ -1,0 +1,161 @@
+"""What the stages of a run will need, looked at before the first archive is read: packages, files, models, room.
+
+All of it costs milliseconds but the CLIP model, which is opened in a worker process, and only where ``score`` is to
+run: there it is opened anyway, and what is known of it then is kept for the stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from gobelin.errors import UserError
+from gobelin.pipeline.recipe.help import keeps_nothing
+from gobelin.pipeline.recipe.recipe import Recipe
+from gobelin.pipeline.recipe.values import other_clip_model, unusable_inputs, unusable_tokenizers
+from gobelin.pipeline.run.context import Context
+from gobelin.pipeline.run.inputs import Archive
+from gobelin.pipeline.run.progress_bar import Screen
+from gobelin.pipeline.run.scratch import existing_folder
+from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor
+from gobelin.pipeline.run.worker import Task
+from gobelin.pipeline.stages import fits
+from gobelin.store.files import upload
+from gobelin.store.paths import is_remote
+
+ROOM_FOR_INPUT = 2.5
+"""Room that ``extract`` takes on the disk while it is under way, for each byte of the archives."""
+
+
+class _Need(NamedTuple):
+    setting: str
+    modules: tuple[str, ...]
+    install: str  # what pip is to install
+    way_out: str
+
+
+def problems(recipe: Recipe, stages: Collection[str]) -> list[str]:
+    """What will stop these stages, or make them useless, as far as that is seen without opening a model: packages that
+    are not installed, files that are not there, rules that can pass nothing. One sentence each.
+
+    Args:
+        stages: those that are to be run and are not done.
+    """
+    return [
+        *_missing_packages(recipe, stages),
+        *(unusable_inputs(recipe) if {"extract", "score"} & set(stages) else ()),
+        *(other_clip_model(recipe) if {"score", "select"} <= set(stages) else ()),
+        *(keeps_nothing(recipe) if "select" in stages else ()),
+        *(unusable_tokenizers(recipe) if "tokenize" in stages else ()),
+    ]
+
+
+def _missing_packages(recipe: Recipe, stages: Collection[str]) -> Iterator[str]:
+    for need in _needs(recipe, stages):
+        missing = [name for name in need.modules if importlib.util.find_spec(name) is None]
+        if missing:
+            yield f"{need.setting} needs {', '.join(missing)}: pip install '{need.install}', or {need.way_out}"
+
+
+def _needs(recipe: Recipe, stages: Collection[str]) -> Iterator[_Need]:
+    score, models = recipe.score, "gobelin[models]"
+    if "extract" in stages:
+        if recipe.extract.fetch.enabled:
+            way_out = "--set extract.fetch.enabled=false"
+            yield _Need("extract.fetch", ("aiohttp", "protego"), "gobelin[fetch]", way_out)
+        if recipe.extract.block_list.pdq:
+            yield _Need("extract.block_list.pdq", ("pdqhash",), "gobelin[pdq]", "--set extract.block_list.pdq=[]")
+    if "score" in stages:
+        if score.clip is not None:
+            yield _Need("score.clip", ("torch", "open_clip", "safetensors"), models, "--set score.clip=null")
+        if score.text.perplexity_models:
+            way_out = "--set score.text.perplexity_models={}"
+            yield _Need("score.text.perplexity_models", ("kenlm",), "gobelin[text]", way_out)
+        if score.text.perplexity_tokenizers:
+            way_out = "--set score.text.perplexity_tokenizers={}"
+            yield _Need("score.text.perplexity_tokenizers", ("sentencepiece",), "gobelin[text]", way_out)
+        if score.faces is not None:
+            package = score.faces.detector.partition(":")[0].partition(".")[0]
+            modules, install = (("cv2",), "gobelin[faces]") if package == "gobelin" else ((package,), package)
+            yield _Need("score.faces", modules, install, "--set score.faces=null")
+    if "tokenize" in stages:
+        yield _Need("stage tokenize", ("torch", "safetensors", "tokenizers"), models, "stop before: --until select")
+    if {"train", "sample"} & set(stages):
+        yield _Need("stage train", ("torch", "safetensors"), models, "stop before: --until tokenize")
+
+
+def open_models(context: Context, stages: Collection[str]) -> None:
+    """Opens what models these stages begin with. What ``score`` asks of CLIP lies in its folder then.
+
+    Raises:
+        StepFailedError: one cannot be opened; the message says why.
+        UserError: a head belongs to another model.
+    """
+    if "score" in stages and context.recipe.score.clip is not None:
+        folder = context.folder("score")
+        if not fits.knows_clip(folder.work):
+            with tempfile.TemporaryDirectory(prefix="gobelin-") as opened:
+                fits.prepare_clip(context.supervisor, context.recipe.score, opened)
+                folder.begin()
+                upload(opened, folder.work)
+    _check_devices(context.supervisor, context.recipe, stages)
+
+
+def try_models(recipe: Recipe, stages: Collection[str], screen: Screen) -> list[str]:
+    """Opens what models these stages begin with, and keeps nothing. Returns a sentence where one cannot be."""
+    with (
+        tempfile.TemporaryDirectory(prefix="gobelin-") as work,
+        contextlib.closing(Supervisor(1, work, screen, "local", (), modules=())) as supervisor,
+    ):
+        try:
+            if "score" in stages and recipe.score.clip is not None:
+                fits.prepare_clip(supervisor, recipe.score, work)
+            _check_devices(supervisor, recipe, stages)
+        except (StepFailedError, UserError) as error:
+            return [str(error).partition("\n")[0]]
+    return []
+
+
+def _check_devices(supervisor: Supervisor, recipe: Recipe, stages: Collection[str]) -> None:
+    """Asks torch in a worker process whether it has the devices of these stages. Raises StepFailedError."""
+    for stage in ("tokenize", "train", "sample"):
+        device = getattr(recipe, stage).device
+        if stage in stages and device not in ("cpu", "auto"):
+            task = Task("ask-for-device", _ask_for_device, (f"{stage}.device", device), alone=True)
+            supervisor.run(f"{stage}: look for the device", [task])
+
+
+def _ask_for_device(setting: str, device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"{setting} {device}: {str(error).partition(chr(10))[0]} (or set it to cpu)") from None
+
+
+def scarce_room(output: str, archives: Iterable[Archive]) -> list[str]:
+    """A sentence where the disk of the output has less room than ``extract`` is likely to take."""
+    if is_remote(output):
+        return []
+    wanted = ROOM_FOR_INPUT * sum(archive.size for archive in archives)
+    free = shutil.disk_usage(existing_folder(output)).free
+    if free >= wanted:
+        return []
+    return [f"{output} has {free / 1e9:,.2f} GB of room, and this input may take {wanted / 1e9:,.2f} GB in extract"]
+
+
+def closed_folders(*folders: str | None) -> list[str]:
+    """A sentence for each local folder that cannot be written into, or made."""
+    found = []
+    for folder in folders:
+        if folder is not None and not is_remote(folder):
+            there = existing_folder(folder)
+            if not os.access(there, os.W_OK | os.X_OK):
+                found.append(f"{folder} cannot be written into: no right to write in {there}")
+    return found

@@ -1,0 +1,395 @@
+"""What is fitted in a run: tokenizers and the model. Each function here runs in a worker process of its own.
+
+torch is imported inside the functions: the command line and the text stages start without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.errors import UserError
+from gobelin.pipeline.recipe.recipe import Recipe
+from gobelin.pipeline.run.context import Context
+from gobelin.pipeline.run.state import read_json, row_groups, some_images_shown
+from gobelin.pipeline.run.supervisor import Supervisor
+from gobelin.pipeline.run.worker import Task, heed_stop, stop_requested
+from gobelin.report.samples_page import samples_page
+from gobelin.store import files
+from gobelin.store.files import exists, write_bytes, write_json
+from gobelin.store.paths import join, parent_of
+from gobelin.store.shards import read_folder
+from gobelin.tokenize.codebook import CONFIG_NAME, read_codebook
+from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
+from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.train.config import TrainConfig
+from gobelin.train.fit_alerts import fit_alerts
+from gobelin.train.metrics import read_metrics
+from gobelin.train.size import CorpusSize, Outlook, outlook
+from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.progress import advance
+from gobelin.transforms.score.measure import ScoreConfig
+from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads
+from gobelin.transforms.vision.faces import blur_faces, faces_of_images
+from gobelin.transforms.vision.heads import check_heads, load_head, save_head
+from gobelin.transforms.vision.zero_shot import zero_shot_head
+
+if TYPE_CHECKING:
+    import torch
+
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer
+    from gobelin.train.shards import TokenCorpus
+
+IMAGE_TOKENIZER = "image_tokenizer"
+"""Folder, in the stage ``tokenize``, of the image tokenizer that made the codes."""
+
+SUMMARY = "summary.json"
+
+_CLIP_NAME = "clip.json"
+
+MIN_FIT_IMAGES = 16
+"""A codebook fitted on fewer images than one batch is noise."""
+
+
+def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Loads the CLIP model once, in a process that ends again, and embeds the zero-shot prompts.
+
+    Returns:
+        The model's fingerprint, and (name of the score, path) of each head, those of the prompts among them.
+
+    Raises:
+        StepFailedError: the model cannot be loaded; the message says why.
+        UserError: a head cannot be read, or belongs to another model.
+    """
+    for head_path in config.heads.values():
+        load_head(head_path)  # what is wrong with it comes before a model is loaded
+    assert config.clip is not None
+    path = join(work, _CLIP_NAME)
+    if not knows_clip(work):
+        title = "score: load CLIP" + (" (may download it)" if config.clip.pretrained else "")
+        supervisor.run(title, [Task("load-clip", _write_fingerprint, (config, path), alone=True)])
+    fingerprint = (read_json(path) or {})["fingerprint"]
+    check_heads({name: load_head(head_path) for name, head_path in config.heads.items()}, fingerprint)
+    heads = {**config.heads, **{name: _prompts_path(work, name) for name in config.zero_shot}}
+    return fingerprint, tuple(sorted(heads.items()))
+
+
+def knows_clip(work: str) -> bool:
+    """Whether ``prepare_clip`` was here."""
+    return exists(join(work, _CLIP_NAME))
+
+
+def _prompts_path(work: str, name: str) -> str:
+    return join(work, "zero_shot", f"{name}.safetensors")
+
+
+def _write_fingerprint(config: ScoreConfig, path: str) -> None:
+    from gobelin.transforms.vision.embed import load_model
+
+    assert config.clip is not None
+    model = load_model(config.clip)
+    for name, prompts in config.zero_shot.items():
+        positive, negative = model.embed_texts(prompts.positive), model.embed_texts(prompts.negative)
+        head = zero_shot_head(name, prompts, positive, negative, model.logit_scale, model.fingerprint)
+        save_head(head, _prompts_path(parent_of(path), name))
+    write_json(path, {"fingerprint": model.fingerprint})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FitJob:
+    """What tokenizers are fitted on, and the stage's folder, which they are written to."""
+
+    recipe: Recipe
+    folder: str
+    corpus: str  # documents
+    images: str
+    scores: str  # of images
+
+
+def fit_tokenizers(context: Context, num_images: int) -> dict[str, Any]:
+    """Fits, or copies, the tokenizers into the stage's folder. Returns what is to be told of them."""
+    recipe, folder = context.recipe, context.folder("tokenize").path
+    if recipe.tokenize.image_tokenizer is None and num_images < MIN_FIT_IMAGES:
+        raise UserError(
+            f"the corpus shows {num_images} images, too few to fit an image tokenizer on (at least {MIN_FIT_IMAGES}): "
+            "loosen the recipe, add archives, or give tokenize.image_tokenizer"
+        )
+    tasks = []
+    job = FitJob(
+        recipe, folder, context.data("select", "documents"), context.data("extract", "images"),
+        context.data("score", "images"),
+    )  # fmt: skip
+    if not exists(join(folder, FILE_NAME)):
+        tasks.append(Task("text-tokenizer", _text_tokenizer, (job,), alone=True))
+    if not exists(join(folder, IMAGE_TOKENIZER, CONFIG_NAME)):
+        tasks.append(Task("image-tokenizer", _image_tokenizer, (job,), alone=True))
+    if tasks:
+        total = recipe.tokenize.vqvae_steps if recipe.tokenize.image_tokenizer is None else None
+        context.supervisor.run("tokenize: fit tokenizers", tasks, "steps", total, threads=os.cpu_count() or 1)
+    from_fit = read_json(join(folder, IMAGE_TOKENIZER, SUMMARY)) or {}
+    return {"image_tokenizer": from_fit}
+
+
+def _text_tokenizer(job: FitJob) -> None:
+    config = job.recipe.tokenize
+    if config.text_tokenizer is not None:
+        tokenizer = TextTokenizer.load(config.text_tokenizer)
+    else:
+        tokenizer = fit_bpe(corpus_texts(job.corpus), config.text_vocab_size)
+    tokenizer.save(join(job.folder, FILE_NAME))
+
+
+def corpus_texts(corpus: str) -> Iterator[str]:
+    """Every text of a corpus that becomes tokens, in the order of the shards."""
+    names = ("text", "caption", "alt")
+    for row in read_folder(corpus, [f"nodes.list.element.{name}" for name in names]):
+        for node in row["nodes"]:
+            yield from (node[name] for name in names if node[name])
+
+
+def _image_tokenizer(job: FitJob) -> None:
+    from gobelin.tokenize.fit import fit_images
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
+
+    config = job.recipe.tokenize
+    target = join(job.folder, IMAGE_TOKENIZER)
+    if config.image_tokenizer is not None:
+        load_image_tokenizer(config.image_tokenizer)  # an error now, not in a worker
+        _copy_files(config.image_tokenizer, target, last=CONFIG_NAME)
+    else:
+        pixels = images_of_corpus(job)
+        with torch_threads(FIT_THREADS):
+            network, metrics = fit_images(
+                pixels, config.vqvae, seed=job.recipe.seed, steps=config.vqvae_steps, on_step=_count_step
+            )
+        write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
+        save_image_tokenizer(ImageTokenizer(network), target)
+
+
+def _copy_files(source: str, target: str, last: str) -> None:
+    """Copies the files of a folder; that of the name ``last`` comes last, since it says that all are there."""
+    names = [name for name, _ in files.list_files(source)]
+    for name in sorted(names, key=lambda name: (name == last, name)):
+        with files.open_input(join(source, name)) as given, files.output(join(target, name)) as copy:
+            shutil.copyfileobj(given, copy)
+
+
+def _count_step(step: int, _: Any) -> None:
+    advance("steps")
+
+
+def images_of_corpus(job: FitJob) -> np.ndarray:
+    """Images of the corpus, uint8 N x H x W x 3, at most as many as the recipe says, chosen by hash of their id.
+    Faces are blurred where the recipe has them blurred."""
+    from gobelin.tokenize.image_tokenizer import preprocess
+
+    config = job.recipe.tokenize
+    size, without_faces = config.vqvae.size, config.blur_faces
+    wanted = pa.array(some_images_shown(job.corpus, config.vqvae_max_images), pa.string())
+    faces = faces_of_images(job.scores) if without_faces else {}
+    pictures = []
+    for table in row_groups(job.images, ["image_id", "data"]):
+        for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
+            if without_faces and row["image_id"] not in faces:
+                continue  # it may have some; the encoder leaves it out too
+            try:
+                picture = open_rgb(row["data"], 2 * max(size))
+                pictures.append(preprocess(blur_faces(picture, faces.get(row["image_id"], ())), size))
+            except OSError:
+                continue  # the encoder will leave it out and say so
+    return np.stack(pictures)
+
+
+def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
+    """The vocabulary of a stage's two tokenizers, written to ``vocabulary.json``."""
+    from gobelin.tokenize.sequence import build_vocabulary
+
+    text_tokenizer = TextTokenizer.load(folder)
+    vocabulary = build_vocabulary(text_tokenizer, [read_codebook(join(folder, IMAGE_TOKENIZER))])
+    vocabulary.save(folder)
+    return vocabulary, text_tokenizer
+
+
+def count_tokens(shards: str) -> tuple[int, int]:
+    """(tokens, image tokens) of token shards."""
+    num_tokens = num_image_tokens = 0
+    for table in row_groups(shards, ["tokens", "image_spans.list.element.length"]):
+        lengths = pc.struct_field(pc.list_flatten(table["image_spans"]), "length")
+        num_tokens += pc.sum(pc.list_value_length(table["tokens"])).as_py() or 0
+        num_image_tokens += pc.sum(lengths).as_py() or 0
+    return num_tokens, num_image_tokens
+
+
+def training_outlook(output: str, recipe: Recipe) -> Outlook:
+    """What training means for the corpus of an output folder, from what ``tokenize`` counted."""
+    folder = join(output, "tokenize")
+    vocabulary = Vocabulary.load(folder)
+    counts = read_json(join(folder, "manifest.json")) or {}
+    corpus = CorpusSize(counts["documents"]["kept"], counts["tokens"]["all"], counts["images"]["kept"])
+    return outlook(recipe.train, corpus, vocabulary.size, vocabulary.max_tokens_per_image)
+
+
+def train_model(output: str, recipe: Recipe) -> None:
+    """Trains, or goes on with, the model of an output folder; then measures its grounding."""
+    from gobelin.train.compute import autocast, torch_device
+    from gobelin.train.evaluate import grounding_gap
+    from gobelin.train.model import load_model
+    from gobelin.train.shards import held_out_pairs, read_corpus
+    from gobelin.train.trainer import train
+
+    heed_stop()
+    device = torch_device(recipe.train.device)
+    tokens, folder = join(output, "tokenize"), join(output, "train")
+    shards = join(tokens, "shards")
+    vocabulary = Vocabulary.load(tokens)
+    result = train(shards, vocabulary, recipe.train, folder, seed=recipe.seed, on_step=_count_step, stop=stop_requested)
+    if not result.finished:
+        raise SystemExit(1)
+    corpus = read_corpus(shards, vocabulary, recipe.train.validation_ratio)
+    pairs = held_out_pairs(corpus)
+    num_codes, grounding = vocabulary.size - vocabulary.image_offset, None
+    if len({pair.caption for pair in pairs}) > 1:
+        with autocast(device, recipe.train.precision):
+            gap = grounding_gap(load_model(folder, device), pairs[:500], seed=recipe.seed)
+        grounding = dataclasses.asdict(gap)
+    write_json(
+        join(folder, SUMMARY),
+        {
+            "steps": result.step,
+            "model_step": result.model_step,
+            "ended_by": result.ended_by,
+            "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
+            "losses": result.metrics,
+            "grounding": grounding,
+            "alerts": fit_alerts(read_metrics(folder), result.metrics, result.model_step, num_codes),
+            "notes": training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
+        },
+    )
+
+
+def training_notes(corpus: TokenCorpus, num_pairs: int, config: TrainConfig) -> list[str]:
+    """What a user should know of a corpus that was trained on, one sentence each: captions that do not fit a row, and
+    what could not be measured because nothing, or too little, is held out.
+
+    Args:
+        num_pairs: held-out pairs of a picture and a caption, of different captions.
+    """
+    from gobelin.train.batches import num_long_captions
+
+    notes = []
+    num_documents = len(corpus.training) + len(corpus.validation)
+    num_long = num_long_captions((*corpus.training, *corpus.validation), config.row_tokens)
+    if num_long:
+        notes.append(
+            f"{num_long:,} {'captions leave' if num_long > 1 else 'caption leaves'} no room for the image in a row of "
+            f"{config.row_tokens} tokens and {'were' if num_long > 1 else 'was'} shortened: raise train.row_tokens"
+        )
+    if not corpus.validation:
+        reason = f"of {num_documents:,} documents none falls to the share of {config.validation_ratio:g}"
+        notes.append(
+            f"nothing is held out ({reason if config.validation_ratio else 'the share is 0'}), so there is no held-out "
+            "loss and no grounding gap: take more documents, or raise train.validation_ratio"
+        )
+    elif num_pairs < 2:
+        notes.append(
+            f"{len(corpus.validation):,} documents are held out, with fewer than two pictures whose captions differ "
+            "and that training has not seen, so there is no grounding gap"
+        )
+    return notes
+
+
+def sample_model(output: str, recipe: Recipe) -> None:
+    """Draws pictures, captions and documents from the model of an output folder, and a page that shows them."""
+    import torch
+
+    from gobelin.train.compute import autocast, torch_device
+
+    device = torch_device(recipe.sample.device)
+    torch.set_num_threads(recipe.train.threads)
+    with autocast(device, recipe.sample.precision):
+        _sample(output, recipe, device)
+
+
+def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
+    import torch
+    from PIL import Image as PillowImage
+
+    from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+    from gobelin.tokenize.sequence import ImageItem, TextItem, decode_document
+    from gobelin.train.model import load_model
+    from gobelin.train.sample import sample_captions, sample_document, sample_images
+    from gobelin.train.shards import held_out_pairs, read_corpus
+
+    config = recipe.sample
+    tokens, folder = join(output, "tokenize"), join(output, "sample")
+    vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
+    image_tokenizer: ImageTokenizer = load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
+    model = load_model(join(output, "train"), device)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    pairs = held_out_pairs(read_corpus(join(tokens, "shards"), vocabulary, recipe.train.validation_ratio))
+    held_out: dict[str, list[int]] = {}
+    for pair in pairs:
+        caption = text_tokenizer.decode([token - vocabulary.text_offset for token in pair.caption])
+        held_out.setdefault(caption, [code - vocabulary.image_offset for code in pair.codes])
+    names: Iterator[str] = (f"images/{number:04d}.png" for number in range(1_000_000))
+
+    def draw(codes: np.ndarray) -> list[str]:
+        made = []
+        for pixels in image_tokenizer.decode(codes):
+            name = next(names)
+            with files.output(join(folder, name)) as stream:
+                PillowImage.fromarray(pixels).save(stream, "PNG")
+            made.append(name)
+            advance("pictures")
+        return made
+
+    captions = list(config.captions or list(held_out)[: config.num_captions])
+    from_captions = []
+    if captions:
+        repeated = [caption for caption in captions for _ in range(config.images_per_caption)]
+        drawn = draw(sample_images(model, text_tokenizer, repeated, config.sampling, generator))
+        for index, caption in enumerate(captions):
+            start = index * config.images_per_caption
+            from_captions.append({"caption": caption, "images": drawn[start : start + config.images_per_caption]})
+    from_images = []
+    given = list(held_out.items())[: config.num_captions]
+    if given:
+        codes = np.array([codes for _, codes in given])
+        written = sample_captions(model, text_tokenizer, codes, config.sampling, generator)
+        for (truth, _), text, name in zip(given, written, draw(codes), strict=True):
+            from_images.append({"image": name, "caption": text, "true_caption": truth})
+    documents = []
+    for _ in range(config.num_documents):
+        ids = sample_document(model, config.sampling, generator, max_tokens=config.max_document_tokens)
+        items: list[dict[str, Any]] = []
+        for item in decode_document(ids, None, vocabulary, text_tokenizer):
+            if isinstance(item, TextItem):
+                items.append({"kind": "text", "text": item.text})
+            elif isinstance(item, ImageItem):
+                items.append({"kind": "image", "image": draw(np.array([item.codes]))[0], "caption": item.caption})
+        documents.append(items)
+    samples = {"from_captions": from_captions, "from_images": from_images, "documents": documents}
+    write_json(join(folder, "samples.json"), samples)
+    page = samples_page(samples, recipe.name, recipe.seed, recipe.sample.sampling)
+    write_bytes(join(folder, "index.html"), page.encode())
+    write_json(
+        join(folder, SUMMARY),
+        {
+            "page": "sample/index.html",
+            "pictures": sum(len(item["images"]) for item in from_captions),
+            "captions": len(from_images),
+            "documents_written": len(documents),
+        },
+    )
+
+
+def read_summary(folder: str) -> dict[str, Any]:
+    """What a worker process wrote about its work."""
+    return read_json(join(folder, SUMMARY)) or {}

@@ -1,0 +1,73 @@
+"""A step that deals rows out to the batches of the next one, so that each batch reads its own files and no others.
+
+Some workers read the files once, a share each, and each leaves a file a part (``transforms/partition.py``). There are
+as many shares as workers, not as many as batches: files grow with batches, not with their square.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, in_batches
+from gobelin.store.paths import join
+from gobelin.store.tables import shard_path
+from gobelin.transforms.partition import Split, deal_out
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """Files, and how they are dealt out."""
+
+    split: Split
+    paths: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parted:
+    """What was dealt out: a folder a share, with the same data sets in each."""
+
+    folders: tuple[str, ...]
+    num_parts: dict[str, int]  # of each data set
+
+    def paths(self, name: str, part: int) -> list[str]:
+        """Files of a part of a data set: one a share."""
+        return [shard_path(join(folder, name), part, self.num_parts[name]) for folder in self.folders]
+
+
+def partition(plan: Plan, title: str, work: str, sources: Sequence[Source]) -> Parted:
+    """Deals files out, in folders ``work``-0-of-2, ``work``-1-of-2 ... for two shares."""
+    num_shares = max(1, min(plan.num_workers, max(len(source.paths) for source in sources)))
+    dealt = [in_batches(source.paths, num_shares) for source in sources]
+    batches = []
+    for number in range(num_shares):
+        # A rerun with another number of workers cuts other shares, so their number is part of the name.
+        folder = f"{work}-{number}-of-{num_shares}"
+        share = [
+            Source(source.split, paths[number] if number < len(paths) else []) for source, paths in zip(sources, dealt)
+        ]
+        writes = tuple(DataSet(join(folder, each.split.name), each.split.num_parts) for each in share)
+        batches.append(Batch(share, PartitionJob(folder), writes))
+    plan.run(Step(title, partition_files, batches))
+    num_parts = {source.split.name: source.split.num_parts for source in sources}
+    return Parted(tuple(batch.job.folder for batch in batches), num_parts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartitionJob:
+    """A share of files -> a data set a split, in ``folder``."""
+
+    folder: str
+
+
+def partition_files(pipeline: beam.Pipeline, sources: list[Any], job: PartitionJob) -> None:
+    """By unit (a split and its files): deal the rows out."""
+    pipeline | "Sources" >> beam.Create(sources) | "DealOut" >> beam.Map(_deal_out, job.folder)
+
+
+def _deal_out(source: Source, folder: str) -> str:
+    deal_out(folder, source.split, source.paths)
+    return join(folder, source.split.name)

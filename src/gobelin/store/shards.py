@@ -1,0 +1,177 @@
+"""Data sets on disk: Parquet shards and spools, on any file system that Beam can open.
+
+A data set is a folder of ``part-00003-of-00008.parquet``: the row with id ``x`` is in the part
+``shard_of(x, 8)``, rows are sorted by id, row groups are cut by a byte budget and nothing in a file depends on
+time, worker or order, so equal input gives equal bytes.
+
+Shuffles carry keys, never payloads (a local shuffle holds four times its bytes in memory). So a payload (a page's
+nodes, an image's bytes) is written where it is first read, into a *spool*: a plain file of concatenated payloads,
+named at random, private to one bundle. What travels is a ``SpoolRef``; the writer of a shard pulls the payloads in
+one at a time. A retried bundle leaves an orphaned spool that nothing refers to; spools are deleted with the stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gobelin.data.ids import shard_of
+from gobelin.data.model import Decision, to_row
+from gobelin.data.schemas import DECISIONS
+from gobelin.store.dataset import data_output
+from gobelin.store.files import output
+from gobelin.store.paths import join, name_of, parent_of
+from gobelin.store.tables import list_shards, read_tables
+
+ROW_GROUP_BYTES = 8 * 1024 * 1024
+"""Uncompressed bytes after which a row group is cut: what a reader needs to hold of a file at once. A writer holds
+several times as much: rows, an Arrow batch, the encoder's buffers."""
+
+
+def write_rows(
+    path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None
+) -> int:
+    """Writes rows, in the order given, as one Parquet file. Returns their number.
+
+    Args:
+        metadata: key-value metadata of the file, beside the schema's own.
+    """
+    with output(path) as stream:
+        return _write(stream, rows, schema, metadata)
+
+
+def write_shard(
+    path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None
+) -> int:
+    """As ``write_rows``, for a shard of a data set that is to be committed: a receipt follows it."""
+    with data_output(parent_of(path), name_of(path)) as new:
+        new.num_rows = _write(new.stream, rows, schema, metadata)
+    return new.num_rows
+
+
+def _write(stream: BinaryIO, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None) -> int:
+    if metadata:
+        schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
+    num_rows = 0
+    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for batch in _batches(rows, schema):
+            writer.write_batch(batch, row_group_size=max(1, batch.num_rows))
+            num_rows += batch.num_rows
+    return num_rows
+
+
+def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Record batches of about ``ROW_GROUP_BYTES``; the cut depends on the rows alone."""
+    held: list[dict[str, Any]] = []
+    held_bytes = 0
+    for row in rows:
+        held.append(row)
+        held_bytes += _approximate_bytes(row)
+        if held_bytes >= ROW_GROUP_BYTES:
+            yield pa.RecordBatch.from_pylist(held, schema=schema)
+            held, held_bytes = [], 0
+    if held:
+        yield pa.RecordBatch.from_pylist(held, schema=schema)
+
+
+def _approximate_bytes(value: Any) -> int:
+    if isinstance(value, (bytes, str)):
+        return len(value)
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_approximate_bytes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_approximate_bytes, value))
+    return 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfShards:
+    """Chooses the rows whose ``column`` falls to some of ``num_shards`` shards; never a null."""
+
+    column: str
+    shards: frozenset[int]
+    num_shards: int
+
+    @property
+    def is_all(self) -> bool:
+        return len(self.shards) == self.num_shards
+
+    def holds(self, value: str | None) -> bool:
+        return value is not None and (self.is_all or shard_of(value, self.num_shards) in self.shards)
+
+    def mask(self, values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Whether each value is held."""
+        return pa.array(map(self.holds, values.to_pylist()), pa.bool_())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """Chooses the rows that have a value in ``column``."""
+
+    column: str
+
+    def mask(self, values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Whether each value is held."""
+        return pc.is_valid(values)
+
+
+Choice = OfShards | Known
+
+
+def read_rows(path: str, columns: list[str] | None = None, only: Choice | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, one row group in memory at a time.
+
+    Args:
+        only: the rows wanted; its column must be among ``columns``.
+    """
+    for table in read_tables(path, columns):
+        yield from (table if only is None else table.filter(only.mask(table[only.column]))).to_pylist()
+
+
+def shards_of(folders: Iterable[str], *names: str) -> list[str]:
+    """Paths of the shards of these data sets in each of the folders."""
+    return [path for folder in folders for name in names for path in list_shards(join(folder, name))]
+
+
+def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a whole data set, shard after shard."""
+    for path in list_shards(folder):
+        yield from read_rows(path, columns)
+
+
+def write_decisions(path: str, decisions: Iterable[Decision]) -> None:
+    """Writes a shard of decisions, in the order given."""
+    write_shard(path, map(to_row, decisions), DECISIONS)
+
+
+def shard_of_decision(row: dict[str, Any], num_shards: int) -> int:
+    """The shard of a row of ``DECISIONS``: that of what it is about."""
+    return shard_of(row["doc_id"] or row["url"] or row["image_id"] or row["warc_file"] or "", num_shards)
+
+
+PLACE_OF_DECISION = ("doc_id", "url", "image_id", "warc_file")
+"""The columns by which ``shard_of_decision`` goes."""
+
+
+def write_sorted(path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, sort_by: tuple[str, ...]) -> None:
+    """Writes small rows that come in any order, as ``WriteRows`` sorts them."""
+    write_shard(path, sorted(rows, key=lambda row: _sort_key(row, sort_by)), schema)
+
+
+def _sort_key(row: dict[str, Any], sort_by: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(_sortable(row[name]) for name in sort_by), repr(sorted(row.items())))
+
+
+def _sortable(value: Any) -> str:
+    """A string that sorts as the value does; nulls first, whole numbers by size."""
+    if value is None:
+        return ""
+    return f"{value:020d}" if isinstance(value, int) else str(value)

@@ -1,0 +1,64 @@
+"""Spools: files of payloads that are too large to be shuffled."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from typing import BinaryIO
+
+from gobelin.store.files import NewFile, open_input
+from gobelin.store.paths import join
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpoolRef:
+    """Where a payload lies: ``length`` bytes at ``offset`` of the file ``path``."""
+
+    path: str
+    offset: int
+    length: int
+
+
+class Spool:
+    """Writes payloads of one bundle into one file. Not for sharing between threads."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = join(folder, f"spool-{uuid.uuid4().hex}.bin")
+        self._stream: NewFile | None = None
+        self._offset = 0
+
+    def write(self, payload: bytes) -> SpoolRef:
+        if self._stream is None:
+            self._stream = NewFile(self._path)
+        self._stream.write(payload)
+        ref = SpoolRef(self._path, self._offset, len(payload))
+        self._offset += len(payload)
+        return ref
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+class SpoolReader:
+    """Pulls payloads back in; keeps the file it read last open."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._stream: BinaryIO | None = None
+
+    def read(self, ref: SpoolRef) -> bytes:
+        if ref.path != self._path or self._stream is None:
+            self.close()
+            self._stream, self._path = open_input(ref.path), ref.path
+        self._stream.seek(ref.offset)
+        payload = self._stream.read(ref.length)
+        if len(payload) != ref.length:
+            raise OSError(f"{ref.path}: {ref.length} bytes wanted at {ref.offset}, {len(payload)} found")
+        return payload
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

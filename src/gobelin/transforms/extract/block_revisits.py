@@ -1,0 +1,57 @@
+"""Revisit records whose address is on a block list, or that point to one that is: left out, as a listed image is.
+
+This comes before revisits are joined to what they point to (``archives/revisits.py``), so that no listed address gets
+into documents, images or decisions. What points to a blocked image by its digest alone is blocked there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.transforms.boundary import Guarded
+from gobelin.transforms.extract.extract import BLOCKED, blocked_row
+from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
+
+Row = dict[str, Any]
+
+
+class BlockRevisits(beam.PTransform):
+    """Rows of revisits -> those without a listed address, as ``revisits``; of the others ``decisions``, and index rows
+    ``images`` that keep their addresses out of documents."""
+
+    def __init__(self, config: BlockListConfig) -> None:
+        self._config = config
+
+    def expand(self, revisits: beam.PCollection) -> beam.DoOutputsTuple:
+        step = Guarded(_block_revisit, _refuse_revisit, self._config)
+        return revisits | beam.ParDo(step).with_outputs("revisits", "images", "decisions")
+
+
+def _refuse_revisit(revisit: Row, detail: str) -> Iterator[Decision]:
+    """A revisit of which it cannot be said whether it is listed goes no further."""
+    yield Decision(
+        stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="extract_error", detail=detail,
+        warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
+    )  # fmt: skip
+
+
+def _block_revisit(revisit: Row, config: BlockListConfig) -> Iterator[beam.pvalue.TaggedOutput]:
+    blocked = load_block_list(config)
+    urls = [url for url in (revisit["url"], revisit["refers_to_url"]) if url]
+    hits = map(blocked.match_url, urls) if blocked else iter(())
+    hit = next((hit for hit in hits if hit is not None), None)
+    if hit is None:
+        yield beam.pvalue.TaggedOutput("revisits", revisit)
+        return
+    if not revisit["is_redirect"]:  # what became of a redirect's record is told elsewhere
+        decision = Decision(
+            stage="extract", unit=Unit.RECORD, action=Action.DROP, rule=BLOCKED, detail=hit.list_name,
+            warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
+        )  # fmt: skip
+        yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+    row = blocked_row(revisit["url"], revisit["warc_date"], revisit["payload_digest"])
+    yield beam.pvalue.TaggedOutput("images", row)

@@ -1,0 +1,95 @@
+"""The words of a caption, as a reader sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+
+from lxml.etree import _Element, iterwalk
+
+from gobelin.transforms.pages.tree.visible_text import is_hidden
+
+MAX_CAPTION_CHARS = 1500
+"""Of a caption that the page names so. The longest on 576 real pages has 1,290."""
+
+MAX_CLASS_CHARS = 512
+
+HIDDEN_CLASS = re.compile(
+    r"(?:^|[\s_-])(?:off-?screen|(?:visually|element)-?(?:hidden|invisible)|sr-only|screen-?reader(?:-text)?)(?:$|[\s_-])",
+    re.I,
+)
+NO_WORDS = frozenset((
+    "script", "style", "noscript", "svg", "button", "template",
+))  # fmt: skip
+_BLOCKS = frozenset((
+    "p", "div", "br", "li", "dd", "dt", "td", "tr", "blockquote", "figcaption", "cite", "footer", "small",
+))  # fmt: skip
+_PERMALINKS = frozenset(("¶", "#", "§", "🔗"))
+
+
+def text_of(element: _Element) -> str:
+    """The words of an element, white space folded; blocks stand apart, and so do neighbouring spans with a class.
+
+    Empty where there are none, or far more than a caption has, or where the page hides them.
+    """
+    if is_hidden(element):
+        return ""
+    pieces: list[str] = []
+    length = 0
+    walker = iterwalk(element, events=("start", "end", "comment", "pi"))
+    for event, part in walker:
+        if event == "start":
+            if part.tag in _BLOCKS:
+                pieces.append(" ")
+            if part is not element and _is_unread(part):
+                walker.skip_subtree()
+            else:
+                pieces.append(part.text or "")
+            continue
+        if part is element:
+            continue
+        if part.tag in _BLOCKS or (part.tag == "span" and not part.tail and part.get("class")):
+            pieces.append(" ")
+        pieces.append(part.tail or "")
+        length += len(pieces[-1]) + len(part.text or "")
+        if length > 4 * MAX_CAPTION_CHARS:
+            return ""
+    text = fold("".join(pieces))
+    half = len(text) // 2
+    return text[:half] if half > 8 and text[half] == " " and text[:half] == text[half + 1 :] else text  # said twice
+
+
+def join_parts(texts: Sequence[str]) -> str:
+    """Parts of one caption in a row; one that repeats the beginning of another, cut off, is left out."""
+    kept: list[str] = []
+    for text in texts:
+        start = text.rstrip(". …")[: max(len(text) * 3 // 4, 1)]
+        if not any(other is not text and len(other) > len(text) and other.startswith(start) for other in texts):
+            kept.append(text)
+    return " ".join(dict.fromkeys(kept))
+
+
+def _is_unread(part: _Element) -> bool:
+    """Whether an element in a caption is none of its words: a script, a sign to link by, a hint for screen readers."""
+    if part.tag in NO_WORDS or (part.tag == "a" and (part.text or "").strip() in _PERMALINKS):
+        return True
+    return HIDDEN_CLASS.search(part.get("class", ""), 0, MAX_CLASS_CHARS) is not None or is_hidden(part)
+
+
+def fold(text: str | None) -> str:
+    return " ".join(text.split()) if text else ""
+
+
+def has_words(text: str | None) -> bool:
+    return text is not None and text != "" and not text.isspace()
+
+
+def has_more(element: _Element, num_children: int) -> bool:
+    """Whether an element has more children than that; len() would count them all."""
+    return next(islice(element, num_children, None), None) is not None
+
+
+def colspan(cell: _Element) -> int:
+    span = cell.get("colspan", "") if isinstance(cell.tag, str) else "0"
+    return int(span) if span.isdecimal() and len(span) < 4 else 1

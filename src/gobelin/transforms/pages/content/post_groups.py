@@ -1,0 +1,317 @@
+"""Containers of one make that hold the posts of a conversation: messages of a thread, answers, comments.
+
+Containers are of one make if they have the same tag and the same class words; numbers, words with numbers in them and
+words that only tell neighbours apart (``odd``, ``first``) do not count. One without class words is of the make of its
+parent. Such a group holds posts if something that dates or signs a post (a *mark*) stands between most of them.
+
+Of several groups the one that cuts the most text into the most posts is taken, and of those that do it about as well,
+the one with the least besides. All is linear in the containers and blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+
+from gobelin.data.model import Role
+from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks
+
+_CLASS_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_POSITIONS = frozenset((
+    "odd", "even", "first", "last", "alt", "alternate", "new", "unread", "online", "offline", "active", "current",
+    "op", "depth", "level", "by", "row", "clearfix", "js", "is", "has", "d", "p", "m", "mt", "mb", "py", "px",
+))  # fmt: skip
+_MARK_WORDS = frozenset((
+    "author", "user", "username", "poster", "avatar", "profile", "nick", "nickname", "member", "byline", "meta", "date",
+    "time", "timestamp", "datetime", "posted", "postedby", "published", "postdate", "userinfo", "postprofile",
+    "userdetails", "infos", "tagline", "attribution", "poststamp", "signed", "postuser", "hnuser",
+))  # fmt: skip
+_POST_NAMES = frozenset(("comment", "post", "reply", "message", "answer"))
+_HEAD_WORDS = frozenset(("info", "head", "header", "heading", "details"))
+_TEXT_WORDS = frozenset(("content", "contents", "body", "text"))
+"""What a member wrote is often named after the member."""
+
+_NOT_POSTS = frozenset((
+    "signature", "sig", "quote", "bbcode", "blockquote", "avatar", "profile", "author", "user", "member", "attachment",
+    "menu", "nav", "navigation", "widget", "tooltip", "footer", "breadcrumb", "breadcrumbs", "toolbar", "cookie",
+))  # fmt: skip
+
+_MONTHS = r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zé]{0,7}"
+_UNITS = (
+    r"(?:s|m|h|d|w|mo|y|sec|min|hr|second|minute|hour|day|week|month|year)s?\b(?: ago)?"
+    r"|(?:秒|分|小时|天|周|个?月|年|日|時間|ヶ月|週間|시간|개월)(?:钟)?\s?(?:前|之前|전)?"
+    r"|(?:tag|stunde|woche|monat|jahr|d[ií]a|hora|mes|semana|a[nñ]o|jour|heure|mois|semaine|giorn|settiman|dni|godz)"
+    r"|(?:дн|час|мин|мес|год|лет|нед)"
+)
+DATE = re.compile(
+    r"\d{1,2}:\d{2}\b|\b(?:19|20)\d\d\b|\b\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b"
+    rf"|(?<![\d.,])\d{{1,3}}\s?(?:{_UNITS})|\b{_MONTHS}\.?\s\d{{1,2}}\b|\b\d{{1,2}}\.?\s{_MONTHS}\b",
+    re.I,
+)
+"""A date, a time of day, or how long ago something was."""
+
+_RECENT = re.compile(
+    r"\ban?\s(?:second|minute|hour|day|week|month|year) ago\b|刚刚|昨天|今天|方才"
+    r"|\b(?:yesterday|today|just now|gestern|heute|hier|ayer|вчера|сегодня)\b",
+    re.I,
+)
+_MAX_RECENT_CHARS = 40
+_DIGIT = re.compile(r"\d")
+
+MAX_MARK_CHARS = 160
+_MIN_MARKED = 0.7
+_MIN_CHARS = 40
+_AROUND = 14  # blocks before the first post, or below the last, that may date it
+_ABOUT_AS_WELL = 0.85
+_MAX_GROUPS = 24
+_MAX_COLUMNS = 9
+_MAX_PATH = 6
+
+
+@dataclasses.dataclass(slots=True)
+class PostGroup:
+    """Posts of one make."""
+
+    members: list[int]  # containers, in the page's order; one may stand in another
+    words: frozenset[str]  # class words of the members
+    chars: float  # of prose and short lines in them, without links
+    score: float
+    share: float = 0.0  # of the characters that the longest has
+    is_dated: bool = True  # something dates or signs most of them
+
+
+def find_groups(page: PageBlocks) -> tuple[list[PostGroup], list[bool]]:
+    """The groups that may hold a conversation, best first; and which blocks are marks, if there are such groups."""
+    blocks, containers = page.blocks, page.containers
+    plain = [0, *accumulate(0 if b.role is Role.HEADING else b.num_chars - b.link_chars for b in blocks)]
+    if plain[-1] < _MIN_CHARS:
+        return [], []
+    by_make: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    makes: list[tuple[str, ...]] = []
+    cells = [0] * len(containers)  # of each row, those so far
+    for index, container in enumerate(containers):
+        words = make_words(container.names)
+        parent = makes[container.parent] if container.parent >= 0 else ()
+        tag = container.tag
+        if tag == "td":
+            cells[container.parent] += 1
+            tag = f"td{min(cells[container.parent], _MAX_COLUMNS)}"
+        make = (tag, *words) if words else (tag, "/", *parent[:_MAX_PATH])
+        makes.append(make)
+        if container.end > container.start and plain[container.end] > plain[container.start]:
+            by_make[make].append(index)
+            if len(words) > 1:
+                by_make[tag, words[0]].append(index)
+    found: list[tuple[float, tuple[str, ...], list[int]]] = []
+    for make, members in by_make.items():
+        if len(members) < 2 or not _NOT_POSTS.isdisjoint(make) or _is_beside(page, members[0]):
+            continue
+        chars = sum(plain[containers[i].end] - plain[containers[i].start] for i in members)
+        if chars >= max(_MIN_CHARS, 0.1 * plain[-1]):
+            found.append((chars, make, members))
+    bodies = _named_bodies(page, plain)
+    if not found and not bodies:
+        return [], []
+    found.sort(key=lambda each: each[0], reverse=True)
+    is_mark = find_marks(page)
+    marks = [0, *accumulate(is_mark)]
+    unmarked = [0, *accumulate(_said_once(blocks, is_mark))]
+    groups = []
+    for _, make, members in found[:_MAX_GROUPS]:
+        group = _weigh(page, make, members, marks, unmarked)
+        if group is not None:
+            groups.append(group)
+    groups = _rank(page, groups)
+    if bodies:
+        said = float(sum(unmarked[containers[i].end] - unmarked[containers[i].start] for i in bodies))
+        groups.append(
+            PostGroup(
+                bodies,
+                frozenset(word for i in bodies for word in make_words(containers[i].names)),
+                said,
+                math.sqrt(said),
+                is_dated=False,
+            )
+        )
+    return groups, is_mark
+
+
+def _named_bodies(page: PageBlocks, plain: list[int]) -> list[int]:
+    """Elements named as the body of a post, the innermost of each."""
+    bodies: list[int] = []
+    containers = page.containers
+    for index, container in enumerate(containers):
+        if plain[container.end] > plain[container.start] and _BODY.search(container.names):
+            if bodies and containers[bodies[-1]].end >= container.end:
+                bodies.pop()
+            bodies.append(index)
+    return bodies
+
+
+_BODY = re.compile(
+    r"(?:post|reply|answer|question|message|topic|thread)s?[-_]{0,2}(?:body|content|text|message|copy)(?![a-z])", re.I
+)
+
+
+def _is_beside(page: PageBlocks, index: int) -> bool:
+    """Whether a container stands in a box beside the page's content."""
+    containers = page.containers
+    for _ in range(_MAX_DEPTH):
+        if index <= 0:
+            return False
+        container = containers[index]
+        if container.tag in _BESIDE_TAGS or not _BESIDE.isdisjoint(name_words(container.names)):
+            return container.end - container.start < 0.5 * len(page.blocks)
+        index = container.parent
+    return False
+
+
+_MAX_DEPTH = 40
+_BESIDE_TAGS = frozenset(("aside", "nav", "footer", "header"))
+_BESIDE = frozenset((
+    "sidebar", "widget", "widgets", "related", "recommend", "recommended", "recent", "latest", "popular", "trending",
+    "footer", "menu", "nav", "teaser", "teasers", "carousel", "slider", "similar",
+))  # fmt: skip
+
+
+def _said_once(blocks: list[Block], is_mark: list[bool]) -> Iterator[int]:
+    """Of each block, its characters that are no links, if it is no mark and no other block says the same but for
+    numbers: ranks, labels and signatures recur, what people write does not."""
+    texts = [
+        ""
+        if block.num_chars <= block.link_chars
+        else _DIGITS.sub("0", block.text)
+        if block.num_chars <= MAX_MARK_CHARS
+        else block.text
+        for block in blocks
+    ]
+    counts = Counter(texts)
+    for block, text, marked in zip(blocks, texts, is_mark, strict=True):
+        is_said = text and not marked and counts[text] == 1 and block.role is not Role.HEADING
+        yield block.num_chars - block.link_chars if is_said else 0
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def _weigh(
+    page: PageBlocks, make: tuple[str, ...], members: list[int], marks: list[int], plain: list[int]
+) -> PostGroup | None:
+    """A group if most of its members are dated or signed; None where they are not."""
+    containers = page.containers
+    starts = [containers[index].start for index in members]
+    if len(set(starts)) < len(starts):  # one directly in another: the inner ones are the posts
+        following = [*starts[1:], -1]
+        members = [index for index, after in zip(members, following) if after != containers[index].start]
+        starts = [containers[index].start for index in members]
+    while len(members) > 2 and _is_frame(page, members, plain):
+        members, starts = members[1:], starts[1:]
+    if len(members) < 2:
+        return None
+    last = containers[members[-1]].end
+    num_marked = sum(marks[after] > marks[before] for before, after in pairwise(starts))
+    top = max(0, starts[0] - _AROUND)
+    num_marked += marks[starts[0]] > marks[top] or marks[min(len(marks) - 1, last + _AROUND)] > marks[starts[-1]]
+    if num_marked < _MIN_MARKED * len(members):
+        return None
+    chars = score = largest = 0.0
+    open_members: list[tuple[int, float]] = []  # end, and characters that are not in an inner one
+    for index in [*members, -1]:
+        start = containers[index].start if index >= 0 else len(page.blocks)
+        while open_members and open_members[-1][0] <= start:
+            _, own = open_members.pop()
+            chars += own
+            largest = max(largest, own)
+            score += math.sqrt(max(0.0, own))
+        if index >= 0:
+            own = float(plain[containers[index].end] - plain[start])
+            if open_members:
+                end, outer = open_members[-1]
+                open_members[-1] = end, outer - own
+            open_members.append((containers[index].end, own))
+    if chars < _MIN_CHARS:
+        return None
+    return PostGroup(members, frozenset(make), chars, score, largest / chars)
+
+
+def _is_frame(page: PageBlocks, members: list[int], plain: list[int]) -> bool:
+    """Whether the first member only holds the others."""
+    first, following = page.containers[members[0]], page.containers[members[1]]
+    last = page.containers[members[-1]]
+    if first.end < last.end:
+        return False
+    beside = plain[following.start] - plain[first.start] + plain[first.end] - plain[last.end]
+    return beside < 0.1 * (plain[last.end] - plain[following.start])
+
+
+def _rank(page: PageBlocks, groups: list[PostGroup]) -> list[PostGroup]:
+    if not groups:
+        return []
+    best = max(group.score for group in groups)
+    containers = page.containers
+
+    def besides(group: PostGroup) -> tuple[bool, int]:
+        spans = sum(containers[index].end - containers[index].start for index in group.members)
+        return group.score < _ABOUT_AS_WELL * best, spans
+
+    return sorted(groups, key=besides)
+
+
+def find_marks(page: PageBlocks) -> list[bool]:
+    """Of each block, whether it dates or signs a post: a short text with a date, or an element named after these."""
+    containers = page.containers
+    named: list[bool] = []
+    for container in containers:
+        is_small = container.end - container.start <= 6
+        words = name_words(container.names)
+        named.append(is_small and not _MARK_WORDS.isdisjoint(words) and _TEXT_WORDS.isdisjoint(words))
+    marks = []
+    for block in page.blocks:
+        container = containers[block.container]
+        is_marked = named[block.container] or (not container.names and named[container.parent])
+        is_marked = is_marked or (not block.text and block.image is None and _is_unread_head(container.names))
+        marks.append(block.num_chars <= MAX_MARK_CHARS and (is_marked or _is_dated(block.text)))
+    return marks
+
+
+def _is_unread_head(names: str) -> bool:
+    """Whether what was left unread is named after the head of a post: ``comment__info``."""
+    words = name_words(names)
+    return not _POST_NAMES.isdisjoint(words) and not _HEAD_WORDS.isdisjoint(words)
+
+
+def _is_dated(text: str) -> bool:
+    if _DIGIT.search(text):
+        return DATE.search(text) is not None
+    return len(text) <= _MAX_RECENT_CHARS and _RECENT.search(text) is not None
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def make_words(names: str) -> tuple[str, ...]:
+    """The words of class and id that tell what an element is, whole and in their order, without the numbers that end
+    them; words with numbers inside are drawn by a machine and tell nothing."""
+    words = []
+    for name in names.split():
+        found = _NUMBERED.fullmatch(name)
+        if found and found[1].lower() not in _POSITIONS and (len(found[1]) >= _MIN_NUMBERED or not found[2]):
+            words.append(found[1])
+    return tuple(dict.fromkeys(words))[:4]
+
+
+_NUMBERED = re.compile(r"([A-Za-z_-]+)(\d*)")
+_MIN_NUMBERED = 4
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def name_words(names: str) -> frozenset[str]:
+    """The words that class and id are made of, in lower case."""
+    return frozenset(part.lower() for part in _CLASS_WORDS.findall(_NO_NAME.sub("", names)))
+
+
+_NO_NAME = re.compile(r"(?<!\S)(?:js-\S+|thread-(?:even|odd|alt))(?!\S)")
+"""A handle for scripts; the place among the comments of an article, as WordPress numbers them."""

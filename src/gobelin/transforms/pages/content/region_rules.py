@@ -1,0 +1,366 @@
+"""Rules that take blocks out of the region that holds a page's main content. Each sets ``drop`` for some of them.
+
+What they look for is how boilerplate behaves, whatever it is called: most of its text is links, it comes in rows of
+the same make, it says "read also". All are linear in the blocks.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from gobelin.data.model import PageKind, Role
+from gobelin.transforms.pages.captions.caption_text import MAX_CAPTION_CHARS, join_parts
+from gobelin.transforms.pages.content.boilerplate import Kind
+from gobelin.transforms.pages.content.boilerplate_phrases import (
+    CALLS,
+    COMMENTS,
+    CREDIT_INSIDE,
+    DATE_OR_BYLINE,
+    FIGURE_NUMBER,
+    RELATED,
+)
+from gobelin.transforms.pages.content.region import Region
+from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBlocks
+
+_MAX_CARD_CHARS = 400
+_MAX_SECTION_DEPTH = 8
+_MAX_SECTION_BLOCKS = 300
+_MAX_ASKED = 20  # headings such as "Comments" that are looked into; each look may go through all of the region
+
+
+def drop_logos(region: Region) -> None:
+    """Images that lead to the site's own first page, above the first text."""
+    blocks, drop = region.blocks, region.drop
+    for index in range(region.start, region.end):
+        block = blocks[index]
+        if block.image is not None:
+            drop[index] = drop[index] or block.leads_home
+        elif not drop[index] and block.link_chars < block.num_chars:
+            return
+
+
+def drop_teasers(region: Region) -> None:
+    """Articles inside an article are comments or teasers of others, where the text above says so or they are less than
+    half of it; else they are the parts of a list."""
+    containers, sums, drop = region.page.containers, region.sums, region.drop
+    outer = containers[region.index]
+    article_end = outer.end if outer.tag == "article" else 0
+    inner: list[Container] = []
+    index = region.index + 1
+    while index <= outer.last:
+        container = containers[index]
+        index += 1
+        if container.tag != "article":
+            continue
+        if container.start >= article_end:
+            article_end = container.end
+        else:
+            inner.append(container)
+            index = container.last + 1
+    if not inner:
+        return
+    above = next(
+        (region.blocks[index] for index in range(inner[0].start - 1, region.start, -1) if not drop[index]), None
+    )
+    is_announced = above is not None and RELATED.match(above.text) is not None
+    prose = sum(sums[one.end] - sums[one.start] for one in inner)
+    if is_announced or prose < 0.5 * (sums[outer.end] - sums[outer.start]):
+        for one in inner:
+            drop[one.start : one.end] = [True] * (one.end - one.start)
+
+
+def drop_cards(region: Region) -> None:
+    """Teasers in a row: headings that are links, each over a few lines and mostly with an image. Where they are most
+    of the region it is an index page, and they stay."""
+    blocks, weights, drop = region.blocks, region.weights, region.drop
+    start, end = region.start, region.end
+    heads = [
+        index
+        for index in range(start, end)
+        if not drop[index]
+        and blocks[index].role is Role.HEADING
+        and blocks[index].link_chars >= 0.8 * blocks[index].num_chars > 0
+    ]
+    cards: list[tuple[int, int]] = []
+    for head in heads:
+        stop = min(_section_limit(region.page, head, end), head + 20)
+        stop = next((index for index in range(head + 1, stop) if blocks[index].role is Role.HEADING), stop)
+        if sum(blocks[index].num_chars for index in range(head + 1, stop)) <= _MAX_CARD_CHARS:
+            cards.append((head, stop))
+    if len(cards) < 3:
+        return
+    in_cards = sum(weight for head, stop in cards for weight in weights[head:stop] if weight > 0)
+    if in_cards > 0.5 * region.prose():
+        return
+    for head, stop in cards:
+        while head > start and blocks[head - 1].image is not None and blocks[head - 1].num_links:
+            head -= 1
+        drop[head:stop] = [True] * (stop - head)
+
+
+def drop_last_address(region: Region) -> None:
+    """An ``<address>`` that ends a region says whom to write to."""
+    page, weights, drop = region.page, region.weights, region.drop
+    last = next((index for index in range(region.end - 1, region.start - 1, -1) if not drop[index]), None)
+    if last is None:
+        return
+    place = page.blocks[last].container
+    for _ in range(_MAX_SECTION_DEPTH):
+        if place <= region.index:
+            return
+        container = page.containers[place]
+        if container.tag == "address":
+            if any(weight > 0 for weight in weights[region.start : container.start]):
+                drop[container.start : container.end] = [True] * (container.end - container.start)
+            return
+        place = container.parent
+
+
+def drop_before_heading(region: Region) -> None:
+    """What stands in the region of an article before the page's heading is not below it; an image just above may belong
+    to it."""
+    if region.kind is not PageKind.ARTICLE:
+        return
+    blocks, sums, drop = region.blocks, region.sums, region.drop
+    start, end, heading = region.start, region.end, region.heading
+    if heading is None or heading <= start or sums[heading] - sums[start] > 0.7 * (sums[end] - sums[start]):
+        return
+    above = [blocks[index] for index in range(start, heading) if not drop[index]]
+    if sum(block.link_chars for block in above) < 0.15 * sum(block.num_chars for block in above):
+        return
+    for index in range(start, heading):
+        if blocks[index].image is None or index < heading - 3:
+            drop[index] = True
+
+
+def take_captions(region: Region) -> None:
+    """Captions that are named as such beside an image go to the image."""
+    blocks, drop, captions = region.blocks, region.drop, region.captions
+    start, end = region.start, region.end
+    for container in region.page.containers:
+        if container.kind is not Kind.CAPTION or container.start < start or container.end > end:
+            continue
+        first, last = container.start, container.end
+        if last - first > 6 or first == last:
+            continue
+        texts = [blocks[index].text for index in range(first, last) if blocks[index].image is None]
+        if not texts or drop[first]:
+            continue
+        shown = [index for index in range(max(start, first - 3), last + 2) if index < end and not drop[index]]
+        images = [(index, image) for index in shown if (image := blocks[index].image) is not None]
+        image = next((image for index, image in images if first <= index < last), None)
+        if image is None:
+            image = next((image for index, image in reversed(images) if index < first), None)
+        if image is None:
+            image = next((image for index, image in images if index >= last), None)
+            if image is not None and (image in captions or region.references[image].caption):
+                continue  # one of a row of captions above their images
+        if image is None:
+            continue
+        caption = join_parts([captions.get(image, ""), *texts])
+        if len(caption) > MAX_CAPTION_CHARS:
+            continue
+        captions[image] = caption
+        for index in range(first, last):
+            if blocks[index].image is None:
+                drop[index] = True
+    for index in range(start, end - 1):
+        image, block = blocks[index].image, blocks[index + 1]
+        if image is None or drop[index] or drop[index + 1] or not 0 < block.num_chars <= 250 or image in captions:
+            continue
+        if block.role is Role.PARAGRAPH and (CREDIT_INSIDE.search(block.text) or FIGURE_NUMBER.match(block.text)):
+            captions[image] = block.text
+            drop[index + 1] = True
+
+
+def drop_phrases(region: Region) -> None:
+    """Short texts that say what they are: lists of other pages, calls to share or subscribe, comments, dates."""
+    page, weights, drop = region.page, region.weights, region.drop
+    blocks, start, end = page.blocks, region.start, region.end
+    prose_seen = 0.0
+    num_asked = 0
+    prose = region.prose()
+    first = next((index for index in range(start, end) if not drop[index] and weights[index] > 0), end)
+    last = next((index for index in range(end - 1, start - 1, -1) if not drop[index] and weights[index] > 0), start)
+    index = start
+    while index < end:
+        block = blocks[index]
+        if drop[index] or not block.num_chars:
+            index += 1
+            continue
+        prose_seen += max(0.0, weights[index])
+        text = block.text
+        size = block.num_chars
+        if (
+            size <= 80
+            and prose_seen >= 0.5 * prose > 0
+            and block.role is not Role.LIST_ITEM
+            and COMMENTS.match(text)
+            and (num_asked := num_asked + 1) <= _MAX_ASKED
+            and not _goes_on(page, index, end, drop, weights)
+        ):
+            drop[index:end] = [True] * (end - index)
+            return
+        if RELATED.match(text):
+            if block.link_chars >= 0.5 * size:
+                drop[index] = True
+            elif block.role is Role.HEADING or (size <= 60 and block.link_chars < 0.5 * size):
+                stop = _section_end(page, index, end)
+                links = sum(blocks[i].link_chars for i in range(index, stop))
+                chars = sum(blocks[i].num_chars for i in range(index + 1, stop))
+                plain = sum(weights[i] for i in range(index, stop) if weights[i] > 0)
+                if plain < 0.3 * prose and (
+                    links >= 0.3 * chars or (prose_seen >= 0.7 * prose and block.role is Role.HEADING)
+                ):
+                    drop[index:stop] = [True] * (stop - index)
+                    index = stop
+                    continue
+                drop[index] = index + 1 < end and drop[index + 1]  # what it announced is gone
+            elif block.link_chars >= 0.3 * size:
+                drop[index] = True
+        elif size <= 160 and block.role is not Role.CODE and CALLS.match(text):
+            is_inside = first < index < last
+            is_call = block.role is Role.HEADING and size <= 40 and (index + 1 == end or weights[index + 1] <= 0)
+            if block.role is Role.PARAGRAPH or not is_inside or is_call:
+                drop[index] = True
+        elif (
+            index < first
+            and (first < end or block.role is not Role.LIST_ITEM)
+            and size <= 100
+            and block.role is not Role.HEADING
+            and DATE_OR_BYLINE.search(text)
+            and weights[index] <= 0
+        ):
+            drop[index] = True
+        index += 1
+    for index in range(end - 1, last, -1):
+        block = blocks[index]
+        if drop[index]:
+            continue
+        if (
+            block.image is not None
+            or block.role is not Role.PARAGRAPH
+            or block.num_chars > 120
+            or block.link_chars < 0.3 * block.num_chars
+        ):
+            break
+        drop[index] = True
+
+
+def drop_duplicates(region: Region) -> None:
+    """A text that stands twice in the region: once for wide screens, once for narrow ones; and a
+    line that an article has three times in a row, for it stands in for what a script would show."""
+    blocks, drop = region.blocks, region.drop
+    kept = [index for index in range(region.start, region.end) if not drop[index] and blocks[index].num_chars > 0]
+    if region.kind is PageKind.ARTICLE:
+        for _, group in groupby(kept, key=lambda index: blocks[index].text):
+            notices = list(group)
+            if len(notices) >= _MIN_NOTICES and blocks[notices[0]].num_chars >= _MIN_NOTICE_CHARS:
+                for index in notices:
+                    drop[index] = True
+        kept = [index for index in kept if not drop[index]]
+    last: dict[str, int] = {}  # place in ``kept`` of the last block with this text
+    run: list[int] = []
+    expected = -1  # where the text comes from if the run goes on
+    for place, index in enumerate([*kept, -1]):
+        block = blocks[index] if index >= 0 else None
+        before = last.get(block.text, -1) if block is not None else -1
+        if block is not None and run and before == expected:
+            run.append(index)
+            expected += 1
+        else:
+            if run and _is_second_copy(blocks, run, expected, kept, place):
+                for copied in run:
+                    drop[copied] = True
+            run = [index] if before >= 0 else []
+            expected = before + 1
+        if block is not None:
+            last[block.text] = place
+
+
+def _is_second_copy(blocks: list[Block], run: list[int], expected: int, kept: list[int], place: int) -> bool:
+    """Whether blocks in a row that all stood in the same order before are there by mistake: a long run, or right below
+    the first copy. A sentence alone may be said again, as manuals do of each parameter."""
+    long = [index for index in run if blocks[index].num_chars >= 80 and blocks[index].role not in _REPEATED_ROLES]
+    return bool(long) and (
+        expected == place - len(run) or sum(blocks[index].num_chars for index in run) >= _MIN_COPY_CHARS
+    )
+
+
+_MIN_NOTICE_CHARS = 20
+_MIN_NOTICES = 3
+_REPEATED_ROLES = frozenset((Role.CODE, Role.TABLE))
+_MIN_COPY_CHARS = 1000
+
+
+def drop_empty_sections(region: Region) -> None:
+    """A short heading goes with what stood below it, where all of that was dropped."""
+    blocks, drop = region.blocks, region.drop
+    if all(drop[index] or blocks[index].role is Role.HEADING for index in range(region.start, region.end)):
+        return
+    level_below = 0  # of the last kept thing seen from the end: 7 is content, 1-6 a heading
+    is_emptied = region.end < len(blocks)  # something was dropped, or left outside, between that and here
+    for index in range(region.end - 1, region.start - 1, -1):
+        block = blocks[index]
+        if drop[index]:
+            is_emptied = True
+        elif block.role is not Role.HEADING or block.image is not None:
+            level_below, is_emptied = 7, False
+        else:
+            level = block.level or 6
+            is_title = block.num_chars <= _MAX_TITLE_CHARS and index != region.heading
+            if is_emptied and level_below <= level and is_title:
+                drop[index] = True
+            else:
+                level_below, is_emptied = level, False
+
+
+_MAX_TITLE_CHARS = 100
+"""Of a heading that is no more than the title of a section; what is longer says something itself."""
+
+
+def _goes_on(page: PageBlocks, index: int, end: int, drop: list[bool], weights: list[float]) -> bool:
+    """Whether a section of the article follows: below comments there is no heading of their level with prose of its
+    own, but for those that ask for more comments. What is no heading announces no comments above one."""
+    block = page.blocks[index]
+    level = (block.level or 6) if block.role is Role.HEADING else 6
+    is_section = False
+    for position in range(index + 1, end):
+        other = page.blocks[position]
+        if drop[position]:
+            continue
+        if other.role is Role.HEADING and (other.level or 6) <= level:
+            is_section = not (
+                other.link_chars >= 0.5 * other.num_chars
+                or COMMENTS.match(other.text)
+                or RELATED.match(other.text)
+                or CALLS.match(other.text)
+            )
+        elif is_section and weights[position] > 0:
+            return True
+    return False
+
+
+def _section_end(page: PageBlocks, index: int, end: int) -> int:
+    """Where the section that begins with block ``index`` ends: at a heading of its level, or with its container."""
+    blocks = page.blocks
+    block = blocks[index]
+    level = block.level or 7 if block.role is Role.HEADING else 7
+    stop = _section_limit(page, index, end)
+    for position in range(index + 1, stop):
+        other = blocks[position]
+        if other.role is Role.HEADING and (other.level or 7) <= level and other.link_chars < 0.5 * other.num_chars:
+            return position
+        if level == 7 and other.num_chars >= 100 and other.link_chars < 0.3 * other.num_chars:
+            return position
+    return stop
+
+
+def _section_limit(page: PageBlocks, index: int, end: int) -> int:
+    """Where the container around block ``index`` ends, if it holds more than that block."""
+    container = page.containers[page.blocks[index].container]
+    for _ in range(_MAX_SECTION_DEPTH):
+        if container.parent <= 0 or container.end > index + 1:
+            break
+        container = page.containers[container.parent]
+    return min(end, container.end, index + _MAX_SECTION_BLOCKS)

@@ -1,0 +1,234 @@
+"""Pages that are a conversation: threads of a forum, questions with their answers, comments that are all of a page.
+
+``post_groups.py`` finds elements of one make that are dated or signed. ``find_thread`` tells whether these are the
+page, by a score: what the page declares, the words of its address and of its elements' names, and how much other prose
+stands beside the posts. An article with comments below stays an article. ``thread_content.py`` reads the posts.
+
+Linear in the page's blocks and containers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from gobelin.data.model import PageKind, Role
+from gobelin.transforms.pages.content.page_kind import PageFacts
+from gobelin.transforms.pages.content.post_groups import PostGroup, find_groups, name_words
+from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks
+
+_FORUM_WORDS = frozenset((
+    "forum", "forums", "topic", "thread", "threads", "discussion", "discussions", "bbs", "boards", "question",
+    "questions", "answers", "viewtopic", "viewthread", "showthread", "messageboard", "conversation", "postlist",
+    "poststream", "issue",
+))  # fmt: skip
+"""In the names of the elements around the posts."""
+
+_POST_WORDS = frozenset((
+    "post", "posts", "reply", "replies", "answer", "answers", "message", "messages", "msg", "postbit", "postbody",
+    "postcontent", "posttext", "postmessage", "response",
+))  # fmt: skip
+_COMMENT_WORDS = frozenset(("comment", "comments", "commentlist", "commentbody", "commenttext"))
+_TELLING_WORDS = _FORUM_WORDS | _POST_WORDS | _COMMENT_WORDS
+_ANSWER_WORDS = frozenset(("answer", "answers", "question", "questions"))
+_REPLY_WORDS = frozenset(("reply", "replies", "answer", "answers", "comment", "comments", "response"))
+_OPENING_WORDS = frozenset(("question", "topic"))
+
+_MIN_SCORE = 2
+_MIN_SCORE_ALONE = 3  # where there is one post
+_MAX_GROUPS = 6  # that are looked at
+_MIN_PROSE = 80  # characters
+_MIN_TABLE_CHARS = 100
+_NO_ARTICLE = 100  # characters of prose beside the posts
+_SHORT = 1000
+_MANY_CHARS = 400
+_MANY_POSTS = 6
+_MAX_BETWEEN = 0.7  # prose between the posts, of that in them
+_FRAME = 0.95  # of a group's text in one element: it is the frame of the page rather than a post
+_NEAR = 3  # elements whose names say what a post is: itself and those around it
+_NEAR_COMMENTS = 5
+_MAX_DEPTH = 30
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Thread:
+    """Where a page's posts are."""
+
+    kind: PageKind
+    members: list[int]  # containers, a post each, in the page's order; one may stand in another
+    owners: list[int]  # of each container, the innermost post that it is or stands in, or -1
+    marks: list[bool]  # of each block, whether it dates or signs a post
+    start: int  # the first block that belongs to the conversation, with what signs it
+    end: int
+    is_opened_above: bool  # what all posts answer may be of another make than they
+
+
+def find_thread(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) -> Thread | None:
+    """The conversation that a page is, if it is one.
+
+    Args:
+        content: what would be its main content if it were an article.
+    """
+    if not (facts.says_forum or _names_posts(page)):
+        return None
+    groups, marks = find_groups(page)
+    if not groups:
+        return None
+    places = {id(block): index for index, block in enumerate(page.blocks)}
+    chosen = [places[id(block)] for block in content if id(block) in places]
+    for group in groups[:_MAX_GROUPS]:
+        owners = _owners(page, group)
+        least = _MIN_SCORE if len(group.members) > 1 else _MIN_SCORE_ALONE
+        if _score(page, facts, group, owners, chosen, marks) < least:
+            continue
+        if facts.is_conversation or not _is_list(page, group):
+            return _thread(page, facts, group, owners, marks)
+    return None
+
+
+def _names_posts(page: PageBlocks) -> bool:
+    return any(
+        container.names and not _TELLING_WORDS.isdisjoint(name_words(container.names)) for container in page.containers
+    )
+
+
+def _owners(page: PageBlocks, group: PostGroup) -> list[int]:
+    members = set(group.members)
+    owners: list[int] = []
+    for index, container in enumerate(page.containers):
+        owners.append(index if index in members else owners[container.parent] if container.parent >= 0 else -1)
+    return owners
+
+
+def has_unread_posts(page: PageBlocks, facts: PageFacts) -> bool:
+    """Whether a page that says it is of a forum seems to hold its posts in what was read as boilerplate or data."""
+    hidden = shown = 0
+    for block in page.blocks:
+        if block.role is Role.TABLE and block.num_chars >= _MIN_TABLE_CHARS:
+            hidden += block.num_chars
+        elif block.num_chars and not block.text:
+            if not (_POST_WORDS | _COMMENT_WORDS).isdisjoint(name_words(page.containers[block.container].names)):
+                hidden += block.num_chars
+        else:
+            shown += block.num_chars - block.link_chars
+    return hidden >= _MANY_CHARS // 2 and hidden > (0.5 if facts.says_forum else 1.0) * shown
+
+
+def _score(
+    page: PageBlocks, facts: PageFacts, group: PostGroup, owners: list[int], content: list[int], marks: list[bool]
+) -> int:
+    """How much speaks for a conversation. The numbers were chosen on pages of forums, news and blogs; two facts that
+    speak for it outweigh one against it."""
+    blocks, containers = page.blocks, page.containers
+    start, end = containers[group.members[0]].start, max(containers[index].end for index in group.members)
+    between = sum(
+        _prose(blocks[index]) for index in range(start, end) if owners[blocks[index].container] < 0 and not marks[index]
+    )
+    if between > _MAX_BETWEEN * group.chars:
+        return 0
+    beside = between + sum(_prose(blocks[index]) for index in content if not start <= index < end)
+    levels = _names_around(page, group)
+    is_comment, named = _what_named(levels)
+    score = 0
+    if facts.is_conversation:
+        score += 3
+    if facts.is_forum_address or facts.is_question_address:
+        score += 2
+    opening = next((blocks[i].container for i in content if i < start and blocks[i].role is not Role.HEADING), -1)
+    forum_words = _FORUM_WORDS if group.is_dated else _FORUM_WORDS - _ANSWER_WORDS  # lists of questions have answers
+    told = [*levels[1:], *(_names_of(page, opening, _NEAR) if named and not is_comment else ())]
+    if any(not forum_words.isdisjoint(words) for words in told):
+        score += 2
+    if named:
+        score += -1 if is_comment else 1
+    is_called_so = named or not _FORUM_WORDS.isdisjoint(levels[0] | levels[1])
+    if group.is_dated and is_called_so and group.chars >= _MANY_CHARS:
+        is_several = len(group.members) >= 3
+        if beside < 0.1 * group.chars:
+            score += 1 + is_several + (is_several and beside < _NO_ARTICLE)
+        elif is_comment and is_several and beside < min(_SHORT, group.chars) and facts.og_type != "article":
+            score += 3  # a picture or a few lines, and what people say of it
+    if group.share > _FRAME:
+        score -= 2 if named or len(group.members) >= _MANY_POSTS else 4
+    if facts.is_article:
+        score -= 2
+    elif facts.og_type == "article":
+        score -= 1
+    if facts.is_product or facts.is_manual or "faqpage" in facts.types:
+        score -= 3
+    return score
+
+
+def _names_around(page: PageBlocks, group: PostGroup) -> list[frozenset[str]]:
+    """The words of a post's names, and those of each element around the first post, from within."""
+    own = frozenset[str]().union(*map(name_words, group.words))
+    return [own, *_names_of(page, page.containers[group.members[0]].parent, _MAX_DEPTH), frozenset()]
+
+
+def _names_of(page: PageBlocks, place: int, depth: int) -> list[frozenset[str]]:
+    """The words of the names of a container and of those around it."""
+    levels: list[frozenset[str]] = []
+    while place >= 0 and len(levels) < depth:
+        levels.append(name_words(page.containers[place].names))
+        place = page.containers[place].parent
+    return levels
+
+
+def _what_named(levels: list[frozenset[str]]) -> tuple[bool, bool]:
+    """(is a comment, is named a post or a comment) by the innermost names that say one of both."""
+    for depth, words in enumerate(levels[:_NEAR_COMMENTS]):
+        if words & _COMMENT_WORDS:
+            return True, True
+        if depth < _NEAR and words & _POST_WORDS:
+            return False, True
+    return False, False
+
+
+def _prose(block: Block) -> int:
+    """The characters of what is not short, no heading and no links."""
+    if block.role is Role.HEADING or block.num_chars < (_MIN_PROSE if block.text.isascii() else 0.5 * _MIN_PROSE):
+        return 0
+    return block.num_chars - block.link_chars
+
+
+def _is_list(page: PageBlocks, group: PostGroup) -> bool:
+    """Whether each member has a heading of its own that is a link, as the articles of a list have."""
+    blocks, containers = page.blocks, page.containers
+    headings = []
+    before = max(0, containers[group.members[0]].start - 8)
+    for index in group.members:
+        start = containers[index].start
+        for place in range(max(before, start - 8), min(start + 3, containers[index].end)):
+            block = blocks[place]
+            is_title = block.role is Role.HEADING and block.link_chars > 0.5 * block.num_chars
+            if is_title and block.num_chars >= (20 if block.text.isascii() else 8):
+                headings.append(_RE.sub("", block.text).casefold())
+                break
+        before = start + 1
+    return len(headings) > 0.6 * len(group.members) and len(set(headings)) > 0.6 * len(headings)
+
+
+_RE = re.compile(r"^\s*(?:(?:re|aw|sv|antw|回复|回覆)\s*[:：]\s*){1,5}", re.I)
+
+
+def _thread(page: PageBlocks, facts: PageFacts, group: PostGroup, owners: list[int], marks: list[bool]) -> Thread:
+    containers = page.containers
+    first = group.members[0]
+    start = containers[first].start
+    if len(group.members) > 1:
+        place = containers[first].parent
+        while place > 0 and containers[place].end <= containers[group.members[1]].start:
+            start = containers[place].start
+            place = containers[place].parent
+    words = _names_around(page, group)[0] | name_words(containers[max(0, containers[first].parent)].names)
+    is_question = "qapage" in facts.types or facts.is_question_address or not _ANSWER_WORDS.isdisjoint(words)
+    return Thread(
+        kind=PageKind.QUESTION if is_question else PageKind.THREAD,
+        members=group.members,
+        owners=owners,
+        marks=marks,
+        start=start,
+        end=max(containers[index].end for index in group.members),
+        is_opened_above=not _REPLY_WORDS.isdisjoint(words) and _OPENING_WORDS.isdisjoint(words),
+    )

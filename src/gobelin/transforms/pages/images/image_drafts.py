@@ -1,0 +1,141 @@
+"""An image while its page is read: its place among its ancestors, its size on the page, its words."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Container, Mapping
+from itertools import islice
+
+from lxml.etree import _Element
+
+from gobelin.transforms.pages.images.image_candidates import Found
+from gobelin.transforms.pages.images.srcset import slot_width
+
+MAX_DIMENSION = 1 << 20
+"""Pixels; a larger width or height in a page is nonsense and taken as not given."""
+
+MAX_ANCESTORS = 24
+"""Ancestors of an image that are looked at. libxml2 nests each <source> in the one before it, so a <picture> is far."""
+
+MAX_WORDS_CHARS = 4096
+"""Characters of an alternative text or a title that are kept."""
+
+SMALL_PX = 64
+"""An image that the page shows with a shorter side than this is an icon or a glyph."""
+
+_UNSEEN = frozenset(("template", "script", "style", "textarea", "head", "select"))
+_TELLING = frozenset(("a", "picture", "figure", "noscript", "svg", *_UNSEEN))
+_STYLE_PX = re.compile(r"(?:^|[;\s])(width|height)\s*:\s*(\d{1,7})(?:\.\d{0,9})?px", re.I)
+_PIXELS = re.compile(r"\s*(\d{1,9})(?:\.\d{0,9})?\s*(?:px)?\s*", re.I)
+_TAG = re.compile(r"<[^<>]{0,200}>")
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Draft:
+    """An image while its page is read."""
+
+    element: _Element
+    place: int  # in the page's order
+    found: list[Found]
+    alt: str | None
+    title: str | None
+    caption: str | None = None  # as an attribute gives it
+    link_url: str | None = None
+    larger: str | None = None  # the image file that it links to
+    width: int | None = None  # px on the page
+    height: int | None = None
+    is_lazy: bool = False
+    holds_content: bool = False  # an end tag was forgotten: there is more of the page in the element
+    figure: _Element | None = None
+    outer_figure: _Element | None = None
+    noscript: _Element | None = None  # the one it stands in
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the page shows it as an icon: no caption speaks of it if there is a larger image."""
+        return min(self.width or SMALL_PX, self.height or SMALL_PX) < SMALL_PX
+
+
+@dataclasses.dataclass(slots=True)
+class Place:
+    """The ancestors of an element that say something about the image it shows."""
+
+    link: _Element | None = None
+    picture: _Element | None = None
+    figure: _Element | None = None
+    outer_figure: _Element | None = None
+    noscript: _Element | None = None
+    svg: _Element | None = None
+    holder: _Element | None = None
+    is_unseen: bool = False
+
+
+def place_of(element: _Element, holders: Container[_Element]) -> Place:
+    """Where an element stands: the innermost link, picture, figure ... around it.
+
+    Args:
+        holders: elements that are images themselves, what they hold being their fallback.
+    """
+    place = Place()
+    for parent in islice(element.iterancestors(), MAX_ANCESTORS):
+        tag = parent.tag
+        if parent in holders:
+            if place.holder is None:
+                place.holder = parent
+            continue
+        if tag not in _TELLING:
+            continue
+        if tag == "a":
+            place.link = place.link if place.link is not None else parent
+        elif tag == "picture":
+            place.picture = place.picture if place.picture is not None else parent
+        elif tag == "figure":
+            if place.figure is None:
+                place.figure = parent
+            elif place.outer_figure is None:
+                place.outer_figure = parent
+        elif tag == "noscript":
+            place.noscript = parent
+        elif tag == "svg":
+            place.svg = parent
+        elif tag in _UNSEEN:
+            place.is_unseen = True
+    return place
+
+
+def rendered_size(attributes: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """Width and height in px that the page gives an image: by inline style, else by attribute, else by ``sizes``."""
+    width = _pixels(attributes.get("width"))
+    height = _pixels(attributes.get("height"))
+    style = attributes.get("style")
+    if style:
+        for name, number in _STYLE_PX.findall(style[:2048]):
+            if int(number) <= MAX_DIMENSION:
+                if name.lower() == "width":
+                    width = int(number)
+                else:
+                    height = int(number)
+    if width is None:
+        width = slot_width(attributes.get("sizes"))
+    return width, height
+
+
+def _pixels(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if len(value) < 6 and value.isascii() and value.isdecimal():
+        return int(value)
+    match = _PIXELS.fullmatch(value)
+    return int(match.group(1)) if match and int(match.group(1)) <= MAX_DIMENSION else None
+
+
+def attribute_caption(text: str | None) -> str | None:
+    """A caption as a gallery's attribute holds it, without its tags."""
+    caption = clean(_TAG.sub(" ", text[:2000])) if text else None
+    return caption if caption is not None and "<" not in caption else None
+
+
+def clean(text: str | None) -> str | None:
+    """White space folded; None where nothing is left."""
+    return " ".join(text[: 2 * MAX_WORDS_CHARS].split())[:MAX_WORDS_CHARS] or None if text else None

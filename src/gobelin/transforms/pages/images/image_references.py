@@ -1,0 +1,169 @@
+"""Image references of a page: every place where a page shows a picture, turned into one list of candidates each.
+
+An image may name its file in ``src``, in ``srcset`` (its own, or a ``<source>``'s of the surrounding ``<picture>``), in
+the attribute of some lazy-loading script, in a ``<noscript>`` copy beside it, in the link around it; a crawl may hold
+any one of them. So a reference keeps all candidates, best first, and the archive decides which exists.
+
+``rewrite_images`` makes of each image, whatever element showed it, one ``<img>`` with the address of a sentinel,
+``https://image.invalid/7.jpg`` for the page's seventh reference, so that an extractor needs to know one way of showing
+an image only; and it takes captions out of the text and attaches them.
+
+    1  image_elements    one pass over the elements that can show an image, each with all addresses it names
+    2  image_candidates  addresses ranked; an image that has none but blanks is left out
+    3  sentinels written, pictures and noscripts opened
+    4  captions          figcaptions, then captions by class and frame
+
+No step looks further than a fixed number of elements around an image: linear in the size of the page.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from itertools import islice
+
+from lxml.etree import _Element
+
+from gobelin.transforms.pages.captions.caption_text import MAX_CAPTION_CHARS
+from gobelin.transforms.pages.captions.captions import take_captions, take_figcaption
+from gobelin.transforms.pages.images.data_urls import decode_data_url
+from gobelin.transforms.pages.images.image_candidates import rank, without_stand_ins
+from gobelin.transforms.pages.images.image_drafts import MAX_ANCESTORS, MAX_DIMENSION, Draft
+from gobelin.transforms.pages.images.image_elements import SENTINEL, collect_images
+from gobelin.transforms.pages.images.picture_names import own_picture_names, picture_name
+from gobelin.transforms.urls import PageAddress, resolve
+
+__all__ = [
+    "MAX_DIMENSION", "SENTINEL", "ImageReference", "decode_data_url", "document_base", "rewrite_images",
+    "sentinel_index",
+]  # fmt: skip
+
+_MAX_COMPARED = 8
+"""Addresses of an image that are compared with the page's own picture."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageReference:
+    """A picture as the page names it. ``candidates`` are absolute URLs (or data: URLs), best first."""
+
+    candidates: tuple[str, ...]
+    alt: str | None = None
+    caption: str | None = None
+    title: str | None = None
+    link_url: str | None = None  # where the link around it leads, http(s)
+    rendered_width: int | None = None  # px
+    rendered_height: int | None = None  # px
+    is_own: bool = False  # the page names it as its picture: see picture_names.py
+
+
+def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
+    """Changes ``tree`` in place: each image becomes an ``<img>`` with the sentinel of its place in the list returned.
+
+    ``<picture>``, ``<source>`` and ``<noscript>`` around an image become ``<span>``; captions become empty blocks.
+    An ``<img>`` that is no image (no address, one pixel) keeps its address, which is no sentinel.
+    """
+    page = collect_images(tree, base_url)
+    drafts: list[Draft] = []
+    candidates: list[list[str]] = []
+    images: list[_Element] = []
+    for draft in page.drafts:
+        ranked = rank(draft.found, draft.larger)
+        if ranked:
+            images.append(_write_sentinel(draft, len(drafts)))
+            drafts.append(draft)
+            candidates.append(ranked)
+    for source in page.sources:
+        source.tag = "span"  # lxml puts what follows a <source> inside it, pictures too
+    captions = _attach_figcaptions(page.figcaptions, dict(zip(drafts, images, strict=True)))
+    small = [image for image, draft in zip(images, drafts, strict=True) if draft.is_small and image not in captions]
+    large = [image for image, draft in zip(images, drafts, strict=True) if not draft.is_small and image not in captions]
+    captions |= take_captions(large, small)
+    own = own_picture_names(tree, base_url)
+    return [
+        ImageReference(
+            candidates=urls,
+            alt=draft.alt,
+            caption=captions.get(image) or draft.caption,
+            title=draft.title,
+            link_url=draft.link_url,
+            rendered_width=draft.width,
+            rendered_height=draft.height,
+            is_own=bool(own) and any(picture_name(url) in own for url in urls[:_MAX_COMPARED]),
+        )
+        for draft, urls, image in zip(drafts, without_stand_ins(candidates), images, strict=True)
+    ]
+
+
+def sentinel_index(src: str) -> int | None:
+    """The index behind a sentinel address; None for any other address."""
+    name = src.removeprefix(SENTINEL)
+    return int(name[:-4]) if len(name) < len(src) and name[:-4].isdecimal() else None
+
+
+def document_base(tree: _Element, url: str, encoding: str = "utf-8") -> PageAddress:
+    """The address that a page's relative references count from: its own, or that of its first <base href>.
+
+    Args:
+        encoding: of the page, as the WHATWG names it.
+    """
+    own = PageAddress(url, encoding)
+    base = tree.find(".//base[@href]")
+    found = resolve(own, base.get("href", "")) if base is not None else None
+    return PageAddress(found, encoding) if found is not None and found[:5].lower() != "data:" else own
+
+
+def _write_sentinel(draft: Draft, index: int) -> _Element:
+    """The <img> that stands for an image: its own element, or one in it where that holds words of the page."""
+    element = draft.element
+    if draft.noscript is not None:
+        draft.noscript.tag = "span"
+    if not draft.holds_content:
+        element.clear(keep_tail=True)
+        element.tag = "img"
+    else:
+        element.tag = "span"
+        image = element.makeelement("img")
+        image.tail = element.text
+        element.text = None
+        element.insert(0, image)
+        element = image
+    element.set("src", f"{SENTINEL}{index}.jpg")
+    picture = element.getparent()
+    while picture is not None and picture.tag in ("picture", "source"):
+        picture.tag = "span"  # a <picture> is dropped with its picture
+        picture = picture.getparent()
+    return element
+
+
+def _attach_figcaptions(figcaptions: list[tuple[_Element, int]], images: dict[Draft, _Element]) -> dict[_Element, str]:
+    """Each figcaption to the image of its figure that it stands next to: the last before it, else the first behind."""
+    own: dict[_Element, list[Draft]] = {}
+    nested: dict[_Element, list[Draft]] = {}
+    for draft in images:
+        if draft.figure is not None:
+            own.setdefault(draft.figure, []).append(draft)
+        if draft.outer_figure is not None:
+            nested.setdefault(draft.outer_figure, []).append(draft)
+    # The caption of a gallery of figures goes to its nearest image if that has none of its own.
+    shown_in = {
+        figure: [draft for draft in drafts if not draft.is_small] or drafts for figure, drafts in (nested | own).items()
+    }
+    captions: dict[_Element, str] = {}
+    for figcaption, place in figcaptions:
+        ancestors = islice(figcaption.iterancestors(), MAX_ANCESTORS)
+        figure = next((parent for parent in ancestors if parent.tag == "figure"), None)
+        shown = shown_in.get(figure) if figure is not None else None
+        if shown is None:
+            continue
+        at = bisect.bisect_left(shown, place, key=_place_of_draft)
+        image = images[shown[at - 1] if at else shown[0]]
+        if image in captions and (figure not in own or len(captions[image]) > MAX_CAPTION_CHARS):
+            continue
+        text = take_figcaption(figcaption)
+        if text is not None:
+            captions[image] = f"{captions[image]} {text}" if image in captions else text
+    return captions
+
+
+def _place_of_draft(draft: Draft) -> int:
+    return draft.place

@@ -1,0 +1,117 @@
+"""The picture that a page names as its own, where its body shows it outside the chosen region.
+
+News sites set it above the heading, beside the text or in a frame that is named as something else. It belongs to the
+article, where a reader sees it: above the text, or in its place in it. The same picture in a menu, in a list of
+teasers or as somebody's portrait is none.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gobelin.data.model import Role
+from gobelin.transforms.pages.content.boilerplate import Kind
+from gobelin.transforms.pages.content.region import Region
+from gobelin.transforms.pages.images.image_candidates import is_image_file
+from gobelin.transforms.pages.tree.page_blocks import PageBlocks
+
+_MAX_ABOVE = 60
+"""Blocks above the heading, or above the region if there is none, in which the picture is looked for."""
+
+_MAX_DEPTH = 24
+_NEAR = 4  # containers around an image that may say whose portrait it is
+_MIN_SIDE = 100  # px
+_MAX_CAPTION_CHARS = 500
+_ELSEWHERE = frozenset(("nav", "footer", "aside", "dialog", "menu"))
+_PORTRAIT = re.compile(r"avatar|gravatar|author|byline|profile|logo|user(?:pic|-?icon)", re.I)
+
+
+def add_lead_image(region: Region) -> None:
+    """Adds the page's own picture, with its caption, if none of the kept images is it."""
+    blocks, references = region.blocks, region.references
+    own = [
+        i
+        for i, b in enumerate(blocks)
+        if b.image is not None and b.image < len(references) and references[b.image].is_own
+    ]
+    kept = {id(block) for block in region.lead}
+    if not own or any(
+        id(blocks[index]) in kept or (region.start <= index < region.end and not region.drop[index]) for index in own
+    ):
+        return
+    top = region.start if region.heading is None else min(region.heading, region.start)
+    near = [index for index in own if top - _MAX_ABOVE <= index < region.end and _is_shown_alone(region, index)]
+    if not near:
+        return
+    index = min(near, key=lambda index: (abs(index - top), index))
+    block = blocks[index]
+    if index >= region.start:
+        region.drop[index] = False
+    else:
+        places = {id(other): place for place, other in enumerate(blocks[: region.start])}
+        at = sum(places.get(id(other), -1) < index for other in region.lead)
+        region.lead.insert(at, block)
+    assert block.image is not None
+    if block.image not in region.captions and not references[block.image].caption:
+        caption = _caption_beside(region.page, index)
+        if caption is not None:
+            region.captions[block.image] = blocks[caption].text
+            region.drop[caption] = True
+
+
+def _is_shown_alone(region: Region, index: int) -> bool:
+    """Whether an image is shown for itself: in no menu, no list of teasers, and nobody's portrait. A cover may lead to
+    its own page or to a gallery; what stands beside another link is a teaser."""
+    page, block = region.page, region.blocks[index]
+    assert block.image is not None
+    reference = region.references[block.image]
+    if block.leads_home:
+        return False
+    sides = [side for side in (reference.rendered_width, reference.rendered_height) if side is not None]
+    if sides and max(sides) < _MIN_SIDE:
+        return False
+    is_linked = bool(block.num_links and reference.link_url and not is_image_file(reference.link_url))
+    if is_linked and _is_beside_link(region, index):
+        return False
+    place, is_around, in_item, in_boilerplate = block.container, False, False, False
+    for depth in range(_MAX_DEPTH):
+        if place <= 0:
+            break
+        container = page.containers[place]
+        if container.tag in _ELSEWHERE or (depth < _NEAR and _PORTRAIT.search(container.names)):
+            return False
+        if container.start <= region.start and container.end >= region.end:
+            is_around = True
+        if not is_around:
+            in_item, in_boilerplate = (
+                in_item or container.tag == "li",
+                in_boilerplate or container.kind is Kind.BOILERPLATE,
+            )
+        place = container.parent
+    return is_linked + in_item + in_boilerplate <= 1
+
+
+def _is_beside_link(region: Region, index: int) -> bool:
+    """Whether the smallest element that holds more than an image has words of a link, or another image in one, beside
+    it; an element that holds the region is too large to say so."""
+    page = region.page
+    place = page.containers[page.blocks[index].container]
+    while place.end - place.start <= 1 and place.parent > 0:
+        place = page.containers[place.parent]
+    if place.start <= region.start and place.end >= region.end:
+        return False
+    beside = [page.blocks[other] for other in (index - 1, index + 1) if place.start <= other < place.end]
+    return any(
+        block.num_links and (block.image is not None or block.link_chars > 0.5 * block.num_chars) for block in beside
+    )
+
+
+def _caption_beside(page: PageBlocks, index: int) -> int | None:
+    """The block right behind an image that its element names a caption."""
+    if index + 1 >= len(page.blocks):
+        return None
+    block = page.blocks[index + 1]
+    if not 0 < block.num_chars <= _MAX_CAPTION_CHARS or block.role is Role.HEADING:
+        return None
+    is_caption = block.role is Role.CAPTION or page.containers[block.container].kind is Kind.CAPTION
+    return index + 1 if is_caption else None

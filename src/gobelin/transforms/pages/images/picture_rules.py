@@ -1,0 +1,161 @@
+"""Rules that take pictures out of a region: what belongs to something that went, and icons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from gobelin.data.model import PageKind
+from gobelin.transforms.pages.content.region import Region
+from gobelin.transforms.pages.images.image_candidates import is_image_file
+from gobelin.transforms.pages.images.image_references import ImageReference
+
+_MAX_ICON_SIDE = 64  # px
+_MAX_BLOCKS = 12
+
+
+def drop_left_behind(region: Region) -> None:
+    """A picture that leads to another page, in an element of which every word went: a teaser's, without the teaser."""
+    page, drop = region.page, region.drop
+    for index in range(region.start, region.end):
+        block = page.blocks[index]
+        if block.image is None or drop[index] or not block.num_links or block.image >= len(region.references):
+            continue
+        reference = region.references[block.image]
+        is_page = reference.link_url is not None and not is_image_file(reference.link_url)
+        if not is_page or reference.is_own or reference.caption or block.image in region.captions:
+            continue
+        place = page.containers[block.container]
+        while not any(page.blocks[i].num_chars for i in range(place.start, min(place.end, place.start + _MAX_BLOCKS))):
+            if place.parent <= 0:
+                break
+            place = page.containers[place.parent]
+        words = [i for i in range(place.start, place.end) if page.blocks[i].num_chars] if place.start > 0 else []
+        if words and place.end - place.start <= _MAX_BLOCKS and all(drop[i] for i in words):
+            drop[index] = True
+
+
+def drop_icons(region: Region) -> None:
+    """Pictures that an article declares as small as an icon. Where a page is no article they may stand for words."""
+    if region.kind is not PageKind.ARTICLE:
+        return
+    for index in range(region.start, region.end):
+        image = region.blocks[index].image
+        if image is None or image >= len(region.references):
+            continue
+        reference = region.references[image]
+        sides = [side for side in (reference.rendered_width, reference.rendered_height) if side is not None]
+        if sides and max(sides) <= _MAX_ICON_SIDE and not reference.caption and image not in region.captions:
+            region.drop[index] = True
+
+
+def drop_pointers(region: Region) -> None:
+    """Pictures of an article that say nothing of it: what leads to another page outside of the prose and is small or of
+    unknown size (a portrait, a teaser, a partner's mark), and what is as flat as a line of text."""
+    if region.kind is not PageKind.ARTICLE:
+        return
+    prose = [index for index in range(region.start, region.end) if region.weights[index] > 0 and not region.drop[index]]
+    first, last = (prose[0], prose[-1]) if prose else (region.end, region.end)
+    lead = {id(block) for block in region.lead}
+    gone: set[int] = set()
+    for index in range(region.end):
+        block = region.blocks[index]
+        is_kept = id(block) in lead or (index >= region.start and not region.drop[index])
+        if block.image is not None and is_kept and _points_elsewhere(region, index, is_inside=first < index < last):
+            region.drop[index] = True
+            gone.add(id(block))
+    if gone & lead:
+        region.lead = [block for block in region.lead if id(block) not in gone]
+
+
+def _points_elsewhere(region: Region, index: int, is_inside: bool) -> bool:
+    block = region.blocks[index]
+    image = block.image
+    if image is None or image >= len(region.references) or image in region.captions:
+        return False
+    reference = region.references[image]
+    if reference.caption or reference.is_own:
+        return False
+    sides = [side for side in (reference.rendered_width, reference.rendered_height) if side is not None]
+    if sides and min(sides) <= _MAX_FLAT_SIDE:
+        return True
+    leads = bool(block.num_links and reference.link_url and not is_image_file(reference.link_url))
+    return leads and not is_inside and max(sides, default=0) <= _MAX_THUMB_SIDE
+
+
+_MAX_THUMB_SIDE = 200  # px
+_MAX_FLAT_SIDE = 48
+
+
+def drop_icon_rows(region: Region) -> None:
+    """Three or more pictures above the first prose, or below the last, that say nothing of themselves: no caption or
+    size, no picture that they open, but the file's name of an icon; or no alternative text, and a link that shares or
+    a word or two beside each. They are signs of views, likes and ways to share."""
+    weights, drop = region.weights, region.drop
+    prose = [index for index in range(region.start, region.end) if weights[index] > 0 and not drop[index]]
+    if not prose:
+        return
+    lead = {id(block) for block in region.lead}
+    above = [index for index in range(region.start) if id(region.blocks[index]) in lead] if lead else []
+    zones: list[tuple[Sequence[int], Callable[[Region, int], bool]]] = [
+        ([*above, *range(region.start, prose[0])], _says_nothing),
+        (range(prose[-1] + 1, region.end), _says_nothing if region.kind is PageKind.ARTICLE else _is_icon),
+    ]
+    for zone, is_sign in zones:
+        row: list[int] = []
+        for index in zone:
+            block = region.blocks[index]
+            if block.image is None and block.num_chars > _MAX_SIGN_CHARS and not drop[index]:
+                _drop_row(region, row)
+                row = []
+            elif is_sign(region, index):
+                row.append(index)
+        _drop_row(region, row)
+
+
+_MAX_SIGN_CHARS = 40
+_MAX_LABEL_CHARS = 12
+_MIN_ROW = 3
+_MAX_ADDRESS_CHARS = 1000
+_ICON_FILE = re.compile(r"(?:^|[/_-])(?:icons?|ico|logo|badge|btn|sns)(?=[._/-])", re.I)
+_SHARE = re.compile(r"\bshare|sharer?\b|/intent\b|^mailto:", re.I)
+
+
+def _says_nothing(region: Region, index: int) -> bool:
+    if _is_icon(region, index):
+        return True
+    reference = _undescribed(region, index)
+    if reference is None or reference.alt:
+        return False
+    beside = (region.blocks[other] for other in (index - 1, index + 1) if 0 <= other < len(region.blocks))
+    if region.blocks[index].num_links and (reference.link_url is None or _SHARE.search(reference.link_url)):
+        return True
+    return any(0 < block.num_chars <= _MAX_LABEL_CHARS and any(map(str.isalnum, block.text)) for block in beside)
+
+
+def _is_icon(region: Region, index: int) -> bool:
+    """Whether an image has the file's name of an icon, and no more than a word or two as its alternative text."""
+    reference = _undescribed(region, index)
+    if reference is None or len(reference.alt or "") > _MAX_LABEL_CHARS:
+        return False
+    return _ICON_FILE.search("/".join(reference.candidates[0][:_MAX_ADDRESS_CHARS].split("/")[-2:])) is not None
+
+
+def _undescribed(region: Region, index: int) -> ImageReference | None:
+    """An image of the region without caption or size that opens no picture and is not the page's own."""
+    image = region.blocks[index].image
+    if image is None or region.drop[index] or image >= len(region.references) or image in region.captions:
+        return None
+    reference = region.references[image]
+    opens_picture = reference.link_url is not None and is_image_file(reference.link_url)
+    is_described = reference.caption or reference.is_own or opens_picture
+    return None if is_described or reference.rendered_width or reference.rendered_height else reference
+
+
+def _drop_row(region: Region, row: list[int]) -> None:
+    if len(row) < _MIN_ROW:
+        return
+    gone = {id(region.blocks[index]) for index in row}
+    region.lead = [block for block in region.lead if id(block) not in gone]
+    for index in row:
+        region.drop[index] = True

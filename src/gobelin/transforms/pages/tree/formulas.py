@@ -1,0 +1,253 @@
+"""Formulas of a page as TeX in its text, each once: ``$x^2$`` in a line, ``$$x^2$$`` on lines of its own.
+
+    <script type="math/tex">            MathJax 2: its own source; what MathJax drew or previews beside it goes
+    <math>                              its <annotation> in TeX, else its ``alttext``, else ``mathml.tex_of_mathml``
+    KaTeX, MathJax 3, MediaWiki         one element around a <math> and a drawing of the same: the <math> alone counts
+    <img alt="x^2">                     of class ``tex``, ``math`` and the like, from an address that renders TeX, or
+                                        whose words stand between TeX's own signs: ``$x$``, ``\\(x\\)``, ``\\[x\\]``
+
+So a formula stays in its sentence and is no image. TeX that the page itself shows as text stays as it is written. A
+picture called a formula whose words are prose ("the law of gravity") stays a picture.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from urllib.parse import parse_qsl
+
+from lxml import etree
+from lxml.etree import _Element
+
+from gobelin.transforms.pages.tree.mathml import MAX_CHARS, local_name, tex_of_mathml
+from gobelin.transforms.pages.tree.running_text import text_before
+from gobelin.transforms.pages.tree.visible_text import hides
+from gobelin.transforms.urls import split_url
+
+_MAX_LEVELS = 6
+_MAX_DRAWN = 4
+_DRAWN = re.compile(
+    r"(?:^|\s)(?:katex(?:-mathml|-display)?|mwe-math-(?:element|mathml)\S*|MathJax(?:_Display|_S?C?HTML\w*|_SVG\w*)?"
+    r"|MJX_Assistive_MathML\w*|mjx-\S+)(?:\s|$)"
+)
+"""Elements that libraries put around a formula's <math> and their drawing of it."""
+
+_DRAWN_BESIDE = re.compile(r"(?:^|\s)(?:MathJax(?:_\w+)?|mjx-\S+)(?:\s|$)")
+_DRAWN_TAGS = frozenset(("span", "div", "nobr"))
+_PAGE_TAGS = ("p", "article", "section", "h1", "h2", "h3", "li", "table")
+_DISPLAY = re.compile(r"(?:^|[\s_-])(?:display(?:ed)?|block|Dsp|formulaDsp)(?:$|[\s_-])", re.I)
+_FORMULA_CLASS = re.compile(
+    r"(?:^|\s)(?:(?:inline|display|img|image|wp|ql)[-_])?"
+    r"(?:(?:la|math)?tex|tex-?render|math|maths|mathml|mathjax|formula|formulaInl|formulaDsp|equation|img-formula"
+    r"|(?:inline|displayed?)-(?:formula|equation|math))"
+    r"(?:[-_](?:image|img|inline|display|block|formula|equation|auto-format))?(?:$|\s)"
+    r"|(?:^|\s)mwe-math-fallback-image\S*",
+    re.I,
+)
+_RENDERS = re.compile(r"(?:^|[./_-])(?:(?:la|mime|math)?tex|equation|math|formula)(?:$|[./_?-])", re.I)
+_DELIMITED = re.compile(
+    r"\$\$(?P<display>[^$]{1,5000})\$\$|\$(?P<line>[^$]{1,5000})\$|\\\((?P<round>.{1,5000})\\\)"
+    r"|\\\[(?P<square>.{1,5000})\\\]|(?P<begin>\\begin\{\w{1,20}\*?\}.{1,5000}\\end\{\w{1,20}\*?\})",
+    re.S,
+)
+_ALONE_IN = frozenset(("p", "div", "dd", "center", "figure"))
+_COMMAND = re.compile(r"\\(?:[a-zA-Z]{1,40}|.)")
+_TEXT_ARGUMENT = re.compile(r"\\(?:text|mbox|mathrm|operatorname|textrm|textbf|mathit)\w{0,4}\s{0,4}\{[^{}]{0,500}\}")
+_PROSE = re.compile(r"(?<![^\W\d_])[^\W\d_]{4,}+[,;:]?\s++(?:[^\W\d_]{1,30}+[,;:]?\s++){0,2}[^\W\d_]{4,}")
+_LONG_WORD = re.compile(r"[^\W\d_]{4,}")
+_FILE_NAME = re.compile(r".*\.(?:png|gif|jpe?g|svg|webp)", re.I)
+_MARKUP = re.compile(r"\\[a-zA-Z]{2,}|\^|_\{")
+_STYLED = re.compile(r"\{\\(?:displaystyle|textstyle)\s(?P<inside>.*)\}", re.S)
+_TEX_KEYS = frozenset(("tex", "latex", "math", "eq", "chl", "formula", "from", "f"))
+
+
+def rewrite_formula(element: _Element) -> None:
+    """Makes text of what shows a formula, if ``element`` does: a script, a <math>, an image, MathJax's container."""
+    tag = element.tag
+    if tag == "script":
+        _rewrite_script(element)
+    elif tag == "img":
+        found = formula_of_image(element)
+        if found is not None:
+            _rewrite_image(element, *found)
+    elif tag == "mjx-container":
+        _rewrite_container(element)
+    elif local_name(element) == "math":
+        _rewrite_math(element)
+
+
+def formula_of_image(image: _Element) -> tuple[str, bool] | None:
+    """(TeX, on lines of its own) of an image that shows a formula; None for others."""
+    alt = " ".join((image.get("alt") or "")[:MAX_CHARS].split())
+    names = f"{image.get('class') or ''} {image.get('id') or ''}"[:400]
+    display = _DISPLAY.search(names) is not None
+    delimited = _DELIMITED.fullmatch(alt)
+    if delimited is not None and delimited.lastgroup is not None:
+        inside = delimited.group(delimited.lastgroup).strip()
+        return (inside, display or delimited.lastgroup not in ("line", "round")) if inside else None
+    is_named = _FORMULA_CLASS.search(names) is not None
+    source = image.get("src") or image.get("data-src") or ""
+    if not is_named and _RENDERS.search(source, 0, 300) is None:
+        return None
+    display = display or _is_alone(image)
+    others = (image.get(name) for name in ("data-equation-content", "data-latex", "data-tex", "title"))
+    for words in (alt, *others):
+        tex = _unstyled(" ".join((words or "")[:MAX_CHARS].split()))
+        if tex and not is_prose(tex) and (_MARKUP.search(tex) or (is_named and words is alt and _is_symbols(tex))):
+            return tex, display
+    tex = _tex_in_address(source[:MAX_CHARS]) or ""
+    return (tex, display) if tex else None
+
+
+def _is_alone(image: _Element) -> bool:
+    """Whether an image is all that its paragraph holds."""
+    parent = image.getparent()
+    if parent is None or parent.tag not in _ALONE_IN or (image.tail and not image.tail.isspace()):
+        return False
+    return len(parent) == 1 and not (parent.text and not parent.text.isspace())
+
+
+def _is_symbols(text: str) -> bool:
+    """Whether a text without commands may be a formula: it holds no word, and names no file."""
+    return _LONG_WORD.search(text) is None and _FILE_NAME.fullmatch(text) is None
+
+
+def is_prose(text: str) -> bool:
+    """Whether words that describe a formula are no formula: two long words in a row that are no command's."""
+    return _PROSE.search(_COMMAND.sub(" \\\\ ", _TEXT_ARGUMENT.sub(" ", text))) is not None
+
+
+def _rewrite_script(script: _Element) -> None:
+    kind = (script.get("type") or "")[:100].lower()
+    if not kind.startswith("math/"):
+        return
+    text = (script.text or "")[:MAX_CHARS].strip()
+    if kind.startswith("math/mml"):
+        tree = etree.fromstring(text.encode("utf-8", "replace"), etree.HTMLParser(encoding="utf-8")) if text else None
+        math = next((part for part in tree.iter() if local_name(part) == "math"), None) if tree is not None else None
+        text = _tex_of(math) if math is not None else ""
+    if kind.startswith("math/asciimath"):
+        _write(script, f"`{text}`" if text else "")
+    else:
+        _write(script, _delimited(text, "mode=display" in kind))
+    for _ in range(_MAX_DRAWN):  # what MathJax drew, and its preview
+        before = script.getprevious()
+        if before is None or (before.tail and not before.tail.isspace()):
+            break
+        if not _DRAWN_BESIDE.search(before.get("class") or "", 0, 400):
+            break
+        _write(before, "")
+        before.tag = "template"  # unread
+        script = before
+
+
+def _rewrite_container(container: _Element) -> None:
+    """MathJax 3 and 4: drawn by styles, with the formula as MathML for screen readers."""
+    if next((part for part in islice(container.iter(), 5000) if local_name(part) == "math"), None) is not None:
+        return  # its <math> follows
+    tex = next((part.get("data-latex") for part in islice(container.iter(), 8) if part.get("data-latex")), "") or ""
+    _write(container, _delimited(tex[:MAX_CHARS], container.get("display") == "true"))
+
+
+def _rewrite_math(math: _Element) -> None:
+    top = math
+    display = "block" in (math.get("display") or "") or "display" in (math.get("mode") or "")
+    for parent in islice(math.iterancestors(), _MAX_LEVELS):
+        names = (parent.get("class") or "")[:400]
+        is_drawing = parent.tag in _DRAWN_TAGS and _DRAWN.search(names) is not None
+        if not (is_drawing or str(parent.tag).startswith("mjx-")):
+            break
+        if "katex-display" in names and len(parent) > 1:
+            break
+        top = parent
+        display = display or parent.get("display") == "true" or _DISPLAY.search(names) is not None
+    if top is not math and next(top.iter(*_PAGE_TAGS), None) is not None:
+        top = math  # an end tag was forgotten
+    tex = _tex_of(math)
+    if not tex:
+        image = next((part for part in islice(top.iter("img"), 1)), None)
+        tex = " ".join((image.get("alt") or "")[:MAX_CHARS].split()) if image is not None else ""
+    _write(top, _delimited(tex, display))
+
+
+def _rewrite_image(image: _Element, tex: str, display: bool) -> None:
+    """The text of a formula's image; none where the same formula has just been told."""
+    before = image.getprevious()
+    text = _delimited(tex, display)
+    for _ in range(3):
+        if before is None or (before.tail and not before.tail.isspace()):
+            break
+        if any(hides(name, value) for name, value in before.items()):
+            break
+        if len(before) == 0:
+            if (before.text or "").strip("$ \n\t") == tex:
+                text = ""
+            break
+        before = before[-1]
+    _write(image, text)
+
+
+def _tex_of(math: _Element) -> str:
+    """The TeX of a <math>: as an annotation has it, as an attribute has it, or told from its elements."""
+    for part in islice(math.iter(), 5000):
+        if local_name(part) == "annotation" and "tex" in (part.get("encoding") or "").lower():
+            tex = " ".join("".join(str(text) for text in islice(part.itertext(), 200))[:MAX_CHARS].split())
+            if tex:
+                return _unstyled(tex)
+    for name in ("data-latex", "alttext"):
+        tex = " ".join((math.get(name) or "")[:MAX_CHARS].split())
+        if tex and not is_prose(tex):
+            return _unstyled(tex)
+    return tex_of_mathml(math)
+
+
+def _unstyled(tex: str) -> str:
+    """TeX without what asks for a style around all of it, and without delimiters."""
+    styled = _STYLED.fullmatch(tex)
+    if styled is not None and _is_balanced(styled.group("inside")):
+        tex = styled.group("inside").strip()
+    delimited = _DELIMITED.fullmatch(tex)
+    if delimited is not None and delimited.lastgroup is not None and delimited.lastgroup != "begin":
+        tex = delimited.group(delimited.lastgroup).strip()
+    return tex
+
+
+def _is_balanced(tex: str) -> bool:
+    """Whether no brace closes one that opened before."""
+    depth = 0
+    for match in re.finditer(r"\\.|[{}]", tex):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _tex_in_address(source: str) -> str | None:
+    """The TeX that an address asks a renderer for, as its query or as a parameter."""
+    parts = split_url(source)
+    if parts is None:
+        return None
+    query = parts.query
+    try:
+        pairs = parse_qsl(query, max_num_fields=20)
+        whole = parse_qsl(f"x={query.replace('&', '%26').replace('+', '%2B')}")
+    except ValueError:
+        return None
+    for name, value in (*pairs, *whole):
+        tex = " ".join(value.split())
+        if (name.lower() in _TEX_KEYS or name == "x") and _MARKUP.search(tex) and not is_prose(tex):
+            return tex
+    return None
+
+
+def _delimited(tex: str, display: bool) -> str:
+    tex = tex.strip()
+    return (f"$${tex}$$" if display else f"${tex}$") if tex else ""
+
+
+def _write(element: _Element, text: str) -> None:
+    if text and text_before(element, 1) == "$":
+        text = f" {text}"
+    element.clear(keep_tail=True)
+    element.tag = "span"
+    element.text = text

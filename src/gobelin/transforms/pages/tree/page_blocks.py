@@ -1,0 +1,402 @@
+"""An HTML tree -> its blocks of text and its images in reading order, and the containers that hold them.
+
+One walk over the tree, without recursion. White space is folded as a browser folds it: inline elements never split a
+word, block elements always do, a line break stays a line break, two of them begin a new block, ``<pre>`` keeps its
+lines. Data tables become one block, a line a row (``page_tables.py``). What nobody sees on the page (scripts,
+templates, hidden elements, numbers beside code) is left out.
+
+The blocks of a container are a contiguous range, so that sums over a container are differences of prefix sums.
+1-2 us an element.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from itertools import islice
+
+from lxml import etree
+from lxml.html import HtmlElement
+
+from gobelin.data.model import Role
+from gobelin.transforms.pages.captions.attributions import MAX_ATTRIBUTION_CHARS, NAMES_AUTHOR, says_who_is_quoted
+from gobelin.transforms.pages.content.boilerplate import MAY_ENLARGE, MAY_FRAME, Kind, classify
+from gobelin.transforms.pages.images.image_references import sentinel_index
+from gobelin.transforms.pages.tree.page_tables import is_data_table, read_table
+from gobelin.transforms.pages.tree.visible_text import BREAK, CONTAINERS, SKIPPED, fold, hides
+
+_BLOCKS = CONTAINERS | frozenset((
+    "p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "dd", "pre", "hr", "thead", "tbody", "tfoot",
+    "caption", "figcaption", "summary", "legend", "hgroup", "listing", "xmp", "plaintext", "search", "html",
+))  # fmt: skip
+_PLAIN = frozenset((
+    "b", "strong", "em", "u", "s", "sub", "sup", "small", "big", "font", "tt", "wbr", "br", "nobr", "cite", "ins",
+))  # fmt: skip
+"""Inline elements whose attributes are not looked at."""
+
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_LISTS = frozenset((
+    "ul", "ol", "menu", "dir",
+))  # fmt: skip
+_ROLES = {
+    "li": Role.LIST_ITEM,
+    "blockquote": Role.QUOTATION,
+    **dict.fromkeys(("pre", "listing", "xmp", "plaintext"), Role.CODE),
+    **dict.fromkeys(("caption", "figcaption"), Role.CAPTION),
+    **dict.fromkeys(_HEADINGS, Role.HEADING),
+}
+_RESETS = frozenset((
+    "article", "main", "section", "td", "th", "dt", "dd", "dl", "table",
+))  # fmt: skip
+"""Elements whose text is a paragraph again, whatever they stand in (but for quotations)."""
+
+_TAG_KINDS = {
+    **dict.fromkeys(("article", "main"), Kind.ARTICLE),
+    **dict.fromkeys(("nav", "footer", "dialog", "menu"), Kind.BOILERPLATE),
+}
+_BOILERPLATE_ROLES = frozenset((
+    "navigation", "banner", "contentinfo", "search", "complementary", "menu", "menubar", "toolbar", "dialog",
+    "alertdialog", "tablist", "alert",
+))  # fmt: skip
+_PROSE = ("p", "br", "article", "main", "h1", "pre", "blockquote")
+"""Boilerplate that holds none of these is left out unread; the rest is read, for it may be none."""
+
+_TEXT_LENGTH = etree.XPath("string-length(normalize-space(.))")
+_HOME = re.compile(
+    r"\s*(?:https?://[^/?#\s]{1,253}/?|(?:\.{0,2}/){0,9}(?:(?:index|default|home)\.\w{3,5})?)(?:#.{0,80})?\s*$", re.I
+)
+_MAX_LEFT_OUT_CHARS = 5000
+_MAX_LINK_DEPTH = 8
+_MAX_NAME_CHARS = 200
+_PARAGRAPHS = re.compile(rf"\s*{BREAK}\s*{BREAK}[\s{BREAK}]*")
+_PERMALINKS = frozenset(("¶", "#", "§", "🔗", "⚓", "⚓︎", "∞", ""))
+
+
+class Block:
+    """A block of text, or an image. ``link_chars`` of its ``num_chars`` characters are inside links."""
+
+    __slots__ = ("container", "image", "leads_home", "level", "link_chars", "num_chars", "num_links", "role", "text")
+
+    def __init__(self, text: str, role: Role, level: int | None, container: int, link_chars: int, num_links: int):
+        self.text = text
+        self.role = role
+        self.level = level
+        self.container = container
+        self.num_chars = len(text)
+        self.link_chars = min(link_chars, self.num_chars)
+        self.num_links = num_links
+        self.image: int | None = None  # index of its reference
+        self.leads_home = False  # an image in a link to the site's or the manual's first page
+
+
+class Container:
+    """An element that holds the blocks ``start`` to ``end``; ``last`` is the last container inside it."""
+
+    __slots__ = ("end", "is_main", "kind", "last", "names", "parent", "start", "tag")
+
+    def __init__(self, tag: str, kind: Kind, parent: int, start: int, names: str, is_main: bool) -> None:
+        self.tag = tag
+        self.kind = kind
+        self.parent = parent
+        self.start = start
+        self.end = start
+        self.last = 0
+        self.names = names  # class and id
+        self.is_main = is_main  # by its tag or role, not only by its names
+
+
+class PageBlocks:
+    """Blocks in reading order; containers in document order, a parent before its children."""
+
+    __slots__ = ("blocks", "containers", "num_hidden")
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.containers = [Container("html", Kind.NEUTRAL, -1, 0, "", False)]
+        self.num_hidden = 0  # elements left out because the page hides them
+
+
+def read_blocks(
+    tree: HtmlElement, with_hidden: bool = False, own: Collection[int] = (), is_conversation: bool = False
+) -> PageBlocks:
+    """Walks through ``tree``, in which each image is one ``<img>`` with a sentinel address.
+
+    Args:
+        with_hidden: reads what the page hides, too (a script may have been meant to show it).
+        own: images, by the index of their reference, that are read whatever the names of what they stand in.
+        is_conversation: nothing named as boilerplate goes unread, and tables lay out posts.
+    """
+    return _Walk(with_hidden, own, is_conversation).read(tree)
+
+
+def _elements_with_prose(tree: HtmlElement) -> set[HtmlElement]:
+    """The elements of ``_PROSE`` and all that they stand in."""
+    found: set[HtmlElement] = set()
+    for element in tree.iter(*_PROSE):
+        holder: HtmlElement | None = element
+        while holder is not None and holder not in found:
+            found.add(holder)
+            holder = holder.getparent()
+    return found
+
+
+class _Walk:
+    """The state of the walk: where it is, and the text that is not yet a block."""
+
+    def __init__(self, with_hidden: bool, own: Collection[int], is_conversation: bool) -> None:
+        self._with_hidden = with_hidden
+        self._own = own
+        self._is_conversation = is_conversation
+        self._page = PageBlocks()
+        self._container = 0
+        self._role = Role.PARAGRAPH
+        self._level: int | None = None
+        self._frames: list[tuple[int, Role, int | None]] = []  # of each open block element
+        self._with_prose: set[HtmlElement] = set()
+        self._buffer: list[str] = []
+        self._link_chars = 0
+        self._num_links = 0
+        self._links: list[HtmlElement] = []  # that are open
+        self._list_depth = 0
+        self._pre_depth = 0  # block elements open since <pre>, itself included
+
+    def read(self, tree: HtmlElement) -> PageBlocks:
+        self._with_prose = _elements_with_prose(tree)
+        walk = etree.iterwalk(tree, events=("start", "end"))
+        buffer, links = self._buffer, self._links
+        blocks: list[str | None] = []  # of each open element, the tag if it is a block
+        for event, element in walk:
+            if event == "start":
+                tag = element.tag
+                block = None
+                if tag in _BLOCKS:
+                    is_skipped = not self._open_block(element, tag)
+                    block = None if is_skipped else tag
+                elif tag in _PLAIN:
+                    if tag == "br":
+                        buffer.append(BREAK)
+                    is_skipped = False
+                elif tag == "a":
+                    is_skipped = not self._open_link(element)
+                elif tag == "img":
+                    self._image(element)
+                    blocks.append(None)
+                    continue
+                elif tag in SKIPPED:
+                    is_skipped = True
+                else:
+                    items = element.items()
+                    is_skipped = bool(items) and self._look_at(str(tag), items) is None
+                blocks.append(block)
+                if is_skipped:
+                    walk.skip_subtree()
+                    continue
+                text = element.text
+            else:
+                block = blocks.pop()
+                if block is not None:
+                    self._close_block(block)
+                elif links and element is links[-1]:
+                    links.pop()
+                text = element.tail
+            if text and (buffer or self._pre_depth or not text.isspace()):
+                buffer.append(text)
+                if links:
+                    self._link_chars += len(text.strip())
+        self._flush()
+        page = self._page
+        page.containers[0].end = len(page.blocks)
+        page.containers[0].last = len(page.containers) - 1
+        return page
+
+    def _look_at(self, tag: str, items: list[tuple[str, str]]) -> tuple[Kind, str, bool] | None:
+        """(kind, class and id, is main content by its role) of an element; None where a reader does not see it."""
+        names, kind, is_main, is_hidden = "", Kind.NEUTRAL, False, False
+        for name, value in items:
+            if name == "class" or name == "id":
+                names = f"{names} {value[:_MAX_NAME_CHARS]}" if names else value[:_MAX_NAME_CHARS]
+            elif name == "style" or name == "hidden":
+                is_hidden = is_hidden or hides(name, value)
+            elif name == "aria-hidden":
+                is_hidden = is_hidden or (value == "true" and tag not in CONTAINERS)
+            elif name == "role":
+                if value == "main" or value == "article":
+                    is_main = True
+                elif value in _BOILERPLATE_ROLES:
+                    kind = Kind.BOILERPLATE
+            elif name == "itemprop" and value == "articleBody":
+                is_main = True
+        if names:
+            named = classify(tag, names)
+            if named is Kind.GUTTER:
+                return None
+            if named is Kind.UNSEEN:
+                is_hidden = True
+            elif named > kind:
+                kind = named
+        if is_hidden and tag != "body" and tag != "html":
+            self._page.num_hidden += 1
+            if not self._with_hidden:
+                return None
+        return Kind.ARTICLE if is_main else kind, names, is_main
+
+    def _open_block(self, element: HtmlElement, tag: str) -> bool:
+        """False where the element is not to be walked into."""
+        kind, names, is_main = Kind.NEUTRAL, "", False
+        items = element.items()
+        if items:
+            seen = self._look_at(tag, items)
+            if seen is None:
+                return False
+            kind, names, is_main = seen
+        if kind < Kind.BOILERPLATE and tag in _TAG_KINDS:
+            kind = _TAG_KINDS[tag]
+            is_main = kind is Kind.ARTICLE
+        if (kind is Kind.BOILERPLATE or kind is Kind.SUSPECT) and not (self._pre_depth or self._is_conversation):
+            if (tag == "footer" or NAMES_AUTHOR.search(names)) and self._is_attribution(element, names):
+                kind = Kind.NEUTRAL
+            elif kind is Kind.BOILERPLATE and self._leave_out(element, tag, names):
+                return False
+        if self._pre_depth:
+            self._frames.append((self._container, self._role, self._level))
+            self._pre_depth += 1
+            return True
+        if self._buffer:
+            self._flush()
+        page = self._page
+        if tag == "table" and not self._is_conversation and is_data_table(element):
+            self._table(element)
+            return False
+        self._frames.append((self._container, self._role, self._level))
+        if tag in CONTAINERS or kind:
+            container = Container(tag, kind, self._container, len(page.blocks), names, is_main)
+            self._container = len(page.containers)
+            page.containers.append(container)
+        role = _ROLES.get(tag)
+        if role is not None:
+            self._role, self._level = role, None
+            if role is Role.LIST_ITEM:
+                self._level = max(1, self._list_depth)
+            elif role is Role.HEADING:
+                self._level = _HEADINGS[tag]
+            elif role is Role.CODE:
+                self._pre_depth = 1
+        elif tag in _LISTS:
+            self._list_depth += 1
+        elif tag in _RESETS and self._role is not Role.QUOTATION:
+            self._role, self._level = Role.PARAGRAPH, None
+        return True
+
+    def _is_attribution(self, element: HtmlElement, names: str) -> bool:
+        """Whether an element named after an author says who is quoted."""
+        if self._buffer:
+            self._flush()
+        page = self._page
+        last = page.blocks[-1] if page.blocks else None
+        if last is None or not last.text or not 0 < int(_TEXT_LENGTH(element)) <= MAX_ATTRIBUTION_CHARS:
+            return False
+        is_below, is_inside = last.role is Role.QUOTATION, self._role is Role.QUOTATION
+        around = page.containers[self._container].names if last.container >= self._container else ""
+        return (is_below and is_inside) or says_who_is_quoted(element, f"{names} {around}", is_below)
+
+    def _leave_out(self, element: HtmlElement, tag: str, names: str) -> bool:
+        """Whether an element named as boilerplate can go unread. A block without text holds its place, to the rules a
+        line of links, so that a heading above is seen to lose its section."""
+        if element in self._with_prose or tag == "figure" or MAY_ENLARGE.search(names) or MAY_FRAME.search(names):
+            return False
+        num_chars = int(_TEXT_LENGTH(element))
+        if num_chars > _MAX_LEFT_OUT_CHARS:
+            return False
+        if self._buffer:
+            self._flush()
+        page = self._page
+        container = Container(tag, Kind.BOILERPLATE, self._container, len(page.blocks), names, False)
+        block = Block("", Role.PARAGRAPH, None, len(page.containers), 0, 2)
+        block.num_chars = block.link_chars = num_chars
+        page.blocks.append(block)
+        page.containers.append(container)
+        if self._own:
+            self._own_images(element, len(page.containers) - 1)
+        container.end = len(page.blocks)
+        container.last = len(page.containers) - 1
+        return True
+
+    def _own_images(self, element: HtmlElement, container: int) -> None:
+        """The page's own picture in what is left unread."""
+        for image in element.iter("img"):
+            index = sentinel_index(image.get("src") or "")
+            if index in self._own:
+                linked = any(holder.tag == "a" for holder in islice(image.iterancestors(), _MAX_LINK_DEPTH))
+                block = Block("", Role.PARAGRAPH, None, container, 0, int(linked))
+                block.image = index
+                self._page.blocks.append(block)
+
+    def _close_block(self, tag: str) -> None:
+        if self._pre_depth > 1:
+            self._pre_depth -= 1
+            self._frames.pop()
+            self._buffer.append(BREAK)  # a line of code in an element of its own
+            return
+        if self._buffer:
+            self._flush()
+        self._pre_depth = 0
+        if tag in _LISTS:
+            self._list_depth -= 1
+        container = self._container
+        self._container, self._role, self._level = self._frames.pop()
+        if container != self._container:
+            page = self._page
+            page.containers[container].end = len(page.blocks)
+            page.containers[container].last = len(page.containers) - 1
+
+    def _open_link(self, element: HtmlElement) -> bool:
+        """False for a sign that links to the heading it stands in."""
+        if len(element) == 0 and (element.text or "").strip() in _PERMALINKS:
+            return False
+        if "headerlink" in (element.get("class") or ""):
+            return False
+        href = element.get("href")
+        # An address on the page itself leads back to the contents or to a note, but for lists of contents.
+        if href and (href[0] != "#" or self._role is Role.LIST_ITEM):
+            self._num_links += 1
+            self._links.append(element)
+        return True
+
+    def _image(self, element: HtmlElement) -> None:
+        index = sentinel_index(element.get("src") or "")
+        if index is not None:
+            if self._buffer:
+                self._flush()
+            self._add_image(index)
+
+    def _add_image(self, index: int) -> None:
+        block = Block("", self._role, None, self._container, 0, len(self._links))
+        block.image = index
+        block.leads_home = bool(self._links) and _HOME.match(self._links[-1].get("href") or "") is not None
+        self._page.blocks.append(block)
+
+    def _table(self, table: HtmlElement) -> None:
+        for part in read_table(table, self._with_hidden):
+            if isinstance(part, int):
+                self._add_image(part)
+            else:
+                block = Block(part.text, part.role, None, self._container, part.link_chars, part.num_links)
+                self._page.blocks.append(block)
+
+    def _flush(self) -> None:
+        """The buffer's text becomes a block, or several where lines are left empty."""
+        raw = "".join(self._buffer)
+        self._buffer.clear()
+        link_chars, num_links = self._link_chars, self._num_links
+        self._link_chars = self._num_links = 0
+        if self._role is Role.CODE:
+            code = raw.replace(BREAK, "\n").strip("\n")
+            texts = [code] if code.strip() else []
+        elif BREAK not in raw:
+            text = fold(raw)
+            texts = [text] if text else []
+        else:
+            texts = [text for text in map(fold, _PARAGRAPHS.split(raw)) if text]
+        for text in texts:
+            links = link_chars if len(texts) == 1 else link_chars * len(text) // len(raw)
+            self._page.blocks.append(Block(text, self._role, self._level, self._container, links, num_links))

@@ -1,0 +1,148 @@
+"""The text of a page -> its tree, the one that everything else reads.
+
+libxml2 (2.14) takes the square of the number of attributes of one tag: a tag with more than ``MAX_ATTRIBUTES`` loses
+them. It gives up below 2,048 open elements and leaves out the rest of the page. Pages get there by end tags that were
+forgotten, thousands of times: then all tags of the names that are nested so deeply are taken out, and what is left is
+parsed again. Cost: 1 ms for 130 KB; at most ``MAX_TRIES`` times that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from itertools import islice
+from typing import cast
+
+from lxml import etree
+from lxml.html import HtmlElement
+
+from gobelin.data.model import Action
+from gobelin.transforms.pages.tree.readable_text import MAX_UNREADABLE_PAGE, without_unreadable
+
+MAX_TAGS = 250_000
+"""``<`` signs of a page; a book of 60,000 words with 350 figures has 8,000. At 10-20 us each, here and in all that
+walks the tree, 4 s of CPU are the most that a page costs."""
+
+MAX_ATTRIBUTES = 500
+"""Of one tag, where a page is long enough to hold many such tags. A tag costs the square of them, 10,000 take 0.2 s, so
+that all the tags of a page cost in proportion to this: 10 MB of tags that are just short of it take 3 s."""
+
+MAX_TRIES = 3
+
+_CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r") + b"\x7f"
+"""What XML forbids; one byte each in UTF-8."""
+
+_REPLACEMENT = "\ufffd".encode()
+_MIN_BAD = 4
+"""Control and replacement characters from which on the page is searched for stretches that cannot be read."""
+
+_ALL_HTML = etree.ElementDefaultClassLookup(element=HtmlElement)
+_IN_HEAD = frozenset((
+    "title", "meta", "link", "base", "basefont", "bgsound", "style", "script", "noscript", "template", "object",
+    "isindex",
+))  # fmt: skip
+_TEXT_LEVEL = frozenset((
+    "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "em", "font", "i", "ins", "kbd", "mark", "s", "small",
+    "span", "strike", "strong", "sub", "sup", "tt", "u",
+))  # fmt: skip
+_LONG_PAGE_BYTES = 200_000
+"""Shorter pages are not searched: one tag that fills such a page, with 40,000 attributes, takes 3 s."""
+
+_LONG_TAG_BYTES = 2 * MAX_ATTRIBUTES
+"""What ``MAX_ATTRIBUTES`` of them take at least."""
+
+_ATTRIBUTE = rb"""=?[^\s=>/]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'>][^\s>]*+)?+)?+"""
+_START_TAG = re.compile(rb"<[a-zA-Z][^\s/>]*+(?:[\s/]++|" + _ATTRIBUTE + rb"|=)*+")
+_ATTRIBUTES = re.compile(_ATTRIBUTE)
+_TOO_DEEP = "Excessive depth"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageProblem:
+    """Why a page could not be read: a decision without its page."""
+
+    action: Action
+    rule: str
+    value: float | None = None
+    threshold: float | None = None
+    detail: str | None = None
+
+
+def parse_html(text: str) -> HtmlElement | PageProblem:
+    """The page as a tree without comments; the problem where there is nothing in it, too much, or no text."""
+    source = text.encode("utf-8", "replace")
+    data = source.translate(None, _CONTROL)
+    if len(source) - len(data) + data.count(_REPLACEMENT) >= _MIN_BAD:
+        text, share = without_unreadable(text)
+        if share > MAX_UNREADABLE_PAGE:
+            return PageProblem(Action.FAIL, "unreadable_text", share, MAX_UNREADABLE_PAGE)
+        data = text.encode("utf-8", "replace").translate(None, _CONTROL)
+    num_tags = data.count(b"<")
+    if num_tags > MAX_TAGS:
+        return PageProblem(Action.DROP, "page_tags", num_tags, MAX_TAGS)
+    if len(data) >= _LONG_PAGE_BYTES:
+        data = _without_long_tags(data)
+    for _ in range(MAX_TRIES):
+        parser = etree.HTMLParser(
+            encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True, collect_ids=False
+        )
+        parser.set_element_class_lookup(_ALL_HTML)  # lxml.html's own asks Python for the class of each element
+        try:
+            tree = cast(HtmlElement | None, etree.fromstring(data, parser))
+        except etree.XMLSyntaxError:
+            return PageProblem(Action.FAIL, "empty_page", len(data))
+        if tree is None:
+            return PageProblem(Action.FAIL, "empty_page", len(data))
+        if not any(_TOO_DEEP in error.message for error in parser.error_log.filter_from_fatals()):
+            _end_head(tree)
+            return tree
+        data, depth = _without_deep_tags(tree, data)
+    return PageProblem(Action.FAIL, "page_depth", depth, detail="elements nested in one another")
+
+
+def _end_head(tree: HtmlElement) -> None:
+    """Moves what a head cannot hold to the body. Pages may leave out the tags of both, and libxml2 lets only elements
+    of HTML 4 end a head: an <article> or a <main> behind a <title> stays in it, with all that is inside."""
+    head = tree.find("head") if tree.tag == "html" else None
+    first = next((child for child in head if child.tag not in _IN_HEAD), None) if head is not None else None
+    if head is None or first is None:
+        return
+    body = tree.find("body")
+    if body is None:
+        body = etree.SubElement(tree, "body")
+    moved = [first, *first.itersiblings()]
+    last, text = moved[-1], body.text
+    body[:0] = moved
+    if text:
+        last.tail = (last.tail or "") + text
+        body.text = None
+
+
+def _without_long_tags(data: bytes) -> bytes:
+    """The page, with tags of too many attributes bare. One linear pass: possessive patterns, no overlaps."""
+    parts: list[bytes] = []
+    done = 0
+    for match in _START_TAG.finditer(data):
+        start, end = match.span()
+        if end - start >= _LONG_TAG_BYTES:
+            num_attributes = sum(1 for _ in islice(_ATTRIBUTES.finditer(data, start, end), MAX_ATTRIBUTES + 1))
+            if num_attributes > MAX_ATTRIBUTES:
+                name = re.match(rb"<[a-zA-Z][^\s/>]*+", data[start : start + 100])
+                parts += [data[done:start], name.group() if name else b"<p"]
+                done = end
+    return b"".join([*parts, data[done:]])
+
+
+def _without_deep_tags(tree: HtmlElement, data: bytes) -> tuple[bytes, int]:
+    """The page without the tags of the names that make it deep, and how deep it is."""
+    element = tree
+    while len(element):
+        element = element[-1]
+    names = [str(parent.tag) for parent in element.iterancestors()]
+    for name, times in Counter(names).most_common(8):
+        if times < 100:
+            break
+        gap = b" " if name in _TEXT_LEVEL else b"<p>"
+        data = re.sub(rb"</?" + re.escape(name.encode()) + rb"(?=[\s>/])[^>]*>", gap, data, flags=re.I)
+    return data, len(names)

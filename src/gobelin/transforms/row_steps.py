@@ -1,0 +1,91 @@
+"""Steps of Beam's that read and write data sets of small rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from gobelin.data.schemas import DECISIONS
+from gobelin.store.shards import Choice, read_rows, shard_of_decision, write_sorted
+from gobelin.store.tables import shard_path
+
+
+class ReadRows(beam.PTransform):
+    """The rows of Parquet files: all, or those chosen."""
+
+    def __init__(self, paths: Iterable[str], columns: list[str] | None = None, only: Choice | None = None) -> None:
+        self._paths, self._columns, self._only = list(paths), columns, only
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        return (
+            pipeline
+            | "Paths" >> beam.Create(self._paths)
+            | "Rows" >> beam.FlatMap(read_rows, self._columns, self._only)
+        )
+
+
+class WriteRows(beam.PTransform):
+    """(shard, row) pairs of small rows -> a data set. Returns the paths.
+
+    Rows are sorted by ``sort_by`` and, where those tie, by all their values. For rows that may travel through a
+    shuffle (decisions, tallies); payloads go through a spool instead.
+
+    Args:
+        shards: those that are written, with or without rows; None: all.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        schema: pa.Schema,
+        num_shards: int,
+        sort_by: tuple[str, ...],
+        shards: Iterable[int] | None = None,
+    ) -> None:
+        self._folder, self._schema, self._num_shards, self._sort_by = folder, schema, num_shards, sort_by
+        self._shards = list(range(num_shards) if shards is None else shards)
+
+    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+        return (
+            (rows, empty_shards(rows.pipeline, self._shards))
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_WriteRowsOfShard(self._folder, self._schema, self._num_shards, self._sort_by))
+        )
+
+
+DECISION_ORDER = ("doc_id", "node_index", "url")
+
+
+class WriteDecisions(beam.PTransform):
+    """Rows of ``DECISIONS`` -> a data set of them. ``shards``: as for ``WriteRows``."""
+
+    def __init__(self, folder: str, num_shards: int, shards: Iterable[int] | None = None) -> None:
+        self._write = WriteRows(folder, DECISIONS, num_shards, DECISION_ORDER, shards)
+        self._num_shards = num_shards
+
+    def expand(self, decisions: beam.PCollection) -> beam.PCollection:
+        return decisions | "ToShard" >> beam.Map(_decision_to_shard, self._num_shards) | "Write" >> self._write
+
+
+def _decision_to_shard(row: dict[str, Any], num_shards: int) -> tuple[int, dict[str, Any]]:
+    return shard_of_decision(row, num_shards), row
+
+
+def empty_shards(pipeline: beam.Pipeline, shards: Iterable[int]) -> beam.PCollection:
+    """(shard, None) for each shard, so that a shard without rows is still a file."""
+    return pipeline | beam.Create([(index, None) for index in shards], reshuffle=False)
+
+
+class _WriteRowsOfShard(beam.DoFn):
+    def __init__(self, folder: str, schema: pa.Schema, num_shards: int, sort_by: tuple[str, ...]) -> None:
+        self._folder, self._schema, self._num_shards, self._sort_by = folder, schema, num_shards, sort_by
+
+    def process(self, element: tuple[int, Iterable[dict[str, Any] | None]]) -> Iterator[str]:
+        index, rows = element
+        path = shard_path(self._folder, index, self._num_shards)
+        write_sorted(path, (row for row in rows if row is not None), self._schema, self._sort_by)
+        yield path

@@ -1,0 +1,293 @@
+"""What can be told of a document by itself: text statistics, and the keys under which duplicates meet.
+
+The stage ``score`` has three parts; none of them decides anything.
+
+    measure         each document by itself (this file)
+    embed           each distinct image, and each text of a document with images: CLIP embeddings, once (embed.py)
+    join            what needs the whole corpus: duplicate groups, counts, image-text similarities (join_scores.py)
+
+``measure`` and ``embed`` go shard by shard and may run anywhere; joining shuffles keys, counts and embeddings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import xxhash
+
+from gobelin.data.model import Action, Decision, Role, Unit
+from gobelin.data.schemas import SIGNATURES
+from gobelin.errors import UserError
+from gobelin.store.paths import join
+from gobelin.store.shards import read_rows, write_decisions, write_shard
+from gobelin.store.tables import shard_path
+from gobelin.transforms.boundary import Refused, WebStep, attempt
+from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
+from gobelin.transforms.duplicates.minhash import MinHashConfig
+from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig
+from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
+from gobelin.transforms.finite import finite_or_null
+from gobelin.transforms.progress import advance
+from gobelin.transforms.score.plugin_scores import apply_scorers, load_scorers
+from gobelin.transforms.text.invisible import comparable
+from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, kinds_in
+from gobelin.transforms.text.text_config import ContaminationConfig, TextScoreConfig
+from gobelin.transforms.text.text_resources import TextResources, load_text_resources
+from gobelin.transforms.text.text_statistics import (
+    PARAGRAPH_MIN_TOKENS,
+    TextCounts,
+    count_text,
+    document_statistics,
+    statistics_of,
+)
+from gobelin.transforms.urls import host_of
+from gobelin.transforms.vision.faces import FaceConfig
+from gobelin.transforms.vision.heads import check_name
+from gobelin.transforms.vision.zero_shot import ZeroShotPrompts
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ClipConfig:
+    """The model that compares pictures and texts."""
+
+    model: str
+    """An open_clip architecture (ViT-L-14-quickgelu), ``hf-hub:...``, or ``local-dir:FOLDER`` with open_clip's
+    configuration and weights."""
+
+    pretrained: str | None = None
+    """open_clip's tag of the weights (openai, laion2b_s34b_b79k ...) or a file. Not needed with the other two forms
+    of ``model``. Without weights nothing is scored."""
+
+    batch_size: int = 16
+    """Images or texts a forward pass. 16 is best on cpu, 256 or so on cuda. Results are the same for any value up to
+    rounding; keep it fixed in a corpus."""
+
+    device: str = "cpu"
+    """Torch device of the model: cpu, cuda. Each worker process holds a model: --workers must fit the GPU."""
+
+    threads: int = 1
+    """Threads of a worker that decode pictures ahead of the model. On cpu 1, as the workers share its cores; on cuda as
+    many as there are cores for each worker. Results are the same."""
+
+    def __post_init__(self) -> None:
+        brings_weights = self.model.startswith(("local-dir:", "hf-hub:"))
+        if not brings_weights and not self.pretrained:
+            raise UserError(
+                f"CLIP model {self.model} names no weights, and random ones are never used: set pretrained to a tag of "
+                "open_clip or a file, or model to local-dir:FOLDER"
+            )
+        if brings_weights and self.pretrained:
+            raise UserError(f"CLIP model {self.model} brings its own weights: leave pretrained out")
+        if self.batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.threads < 1:
+            raise UserError(f"threads must be at least 1, got {self.threads}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreConfig:
+    """What is measured. Thresholds are ``select``'s."""
+
+    text: TextScoreConfig = dataclasses.field(default_factory=TextScoreConfig)
+    """Word lists and models of texts."""
+
+    contamination: ContaminationConfig | None = None
+    """Evaluation sets that are looked for in the corpus. Null: not run."""
+
+    minhash: MinHashConfig = dataclasses.field(default_factory=MinHashConfig)
+    """Near-duplicate texts. The default joins 97 % of pairs of Jaccard similarity 0.8 and none of 0.5. OBELICS: 16
+    hashes over 5-grams."""
+
+    near_images: NearImageConfig = dataclasses.field(default_factory=NearImageConfig)
+    """Near-duplicate images."""
+
+    earlier: tuple[str, ...] = ()
+    """Output folders of earlier runs. What is in their corpora already is known by their signatures and named in the
+    scores; ``document.unique`` then keeps it out of this one."""
+
+    clip: ClipConfig | None = None
+    """Image-text similarity. Null: not run."""
+
+    heads: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Networks on CLIP embeddings of images: name of the score -> .safetensors file (`gobelin heads convert` and
+    `gobelin heads train` make them). Each belongs to one CLIP model, which must be ``clip``'s. The names nsfw,
+    aesthetic and watermark have rules of their own; others are for image.max_head and image.min_head."""
+
+    zero_shot: dict[str, ZeroShotPrompts] = dataclasses.field(default_factory=dict)
+    """Scores from prompts alone: name -> {positive: [texts], negative: [texts]}, the probability that an image fits the
+    positive ones better. Names as in ``heads``."""
+
+    faces: FaceConfig | None = None
+    """Where faces are, for image.max_faces and tokenize.blur_faces. Null: not looked for."""
+
+    semantic: SemanticConfig | None = None
+    """Images of like meaning, by the embeddings of ``clip``. Null: not run."""
+
+    plugins: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Scores that installed packages give: name -> settings, {} for the defaults."""
+
+    def __post_init__(self) -> None:
+        if self.semantic is not None and self.clip is None:
+            raise UserError("semantic compares embeddings of images, and clip, which makes them, is null: set it too")
+        for section in ("heads", "zero_shot"):
+            for name in getattr(self, section):
+                check_name(name)
+            if getattr(self, section) and self.clip is None:
+                raise UserError(f"{section} read embeddings of images, and clip, which makes them, is null: set it too")
+        for name in self.heads.keys() & self.zero_shot.keys():
+            raise UserError(f"both heads and zero_shot have a {name}: leave one out")
+
+
+MEASUREMENTS = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("paragraphs", pa.list_(pa.int64())),  # of each node, null for images: hash of host and text
+        ("images", pa.list_(pa.string())),  # distinct, sorted
+        ("scores", pa.string()),  # JSON: the row of DOCUMENT_SCORES as far as it is known
+    ]
+)
+
+
+def measure_document(
+    document: Row, config: ScoreConfig, resources: TextResources | None = None, also: Row | None = None
+) -> tuple[Row, Row]:
+    """What one document's scores and keys are, as far as it can be told without the others: its rows of
+    ``MEASUREMENTS`` and of ``SIGNATURES``.
+
+    The statistics are those of its prose: code has no stop words, and is no spam for it. Duplicates and contamination
+    compare all text.
+
+    Args:
+        resources: lists and models that the configuration names. None: they are read here.
+        also: further scores of the document, by column.
+    """
+    resources = resources or load_text_resources(config.text, config.contamination)
+    host = host_of(document["url"])
+    nodes = document["nodes"]
+    measured = {
+        "doc_id": document["doc_id"],
+        "paragraphs": [_paragraph_key(host, node["text"]) if node["kind"] == "text" else None for node in nodes],
+        "images": sorted({node["image_id"] for node in nodes if node["image_id"]}),
+        "scores": json.dumps(finite_or_null({**_scores(document, resources), **(also or {})}), allow_nan=False),
+    }
+    whole = "\n\n".join(node["text"] for node in nodes if node["kind"] == "text")
+    return measured, document_signature(document, whole, config.minhash)
+
+
+def _paragraph_key(host: str, text: str) -> int:
+    return _key(f"{host}\n{comparable(text)}")
+
+
+def _scores(document: Row, resources: TextResources) -> Row:
+    """The row of ``DOCUMENT_SCORES`` as far as the document's own texts tell it."""
+    language = document["language"]
+    lists = resources.lists(language)
+    nodes = document["nodes"]
+    texts = [node for node in nodes if node["kind"] == "text"]
+    counts = [count_text(node["text"], language, lists, node["role"] == Role.LIST_ITEM) for node in texts]
+    prose = [count for count, node in zip(counts, texts, strict=True) if node["role"] != Role.CODE]
+    personal = kinds_in("\n\n".join(text for node in nodes for text in _texts_of(node)))
+    contamination, by_text = resources.contamination([node["text"] for node in texts])
+    text_scores = iter([_text_scores(count, found) for count, found in zip(counts, by_text, strict=True)])
+    return {
+        "doc_id": document["doc_id"],
+        "num_images": sum(node["image_id"] is not None for node in nodes),
+        **document_statistics(prose, language, lists),
+        **resources.models.scores([count.text for count in prose], language),
+        **contamination,
+        "nodes": [
+            {
+                **(next(text_scores) if node["kind"] == "text" else {"kind": "image", "image_id": node["image_id"]}),
+                **_pii_counts(node, personal),
+            }
+            for node in nodes
+        ],
+    }
+
+
+def _text_scores(counts: TextCounts, num_eval_ngrams: int | None) -> Row:
+    return {
+        "kind": "text",
+        **statistics_of(counts, PARAGRAPH_MIN_TOKENS),
+        "num_eval_ngrams": num_eval_ngrams,
+        "site_count": 1,
+    }
+
+
+def _pii_counts(node: Row, personal: list[Pii]) -> Row:
+    counts: Counter[Pii] = Counter()
+    if personal:
+        for text in _texts_of(node):
+            counts += count_pii(text, personal)
+    return {COLUMNS[kind]: counts[kind] for kind in Pii}
+
+
+def _texts_of(node: Row) -> list[str]:
+    """What a node holds that may be personal; the addresses of images are not looked at."""
+    return [node[field] for field in ("text", "alt", "caption", "title", "link_url") if node.get(field)]
+
+
+def _key(text: str) -> int:
+    return xxhash.xxh3_64_intdigest(text.encode()) - (1 << 63)
+
+
+class Measure(beam.PTransform):
+    """Shard numbers of ``documents`` -> shards of ``signatures``, and of ``measurements`` and ``measure_decisions`` in
+    the folder ``work``."""
+
+    def __init__(self, config: ScoreConfig, documents: str, work: str, signatures: str, num_shards: int) -> None:
+        self._arguments = (config, documents, work, signatures, num_shards)
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return shards | beam.ParDo(_Measure(*self._arguments))
+
+
+class _Measure(WebStep):
+    def __init__(self, config: ScoreConfig, documents: str, work: str, signatures: str, num_shards: int) -> None:
+        self._config, self._documents, self._work = config, documents, work
+        self._signatures, self._num_shards = signatures, num_shards
+        self._resources: TextResources | None = None
+
+    def setup(self) -> None:
+        # Here, so that a file that cannot be read ends the run instead of failing every document.
+        self._resources = load_text_resources(self._config.text, self._config.contamination)
+        self._scorers = load_scorers(self._config.plugins, Unit.DOCUMENT)
+
+    def process(self, index: int) -> Iterator[str]:
+        decisions: list[Decision] = []
+        signatures: list[Row] = []
+        path = shard_path(join(self._work, "measurements"), index, self._num_shards)
+        source = shard_path(self._documents, index, self._num_shards)
+        failed = shard_path(join(self._work, "measure_decisions"), index, self._num_shards)
+        write_shard(path, self._measurements(source, decisions, signatures), MEASUREMENTS)
+        signed = shard_path(self._signatures, index, self._num_shards)
+        write_shard(signed, signatures, SIGNATURES, signature_metadata(self._config.minhash))
+        write_decisions(failed, decisions)
+        yield path
+
+    def _measurements(self, source: str, decisions: list[Decision], signatures: list[Row]) -> Iterator[Row]:
+        for document in read_rows(source):
+            advance("documents")
+            also, failed = apply_scorers(self._scorers, document, Unit.DOCUMENT)
+            made = attempt(measure_document, document, self._config, self._resources, also)
+            if isinstance(made, Refused):
+                decisions.append(
+                    Decision(
+                        stage="score", unit=Unit.DOCUMENT, action=Action.FAIL, rule="score_error",
+                        doc_id=document["doc_id"], url=document["url"],
+                        detail=made.detail,
+                    )
+                )  # fmt: skip
+                continue
+            decisions += failed
+            measured, signature = made
+            signatures.append(signature)
+            yield measured
