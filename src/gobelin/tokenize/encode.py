@@ -31,6 +31,7 @@ from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.machines import with_model
 from gobelin.transforms.progress import advance
 from gobelin.transforms.row_steps import empty_shards
 from gobelin.transforms.vision.clip import in_batches
@@ -56,10 +57,10 @@ class EncodeImages(beam.PTransform):
         self, tokenizer: str, images: str, codes: str, decisions: str, num_shards: int, device: str,
         scores: str | None = None,
     ) -> None:  # fmt: skip
-        self._arguments = (tokenizer, images, codes, decisions, num_shards, device, scores)
+        self._arguments, self._device = (tokenizer, images, codes, decisions, num_shards, device, scores), device
 
     def expand(self, shown: beam.PCollection) -> beam.PCollection:
-        return shown | beam.ParDo(_EncodeImages(*self._arguments))
+        return shown | with_model(beam.ParDo(_EncodeImages(*self._arguments)), self._device)
 
 
 class _EncodeImages(WebStep):

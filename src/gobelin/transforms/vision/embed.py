@@ -30,6 +30,7 @@ from gobelin.store.shards import read_rows, write_decisions, write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.machines import with_model
 from gobelin.transforms.progress import advance
 from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip
@@ -54,9 +55,10 @@ class EmbedImages(beam.PTransform):
 
     def __init__(self, config: ScoreConfig, images: str, output: Attempt, num_shards: int) -> None:
         self._arguments = (config, images, output, num_shards)
+        self._device = config.clip.device if config.clip is not None else "cpu"
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        return shards | beam.ParDo(_EmbedImages(*self._arguments))
+        return shards | with_model(beam.ParDo(_EmbedImages(*self._arguments)), self._device)
 
 
 class EmbedTexts(beam.PTransform):
@@ -64,9 +66,10 @@ class EmbedTexts(beam.PTransform):
 
     def __init__(self, config: ScoreConfig, documents: str, output: Attempt, num_shards: int) -> None:
         self._arguments = (config, documents, output, num_shards)
+        self._device = config.clip.device if config.clip is not None else "cpu"
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        return shards | beam.ParDo(_EmbedTexts(*self._arguments))
+        return shards | with_model(beam.ParDo(_EmbedTexts(*self._arguments)), self._device)
 
 
 class _Embedder(WebStep):
