@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test portable-test check format lint types fix bench lock clean
+.PHONY: help setup demo test portable-test flink-test check format lint types fix bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: $(READY) ## the tests
 portable-test: $(READY) ## extract to tokenize on Prism with two worker pools and an S3 server (needs Go)
 	$(BIN)/python -m tests.cluster
 	$(BIN)/python -m pytest -m cluster tests/test_prism.py
+
+flink-test: $(READY) ## a standalone Flink; with FLINK_JOB_SERVER_JAR=FILE also extract to select on it (needs Java)
+	$(BIN)/python -m tests.flink_cluster
+	FLINK_JOB_SERVER_JAR=$(FLINK_JOB_SERVER_JAR) $(BIN)/python -m pytest -m cluster tests/test_flink.py
 
 check: format lint types test ## what CI runs: format, lint, types, tests
 
