@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from gobelin.pipeline.stages.fits import training_notes
 from gobelin.tokenize.grammar import parse
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, caption_first, decode_document
 from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, END_OF_DOCUMENT
-from gobelin.train.batches import NO_TARGET, Plan, num_long_captions, plan_epoch
+from gobelin.train import shards as shards_module
+from gobelin.train.batches import NO_TARGET, Loader, Window
 from gobelin.train.config import TrainConfig
-from gobelin.train.shards import TokenCorpus, held_out_pairs, read_corpus
+from gobelin.train.shards import Documents, TokenCorpus, held_out_pairs, read_corpus
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
 TOKENIZER = small_tokenizer()
@@ -27,10 +29,25 @@ def _corpus(folder: Path, documents: dict[str, list[Item]], validation_ratio: fl
     return read_corpus(write_shards(folder, documents, VOCABULARY, TOKENIZER), VOCABULARY, validation_ratio)
 
 
-def _plan(corpus: TokenCorpus, epoch: int = 0, seed: int = 0, caption_drop: float = 0.0, row_tokens: int = ROW) -> Plan:
-    return plan_epoch(
-        corpus.training, VOCABULARY, row_tokens=row_tokens, caption_drop=caption_drop, seed=seed, epoch=epoch
-    )
+def _loader(corpus: TokenCorpus, seed: int = 0, caption_drop: float = 0.0, row_tokens: int = ROW) -> Loader:
+    return Loader(corpus.training, row_tokens=row_tokens, caption_drop=caption_drop, seed=seed)
+
+
+def _pass(
+    corpus: TokenCorpus, epoch: int = 0, seed: int = 0, caption_drop: float = 0.0, row_tokens: int = ROW
+) -> Window:
+    """One epoch of a corpus that is one window."""
+    loader = _loader(corpus, seed, caption_drop, row_tokens)
+    assert loader.num_windows == 1
+    return loader.window(epoch)
+
+
+def _rows(window: Window) -> list[list[list[int]]]:
+    return [[piece.tolist() for piece in window.row(row)] for row in range(len(window))]
+
+
+def _pieces(window: Window) -> list[np.ndarray]:
+    return [np.array(piece) for row in _rows(window) for piece in row]
 
 
 def _items(piece: np.ndarray) -> list[Item]:
@@ -49,29 +66,31 @@ def _content(item: Item) -> tuple[object, ...]:
 @pytest.mark.parametrize("row_tokens", [18, 30, 31, 32, 40, 100])
 def test_each_item_stands_in_a_row_once(row_tokens: int, tmp_path: Path) -> None:
     documents = colored_documents(100, pictures=5)
-    plan = _plan(_corpus(tmp_path, documents), row_tokens=row_tokens)
-    found = [_content(item) for row in plan.rows for piece in row for item in _items(piece)]
+    corpus = _corpus(tmp_path, documents)
+    plan = _pass(corpus, row_tokens=row_tokens)
+    found = [_content(item) for piece in _pieces(plan) for item in _items(piece)]
     expected = [_content(item) for items in documents.values() for item in items]
     assert sorted(map(repr, found)) == sorted(map(repr, expected))
-    assert all(sum(map(len, row)) <= row_tokens for row in plan.rows)
+    assert all(sum(map(len, row)) <= row_tokens for row in _rows(plan))
     assert (plan.num_captions_cut, plan.num_texts_cut) == (0, 0)
-    filled = sum(len(piece) for row in plan.rows for piece in row)
-    assert plan.utilisation == filled / (len(plan.rows) * row_tokens)
+    assert plan.num_used == sum(map(len, _pieces(plan)))
+    loader = _loader(corpus, row_tokens=row_tokens)
+    assert loader.utilisation(0) == plan.num_used / (len(plan) * row_tokens)
+    assert loader.num_rows_of_an_epoch() == len(plan) == len(list(loader.epoch()))
 
 
 def test_documents_that_fit_are_not_split(tmp_path: Path) -> None:
     corpus = _corpus(tmp_path, colored_documents(30, pictures=1))
-    pieces = [piece.tolist() for row in _plan(corpus).rows for piece in row]
+    pieces = [piece.tolist() for piece in _pieces(_pass(corpus))]
     assert sorted(pieces) == sorted(document.tokens.tolist() for document in corpus.training)
 
 
 def test_packing_fills_rows(tmp_path: Path) -> None:
-    assert _plan(_corpus(tmp_path, colored_documents(100, pictures=5)), row_tokens=120).utilisation > 0.9
+    assert _loader(_corpus(tmp_path, colored_documents(100, pictures=5)), row_tokens=120).utilisation(0) > 0.9
 
 
 def test_targets_are_the_next_token_of_the_same_piece(tmp_path: Path) -> None:
-    plan = _plan(_corpus(tmp_path, colored_documents(20)))
-    batch = plan.batch(0, 3)
+    batch, _ = _loader(_corpus(tmp_path, colored_documents(20))).batch(0, 3)
     assert tuple(batch.tokens_BT.shape) == (3, ROW)
     for row in range(3):
         for place in range(ROW):
@@ -84,19 +103,115 @@ def test_targets_are_the_next_token_of_the_same_piece(tmp_path: Path) -> None:
                 assert target == NO_TARGET
 
 
-def test_a_plan_depends_on_seed_and_epoch_alone(tmp_path: Path) -> None:
+def test_a_window_depends_on_data_seed_and_epoch_alone(tmp_path: Path) -> None:
     documents = colored_documents(40)
-    one = _corpus(tmp_path / "one", documents)
-    many = read_corpus(write_shards(tmp_path / "many", documents, VOCABULARY, TOKENIZER, num_shards=5), VOCABULARY, 0.0)
-    assert one.fingerprint == many.fingerprint
+    one, again = _corpus(tmp_path / "one", documents), _corpus(tmp_path / "again", documents)
+    other = _corpus(tmp_path / "other", colored_documents(41))
+    assert one.fingerprint == again.fingerprint != other.fingerprint
+    first = _rows(_pass(one, caption_drop=0.3))
+    assert first == _rows(_pass(again, caption_drop=0.3))
+    assert first != _rows(_pass(one, caption_drop=0.3, epoch=1))
+    assert first != _rows(_pass(one, caption_drop=0.3, seed=1))
 
-    def rows(plan: Plan) -> list[list[list[int]]]:
-        return [[piece.tolist() for piece in row] for row in plan.rows]
 
-    first = rows(_plan(one, caption_drop=0.3))
-    assert first == rows(_plan(many, caption_drop=0.3))
-    assert first != rows(_plan(one, caption_drop=0.3, epoch=1))
-    assert first != rows(_plan(one, caption_drop=0.3, seed=1))
+@pytest.fixture(scope="module")
+def many_groups(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """12 shards, so 12 row groups."""
+    folder = tmp_path_factory.mktemp("many")
+    return write_shards(folder, colored_documents(300, pictures=4), VOCABULARY, TOKENIZER, num_shards=12)
+
+
+def _windowed(folder: str, ratio: float = 0.1, kept_in: str | None = None) -> Loader:
+    corpus = read_corpus(folder, VOCABULARY, ratio, kept_in=kept_in)
+    return Loader(corpus.training, row_tokens=ROW, caption_drop=0.2, seed=7, window_tokens=3000)
+
+
+def _stream(loader: Loader, num_steps: int, position: int = 0) -> tuple[list[list[list[int]]], list[int]]:
+    """Rows of so many steps of 5 rows, and the positions behind the steps."""
+    rows, positions = [], []
+    for _ in range(num_steps):
+        found, position = loader.rows(position, 5)
+        rows += [[piece.tolist() for piece in row] for row in found]
+        positions.append(position)
+    return rows, positions
+
+
+def test_each_document_stands_in_an_epoch_once_whatever_the_windows(many_groups: str) -> None:
+    loader = _windowed(many_groups)
+    assert loader.num_windows > 3
+    corpus = read_corpus(many_groups, VOCABULARY, 0.1)
+    expected = sorted(image_id for document in corpus.training for image_id in document.image_ids)
+    num_images = {}
+    for epoch in (0, 1):
+        pieces = [piece for row in loader.epoch(epoch) for piece in row]
+        num_images[epoch] = sum(
+            isinstance(item, ImageItem) for piece in pieces for item in _items(piece)
+        )  # fmt: skip
+    assert num_images == {0: len(expected), 1: len(expected)}
+    assert [len(row) for row in loader.epoch(0)] != [len(row) for row in loader.epoch(1)]
+
+
+def test_a_position_gives_the_same_rows_wherever_one_comes_from(many_groups: str, tmp_path: Path) -> None:
+    """A run that goes on elsewhere, with the index it kept, in the middle of a window, an epoch, a batch."""
+    loader = _windowed(many_groups)
+    num_steps = 3 * loader.num_rows_of_an_epoch() // 5
+    rows, positions = _stream(loader, num_steps)
+    (tmp_path / "kept").mkdir()
+    for step in (1, num_steps // 3, num_steps // 2, num_steps - 2):
+        resumed, _ = _stream(
+            _windowed(many_groups, kept_in=str(tmp_path / "kept")), num_steps - step, positions[step - 1]
+        )
+        assert resumed == rows[5 * step :]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_processes_share_the_rows_of_a_batch(world_size: int, many_groups: str) -> None:
+    loaders = [_windowed(many_groups) for _ in range(world_size)]
+    alone, positions = _windowed(many_groups), [0] * world_size
+    position = 0
+    for _ in range(60):
+        whole, position = alone.batch(position, 5)
+        parts = []
+        for rank, loader in enumerate(loaders):
+            part, positions[rank] = loader.batch(positions[rank], 5, rank, world_size)
+            parts.append(part)
+        for name in ("tokens_BT", "targets_BT", "pieces_BT"):
+            expected = getattr(whole, name)
+            for rank, part in enumerate(parts):
+                assert torch.equal(getattr(part, name), expected[rank::world_size])
+        assert set(positions) == {position}
+
+
+def test_the_index_is_kept_and_made_anew_for_other_data(
+    many_groups: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = str(tmp_path)
+    first = read_corpus(many_groups, VOCABULARY, 0.1, kept_in=kept)
+    with monkeypatch.context() as patch:
+        patch.setattr(shards_module, "_make_index", lambda *_: pytest.fail("it is kept"))
+        again = read_corpus(many_groups, VOCABULARY, 0.1, kept_in=kept)
+    assert [document.doc_id for document in again.training] == [document.doc_id for document in first.training]
+    other = write_shards(tmp_path / "other", colored_documents(9), VOCABULARY, TOKENIZER)
+    assert len(read_corpus(other, VOCABULARY, 0.0, kept_in=kept).training) == 9
+
+
+def test_an_index_takes_less_than_a_byte_a_token(many_groups: str) -> None:
+    index = read_corpus(many_groups, VOCABULARY, 0.1).training.index
+    arrays = (index.lengths, index.num_images, index.longest_image, index.hashes)
+    assert sum(array.nbytes for array in arrays) < 0.5 * index.lengths.sum()
+
+
+def test_a_window_reads_its_row_groups_alone(many_groups: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[np.ndarray] = []
+    monkeypatch.setattr(
+        Documents, "read", lambda self, groups, real=Documents.read: read.append(groups) or real(self, groups)
+    )
+    loader = _windowed(many_groups)
+    for number in range(loader.num_windows):
+        loader.window(number)
+        loader.window(number)
+    assert sorted(np.concatenate(read).tolist()) == list(range(12))
+    assert max(map(len, read)) < 6
 
 
 def test_captions_before_images_are_dropped_at_the_given_rate(tmp_path: Path) -> None:
@@ -110,7 +225,7 @@ def test_captions_before_images_are_dropped_at_the_given_rate(tmp_path: Path) ->
     num_after = 800 - num_first
     corpus = _corpus(tmp_path, documents)
     kept = {
-        drop: [item for row in _plan(corpus, caption_drop=drop).rows for piece in row for item in _items(piece)]
+        drop: [item for piece in _pieces(_pass(corpus, caption_drop=drop)) for item in _items(piece)]
         for drop in (0.0, 0.25)
     }
     captions = {
@@ -124,8 +239,8 @@ def test_captions_before_images_are_dropped_at_the_given_rate(tmp_path: Path) ->
 
 def test_a_long_text_is_cut_into_texts(tmp_path: Path) -> None:
     text = "Zwirn um Zwirn " * 30
-    plan = _plan(_corpus(tmp_path, {"0" * 32: [TextItem("a"), TextItem(text), TextItem("b")]}))
-    items = [_items(piece) for row in plan.rows for piece in row]
+    plan = _pass(_corpus(tmp_path, {"0" * 32: [TextItem("a"), TextItem(text), TextItem("b")]}))
+    items = [_items(piece) for piece in _pieces(plan)]
     texts = [item.text for piece in items for item in piece if isinstance(item, TextItem)]
     assert plan.num_texts_cut == 1
     assert sum(map(len, texts)) == len(text) + 2
@@ -138,9 +253,9 @@ def test_a_long_caption_is_cut_and_its_image_never(first: bool, tmp_path: Path) 
     image = ImageItem("x", (0, 1, 2, 7), "Zwirn um Zwirn " * 30)
     corpus = _corpus(tmp_path, {doc_id: [image]})
     for row_tokens in (7, 8, 9, 10, 40):
-        plan = _plan(corpus, row_tokens=row_tokens)
+        plan = _pass(corpus, row_tokens=row_tokens)
         assert plan.num_captions_cut == 1
-        (item,) = [item for row in plan.rows for piece in row for item in _items(piece)]
+        (item,) = [item for piece in _pieces(plan) for item in _items(piece)]
         assert isinstance(item, ImageItem)
         assert item.codes == image.codes
         assert image.caption is not None
@@ -154,15 +269,14 @@ def test_captions_that_do_not_fit_and_what_is_not_held_out_are_told(tmp_path: Pa
         "a" * 32: [long, TextItem("y" * 90)], "b" * 32: [short], "c" * 32: [TextItem("z" * 200)],
     }  # fmt: skip
     corpus = _corpus(tmp_path / "set", documents, validation_ratio=1e-9)
-    assert num_long_captions(corpus.training, ROW) == 1  # a text that is too long is cut into several, and all is read
-    assert num_long_captions(corpus.training, 500) == 0
     notes = training_notes(corpus, 0, TrainConfig(row_tokens=ROW, validation_ratio=0.05))
     assert len(notes) == 2
-    assert "1 caption leaves no room for the image in a row of 40 tokens" in notes[0]
+    # A text that is too long is cut into several, and all is read.
+    assert "captions of 1 document leave no room for the image in a row of 40 tokens" in notes[0]
     assert "nothing is held out (of 3 documents none falls to the share of 0.05)" in notes[1]
     assert "the share is 0" in training_notes(corpus, 0, TrainConfig(row_tokens=500, validation_ratio=0.0))[0]
 
-    held = dataclasses.replace(corpus, validation=corpus.training[:1])
+    held = dataclasses.replace(corpus, validation=Documents(corpus.training.index, np.arange(3) == 0, VOCABULARY))
     (told,) = training_notes(held, 1, TrainConfig(row_tokens=500))
     assert "1 documents are held out, with fewer than two pictures" in told
     assert training_notes(held, 2, TrainConfig(row_tokens=500)) == []
@@ -170,14 +284,14 @@ def test_captions_that_do_not_fit_and_what_is_not_held_out_are_told(tmp_path: Pa
 
 def test_a_row_must_hold_an_image(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 7"):
-        _plan(_corpus(tmp_path, colored_documents(1)), row_tokens=6)
+        _loader(_corpus(tmp_path, colored_documents(1)), row_tokens=6)
 
 
 def test_few_rows_still_make_a_batch(tmp_path: Path) -> None:
-    plan = _plan(_corpus(tmp_path, {"0" * 32: [TextItem("red")]}))
-    assert plan.num_batches(4) == 1
-    batch = plan.batch(0, 4)
+    """A row of each of four epochs."""
+    batch, position = _loader(_corpus(tmp_path, {"0" * 32: [TextItem("red")]})).batch(0, 4)
     assert (batch.tokens_BT == batch.tokens_BT[0]).all()
+    assert position >> 32 == 4
 
 
 def test_validation_documents_are_a_fixed_share_and_never_trained_on(tmp_path: Path) -> None:
@@ -223,7 +337,7 @@ def test_bad_shards_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a token shard"):
         read_corpus(folder, VOCABULARY, 0.0)
     empty = write_shards(tmp_path / "empty", {}, VOCABULARY, TOKENIZER)
-    with pytest.raises(ValueError, match="none is left to train on"):
+    with pytest.raises(ValueError, match="none to train on"):
         read_corpus(empty, VOCABULARY, 0.0)
 
 

@@ -77,7 +77,7 @@ def test_training_on_a_store_is_training_on_a_disk(object_store: str, tmp_path: 
     )
     with pytest.raises(KeyboardInterrupt):
         train(shards, VOCABULARY, CONFIG, there, seed=3, on_step=_die_at(7))
-    assert {name.partition("/")[0] for name in _names(there)} == {"checkpoint_00000004", "metrics.jsonl"}
+    assert {name.partition("/")[0] for name in _names(there)} == {"checkpoint_00000004", "index.npz", "metrics.jsonl"}
     assert [json.loads(line)["step"] for line in read_bytes(join(there, "metrics.jsonl")).splitlines()] == [2, 4, 6]
     resumed = train(shards, VOCABULARY, CONFIG, there, seed=3, on_step=lambda _, each: losses["store"].append(each))
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_that_was_cut_short_is_none(folder: str, tmp_path: Path, mo
         with pytest.raises(OSError, match="no space left"):
             train(shards, VOCABULARY, CONFIG, output, seed=0)
     assert {name.partition("/")[0] for name in _names(output)} == {
-        "checkpoint_00000004", "checkpoint_00000008", "metrics.jsonl"
+        "checkpoint_00000004", "checkpoint_00000008", "index.npz", "metrics.jsonl"
     }  # fmt: skip
     steps: list[int] = []
     train(shards, VOCABULARY, CONFIG, output, seed=0, on_step=lambda step, _: steps.append(step))
@@ -150,7 +150,7 @@ def test_all_files_have_the_same_permissions(tmp_path: Path) -> None:
         os.umask(before)
     files = [path for path in (tmp_path / "train").rglob("*") if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
-    assert len(files) == 4 + 4 + 2
+    assert len(files) == 4 + 5 + 2
 
 
 def _vqvae() -> PatchAutoencoder:

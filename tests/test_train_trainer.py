@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from gobelin.errors import DivergedError, UserError
 from gobelin.tokenize.sequence import ImageItem
 from gobelin.train import trainer
-from gobelin.train.batches import NO_TARGET, make_batch, plan_epoch
+from gobelin.train.batches import NO_TARGET, Loader, make_batch
 from gobelin.train.fit_alerts import fit_alerts
 from gobelin.train.model import LMConfig, load_model
 from gobelin.train.shards import read_corpus
@@ -324,7 +324,7 @@ def test_the_smaller_of_epochs_and_steps_ends_a_run(
     epochs: float, limit: int, ended_by: str, shards: str, tmp_path: Path
 ) -> None:
     corpus = read_corpus(shards, VOCABULARY, CONFIG.validation_ratio)
-    num_rows = len(plan_epoch(corpus.training, VOCABULARY, row_tokens=48, caption_drop=0.1, seed=0, epoch=0).rows)
+    num_rows = len(list(Loader(corpus.training, row_tokens=48, caption_drop=0.1, seed=0).epoch()))
     result = _train(shards, tmp_path, dataclasses.replace(CONFIG, epochs=epochs, steps=limit, patience=None))
     steps = {0.01: 1, 1.5: -(-3 * num_rows // 8), 99: limit}[epochs]
     assert (result.step, result.ended_by) == (steps, ended_by)
@@ -364,8 +364,7 @@ def test_losses_do_not_depend_on_packing(shards: str, tmp_path: Path) -> None:
     _train(shards, tmp_path)
     model = load_model(str(tmp_path))
     corpus = read_corpus(shards, VOCABULARY, 0.1)
-    plan = plan_epoch(corpus.training, VOCABULARY, row_tokens=96, caption_drop=0.0, seed=0, epoch=0)
-    rows = plan.rows[:4]
+    rows, _ = Loader(corpus.training, row_tokens=96, caption_drop=0.0, seed=0).rows(0, 4)
     assert max(map(len, rows)) > 1
 
     def nats(row_pieces: list[list[np.ndarray]]) -> float:

@@ -146,6 +146,7 @@ def test_training_is_measured(output: Path) -> None:
     assert (summary["steps"], summary["model_step"], summary["ended_by"]) == (3, 3, "steps")
     assert summary["grounding"]["num_pairs"] > 1
     assert summary["losses"]["validation_image_nats"] > 0
+    assert 0.5 < summary["utilisation"] <= 1
 
 
 def test_the_truth_of_the_crawl(crawl: Path, output: Path, tmp_path: Path) -> None:

@@ -1,41 +1,41 @@
-"""Training rows from documents: packed pieces of whole items, in an order that depends on seed and epoch alone.
+"""Training rows from token shards: packed pieces of whole items, read window by window.
 
-1. The items of each document are taken as they are, except that a text longer than a row is cut into several, and a
+1. The row groups of the shards are shuffled and cut into *windows* of about ``WINDOW_TOKENS`` tokens. One window is in
+   memory at a time.
+2. The items of its documents are taken as they are, except that a text longer than a row is cut into several, and a
    caption that leaves no room for its image is shortened; an image is never cut. With probability ``caption_drop`` a
    caption before its image is left out, drawn anew each epoch: what classifier-free guidance (arXiv 2207.12598) needs.
-2. The documents are shuffled and packed into rows of T tokens. One that fits a row stays whole. A longer one is cut
-   between items: its next piece goes where the longest run of its items leaves the least room. Every piece opens with
-   ``<|document|>``.
-3. The rows are shuffled and taken B at a time; the last few that fill no batch are left out of the epoch.
+3. The documents of the window are shuffled and packed into rows of T tokens. One that fits a row stays whole. A longer
+   one is cut between items: its next piece goes where the longest run of its items leaves the least room. Every piece
+   opens with ``<|document|>``.
+4. The rows are shuffled. Batches run on through windows and epochs: no row is left out.
 
-An epoch's plan is a pure function of documents, settings, seed and epoch, so the step number alone says where a run
-stands, and resuming is exact. Planning costs about a second for a million tokens.
+A window is a pure function of the data set's manifest, the settings, the seed and its number, so one number, a
+*position*, says where a run stands: the number of the window, counted on through the epochs, and the row in it. What a
+position gives does not depend on what was read before, nor on how many processes share the rows of a batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gobelin.errors import UserError
-from gobelin.tokenize.vocabulary import (
-    CAPTION_OF_NEXT,
-    DOCUMENT,
-    END_OF_IMAGE,
-    PAD,
-    TEXT,
-    Vocabulary,
-)
-from gobelin.train.shards import TokenDocument
+from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, END_OF_DOCUMENT, END_OF_IMAGE, PAD, TEXT, Vocabulary
+from gobelin.train.shards import Documents
 
 NO_TARGET = -100
 """Target of a token whose successor is not to be predicted: the last of its piece, and padding."""
 
+WINDOW_TOKENS = 1 << 22
+"""Tokens, about, that are shuffled and packed together; 16 MB."""
+
 OPEN_ROWS = 64  # rows that are filled at a time
+_ROW_BITS = 32  # of a position; the rest is the number of the window
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,62 +48,142 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
-    """One epoch: rows of pieces, shuffled."""
+class Window:
+    """Packed rows of some documents, shuffled. P parts of documents, Q pieces of rows."""
 
-    rows: tuple[tuple[np.ndarray, ...], ...]
-    row_tokens: int
-    utilisation: float  # tokens that are not padding, share of all, (0, 1]
+    tokens: np.ndarray  # int32, of all documents, one behind the other
+    parts_P4: np.ndarray  # int64: two ranges of the tokens, which follow each other in a piece
+    pieces_Q2: np.ndarray  # int64: a range of parts, sorted by row
+    row_starts: np.ndarray  # int64: first piece of each row, and the end
+    order: np.ndarray  # int64: shuffled rows
+    num_used: int  # tokens in the rows, those that open pieces included
     num_captions_cut: int  # captions shortened to make room for their image
     num_texts_cut: int  # texts longer than a row
 
-    def num_batches(self, batch_rows: int) -> int:
-        """Whole batches of the epoch, at least one."""
-        return max(1, len(self.rows) // batch_rows)
+    def __len__(self) -> int:
+        return len(self.order)
 
-    def batch(self, index: int, batch_rows: int) -> Batch:
-        """Batch number ``index`` of the epoch; a corpus smaller than a batch repeats its rows."""
-        return make_batch(
-            [self.rows[row % len(self.rows)] for row in range(index * batch_rows, (index + 1) * batch_rows)],
-            self.row_tokens,
+    def row(self, number: int) -> list[np.ndarray]:
+        """The pieces of a row, int32."""
+        row = self.order[number]
+        pieces = self.pieces_Q2[self.row_starts[row] : self.row_starts[row + 1]]
+        ranges = [self.parts_P4[first:last].reshape(-1, 2).tolist() for first, last in pieces.tolist()]
+        return [np.concatenate([_OPENING, *(self.tokens[start:stop] for start, stop in each)]) for each in ranges]
+
+
+_OPENING = np.array([DOCUMENT], np.int32)
+
+
+class Loader:
+    """The rows of documents, epoch after epoch.
+
+    Args:
+        window_tokens: see ``WINDOW_TOKENS``; another number gives other rows.
+
+    Raises:
+        UserError: a row has no room for an image.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        *,
+        row_tokens: int,
+        caption_drop: float,
+        seed: int,
+        window_tokens: int = WINDOW_TOKENS,
+    ) -> None:
+        needed = documents.vocabulary.max_tokens_per_image + 3  # <|document|>, and the two around the image
+        if row_tokens < needed:
+            raise UserError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")
+        self._documents, self.row_tokens = documents, row_tokens
+        self._caption_drop, self._seed = caption_drop, seed
+        self.num_windows = -(-documents.num_tokens // window_tokens)
+        """Of an epoch."""
+        self._held: tuple[int, Window] | None = None
+        self._read: tuple[np.ndarray, tuple[np.ndarray, np.ndarray]] | None = None
+
+    def window(self, number: int) -> Window:
+        """A window by its number, which counts on through the epochs; the last one is held."""
+        if self._held is None or self._held[0] != number:
+            self._held = None  # one window is in memory at a time
+            self._held = (number, self._make(number))
+        return self._held[1]
+
+    def batch(self, position: int, batch_rows: int, rank: int = 0, world_size: int = 1) -> tuple[Batch, int]:
+        """The rows of one step, and the position of the next one.
+
+        Args:
+            position: 0 at the beginning.
+            batch_rows: of the whole step.
+            rank: which of ``world_size`` processes asks; it is given every ``world_size``-th row.
+        """
+        rows, position = self.rows(position, batch_rows)
+        return make_batch(rows[rank::world_size], self.row_tokens), position
+
+    def rows(self, position: int, num_rows: int) -> tuple[list[list[np.ndarray]], int]:
+        """So many rows from a position on, as pieces, and the position behind them."""
+        number, row = position >> _ROW_BITS, position & ((1 << _ROW_BITS) - 1)
+        found: list[list[np.ndarray]] = []
+        while len(found) < num_rows:
+            window = self.window(number)
+            taken = range(row, min(len(window), row + num_rows - len(found)))
+            found += [window.row(each) for each in taken]
+            number, row = (number, taken.stop) if taken.stop < len(window) else (number + 1, 0)
+        return found, number << _ROW_BITS | row
+
+    def epoch(self, epoch: int = 0) -> Iterator[list[np.ndarray]]:
+        """All rows of an epoch."""
+        for number in range(epoch * self.num_windows, (epoch + 1) * self.num_windows):
+            window = self.window(number)
+            yield from (window.row(row) for row in range(len(window)))
+
+    def utilisation(self, position: int) -> float:
+        """Tokens that are not padding, as a share of all positions of the rows of this position's window, (0, 1]."""
+        window = self.window(position >> _ROW_BITS)
+        return window.num_used / max(1, len(window) * self.row_tokens)
+
+    def num_rows_of_an_epoch(self) -> int:
+        """As many as the first window has for its tokens; exact where it is the only one."""
+        window = self.window(0)
+        return round(len(window) * self._documents.num_tokens / max(1, len(window.tokens)))
+
+    def _make(self, number: int) -> Window:
+        epoch, place = divmod(number, self.num_windows)
+        tokens, starts = self._tokens_of(self._groups(epoch, place))
+        random = np.random.default_rng([self._seed, epoch, place])
+        parts, parts_of, cut = _cut(
+            tokens, starts, self._documents.vocabulary, self.row_tokens - 1, self._caption_drop, random
+        )
+        ends = np.concatenate([[0], np.cumsum(parts[:, 1] - parts[:, 0] + parts[:, 3] - parts[:, 2])])
+        pieces_Q3 = _pack(ends, parts_of, random.permutation(len(parts_of) - 1), self.row_tokens)
+        pieces_Q3 = pieces_Q3[np.argsort(pieces_Q3[:, 0], kind="stable")]
+        num_rows = int(pieces_Q3[-1, 0]) + 1 if len(pieces_Q3) else 0
+        return Window(
+            tokens=tokens,
+            parts_P4=parts,
+            pieces_Q2=pieces_Q3[:, 1:],
+            row_starts=np.searchsorted(pieces_Q3[:, 0], np.arange(num_rows + 1)),
+            order=random.permutation(num_rows),
+            num_used=int(ends[-1]) + len(pieces_Q3),
+            num_captions_cut=cut[0],
+            num_texts_cut=cut[1],
         )
 
+    def _groups(self, epoch: int, place: int) -> np.ndarray:
+        """The row groups of a window of an epoch: those in whose share of the shuffled tokens their middle falls."""
+        sizes = self._documents.group_tokens
+        order = np.random.default_rng([self._seed, epoch]).permutation(np.flatnonzero(sizes))
+        middles = np.cumsum(sizes[order]) - sizes[order] / 2
+        places = (middles * self.num_windows / self._documents.num_tokens).astype(np.int64)
+        return np.sort(order[places == place])
 
-def plan_epoch(
-    documents: Sequence[TokenDocument],
-    vocabulary: Vocabulary,
-    *,
-    row_tokens: int,
-    caption_drop: float,
-    seed: int,
-    epoch: int,
-) -> Plan:
-    """Plan one epoch over the documents. Raises UserError where a row has no room for an image."""
-    needed = vocabulary.max_tokens_per_image + 3  # <|document|>, and the two around the image
-    if row_tokens < needed:
-        raise UserError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")
-    random = np.random.default_rng([seed, epoch])
-    cutter = _Cutter(row_tokens - 1, vocabulary.image_begins)  # after <|document|>
-    cut = [cutter.items(document, caption_drop, random) for document in documents]
-    rows = _pack([cut[index] for index in random.permutation(len(cut))], row_tokens)
-    num_tokens = sum(len(piece) for row in rows for piece in row)
-    return Plan(
-        rows=tuple(rows[index] for index in random.permutation(len(rows))),
-        row_tokens=row_tokens,
-        utilisation=num_tokens / (len(rows) * row_tokens),
-        num_captions_cut=cutter.num_captions_cut,
-        num_texts_cut=cutter.num_texts_cut,
-    )
-
-
-def num_long_captions(documents: Sequence[TokenDocument], row_tokens: int) -> int:
-    """Captions that leave no room for their image in a row, and are shortened wherever they are not dropped."""
-    room = row_tokens - 1  # after <|document|>
-    return sum(
-        item.stop - item.start > room and document.tokens[item.start] != TEXT
-        for document in documents
-        for item in document.items
-    )
+    def _tokens_of(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Read anew, unless they are those of the window before: a small corpus is read once."""
+        if self._read is None or not np.array_equal(self._read[0], groups):
+            self._read = None
+            self._read = (groups, self._documents.read(groups))
+        return self._read[1]
 
 
 def make_batch(rows: Sequence[Sequence[np.ndarray]], row_tokens: int) -> Batch:
@@ -123,69 +203,114 @@ def make_batch(rows: Sequence[Sequence[np.ndarray]], row_tokens: int) -> Batch:
     return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(pieces))
 
 
-@dataclasses.dataclass(slots=True)
-class _Cutter:
-    """Gives the items of a document, none longer than ``room``, and counts what had to be cut."""
+def _cut(
+    tokens: np.ndarray,
+    starts: np.ndarray,
+    vocabulary: Vocabulary,
+    room: int,
+    caption_drop: float,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Documents as parts, none longer than ``room``; the end of a document goes with its last part where it fits.
 
-    room: int
-    image_begins: tuple[int, ...]
-    num_captions_cut: int = 0
-    num_texts_cut: int = 0
-
-    def items(self, document: TokenDocument, caption_drop: float, random: np.random.Generator) -> list[np.ndarray]:
-        """The tokens of each item; the end of the document goes with the last one where it fits."""
-        items: list[np.ndarray] = []
-        for item in document.items:
-            start = item.start
-            if item.caption_first and item.codes is not None and random.random() < caption_drop:
-                start = item.codes[0] - 1
-            items += self._parts(document.tokens[start : item.stop])
-        if items and len(items[-1]) < self.room:
-            items[-1] = np.append(items[-1], document.tokens[-1:])
-        return items
-
-    def _parts(self, item: np.ndarray) -> list[np.ndarray]:
-        excess = len(item) - self.room
-        if excess <= 0:
-            return [item]
-        if item[0] == TEXT:
-            self.num_texts_cut += 1
-            size = self.room - 1
-            return [np.concatenate([item[:1], item[start : start + size]]) for start in range(1, len(item), size)]
-        self.num_captions_cut += 1
-        if item[0] == CAPTION_OF_NEXT:
-            image = int(np.flatnonzero(np.isin(item, self.image_begins))[0])
-            kept = np.concatenate([item[: image - excess], item[image:]])
-            return [kept if image - excess > 1 else item[image:]]
-        end = int(np.flatnonzero(item == END_OF_IMAGE)[0]) + 1
-        kept = item[: len(item) - excess]
-        return [kept if len(kept) > end + 1 else item[:end]]
+    Returns:
+        The parts, each two ranges of the tokens, P x 4; the first part of each document, and the end; and how many
+        captions and texts were cut.
+    """
+    marks = np.flatnonzero(tokens < vocabulary.text_offset)
+    kinds = tokens[marks]
+    begins = np.isin(kinds, vocabulary.image_begins)
+    follows_caption = np.concatenate([[False], kinds[:-1] == CAPTION_OF_NEXT])
+    opens = (kinds == TEXT) | (kinds == CAPTION_OF_NEXT) | (begins & ~follows_caption)
+    bounds = np.flatnonzero(opens | (kinds == END_OF_DOCUMENT))
+    first, following = bounds[:-1][opens[bounds[:-1]]], bounds[1:][opens[bounds[:-1]]]
+    has_caption = np.flatnonzero(kinds[first] == CAPTION_OF_NEXT)
+    begin, stop = marks[first], marks[following]
+    dropped = has_caption[random.random(len(has_caption)) < caption_drop]
+    begin[dropped] = marks[first[dropped] + 1]
+    parts = np.stack([begin, stop, stop, stop], 1)
+    counts = np.ones(len(parts), np.int64)
+    long = np.flatnonzero(stop - begin > room)
+    made = [_cut_item(tokens[begin[each] : stop[each]], vocabulary, room) + begin[each] for each in long]
+    counts[long] = list(map(len, made))
+    document = np.repeat(np.searchsorted(starts, begin, side="right") - 1, counts)
+    parts = np.repeat(parts, counts, axis=0)
+    for place, each in zip(np.cumsum(counts)[long], made):
+        parts[place - len(each) : place] = each
+    parts_of = np.searchsorted(document, np.arange(len(starts)))
+    _add_ends(parts, parts_of, starts, room)
+    num_texts = int((tokens[begin[long]] == TEXT).sum())
+    return parts, parts_of, (len(long) - num_texts, num_texts)
 
 
-def _pack(documents: Sequence[Sequence[np.ndarray]], row_tokens: int) -> list[tuple[np.ndarray, ...]]:
-    """Rows of pieces from the items of documents, in order."""
-    rows: list[list[np.ndarray]] = []
-    open_rows: list[int] = []  # rows that still take pieces
-    free = np.empty(sum(map(len, documents)), dtype=np.int64)  # tokens left in each row
-    opening = np.array([DOCUMENT], dtype=np.int32)
-    for items in documents:
-        ends = np.cumsum([0, *map(len, items)])
-        start = 0
-        while start < len(items):
-            room = free[open_rows] - 1 + ends[start]
-            stops = np.searchsorted(ends, room, side="right") - 1
-            if ends[-1] - ends[start] < row_tokens:  # the rest fits a row, so it stays whole
-                stops = np.where(stops == len(items), stops, start)
-            best = int(np.argmin(np.where(stops > start, room - ends[stops], row_tokens))) if open_rows else -1
-            if not open_rows or stops[best] <= start:
-                open_rows.append(len(rows))
-                free[len(rows)] = row_tokens
-                rows.append([])
-                if len(open_rows) > OPEN_ROWS:
-                    open_rows.remove(min(open_rows, key=lambda row: int(free[row])))
-                continue
-            row, stop = open_rows[best], int(stops[best])
-            rows[row].append(np.concatenate([opening, *items[start:stop]]))
-            free[row] -= 1 + ends[stop] - ends[start]
-            start = stop
-    return [tuple(row) for row in rows]
+def _add_ends(parts: np.ndarray, parts_of: np.ndarray, starts: np.ndarray, room: int) -> None:
+    """Adds the end of each document to its last part, where there is room."""
+    last, end = parts_of[1:] - 1, starts[1:] - 1
+    sizes = parts[last, 1] - parts[last, 0] + parts[last, 3] - parts[last, 2]
+    fits = (sizes < room) & (parts_of[1:] > parts_of[:-1])
+    last, end = last[fits], end[fits]
+    extends = parts[last, 3] == end
+    parts[last[extends], 3] += 1
+    parts[last[~extends], 2], parts[last[~extends], 3] = end[~extends], end[~extends] + 1
+
+
+def _cut_item(item: np.ndarray, vocabulary: Vocabulary, room: int) -> np.ndarray:
+    """The parts of an item that is longer than ``room``, as ranges of its tokens: of a text several, each with its
+    mark; of an image one, with as much of its caption as there is room for."""
+    excess, stop = len(item) - room, len(item)
+    if item[0] == TEXT:
+        return np.array([[0, 1, start, min(stop, start + room - 1)] for start in range(1, stop, room - 1)])
+    if item[0] == CAPTION_OF_NEXT:
+        image = int(np.flatnonzero(np.isin(item, vocabulary.image_begins))[0])
+        return np.array([[0, image - excess, image, stop] if image - excess > 1 else [image, stop, stop, stop]])
+    end = int(np.flatnonzero(item == END_OF_IMAGE)[0]) + 1
+    kept = stop - excess if stop - excess > end + 1 else end
+    return np.array([[0, kept, kept, kept]])
+
+
+def _pack(ends: np.ndarray, parts_of: np.ndarray, order: np.ndarray, row_tokens: int) -> np.ndarray:
+    """Pieces of documents in rows: row, first part and the one behind the last, Q x 3.
+
+    Args:
+        ends: tokens before each part, and of all.
+        parts_of: first part of each document, and the end.
+        order: in which the documents are packed.
+    """
+    pieces: list[tuple[int, int, int]] = []
+    free = np.zeros(OPEN_ROWS, np.int64)  # tokens left in the rows that still take pieces
+    rows = np.zeros(OPEN_ROWS, np.int64)  # their numbers
+    num_rows = 0
+    ends_list = ends.tolist()
+    for start, stop in zip(parts_of[order].tolist(), parts_of[order + 1].tolist()):
+        while start < stop:
+            left = 1 + ends_list[stop] - ends_list[start]
+            if left <= row_tokens:  # the rest fits a row, so it stays whole
+                slot, piece_stop = _least(free, left), stop
+            else:
+                slot, piece_stop = _longest(free, ends, start, stop)
+            if slot < 0:
+                slot = int(free.argmin())  # the fullest row takes no more
+                free[slot], rows[slot] = row_tokens, num_rows
+                num_rows += 1
+                if left > row_tokens:
+                    piece_stop = int(np.searchsorted(ends, row_tokens - 1 + ends_list[start], side="right")) - 1
+            pieces.append((int(rows[slot]), start, piece_stop))
+            free[slot] -= 1 + ends_list[piece_stop] - ends_list[start]
+            start = piece_stop
+    return np.array(pieces, np.int64).reshape(-1, 3)
+
+
+def _least(free: np.ndarray, size: int) -> int:
+    """The open row with the least room that takes so many tokens; -1 without one."""
+    room = np.where(free >= size, free, np.iinfo(np.int64).max)
+    slot = int(room.argmin())
+    return slot if free[slot] >= size else -1
+
+
+def _longest(free: np.ndarray, ends: np.ndarray, start: int, stop: int) -> tuple[int, int]:
+    """The open row where the longest run of parts leaves the least room, and the end of that run; -1 without one."""
+    room = free - 1 + ends[start]
+    stops = np.minimum(np.searchsorted(ends, room, side="right") - 1, stop)
+    left = np.where(stops > start, room - ends[stops], np.iinfo(np.int64).max)
+    slot = int(left.argmin())
+    return (slot, int(stops[slot])) if stops[slot] > start else (-1, start)

@@ -1,25 +1,32 @@
-"""Token shards in memory: documents as tokens, split into training and validation documents by hash of their id.
+"""Token shards on a disk or an object store, read by row group: an index says where each document lies.
 
-All tokens are read at once (4 bytes a token: a billion tokens are 4 GB). Documents are held in order of their id, so
-neither the number of shards nor the order of the files changes what is trained. The data's fingerprint is stored in
-checkpoints: a run is only ever resumed on the data it began with.
+The index is made in one pass, which also checks every document, and takes 20 bytes a document, whatever its length. It
+can be kept in a file; it is made anew for another data set. What is trained on follows from the data set's manifest:
+the digest of its files is the data's fingerprint, which checkpoints hold, so a run is only ever resumed on the data it
+began with.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from gobelin.errors import MissingDataError, UserError
-from gobelin.store.dataset import paths_of
-from gobelin.store.files import open_input
+from gobelin.store.dataset import DataFile, current, files_of
+from gobelin.store.files import exists, open_input, read_bytes, write_bytes
+from gobelin.store.paths import join
 from gobelin.tokenize.grammar import ItemRange, parse
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+
+INDEX_NAME = "index.npz"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,12 +40,68 @@ class TokenDocument:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TokenIndex:
+    """Where the N documents of a data set lie. They are in the order of the manifest's files and of their rows."""
+
+    paths: tuple[str, ...]  # of the shards
+    fingerprint: str  # SHA-256 over names, rows and digests of the shards, hex
+    groups: np.ndarray  # int32, G x 2: shard and row group in it
+    starts: np.ndarray  # int64, G + 1: first document of each row group
+    lengths: np.ndarray  # int32, N: tokens
+    num_images: np.ndarray  # int32, N
+    longest_image: np.ndarray  # int32, N: tokens of the longest image with its caption and what encloses them
+    hashes: np.ndarray  # uint64, N: of the ids, see hash_of_id
+
+
+class Documents:
+    """Some of the documents of an index, in its order. Tokens are read when they are asked for.
+
+    Args:
+        chosen: bool, N. Those without anything in them are left out: they teach nothing.
+    """
+
+    def __init__(self, index: TokenIndex, chosen: np.ndarray, vocabulary: Vocabulary) -> None:
+        self.index, self.vocabulary = index, vocabulary
+        self.chosen = chosen & (index.lengths > 2)  # more than <|document|> and <|end_of_document|>
+        ends = np.concatenate([[0], np.cumsum(np.where(self.chosen, index.lengths, 0), dtype=np.int64)])
+        self.group_tokens = np.diff(ends[index.starts])
+        """Tokens of them in each row group, int64, G."""
+        self.num_tokens, self.num_images = int(ends[-1]), int(index.num_images[self.chosen].sum(dtype=np.int64))
+
+    def __len__(self) -> int:
+        return int(self.chosen.sum())
+
+    def read(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The documents in these row groups, in the order of the index.
+
+        Returns:
+            Their tokens, one document behind the other, int32; and where each begins, with the end, int64.
+        """
+        found, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+        for _, group, table in _read_groups(self.index, np.sort(groups), ["tokens"], self.vocabulary):
+            mask = self.chosen[self.index.starts[group] : self.index.starts[group + 1]]
+            sizes = pc.list_value_length(table["tokens"]).to_numpy().astype(np.int64)
+            tokens = pc.list_flatten(table["tokens"]).to_numpy().astype(np.int32, copy=False)
+            found.append(tokens if mask.all() else tokens[np.repeat(mask, sizes)])
+            lengths.append(sizes[mask])
+        return np.concatenate(found), np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+
+    def __iter__(self) -> Iterator[TokenDocument]:
+        """The documents, taken apart; one row group is held at a time."""
+        columns = ["doc_id", "tokens", "image_spans"]
+        groups = np.flatnonzero(self.group_tokens)
+        for path, group, table in _read_groups(self.index, groups, columns, self.vocabulary):
+            mask = self.chosen[self.index.starts[group] : self.index.starts[group + 1]]
+            yield from _documents_of(table.filter(pa.array(mask)), path, self.vocabulary)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class TokenCorpus:
     """All documents of a folder of token shards."""
 
-    training: tuple[TokenDocument, ...]  # sorted by doc_id, as are those for validation
-    validation: tuple[TokenDocument, ...]
-    fingerprint: str  # SHA-256 over ids and tokens, hex
+    training: Documents
+    validation: Documents
+    fingerprint: str  # of the index
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,11 +113,14 @@ class Pair:
     codebook: int = 0  # index in the vocabulary
 
 
-def read_corpus(shards: str, vocabulary: Vocabulary, validation_ratio: float) -> TokenCorpus:
+def read_corpus(
+    shards: str, vocabulary: Vocabulary, validation_ratio: float, *, kept_in: str | None = None
+) -> TokenCorpus:
     """Read the data set of token shards in this folder.
 
     Args:
         validation_ratio: share of the documents, chosen by hash of their id, that is never trained on.
+        kept_in: folder that keeps the index; one of the same data set is taken from there.
 
     Raises:
         UserError: there is no such data set, no documents for training, shards of another vocabulary, or a document
@@ -66,24 +132,79 @@ def read_corpus(shards: str, vocabulary: Vocabulary, validation_ratio: float) ->
                 f"the images of {shards} are continuous latents (codebook {codebook.name}), and this trainer learns "
                 "codes: tokenize with a VQ-VAE, FSQ or VQGAN, or read the column latents with a trainer of your own"
             )
+    index = read_index(shards, vocabulary, kept_in)
+    held_out = index.hashes < np.uint64(int(validation_ratio * 2**64))
+    training, validation = Documents(index, ~held_out, vocabulary), Documents(index, held_out, vocabulary)
+    if not len(training):
+        raise UserError(f"{shards} holds {len(validation)} documents with anything in them, and none to train on")
+    return TokenCorpus(training, validation, index.fingerprint)
+
+
+def hash_of_id(doc_id: str) -> int:
+    """What a document is known by in an index, 64 bits. Uniform, so it also says what is held out."""
+    return int.from_bytes(hashlib.blake2b(f"validation\n{doc_id}".encode(), digest_size=8).digest(), "big")
+
+
+def read_index(shards: str, vocabulary: Vocabulary, kept_in: str | None = None) -> TokenIndex:
+    """The index of a data set of token shards: the one that is kept in a folder, or a new one, which is kept there.
+
+    Raises:
+        UserError: see ``read_corpus``.
+    """
     try:
-        paths = paths_of(shards)
+        files, folder = files_of(shards), current(shards)
     except MissingDataError:
         raise UserError(f"no token shards in {shards}: run the tokenize stage first") from None
-    documents = [document for path in paths for document in _read_shard(path, vocabulary)]
-    documents.sort(key=lambda document: document.doc_id)
-    digest = hashlib.sha256()
-    for document in documents:
-        digest.update(f"{document.doc_id} {len(document.tokens)}\n".encode())
-        digest.update(document.tokens.astype("<i4").tobytes())
-    documents = [document for document in documents if document.items]  # an empty one teaches nothing
-    training = tuple(document for document in documents if not _held_out(document.doc_id, validation_ratio))
-    validation = tuple(document for document in documents if _held_out(document.doc_id, validation_ratio))
-    if not training:
-        raise UserError(
-            f"{shards} holds {len(documents)} documents with anything in them, and none is left to train on"
-        )
-    return TokenCorpus(training, validation, digest.hexdigest())
+    paths, fingerprint = tuple(join(folder, file.name) for file in files), _fingerprint(files, vocabulary)
+    kept = None if kept_in is None else join(kept_in, INDEX_NAME)
+    if kept is not None and exists(kept):
+        with np.load(io.BytesIO(read_bytes(kept)), allow_pickle=False) as arrays:
+            if str(arrays["fingerprint"]) == fingerprint:
+                return TokenIndex(paths, fingerprint, *(arrays[name] for name in _ARRAYS))
+    index = _make_index(paths, fingerprint, vocabulary)
+    if kept is not None:
+        content = io.BytesIO()
+        np.savez(content, fingerprint=np.array(fingerprint), **{name: getattr(index, name) for name in _ARRAYS})
+        write_bytes(kept, content.getvalue())
+    return index
+
+
+_ARRAYS = ("groups", "starts", "lengths", "num_images", "longest_image", "hashes")
+
+
+def _fingerprint(files: Sequence[DataFile], vocabulary: Vocabulary) -> str:
+    digest = hashlib.sha256(vocabulary.to_json().encode())
+    for file in files:
+        digest.update(f"\n{file.name} {file.num_rows} {file.sha256}".encode())
+    return digest.hexdigest()
+
+
+def _make_index(paths: tuple[str, ...], fingerprint: str, vocabulary: Vocabulary) -> TokenIndex:
+    """Reads all documents once, a row group at a time, and checks them."""
+    groups: list[tuple[int, int]] = []
+    rows = [np.empty((0, 3), np.int32)]
+    hashes = [np.empty(0, np.uint64)]
+    starts = [0]
+    for shard, path in enumerate(paths):
+        with open_input(path) as stream:
+            file = _open_shard(stream, path, vocabulary)
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, ["doc_id", "tokens", "image_spans"])
+                found = [_measure(document) for document in _documents_of(table, path, vocabulary)]
+                rows.append(np.array([row for _, row in found], np.int32).reshape(-1, 3))
+                hashes.append(np.array([each for each, _ in found], np.uint64))
+                groups.append((shard, group))
+                starts.append(starts[-1] + len(found))
+    lengths, num_images, longest = np.ascontiguousarray(np.concatenate(rows).T)
+    return TokenIndex(
+        paths, fingerprint, np.array(groups, np.int32).reshape(-1, 2), np.array(starts, np.int64), lengths, num_images,
+        longest, np.concatenate(hashes),
+    )  # fmt: skip
+
+
+def _measure(document: TokenDocument) -> tuple[int, tuple[int, int, int]]:
+    images = [item.stop - item.start for item in document.items if item.codes is not None]
+    return hash_of_id(document.doc_id), (len(document.tokens), len(images), max(images, default=0))
 
 
 def document_pairs(document: TokenDocument) -> list[tuple[str, Pair]]:
@@ -99,37 +220,69 @@ def document_pairs(document: TokenDocument) -> list[tuple[str, Pair]]:
 def held_out_pairs(corpus: TokenCorpus) -> list[Pair]:
     """The distinct pairs of the validation documents whose picture training has never seen.
 
-    A picture counts as seen if its image_id or its very codes occur in a training document.
+    A picture counts as seen if its image_id or its very codes occur in a training document. Of those, hashes are held,
+    16 bytes an image.
     """
-    seen_ids = {image_id for document in corpus.training for image_id in document.image_ids}
-    seen_codes = {
-        _ids(document, item.codes) for document in corpus.training for item in document.items if item.codes is not None
-    }
+    if not len(corpus.validation):
+        return []
+    seen = np.unique(np.concatenate([np.empty(0, np.uint64), *map(_image_hashes, corpus.training)]))
+    is_seen = _membership(seen)
     pairs: dict[Pair, None] = {}
     for document in corpus.validation:
         for image_id, pair in document_pairs(document):
-            if image_id not in seen_ids and pair.codes not in seen_codes:
+            if not is_seen(_hash(image_id.encode())) and not is_seen(_hash(np.array(pair.codes, np.int32).tobytes())):
                 pairs[pair] = None
     return list(pairs)
 
 
-def _read_shard(path: str, vocabulary: Vocabulary) -> list[TokenDocument]:
-    with open_input(path) as stream:
-        file = pq.ParquetFile(stream)
-        stored = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-        if stored is None:
-            raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
-        written = Vocabulary.from_json(stored.decode())
-        if written != vocabulary:
-            raise UserError(
-                f"{path} was written with another vocabulary than the one given: tokenize again "
-                f"({written.difference(vocabulary)})"
-            )
-        documents: list[TokenDocument] = []
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, ["doc_id", "tokens", "image_spans"])
-            documents += _documents_of(table, path, vocabulary)
-    return documents
+def _image_hashes(document: TokenDocument) -> np.ndarray:
+    codes = [document.tokens[slice(*item.codes)] for item in document.items if item.codes is not None]
+    hashes = [
+        *(_hash(image_id.encode()) for image_id in document.image_ids),
+        *(_hash(each.tobytes()) for each in codes),
+    ]
+    return np.array(hashes, np.uint64)
+
+
+def _hash(content: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(content)
+
+
+def _membership(values: np.ndarray) -> Callable[[int], bool]:
+    """Whether a number is among these, which are sorted."""
+
+    def holds(value: int) -> bool:
+        place = int(np.searchsorted(values, np.uint64(value)))
+        return place < len(values) and int(values[place]) == value
+
+    return holds
+
+
+def _read_groups(
+    index: TokenIndex, groups: np.ndarray, columns: list[str], vocabulary: Vocabulary
+) -> Iterator[tuple[str, int, pa.Table]]:
+    """Path, number and rows of these row groups of an index, which are sorted; each shard is opened once."""
+    shards = index.groups[groups, 0]
+    for shard in np.unique(shards):
+        path = index.paths[shard]
+        with open_input(path) as stream:
+            file = _open_shard(stream, path, vocabulary)
+            for group in groups[shards == shard]:
+                yield path, int(group), file.read_row_group(int(index.groups[group, 1]), columns)
+
+
+def _open_shard(stream: object, path: str, vocabulary: Vocabulary) -> pq.ParquetFile:
+    file = pq.ParquetFile(stream)
+    stored = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+    if stored is None:
+        raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
+    written = Vocabulary.from_json(stored.decode())
+    if written != vocabulary:
+        raise UserError(
+            f"{path} was written with another vocabulary than the one given: tokenize again "
+            f"({written.difference(vocabulary)})"
+        )
+    return file
 
 
 def _documents_of(table: pa.Table, path: str, vocabulary: Vocabulary) -> Iterator[TokenDocument]:
@@ -141,11 +294,6 @@ def _documents_of(table: pa.Table, path: str, vocabulary: Vocabulary) -> Iterato
         if len(image_ids) != sum(item.codes is not None for item in items):
             raise UserError(f"{path}: image_spans of document {doc_id} do not match its tokens: tokenize again")
         yield TokenDocument(doc_id, ids, items, image_ids)
-
-
-def _held_out(doc_id: str, validation_ratio: float) -> bool:
-    digest = hashlib.blake2b(f"validation\n{doc_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < validation_ratio * 2**64
 
 
 def _ids(document: TokenDocument, span: Sequence[int]) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ apart and without weights: nats per text token, bits per byte of text, nats per 
 Every ``eval_every`` steps, and after the last, the model is evaluated on held-out documents. The weights with the
 lowest held-out loss become ``model.safetensors``; without a lower one in ``patience`` evaluations the run ends early.
 
-Everything random is drawn from (seed, step), so a checkpoint is weights, optimizer state, the log so far, a step
-number, the evaluations, and the weights of the best of them. Its ``state.json`` is written last, and without one it is
-none. Same shards, configuration, seed, number of threads and machine: the same weights and the same ``metrics.jsonl``,
-whether or not the run was interrupted.
+Everything random is drawn from the seed and the loader's position, so a checkpoint is weights, optimizer state, the
+log so far, step and position, the evaluations, and the weights of the best of them. Its ``state.json`` is written last,
+and without one it is none. Same shards, configuration, seed, number of threads and machine: the same weights and the
+same ``metrics.jsonl``, whether or not the run was interrupted.
 
 The log is written whole, every few seconds and when the run ends, in whatever way.
 
@@ -22,6 +22,7 @@ log, no checkpoint and no model holds such numbers, and the checkpoint before th
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -49,13 +50,13 @@ from gobelin.store.files import (
 )
 from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
-from gobelin.train.batches import NO_TARGET, Batch, Plan, plan_epoch
+from gobelin.train.batches import NO_TARGET, Batch, Loader, make_batch
 from gobelin.train.compute import autocast, torch_device
 from gobelin.train.config import TrainConfig
 from gobelin.train.metrics import METRICS_NAME
 from gobelin.train.model import WEIGHTS_NAME, LanguageModel, build_model, save_model
 from gobelin.train.muon import Muon
-from gobelin.train.shards import TokenCorpus, TokenDocument, read_corpus
+from gobelin.train.shards import TokenCorpus, read_corpus
 from gobelin.transforms.finite import require_finite
 from gobelin.transforms.torch_threads import torch_threads
 
@@ -117,9 +118,9 @@ def train(
 ) -> TrainResult:
     """Train a model on a data set of token shards, or go on where the checkpoint in ``output_dir`` stands.
 
-    Writes ``metrics.jsonl`` and checkpoints, and after the last step ``model.safetensors`` (the weights of the
-    evaluation with the lowest held-out loss; the last ones where nothing is held out), ``model.json`` and
-    ``vocabulary.json``.
+    Writes ``metrics.jsonl``, ``index.npz`` (of the shards) and checkpoints, and after the last step
+    ``model.safetensors`` (the weights of the evaluation with the lowest held-out loss; the last ones where nothing is
+    held out), ``model.json`` and ``vocabulary.json``.
 
     Args:
         on_step: called after each step with the number of steps done and the step's losses.
@@ -129,7 +130,7 @@ def train(
         UserError: see ``read_corpus``; or ``output_dir`` holds a checkpoint of other data, configuration or seed.
         DivergedError: loss, gradient or weights are no numbers any more; what was saved before is left.
     """
-    corpus = read_corpus(shards, vocabulary, config.validation_ratio)
+    corpus = read_corpus(shards, vocabulary, config.validation_ratio, kept_in=output_dir)
     identity = {
         "config": {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE_SETTINGS},
         "seed": seed,
@@ -137,17 +138,20 @@ def train(
         "vocabulary": vocabulary.to_json(),
     }
     device, most_steps = torch_device(config.device), config.steps
-    config = dataclasses.replace(config, steps=num_steps(corpus, vocabulary, config, seed))
+    loader = Loader(corpus.training, row_tokens=config.row_tokens, caption_drop=config.caption_drop, seed=seed)
+    held_out = _held_out(corpus, config)
+    config = dataclasses.replace(config, steps=num_steps(loader, config))
     with torch_threads(config.threads):
         model = build_model(config.model, vocabulary, torch.Generator().manual_seed(seed), device)
         optimizers = _optimizers(model, config)
-        step, lines, selection = _resume(output_dir, identity, model, optimizers)
+        step, position, lines, selection = _resume(output_dir, identity, model, optimizers)
         first_step, metrics = step, _last_metrics(lines)
         with _Log(join(output_dir, METRICS_NAME), lines) as log:
-            for batch, plan in _batches(corpus.training, vocabulary, config, seed, step):
-                is_over = step == config.steps or selection.is_over(config.patience)
-                if is_over or (stop is not None and step > first_step and stop()):
+            while step < config.steps and not selection.is_over(config.patience):
+                if stop is not None and step > first_step and stop():
                     break
+                utilisation = loader.utilisation(position)
+                batch, position = loader.batch(position, config.batch_rows)
                 metrics = _backward(model, _to(batch, device), config)
                 _require_finite(output_dir, step + 1, metrics)
                 _update(optimizers, config, step)
@@ -155,57 +159,56 @@ def train(
                 if on_step is not None:
                     on_step(step, metrics)
                 evaluated: dict[str, float | None] = {}
-                if corpus.validation and (step % config.eval_every == 0 or step == config.steps):
-                    evaluated = validate(model, corpus, config, config.eval_rows)
+                if held_out is not None and (step % config.eval_every == 0 or step == config.steps):
+                    evaluated = validate(model, held_out, config, config.eval_rows)
                     _require_finite(output_dir, step, evaluated)
                     selection.add(step, evaluated[f"{VALIDATION}loss"] or 0.0, model)
                 if evaluated or step % config.log_every == 0 or step == config.steps:
-                    log.add({"step": step, **metrics, **evaluated, "utilisation": plan.utilisation})
+                    log.add({"step": step, **metrics, **evaluated, "utilisation": utilisation})
                 if step % config.checkpoint_every == 0 and step < config.steps:
-                    _save_checkpoint(output_dir, identity, model, optimizers, log, step, selection)
-        _save_checkpoint(output_dir, identity, model, optimizers, log, step, selection)
+                    _save_checkpoint(output_dir, identity, model, optimizers, log, step, position, selection)
+        _save_checkpoint(output_dir, identity, model, optimizers, log, step, position, selection)
         is_early = selection.is_over(config.patience)
         if step < config.steps and not is_early:
             return TrainResult(step, False, metrics, step, "")
         if selection.best_step not in (None, step):
             model.load_state_dict(selection.weights)
-        validation = validate(model, corpus, config)
+        validation = {} if held_out is None else validate(model, held_out, config)
         _require_finite(output_dir, step, validation)
         save_model(model, output_dir)
     ended_by = "patience" if step < config.steps else "epochs" if step < most_steps else "steps"
     return TrainResult(step, True, {**metrics, **validation}, selection.best_step or step, ended_by)
 
 
-def num_steps(corpus: TokenCorpus, vocabulary: Vocabulary, config: TrainConfig, seed: int) -> int:
+def num_steps(loader: Loader, config: TrainConfig) -> int:
     """Steps of a run: ``steps``, or those of ``epochs`` passes where these are fewer, at least one. A pass is counted
     as the rows of the first one; another packs a few more or less."""
     if config.epochs is None:
         return config.steps
-    num_rows = len(_plan(corpus.training, vocabulary, config, seed, 0).rows)
+    num_rows = loader.num_rows_of_an_epoch()
     return max(1, min(config.steps, math.ceil(config.epochs * num_rows / config.batch_rows)))
+
+
+def _held_out(corpus: TokenCorpus, config: TrainConfig) -> Loader | None:
+    """Rows of the documents that are held out, with all their captions; None where nothing is."""
+    if not len(corpus.validation):
+        return None
+    return Loader(corpus.validation, row_tokens=config.row_tokens, caption_drop=0.0, seed=0)
 
 
 @torch.no_grad()
 def validate(
-    model: LanguageModel, corpus: TokenCorpus, config: TrainConfig, max_rows: int | None = None
+    model: LanguageModel, held_out: Loader, config: TrainConfig, max_rows: int | None = None
 ) -> dict[str, float | None]:
-    """Losses over validation documents (``validation_`` + the names of a step's losses); empty without any.
+    """Losses over validation documents: ``validation_`` + the names of a step's losses.
 
     Args:
         max_rows: rows of them that are read, always the same ones; None: all.
     """
-    if not corpus.validation:
-        return {}
-    plan = plan_epoch(
-        corpus.validation, model.vocabulary, row_tokens=config.row_tokens, caption_drop=0.0, seed=0, epoch=0
-    )
-    sums = torch.zeros(3, 2, dtype=torch.float64)
-    num_bytes = 0
-    num_all = min(len(plan.rows), max_rows or len(plan.rows))
-    for index in range(-(-num_all // config.batch_rows)):
-        batch = plan.batch(index, config.batch_rows)
-        num_rows = min(config.batch_rows, num_all - index * config.batch_rows)  # the rest repeats the first
-        batch = _to(Batch(*(field[:num_rows] for field in _fields(batch))), model.head.weight.device)
+    sums, num_bytes = torch.zeros(3, 2, dtype=torch.float64), 0
+    rows = itertools.islice(held_out.epoch(), max_rows)
+    while part_rows := list(itertools.islice(rows, config.batch_rows)):
+        batch = _to(make_batch(part_rows, config.row_tokens), model.head.weight.device)
         losses_M, _, targets_M = _losses(model, batch, config.precision)
         part = modality_losses(losses_M, targets_M, model.vocabulary)
         sums += part.sums
@@ -275,27 +278,6 @@ def _optimizers(model: LanguageModel, config: TrainConfig) -> list[torch.optim.O
         Muon(matrices, lr=lr, weight_decay=config.weight_decay),
         torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True),
     ]
-
-
-def _batches(
-    documents: tuple[TokenDocument, ...], vocabulary: Vocabulary, config: TrainConfig, seed: int, step: int
-) -> Iterator[tuple[Batch, Plan]]:
-    """All batches from this step on, with the plan of their epoch."""
-    epoch, first = 0, 0
-    while True:
-        plan = _plan(documents, vocabulary, config, seed, epoch)
-        num_batches = plan.num_batches(config.batch_rows)
-        for index in range(max(0, step - first), num_batches):
-            yield plan.batch(index, config.batch_rows), plan
-        epoch, first = epoch + 1, first + num_batches
-
-
-def _plan(
-    documents: tuple[TokenDocument, ...], vocabulary: Vocabulary, config: TrainConfig, seed: int, epoch: int
-) -> Plan:
-    return plan_epoch(
-        documents, vocabulary, row_tokens=config.row_tokens, caption_drop=config.caption_drop, seed=seed, epoch=epoch
-    )
 
 
 def _backward(model: LanguageModel, batch: Batch, config: TrainConfig) -> dict[str, float | None]:
@@ -421,6 +403,7 @@ def _save_checkpoint(
     optimizers: list[torch.optim.Optimizer],
     log: _Log,
     step: int,
+    position: int,
     selection: _Selection,
 ) -> None:
     """Write ``checkpoint_00000123``, then remove the others. Raises DivergedError."""
@@ -440,7 +423,9 @@ def _save_checkpoint(
             save_file(selection.weights, weights)
     write_bytes(join(folder, METRICS_NAME), log.content)
     state = json.dumps(
-        {"step": step, "evaluations": selection.evaluations, **identity}, sort_keys=True, allow_nan=False
+        {"step": step, "position": position, "evaluations": selection.evaluations, **identity},
+        sort_keys=True,
+        allow_nan=False,
     )
     write_bytes(join(folder, STATE_NAME), state.encode())
     for other in _checkpoint_folders(output_dir):
@@ -467,15 +452,15 @@ def _checkpoints(output_dir: str) -> list[str]:
 
 def _resume(
     output_dir: str, identity: dict[str, Any], model: LanguageModel, optimizers: list[torch.optim.Optimizer]
-) -> tuple[int, bytes, _Selection]:
+) -> tuple[int, int, bytes, _Selection]:
     """Load the newest checkpoint, if there is one.
 
     Returns:
-        The checkpoint's step, the log and the evaluations up to it; 0 and nothing without one.
+        The checkpoint's step and position, the log and the evaluations up to it; 0 and nothing without one.
     """
     checkpoints = _checkpoints(output_dir)
     if not checkpoints:
-        return 0, b"", _Selection()
+        return 0, 0, b"", _Selection()
     folder = checkpoints[-1]
     state = read_json(join(folder, STATE_NAME))
     step = state.pop("step")
@@ -495,4 +480,4 @@ def _resume(
             selection.weights = weights if is_last else load_file(os.path.join(local, BEST_NAME))
     for optimizer, saved in zip(optimizers, states):
         optimizer.load_state_dict(saved)
-    return step, read_bytes(join(folder, METRICS_NAME)), selection
+    return step, state["position"], read_bytes(join(folder, METRICS_NAME)), selection

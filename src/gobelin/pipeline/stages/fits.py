@@ -252,8 +252,9 @@ def train_model(output: str, recipe: Recipe) -> None:
     result = train(shards, vocabulary, recipe.train, folder, seed=recipe.seed, on_step=_count_step, stop=stop_requested)
     if not result.finished:
         raise SystemExit(1)
-    corpus = read_corpus(shards, vocabulary, recipe.train.validation_ratio)
+    corpus = read_corpus(shards, vocabulary, recipe.train.validation_ratio, kept_in=folder)
     pairs = held_out_pairs(corpus)
+    lines = read_metrics(folder)
     num_codes, grounding = vocabulary.size - vocabulary.image_offset, None
     if len({pair.caption for pair in pairs}) > 1:
         with autocast(device, recipe.train.precision):
@@ -267,8 +268,9 @@ def train_model(output: str, recipe: Recipe) -> None:
             "ended_by": result.ended_by,
             "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
             "losses": result.metrics,
+            "utilisation": float(np.mean([line["utilisation"] for line in lines])),
             "grounding": grounding,
-            "alerts": fit_alerts(read_metrics(folder), result.metrics, result.model_step, num_codes),
+            "alerts": fit_alerts(lines, result.metrics, result.model_step, num_codes),
             "notes": training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
         },
     )
@@ -281,17 +283,15 @@ def training_notes(corpus: TokenCorpus, num_pairs: int, config: TrainConfig) -> 
     Args:
         num_pairs: held-out pairs of a picture and a caption, of different captions.
     """
-    from gobelin.train.batches import num_long_captions
-
     notes = []
     num_documents = len(corpus.training) + len(corpus.validation)
-    num_long = num_long_captions((*corpus.training, *corpus.validation), config.row_tokens)
+    num_long = int((corpus.training.index.longest_image >= config.row_tokens).sum())  # <|document|> needs room, too
     if num_long:
         notes.append(
-            f"{num_long:,} {'captions leave' if num_long > 1 else 'caption leaves'} no room for the image in a row of "
-            f"{config.row_tokens} tokens and {'were' if num_long > 1 else 'was'} shortened: raise train.row_tokens"
+            f"captions of {num_long:,} {'documents leave' if num_long > 1 else 'document leave'} no room for the image "
+            f"in a row of {config.row_tokens} tokens and were shortened: raise train.row_tokens"
         )
-    if not corpus.validation:
+    if not len(corpus.validation):
         reason = f"of {num_documents:,} documents none falls to the share of {config.validation_ratio:g}"
         notes.append(
             f"nothing is held out ({reason if config.validation_ratio else 'the share is 0'}), so there is no held-out "
@@ -333,7 +333,8 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     image_tokenizer: ImageTokenizer = load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
     model = load_model(join(output, "train"), device)
     generator = torch.Generator().manual_seed(recipe.seed)
-    pairs = held_out_pairs(read_corpus(join(tokens, "shards"), vocabulary, recipe.train.validation_ratio))
+    shards, kept_in = join(tokens, "shards"), join(output, "train")
+    pairs = held_out_pairs(read_corpus(shards, vocabulary, recipe.train.validation_ratio, kept_in=kept_in))
     held_out: dict[str, list[int]] = {}
     for pair in pairs:
         caption = text_tokenizer.decode([token - vocabulary.text_offset for token in pair.caption])
