@@ -20,6 +20,8 @@ from gobelin.store.shards import read_folder
 from gobelin.tokenize.sequence import ImageItem, ImageSpan, TextItem, decode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.train.held_out import HeldOut
+from gobelin.transforms.urls import host_of
 
 SMALL = [
     "select.image.min_clip_near=null", "select.image.min_clip_caption=null", "select.image.min_clip_alt=null",
@@ -147,6 +149,12 @@ def test_training_is_measured(output: Path) -> None:
     assert summary["grounding"]["num_pairs"] > 1
     assert summary["losses"]["validation_image_nats"] > 0
     assert 0.5 < summary["utilisation"] <= 1
+    held_out = HeldOut.load(str(output / "train" / "held_out.json"))
+    urls = {row["doc_id"]: row["url"] for row in read_folder(str(output / "select" / "documents"))}
+    assert summary["held_out"]["by"] == held_out.by == "site"
+    assert summary["documents"]["validation"] == len(held_out.documents)
+    apart = {*held_out.documents, *held_out.left_out}
+    assert {name for name, url in urls.items() if host_of(url).removeprefix("www.") in held_out.sites} == apart
 
 
 def test_the_truth_of_the_crawl(crawl: Path, output: Path, tmp_path: Path) -> None:

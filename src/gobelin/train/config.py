@@ -75,7 +75,10 @@ class TrainConfig:
     caption_drop: float = 0.1
     """Probability of leaving out a caption before its image; 0 makes guidance in sampling meaningless."""
     validation_ratio: float = 0.05
-    """Share of the documents that is never trained on, chosen by hash of their id, [0, 1)."""
+    """Share of the documents that is never trained on, whole sites by hash of their name, [0, 1)."""
+    held_out: str | None = None
+    """``train/held_out.json`` of another run: its documents are held out in place of a share, and other documents of
+    their sites are not trained on."""
     eval_every: int = 100
     """Steps between evaluations on held-out documents. The weights with the lowest held-out loss become the model."""
     eval_rows: int = 64

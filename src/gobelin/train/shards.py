@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from gobelin.store.files import exists, open_input, read_bytes, write_bytes
 from gobelin.store.paths import join
 from gobelin.tokenize.grammar import ItemRange, parse
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.train.held_out import HeldOut
 
 INDEX_NAME = "index.npz"
 
@@ -114,12 +115,12 @@ class Pair:
 
 
 def read_corpus(
-    shards: str, vocabulary: Vocabulary, validation_ratio: float, *, kept_in: str | None = None
+    shards: str, vocabulary: Vocabulary, held_out: float | HeldOut, *, kept_in: str | None = None
 ) -> TokenCorpus:
     """Read the data set of token shards in this folder.
 
     Args:
-        validation_ratio: share of the documents, chosen by hash of their id, that is never trained on.
+        held_out: what is never trained on; or a share of the documents, chosen by hash of their id, [0, 1).
         kept_in: folder that keeps the index; one of the same data set is taken from there.
 
     Raises:
@@ -133,11 +134,21 @@ def read_corpus(
                 "codes: tokenize with a VQ-VAE, FSQ or VQGAN, or read the column latents with a trainer of your own"
             )
     index = read_index(shards, vocabulary, kept_in)
-    held_out = index.hashes < np.uint64(int(validation_ratio * 2**64))
-    training, validation = Documents(index, ~held_out, vocabulary), Documents(index, held_out, vocabulary)
+    if isinstance(held_out, HeldOut):
+        is_held_out, is_left_out = (_is_among(index, ids) for ids in (held_out.documents, held_out.left_out))
+    else:
+        is_held_out = index.hashes < np.uint64(int(held_out * 2**64))
+        is_left_out = np.zeros_like(is_held_out)
+    training = Documents(index, ~is_held_out & ~is_left_out, vocabulary)
+    validation = Documents(index, is_held_out, vocabulary)
     if not len(training):
         raise UserError(f"{shards} holds {len(validation)} documents with anything in them, and none to train on")
     return TokenCorpus(training, validation, index.fingerprint)
+
+
+def _is_among(index: TokenIndex, doc_ids: Iterable[str]) -> np.ndarray:
+    """Whether each document of an index is one of these."""
+    return np.isin(index.hashes, np.array(list(map(hash_of_id, doc_ids)), np.uint64))
 
 
 def hash_of_id(doc_id: str) -> int:

@@ -53,6 +53,7 @@ from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import NO_TARGET, Batch, Loader, make_batch
 from gobelin.train.compute import autocast, torch_device
 from gobelin.train.config import TrainConfig
+from gobelin.train.held_out import HeldOut
 from gobelin.train.metrics import METRICS_NAME
 from gobelin.train.model import WEIGHTS_NAME, LanguageModel, build_model, save_model
 from gobelin.train.muon import Muon
@@ -113,6 +114,7 @@ def train(
     output_dir: str,
     *,
     seed: int,
+    held_out: HeldOut | None = None,
     on_step: Callable[[int, Mapping[str, float | None]], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TrainResult:
@@ -123,6 +125,7 @@ def train(
     held out), ``model.json`` and ``vocabulary.json``.
 
     Args:
+        held_out: what is not trained on; None: ``validation_ratio`` of the documents, by hash of their id.
         on_step: called after each step with the number of steps done and the step's losses.
         stop: asked after each step; True ends the run with a checkpoint.
 
@@ -130,16 +133,18 @@ def train(
         UserError: see ``read_corpus``; or ``output_dir`` holds a checkpoint of other data, configuration or seed.
         DivergedError: loss, gradient or weights are no numbers any more; what was saved before is left.
     """
-    corpus = read_corpus(shards, vocabulary, config.validation_ratio, kept_in=output_dir)
+    split = config.validation_ratio if held_out is None else held_out
+    corpus = read_corpus(shards, vocabulary, split, kept_in=output_dir)
     identity = {
         "config": {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE_SETTINGS},
         "seed": seed,
         "data": corpus.fingerprint,
+        "split": None if held_out is None else held_out.fingerprint,
         "vocabulary": vocabulary.to_json(),
     }
     device, most_steps = torch_device(config.device), config.steps
     loader = Loader(corpus.training, row_tokens=config.row_tokens, caption_drop=config.caption_drop, seed=seed)
-    held_out = _held_out(corpus, config)
+    evaluation = _evaluation(corpus, config)
     config = dataclasses.replace(config, steps=num_steps(loader, config))
     with torch_threads(config.threads):
         model = build_model(config.model, vocabulary, torch.Generator().manual_seed(seed), device)
@@ -159,8 +164,8 @@ def train(
                 if on_step is not None:
                     on_step(step, metrics)
                 evaluated: dict[str, float | None] = {}
-                if held_out is not None and (step % config.eval_every == 0 or step == config.steps):
-                    evaluated = validate(model, held_out, config, config.eval_rows)
+                if evaluation is not None and (step % config.eval_every == 0 or step == config.steps):
+                    evaluated = validate(model, evaluation, config, config.eval_rows)
                     _require_finite(output_dir, step, evaluated)
                     selection.add(step, evaluated[f"{VALIDATION}loss"] or 0.0, model)
                 if evaluated or step % config.log_every == 0 or step == config.steps:
@@ -173,7 +178,7 @@ def train(
             return TrainResult(step, False, metrics, step, "")
         if selection.best_step not in (None, step):
             model.load_state_dict(selection.weights)
-        validation = {} if held_out is None else validate(model, held_out, config)
+        validation = {} if evaluation is None else validate(model, evaluation, config)
         _require_finite(output_dir, step, validation)
         save_model(model, output_dir)
     ended_by = "patience" if step < config.steps else "epochs" if step < most_steps else "steps"
@@ -189,7 +194,7 @@ def num_steps(loader: Loader, config: TrainConfig) -> int:
     return max(1, min(config.steps, math.ceil(config.epochs * num_rows / config.batch_rows)))
 
 
-def _held_out(corpus: TokenCorpus, config: TrainConfig) -> Loader | None:
+def _evaluation(corpus: TokenCorpus, config: TrainConfig) -> Loader | None:
     """Rows of the documents that are held out, with all their captions; None where nothing is."""
     if not len(corpus.validation):
         return None
@@ -198,7 +203,7 @@ def _held_out(corpus: TokenCorpus, config: TrainConfig) -> Loader | None:
 
 @torch.no_grad()
 def validate(
-    model: LanguageModel, held_out: Loader, config: TrainConfig, max_rows: int | None = None
+    model: LanguageModel, evaluation: Loader, config: TrainConfig, max_rows: int | None = None
 ) -> dict[str, float | None]:
     """Losses over validation documents: ``validation_`` + the names of a step's losses.
 
@@ -206,7 +211,7 @@ def validate(
         max_rows: rows of them that are read, always the same ones; None: all.
     """
     sums, num_bytes = torch.zeros(3, 2, dtype=torch.float64), 0
-    rows = itertools.islice(held_out.epoch(), max_rows)
+    rows = itertools.islice(evaluation.epoch(), max_rows)
     while part_rows := list(itertools.islice(rows, config.batch_rows)):
         batch = _to(make_batch(part_rows, config.row_tokens), model.head.weight.device)
         losses_M, _, targets_M = _losses(model, batch, config.precision)

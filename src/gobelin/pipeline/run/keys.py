@@ -43,7 +43,8 @@ def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
         keys["score"], recipe.select, _reference_keys(recipe), packages_of((), recipe.select.plugins)
     )
     keys["tokenize"] = fingerprint(keys["select"], recipe.seed, recipe.tokenize, _tokenizer_files(recipe))
-    keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train)
+    given = [recipe.train.held_out] if recipe.train.held_out else []
+    keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train, _digest_files(given))
     keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)
     keys["report"] = fingerprint(keys["sample"], recipe)
     return keys

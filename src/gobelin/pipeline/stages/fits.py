@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.errors import UserError
+from gobelin.pipeline.held_out import hold_out
 from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.state import read_json, row_groups, some_images_shown
@@ -31,6 +32,8 @@ from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
 from gobelin.train.fit_alerts import fit_alerts
+from gobelin.train.held_out import FILE_NAME as HELD_OUT_NAME
+from gobelin.train.held_out import HeldOut
 from gobelin.train.metrics import read_metrics
 from gobelin.train.size import CorpusSize, Outlook, outlook
 from gobelin.transforms.images.open_image import open_rgb
@@ -249,10 +252,15 @@ def train_model(output: str, recipe: Recipe) -> None:
     tokens, folder = join(output, "tokenize"), join(output, "train")
     shards = join(tokens, "shards")
     vocabulary = Vocabulary.load(tokens)
-    result = train(shards, vocabulary, recipe.train, folder, seed=recipe.seed, on_step=_count_step, stop=stop_requested)
+    held_out = hold_out(output, recipe.train)
+    held_out.save(folder)
+    result = train(
+        shards, vocabulary, recipe.train, folder, seed=recipe.seed, held_out=held_out, on_step=_count_step,
+        stop=stop_requested,
+    )  # fmt: skip
     if not result.finished:
         raise SystemExit(1)
-    corpus = read_corpus(shards, vocabulary, recipe.train.validation_ratio, kept_in=folder)
+    corpus = read_corpus(shards, vocabulary, held_out, kept_in=folder)
     pairs = held_out_pairs(corpus)
     lines = read_metrics(folder)
     num_codes, grounding = vocabulary.size - vocabulary.image_offset, None
@@ -267,13 +275,33 @@ def train_model(output: str, recipe: Recipe) -> None:
             "model_step": result.model_step,
             "ended_by": result.ended_by,
             "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
+            "held_out": {"by": held_out.by, "sites": len(held_out.sites), "left_out": len(held_out.left_out)},
             "losses": result.metrics,
             "utilisation": float(np.mean([line["utilisation"] for line in lines])),
             "grounding": grounding,
             "alerts": fit_alerts(lines, result.metrics, result.model_step, num_codes),
-            "notes": training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
+            "notes": [
+                *split_notes(held_out),
+                *training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
+            ],
         },
     )
+
+
+def split_notes(held_out: HeldOut) -> list[str]:
+    """What a user should know of what is held out, one sentence each."""
+    notes = []
+    if held_out.by == "document" and held_out.documents:
+        notes.append(
+            "no site is small enough to be held out whole, so single documents are: what they share with others of "
+            "their sites makes the held-out loss too low"
+        )
+    if held_out.left_out:
+        notes.append(
+            f"{len(held_out.left_out):,} {'documents are' if len(held_out.left_out) > 1 else 'document is'} neither "
+            "trained on nor held out: near-duplicates across the split, or of sites that train.held_out holds out"
+        )
+    return notes
 
 
 def training_notes(corpus: TokenCorpus, num_pairs: int, config: TrainConfig) -> list[str]:
@@ -333,8 +361,9 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     image_tokenizer: ImageTokenizer = load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
     model = load_model(join(output, "train"), device)
     generator = torch.Generator().manual_seed(recipe.seed)
-    shards, kept_in = join(tokens, "shards"), join(output, "train")
-    pairs = held_out_pairs(read_corpus(shards, vocabulary, recipe.train.validation_ratio, kept_in=kept_in))
+    trained = join(output, "train")
+    split = HeldOut.load(join(trained, HELD_OUT_NAME))
+    pairs = held_out_pairs(read_corpus(join(tokens, "shards"), vocabulary, split, kept_in=trained))
     held_out: dict[str, list[int]] = {}
     for pair in pairs:
         caption = text_tokenizer.decode([token - vocabulary.text_offset for token in pair.caption])

@@ -9,11 +9,14 @@ from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages import fits
 from gobelin.store.paths import join
+from gobelin.train.held_out import HeldOut
 
 
 def train(context: Context) -> dict[str, Any]:
     """Token shards -> a model."""
     folder, recipe = context.folder("train"), context.recipe
+    if recipe.train.held_out is not None:
+        HeldOut.load(recipe.train.held_out)  # what is wrong with it is said before a worker starts
     outlook = fits.training_outlook(context.output, recipe)
     context.supervisor.say(f"train: {outlook.sentence()}")
     warning = outlook.warning()

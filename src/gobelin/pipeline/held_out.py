@@ -1,0 +1,143 @@
+"""Which documents of a run are held out from training: whole sites, without near-duplicates of what is trained on.
+
+Pages of one site share a template, an author, often whole sentences, so a held-out page of a site that was trained on
+measures memory. Sites are hosts; ``www.`` counts as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.pipeline.run.state import row_groups
+from gobelin.store.dataset import is_committed
+from gobelin.store.paths import join
+from gobelin.train.config import TrainConfig
+from gobelin.train.held_out import HeldOut
+from gobelin.transforms.urls import host_of
+
+MOST_OF_RATIO = 1.5
+"""Sites are held out up to this many times the share that is asked for."""
+
+MOST_OF_ALL = 0.25
+"""Share of the documents that the smallest site may have to be held out where all have more than was asked for."""
+
+_GROUPS = ("exact_group", "near_group")
+
+
+def hold_out(output: str, config: TrainConfig) -> HeldOut:
+    """The split of an output folder's corpus: that of the recipe's file, or sites by hash of their name.
+
+    Held-out documents that are near-duplicates of trained ones, as ``score`` grouped them, are left out of both sides.
+    Reads addresses and groups in passes of a row group; holds the ids of what is held out, and a number a site.
+    """
+    corpus = join(output, "select", "documents")
+    given = HeldOut.load(config.held_out) if config.held_out is not None else None
+    if given is None:
+        sites = choose_sites(Counter(site for _, site in _sites(corpus)), config.validation_ratio)
+        by_site = [(doc_id, site) for doc_id, site in _sites(corpus) if site in sites]
+        if not sites and config.validation_ratio:
+            return _without_duplicates(output, "document", (), _some(corpus, config.validation_ratio), set())
+        return _without_duplicates(output, "site", sites, {doc_id for doc_id, _ in by_site}, set())
+    listed, known, sites = set(given.documents), set(given.documents) | set(given.left_out), set(given.sites)
+    found, others = set(), set()
+    for doc_id, site in _sites(corpus):
+        if doc_id in listed:
+            found.add(doc_id)
+        elif doc_id in known or site in sites:
+            others.add(doc_id)
+    return _without_duplicates(output, "file", given.sites, found, others)
+
+
+def choose_sites(documents: Mapping[str, int], ratio: float) -> set[str]:
+    """Sites to hold out, taken in order of a hash of their name until they have their share of the documents; one that
+    would overshoot is passed over. None where the smallest site has more than a quarter of all.
+
+    Args:
+        documents: of each site.
+        ratio: share of the documents to hold out, [0, 1).
+    """
+    total, held_out, chosen = sum(documents.values()), 0, set()
+    for site in sorted(documents, key=_hash):
+        if held_out >= ratio * total:
+            break
+        if held_out + documents[site] <= MOST_OF_RATIO * ratio * total:
+            chosen.add(site)
+            held_out += documents[site]
+    if not chosen and ratio and documents:
+        smallest = min(documents, key=lambda site: (documents[site], _hash(site)))
+        chosen = {smallest} if documents[smallest] <= MOST_OF_ALL * total else set()
+    return chosen
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.blake2b(f"validation\n{name}".encode(), digest_size=8).digest()
+
+
+def _some(corpus: str, ratio: float) -> set[str]:
+    """Single documents, by hash of their id."""
+    return {doc_id for doc_id, _ in _sites(corpus) if int.from_bytes(_hash(doc_id), "big") < ratio * 2**64}
+
+
+def _sites(corpus: str) -> Iterator[tuple[str, str]]:
+    """(doc_id, site) of each document."""
+    for table in row_groups(corpus, ["doc_id", "url"]):
+        for doc_id, url in zip(table["doc_id"].to_pylist(), table["url"].to_pylist()):
+            yield doc_id, host_of(url).removeprefix("www.")
+
+
+def _without_duplicates(
+    output: str, by: str, sites: Collection[str], held_out: set[str], left_out: set[str]
+) -> HeldOut:
+    """The split, without held-out documents that share a group with one that is trained on."""
+    crossing = _crossing(output, held_out, left_out)
+    return HeldOut(
+        by,  # type: ignore[arg-type]
+        tuple(sorted(sites)),
+        tuple(sorted(held_out - crossing)),
+        tuple(sorted(left_out | crossing)),
+    )
+
+
+def _crossing(output: str, held_out: set[str], left_out: set[str]) -> set[str]:
+    """Held-out documents that are near-duplicates of trained ones."""
+    scores = join(output, "score", "documents")
+    if not held_out or not is_committed(scores):
+        return set()
+    apart = held_out | left_out
+    groups: dict[str, set[str]] = {name: set() for name in _GROUPS}  # that held-out documents are in
+    for table in _grouped(scores, held_out):
+        for name in _GROUPS:
+            groups[name].update(table[name].drop_null().to_pylist())
+    trained = _trained_in(output, scores, groups, apart)
+    crossing: set[str] = set()
+    for table in _grouped(scores, held_out):
+        for name in _GROUPS:
+            shared = pc.is_in(table[name], pa.array(sorted(trained[name]), pa.string()))
+            crossing.update(table["doc_id"].filter(shared).to_pylist())
+    return crossing
+
+
+def _grouped(scores: str, doc_ids: set[str]) -> Iterator[pa.Table]:
+    wanted = pa.array(sorted(doc_ids), pa.string())
+    for table in row_groups(scores, ["doc_id", *_GROUPS]):
+        yield table.filter(pc.is_in(table["doc_id"], wanted))
+
+
+def _trained_in(output: str, scores: str, groups: dict[str, set[str]], apart: set[str]) -> dict[str, set[str]]:
+    """Of these groups, those with a document that is trained on. ``score`` also has what ``select`` dropped."""
+    members: list[dict[str, str]] = []
+    for table in row_groups(scores, ["doc_id", *_GROUPS]):
+        masks = [pc.is_in(table[name], pa.array(sorted(groups[name]), pa.string())) for name in _GROUPS]
+        rows = table.filter(pc.or_(*masks)).to_pylist()
+        members += [row for row in rows if row["doc_id"] not in apart]
+    kept = {row["doc_id"] for row in members}
+    in_corpus: set[str] = set()
+    for doc_id, _ in _sites(join(output, "select", "documents")) if kept else ():
+        if doc_id in kept:
+            in_corpus.add(doc_id)
+    return {name: {row[name] for row in members if row["doc_id"] in in_corpus} for name in _GROUPS}

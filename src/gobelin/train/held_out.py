@@ -1,0 +1,54 @@
+"""Which documents are held out from training, as a file that other runs can use: ``train/held_out.json``. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Literal
+
+from gobelin.errors import UserError
+from gobelin.store.files import read_json, write_json
+from gobelin.store.paths import join
+
+FILE_NAME = "held_out.json"
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The split of a corpus. What is in neither list is trained on."""
+
+    by: Literal["site", "document", "file"]
+    """How documents were chosen: whole sites; single documents, where one site has nearly all; those of a file."""
+    sites: tuple[str, ...]
+    """Hosts of which nothing is trained on, sorted."""
+    documents: tuple[str, ...]
+    """Ids of the documents that the model is evaluated on, sorted."""
+    left_out: tuple[str, ...]
+    """Ids of documents that are neither evaluated on nor trained on, sorted: near-duplicates across the split, and
+    other documents of the sites of a file."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over both lists, hex."""
+        return hashlib.sha256("\n".join([*self.documents, "", *self.left_out]).encode()).hexdigest()
+
+    def save(self, folder: str) -> None:
+        """Write ``held_out.json`` into the folder."""
+        write_json(join(folder, FILE_NAME), {"version": _VERSION, **dataclasses.asdict(self)})
+
+    @classmethod
+    def load(cls, address: str) -> HeldOut:
+        """The file that ``save`` wrote. Raises UserError where there is none, or another one."""
+        try:
+            values = read_json(address)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise UserError(f"no file {address}: give the train/{FILE_NAME} of another run") from None
+        names = ("sites", "documents", "left_out")
+        lists = [values.get(name) for name in names] if isinstance(values, dict) else []
+        is_right = bool(lists) and all(
+            isinstance(each, list) and all(isinstance(entry, str) for entry in each) for each in lists
+        )
+        if not is_right or values.get("version") != _VERSION or values.get("by") not in ("site", "document", "file"):
+            raise UserError(f"{address} is no {FILE_NAME} of version {_VERSION} that a training run wrote")
+        return cls(values["by"], *(tuple(values[name]) for name in names))
