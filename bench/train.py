@@ -1,0 +1,256 @@
+"""How fast training is: the loader alone, and a step beside one of nanoGPT's model.
+
+    python bench/train.py loader [--tokens 30000000] [--folder DIR]
+    python bench/train.py peer [--steps 8]
+
+``loader`` writes a synthetic corpus and reads an epoch of it: rows and tokens a second, peak memory, and how long a run
+takes to go on from the middle of an epoch. ``peer`` trains on random tokens, in turns with a model of GPT-2's published
+architecture as nanoGPT has it (learned positions, LayerNorm, GELU, tied head, AdamW), written anew here, of the same
+width, layers and vocabulary. It counts seconds of the CPU, not of the clock, on one thread, and takes medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gobelin.data.schemas import TOKEN_SHARDS
+from gobelin.store.dataset import commit_shards, data_output, shard_name
+from gobelin.store.files import exists
+from gobelin.store.paths import join
+from gobelin.tokenize.codebook import Codebook
+from gobelin.tokenize.vocabulary import (
+    CAPTION_OF_NEXT,
+    DOCUMENT,
+    END_OF_DOCUMENT,
+    END_OF_IMAGE,
+    IMAGE,
+    TEXT,
+    Vocabulary,
+)
+from gobelin.train import trainer
+from gobelin.train.batches import Batch, Loader
+from gobelin.train.config import LMConfig, TrainConfig
+from gobelin.train.model import build_model
+from gobelin.train.shards import read_corpus
+
+TEXT_SIZE = 4096
+SHAPES = {
+    "2 M": LMConfig(),
+    "10 M": LMConfig(width=256, num_layers=8, num_heads=8, hidden=704),
+}
+
+
+def vocabulary() -> Vocabulary:
+    """Of 4,096 text tokens, and pictures of 7 x 7 codes out of 256."""
+    book = Codebook(name="vqvae", kind="vqvae", num_codes=256, rows=7, columns=7, fingerprint="0" * 64)
+    return Vocabulary(
+        text_size=TEXT_SIZE, codebooks=(book,), text_fingerprint="0" * 64, text_token_bytes=(4,) * TEXT_SIZE
+    )
+
+
+def write_corpus(folder: str, num_tokens: int, num_shards: int = 8) -> None:
+    """Documents of texts of 20 to 120 tokens and captioned pictures, about 500 tokens each, ids drawn evenly."""
+    words, number = vocabulary(), 0
+    for shard in range(num_shards):
+        random, rows, written = np.random.default_rng(shard), [], 0
+        while written < num_tokens // num_shards:
+            rows.append(_document(random, f"{number:032x}", words))
+            written, number = written + len(rows[-1]["tokens"]), number + 1
+        schema = TOKEN_SHARDS.with_metadata({b"gobelin.vocabulary": words.to_json().encode()})
+        with data_output(folder, shard_name(shard, num_shards)) as new:
+            pq.write_table(
+                pa.Table.from_pylist(rows, schema=schema), new.stream, row_group_size=2000, compression="zstd"
+            )
+            new.num_rows = len(rows)
+    commit_shards(folder, num_shards)
+
+
+def _document(random: np.random.Generator, doc_id: str, words: Vocabulary) -> dict[str, object]:
+    parts, spans, length = [np.array([DOCUMENT])], [], 1
+    for _ in range(int(random.integers(2, 14))):
+        text = random.integers(words.text_offset, words.image_offset, int(random.integers(20, 120)))
+        if random.random() < 0.3:
+            codes = random.integers(words.image_offset, words.size, 49)
+            item = np.concatenate([[CAPTION_OF_NEXT], text[:20], [IMAGE], codes, [END_OF_IMAGE]])
+            spans.append({"start": length + 22, "length": 49, "image_id": f"{random.integers(1 << 60):064x}"})
+        else:
+            item = np.concatenate([[TEXT], text])
+        parts.append(item)
+        length += len(item)
+    return {"doc_id": doc_id, "tokens": np.concatenate([*parts, [END_OF_DOCUMENT]]), "image_spans": spans}
+
+
+def bench_loader(num_tokens: int, folder: str) -> None:
+    """Writes the corpus if need be, then measures in processes of their own."""
+    if not exists(join(folder, "_manifest.json")):
+        write_corpus(folder, num_tokens)
+    for part in ("index", "epoch", "resume"):
+        told = subprocess.run(
+            [sys.executable, __file__, "part", part, "--folder", folder], check=True, capture_output=True, text=True
+        )
+        print(told.stdout.strip())
+
+
+def bench_part(part: str, folder: str) -> None:
+    """One measurement, in a fresh process: its peak memory is its own."""
+    before, started = _peak_mb(), time.process_time()
+    corpus = read_corpus(folder, vocabulary(), 0.0, kept_in=folder)
+    index = corpus.training.index
+    held = sum(
+        array.nbytes for array in (index.lengths, index.num_images, index.longest_image, index.hashes, index.groups)
+    )
+    found: dict[str, object] = {"part": part, "index_cpu_s": round(time.process_time() - started, 2)}
+    if part == "index":
+        tokens = corpus.training.num_tokens
+        found |= {"documents": len(corpus.training), "tokens": tokens, "index_bytes_a_token": round(held / tokens, 3)}
+    loader = Loader(corpus.training, row_tokens=1024, caption_drop=0.1, seed=0)
+    started, num_rows, position = time.process_time(), 0, 0
+    if part == "epoch":
+        while position >> 32 < loader.num_windows:
+            batch, position = loader.batch(position, 8)
+            num_rows += len(batch.tokens_BT)
+        seconds = time.process_time() - started
+        found |= {
+            "rows": num_rows, "rows_a_cpu_s": round(num_rows / seconds),
+            "tokens_a_cpu_s": round(1024 * num_rows / seconds), "utilisation": round(loader.utilisation(0), 4),
+        }  # fmt: skip
+    elif part == "resume":
+        loader.batch((loader.num_windows // 2) << 32 | 1000, 8)
+        found["first_batch_cpu_s"] = round(time.process_time() - started, 2)
+    print(json.dumps({**found, "peak_mb": round(_peak_mb()), "imports_mb": round(before)}))
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class PeerBlock(nn.Module):
+    """A block of GPT-2."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width, bias=False) for _ in range(2))
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.up, self.down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norms[0](x_BTD)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x_BTD = x_BTD + self.out(y.transpose(1, 2).flatten(2))
+        return x_BTD + self.down(F.gelu(self.up(self.norms[1](x_BTD))))
+
+
+class Peer(nn.Module):
+    """GPT-2 of this width, without dropout."""
+
+    def __init__(self, config: LMConfig, vocabulary_size: int, row_tokens: int) -> None:
+        super().__init__()
+        self.embedding, self.places = (
+            nn.Embedding(vocabulary_size, config.width),
+            nn.Embedding(row_tokens, config.width),
+        )
+        self.blocks = nn.ModuleList(PeerBlock(config.width, config.num_heads) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width, bias=False)
+        self.head = nn.Linear(config.width, vocabulary_size, bias=False)
+        self.embedding.weight = self.head.weight
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.embedding(tokens_BT) + self.places.weight[: tokens_BT.shape[1]]
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        return self.head(self.norm(x_BTD))
+
+
+def bench_peer(steps: int) -> None:
+    """Tokens a second of CPU time, in turns."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    words = vocabulary()
+    for name, shape in SHAPES.items():
+        config = TrainConfig(model=shape, row_tokens=256, batch_rows=4, threads=1)
+        tokens_BT = torch.randint(words.text_offset, words.size, (4, 256), generator=torch.Generator().manual_seed(0))
+        ways = {"gobelin": _own(config, words, tokens_BT, with_muon=True),
+                "gobelin, AdamW alone": _own(config, words, tokens_BT, with_muon=False),
+                "nanoGPT's model": _peer(shape, words, tokens_BT)}  # fmt: skip
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(steps):
+            for way, (step, _) in ways.items():
+                started = time.process_time()
+                step()
+                seconds[way].append(time.process_time() - started)
+        least = statistics.median(seconds["nanoGPT's model"][1:])
+        for way, (_, parameters) in ways.items():
+            median = statistics.median(seconds[way][1:])
+            print(f"{name:<6}{way:<22}{parameters / 1e6:6.2f} M parameters {1024 / median:8.0f} tokens a CPU second"
+                  f"  {median / least:5.2f} of nanoGPT's step")  # fmt: skip
+
+
+def _own(config: TrainConfig, words: Vocabulary, tokens_BT: Tensor, with_muon: bool) -> tuple[Callable[[], None], int]:
+    model = build_model(config.model, words, torch.Generator().manual_seed(0))
+    optimizers = trainer._optimizers(model, config)
+    if not with_muon:
+        optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)]
+    targets_BT = tokens_BT.roll(-1, 1)
+    targets_BT[:, -1] = -100
+    pieces_BT = torch.arange(256).expand(4, 256) // 100  # three pieces a row
+    batch = Batch(tokens_BT, targets_BT, pieces_BT.contiguous())
+
+    def step() -> None:
+        trainer._backward(model, batch, config)
+        trainer._update(optimizers, config, 0)
+
+    return step, sum(parameter.numel() for parameter in model.parameters())
+
+
+def _peer(shape: LMConfig, words: Vocabulary, tokens_BT: Tensor) -> tuple[Callable[[], None], int]:
+    model = Peer(shape, words.size, 256)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+
+    def step() -> None:
+        logits_BTV = model(tokens_BT)
+        F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), tokens_BT[:, 1:].flatten()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step, sum(parameter.numel() for parameter in model.parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    loader = commands.add_parser("loader")
+    loader.add_argument("--tokens", type=int, default=30_000_000)
+    loader.add_argument("--folder", default=os.path.join(tempfile.gettempdir(), "gobelin-bench-tokens"))
+    part = commands.add_parser("part")
+    part.add_argument("part", choices=["index", "epoch", "resume"])
+    part.add_argument("--folder", required=True)
+    commands.add_parser("peer").add_argument("--steps", type=int, default=8)
+    given = parser.parse_args()
+    if given.command == "loader":
+        bench_loader(given.tokens, given.folder)
+    elif given.command == "part":
+        bench_part(given.part, given.folder)
+    else:
+        bench_peer(given.steps)
+
+
+if __name__ == "__main__":
+    main()
