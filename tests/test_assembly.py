@@ -14,8 +14,8 @@ import PIL.Image
 import pyarrow as pa
 import pytest
 
-from gobelin.data.model import CONTINUOUS_TOKEN_SHARDS, IMAGE_LATENTS, Action, Decision, Unit, to_row
-from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_CODES, TOKEN_SHARDS
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, DECISIONS, DOCUMENTS, IMAGE_CODES, IMAGE_LATENTS, TOKEN_SHARDS
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly
 from gobelin.store import shards
 from gobelin.store.dataset import Attempt

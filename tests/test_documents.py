@@ -12,8 +12,6 @@ import pytest
 from gobelin.data import schemas
 from gobelin.data.ids import document_id, image_id, shard_of
 from gobelin.data.model import (
-    CONTINUOUS_TOKEN_SHARDS,
-    IMAGE_LATENTS,
     Action,
     ArchiveTally,
     Decision,
@@ -31,12 +29,14 @@ from gobelin.data.model import (
 )
 from gobelin.data.schemas import (
     ARCHIVES,
+    CONTINUOUS_TOKEN_SHARDS,
     DECISIONS,
     DOCUMENT_SCORES,
     DOCUMENTS,
     FETCHES,
     IMAGE_CODES,
     IMAGE_EMBEDDINGS,
+    IMAGE_LATENTS,
     IMAGE_SCORES,
     IMAGE_SIGNATURES,
     IMAGES,

@@ -162,7 +162,11 @@ def test_inputs_that_are_not_there_say_what_they_are(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.warc.gz").symlink_to("gone.warc.gz")
-    for given, said in (("folder", "is a folder"), ("link.warc.gz", "a link to gone.warc.gz"), ("x*", "no such file")):
+    for given, said in (
+        ("folder", "a folder that holds no"),
+        ("link.warc.gz", "a link to gone.warc.gz"),
+        ("x*", "no such file"),
+    ):
         with pytest.raises(InputError, match=said):
             find_archives([given])
 

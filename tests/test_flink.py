@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from examples.sample_crawl.make_crawl import make_crawl
-from gobelin.pipeline.remote_job import NOTE_NAME
+from gobelin.pipeline.run.remote_job import NOTE_NAME
 from gobelin.store.files import exists, list_files, read_bytes
 from gobelin.store.paths import join
 from tests.cluster import BIN, Pool

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from examples.sample_crawl.make_crawl import make_crawl
-from gobelin.pipeline.remote_job import NOTE_NAME
+from gobelin.pipeline.run.remote_job import NOTE_NAME
 from gobelin.store.files import exists, list_files, read_bytes, upload
 from gobelin.store.lock import LEASE_NAME
 from gobelin.store.paths import join

@@ -16,8 +16,8 @@ from apache_beam.portability.api import beam_job_api_pb2 as api
 from apache_beam.portability.api import beam_job_api_pb2_grpc as services
 
 from gobelin.errors import UserError
-from gobelin.pipeline import remote_job
-from gobelin.pipeline.remote_job import NOTE_NAME, JobLostError, meet_running_job, run_remotely
+from gobelin.pipeline.run import remote_job
+from gobelin.pipeline.run.remote_job import NOTE_NAME, JobLostError, meet_running_job, run_remotely
 
 pytestmark = pytest.mark.timeout(60)
 

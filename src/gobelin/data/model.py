@@ -7,10 +7,6 @@ import enum
 import functools
 from typing import Any
 
-import pyarrow as pa
-
-from gobelin.data.schemas import IMAGE_CODES, TOKEN_SHARDS, _required
-
 
 class Action(enum.StrEnum):
     """What a decision did to its subject."""
@@ -164,18 +160,6 @@ class ArchiveTally:
     num_documents: int  # HTML responses
     num_images: int  # image responses and data: images
     num_other: int
-
-
-IMAGE_LATENTS = IMAGE_CODES.append(
-    _required("latents", pa.list_(pa.float16()), "N x d numbers, token by token in raster order; codes are N zeros")
-)
-"""In place of ``IMAGE_CODES`` where the tokens of the image tokenizer are continuous."""
-
-
-CONTINUOUS_TOKEN_SHARDS = TOKEN_SHARDS.append(
-    _required("latents", pa.list_(pa.float16()), "N x d numbers of each image, in the order of image_spans")
-)
-"""In place of ``TOKEN_SHARDS`` where the tokens of the image tokenizer are continuous."""
 
 
 def to_row(value: Any) -> dict[str, Any]:

@@ -359,3 +359,15 @@ TOKEN_SHARDS = pa.schema(
         ])), "in reading order"),
     ]
 )  # fmt: skip
+
+
+IMAGE_LATENTS = IMAGE_CODES.append(
+    _required("latents", pa.list_(pa.float16()), "N x d numbers, token by token in raster order; codes are N zeros")
+)
+"""In place of ``IMAGE_CODES`` where the tokens of the image tokenizer are continuous."""
+
+
+CONTINUOUS_TOKEN_SHARDS = TOKEN_SHARDS.append(
+    _required("latents", pa.list_(pa.float16()), "N x d numbers of each image, in the order of image_spans")
+)
+"""In place of ``TOKEN_SHARDS`` where the tokens of the image tokenizer are continuous."""

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
 from gobelin.data.ids import shard_of
-from gobelin.data.model import CONTINUOUS_TOKEN_SHARDS, IMAGE_LATENTS, Action, Decision, Unit, to_row
-from gobelin.data.schemas import IMAGE_CODES, TOKEN_SHARDS
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, IMAGE_CODES, IMAGE_LATENTS, TOKEN_SHARDS
 from gobelin.store.shards import read_rows, write_decisions, write_shard
 from gobelin.store.tables import read_tables, shard_path, shard_place
 from gobelin.tokenize.codebook import Codebook

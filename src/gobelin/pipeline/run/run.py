@@ -12,13 +12,13 @@ from typing import Any
 from gobelin.data.schemas import SCHEMA_VERSION
 from gobelin.pipeline.ask.rule_effects import effect_lines
 from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
-from gobelin.pipeline.remote_job import NOTE_NAME, meet_running_job
 from gobelin.pipeline.run import preflight
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.cpu_time import tree_seconds
 from gobelin.pipeline.run.inputs import Archive, InputError, check_name, find_archives
 from gobelin.pipeline.run.keys import parts_of, stage_keys
 from gobelin.pipeline.run.progress_bar import Screen
+from gobelin.pipeline.run.remote_job import NOTE_NAME, meet_running_job
 from gobelin.pipeline.run.scratch import scratch_folder, sweep_temporary_files
 from gobelin.pipeline.run.stage_names import STAGES
 from gobelin.pipeline.run.state import OutputError, StageFolder, read_json, read_manifest

@@ -83,7 +83,7 @@ class Supervisor:
         if not batches:
             return
         if not self.is_local:
-            from gobelin.pipeline.remote_job import run_remotely
+            from gobelin.pipeline.run.remote_job import run_remotely
 
             with self._screen.step(title) as step:
                 for units, job in batches:
