@@ -322,7 +322,8 @@ OPTIONS = {
     "recipe show": "--set --plain",
     "recipe diff": "--set",
     "recipe check": "--set",
-    "fit-tokenizer": "--output --kind --size --set --steps --seed --max-images --precision --threads --device --quiet",
+    "fit-tokenizer": "--output --kind --size --set --steps --seed --max-images --perceptual --precision --threads "
+    "--device --quiet",
     "tokenizer convert": "--size --name",
     "tokenizer show": "--page --images",
     "heads convert": "--output --kind --clip-model --name",

@@ -55,6 +55,7 @@ class FitOptions:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = 2
     device: str = "cpu"
+    perceptual: str | None = None  # file with the weights of LPIPS
 
 
 def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
@@ -96,9 +97,11 @@ def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[s
     """
     from gobelin.tokenize.fit import fastest_precision, fit_tokenizer
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess, save_image_tokenizer
+    from gobelin.tokenize.lpips import load_lpips
 
     config = shape_of(options.kind, options.settings)
     _check_free(output)
+    perceptual = None if options.perceptual is None else load_lpips(options.perceptual)
     with locked(output), torch_threads(options.threads):
         found = pictures_of(source, options.max_images)
         pictures = StreamedPictures(
@@ -108,7 +111,7 @@ def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[s
         with screen.step("fit image tokenizer", "steps", options.steps) as step:
             result = fit_tokenizer(
                 pictures, config, seed=options.seed, steps=options.steps, precision=precision, device=options.device,
-                checkpoints=output, on_step=lambda done, _: step.update({"steps": done}),
+                checkpoints=output, perceptual=perceptual, on_step=lambda done, _: step.update({"steps": done}),
             )  # fmt: skip
             step.finish({"steps": options.steps})
         assert result is not None  # nothing stops it

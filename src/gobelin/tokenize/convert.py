@@ -92,7 +92,7 @@ def convert_tokenizer(address: str, *, size: int | tuple[int, int] | None = None
         UserError: there is no such file, it cannot be read safely, or it is of no layout known here; the message says
             what its keys look like.
     """
-    found = _read_weights(address)
+    found = read_weights(address)
     weights = _strip(found)
     if weights is None:
         raise UserError(f"{address} is of no layout of an image tokenizer that is known here: {_look(found)}")
@@ -122,8 +122,8 @@ def convert_tokenizer(address: str, *, size: int | tuple[int, int] | None = None
     return Converted(layout, ImageTokenizer(network, name=name or layout))
 
 
-def _read_weights(address: str) -> Weights:
-    """Every tensor of a file by its key."""
+def read_weights(address: str) -> Weights:
+    """Tensors of a file, or of a folder's safetensors, by key. Raises UserError where it cannot be read safely."""
     if is_folder(address):
         paths = [path for path in files_in(address) if path.endswith(".safetensors")]
         if not paths:

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 IMAGES_AT_ONCE = 512
-"""Pictures held in memory, at the tokenizer's size."""
+PIXELS_AT_ONCE = 2**25
+"""Most pictures, and pixels of pictures, held in memory, at the tokenizer's size: 128 of 512 px are 100 MB."""
 
 
 class EncodeImages(beam.PTransform):
@@ -93,7 +94,8 @@ class _EncodeImages(WebStep):
         rows = read_rows(shard_path(self._images, index, self._num_shards), ["image_id", "data", "urls"])
         faces = None if self._scores is None else faces_of_shard(self._scores, index, self._num_shards)
         pictures = self._pictures((row for row in rows if row["image_id"] in wanted), faces, decisions)
-        for batch in in_batches(pictures, IMAGES_AT_ONCE):
+        height, width = self._tokenizer.size
+        for batch in in_batches(pictures, max(1, min(IMAGES_AT_ONCE, PIXELS_AT_ONCE // (height * width)))):
             tokens = self._tokenizer.encode(np.stack([pixels for _, pixels in batch]))
             advance("images", len(batch))
             for (identifier, _), each in zip(batch, tokens, strict=True):

@@ -28,6 +28,7 @@ from gobelin.store.files import delete, exists, read_bytes, write_bytes
 from gobelin.store.paths import join
 from gobelin.tokenize.codebook import describe_config
 from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, TrunkConfig
+from gobelin.tokenize.lpips import Lpips
 from gobelin.tokenize.networks import Network, build_network
 from gobelin.tokenize.pictures import ArrayPictures, Pictures
 from gobelin.tokenize.pixels import to_float, to_uint8
@@ -44,6 +45,7 @@ HOLD_SHARE = 0.6  # of the steps, at the full learning rate
 FINAL_LR_RATIO = 0.02
 COMMITMENT = 0.25
 KL_WEIGHT = 1e-6  # arXiv 2112.10752, appendix G
+PERCEPTUAL = 1.0  # weight of LPIPS, as in VQGAN
 STRUCTURE = 0.5  # weight of 1 - SSIM
 VECTORS_PER_CODE = 40  # for k-means
 MAX_MEASURED = 20_000  # pictures whose codes are counted
@@ -80,6 +82,7 @@ def fit_tokenizer(
     checkpoints: str | None = None,
     checkpoint_every: int = 500,
     stop: Callable[[], bool] = lambda: False,
+    perceptual: Lpips | None = None,
 ) -> tuple[Network, FitMetrics] | None:
     """Fit an image tokenizer of this shape.
 
@@ -89,6 +92,7 @@ def fit_tokenizer(
         precision: of the trunk; quantizer, loss and weights are float32 always.
         checkpoints: folder whose ``checkpoint.pt`` the fit goes on from, and which is written every
             ``checkpoint_every`` steps and when ``stop`` says so. It is deleted at the end.
+        perceptual: a perceptual distance that is added to the loss, on pictures of 16 px or more.
 
     Returns:
         The network and what it reached; None where ``stop`` ended the fit before.
@@ -100,7 +104,7 @@ def fit_tokenizer(
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    fit = _Fit(pictures, config, seed, steps, precision, torch.device(device))
+    fit = _Fit(pictures, config, seed, steps, precision, torch.device(device), perceptual)
     path = None if checkpoints is None else join(checkpoints, CHECKPOINT_NAME)
     if path is not None and exists(path):
         fit.load(path)
@@ -148,9 +152,10 @@ class _Fit:
 
     def __init__(
         self, pictures: Pictures, config: TokenizerConfig, seed: int, steps: int, precision: Precision,
-        device: torch.device,
+        device: torch.device, perceptual: Lpips | None,
     ) -> None:  # fmt: skip
         self._pictures, self._config, self._steps, self._device = pictures, config, steps, device
+        self._perceptual = None if perceptual is None else perceptual.to(device)
         self._dtype = torch.bfloat16 if precision == "bfloat16" else None
         self._network = build_network(config, torch.Generator().manual_seed(seed), device)
         self._rate = LEARNING_RATE
@@ -165,7 +170,8 @@ class _Fit:
         self.step = 0
         self._identity = json.dumps(
             {"config": describe_config(config), "seed": seed, "steps": steps, "precision": precision,
-             "pictures": pictures.fingerprint, "torch": torch.__version__}
+             "pictures": pictures.fingerprint, "torch": torch.__version__,
+             "perceptual": None if perceptual is None else perceptual.fingerprint}
         )  # fmt: skip
 
     def advance(self) -> float:
@@ -179,7 +185,10 @@ class _Fit:
         batch_B3HW = to_float(self._pictures.batch(self.step, BATCH_SIZE), self._device)
         with self._autocast():
             made = self._network(batch_B3HW, quantize=self.step >= self._num_plain, generator=self._random)
-        loss = self._difference(made.images_B3HW.float(), batch_B3HW) + self._penalty * made.penalty
+        output_B3HW = made.images_B3HW.float()
+        loss = self._difference(output_B3HW, batch_B3HW) + self._penalty * made.penalty
+        if self._perceptual is not None:
+            loss = loss + PERCEPTUAL * self._perceptual(output_B3HW, batch_B3HW).mean()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
@@ -215,7 +224,9 @@ class _Fit:
     def finish(self) -> tuple[Network, FitMetrics]:
         """The network, ready for use, and its metrics."""
         self._network.eval()
-        values = [value.detach().abs().max() for value in self._network.state_dict().values()]
+        values = [
+            value.detach().abs().max() for value in self._network.state_dict().values() if value.is_floating_point()
+        ]
         require_finite(_FIT, self._steps, {"the largest weight": torch.stack(values).max().item()}, _ADVICE)
         return self._network, self._measure()
 

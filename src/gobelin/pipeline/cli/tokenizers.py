@@ -54,6 +54,10 @@ def fit_tokenizer(
     steps: Annotated[int, Parameter(metavar="N", help="batches of 16 pictures (1500)")] = 1500,
     seed: Annotated[int, Parameter(metavar="N", help="same seed, same pictures: same weights (0)")] = 0,
     max_images: Annotated[int, Parameter(metavar="N", help="pictures that are taken at most (100000)")] = 100_000,
+    perceptual: Annotated[
+        Address | None,
+        Parameter(metavar="FILE", help="weights of LPIPS on VGG-16, which is added to the loss then (none)"),
+    ] = None,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Parameter(group=MACHINE, metavar="TYPE", help="float32, bfloat16, or the latter where the CPU has it (auto)"),
@@ -71,7 +75,7 @@ def fit_tokenizer(
         raise UserError("--steps and --threads must be at least 1, --max-images at least 2")
     given = (*settings, *([] if size is None else [f"image_size={list(_sides(size))}"]))
     screen = Screen(quiet)
-    options = FitOptions(kind, given, steps, seed, max_images, precision, threads, device)
+    options = FitOptions(kind, given, steps, seed, max_images, precision, threads, device, perceptual)
     with screen.live():
         reached = fit(pictures, output, options, screen)
     screen.say(
