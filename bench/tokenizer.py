@@ -1,0 +1,166 @@
+"""What image tokenizers keep of pictures, which codes they use, and what encoding costs.
+
+    python bench/tokenizer.py FOLDER [--steps 1500] [--trunk-steps 300] [--size 64]
+
+The pictures of a folder (files named as pictures are; what cannot be decoded is left out) are cut to squares; the same
+tenth is held out for all. Fitted on them, by the same steps: our VQ-VAE, FSQ, and the same trunk with the quantizer of
+`vector-quantize-pytorch` where that is installed (moving averages, k-means start, dead codes restarted); by fewer
+steps a narrow VQGAN and KL-VAE. One thread. Prints a table in Markdown: PSNR and SSIM of the held-out, codes used and
+perplexity over an epoch, the share of codes that are the same when a reconstruction is encoded again, CPU seconds.
+Then pictures a CPU-second of the encoder alone, and with opening the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gobelin.tokenize import fit as fitting
+from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
+from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess
+from gobelin.tokenize.networks import build_network
+from gobelin.tokenize.pictures import ArrayPictures
+from gobelin.transforms.images.open_image import open_rgb
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
+SEED = 0
+
+
+class PeerQuantizer(nn.Module):
+    """The quantizer of vector-quantize-pytorch behind our names; it updates its codebook when it is called."""
+
+    def __init__(self, num_codes: int, width: int) -> None:
+        super().__init__()
+        from vector_quantize_pytorch import VectorQuantize
+
+        self.inner = VectorQuantize(
+            dim=width, codebook_size=num_codes, decay=0.95, kmeans_init=True, kmeans_iters=8,
+            threshold_ema_dead_code=0.1, commitment_weight=1.0,
+        )  # fmt: skip
+
+    def forward(self, vectors_Md: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        quantized, ids, loss = self.inner(vectors_Md[None])
+        return quantized[0], ids[0], loss.sum()
+
+    def nearest(self, vectors_Md: Tensor) -> Tensor:
+        return self.inner(vectors_Md[None], freeze_codebook=True)[1][0]
+
+    def vectors_of(self, ids_M: Tensor) -> Tensor:
+        return self.inner.get_codes_from_indices(ids_M)
+
+
+def with_peer(config: VQVAEConfig, generator: torch.Generator, device: Any) -> nn.Module:
+    network = build_network(config, generator, device)
+    network.quantizer = PeerQuantizer(config.num_codes, config.code_width)
+    return network
+
+
+def load(folder: Path, side: int, limit: int) -> tuple[list[bytes], np.ndarray]:
+    """The files that can be opened, and their squares."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files, squares = [], []
+    for path in np.random.default_rng(SEED).permutation(np.array(paths, dtype=object)):
+        try:
+            squares.append(preprocess(open_rgb(path.read_bytes(), 2 * side), (side, side)))
+        except OSError:
+            continue
+        files.append(path.read_bytes())
+        if len(files) == limit:
+            break
+    return files, np.stack(squares)
+
+
+def fitted(name: str, pictures: ArrayPictures, config: TokenizerConfig, steps: int, precision: str) -> ImageTokenizer:
+    start = time.process_time()
+    result = fitting.fit_tokenizer(pictures, config, seed=SEED, steps=steps, precision=precision)
+    seconds = time.process_time() - start
+    network, metrics = result
+    codes = f"{metrics.codes_used} of {config.num_codes} | {metrics.perplexity:.0f}" if metrics.codes_used else "| "
+    rows, columns = config.grid
+    print(
+        f"| {name} | {rows} x {columns} | {steps} | {precision} | {metrics.psnr_db:.2f} | {metrics.ssim:.3f} | {codes} "
+        f"| {metrics.reencode_ratio:.2f} | {seconds:.0f} |",
+        flush=True,
+    )
+    return ImageTokenizer(network)
+
+
+def speed(name: str, tokenizer: ImageTokenizer, images: np.ndarray, files: list[bytes]) -> None:
+    tokenizer.encode(images[:1])
+    start = time.process_time()
+    tokenizer.encode(images)
+    alone = time.process_time() - start
+    start = time.process_time()
+    for data in files[: len(images)]:
+        preprocess(open_rgb(data, 2 * max(tokenizer.size)), tokenizer.size)
+    opening = time.process_time() - start
+    number = len(images)
+    print(f"| {name} | {number} | {number / alone:,.1f} | {number / (alone + opening):,.1f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--trunk-steps", type=int, default=300)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=2000)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    side = arguments.size
+    files, squares = load(arguments.folder, side, arguments.limit)
+    print(f"{len(squares)} pictures of {side} px, torch {torch.__version__}, one thread\n")
+    columns = (
+        "tokenizer",
+        "grid",
+        "steps",
+        "precision",
+        "PSNR dB",
+        "SSIM",
+        "codes used",
+        "perplexity",
+        "again",
+        "CPU s",
+    )
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    pictures = ArrayPictures(squares, SEED, 0.1)
+    vqvae = VQVAEConfig(image_size=side, num_codes=512)
+    tokenizer = fitted("VQ-VAE", pictures, vqvae, arguments.steps, "float32")
+    fitted("VQ-VAE", pictures, vqvae, arguments.steps, "bfloat16")
+    try:
+        import vector_quantize_pytorch
+    except ImportError:
+        print("| vector-quantize-pytorch: not installed |")
+    else:
+        assert vector_quantize_pytorch
+        fitting.build_network = with_peer
+        fitted("same trunk, vector-quantize-pytorch", pictures, vqvae, arguments.steps, "float32")
+        fitting.build_network = build_network
+    fsq = FSQConfig(image_size=side, levels=(8, 8, 8))
+    fitted("FSQ 8-8-8", pictures, fsq, arguments.steps, "float32")
+    narrow: dict[str, Any] = {"image_size": side, "channels": 16, "multipliers": (1, 2, 4, 4), "num_blocks": 1,
+                              "attention_levels": (), "norm_groups": 4}  # fmt: skip
+    vqgan = VQGANConfig(**narrow, z_channels=32, num_codes=512, code_width=16)
+    trunk = fitted("VQGAN, 16 channels", pictures, vqgan, arguments.trunk_steps, "float32")
+    klvae = KLVAEConfig(**narrow, z_channels=8, latent_channels=4)
+    latents = fitted("KL-VAE, 16 channels", pictures, klvae, arguments.trunk_steps, "float32")
+    print("\n| encoder | pictures | a CPU-second, encoder alone | with opening the file |\n|---|---|---|---|")
+    for name, each in (
+        ("VQ-VAE, 64 channels", tokenizer),
+        ("VQGAN, 16 channels", trunk),
+        ("KL-VAE, 16 channels", latents),
+    ):
+        speed(f"{name}, {side} px", each, squares[:512], files)
+    published = ImageTokenizer(build_network(VQGANConfig(), torch.Generator().manual_seed(SEED)))
+    large = np.stack([preprocess(open_rgb(data, 512), (256, 256)) for data in files[:8]])
+    speed("VQGAN of the published shape (random weights), 256 px", published, large, files)
+
+
+if __name__ == "__main__":
+    main()
