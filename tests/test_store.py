@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,45 @@ def test_an_outage_costs_time_only(s3_door: Door) -> None:
     door.close_for(1)
     assert list_files(folder) == [("a", 1), ("b", 1), ("c", 1)]
     assert door.num_refused > refused + 4
+
+
+@pytest.mark.parametrize("where", ["request", "silent", "answer"])
+def test_a_connection_that_is_cut_costs_time_only(s3_door: Door, where: str) -> None:
+    """Of each kind of request, the first ones are cut: while it comes in, when it was served, while it is answered."""
+    folder = f"s3://{BUCKET}/cut-{where}"
+    content = bytes(range(256)) * 1000
+    write_bytes(join(folder, "a"), content)
+
+    def check(act: Callable[[], object], expected: object) -> None:
+        left = [2]
+
+        def cut(method: str, path: str) -> str:
+            left[0] -= 1
+            return where if left[0] >= 0 else ""
+
+        s3_door.cut = cut
+        assert act() == expected
+        s3_door.cut = None
+        assert left[0] < 2
+
+    check(lambda: read_bytes(join(folder, "a")), content)
+    with open_input(join(folder, "a")) as stream:
+        check(lambda: (stream.seek(200_000), stream.read(100)), (200_000, content[200_000:200_100]))
+    check(lambda: list_files(folder), [("a", len(content))])
+    check(lambda: exists(join(folder, "a")), True)
+    check(lambda: exists(join(folder, "b")), False)
+    check(lambda: write_bytes(join(folder, "b"), b"2"), None)
+    check(lambda: put_if_absent(join(folder, "c"), b"3"), True)
+    check(lambda: put_if_absent(join(folder, "c"), b"4"), False)
+    check(lambda: upload(__file__, join(folder, "d")), None)
+    check(lambda: delete(join(folder, "d")), None)
+    assert [(name, read_bytes(join(folder, name))) for name, _ in list_files(folder)] == [
+        ("a", content),
+        ("b", b"2"),
+        ("c", b"3"),
+    ]
+    with locked(join(folder, "out")):
+        pass
 
 
 def _read_in_child(address: str) -> None:

@@ -13,19 +13,27 @@ from __future__ import annotations
 import functools
 import io
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from gobelin.store.paths import split_remote
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+T = TypeVar("T")
+
 SECONDS_OF_OUTAGE = 600
 """For so long a request is tried again while the store answers 5xx, refuses connections or cuts them."""
 
+_OF_A_CUT = ("response body error", "decoding response body")
+"""Words of obstore's for an answer that ended in its midst."""
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
 _FIRST_READ_BYTES = 64 * 1024
 _MOST_READ_BYTES = 8 * 1024 * 1024
 _BUFFER_BYTES = 64 * 1024
@@ -33,11 +41,10 @@ _BUFFER_BYTES = 64 * 1024
 
 def read(address: str) -> bytes:
     """The whole object."""
-    store, key = _store_of(address)
-    with _as_os_errors(address):
-        import obstore
+    import obstore
 
-        return bytes(obstore.get(store, key).bytes())
+    store, key = _store_of(address)
+    return _ask(address, lambda: bytes(obstore.get(store, key).bytes()))
 
 
 def open_reader(address: str) -> BinaryIO:
@@ -59,8 +66,13 @@ def put(address: str, content: bytes | BinaryIO, only_if_absent: bool = False, e
 
     store, key = _store_of(address)
     mode: Any = "create" if only_if_absent else {"e_tag": etag} if etag is not None else "overwrite"
-    with _as_os_errors(address):
+
+    def act() -> str:
+        if not isinstance(content, bytes):
+            content.seek(0)
         return obstore.put(store, key, content, mode=mode).get("e_tag") or ""
+
+    return _ask(address, act)
 
 
 def head(address: str) -> tuple[int, str]:
@@ -68,9 +80,8 @@ def head(address: str) -> tuple[int, str]:
     import obstore
 
     store, key = _store_of(address)
-    with _as_os_errors(address):
-        meta = obstore.head(store, key)
-        return meta["size"], meta["e_tag"] or ""
+    meta = _ask(address, lambda: obstore.head(store, key))
+    return meta["size"], meta["e_tag"] or ""
 
 
 def list_files(folder: str) -> Iterator[tuple[str, int]]:
@@ -79,12 +90,11 @@ def list_files(folder: str) -> Iterator[tuple[str, int]]:
 
     store, key = _store_of(folder)
     prefix = key + "/" if key else ""
-    with _as_os_errors(folder):
-        for chunk in obstore.list(store, prefix=prefix or None):
-            for meta in chunk:
-                path = meta["path"]
-                if path.startswith(prefix):
-                    yield path[len(prefix) :], meta["size"]
+    found = _ask(folder, lambda: [meta for chunk in obstore.list(store, prefix=prefix or None) for meta in chunk])
+    for meta in found:
+        path = meta["path"]
+        if path.startswith(prefix):
+            yield path[len(prefix) :], meta["size"]
 
 
 def files_in(folder: str) -> list[str]:
@@ -93,8 +103,8 @@ def files_in(folder: str) -> list[str]:
 
     store, key = _store_of(folder)
     prefix = key + "/" if key else ""
-    with _as_os_errors(folder):
-        found = [meta["path"] for meta in obstore.list_with_delimiter(store, prefix=prefix or None)["objects"]]
+    objects = _ask(folder, lambda: obstore.list_with_delimiter(store, prefix=prefix or None)["objects"])
+    found = [meta["path"] for meta in objects]
     return sorted(path[len(prefix) :] for path in found if path.startswith(prefix))
 
 
@@ -105,8 +115,7 @@ def delete(addresses: list[str]) -> None:
     for address in addresses:
         store, key = _store_of(address)
         try:
-            with _as_os_errors(address):
-                obstore.delete(store, key)
+            _ask(address, functools.partial(obstore.delete, store, key))
         except FileNotFoundError:
             continue
 
@@ -142,8 +151,8 @@ def _open_store(root: str) -> ObjectStore:
             "max_retries": 1000,
             "retry_timeout": timedelta(seconds=SECONDS_OF_OUTAGE),
             "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
-                "max_backoff": timedelta(seconds=5),
+                "init_backoff": timedelta(seconds=_FIRST_PAUSE_SECONDS),
+                "max_backoff": timedelta(seconds=_LONGEST_PAUSE_SECONDS),
                 "base": 2,
             },
         },
@@ -160,6 +169,27 @@ def _boto3_credentials() -> Any:
         return None
     session = boto3.Session()
     return Boto3CredentialProvider(session) if session.get_credentials() is not None else None
+
+
+def _ask(address: str, act: Callable[[], T]) -> T:
+    """What a request returns. One whose answer ends in its midst is made again; obstore does that where an answer does
+    not begin. All requests can be made twice: who sets a condition reads what is there when it does not hold.
+
+    Raises:
+        OSError: as ``_as_os_errors``.
+    """
+    from obstore import exceptions
+
+    end, pause = time.monotonic() + SECONDS_OF_OUTAGE, _FIRST_PAUSE_SECONDS
+    with _as_os_errors(address):
+        while True:
+            try:
+                return act()
+            except exceptions.GenericError as error:
+                if not any(words in str(error) for words in _OF_A_CUT) or time.monotonic() > end:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 @contextmanager
@@ -231,8 +261,8 @@ class _RangeFile(io.RawIOBase):
         is_next = self._position == self._ahead_start + len(self._ahead)
         self._next_bytes = min(2 * self._next_bytes, _MOST_READ_BYTES) if is_next else _FIRST_READ_BYTES
         length = min(max(wanted, self._next_bytes), self._size - self._position)
-        with _as_os_errors(self._address):
-            data = obstore.get_range(self._store, self._key, start=self._position, length=length)
+        start, store, key = self._position, self._store, self._key
+        data = _ask(self._address, lambda: obstore.get_range(store, key, start=start, length=length))
         self._ahead, self._ahead_start = bytes(data), self._position
         if not self._ahead:
             raise OSError(5, "ends before its size", self._address)
