@@ -1,7 +1,7 @@
 """Runs that are killed, and stores that are away: does the same command end with the same bytes, and is nothing left?
 
     python -m bench.kills --kills 30 --seed 1
-    python -m bench.kills --outages
+    python -m bench.kills --outages --cuts
 
 A run of all stages on a small sample crawl, and an import of what such a run exported; output on a disk or on an S3
 server on this machine (moto). ``--kills``: the seed chooses stage, process and moment; the process gets SIGKILL:
@@ -14,8 +14,8 @@ server on this machine (moto). ``--kills``: the seed chooses stage, process and 
 Then the same command runs again, undisturbed. Every file is compared with those of a run that nobody disturbed, save
 the few that hold seconds. What is left over (processes, temporary files, leases, folders of work) is a failure.
 
-``--outages``: the store answers 503 for some seconds, or cuts connections, at moments that the seed chooses; the run
-must end by itself with the same bytes.
+``--outages``: the store answers 503 for some seconds; ``--cuts``: it cuts connections; at moments that the seed
+chooses. The run must end by itself with the same bytes.
 """
 
 from __future__ import annotations
@@ -320,10 +320,9 @@ def kills(bench: Bench, number: int, seed: int, first: int) -> bool:
 
 
 def outages(bench: Bench, seed: int) -> bool:
-    """The store is away for a while, or cuts connections. Returns whether all went well."""
+    """The store answers 503 for a while. Returns whether all went well."""
     rng = random.Random(seed)
     usual = sum(seconds for name, seconds in bench.seconds.items() if name != "import")
-    print("| the store | requests met | seconds | same bytes, nothing left |\n|---|---:|---:|---|")
     good = True
     for seconds in (0, 1, 5, 30, 120):
         moment = rng.uniform(0.1, 0.7) * usual
@@ -334,6 +333,13 @@ def outages(bench: Bench, seed: int) -> bool:
 
         what = f"answers 503 for {seconds} s" if seconds else "is there"
         good &= _with_store(bench, what, close if seconds else None, None)
+    return good
+
+
+def cuts(bench: Bench, seed: int) -> bool:
+    """The store cuts connections. Returns whether all went well."""
+    rng = random.Random(seed)
+    good = True
     for where, what in (
         ("request", "cuts one connection in 20 after half of the request"),
         ("silent", "does what it is asked and cuts one connection in 20 before it answers"),
@@ -379,7 +385,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=0, help="how many kills")
     parser.add_argument("--first", type=int, default=1, help="of the seed's kills (%(default)s)")
-    parser.add_argument("--outages", action="store_true", help="the store answers 503, or cuts connections")
+    parser.add_argument("--outages", action="store_true", help="the store answers 503 for 1, 5, 30 and 120 s")
+    parser.add_argument("--cuts", action="store_true", help="the store cuts connections")
     parser.add_argument("--seed", type=int, default=1, help="chooses stages, processes and moments (%(default)s)")
     parser.add_argument("--pages", type=int, default=40, help="of the sample crawl (%(default)s)")
     parser.add_argument("--folder", help="where to work (a temporary folder)")
@@ -391,7 +398,10 @@ def main() -> int:
             bench.prepare()
             print(json.dumps({"seconds of an undisturbed run, by stage": bench.seconds}), flush=True)
             good = kills(bench, options.kills, options.seed, options.first) if options.kills else True
+            if options.outages or options.cuts:
+                print("| the store | requests met | seconds | same bytes, nothing left |\n|---|---:|---:|---|")
             good &= outages(bench, options.seed) if options.outages else True
+            good &= cuts(bench, options.seed) if options.cuts else True
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if good else 1
