@@ -48,12 +48,10 @@ from gobelin.train.batches import Batch, Loader
 from gobelin.train.config import LMConfig, TrainConfig
 from gobelin.train.model import build_model
 from gobelin.train.shards import read_corpus
+from gobelin.train.size import SHAPES
 
 TEXT_SIZE = 4096
-SHAPES = {
-    "2 M": LMConfig(),
-    "10 M": LMConfig(width=256, num_layers=8, num_heads=8, hidden=704),
-}
+COMPARED = ("2 M", "10 M")
 
 
 def vocabulary() -> Vocabulary:
@@ -183,7 +181,8 @@ def bench_peer(steps: int) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     words = vocabulary()
-    for name, shape in SHAPES.items():
+    for name in COMPARED:
+        shape = SHAPES[name]
         config = TrainConfig(model=shape, row_tokens=256, batch_rows=4, threads=1)
         tokens_BT = torch.randint(words.text_offset, words.size, (4, 256), generator=torch.Generator().manual_seed(0))
         ways = {"gobelin": _own(config, words, tokens_BT, with_muon=True),

@@ -7,7 +7,7 @@ import torch
 
 from gobelin.train.config import LMConfig, TrainConfig
 from gobelin.train.model import build_model
-from gobelin.train.size import CorpusSize, model_size, outlook
+from gobelin.train.size import SHAPES, CorpusSize, model_size, outlook, plan_lines
 from tests.token_corpora import small_tokenizer, small_vocabulary
 
 VOCABULARY = small_vocabulary(small_tokenizer())
@@ -40,3 +40,22 @@ def test_few_passes_are_no_reason_to_warn(epochs: float | None, tokens: int, ste
     found = outlook(config, CorpusSize(98, tokens, 30), 1000, 49)
     assert found.steps == steps
     assert found.warning() is None
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_have_the_size_of_their_name(name: str) -> None:
+    number, unit = name.split()
+    size = model_size(TrainConfig(model=SHAPES[name], row_tokens=2048), 16_384, 256)
+    assert size.parameters == pytest.approx(float(number) * {"M": 1e6, "B": 1e9}[unit], rel=1.6 if unit == "M" else 0.2)
+    assert size.flops_per_token > 6 * (size.parameters - 16_384 * SHAPES[name].width - 256 * SHAPES[name].width) * 0.99
+
+
+def test_the_plan_is_a_table_of_sizes() -> None:
+    config = TrainConfig(steps=100, row_tokens=100, batch_rows=2, validation_ratio=0.5)
+    lines = plan_lines(config, CorpusSize(98, 2000, 30), 1000, 49)
+    rows = {line.split("  ")[0].strip(): line for line in lines if " GB" in line}
+    assert list(rows) == ["recipe", *SHAPES]
+    assert "20.0" in rows["7 B"]
+    sizes = [int(line[37:53].replace(",", "")) for line in rows.values()]
+    assert sizes[1:] == sorted(sizes[1:])
+    assert any(line.startswith("warning: the corpus is too small") for line in lines)

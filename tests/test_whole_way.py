@@ -21,6 +21,7 @@ from gobelin.tokenize.sequence import ImageItem, ImageSpan, TextItem, decode_doc
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.train.held_out import HeldOut
+from gobelin.train.size import SHAPES
 from gobelin.transforms.urls import host_of
 
 SMALL = [
@@ -81,6 +82,15 @@ def test_what_training_amounts_to_is_told(output: Path) -> None:
     }
     assert told["passes"] == pytest.approx(3 * 2 * 128 / (0.7 * tokens["all"]))
     assert any(line.startswith("train: 3 steps, ended; the model is that of") for line in summary_lines(str(output)))
+
+
+def test_what_training_takes_is_told_and_nothing_written(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    assert main(["train", str(output), "--plan", "--set", "train.steps=10"]) == 0
+    told = capsys.readouterr().out
+    assert "10 steps are" in told
+    assert [line.split("  ")[0].strip() for line in told.splitlines() if " GB" in line] == ["recipe", *SHAPES]
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
 
 
 def test_every_stage_is_done_and_adds_up(output: Path) -> None:

@@ -7,6 +7,21 @@ import math
 
 from gobelin.train.config import LMConfig, TrainConfig
 
+SHAPES = {
+    "2 M": LMConfig(width=128, num_layers=4, num_heads=4, hidden=352),
+    "10 M": LMConfig(width=256, num_layers=8, num_heads=8, hidden=704),
+    "50 M": LMConfig(width=512, num_layers=12, num_heads=8, hidden=1408),
+    "125 M": LMConfig(width=768, num_layers=12, num_heads=12, hidden=2048),
+    "350 M": LMConfig(width=1024, num_layers=24, num_heads=16, hidden=2816),
+    "1.3 B": LMConfig(width=2048, num_layers=24, num_heads=16, hidden=5632),
+    "3 B": LMConfig(width=2560, num_layers=32, num_heads=32, hidden=6912),
+    "7 B": LMConfig(width=4096, num_layers=32, num_heads=32, hidden=11008),
+}
+"""Usual shapes, by about how many parameters they have."""
+
+TOKENS_A_PARAMETER = 20
+"""Of the best model for its arithmetic (arXiv 2203.15556)."""
+
 MOST_PASSES = 16
 """Passes from which on repeated data teach next to nothing (arXiv 2305.16264, figure 1)."""
 
@@ -95,3 +110,34 @@ def outlook(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, max_t
         steps = max(1, min(steps, math.ceil(config.epochs * tokens / step)))
     parameters = model_size(config, vocabulary_size, max_tokens_per_image).parameters
     return Outlook(corpus, steps, steps * step / tokens, parameters)
+
+
+def plan_lines(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, max_tokens_per_image: int) -> list[str]:
+    """A table of what training this corpus takes: the recipe's model first, then the usual shapes."""
+    found = outlook(config, corpus, vocabulary_size, max_tokens_per_image)
+    warning = found.warning()
+    lines = [
+        found.sentence(),
+        *([] if warning is None else [f"warning: {warning}"]),
+        "",
+        f"{'model':<8}{'width':>6}{'layers':>8}{'heads':>7}{'hidden':>8}{'parameters':>16}{'FLOPs a token':>15}"
+        f"{'memory':>11}{'passes':>9}{f'for {TOKENS_A_PARAMETER} a parameter':>20}",
+    ]
+    for name, shape in {"recipe": config.model, **SHAPES}.items():
+        size = model_size(dataclasses.replace(config, model=shape), vocabulary_size, max_tokens_per_image)
+        memory = (size.state_bytes + size.activation_bytes) / 1e9
+        enough = TOKENS_A_PARAMETER * size.parameters / max(1.0, corpus.tokens * (1 - config.validation_ratio))
+        lines.append(
+            f"{name:<8}{shape.width:>6}{shape.num_layers:>8}{shape.num_heads:>7}{shape.hidden:>8}{size.parameters:>16,}"
+            f"{size.flops_per_token:>15.2e}{memory:>8,.2f} GB{found.passes:>9.1f}{f'{enough:,.1f} passes':>20}"
+        )
+    return [
+        *lines,
+        "",
+        f"passes: over the corpus, by train.steps and train.epochs. More than {MOST_PASSES} teach next to nothing "
+        "(arXiv 2305.16264).",
+        f"for {TOKENS_A_PARAMETER} a parameter: passes that would give each parameter {TOKENS_A_PARAMETER} tokens, the "
+        "best use of arithmetic (arXiv 2203.15556).",
+        "memory: weights, gradients and optimizers in float32, and roughly what a step of "
+        f"{config.batch_rows} x {config.row_tokens} tokens keeps.",
+    ]

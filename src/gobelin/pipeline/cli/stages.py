@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -14,6 +15,9 @@ from gobelin.pipeline.run.stage_names import STAGES, Stage
 if TYPE_CHECKING:
     from gobelin.pipeline.run.progress_bar import Screen
     from gobelin.pipeline.run.run import Run
+
+    Tell = Callable[[str, Run], Iterable[str]]
+    """An output folder and its run -> lines."""
 
 _FLAT = Parameter(name="*")
 _RUN, _LATER, _MODEL = RunOptions(), LaterOptions(), ModelOptions()
@@ -56,7 +60,7 @@ def select(
     caller: Caller,
 ) -> int:
     """Runs ``select``, or says what other thresholds would change."""
-    return _run(output, ("select",), options, caller, what_if or ())
+    return _run(output, ("select",), options, caller, functools.partial(_what_if, tuple(what_if)) if what_if else None)
 
 
 def tokenize(output: Output, *, options: Annotated[LaterOptions, _FLAT] = _LATER, caller: Caller) -> int:
@@ -64,9 +68,22 @@ def tokenize(output: Output, *, options: Annotated[LaterOptions, _FLAT] = _LATER
     return _run(output, ("tokenize",), options, caller)
 
 
-def train(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
-    """Runs ``train``."""
-    return _run(output, ("train",), options, caller)
+def train(
+    output: Output,
+    *,
+    options: Annotated[ModelOptions, _FLAT] = _MODEL,
+    plan: Annotated[
+        bool,
+        Parameter(
+            group=RECIPE,
+            negative=(),
+            help="write nothing: say what training takes, for models of 2 million to 7 billion parameters",
+        ),
+    ] = False,
+    caller: Caller,
+) -> int:
+    """Runs ``train``, or says what it would take."""
+    return _run(output, ("train",), options, caller, _training_plan if plan else None)
 
 
 def sample(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
@@ -79,16 +96,16 @@ def report(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, 
     return _run(output, ("report",), options, caller)
 
 
-def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, what_if: Sequence[str] = ()) -> int:
+def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, tell: Tell | None = None) -> int:
     """Runs stages in their order; those before the first must be done, unless only the report is made.
 
     Args:
-        what_if: other thresholds, whose effect is told; nothing is run then.
+        tell: what is said of the run in place of running anything; nothing is written then.
     """
     if options.workers < 1:
         raise UserError(f"--workers must be at least 1, got {options.workers}")
-    if what_if:
-        return _open_and_run(output, stages, options, caller, what_if)
+    if tell is not None:
+        return _open_and_run(output, stages, options, caller, tell)
     from gobelin.pipeline.run.scratch import temporary_files
 
     with temporary_files(output, options.scratch):  # before workers are forked, which write there, too
@@ -100,7 +117,7 @@ def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call
 
 
 def _open_and_run(
-    output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, what_if: Sequence[str] = ()
+    output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, tell: Tell | None = None
 ) -> int:
     from gobelin.pipeline.run.progress_bar import Screen
     from gobelin.pipeline.run.run import open_run
@@ -115,24 +132,30 @@ def _open_and_run(
         screen,
         options.runner,
         caller.beam_args,
-        writes=not what_if,
+        writes=tell is None,
         scratch=options.scratch,
         running_job=options.running_job,
     ) as run:
         if stages != ("report",):
             for earlier in STAGES[: STAGES.index(stages[0])]:
                 run.require(earlier)
-        if what_if:
-            return _say_what_if(output, run, what_if)
+        if tell is not None:
+            for line in tell(output, run):
+                print(line)
+            return 0
         return _run_stages(output, run, stages, screen)
 
 
-def _say_what_if(output: str, run: Run, thresholds: Sequence[str]) -> int:
+def _what_if(thresholds: tuple[str, ...], output: str, run: Run) -> Iterable[str]:
     from gobelin.pipeline.ask.what_if import what_if
 
-    for line in what_if(output, run.recipe, tuple(thresholds)):
-        print(line)
-    return 0
+    return what_if(output, run.recipe, thresholds)
+
+
+def _training_plan(output: str, run: Run) -> Iterable[str]:
+    from gobelin.pipeline.stages.fits import training_plan
+
+    return training_plan(output, run.recipe)
 
 
 def _run_stages(output: str, run: Run, stages: Sequence[Stage], screen: Screen) -> int:

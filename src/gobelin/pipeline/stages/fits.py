@@ -35,7 +35,7 @@ from gobelin.train.fit_alerts import fit_alerts
 from gobelin.train.held_out import FILE_NAME as HELD_OUT_NAME
 from gobelin.train.held_out import HeldOut
 from gobelin.train.metrics import read_metrics
-from gobelin.train.size import CorpusSize, Outlook, outlook
+from gobelin.train.size import CorpusSize, Outlook, outlook, plan_lines
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.progress import advance
 from gobelin.transforms.score.measure import ScoreConfig
@@ -232,11 +232,21 @@ def count_tokens(shards: str) -> tuple[int, int]:
 
 def training_outlook(output: str, recipe: Recipe) -> Outlook:
     """What training means for the corpus of an output folder, from what ``tokenize`` counted."""
+    return outlook(recipe.train, *_corpus_size(output))
+
+
+def training_plan(output: str, recipe: Recipe) -> list[str]:
+    """What training the corpus of an output folder takes, for models of several sizes, as a table."""
+    return plan_lines(recipe.train, *_corpus_size(output))
+
+
+def _corpus_size(output: str) -> tuple[CorpusSize, int, int]:
+    """The corpus, ids of the vocabulary, tokens of its largest image."""
     folder = join(output, "tokenize")
     vocabulary = Vocabulary.load(folder)
     counts = read_json(join(folder, "manifest.json")) or {}
     corpus = CorpusSize(counts["documents"]["kept"], counts["tokens"]["all"], counts["images"]["kept"])
-    return outlook(recipe.train, corpus, vocabulary.size, vocabulary.max_tokens_per_image)
+    return corpus, vocabulary.size, vocabulary.max_tokens_per_image
 
 
 def train_model(output: str, recipe: Recipe) -> None:
