@@ -34,7 +34,7 @@ SMALL = [
 ]  # fmt: skip
 
 
-def run(output: Path, crawl: Path, *more: str) -> int:
+def run(output: Path, crawl: Path, *more: str, quiet: bool = True) -> int:
     settings = [part for setting in SMALL for part in ("--set", setting)]
     recipe = str(Path(__file__).parents[1] / "examples" / "demo" / "recipe.yaml")
     return main(
@@ -46,7 +46,7 @@ def run(output: Path, crawl: Path, *more: str) -> int:
             str(crawl / "*.warc.gz"),
             "--output",
             str(output),
-            "--quiet",
+            *(["--quiet"] if quiet else []),
             "--workers",
             "2",
             *settings,
@@ -197,3 +197,29 @@ def test_a_second_run_does_nothing_and_a_third_mends_what_an_interrupted_one_lef
     assert run(output, crawl) == 0
     assert {path: path.read_bytes() for path in output.rglob("*.parquet")} == contents
     assert not list(output.rglob("*.tmp"))
+
+
+def test_what_somebody_altered_is_named_and_made_again(
+    crawl: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of another size: by the next run. Of the same size: by `gobelin check`; the next run mends what is deleted."""
+    contents = {path: path.read_bytes() for path in output.rglob("*.parquet")}
+    shortened = next((output / "select" / "documents").glob("*/part-*.parquet"))
+    shortened.write_bytes(contents[shortened][:-5])
+    manifest = next((output / "score" / "images").glob("*/_manifest.json"))
+    manifest.write_text("{")
+    assert run(output, crawl, quiet=False) == 0
+    said = capsys.readouterr().out
+    assert f"select: {shortened} has {len(contents[shortened]) - 5:,} bytes" in said
+    assert f"score: {manifest} is not JSON" in said
+    assert "score: is made again" in said
+    assert {path: path.read_bytes() for path in output.rglob("*.parquet")} == contents
+
+    altered = next((output / "extract" / "documents").glob("*/part-*.parquet"))
+    altered.write_bytes(contents[altered][:-1] + b"?")
+    assert main(["check", str(output)]) == 1
+    assert f"{altered} was altered" in capsys.readouterr().out
+    altered.unlink()
+    assert run(output, crawl) == 0
+    assert {path: path.read_bytes() for path in output.rglob("*.parquet")} == contents
+    assert main(["check", str(output)]) == 0
