@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test portable-test flink-test check format lint types fix bench lock clean
+.PHONY: help setup demo test fast portable-test flink-test check format lint types fix bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ portable-test: $(READY) ## extract to tokenize on Prism with two worker pools an
 flink-test: $(READY) ## a standalone Flink; with FLINK_JOB_SERVER_JAR=FILE also extract to select on it (needs Java)
 	$(BIN)/python -m tests.flink_cluster
 	FLINK_JOB_SERVER_JAR=$(FLINK_JOB_SERVER_JAR) $(BIN)/python -m pytest -m cluster tests/test_flink.py
+
+# Test files that start no process, graph, server or network, by the words in them.
+NOT_FAST := subprocess|gobelin\.pipeline|torch|object_store|s3_door|extract_archives|score_documents|select_from|apache_beam|plan_here|make_crawl|multiprocessing|threading|image_sandbox|check_image|asyncio|hostile
+fast: $(READY) ## the pure tests, in under a minute
+	$(BIN)/python -m pytest -q -m 'not slow and not corpus' $$(grep -LE '$(NOT_FAST)' tests/test_*.py)
 
 check: format lint types test ## what CI runs: format, lint, types, tests
 

@@ -254,6 +254,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_pages_take_seconds_at_most(name: str) -> None:
     start = time.process_time()

@@ -384,6 +384,7 @@ def test_what_phrases_say(pattern: re.Pattern[str], text: str, says: bool) -> No
     assert bool(pattern.match(text)) is says
 
 
+@pytest.mark.corpus
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"{CORPUS} is not here")
 def test_snippets_of_real_pages() -> None:
     """F1 of must-have and must-not snippets; trafilatura's own protocol and pages, where its default has 0.92."""

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGES
 from gobelin.transforms.images.open_image import UnusableImageError, open_rgb
 from gobelin.transforms.vision.faces import Boxes, blur_faces
-
-Row = dict[str, Any]
 
 FACES_BLURRED = "faces_blurred"
 """Name of a picture's fact, and of the column: whether its bytes are others than those archived."""

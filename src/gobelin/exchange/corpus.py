@@ -14,11 +14,11 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
 from gobelin.data.ids import shard_of
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGES
 from gobelin.exchange.blurring import WITHHELD, hide_faces
 from gobelin.exchange.entry import Entry, Picture
@@ -29,8 +29,6 @@ from gobelin.store.paths import join
 from gobelin.store.shards import read_rows
 from gobelin.store.tables import list_shards, shard_path
 from gobelin.transforms.vision.faces import faces_of_shard
-
-Row = dict[str, Any]
 
 STAGES = ("extract", "select")
 """Stages that hold documents."""

@@ -22,14 +22,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from gobelin.data.ids import document_id
 from gobelin.data.model import Document, Node, Role, Source, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.data.schemas import DOCUMENTS, NODE
 from gobelin.exchange.blurring import FACES_BLURRED
 from gobelin.transforms.pages.content.language import identify_language
 from gobelin.transforms.pages.tree.readable_text import is_readable
 from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.urls import canonical_url, well_formed
-
-Row = dict[str, Any]
 
 SIDE = "gobelin"
 """Name of the side field, in every format."""

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from gobelin.data.rows import Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -37,8 +38,6 @@ from gobelin.exchange.entry import (
 from gobelin.exchange.parquet_files import parallel_lists
 from gobelin.exchange.sample_names import PICTURES, TEXTS, extension_of, stem_of
 from gobelin.transforms.images.tiff_pages import DAMAGED_PAGES, IMAGE_PAGES, count_pages, split_pages
-
-Row = dict[str, Any]
 
 SAMPLE_IMAGES = "sample_images"
 """Rule of documents whose pictures are not as many as the places for them. Value: pictures; threshold: places."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gobelin.data.rows import Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -40,8 +41,6 @@ from gobelin.exchange.entry import (
 from gobelin.exchange.parquet_files import parallel_lists, read_entries, write_split
 from gobelin.exchange.webdataset import image_metadata
 from gobelin.exchange.writing import Shard
-
-Row = dict[str, Any]
 
 _STRINGS = ("doc_id", "url", "title", "language")
 _TEXT = {"dtype": "string", "_type": "Value"}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from gobelin.data.rows import Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -23,8 +23,6 @@ from gobelin.exchange.taking import told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input, output
 from gobelin.store.paths import join, name_of
-
-Row = dict[str, Any]
 
 
 def document_as_json(row: Row) -> Row:

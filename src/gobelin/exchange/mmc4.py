@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from gobelin.data.rows import Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -52,8 +53,6 @@ from gobelin.store.files import is_folder, open_input, output, read_bytes, size_
 from gobelin.store.paths import join, name_of, parent_of
 from gobelin.transforms.urls import well_formed
 from gobelin.transforms.vision.assignment import assign_images
-
-Row = dict[str, Any]
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 """A longer file in ``images`` is not read."""

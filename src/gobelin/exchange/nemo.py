@@ -16,10 +16,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import Any
 
 import pyarrow as pa
 
+from gobelin.data.rows import Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -43,8 +43,6 @@ from gobelin.exchange.writing import Shard
 from gobelin.store.paths import name_of
 from gobelin.store.shards import write_rows
 from gobelin.store.tables import shard_path
-
-Row = dict[str, Any]
 
 NEMO = pa.schema(
     [

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gobelin.data.rows import Row
 from gobelin.exchange.entry import (
     JOINT,
     SIDE,
@@ -38,8 +39,6 @@ from gobelin.exchange.entry import (
 )
 from gobelin.exchange.parquet_files import parallel_lists, read_entries, write_split
 from gobelin.exchange.writing import Shard
-
-Row = dict[str, Any]
 
 OBELICS = pa.schema(
     [

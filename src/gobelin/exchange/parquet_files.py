@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gobelin.data.rows import Row
 from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, Origin
 from gobelin.exchange.taking import attempt, told_if_damaged
@@ -15,8 +16,6 @@ from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input
 from gobelin.store.paths import join, name_of
 from gobelin.store.shards import write_rows
-
-Row = dict[str, Any]
 
 ROWS_AT_ONCE = 16
 """Few: a row may hold a document's images."""

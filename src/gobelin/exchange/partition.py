@@ -15,11 +15,9 @@ import os
 import struct
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
 
+from gobelin.data.rows import Row
 from gobelin.store.files import delete, exists, open_input
-
-Row = dict[str, Any]
 
 _LENGTHS = struct.Struct("<QQ")
 

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from gobelin.data.ids import image_id
 from gobelin.data.model import Action, ArchiveTally, Decision, Source, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.data.schemas import ARCHIVES, DECISIONS
 from gobelin.exchange.corpus import IMPORTED
 from gobelin.exchange.entry import Entry, EntryError, Picture, picture_facts
@@ -48,8 +49,6 @@ from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.urls import canonical_url, data_url_reference, describe, url_key, well_formed
-
-Row = dict[str, Any]
 
 _SCHEMAS = {
     "pages": PAGE_INDEX,

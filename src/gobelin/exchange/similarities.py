@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gobelin.data.rows import Row
 from gobelin.exchange.partition import Records
 from gobelin.store.shards import read_rows
 
-Row = dict[str, Any]
 Matrix = npt.NDArray[np.float64]
 
 SIMILARITIES = pa.schema(

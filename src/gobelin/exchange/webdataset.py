@@ -15,8 +15,9 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Generator, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from gobelin.data.rows import Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -35,8 +36,6 @@ from gobelin.exchange.taking import attempt, told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input, output
 from gobelin.store.paths import join, name_of
-
-Row = dict[str, Any]
 
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
 """A longer file of a sample is passed over."""

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.exchange.blurring import FACES_BLURRED, WITHHELD
 from gobelin.exchange.entry import Entry, as_json
 from gobelin.exchange.similarities import Matrix
-
-Row = dict[str, Any]
 
 LEFT_OUT = "left_out.jsonl"
 """File beside an export's documents: a decision a line on what it does not hold."""

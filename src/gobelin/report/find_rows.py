@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.data.ids import shard_of
+from gobelin.data.rows import Row
 from gobelin.store.files import open_input
 from gobelin.store.tables import list_shards, shard_place
-
-Row = dict[str, Any]
 
 Mask = Callable[[pa.ChunkedArray], pa.Array | pa.ChunkedArray]
 """A column -> whether each of its values is wanted."""

@@ -22,6 +22,7 @@ from apache_beam.utils.shared import Shared
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, IMAGE_CODES, IMAGE_LATENTS, TOKEN_SHARDS
 from gobelin.store.shards import read_rows, write_decisions, write_shard
 from gobelin.store.tables import read_tables, shard_path, shard_place
@@ -39,8 +40,6 @@ from gobelin.transforms.vision.faces import Boxes, blur_faces, faces_of_shard
 
 if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
-
-Row = dict[str, Any]
 
 IMAGES_AT_ONCE = 512
 PIXELS_AT_ONCE = 2**25

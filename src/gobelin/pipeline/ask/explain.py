@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGES
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import load_recipe
@@ -36,8 +37,6 @@ from gobelin.transforms.selection.rules import (
     threshold_of,
 )
 from gobelin.transforms.urls import canonical_url
-
-Row = dict[str, Any]
 
 _DOC_ID = re.compile(r"[0-9a-f]{32}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")

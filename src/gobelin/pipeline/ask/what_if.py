@@ -11,9 +11,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 from gobelin.data.model import Unit
+from gobelin.data.rows import Row
 from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, change
 from gobelin.store.dataset import current, num_rows_of
 from gobelin.store.paths import join
@@ -22,8 +22,6 @@ from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.relative_thresholds import resolve_thresholds
 from gobelin.transforms.selection.select import Verdict, judge_document
 from gobelin.transforms.selection.write_corpus import GROUPS, image_set, keep_one, scored_documents
-
-Row = dict[str, Any]
 
 MAX_DOCUMENTS = 50_000
 """Documents that are looked at."""

@@ -18,6 +18,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.ids import shard_of
+from gobelin.data.rows import Row
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
 from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.supervisor import StepFailedError
@@ -35,8 +36,6 @@ from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_d
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates
 from gobelin.transforms.duplicates.signatures import earlier_rows, open_earlier
 from gobelin.transforms.row_steps import WriteRows
-
-Row = dict[str, Any]
 
 MAX_EDGES_OF_ONE_WORKER = 30_000_000
 """Edges that union-find in one worker is trusted with: about 12 GB."""

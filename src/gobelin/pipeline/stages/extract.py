@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, ArchiveTally, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.recipe.recipe import fingerprint
 from gobelin.pipeline.run.context import Context, balanced_counts
@@ -44,8 +45,6 @@ from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import PolicyRows
 from gobelin.transforms.row_steps import ReadRows, WriteRows
 from gobelin.transforms.urls import host_of
-
-Row = dict[str, Any]
 
 
 def extract(context: Context) -> dict[str, Any]:

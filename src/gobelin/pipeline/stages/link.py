@@ -21,6 +21,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.ids import shard_of
+from gobelin.data.rows import Row
 from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, in_even_batches
@@ -54,8 +55,6 @@ from gobelin.transforms.partition import MAX_SLICES, ByShard, BySlice, Deal, Dec
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import FindSiteSignals, PlacesByHost
 from gobelin.transforms.row_steps import ReadRows, WriteDecisions, WriteRows
-
-Row = dict[str, Any]
 
 ROWS_AT_ONCE = 20_000
 """Rows of the indexes (pages and images) that one process works on: about 10 KiB of memory each, beside 150 MiB."""

@@ -20,6 +20,7 @@ import apache_beam as beam
 import numpy as np
 
 from gobelin.data.model import Action, Unit
+from gobelin.data.rows import Row
 from gobelin.data.schemas import DECISIONS, OWN_SCORES, ScoreSchemas, score_schemas
 from gobelin.pipeline.run.context import Context, balanced_counts
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
@@ -55,8 +56,6 @@ from gobelin.transforms.vision.eval_images import find_eval_images
 from gobelin.transforms.vision.faces import load_detector
 from gobelin.transforms.vision.heads import OWN_COLUMNS
 from gobelin.transforms.vision.score_heads import ScoreHeads
-
-Row = dict[str, Any]
 
 IMAGES_AT_ONCE = 10_000
 """Images of one process that joins: about 20 KiB each in Beam's in-process runner, with an embedding of 512 numbers."""

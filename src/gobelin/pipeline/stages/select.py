@@ -15,6 +15,7 @@ import apache_beam as beam
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Unit
+from gobelin.data.rows import Row
 from gobelin.data.schemas import NOT_RUN
 from gobelin.pipeline.ask.rule_effects import rule_effects
 from gobelin.pipeline.run.context import Context, balanced_counts
@@ -38,8 +39,6 @@ from gobelin.transforms.selection.write_corpus import (
     WriteCorpus,
     WriteSelectDecisions,
 )
-
-Row = dict[str, Any]
 
 DOCUMENTS_AT_ONCE = 20_000
 """Documents of one process, where there are more than a shard of them: it counts their images, 0.5 KiB each."""

@@ -35,11 +35,10 @@ import xxhash
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.store.tables import read_tables
 from gobelin.transforms.partition import Parts
 from gobelin.transforms.urls import url_key
-
-Row = dict[str, Any]
 
 REVISIT_INDEX = pa.schema(
     [

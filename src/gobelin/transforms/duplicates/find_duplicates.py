@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from gobelin.data.ids import shard_of
+from gobelin.data.rows import Row
 from gobelin.data.schemas import DOCUMENT_SCORES
 from gobelin.transforms.duplicates.alike_pairs import IsAlike, join_alike
 from gobelin.transforms.duplicates.components import Edge
@@ -41,8 +42,6 @@ from gobelin.transforms.duplicates.image_duplicates import (
 from gobelin.transforms.duplicates.minhash import MinHashConfig, sketches_alike
 from gobelin.transforms.duplicates.verify_images import read_thumbnails
 from gobelin.transforms.row_steps import WriteRows
-
-Row = dict[str, Any]
 
 DOCUMENT_GROUPS = pa.schema(
     [

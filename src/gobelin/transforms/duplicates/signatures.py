@@ -15,12 +15,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow.parquet as pq
 from rensa import RMinHash
 
 from gobelin.data.model import Action, Unit
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGE_SIGNATURES
 from gobelin.errors import MissingDataError, UserError
 from gobelin.store.dataset import is_committed
@@ -30,8 +30,6 @@ from gobelin.store.shards import read_folder, read_rows
 from gobelin.store.tables import list_shards
 from gobelin.transforms.duplicates.minhash import MinHashConfig, text_signature
 from gobelin.transforms.urls import canonical_url
-
-Row = dict[str, Any]
 
 _METADATA = "gobelin.minhash"
 

@@ -7,16 +7,14 @@ into documents, images or decisions. What points to a blocked image by its diges
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import apache_beam as beam
 
 from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.transforms.boundary import Guarded
 from gobelin.transforms.extract.extract import BLOCKED, blocked_row
 from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
-
-Row = dict[str, Any]
 
 
 class BlockRevisits(beam.PTransform):

@@ -15,13 +15,13 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.ids import document_id, image_id
 from gobelin.data.model import Action, ArchiveTally, Decision, Document, Licence, Node, Role, Source, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.store.spool import Spool
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.boundary import Refused, WebStep, attempt
@@ -37,8 +37,6 @@ from gobelin.transforms.pages.tree.find_nodes import PageContent, PageProblem, T
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import consent_of_headers, merge_signals
 from gobelin.transforms.urls import canonical_url, data_url_reference, url_key
-
-Row = dict[str, Any]
 
 PAGE_INDEX = pa.schema(
     [

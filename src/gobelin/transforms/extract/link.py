@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.data.schemas import DOCUMENTS, IMAGES
 from gobelin.store.shards import write_shard
 from gobelin.store.spool import SpoolReader, SpoolRef
@@ -34,8 +35,6 @@ from gobelin.transforms.partition import Parts, slices_of
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import merge_signals
 from gobelin.transforms.row_steps import empty_shards
-
-Row = dict[str, Any]
 
 IMAGE_NAMES = pa.schema(
     [

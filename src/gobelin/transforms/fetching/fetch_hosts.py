@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from gobelin.data.model import Source
+from gobelin.data.rows import Row
 from gobelin.transforms.archives.content_types import parse_content_type
 from gobelin.transforms.archives.http_message import header
 from gobelin.transforms.archives.read_warc import Capture
@@ -33,8 +34,6 @@ from gobelin.transforms.fetching.robots_cache import MAX_AGE_SECONDS, Policy, fe
 from gobelin.transforms.images.block_list import BlockHit
 from gobelin.transforms.rights.consent import AI_AGENTS, merge_signals, refusal
 from gobelin.transforms.urls import describe, host_of, join_url, well_formed
-
-Row = dict[str, Any]
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 

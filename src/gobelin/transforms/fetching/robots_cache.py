@@ -15,10 +15,10 @@ import dataclasses
 import datetime
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from protego import Protego
 
+from gobelin.data.rows import Row
 from gobelin.transforms.fetching.fetch_config import AGENT, FetchStatus
 from gobelin.transforms.fetching.fetch_http import Answer
 from gobelin.transforms.rights.consent import AI_AGENTS
@@ -39,8 +39,6 @@ _AGENT_LINE = re.compile(r"\s*user[- ]?agents?\s*[:\s]\s*(.*)", re.IGNORECASE)
 _NO_ANSWER = (FetchStatus.DNS_ERROR, FetchStatus.CONNECTION_ERROR, FetchStatus.TLS_ERROR, FetchStatus.BAD_URL,
               FetchStatus.NOT_GLOBAL_ADDRESS, FetchStatus.HOST_UNREACHABLE, FetchStatus.LIMIT_REACHED)  # fmt: skip
 """Outcomes at robots.txt that say more about an image of the host than that robots.txt was not to be had."""
-
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

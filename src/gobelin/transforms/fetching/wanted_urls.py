@@ -17,9 +17,8 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
+from gobelin.data.rows import Row
 from gobelin.transforms.urls import split_url, url_key
-
-Row = dict[str, Any]
 
 WANTED = pa.schema([("url", pa.string())])
 """One row a URL to fetch."""

@@ -28,6 +28,7 @@ from typing import Any
 import pyarrow as pa
 from protego import Protego
 
+from gobelin.data.rows import Row
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.rights.consent import AI_AGENTS as AI_AGENTS
 from gobelin.transforms.urls import host_of, split_url, well_formed
@@ -60,7 +61,6 @@ _USAGE_FIELDS = ("content-signal", "content-usage")
 _LINE = re.compile(r"(user[ -]?agent|[a-z-]+) ?[: ] ?(.*)", re.I | re.S)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-Row = dict[str, Any]
 Line = tuple[str, str]  # field in lower case, value
 
 

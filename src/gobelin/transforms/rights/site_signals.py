@@ -17,12 +17,11 @@ import pyarrow as pa
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit
+from gobelin.data.rows import Row
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.boundary import Guarded
 from gobelin.transforms.partition import Parts
 from gobelin.transforms.rights.site_policy import host_key, policy_row, read_site
-
-Row = dict[str, Any]
 
 
 class PolicyRows(beam.PTransform):

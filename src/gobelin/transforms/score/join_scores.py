@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGE_SCORES, IMAGE_SIGNATURES, OWN_SCORES, ScoreSchemas
 from gobelin.store.paths import join
 from gobelin.store.shards import OfShards, read_rows, write_decisions, write_shard
@@ -32,9 +33,6 @@ from gobelin.transforms.partition import ByShard, Parts
 from gobelin.transforms.progress import advance
 from gobelin.transforms.row_steps import WriteRows
 from gobelin.transforms.vision.image_text import score_images
-
-Row = dict[str, Any]
-
 
 IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "thumbnail", "format", "consent")
 """Columns of ``IMAGES`` that the scores take over."""

@@ -22,6 +22,7 @@ import pyarrow as pa
 import xxhash
 
 from gobelin.data.model import Action, Decision, Role, Unit
+from gobelin.data.rows import Row
 from gobelin.data.schemas import SIGNATURES
 from gobelin.errors import UserError
 from gobelin.store.paths import join
@@ -50,8 +51,6 @@ from gobelin.transforms.urls import host_of
 from gobelin.transforms.vision.faces import FaceConfig
 from gobelin.transforms.vision.heads import check_name
 from gobelin.transforms.vision.zero_shot import ZeroShotPrompts
-
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

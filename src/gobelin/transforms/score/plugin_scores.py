@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from gobelin.data.model import Action, Decision, Unit, document_from_row, image_from_row
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGE_SCORES
 from gobelin.errors import UserError
 from gobelin.plugins import score_called
@@ -26,7 +27,6 @@ from gobelin.store.tables import shard_path
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.progress import advance
 
-Row = dict[str, Any]
 Settings = Mapping[str, Mapping[str, Any]]
 """Of each plug-in's score that a recipe asks for, by name."""
 

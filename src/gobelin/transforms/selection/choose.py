@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from gobelin.data.model import Decision
+from gobelin.data.rows import Row
 from gobelin.data.schemas import NOT_RUN
 from gobelin.store.paths import join
 from gobelin.store.shards import read_folder, read_rows, write_decisions, write_shard, write_sorted
@@ -30,7 +31,6 @@ from gobelin.transforms.duplicates.local_duplicates import read_columns
 from gobelin.transforms.selection.select import duplicate_decision
 from gobelin.transforms.selection.write_corpus import STAY, known_earlier
 
-Row = dict[str, Any]
 Numbers = npt.NDArray[np.int32]
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from gobelin.data.model import Action, Decision, Role, Unit
+from gobelin.data.rows import Row
 from gobelin.transforms.duplicates.image_duplicates import hamming
 from gobelin.transforms.rights.consent import refusal
 from gobelin.transforms.selection.config import SelectConfig
@@ -36,8 +37,6 @@ from gobelin.transforms.selection.rules import (
 )
 from gobelin.transforms.selection.url_words import banned_word
 from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, replace_pii
-
-Row = dict[str, Any]
 
 PII_FIELDS = ("text", "alt", "caption", "title")
 """Fields of a node that hold text of the page."""

@@ -20,6 +20,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.rows import Row
 from gobelin.data.schemas import DECISIONS, DOCUMENT_SCORES, DOCUMENTS, NOT_RUN
 from gobelin.errors import UserError
 from gobelin.store.paths import join
@@ -31,8 +32,6 @@ from gobelin.transforms.progress import advance
 from gobelin.transforms.row_steps import DECISION_ORDER
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.select import Verdict, duplicate_decision, judge_document, latest_first
-
-Row = dict[str, Any]
 
 DOCUMENT_DROPPED = "document_dropped"
 """Rule of an image that went only because every document that showed it did."""

@@ -18,12 +18,13 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from gobelin.data.model import Action, Decision, Unit
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from gobelin.store.dataset import Attempt
 from gobelin.store.shards import read_rows, write_decisions, write_shard
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from gobelin.transforms.vision.clip import ClipModel
 
 __all__ = ["EmbedImages", "EmbedTexts", "in_batches", "texts_to_embed"]
-
-Row = dict[str, Any]
 
 MAX_DECODE_SIDE_PX = 512
 """A JPEG may be decoded at any scale that still has this many pixels a side: every CLIP in use looks at fewer."""

@@ -6,7 +6,6 @@ Shard by shard. The heads named nsfw, aesthetic and watermark have a column each
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGE_SCORES
 from gobelin.store.files import open_input
 from gobelin.store.paths import join
@@ -22,8 +22,6 @@ from gobelin.store.shards import write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.progress import advance
 from gobelin.transforms.vision.heads import OWN_COLUMNS, Head, load_head
-
-Row = dict[str, Any]
 
 IMAGE_HEADS = pa.schema([IMAGE_SCORES.field(name) for name in ("image_id", *OWN_COLUMNS, "heads")])
 
