@@ -202,3 +202,18 @@ def test_weights_that_cannot_be_downloaded_are_told_with_ways_out(tag: str) -> N
     assert "long story" not in line
     assert "--set score.clip=null" in line
     assert "score.clip.pretrained" in line
+
+
+def test_the_device_of_a_runners_workers_is_not_looked_for_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Supervisor:
+        is_local = False
+
+        def run(self, title: str, tasks: list[Any]) -> None:
+            asked.append(title)
+
+    overrides = ("tokenize.device=cuda", "train.device=cuda", *PLAIN)
+    recipe = load_recipe("gobelin", overrides)
+    preflight._check_devices(Supervisor(), recipe, STAGES)  # type: ignore[arg-type]
+    assert asked == ["train: look for the device"]

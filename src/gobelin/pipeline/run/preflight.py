@@ -125,6 +125,8 @@ def _check_devices(supervisor: Supervisor, recipe: Recipe, stages: Collection[st
     """Asks torch in a worker process whether it has the devices of these stages. Raises StepFailedError."""
     for stage in ("tokenize", "train", "sample"):
         device = getattr(recipe, stage).device
+        if stage == "tokenize" and not supervisor.is_local:
+            continue  # the runner's workers encode images, not this machine
         if stage in stages and device not in ("cpu", "auto"):
             task = Task("ask-for-device", _ask_for_device, (f"{stage}.device", device), alone=True)
             supervisor.run(f"{stage}: look for the device", [task])
