@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gobelin.errors import UserError
-from gobelin.pipeline.held_out import choose_sites, hold_out
+from gobelin.pipeline.stages.held_out import choose_sites, hold_out
 from gobelin.store.dataset import commit_shards, data_output, shard_name
 from gobelin.train.config import TrainConfig
 from gobelin.train.held_out import HeldOut

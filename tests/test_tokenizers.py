@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import save_file
 
 from gobelin.errors import UserError
-from gobelin.pipeline import tokenizers
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.cli.tokenizers import Kind
+from gobelin.pipeline.exchange import tokenizers
+from gobelin.pipeline.exchange.tokenizers import FitOptions, fit, shape_of
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.tokenizers import FitOptions, fit, shape_of
 from gobelin.tokenize import pictures as reading
 from gobelin.tokenize.codebook import read_codebook
 from gobelin.tokenize.config import CONFIGS

@@ -67,8 +67,8 @@ def fit_tokenizer(
     quiet: Quiet = False,
 ) -> int:
     """Fits a tokenizer."""
+    from gobelin.pipeline.exchange.tokenizers import PAGE_NAME, FitOptions, fit
     from gobelin.pipeline.run.progress_bar import Screen
-    from gobelin.pipeline.tokenizers import PAGE_NAME, FitOptions, fit
     from gobelin.store.paths import join
 
     if steps < 1 or threads < 1 or max_images < 2:
@@ -102,7 +102,7 @@ def convert(
     name: Annotated[str | None, Parameter(help="name of its codebook (default: the layout's)")] = None,
 ) -> int:
     """Converts a published tokenizer."""
-    from gobelin.pipeline.tokenizers import convert as convert_file
+    from gobelin.pipeline.exchange.tokenizers import convert as convert_file
     from gobelin.report.tokenizer_page import facts
 
     layout, codebook = convert_file(file, output, None if size is None else _sides(size), name)
@@ -129,7 +129,7 @@ def show(
     images: Annotated[int, Parameter(metavar="N", help="pictures that are looked at (256)")] = 256,
 ) -> int:
     """Shows a tokenizer."""
-    from gobelin.pipeline.tokenizers import show as look
+    from gobelin.pipeline.exchange.tokenizers import show as look
     from gobelin.report.tokenizer_page import facts, measured
 
     if images < 1:

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.errors import UserError
-from gobelin.pipeline.held_out import hold_out
 from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.state import read_json, row_groups, some_images_shown
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.run.worker import Task, heed_stop, stop_requested
+from gobelin.pipeline.stages.held_out import hold_out
 from gobelin.report.samples_page import samples_page
 from gobelin.store import files
 from gobelin.store.files import exists, write_bytes, write_json
