@@ -21,7 +21,7 @@ class HeldOut:
     by: Literal["site", "document", "file"]
     """How documents were chosen: whole sites; single documents, where one site has nearly all; those of a file."""
     sites: tuple[str, ...]
-    """Hosts of which nothing is trained on, sorted."""
+    """Hosts whose pages are not trained on, sorted."""
     documents: tuple[str, ...]
     """Ids of the documents that the model is evaluated on, sorted."""
     left_out: tuple[str, ...]

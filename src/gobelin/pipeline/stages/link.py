@@ -8,7 +8,7 @@
     write decisions              by shard: all decisions, tallies and fetches
 
 A batch is as many units as together have about ``ROWS_AT_ONCE`` rows, and runs in a process of its own; so memory does
-not grow with the input, as long as no single shard does. What one graph leaves for the next are small Parquet files.
+not grow with the input, as long as no single shard does. Each graph writes small Parquet files that the next one reads.
 Where there are several batches, rows are dealt out first to the batches that read them (``stages/partition.py``).
 """
 
@@ -163,7 +163,7 @@ class LinkJob:
 
     read_folders: tuple[str, ...]
     fetch_folders: tuple[str, ...]
-    work: str  # for what one graph leaves for the next
+    work: str  # for files that one graph writes and the next one reads
     output: Attempt
     num_shards: int
     agents: tuple[str, ...]  # of robots.txt, whose being disallowed is recorded

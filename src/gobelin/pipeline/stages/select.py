@@ -125,7 +125,7 @@ class SelectJob:
     config: SelectConfig
     documents: str
     scores: str
-    work: str  # for what one graph leaves for the next
+    work: str  # for files that one graph writes and the next one reads
     output: Attempt
     num_shards: int
     use_folders: tuple[str, ...] = ()  # what each batch of ``write_corpus`` left; once dealt out, each share

@@ -290,7 +290,7 @@ def _bands(hashes: ImageHashes, config: NearImageConfig, joint: int) -> Iterator
 
 
 def image_keys(phash: str, dhash: str, config: NearImageConfig) -> list[tuple[int, int]]:
-    """(band, value) keys of which two near-duplicates share at least one."""
+    """(band, value) keys; two near-duplicates share at least one."""
     keys = []
     for distance, digits in ((config.phash_distance, phash), (config.dhash_distance, dhash)):
         if distance is not None:

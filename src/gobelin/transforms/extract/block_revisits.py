@@ -30,7 +30,7 @@ class BlockRevisits(beam.PTransform):
 
 
 def _refuse_revisit(revisit: Row, detail: str) -> Iterator[Decision]:
-    """A revisit of which it cannot be said whether it is listed goes no further."""
+    """A revisit goes no further where nobody can say whether it is listed."""
     yield Decision(
         stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="extract_error", detail=detail,
         warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],

@@ -6,9 +6,9 @@
                                       |--> documents, sharded by doc_id, pulled from the spools
                                       +--> images that some document shows, once each, with all their URLs
 
-Only keys are shuffled, and what one step leaves for the next lies on disk, so each can be done for some of the URLs, or
-some of the shards, at a time. Where one URL was captured more than once, the latest capture counts. A page captured
-twice with the same payload is one document; the copy that comes first by (archive, offset) stays.
+Only keys are shuffled. Each step writes its results to files and the next step reads them, so each can be done for some
+of the URLs, or some of the shards, at a time. Where one URL was captured more than once, the latest capture counts. A
+page captured twice with the same payload is one document; the copy that comes first by (archive, offset) stays.
 """
 
 from __future__ import annotations

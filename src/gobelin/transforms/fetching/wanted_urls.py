@@ -1,4 +1,4 @@
-"""Which images are worth fetching: those of which no address is in the archives.
+"""Which images are worth fetching: those that the archives hold under none of their addresses.
 
 A page names several addresses for one image, best first (``image_references.py``). If the archives hold any of them,
 the image is there and nothing is asked for. Otherwise the best address that was not tried yet is wanted, up to

@@ -67,7 +67,7 @@ class UsesByShard:
 class ScoreImages(beam.PTransform):
     """((image_id, doc_id) pairs, image rows without bytes, (image_id, embedding) pairs, rows of ``IMAGE_GROUPS`` and of
     ``SEMANTIC_GROUPS``), all of the same images -> ``facts``: ``ImageFacts`` keyed by image_id, beside the documents
-    that show it; ``decisions`` on images of which every document failed."""
+    that show it; ``decisions`` on images whose documents all failed."""
 
     def __init__(self, clip_model: str | None, needs_faces: bool = False) -> None:
         self._clip_model, self._needs_faces = clip_model, needs_faces

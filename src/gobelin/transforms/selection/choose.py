@@ -39,7 +39,7 @@ def choose_among_duplicates(work: str, not_run: str, kinds: Sequence[str]) -> No
 
     Args:
         not_run: folder of a data set.
-        kinds: of duplicates, of which one stays.
+        kinds: of duplicates; of each group one document stays.
     """
     paths = list_shards(join(work, "survivors"))
     choice = _choose(paths, kinds)

@@ -133,7 +133,7 @@ def image_set(document: Row) -> str:
 
 
 class KeepOneOfEach(beam.PTransform):
-    """Survivors -> (``survivors`` of which no two share a group of these kinds, ``decisions`` on the others).
+    """Survivors -> (``survivors``, where no two share a group of these kinds; ``decisions`` on the others).
 
     Documents that share a group, or share one with a document that does, are looked at together, the latest first: one
     stays unless a document that stays is in one of its groups. So what a decision names as kept is kept.

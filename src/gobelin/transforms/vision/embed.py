@@ -93,7 +93,7 @@ class _Embedder(WebStep):
 
 
 class _InTurn:
-    """(key, item) pairs of which those of a key come one after the other, taken key by key."""
+    """(key, item) pairs, sorted by key, that are taken key by key."""
 
     def __init__(self, pairs: Iterable[tuple[int, Row]]) -> None:
         self._pairs = iter(pairs)

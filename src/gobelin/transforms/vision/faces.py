@@ -66,7 +66,7 @@ class FaceConfig:
     """Arguments of that function."""
 
     min_score: float = 0.0
-    """Boxes of which the detector is less sure are left out, [0, 1]."""
+    """Boxes with a lower confidence are left out, [0, 1]."""
 
     def __post_init__(self) -> None:
         module, separator, function = self.detector.partition(":")

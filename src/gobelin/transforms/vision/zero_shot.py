@@ -21,7 +21,7 @@ from gobelin.transforms.vision.heads import Head, Layer
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ZeroShotPrompts:
-    """Two sets of texts of which an image fits one better."""
+    """Two sets of texts; an image fits one of them better."""
 
     positive: tuple[str, ...]
     """Texts of what is looked for ("a photo with a watermark"). Several wordings are averaged."""

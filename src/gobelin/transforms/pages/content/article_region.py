@@ -95,7 +95,7 @@ def _is_one_of_several(page: PageBlocks, index: int, heading: int) -> bool:
 
 def _with_pictures(page: PageBlocks, region: int, drop: list[bool]) -> int:
     """The region, or the element named as the article's body around it that adds pictures under headings and captions:
-    a text in pictures, of which the introduction has the most prose."""
+    a text in pictures whose introduction has the most prose."""
     blocks, containers = page.blocks, page.containers
     inner = containers[region]
     place = inner.parent

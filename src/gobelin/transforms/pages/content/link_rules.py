@@ -88,7 +88,7 @@ _MAX_ROW_BLOCKS = 6
 
 
 def _is_reference(block: Block) -> bool:
-    """A table of data whose cells are names, each of which leads to what it names."""
+    """A table of data whose cells are names that link to what they name."""
     return block.role is Role.TABLE and block.link_chars < 0.95 * block.num_chars
 
 

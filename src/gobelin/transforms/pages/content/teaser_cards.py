@@ -28,7 +28,7 @@ _NUMBERS = re.compile(r"\d+")
 
 
 def drop_teaser_cards(region: Region) -> None:
-    """Boxes of one make in one parent, most of which are teasers, below the page's own text."""
+    """Boxes of one make in one parent, most of them teasers, below the page's own text."""
     containers = region.page.containers
     groups: dict[tuple[int, str, str], list[Container]] = {}
     for container in containers[region.index + 1 : containers[region.index].last + 1]:

@@ -29,7 +29,7 @@ USEFUL_WIDTH = 1536
 """px. WordPress's second largest rendition, and more than the vision towers of today take in one tile."""
 
 UNKNOWN_WIDTH = 640
-"""px, taken for a file of which the page does not say how wide it is."""
+"""px, taken for a file whose width the page does not say."""
 
 THUMBNAIL_WIDTH = 150
 """px, taken for a file under a name such as ``data-thumb``."""

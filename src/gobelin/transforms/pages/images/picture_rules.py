@@ -15,7 +15,7 @@ _MAX_BLOCKS = 12
 
 
 def drop_left_behind(region: Region) -> None:
-    """A picture that leads to another page, in an element of which every word went: a teaser's, without the teaser."""
+    """A picture that leads to another page, in an element that lost all its words: the picture of a teaser."""
     page, drop = region.page, region.drop
     for index in range(region.start, region.end):
         block = page.blocks[index]
