@@ -280,7 +280,7 @@ def test_a_file_of_one_large_row_group_is_read_in_pieces(tmp_path: Path) -> None
 
 _KILLED = """
 import os, re, signal, sys
-from gobelin.pipeline import import_corpus
+from gobelin.pipeline.exchange import import_corpus
 from gobelin.pipeline.run.progress_bar import Screen
 from tests.in_process import InProcess
 
