@@ -53,6 +53,7 @@ from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_as
 from gobelin.store.dataset import Attempt, commit_shards
 from gobelin.store.shards import read_rows, write_decisions, write_shard
 from gobelin.store.tables import list_shards, read_tables, shard_path
+from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
@@ -323,9 +324,10 @@ def run_index(
         corpus = select.output.data("documents")
         text_tokenizer = fit_bpe([" ".join(WORDS)] * 4, 400)
         sizes = tuple(len(piece) for piece in text_tokenizer.token_bytes)
+        book = Codebook(name="image", kind="vqvae", num_codes=16, rows=4, columns=4, fingerprint="0" * 64)
         vocabulary = Vocabulary(
-            text_size=text_tokenizer.size, image_size=16, grid=(4, 4), text_fingerprint=text_tokenizer.fingerprint,
-            image_fingerprint="0" * 64, text_token_bytes=sizes,
+            text_size=text_tokenizer.size, codebooks=(book,), text_fingerprint=text_tokenizer.fingerprint,
+            text_token_bytes=sizes,
         )  # fmt: skip
         assemble = AssembleJob(corpus, f"{work}/codes", f"{work}/encode_decisions", Attempt(f"{folder}/tokenize", ""),
                                num_shards, vocabulary, text_tokenizer, True)  # fmt: skip
