@@ -26,9 +26,13 @@ def samples_page(samples: dict[str, Any], name: str, seed: int, sampling: Sampli
         return f'<img src="{html.escape(name)}" alt="">'
 
     parts.append("<section><h2>Pictures drawn for a caption</h2>")
+    if not samples["from_captions"]:
+        parts.append("<p class=g>There was no caption to draw for: <code>sample.captions</code> gives some.</p>")
     for item in samples["from_captions"]:
         parts.append(f"<div><p>{html.escape(item['caption'])}</p>{''.join(map(picture, item['images']))}</div>")
     parts.append("</section><section><h2>Captions written for a held-out picture</h2>")
+    if not samples["from_images"]:
+        parts.append("<p class=g>No held-out picture with a caption was there to compare.</p>")
     for item in samples["from_images"]:
         parts.append(
             f"<div>{picture(item['image'])}<p>{html.escape(item['caption'])}</p>"
