@@ -3,8 +3,9 @@
     OUT/recipe.yaml                   the recipe, every default spelled out
     OUT/run.json                      what happened, for people and programs
     OUT/<stage>/manifest.json         written last: the stage is complete, and for this key
-    OUT/<stage>/work/<key>            intermediate files of a stage that is not complete
     OUT/<stage>/<data set>/<key>      files, and the manifest that names them (store/dataset.py)
+
+Intermediate files of a stage that is not complete lie in its folder ``work``, by key.
 
 OUT is a local folder, or one on an object store. A stage's key is a digest of its settings and of the key of the stage
 before it, so a changed threshold makes ``select`` and what follows stale, and nothing before it. Each key is an attempt
