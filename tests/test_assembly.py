@@ -20,8 +20,9 @@ from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_as
 from gobelin.store import shards
 from gobelin.store.dataset import Attempt
 from gobelin.store.shards import read_folder, read_rows
-from gobelin.tokenize.encode import _EncodeImages, shown_images, shown_in_part
+from gobelin.tokenize.encode import _EncodeImages
 from gobelin.tokenize.sequence import ImageSpan, decode_document, image_latents
+from gobelin.tokenize.shown import shown_images, shown_in_part
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.shards import read_corpus
 from tests.token_corpora import small_tokenizer, small_vocabulary

@@ -20,7 +20,7 @@ from gobelin.data.model import Decision
 from gobelin.data.schemas import DOCUMENTS, IMAGES
 from gobelin.errors import UserError
 from gobelin.scores import Score
-from gobelin.tokenize import encode
+from gobelin.tokenize import assemble, encode
 from gobelin.transforms import urls
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.images.block_list import url_spellings
@@ -63,6 +63,7 @@ NUMBERS_AND_KEYS = {
     "_write_decisions_of_shard",
     "candidates_of", "codes_in_part", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows",
     "read_wishes", "shown_images", "shown_in_part", "small_star", "use_by_image", "uses_by_image",
+    "uses_of_images",
 }  # fmt: skip
 PLUMBING = {"WebStep", "Guarded", "_Extractor", "_Embedder"}
 
@@ -338,14 +339,14 @@ def test_thrown_into_codes(png: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_thrown_into_sequences(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = encode._AssembleShard(str(corpus / "documents"), "", 1, None, None, True)  # type: ignore[arg-type]
+    step = assemble._AssembleShard(str(corpus / "documents"), "", 1, None, None, True)  # type: ignore[arg-type]
 
     def sequence(doc_id: str, *_: Any) -> tuple[list[int], list[Any]]:
         if doc_id == "a" * 32:
             raise RuntimeError("thrown")
         return [1], []
 
-    monkeypatch.setattr(encode, "encode_document", sequence)
+    monkeypatch.setattr(assemble, "encode_document", sequence)
     decisions: list[Decision] = []
     assert [row["doc_id"] for row in step._rows(0, {}, decisions)] == ["b" * 32]
     assert [(each.rule, each.doc_id) for each in decisions] == [("tokenize_error", "a" * 32)]

@@ -23,16 +23,9 @@ from gobelin.pipeline.stages.partition import Source, partition
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
-from gobelin.tokenize.encode import (
-    SHOWN,
-    AssembleDocuments,
-    EncodeImages,
-    ReadCodesOfShards,
-    codes_schema,
-    read_shown,
-    shown_images,
-    shown_in_part,
-)
+from gobelin.tokenize.assemble import AssembleDocuments, ReadCodesOfShards
+from gobelin.tokenize.encode import EncodeImages, codes_schema
+from gobelin.tokenize.shown import SHOWN, read_shown, shown_images, shown_in_part
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.partition import ByNumber, ByShard, DecisionsByShard, Split

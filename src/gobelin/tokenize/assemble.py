@@ -1,0 +1,199 @@
+"""The corpus as token shards: each document -> one mixed sequence of tokens, in the shard of its id.
+
+Codes (``encode.py``) are shuffled to the documents that show them, two bytes a token.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.rows import Row
+from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, TOKEN_SHARDS
+from gobelin.store.shards import read_rows, write_shard
+from gobelin.store.tables import read_tables, shard_path, shard_place
+from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
+from gobelin.tokenize.shown import SHOWN, uses_of_images
+from gobelin.tokenize.text_tokenizer import TextTokenizer
+from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.transforms.boundary import Refused, WebStep, attempt
+from gobelin.transforms.progress import advance
+from gobelin.transforms.row_steps import empty_shards
+
+
+class AssembleDocuments(beam.PTransform):
+    """(shard numbers of the corpus, rows of ``IMAGE_CODES``) -> token shards; ``decisions`` on empty documents.
+
+    Args:
+        parts: of each shard of the corpus, files with the codes of its images, where they were dealt out; no rows come
+            in then.
+    """
+
+    def __init__(
+        self, corpus: str, output: str, num_shards: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
+        alt_as_caption: bool, parts: Sequence[Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
+        self._corpus, self._num_shards, self._parts = corpus, num_shards, parts
+        self._arguments = (corpus, output, num_shards, vocabulary, text_tokenizer, alt_as_caption)
+
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
+        shards, codes = inputs
+        if self._parts is None:
+            by_shard = (
+                (
+                    {
+                        "uses": shards
+                        | "ImagesOfCorpus" >> beam.FlatMap(uses_of_images, self._corpus, self._num_shards),
+                        "codes": codes | "ById" >> beam.Map(_codes_by_id),
+                    }
+                    | "JoinById" >> beam.CoGroupByKey()
+                    | "ToShards" >> beam.FlatMap(_codes_to_shards),
+                    empty_shards(codes.pipeline, range(self._num_shards)),
+                )
+                | beam.Flatten()
+                | beam.GroupByKey()
+            )
+        else:
+            by_shard = shards | "CodesOfShard" >> beam.Map(codes_in_part, self._parts)
+        return by_shard | beam.ParDo(_AssembleShard(*self._arguments)).with_outputs("decisions", main="paths")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Codes:
+    image_id: str
+    codes: bytes  # int32, or float16 latents where tokens are continuous
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReadCodesOfShards:
+    """Shards of ``IMAGE_CODES`` -> rows of it, once for each shard of the corpus that shows the image; ``shard`` says
+    which (``partition.Read``).
+
+    Args:
+        shown: of each shard of images, files of ``SHOWN``.
+    """
+
+    shown: tuple[tuple[str, ...], ...]
+
+    def __call__(self, path: str, columns: list[str]) -> Iterator[pa.Table]:
+        index = shard_place(path)[0]
+        shown = pa.concat_tables([SHOWN.empty_table(), *(t for file in self.shown[index] for t in read_tables(file))])
+        shown = shown.group_by(["image_id", "shard"]).aggregate([])  # one a row group so far
+        for codes in read_tables(path, columns):
+            place = pc.index_in(shown["image_id"], codes["image_id"].combine_chunks())
+            is_here = pc.is_valid(place)
+            yield codes.take(place.filter(is_here)).append_column("shard", shown["shard"].filter(is_here))
+
+
+def codes_in_part(index: int, paths: Sequence[Sequence[str]]) -> tuple[int, list[_Codes]]:
+    """(shard of the corpus, codes of the images that it shows).
+
+    Args:
+        paths: of each shard, files of ``IMAGE_CODES``.
+    """
+    return index, [_Codes(*_codes_by_id(row)) for path in paths[index] for row in read_rows(path)]
+
+
+def _codes_by_id(row: Row) -> tuple[str, bytes]:
+    latents = row.get("latents")
+    found = np.asarray(row["codes"], np.int32) if latents is None else np.asarray(latents, np.float16)
+    return row["image_id"], found.tobytes()
+
+
+def _codes_to_shards(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[int, _Codes]]:
+    identifier, sides = joined
+    codes = next(iter(sides["codes"]), None)
+    if codes is not None:
+        for index in sides["uses"]:
+            yield index, _Codes(identifier, codes)
+
+
+class _AssembleShard(WebStep):
+    def __init__(
+        self, corpus: str, output: str, num_shards: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
+        alt_as_caption: bool,
+    ) -> None:  # fmt: skip
+        self._corpus, self._output, self._num_shards = corpus, output, num_shards
+        self._vocabulary, self._text_tokenizer, self._alt_as_caption = vocabulary, text_tokenizer, alt_as_caption
+
+    def process(self, element: tuple[int, Iterable[_Codes | None]]) -> Iterator[Any]:
+        index, group = element
+        stored = {item.image_id: item.codes for item in group if item is not None}
+        codebook, latents = self._vocabulary.codebooks[0], None  # of the run's image tokenizer
+        if codebook.is_continuous:  # an id marks the place of a latent
+            codes = dict.fromkeys(stored, np.zeros(codebook.tokens_per_image, np.int32))
+            latents = {name: np.frombuffer(data, np.float16) for name, data in stored.items()}
+        else:
+            codes = {name: np.frombuffer(data, np.int32) for name, data in stored.items()}
+        decisions: list[Decision] = []
+        path = shard_path(self._output, index, self._num_shards)
+        metadata = {METADATA_KEY.decode(): self._vocabulary.to_json()}
+        schema = CONTINUOUS_TOKEN_SHARDS if codebook.is_continuous else TOKEN_SHARDS
+        write_shard(path, self._rows(index, codes, decisions, latents), schema, metadata)
+        yield path
+        for decision in decisions:
+            yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
+
+    def _rows(
+        self, index: int, codes: dict[str, np.ndarray], decisions: list[Decision],
+        latents: dict[str, np.ndarray] | None = None,
+    ) -> Iterator[Row]:  # fmt: skip
+        for document in read_rows(shard_path(self._corpus, index, self._num_shards)):
+            advance("documents")
+            row = attempt(self._row, document, codes, latents)
+            if row is None or isinstance(row, Refused):
+                rule, detail = ("nothing_left", None) if row is None else ("tokenize_error", row.detail)
+                decisions.append(
+                    Decision(
+                        stage="tokenize", unit=Unit.DOCUMENT, action=Action.FAIL, rule=rule,
+                        doc_id=document["doc_id"], url=document["url"], detail=detail,
+                    )
+                )  # fmt: skip
+                continue
+            yield row
+
+    def _row(self, document: Row, codes: dict[str, np.ndarray], latents: dict[str, np.ndarray] | None) -> Row | None:
+        """The sequence of a document; None where nothing of it is left."""
+        items = document_items(document["nodes"], codes, self._alt_as_caption)
+        if not items:
+            return None
+        tokens, spans = encode_document(document["doc_id"], items, self._vocabulary, self._text_tokenizer)
+        image_spans = [dataclasses.asdict(span) for span in spans]
+        row: Row = {"doc_id": document["doc_id"], "tokens": tokens, "image_spans": image_spans}
+        if latents is not None:
+            of_images = [latents[span.image_id] for span in spans]
+            row["latents"] = np.concatenate([np.empty(0, np.float16), *of_images])
+        return row
+
+
+def alt_text(alt: str | None) -> str | None:
+    """An alternative text that says something: a file's name or path, which many pages give instead, does not."""
+    return None if alt is None or _FILE_NAME.fullmatch(alt) else alt
+
+
+_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|svg|bmp|avif|tiff?)", re.IGNORECASE)
+
+
+def document_items(nodes: Iterable[Row], codes: dict[str, np.ndarray], alt_as_caption: bool) -> list[Item]:
+    """What of a document enters its sequence, in reading order.
+
+    Args:
+        codes: of the images at hand; an image without codes is left out, its caption too.
+        alt_as_caption: whether the alternative text stands in where there is no caption.
+    """
+    items: list[Item] = []
+    for node in nodes:
+        if node["kind"] == "text":
+            items.append(TextItem(node["text"]))
+        elif node["image_id"] in codes:
+            caption = node["caption"] or (alt_text(node["alt"]) if alt_as_caption else None)
+            items.append(ImageItem(node["image_id"], tuple(codes[node["image_id"]].tolist()), caption))
+    return items
