@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,14 @@ CONFIG = LMConfig(width=32, num_layers=2, num_heads=2, hidden=48)
 CODE = VOCABULARY.image_offset
 
 
-@pytest.fixture
-def model() -> LanguageModel:
+SHARED_HEADS = LMConfig(width=32, num_layers=2, num_heads=4, num_kv_heads=2, hidden=48)
+
+
+@pytest.fixture(params=[CONFIG, SHARED_HEADS], ids=["own heads", "shared heads"])
+def model(request: pytest.FixtureRequest) -> LanguageModel:
     """Fresh weights, except that what starts at zero is random: else nothing depends on the context."""
     generator = torch.Generator().manual_seed(0)
-    model = build_model(CONFIG, VOCABULARY, generator)
+    model = build_model(request.param, VOCABULARY, generator)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
@@ -90,6 +95,44 @@ def test_the_future_is_not_seen(model: LanguageModel) -> None:
 
 
 @torch.no_grad()
+def test_flex_attention_sees_the_same(model: LanguageModel) -> None:
+    """It has no gradients on the CPU; forward it runs there, uncompiled."""
+    tokens_BT = _tokens(2, 128)
+    pieces_BT = torch.stack([torch.arange(128) // 50, torch.arange(128) // 31])
+    expected_BTV = model(tokens_BT, pieces_BT)
+    model.uses_flex_attention = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns that this is slow
+        torch.testing.assert_close(model(tokens_BT, pieces_BT), expected_BTV)
+
+
+def test_blocks_computed_again_have_the_same_gradients(model: LanguageModel) -> None:
+    tokens_BT = _tokens(2, 12)
+    gradients = []
+    for model.recomputes in (False, True):
+        model.zero_grad()
+        model(tokens_BT, torch.zeros_like(tokens_BT)).square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_logits_are_those_of_the_tokens_asked_for(model: LanguageModel) -> None:
+    tokens_BT = _tokens(2, 12)
+    pieces_BT, at_M = torch.zeros_like(tokens_BT), torch.tensor([0, 5, 23])
+    torch.testing.assert_close(model(tokens_BT, pieces_BT, at_M), model(tokens_BT, pieces_BT).flatten(0, 1)[at_M])
+
+
+@torch.no_grad()
+def test_without_place_embedding_codes_are_tokens_like_others() -> None:
+    model = build_model(dataclasses.replace(CONFIG, place_embedding=False), VOCABULARY, torch.Generator())
+    model.head.weight.normal_()
+    same_BTV = model(torch.full((1, 4), CODE), torch.arange(4)[None])
+    assert torch.equal(same_BTV[0, 0], same_BTV[0, 1])
+    assert not [name for name, _ in model.named_parameters() if "place" in name]
+
+
+@torch.no_grad()
 def test_the_place_in_the_picture_matters(model: LanguageModel) -> None:
     tokens_BT = torch.full((1, 4), CODE)
     same_BTV = model(tokens_BT, torch.arange(4)[None])  # four pieces of one token, differing in their place only
@@ -147,5 +190,7 @@ def test_saved_model_is_the_same(model: LanguageModel, tmp_path: Path) -> None:
 def test_user_errors_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiple of 2 x num_heads"):
         LMConfig(width=36, num_heads=4)
+    with pytest.raises(ValueError, match="num_kv_heads must divide num_heads"):
+        LMConfig(num_heads=4, num_kv_heads=3)
     with pytest.raises(ValueError, match="no model in"):
         load_model(str(tmp_path))

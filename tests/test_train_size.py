@@ -13,7 +13,10 @@ from tests.token_corpora import small_tokenizer, small_vocabulary
 VOCABULARY = small_vocabulary(small_tokenizer())
 
 
-@pytest.mark.parametrize("config", [LMConfig(), LMConfig(width=24, num_layers=3, num_heads=2, hidden=40)], ids=str)
+SHARED_HEADS = LMConfig(width=24, num_layers=3, num_heads=4, hidden=40, num_kv_heads=2, place_embedding=False)
+
+
+@pytest.mark.parametrize("config", [LMConfig(), SHARED_HEADS], ids=["default", "shared heads"])
 def test_parameters_are_those_of_the_model(config: LMConfig) -> None:
     model = build_model(config, VOCABULARY, torch.Generator())
     size = model_size(TrainConfig(model=config), VOCABULARY.size, VOCABULARY.max_tokens_per_image)

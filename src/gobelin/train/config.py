@@ -30,10 +30,28 @@ class LMConfig:
     """Attention heads; width / num_heads must be even (rotary pairs)."""
     hidden: int = 352
     """Width of the gated hidden layer; about 8/3 of width keeps the cost of a plain 4 x one."""
+    num_kv_heads: int | None = None
+    """Heads of keys and values, which heads of queries share in groups (arXiv 2305.13245): a smaller cache in sampling.
+    Must divide num_heads. Null: as many as num_heads."""
+    place_embedding: bool = True
+    """Whether image tokens have a learned embedding of their place in the picture. Without it the model is one that
+    transformers can load (`gobelin export --format transformers`)."""
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    @property
+    def head_width(self) -> int:
+        """Width of a head, K."""
+        return self.width // self.num_heads
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.num_heads):
             raise UserError(f"width must be a multiple of 2 x num_heads, got {self.width} and {self.num_heads}")
+        if self.kv_heads < 1 or self.num_heads % self.kv_heads:
+            raise UserError(f"num_kv_heads must divide num_heads, got {self.num_kv_heads} and {self.num_heads}")
         if self.num_layers < 1 or self.hidden < 1:
             raise UserError(f"num_layers and hidden must be at least 1, got {self.num_layers} and {self.hidden}")
 

@@ -2,7 +2,7 @@
 
 Pre-norm RMSNorm, rotary positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), RMS-normalised queries and keys
 (arXiv 2405.09818 needs it to train mixed modalities stably), output projections that start at zero, no biases, an
-untied head. Besides its id, an image token has a learned embedding of its place in the picture, which follows from
+untied head. Besides its id, an image token may have a learned embedding of its place in the picture, which follows from
 the tokens themselves. Rows may pack several pieces of documents; a piece attends only to itself, and its positions
 start at 0. With the default shape, training does about 9 thousand tokens a second of one CPU core.
 """
@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.utils.checkpoint import checkpoint
 
 from gobelin.errors import UserError
 from gobelin.store.files import exists, local_copy, local_output, read_json, write_bytes
@@ -23,13 +27,17 @@ from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import LMConfig
 
-# B rows, T tokens of a row, S tokens that may be attended to, D model width, H heads, K width of a head, V vocabulary
+# B rows, T tokens of a row, S tokens that may be attended to, D model width, H heads (N: of queries and of keys)
+# K width of a head, V vocabulary, M tokens whose logits are asked for
 
 CONFIG_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
 INIT_STD = 0.02
 NORM_EPS = 1e-6
 ROPE_BASE = 10_000.0
+
+Mask = Tensor | BlockMask
+"""What ``attend`` takes."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -42,29 +50,32 @@ class KVCache:
 
 
 class Attention(nn.Module):
-    """Causal self-attention with rotary positions and normalised queries and keys."""
+    """Causal self-attention with rotary positions and normalised queries and keys. Heads share keys and values (arXiv
+    2305.13245) where the shape says so."""
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
-        self.num_heads = config.num_heads
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
+        num_rows = (config.num_heads + 2 * config.kv_heads) * config.head_width
+        self.qkv = nn.Linear(config.width, num_rows, bias=False)  # all heads of queries, then of keys, then of values
         self.out = nn.Linear(config.width, config.width, bias=False)
-        self.qk_scale_2K = nn.Parameter(torch.empty(2, config.width // config.num_heads))
+        self.qk_scale_2K = nn.Parameter(torch.empty(2, config.head_width))
 
     def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], bias_BTS: Tensor, cache: KVCache | None, layer: int
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask: Mask, cache: KVCache | None, layer: int
     ) -> Tensor:
-        qkv_BT3HK = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
-        qk_BT2HK, v_BT1HK = qkv_BT3HK.split((2, 1), 2)
-        qk_BT2HK = F.rms_norm(qk_BT2HK, qk_BT2HK.shape[-1:], eps=NORM_EPS) * self.qk_scale_2K[:, None]
-        q_BHTK, k_BHSK = _rotate(qk_BT2HK, rotation).transpose(1, 3).unbind(2)
-        v_BHSK = v_BT1HK[:, :, 0].transpose(1, 2)
+        heads = (self.num_heads, self.num_kv_heads)
+        qk_BTNK, v_BTHK = self.qkv(x_BTD).unflatten(-1, (sum(heads) + heads[1], -1)).split((sum(heads), heads[1]), 2)
+        scale_NK = torch.cat([self.qk_scale_2K[part].expand(each, -1) for part, each in enumerate(heads)])
+        qk_BTNK = F.rms_norm(qk_BTNK, qk_BTNK.shape[-1:], eps=NORM_EPS) * scale_NK
+        q_BHTK, k_BHSK = _rotate(qk_BTNK, rotation).transpose(1, 2).split(heads, 1)
+        v_BHSK = v_BTHK.transpose(1, 2)
         if cache is not None:
             stop = cache.length + x_BTD.shape[1]
             cache.keys[layer][:, :, cache.length : stop] = k_BHSK
             cache.values[layer][:, :, cache.length : stop] = v_BHSK
             k_BHSK, v_BHSK = cache.keys[layer][:, :, :stop], cache.values[layer][:, :, :stop]
-        y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias_BTS[:, None])
+        y_BHTK = attend(q_BHTK, k_BHSK, v_BHSK, mask)
         return self.out(y_BHTK.transpose(1, 2).flatten(2))
 
 
@@ -80,9 +91,9 @@ class Block(nn.Module):
         self.down = nn.Linear(config.hidden, config.width, bias=False)
 
     def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], bias_BTS: Tensor, cache: KVCache | None, layer: int
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask: Mask, cache: KVCache | None, layer: int
     ) -> Tensor:
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, bias_BTS, cache, layer)
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, mask, cache, layer)
         gate_BTF, up_BTF = self.gate_up(self.hidden_norm(x_BTD)).chunk(2, -1)
         return x_BTD + self.down(F.silu(gate_BTF) * up_BTF)
 
@@ -94,15 +105,25 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
+        self.recomputes = False
+        """Whether blocks are computed again in the backward pass instead of kept: less memory, a third more work."""
+        self.uses_flex_attention = False
+        """Whether whole rows go through FlexAttention, which passes over pairs of different pieces."""
         self.embedding = nn.Embedding(vocabulary.size, config.width)
-        self.place_embedding = nn.Embedding(vocabulary.max_tokens_per_image, config.width)
+        places = vocabulary.max_tokens_per_image
+        self.place_embedding = nn.Embedding(places, config.width) if config.place_embedding else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.width, eps=NORM_EPS)
         self.head = nn.Linear(config.width, vocabulary.size, bias=False)
 
-    def forward(self, tokens_BT: Tensor, pieces_BT: Tensor) -> Tensor:
-        """Logits B x T x V of whole rows; see ``features``."""
-        return self.head(self.features(tokens_BT, pieces_BT))
+    def forward(self, tokens_BT: Tensor, pieces_BT: Tensor, at_M: Tensor | None = None) -> Tensor:
+        """Logits B x T x V of whole rows; see ``features``.
+
+        Args:
+            at_M: the tokens whose logits are asked for, M x V, as places in the rows laid end to end; None: all.
+        """
+        x_BTD = self.features(tokens_BT, pieces_BT)
+        return self.head(x_BTD if at_M is None else x_BTD.flatten(0, 1)[at_M])
 
     def features(self, tokens_BT: Tensor, pieces_BT: Tensor) -> Tensor:
         """What the head makes logits of, B x T x D.
@@ -112,9 +133,9 @@ class LanguageModel(nn.Module):
             pieces_BT: which piece each token belongs to; a piece is a run of equal numbers. A token sees the tokens
                 of its own piece up to itself. Padding is a piece like any other.
         """
-        mask_BTT = _piece_mask(pieces_BT)
+        mask = block_mask(pieces_BT) if self.uses_flex_attention else _bias(_piece_mask(pieces_BT), self._dtype())
         places_BT = places_in_picture(tokens_BT, self.vocabulary)
-        return self._run(tokens_BT, piece_positions(pieces_BT), places_BT, mask_BTT, None)
+        return self._run(tokens_BT, piece_positions(pieces_BT), places_BT, mask, None)
 
     def extend(
         self, tokens_BT: Tensor, positions_BT: Tensor, places_BT: Tensor, visible_BS: Tensor, cache: KVCache
@@ -131,49 +152,86 @@ class LanguageModel(nn.Module):
         mask_BTS = visible_BS[:, None, :] & (order <= order[num_cached:, None])
         # A row of padding sees itself, or its softmax would be over nothing.
         mask_BTS = mask_BTS | (order == order[num_cached:, None])
-        x_BTD = self._run(tokens_BT, positions_BT, places_BT, mask_BTS, cache)
+        x_BTD = self._run(tokens_BT, positions_BT, places_BT, _bias(mask_BTS, self._dtype()), cache)
         cache.length += num_new
         return self.head(x_BTD)
 
     def new_cache(self, num_rows: int, capacity: int) -> KVCache:
         """An empty cache for this many rows and tokens."""
         config, weight = self.config, self.head.weight
-        shape = (num_rows, config.num_heads, capacity, config.width // config.num_heads)
+        shape = (num_rows, config.kv_heads, capacity, config.head_width)
         keys = [weight.new_zeros(shape) for _ in self.blocks]
         return KVCache(keys, [torch.zeros_like(key) for key in keys])
 
+    def _dtype(self) -> torch.dtype:
+        return self.embedding.weight.dtype
+
     def _run(
-        self, tokens_BT: Tensor, positions_BT: Tensor, places_BT: Tensor, mask_BTS: Tensor, cache: KVCache | None
+        self, tokens_BT: Tensor, positions_BT: Tensor, places_BT: Tensor, mask: Mask, cache: KVCache | None
     ) -> Tensor:
-        in_picture_BT1 = (places_BT >= 0).unsqueeze(-1)
-        x_BTD = self.embedding(tokens_BT) + self.place_embedding(places_BT.clamp(min=0)) * in_picture_BT1
-        rotation = _rotation(positions_BT, self.config.width // self.config.num_heads)
-        bias_BTS = torch.zeros_like(mask_BTS, dtype=x_BTD.dtype).masked_fill(~mask_BTS, -torch.inf)
+        x_BTD = self.embedding(tokens_BT)
+        if self.place_embedding is not None:
+            x_BTD = x_BTD + self.place_embedding(places_BT.clamp(min=0)) * (places_BT >= 0).unsqueeze(-1)
+        rotation = _rotation(positions_BT, self.config.head_width)
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, rotation, bias_BTS, cache, layer)
+            if self.recomputes and torch.is_grad_enabled():
+                x_BTD = checkpoint(block, x_BTD, rotation, mask, cache, layer, use_reentrant=False)
+            else:
+                x_BTD = block(x_BTD, rotation, mask, cache, layer)
         return self.norm(x_BTD)
 
 
 def build_model(
-    config: LMConfig, vocabulary: Vocabulary, generator: torch.Generator, device: torch.device | str = "cpu"
+    config: LMConfig,
+    vocabulary: Vocabulary,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+    shard: Callable[[LanguageModel], None] | None = None,
 ) -> LanguageModel:
     """A model with fresh weights: normal of deviation 0.02, zero for output projections and head.
 
-    The generator lives on the CPU, so the same seed gives the same weights on every device.
+    The generator lives on the CPU, so the same seed gives the same weights on every device and for any number of
+    processes that share them.
+
+    Args:
+        shard: makes the parameters, which have no memory yet, shares of a process. One parameter at a time is whole.
     """
     with torch.device("meta"):
         model = LanguageModel(config, vocabulary)
-    model.to_empty(device="cpu")
+    if shard is not None:
+        shard(model)
+    model.to_empty(device=device)
     for name, parameter in model.named_parameters():
-        if name.endswith(("norm.weight", "qk_scale_2K")):
-            nn.init.ones_(parameter)
-        elif name == "head.weight" or name.endswith(("attention.out.weight", "down.weight")):
-            nn.init.zeros_(parameter)
-        elif parameter.ndim == 2 and not name.endswith("embedding.weight"):
-            nn.init.normal_(parameter, std=config.width**-0.5, generator=generator)
-        else:
-            nn.init.normal_(parameter, std=INIT_STD, generator=generator)
-    return model.to(device)
+        fill_parameter(parameter, _fresh(name, parameter.shape, config, generator))
+    return model
+
+
+def _fresh(name: str, shape: torch.Size, config: LMConfig, generator: torch.Generator) -> Tensor:
+    weight = torch.empty(shape, device="cpu")
+    if name.endswith(("norm.weight", "qk_scale_2K")):
+        return weight.fill_(1)
+    if name == "head.weight" or name.endswith(("attention.out.weight", "down.weight")):
+        return weight.zero_()
+    is_matrix = not name.endswith("embedding.weight")
+    return weight.normal_(std=config.width**-0.5 if is_matrix else INIT_STD, generator=generator)
+
+
+@torch.no_grad()
+def fill_parameter(parameter: Tensor, whole: Tensor) -> None:
+    """Sets a parameter, or a process's share of it, to a whole tensor that each process has."""
+    if isinstance(parameter, DTensor):
+        whole = distribute_tensor(
+            whole.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
+        )
+    parameter.copy_(whole)
+
+
+def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters by name, on the CPU; shares of processes, which must all ask, are put together."""
+    return {
+        name: (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu()
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def places_in_picture(tokens_BT: Tensor, vocabulary: Vocabulary) -> Tensor:
@@ -194,10 +252,14 @@ def piece_positions(pieces_BT: Tensor) -> Tensor:
     return index_T - torch.where(starts_BT, index_T, 0).cummax(1).values
 
 
-def save_model(model: LanguageModel, folder: str) -> None:
-    """Write ``model.safetensors``, ``model.json`` and ``vocabulary.json`` into the folder, made if need be."""
-    with local_output(join(folder, WEIGHTS_NAME)) as weights:
-        save_file({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, weights)
+def save_model(model: LanguageModel, folder: str, weights: dict[str, Tensor] | None = None) -> None:
+    """Write ``model.safetensors``, ``model.json`` and ``vocabulary.json`` into the folder, made if need be.
+
+    Args:
+        weights: those of the model where it holds shares of them alone, as ``whole_weights`` gives.
+    """
+    with local_output(join(folder, WEIGHTS_NAME)) as path:
+        save_file(whole_weights(model) if weights is None else weights, path)
     config = json.dumps(dataclasses.asdict(model.config), indent=2, allow_nan=False)
     write_bytes(join(folder, CONFIG_NAME), (config + "\n").encode())
     model.vocabulary.save(folder)
@@ -215,6 +277,33 @@ def load_model(folder: str, device: torch.device | str = "cpu") -> LanguageModel
     return model.to(device).eval()
 
 
+def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Mask) -> Tensor:
+    """Attention, B x H x T x K. Keys and values may have fewer heads: neighbouring heads of queries share them.
+
+    Args:
+        mask: added to the products of queries and keys, B x T x S; or a ``block_mask``, for FlexAttention, which passes
+            over the pairs of other pieces. Equal up to rounding; FlexAttention has no gradients on the CPU.
+    """
+    shares = q_BHTK.shape[1] != k_BHSK.shape[1]
+    if isinstance(mask, BlockMask):
+        return flex_attention(q_BHTK, k_BHSK, v_BHSK, block_mask=mask, enable_gqa=shares)
+    return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask[:, None], enable_gqa=shares)
+
+
+def block_mask(pieces_BT: Tensor) -> BlockMask:
+    """``_piece_mask`` for FlexAttention: which blocks of pairs hold a pair at all."""
+
+    def sees(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (pieces_BT[row, query] == pieces_BT[row, key]) & (query >= key)
+
+    rows, length = pieces_BT.shape
+    return create_block_mask(sees, rows, None, length, length, device=str(pieces_BT.device))
+
+
+def _bias(mask_BTS: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros_like(mask_BTS, dtype=dtype).masked_fill(~mask_BTS, -torch.inf)
+
+
 def _piece_mask(pieces_BT: Tensor) -> Tensor:
     """True where the token of the row's first index may see that of the second: same piece, not later."""
     order_T = torch.arange(pieces_BT.shape[1], device=pieces_BT.device)
@@ -222,14 +311,14 @@ def _piece_mask(pieces_BT: Tensor) -> Tensor:
 
 
 def _rotation(positions_BT: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each position's angles, B x T x 1 x 1 x K/2."""
+    """Cosine and sine of each position's angles, B x T x 1 x K/2."""
     exponents = torch.arange(0, head_width, 2, device=positions_BT.device, dtype=torch.float32) / head_width
-    angles = positions_BT[..., None, None, None].float() * ROPE_BASE**-exponents
+    angles = positions_BT[..., None, None].float() * ROPE_BASE**-exponents
     return angles.cos(), angles.sin()
 
 
-def _rotate(x_BT2HK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def _rotate(x_BTNK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate the pairs (first half, second half) of each head by their angles."""
     cos, sin = rotation
-    a, b = x_BT2HK.chunk(2, -1)
+    a, b = x_BTNK.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)

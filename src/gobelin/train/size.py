@@ -14,8 +14,8 @@ SHAPES = {
     "125 M": LMConfig(width=768, num_layers=12, num_heads=12, hidden=2048),
     "350 M": LMConfig(width=1024, num_layers=24, num_heads=16, hidden=2816),
     "1.3 B": LMConfig(width=2048, num_layers=24, num_heads=16, hidden=5632),
-    "3 B": LMConfig(width=2560, num_layers=32, num_heads=32, hidden=6912),
-    "7 B": LMConfig(width=4096, num_layers=32, num_heads=32, hidden=11008),
+    "3 B": LMConfig(width=2560, num_layers=32, num_heads=32, hidden=9216, num_kv_heads=8),
+    "7 B": LMConfig(width=4096, num_layers=32, num_heads=32, hidden=12288, num_kv_heads=8),
 }
 """Usual shapes, by about how many parameters they have."""
 
@@ -44,10 +44,11 @@ def model_size(config: TrainConfig, vocabulary_size: int, max_tokens_per_image: 
     """What a model of this shape takes, trained on rows of this configuration."""
     model: LMConfig = config.model
     width, layers = model.width, model.num_layers
-    matrices = layers * (4 * width * width + 3 * width * model.hidden)
+    of_values = width * model.kv_heads // model.num_heads  # width of all heads of values
+    matrices = layers * (2 * width * (width + of_values) + 3 * width * model.hidden)
     head = vocabulary_size * width
     scales = layers * (2 * width + 2 * width // model.num_heads) + width
-    others = 2 * head + max_tokens_per_image * width + scales
+    others = 2 * head + max_tokens_per_image * width * model.place_embedding + scales
     row_flops = 12 * layers * width * config.row_tokens
     a_token = 4 * (layers * (14 * width + 4 * model.hidden) + 2 * vocabulary_size)
     return ModelSize(
