@@ -40,16 +40,16 @@ from gobelin.data.model import Action, Decision, Node, Role, Unit, to_row
 from gobelin.data.schemas import ARCHIVES, DECISIONS, IMAGE_CODES, NOT_RUN
 from gobelin.pipeline.run import run as run_module
 from gobelin.pipeline.run.cpu_time import tree_seconds
-from gobelin.pipeline.run.plan import Batch, Plan, Step, data_sets
+from gobelin.pipeline.run.plan import Plan
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.run.worker import Task
-from gobelin.pipeline.stages.extract import WantJob, want_images
 from gobelin.pipeline.stages.link import ROWS_AT_ONCE, LinkJob, run_link
 from gobelin.pipeline.stages.score import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly
+from gobelin.pipeline.stages.want import WantJob, run_want
 from gobelin.store.dataset import Attempt, commit_shards
 from gobelin.store.shards import read_rows, write_decisions, write_shard
 from gobelin.store.tables import list_shards, read_tables, shard_path
@@ -68,7 +68,6 @@ from gobelin.transforms.selection.write_corpus import SURVIVORS
 from gobelin.transforms.urls import host_of, url_key
 
 Row = dict[str, Any]
-WANTED_AT_MOST = 100_000  # pages from which on the search for missing images is left out: it grows with them
 PAGES_A_FOLDER = 5000  # of the made-up index: what one process of ``read_archives`` might leave
 IMAGES_OF_A_PAGE, PAGES_OF_A_HOST, USES_OF_A_SHARED_IMAGE, PAGES_A_REVISIT = 3, 50, 20, 20
 TEXT = """harbour market boat light water stone bridge window garden river morning evening people story road field
@@ -300,10 +299,8 @@ def run_index(
         extract, score = Attempt(f"{folder}/extract", ""), Attempt(f"{folder}/score", "")
         documents, images, work = extract.data("documents"), extract.data("images"), f"{folder}/work"
         link = LinkJob(made.read_folders, (), f"{work}/link", extract, num_shards, ("gptbot",))
-        if num_pages <= WANTED_AT_MOST:
-            want = WantJob(made.read_folders, (), work, "wanted", 2, num_shards)
-            wanted = data_sets(work, num_shards, "wanted")
-            plan.run(Step("(missing images: one process)", want_images, [Batch([], want)], wanted))
+        want = WantJob(made.read_folders, (), work, "wanted", 2, num_shards)
+        run_want(plan, "extract: missing images", want, rows_at_once)
         run_link(plan, link, rows_at_once)
         shutil.rmtree(made.folder)
         shutil.rmtree(f"{work}/link")

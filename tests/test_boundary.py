@@ -49,8 +49,8 @@ NUMBERS_AND_KEYS = {
     # Rows, ids, digests, dates and numbers of our own; of addresses only what the functions of ``urls.py`` make, which
     # never raise. Images whose bytes were written by ``extract`` are copied, not opened.
     "_ScoreHeads", "_WriteImageShard", "_WriteRowsOfShard",
-    "_alike_images", "_alike_texts", "_archived", "_as_own", "_band_keys", "_blank", "_both_ways", "_by_doc_id",
-    "_by_host", "_by_id", "_by_image_id", "_by_place", "_by_rule", "_by_text", "_by_url", "_choices", "_codes_by_id",
+    "_alike_images", "_alike_texts", "_as_own", "_band_keys", "_blank", "_both_ways", "_by_doc_id",
+    "_by_host", "_by_id", "_by_image_id", "_by_place", "_by_rule", "_by_text", "_by_url", "_codes_by_id",
     "_codes_to_shards", "_components", "_count_images", "_deal_out", "_decision_to_shard", "_document_row",
     "_document_to_shard", "_downwards", "_edge_of_row", "_edge_row", "_embedding_by_id", "_ends", "_fetched_tally",
     "_group_edges", "_image_keys", "_image_row", "_image_set_edges", "_image_set_key", "_image_to_shard",
@@ -58,12 +58,14 @@ NUMBERS_AND_KEYS = {
     "_match", "_member_by_id", "_name_group", "_not_run_row", "_one_of_copies", "_one_spelling", "_paragraph_keys",
     "_policy_by_host", "_resolution_by_doc_id", "_resolve", "_shown_key", "_signals_by_id", "_signals_row",
     "_site_counts", "_star_edges",
-    "_stay_to_shard", "_to_candidates", "_to_component", "_to_first_shard", "_to_one_worker", "_to_shard", "_tried",
-    "_unfinished_row", "_url_to_shard", "_urls", "_use_to_shard", "_uses", "_wanted",
+    "_stay_to_shard", "_to_candidates", "_to_component", "_to_first_shard", "_to_one_worker", "_to_shard",
+    "_unfinished_row", "_urls", "_use_to_shard", "_uses",
     "_write_decisions_of_shard",
-    "candidates_of", "codes_in_part", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows",
+    "codes_in_part", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows",
     "read_wishes", "shown_images", "shown_in_part", "small_star", "use_by_image", "uses_by_image",
     "uses_of_images",
+    "_by_address", "_candidates_by_id", "_chosen", "_host_to_shard", "_key_alone", "_taken", "_taken_by_id",
+    "key_of_fetch", "wishes_in_index", "wishes_in_part",
 }  # fmt: skip
 PLUMBING = {"WebStep", "Guarded", "_Extractor", "_Embedder"}
 

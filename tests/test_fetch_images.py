@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
+from gobelin.data.ids import document_id
 from gobelin.data.model import Source
-from gobelin.pipeline.run.plan import Batch, Step, data_sets
+from gobelin.pipeline.run.plan import Batch, Plan, Step, data_sets
 from gobelin.pipeline.stages import extract as stage
 from gobelin.pipeline.stages.link import LinkJob, run_link
-from gobelin.store.dataset import Attempt
-from gobelin.store.shards import read_folder
+from gobelin.pipeline.stages.want import WantJob, run_want
+from gobelin.store.dataset import Attempt, commit_shards
+from gobelin.store.shards import read_folder, read_rows, write_shard
+from gobelin.store.tables import shard_path
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.extract.config import ExtractConfig
-from gobelin.transforms.extract.extract import ImageDraft, address_keys, extract_image
+from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, ImageDraft, address_keys, extract_image
 from gobelin.transforms.fetching import fetch_http
 from gobelin.transforms.fetching.fetch import FetchImages
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
-from gobelin.transforms.fetching.wanted_urls import Choice, WantedUrls, wanted_url
+from gobelin.transforms.fetching.wanted_urls import Choice, wanted_url
 from gobelin.transforms.urls import url_key
 from tests.misbehaving_server import MisbehavingServer, answer, network, serving
 
@@ -57,16 +63,48 @@ def test_wanted_url(choices: list[Choice], num_candidates: int, wanted: str | No
     assert wanted_url(reversed(choices), num_candidates) == wanted
 
 
-def wanted_of(
-    pages: list[dict[str, Any]], archived: list[str], tried: list[str], num_candidates: int, expected: list[str]
-) -> None:
-    with beam.Pipeline("FnApiRunner") as pipeline:
-        urls = (
-            pipeline | "Pages" >> beam.Create(pages),
-            pipeline | "Images" >> beam.Create([{"url_key": url_key(url)} for url in archived]),
-            pipeline | "Fetches" >> beam.Create([{"url": url} for url in tried]),
-        ) | WantedUrls(num_candidates)
-        assert_that(urls, equal_to(expected))
+class Wanting:
+    """Runs the search for URLs on what archives and fetches are said to hold."""
+
+    def __init__(self, folder: Path, plan: Plan, rows_at_once: int) -> None:
+        self._folder, self._plan, self._rows_at_once = folder, plan, rows_at_once
+
+    def __call__(
+        self, pages: list[dict[str, Any]], archived: list[str], tried: list[str], num_candidates: int = 2
+    ) -> list[list[str]]:
+        """The URLs of each of three shards. Images that were fetched are all those tried of which the name ends in
+        "-ok"."""
+        self._folder.mkdir()
+        read, fetched = self._folder / "read", self._folder / "fetched"
+        half = len(pages) // 2
+        self._write(read / "pages", PAGE_INDEX, pages[:half], pages[half:])
+        self._write(read / "images", IMAGE_INDEX, [{"url": each, "url_key": url_key(each)} for each in archived])
+        ok = [{"url": each, "url_key": url_key(each)} for each in tried if each.endswith("-ok")]
+        self._write(fetched / "images", IMAGE_INDEX, [*ok, {"url": "data:"}])
+        self._write(fetched / "fetches", pa.schema([("url", pa.string())]), [{"url": each} for each in tried])
+        folders = (str(fetched),) if tried else ()
+        job = WantJob((str(read),), folders, str(self._folder), "wanted", num_candidates, 3)
+        run_want(self._plan, "want", job, self._rows_at_once)
+        shards = sorted(self._folder.glob("wanted/*.parquet"))
+        return [[row["url"] for row in read_rows(str(path))] for path in shards]
+
+    @staticmethod
+    def _write(folder: Path, schema: pa.Schema, *files: list[dict[str, Any]]) -> None:
+        for index, rows in enumerate(files):
+            write_shard(shard_path(str(folder), index, len(files)), rows, schema)
+        assert commit_shards(str(folder), len(files))
+
+
+@pytest.fixture(params=["one batch", "many batches"])
+def want(request: pytest.FixtureRequest, tmp_path: Path, plan_here: Callable[..., Any]) -> Callable[..., list[str]]:
+    """(pages, archived, tried, num_candidates=2) -> sorted URLs, by one pipeline or by many."""
+    rows_at_once = 10**6 if request.param == "one batch" else 1
+    turns = itertools.count()
+
+    def wanted(*given: Any) -> list[str]:
+        return sorted(itertools.chain(*Wanting(tmp_path / f"{next(turns)}", plan_here(2), rows_at_once)(*given)))
+
+    return wanted
 
 
 CANDIDATES = {
@@ -78,22 +116,47 @@ CANDIDATES = {
     ],
     "d2": [["https://IMG.example/b.png#top", "https://img.example/c.png"]],
 }
-PAGES = [{"doc_id": doc_id, **address_keys("", urls)} for doc_id, urls in CANDIDATES.items()]
 
 
-def test_images_without_any_archived_address_are_wanted_once() -> None:
+def a_page(number: int, candidates: list[list[str]]) -> dict[str, Any]:
+    return {"doc_id": document_id("", str(number)), **address_keys("", candidates)}
+
+
+PAGES = [a_page(number, urls) for number, urls in enumerate(CANDIDATES.values())]
+
+
+def test_images_without_any_archived_address_are_wanted_once(want: Callable[..., list[str]]) -> None:
     # data: images that could not be decoded have no row; b.png stands in two pages and two spellings
     first = ["http://img.example/a-large.png", "https://IMG.example/b.png#top"]
-    wanted_of(PAGES, ["http://else.example/x.png"], [], 2, first)
-    wanted_of(PAGES, ["http://img.example/a.png"], [], 2, first[1:])
-    wanted_of(PAGES, ["http://img.example/a.png", "https://img.example/c.png"], [], 2, ["http://img.example/b.png"])
+    assert want(PAGES, ["http://else.example/x.png"], []) == first
+    assert want(PAGES, ["http://img.example/a.png"], []) == first[1:]
+    assert want(PAGES, ["http://img.example/a.png", "https://img.example/c.png"], []) == ["http://img.example/b.png"]
 
 
-def test_the_second_round_wants_second_choices() -> None:
+def test_the_second_round_wants_second_choices(want: Callable[..., list[str]]) -> None:
     tried = ["http://img.example/a-large.png", "https://IMG.example/b.png#top"]
-    wanted_of(PAGES, [], tried, 2, ["http://img.example/a.png", "https://img.example/c.png"])
-    wanted_of(PAGES, [tried[0]], tried, 2, ["https://img.example/c.png"])
-    wanted_of(PAGES, [], tried, 1, [])
+    assert want(PAGES, [], tried) == ["http://img.example/a.png", "https://img.example/c.png"]
+    assert want(PAGES, [tried[0]], tried) == ["https://img.example/c.png"]
+    assert want(PAGES, [], tried, 1) == []
+
+
+def test_many_batches_want_what_one_batch_wants(tmp_path: Path, plan_here: Callable[..., Any]) -> None:
+    """Hosts in odd spellings, images of several pages, pages captured twice, what was fetched before."""
+    hosts = ["a.example", "A.Example:80", "b.example:8080", "user@b.example", "straße.example", "xn--strae-oqa.example",
+             "%61.example", "[::1]", "a..example", "é" * 300]  # fmt: skip
+    rng = random.Random(1)
+    urls = [f"{scheme}://{host}/{number}{end}" for scheme in ("http", "https") for host in hosts
+            for number in range(20) for end in ("", "-ok", "#x")]  # fmt: skip
+    pages = [
+        a_page(number % 90, [rng.sample(urls, rng.randrange(4)) for _ in range(rng.randrange(5))])
+        for number in range(100)
+    ]
+    given = pages, rng.sample(urls, 40), rng.sample(urls, 60), 3
+    one = Wanting(tmp_path / "one", plan_here(2), 10**6)(*given)
+    assert len([url for shard in one for url in shard]) > 40
+    assert all(one)
+    assert Wanting(tmp_path / "many", plan_here(2), 40)(*given) == one
+    assert Wanting(tmp_path / "cluster", plan_here(), 40)(*given) == one
 
 
 def is_the_image(url: str, data: bytes, captures: list[Any]) -> None:
@@ -189,8 +252,8 @@ def test_the_whole_way(
     plan.run(Step("read", stage.read_archives, [batch]))
     rounds: list[str] = []
     for turn in ("1", "2"):
-        want = stage.WantJob((read,), tuple(rounds), str(tmp_path), f"wanted-{turn}", 2, 2)
-        plan.run(Step("want", stage.want_images, [Batch([], want)], data_sets(str(tmp_path), 2, want.name)))
+        want = WantJob((read,), tuple(rounds), str(tmp_path), f"wanted-{turn}", 2, 2)
+        run_want(plan, "want", want, 1)
         fetched = str(tmp_path / f"fetched-{turn}")
         job = stage.FetchJob(config, str(tmp_path / want.name), 2, fetched, 1)
         batch = Batch([0, 1], job, data_sets(fetched, 1, *stage.FETCH_INDEXES))

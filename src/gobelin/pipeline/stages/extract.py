@@ -1,7 +1,7 @@
 """The stage ``extract``: archives -> documents and images.
 
     read archives   by range of an archive: pages and images extracted, payloads in spools, an index of each
-    missing images  which images no archive holds            } in rounds, where the recipe fetches
+    missing images  which images no archive holds (want.py)  } in rounds, where the recipe fetches
     fetch images    ask for them, as if archives had them    }
     link            pages and images joined by URL (link.py)
 
@@ -27,10 +27,11 @@ from gobelin.pipeline.run.context import Context, balanced_counts
 from gobelin.pipeline.run.inputs import read_batches
 from gobelin.pipeline.run.plan import Batch, Step, data_sets
 from gobelin.pipeline.run.state import count_decisions, count_rows, row_groups
-from gobelin.pipeline.stages.link import link
+from gobelin.pipeline.stages.link import ROWS_AT_ONCE, link
+from gobelin.pipeline.stages.want import WantJob, run_want
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
-from gobelin.store.shards import read_rows, shards_of
+from gobelin.store.shards import read_rows
 from gobelin.store.tables import shard_path
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import Capture, ReadWarc
@@ -39,12 +40,10 @@ from gobelin.transforms.extract.block_revisits import BlockRevisits
 from gobelin.transforms.extract.config import ExtractConfig
 from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
 from gobelin.transforms.fetching.fetch import FetchImages, check_fetch_extra
-from gobelin.transforms.fetching.wanted_urls import WANTED, WantedUrls
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import PolicyRows
-from gobelin.transforms.row_steps import ReadRows, WriteRows
-from gobelin.transforms.urls import host_of
+from gobelin.transforms.row_steps import WriteRows
 
 
 def extract(context: Context) -> dict[str, Any]:
@@ -75,8 +74,7 @@ def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
     folders: list[str] = []
     for turn in range(1, config.fetch.num_candidates + 1):
         want = WantJob(read, tuple(folders), work, f"wanted-{turn}", config.fetch.num_candidates, num_shards)
-        title = f"extract: missing images, round {turn}"
-        plan.run(Step(title, want_images, [Batch([], want)], data_sets(work, num_shards, want.name)))
+        run_want(plan, f"extract: missing images, round {turn}", want, ROWS_AT_ONCE)
         wanted = join(work, want.name)
         batches = []
         for group in plan.groups([[index] for index in range(num_shards)]):
@@ -162,41 +160,6 @@ def _write_index(
 def _by_place(row: Row, num_shards: int) -> tuple[int, Row]:
     place = f"{row.get('warc_file') or row.get('origin')} {row.get('warc_offset')} {row.get('url')}"
     return shard_of(place, num_shards), row
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WantJob:
-    """The index of all ``read_archives`` and earlier ``fetch_images`` folders -> URLs to fetch.
-
-    They are the data set ``name`` in the folder ``work``.
-    """
-
-    read_folders: tuple[str, ...]
-    fetch_folders: tuple[str, ...]
-    work: str
-    name: str
-    num_candidates: int
-    num_shards: int
-
-
-def want_images(pipeline: beam.Pipeline, _: list[Any], job: WantJob) -> None:
-    """Which images no archive holds; their URLs, all of one host in one shard."""
-    folders = (*job.read_folders, *job.fetch_folders)
-    pages = pipeline | "PageIndex" >> ReadRows(
-        shards_of(job.read_folders, "pages"), ["doc_id", "candidates", "candidate_keys"]
-    )
-    images = pipeline | "ImageIndex" >> ReadRows(shards_of(folders, "images"), ["url_key"])
-    fetches = pipeline | "Fetches" >> ReadRows(shards_of(job.fetch_folders, "fetches"), ["url"])
-    (
-        (pages, images, fetches)
-        | "WantedUrls" >> WantedUrls(job.num_candidates)
-        | "ByHost" >> beam.Map(_url_to_shard, job.num_shards)
-        | "Write" >> WriteRows(join(job.work, job.name), WANTED, job.num_shards, ("url",))
-    )
-
-
-def _url_to_shard(url: str, num_shards: int) -> tuple[int, Row]:
-    return shard_of(host_of(url), num_shards), {"url": url}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

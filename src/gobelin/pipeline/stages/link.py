@@ -26,7 +26,7 @@ from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, in_even_batches
 from gobelin.pipeline.run.state import count_rows
-from gobelin.pipeline.stages.partition import Parted, Source, partition
+from gobelin.pipeline.stages.partition import Parted, Source, num_batches, partition
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.shards import Known, read_rows, shards_of
@@ -51,7 +51,7 @@ from gobelin.transforms.extract.link import (
     wishes_in_index,
     wishes_in_part,
 )
-from gobelin.transforms.partition import MAX_SLICES, ByShard, BySlice, Deal, DecisionsByShard, Split
+from gobelin.transforms.partition import ByShard, BySlice, Deal, DecisionsByShard, Split
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import FindSiteSignals, PlacesByHost
 from gobelin.transforms.row_steps import ReadRows, WriteDecisions, WriteRows
@@ -77,20 +77,20 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
     """
     indexes = [join(folder, "pages") for folder in job.read_folders]
     indexes += [join(folder, "images") for folder in job.index_folders]
-    num_batches = _num_batches(plan, indexes, rows_at_once)
+    num_urls = num_batches(plan, indexes, rows_at_once)
     has_policies = any(count_rows(join(folder, "policies")) for folder in job.index_folders)
-    shards = in_even_batches(range(job.num_shards), num_batches)
+    shards = in_even_batches(range(job.num_shards), num_urls)
     # Of captures only those travel that a batch's revisits may point to, so their own number decides.
     held_revisits = [join(folder, "revisits") for folder in job.read_folders]
     has_revisits = any(map(count_rows, held_revisits))
-    num_revisit_batches = _num_batches(plan, held_revisits, rows_at_once) if has_revisits else 0
+    num_revisit_batches = num_batches(plan, held_revisits, rows_at_once) if has_revisits else 0
     revisits = [[number] for number in range(num_revisit_batches)]
-    urls = [[number] for number in range(num_batches)]
+    urls = [[number] for number in range(num_urls)]
     # Where pages of a host are spread over batches, its policies are read once, and not once a batch.
-    hosts = urls if has_policies and num_batches > 1 else []
+    hosts = urls if has_policies and num_urls > 1 else []
     job = dataclasses.replace(
         job,
-        num_url_parts=num_batches,
+        num_url_parts=num_urls,
         num_revisit_parts=num_revisit_batches,
         num_host_parts=len(hosts),
         num_shard_parts=len(shards),
@@ -100,7 +100,7 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
         document_folders=tuple(batch_folder(job, "documents", units) for units in shards),
         image_folders=tuple(batch_folder(job, "images", units) for units in shards),
     )
-    num_shards, output, is_parted = job.num_shards, job.output, num_batches > 1
+    num_shards, output, is_parted = job.num_shards, job.output, num_urls > 1
 
     def deal_out(job: LinkJob, name: str, *sources: Source) -> LinkJob:
         """With the sources dealt out, where batches would each go through all of them."""
@@ -150,11 +150,6 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
     batches = [Batch(units, job) for units in shards]
     made = (*data_sets(output, num_shards, "decisions"), *data_sets(output, 1, "archives", "fetches"))
     plan.run(Step("extract: write decisions", write_decisions, batches, made))
-
-
-def _num_batches(plan: Plan, data_sets: list[str], rows_at_once: int) -> int:
-    """Batches for the rows of these data sets."""
-    return min(plan.num_batches(sum(map(count_rows, data_sets)), rows_at_once), MAX_SLICES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

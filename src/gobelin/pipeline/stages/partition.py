@@ -13,9 +13,10 @@ from typing import Any
 import apache_beam as beam
 
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, in_batches
+from gobelin.pipeline.run.state import count_rows
 from gobelin.store.paths import join
 from gobelin.store.tables import shard_path
-from gobelin.transforms.partition import Split, deal_out
+from gobelin.transforms.partition import MAX_SLICES, Split, deal_out
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Parted:
     def paths(self, name: str, part: int) -> list[str]:
         """Files of a part of a data set: one a share."""
         return [shard_path(join(folder, name), part, self.num_parts[name]) for folder in self.folders]
+
+
+def num_batches(plan: Plan, data_sets: list[str], rows_at_once: int) -> int:
+    """How many batches the rows of these data sets make, with about ``rows_at_once`` in each."""
+    return min(plan.num_batches(sum(map(count_rows, data_sets)), rows_at_once), MAX_SLICES)
 
 
 def partition(plan: Plan, title: str, work: str, sources: Sequence[Source]) -> Parted:

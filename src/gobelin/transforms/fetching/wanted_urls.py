@@ -5,7 +5,13 @@ the image is there and nothing is asked for. Otherwise the best address that was
 ``FetchConfig.num_candidates`` addresses an image: so one round wants first choices, a second one, told what the first
 fetched, wants second choices of images whose first failed.
 
-Only keys are shuffled: about 200 bytes for each address of an image.
+    pages' keys --+
+    archived -----+--by URL--> TAKEN: which addresses of each page are archived, or were tried
+    tried --------+                |
+    pages' addresses --------------+--by page--> CHOSEN: the address to ask for, of each image
+                                                     +--by URL--> one spelling of each
+
+Each of the three can be done for some of the URLs, or of the pages, at a time.
 """
 
 from __future__ import annotations
@@ -18,10 +24,28 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.rows import Row
-from gobelin.transforms.urls import split_url, url_key
+from gobelin.store.tables import read_tables
+from gobelin.transforms.extract.link import wishes_of
+from gobelin.transforms.partition import Parts, slices_of
+from gobelin.transforms.urls import canonical_url, host_of, split_url, url_key
 
 WANTED = pa.schema([("url", pa.string())])
 """One row a URL to fetch."""
+
+WISHES = pa.schema([("url_key", pa.string()), ("doc_id", pa.string())])
+"""One row an address that an image node of a page names."""
+
+KEYS = pa.schema([("url_key", pa.string())])
+"""One row an address: of an image that is archived, or one that was tried."""
+
+TAKEN = pa.schema(
+    [("doc_id", pa.string()), ("url_key", pa.string()), ("is_archived", pa.bool_()), ("is_tried", pa.bool_())]
+)
+"""One row an address of a page of which at least one of the two is true."""
+
+CHOSEN = pa.schema([("host", pa.string()), ("url_key", pa.string()), ("url", pa.string())])
+"""One row an image node without an archived address: what to fetch for it. ``host``: of the canonical address, so that
+all spellings of an address have one."""
 
 _NO_PICTURE = (".svg", ".svgz", ".eps", ".pdf")
 """Ends of paths that ``check_image`` would refuse, or no picture."""
@@ -56,63 +80,141 @@ def _is_fetchable(url: str) -> bool:
     return parts is not None and parts.scheme in ("http", "https") and not parts.path.lower().endswith(_NO_PICTURE)
 
 
-def candidates_of(page: Row) -> Iterator[tuple[str, tuple[str, int, int, str]]]:
-    """(``url_key``, (doc_id, place, rank, URL)) for every URL that an image node of the page names."""
-    for place, (keys, urls) in enumerate(zip(page["candidate_keys"], page["candidates"])):
-        for rank, (key, url) in enumerate(zip(keys, urls)):
-            yield key, (page["doc_id"], place, rank, url)
+def wishes_in_index(path: str) -> Iterator[tuple[str, str]]:
+    """(``url_key``, ``doc_id``) of every address in a file of the page index."""
+    for table in read_tables(path, ["doc_id", "candidate_keys"]):
+        yield from _pairs(wishes_of(table))
 
 
-class WantedUrls(beam.PTransform):
-    """(page index rows, image index rows, rows of ``fetches`` so far) -> URLs to fetch, each once.
+def wishes_in_part(path: str) -> Iterator[tuple[str, str]]:
+    """The rows of a file of ``WISHES``."""
+    for table in read_tables(path):
+        yield from _pairs(table)
 
-    Spellings of one address (``canonical_url``) are fetched once, over https where any page says https.
-    """
+
+def _pairs(wishes: pa.Table) -> Iterator[tuple[str, str]]:
+    keys, documents = (wishes[name].to_pylist() for name in WISHES.names)
+    return ((key, document) for key, document in zip(keys, documents) if key is not None)
+
+
+class FindTaken(beam.PTransform):
+    """((``url_key``, ``doc_id``) pairs, rows of ``KEYS`` that are archived, rows of those that were tried) -> rows of
+    ``TAKEN``."""
+
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> beam.PCollection:
+        wishes, archived, tried = inputs
+        return (
+            {
+                "wishes": wishes,
+                "archived": archived | "ArchivedKeys" >> beam.Map(_key_alone) | "Archived" >> beam.Distinct(),
+                "tried": tried | "TriedKeys" >> beam.Map(_key_alone) | "Tried" >> beam.Distinct(),
+            }
+            | "ByUrl" >> beam.CoGroupByKey()
+            | "Taken" >> beam.FlatMap(_taken)
+        )
+
+
+def key_of_fetch(fetch: Row) -> Row:
+    """The row of ``KEYS`` of a row of ``FETCHES``."""
+    return {"url_key": url_key(fetch["url"])}
+
+
+def _key_alone(row: Row) -> tuple[str, bool]:
+    return row["url_key"], True
+
+
+def _taken(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Row]:
+    key, sides = joined
+    is_archived, is_tried = any(sides["archived"]), any(sides["tried"])
+    if is_archived or is_tried:
+        for doc_id in set(sides["wishes"]):
+            yield {"doc_id": doc_id, "url_key": key, "is_archived": is_archived, "is_tried": is_tried}
+
+
+class ChooseUrls(beam.PTransform):
+    """(page index rows, rows of ``TAKEN``) -> rows of ``CHOSEN``."""
 
     def __init__(self, num_candidates: int) -> None:
         self._num_candidates = num_candidates
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        pages, images, fetches = inputs
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
+        pages, taken = inputs
         return (
             {
-                "candidates": pages | "Candidates" >> beam.FlatMap(candidates_of),
-                "archived": images | "ArchivedUrls" >> beam.Map(_archived) | "Archived" >> beam.Distinct(),
-                "tried": fetches | "TriedUrls" >> beam.Map(_tried) | "Tried" >> beam.Distinct(),
+                "pages": pages | "Candidates" >> beam.Map(_candidates_by_id),
+                "taken": taken | "TakenById" >> beam.Map(_taken_by_id),
             }
-            | "ByUrl" >> beam.CoGroupByKey()
-            | "Choices" >> beam.FlatMap(_choices)
-            | "ByImageNode" >> beam.GroupByKey()
-            | "Best" >> beam.FlatMap(_wanted, self._num_candidates)
-            | "BySpelling" >> beam.GroupByKey()
+            | "ByDocId" >> beam.CoGroupByKey()
+            | "Choose" >> beam.FlatMap(_chosen, self._num_candidates)
+        )
+
+
+def _candidates_by_id(page: Row) -> tuple[str, tuple[list[list[str]], list[list[str]]]]:
+    return page["doc_id"], (page["candidate_keys"], page["candidates"])
+
+
+def _taken_by_id(row: Row) -> tuple[str, tuple[str, bool, bool]]:
+    return row["doc_id"], (row["url_key"], row["is_archived"], row["is_tried"])
+
+
+def _chosen(joined: tuple[str, dict[str, Iterable[Any]]], num_candidates: int) -> Iterator[Row]:
+    sides = joined[1]
+    taken = {key: flags for key, *flags in sides["taken"]}
+    choices: dict[int, list[Choice]] = {}  # of each image node; those of a page that was captured twice together
+    for keys_of_page, urls_of_page in sides["pages"]:
+        for place, (keys, urls) in enumerate(zip(keys_of_page, urls_of_page)):
+            found = (Choice(rank, url, *taken.get(key, _FREE)) for rank, (key, url) in enumerate(zip(keys, urls)))
+            choices.setdefault(place, []).extend(found)
+    for of_node in choices.values():
+        url = wanted_url(of_node, num_candidates)
+        if url is not None:
+            yield {"host": host_of(canonical_url(url)), "url_key": url_key(url), "url": url}
+
+
+_FREE = (False, False)
+
+
+class OneSpelling(beam.PTransform):
+    """Rows of ``CHOSEN`` -> (host, row of ``WANTED``) pairs, one an address: over https, where any page says so."""
+
+    def expand(self, chosen: beam.PCollection) -> beam.PCollection:
+        return (
+            chosen
+            | "BySpelling" >> beam.Map(_by_address)
+            | "SameAddress" >> beam.GroupByKey()
             | "OneSpelling" >> beam.MapTuple(_one_spelling)
         )
 
 
-def _archived(image: Row) -> tuple[str, bool]:
-    return image["url_key"], True
+def _by_address(row: Row) -> tuple[tuple[str, str], str]:
+    return (row["host"], row["url_key"]), row["url"]
 
 
-def _tried(fetch: Row) -> tuple[str, bool]:
-    return url_key(fetch["url"]), True
-
-
-def _choices(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[tuple[str, int], Choice]]:
-    _, sides = joined
-    is_archived, is_tried = any(sides["archived"]), any(sides["tried"])
-    for doc_id, place, rank, url in sides["candidates"]:
-        yield (doc_id, place), Choice(rank, url, is_archived, is_tried)
-
-
-def _wanted(element: tuple[tuple[str, int], Iterable[Choice]], num_candidates: int) -> Iterator[tuple[str, str]]:
-    url = wanted_url(element[1], num_candidates)
-    if url is not None:
-        yield url_key(url), url
-
-
-def _one_spelling(_: str, urls: Iterable[str]) -> str:
-    return min(urls, key=_https_first)
+def _one_spelling(address: tuple[str, str], urls: Iterable[str]) -> tuple[str, Row]:
+    return address[0], {"url": min(urls, key=_https_first)}
 
 
 def _https_first(url: str) -> tuple[bool, str]:
     return not url.lower().startswith("https:"), url
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WishesByUrl:
+    """Deals the addresses of pages out by their keys (``partition.Deal``)."""
+
+    num_parts: int
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        wishes = wishes_of(table)
+        return wishes, slices_of(wishes["url_key"], self.num_parts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UrlsByKey:
+    """Deals URLs out by their keys, which it computes."""
+
+    num_parts: int
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        keys = pa.chunked_array([pa.array(map(url_key, table["url"].to_pylist()), pa.string())])
+        return pa.table([keys], KEYS), slices_of(keys, self.num_parts)
