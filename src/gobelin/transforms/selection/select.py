@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from operator import itemgetter
 from typing import Any
 
@@ -228,15 +228,7 @@ class _Judge:
     def _pii(self, node: Row, scores: Row, about: Row) -> tuple[Decision | None, Row]:
         if all(scores[COLUMNS[kind]] == 0 for kind in self._personal):  # null: not counted
             return None, node
-        counts: Counter[Pii] = Counter()
-        changed = dict(node)
-        for field in PII_FIELDS:
-            if node.get(field):
-                changed[field], found = replace_pii(node[field], self._personal)
-                counts += found
-        if node.get("link_url") and (found := count_pii(node["link_url"], self._personal)):
-            changed["link_url"] = None  # an address with a placeholder in it leads nowhere
-            counts += found
+        changed, counts = without_personal_data(node, self._personal)
         for kind in Pii:
             if counts[kind] and getattr(self._config.pii, kind) == "drop":
                 return self._decide(f"pii.{kind}", value=counts[kind], threshold=0, **about), node
@@ -272,6 +264,20 @@ class _Judge:
     def _decide(self, rule: str, *, unit: Unit, action: Action = Action.DROP, **about: Any) -> Decision:
         about.setdefault("url", self._document["url"])
         return Decision(stage="select", unit=unit, action=action, rule=rule, doc_id=self._document["doc_id"], **about)
+
+
+def without_personal_data(node: Row, kinds: Collection[Pii]) -> tuple[Row, Counter[Pii]]:
+    """The node with placeholders in the place of personal data of these kinds, and how much of each there was."""
+    counts: Counter[Pii] = Counter()
+    changed = dict(node)
+    for field in PII_FIELDS:
+        if node.get(field):
+            changed[field], found = replace_pii(node[field], kinds)
+            counts += found
+    if node.get("link_url") and (found := count_pii(node["link_url"], kinds)):
+        changed["link_url"] = None  # an address with a placeholder in it leads nowhere
+        counts += found
+    return changed, counts
 
 
 def _heads(scores: Row, rules: Iterable[Rule]) -> Row:

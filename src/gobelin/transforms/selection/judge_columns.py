@@ -1,0 +1,410 @@
+"""The rules over whole columns: what ``judge_document`` and the choice among duplicates decide, for all documents at
+once and in NumPy, so that a threshold can be dragged (``gobelin browse``).
+
+Which rule compares what, in which order and which way stands in ``rules.py`` for both; a test holds the two against
+each other. Between two calls that differ in one rule's threshold, what the other rules say is kept.
+
+Cost: a million documents of twelve nodes within a second (bench/browse.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gobelin.transforms.duplicates.image_duplicates import hamming
+from gobelin.transforms.selection.columns import (
+    EARLIER_KINDS,
+    FIXED_OF_DOCUMENT,
+    FIXED_OF_IMAGE,
+    ROLES,
+    Bytes,
+    Columns,
+    Ints,
+)
+from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.rules import (
+    SITE_COUNT,
+    TEXT_RULES,
+    Rule,
+    document_rules,
+    image_rules,
+    plugin_rules,
+    text_rules,
+    threshold_of,
+)
+from gobelin.transforms.text.pii import Pii
+
+STAYS = np.int16(0x7FFF)
+"""In place of the number of a rule, where none is broken."""
+
+Codes = npt.NDArray[np.int16]
+Bools = npt.NDArray[np.bool_]
+T = TypeVar("T", bound=npt.NDArray[Any])
+
+_PII = tuple(f"pii.{kind}" for kind in Pii)
+_REPEATED = ("image.unique_near_in_document", "image.unique_in_document", "image.min_phash_distance_in_document")
+_MAX_CACHED = 6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """What a set of thresholds decides. Codes are numbers in the lists of names beside them, or ``STAYS``."""
+
+    documents: Codes  # (D,) the rule that drops each
+    texts: Codes  # (T,)
+    images: Codes  # (I,)
+    names: dict[str, tuple[str, ...]]  # of the rules, by subject: document, text, image
+    num_images: npt.NDArray[np.int64]  # (D,) left after the node rules
+    num_words: npt.NDArray[np.int64]  # (D,) as shown
+
+    @property
+    def is_kept(self) -> Bools:
+        """Of each document."""
+        return self.documents == STAYS
+
+    def totals(self) -> tuple[int, int, int]:
+        """Documents, pictures shown and words of the corpus."""
+        kept = self.is_kept
+        return int(kept.sum()), int(self.num_images[kept].sum()), int(self.num_words[kept].sum())
+
+    def counts(self, subject: str) -> Counter[str]:
+        """How often each rule dropped one."""
+        codes: Codes = {"document": self.documents, "text": self.texts, "image": self.images}[subject]
+        names = self.names[subject]
+        times = np.bincount(codes[codes != STAYS], minlength=len(names))
+        return Counter({name: int(number) for name, number in zip(names, times) if number})
+
+    def code(self, subject: str, rule: str) -> int:
+        """The number of a rule; -1: it judges none of these."""
+        return self.names[subject].index(rule) if rule in self.names[subject] else -1
+
+
+class ColumnJudge:
+    """Judges the same documents under one set of thresholds after the other. For one thread at a time.
+
+    Thresholds must be numbers, and of the recipe under which the columns were made only thresholds may differ.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._kept: OrderedDict[Any, Any] = OrderedDict()
+        self._sums: dict[str, npt.NDArray[np.int64]] = {}
+
+    def judge(self, config: SelectConfig, held: Rule | None = None) -> Judged:
+        """Args:
+        held: the rule whose threshold is being moved, so that the same without it will be asked for again.
+        """
+        columns = self._columns
+        own = {"text": _text_order(config), "image": image_rules(config), "document": document_rules(config)}
+        texts = self._first("text", own["text"], config, held)
+        images = self._first("image", own["image"], config, held)
+        names = {
+            "text": ("text.roles", *(rule.name for rule in own["text"]), *_PII),
+            "image": (*FIXED_OF_IMAGE, *(rule.name for rule in own["image"]), *_REPEATED, *_PII),
+            "document": (
+                *FIXED_OF_DOCUMENT, *(rule.name for rule in own["document"]),
+                *(f"document.unique.{kind}" for kind in (*EARLIER_KINDS, "image_set")),
+            ),
+        }  # fmt: skip
+        if config.text.roles is not None:
+            is_let_in = np.array([role in config.text.roles for role in ROLES])
+            texts = np.where(is_let_in[columns.roles], texts, np.int16(0))
+        _drop_personal(texts, columns.text_pii, names["text"])
+        images = self._without_repeated(images, config, names["image"])
+        _drop_personal(images, columns.image_pii, names["image"])
+        self._drop_bare_headings(texts, images, config, names["text"].index(SITE_COUNT.name))
+        left = self._left(texts, images, config)
+        documents = self._first("document", own["document"], config, held, left)
+        documents = np.where(columns.fixed > 0, columns.fixed.astype(np.int16) - np.int16(1), documents)
+        self._choose(documents, images, config.document.unique, names["document"])
+        return Judged(documents, texts, images, names, left["images_left"], left["words_shown"])
+
+    def not_run(self, rule: Rule, config: SelectConfig) -> int:
+        """Texts or pictures that reach a rule and have no score for it. Of documents it is not told."""
+        if rule.subject == "document" or threshold_of(rule, config) is None or rule.passes_without_value:
+            return 0
+        rules = _text_order(config) if rule.subject == "text" else image_rules(config)
+        first = self._first(rule.subject, rules, config, rule, with_held=False)
+        place = rules.index(rule) + self._offset(rule.subject)
+        reached = (first > place) & np.isnan(self._values(rule, {}))
+        return int((reached & self._applies(rule, config)).sum())
+
+    @staticmethod
+    def _offset(subject: str) -> int:
+        """The number of the first rule on a score."""
+        return {"text": 1, "image": len(FIXED_OF_IMAGE), "document": len(FIXED_OF_DOCUMENT)}[subject]
+
+    def _first(
+        self, subject: str, rules: tuple[Rule, ...], config: SelectConfig, held: Rule | None,
+        left: dict[str, Any] | None = None, with_held: bool = True,
+    ) -> Codes:  # fmt: skip
+        """The number of the first rule that each breaks. What depends on what is left is not kept."""
+        offset = self._offset(subject)
+        is_held = held is not None and held.subject == subject
+        limits = tuple((rule, threshold_of(rule, config)) for rule in rules)
+        others = tuple(
+            (rule.name, float(limit)) for rule, limit in limits if limit is not None and not (is_held and rule == held)
+        )
+        key = (subject, others, config.unscored_for_safety, config.text.not_prose)
+        found: Codes | None = self._kept.get(key) if left is None else None
+        if found is None:
+            num = {"text": len(self._columns.text_nodes), "image": len(self._columns.image_nodes)}
+            found = np.full(num.get(subject, len(self._columns.fixed)), STAYS, np.int16)
+            for place, (rule, limit) in reversed(list(enumerate(limits, offset))):
+                if limit is not None and not (is_held and rule == held):
+                    found[self._broken(rule, float(limit), config, left or {})] = place
+            if subject == "image":
+                fixed = self._columns.image_fixed
+                found[fixed > 0] = fixed[fixed > 0] - 1
+            if left is None:
+                self._kept[key] = found
+                while len(self._kept) > _MAX_CACHED:
+                    self._kept.popitem(last=False)
+        result = found.copy()
+        if is_held and with_held:
+            assert held is not None
+            limit = threshold_of(held, config)
+            if limit is not None:
+                place = rules.index(held) + offset
+                result[self._broken(held, float(limit), config, left or {}) & (result > place)] = place
+        return result
+
+    def _values(self, rule: Rule, left: dict[str, Any]) -> npt.NDArray[np.float32]:
+        assert rule.score is not None
+        values = left.get(rule.score)
+        return self._columns.score(rule.subject, rule.score) if values is None else values.astype(np.float32)
+
+    def _broken(self, rule: Rule, threshold: float, config: SelectConfig, left: dict[str, Any]) -> Bools:
+        """What ``passes`` says no to; a NaN compares false, so what has no score breaks a safety rule alone."""
+        values, limit = self._values(rule, left), np.float32(threshold)
+        broken: Bools = values < limit if rule.keeps_above else values > limit
+        if rule.is_safety and not rule.passes_without_value and config.unscored_for_safety == "drop":
+            broken |= np.isnan(values)
+        if rule.subject == "text":
+            broken &= self._applies(rule, config)
+        return broken
+
+    def _applies(self, rule: Rule, config: SelectConfig) -> Any:
+        """Of each text, whether a rule is asked about what it is on its page."""
+        if rule.subject != "text" or rule.section == "plugins":
+            return np.True_
+        roles = np.array([rule in text_rules(role, role not in config.text.not_prose) for role in ROLES])
+        return np.True_ if roles.all() else roles[self._columns.roles]
+
+    def _without_repeated(self, images: Codes, config: SelectConfig, names: tuple[str, ...]) -> Codes:
+        rules = config.image
+        distance = rules.min_phash_distance_in_document
+        if not (rules.unique_near_in_document or rules.unique_in_document or distance is not None):
+            return images
+        return _Repeats(self._columns, images, config, names).dropped()
+
+    def _drop_bare_headings(self, texts: Codes, images: Codes, config: SelectConfig, code: int) -> None:
+        """As ``_without_bare_headings`` in select.py: a heading holds something if what stays next in its document is
+        no heading, or one of a lower level."""
+        limit, columns = config.text.max_site_count, self._columns
+        if limit is None:
+            return
+        levels = columns.levels
+        with_level = levels[columns.text_nodes]
+        too_often = columns.score("text", "site_count") > np.float32(limit)
+        candidates = np.flatnonzero((with_level > 0) & (texts == STAYS) & too_often)
+        if not len(candidates):
+            return
+        stays = np.zeros(len(levels), bool)
+        stays[columns.text_nodes[texts == STAYS]] = True
+        stays[columns.image_nodes[images == STAYS]] = True
+        order = np.flatnonzero(stays)
+        here = np.searchsorted(order, columns.text_nodes[candidates])
+        after = np.arange(1, len(order) + 1)
+        state = np.zeros(len(order) + 1, np.int8)  # 1: not decided; 2: dropped
+        state[here] = 1
+        order = np.append(order, len(levels))
+        level_of, document_of = np.append(levels, 0), np.append(columns.of_document, -1)
+        pending = here
+        while len(pending):
+            target = after[pending]
+            while (is_gone := state[target] == 2).any():
+                target[is_gone] = after[target[is_gone]]
+            after[pending] = target
+            ready = state[target] == 0
+            own, other = order[pending[ready]], order[target[ready]]
+            is_filled = (document_of[own] == document_of[other]) & (
+                (level_of[other] == 0) | (level_of[other] > level_of[own])
+            )
+            state[pending[ready]] = np.where(is_filled, 0, 2)
+            pending = pending[~ready]
+        texts[candidates[state[here] == 2]] = code
+
+    def _left(self, texts: Codes, images: Codes, config: SelectConfig) -> dict[str, Any]:
+        """What is left of each document (D,)."""
+        columns = self._columns
+        stays, shown = texts == STAYS, images == STAYS
+        if "words" not in self._sums:
+            self._sums["words"] = np.nan_to_num(columns.score("text", "num_words")).astype(np.int32)
+        num_images = _sums(shown, columns.image_ends)
+        similar = columns.score("image", "clip_assigned_score") >= np.float32(config.document.assigned_similarity)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = _sums(shown & similar, columns.image_ends) / num_images
+        ratio[num_images == 0] = 1.0
+        ratio[~columns.has_clip] = np.nan
+        return {
+            "words_left": _sums(np.where(stays, self._sums["words"], 0), columns.text_ends),
+            "words_shown": _sums(np.where(stays, columns.words, 0), columns.text_ends),
+            "images_left": num_images,
+            "assigned_ratio": ratio,
+        }
+
+    def _choose(self, documents: Codes, images: Codes, kinds: tuple[str, ...], names: tuple[str, ...]) -> None:
+        """As ``keep_one``: of those that pass, the latest first, each stays unless one that stays is in one of its
+        groups. In rounds: who is first in all of its groups stays, and who shares a group with one that stays goes."""
+        if not kinds:
+            return
+        first_unique = len(names) - len(EARLIER_KINDS) - 1
+        known = (documents == STAYS) & (self._columns.earlier > 0)
+        documents[known] = first_unique + self._columns.earlier[known] - 1
+        alive = np.flatnonzero(documents == STAYS)
+        alive = alive[np.argsort(self._columns.rank[alive])]  # the latest first
+        groups = []
+        for kind in kinds:
+            group = self._image_sets(images)[alive] if kind == "image_set" else self._columns.groups[kind][alive]
+            sizes = np.bincount(group, minlength=1)
+            groups.append(np.where(sizes[group] > 1, group, -1))
+        shared = np.flatnonzero(np.any([group >= 0 for group in groups], axis=0))
+        alive, groups = alive[shared], [group[shared] for group in groups]
+        keepers = [np.full(int(group.max(initial=-1)) + 2, len(alive), np.int64) for group in groups]  # last: no group
+        open_ = np.arange(len(alive))
+        stays = np.zeros(len(alive), bool)
+        while len(open_):
+            is_first = np.ones(len(open_), bool)
+            for group in groups:
+                own = group[open_]
+                first = np.full(int(own.max(initial=-1)) + 2, len(alive), np.int64)
+                first[own[::-1]] = open_[::-1]  # the first in order is written last
+                is_first &= (own < 0) | (first[own] == open_)
+            stays[open_[is_first]] = True
+            gone = is_first.copy()
+            for group, keeper in zip(groups, keepers):
+                new = open_[is_first]
+                new = new[group[new] >= 0]
+                keeper[group[new]] = new
+                gone |= keeper[group[open_]] < len(alive)
+            open_ = open_[~gone]
+        for kind, group, keeper in reversed(list(zip(kinds, groups, keepers))):
+            goes = ~stays & (keeper[group] < np.arange(len(alive)))
+            documents[alive[goes]] = names.index(f"document.unique.{kind}")
+
+    def _image_sets(self, images: Codes) -> Ints:
+        """Of each document, a number that those with the same set of pictures left share; its own where it has none."""
+        columns = self._columns
+        if "pairs" not in self._sums:
+            document = columns.of_document[columns.image_nodes].astype(np.int64)
+            pairs = document * (len(columns.image_ids) + 1) + columns.images
+            self._sums["pair_names"], self._sums["pairs"] = np.unique(pairs, return_inverse=True)
+        names, pairs = self._sums["pair_names"], self._sums["pairs"]
+        is_shown = np.zeros(len(names), bool)
+        is_shown[pairs[images == STAYS]] = True
+        noise = np.random.default_rng(0).integers(1, 1 << 63, (2, len(columns.image_ids) + 1), dtype=np.int64)
+        document, picture = np.divmod(names[is_shown], len(columns.image_ids) + 1)
+        sums = np.zeros((len(columns.fixed), 2), np.int64)
+        for side in range(2):
+            np.add.at(sums[:, side], document, noise[side][picture])
+        has_none = np.bincount(document, minlength=len(sums)) == 0
+        sums[has_none, 0], sums[has_none, 1] = np.flatnonzero(has_none), -1
+        _, found = np.unique(sums[:, 0] ^ (sums[:, 1] * np.int64(0x5851F42D4C957F2D)), return_inverse=True)
+        return found.astype(np.int32)
+
+
+class _Repeats:
+    """Pictures that come again in their document. Only those of documents where two are alike are gone through, one of
+    each document a round, as select.py goes through them one by one."""
+
+    def __init__(self, columns: Columns, images: Codes, config: SelectConfig, names: tuple[str, ...]) -> None:
+        self._columns, self._images, self._rules = columns, images.copy(), config.image
+        self._codes = [names.index(name) for name in _REPEATED]
+        self._hashes: npt.NDArray[np.uint64] | None = None
+
+    def dropped(self) -> Codes:
+        columns = self._columns
+        passing = np.flatnonzero(self._images == STAYS)
+        document = columns.of_document[columns.image_nodes[passing]]
+        if self._rules.min_phash_distance_in_document is not None:
+            self._by_distance(passing, document)
+            return self._images
+        if self._rules.unique_near_in_document:
+            self._by_group(passing, document, columns.near[passing], self._codes[0])
+        else:
+            self._by_group(passing, document, columns.images[passing], self._codes[1])
+        return self._images
+
+    def _by_group(self, passing: Any, document: Ints, group: Ints, code: int) -> None:
+        """Of those of a document in one group, all go that come after the first that stays (personal data may drop the
+        first ones after this rule)."""
+        key = document.astype(np.int64) * (int(group.max(initial=0)) + 2) + group + 1
+        order = np.argsort(key, kind="stable")
+        sorted_key = key[order]
+        begins = np.append(True, sorted_key[1:] != sorted_key[:-1]) if len(order) else np.zeros(0, bool)
+        can_stay = self._columns.image_pii[passing[order]] == 0
+        group_number = np.cumsum(begins) - 1
+        first = np.full(int(begins.sum()), len(order), np.int64)
+        places = np.flatnonzero(can_stay)[::-1]
+        first[group_number[places]] = places
+        repeated = np.arange(len(order)) > first[group_number]
+        self._images[passing[order[repeated]]] = code
+
+    def _by_distance(self, passing: Any, document: Ints) -> None:
+        rules, columns = self._rules, self._columns
+        hashes = columns.phashes()
+        limit = rules.min_phash_distance_in_document
+        assert limit is not None
+        several = np.flatnonzero(np.bincount(document, minlength=1)[document] > 1)
+        seen: list[int] = []
+        of: int | None = None
+        for place in several.tolist():
+            image, here = int(passing[place]), int(document[place])
+            if here != of:
+                of, seen = here, []
+            code = next((code for earlier in seen if (code := self._alike(earlier, image, hashes, limit)) >= 0), -1)
+            if code >= 0:
+                self._images[image] = code
+            elif columns.image_pii[image] == 0:
+                seen.append(image)
+
+    def _alike(self, earlier: int, image: int, hashes: Any, limit: int) -> int:
+        """The number of the rule by which two pictures may not stand in one document; -1: none."""
+        columns = self._columns
+        if self._rules.unique_near_in_document and columns.near[earlier] == columns.near[image]:
+            return self._codes[0]
+        if self._rules.unique_in_document and columns.images[earlier] == columns.images[image]:
+            return self._codes[1]
+        return self._codes[2] if hamming(hashes[earlier], hashes[image]) < limit else -1
+
+
+def _text_order(config: SelectConfig) -> tuple[Rule, ...]:
+    return (*TEXT_RULES, *plugin_rules(config, "text"))
+
+
+def _drop_personal(codes: Codes, pii: Bytes, names: tuple[str, ...]) -> None:
+    dropping = (pii > 0) & (codes == STAYS)
+    codes[dropping] = len(names) - len(_PII) + pii[dropping] - 1
+
+
+def _sums(values: npt.NDArray[Any], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The sum of each stretch [ends[d], ends[d + 1])."""
+    running = np.empty(len(values) + 1, np.int64)
+    running[0] = 0
+    np.cumsum(values, dtype=np.int64, out=running[1:])
+    return running[ends[1:]] - running[ends[:-1]]
+
+
+def rules_by_name(rules: Iterable[Rule]) -> dict[str, Rule]:
+    """Rules under their names; of rules of one name the first."""
+    found: dict[str, Rule] = {}
+    for rule in rules:
+        found.setdefault(rule.name, rule)
+    return found
