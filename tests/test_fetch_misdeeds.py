@@ -17,6 +17,7 @@ from yarl import URL
 
 from gobelin.data.model import Source
 from gobelin.data.schemas import FETCHES
+from gobelin.transforms.fetching.fetch import FetchImages, check_fetch
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus
 from gobelin.transforms.fetching.fetch_hosts import Fetched, fetch_all
 from gobelin.transforms.fetching.fetch_http import Answer, check_url
@@ -324,11 +325,18 @@ def test_escapes_are_sent_as_they_are_written(server: MisbehavingServer) -> None
     assert set(paths) <= set(server.paths())
 
 
-@pytest.mark.parametrize("contact", ["", "me", "https://", "me@", "https://example.org/)\r\nX: y", "ftp://example.org"])
-def test_without_a_contact_nothing_is_fetched(contact: str) -> None:
+@pytest.mark.parametrize("contact", ["me", "https://", "me@", "https://example.org/)\r\nX: y", "ftp://example.org"])
+def test_with_a_contact_that_is_none_nothing_is_fetched(contact: str) -> None:
     assert FetchConfig(contact=contact).enabled is False
     with pytest.raises(ValueError, match="contact must be"):
         FetchConfig(enabled=True, contact=contact)
+
+
+def test_without_a_contact_nothing_is_fetched() -> None:
+    with pytest.raises(ValueError, match="contact must be"):
+        check_fetch(FetchConfig(enabled=True))
+    with pytest.raises(ValueError, match="contact must be"):
+        FetchImages(FetchConfig(enabled=True), 1000, 1)
 
 
 def test_default_network_is_the_open_one() -> None:

@@ -1,4 +1,5 @@
 """Files and folders by address, the same on a disk and on an object store. All that gobelin keeps goes through here.
+Files on web servers can be read, and nothing else.
 
 A file is written whole or not at all: its bytes are collected in a local temporary file, which takes its place in one
 step when it is complete (a rename on a disk, one upload on a store). Whoever fails in between leaves nothing under the
@@ -19,8 +20,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from gobelin.errors import UserError
-from gobelin.store import remote
-from gobelin.store.paths import is_remote, join
+from gobelin.store import remote, web
+from gobelin.store.paths import is_remote, is_web, join
 
 TEMPORARY_PREFIX = ".gobelin-"
 """Of files that are being written. They are no part of any data set; ``list_files`` passes over them."""
@@ -32,6 +33,8 @@ def read_bytes(address: str) -> bytes:
     """The content of a file."""
     if is_remote(address):
         return remote.read(address)
+    if is_web(address):
+        return web.read(address)
     with open(address, "rb") as stream:
         return stream.read()
 
@@ -51,6 +54,8 @@ def read_json(address: str) -> Any:
 
 def open_input(address: str) -> BinaryIO:
     """Opens a file for reading as it lies there, with seek; a ``.gz`` name does not unpack."""
+    if is_web(address):
+        return web.open_reader(address)
     return remote.open_reader(address) if is_remote(address) else open(address, "rb")
 
 
@@ -181,6 +186,8 @@ def size_of(address: str) -> int:
     """
     if is_remote(address):
         return remote.head(address)[0]
+    if is_web(address):
+        return web.facts_of(address).size
     if os.path.isdir(address):
         raise IsADirectoryError(21, "is a folder", address)
     return os.path.getsize(address)

@@ -18,6 +18,12 @@ def is_remote(address: str) -> bool:
     return bool(separator) and scheme in SCHEMES
 
 
+def is_web(address: str) -> bool:
+    """Whether an address is that of a file on a web server, which gobelin reads and never writes."""
+    scheme, separator, _ = address.partition("://")
+    return bool(separator) and scheme in ("http", "https")
+
+
 def join(folder: str, *names: str) -> str:
     """The address of a file or folder inside a folder. Names may hold slashes."""
     return "/".join((folder.rstrip("/") or "/", *names)) if is_remote(folder) else os.path.join(folder, *names)
@@ -25,7 +31,7 @@ def join(folder: str, *names: str) -> str:
 
 def absolute(address: str) -> str:
     """An address that means the same in every process: local paths are made absolute, symlinks stay as they are."""
-    if is_remote(address):
+    if is_remote(address) or is_web(address):
         return address.rstrip("/")
     return os.path.abspath(os.path.expanduser(address.removeprefix("file://")))
 

@@ -20,6 +20,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from gobelin.store.paths import split_remote
+from gobelin.store.range_file import RangeFile
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -34,7 +35,6 @@ _OF_A_CUT = ("response body error", "decoding response body")
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
-_FIRST_READ_BYTES = 64 * 1024
 _MOST_READ_BYTES = 8 * 1024 * 1024
 _BUFFER_BYTES = 64 * 1024
 
@@ -49,7 +49,14 @@ def read(address: str) -> bytes:
 
 def open_reader(address: str) -> BinaryIO:
     """The object for reading, with seek. Sequential reading fetches ever larger ranges, up to 8 MiB."""
-    return io.BufferedReader(_RangeFile(address), _BUFFER_BYTES)
+    import obstore
+
+    store, key = _store_of(address)
+
+    def fetch(start: int, length: int) -> bytes:
+        return _ask(address, lambda: bytes(obstore.get_range(store, key, start=start, length=length)))
+
+    return io.BufferedReader(RangeFile(address, head(address)[0], fetch, _MOST_READ_BYTES), _BUFFER_BYTES)
 
 
 def put(address: str, content: bytes | BinaryIO, only_if_absent: bool = False, etag: str | None = None) -> str:
@@ -211,58 +218,3 @@ def _as_os_errors(address: str) -> Iterator[None]:
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-class _RangeFile(io.RawIOBase):
-    """Reads an object by ranges, ahead of what is asked while it is read in order."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__()
-        self._address = address
-        self._store, self._key = _store_of(address)
-        self._size = head(address)[0]
-        self._position = 0
-        self._ahead = b""
-        self._ahead_start = 0
-        self._next_bytes = _FIRST_READ_BYTES
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError(22, "seek before the beginning", self._address)
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), self._size - self._position)
-        if wanted <= 0:
-            return 0
-        start = self._position - self._ahead_start
-        if not 0 <= start < len(self._ahead):
-            self._fetch(wanted)
-            start = 0
-        part = memoryview(self._ahead)[start : start + wanted]
-        buffer[: len(part)] = part
-        self._position += len(part)
-        return len(part)
-
-    def _fetch(self, wanted: int) -> None:
-        import obstore
-
-        is_next = self._position == self._ahead_start + len(self._ahead)
-        self._next_bytes = min(2 * self._next_bytes, _MOST_READ_BYTES) if is_next else _FIRST_READ_BYTES
-        length = min(max(wanted, self._next_bytes), self._size - self._position)
-        start, store, key = self._position, self._store, self._key
-        data = _ask(self._address, lambda: obstore.get_range(store, key, start=start, length=length))
-        self._ahead, self._ahead_start = bytes(data), self._position
-        if not self._ahead:
-            raise OSError(5, "ends before its size", self._address)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gobelin.pipeline.cli.options import FILES, RECIPE, Address, Input, RecipeName, RunFolder, Settings
+from gobelin.pipeline.cli.options import FILES, RECIPE, Address, Input, RecipeName, RunFolder, Sample, Settings
 from gobelin.pipeline.run.stage_names import STAGES, Stage
 
 
@@ -57,6 +57,7 @@ def check_setup(
         Address | None, Parameter(group=FILES, metavar="FOLDER", help="may it be written, and is there room?")
     ] = None,
     input: Annotated[list[Address] | None, Input] = None,
+    sample: Annotated[float, Sample] = 1.0,
     settings: Settings = [],  # noqa: B006  # nobody changes it
     until: Annotated[Stage, Parameter(group=RECIPE, metavar="STAGE", help="the last stage to be run")] = STAGES[-1],
 ) -> int:
@@ -68,7 +69,7 @@ def check_setup(
 
     screen, stages = Screen(), STAGES[: STAGES.index(until) + 1]
     loaded = load_recipe(recipe, tuple(settings))
-    archives = find_archives(input) if input else ()
+    archives = find_archives(input, sample) if input else ()
     errors = preflight.problems(loaded, stages)
     if output is not None:
         errors += preflight.closed_folders(output)

@@ -55,8 +55,14 @@ Input = Parameter(
     group=FILES,
     metavar="PATH",
     consume_multiple=1,
-    help="archives (WARC, ARC, WACZ): paths, globs, or folders that hold them; local, gs:// or s3://; may be given "
-    "more than once; not needed again for a folder that has one",
+    help="archives (WARC, ARC, WACZ): paths, globs, or folders that hold them; local, s3://, gs:// or https://; lists "
+    "of archives (*.paths.gz); a crawl of Common Crawl by its name (CC-MAIN-2026-21); may be given more than once; not "
+    "needed again for a folder that has one",
+)
+Sample = Parameter(
+    group=FILES,
+    metavar="SHARE",
+    help="take this share of the archives, as 0.001; the same ones each time, and a larger share holds a smaller one",
 )
 _Workers = Parameter(group=MACHINE, metavar="N", help="processes of a local run (all cores)")
 _Runner = Parameter(
@@ -78,6 +84,7 @@ class RunOptions:
     """Of ``run``, and of every stage: the same ones may be given to each."""
 
     input: Annotated[list[Address], Input] = dataclasses.field(default_factory=list)
+    sample: Annotated[float, Sample] = 1.0
     recipe: Annotated[
         Address | None,
         Parameter(
@@ -99,6 +106,7 @@ class LaterOptions(RunOptions):
     """Of a stage behind ``extract``: help says nothing of the input."""
 
     input: Annotated[list[Address], Input, _HIDDEN] = dataclasses.field(default_factory=list)
+    sample: Annotated[float, Sample, _HIDDEN] = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

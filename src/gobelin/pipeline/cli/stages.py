@@ -135,6 +135,7 @@ def _open_and_run(
         writes=tell is None,
         scratch=options.scratch,
         running_job=options.running_job,
+        sample=options.sample,
     ) as run:
         if stages != ("report",):
             for earlier in STAGES[: STAGES.index(stages[0])]:

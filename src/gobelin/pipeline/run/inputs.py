@@ -6,10 +6,14 @@ import dataclasses
 import io
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from gobelin.errors import UserError
-from gobelin.store.files import is_folder, list_files, open_input
-from gobelin.store.paths import is_remote, join, name_of
+from gobelin.pipeline.run.crawls import check_kinds, in_sample, is_list, read_list
+from gobelin.store import web
+from gobelin.store.files import is_folder, list_files, open_input, size_of
+from gobelin.store.paths import is_remote, is_web, join, name_of
 from gobelin.store.patterns import find_files
 from gobelin.transforms.archives.ranges import ArchiveRange, split_archive
 from gobelin.transforms.archives.records import ArchiveRecords, Record
@@ -23,6 +27,12 @@ MIN_BATCH_BYTES = 8 * 1024 * 1024
 
 MIN_RANGE_BYTES = 16 * 1024 * 1024
 """No file is cut into smaller pieces than this."""
+
+ASKED_AT_ONCE = 4
+"""Requests for the sizes of files on web servers."""
+
+CUT_ON_THE_WEB = 64
+"""Of more archives than these, those on web servers stay whole: each cut is a request, and there is work for all."""
 
 SEARCHED_BYTES = 64 * 1024 * 1024
 """How far into a file a first record is looked for before the file is refused."""
@@ -42,31 +52,99 @@ class Archive:
 
     path: str
     size: int  # bytes
+    tag: str | None = None  # of a file on a web server: what changes with it (``web.Facts``)
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any]) -> Archive:
+        """An archive as ``run.json`` holds it."""
+        return cls(held["path"], held["bytes"], held.get("tag"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The archive as ``run.json`` holds it."""
+        held: dict[str, Any] = {"path": self.path, "bytes": self.size}
+        return held if self.tag is None else {**held, "tag": self.tag}
 
 
-def find_archives(patterns: list[str]) -> tuple[Archive, ...]:
+def find_archives(patterns: list[str], sample: float = 1.0) -> tuple[Archive, ...]:
     """The files that the patterns match, sorted, each once; what exists under exactly the name that was given is that.
-    Of a folder, the files in it and below it that are named like archives.
+    Of a folder, the files in it and below it that are named like archives; of a list (``crawls.py``) those on it.
 
     A file that cannot be read at all is no reason to stop where its pattern matches others: it is recorded like any
     damage. A pattern that matches no archive is a mistake.
 
+    Args:
+        sample: share of the archives that is taken, above 0, at most 1.
+
     Raises:
         InputError: a pattern matches nothing, or no web archive.
     """
-    found: dict[str, int] = {}
+    if not 0 < sample <= 1:
+        raise InputError(f"--sample {sample}: give a share above 0, and at most 1")
+    found: dict[str, Archive] = {}
     for pattern in patterns:
+        if is_list(pattern):
+            addresses = read_list(pattern)
+            check_kinds(pattern, addresses)
+            found.update(_of_list(pattern, _sampled(pattern, addresses, sample)))
+            continue
+        if is_web(pattern):
+            check_kinds(pattern, [pattern])
+            found.update(_on_the_web(pattern, _sampled(pattern, [pattern], sample)))
+            continue
         try:
             matched = find_files(pattern) or _archives_in(pattern)
         except Exception as error:  # noqa: BLE001  # each file system of Beam raises its own
             raise InputError(f"--input {pattern}: {type(error).__name__}: {error}") from None
         if not matched:
             raise InputError(f"--input {shown_name(pattern)}: {_why_nothing(pattern)}")
+        if len(matched) == 1:
+            check_kinds(pattern, list(matched))
         sizes = {_one_spelling(path): size for path, size in matched.items()}
         if not any(_is_archive(path) for path in sorted(sizes)):
             raise InputError(f"--input {pattern}: {min(sizes)} is not a WARC, ARC or WACZ file")
-        found.update(sizes)
-    return tuple(Archive(path, size) for path, size in sorted(found.items()))
+        found.update({path: Archive(path, sizes[path]) for path in _sampled(pattern, list(sizes), sample)})
+    return tuple(archive for _, archive in sorted(found.items()))
+
+
+def _sampled(pattern: str, addresses: list[str], sample: float) -> list[str]:
+    taken = [address for address in addresses if in_sample(address, sample)]
+    if not taken:
+        raise InputError(
+            f"--input {shown_name(pattern)} --sample {sample}: none of {len(addresses):,} archives is in this sample; "
+            "take a larger one"
+        )
+    return taken
+
+
+def _of_list(pattern: str, addresses: list[str]) -> dict[str, Archive]:
+    """The archives on a list. One that is not there is an error: a list is not guessed from."""
+    found = _on_the_web(pattern, [address for address in addresses if is_web(address)])
+    for address in addresses:
+        if not is_web(address):
+            path = _one_spelling(address)
+            try:
+                found[path] = Archive(path, size_of(path))
+            except OSError as error:
+                raise InputError(f"--input {pattern}: {path}, which it lists: {error.strerror}") from None
+    first = min(found)
+    if not is_web(first) and not _is_archive(first):
+        raise InputError(f"--input {pattern}: {first} is not a WARC, ARC or WACZ file")
+    return found
+
+
+def _on_the_web(pattern: str, addresses: list[str]) -> dict[str, Archive]:
+    """Archives on web servers, a few asked for at a time; the first one must hold a record."""
+    if not addresses:
+        return {}
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        try:
+            facts = list(threads.map(web.facts_of, addresses))
+            if not _is_archive(addresses[0]):
+                raise InputError(f"--input {pattern}: {addresses[0]} is not a WARC, ARC or WACZ file")
+        except OSError as error:
+            threads.shutdown(cancel_futures=True)
+            raise InputError(f"--input {pattern}: {error.filename}: {error.strerror}") from None
+    return {address: Archive(address, each.size, each.tag) for address, each in zip(addresses, facts, strict=True)}
 
 
 def _archives_in(folder: str) -> dict[str, int]:
@@ -130,7 +208,7 @@ def _is_archive(path: str) -> bool:
     except ContainerError:
         return False
     except OSError as error:
-        raise InputError(f"--input {path}: cannot be read: {error}") from None
+        raise InputError(f"--input {path}: cannot be read: {error.strerror if is_web(path) else error}") from None
 
 
 def read_batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
@@ -144,7 +222,7 @@ def read_batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
     batches: list[list[ArchiveRange]] = []
     held = 0
     for archive in archives:
-        pieces = split_archive(archive.path, max(limit, MIN_RANGE_BYTES))
+        pieces = _pieces(archive, max(limit, MIN_RANGE_BYTES), cuts=len(archives) <= CUT_ON_THE_WEB)
         for piece in pieces:
             size = archive.size // len(pieces) if piece.end is None else piece.end - piece.start
             if not batches or held + size > limit:
@@ -153,3 +231,10 @@ def read_batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
             batches[-1].append(piece)
             held += size
     return batches
+
+
+def _pieces(archive: Archive, target_bytes: int, cuts: bool) -> list[ArchiveRange]:
+    if not is_web(archive.path):
+        return split_archive(archive.path, target_bytes)
+    pieces = split_archive(archive.path, target_bytes) if cuts else [ArchiveRange(archive.path, 0, archive.size)]
+    return [dataclasses.replace(piece, tag=archive.tag) for piece in pieces]

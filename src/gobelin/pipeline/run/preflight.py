@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from gobelin.data.model import Decision, Unit
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.help import keeps_nothing
 from gobelin.pipeline.recipe.recipe import Recipe
@@ -25,11 +27,20 @@ from gobelin.pipeline.run.scratch import existing_folder
 from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor
 from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages import fits
-from gobelin.store.files import upload
+from gobelin.store.files import open_input, upload
 from gobelin.store.paths import is_remote
+from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, read_archive
+from gobelin.transforms.archives.wacz import ContainerError, is_zip, part_of
+from gobelin.transforms.fetching.fetch_config import FetchConfig
 
 ROOM_FOR_INPUT = 2.5
 """Room that ``extract`` takes on the disk while it is under way, for each byte of the archives."""
+
+
+LOOKED_AT_BYTES, ENOUGH_PAGES, FEW_PAGES = 8 * 2**20, 64, 20
+"""How far into an archive images are looked for; how many pages without one are enough; how many are too few to say."""
+
+_PAYLOAD_BYTES = 4096
 
 
 class _Need(NamedTuple):
@@ -48,6 +59,7 @@ def problems(recipe: Recipe, stages: Collection[str]) -> list[str]:
     """
     return [
         *_missing_packages(recipe, stages),
+        *(_missing_contact(recipe.extract.fetch) if "extract" in stages else ()),
         *(unusable_inputs(recipe) if {"extract", "score"} & set(stages) else ()),
         *(other_clip_model(recipe) if {"score", "select"} <= set(stages) else ()),
         *(keeps_nothing(recipe) if "select" in stages else ()),
@@ -60,6 +72,14 @@ def _missing_packages(recipe: Recipe, stages: Collection[str]) -> Iterator[str]:
         missing = [name for name in need.modules if importlib.util.find_spec(name) is None]
         if missing:
             yield f"{need.setting} needs {', '.join(missing)}: pip install '{need.install}', or {need.way_out}"
+
+
+def _missing_contact(config: FetchConfig) -> list[str]:
+    try:
+        _ = config.enabled and config.user_agent
+        return []
+    except UserError as error:
+        return [str(error)]
 
 
 def _needs(recipe: Recipe, stages: Collection[str]) -> Iterator[_Need]:
@@ -139,6 +159,48 @@ def _ask_for_device(setting: str, device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"{setting} {device}: {str(error).partition(chr(10))[0]} (or set it to cpu)") from None
+
+
+def without_images(archives: Sequence[Archive], recipe: Recipe) -> list[str]:
+    """A sentence where nothing is fetched, documents must show images, and the first, the middle and the last archive
+    begin with pages and no image. Reads a few megabytes of each."""
+    least = recipe.select.document.min_images
+    if recipe.extract.fetch.enabled or not least or not archives:
+        return []
+    looked_at = sorted({archives[index].path for index in (0, len(archives) // 2, -1)})
+    num_pages, is_all = 0, len(looked_at) == len(archives)
+    for path in looked_at:
+        pages, images, is_whole = _first_records(path)
+        if images:
+            return []
+        num_pages, is_all = num_pages + pages, is_all and is_whole
+    if num_pages == 0 or (num_pages < FEW_PAGES and not is_all):
+        return []
+    found = "this input holds no image" if is_all else f"no image among the first {num_pages:,} pages of the archives"
+    return [
+        f"{found}, as in Common Crawl's, and documents must show {least} (select.document.min_images): "
+        f"{'nothing will be kept' if is_all else 'if there is none behind them, nothing will be kept'}. To fetch "
+        "images from where the pages point: --recipe common-crawl, or --set extract.fetch.enabled=true; either with "
+        "--set extract.fetch.contact=YOUR-ADDRESS (docs/common-crawl.md)"
+    ]
+
+
+def _first_records(path: str) -> tuple[int, int, bool]:
+    """(pages, images, whether these are all) at the beginning of an archive."""
+    pages = images = 0
+    with contextlib.suppress(OSError, ContainerError), open_input(path) as stream:
+        size = stream.seek(0, io.SEEK_END)
+        if is_zip(stream):
+            return 0, 0, False
+        beginning = part_of(stream, 0, min(LOOKED_AT_BYTES, size))
+        for found in read_archive(beginning, path, _PAYLOAD_BYTES, _PAYLOAD_BYTES):
+            unit = found.unit if isinstance(found, Decision) else None
+            pages += isinstance(found, PageCapture) or unit is Unit.DOCUMENT
+            images += isinstance(found, ImageCapture) or unit is Unit.IMAGE
+            if images or pages >= ENOUGH_PAGES:
+                return pages, images, False
+        return pages, images, size <= LOOKED_AT_BYTES
+    return 0, 0, False
 
 
 def scarce_room(output: str, archives: Iterable[Archive]) -> list[str]:

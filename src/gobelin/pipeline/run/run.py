@@ -98,7 +98,10 @@ class Run:
         if found:
             raise RecipeError(f"recipe {self.recipe.name}: {'; '.join(found)}")
         if "extract" in waiting:
-            for warning in preflight.scarce_room(self._output, self._archives):
+            warnings = preflight.scarce_room(self._output, self._archives)
+            if not is_imported(self._archives):
+                warnings += preflight.without_images(self._archives, self.recipe)
+            for warning in warnings:
                 screen.say(f"warning: {warning}")
         preflight.open_models(self._context, waiting)
 
@@ -137,7 +140,7 @@ class Run:
             join(self._output, RUN_NAME),
             {
                 "recipe": as_dict(self.recipe),
-                "input": [{"path": archive.path, "bytes": archive.size} for archive in self._archives],
+                "input": [archive.to_json() for archive in self._archives],
                 "schema_version": SCHEMA_VERSION,
                 "versions": {"python": platform.python_version(), **_versions(self.recipe.packages)},
                 "stages": stages,
@@ -168,6 +171,7 @@ def open_run(
     writes: bool = True,
     scratch: str | None = None,
     running_job: str = "wait",
+    sample: float = 1.0,
 ) -> Iterator[Run]:
     """A run in an output folder: a new one, or one that goes on. Nobody else writes there meanwhile.
 
@@ -178,6 +182,7 @@ def open_run(
         writes: whether anything is to be written there; what only looks needs no lock, and leaves the recipe alone.
         scratch: local folder for logs and temporary files; None: ``scratch_folder`` chooses.
         running_job: what becomes of a job that an earlier command left on another runner: ``wait`` or ``cancel``.
+        sample: share of the archives that is taken.
 
     Raises:
         RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
@@ -196,14 +201,16 @@ def open_run(
             f"{output} belongs to recipe {held['recipe']['name']!r}, not {recipe.name!r}: choose another --output, "
             "or delete the folder"
         )
+    if sample != 1.0 and not patterns:
+        raise InputError("--sample is of --input; give both")
     if patterns:
-        archives = find_archives(list(patterns))
+        archives = find_archives(list(patterns), sample)
         noun, size = "archive" if len(archives) == 1 else "archives", sum(archive.size for archive in archives)
         screen.say(f"input: {len(archives):,} {noun}, {size / 1e6:,.1f} MB")
-        if held is not None and held["input"] != [{"path": each.path, "bytes": each.size} for each in archives]:
+        if held is not None and held["input"] != [each.to_json() for each in archives]:
             screen.say(f"the input is not what {output} was made with: everything there is made anew")
     elif held is not None:
-        archives = tuple(Archive(item["path"], item["bytes"]) for item in held["input"])
+        archives = tuple(Archive.from_json(item) for item in held["input"])
     else:
         raise InputError(f"{output} has no input yet: give --input (paths or globs of WARC files)")
     try:
@@ -251,6 +258,34 @@ def _ending(training: dict[str, Any]) -> str:
     return f"{training['steps']:,} steps, ended{why.get(training['ended_by'], '')}; the model is that of {which}"
 
 
+def _why_nothing(stages: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
+    """Says why a run kept no document, and what to do; nothing where it kept some."""
+    counts = stages.get("select", {}).get("documents")
+    if not isinstance(counts, dict) or counts.get("kept") or "seen" not in counts:
+        return []
+    extracted = stages.get("extract", {})
+    if not counts["seen"]:
+        pages = extracted.get("documents", {}).get("seen", 0)
+        return ["", f"nothing was kept: no document came out of {pages:,} pages; `extract documents` above says why"]
+    rule, times = max({**counts["dropped"], **counts["failed_by"]}.items(), key=lambda item: item[1])
+    lines = ["", f"nothing was kept: {times:,} of {counts['seen']:,} documents went by {rule}"]
+    if rule == "document.min_images":
+        fetches = extracted.get("fetches") or {}
+        if not extracted.get("images", {}).get("seen") and not recipe["extract"]["fetch"]["enabled"]:
+            lines.append(
+                "  the input holds pages and no images: fetch them, with --recipe common-crawl or --set "
+                "extract.fetch.enabled=true (docs/common-crawl.md)"
+            )
+        elif fetches and not fetches.get("ok"):
+            told = ", ".join(
+                f"{times:,} {status}" for status, times in sorted(fetches.items(), key=lambda i: -i[1])[:4]
+            )
+            lines.append(f"  no image could be fetched: {told} (docs/fetching.md says what these mean)")
+        elif extracted.get("images", {}).get("kept"):
+            lines.append("  there are images, and rules left them out: see `select images` and `gobelin explain`")
+    return lines
+
+
 def summary_lines(output: str) -> list[str]:
     """A run's numbers as a short table, for a terminal."""
     run: dict[str, Any] = read_json(join(output, RUN_NAME)) or {"stages": {}}
@@ -273,6 +308,8 @@ def summary_lines(output: str) -> list[str]:
         if "documents" not in stage or "seen" not in stage.get("documents", {}):
             lines.append(f"{name:<10}{'':<46}{seconds:>9}")
     lines += ["", "most frequent reasons", *reasons] if reasons else []
+    if run["stages"]:
+        lines += _why_nothing(run["stages"], run["recipe"])
     unreadable = run["stages"].get("extract", {}).get("records", {}).get("unreadable", 0)
     if unreadable:
         lines.append(

@@ -39,7 +39,7 @@ from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.extract.block_revisits import BlockRevisits
 from gobelin.transforms.extract.config import ExtractConfig
 from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
-from gobelin.transforms.fetching.fetch import FetchImages, check_fetch_extra
+from gobelin.transforms.fetching.fetch import FetchImages, check_fetch
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import PolicyRows
@@ -51,7 +51,7 @@ def extract(context: Context) -> dict[str, Any]:
     recipe, plan = context.recipe, context.plan
     load_block_list(recipe.extract.block_list)  # a list that cannot be read is an error before anything starts
     if recipe.extract.fetch.enabled:
-        check_fetch_extra()
+        check_fetch(recipe.extract.fetch)
     batches = []
     for group in plan.groups(read_batches(context.archives)):
         ranges = [piece for batch in group for piece in batch]

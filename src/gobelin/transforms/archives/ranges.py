@@ -24,6 +24,7 @@ import itertools
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from gobelin.store import web
 from gobelin.store.files import open_input
 from gobelin.transforms.archives.members import GZIP, LZ4, ZSTD, Members, Source
 from gobelin.transforms.archives.records import ArchiveRecords, Damage, find_member
@@ -45,6 +46,7 @@ class ArchiveRange:
     start: int = 0
     end: int | None = None  # None: the file's end
     member: str | None = None  # of a WACZ; places are then those inside the member
+    tag: str | None = None  # that a file on a web server must have; None: any
 
     @property
     def name(self) -> str:
@@ -85,21 +87,25 @@ def whole_archives(piece: ArchiveRange) -> list[ArchiveRange]:
     """The range itself; for a WACZ named as a whole, its archives. Raises ``ContainerError``."""
     if piece.member is not None or piece.start:
         return [piece]
-    with open_input(piece.path) as stream:
+    with _opened(piece) as stream:
         if not is_zip(stream):
             return [piece]
-        return [ArchiveRange(piece.path, member=member.name) for member in list_archives(stream)]
+        return [ArchiveRange(piece.path, member=member.name, tag=piece.tag) for member in list_archives(stream)]
 
 
 @contextlib.contextmanager
 def open_range(piece: ArchiveRange) -> Iterator[tuple[BinaryIO, str | None]]:
     """(the whole archive that a range is of, seekable; why it breaks off or None). Raises ``ContainerError``."""
-    with open_input(piece.path) as stream:
+    with _opened(piece) as stream:
         if piece.member is None:
             yield stream, None
         else:
             with open_archive_of(stream, piece.member) as opened:
                 yield opened
+
+
+def _opened(piece: ArchiveRange) -> BinaryIO:
+    return open_input(piece.path) if piece.tag is None else web.open_reader(piece.path, piece.tag)
 
 
 def _ranges_of(stream: BinaryIO, whole: ArchiveRange, target_bytes: int) -> list[ArchiveRange]:

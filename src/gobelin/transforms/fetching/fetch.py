@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from gobelin.transforms.fetching.fetch_http import Network
 
 
-def check_fetch_extra() -> None:
-    """Raises ``UserError`` where the extra that fetches is not installed."""
+def check_fetch(config: FetchConfig) -> None:
+    """Raises ``UserError`` where the extra that fetches is not installed, or nobody is named who asks."""
     missing = [name for name in ("aiohttp", "protego") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"fetching needs {' and '.join(missing)}: pip install 'gobelin[fetch]'")
+    _ = config.user_agent
 
 
 class FetchImages(beam.PTransform):
@@ -51,7 +52,7 @@ class FetchImages(beam.PTransform):
         network: for tests; the default is the open internet.
 
     Raises:
-        UserError: the extra ``gobelin[fetch]`` is not installed.
+        UserError: the extra ``gobelin[fetch]`` is not installed, or there is no contact.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class FetchImages(beam.PTransform):
         agents: tuple[str, ...] = AI_AGENTS,
         network: Network | None = None,
     ) -> None:
-        check_fetch_extra()
+        check_fetch(config)
         self._num_groups = num_groups
         self._fetch = _FetchGroup(config, max_bytes, block_list or BlockListConfig(), agents, network)
 

@@ -109,11 +109,8 @@ class FetchConfig:
     """Time spent on one host. Holds where a host asks for a long ``Crawl-delay``."""
 
     def __post_init__(self) -> None:
-        if self.enabled and not _CONTACT.fullmatch(self.contact):
-            raise UserError(
-                f"fetch.contact must be a web page (https://...) or a mail address of yours, got {self.contact!r}; "
-                "it tells the owners of the servers that are asked whom to write to"
-            )
+        if self.enabled and self.contact and not _CONTACT.fullmatch(self.contact):
+            raise UserError(f"fetch.{_CONTACT_WANTED}, got {self.contact!r}")
         for name in ("num_candidates", "max_tries", "host_concurrency", "concurrency", "max_failures_in_a_row"):
             if getattr(self, name) < 1:
                 raise UserError(f"fetch.{name} must be at least 1, got {getattr(self, name)}")
@@ -127,9 +124,16 @@ class FetchConfig:
 
     @property
     def user_agent(self) -> str:
-        """Who asks: "gobelin/0.1.0 (+https://example.org/about)"."""
+        """Who asks: "gobelin/0.1.0 (+https://example.org/about)". Raises UserError where there is no contact."""
+        if not self.contact:
+            raise UserError(f"extract.fetch.{_CONTACT_WANTED}: --set extract.fetch.contact=...")
         return f"{AGENT}/{importlib.metadata.version('gobelin')} (+{self.contact})"
 
+
+_CONTACT_WANTED = (
+    "contact must be a web page (https://...) or a mail address of yours; it tells the owners of the servers that are "
+    "asked whom to write to"
+)
 
 AGENT = "gobelin"
 """The product token by which robots.txt addresses us (RFC 9309, 2.2.1)."""

@@ -1,0 +1,146 @@
+"""Lists of archives: a file ``*.paths`` or ``*.paths.gz``, as Common Crawl publishes one for each crawl, or the crawl's
+name alone (``CC-MAIN-2026-21``).
+
+A list has a path a line. ``crawl-data/...`` and ``cc-index/...`` are places below the list's own server or bucket, or,
+of a list on a disk, below ``https://data.commoncrawl.org``; ``GOBELIN_COMMON_CRAWL`` names another place that holds the
+same (``s3://commoncrawl`` inside AWS, a mirror). Any other line is an address, or a path beside the list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from urllib.parse import urljoin, urlsplit
+
+from gobelin.errors import UserError
+from gobelin.store.files import exists, read_bytes
+from gobelin.store.paths import is_remote, is_web, join, name_of, parent_of, split_remote
+
+HOME = "https://data.commoncrawl.org"
+"""Where Common Crawl publishes."""
+
+HOME_VARIABLE = "GOBELIN_COMMON_CRAWL"
+
+CRAWL_NAME = re.compile(r"CC-(?:MAIN-\d{4}-\d{2}|NEWS-\d{4}-\d{2})")
+_LIST_NAME = re.compile(r".+\.paths(?:\.gz)?", re.IGNORECASE)
+_PUBLISHED = ("crawl-data/", "cc-index/")
+_TEXT_ONLY = re.compile(r"\.warc\.(wet|wat)(\.gz)?$", re.IGNORECASE)
+_MAX_LIST_BYTES = 256 * 2**20
+_MAX_LINE = 2048
+
+
+class ListError(UserError):
+    """A list of archives cannot be used."""
+
+
+def home() -> str:
+    """Where crawls that are given by name are read from."""
+    return os.environ.get(HOME_VARIABLE, HOME).rstrip("/")
+
+
+def is_list(given: str) -> bool:
+    """Whether an input is a list of archives, or the name of a crawl that has one and not of a file here."""
+    if CRAWL_NAME.fullmatch(given):
+        return not os.path.exists(given)
+    return _LIST_NAME.fullmatch(name_of(urlsplit(given).path if is_web(given) else given)) is not None
+
+
+def address_of_list(given: str, what: str = "warc") -> str:
+    """Where the list lies that an input means.
+
+    Args:
+        what: of a crawl's lists: ``warc``, ``cc-index-table``.
+    """
+    if not CRAWL_NAME.fullmatch(given):
+        return given
+    if given.startswith("CC-NEWS"):
+        _, _, year, month = given.split("-")
+        return f"{home()}/crawl-data/CC-NEWS/{year}/{month}/{what}.paths.gz"
+    return f"{home()}/crawl-data/{given}/{what}.paths.gz"
+
+
+def read_list(given: str, what: str = "warc") -> list[str]:
+    """Addresses of the files on a list, in its order.
+
+    Raises:
+        ListError: the list is not there, cannot be read, is empty, or names what cannot be read.
+    """
+    address = address_of_list(given, what)
+    lines = list(_lines(given, address))
+    if not lines:
+        raise ListError(f"--input {given}: {address} is an empty list")
+    return [_address(line, address) for line in lines]
+
+
+def _lines(given: str, address: str) -> Iterator[str]:
+    try:
+        content = read_bytes(address)
+    except FileNotFoundError:
+        what = "no such crawl" if given != address else "no such list"
+        raise ListError(f"--input {given}: {what}: {address} is not there") from None
+    except OSError as error:
+        raise ListError(f"--input {given}: the list {address} cannot be read: {error.strerror}") from None
+    for number, line in enumerate(_unpacked(content, given).decode("utf-8", "replace").splitlines(), 1):
+        line = line.strip()
+        if len(line) > _MAX_LINE or not line.isprintable():
+            raise ListError(f"--input {given}: line {number} is no path: is it a list of archives?")
+        if line:
+            yield line
+
+
+def _unpacked(content: bytes, given: str) -> bytes:
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        unpacker = zlib.decompressobj(wbits=31)
+        unpacked = unpacker.decompress(content, _MAX_LIST_BYTES)
+    except zlib.error as error:
+        raise ListError(f"--input {given}: the list is damaged: {error}") from None
+    if not unpacker.eof:
+        raise ListError(f"--input {given}: the list breaks off, or is longer than {_MAX_LIST_BYTES >> 20} MiB")
+    return unpacked
+
+
+def _address(line: str, address_of_list: str) -> str:
+    if is_web(line) or is_remote(line):
+        return line
+    if is_web(address_of_list):
+        return urljoin(address_of_list, f"/{line}" if _is_published(line) else line)
+    if not _is_published(line):
+        return line if line.startswith("/") else join(parent_of(address_of_list), line)
+    if is_remote(address_of_list):
+        return f"{split_remote(address_of_list)[0]}/{line}"
+    beside = join(parent_of(address_of_list), line)
+    return beside if exists(beside) else f"{home()}/{line}"
+
+
+def _is_published(line: str) -> bool:
+    return line.startswith(_PUBLISHED)
+
+
+def check_kinds(given: str, addresses: list[str]) -> None:
+    """Raises ListError where a file is one of Common Crawl's that hold no pages."""
+    for address in addresses:
+        found = _TEXT_ONLY.search(urlsplit(address).path if is_web(address) else address)
+        if found:
+            kind = found[1].upper()
+            raise ListError(
+                f"--input {given}: {name_of(address)} is a {kind} file, which holds no pages, but "
+                f"{'their text' if kind == 'WET' else 'facts about them'}; give the WARC files (warc.paths.gz)"
+            )
+
+
+def in_sample(address: str, share: float) -> bool:
+    """Whether an archive is in a sample. A larger sample holds all of a smaller one, and the same archive is in it by
+    whatever way it is read: what counts is its path on its server or in its bucket, and on a disk its name."""
+    if share >= 1:
+        return True
+    if is_web(address):
+        path = urlsplit(address).path
+    else:
+        path = split_remote(address)[1] if is_remote(address) else name_of(address)
+    digest = hashlib.sha256(path.strip("/").encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64

@@ -1,0 +1,258 @@
+"""Files on web servers, by ``https://``, for reading: archives where they are published, as Common Crawl's are.
+
+Plain ``http://`` is for this machine only: anybody on the way can change what it brings. Files are read by ranges, each
+asked for with the entity tag that the file had when it was opened, so that a file that changes meanwhile is noticed.
+
+A server that is away, busy (429, 5xx) or cuts an answer is asked again for ``SECONDS_OF_OUTAGE``, with growing pauses,
+or after as long as its ``Retry-After`` says. Common Crawl answers 403 to whoever asks too much, so there a 403 is
+waited out as well, in long pauses: faster asking would prolong it.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import functools
+import io
+import os
+import random
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+from gobelin.errors import UserError
+from gobelin.store.range_file import RangeFile
+
+if TYPE_CHECKING:
+    import requests
+
+SECONDS_OF_OUTAGE = 600.0
+"""For so long a request is made again while a file is being read."""
+
+SECONDS_AT_FIRST = 60.0
+"""For so long where a file is met for the first time: whoever mistyped a name waits for the answer."""
+
+MOST_READ_BYTES = 32 * 2**20
+"""Of one request. Servers that many people read from count requests."""
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 60.0
+_REFUSED_PAUSE_SECONDS = 15.0
+_SECONDS_TO_ANSWER = (10.0, 60.0)  # to connect; between two pieces of an answer
+_MAX_WHOLE_BYTES = 512 * 2**20
+_BUSY = (408, 425, 429, 500, 502, 503, 504, 509)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class ChangedError(UserError):
+    """A file is not what it was when the run began."""
+
+
+class Facts(NamedTuple):
+    """What a server says of a file."""
+
+    size: int  # bytes
+    tag: str  # its entity tag, or else when it was changed; "" where the server says neither
+
+
+def check_address(address: str) -> None:
+    """Raises UserError where an address is not one that is read from."""
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise UserError(f"{address}: no address of a file: {error}") from None
+    if not host:
+        raise UserError(f"{address}: no address of a file: it names no host")
+    if parts.username or parts.password:
+        raise UserError(
+            f"{parts.scheme}://...@{host}: an address with a password would stand in every output; leave it out"
+        )
+    if parts.scheme == "http" and host not in _LOOPBACK:
+        raise UserError(f"{address}: http is not read, anybody on the way can change it; say https")
+
+
+def facts_of(address: str, seconds: float = SECONDS_AT_FIRST) -> Facts:
+    """Size and tag of a file.
+
+    Raises:
+        OSError: as ``read``.
+    """
+    answer = _ask(address, {"Range": "bytes=0-0"}, seconds, 1)
+    return answer.facts
+
+
+def read(address: str, seconds: float = SECONDS_AT_FIRST) -> bytes:
+    """The whole file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        PermissionError: the server refuses.
+        OSError: the server is away, or the file is too large to be held.
+    """
+    return _ask(address, {}, seconds, _MAX_WHOLE_BYTES).content
+
+
+def open_reader(address: str, tag: str | None = None) -> BinaryIO:
+    """The file for reading, with seek.
+
+    Args:
+        tag: that the file must have.
+
+    Raises:
+        ChangedError: it has another one, now or later.
+        OSError: as ``read``.
+    """
+    facts = facts_of(address, SECONDS_OF_OUTAGE)
+    if tag is not None and facts.tag != tag:
+        raise _changed(address)
+
+    def fetch(start: int, length: int) -> bytes:
+        wanted = {"Range": f"bytes={start}-{start + length - 1}"}
+        answer = _ask(address, wanted, SECONDS_OF_OUTAGE, length)
+        if answer.facts != facts:
+            raise _changed(address)
+        return answer.content
+
+    return io.BufferedReader(RangeFile(address, facts.size, fetch, MOST_READ_BYTES), 64 * 1024)
+
+
+def _changed(address: str) -> ChangedError:
+    return ChangedError(f"{address} has changed since it was looked at; give the command with its --input again")
+
+
+class _Answer(NamedTuple):
+    content: bytes
+    facts: Facts
+
+
+class _AgainError(Exception):
+    """A request is worth another try."""
+
+    def __init__(self, why: str, pause: float = 0.0) -> None:
+        super().__init__(why)
+        self.pause = pause  # seconds, at least
+
+
+def _ask(address: str, headers: dict[str, str], seconds: float, max_bytes: int) -> _Answer:
+    """What a request brings, made again while that is of use, for so many seconds."""
+    check_address(address)
+    end, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return _ask_once(address, headers, max_bytes)
+        except _AgainError as error:
+            wait = max(error.pause, pause * random.uniform(0.5, 1.0))
+            if time.monotonic() + wait > end:
+                raise OSError(5, f"{error}, tried for {seconds:.0f} s", address) from None
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _ask_once(address: str, headers: dict[str, str], max_bytes: int) -> _Answer:
+    import requests
+
+    always = {"Accept-Encoding": "identity"}  # what is packed is the file
+    try:
+        with _session(os.getpid()).get(
+            address, headers={**always, **headers}, stream=True, timeout=_SECONDS_TO_ANSWER
+        ) as answer:
+            for step in (*answer.history, answer):
+                check_address(step.url)
+            _check_status(answer, address)
+            facts, length = _facts(answer, address, "Range" in headers)
+            if length > max_bytes:
+                raise OSError(5, f"answers with {length:,} bytes, more than was asked for", address)
+            parts = []
+            for part in answer.iter_content(1 << 20):
+                parts.append(part)
+            content = b"".join(parts)
+            if len(content) != length:
+                raise _AgainError(f"the answer was cut after {len(content):,} of {length:,} bytes")
+            return _Answer(content, facts)
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.TooManyRedirects,
+    ) as e:
+        raise OSError(5, _short(e), address) from None
+    except requests.exceptions.SSLError as error:
+        raise OSError(5, f"no valid certificate: {_short(error)}", address) from None
+    except requests.RequestException as error:
+        raise _AgainError(_short(error)) from None
+
+
+def _check_status(answer: requests.Response, address: str) -> None:
+    status = answer.status_code
+    if status in (200, 206):
+        return
+    if status in (404, 410):
+        raise FileNotFoundError(2, f"the server has no such file ({status})", address)
+    if status in _BUSY:
+        raise _AgainError(f"the server answers {status}", _seconds_asked_for(answer))
+    if status == 403 and _means_slow_down(answer, address):
+        raise _AgainError(
+            "the server answers 403: too much was asked of it, and it may refuse all from here for a day",
+            max(_REFUSED_PAUSE_SECONDS, _seconds_asked_for(answer)),
+        )
+    if status in (401, 403, 407, 451):
+        raise PermissionError(13, f"the server refuses ({status})", address)
+    raise OSError(5, f"the server answers {status}", address)
+
+
+def _means_slow_down(answer: requests.Response, address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    if host == "commoncrawl.org" or host.endswith(".commoncrawl.org"):
+        return True
+    beginning = next(answer.iter_content(2048), b"")
+    return b"SlowDown" in beginning or b"reduce your request rate" in beginning
+
+
+def _seconds_asked_for(answer: requests.Response) -> float:
+    """Of ``Retry-After``, in seconds or a date."""
+    value = answer.headers.get("Retry-After", "")
+    if value.isdecimal() and len(value) < 9:
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _facts(answer: requests.Response, address: str, asked_for_range: bool) -> tuple[Facts, int]:
+    """(the file's size and tag, bytes of this answer).
+
+    Raises:
+        OSError: the server says no size, or knows no ranges.
+    """
+    tag = answer.headers.get("ETag", "").removeprefix("W/") or answer.headers.get("Last-Modified", "")
+    length = _number(answer.headers.get("Content-Length"))
+    if answer.status_code == 206:
+        size = _number(answer.headers.get("Content-Range", "").rpartition("/")[2])
+        if size is None or length is None:
+            raise OSError(5, "the server does not say how long the file is", address)
+        return Facts(size, tag), length
+    if asked_for_range and length != 0:
+        raise OSError(5, "the server does not answer with a part of the file (no range requests); download it", address)
+    if length is None:
+        raise OSError(5, "the server does not say how long the file is", address)
+    return Facts(length, tag), length
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else None
+
+
+@functools.lru_cache(maxsize=1)
+def _session(_: int) -> requests.Session:
+    """Of this process: connections do not survive a fork. Proxies and certificates are those of the environment."""
+    import requests
+
+    session = requests.Session()
+    session.headers["User-Agent"] = f"gobelin/{version('gobelin')}"
+    session.max_redirects = 5
+    return session
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,223 @@
+"""Archives by https and by lists: found, sampled, read by ranges, and asked for again as long as that is of use."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gobelin.errors import UserError
+from gobelin.pipeline.recipe.recipe import load_recipe
+from gobelin.pipeline.run import crawls
+from gobelin.pipeline.run.inputs import Archive, InputError, find_archives, read_batches
+from gobelin.pipeline.run.keys import stage_keys
+from gobelin.store import web
+from gobelin.store.files import open_input, read_bytes
+from gobelin.transforms.archives.ranges import open_range
+from gobelin.transforms.archives.read_warc import PageCapture, read_range
+from tests.crawl_server import CRAWL, FOLDER, CrawlServer, crawl_server, publish
+
+SLOW_DOWN = (503, {}, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CrawlServer]:
+    monkeypatch.setattr(web, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(web, "_REFUSED_PAUSE_SECONDS", 0.02)
+    with crawl_server() as server:
+        monkeypatch.setenv(crawls.HOME_VARIABLE, server.url)
+        yield server
+    web._session.cache_clear()
+
+
+@pytest.fixture
+def crawl(server: CrawlServer, record: Callable[..., Any], pack: Callable[..., bytes]) -> list[str]:
+    """Paths of twenty archives of a crawl, three pages in each."""
+    pages = [[record(f"https://s{i}.example/{j}", b"<html>" + b"words " * 99) for j in range(3)] for i in range(20)]
+    return publish(server, [pack(each) for each in pages])
+
+
+def test_a_crawl_by_its_name(server: CrawlServer, crawl: list[str]) -> None:
+    found = find_archives([CRAWL])
+    assert [each.path for each in found] == sorted(f"{server.url}/{path}" for path in crawl)
+    assert [each.size for each in found] == [len(server.files[path]) for path in sorted(crawl)]
+    assert len({each.tag for each in found}) == 20
+    assert all(agent.startswith("gobelin/") for agent in server.agents)
+
+
+def test_the_same_archives_however_they_are_named(server: CrawlServer, crawl: list[str], tmp_path: Path) -> None:
+    by_name = find_archives([CRAWL])
+    listed = f"{FOLDER}/warc.paths.gz"
+    (tmp_path / "warc.paths.gz").write_bytes(server.files[listed])
+    (tmp_path / "mine.paths").write_text("\n".join([*crawl, ""]))
+    for given in (f"{server.url}/{listed}", str(tmp_path / "warc.paths.gz"), str(tmp_path / "mine.paths")):
+        assert find_archives([given]) == by_name
+    assert find_archives([f"{server.url}/{crawl[0]}"]) == by_name[:1]
+    assert find_archives([CRAWL, f"{server.url}/{crawl[0]}"]) == by_name
+
+
+def test_a_list_of_files_beside_it(tmp_path: Path, make_warc: Callable[..., str], record: Callable[..., Any]) -> None:
+    path = make_warc("a/x.warc.gz", [record("https://a.example/", b"<html>")])
+    (tmp_path / "mine.paths").write_text(f"a/x.warc.gz\n{path}\n")
+    assert [each.path for each in find_archives([str(tmp_path / "mine.paths")])] == [path]
+    (tmp_path / "mine.paths").write_text("a/y.warc.gz\n")
+    with pytest.raises(InputError, match=r"y\.warc\.gz, which it lists: "):
+        find_archives([str(tmp_path / "mine.paths")])
+
+
+def test_a_sample_is_the_same_each_time_and_grows(server: CrawlServer, crawl: list[str]) -> None:
+    every = find_archives([CRAWL])
+    server.asked.clear()
+    few = find_archives([CRAWL], sample=0.2)
+    assert few == find_archives([CRAWL], sample=0.2)
+    assert 0 < len(few) < 12
+    asked = {path for path, _ in server.asked if path.endswith(".warc.gz")}
+    assert {f"{server.url}/{path}" for path in asked} == {each.path for each in few}, "only these were asked for"
+    assert set(few) <= set(find_archives([CRAWL], sample=0.6)) < set(every)
+    on_s3 = [path for path in crawl if crawls.in_sample(f"s3://commoncrawl/{path}", 0.2)]
+    assert {f"{server.url}/{path}" for path in on_s3} == {each.path for each in few}
+    with pytest.raises(InputError, match="none of 20 archives is in this sample"):
+        find_archives([CRAWL], sample=1e-12)
+    for share in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(InputError, match="--sample"):
+            find_archives([CRAWL], sample=share)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("CC-MAIN-2031-01", "no such crawl: {url}/crawl-data/CC-MAIN-2031-01/warc.paths.gz is not there"),
+        ("{url}/none.paths", "no such list"),
+        ("{url}/none.warc.gz", "the server has no such file (404)"),
+        (f"{{url}}/{FOLDER}/wet.paths.gz", "is a WET file, which holds no pages, but their text"),
+        (f"{{url}}/{FOLDER}/wat.paths.gz", "is a WAT file"),
+        ("{url}/empty.paths", "is an empty list"),
+        ("{url}/torn.paths.gz", "the list breaks off"),
+        ("{url}/page.html", "is not a WARC, ARC or WACZ file"),
+        ("{url}/strange.paths", "line 2 is no path"),
+        ("{url}/gone.paths", "the server has no such file (404)"),
+        ("http://data.example/a.warc.gz", "say https"),
+        ("https://me:secret@data.example/a.warc.gz", "leave it out"),
+        ("https:///a.warc.gz", "names no host"),
+        ("https://a.example:99999/a.warc.gz", "no address of a file"),
+    ],
+)
+def test_what_is_no_input_is_told(given: str, told: str, server: CrawlServer, crawl: list[str]) -> None:
+    server.files |= {
+        "empty.paths": b"\n\n",
+        "torn.paths.gz": server.files[f"{FOLDER}/warc.paths.gz"][:-9],
+        "page.html": b"<html>" * 999,
+        "strange.paths": b"a.warc.gz\n\x00\x01\n",
+        "gone.paths": b"a/none.warc.gz\n",
+    }
+    with pytest.raises(UserError) as caught:
+        find_archives([given.format(url=server.url)])
+    assert told.format(url=server.url) in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        SLOW_DOWN,
+        (429, {"Retry-After": "0"}, b""),
+        (500, {}, b""),
+        (403, {}, SLOW_DOWN[2]),
+        (206, {"Content-Length": "1", "Content-Range": "bytes 0-0/400"}, b""),
+    ],
+    ids=["503", "429", "500", "403", "cut"],
+)
+def test_a_server_in_trouble_is_asked_again(trouble: Any, server: CrawlServer) -> None:
+    server.files["a.bin"] = bytes(range(256)) * 1000
+    server.troubles = [("a.bin", trouble)] * 3
+    assert read_bytes(f"{server.url}/a.bin") == server.files["a.bin"]
+    server.troubles = [("a.bin", trouble)] * 3
+    with open_input(f"{server.url}/a.bin") as stream:
+        stream.seek(100_000)
+        assert stream.read(70_000) == server.files["a.bin"][100_000:170_000]
+    assert server.troubles == []
+
+
+def test_a_server_that_stays_away_is_told(server: CrawlServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.troubles = [("a.bin", SLOW_DOWN)] * 100
+    with pytest.raises(OSError, match="the server answers 503, tried for 0 s"):
+        web.read(f"{server.url}/a.bin", seconds=0.2)
+    assert 2 < 100 - len(server.troubles) < 30
+    server.troubles = [("a.bin", (503, {"Retry-After": "3600"}, b""))]
+    with pytest.raises(OSError, match="503"):
+        web.read(f"{server.url}/a.bin", seconds=0.2)
+    for status, told in ((403, "refuses"), (401, "refuses"), (418, "answers 418")):
+        server.troubles = [("a.bin", (status, {}, b""))]
+        with pytest.raises(OSError, match=told):
+            web.read(f"{server.url}/a.bin")
+        assert server.troubles == []
+
+
+def test_common_crawl_answers_403_to_whoever_asks_too_much(
+    server: CrawlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["a.bin"] = b"content"
+    server.troubles = [("a.bin", (403, {}, b"<html>")), ("a.bin", (403, {}, b"<html>"))]
+    monkeypatch.setattr(web, "_means_slow_down", lambda *_: True)
+    assert read_bytes(f"{server.url}/a.bin") == b"content"
+
+
+def test_a_server_without_ranges_is_told(server: CrawlServer) -> None:
+    server.troubles = [("a.bin", (200, {}, b"all of it"))]
+    with pytest.raises(OSError, match="no range requests"):
+        web.facts_of(f"{server.url}/a.bin")
+
+
+def test_redirects_are_followed_to_what_may_be_read(server: CrawlServer) -> None:
+    server.files["b.bin"] = b"content"
+    server.troubles = [("a.bin", (302, {"Location": "/b.bin"}, b""))]
+    assert read_bytes(f"{server.url}/a.bin") == b"content"
+    server.troubles = [("a.bin", (302, {"Location": "/a.bin"}, b""))] * 9
+    with pytest.raises(OSError, match="redirects"):
+        read_bytes(f"{server.url}/a.bin")
+
+
+def test_large_files_are_read_in_few_requests(server: CrawlServer) -> None:
+    server.files["a.bin"] = bytes(9 << 20)
+    with open_input(f"{server.url}/a.bin") as stream:
+        while stream.read(1 << 16):
+            pass
+    assert len(server.asked) < 12
+
+
+def test_an_archive_that_changed_is_not_read(server: CrawlServer, crawl: list[str], pack: Any, record: Any) -> None:
+    server.files[crawl[0]] += bytes(10**6)
+    archives = find_archives([CRAWL])
+    ((piece, *_), *_) = read_batches(archives)
+    with open_range(piece) as (stream, _):
+        stream.read(10)
+        server.files[crawl[0]] = pack([record("https://other.example/", b"<html>")])
+        stream.seek(900_000)
+        with pytest.raises(web.ChangedError, match="has changed"):
+            stream.read(10)
+    with pytest.raises(web.ChangedError, match="give the command with its --input again"):
+        list(read_range(piece, 10**6, 10**6))
+    recipe = load_recipe("gobelin")
+    changed = find_archives([CRAWL])
+    assert stage_keys(recipe, archives)["extract"] != stage_keys(recipe, changed)["extract"]
+    assert [Archive.from_json(each.to_json()) for each in changed] == list(changed)
+
+
+def test_pages_are_read_from_the_web(server: CrawlServer, crawl: list[str]) -> None:
+    pieces = [piece for batch in read_batches(find_archives([CRAWL])) for piece in batch]
+    found = [
+        each.capture for piece in pieces for each in read_range(piece, 10**6, 10**6) if isinstance(each, PageCapture)
+    ]
+    assert len(found) == 60
+    assert {capture.warc_file for capture in found} == {f"{server.url}/{path}" for path in crawl}
+
+
+def test_a_list_too_long_is_not_unpacked(server: CrawlServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawls, "_MAX_LIST_BYTES", 1 << 20)
+    server.files["bomb.paths.gz"] = gzip.compress(b"a/b.warc.gz\n" * 200_000)
+    with pytest.raises(UserError, match="longer than"):
+        find_archives([f"{server.url}/bomb.paths.gz"])
