@@ -24,3 +24,12 @@ def test_samples_are_shown_and_escaped() -> None:
     assert "a &lt;b&gt;" in page
     assert "c &amp; d" in page
     assert 'src="images/0.png"' in page
+
+
+def test_a_ranked_caption_says_so() -> None:
+    drawn = {"caption": "a", "images": ["images/0.png"]}
+    pages = [
+        samples_page({"from_captions": [item], "from_images": [], "documents": []}, "small", 0, SamplingConfig())
+        for item in (drawn, {**drawn, "clip": [0.5]})
+    ]
+    assert ["in which CLIP finds them" in page for page in pages] == [False, True]

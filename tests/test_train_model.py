@@ -53,25 +53,39 @@ def test_cached_steps_equal_the_full_forward(model: LanguageModel) -> None:
     full_BTV = model(tokens_BT, torch.zeros_like(tokens_BT))
     places_BT = places_in_picture(tokens_BT, VOCABULARY)
     cache = model.new_cache(3, 16)
-    parts = []
     for start, stop in ((0, 7), (7, 8), (8, 9), (9, 16)):
-        positions_BT = torch.arange(start, stop).expand(3, -1)
-        visible_BS = torch.ones(3, stop, dtype=torch.bool)
-        parts.append(model.extend(tokens_BT[:, start:stop], positions_BT, places_BT[:, start:stop], visible_BS, cache))
-    torch.testing.assert_close(torch.cat(parts, 1), full_BTV)
+        num_new_B = torch.full((3,), stop - start)
+        logits_BV = model.extend(tokens_BT[:, start:stop], num_new_B, places_BT[:, start:stop], cache)
+        torch.testing.assert_close(logits_BV, full_BTV[:, stop - 1])
 
 
 @torch.no_grad()
-def test_padding_on_the_left_changes_nothing(model: LanguageModel) -> None:
-    tokens_BT = _tokens(2, 12)
-    alone_BTV = model(tokens_BT, torch.zeros_like(tokens_BT))
-    padded_BT = torch.cat([torch.zeros(2, 3, dtype=torch.int64), tokens_BT], 1)
-    visible_BS = torch.arange(15).expand(2, -1) >= 3
-    positions_BT = (torch.arange(15) - 3).clamp(min=0).expand(2, -1)
-    places_BT = places_in_picture(padded_BT, VOCABULARY)
-    logits_BTV = model.extend(padded_BT, positions_BT, places_BT, visible_BS, model.new_cache(2, 15))
-    assert logits_BTV.isfinite().all()
-    torch.testing.assert_close(logits_BTV[:, 3:], alone_BTV)
+def test_rows_of_different_lengths_go_on_together_leave_and_join(model: LanguageModel) -> None:
+    tokens_BT = _tokens(3, 16)
+    full_BTV = model(tokens_BT, torch.zeros_like(tokens_BT))
+    places_BT = places_in_picture(tokens_BT, VOCABULARY)
+    lengths_B, cache = torch.tensor([4, 11, 7]), model.new_cache(3, 16)
+    padded_BT = tokens_BT[:, :11].masked_fill(torch.arange(11) >= lengths_B[:, None], 0)
+    logits_BV = model.extend(padded_BT, lengths_B, places_in_picture(padded_BT, VOCABULARY), cache)
+    torch.testing.assert_close(logits_BV, full_BTV[torch.arange(3), lengths_B - 1])
+
+    def go_on(rows: list[int], lengths: list[int]) -> None:
+        here = (torch.tensor(rows), torch.tensor(lengths))
+        ones = torch.ones(len(rows), dtype=torch.long)
+        logits_BV = model.extend(tokens_BT[here][:, None], ones, places_BT[here][:, None], cache)
+        torch.testing.assert_close(logits_BV, full_BTV[here])
+
+    go_on([0, 1, 2], [4, 11, 7])
+    go_on([0, 1, 2], [5, 12, 8])
+    cache = cache.rows(torch.tensor([2, 0]))
+    go_on([2, 0], [9, 6])
+    joining = model.new_cache(1, 16)
+    model.extend(tokens_BT[1:2, :5], torch.tensor([5]), places_BT[1:2, :5], joining)
+    cache = cache.joined(joining)
+    go_on([2, 0, 1], [10, 7, 5])
+    cache = cache.rows(torch.tensor([1]))
+    assert cache.is_even
+    go_on([0], [8])
 
 
 @torch.no_grad()

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gobelin.tokenize.grammar import parse
+from gobelin.tokenize.grammar import DocumentWriter, parse
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, decode_document
-from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, IMAGE, METADATA_KEY, TEXT, Vocabulary
+from gobelin.tokenize.vocabulary import (
+    CAPTION_OF_NEXT,
+    CAPTION_OF_PREVIOUS,
+    DOCUMENT,
+    END_OF_IMAGE,
+    IMAGE,
+    METADATA_KEY,
+    TEXT,
+    Vocabulary,
+)
 from gobelin.train.evaluate import grounding_gap
 from gobelin.train.model import LanguageModel, LMConfig, build_model, load_model, save_model
-from gobelin.train.sample import SamplingConfig, draw, sample_captions, sample_document, sample_images
+from gobelin.train.sample import (
+    Request,
+    SamplingConfig,
+    draw,
+    generate,
+    sample_captions,
+    sample_document,
+    sample_images,
+)
 from gobelin.train.shards import Pair, held_out_pairs, read_corpus
 from gobelin.train.trainer import TrainConfig, train
 from tests.token_corpora import (
@@ -67,7 +85,7 @@ def _generator(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("cfg_scale", [1.0, 1.5])
 def test_pictures_have_the_captions_colour(learned: tuple[LanguageModel, list[Pair]], cfg_scale: float) -> None:
     config = SamplingConfig(cfg_scale=cfg_scale, temperature=0.5)
-    codes = sample_images(learned[0], TOKENIZER, CAPTIONS * 10, config, _generator())
+    codes = sample_images(learned[0], TOKENIZER, CAPTIONS * 10, config, 0)
     assert codes.shape == (40, 4)
     assert codes.dtype == np.int32
     right = codes // CODES_PER_COLOR == np.tile(np.arange(4), 10)[:, None]
@@ -76,7 +94,7 @@ def test_pictures_have_the_captions_colour(learned: tuple[LanguageModel, list[Pa
 
 def test_captions_name_the_pictures_colour(learned: tuple[LanguageModel, list[Pair]]) -> None:
     codes = np.arange(4)[:, None] * CODES_PER_COLOR + np.array([0, 5, 2, 7])
-    captions = sample_captions(learned[0], TOKENIZER, codes, SamplingConfig(temperature=0), _generator())
+    captions = sample_captions(learned[0], TOKENIZER, codes, SamplingConfig(temperature=0), 0)
     assert all(caption.startswith(expected) for caption, expected in zip(captions, CAPTIONS, strict=True))
 
 
@@ -137,7 +155,7 @@ def test_partners_differ_in_their_caption() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_documents_keep_the_grammar(untrained: LanguageModel, seed: int) -> None:
     config = SamplingConfig(temperature=2.0, top_k=0, cfg_scale=2.0)
-    tokens = sample_document(untrained, config, _generator(seed), max_tokens=50)
+    tokens = sample_document(untrained, config, seed, max_tokens=50)
     assert len(tokens) <= 50
     for item in parse(tokens, VOCABULARY):
         assert item.codes is None or item.codes[1] - item.codes[0] == 4
@@ -150,25 +168,23 @@ def test_a_prompt_is_continued(untrained: LanguageModel, cfg_scale: float) -> No
     code = VOCABULARY.image_offset
     config = SamplingConfig(cfg_scale=cfg_scale)
     for prompt in ([TEXT, *word], [CAPTION_OF_NEXT, *word], [CAPTION_OF_NEXT, *word, IMAGE, code, code + 1]):
-        tokens = sample_document(untrained, config, _generator(), max_tokens=40, prompt=prompt)
+        tokens = sample_document(untrained, config, 0, max_tokens=40, prompt=prompt)
         assert tokens[1 : 1 + len(prompt)] == prompt
         parse(tokens, VOCABULARY)
     with pytest.raises(ValueError, match="not allowed"):
-        sample_document(untrained, config, _generator(), max_tokens=40, prompt=word)
+        sample_document(untrained, config, 0, max_tokens=40, prompt=word)
 
 
 def test_a_document_without_room_for_a_picture_has_none(untrained: LanguageModel) -> None:
     for seed in range(5):
-        tokens = sample_document(untrained, SamplingConfig(), _generator(seed), max_tokens=7)
+        tokens = sample_document(untrained, SamplingConfig(), seed, max_tokens=7)
         items = decode_document(tokens, None, VOCABULARY, TOKENIZER)
         assert all(isinstance(item, TextItem) for item in items)
 
 
 def test_sampling_repeats_with_its_generator(untrained: LanguageModel) -> None:
     config = SamplingConfig(temperature=1.0)
-    first, again, other = (
-        sample_images(untrained, TOKENIZER, CAPTIONS, config, _generator(seed)).tolist() for seed in (0, 0, 1)
-    )
+    first, again, other = (sample_images(untrained, TOKENIZER, CAPTIONS, config, seed).tolist() for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -178,7 +194,7 @@ def test_greedy_pictures_equal_a_loop_without_cache(untrained: LanguageModel) ->
     """Captions of different lengths, so that padding and guidance are in it."""
     captions = ["red", "a yellow square and a green one", ""]
     config = SamplingConfig(temperature=0, cfg_scale=2.5)
-    codes = sample_images(untrained, TOKENIZER, captions, config, _generator())
+    codes = sample_images(untrained, TOKENIZER, captions, config, 0)
     code = VOCABULARY.image_offset
 
     def logits(head: list[int], drawn: list[int]) -> torch.Tensor:
@@ -195,23 +211,169 @@ def test_greedy_pictures_equal_a_loop_without_cache(untrained: LanguageModel) ->
         assert drawn == row
 
 
+def _words(text: str) -> list[int]:
+    return [VOCABULARY.text_offset + index for index in TOKENIZER.encode(text)]
+
+
+def _picture(*codes: int) -> list[int]:
+    return [IMAGE, *(VOCABULARY.image_offset + code for code in codes), END_OF_IMAGE]
+
+
+REQUESTS = [
+    Request((), 60, 0),
+    Request([TEXT, *_words("a red square and")], 60, 1),
+    Request([*_picture(1, 2, 3, 4), CAPTION_OF_PREVIOUS], 30, 2, "item"),
+    Request([CAPTION_OF_NEXT, *_words("blue"), IMAGE], 40, 3, "item"),
+    Request([*_picture(5, 6, 7, 8), CAPTION_OF_NEXT, *_words("a green one"), IMAGE], 40, 4, "item"),
+    Request([*_picture(9, 9, 9, 9), TEXT, *_words("red"), *_picture(1, 1, 1, 1)], 50, 5),
+    Request([TEXT, *_words("a")], 9, 6, "item"),
+    Request([TEXT, *_words("one"), IMAGE, VOCABULARY.image_offset], 33, 7),
+]
+"""Prompts of all lengths and kinds, some open, some whole; texts, pictures and documents."""
+
+SETTINGS = {
+    "greedy": SamplingConfig(temperature=0, cfg_scale=1),
+    "greedy-guided": SamplingConfig(temperature=0, cfg_scale=2.5, text_cfg_scale=1.7, repetition_penalty=1.3),
+    "drawn": SamplingConfig(temperature=1.2, top_k=40, top_p=0.95, cfg_scale=2, image_cfg_scale=1.4),
+    "drawn-by-modality": SamplingConfig(
+        cfg_scale=1, image_cfg_scale=3, text_cfg_scale=2, text_temperature=1.5, text_top_k=0, text_top_p=0.8,
+        repetition_penalty=1.2,
+    ),
+}  # fmt: skip
+
+
+@torch.no_grad()
+def _written_plainly(model: LanguageModel, request: Request, config: SamplingConfig) -> list[int]:
+    """One document alone, each token from whole sequences without a cache; the rules are written down again."""
+    words, first_code = slice(VOCABULARY.text_offset, VOCABULARY.image_offset), VOCABULARY.image_offset
+    writer = DocumentWriter(VOCABULARY, request.max_tokens)
+    for token in request.prompt:
+        writer.append(token)
+    random = np.random.default_rng(request.seed)
+
+    def logits(tokens: list[int]) -> torch.Tensor:
+        tokens_BT = torch.tensor([tokens])
+        return model(tokens_BT, torch.zeros_like(tokens_BT))[0, -1]
+
+    while not writer.done:
+        allowed, tokens = writer.allowed(), writer.tokens
+        if request.ends == "item" and allowed.special == (END_OF_IMAGE,):
+            break
+        start = max(index for index, token in enumerate(tokens) if token < VOCABULARY.text_offset)
+        mark, item = tokens[start], tokens[start:]
+        found = logits(tokens)
+        settings = config
+        if allowed.codebook is not None:
+            image_scale = config.image_cfg_scale or config.cfg_scale
+            nothing = logits([DOCUMENT, *item])
+            pictures: list[int] = []
+            for index, token in enumerate(tokens[:start]):
+                pictures += tokens[index : index + 6] if token == IMAGE else []
+            behind_pictures = logits([DOCUMENT, *pictures, *item])
+            if image_scale == config.cfg_scale:
+                found = nothing + image_scale * (found - nothing)
+            else:
+                found = (
+                    nothing + image_scale * (behind_pictures - nothing) + config.cfg_scale * (found - behind_pictures)
+                )
+            found = found[first_code:]
+        else:
+            settings = config.of_text
+            if mark in (TEXT, CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS) and config.text_cfg_scale != 1:
+                other = {CAPTION_OF_PREVIOUS: CAPTION_OF_NEXT}.get(mark, mark)
+                nothing = logits([DOCUMENT, other, *item[1:]])[words].log_softmax(-1)
+                alone = found[words].log_softmax(-1)
+                guided = (nothing + config.text_cfg_scale * (alone - nothing)).log_softmax(-1)
+                found[words] = guided + found[words].logsumexp(-1)
+            for token in {token for token in tokens if VOCABULARY.text_offset <= token < first_code}:
+                found[token] *= config.repetition_penalty if found[token] < 0 else 1 / config.repetition_penalty
+            permitted = torch.full_like(found, -torch.inf)
+            permitted[list(allowed.special)] = 0
+            if allowed.text:
+                permitted[words] = 0
+            found = found + permitted
+        if len(allowed.special) == 1 and not allowed.text:
+            token = allowed.special[0]
+        else:
+            uniform = torch.tensor([random.random(dtype=np.float32)], dtype=torch.float64)
+            token = int(draw(found[None], settings, uniform)) + (0 if allowed.codebook is None else first_code)
+        if request.ends == "item" and token < VOCABULARY.text_offset:
+            break
+        writer.append(token)
+    return writer.tokens
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_cache_and_batches_change_no_token(untrained: LanguageModel, settings: str) -> None:
+    config = SETTINGS[settings]
+    plain = [_written_plainly(untrained, request, config) for request in REQUESTS]
+    assert generate(untrained, REQUESTS, config) == plain
+    assert generate(untrained, REQUESTS, config, batch_size=1) == plain
+    assert generate(untrained, REQUESTS[::-1], config, batch_size=3) == plain[::-1]
+    pictures = [item for tokens in (plain[0], plain[1], plain[5]) for item in parse(tokens, VOCABULARY) if item.codes]
+    assert len(pictures) > 1  # so guidance comes and goes while others write on
+
+
+def test_tokens_are_told_as_they_are_drawn_and_the_teller_can_end_it(untrained: LanguageModel) -> None:
+    told: dict[int, list[int]] = {index: [] for index in range(len(REQUESTS))}
+    written = generate(untrained, REQUESTS, SamplingConfig(), on_token=lambda index, token: told[index].append(token))
+    for index, request in enumerate(REQUESTS):
+        assert written[index] == [DOCUMENT, *request.prompt, *told[index]]
+
+    class Stop(Exception):
+        pass
+
+    def stop(index: int, token: int) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        generate(untrained, REQUESTS, SamplingConfig(), on_token=stop)
+
+
+def test_an_item_that_is_not_open_cannot_be_ended(untrained: LanguageModel) -> None:
+    for prompt in ((), _picture(1, 2, 3, 4)):
+        with pytest.raises(ValueError, match="no item is open"):
+            generate(untrained, [Request(prompt, 40, 0, "item")], SamplingConfig())
+
+
+def test_a_penalty_of_repetition_leaves_fewer_repeated_words(untrained: LanguageModel) -> None:
+    def share_of_new(penalty: float) -> float:
+        config = SamplingConfig(temperature=0.7, top_k=0, repetition_penalty=penalty)
+        requests = [Request([TEXT, *_words("a red")], 40, seed, "item") for seed in range(8)]
+        written = generate(untrained, requests, config)
+        return sum(len(set(tokens)) for tokens in written) / sum(map(len, written))
+
+    assert share_of_new(1.5) > share_of_new(1.0)
+
+
 def test_captions_of_any_model_are_text(untrained: LanguageModel) -> None:
     codes = np.random.default_rng(0).integers(0, 8, (70, 4))
     config = SamplingConfig(temperature=2.0, top_k=0)
-    captions = sample_captions(untrained, TOKENIZER, codes, config, _generator(), max_tokens=5)
+    captions = sample_captions(untrained, TOKENIZER, codes, config, 0, max_tokens=5)
     assert len(captions) == 70
     assert all(captions)
     with pytest.raises(ValueError, match="B x 4"):
-        sample_captions(untrained, TOKENIZER, codes[:, :3], config, _generator())
+        sample_captions(untrained, TOKENIZER, codes[:, :3], config, 0)
+
+
+def _drawn(logits_BV: torch.Tensor, **settings: Any) -> list[int]:
+    uniforms_B = torch.linspace(0, 1 - 2**-24, len(logits_BV), dtype=torch.float64)
+    return draw(logits_BV, SamplingConfig(**settings), uniforms_B).tolist()
 
 
 def test_draw_respects_limits() -> None:
-    logits_BV = torch.tensor([[0.0, 3.0, 2.0, -torch.inf]]).expand(500, -1)
-    assert set(draw(logits_BV, SamplingConfig(temperature=0), _generator()).tolist()) == {1}
-    assert set(draw(logits_BV, SamplingConfig(temperature=1, top_k=2), _generator()).tolist()) == {1, 2}
-    assert set(draw(logits_BV, SamplingConfig(temperature=5, top_k=0), _generator()).tolist()) == {0, 1, 2}
-    cold = draw(logits_BV, SamplingConfig(temperature=0.5, top_k=0), _generator())
-    assert (cold == 1).float().mean().item() == pytest.approx(1 / (1 + np.exp(-2) + np.exp(-6)), abs=0.05)
+    logits_BV = torch.tensor([[0.0, 3.0, 2.0, -torch.inf]]).expand(1000, -1)
+    assert set(_drawn(logits_BV, temperature=0)) == {1}
+    assert set(_drawn(logits_BV, temperature=1, top_k=2)) == {1, 2}
+    assert set(_drawn(logits_BV, temperature=5, top_k=0)) == {0, 1, 2}
+    assert set(_drawn(logits_BV, temperature=5, top_k=50)) == {0, 1, 2}
+    chances = logits_BV[0].softmax(-1).tolist()  # .04, .7, .26, 0
+    assert set(_drawn(logits_BV, temperature=1, top_k=0, top_p=chances[1] - 0.01)) == {1}
+    assert set(_drawn(logits_BV, temperature=1, top_k=0, top_p=chances[1] + 0.01)) == {1, 2}
+    assert set(_drawn(logits_BV, temperature=1, top_k=3, top_p=0.99)) == {0, 1, 2}
+    for limits in ({"top_k": 0}, {"top_k": 4}, {"top_k": 0, "top_p": 0.9999}):
+        cold = np.array(_drawn(logits_BV, temperature=0.5, **limits))
+        assert (cold == 1).mean() == pytest.approx(1 / (1 + np.exp(-2) + np.exp(-6)), abs=0.002)
 
 
 def test_sampling_config_refuses_negative_values() -> None:
@@ -231,14 +393,14 @@ def test_a_model_of_two_codebooks_draws_each_in_its_grid_and_range() -> None:
     with torch.no_grad():
         model.head.weight.normal_(std=0.3, generator=generator)
     for codebook, (shape, num_codes) in enumerate((((5, 4), 32), ((5, 3), 8))):
-        codes = sample_images(model, TOKENIZER, ["a red square"] * 5, SamplingConfig(), generator, codebook=codebook)
+        codes = sample_images(model, TOKENIZER, ["a red square"] * 5, SamplingConfig(), 0, codebook=codebook)
         assert codes.shape == shape
         assert codes.max() < num_codes
-        written = sample_captions(model, TOKENIZER, codes, SamplingConfig(), generator, codebook=codebook, max_tokens=4)
+        written = sample_captions(model, TOKENIZER, codes, SamplingConfig(), 0, codebook=codebook, max_tokens=4)
         assert len(written) == 5
     drawn = set()
     for seed in range(20):
-        tokens = sample_document(model, SamplingConfig(cfg_scale=1.5), _generator(seed), max_tokens=40)
+        tokens = sample_document(model, SamplingConfig(cfg_scale=1.5), seed, max_tokens=40)
         drawn |= {item.codebook for item in parse(tokens, SEVERAL) if item.codes is not None}
     assert drawn == {0, 1}
 

@@ -22,7 +22,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from examples.demo.fit_clip import matched_auc
 from examples.sample_crawl.judge import judge
@@ -92,10 +91,9 @@ def measure_model(run: Path, num_test: int = 200, num_tuning: int = 64, seed: in
     splits: tuple[Literal["seen", "held_out"], ...] = ("seen", "held_out")
     for split in splits:
         exam = _exam(split, _TEST_STREAM, num_test, image_tokenizer, training, seed)
-        generator = torch.Generator().manual_seed(seed)
-        drawn = image_tokenizer.decode(sample_images(model, text_tokenizer, exam.captions, settings, generator))
+        drawn = image_tokenizer.decode(sample_images(model, text_tokenizer, exam.captions, settings, seed))
         written = sample_captions(
-            model, text_tokenizer, exam.codes, SamplingConfig(temperature=0.0, top_k=0, cfg_scale=1.0), generator
+            model, text_tokenizer, exam.codes, SamplingConfig(temperature=0.0, top_k=0, cfg_scale=1.0), seed
         )
         offset = model.vocabulary.text_offset
         pairs = [
@@ -155,8 +153,7 @@ def _choose_settings(
     tried = []
     for temperature, guidance in itertools.product(TEMPERATURES, GUIDANCE):
         settings = SamplingConfig(temperature=temperature, cfg_scale=guidance)
-        generator = torch.Generator().manual_seed(seed)
-        drawn = tokenizer.decode(sample_images(model, text_tokenizer, exam.captions, settings, generator))
+        drawn = tokenizer.decode(sample_images(model, text_tokenizer, exam.captions, settings, seed))
         shares = _shares(drawn, exam.scenes)
         tried.append({"temperature": temperature, "cfg_scale": guidance, **shares})
     best = max(tried, key=lambda row: row["both"])

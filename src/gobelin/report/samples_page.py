@@ -29,7 +29,8 @@ def samples_page(samples: dict[str, Any], name: str, seed: int, sampling: Sampli
     if not samples["from_captions"]:
         parts.append("<p class=g>There was no caption to draw for: <code>sample.captions</code> gives some.</p>")
     for item in samples["from_captions"]:
-        parts.append(f"<div><p>{html.escape(item['caption'])}</p>{''.join(map(picture, item['images']))}</div>")
+        order = "<p class=g>In the order in which CLIP finds them close to the caption.</p>" if "clip" in item else ""
+        parts.append(f"<div><p>{html.escape(item['caption'])}</p>{''.join(map(picture, item['images']))}{order}</div>")
     parts.append("</section><section><h2>Captions written for a held-out picture</h2>")
     if not samples["from_images"]:
         parts.append("<p class=g>No held-out picture with a caption was there to compare.</p>")

@@ -149,6 +149,9 @@ class DocumentWriter:
         begins, offsets = self._vocabulary.image_begins, self._vocabulary.image_offsets
         choices = (END_OF_DOCUMENT, *begins, END_OF_IMAGE, TEXT, CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS)
         codebook = self._place.codebook
+        if self._place.state is _State.CODES:  # it was begun where all of it fits
+            is_whole = self._place.filled == self._vocabulary.codebooks[codebook].tokens_per_image
+            return Allowed((END_OF_IMAGE,), False, None) if is_whole else Allowed((), False, codebook)
         return Allowed(
             special=tuple(token for token in choices if self._fits(token)),
             text=self._fits(self._vocabulary.text_offset),

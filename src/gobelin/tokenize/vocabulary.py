@@ -40,6 +40,8 @@ END_OF_IMAGE = 4
 TEXT = 5
 CAPTION_OF_NEXT = 6
 CAPTION_OF_PREVIOUS = 7
+TEXT_MARKS = (TEXT, CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS)
+"""The special tokens that text follows."""
 SPECIAL_TOKENS = (
     "<|pad|>",
     "<|document|>",

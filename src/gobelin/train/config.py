@@ -144,12 +144,49 @@ class SamplingConfig:
     """Divides the logits; lower is safer and more alike, 0 always takes the likeliest token."""
     top_k: int = 50
     """Only the k likeliest tokens can be drawn; 0 for no such limit."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together have this probability can be drawn (arXiv 1904.09751), (0, 1]."""
     cfg_scale: float = 3.0
     """Guidance of pictures by what stands before them; 1 is none."""
+    image_cfg_scale: float | None = None
+    """Guidance of pictures by the pictures before them alone; ``cfg_scale`` is then that by the texts. Null: both
+    guide alike."""
+    text_temperature: float | None = None
+    """Of text; null: ``temperature``."""
+    text_top_k: int | None = None
+    """Of text; null: ``top_k``."""
+    text_top_p: float | None = None
+    """Of text; null: ``top_p``."""
+    text_cfg_scale: float = 1.0
+    """Guidance of a text or a caption by what stands before it; 1 is none."""
+    repetition_penalty: float = 1.0
+    """Makes text tokens that the document already has less likely (arXiv 1909.05858); 1 does nothing, 1.2 is much."""
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or self.top_k < 0:
-            raise UserError(f"temperature and top_k must not be negative, got {self.temperature} and {self.top_k}")
+        for name in ("temperature", "top_k", "text_temperature", "text_top_k"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise UserError(f"{name} must not be negative, got {value}")
+        for name in ("top_p", "text_top_p"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise UserError(f"{name} must be above 0 and at most 1, got {value}")
+        for name in ("cfg_scale", "image_cfg_scale", "text_cfg_scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1000:
+                raise UserError(f"{name} must be in [0, 1000], got {value}")
+        if not 1 <= self.repetition_penalty <= 100:
+            raise UserError(f"repetition_penalty must be in [1, 100], got {self.repetition_penalty}")
+
+    @property
+    def of_text(self) -> SamplingConfig:
+        """The same, with the limits for text where those for pictures stand."""
+        return dataclasses.replace(
+            self,
+            temperature=self.temperature if self.text_temperature is None else self.text_temperature,
+            top_k=self.top_k if self.text_top_k is None else self.text_top_k,
+            top_p=self.top_p if self.text_top_p is None else self.text_top_p,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +201,9 @@ class SampleConfig:
 
     images_per_caption: int = 2
     """Pictures a caption."""
+
+    rank: bool = False
+    """Show the pictures of a caption in the order in which the CLIP of ``score.clip`` finds them close to it."""
 
     num_documents: int = 4
     """Whole documents that the model writes on its own."""

@@ -42,11 +42,47 @@ Mask = Tensor | BlockMask
 
 @dataclasses.dataclass(slots=True)
 class KVCache:
-    """Keys and values of the tokens so far, for each layer; B x H x capacity x K."""
+    """Keys and values of the tokens so far, for each layer; B x capacity x H x K. Rows may have different lengths."""
 
     keys: list[Tensor]
     values: list[Tensor]
-    length: int = 0  # tokens filled
+    lengths_B: Tensor  # tokens filled
+    longest: int = 0  # of lengths_B
+    is_even: bool = True  # all rows have that length
+
+    def write(self, layer: int, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, Tensor]:
+        """Puts keys and values behind those of each row. Returns those of all tokens up to the longest row's, B x S x H
+        x K."""
+        num_rows, num_new = k_BTHK.shape[:2]
+        stop = self.longest + num_new
+        keys, values = self.keys[layer], self.values[layer]
+        if self.is_even:
+            keys[:, self.longest : stop] = k_BTHK
+            values[:, self.longest : stop] = v_BTHK
+        else:
+            rows_B1 = torch.arange(num_rows, device=keys.device)[:, None]
+            slots_BT = self.lengths_B[:, None] + torch.arange(num_new, device=keys.device)
+            keys[rows_B1, slots_BT] = k_BTHK.to(keys.dtype)
+            values[rows_B1, slots_BT] = v_BTHK.to(values.dtype)
+        return keys[:, :stop], values[:, :stop]
+
+    def rows(self, indices_R: Tensor) -> KVCache:
+        """These rows alone."""
+        lengths_R = self.lengths_B[indices_R]
+        longest = int(lengths_R.max())
+        is_even = longest == int(lengths_R.min())
+        return KVCache([k[indices_R] for k in self.keys], [v[indices_R] for v in self.values], lengths_R, longest,
+                       is_even)  # fmt: skip
+
+    def joined(self, other: KVCache) -> KVCache:
+        """The rows of both."""
+        return KVCache(
+            [torch.cat(both) for both in zip(self.keys, other.keys)],
+            [torch.cat(both) for both in zip(self.values, other.values)],
+            torch.cat([self.lengths_B, other.lengths_B]),
+            max(self.longest, other.longest),
+            self.is_even and other.is_even and self.longest == other.longest,
+        )
 
 
 class Attention(nn.Module):
@@ -62,7 +98,7 @@ class Attention(nn.Module):
         self.qk_scale_2K = nn.Parameter(torch.empty(2, config.head_width))
 
     def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask: Mask, cache: KVCache | None, layer: int
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask: Mask | None, cache: KVCache | None, layer: int
     ) -> Tensor:
         heads = (self.num_heads, self.num_kv_heads)
         qk_BTNK, v_BTHK = self.qkv(x_BTD).unflatten(-1, (sum(heads) + heads[1], -1)).split((sum(heads), heads[1]), 2)
@@ -71,10 +107,8 @@ class Attention(nn.Module):
         q_BHTK, k_BHSK = _rotate(qk_BTNK, rotation).transpose(1, 2).split(heads, 1)
         v_BHSK = v_BTHK.transpose(1, 2)
         if cache is not None:
-            stop = cache.length + x_BTD.shape[1]
-            cache.keys[layer][:, :, cache.length : stop] = k_BHSK
-            cache.values[layer][:, :, cache.length : stop] = v_BHSK
-            k_BHSK, v_BHSK = cache.keys[layer][:, :, :stop], cache.values[layer][:, :, :stop]
+            k_BSHK, v_BSHK = cache.write(layer, k_BHSK.transpose(1, 2), v_BTHK)
+            k_BHSK, v_BHSK = k_BSHK.transpose(1, 2), v_BSHK.transpose(1, 2)
         y_BHTK = attend(q_BHTK, k_BHSK, v_BHSK, mask)
         return self.out(y_BHTK.transpose(1, 2).flatten(2))
 
@@ -91,7 +125,7 @@ class Block(nn.Module):
         self.down = nn.Linear(config.hidden, config.width, bias=False)
 
     def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask: Mask, cache: KVCache | None, layer: int
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask: Mask | None, cache: KVCache | None, layer: int
     ) -> Tensor:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, mask, cache, layer)
         gate_BTF, up_BTF = self.gate_up(self.hidden_norm(x_BTD)).chunk(2, -1)
@@ -137,37 +171,43 @@ class LanguageModel(nn.Module):
         places_BT = places_in_picture(tokens_BT, self.vocabulary)
         return self._run(tokens_BT, piece_positions(pieces_BT), places_BT, mask, None)
 
-    def extend(
-        self, tokens_BT: Tensor, positions_BT: Tensor, places_BT: Tensor, visible_BS: Tensor, cache: KVCache
-    ) -> Tensor:
-        """Logits B x T x V of tokens that continue those in the cache, which grows by them.
+    def extend(self, tokens_BT: Tensor, num_new_B: Tensor, places_BT: Tensor, cache: KVCache) -> Tensor:
+        """Logits B x V of what follows tokens that continue the rows of the cache, which grow by them.
 
         Args:
-            positions_BT: position of each token in its document; any value where it is padding.
+            tokens_BT: rows padded on the right.
+            num_new_B: how many tokens of each row are real, in [1, T], T among them; all are where T is 1.
             places_BT: as ``places_in_picture`` gives.
-            visible_BS: whether each token, cached or new, is real (S = cached + T); False for padding on the left.
         """
-        num_cached, num_new = cache.length, tokens_BT.shape[1]
-        order = torch.arange(num_cached + num_new, device=tokens_BT.device)
-        mask_BTS = visible_BS[:, None, :] & (order <= order[num_cached:, None])
-        # A row of padding sees itself, or its softmax would be over nothing.
-        mask_BTS = mask_BTS | (order == order[num_cached:, None])
-        x_BTD = self._run(tokens_BT, positions_BT, places_BT, _bias(mask_BTS, self._dtype()), cache)
-        cache.length += num_new
-        return self.head(x_BTD)
+        num_new = tokens_BT.shape[1]
+        positions_BT = cache.lengths_B[:, None] + torch.arange(num_new, device=tokens_BT.device)
+        mask = None
+        if num_new > 1 or not cache.is_even:  # a token sees what stands before it in its row: padding stands behind
+            slots_S = torch.arange(cache.longest + num_new, device=tokens_BT.device)
+            mask = _bias(slots_S <= positions_BT[..., None], self._dtype())
+        x_BTD = self._run(tokens_BT, positions_BT, places_BT, mask, cache)
+        if num_new > 1:
+            x_BTD = x_BTD.take_along_dim(num_new_B[:, None, None] - 1, 1)
+        cache.lengths_B = cache.lengths_B + num_new_B
+        cache.longest += num_new
+        cache.is_even = cache.is_even and bool(num_new == 1 or (num_new_B == num_new).all())
+        return self.head(x_BTD[:, 0])
 
     def new_cache(self, num_rows: int, capacity: int) -> KVCache:
         """An empty cache for this many rows and tokens."""
         config, weight = self.config, self.head.weight
-        shape = (num_rows, config.kv_heads, capacity, config.head_width)
-        keys = [weight.new_zeros(shape) for _ in self.blocks]
-        return KVCache(keys, [torch.zeros_like(key) for key in keys])
+        shape = (num_rows, capacity, config.kv_heads, config.head_width)
+        kind = weight.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        keys = [weight.new_zeros(shape, dtype=dtype) for _ in self.blocks]
+        lengths_B = torch.zeros(num_rows, dtype=torch.long, device=weight.device)
+        return KVCache(keys, [torch.zeros_like(key) for key in keys], lengths_B)
 
     def _dtype(self) -> torch.dtype:
         return self.embedding.weight.dtype
 
     def _run(
-        self, tokens_BT: Tensor, positions_BT: Tensor, places_BT: Tensor, mask: Mask, cache: KVCache | None
+        self, tokens_BT: Tensor, positions_BT: Tensor, places_BT: Tensor, mask: Mask | None, cache: KVCache | None
     ) -> Tensor:
         x_BTD = self.embedding(tokens_BT)
         if self.place_embedding is not None:
@@ -277,17 +317,19 @@ def load_model(folder: str, device: torch.device | str = "cpu") -> LanguageModel
     return model.to(device).eval()
 
 
-def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Mask) -> Tensor:
+def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Mask | None) -> Tensor:
     """Attention, B x H x T x K. Keys and values may have fewer heads: neighbouring heads of queries share them.
 
     Args:
         mask: added to the products of queries and keys, B x T x S; or a ``block_mask``, for FlexAttention, which passes
-            over the pairs of other pieces. Equal up to rounding; FlexAttention has no gradients on the CPU.
+            over the pairs of other pieces; None where every query sees every key. Equal up to rounding; FlexAttention
+            has no gradients on the CPU.
     """
     shares = q_BHTK.shape[1] != k_BHSK.shape[1]
     if isinstance(mask, BlockMask):
         return flex_attention(q_BHTK, k_BHSK, v_BHSK, block_mask=mask, enable_gqa=shares)
-    return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask[:, None], enable_gqa=shares)
+    bias_B1TS = None if mask is None else mask[:, None]
+    return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias_B1TS, enable_gqa=shares)
 
 
 def block_mask(pieces_BT: Tensor) -> BlockMask:

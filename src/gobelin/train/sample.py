@@ -1,80 +1,96 @@
 """Sampling: pictures from captions, captions from pictures, whole documents. The grammar holds whatever is drawn.
 
-An image is always exactly N image tokens and its end; an image is not begun where it does not fit. Pictures use
-classifier-free guidance (arXiv 2207.12598): logits = without + scale x (with - without caption), where "without" is a
-picture at the start of a document, which training has seen by leaving out captions. Prompts of different lengths are
-padded on the left. Keys and values are cached; about 140 pictures of 49 tokens a second of one core with guidance.
+An image is always exactly N image tokens and its end; an image is not begun where it does not fit. Keys and values are
+cached, and documents of any lengths are written side by side. Each has random numbers of its own, from its seed, so
+what is drawn for it does not depend on what stands beside it.
+
+Pictures use classifier-free guidance (arXiv 2207.12598): logits = without + scale x (with - without), where "without"
+is a picture at the start of a document, which training has seen by leaving out captions. With a scale for pictures
+apart from that for texts, the rule is the one of InstructPix2Pix (arXiv 2211.09800, equation 3):
+
+    nothing + image_scale x (pictures - nothing) + text_scale x (all - pictures)
+
+where "pictures" sees the earlier pictures without any text. A text is guided among its words alone (arXiv 2306.17806),
+"without" being the same words at the start of a document; whether it ends is left to the whole context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gobelin.tokenize.grammar import DocumentWriter
+from gobelin.tokenize.grammar import Allowed, DocumentWriter
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import (
     CAPTION_OF_NEXT,
     CAPTION_OF_PREVIOUS,
     DOCUMENT,
     END_OF_IMAGE,
-    PAD,
+    TEXT_MARKS,
     Vocabulary,
 )
 from gobelin.train.config import SamplingConfig
-from gobelin.train.model import KVCache, LanguageModel, places_in_picture
+from gobelin.train.decoder import Decoder, draw
+from gobelin.train.model import LanguageModel
 
 BATCH_SIZE = 64
 
-
-class _Decoder:
-    """Rows of tokens with their cache, all of one length by padding on the left."""
-
-    def __init__(self, model: LanguageModel, prompts: Sequence[Sequence[int]], num_new: int) -> None:
-        length = max(len(prompt) for prompt in prompts)
-        self._model = model
-        self._device = model.head.weight.device
-        self._cache: KVCache = model.new_cache(len(prompts), length + num_new)
-        self._padding_B1 = torch.tensor([[length - len(prompt)] for prompt in prompts], device=self._device)
-        padded = [[PAD] * (length - len(prompt)) + list(prompt) for prompt in prompts]
-        self.logits_BV = self._extend(torch.tensor(padded, device=self._device))
-
-    def append(self, tokens_B: Tensor, place: int = -1) -> None:
-        """Add one token to each row; ``place`` is its place in a picture."""
-        tokens_B1 = tokens_B.to(self._device)[:, None]
-        self.logits_BV = self._extend(tokens_B1, torch.full_like(tokens_B1, place))
-
-    def _extend(self, tokens_BT: Tensor, places_BT: Tensor | None = None) -> Tensor:
-        if places_BT is None:
-            places_BT = places_in_picture(tokens_BT, self._model.vocabulary)
-        stop = self._cache.length + tokens_BT.shape[1]
-        index_S = torch.arange(stop, device=self._device)
-        visible_BS = index_S >= self._padding_B1
-        positions_BT = (index_S[self._cache.length :] - self._padding_B1).clamp(min=0)
-        return self._model.extend(tokens_BT, positions_BT, places_BT, visible_BS, self._cache)[:, -1].float()
+Seed = int | Sequence[int]
+"""Whole numbers from 0 on."""
 
 
-def draw(logits_BV: Tensor, config: SamplingConfig, generator: torch.Generator) -> Tensor:
-    """One index a row, int64 of shape B, on the CPU. Entries of minus infinity are never drawn."""
-    logits_BV = logits_BV.cpu()
-    if config.temperature == 0:
-        return logits_BV.argmax(-1)
-    if 0 < config.top_k < logits_BV.shape[1]:
-        least_B1 = logits_BV.topk(config.top_k).values[:, -1:]
-        logits_BV = logits_BV.masked_fill(logits_BV < least_B1, -torch.inf)
-    return torch.multinomial((logits_BV / config.temperature).softmax(-1), 1, generator=generator)[:, 0]
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """A document to be written."""
+
+    prompt: Sequence[int]
+    """What follows ``<|document|>``."""
+    max_tokens: int
+    """Of the whole document, its first and last token included; at most a training row, or the model strays."""
+    seed: Seed
+    ends: Literal["document", "item"] = "document"
+    """Item: with the picture, text or caption that is open at the end of the prompt. Its end is not written."""
 
 
 @torch.no_grad()
+def generate(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    config: SamplingConfig,
+    *,
+    batch_size: int = BATCH_SIZE,
+    on_token: Callable[[int, int], None] | None = None,
+) -> list[list[int]]:
+    """The tokens of a document for each request, ``<|document|>`` first.
+
+    Args:
+        batch_size: documents that are written side by side; guidance doubles or triples their rows.
+        on_token: is called with the index of a request and each token that is drawn for it. What it raises ends all.
+
+    Raises:
+        ValueError: a prompt breaks the grammar, leaves no room to close the document, or has no open item to end.
+    """
+    written: list[list[int]] = []
+    for start in range(0, len(requests), batch_size):
+        part = [
+            _Document(request, start + n, model.vocabulary) for n, request in enumerate(requests[start:][:batch_size])
+        ]
+        _write(model, part, config, on_token)
+        written += [document.tokens for document in part]
+    return written
+
+
 def sample_images(
     model: LanguageModel,
     text_tokenizer: TextTokenizer,
     captions: Sequence[str],
     config: SamplingConfig,
-    generator: torch.Generator,
+    seed: Seed,
     *,
     codebook: int = 0,
 ) -> np.ndarray:
@@ -84,33 +100,23 @@ def sample_images(
         codebook: index in the vocabulary of the codebook, and so of the grid, that the pictures are of.
     """
     vocabulary = model.vocabulary
-    without_caption = [DOCUMENT, vocabulary.image_begins[codebook]]
-    prompts = [_drawing_prompt(caption, codebook, vocabulary, text_tokenizer) for caption in captions]
     num_tokens = vocabulary.codebooks[codebook].tokens_per_image
-    codes = np.empty((len(captions), num_tokens), dtype=np.int32)
-    for start in range(0, len(captions), BATCH_SIZE):
-        part = prompts[start : start + BATCH_SIZE]
-        guided = config.cfg_scale != 1
-        decoder = _Decoder(model, part + [without_caption] * len(part) * guided, num_tokens)
-        for place in range(num_tokens):
-            logits_BK = _image_logits(decoder.logits_BV, codebook, vocabulary)
-            if guided:
-                with_BK, without_BK = logits_BK.chunk(2)
-                logits_BK = _guide(with_BK, without_BK, config.cfg_scale)
-            ids_B = draw(logits_BK, config, generator)
-            codes[start : start + len(part), place] = ids_B.numpy()
-            if place + 1 < num_tokens:
-                decoder.append(ids_B.repeat(1 + guided) + vocabulary.image_offsets[codebook], place)
-    return codes
+    prompts = [_drawing_prompt(caption, codebook, vocabulary, text_tokenizer) for caption in captions]
+    requests = [
+        Request(prompt, 1 + len(prompt) + num_tokens + 2, _seed_of(seed, index), "item")
+        for index, prompt in enumerate(prompts)
+    ]
+    drawn = [tokens[-num_tokens:] for tokens in generate(model, requests, config)]
+    codes = np.array(drawn, np.int32).reshape(len(captions), num_tokens)
+    return codes - np.int32(vocabulary.image_offsets[codebook])
 
 
-@torch.no_grad()
 def sample_captions(
     model: LanguageModel,
     text_tokenizer: TextTokenizer,
     codes: np.ndarray,
     config: SamplingConfig,
-    generator: torch.Generator,
+    seed: Seed,
     *,
     max_tokens: int = 48,
     codebook: int = 0,
@@ -120,37 +126,18 @@ def sample_captions(
     num_tokens, begin = vocabulary.codebooks[codebook].tokens_per_image, vocabulary.image_begins[codebook]
     if codes.shape[1:] != (num_tokens,):
         raise ValueError(f"codes must be B x {num_tokens}, got {codes.shape}")
-    captions = []
-    for start in range(0, len(codes), BATCH_SIZE):
-        rows = (codes[start : start + BATCH_SIZE].astype(np.int64) + vocabulary.image_offsets[codebook]).tolist()
-        prompts = [[DOCUMENT, begin, *row, END_OF_IMAGE, CAPTION_OF_PREVIOUS] for row in rows]
-        decoder = _Decoder(model, prompts, max_tokens)
-        written: list[list[int]] = [[] for _ in rows]
-        open_rows = set(range(len(rows)))
-        for index in range(max_tokens):
-            logits_BV = decoder.logits_BV.clone()
-            logits_BV[:, vocabulary.image_offset :] = -torch.inf
-            if index == 0:
-                logits_BV[:, : vocabulary.text_offset] = -torch.inf
-            tokens_B = draw(logits_BV, config, generator)
-            open_rows -= {row for row in open_rows if tokens_B[row] < vocabulary.text_offset}
-            for row in open_rows:
-                written[row].append(int(tokens_B[row]) - vocabulary.text_offset)
-            if not open_rows or index + 1 == max_tokens:
-                break
-            decoder.append(tokens_B)
-        captions += [text_tokenizer.decode(ids) for ids in written]
-    return captions
+    rows = (codes.astype(np.int64) + vocabulary.image_offsets[codebook]).tolist()
+    prompts = [[begin, *row, END_OF_IMAGE, CAPTION_OF_PREVIOUS] for row in rows]
+    start = num_tokens + 4
+    requests = [
+        Request(prompt, start + max_tokens + 1, _seed_of(seed, index), "item") for index, prompt in enumerate(prompts)
+    ]
+    written = generate(model, requests, config)
+    return [text_tokenizer.decode([token - vocabulary.text_offset for token in tokens[start:]]) for tokens in written]
 
 
-@torch.no_grad()
 def sample_document(
-    model: LanguageModel,
-    config: SamplingConfig,
-    generator: torch.Generator,
-    *,
-    max_tokens: int,
-    prompt: Sequence[int] = (),
+    model: LanguageModel, config: SamplingConfig, seed: Seed, *, max_tokens: int, prompt: Sequence[int] = ()
 ) -> list[int]:
     """The tokens of one whole document, texts and pictures as the model likes; ``decode_document`` reads it.
 
@@ -161,57 +148,204 @@ def sample_document(
     Raises:
         ValueError: the prompt breaks the grammar or leaves no room to close the document.
     """
-    vocabulary = model.vocabulary
-    writer = DocumentWriter(vocabulary, max_tokens)
-    for token in prompt:
-        writer.append(token)
-    decoder = _Decoder(model, [writer.tokens], max_tokens)
-    without: _Decoder | None = None  # a picture at the start of a document, beside the one being drawn
-    while not writer.done:
-        allowed = writer.allowed()
-        codebook = allowed.codebook
-        if codebook is not None:
-            with_KV = _image_logits(decoder.logits_BV, codebook, vocabulary)
-            if config.cfg_scale != 1:
-                place = _codes_so_far(writer.tokens, vocabulary)
-                if without is None:
-                    drawn = writer.tokens[len(writer.tokens) - place :]
-                    start = [DOCUMENT, vocabulary.image_begins[codebook]]
-                    without = _Decoder(model, [[*start, *drawn]], vocabulary.codebooks[codebook].tokens_per_image)
-                with_KV = _guide(with_KV, _image_logits(without.logits_BV, codebook, vocabulary), config.cfg_scale)
-            token = int(draw(with_KV, config, generator)) + vocabulary.image_offsets[codebook]
-        else:
-            without = None
-            hidden_V = torch.full_like(decoder.logits_BV, -torch.inf)
-            hidden_V[:, list(allowed.special)] = 0
-            if allowed.text:
-                hidden_V[:, vocabulary.text_offset : vocabulary.image_offset] = 0
-            token = int(draw(decoder.logits_BV + hidden_V, config, generator))
-        place = _codes_so_far(writer.tokens, vocabulary) if token >= vocabulary.image_offset else -1
-        writer.append(token)
-        decoder.append(torch.tensor([token]), place)
-        if without is not None:
-            without.append(torch.tensor([token]), place)
-    return writer.tokens
+    return generate(model, [Request(prompt, max_tokens, seed)], config)[0]
+
+
+def _seed_of(seed: Seed, index: int) -> tuple[int, ...]:
+    return (*([seed] if isinstance(seed, int) else seed), index)
 
 
 def _drawing_prompt(caption: str, codebook: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[int]:
     begin = vocabulary.image_begins[codebook]
     if not caption:
-        return [DOCUMENT, begin]
+        return [begin]
     ids = [vocabulary.text_offset + token for token in text_tokenizer.encode(caption)]
-    return [DOCUMENT, CAPTION_OF_NEXT, *ids, begin]
+    return [CAPTION_OF_NEXT, *ids, begin]
 
 
-def _codes_so_far(tokens: Sequence[int], vocabulary: Vocabulary) -> int:
-    """How many codes of the picture being drawn stand at the end of the tokens."""
-    return next(index for index, token in enumerate(reversed(tokens)) if token in vocabulary.codebook_of_begin)
+class _Document:
+    """One document that is being written."""
+
+    def __init__(self, request: Request, index: int, vocabulary: Vocabulary) -> None:
+        self.index, self.max_tokens, self._ends = index, request.max_tokens, request.ends
+        self._vocabulary = vocabulary
+        self._writer = DocumentWriter(vocabulary, request.max_tokens)
+        self._random = np.random.default_rng(request.seed)
+        self.item_start = 0
+        """Where the special token stands that opened the present picture, text or caption."""
+        self.is_done = False
+        for token in request.prompt:
+            self._append(token)
+        last = self.tokens[self.item_start]
+        if request.ends == "item" and last not in (*vocabulary.image_begins, *TEXT_MARKS):
+            raise ValueError("no item is open at the end of the prompt")
+
+    @property
+    def tokens(self) -> list[int]:
+        return self._writer.tokens
+
+    @property
+    def place(self) -> int:
+        """Of the last token in its picture; -1 where it is of none."""
+        return len(self.tokens) - self.item_start - 2 if self.tokens[-1] >= self._vocabulary.image_offset else -1
+
+    def allowed(self) -> Allowed:
+        return self._writer.allowed()
+
+    def next_uniform(self) -> float:
+        return float(self._random.random(dtype=np.float32))
+
+    def take(self, token: int) -> bool:
+        """Writes a token, unless the document ends in front of it. Returns whether it did."""
+        if self._ends == "item" and token < self._vocabulary.text_offset:
+            self.is_done = True
+            return False
+        self._append(token)
+        if self._ends == "item":
+            self.is_done = self.allowed().special == (END_OF_IMAGE,)
+        else:
+            self.is_done = self._writer.done
+        return True
+
+    def _append(self, token: int) -> None:
+        self._writer.append(token)
+        if token < self._vocabulary.text_offset:
+            self.item_start = len(self.tokens) - 1
+
+    def references(self, config: SamplingConfig) -> dict[str, list[int]]:
+        """What guidance compares the present item with: the same item behind less. By name, nothing where it is not
+        guided."""
+        opening, drawn = self.tokens[self.item_start], self.tokens[self.item_start + 1 :]
+        if opening in self._vocabulary.codebook_of_begin:
+            without = [DOCUMENT, opening, *drawn]
+            image_scale = config.cfg_scale if config.image_cfg_scale is None else config.image_cfg_scale
+            found = {} if config.cfg_scale == image_scale == 1 else {_NOTHING: without}
+            pictures = self._earlier_pictures() if image_scale != config.cfg_scale else []
+            return {**found, _PICTURES: [DOCUMENT, *pictures, *without[1:]]} if pictures else found
+        if opening in TEXT_MARKS and config.text_cfg_scale != 1:
+            mark = CAPTION_OF_NEXT if opening == CAPTION_OF_PREVIOUS else opening  # a caption before any picture
+            return {_NOTHING: [DOCUMENT, mark, *drawn]}
+        return {}
+
+    def _earlier_pictures(self) -> list[int]:
+        """The finished pictures without their captions."""
+        kept: list[int] = []
+        is_open = False
+        for token in self.tokens[: self.item_start]:
+            is_open = is_open or token in self._vocabulary.codebook_of_begin
+            if is_open:
+                kept.append(token)
+            is_open = is_open and token != END_OF_IMAGE
+        return kept
 
 
-def _image_logits(logits_BV: Tensor, codebook: int, vocabulary: Vocabulary) -> Tensor:
-    codes = vocabulary.image_range(codebook)
-    return logits_BV[:, codes.start : codes.stop]
+_ALL, _NOTHING, _PICTURES = "all", "nothing", "pictures"
+"""What a row of the decoder sees of its document: everything, or the present item behind nothing, or behind the
+pictures alone."""
 
 
-def _guide(with_BK: Tensor, without_BK: Tensor, scale: float) -> Tensor:
-    return without_BK + scale * (with_BK - without_BK)
+def _write(
+    model: LanguageModel,
+    documents: Sequence[_Document],
+    config: SamplingConfig,
+    on_token: Callable[[int, int], None] | None,
+) -> None:
+    """Writes documents side by side until all are done."""
+    decoder = Decoder(model, max(document.max_tokens for document in documents))
+    open_ones = list(documents)
+    _join(decoder, open_ones, config, [_ALL])
+    while open_ones:
+        tokens = _draw_next(decoder, open_ones, config, model.vocabulary)
+        opened = []
+        for document, token in zip(open_ones, tokens, strict=True):
+            if document.take(token):
+                if on_token is not None:
+                    on_token(document.index, token)
+                if document.item_start == len(document.tokens) - 1:
+                    opened.append(document)
+        open_ones = [document for document in open_ones if not document.is_done]
+        by_index = {document.index: document for document in open_ones}
+        changed = {document.index for document in opened}
+        decoder.keep({key for key in decoder.keys if key[0] in by_index and (key[1] == _ALL or key[0] not in changed)})
+        if open_ones:
+            rows = [by_index[index] for index, _ in decoder.keys]
+            decoder.append([document.tokens[-1] for document in rows], [document.place for document in rows])
+            _join(decoder, [document for document in opened if not document.is_done], config)
+
+
+def _join(decoder: Decoder, documents: Sequence[_Document], config: SamplingConfig, also: Sequence[str] = ()) -> None:
+    """The rows that guide the present items join; of new documents the rows themselves, too."""
+    prompts = {
+        (document.index, name): prompt
+        for document in documents
+        for name, prompt in {**dict.fromkeys(also, document.tokens), **document.references(config)}.items()
+    }
+    if prompts:
+        decoder.add(list(prompts), list(prompts.values()))
+
+
+def _draw_next(
+    decoder: Decoder, documents: Sequence[_Document], config: SamplingConfig, vocabulary: Vocabulary
+) -> list[int]:
+    """The next token of each document. Those that may go on in the same ways are drawn together."""
+    row_of = {key: row for row, key in enumerate(decoder.keys)}
+    groups: dict[tuple[Allowed, bool, bool], list[int]] = {}
+    for number, document in enumerate(documents):
+        is_guided, by_pictures = ((document.index, name) in row_of for name in (_NOTHING, _PICTURES))
+        groups.setdefault((document.allowed(), is_guided, by_pictures), []).append(number)
+    tokens = [0] * len(documents)
+    for (allowed, is_guided, by_pictures), members in groups.items():
+        names = [_ALL, *[_NOTHING] * is_guided, *[_PICTURES] * by_pictures]
+        rows = [[row_of[documents[number].index, name] for number in members] for name in names]
+        logits = [decoder.logits_BV[row] for row in rows]
+        if allowed.codebook is not None:
+            codes = vocabulary.image_range(allowed.codebook)
+            guided_BK = _guide_image([each[:, codes.start : codes.stop] for each in logits], config)
+            settings, offset = config, codes.start
+        elif len(allowed.special) == 1 and not allowed.text:
+            for number in members:
+                tokens[number] = allowed.special[0]
+            continue
+        else:
+            guided_BK = _text_logits(logits, [documents[number].tokens for number in members], config, vocabulary)
+            hidden = torch.full((vocabulary.image_offset,), -torch.inf, device=guided_BK.device)
+            hidden[list(allowed.special)] = 0
+            if allowed.text:
+                hidden[vocabulary.text_offset :] = 0
+            guided_BK, settings, offset = guided_BK + hidden, config.of_text, 0
+        uniforms_B = torch.tensor([documents[number].next_uniform() for number in members], dtype=torch.float64)
+        for number, token in zip(members, draw(guided_BK, settings, uniforms_B).tolist(), strict=True):
+            tokens[number] = token + offset
+    return tokens
+
+
+def _guide_image(logits: Sequence[Tensor], config: SamplingConfig) -> Tensor:
+    """Logits with everything, nothing and the pictures in sight, as far as they are given, to those to draw from."""
+    everything, *references = logits
+    if not references:
+        return everything
+    nothing, pictures = references[0], references[-1]
+    image_scale = config.cfg_scale if config.image_cfg_scale is None else config.image_cfg_scale
+    return nothing + image_scale * (pictures - nothing) + config.cfg_scale * (everything - pictures)
+
+
+def _text_logits(
+    logits: Sequence[Tensor], tokens: Sequence[Sequence[int]], config: SamplingConfig, vocabulary: Vocabulary
+) -> Tensor:
+    """Logits of special and text tokens, guided and with the penalty of repetition."""
+    start, stop = vocabulary.text_offset, vocabulary.image_offset
+    everything, *references = logits
+    words = everything[:, start:stop]
+    if references:
+        difference = words.log_softmax(-1) - references[0][:, start:stop].log_softmax(-1)
+        guided = references[0][:, start:stop].log_softmax(-1) + config.text_cfg_scale * difference
+        words = guided.log_softmax(-1) + words.logsumexp(-1, keepdim=True)
+    if config.repetition_penalty != 1:
+        words = words.clone()
+        for row, written in enumerate(tokens):
+            seen = torch.tensor(sorted({token - start for token in written if start <= token < stop}), dtype=torch.long)
+            before = words[row, seen]
+            words[row, seen] = torch.where(
+                before > 0, before / config.repetition_penalty, before * config.repetition_penalty
+            )
+    return torch.cat([everything[:, :start], words], 1)

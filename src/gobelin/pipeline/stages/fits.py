@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -356,21 +356,21 @@ def sample_model(output: str, recipe: Recipe) -> None:
 
 
 def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
-    import torch
     from PIL import Image as PillowImage
 
     from gobelin.tokenize.image_tokenizer import load_image_tokenizer
     from gobelin.tokenize.sequence import ImageItem, TextItem, decode_document
     from gobelin.train.model import load_model
-    from gobelin.train.sample import sample_captions, sample_document, sample_images
+    from gobelin.train.rank import ranked
+    from gobelin.train.sample import Request, generate, sample_captions, sample_images
     from gobelin.train.shards import held_out_pairs, read_corpus
+    from gobelin.transforms.vision.embed import load_model as load_clip_model
 
     config = recipe.sample
     tokens, folder = join(output, "tokenize"), join(output, "sample")
     vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
     image_tokenizer: ImageTokenizer = load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
     model = load_model(join(output, "train"), device)
-    generator = torch.Generator().manual_seed(recipe.seed)
     trained = join(output, "train")
     split = HeldOut.load(join(trained, HELD_OUT_NAME))
     pairs = held_out_pairs(read_corpus(join(tokens, "shards"), vocabulary, split, kept_in=trained))
@@ -381,8 +381,11 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     names: Iterator[str] = (f"images/{number:04d}.png" for number in range(1_000_000))
 
     def draw(codes: np.ndarray) -> list[str]:
+        return write(image_tokenizer.decode(codes))
+
+    def write(pictures: Iterable[np.ndarray]) -> list[str]:
         made = []
-        for pixels in image_tokenizer.decode(codes):
+        for pixels in pictures:
             name = next(names)
             with files.output(join(folder, name)) as stream:
                 PillowImage.fromarray(pixels).save(stream, "PNG")
@@ -394,20 +397,32 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     from_captions = []
     if captions:
         repeated = [caption for caption in captions for _ in range(config.images_per_caption)]
-        drawn = draw(sample_images(model, text_tokenizer, repeated, config.sampling, generator))
+        drawn = image_tokenizer.decode(sample_images(model, text_tokenizer, repeated, config.sampling, recipe.seed))
+        clip = None
+        if config.rank:
+            assert recipe.score.clip is not None
+            clip = load_clip_model(recipe.score.clip)
         for index, caption in enumerate(captions):
             start = index * config.images_per_caption
-            from_captions.append({"caption": caption, "images": drawn[start : start + config.images_per_caption]})
+            pictures = drawn[start : start + config.images_per_caption]
+            sample: dict[str, Any] = {"caption": caption}
+            if clip is not None:
+                order = ranked(clip, caption, pictures)
+                pictures = pictures[[place for place, _ in order]]
+                sample["clip"] = [round(cosine, 4) for _, cosine in order]
+            from_captions.append({**sample, "images": write(pictures)})
     from_images = []
     given = list(held_out.items())[: config.num_captions]
     if given:
         codes = np.array([codes for _, codes in given])
-        written = sample_captions(model, text_tokenizer, codes, config.sampling, generator)
+        written = sample_captions(model, text_tokenizer, codes, config.sampling, recipe.seed)
         for (truth, _), text, name in zip(given, written, draw(codes), strict=True):
             from_images.append({"image": name, "caption": text, "true_caption": truth})
     documents = []
-    for _ in range(config.num_documents):
-        ids = sample_document(model, config.sampling, generator, max_tokens=config.max_document_tokens)
+    requests = [
+        Request((), config.max_document_tokens, (recipe.seed, number)) for number in range(config.num_documents)
+    ]
+    for ids in generate(model, requests, config.sampling):
         items: list[dict[str, Any]] = []
         for item in decode_document(ids, None, vocabulary, text_tokenizer):
             if isinstance(item, TextItem):

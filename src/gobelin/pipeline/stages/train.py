@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from gobelin.errors import UserError
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages import fits
@@ -32,6 +33,8 @@ def train(context: Context) -> dict[str, Any]:
 def sample(context: Context) -> dict[str, Any]:
     """A model -> pictures and texts, and a page of them."""
     folder, recipe = context.folder("sample"), context.recipe
+    if recipe.sample.rank and recipe.score.clip is None:
+        raise UserError("sample.rank needs a CLIP model: give score.clip, or say sample.rank=false")
     task = Task("sample", fits.sample_model, (context.output, recipe), alone=True)
     context.supervisor.run("sample", [task], "pictures", threads=recipe.train.threads)
     return fits.read_summary(folder.path)
