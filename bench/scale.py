@@ -48,11 +48,12 @@ from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages.link import ROWS_AT_ONCE, LinkJob, run_link
 from gobelin.pipeline.stages.score import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
-from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly
+from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly, shuffle_into_shards
 from gobelin.pipeline.stages.want import WantJob, run_want
 from gobelin.store.dataset import Attempt, commit_shards
 from gobelin.store.shards import read_rows, write_decisions, write_shard
 from gobelin.store.tables import list_shards, read_tables, shard_path
+from gobelin.tokenize.assemble import SequenceLayout
 from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
@@ -327,9 +328,11 @@ def run_index(
             text_token_bytes=sizes,
         )  # fmt: skip
         assemble = AssembleJob(corpus, f"{work}/codes", f"{work}/encode_decisions", Attempt(f"{folder}/tokenize", ""),
-                               num_shards, vocabulary, text_tokenizer, True)  # fmt: skip
+                               f"{work}/sequences", num_shards, vocabulary, text_tokenizer,
+                               SequenceLayout())  # fmt: skip
         shown = deal_shown_out(plan, corpus, f"{work}/tokenize", num_shards)
         run_assembly(plan, assemble, f"{work}/tokenize", shown, count_rows(corpus), rows_at_once)
+        shuffle_into_shards(plan, assemble, f"{work}/tokenize", 2**25)
         check(folder, num_pages)
     finally:
         supervisor.close()

@@ -21,6 +21,7 @@ from gobelin.data.schemas import DOCUMENTS, IMAGES
 from gobelin.errors import UserError
 from gobelin.scores import Score
 from gobelin.tokenize import assemble, encode
+from gobelin.tokenize.split import TokenSequence
 from gobelin.transforms import urls
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.images.block_list import url_spellings
@@ -60,7 +61,7 @@ NUMBERS_AND_KEYS = {
     "_site_counts", "_star_edges",
     "_stay_to_shard", "_to_candidates", "_to_component", "_to_first_shard", "_to_one_worker", "_to_shard",
     "_unfinished_row", "_urls", "_use_to_shard", "_uses",
-    "_write_decisions_of_shard",
+    "_write_decisions_of_shard", "_write_token_shard",
     "codes_in_part", "earlier_rows", "facts_by_document", "is_stored", "large_star", "read_rows",
     "read_wishes", "shown_images", "shown_in_part", "small_star", "use_by_image", "uses_by_image",
     "uses_of_images",
@@ -341,14 +342,15 @@ def test_thrown_into_codes(png: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_thrown_into_sequences(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = assemble._AssembleShard(str(corpus / "documents"), "", 1, None, None, True)  # type: ignore[arg-type]
+    layout = assemble.SequenceLayout()
+    step = assemble._AssembleShard(str(corpus / "documents"), "", 1, None, None, layout)  # type: ignore[arg-type]
 
-    def sequence(doc_id: str, *_: Any) -> tuple[list[int], list[Any]]:
+    def sequences(doc_id: str, *_: Any) -> tuple[list[TokenSequence], list[Any]]:
         if doc_id == "a" * 32:
             raise RuntimeError("thrown")
-        return [1], []
+        return [TokenSequence([1], [], 0)], []
 
-    monkeypatch.setattr(assemble, "encode_document", sequence)
+    monkeypatch.setattr(assemble, "encode_sequences", sequences)
     decisions: list[Decision] = []
     assert [row["doc_id"] for row in step._rows(0, {}, decisions)] == ["b" * 32]
     assert [(each.rule, each.doc_id) for each in decisions] == [("tokenize_error", "a" * 32)]

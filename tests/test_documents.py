@@ -46,6 +46,7 @@ from gobelin.data.schemas import (
     SCHEMA_VERSION,
     SIGNATURES,
     TEXT_EMBEDDINGS,
+    TOKEN_INDEX,
     TOKEN_SHARDS,
 )
 
@@ -64,11 +65,12 @@ SCHEMAS = {
     "text_embeddings": TEXT_EMBEDDINGS,
     "image_codes": IMAGE_CODES,
     "token_shards": TOKEN_SHARDS,
+    "token_index": TOKEN_INDEX,
     "image_latents": IMAGE_LATENTS,
     "continuous_token_shards": CONTINUOUS_TOKEN_SHARDS,
 }
 
-FINGERPRINT = (3, "552ff0aa8d3d0867")
+FINGERPRINT = (3, "6e2027a89789c7cc")
 """(SCHEMA_VERSION, digest of all schemas). Data sets written by an older version must stay readable: a new digest asks
 whether the version has to go up with it."""
 

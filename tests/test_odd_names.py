@@ -15,6 +15,7 @@ from gobelin.errors import MissingDataError
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.run.supervisor import run_pipeline
 from gobelin.pipeline.stages.tokenize import AssembleJob, assemble_documents
+from gobelin.tokenize.assemble import SequenceLayout
 
 Make = Callable[..., Any]
 RECIPE = """
@@ -90,8 +91,8 @@ def test_documents_are_not_assembled_where_images_were_not_encoded(left: tuple[s
     """Both results of the step before must be there; without them every document would lose its pictures."""
     for name in left:
         (tmp_path / name).mkdir()
-    folders = (str(tmp_path / name) for name in ("corpus", "codes", "failed", "shards"))
-    job = AssembleJob(*folders, 2, None, None, True)  # type: ignore[arg-type]
+    folders = (str(tmp_path / name) for name in ("corpus", "codes", "failed", "shards", "sequences"))
+    job = AssembleJob(*folders, 2, None, None, SequenceLayout())  # type: ignore[arg-type]
     with pytest.raises(MissingDataError, match="codes"):
         run_pipeline(assemble_documents, [], job, ())
-    assert not (tmp_path / "shards").exists()
+    assert not (tmp_path / "sequences").exists()

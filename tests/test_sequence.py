@@ -23,6 +23,7 @@ from gobelin.tokenize.sequence import (
     decode_document,
     encode_document,
 )
+from gobelin.tokenize.split import cut_text, encode_sequences, least_max_tokens
 from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from tests.token_corpora import as_version_1, small_codebook, small_tokenizer, small_vocabulary
@@ -57,6 +58,51 @@ def test_documents_come_back(doc_id: str, items: list[Item]) -> None:
     for span, image in zip(spans, images, strict=True):
         ids = tokens[span.start : span.start + span.length]
         assert (span.image_id, tuple(i - VOCABULARY.image_offset for i in ids)) == (image.image_id, image.codes)
+
+
+PIECES = ("a red", " square.", "\n", "é", "日本語。", "🙂", " ", "<|image|>")
+pieces_strategy = st.lists(st.sampled_from(PIECES)).map("".join)
+
+
+@given(pieces_strategy, st.integers(4, 12))
+@settings(max_examples=300, deadline=None)
+def test_a_text_in_pieces_is_the_text(text: str, room: int) -> None:
+    pieces = list(cut_text(text, room, TOKENIZER))
+    assert "".join(pieces) == text
+    assert all(piece and len(TOKENIZER.encode(piece)) <= room for piece in pieces)
+
+
+@given(st.text(max_size=10), st.lists(st.one_of(
+    st.builds(TextItem, pieces_strategy),
+    st.builds(ImageItem, st.just("i"), st.just((0, 1, 2, 3)), st.one_of(st.none(), pieces_strategy)),
+), max_size=5))  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_long_documents_are_cut_between_items(doc_id: str, items: list[Item]) -> None:
+    max_tokens = least_max_tokens(VOCABULARY) + 3
+    sequences, shortened = encode_sequences(doc_id, items, VOCABULARY, TOKENIZER, max_tokens)
+    assert all(len(sequence.tokens) <= max_tokens for sequence in sequences)
+    found = [each for s in sequences for each in decode_document(s.tokens, s.spans, VOCABULARY, TOKENIZER)]
+    for kind in (TextItem, ImageItem):
+        whole = [item for item in items if isinstance(item, kind)]
+        ours = [item for item in found if isinstance(item, kind)]
+        assert "".join(getattr(item, "text", "") for item in ours) == "".join(getattr(i, "text", "") for i in whole)
+    captions = [item.caption for item in items if isinstance(item, ImageItem)]
+    kept = [item.caption for item in found if isinstance(item, ImageItem)]
+    changed = sum(ours != theirs for ours, theirs in zip(kept, captions, strict=True))
+    assert changed == len(shortened)
+    assert all((theirs or "").startswith(ours or "") for ours, theirs in zip(kept, captions))
+    for sequence in sequences:
+        items_of = parse(sequence.tokens, VOCABULARY)
+        longest = max((r.stop - r.start for r in items_of if r.codes is not None), default=0)
+        assert sequence.longest_image == longest
+
+
+def test_text_is_cut_behind_sentences_and_before_words() -> None:
+    text = "One square is red. Another square is blue. " * 3
+    for piece in list(cut_text(text, 24, TOKENIZER))[:-1]:
+        assert piece.endswith(".")
+    words = list(cut_text("a red square and a green one and " * 9, 16, TOKENIZER))
+    assert all(piece.startswith(" ") for piece in words[1:])
 
 
 def test_an_empty_caption_is_no_caption() -> None:

@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from gobelin.data.model import Action, Decision, Unit, to_row
-from gobelin.data.schemas import DECISIONS, DOCUMENTS, TOKEN_SHARDS
+from gobelin.data.schemas import DECISIONS, DOCUMENTS
 from gobelin.pipeline.run import state
 from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows, some_images_shown
-from gobelin.pipeline.stages.fits import corpus_texts, count_tokens
+from gobelin.pipeline.stages.fits import corpus_texts
 from gobelin.store import shards
 from gobelin.store import tables as files
+from gobelin.store.tables import list_shards
+from gobelin.tokenize.token_shards import count_sequences, sequence_schema
+from tests.token_corpora import small_codebook
 
 Make = Callable[..., Any]
 NUM_DOCUMENTS = 12
@@ -88,11 +91,17 @@ def test_tokens_of_a_corpus(
     write_data_set: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: type[Watched]
 ) -> None:
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 1)
-    spans = [{"image_id": "i", "start": 1, "length": 4}]
-    rows = [{"doc_id": f"{n:032x}", "tokens": list(range(n)), "image_spans": spans * (n % 3)}
+    schema = sequence_schema(small_codebook())
+    rows = [{"doc_id": f"{n // 2:032x}", "part": n % 2, "tokens": [1] * n, "image_spans": [], "key": n * 2**58,
+             "num_tokens": n, "num_images": n % 3, "num_image_tokens": 4 * (n % 3), "longest_image": 0}
             for n in range(NUM_DOCUMENTS)]  # fmt: skip
-    folder = str(write_data_set(tmp_path / "shards", rows, TOKEN_SHARDS, 2))
-    assert count_tokens(folder) == (sum(range(NUM_DOCUMENTS)), 4 * sum(n % 3 for n in range(NUM_DOCUMENTS)))
+    folder = str(write_data_set(tmp_path / "sequences", rows, schema, 2))
+    totals = count_sequences(list_shards(folder))
+    assert (totals.num_documents, totals.num_tokens) == (-(-NUM_DOCUMENTS // 2), sum(range(NUM_DOCUMENTS)))
+    assert totals.num_image_tokens == 4 * sum(n % 3 for n in range(NUM_DOCUMENTS))
+    assert watched.columns == {"key", "part", "num_tokens", "num_image_tokens"}  # no tokens are read for it
+    assert totals.slices[1024] == 1  # 2**58 is in slice 2**10
+    assert totals.slices.sum() == totals.num_tokens
 
 
 def test_decisions_of_a_stage(

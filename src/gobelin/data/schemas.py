@@ -356,9 +356,27 @@ TOKEN_SHARDS = pa.schema(
             _required("start", pa.int32(), "index in tokens of the first image token (after begin-of-image)"),
             _required("length", pa.int32(), "image tokens"),
             _required("image_id", _TEXT, "see images"),
-        ])), "in reading order"),
+        ])), "in their order"),
+        _field("part", pa.int32(), "piece of a document longer than tokenize.max_tokens, from 0; null: all of it"),
     ]
 )  # fmt: skip
+
+
+TOKEN_INDEX = pa.schema(
+    [
+        _required("shard", pa.int32(), "number of the token shard"),
+        _required("row_group", pa.int32(), "in the shard"),
+        _required("row", pa.int32(), "in the row group"),
+        _required("doc_id", _TEXT, "see documents"),
+        _field("part", pa.int32(), "see token shards"),
+        _required("first_token", pa.int64(), "tokens of the shard before this row"),
+        _required("num_tokens", pa.int32(), "tokens"),
+        _required("num_images", pa.int32(), "images"),
+        _required("num_image_tokens", pa.int32(), "tokens of images, without those that enclose them"),
+        _required("longest_image", pa.int32(), "tokens of the longest image with its caption and what encloses both"),
+    ]
+)
+"""One row for each row of the token shards, in their order; a file a shard."""
 
 
 IMAGE_LATENTS = IMAGE_CODES.append(

@@ -8,7 +8,6 @@ that ``select`` thinned out, those that are left are taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from gobelin.data.rows import Row
 from gobelin.exchange.partition import Records
-from gobelin.store.shards import read_rows
+from gobelin.store.shards import RowsByDocument, dropped_nodes, read_rows
 
 Matrix = npt.NDArray[np.float64]
 
@@ -48,12 +47,12 @@ class Similarities:
         self, embeddings: Records, texts: str | None, imported: str | None, selected: tuple[str, str] | None
     ) -> None:
         self._embeddings = embeddings
-        self._texts = _ByDocument(read_rows(texts)) if texts else None
-        self._imported = _ByDocument(read_rows(imported)) if imported else None
+        self._texts = RowsByDocument(read_rows(texts)) if texts else None
+        self._imported = RowsByDocument(read_rows(imported)) if imported else None
         self._whole = self._dropped = None
         if selected:
-            self._whole = _ByDocument(read_rows(selected[0], ["doc_id", "nodes"]))
-            self._dropped = _ByDocument(_dropped_nodes(selected[1]))
+            self._whole = RowsByDocument(read_rows(selected[0], ["doc_id", "nodes"]))
+            self._dropped = RowsByDocument(dropped_nodes(selected[1]))
 
     def of(self, document: Row) -> Matrix | None:
         """The cosines, (N, M), of N image nodes and M text nodes; None where they are not all known, or N or M is 0."""
@@ -93,26 +92,6 @@ def _cut(rows: list[Row], whole: list[Row], places: list[int]) -> Matrix | None:
     if not rows or not all(any(side) for side in sides):
         return None
     return np.asarray(rows[0]["cosines"], np.float64)[np.ix_(*sides)]
-
-
-def _dropped_nodes(path: str) -> Iterator[Row]:
-    return (row for row in read_rows(path) if row["unit"] == "node" and row["action"] == "drop")
-
-
-class _ByDocument:
-    """Rows sorted by ``doc_id``, asked for by ids that go up."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows = iter(rows)
-        self._next: Row | None = next(self._rows, None)
-
-    def of(self, doc_id: str) -> list[Row]:
-        found = []
-        while self._next is not None and (self._next["doc_id"] or "") <= doc_id:
-            if self._next["doc_id"] == doc_id:
-                found.append(self._next)
-            self._next = next(self._rows, None)
-        return found
 
 
 def sound_matrix(value: Any, num_images: int, num_texts: int) -> list[list[float]] | None:

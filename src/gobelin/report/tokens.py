@@ -81,12 +81,12 @@ def count_tokens(folder: str) -> TokenCounts:
     num_documents, num_images = 0, 0
     kinds = np.zeros(3, dtype=np.int64)
     for path in list_shards(join(folder, "shards")):
-        for table in read_tables(path, ["tokens", "image_spans"]):
+        for table in read_tables(path, ["tokens", "image_spans", "part"]):
             tokens = table["tokens"].combine_chunks()
             kinds += np.bincount(np.searchsorted(offsets, tokens.flatten().to_numpy(), side="right"), minlength=3)
             sizes = numbers(pc.list_value_length(tokens))
             lengths.add(sizes, np.ones(len(sizes), dtype=bool))
-            num_documents += len(table)
+            num_documents += pc.sum(pc.equal(pc.fill_null(table["part"], 0), 0)).as_py() or 0
             num_images += len(table["image_spans"].combine_chunks().flatten())
     special, text, image = kinds.tolist()
     return TokenCounts(num_documents, text, image, special, num_images, lengths)

@@ -98,6 +98,8 @@ RULE_MEANINGS = {
     "pii.secret": "keys and passwords",
     # tokenize
     "nothing_left": "nothing of it could become tokens",
+    "max_images": "more images than a sequence may hold",
+    "caption_too_long": "a caption left no room for its image in a sequence and was shortened",
     "faces_unknown": "faces are to be blurred, and it was not searched for any",
 }
 """Rules that compare no score of the table ``RULES``."""

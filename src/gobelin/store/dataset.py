@@ -86,6 +86,7 @@ class NewDataFile:
 
     stream: BinaryIO
     num_rows: int = 0
+    sha256: str = ""  # hexadecimal, once it is written
 
 
 @contextlib.contextmanager
@@ -95,8 +96,8 @@ def data_output(folder: str, name: str) -> Iterator[NewDataFile]:
     with output(join(folder, name)) as stream:
         new = NewDataFile(stream)
         yield new
-        num_bytes, sha256 = _measure(stream)
-    write_json(_receipt(folder, name), dataclasses.asdict(DataFile(name, new.num_rows, num_bytes, sha256)))
+        num_bytes, new.sha256 = _measure(stream)
+    write_json(_receipt(folder, name), dataclasses.asdict(DataFile(name, new.num_rows, num_bytes, new.sha256)))
 
 
 def _measure(stream: BinaryIO) -> tuple[int, str]:

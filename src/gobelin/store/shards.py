@@ -147,6 +147,29 @@ def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[dict[
         yield from read_rows(path, columns)
 
 
+class RowsByDocument:
+    """Rows sorted by ``doc_id``, asked for by ids that go up: two sorted shards are joined without holding either."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._rows = iter(rows)
+        self._next: dict[str, Any] | None = next(self._rows, None)
+
+    def of(self, doc_id: str) -> list[dict[str, Any]]:
+        """The rows of a document."""
+        found = []
+        while self._next is not None and (self._next["doc_id"] or "") <= doc_id:
+            if self._next["doc_id"] == doc_id:
+                found.append(self._next)
+            self._next = next(self._rows, None)
+        return found
+
+
+def dropped_nodes(path: str) -> Iterator[dict[str, Any]]:
+    """Of a shard of ``select/decisions``, those that dropped a node: its ``doc_id`` and ``node_index``."""
+    rows = read_rows(path, ["unit", "action", "doc_id", "node_index"])
+    return (row for row in rows if row["unit"] == "node" and row["action"] == "drop")
+
+
 def write_decisions(path: str, decisions: Iterable[Decision]) -> None:
     """Writes a shard of decisions, in the order given."""
     write_shard(path, map(to_row, decisions), DECISIONS)

@@ -1,6 +1,7 @@
-"""The corpus as token shards: each document -> one mixed sequence of tokens, in the shard of its id.
+"""The corpus as token sequences: each document -> one mixed sequence of tokens, or several where it is long.
 
-Codes (``encode.py``) are shuffled to the documents that show them, two bytes a token.
+Codes (``encode.py``) are shuffled to the documents that show them, two bytes a token. Sequences stay in the shard of
+their document; ``token_shards.py`` shuffles them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,37 @@ import pyarrow.compute as pc
 
 from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.rows import Row
-from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, TOKEN_SHARDS
 from gobelin.store.shards import read_rows, write_shard
 from gobelin.store.tables import read_tables, shard_path, shard_place
-from gobelin.tokenize.sequence import ImageItem, Item, TextItem, encode_document
+from gobelin.tokenize.config import Order
+from gobelin.tokenize.order import Assignments, beyond, ordered
+from gobelin.tokenize.sequence import ImageItem, Item, TextItem
 from gobelin.tokenize.shown import SHOWN, uses_of_images
+from gobelin.tokenize.split import encode_sequences
 from gobelin.tokenize.text_tokenizer import TextTokenizer
-from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.tokenize.token_shards import sequence_row, sequence_schema
+from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.progress import advance
 from gobelin.transforms.row_steps import empty_shards
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SequenceLayout:
+    """What of a document enters its sequences, and how."""
+
+    alt_as_caption: bool = True
+    order: Order = "interleaved"
+    max_images: int | None = None
+    max_tokens: int | None = None
+    seed: int = 0
+    assignments: tuple[str, str] | None = None
+    """Folders of ``score/documents`` and ``select/decisions``, where the order is by assignment."""
+
+
 class AssembleDocuments(beam.PTransform):
-    """(shard numbers of the corpus, rows of ``IMAGE_CODES``) -> token shards; ``decisions`` on empty documents.
+    """(shard numbers of the corpus, rows of ``IMAGE_CODES``) -> shards of ``sequence_schema``; ``decisions`` on what is
+    left out.
 
     Args:
         parts: of each shard of the corpus, files with the codes of its images, where they were dealt out; no rows come
@@ -39,10 +57,10 @@ class AssembleDocuments(beam.PTransform):
 
     def __init__(
         self, corpus: str, output: str, num_shards: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
-        alt_as_caption: bool, parts: Sequence[Sequence[str]] | None = None,
+        layout: SequenceLayout, parts: Sequence[Sequence[str]] | None = None,
     ) -> None:  # fmt: skip
         self._corpus, self._num_shards, self._parts = corpus, num_shards, parts
-        self._arguments = (corpus, output, num_shards, vocabulary, text_tokenizer, alt_as_caption)
+        self._arguments = (corpus, output, num_shards, vocabulary, text_tokenizer, layout)
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.DoOutputsTuple:
         shards, codes = inputs
@@ -119,10 +137,10 @@ def _codes_to_shards(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[t
 class _AssembleShard(WebStep):
     def __init__(
         self, corpus: str, output: str, num_shards: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
-        alt_as_caption: bool,
+        layout: SequenceLayout,
     ) -> None:  # fmt: skip
         self._corpus, self._output, self._num_shards = corpus, output, num_shards
-        self._vocabulary, self._text_tokenizer, self._alt_as_caption = vocabulary, text_tokenizer, alt_as_caption
+        self._vocabulary, self._text_tokenizer, self._layout = vocabulary, text_tokenizer, layout
 
     def process(self, element: tuple[int, Iterable[_Codes | None]]) -> Iterator[Any]:
         index, group = element
@@ -135,9 +153,7 @@ class _AssembleShard(WebStep):
             codes = {name: np.frombuffer(data, np.int32) for name, data in stored.items()}
         decisions: list[Decision] = []
         path = shard_path(self._output, index, self._num_shards)
-        metadata = {METADATA_KEY.decode(): self._vocabulary.to_json()}
-        schema = CONTINUOUS_TOKEN_SHARDS if codebook.is_continuous else TOKEN_SHARDS
-        write_shard(path, self._rows(index, codes, decisions, latents), schema, metadata)
+        write_shard(path, self._rows(index, codes, decisions, latents), sequence_schema(codebook))
         yield path
         for decision in decisions:
             yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
@@ -146,11 +162,16 @@ class _AssembleShard(WebStep):
         self, index: int, codes: dict[str, np.ndarray], decisions: list[Decision],
         latents: dict[str, np.ndarray] | None = None,
     ) -> Iterator[Row]:  # fmt: skip
+        folders, assignments = self._layout.assignments, None
+        if folders is not None:
+            scores, selected = (shard_path(folder, index, self._num_shards) for folder in folders)
+            assignments = Assignments(scores, selected)
         for document in read_rows(shard_path(self._corpus, index, self._num_shards)):
             advance("documents")
-            row = attempt(self._row, document, codes, latents)
-            if row is None or isinstance(row, Refused):
-                rule, detail = ("nothing_left", None) if row is None else ("tokenize_error", row.detail)
+            assigned = None if assignments is None else assignments.of(document["doc_id"])
+            made = attempt(self._sequences, document, codes, latents, assigned)
+            if isinstance(made, Refused) or not made[0]:
+                rule, detail = ("tokenize_error", made.detail) if isinstance(made, Refused) else ("nothing_left", None)
                 decisions.append(
                     Decision(
                         stage="tokenize", unit=Unit.DOCUMENT, action=Action.FAIL, rule=rule,
@@ -158,20 +179,58 @@ class _AssembleShard(WebStep):
                     )
                 )  # fmt: skip
                 continue
-            yield row
+            decisions += made[1]
+            yield from made[0]
 
-    def _row(self, document: Row, codes: dict[str, np.ndarray], latents: dict[str, np.ndarray] | None) -> Row | None:
-        """The sequence of a document; None where nothing of it is left."""
-        items = document_items(document["nodes"], codes, self._alt_as_caption)
+    def _sequences(
+        self, document: Row, codes: dict[str, np.ndarray], latents: dict[str, np.ndarray] | None,
+        assigned: list[int | None] | None,
+    ) -> tuple[list[Row], list[Decision]]:  # fmt: skip
+        """The rows of a document, none where nothing of it is left, and what was left out of it."""
+        layout, doc_id = self._layout, document["doc_id"]
+        nodes = shown_nodes(document["nodes"], codes)
+        if assigned is not None and len(assigned) != len(document["nodes"]):
+            raise ValueError(f"{len(assigned)} scored nodes are left of {len(document['nodes'])}")
+        if assigned is not None:  # places among the nodes that are shown
+            place_of = {place: index for index, place in enumerate(nodes)}
+            texts = [assigned[place] for place in nodes]
+            assigned = [None if text is None else place_of.get(text) for text in texts]
+        kinds = [document["nodes"][place]["kind"] for place in nodes]
+        dropped = beyond(kinds, layout.max_images)
+        places = [nodes[index] for index in ordered(kinds, layout.order, assigned) if index not in dropped]
+        items = document_items([document["nodes"][place] for place in places], codes, layout.alt_as_caption)
+        decisions = [
+            self._decision(document, nodes[index], Action.DROP, "max_images", kinds.count("image"), layout.max_images)
+            for index in sorted(dropped)
+        ]
         if not items:
-            return None
-        tokens, spans = encode_document(document["doc_id"], items, self._vocabulary, self._text_tokenizer)
-        image_spans = [dataclasses.asdict(span) for span in spans]
-        row: Row = {"doc_id": document["doc_id"], "tokens": tokens, "image_spans": image_spans}
-        if latents is not None:
-            of_images = [latents[span.image_id] for span in spans]
-            row["latents"] = np.concatenate([np.empty(0, np.float16), *of_images])
-        return row
+            return [], []
+        sequences, shortened = encode_sequences(
+            doc_id, items, self._vocabulary, self._text_tokenizer, layout.max_tokens
+        )
+        decisions += [
+            self._decision(document, places[each.item], Action.REPLACE, "caption_too_long", each.num_tokens,
+                           layout.max_tokens)
+            for each in shortened
+        ]  # fmt: skip
+        rows = []
+        for part, sequence in enumerate(sequences):
+            row = sequence_row(doc_id, None if len(sequences) == 1 else part, sequence, layout.seed)
+            if latents is not None:
+                of_images = [latents[span.image_id] for span in sequence.spans]
+                row["latents"] = np.concatenate([np.empty(0, np.float16), *of_images])
+            rows.append(row)
+        return rows, decisions
+
+    @staticmethod
+    def _decision(
+        document: Row, place: int, action: Action, rule: str, value: int, threshold: int | None
+    ) -> Decision:  # fmt: skip
+        node = document["nodes"][place]
+        return Decision(
+            stage="tokenize", unit=Unit.NODE, action=action, rule=rule, doc_id=document["doc_id"], node_index=place,
+            image_id=node["image_id"], url=node["image_url"], value=value, threshold=threshold,
+        )  # fmt: skip
 
 
 def alt_text(alt: str | None) -> str | None:
@@ -182,18 +241,23 @@ def alt_text(alt: str | None) -> str | None:
 _FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|svg|bmp|avif|tiff?)", re.IGNORECASE)
 
 
+def shown_nodes(nodes: Sequence[Row], codes: dict[str, np.ndarray]) -> list[int]:
+    """The places of what of a document enters its sequence: texts, and images with codes."""
+    return [place for place, node in enumerate(nodes) if node["kind"] == "text" or node["image_id"] in codes]
+
+
 def document_items(nodes: Iterable[Row], codes: dict[str, np.ndarray], alt_as_caption: bool) -> list[Item]:
-    """What of a document enters its sequence, in reading order.
+    """Nodes that enter a sequence, as its items.
 
     Args:
-        codes: of the images at hand; an image without codes is left out, its caption too.
+        codes: of their images.
         alt_as_caption: whether the alternative text stands in where there is no caption.
     """
     items: list[Item] = []
     for node in nodes:
         if node["kind"] == "text":
             items.append(TextItem(node["text"]))
-        elif node["image_id"] in codes:
+        else:
             caption = node["caption"] or (alt_text(node["alt"]) if alt_as_caption else None)
             items.append(ImageItem(node["image_id"], tuple(codes[node["image_id"]].tolist()), caption))
     return items

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from gobelin.errors import UserError
 
@@ -259,6 +259,10 @@ def require_positive(config: Any, *names: str) -> None:
             raise UserError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
+Order = Literal["interleaved", "image_first", "text_first", "assigned"]
+"""Of the texts and images of a sequence: ``order.py``."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizeConfig:
     """How pictures and words become tokens."""
@@ -284,9 +288,30 @@ class TokenizeConfig:
     alt_as_caption: bool = True
     """Whether the alternative text of an image stands in where it has no caption."""
 
+    order: Order = "interleaved"
+    """Order of texts and images in a sequence: interleaved (as on the page), image_first, text_first, or assigned (each
+    image before the text that MMC4's assignment gives it; needs score.clip)."""
+
+    max_images: int | None = None
+    """Images of a document that enter its sequence at most, the first ones on the page. Null: all."""
+
+    max_tokens: int | None = None
+    """Tokens of a sequence at most. A longer document becomes several, cut between items; only a text that no sequence
+    could hold is cut in itself, never an image. Null: one sequence a document."""
+
+    shard_tokens: int = 2**25
+    """Tokens of a token shard, about; one shard is in memory at a time, at some 16 bytes a token."""
+
     blur_faces: bool = False
     """Whether faces are blurred before an image becomes tokens, before the image tokenizer learns from it, and in
     exports. Needs score.faces; an image that was not searched for faces is left out."""
 
     device: str = "cpu"
     """Torch device of the image tokenizer's worker: cpu, cuda."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "shard_tokens")
+        if self.max_tokens is not None:
+            require_positive(self, "max_tokens")
+        if self.max_images is not None and self.max_images < 0:
+            raise UserError(f"max_images must be at least 0, got {self.max_images}")

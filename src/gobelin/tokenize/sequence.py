@@ -77,6 +77,14 @@ def caption_first(doc_id: str, item_index: int) -> bool:
     return digest[0] < 128
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class EncodedItem:
+    """An item's tokens, those that enclose it included."""
+
+    tokens: tuple[int, ...]
+    span: ImageSpan | None  # of an image; starts count from the item's first token
+
+
 def encode_document(
     doc_id: str, items: Iterable[Item], vocabulary: Vocabulary, text_tokenizer: TextTokenizer
 ) -> tuple[list[int], list[ImageSpan]]:
@@ -86,29 +94,39 @@ def encode_document(
         ValueError: the tokenizer is not the vocabulary's, an image is of no codebook of the vocabulary, has another
             number of codes than that codebook's grid or codes outside [0, K), or no ``image_id``.
     """
-    _check_tokenizer(vocabulary, text_tokenizer)
+    check_tokenizer(vocabulary, text_tokenizer)
+    return join_items(encode_item(doc_id, index, item, vocabulary, text_tokenizer) for index, item in enumerate(items))
+
+
+def encode_item(
+    doc_id: str, index: int, item: Item, vocabulary: Vocabulary, text_tokenizer: TextTokenizer
+) -> EncodedItem:
+    """The tokens of one item, the ``index``-th of its document. Raises ValueError as ``encode_document``."""
+
+    def of_text(mark: int, text: str) -> list[int]:
+        return [mark, *(vocabulary.text_offset + token for token in text_tokenizer.encode(text))]
+
+    if isinstance(item, TextItem):
+        return EncodedItem(tuple(of_text(TEXT, item.text)), None)
+    if item.image_id is None:
+        raise ValueError(f"item {index} of document {doc_id}: an image needs an image_id")
+    _check_codes(item, vocabulary)
+    before = caption_first(doc_id, index)
+    mark = CAPTION_OF_NEXT if before else CAPTION_OF_PREVIOUS
+    caption = [] if item.caption is None else of_text(mark, item.caption)
+    offset = vocabulary.image_offsets[item.codebook]
+    image = [vocabulary.image_begins[item.codebook], *(offset + code for code in item.codes), END_OF_IMAGE]
+    tokens = (*caption, *image) if before else (*image, *caption)
+    return EncodedItem(tokens, ImageSpan(1 + len(caption) * before, len(item.codes), item.image_id))
+
+
+def join_items(items: Iterable[EncodedItem]) -> tuple[list[int], list[ImageSpan]]:
+    """Encoded items as a document: its tokens and where its images stand."""
     tokens, spans = [DOCUMENT], []
-
-    def write_text(mark: int, text: str) -> None:
-        tokens.append(mark)
-        tokens.extend(vocabulary.text_offset + token for token in text_tokenizer.encode(text))
-
-    for index, item in enumerate(items):
-        if isinstance(item, TextItem):
-            write_text(TEXT, item.text)
-            continue
-        if item.image_id is None:
-            raise ValueError(f"item {index} of document {doc_id}: an image needs an image_id")
-        _check_codes(item, vocabulary)
-        before = caption_first(doc_id, index)
-        if item.caption is not None and before:
-            write_text(CAPTION_OF_NEXT, item.caption)
-        tokens.append(vocabulary.image_begins[item.codebook])
-        spans.append(ImageSpan(len(tokens), len(item.codes), item.image_id))
-        tokens.extend(vocabulary.image_offsets[item.codebook] + code for code in item.codes)
-        tokens.append(END_OF_IMAGE)
-        if item.caption is not None and not before:
-            write_text(CAPTION_OF_PREVIOUS, item.caption)
+    for item in items:
+        if item.span is not None:
+            spans.append(dataclasses.replace(item.span, start=len(tokens) + item.span.start))
+        tokens.extend(item.tokens)
     tokens.append(END_OF_DOCUMENT)
     return tokens, spans
 
@@ -127,7 +145,7 @@ def decode_document(
     Raises:
         ValueError: the sequence breaks the grammar, or the spans are not where its images are.
     """
-    _check_tokenizer(vocabulary, text_tokenizer)
+    check_tokenizer(vocabulary, text_tokenizer)
     ids = np.asarray(tokens, dtype=np.int64)
     ranges = parse(ids, vocabulary)
     found = [item.codes for item in ranges if item.codes is not None]
@@ -173,7 +191,8 @@ def _check_codes(item: ImageItem, vocabulary: Vocabulary) -> None:
         raise ValueError(f"image {item.image_id} has codes outside [0, {codebook.num_codes})")
 
 
-def _check_tokenizer(vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> None:
+def check_tokenizer(vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> None:
+    """Raises ValueError where a vocabulary was made with another text tokenizer."""
     if text_tokenizer.fingerprint != vocabulary.text_fingerprint:
         raise ValueError(
             f"the vocabulary was made with text tokenizer {vocabulary.text_fingerprint[:12]}, "

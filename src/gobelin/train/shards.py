@@ -1,7 +1,8 @@
 """Token shards on a disk or an object store, read by row group: an index says where each document lies.
 
-The index is made in one pass, which also checks every document, and takes 20 bytes a document, whatever its length. It
-can be kept in a file; it is made anew for another data set. What is trained on follows from the data set's manifest:
+It takes 20 bytes a document, whatever its length. It is taken from the index that lies beside the shards, where that is
+one of these very files (by their digests); otherwise it is made in one pass, which also checks every document. It can
+be kept in a file; it is made anew for another data set. What is trained on follows from the data set's manifest:
 the digest of its files is the data's fingerprint, which checkpoints hold, so a run is only ever resumed on the data it
 began with.
 """
@@ -20,14 +21,18 @@ import pyarrow.parquet as pq
 import xxhash
 
 from gobelin.errors import MissingDataError, UserError
-from gobelin.store.dataset import DataFile, current, files_of
+from gobelin.store.dataset import DataFile, current, files_of, is_committed, paths_of
 from gobelin.store.files import exists, open_input, read_bytes, write_bytes
-from gobelin.store.paths import join
+from gobelin.store.paths import join, parent_of
 from gobelin.tokenize.grammar import ItemRange, parse
+from gobelin.tokenize.token_shards import DIGEST_KEY, each_index, read_layout
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.train.held_out import HeldOut
 
 INDEX_NAME = "index.npz"
+
+INDEX_SET = "index"
+"""Data set beside the token shards: ``TOKEN_INDEX``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,7 +177,9 @@ def read_index(shards: str, vocabulary: Vocabulary, kept_in: str | None = None) 
         with np.load(io.BytesIO(read_bytes(kept)), allow_pickle=False) as arrays:
             if str(arrays["fingerprint"]) == fingerprint:
                 return TokenIndex(paths, fingerprint, *(arrays[name] for name in _ARRAYS))
-    index = _make_index(paths, fingerprint, vocabulary)
+    index = _index_beside(shards, files, paths, fingerprint, vocabulary)
+    if index is None:
+        index = _make_index(paths, fingerprint, vocabulary)
     if kept is not None:
         content = io.BytesIO()
         np.savez(content, fingerprint=np.array(fingerprint), **{name: getattr(index, name) for name in _ARRAYS})
@@ -188,6 +195,33 @@ def _fingerprint(files: Sequence[DataFile], vocabulary: Vocabulary) -> str:
     for file in files:
         digest.update(f"\n{file.name} {file.num_rows} {file.sha256}".encode())
     return digest.hexdigest()
+
+
+def _index_beside(
+    shards: str, files: Sequence[DataFile], paths: tuple[str, ...], fingerprint: str, vocabulary: Vocabulary
+) -> TokenIndex | None:
+    """From the data set ``index`` beside the shards; None where there is none, or it is of other files."""
+    beside = join(parent_of(shards.rstrip("/")), INDEX_SET)
+    if not is_committed(beside) or [file.name for file in files_of(beside)] != [file.name for file in files]:
+        return None
+    groups, sizes, rows, hashes = [], [], [np.empty((0, 3), np.int32)], [np.empty(0, np.uint64)]
+    for number, (file, table) in enumerate(zip(files, each_index(paths_of(beside)))):
+        if (table.schema.metadata or {}).get(DIGEST_KEY) != file.sha256.encode() or len(table) != file.num_rows:
+            return None
+        counts = np.bincount(table["row_group"].to_numpy())
+        groups += [(number, group) for group in range(len(counts))]
+        sizes += counts.tolist()
+        rows.append(np.stack([table[name].to_numpy() for name in ("num_tokens", "num_images", "longest_image")], 1))
+        hashes.append(np.fromiter(map(hash_of_id, table["doc_id"].to_pylist()), np.uint64, len(table)))
+    if paths:  # the vocabulary is that of all of them
+        with open_input(paths[0]) as stream:
+            _open_shard(stream, paths[0], vocabulary)
+    starts = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))])
+    lengths, num_images, longest = np.ascontiguousarray(np.concatenate(rows).T)
+    return TokenIndex(
+        paths, fingerprint, np.array(groups, np.int32).reshape(-1, 2), starts, lengths, num_images, longest,
+        np.concatenate(hashes),
+    )  # fmt: skip
 
 
 def _make_index(paths: tuple[str, ...], fingerprint: str, vocabulary: Vocabulary) -> TokenIndex:
@@ -287,6 +321,7 @@ def _open_shard(stream: object, path: str, vocabulary: Vocabulary) -> pq.Parquet
     stored = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
     if stored is None:
         raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
+    read_layout(file.schema_arrow.metadata, path)
     written = Vocabulary.from_json(stored.decode())
     if written != vocabulary:
         raise UserError(

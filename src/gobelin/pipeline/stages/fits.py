@@ -220,16 +220,6 @@ def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
     return vocabulary, text_tokenizer
 
 
-def count_tokens(shards: str) -> tuple[int, int]:
-    """(tokens, image tokens) of token shards."""
-    num_tokens = num_image_tokens = 0
-    for table in row_groups(shards, ["tokens", "image_spans.list.element.length"]):
-        lengths = pc.struct_field(pc.list_flatten(table["image_spans"]), "length")
-        num_tokens += pc.sum(pc.list_value_length(table["tokens"])).as_py() or 0
-        num_image_tokens += pc.sum(lengths).as_py() or 0
-    return num_tokens, num_image_tokens
-
-
 def training_outlook(output: str, recipe: Recipe) -> Outlook:
     """What training means for the corpus of an output folder, from what ``tokenize`` counted."""
     return outlook(recipe.train, *_corpus_size(output))

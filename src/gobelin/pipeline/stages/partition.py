@@ -48,32 +48,31 @@ def partition(plan: Plan, title: str, work: str, sources: Sequence[Source]) -> P
     """Deals files out, in folders ``work``-0-of-2, ``work``-1-of-2 ... for two shares."""
     num_shares = max(1, min(plan.num_workers, max(len(source.paths) for source in sources)))
     dealt = [in_batches(source.paths, num_shares) for source in sources]
-    batches = []
+    folders, batches = [], []
     for number in range(num_shares):
         # A rerun with another number of workers cuts other shares, so their number is part of the name.
         folder = f"{work}-{number}-of-{num_shares}"
         share = [
-            Source(source.split, paths[number] if number < len(paths) else []) for source, paths in zip(sources, dealt)
+            (Source(source.split, paths[number] if number < len(paths) else []), folder)
+            for source, paths in zip(sources, dealt)
         ]
-        writes = tuple(DataSet(join(folder, each.split.name), each.split.num_parts) for each in share)
-        batches.append(Batch(share, PartitionJob(folder), writes))
+        writes = tuple(DataSet(join(folder, each.split.name), each.split.num_parts) for each, _ in share)
+        folders.append(folder)
+        batches.append(Batch(share, None, writes))
+    if not plan.is_one_process:  # a cluster gets all shares in one pipeline
+        units = [unit for batch in batches for unit in batch.units]
+        batches = [Batch(units, None, tuple(data_set for batch in batches for data_set in batch.writes))]
     plan.run(Step(title, partition_files, batches))
     num_parts = {source.split.name: source.split.num_parts for source in sources}
-    return Parted(tuple(batch.job.folder for batch in batches), num_parts)
+    return Parted(tuple(folders), num_parts)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PartitionJob:
-    """A share of files -> a data set a split, in ``folder``."""
-
-    folder: str
+def partition_files(pipeline: beam.Pipeline, shares: list[Any], _: None) -> None:
+    """By unit (a source and the folder of its share): deal the rows out."""
+    pipeline | "Shares" >> beam.Create(shares) | "DealOut" >> beam.Map(_deal_out)
 
 
-def partition_files(pipeline: beam.Pipeline, sources: list[Any], job: PartitionJob) -> None:
-    """By unit (a split and its files): deal the rows out."""
-    pipeline | "Sources" >> beam.Create(sources) | "DealOut" >> beam.Map(_deal_out, job.folder)
-
-
-def _deal_out(source: Source, folder: str) -> str:
+def _deal_out(share: tuple[Source, str]) -> str:
+    source, folder = share
     deal_out(folder, source.split, source.paths)
     return join(folder, source.split.name)

@@ -2,7 +2,8 @@
 
 fit tokenizers      of images and of text, or take the ones that the recipe names
 encode images       by shard of images: codes of each image that the corpus shows
-assemble documents  one mixed sequence a document
+assemble documents  one mixed sequence a document, or several where it is long
+shuffle             sequences -> token shards of about so many tokens, and their index
 """
 
 from __future__ import annotations
@@ -15,18 +16,28 @@ import apache_beam as beam
 from gobelin.data.model import Unit
 from gobelin.data.schemas import DECISIONS
 from gobelin.errors import UserError
+from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.run.context import Context, balanced_counts
-from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
+from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, is_complete, shards_to_do
 from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
 from gobelin.pipeline.stages import fits
 from gobelin.pipeline.stages.partition import Source, partition
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
-from gobelin.tokenize.assemble import AssembleDocuments, ReadCodesOfShards
+from gobelin.tokenize.assemble import AssembleDocuments, ReadCodesOfShards, SequenceLayout
 from gobelin.tokenize.encode import EncodeImages, codes_schema
 from gobelin.tokenize.shown import SHOWN, read_shown, shown_images, shown_in_part
+from gobelin.tokenize.split import least_max_tokens
 from gobelin.tokenize.text_tokenizer import TextTokenizer
+from gobelin.tokenize.token_shards import (
+    ByKey,
+    Totals,
+    count_sequences,
+    sequence_schema,
+    shards_of_slices,
+    write_token_shard,
+)
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.partition import ByNumber, ByShard, DecisionsByShard, Split
 from gobelin.transforms.row_steps import ReadRows, WriteDecisions, empty_shards
@@ -48,6 +59,8 @@ def tokenize(context: Context) -> dict[str, Any]:
     work, output, corpus = folder.work, folder.attempt, context.data("select", "documents")
     if recipe.tokenize.blur_faces and recipe.score.faces is None:
         raise UserError("tokenize.blur_faces needs score.faces, which says where faces are: set it, or leave it out")
+    if recipe.tokenize.order == "assigned" and recipe.score.clip is None:
+        raise UserError("tokenize.order: assigned needs score.clip, which says what belongs together: set it")
     num_documents = count_rows(corpus)
     if num_documents == 0:
         raise UserError(
@@ -74,19 +87,44 @@ def tokenize(context: Context) -> dict[str, Any]:
     plan.run(Step("tokenize: encode images", encode_images, batches, made, "images", total))
 
     vocabulary, text_tokenizer = fits.load_vocabulary(folder.path)
+    layout = sequence_layout(recipe, context.data("score", "documents"), context.data("select", "decisions"))
+    if layout.max_tokens is not None and layout.max_tokens < least_max_tokens(vocabulary):
+        raise UserError(
+            f"tokenize.max_tokens must be at least {least_max_tokens(vocabulary)}, room for an image, got "
+            f"{layout.max_tokens}"
+        )
     assemble = AssembleJob(
-        corpus, codes.folder, failed.folder, output, num_shards, vocabulary, text_tokenizer,
-        recipe.tokenize.alt_as_caption,
+        corpus, codes.folder, failed.folder, output, join(work, "sequences"), num_shards, vocabulary, text_tokenizer,
+        layout,
     )  # fmt: skip
     run_assembly(plan, assemble, work, encode.shown, num_documents)
+    totals = shuffle_into_shards(plan, assemble, work, recipe.tokenize.shard_tokens)
     decisions = count_decisions(output.data("decisions"))
-    num_tokens, num_image_tokens = fits.count_tokens(output.data("shards"))
     return {
-        "documents": balanced_counts(num_documents, count_rows(output.data("shards")), decisions, Unit.DOCUMENT),
+        "documents": balanced_counts(num_documents, totals.num_documents, decisions, Unit.DOCUMENT),
         "images": balanced_counts(num_shown, count_rows(codes.folder), decisions, Unit.IMAGE),
-        "tokens": {"all": num_tokens, "image": num_image_tokens, "vocabulary": vocabulary.size},
+        "tokens": {
+            "all": totals.num_tokens,
+            "image": totals.num_image_tokens,
+            "vocabulary": vocabulary.size,
+            "sequences": count_rows(output.data("shards")),
+            "shards": len(list_shards(output.data("shards"))),
+        },
         **fitted,
     }
+
+
+def sequence_layout(recipe: Recipe, scores: str, decisions: str) -> SequenceLayout:
+    """What a recipe says of sequences.
+
+    Args:
+        scores, decisions: folders of ``score/documents`` and ``select/decisions``.
+    """
+    config = recipe.tokenize
+    return SequenceLayout(
+        config.alt_as_caption, config.order, config.max_images, config.max_tokens, recipe.seed,
+        (scores, decisions) if config.order == "assigned" else None,
+    )  # fmt: skip
 
 
 def deal_shown_out(plan: Plan, corpus: str, work: str, num_shards: int) -> Files:
@@ -100,14 +138,14 @@ def deal_shown_out(plan: Plan, corpus: str, work: str, num_shards: int) -> Files
 def run_assembly(
     plan: Plan, job: AssembleJob, work: str, shown: Files | None, num_documents: int, at_once: int = ROWS_AT_ONCE
 ) -> None:
-    """Writes ``shards`` and ``decisions``.
+    """Writes ``decisions``, and sequences into ``job.sequences``.
 
     Args:
         shown: of ``deal_shown_out``, for several batches; None: one batch.
         at_once: documents of a batch.
     """
     num_shards = job.num_shards
-    made = data_sets(job.output, num_shards, "shards", "decisions")
+    made = (DataSet(job.sequences, num_shards), DataSet(job.output.data("decisions"), num_shards))
     batches = [Batch(list(range(num_shards)), job)]
     if shown is not None:
         units = plan.deal(range(num_shards), num_documents, at_once)
@@ -124,6 +162,50 @@ def run_assembly(
             for number, shards in enumerate(units)
         ]
     plan.run(Step("tokenize: assemble documents", assemble_documents, batches, made, "documents", num_documents))
+
+
+def shuffle_into_shards(plan: Plan, job: AssembleJob, work: str, shard_tokens: int) -> Totals:
+    """Writes ``shards`` and ``index`` from the sequences. Returns what they hold."""
+    totals = count_sequences(list_shards(job.sequences))
+    shards = shards_of_slices(totals.slices, shard_tokens)
+    num_shards = int(shards.max()) + 1
+    made = (DataSet(job.output.data("shards"), num_shards), DataSet(job.output.data("index"), num_shards))
+    if is_complete(made):
+        return totals
+    schema = sequence_schema(job.vocabulary.codebooks[0])
+    split = Split("sequences", tuple(schema.names), schema, ByKey(shards), num_shards)
+    parted = partition(plan, "tokenize: deal sequences out", join(work, f"shuffled-into-{num_shards}"),
+                       [Source(split, list_shards(job.sequences))])  # fmt: skip
+    said = dataclasses.asdict(job.layout)
+    del said["assignments"]
+    paths = tuple(tuple(parted.paths("sequences", number)) for number in range(num_shards))
+    shuffle = ShuffleJob(made[0].folder, made[1].folder, paths, job.vocabulary, {**said, "shard_tokens": shard_tokens})
+    batches = [Batch(numbers, shuffle) for numbers in plan.deal(range(num_shards))]
+    plan.run(Step("tokenize: write token shards", write_token_shards, batches, made))
+    return totals
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShuffleJob:
+    """Sequences, dealt out -> token shards and their index."""
+
+    shards: str
+    index: str
+    paths: Files  # of each shard, files with its sequences
+    vocabulary: Vocabulary
+    layout: dict[str, Any]  # what the shards say of themselves
+
+
+def write_token_shards(pipeline: beam.Pipeline, numbers: list[int], job: ShuffleJob) -> None:
+    """By unit (a token shard): its rows sorted, and its index."""
+    pipeline | "Numbers" >> beam.Create(numbers) | "WriteShard" >> beam.Map(_write_token_shard, job)
+
+
+def _write_token_shard(number: int, job: ShuffleJob) -> int:
+    write_token_shard(
+        job.shards, job.index, number, len(job.paths), job.paths[number], job.vocabulary, job.layout
+    )  # fmt: skip
+    return number
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,16 +246,17 @@ def encode_images(pipeline: beam.Pipeline, shards: list[int], job: EncodeJob) ->
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AssembleJob:
-    """The corpus and the codes -> token shards, in ``output``."""
+    """The corpus and the codes -> sequences; decisions, in ``output``."""
 
     corpus: str
     codes: str
     encode_decisions: str
     output: Attempt
+    sequences: str  # folder
     num_shards: int
     vocabulary: Vocabulary
     text_tokenizer: TextTokenizer
-    alt_as_caption: bool
+    layout: SequenceLayout
     parts: Files | None = None  # of each shard, files with the codes of its images; None: all shards are in one batch
     decided: tuple[str, ...] = ()  # where there are parts: files with the batch's decisions on images
 
@@ -186,11 +269,11 @@ def assemble_documents(pipeline: beam.Pipeline, shards: list[int], job: Assemble
     decisions = pipeline | "ReadDecisions" >> ReadRows(decided)
     assembled = (places, codes) | "AssembleDocuments" >> AssembleDocuments(
         job.corpus,
-        job.output.data("shards"),
+        job.sequences,
         job.num_shards,
         job.vocabulary,
         job.text_tokenizer,
-        job.alt_as_caption,
+        job.layout,
         job.parts,
     )
     (

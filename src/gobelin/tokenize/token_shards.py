@@ -1,0 +1,216 @@
+"""Token shards: the sequences of the corpus, shuffled, in files of about so many tokens, with an index.
+
+1. Each sequence has a *key*: 64 bits of a hash of seed, document and part. The order of the shards, and of the rows in
+   them, is that of the keys: a shuffle of the whole corpus that needs no memory.
+2. The tokens of each of 65,536 slices of the keys are counted. Slices are given to shards so that each has the same
+   share of all tokens (``shards_of_slices``); the counts are the same whoever counts, so the cut is.
+3. Rows are dealt out to their shards (``transforms/partition.py``), and each shard is sorted and written, and its index
+   beside it. One shard is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from gobelin.data.rows import Row
+from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, TOKEN_INDEX, TOKEN_SHARDS
+from gobelin.errors import UserError
+from gobelin.store.dataset import data_output, shard_name
+from gobelin.store.shards import ROW_GROUP_BYTES
+from gobelin.store.tables import read_tables
+from gobelin.tokenize.codebook import Codebook
+from gobelin.tokenize.split import TokenSequence
+from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
+from gobelin.transforms.partition import Parts
+
+VERSION = 2
+"""Of the layout of token shards. Version 1, which says no version, had no ``part``, no index and the order of ids."""
+
+SHARDS_KEY = b"gobelin.token_shards"
+"""Key of the layout in a Parquet file's metadata: JSON with version, seed, shard_tokens, order ..."""
+
+DIGEST_KEY = b"gobelin.shard_sha256"
+"""Key, in the metadata of an index, of the SHA-256 of the shard that it is of."""
+
+NUM_SLICES = 1 << 16
+_SLICE_SHIFT = np.uint64(48)
+
+Slices = npt.NDArray[np.int64]
+
+_OF_A_SEQUENCE = [
+    pa.field("key", pa.uint64(), nullable=False),
+    *(TOKEN_INDEX.field(name) for name in ("num_tokens", "num_images", "num_image_tokens", "longest_image")),
+]
+
+
+def shard_schema(codebook: Codebook) -> pa.Schema:
+    """Of the token shards of a run with this tokenizer."""
+    return CONTINUOUS_TOKEN_SHARDS if codebook.is_continuous else TOKEN_SHARDS
+
+
+def sequence_schema(codebook: Codebook) -> pa.Schema:
+    """Of sequences on their way to the token shards: what stands there, the key and what the index says."""
+    schema = shard_schema(codebook)
+    for field in _OF_A_SEQUENCE:
+        schema = schema.append(field)
+    return schema
+
+
+def sequence_row(doc_id: str, part: int | None, sequence: TokenSequence, seed: int) -> Row:
+    """A row of ``sequence_schema``, without latents."""
+    spans = [dataclasses.asdict(span) for span in sequence.spans]
+    return {
+        "doc_id": doc_id,
+        "part": part,
+        "tokens": np.array(sequence.tokens, np.int32),
+        "image_spans": spans,
+        "key": xxhash.xxh3_64_intdigest(f"{seed}\n{doc_id}\n{part or 0}".encode()),
+        "num_tokens": len(sequence.tokens),
+        "num_images": len(spans),
+        "num_image_tokens": sum(span.length for span in sequence.spans),
+        "longest_image": sequence.longest_image,
+    }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Totals:
+    """What the sequences of a corpus hold."""
+
+    num_documents: int
+    num_tokens: int
+    num_image_tokens: int
+    slices: Slices  # tokens of each slice of the keys
+
+
+def count_sequences(paths: Iterable[str]) -> Totals:
+    """Counts over files of ``sequence_schema``; of a row, a few numbers are read."""
+    slices = np.zeros(NUM_SLICES, np.int64)
+    num_documents = num_image_tokens = 0
+    for path in paths:
+        for table in read_tables(path, ["key", "part", "num_tokens", "num_image_tokens"]):
+            np.add.at(slices, _slices_of(table), table["num_tokens"].to_numpy())
+            num_documents += pc.sum(pc.equal(pc.fill_null(table["part"], 0), 0)).as_py() or 0
+            num_image_tokens += pc.sum(table["num_image_tokens"]).as_py() or 0
+    return Totals(num_documents, int(slices.sum()), num_image_tokens, slices)
+
+
+def shards_of_slices(slices: Slices, shard_tokens: int) -> Slices:
+    """The shard of each slice of the keys, (65536,), rising from 0 without a gap.
+
+    Args:
+        slices: tokens of each.
+        shard_tokens: of a shard, about: all have the same share of the tokens, within a slice.
+    """
+    total = int(slices.sum())
+    num_shards = max(1, -(-total // shard_tokens))
+    middles = np.cumsum(slices) - slices / 2
+    wanted = np.minimum(middles * num_shards / max(1, total), num_shards - 1).astype(np.int64)
+    used = np.unique(wanted[slices > 0])  # a document that is longer than a shard leaves none to the next one
+    return np.maximum(np.searchsorted(used, wanted, side="right") - 1, 0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ByKey:
+    """Deals sequences out to their shards."""
+
+    shards: Slices
+
+    def __call__(self, table: pa.Table) -> tuple[pa.Table, Parts]:
+        return table, self.shards[_slices_of(table)].astype(np.intp)
+
+
+def _slices_of(table: pa.Table) -> npt.NDArray[np.intp]:
+    return (table["key"].to_numpy() >> _SLICE_SHIFT).astype(np.intp)
+
+
+def write_token_shard(
+    shards: str, index: str, number: int, num_shards: int, paths: Sequence[str], vocabulary: Vocabulary,
+    layout: dict[str, Any],
+) -> None:  # fmt: skip
+    """Writes one token shard and its index, in the folders of these data sets.
+
+    Args:
+        paths: files with its sequences, in any order.
+        layout: what its metadata says beside the version.
+    """
+    codebook = vocabulary.codebooks[0]
+    sequences = sequence_schema(codebook)
+    tables = [sequences.empty_table(), *(table for path in paths for table in read_tables(path))]
+    table = pa.concat_tables(tables)
+    del tables
+    table = table.sort_by([("key", "ascending"), ("doc_id", "ascending"), ("part", "ascending")])
+    said = {"version": VERSION, **layout, "shard": number, "num_shards": num_shards}
+    metadata = {METADATA_KEY: vocabulary.to_json().encode(), SHARDS_KEY: json.dumps(said, sort_keys=True).encode()}
+    schema = shard_schema(codebook).with_metadata(metadata)
+    groups = row_groups(table["num_tokens"].to_numpy(), ROW_GROUP_BYTES // 4)
+    name = shard_name(number, num_shards)
+    with data_output(shards, name) as new:
+        with pq.ParquetWriter(new.stream, schema, compression="zstd") as writer:
+            for start, stop in groups:
+                rows = table.slice(start, stop - start).select(schema.names).cast(schema)
+                writer.write_table(rows, row_group_size=stop - start)
+        new.num_rows = len(table)
+    with data_output(index, name) as beside:
+        found = _index(table, groups, number)
+        found = found.replace_schema_metadata({**metadata, DIGEST_KEY: new.sha256.encode()})
+        pq.write_table(found, beside.stream, compression="zstd")
+        beside.num_rows = len(found)
+
+
+def row_groups(num_tokens: npt.NDArray[np.int32], tokens_a_group: int) -> list[tuple[int, int]]:
+    """Ranges of rows that hold about so many tokens each; they depend on the rows alone."""
+    before = np.cumsum(num_tokens, dtype=np.int64) - num_tokens
+    starts = np.flatnonzero(np.diff(before // tokens_a_group, prepend=-1)).tolist()
+    return list(zip(starts, [*starts[1:], len(num_tokens)]))
+
+
+def _index(table: pa.Table, groups: Sequence[tuple[int, int]], number: int) -> pa.Table:
+    lengths = table["num_tokens"].to_numpy()
+    sizes = [stop - start for start, stop in groups]
+    columns = {
+        "shard": np.full(len(table), number, np.int32),
+        "row_group": np.repeat(np.arange(len(groups), dtype=np.int32), sizes),
+        "row": np.concatenate([np.empty(0, np.int32), *(np.arange(size, dtype=np.int32) for size in sizes)]),
+        "first_token": np.cumsum(lengths, dtype=np.int64) - lengths,
+    }
+    arrays = [columns.get(name, table[name] if name not in columns else None) for name in TOKEN_INDEX.names]
+    return pa.table([pa.array(each) if isinstance(each, np.ndarray) else each for each in arrays], schema=TOKEN_INDEX)
+
+
+def read_layout(metadata: dict[bytes, bytes] | None, path: str) -> dict[str, Any]:
+    """What the metadata of a token shard says of its layout; ``{"version": 1}`` where it says nothing.
+
+    Raises:
+        UserError: a version that this program does not know, or nothing that can be read.
+    """
+    stored = (metadata or {}).get(SHARDS_KEY)
+    if stored is None:
+        return {"version": 1}
+    try:
+        layout = json.loads(stored)
+        version = layout["version"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: {SHARDS_KEY.decode()} in its metadata is not what gobelin writes") from None
+    if version not in (1, VERSION):
+        raise UserError(
+            f"{path} is a token shard of version {version}, this program reads 1 and {VERSION}: tokenize again, or "
+            "read it with the program that wrote it"
+        )
+    known: dict[str, Any] = layout
+    return known
+
+
+def each_index(paths: Iterable[str]) -> Iterator[pa.Table]:
+    """The index of each shard, by the paths of the data set ``tokenize/index``; its metadata is kept."""
+    for path in paths:
+        yield pa.concat_tables([TOKEN_INDEX.empty_table(), *read_tables(path)])
