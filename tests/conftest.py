@@ -509,3 +509,23 @@ def s3_door(_s3: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[A
 def object_store(s3_door: Any, tmp_path: Path) -> str:
     """An empty folder on an S3 server."""
     return f"s3://bucket/{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def _google() -> Iterator[str]:
+    from tests.object_store import s3_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with s3_server(speaks_google=True) as (endpoint, _):
+        yield endpoint
+
+
+@pytest.fixture
+def google_store(_google: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty folder on a server of Google Cloud Storage's XML API (``tests/object_store.py``)."""
+    from gobelin.store import remote
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", _google)
+    remote._open_store.cache_clear()
+    yield f"gs://google/{tmp_path.name}"
+    remote._open_store.cache_clear()

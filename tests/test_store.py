@@ -39,12 +39,12 @@ from tests.object_store import BUCKET, Door
 ODD_NAMES = ["out[1]", "a?b", "c*d", "with space", "50%41", "ä-ß-日本", "{x}", "a+b&c=d", "-dash", "#hash"]
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", "s3", "gs"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty folder on each kind of place."""
     if request.param == "disk":
         return str(tmp_path)
-    return str(request.getfixturevalue("object_store"))
+    return str(request.getfixturevalue("object_store" if request.param == "s3" else "google_store"))
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

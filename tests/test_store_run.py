@@ -1,4 +1,4 @@
-"""A whole run whose input and output lie on an S3 server, and what can be done with it from anywhere afterwards."""
+"""A whole run whose input and output lie on an object store, and what can be done with it from anywhere afterwards."""
 
 from __future__ import annotations
 
@@ -69,8 +69,13 @@ def first_shard(output: str, stage: str) -> str:
     return next(name for name in names if "part-" in name)
 
 
-def test_everything_works_on_a_store_alone(crawl: Path, object_store: str, tmp_path: Path) -> None:
-    source, output = f"{object_store}/crawl", f"{object_store}/out"
+@pytest.fixture(params=["object_store", "google_store"])
+def each_store(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
+
+
+def test_everything_works_on_a_store_alone(crawl: Path, each_store: str, tmp_path: Path) -> None:
+    source, output = f"{each_store}/crawl", f"{each_store}/out"
     upload(str(crawl), source)
     working = tmp_path / "working"
     said = whole_run(working, source, output)
@@ -90,8 +95,8 @@ def test_everything_works_on_a_store_alone(crawl: Path, object_store: str, tmp_p
     elsewhere = tmp_path / "elsewhere"
     document = json.loads(gobelin(elsewhere, "export", output).splitlines()[0])
     assert "kept" in gobelin(elsewhere, "explain", document["url"], "--output", output)
-    gobelin(elsewhere, "export", output, "--format", "obelics", "--to", f"{object_store}/obelics", "--with-images")
-    assert read_json(f"{object_store}/obelics/export.json")["format"] == "obelics"
+    gobelin(elsewhere, "export", output, "--format", "obelics", "--to", f"{each_store}/obelics", "--with-images")
+    assert read_json(f"{each_store}/obelics/export.json")["format"] == "obelics"
     assert gobelin(elsewhere, "check", output).splitlines()[-1] == "0 problems"
     for stage in ("report", "sample", "train"):
         assert "already done" in gobelin(elsewhere, stage, "--output", output)
@@ -100,11 +105,11 @@ def test_everything_works_on_a_store_alone(crawl: Path, object_store: str, tmp_p
         gobelin(elsewhere, stage, "--output", output)
     again = digests(output)
     assert {name: again[name] for name in found} == found
-    recipe = f"{object_store}/recipe.yaml"
+    recipe = f"{each_store}/recipe.yaml"
     write_bytes(recipe, b"extends: gobelin\nname: back\nnum_shards: 2\n")
-    imported = f"{object_store}/imported"
+    imported = f"{each_store}/imported"
     gobelin(
-        elsewhere, "import", f"{object_store}/obelics", "--format", "obelics", "--recipe", recipe, "--output", imported
+        elsewhere, "import", f"{each_store}/obelics", "--format", "obelics", "--recipe", recipe, "--output", imported
     )
     assert read_json(f"{imported}/run.json")["stages"]["extract"]["documents"]["kept"] > 0
     assert not [name for name, _ in list_files(output) if "lease" in name or "work" in name.split("/")]

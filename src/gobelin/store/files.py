@@ -203,12 +203,12 @@ def digest_of(address: str) -> str:
 
 
 def tag_of(address: str) -> str:
-    """What changes when a file's content does: its SHA-256 on a disk; on a store its size and entity tag, for which
-    nothing of it is read."""
+    """What changes when a file's content does: its SHA-256 on a disk; on a store its size and tag, for which nothing
+    of it is read."""
     if not is_remote(address):
         return digest_of(address)
-    size, entity_tag = remote.head(address)
-    return f"{size} {entity_tag}"
+    size, tag = remote.head(address)
+    return f"{size} {tag}"
 
 
 def exists(address: str) -> bool:

@@ -125,11 +125,11 @@ def _seconds_left(held: dict[str, Any]) -> float:
 
 
 def _take(folder: str, address: str, owner: str) -> str:
-    """Takes the lease; returns its entity tag."""
+    """Takes the lease; returns its tag."""
     try:
         return remote.put(address, _content(owner), only_if_absent=True)
     except FileExistsError:
-        held, etag = _read(address), remote.head(address)[1]
+        held, tag = _read(address), remote.head(address)[1]
     left = _seconds_left(held)
     if held.get("owner") != owner and left > 0 and not _is_dead(held):  # ours where the answer to our put was lost
         raise LockedError(
@@ -137,7 +137,7 @@ def _take(folder: str, address: str, owner: str) -> str:
             f"{left:.0f} more seconds. If it is dead, wait, or take the lease away: delete {address}"
         )
     try:
-        return remote.put(address, _content(owner), etag=etag)
+        return remote.put(address, _content(owner), tag=tag)
     except FileExistsError:
         raise LockedError(
             f"{folder}: another gobelin has just begun to work there; wait for it or choose another folder"
@@ -155,21 +155,21 @@ def _read(address: str) -> dict[str, Any]:
 class _Lease(threading.Thread):
     """Renews a lease until it is told to end."""
 
-    def __init__(self, address: str, owner: str, etag: str) -> None:
+    def __init__(self, address: str, owner: str, tag: str) -> None:
         super().__init__(name="lease", daemon=True)
-        self._address, self._owner, self._etag = address, owner, etag
+        self._address, self._owner, self._tag = address, owner, tag
         self._is_over = threading.Event()
         self.is_lost = False
 
     def run(self) -> None:
         while not self._is_over.wait(LEASE_SECONDS / 3):
             try:
-                self._etag = remote.put(self._address, _content(self._owner), etag=self._etag)
+                self._tag = remote.put(self._address, _content(self._owner), tag=self._tag)
             except FileExistsError:
                 if _read(self._address).get("owner") != self._owner:
                     self.is_lost = True
                     return
-                self._etag = remote.head(self._address)[1]
+                self._tag = remote.head(self._address)[1]
             except OSError:
                 continue  # the store is away; the lease may run out, and then somebody may take it
 

@@ -4,20 +4,24 @@ Why obstore (measured beside fsspec, pyarrow.fs and Beam's FileSystems): it impo
 conditional puts, reads ranges as fast as the others, and retries by itself for as long as it is told.
 
 The environment tells where a store is and who asks, as the clients of each provider read it: ``AWS_ENDPOINT_URL``,
-``AWS_REGION``, ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE`` ..., ``GOOGLE_APPLICATION_CREDENTIALS`` ... Profiles, SSO and
-roles of AWS need boto3 (the extra ``aws``).
+``AWS_REGION``, ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE`` ..., ``GOOGLE_APPLICATION_CREDENTIALS``,
+``STORAGE_EMULATOR_HOST`` ... Profiles, SSO and roles of AWS need boto3 (the extra ``aws``).
+
+A *tag* tells a content of an object from any other that it had: the entity tag on S3, the generation on Google Cloud
+Storage, whose conditional puts know nothing else.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
 from gobelin.store.paths import split_remote
 from gobelin.store.range_file import RangeFile
@@ -59,12 +63,12 @@ def open_reader(address: str) -> BinaryIO:
     return io.BufferedReader(RangeFile(address, head(address)[0], fetch, _MOST_READ_BYTES), _BUFFER_BYTES)
 
 
-def put(address: str, content: bytes | BinaryIO, only_if_absent: bool = False, etag: str | None = None) -> str:
-    """Writes an object whole or not at all. Returns its entity tag.
+def put(address: str, content: bytes | BinaryIO, only_if_absent: bool = False, tag: str | None = None) -> str:
+    """Writes an object whole or not at all. Returns its tag.
 
     Args:
         only_if_absent: fails where an object is there.
-        etag: fails where the object is another one than this.
+        tag: fails where the object is another one than this.
 
     Raises:
         FileExistsError: a condition did not hold.
@@ -72,23 +76,24 @@ def put(address: str, content: bytes | BinaryIO, only_if_absent: bool = False, e
     import obstore
 
     store, key = _store_of(address)
-    mode: Any = "create" if only_if_absent else {"e_tag": etag} if etag is not None else "overwrite"
+    kind = _kind_of_tag(address)
+    mode: Any = "create" if only_if_absent else {kind: tag} if tag is not None else "overwrite"
 
     def act() -> str:
         if not isinstance(content, bytes):
             content.seek(0)
-        return obstore.put(store, key, content, mode=mode).get("e_tag") or ""
+        return obstore.put(store, key, content, mode=mode)[kind] or ""
 
     return _ask(address, act)
 
 
 def head(address: str) -> tuple[int, str]:
-    """(bytes, entity tag) of an object."""
+    """(bytes, tag) of an object."""
     import obstore
 
     store, key = _store_of(address)
     meta = _ask(address, lambda: obstore.head(store, key))
-    return meta["size"], meta["e_tag"] or ""
+    return meta["size"], meta[_kind_of_tag(address)] or ""
 
 
 def list_files(folder: str) -> Iterator[tuple[str, int]]:
@@ -127,6 +132,10 @@ def delete(addresses: list[str]) -> None:
             continue
 
 
+def _kind_of_tag(address: str) -> Literal["e_tag", "version"]:
+    return "version" if address.startswith("gs://") else "e_tag"
+
+
 def _store_of(address: str) -> tuple[ObjectStore, str]:
     root, key = split_remote(address)
     return _open_store(root), key
@@ -146,11 +155,15 @@ def _open_store(root: str) -> ObjectStore:
             provider = _boto3_credentials()
             if provider is not None:
                 options["credential_provider"] = provider
-    plain = bool(endpoint and endpoint.startswith("http://")) or "STORAGE_EMULATOR_HOST" in os.environ
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    if root.startswith("gs://") and emulator:  # nobody signs there, as with Google's own clients
+        endpoint = emulator if "://" in emulator else f"http://{emulator}"
+        nobody = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        options["service_account_key"] = json.dumps({"gcs_base_url": endpoint, "disable_oauth": True, **nobody})
     return from_url(
         root,
         client_options={
-            "allow_http": plain,
+            "allow_http": bool(endpoint and endpoint.startswith("http://")),
             "timeout": timedelta(seconds=120),
             "connect_timeout": timedelta(seconds=10),
         },
