@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from gobelin.errors import is_full
+from gobelin.pipeline.run import worker
 from gobelin.pipeline.run.inputs import MIN_BATCH_BYTES
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor
@@ -421,3 +423,15 @@ def test_screen_says_nothing_when_quiet() -> None:
     with contextlib.redirect_stdout(stream):
         Screen(quiet=True).say("words")
     assert stream.getvalue() == ""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no malloc_trim")
+def test_what_a_task_has_freed_goes_back_to_the_system() -> None:
+    """Also where something that stays lies above it in memory."""
+    freed = [bytes(1000) for _ in range(100_000)]
+    stays = bytes(1000)
+    del freed
+    before = worker._resident_bytes()
+    worker._give_memory_back()
+    assert worker._resident_bytes() < before - 50 * 2**20
+    assert len(stays) == 1000

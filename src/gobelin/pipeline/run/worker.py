@@ -10,6 +10,7 @@ No process outlives the supervisor: the server and the workers end when their so
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import errno
 import gc
@@ -172,6 +173,7 @@ def _work(tasks: Connection) -> None:
             is_busy.set()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             _do(pickled, progress_file, log)
+            _give_memory_back()
             takes_another = _resident_bytes() - memory_before < MAX_GROWTH_BYTES
             is_busy.clear()
             tasks.send(takes_another)
@@ -217,6 +219,13 @@ def _end_decoders() -> None:
     module = sys.modules.get("gobelin.transforms.images.image_sandbox")
     if module is not None:
         module.end_children()
+
+
+def _give_memory_back() -> None:
+    """Gives the system what a task has freed; without this, what one task held the next one has on top of its own."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # only the C library of GNU has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes() -> int:
