@@ -1,8 +1,9 @@
 """What a page costs as the input grows: CPU-seconds a page and step, and the peak memory of any process.
 
-    python bench/scale.py --pages 2000 20000 --archives ../shared/corpus/web [--until tokenize]
-    python bench/scale.py --index 10000 100000 1000000
-    python bench/scale.py --survivors 10000 1000000
+    python -m bench.scale --pages 2000 20000 --archives ../shared/corpus/web [--until tokenize]
+    python -m bench.scale --index 10000 100000 1000000
+    python -m bench.scale --survivors 10000 1000000
+    python -m bench.scale --paper
 
 ``--pages`` runs everything, on archives that it makes from real ones: records under new addresses, sentences of a page
 in another order. ``--index`` begins with what ``read_archives`` leaves, made up: small documents of three images each,
@@ -20,31 +21,32 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import gzip
 import hashlib
 import json
 import os
 import random
-import re
 import shutil
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.scale_archives import copy_archive, count_responses
+from bench.scale_meter import Cost, Measured, Meter
+from bench.scale_paper import describe, paper, read_measured, with_changes
 from gobelin.data.ids import document_id
 from gobelin.data.model import Action, Decision, Node, Role, Unit, to_row
 from gobelin.data.schemas import ARCHIVES, DECISIONS, IMAGE_CODES, NOT_RUN
+from gobelin.errors import UserError
 from gobelin.pipeline.run import run as run_module
-from gobelin.pipeline.run.cpu_time import tree_seconds
 from gobelin.pipeline.run.plan import Plan
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.state import count_rows
-from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.run.worker import Task
+from gobelin.pipeline.stages import link as link_module
 from gobelin.pipeline.stages.link import ROWS_AT_ONCE, LinkJob, run_link
 from gobelin.pipeline.stages.score import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
@@ -69,6 +71,7 @@ from gobelin.transforms.selection.write_corpus import SURVIVORS
 from gobelin.transforms.urls import host_of, url_key
 
 Row = dict[str, Any]
+RECORDED = str(Path(__file__).parents[1] / "docs" / "scale.json")
 PAGES_A_FOLDER = 5000  # of the made-up index: what one process of ``read_archives`` might leave
 IMAGES_OF_A_PAGE, PAGES_OF_A_HOST, USES_OF_A_SHARED_IMAGE, PAGES_A_REVISIT = 3, 50, 20, 20
 TEXT = """harbour market boat light water stone bridge window garden river morning evening people story road field
@@ -76,80 +79,13 @@ summer winter glass paper silver yellow house letter island forest mountain vill
 WORDS = TEXT.split()
 
 
-# ----------------------------------------------------------------------------------------------------- what is measured
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What a run of one size cost."""
 
-
-@dataclasses.dataclass(slots=True)
-class Cost:
-    """Of one step."""
-
-    cpu_seconds: float = 0.0
-    peak_bytes: int = 0
-
-
-class Meter:
-    """Costs of steps, by title."""
-
-    def __init__(self) -> None:
-        self.costs: dict[str, Cost] = {}
-
-    @contextlib.contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        cost = self.costs.setdefault(title, Cost())
-        for pid in _tree():
-            with contextlib.suppress(OSError):
-                Path(f"/proc/{pid}/clear_refs").write_text("5")
-        done = threading.Event()
-        own = [0.0]
-        watcher = threading.Thread(target=_watch, args=(cost, done, own))
-        before = tree_seconds()
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
-            cost.cpu_seconds += tree_seconds() - before - own[0]
-
-
-def _watch(cost: Cost, done: threading.Event, own: list[float]) -> None:
-    is_last = False
-    while not is_last:
-        is_last = done.wait(0.2)
-        for pid in _tree():
-            with contextlib.suppress(OSError, StopIteration):
-                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-                peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-                cost.peak_bytes = max(cost.peak_bytes, peak * 1024)
-    own[0] = time.thread_time()
-
-
-def _tree() -> list[int]:
-    """This process and all below it."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parent = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found, below = [], [os.getpid()]
-    while below:
-        pid = below.pop()
-        found.append(pid)
-        below += children.get(pid, ())
-    return found
-
-
-class Measured(Supervisor):
-    """A supervisor whose steps are measured."""
-
-    meter = Meter()
-
-    def run(
-        self, title: str, tasks: Sequence[Task], unit: str = "", total: int | None = None, threads: int = 1
-    ) -> None:
-        if tasks:
-            with self.meter.step(title):
-                super().run(title, tasks, unit, total, threads)
+    size: int
+    facts: dict[str, int]
+    costs: dict[str, Cost]
 
 
 # -------------------------------------------------------------------------------------------------------- made-up index
@@ -287,10 +223,10 @@ def write_measurements(documents: str, images: str, work: str, index: int, num_s
 
 def run_index(
     folder: str, num_pages: int, workers: int, pages_a_shard: int, rows_at_once: int, screen: Screen
-) -> dict[str, Cost]:
+) -> Found:
     """Costs of the steps on a made-up index."""
     num_shards = max(2, -(-num_pages // pages_a_shard))
-    Measured.meter = Meter()
+    Measured.meter = Meter(folder)
     supervisor = Measured(workers, f"{folder}/run", screen, "local", ())
     made = Made(f"{folder}/index", num_pages)
     try:
@@ -336,7 +272,7 @@ def run_index(
         check(folder, num_pages)
     finally:
         supervisor.close()
-    return Measured.meter.costs
+    return Found(num_pages, {"pages": num_pages, "shards": num_shards}, Measured.meter.costs)
 
 
 def write_survivors(folder: str, index: int, num_shards: int, num: int) -> None:
@@ -352,7 +288,7 @@ def write_survivors(folder: str, index: int, num_shards: int, num: int) -> None:
     write_shard(shard_path(f"{folder}/judge_not_run", index, num_shards), [], NOT_RUN)
 
 
-def run_survivors(folder: str, num: int, pages_a_shard: int, screen: Screen) -> dict[str, Cost]:
+def run_survivors(folder: str, num: int, pages_a_shard: int, screen: Screen) -> Found:
     """Cost of the choice among duplicates."""
     num_shards = max(2, -(-num // pages_a_shard))
     Measured.meter = Meter()
@@ -368,7 +304,7 @@ def run_survivors(folder: str, num: int, pages_a_shard: int, screen: Screen) -> 
         supervisor.run("select: choose among duplicates", [task])
     finally:
         supervisor.close()
-    return Measured.meter.costs
+    return Found(num, {"documents": num, "shards": num_shards}, Measured.meter.costs)
 
 
 def check(folder: str, num_pages: int) -> None:
@@ -387,112 +323,86 @@ def check(folder: str, num_pages: int) -> None:
     assert count_rows(f"{folder}/tokenize/shards") == corpus
 
 
-# ---------------------------------------------------------------------------------------------- archives from real ones
+# ---------------------------------------------------------------------------------------------------------- whole runs
 
 
-_TEXT = re.compile(r">([^<>]{80,})<")
-_LONG_WORD = re.compile(r"\b[a-z]{6,}\b")
-_HEADERS = ("content-encoding", "transfer-encoding", "content-length")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Whole:
+    """How whole runs are made."""
+
+    archives: tuple[str, ...]
+    workers: int
+    pages_a_shard: int
+    until: str
+    on_s3: bool
+    copies: str | None  # folder in which copies are kept
+    rows_at_once: int
 
 
-def copy_archive(source: str, target: str, number: int) -> None:
-    """A copy of a WARC file, record by record: other hosts, other order of sentences and of long words, other bytes of
-    images."""
-    from warcio.archiveiterator import ArchiveIterator
-
-    rng = random.Random(f"{source} {number}")
-    partial = f"{target}.part"
-    with open(source, "rb") as given, open(partial, "wb") as stream:
-        for record in ArchiveIterator(given):
-            url = record.rec_headers.get_header("WARC-Target-URI")
-            if record.rec_type != "response" or not url or record.http_headers is None:
-                continue
-            kind = record.http_headers.get_header("Content-Type") or ""
-            body = record.content_stream().read()
-            if "html" in kind:
-                body = _other_text(body.decode("utf-8", "surrogateescape"), rng).encode("utf-8", "surrogateescape")
-                body = _other_hosts(body, number)
-            elif kind.startswith("image/") and "svg" not in kind:
-                body += f"{number:08d}".encode()
-            stream.write(gzip.compress(_record(record, _other_hosts(url.encode(), number), body), 1, mtime=0))
-    os.replace(partial, target)
-
-
-def _other_hosts(data: bytes, number: int) -> bytes:
-    return re.sub(rb"(https?:)?//(?=[a-z0-9])", lambda match: match[0] + b"c%d." % number, data)
-
-
-def _other_text(page: str, rng: random.Random) -> str:
-    return _TEXT.sub(lambda match: f">{_shuffled(match[1], rng)}<", page)
-
-
-def _shuffled(text: str, rng: random.Random) -> str:
-    sentences = text.split(". ")
-    rng.shuffle(sentences)
-    text = ". ".join(sentences)
-    words: dict[int, list[str]] = {}
-    for word in _LONG_WORD.findall(text):
-        words.setdefault(len(word), []).append(word)
-    for alike in words.values():
-        rng.shuffle(alike)
-    return _LONG_WORD.sub(lambda match: words[len(match[0])].pop(), text)
-
-
-def _record(record: Any, url: bytes, body: bytes) -> bytes:
-    headers = [f"{name}: {value}" for name, value in record.http_headers.headers if name.lower() not in _HEADERS]
-    head = "\r\n".join([f"HTTP/1.1 {record.http_headers.statusline}", *headers, f"Content-Length: {len(body)}"])
-    block = head.encode("utf-8", "replace") + b"\r\n\r\n" + body
-    lines = ["WARC/1.1", "WARC-Type: response", f"WARC-Date: {record.rec_headers.get_header('WARC-Date')}",
-             f"WARC-Target-URI: {url.decode()}", "Content-Type: application/http; msgtype=response",
-             f"Content-Length: {len(block)}"]  # fmt: skip
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + block + b"\r\n\r\n"
-
-
-def count_pages(path: str) -> int:
-    """HTML responses in a WARC file."""
-    from warcio.archiveiterator import ArchiveIterator
-
-    with open(path, "rb") as stream:
-        return sum(
-            record.rec_type == "response"
-            and record.http_headers is not None
-            and "html" in (record.http_headers.get_header("Content-Type") or "")
-            for record in ArchiveIterator(stream)
-        )
-
-
-def run_pages(
-    folder: str, num_pages: int, workers: int, pages_a_shard: int, screen: Screen, archives: list[str], until: str
-) -> dict[str, Cost]:
-    """Costs of the steps of a whole run on copies of real archives."""
-    from gobelin.pipeline.cli.main import main as gobelin
-
-    sizes = {path: count_pages(path) for path in archives}
-    copies, total = [], 0
-    while total < num_pages:
-        source = archives[len(copies) % len(archives)]
-        copies.append((source, f"{folder}/copy-{len(copies):05d}.warc.gz", len(copies) // len(archives)))
-        total += sizes[source]
+def run_pages(folder: str, num_pages: int, whole: Whole, screen: Screen) -> Found:
+    """Costs of the steps of a whole run on copies of real archives: all archives as many times as it takes to have so
+    many pages, so that all sizes have the same mix of pages."""
+    counted = [count_responses(path) for path in whole.archives]
+    rounds = -(-num_pages // sum(pages for pages, _ in counted))
+    pages, pictures = (rounds * sum(numbers) for numbers in zip(*counted, strict=True))
+    held = Path(whole.copies or folder)
+    held.mkdir(parents=True, exist_ok=True)
+    copies = [(path, f"{held}/{number:04d}-{Path(path).name}", number)
+              for number in range(rounds) for path in whole.archives]  # fmt: skip
     Measured.meter = Meter()
-    supervisor = Measured(workers, f"{folder}/run", screen, "local", ())
+    supervisor = Measured(whole.workers, f"{folder}/run", screen, "local", ())
     try:
-        supervisor.run("(make archives)", [Task(Path(each[1]).stem, copy_archive, each) for each in copies])
+        supervisor.run("(make archives)", [Task(Path(copy).name, copy_archive, (path, copy, number))
+                                           for path, copy, number in copies if not Path(copy).exists()])  # fmt: skip
     finally:
         supervisor.close()
+    facts = {"archives": len(copies), "archive_bytes": sum(os.path.getsize(copy) for _, copy, _ in copies),
+             "pages": pages, "pictures": pictures, "shards": max(2, -(-pages // whole.pages_a_shard))}  # fmt: skip
     recipe = Path(folder, "recipe.yaml")
-    num_shards = max(2, -(-total // pages_a_shard))
     recipe.write_text(
-        f"name: scale\nextends: obelics\nnum_shards: {num_shards}\nscore: {{clip: null}}\n"
+        f"name: scale\nextends: obelics\nnum_shards: {facts['shards']}\nscore: {{clip: null}}\n"
         "select: {image: {max_nsfw: null}}\n"
     )
     run_module.Supervisor = Measured  # type: ignore[misc]
-    code = gobelin(["run", "--recipe", str(recipe), "--input", f"{folder}/copy-*.warc.gz", "--output", f"{folder}/out",
-                    "--until", until, "--workers", str(workers), "--quiet"])  # fmt: skip
+    _in_batches_of(whole.rows_at_once)
+    sources = [copy for _, copy, _ in copies]
+    if whole.on_s3:
+        with _on_s3() as (output, count_requests):
+            Measured.meter = Meter(None, count_requests)
+            _run_all(sources, str(recipe), output, whole, facts)
+    else:
+        Measured.meter = Meter(f"{folder}/out")
+        _run_all(sources, str(recipe), f"{folder}/out", whole, facts)
+    return Found(pages, facts, Measured.meter.costs)
+
+
+def _in_batches_of(rows: int) -> None:
+    """From now on the steps of this process have so many rows in a batch, and half as many images."""
+    link_module.ROWS_AT_ONCE = rows
+    run_select.__defaults__ = (rows,)
+    run_join.__defaults__ = (rows // 2,)
+
+
+def _run_all(sources: list[str], recipe: str, output: str, whole: Whole, facts: dict[str, int]) -> None:
+    from gobelin.pipeline.cli.main import main as gobelin
+
+    code = gobelin(["run", "--recipe", recipe, "--input", *sources, "--output", output, "--until", whole.until,
+                    "--workers", str(whole.workers), "--quiet"])  # fmt: skip
     if code != 0:
         raise RuntimeError(f"the run ended with exit code {code}")
-    print(f"{total} pages; documents: {count_rows(f'{folder}/out/select/documents')} of "
-          f"{count_rows(f'{folder}/out/extract/documents')} kept")  # fmt: skip
-    return Measured.meter.costs
+    facts |= {"documents": count_rows(f"{output}/extract/documents"), "images": count_rows(f"{output}/extract/images"),
+              "kept_documents": count_rows(f"{output}/select/documents")}  # fmt: skip
+
+
+@contextlib.contextmanager
+def _on_s3() -> Iterator[tuple[str, Callable[[], Counter[str]]]]:
+    """(output folder, requests of each method so far) on an S3 server in this process."""
+    from tests.object_store import BUCKET, s3_server
+
+    with s3_server() as (endpoint, door):
+        os.environ |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+                       "AWS_REGION": "us-east-1"}  # fmt: skip
+        yield f"s3://{BUCKET}/out", lambda: Counter(door.num_requests)
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
@@ -521,43 +431,85 @@ def table(found: dict[int, dict[str, Cost]]) -> list[str]:
     return lines
 
 
+def record(path: str, title: str, found: Found) -> None:
+    """Adds a run to a file of JSON, in place of an earlier one of the same size."""
+    file = Path(path)
+    held = json.loads(file.read_text()) if file.exists() else {}
+    steps = {name: {"cpu_seconds": round(cost.cpu_seconds, 2), "peak_mib": cost.peak_bytes >> 20,
+                    "passed_bytes": cost.passed_bytes, "kept_bytes": cost.kept_bytes,
+                    "requests": dict(sorted(cost.requests.items()))}
+             for name, cost in found.costs.items() if not name.startswith("(make")}  # fmt: skip
+    held.setdefault(title, {})[str(found.size)] = {"facts": found.facts, "steps": steps}
+    file.write_text(json.dumps(held, indent=1, sort_keys=True) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", type=int, nargs="+", default=[], metavar="N", help="whole runs of so many pages")
+    parser.add_argument("--pages", type=int, nargs="+", default=[], metavar="N",
+                        help="whole runs of so many pages, rounded up to all archives so many times")  # fmt: skip
+    parser.add_argument("--copies", metavar="FOLDER",
+                        help="--pages: keeps the copies of archives there, for the next run")  # fmt: skip
+    parser.add_argument("--on-s3", action="store_true",
+                        help="--pages: output on an S3 server in this process, whose requests are counted")  # fmt: skip
     parser.add_argument("--index", type=int, nargs="+", default=[], metavar="N", help="runs from a made-up index")
     parser.add_argument("--archives", type=Path, default=Path("../shared/corpus/web"), help="folder of WARC files")
     parser.add_argument("--until", default="select", help="last stage of --pages (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument("--pages-a-shard", type=int, default=5000, help="(%(default)s)")
     parser.add_argument("--rows-at-once", type=int, default=ROWS_AT_ONCE,
-                        help="rows of a batch of --index: a tenth of them makes the batches of ten times the pages "
+                        help="rows of a batch: a tenth of them makes the batches of ten times the pages "
                         "(%(default)s)")  # fmt: skip
     parser.add_argument("--survivors", type=int, nargs="+", default=[], metavar="N",
                         help="the choice among duplicates alone, of so many documents")  # fmt: skip
     parser.add_argument("--work", help="folder for what is made; it is deleted in the end (a temporary one)")
+    parser.add_argument("--record", metavar="FILE", help="file of JSON to which what is measured is added")
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help="what a month of Common Crawl would cost, from what --record holds (docs/scale.json)",
+    )
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
+                        help="--paper: other parameters than those of bench/scale_paper.py")  # fmt: skip
     options = parser.parse_args()
+    if options.paper:
+        try:
+            crawl = with_changes(options.set)
+            print(
+                "\n".join([*paper(crawl, read_measured(options.record or RECORDED)), "", "with", "", *describe(crawl)])
+            )
+        except UserError as error:
+            parser.error(str(error))
+        return 0
     screen = Screen(quiet=True)
-    archives = sorted(map(str, options.archives.glob("*.warc.gz")))
-    runs: list[tuple[str, list[int], Callable[[str, int], dict[str, Cost]]]] = [
-        ("whole runs", options.pages, lambda folder, size: run_pages(
-            folder, size, options.workers, options.pages_a_shard, screen, archives, options.until)),
-        ("from a made-up index", options.index, lambda folder, size: run_index(
+    archives = tuple(sorted(map(str, options.archives.glob("*.warc.gz"))))
+    if options.pages and not archives:
+        parser.error(f"--archives: no *.warc.gz in {options.archives}")
+    whole = Whole(archives, options.workers, options.pages_a_shard, options.until, options.on_s3, options.copies,
+                  options.rows_at_once)  # fmt: skip
+    runs: list[tuple[str, str, list[int], Callable[[str, int], Found]]] = [
+        ("pages_on_s3" if options.on_s3 else "pages", "whole runs", options.pages,
+         lambda folder, size: run_pages(folder, size, whole, screen)),
+        ("index", "from a made-up index", options.index, lambda folder, size: run_index(
             folder, size, options.workers, options.pages_a_shard, options.rows_at_once, screen)),
-        ("choosing among duplicates", options.survivors, lambda folder, size: run_survivors(
+        ("survivors", "choosing among duplicates", options.survivors, lambda folder, size: run_survivors(
             folder, size, options.pages_a_shard, screen)),
     ]  # fmt: skip
-    for title, sizes, measure in runs:
+    for name, title, sizes, measure in runs:
         found: dict[int, dict[str, Cost]] = {}
         for size in sizes:
             start = time.monotonic()
             with tempfile.TemporaryDirectory(dir=options.work) as folder:
-                found[size] = measure(folder, size)
-            print(f"{size:,} pages: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+                run = measure(folder, size)
+            found[run.size] = run.costs
+            if options.record:
+                record(options.record, name, run)
+            facts = ", ".join(f"{number:,} {fact}" for fact, number in run.facts.items())
+            print(f"{facts}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
             print("\n".join([f"\n{title}, {options.workers} workers:\n", *table(found)]), flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    import scale  # by its name, under which workers find its functions
+    from bench import scale  # by its name, under which workers find its functions
 
     sys.exit(scale.main())
