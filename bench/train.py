@@ -12,6 +12,7 @@ width, layers and vocabulary. It counts seconds of the CPU, not of the clock, on
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
@@ -43,12 +44,11 @@ from gobelin.tokenize.vocabulary import (
     TEXT,
     Vocabulary,
 )
-from gobelin.train import trainer
-from gobelin.train.batches import Batch, Loader
+from gobelin.train.batches import Loader
 from gobelin.train.config import LMConfig, TrainConfig
-from gobelin.train.model import build_model
 from gobelin.train.shards import read_corpus
 from gobelin.train.size import SHAPES
+from gobelin.train.trainer import Trainee
 
 TEXT_SIZE = 4096
 COMPARED = ("2 M", "10 M")
@@ -202,20 +202,13 @@ def bench_peer(steps: int) -> None:
 
 
 def _own(config: TrainConfig, words: Vocabulary, tokens_BT: Tensor, with_muon: bool) -> tuple[Callable[[], None], int]:
-    model = build_model(config.model, words, torch.Generator().manual_seed(0))
-    optimizers = trainer._optimizers(model, config)
-    if not with_muon:
-        optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)]
-    targets_BT = tokens_BT.roll(-1, 1)
-    targets_BT[:, -1] = -100
-    pieces_BT = torch.arange(256).expand(4, 256) // 100  # three pieces a row
-    batch = Batch(tokens_BT, targets_BT, pieces_BT.contiguous())
+    trainee = Trainee(dataclasses.replace(config, optimizer="muon" if with_muon else "adamw"), words, 0)
+    rows = [[piece.numpy() for piece in row.int().split(100)] for row in tokens_BT]  # three pieces a row
 
     def step() -> None:
-        trainer._backward(model, batch, config)
-        trainer._update(optimizers, config, 0)
+        trainee.step(rows, 0, is_measured=False)
 
-    return step, sum(parameter.numel() for parameter in model.parameters())
+    return step, sum(parameter.numel() for parameter in trainee.model.parameters())
 
 
 def _peer(shape: LMConfig, words: Vocabulary, tokens_BT: Tensor) -> tuple[Callable[[], None], int]:

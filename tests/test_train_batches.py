@@ -346,3 +346,37 @@ def test_documents_are_taken_apart(tmp_path: Path) -> None:
         assert list(document.items) == parse(document.tokens, VOCABULARY)
         assert len(document.image_ids) == 2
         assert (document.tokens == CAPTION_OF_NEXT).sum() == sum(item.caption_first for item in document.items)
+
+
+def test_texts_are_left_out_of_whole_documents(tmp_path: Path) -> None:
+    """Of those with images; of others there would be nothing left."""
+    documents = {**colored_documents(60), f"{999:032x}": [TextItem("page of text")]}
+    corpus = _corpus(tmp_path, documents)
+    window = Loader(corpus.training, row_tokens=ROW, caption_drop=0.0, text_drop=0.5, seed=0).window(0)
+    pieces = [_items(piece) for piece in _pieces(window)]
+    bare = [items for items in pieces if not any(isinstance(item, TextItem) for item in items)]
+    told = [items for items in pieces if any(isinstance(item, TextItem) for item in items)]
+    assert len(pieces) == 61
+    assert 15 < len(bare) < 45
+    for items in bare:
+        assert [item.caption for item in items if isinstance(item, ImageItem)] == [None, None]
+    for items in told:
+        assert all(item.caption for item in items if isinstance(item, ImageItem))
+    assert sum(len(item.codes) for items in pieces for item in items if isinstance(item, ImageItem)) == 60 * 2 * 4
+
+
+def test_images_stand_without_what_comes_before_them(tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path, colored_documents(60))
+    window = Loader(corpus.training, row_tokens=ROW, caption_drop=0.0, context_drop=0.3, seed=0).window(0)
+    pieces = [_items(piece) for piece in _pieces(window)]
+    images = [item for items in pieces for item in items if isinstance(item, ImageItem)]
+    assert sorted(image.codes for image in images) == sorted(
+        item.codes for items in colored_documents(60).values() for item in items if isinstance(item, ImageItem)
+    )
+    without = [image for image in images if image.caption is None]
+    assert 10 < len(without) < 30  # of those whose caption stands before them
+    firsts = [items[0] for items in pieces]
+    assert all(any(image is first for first in firsts) for image in without)
+    assert sum(isinstance(item, TextItem) for items in pieces for item in items) == 60
+    again = Loader(corpus.training, row_tokens=ROW, caption_drop=0.0, context_drop=0.3, seed=0).window(0)
+    assert _rows(window) == _rows(again)

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from gobelin.errors import UserError
-from gobelin.store.files import list_files, read_bytes
+from gobelin.store.files import list_files, read_bytes, write_bytes
 from gobelin.store.paths import join
 from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.tokenize.vqvae import PatchAutoencoder
-from gobelin.train import trainer
+from gobelin.train import checkpoints
 from gobelin.train.config import SamplingConfig
 from gobelin.train.model import LMConfig, load_model
 from gobelin.train.sample import sample_images
@@ -77,7 +77,8 @@ def test_training_on_a_store_is_training_on_a_disk(object_store: str, tmp_path: 
     )
     with pytest.raises(KeyboardInterrupt):
         train(shards, VOCABULARY, CONFIG, there, seed=3, on_step=_die_at(7))
-    assert {name.partition("/")[0] for name in _names(there)} == {"checkpoint_00000004", "index.npz", "metrics.jsonl"}
+    written = {"checkpoint_00000004", "index.npz", "metrics.jsonl", "speed.jsonl"}
+    assert {name.partition("/")[0] for name in _names(there)} == written
     assert [json.loads(line)["step"] for line in read_bytes(join(there, "metrics.jsonl")).splitlines()] == [2, 4, 6]
     resumed = train(shards, VOCABULARY, CONFIG, there, seed=3, on_step=lambda _, each: losses["store"].append(each))
 
@@ -101,7 +102,7 @@ def test_a_checkpoint_that_was_cut_short_is_none(folder: str, tmp_path: Path, mo
     """Whatever file of it is missing, the run goes on from the one before, and the rest of it is cleaned up."""
     shards = write_shards(tmp_path / "shards", colored_documents(40), VOCABULARY, TOKENIZER)
     output = join(folder, "train")
-    write = trainer.write_bytes
+    write = checkpoints.write_bytes
 
     def broken(address: str, content: bytes) -> None:
         if address.endswith("checkpoint_00000008/state.json"):
@@ -109,16 +110,19 @@ def test_a_checkpoint_that_was_cut_short_is_none(folder: str, tmp_path: Path, mo
         write(address, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "write_bytes", broken)
+        patch.setattr(checkpoints, "write_bytes", broken)
         with pytest.raises(OSError, match="no space left"):
             train(shards, VOCABULARY, CONFIG, output, seed=0)
     assert {name.partition("/")[0] for name in _names(output)} == {
-        "checkpoint_00000004", "checkpoint_00000008", "index.npz", "metrics.jsonl"
+        "checkpoint_00000004", "checkpoint_00000008", "index.npz", "metrics.jsonl", "speed.jsonl"
     }  # fmt: skip
     steps: list[int] = []
     train(shards, VOCABULARY, CONFIG, output, seed=0, on_step=lambda step, _: steps.append(step))
     assert steps[0] == 5
-    assert {name.partition("/")[0] for name in _names(output) if "/" in name} == {"checkpoint_00000012"}
+    assert {name.partition("/")[0] for name in _names(output) if "/" in name} == {
+        "checkpoint_00000008",
+        "checkpoint_00000012",
+    }
 
 
 def test_a_run_of_others_is_not_gone_on_with(folder: str, tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_what_somebody_keeps_beside_checkpoints_stays(folder: str, tmp_path: Pat
     shards = write_shards(tmp_path / "shards", colored_documents(40), VOCABULARY, TOKENIZER)
     own = ["checkpoint_best/model.safetensors", "checkpoint_notes.txt"]
     for name in own:
-        trainer.write_bytes(join(folder, name), b"mine")
+        write_bytes(join(folder, name), b"mine")
     train(shards, VOCABULARY, CONFIG, folder, seed=0)
     assert set(own) <= set(_names(folder))
 
@@ -147,7 +151,7 @@ def test_all_files_have_the_same_permissions(tmp_path: Path) -> None:
         os.umask(before)
     files = [path for path in (tmp_path / "train").rglob("*") if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
-    assert len(files) == 4 + 5 + 2
+    assert len(files) == 6 + 2 * 4 + 2
 
 
 def _vqvae() -> PatchAutoencoder:
@@ -171,8 +175,8 @@ def test_tokenizers_on_a_store(object_store: str) -> None:
 
 
 def test_tokenizers_that_are_not_there_are_named(object_store: str) -> None:
-    trainer.write_bytes(join(object_store, "folder", "x.bin"), b"12345")
-    trainer.write_bytes(join(object_store, "bad.json"), b"\xff\xfe")
+    write_bytes(join(object_store, "folder", "x.bin"), b"12345")
+    write_bytes(join(object_store, "bad.json"), b"\xff\xfe")
     for address, found in (("none", "does not exist"), ("folder", "a folder with x.bin"), ("folder/x.bin", "5 bytes")):
         with pytest.raises(UserError, match=found):
             load_image_tokenizer(join(object_store, address))

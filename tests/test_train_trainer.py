@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Mapping
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +18,13 @@ from torch.nn import functional as F
 
 from gobelin.errors import DivergedError, UserError
 from gobelin.tokenize.sequence import ImageItem
-from gobelin.train import trainer
 from gobelin.train.batches import NO_TARGET, Loader, make_batch
 from gobelin.train.fit_alerts import fit_alerts
+from gobelin.train.losses import LossAndNormalizer, TokenLosses, measure
 from gobelin.train.model import LMConfig, load_model
+from gobelin.train.optimizers import MOST_SKIPS, STEPS_TO_KNOW, Guard, learning_rate_ratio, update
 from gobelin.train.shards import read_corpus
-from gobelin.train.trainer import (
-    TrainConfig,
-    TrainResult,
-    learning_rate_ratio,
-    modality_losses,
-    train,
-)
+from gobelin.train.trainer import TrainConfig, Trainee, TrainResult, train
 from gobelin.transforms.torch_threads import torch_threads
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
@@ -115,7 +114,7 @@ def test_a_run_that_dies_behind_its_last_checkpoint_keeps_its_losses(
 ) -> None:
     whole = _train(shards, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Trainee, "take_best", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             _train(shards, tmp_path / "dead")
     assert not (tmp_path / "dead" / "model.safetensors").exists()
@@ -127,51 +126,108 @@ def test_a_run_that_dies_behind_its_last_checkpoint_keeps_its_losses(
     assert _log(tmp_path / "dead") == _log(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("where", ["loss", "gradient"])
-@pytest.mark.parametrize("step", [1, 13])
-def test_a_step_that_is_no_number_ends_the_run(
-    where: str, step: int, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def _broken_at(steps: Sequence[int], patch: pytest.MonkeyPatch, by: float = math.nan) -> None:
+    """From now on the gradients of these steps, counted from 1, are multiplied by a number."""
+    backward, calls = Trainee.backward, itertools.count(1)
+
+    def broken(trainee: Trainee, *rest: Any) -> Any:
+        loss, norm, measured = backward(trainee, *rest)
+        if next(calls) not in steps:
+            return loss, norm, measured
+        for parameter in trainee.model.parameters():
+            parameter.grad.mul_(by)  # type: ignore[union-attr]
+        return loss, norm * by, measured
+
+    patch.setattr(Trainee, "backward", broken)
+
+
+def test_a_batch_that_is_no_number_is_skipped(shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No weight changes, no number of it is written, and the log says how many there were."""
+    _broken_at([7, 10], monkeypatch)
+    result = _train(shards, tmp_path)
+    assert (result.finished, result.num_skipped) == (True, 2)
+    lines = _lines(tmp_path)
+    assert [line.get("skipped") for line in lines] == [None, 2, 2, 2]
+    assert ["loss" in line for line in lines] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("first", [1, 13])
+def test_a_few_batches_in_a_row_that_are_no_numbers_end_the_run(
+    first: int, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is written of it; the checkpoint before it stays, and the run goes on from there once it can."""
-    before, backward = 0, trainer._backward
-
-    def broken(model: torch.nn.Module, *rest: object) -> dict[str, float | None]:
-        nonlocal before
-        metrics = backward(model, *rest)  # type: ignore[arg-type]
-        before += 1
-        if before < step:
-            return metrics
-        model.head.weight.grad.fill_(torch.nan)  # type: ignore[union-attr, operator]
-        return {**metrics, **({"loss": float("nan")} if where == "loss" else {"gradient_norm": float("inf")})}
-
+    """The checkpoint before them stays, and the run goes on from there once it can."""
+    last = first + MOST_SKIPS - 1
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_backward", broken)
-        with pytest.raises(DivergedError, match=rf"training stopped at step {step}: {where}.* is (nan|inf)") as raised:
+        _broken_at(range(first, 99), patch)
+        message = rf"training stopped at step {last}: 5 batches in a row were skipped, the last with .* of norm nan"
+        with pytest.raises(DivergedError, match=message) as raised:
             _train(shards, tmp_path / "run")
     left = [path.name for path in (tmp_path / "run").glob("checkpoint_*")]
-    assert left == ([] if step == 1 else ["checkpoint_00000010"])
-    assert ("checkpoint_00000010" in str(raised.value)) == (step == 13)
+    assert sorted(left) == ([] if first == 1 else ["checkpoint_00000005", "checkpoint_00000010"])
+    assert ("checkpoint_00000010" in str(raised.value)) == (first == 13)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run" / "model.safetensors").exists()
-    assert [line["step"] for line in _lines(tmp_path / "run")] == ([] if step == 1 else [5, 10])
     _train(shards, tmp_path / "run")
     _train(shards, tmp_path / "whole")
     assert _weights(tmp_path / "run") == _weights(tmp_path / "whole")
     assert _log(tmp_path / "run") == _log(tmp_path / "whole")
 
 
+def test_the_guard_knows_a_spike_from_what_is_usual() -> None:
+    guard, loss = Guard(10.0, torch.device("cpu")), torch.tensor(1.0)
+    norms = [2.0] * STEPS_TO_KNOW
+    assert not any(guard.judge(loss, torch.tensor(norm)) for norm in [30.0, *norms])  # the first are not known yet
+    usual = guard.read().mean_norm
+    assert not guard.judge(loss, torch.tensor(9 * usual))
+    usual = guard.read().mean_norm
+    assert guard.judge(loss, torch.tensor(11 * usual))
+    assert guard.judge(torch.tensor(math.inf), torch.tensor(usual))
+    found = guard.read()
+    assert (found.mean_norm, found.in_a_row, found.skipped) == (pytest.approx(usual), 2, 2)
+    assert not guard.judge(loss, torch.tensor(usual))
+    assert (guard.read().in_a_row, guard.read().skipped) == (0, 2)
+    assert not Guard(None, torch.device("cpu")).judge(loss, torch.tensor(1e9))
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_what_a_device_skips_the_cpu_skips(kind: str, shards: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device decides without being waited for, by ``found_inf``."""
+    config = dataclasses.replace(CONFIG, optimizer=kind)
+    documents = read_corpus(shards, VOCABULARY, 0.0).training
+    rows, _ = Loader(documents, row_tokens=48, caption_drop=0.0, seed=0).rows(0, 4)
+    trainees = [Trainee(config, VOCABULARY, 0) for _ in range(2)]
+    for skips in (False, True, False):
+        for trainee, on_device in zip(trainees, (False, True)):
+            trainee.backward(rows, False)
+            if skips:
+                for parameter in trainee.model.parameters():
+                    assert parameter.grad is not None
+                    parameter.grad.fill_(math.nan)
+            if on_device:
+                for optimizer in trainee.optimizers:
+                    optimizer.grad_scale, optimizer.found_inf = None, torch.tensor(float(skips))  # type: ignore[attr-defined]
+                    optimizer.step()
+                    optimizer.zero_grad()
+            else:
+                update(trainee.optimizers, config, CONFIG.warmup_steps, torch.tensor(skips))
+    here, there = (trainee.tensors(False) for trainee in trainees)
+    for name, tensor in here.items():
+        torch.testing.assert_close(tensor, there[name], msg=name)
+
+
 def test_weights_that_are_no_numbers_are_not_saved(
     shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step whose loss and gradient are fine, and whose update is not."""
-    update = trainer._update
+    step = Trainee.step
 
-    def broken(optimizers: list[torch.optim.Optimizer], config: TrainConfig, step: int) -> None:
-        update(optimizers, config, step)
-        if step == 9:
-            optimizers[1].param_groups[0]["params"][0].detach()[0, 0] = torch.nan
+    def broken(trainee: Trainee, rows: Any, number: int, **rest: Any) -> Any:
+        found = step(trainee, rows, number, **rest)
+        if number == 9:
+            trainee.model.head.weight.detach()[0, 0] = torch.nan
+        return found
 
-    monkeypatch.setattr(trainer, "_update", broken)
+    monkeypatch.setattr(Trainee, "step", broken)
     with pytest.raises(DivergedError, match="step 10: the largest weight is nan"):
         _train(shards, tmp_path)
     assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_00000005"]
@@ -179,10 +235,66 @@ def test_weights_that_are_no_numbers_are_not_saved(
 
 def test_a_learning_rate_far_too_high_ends_the_run(shards: str, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, learning_rate=1e25, warmup_steps=0)
-    with pytest.raises(DivergedError, match=r"step [23]: .* is (nan|inf)"):
+    with pytest.raises(DivergedError, match=r"step [67]: 5 batches in a row .* (nan|inf)"):
         _train(shards, tmp_path, config)
     assert not list(tmp_path.glob("checkpoint_*"))
-    assert _log(tmp_path) == ""
+    short = dataclasses.replace(config, steps=4, validation_ratio=0.0)
+    with pytest.raises(DivergedError, match=r"step 4: . batch"):
+        _train(shards, tmp_path / "short", short)
+    assert not (tmp_path / "short" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("settings", [{"micro_batch_rows": 1}, {"micro_batch_rows": 2, "recompute": True}], ids=str)
+def test_a_step_is_the_same_in_parts(settings: dict[str, Any], shards: str, tmp_path: Path) -> None:
+    whole = _train(shards, tmp_path / "whole")
+    parts = _train(shards, tmp_path / "parts", dataclasses.replace(CONFIG, **settings))
+    for name, value in whole.metrics.items():
+        assert parts.metrics[name] == pytest.approx(value, rel=1e-3), name
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_learn_the_same(shards: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, steps=4, warmup_steps=1, log_every=1, validation_ratio=0.0)
+    plain = _train(shards, tmp_path / "plain", config)
+    _train(shards, tmp_path / "compiled", dataclasses.replace(config, compile=True))
+    assert plain.finished
+    for line, same in zip(_lines(tmp_path / "plain"), _lines(tmp_path / "compiled"), strict=True):
+        assert {name: pytest.approx(value, rel=1e-4) for name, value in line.items()} == same
+    assert load_model(str(tmp_path / "compiled")).vocabulary == VOCABULARY
+
+
+def test_adamw_alone_learns(shards: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, steps=60, optimizer="adamw", schedule="cosine")
+    _train(shards, tmp_path, config)
+    lines = _lines(tmp_path)
+    assert lines[-1]["image_nats"] < lines[0]["image_nats"] - 0.2
+
+
+def test_checkpoints_kept_are_the_newest(shards: str, tmp_path: Path) -> None:
+    _train(shards, tmp_path, dataclasses.replace(CONFIG, checkpoint_every=3, keep_checkpoints=3))
+    kept = sorted(path.name for path in tmp_path.glob("checkpoint_*"))
+    assert kept == ["checkpoint_00000015", "checkpoint_00000018", "checkpoint_00000020"]
+    assert all((tmp_path / name / "state.json").exists() for name in kept)
+
+
+def test_speed_is_written_apart(shards: str, tmp_path: Path) -> None:
+    _train(shards, tmp_path)
+    speed = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in speed] == [5, 10, 15, 20]
+    for line in speed:
+        assert line["tokens_per_second"] == pytest.approx(5 * 4 * 48 / line["seconds"])
+        assert line["mfu"] is None
+
+
+def test_tensorboard_holds_losses_and_speed(shards: str, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    _train(shards, tmp_path, dataclasses.replace(CONFIG, tensorboard=True))
+    found = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    assert {"loss", "image_nats", "validation_loss", "tokens_per_second"} <= set(found.Tags()["scalars"])
+    losses = {each.step: each.value for each in found.Scalars("loss")}
+    assert losses == {line["step"]: pytest.approx(line["loss"], rel=1e-6) for line in _lines(tmp_path)}
 
 
 def test_a_finished_run_does_nothing_more(shards: str, tmp_path: Path) -> None:
@@ -194,7 +306,8 @@ def test_a_finished_run_does_nothing_more(shards: str, tmp_path: Path) -> None:
     assert result.metrics["loss"] == _lines(tmp_path)[-1]["loss"]
     assert result.metrics["validation_image_nats"] is not None
     assert _weights(tmp_path) == before
-    assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_00000020"]
+    kept = sorted(path.name for path in tmp_path.glob("checkpoint_*"))
+    assert kept == ["checkpoint_00000015", "checkpoint_00000020"]
 
 
 def test_same_seed_same_weights(shards: str, tmp_path: Path) -> None:
@@ -234,7 +347,7 @@ def test_how_often_to_write_may_change(shards: str, tmp_path: Path) -> None:
 
 def test_losses_fall(shards: str, tmp_path: Path) -> None:
     losses: list[Mapping[str, float | None]] = []
-    config = dataclasses.replace(CONFIG, steps=160)
+    config = dataclasses.replace(CONFIG, steps=160, log_every=1)
     result = _train(shards, tmp_path, config, on_step=lambda _, metrics: losses.append(metrics))
     assert losses[0]["image_nats"] == pytest.approx(torch.tensor(VOCABULARY.size).log().item(), rel=1e-3)
     # Eight of 32 codes fit a colour: ln 8 = 2.08 is the best there is, ln 32 = 3.47 what codes alone would give.
@@ -243,7 +356,8 @@ def test_losses_fall(shards: str, tmp_path: Path) -> None:
     assert result.metrics["validation_text_nats"] is not None
     assert result.metrics["validation_text_nats"] < 1.5
     lines = _lines(tmp_path)
-    assert [line["step"] for line in lines] == list(range(5, 161, 5))
+    assert [line["step"] for line in lines] == list(range(1, 161))
+    assert lines[-1]["image_accuracy"] > 2 * lines[0]["image_accuracy"]
     assert 0.5 < lines[0]["utilisation"] <= 1
     assert load_model(str(tmp_path)).vocabulary == VOCABULARY
 
@@ -351,12 +465,15 @@ def test_losses_are_split_by_modality() -> None:
     word = next(i for i, size in enumerate(VOCABULARY.text_token_bytes) if size == 4)
     targets_M = torch.tensor([2, text, text + word, image, image + 1, image + 7])
     losses_M = torch.tensor([9.0, 1.0, 2.0, 3.0, 4.0, 5.0])
-    means = modality_losses(losses_M, targets_M, VOCABULARY).means()
+    logits_MV = F.one_hot(torch.tensor([2, text, text, image, 0, image + 7]), VOCABULARY.size).float()
+    found = TokenLosses(losses_M, torch.zeros(6), targets_M, logits_MV)
+    means = measure(found, VOCABULARY).means()
     assert means["text_nats"] == pytest.approx(1.5)
     assert means["image_nats"] == pytest.approx(4.0)
     assert means["text_bits_per_byte"] == pytest.approx(3 / 0.693147 / (1 + 4))
-    only_special = modality_losses(losses_M[:1], targets_M[:1], VOCABULARY).means()
-    assert set(only_special.values()) == {None}
+    assert (means["text_accuracy"], means["image_accuracy"]) == (0.5, pytest.approx(2 / 3))
+    special = TokenLosses(losses_M[:1], torch.zeros(1), targets_M[:1], logits_MV[:1])
+    assert set(measure(special, VOCABULARY).means().values()) == {None}
 
 
 def test_losses_do_not_depend_on_packing(shards: str, tmp_path: Path) -> None:
@@ -400,6 +517,15 @@ def test_schedule(step: int, ratio: float) -> None:
     assert learning_rate_ratio(step, CONFIG) == pytest.approx(ratio)
 
 
+def test_the_cosine_falls_from_the_warm_up_to_the_end() -> None:
+    config = dataclasses.replace(CONFIG, schedule="cosine")
+    ratios = [learning_rate_ratio(step, config) for step in range(20)]
+    assert ratios[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert ratios[3:] == sorted(ratios[3:], reverse=True)
+    assert ratios[11] == pytest.approx(0.02 + 0.98 * 0.5)
+    assert ratios[19] == pytest.approx(0.02)
+
+
 def test_threads_go_back() -> None:
     before = torch.get_num_threads()
     tiny = torch.tensor([1e-30])
@@ -414,10 +540,10 @@ def test_loss_and_normaliser_have_the_gradients_of_autograd() -> None:
     generator = torch.Generator().manual_seed(0)
     logits_MV = (3 * torch.randn(7, 11, generator=generator, dtype=torch.float64)).requires_grad_()
     targets_M = torch.tensor([0, 10, 3, 3, 0, 7, 1])
-    losses_M, normalizers_M = trainer.LossAndNormalizer.apply(logits_MV, targets_M)
+    losses_M, normalizers_M = LossAndNormalizer.apply(logits_MV, targets_M)
     assert torch.allclose(losses_M, F.cross_entropy(logits_MV, targets_M, reduction="none"))
     assert torch.allclose(normalizers_M, logits_MV.logsumexp(1))
-    assert torch.autograd.gradcheck(lambda logits: trainer.LossAndNormalizer.apply(logits, targets_M), logits_MV)
+    assert torch.autograd.gradcheck(lambda logits: LossAndNormalizer.apply(logits, targets_M), logits_MV)
 
 
 @pytest.mark.parametrize(
@@ -427,6 +553,11 @@ def test_loss_and_normaliser_have_the_gradients_of_autograd() -> None:
         {"threads": 0},
         {"caption_drop": 1.0},
         {"image_weight": 0.0},
+        {"text_weight": 0.0},
+        {"micro_batch_rows": 5},
+        {"spike_factor": 1.0},
+        {"context_drop": 1.0},
+        {"keep_checkpoints": 0},
         {"validation_ratio": -0.1},
         {"learning_rate": 0.0},
         {"learning_rate": 1e31},

@@ -4,7 +4,8 @@
    memory at a time.
 2. The items of its documents are taken as they are, except that a text longer than a row is cut into several, and a
    caption that leaves no room for its image is shortened; an image is never cut. With probability ``caption_drop`` a
-   caption before its image is left out, drawn anew each epoch: what classifier-free guidance (arXiv 2207.12598) needs.
+   caption before its image is left out, drawn anew each epoch: what classifier-free guidance (arXiv 2207.12598) needs;
+   with others, all texts of a document with images, or all that stands before an image.
 3. The documents of the window are shuffled and packed into rows of T tokens. One that fits a row stays whole. A longer
    one is cut between items: its next piece goes where the longest run of its items leaves the least room. Every piece
    opens with ``<|document|>``.
@@ -71,6 +72,15 @@ class Window:
         return [np.concatenate([_OPENING, *(self.tokens[start:stop] for start, stop in each)]) for each in ranges]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Drops:
+    """Probabilities of leaving something out, drawn anew each epoch."""
+
+    caption: float  # one before its image
+    text: float  # all texts and captions of a document with images
+    context: float  # the caption of an image, and what comes before it in its document
+
+
 _OPENING = np.array([DOCUMENT], np.int32)
 
 
@@ -90,6 +100,8 @@ class Loader:
         *,
         row_tokens: int,
         caption_drop: float,
+        text_drop: float = 0.0,
+        context_drop: float = 0.0,
         seed: int,
         window_tokens: int = WINDOW_TOKENS,
     ) -> None:
@@ -97,7 +109,7 @@ class Loader:
         if row_tokens < needed:
             raise UserError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")
         self._documents, self.row_tokens = documents, row_tokens
-        self._caption_drop, self._seed = caption_drop, seed
+        self._drops, self._seed = Drops(caption_drop, text_drop, context_drop), seed
         self.num_windows = -(-documents.num_tokens // window_tokens)
         """Of an epoch."""
         self._held: tuple[int, Window] | None = None
@@ -153,7 +165,7 @@ class Loader:
         tokens, starts = self._tokens_of(self._groups(epoch, place))
         random = np.random.default_rng([self._seed, epoch, place])
         parts, parts_of, cut = _cut(
-            tokens, starts, self._documents.vocabulary, self.row_tokens - 1, self._caption_drop, random
+            tokens, starts, self._documents.vocabulary, self.row_tokens - 1, self._drops, random
         )
         ends = np.concatenate([[0], np.cumsum(parts[:, 1] - parts[:, 0] + parts[:, 3] - parts[:, 2])])
         pieces_Q3 = _pack(ends, parts_of, random.permutation(len(parts_of) - 1), self.row_tokens)
@@ -208,14 +220,15 @@ def _cut(
     starts: np.ndarray,
     vocabulary: Vocabulary,
     room: int,
-    caption_drop: float,
+    drops: Drops,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Documents as parts, none longer than ``room``; the end of a document goes with its last part where it fits.
 
     Returns:
-        The parts, each two ranges of the tokens, P x 4; the first part of each document, and the end; and how many
-        captions and texts were cut.
+        The parts, each two ranges of the tokens, P x 4; the first part of each document, or of what is left of one
+        from an image on that stands without what comes before it, and the end; and how many captions and texts were
+        cut.
     """
     marks = np.flatnonzero(tokens < vocabulary.text_offset)
     kinds = tokens[marks]
@@ -226,8 +239,16 @@ def _cut(
     first, following = bounds[:-1][opens[bounds[:-1]]], bounds[1:][opens[bounds[:-1]]]
     has_caption = np.flatnonzero(kinds[first] == CAPTION_OF_NEXT)
     begin, stop = marks[first], marks[following]
-    dropped = has_caption[random.random(len(has_caption)) < caption_drop]
+    dropped = has_caption[random.random(len(has_caption)) < drops.caption]
     begin[dropped] = marks[first[dropped] + 1]
+    alone = np.empty(0, np.int64)  # where images stand that have no context
+    if drops.context:
+        is_alone = (kinds[first] != TEXT) & (random.random(len(first)) < drops.context)
+        without = np.flatnonzero(is_alone & (kinds[first] == CAPTION_OF_NEXT))
+        begin[without] = marks[first[without] + 1]
+        alone = begin[is_alone]
+    if drops.text:
+        begin, stop = _without_texts(tokens, starts, begin, stop, vocabulary, drops.text, random)
     parts = np.stack([begin, stop, stop, stop], 1)
     counts = np.ones(len(parts), np.int64)
     long = np.flatnonzero(stop - begin > room)
@@ -239,8 +260,33 @@ def _cut(
         parts[place - len(each) : place] = each
     parts_of = np.searchsorted(document, np.arange(len(starts)))
     _add_ends(parts, parts_of, starts, room)
+    parts_of = np.union1d(parts_of, np.flatnonzero(np.isin(parts[:, 0], alone))) if len(alone) else parts_of
     num_texts = int((tokens[begin[long]] == TEXT).sum())
     return parts, parts_of, (len(long) - num_texts, num_texts)
+
+
+def _without_texts(
+    tokens: np.ndarray,
+    starts: np.ndarray,
+    begin: np.ndarray,
+    stop: np.ndarray,
+    vocabulary: Vocabulary,
+    share: float,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Items, as ranges of the tokens, without all texts and captions of some of the documents that show images."""
+    document = np.searchsorted(starts, begin, side="right") - 1
+    is_text = tokens[begin] == TEXT
+    shows = np.bincount(document[~is_text], minlength=len(starts) - 1) > 0
+    is_bare = ((random.random(len(starts) - 1) < share) & shows)[document]
+    kept = ~(is_bare & is_text)
+    begin, stop, is_bare = begin[kept].copy(), stop[kept].copy(), is_bare[kept]
+    for each in np.flatnonzero(is_bare):
+        item = tokens[begin[each] : stop[each]]
+        end = int(np.flatnonzero(item == END_OF_IMAGE)[0]) + 1
+        image = int(np.flatnonzero(np.isin(item, vocabulary.image_begins))[0])
+        begin[each], stop[each] = begin[each] + image, begin[each] + end
+    return begin, stop
 
 
 def _add_ends(parts: np.ndarray, parts_of: np.ndarray, starts: np.ndarray, room: int) -> None:

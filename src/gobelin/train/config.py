@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from gobelin.errors import UserError
 
@@ -72,26 +73,43 @@ class TrainConfig:
     """Tokens of a row T; the longest context. Must hold an image; attention costs grow with it."""
     batch_rows: int = 4
     """Rows of a step. Small models on few tokens learn more from many small steps than from few large ones."""
+    micro_batch_rows: int | None = None
+    """Rows that a process computes at a time: gradients of a step are added up over as many such batches as it takes,
+    with less memory. Null: all its rows at once."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """Of the matrices of the blocks. Muon takes more arithmetic a step and fewer steps; all else has AdamW."""
     learning_rate: float = 3e-3
     """Peak learning rate of both optimizers (Muon's updates are scaled to AdamW's size)."""
     weight_decay: float = 0.1
     """Decoupled weight decay of the matrices of the blocks; embeddings and head have a tenth of it, norms none."""
     warmup_steps: int = 30
     """Steps over which the learning rate rises from zero."""
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    """How the learning rate goes after the warm-up: wsd stays and then falls linearly, cosine falls all the time."""
     decay_ratio: float = 0.5
-    """Share of the steps at the end over which it falls to ``final_lr_ratio``, linearly."""
+    """Of wsd: share of the steps at the end over which it falls to ``final_lr_ratio``."""
     final_lr_ratio: float = 0.02
     """Learning rate at the end, as a share of the peak."""
+    text_weight: float = 1.0
+    """Weight of the loss of a text token; special tokens have 1."""
     image_weight: float = 1.0
-    """Weight of the loss of an image token; text and special tokens have 1. Raise it where pictures are what matters:
+    """Weight of the loss of an image token. Raise it where pictures are what matters:
     on drawings, 3 drew .69 to .71 of the shapes right instead of .62 after 1400 steps, but .46 to .58 of the captions
     it wrote were right instead of .68."""
     z_loss: float = 1e-4
     """Weight of the squared log normaliser."""
     clip_norm: float = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; a larger one is scaled down to it."""
+    spike_factor: float | None = 10.0
+    """A batch whose gradient has more than this many times the usual norm is skipped, as is one whose loss or gradient
+    is no number; after 5 in a row training stops. Null: only what is no number is skipped."""
     caption_drop: float = 0.1
     """Probability of leaving out a caption before its image; 0 makes guidance in sampling meaningless."""
+    text_drop: float = 0.0
+    """Probability of leaving out all texts and captions of a document with images: for guidance by pictures alone."""
+    context_drop: float = 0.0
+    """Probability that an image stands without its caption and without what comes before it in its document: for
+    guidance by the whole context."""
     validation_ratio: float = 0.05
     """Share of the documents that is never trained on, whole sites by hash of their name, [0, 1)."""
     held_out: str | None = None
@@ -106,9 +124,13 @@ class TrainConfig:
     """Training ends after so many evaluations in a row without a lower held-out loss; null: never. Where nothing is
     held out, nothing ends it."""
     log_every: int = 50
-    """Steps between lines of ``metrics.jsonl``."""
+    """Steps between lines of ``metrics.jsonl``; only for these is the device waited for."""
+    tensorboard: bool = False
+    """Whether the lines are written for TensorBoard, too (`train/tensorboard`; needs the package)."""
     checkpoint_every: int = 500
     """Steps between checkpoints; the last step always has one."""
+    keep_checkpoints: int = 2
+    """Checkpoints that are kept, the newest."""
     threads: int = 2
     """Threads of torch on the CPU. Another number may change the weights in their last bits."""
     device: str = "cpu"
@@ -116,10 +138,21 @@ class TrainConfig:
     run repeat to the bit."""
     precision: str = "float32"
     """Of products of matrices: float32 or bfloat16. Weights and optimizers are float32 either way."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How the processes that torchrun starts share a model: ddp, each has all of it; fsdp, each a share of every
+    weight, gradient and optimizer state."""
+    compile: bool = False
+    """Whether blocks are compiled (torch.compile), which takes a minute at first and a C++ compiler on the CPU."""
+    recompute: bool = False
+    """Whether blocks are computed again in the backward pass instead of kept (activation checkpointing): memory of a
+    fraction, a third more arithmetic."""
+    attention: Literal["auto", "sdpa", "flex"] = "auto"
+    """sdpa hides other documents of a row by a mask; flex passes over them (FlexAttention; CUDA, with compile). auto:
+    flex where that is so."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "row_tokens", "batch_rows", "eval_every", "eval_rows", "log_every", "checkpoint_every",
-                     "threads"):  # fmt: skip
+                     "keep_checkpoints", "threads"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.epochs is not None and not 0 < self.epochs <= 1e6:
@@ -129,9 +162,14 @@ class TrainConfig:
         check_device(self.device, self.precision)
         if not 0 < self.learning_rate <= 1e30:  # more is no float32 once it is scaled
             raise UserError(f"learning_rate must be above 0 and at most 1e30, got {self.learning_rate}")
-        if self.image_weight <= 0:
-            raise UserError(f"image_weight must be above 0, got {self.image_weight}")
-        for name in ("caption_drop", "validation_ratio"):
+        for name in ("text_weight", "image_weight"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.micro_batch_rows is not None and not 1 <= self.micro_batch_rows <= self.batch_rows:
+            raise UserError(f"micro_batch_rows must be in [1, batch_rows], got {self.micro_batch_rows}")
+        if self.spike_factor is not None and self.spike_factor <= 1:
+            raise UserError(f"spike_factor must be above 1, or null, got {self.spike_factor}")
+        for name in ("caption_drop", "text_drop", "context_drop", "validation_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 

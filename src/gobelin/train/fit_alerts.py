@@ -24,6 +24,16 @@ def fit_alerts(
     return [*_overfitting(lines, model_step), *_guessing(losses, num_codes)]
 
 
+def skip_alerts(num_skipped: int, step: int) -> list[str]:
+    """Batches that a run skipped, of how many steps."""
+    if not num_skipped:
+        return []
+    return [
+        f"{num_skipped:,} of {step:,} batches {'were' if num_skipped > 1 else 'was'} skipped: loss or gradient was no "
+        "number, or the gradient was far larger than usual (train.spike_factor). A lower train.learning_rate helps"
+    ]
+
+
 def _overfitting(lines: Sequence[Mapping[str, Any]], model_step: int) -> list[str]:
     """The held-out loss rose behind the model's step while that of training went on falling."""
     held_out = [(line["step"], line["validation_loss"]) for line in lines if line.get("validation_loss") is not None]

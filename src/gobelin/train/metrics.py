@@ -9,6 +9,7 @@ from gobelin.store.files import exists, read_bytes
 from gobelin.store.paths import join
 
 METRICS_NAME = "metrics.jsonl"
+SPEED_NAME = "speed.jsonl"
 
 
 def read_metrics(folder: str) -> list[dict[str, Any]]:

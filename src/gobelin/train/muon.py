@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic a x + b x^3 + c x^5 that pushes singular values in (0, 1] to about [0.7, 1.2] (Jordan et al.)."""
@@ -34,21 +36,66 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One step on all matrices that have a gradient. ``closure`` is not supported."""
+        """One step on all matrices that have a gradient; none where ``found_inf``, a tensor that GradScaler and
+        ``optimizers.update`` set, is not zero. ``closure`` is not supported."""
+        found_inf = getattr(self, "found_inf", None)
         for group in self.param_groups:
             matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
             if not matrices:
                 continue
-            gradients = [matrix.grad for matrix in matrices]
             for matrix in matrices:
                 if not self.state[matrix]:
                     self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
-            buffers = [self.state[matrix]["momentum_buffer"] for matrix in matrices]
+            gradients = [_local(matrix.grad) for matrix in matrices]
+            buffers = [_local(self.state[matrix]["momentum_buffer"]) for matrix in matrices]
+            if found_inf is not None:
+                kept = 1 - found_inf
+                gradients = [torch.where(found_inf > 0, buffer, each) for each, buffer in zip(gradients, buffers)]
             torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-            updates = orthogonalized(torch._foreach_lerp(gradients, buffers, group["momentum"]))
-            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-            for matrix, update in zip(matrices, updates, strict=True):
-                matrix.add_(update, alpha=-group["lr"] * RMS_OF_ADAMW * math.sqrt(max(matrix.shape)))
+            looked_ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+            updates = _orthogonalized_together([_whole(each, of) for each, of in zip(looked_ahead, matrices)])
+            sizes = [-group["lr"] * RMS_OF_ADAMW * math.sqrt(max(matrix.shape)) for matrix in matrices]
+            for matrix, change, size in zip(matrices, updates, sizes, strict=True):
+                decay = group["lr"] * group["weight_decay"]
+                share, weights = _share(change, matrix), _local(matrix)
+                if found_inf is None:
+                    weights.mul_(1 - decay).add_(share, alpha=size)
+                else:
+                    weights.mul_(1 - decay * kept).add_(share * (size * kept))
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _whole(share: Tensor, of: Tensor) -> Tensor:
+    """A tensor of which each process has the share that it has of another."""
+    if not isinstance(of, DTensor):
+        return share
+    return DTensor.from_local(
+        share, of.device_mesh, of.placements, run_check=False, shape=of.shape, stride=of.stride()
+    ).full_tensor()
+
+
+def _share(whole: Tensor, of: Tensor) -> Tensor:
+    """The share of a whole tensor that this process has of another."""
+    if not isinstance(of, DTensor):
+        return whole
+    return distribute_tensor(whole, of.device_mesh, of.placements, src_data_rank=None).to_local()
+
+
+def _orthogonalized_together(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """``orthogonalized``, where processes that train together each take some of the matrices."""
+    if not dist.is_initialized():
+        return orthogonalized(matrices)
+    rank, size = dist.get_rank(), dist.get_world_size()
+    own = dict(zip(range(rank, len(matrices), size), orthogonalized(matrices[rank::size]), strict=True))
+    found = [own[place].contiguous() if place in own else torch.empty_like(each) for place, each in enumerate(matrices)]
+    sent = [dist.broadcast(each, place % size, async_op=True) for place, each in enumerate(found)]
+    for each in sent:
+        assert each is not None
+        each.wait()
+    return found
 
 
 def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:

@@ -6,6 +6,7 @@ torch is imported inside the functions: the command line and the text stages sta
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,7 @@ from gobelin.tokenize.codebook import CONFIG_NAME, read_codebook
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
-from gobelin.train.fit_alerts import fit_alerts
+from gobelin.train.fit_alerts import fit_alerts, skip_alerts
 from gobelin.train.held_out import FILE_NAME as HELD_OUT_NAME
 from gobelin.train.held_out import HeldOut
 from gobelin.train.metrics import read_metrics
@@ -277,9 +278,13 @@ def train_model(output: str, recipe: Recipe) -> None:
             "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
             "held_out": {"by": held_out.by, "sites": len(held_out.sites), "left_out": len(held_out.left_out)},
             "losses": result.metrics,
+            "guessing_image_nats": math.log(num_codes),
             "utilisation": float(np.mean([line["utilisation"] for line in lines])),
             "grounding": grounding,
-            "alerts": fit_alerts(lines, result.metrics, result.model_step, num_codes),
+            "alerts": [
+                *fit_alerts(lines, result.metrics, result.model_step, num_codes),
+                *skip_alerts(result.num_skipped, result.step),
+            ],
             "notes": [
                 *split_notes(held_out),
                 *training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),

@@ -1,0 +1,163 @@
+"""What a training run writes of itself while it goes on.
+
+``metrics.jsonl``: losses by step, the same to the bit when a run repeats. ``speed.jsonl``: tokens a second, and which
+share of the device's arithmetic that is (MFU); it follows from the clock. TensorBoard's files hold both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from gobelin.errors import UserError
+from gobelin.store.files import exists, make_folder, read_bytes, upload, write_bytes
+from gobelin.store.paths import is_remote, join
+from gobelin.train.metrics import METRICS_NAME, SPEED_NAME
+
+SECONDS_BETWEEN_WRITES = 10.0
+"""A log that somebody watches is at most so old."""
+
+TENSORBOARD_NAME = "tensorboard"
+
+PEAK_FLOPS = {
+    "B200": 2250e12, "GH200": 989.5e12, "H200": 989.5e12, "H100 PCIe": 756e12, "H100": 989.5e12, "A100": 312e12,
+    "L40S": 362e12, "L4": 121e12, "A10G": 125e12, "RTX 4090": 165.2e12, "RTX 3090": 71e12,
+}  # fmt: skip
+"""Products of matrices in bfloat16 a second, dense, by what the device's name holds; from the vendor's data sheets."""
+
+Line = Mapping[str, float | None]
+
+
+class Lines:
+    """Lines of JSON that are kept at an address; on a store a file can only be written whole."""
+
+    def __init__(self, address: str, content: bytes, is_written: bool) -> None:
+        self._address, self.content, self._is_written = address, content, is_written
+        self._num_written = -1
+        self._next_write = 0.0
+
+    def add(self, line: Line) -> None:
+        self.content += json.dumps(line, allow_nan=False).encode() + b"\n"
+        if time.monotonic() >= self._next_write:
+            self.write()
+
+    def write(self) -> None:
+        if self._is_written and self._num_written != len(self.content):
+            write_bytes(self._address, self.content)
+            self._num_written = len(self.content)
+        self._next_write = time.monotonic() + SECONDS_BETWEEN_WRITES
+
+
+class Log:
+    """The logs of a run.
+
+    Args:
+        content: of ``metrics.jsonl`` so far.
+        step: steps done so far.
+        is_written: False in all processes but one.
+    """
+
+    def __init__(self, folder: str, content: bytes, step: int, is_written: bool, tensorboard: Any) -> None:
+        self._metrics = Lines(join(folder, METRICS_NAME), content, is_written)
+        speed = join(folder, SPEED_NAME)
+        self._speed = Lines(speed, read_bytes(speed) if exists(speed) else b"", is_written)
+        self._tensorboard = tensorboard
+        self._step, self._started = step, time.monotonic()
+
+    @property
+    def content(self) -> bytes:
+        """Of ``metrics.jsonl``."""
+        return self._metrics.content
+
+    def add(self, step: int, line: Line) -> None:
+        """What a step was measured by."""
+        self._metrics.add({"step": step, **line})
+        self._to_tensorboard(step, line)
+
+    def add_speed(self, step: int, tokens_per_step: int, flops_per_step: float, device: torch.device) -> Line:
+        """The speed since the last time, but for pauses."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        steps_per_second = (step - self._step) / seconds
+        peak = peak_flops(device)
+        line = {
+            "seconds": seconds,
+            "tokens_per_second": tokens_per_step * steps_per_second,
+            "mfu": flops_per_step * steps_per_second / peak if peak else None,
+        }
+        self._step, self._started = step, time.monotonic()
+        self._speed.add({"step": step, **line})
+        self._to_tensorboard(step, line)
+        return line
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """The time in the block is not training's."""
+        started = time.monotonic()
+        yield
+        self._started += time.monotonic() - started
+
+    def write(self) -> None:
+        """What has not been written."""
+        self._metrics.write()
+        self._speed.write()
+        if self._tensorboard is not None:
+            self._tensorboard.flush()
+
+    def _to_tensorboard(self, step: int, line: Line) -> None:
+        if self._tensorboard is not None:
+            for name, value in line.items():
+                if value is not None:
+                    self._tensorboard.add_scalar(name, value, step)
+
+
+@contextlib.contextmanager
+def opened(folder: str, content: bytes, step: int, *, with_tensorboard: bool, writes: bool) -> Iterator[Log]:
+    """The logs of a run, written whenever the block ends.
+
+    Args:
+        writes: whether this process is the one that writes.
+
+    Raises:
+        UserError: the package tensorboard is not installed.
+    """
+    with _tensorboard(folder) if with_tensorboard and writes else contextlib.nullcontext() as writer:
+        log = Log(folder, content, step, writes, writer)
+        log.write()
+        try:
+            yield log
+        finally:
+            log.write()
+
+
+@contextlib.contextmanager
+def _tensorboard(folder: str) -> Iterator[Any]:
+    """A writer of TensorBoard's files. It writes to a disk alone, so to a store they go when training ends."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("train.tensorboard needs the package tensorboard: pip install 'gobelin[tensorboard]'") from None
+    target = join(folder, TENSORBOARD_NAME)
+    with tempfile.TemporaryDirectory(prefix="gobelin-tensorboard-") as scratch:
+        local = scratch if is_remote(target) else target
+        make_folder(local)
+        writer = SummaryWriter(local)
+        try:
+            yield writer
+        finally:
+            writer.close()
+            if is_remote(target):
+                upload(scratch, target)
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """What a device does at best, in bfloat16; None where it is not in the table."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
