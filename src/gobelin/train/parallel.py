@@ -80,11 +80,14 @@ def _on_the_cpu() -> dist.ProcessGroup:
 
 
 def shard(model: LanguageModel, device: torch.device, size: int) -> None:
-    """Make each process hold a share of the parameters: of each block, and of what is around them."""
+    """Make each process hold a share of the parameters: of each block, and of what is around them.
+
+    Outside of a forward or backward pass the model then has the shares alone.
+    """
     mesh = init_device_mesh(device.type, (size,))
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
 
 def replicate(model: LanguageModel, device: torch.device) -> nn.Module:

@@ -189,9 +189,9 @@ class Trainee:
         return loss, whole, None if measured is None else Measured(processes.add(measured))
 
     def own_batches(self, rows: Rows) -> list[Batch]:
-        """This process's rows, as batches of equal size: what is missing is padding."""
-        own = list(rows[self.processes.rank :: self.processes.size])
-        own += [[]] * (-len(own) % self.micro_rows or self.micro_rows * (not own))
+        """This process's rows, as batches of equal size and as many as others have: what is missing is padding."""
+        own, size = list(rows[self.processes.rank :: self.processes.size]), self.processes.size
+        own += [[]] * (-(-len(rows) // (size * self.micro_rows)) * self.micro_rows - len(own))
         return [
             make_batch(own[start : start + self.micro_rows], self.config.row_tokens)
             for start in range(0, len(own), self.micro_rows)
