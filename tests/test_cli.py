@@ -312,7 +312,9 @@ OPTIONS = {
     "select": "--output --recipe --set --what-if --workers --runner --running-job --scratch --quiet",
     "tokenize": "--output --recipe --set --workers --runner --running-job --scratch --quiet",
     "train": "--output --recipe --set --plan --scratch --quiet",
-    **dict.fromkeys(("sample", "report"), "--output --recipe --set --scratch --quiet"),
+    "sample": "--output --to --format --prompt --image --make --images --number --rank --max-tokens "
+    "--temperature --top-k --top-p --guidance --seed --recipe --set --scratch --quiet",
+    "report": "--output --recipe --set --scratch --quiet",
     "export": "--output --to --stage --decisions --format --with-images",
     "import": "--format --output --recipe --set --scratch --quiet",
     "explain": "--output --all-scores",
@@ -339,7 +341,8 @@ def test_help_lists_the_options_of_a_command(command: str, capsys: pytest.Captur
     text = capsys.readouterr().out
     assert f"usage: gobelin {command}" in text
     listed = [line.strip() for line in text.splitlines() if re.match(r"  (\w+, )?--", line)]
-    assert [re.sub(r"^\w+, ", "", line).split()[0] for line in listed] == OPTIONS[command].split()
+    labels = [re.split(r"  +", line)[0] for line in listed]
+    assert [name for label in labels for name in re.findall(r"--[a-z][a-z-]*", label)] == OPTIONS[command].split()
     assert max(map(len, text.splitlines())) <= 120
     if command in STAGES or command == "run":
         assert "Exit codes" in text

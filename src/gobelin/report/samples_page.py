@@ -1,25 +1,31 @@
-"""The samples of a model as one HTML page beside their pictures. What the model wrote is escaped; nothing is remote."""
+"""The samples of a model as one page, HTML or Markdown, beside their pictures. What the model wrote is escaped; nothing
+is remote."""
 
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 from gobelin.train.config import SamplingConfig
+
+_HEAD = (
+    "<!doctype html><html lang=en><meta charset=utf-8>"
+    "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src 'self'; "
+    "style-src 'unsafe-inline'\">"
+    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
+    "img{width:112px;height:112px;object-fit:contain;image-rendering:pixelated;border:1px solid #ccc;margin:.15rem}"
+    "section>div{border-top:1px solid #ddd;padding:.6rem 0}.g{color:#666}figure{margin:.6rem 0}"
+    "figure.g img{opacity:.6}.w{white-space:pre-wrap}</style>"
+)
 
 
 def samples_page(samples: dict[str, Any], name: str, seed: int, sampling: SamplingConfig) -> str:
     """The samples as one HTML page beside their pictures."""
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Samples</title>"
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src 'self'; "
-        "style-src 'unsafe-inline'\">"
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
-        "img{width:112px;height:112px;image-rendering:pixelated;border:1px solid #ccc;margin:.15rem}"
-        "section>div{border-top:1px solid #ddd;padding:.6rem 0}.g{color:#666}</style>"
-        f"<h1>Samples of the model</h1><p class=g>Recipe {html.escape(name)}, seed {seed}, temperature "
-        f"{sampling.temperature}, top-k {sampling.top_k}, guidance "
-        f"{sampling.cfg_scale}.</p>"
+        f"{_HEAD}<title>Samples</title><h1>Samples of the model</h1>"
+        f"<p class=g>Recipe {html.escape(name)}, seed {seed}, temperature {sampling.temperature}, "
+        f"top-k {sampling.top_k}, guidance {sampling.cfg_scale}.</p>"
     ]
 
     def picture(name: str) -> str:
@@ -50,3 +56,70 @@ def samples_page(samples: dict[str, Any], name: str, seed: int, sampling: Sampli
                 parts.append(f"<div>{picture(item['image'])}{caption}</div>")
         parts.append("</div>")
     return "".join([*parts, "</section></html>\n"])
+
+
+def prompt_page(made: dict[str, Any]) -> str:
+    """What a model made of a prompt as one HTML page beside its pictures.
+
+    Args:
+        made: as ``samples.json`` has it.
+    """
+    sections = []
+    for number, sample in enumerate(made["samples"], 1):
+        near = f", cosine of CLIP {sample['clip']:.3f}" if "clip" in sample else ""
+        items = "".join(_prompt_item(item) for item in sample["items"])
+        sections.append(f"<section><h2>{number}{near}</h2>{items}</section>")
+    notes = "".join(f"<p class=g>{html.escape(note)}</p>" for note in made["notes"])
+    return (
+        f"{_HEAD}<title>Samples of a prompt</title><h1>Samples of a prompt</h1>"
+        f"<p class=g>{html.escape(_settings(made))} What stands in grey was given; given pictures are shown as the "
+        f"model sees them.</p>{notes}{''.join(sections)}</html>\n"
+    )
+
+
+def _prompt_item(item: dict[str, Any]) -> str:
+    def words(text: dict[str, str]) -> str:
+        return f"<span class=g>{html.escape(text['given'])}</span>{html.escape(text['made'])}"
+
+    if item["kind"] == "text":
+        return f"<p class=w>{words(item)}</p>"
+    kind = "" if item["made"] else " class=g"
+    picture = f'<img src="{html.escape(item["image"])}" alt="">'
+    return f"<figure{kind}>{picture}<figcaption>{words(item['caption'])}</figcaption></figure>"
+
+
+def prompt_markdown(made: dict[str, Any]) -> str:
+    """The same as Markdown. Signs that Markdown would read are escaped."""
+    lines = ["# Samples of a prompt", "", _in_markdown(_settings(made)), ""]
+    for note in made["notes"]:
+        lines += [_in_markdown(note), ""]
+    for number, sample in enumerate(made["samples"], 1):
+        near = f", cosine of CLIP {sample['clip']:.3f}" if "clip" in sample else ""
+        lines += [f"## {number}{near}", ""]
+        for item in sample["items"]:
+            text = item if item["kind"] == "text" else item["caption"]
+            if item["kind"] == "picture":
+                lines += [f"![{'drawn' if item['made'] else 'given'}]({item['image']})", ""]
+            if text["given"] + text["made"]:
+                lines += [_in_markdown(text["given"] + text["made"]), ""]
+    return "\n".join(lines)
+
+
+def _in_markdown(text: str) -> str:
+    """A text as one paragraph of Markdown that reads as the text does."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&$=])", r"\\\1", " ".join(text.split()))
+
+
+def _settings(made: dict[str, Any]) -> str:
+    given = made["sampling"]
+    of_text = ("temperature", "top_k", "top_p")
+    told = [f"seed {made['seed']}", f"temperature {given['temperature']}", f"top-k {given['top_k']}"]
+    told += [f"top-p {given['top_p']}", f"guidance {given['cfg_scale']}"]
+    told += [f"{name} of text {given[f'text_{name}']}" for name in of_text if given[f"text_{name}"] is not None]
+    if given["image_cfg_scale"] is not None:
+        told.append(f"guidance by pictures {given['image_cfg_scale']}")
+    if given["text_cfg_scale"] != 1:
+        told.append(f"guidance of text {given['text_cfg_scale']}")
+    if given["repetition_penalty"] != 1:
+        told.append(f"penalty of repetition {given['repetition_penalty']}")
+    return f"{', '.join(told).capitalize()}."

@@ -35,7 +35,7 @@ _STAGES = {
     "select": "scores and the recipe's thresholds -> the corpus, with a reason for everything left out",
     "tokenize": "the corpus -> token shards (text by BPE, images by VQ-VAE)",
     "train": "token shards -> a mixed-token language model",
-    "sample": "the model -> pictures and texts, as a page",
+    "sample": "the model -> pictures and texts, as a page; with --prompt or --image, of what you ask for",
     "report": "what happened, as one HTML page with pictures",
 }
 
@@ -85,7 +85,7 @@ def build_app() -> App:
     )
     for name, about in _STAGES.items():
         app.command(
-            f"{__package__}.stages:{name}",
+            f"{__package__}.{'sample' if name == 'sample' else 'stages'}:{name}",
             name=name,
             help=about,
             help_epilogue=EXIT_CODES if name in _WITHOUT_BEAM else _ABOUT_BEAM,

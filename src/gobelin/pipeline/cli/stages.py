@@ -31,17 +31,17 @@ def run(
     caller: Caller,
 ) -> int:
     """Runs the stages up to ``until``."""
-    return _run(output, STAGES[: STAGES.index(until) + 1] if until else STAGES, options, caller)
+    return run_stages(output, STAGES[: STAGES.index(until) + 1] if until else STAGES, options, caller)
 
 
 def extract(output: Output, *, options: Annotated[RunOptions, _FLAT] = _RUN, caller: Caller) -> int:
     """Runs ``extract``."""
-    return _run(output, ("extract",), options, caller)
+    return run_stages(output, ("extract",), options, caller)
 
 
 def score(output: Output, *, options: Annotated[LaterOptions, _FLAT] = _LATER, caller: Caller) -> int:
     """Runs ``score``."""
-    return _run(output, ("score",), options, caller)
+    return run_stages(output, ("score",), options, caller)
 
 
 def select(
@@ -60,12 +60,14 @@ def select(
     caller: Caller,
 ) -> int:
     """Runs ``select``, or says what other thresholds would change."""
-    return _run(output, ("select",), options, caller, functools.partial(_what_if, tuple(what_if)) if what_if else None)
+    return run_stages(
+        output, ("select",), options, caller, functools.partial(_what_if, tuple(what_if)) if what_if else None
+    )
 
 
 def tokenize(output: Output, *, options: Annotated[LaterOptions, _FLAT] = _LATER, caller: Caller) -> int:
     """Runs ``tokenize``."""
-    return _run(output, ("tokenize",), options, caller)
+    return run_stages(output, ("tokenize",), options, caller)
 
 
 def train(
@@ -83,20 +85,17 @@ def train(
     caller: Caller,
 ) -> int:
     """Runs ``train``, or says what it would take."""
-    return _run(output, ("train",), options, caller, _training_plan if plan else None)
-
-
-def sample(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
-    """Runs ``sample``."""
-    return _run(output, ("sample",), options, caller)
+    return run_stages(output, ("train",), options, caller, _training_plan if plan else None)
 
 
 def report(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
     """Runs ``report``, of what there is."""
-    return _run(output, ("report",), options, caller)
+    return run_stages(output, ("report",), options, caller)
 
 
-def _run(output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, tell: Tell | None = None) -> int:
+def run_stages(
+    output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, tell: Tell | None = None
+) -> int:
     """Runs stages in their order; those before the first must be done, unless only the report is made.
 
     Args:

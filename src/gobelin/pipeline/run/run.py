@@ -230,6 +230,18 @@ def open_run(
         yield run
 
 
+def recipe_of(output: str, recipe_name: str | None, overrides: Sequence[str]) -> Recipe:
+    """The recipe that an output folder was made with, or the one that is named, with some settings changed.
+
+    Raises:
+        RecipeError: there is none, or it cannot be used.
+    """
+    name = join(output, RECIPE_NAME) if recipe_name is None else recipe_name
+    if recipe_name is None and not exists(name):
+        raise RecipeError(f"{output} has no recipe: give the output folder of a run, or --recipe")
+    return load_recipe(name, tuple(overrides))
+
+
 def check_output(output: str) -> str:
     """An output folder as it is named from now on.
 

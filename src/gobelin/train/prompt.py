@@ -1,0 +1,137 @@
+"""What a user asks of a model, as the beginning of a document: texts and pictures in order, and what is to follow.
+
+A text directly before a picture, or before the picture that is to be drawn, stands as its caption; every other text
+stands as a text. Where a text is asked for, it is the caption of the picture at the end of the prompt, or goes on with
+the text there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from gobelin.errors import UserError
+from gobelin.tokenize.sequence import ImageItem
+from gobelin.tokenize.text_tokenizer import TextTokenizer
+from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS, END_OF_IMAGE, TEXT, Vocabulary
+
+Make = Literal["picture", "text", "both"]
+"""What is to follow a prompt: a picture; the rest of a text, or a caption; texts and pictures as the model likes."""
+
+MAKES: tuple[Make, ...] = get_args(Make)
+
+Part = str | ImageItem
+"""A text, or a picture; the caption of the latter does not count."""
+
+ROOM_FOR_TEXT = 64
+"""Tokens that a long prompt leaves for a text, where the context has four times as many; else a quarter of it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as tokens."""
+
+    tokens: list[int]  # what follows <|document|>
+    make: Make
+    notes: list[str]  # what was left out of it, in words
+
+    @property
+    def ends(self) -> Literal["document", "item"]:
+        """As a ``Request`` has it."""
+        return "document" if self.make == "both" else "item"
+
+
+def what_to_make(parts: Sequence[Part]) -> Make:
+    """What a prompt most likely asks for: a picture behind a text, a caption behind a picture; else anything."""
+    if not parts:
+        return "both"
+    return "picture" if isinstance(parts[-1], str) else "text"
+
+
+def build_prompt(
+    parts: Sequence[Part], make: Make, context: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
+    *, codebook: int = 0,
+) -> Prompt:  # fmt: skip
+    """The tokens of a prompt and of what opens the item that is to follow.
+
+    Args:
+        context: most tokens of a document, what is to follow included. Of a prompt that is longer the first items are
+            left out; one item that is too long by itself is shortened where it is a text.
+        codebook: of the picture that is to be drawn.
+
+    Raises:
+        UserError: the context has no room for the picture that is to be drawn, or for one of the prompt.
+    """
+    parts = [part for part in parts if part != ""]
+    num_codes = vocabulary.codebooks[codebook].tokens_per_image
+    room = context - 2  # the document's own two
+    if make == "picture" or (make == "both" and context > 2 * (num_codes + 4)):
+        room -= num_codes + 2
+    else:
+        room -= min(ROOM_FOR_TEXT, context // 4)
+    if room < 0:
+        raise UserError(
+            f"a picture has {num_codes} tokens and the context {context}: there is no room for one "
+            "(a model with a larger train.row_tokens has)"
+        )
+    items = _items(parts, make, vocabulary, text_tokenizer)
+    notes = []
+    asked = sum(map(len, items))
+    first = 0
+    while first < len(items) - 1 and sum(map(len, items[first:])) > room:
+        first += 1
+    if first:
+        notes.append(
+            f"the prompt has {asked:,} tokens; the context of {context:,} holds {room:,} beside what is to follow: "
+            f"the first {'item is' if first == 1 else f'{first} items are'} left out"
+        )
+    items = items[first:]
+    if items and len(items[0]) > room:
+        length = len(items[0])
+        items = [_shortened(items[0], room, make, vocabulary)]
+        notes.append(f"the last item has {length:,} tokens, of which {len(items[0]):,} fit: it is shortened")
+    opening = _opening(parts, make, vocabulary, codebook)
+    return Prompt([token for item in items for token in item] + opening, make, notes)
+
+
+def _items(parts: Sequence[Part], make: Make, vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[list[int]]:
+    """The tokens of each item of the prompt; a caption and its picture are one."""
+    items: list[list[int]] = []
+    caption: list[int] = []
+    for index, part in enumerate(parts):
+        if isinstance(part, str):
+            ids = [vocabulary.text_offset + token for token in text_tokenizer.encode(part)]
+            is_last = index == len(parts) - 1
+            asks_for_caption = make == "text" and index == len(parts) - 2
+            if make == "picture" if is_last else not (isinstance(parts[index + 1], str) or asks_for_caption):
+                caption = [CAPTION_OF_NEXT, *ids]
+            else:
+                items.append([TEXT, *ids])
+            continue
+        codes = [vocabulary.image_offsets[part.codebook] + code for code in part.codes]
+        items.append([*caption, vocabulary.image_begins[part.codebook], *codes, END_OF_IMAGE])
+        caption = []
+    return [*items, caption] if caption else items
+
+
+def _opening(parts: Sequence[Part], make: Make, vocabulary: Vocabulary, codebook: int) -> list[int]:
+    """What opens the item that is to follow."""
+    if make == "picture":
+        return [vocabulary.image_begins[codebook]]
+    if make == "both" or (parts and isinstance(parts[-1], str)):
+        return []
+    return [CAPTION_OF_PREVIOUS] if parts else [TEXT]
+
+
+def _shortened(item: Sequence[int], room: int, make: Make, vocabulary: Vocabulary) -> list[int]:
+    """The part of an item that fits: the beginning of a caption, the end of a text, and a picture whole."""
+    is_word = [vocabulary.text_offset <= token < vocabulary.image_offset for token in item]
+    excess = len(item) - room
+    words = [index for index, each in enumerate(is_word) if each]
+    if len(words) <= excess:
+        if len(words) == len(item) - 1:
+            return []
+        raise UserError(f"a picture of the prompt has {len(item) - len(words)} tokens, and {room} fit into the context")
+    dropped = set(words[:excess] if item[0] == TEXT else words[-excess:])
+    return [token for index, token in enumerate(item) if index not in dropped]
