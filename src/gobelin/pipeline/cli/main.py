@@ -68,6 +68,7 @@ _OTHERS = {
 
 _GROUPS = {
     "recipe": ("recipe:app", "list presets; show, compare and check recipes"),
+    "shards": ("shards:app", "token shards: what they hold, a row drawn back as text and pictures"),
     "tokenizer": ("tokenizers:app", "image tokenizers: convert published ones, look at one"),
     "heads": ("heads:app", "networks on CLIP embeddings: convert published ones, train your own"),
 }

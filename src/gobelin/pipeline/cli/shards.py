@@ -1,0 +1,58 @@
+"""``gobelin shards``: token shards looked at."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from gobelin.errors import UserError
+from gobelin.pipeline.cli.options import FILES, Address
+
+app = App(name="shards")
+
+
+@app.command(help="what token shards hold; or one row, drawn back as text and pictures")
+def inspect(
+    shards: Annotated[
+        Address,
+        Parameter(group=FILES, metavar="SHARDS", help="output folder of a run, data set of token shards, or one file"),
+    ],
+    /,
+    *,
+    row: Annotated[int | None, Parameter(metavar="N", help="a row, counted through all shards from 0")] = None,
+    document: Annotated[
+        str | None, Parameter(metavar="ID", help="the rows of a document, by its id or the beginning of it")
+    ] = None,
+    page: Annotated[
+        Address | None,
+        Parameter(group=FILES, metavar="FOLDER", help="write the row as a page with its pictures; an empty folder"),
+    ] = None,
+    tokenizers: Annotated[
+        Address | None,
+        Parameter(group=FILES, metavar="FOLDER", help="what `tokenize` wrote (looked for above the shards)"),
+    ] = None,
+) -> int:
+    """Shows token shards."""
+    from gobelin.pipeline.ask.inspect_shards import find_shards, rows_of_document, summary_of, view_row
+    from gobelin.report.sequence_page import terminal_lines
+
+    if row is not None and document is not None:
+        raise UserError("give --row or --document, not both")
+    found = find_shards(shards)
+    if not found:
+        raise UserError(f"{shards}: the data set has no files")
+    if row is None and document is None:
+        if page is not None:
+            raise UserError("--page draws one row: give --row N or --document ID")
+        for name, value in summary_of(found):
+            print(f"{name:<12}{value}")
+        return 0
+    rows = [row] if row is not None else rows_of_document(found, document or "")
+    for number, each in enumerate(rows):
+        folder = page if page is None or len(rows) == 1 else f"{str(page).rstrip('/')}/{number}"
+        for line in terminal_lines(view_row(found, each, tokenizers, folder)):
+            print(line)
+        if folder is not None:
+            print(f"{folder}: the same as a page, index.html")
+    return 0
