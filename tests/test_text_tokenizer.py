@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gobelin.tokenize.text_tokenizer import TextTokenizer, _byte_of_character, fit_bpe
+from gobelin.tokenize.text_tokenizer import TextTokenizer, byte_of_character, fit_bpe
 from gobelin.tokenize.tiktoken_file import PATTERNS, definition_of
 from gobelin.tokenize.vocabulary import SPECIAL_TOKENS
 from tests.token_corpora import small_tokenizer
@@ -122,7 +122,7 @@ def test_a_tiktoken_file_merges_by_rank(tmp_path: Path) -> None:
 
 
 FROM_TIKTOKEN = TextTokenizer(
-    definition_of(tiktoken_file(MERGED), "o200k", {byte: piece for piece, byte in _byte_of_character().items()})
+    definition_of(tiktoken_file(MERGED), "o200k", {byte: piece for piece, byte in byte_of_character().items()})
 )
 
 

@@ -37,7 +37,7 @@ class TextTokenizer:
         self._definition = definition
         self._tokenizer = Tokenizer.from_str(definition)
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()
-        characters = _byte_of_character()
+        characters = byte_of_character()
         pieces = {index: piece for piece, index in self._tokenizer.get_vocab().items()}
         self.token_bytes = tuple(
             bytes(characters[character] for character in pieces[index]) for index in range(self.size)
@@ -78,7 +78,7 @@ class TextTokenizer:
             raise UserError(f"no text tokenizer at {address}: fit one, or give the path of a saved one")
         content = read_bytes(address)
         if is_tiktoken(content):
-            characters = {byte: character for character, byte in _byte_of_character().items()}
+            characters = {byte: character for character, byte in byte_of_character().items()}
             return cls(definition_of(content, name_of(address), characters))
         try:
             return cls(content.decode())
@@ -127,7 +127,7 @@ def _check_lossless(definition: str) -> None:
         "it adds a space in front": cut.get("add_prefix_space") is not False,
         "it has special tokens": bool(parts["added_tokens"]),
         "it drops pieces at random": bool(parts["model"].get("dropout")),
-        "not every byte has a token": not set(_byte_of_character()) <= set(parts["model"].get("vocab", ())),
+        "not every byte has a token": not set(byte_of_character()) <= set(parts["model"].get("vocab", ())),
     }
     reasons = [reason for reason, found in losses.items() if found]
     if reasons:
@@ -143,7 +143,7 @@ def _byte_level(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
     return steps[1] if only_cuts else pre_tokenizer
 
 
-def _byte_of_character() -> dict[str, int]:
+def byte_of_character() -> dict[str, int]:
     """GPT-2's printable stand-ins for the 256 bytes: printable Latin-1 stands for itself, the rest for U+0100 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(NUM_BYTES) if byte not in set(printable)]

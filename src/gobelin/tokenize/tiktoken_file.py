@@ -43,7 +43,9 @@ _O200K = "|".join(
     ]
 )
 
-PATTERNS = {"r50k": _GPT2, "gpt2": _GPT2, "cl100k": _CL100K, "o200k": _O200K}
+_EMU3 = _CL100K.replace(r"\p{N}{1,3}", r"\p{N}")  # Qwen's: a digit a piece
+
+PATTERNS = {"r50k": _GPT2, "gpt2": _GPT2, "cl100k": _CL100K, "o200k": _O200K, "emu3": _EMU3}
 """Patterns of tiktoken by the beginning of a file's name. Any other name has that of cl100k, as Llama 3 has."""
 
 _LINE = re.compile(rb"([A-Za-z0-9+/]+={0,2}) (\d{1,9})")

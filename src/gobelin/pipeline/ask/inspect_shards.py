@@ -145,7 +145,7 @@ def view_row(shards: Sequence[ShardFile], number: int, tokenizers: str | None, f
             break
         place -= shard.num_rows
     row, vocabulary = _row(shard, place), shard.vocabulary
-    beside = tokenizers or _folder_above(shard.path)
+    beside = tokenizers or folder_above(shard.path)
     text_tokenizer = TextTokenizer.load(beside)
     if text_tokenizer.fingerprint != vocabulary.text_fingerprint:
         raise UserError(
@@ -237,7 +237,8 @@ def _with_pictures(
     return made, None if number else "the image tokenizer beside the shards is not the one that made them"
 
 
-def _folder_above(path: str) -> str:
+def folder_above(path: str) -> str:
+    """The folder above a shard with the text tokenizer in it. Raises UserError where there is none."""
     folder = path
     for _ in range(4):
         folder = parent_of(folder)

@@ -1,8 +1,9 @@
-"""``gobelin shards``: token shards looked at."""
+"""``gobelin shards``: token shards looked at, and in the layouts of released models."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -10,6 +11,21 @@ from gobelin.errors import UserError
 from gobelin.pipeline.cli.options import FILES, Address
 
 app = App(name="shards")
+
+Layout = Literal["chameleon", "emu3"]
+_Layout = Annotated[
+    Layout, Parameter(name="--format", group=FILES, metavar="FORMAT", help="chameleon (and Anole) or emu3")
+]
+_Tokenizer = Annotated[
+    Address,
+    Parameter(
+        group=FILES,
+        metavar="FILE",
+        help="the model's own: its tokenizer.json or text_tokenizer.json, or a folder that holds one (Emu3: or "
+        "emu3.tiktoken and emu3_vision_tokens.txt)",
+    ),
+]
+_Target = Annotated[Address, Parameter(name="--to", group=FILES, metavar="FOLDER", help="where to: an empty folder")]
 
 
 @app.command(help="what token shards hold; or one row, drawn back as text and pictures")
@@ -55,4 +71,43 @@ def inspect(
             print(line)
         if folder is not None:
             print(f"{folder}: the same as a page, index.html")
+    return 0
+
+
+@app.command(help="token shards as a released model reads them: Parquet with input_ids")
+def export(
+    shards: Annotated[
+        Address,
+        Parameter(group=FILES, metavar="SHARDS", help="output folder of a run, data set of token shards, or one file"),
+    ],
+    /,
+    *,
+    layout: _Layout,
+    tokenizer: _Tokenizer,
+    target: _Target,
+) -> int:
+    """Exports token shards."""
+    from gobelin.pipeline.exchange.token_shards import export_shards
+
+    print(json.dumps(export_shards(shards, layout, tokenizer, target), indent=2))
+    return 0
+
+
+@app.command(name="import", help="an export, or sequences of a released model, -> token shards with a run's vocabulary")
+def import_(
+    source: Annotated[Address, Parameter(group=FILES, metavar="SOURCE", help="folder of Parquet files with input_ids")],
+    /,
+    *,
+    layout: _Layout,
+    tokenizer: _Tokenizer,
+    target: _Target,
+    tokenizers: Annotated[
+        Address,
+        Parameter(group=FILES, metavar="FOLDER", help="what `tokenize` wrote: vocabulary.json, text_tokenizer.json"),
+    ],
+) -> int:
+    """Imports token shards."""
+    from gobelin.pipeline.exchange.token_shards import import_shards
+
+    print(json.dumps(import_shards(source, layout, tokenizer, tokenizers, target), indent=2))
     return 0
