@@ -99,6 +99,14 @@ IMAGES = pa.schema(
 )
 
 
+IMAGE_COPIES = pa.schema(
+    [
+        _required("image_id", _TEXT, "see images; those whose file costs as little to decode have no row"),
+        _required("data", pa.large_binary(), "JPEG, reduced: see extract.image.copy_side_px"),
+    ]
+)
+
+
 DECISIONS = pa.schema(
     [
         _required("stage", _TEXT, "extract | score | select | tokenize"),

@@ -42,6 +42,7 @@ from gobelin.transforms.extract.extract import (
     address_keys,
     blocked_row,
     extract_image,
+    image_row,
 )
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.images.image_formats import identify
@@ -236,10 +237,7 @@ class ReadIndex:
             return False
         if outcome.pages_left_out is not None:
             self._writers["decisions"].write(to_row(outcome.pages_left_out))
-        row = {each: getattr(outcome, each) for each in IMAGE_INDEX.names if hasattr(outcome, each)}
-        ref = self._bytes.write(data)
-        row |= {**to_row(outcome.facts), **to_row(ref), "url_key": url_key(url), "is_blocked": False}
-        self._writers["images"].write(row)
+        self._writers["images"].write(image_row(outcome, url, self._bytes))
         return True
 
     def _alias(self, identifier: str, url: str, date: str) -> None:

@@ -67,6 +67,12 @@ def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Tabl
             yield table
 
 
+def read_row_group(path: str, number: int, columns: list[str]) -> pa.Table:
+    """One row group of a Parquet file that ``read_tables`` has read from. Raises MissingDataError: it is damaged."""
+    with open_input(path) as stream, _told_if_damaged(path):
+        return pq.ParquetFile(stream, pre_buffer=False).read_row_group(number, columns=columns, use_threads=False)
+
+
 @contextlib.contextmanager
 def _told_if_damaged(path: str) -> Iterator[None]:
     try:

@@ -64,7 +64,10 @@ def link(context: Context, read: tuple[str, ...], fetched: tuple[str, ...]) -> N
     """Joins pages and images of the indexes in these folders: the data sets of ``extract``."""
     folder, recipe = context.folder("extract"), context.recipe
     agents = recipe.extract.robots_agents
-    job = LinkJob(read, fetched, join(folder.work, "link"), folder.attempt, recipe.num_shards, agents)
+    job = LinkJob(
+        read, fetched, join(folder.work, "link"), folder.attempt, recipe.num_shards, agents,
+        has_copies=recipe.extract.image.copy_side_px > 0,
+    )  # fmt: skip
     run_link(context.plan, job, ROWS_AT_ONCE)
 
 
@@ -145,7 +148,8 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
     plan.run(Step("extract: write documents", write_documents, batches, made, "documents"))
     job = deal_out(job, "shown-images", _by_shard(job, "shown", job.document_folders, SHOWN, "image_id"))
     batches = [Batch(units, job, data_sets(folder, 1, "decisions")) for units, folder in zip(shards, job.image_folders)]
-    plan.run(Step("extract: write images", write_images, batches, data_sets(output, num_shards, "images"), "images"))
+    made = data_sets(output, num_shards, "images", *(["copies"] if job.has_copies else []))
+    plan.run(Step("extract: write images", write_images, batches, made, "images"))
     job = deal_out(job, "decisions", _source_of_decisions(job))
     batches = [Batch(units, job) for units in shards]
     made = (*data_sets(output, num_shards, "decisions"), *data_sets(output, 1, "archives", "fetches"))
@@ -162,6 +166,7 @@ class LinkJob:
     output: Attempt
     num_shards: int
     agents: tuple[str, ...]  # of robots.txt, whose being disallowed is recorded
+    has_copies: bool = True  # whether reduced copies of images are kept
     num_url_parts: int = 1
     num_revisit_parts: int = 1
     num_host_parts: int = 0
@@ -368,7 +373,7 @@ def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> No
     all_names = (images, names) | "AllNames" >> beam.Flatten()
     signals, undecided = _signals(pipeline, job, shards, "image_signals", all_names, "image_id")
     written = (images, shown, names, signals) | "WriteImages" >> WriteImages(
-        job.output.data("images"), shards, job.num_shards
+        job.output.data("images"), job.output.data("copies") if job.has_copies else None, shards, job.num_shards
     )
     decisions = (written["decisions"], *undecided) | "AllDecisions" >> beam.Flatten()
     _write_part(decisions, "decisions", join(batch_folder(job, "images", shards), "decisions"), DECISIONS, "url")

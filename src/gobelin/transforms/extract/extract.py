@@ -81,6 +81,7 @@ IMAGE_INDEX = pa.schema(
         ("path", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
+        ("copy_length", pa.int64()),  # bytes of the reduced copy, which lies behind the image's own; 0: there is none
     ]
 )
 """One row an image draft: its keys and facts, and where in a spool its bytes lie."""
@@ -247,6 +248,15 @@ def _data_image(
     return name, extract_image(found, config, check)
 
 
+def image_row(draft: ImageDraft, url: str, spool: Spool) -> Row:
+    """The index row of an image under this address; its bytes, and behind them its copy, go into the spool."""
+    row = {name: getattr(draft, name) for name in IMAGE_INDEX.names if hasattr(draft, name)}
+    facts = to_row(draft.facts)
+    copy = facts.pop("copy") or b""
+    lies = to_row(spool.write(draft.data + copy)) | {"length": len(draft.data), "copy_length": len(copy)}
+    return row | facts | lies | {"url_key": url_key(url), "is_blocked": False}
+
+
 def extract_image(capture: Capture, config: ExtractConfig, check: Check | None = None) -> ImageDraft | Decision:
     """An image response's draft, or the reason why there is none.
 
@@ -394,10 +404,7 @@ class _Extractor(WebStep):
             return
         if outcome.pages_left_out is not None:
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome.pages_left_out))
-        ref = self._spool.write(outcome.data)
-        row = {name: getattr(outcome, name) for name in IMAGE_INDEX.names if hasattr(outcome, name)}
-        row |= {**to_row(outcome.facts), **to_row(ref), "url_key": url_key(url), "is_blocked": False}
-        yield beam.pvalue.TaggedOutput("images", row)
+        yield beam.pvalue.TaggedOutput("images", image_row(outcome, url, self._spool))
 
 
 class _ExtractPages(_Extractor):

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.rows import Row
-from gobelin.data.schemas import DOCUMENTS, IMAGES
+from gobelin.data.schemas import DOCUMENTS, IMAGE_COPIES, IMAGES
 from gobelin.store.shards import write_shard
 from gobelin.store.spool import SpoolReader, SpoolRef
 from gobelin.store.tables import read_tables, shard_path
@@ -314,13 +314,14 @@ def _put_together(page: Row, resolutions: list[tuple[int, int, str | None]], pay
 
 class WriteImages(beam.PTransform):
     """(image index rows, rows of ``SHOWN``, rows of ``IMAGE_NAMES`` by revisits, (image_id, signals) pairs) of some
-    shards -> these of ``images``.
+    shards -> these of ``images``, and of
+    ``copies`` where there is a folder for them.
 
     Tagged output ``decisions``: on image records whose bytes are stored already, or which no document shows.
     """
 
-    def __init__(self, folder: str, shards: Sequence[int], num_shards: int) -> None:
-        self._folder, self._shards, self._num_shards = folder, shards, num_shards
+    def __init__(self, folder: str, copies: str | None, shards: Sequence[int], num_shards: int) -> None:
+        self._folder, self._copies, self._shards, self._num_shards = folder, copies, shards, num_shards
 
     def expand(self, inputs: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
         images, shown, revisited, signals = inputs
@@ -342,7 +343,7 @@ class WriteImages(beam.PTransform):
             )
             | beam.Flatten()
             | beam.GroupByKey()
-            | beam.ParDo(_WriteImageShard(self._folder, self._num_shards))
+            | beam.ParDo(_WriteImageShard(self._folder, self._copies, self._num_shards))
         )
         return {"paths": paths, "decisions": grouped.decisions}
 
@@ -399,14 +400,16 @@ def _image_to_shard(kept: tuple[Row, list[str]], num_shards: int) -> tuple[int, 
 
 
 class _WriteImageShard(beam.DoFn):
-    def __init__(self, folder: str, num_shards: int) -> None:
-        self._folder, self._num_shards = folder, num_shards
+    def __init__(self, folder: str, copies: str | None, num_shards: int) -> None:
+        self._folder, self._copies, self._num_shards = folder, copies, num_shards
 
     def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[str]:
         index, group = element
         kept = sorted((item for item in group if item is not None), key=lambda item: item[0]["image_id"])
         path = shard_path(self._folder, index, self._num_shards)
         write_shard(path, self._images(kept), IMAGES)
+        if self._copies is not None:
+            write_shard(shard_path(self._copies, index, self._num_shards), _copies_of(kept), IMAGE_COPIES)
         yield path
 
     def _images(self, kept: list[tuple[Row, list[str]]]) -> Iterator[Row]:
@@ -416,3 +419,12 @@ class _WriteImageShard(beam.DoFn):
             advance("images")
             yield {**{name: row.get(name) for name in IMAGES.names}, "data": data, "urls": urls}
         reader.close()
+
+
+def _copies_of(kept: list[tuple[Row, list[str]]]) -> Iterator[Row]:
+    reader = SpoolReader()
+    for row, _ in kept:
+        if row["copy_length"]:
+            place = SpoolRef(row["path"], row["offset"] + row["length"], row["copy_length"])
+            yield {"image_id": row["image_id"], "data": reader.read(place)}
+    reader.close()

@@ -1,7 +1,7 @@
 """Images are checked in a process of their own, which a hang, a crash or a bomb may take down.
 
 A decoder is native code near hostile bytes. ``ImageChecker`` starts one Python process, with Pillow and imagehash in it
-and neither Beam nor Arrow, hands it one file at a time through a pipe, and reads facts or a reason back as JSON. The
+and neither Beam nor Arrow, hands it one file at a time through a pipe, and reads facts or a reason back as JSON, and the reduced copy behind it. The
 child sets its own limits: address space (RLIMIT_AS), CPU time for each file (ITIMER_PROF, whose signal ends it even
 inside native code; CPU time, so that a busy machine decides as an idle one), wall time as a backstop, no files, no
 core dumps. When it dies, the file in hand becomes a decision and the next file gets a new child. It ends with its
@@ -167,7 +167,13 @@ class _Child:
             (length,) = struct.unpack(">I", process.stdout.read(4))
             if length > _MAX_REPLY_BYTES:
                 raise ValueError(f"a reply of {length} bytes")
-            return json.loads(process.stdout.read(length))
+            reply = json.loads(process.stdout.read(length))
+            num_bytes = reply.pop("copy_bytes", 0)
+            if num_bytes:
+                reply["copy"] = process.stdout.read(num_bytes)
+                if len(reply["copy"]) != num_bytes:
+                    raise ValueError("half a copy")
+            return reply
         except (OSError, ValueError, struct.error):  # the child is gone, or speaks in tongues
             return self._epitaph(process)
 
@@ -223,14 +229,17 @@ def serve(limits: ImageLimits, requests: BinaryIO, replies: BinaryIO) -> None:
         signal.setitimer(signal.ITIMER_PROF, limits.max_seconds)
         signal.setitimer(signal.ITIMER_REAL, limits.max_seconds * WALL_FACTOR)
         data = requests.read(struct.unpack(">Q", head)[0])
+        copy = b""
         try:
             reply = dataclasses.asdict(measure_image(data, limits))
+            copy = reply.pop("copy") or b""
+            reply["copy_bytes"] = len(copy)
         except UnusableImageError as error:
             reply = {"rule": error.rule, "value": error.value, "threshold": error.threshold, "detail": error.detail}
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         encoded = json.dumps(reply).encode()
-        replies.write(struct.pack(">I", len(encoded)) + encoded)
+        replies.write(struct.pack(">I", len(encoded)) + encoded + copy)
         replies.flush()
 
 

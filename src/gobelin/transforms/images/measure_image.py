@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import io
 import os
 from collections.abc import Callable
 
@@ -20,7 +21,7 @@ from PIL import Image as PillowImage
 
 from gobelin.store.files import files_in
 from gobelin.store.paths import name_of
-from gobelin.transforms.images.open_image import ImageLimits, open_image
+from gobelin.transforms.images.open_image import ImageLimits, OpenedImage, open_image
 from gobelin.transforms.images.thumbnail import cell_means, thumbnail
 
 HASH_SIDE_PX = 128
@@ -28,6 +29,11 @@ HASH_SIDE_PX = 128
 
 PDQ_SIDE_PX = 512
 """The same for PDQ."""
+
+COPY_QUALITY = 95
+"""Of a reduced copy. PNG takes 6 times as long to write and twice as long to read (docs/images.md)."""
+
+MAX_COPY_ASPECT = 8
 
 MIN_PDQ_QUALITY = 50
 """Hashes of pictures with fewer features (flat areas, plain text) match by chance; ThreatExchange discards <= 49."""
@@ -45,6 +51,7 @@ class ImageFacts:
     colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
     thumbnail: str  # 576 greys, 2320 hex digits (thumbnail.py): what hashes of 64 bits cannot tell
     pdq: str | None = None  # 256 bits, 64 hex digits; None: not asked for, or the picture has too few features
+    copy: bytes | None = dataclasses.field(default=None, repr=False)  # a reduced JPEG; None: the file serves as well
 
 
 def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
@@ -53,8 +60,9 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
     Raises:
         UnusableImageError: it has none.
     """
-    opened = open_image(data, PDQ_SIDE_PX if limits.pdq else HASH_SIDE_PX, limits)
+    opened = open_image(data, max(PDQ_SIDE_PX if limits.pdq else HASH_SIDE_PX, 2 * limits.copy_side_px), limits)
     pixels = opened.pixels
+    copy = reduced_copy(opened, limits.copy_side_px) if limits.copy_side_px else None
     pdq = pdq_hash(pixels) if limits.pdq else None
     reduced = _reduce(pixels, HASH_SIDE_PX)
     grey = reduced.convert("L")
@@ -62,7 +70,32 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
     colours = np.rint(cell_means(np.asarray(reduced), width, height, 4, 4, reach=0.0))
     colour = np.clip(colours, 0, 255).astype(np.uint8).tobytes().hex()
     small = thumbnail(np.asarray(grey), width, height)
-    return ImageFacts(opened.format, width, height, phash(grey), dhash(grey), colour, small, pdq)
+    return ImageFacts(opened.format, width, height, phash(grey), dhash(grey), colour, small, pdq, copy)
+
+
+def reduced_copy(opened: OpenedImage, side: int) -> bytes | None:
+    """A JPEG of a picture as displayed, sRGB, on white, resized (bicubic, antialiased) until its shorter side has
+    ``side`` pixels, or as it is where that is smaller; quality 95, colours at full resolution.
+
+    None where it would save nothing: the file is a JPEG of no more pixels; and for strips of over ``MAX_COPY_ASPECT``
+    to 1.
+
+    Args:
+        opened: with a shorter side of ``2 * side`` pixels where the file has them.
+    """
+    shorter, longer = sorted((opened.width, opened.height))
+    if longer > MAX_COPY_ASPECT * shorter or (opened.format == "jpeg" and shorter <= side):
+        return None
+    pixels = opened.pixels
+    width, height = pixels.size
+    if min(width, height) > side:
+        longer = round(max(width, height) * side / min(width, height))
+        longer += (longer - side) % 2  # the middle square begins at a whole pixel
+        size = (side, longer) if width <= height else (longer, side)
+        pixels = pixels.resize(size, PillowImage.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    pixels.save(stream, "JPEG", quality=COPY_QUALITY, subsampling=0)
+    return stream.getvalue()
 
 
 def phash(grey: PillowImage.Image) -> str:

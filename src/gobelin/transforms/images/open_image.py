@@ -73,6 +73,10 @@ class ImageLimits:
     """Bytes of address space of a decoding process (``image_sandbox`` alone), of which the interpreter takes 220 MB.
     AVIF and WebP need most: about 16 bytes a pixel."""
 
+    copy_side_px: int = 256
+    """Shorter side that a reduced copy of a picture keeps, pixels, for models that look at no more: CLIP (224) and small
+    image tokenizers read it in place of the file, which is decoded once then. 0: no copies."""
+
     pdq: bool = False
     """Whether the PDQ hash is computed: wanted for block lists of that kind, and costs 2 to 8 ms an image. Needs the
     package ``pdqhash`` (extra ``pdq``)."""
@@ -81,6 +85,8 @@ class ImageLimits:
         for name in ("max_bytes", "max_pixels", "max_frames", "max_seconds", "max_memory"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} must be greater than 0, got {getattr(self, name)}")
+        if not 0 <= self.copy_side_px <= MAX_COPY_SIDE_PX:
+            raise UserError(f"copy_side_px must be in [0, {MAX_COPY_SIDE_PX}], got {self.copy_side_px}")
         if self.max_pixels > BOMB_PIXELS:
             raise UserError(f"max_pixels must be at most {BOMB_PIXELS} (Pillow's own limit), got {self.max_pixels}")
         if self.max_memory < MIN_MEMORY:
@@ -90,6 +96,7 @@ class ImageLimits:
 
 
 BOMB_PIXELS = 89_478_485
+MAX_COPY_SIDE_PX = 1024
 MIN_MEMORY = 320 * 1024 * 1024
 
 

@@ -1,0 +1,63 @@
+"""The pictures of a run, for who looks at them at a certain size: the file, or its reduced copy where that will do.
+
+``extract`` decodes every picture and keeps a reduced copy of it (data set ``copies``, ``measure_image.reduced_copy``).
+A model that looks at no more pixels than the copy has reads the copy: six times as cheap as the file, on pictures of
+sites. A picture without a copy is a JPEG of no more pixels itself, or a long strip; its file is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gobelin.data.rows import Row
+from gobelin.store.tables import read_row_group, read_tables, shard_path
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredImages:
+    """The data set ``images``, and ``copies`` beside it.
+
+    Args:
+        copies: folder of the reduced copies; None: files are read.
+    """
+
+    images: str
+    copies: str | None
+    num_shards: int
+
+    def read(self, index: int, wanted: Collection[str | None] | None = None) -> Iterator[Row]:
+        """Of a shard's images (all, or those with wanted ids), in the order of ids: ``image_id``, ``urls`` and
+        ``data``, the bytes of a picture. Holds a row group of each data set. Files that have a copy are not read."""
+        ids = None if wanted is None else pa.array((each for each in wanted if each is not None), pa.string())
+        copies = self._copies(index, ids)
+        copy = next(copies, None)
+        path = shard_path(self.images, index, self.num_shards)
+        columns = ["image_id", "urls", *(["data"] if self.copies is None else [])]
+        for number, table in enumerate(read_tables(path, columns)):
+            files = table["data"] if self.copies is None else None
+            known = table.select(["image_id", "urls"])
+            places = range(len(known))
+            if ids is not None:
+                places = pc.indices_nonzero(pc.is_in(known["image_id"], ids)).to_pylist()
+                known = known.take(pa.array(places, pa.int64()))
+            for place, row in zip(places, known.to_pylist(), strict=True):
+                while copy is not None and copy[0] < row["image_id"]:
+                    copy = next(copies, None)
+                if copy is not None and copy[0] == row["image_id"]:
+                    yield {**row, "data": copy[1]}
+                    continue
+                if files is None:
+                    files = read_row_group(path, number, ["data"])["data"]
+                yield {**row, "data": files[place].as_py()}
+
+    def _copies(self, index: int, ids: pa.Array | None) -> Iterator[tuple[str, bytes]]:
+        if self.copies is None:
+            return
+        for table in read_tables(shard_path(self.copies, index, self.num_shards)):
+            chosen = table if ids is None else table.filter(pc.is_in(table["image_id"], ids))
+            for identifier, data in zip(chosen["image_id"], chosen["data"], strict=True):
+                yield identifier.as_py(), data.as_py()
