@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from gobelin.tokenize import fit as fitting
 from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
-from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess
+from gobelin.tokenize.image_tokenizer import ImageTokenizer
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.pictures import ArrayPictures
+from gobelin.tokenize.preprocess import preprocess
 from gobelin.transforms.images.open_image import open_rgb
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}

@@ -26,13 +26,14 @@ from gobelin.store.dataset import Attempt
 from gobelin.store.shards import read_folder, read_rows
 from gobelin.tokenize import token_shards
 from gobelin.tokenize.assemble import SequenceLayout
-from gobelin.tokenize.encode import _EncodeImages
+from gobelin.tokenize.encode import Encoding, _EncodeImages
 from gobelin.tokenize.sequence import ImageSpan, TextItem, decode_document, image_latents
 from gobelin.tokenize.shown import shown_images, shown_in_part
 from gobelin.tokenize.token_shards import SHARDS_KEY
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train import shards as train_shards
 from gobelin.train.shards import read_corpus, read_index
+from gobelin.transforms.images.stored_images import StoredImages
 from tests.token_corpora import small_tokenizer, small_vocabulary
 
 Make = Callable[..., Any]
@@ -281,9 +282,12 @@ def test_a_kl_vae_writes_latents_beside_codes_that_mark_places(tmp_path: Path, w
     schema = pa.schema([("image_id", pa.string()), ("data", pa.binary()), ("urls", pa.list_(pa.string()))])
     row = {"image_id": "a", "data": stream.getvalue(), "urls": ["https://a.example/a.png"]}
     write_data_set(tmp_path / "images", [row], schema, 1, "image_id")
-    step = _EncodeImages(*(str(tmp_path / name) for name in ("tokenizer", "images", "codes", "failed")), 1, "cpu", None)
+    tokenizer_folder, images, codes, failed = (
+        str(tmp_path / name) for name in ("tokenizer", "images", "codes", "failed")
+    )
+    step = _EncodeImages(Encoding(tokenizer_folder, StoredImages(images, None, 1), codes, failed))
     step.setup()
-    assert list(step.process((0, ["a"])))
+    assert list(step.process(([0], [(0, "a")])))
     (read,) = read_rows(next((tmp_path / "codes").glob("*.parquet")).as_posix())
     assert read["codes"] == [0] * 32
     assert (image_latents(read["latents"], 1, tokenizer.codebook)[0] == tokenizer.encode(pixels[None])[0]).all()

@@ -20,7 +20,7 @@ from gobelin.data.model import Decision
 from gobelin.data.schemas import DOCUMENTS, IMAGES
 from gobelin.errors import UserError
 from gobelin.scores import Score
-from gobelin.tokenize import assemble, encode
+from gobelin.tokenize import assemble, encode, preprocess
 from gobelin.tokenize.split import TokenSequence
 from gobelin.transforms import urls
 from gobelin.transforms.boundary import Refused, WebStep, attempt
@@ -49,7 +49,7 @@ WEB_STEPS = {
 NUMBERS_AND_KEYS = {
     # Rows, ids, digests, dates and numbers of our own; of addresses only what the functions of ``urls.py`` make, which
     # never raise. Images whose bytes were written by ``extract`` are copied, not opened.
-    "_ScoreHeads", "_WriteImageShard", "_WriteRowsOfShard",
+    "_ScoreHeads", "_WriteImageShard", "_WriteRowsOfShard", "_as_group", "_by_group",
     "_alike_images", "_alike_texts", "_as_own", "_band_keys", "_blank", "_both_ways", "_by_doc_id",
     "_by_host", "_by_id", "_by_image_id", "_by_place", "_by_rule", "_by_text", "_by_url", "_codes_by_id",
     "_codes_to_shards", "_components", "_count_images", "_deal_out", "_decision_to_shard", "_document_row",
@@ -330,13 +330,18 @@ def test_thrown_into_scores_of_plugins(corpus: Path) -> None:
 
 
 def test_thrown_into_codes(png: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = encode._EncodeImages("", "", "", "", 1, "cpu", None)
-    step._tokenizer = type("Tokenizer", (), {"size": (16, 16)})()
-    monkeypatch.setattr(encode, "blur_faces", throws(lambda picture, _: picture.size[0] == 13, encode.blur_faces))
-    rows = [{"image_id": name, "urls": [A], "data": data} for name, data in (("bad", png(1, 13, 20)), ("good", png(2)))]
-    decisions: list[Decision] = []
-    assert [name for name, _ in step._pictures(rows, None, decisions)] == ["good"]
-    assert [(each.rule, each.image_id, each.detail) for each in decisions] == [
+    step = encode._EncodeImages(encode.Encoding("", encode.StoredImages("", None, 1), "", ""))
+    step._pool = encode.DecoderPool((16, 16))
+    step._tokenizer = type(
+        "Tokenizer", (), {"codebook": type("Codebook", (), {"is_continuous": False}), "encode_all": lambda _, all: all}
+    )()
+    monkeypatch.setattr(
+        preprocess, "blur_faces", throws(lambda picture, _: picture.size[0] == 13, preprocess.blur_faces)
+    )
+    pictures = [((0, name, A), (data, ())) for name, data in (("bad", png(1, 13, 20)), ("good", png(2)))]
+    decisions: dict[int, list[Decision]] = {0: []}
+    assert [row["image_id"] for _, row in step._rows(pictures, decisions)] == ["good"]
+    assert [(each.rule, each.image_id, each.detail) for each in decisions[0]] == [
         ("undecodable_image", "bad", "RuntimeError: thrown")
     ]
 

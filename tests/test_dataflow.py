@@ -26,7 +26,9 @@ from gobelin.pipeline.stages.extract import FetchJob, fetch_images, read_archive
 from gobelin.pipeline.stages.score import EmbedJob, embed_images, embed_texts
 from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
 from gobelin.store.dataset import Attempt
+from gobelin.tokenize.encode import Encoding
 from gobelin.transforms.extract.config import ExtractConfig
+from gobelin.transforms.images.stored_images import StoredImages
 from gobelin.transforms.machines import ACCELERATOR_VARIABLE
 from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
 from tests.in_process import InProcess
@@ -187,7 +189,7 @@ def test_steps_with_a_model_ask_for_memory_and_a_gpu(
     embed = EmbedJob(
         ScoreConfig(clip=ClipConfig(model="ViT-B-32", pretrained="none", device=device)), "in", Attempt("out", ""), 2
     )
-    encode = EncodeJob("tokenizer", "images", "corpus", "codes", "decisions", 2, device)
+    encode = EncodeJob(Encoding("tokenizer", StoredImages("images", None, 2), "codes", "decisions", device), "corpus")
     for number, (graph, job) in enumerate([(embed_images, embed), (embed_texts, embed), (encode_images, encode)]):
         (tmp_path / str(number)).mkdir()
         assert hints_of(tmp_path / str(number), graph, job) == {ram, *gpu}
@@ -195,7 +197,7 @@ def test_steps_with_a_model_ask_for_memory_and_a_gpu(
 
 def test_another_gpu_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ACCELERATOR_VARIABLE, "type:nvidia-tesla-t4;count:1;install-nvidia-driver")
-    encode = EncodeJob("tokenizer", "images", "corpus", "codes", "decisions", 2, "cuda")
+    encode = EncodeJob(Encoding("tokenizer", StoredImages("images", None, 2), "codes", "decisions", "cuda"), "corpus")
     assert ("accelerator", "type:nvidia-tesla-t4;count:1;install-nvidia-driver") in hints_of(
         tmp_path, encode_images, encode
     )

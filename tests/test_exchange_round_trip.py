@@ -54,6 +54,7 @@ def hex_id(name: str) -> str:
 
 def image_row(data: bytes, urls: list[str], **changes: Any) -> Row:
     facts = to_row(check_image(data, ImageLimits()))
+    del facts["copy"]
     return {
         "image_id": image_id(data), "data": data, "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(), **facts,
         "urls": sorted(urls), "consent": [], "source": "archive", "warc_file": "a.warc.gz", "warc_offset": 7, **changes,

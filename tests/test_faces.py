@@ -234,9 +234,12 @@ def test_tokens_are_those_of_blurred_pictures(
     from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
     from gobelin.store.shards import read_folder
     from gobelin.tokenize.config import VQVAEConfig
+    from gobelin.tokenize.encode import Encoding
     from gobelin.tokenize.fit import fit_images
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess, save_image_tokenizer
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
+    from gobelin.tokenize.preprocess import preprocess
     from gobelin.transforms.images.open_image import open_rgb
+    from gobelin.transforms.images.stored_images import StoredImages
 
     torch.set_num_threads(1)
     config = VQVAEConfig(image_size=32, patch_size=8, num_codes=64, channels=16, num_blocks=1)
@@ -252,8 +255,11 @@ def test_tokens_are_those_of_blurred_pictures(
     found = {}
     for name, folder in (("as they are", None), ("blurred", scores)):
         work = tmp_path / name
-        job = EncodeJob(str(tmp_path / "tokenizer"), str(source / "images"), str(source / "documents"),
-                        str(work / "codes"), str(work / "failed"), NUM_SHARDS, "cpu", folder)  # fmt: skip
+        images = StoredImages(str(source / "images"), None, NUM_SHARDS)
+        encoding = Encoding(
+            str(tmp_path / "tokenizer"), images, str(work / "codes"), str(work / "failed"), scores=folder
+        )
+        job = EncodeJob(encoding, str(source / "documents"))
         made = data_sets(str(work), NUM_SHARDS, "codes", "failed")
         plan_here().run(Step("encode", encode_images, [Batch(list(range(NUM_SHARDS)), job)], made))
         found[name] = {row["image_id"]: row["codes"] for row in read_folder(str(work / "codes"))}

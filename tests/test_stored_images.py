@@ -14,7 +14,7 @@ import pytest
 
 from gobelin.data.schemas import IMAGE_COPIES
 from gobelin.store import shards
-from gobelin.tokenize.image_tokenizer import preprocess
+from gobelin.tokenize.preprocess import preprocess
 from gobelin.transforms.images import stored_images
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.image_sandbox import ImageChecker

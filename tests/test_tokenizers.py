@@ -26,8 +26,8 @@ from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.tokenize import pictures as reading
 from gobelin.tokenize.codebook import read_codebook
 from gobelin.tokenize.config import CONFIGS
-from gobelin.tokenize.image_tokenizer import preprocess
 from gobelin.tokenize.pictures import FolderSource, ParquetSource, StreamedPictures, pictures_at
+from gobelin.tokenize.preprocess import preprocess
 
 torch.set_num_threads(1)
 

@@ -19,11 +19,11 @@ from gobelin.tokenize.fit import fit_images
 from gobelin.tokenize.image_tokenizer import (
     ImageTokenizer,
     load_image_tokenizer,
-    preprocess,
     save_image_tokenizer,
 )
 from gobelin.tokenize.networks import Network, build_network
 from gobelin.tokenize.pixels import to_float, to_uint8
+from gobelin.tokenize.preprocess import preprocess
 from gobelin.tokenize.quantizer import DECAY, EmaQuantizer
 from gobelin.transforms.images.open_image import open_rgb
 

@@ -49,7 +49,7 @@ from gobelin.transforms.images.image_formats import identify
 from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
-from gobelin.transforms.urls import canonical_url, data_url_reference, describe, url_key, well_formed
+from gobelin.transforms.urls import canonical_url, data_url_reference, describe, well_formed
 
 _SCHEMAS = {
     "pages": PAGE_INDEX,

@@ -108,7 +108,8 @@ def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
     try:
         import torch
 
-        from gobelin.tokenize.image_tokenizer import load_image_tokenizer, preprocess
+        from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+        from gobelin.tokenize.preprocess import preprocess
     except ModuleNotFoundError:
         return None
     tokens = _first_tokens(join(output, "tokenize", "codes"), withheld)

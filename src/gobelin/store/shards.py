@@ -13,7 +13,7 @@ one at a time. A retried bundle leaves an orphaned spool that nothing refers to;
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -47,15 +47,23 @@ def write_rows(
 
 
 def write_shard(
-    path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None
-) -> int:
-    """As ``write_rows``, for a shard of a data set that is to be committed: a receipt follows it."""
+    path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None,
+    last: Callable[[], dict[str, str]] | None = None,
+) -> int:  # fmt: skip
+    """As ``write_rows``, for a shard of a data set that is to be committed: a receipt follows it.
+
+    Args:
+        last: metadata that is known when all rows are written.
+    """
     with data_output(parent_of(path), name_of(path)) as new:
-        new.num_rows = _write(new.stream, rows, schema, metadata)
+        new.num_rows = _write(new.stream, rows, schema, metadata, last)
     return new.num_rows
 
 
-def _write(stream: BinaryIO, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None) -> int:
+def _write(
+    stream: BinaryIO, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None,
+    last: Callable[[], dict[str, str]] | None = None,
+) -> int:  # fmt: skip
     if metadata:
         schema = schema.with_metadata({**(schema.metadata or {}), **metadata})
     num_rows = 0
@@ -63,6 +71,8 @@ def _write(stream: BinaryIO, rows: Iterable[dict[str, Any]], schema: pa.Schema, 
         for batch in _batches(rows, schema):
             writer.write_batch(batch, row_group_size=max(1, batch.num_rows))
             num_rows += batch.num_rows
+        if last is not None:
+            writer.add_key_value_metadata(last())
     return num_rows
 
 

@@ -7,6 +7,7 @@ import math
 from typing import Any, ClassVar, Literal, Protocol
 
 from gobelin.errors import UserError
+from gobelin.transforms.devices import check_device
 
 
 class TokenizerConfig(Protocol):
@@ -307,9 +308,29 @@ class TokenizeConfig:
     exports. Needs score.faces; an image that was not searched for faces is left out."""
 
     device: str = "cpu"
-    """Torch device of the image tokenizer's worker: cpu, cuda."""
+    """Where images are encoded: cpu, cuda, mps, or auto, the fastest of them that is there. The same kind of device and
+    settings give the same codes; files of codes say which. On GPUs one process encodes on each."""
+
+    precision: str = "auto"
+    """Of the image tokenizer's trunk: float32, bfloat16, or auto: the latter for a VQGAN where the device multiplies it
+    in hardware. `gobelin tokenizer show` says how many codes are the same."""
+
+    batch_size: int | None = None
+    """Images that are encoded at a time. Null: what suits the device. Another number may change codes that are nearly
+    as far from another one."""
+
+    decode_processes: int | None = None
+    """Processes that open pictures for one that encodes. Null: none on the CPU, on a GPU up to 16 of its share of the
+    cores. Codes are the same."""
 
     def __post_init__(self) -> None:
+        check_device(self.device)
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise UserError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, or null, got {self.batch_size}")
+        if self.decode_processes is not None and not 0 <= self.decode_processes <= 256:
+            raise UserError(f"decode_processes must be in [0, 256], or null, got {self.decode_processes}")
         require_positive(self, "shard_tokens")
         if self.max_tokens is not None:
             require_positive(self, "max_tokens")

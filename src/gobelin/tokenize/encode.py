@@ -1,121 +1,188 @@
 """The image tokenizer as a Beam stage: each distinct image that the corpus shows -> its codes, once (the GPU worker).
 
-Goes shard by shard over the stored images and reads no other. ``assemble.py`` makes sequences of the codes.
+One tokenizer a process. Pictures come in the order of shards and ids; batches have one size and are filled across
+documents and shards, so that the last batch of all is the only one that is padded. The next pictures are opened while
+the device works (``decoders.py``). Codes depend on the picture, the tokenizer, the kind of device and settings, which
+stand in each file's metadata; not on batches, workers or decoding processes. A picture that cannot be opened is a
+decision. ``assemble.py`` makes sequences of the codes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+import dataclasses
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from apache_beam.utils.shared import Shared
 
 from gobelin.data.model import Action, Decision, Unit
 from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGE_CODES, IMAGE_LATENTS
-from gobelin.store.shards import read_rows, write_decisions, write_shard
-from gobelin.store.tables import shard_path
+from gobelin.store.files import open_input
+from gobelin.store.shards import write_decisions, write_shard
+from gobelin.store.tables import list_shards, shard_path
 from gobelin.tokenize.codebook import Codebook
-from gobelin.transforms.boundary import Refused, WebStep, attempt
-from gobelin.transforms.images.open_image import open_rgb
+from gobelin.tokenize.decoders import DecoderPool, Encoded, default_processes
+from gobelin.tokenize.preprocess import decode_side
+from gobelin.tokenize.shown import shown_in_part
+from gobelin.transforms.boundary import Refused, WebStep
+from gobelin.transforms.images.stored_images import StoredImages
 from gobelin.transforms.machines import with_model
 from gobelin.transforms.progress import advance
-from gobelin.transforms.vision.clip import in_batches
-from gobelin.transforms.vision.faces import Boxes, blur_faces, faces_of_shard
+from gobelin.transforms.row_steps import InTurn
+from gobelin.transforms.vision.faces import faces_of_shard
 
 if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
 
-IMAGES_AT_ONCE = 512
-PIXELS_AT_ONCE = 2**25
-"""Most pictures, and pixels of pictures, held in memory, at the tokenizer's size: 128 of 512 px are 100 MB."""
+ENCODED_KEY = "gobelin.encoded"
+"""Metadata of a shard of codes: the device's kind, precision, batch size and torch that made them, as JSON."""
+
+Shown = tuple[Sequence[int], Iterable[tuple[int, str | None]]]
+"""Shards that are encoded together, and (shard, image id) of what is shown of them."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Encoding:
+    """What is encoded, how and where to."""
+
+    tokenizer: str
+    images: StoredImages
+    codes: str
+    decisions: str
+    device: str = "cpu"
+    precision: str = "auto"
+    batch_size: int | None = None  # None: what suits the device
+    processes: int | None = None  # that open pictures; None: what suits the device
+    workers: int = 1  # that share this machine's cores
+    scores: str | None = None  # ``IMAGE_SCORES`` with the faces that are blurred first; None: nothing is
+    shown: tuple[tuple[str, ...], ...] | None = None  # of each shard, files of ``SHOWN``; None: ids come in
 
 
 class EncodeImages(beam.PTransform):
-    """(shard, ids of shown images) -> shards of the data sets ``codes`` and ``decisions``.
+    """``Shown`` -> shards of the data sets ``codes`` and ``decisions``."""
 
-    Args:
-        scores: folder of ``IMAGE_SCORES`` with the faces that are blurred first; None: nothing is.
-    """
-
-    def __init__(
-        self, tokenizer: str, images: str, codes: str, decisions: str, num_shards: int, device: str,
-        scores: str | None = None,
-    ) -> None:  # fmt: skip
-        self._arguments, self._device = (tokenizer, images, codes, decisions, num_shards, device, scores), device
+    def __init__(self, encoding: Encoding) -> None:
+        self._encoding = encoding
 
     def expand(self, shown: beam.PCollection) -> beam.PCollection:
-        return shown | with_model(beam.ParDo(_EncodeImages(*self._arguments)), self._device)
+        return shown | with_model(beam.ParDo(_EncodeImages(self._encoding)), self._encoding.device)
+
+
+def copies_serve(size: tuple[int, int], copy_side_px: int) -> bool:
+    """Whether an image tokenizer for pictures of this height and width reads reduced copies in place of files."""
+    return decode_side(size) <= copy_side_px
 
 
 class _EncodeImages(WebStep):
-    def __init__(
-        self, tokenizer: str, images: str, codes: str, decisions: str, num_shards: int, device: str, scores: str | None
-    ) -> None:
-        self._path, self._images, self._codes, self._decisions = tokenizer, images, codes, decisions
-        self._num_shards, self._device, self._scores = num_shards, device, scores
+    def __init__(self, encoding: Encoding) -> None:
+        self._encoding = encoding
         self._shared = Shared()
 
     def setup(self) -> None:
         self._tokenizer: ImageTokenizer = self._shared.acquire(self._load)
+        kind, processes = self._tokenizer.device.type, self._encoding.processes
+        if processes is None:
+            processes = default_processes(kind, self._encoding.workers)
+        self._pool = DecoderPool(self._tokenizer.size, processes)
+
+    def teardown(self) -> None:
+        self._pool.close()
 
     def _load(self) -> ImageTokenizer:
-        from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+        from gobelin.tokenize.image_tokenizer import load_image_tokenizer, precision_for
+        from gobelin.transforms.devices import torch_device
 
-        return load_image_tokenizer(self._path, self._device)
+        device = torch_device(self._encoding.device)
+        precision = precision_for(self._encoding.tokenizer, self._encoding.precision, device)
+        return load_image_tokenizer(
+            self._encoding.tokenizer, device, precision=precision, batch_size=self._encoding.batch_size
+        )
 
-    def process(self, element: tuple[int, Iterable[str | None]]) -> Iterator[str]:
-        index, shown = element
-        wanted = set(shown)
-        decisions: list[Decision] = []
-        path = shard_path(self._codes, index, self._num_shards)
-        schema = codes_schema(self._tokenizer.codebook)
-        write_shard(path, self._rows(index, wanted, decisions), schema)
-        write_decisions(shard_path(self._decisions, index, self._num_shards), decisions)
-        yield path
+    def process(self, element: Shown) -> Iterator[str]:
+        shards, group = element
+        ids: dict[int, list[str]] = {index: [] for index in shards}
+        for index, identifier in group:
+            if identifier is not None:
+                ids[index].append(identifier)
+        job, num_shards = self._encoding, self._encoding.images.num_shards
+        decisions: dict[int, list[Decision]] = {index: [] for index in shards}
+        made = InTurn(self._rows(self._pictures(ids, decisions), decisions))
+        for index in shards:
+            path = shard_path(job.codes, index, num_shards)
+            write_shard(path, made.of(index), codes_schema(self._tokenizer.codebook), last=self._made_how)
+            write_decisions(shard_path(job.decisions, index, num_shards), decisions[index])
+            yield path
 
-    def _rows(self, index: int, wanted: set[str | None], decisions: list[Decision]) -> Iterator[Row]:
-        rows = read_rows(shard_path(self._images, index, self._num_shards), ["image_id", "data", "urls"])
-        faces = None if self._scores is None else faces_of_shard(self._scores, index, self._num_shards)
-        pictures = self._pictures((row for row in rows if row["image_id"] in wanted), faces, decisions)
-        height, width = self._tokenizer.size
-        for batch in in_batches(pictures, max(1, min(IMAGES_AT_ONCE, PIXELS_AT_ONCE // (height * width)))):
-            tokens = self._tokenizer.encode(np.stack([pixels for _, pixels in batch]))
-            advance("images", len(batch))
-            for (identifier, _), each in zip(batch, tokens, strict=True):
-                if self._tokenizer.codebook.is_continuous:
-                    yield {"image_id": identifier, "codes": np.zeros(len(each), np.int32), "latents": each.ravel()}
-                else:
-                    yield {"image_id": identifier, "codes": each}
+    def _made_how(self) -> dict[str, str]:
+        return {ENCODED_KEY: json.dumps(self._tokenizer.made_how(), sort_keys=True)}
 
     def _pictures(
-        self, rows: Iterable[Row], faces: dict[str, Boxes] | None, decisions: list[Decision]
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        size = self._tokenizer.size
-        for row in rows:
-            is_known = faces is None or row["image_id"] in faces
-            pixels = attempt(_pixels, row["data"], (faces or {}).get(row["image_id"], ()), size) if is_known else None
-            if pixels is None or isinstance(pixels, Refused):
-                rule, detail = ("faces_unknown", None) if pixels is None else ("undecodable_image", pixels.detail)
-                decisions.append(
-                    Decision(
-                        stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule=rule,
-                        image_id=row["image_id"], url=row["urls"][0], detail=detail,
-                    )
-                )  # fmt: skip
-                continue
-            yield row["image_id"], pixels
+        self, ids: dict[int, list[str]], decisions: dict[int, list[Decision]]
+    ) -> Iterator[tuple[tuple[int, str, str], Encoded]]:
+        """(shard, image id, URL) and the file of each image that may be encoded."""
+        job = self._encoding
+        for index, known in ids.items():
+            wanted = set(known if job.shown is None else shown_in_part(index, job.shown)[1])
+            faces = None if job.scores is None else faces_of_shard(job.scores, index, job.images.num_shards)
+            for row in job.images.read(index, wanted):
+                key = (index, row["image_id"], row["urls"][0])
+                if faces is not None and row["image_id"] not in faces:
+                    decisions[index].append(_failed(key, "faces_unknown", None))
+                    continue
+                yield key, (row["data"], (faces or {}).get(row["image_id"], ()))
+
+    def _rows(
+        self, pictures: Iterable[tuple[tuple[int, str, str], Encoded]], decisions: dict[int, list[Decision]]
+    ) -> Iterator[tuple[int, Row]]:
+        """(shard, row of codes) of each image, in the order given."""
+        waiting: deque[tuple[int, str, str]] = deque()
+
+        def opened() -> Iterator[np.ndarray]:
+            for key, pixels in self._pool.decoded(pictures):
+                if isinstance(pixels, Refused):
+                    decisions[key[0]].append(_failed(key, "undecodable_image", pixels.detail))
+                else:
+                    waiting.append(key)
+                    yield pixels
+
+        is_continuous = self._tokenizer.codebook.is_continuous
+        for tokens in self._tokenizer.encode_all(opened()):
+            index, identifier, _ = waiting.popleft()
+            advance("images")
+            if is_continuous:
+                yield (
+                    index,
+                    {"image_id": identifier, "codes": np.zeros(len(tokens), np.int32), "latents": tokens.ravel()},
+                )
+            else:
+                yield index, {"image_id": identifier, "codes": tokens}
 
 
-def _pixels(data: bytes, faces: Boxes, size: tuple[int, int]) -> np.ndarray:
-    from gobelin.tokenize.image_tokenizer import preprocess
-
-    return preprocess(blur_faces(open_rgb(data, 2 * max(size)), faces), size)
+def _failed(key: tuple[int, str, str], rule: str, detail: str | None) -> Decision:
+    _, identifier, url = key
+    return Decision(
+        stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule=rule, image_id=identifier, url=url, detail=detail
+    )
 
 
 def codes_schema(codebook: Codebook) -> pa.Schema:
     """Schema of the data set ``codes`` of a tokenizer."""
     return IMAGE_LATENTS if codebook.is_continuous else IMAGE_CODES
+
+
+def how_encoded(codes: str) -> list[dict[str, Any]]:
+    """On which kinds of device and with which settings the shards of a data set of codes were made, each once."""
+    found: dict[str, None] = {}
+    for path in list_shards(codes):
+        with open_input(path) as stream:
+            metadata = pq.read_metadata(stream).metadata or {}
+        if (made := metadata.get(ENCODED_KEY.encode())) is not None:
+            found[made.decode()] = None
+    return [json.loads(made) for made in sorted(found)]

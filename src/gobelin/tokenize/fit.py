@@ -17,7 +17,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from gobelin.tokenize.pixels import to_float, to_uint8
 from gobelin.tokenize.quality import QualityMeter, ssim
 from gobelin.tokenize.quantizer import EmaQuantizer
 from gobelin.tokenize.vqgan import KLVAE
+from gobelin.transforms.devices import Precision
 from gobelin.transforms.finite import require_finite
 
 BATCH_SIZE = 16
@@ -50,8 +51,6 @@ STRUCTURE = 0.5  # weight of 1 - SSIM
 VECTORS_PER_CODE = 40  # for k-means
 MAX_MEASURED = 20_000  # pictures whose codes are counted
 CHECKPOINT_NAME = "checkpoint.pt"
-
-Precision = Literal["float32", "bfloat16"]
 
 _FIT = "the fit of the image tokenizer"
 _ADVICE = "Nothing was written of this step: change the tokenizer's shape or the seed and fit anew"
@@ -139,12 +138,6 @@ def fit_images(
     result = fit_tokenizer(ArrayPictures(images, seed, held_out_ratio), config, seed=seed, steps=steps, on_step=on_step)
     assert result is not None  # nothing stops it
     return result
-
-
-def fastest_precision() -> Precision:
-    """bfloat16 where the CPU multiplies it in hardware, otherwise float32."""
-    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if has else "float32"
 
 
 class _Fit:

@@ -1,6 +1,6 @@
 """Image tokenizers behind one interface: RGB pixels to code ids and back, with a fingerprint.
 
-``preprocess`` brings any picture to the tokenizer's height and width, ``encode`` and ``decode`` work on batches of
+``preprocess.py`` brings any picture to the tokenizer's height and width; ``encode`` and ``decode`` work on batches of
 such pictures. An image tokenizer on disk is a folder of ``config.json`` (its kind, shape and fingerprint) and
 ``model.safetensors``; the fingerprint is the SHA-256 over configuration and weights, so codes name exactly the
 tokenizer that made them. Batches are always filled up to one fixed size, so that the codes of an image do not depend
@@ -9,13 +9,15 @@ on which images happened to be encoded with it.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -23,43 +25,137 @@ from safetensors.torch import load_file, save_file
 from gobelin.errors import UserError
 from gobelin.store.files import exists, is_folder, list_files, local_copy, local_output, size_of, write_bytes
 from gobelin.store.paths import join
-from gobelin.tokenize.codebook import CONFIG_NAME, WEIGHTS_NAME, Codebook, describe_config, read_config
+from gobelin.tokenize.codebook import CONFIG_NAME, WEIGHTS_NAME, Codebook, describe_config, read_codebook, read_config
 from gobelin.tokenize.networks import Network, make_network
 from gobelin.tokenize.pixels import to_float, to_uint8
+from gobelin.tokenize.vqvae import PatchAutoencoder
+from gobelin.transforms.devices import Precision, device_kind, fastest_precision
 
-MAX_BATCH = 32
-BATCH_PIXELS = 2**19
-"""Most pixels of a batch on the CPU: 32 images of 56 px, 8 of 256 px."""
+MAX_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
+BATCH_PIXELS = {"cpu": 2**19, "cuda": 2**24, "mps": 2**22}
+"""Most pictures, and pixels, of a batch by kind of device: on the CPU 32 images of 56 px or 8 of 256 px, on a GPU 256
+of 256 px or less."""
+
+_IN_FLIGHT = 2
+"""Batches that a GPU has been given and that are not fetched yet: one copies while the other is computed."""
 
 
 class ImageTokenizer:
     """Pixels to codes and back, whatever network is behind it.
 
+    Encoding pads every batch to one size, so that codes do not depend on which pictures stand in it. Where a device has
+    too little memory for a batch, half of one is tried; ``batch_size`` says what is left.
+
     Attributes:
         codebook: its codes and their grid.
         size: height and width of its images, pixels.
+        precision: of the encoder's trunk. Vectors, distances and the decoder are float32.
+        batch_size: pictures that are encoded at a time.
     """
 
-    def __init__(self, network: Network, device: torch.device | str = "cpu", name: str | None = None) -> None:
-        """``name`` is that of its codebook; by default the kind."""
-        self.network = network.eval().to(device)
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device | str = "cpu",
+        name: str | None = None,
+        *,
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+        agreement: dict[str, Any] | None = None,
+    ) -> None:
+        """Args:
+        name: of its codebook; by default the kind.
+        batch_size: default: what suits the kind of device.
+        agreement: what ``measure_agreement`` found, as it stands in ``config.json``.
+        """
         self.device = torch.device(device)
+        self.network = network.eval().to(self.device)
         self.size = network.config.size
+        self.precision, self.agreement = precision, agreement
         fingerprint = _fingerprint(describe_config(network.config), network.state_dict())
         self.codebook = Codebook.of(network.config, fingerprint, name)
-        self._batch_size = max(1, min(MAX_BATCH, BATCH_PIXELS // (self.size[0] * self.size[1])))
+        kind, pixels = self.device.type, self.size[0] * self.size[1]
+        usual = max(1, min(MAX_BATCH.get(kind, 32), BATCH_PIXELS.get(kind, 2**19) // pixels))
+        self.batch_size = batch_size or usual
+        self.num_halved = 0
+        self._encoder = _for_encoding(self.network, precision)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """uint8 B x H x W x 3 to int32 codes B x N in [0, K), raster order; of a KL-VAE float16 latents B x N x d."""
-        height, width = self.size
-        if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3):
-            raise ValueError(f"images must be uint8 B x {height} x {width} x 3, got {images.shape}")
+        self._check_images(images)
         tokens = np.empty((len(images), *self._token_shape), np.float16 if self.codebook.is_continuous else np.int32)
-        for start in range(0, len(images), self._batch_size):
-            batch, num_images = self._filled(images[start : start + self._batch_size])
-            found = self.network.encode(to_float(batch, self.device))
-            tokens[start : start + num_images] = found[:num_images].cpu().numpy()
+        done = 0
+        for found in self._encoded(images[start:end] for start, end in self._cuts(len(images))):
+            tokens[done : done + len(found)] = found
+            done += len(found)
         return tokens
+
+    def encode_all(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Tokens of pictures that come one by one, uint8 H x W x 3, in their order: as ``encode``, of one picture each.
+        Batches are filled whatever comes after what. On a GPU the next batch is on its way while one is computed."""
+        for tokens in self._encoded(_stacked(images, lambda: self.batch_size)):
+            yield from tokens
+
+    def _cuts(self, number: int) -> Iterator[tuple[int, int]]:
+        start = 0
+        while start < number:
+            end = min(number, start + self.batch_size)  # may have been halved meanwhile
+            yield start, end
+            start = end
+
+    def _encoded(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Tokens of each batch. On CUDA two batches are under way."""
+        waiting: deque[Callable[[], np.ndarray]] = deque()
+        for batch in batches:
+            waiting.append(self._started(batch))
+            if len(waiting) >= (_IN_FLIGHT if self.device.type == "cuda" else 1):
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
+
+    def _started(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
+        """Hands a batch to the device; what is returned waits for its tokens. Halves the batch where memory is short.
+
+        Raises:
+            UserError: there is too little memory even for one picture.
+        """
+        kind = np.float16 if self.codebook.is_continuous else np.int32
+        if len(batch) <= self.batch_size:
+            try:
+                return _fetched(self._forward(batch), len(batch), kind)
+            except torch.OutOfMemoryError as error:
+                if self.batch_size == 1:
+                    height, width = self.size
+                    raise UserError(
+                        f"{device_kind(self.device)} has too little memory to encode one picture of {height} x {width} "
+                        f"pixels: set tokenize.device to cpu ({str(error).partition(chr(10))[0]})"
+                    ) from None
+                self.batch_size = -(-self.batch_size // 2)
+                self.num_halved += 1
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        parts = [batch[start : start + self.batch_size] for start in range(0, len(batch), self.batch_size)]
+        fetch = [self._started(part) for part in parts]
+        return lambda: np.concatenate([each() for each in fetch])
+
+    @torch.inference_mode()
+    def _forward(self, batch: np.ndarray) -> torch.Tensor:
+        filled, _ = self._filled(batch, self.batch_size)
+        given = torch.from_numpy(filled)
+        if self.device.type == "cuda":
+            given = given.pin_memory().to(self.device, non_blocking=True)
+        return self._encoder.encode(to_float(given, self.device))
+
+    def made_how(self) -> dict[str, Any]:
+        """What codes depend on beside picture and tokenizer: the kind of device, the trunk's precision, the size of
+        batches (after a halving the last one) and torch."""
+        return {
+            "device": device_kind(self.device),
+            "precision": self.precision,
+            "batch_size": self.batch_size,
+            "halved": self.num_halved,
+            "torch": torch.__version__,
+        }
 
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         """What ``encode`` gives, codes B x N or latents B x N x d, to uint8 images B x H x W x 3.
@@ -74,8 +170,8 @@ class ImageTokenizer:
             )
         self._check(tokens)
         images = np.empty((len(tokens), *self.size, 3), dtype=np.uint8)
-        for start in range(0, len(tokens), self._batch_size):
-            batch, num_images = self._filled(tokens[start : start + self._batch_size])
+        for start in range(0, len(tokens), self.batch_size):
+            batch, num_images = self._filled(tokens[start : start + self.batch_size], self.batch_size)
             given = torch.from_numpy(batch.astype(np.float32 if self.codebook.is_continuous else np.int64))
             images[start : start + num_images] = to_uint8(self.network.decode(given.to(self.device))[:num_images])
         return images
@@ -94,28 +190,85 @@ class ImageTokenizer:
         if not self.codebook.is_continuous and tokens.size and not (tokens.min() >= 0 and tokens.max() < num_codes):
             raise ValueError(f"codes must be in [0, {num_codes}), got {tokens.min()} to {tokens.max()}")
 
-    def _filled(self, batch: np.ndarray) -> tuple[np.ndarray, int]:
+    def _check_images(self, images: np.ndarray) -> None:
+        height, width = self.size
+        if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3):
+            raise ValueError(f"images must be uint8 B x {height} x {width} x 3, got {images.shape}")
+
+    @staticmethod
+    def _filled(batch: np.ndarray, size: int) -> tuple[np.ndarray, int]:
         """The batch filled up with zeros to the one size, and how many of it are real."""
-        padding = [(0, self._batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+        if len(batch) == size:
+            return np.ascontiguousarray(batch), size
+        padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
         return np.pad(batch, padding), len(batch)
 
 
-def preprocess(picture: PIL.Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """An upright RGB picture, as ``open_rgb`` gives it, as uint8 H x W x 3: the largest part of its centre that has the
-    shape H : W, resized with antialiasing.
+def precision_for(folder: str, asked: str, device: torch.device) -> Precision:
+    """The precision of a tokenizer's trunk on a device: what was asked for, or for ``auto`` bfloat16 where the device
+    multiplies it in hardware and it pays: on convolutional trunks with codes. Latents are the numbers themselves, and
+    a trunk on patches takes less time than opening its pictures."""
+    if asked != "auto":
+        return "bfloat16" if asked == "bfloat16" else "float32"
+    return fastest_precision(device) if read_codebook(folder).kind == "vqgan" else "float32"
 
-    The same as resizing (bicubic) until it covers H x W and cropping the centre, without ever making the parts that
-    are cropped. A picture that already is H x W keeps its pixels.
+
+def _for_encoding(network: Network, precision: Precision) -> Network:
+    """The network with its trunk in this precision; the same one for float32. Weights lie channels last, as
+    pixels do."""
+    if precision == "bfloat16":
+        network = copy.deepcopy(network)
+        network.encoder.to(torch.bfloat16)
+        if isinstance(network, PatchAutoencoder):
+            network.encoder[-1].float()  # its output are the vectors
+    return network.to(memory_format=torch.channels_last)
+
+
+def _stacked(images: Iterable[np.ndarray], size: Callable[[], int]) -> Iterator[np.ndarray]:
+    held: list[np.ndarray] = []
+    for image in images:
+        held.append(image)
+        if len(held) >= size():
+            yield np.stack(held)
+            held = []
+    if held:
+        yield np.stack(held)
+
+
+def _fetched(found: torch.Tensor, number: int, kind: type[np.generic]) -> Callable[[], np.ndarray]:
+    """Begins to copy the tokens of a batch to the CPU; what is returned waits for them."""
+    if found.device.type != "cuda":
+        return lambda: found[:number].cpu().numpy().astype(kind)
+    here = found.to("cpu", non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait() -> np.ndarray:
+        done.synchronize()
+        return here[:number].numpy().astype(kind)
+
+    return wait
+
+
+def measure_agreement(network: Network, images: np.ndarray, of: str, device: torch.device | str) -> dict[str, Any]:
+    """How far a trunk in bfloat16 gives the codes of one in float32.
+
+    Args:
+        images: uint8 B x H x W x 3.
+        of: what these pictures are.
+
+    Returns:
+        ``bfloat16``: share of equal codes, [0, 1]; of latents the root of the mean squared difference over the standard
+        deviation. ``pictures``, ``of``, ``device``: on what it was measured.
     """
-    height, width = size
-    across, down = float(picture.width), float(picture.height)
-    if picture.width * height <= picture.height * width:
-        down = picture.width * height / width
+    exact = ImageTokenizer(network, device).encode(images)
+    rough = ImageTokenizer(network, device, precision="bfloat16").encode(images)
+    if exact.dtype == np.float16:
+        exact, rough = exact.astype(np.float32), rough.astype(np.float32)
+        found = float(np.sqrt(np.square(exact - rough).mean()) / max(float(exact.std()), 1e-12))
     else:
-        across = picture.height * width / height
-    left, top = (picture.width - across) / 2, (picture.height - down) / 2
-    box = (left, top, left + across, top + down)
-    return np.asarray(picture.resize((width, height), PIL.Image.Resampling.BICUBIC, box=box))
+        found = float((exact == rough).mean())
+    return {"bfloat16": found, "pictures": len(images), "of": of, "device": device_kind(device)}
 
 
 def save_image_tokenizer(tokenizer: ImageTokenizer, folder: str) -> None:
@@ -124,10 +277,14 @@ def save_image_tokenizer(tokenizer: ImageTokenizer, folder: str) -> None:
         save_file(_on_cpu(tokenizer.network.state_dict()), weights)
     codebook = tokenizer.codebook
     config = {**describe_config(tokenizer.network.config), "name": codebook.name, "fingerprint": codebook.fingerprint}
+    if tokenizer.agreement is not None:
+        config["agreement"] = tokenizer.agreement
     write_bytes(join(folder, CONFIG_NAME), (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
 
 
-def load_image_tokenizer(folder: str, device: torch.device | str = "cpu") -> ImageTokenizer:
+def load_image_tokenizer(
+    folder: str, device: torch.device | str = "cpu", *, precision: Precision = "float32", batch_size: int | None = None
+) -> ImageTokenizer:
     """Load the image tokenizer in this folder.
 
     Raises:
@@ -144,7 +301,10 @@ def load_image_tokenizer(folder: str, device: torch.device | str = "cpu") -> Ima
             network.load_state_dict(load_file(weights), assign=True)
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"{weights_path} does not hold the weights that {CONFIG_NAME} describes: {error}") from None
-    tokenizer = ImageTokenizer(network, device, described.get("name"))
+    tokenizer = ImageTokenizer(
+        network, device, described.get("name"), precision=precision, batch_size=batch_size,
+        agreement=described.get("agreement"),
+    )  # fmt: skip
     if tokenizer.codebook.fingerprint != described["fingerprint"]:
         raise UserError(
             f"{folder}: weights and configuration are not those that were saved together; fit or copy again"

@@ -136,7 +136,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        x_BCHW = self.conv_in(images_B3HW)
+        x_BCHW = self.conv_in(images_B3HW.to(self.conv_in.weight.dtype))
         for level in self.down:
             x_BCHW = level(x_BCHW)
         return self.conv_out(F.silu(self.norm_out(self.mid(x_BCHW))))
@@ -186,7 +186,8 @@ class VQGAN(CodedAutoencoder):
 
     def vectors(self, images_B3HW: Tensor) -> Tensor:
         """Code vectors before quantization, float32 M x d in raster order, of images in [-1, 1]."""
-        return self.quant_conv(self.encoder(images_B3HW)).float().movedim(1, -1).flatten(0, 2)
+        hidden_BChw = self.encoder(images_B3HW).to(self.quant_conv.weight.dtype)
+        return self.quant_conv(hidden_BChw).float().movedim(1, -1).flatten(0, 2)
 
     def pixels(self, vectors_Md: Tensor) -> Tensor:
         """Images B x 3 x H x W of code vectors; not clamped."""
@@ -207,7 +208,8 @@ class KLVAE(nn.Module):
 
     def moments(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of variances, float32, each B x N x d in raster order."""
-        moments_BN2d = self.quant_conv(self.encoder(images_B3HW)).float().flatten(2).transpose(1, 2)
+        hidden_BChw = self.encoder(images_B3HW).to(self.quant_conv.weight.dtype)
+        moments_BN2d = self.quant_conv(hidden_BChw).float().flatten(2).transpose(1, 2)
         means_BNd, log_variances_BNd = moments_BN2d.chunk(2, -1)
         return means_BNd, log_variances_BNd.clamp(-30, 20)
 

@@ -64,7 +64,11 @@ class PatchAutoencoder(CodedAutoencoder):
 
     def vectors(self, images_B3HW: Tensor) -> Tensor:
         """Code vectors before quantization, float32 M x d in raster order, of images in [-1, 1]."""
-        return self.encoder(images_B3HW).float().movedim(1, -1).flatten(0, 2)
+        stem, last = self.encoder[0], self.encoder[-1]
+        assert isinstance(stem, nn.Conv2d)
+        assert isinstance(last, nn.Conv2d)
+        hidden_BChw = self.encoder[:-1](images_B3HW.to(stem.weight.dtype))
+        return last(hidden_BChw.to(last.weight.dtype)).float().movedim(1, -1).flatten(0, 2)
 
     def pixels(self, vectors_Md: Tensor) -> Tensor:
         """Images B x 3 x H x W of code vectors; not clamped."""

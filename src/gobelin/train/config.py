@@ -6,8 +6,8 @@ import dataclasses
 from typing import Literal
 
 from gobelin.errors import UserError
+from gobelin.transforms.devices import DEVICES
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16")
 
 

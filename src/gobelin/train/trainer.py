@@ -36,7 +36,6 @@ from gobelin.train import log as logs
 from gobelin.train import parallel
 from gobelin.train.batches import Batch, Loader, make_batch
 from gobelin.train.checkpoints import Checkpoints, Position
-from gobelin.train.compute import torch_device
 from gobelin.train.config import TrainConfig
 from gobelin.train.held_out import HeldOut
 from gobelin.train.losses import Measured, TargetWeights, measure, token_losses
@@ -45,6 +44,7 @@ from gobelin.train.optimizers import MOST_SKIPS, Guard, local, make_optimizers, 
 from gobelin.train.parallel import ALONE, Processes
 from gobelin.train.shards import TokenCorpus, read_corpus
 from gobelin.train.size import model_size
+from gobelin.transforms.devices import torch_device
 from gobelin.transforms.finite import require_finite
 from gobelin.transforms.torch_threads import torch_threads
 

@@ -89,3 +89,17 @@ class _WriteRowsOfShard(beam.DoFn):
         path = shard_path(self._folder, index, self._num_shards)
         write_sorted(path, (row for row in rows if row is not None), self._schema, self._sort_by)
         yield path
+
+
+class InTurn:
+    """(key, item) pairs, sorted by key, that are taken key by key."""
+
+    def __init__(self, pairs: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        self._pairs = iter(pairs)
+        self._next = next(self._pairs, None)
+
+    def of(self, key: int) -> Iterator[dict[str, Any]]:
+        """The items of the next key, or none where it has none."""
+        while self._next is not None and self._next[0] == key:
+            yield self._next[1]
+            self._next = next(self._pairs, None)

@@ -26,6 +26,8 @@ from gobelin.store.paths import join
 from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, read_codebook
 from gobelin.tokenize.config import CONFIGS, TokenizerConfig
 from gobelin.tokenize.pictures import ParquetSource, PictureSource, StreamedPictures, pictures_at
+from gobelin.tokenize.preprocess import preprocess
+from gobelin.transforms.devices import fastest_precision, torch_device
 from gobelin.transforms.torch_threads import torch_threads
 from gobelin.transforms.vision.faces import faces_of_images
 
@@ -38,6 +40,9 @@ PAGE_NAME = "reconstructions.html"
 CHECKPOINT_NAME = "checkpoint.pt"
 NUM_SHOWN = 16
 """Pictures on a page of reconstructions."""
+
+NUM_COMPARED = 64
+"""Pictures whose codes by a trunk in bfloat16 are compared with those in float32."""
 
 IMAGE_TOKENIZER = join("tokenize", "image_tokenizer")
 """Folder of the image tokenizer in the output folder of a run."""
@@ -95,8 +100,8 @@ def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[s
     Raises:
         UserError: no pictures, a shape that cannot be, or a folder that holds something else.
     """
-    from gobelin.tokenize.fit import fastest_precision, fit_tokenizer
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer, preprocess, save_image_tokenizer
+    from gobelin.tokenize.fit import fit_tokenizer
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, measure_agreement, save_image_tokenizer
     from gobelin.tokenize.lpips import load_lpips
 
     config = shape_of(options.kind, options.settings)
@@ -107,19 +112,22 @@ def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[s
         pictures = StreamedPictures(
             found, config.size, options.seed, preprocess=preprocess, max_images=options.max_images
         )
-        precision = fastest_precision() if options.precision == "auto" else options.precision
+        device = torch_device(options.device)
+        precision = fastest_precision(device) if options.precision == "auto" else options.precision
         with screen.step("fit image tokenizer", "steps", options.steps) as step:
             result = fit_tokenizer(
-                pictures, config, seed=options.seed, steps=options.steps, precision=precision, device=options.device,
+                pictures, config, seed=options.seed, steps=options.steps, precision=precision, device=device,
                 checkpoints=output, perceptual=perceptual, on_step=lambda done, _: step.update({"steps": done}),
             )  # fmt: skip
             step.finish({"steps": options.steps})
         assert result is not None  # nothing stops it
         network, metrics = result
-        tokenizer = ImageTokenizer(network, options.device)
+        held_out = pictures.held_out()
+        agreement = measure_agreement(network, held_out[:NUM_COMPARED], "held out of the fit", device)
+        tokenizer = ImageTokenizer(network, device, agreement=agreement)
         summary = dataclasses.asdict(metrics)
         write_json(join(output, SUMMARY), summary)
-        _write_page(join(output, PAGE_NAME), tokenizer, pictures.held_out()[:NUM_SHOWN], None)
+        _write_page(join(output, PAGE_NAME), tokenizer, held_out[:NUM_SHOWN], None)
         save_image_tokenizer(tokenizer, output)
         return {**summary, "precision": precision, "undecodable": pictures.num_undecodable}
 
@@ -189,8 +197,6 @@ def show(address: str, source: str | None, page: str | None, num_images: int) ->
 
 def _samples(source: PictureSource, size: tuple[int, int], num_images: int) -> Iterator[np.ndarray]:
     """Pictures of a source, in batches of at most 32; those that cannot be decoded are left out."""
-    from gobelin.tokenize.image_tokenizer import preprocess
-
     pictures = StreamedPictures(source, size, 0, preprocess=preprocess, held_out_ratio=0.0, max_images=num_images)
     number = 0
     for start in range(0, pictures.num_fitted, 32):

@@ -15,6 +15,7 @@ from gobelin.pipeline.run.state import Counts, StageFolder, counts_of
 from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor
 from gobelin.store.dataset import current
 from gobelin.store.paths import join
+from gobelin.transforms.images.stored_images import StoredImages
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +35,12 @@ class Context:
 
     def folder(self, stage: str) -> StageFolder:
         return StageFolder(self.output, stage, self.keys[stage], parts_of(stage, self.recipe, self.keys))
+
+    def images(self, copies_serve: bool) -> StoredImages:
+        """The images of ``extract``, with their reduced copies where those serve and are kept."""
+        has_copies = copies_serve and self.recipe.extract.image.copy_side_px > 0
+        copies = self.data("extract", "copies") if has_copies else None
+        return StoredImages(self.data("extract", "images"), copies, self.recipe.num_shards)
 
     def data(self, stage: str, name: str) -> str:
         """The folder that holds the files of a data set of an earlier stage."""

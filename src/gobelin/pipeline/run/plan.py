@@ -63,16 +63,20 @@ class Plan:
     def __init__(self, supervisor: Supervisor, workers: int) -> None:
         self._supervisor, self._workers = supervisor, workers
 
-    def deal(self, units: Sequence[Any], size: int = 0, at_once: int = 0) -> list[list[Any]]:
+    def deal(
+        self, units: Sequence[Any], size: int = 0, at_once: int = 0, workers: int | None = None
+    ) -> list[list[Any]]:
         """Units dealt out to batches: as many as there are workers, or more, so that none holds too much.
 
         Args:
             size: of all units together (rows, documents), 0 if it is not known; a small one is not worth many batches.
             at_once: of it, what one batch may hold.
+            workers: processes that are to work at a time, where they are not all.
         """
         if not self._supervisor.is_local:
             return [list(units)] if units else []
-        workers = min(self._workers, -(-size // _WORTH_A_BATCH)) if size else self._workers
+        most = min(self._workers, workers or self._workers)
+        workers = min(most, -(-size // _WORTH_A_BATCH)) if size else most
         if at_once and size > at_once:
             return in_even_batches(units, max(workers, -(-size // at_once)))
         return in_batches(units, workers)

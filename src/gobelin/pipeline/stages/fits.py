@@ -13,13 +13,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.run.context import Context
-from gobelin.pipeline.run.state import read_json, row_groups, some_images_shown
+from gobelin.pipeline.run.state import read_json, some_images_shown
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.run.worker import Task, heed_stop, stop_requested
 from gobelin.pipeline.stages.held_out import hold_out
@@ -29,6 +27,7 @@ from gobelin.store.files import exists, write_bytes, write_json
 from gobelin.store.paths import join, parent_of
 from gobelin.store.shards import read_folder
 from gobelin.tokenize.codebook import CONFIG_NAME, read_codebook
+from gobelin.tokenize.preprocess import decode, decode_side
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
@@ -37,11 +36,12 @@ from gobelin.train.held_out import FILE_NAME as HELD_OUT_NAME
 from gobelin.train.held_out import HeldOut
 from gobelin.train.metrics import read_metrics
 from gobelin.train.size import CorpusSize, Outlook, outlook, plan_lines
-from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.devices import torch_device
+from gobelin.transforms.images.stored_images import StoredImages
 from gobelin.transforms.progress import advance
 from gobelin.transforms.score.measure import ScoreConfig
 from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads
-from gobelin.transforms.vision.faces import blur_faces, faces_of_images
+from gobelin.transforms.vision.faces import faces_of_images
 from gobelin.transforms.vision.heads import check_heads, load_head, save_head
 from gobelin.transforms.vision.zero_shot import zero_shot_head
 
@@ -57,6 +57,9 @@ IMAGE_TOKENIZER = "image_tokenizer"
 SUMMARY = "summary.json"
 
 _CLIP_NAME = "clip.json"
+
+NUM_COMPARED = 64
+"""Pictures whose codes by a trunk in bfloat16 are compared with those in float32."""
 
 MIN_FIT_IMAGES = 16
 """A codebook fitted on fewer images than one batch is noise."""
@@ -113,7 +116,7 @@ class FitJob:
     recipe: Recipe
     folder: str
     corpus: str  # documents
-    images: str
+    images: StoredImages
     scores: str  # of images
 
 
@@ -127,7 +130,7 @@ def fit_tokenizers(context: Context, num_images: int) -> dict[str, Any]:
         )
     tasks = []
     job = FitJob(
-        recipe, folder, context.data("select", "documents"), context.data("extract", "images"),
+        recipe, folder, context.data("select", "documents"), context.images(_copies_serve(recipe)),
         context.data("score", "images"),
     )  # fmt: skip
     if not exists(join(folder, FILE_NAME)):
@@ -160,7 +163,12 @@ def corpus_texts(corpus: str) -> Iterator[str]:
 
 def _image_tokenizer(job: FitJob) -> None:
     from gobelin.tokenize.fit import fit_images
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
+    from gobelin.tokenize.image_tokenizer import (
+        ImageTokenizer,
+        load_image_tokenizer,
+        measure_agreement,
+        save_image_tokenizer,
+    )
 
     config = job.recipe.tokenize
     target = join(job.folder, IMAGE_TOKENIZER)
@@ -173,8 +181,9 @@ def _image_tokenizer(job: FitJob) -> None:
             network, metrics = fit_images(
                 pixels, config.vqvae, seed=job.recipe.seed, steps=config.vqvae_steps, on_step=_count_step
             )
+            agreement = measure_agreement(network, pixels[:NUM_COMPARED], "of the corpus", "cpu")
         write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
-        save_image_tokenizer(ImageTokenizer(network), target)
+        save_image_tokenizer(ImageTokenizer(network, agreement=agreement), target)
 
 
 def _copy_files(source: str, target: str, last: str) -> None:
@@ -192,23 +201,23 @@ def _count_step(step: int, _: Any) -> None:
 def images_of_corpus(job: FitJob) -> np.ndarray:
     """Images of the corpus, uint8 N x H x W x 3, at most as many as the recipe says, chosen by hash of their id.
     Faces are blurred where the recipe has them blurred."""
-    from gobelin.tokenize.image_tokenizer import preprocess
-
     config = job.recipe.tokenize
     size, without_faces = config.vqvae.size, config.blur_faces
-    wanted = pa.array(some_images_shown(job.corpus, config.vqvae_max_images), pa.string())
+    wanted = some_images_shown(job.corpus, config.vqvae_max_images)
     faces = faces_of_images(job.scores) if without_faces else {}
     pictures = []
-    for table in row_groups(job.images, ["image_id", "data"]):
-        for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
-            if without_faces and row["image_id"] not in faces:
-                continue  # it may have some; the encoder leaves it out too
-            try:
-                picture = open_rgb(row["data"], 2 * max(size))
-                pictures.append(preprocess(blur_faces(picture, faces.get(row["image_id"], ())), size))
-            except OSError:
-                continue  # the encoder will leave it out and say so
+    for row in (row for index in range(job.images.num_shards) for row in job.images.read(index, wanted)):
+        if without_faces and row["image_id"] not in faces:
+            continue  # it may have some; the encoder leaves it out too
+        try:
+            pictures.append(decode(row["data"], faces.get(row["image_id"], ()), size))
+        except OSError:
+            continue  # the encoder will leave it out and say so
     return np.stack(pictures)
+
+
+def _copies_serve(recipe: Recipe) -> bool:
+    return decode_side(recipe.tokenize.vqvae.size) <= recipe.extract.image.copy_side_px
 
 
 def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
@@ -242,7 +251,7 @@ def _corpus_size(output: str) -> tuple[CorpusSize, int, int]:
 
 def train_model(output: str, recipe: Recipe) -> None:
     """Trains, or goes on with, the model of an output folder; then measures its grounding."""
-    from gobelin.train.compute import autocast, torch_device
+    from gobelin.train.compute import autocast
     from gobelin.train.evaluate import grounding_gap
     from gobelin.train.model import load_model
     from gobelin.train.shards import held_out_pairs, read_corpus
@@ -342,7 +351,7 @@ def sample_model(output: str, recipe: Recipe) -> None:
     """Draws pictures, captions and documents from the model of an output folder, and a page that shows them."""
     import torch
 
-    from gobelin.train.compute import autocast, torch_device
+    from gobelin.train.compute import autocast
 
     device = torch_device(recipe.sample.device)
     torch.set_num_threads(recipe.train.threads)

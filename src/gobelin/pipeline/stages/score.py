@@ -86,7 +86,9 @@ def score(context: Context) -> dict[str, Any]:
     if config.clip is not None:
         clip_model, heads = fits.prepare_clip(context.supervisor, config, folder.work)
     has_model, has_faces = config.clip is not None, config.faces is not None
-    embed = EmbedJob(config, images, output, num_shards, plan.shares_batches)
+    copy_side = context.recipe.extract.image.copy_side_px
+    copies = context.images(copies_serve=True).copies
+    embed = EmbedJob(config, images, output, num_shards, plan.shares_batches, copies, copy_side)
     if has_model or has_faces:
         names = ("image_embeddings",) * has_model + ("image_faces",) * has_faces + ("embed_decisions",)
         made = data_sets(output, num_shards, *names)
@@ -265,6 +267,8 @@ class EmbedJob:
     output: Attempt
     num_shards: int
     share_batches: bool = True  # one worker has all shards of the pipeline, and fills batches across them
+    copies: str | None = None  # of images; None: there are none
+    copy_side: int = 0  # their shorter side, px
 
 
 def _together(shards: list[int], are_together: bool) -> list[tuple[int, ...]]:
@@ -276,7 +280,7 @@ def embed_images(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> N
     (
         pipeline
         | "Shards" >> beam.Create(_together(shards, job.share_batches))
-        | "EmbedImages" >> EmbedImages(job.config, job.source, job.output, job.num_shards)
+        | "EmbedImages" >> EmbedImages(job.config, job.source, job.output, job.num_shards, job.copies, job.copy_side)
     )
 
 

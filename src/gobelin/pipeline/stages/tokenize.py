@@ -9,6 +9,7 @@ shuffle             sequences -> token shards of about so many tokens, and their
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
@@ -26,8 +27,10 @@ from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
 from gobelin.tokenize.assemble import AssembleDocuments, ReadCodesOfShards, SequenceLayout
-from gobelin.tokenize.encode import EncodeImages, codes_schema
-from gobelin.tokenize.shown import SHOWN, read_shown, shown_images, shown_in_part
+from gobelin.tokenize.codebook import read_config
+from gobelin.tokenize.encode import EncodeImages, Encoding, Shown, codes_schema, copies_serve, how_encoded
+from gobelin.tokenize.preprocess import decode_side
+from gobelin.tokenize.shown import SHOWN, read_shown, shown_images
 from gobelin.tokenize.split import least_max_tokens
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.token_shards import (
@@ -39,8 +42,10 @@ from gobelin.tokenize.token_shards import (
     write_token_shard,
 )
 from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.transforms.devices import num_gpus_here
 from gobelin.transforms.partition import ByNumber, ByShard, DecisionsByShard, Split
 from gobelin.transforms.row_steps import ReadRows, WriteDecisions, empty_shards
+from gobelin.transforms.vision.embed import CLIP_SIDE_PX, FACES_SIDE_PX
 
 ROWS_AT_ONCE = 20_000
 """Documents and images from which on codes are dealt out; documents of a batch then."""
@@ -71,18 +76,22 @@ def tokenize(context: Context) -> dict[str, Any]:
     fitted = fits.fit_tokenizers(context, num_shown)
 
     faces = context.data("score", "images") if recipe.tokenize.blur_faces else None
-    images = context.data("extract", "images")
     codes, failed = DataSet(output.data("codes"), num_shards), DataSet(join(work, "encode_decisions"), num_shards)
-    encode = EncodeJob(
-        join(folder.path, fits.IMAGE_TOKENIZER), images, corpus, codes.folder, failed.folder, num_shards,
-        recipe.tokenize.device, faces,
+    tokenizer, config = join(folder.path, fits.IMAGE_TOKENIZER), recipe.tokenize
+    workers = encode_workers(config.device, plan.num_workers)
+    size_px, copy_side = read_config(tokenizer)[0].size, recipe.extract.image.copy_side_px
+    images = context.images(copies_serve(size_px, copy_side))
+    encoding = Encoding(
+        tokenizer, images, codes.folder, failed.folder, config.device, config.precision, config.batch_size,
+        config.decode_processes, workers, faces,
     )  # fmt: skip
     size = max(num_documents, num_shown)
     if plan.num_batches(size, ROWS_AT_ONCE) > 1:
-        encode = dataclasses.replace(encode, shown=deal_shown_out(plan, corpus, work, num_shards))
+        encoding = dataclasses.replace(encoding, shown=deal_shown_out(plan, corpus, work, num_shards))
     made: tuple[DataSet, ...] = (codes, failed)
     waiting = sorted({index for data_set in made for index in shards_to_do(data_set)})
-    batches = [Batch(shards, encode) for shards in plan.deal(waiting)]
+    encode = EncodeJob(encoding, corpus, plan.shares_batches)
+    batches = [Batch(shards, encode) for shards in plan.deal(waiting, workers=workers)]
     total = num_shown * len(waiting) // num_shards
     plan.run(Step("tokenize: encode images", encode_images, batches, made, "images", total))
 
@@ -97,7 +106,7 @@ def tokenize(context: Context) -> dict[str, Any]:
         corpus, codes.folder, failed.folder, output, join(work, "sequences"), num_shards, vocabulary, text_tokenizer,
         layout,
     )  # fmt: skip
-    run_assembly(plan, assemble, work, encode.shown, num_documents)
+    run_assembly(plan, assemble, work, encoding.shown, num_documents)
     totals = shuffle_into_shards(plan, assemble, work, recipe.tokenize.shard_tokens)
     decisions = count_decisions(output.data("decisions"))
     return {
@@ -110,6 +119,8 @@ def tokenize(context: Context) -> dict[str, Any]:
             "sequences": count_rows(output.data("shards")),
             "shards": len(list_shards(output.data("shards"))),
         },
+        "encoded": how_encoded(codes.folder),
+        "decoded": decodes(recipe, size_px),
         **fitted,
     }
 
@@ -125,6 +136,38 @@ def sequence_layout(recipe: Recipe, scores: str, decisions: str) -> SequenceLayo
         config.alt_as_caption, config.order, config.max_images, config.max_tokens, recipe.seed,
         (scores, decisions) if config.order == "assigned" else None,
     )  # fmt: skip
+
+
+def encode_workers(device: str, workers: int) -> int:
+    """Processes that encode at a time: one for each GPU where the device is one, with decoding processes of its own;
+    otherwise as many as work."""
+    num_gpus = num_gpus_here() if device == "auto" or device.startswith("cuda") else 0
+    return min(workers, num_gpus) if num_gpus else workers
+
+
+def decodes(recipe: Recipe, size: tuple[int, int]) -> list[dict[str, str]]:
+    """Who opens each picture of the corpus in a run, whether the file or its reduced copy, and why.
+
+    Args:
+        size: height and width of the image tokenizer's pictures.
+    """
+    side = recipe.extract.image.copy_side_px
+    made = f"facts, hashes and a copy of {side} px" if side else "facts and hashes"
+    opened = [{"by": "extract", "what": "file", "why": made}]
+
+    def add(by: str, serves: bool, wants: str) -> None:
+        why = wants if serves else f"{wants}; " + (f"copies have {side}" if side else "no copies are kept")
+        opened.append({"by": by, "what": "copy" if serves else "file", "why": why})
+
+    if recipe.score.faces is not None:
+        add("score", side >= FACES_SIDE_PX, f"faces are looked for in {FACES_SIDE_PX} px")
+    elif recipe.score.clip is not None:
+        add("score", side >= CLIP_SIDE_PX, f"CLIP: {CLIP_SIDE_PX} px, or its model's size where that is larger")
+    wanted, serves = f"image tokenizer: {decode_side(size)} px", copies_serve(size, side)
+    if recipe.tokenize.image_tokenizer is None:
+        add("fit", serves, wanted)
+    add("encode", serves, wanted)
+    return opened
 
 
 def deal_shown_out(plan: Plan, corpus: str, work: str, num_shards: int) -> Files:
@@ -212,36 +255,42 @@ def _write_token_shard(number: int, job: ShuffleJob) -> int:
 class EncodeJob:
     """Images that the corpus shows -> codes, both by shard."""
 
-    tokenizer: str
-    images: str
+    encoding: Encoding
     corpus: str
-    codes: str
-    decisions: str
-    num_shards: int
-    device: str
-    scores: str | None = None  # of images, whose faces are blurred; None: no face is
-    shown: Files | None = None  # of each shard of images, files of ``SHOWN``; None: the corpus is gone through
+    share_batches: bool = True  # one worker has all shards of the pipeline, and fills batches across them
 
 
 def encode_images(pipeline: beam.Pipeline, shards: list[int], job: EncodeJob) -> None:
     """By unit (a shard of images): the codes of each distinct image that the corpus shows."""
-    if job.shown is None:
+    num_shards, share = job.encoding.images.num_shards, job.share_batches
+    if job.encoding.shown is None:
         ids = (
             pipeline
-            | "Corpus" >> beam.Create(range(job.num_shards))
-            | "ShownImages" >> beam.FlatMap(shown_images, job.corpus, job.num_shards)
+            | "Corpus" >> beam.Create(range(num_shards))
+            | "ShownImages" >> beam.FlatMap(shown_images, job.corpus, num_shards)
         )
         shown = (
             (ids, empty_shards(pipeline, shards))
             | beam.Flatten()
             | "OfTheseShards" >> beam.Filter(_is_of_shards, frozenset(shards))
+            | "Together" >> beam.Map(_by_group, share)
             | beam.GroupByKey()
+            | "Groups" >> beam.Map(_as_group, tuple(shards))
         )
     else:
-        shown = pipeline | "Shards" >> beam.Create(shards) | "ShownImages" >> beam.Map(shown_in_part, job.shown)
-    shown | "EncodeImages" >> EncodeImages(
-        job.tokenizer, job.images, job.codes, job.decisions, job.num_shards, job.device, job.scores
-    )
+        groups = [tuple(shards)] if share else [(index,) for index in shards]
+        shown = pipeline | "Shards" >> beam.Create([(group, ()) for group in groups])
+    shown | "EncodeImages" >> EncodeImages(job.encoding)
+
+
+def _by_group(keyed: tuple[int, str | None], share: bool) -> tuple[int, tuple[int, str | None]]:
+    """Keyed by the shard, or -1 for all of them together."""
+    return (-1 if share else keyed[0]), keyed
+
+
+def _as_group(grouped: tuple[int, Iterable[tuple[int, str | None]]], shards: tuple[int, ...]) -> Shown:
+    group, ids = grouped
+    return (shards if group < 0 else (group,)), list(ids)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

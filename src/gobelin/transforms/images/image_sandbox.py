@@ -1,12 +1,12 @@
 """Images are checked in a process of their own, which a hang, a crash or a bomb may take down.
 
 A decoder is native code near hostile bytes. ``ImageChecker`` starts one Python process, with Pillow and imagehash in it
-and neither Beam nor Arrow, hands it one file at a time through a pipe, and reads facts or a reason back as JSON, and the reduced copy behind it. The
-child sets its own limits: address space (RLIMIT_AS), CPU time for each file (ITIMER_PROF, whose signal ends it even
-inside native code; CPU time, so that a busy machine decides as an idle one), wall time as a backstop, no files, no
-core dumps. When it dies, the file in hand becomes a decision and the next file gets a new child. It ends with its
-input, so a worker that is killed leaves nothing behind. It starts once in a
-worker's life, and costs 0.2 ms an image (docs/images.md).
+and neither Beam nor Arrow, hands it one file at a time through a pipe, and reads back a reason, or facts as JSON and
+the reduced copy. The child sets its own limits: address space (RLIMIT_AS), CPU time for each file (ITIMER_PROF, whose
+signal ends it even inside native code; CPU time, so that a busy machine decides as an idle one), wall time as a
+backstop, no files, no core dumps. When it dies, the file in hand becomes a decision and the next file gets a new child.
+It ends with its input, so a worker that is killed leaves nothing behind. It starts once in a worker's life, and costs
+0.2 ms an image (docs/images.md).
 
 This contains accidents and bombs. It is no wall against code that runs inside the child: that needs a container.
 """

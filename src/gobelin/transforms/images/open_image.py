@@ -74,8 +74,8 @@ class ImageLimits:
     AVIF and WebP need most: about 16 bytes a pixel."""
 
     copy_side_px: int = 256
-    """Shorter side that a reduced copy of a picture keeps, pixels, for models that look at no more: CLIP (224) and small
-    image tokenizers read it in place of the file, which is decoded once then. 0: no copies."""
+    """Shorter side of the reduced copy that is kept of a picture, pixels. Models that look at no more (most CLIPs,
+    image tokenizers of up to half of it) read it in place of the file, which is decoded once then. 0: no copies."""
 
     pdq: bool = False
     """Whether the PDQ hash is computed: wanted for block lists of that kind, and costs 2 to 8 ms an image. Needs the

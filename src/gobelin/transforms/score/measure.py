@@ -29,6 +29,7 @@ from gobelin.store.paths import join
 from gobelin.store.shards import read_rows, write_decisions, write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.boundary import Refused, WebStep, attempt
+from gobelin.transforms.devices import check_device
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig
@@ -70,7 +71,8 @@ class ClipConfig:
     rounding; keep it fixed in a corpus."""
 
     device: str = "cpu"
-    """Torch device of the model: cpu, cuda. Each worker process holds a model: --workers must fit the GPU."""
+    """Where the model computes: cpu, cuda, mps, or auto, the fastest of them that is there. Each worker process holds a
+    model: --workers must fit the GPU."""
 
     threads: int = 1
     """Threads of a worker that decode pictures ahead of the model. On cpu 1, as the workers share its cores; on cuda as
@@ -87,6 +89,7 @@ class ClipConfig:
             raise UserError(f"CLIP model {self.model} brings its own weights: leave pretrained out")
         if self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
+        check_device(self.device)
         if self.threads < 1:
             raise UserError(f"threads must be at least 1, got {self.threads}")
 

@@ -74,6 +74,7 @@ class ClipModel:
     dim: int  # of an embedding
     batch_size: int
     context_length: int  # tokens
+    image_size: int  # longer side of the square or picture that it looks at, px
     logit_scale: float  # by which cosines are multiplied before a softmax
     _model: Any
     _preprocess: Callable[[Image], torch.Tensor]
@@ -157,12 +158,18 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
         dim=config["embed_dim"],
         batch_size=spec.batch_size,
         context_length=tokenizer.context_length,
+        image_size=_image_size(model),
         logit_scale=float(model.logit_scale.detach().exp()),
         _model=model,
         _preprocess=preprocess,
         _tokenize=_forgetful(tokenizer),
         _device=torch.device(device),
     )
+
+
+def _image_size(model: Any) -> int:
+    size = model.visual.image_size
+    return max(size) if isinstance(size, (tuple, list)) else int(size)
 
 
 def _why_not_loaded(spec: ClipSpec, error: Exception) -> str:

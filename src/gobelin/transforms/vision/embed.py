@@ -30,9 +30,12 @@ from gobelin.store.dataset import Attempt
 from gobelin.store.shards import read_rows, write_decisions, write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.boundary import Refused, WebStep, attempt
+from gobelin.transforms.devices import torch_device
 from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.images.stored_images import StoredImages
 from gobelin.transforms.machines import with_model
 from gobelin.transforms.progress import advance
+from gobelin.transforms.row_steps import InTurn
 from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
 from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip
 from gobelin.transforms.vision.faces import IMAGE_FACES, Face, FaceDetector, find_faces, load_detector
@@ -45,15 +48,29 @@ if TYPE_CHECKING:
 __all__ = ["EmbedImages", "EmbedTexts", "in_batches", "texts_to_embed"]
 
 MAX_DECODE_SIDE_PX = 512
-"""A JPEG may be decoded at any scale that still has this many pixels a side: every CLIP in use looks at fewer."""
+"""A file may be decoded at any scale that still has this many pixels a side: every CLIP in use looks at fewer."""
+
+FACES_SIDE_PX = MAX_DECODE_SIDE_PX
+"""Faces are looked for in a picture of this shorter side: in a smaller one, small faces are missed."""
+
+CLIP_SIDE_PX = 224
+"""Most models' size. A reduced copy of this shorter side, or of the model's where that is larger, is read in place of
+the file."""
 
 
 class EmbedImages(beam.PTransform):
     """Shard numbers of ``images``, several an element -> shards of ``image_embeddings`` (with ``config.clip``),
-    ``image_faces`` (with ``config.faces``) and ``embed_decisions`` in ``output``. One of them must be set."""
+    ``image_faces`` (with ``config.faces``) and ``embed_decisions`` in ``output``. One of them must be set.
 
-    def __init__(self, config: ScoreConfig, images: str, output: Attempt, num_shards: int) -> None:
-        self._arguments = (config, images, output, num_shards)
+    Args:
+        copies: folder of the reduced copies of ``copy_side`` px, which are read where they suffice; None: none.
+    """
+
+    def __init__(
+        self, config: ScoreConfig, images: str, output: Attempt, num_shards: int, copies: str | None = None,
+        copy_side: int = 0,
+    ) -> None:  # fmt: skip
+        self._arguments = (config, images, output, num_shards, copies, copy_side)
         self._device = config.clip.device if config.clip is not None else "cpu"
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
@@ -92,24 +109,11 @@ class _Embedder(WebStep):
         return shard_path(self._output.data(name), index, self._num_shards)
 
 
-class _InTurn:
-    """(key, item) pairs, sorted by key, that are taken key by key."""
-
-    def __init__(self, pairs: Iterable[tuple[int, Row]]) -> None:
-        self._pairs = iter(pairs)
-        self._next = next(self._pairs, None)
-
-    def of(self, key: int) -> Iterator[Row]:
-        while self._next is not None and self._next[0] == key:
-            yield self._next[1]
-            self._next = next(self._pairs, None)
-
-
 @functools.lru_cache(maxsize=1)
 def load_model(config: ClipConfig) -> ClipModel:
     """The CLIP model of a recipe, on the recipe's device; a process keeps the last one."""
     spec = ClipSpec(model=config.model, pretrained=config.pretrained, batch_size=config.batch_size)
-    return load_clip(spec, config.device)
+    return load_clip(spec, torch_device(config.device))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,6 +137,13 @@ class _Found:
 
 
 class _EmbedImages(_Embedder):
+    def __init__(
+        self, config: ScoreConfig, source: str, output: Attempt, num_shards: int, copies: str | None = None,
+        copy_side: int = 0,
+    ) -> None:  # fmt: skip
+        _Embedder.__init__(self, config, source, output, num_shards)
+        self._copies, self._copy_side = copies, copy_side
+
     def setup(self) -> None:
         _Embedder.setup(self)
         self._detector: FaceDetector | None = None if self._config.faces is None else load_detector(self._config.faces)
@@ -140,8 +151,8 @@ class _EmbedImages(_Embedder):
 
     def process(self, shards: tuple[int, ...]) -> Iterator[str]:
         found = {index: _Found() for index in shards}
-        seen = self._usable(self._seen(self._read(shards, ["image_id", "data", "urls"])), found)
-        embedded = _InTurn(self._embedded(seen))
+        seen = self._usable(self._seen(self._images(shards)), found)
+        embedded = InTurn(self._embedded(seen))
         for index in shards:
             if self._model is not None:
                 write_shard(self._made("image_embeddings", index), embedded.of(index), IMAGE_EMBEDDINGS)
@@ -149,6 +160,15 @@ class _EmbedImages(_Embedder):
                 write_shard(self._made("image_faces", index), found[index].faces, IMAGE_FACES)
             write_decisions(self._made("embed_decisions", index), found[index].decisions)
             yield self._made("embed_decisions", index)
+
+    def _images(self, shards: Iterable[int]) -> Iterator[tuple[int, Row]]:
+        """The images of shards, as reduced copies where those have all that the model and the detector look at."""
+        wanted = 0 if self._model is None else max(CLIP_SIDE_PX, self._model.image_size)
+        if self._detector is not None:
+            wanted = max(wanted, FACES_SIDE_PX)
+        copies = self._copies if self._copies is not None and wanted <= self._copy_side else None
+        images = StoredImages(self._source, copies, self._num_shards)
+        return ((index, row) for index in shards for row in images.read(index))
 
     def _embedded(self, found: Iterable[_Seen]) -> Iterator[tuple[int, Row]]:
         if self._model is None:
@@ -218,7 +238,7 @@ class _EmbedImages(_Embedder):
 class _EmbedTexts(_Embedder):
     def process(self, shards: tuple[int, ...]) -> Iterator[str]:
         decisions: dict[int, list[Decision]] = {index: [] for index in shards}
-        embedded = _InTurn(self._embedded(shards, decisions))
+        embedded = InTurn(self._embedded(shards, decisions))
         for index in shards:
             write_shard(self._made("text_embeddings", index), embedded.of(index), TEXT_EMBEDDINGS)
             write_decisions(self._made("text_decisions", index), decisions[index])

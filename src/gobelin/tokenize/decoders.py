@@ -1,0 +1,184 @@
+"""Pictures are opened ahead of the network, in this process or in several others, and come back in their order.
+
+On the CPU the workers of a run share the cores among them, so each opens its own pictures between two batches: another
+process would only add the way there and back. Beside a GPU, ``DecoderPool`` keeps several processes busy: a thread for
+each writes encoded pictures into its pipe and reads pixels back, and Python's lock is free meanwhile. What comes back
+is the same, whatever their number. A file that ends its process costs itself: those that were with it are opened again,
+one by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, TypeVar
+
+import numpy as np
+
+from gobelin.tokenize.preprocess import decode
+from gobelin.transforms.boundary import Refused, attempt
+from gobelin.transforms.vision.faces import Boxes
+
+Key = TypeVar("Key", bound=Hashable)
+Encoded = tuple[bytes, Boxes]
+"""A picture's file, and the faces in it that are blurred."""
+
+CHUNK = 16
+"""Pictures that travel together."""
+
+MAX_PROCESSES = 16
+_MODULE = "gobelin.tokenize.decode_process"
+
+
+def default_processes(device: str, workers: int = 1) -> int:
+    """Decoding processes of a worker: none on the CPU, whose cores the workers share; elsewhere the worker's share of
+    the cores.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``mps``.
+        workers: processes that work at a time.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device == "cpu" else max(1, min(MAX_PROCESSES, cores // max(1, workers)))
+
+
+class DecoderPool:
+    """Opens pictures for an image tokenizer.
+
+    Args:
+        size: height and width of its pictures.
+        num_processes: 0: in this process.
+    """
+
+    def __init__(self, size: tuple[int, int], num_processes: int = 0) -> None:
+        self._size, self._num_processes = size, num_processes
+        self._local = threading.local()
+        self._children: list[_Child] = []
+        self._threads = ThreadPoolExecutor(num_processes) if num_processes else None
+
+    def decoded(self, pictures: Iterable[tuple[Key, Encoded]]) -> Iterator[tuple[Key, np.ndarray | Refused]]:
+        """The pixels of each picture, uint8 H x W x 3, or why there are none; in the order given."""
+        if self._threads is None:
+            for key, (data, faces) in pictures:
+                yield key, attempt(decode, data, faces, self._size)
+            return
+        waiting: deque[tuple[list[Key], Future[list[np.ndarray | Refused]]]] = deque()
+        for keys, chunk in _chunks(pictures):
+            waiting.append((keys, self._threads.submit(self._ask, chunk)))
+            if len(waiting) > 2 * self._num_processes:
+                yield from _answered(*waiting.popleft())
+        while waiting:
+            yield from _answered(*waiting.popleft())
+
+    def _ask(self, chunk: list[Encoded]) -> list[np.ndarray | Refused]:
+        child: _Child | None = getattr(self._local, "child", None)
+        if child is None:
+            child = self._local.child = _Child(self._size)
+            self._children.append(child)
+        return child.ask(chunk)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        for child in self._children:
+            child.stop()
+        self._children.clear()
+
+
+def _chunks(pictures: Iterable[tuple[Key, Encoded]]) -> Iterator[tuple[list[Key], list[Encoded]]]:
+    keys: list[Key] = []
+    chunk: list[Encoded] = []
+    for key, encoded in pictures:
+        keys.append(key)
+        chunk.append(encoded)
+        if len(chunk) == CHUNK:
+            yield keys, chunk
+            keys, chunk = [], []
+    if chunk:
+        yield keys, chunk
+
+
+def _answered(
+    keys: list[Key], future: Future[list[np.ndarray | Refused]]
+) -> Iterator[tuple[Key, np.ndarray | Refused]]:
+    return zip(keys, future.result(), strict=True)
+
+
+class _Child:
+    """One decoding process, for one thread at a time."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, chunk: list[Encoded]) -> list[np.ndarray | Refused]:
+        try:
+            return self._ask(chunk)
+        except (OSError, EOFError, struct.error) as error:
+            self.stop()
+            if len(chunk) == 1:
+                return [Refused(f"the decoder's process ended: {type(error).__name__}")]
+            return [found for encoded in chunk for found in self.ask([encoded])]
+
+    def _ask(self, chunk: list[Encoded]) -> list[np.ndarray | Refused]:
+        process = self._process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        request = json.dumps([(len(data), faces) for data, faces in chunk]).encode()
+        process.stdin.write(struct.pack(">Q", len(request)) + request)
+        for data, _ in chunk:
+            process.stdin.write(data)
+        process.stdin.flush()
+        (length,) = struct.unpack(">Q", _exactly(process.stdout, 8))
+        refused: list[str | None] = json.loads(_exactly(process.stdout, length))
+        pixels = np.empty((refused.count(None), *self._size, 3), np.uint8)
+        if pixels.size:
+            _fill(process.stdout, pixels.data.cast("B"))
+        found = iter(pixels)
+        return [next(found) if why is None else Refused(why) for why in refused]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", _MODULE, *map(str, self._size)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **threads},
+            process_group=0,  # Ctrl-C is for the supervisor; the process ends with its input
+        )
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()  # it holds nothing
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        process.wait()
+
+
+def _exactly(stream: IO[bytes], length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) != length:
+        raise EOFError
+    return data
+
+
+def _fill(stream: IO[bytes], target: memoryview) -> None:
+    while len(target):
+        number = stream.readinto(target)  # type: ignore[attr-defined]
+        if not number:
+            raise EOFError
+        target = target[number:]
