@@ -23,13 +23,13 @@ from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
 from gobelin.store.shards import read_folder
 from gobelin.store.tables import list_shards
 from gobelin.tokenize import decoders
+from gobelin.tokenize.agreement import measure_agreement
 from gobelin.tokenize.config import FSQConfig, KLVAEConfig, VQGANConfig, VQVAEConfig
 from gobelin.tokenize.decoders import DecoderPool, default_processes
 from gobelin.tokenize.encode import Encoding, how_encoded
 from gobelin.tokenize.image_tokenizer import (
     ImageTokenizer,
     load_image_tokenizer,
-    measure_agreement,
     precision_for,
     save_image_tokenizer,
 )

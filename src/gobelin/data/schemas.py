@@ -351,9 +351,19 @@ TEXT_EMBEDDINGS = pa.schema(
 IMAGE_CODES = pa.schema(
     [
         _required("image_id", _TEXT, "see images"),
-        _required("codes", pa.list_(pa.int32()), "[0, K), raster order"),
+        _required("codes", pa.list_(pa.uint16()), "[0, K), raster order"),
     ]
 )
+
+
+MAX_NARROW_CODES = 2**16
+"""Largest codebook whose codes are ``uint16``."""
+
+
+WIDE_IMAGE_CODES = pa.schema(
+    [IMAGE_CODES.field("image_id"), _required("codes", pa.list_(pa.int32()), "[0, K), raster order")]
+)
+"""In place of ``IMAGE_CODES`` where the codebook has more than ``MAX_NARROW_CODES`` codes."""
 
 
 TOKEN_SHARDS = pa.schema(

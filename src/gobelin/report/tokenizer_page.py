@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -65,6 +65,16 @@ def facts(codebook: Codebook) -> list[tuple[str, str]]:
         *what,
         ("fingerprint", codebook.fingerprint),
     ]
+
+
+def agreement_row(codebook: Codebook, agreement: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """How far a trunk in bfloat16 gives what one in float32 gives, as a name and a value; none where not known."""
+    if agreement is None:
+        return []
+    found, where = agreement["bfloat16"], f"{agreement['pictures']} pictures {agreement['of']}, {agreement['device']}"
+    if codebook.is_continuous:
+        return [("bfloat16", f"latents differ by {found:.2%} of their spread from float32's ({where})")]
+    return [("bfloat16", f"{found:.1%} of the codes are float32's ({where})")]
 
 
 def measured(codebook: Codebook, quality: Quality) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from apache_beam.utils.shared import Shared
 
 from gobelin.data.model import Action, Decision, Unit
 from gobelin.data.rows import Row
-from gobelin.data.schemas import IMAGE_CODES, IMAGE_LATENTS
+from gobelin.data.schemas import IMAGE_CODES, IMAGE_LATENTS, MAX_NARROW_CODES, WIDE_IMAGE_CODES
 from gobelin.store.files import open_input
 from gobelin.store.shards import write_decisions, write_shard
 from gobelin.store.tables import list_shards, shard_path
@@ -152,17 +152,18 @@ class _EncodeImages(WebStep):
                     waiting.append(key)
                     yield pixels
 
-        is_continuous = self._tokenizer.codebook.is_continuous
+        codebook = self._tokenizer.codebook
+        kind = np.uint16 if codebook.num_codes <= MAX_NARROW_CODES else np.int32
         for tokens in self._tokenizer.encode_all(opened()):
             index, identifier, _ = waiting.popleft()
             advance("images")
-            if is_continuous:
+            if codebook.is_continuous:
                 yield (
                     index,
-                    {"image_id": identifier, "codes": np.zeros(len(tokens), np.int32), "latents": tokens.ravel()},
+                    {"image_id": identifier, "codes": np.zeros(len(tokens), np.uint16), "latents": tokens.ravel()},
                 )
             else:
-                yield index, {"image_id": identifier, "codes": tokens}
+                yield index, {"image_id": identifier, "codes": tokens.astype(kind)}
 
 
 def _failed(key: tuple[int, str, str], rule: str, detail: str | None) -> Decision:
@@ -174,7 +175,9 @@ def _failed(key: tuple[int, str, str], rule: str, detail: str | None) -> Decisio
 
 def codes_schema(codebook: Codebook) -> pa.Schema:
     """Schema of the data set ``codes`` of a tokenizer."""
-    return IMAGE_LATENTS if codebook.is_continuous else IMAGE_CODES
+    if codebook.is_continuous:
+        return IMAGE_LATENTS
+    return IMAGE_CODES if codebook.num_codes <= MAX_NARROW_CODES else WIDE_IMAGE_CODES
 
 
 def how_encoded(codes: str) -> list[dict[str, Any]]:

@@ -250,27 +250,6 @@ def _fetched(found: torch.Tensor, number: int, kind: type[np.generic]) -> Callab
     return wait
 
 
-def measure_agreement(network: Network, images: np.ndarray, of: str, device: torch.device | str) -> dict[str, Any]:
-    """How far a trunk in bfloat16 gives the codes of one in float32.
-
-    Args:
-        images: uint8 B x H x W x 3.
-        of: what these pictures are.
-
-    Returns:
-        ``bfloat16``: share of equal codes, [0, 1]; of latents the root of the mean squared difference over the standard
-        deviation. ``pictures``, ``of``, ``device``: on what it was measured.
-    """
-    exact = ImageTokenizer(network, device).encode(images)
-    rough = ImageTokenizer(network, device, precision="bfloat16").encode(images)
-    if exact.dtype == np.float16:
-        exact, rough = exact.astype(np.float32), rough.astype(np.float32)
-        found = float(np.sqrt(np.square(exact - rough).mean()) / max(float(exact.std()), 1e-12))
-    else:
-        found = float((exact == rough).mean())
-    return {"bfloat16": found, "pictures": len(images), "of": of, "device": device_kind(device)}
-
-
 def save_image_tokenizer(tokenizer: ImageTokenizer, folder: str) -> None:
     """Write ``model.safetensors`` and then ``config.json`` into the folder, which is made if need be."""
     with local_output(join(folder, WEIGHTS_NAME)) as weights:

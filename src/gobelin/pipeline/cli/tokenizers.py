@@ -63,7 +63,7 @@ def fit_tokenizer(
         Parameter(group=MACHINE, metavar="TYPE", help="float32, bfloat16, or the latter where the CPU has it (auto)"),
     ] = "auto",
     threads: Annotated[int, Parameter(group=MACHINE, metavar="N", help="threads of torch (2)")] = 2,
-    device: Annotated[str, Parameter(group=MACHINE, metavar="NAME", help="cpu or cuda (cpu)")] = "cpu",
+    device: Annotated[str, Parameter(group=MACHINE, metavar="NAME", help="auto, cpu, cuda or mps (cpu)")] = "cpu",
     quiet: Quiet = False,
 ) -> int:
     """Fits a tokenizer."""
@@ -102,12 +102,13 @@ def convert(
     name: Annotated[str | None, Parameter(help="name of its codebook (default: the layout's)")] = None,
 ) -> int:
     """Converts a published tokenizer."""
+    from gobelin.pipeline.exchange.tokenizers import agreement_of
     from gobelin.pipeline.exchange.tokenizers import convert as convert_file
-    from gobelin.report.tokenizer_page import facts
+    from gobelin.report.tokenizer_page import agreement_row, facts
 
     layout, codebook = convert_file(file, output, None if size is None else _sides(size), name)
     print(f"{output}: {codebook.name}, from the layout {layout}")
-    for title, value in facts(codebook):
+    for title, value in [*facts(codebook), *agreement_row(codebook, agreement_of(output))]:
         print(f"{title:<16}{value}")
     return 0
 
@@ -129,13 +130,15 @@ def show(
     images: Annotated[int, Parameter(metavar="N", help="pictures that are looked at (256)")] = 256,
 ) -> int:
     """Shows a tokenizer."""
+    from gobelin.pipeline.exchange.tokenizers import agreement_of
     from gobelin.pipeline.exchange.tokenizers import show as look
-    from gobelin.report.tokenizer_page import facts, measured
+    from gobelin.report.tokenizer_page import agreement_row, facts, measured
 
     if images < 1:
         raise UserError("--images must be at least 1")
     codebook, quality = look(tokenizer, pictures, page, images)
-    rows = [("name", codebook.name), *facts(codebook), *([] if quality is None else measured(codebook, quality))]
+    rows = [("name", codebook.name), *facts(codebook), *agreement_row(codebook, agreement_of(tokenizer))]
+    rows += [] if quality is None else measured(codebook, quality)
     for title, value in rows:
         print(f"{title:<16}{value}")
     return 0

@@ -23,7 +23,7 @@ from gobelin.store.dataset import paths_of
 from gobelin.store.files import exists, list_files, write_bytes, write_json
 from gobelin.store.lock import LEASE_NAME, locked
 from gobelin.store.paths import join
-from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, read_codebook
+from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, read_codebook, read_config
 from gobelin.tokenize.config import CONFIGS, TokenizerConfig
 from gobelin.tokenize.pictures import ParquetSource, PictureSource, StreamedPictures, pictures_at
 from gobelin.tokenize.preprocess import preprocess
@@ -40,9 +40,6 @@ PAGE_NAME = "reconstructions.html"
 CHECKPOINT_NAME = "checkpoint.pt"
 NUM_SHOWN = 16
 """Pictures on a page of reconstructions."""
-
-NUM_COMPARED = 64
-"""Pictures whose codes by a trunk in bfloat16 are compared with those in float32."""
 
 IMAGE_TOKENIZER = join("tokenize", "image_tokenizer")
 """Folder of the image tokenizer in the output folder of a run."""
@@ -100,8 +97,9 @@ def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[s
     Raises:
         UserError: no pictures, a shape that cannot be, or a folder that holds something else.
     """
+    from gobelin.tokenize.agreement import NUM_COMPARED, measure_agreement
     from gobelin.tokenize.fit import fit_tokenizer
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer, measure_agreement, save_image_tokenizer
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
     from gobelin.tokenize.lpips import load_lpips
 
     config = shape_of(options.kind, options.settings)
@@ -143,12 +141,15 @@ def _check_free(output: str) -> None:
 
 def convert(file: str, output: str, size: tuple[int, int] | None, name: str | None) -> tuple[str, Codebook]:
     """A published tokenizer into a folder of ours; its layout and codebook. Raises as ``convert_tokenizer``."""
+    from gobelin.tokenize.agreement import drawn_pictures, measure_agreement
     from gobelin.tokenize.convert import convert_tokenizer
     from gobelin.tokenize.image_tokenizer import save_image_tokenizer
 
     _check_free(output)
     converted = convert_tokenizer(file, size=size, name=name)
-    save_image_tokenizer(converted.tokenizer, output)
+    tokenizer = converted.tokenizer
+    tokenizer.agreement = measure_agreement(tokenizer.network, drawn_pictures(tokenizer.size), "drawn patterns")
+    save_image_tokenizer(tokenizer, output)
     return converted.layout, converted.tokenizer.codebook
 
 
@@ -156,6 +157,11 @@ def tokenizer_folder(address: str) -> str:
     """The folder of a tokenizer: the address itself, or where the output folder of a run has it."""
     inside = join(address, IMAGE_TOKENIZER)
     return inside if exists(join(inside, CONFIG_NAME)) else address
+
+
+def agreement_of(address: str) -> dict[str, Any] | None:
+    """How far bfloat16 gives a tokenizer's codes, as it stands beside it; None where it was not measured."""
+    return read_config(tokenizer_folder(address))[1].get("agreement")
 
 
 def show(address: str, source: str | None, page: str | None, num_images: int) -> tuple[Codebook, Quality | None]:

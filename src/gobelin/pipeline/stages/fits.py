@@ -58,9 +58,6 @@ SUMMARY = "summary.json"
 
 _CLIP_NAME = "clip.json"
 
-NUM_COMPARED = 64
-"""Pictures whose codes by a trunk in bfloat16 are compared with those in float32."""
-
 MIN_FIT_IMAGES = 16
 """A codebook fitted on fewer images than one batch is noise."""
 
@@ -162,13 +159,9 @@ def corpus_texts(corpus: str) -> Iterator[str]:
 
 
 def _image_tokenizer(job: FitJob) -> None:
+    from gobelin.tokenize.agreement import NUM_COMPARED, measure_agreement
     from gobelin.tokenize.fit import fit_images
-    from gobelin.tokenize.image_tokenizer import (
-        ImageTokenizer,
-        load_image_tokenizer,
-        measure_agreement,
-        save_image_tokenizer,
-    )
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 
     config = job.recipe.tokenize
     target = join(job.folder, IMAGE_TOKENIZER)
@@ -181,7 +174,7 @@ def _image_tokenizer(job: FitJob) -> None:
             network, metrics = fit_images(
                 pixels, config.vqvae, seed=job.recipe.seed, steps=config.vqvae_steps, on_step=_count_step
             )
-            agreement = measure_agreement(network, pixels[:NUM_COMPARED], "of the corpus", "cpu")
+            agreement = measure_agreement(network, pixels[:NUM_COMPARED], "of the corpus")
         write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
         save_image_tokenizer(ImageTokenizer(network, agreement=agreement), target)
 

@@ -1,0 +1,63 @@
+"""How far a trunk in bfloat16 gives the codes of one in float32: measured where a tokenizer is made, kept beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from gobelin.tokenize.image_tokenizer import ImageTokenizer
+from gobelin.tokenize.networks import Network
+from gobelin.transforms.devices import device_kind
+
+NUM_COMPARED = 64
+"""Pictures of a fit that are compared."""
+
+DRAWN_PIXELS = 2**18
+"""Of the pictures that are drawn where there are no others: 4 of 256 px."""
+
+
+def measure_agreement(
+    network: Network, images: np.ndarray, of: str, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Encodes pictures twice.
+
+    Args:
+        images: uint8 B x H x W x 3.
+        of: what these pictures are.
+
+    Returns:
+        ``bfloat16``: share of equal codes, [0, 1]; of latents the root of the mean squared difference over the standard
+        deviation. ``pictures``, ``of``, ``device``: on what it was measured.
+    """
+    usual = ImageTokenizer(network, device).batch_size
+    size = min(usual, len(images))
+    exact = ImageTokenizer(network, device, batch_size=size).encode(images)
+    rough = ImageTokenizer(network, device, batch_size=size, precision="bfloat16").encode(images)
+    if exact.dtype == np.float16:
+        exact, rough = exact.astype(np.float32), rough.astype(np.float32)
+        found = float(np.sqrt(np.square(exact - rough).mean()) / max(float(exact.std()), 1e-12))
+    else:
+        found = float((exact == rough).mean())
+    return {"bfloat16": found, "pictures": len(images), "of": of, "device": device_kind(device)}
+
+
+def drawn_pictures(size: tuple[int, int]) -> np.ndarray:
+    """Pictures of a tokenizer's height and width, uint8 B x H x W x 3, always the same: slopes of colour with discs and
+    a little noise. At least two."""
+    height, width = size
+    number = max(2, min(16, DRAWN_PIXELS // (height * width)))
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
+    made = []
+    for _ in range(number):
+        slope = random.uniform(-1, 1, (3, 2))
+        pixels = 0.5 + (slope[:, 0, None, None] * (rows - 0.5) + slope[:, 1, None, None] * (columns - 0.5)) / 2
+        for _ in range(6):
+            y, x, radius = random.uniform(0, 1), random.uniform(0, 1), random.uniform(0.05, 0.3)
+            is_inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+            pixels = np.where(is_inside, random.uniform(0, 1, (3, 1, 1)), pixels)
+        pixels = pixels + random.normal(0, 0.02, pixels.shape)
+        made.append(np.clip(255 * pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return np.stack(made)
