@@ -1,6 +1,7 @@
 """What image tokenizers keep of pictures, which codes they use, and what encoding costs.
 
-    python bench/tokenizer.py FOLDER [--steps 1500] [--trunk-steps 300] [--size 64]
+    python -m bench.tokenizer FOLDER [--steps 1500] [--trunk-steps 300] [--size 64]
+    python -m bench.tokenizer OUT --device cuda [--compile]       (what ``bench/tokenizer_worker.py device`` does)
 
 The pictures of a folder (files named as pictures are; what cannot be decoded is left out) are cut to squares; the same
 tenth is held out for all. Fitted on them, by the same steps: our VQ-VAE, FSQ, and the same trunk with the quantizer of
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench import tokenizer_worker
 from gobelin.tokenize import fit as fitting
 from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
 from gobelin.tokenize.image_tokenizer import ImageTokenizer
@@ -107,15 +109,23 @@ def speed(name: str, tokenizer: ImageTokenizer, images: np.ndarray, files: list[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--trunk-steps", type=int, default=300)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--limit", type=int, default=2000)
+    parser.add_argument("--device", help="measure the worker on it instead; FOLDER is the output folder of a run then")
+    parser.add_argument("--compile", action="store_true", help="with --device: the trunk through torch.compile")
+    parser.add_argument("--processes", type=int, help="with --device: processes that open pictures")
+    parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.device is not None:
+        arguments.output = arguments.folder
+        tokenizer_worker.device(arguments)
+        return
     torch.set_num_threads(1)
     side = arguments.size
-    files, squares = load(arguments.folder, side, arguments.limit)
+    files, squares = load(Path(arguments.folder), side, arguments.limit)
     print(f"{len(squares)} pictures of {side} px, torch {torch.__version__}, one thread\n")
     columns = (
         "tokenizer",

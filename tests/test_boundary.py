@@ -333,7 +333,9 @@ def test_thrown_into_codes(png: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     step = encode._EncodeImages(encode.Encoding("", encode.StoredImages("", None, 1), "", ""))
     step._pool = encode.DecoderPool((16, 16))
     step._tokenizer = type(
-        "Tokenizer", (), {"codebook": type("Codebook", (), {"is_continuous": False}), "encode_all": lambda _, all: all}
+        "Tokenizer",
+        (),
+        {"codebook": type("Codebook", (), {"is_continuous": False, "num_codes": 4}), "encode_all": lambda _, all: all},
     )()
     monkeypatch.setattr(
         preprocess, "blur_faces", throws(lambda picture, _: picture.size[0] == 13, preprocess.blur_faces)

@@ -18,12 +18,14 @@ import torch
 
 from gobelin.data.model import Action
 from gobelin.errors import UserError
+from gobelin.pipeline.recipe.recipe import change, load_recipe
 from gobelin.pipeline.run.plan import Batch, Step, data_sets
-from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
+from gobelin.pipeline.stages.tokenize import EncodeJob, decodes, encode_images
+from gobelin.report.model_sections import decode_rows, encoded_on
 from gobelin.store.shards import read_folder
 from gobelin.store.tables import list_shards
 from gobelin.tokenize import decoders
-from gobelin.tokenize.agreement import measure_agreement
+from gobelin.tokenize.agreement import drawn_pictures, measure_agreement
 from gobelin.tokenize.config import FSQConfig, KLVAEConfig, VQGANConfig, VQVAEConfig
 from gobelin.tokenize.decoders import DecoderPool, default_processes
 from gobelin.tokenize.encode import Encoding, how_encoded
@@ -283,3 +285,30 @@ def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert num_gpus_here() == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert num_gpus_here() == 0
+
+
+def test_patterns_are_drawn_alike_and_of_the_asked_for_size() -> None:
+    drawn = drawn_pictures((16, 24))
+    assert drawn.shape == (16, 16, 24, 3)
+    assert (drawn == drawn_pictures((16, 24))).all()
+    assert drawn.std() > 20
+    assert len(drawn_pictures((512, 512))) == 2
+
+
+def test_the_report_says_who_opened_a_picture_and_why() -> None:
+    recipe = load_recipe("gobelin", ("score.clip=null", "score.faces=null"))
+    opened = {row["by"]: (row["what"], row["why"]) for row in decodes(recipe, (56, 56))}
+    assert opened == {
+        "extract": ("file", "facts, hashes and a copy of 256 px"),
+        "fit": ("copy", "image tokenizer: 112 px"),
+        "encode": ("copy", "image tokenizer: 112 px"),
+    }
+    large = decodes(recipe, (256, 256))
+    assert [row["what"] for row in large] == ["file"] * 3
+    assert large[-1]["why"] == "image tokenizer: 512 px; copies have 256"
+    none = decodes(change(recipe, ("extract.image.copy_side_px=0",)), (56, 56))
+    assert none[-1]["why"] == "image tokenizer: 112 px; no copies are kept"
+    rows = decode_rows({"decoded": large})
+    assert rows[0] == {"by": "extract", "what": "the file", "why": "facts, hashes and a copy of 256 px"}
+    made = {"device": "cpu AVX512", "precision": "float32", "batch_size": 16, "halved": 1, "torch": "2"}
+    assert encoded_on(made) == "cpu AVX512, float32, 16 pictures at a time; halved 1 times, as memory was short"

@@ -266,11 +266,14 @@ def test_a_checkpoint_is_converted_and_shown(folder: Path, tmp_path: Path, capsy
     )
     out = str(tmp_path / "out")
     assert main(["tokenizer", "convert", str(tmp_path / "chameleon.safetensors"), out, "--size", "16"]) == 0
-    assert "from the layout chameleon" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "from the layout chameleon" in told
+    assert "of the codes are float32's (16 pictures drawn patterns, cpu" in told
     assert main(["tokenizer", "show", out, str(folder), "--page", str(tmp_path / "page.html"), "--images", "8"]) == 0
     told = capsys.readouterr().out
     assert "perplexity" in told
     assert "PSNR" not in told
+    assert "of the codes are float32's" in told
     assert "no decoder" in (tmp_path / "page.html").read_text()
     assert main(["tokenizer", "convert", str(folder / "00.png"), str(tmp_path / "none")]) == 2
     assert "is no checkpoint of torch" in capsys.readouterr().err

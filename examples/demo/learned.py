@@ -28,7 +28,8 @@ from examples.sample_crawl.judge import judge
 from examples.sample_crawl.model import Scene
 from examples.sample_crawl.scenes import NUM_PHRASINGS, caption, draw_scene, render_scene
 from gobelin.store.tables import list_shards
-from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, preprocess
+from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer
+from gobelin.tokenize.preprocess import preprocess
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.train.evaluate import grounding_gap
 from gobelin.train.model import LanguageModel, load_model

@@ -32,7 +32,23 @@ def token_section(output: str, stages: dict[str, Any], withheld: set[str]) -> di
         "length_chart": histogram_chart(counts.lengths, [], "tokens a document", "documents"),
         "use_chart": rank_chart(use.counts.tolist(), "codes, most used first", "uses"),
         "reconstructions": reconstruct(output, withheld),
+        "decoded": decode_rows(stages["tokenize"]),
+        "encoded": [encoded_on(made) for made in stages["tokenize"].get("encoded") or []],
     }
+
+
+def decode_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """Who opened each picture in the run, what of it, and why."""
+    return [{**row, "what": _OPENED[row["what"]]} for row in summary.get("decoded") or []]
+
+
+_OPENED = {"file": "the file", "copy": "its reduced copy"}
+
+
+def encoded_on(made: dict[str, Any]) -> str:
+    """On what codes were made, for people."""
+    halved = f"; halved {made['halved']} times, as memory was short" if made["halved"] else ""
+    return f"{made['device']}, {made['precision']}, {made['batch_size']} pictures at a time{halved}"
 
 
 def training_section(output: str, stages: dict[str, Any]) -> dict[str, Any] | None:
