@@ -176,7 +176,7 @@ def llamagen(arguments: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as work:
             for number, data in enumerate(files):
                 pixels = preprocess(open_rgb(data), (256, 256))
-                codes = exact.network.encode(to_float(pixels[None], device).contiguous())
+                codes = exact.network.encode(to_float(pixels[None].copy(), device).contiguous())
                 np.save(os.path.join(work, f"{number}.npy"), codes.cpu().numpy())
 
     times = in_turns([loop, lambda: list(fast.encode_all(decode(data, (), (256, 256)) for data in files))], 1)

@@ -37,7 +37,7 @@ BATCH_PIXELS = {"cpu": 2**19, "cuda": 2**24, "mps": 2**22}
 of 256 px or less."""
 
 _IN_FLIGHT = 2
-"""Batches that a GPU has been given and that are not fetched yet: one copies while the other is computed."""
+"""Batches that a GPU has been given and that are not fetched yet: the next is ready when one is done."""
 
 
 class ImageTokenizer:
@@ -142,9 +142,11 @@ class ImageTokenizer:
     def _forward(self, batch: np.ndarray) -> torch.Tensor:
         filled, _ = self._filled(batch, self.batch_size)
         given = torch.from_numpy(filled)
-        if self.device.type == "cuda":
-            given = given.pin_memory().to(self.device, non_blocking=True)
-        return self._encoder.encode(to_float(given, self.device))
+        if self.device.type != "cuda":
+            return self._encoder.encode(to_float(given, self.device))
+        # Float32 is not TF32, and the same batch takes the same algorithms every time.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            return self._encoder.encode(to_float(given.pin_memory().to(self.device, non_blocking=True), self.device))
 
     def made_how(self) -> dict[str, Any]:
         """What codes depend on beside picture and tokenizer: the kind of device, the trunk's precision, the size of

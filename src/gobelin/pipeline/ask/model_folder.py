@@ -19,16 +19,18 @@ from gobelin.pipeline.stages.fits import IMAGE_TOKENIZER
 from gobelin.store.files import read_bytes, write_bytes, write_json
 from gobelin.store.paths import join
 from gobelin.tokenize.grammar import parse
-from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, preprocess
+from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer
+from gobelin.tokenize.preprocess import preprocess
 from gobelin.tokenize.sequence import ImageItem
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import END_OF_DOCUMENT, END_OF_IMAGE, Vocabulary
-from gobelin.train.compute import autocast, torch_device
+from gobelin.train.compute import autocast
 from gobelin.train.config import SamplingConfig
 from gobelin.train.model import LanguageModel, load_model
 from gobelin.train.prompt import Make, Part, Prompt, build_prompt, what_to_make
 from gobelin.train.rank import ranked
 from gobelin.train.sample import Request, generate
+from gobelin.transforms.devices import torch_device
 from gobelin.transforms.images.check_image import ImageLimits, ImageProblem
 from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.images.open_image import open_rgb
