@@ -5,8 +5,10 @@ the files are dealt out before: they are read once, a row group at a time, and e
 
     files --row groups--> rows and the part of each (``Deal``) --> part-00000-of-P, part-00001-of-P ...
 
-What is held in memory is bounded: beyond ``HELD_BYTES`` all parts are written on, and stay open. Rows keep the order in
-which they come.
+What is held in memory is bounded: beyond ``HELD_BYTES`` the rows of each part go to a temporary file of its own, and in
+the end its file is made of that. (A Parquet file that is written on bit by bit holds what it will say of each column of
+each bit until it ends: bits times parts, which grows with the square of the rows.) Rows keep the order in which they
+come.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import resource
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -24,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.data.ids import shard_of
-from gobelin.store.dataset import NewDataFile, data_output, shard_name
+from gobelin.store.dataset import data_output, shard_name
 from gobelin.store.paths import join
 from gobelin.store.shards import PLACE_OF_DECISION, ROW_GROUP_BYTES, shard_of_decision
 from gobelin.store.tables import read_tables
@@ -124,7 +127,7 @@ def slices_of(digests: pa.ChunkedArray, num_slices: int) -> Parts:
 
 def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = HELD_BYTES) -> None:
     """Files -> the data set ``split.name`` in ``folder``, of a file a part."""
-    with contextlib.ExitStack() as stack:  # files that are open learn of an error, and do not appear
+    with contextlib.ExitStack() as stack:
         writer = _PartWriter(join(folder, split.name), split.schema, split.num_parts, held_bytes, stack)
         for path in paths:
             for table in split.read(path, list(split.columns)):
@@ -134,7 +137,7 @@ def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = 
 
 
 class _PartWriter:
-    """Writes rows to the files of their parts. Files that it keeps open are the stack's."""
+    """Writes rows to the files of their parts. Temporary files are the stack's."""
 
     def __init__(
         self, folder: str, schema: pa.Schema, num_parts: int, held_bytes: int, stack: contextlib.ExitStack
@@ -143,7 +146,7 @@ class _PartWriter:
         self._held: list[tuple[pa.Table, Parts]] = []  # rows by part; where each part begins, and the end
         self._num_held = 0
         self._stack = stack
-        self._open: list[_Part] = []
+        self._spilled: list[_Spill] = []
 
     def write(self, rows: pa.Table, parts: Parts) -> None:
         order = np.flatnonzero(parts >= 0)
@@ -154,49 +157,56 @@ class _PartWriter:
         self._held.append((chosen, np.searchsorted(parts[order], np.arange(self._num_parts + 1))))
         self._num_held += chosen.nbytes
         if self._num_held > self._held_bytes:
-            self._write_on()
+            self._spill()
 
     def finish(self) -> None:
-        """Writes what is held. One file is open at a time, where all fitted into memory."""
-        if self._open:
-            self._write_on()
-            return
+        """Makes the files, one after another."""
         for index in range(self._num_parts):
-            with self._part(index) as part:
-                self._write_part(part, index)
+            rows = self._rows_of(index)
+            if self._spilled:
+                rows = pa.concat_tables([self._spilled[index].end(), rows])
+            self._make_file(index, rows.combine_chunks())
 
-    def _write_on(self) -> None:
-        if not self._open:
+    def _spill(self) -> None:
+        if not self._spilled:
             _may_open(self._num_parts)
-            self._open = [self._stack.enter_context(self._part(index)) for index in range(self._num_parts)]
-        for index, part in enumerate(self._open):
-            self._write_part(part, index)
+            self._spilled = [_Spill(self._schema, self._stack) for _ in range(self._num_parts)]
+        for index, spill in enumerate(self._spilled):
+            spill.write(self._rows_of(index))
         self._held, self._num_held = [], 0
 
-    def _part(self, index: int) -> contextlib.AbstractContextManager[_Part]:
-        return _new_part(self._folder, shard_name(index, self._num_parts), self._schema)
-
-    def _write_part(self, part: _Part, index: int) -> None:
+    def _rows_of(self, index: int) -> pa.Table:
         pieces = [rows.slice(begins[index], begins[index + 1] - begins[index]) for rows, begins in self._held]
-        part.write(pa.concat_tables([self._schema.empty_table(), *pieces]).combine_chunks())
+        return pa.concat_tables([self._schema.empty_table(), *pieces])
+
+    def _make_file(self, index: int, rows: pa.Table) -> None:
+        with (
+            data_output(self._folder, shard_name(index, self._num_parts)) as file,
+            pq.ParquetWriter(file.stream, self._schema, compression="zstd") as writer,
+        ):
+            if rows.num_rows:
+                group = max(1, rows.num_rows * ROW_GROUP_BYTES // max(rows.nbytes, ROW_GROUP_BYTES))
+                writer.write_table(rows, row_group_size=group)
+                file.num_rows = rows.num_rows
 
 
-@dataclasses.dataclass(slots=True)
-class _Part:
-    file: NewDataFile
-    writer: pq.ParquetWriter
+class _Spill:
+    """Rows of one part in a temporary file, which has no name and goes with the process."""
+
+    def __init__(self, schema: pa.Schema, stack: contextlib.ExitStack) -> None:
+        self._file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
+        self._writer = pa.ipc.new_stream(self._file, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
 
     def write(self, rows: pa.Table) -> None:
         if rows.num_rows:
-            group = max(1, rows.num_rows * ROW_GROUP_BYTES // max(rows.nbytes, ROW_GROUP_BYTES))
-            self.writer.write_table(rows, row_group_size=group)
-            self.file.num_rows += rows.num_rows
+            self._writer.write_table(rows.combine_chunks())
 
-
-@contextlib.contextmanager
-def _new_part(folder: str, name: str, schema: pa.Schema) -> Iterator[_Part]:
-    with data_output(folder, name) as new, pq.ParquetWriter(new.stream, schema, compression="zstd") as writer:
-        yield _Part(new, writer)
+    def end(self) -> pa.Table:
+        """All rows; the file is closed."""
+        self._writer.close()
+        self._file.seek(0)
+        with self._file, pa.ipc.open_stream(self._file) as reader:
+            return reader.read_all()
 
 
 def _may_open(num_files: int) -> None:
