@@ -11,7 +11,7 @@ import hashlib
 import http.server
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -31,6 +31,8 @@ class CrawlServer(http.server.ThreadingHTTPServer):
         self.troubles: list[tuple[str, Answer]] = []
         self.asked: list[tuple[str, str]] = []  # (path, its Range)
         self.agents: set[str] = set()
+        self.is_held: Callable[[], bool] = lambda: False  # whether a request gets no answer until ``release``
+        self.held, self.release = threading.Event(), threading.Event()
 
     @property
     def url(self) -> str:
@@ -54,6 +56,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, wanted = self.path.lstrip("/"), self.headers.get("Range", "")
         self.server.asked.append((path, wanted))
+        if self.server.is_held():
+            self.server.held.set()
+            self.server.release.wait(60)
         self.server.agents.add(self.headers.get("User-Agent", ""))
         self._send(*(self.server.trouble(path) or self._file(path, wanted)))
 
@@ -106,5 +111,6 @@ def crawl_server() -> Iterator[CrawlServer]:
         try:
             yield server
         finally:
+            server.release.set()
             server.shutdown()
             thread.join()

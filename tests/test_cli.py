@@ -305,21 +305,23 @@ def test_a_usage_error_says_in_a_line_what_is_wrong(
     assert usage.startswith("usage: gobelin")
 
 
+_WATCHED = " --scratch --log-json --metrics --quiet"
 OPTIONS = {
-    "run": "--output --input --recipe --set --until --workers --runner --running-job --scratch --quiet",
-    "extract": "--output --input --recipe --set --workers --runner --running-job --scratch --quiet",
-    "score": "--output --recipe --set --workers --runner --running-job --scratch --quiet",
-    "select": "--output --recipe --set --what-if --workers --runner --running-job --scratch --quiet",
-    "tokenize": "--output --recipe --set --workers --runner --running-job --scratch --quiet",
-    "train": "--output --recipe --set --plan --scratch --quiet",
+    "run": "--output --input --sample --recipe --set --until --workers --runner --running-job" + _WATCHED,
+    "extract": "--output --input --sample --recipe --set --workers --runner --running-job" + _WATCHED,
+    "score": "--output --recipe --set --workers --runner --running-job" + _WATCHED,
+    "select": "--output --recipe --set --what-if --workers --runner --running-job" + _WATCHED,
+    "tokenize": "--output --recipe --set --workers --runner --running-job" + _WATCHED,
+    "train": "--output --recipe --set --plan" + _WATCHED,
     "sample": "--output --to --format --prompt --image --make --images --number --rank --max-tokens "
-    "--temperature --top-k --top-p --guidance --seed --recipe --set --scratch --quiet",
-    "report": "--output --recipe --set --scratch --quiet",
+    "--temperature --top-k --top-p --guidance --seed --recipe --set" + _WATCHED,
+    "report": "--output --recipe --set" + _WATCHED,
     "export": "--output --to --stage --decisions --format --with-images",
     "import": "--format --output --recipe --set --scratch --quiet",
     "explain": "--output --all-scores",
+    "status": "--output --json",
     "check": "--output",
-    "check-setup": "--set --until --output --input",
+    "check-setup": "--set --until --output --input --sample",
     "completion": "--install",
     "recipe list": "",
     "recipe show": "--set --plain",

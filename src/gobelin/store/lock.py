@@ -92,11 +92,11 @@ def _lease(folder: str) -> Iterator[None]:
 
 
 def _content(owner: str) -> bytes:
-    held = {"owner": owner, "until": time.time() + LEASE_SECONDS, "machine": _machine(), "pid": os.getpid()}
+    held = {"owner": owner, "until": time.time() + LEASE_SECONDS, "machine": machine(), "pid": os.getpid()}
     return json.dumps(held).encode()
 
 
-def _machine() -> str:
+def machine() -> str:
     """What tells the process ids of this machine, since it was started, from those of any other."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
@@ -106,9 +106,9 @@ def _machine() -> str:
     return " ".join(parts)
 
 
-def _is_dead(held: dict[str, Any]) -> bool:
-    """Whether who holds a lease was a process of this machine, and is gone."""
-    if held.get("machine") != _machine() or not isinstance(held.get("pid"), int):
+def is_dead(held: dict[str, Any]) -> bool:
+    """Whether who wrote ``pid`` and ``machine`` was a process of this machine, and is gone."""
+    if held.get("machine") != machine() or not isinstance(held.get("pid"), int):
         return False
     try:
         os.kill(held["pid"], 0)
@@ -117,6 +117,14 @@ def _is_dead(held: dict[str, Any]) -> bool:
     except OSError:
         return False
     return False
+
+
+def holder(folder: str) -> tuple[str, float] | None:
+    """(who holds the lease of a folder on a store, seconds for which it holds); None where nobody does."""
+    if not is_remote(folder):
+        return None
+    held = _read(join(folder, LEASE_NAME))
+    return (str(held.get("owner", "unknown")), _seconds_left(held)) if held else None
 
 
 def _seconds_left(held: dict[str, Any]) -> float:
@@ -131,7 +139,7 @@ def _take(folder: str, address: str, owner: str) -> str:
     except FileExistsError:
         held, tag = _read(address), remote.head(address)[1]
     left = _seconds_left(held)
-    if held.get("owner") != owner and left > 0 and not _is_dead(held):  # ours where the answer to our put was lost
+    if held.get("owner") != owner and left > 0 and not is_dead(held):  # ours where the answer to our put was lost
         raise LockedError(
             f"{folder}: another gobelin is at work there ({held.get('owner', 'unknown')}); its lease holds for "
             f"{left:.0f} more seconds. If it is dead, wait, or take the lease away: delete {address}"

@@ -14,6 +14,9 @@ from gobelin.store.files import read_bytes, write_bytes
 
 _SECONDS_BETWEEN_WRITES = 0.2
 
+BEFORE = "_before"
+"""Among the counts, how many of the step's unit a process found done."""
+
 _counts: Counter[str] = Counter()
 _file: str | None = None
 _last_write = 0.0
@@ -34,6 +37,13 @@ def advance(what: str, by: int = 1) -> None:
     if _file is not None and now - _last_write > _SECONDS_BETWEEN_WRITES:
         _last_write = now
         flush()
+
+
+def reach(what: str, number: int) -> None:
+    """Counts on to ``number`` of ``what``. What lies before the first call was done before this process began."""
+    if not _counts[what]:
+        _counts[BEFORE] = number - 1
+    advance(what, number - _counts[BEFORE] - _counts[what])
 
 
 def flush() -> None:

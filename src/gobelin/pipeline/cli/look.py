@@ -1,4 +1,5 @@
-"""Commands that look and write nothing: ``explain`` and ``check`` at an output folder, ``check-setup`` at a machine."""
+"""Commands that look and write nothing: ``explain``, ``status``, ``check`` at an output folder, ``check-setup`` at a
+machine."""
 
 from __future__ import annotations
 
@@ -32,6 +33,21 @@ def explain(
 
     for line in lines_of(output, subject, all_scores):
         print(line)
+    return 0
+
+
+def status(
+    output: RunFolder,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", help="one JSON object in place of lines")] = False,
+) -> int:
+    """Says how a run is going, from any machine that can read its folder."""
+    import json
+
+    from gobelin.pipeline.ask.status import describe, status_of
+
+    found = status_of(output.rstrip("/") or "/")
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n".join(describe(found)))
     return 0
 
 

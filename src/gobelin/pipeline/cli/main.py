@@ -55,6 +55,10 @@ _OTHERS = {
         "an image tokenizer for pictures of your own: of a run, a folder, Parquet files",
     ),
     "explain": ("look:explain", "the whole story of one page or image: found, scored, decided"),
+    "status": (
+        "look:status",
+        "how a run is going: which stage, how far, how fast, since when, by whom, the last error; from anywhere",
+    ),
     "check": (
         "look:check",
         "read every file of an output folder and compare it with the manifests: missing, short, altered",

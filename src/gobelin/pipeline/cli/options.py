@@ -76,6 +76,18 @@ _RunningJob = Parameter(
     metavar="wait|cancel",
     help="what becomes of a job that an earlier command left running on another runner (wait)",
 )
+_LogJson = Parameter(
+    name="--log-json",
+    allow_leading_hyphen=True,
+    group=MACHINE,
+    metavar="FILE",
+    help="write what happens to this file, one JSON object a line (- is standard error): docs/watching.md",
+)
+_Metrics = Parameter(
+    group=MACHINE,
+    metavar="PORT|FILE",
+    help="metrics for Prometheus: on this port of 127.0.0.1, or in a file (*.prom) for node_exporter",
+)
 _HIDDEN = Parameter(show=False)
 
 
@@ -98,6 +110,8 @@ class RunOptions:
     runner: Annotated[str, _Runner] = "local"
     running_job: Annotated[Literal["wait", "cancel"], _RunningJob] = "wait"
     scratch: Scratch = None
+    log_json: Annotated[Address | None, _LogJson] = None
+    metrics: Annotated[Address | None, _Metrics] = None
     quiet: Quiet = False
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from gobelin.errors import UserError
+from gobelin.errors import UserError, in_a_line
 from gobelin.pipeline.cli.options import RECIPE, Call, Caller, LaterOptions, ModelOptions, Output, RunOptions
 from gobelin.pipeline.run.stage_names import STAGES, Stage
 
@@ -118,10 +118,24 @@ def run_stages(
 def _open_and_run(
     output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, tell: Tell | None = None
 ) -> int:
+    from gobelin.pipeline.run.events import json_log
     from gobelin.pipeline.run.progress_bar import Screen
-    from gobelin.pipeline.run.run import open_run
 
     screen = Screen(options.quiet)
+    with json_log(options.log_json) as screen.listeners:
+        try:
+            return _run_opened(output, stages, options, caller, tell, screen)
+        except Exception as error:  # told here, and then to the caller
+            if not screen.has_ended:
+                screen.tell("run_failed", level="error", error=in_a_line(error))
+            raise
+
+
+def _run_opened(
+    output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, tell: Tell | None, screen: Screen
+) -> int:
+    from gobelin.pipeline.run.run import open_run
+
     with open_run(
         output,
         options.recipe,
@@ -135,6 +149,7 @@ def _open_and_run(
         scratch=options.scratch,
         running_job=options.running_job,
         sample=options.sample,
+        metrics=options.metrics,
     ) as run:
         if stages != ("report",):
             for earlier in STAGES[: STAGES.index(stages[0])]:

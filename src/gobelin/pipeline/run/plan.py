@@ -36,6 +36,7 @@ class Batch:
     units: list[Any]
     job: Any
     writes: tuple[DataSet, ...] = ()  # data sets that this batch alone writes
+    size: int = 0  # of the step's unit, how many are in it; 0: not known
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Step:
     batches: Sequence[Batch]
     writes: tuple[DataSet, ...] = ()  # data sets that all batches write together
     unit: str = ""  # what the progress bar counts
-    total: int | None = None  # how many of them there will be
+    total: int | None = None  # how many of them there are
+    before: int = 0  # how many of them were done before, and are in no batch
 
 
 def data_sets(folder: str | Attempt, num_shards: int, *names: str) -> tuple[DataSet, ...]:
@@ -117,7 +119,8 @@ class Plan:
             return
         waiting = [batch for batch in step.batches if step.writes or not is_complete(batch.writes)]
         pairs = [(batch.units, batch.job) for batch in waiting]
-        self._supervisor.run_graph(step.title, step.graph, pairs, step.unit, step.total)
+        before = step.before + sum(batch.size for batch in step.batches) - sum(batch.size for batch in waiting)
+        self._supervisor.run_graph(step.title, step.graph, pairs, step.unit, step.total, before)
         self._commit(step.title, writes)
 
     def call(

@@ -1,6 +1,6 @@
-"""What a person sees while a run goes on: one bar a step, with counts, rate and time left.
+"""What a person sees while a run goes on: what is under way, with counts, rate and time left, and a line a stage.
 
-On a terminal the bars move; elsewhere (a log file, CI) a line is printed every few seconds and one at the end. Where
+On a terminal a bar moves; elsewhere (a log file, CI) a line is printed every few seconds, and one a step. Where
 the steps of the whole run and their usual cost are known, the time left of it all is said too, from the first second.
 """
 
@@ -9,11 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gobelin.pipeline.run.events import Listener, now
 from gobelin.pipeline.run.forecast import Forecast, in_words
+from gobelin.transforms.progress import BEFORE
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -21,54 +24,111 @@ Counts = dict[str, int]
 
 
 class Step:
-    """One step under way. ``update`` takes the counts so far; ``total`` says how many of ``unit`` there will be."""
+    """One step under way. ``update`` takes the counts so far; ``total`` says how many of ``unit`` there will be, and
+    ``before`` how many of them an earlier command has done."""
 
-    def __init__(self, screen: Screen, title: str, unit: str, total: int | None) -> None:
-        self._screen, self._title, self._unit, self._total = screen, title, unit, total
+    def __init__(self, screen: Screen, title: str, unit: str, total: int | None, before: int) -> None:
+        self._screen, self._title, self._unit, self._total, self._before = screen, title, unit, total, before
         self._start = time.monotonic()
         self._last_line = self._start
         self._task = (
-            screen.progress.add_task(title, total=total or None, counts="", left="")
+            screen.progress.add_task(title, total=total or None, completed=before, counts="", left="")
             if screen.progress is not None
             else None
         )
-
-    @staticmethod
-    def _shown(counts: Counts) -> Counts:
-        """Counts for people; bytes only move the bar."""
-        return {name: value for name, value in sorted(counts.items()) if name != "bytes"}
+        screen.tell("step_started", step=title, unit=unit or None, total=total)
 
     def update(self, counts: Counts) -> None:
         """Shows counts such as {"pages": 12, "images": 40}; the bar follows the step's unit."""
-        done = counts.get(self._unit, 0)
-        text = "  ".join(f"{value:,} {name}" for name, value in self._shown(counts).items())
-        seconds = time.monotonic() - self._start
-        left = self._left(min(1.0, done / self._total) if self._total else None, seconds)
+        new = counts.get(self._unit, 0)
+        done, seconds = self._before + counts.get(BEFORE, 0) + new, time.monotonic() - self._start
+        counts = {name: value for name, value in counts.items() if name != BEFORE}
+        if self._unit in counts:
+            counts[self._unit] = done
+        share = min(1.0, done / self._total) if self._total else None
+        rate = new / seconds if new and seconds > 0 else None
+        left, of_run = self._left(share, done, new, seconds)
+        self._screen.tell(
+            "progress", step=self._title, unit=self._unit or None, total=self._total, done=done, share=share,
+            counts=counts, seconds=round(seconds, 1), rate=_rounded(rate), seconds_left=_rounded(left),
+        )  # fmt: skip
+        text, words = _counted(counts, self._unit, rate), _left_in_words(left, of_run)
         if self._task is not None and self._screen.progress is not None:
             completed = min(done, self._total) if self._total else 0
-            self._screen.progress.update(self._task, completed=completed, counts=text, left=left)
+            self._screen.progress.update(self._task, completed=completed, counts=text, left=words)
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            share = f" {100 * min(done, self._total) / self._total:3.0f} %" if self._total else ""
-            self._screen.say(f"{self._title:<32}{share}  {text}  {seconds:.0f} s{', ' if left else ''}{left}")
+            shown = f" {100 * share:3.0f} %" if share is not None else ""
+            self._screen.show(f"{self._title:<32}{shown}  {text}  {seconds:.0f} s{', ' if words else ''}{words}")
 
-    def _left(self, share: float | None, seconds: float) -> str:
-        """The time left in words, of the step and of the run; empty where nothing is known of it."""
+    def _left(self, share: float | None, done: int, new: int, seconds: float) -> tuple[float | None, float | None]:
+        """Seconds left, of the step and of the run; None where nothing is known of it."""
         found = self._screen.forecast.left(self._title, share, seconds)
         if found is not None:
-            return f"about {in_words(found[0])} left; of the whole run {in_words(found[1])}"
-        return f"about {in_words(seconds * (1 - share) / share)} left" if share and share < 1 else ""
+            return found
+        if not new or not self._total or share == 1:
+            return None, None
+        return seconds * (self._total - done) / new, None
 
     def finish(self, counts: Counts) -> None:
         """The step is over."""
         seconds = time.monotonic() - self._start
         self._screen.forecast.finish(self._title, seconds)
-        rates = "  ".join(
-            f"{value:,} {name} ({value / max(seconds, 1e-9):,.0f}/s)" for name, value in self._shown(counts).items()
-        )
+        self._screen.tell("step_done", step=self._title, counts=counts, seconds=round(seconds, 1))
         if self._task is not None and self._screen.progress is not None:
             self._screen.progress.remove_task(self._task)
-        self._screen.say(f"{self._title:<32} done  {rates}  {seconds:.1f} s")
+            return  # on a terminal its stage gets a line when it is done
+        rates = "  ".join(
+            f"{value:,} {name} ({value / max(seconds, 1e-9):,.0f}/s)" for name, value in _shown(counts).items()
+        )
+        self._screen.show(f"{self._title:<32} done  {rates}  {seconds:.1f} s")
+
+
+def _shown(counts: Counts) -> Counts:
+    """Counts for people; bytes only move the bar."""
+    return {name: value for name, value in sorted(counts.items()) if name not in ("bytes", BEFORE)}
+
+
+def _counted(counts: Counts, unit: str, rate: float | None) -> str:
+    """Counts and a rate in words; of bytes, megabytes a second."""
+    parts = [f"{value:,} {name}" for name, value in _shown(counts).items()]
+    if rate is not None:
+        parts.append(f"{rate / 1e6:,.1f} MB/s" if unit == "bytes" else f"{rate:,.{0 if rate >= 10 else 1}f}/s")
+    return "  ".join(parts)
+
+
+def _left_in_words(left: float | None, of_run: float | None) -> str:
+    if left is None:
+        return ""
+    return f"about {in_words(left)} left" + (f"; of the whole run {in_words(of_run)}" if of_run is not None else "")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def outcomes(summary: Mapping[str, Any]) -> dict[str, Counts]:
+    """Of documents and images, what a stage's summary counts: seen, kept, dropped, failed."""
+    found = {}
+    for unit in ("documents", "images"):
+        counts = summary.get(unit)
+        if isinstance(counts, dict) and "seen" in counts:
+            found[unit] = {
+                "seen": counts["seen"], "kept": counts["kept"], "dropped": sum(counts["dropped"].values()),
+                "failed": counts["failed"],
+            }  # fmt: skip
+    return found
+
+
+def stage_line(name: str, summary: Mapping[str, Any]) -> str:
+    """A stage that is done, in a line."""
+    parts = [
+        f"{found['seen']:,} {unit}: {found['kept']:,} kept, {found['dropped']:,} dropped, {found['failed']:,} failed"
+        for unit, found in outcomes(summary).items()
+    ]
+    if "seconds" in summary:
+        parts.append(f"{summary['seconds']:,.1f} s")
+    return f"{name:<10}done  {'; '.join(parts)}"
 
 
 class Screen:
@@ -83,10 +143,44 @@ class Screen:
         self.forecast = Forecast(expected or {})
         self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.progress: Progress | None = None
+        self.listeners: list[Listener] = []
+        self._stage: str | None = None
+        self.has_ended = False  # listeners know how the run ended
 
     def say(self, text: str) -> None:
         """One line."""
+        if text:
+            is_warning = text.startswith("warning:")
+            self.tell("message", level="warning" if is_warning else "info", text=text)
+        self.show(text)
+
+    def show(self, text: str) -> None:
+        """One line that is for people only: listeners know it otherwise."""
         self._console.print(text, markup=False)
+
+    def tell(self, event: str, level: str = "info", **facts: Any) -> None:
+        """An event to who listens (``events.py``)."""
+        stage = {} if self._stage is None else {"stage": self._stage}
+        for listener in self.listeners:
+            listener.tell({"time": now(), "level": level, "event": event, **stage, **facts})
+        self.has_ended = self.has_ended or event in ("run_done", "run_failed", "run_stopped")
+
+    def begin_stage(self, name: str) -> None:
+        """What comes is of this stage."""
+        self._stage = name
+        self.tell("stage_started")
+
+    def end_stage(self, summary: Mapping[str, Any] | None) -> None:
+        """The stage is done; None: it was done before."""
+        name = self._stage or ""
+        if summary is None:
+            self.tell("stage_skipped")
+            self.show(f"{name}: already done")
+        else:
+            seconds = {key: summary[key] for key in ("seconds", "cpu_seconds") if key in summary}
+            self.tell("stage_done", **{**seconds, **outcomes(summary)})
+            self.show(stage_line(name, summary))
+        self._stage = None
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -110,6 +204,6 @@ class Screen:
                 self.progress = None
 
     @contextmanager
-    def step(self, title: str, unit: str = "", total: int | None = None) -> Iterator[Step]:
+    def step(self, title: str, unit: str = "", total: int | None = None, before: int = 0) -> Iterator[Step]:
         """A step with its bar."""
-        yield Step(self, title, unit, total)
+        yield Step(self, title, unit, total, before)

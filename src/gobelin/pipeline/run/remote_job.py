@@ -120,6 +120,16 @@ def run_remotely(
         raise RuntimeError(f"{note} ended in the state {state}")
 
 
+def running_job(output: str) -> tuple[str, str] | None:
+    """(the job that is noted in an output folder, its state in a word); None where none is."""
+    try:
+        note = Note(**read_json(join(output, NOTE_NAME)))
+    except (FileNotFoundError, UserError, TypeError):
+        return None
+    state = _state_of(note, None)
+    return str(note), "nobody can be asked" if state == _SILENT else state
+
+
 def meet_running_job(output: str, choice: str, say: Say) -> None:
     """Asks what became of the job that an earlier command left in an output folder; waits for it, or cancels it.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gobelin.data.schemas import SCHEMA_VERSION
+from gobelin.errors import UserError
 from gobelin.pipeline.ask.rule_effects import effect_lines
 from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.run import preflight
@@ -22,6 +24,7 @@ from gobelin.pipeline.run.remote_job import NOTE_NAME, meet_running_job
 from gobelin.pipeline.run.scratch import scratch_folder, sweep_temporary_files
 from gobelin.pipeline.run.stage_names import STAGES
 from gobelin.pipeline.run.state import OutputError, StageFolder, read_json, read_manifest
+from gobelin.pipeline.run.status import STATUS_NAME, Status, kept_status
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.stages.extract import extract
 from gobelin.pipeline.stages.imported import extract_imported, is_imported
@@ -63,10 +66,11 @@ class Run:
     def stage(self, name: str, screen: Screen) -> bool:
         """Runs a stage unless it is done. Returns whether it ran."""
         folder = self._folder(name)
+        screen.begin_stage(name)
         if folder.is_done():
             damage = folder.damage()
             if not damage:
-                screen.say(f"{name}: already done")
+                screen.end_stage(None)
                 return False
             for problem in damage:
                 screen.say(f"{name}: {problem}")
@@ -81,6 +85,7 @@ class Run:
         }
         folder.complete({**summary, **seconds})
         self.write_summary()
+        screen.end_stage({**summary, **seconds})
         return True
 
     def _folder(self, name: str) -> StageFolder:
@@ -172,6 +177,7 @@ def open_run(
     scratch: str | None = None,
     running_job: str = "wait",
     sample: float = 1.0,
+    metrics: str | None = None,
 ) -> Iterator[Run]:
     """A run in an output folder: a new one, or one that goes on. Nobody else writes there meanwhile.
 
@@ -183,6 +189,7 @@ def open_run(
         scratch: local folder for logs and temporary files; None: ``scratch_folder`` chooses.
         running_job: what becomes of a job that an earlier command left on another runner: ``wait`` or ``cancel``.
         sample: share of the archives that is taken.
+        metrics: port or file for Prometheus; None: none.
 
     Raises:
         RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
@@ -222,7 +229,19 @@ def open_run(
     if not writes:
         yield run
         return
-    with locked(output), contextlib.closing(supervisor):
+    status = Status()
+    if metrics:
+        if importlib.util.find_spec("prometheus_client") is None:
+            raise UserError("--metrics needs prometheus_client: pip install 'gobelin[metrics]'")
+        from gobelin.pipeline.run.metrics import published
+    with (
+        locked(output),
+        contextlib.closing(supervisor),
+        published(metrics, status, output) if metrics else contextlib.nullcontext(),
+        kept_status(output, screen, status),
+    ):
+        input_bytes = sum(archive.size for archive in archives)
+        screen.tell("run_started", output=output, recipe=recipe.name, archives=len(archives), input_bytes=input_bytes)
         sweep_temporary_files(output)
         meet_running_job(output, running_job, screen.say)
         write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())
@@ -258,7 +277,7 @@ def check_output(output: str) -> str:
 def holds_something_else(output: str) -> bool:
     """Whether a folder that no run has described yet holds files of somebody else's. A run that was killed in its first
     moments leaves its recipe."""
-    known = (RECIPE_NAME, LEASE_NAME, NOTE_NAME)
+    known = (RECIPE_NAME, LEASE_NAME, NOTE_NAME, STATUS_NAME)
     return not exists(join(output, RECIPE_NAME)) and any(name not in known for name, _ in list_files(output))
 
 

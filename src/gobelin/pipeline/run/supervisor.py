@@ -74,11 +74,13 @@ class Supervisor:
         batches: Sequence[tuple[list[Any], Any]],
         unit: str = "",
         total: int | None = None,
+        before: int = 0,
     ) -> None:
         """Runs a graph once for each (units, job).
 
         Args:
             unit, total: what the bar counts, and how many there will be.
+            before: how many of them an earlier command has done.
         """
         if not batches:
             return
@@ -98,15 +100,22 @@ class Supervisor:
             Task(f"{graph.__name__}-{index}", run_pipeline, (graph, units, job, self._beam_args))
             for index, (units, job) in enumerate(batches)
         ]
-        self.run(title, tasks, unit, total)
+        self.run(title, tasks, unit, total, before=before)
 
     def run(
-        self, title: str, tasks: Sequence[Task], unit: str = "", total: int | None = None, threads: int = 1
+        self,
+        title: str,
+        tasks: Sequence[Task],
+        unit: str = "",
+        total: int | None = None,
+        threads: int = 1,
+        before: int = 0,
     ) -> None:
         """Runs tasks to their end.
 
         Args:
             threads: of torch and NumPy, in each process.
+            before: as in ``run_graph``.
 
         Raises:
             StepFailedError: one failed; the others are stopped.
@@ -120,7 +129,7 @@ class Supervisor:
         for file in files.values():
             file.unlink(missing_ok=True)
         pool = self._pool if threads == 1 else WorkerPool(threads, ())  # no graph of Beam's
-        with self._screen.step(title, unit, total) as step:
+        with self._screen.step(title, unit, total, before) as step:
             try:
                 self._run(title, list(tasks), files, pool, step)
             except ServerGoneError as error:

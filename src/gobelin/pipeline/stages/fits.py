@@ -38,7 +38,7 @@ from gobelin.train.metrics import read_metrics
 from gobelin.train.size import CorpusSize, Outlook, outlook, plan_lines
 from gobelin.transforms.devices import torch_device
 from gobelin.transforms.images.stored_images import StoredImages
-from gobelin.transforms.progress import advance
+from gobelin.transforms.progress import advance, reach
 from gobelin.transforms.score.measure import ScoreConfig
 from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads
 from gobelin.transforms.vision.faces import faces_of_images
@@ -188,7 +188,7 @@ def _copy_files(source: str, target: str, last: str) -> None:
 
 
 def _count_step(step: int, _: Any) -> None:
-    advance("steps")
+    reach("steps", step)
 
 
 def images_of_corpus(job: FitJob) -> np.ndarray:

@@ -150,7 +150,8 @@ def _by_shard(
     num_shards = made[0].num_shards
     waiting = sorted({index for data_set in made for index in shards_to_do(data_set)})
     batches = [Batch(shards, job) for shards in plan.deal(waiting, total)]
-    plan.run(Step(f"score: {title}", graph, batches, made, unit, total * len(waiting) // num_shards))
+    before = total - total * len(waiting) // num_shards
+    plan.run(Step(f"score: {title}", graph, batches, made, unit, total, before))
 
 
 def run_join(

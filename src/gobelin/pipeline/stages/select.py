@@ -83,7 +83,7 @@ def run_select(plan: Plan, job: SelectJob, num_documents: int, documents_at_once
         Step(
             "select: judge documents", judge_documents,
             [Batch(shards, job) for shards in plan.deal(waiting, num_documents, documents_at_once)],
-            judged, "documents", num_documents * len(waiting) // job.num_shards,
+            judged, "documents", num_documents, num_documents - num_documents * len(waiting) // job.num_shards,
         )
     )  # fmt: skip
     _choose_documents(plan, job)

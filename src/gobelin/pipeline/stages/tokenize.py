@@ -92,8 +92,8 @@ def tokenize(context: Context) -> dict[str, Any]:
     waiting = sorted({index for data_set in made for index in shards_to_do(data_set)})
     encode = EncodeJob(encoding, corpus, plan.shares_batches)
     batches = [Batch(shards, encode) for shards in plan.deal(waiting, workers=workers)]
-    total = num_shown * len(waiting) // num_shards
-    plan.run(Step("tokenize: encode images", encode_images, batches, made, "images", total))
+    before = num_shown - num_shown * len(waiting) // num_shards
+    plan.run(Step("tokenize: encode images", encode_images, batches, made, "images", num_shown, before))
 
     vocabulary, text_tokenizer = fits.load_vocabulary(folder.path)
     layout = sequence_layout(recipe, context.data("score", "documents"), context.data("select", "decisions"))

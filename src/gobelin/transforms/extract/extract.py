@@ -345,6 +345,10 @@ def _crash(capture: Capture, unit: Unit, refused: Refused) -> Decision:
     return dataclasses.replace(_decision(capture, unit, Action.FAIL, "extract_error"), detail=refused.detail)
 
 
+_COUNTED = {Action.DROP: "dropped", Action.FAIL: "failed"}
+"""What decisions are counted as while the stage runs."""
+
+
 class ExtractPages(beam.PTransform):
     """Page captures -> index rows ``pages`` and ``images``, ``decisions``, ``tallies`` (of data: images)."""
 
@@ -397,6 +401,7 @@ class _Extractor(WebStep):
 
     def _image(self, url: str, outcome: ImageDraft | Decision, capture: Capture) -> Iterator[beam.pvalue.TaggedOutput]:
         if isinstance(outcome, Decision):
+            advance(_COUNTED[outcome.action])
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
             if outcome.rule == BLOCKED:
                 digest = capture.payload_digest if url == capture.url else None  # a data: image has none
@@ -421,6 +426,7 @@ class _ExtractPages(_Extractor):
         for url, image in images.items():
             yield from self._image(url, image, capture)
         if isinstance(outcome, Decision):
+            advance(_COUNTED[outcome.action])
             yield beam.pvalue.TaggedOutput("decisions", to_row(outcome))
             return
         row, payload = outcome

@@ -107,5 +107,7 @@ class _FetchGroup(WebStep):
                 continue
             advance("fetches")
             yield beam.pvalue.TaggedOutput("fetches", found.row)
-            if found.capture is not None:
+            if found.capture is None:
+                advance("failed")
+            else:
                 yield beam.pvalue.TaggedOutput("images", found.capture)

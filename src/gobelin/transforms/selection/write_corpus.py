@@ -102,6 +102,7 @@ class _JudgeDocuments(WebStep):
             advance("documents")
             judged = attempt(_judged, document, scores, self._config)
             if isinstance(judged, Refused):
+                advance("failed")
                 decisions.append(
                     Decision(
                         stage="select", unit=Unit.DOCUMENT, action=Action.FAIL, rule="select_error",
@@ -112,6 +113,7 @@ class _JudgeDocuments(WebStep):
             verdict, survivor = judged
             not_run.update(verdict.not_run)
             decisions.extend(verdict.decisions)
+            advance("dropped" if survivor is None else "kept")
             if survivor is not None:
                 yield survivor
 
