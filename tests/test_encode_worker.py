@@ -21,7 +21,8 @@ from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import change, load_recipe
 from gobelin.pipeline.run.plan import Batch, Step, data_sets
 from gobelin.pipeline.stages.tokenize import EncodeJob, decodes, encode_images
-from gobelin.report.model_sections import decode_rows, encoded_on
+from gobelin.report.model_sections import decode_rows
+from gobelin.report.tokenizer_page import encoded_on
 from gobelin.store.shards import read_folder
 from gobelin.store.tables import list_shards
 from gobelin.tokenize import decoders

@@ -275,6 +275,7 @@ def test_a_checkpoint_is_converted_and_shown(folder: Path, tmp_path: Path, capsy
     assert "PSNR" not in told
     assert "of the codes are float32's" in told
     assert "no decoder" in (tmp_path / "page.html").read_text()
+    assert "of the codes are float32" in (tmp_path / "page.html").read_text()
     assert main(["tokenizer", "convert", str(folder / "00.png"), str(tmp_path / "none")]) == 2
     assert "is no checkpoint of torch" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gobelin.report.charts import Line, interval_chart, line_chart, rank_chart
 from gobelin.report.score_charts import histogram_chart
+from gobelin.report.tokenizer_page import encoded_on
 from gobelin.report.tokens import codebook_use, count_tokens, reconstruct
 from gobelin.report.training import curve
 from gobelin.store.paths import join
@@ -43,12 +44,6 @@ def decode_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 
 _OPENED = {"file": "the file", "copy": "its reduced copy"}
-
-
-def encoded_on(made: dict[str, Any]) -> str:
-    """On what codes were made, for people."""
-    halved = f"; halved {made['halved']} times, as memory was short" if made["halved"] else ""
-    return f"{made['device']}, {made['precision']}, {made['batch_size']} pictures at a time{halved}"
 
 
 def training_section(output: str, stages: dict[str, Any]) -> dict[str, Any] | None:

@@ -28,9 +28,15 @@ class Shown:
     ssim: float
 
 
-def tokenizer_page(codebook: Codebook, pictures: Sequence[Shown], quality: Quality | None) -> str:
+def tokenizer_page(
+    codebook: Codebook, pictures: Sequence[Shown], quality: Quality | None, agreement: Mapping[str, Any] | None = None
+) -> str:
     """The page; without pictures where the tokenizer has no decoder."""
-    rows = [*facts(codebook), *([] if quality is None else measured(codebook, quality))]
+    rows = [
+        *facts(codebook),
+        *agreement_row(codebook, agreement),
+        *([] if quality is None else measured(codebook, quality)),
+    ]
     table = "".join(f"<tr><th>{html.escape(name)}<td>{html.escape(value)}" for name, value in rows)
     figures = "".join(
         f"<figure>{_image(shown.original, 'the original')}{_image(shown.decoded, 'its reconstruction')}"
@@ -75,6 +81,12 @@ def agreement_row(codebook: Codebook, agreement: Mapping[str, Any] | None) -> li
     if codebook.is_continuous:
         return [("bfloat16", f"latents differ by {found:.2%} of their spread from float32's ({where})")]
     return [("bfloat16", f"{found:.1%} of the codes are float32's ({where})")]
+
+
+def encoded_on(made: Mapping[str, Any]) -> str:
+    """On what codes were made, for people."""
+    halved = f"; halved {made['halved']} times, as memory was short" if made.get("halved") else ""
+    return f"{made.get('device')}, {made.get('precision')}, {made.get('batch_size')} pictures at a time{halved}"
 
 
 def measured(codebook: Codebook, quality: Quality) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from gobelin.errors import MissingDataError, UserError
 from gobelin.report.sequence_page import SequenceView, TokenRun, sequence_page
+from gobelin.report.tokenizer_page import encoded_on
 from gobelin.store.dataset import paths_of
 from gobelin.store.files import exists, list_files, open_input, output, write_bytes
 from gobelin.store.paths import join, name_of, parent_of
@@ -31,6 +32,10 @@ from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 IMAGE_TOKENIZER = "image_tokenizer"
 PAGE_NAME = "index.html"
 _FIRST_CODES = 12
+
+
+_NOT_TOLD = ("shard", "num_shards", "encoded")
+"""Of a layout: what differs between shards, and what is told by itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def summary_of(shards: Sequence[ShardFile]) -> list[tuple[str, str]]:
             num_images += pc.sum(pc.list_value_length(table["image_spans"])).as_py() or 0
     vocabulary, layout = shards[0].vocabulary, shards[0].layout
     books = ", ".join(f"{b.name}: {b.num_codes:,} codes in {b.rows} x {b.columns}" for b in vocabulary.codebooks)
-    said = ", ".join(f"{name} {value}" for name, value in sorted(layout.items()) if name not in ("shard", "num_shards"))
+    said = ", ".join(f"{name} {value}" for name, value in sorted(layout.items()) if name not in _NOT_TOLD)
     return [
         ("shards", f"{len(shards):,}"),
         ("sequences", f"{sum(shard.num_rows for shard in shards):,}"),
@@ -99,6 +104,7 @@ def summary_of(shards: Sequence[ShardFile]) -> list[tuple[str, str]]:
         ("images", f"{num_images:,}"),
         ("vocabulary", f"{vocabulary.size:,} ids: {vocabulary.text_size:,} of text; {books}"),
         ("layout", said),
+        *(("encoded on", encoded_on(made)) for made in layout.get("encoded", ())),
     ]
 
 

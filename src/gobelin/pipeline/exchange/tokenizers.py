@@ -225,4 +225,4 @@ def _write_page(path: str, tokenizer: ImageTokenizer, images: np.ndarray, qualit
             meter.add(image[None], decoded[None])
             one = meter.result()
             shown.append(Shown(image, decoded, one.psnr_db, one.ssim))
-    write_bytes(path, tokenizer_page(tokenizer.codebook, shown, quality).encode())
+    write_bytes(path, tokenizer_page(tokenizer.codebook, shown, quality, tokenizer.agreement).encode())

@@ -222,7 +222,8 @@ def shuffle_into_shards(plan: Plan, job: AssembleJob, work: str, shard_tokens: i
     said = dataclasses.asdict(job.layout)
     del said["assignments"]
     paths = tuple(tuple(parted.paths("sequences", number)) for number in range(num_shards))
-    shuffle = ShuffleJob(made[0].folder, made[1].folder, paths, job.vocabulary, {**said, "shard_tokens": shard_tokens})
+    said |= {"shard_tokens": shard_tokens, "encoded": how_encoded(job.codes)}
+    shuffle = ShuffleJob(made[0].folder, made[1].folder, paths, job.vocabulary, said)
     batches = [Batch(numbers, shuffle) for numbers in plan.deal(range(num_shards))]
     plan.run(Step("tokenize: write token shards", write_token_shards, batches, made))
     return totals
