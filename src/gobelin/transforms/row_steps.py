@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.schemas import DECISIONS
+from gobelin.store.paths import join
 from gobelin.store.shards import Choice, read_rows, shard_of_decision, write_sorted
 from gobelin.store.tables import shard_path
 
@@ -57,6 +59,49 @@ class WriteRows(beam.PTransform):
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowsOf:
+    """A data set that ``WriteDataSets`` writes."""
+
+    schema: pa.Schema
+    sort_by: tuple[str, ...]
+
+
+class WriteDataSets(beam.PTransform):
+    """{name: PCollections of small rows} -> the data sets of these names in ``folder``, written as by ``WriteRows``.
+
+    All go through one shuffle, which costs a fraction of what one for each of them costs to build and to run.
+
+    Args:
+        shard: (row, number of shards) -> its shard.
+    """
+
+    def __init__(
+        self, folder: str, num_shards: int, data_sets: dict[str, RowsOf], shard: Callable[[dict[str, Any], int], int]
+    ) -> None:
+        self._folder, self._num_shards, self._data_sets, self._shard = folder, num_shards, data_sets, shard
+
+    def expand(self, rows: dict[str, tuple[beam.PCollection, ...]]) -> beam.PCollection:
+        keyed = [
+            collection | f"{name}/{number}" >> beam.Map(_by_data_set, name, self._shard, self._num_shards)
+            for name, collections in rows.items()
+            for number, collection in enumerate(collections)
+        ]
+        empty = [((name, index), None) for name in rows for index in range(self._num_shards)]
+        return (
+            (*keyed, keyed[0].pipeline | "Empty" >> beam.Create(empty, reshuffle=False))
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_WriteShardOfDataSet(self._folder, self._num_shards, self._data_sets))
+        )
+
+
+def _by_data_set(
+    row: dict[str, Any], name: str, shard: Callable[[dict[str, Any], int], int], num_shards: int
+) -> tuple[tuple[str, int], dict[str, Any]]:
+    return (name, shard(row, num_shards)), row
+
+
 DECISION_ORDER = ("doc_id", "node_index", "url")
 
 
@@ -78,6 +123,18 @@ def _decision_to_shard(row: dict[str, Any], num_shards: int) -> tuple[int, dict[
 def empty_shards(pipeline: beam.Pipeline, shards: Iterable[int]) -> beam.PCollection:
     """(shard, None) for each shard, so that a shard without rows is still a file."""
     return pipeline | beam.Create([(index, None) for index in shards], reshuffle=False)
+
+
+class _WriteShardOfDataSet(beam.DoFn):
+    def __init__(self, folder: str, num_shards: int, data_sets: dict[str, RowsOf]) -> None:
+        self._folder, self._num_shards, self._data_sets = folder, num_shards, data_sets
+
+    def process(self, element: tuple[tuple[str, int], Iterable[dict[str, Any] | None]]) -> Iterator[str]:
+        (name, index), rows = element
+        path = shard_path(join(self._folder, name), index, self._num_shards)
+        each = self._data_sets[name]
+        write_sorted(path, (row for row in rows if row is not None), each.schema, each.sort_by)
+        yield path
 
 
 class _WriteRowsOfShard(beam.DoFn):

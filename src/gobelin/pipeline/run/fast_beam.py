@@ -8,6 +8,7 @@ A version of Beam that lacks one of these functions is left as it is.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import functools
@@ -28,6 +29,7 @@ def install() -> None:
     import apache_beam.typehints.decorators
 
     _replace("apache_beam.typehints.decorators", "get_signature", _by_function)
+    _replace("apache_beam.transforms.core", "_check_fn_use_yield_and_return", _by_function)  # reads the source
     _replace("apache_beam.transforms.userstate", "get_dofn_specs", _by_class)
     with contextlib.suppress(AttributeError):
         _keep_options(apache_beam.options.pipeline_options.PipelineOptions)
@@ -45,24 +47,24 @@ def _replace(module_name: str, name: str, wrap: Callable[[Any], Any]) -> None:
             setattr(module, name, wrapped)
 
 
-def _by_function(get_signature: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """One look-up for each function, and one for all bound methods of it. Signatures are never changed in place."""
+def _by_function(of: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One look-up for each function, and one for all bound methods of it. No result is ever changed in place."""
 
     @functools.lru_cache(_MAX_FUNCTIONS)
     def of_function(function: types.FunctionType) -> Any:
-        return get_signature(function)
+        return of(function)
 
     @functools.lru_cache(_MAX_FUNCTIONS)
     def of_method(function: types.FunctionType) -> Any:
-        return get_signature(types.MethodType(function, object()))
+        return of(types.MethodType(function, object()))
 
-    @functools.wraps(get_signature)
+    @functools.wraps(of)
     def look_up(function: Any) -> Any:
         if type(function) is types.FunctionType:
             return of_function(function)
         if type(function) is types.MethodType and type(function.__func__) is types.FunctionType:
             return of_method(function.__func__)
-        return get_signature(function)
+        return of(function)
 
     return look_up
 
@@ -98,13 +100,19 @@ def _keep_options(options: Any) -> None:
         key = (type(self), tuple(flags))
         if key not in kept:
             original(self, flags, **kwargs)
-            kept[key] = copy.deepcopy(self._visible_options)
+            kept[key] = vars(copy.deepcopy(self._visible_options))
             return
         self._flags = flags
-        self._visible_options = copy.deepcopy(kept[key])
+        # Values are strings, numbers, and lists and dicts of them.
+        values = {name: copy.copy(value) for name, value in kept[key].items()}
+        self._visible_options = argparse.Namespace(**values)
         self._all_options = kwargs
-        for name in self._visible_option_list():
-            self._all_options.setdefault(name, getattr(self._visible_options, name))
+        for name, value in values.items():
+            self._all_options.setdefault(name, value)
+
+    def names(self: Any) -> list[str]:
+        return sorted(vars(self._visible_options))  # without a look at the namespace's methods
 
     setattr(__init__, _KEPT, True)
     options.__init__ = __init__
+    options._visible_option_list = names

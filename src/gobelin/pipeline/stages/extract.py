@@ -43,7 +43,7 @@ from gobelin.transforms.fetching.fetch import FetchImages, check_fetch
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import PolicyRows
-from gobelin.transforms.row_steps import WriteRows
+from gobelin.transforms.row_steps import RowsOf, WriteDataSets
 
 
 def extract(context: Context) -> dict[str, Any]:
@@ -121,7 +121,14 @@ class ReadJob:
     num_index_shards: int
 
 
-INDEXES = ("pages", "images", "policies", "revisits", "decisions", "archives")
+INDEXES = {
+    "pages": RowsOf(PAGE_INDEX, ("warc_file",)),
+    "images": RowsOf(IMAGE_INDEX, ("warc_file",)),
+    "policies": RowsOf(POLICY_INDEX, ("host",)),
+    "revisits": RowsOf(REVISIT_INDEX, ("warc_file",)),
+    "decisions": RowsOf(DECISIONS, ("warc_file",)),
+    "archives": RowsOf(ARCHIVES, ("warc_file",)),
+}
 """Data sets that ``read_archives`` writes."""
 
 
@@ -137,30 +144,21 @@ def read_archives(pipeline: beam.Pipeline, archives: list[ArchiveRange], job: Re
     images = records.images | "ExtractImages" >> ExtractImages(job.config, spools)
     revisits = records.revisits | "BlockRevisits" >> BlockRevisits(job.config.block_list)
 
-    _write_index("pages", (pages.pages,), PAGE_INDEX, job)
-    _write_index("images", (pages.images, images.images, revisits.images), IMAGE_INDEX, job)
     policies = records.policies | "PolicyRows" >> PolicyRows()
-    decisions = (records.decisions, pages.decisions, images.decisions, revisits.decisions, policies.decisions)
-    _write_index("decisions", decisions, DECISIONS, job)
-    _write_index("archives", (records.tallies, pages.tallies), ARCHIVES, job)
-    _write_index("policies", (policies.policies,), POLICY_INDEX, job, "host")
-    _write_index("revisits", (revisits.revisits,), REVISIT_INDEX, job)
+    index = {
+        "pages": (pages.pages,),
+        "images": (pages.images, images.images, revisits.images),
+        "policies": (policies.policies,),
+        "revisits": (revisits.revisits,),
+        "decisions": (records.decisions, pages.decisions, images.decisions, revisits.decisions, policies.decisions),
+        "archives": (records.tallies, pages.tallies),
+    }
+    index | "WriteIndex" >> WriteDataSets(job.folder, job.num_index_shards, INDEXES, _place)
 
 
-def _write_index(
-    name: str, rows: tuple[beam.PCollection, ...], schema: Any, job: ReadJob | FetchJob, sort_by: str = "warc_file"
-) -> None:
-    (
-        rows
-        | f"{name}/Flatten" >> beam.Flatten()
-        | f"{name}/ToShard" >> beam.Map(_by_place, job.num_index_shards)
-        | f"{name}/Write" >> WriteRows(join(job.folder, name), schema, job.num_index_shards, (sort_by,))
-    )
-
-
-def _by_place(row: Row, num_shards: int) -> tuple[int, Row]:
+def _place(row: Row, num_shards: int) -> int:
     place = f"{row.get('warc_file') or row.get('origin')} {row.get('warc_offset')} {row.get('url')}"
-    return shard_of(place, num_shards), row
+    return shard_of(place, num_shards)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,7 +172,13 @@ class FetchJob:
     num_index_shards: int
 
 
-FETCH_INDEXES = ("images", "policies", "decisions", "archives", "fetches")
+FETCH_INDEXES = {
+    "images": RowsOf(IMAGE_INDEX, ("url",)),
+    "decisions": RowsOf(DECISIONS, ("url",)),
+    "policies": RowsOf(POLICY_INDEX, ("host",)),
+    "fetches": RowsOf(FETCHES, ("url",)),
+    "archives": RowsOf(ARCHIVES, ("warc_file",)),
+}
 """Data sets that ``fetch_images`` writes."""
 
 
@@ -190,11 +194,14 @@ def fetch_images(pipeline: beam.Pipeline, shards: list[int], job: FetchJob) -> N
     )
     images = fetched.images | "ExtractImages" >> ExtractImages(config, join(job.folder, "spools"))
 
-    _write_index("images", (images.images,), IMAGE_INDEX, job, "url")
-    _write_index("decisions", (images.decisions,), DECISIONS, job, "url")
-    _write_index("policies", (fetched.policies,), POLICY_INDEX, job, "host")
-    _write_index("fetches", (fetched.fetches,), FETCHES, job, "url")
-    _write_index("archives", (fetched.images | "Tally" >> beam.Map(_fetched_tally),), ARCHIVES, job)
+    index = {
+        "images": (images.images,),
+        "decisions": (images.decisions,),
+        "policies": (fetched.policies,),
+        "fetches": (fetched.fetches,),
+        "archives": (fetched.images | "Tally" >> beam.Map(_fetched_tally),),
+    }
+    index | "WriteIndex" >> WriteDataSets(job.folder, job.num_index_shards, FETCH_INDEXES, _place)
 
 
 def _urls(path: str) -> Iterator[str]:
