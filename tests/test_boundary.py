@@ -49,7 +49,8 @@ WEB_STEPS = {
 NUMBERS_AND_KEYS = {
     # Rows, ids, digests, dates and numbers of our own; of addresses only what the functions of ``urls.py`` make, which
     # never raise. Images whose bytes were written by ``extract`` are copied, not opened.
-    "_ScoreHeads", "_WriteImageShard", "_WriteRowsOfShard", "_WriteShardOfDataSet", "_as_group", "_by_data_set", "_by_group",
+    "_ScoreHeads", "_WriteImageShard", "_WriteRowsOfShard", "_WriteShardOfDataSet",
+    "_as_group", "_by_data_set", "_by_group",
     "_alike_images", "_alike_texts", "_as_own", "_band_keys", "_blank", "_both_ways", "_by_doc_id",
     "_by_host", "_by_id", "_by_image_id", "_by_place", "_by_rule", "_by_text", "_by_url", "_codes_by_id",
     "_codes_to_shards", "_components", "_count_images", "_deal_out", "_decision_to_shard", "_document_row",

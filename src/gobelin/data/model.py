@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-from typing import Any
+from typing import Any, overload
+
+from gobelin.data.rows import ArchiveRow, DecisionRow, DocumentRow, ImageRow, NodeRow, Row
 
 
 class Action(enum.StrEnum):
@@ -162,7 +164,19 @@ class ArchiveTally:
     num_other: int
 
 
-def to_row(value: Any) -> dict[str, Any]:
+@overload
+def to_row(value: Document) -> DocumentRow: ...
+@overload
+def to_row(value: Node) -> NodeRow: ...
+@overload
+def to_row(value: Image) -> ImageRow: ...
+@overload
+def to_row(value: Decision) -> DecisionRow: ...
+@overload
+def to_row(value: ArchiveTally) -> ArchiveRow: ...
+@overload
+def to_row(value: Any) -> Row: ...
+def to_row(value: Any) -> Any:
     """A dataclass of this module as a row of its schema (nested dataclasses become structs).
 
     As ``dataclasses.asdict``, in a third of its time: what cannot change is not copied.
@@ -184,18 +198,62 @@ def _field_names(kind: Any) -> tuple[str, ...] | None:
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
-def document_from_row(row: dict[str, Any]) -> Document:
-    """The inverse of ``to_row`` for a row of ``DOCUMENTS``."""
+def document_from_row(row: DocumentRow) -> Document:
+    """The inverse of ``to_row``."""
     return Document(
-        **{
-            **row,
-            "licences": tuple(Licence(**licence) for licence in row["licences"]),
-            "consent": tuple(row["consent"]),
-            "nodes": tuple(Node(**node) for node in row["nodes"]),
-        }
+        doc_id=row["doc_id"],
+        url=row["url"],
+        warc_file=row["warc_file"],
+        warc_offset=row["warc_offset"],
+        warc_length=row["warc_length"],
+        warc_date=row["warc_date"],
+        content_digest=row["content_digest"],
+        title=row["title"],
+        language=row["language"],
+        language_score=row["language_score"],
+        licences=tuple(Licence(**licence) for licence in row["licences"]),
+        consent=tuple(row["consent"]),
+        charset=row["charset"],
+        extractor=row["extractor"],
+        page_kind=None if row["page_kind"] is None else PageKind(row["page_kind"]),
+        nodes=tuple(map(_node_from_row, row["nodes"])),
     )
 
 
-def image_from_row(row: dict[str, Any]) -> Image:
-    """The inverse of ``to_row`` for a row of ``IMAGES``."""
-    return Image(**{**row, "urls": tuple(row["urls"]), "consent": tuple(row["consent"])})
+def _node_from_row(row: NodeRow) -> Node:
+    return Node(
+        kind=row["kind"],
+        role=None if row["role"] is None else Role(row["role"]),
+        level=row["level"],
+        text=row["text"],
+        image_url=row["image_url"],
+        image_id=row["image_id"],
+        alt=row["alt"],
+        caption=row["caption"],
+        title=row["title"],
+        link_url=row["link_url"],
+        rendered_width=row["rendered_width"],
+        rendered_height=row["rendered_height"],
+    )
+
+
+def image_from_row(row: ImageRow) -> Image:
+    """The inverse of ``to_row``."""
+    return Image(
+        image_id=row["image_id"],
+        data=row["data"],
+        format=row["format"],
+        width=row["width"],
+        height=row["height"],
+        md5=row["md5"],
+        phash=row["phash"],
+        dhash=row["dhash"],
+        colour=row["colour"],
+        thumbnail=row["thumbnail"],
+        pdq=row["pdq"],
+        urls=tuple(row["urls"]),
+        consent=tuple(row["consent"]),
+        source=Source(row["source"]),
+        warc_file=row["warc_file"],
+        warc_offset=row["warc_offset"],
+    )

@@ -16,13 +16,13 @@ import hashlib
 import json
 import re
 import unicodedata
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from gobelin.data.ids import document_id
 from gobelin.data.model import Document, Node, Role, Source, Unit, to_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, NodeRow, Row
 from gobelin.data.schemas import DOCUMENTS, NODE
 from gobelin.exchange.blurring import FACES_BLURRED
 from gobelin.transforms.pages.content.language import identify_language
@@ -68,19 +68,19 @@ class LeftOut:
 class Entry:
     """A row of ``DOCUMENTS`` and the pictures of its image nodes, in their order."""
 
-    document: Row
+    document: DocumentRow
     pictures: tuple[Picture | None, ...]  # None: the image is not at hand
     cosines: list[list[float]] | None = None  # on the way in: a list an image node, a number a text node
     left_out: tuple[LeftOut, ...] = ()  # on the way in
 
     @property
-    def shown(self) -> list[tuple[Row, Picture | None]]:
+    def shown(self) -> list[tuple[NodeRow, Picture | None]]:
         """Image nodes, each with its picture."""
         nodes = [node for node in self.document["nodes"] if node["kind"] == "image"]
         return list(zip(nodes, self.pictures, strict=True))
 
     @property
-    def laid_out(self) -> list[tuple[Row, Picture | None]]:
+    def laid_out(self) -> list[tuple[NodeRow, Picture | None]]:
         """All nodes, an image node with its picture."""
         pictures = iter(self.pictures)
         return [(node, next(pictures) if node["kind"] == "image" else None) for node in self.document["nodes"]]
@@ -99,7 +99,7 @@ def extension(image_format: str) -> str:
     return _EXTENSIONS.get(image_format, image_format)
 
 
-def side_of(document: Row) -> Row:
+def side_of(document: DocumentRow) -> Row:
     """What other formats have no place for: the document and its nodes without their texts, nulls left out."""
     fields = {name: value for name, value in document.items() if name != "nodes" and value is not None}
     nodes = [
@@ -151,12 +151,12 @@ class Origin:
         return f"urn:gobelin:import:{hashlib.blake2b(self.file.encode(), digest_size=8).hexdigest()}:{self.row}"
 
 
-def text_node(text: str) -> Row:
+def text_node(text: str) -> NodeRow:
     """A text of a foreign file: it is not known what it was on its page."""
     return to_row(Node("text", Role.PARAGRAPH, text=text))
 
 
-def image_node(url: Any, alt: Any = None, caption: Any = None, width: Any = None, height: Any = None) -> Row:
+def image_node(url: Any, alt: Any = None, caption: Any = None, width: Any = None, height: Any = None) -> NodeRow:
     """An image of a foreign file; what is no string, or no number of pixels, says nothing."""
     return to_row(
         Node(
@@ -217,7 +217,7 @@ def _runs_of_text(side: Any) -> list[list[int]] | None:
     return runs
 
 
-def restored(side: Any, texts: list[str], num_images: int) -> list[Row] | None:
+def restored(side: Any, texts: list[str], num_images: int) -> list[NodeRow] | None:
     """The nodes that a side field describes, with these texts; None where they do not fit."""
     nodes = side.get("nodes") if isinstance(side, dict) else None
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
@@ -227,14 +227,14 @@ def restored(side: Any, texts: list[str], num_images: int) -> list[Row] | None:
         return None
     waiting = iter(texts)
     empty = dict.fromkeys(field.name for field in NODE)
-    found = []
+    found: list[Any] = []
     for node in nodes:
         known = {name: value for name, value in node.items() if name in empty}
         found.append({**empty, **known, **({"text": next(waiting)} if node["kind"] == "text" else {})})
     return found
 
 
-def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
+def document_of(side: Any, nodes: list[NodeRow], origin: Origin, known: Row) -> DocumentRow:
     """A row of ``DOCUMENTS`` for nodes that came in.
 
     Args:
@@ -247,7 +247,7 @@ def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
     if isinstance(side, dict) and isinstance(side.get("document"), dict):
         return _checked({**dict.fromkeys(DOCUMENTS.names), **side["document"], "nodes": nodes})
     nodes, known = _well_formed([captions_once(nodes), known])
-    texts = [node["text"] for node in nodes if node["kind"] == "text" and is_readable(node["text"])]
+    texts = [node["text"] for node in nodes if node["text"] is not None and is_readable(node["text"])]
     url: str = known.get("url") or origin.url
     content = json.dumps([[node["text"], node["image_url"]] for node in nodes]).encode()
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
@@ -274,7 +274,7 @@ def document_of(side: Any, nodes: list[Row], origin: Origin, known: Row) -> Row:
     return _checked({**row, "url": url})
 
 
-def captions_once(nodes: list[Row]) -> list[Row]:
+def captions_once(nodes: list[NodeRow]) -> list[NodeRow]:
     """Nodes of a foreign document without captions that stand beside their image as a text, too: files of image-text
     pairs carry the words twice. ``same_words`` says what makes no difference.
 
@@ -286,7 +286,7 @@ def captions_once(nodes: list[Row]) -> list[Row]:
         last = None
         for node in ordered:
             found.append(last)
-            last = same_words(node["text"]) if node["kind"] == "text" else last
+            last = last if node["text"] is None else same_words(node["text"])
     beside = zip(before, reversed(after), strict=True)
     return [
         {**node, "caption": None} if node["caption"] and same_words(node["caption"]) in texts else node
@@ -308,7 +308,7 @@ def _well_formed(value: Any) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def _checked(row: Row) -> Row:
+def _checked(row: Row) -> DocumentRow:
     """The row, with the types and ranges of ``DOCUMENTS``."""
     try:
         document = _DOCUMENT.validate_json(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
@@ -321,8 +321,7 @@ def _checked(row: Row) -> Row:
     numbers = (document.warc_offset, document.warc_length)
     if not all(0 <= number < 2**63 for number in numbers):
         raise EntryError("malformed_row", "a place in an archive is out of range")
-    found = to_row(document)
-    return {name: _listed(found[name]) for name in DOCUMENTS.names}
+    return cast(DocumentRow, {name: _listed(value) for name, value in to_row(document).items()})
 
 
 def _check_node(node: Node) -> None:

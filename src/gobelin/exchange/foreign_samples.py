@@ -17,7 +17,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -195,7 +195,7 @@ def _text_of(data: bytes) -> str:
     return data.decode("utf-8-sig", "replace").strip()
 
 
-def _image_of(image: Any, described: Row) -> Row:
+def _image_of(image: Any, described: Row) -> NodeRow:
     """A node of a foreign image; an item of ``images`` may be its address."""
     address = image if isinstance(image, str) and _ADDRESS.match(image) else None
     return image_node(optional_text(described.get("url")) or address, described.get("alt"), described.get("caption"))

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -83,7 +83,7 @@ def plain_row(entry: Entry) -> Row:
         images.append({"bytes": picture.data, "path": f"{node['image_id']}.{extension(picture.facts['format'])}"})
         described.append(image_metadata(node, picture))
     return {
-        **{name: document[name] for name in _STRINGS},
+        **{name: value for name, value in document.items() if name in _STRINGS},
         "texts": [node["text"] for node in document["nodes"]],
         "images": images,
         "image_metadata": as_json(described),
@@ -119,7 +119,7 @@ def entry_of_row(row: Row, origin: Origin) -> Entry:
     return Entry(document_of(side, nodes, origin, known_of(row)), tuple(pictures))
 
 
-def _image(image: Any, described: Any) -> Row:
+def _image(image: Any, described: Any) -> NodeRow:
     known = described if isinstance(described, dict) else {}
     return image_node(optional_text(image) or known.get("url"), known.get("alt"), known.get("caption"))
 

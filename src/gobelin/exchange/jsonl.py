@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, NodeRow, Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -25,7 +25,7 @@ from gobelin.store.files import open_input, output
 from gobelin.store.paths import join, name_of
 
 
-def document_as_json(row: Row) -> Row:
+def document_as_json(row: DocumentRow) -> Row:
     """A row of ``DOCUMENTS`` as ``{"url", "items": [...]}``; an item is ``{"kind": "text", "role", "text"}`` or
     ``{"kind": "image", "url", ...}``."""
     items = []
@@ -84,8 +84,8 @@ def entry_of_object(value: Row, origin: Origin) -> Entry:
     return Entry(document, (None,) * sum(node["kind"] == "image" for node in nodes))
 
 
-def _node(item: Row) -> Row:
+def _node(item: Row) -> NodeRow:
     if item["kind"] == "text":
-        role = item.get("role")
-        return {**text_node(item["text"]), **({"role": role} if isinstance(role, str) else {})}
+        node, role = text_node(item["text"]), item.get("role")
+        return {**node, "role": role} if isinstance(role, str) else node
     return image_node(item.get("url"), item.get("alt"), item.get("caption"))

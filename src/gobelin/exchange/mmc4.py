@@ -22,12 +22,12 @@ import binascii
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -125,14 +125,14 @@ def mmc4_object(entry: Entry, matrix: Matrix | None) -> Row:
     }
 
 
-def image_name(node: Row, picture: Picture | None) -> str:
+def image_name(node: NodeRow, picture: Picture | None) -> str:
     """A file name: the image's id, or a digest of its address where the image is not at hand."""
     if picture is not None:
         return f"{node['image_id']}.{extension(picture.facts['format'])}"
-    return hashlib.blake2b(node["image_url"].encode(), digest_size=16).hexdigest() + ".jpg"
+    return hashlib.blake2b((node["image_url"] or "").encode(), digest_size=16).hexdigest() + ".jpg"
 
 
-def _in_reading_order(nodes: list[Row]) -> list[int]:
+def _in_reading_order(nodes: Sequence[NodeRow]) -> list[int]:
     """For each image node the index of the text after it; the last text for those at the end."""
     num_texts = sum(node["kind"] == "text" for node in nodes)
     before = 0
@@ -196,7 +196,7 @@ def entry_of_object(value: Row, origin: Origin, folder: str | None) -> Entry:
     return Entry(document, tuple(_picture(info, folder) for info in images), cosines)
 
 
-def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[Row], list[int]]:
+def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[NodeRow], list[int]]:
     """Nodes, each image before its text, and the places in ``images`` of the image nodes."""
     of_text: dict[int, list[int]] = {}
     for place, info in enumerate(images):

@@ -19,7 +19,7 @@ from operator import itemgetter
 
 import pyarrow as pa
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -131,7 +131,7 @@ def entry_of_rows(rows: list[Row], origin: Origin) -> Entry:
     return Entry(document_of(side, nodes, origin, known_of(about)), tuple(_picture(row) for row in shown))
 
 
-def _node(row: Row) -> Row:
+def _node(row: Row) -> NodeRow:
     if row["modality"] == "text":
         return text_node(row["text_content"])
     return image_node(row.get("image_url"), row.get("alt"), row.get("caption"))

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.exchange.entry import (
     JOINT,
     SIDE,
@@ -71,14 +71,14 @@ def obelics_row(entry: Entry) -> Row:
             images.append(node["image_url"])
             metadata.append(_image_metadata(node, picture, document["url"]))
         elif texts and texts[-1] is not None:
-            texts[-1] += JOINT + node["text"]
+            texts[-1] += JOINT + (node["text"] or "")
         else:
             texts.append(node["text"])
             images.append(None)
             metadata.append(None)
     side = side_of(document)
     for node, described in zip(document["nodes"], side["nodes"]):
-        if node["kind"] == "text":
+        if node["text"] is not None:
             described["length"] = len(node["text"])
     general = {
         "url": document["url"],
@@ -90,13 +90,13 @@ def obelics_row(entry: Entry) -> Row:
     return {"images": images, "metadata": as_json(metadata), "general_metadata": as_json(general), "texts": texts}
 
 
-def _image_metadata(node: Row, picture: Picture | None, document_url: str) -> Row:
+def _image_metadata(node: NodeRow, picture: Picture | None, document_url: str) -> Row:
     facts = picture.facts if picture else {}
     known = {
         "document_url": document_url,
         "unformatted_src": node["image_url"],
         "src": node["image_url"],
-        "formatted_filename": formatted_filename(node["image_url"]),
+        "formatted_filename": formatted_filename(node["image_url"] or ""),
         "alt_text": node["alt"],
         "rendered_width": node["rendered_width"],
         "rendered_height": node["rendered_height"],
@@ -143,7 +143,7 @@ def entry_of_row(row: Row, origin: Origin) -> Entry:
     return Entry(document, (None,) * sum(node["kind"] == "image" for node in nodes))
 
 
-def _foreign_nodes(texts: list[Any], images: list[Any], metadata: list[Any]) -> Iterator[Row]:
+def _foreign_nodes(texts: list[Any], images: list[Any], metadata: list[Any]) -> Iterator[NodeRow]:
     for text, image, described in zip(texts, images, metadata):
         if text is None:
             known = described if isinstance(described, dict) else {}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from gobelin.data.ids import image_id
 from gobelin.data.model import Action, ArchiveTally, Decision, Source, Unit, to_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.data.schemas import ARCHIVES, DECISIONS
 from gobelin.exchange.corpus import IMPORTED
 from gobelin.exchange.entry import Entry, EntryError, Picture, picture_facts
@@ -185,15 +185,18 @@ class ReadIndex:
                 self._named.add(_key(node["image_id"], canonical_url(url)))
             if url is None:
                 self._decide(Unit.NODE, Action.FAIL, IMAGE_MISSING, name, number, node_index=node_index, **about)
-            allowed = url is not None and (blocked is None or blocked.match_url(url) is None)
-            candidates.append([url] if allowed else [])
+            is_allowed = url is not None and (blocked is None or blocked.match_url(url) is None)
+            candidates.append([url] if url is not None and is_allowed else [])
         if entry.cosines is not None:
             self._writers[IMPORTED].write({"doc_id": document["doc_id"], "cosines": entry.cosines})
         nodes = [{**node, "image_url": None, "image_id": None} if node["kind"] == "image" else node
                  for node in document["nodes"]]  # fmt: skip
         payload = json.dumps({**document, "nodes": nodes}, ensure_ascii=False).encode("utf-8", "replace")
-        names = ("doc_id", "url", "warc_file", "warc_offset", "warc_date", "consent")
-        row = {each: document[each] for each in names} | {"payload_digest": None}
+        row: Row = {
+            "doc_id": document["doc_id"], "url": document["url"], "warc_file": document["warc_file"],
+            "warc_offset": document["warc_offset"], "warc_date": document["warc_date"],
+            "consent": document["consent"], "payload_digest": None,
+        }  # fmt: skip
         row |= address_keys(document["url"], candidates)
         self._writers["pages"].write({**row, **to_row(self._pages.write(payload))})
         return num_images
@@ -257,7 +260,7 @@ class ReadIndex:
         self._writers["decisions"].write(to_row(decision))
 
 
-def _shown(entry: Entry) -> Iterator[tuple[int, Row, Picture | None]]:
+def _shown(entry: Entry) -> Iterator[tuple[int, NodeRow, Picture | None]]:
     """(position among all nodes, node, picture) of each image node."""
     for node_index, (node, picture) in enumerate(entry.laid_out):
         if node["kind"] == "image":
@@ -282,9 +285,9 @@ class _IndexWriter:
         self._new = self._stack.enter_context(data_output(folder, shard_name(0, 1)))
         self._writer = pq.ParquetWriter(self._new.stream, schema, compression="zstd")
         self._schema = schema
-        self._held: list[Row] = []
+        self._held: list[Mapping[str, Any]] = []
 
-    def write(self, row: Row) -> None:
+    def write(self, row: Mapping[str, Any]) -> None:
         self._held.append(row)
         if len(self._held) >= ROWS_AT_ONCE:
             self._flush()

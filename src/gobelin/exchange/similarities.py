@@ -8,13 +8,14 @@ that ``select`` thinned out, those that are left are taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, NodeRow, TextEmbeddingRow
 from gobelin.exchange.partition import Records
 from gobelin.store.shards import RowsByDocument, dropped_nodes, read_rows
 
@@ -54,7 +55,7 @@ class Similarities:
             self._whole = RowsByDocument(read_rows(selected[0], ["doc_id", "nodes"]))
             self._dropped = RowsByDocument(dropped_nodes(selected[1]))
 
-    def of(self, document: Row) -> Matrix | None:
+    def of(self, document: DocumentRow) -> Matrix | None:
         """The cosines, (N, M), of N image nodes and M text nodes; None where they are not all known, or N or M is 0."""
         whole = document["nodes"]
         places = list(range(len(whole)))
@@ -69,8 +70,8 @@ class Similarities:
             return _cut(self._imported.of(document["doc_id"]), whole, places)
         return None
 
-    def _embedded(self, document: Row, places: list[int]) -> Matrix | None:
-        rows = self._texts.of(document["doc_id"]) if self._texts else []
+    def _embedded(self, document: DocumentRow, places: list[int]) -> Matrix | None:
+        rows: list[TextEmbeddingRow] = self._texts.of(document["doc_id"]) if self._texts else []
         by_place = {row["node_index"]: row["embedding"] for row in rows if row["role"] == "text"}
         images, texts = [], []
         for place, node in zip(places, document["nodes"], strict=True):
@@ -85,7 +86,7 @@ class Similarities:
         return np.round(cosines, DECIMALS)
 
 
-def _cut(rows: list[Row], whole: list[Row], places: list[int]) -> Matrix | None:
+def _cut(rows: list[Any], whole: Sequence[NodeRow], places: list[int]) -> Matrix | None:
     """What came in, for the nodes that are left."""
     kept = set(places)
     sides = [[place in kept for place, node in enumerate(whole) if node["kind"] == kind] for kind in ("image", "text")]

@@ -17,11 +17,12 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from gobelin.data.model import Unit
+from gobelin.data.rows import NodeRow
 from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, LeftOut
 from gobelin.store.paths import is_remote
@@ -31,7 +32,7 @@ from gobelin.transforms.pages.tree.readable_text import is_readable
 UNREADABLE = "unreadable_text"
 """Rule of texts that are mostly control or replacement characters. The value is the text's length in characters."""
 
-_WORDS = ("alt", "caption", "title")
+_WORDS: tuple[Literal["alt", "caption", "title"], ...] = ("alt", "caption", "title")
 
 
 def attempt(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
@@ -83,21 +84,24 @@ def readable(entry: Entry) -> Entry:
     Raises:
         EntryError: nothing is left of it.
     """
-    nodes: list[dict[str, Any]] = []
+    nodes: list[NodeRow] = []
     texts: list[bool] = []  # of each text node, whether it stays
     left_out: list[LeftOut] = []
     for place, node in enumerate(entry.document["nodes"]):
         if node["kind"] == "text":
-            texts.append(is_readable(node["text"]))
+            text = node["text"] or ""
+            texts.append(is_readable(text))
             if texts[-1]:
                 nodes.append(node)
             else:
-                left_out.append(LeftOut(UNREADABLE, len(node["text"]), detail=f"node {place}", unit=Unit.NODE))
+                left_out.append(LeftOut(UNREADABLE, len(text), detail=f"node {place}", unit=Unit.NODE))
             continue
         for name in _WORDS:
-            if node[name] and not is_readable(node[name]):
-                left_out.append(LeftOut(UNREADABLE, len(node[name]), detail=f"{name} of node {place}", unit=Unit.NODE))
-                node = {**node, name: None}
+            words = node[name]
+            if words and not is_readable(words):
+                left_out.append(LeftOut(UNREADABLE, len(words), detail=f"{name} of node {place}", unit=Unit.NODE))
+                node = node.copy()
+                node[name] = None
         nodes.append(node)
     document = entry.document
     if document["title"] and not is_readable(document["title"]):

@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.exchange.entry import (
     SIDE,
     Entry,
@@ -79,7 +79,7 @@ def sample_files(entry: Entry) -> Iterator[tuple[str, bytes]]:
         assert picture is not None
         assert picture.data is not None
         name = f"{document['doc_id']}.{place}.{extension(picture.facts['format'])}"
-        name, _ = files.setdefault(node["image_id"], (name, picture.data))
+        name, _ = files.setdefault(node["image_id"] or name, (name, picture.data))
         texts.append(None)
         images.append(name)
         described.append(image_metadata(node, picture))
@@ -96,7 +96,7 @@ def sample_files(entry: Entry) -> Iterator[tuple[str, bytes]]:
     yield from files.values()
 
 
-def image_metadata(node: Row, picture: Picture) -> Row:
+def image_metadata(node: NodeRow, picture: Picture) -> Row:
     """What a reader may want to know of an image, and its side field."""
     return {
         "url": node["image_url"],

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from gobelin.data.model import Action, Decision, Unit, to_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.exchange.blurring import FACES_BLURRED, WITHHELD
 from gobelin.exchange.entry import Entry, as_json
 from gobelin.exchange.similarities import Matrix
@@ -77,7 +77,7 @@ def presentable(entry: Entry, matrix: Matrix | None, needs_data: bool, losses: L
     an image, or, where an address is enough, without both."""
     losses.seen["documents"] += 1
     losses.seen["images"] += len(entry.pictures)
-    nodes: list[Row] = []
+    nodes: list[NodeRow] = []
     kept = []
     places = []  # of those kept among the image nodes
     num_images = 0

@@ -13,7 +13,7 @@ one at a time. A retried bundle leaves an orphaned spool that nothing refers to;
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Decision, to_row
+from gobelin.data.rows import DecisionRow
 from gobelin.data.schemas import DECISIONS
 from gobelin.store.dataset import data_output
 from gobelin.store.files import output
@@ -35,7 +36,7 @@ several times as much: rows, an Arrow batch, the encoder's buffers."""
 
 
 def write_rows(
-    path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None
+    path: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None
 ) -> int:
     """Writes rows, in the order given, as one Parquet file. Returns their number.
 
@@ -47,7 +48,7 @@ def write_rows(
 
 
 def write_shard(
-    path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None,
+    path: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None,
     last: Callable[[], dict[str, str]] | None = None,
 ) -> int:  # fmt: skip
     """As ``write_rows``, for a shard of a data set that is to be committed: a receipt follows it.
@@ -61,7 +62,7 @@ def write_shard(
 
 
 def _write(
-    stream: BinaryIO, rows: Iterable[dict[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None,
+    stream: BinaryIO, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None,
     last: Callable[[], dict[str, str]] | None = None,
 ) -> int:  # fmt: skip
     if metadata:
@@ -76,9 +77,9 @@ def _write(
     return num_rows
 
 
-def _batches(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Record batches of about ``ROW_GROUP_BYTES``; the cut depends on the rows alone."""
-    held: list[dict[str, Any]] = []
+    held: list[Mapping[str, Any]] = []
     held_bytes = 0
     for row in rows:
         held.append(row)
@@ -136,7 +137,7 @@ class Known:
 Choice = OfShards | Known
 
 
-def read_rows(path: str, columns: list[str] | None = None, only: Choice | None = None) -> Iterator[dict[str, Any]]:
+def read_rows(path: str, columns: list[str] | None = None, only: Choice | None = None) -> Iterator[Any]:
     """The rows of a Parquet file, one row group in memory at a time.
 
     Args:
@@ -151,7 +152,7 @@ def shards_of(folders: Iterable[str], *names: str) -> list[str]:
     return [path for folder in folders for name in names for path in list_shards(join(folder, name))]
 
 
-def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[Any]:
     """The rows of a whole data set, shard after shard."""
     for path in list_shards(folder):
         yield from read_rows(path, columns)
@@ -160,11 +161,11 @@ def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[dict[
 class RowsByDocument:
     """Rows sorted by ``doc_id``, asked for by ids that go up: two sorted shards are joined without holding either."""
 
-    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self._rows = iter(rows)
-        self._next: dict[str, Any] | None = next(self._rows, None)
+        self._next: Mapping[str, Any] | None = next(self._rows, None)
 
-    def of(self, doc_id: str) -> list[dict[str, Any]]:
+    def of(self, doc_id: str) -> list[Any]:
         """The rows of a document."""
         found = []
         while self._next is not None and (self._next["doc_id"] or "") <= doc_id:
@@ -174,7 +175,7 @@ class RowsByDocument:
         return found
 
 
-def dropped_nodes(path: str) -> Iterator[dict[str, Any]]:
+def dropped_nodes(path: str) -> Iterator[Any]:
     """Of a shard of ``select/decisions``, those that dropped a node: its ``doc_id`` and ``node_index``."""
     rows = read_rows(path, ["unit", "action", "doc_id", "node_index"])
     return (row for row in rows if row["unit"] == "node" and row["action"] == "drop")
@@ -185,7 +186,7 @@ def write_decisions(path: str, decisions: Iterable[Decision]) -> None:
     write_shard(path, map(to_row, decisions), DECISIONS)
 
 
-def shard_of_decision(row: dict[str, Any], num_shards: int) -> int:
+def shard_of_decision(row: DecisionRow, num_shards: int) -> int:
     """The shard of a row of ``DECISIONS``: that of what it is about."""
     return shard_of(row["doc_id"] or row["url"] or row["image_id"] or row["warc_file"] or "", num_shards)
 
@@ -194,12 +195,12 @@ PLACE_OF_DECISION = ("doc_id", "url", "image_id", "warc_file")
 """The columns by which ``shard_of_decision`` goes."""
 
 
-def write_sorted(path: str, rows: Iterable[dict[str, Any]], schema: pa.Schema, sort_by: tuple[str, ...]) -> None:
+def write_sorted(path: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, sort_by: tuple[str, ...]) -> None:
     """Writes small rows that come in any order, as ``WriteRows`` sorts them."""
     write_shard(path, sorted(rows, key=lambda row: _sort_key(row, sort_by)), schema)
 
 
-def _sort_key(row: dict[str, Any], sort_by: tuple[str, ...]) -> tuple[str, ...]:
+def _sort_key(row: Mapping[str, Any], sort_by: tuple[str, ...]) -> tuple[str, ...]:
     return (*(_sortable(row[name]) for name in sort_by), repr(sorted(row.items())))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 
+from gobelin.data.rows import DecisionRow
 from gobelin.data.schemas import DECISIONS
 from gobelin.store.paths import join
 from gobelin.store.shards import Choice, read_rows, shard_of_decision, write_sorted
@@ -77,7 +78,7 @@ class WriteDataSets(beam.PTransform):
     """
 
     def __init__(
-        self, folder: str, num_shards: int, data_sets: dict[str, RowsOf], shard: Callable[[dict[str, Any], int], int]
+        self, folder: str, num_shards: int, data_sets: dict[str, RowsOf], shard: Callable[[Mapping[str, Any], int], int]
     ) -> None:
         self._folder, self._num_shards, self._data_sets, self._shard = folder, num_shards, data_sets, shard
 
@@ -97,8 +98,8 @@ class WriteDataSets(beam.PTransform):
 
 
 def _by_data_set(
-    row: dict[str, Any], name: str, shard: Callable[[dict[str, Any], int], int], num_shards: int
-) -> tuple[tuple[str, int], dict[str, Any]]:
+    row: Mapping[str, Any], name: str, shard: Callable[[Mapping[str, Any], int], int], num_shards: int
+) -> tuple[tuple[str, int], Mapping[str, Any]]:
     return (name, shard(row, num_shards)), row
 
 
@@ -116,7 +117,7 @@ class WriteDecisions(beam.PTransform):
         return decisions | "ToShard" >> beam.Map(_decision_to_shard, self._num_shards) | "Write" >> self._write
 
 
-def _decision_to_shard(row: dict[str, Any], num_shards: int) -> tuple[int, dict[str, Any]]:
+def _decision_to_shard(row: DecisionRow, num_shards: int) -> tuple[int, DecisionRow]:
     return shard_of_decision(row, num_shards), row
 
 
@@ -129,7 +130,7 @@ class _WriteShardOfDataSet(beam.DoFn):
     def __init__(self, folder: str, num_shards: int, data_sets: dict[str, RowsOf]) -> None:
         self._folder, self._num_shards, self._data_sets = folder, num_shards, data_sets
 
-    def process(self, element: tuple[tuple[str, int], Iterable[dict[str, Any] | None]]) -> Iterator[str]:
+    def process(self, element: tuple[tuple[str, int], Iterable[Mapping[str, Any] | None]]) -> Iterator[str]:
         (name, index), rows = element
         path = shard_path(join(self._folder, name), index, self._num_shards)
         each = self._data_sets[name]
@@ -141,7 +142,7 @@ class _WriteRowsOfShard(beam.DoFn):
     def __init__(self, folder: str, schema: pa.Schema, num_shards: int, sort_by: tuple[str, ...]) -> None:
         self._folder, self._schema, self._num_shards, self._sort_by = folder, schema, num_shards, sort_by
 
-    def process(self, element: tuple[int, Iterable[dict[str, Any] | None]]) -> Iterator[str]:
+    def process(self, element: tuple[int, Iterable[Mapping[str, Any] | None]]) -> Iterator[str]:
         index, rows = element
         path = shard_path(self._folder, index, self._num_shards)
         write_sorted(path, (row for row in rows if row is not None), self._schema, self._sort_by)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, ArchiveTally, Unit, to_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import ArchiveRow
 from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.recipe.recipe import fingerprint
 from gobelin.pipeline.run.context import Context, balanced_counts
@@ -156,7 +156,7 @@ def read_archives(pipeline: beam.Pipeline, archives: list[ArchiveRange], job: Re
     index | "WriteIndex" >> WriteDataSets(job.folder, job.num_index_shards, INDEXES, _place)
 
 
-def _place(row: Row, num_shards: int) -> int:
+def _place(row: Mapping[str, Any], num_shards: int) -> int:
     place = f"{row.get('warc_file') or row.get('origin')} {row.get('warc_offset')} {row.get('url')}"
     return shard_of(place, num_shards)
 
@@ -209,5 +209,5 @@ def _urls(path: str) -> Iterator[str]:
         yield row["url"]
 
 
-def _fetched_tally(capture: Capture) -> Row:
+def _fetched_tally(capture: Capture) -> ArchiveRow:
     return to_row(ArchiveTally(capture.warc_file, 0, 0, 1, 0))

@@ -25,7 +25,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import apache_beam as beam
 import numpy as np
@@ -55,6 +55,19 @@ REVISIT_INDEX = pa.schema(
 """One row a revisit record or a redirect."""
 
 
+class RevisitRow(TypedDict):
+    """A row of ``REVISIT_INDEX``."""
+
+    url: str
+    warc_date: str
+    refers_to_url: str | None  # a redirect always has one
+    refers_to_date: str | None
+    payload_digest: str | None
+    warc_file: str
+    warc_offset: int
+    is_redirect: bool
+
+
 def capture_keys(row: Row) -> list[str]:
     """The keys under which a revisit may look for this capture (a page's or an image's index row)."""
     keys = [_place_key(row["url_key"], row["warc_date"] or ""), _address_key(row["url_key"])]
@@ -63,10 +76,10 @@ def capture_keys(row: Row) -> list[str]:
     return keys
 
 
-def revisit_keys(row: Row) -> list[tuple[int, str]]:
+def revisit_keys(row: RevisitRow) -> list[tuple[int, str]]:
     """(rank, key) of what a revisit points to, the surest first."""
     if row["is_redirect"]:
-        return [(_BY_REDIRECT, _address_key(url_key(row["refers_to_url"])))]
+        return [(_BY_REDIRECT, _address_key(url_key(row["refers_to_url"] or "")))]
     keys = []
     if row["payload_digest"]:
         keys.append((0, _digest_key(row["payload_digest"])))
@@ -128,7 +141,7 @@ class ResolveRevisits(beam.PTransform):
         )
 
 
-def revisit_place(row: Row) -> str:
+def revisit_place(row: RevisitRow) -> str:
     """What tells a revisit from all others."""
     return f"{row['warc_file']} {row['warc_offset']}"
 
@@ -196,11 +209,11 @@ def _hash(key: str) -> int:
     return xxhash.xxh3_64_intdigest(key.encode())
 
 
-def _by_place(row: Row) -> tuple[str, Row]:
+def _by_place(row: RevisitRow) -> tuple[str, RevisitRow]:
     return revisit_place(row), row
 
 
-def _keyed_revisit(row: Row) -> Iterator[tuple[str, tuple[int, str, str]]]:
+def _keyed_revisit(row: RevisitRow) -> Iterator[tuple[str, tuple[int, str, str]]]:
     place = revisit_place(row)
     for rank, key in revisit_keys(row):
         yield key, (rank, place, row["warc_date"])
@@ -237,7 +250,7 @@ def _capture_order(row: Row) -> tuple[str, str, str, int, str]:
 
 def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pvalue.TaggedOutput]:
     # A bundle that was run twice gives its rows twice; they are equal.
-    revisit = next(iter(joined[1]["revisits"]))
+    revisit: RevisitRow = next(iter(joined[1]["revisits"]))
     _, kind, original = min(joined[1]["matches"], key=lambda match: (match[0], match[1]), default=(0, "", None))
     if original is not None and kind == "images":
         changes = {name: revisit[name] for name in ("url", "warc_date", "warc_file", "warc_offset")}
@@ -257,6 +270,6 @@ def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pval
     yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
 
 
-def _points_to(revisit: Row) -> str:
+def _points_to(revisit: RevisitRow) -> str:
     parts = (revisit["refers_to_url"], revisit["refers_to_date"], revisit["payload_digest"])
     return "points to " + " ".join(part for part in parts if part)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import apache_beam as beam
 
 from gobelin.data.model import Action, Decision, Unit, to_row
-from gobelin.data.rows import Row
+from gobelin.transforms.archives.revisits import RevisitRow
 from gobelin.transforms.boundary import Guarded
 from gobelin.transforms.extract.extract import BLOCKED, blocked_row
 from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
@@ -29,7 +29,7 @@ class BlockRevisits(beam.PTransform):
         return revisits | beam.ParDo(step).with_outputs("revisits", "images", "decisions")
 
 
-def _refuse_revisit(revisit: Row, detail: str) -> Iterator[Decision]:
+def _refuse_revisit(revisit: RevisitRow, detail: str) -> Iterator[Decision]:
     """A revisit goes no further where nobody can say whether it is listed."""
     yield Decision(
         stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="extract_error", detail=detail,
@@ -37,7 +37,7 @@ def _refuse_revisit(revisit: Row, detail: str) -> Iterator[Decision]:
     )  # fmt: skip
 
 
-def _block_revisit(revisit: Row, config: BlockListConfig) -> Iterator[beam.pvalue.TaggedOutput]:
+def _block_revisit(revisit: RevisitRow, config: BlockListConfig) -> Iterator[beam.pvalue.TaggedOutput]:
     blocked = load_block_list(config)
     urls = [url for url in (revisit["url"], revisit["refers_to_url"]) if url]
     hits = map(blocked.match_url, urls) if blocked else iter(())

@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from gobelin.data.model import Source
-from gobelin.data.rows import Row
+from gobelin.data.rows import FetchRow
 from gobelin.transforms.archives.content_types import parse_content_type
 from gobelin.transforms.archives.http_message import header
 from gobelin.transforms.archives.read_warc import Capture
@@ -33,6 +33,7 @@ from gobelin.transforms.fetching.fetch_pace import Host, backoff_seconds, is_wor
 from gobelin.transforms.fetching.robots_cache import MAX_AGE_SECONDS, Policy, fetch_policy, origin_of
 from gobelin.transforms.images.block_list import BlockHit
 from gobelin.transforms.rights.consent import AI_AGENTS, merge_signals, refusal
+from gobelin.transforms.rights.site_policy import PolicyRow
 from gobelin.transforms.urls import describe, host_of, join_url, well_formed
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -40,9 +41,9 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetched:
-    """One image's outcome: its row of ``documents.FETCHES`` and, with status ``ok``, its capture."""
+    """One image's outcome: its row of ``FETCHES`` and, with status ``ok``, its capture."""
 
-    row: Row
+    row: FetchRow
     capture: Capture | None = None
 
 
@@ -203,7 +204,7 @@ class HostCrew:
 
 def _fetched(url: str, reached: _Reached, signals: tuple[str, ...]) -> Fetched:
     answer = reached.answer
-    row = {
+    row: FetchRow = {
         "url": well_formed(url),
         "host": well_formed(host_of(url)),
         "status": str(answer.status),
@@ -242,7 +243,7 @@ def fetch_all(
     network: Network,
     match_url: Callable[[str], BlockHit | None] | None = None,
     agents: tuple[str, ...] = AI_AGENTS,
-) -> Iterator[Fetched | Row]:
+) -> Iterator[Fetched | PolicyRow]:
     """Fetches images, in the order in which they come: a ``Fetched`` for each distinct URL, and rows of policies.
 
     Args:

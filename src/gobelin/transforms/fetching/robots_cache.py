@@ -18,11 +18,10 @@ from collections.abc import Awaitable, Callable
 
 from protego import Protego
 
-from gobelin.data.rows import Row
 from gobelin.transforms.fetching.fetch_config import AGENT, FetchStatus
 from gobelin.transforms.fetching.fetch_http import Answer
 from gobelin.transforms.rights.consent import AI_AGENTS
-from gobelin.transforms.rights.site_policy import Site, policy_from_response, read_site
+from gobelin.transforms.rights.site_policy import PolicyRow, Site, policy_from_response, read_site
 from gobelin.transforms.urls import split_url
 
 MAX_ROBOTS_BYTES = 500 * 1024
@@ -48,7 +47,7 @@ class Policy:
     status: FetchStatus
     detail: str | None = None
     robots: Protego | None = None  # None: everything may be fetched
-    rows: tuple[Row, ...] = ()  # of ``site_policy.POLICY_INDEX``
+    rows: tuple[PolicyRow, ...] = ()
     site: Site | None = None  # what the rows say
 
     def may_fetch(self, url: str) -> bool:
@@ -121,7 +120,7 @@ def read_robots(url: str, answer: Answer) -> Policy:
     return Policy(status, f"robots.txt: {answer.detail or answer.status}"[:300])
 
 
-def _row(url: str, answer: Answer) -> Row | None:
+def _row(url: str, answer: Answer) -> PolicyRow | None:
     if answer.http_status is None:
         return None
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

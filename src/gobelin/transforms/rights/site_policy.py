@@ -23,12 +23,11 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 from protego import Protego
 
-from gobelin.data.rows import Row
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.rights.consent import AI_AGENTS as AI_AGENTS
 from gobelin.transforms.urls import host_of, split_url, well_formed
@@ -44,6 +43,18 @@ POLICY_INDEX = pa.schema(
     ]
 )
 """One row a capture of a policy: what is shuffled."""
+
+
+class PolicyRow(TypedDict):
+    """A row of ``POLICY_INDEX``."""
+
+    host: str
+    origin: str
+    kind: str
+    status: int
+    date: str
+    text: str
+
 
 MAX_POLICY_BYTES = 500 * 1024
 """Of one file: the least that RFC 9309 has a crawler read; the rest is not read."""
@@ -110,12 +121,12 @@ def is_policy_url(url: str) -> bool:
     return parts is not None and parts.path in _KINDS and not parts.query
 
 
-def policy_row(capture: Capture) -> Row | None:
+def policy_row(capture: Capture) -> PolicyRow | None:
     """A capture of a policy as a row of ``POLICY_INDEX``; None where it says nothing."""
     return policy_from_response(capture.url, capture.status, capture.warc_date, capture.payload)
 
 
-def policy_from_response(url: str, status: int, date: str, payload: bytes) -> Row | None:
+def policy_from_response(url: str, status: int, date: str, payload: bytes) -> PolicyRow | None:
     """A response to a request for a policy as a row; None where it says nothing: an address that is none of a
     policy, a redirect, an error of the server's. "Not found" (4xx other than 429) says that there is no policy."""
     origin, parts = origin_of(url), split_url(url)
@@ -134,18 +145,18 @@ def policy_from_response(url: str, status: int, date: str, payload: bytes) -> Ro
     }  # fmt: skip
 
 
-def signals_for(rows: Iterable[Row], url: str, agents: tuple[str, ...] = AI_AGENTS) -> tuple[str, ...]:
+def signals_for(rows: Iterable[PolicyRow], url: str, agents: tuple[str, ...] = AI_AGENTS) -> tuple[str, ...]:
     """What policies say of one address. For many addresses of a host, read the site once instead."""
     return read_site(rows, agents).signals(url)
 
 
-def read_site(rows: Iterable[Row], agents: tuple[str, ...] = AI_AGENTS) -> Site:
+def read_site(rows: Iterable[PolicyRow], agents: tuple[str, ...] = AI_AGENTS) -> Site:
     """Parses the policies of one host, the newest of each origin and kind.
 
     Args:
         agents: product tokens, lower case; other agents' groups are passed over.
     """
-    newest: dict[tuple[str, str], Row] = {}
+    newest: dict[tuple[str, str], PolicyRow] = {}
     for row in rows:
         key = row["origin"], row["kind"]
         held = newest.get(key)

@@ -21,7 +21,7 @@ from gobelin.data.rows import Row
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.boundary import Guarded
 from gobelin.transforms.partition import Parts
-from gobelin.transforms.rights.site_policy import host_key, policy_row, read_site
+from gobelin.transforms.rights.site_policy import PolicyRow, host_key, policy_row, read_site
 
 
 class PolicyRows(beam.PTransform):
@@ -39,7 +39,7 @@ def _refuse_policy(capture: Capture, detail: str) -> Iterator[Decision]:
     )  # fmt: skip
 
 
-def policy_rows(capture: Capture) -> Iterator[Row]:
+def policy_rows(capture: Capture) -> Iterator[PolicyRow]:
     """The index row of a captured policy; none where it says nothing."""
     row = policy_row(capture)
     if row is not None:
@@ -94,7 +94,7 @@ def _by_host(row: Row, identity: str) -> Iterator[tuple[str, tuple[str, str]]]:
         yield host_key(row["url"]), (row[identity], row["url"])
 
 
-def _policy_by_host(policy: Row) -> tuple[str, Row]:
+def _policy_by_host(policy: PolicyRow) -> tuple[str, PolicyRow]:
     return policy["host"], policy
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
 from gobelin.data.model import Action, Decision, Unit, document_from_row, image_from_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, ImageRow, Row
 from gobelin.data.schemas import IMAGE_SCORES
 from gobelin.errors import UserError
 from gobelin.plugins import score_called
@@ -77,7 +77,8 @@ def apply_scorers(scorers: Iterable[Scorer], row: Row, of: Unit) -> tuple[Row, l
 
 
 def _value(scorer: Scorer, row: Row, of: Unit) -> float | int | None:
-    subject = document_from_row(row) if of is Unit.DOCUMENT else image_from_row(row)
+    is_document = of is Unit.DOCUMENT
+    subject = document_from_row(cast(DocumentRow, row)) if is_document else image_from_row(cast(ImageRow, row))
     try:
         return _as_stored(scorer.call(subject), scorer.entry.arrow)
     except UserError as error:  # of a plug-in's, it is no reason to end the run
