@@ -331,6 +331,9 @@ OPTIONS = {
     "--device --quiet",
     "tokenizer convert": "--size --name",
     "tokenizer show": "--page --images",
+    "shards inspect": "--page --tokenizers --row --document",
+    "shards export": "--format --tokenizer --to",
+    "shards import": "--format --tokenizer --to --tokenizers",
     "heads convert": "--output --kind --clip-model --name",
     "heads train": "--embeddings --labels --output --name",
 }
@@ -354,7 +357,7 @@ def test_help_lists_the_options_of_a_command(command: str, capsys: pytest.Captur
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     whole = capsys.readouterr().out
-    for group in ("recipe", "heads", "tokenizer"):
+    for group in ("recipe", "heads", "tokenizer", "shards"):
         assert main([group, "-h"]) == 0
         whole += capsys.readouterr().out
     named = set(re.findall(r"^  (\w[\w-]*) ", whole, re.M))
@@ -365,7 +368,9 @@ def test_the_documented_options_exist() -> None:
     """Commands in the documentation are called with options that their help lists, or that a stage takes in silence."""
     hidden = {"--input", "--workers", "--runner", "--running-job"}
     for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")):
-        for words in re.findall(r"gobelin ((?:heads |recipe |tokenizer )?[a-z-]+) ([^`|\n]*)", page.read_text()):
+        for words in re.findall(
+            r"gobelin ((?:heads |recipe |shards |tokenizer )?[a-z-]+) ([^`|\n]*)", page.read_text()
+        ):
             command, rest = words
             given = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest.split("#")[0].split(" -- ")[0]))
             if command in OPTIONS:
