@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from examples.demo.truth import judge_corpus, tally_lines
 from examples.sample_crawl.make_crawl import make_crawl
+from gobelin.exchange.token_files import documents_of
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.run.run import summary_lines
 from gobelin.pipeline.run.stage_names import STAGES
@@ -21,6 +28,7 @@ from gobelin.tokenize.sequence import ImageItem, ImageSpan, TextItem, decode_doc
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.train.held_out import HeldOut
+from gobelin.train.model import load_model
 from gobelin.train.size import SHAPES
 from gobelin.transforms.urls import host_of
 
@@ -165,6 +173,75 @@ def test_training_is_measured(output: Path) -> None:
     assert summary["documents"]["validation"] == len(held_out.documents)
     apart = {*held_out.documents, *held_out.left_out}
     assert {name for name, url in urls.items() if host_of(url).removeprefix("www.") in held_out.sites} == apart
+
+
+def _trained_anew(output: Path, target: Path, *settings: str) -> list[str]:
+    """A copy of the run whose model is to be trained anew, and the command that does it."""
+    shutil.copytree(output, target)
+    return ["train", str(target), "--quiet", *(part for each in settings for part in ("--set", each))]
+
+
+def test_two_processes_train_under_torchrun(output: Path, tmp_path: Path) -> None:
+    """The first runs the stage, the other trains beside it; a second call finds nothing to do, and both end."""
+    command = _trained_anew(output, tmp_path / "out", "train.steps=4")
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    gobelin = str(Path(sys.executable).with_name("gobelin"))
+    for _ in range(2):
+        done = subprocess.run([*program, gobelin, *command], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr[-3000:]
+    stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
+    assert (stages["train"]["status"], stages["train"]["steps"]) == ("done", 4)
+    checkpoint = tmp_path / "out" / "train" / "checkpoint_00000004"
+    assert json.loads((checkpoint / "state.json").read_text())["processes"] == 2
+
+
+def test_the_model_is_loaded_by_transformers(output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exported by the command line, it gives the same logits there; one with place embeddings is refused."""
+    transformers = pytest.importorskip("transformers")
+    assert main(["export", str(output), "--format", "transformers", "--to", str(tmp_path / "no")]) == 2
+    assert "train.model.place_embedding=false" in capsys.readouterr().err
+    shape = "train.model={width: 32, num_layers: 2, num_heads: 4, num_kv_heads: 2, hidden: 48, place_embedding: false}"
+    assert main(_trained_anew(output, tmp_path / "out", shape, "train.steps=4")) == 0
+    assert main(["export", str(tmp_path / "out"), "--format", "transformers", "--to", str(tmp_path / "hf")]) == 0
+    own = load_model(str(tmp_path / "out" / "train"))
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(str(tmp_path / "hf")).eval()
+    assert type(theirs).__name__ == "Qwen3ForCausalLM"
+    tokens_BT = torch.randint(0, own.vocabulary.size, (2, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected_BTV = own(tokens_BT, torch.zeros_like(tokens_BT))
+        torch.testing.assert_close(theirs(tokens_BT).logits, expected_BTV, atol=1e-6, rtol=1e-4)
+
+
+def test_token_shards_are_files_of_other_trainers(output: Path, tmp_path: Path) -> None:
+    documents = dict(documents_of(str(output / "tokenize" / "shards")))
+    held_out = set(HeldOut.load(str(output / "train" / "held_out.json")).documents) & documents.keys()
+    assert held_out
+    for name in ("megatron", "nanogpt"):
+        assert main(["export", str(output), "--format", name, "--to", str(tmp_path / name)]) == 0
+        assert Vocabulary.load(str(tmp_path / name)) == Vocabulary.load(str(output / "tokenize"))
+    for part, is_in in (("train", lambda doc_id: doc_id not in held_out), ("val", lambda doc_id: doc_id in held_out)):
+        expected = [tokens.tolist() for doc_id, tokens in documents.items() if is_in(doc_id)]
+        assert _read_megatron(tmp_path / "megatron" / part) == expected
+        flat = np.memmap(tmp_path / "nanogpt" / f"{part}.bin", dtype=np.uint16, mode="r")  # as nanoGPT's train.py
+        assert flat.tolist() == [token for tokens in expected for token in tokens]
+    meta = pickle.loads((tmp_path / "nanogpt" / "meta.pkl").read_bytes())  # noqa: S301  # our own file
+    assert meta["vocab_size"] == Vocabulary.load(str(output / "tokenize")).size
+
+
+def _read_megatron(prefix: Path) -> list[list[int]]:
+    """Sequences of an IndexedDataset, read by the layout in megatron/core/datasets/indexed_dataset.py."""
+    index = prefix.with_suffix(".idx").read_bytes()
+    assert index[:9] == b"MMIDIDX\x00\x00"
+    version, code, num_sequences, num_documents = struct.unpack("<QBQQ", index[9:34])
+    assert version == 1
+    dtype = {4: np.int32, 8: np.uint16}[code]
+    lengths = np.frombuffer(index, np.int32, num_sequences, 34)
+    pointers = np.frombuffer(index, np.int64, num_sequences, 34 + lengths.nbytes)
+    documents = np.frombuffer(index, np.int64, num_documents, 34 + lengths.nbytes + pointers.nbytes)
+    assert len(index) == 34 + lengths.nbytes + pointers.nbytes + documents.nbytes
+    assert documents.tolist() == list(range(num_sequences + 1))
+    content = prefix.with_suffix(".bin").read_bytes()
+    return [np.frombuffer(content, dtype, length, pointer).tolist() for length, pointer in zip(lengths, pointers)]
 
 
 def test_the_truth_of_the_crawl(crawl: Path, output: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 from gobelin.errors import UserError
-from gobelin.exchange import hf_parquet, jsonl, mmc4, nemo, obelics, webdataset
+from gobelin.exchange import hf_parquet, jsonl, mmc4, nemo, obelics, text, webdataset
 from gobelin.exchange.entry import Entry, EntryError
 from gobelin.exchange.writing import LEFT_OUT, Shard
 from gobelin.store.files import exists, files_in, is_folder
@@ -42,15 +42,20 @@ FORMATS = {
 }  # fmt: skip
 
 
+READ_ALONE = {"text": Format(False, False, False, text.PATTERNS, text.write_shard, text.read_source)}
+"""Formats that are read and not written."""
+
+
 def find_format(name: str) -> Format:
     """A format by its name.
 
     Raises:
         UserError: there is none of that name.
     """
-    if name not in FORMATS:
-        raise UserError(f"--format {name}: no such format; there are {', '.join(sorted(FORMATS))}")
-    return FORMATS[name]
+    known = {**FORMATS, **READ_ALONE}
+    if name not in known:
+        raise UserError(f"--format {name}: no such format; there are {', '.join(sorted(known))}")
+    return known[name]
 
 
 def find_sources(name: str, given: list[str]) -> list[str]:

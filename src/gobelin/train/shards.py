@@ -151,6 +151,23 @@ def read_corpus(
     return TokenCorpus(training, validation, index.fingerprint)
 
 
+def vocabulary_of(shards: str) -> Vocabulary:
+    """The vocabulary that token shards were written with; it stands in each of them.
+
+    Raises:
+        UserError: there are none in this folder.
+    """
+    try:
+        path = paths_of(shards)[0]
+    except (MissingDataError, IndexError):
+        raise UserError(f"no token shards in {shards}: give a folder that the tokenize stage wrote") from None
+    with open_input(path) as stream:
+        stored = (pq.ParquetFile(stream).schema_arrow.metadata or {}).get(METADATA_KEY)
+    if stored is None:
+        raise UserError(f"{path} holds no {METADATA_KEY.decode()} in its metadata: it is not a token shard")
+    return Vocabulary.from_json(stored.decode())
+
+
 def _is_among(index: TokenIndex, doc_ids: Iterable[str]) -> np.ndarray:
     """Whether each document of an index is one of these."""
     return np.isin(index.hashes, np.array(list(map(hash_of_id, doc_ids)), np.uint64))

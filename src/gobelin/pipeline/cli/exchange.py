@@ -16,6 +16,11 @@ Format = Literal["jsonl", "mmc4", "nemo", "obelics", "parquet", "webdataset"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """Names of the formats that are written and read; a test holds them against ``exchange/formats.py``."""
 
+ReadFormat = Literal[Format, "text"]
+
+TokenFormat = Literal["megatron", "nanogpt", "transformers"]
+"""What other trainers read: token shards as flat files, and the model."""
+
 _WHAT = "What is written"
 
 
@@ -41,7 +46,14 @@ def export(
             help="instead of documents, everything that the stage left out or changed: rule, value, threshold",
         ),
     ] = False,
-    format: Annotated[Format, Parameter(group=_WHAT, metavar="FORMAT", help="(jsonl)")] = "jsonl",
+    format: Annotated[
+        Format | TokenFormat,
+        Parameter(
+            group=_WHAT,
+            metavar="FORMAT",
+            help="of documents (jsonl); of tokens, for other trainers: megatron, nanogpt; transformers: the model",
+        ),
+    ] = "jsonl",
     with_images: Annotated[
         bool,
         Parameter(
@@ -57,6 +69,12 @@ def export(
         raise UserError(f"--format {format} makes files: give --to FOLDER, an empty one")
     if decisions and (to is not None or format != "jsonl"):
         raise UserError("--decisions are JSON lines on standard output: leave --to and --format out")
+    if format in get_args(TokenFormat):
+        from gobelin.pipeline.exchange.export_training import export_training
+
+        assert to is not None
+        print(json.dumps(export_training(output, format, to), indent=2, allow_nan=False))
+        return 0
     if to is not None and stage in SOURCES:
         summary = export_corpus(output, stage, format, to, with_images)
         print(json.dumps(summary, indent=2, allow_nan=False))
@@ -78,7 +96,7 @@ def import_(
     ],
     /,
     *,
-    format: Annotated[Format, Parameter(group=FILES, metavar="FORMAT", help="what they are")],
+    format: Annotated[ReadFormat, Parameter(group=FILES, metavar="FORMAT", help="what they are")],
     output: Output,
     recipe: RecipeName,
     settings: Settings = [],  # noqa: B006  # nobody changes it

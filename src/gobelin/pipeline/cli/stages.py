@@ -85,7 +85,16 @@ def train(
     caller: Caller,
 ) -> int:
     """Runs ``train``, or says what it would take."""
-    return run_stages(output, ("train",), options, caller, _training_plan if plan else None)
+    from gobelin.pipeline.run import company
+
+    if plan or not company.is_started_by_torchrun():
+        return run_stages(output, ("train",), options, caller, _training_plan if plan else None)
+    if not company.is_first():
+        return _open_and_run(output, ("train",), options, caller, _train_beside) if company.wait_for_the_first() else 0
+    try:
+        return run_stages(output, ("train",), options, caller)
+    finally:
+        company.say_ended()
 
 
 def report(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
@@ -171,6 +180,14 @@ def _training_plan(output: str, run: Run) -> Iterable[str]:
     from gobelin.pipeline.stages.fits import training_plan
 
     return training_plan(output, run.recipe)
+
+
+def _train_beside(output: str, run: Run) -> Iterable[str]:
+    """Trains as one of several processes, of which the first runs the stage. Says nothing."""
+    from gobelin.pipeline.stages.fits import train_model
+
+    train_model(output, run.recipe)
+    return ()
 
 
 def _run_stages(output: str, run: Run, stages: Sequence[Stage], screen: Screen) -> int:

@@ -43,7 +43,7 @@ def export_documents(output: str, stage: str, stream: TextIO) -> int:
     Raises:
         OutputError: the stage has not run.
     """
-    _check_done(output, stage)
+    check_done(output, stage)
     return _write_lines(map(document_as_json, read_folder(join(output, *SOURCES[stage]))), stream)
 
 
@@ -53,7 +53,7 @@ def export_decisions(output: str, stage: str, stream: TextIO) -> int:
     Raises:
         OutputError: the stage has not run.
     """
-    _check_done(output, stage)
+    check_done(output, stage)
     rows = read_folder(join(output, stage, "decisions"))
     return _write_lines(({name: value for name, value in row.items() if value is not None} for row in rows), stream)
 
@@ -80,7 +80,7 @@ def export_corpus(output: str, stage: str, name: str, target: str, with_images: 
         ValueError: no such format.
     """
     kind = find_format(name)
-    run = _check_done(output, stage)
+    run = check_done(output, stage)
     if exists(target) or list_files(target):
         raise OutputError(f"--to {target}: is not an empty folder: choose another one")
     clip_model = run["stages"]["score"].get("clip_model") if kind.has_similarity else None
@@ -146,7 +146,8 @@ def _beside(corpus: Corpus, index: int, losses: Losses) -> Iterator[dict[str, An
             losses.file(row)
 
 
-def _check_done(output: str, stage: str) -> dict[str, Any]:
+def check_done(output: str, stage: str) -> dict[str, Any]:
+    """What ``run.json`` says, where a stage is done with this recipe. Raises OutputError where it is not."""
     address = join(output, RUN_NAME)
     run = read_json(address) if exists(address) else None
     if run is None or run["stages"][stage]["status"] != "done":

@@ -16,6 +16,7 @@ import numpy as np
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe
+from gobelin.pipeline.run.company import is_first, say_begins
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.state import read_json, some_images_shown
 from gobelin.pipeline.run.supervisor import Supervisor
@@ -247,6 +248,7 @@ def train_model(output: str, recipe: Recipe) -> None:
     from gobelin.train.compute import autocast
     from gobelin.train.evaluate import grounding_gap
     from gobelin.train.model import load_model
+    from gobelin.train.parallel import joined
     from gobelin.train.shards import held_out_pairs, read_corpus
     from gobelin.train.trainer import train
 
@@ -256,13 +258,18 @@ def train_model(output: str, recipe: Recipe) -> None:
     shards = join(tokens, "shards")
     vocabulary = Vocabulary.load(tokens)
     held_out = hold_out(output, recipe.train)
-    held_out.save(folder)
-    result = train(
-        shards, vocabulary, recipe.train, folder, seed=recipe.seed, held_out=held_out, on_step=_count_step,
-        stop=stop_requested,
-    )  # fmt: skip
+    if is_first():
+        held_out.save(folder)
+        say_begins()
+    with joined(device) as processes:
+        result = train(
+            shards, vocabulary, recipe.train, folder, seed=recipe.seed, held_out=held_out, on_step=_count_step,
+            stop=stop_requested, processes=processes,
+        )  # fmt: skip
     if not result.finished:
         raise SystemExit(1)
+    if not is_first():
+        return
     corpus = read_corpus(shards, vocabulary, held_out, kept_in=folder)
     pairs = held_out_pairs(corpus)
     lines = read_metrics(folder)

@@ -17,7 +17,7 @@ from gobelin.data.ids import shard_of
 from gobelin.errors import UserError
 from gobelin.exchange.corpus import IMPORTED
 from gobelin.exchange.entry import PICTURE_FACTS
-from gobelin.exchange.formats import FORMATS, find_format
+from gobelin.exchange.formats import FORMATS, READ_ALONE, find_format
 from gobelin.exchange.parquet_files import read_parquet
 from gobelin.exchange.partition import Partition
 from gobelin.exchange.read_index import ReadIndex
@@ -44,7 +44,7 @@ IMAGES_BESIDE = "images"
 
 def is_imported(archives: Sequence[Archive]) -> bool:
     """Whether a run's input are foreign files, and no web archives."""
-    return any(archive.path.partition(":")[0] in (*FORMATS, IMAGES_BESIDE) for archive in archives)
+    return any(archive.path.partition(":")[0] in (*FORMATS, *READ_ALONE, IMAGES_BESIDE) for archive in archives)
 
 
 def extract_imported(context: Context) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""Token shards as the flat files of other trainers: Megatron-LM's ``.bin`` and ``.idx``, nanoGPT's ``.bin``.
+
+Tokens stay as they are: ids of the vocabulary, ``<|document|>`` first in each document, ``<|end_of_document|>`` last.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from gobelin.store.dataset import paths_of
+from gobelin.store.files import open_input, output, write_bytes
+from gobelin.store.paths import join
+
+MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
+MEGATRON_CODES = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
+"""Of the types of ids, as ``megatron/core/datasets/indexed_dataset.py`` numbers them."""
+
+MOST_UINT16 = 65_500
+"""Ids from which Megatron-LM takes int32."""
+
+
+def documents_of(shards: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(doc_id, tokens) of each document of token shards, in their order; a row group is held at a time."""
+    for path in paths_of(shards):
+        with open_input(path) as stream:
+            file = pq.ParquetFile(stream)
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, ["doc_id", "tokens"])
+                for doc_id, tokens in zip(table["doc_id"].to_pylist(), table["tokens"]):
+                    yield doc_id, tokens.values.to_numpy()
+
+
+def write_megatron(documents: Iterable[np.ndarray], folder: str, name: str, vocabulary_size: int) -> dict[str, int]:
+    """``NAME.bin`` and ``NAME.idx``: one sequence a document. Returns the numbers of documents and tokens."""
+    dtype = np.dtype(np.uint16 if vocabulary_size < MOST_UINT16 else np.int32)
+    with output(join(folder, f"{name}.bin")) as stream:
+        lengths = np.array(list(_written(documents, stream, dtype)), np.int32)
+    pointers = np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64) * dtype.itemsize])[: len(lengths)]
+    head = MEGATRON_MAGIC + struct.pack("<QBQQ", 1, MEGATRON_CODES[dtype], len(lengths), len(lengths) + 1)
+    index = (lengths.astype("<i4"), pointers.astype("<i8"), np.arange(len(lengths) + 1, dtype="<i8"))
+    write_bytes(join(folder, f"{name}.idx"), head + b"".join(part.tobytes() for part in index))
+    return {"documents": len(lengths), "tokens": int(lengths.sum(dtype=np.int64))}
+
+
+def write_nanogpt(
+    documents: Iterable[tuple[str, np.ndarray]], is_held_out: Callable[[str], bool], folder: str, vocabulary_size: int
+) -> dict[str, int]:
+    """``train.bin`` and ``val.bin``, ids one behind the other, and ``meta.pkl`` with the size of the vocabulary. Ids
+    are uint16, as nanoGPT reads them, or uint32 where these are too few. Returns the numbers of tokens."""
+    dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
+    counts = {"train": 0, "val": 0}
+    with output(join(folder, "train.bin")) as train, output(join(folder, "val.bin")) as val:
+        for doc_id, tokens in documents:
+            name = "val" if is_held_out(doc_id) else "train"
+            counts[name] += sum(_written([tokens], val if name == "val" else train, dtype))
+    write_bytes(join(folder, "meta.pkl"), pickle.dumps({"vocab_size": vocabulary_size}, protocol=4))
+    return {**counts, "bytes_a_token": dtype.itemsize}
+
+
+def _written(documents: Iterable[np.ndarray], stream: BinaryIO, dtype: np.dtype) -> Iterator[int]:
+    """Writes tokens; the number of each document's."""
+    for tokens in documents:
+        stream.write(tokens.astype(dtype.newbyteorder("<")).tobytes())
+        yield len(tokens)

@@ -1,0 +1,59 @@
+"""``gobelin train`` in several processes: ``torchrun --nproc-per-node 8 --no-python gobelin train OUT``.
+
+The first process runs the stage as ever: lock, progress, summary. Its worker trains as rank 0. The others are called
+with the same arguments, wait until that worker begins, and train beside it. The first says so through the store that
+torchrun keeps for its processes; where there is nothing to train it says that, and they end.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore
+
+LONGEST_WAIT = timedelta(hours=6)
+"""Until training begins: earlier stages may run first."""
+
+_BEGINS, _ENDED = "begins", "ended"
+
+
+def is_started_by_torchrun() -> bool:
+    """Whether this is one of several processes of torchrun."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that runs the stage."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say_begins() -> None:
+    """The first process: now training begins."""
+    if is_started_by_torchrun():
+        _store().set(_key(), _BEGINS)
+
+
+def say_ended() -> None:
+    """The first process: there is nothing more to train."""
+    if is_started_by_torchrun():
+        _store().set(_key(), _ENDED)
+
+
+def wait_for_the_first() -> bool:
+    """Another process: whether training begins, once that is known."""
+    return _store().get(_key()) == _BEGINS.encode()
+
+
+def _key() -> str:
+    return f"gobelin/train/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
+def _store() -> TCPStore:
+    from torch.distributed import TCPStore
+
+    return TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=LONGEST_WAIT,
+    )  # fmt: skip

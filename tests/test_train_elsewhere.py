@@ -1,0 +1,54 @@
+"""Trained elsewhere: a model in the layout of transformers, and token shards in trainers of other people."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from gobelin.errors import UserError
+from gobelin.train.model import LMConfig, build_model
+from gobelin.train.transformers_layout import save_as_transformers
+from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
+
+TOKENIZER = small_tokenizer()
+VOCABULARY = small_vocabulary(TOKENIZER)
+SHAPE = LMConfig(width=32, num_layers=2, num_heads=4, num_kv_heads=2, hidden=48, place_embedding=False)
+EXAMPLES = Path(__file__).parents[1] / "examples" / "elsewhere"
+
+
+@pytest.mark.parametrize("num_kv_heads", [None, 2])
+@torch.no_grad()
+def test_a_model_of_transformers_has_the_same_logits(num_kv_heads: int | None, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    shape = dataclasses.replace(SHAPE, num_kv_heads=num_kv_heads)
+    generator = torch.Generator().manual_seed(0)
+    model = build_model(shape, VOCABULARY, generator).eval()
+    for parameter in model.parameters():
+        parameter.normal_(mean=float(parameter.ndim == 1), std=0.3, generator=generator)
+    save_as_transformers(model, str(tmp_path), 48)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(str(tmp_path)).eval()
+    tokens_BT = torch.randint(0, VOCABULARY.size, (3, 40), generator=generator)
+    expected_BTV = model(tokens_BT, torch.zeros_like(tokens_BT))
+    assert expected_BTV.std() > 1
+    torch.testing.assert_close(theirs(tokens_BT).logits, expected_BTV, atol=1e-4, rtol=1e-4)
+    assert sum(each.numel() for each in theirs.parameters()) == sum(each.numel() for each in model.parameters())
+
+
+def test_a_model_that_embeds_places_has_no_such_layout(tmp_path: Path) -> None:
+    model = build_model(dataclasses.replace(SHAPE, place_embedding=True), VOCABULARY, torch.Generator())
+    with pytest.raises(UserError, match="place_embedding=false"):
+        save_as_transformers(model, str(tmp_path), 48)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries
+@pytest.mark.parametrize("name", ["hugging_face", "torchtitan_dataset", "plain_ddp"])
+def test_examples_learn_from_token_shards(name: str, tmp_path: Path) -> None:
+    """Each is a program of its own; ``main`` gives its losses."""
+    shards = write_shards(tmp_path / "shards", colored_documents(60), VOCABULARY, TOKENIZER)
+    losses = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](shards, num_steps=25)
+    assert len(losses) == 25
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
