@@ -318,6 +318,7 @@ OPTIONS = {
     "report": "--output --recipe --set" + _WATCHED,
     "export": "--output --to --stage --decisions --format --with-images",
     "import": "--format --output --recipe --set --scratch --quiet",
+    "chat": "--output --port --set",
     "explain": "--output --all-scores",
     "status": "--output --json",
     "check": "--output",

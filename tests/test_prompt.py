@@ -30,6 +30,7 @@ def built(parts: list[Part], make: Make, context: int = 100) -> Prompt:
 
 
 RED, BLUE = "a red square", "a blue one"
+TOLD = ImageItem(None, PICTURE.codes, RED)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,8 @@ RED, BLUE = "a red square", "a blue one"
         ([PICTURE], "picture", [*CODES, IMAGE]),
         ([RED, PICTURE], "text", [TEXT, *words(RED), *CODES, CAPTION_OF_PREVIOUS]),
         ([RED, PICTURE], "both", [CAPTION_OF_NEXT, *words(RED), *CODES]),
+        ([TOLD], "text", [*CODES, CAPTION_OF_PREVIOUS, *words(RED), TEXT]),
+        ([TOLD, BLUE], "picture", [*CODES, CAPTION_OF_PREVIOUS, *words(RED), CAPTION_OF_NEXT, *words(BLUE), IMAGE]),
         ([PICTURE, RED], "text", [*CODES, TEXT, *words(RED)]),
         (
             [RED, PICTURE, BLUE],

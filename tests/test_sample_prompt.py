@@ -16,7 +16,8 @@ from gobelin.pipeline.recipe.recipe import as_dict
 from gobelin.report.samples_page import prompt_markdown, prompt_page
 from gobelin.store.files import list_files, read_bytes, write_bytes
 from gobelin.store.paths import join
-from gobelin.tokenize.image_tokenizer import load_image_tokenizer, preprocess
+from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+from gobelin.tokenize.preprocess import preprocess
 from gobelin.train.config import SamplingConfig
 from gobelin.transforms.images.open_image import open_rgb
 from tests.model_folders import SIDE, write_model_folder

@@ -22,7 +22,7 @@ Make = Literal["picture", "text", "both"]
 MAKES: tuple[Make, ...] = get_args(Make)
 
 Part = str | ImageItem
-"""A text, or a picture; the caption of the latter does not count."""
+"""A text, or a picture, with the caption that the model has written behind it."""
 
 ROOM_FOR_TEXT = 64
 """Tokens that a long prompt leaves for a text, where the context has four times as many; else a quarter of it."""
@@ -110,7 +110,11 @@ def _items(parts: Sequence[Part], make: Make, vocabulary: Vocabulary, text_token
                 items.append([TEXT, *ids])
             continue
         codes = [vocabulary.image_offsets[part.codebook] + code for code in part.codes]
-        items.append([*caption, vocabulary.image_begins[part.codebook], *codes, END_OF_IMAGE])
+        picture = [*caption, vocabulary.image_begins[part.codebook], *codes, END_OF_IMAGE]
+        if part.caption is not None and not caption:
+            ids = [vocabulary.text_offset + token for token in text_tokenizer.encode(part.caption)]
+            picture += [CAPTION_OF_PREVIOUS, *ids]
+        items.append(picture)
         caption = []
     return [*items, caption] if caption else items
 
@@ -119,9 +123,10 @@ def _opening(parts: Sequence[Part], make: Make, vocabulary: Vocabulary, codebook
     """What opens the item that is to follow."""
     if make == "picture":
         return [vocabulary.image_begins[codebook]]
-    if make == "both" or (parts and isinstance(parts[-1], str)):
+    last = parts[-1] if parts else None
+    if make == "both" or isinstance(last, str):
         return []
-    return [CAPTION_OF_PREVIOUS] if parts else [TEXT]
+    return [CAPTION_OF_PREVIOUS] if isinstance(last, ImageItem) and last.caption is None else [TEXT]
 
 
 def _shortened(item: Sequence[int], room: int, make: Make, vocabulary: Vocabulary) -> list[int]:

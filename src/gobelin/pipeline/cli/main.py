@@ -54,6 +54,7 @@ _OTHERS = {
         "tokenizers:fit_tokenizer",
         "an image tokenizer for pictures of your own: of a run, a folder, Parquet files",
     ),
+    "chat": ("chat:chat", "a page on this machine, to write and draw with the model of a run in turns"),
     "explain": ("look:explain", "the whole story of one page or image: found, scored, decided"),
     "status": (
         "look:status",

@@ -1,0 +1,204 @@
+"""What the page of ``gobelin chat`` asks, and the model's reply as it comes into being, event by event.
+
+A conversation is one document, and the page holds it: texts, and pictures by their codes. So what the model drew stays
+what it drew, and the server keeps nothing. Events are plain values with a name under ``event``:
+
+    given     a picture of the request: its codes, and how the model sees it
+    note      what was left out of a conversation that is too long
+    begin     an item: text, caption (of the picture before), picture, or continue (of the text before)
+    text      more of a text or caption
+    picture   what is drawn so far; with its codes when it is finished
+    done
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gobelin.errors import UserError
+from gobelin.pipeline.ask.model_folder import ModelFolder, png
+from gobelin.tokenize.sequence import ImageItem
+from gobelin.tokenize.vocabulary import CAPTION_OF_PREVIOUS, TEXT_MARKS
+from gobelin.train.config import SamplingConfig
+from gobelin.train.prompt import MAKES, Make, Part, Prompt, what_to_make
+
+MAX_ITEMS = 1000
+MAX_CHARACTERS = 100_000
+
+Event = dict[str, Any]
+Tell = Callable[[Event], None]
+
+_SETTINGS = ("temperature", "top_p", "cfg_scale")
+_NOT_YET = 200  # grey of what is not yet drawn
+_PREVIEW_SHARE = 0.3  # of the time that may go into pictures of unfinished pictures
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, checked."""
+
+    parts: list[Part]
+    given: list[ImageItem]  # pictures that came as files, in their order
+    make: Make
+    config: SamplingConfig
+    seed: int
+
+
+def read_question(folder: ModelFolder, config: SamplingConfig, given: Any) -> Question:
+    """A request of the page. Raises UserError where it is none; the message is for the person at the page."""
+    if not isinstance(given, dict) or not isinstance(given.get("items"), list):
+        raise UserError("a request needs a list of items")
+    if len(given["items"]) > MAX_ITEMS:
+        raise UserError(f"a conversation has at most {MAX_ITEMS:,} items: begin a new one")
+    uploaded: list[ImageItem] = []
+    parts = [_part(folder, item, uploaded) for item in given["items"]]
+    make = given.get("make") or what_to_make(parts)
+    if make not in MAKES:
+        raise UserError(f"make must be one of {', '.join(MAKES)}")
+    seed = given.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UserError("the seed must be a whole number from 0 on")
+    settings = given.get("settings") or {}
+    if not isinstance(settings, dict) or not set(settings) <= set(_SETTINGS):
+        raise UserError(f"settings are {', '.join(_SETTINGS)}")
+    for name, value in settings.items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise UserError(f"{name} must be a number")
+    return Question(parts, uploaded, make, dataclasses.replace(config, **settings), seed)
+
+
+def _part(folder: ModelFolder, item: Any, uploaded: list[ImageItem]) -> Part:
+    if not isinstance(item, dict) or item.get("kind") not in ("text", "picture"):
+        raise UserError("an item is a text or a picture")
+    if item["kind"] == "text":
+        return _text(item.get("text"))
+    caption = None if item.get("caption") is None else _text(item["caption"])
+    if "codes" in item:
+        codes, book = item["codes"], folder.vocabulary.codebooks[0]
+        whole = isinstance(codes, list) and len(codes) == book.tokens_per_image
+        if not whole or not all(type(code) is int and 0 <= code < book.num_codes for code in codes):
+            raise UserError(f"a picture has {book.tokens_per_image} codes from 0 to {book.num_codes - 1}")
+        return ImageItem(None, tuple(codes), caption)
+    data = item.get("data")
+    if not isinstance(data, str):
+        raise UserError("a picture needs its file")
+    try:
+        content = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError("a picture's file is not in base64") from None
+    picture = dataclasses.replace(folder.picture(content, "this file"), caption=caption)
+    uploaded.append(picture)
+    return picture
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_CHARACTERS:
+        raise UserError(f"a text has at most {MAX_CHARACTERS:,} characters")
+    return value.encode(errors="replace").decode()
+
+
+def reply(folder: ModelFolder, question: Question, tell: Tell, check: Callable[[], None]) -> None:
+    """Tells the reply to a question.
+
+    Args:
+        check: is called at each token; what it raises ends the reply, as does what ``tell`` raises.
+
+    Raises:
+        UserError: the conversation leaves no room for what is asked.
+    """
+    for picture in question.given:
+        tell({"event": "given", "codes": list(picture.codes), "png": _data(folder.pixels(picture.codes))})
+    prompt = folder.prompt(question.parts, question.make)
+    for note in prompt.notes:
+        tell({"event": "note", "text": note})
+    teller = _Teller(folder, prompt, tell)
+
+    def on_token(_: int, token: int) -> None:
+        check()
+        teller.take(token)
+
+    folder.write(prompt, question.config, question.seed, on_token=on_token)
+    teller.end_text()
+    tell({"event": "done"})
+
+
+class _Teller:
+    """Makes events of tokens."""
+
+    def __init__(self, folder: ModelFolder, prompt: Prompt, tell: Tell) -> None:
+        self._folder, self._tell, self._vocabulary = folder, tell, folder.vocabulary
+        self._text_bytes = folder.text_tokenizer.token_bytes
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._codes: list[int] = []
+        self._codebook = 0
+        self._started, self._spent = time.monotonic(), 0.0
+        last = prompt.tokens[-1] if prompt.tokens else 0
+        if last in self._vocabulary.codebook_of_begin or last in TEXT_MARKS:
+            self._open(last)
+        elif self._vocabulary.text_offset <= last < self._vocabulary.image_offset:
+            self._begin_text("continue")
+
+    def take(self, token: int) -> None:
+        """The next token."""
+        vocabulary = self._vocabulary
+        if token >= vocabulary.image_offset:
+            self._codes.append(token - vocabulary.image_offsets[self._codebook])
+            self._show()
+        elif token >= vocabulary.text_offset:
+            assert self._decoder is not None
+            self._tell_text(self._decoder.decode(self._text_bytes[token - vocabulary.text_offset]))
+        else:
+            self.end_text()
+            self._open(token)
+
+    def end_text(self) -> None:
+        """The text that is being told is over: bytes that wait for others will have none."""
+        if self._decoder is not None:
+            self._tell_text(self._decoder.decode(b"", True))
+            self._decoder = None
+
+    def _open(self, token: int) -> None:
+        if token in self._vocabulary.codebook_of_begin:
+            self._codebook, self._codes = self._vocabulary.codebook_of_begin[token], []
+            self._tell({"event": "begin", "what": "picture"})
+        elif token in TEXT_MARKS:
+            self._begin_text("caption" if token == CAPTION_OF_PREVIOUS else "text")
+
+    def _begin_text(self, what: str) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._tell({"event": "begin", "what": what})
+
+    def _tell_text(self, text: str) -> None:
+        if text:
+            self._tell({"event": "text", "text": text})
+
+    def _show(self) -> None:
+        """The picture so far, row by row of its grid as far as that costs little; the finished one in any case."""
+        book = self._vocabulary.codebooks[self._codebook]
+        rows, over = divmod(len(self._codes), book.columns)
+        if over:
+            return
+        started = time.monotonic()
+        if rows < book.rows:
+            if self._spent > _PREVIEW_SHARE * (started - self._started):
+                return
+            filled = [*self._codes, *[self._codes[-1]] * (book.tokens_per_image - len(self._codes))]
+            pixels = self._folder.pixels(filled)
+            pixels[len(pixels) * rows // book.rows :] = _NOT_YET
+            self._tell({"event": "picture", "png": _data(pixels)})
+            self._spent += time.monotonic() - started
+        else:
+            self._tell({"event": "picture", "png": _data(self._folder.pixels(self._codes)), "codes": self._codes})
+
+
+def _data(pixels: np.ndarray) -> str:
+    return base64.b64encode(png(pixels)).decode()
