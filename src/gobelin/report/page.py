@@ -27,6 +27,7 @@ from gobelin.report.corpus_tables import (
     property_tables,
 )
 from gobelin.report.documents import choose_documents, read_nodes, safe_href, view_documents
+from gobelin.report.marks import error_rates, read_marks
 from gobelin.report.model_sections import token_section, training_section
 from gobelin.report.near_threshold import Sides, near_thresholds
 from gobelin.report.overview import funnel, warnings_of
@@ -134,6 +135,7 @@ def _collect(output: str) -> dict[str, Any]:
         "thumbnails": make_thumbnails(output, shown),
         "tokens": token_section(output, stages, withheld),
         "training": training_section(output, stages),
+        "audit": error_rates(read_marks(output), str(stages["select"].get("key", ""))),
         "samples": read_samples(join(output, "sample")) if stages["sample"]["status"] == "done" else None,
         "recipe_text": yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True),
     }

@@ -33,6 +33,10 @@ def as_json(context: dict[str, Any]) -> dict[str, Any]:
             "properties": {
                 table.title: [dataclasses.asdict(share) for share in table.shares] for table in context["properties"]
             },
+            "audit": [
+                {"rule": each.rule, "right": each.num_right, "wrong": each.num_wrong, "interval": each.interval}
+                for each in context["audit"]
+            ],
             "tokens": _tokens(context["tokens"]),
             "training": _training(context["training"]),
         }

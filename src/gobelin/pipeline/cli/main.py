@@ -60,6 +60,10 @@ _OTHERS = {
         "look:status",
         "how a run is going: which stage, how far, how fast, since when, by whom, the last error; from anywhere",
     ),
+    "browse": (
+        "browse:browse",
+        "a page on this machine: look through a run, drag thresholds, compare two runs, judge decisions by eye",
+    ),
     "check": (
         "look:check",
         "read every file of an output folder and compare it with the manifests: missing, short, altered",

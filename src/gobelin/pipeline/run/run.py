@@ -32,7 +32,8 @@ from gobelin.pipeline.stages.score import score
 from gobelin.pipeline.stages.select import select
 from gobelin.pipeline.stages.tokenize import tokenize
 from gobelin.pipeline.stages.train import report, sample, train
-from gobelin.store.files import delete, exists, list_files, make_folder, write_bytes, write_json
+from gobelin.report.marks import FILE_NAME as MARKS
+from gobelin.store.files import delete, digest_of, exists, list_files, make_folder, write_bytes, write_json
 from gobelin.store.lock import LEASE_NAME, locked
 from gobelin.store.paths import absolute, is_remote, join
 
@@ -115,10 +116,12 @@ class Run:
         return self._folder(name).is_done()
 
     def _key(self, name: str) -> str:
-        """A stage's key; the report's also says which stages it shows."""
+        """A stage's key; the report's also says which stages and whose marks it shows."""
         if name != "report":
             return self.keys[name]
-        return fingerprint(self.keys[name], [stage for stage in STAGES[:-1] if self._is_current(stage)])
+        marks = join(self._output, MARKS)
+        shown = [stage for stage in STAGES[:-1] if self._is_current(stage)]
+        return fingerprint(self.keys[name], shown, *([digest_of(marks)] if exists(marks) else []))
 
     def _is_current(self, name: str) -> bool:
         manifest = read_manifest(join(self._output, name))
