@@ -327,6 +327,7 @@ OPTIONS = {
     "recipe list": "",
     "recipe show": "--set --plain",
     "recipe diff": "--set",
+    "browse": "--port --open",
     "recipe check": "--set",
     "fit-tokenizer": "--output --kind --size --set --steps --seed --max-images --perceptual --precision --threads "
     "--device --quiet",

@@ -16,10 +16,13 @@ from gobelin.pipeline.ask.check_output import check_output
 from gobelin.pipeline.ask.explain import explain
 from gobelin.pipeline.ask.rule_effects import rule_effects
 from gobelin.pipeline.ask.what_if import what_if
+from gobelin.pipeline.browse.answers import Answers
+from gobelin.pipeline.browse.collection import Collection
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe.recipe import load_recipe
 from gobelin.pipeline.run.state import count_decisions
 from gobelin.report.find_rows import rows_with_ids
+from gobelin.report.marks import read_marks
 from gobelin.report.page import write_report
 from gobelin.store import shards
 from gobelin.store.dataset import num_rows_of
@@ -150,3 +153,21 @@ def test_one_picture_costs_one_row_group(
         assert 300_000 < sum(length for _, length in fetched) < 800_000
     shard = list_shards(object_store)[0]
     assert size_of(shard) > 2_000_000
+
+
+def test_browse_shows_the_same_and_keeps_marks_there(disk: str, store: str) -> None:
+    here, there = Answers([Collection(disk)]), Answers([Collection(store)])
+    asked = {"changes": {"image.min_side_px": 100}, "held": "image.min_side_px"}
+    told = [answers.on_judge(asked) for answers in (here, there)]
+    assert [{**each, "milliseconds": 0} for each in told][0] == {**told[1], "milliseconds": 0}
+    doc_id = here.on_documents({"view": "kept"})["rows"][0]["doc_id"]
+    assert there.on_document({"doc_id": doc_id}) == here.on_document({"doc_id": doc_id})
+    assert there.on_source({"doc_id": doc_id}) == here.on_source({"doc_id": doc_id})
+    tokens = there.on_tokens({"doc_id": doc_id})
+    assert tokens == here.on_tokens({"doc_id": doc_id})
+    assert {piece["kind"] for piece in tokens["pieces"]} == {"special", "text", "image"}
+    assert any("harbour" in piece["text"] for piece in tokens["pieces"] if piece["kind"] == "text")
+    assert sum(piece["number"] for piece in tokens["pieces"]) == tokens["total"]
+    there.on_mark({"doc_id": doc_id, "node_index": None, "rule": "kept", "verdict": "right"})
+    assert [mark.doc_id for mark in read_marks(store)] == [doc_id]
+    assert read_marks(disk) == []

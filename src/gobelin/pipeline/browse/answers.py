@@ -110,6 +110,13 @@ class Answers:
             rows.append({**row, "value": value, "mark": own.get((row["doc_id"], None, row["rule"] or KEPT), "")})
         return {"total": len(places), "rows": rows}
 
+    def on_left_out(self, given: Row) -> Row:
+        """A page of what left before it had scores."""
+        run, _ = self._of(given)
+        rows, total, rules = run.left_out(_text(given, "text"), _text(given, "rule"), int(_number(given, "offset") or 0))
+        meanings = {rule: wording.rule_meaning(rule) for rule in rules}
+        return {"rows": rows, "total": total, "rules": rules, "meanings": meanings}
+
     def on_pictures(self, given: Row) -> Row:
         """A page of pictures."""
         run, changes = self._of(given)

@@ -420,6 +420,29 @@ class Collection:
             "unsafe": bool(self.is_unsafe(np.array([place]))[0]),
         }  # fmt: skip
 
+    # what has no scores
+
+    def left_out(self, text: str, rule: str, offset: int) -> tuple[list[Row], int, list[str]]:
+        """Pages, pictures and records that left before they had scores: a part of them, how many, and all their rules."""
+        rows: list[Row] = []
+        total, rules = 0, set()
+        names = ["stage", "unit", "action", "rule", "url", "value", "threshold", "detail", "warc_file", "warc_offset"]
+        for stage in ("extract", "score"):
+            for path in list_shards(join(self.output, stage, "decisions"), may_be_unfinished=True):
+                for table in read_tables(path, names):
+                    table = table.filter(pc.not_equal(table["action"], "replace"))
+                    rules.update(pc.unique(table["rule"]).to_pylist())
+                    wanted = np.ones(len(table), bool)
+                    if rule:
+                        wanted &= _bools(pc.equal(table["rule"], rule))
+                    if text:
+                        wanted &= _bools(pc.match_substring(table["url"], text, ignore_case=True))
+                    found = table.filter(pa.array(wanted))
+                    begin = max(0, offset + len(rows) - total)
+                    rows += found.slice(begin, PAGE - len(rows)).to_pylist()
+                    total += len(found)
+        return rows, total, sorted(rules)
+
     # duplicates
 
     def clusters(self, kind: str) -> list[Any]:

@@ -41,7 +41,7 @@ _QUALITY = {THUMBNAIL_PX: 70, MAX_SIDE_PX: 88}
 _MAX_TOKENS = 4000
 
 _NOT_SHOWN = (
-    "script", "noscript", "link", "base", "meta", "iframe", "frame", "frameset", "object", "embed", "applet", "form",
+    "script", "noscript", "link", "base", "meta", "iframe", "frame", "frameset", "object", "embed", "applet",
     "portal", "template", "audio", "video", "source", "track",
 )  # fmt: skip
 _LOADING = (
@@ -205,9 +205,10 @@ def rendered(text: str) -> bytes:
     except (etree.ParserError, ValueError):
         return b"<!doctype html><p>The page is empty."
     etree.strip_elements(tree, *_NOT_SHOWN, with_tail=False)
+    etree.strip_tags(tree, "form")  # some pages stand in one whole
     for element in tree.iter(etree.Element):
         for name in list(element.attrib):
-            plain = str(name).rpartition("}")[2].lower()
+            plain = str(name).rpartition("}")[2].rpartition(":")[2].lower()
             if plain.startswith("on") or plain in _LOADING:
                 del element.attrib[name]
     return b"<!doctype html>" + etree.tostring(tree, encoding="utf-8", method="html")

@@ -71,8 +71,9 @@ function picture(row, alt = "", run = 0) {
   const button = h("button", { type: "button", class: `shot-button ${row.unsafe ? "unsafe" : ""}`, onclick: (/** @type {Event} */ event) => {
     event.preventDefault();
     event.stopPropagation();
-    if (button.classList.contains("unsafe") && document.body.classList.contains("veiled")) {
-      button.classList.remove("unsafe");
+    const isBlurred = document.body.classList.contains(button.classList.contains("unsafe") ? "veiled" : "all-veiled");
+    if (isBlurred && !button.classList.contains("asked-for")) {
+      button.classList.add("asked-for");
       return;
     }
     $("large-picture").src = `${url}&side=2400`;
@@ -85,7 +86,7 @@ function picture(row, alt = "", run = 0) {
 
 /** @param {string} label @param {[string, string][]} options @param {string} value @param {(value: string) => void} change */
 function choice(label, options, value, change) {
-  const select = h("select", { onchange: () => change(select.value) }, options.map(([key, words]) => h("option", { value: key }, words)));
+  const select = h("select", { "aria-label": label, onchange: () => change(select.value) }, options.map(([key, words]) => h("option", { value: key }, words)));
   select.value = value;
   return h("label", {}, label, select);
 }
@@ -129,7 +130,7 @@ function filters(name, query) {
   const rules = new Set([...start.names.document, ...start.names.text, ...start.names.image]);
   /** @type {[string, string][]} */
   const scores = [["", "–"], ...Object.entries(start.scores[subject])];
-  const views = { ...VIEWS, ...(start.runs.length > 1 ? { only_here: "only kept here", only_there: "only kept there" } : {}) };
+  const views = { ...VIEWS, ...(start.runs.length > 1 ? { only_here: "only kept here", only_there: "only kept there" } : {}), ...(name === "documents" ? { left_out: "left out before they had scores" } : {}) };
   const search = h("input", { type: "search", id: "search", value: query.text || "", placeholder: "words, an address, an id" });
   const inText = h("input", { type: "checkbox", checked: query.in_text === "true" });
   const sites = h("datalist", { id: "sites" }, start.sites.map((/** @type {string} */ site) => h("option", { value: site })));
@@ -144,11 +145,12 @@ function filters(name, query) {
     h("button", { type: "submit" }, "Search"),
     choice("Show", Object.entries(views), query.view || "all", (view) => go({ view })),
     choice("Dropped by", [["", "any rule or none"], ...[...rules].map((rule) => /** @type {[string, string]} */ ([rule, rule]))], query.rule || "", (rule) => go({ rule })),
+    h("details", { class: "more-filters", open: innerWidth > 640 || ["language", "site", "score", "low", "high"].some((key) => query[key]) }, h("summary", {}, "more filters"), h("div", {},
     choice("Language", [["", "any"], ...start.languages.map((/** @type {string} */ each) => [each, each])], query.language || "", (language) => go({ language })),
     input("Site", "site", { list: "sites" }), sites,
     choice("Score", scores, query.score || "", (score) => go({ score })),
     input("at least", "low", { type: "number", step: "any" }),
-    input("at most", "high", { type: "number", step: "any" }),
+    input("at most", "high", { type: "number", step: "any" }))),
     choice("Sort by", scores, query.sort || "", (sort) => go({ sort })),
     choice("Order", [["", "lowest first"], ["true", "highest first"]], query.descending || "", (descending) => go({ descending })),
   );
@@ -176,8 +178,37 @@ function pictureCard(row, query) {
       h("a", { href: address("document", { run: query.run, node: row.node }, row.doc_id) }, "its page")));
 }
 
+/** Pages, pictures and records that never had scores. @param {Row} query */
+async function leftOut(query) {
+  const own = turn;
+  const go = (/** @type {Row} */ change) => { location.hash = address("documents", { ...query, ...change }); };
+  const search = h("input", { type: "search", id: "search", value: query.text || "", onchange: () => go({ text: search.value.trim() }) });
+  const total = h("p", { class: "count" }), rows = h("tbody"), more = h("button", { type: "button", class: "more", hidden: true }, "Show more");
+  let offset = 0;
+  const load = async () => {
+    const answer = await ask("left_out", { run: Number(query.run || 0), text: query.text || "", rule: query.rule || "", offset });
+    if (own !== turn) return;
+    if (!offset) {
+      draw(h("h2", {}, "Left out before they had scores"), h("div", { class: "filters" }, h("label", { class: "search" }, "Search in addresses", search),
+        choice("Show", [["left_out", "left out before they had scores"], ["all", "documents"]], "left_out", (view) => go({ view, rule: "", text: "" })),
+        choice("Rule", [["", "any"], ...answer.rules.map((/** @type {string} */ rule) => [rule, rule])], query.rule || "", (rule) => go({ rule }))),
+      total, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Left out" }, h("table", {}, h("thead", {}, h("tr", {}, ["What", "Rule", "Address", "Why"].map((name) => h("th", { scope: "col" }, name)))), rows)), more);
+    }
+    rows.append(...answer.rows.map((/** @type {Row} */ row) => h("tr", { "data-item": "", tabindex: "-1" }, h("td", {}, row.unit), h("td", {}, h("span", { class: `tag ${row.action === "fail" ? "failed" : "dropped"}` }, row.rule)),
+      h("td", {}, h("bdi", {}, row.url || `${row.warc_file} at byte ${NUMBER.format(row.warc_offset)}`)),
+      h("td", { class: "small" }, answer.meanings[row.rule], row.value === null ? "" : ` (${shown(row.value)}${row.threshold === null ? "" : ` against ${shown(row.threshold)}`})`, row.detail && [": ", h("bdi", { class: "muted" }, row.detail)]))));
+    offset += answer.rows.length;
+    total.textContent = count(answer.total, "decision");
+    more.hidden = offset >= answer.total;
+  };
+  more.addEventListener("click", () => load().catch(tell));
+  leave = () => { location.hash = "#/documents"; };
+  await load();
+}
+
 /** @param {string} name @param {Row} query */
 async function list(name, query) {
+  if (name === "documents" && query.view === "left_out") { await leftOut(query); return; }
   const own = turn;
   const rows = h("div", { class: name === "pictures" ? "shots" : "rows", role: "group", "aria-label": name });
   const total = h("p", { class: "count" }, "…");
@@ -646,9 +677,9 @@ function step(by) {
 }
 
 function veil() {
-  const isVeiled = document.body.classList.toggle("veiled");
+  const isVeiled = document.body.classList.toggle(start.nsfw_scored ? "veiled" : "all-veiled");
   $("veil").setAttribute("aria-pressed", String(isVeiled));
-  const words = start.nsfw_scored ? ["Unsafe pictures are shown", "Unsafe pictures are blurred"] : ["Pictures: NSFW not scored", "Pictures: NSFW not scored"];
+  const words = start.nsfw_scored ? ["Unsafe pictures are shown", "Unsafe pictures are blurred"] : ["NSFW not scored: blur all", "All pictures are blurred"];
   $("veil").textContent = words[Number(isVeiled)];
 }
 
@@ -700,7 +731,7 @@ async function begin() {
   } catch (error) { tell(error); return; }
   $("run").textContent = start.runs.map((/** @type {Row} */ run) => `${run.name}, ${count(run.documents, "document")}`).join(" and ");
   $("tabs").append(...TABS.filter((tab) => tab !== "compare" || start.runs.length > 1).map((tab) => h("a", { href: `#/${tab}`, "data-tab": tab }, tab[0].toUpperCase() + tab.slice(1))));
-  veil();
+  if (start.nsfw_scored) veil(); else { veil(); veil(); }
   $("veil").addEventListener("click", veil);
   $("help-button").addEventListener("click", () => $("help").showModal());
   $("help-close").addEventListener("click", () => $("help").close());
