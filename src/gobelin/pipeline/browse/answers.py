@@ -113,7 +113,9 @@ class Answers:
     def on_left_out(self, given: Row) -> Row:
         """A page of what left before it had scores."""
         run, _ = self._of(given)
-        rows, total, rules = run.left_out(_text(given, "text"), _text(given, "rule"), int(_number(given, "offset") or 0))
+        rows, total, rules = run.left_out(
+            _text(given, "text"), _text(given, "rule"), int(_number(given, "offset") or 0)
+        )
         meanings = {rule: wording.rule_meaning(rule) for rule in rules}
         return {"rows": rows, "total": total, "rules": rules, "meanings": meanings}
 

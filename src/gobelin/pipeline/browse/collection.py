@@ -423,7 +423,7 @@ class Collection:
     # what has no scores
 
     def left_out(self, text: str, rule: str, offset: int) -> tuple[list[Row], int, list[str]]:
-        """Pages, pictures and records that left before they had scores: a part of them, how many, and all their rules."""
+        """Pages, pictures and records that left before they had scores: some of them, how many, and all their rules."""
         rows: list[Row] = []
         total, rules = 0, set()
         names = ["stage", "unit", "action", "rule", "url", "value", "threshold", "detail", "warc_file", "warc_offset"]
