@@ -209,13 +209,13 @@ def test_a_threshold_is_dragged(page: Any, url: str, output: Path) -> None:
 def test_what_has_no_scores_is_listed(page: Any, url: str) -> None:
     page.get_by_label("Show", exact=True).select_option("left_out")
     page.wait_for_selector("table tbody tr")
-    assert total(page) == page.locator("table tbody tr").count() > 0
+    assert total(page) == page.locator("main tbody tr").count() > 0
     page.get_by_label("Rule").select_option("http_status")
-    until(page, "document.querySelectorAll('tbody tr').length === 1")
-    assert f"{HOST}/<script>gone" in page.locator("table tbody tr").inner_text()
+    until(page, "document.querySelectorAll('main tbody tr').length === 1")
+    assert f"{HOST}/<script>gone" in page.locator("main tbody tr").inner_text()
     page.get_by_role("searchbox").fill("nothing has it")
     page.keyboard.press("Enter")
-    until(page, "document.querySelectorAll('tbody tr').length === 0")
+    until(page, "document.querySelectorAll('main tbody tr').length === 0")
 
 
 def test_keys(page: Any, url: str) -> None:
