@@ -307,8 +307,8 @@ def test_a_usage_error_says_in_a_line_what_is_wrong(
 
 _WATCHED = " --scratch --log-json --metrics --quiet"
 OPTIONS = {
-    "run": "--output --input --sample --recipe --set --until --workers --runner --running-job" + _WATCHED,
-    "extract": "--output --input --sample --recipe --set --workers --runner --running-job" + _WATCHED,
+    "run": "--output --input --sample --languages --recipe --set --until --workers --runner --running-job" + _WATCHED,
+    "extract": "--output --input --sample --languages --recipe --set --workers --runner --running-job" + _WATCHED,
     "score": "--output --recipe --set --workers --runner --running-job" + _WATCHED,
     "select": "--output --recipe --set --what-if --workers --runner --running-job" + _WATCHED,
     "tokenize": "--output --recipe --set --workers --runner --running-job" + _WATCHED,
@@ -680,3 +680,20 @@ def test_stage_folders_hold_what_the_layout_says(finished: Path) -> None:
         assert len(list_shards(str(finished / name))) == 2, name
     for stage in ("extract", "score", "select"):
         assert json.loads((finished / stage / "manifest.json").read_text())["stage"] == stage
+
+
+def test_a_command_ends_without_destructors_of_native_libraries() -> None:
+    """As if one of them aborted at the process's end, as Arrow's thread pools do now and then."""
+    code = (
+        "import atexit, ctypes, os\n"
+        "abort = ctypes.CFUNCTYPE(None)(lambda: os._exit(134))\n"
+        "ctypes.CDLL(None).__cxa_atexit(abort, None, None)\n"
+        "atexit.register(lambda: print('swept'))\n"
+        "from gobelin.pipeline.cli.main import entry\n"
+        "entry()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0].startswith("gobelin ")
+    assert done.stdout.splitlines()[1:] == ["swept"]
+    assert done.stderr == ""

@@ -14,7 +14,7 @@ from gobelin.errors import MissingDataError, UserError
 from gobelin.pipeline.run.inputs import InputError, find_archives
 from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
 from gobelin.store.dataset import commit_shards
-from gobelin.store.files import exists, files_in, make_folder, open_input, output, write_bytes
+from gobelin.store.files import exists, files_in, local_output, make_folder, open_input, output, write_bytes
 from gobelin.store.paths import join
 from gobelin.store.patterns import find_files
 from gobelin.store.shards import read_folder, write_rows, write_shard
@@ -187,3 +187,14 @@ def test_spellings_of_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / odd).write_bytes(warc)
     with pytest.raises(InputError, match="not UTF-8"):
         find_archives(["caf*.warc"])
+
+
+def test_a_file_that_a_library_writes_has_the_permissions_of_its_neighbours(tmp_path: Path) -> None:
+    """Though the library takes the temporary file away and makes one of its own."""
+    write_bytes(str(tmp_path / "config.json"), b"{}")
+    with local_output(str(tmp_path / "model.safetensors")) as path:
+        os.unlink(path)
+        Path(path).write_bytes(b"weights")
+        os.chmod(path, 0o600)
+    modes = {(tmp_path / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert len(modes) == 1

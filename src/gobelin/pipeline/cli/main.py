@@ -7,13 +7,15 @@ pydantic are imported inside the commands that need them.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import inspect
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
@@ -218,4 +220,18 @@ def entry() -> None:
     """The console script."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
-    sys.exit(main(owns_process=True))
+    _end_process(main(owns_process=True))
+
+
+def _end_process(code: int) -> NoReturn:
+    """Ends this process without tearing native libraries down: what Python has to do at its exit is done, and no
+    destructor of C++ is called.
+
+    Arrow's thread pools may still hold threads then, and a thread that is destroyed before it has ended aborts the
+    process with exit code 134, after all was written (apache/arrow issue 34314).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
