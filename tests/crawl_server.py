@@ -9,9 +9,13 @@ import contextlib
 import gzip
 import hashlib
 import http.server
+import io
 import re
 import threading
 from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -100,6 +104,23 @@ def publish(server: CrawlServer, archives: list[bytes]) -> list[str]:
         server.files[f"{FOLDER}/{kind}.paths.gz"] = gzip.compress("\n".join(texts).encode() + b"\n")
     server.files[f"{FOLDER}/warc.paths.gz"] = gzip.compress("\n".join(paths).encode() + b"\n")
     return paths
+
+
+def publish_index(server: CrawlServer, rows: list[dict[str, object]], num_files: int = 2, group_rows: int = 7) -> None:
+    """A columnar index as Common Crawl lays it out; rows: ``content_languages``, ``warc_filename``,
+    ``warc_record_offset``, ``warc_record_length``."""
+    listed = []
+    for subset in ("crawldiagnostics", "warc"):
+        for number in range(num_files):
+            mine = [{"url_surtkey": "example,a)/", "fetch_status": 200, **row} for row in rows[number::num_files]]
+            kinds = {"fetch_status": pa.int16(), "warc_record_offset": pa.int32(), "warc_record_length": pa.int32()}
+            schema = pa.schema([(name, kinds.get(name, pa.string())) for name in mine[0]])
+            stream = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(mine, schema), stream, row_group_size=group_rows, compression="gzip")
+            name = f"part-{number:05}-0000.c000.gz.parquet"
+            listed.append(f"cc-index/table/cc-main/warc/crawl={CRAWL}/subset={subset}/{name}")
+            server.files[listed[-1]] = stream.getvalue()
+    server.files[f"{FOLDER}/cc-index-table.paths.gz"] = gzip.compress("\n".join(listed).encode() + b"\n")
 
 
 @contextlib.contextmanager

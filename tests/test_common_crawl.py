@@ -16,7 +16,7 @@ import pytest
 from examples.sample_crawl.page_prose import LEADS
 from gobelin.store.dataset import current
 from gobelin.store.shards import read_folder
-from tests.crawl_server import CRAWL, CrawlServer, crawl_server, publish
+from tests.crawl_server import CRAWL, CrawlServer, crawl_server, publish, publish_index
 from tests.misbehaving_server import MisbehavingServer, answer, serving
 
 pytest.importorskip("aiohttp")
@@ -142,3 +142,22 @@ def test_what_is_missing_is_said_before_anything_is_read(world: World) -> None:
     done = world.gobelin("run", "--recipe", "gobelin", "--input", "CC-MAIN-1999-99", "--output", "other")
     assert done.returncode == 2
     assert "no such crawl" in done.stderr
+
+
+@pytest.mark.slow
+def test_pages_in_a_language(world: World) -> None:
+    """One page of each archive, by the index; a killed command would find the choice in the output folder."""
+    path = min(path for path in world.crawl.files if "/warc/" in path)
+    content = world.crawl.files[path]
+    end = content.index(b"\x1f\x8b\x08", 1)
+    place = {"warc_filename": path, "warc_record_offset": 0, "warc_record_length": end}
+    publish_index(world.crawl, [{"content_languages": "eng", **place}] * 2)
+    argv = [*COMMON, "--until", "extract", "--set", "select.unscored_for_safety=keep", "--languages", "en"]
+    done = world.gobelin("run", "--recipe", "gobelin", *argv)
+    assert done.returncode == 0, done.stderr
+    run = json.loads((world.folder / "out" / "run.json").read_text())
+    (archive,) = run["input"]
+    assert (world.folder / "out" / "input" / f"records-{archive['records']}.parquet").exists()
+    assert run["stages"]["extract"]["documents"]["seen"] == 1
+    again = world.gobelin("run", "--output", "out", "--until", "extract")
+    assert "extract: already done" in again.stdout

@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from gobelin.data.model import ArchiveTally
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import load_recipe
 from gobelin.pipeline.run import crawls
-from gobelin.pipeline.run.inputs import Archive, InputError, find_archives, read_batches
+from gobelin.pipeline.run.crawl_index import Records, load_records, save_records
+from gobelin.pipeline.run.inputs import Archive, InputError, find_archives, in_languages, read_batches
 from gobelin.pipeline.run.keys import stage_keys
 from gobelin.store import web
 from gobelin.store.files import open_input, read_bytes
 from gobelin.transforms.archives.ranges import open_range
 from gobelin.transforms.archives.read_warc import PageCapture, read_range
-from tests.crawl_server import CRAWL, FOLDER, CrawlServer, crawl_server, publish
+from tests.crawl_server import CRAWL, FOLDER, CrawlServer, crawl_server, publish, publish_index
 
 SLOW_DOWN = (503, {}, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
 
@@ -37,7 +40,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CrawlServer]:
 def crawl(server: CrawlServer, record: Callable[..., Any], pack: Callable[..., bytes]) -> list[str]:
     """Paths of twenty archives of a crawl, three pages in each."""
     pages = [[record(f"https://s{i}.example/{j}", b"<html>" + b"words " * 99) for j in range(3)] for i in range(20)]
-    return publish(server, [pack(each) for each in pages])
+    paths = publish(server, [pack(each) for each in pages])
+    rows: list[dict[str, Any]] = []
+    for path, each in zip(paths, pages, strict=True):
+        offset = 0
+        for language, page in zip(("eng", "isl,eng", None), each, strict=True):
+            length = len(pack([page]))
+            place = {"warc_filename": path, "warc_record_offset": offset, "warc_record_length": length}
+            rows.append({"content_languages": language, **place})
+            offset += length
+    rows += [{**rows[0], "warc_filename": "crawl-data/another.warc.gz", "content_languages": "isl"}]
+    publish_index(server, rows)
+    return paths
 
 
 def test_a_crawl_by_its_name(server: CrawlServer, crawl: list[str]) -> None:
@@ -221,3 +235,72 @@ def test_a_list_too_long_is_not_unpacked(server: CrawlServer, monkeypatch: pytes
     server.files["bomb.paths.gz"] = gzip.compress(b"a/b.warc.gz\n" * 200_000)
     with pytest.raises(UserError, match="longer than"):
         find_archives([f"{server.url}/bomb.paths.gz"])
+
+
+def test_pages_in_a_language_by_the_index(server: CrawlServer, crawl: list[str], tmp_path: Path) -> None:
+    said: list[str] = []
+    every = find_archives([CRAWL])
+    server.asked.clear()
+    archives, records = in_languages([CRAWL], every, ["is"], said.append)
+    assert not any("crawldiagnostics" in path for path, _ in server.asked)
+    assert [archive.path for archive in archives] == [archive.path for archive in every]
+    assert said[0].startswith("index: 2 files, about ")
+    assert said[-1] == "index: 20 pages in 20 archives"
+    save_records(str(tmp_path), archives[0].records or "", records)
+    loaded = load_records(str(tmp_path), archives[0].records or "")
+    pieces = [piece for batch in read_batches(archives, loaded) for piece in batch]
+    found = [each for piece in pieces for each in read_range(piece, 10**6, 10**6)]
+    assert {each.capture.url for each in found if isinstance(each, PageCapture)} == {
+        f"https://s{number}.example/1" for number in range(20)
+    }
+    assert sum(each.num_records for each in found if isinstance(each, ArchiveTally)) == 20
+    recipe = load_recipe("gobelin")
+    english, _ = in_languages([CRAWL], every, ["eng"], said.append)
+    keys = {stage_keys(recipe, given)["extract"] for given in (every, archives, english)}
+    assert len(keys) == 3
+    assert [Archive.from_json(each.to_json()) for each in archives] == list(archives)
+    two, _ = in_languages([CRAWL], every[:3], ["is", "en"], said.append)
+    assert len(two) == 3
+    with pytest.raises(UserError, match="give --input and --languages again"):
+        load_records(str(tmp_path), "none")
+
+
+def test_records_near_each_other_are_read_together(server: CrawlServer, crawl: list[str]) -> None:
+    far = 10**6
+    archive = Archive("a.warc.gz", 60, "tag", "digest")
+    records = Records(np.array([0, 100, far, far + 50, 5 * far]), np.array([50, 20, 50, 9, 7]))
+    ((*pieces,),) = read_batches((archive,), {"a.warc.gz": records})
+    assert [(piece.start, piece.end, piece.only) for piece in pieces] == [
+        (0, 120, (0, 100)), (far, far + 59, (far, far + 50)), (5 * far, 5 * far + 7, (5 * far,)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "languages", "told"),
+    [
+        (CRAWL, ["klingon"], "no code of a language"),
+        (CRAWL, [""], "no code of a language"),
+        (CRAWL, ["deu"], "none of 20 archives holds a page in deu"),
+        ("{url}/a.paths", ["isl"], "give a crawl by its name"),
+        ("CC-NEWS-2026-05", ["isl"], "no such crawl"),
+    ],
+)
+def test_languages_that_cannot_be_asked_for(
+    given: str, languages: list[str], told: str, server: CrawlServer, crawl: list[str]
+) -> None:
+    archives = find_archives([CRAWL])
+    with pytest.raises(UserError, match=told):
+        in_languages([given.format(url=server.url)], archives, languages, print)
+
+
+def test_an_index_that_is_none(server: CrawlServer, crawl: list[str]) -> None:
+    archives = find_archives([CRAWL])
+    name = next(path for path in server.files if "subset=warc" in path)
+    whole = server.files[name]
+    for content, told in ((whole[:-100], "cannot be read"), (b"", "cannot be read")):
+        server.files[name] = content
+        with pytest.raises(UserError, match=told):
+            in_languages([CRAWL], archives, ["isl"], print)
+    publish_index(server, [{"warc_filename": "a"}] * 2)
+    with pytest.raises(UserError, match="has no column content_languages"):
+        in_languages([CRAWL], archives, ["isl"], print)

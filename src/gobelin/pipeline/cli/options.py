@@ -64,6 +64,11 @@ Sample = Parameter(
     metavar="SHARE",
     help="take this share of the archives, as 0.001; the same ones each time, and a larger share holds a smaller one",
 )
+Languages = Parameter(
+    group=FILES,
+    metavar="CODES",
+    help="of a crawl that is given by name, read pages in these languages alone, by its index: en,is",
+)
 _Workers = Parameter(group=MACHINE, metavar="N", help="processes of a local run (all cores)")
 _Runner = Parameter(
     group=MACHINE,
@@ -97,6 +102,7 @@ class RunOptions:
 
     input: Annotated[list[Address], Input] = dataclasses.field(default_factory=list)
     sample: Annotated[float, Sample] = 1.0
+    languages: Annotated[str | None, Languages] = None
     recipe: Annotated[
         Address | None,
         Parameter(
@@ -121,6 +127,7 @@ class LaterOptions(RunOptions):
 
     input: Annotated[list[Address], Input, _HIDDEN] = dataclasses.field(default_factory=list)
     sample: Annotated[float, Sample, _HIDDEN] = 1.0
+    languages: Annotated[str | None, Languages, _HIDDEN] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

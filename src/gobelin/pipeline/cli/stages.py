@@ -159,6 +159,7 @@ def _run_opened(
         running_job=options.running_job,
         sample=options.sample,
         metrics=options.metrics,
+        languages=options.languages.split(",") if options.languages else (),
     ) as run:
         if stages != ("report",):
             for earlier in STAGES[: STAGES.index(stages[0])]:

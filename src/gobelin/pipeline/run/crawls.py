@@ -133,14 +133,17 @@ def check_kinds(given: str, addresses: list[str]) -> None:
             )
 
 
+def path_of(address: str) -> str:
+    """What an archive is called on its server or in its bucket; on a disk its name."""
+    if is_web(address):
+        return urlsplit(address).path.strip("/")
+    return split_remote(address)[1] if is_remote(address) else name_of(address)
+
+
 def in_sample(address: str, share: float) -> bool:
     """Whether an archive is in a sample. A larger sample holds all of a smaller one, and the same archive is in it by
     whatever way it is read: what counts is its path on its server or in its bucket, and on a disk its name."""
     if share >= 1:
         return True
-    if is_web(address):
-        path = urlsplit(address).path
-    else:
-        path = split_remote(address)[1] if is_remote(address) else name_of(address)
-    digest = hashlib.sha256(path.strip("/").encode("utf-8", "replace")).digest()
+    digest = hashlib.sha256(path_of(address).encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:8]) < share * 2**64

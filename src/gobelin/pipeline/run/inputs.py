@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import os
 import re
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gobelin.errors import UserError
+from gobelin.pipeline.run.crawl_index import Records, codes_of, records_of
 from gobelin.pipeline.run.crawls import check_kinds, in_sample, is_list, read_list
 from gobelin.store import web
 from gobelin.store.files import is_folder, list_files, open_input, size_of
@@ -34,6 +37,9 @@ ASKED_AT_ONCE = 4
 CUT_ON_THE_WEB = 64
 """Of more archives than these, those on web servers stay whole: each cut is a request, and there is work for all."""
 
+NEAR_BYTES = 256 * 1024
+"""Two records that are wanted, with no more between them, are read with one request."""
+
 SEARCHED_BYTES = 64 * 1024 * 1024
 """How far into a file a first record is looked for before the file is refused."""
 
@@ -53,16 +59,17 @@ class Archive:
     path: str
     size: int  # bytes
     tag: str | None = None  # of a file on a web server: what changes with it (``web.Facts``)
+    records: str | None = None  # digest of the choice of records, of which ``size`` is; None: the whole file
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Archive:
         """An archive as ``run.json`` holds it."""
-        return cls(held["path"], held["bytes"], held.get("tag"))
+        return cls(held["path"], held["bytes"], held.get("tag"), held.get("records"))
 
     def to_json(self) -> dict[str, Any]:
         """The archive as ``run.json`` holds it."""
-        held: dict[str, Any] = {"path": self.path, "bytes": self.size}
-        return held if self.tag is None else {**held, "tag": self.tag}
+        held = {"path": self.path, "bytes": self.size, "tag": self.tag, "records": self.records}
+        return {name: value for name, value in held.items() if value is not None}
 
 
 def find_archives(patterns: list[str], sample: float = 1.0) -> tuple[Archive, ...]:
@@ -104,6 +111,34 @@ def find_archives(patterns: list[str], sample: float = 1.0) -> tuple[Archive, ..
             raise InputError(f"--input {pattern}: {min(sizes)} is not a WARC, ARC or WACZ file")
         found.update({path: Archive(path, sizes[path]) for path in _sampled(pattern, list(sizes), sample)})
     return tuple(archive for _, archive in sorted(found.items()))
+
+
+def in_languages(
+    patterns: Iterable[str], archives: tuple[Archive, ...], languages: Iterable[str], say: Callable[[str], None]
+) -> tuple[tuple[Archive, ...], dict[str, Records]]:
+    """Of archives of crawls, those with a page whose first language is one of these, and these pages' records by path.
+
+    Raises:
+        InputError, ListError: nothing is left, or there is no index that could be asked.
+    """
+    codes = codes_of(languages)
+    records: dict[str, Records] = {}
+    for crawl in patterns:
+        records |= records_of(crawl, [archive.path for archive in archives], codes, say)
+    if not records:
+        told = ", ".join(sorted(codes))
+        raise InputError(f"--languages: none of {len(archives):,} archives holds a page in {told}, by the index")
+    digest = hashlib.sha256()
+    for path, each in sorted(records.items()):
+        digest.update(path.encode() + b"\0" + each.offsets.astype("<i8").tobytes())
+    name = digest.hexdigest()[:16]
+    found = [
+        dataclasses.replace(archive, size=int(records[archive.path].lengths.sum()), records=name)
+        for archive in archives
+        if archive.path in records
+    ]
+    say(f"index: {sum(len(each.offsets) for each in records.values()):,} pages in {len(found):,} archives")
+    return tuple(found), records
 
 
 def _sampled(pattern: str, addresses: list[str], sample: float) -> list[str]:
@@ -211,18 +246,26 @@ def _is_archive(path: str) -> bool:
         raise InputError(f"--input {path}: cannot be read: {error.strerror if is_web(path) else error}") from None
 
 
-def read_batches(archives: tuple[Archive, ...]) -> list[list[ArchiveRange]]:
+def read_batches(
+    archives: tuple[Archive, ...], records: Mapping[str, Records] | None = None
+) -> list[list[ArchiveRange]]:
     """Archives in batches that depend on the archives alone, so that a rerun finds what was done.
 
     About ``READ_BATCH_BYTES`` each; where there is less to read, some 16 batches of at least ``MIN_BATCH_BYTES``:
     enough for workers to share evenly. A large file is cut, so that one file keeps many workers busy.
+
+    Args:
+        records: by path, of archives that are not read whole.
     """
     total = sum(archive.size for archive in archives)
     limit = min(READ_BATCH_BYTES, max(MIN_BATCH_BYTES, total // 16 + 1))
     batches: list[list[ArchiveRange]] = []
     held = 0
     for archive in archives:
-        pieces = _pieces(archive, max(limit, MIN_RANGE_BYTES), cuts=len(archives) <= CUT_ON_THE_WEB)
+        if archive.records is not None:
+            pieces = _pieces_with(archive, (records or {})[archive.path], limit)
+        else:
+            pieces = _pieces(archive, max(limit, MIN_RANGE_BYTES), cuts=len(archives) <= CUT_ON_THE_WEB)
         for piece in pieces:
             size = archive.size // len(pieces) if piece.end is None else piece.end - piece.start
             if not batches or held + size > limit:
@@ -238,3 +281,18 @@ def _pieces(archive: Archive, target_bytes: int, cuts: bool) -> list[ArchiveRang
         return split_archive(archive.path, target_bytes)
     pieces = split_archive(archive.path, target_bytes) if cuts else [ArchiveRange(archive.path, 0, archive.size)]
     return [dataclasses.replace(piece, tag=archive.tag) for piece in pieces]
+
+
+def _pieces_with(archive: Archive, records: Records, target_bytes: int) -> list[ArchiveRange]:
+    """The ranges of an archive that hold these records. What lies between two that are near each other is read, too:
+    that costs less than another request."""
+    pieces: list[ArchiveRange] = []
+    offsets: list[int] = []
+    end = 0
+    for offset, length in zip(records.offsets.tolist(), records.lengths.tolist(), strict=True):
+        if offsets and (offset - end > NEAR_BYTES or end - offsets[0] > target_bytes):
+            pieces.append(ArchiveRange(archive.path, offsets[0], end, tag=archive.tag, only=tuple(offsets)))
+            offsets = []
+        offsets.append(offset)
+        end = offset + length
+    return [*pieces, ArchiveRange(archive.path, offsets[0], end, tag=archive.tag, only=tuple(offsets))]

@@ -32,7 +32,7 @@ _VERSION = importlib.metadata.version("gobelin")
 def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
     """The key of each stage under a recipe and an input."""
     keys: dict[str, str] = {}
-    files = [[each.path, each.size, each.tag] if each.tag else [each.path, each.size] for each in archives]
+    files = [list(archive.to_json().values()) for archive in archives]
     blocked = _block_lists(recipe)
     keys["extract"] = fingerprint(_VERSION, SCHEMA_VERSION, files, recipe.num_shards, recipe.extract, blocked)
     keys["score"] = fingerprint(

@@ -17,7 +17,8 @@ from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, as_dict, fingerp
 from gobelin.pipeline.run import preflight
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.cpu_time import tree_seconds
-from gobelin.pipeline.run.inputs import Archive, InputError, check_name, find_archives
+from gobelin.pipeline.run.crawl_index import Records, save_records
+from gobelin.pipeline.run.inputs import Archive, InputError, check_name, find_archives, in_languages
 from gobelin.pipeline.run.keys import parts_of, stage_keys
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.remote_job import NOTE_NAME, meet_running_job
@@ -181,6 +182,7 @@ def open_run(
     running_job: str = "wait",
     sample: float = 1.0,
     metrics: str | None = None,
+    languages: Sequence[str] = (),
 ) -> Iterator[Run]:
     """A run in an output folder: a new one, or one that goes on. Nobody else writes there meanwhile.
 
@@ -193,6 +195,7 @@ def open_run(
         running_job: what becomes of a job that an earlier command left on another runner: ``wait`` or ``cancel``.
         sample: share of the archives that is taken.
         metrics: port or file for Prometheus; None: none.
+        languages: of crawls that are given by name, pages in these alone; empty: all.
 
     Raises:
         RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
@@ -211,10 +214,13 @@ def open_run(
             f"{output} belongs to recipe {held['recipe']['name']!r}, not {recipe.name!r}: choose another --output, "
             "or delete the folder"
         )
-    if sample != 1.0 and not patterns:
-        raise InputError("--sample is of --input; give both")
+    if (sample != 1.0 or languages) and not patterns:
+        raise InputError("--sample and --languages are of --input; give it with them")
+    records: dict[str, Records] = {}
     if patterns:
         archives = find_archives(list(patterns), sample)
+        if languages:
+            archives, records = in_languages(patterns, archives, languages, screen.say)
         noun, size = "archive" if len(archives) == 1 else "archives", sum(archive.size for archive in archives)
         screen.say(f"input: {len(archives):,} {noun}, {size / 1e6:,.1f} MB")
         if held is not None and held["input"] != [each.to_json() for each in archives]:
@@ -247,6 +253,8 @@ def open_run(
         screen.tell("run_started", output=output, recipe=recipe.name, archives=len(archives), input_bytes=input_bytes)
         sweep_temporary_files(output)
         meet_running_job(output, running_job, screen.say)
+        if records:
+            save_records(output, archives[0].records or "", records)
         write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())
         run.write_summary()
         yield run

@@ -24,6 +24,7 @@ from gobelin.data.rows import ArchiveRow
 from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.recipe.recipe import fingerprint
 from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.crawl_index import Records, load_records
 from gobelin.pipeline.run.inputs import read_batches
 from gobelin.pipeline.run.plan import Batch, Step, data_sets
 from gobelin.pipeline.run.state import count_decisions, count_rows, row_groups
@@ -53,7 +54,7 @@ def extract(context: Context) -> dict[str, Any]:
     if recipe.extract.fetch.enabled:
         check_fetch(recipe.extract.fetch)
     batches = []
-    for group in plan.groups(read_batches(context.archives)):
+    for group in plan.groups(read_batches(context.archives, _records(context))):
         ranges = [piece for batch in group for piece in batch]
         name = fingerprint([dataclasses.astuple(piece) for piece in ranges])
         folder = join(context.folder("extract").work, f"read-{name}")
@@ -66,6 +67,12 @@ def extract(context: Context) -> dict[str, Any]:
     fetched = fetch_missing(context, read) if recipe.extract.fetch.enabled else ()
     link(context, read, fetched)
     return count_extract(context.folder("extract").attempt)
+
+
+def _records(context: Context) -> dict[str, Records]:
+    """The records of archives that are not read whole."""
+    digest = next((archive.records for archive in context.archives if archive.records is not None), None)
+    return {} if digest is None else load_records(context.output, digest)
 
 
 def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:

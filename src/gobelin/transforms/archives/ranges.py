@@ -47,6 +47,7 @@ class ArchiveRange:
     end: int | None = None  # None: the file's end
     member: str | None = None  # of a WACZ; places are then those inside the member
     tag: str | None = None  # that a file on a web server must have; None: any
+    only: tuple[int, ...] | None = None  # where the records begin that are wanted, of those in the range; None: all
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 import apache_beam as beam
@@ -126,9 +126,9 @@ def read_range(piece: ArchiveRange, max_page_bytes: int, max_image_bytes: int) -
         for archive in whole_archives(piece):
             try:
                 with open_range(archive) as (stream, problem):
-                    yield from read_archive(
-                        stream, archive.name, max_page_bytes, max_image_bytes, archive.start, archive.end, problem
-                    )
+                    limits = max_page_bytes, max_image_bytes
+                    place = archive.start, archive.end
+                    yield from read_archive(stream, archive.name, *limits, *place, problem, archive.only)
             except ContainerError as error:
                 yield from _unreadable(archive.name, str(error))
     except ContainerError as error:
@@ -148,6 +148,7 @@ def read_archive(
     start: int = 0,
     end: int | None = None,
     problem: str | None = None,
+    only: Collection[int] | None = None,
 ) -> Iterator[Found]:
     """Reads one archive or a range of it.
 
@@ -157,6 +158,7 @@ def read_archive(
         max_page_bytes, max_image_bytes: payloads are cut there and marked as truncated.
         start, end: see ``ArchiveRange``.
         problem: what is known to be wrong with the stream.
+        only: where the records begin that are wanted; None: all.
 
     Yields:
         captures, revisits and decisions in the order of the file; an ``ArchiveTally`` last, in which policies,
@@ -166,13 +168,16 @@ def read_archive(
         PageCapture: max_page_bytes, ImageCapture: max_image_bytes, PolicyCapture: MAX_POLICY_BYTES,
     }  # fmt: skip
     num_records = num_documents = num_images = 0
-    archive = ArchiveRecords(stream, start, end)
+    archive, wanted = ArchiveRecords(stream, start, end), None if only is None else frozenset(only)
     for record in archive:
         num_records += 1
         if isinstance(record, Damage):
             yield _failed("unreadable_archive", name, record.offset, value=record.num_bytes, detail=record.detail)
             continue
         found = attempt(_read_record, record, name, limits)
+        if wanted is not None and record.finish().offset not in wanted:
+            num_records -= 1
+            continue
         if isinstance(found, Refused):
             found = _failed("extract_error", name, record.finish().offset, detail=found.detail)
         unit = _unit_of(found)
