@@ -118,7 +118,7 @@ def test_status_from_another_process(crawl: str, tmp_path: Path) -> None:
             assert (found["state"], found["pid"], found["stage"]) == ("running", run.pid, "extract")
             assert found["stages"]["extract"] == {"status": "running"}
             lines = gobelin("status", str(out)).stdout.splitlines()
-            assert lines[0] == f"{out}: recipe gobelin, 1 archives, {found['input_bytes'] / 1e6:,.1f} MB"
+            assert lines[0] == f"{out}: recipe gobelin, 1 archive, {found['input_bytes'] / 1e6:,.1f} MB"
             assert lines[1].startswith("running since ")
             assert any(line.startswith("extract   runs  since ") for line in lines)
         finally:

@@ -62,6 +62,14 @@ def test_a_crawl_by_its_name(server: CrawlServer, crawl: list[str]) -> None:
     assert all(agent.startswith("gobelin/") for agent in server.agents)
 
 
+def test_many_archives_are_announced(server: CrawlServer, crawl: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("gobelin.pipeline.run.inputs.MANY", 19)
+    find_archives([CRAWL], 1.0, said.append)
+    find_archives([CRAWL], 0.2, said.append)
+    assert said == ["input: asking for the sizes of 20 archives, 4 at a time (--sample: some)"]
+
+
 def test_the_same_archives_however_they_are_named(server: CrawlServer, crawl: list[str], tmp_path: Path) -> None:
     by_name = find_archives([CRAWL])
     listed = f"{FOLDER}/warc.paths.gz"

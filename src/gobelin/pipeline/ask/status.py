@@ -77,7 +77,8 @@ def _stage(name: str, held: dict[str, Any] | None, told: dict[str, Any], is_unde
 
 def describe(found: dict[str, Any]) -> Iterator[str]:
     """What ``status_of`` found, in lines for people."""
-    size = f"{found['archives']:,} archives, {found['input_bytes'] / 1e6:,.1f} MB"
+    noun = "archive" if found["archives"] == 1 else "archives"
+    size = f"{found['archives']:,} {noun}, {found['input_bytes'] / 1e6:,.1f} MB"
     yield f"{found['output']}: recipe {found['recipe']}, {size}"
     yield _state_line(found)
     if found["lease"]:

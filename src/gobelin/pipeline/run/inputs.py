@@ -34,6 +34,9 @@ MIN_RANGE_BYTES = 16 * 1024 * 1024
 ASKED_AT_ONCE = 4
 """Requests for the sizes of files on web servers."""
 
+MANY = 500
+"""Archives whose sizes take so long that it is said."""
+
 CUT_ON_THE_WEB = 64
 """Of more archives than these, those on web servers stay whole: each cut is a request, and there is work for all."""
 
@@ -46,6 +49,13 @@ SEARCHED_BYTES = 64 * 1024 * 1024
 
 ARCHIVE_NAME = re.compile(r".+\.(?:(?:warc|arc)(?:\.(?:gz|zst|lz4))?|wacz)", re.IGNORECASE)
 """What files in a folder are called that is given as input."""
+
+
+Say = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Says nothing."""
 
 
 class InputError(UserError):
@@ -72,7 +82,7 @@ class Archive:
         return {name: value for name, value in held.items() if value is not None}
 
 
-def find_archives(patterns: list[str], sample: float = 1.0) -> tuple[Archive, ...]:
+def find_archives(patterns: list[str], sample: float = 1.0, say: Say = _silent) -> tuple[Archive, ...]:
     """The files that the patterns match, sorted, each once; what exists under exactly the name that was given is that.
     Of a folder, the files in it and below it that are named like archives; of a list (``crawls.py``) those on it.
 
@@ -81,6 +91,7 @@ def find_archives(patterns: list[str], sample: float = 1.0) -> tuple[Archive, ..
 
     Args:
         sample: share of the archives that is taken, above 0, at most 1.
+        say: is told what takes long.
 
     Raises:
         InputError: a pattern matches nothing, or no web archive.
@@ -92,11 +103,11 @@ def find_archives(patterns: list[str], sample: float = 1.0) -> tuple[Archive, ..
         if is_list(pattern):
             addresses = read_list(pattern)
             check_kinds(pattern, addresses)
-            found.update(_of_list(pattern, _sampled(pattern, addresses, sample)))
+            found.update(_of_list(pattern, _sampled(pattern, addresses, sample), say))
             continue
         if is_web(pattern):
             check_kinds(pattern, [pattern])
-            found.update(_on_the_web(pattern, _sampled(pattern, [pattern], sample)))
+            found.update(_on_the_web(pattern, _sampled(pattern, [pattern], sample), say))
             continue
         try:
             matched = find_files(pattern) or _archives_in(pattern)
@@ -114,7 +125,7 @@ def find_archives(patterns: list[str], sample: float = 1.0) -> tuple[Archive, ..
 
 
 def in_languages(
-    patterns: Iterable[str], archives: tuple[Archive, ...], languages: Iterable[str], say: Callable[[str], None]
+    patterns: Iterable[str], archives: tuple[Archive, ...], languages: Iterable[str], say: Say
 ) -> tuple[tuple[Archive, ...], dict[str, Records]]:
     """Of archives of crawls, those with a page whose first language is one of these, and these pages' records by path.
 
@@ -151,9 +162,9 @@ def _sampled(pattern: str, addresses: list[str], sample: float) -> list[str]:
     return taken
 
 
-def _of_list(pattern: str, addresses: list[str]) -> dict[str, Archive]:
+def _of_list(pattern: str, addresses: list[str], say: Say) -> dict[str, Archive]:
     """The archives on a list. One that is not there is an error: a list is not guessed from."""
-    found = _on_the_web(pattern, [address for address in addresses if is_web(address)])
+    found = _on_the_web(pattern, [address for address in addresses if is_web(address)], say)
     for address in addresses:
         if not is_web(address):
             path = _one_spelling(address)
@@ -167,10 +178,12 @@ def _of_list(pattern: str, addresses: list[str]) -> dict[str, Archive]:
     return found
 
 
-def _on_the_web(pattern: str, addresses: list[str]) -> dict[str, Archive]:
+def _on_the_web(pattern: str, addresses: list[str], say: Say) -> dict[str, Archive]:
     """Archives on web servers, a few asked for at a time; the first one must hold a record."""
     if not addresses:
         return {}
+    if len(addresses) > MANY:
+        say(f"input: asking for the sizes of {len(addresses):,} archives, {ASKED_AT_ONCE} at a time (--sample: some)")
     with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
         try:
             facts = list(threads.map(web.facts_of, addresses))

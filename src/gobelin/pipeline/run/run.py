@@ -218,7 +218,7 @@ def open_run(
         raise InputError("--sample and --languages are of --input; give it with them")
     records: dict[str, Records] = {}
     if patterns:
-        archives = find_archives(list(patterns), sample)
+        archives = find_archives(list(patterns), sample, screen.say)
         if languages:
             archives, records = in_languages(patterns, archives, languages, screen.say)
         noun, size = "archive" if len(archives) == 1 else "archives", sum(archive.size for archive in archives)
