@@ -301,7 +301,7 @@ class TokenizeConfig:
     could hold is cut in itself, never an image. Null: one sequence a document."""
 
     shard_tokens: int = 2**25
-    """Tokens of a token shard, about; one shard is in memory at a time, at some 16 bytes a token."""
+    """Tokens of a token shard, about; one shard is in memory at a time, at some 10 bytes a token."""
 
     blur_faces: bool = False
     """Whether faces are blurred before an image becomes tokens, before the image tokenizer learns from it, and in

@@ -53,6 +53,9 @@ _OF_A_SEQUENCE = [
 ]
 
 
+_OF_THE_INDEX = ("doc_id", "part", "num_tokens", "num_images", "num_image_tokens", "longest_image")
+
+
 def shard_schema(codebook: Codebook) -> pa.Schema:
     """Of the token shards of a run with this tokenizer."""
     return CONTINUOUS_TOKEN_SHARDS if codebook.is_continuous else TOKEN_SHARDS
@@ -145,26 +148,41 @@ def write_token_shard(
     """
     codebook = vocabulary.codebooks[0]
     sequences = sequence_schema(codebook)
-    tables = [sequences.empty_table(), *(table for path in paths for table in read_tables(path))]
-    table = pa.concat_tables(tables)
-    del tables
-    table = table.sort_by([("key", "ascending"), ("doc_id", "ascending"), ("part", "ascending")])
+    table = pa.concat_tables([sequences.empty_table(), *(table for path in paths for table in read_tables(path))])
+    order = pc.sort_indices(table, [("key", "ascending"), ("doc_id", "ascending"), ("part", "ascending")])
+    numbers = table.select([*_OF_THE_INDEX]).take(order)
     said = {"version": VERSION, **layout, "shard": number, "num_shards": num_shards}
     metadata = {METADATA_KEY: vocabulary.to_json().encode(), SHARDS_KEY: json.dumps(said, sort_keys=True).encode()}
     schema = shard_schema(codebook).with_metadata(metadata)
-    groups = row_groups(table["num_tokens"].to_numpy(), ROW_GROUP_BYTES // 4)
+    groups = row_groups(numbers["num_tokens"].to_numpy(), ROW_GROUP_BYTES // 4)
+    table = table.select(schema.names)
     name = shard_name(number, num_shards)
     with data_output(shards, name) as new:
         with pq.ParquetWriter(new.stream, schema, compression="zstd") as writer:
             for start, stop in groups:
-                rows = table.slice(start, stop - start).select(schema.names).cast(schema)
+                rows = _rows_at(table, order[start:stop]).cast(schema)
                 writer.write_table(rows, row_group_size=stop - start)
         new.num_rows = len(table)
     with data_output(index, name) as beside:
-        found = _index(table, groups, number)
+        found = _index(numbers, groups, number)
         found = found.replace_schema_metadata({**metadata, DIGEST_KEY: new.sha256.encode()})
         pq.write_table(found, beside.stream, compression="zstd")
         beside.num_rows = len(found)
+
+
+def _rows_at(table: pa.Table, places: pa.Array) -> pa.Table:
+    """Rows of a table in many chunks, in this order. ``Table.take`` would join all chunks of lists first."""
+    wanted, batches = places.to_numpy().astype(np.int64), table.to_batches()
+    ends = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    rising = np.argsort(wanted, kind="stable")
+    chunks = np.searchsorted(ends, wanted[rising], side="right") - 1
+    taken = [table.schema.empty_table()]
+    for number, batch in enumerate(batches):
+        own = wanted[rising][chunks == number] - ends[number]
+        if len(own):
+            taken.append(pa.Table.from_batches([batch.take(pa.array(own))]))
+    found = pa.concat_tables(taken).combine_chunks()
+    return found.take(pa.array(np.argsort(rising, kind="stable")))
 
 
 def row_groups(num_tokens: npt.NDArray[np.int32], tokens_a_group: int) -> list[tuple[int, int]]:
