@@ -34,6 +34,7 @@ from gobelin.store.files import (
 )
 from gobelin.store.lock import LockedError, break_lock, locked
 from gobelin.store.paths import absolute, is_remote, join, name_of, parent_of, split_remote
+from gobelin.store.spool import Spool, SpoolReader, SpoolRef
 from tests.object_store import BUCKET, Door
 
 ODD_NAMES = ["out[1]", "a?b", "c*d", "with space", "50%41", "ä-ß-日本", "{x}", "a+b&c=d", "-dash", "#hash"]
@@ -145,6 +146,21 @@ def test_reading_in_order_takes_few_requests(s3_door: Door) -> None:
         while stream.read(10_000):
             pass
     assert s3_door.num_requests["GET"] - before <= 8
+
+
+@pytest.mark.parametrize("store", ["object_store", "google_store"])
+def test_a_payload_takes_one_request(request: pytest.FixtureRequest, store: str, s3_door: Door) -> None:
+    folder = str(request.getfixturevalue(store))
+    payloads = [b"first", b"", b"x" * 100_000]
+    spool, reader = Spool(folder), SpoolReader()
+    refs = [spool.write(payload) for payload in payloads]
+    spool.close()
+    before = sum(s3_door.num_requests.values())
+    assert [reader.read(ref) for ref in reversed(refs)] == payloads[::-1]
+    if store == "object_store":
+        assert sum(s3_door.num_requests.values()) - before == 2
+    with pytest.raises(OSError, match="spool-"):
+        reader.read(SpoolRef(refs[0].path, 0, 200_000))
 
 
 def test_json_is_whole_numbers_and_finite(folder: str) -> None:

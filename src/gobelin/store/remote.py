@@ -51,6 +51,16 @@ def read(address: str) -> bytes:
     return _ask(address, lambda: bytes(obstore.get(store, key).bytes()))
 
 
+def read_range(address: str, offset: int, length: int) -> bytes:
+    """So many bytes from ``offset`` on, fewer where the object ends before; one request."""
+    import obstore
+
+    if length == 0:
+        return b""
+    store, key = _store_of(address)
+    return _ask(address, lambda: bytes(obstore.get_range(store, key, start=offset, length=length)))
+
+
 def open_reader(address: str) -> BinaryIO:
     """The object for reading, with seek. Sequential reading fetches ever larger ranges, up to 8 MiB."""
     import obstore

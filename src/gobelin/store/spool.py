@@ -6,8 +6,9 @@ import dataclasses
 import uuid
 from typing import BinaryIO
 
+from gobelin.store import remote
 from gobelin.store.files import NewFile, open_input
-from gobelin.store.paths import join
+from gobelin.store.paths import is_remote, join
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,21 +43,24 @@ class Spool:
 
 
 class SpoolReader:
-    """Pulls payloads back in; keeps the file it read last open."""
+    """Pulls payloads back in: keeps the local file it read last open; asks a store once for each."""
 
     def __init__(self) -> None:
         self._path = ""
         self._stream: BinaryIO | None = None
 
     def read(self, ref: SpoolRef) -> bytes:
+        payload = remote.read_range(*dataclasses.astuple(ref)) if is_remote(ref.path) else self._read_local(ref)
+        if len(payload) != ref.length:
+            raise OSError(f"{ref.path}: {ref.length} bytes wanted at {ref.offset}, {len(payload)} found")
+        return payload
+
+    def _read_local(self, ref: SpoolRef) -> bytes:
         if ref.path != self._path or self._stream is None:
             self.close()
             self._stream, self._path = open_input(ref.path), ref.path
         self._stream.seek(ref.offset)
-        payload = self._stream.read(ref.length)
-        if len(payload) != ref.length:
-            raise OSError(f"{ref.path}: {ref.length} bytes wanted at {ref.offset}, {len(payload)} found")
-        return payload
+        return self._stream.read(ref.length)
 
     def close(self) -> None:
         if self._stream is not None:
