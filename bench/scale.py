@@ -23,6 +23,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
+import multiprocessing
 import os
 import random
 import shutil
@@ -399,6 +401,7 @@ def _on_s3() -> Iterator[tuple[str, Callable[[], Counter[str]]]]:
     """(output folder, requests of each method so far) on an S3 server in this process."""
     from tests.object_store import BUCKET, s3_server
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with s3_server() as (endpoint, door):
         os.environ |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
                        "AWS_REGION": "us-east-1"}  # fmt: skip
@@ -441,6 +444,26 @@ def record(path: str, title: str, found: Found) -> None:
              for name, cost in found.costs.items() if not name.startswith("(make")}  # fmt: skip
     held.setdefault(title, {})[str(found.size)] = {"facts": found.facts, "steps": steps}
     file.write_text(json.dumps(held, indent=1, sort_keys=True) + "\n")
+
+
+def in_a_new_process(measure: Callable[[str, int], Found], folder: str, size: int) -> Found:
+    """What it returns; so no run begins with the memory of the one before.
+
+    Raises:
+        RuntimeError: the process died.
+    """
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: there.send(measure(folder, size)))
+    process.start()
+    there.close()
+    try:
+        found: Found = here.recv()
+    except EOFError:
+        raise RuntimeError(f"the run of {size:,} died") from None
+    finally:
+        process.join()
+    return found
 
 
 def main() -> int:
@@ -499,7 +522,7 @@ def main() -> int:
         for size in sizes:
             start = time.monotonic()
             with tempfile.TemporaryDirectory(dir=options.work) as folder:
-                run = measure(folder, size)
+                run = in_a_new_process(measure, folder, size)
             found[run.size] = run.costs
             if options.record:
                 record(options.record, name, run)

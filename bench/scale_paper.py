@@ -20,6 +20,7 @@ import numpy as np
 
 from gobelin.errors import UserError
 
+WRITE_DOCUMENTS, WRITE_IMAGES = "extract: write documents", "extract: write images"
 TIB, SECONDS_OF_AN_HOUR = 2.0**40, 3600.0
 
 
@@ -36,7 +37,6 @@ class Crawl:
     pages_a_shard: float = 5000  # as docs/scale.md advises
 
     fetched_images_a_page: float = 0.3  # assumed: images that are asked for, of pages that passed the rules of text
-    image_kib: float = 80.0  # assumed: bytes of an image as fetched
 
     clip_gflop: float = 162.0  # ViT-L/14 at 224 pixels, one image: 81 G multiplications (open_clip's table of models)
     clip_text_gflop: float = 13.0  # its text tower, 77 tokens (the same table)
@@ -132,26 +132,29 @@ def stages_of(crawl: Crawl, measured: Mapping[str, Mapping[int, Run]]) -> dict[s
             times = crawl.pages / run["facts"]["pages"]
             if title.startswith("tokenize"):  # measured where nine documents in ten are kept
                 times *= kept_ratio / 0.9
+            if title == WRITE_IMAGES:
+                times *= _ratio_of_images(crawl, run)
             stage = found[title.partition(":")[0]]
             stage.cpu_hours += times * step["cpu_seconds"] / SECONDS_OF_AN_HOUR
             stage.passed_bytes += times * step["passed_bytes"]
             stage.kept_bytes += times * step["kept_bytes"]
     _add_requests(crawl, measured["pages_on_s3"], found)
-    _add_fetching(crawl, found)
     _add_models(crawl, kept_ratio, whole, found)
     return dict(found)
 
 
 def _add_requests(crawl: Crawl, runs: Mapping[int, Run], found: dict[str, Stage]) -> None:
-    """Requests of the largest run, by what they grow with: reading of archives with archives, all else with pages. Most
-    are for small files of small shards, so this is more than a crawl with full shards would ask."""
+    """Requests of the largest run, by what they grow with: reading of archives with archives, writing of documents and
+    images, which pulls each payload by itself, with pages, all else with shards."""
     run = runs[max(runs)]
     facts = run["facts"]
     for title, step in run["steps"].items():
-        is_reading = title == "extract: read archives"
-        times = crawl.archives / facts["archives"] if is_reading else crawl.pages / facts["pages"]
-        if not is_reading:  # files: those of a shard
-            times *= facts["pages"] / facts["shards"] / crawl.pages_a_shard
+        if title == "extract: read archives":
+            times = crawl.archives / facts["archives"]
+        elif title in (WRITE_DOCUMENTS, WRITE_IMAGES):
+            times = crawl.pages / facts["pages"] * (_ratio_of_images(crawl, run) if title == WRITE_IMAGES else 1)
+        else:
+            times = crawl.pages / crawl.pages_a_shard / facts["shards"]
         stage = found[title.partition(":")[0]]
         for method, number in step["requests"].items():
             if method in ("GET", "HEAD"):
@@ -162,9 +165,9 @@ def _add_requests(crawl: Crawl, runs: Mapping[int, Run], found: dict[str, Stage]
     found["extract"].gets += archive_bytes / 2**23  # archives are read in pieces of 8 MiB
 
 
-def _add_fetching(crawl: Crawl, found: dict[str, Stage]) -> None:
-    """Bytes of images that are fetched and kept; their decoding is in what was measured."""
-    found["extract"].kept_bytes += crawl.pages * crawl.fetched_images_a_page * crawl.image_kib * 1024
+def _ratio_of_images(crawl: Crawl, run: Run) -> float:
+    """Images a page of the crawl, to those of a run."""
+    return float(crawl.fetched_images_a_page * run["facts"]["pages"] / run["facts"]["images"])
 
 
 def _add_models(crawl: Crawl, kept_ratio: float, whole: Run, found: dict[str, Stage]) -> None:
