@@ -16,7 +16,8 @@ _HEAD = (
     "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
     "img{width:112px;height:112px;object-fit:contain;image-rendering:pixelated;border:1px solid #ccc;margin:.15rem}"
     "section>div{border-top:1px solid #ddd;padding:.6rem 0}.g{color:#666}figure{margin:.6rem 0}"
-    "figure.g img{opacity:.6}.w{white-space:pre-wrap}</style>"
+    "figure.g img{opacity:.6}.w{white-space:pre-wrap}.card{display:inline-block;vertical-align:top;width:13rem}"
+    ".card h2{font-size:1rem;margin:.5rem 0 0}</style>"
 )
 
 
@@ -65,10 +66,11 @@ def prompt_page(made: dict[str, Any]) -> str:
         made: as ``samples.json`` has it.
     """
     sections = []
+    kind = " class=card" if made["make"] == "picture" else ""
     for number, sample in enumerate(made["samples"], 1):
         near = f", cosine of CLIP {sample['clip']:.3f}" if "clip" in sample else ""
         items = "".join(_prompt_item(item) for item in sample["items"])
-        sections.append(f"<section><h2>{number}{near}</h2>{items}</section>")
+        sections.append(f"<section{kind}><h2>{number}{near}</h2>{items}</section>")
     notes = "".join(f"<p class=g>{html.escape(note)}</p>" for note in made["notes"])
     return (
         f"{_HEAD}<title>Samples of a prompt</title><h1>Samples of a prompt</h1>"
