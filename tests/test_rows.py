@@ -51,6 +51,8 @@ WIDER = {"ImageCodesRow": schemas.WIDE_IMAGE_CODES}
 
 INDEXES = {
     "transforms.archives.revisits:RevisitRow": "REVISIT_INDEX",
+    "transforms.selection.write_corpus:SurvivorRow": "SURVIVORS",
+    "transforms.selection.write_corpus:UseRow": "USES",
     "transforms.rights.site_policy:PolicyRow": "POLICY_INDEX",
 }
 """Classes of rows that one step writes and another one reads, beside their schemas: "module:class" -> schema."""

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from gobelin.data.model import Unit
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentScoresRow
 from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, change
 from gobelin.store.dataset import current, num_rows_of
 from gobelin.store.paths import join
@@ -21,7 +21,13 @@ from gobelin.store.tables import list_shards
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.relative_thresholds import resolve_thresholds
 from gobelin.transforms.selection.select import Verdict, judge_document
-from gobelin.transforms.selection.write_corpus import GROUPS, image_set, keep_one, scored_documents
+from gobelin.transforms.selection.write_corpus import (
+    SurvivorRow,
+    group_of,
+    keep_one,
+    scored_documents,
+    survivor_of,
+)
 
 MAX_DOCUMENTS = 50_000
 """Documents that are looked at."""
@@ -34,14 +40,14 @@ SHOWN = 5
 class Outcome:
     """What one set of thresholds keeps."""
 
-    survivors: dict[str, Row] = dataclasses.field(default_factory=dict)
+    survivors: dict[str, SurvivorRow] = dataclasses.field(default_factory=dict)
     words: dict[str, int] = dataclasses.field(default_factory=dict)
     images: dict[str, int] = dataclasses.field(default_factory=dict)
     rules: Counter[tuple[Unit, str]] = dataclasses.field(default_factory=Counter)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)  # of dropped documents
     not_run: Counter[str] = dataclasses.field(default_factory=Counter)  # rules, by how often there was no score
 
-    def add(self, verdict: Verdict, scores: Row) -> None:
+    def add(self, verdict: Verdict, scores: DocumentScoresRow) -> None:
         document = verdict.document
         doc_id = document["doc_id"]
         self.rules.update((decision.unit, decision.rule) for decision in verdict.decisions)
@@ -49,10 +55,7 @@ class Outcome:
         if verdict.dropped_by is not None:
             self.reasons[doc_id] = verdict.dropped_by
             return
-        self.survivors[doc_id] = {
-            "doc_id": doc_id, "url": document["url"], "warc_date": document["warc_date"],
-            "image_set_group": image_set(document), **{name: scores[name] for name in GROUPS},
-        }  # fmt: skip
+        self.survivors[doc_id] = survivor_of(document, scores)
         self.images[doc_id] = sum(node["kind"] == "image" for node in document["nodes"])
         self.words[doc_id] = sum(len(node["text"].split()) for node in document["nodes"] if node["text"])
 
@@ -72,7 +75,7 @@ class Outcome:
         )
 
 
-def _components(survivors: dict[str, Row], kinds: tuple[str, ...]) -> list[list[Row]]:
+def _components(survivors: dict[str, SurvivorRow], kinds: tuple[str, ...]) -> list[list[SurvivorRow]]:
     """Documents that share a group, or share one with a document that does, and those that an earlier run holds."""
     parents = {doc_id: doc_id for doc_id in survivors}
 
@@ -84,8 +87,8 @@ def _components(survivors: dict[str, Row], kinds: tuple[str, ...]) -> list[list[
     first: dict[tuple[str, str], str] = {}
     for doc_id, survivor in survivors.items():
         for kind in kinds:
-            parents[root(doc_id)] = root(first.setdefault((kind, survivor[f"{kind}_group"]), doc_id))
-    grouped: defaultdict[str, list[Row]] = defaultdict(list)
+            parents[root(doc_id)] = root(first.setdefault((kind, group_of(survivor, kind)), doc_id))
+    grouped: defaultdict[str, list[SurvivorRow]] = defaultdict(list)
     for doc_id, survivor in survivors.items():
         grouped[root(doc_id)].append(survivor)
     return [members for members in grouped.values() if len(members) > 1 or members[0]["earlier"]]
@@ -157,7 +160,7 @@ def _rules(before: Outcome, after: Outcome) -> Iterator[str]:
         yield f"  {unit.value:<10}{rule:<40}{left:>10,}{right:>10,}{right - left:>+10,}"
 
 
-def _examples(title: str, doc_ids: set[str], survivors: dict[str, Row], other: Outcome) -> Iterator[str]:
+def _examples(title: str, doc_ids: set[str], survivors: dict[str, SurvivorRow], other: Outcome) -> Iterator[str]:
     if doc_ids:
         yield f"{title}: {len(doc_ids):,}"
     for doc_id in sorted(doc_ids)[:SHOWN]:

@@ -15,7 +15,7 @@ import apache_beam as beam
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Unit
-from gobelin.data.rows import Row
+from gobelin.data.rows import NotRunRow, Row
 from gobelin.data.schemas import NOT_RUN
 from gobelin.pipeline.ask.rule_effects import rule_effects
 from gobelin.pipeline.run.context import Context, balanced_counts
@@ -36,6 +36,8 @@ from gobelin.transforms.selection.write_corpus import (
     USES,
     JudgeDocuments,
     KeepOneOfEach,
+    SurvivorRow,
+    UseRow,
     WriteCorpus,
     WriteSelectDecisions,
 )
@@ -185,17 +187,17 @@ def write_select_decisions(pipeline: beam.Pipeline, shards: list[int], job: Sele
     )
 
 
-def _stay_to_shard(survivor: Row, num_shards: int) -> tuple[int, Row]:
+def _stay_to_shard(survivor: SurvivorRow, num_shards: int) -> tuple[int, Row]:
     return shard_of(survivor["doc_id"], num_shards), {"doc_id": survivor["doc_id"]}
 
 
-def _use_to_shard(use: Row, num_shards: int) -> tuple[int, Row]:
+def _use_to_shard(use: UseRow, num_shards: int) -> tuple[int, UseRow]:
     return shard_of(use["image_id"], num_shards), use
 
 
-def _by_rule(row: Row) -> tuple[str, int]:
+def _by_rule(row: NotRunRow) -> tuple[str, int]:
     return row["rule"], row["times"]
 
 
-def _not_run_row(counted: tuple[str, int]) -> tuple[int, Row]:
+def _not_run_row(counted: tuple[str, int]) -> tuple[int, NotRunRow]:
     return 0, {"rule": counted[0], "times": counted[1]}

@@ -22,14 +22,13 @@ import pyarrow.compute as pc
 import xxhash
 
 from gobelin.data.model import Decision
-from gobelin.data.rows import Row
 from gobelin.data.schemas import NOT_RUN
 from gobelin.store.paths import join
 from gobelin.store.shards import read_folder, read_rows, write_decisions, write_shard, write_sorted
 from gobelin.store.tables import list_shards, shard_path
 from gobelin.transforms.duplicates.local_duplicates import read_columns
 from gobelin.transforms.selection.select import duplicate_decision
-from gobelin.transforms.selection.write_corpus import STAY, known_earlier
+from gobelin.transforms.selection.write_corpus import STAY, SurvivorRow, known_earlier
 
 Numbers = npt.NDArray[np.int32]
 
@@ -70,9 +69,9 @@ class _Choice:
     reasons: npt.NDArray[np.int8]  # (N,): of one that goes, the number of the kind by which it does
     ids: dict[int, str]  # of those that stay of a group
 
-    def decision(self, position: int, row: Row) -> Decision:
+    def decision(self, position: int, row: SurvivorRow) -> Decision:
         """On a document that does not stay."""
-        known = known_earlier(row, self.kinds)
+        known = known_earlier(row["earlier"], self.kinds)
         if known is not None:
             return duplicate_decision(row, known["kind"], f"{known['doc_id']} of {known['run']}", None)
         kind = self.reasons[position]
@@ -140,7 +139,7 @@ def _is_known(path: str, kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
     earlier = read_columns(path, ["earlier"])["earlier"]
     found = np.zeros(len(earlier), np.bool_)
     for position in np.flatnonzero(pc.list_value_length(earlier).to_numpy() > 0).tolist():
-        found[position] = known_earlier({"earlier": earlier[position].as_py()}, kinds) is not None
+        found[position] = known_earlier(earlier[position].as_py(), kinds) is not None
     return found
 
 

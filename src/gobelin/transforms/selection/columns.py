@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gobelin.data.model import Role
-from gobelin.data.rows import Row
+from gobelin.data.rows import NodeRow, Row
 from gobelin.errors import UserError
 from gobelin.scores import HEAD
 from gobelin.store.tables import list_shards, read_tables
@@ -238,7 +238,7 @@ class _Part:
         earlier = self._scores["earlier"].combine_chunks()
         found = np.zeros(len(earlier), np.int8)
         for place in np.flatnonzero(np.asarray(pc.list_value_length(earlier)) > 0).tolist():
-            known = known_earlier({"earlier": earlier[place].as_py()}, self._config.document.unique)
+            known = known_earlier(earlier[place].as_py(), self._config.document.unique)
             found[place] = 0 if known is None else EARLIER_KINDS.index(known["kind"]) + 1
         return found
 
@@ -251,9 +251,8 @@ class _Part:
         for kind in personal:
             holds_none &= np.asarray(pc.fill_null(pc.equal(scored[COLUMNS[kind]], 0), False))
         for place in np.flatnonzero(~holds_none).tolist():
-            changed, counts = without_personal_data(
-                {name: given[name][place].as_py() for name in (*PII_FIELDS, "link_url")}, personal
-            )
+            node = {name: given[name][place].as_py() for name in (*PII_FIELDS, "link_url")}
+            changed, counts = without_personal_data(cast(NodeRow, node), personal)
             words[place] = len(changed["text"].split()) if changed["text"] else 0
             dropping = (kind for kind in Pii if counts[kind] and getattr(self._config.pii, kind) == "drop")
             pii[place] = next((list(Pii).index(kind) + 1 for kind in dropping), 0)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
 from gobelin.data.model import Action, Decision, Role, Unit
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, DocumentScoresRow, NodeRow, NodeScoresRow, Row
 from gobelin.transforms.duplicates.image_duplicates import hamming
 from gobelin.transforms.rights.consent import refusal
 from gobelin.transforms.selection.config import SelectConfig
@@ -38,7 +38,7 @@ from gobelin.transforms.selection.rules import (
 from gobelin.transforms.selection.url_words import banned_word
 from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, replace_pii
 
-PII_FIELDS = ("text", "alt", "caption", "title")
+PII_FIELDS: tuple[Literal["text", "alt", "caption", "title"], ...] = ("text", "alt", "caption", "title")
 """Fields of a node that hold text of the page."""
 
 
@@ -46,19 +46,14 @@ PII_FIELDS = ("text", "alt", "caption", "title")
 class Verdict:
     """What the rules say of one document, before duplicates are looked at."""
 
-    document: Row  # with the nodes that are left
+    document: DocumentRow  # with the nodes that are left
     decisions: tuple[Decision, ...]  # on its nodes, and on itself where it is dropped
     dropped_by: str | None  # the rule that dropped the document
     not_run: tuple[str, ...]  # rules that found no score, once for each time
 
 
-def judge_document(document: Row, scores: Row, config: SelectConfig) -> Verdict:
-    """Holds one document's scores against the thresholds.
-
-    Args:
-        document: a row of ``DOCUMENTS``.
-        scores: its row of ``DOCUMENT_SCORES``.
-    """
+def judge_document(document: DocumentRow, scores: DocumentScoresRow, config: SelectConfig) -> Verdict:
+    """Holds one document's scores against the thresholds."""
     judge = _Judge(document, scores, config)
     return judge.verdict()
 
@@ -68,8 +63,8 @@ class _Kept:
     """A node that is left, with its place in the document and its scores."""
 
     index: int
-    node: Row
-    scores: Row
+    node: NodeRow
+    scores: NodeScoresRow
 
 
 _NUM_LEVELS = 6
@@ -77,11 +72,11 @@ _NUM_LEVELS = 6
 
 
 class _Judge:
-    def __init__(self, document: Row, scores: Row, config: SelectConfig) -> None:
+    def __init__(self, document: DocumentRow, scores: DocumentScoresRow, config: SelectConfig) -> None:
         self._document, self._scores, self._config = document, scores, config
         self._decisions: list[Decision] = []
         self._not_run: Counter[str] = Counter()
-        self._seen_images: list[Row] = []
+        self._seen_images: list[NodeScoresRow] = []
         self._personal = [kind for kind in Pii if getattr(config.pii, kind) != "keep"]
         self._image_rules = image_rules(config)
         self._plugin_rules = plugin_rules(config, "text")
@@ -139,8 +134,8 @@ class _Judge:
             return self._decide("document.page_kinds", unit=Unit.DOCUMENT, detail=kind or "unknown")
         return None
 
-    def _node(self, index: int, node: Row, scores: Row) -> tuple[Decision | None, Row]:
-        about = {"unit": Unit.NODE, "node_index": index}
+    def _node(self, index: int, node: NodeRow, scores: NodeScoresRow) -> tuple[Decision | None, NodeRow]:
+        about: Row = {"unit": Unit.NODE, "node_index": index}
         if node["kind"] == "image":
             about |= {"image_id": node["image_id"], "url": node["image_url"]}
             decision = self._image(node, scores, about)
@@ -151,10 +146,10 @@ class _Judge:
         if decision is not None:
             self._decisions.append(decision)
         elif node["kind"] == "image":
-            self._seen_images.append({name: scores[name] for name in ("image_id", "phash", "near_group")})
+            self._seen_images.append(scores)
         return decision, node
 
-    def _text(self, node: Row, scores: Row, about: Row) -> Decision | None:
+    def _text(self, node: NodeRow, scores: NodeScoresRow, about: Row) -> Decision | None:
         rules = self._config.text
         if rules.roles is not None and node["role"] not in rules.roles:
             return self._decide("text.roles", detail=node["role"], **about)
@@ -181,7 +176,7 @@ class _Judge:
             stays.append(each)
         return stays[::-1]
 
-    def _image(self, node: Row, scores: Row, about: Row) -> Decision | None:
+    def _image(self, node: NodeRow, scores: NodeScoresRow, about: Row) -> Decision | None:
         rules = self._config.image
         if node["image_id"] is None or scores["image_id"] is None:  # not in the archive, or failed in ``score``
             return self._decide("image.missing", **about)
@@ -191,29 +186,29 @@ class _Judge:
         if rules.formats is not None and scores["format"] not in rules.formats:
             return self._decide("image.formats", detail=scores["format"], **about)
         if rules.banned_url_words is not None:
-            word = banned_word(node["image_url"], rules.banned_url_words)
+            word = banned_word(node["image_url"] or "", rules.banned_url_words)
             if word is not None:
                 return self._decide("image.banned_url_words", detail=word, **about)
         values = {**scores, **_sides(node, scores), **_heads(scores, self._image_rules)}
         decision = self._apply(self._image_rules, values, about)
         return decision or self._repeated(node, scores, about)
 
-    def _assigned_ratio(self, images: list[Row]) -> float | None:
+    def _assigned_ratio(self, images: list[NodeScoresRow]) -> float | None:
         if self._scores["clip_model"] is None:
             return None
         least = np.float32(self._config.document.assigned_similarity)
-        fitting = sum(scores["clip_assigned_score"] is not None and scores["clip_assigned_score"] >= least
-                      for scores in images)  # fmt: skip
+        scored = (scores["clip_assigned_score"] for scores in images)
+        fitting = sum(score is not None and score >= least for score in scored)
         return fitting / len(images) if images else 1.0
 
-    def _repeated(self, node: Row, scores: Row, about: Row) -> Decision | None:
+    def _repeated(self, node: NodeRow, scores: NodeScoresRow, about: Row) -> Decision | None:
         rules = self._config.image
         for earlier in self._seen_images:
             if rules.unique_near_in_document and earlier["near_group"] == scores["near_group"]:
                 return self._decide("image.unique_near_in_document", detail=f"like {earlier['image_id']}", **about)
             if rules.unique_in_document and earlier["image_id"] == node["image_id"]:
                 return self._decide("image.unique_in_document", **about)
-            if rules.min_phash_distance_in_document is not None:
+            if rules.min_phash_distance_in_document is not None and earlier["phash"] and scores["phash"]:
                 distance = hamming(earlier["phash"], scores["phash"])
                 if distance < rules.min_phash_distance_in_document:
                     return self._decide(
@@ -225,8 +220,9 @@ class _Judge:
                     )
         return None
 
-    def _pii(self, node: Row, scores: Row, about: Row) -> tuple[Decision | None, Row]:
-        if all(scores[COLUMNS[kind]] == 0 for kind in self._personal):  # null: not counted
+    def _pii(self, node: NodeRow, scores: NodeScoresRow, about: Row) -> tuple[Decision | None, NodeRow]:
+        counted: Mapping[str, Any] = scores
+        if all(counted[COLUMNS[kind]] == 0 for kind in self._personal):  # null: not counted
             return None, node
         changed, counts = without_personal_data(node, self._personal)
         for kind in Pii:
@@ -242,7 +238,7 @@ class _Judge:
                     self._decide(f"pii.{kind}", action=Action.REPLACE, value=counts[kind], threshold=0, **about)
                 )
 
-    def _apply(self, rules: Iterable[Rule], scores: Row, about: Row) -> Decision | None:
+    def _apply(self, rules: Iterable[Rule], scores: Mapping[str, Any], about: Row) -> Decision | None:
         """The decision of the first rule that is broken; counts the rules that could not run."""
         for rule in rules:
             threshold = threshold_of(rule, self._config)
@@ -266,28 +262,32 @@ class _Judge:
         return Decision(stage="select", unit=unit, action=action, rule=rule, doc_id=self._document["doc_id"], **about)
 
 
-def without_personal_data(node: Row, kinds: Collection[Pii]) -> tuple[Row, Counter[Pii]]:
+def without_personal_data(node: NodeRow, kinds: Collection[Pii]) -> tuple[NodeRow, Counter[Pii]]:
     """The node with placeholders in the place of personal data of these kinds, and how much of each there was."""
     counts: Counter[Pii] = Counter()
-    changed = dict(node)
+    changed = node.copy()
     for field in PII_FIELDS:
-        if node.get(field):
-            changed[field], found = replace_pii(node[field], kinds)
+        words = node.get(field)
+        if words:
+            changed[field], found = replace_pii(words, kinds)
             counts += found
-    if node.get("link_url") and (found := count_pii(node["link_url"], kinds)):
+    link = node.get("link_url")
+    if link and (found := count_pii(link, kinds)):
         changed["link_url"] = None  # an address with a placeholder in it leads nowhere
         counts += found
     return changed, counts
 
 
-def _heads(scores: Row, rules: Iterable[Rule]) -> Row:
+def _heads(scores: NodeScoresRow, rules: Iterable[Rule]) -> Row:
     """Scores of further heads under the names that the rules give them; None where there is none."""
     found = {f"{HEAD}{held['name']}": held["value"] for held in scores["heads"] or ()}
     return {rule.score: found.get(rule.score) for rule in rules if rule.score and rule.score.startswith(HEAD)}
 
 
-def _sides(node: Row, scores: Row) -> Row:
+def _sides(node: NodeRow, scores: NodeScoresRow) -> Row:
     width, height = scores["width"], scores["height"]
+    assert width is not None  # of a node whose image is known
+    assert height is not None
     rendered = [side for side in (node["rendered_width"], node["rendered_height"]) if side is not None]
     return {
         "min_side": min(width, height),
@@ -303,7 +303,14 @@ def latest_first(candidates: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
     return sorted(sorted(candidates, key=itemgetter(1)), key=itemgetter(0), reverse=True)
 
 
-def duplicate_decision(document: Row, kind: str, stays: str, group_size: int | None) -> Decision:
+class _Addressed(TypedDict):
+    """What a decision names of a document."""
+
+    doc_id: str
+    url: str
+
+
+def duplicate_decision(document: _Addressed, kind: str, stays: str, group_size: int | None) -> Decision:
     """The decision on a document of whose group another one stays. No size: that one is of an earlier run."""
     return Decision(
         stage="select", unit=Unit.DOCUMENT, action=Action.DROP, rule=f"document.unique.{kind}",

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypedDict
 
 import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.model import Action, Decision, Unit, to_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, DocumentScoresRow, EarlierRow
 from gobelin.data.schemas import DECISIONS, DOCUMENT_SCORES, DOCUMENTS, NOT_RUN
 from gobelin.errors import UserError
 from gobelin.store.paths import join
@@ -37,9 +37,11 @@ DOCUMENT_DROPPED = "document_dropped"
 """Rule of an image that went only because every document that showed it did."""
 
 
-def scored_documents(documents: str, scores: str, index: int, num_shards: int) -> Iterator[tuple[Row, Row]]:
+def scored_documents(
+    documents: str, scores: str, index: int, num_shards: int
+) -> Iterator[tuple[DocumentRow, DocumentScoresRow]]:
     """(document, scores) of one shard. Both are sorted by id; a document that could not be scored is left out."""
-    held = read_rows(shard_path(documents, index, num_shards))
+    held: Iterator[DocumentRow] = read_rows(shard_path(documents, index, num_shards))
     for score in read_rows(shard_path(scores, index, num_shards)):
         for document in held:
             if document["doc_id"] == score["doc_id"]:
@@ -60,14 +62,33 @@ SURVIVORS = pa.schema(
 )
 """One row a document that passes all rules but those on duplicates."""
 
+
+class SurvivorRow(TypedDict):
+    """A row of ``SURVIVORS``."""
+
+    doc_id: str
+    url: str
+    warc_date: str
+    url_group: str
+    exact_group: str
+    near_group: str
+    image_set_group: str
+    earlier: Sequence[EarlierRow]
+
+
 STAY = pa.schema([("doc_id", pa.string())])
 """One row a document of the corpus."""
 
 USES = pa.schema([("image_id", pa.string()), ("outcome", pa.string()), ("times", pa.int64())])
 """How often an image was shown or left out; ``outcome``: the rule, or nothing where it stays."""
 
-GROUPS = ("url_group", "exact_group", "near_group", "earlier")
-"""What the scores say of a document's duplicates."""
+
+class UseRow(TypedDict):
+    """A row of ``USES``."""
+
+    image_id: str
+    outcome: str
+    times: int
 
 
 class JudgeDocuments(beam.PTransform):
@@ -97,7 +118,7 @@ class _JudgeDocuments(WebStep):
     def _made(self, name: str, index: int) -> str:
         return shard_path(join(self._work, name), index, self._num_shards)
 
-    def _survivors(self, index: int, decisions: list[Decision], not_run: Counter[str]) -> Iterator[Row]:
+    def _survivors(self, index: int, decisions: list[Decision], not_run: Counter[str]) -> Iterator[SurvivorRow]:
         for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
             advance("documents")
             judged = attempt(_judged, document, scores, self._config)
@@ -118,17 +139,35 @@ class _JudgeDocuments(WebStep):
                 yield survivor
 
 
-def _judged(document: Row, scores: Row, config: SelectConfig) -> tuple[Verdict, Row | None]:
+def _judged(
+    document: DocumentRow, scores: DocumentScoresRow, config: SelectConfig
+) -> tuple[Verdict, SurvivorRow | None]:
     """The verdict on a document, and its row of ``SURVIVORS`` where it passes."""
     verdict = judge_document(document, scores, config)
     if verdict.dropped_by is not None:
         return verdict, None
-    survivor = {name: document[name] for name in ("doc_id", "url", "warc_date")}
-    groups = {name: scores[name] for name in GROUPS}
-    return verdict, {**survivor, **groups, "image_set_group": image_set(verdict.document)}
+    return verdict, survivor_of(verdict.document, scores)
 
 
-def image_set(document: Row) -> str:
+def survivor_of(document: DocumentRow, scores: DocumentScoresRow) -> SurvivorRow:
+    """The row of a document that passes the rules.
+
+    Args:
+        document: with the nodes that are left.
+    """
+    return {
+        "doc_id": document["doc_id"],
+        "url": document["url"],
+        "warc_date": document["warc_date"],
+        "url_group": scores["url_group"],
+        "exact_group": scores["exact_group"],
+        "near_group": scores["near_group"],
+        "image_set_group": image_set(document),
+        "earlier": scores["earlier"],
+    }
+
+
+def image_set(document: DocumentRow) -> str:
     """A name for the set of images that a document shows; its own id where it shows none."""
     shown = sorted({node["image_id"] for node in document["nodes"] if node["image_id"]})
     return hashlib.sha256("\n".join(shown).encode()).hexdigest() if shown else document["doc_id"]
@@ -162,15 +201,22 @@ class KeepOneOfEach(beam.PTransform):
         )
 
 
-def _group_edges(survivor: Row, kinds: tuple[str, ...]) -> Iterator[Edge]:
+def _group_edges(survivor: SurvivorRow, kinds: tuple[str, ...]) -> Iterator[Edge]:
     """A group is named after its smallest member, so all but that one hang on it: only duplicates travel."""
     for kind in kinds:
-        group = survivor[f"{kind}_group"]
+        group = group_of(survivor, kind)
         if kind != "image_set" and group != survivor["doc_id"]:
             yield survivor["doc_id"], group
 
 
-def _image_set_key(survivor: Row, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def group_of(survivor: SurvivorRow, kind: str) -> str:
+    """The group of a kind: url, exact, near or image_set."""
+    by_name: Mapping[str, Any] = survivor
+    group: str = by_name[f"{kind}_group"]
+    return group
+
+
+def _image_set_key(survivor: SurvivorRow, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if "image_set" in kinds and survivor["image_set_group"] != survivor["doc_id"]:
         yield survivor["image_set_group"], survivor["doc_id"]
 
@@ -179,39 +225,39 @@ def _image_set_edges(_: str, doc_ids: Iterable[str]) -> list[Edge]:
     return star_edges(doc_ids)
 
 
-def _by_id(survivor: Row) -> tuple[str, Row]:
+def _by_id(survivor: SurvivorRow) -> tuple[str, SurvivorRow]:
     return survivor["doc_id"], survivor
 
 
-def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, Row]]:
+def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, SurvivorRow]]:
     doc_id, sides = joined
     for survivor in sides["survivor"]:  # none: a group's name, whose document was dropped
         yield next(iter(sides["component"]), doc_id), survivor
 
 
-def _keep_one(grouped: tuple[str, Iterable[Row]], kinds: tuple[str, ...]) -> Iterator[Any]:
+def _keep_one(grouped: tuple[str, Iterable[SurvivorRow]], kinds: tuple[str, ...]) -> Iterator[Any]:
     kept, decisions = keep_one(grouped[1], kinds)
     yield from kept
     for decision in decisions:
         yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
 
 
-def keep_one(component: Iterable[Row], kinds: tuple[str, ...]) -> tuple[list[Row], list[Decision]]:
+def keep_one(component: Iterable[SurvivorRow], kinds: tuple[str, ...]) -> tuple[list[SurvivorRow], list[Decision]]:
     """Which of connected survivors stay, and the decisions on the others: the latest first, each stays unless one that
     stays is in one of its groups, or the corpus of an earlier run holds one of these kinds already."""
     members = {member["doc_id"]: member for member in component}
-    kept: list[Row] = []
+    kept: list[SurvivorRow] = []
     decisions: list[Decision] = []
-    sizes = Counter((kind, member[f"{kind}_group"]) for member in members.values() for kind in kinds)
+    sizes = Counter((kind, group_of(member, kind)) for member in members.values() for kind in kinds)
     taken: dict[tuple[str, str], str] = {}
     for _, doc_id in latest_first((member["warc_date"], doc_id) for doc_id, member in members.items()):
-        known = known_earlier(members[doc_id], kinds)
+        known = known_earlier(members[doc_id]["earlier"], kinds)
         if known is not None:
             decisions.append(
                 duplicate_decision(members[doc_id], known["kind"], f"{known['doc_id']} of {known['run']}", None)
             )
             continue
-        groups = [(kind, members[doc_id][f"{kind}_group"]) for kind in kinds]
+        groups = [(kind, group_of(members[doc_id], kind)) for kind in kinds]
         shared = next((group for group in groups if group in taken), None)
         if shared is None:
             taken.update(dict.fromkeys(groups, doc_id))
@@ -221,9 +267,9 @@ def keep_one(component: Iterable[Row], kinds: tuple[str, ...]) -> tuple[list[Row
     return kept, decisions
 
 
-def known_earlier(survivor: Row, kinds: tuple[str, ...]) -> Row | None:
+def known_earlier(earlier: Iterable[EarlierRow], kinds: tuple[str, ...]) -> EarlierRow | None:
     """By what the corpus of an earlier run holds a document already, where that is one of these kinds."""
-    return next((earlier for earlier in survivor["earlier"] if earlier["kind"] in kinds), None)
+    return next((each for each in earlier if each["kind"] in kinds), None)
 
 
 class WriteCorpus(beam.PTransform):
@@ -246,7 +292,7 @@ class _WriteCorpusShard(WebStep):
         self._config, self._documents, self._scores = config, documents, scores
         self._work, self._folder, self._num_shards = work, folder, num_shards
 
-    def process(self, index: int) -> Iterator[Row]:
+    def process(self, index: int) -> Iterator[UseRow]:
         stay = {row["doc_id"] for row in read_rows(shard_path(join(self._work, "stay"), index, self._num_shards))}
         uses: Counter[tuple[str, str]] = Counter()
         path = shard_path(self._folder, index, self._num_shards)
@@ -254,7 +300,7 @@ class _WriteCorpusShard(WebStep):
         for (identifier, outcome), times in sorted(uses.items()):
             yield {"image_id": identifier, "outcome": outcome, "times": times}
 
-    def _rows(self, index: int, stay: set[str], uses: Counter[tuple[str, str]]) -> Iterator[Row]:
+    def _rows(self, index: int, stay: set[str], uses: Counter[tuple[str, str]]) -> Iterator[DocumentRow]:
         for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
             advance("documents")
             judged = attempt(_judged, document, scores, self._config)  # refused: ``judge_decisions`` say so
@@ -265,10 +311,11 @@ class _WriteCorpusShard(WebStep):
                 for decision in (verdict.decisions if verdict else ())
                 if decision.unit is Unit.NODE and decision.action is Action.DROP
             }
-            for node_index, node in enumerate(document["nodes"]):
-                if scores["nodes"][node_index]["image_id"] is not None:
+            for node_index in range(len(document["nodes"])):
+                shown = scores["nodes"][node_index]["image_id"]
+                if shown is not None:
                     outcome = broken.get(node_index, "" if is_kept else DOCUMENT_DROPPED)
-                    uses[node["image_id"], outcome] += 1
+                    uses[shown, outcome] += 1
             if is_kept and verdict is not None:
                 yield verdict.document
 
