@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gobelin.data.ids import shard_of
-from gobelin.data.rows import Row
 from gobelin.store.files import open_input
 from gobelin.store.tables import list_shards, shard_place
 
@@ -22,7 +22,7 @@ Mask = Callable[[pa.ChunkedArray], pa.Array | pa.ChunkedArray]
 """A column -> whether each of its values is wanted."""
 
 
-def rows_with_ids(folder: str, id_column: str, wanted: set[str], columns: list[str] | None = None) -> Iterator[Row]:
+def rows_with_ids(folder: str, id_column: str, wanted: set[str], columns: list[str] | None = None) -> Iterator[Any]:
     """The rows of a data set with these ids, as far as it is there.
 
     Args:
@@ -37,7 +37,7 @@ def rows_with_ids(folder: str, id_column: str, wanted: set[str], columns: list[s
             yield from _rows_of_file(path, id_column, is_own, columns, own)
 
 
-def rows_where(folder: str, column: str, mask: Mask, columns: list[str] | None = None) -> Iterator[Row]:
+def rows_where(folder: str, column: str, mask: Mask, columns: list[str] | None = None) -> Iterator[Any]:
     """The rows of a data set whose value of ``column`` is wanted, as far as it is there.
 
     Args:
@@ -49,7 +49,7 @@ def rows_where(folder: str, column: str, mask: Mask, columns: list[str] | None =
 
 def _rows_of_file(
     path: str, name: str, mask: Mask, columns: list[str] | None, ids: list[str] | None = None
-) -> Iterator[Row]:
+) -> Iterator[Any]:
     """The rows whose value of ``name`` is wanted: one of ``ids``, if those are given."""
     with open_input(path) as stream:
         file = pq.ParquetFile(stream, pre_buffer=False)

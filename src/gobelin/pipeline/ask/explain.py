@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import DecisionRow, DocumentRow, ImageRow, NodeRow, NodeScoresRow, Row
 from gobelin.data.schemas import IMAGES
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import load_recipe
@@ -119,7 +119,7 @@ class Comparison:
                 limits.setdefault(rule.score, []).append((rule, number))
         return limits
 
-    def lines(self, scores: Row, rules: Iterable[Rule]) -> Iterator[str]:
+    def lines(self, scores: Mapping[str, Any], rules: Iterable[Rule]) -> Iterator[str]:
         """A line for each score that one of the rules compares; then one of the others."""
         values, limits = _flat(scores), self._limits(rules)
         for name, held in limits.items():
@@ -132,9 +132,9 @@ class Comparison:
     def _on_text(self, role: str) -> tuple[Rule, ...]:
         return (*text_rules(role, role not in self.config.text.not_prose), *plugin_rules(self.config, "text"))
 
-    def of_node(self, scores: Row, node: Row) -> str:
+    def of_node(self, scores: NodeScoresRow, node: NodeRow) -> str:
         """The scores of a node in one line."""
-        limits = self._limits(self._on_text(node["role"]) if node["kind"] == "text" else image_rules(self.config))
+        limits = self._limits(self._on_text(node["role"] or "") if node["kind"] == "text" else image_rules(self.config))
         shown = []
         for name, value in _flat(scores).items():
             held = limits.get(name, [])
@@ -154,7 +154,7 @@ def _held(value: Any, held: list[tuple[Rule, Any]]) -> str:
     return ", ".join(words)
 
 
-def _flat(scores: Row) -> Row:
+def _flat(scores: Mapping[str, Any]) -> Row:
     """Scores that are there, those of the user's heads under the names that rules give them."""
     heads = {f"{HEAD}{held['name']}": held["value"] for held in scores.get("heads") or ()}
     named = {name: value for name, value in scores.items() if name not in _NOT_SHOWN and name != "heads"}
@@ -202,7 +202,7 @@ def _suggestion(output: str, subject: str) -> str:
     return f". Pages whose address holds it: {', '.join(urls[:_SUGGESTED])}" if urls else ""
 
 
-def _find(output: str, subject: str) -> tuple[list[Row], list[Row]]:
+def _find(output: str, subject: str) -> tuple[list[DocumentRow], list[ImageRow]]:
     documents, images = join(output, "extract", "documents"), join(output, "extract", "images")
     if _DOC_ID.fullmatch(subject):
         return _by_id(documents, "doc_id", subject), []
@@ -222,11 +222,13 @@ def _find(output: str, subject: str) -> tuple[list[Row], list[Row]]:
 _IMAGE_COLUMNS = [name for name in IMAGES.names if name != "data"]
 
 
-def _by_id(folder: str, name: str, identifier: str, columns: list[str] | None = None) -> list[Row]:
+def _by_id(folder: str, name: str, identifier: str, columns: list[str] | None = None) -> list[Any]:
     return list(rows_with_ids(folder, name, {identifier}, columns))
 
 
-def _decisions_on(output: str, subject: str, documents: list[Row], images: list[Row]) -> Iterator[Row]:
+def _decisions_on(
+    output: str, subject: str, documents: list[DocumentRow], images: list[ImageRow]
+) -> Iterator[DecisionRow]:
     doc_ids = {row["doc_id"] for row in documents} | ({subject} if _DOC_ID.fullmatch(subject) else set())
     image_ids = {row["image_id"] for row in images} | ({subject} if _IMAGE_ID.fullmatch(subject) else set())
     key = canonical_url(subject)
@@ -249,7 +251,7 @@ def _strings(values: set[str]) -> pa.Array:
     return pa.array(sorted(values), pa.string())
 
 
-def _document(output: str, document: Row, decisions: list[Row], compare: Comparison) -> Iterator[str]:
+def _document(output: str, document: DocumentRow, decisions: list[DecisionRow], compare: Comparison) -> Iterator[str]:
     yield f"document {document['doc_id']}"
     yield f"  url       {document['url']}"
     yield f"  archive   {document['warc_file']} at {document['warc_offset']:,}, captured {document['warc_date']}"
@@ -273,7 +275,7 @@ def _document(output: str, document: Row, decisions: list[Row], compare: Compari
     if _shards(join(output, "select", "documents")):
         yield f"  select    {'kept' if kept else 'dropped'}"
     yield from map(_decision, own)
-    by_node: dict[int, list[Row]] = {}
+    by_node: dict[int, list[DecisionRow]] = {}
     for row in decisions:
         if row["node_index"] is not None:
             by_node.setdefault(row["node_index"], []).append(row)
@@ -286,7 +288,7 @@ def _document(output: str, document: Row, decisions: list[Row], compare: Compari
             yield f"      {_decision(row)}"
 
 
-def _node(node: Row) -> str:
+def _node(node: NodeRow) -> str:
     if node["kind"] == "text":
         text = " ".join(shown_text(node["text"]).split())
         return f"{node['role']}: {text[:_TEXT_CHARS]}{'…' if len(text) > _TEXT_CHARS else ''}"
@@ -297,7 +299,7 @@ def _node(node: Row) -> str:
     return described + said
 
 
-def _image(output: str, image: Row, decisions: list[Row], compare: Comparison) -> Iterator[str]:
+def _image(output: str, image: ImageRow, decisions: list[DecisionRow], compare: Comparison) -> Iterator[str]:
     yield f"image {image['image_id']}"
     yield f"  file      {image['format']}, {image['width']} x {image['height']} px, from {image['source']}"
     yield f"  archive   {image['warc_file']} at {image['warc_offset']:,}"
@@ -346,7 +348,7 @@ def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _decision(row: Row) -> str:
+def _decision(row: DecisionRow) -> str:
     compared = ""
     is_summary = row["stage"] == "select" and row["unit"] == "image"  # its value is a number of places: see "shown in"
     if row["value"] is not None and not is_summary:

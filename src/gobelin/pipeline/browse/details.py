@@ -17,7 +17,7 @@ from lxml import etree
 from PIL import Image as PillowImage
 
 from gobelin.data.model import Action, Decision, Unit
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, DocumentScoresRow, Row
 from gobelin.pipeline.ask.explain import Comparison
 from gobelin.pipeline.browse.collection import AskError, Changes, Collection
 from gobelin.report.documents import safe_href, shown_text
@@ -64,8 +64,8 @@ def document(collection: Collection, doc_id: str, changes: Changes) -> Row:
     place = collection.places.get(doc_id)
     if place is None:
         raise AskError(f"the run has no document {doc_id!r} with scores")
-    row = _row(collection.output, ("extract", "documents"), doc_id)
-    scores = _row(collection.output, ("score", "documents"), doc_id)
+    row: DocumentRow = _row(collection.output, ("extract", "documents"), doc_id)
+    scores: DocumentScoresRow = _row(collection.output, ("score", "documents"), doc_id)
     recipe, judged = collection.changed(changes), collection.judged(changes)
     verdict = judge_document(row, scores, recipe.select)
     compare = Comparison(recipe.select, {}, False)
@@ -97,7 +97,12 @@ def _document_rules(select: Any) -> Any:
 
 
 def _nodes(
-    row: Row, scores: Row, broken: dict[Any, Decision], replaced: set[Any], compare: Comparison, unsafe: Any
+    row: DocumentRow,
+    scores: DocumentScoresRow,
+    broken: dict[Any, Decision],
+    replaced: set[Any],
+    compare: Comparison,
+    unsafe: Any,
 ) -> Iterator[Row]:
     num_images = 0
     for index, (node, score) in enumerate(zip(row["nodes"], scores["nodes"], strict=True)):
@@ -121,7 +126,7 @@ def _decision(decision: Decision) -> Row:
     }  # fmt: skip
 
 
-def _row(output: str, data_set: tuple[str, str], doc_id: str) -> Row:
+def _row(output: str, data_set: tuple[str, str], doc_id: str) -> Any:
     found = next(rows_with_ids(join(output, *data_set), "doc_id", {doc_id}), None)
     if found is None:
         raise AskError(f"{'/'.join(data_set)} has no document {doc_id!r}")
@@ -186,7 +191,7 @@ def _tokenizer(folder: str) -> tuple[Any, Any]:
 
 def source(collection: Collection, doc_id: str) -> str:
     """The page as archived, as text. Raises ``AskError``: its archive is not where it was, or has changed."""
-    row = _row(collection.output, ("extract", "documents"), doc_id)
+    row: DocumentRow = _row(collection.output, ("extract", "documents"), doc_id)
     path, _, member = row["warc_file"].partition("!")
     if not exists(path):
         raise AskError(f"the archive is no longer at {path}")
