@@ -11,6 +11,8 @@
    opens with ``<|document|>``.
 4. The rows are shuffled. Batches run on through windows and epochs: no row is left out.
 
+Other corpora can be mixed in; then each window has its share of them.
+
 A window is a pure function of the data set's manifest, the settings, the seed and its number, so one number, a
 *position*, says where a run stands: the number of the window, counted on through the epochs, and the row in it. What a
 position gives does not depend on what was read before, nor on how many processes share the rows of a batch.
@@ -19,6 +21,7 @@ position gives does not depend on what was read before, nor on how many processe
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -84,14 +87,24 @@ class Drops:
 _OPENING = np.array([DOCUMENT], np.int32)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Portion:
+    """Documents of a mixture."""
+
+    documents: Documents
+    share: float  # of all tokens, (0, 1)
+
+
 class Loader:
-    """The rows of documents, epoch after epoch.
+    """The rows of documents, epoch after epoch; an epoch is a pass over these.
 
     Args:
+        portions: what is mixed in: each window has its share of the tokens from each, to a document, and goes on where
+            the window before ended, pass after pass.
         window_tokens: see ``WINDOW_TOKENS``; another number gives other rows.
 
     Raises:
-        UserError: a row has no room for an image.
+        UserError: a row has no room for an image, or shares leave nothing for the documents.
     """
 
     def __init__(
@@ -103,14 +116,20 @@ class Loader:
         text_drop: float = 0.0,
         context_drop: float = 0.0,
         seed: int,
+        portions: Sequence[Portion] = (),
         window_tokens: int = WINDOW_TOKENS,
     ) -> None:
+        own_share = 1 - sum(portion.share for portion in portions)
+        if own_share <= 0 or any(portion.share <= 0 for portion in portions):
+            raise UserError("shares of a mixture must be above 0, and leave something for the corpus itself")
         needed = documents.vocabulary.max_tokens_per_image + 3  # <|document|>, and the two around the image
         if row_tokens < needed:
             raise UserError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")
         self._documents, self.row_tokens = documents, row_tokens
         self._drops, self._seed = Drops(caption_drop, text_drop, context_drop), seed
-        self.num_windows = -(-documents.num_tokens // window_tokens)
+        self._portions, self._epoch_tokens = portions, documents.num_tokens / own_share
+        self._own = Portion(documents, own_share)
+        self.num_windows = math.ceil(self._epoch_tokens / window_tokens)
         """Of an epoch."""
         self._held: tuple[int, Window] | None = None
         self._read: tuple[np.ndarray, tuple[np.ndarray, np.ndarray]] | None = None
@@ -158,11 +177,14 @@ class Loader:
     def num_rows_of_an_epoch(self) -> int:
         """As many as the first window has for its tokens; exact where it is the only one."""
         window = self.window(0)
-        return round(len(window) * self._documents.num_tokens / max(1, len(window.tokens)))
+        return round(len(window) * self._epoch_tokens / max(1, len(window.tokens)))
 
     def _make(self, number: int) -> Window:
         epoch, place = divmod(number, self.num_windows)
-        tokens, starts = self._tokens_of(self._groups(epoch, place))
+        if self._portions:
+            tokens, starts = _joined([self._portion_of(each, number) for each in (self._own, *self._portions)])
+        else:
+            tokens, starts = self._tokens_of(self._groups(epoch, place))
         random = np.random.default_rng([self._seed, epoch, place])
         parts, parts_of, cut = _cut(
             tokens, starts, self._documents.vocabulary, self.row_tokens - 1, self._drops, random
@@ -190,12 +212,42 @@ class Loader:
         places = (middles * self.num_windows / self._documents.num_tokens).astype(np.int64)
         return np.sort(order[places == place])
 
+    def _portion_of(self, portion: Portion, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The documents of a portion in a window of a mixture: of its passes, laid end to end, those whose middle falls
+        into the window's share. Row groups are shuffled anew for each pass."""
+        documents, size = portion.documents, portion.share * self._epoch_tokens / self.num_windows
+        found, total = [], documents.num_tokens
+        for turn in range(int(number * size // total), int((number + 1) * size // total) + 1):
+            low, high = number * size - turn * total, (number + 1) * size - turn * total
+            order = np.random.default_rng([self._seed, turn, documents.seed_part]).permutation(
+                np.flatnonzero(documents.group_tokens)
+            )
+            ends = np.cumsum(documents.group_tokens[order])
+            for group, end in zip(order.tolist(), ends.tolist()):
+                begin = end - int(documents.group_tokens[group])
+                if end > low and begin < high:
+                    tokens, starts = documents.read(np.array([group]))
+                    middles = begin + (starts[:-1] + starts[1:]) / 2
+                    first, last = np.searchsorted(middles, [low, high]).tolist()
+                    found.append((tokens[starts[first] : starts[last]], starts[first : last + 1] - starts[first]))
+        return _joined(found)
+
     def _tokens_of(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Read anew, unless they are those of the window before: a small corpus is read once."""
         if self._read is None or not np.array_equal(self._read[0], groups):
             self._read = None
             self._read = (groups, self._documents.read(groups))
         return self._read[1]
+
+
+def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of documents and where each begins, with the end, one part behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    offsets = np.cumsum([0, *(len(tokens) for tokens, _ in parts)])
+    starts = [starts[:-1] + offset for (_, starts), offset in zip(parts, offsets)]
+    tokens = np.concatenate([np.empty(0, np.int32), *(tokens for tokens, _ in parts)])
+    return tokens, np.concatenate([*starts, [offsets[-1]]])
 
 
 def make_batch(rows: Sequence[Sequence[np.ndarray]], row_tokens: int) -> Batch:

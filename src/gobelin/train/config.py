@@ -103,6 +103,10 @@ class TrainConfig:
     spike_factor: float | None = 10.0
     """A batch whose gradient has more than this many times the usual norm is skipped, as is one whose loss or gradient
     is no number; after 5 in a row training stops. Null: only what is no number is skipped."""
+    mixture: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Other corpora to train on, and the share of the tokens that each gives: {OUT2: 0.25}. Output folders whose images
+    and texts were tokenized with the same tokenizers, or folders of token shards. The rest is the run's own corpus,
+    whose passes ``epochs`` counts. All shares together must be below 1."""
     caption_drop: float = 0.1
     """Probability of leaving out a caption before its image; 0 makes guidance in sampling meaningless."""
     text_drop: float = 0.0
@@ -167,6 +171,8 @@ class TrainConfig:
                 raise UserError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.micro_batch_rows is not None and not 1 <= self.micro_batch_rows <= self.batch_rows:
             raise UserError(f"micro_batch_rows must be in [1, batch_rows], got {self.micro_batch_rows}")
+        if not all(share > 0 for share in self.mixture.values()) or sum(self.mixture.values()) >= 1:
+            raise UserError(f"mixture: shares must be above 0, and together below 1, got {self.mixture}")
         if self.spike_factor is not None and self.spike_factor <= 1:
             raise UserError(f"spike_factor must be above 1, or null, got {self.spike_factor}")
         for name in ("caption_drop", "text_drop", "context_drop", "validation_ratio"):

@@ -72,6 +72,8 @@ class Documents:
         ends = np.concatenate([[0], np.cumsum(np.where(self.chosen, index.lengths, 0), dtype=np.int64)])
         self.group_tokens = np.diff(ends[index.starts])
         """Tokens of them in each row group, int64, G."""
+        self.seed_part = int(index.fingerprint[:8], 16)
+        """What sets the order of these apart from that of others."""
         self.num_tokens, self.num_images = int(ends[-1]), int(index.num_images[self.chosen].sum(dtype=np.int64))
 
     def __len__(self) -> int:

@@ -107,10 +107,11 @@ def outlook(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, max_t
     tokens = max(1.0, corpus.tokens * (1 - config.validation_ratio))
     step = config.batch_rows * config.row_tokens
     steps = config.steps
+    own_share = 1 - sum(config.mixture.values())
     if config.epochs is not None:
-        steps = max(1, min(steps, math.ceil(config.epochs * tokens / step)))
+        steps = max(1, min(steps, math.ceil(config.epochs * tokens / own_share / step)))
     parameters = model_size(config, vocabulary_size, max_tokens_per_image).parameters
-    return Outlook(corpus, steps, steps * step / tokens, parameters)
+    return Outlook(corpus, steps, own_share * steps * step / tokens, parameters)
 
 
 def plan_lines(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, max_tokens_per_image: int) -> list[str]:
@@ -119,6 +120,7 @@ def plan_lines(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, ma
     warning = found.warning()
     lines = [
         found.sentence(),
+        *(f"of the tokens {share:.0%} come from {address}" for address, share in sorted(config.mixture.items())),
         *([] if warning is None else [f"warning: {warning}"]),
         "",
         f"{'model':<8}{'width':>6}{'layers':>8}{'heads':>7}{'hidden':>8}{'parameters':>16}{'FLOPs a token':>15}"
@@ -140,5 +142,6 @@ def plan_lines(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, ma
         f"for {TOKENS_A_PARAMETER} a parameter: passes that would give each parameter {TOKENS_A_PARAMETER} tokens, the "
         "best use of arithmetic (arXiv 2203.15556).",
         "memory: weights, gradients and optimizers in float32, and roughly what a step of "
-        f"{config.batch_rows} x {config.row_tokens} tokens keeps.",
+        f"{config.batch_rows} x {config.row_tokens} tokens keeps. Under torchrun with train.parallel=fsdp each process "
+        "has its share of it; train.micro_batch_rows and train.recompute make the second part smaller.",
     ]

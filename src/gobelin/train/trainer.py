@@ -39,6 +39,7 @@ from gobelin.train.checkpoints import Checkpoints, Position
 from gobelin.train.config import TrainConfig
 from gobelin.train.held_out import HeldOut
 from gobelin.train.losses import Measured, TargetWeights, measure, token_losses
+from gobelin.train.mixture import read_mixture
 from gobelin.train.model import LanguageModel, build_model, save_model, whole_weights
 from gobelin.train.optimizers import MOST_SKIPS, Guard, local, make_optimizers, state_tensors, update
 from gobelin.train.parallel import ALONE, Processes
@@ -53,7 +54,7 @@ VALIDATION = "validation_"
 
 _FREE_SETTINGS = (  # may differ when a run is resumed
     "log_every", "checkpoint_every", "keep_checkpoints", "tensorboard", "threads", "device", "parallel", "compile",
-    "recompute", "attention", "micro_batch_rows",
+    "recompute", "attention", "micro_batch_rows", "mixture",
 )  # fmt: skip
 
 Metrics = Mapping[str, float | None]
@@ -249,18 +250,20 @@ def train(
     if processes.rank:
         processes.wait()  # until the first has made the index
     corpus = read_corpus(shards, vocabulary, split, kept_in=output_dir)
+    portions = read_mixture(config.mixture, vocabulary, split, output_dir)
     if not processes.rank:
         processes.wait()
     identity = {
         "config": {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE_SETTINGS},
         "seed": seed,
         "data": corpus.fingerprint,
+        "mixture": [[portion.documents.index.fingerprint, portion.share] for portion in portions],
         "split": None if held_out is None else held_out.fingerprint,
         "vocabulary": vocabulary.to_json(),
     }
     loader = Loader(
         corpus.training, row_tokens=config.row_tokens, caption_drop=config.caption_drop, text_drop=config.text_drop,
-        context_drop=config.context_drop, seed=seed,
+        context_drop=config.context_drop, seed=seed, portions=portions,
     )  # fmt: skip
     evaluation, most_steps = _evaluation(corpus, config), config.steps
     config = dataclasses.replace(config, steps=num_steps(loader, config))

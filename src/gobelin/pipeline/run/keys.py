@@ -44,6 +44,7 @@ def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
     )
     keys["tokenize"] = fingerprint(keys["select"], recipe.seed, recipe.tokenize, _tokenizer_files(recipe))
     given = [recipe.train.held_out] if recipe.train.held_out else []
+    given += [join(address, "tokenize", "manifest.json") for address in sorted(recipe.train.mixture)]
     keys["train"] = fingerprint(keys["tokenize"], recipe.seed, recipe.train, _digest_files(given))
     keys["sample"] = fingerprint(keys["train"], recipe.seed, recipe.sample)
     keys["report"] = fingerprint(keys["sample"], recipe)

@@ -1,0 +1,136 @@
+"""Mixtures: shares hold, rows are a pure function of the position, and other tokenizers are named."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gobelin.errors import UserError
+from gobelin.tokenize.sequence import Item, TextItem
+from gobelin.tokenize.text_tokenizer import fit_bpe
+from gobelin.train.batches import Loader, Portion
+from gobelin.train.config import LMConfig, TrainConfig
+from gobelin.train.mixture import read_mixture
+from gobelin.train.shards import Documents, read_corpus
+from gobelin.train.size import CorpusSize, outlook, plan_lines
+from gobelin.train.trainer import train
+from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
+
+TOKENIZER = small_tokenizer()
+VOCABULARY = small_vocabulary(TOKENIZER)
+
+
+def _texts(num_documents: int) -> dict[str, list[Item]]:
+    return {f"f{number:031x}": [TextItem(f"words of page {number} and no picture")] for number in range(num_documents)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mixture")
+    write_shards(folder / "pictures", colored_documents(300), VOCABULARY, TOKENIZER, num_shards=8)
+    write_shards(folder / "texts", _texts(70), VOCABULARY, TOKENIZER)
+    return folder
+
+
+def _documents(folder: Path, name: str) -> Documents:
+    return read_corpus(str(folder / name), VOCABULARY, 0.0).training
+
+
+def _loader(folder: Path, share: float, window_tokens: int = 2500) -> Loader:
+    texts = Portion(_documents(folder, "texts"), share)
+    return Loader(
+        _documents(folder, "pictures"), row_tokens=64, caption_drop=0.0, seed=3, portions=[texts],
+        window_tokens=window_tokens,
+    )  # fmt: skip
+
+
+def _shows_picture(piece: np.ndarray) -> bool:
+    return bool((piece >= VOCABULARY.image_offset).any())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_each_window_has_its_share(share: float, folder: Path) -> None:
+    loader = _loader(folder, share)
+    assert loader.num_windows > 3
+    for number in range(loader.num_windows):
+        window = loader.window(number)
+        pieces = [piece for row in range(len(window)) for piece in window.row(row)]
+        texts = sum(len(piece) for piece in pieces if not _shows_picture(piece))
+        assert texts / sum(map(len, pieces)) == pytest.approx(share, abs=0.02)
+    epoch = [piece for row in loader.epoch() for piece in row]
+    texts = sum(len(piece) for piece in epoch if not _shows_picture(piece))
+    assert texts / sum(map(len, epoch)) == pytest.approx(share, abs=0.02)
+
+
+def test_no_document_is_left_out_and_none_comes_early(folder: Path) -> None:
+    """Of the corpus itself each comes once an epoch; of what is mixed in, all come before one comes again."""
+    loader, seen = _loader(folder, 0.5), []
+    pieces = [piece.tolist() for row in loader.epoch() for piece in row]
+    pictures = [tuple(piece) for piece in pieces if _shows_picture(np.array(piece))]
+    assert len(pictures) == len(set(pictures)) == 300
+    for row in loader.epoch():
+        seen += [tuple(piece.tolist()) for piece in row if not _shows_picture(piece)]
+    counts = [seen.count(text) for text in set(seen)]
+    assert len(set(seen)) == 70
+    assert max(counts) - min(counts) <= 1
+
+
+def test_rows_follow_from_the_position_alone(folder: Path) -> None:
+    one, position = _loader(folder, 0.3), 0
+    batches = []
+    for _ in range(60):
+        before = position
+        rows, position = one.rows(position, 4)
+        batches.append((before, rows))
+    other = _loader(folder, 0.3)
+    for place in (59, 3, 31):
+        before, expected = batches[place]
+        rows, _ = other.rows(before, 4)
+        assert [[piece.tolist() for piece in row] for row in rows] == [
+            [piece.tolist() for piece in row] for row in expected
+        ]
+
+
+def test_other_tokenizers_are_named(folder: Path, tmp_path: Path) -> None:
+    tokenizer = fit_bpe(["other words altogether"] * 4, 280)
+    vocabulary = small_vocabulary(tokenizer)
+    write_shards(tmp_path / "other", _texts(3), vocabulary, tokenizer)
+    with pytest.raises(UserError, match=r"other tokenizers than this run") as raised:
+        read_mixture({str(tmp_path / "other"): 0.5}, VOCABULARY, 0.0, str(tmp_path))
+    for each in (VOCABULARY, vocabulary):
+        assert each.text_fingerprint[:12] in str(raised.value)
+    with pytest.raises(UserError, match="no token shards in"):
+        read_mixture({str(tmp_path / "nothing"): 0.5}, VOCABULARY, 0.0, str(tmp_path))
+
+
+def test_a_mixture_trains_and_goes_on(folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig(
+        model=LMConfig(width=32, num_layers=1, num_heads=2, hidden=48), steps=8, row_tokens=64, log_every=1,
+        warmup_steps=2, checkpoint_every=3, validation_ratio=0.1, threads=1, mixture={str(folder / "texts"): 0.4},
+    )  # fmt: skip
+
+    def run(name: str, config: TrainConfig = config, last: int = 99) -> None:
+        calls = iter(range(1, 100))
+        shards = str(folder / "pictures")
+        train(shards, VOCABULARY, config, str(tmp_path / name), seed=0, stop=lambda: next(calls) == last)
+
+    run("whole")
+    run("parts", last=4)
+    run("parts")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    with pytest.raises(UserError, match="another mixture"):
+        run("parts", dataclasses.replace(config, mixture={str(folder / "texts"): 0.3}))
+
+
+def test_passes_are_over_the_own_corpus() -> None:
+    config = TrainConfig(steps=100, row_tokens=100, batch_rows=2, validation_ratio=0.0, mixture={"OUT2": 0.75})
+    found = outlook(config, CorpusSize(98, 2000, 30), 1000, 49)
+    assert found.passes == pytest.approx(2.5)
+    assert "of the tokens 75% come from OUT2" in plan_lines(config, CorpusSize(98, 2000, 30), 1000, 49)
+    assert outlook(dataclasses.replace(config, epochs=1), CorpusSize(98, 2000, 30), 1000, 49).steps == 40
+    with pytest.raises(UserError, match="together below 1"):
+        dataclasses.replace(config, mixture={"a": 0.5, "b": 0.5})
