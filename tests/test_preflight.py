@@ -217,3 +217,10 @@ def test_the_device_of_a_runners_workers_is_not_looked_for_here(monkeypatch: pyt
     recipe = load_recipe("gobelin", overrides)
     preflight._check_devices(Supervisor(), recipe, STAGES)  # type: ignore[arg-type]
     assert asked == ["train: look for the device"]
+
+
+def test_what_tokenize_builds_on_is_looked_for_before_the_run() -> None:
+    recipe = load_recipe("small", (*PLAIN, "score.faces=null", "tokenize.order=assigned", "tokenize.blur_faces=true"))
+    lacks = [line for line in preflight.problems(recipe, STAGES) if line.startswith("tokenize.")]
+    assert [line.split(":")[0].split(" needs")[0] for line in lacks] == ["tokenize.order", "tokenize.blur_faces"]
+    assert not [line for line in preflight.problems(recipe, ["extract"]) if line.startswith("tokenize.")]

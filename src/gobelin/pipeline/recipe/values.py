@@ -145,6 +145,17 @@ def unusable_tokenizers(recipe: Recipe) -> list[str]:
     ]
 
 
+def tokenize_lacks(recipe: Recipe) -> list[str]:
+    """What the section ``tokenize`` builds on and the stages before will not have made, one sentence each; the stage
+    itself would find it out hours later."""
+    lacks = []
+    if recipe.tokenize.order == "assigned" and recipe.score.clip is None:
+        lacks.append("tokenize.order: assigned needs score.clip, which says what belongs together: set it")
+    if recipe.tokenize.blur_faces and recipe.score.faces is None:
+        lacks.append("tokenize.blur_faces needs score.faces, which says where faces are: set it, or leave it out")
+    return lacks
+
+
 def other_clip_model(recipe: Recipe) -> list[str]:
     """One sentence where the CLIP thresholds of ``select`` hold for another model than ``score`` is to load, as far as
     its name tells: ``select`` would refuse the scores once they are there."""

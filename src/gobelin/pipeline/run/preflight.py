@@ -19,7 +19,7 @@ from gobelin.data.model import Decision, Unit
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.help import keeps_nothing
 from gobelin.pipeline.recipe.recipe import Recipe
-from gobelin.pipeline.recipe.values import other_clip_model, unusable_inputs, unusable_tokenizers
+from gobelin.pipeline.recipe.values import other_clip_model, tokenize_lacks, unusable_inputs, unusable_tokenizers
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.inputs import Archive
 from gobelin.pipeline.run.progress_bar import Screen
@@ -64,6 +64,7 @@ def problems(recipe: Recipe, stages: Collection[str]) -> list[str]:
         *(other_clip_model(recipe) if {"score", "select"} <= set(stages) else ()),
         *(keeps_nothing(recipe) if "select" in stages else ()),
         *(unusable_tokenizers(recipe) if "tokenize" in stages else ()),
+        *(tokenize_lacks(recipe) if "tokenize" in stages else ()),
     ]
 
 

@@ -18,6 +18,7 @@ from gobelin.data.model import Unit
 from gobelin.data.schemas import DECISIONS
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe
+from gobelin.pipeline.recipe.values import tokenize_lacks
 from gobelin.pipeline.run.context import Context, balanced_counts
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, is_complete, shards_to_do
 from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
@@ -62,10 +63,8 @@ def tokenize(context: Context) -> dict[str, Any]:
         context.recipe.num_shards,
     )
     work, output, corpus = folder.work, folder.attempt, context.data("select", "documents")
-    if recipe.tokenize.blur_faces and recipe.score.faces is None:
-        raise UserError("tokenize.blur_faces needs score.faces, which says where faces are: set it, or leave it out")
-    if recipe.tokenize.order == "assigned" and recipe.score.clip is None:
-        raise UserError("tokenize.order: assigned needs score.clip, which says what belongs together: set it")
+    for lacking in tokenize_lacks(recipe):
+        raise UserError(lacking)
     num_documents = count_rows(corpus)
     if num_documents == 0:
         raise UserError(
