@@ -518,7 +518,10 @@ async function thresholds(query) {
   leave = () => { location.hash = "#/documents"; };
   await follow(null);
   const first = set.find((rule) => rule.rule === query.rule) || set.find((rule) => rule.subject === "image");
-  if (first && own === turn) near(first);
+  if (first && own === turn) {
+    near(first);
+    if (query.rule) cards.querySelector(`[aria-label="${CSS.escape(first.rule)}"]`)?.scrollIntoView({ block: "start" });
+  }
 }
 
 /** @param {string} subject @param {Row} row */
@@ -532,7 +535,7 @@ function nearItem(subject, row) {
 function showConsequence(answer, rule, places) {
   const change = (/** @type {number} */ before, /** @type {number} */ after) => {
     const by = after - before;
-    return h("span", { class: by > 0 ? "plus" : by < 0 ? "minus" : "" }, by ? `${by > 0 ? "+" : "−"}${NUMBER.format(Math.abs(by))}${before ? ` (${(100 * by / before).toFixed(1)} %)` : ""}` : "as the recipe");
+    return h("span", { class: by > 0 ? "plus" : by < 0 ? "minus" : "" }, by ? `${by > 0 ? "+" : "−"}${NUMBER.format(Math.abs(by))}${before ? ` (${(100 * Math.abs(by) / before).toFixed(1)} %)` : ""}` : "as the recipe");
   };
   places.totals.replaceChildren(...["documents", "pictures", "words"].map((name, index) => {
     const seen = answer.seen[index], after = answer.after[index], bar = h("div", { class: "stack", title: `${NUMBER.format(after)} of ${NUMBER.format(seen)}` }, h("i", { class: "k" }), h("i", { class: "d" }));
