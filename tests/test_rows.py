@@ -53,6 +53,11 @@ INDEXES = {
     "transforms.archives.revisits:RevisitRow": "REVISIT_INDEX",
     "transforms.selection.write_corpus:SurvivorRow": "SURVIVORS",
     "transforms.selection.write_corpus:UseRow": "USES",
+    "transforms.extract.extract:PageIndexRow": "PAGE_INDEX",
+    "transforms.extract.extract:ImageIndexRow": "IMAGE_INDEX",
+    "transforms.extract.link:ImageNameRow": "IMAGE_NAMES",
+    "transforms.extract.link:ResolutionRow": "RESOLUTIONS",
+    "transforms.score.measure:MeasurementRow": "MEASUREMENTS",
     "transforms.rights.site_policy:PolicyRow": "POLICY_INDEX",
 }
 """Classes of rows that one step writes and another one reads, beside their schemas: "module:class" -> schema."""
@@ -69,10 +74,17 @@ KINDS = {
 def is_of(hint: Any, kind: pa.DataType) -> bool:
     """Whether values of a pyarrow type have a Python type; None is looked at elsewhere."""
     if get_origin(hint) in (Sequence, list):
-        return pa.types.is_list(kind) and is_of(get_args(hint)[0], kind.value_type)
+        (item,) = kinds_of(get_args(hint)[0]) or (None,)
+        return pa.types.is_list(kind) and is_of(item, kind.value_type)
     if is_typeddict(hint):
         return pa.types.is_struct(kind) and problems(hint, kind) == []
     return hint in KINDS and bool(KINDS[hint](kind))
+
+
+def kinds_of(hint: Any) -> list[Any]:
+    """The types that a hint allows, without None."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [each for each in options if each is not NoneType]
 
 
 def problems(row: Any, fields: Any, are_declared: bool = True) -> list[str]:
@@ -81,9 +93,8 @@ def problems(row: Any, fields: Any, are_declared: bool = True) -> list[str]:
     hints, columns = get_type_hints(row), {field.name: field for field in fields}
     found = [] if list(hints) == list(columns) else [f"{row.__name__}: {set(hints) ^ set(columns) or 'another order'}"]
     for name in hints.keys() & columns.keys():
-        options = get_args(hints[name]) if get_origin(hints[name]) in (Union, UnionType) else (hints[name],)
-        kinds = [each for each in options if each is not NoneType]
-        if are_declared and (NoneType in options) != columns[name].nullable:
+        kinds = kinds_of(hints[name])
+        if are_declared and (kinds != [hints[name]]) != columns[name].nullable:
             found.append(f"{row.__name__}.{name}: nullable is {columns[name].nullable} in the schema")
         if len(kinds) != 1 or not is_of(kinds[0], columns[name].type):
             found.append(f"{row.__name__}.{name}: {columns[name].type} in the schema")

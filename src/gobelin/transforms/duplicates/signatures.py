@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from rensa import RMinHash
 
 from gobelin.data.model import Action, Unit
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, Row, SignatureRow
 from gobelin.data.schemas import IMAGE_SIGNATURES
 from gobelin.errors import MissingDataError, UserError
 from gobelin.store.dataset import is_committed
@@ -34,8 +34,8 @@ from gobelin.transforms.urls import canonical_url
 _METADATA = "gobelin.minhash"
 
 
-def document_signature(document: Row, text: str, config: MinHashConfig) -> Row:
-    """The row of ``SIGNATURES`` of a row of ``DOCUMENTS`` with this text."""
+def document_signature(document: DocumentRow, text: str, config: MinHashConfig) -> SignatureRow:
+    """The signature of a document with this text."""
     signature = text_signature(text, config)
     return {
         "doc_id": document["doc_id"],

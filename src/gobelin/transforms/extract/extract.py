@@ -15,6 +15,7 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypedDict
 
 import apache_beam as beam
 import pyarrow as pa
@@ -57,6 +58,25 @@ PAGE_INDEX = pa.schema(
 )
 """One row a page draft: its keys, and where in a spool its document lies."""
 
+
+class PageIndexRow(TypedDict):
+    """A row of ``PAGE_INDEX``."""
+
+    doc_id: str
+    url: str
+    url_key: str
+    warc_file: str
+    warc_offset: int
+    warc_date: str
+    payload_digest: str | None
+    consent: Sequence[str]
+    candidates: Sequence[Sequence[str]]
+    candidate_keys: Sequence[Sequence[str]]
+    path: str
+    offset: int
+    length: int
+
+
 IMAGE_INDEX = pa.schema(
     [
         ("image_id", pa.string()),
@@ -85,6 +105,34 @@ IMAGE_INDEX = pa.schema(
     ]
 )
 """One row an image draft: its keys and facts, and where in a spool its bytes lie."""
+
+
+class ImageIndexRow(TypedDict):
+    """A row of ``IMAGE_INDEX`` that stands for bytes."""
+
+    image_id: str
+    url: str
+    url_key: str
+    format: str
+    width: int
+    height: int
+    md5: str
+    phash: str
+    dhash: str
+    colour: str
+    thumbnail: str
+    pdq: str | None
+    consent: Sequence[str]
+    source: str
+    warc_file: str
+    warc_offset: int
+    warc_date: str
+    payload_digest: str | None
+    is_blocked: bool
+    path: str
+    offset: int
+    length: int
+    copy_length: int  # 0: there is no copy
 
 
 def address_keys(url: str, candidates: Sequence[Sequence[str]]) -> Row:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import apache_beam as beam
 import numpy as np
@@ -25,12 +25,13 @@ import pyarrow.compute as pc
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit, to_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, Row
 from gobelin.data.schemas import DOCUMENTS, IMAGE_COPIES, IMAGES
 from gobelin.store.shards import write_shard
 from gobelin.store.spool import SpoolReader, SpoolRef
 from gobelin.store.tables import read_tables, shard_path
 from gobelin.transforms.boundary import Guarded, Refused, WebStep, attempt
+from gobelin.transforms.extract.extract import ImageIndexRow, PageIndexRow
 from gobelin.transforms.partition import Parts, slices_of
 from gobelin.transforms.progress import advance
 from gobelin.transforms.rights.consent import merge_signals
@@ -49,6 +50,19 @@ IMAGE_NAMES = pa.schema(
 )
 """One row an image under one URL: those columns of an image's index row that pages need."""
 
+
+class ImageNameRow(TypedDict):
+    """A row of ``IMAGE_NAMES``."""
+
+    url: str
+    url_key: str
+    image_id: str | None
+    is_blocked: bool
+    warc_date: str
+    warc_file: str
+    warc_offset: int
+
+
 RESOLUTIONS = pa.schema(
     [
         ("doc_id", pa.string()),
@@ -58,6 +72,16 @@ RESOLUTIONS = pa.schema(
     ]
 )
 """One row a candidate URL that the archive holds."""
+
+
+class ResolutionRow(TypedDict):
+    """A row of ``RESOLUTIONS``."""
+
+    doc_id: str
+    place: int
+    rank: int
+    image_id: str | None
+
 
 SHOWN = pa.schema([("image_id", pa.string())])
 """One row an image that a document shows."""
@@ -127,7 +151,7 @@ def _wishes_in(wishes: pa.Table) -> Iterator[Wish]:
         yield key, (doc_id, place, rank)
 
 
-def choose_capture(images: Iterable[Row]) -> Row | None:
+def choose_capture(images: Iterable[ImageNameRow]) -> ImageNameRow | None:
     """The latest capture of one URL; equal dates fall to the last place in the archives. One that is blocked goes
     before all."""
     rows = list(images)
@@ -135,7 +159,9 @@ def choose_capture(images: Iterable[Row]) -> Row | None:
     return blocked or max(rows, key=lambda row: (row["warc_date"], row["warc_file"], row["warc_offset"]), default=None)
 
 
-def resolve_nodes(document: Row, candidates: list[list[str]], resolutions: Iterable[Resolution]) -> Row:
+def resolve_nodes(
+    document: DocumentRow, candidates: Sequence[Sequence[str]], resolutions: Iterable[Resolution]
+) -> DocumentRow:
     """The document with each image node's URL and, where the archive holds it, its image. Of a blocked image nothing is
     left by which it could be found.
 
@@ -181,11 +207,11 @@ class ResolveUrls(beam.PTransform):
         )
 
 
-def _by_url(name: Row) -> tuple[str, Row]:
+def _by_url(name: ImageNameRow) -> tuple[str, ImageNameRow]:
     return name["url_key"], name
 
 
-def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Row]:
+def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[ResolutionRow]:
     image = choose_capture(joined[1]["names"])
     if image is not None:
         for doc_id, place, rank in joined[1]["wishes"]:
@@ -228,11 +254,11 @@ class WriteDocuments(beam.PTransform):
         return {"shown": written.shown, "paths": written.paths, "decisions": decisions}
 
 
-def _by_doc_id(page: Row) -> tuple[str, Row]:
+def _by_doc_id(page: PageIndexRow) -> tuple[str, PageIndexRow]:
     return page["doc_id"], page
 
 
-def _resolution_by_doc_id(row: Row) -> tuple[str, tuple[int, int, str | None]]:
+def _resolution_by_doc_id(row: ResolutionRow) -> tuple[str, tuple[int, int, str | None]]:
     return row["doc_id"], (row["place"], row["rank"], row["image_id"])
 
 
@@ -261,14 +287,14 @@ def _refuse_captures(joined: tuple[str, dict[str, Iterable[Any]]], detail: str) 
     return (_refused_page(captures[place], detail) for place in sorted(captures))
 
 
-def _refused_page(page: Row, detail: str) -> Decision:
+def _refused_page(page: PageIndexRow, detail: str) -> Decision:
     return Decision(
         stage="extract", unit=Unit.DOCUMENT, action=Action.FAIL, rule="extract_error", doc_id=page["doc_id"],
         url=page["url"], detail=detail, warc_file=page["warc_file"], warc_offset=page["warc_offset"],
     )  # fmt: skip
 
 
-def _document_to_shard(kept: tuple[Row, list[Any]], num_shards: int) -> tuple[int, Any]:
+def _document_to_shard(kept: tuple[PageIndexRow, list[Any]], num_shards: int) -> tuple[int, Any]:
     return shard_of(kept[0]["doc_id"], num_shards), kept
 
 
@@ -290,8 +316,11 @@ class _WriteDocumentShard(WebStep):
             yield beam.pvalue.TaggedOutput("shown", {"image_id": identifier})
 
     def _documents(
-        self, kept: list[tuple[Row, list[tuple[int, int, str | None]]]], shown: set[str], decisions: list[Decision]
-    ) -> Iterator[Row]:
+        self,
+        kept: list[tuple[PageIndexRow, list[tuple[int, int, str | None]]]],
+        shown: set[str],
+        decisions: list[Decision],
+    ) -> Iterator[DocumentRow]:
         reader = SpoolReader()
         for page, resolutions in kept:
             payload = reader.read(SpoolRef(page["path"], page["offset"], page["length"]))
@@ -305,7 +334,7 @@ class _WriteDocumentShard(WebStep):
         reader.close()
 
 
-def _put_together(page: Row, resolutions: list[tuple[int, int, str | None]], payload: bytes) -> Row:
+def _put_together(page: PageIndexRow, resolutions: list[tuple[int, int, str | None]], payload: bytes) -> DocumentRow:
     found = (Resolution(*resolution) for resolution in resolutions)
     document = resolve_nodes(json.loads(payload), page["candidates"], found)
     document["consent"] = page["consent"]  # with what its site says
@@ -348,7 +377,7 @@ class WriteImages(beam.PTransform):
         return {"paths": paths, "decisions": grouped.decisions}
 
 
-def is_stored(image: Row) -> bool:
+def is_stored(image: ImageIndexRow) -> bool:
     """Whether an image index row stands for bytes."""
     return not image.get("is_blocked")
 
@@ -395,7 +424,7 @@ def _refuse_records(joined: tuple[str, dict[str, Iterable[Any]]], detail: str) -
         )  # fmt: skip
 
 
-def _image_to_shard(kept: tuple[Row, list[str]], num_shards: int) -> tuple[int, Any]:
+def _image_to_shard(kept: tuple[ImageIndexRow, list[str]], num_shards: int) -> tuple[int, Any]:
     return shard_of(kept[0]["image_id"], num_shards), kept
 
 
@@ -412,7 +441,7 @@ class _WriteImageShard(beam.DoFn):
             write_shard(shard_path(self._copies, index, self._num_shards), _copies_of(kept), IMAGE_COPIES)
         yield path
 
-    def _images(self, kept: list[tuple[Row, list[str]]]) -> Iterator[Row]:
+    def _images(self, kept: list[tuple[ImageIndexRow, list[str]]]) -> Iterator[Row]:
         reader = SpoolReader()
         for row, urls in kept:
             data = reader.read(SpoolRef(row["path"], row["offset"], row["length"]))

@@ -15,14 +15,14 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import apache_beam as beam
 import pyarrow as pa
 import xxhash
 
 from gobelin.data.model import Action, Decision, Role, Unit
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, NodeRow, Row, SignatureRow
 from gobelin.data.schemas import SIGNATURES
 from gobelin.errors import UserError
 from gobelin.store.paths import join
@@ -158,11 +158,19 @@ MEASUREMENTS = pa.schema(
 )
 
 
+class MeasurementRow(TypedDict):
+    """A row of ``MEASUREMENTS``."""
+
+    doc_id: str
+    paragraphs: list[int | None]
+    images: list[str]
+    scores: str
+
+
 def measure_document(
-    document: Row, config: ScoreConfig, resources: TextResources | None = None, also: Row | None = None
-) -> tuple[Row, Row]:
-    """What one document's scores and keys are, as far as it can be told without the others: its rows of
-    ``MEASUREMENTS`` and of ``SIGNATURES``.
+    document: DocumentRow, config: ScoreConfig, resources: TextResources | None = None, also: Row | None = None
+) -> tuple[MeasurementRow, SignatureRow]:
+    """What one document's scores and keys are, as far as it can be told without the others.
 
     The statistics are those of its prose: code has no stop words, and is no spam for it. Duplicates and contamination
     compare all text.
@@ -174,13 +182,13 @@ def measure_document(
     resources = resources or load_text_resources(config.text, config.contamination)
     host = host_of(document["url"])
     nodes = document["nodes"]
-    measured = {
+    measured: MeasurementRow = {
         "doc_id": document["doc_id"],
-        "paragraphs": [_paragraph_key(host, node["text"]) if node["kind"] == "text" else None for node in nodes],
+        "paragraphs": [None if node["text"] is None else _paragraph_key(host, node["text"]) for node in nodes],
         "images": sorted({node["image_id"] for node in nodes if node["image_id"]}),
         "scores": json.dumps(finite_or_null({**_scores(document, resources), **(also or {})}), allow_nan=False),
     }
-    whole = "\n\n".join(node["text"] for node in nodes if node["kind"] == "text")
+    whole = "\n\n".join(node["text"] for node in nodes if node["text"] is not None)
     return measured, document_signature(document, whole, config.minhash)
 
 
@@ -188,16 +196,16 @@ def _paragraph_key(host: str, text: str) -> int:
     return _key(f"{host}\n{comparable(text)}")
 
 
-def _scores(document: Row, resources: TextResources) -> Row:
+def _scores(document: DocumentRow, resources: TextResources) -> Row:
     """The row of ``DOCUMENT_SCORES`` as far as the document's own texts tell it."""
     language = document["language"]
     lists = resources.lists(language)
     nodes = document["nodes"]
     texts = [node for node in nodes if node["kind"] == "text"]
-    counts = [count_text(node["text"], language, lists, node["role"] == Role.LIST_ITEM) for node in texts]
+    counts = [count_text(node["text"] or "", language, lists, node["role"] == Role.LIST_ITEM) for node in texts]
     prose = [count for count, node in zip(counts, texts, strict=True) if node["role"] != Role.CODE]
     personal = kinds_in("\n\n".join(text for node in nodes for text in _texts_of(node)))
-    contamination, by_text = resources.contamination([node["text"] for node in texts])
+    contamination, by_text = resources.contamination([node["text"] or "" for node in texts])
     text_scores = iter([_text_scores(count, found) for count, found in zip(counts, by_text, strict=True)])
     return {
         "doc_id": document["doc_id"],
@@ -224,7 +232,7 @@ def _text_scores(counts: TextCounts, num_eval_ngrams: int | None) -> Row:
     }
 
 
-def _pii_counts(node: Row, personal: list[Pii]) -> Row:
+def _pii_counts(node: NodeRow, personal: list[Pii]) -> Row:
     counts: Counter[Pii] = Counter()
     if personal:
         for text in _texts_of(node):
@@ -232,9 +240,10 @@ def _pii_counts(node: Row, personal: list[Pii]) -> Row:
     return {COLUMNS[kind]: counts[kind] for kind in Pii}
 
 
-def _texts_of(node: Row) -> list[str]:
+def _texts_of(node: NodeRow) -> list[str]:
     """What a node holds that may be personal; the addresses of images are not looked at."""
-    return [node[field] for field in ("text", "alt", "caption", "title", "link_url") if node.get(field)]
+    fields = (node["text"], node["alt"], node["caption"], node["title"], node["link_url"])
+    return [each for each in fields if each]
 
 
 def _key(text: str) -> int:
@@ -265,7 +274,7 @@ class _Measure(WebStep):
 
     def process(self, index: int) -> Iterator[str]:
         decisions: list[Decision] = []
-        signatures: list[Row] = []
+        signatures: list[SignatureRow] = []
         path = shard_path(join(self._work, "measurements"), index, self._num_shards)
         source = shard_path(self._documents, index, self._num_shards)
         failed = shard_path(join(self._work, "measure_decisions"), index, self._num_shards)
@@ -275,7 +284,9 @@ class _Measure(WebStep):
         write_decisions(failed, decisions)
         yield path
 
-    def _measurements(self, source: str, decisions: list[Decision], signatures: list[Row]) -> Iterator[Row]:
+    def _measurements(
+        self, source: str, decisions: list[Decision], signatures: list[SignatureRow]
+    ) -> Iterator[MeasurementRow]:
         for document in read_rows(source):
             advance("documents")
             also, failed = apply_scorers(self._scorers, document, Unit.DOCUMENT)
