@@ -17,6 +17,7 @@ import pytest
 
 from gobelin.pipeline.ask.status import describe, status_of
 from gobelin.pipeline.cli.main import main
+from gobelin.pipeline.run import progress_bar
 from gobelin.pipeline.run import status as run_status
 from gobelin.pipeline.run.events import JsonLog
 from gobelin.pipeline.run.metrics import published
@@ -26,6 +27,7 @@ from gobelin.pipeline.run.status import STATUS_NAME, Status, kept_status
 from gobelin.store.files import read_json, write_json
 from gobelin.store.lock import locked
 from gobelin.store.paths import join
+from gobelin.transforms import progress
 from tests.crawl_server import crawl_server
 
 COMMAND = [sys.executable, "-c", "from gobelin.pipeline.cli.main import entry; entry()"]
@@ -263,3 +265,27 @@ def test_a_log_of_progress_has_a_line_every_few_seconds(tmp_path: Path) -> None:
                 step.update({"steps": number})
     events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
     assert events == ["step_started", "progress"]
+
+
+def test_a_note_stands_beside_the_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker notes a loss; its file holds the words apart from the counts, and the bar shows both."""
+    file = str(tmp_path / "train.json")
+    progress.report_to(file)
+    try:
+        progress.note("loss 3.214")
+        progress.reach("steps", 50)
+        progress.flush()
+    finally:
+        monkeypatch.setattr(progress, "_file", None)
+    assert progress.read_counts(file)["steps"] == 1
+    assert "_note" not in progress.read_counts(file)
+    assert progress.read_note(file) == "loss 3.214"
+    assert progress.read_note(str(tmp_path / "none")) == ""
+    shown: list[str] = []
+    screen = Screen(quiet=True)
+    monkeypatch.setattr(screen, "show", shown.append)
+    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", -1.0)
+    with screen.step("train", "steps", 100) as step:
+        step.note = progress.read_note(file)
+        step.update(progress.read_counts(file))
+    assert "loss 3.214" in shown[0]

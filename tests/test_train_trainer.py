@@ -20,6 +20,7 @@ from gobelin.errors import DivergedError, UserError
 from gobelin.tokenize.sequence import ImageItem
 from gobelin.train.batches import NO_TARGET, Loader, make_batch
 from gobelin.train.fit_alerts import fit_alerts
+from gobelin.train.log import in_words
 from gobelin.train.losses import LossAndNormalizer, TokenLosses, measure
 from gobelin.train.model import LMConfig, load_model
 from gobelin.train.optimizers import MOST_SKIPS, STEPS_TO_KNOW, Guard, learning_rate_ratio, update
@@ -285,6 +286,13 @@ def test_speed_is_written_apart(shards: str, tmp_path: Path) -> None:
     for line in speed:
         assert line["tokens_per_second"] == pytest.approx(5 * 4 * 48 / line["seconds"])
         assert line["mfu"] is None
+
+
+def test_a_step_is_told_in_a_few_words() -> None:
+    line = {"loss": 3.2141, "text_bits_per_byte": 2.5, "image_nats": 5.1, "gradient_norm": 1.0}
+    told = in_words(line, 256)
+    assert told == "loss 3.214, text 2.50 bits a byte, images 5.10 nats a code (guessing 5.55)"
+    assert in_words({"loss": None, "image_nats": None}, 256) == ""
 
 
 def test_tensorboard_holds_losses_and_speed(shards: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -161,3 +162,15 @@ def peak_flops(device: torch.device) -> float | None:
         return None
     name = torch.cuda.get_device_name(device)
     return next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
+
+
+def in_words(line: Line, num_codes: int) -> str:
+    """The losses of a step in a few words, that of images beside what guessing among the codes gives."""
+    found = []
+    if line.get("loss") is not None:
+        found.append(f"loss {line['loss']:.3f}")
+    if line.get("text_bits_per_byte") is not None:
+        found.append(f"text {line['text_bits_per_byte']:.2f} bits a byte")
+    if line.get("image_nats") is not None:
+        found.append(f"images {line['image_nats']:.2f} nats a code (guessing {math.log(num_codes):.2f})")
+    return ", ".join(found)

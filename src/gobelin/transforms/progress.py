@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from typing import Any
 
 from gobelin.store.files import read_bytes, write_bytes
 
@@ -17,15 +18,18 @@ _SECONDS_BETWEEN_WRITES = 0.2
 BEFORE = "_before"
 """Among the counts, how many of the step's unit a process found done."""
 
+_NOTE = "_note"  # beside the counts in the file
+
 _counts: Counter[str] = Counter()
+_note = ""
 _file: str | None = None
 _last_write = 0.0
 
 
 def report_to(path: str) -> None:
     """From now on this process writes its counts to ``path``, which is local: it is written often."""
-    global _file
-    _file = path
+    global _file, _note
+    _file, _note = path, ""
     _counts.clear()
 
 
@@ -46,14 +50,29 @@ def reach(what: str, number: int) -> None:
     advance(what, number - _counts[BEFORE] - _counts[what])
 
 
+def note(text: str) -> None:
+    """A few words that stand beside the counts until the next ones: a loss."""
+    global _note
+    _note = text
+
+
 def flush() -> None:
     """Writes the counts now."""
     if _file is not None:
-        write_bytes(_file, json.dumps(_counts, allow_nan=False).encode())
+        write_bytes(_file, json.dumps({**_counts, **({_NOTE: _note} if _note else {})}, allow_nan=False).encode())
 
 
 def read_counts(path: str) -> dict[str, int]:
     """The counts that another process wrote; empty before its first."""
+    return {name: value for name, value in _read(path).items() if name != _NOTE}
+
+
+def read_note(path: str) -> str:
+    """The words that another process noted last; empty without."""
+    return _read(path).get(_NOTE, "")
+
+
+def _read(path: str) -> dict[str, Any]:
     try:
         return json.loads(read_bytes(path))
     except (FileNotFoundError, json.JSONDecodeError):

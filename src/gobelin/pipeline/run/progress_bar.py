@@ -29,6 +29,8 @@ class Step:
 
     def __init__(self, screen: Screen, title: str, unit: str, total: int | None, before: int) -> None:
         self._screen, self._title, self._unit, self._total, self._before = screen, title, unit, total, before
+        self.note = ""
+        """A few words that are shown beside the counts."""
         self._start = time.monotonic()
         self._last_line = self._start
         self._task = (
@@ -53,6 +55,7 @@ class Step:
             counts=counts, seconds=round(seconds, 1), rate=_rounded(rate), seconds_left=_rounded(left),
         )  # fmt: skip
         text, words = _counted(counts, self._unit, rate), _left_in_words(left, of_run)
+        text += f"  {self.note}" if self.note else ""
         if self._task is not None and self._screen.progress is not None:
             completed = min(done, self._total) if self._total else 0
             self._screen.progress.update(self._task, completed=completed, counts=text, left=words)

@@ -180,6 +180,7 @@ class Supervisor:
         self._pool.close()
 
     def _show(self, step: Step, files: dict[str, Path]) -> None:
+        step.note = next(filter(None, (progress.read_note(str(file)) for file in files.values())), "")
         step.update(_total(files))
 
     def _reason(self, title: str, name: str, exit_code: int) -> str:

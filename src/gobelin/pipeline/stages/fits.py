@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,7 @@ from gobelin.train.metrics import read_metrics
 from gobelin.train.size import CorpusSize, Outlook, outlook, plan_lines
 from gobelin.transforms.devices import torch_device
 from gobelin.transforms.images.stored_images import StoredImages
-from gobelin.transforms.progress import advance, reach
+from gobelin.transforms.progress import advance, note, reach
 from gobelin.transforms.score.measure import ScoreConfig
 from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads
 from gobelin.transforms.vision.faces import faces_of_images
@@ -247,6 +247,7 @@ def train_model(output: str, recipe: Recipe) -> None:
     """Trains, or goes on with, the model of an output folder; then measures its grounding."""
     from gobelin.train.compute import autocast
     from gobelin.train.evaluate import grounding_gap
+    from gobelin.train.log import in_words
     from gobelin.train.model import load_model
     from gobelin.train.parallel import joined
     from gobelin.train.shards import held_out_pairs, read_corpus
@@ -261,9 +262,16 @@ def train_model(output: str, recipe: Recipe) -> None:
     if is_first():
         held_out.save(folder)
         say_begins()
+    num_codes = vocabulary.size - vocabulary.image_offset
+
+    def tell(step: int, metrics: Mapping[str, float | None]) -> None:
+        if metrics:
+            note(in_words(metrics, num_codes))
+        reach("steps", step)
+
     with joined(device) as processes:
         result = train(
-            shards, vocabulary, recipe.train, folder, seed=recipe.seed, held_out=held_out, on_step=_count_step,
+            shards, vocabulary, recipe.train, folder, seed=recipe.seed, held_out=held_out, on_step=tell,
             stop=stop_requested, processes=processes,
         )  # fmt: skip
     if not result.finished:
@@ -273,7 +281,7 @@ def train_model(output: str, recipe: Recipe) -> None:
     corpus = read_corpus(shards, vocabulary, held_out, kept_in=folder)
     pairs = held_out_pairs(corpus)
     lines = read_metrics(folder)
-    num_codes, grounding = vocabulary.size - vocabulary.image_offset, None
+    grounding = None
     if len({pair.caption for pair in pairs}) > 1:
         with autocast(device, recipe.train.precision):
             gap = grounding_gap(load_model(folder, device), pairs[:500], seed=recipe.seed)
