@@ -54,7 +54,9 @@ def _usage(name: str, app: App) -> str:
     if app.default_command is None:
         return f"usage: {name} COMMAND ..."
     arguments = _arguments(app)
-    positional = [_metavar(each) + ("..." if _takes_many(each) else "") for each in arguments if _is_positional(each)]
+    places = [each for each in arguments if _is_positional(each)]
+    named = [_metavar(each) + ("..." if _takes_many(each) else "") for each in places]
+    positional = [word if each.required else f"[{word}]" for word, each in zip(named, places)]
     required = [f"{each.name} {_metavar(each)}" for each in arguments if each.required and not _is_positional(each)]
     return " ".join(["usage:", name, *positional, *required, "[OPTIONS]"])
 
