@@ -71,8 +71,9 @@ train:
 sample: {num_captions: 2, images_per_caption: 1, num_documents: 1, max_document_tokens: 64}
 """
 
-HOLD_SECONDS = ("manifest.json", "run.json", "report.json", "index.html", "summary.json")
-"""Names of files that say how long something took."""
+HOLD_SECONDS = ("manifest.json", "run.json", "report.json", "index.html", "summary.json", ".gobelin-status.json",
+                "speed.jsonl", ".metadata")  # fmt: skip
+"""Names of files that say how long something took; torch gives each checkpoint's ``.metadata`` a random name."""
 
 _MARK = "GOBELIN_BENCH_KILLS"
 _SECONDS_TO_END = 15.0

@@ -130,7 +130,7 @@ class Site:
         names = [name for name, _ in list_files(output)]
         parts = {part for name in names for part in name.split("/")}
         assert not parts & {NOTE_NAME, LEASE_NAME, "work", "_receipts"}
-        assert not [name for name in names if "gobelin-" in name]
+        assert not [part for part in parts if part.startswith("gobelin-")]
         deadline = time.monotonic() + 20
         while any(pool.num_workers for pool in self.pools):
             assert time.monotonic() < deadline, "a worker is left"
