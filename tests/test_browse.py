@@ -230,6 +230,9 @@ def test_two_runs(collection: Collection, output: Path, tmp_path: Path) -> None:
         (link / part).symlink_to(output / part)
     (link / "recipe.yaml").symlink_to(tmp_path / "recipe.yaml")
     both = Answers([collection, Collection(str(link))])
+    assert [run["name"] for run in both.on_start({})["runs"]] == ["out", "strict"]
+    alike = Answers([collection, collection]).on_start({})["runs"]
+    assert [run["name"] for run in alike] == [str(output)] * 2
     told = both.on_compare({})
     assert told["only_here"] > 0 == told["only_there"]
     assert told["both"] == told["totals"][1][0]

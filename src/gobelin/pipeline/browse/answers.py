@@ -55,8 +55,8 @@ class Answers:
         nsfw = first.columns.score("image", "nsfw")
         return {
             "runs": [
-                {"name": run.name, "recipe": run.recipe.name, "output": run.output, "documents": len(run.columns.ids)}
-                for run in self.runs
+                {"name": name, "recipe": run.recipe.name, "output": run.output, "documents": len(run.columns.ids)}
+                for name, run in zip(_names(self.runs), self.runs)
             ],
             "rules": first.described_rules(),
             "names": {subject: list(names) for subject, names in first.base.names.items()},
@@ -266,6 +266,12 @@ class Answers:
         path_of = join(run.output, CHANGE_FILE)
         write_bytes(path_of, text.encode())
         return {"file": path_of, "text": text, "command": f"gobelin select --recipe {path_of} --output {run.output}"}
+
+
+def _names(runs: list[Collection]) -> list[str]:
+    """What runs are called on the page: their folders' names, or their addresses where those are alike."""
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [run.output for run in runs]
 
 
 def _decided(run: Collection) -> list[tuple[str, str, Any]]:
