@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from gobelin.errors import UserError, in_a_line, is_full, is_of_the_machine
+from gobelin.pipeline.run.company import is_started_by_torchrun
 from gobelin.transforms import progress
 
 DEFECT_CODE, NO_DEFECT_CODE, FULL_CODE = 1, 2, errno.ENOSPC
@@ -84,6 +85,8 @@ def serve() -> None:
 def serve_on(control: socket.socket) -> None:
     """Forks workers, waits for them and reports how they ended, until the socket is closed at the other side."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if is_started_by_torchrun():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it goes to all of the group; a worker ends with a checkpoint
     wake_out, wake_in = os.pipe()
     os.set_blocking(wake_in, False)
     signal.signal(signal.SIGCHLD, _ignore)
