@@ -120,6 +120,8 @@ def test_a_sample_is_the_same_each_time_and_grows(server: CrawlServer, crawl: li
         ("{url}/torn.paths.gz", "the list breaks off"),
         ("{url}/page.html", "is not a WARC, ARC or WACZ file"),
         ("{url}/strange.paths", "line 2 is no path"),
+        ("{url}/bracket.paths", "names '//[a/b.warc.gz', which is no address"),
+        ("{url}/host.paths", "no address of a file"),
         ("{url}/gone.paths", "the server has no such file (404)"),
         ("http://data.example/a.warc.gz", "say https"),
         ("https://me:secret@data.example/a.warc.gz", "leave it out"),
@@ -133,6 +135,8 @@ def test_what_is_no_input_is_told(given: str, told: str, server: CrawlServer, cr
         "torn.paths.gz": server.files[f"{FOLDER}/warc.paths.gz"][:-9],
         "page.html": b"<html>" * 999,
         "strange.paths": b"a.warc.gz\n\x00\x01\n",
+        "bracket.paths": b"//[a/b.warc.gz\n",
+        "host.paths": b"https://[a/b.warc.gz\n",
         "gone.paths": b"a/none.warc.gz\n",
     }
     with pytest.raises(UserError) as caught:

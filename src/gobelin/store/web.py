@@ -18,7 +18,7 @@ import random
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from gobelin.errors import UserError
 from gobelin.store.range_file import RangeFile
@@ -70,6 +70,22 @@ def check_address(address: str) -> None:
         )
     if parts.scheme == "http" and host not in _LOOPBACK:
         raise UserError(f"{address}: http is not read, anybody on the way can change it; say https")
+
+
+def path_of(address: str) -> str:
+    """The path of an address on its server, "/..."; "" where it is no address."""
+    try:
+        return urlsplit(address).path
+    except ValueError:
+        return ""
+
+
+def beside(address: str, reference: str) -> str:
+    """The address that a list at ``address`` means by ``reference``. Raises UserError where that is none."""
+    try:
+        return urljoin(address, reference)
+    except ValueError as error:
+        raise UserError(f"{address}: it names {reference!r}, which is no address: {error}") from None
 
 
 def facts_of(address: str, seconds: float = SECONDS_AT_FIRST) -> Facts:

@@ -129,7 +129,10 @@ def main(argv: Sequence[str] | None = None, owns_process: bool = False) -> int:
         return 2
     app = build_app()
     if not {"--help", "-h"}.isdisjoint(words):
-        print(help_text(app, words))
+        try:
+            print(help_text(app, words), flush=True)
+        except BrokenPipeError:
+            _nobody_reads()
         return 0
     if words == ["--version"]:
         print(f"gobelin {_version()}")
@@ -168,7 +171,7 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
     try:
         return command(*bound.args, **bound.kwargs, **injected)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _nobody_reads()
         return 0
     except StepFailedError as error:
         print(f"gobelin: {_no_space(bound.arguments) if is_full(error) else error}", file=sys.stderr)
@@ -189,6 +192,11 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
         lies_in = write_traceback(_logs_of(bound.arguments))
         print(f"gobelin: {in_a_line(error)}; {DEFECT}; the traceback lies in {lies_in}", file=sys.stderr)
         return 1
+
+
+def _nobody_reads() -> None:
+    """What is still to be printed goes nowhere, as in ``gobelin ... | head``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _no_space(arguments: dict[str, Any]) -> str:

@@ -13,9 +13,9 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from urllib.parse import urljoin, urlsplit
 
 from gobelin.errors import UserError
+from gobelin.store import web
 from gobelin.store.files import exists, read_bytes
 from gobelin.store.paths import is_remote, is_web, join, name_of, parent_of, split_remote
 
@@ -45,7 +45,7 @@ def is_list(given: str) -> bool:
     """Whether an input is a list of archives, or the name of a crawl that has one and not of a file here."""
     if CRAWL_NAME.fullmatch(given):
         return not os.path.exists(given)
-    return _LIST_NAME.fullmatch(name_of(urlsplit(given).path if is_web(given) else given)) is not None
+    return _LIST_NAME.fullmatch(name_of(web.path_of(given) if is_web(given) else given)) is not None
 
 
 def address_of_list(given: str, what: str = "warc") -> str:
@@ -108,7 +108,7 @@ def _address(line: str, address_of_list: str) -> str:
     if is_web(line) or is_remote(line):
         return line
     if is_web(address_of_list):
-        return urljoin(address_of_list, f"/{line}" if _is_published(line) else line)
+        return web.beside(address_of_list, f"/{line}" if _is_published(line) else line)
     if not _is_published(line):
         return line if line.startswith("/") else join(parent_of(address_of_list), line)
     if is_remote(address_of_list):
@@ -124,7 +124,7 @@ def _is_published(line: str) -> bool:
 def check_kinds(given: str, addresses: list[str]) -> None:
     """Raises ListError where a file is one of Common Crawl's that hold no pages."""
     for address in addresses:
-        found = _TEXT_ONLY.search(urlsplit(address).path if is_web(address) else address)
+        found = _TEXT_ONLY.search(web.path_of(address) if is_web(address) else address)
         if found:
             kind = found[1].upper()
             raise ListError(
@@ -136,7 +136,7 @@ def check_kinds(given: str, addresses: list[str]) -> None:
 def path_of(address: str) -> str:
     """What an archive is called on its server or in its bucket; on a disk its name."""
     if is_web(address):
-        return urlsplit(address).path.strip("/")
+        return web.path_of(address).strip("/")
     return split_remote(address)[1] if is_remote(address) else name_of(address)
 
 
