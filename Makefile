@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast portable-test flink-test check format lint types fix bench lock clean
+.PHONY: help setup demo docs test fast portable-test flink-test check format lint types fix bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## the whole way on a crawl that gobelin draws itself: 5 to 10 minutes on 2 cores
 	$(BIN)/python -m examples.demo --output out/demo
+
+docs: $(READY) ## the documentation as a site, out/site/index.html; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 test: $(READY) ## the tests
 	$(BIN)/python -m pytest
