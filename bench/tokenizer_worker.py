@@ -34,6 +34,7 @@ from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
 from gobelin.tokenize.config import VQGANConfig
 from gobelin.tokenize.encode import Encoding, _EncodeImages
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.pixels import to_float
@@ -179,7 +180,9 @@ def llamagen(arguments: argparse.Namespace) -> None:
                 codes = exact.network.encode(to_float(pixels[None].copy(), device).contiguous())
                 np.save(os.path.join(work, f"{number}.npy"), codes.cpu().numpy())
 
-    times = in_turns([loop, lambda: list(fast.encode_all(decode(data, (), (256, 256)) for data in files))], 1)
+    times = in_turns(
+        [loop, lambda: list(fast.encode_all(decode(data, (), Framing(((16, 16),), 16)) for data in files))], 1
+    )
     print(
         f"{len(files)} pictures on {device_kind(device)}: the loop {len(files) / times[0]:.2f} a second, the worker in"
     )

@@ -254,13 +254,13 @@ def test_latents_stand_beside_the_spans(corpus: Path, plan_here: Make, write_dat
     assert set(read[0]) == set(CONTINUOUS_TOKEN_SHARDS.names)
     for row in read:
         spans = [ImageSpan(**span) for span in row["image_spans"]]
-        found = image_latents(row["latents"], len(spans), codebook)
-        assert found.shape == (len(spans), 4, 3)
+        found = image_latents(row["latents"], [codebook] * len(spans))
+        assert [each.shape for each in found] == [(4, 3)] * len(spans)
         for span, each in zip(spans, found, strict=True):
             assert (each.ravel() == latents[span.image_id]).all()
         assert len(decode_document(row["tokens"], spans, vocabulary, tokenizer)) == 1 + len(spans)
     with pytest.raises(ValueError, match="are not those of 2 images"):
-        image_latents([0.0] * 12, 2, codebook)
+        image_latents([0.0] * 12, [codebook] * 2)
     with pytest.raises(ValueError, match="continuous latents"):
         read_corpus(str(whole / "shards"), vocabulary, 0.0)
 
@@ -290,4 +290,4 @@ def test_a_kl_vae_writes_latents_beside_codes_that_mark_places(tmp_path: Path, w
     assert list(step.process(([0], [(0, "a")])))
     (read,) = read_rows(next((tmp_path / "codes").glob("*.parquet")).as_posix())
     assert read["codes"] == [0] * 32
-    assert (image_latents(read["latents"], 1, tokenizer.codebook)[0] == tokenizer.encode(pixels[None])[0]).all()
+    assert (image_latents(read["latents"], tokenizer.codebooks)[0] == tokenizer.encode(pixels[None])[0]).all()

@@ -21,6 +21,7 @@ from gobelin.data.schemas import DOCUMENTS, IMAGES
 from gobelin.errors import UserError
 from gobelin.scores import Score
 from gobelin.tokenize import assemble, encode, preprocess
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.split import TokenSequence
 from gobelin.transforms import urls
 from gobelin.transforms.boundary import Refused, WebStep, attempt
@@ -334,11 +335,15 @@ def test_thrown_into_scores_of_plugins(corpus: Path) -> None:
 
 def test_thrown_into_codes(png: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     step = encode._EncodeImages(encode.Encoding("", encode.StoredImages("", None, 1), "", ""))
-    step._pool = encode.DecoderPool((16, 16))
+    step._pool = encode.DecoderPool(Framing(((2, 2),), 8))
     step._tokenizer = type(
         "Tokenizer",
         (),
-        {"codebook": type("Codebook", (), {"is_continuous": False, "num_codes": 4}), "encode_all": lambda _, all: all},
+        {
+            "codebook": type("Codebook", (), {"is_continuous": False, "num_codes": 4}),
+            "framing": Framing(((2, 2),), 8),
+            "encode_all": lambda _, all: all,
+        },
     )()
     monkeypatch.setattr(
         preprocess, "blur_faces", throws(lambda picture, _: picture.size[0] == 13, preprocess.blur_faces)

@@ -30,6 +30,7 @@ from gobelin.tokenize.agreement import drawn_pictures, measure_agreement
 from gobelin.tokenize.config import FSQConfig, KLVAEConfig, VQGANConfig, VQVAEConfig
 from gobelin.tokenize.decoders import DecoderPool, default_processes
 from gobelin.tokenize.encode import Encoding, how_encoded
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.image_tokenizer import (
     ImageTokenizer,
     load_image_tokenizer,
@@ -127,7 +128,9 @@ def test_files_do_not_depend_on_workers_or_decoding_processes(run: Path, encoded
     assert sorted(rows) == [name for number, name in enumerate(NAMES) if number != 5]
     tokenizer = load_image_tokenizer(str(run / "tokenizer"))
     for number in (0, 22):
-        assert rows[NAMES[number]] == tokenizer.encode(decode(a_file(number), (), (16, 16))[None])[0].tolist()
+        assert (
+            rows[NAMES[number]] == tokenizer.encode(decode(a_file(number), (), Framing(((2, 2),), 8))[None])[0].tolist()
+        )
     (decision,) = read_folder(str(run / "one" / "failed"))
     assert (decision["rule"], decision["image_id"], decision["action"]) == ("undecodable_image", NAMES[5], Action.FAIL)
 
@@ -227,8 +230,8 @@ def pictures_of(files: Iterable[bytes]) -> Iterator[tuple[int, tuple[bytes, Any]
 
 def test_decoding_processes_give_the_same_pixels() -> None:
     files = [b"no picture" if number in (3, 40) else a_file(number) for number in range(50)]
-    here = list(DecoderPool((16, 24)).decoded(pictures_of(files)))
-    pool = DecoderPool((16, 24), 2)
+    here = list(DecoderPool(Framing(((2, 3),), 8)).decoded(pictures_of(files)))
+    pool = DecoderPool(Framing(((2, 3),), 8), 2)
     try:
         there = list(pool.decoded(pictures_of(files)))
         again = list(pool.decoded(pictures_of(files[:20])))
@@ -246,7 +249,7 @@ def test_decoding_processes_give_the_same_pixels() -> None:
 
 def test_a_picture_that_ends_its_process_costs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [a_file(number) for number in range(20)]
-    pool = DecoderPool((16, 16), 1)
+    pool = DecoderPool(Framing(((2, 2),), 8), 1)
     asked = decoders._Child._ask
 
     def deadly(self: decoders._Child, chunk: list[decoders.Encoded]) -> Any:
@@ -262,7 +265,7 @@ def test_a_picture_that_ends_its_process_costs_itself(monkeypatch: pytest.Monkey
     finally:
         pool.close()
     assert [key for key, pixels in found.items() if isinstance(pixels, Refused)] == [4]
-    assert (found[5] == decode(files[5], (), (16, 16))).all()
+    assert (found[5] == decode(files[5], (), Framing(((2, 2),), 8))).all()
 
 
 def test_how_many_processes_decode() -> None:
@@ -298,16 +301,16 @@ def test_patterns_are_drawn_alike_and_of_the_asked_for_size() -> None:
 
 def test_the_report_says_who_opened_a_picture_and_why() -> None:
     recipe = load_recipe("gobelin", ("score.clip=null", "score.faces=null"))
-    opened = {row["by"]: (row["what"], row["why"]) for row in decodes(recipe, (56, 56))}
+    opened = {row["by"]: (row["what"], row["why"]) for row in decodes(recipe, Framing(((7, 7),), 8))}
     assert opened == {
         "extract": ("file", "facts, hashes and a copy of 256 px"),
         "fit": ("copy", "image tokenizer: 112 px"),
         "encode": ("copy", "image tokenizer: 112 px"),
     }
-    large = decodes(recipe, (256, 256))
+    large = decodes(recipe, Framing(((16, 16),), 16))
     assert [row["what"] for row in large] == ["file"] * 3
     assert large[-1]["why"] == "image tokenizer: 512 px; copies have 256"
-    none = decodes(change(recipe, ("extract.image.copy_side_px=0",)), (56, 56))
+    none = decodes(change(recipe, ("extract.image.copy_side_px=0",)), Framing(((7, 7),), 8))
     assert none[-1]["why"] == "image tokenizer: 112 px; no copies are kept"
     rows = decode_rows({"decoded": large})
     assert rows[0] == {"by": "extract", "what": "the file", "why": "facts, hashes and a copy of 256 px"}

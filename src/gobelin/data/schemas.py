@@ -366,6 +366,10 @@ WIDE_IMAGE_CODES = pa.schema(
 """In place of ``IMAGE_CODES`` where the codebook has more than ``MAX_NARROW_CODES`` codes."""
 
 
+CODEBOOK_OF_IMAGE = _required("codebook", pa.uint8(), "index in the vocabulary's codebooks, which says the grid")
+"""The last column of ``IMAGE_CODES`` where the image tokenizer has several grids."""
+
+
 TOKEN_SHARDS = pa.schema(
     [
         _required("doc_id", _TEXT, "see documents"),

@@ -20,14 +20,14 @@ def token_section(output: str, stages: dict[str, Any], withheld: set[str]) -> di
         return None
     folder = join(output, "tokenize")
     vocabulary = Vocabulary.load(folder)
-    codebook = vocabulary.codebooks[0]  # a run has one image tokenizer
+    codebook = vocabulary.codebooks[0]  # a run has one image tokenizer; all its grids have the same codes
     counts = count_tokens(folder)
     use = codebook_use(folder, codebook.num_codes)
     return {
         "counts": counts,
         "use": use,
         "num_codes": codebook.num_codes,
-        "grid": f"{codebook.rows} × {codebook.columns}",
+        "grid": " or ".join(f"{book.rows} × {book.columns}" for book in vocabulary.codebooks),
         "text_size": vocabulary.text_size,
         "fit": stages["tokenize"].get("image_tokenizer") or {},
         "length_chart": histogram_chart(counts.lengths, [], "tokens a document", "documents"),

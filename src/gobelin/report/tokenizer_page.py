@@ -29,11 +29,13 @@ class Shown:
 
 
 def tokenizer_page(
-    codebook: Codebook, pictures: Sequence[Shown], quality: Quality | None, agreement: Mapping[str, Any] | None = None
-) -> str:
-    """The page; without pictures where the tokenizer has no decoder."""
+    codebooks: Sequence[Codebook], pictures: Sequence[Shown], quality: Quality | None,
+    agreement: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """The page; without pictures where the tokenizer has no decoder. ``codebooks``: one for each grid."""
+    codebook = codebooks[0]
     rows = [
-        *facts(codebook),
+        *facts(codebooks),
         *agreement_row(codebook, agreement),
         *([] if quality is None else measured(codebook, quality)),
     ]
@@ -58,19 +60,25 @@ def tokenizer_page(
     )
 
 
-def facts(codebook: Codebook) -> list[tuple[str, str]]:
-    """What a codebook is, as names and values for people."""
+def facts(codebooks: Sequence[Codebook]) -> list[tuple[str, str]]:
+    """What a tokenizer's codebook is, as names and values for people. ``codebooks``: one for each grid."""
+    codebook = codebooks[0]
+    bits = " or ".join(f"{each:,.0f}" for each in sorted({book.bits_per_image for book in codebooks}))
     what = (
         [("latent", f"{codebook.latent_channels} numbers a token, float16")]
         if codebook.is_continuous
-        else [("codes", f"{codebook.num_codes:,}"), ("bits an image", f"{codebook.bits_per_image:,.0f}")]
+        else [("codes", f"{codebook.num_codes:,}"), ("bits an image", bits)]
     )
     return [
         ("kind", codebook.kind),
-        ("grid", f"{codebook.rows} x {codebook.columns} = {codebook.tokens_per_image} tokens an image"),
+        ("grid" if len(codebooks) == 1 else "grids", ", ".join(map(_grid, codebooks)) + " tokens an image"),
         *what,
         ("fingerprint", codebook.fingerprint),
     ]
+
+
+def _grid(codebook: Codebook) -> str:
+    return f"{codebook.rows} x {codebook.columns} = {codebook.tokens_per_image}"
 
 
 def agreement_row(codebook: Codebook, agreement: Mapping[str, Any] | None) -> list[tuple[str, str]]:

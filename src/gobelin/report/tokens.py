@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
 from PIL import Image as PillowImage
 
+from gobelin.data.rows import Row
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.histograms import Histogram
 from gobelin.report.pictures import THUMBNAIL_PX, png_uri, webp_uri
@@ -24,6 +25,9 @@ from gobelin.store.tables import list_shards, read_tables
 from gobelin.tokenize.sequence import image_latents
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.images.open_image import open_rgb
+
+if TYPE_CHECKING:
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer
 
 NUM_RECONSTRUCTIONS = 12
 
@@ -64,7 +68,7 @@ class CodebookUse:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """A picture, the square that the tokenizer sees, and what the codes give back."""
+    """A picture, the part that the tokenizer sees, and what the codes give back."""
 
     image_id: str
     original_uri: str
@@ -121,31 +125,35 @@ def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        given = np.array(list(tokens.values()))
-        if tokenizer.codebook.is_continuous:
-            given = image_latents(given.ravel(), len(given), tokenizer.codebook)
-        decoded = dict(zip(tokens, tokenizer.decode(given)))
+        decoded = {name: _decoded(tokenizer, row) for name, row in tokens.items()}
     finally:
         torch.set_num_threads(threads)
     made = []
     for row in rows_with_ids(join(output, "extract", "images"), "image_id", set(tokens), ["image_id", "data"]):
-        picture = open_rgb(row["data"], 2 * max(THUMBNAIL_PX, *tokenizer.size))
-        seen = preprocess(picture, tokenizer.size)
+        picture = open_rgb(row["data"], 2 * max(THUMBNAIL_PX, tokenizer.framing.longest_side))
         pixels = decoded[row["image_id"]]
+        seen = preprocess(picture, pixels.shape[:2], tokenizer.framing.resize)
         picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
         uris = webp_uri(picture), _exact(seen), _exact(pixels)
         made.append(Reconstruction(row["image_id"], *uris, _psnr_db(seen, pixels)))
     return sorted(made, key=lambda reconstruction: reconstruction.image_id)
 
 
+def _decoded(tokenizer: ImageTokenizer, row: Row) -> np.ndarray:
+    index = row.get("codebook") or 0
+    book = tokenizer.codebooks[index]
+    tokens = image_latents(row["latents"], [book])[0] if book.is_continuous else np.array(row["codes"])
+    return tokenizer.decode(tokens[None], index)[0]
+
+
 def _first_tokens(folder: str, withheld: set[str]) -> dict[str, Any]:
-    """Codes, or latents, of the pictures with the smallest ids; ids are hashes, so that is a fair draw."""
+    """Rows of codes, or latents, of the pictures with the smallest ids; ids are hashes, so that is a fair draw."""
     held: dict[str, Any] = {}
     for path in list_shards(folder):
         for table in read_tables(path):
             first = table.sort_by("image_id").slice(0, NUM_RECONSTRUCTIONS + len(withheld)).to_pylist()
             kept = [row for row in first if row["image_id"] not in withheld]
-            held |= {row["image_id"]: row.get("latents", row["codes"]) for row in kept}
+            held |= {row["image_id"]: row for row in kept}
             held = dict(sorted(held.items())[:NUM_RECONSTRUCTIONS])
     return held
 

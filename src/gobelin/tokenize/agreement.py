@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.image_tokenizer import ImageTokenizer
 from gobelin.tokenize.networks import Network
 from gobelin.transforms.devices import device_kind
@@ -31,10 +32,14 @@ def measure_agreement(
         ``bfloat16``: share of equal codes, [0, 1]; of latents the root of the mean squared difference over the standard
         deviation. ``pictures``, ``of``, ``device``: on what it was measured.
     """
-    usual = ImageTokenizer(network, device).batch_size
+    pixels = network.config.token_pixels
+    framing = Framing(((images.shape[1] // pixels, images.shape[2] // pixels),), pixels)
+    usual = ImageTokenizer(network, device, framing=framing).batch_size
     size = min(usual, len(images))
-    exact = ImageTokenizer(network, device, batch_size=size).encode(images)
-    rough = ImageTokenizer(network, device, batch_size=size, precision="bfloat16").encode(images)
+    exact = ImageTokenizer(network, device, batch_size=size, framing=framing).encode(images)
+    rough = ImageTokenizer(
+        network, device, batch_size=size, precision="bfloat16", framing=framing
+    ).encode(images)  # fmt: skip
     if exact.dtype == np.float16:
         exact, rough = exact.astype(np.float32), rough.astype(np.float32)
         found = float(np.sqrt(np.square(exact - rough).mean()) / max(float(exact.std()), 1e-12))

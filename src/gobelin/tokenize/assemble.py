@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -85,9 +85,18 @@ class AssembleDocuments(beam.PTransform):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """Codes of an image, int32, and the index of its codebook in the vocabulary."""
+
+    codes: np.ndarray
+    codebook: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Codes:
     image_id: str
     codes: bytes  # int32, or float16 latents where tokens are continuous
+    codebook: int = 0  # index in the vocabulary
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,21 +126,21 @@ def codes_in_part(index: int, paths: Sequence[Sequence[str]]) -> tuple[int, list
     Args:
         paths: of each shard, files of ``IMAGE_CODES``.
     """
-    return index, [_Codes(*_codes_by_id(row)) for path in paths[index] for row in read_rows(path)]
+    return index, [_codes_by_id(row)[1] for path in paths[index] for row in read_rows(path)]
 
 
-def _codes_by_id(row: Row) -> tuple[str, bytes]:
+def _codes_by_id(row: Row) -> tuple[str, _Codes]:
     latents = row.get("latents")
     found = np.asarray(row["codes"], np.int32) if latents is None else np.asarray(latents, np.float16)
-    return row["image_id"], found.tobytes()
+    return row["image_id"], _Codes(row["image_id"], found.tobytes(), row.get("codebook") or 0)
 
 
 def _codes_to_shards(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[int, _Codes]]:
-    identifier, sides = joined
+    _, sides = joined
     codes = next(iter(sides["codes"]), None)
     if codes is not None:
         for index in sides["uses"]:
-            yield index, _Codes(identifier, codes)
+            yield index, codes
 
 
 class _AssembleShard(WebStep):
@@ -144,13 +153,17 @@ class _AssembleShard(WebStep):
 
     def process(self, element: tuple[int, Iterable[_Codes | None]]) -> Iterator[Any]:
         index, group = element
-        stored = {item.image_id: item.codes for item in group if item is not None}
-        codebook, latents = self._vocabulary.codebooks[0], None  # of the run's image tokenizer
+        stored = {item.image_id: item for item in group if item is not None}
+        codebooks, latents = self._vocabulary.codebooks, None  # of the run's image tokenizer, one a grid
+        codebook = codebooks[0]
         if codebook.is_continuous:  # an id marks the place of a latent
-            codes = dict.fromkeys(stored, np.zeros(codebook.tokens_per_image, np.int32))
-            latents = {name: np.frombuffer(data, np.float16) for name, data in stored.items()}
+            zeros = [np.zeros(book.tokens_per_image, np.int32) for book in codebooks]
+            codes = {name: EncodedImage(zeros[item.codebook], item.codebook) for name, item in stored.items()}
+            latents = {name: np.frombuffer(item.codes, np.float16) for name, item in stored.items()}
         else:
-            codes = {name: np.frombuffer(data, np.int32) for name, data in stored.items()}
+            codes = {
+                name: EncodedImage(np.frombuffer(item.codes, np.int32), item.codebook) for name, item in stored.items()
+            }
         decisions: list[Decision] = []
         path = shard_path(self._output, index, self._num_shards)
         write_shard(path, self._rows(index, codes, decisions, latents), sequence_schema(codebook))
@@ -159,7 +172,7 @@ class _AssembleShard(WebStep):
             yield beam.pvalue.TaggedOutput("decisions", to_row(decision))
 
     def _rows(
-        self, index: int, codes: dict[str, np.ndarray], decisions: list[Decision],
+        self, index: int, codes: Mapping[str, EncodedImage], decisions: list[Decision],
         latents: dict[str, np.ndarray] | None = None,
     ) -> Iterator[Row]:  # fmt: skip
         folders, assignments = self._layout.assignments, None
@@ -183,7 +196,7 @@ class _AssembleShard(WebStep):
             yield from made[0]
 
     def _sequences(
-        self, document: Row, codes: dict[str, np.ndarray], latents: dict[str, np.ndarray] | None,
+        self, document: Row, codes: Mapping[str, EncodedImage], latents: dict[str, np.ndarray] | None,
         assigned: list[int | None] | None,
     ) -> tuple[list[Row], list[Decision]]:  # fmt: skip
         """The rows of a document, none where nothing of it is left, and what was left out of it."""
@@ -241,12 +254,12 @@ def alt_text(alt: str | None) -> str | None:
 _FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|svg|bmp|avif|tiff?)", re.IGNORECASE)
 
 
-def shown_nodes(nodes: Sequence[Row], codes: dict[str, np.ndarray]) -> list[int]:
+def shown_nodes(nodes: Sequence[Row], codes: Mapping[str, EncodedImage]) -> list[int]:
     """The places of what of a document enters its sequence: texts, and images with codes."""
     return [place for place, node in enumerate(nodes) if node["kind"] == "text" or node["image_id"] in codes]
 
 
-def document_items(nodes: Iterable[Row], codes: dict[str, np.ndarray], alt_as_caption: bool) -> list[Item]:
+def document_items(nodes: Iterable[Row], codes: Mapping[str, EncodedImage], alt_as_caption: bool) -> list[Item]:
     """Nodes that enter a sequence, as its items.
 
     Args:
@@ -259,5 +272,9 @@ def document_items(nodes: Iterable[Row], codes: dict[str, np.ndarray], alt_as_ca
             items.append(TextItem(node["text"]))
         else:
             caption = node["caption"] or (alt_text(node["alt"]) if alt_as_caption else None)
-            items.append(ImageItem(node["image_id"], tuple(codes[node["image_id"]].tolist()), caption))
+            items.append(_image_item(node["image_id"], codes[node["image_id"]], caption))
     return items
+
+
+def _image_item(identifier: str, image: EncodedImage, caption: str | None) -> ImageItem:
+    return ImageItem(identifier, tuple(image.codes.tolist()), caption, image.codebook)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gobelin.tokenize.config import TokenizerConfig
+from gobelin.tokenize.framing import Grid
 from gobelin.tokenize.fsq import FiniteScalarQuantizer
 from gobelin.tokenize.quantizer import EmaQuantizer
 
@@ -38,19 +39,19 @@ class CodedAutoencoder(nn.Module):
         """Code vectors before quantization, float32 M x d in raster order, of images in [-1, 1]."""
         raise NotImplementedError
 
-    def pixels(self, vectors_Md: Tensor) -> Tensor:
-        """Images B x 3 x H x W of code vectors; not clamped."""
+    def pixels(self, vectors_Md: Tensor, grid: Grid) -> Tensor:
+        """Images B x 3 x H x W of code vectors on a grid of rows and columns; not clamped."""
         raise NotImplementedError
 
     def forward(
         self, images_B3HW: Tensor, *, quantize: bool, generator: torch.Generator | None = None
     ) -> Reconstruction:
         """For fitting; ``quantize`` False leaves the quantizer out."""
-        vectors_Md = self.vectors(images_B3HW)
+        vectors_Md, grid = self.vectors(images_B3HW), grid_of(images_B3HW, self.config)
         if not quantize:
-            return Reconstruction(self.pixels(vectors_Md), vectors_Md, None, vectors_Md.new_zeros(()))
+            return Reconstruction(self.pixels(vectors_Md, grid), vectors_Md, None, vectors_Md.new_zeros(()))
         quantized_Md, indices_M, penalty = self.quantizer(vectors_Md)
-        return Reconstruction(self.pixels(quantized_Md), vectors_Md, indices_M, penalty)
+        return Reconstruction(self.pixels(quantized_Md, grid), vectors_Md, indices_M, penalty)
 
     @torch.no_grad()
     def encode(self, images_B3HW: Tensor) -> Tensor:
@@ -58,9 +59,15 @@ class CodedAutoencoder(nn.Module):
         return self.quantizer.nearest(self.vectors(images_B3HW)).view(len(images_B3HW), -1)
 
     @torch.no_grad()
-    def decode(self, ids_BN: Tensor) -> Tensor:
-        """Images B x 3 x H x W in [-1, 1] of code ids."""
-        return self.pixels(self.quantizer.vectors_of(ids_BN.flatten())).clamp(-1, 1)
+    def decode(self, ids_BN: Tensor, grid: Grid | None = None) -> Tensor:
+        """Images B x 3 x H x W in [-1, 1] of code ids on a grid, that of the shape where none is given."""
+        return self.pixels(self.quantizer.vectors_of(ids_BN.flatten()), grid or self.config.grid).clamp(-1, 1)
+
+
+def grid_of(images_B3HW: Tensor, config: TokenizerConfig) -> Grid:
+    """Rows and columns of the tokens of these images."""
+    height, width = images_B3HW.shape[2:]
+    return height // config.token_pixels, width // config.token_pixels
 
 
 def start_weights(model: nn.Module, generator: torch.Generator) -> None:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from gobelin.errors import UserError
 from gobelin.store.files import exists, read_json
 from gobelin.store.paths import join
 from gobelin.tokenize.config import CONFIGS, TokenizerConfig
+from gobelin.tokenize.framing import RESIZES, Framing, Grid, names_of, parse_grids
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+Shape = TypeVar("Shape", bound=TokenizerConfig)
+
 PREFIX = "gobelin-"
 """Of the kind in ``config.json``: a file of that name that another program wrote has none."""
 
@@ -67,27 +71,67 @@ class Codebook:
         return self.tokens_per_image * math.log2(self.num_codes)
 
     @classmethod
-    def of(cls, config: TokenizerConfig, fingerprint: str, name: str | None = None) -> Codebook:
-        """The codebook of a tokenizer of this shape; ``name`` defaults to its kind."""
-        rows, columns = config.grid
+    def of(
+        cls, config: TokenizerConfig, fingerprint: str, name: str | None = None, grid: Grid | None = None
+    ) -> Codebook:
+        """The codebook of a tokenizer of this shape; ``name`` defaults to its kind, ``grid`` to that of its shape."""
+        rows, columns = grid or config.grid
         return cls(
             name=name or config.kind, kind=config.kind, num_codes=config.num_codes, rows=rows, columns=columns,
             fingerprint=fingerprint, latent_channels=config.latent_channels,
         )  # fmt: skip
 
 
-def read_codebook(folder: str) -> Codebook:
-    """The codebook of the tokenizer in this folder, from its ``config.json`` alone.
+def read_codebooks(folder: str) -> tuple[Codebook, ...]:
+    """The codebook of the tokenizer in this folder, once for each of its grids, from its ``config.json`` alone.
 
     Raises:
         UserError: there is no such file, or it describes no image tokenizer of a kind that is known here.
     """
     config, described = read_config(folder)
-    return Codebook.of(config, described["fingerprint"], described.get("name"))
+    fingerprint, name = described["fingerprint"], described.get("name")
+    return tuple(Codebook.of(config, fingerprint, name, grid) for grid in framing_of(config, described).grids)
+
+
+def read_codebook(folder: str) -> Codebook:
+    """The first of ``read_codebooks``: all say the same but for the grid."""
+    return read_codebooks(folder)[0]
+
+
+def read_framing(folder: str) -> Framing:
+    """The grids of the tokenizer in this folder, and how pictures are brought to them. Raises as ``read_codebooks``."""
+    return framing_of(*read_config(folder))
+
+
+def framing_of(config: TokenizerConfig, described: Mapping[str, Any]) -> Framing:
+    """The framing of a tokenizer of this shape, of which ``config.json`` says this. It stands there where it is another
+    than one grid that pictures are cropped to; no weights and so no fingerprint depend on it. Raises UserError."""
+    grids, resize = described.get("grids", ()), described.get("resize", "crop")
+    if not isinstance(grids, (list, tuple)) or not all(isinstance(name, str) for name in grids):
+        raise UserError(f"grids of a tokenizer must be a list of names such as 8x16, got {grids!r}")
+    if resize not in RESIZES:
+        raise UserError(f"resize of a tokenizer must be one of {', '.join(RESIZES)}, got {resize!r}")
+    return Framing(parse_grids(grids) or (config.grid,), config.token_pixels, resize)
+
+
+def shape_on(config: Shape, framing: Framing) -> Shape:
+    """A shape of a tokenizer whose pictures are those of the first grid. It is the shape itself where it says so."""
+    size = framing.sizes[0]
+    return config if config.size == size else dataclasses.replace(config, image_size=size)
+
+
+def describe_framing(config: TokenizerConfig, framing: Framing) -> dict[str, Any]:
+    """The inverse of ``framing_of``: what ``config.json`` says."""
+    described: dict[str, Any] = {}
+    if framing.grids != (config.grid,):
+        described["grids"] = names_of(framing.grids)
+    if framing.resize != "crop":
+        described["resize"] = framing.resize
+    return described
 
 
 def read_config(folder: str) -> tuple[TokenizerConfig, dict[str, Any]]:
-    """A tokenizer's shape, and all that its ``config.json`` says. Raises UserError as ``read_codebook``."""
+    """A tokenizer's shape, and all that its ``config.json`` says. Raises UserError as ``read_codebooks``."""
     path = join(folder, CONFIG_NAME)
     if not exists(path):
         raise UserError(f"no image tokenizer at {folder}: it holds no {CONFIG_NAME}")

@@ -7,6 +7,7 @@ import math
 from typing import Any, ClassVar, Literal, Protocol
 
 from gobelin.errors import UserError
+from gobelin.tokenize.framing import Resize, parse_grids
 from gobelin.transforms.devices import check_device
 
 
@@ -23,6 +24,10 @@ class TokenizerConfig(Protocol):
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of codes."""
+
+    @property
+    def token_pixels(self) -> int:
+        """Pixels of a token, each way."""
 
     @property
     def num_codes(self) -> int:
@@ -54,6 +59,11 @@ class _Patches:
         """Rows and columns of codes."""
         height, width = self.size
         return height // self.patch_size, width // self.patch_size
+
+    @property
+    def token_pixels(self) -> int:
+        """Pixels of a token, each way."""
+        return self.patch_size
 
     @property
     def latent_channels(self) -> int:
@@ -160,9 +170,9 @@ class TrunkConfig:
             raise UserError(
                 f"attention_levels {self.attention_levels} must be among the levels of multipliers {self.multipliers}"
             )
-        if min(self.size) < 1 or any(side % self.reduction for side in self.size):
+        if min(self.size) < 1 or any(side % self.token_pixels for side in self.size):
             raise UserError(
-                f"image_size {self.image_size} must be a multiple of {self.reduction}, the pixels of a token at "
+                f"image_size {self.image_size} must be a multiple of {self.token_pixels}, the pixels of a token at "
                 f"{len(self.multipliers)} levels"
             )
 
@@ -172,7 +182,7 @@ class TrunkConfig:
         return height_and_width(self.image_size)
 
     @property
-    def reduction(self) -> int:
+    def token_pixels(self) -> int:
         """Pixels of a token, each way."""
         return 2 ** (len(self.multipliers) - 1)
 
@@ -180,7 +190,7 @@ class TrunkConfig:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tokens."""
         height, width = self.size
-        return height // self.reduction, width // self.reduction
+        return height // self.token_pixels, width // self.token_pixels
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +284,14 @@ class TokenizeConfig:
     vqvae: VQVAEConfig = dataclasses.field(default_factory=VQVAEConfig)
     """Shape of the VQ-VAE that is fitted."""
 
+    grids: tuple[str, ...] = ()
+    """Grids of tokens that pictures are cut to, as ROWSxCOLUMNS: [8x16, 12x12, 16x8] takes for each picture the one
+    that is nearest to its shape. Empty: those of the tokenizer, which is one square unless it was fitted otherwise."""
+
+    resize: Resize | None = None
+    """How a picture is brought to its grid: crop (the centre) or letterbox (all of it, black beside it). Null: as the
+    tokenizer was fitted, crop where it is fitted in the run."""
+
     vqvae_steps: int = 1500
     """Steps of the fit, 16 images each; fixed, so that a fit repeats. 1500 take half a minute of one core."""
 
@@ -325,6 +343,7 @@ class TokenizeConfig:
 
     def __post_init__(self) -> None:
         check_device(self.device)
+        parse_grids(self.grids)
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise UserError(f"precision must be auto, float32 or bfloat16, got {self.precision!r}")
         if self.batch_size is not None and self.batch_size < 1:

@@ -7,39 +7,46 @@ import json
 import os
 import struct
 import sys
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.preprocess import decode
 from gobelin.transforms.urls import describe
 
 
-def serve(size: tuple[int, int], requests: BinaryIO, replies: BinaryIO) -> None:
+def serve(framing: Framing, requests: BinaryIO, replies: BinaryIO) -> None:
     """A request is JSON, its length before it: (bytes, faces) of each file; the files follow. A reply is JSON, with
-    its length before it, that says of each why it gives no pixels, or null; the pixels of the others follow."""
+    its length before it, that says of each why it gives no pixels, or which grid it has; the pixels of the others
+    follow."""
     while len(head := requests.read(8)) == 8:
-        refused: list[str | None] = []
+        described: list[str | int] = []
         pictures: list[np.ndarray] = []
         for num_bytes, faces in json.loads(requests.read(struct.unpack(">Q", head)[0])):
             data = requests.read(num_bytes)
             try:
-                pictures.append(decode(data, tuple(map(tuple, faces)), size))
-                refused.append(None)
+                pixels = decode(data, tuple(map(tuple, faces)), framing)
+                described.append(framing.index_of(pixels.shape[:2]))
+                pictures.append(pixels)
             except Exception as error:  # noqa: BLE001  # the boundary: a bad picture costs itself
-                refused.append(describe(error))
-        encoded = json.dumps(refused).encode()
+                described.append(describe(error))
+        encoded = json.dumps(described).encode()
         replies.write(struct.pack(">Q", len(encoded)) + encoded)
         for pixels in pictures:
             replies.write(np.ascontiguousarray(pixels).data.cast("B"))
         replies.flush()
 
 
+def _framing(given: dict[str, Any]) -> Framing:
+    return Framing(tuple((rows, columns) for rows, columns in given["grids"]), given["token_pixels"], given["resize"])
+
+
 def _main() -> None:
     replies = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
     os.dup2(2, 1)  # what native code prints must not get among the replies
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
-        serve((int(sys.argv[1]), int(sys.argv[2])), sys.stdin.buffer, replies)
+        serve(_framing(json.loads(sys.argv[1])), sys.stdin.buffer, replies)
     os._exit(0)
 
 

@@ -10,6 +10,7 @@ one by one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import struct
@@ -23,6 +24,7 @@ from typing import IO, TypeVar
 
 import numpy as np
 
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.preprocess import decode
 from gobelin.transforms.boundary import Refused, attempt
 from gobelin.transforms.vision.faces import Boxes
@@ -54,12 +56,12 @@ class DecoderPool:
     """Opens pictures for an image tokenizer.
 
     Args:
-        size: height and width of its pictures.
+        framing: the sizes of its pictures.
         num_processes: 0: in this process.
     """
 
-    def __init__(self, size: tuple[int, int], num_processes: int = 0) -> None:
-        self._size, self._num_processes = size, num_processes
+    def __init__(self, framing: Framing, num_processes: int = 0) -> None:
+        self._framing, self._num_processes = framing, num_processes
         self._local = threading.local()
         self._children: list[_Child] = []
         self._threads = ThreadPoolExecutor(num_processes) if num_processes else None
@@ -68,7 +70,7 @@ class DecoderPool:
         """The pixels of each picture, uint8 H x W x 3, or why there are none; in the order given."""
         if self._threads is None:
             for key, (data, faces) in pictures:
-                yield key, attempt(decode, data, faces, self._size)
+                yield key, attempt(decode, data, faces, self._framing)
             return
         waiting: deque[tuple[list[Key], Future[list[np.ndarray | Refused]]]] = deque()
         for keys, chunk in _chunks(pictures):
@@ -81,7 +83,7 @@ class DecoderPool:
     def _ask(self, chunk: list[Encoded]) -> list[np.ndarray | Refused]:
         child: _Child | None = getattr(self._local, "child", None)
         if child is None:
-            child = self._local.child = _Child(self._size)
+            child = self._local.child = _Child(self._framing)
             self._children.append(child)
         return child.ask(chunk)
 
@@ -116,8 +118,8 @@ def _answered(
 class _Child:
     """One decoding process, for one thread at a time."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._size = size
+    def __init__(self, framing: Framing) -> None:
+        self._framing = framing
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, chunk: list[Encoded]) -> list[np.ndarray | Refused]:
@@ -139,17 +141,21 @@ class _Child:
             process.stdin.write(data)
         process.stdin.flush()
         (length,) = struct.unpack(">Q", _exactly(process.stdout, 8))
-        refused: list[str | None] = json.loads(_exactly(process.stdout, length))
-        pixels = np.empty((refused.count(None), *self._size, 3), np.uint8)
-        if pixels.size:
+        replies: list[str | int] = json.loads(_exactly(process.stdout, length))
+        found: list[np.ndarray | Refused] = []
+        for reply in replies:
+            if isinstance(reply, str):
+                found.append(Refused(reply))
+                continue
+            pixels = np.empty((*self._framing.sizes[reply], 3), np.uint8)
             _fill(process.stdout, pixels.data.cast("B"))
-        found = iter(pixels)
-        return [next(found) if why is None else Refused(why) for why in refused]
+            found.append(pixels)
+        return found
 
     def _start(self) -> subprocess.Popen[bytes]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE, *map(str, self._size)],
+            [sys.executable, "-P", "-m", _MODULE, json.dumps(dataclasses.asdict(self._framing))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -23,12 +23,13 @@ from apache_beam.utils.shared import Shared
 
 from gobelin.data.model import Action, Decision, Unit
 from gobelin.data.rows import Row
-from gobelin.data.schemas import IMAGE_CODES, IMAGE_LATENTS, MAX_NARROW_CODES, WIDE_IMAGE_CODES
+from gobelin.data.schemas import CODEBOOK_OF_IMAGE, IMAGE_CODES, IMAGE_LATENTS, MAX_NARROW_CODES, WIDE_IMAGE_CODES
 from gobelin.store.files import open_input
 from gobelin.store.shards import write_decisions, write_shard
 from gobelin.store.tables import list_shards, shard_path
 from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.decoders import DecoderPool, Encoded, default_processes
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.preprocess import decode_side
 from gobelin.tokenize.shown import shown_in_part
 from gobelin.transforms.boundary import Refused, WebStep
@@ -75,9 +76,9 @@ class EncodeImages(beam.PTransform):
         return shown | with_model(beam.ParDo(_EncodeImages(self._encoding)), self._encoding.device)
 
 
-def copies_serve(size: tuple[int, int], copy_side_px: int) -> bool:
-    """Whether an image tokenizer for pictures of this height and width reads reduced copies in place of files."""
-    return decode_side(size) <= copy_side_px
+def copies_serve(framing: Framing, copy_side_px: int) -> bool:
+    """Whether an image tokenizer for pictures of these sizes reads reduced copies in place of files."""
+    return decode_side(framing) <= copy_side_px
 
 
 class _EncodeImages(WebStep):
@@ -90,7 +91,7 @@ class _EncodeImages(WebStep):
         kind, processes = self._tokenizer.device.type, self._encoding.processes
         if processes is None:
             processes = default_processes(kind, self._encoding.workers)
-        self._pool = DecoderPool(self._tokenizer.size, processes)
+        self._pool = DecoderPool(self._tokenizer.framing, processes)
 
     def teardown(self) -> None:
         self._pool.close()
@@ -116,7 +117,7 @@ class _EncodeImages(WebStep):
         made = InTurn(self._rows(self._pictures(ids, decisions), decisions))
         for index in shards:
             path = shard_path(job.codes, index, num_shards)
-            write_shard(path, made.of(index), codes_schema(self._tokenizer.codebook), last=self._made_how)
+            write_shard(path, made.of(index), codes_schema(self._tokenizer.codebooks), last=self._made_how)
             write_decisions(shard_path(job.decisions, index, num_shards), decisions[index])
             yield path
 
@@ -142,28 +143,28 @@ class _EncodeImages(WebStep):
         self, pictures: Iterable[tuple[tuple[int, str, str], Encoded]], decisions: dict[int, list[Decision]]
     ) -> Iterator[tuple[int, Row]]:
         """(shard, row of codes) of each image, in the order given."""
-        waiting: deque[tuple[int, str, str]] = deque()
+        waiting: deque[tuple[int, str, int]] = deque()
+        framing = self._tokenizer.framing
 
         def opened() -> Iterator[np.ndarray]:
             for key, pixels in self._pool.decoded(pictures):
                 if isinstance(pixels, Refused):
                     decisions[key[0]].append(_failed(key, "undecodable_image", pixels.detail))
                 else:
-                    waiting.append(key)
+                    waiting.append((*key[:2], framing.index_of(pixels.shape[:2])))
                     yield pixels
 
         codebook = self._tokenizer.codebook
         kind = np.uint16 if codebook.num_codes <= MAX_NARROW_CODES else np.int32
         for tokens in self._tokenizer.encode_all(opened()):
-            index, identifier, _ = waiting.popleft()
+            index, identifier, grid = waiting.popleft()
             advance("images")
+            row: Row = {"image_id": identifier, "codes": tokens.astype(kind)}
             if codebook.is_continuous:
-                yield (
-                    index,
-                    {"image_id": identifier, "codes": np.zeros(len(tokens), np.uint16), "latents": tokens.ravel()},
-                )
-            else:
-                yield index, {"image_id": identifier, "codes": tokens.astype(kind)}
+                row = {"image_id": identifier, "codes": np.zeros(len(tokens), np.uint16), "latents": tokens.ravel()}
+            if len(framing.grids) > 1:
+                row["codebook"] = grid
+            yield index, row
 
 
 def _failed(key: tuple[int, str, str], rule: str, detail: str | None) -> Decision:
@@ -173,11 +174,13 @@ def _failed(key: tuple[int, str, str], rule: str, detail: str | None) -> Decisio
     )
 
 
-def codes_schema(codebook: Codebook) -> pa.Schema:
-    """Schema of the data set ``codes`` of a tokenizer."""
-    if codebook.is_continuous:
-        return IMAGE_LATENTS
-    return IMAGE_CODES if codebook.num_codes <= MAX_NARROW_CODES else WIDE_IMAGE_CODES
+def codes_schema(codebooks: Sequence[Codebook]) -> pa.Schema:
+    """Schema of the data set ``codes`` of a tokenizer; which grid an image has stands in it where there are several."""
+    if codebooks[0].is_continuous:
+        schema = IMAGE_LATENTS
+    else:
+        schema = IMAGE_CODES if codebooks[0].num_codes <= MAX_NARROW_CODES else WIDE_IMAGE_CODES
+    return schema if len(codebooks) == 1 else schema.append(CODEBOOK_OF_IMAGE)
 
 
 def how_encoded(codes: str) -> list[dict[str, Any]]:

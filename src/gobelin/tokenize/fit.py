@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,12 @@ from torch import Tensor
 from gobelin.errors import UserError
 from gobelin.store.files import delete, exists, read_bytes, write_bytes
 from gobelin.store.paths import join
+from gobelin.tokenize.autoencoder import grid_of
 from gobelin.tokenize.codebook import describe_config
 from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, TrunkConfig
 from gobelin.tokenize.lpips import Lpips
 from gobelin.tokenize.networks import Network, build_network
-from gobelin.tokenize.pictures import ArrayPictures, Pictures
+from gobelin.tokenize.pictures import ArrayPictures, Pictures, grouped
 from gobelin.tokenize.pixels import to_float, to_uint8
 from gobelin.tokenize.quality import QualityMeter, ssim
 from gobelin.tokenize.quantizer import EmaQuantizer
@@ -123,7 +124,7 @@ def fit_tokenizer(
 
 
 def fit_images(
-    images: np.ndarray,
+    images: Sequence[np.ndarray] | np.ndarray,
     config: TokenizerConfig,
     *,
     seed: int,
@@ -131,10 +132,20 @@ def fit_images(
     on_step: Callable[[int, float], None] | None = None,
     held_out_ratio: float = 0.05,
 ) -> tuple[Network, FitMetrics]:
-    """Fit on pictures in memory: uint8, N x H x W x 3 of the configuration's size, at least 2."""
-    height, width = config.size
-    if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3) or len(images) < 2:
-        raise ValueError(f"images must be two or more uint8 {height} x {width} x 3, got {images.dtype} {images.shape}")
+    """Fit on pictures in memory: at least 2, uint8 H x W x 3 each, of as many whole tokens as their grids have."""
+    pixels = config.token_pixels
+    for image in images:
+        if (
+            image.dtype != np.uint8
+            or image.ndim != 3
+            or image.shape[2] != 3
+            or any(n % pixels for n in image.shape[:2])
+        ):
+            raise ValueError(
+                f"images must be uint8 H x W x 3, both sides multiples of {pixels}, got {image.dtype} {image.shape}"
+            )
+    if len(images) < 2:
+        raise ValueError(f"images must be two or more, got {len(images)}")
     result = fit_tokenizer(ArrayPictures(images, seed, held_out_ratio), config, seed=seed, steps=steps, on_step=on_step)
     assert result is not None  # nothing stops it
     return result
@@ -175,22 +186,29 @@ class _Fit:
             self._start_codebook(learned)
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate * _schedule(self.step / self._steps)
-        batch_B3HW = to_float(self._pictures.batch(self.step, BATCH_SIZE), self._device)
-        with self._autocast():
-            made = self._network(batch_B3HW, quantize=self.step >= self._num_plain, generator=self._random)
-        output_B3HW = made.images_B3HW.float()
-        loss = self._difference(output_B3HW, batch_B3HW) + self._penalty * made.penalty
-        if self._perceptual is not None:
-            loss = loss + PERCEPTUAL * self._perceptual(output_B3HW, batch_B3HW).mean()
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total, vectors, indices = 0.0, [], []
+        for images in grouped(self._pictures.batch(self.step, BATCH_SIZE)):
+            batch_B3HW = to_float(images, self._device)
+            with self._autocast():
+                made = self._network(batch_B3HW, quantize=self.step >= self._num_plain, generator=self._random)
+            output_B3HW = made.images_B3HW.float()
+            loss = self._difference(output_B3HW, batch_B3HW) + self._penalty * made.penalty
+            if self._perceptual is not None:
+                loss = loss + PERCEPTUAL * self._perceptual(output_B3HW, batch_B3HW).mean()
+            loss = loss * (len(images) / BATCH_SIZE)
+            loss.backward()
+            total += loss.item()
+            if made.indices_M is not None and learned is not None:
+                vectors.append(made.vectors_Md.detach().float())
+                indices.append(made.indices_M)
         norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
-        require_finite(_FIT, self.step + 1, {"the loss": loss.item(), "the gradient's norm": norm.item()}, _ADVICE)
+        require_finite(_FIT, self.step + 1, {"the loss": total, "the gradient's norm": norm.item()}, _ADVICE)
         self._optimizer.step()
-        if made.indices_M is not None and learned is not None:
-            learned.update(made.vectors_Md.detach().float(), made.indices_M, self._random)
+        if indices and learned is not None:
+            learned.update(torch.cat(vectors), torch.cat(indices), self._random)
         self.step += 1
-        return loss.item()
+        return total
 
     def _difference(self, output_B3HW: Tensor, batch_B3HW: Tensor) -> Tensor:
         error_B3HW = output_B3HW - batch_B3HW
@@ -207,8 +225,8 @@ class _Fit:
         vectors = []
         with torch.no_grad(), self._autocast():
             for index in range(num_batches):
-                batch = self._pictures.batch(self.step + index, BATCH_SIZE)
-                vectors.append(self._network.vectors(to_float(batch, self._device)).float())
+                for images in grouped(self._pictures.batch(self.step + index, BATCH_SIZE)):
+                    vectors.append(self._network.vectors(to_float(images, self._device)).float())
         quantizer.start_from(torch.cat(vectors), self._random)
 
     def _autocast(self) -> torch.autocast:
@@ -228,18 +246,18 @@ class _Fit:
         held_out, is_coded = self._pictures.held_out(), self._config.latent_channels == 0
         meter = QualityMeter(self._config.num_codes)
         same = total = 0
-        for start in range(0, len(held_out), BATCH_SIZE):
-            images = held_out[start : start + BATCH_SIZE]
-            tokens = self._network.encode(to_float(images, self._device))
-            decoded = to_uint8(self._network.decode(tokens))
+        for images in _in_batches(held_out):
+            given_B3HW = to_float(images, self._device)
+            tokens = self._network.encode(given_B3HW)
+            decoded = to_uint8(self._network.decode(tokens, grid_of(given_B3HW, self._config)))
             meter.add(images, decoded)
             if is_coded:
                 same += int((self._network.encode(to_float(decoded, self._device)) == tokens).sum())
                 total += tokens.numel()
         if is_coded:
             for step in range(-(-min(self._pictures.num_fitted, MAX_MEASURED) // BATCH_SIZE)):
-                images = self._pictures.batch(self._steps + step, BATCH_SIZE)
-                meter.add_codes(self._network.encode(to_float(images, self._device)).cpu().numpy())
+                for images in grouped(self._pictures.batch(self._steps + step, BATCH_SIZE)):
+                    meter.add_codes(self._network.encode(to_float(images, self._device)).cpu().numpy())
         quality = meter.result()
         return FitMetrics(
             num_images=self._pictures.num_fitted,
@@ -279,6 +297,12 @@ class _Fit:
         self._optimizer.load_state_dict(state["optimizer"])
         self._random.set_state(state["random"].cpu())
         self.step = state["step"]
+
+
+def _in_batches(pictures: list[np.ndarray]) -> Iterator[np.ndarray]:
+    for images in grouped(pictures):
+        for start in range(0, len(images), BATCH_SIZE):
+            yield images[start : start + BATCH_SIZE]
 
 
 def _schedule(progress: float) -> float:

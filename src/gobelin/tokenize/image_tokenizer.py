@@ -25,7 +25,16 @@ from safetensors.torch import load_file, save_file
 from gobelin.errors import UserError
 from gobelin.store.files import exists, is_folder, list_files, local_copy, local_output, size_of, write_bytes
 from gobelin.store.paths import join
-from gobelin.tokenize.codebook import CONFIG_NAME, WEIGHTS_NAME, Codebook, describe_config, read_codebook, read_config
+from gobelin.tokenize.codebook import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    Codebook,
+    describe_config,
+    describe_framing,
+    framing_of,
+    read_config,
+)
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.networks import Network, make_network
 from gobelin.tokenize.pixels import to_float, to_uint8
 from gobelin.tokenize.vqvae import PatchAutoencoder
@@ -35,6 +44,8 @@ MAX_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
 BATCH_PIXELS = {"cpu": 2**19, "cuda": 2**24, "mps": 2**22}
 """Most pictures, and pixels, of a batch by kind of device: on the CPU 32 images of 56 px or 8 of 256 px, on a GPU 256
 of 256 px or less."""
+
+_BATCHES_PASSED = 64
 
 _IN_FLIGHT = 2
 """Batches that a GPU has been given and that are not fetched yet: the next is ready when one is done."""
@@ -47,8 +58,10 @@ class ImageTokenizer:
     too little memory for a batch, half of one is tried; ``batch_size`` says what is left.
 
     Attributes:
-        codebook: its codes and their grid.
-        size: height and width of its images, pixels.
+        codebook: its codes and their grid; the first one where there are several grids.
+        codebooks: one for each grid.
+        framing: the grids, and how pictures are brought to them.
+        size: height and width of its images of the first grid, pixels.
         precision: of the encoder's trunk. Vectors, distances and the decoder are float32.
         batch_size: pictures that are encoded at a time.
     """
@@ -62,28 +75,33 @@ class ImageTokenizer:
         precision: Precision = "float32",
         batch_size: int | None = None,
         agreement: dict[str, Any] | None = None,
+        framing: Framing | None = None,
     ) -> None:
         """Args:
         name: of its codebook; by default the kind.
+        framing: by default the one grid of the network's shape, and cropping.
         batch_size: default: what suits the kind of device.
         agreement: what ``measure_agreement`` found, as it stands in ``config.json``.
         """
         self.device = torch.device(device)
         self.network = network.eval().to(self.device)
-        self.size = network.config.size
+        self.framing = framing or Framing((network.config.grid,), network.config.token_pixels)
+        self.size = self.framing.sizes[0]
         self.precision, self.agreement = precision, agreement
         fingerprint = _fingerprint(describe_config(network.config), network.state_dict())
-        self.codebook = Codebook.of(network.config, fingerprint, name)
-        kind, pixels = self.device.type, self.size[0] * self.size[1]
+        self.codebooks = tuple(Codebook.of(network.config, fingerprint, name, grid) for grid in self.framing.grids)
+        self.codebook = self.codebooks[0]
+        kind, pixels = self.device.type, max(height * width for height, width in self.framing.sizes)
         usual = max(1, min(MAX_BATCH.get(kind, 32), BATCH_PIXELS.get(kind, 2**19) // pixels))
         self.batch_size = batch_size or usual
         self.num_halved = 0
         self._encoder = _for_encoding(self.network, precision)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """uint8 B x H x W x 3 to int32 codes B x N in [0, K), raster order; of a KL-VAE float16 latents B x N x d."""
-        self._check_images(images)
-        tokens = np.empty((len(images), *self._token_shape), np.float16 if self.codebook.is_continuous else np.int32)
+        """uint8 B x H x W x 3 to int32 codes B x N in [0, K), raster order; of a KL-VAE float16 latents B x N x d. The
+        images are all of the size of one grid."""
+        shape = self._token_shape(self._grid_of_images(images))
+        tokens = np.empty((len(images), *shape), np.float16 if self.codebook.is_continuous else np.int32)
         done = 0
         for found in self._encoded(images[start:end] for start, end in self._cuts(len(images))):
             tokens[done : done + len(found)] = found
@@ -92,9 +110,21 @@ class ImageTokenizer:
 
     def encode_all(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Tokens of pictures that come one by one, uint8 H x W x 3, in their order: as ``encode``, of one picture each.
-        Batches are filled whatever comes after what. On a GPU the next batch is on its way while one is computed."""
-        for tokens in self._encoded(_stacked(images, lambda: self.batch_size)):
-            yield from tokens
+        Batches are filled whatever comes after what, those of each grid by themselves. On a GPU the next batch is on
+        its way while one is computed."""
+        places: deque[list[int]] = deque()
+
+        def batches() -> Iterator[np.ndarray]:
+            for which, batch in _stacked(images, lambda: self.batch_size):
+                places.append(which)
+                yield batch
+
+        following, waiting = 0, dict[int, np.ndarray]()
+        for tokens in self._encoded(batches()):
+            waiting.update(zip(places.popleft(), tokens, strict=True))
+            while following in waiting:
+                yield waiting.pop(following)
+                following += 1
 
     def _cuts(self, number: int) -> Iterator[tuple[int, int]]:
         start = 0
@@ -125,7 +155,7 @@ class ImageTokenizer:
                 return _fetched(self._forward(batch), len(batch), kind)
             except torch.OutOfMemoryError as error:
                 if self.batch_size == 1:
-                    height, width = self.size
+                    height, width = batch.shape[1:3]
                     raise UserError(
                         f"{device_kind(self.device)} has too little memory to encode one picture of {height} x {width} "
                         f"pixels: set tokenize.device to cpu ({str(error).partition(chr(10))[0]})"
@@ -159,8 +189,11 @@ class ImageTokenizer:
             "torch": torch.__version__,
         }
 
-    def decode(self, tokens: np.ndarray) -> np.ndarray:
+    def decode(self, tokens: np.ndarray, codebook: int = 0) -> np.ndarray:
         """What ``encode`` gives, codes B x N or latents B x N x d, to uint8 images B x H x W x 3.
+
+        Args:
+            codebook: index of the codebook, and so of the grid, that the tokens are of.
 
         Raises:
             UserError: the tokenizer has no decoder.
@@ -170,32 +203,34 @@ class ImageTokenizer:
                 f"the image tokenizer {self.codebook.name} is an encoder only and makes no pictures: convert a "
                 "checkpoint that holds the decoder's weights too"
             )
-        self._check(tokens)
-        images = np.empty((len(tokens), *self.size, 3), dtype=np.uint8)
+        self._check(tokens, codebook)
+        grid = self.codebooks[codebook].grid
+        images = np.empty((len(tokens), *self.framing.sizes[codebook], 3), dtype=np.uint8)
         for start in range(0, len(tokens), self.batch_size):
             batch, num_images = self._filled(tokens[start : start + self.batch_size], self.batch_size)
             given = torch.from_numpy(batch.astype(np.float32 if self.codebook.is_continuous else np.int64))
-            images[start : start + num_images] = to_uint8(self.network.decode(given.to(self.device))[:num_images])
+            made = self.network.decode(given.to(self.device), grid)
+            images[start : start + num_images] = to_uint8(made[:num_images])
         return images
 
-    @property
-    def _token_shape(self) -> tuple[int, ...]:
+    def _token_shape(self, codebook: int) -> tuple[int, ...]:
         """Of the tokens of one image."""
-        channels = self.codebook.latent_channels
-        return (self.codebook.tokens_per_image, *([channels] if channels else []))
+        book = self.codebooks[codebook]
+        return (book.tokens_per_image, *([book.latent_channels] if book.is_continuous else []))
 
-    def _check(self, tokens: np.ndarray) -> None:
-        if tokens.shape[1:] != self._token_shape:
+    def _check(self, tokens: np.ndarray, codebook: int) -> None:
+        shape = self._token_shape(codebook)
+        if tokens.shape[1:] != shape:
             kind = "latents" if self.codebook.is_continuous else "codes"
-            raise ValueError(f"{kind} must be B x {' x '.join(map(str, self._token_shape))}, got {tokens.shape}")
+            raise ValueError(f"{kind} must be B x {' x '.join(map(str, shape))}, got {tokens.shape}")
         num_codes = self.codebook.num_codes
         if not self.codebook.is_continuous and tokens.size and not (tokens.min() >= 0 and tokens.max() < num_codes):
             raise ValueError(f"codes must be in [0, {num_codes}), got {tokens.min()} to {tokens.max()}")
 
-    def _check_images(self, images: np.ndarray) -> None:
-        height, width = self.size
-        if images.dtype != np.uint8 or images.shape[1:] != (height, width, 3):
-            raise ValueError(f"images must be uint8 B x {height} x {width} x 3, got {images.shape}")
+    def _grid_of_images(self, images: np.ndarray) -> int:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(f"images must be uint8 B x H x W x 3, got {images.dtype} {images.shape}")
+        return self.framing.index_of(images.shape[1:3])
 
     @staticmethod
     def _filled(batch: np.ndarray, size: int) -> tuple[np.ndarray, int]:
@@ -212,7 +247,7 @@ def precision_for(folder: str, asked: str, device: torch.device) -> Precision:
     a trunk on patches takes less time than opening its pictures."""
     if asked != "auto":
         return "bfloat16" if asked == "bfloat16" else "float32"
-    return fastest_precision(device) if read_codebook(folder).kind == "vqgan" else "float32"
+    return fastest_precision(device) if read_config(folder)[0].kind == "vqgan" else "float32"
 
 
 def _for_encoding(network: Network, precision: Precision) -> Network:
@@ -226,15 +261,24 @@ def _for_encoding(network: Network, precision: Precision) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
-def _stacked(images: Iterable[np.ndarray], size: Callable[[], int]) -> Iterator[np.ndarray]:
-    held: list[np.ndarray] = []
-    for image in images:
-        held.append(image)
-        if len(held) >= size():
-            yield np.stack(held)
-            held = []
-    if held:
-        yield np.stack(held)
+def _stacked(images: Iterable[np.ndarray], size: Callable[[], int]) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Batches of pictures of one shape, and their places in the order given. One that is not full goes when its first
+    picture has seen 64 batches pass, so that those of a rare shape hold up few others."""
+    held: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
+    for place, image in enumerate(images):
+        held.setdefault(image.shape, []).append((place, image))
+        for shape in [
+            shape
+            for shape, group in held.items()
+            if len(group) >= size() or place - group[0][0] >= _BATCHES_PASSED * size()
+        ]:
+            yield _batch_of(held.pop(shape))
+    for group in held.values():
+        yield _batch_of(group)
+
+
+def _batch_of(group: list[tuple[int, np.ndarray]]) -> tuple[list[int], np.ndarray]:
+    return [place for place, _ in group], np.stack([image for _, image in group])
 
 
 def _fetched(found: torch.Tensor, number: int, kind: type[np.generic]) -> Callable[[], np.ndarray]:
@@ -257,7 +301,9 @@ def save_image_tokenizer(tokenizer: ImageTokenizer, folder: str) -> None:
     with local_output(join(folder, WEIGHTS_NAME)) as weights:
         save_file(_on_cpu(tokenizer.network.state_dict()), weights)
     codebook = tokenizer.codebook
-    config = {**describe_config(tokenizer.network.config), "name": codebook.name, "fingerprint": codebook.fingerprint}
+    shape = tokenizer.network.config
+    config = {**describe_config(shape), "name": codebook.name, "fingerprint": codebook.fingerprint}
+    config |= describe_framing(shape, tokenizer.framing)
     if tokenizer.agreement is not None:
         config["agreement"] = tokenizer.agreement
     write_bytes(join(folder, CONFIG_NAME), (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
@@ -284,7 +330,7 @@ def load_image_tokenizer(
         raise UserError(f"{weights_path} does not hold the weights that {CONFIG_NAME} describes: {error}") from None
     tokenizer = ImageTokenizer(
         network, device, described.get("name"), precision=precision, batch_size=batch_size,
-        agreement=described.get("agreement"),
+        agreement=described.get("agreement"), framing=framing_of(config, described),
     )  # fmt: skip
     if tokenizer.codebook.fingerprint != described["fingerprint"]:
         raise UserError(

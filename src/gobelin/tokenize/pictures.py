@@ -1,5 +1,7 @@
 """Pictures that a tokenizer is fitted on or shown with: an array in memory, or a source that is read as it is needed.
 
+A tokenizer of several grids has pictures of several sizes; those of a batch come in groups, one a size.
+
 Which pictures a step sees is a function of seed and step alone, so a fit that goes on after a stop sees what it would
 have seen. A source is a list of groups (row groups of Parquet files, runs of files of a folder). An epoch goes through
 the groups in random order, a few groups at a time, and mixes the pictures within those; so a step reads a few groups
@@ -10,19 +12,19 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 import numpy as np
-import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gobelin.errors import UserError
 from gobelin.store.files import files_in, is_folder, list_files, open_input, read_bytes, size_of
 from gobelin.store.paths import join
-from gobelin.transforms.images.open_image import open_rgb
-from gobelin.transforms.vision.faces import Boxes, blur_faces
+from gobelin.tokenize.framing import Framing
+from gobelin.tokenize.preprocess import decode
+from gobelin.transforms.vision.faces import Boxes
 
 MAX_HELD_OUT = 500
 FILES_A_GROUP = 64
@@ -31,8 +33,6 @@ WINDOW_PICTURES = 1024
 
 PICTURE_COLUMNS = ("data", "image", "bytes", "image_bytes", "jpg", "jpeg", "png", "webp")
 """Columns of Parquet files that may hold encoded pictures, first match; also as the field ``bytes`` of a struct."""
-
-Preprocess = Callable[[PIL.Image.Image, tuple[int, int]], np.ndarray]
 
 
 class Pictures(Protocol):
@@ -46,33 +46,44 @@ class Pictures(Protocol):
     def fingerprint(self) -> str:
         """Names the pictures, so that a fit goes on with those it began with."""
 
-    def batch(self, step: int, batch_size: int) -> np.ndarray:
-        """The pictures of a step, uint8 B x H x W x 3."""
+    def batch(self, step: int, batch_size: int) -> list[np.ndarray]:
+        """The pictures of a step, in their order."""
 
-    def held_out(self) -> np.ndarray:
-        """The pictures that no step sees, uint8; at least one, at most 500."""
+    def held_out(self) -> list[np.ndarray]:
+        """The pictures that no step sees; at least one, at most 500."""
+
+
+def grouped(pictures: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Pictures stacked by size, uint8 B x H x W x 3 each; sizes in the order in which they first occur."""
+    groups: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.shape, []).append(picture)
+    return [np.stack(group) for group in groups.values()]
 
 
 class ArrayPictures:
     """Pictures in memory. A step draws with replacement."""
 
-    def __init__(self, images: np.ndarray, seed: int, held_out_ratio: float = 0.05) -> None:
-        """``images``: uint8 N x H x W x 3, at least 2."""
+    def __init__(self, images: Sequence[np.ndarray] | np.ndarray, seed: int, held_out_ratio: float = 0.05) -> None:
+        """``images``: uint8 H x W x 3 each, at least 2."""
         order = np.random.default_rng(seed).permutation(len(images))
         num_held_out = _num_held_out(len(images), held_out_ratio)
         self._held_out, self._fitted = np.sort(order[:num_held_out]), np.sort(order[num_held_out:])
         self._images, self._seed = images, seed
         self.num_fitted = len(self._fitted)
-        self.fingerprint = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
+        digest = hashlib.sha256()
+        for image in images:
+            digest.update(np.ascontiguousarray(image).tobytes())
+        self.fingerprint = digest.hexdigest()
 
-    def batch(self, step: int, batch_size: int) -> np.ndarray:
-        """The pictures of a step, uint8 B x H x W x 3."""
+    def batch(self, step: int, batch_size: int) -> list[np.ndarray]:
+        """The pictures of a step."""
         picks = np.random.default_rng([self._seed, step]).integers(self.num_fitted, size=batch_size)
-        return self._images[self._fitted[picks]]
+        return [self._images[index] for index in self._fitted[picks]]
 
-    def held_out(self) -> np.ndarray:
+    def held_out(self) -> list[np.ndarray]:
         """The pictures that no step sees."""
-        return self._images[self._held_out]
+        return [self._images[index] for index in self._held_out]
 
 
 Encoded = tuple[bytes, Boxes]
@@ -166,10 +177,10 @@ class StreamedPictures:
     """Pictures of a source, decoded as steps ask for them. Every epoch sees each picture once, in another order."""
 
     def __init__(
-        self, source: PictureSource, size: tuple[int, int], seed: int, *, preprocess: Preprocess,
-        held_out_ratio: float = 0.05, max_images: int | None = None,
+        self, source: PictureSource, framing: Framing, seed: int, *, held_out_ratio: float = 0.05,
+        max_images: int | None = None,
     ) -> None:  # fmt: skip
-        self._source, self._size, self._seed, self._preprocess = source, size, seed, preprocess
+        self._source, self._framing, self._seed = source, framing, seed
         starts = np.concatenate([[0], np.cumsum(source.group_sizes)])
         self._starts = starts.tolist()
         number = int(starts[-1])
@@ -182,23 +193,23 @@ class StreamedPictures:
         self._fitted = [part for part in np.split(fitted, np.searchsorted(fitted, starts[1:-1])) if len(part)]
         self.num_fitted = len(fitted)
         self.num_undecodable = 0
-        self.fingerprint = _digest([source.fingerprint, str(size), str(max_images), str(held_out_ratio)])
+        self.fingerprint = _digest([source.fingerprint, str(framing), str(max_images), str(held_out_ratio)])
         self._window: tuple[tuple[int, int], np.ndarray, dict[int, Encoded]] | None = None
 
-    def batch(self, step: int, batch_size: int) -> np.ndarray:
-        """The pictures of a step, uint8 B x H x W x 3; those that cannot be decoded are replaced by others of it."""
+    def batch(self, step: int, batch_size: int) -> list[np.ndarray]:
+        """The pictures of a step; those that cannot be decoded are replaced by others of it."""
         first = step * batch_size
         pictures = [picture for place in range(first, first + batch_size) if (picture := self.at(place)) is not None]
         if not pictures:
             raise UserError("none of the pictures of a step can be decoded: are these picture files?")
-        return np.stack([pictures[index % len(pictures)] for index in range(batch_size)])
+        return [pictures[index % len(pictures)] for index in range(batch_size)]
 
-    def held_out(self) -> np.ndarray:
+    def held_out(self) -> list[np.ndarray]:
         """The pictures that no step sees."""
         pictures = [picture for index in self._held_out if (picture := self._open(self._read([index])[0])) is not None]
         if not pictures:
             raise UserError("none of the held-out pictures can be decoded: are these picture files?")
-        return np.stack(pictures)
+        return pictures
 
     def at(self, place: int) -> np.ndarray | None:
         """The picture at a place of the endless row of epochs; None where it cannot be decoded."""
@@ -239,7 +250,7 @@ class StreamedPictures:
     def _open(self, encoded: Encoded) -> np.ndarray | None:
         data, faces = encoded
         try:
-            return self._preprocess(blur_faces(open_rgb(data, 2 * max(self._size)), faces), self._size)
+            return decode(data, faces, self._framing)
         except OSError:
             self.num_undecodable += 1
             return None

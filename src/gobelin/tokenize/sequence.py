@@ -167,18 +167,23 @@ def decode_document(
     return items
 
 
-def image_latents(latents: Sequence[float] | np.ndarray, num_images: int, codebook: Codebook) -> np.ndarray:
-    """The column ``latents`` of a document whose images are continuous tokens, as float16 images x N x d, in the order
-    of its ``image_spans``.
+def image_latents(latents: Sequence[float] | np.ndarray, codebooks: Sequence[Codebook]) -> list[np.ndarray]:
+    """The column ``latents`` of a document whose images are continuous tokens, as float16 N x d of each image, in the
+    order of its ``image_spans``.
+
+    Args:
+        codebooks: of each image.
 
     Raises:
         ValueError: it holds another number of numbers.
     """
-    shape = (num_images, codebook.tokens_per_image, codebook.latent_channels)
     numbers = np.asarray(latents, dtype=np.float16)
-    if not codebook.is_continuous or numbers.size != np.prod(shape):
-        raise ValueError(f"{numbers.size} numbers are not those of {num_images} images of codebook {codebook.name}")
-    return numbers.reshape(shape)
+    shapes = [(book.tokens_per_image, book.latent_channels) for book in codebooks]
+    ends = np.cumsum([0, *(rows * channels for rows, channels in shapes)])
+    if not all(book.is_continuous for book in codebooks) or numbers.size != ends[-1]:
+        names = ", ".join(sorted({book.name for book in codebooks})) or "none"
+        raise ValueError(f"{numbers.size} numbers are not those of {len(codebooks)} images of codebook {names}")
+    return [numbers[start:stop].reshape(shape) for start, stop, shape in zip(ends, ends[1:], shapes)]
 
 
 def _check_codes(item: ImageItem, vocabulary: Vocabulary) -> None:

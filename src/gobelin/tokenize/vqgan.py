@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gobelin.tokenize.autoencoder import CodedAutoencoder, Reconstruction
+from gobelin.tokenize.autoencoder import CodedAutoencoder, Reconstruction, grid_of
 from gobelin.tokenize.config import KLVAEConfig, TrunkConfig, VQGANConfig
+from gobelin.tokenize.framing import Grid
 from gobelin.tokenize.quantizer import EmaQuantizer
 
 # B batch, H W image, h w code grid, C channels, N = h w, d width of a code vector, M = B N
@@ -189,9 +190,9 @@ class VQGAN(CodedAutoencoder):
         hidden_BChw = self.encoder(images_B3HW).to(self.quant_conv.weight.dtype)
         return self.quant_conv(hidden_BChw).float().movedim(1, -1).flatten(0, 2)
 
-    def pixels(self, vectors_Md: Tensor) -> Tensor:
-        """Images B x 3 x H x W of code vectors; not clamped."""
-        grid_Bdhw = vectors_Md.unflatten(0, (-1, *self.config.grid)).movedim(-1, 1)
+    def pixels(self, vectors_Md: Tensor, grid: Grid) -> Tensor:
+        """Images B x 3 x H x W of code vectors on a grid of rows and columns; not clamped."""
+        grid_Bdhw = vectors_Md.unflatten(0, (-1, *grid)).movedim(-1, 1)
         return self.decoder(self.post_quant_conv(grid_Bdhw)).float()
 
 
@@ -213,9 +214,9 @@ class KLVAE(nn.Module):
         means_BNd, log_variances_BNd = moments_BN2d.chunk(2, -1)
         return means_BNd, log_variances_BNd.clamp(-30, 20)
 
-    def pixels(self, latents_BNd: Tensor) -> Tensor:
-        """Images B x 3 x H x W of latents; not clamped."""
-        grid_Bdhw = latents_BNd.transpose(1, 2).unflatten(2, self.config.grid)
+    def pixels(self, latents_BNd: Tensor, grid: Grid) -> Tensor:
+        """Images B x 3 x H x W of latents on a grid of rows and columns; not clamped."""
+        grid_Bdhw = latents_BNd.transpose(1, 2).unflatten(2, grid)
         return self.decoder(self.post_quant_conv(grid_Bdhw)).float()
 
     def forward(
@@ -223,12 +224,12 @@ class KLVAE(nn.Module):
     ) -> Reconstruction:
         """For fitting: the reconstruction of a draw from the distribution; the penalty is its KL divergence from the
         standard normal, nats a number. ``quantize`` False reconstructs the means without a penalty."""
-        means_BNd, logs_BNd = self.moments(images_B3HW)
+        (means_BNd, logs_BNd), grid = self.moments(images_B3HW), grid_of(images_B3HW, self.config)
         if not quantize:
-            return Reconstruction(self.pixels(means_BNd), means_BNd.flatten(0, 1), None, means_BNd.new_zeros(()))
+            return Reconstruction(self.pixels(means_BNd, grid), means_BNd.flatten(0, 1), None, means_BNd.new_zeros(()))
         noise_BNd = torch.randn(means_BNd.shape, generator=generator, device=means_BNd.device)
         divergence = 0.5 * (means_BNd.square() + logs_BNd.exp() - 1 - logs_BNd).mean()
-        output_B3HW = self.pixels(means_BNd + (0.5 * logs_BNd).exp() * noise_BNd)
+        output_B3HW = self.pixels(means_BNd + (0.5 * logs_BNd).exp() * noise_BNd, grid)
         return Reconstruction(output_B3HW, means_BNd.flatten(0, 1), None, divergence)
 
     @torch.no_grad()
@@ -237,6 +238,6 @@ class KLVAE(nn.Module):
         return self.moments(images_B3HW)[0]
 
     @torch.no_grad()
-    def decode(self, latents_BNd: Tensor) -> Tensor:
-        """Images B x 3 x H x W in [-1, 1] of latents."""
-        return self.pixels(latents_BNd).clamp(-1, 1)
+    def decode(self, latents_BNd: Tensor, grid: Grid | None = None) -> Tensor:
+        """Images B x 3 x H x W in [-1, 1] of latents on a grid, that of the shape where none is given."""
+        return self.pixels(latents_BNd, grid or self.config.grid).clamp(-1, 1)

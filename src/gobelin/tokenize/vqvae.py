@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from gobelin.tokenize.autoencoder import CodedAutoencoder
 from gobelin.tokenize.config import FSQConfig, VQVAEConfig
+from gobelin.tokenize.framing import Grid
 from gobelin.tokenize.fsq import FiniteScalarQuantizer
 from gobelin.tokenize.quantizer import EmaQuantizer
 
@@ -70,7 +71,6 @@ class PatchAutoencoder(CodedAutoencoder):
         hidden_BChw = self.encoder[:-1](images_B3HW.to(stem.weight.dtype))
         return last(hidden_BChw.to(last.weight.dtype)).float().movedim(1, -1).flatten(0, 2)
 
-    def pixels(self, vectors_Md: Tensor) -> Tensor:
-        """Images B x 3 x H x W of code vectors; not clamped."""
-        height, width = self.config.grid
-        return self.decoder(vectors_Md.unflatten(0, (-1, height, width)).movedim(-1, 1)).float()
+    def pixels(self, vectors_Md: Tensor, grid: Grid) -> Tensor:
+        """Images B x 3 x H x W of code vectors on a grid of rows and columns; not clamped."""
+        return self.decoder(vectors_Md.unflatten(0, (-1, *grid)).movedim(-1, 1)).float()

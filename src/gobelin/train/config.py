@@ -249,6 +249,10 @@ class SampleConfig:
     rank: bool = False
     """Show the pictures of a caption in the order in which the CLIP of ``score.clip`` finds them close to it."""
 
+    grid: str | None = None
+    """Grid of the pictures that are drawn for captions, as in 8x16; one of ``tokenize.grids``. Null: for a held-out
+    caption that of its picture, else the first."""
+
     num_documents: int = 4
     """Whole documents that the model writes on its own."""
 

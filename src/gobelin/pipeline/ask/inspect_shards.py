@@ -22,7 +22,7 @@ from gobelin.store.dataset import paths_of
 from gobelin.store.files import exists, list_files, open_input, output, write_bytes
 from gobelin.store.paths import join, name_of, parent_of
 from gobelin.store.tables import read_tables
-from gobelin.tokenize.codebook import CONFIG_NAME, read_codebook
+from gobelin.tokenize.codebook import CONFIG_NAME, read_codebooks
 from gobelin.tokenize.grammar import parse
 from gobelin.tokenize.sequence import image_latents
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer
@@ -212,7 +212,7 @@ def _with_pictures(
         return runs, None
     if not exists(join(path, CONFIG_NAME)):
         return runs, f"no image tokenizer in {path}"
-    book = read_codebook(path)
+    books = read_codebooks(path)
     try:
         from gobelin.tokenize.image_tokenizer import load_image_tokenizer
     except ModuleNotFoundError:
@@ -222,7 +222,10 @@ def _with_pictures(
         return runs, "this image tokenizer has no decoder"
     from PIL import Image
 
-    latents = image_latents(row["latents"], len(images), book) if book.is_continuous else None
+    grids = [book.grid for book in books]
+    latents = None
+    if books[0].is_continuous:
+        latents = image_latents(row["latents"], [books[grids.index(run.grid)] for run in images if run.grid in grids])
     made, number = [], 0
     for run in runs:
         if run.grid is None:
@@ -231,13 +234,13 @@ def _with_pictures(
         ids = np.array(row["tokens"][run.start : run.stop], np.int64)
         index = next(i for i in range(len(vocabulary.codebooks)) if ids[0] in vocabulary.image_range(i)
                      and vocabulary.codebooks[i].grid == run.grid)  # fmt: skip
-        if vocabulary.codebooks[index].fingerprint != book.fingerprint or run.grid != book.grid:
+        if vocabulary.codebooks[index].fingerprint != books[0].fingerprint or run.grid not in grids:
             made.append(run)
             continue
         tokens = ids - vocabulary.image_offsets[index] if latents is None else latents[number]
         name = f"{number:04d}.png"
         with output(join(folder, name)) as stream:
-            Image.fromarray(tokenizer.decode(tokens[None])[0]).save(stream, "PNG")
+            Image.fromarray(tokenizer.decode(tokens[None], grids.index(run.grid))[0]).save(stream, "PNG")
         made.append(dataclasses.replace(run, picture=name))
         number += 1
     return made, None if number else "the image tokenizer beside the shards is not the one that made them"

@@ -20,7 +20,7 @@ from gobelin.store.files import read_bytes, write_bytes, write_json
 from gobelin.store.paths import join
 from gobelin.tokenize.grammar import parse
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer
-from gobelin.tokenize.preprocess import preprocess
+from gobelin.tokenize.preprocess import decode
 from gobelin.tokenize.sequence import ImageItem
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import END_OF_DOCUMENT, END_OF_IMAGE, Vocabulary
@@ -33,7 +33,6 @@ from gobelin.train.sample import Request, generate
 from gobelin.transforms.devices import torch_device
 from gobelin.transforms.images.check_image import ImageLimits, ImageProblem
 from gobelin.transforms.images.image_sandbox import ImageChecker
-from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.vision.embed import load_model as load_clip_model
 
 
@@ -65,13 +64,14 @@ class ModelFolder:
             checker.close()
         if isinstance(found, ImageProblem):
             raise UserError(f"{name}: {_IN_WORDS.get(found.rule, found.rule)}")
-        size = self.image_tokenizer.size
-        pixels = preprocess(open_rgb(data, 2 * max(size)), size)
-        return ImageItem(None, tuple(self.image_tokenizer.encode(pixels[None])[0].tolist()))
+        framing = self.image_tokenizer.framing
+        pixels = decode(data, (), framing)
+        codes = tuple(self.image_tokenizer.encode(pixels[None])[0].tolist())
+        return ImageItem(None, codes, codebook=framing.index_of(pixels.shape[:2]))
 
-    def pixels(self, codes: Sequence[int]) -> np.ndarray:
-        """The picture of these codes, uint8 H x W x 3."""
-        return self.image_tokenizer.decode(np.array([codes], np.int32))[0]
+    def pixels(self, codes: Sequence[int], codebook: int = 0) -> np.ndarray:
+        """The picture of these codes of a codebook, uint8 H x W x 3."""
+        return self.image_tokenizer.decode(np.array([codes], np.int32), codebook)[0]
 
     def prompt(self, parts: Sequence[Part], make: Make) -> Prompt:
         """``build_prompt`` for this model."""
@@ -126,7 +126,8 @@ class ModelFolder:
             offset = self.vocabulary.image_offsets[item.codebook]
             codes = [int(token) - offset for token in tokens[item.codes[0] : item.codes[1]]]
             made = item.codes[0] >= given_stop
-            found.append({"kind": "picture", "made": made, "codes": codes, "caption": words(item.text)})
+            picture = {"kind": "picture", "made": made, "codes": codes, "caption": words(item.text)}
+            found.append({**picture, "codebook": item.codebook} if item.codebook else picture)
         return found
 
 
@@ -150,13 +151,15 @@ def open_model(output: str, recipe: Recipe) -> ModelFolder:
     tokens = join(output, "tokenize")
     model = load_model(join(output, "train"), device)
     text_tokenizer, image_tokenizer = TextTokenizer.load(tokens), load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
-    book = model.vocabulary.codebooks[0]
+    book, grids = model.vocabulary.codebooks[0], [book.grid for book in model.vocabulary.codebooks]
     for kind, here, trained in (
         ("text", text_tokenizer.fingerprint, model.vocabulary.text_fingerprint),
         ("image", image_tokenizer.codebook.fingerprint, book.fingerprint),
     ):
         if here != trained:
             raise UserError(f"{output}: the model was trained with another {kind} tokenizer than {tokens} has")
+    if grids != list(image_tokenizer.framing.grids):
+        raise UserError(f"{output}: the model was trained with other grids of images than {tokens} has")
     return ModelFolder(model, text_tokenizer, image_tokenizer, recipe.train.row_tokens, recipe.sample.precision)
 
 
@@ -212,11 +215,12 @@ def _content(address: str) -> bytes:
 
 
 def _draw(folder: ModelFolder, samples: Sequence[dict[str, Any]]) -> None:
-    """Adds the pixels of every picture, decoded together."""
+    """Adds the pixels of every picture, those of a grid decoded together."""
     pictures = [item for sample in samples for item in sample["items"] if item["kind"] == "picture"]
-    if pictures:
-        decoded = folder.image_tokenizer.decode(np.array([item["codes"] for item in pictures], np.int32))
-        for item, pixels in zip(pictures, decoded, strict=True):
+    for codebook in sorted({item.get("codebook", 0) for item in pictures}):
+        of_grid = [item for item in pictures if item.get("codebook", 0) == codebook]
+        decoded = folder.image_tokenizer.decode(np.array([item["codes"] for item in of_grid], np.int32), codebook)
+        for item, pixels in zip(of_grid, decoded, strict=True):
             item["pixels"] = pixels
 
 

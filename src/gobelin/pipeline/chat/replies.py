@@ -83,11 +83,14 @@ def _part(folder: ModelFolder, item: Any, uploaded: list[ImageItem]) -> Part:
         return _text(item.get("text"))
     caption = None if item.get("caption") is None else _text(item["caption"])
     if "codes" in item:
-        codes, book = item["codes"], folder.vocabulary.codebooks[0]
+        codes, books, codebook = item["codes"], folder.vocabulary.codebooks, item.get("codebook", 0)
+        if type(codebook) is not int or not 0 <= codebook < len(books):
+            raise UserError(f"a picture's codebook is from 0 to {len(books) - 1}")
+        book = books[codebook]
         whole = isinstance(codes, list) and len(codes) == book.tokens_per_image
         if not whole or not all(type(code) is int and 0 <= code < book.num_codes for code in codes):
             raise UserError(f"a picture has {book.tokens_per_image} codes from 0 to {book.num_codes - 1}")
-        return ImageItem(None, tuple(codes), caption)
+        return ImageItem(None, tuple(codes), caption, codebook)
     data = item.get("data")
     if not isinstance(data, str):
         raise UserError("a picture needs its file")
@@ -116,7 +119,8 @@ def reply(folder: ModelFolder, question: Question, tell: Tell, check: Callable[[
         UserError: the conversation leaves no room for what is asked.
     """
     for picture in question.given:
-        tell({"event": "given", "codes": list(picture.codes), "png": _data(folder.pixels(picture.codes))})
+        pixels = folder.pixels(picture.codes, picture.codebook)
+        tell({"event": "given", "codes": list(picture.codes), "codebook": picture.codebook, "png": _data(pixels)})
     prompt = folder.prompt(question.parts, question.make)
     for note in prompt.notes:
         tell({"event": "note", "text": note})
@@ -192,12 +196,13 @@ class _Teller:
             if self._spent > _PREVIEW_SHARE * (started - self._started):
                 return
             filled = [*self._codes, *[self._codes[-1]] * (book.tokens_per_image - len(self._codes))]
-            pixels = self._folder.pixels(filled)
+            pixels = self._folder.pixels(filled, self._codebook)
             pixels[len(pixels) * rows // book.rows :] = _NOT_YET
             self._tell({"event": "picture", "png": _data(pixels)})
             self._spent += time.monotonic() - started
         else:
-            self._tell({"event": "picture", "png": _data(self._folder.pixels(self._codes)), "codes": self._codes})
+            data = _data(self._folder.pixels(self._codes, self._codebook))
+            self._tell({"event": "picture", "png": data, "codes": self._codes, "codebook": self._codebook})
 
 
 def _data(pixels: np.ndarray) -> str:

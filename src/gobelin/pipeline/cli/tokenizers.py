@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from gobelin.errors import UserError
 from gobelin.pipeline.cli.options import FILES, MACHINE, Address, Quiet
+from gobelin.tokenize.framing import Resize
 
 Kind = Literal["vqvae", "fsq", "vqgan", "klvae"]
 
@@ -41,6 +42,19 @@ def fit_tokenizer(
     output: _NewFolder,
     kind: Annotated[Kind, Parameter(group=_SHAPE, metavar="KIND", help="vqvae, fsq, vqgan or klvae (vqvae)")] = "vqvae",
     size: _Size = None,
+    grids: Annotated[
+        str | None,
+        Parameter(
+            group=_SHAPE,
+            metavar="GRIDS",
+            help="of tokens, ROWSxCOLUMNS, as in 8x16,12x12,16x8: a picture takes the one that is nearest to its shape "
+            "(one, that of --size)",
+        ),
+    ] = None,
+    resize: Annotated[
+        Resize,
+        Parameter(group=_SHAPE, metavar="HOW", help="crop the centre, or letterbox: all of it, black beside it (crop)"),
+    ] = "crop",
     settings: Annotated[
         list[str],
         Parameter(
@@ -73,9 +87,14 @@ def fit_tokenizer(
 
     if steps < 1 or threads < 1 or max_images < 2:
         raise UserError("--steps and --threads must be at least 1, --max-images at least 2")
+    if size is not None and grids is not None:
+        raise UserError("--size and --grids both say how large pictures are: give one of them")
     given = (*settings, *([] if size is None else [f"image_size={list(_sides(size))}"]))
     screen = Screen(quiet)
-    options = FitOptions(kind, given, steps, seed, max_images, precision, threads, device, perceptual)
+    options = FitOptions(
+        kind, given, steps, seed, max_images, precision, threads, device, perceptual,
+        tuple(grids.split(",")) if grids else (), resize,
+    )  # fmt: skip
     with screen.live():
         reached = fit(pictures, output, options, screen)
     screen.say(
@@ -108,7 +127,7 @@ def convert(
 
     layout, codebook = convert_file(file, output, None if size is None else _sides(size), name)
     print(f"{output}: {codebook.name}, from the layout {layout}")
-    for title, value in [*facts(codebook), *agreement_row(codebook, agreement_of(output))]:
+    for title, value in [*facts([codebook]), *agreement_row(codebook, agreement_of(output))]:
         print(f"{title:<16}{value}")
     return 0
 
@@ -136,8 +155,9 @@ def show(
 
     if images < 1:
         raise UserError("--images must be at least 1")
-    codebook, quality = look(tokenizer, pictures, page, images)
-    rows = [("name", codebook.name), *facts(codebook), *agreement_row(codebook, agreement_of(tokenizer))]
+    codebooks, quality = look(tokenizer, pictures, page, images)
+    codebook = codebooks[0]
+    rows = [("name", codebook.name), *facts(codebooks), *agreement_row(codebook, agreement_of(tokenizer))]
     rows += [] if quality is None else measured(codebook, quality)
     for title, value in rows:
         print(f"{title:<16}{value}")

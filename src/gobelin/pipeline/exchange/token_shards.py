@@ -80,6 +80,7 @@ def export_shards(source: str, name: LayoutName, tokenizer: str, target: str) ->
     (book, *others) = vocabulary.codebooks
     if book.is_continuous or any(each.name != book.name for each in others):
         raise UserError(f"{name} holds the codes of one image tokenizer, and these shards hold others or latents")
+    _check_grids(name, vocabulary)
     if book.num_codes > layout.num_codes:
         raise UserError(
             f"the image tokenizer has {book.num_codes:,} codes, and {name} with this tokenizer has tokens for "
@@ -104,6 +105,15 @@ def export_shards(source: str, name: LayoutName, tokenizer: str, target: str) ->
                "notes": _notes(name, layout, vocabulary)}  # fmt: skip
     write_json(join(target, "export.json"), summary)
     return summary
+
+
+def _check_grids(name: LayoutName, vocabulary: Vocabulary) -> None:
+    """Raises UserError where a layout does not tell grids of images apart and there are several."""
+    if name == "chameleon" and len(vocabulary.codebooks) > 1:
+        raise UserError(
+            "chameleon's layout does not say how many rows an image has, and this vocabulary has several grids of "
+            "images: take emu3, or tokenize with one grid"
+        )
 
 
 def _notes(name: str, layout: TokenLayout, vocabulary: Vocabulary) -> list[str]:
@@ -198,6 +208,7 @@ def import_shards(source: str, name: LayoutName, tokenizer: str, tokenized: str,
     """
     _check_free(target)
     layout, vocabulary, words = load_layout(name, tokenizer), Vocabulary.load(tokenized), TextTokenizer.load(tokenized)
+    _check_grids(name, vocabulary)
     paths = [path for path in sorted(files_in(source)) if name_of(path).endswith(".parquet")]
     if not paths:
         raise UserError(f"{source}: holds no Parquet files")

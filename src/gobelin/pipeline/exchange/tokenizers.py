@@ -6,7 +6,7 @@ torch is imported inside the functions: the command line starts without it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,10 +23,10 @@ from gobelin.store.dataset import paths_of
 from gobelin.store.files import exists, list_files, write_bytes, write_json
 from gobelin.store.lock import LEASE_NAME, locked
 from gobelin.store.paths import join
-from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, read_codebook, read_config
+from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, read_codebooks, read_config, shape_on
 from gobelin.tokenize.config import CONFIGS, TokenizerConfig
-from gobelin.tokenize.pictures import ParquetSource, PictureSource, StreamedPictures, pictures_at
-from gobelin.tokenize.preprocess import preprocess
+from gobelin.tokenize.framing import Framing, Resize, parse_grids
+from gobelin.tokenize.pictures import ParquetSource, PictureSource, StreamedPictures, grouped, pictures_at
 from gobelin.transforms.devices import fastest_precision, torch_device
 from gobelin.transforms.torch_threads import torch_threads
 from gobelin.transforms.vision.faces import faces_of_images
@@ -58,6 +58,8 @@ class FitOptions:
     threads: int = 2
     device: str = "cpu"
     perceptual: str | None = None  # file with the weights of LPIPS
+    grids: tuple[str, ...] = ()  # ROWSxCOLUMNS; none: that of the shape
+    resize: Resize = "crop"
 
 
 def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
@@ -103,13 +105,13 @@ def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[s
     from gobelin.tokenize.lpips import load_lpips
 
     config = shape_of(options.kind, options.settings)
+    framing = Framing(parse_grids(options.grids) or (config.grid,), config.token_pixels, options.resize)
+    config = shape_on(config, framing)
     _check_free(output)
     perceptual = None if options.perceptual is None else load_lpips(options.perceptual)
     with locked(output), torch_threads(options.threads):
         found = pictures_of(source, options.max_images)
-        pictures = StreamedPictures(
-            found, config.size, options.seed, preprocess=preprocess, max_images=options.max_images
-        )
+        pictures = StreamedPictures(found, framing, options.seed, max_images=options.max_images)
         device = torch_device(options.device)
         precision = fastest_precision(device) if options.precision == "auto" else options.precision
         with screen.step("fit image tokenizer", "steps", options.steps) as step:
@@ -121,8 +123,8 @@ def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[s
         assert result is not None  # nothing stops it
         network, metrics = result
         held_out = pictures.held_out()
-        agreement = measure_agreement(network, held_out[:NUM_COMPARED], "held out of the fit", device)
-        tokenizer = ImageTokenizer(network, device, agreement=agreement)
+        agreement = measure_agreement(network, grouped(held_out[:NUM_COMPARED])[0], "held out of the fit", device)
+        tokenizer = ImageTokenizer(network, device, agreement=agreement, framing=framing)
         summary = dataclasses.asdict(metrics)
         write_json(join(output, SUMMARY), summary)
         _write_page(join(output, PAGE_NAME), tokenizer, held_out[:NUM_SHOWN], None)
@@ -164,8 +166,11 @@ def agreement_of(address: str) -> dict[str, Any] | None:
     return read_config(tokenizer_folder(address))[1].get("agreement")
 
 
-def show(address: str, source: str | None, page: str | None, num_images: int) -> tuple[Codebook, Quality | None]:
-    """A tokenizer's codebook and, where there are pictures, what they keep and which codes they use.
+def show(
+    address: str, source: str | None, page: str | None, num_images: int
+) -> tuple[tuple[Codebook, ...], Quality | None]:
+    """A tokenizer's codebook, once for each of its grids; where there are pictures, what they keep and which codes they
+    use.
 
     Args:
         address: folder of a tokenizer, or output folder of a run, whose corpus is then the source.
@@ -174,13 +179,14 @@ def show(address: str, source: str | None, page: str | None, num_images: int) ->
         num_images: pictures that are looked at.
     """
     folder = tokenizer_folder(address)
-    codebook = read_codebook(folder)
+    codebooks = read_codebooks(folder)
+    codebook = codebooks[0]
     if source is None and folder != address:
         source = address
     if source is None:
         if page is not None:
             raise UserError("a page of reconstructions needs pictures: name a folder, Parquet files or a run's output")
-        return codebook, None
+        return codebooks, None
     from gobelin.tokenize.image_tokenizer import load_image_tokenizer
     from gobelin.tokenize.quality import QualityMeter
 
@@ -188,41 +194,43 @@ def show(address: str, source: str | None, page: str | None, num_images: int) ->
         tokenizer = load_image_tokenizer(folder)
         meter = QualityMeter(codebook.num_codes)
         first: list[np.ndarray] = []
-        for images in _samples(pictures_of(source, num_images), tokenizer.size, num_images):
-            tokens = tokenizer.encode(images)
-            if not codebook.is_continuous:
-                meter.add_codes(tokens)
-            if tokenizer.network.config.has_decoder:
-                meter.add(images, tokenizer.decode(tokens))
-            first += list(images[: NUM_SHOWN - len(first)])
+        for found in _samples(pictures_of(source, num_images), tokenizer.framing, num_images):
+            for images in grouped(found):
+                tokens = tokenizer.encode(images)
+                if not codebook.is_continuous:
+                    meter.add_codes(tokens)
+                if tokenizer.network.config.has_decoder:
+                    meter.add(images, tokenizer.decode(tokens, tokenizer.framing.index_of(images.shape[1:3])))
+            first += found[: NUM_SHOWN - len(first)]
         quality = meter.result()
         if page is not None:
-            _write_page(page, tokenizer, np.stack(first), quality)
-    return codebook, quality
+            _write_page(page, tokenizer, first, quality)
+    return tokenizer.codebooks, quality
 
 
-def _samples(source: PictureSource, size: tuple[int, int], num_images: int) -> Iterator[np.ndarray]:
-    """Pictures of a source, in batches of at most 32; those that cannot be decoded are left out."""
-    pictures = StreamedPictures(source, size, 0, preprocess=preprocess, held_out_ratio=0.0, max_images=num_images)
+def _samples(source: PictureSource, framing: Framing, num_images: int) -> Iterator[list[np.ndarray]]:
+    """Pictures of a source, at most 32 at a time; those that cannot be decoded are left out."""
+    pictures = StreamedPictures(source, framing, 0, held_out_ratio=0.0, max_images=num_images)
     number = 0
     for start in range(0, pictures.num_fitted, 32):
         found = [pictures.at(place) for place in range(start, min(start + 32, pictures.num_fitted))]
         decoded = [picture for picture in found if picture is not None]
         if decoded:
             number += len(decoded)
-            yield np.stack(decoded)
+            yield decoded
     if not number:
         raise UserError("none of the pictures can be decoded: are these picture files?")
 
 
-def _write_page(path: str, tokenizer: ImageTokenizer, images: np.ndarray, quality: Quality | None) -> None:
+def _write_page(path: str, tokenizer: ImageTokenizer, images: Sequence[np.ndarray], quality: Quality | None) -> None:
     from gobelin.tokenize.quality import QualityMeter
 
     shown = []
     if tokenizer.network.config.has_decoder:
-        for image, decoded in zip(images, tokenizer.decode(tokenizer.encode(images))):
+        for image in images:
+            decoded = tokenizer.decode(tokenizer.encode(image[None]), tokenizer.framing.index_of(image.shape[:2]))[0]
             meter = QualityMeter(1)
             meter.add(image[None], decoded[None])
             one = meter.result()
             shown.append(Shown(image, decoded, one.psnr_db, one.ssim))
-    write_bytes(path, tokenizer_page(tokenizer.codebook, shown, quality, tokenizer.agreement).encode())
+    write_bytes(path, tokenizer_page(tokenizer.codebooks, shown, quality, tokenizer.agreement).encode())

@@ -6,10 +6,11 @@ torch is imported inside the functions: the command line and the text stages sta
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +28,12 @@ from gobelin.store import files
 from gobelin.store.files import exists, write_bytes, write_json
 from gobelin.store.paths import join, parent_of
 from gobelin.store.shards import read_folder
-from gobelin.tokenize.codebook import CONFIG_NAME, read_codebook
-from gobelin.tokenize.preprocess import decode, decode_side
+from gobelin.tokenize.codebook import CONFIG_NAME, describe_framing, framing_of, read_codebooks, read_config, shape_on
+from gobelin.tokenize.config import TokenizeConfig
+from gobelin.tokenize.encode import copies_serve
+from gobelin.tokenize.framing import Framing, names_of, parse_grids
+from gobelin.tokenize.pictures import grouped
+from gobelin.tokenize.preprocess import decode
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
@@ -50,6 +55,8 @@ if TYPE_CHECKING:
     import torch
 
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
+    from gobelin.tokenize.sequence import ImageItem
+    from gobelin.train.model import LanguageModel
     from gobelin.train.shards import TokenCorpus
 
 IMAGE_TOKENIZER = "image_tokenizer"
@@ -168,35 +175,57 @@ def _image_tokenizer(job: FitJob) -> None:
     target = join(job.folder, IMAGE_TOKENIZER)
     if config.image_tokenizer is not None:
         load_image_tokenizer(config.image_tokenizer)  # an error now, not in a worker
-        _copy_files(config.image_tokenizer, target, last=CONFIG_NAME)
+        _copy_files(config.image_tokenizer, target, {CONFIG_NAME: _config_with_framing(config)})
     else:
-        pixels = images_of_corpus(job)
+        pixels, framing = images_of_corpus(job), fitted_framing(config)
         with torch_threads(FIT_THREADS):
             network, metrics = fit_images(
-                pixels, config.vqvae, seed=job.recipe.seed, steps=config.vqvae_steps, on_step=_count_step
-            )
-            agreement = measure_agreement(network, pixels[:NUM_COMPARED], "of the corpus")
+                pixels, shape_on(config.vqvae, framing), seed=job.recipe.seed, steps=config.vqvae_steps,
+                on_step=_count_step,
+            )  # fmt: skip
+            agreement = measure_agreement(network, grouped(pixels[:NUM_COMPARED])[0], "of the corpus")
         write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
-        save_image_tokenizer(ImageTokenizer(network, agreement=agreement), target)
+        save_image_tokenizer(ImageTokenizer(network, agreement=agreement, framing=framing), target)
 
 
-def _copy_files(source: str, target: str, last: str) -> None:
-    """Copies the files of a folder; that of the name ``last`` comes last, since it says that all are there."""
-    names = [name for name, _ in files.list_files(source)]
-    for name in sorted(names, key=lambda name: (name == last, name)):
-        with files.open_input(join(source, name)) as given, files.output(join(target, name)) as copy:
-            shutil.copyfileobj(given, copy)
+def fitted_framing(config: TokenizeConfig) -> Framing:
+    """Of the image tokenizer that a run fits."""
+    grids = parse_grids(config.grids) or (config.vqvae.grid,)
+    return Framing(grids, config.vqvae.token_pixels, config.resize or "crop")
+
+
+def _config_with_framing(config: TokenizeConfig) -> bytes:
+    """``config.json`` of the tokenizer that a recipe names, with the grids that the recipe wants."""
+    assert config.image_tokenizer is not None
+    shape, described = read_config(config.image_tokenizer)
+    framing = framing_of(shape, described)
+    if config.grids or config.resize:
+        framing = dataclasses.replace(
+            framing, grids=parse_grids(config.grids) or framing.grids, resize=config.resize or framing.resize
+        )
+    kept = {name: value for name, value in described.items() if name not in ("grids", "resize")}
+    return (json.dumps({**kept, **describe_framing(shape, framing)}, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _copy_files(source: str, target: str, replaced: Mapping[str, bytes]) -> None:
+    """Copies the files of a folder. Those that are replaced come last, since they say that all are there."""
+    for name, _ in files.list_files(source):
+        if name not in replaced:
+            with files.open_input(join(source, name)) as given, files.output(join(target, name)) as copy:
+                shutil.copyfileobj(given, copy)
+    for name, content in replaced.items():
+        write_bytes(join(target, name), content)
 
 
 def _count_step(step: int, _: Any) -> None:
     reach("steps", step)
 
 
-def images_of_corpus(job: FitJob) -> np.ndarray:
-    """Images of the corpus, uint8 N x H x W x 3, at most as many as the recipe says, chosen by hash of their id.
+def images_of_corpus(job: FitJob) -> list[np.ndarray]:
+    """Images of the corpus, uint8 H x W x 3 each, at most as many as the recipe says, chosen by hash of their id.
     Faces are blurred where the recipe has them blurred."""
     config = job.recipe.tokenize
-    size, without_faces = config.vqvae.size, config.blur_faces
+    framing, without_faces = fitted_framing(config), config.blur_faces
     wanted = some_images_shown(job.corpus, config.vqvae_max_images)
     faces = faces_of_images(job.scores) if without_faces else {}
     pictures = []
@@ -204,14 +233,14 @@ def images_of_corpus(job: FitJob) -> np.ndarray:
         if without_faces and row["image_id"] not in faces:
             continue  # it may have some; the encoder leaves it out too
         try:
-            pictures.append(decode(row["data"], faces.get(row["image_id"], ()), size))
+            pictures.append(decode(row["data"], faces.get(row["image_id"], ()), framing))
         except OSError:
             continue  # the encoder will leave it out and say so
-    return np.stack(pictures)
+    return pictures
 
 
 def _copies_serve(recipe: Recipe) -> bool:
-    return decode_side(recipe.tokenize.vqvae.size) <= recipe.extract.image.copy_side_px
+    return copies_serve(fitted_framing(recipe.tokenize), recipe.extract.image.copy_side_px)
 
 
 def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
@@ -219,7 +248,7 @@ def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
     from gobelin.tokenize.sequence import build_vocabulary
 
     text_tokenizer = TextTokenizer.load(folder)
-    vocabulary = build_vocabulary(text_tokenizer, [read_codebook(join(folder, IMAGE_TOKENIZER))])
+    vocabulary = build_vocabulary(text_tokenizer, read_codebooks(join(folder, IMAGE_TOKENIZER)))
     vocabulary.save(folder)
     return vocabulary, text_tokenizer
 
@@ -374,7 +403,7 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     from gobelin.tokenize.sequence import ImageItem, TextItem, decode_document
     from gobelin.train.model import load_model
     from gobelin.train.rank import ranked
-    from gobelin.train.sample import Request, generate, sample_captions, sample_images
+    from gobelin.train.sample import Request, generate, sample_captions
     from gobelin.train.shards import held_out_pairs, read_corpus
     from gobelin.transforms.vision.embed import load_model as load_clip_model
 
@@ -386,14 +415,16 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     trained = join(output, "train")
     split = HeldOut.load(join(trained, HELD_OUT_NAME))
     pairs = held_out_pairs(read_corpus(join(tokens, "shards"), vocabulary, split, kept_in=trained))
-    held_out: dict[str, list[int]] = {}
+    held_out: dict[str, ImageItem] = {}
     for pair in pairs:
         caption = text_tokenizer.decode([token - vocabulary.text_offset for token in pair.caption])
-        held_out.setdefault(caption, [code - vocabulary.image_offset for code in pair.codes])
+        offset = vocabulary.image_offsets[pair.codebook]
+        picture = ImageItem(None, tuple(code - offset for code in pair.codes), codebook=pair.codebook)
+        held_out.setdefault(caption, picture)
     names: Iterator[str] = (f"images/{number:04d}.png" for number in range(1_000_000))
 
-    def draw(codes: np.ndarray) -> list[str]:
-        return write(image_tokenizer.decode(codes))
+    def draw(item: ImageItem) -> str:
+        return write(image_tokenizer.decode(np.array([item.codes]), item.codebook))[0]
 
     def write(pictures: Iterable[np.ndarray]) -> list[str]:
         made = []
@@ -408,15 +439,14 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     captions = list(config.captions or list(held_out)[: config.num_captions])
     from_captions = []
     if captions:
-        repeated = [caption for caption in captions for _ in range(config.images_per_caption)]
-        drawn = image_tokenizer.decode(sample_images(model, text_tokenizer, repeated, config.sampling, recipe.seed))
+        drawn = _pictures_of_captions(model, text_tokenizer, image_tokenizer, recipe, [
+            (caption, _grid_for(config.grid, held_out.get(caption), vocabulary)) for caption in captions
+        ])  # fmt: skip
         clip = None
         if config.rank:
             assert recipe.score.clip is not None
             clip = load_clip_model(recipe.score.clip)
-        for index, caption in enumerate(captions):
-            start = index * config.images_per_caption
-            pictures = drawn[start : start + config.images_per_caption]
+        for caption, pictures in zip(captions, drawn, strict=True):
             sample: dict[str, Any] = {"caption": caption}
             if clip is not None:
                 order = ranked(clip, caption, pictures)
@@ -425,11 +455,14 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
             from_captions.append({**sample, "images": write(pictures)})
     from_images = []
     given = list(held_out.items())[: config.num_captions]
-    if given:
-        codes = np.array([codes for _, codes in given])
-        written = sample_captions(model, text_tokenizer, codes, config.sampling, recipe.seed)
-        for (truth, _), text, name in zip(given, written, draw(codes), strict=True):
-            from_images.append({"image": name, "caption": text, "true_caption": truth})
+    for codebook in sorted({item.codebook for _, item in given}):
+        of_grid = [(truth, item) for truth, item in given if item.codebook == codebook]
+        codes = np.array([item.codes for _, item in of_grid])
+        written = sample_captions(
+            model, text_tokenizer, codes, config.sampling, recipe.seed, codebook=codebook
+        )  # fmt: skip
+        for (truth, picture), text in zip(of_grid, written, strict=True):
+            from_images.append({"image": draw(picture), "caption": text, "true_caption": truth})
     documents = []
     requests = [
         Request((), config.max_document_tokens, (recipe.seed, number)) for number in range(config.num_documents)
@@ -440,7 +473,7 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
             if isinstance(item, TextItem):
                 items.append({"kind": "text", "text": item.text})
             elif isinstance(item, ImageItem):
-                items.append({"kind": "image", "image": draw(np.array([item.codes]))[0], "caption": item.caption})
+                items.append({"kind": "image", "image": draw(item), "caption": item.caption})
         documents.append(items)
     samples = {"from_captions": from_captions, "from_images": from_images, "documents": documents}
     write_json(join(folder, "samples.json"), samples)
@@ -455,6 +488,36 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
             "documents_written": len(documents),
         },
     )
+
+
+def _grid_for(asked: str | None, held_out: ImageItem | None, vocabulary: Vocabulary) -> int:
+    """The codebook of a picture that is drawn for a caption. Raises UserError where there is none of the grid."""
+    if asked is None:
+        return 0 if held_out is None else held_out.codebook
+    grids = [book.grid for book in vocabulary.codebooks]
+    (grid,) = parse_grids([asked])
+    if grid not in grids:
+        raise UserError(f"sample.grid is {asked}, and the images of these tokens have {', '.join(names_of(grids))}")
+    return grids.index(grid)
+
+
+def _pictures_of_captions(
+    model: LanguageModel, text_tokenizer: TextTokenizer, image_tokenizer: ImageTokenizer, recipe: Recipe,
+    captions: Sequence[tuple[str, int]],
+) -> list[np.ndarray]:  # fmt: skip
+    """Pictures for each caption, uint8 N x H x W x 3, on the grid of the codebook that is given with it."""
+    from gobelin.train.sample import sample_images
+
+    config = recipe.sample
+    made: dict[int, np.ndarray] = {}
+    for codebook in sorted({book for _, book in captions}):
+        places = [place for place, (_, book) in enumerate(captions) if book == codebook]
+        repeated = [captions[place][0] for place in places for _ in range(config.images_per_caption)]
+        codes = sample_images(model, text_tokenizer, repeated, config.sampling, recipe.seed, codebook=codebook)
+        drawn = image_tokenizer.decode(codes, codebook)
+        for number, place in enumerate(places):
+            made[place] = drawn[number * config.images_per_caption :][: config.images_per_caption]
+    return [made[place] for place in range(len(captions))]
 
 
 def read_summary(folder: str) -> dict[str, Any]:

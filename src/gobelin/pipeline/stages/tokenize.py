@@ -28,8 +28,9 @@ from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
 from gobelin.tokenize.assemble import AssembleDocuments, ReadCodesOfShards, SequenceLayout
-from gobelin.tokenize.codebook import read_config
+from gobelin.tokenize.codebook import read_framing
 from gobelin.tokenize.encode import EncodeImages, Encoding, Shown, codes_schema, copies_serve, how_encoded
+from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.preprocess import decode_side
 from gobelin.tokenize.shown import SHOWN, read_shown, shown_images
 from gobelin.tokenize.split import least_max_tokens
@@ -78,8 +79,8 @@ def tokenize(context: Context) -> dict[str, Any]:
     codes, failed = DataSet(output.data("codes"), num_shards), DataSet(join(work, "encode_decisions"), num_shards)
     tokenizer, config = join(folder.path, fits.IMAGE_TOKENIZER), recipe.tokenize
     workers = encode_workers(config.device, plan.num_workers)
-    size_px, copy_side = read_config(tokenizer)[0].size, recipe.extract.image.copy_side_px
-    images = context.images(copies_serve(size_px, copy_side))
+    framing, copy_side = read_framing(tokenizer), recipe.extract.image.copy_side_px
+    images = context.images(copies_serve(framing, copy_side))
     encoding = Encoding(
         tokenizer, images, codes.folder, failed.folder, config.device, config.precision, config.batch_size,
         config.decode_processes, workers, faces,
@@ -119,7 +120,7 @@ def tokenize(context: Context) -> dict[str, Any]:
             "shards": len(list_shards(output.data("shards"))),
         },
         "encoded": how_encoded(codes.folder),
-        "decoded": decodes(recipe, size_px),
+        "decoded": decodes(recipe, framing),
         **fitted,
     }
 
@@ -144,11 +145,11 @@ def encode_workers(device: str, workers: int) -> int:
     return min(workers, num_gpus) if num_gpus else workers
 
 
-def decodes(recipe: Recipe, size: tuple[int, int]) -> list[dict[str, str]]:
+def decodes(recipe: Recipe, framing: Framing) -> list[dict[str, str]]:
     """Who opens each picture of the corpus in a run, whether the file or its reduced copy, and why.
 
     Args:
-        size: height and width of the image tokenizer's pictures.
+        framing: of the image tokenizer's pictures.
     """
     side = recipe.extract.image.copy_side_px
     made = f"facts, hashes and a copy of {side} px" if side else "facts and hashes"
@@ -162,7 +163,7 @@ def decodes(recipe: Recipe, size: tuple[int, int]) -> list[dict[str, str]]:
         add("score", side >= FACES_SIDE_PX, f"faces are looked for in {FACES_SIDE_PX} px")
     elif recipe.score.clip is not None:
         add("score", side >= CLIP_SIDE_PX, f"CLIP: {CLIP_SIDE_PX} px, or its model's size where that is larger")
-    wanted, serves = f"image tokenizer: {decode_side(size)} px", copies_serve(size, side)
+    wanted, serves = f"image tokenizer: {decode_side(framing)} px", copies_serve(framing, side)
     if recipe.tokenize.image_tokenizer is None:
         add("fit", serves, wanted)
     add("encode", serves, wanted)
@@ -191,7 +192,7 @@ def run_assembly(
     batches = [Batch(list(range(num_shards)), job)]
     if shown is not None:
         units = plan.deal(range(num_shards), num_documents, at_once)
-        schema = codes_schema(job.vocabulary.codebooks[0])
+        schema = codes_schema(job.vocabulary.codebooks)
         of_codes = Split("codes", tuple(schema.names), schema, ByNumber("shard"), num_shards, ReadCodesOfShards(shown))
         deal = DecisionsByShard(num_shards, len(units))
         of_decisions = Split("decisions", tuple(DECISIONS.names), DECISIONS, deal, len(units))

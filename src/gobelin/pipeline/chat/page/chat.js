@@ -64,6 +64,7 @@ class Reply {
     const [item, made] = this.figures.shift();
     delete item.data;
     item.codes = event.codes;
+    item.codebook = event.codebook;
     made.picture.src = uri(event.png);
   }
 
@@ -94,6 +95,7 @@ class Reply {
     this.shown.picture.src = uri(event.png);
     if (event.codes) {
       this.item.codes = event.codes;
+      this.item.codebook = event.codebook;
       this.shown.dataset.finished = "yes";
       items.push(this.item);
     }
