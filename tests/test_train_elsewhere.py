@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gobelin.errors import UserError
+from gobelin.exchange.token_files import documents_of
+from gobelin.pipeline.exchange import export_training
+from gobelin.train.held_out import HeldOut
 from gobelin.train.model import LMConfig, build_model
 from gobelin.train.transformers_layout import save_as_transformers
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
@@ -52,3 +57,20 @@ def test_examples_learn_from_token_shards(name: str, tmp_path: Path) -> None:
     losses = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](shards, num_steps=25)
     assert len(losses) == 25
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+
+
+@pytest.mark.parametrize("name", ["megatron", "nanogpt"])
+def test_what_the_split_leaves_out_is_in_no_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A near-duplicate of a held-out document that is trained on elsewhere makes the loss on ``val`` too low."""
+    shards = write_shards(tmp_path / "out" / "tokenize" / "shards", colored_documents(9), VOCABULARY, TOKENIZER)
+    VOCABULARY.save(str(tmp_path / "out" / "tokenize"))
+    (tmp_path / "out" / "run.json").write_text(json.dumps({"stages": {"tokenize": {"status": "done"}}}))
+    (tmp_path / "out" / "recipe.yaml").write_text("{}")
+    held_out, left_out, *others = documents = dict(documents_of(shards))
+    split = HeldOut("document", (), (held_out,), (left_out,))
+    monkeypatch.setattr(export_training, "hold_out", lambda *_: split)
+    summary = export_training.export_training(str(tmp_path / "out"), name, str(tmp_path / "to"))
+    assert summary["left_out"] == 1
+    for part, ids in (("train", others), ("val", [held_out])):
+        written = np.fromfile(tmp_path / "to" / f"{part}.bin", np.uint16).tolist()
+        assert written == np.concatenate([documents[doc_id] for doc_id in ids]).tolist()

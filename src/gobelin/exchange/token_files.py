@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -36,21 +36,33 @@ def documents_of(shards: str) -> Iterator[tuple[str, np.ndarray]]:
                     yield doc_id, tokens.values.to_numpy()
 
 
-def write_megatron(documents: Iterable[np.ndarray], folder: str, name: str, vocabulary_size: int) -> dict[str, int]:
-    """``NAME.bin`` and ``NAME.idx``: one sequence a document. Returns the numbers of documents and tokens."""
+def write_megatron(
+    documents: Iterable[tuple[str, np.ndarray]], is_held_out: Callable[[str], bool], folder: str, vocabulary_size: int
+) -> dict[str, Any]:
+    """``train`` and ``val``, each a ``.bin`` and an ``.idx``: one sequence a document. Returns the numbers of documents
+    and tokens of both."""
     dtype = np.dtype(np.uint16 if vocabulary_size < MOST_UINT16 else np.int32)
-    with output(join(folder, f"{name}.bin")) as stream:
-        lengths = np.array(list(_written(documents, stream, dtype)), np.int32)
-    pointers = np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64) * dtype.itemsize])[: len(lengths)]
+    lengths: dict[str, list[int]] = {"train": [], "val": []}
+    with output(join(folder, "train.bin")) as train, output(join(folder, "val.bin")) as val:
+        for doc_id, tokens in documents:
+            name = "val" if is_held_out(doc_id) else "train"
+            lengths[name].append(_write(tokens, val if name == "val" else train, dtype))
+    for name, each in lengths.items():
+        write_bytes(join(folder, f"{name}.idx"), _megatron_index(np.array(each, np.int32), dtype))
+    return {name: {"documents": len(each), "tokens": sum(each)} for name, each in lengths.items()}
+
+
+def _megatron_index(lengths: np.ndarray, dtype: np.dtype) -> bytes:
+    """The content of an ``.idx``: numbers of ids of each sequence, where it begins in bytes, and where documents do."""
+    pointers = np.cumsum(lengths, dtype=np.int64) * dtype.itemsize - lengths * np.int64(dtype.itemsize)
     head = MEGATRON_MAGIC + struct.pack("<QBQQ", 1, MEGATRON_CODES[dtype], len(lengths), len(lengths) + 1)
     index = (lengths.astype("<i4"), pointers.astype("<i8"), np.arange(len(lengths) + 1, dtype="<i8"))
-    write_bytes(join(folder, f"{name}.idx"), head + b"".join(part.tobytes() for part in index))
-    return {"documents": len(lengths), "tokens": int(lengths.sum(dtype=np.int64))}
+    return head + b"".join(part.tobytes() for part in index)
 
 
 def write_nanogpt(
     documents: Iterable[tuple[str, np.ndarray]], is_held_out: Callable[[str], bool], folder: str, vocabulary_size: int
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """``train.bin`` and ``val.bin``, ids one behind the other, and ``meta.pkl`` with the size of the vocabulary. Ids
     are uint16, as nanoGPT reads them, or uint32 where these are too few. Returns the numbers of tokens."""
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
@@ -58,13 +70,12 @@ def write_nanogpt(
     with output(join(folder, "train.bin")) as train, output(join(folder, "val.bin")) as val:
         for doc_id, tokens in documents:
             name = "val" if is_held_out(doc_id) else "train"
-            counts[name] += sum(_written([tokens], val if name == "val" else train, dtype))
+            counts[name] += _write(tokens, val if name == "val" else train, dtype)
     write_bytes(join(folder, "meta.pkl"), pickle.dumps({"vocab_size": vocabulary_size}, protocol=4))
     return {**counts, "bytes_a_token": dtype.itemsize}
 
 
-def _written(documents: Iterable[np.ndarray], stream: BinaryIO, dtype: np.dtype) -> Iterator[int]:
-    """Writes tokens; the number of each document's."""
-    for tokens in documents:
-        stream.write(tokens.astype(dtype.newbyteorder("<")).tobytes())
-        yield len(tokens)
+def _write(tokens: np.ndarray, stream: BinaryIO, dtype: np.dtype) -> int:
+    """Writes the ids of a document. Returns their number."""
+    stream.write(tokens.astype(dtype.newbyteorder("<")).tobytes())
+    return len(tokens)

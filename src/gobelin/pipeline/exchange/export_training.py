@@ -19,7 +19,8 @@ def export_training(output: str, name: str, target: str) -> dict[str, Any]:
     """Writes the token shards of a run (``megatron``, ``nanogpt``) or its model (``transformers``) into a folder, with
     ``vocabulary.json``. Returns what ``export.json`` says.
 
-    What is held out from training is not in Megatron's ``train`` and nanoGPT's ``train.bin``, but in ``val``.
+    Documents that are held out from training are in ``val``, others in ``train``; those that are left out of both sides
+    of the split (``HeldOut.left_out``) are in neither.
 
     Raises:
         OutputError: the stage has not run, or the target holds something.
@@ -40,17 +41,14 @@ def export_training(output: str, name: str, target: str) -> dict[str, Any]:
         found: dict[str, Any] = {"architecture": "Qwen3ForCausalLM", "longest": longest}
     else:
         shards = join(output, "tokenize", "shards")
-        held_out = set(hold_out(output, load_recipe(join(output, RECIPE_NAME)).train).documents)
+        split = hold_out(output, load_recipe(join(output, RECIPE_NAME)).train)
+        left_out, held_out = set(split.left_out), set(split.documents)
+        documents = (each for each in documents_of(shards) if each[0] not in left_out)
         if name == "nanogpt":
-            found = write_nanogpt(documents_of(shards), held_out.__contains__, target, vocabulary.size)
+            found = write_nanogpt(documents, held_out.__contains__, target, vocabulary.size)
         else:
-            found = {
-                part: write_megatron(
-                    (tokens for doc_id, tokens in documents_of(shards) if (doc_id in held_out) == (part == "val")),
-                    target, part, vocabulary.size,
-                )
-                for part in ("train", "val")
-            }  # fmt: skip
+            found = write_megatron(documents, held_out.__contains__, target, vocabulary.size)
+        found["left_out"] = len(left_out)
     summary = {"format": name, "vocabulary_size": vocabulary.size, **found}
     write_json(join(target, "export.json"), summary)
     return summary
