@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from gobelin.tokenize.sequence import Item, TextItem
 from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.train.batches import Loader, Portion
 from gobelin.train.config import LMConfig, TrainConfig
+from gobelin.train.held_out import HeldOut
 from gobelin.train.mixture import read_mixture
 from gobelin.train.shards import Documents, read_corpus
 from gobelin.train.size import CorpusSize, outlook, plan_lines
@@ -124,6 +126,24 @@ def test_a_mixture_trains_and_goes_on(folder: Path, tmp_path: Path) -> None:
     assert weights[0] == weights[1]
     with pytest.raises(UserError, match="another mixture"):
         run("parts", dataclasses.replace(config, mixture={str(folder / "texts"): 0.3}))
+
+
+def test_a_run_that_has_held_something_out_since_is_another_mixture(folder: Path, tmp_path: Path) -> None:
+    """Rows would be others from there on, so a run does not go on with them unnoticed."""
+    other = tmp_path / "other"
+    shutil.copytree(folder / "texts", other)
+    config = TrainConfig(
+        model=LMConfig(width=16, num_layers=1, num_heads=2, hidden=32), steps=4, row_tokens=64, threads=1,
+        validation_ratio=0.0, mixture={str(other): 0.4},
+    )  # fmt: skip
+
+    def run(stop: bool) -> None:
+        train(str(folder / "pictures"), VOCABULARY, config, str(tmp_path / "out"), seed=0, stop=lambda: stop)
+
+    run(stop=True)
+    HeldOut("document", (), tuple(_texts(5)), ()).save(str(other / "train"))
+    with pytest.raises(UserError, match="another mixture"):
+        run(stop=False)
 
 
 def test_passes_are_over_the_own_corpus() -> None:

@@ -79,6 +79,11 @@ class Documents:
     def __len__(self) -> int:
         return int(self.chosen.sum())
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the data set's fingerprint and which of its documents these are, hex."""
+        return hashlib.sha256(self.index.fingerprint.encode() + np.packbits(self.chosen).tobytes()).hexdigest()
+
     def read(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The documents in these row groups, in the order of the index.
 

@@ -257,7 +257,7 @@ def train(
         "config": {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE_SETTINGS},
         "seed": seed,
         "data": corpus.fingerprint,
-        "mixture": [[portion.documents.index.fingerprint, portion.share] for portion in portions],
+        "mixture": [[portion.documents.fingerprint, portion.share] for portion in portions],
         "split": None if held_out is None else held_out.fingerprint,
         "vocabulary": vocabulary.to_json(),
     }
