@@ -288,6 +288,19 @@ def test_speed_is_written_apart(shards: str, tmp_path: Path) -> None:
         assert line["mfu"] is None
 
 
+def test_the_speed_of_steps_that_are_done_again_is_told_once(shards: str, tmp_path: Path) -> None:
+    def crash(step: int, _: Mapping[str, float | None]) -> None:
+        if step == 8:
+            raise KeyboardInterrupt
+
+    config = dataclasses.replace(CONFIG, steps=10, log_every=1)
+    with pytest.raises(KeyboardInterrupt):
+        _train(shards, tmp_path, config, on_step=crash)
+    _train(shards, tmp_path, config)
+    speed = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in speed] == list(range(1, 11))
+
+
 def test_a_step_is_told_in_a_few_words() -> None:
     line = {"loss": 3.2141, "text_bits_per_byte": 2.5, "image_nats": 5.1, "gradient_norm": 1.0}
     told = in_words(line, 256)

@@ -67,7 +67,7 @@ class Log:
     def __init__(self, folder: str, content: bytes, step: int, is_written: bool, tensorboard: Any) -> None:
         self._metrics = Lines(join(folder, METRICS_NAME), content, is_written)
         speed = join(folder, SPEED_NAME)
-        self._speed = Lines(speed, read_bytes(speed) if exists(speed) else b"", is_written)
+        self._speed = Lines(speed, _until(step, read_bytes(speed)) if exists(speed) else b"", is_written)
         self._tensorboard = tensorboard
         self._step, self._started = step, time.monotonic()
 
@@ -115,6 +115,11 @@ class Log:
             for name, value in line.items():
                 if value is not None:
                     self._tensorboard.add_scalar(name, value, step)
+
+
+def _until(step: int, content: bytes) -> bytes:
+    """The lines up to a step; those behind it are of steps that are done again."""
+    return b"".join(line for line in content.splitlines(keepends=True) if json.loads(line)["step"] <= step)
 
 
 @contextlib.contextmanager
