@@ -91,6 +91,14 @@ def test_an_item_that_is_too_long_is_shortened() -> None:
     assert picture.tokens[-6:] == CODES
 
 
+@pytest.mark.parametrize("parts", [[TOLD], [RED, PICTURE]])
+def test_a_picture_that_fits_alone_loses_its_whole_caption(parts: list[Part]) -> None:
+    for context in (14, 15):  # room for 6 or 7 tokens: the picture, and a mark without a word
+        prompt = built([*parts], "picture", context)
+        assert prompt.tokens == [*CODES, IMAGE]
+        assert "it is shortened" in prompt.notes[-1]
+
+
 def test_a_picture_without_room_is_an_error() -> None:
     with pytest.raises(UserError, match="no room for one"):
         built([RED], "picture", context=7)

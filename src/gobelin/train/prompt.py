@@ -14,7 +14,14 @@ from typing import Literal, get_args
 from gobelin.errors import UserError
 from gobelin.tokenize.sequence import ImageItem
 from gobelin.tokenize.text_tokenizer import TextTokenizer
-from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS, END_OF_IMAGE, TEXT, Vocabulary
+from gobelin.tokenize.vocabulary import (
+    CAPTION_OF_NEXT,
+    CAPTION_OF_PREVIOUS,
+    END_OF_IMAGE,
+    TEXT,
+    TEXT_MARKS,
+    Vocabulary,
+)
 
 Make = Literal["picture", "text", "both"]
 """What is to follow a prompt: a picture; the rest of a text, or a caption; texts and pictures as the model likes."""
@@ -134,9 +141,10 @@ def _shortened(item: Sequence[int], room: int, make: Make, vocabulary: Vocabular
     is_word = [vocabulary.text_offset <= token < vocabulary.image_offset for token in item]
     excess = len(item) - room
     words = [index for index, each in enumerate(is_word) if each]
-    if len(words) <= excess:
-        if len(words) == len(item) - 1:
-            return []
-        raise UserError(f"a picture of the prompt has {len(item) - len(words)} tokens, and {room} fit into the context")
+    if len(words) <= excess:  # nothing is left of the caption, so its mark goes, too
+        picture = [token for token, each in zip(item, is_word) if not each and token not in TEXT_MARKS]
+        if len(picture) > room:
+            raise UserError(f"a picture of the prompt has {len(picture)} tokens, and {room} fit into the context")
+        return picture
     dropped = set(words[:excess] if item[0] == TEXT else words[-excess:])
     return [token for index, token in enumerate(item) if index not in dropped]
