@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gobelin.exchange.token_layouts import LayoutError, Picture, TokenLayout, lo
 from gobelin.pipeline.cli.main import main
 from gobelin.store.shards import read_folder
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem
+from gobelin.tokenize.text_tokenizer import fit_bpe
 from tests.token_corpora import small_tokenizer, small_vocabulary, write_shards
 
 GRID = (2, 3)
@@ -91,6 +93,19 @@ def test_there_and_back(name: str, run: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["shards", "inspect", back]) == 0
     assert main(["shards", "export", str(run), *common, "--to", str(tmp_path / "out")]) == 2
     assert "not an empty folder" in capsys.readouterr().err
+
+
+def test_texts_are_not_read_with_another_tokenizer(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ids would be words all the same, and wrong ones."""
+    shutil.copytree(run / "tokenize" / "shards", tmp_path / "mine" / "shards")
+    fit_bpe(["other words altogether"] * 4, 280).save(str(tmp_path / "mine" / "text_tokenizer.json"))
+    (tmp_path / "tokenizer.json").write_text(definition("chameleon"))
+    common = ("--format", "chameleon", "--tokenizer", str(tmp_path / "tokenizer.json"))
+    assert main(["shards", "export", str(tmp_path / "mine" / "shards"), *common, "--to", str(tmp_path / "out")]) == 2
+    assert "is not the one that made" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["chameleon", "emu3"])

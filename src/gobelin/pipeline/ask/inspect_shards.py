@@ -152,11 +152,7 @@ def view_row(shards: Sequence[ShardFile], number: int, tokenizers: str | None, f
         place -= shard.num_rows
     row, vocabulary = _row(shard, place), shard.vocabulary
     beside = tokenizers or folder_above(shard.path)
-    text_tokenizer = TextTokenizer.load(beside)
-    if text_tokenizer.fingerprint != vocabulary.text_fingerprint:
-        raise UserError(
-            f"the text tokenizer in {beside} is not the one that made {shard.path}: give --tokenizers FOLDER"
-        )
+    text_tokenizer = text_tokenizer_of(shard, beside)
     try:
         runs = _runs_of(row, vocabulary, text_tokenizer)
     except ValueError as error:
@@ -254,6 +250,16 @@ def folder_above(path: str) -> str:
         if folder and exists(join(folder, FILE_NAME)):
             return folder
     raise UserError(f"no {FILE_NAME} in the folders above {path}: give --tokenizers, the folder that `tokenize` wrote")
+
+
+def text_tokenizer_of(shard: ShardFile, folder: str) -> TextTokenizer:
+    """The text tokenizer in a folder. Raises UserError where it is not the one that made the shard."""
+    text_tokenizer = TextTokenizer.load(folder)
+    if text_tokenizer.fingerprint != shard.vocabulary.text_fingerprint:
+        raise UserError(
+            f"the text tokenizer in {folder} is not the one that made {shard.path}: give the one that `tokenize` wrote"
+        )
+    return text_tokenizer
 
 
 def _row(shard: ShardFile, place: int) -> dict[str, Any]:

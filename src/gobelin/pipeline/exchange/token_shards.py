@@ -24,7 +24,7 @@ from gobelin.data.rows import Row
 from gobelin.data.schemas import TOKEN_SHARDS
 from gobelin.errors import UserError
 from gobelin.exchange.token_layouts import LayoutError, LayoutName, Picture, Run, TokenLayout, load_layout, side_of
-from gobelin.pipeline.ask.inspect_shards import ShardFile, find_shards, folder_above
+from gobelin.pipeline.ask.inspect_shards import ShardFile, find_shards, folder_above, text_tokenizer_of
 from gobelin.store.dataset import commit_shards, shard_name
 from gobelin.store.files import exists, files_in, list_files, open_input, output, write_json
 from gobelin.store.paths import join, name_of
@@ -86,7 +86,7 @@ def export_shards(source: str, name: LayoutName, tokenizer: str, target: str) ->
             f"the image tokenizer has {book.num_codes:,} codes, and {name} with this tokenizer has tokens for "
             f"{layout.num_codes:,}: tokenize with one converted from the model's own (gobelin tokenizer convert)"
         )
-    words = TextTokenizer.load(folder_above(shards[0].path))
+    words = text_tokenizer_of(shards[0], folder_above(shards[0].path))
     counts: Counter[str] = Counter()
     said = {"layout": name, "tokenizer_sha256": layout.fingerprint, "codebook": book.fingerprint,
             "grid": [book.rows, book.columns]}  # fmt: skip
