@@ -218,6 +218,8 @@ def test_a_page_is_shown_without_what_loads_or_runs() -> None:
     assert "kept" in shown
     assert not any(word in shown for word in ("script", "//x", "go()", "refresh", "iframe", "onload", "<form"))
     assert b"empty" in details.rendered("")
+    xhtml = '<?xml version="1.0" encoding="iso-8859-1"?><html><body><p>h\u00e9</p></body></html>'
+    assert "<p>h\u00e9</p>" in details.rendered(xhtml).decode()
 
 
 def test_two_runs(collection: Collection, output: Path, tmp_path: Path) -> None:

@@ -205,9 +205,9 @@ def source(collection: Collection, doc_id: str) -> str:
 
 def rendered(text: str) -> bytes:
     """A page without anything that loads, runs or leads away; its layout and inline styles stay."""
-    try:
-        tree = lxml.html.document_fromstring(text)
-    except (etree.ParserError, ValueError):
+    try:  # as bytes: lxml takes no text that says its encoding, as XHTML does
+        tree = lxml.html.document_fromstring(text.encode(errors="replace"), lxml.html.HTMLParser(encoding="utf-8"))
+    except etree.ParserError:
         return b"<!doctype html><p>The page is empty."
     etree.strip_elements(tree, *_NOT_SHOWN, with_tail=False)
     etree.strip_tags(tree, "form")  # some pages stand in one whole
