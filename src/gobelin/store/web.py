@@ -40,6 +40,9 @@ _LONGEST_PAUSE_SECONDS = 60.0
 _REFUSED_PAUSE_SECONDS = 15.0
 _SECONDS_TO_ANSWER = (10.0, 60.0)  # to connect; between two pieces of an answer
 _MAX_WHOLE_BYTES = 512 * 2**20
+_MAX_REDIRECTS = 5
+_SECONDS_OF_GRACE = 60.0  # in which an answer may come as slowly as it likes
+_LEAST_BYTES_A_SECOND = 1024
 _BUSY = (408, 425, 429, 500, 502, 503, 504, 509)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -72,6 +75,12 @@ def check_address(address: str) -> None:
         raise UserError(f"{address}: http is not read, anybody on the way can change it; say https")
 
 
+def check_leads_not_home(source: str, address: str) -> None:
+    """Raises UserError where a server elsewhere names an address on this machine: its services are not for others."""
+    if urlsplit(address).hostname in _LOOPBACK and urlsplit(source).hostname not in _LOOPBACK:
+        raise UserError(f"{source}: it names {address}, which is on this machine")
+
+
 def path_of(address: str) -> str:
     """The path of an address on its server, "/..."; "" where it is no address."""
     try:
@@ -94,8 +103,7 @@ def facts_of(address: str, seconds: float = SECONDS_AT_FIRST) -> Facts:
     Raises:
         OSError: as ``read``.
     """
-    answer = _ask(address, {"Range": "bytes=0-0"}, seconds, 1)
-    return answer.facts
+    return _ask(address, range(1), seconds, 1).facts
 
 
 def read(address: str, seconds: float = SECONDS_AT_FIRST) -> bytes:
@@ -106,7 +114,7 @@ def read(address: str, seconds: float = SECONDS_AT_FIRST) -> bytes:
         PermissionError: the server refuses.
         OSError: the server is away, or the file is too large to be held.
     """
-    return _ask(address, {}, seconds, _MAX_WHOLE_BYTES).content
+    return _ask(address, None, seconds, _MAX_WHOLE_BYTES).content
 
 
 def open_reader(address: str, tag: str | None = None) -> BinaryIO:
@@ -124,8 +132,7 @@ def open_reader(address: str, tag: str | None = None) -> BinaryIO:
         raise _changed(address)
 
     def fetch(start: int, length: int) -> bytes:
-        wanted = {"Range": f"bytes={start}-{start + length - 1}"}
-        answer = _ask(address, wanted, SECONDS_OF_OUTAGE, length)
+        answer = _ask(address, range(start, start + length), SECONDS_OF_OUTAGE, length)
         if answer.facts != facts:
             raise _changed(address)
         return answer.content
@@ -150,13 +157,17 @@ class _AgainError(Exception):
         self.pause = pause  # seconds, at least
 
 
-def _ask(address: str, headers: dict[str, str], seconds: float, max_bytes: int) -> _Answer:
-    """What a request brings, made again while that is of use, for so many seconds."""
+def _ask(address: str, wanted: range | None, seconds: float, max_bytes: int) -> _Answer:
+    """What a request brings, made again while that is of use, for so many seconds.
+
+    Args:
+        wanted: bytes of the file; None: all.
+    """
     check_address(address)
     end, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
     while True:
         try:
-            return _ask_once(address, headers, max_bytes)
+            return _ask_once(address, wanted, max_bytes)
         except _AgainError as error:
             wait = max(error.pause, pause * random.uniform(0.5, 1.0))
             if time.monotonic() + wait > end:
@@ -165,37 +176,64 @@ def _ask(address: str, headers: dict[str, str], seconds: float, max_bytes: int) 
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _ask_once(address: str, headers: dict[str, str], max_bytes: int) -> _Answer:
+def _ask_once(address: str, wanted: range | None, max_bytes: int) -> _Answer:
     import requests
+    import urllib3
 
-    always = {"Accept-Encoding": "identity"}  # what is packed is the file
     try:
-        with _session(os.getpid()).get(
-            address, headers={**always, **headers}, stream=True, timeout=_SECONDS_TO_ANSWER
-        ) as answer:
-            for step in (*answer.history, answer):
-                check_address(step.url)
+        with _answer_to(address, wanted) as answer:
             _check_status(answer, address)
-            facts, length = _facts(answer, address, "Range" in headers)
+            facts, length = _facts(answer, address, wanted)
             if length > max_bytes:
                 raise OSError(5, f"answers with {length:,} bytes, more than was asked for", address)
-            parts = []
-            for part in answer.iter_content(1 << 20):
-                parts.append(part)
-            content = b"".join(parts)
-            if len(content) != length:
-                raise _AgainError(f"the answer was cut after {len(content):,} of {length:,} bytes")
-            return _Answer(content, facts)
+            return _Answer(_content(answer, length), facts)
     except (
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
-        requests.exceptions.TooManyRedirects,
+        urllib3.exceptions.LocationValueError,
     ) as e:
         raise OSError(5, _short(e), address) from None
     except requests.exceptions.SSLError as error:
         raise OSError(5, f"no valid certificate: {_short(error)}", address) from None
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _AgainError(_short(error)) from None
+
+
+def _answer_to(address: str, wanted: range | None) -> requests.Response:
+    """The answer to a request, at the end of all redirects. Each is looked at before it is followed: a server on the
+    web leads nobody to this machine, nor to addresses that may not be given."""
+    headers = {"Accept-Encoding": "identity"}
+    if wanted is not None:
+        headers["Range"] = f"bytes={wanted.start}-{wanted.stop - 1}"
+    session, step = _session(os.getpid()), address
+    for _ in range(_MAX_REDIRECTS + 1):
+        answer = session.get(step, headers=headers, stream=True, timeout=_SECONDS_TO_ANSWER, allow_redirects=False)
+        if not answer.is_redirect:
+            return answer
+        target = answer.headers["Location"].encode("latin-1").decode("utf-8", "replace")
+        answer.close()
+        try:
+            before, step = step, beside(step, target)
+            check_address(step)
+            check_leads_not_home(before, step)
+        except UserError as error:
+            raise OSError(5, f"redirects where it may not: {error}", address) from None
+    raise OSError(5, f"redirects more than {_MAX_REDIRECTS} times", address)
+
+
+def _content(answer: requests.Response, length: int) -> bytes:
+    """The bytes of an answer as they were sent: what is packed is the file, whatever ``Content-Encoding`` says."""
+    content, start = bytearray(), time.monotonic()
+    while part := answer.raw.read1(1 << 20, decode_content=False):
+        content += part
+        if len(content) > length:
+            break
+        seconds = time.monotonic() - start
+        if seconds > _SECONDS_OF_GRACE and len(content) < seconds * _LEAST_BYTES_A_SECOND:
+            raise _AgainError(f"only {len(content):,} bytes came in {seconds:.0f} s")
+    if len(content) != length:
+        raise _AgainError(f"the answer was cut after {len(content):,} of {length:,} bytes")
+    return bytes(content)
 
 
 def _check_status(answer: requests.Response, address: str) -> None:
@@ -235,23 +273,26 @@ def _seconds_asked_for(answer: requests.Response) -> float:
         return 0.0
 
 
-def _facts(answer: requests.Response, address: str, asked_for_range: bool) -> tuple[Facts, int]:
+def _facts(answer: requests.Response, address: str, wanted: range | None) -> tuple[Facts, int]:
     """(the file's size and tag, bytes of this answer).
 
     Raises:
-        OSError: the server says no size, or knows no ranges.
+        OSError: the server says no size, knows no ranges, or answers with another part than was asked for.
     """
     tag = answer.headers.get("ETag", "").removeprefix("W/") or answer.headers.get("Last-Modified", "")
     length = _number(answer.headers.get("Content-Length"))
-    if answer.status_code == 206:
-        size = _number(answer.headers.get("Content-Range", "").rpartition("/")[2])
-        if size is None or length is None:
-            raise OSError(5, "the server does not say how long the file is", address)
-        return Facts(size, tag), length
-    if asked_for_range and length != 0:
-        raise OSError(5, "the server does not answer with a part of the file (no range requests); download it", address)
     if length is None:
         raise OSError(5, "the server does not say how long the file is", address)
+    if answer.status_code == 206:
+        part, _, whole = answer.headers.get("Content-Range", "").strip().removeprefix("bytes ").rpartition("/")
+        size = _number(whole)
+        if size is None:
+            raise OSError(5, "the server does not say how long the file is", address)
+        if wanted is None or _number(part.partition("-")[0]) != wanted.start:
+            raise OSError(5, f"answers with another part of the file than was asked for ({part})", address)
+        return Facts(size, tag), length
+    if wanted is not None and length != 0:
+        raise OSError(5, "the server does not answer with a part of the file (no range requests); download it", address)
     return Facts(length, tag), length
 
 
@@ -264,9 +305,12 @@ def _session(_: int) -> requests.Session:
     """Of this process: connections do not survive a fork. Proxies and certificates are those of the environment."""
     import requests
 
-    session = requests.Session()
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            """Nothing is done about redirects here: requests would read the whole answer, unpacked, into memory."""
+
+    session = Session()
     session.headers["User-Agent"] = f"gobelin/{version('gobelin')}"
-    session.max_redirects = 5
     return session
 
 

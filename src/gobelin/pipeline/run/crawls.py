@@ -105,16 +105,30 @@ def _unpacked(content: bytes, given: str) -> bytes:
 
 
 def _address(line: str, address_of_list: str) -> str:
-    if is_web(line) or is_remote(line):
+    if is_remote(line):
         return line
     if is_web(address_of_list):
-        return web.beside(address_of_list, f"/{line}" if _is_published(line) else line)
+        return _on_the_web(line, address_of_list)
+    if is_web(line):
+        return line
     if not _is_published(line):
         return line if line.startswith("/") else join(parent_of(address_of_list), line)
     if is_remote(address_of_list):
         return f"{split_remote(address_of_list)[0]}/{line}"
     beside = join(parent_of(address_of_list), line)
     return beside if exists(beside) else f"{home()}/{line}"
+
+
+def _on_the_web(line: str, address_of_list: str) -> str:
+    """What a list on a web server means by a line."""
+    address = web.beside(address_of_list, f"/{line}" if _is_published(line) else line)
+    if not is_web(address):
+        raise ListError(f"{address_of_list}: it names {line!r}, which is no address on the web")
+    try:
+        web.check_leads_not_home(address_of_list, address)
+    except UserError as error:
+        raise ListError(str(error)) from None
+    return address
 
 
 def _is_published(line: str) -> bool:
