@@ -14,7 +14,16 @@ from gobelin.errors import MissingDataError, UserError
 from gobelin.pipeline.run.inputs import InputError, find_archives
 from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
 from gobelin.store.dataset import commit_shards
-from gobelin.store.files import exists, files_in, local_output, make_folder, open_input, output, write_bytes
+from gobelin.store.files import (
+    exists,
+    files_in,
+    local_output,
+    make_folder,
+    open_input,
+    output,
+    put_if_absent,
+    write_bytes,
+)
 from gobelin.store.paths import join
 from gobelin.store.patterns import find_files
 from gobelin.store.shards import read_folder, write_rows, write_shard
@@ -198,3 +207,21 @@ def test_a_file_that_a_library_writes_has_the_permissions_of_its_neighbours(tmp_
         os.chmod(path, 0o600)
     modes = {(tmp_path / name).stat().st_mode for name in ("config.json", "model.safetensors")}
     assert len(modes) == 1
+
+
+def test_writing_a_file_leaves_the_mask_of_permissions_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The umask belongs to all threads: one that asks for it sets it for a moment."""
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda mask: pytest.fail("it was changed"))
+            write_bytes(str(tmp_path / "a"), b"content")
+            assert put_if_absent(str(tmp_path / "b"), b"content")
+            assert not put_if_absent(str(tmp_path / "b"), b"another")
+            with local_output(str(tmp_path / "c")) as name:
+                Path(name).write_bytes(b"content")
+    finally:
+        os.umask(before)
+    assert [(path.name, path.stat().st_mode & 0o777, path.read_bytes()) for path in sorted(tmp_path.iterdir())] == [
+        (name, 0o640, b"content") for name in "abc"
+    ]

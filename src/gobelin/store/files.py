@@ -16,6 +16,7 @@ import os
 import shutil
 import stat
 import tempfile
+import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -86,20 +87,19 @@ def output(address: str) -> Iterator[BinaryIO]:
             stream.seek(0)
             remote.put(address, stream)
         else:
-            _finish(stream)
             os.replace(name, address)
 
 
 @contextlib.contextmanager
 def local_output(address: str) -> Iterator[str]:
     """A local path to which libraries that know no store write a file; it appears at the address as with ``output``."""
-    with _temporary(address) as (_, name):
+    with _temporary(address) as (made, name):
         yield name
         if is_remote(address):
             with open(name, "rb") as stream:
                 remote.put(address, stream)
         else:
-            os.chmod(name, 0o666 & ~_umask())
+            os.chmod(name, stat.S_IMODE(os.fstat(made.fileno()).st_mode))  # the library may have made another file
             os.replace(name, address)
 
 
@@ -133,7 +133,7 @@ def put_if_absent(address: str, content: bytes) -> bool:
         return True
     with _temporary(address) as (stream, name):
         stream.write(content)
-        _finish(stream)
+        stream.flush()
         try:
             os.link(name, address)
         except FileExistsError:
@@ -275,27 +275,18 @@ def delete(address: str) -> None:
 
 @contextlib.contextmanager
 def _temporary(address: str) -> Iterator[tuple[BinaryIO, str]]:
-    """An open local file, and its name: beside ``address`` where that is local, so that it can be renamed to it."""
-    folder = None
-    if not is_remote(address):
+    """An open local file, and its name: beside ``address`` where that is local, so that it can be renamed to it, and
+    with the permissions that a plain ``open`` gives. (To ask for the umask is to change it, for other threads too.)"""
+    if is_remote(address):
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".tmp")
+    else:
         folder = os.path.dirname(os.path.abspath(address))
         os.makedirs(folder, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".tmp", dir=folder)
+        name = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.tmp")
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "w+b") as stream:
             yield stream, name
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
-
-
-def _finish(stream: BinaryIO) -> None:
-    """Gives a complete file the permissions that a plain ``open`` would have given it."""
-    stream.flush()
-    os.fchmod(stream.fileno(), 0o666 & ~_umask())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
