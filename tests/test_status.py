@@ -19,7 +19,7 @@ from gobelin.pipeline.ask.status import describe, status_of
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.run import progress_bar
 from gobelin.pipeline.run import status as run_status
-from gobelin.pipeline.run.events import JsonLog
+from gobelin.pipeline.run.events import JsonLog, json_log
 from gobelin.pipeline.run.metrics import published
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.remote_job import NOTE_NAME
@@ -289,3 +289,9 @@ def test_a_note_stands_beside_the_counts(tmp_path: Path, monkeypatch: pytest.Mon
         step.note = progress.read_note(file)
         step.update(progress.read_counts(file))
     assert "loss 3.214" in shown[0]
+
+
+def test_a_log_on_a_full_disk_ends_no_run() -> None:
+    with json_log("/dev/full") as listeners:
+        for listener in listeners:
+            listener.tell({"event": "message", "text": "nobody will read it"})

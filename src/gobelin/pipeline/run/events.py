@@ -85,5 +85,8 @@ def json_log(path: str | None) -> Iterator[list[Listener]]:
             stream = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise UserError(f"--log-json {path}: {error.strerror}") from None
-        with stream:
+        try:
             yield [JsonLog(stream)]
+        finally:
+            with contextlib.suppress(OSError):
+                stream.close()
