@@ -399,3 +399,16 @@ def test_an_index_that_is_none(server: CrawlServer, crawl: list[str]) -> None:
     publish_index(server, [{"warc_filename": "a"}] * 2)
     with pytest.raises(UserError, match="has no column content_languages"):
         in_languages([CRAWL], archives, ["isl"], print)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"), [(None, 50), (0, None), (-5, 50), (0, 0), (0, -(2**31)), (2**31 - 9, 5), (1, 2**31 - 1)]
+)
+def test_an_index_of_records_that_cannot_be(
+    offset: int | None, length: int | None, server: CrawlServer, crawl: list[str]
+) -> None:
+    archives = find_archives([CRAWL])
+    place = {"warc_filename": crawl[0], "warc_record_offset": offset, "warc_record_length": length}
+    publish_index(server, [{"content_languages": "isl", **place}] * 2)
+    with pytest.raises(InputError, match="the index has a record of"):
+        in_languages([CRAWL], archives, ["isl"], print)

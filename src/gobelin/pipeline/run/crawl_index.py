@@ -124,7 +124,7 @@ def _matches(
             is_wanted = pc.and_(is_wanted, pc.fill_null(pc.is_in(named, paths), False))
             if pc.any(is_wanted).as_py():
                 places = file.read_row_group(group, columns=list(_COLUMNS[2:]), use_threads=False)
-                columns = [named, *(places[name].cast(pa.int64()) for name in _COLUMNS[2:])]
+                columns = [named, *(pc.fill_null(places[name].cast(pa.int64()), -1) for name in _COLUMNS[2:])]
                 yield pa.table(columns, RECORDS.names).filter(is_wanted)
 
 

@@ -143,6 +143,9 @@ def in_languages(
     for path, each in sorted(records.items()):
         digest.update(path.encode() + b"\0" + each.offsets.astype("<i8").tobytes())
     name = digest.hexdigest()[:16]
+    for archive in archives:
+        if archive.path in records:
+            _check_inside(archive, records[archive.path])
     found = [
         dataclasses.replace(archive, size=int(records[archive.path].lengths.sum()), records=name)
         for archive in archives
@@ -150,6 +153,18 @@ def in_languages(
     ]
     say(f"index: {sum(len(each.offsets) for each in records.values()):,} pages in {len(found):,} archives")
     return tuple(found), records
+
+
+def _check_inside(archive: Archive, records: Records) -> None:
+    """Raises InputError where an index names records that the archive cannot hold."""
+    offsets, lengths = records
+    is_inside = (offsets >= 0) & (lengths > 0) & (lengths <= archive.size) & (offsets <= archive.size - lengths)
+    if not is_inside.all():
+        at = int(is_inside.argmin())
+        raise InputError(
+            f"--languages: the index has a record of {lengths[at]:,} bytes at {offsets[at]:,} in {archive.path}, which "
+            f"has {archive.size:,} bytes"
+        )
 
 
 def _sampled(pattern: str, addresses: list[str], sample: float) -> list[str]:
