@@ -54,7 +54,8 @@ def hex_id(name: str) -> str:
 
 def image_row(data: bytes, urls: list[str], **changes: Any) -> Row:
     facts = to_row(check_image(data, ImageLimits()))
-    del facts["copy"]
+    del facts["copy"], facts["rendered"]
+    facts |= {"source_format": None, "source_sha256": None}
     return {
         "image_id": image_id(data), "data": data, "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(), **facts,
         "urls": sorted(urls), "consent": [], "source": "archive", "warc_file": "a.warc.gz", "warc_offset": 7, **changes,

@@ -120,13 +120,15 @@ def test_data_images_of_a_page(capture_of: Make, html_page: Make, png: Make, pro
         ("cut", {}, Action.FAIL, "undecodable_image"),
         ("html", {}, Action.FAIL, "not_an_image"),
         ("empty", {}, Action.FAIL, "empty_image"),
-        ("svg", {}, Action.DROP, "image_format"),
+        ("svg", {}, Action.FAIL, "undecodable_image"),
+        ("psd", {}, Action.DROP, "image_format"),
     ],
 )
 def test_image_drafts(
     capture_of: Make, png: Make, kind: str, options: dict[str, Any], action: Action | None, rule: str | None
 ) -> None:
-    body = {"good": png(), "cut": png()[:-300], "html": b"<p>gone", "empty": b"", "svg": b"<svg></svg>"}[kind]
+    body = {"good": png(), "cut": png()[:-300], "html": b"<p>gone", "empty": b"", "svg": b"<svg></svg>"}
+    body = (body | {"psd": b"8BPS" + bytes(90)})[kind]
     capture = capture_of(f"{HOST}/a.png", body, "image/png", **options)
     outcome = extract_image(capture, CONFIG)
     if rule is None:

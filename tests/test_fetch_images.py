@@ -53,7 +53,7 @@ def server(png: Callable[..., bytes]) -> Iterator[MisbehavingServer]:
         ([Choice(0, "http://a/1", False, True), Choice(1, "http://a/2", False, False)], 1, None),
         ([Choice(0, "http://a/1", False, True)], 2, None),
         ([Choice(0, "data:image/png;sha256=00", False, False), Choice(1, "http://a/2", False, False)], 2, "http://a/2"),
-        ([Choice(0, "http://a/1.SVG?v=1", False, False), Choice(1, "http://a/2.png", False, False)], 2, "http://a/2.png"),
+        ([Choice(0, "http://a/1.EPS?v=1", False, False), Choice(1, "http://a/2.png", False, False)], 2, "http://a/2.png"),
         ([Choice(0, "ftp://a/1", False, False), Choice(1, "http://[::1", False, False)], 2, None),
         ([Choice(0, "http://a/2", False, False), Choice(0, "http://a/1", False, False)], 2, "http://a/1"),
     ],
@@ -61,6 +61,12 @@ def server(png: Callable[..., bytes]) -> Iterator[MisbehavingServer]:
 def test_wanted_url(choices: list[Choice], num_candidates: int, wanted: str | None) -> None:
     assert wanted_url(choices, num_candidates) == wanted
     assert wanted_url(reversed(choices), num_candidates) == wanted
+
+
+def test_a_drawing_is_fetched_where_it_is_rendered() -> None:
+    choices = [Choice(0, "http://a/1.SVG?v=1", False, False), Choice(1, "http://a/2.png", False, False)]
+    assert wanted_url(choices, 2) == "http://a/1.SVG?v=1"
+    assert wanted_url(choices, 2, with_drawings=False) == "http://a/2.png"
 
 
 class Wanting:

@@ -82,6 +82,7 @@ def test_bytes_of_images_come_back(tmp_path: Path) -> None:
     row = {
         "image_id": "f" * 64, "data": data, "format": "png", "width": 1, "height": 2,
         "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96, "thumbnail": "0" * 2320, "pdq": None,
+        "source_format": "svg", "source_sha256": "1" * 64,
         "md5": "0" * 32, "consent": [], "source": "archive",
         "urls": ["https://a.example/é"], "warc_file": "a", "warc_offset": 2**40,
     }  # fmt: skip

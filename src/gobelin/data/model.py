@@ -114,7 +114,7 @@ class Document:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """One distinct image. ``data`` are its bytes as they stood in the archive."""
+    """One distinct image. ``data`` are its bytes as they stood in the archive; of a drawing, a PNG of it."""
 
     image_id: str
     data: bytes
@@ -127,6 +127,8 @@ class Image:
     colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
     thumbnail: str  # size and 576 greys, 2320 hex digits: verifies what the hashes find (images/thumbnail.py)
     pdq: str | None  # 256-bit PDQ hash, 64 hex digits; None where it was not asked for or its quality is too low
+    source_format: str | None  # svg: ``data`` was rendered from a drawing
+    source_sha256: str | None  # of the drawing's bytes as archived, hex
     urls: tuple[str, ...]  # every URL of the input that gave these bytes, sorted
     consent: tuple[str, ...]  # opt-out signals of the responses that gave these bytes, sorted
     source: Source
@@ -251,6 +253,8 @@ def image_from_row(row: ImageRow) -> Image:
         colour=row["colour"],
         thumbnail=row["thumbnail"],
         pdq=row["pdq"],
+        source_format=row["source_format"],
+        source_sha256=row["source_sha256"],
         urls=tuple(row["urls"]),
         consent=tuple(row["consent"]),
         source=Source(row["source"]),

@@ -73,6 +73,8 @@ class ImageRow(TypedDict):
     colour: str
     thumbnail: str
     pdq: str | None
+    source_format: str | None
+    source_sha256: str | None
     urls: Sequence[str]
     consent: Sequence[str]
     source: str

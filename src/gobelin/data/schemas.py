@@ -78,7 +78,7 @@ DOCUMENTS = pa.schema(
 IMAGES = pa.schema(
     [
         _required("image_id", _TEXT, "sha256 hex of data"),
-        _required("data", pa.large_binary(), "the image file's bytes, as archived"),
+        _required("data", pa.large_binary(), "the image file's bytes, as archived; of a drawing the rendered PNG"),
         _required("format", _TEXT, "jpeg | png | webp | gif ..."),
         _required("width", pa.int32(), "px, as displayed"),
         _required("height", pa.int32(), "px, as displayed"),
@@ -90,6 +90,8 @@ IMAGES = pa.schema(
             "thumbnail", _TEXT, "width and height, 8 digits each, and 576 greys by rows, 4 each: 2320 hex digits"
         ),
         _field("pdq", _TEXT, "256-bit PDQ hash, hex; null: not asked for, or of low quality"),
+        _field("source_format", _TEXT, "svg: rendered from a drawing; null: data is the file itself"),
+        _field("source_sha256", _TEXT, "sha256 hex of the drawing's bytes, as archived"),
         _required("urls", pa.list_(_TEXT), "every URL with these bytes, sorted"),
         _required("consent", pa.list_(_TEXT), "opt-out signals of the image's own responses, sorted"),
         _required("source", _TEXT, "archive | fetched"),

@@ -52,6 +52,7 @@ RULE_MEANINGS = {
     "block_list": "on a list of files that may not be stored",
     "image_bytes": "the file is longer than the limit",
     "image_format": "no picture format that is read",
+    "image_svg": "a drawing that cannot be rendered as it is meant",
     "image_pixels": "more pixels than the limit",
     "image_frames": "more frames than the limit",
     "image_seconds": "decoding takes longer than the limit",

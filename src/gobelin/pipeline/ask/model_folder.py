@@ -57,7 +57,7 @@ class ModelFolder:
         Raises:
             UserError: it is no picture, or passes the limits of one; the message begins with the name.
         """
-        checker = ImageChecker(ImageLimits())
+        checker = ImageChecker(ImageLimits(svg=False))
         try:
             found = checker.check(data)
         finally:

@@ -80,8 +80,9 @@ def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
     config, num_shards, plan = context.recipe.extract, context.recipe.num_shards, context.plan
     work = context.folder("extract").work
     folders: list[str] = []
-    for turn in range(1, config.fetch.num_candidates + 1):
-        want = WantJob(read, tuple(folders), work, f"wanted-{turn}", config.fetch.num_candidates, num_shards)
+    num_candidates = config.fetch.num_candidates
+    for turn in range(1, num_candidates + 1):
+        want = WantJob(read, tuple(folders), work, f"wanted-{turn}", num_candidates, num_shards, config.image.svg)
         run_want(plan, f"extract: missing images, round {turn}", want, ROWS_AT_ONCE)
         wanted = join(work, want.name)
         batches = []

@@ -57,6 +57,7 @@ class WantJob:
     name: str
     num_candidates: int  # addresses tried for one image, at most
     num_shards: int
+    with_drawings: bool = True  # whether SVG is worth fetching
 
 
 def run_want(plan: Plan, title: str, job: WantJob, rows_at_once: int) -> None:
@@ -102,6 +103,7 @@ def run_want(plan: Plan, title: str, job: WantJob, rows_at_once: int) -> None:
             pages=_paths(dealt, "pages", part),
             taken=_paths(dealt, "taken", part),
             num_candidates=job.num_candidates,
+            with_drawings=job.with_drawings,
             folder=f"{work}-chosen-{part}",
         )
         for part in parts
@@ -165,7 +167,7 @@ def want_images(pipeline: beam.Pipeline, _: list[int], job: WantJob) -> None:
         pipeline | "ImageIndex" >> ReadRows(images, ["url_key"], Known("url_key")),
         fetches | "KeysOfFetches" >> beam.Map(key_of_fetch),
     ) | "FindTaken" >> FindTaken()
-    chosen = (pages, taken) | "ChooseUrls" >> ChooseUrls(job.num_candidates)
+    chosen = (pages, taken) | "ChooseUrls" >> ChooseUrls(job.num_candidates, job.with_drawings)
     _write_wanted(chosen, join(job.work, job.name), job.num_shards, None)
 
 
@@ -196,6 +198,7 @@ class ChooseJob:
     pages: list[str]
     taken: list[str]
     num_candidates: int
+    with_drawings: bool
     folder: str
 
 
@@ -204,7 +207,7 @@ def choose(pipeline: beam.Pipeline, _: list[int], job: ChooseJob) -> None:
     chosen = (
         pipeline | "PageIndex" >> ReadRows(job.pages),
         pipeline | "Taken" >> ReadRows(job.taken),
-    ) | "ChooseUrls" >> ChooseUrls(job.num_candidates)
+    ) | "ChooseUrls" >> ChooseUrls(job.num_candidates, job.with_drawings)
     _write_part(chosen, join(job.folder, "chosen"), CHOSEN)
 
 

@@ -91,6 +91,8 @@ IMAGE_INDEX = pa.schema(
         ("colour", pa.string()),
         ("thumbnail", pa.string()),
         ("pdq", pa.string()),
+        ("source_format", pa.string()),
+        ("source_sha256", pa.string()),
         ("consent", pa.list_(pa.string())),
         ("source", pa.string()),
         ("warc_file", pa.string()),
@@ -122,6 +124,8 @@ class ImageIndexRow(TypedDict):
     colour: str
     thumbnail: str
     pdq: str | None
+    source_format: str | None
+    source_sha256: str | None
     consent: Sequence[str]
     source: str
     warc_file: str
@@ -178,6 +182,8 @@ class ImageDraft:
     warc_date: str
     payload_digest: str | None
     data: bytes
+    source_format: str | None = None  # svg: ``data`` was rendered from a drawing
+    source_sha256: str | None = None  # of the drawing's bytes
     pages_left_out: Decision | None = None  # of a TIFF
 
 
@@ -301,6 +307,7 @@ def image_row(draft: ImageDraft, url: str, spool: Spool) -> Row:
     row = {name: getattr(draft, name) for name in IMAGE_INDEX.names if hasattr(draft, name)}
     facts = to_row(draft.facts)
     copy = facts.pop("copy") or b""
+    del facts["rendered"]  # is the data
     lies = to_row(spool.write(draft.data + copy)) | {"length": len(draft.data), "copy_length": len(copy)}
     return row | facts | lies | {"url_key": url_key(url), "is_blocked": False}
 
@@ -325,18 +332,22 @@ def extract_image(capture: Capture, config: ExtractConfig, check: Check | None =
         hit = blocked.match_pdq(facts.pdq) if blocked else None
         if hit is not None:
             return _blocked(capture, Unit.IMAGE, hit)
+        data = facts.rendered or capture.payload
+        is_drawing = facts.rendered is not None
         return ImageDraft(
-            image_id=image_id(capture.payload),
+            image_id=image_id(data),
             url=capture.url,
             facts=facts,
-            md5=hashlib.md5(capture.payload, usedforsecurity=False).hexdigest(),
+            md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
             consent=merge_signals(consent_of_headers(capture.headers), capture.consent),
             source=Source(capture.source),
             warc_file=capture.warc_file,
             warc_offset=capture.warc_offset,
             warc_date=capture.warc_date,
             payload_digest=capture.payload_digest,
-            data=capture.payload,
+            data=data,
+            source_format="svg" if is_drawing else None,
+            source_sha256=hashlib.sha256(capture.payload).hexdigest() if is_drawing else None,
             pages_left_out=_pages_left_out(capture),
         )
     return _refused(capture, Unit.IMAGE, facts)

@@ -47,8 +47,10 @@ CHOSEN = pa.schema([("host", pa.string()), ("url_key", pa.string()), ("url", pa.
 """One row an image node without an archived address: what to fetch for it. ``host``: of the canonical address, so that
 all spellings of an address have one."""
 
-_NO_PICTURE = (".svg", ".svgz", ".eps", ".pdf")
+_NO_PICTURE = (".svgz", ".eps", ".pdf")
 """Ends of paths that ``check_image`` would refuse, or no picture."""
+
+_DRAWING = ".svg"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,23 +63,25 @@ class Choice:
     is_tried: bool
 
 
-def wanted_url(choices: Iterable[Choice], num_candidates: int) -> str | None:
+def wanted_url(choices: Iterable[Choice], num_candidates: int, with_drawings: bool = True) -> str | None:
     """The address to fetch for one image node; None where there is nothing to be done.
 
     Args:
         num_candidates: addresses tried for one image at most.
+        with_drawings: whether SVG is rendered; otherwise none is fetched.
     """
     ordered = sorted(choices, key=lambda choice: (choice.rank, choice.url))
     if any(choice.is_archived for choice in ordered):
         return None
-    open_choices = [choice.url for choice in ordered if not choice.is_tried and _is_fetchable(choice.url)]
+    useless = _NO_PICTURE if with_drawings else (*_NO_PICTURE, _DRAWING)
+    open_choices = [choice.url for choice in ordered if not choice.is_tried and _is_fetchable(choice.url, useless)]
     num_tried = sum(choice.is_tried for choice in ordered)
     return open_choices[0] if open_choices and num_tried < num_candidates else None
 
 
-def _is_fetchable(url: str) -> bool:
+def _is_fetchable(url: str, useless: tuple[str, ...]) -> bool:
     parts = split_url(url)
-    return parts is not None and parts.scheme in ("http", "https") and not parts.path.lower().endswith(_NO_PICTURE)
+    return parts is not None and parts.scheme in ("http", "https") and not parts.path.lower().endswith(useless)
 
 
 def wishes_in_index(path: str) -> Iterator[tuple[str, str]]:
@@ -134,8 +138,8 @@ def _taken(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Row]:
 class ChooseUrls(beam.PTransform):
     """(page index rows, rows of ``TAKEN``) -> rows of ``CHOSEN``."""
 
-    def __init__(self, num_candidates: int) -> None:
-        self._num_candidates = num_candidates
+    def __init__(self, num_candidates: int, with_drawings: bool = True) -> None:
+        self._limits = num_candidates, with_drawings
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         pages, taken = inputs
@@ -145,7 +149,7 @@ class ChooseUrls(beam.PTransform):
                 "taken": taken | "TakenById" >> beam.Map(_taken_by_id),
             }
             | "ByDocId" >> beam.CoGroupByKey()
-            | "Choose" >> beam.FlatMap(_chosen, self._num_candidates)
+            | "Choose" >> beam.FlatMap(_chosen, *self._limits)
         )
 
 
@@ -157,7 +161,7 @@ def _taken_by_id(row: Row) -> tuple[str, tuple[str, bool, bool]]:
     return row["doc_id"], (row["url_key"], row["is_archived"], row["is_tried"])
 
 
-def _chosen(joined: tuple[str, dict[str, Iterable[Any]]], num_candidates: int) -> Iterator[Row]:
+def _chosen(joined: tuple[str, dict[str, Iterable[Any]]], num_candidates: int, with_drawings: bool) -> Iterator[Row]:
     sides = joined[1]
     taken = {key: flags for key, *flags in sides["taken"]}
     choices: dict[int, list[Choice]] = {}  # of each image node; those of a page that was captured twice together
@@ -166,7 +170,7 @@ def _chosen(joined: tuple[str, dict[str, Iterable[Any]]], num_candidates: int) -
             found = (Choice(rank, url, *taken.get(key, _FREE)) for rank, (key, url) in enumerate(zip(keys, urls)))
             choices.setdefault(place, []).extend(found)
     for of_node in choices.values():
-        url = wanted_url(of_node, num_candidates)
+        url = wanted_url(of_node, num_candidates, with_drawings)
         if url is not None:
             yield {"host": host_of(canonical_url(url)), "url_key": url_key(url), "url": url}
 

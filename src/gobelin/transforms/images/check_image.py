@@ -23,7 +23,7 @@ class ImageProblem:
     """Why a file is not taken; the fields are those of a ``Decision``.
 
     Rules: ``empty_image``, ``not_an_image``, ``undecodable_image`` (fail); ``image_format``, ``image_bytes``,
-    ``image_pixels``, ``image_frames``, ``image_seconds``, ``image_memory`` (drop).
+    ``image_svg``, ``image_pixels``, ``image_frames``, ``image_seconds``, ``image_memory`` (drop).
     """
 
     action: Action

@@ -20,11 +20,12 @@ _TEXTURE = "texture of a game, which no browser shows; its size is the header's 
 _OLD = "no browser shows it, and it is not worth another parser near hostile bytes"
 _STUB = "recognised by Pillow, not decoded"
 _ABSENT = "no decoder in Pillow"
+_PLUGIN = "no decoder in Pillow; read where the package of ``PLUGINS`` is installed"
 
 REFUSED = {
-    "svg": "a drawing, not pixels: rendering it runs a browser's worth of code. The document keeps its URL",
-    "heif": _ABSENT,
-    "jxl": _ABSENT,
+    "svg": "a drawing, not pixels: ``render_svg`` makes pixels of it, where a recipe lets it",
+    "heif": _PLUGIN,
+    "jxl": _PLUGIN,
     "jxr": _ABSENT,
     "hdr": _ABSENT,
     "exr": _ABSENT,
@@ -55,6 +56,9 @@ REFUSED = {
 }
 """Formats that are recognised and refused (rule ``image_format``), with the reason. What is in neither list is
 ``not_an_image``: among it formats of Pillow's without a signature (IM, IMT, IPTC, PCD, PIXAR, SPIDER, GBR, McIdas)."""
+
+PLUGINS = {"heif": ("pillow_heif", "HEIF"), "jxl": ("pillow_jxl", "JXL")}
+"""Formats that a package adds to Pillow: its module, and the name under which Pillow then has the format."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),

@@ -1,12 +1,12 @@
 """Images are checked in a process of their own, which a hang, a crash or a bomb may take down.
 
 A decoder is native code near hostile bytes. ``ImageChecker`` starts one Python process, with Pillow and imagehash in it
-and neither Beam nor Arrow, hands it one file at a time through a pipe, and reads back a reason, or facts as JSON and
-the reduced copy. The child sets its own limits: address space (RLIMIT_AS), CPU time for each file (ITIMER_PROF, whose
-signal ends it even inside native code; CPU time, so that a busy machine decides as an idle one), wall time as a
-backstop, no files, no core dumps. When it dies, the file in hand becomes a decision and the next file gets a new child.
-It ends with its input, so a worker that is killed leaves nothing behind. It starts once in a worker's life, and costs
-0.2 ms an image (docs/images.md).
+and neither Beam nor Arrow, hands it one file at a time through a pipe, and reads back a reason, or facts as JSON, the
+reduced copy and the pixels of a drawing. The child sets its own limits: address space (RLIMIT_AS), CPU time for each
+file (ITIMER_PROF, whose signal ends it even inside native code; CPU time, so that a busy machine decides as an idle
+one), wall time as a backstop, no files, no core dumps. When it dies, the file in hand becomes a decision and the next
+file gets a new child. It ends with its input, so a worker that is killed leaves nothing behind. It starts once in a
+worker's life, and costs 0.2 ms an image (docs/images.md).
 
 This contains accidents and bombs. It is no wall against code that runs inside the child: that needs a container.
 """
@@ -168,11 +168,12 @@ class _Child:
             if length > _MAX_REPLY_BYTES:
                 raise ValueError(f"a reply of {length} bytes")
             reply = json.loads(process.stdout.read(length))
-            num_bytes = reply.pop("copy_bytes", 0)
-            if num_bytes:
-                reply["copy"] = process.stdout.read(num_bytes)
-                if len(reply["copy"]) != num_bytes:
-                    raise ValueError("half a copy")
+            for name in _IN_BYTES:
+                num_bytes = reply.pop(f"{name}_bytes", 0)
+                if num_bytes:
+                    reply[name] = process.stdout.read(num_bytes)
+                    if len(reply[name]) != num_bytes:
+                        raise ValueError("half a picture")
             return reply
         except (OSError, ValueError, struct.error):  # the child is gone, or speaks in tongues
             return self._epitaph(process)
@@ -219,6 +220,9 @@ class _Child:
         return self.process
 
 
+_IN_BYTES = ("copy", "rendered")
+"""Fields of the facts that follow the JSON as bytes."""
+
 _EXIT_MEMORY = 77
 _READY = b"ready"
 
@@ -229,23 +233,29 @@ def serve(limits: ImageLimits, requests: BinaryIO, replies: BinaryIO) -> None:
         signal.setitimer(signal.ITIMER_PROF, limits.max_seconds)
         signal.setitimer(signal.ITIMER_REAL, limits.max_seconds * WALL_FACTOR)
         data = requests.read(struct.unpack(">Q", head)[0])
-        copy = b""
+        behind = b""
         try:
             reply = dataclasses.asdict(measure_image(data, limits))
-            copy = reply.pop("copy") or b""
-            reply["copy_bytes"] = len(copy)
+            for name in _IN_BYTES:
+                each = reply.pop(name) or b""
+                reply[f"{name}_bytes"] = len(each)
+                behind += each
         except UnusableImageError as error:
             reply = {"rule": error.rule, "value": error.value, "threshold": error.threshold, "detail": error.detail}
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         encoded = json.dumps(reply).encode()
-        replies.write(struct.pack(">I", len(encoded)) + encoded + copy)
+        replies.write(struct.pack(">I", len(encoded)) + encoded + behind)
         replies.flush()
 
 
 def _main() -> None:
     dct_2d()  # loaded now: not on the first image's account
     limits = ImageLimits(**json.loads(sys.argv[1]))
+    if limits.svg:
+        from gobelin.transforms.images.render_svg import letters
+
+        letters()
     PillowImage.MAX_IMAGE_PIXELS = limits.max_pixels  # also for a picture inside a picture
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (limits.max_memory, limits.max_memory))

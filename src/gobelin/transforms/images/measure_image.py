@@ -21,7 +21,8 @@ from PIL import Image as PillowImage
 
 from gobelin.store.files import files_in
 from gobelin.store.paths import name_of
-from gobelin.transforms.images.open_image import ImageLimits, OpenedImage, open_image
+from gobelin.transforms.images.image_formats import identify
+from gobelin.transforms.images.open_image import UNRENDERABLE, ImageLimits, OpenedImage, UnusableImageError, open_image
 from gobelin.transforms.images.thumbnail import cell_means, thumbnail
 
 HASH_SIDE_PX = 128
@@ -52,6 +53,7 @@ class ImageFacts:
     thumbnail: str  # 576 greys, 2320 hex digits (thumbnail.py): what hashes of 64 bits cannot tell
     pdq: str | None = None  # 256 bits, 64 hex digits; None: not asked for, or the picture has too few features
     copy: bytes | None = dataclasses.field(default=None, repr=False)  # a reduced JPEG; None: the file serves as well
+    rendered: bytes | None = dataclasses.field(default=None, repr=False)  # a PNG of a drawing; all else is said of it
 
 
 def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
@@ -60,8 +62,12 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
     Raises:
         UnusableImageError: it has none.
     """
-    opened = open_image(data, max(PDQ_SIDE_PX if limits.pdq else HASH_SIDE_PX, 2 * limits.copy_side_px), limits)
+    rendered = _render(data, limits) if limits.svg and identify(data) == "svg" else None
+    side = max(PDQ_SIDE_PX if limits.pdq else HASH_SIDE_PX, 2 * limits.copy_side_px)
+    opened = open_image(rendered or data, side, limits)
     pixels = opened.pixels
+    if rendered is not None and len(pixels.getcolors(1) or ()) == 1:
+        raise UnusableImageError(UNRENDERABLE, detail="nothing to be seen on white")
     copy = reduced_copy(opened, limits.copy_side_px) if limits.copy_side_px else None
     pdq = pdq_hash(pixels) if limits.pdq else None
     reduced = _reduce(pixels, HASH_SIDE_PX)
@@ -70,7 +76,15 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
     colours = np.rint(cell_means(np.asarray(reduced), width, height, 4, 4, reach=0.0))
     colour = np.clip(colours, 0, 255).astype(np.uint8).tobytes().hex()
     small = thumbnail(np.asarray(grey), width, height)
-    return ImageFacts(opened.format, width, height, phash(grey), dhash(grey), colour, small, pdq, copy)
+    return ImageFacts(opened.format, width, height, phash(grey), dhash(grey), colour, small, pdq, copy, rendered)
+
+
+def _render(data: bytes, limits: ImageLimits) -> bytes:
+    from gobelin.transforms.images.render_svg import render_svg
+
+    if len(data) > limits.max_bytes:
+        raise UnusableImageError("image_bytes", len(data), limits.max_bytes)
+    return render_svg(data)
 
 
 def reduced_copy(opened: OpenedImage, side: int) -> bytes | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import io
 import re
@@ -25,7 +26,7 @@ from PIL import AvifImagePlugin, ImageCms, UnidentifiedImageError
 from PIL import Image as PillowImage
 
 from gobelin.errors import UserError
-from gobelin.transforms.images.image_formats import DECODED, identify
+from gobelin.transforms.images.image_formats import DECODED, PLUGINS, identify
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one core a worker; the pixels are the same
 
@@ -35,6 +36,9 @@ _NAMES = {"MPO": "jpeg"}
 _FULL_RANGE = ("PNG", "PPM", "JPEG2000")
 """Formats in which 16-bit grey means black to white, as a browser shows it. In TIFF 16 and 32 bits hold
 measurements of any range, and so do floats anywhere; those are stretched from their least to their greatest value."""
+
+_TURNED = ("TIFF", *PLUGINS)
+"""Formats whose decoder has turned the pixels already."""
 
 _ORIENTATION = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
@@ -77,6 +81,10 @@ class ImageLimits:
     """Shorter side of the reduced copy that is kept of a picture, pixels. Models that look at no more (most CLIPs,
     image tokenizers of up to half of it) read it in place of the file, which is decoded once then. 0: no copies."""
 
+    svg: bool = True
+    """Whether drawings in SVG are rendered: a PNG takes the place of the file (docs/images.md). false: they are
+    refused as a format that is not read."""
+
     pdq: bool = False
     """Whether the PDQ hash is computed: wanted for block lists of that kind, and costs 2 to 8 ms an image. Needs the
     package ``pdqhash`` (extra ``pdq``)."""
@@ -98,6 +106,10 @@ class ImageLimits:
 BOMB_PIXELS = 89_478_485
 MAX_COPY_SIDE_PX = 1024
 MIN_MEMORY = 320 * 1024 * 1024
+
+
+UNRENDERABLE = "image_svg"
+"""Rule of a drawing that is well-formed and not rendered; its detail says why."""
 
 
 class UnusableImageError(OSError):
@@ -145,7 +157,7 @@ def open_image(data: bytes, max_side: int | None = None, limits: ImageLimits | N
     name = identify(data)
     if name is None:
         raise UnusableImageError("not_an_image")
-    if name not in DECODED:
+    if name not in DECODED and not has_plugin(name):
         raise UnusableImageError("image_format", detail=name)
     try:
         with warnings.catch_warnings():
@@ -167,8 +179,22 @@ def open_image(data: bytes, max_side: int | None = None, limits: ImageLimits | N
         raise UnusableImageError("undecodable_image", detail=detail) from error
 
 
+@functools.cache
+def has_plugin(name: str) -> bool:
+    """Whether a format of ``PLUGINS`` can be read; its package is loaded then."""
+    module_name, _ = PLUGINS.get(name, (None, None))
+    if module_name is None or importlib.util.find_spec(module_name) is None:
+        return False
+    module = importlib.import_module(module_name)
+    if name == "heif":
+        module.register_heif_opener(thumbnails=False, decode_threads=1)
+    if name == "jxl":
+        module.JpegXLImagePlugin.DECODE_THREADS = 0  # one core a worker
+    return True
+
+
 def _decode(data: bytes, name: str, max_side: int | None, limits: ImageLimits | None) -> OpenedImage:
-    with PillowImage.open(io.BytesIO(data), formats=(name,)) as image:
+    with PillowImage.open(io.BytesIO(data), formats=(PLUGINS[name][1] if name in PLUGINS else name,)) as image:
         width, height = image.size  # of an icon: of the picture in it, which Pillow decodes here already
         if width < 1 or height < 1:
             raise UnusableImageError("undecodable_image", detail=f"{width} x {height} pixels")
@@ -180,7 +206,8 @@ def _decode(data: bytes, name: str, max_side: int | None, limits: ImageLimits | 
         image.load()
         profile, exif = image.info.get("icc_profile"), image.info.get("exif")
         pixels = _to_srgb(_reduce(_to_channels(image, name), max_side), profile)
-    orientation = 1 if name == "TIFF" else read_orientation(exif)  # Pillow turns a TIFF itself
+        is_turned = name in _TURNED and not getattr(image, "jpeg", False)  # a JPEG inside a JPEG XL is as it was
+    orientation = 1 if is_turned else read_orientation(exif)
     if orientation in _ORIENTATION:
         pixels = pixels.transpose(_ORIENTATION[orientation])
     if orientation >= 5:

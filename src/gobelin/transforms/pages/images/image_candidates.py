@@ -7,7 +7,7 @@ sorted by use:
     1  the larger version that the image links to
     2  of USEFUL_WIDTH px and more, the smallest first: beyond it every reader of the corpus scales down
     3  the others, the widest first
-    4  SVG, which is kept as a reference but not decoded
+    4  SVG, which is rendered
 
 A placeholder (a short ``data:`` image, ``blank.gif``, ``loading.svg``) is left out as soon as another address is there:
 an archive that holds the placeholder and not the image would otherwise show it as the image. About 5 us an image.
