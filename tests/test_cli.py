@@ -6,6 +6,7 @@ Runs go through ``main`` in this process (worker processes and all); a few throu
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -317,6 +318,7 @@ OPTIONS = {
     "--temperature --top-k --top-p --guidance --seed --recipe --set" + _WATCHED,
     "report": "--output --recipe --set" + _WATCHED,
     "export": "--output --to --stage --decisions --format --with-images",
+    "card": "--write",
     "import": "--format --output --recipe --set --scratch --quiet",
     "chat": "--output --port --set",
     "explain": "--output --all-scores",
@@ -697,3 +699,23 @@ def test_a_command_ends_without_destructors_of_native_libraries() -> None:
     assert done.stdout.splitlines()[0].startswith("gobelin ")
     assert done.stdout.splitlines()[1:] == ["swept"]
     assert done.stderr == ""
+
+
+def test_a_run_leaves_a_data_card(own_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It tells of the corpus that is there: a change of the recipe takes it away until there is a new one."""
+    written_by_run = (own_copy / "README.md").read_text()
+    assert main(["card", str(own_copy)]) == 0
+    assert capsys.readouterr().out == written_by_run
+    (own_copy / "README.md").unlink()
+    assert main(["card", "--write", str(own_copy)]) == 0
+    assert (own_copy / "README.md").read_text() == written_by_run
+    assert str(own_copy.parent) not in written_by_run
+    digest = hashlib.sha256((own_copy / "recipe.yaml").read_bytes()).hexdigest()
+    assert f"`{digest}`" in written_by_run
+
+    assert main(["extract", "--output", str(own_copy), "--set", "extract.max_page_bytes=1000000", "--quiet"]) == 0
+    assert not (own_copy / "README.md").exists()
+    assert main(["card", str(own_copy)]) == 2
+    assert "there is no corpus yet" in capsys.readouterr().err
+    assert main(["card", str(own_copy / "select")]) == 2
+    assert "is neither the output folder of a run nor that of an export" in capsys.readouterr().err

@@ -204,7 +204,7 @@ def test_webdataset_field_by_field(entry: Entry, tmp_path: Path) -> None:
     webdataset.write_shard(Shard([(entry, None)], str(tmp_path), 0, 1, Losses(io.BytesIO())))
     with tarfile.open(tmp_path / "00000.tar") as archive:
         members = archive.getmembers()
-        assert [member.name for member in members] == [f"{ID}.json", f"{ID}.2.jpg"]  # the image once
+        assert [member.name for member in members] == [f"{ID}.json", f"{ID}.0.jpg"]  # the image once
         assert {(member.mtime, member.uid, member.gid, member.uname, member.mode) for member in members} == {
             (0, 0, 0, "", 0o644)
         }
@@ -212,7 +212,7 @@ def test_webdataset_field_by_field(entry: Entry, tmp_path: Path) -> None:
         assert stream is not None
         sample = json.load(stream)
     assert sample["texts"] == ["One", "Two", None, "Three", None]
-    assert sample["images"] == [None, None, f"{ID}.2.jpg", None, f"{ID}.2.jpg"]
+    assert sample["images"] == [None, None, f"{ID}.0.jpg", None, f"{ID}.0.jpg"]
     assert [each["url"] for each in sample["image_metadata"]] == ["https://a.example/Old_boats-2.jpg?x=1"] * 2
     assert (sample["url"], sample["title"], sample["language"]) == (f"https://a.example/{ID}", "T", "en")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gobelin.card.card import CARD_FILES
 from gobelin.data.ids import image_id
 from gobelin.data.model import Decision, Node, Role, Unit, to_row
 from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_EMBEDDINGS, IMAGE_SCORES, IMAGES, TEXT_EMBEDDINGS
@@ -22,6 +23,7 @@ from gobelin.exchange.formats import FORMATS, find_sources
 from gobelin.pipeline.cli.exchange import FORMATS as NAMES
 from gobelin.pipeline.exchange import import_corpus
 from gobelin.pipeline.exchange.export import export_corpus
+from gobelin.pipeline.recipe.recipe import Recipe, as_dict
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.state import OutputError, read_json, write_json
 from gobelin.pipeline.stages import imported as import_stage
@@ -137,7 +139,9 @@ def source(tmp_path: Path, pages: list[Row], pictures: list[Row], write_data_set
 
 def finish(output: Path, clip_model: str | None = None, blurs_faces: bool = False) -> None:
     stages = {name: {"status": "done", "key": "k", "clip_model": clip_model} for name in ("extract", "score", "select")}
-    recipe = {"tokenize": {"blur_faces": blurs_faces}, "score": {"faces": {"detector": "a:b"} if blurs_faces else None}}
+    recipe = as_dict(Recipe(name="gobelin"))
+    recipe["tokenize"]["blur_faces"] = blurs_faces
+    recipe["score"]["faces"] = {"detector": "a:b"} if blurs_faces else None
     write_json(str(output / "run.json"), {"recipe": recipe, "stages": stages})
 
 
@@ -157,7 +161,9 @@ def import_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    names = (path for path in folder.rglob("*") if path.is_file() and path.name != "export.json")
+    """What an export holds, but for the files that tell of the run."""
+    of_run = ("export.json", *CARD_FILES)
+    names = (path for path in folder.rglob("*") if path.is_file() and path.name not in of_run)
     return {str(path.relative_to(folder)): path.read_bytes() for path in names}
 
 
@@ -195,6 +201,8 @@ def test_equal_documents_give_equal_bytes(name: str, source: Source, tmp_path: P
     for folder in ("first", "second"):
         export(source.output, "select", name, tmp_path / folder, with_images=True)
     assert files_of(tmp_path / "first") == files_of(tmp_path / "second")
+    for card in CARD_FILES:
+        assert (tmp_path / "first" / card).read_bytes() == (tmp_path / "second" / card).read_bytes()
 
 
 def test_an_import_is_counted_and_goes_on(source: Source, tmp_path: Path, import_from: Callable[..., Path]) -> None:
@@ -479,7 +487,7 @@ def test_a_blurred_image_keeps_its_place_at_an_address_that_it_shares(
 
 def test_an_export_says_which_faces_it_blurred(source: Source, faces: list[str], tmp_path: Path) -> None:
     export(source.output, "select", "nemo", tmp_path / "nemo", with_images=False)
-    rows = [row for path in sorted((tmp_path / "nemo").glob("*.parquet")) for row in read_rows(str(path))]
+    rows = [row for path in sorted((tmp_path / "nemo" / "data").glob("*.parquet")) for row in read_rows(str(path))]
     told = [json.loads(row[SIDE]) for row in rows if row["modality"] == "image"]
     assert sorted(side["faces_blurred"] for side in told) == [False, False, False, True, True, True]
     export(source.output, "select", "obelics", tmp_path / "obelics", with_images=True)
@@ -607,7 +615,7 @@ def test_sources_that_are_not_there_are_refused(tmp_path: Path, import_from: Cal
     with pytest.raises(ValueError, match="no such file or folder"):
         import_from("nemo", tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"holds no files of format nemo \(\*.parquet\)"):
+    with pytest.raises(ValueError, match=r"holds no files of format nemo \(data/\*.parquet or \*.parquet\)"):
         import_from("nemo", tmp_path / "empty")
     (tmp_path / "empty" / "a.parquet").write_bytes(b"PAR1 no PAR1")
     with pytest.raises(ValueError, match="cannot be read as Parquet"):

@@ -29,6 +29,7 @@ from gobelin.exchange.parquet_files import read_parquet
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.exchange import import_corpus
 from gobelin.pipeline.exchange.export import export_corpus, export_documents
+from gobelin.pipeline.recipe.recipe import Recipe, as_dict
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.stages import imported as import_stage
 from gobelin.store import remote
@@ -80,8 +81,7 @@ def run(
     write_data_set(output / "score" / "image_embeddings", embedded, IMAGE_EMBEDDINGS, NUM_SHARDS, key="image_id")
     write_data_set(output / "score" / "text_embeddings", texts, TEXT_EMBEDDINGS, NUM_SHARDS)
     stages = {name: {"status": "done", "key": "k", "clip_model": "model@1"} for name in ("extract", "score", "select")}
-    recipe = {"tokenize": {"blur_faces": False}, "score": {"faces": None}}
-    write_json(str(output / "run.json"), {"recipe": recipe, "stages": stages})
+    write_json(str(output / "run.json"), {"recipe": as_dict(Recipe(name="gobelin")), "stages": stages})
     return str(output)
 
 
@@ -172,7 +172,10 @@ def test_the_command_line_takes_addresses(
 
 @pytest.mark.parametrize(
     ("source", "told"),
-    [("nothing", "no such file or folder"), ("odd", r"holds no files of format nemo \(\*.parquet\)")],
+    [
+        ("nothing", "no such file or folder"),
+        ("odd", r"holds no files of format nemo \(data/\*.parquet or \*.parquet\)"),
+    ],
 )
 def test_sources_that_are_not_there_are_refused(source: str, told: str, object_store: str) -> None:
     write_bytes(f"{object_store}/odd/deeper/a.parquet", b"")

@@ -36,7 +36,7 @@ FORMATS = {
     "mmc4": Format(False, False, True, ("*.jsonl.zip", "*.jsonl"), mmc4.write_shard, mmc4.read_source),
     "webdataset": Format(True, False, False, ("*.tar", "*.tar.gz", "*.tgz"), webdataset.write_shard,
                          webdataset.read_source),
-    "nemo": Format(True, False, False, ("*.parquet",), nemo.write_shard, nemo.read_source),
+    "nemo": Format(True, False, False, ("data/*.parquet", "*.parquet"), nemo.write_shard, nemo.read_source),
     "parquet": Format(True, False, False, ("data/*.parquet", "*.parquet"), hf_parquet.write_shard,
                       hf_parquet.read_source),
 }  # fmt: skip

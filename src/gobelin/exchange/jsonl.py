@@ -51,6 +51,7 @@ def write_shard(shard: Shard) -> None:
         for entry, _ in shard.items:
             value = {**document_as_json(entry.document), SIDE: side_of(entry.document)}
             lines.write(as_json(value).encode("utf-8", "replace") + b"\n")
+            shard.written.rows += 1
 
 
 def read_source(path: str) -> Iterator[Entry | EntryError]:

@@ -68,19 +68,24 @@ def write_shard(shard: Shard) -> None:
     name = f"docs_shard_{shard.index}.jsonl"
     member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
-    with (
-        output(join(shard.folder, f"{name}.zip")) as stream,
-        zipfile.ZipFile(stream, "w") as archive,
-        archive.open(member, "w", force_zip64=True) as lines,
-    ):
-        for entry, matrix in shard.items:
-            if not any(node["kind"] == "text" for node in entry.document["nodes"]):
-                shard.losses.document(entry, "no_text", "MMC4 assigns every image to a text")
-                continue
-            if matrix is None and entry.pictures:
-                shard.losses.notes["not_scored"] += 1
-            lines.write(as_json(mmc4_object(entry, matrix)).encode("utf-8", "replace") + b"\n")
-            _write_images(entry, join(shard.folder, "images", str(shard.index)))
+    with output(join(shard.folder, f"{name}.zip")) as stream:
+        with zipfile.ZipFile(stream, "w") as archive, archive.open(member, "w", force_zip64=True) as lines:
+            for line in _lines(shard):
+                lines.write(line)
+        shard.written.archive(f"{name}.zip", stream)
+
+
+def _lines(shard: Shard) -> Iterator[bytes]:
+    """The documents' lines; on the way, pictures are written that come with their bytes."""
+    for entry, matrix in shard.items:
+        if not any(node["kind"] == "text" for node in entry.document["nodes"]):
+            shard.losses.document(entry, "no_text", "MMC4 assigns every image to a text")
+            continue
+        if matrix is None and entry.pictures:
+            shard.losses.notes["not_scored"] += 1
+        shard.written.rows += 1
+        yield as_json(mmc4_object(entry, matrix)).encode("utf-8", "replace") + b"\n"
+        _write_images(entry, join(shard.folder, "images", str(shard.index)))
 
 
 def _write_images(entry: Entry, folder: str) -> None:

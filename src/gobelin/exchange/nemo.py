@@ -37,12 +37,10 @@ from gobelin.exchange.entry import (
     side_of_picture,
     text_node,
 )
-from gobelin.exchange.parquet_files import read_parquet
+from gobelin.exchange.parquet_files import read_parquet, write_split
 from gobelin.exchange.taking import attempt
 from gobelin.exchange.writing import Shard
 from gobelin.store.paths import name_of
-from gobelin.store.shards import write_rows
-from gobelin.store.tables import shard_path
 
 NEMO = pa.schema(
     [
@@ -74,8 +72,7 @@ _EMPTY = dict.fromkeys(NEMO.names)
 
 def write_shard(shard: Shard) -> None:
     """One Parquet file."""
-    rows = itertools.chain.from_iterable(rows_of(entry) for entry, _ in shard.items)
-    write_rows(shard_path(shard.folder, shard.index, shard.num_shards), rows, NEMO)
+    write_split(shard, itertools.chain.from_iterable(rows_of(entry) for entry, _ in shard.items), NEMO)
 
 
 def rows_of(entry: Entry) -> Iterator[Row]:

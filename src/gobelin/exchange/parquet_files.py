@@ -27,7 +27,7 @@ _COLUMN_BYTES = 4 * 1024 * 1024
 def write_split(shard: Shard, rows: Iterable[Row], schema: pa.Schema) -> None:
     """Writes a shard under a name that the package ``datasets`` takes for the split ``train``."""
     name = f"train-{shard.index:05d}-of-{shard.num_shards:05d}.parquet"
-    write_rows(join(shard.folder, "data", name), rows, schema)
+    shard.written.rows += write_rows(join(shard.folder, "data", name), rows, schema)
 
 
 def read_parquet(path: str, columns: tuple[str, ...], required: tuple[str, ...]) -> Iterator[Row]:

@@ -3,7 +3,7 @@
     DOC_ID.json        texts, images: lists of one length, at each place exactly one of the two not null, as MINT-1T
                        has them; an image is the name of its file in the tar. image_metadata: of each image its address,
                        alt, caption, width, height. url, title, language, and the side field
-    DOC_ID.3.jpg       the image at place 3; one that stands twice in a document is there once
+    DOC_ID.3.jpg       the document's image number 3, from 0; one that stands twice in a document is there once
 
 This is also what NVIDIA NeMo Curator's InterleavedWebdatasetReader takes. Files come in the order of the ids, without
 times and owners, so equal documents give equal bytes. ``sample_names`` says which files are one sample, and
@@ -56,12 +56,16 @@ MEMBERS_AT_ONCE = 64
 def write_shard(shard: Shard) -> None:
     """One tar file."""
     path = join(shard.folder, f"{shard.index:05d}.tar")
-    with output(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for entry, _ in shard.items:
-            for name, data in sample_files(entry):
-                member = tarfile.TarInfo(name)  # mode 0644, and no time, owner or group
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
+    with output(path) as stream:
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+            for entry, _ in shard.items:
+                shard.written.rows += 1
+                for name, data in sample_files(entry):
+                    shard.written.members.add(name.partition(".")[2])
+                    member = tarfile.TarInfo(name)  # mode 0644, and no time, owner or group
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+        shard.written.archive(name_of(path), stream)
 
 
 def sample_files(entry: Entry) -> Iterator[tuple[str, bytes]]:
@@ -69,16 +73,16 @@ def sample_files(entry: Entry) -> Iterator[tuple[str, bytes]]:
     document = entry.document
     texts: list[str | None] = []
     images: list[str | None] = []
-    described = []
+    described: list[Row] = []
     files: dict[str, tuple[str, bytes]] = {}
-    for place, (node, picture) in enumerate(entry.laid_out):
+    for node, picture in entry.laid_out:
         if node["kind"] == "text":
             texts.append(node["text"])
             images.append(None)
             continue
         assert picture is not None
         assert picture.data is not None
-        name = f"{document['doc_id']}.{place}.{extension(picture.facts['format'])}"
+        name = f"{document['doc_id']}.{len(described)}.{extension(picture.facts['format'])}"
         name, _ = files.setdefault(node["image_id"] or name, (name, picture.data))
         texts.append(None)
         images.append(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, BinaryIO
@@ -17,6 +18,22 @@ LEFT_OUT = "left_out.jsonl"
 """File beside an export's documents: a decision a line on what it does not hold."""
 
 
+@dataclasses.dataclass(slots=True)
+class Written:
+    """What is known of an export's files once they are written: for its data card."""
+
+    rows: int = 0  # of documents' files
+    members: set[str] = dataclasses.field(default_factory=set)  # images' names behind the document's, as "0.jpg"
+    archives: dict[str, tuple[int, str]] = dataclasses.field(default_factory=dict)  # name -> bytes, SHA-256
+
+    def archive(self, name: str, stream: BinaryIO) -> None:
+        """Notes an archive that was written to a stream, and is read from there once more."""
+        stream.flush()
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+        self.archives[name] = (stream.tell(), digest)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shard:
     """What a format writes at a time: the documents of one shard, with their cosines where they are known."""
@@ -26,6 +43,7 @@ class Shard:
     index: int
     num_shards: int
     losses: Losses
+    written: Written = dataclasses.field(default_factory=Written)
 
 
 class Losses:
@@ -62,6 +80,11 @@ class Losses:
     def _write(self, decision: Decision) -> None:
         row = {name: value for name, value in to_row(decision).items() if value is not None}
         self._stream.write(as_json(row).encode() + b"\n")
+
+    @property
+    def num_documents(self) -> int:
+        """Documents that went."""
+        return sum(times for (unit, _), times in self.left_out.items() if unit == "documents")
 
     def summary(self) -> dict[str, Any]:
         """Counts of documents and image nodes: seen, kept, and left out by rule."""

@@ -115,3 +115,25 @@ def import_(
     for line in summary_lines(output):
         screen.say(line)
     return 0
+
+
+def card(
+    folder: Annotated[
+        Address,
+        Parameter(group=FILES, metavar="FOLDER", help="output folder of a run, or of an export; local, s3:// or gs://"),
+    ],
+    /,
+    *,
+    write: Annotated[
+        bool, Parameter(help="of a run: write README.md and croissant.json anew, in place of printing the card")
+    ] = False,
+) -> int:
+    """Prints a data card, or writes it anew."""
+    from gobelin.pipeline.exchange.cards import card_in, write_card_of_run
+    from gobelin.pipeline.exchange.export import check_done
+
+    if write:
+        write_card_of_run(folder, check_done(folder, "select"))
+    else:
+        print(card_in(folder), end="")
+    return 0

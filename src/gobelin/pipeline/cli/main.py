@@ -48,6 +48,10 @@ _OTHERS = {
         "exchange:export",
         "documents as a data set of a known format; or, as JSON lines, documents or what was left out and why",
     ),
+    "card": (
+        "exchange:card",
+        "the data card of a corpus or an export: what it holds, licences, filters, limits, how to load it",
+    ),
     "import": (
         "exchange:import_",
         "documents of another data set, in place of web archives: makes the stage `extract` of an output folder",

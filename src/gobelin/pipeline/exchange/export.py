@@ -2,6 +2,7 @@
 
     OUT/<stage>/documents, OUT/extract/images, OUT/score --corpus.py--> documents with their pictures, shard by shard
                                                          --a format--> one file a shard in the target folder
+                                                                       README.md, croissant.json (card/card.py)
                                                                        export.json, left_out.jsonl
 
 ``export.json`` is written last and says what was seen, kept and left out; ``left_out.jsonl`` holds a decision for
@@ -16,6 +17,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
+from gobelin.card.layouts import layouts_of
+from gobelin.card.tally import Tally
 from gobelin.data.schemas import IMAGES
 from gobelin.exchange.blurring import BLURRED_IMAGES, FACES_BLURRED, FACES_UNKNOWN, WITHHELD
 from gobelin.exchange.corpus import EMBEDDINGS, IMPORTED, STAGES, Corpus, open_corpus
@@ -23,7 +26,8 @@ from gobelin.exchange.entry import Entry
 from gobelin.exchange.formats import Format, find_format
 from gobelin.exchange.jsonl import document_as_json
 from gobelin.exchange.similarities import Matrix
-from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, presentable
+from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, Written, presentable
+from gobelin.pipeline.exchange.cards import ExportCard
 from gobelin.pipeline.run.run import RUN_NAME
 from gobelin.pipeline.run.state import OutputError
 from gobelin.store.dataset import current, is_committed
@@ -91,14 +95,16 @@ def export_corpus(output: str, stage: str, name: str, target: str, with_images: 
     with tempfile.TemporaryDirectory(prefix="gobelin-export-") as work, new_file(join(target, LEFT_OUT)) as left_out:
         losses = Losses(left_out)
         corpus = open_corpus(output, stage, work, with_data, similarity, faces)
+        written, tally, num_images = Written(), Tally(), 0
         for index in range(corpus.num_shards):
-            items = _presentable(corpus, index, kind, losses)
-            kind.write_shard(Shard(items, target, index, corpus.num_shards, losses))
+            items = _presentable(corpus, index, kind, losses, tally)
+            kind.write_shard(Shard(items, target, index, corpus.num_shards, losses, written))
             corpus.done_with(index)
         if with_images and kind.images_beside:
+            schema = IMAGES if faces is None else BLURRED_IMAGES
             for index in range(corpus.num_shards):
                 path = shard_path(join(target, "images"), index, corpus.num_shards)
-                write_rows(path, _beside(corpus, index, losses), IMAGES if faces is None else BLURRED_IMAGES)
+                num_images += write_rows(path, _beside(corpus, index, losses), schema)
     summary = {
         "format": name,
         "stage": stage,
@@ -107,6 +113,9 @@ def export_corpus(output: str, stage: str, name: str, target: str, with_images: 
         **(_scored(similarity, clip_model, losses) if kind.has_similarity else {}),
         **({} if faces is None else {FACES_BLURRED: losses.notes[FACES_BLURRED]}),
     }
+    layouts = layouts_of(name, with_images and kind.images_beside, faces is not None)
+    card = ExportCard(run, summary, written, tally, layouts, num_images, with_images or kind.holds_data)
+    card.write(target)
     write_json(join(target, "export.json"), summary)
     return summary
 
@@ -120,9 +129,16 @@ def _scored(similarity: str | None, clip_model: str | None, losses: Losses) -> d
     return {"cosines_from": similarity, "clip_model": clip_model, "not_scored": losses.notes["not_scored"]}
 
 
-def _presentable(corpus: Corpus, index: int, kind: Format, losses: Losses) -> Iterator[tuple[Entry, Matrix | None]]:
+def _presentable(
+    corpus: Corpus, index: int, kind: Format, losses: Losses, tally: Tally
+) -> Iterator[tuple[Entry, Matrix | None]]:
+    """Documents as they may leave. One that the format then takes is counted."""
     for entry, matrix in corpus.entries(index):
-        yield presentable(entry, matrix, kind.holds_data, losses)
+        shown, cosines = presentable(entry, matrix, kind.holds_data, losses)
+        num_refused = losses.num_documents
+        yield shown, cosines
+        if losses.num_documents == num_refused:
+            tally.add(shown.document)
 
 
 def _faces(output: str, run: dict[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from gobelin.data.schemas import SCHEMA_VERSION
 from gobelin.errors import UserError
 from gobelin.pipeline.ask.rule_effects import effect_lines
+from gobelin.pipeline.exchange.cards import forget_card, write_card_of_run
 from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.run import preflight
 from gobelin.pipeline.run.context import Context
@@ -50,6 +51,9 @@ RUN_STAGE: dict[str, Callable[[Context], dict[str, Any]]] = {
     "report": report,
 }
 
+CORPUS_STAGES = ("extract", "score", "select")
+"""What makes the corpus; the last of them writes its data card."""
+
 RECIPE_NAME = "recipe.yaml"
 RUN_NAME = "run.json"
 
@@ -80,13 +84,17 @@ class Run:
             delete(folder.path)
         started, cpu_before = time.monotonic(), tree_seconds()
         folder.begin()
+        if name in CORPUS_STAGES:
+            forget_card(self._output)
         summary = RUN_STAGE[name](self._context)
         seconds = {
             "seconds": round(time.monotonic() - started, 1),
             "cpu_seconds": round(tree_seconds() - cpu_before, 1),
         }
         folder.complete({**summary, **seconds})
-        self.write_summary()
+        told = self.write_summary()
+        if name == CORPUS_STAGES[-1]:
+            write_card_of_run(self._output, told)
         screen.end_stage({**summary, **seconds})
         return True
 
@@ -138,23 +146,22 @@ class Run:
                 f"{self._output}: stage {name} was made with other settings or input; `gobelin run` renews it"
             )
 
-    def write_summary(self) -> None:
-        """Writes ``run.json`` and ``recipe.yaml``."""
+    def write_summary(self) -> dict[str, Any]:
+        """Writes ``run.json``. Returns what it says."""
         stages = {}
         for name in STAGES:
             manifest = read_manifest(join(self._output, name))
             is_current = manifest is not None and manifest["key"] == self._key(name)
             stages[name] = {"status": "done", **(manifest or {})} if is_current else {"status": "not run"}
-        write_json(
-            join(self._output, RUN_NAME),
-            {
-                "recipe": as_dict(self.recipe),
-                "input": [archive.to_json() for archive in self._archives],
-                "schema_version": SCHEMA_VERSION,
-                "versions": {"python": platform.python_version(), **_versions(self.recipe.packages)},
-                "stages": stages,
-            },
-        )
+        summary = {
+            "recipe": as_dict(self.recipe),
+            "input": [archive.to_json() for archive in self._archives],
+            "schema_version": SCHEMA_VERSION,
+            "versions": {"python": platform.python_version(), **_versions(self.recipe.packages)},
+            "stages": stages,
+        }
+        write_json(join(self._output, RUN_NAME), summary)
+        return summary
 
 
 def _versions(plugins: Iterable[str]) -> dict[str, str]:
