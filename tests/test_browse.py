@@ -250,7 +250,12 @@ def test_two_runs(collection: Collection, output: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_scores_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["browse", str(tmp_path)]) == 2
+    assert "there is no run.json in it" in capsys.readouterr().err
+    (tmp_path / "run.json").write_text("{}")
+    assert main(["browse", str(tmp_path)]) == 2
     assert "has no scores yet" in capsys.readouterr().err
+    assert main(["browse", str(tmp_path / "run.json")]) == 2
+    assert "there is no run.json in it" in capsys.readouterr().err
 
 
 # marks
@@ -368,6 +373,8 @@ def test_questions_that_are_none(ask: Ask) -> None:
     assert ask("api/__class__", {})[0] == 400
     assert ask("api/start", "[1]")[0] == 400
     assert ask("api/start", "{")[0] == 400
+    assert ask("api/start", "[" * 10**5)[0] == 400
+    assert ask("image/" + "0" * 64 + "?side=%C2%B2")[0] == 404  # a digit, and no number
     assert ask("api/start", {}, Content_Type="text/plain")[0] == 415
     assert ask("api/start", "x", Content_Length=str(2 << 20))[0] == 413  # refused before it is read
     assert ask("../../etc/passwd")[0] == 404
@@ -389,6 +396,9 @@ def test_pictures_are_encoded_anew_and_pages_are_in_a_sandbox(ask: Ask, collecti
 def test_a_port_that_is_taken_is_said(server: BrowseServer, answers: Answers) -> None:
     with pytest.raises(UserError, match=f"port {server.server_port} cannot be opened"):
         BrowseServer(answers, server.server_port)
+    for port in (-1, 65_536):
+        with pytest.raises(UserError, match="from 0 to 65535"):
+            BrowseServer(answers, port)
 
 
 def test_the_command_prints_its_address_and_ends_with_ctrl_c(output: Path) -> None:

@@ -21,7 +21,7 @@ from gobelin.pipeline.recipe.recipe import Recipe, change, load_recipe
 from gobelin.plugins import known_score
 from gobelin.report import wording
 from gobelin.report.histograms import Histogram
-from gobelin.store.files import local_copy, read_json
+from gobelin.store.files import exists, local_copy, read_json
 from gobelin.store.paths import join, name_of
 from gobelin.store.tables import list_shards, read_tables
 from gobelin.transforms.selection.columns import Columns, coded, load_columns
@@ -81,10 +81,12 @@ class Collection:
         """Reads the scores; says how far it is.
 
         Raises:
-            AskError: the stages extract and score have not run.
+            AskError: it is no run's, or the stages extract and score have not run.
         """
         self.output = output
         self.name = name_of(output)
+        if not exists(join(output, "run.json")):
+            raise AskError(f"{output} is not the output folder of a run: there is no run.json in it")
         if not list_shards(join(output, "score", "documents"), may_be_unfinished=True):
             raise AskError(f"{output} has no scores yet; gobelin browse looks at a folder whose stage `score` is done")
         self.run = read_json(join(output, "run.json"))

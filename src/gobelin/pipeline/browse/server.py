@@ -86,7 +86,7 @@ class _Handler(LocalHandler):
         run = self.server.answers.run_called(given.get("run", ["0"])[0])
         if kind == "image":
             side = given.get("side", ["320"])[0]
-            data = details.picture(run, name, int(side) if side.isdigit() and len(side) < 6 else details.THUMBNAIL_PX)
+            data = details.picture(run, name, int(side) if side.isdecimal() and len(side) < 6 else details.THUMBNAIL_PX)
             if data is not None:
                 return self.send(data, "image/webp", SANDBOX, "max-age=3600")
         if kind == "page":
@@ -100,7 +100,7 @@ class _Handler(LocalHandler):
             raise UserError("no such question")
         try:
             given = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError("not JSON") from None
         if not isinstance(given, dict):
             raise UserError("an object is expected")

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from gobelin.errors import UserError
 from gobelin.pipeline.cli.options import MACHINE, RunFolder, Settings
 
 
@@ -22,8 +21,6 @@ def chat(
     from gobelin.pipeline.run.run import recipe_of
     from gobelin.store.paths import absolute
 
-    if not 0 <= port < 65_536:
-        raise UserError(f"--port must be from 0 to 65535, got {port}")
     output = absolute(output)
     recipe = recipe_of(output, None, settings)
     with ChatServer(open_model(output, recipe), recipe.sample.sampling, port) as server:
