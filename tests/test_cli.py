@@ -648,6 +648,16 @@ def test_export(finished: Path, capsys: pytest.CaptureFixture[str], stage: str, 
     assert "“" in lines[0], "text as it is, not escaped"
 
 
+@pytest.mark.parametrize("words", ["recipe show small", "--help", "--version"])
+def test_what_cannot_be_printed_is_an_error(words: str) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = f"'{BIN / 'gobelin'}' {words} > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, env=buffered)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "o space left on" in done.stderr
+
+
 def test_export_into_a_closed_pipe(finished: Path) -> None:
     """``gobelin export OUT | head -1`` prints no traceback."""
     command = f"'{BIN / 'gobelin'}' export '{finished}' --stage extract | head -c 20"

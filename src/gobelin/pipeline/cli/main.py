@@ -133,14 +133,9 @@ def main(argv: Sequence[str] | None = None, owns_process: bool = False) -> int:
         return 2
     app = build_app()
     if not {"--help", "-h"}.isdisjoint(words):
-        try:
-            print(help_text(app, words), flush=True)
-        except BrokenPipeError:
-            _nobody_reads()
-        return 0
+        return _printed(help_text(app, words))
     if words == ["--version"]:
-        print(f"gobelin {_version()}")
-        return 0
+        return _printed(f"gobelin {_version()}")
     try:
         command, bound, injected = app.parse_args(words, print_error=False, exit_on_error=False)
     except CycloptsError as error:
@@ -198,6 +193,24 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
         return 1
 
 
+def _printed(text: str) -> int:
+    """Prints a text; the exit code."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _nobody_reads()
+    except OSError as error:
+        return _cannot_print(error)
+    return 0
+
+
+def _cannot_print(error: OSError) -> int:
+    """What is lost is told; the exit code."""
+    print(f"gobelin: not all could be printed: {error.strerror}", file=sys.stderr)
+    _nobody_reads()
+    return 2
+
+
 def _nobody_reads() -> None:
     """What is still to be printed goes nowhere, as in ``gobelin ... | head``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -243,7 +256,12 @@ def _end_process(code: int) -> NoReturn:
     process with exit code 134, after all was written (apache/arrow issue 34314).
     """
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # nobody reads on, as in ``gobelin ... | head``
+    except OSError as error:
+        code = code or _cannot_print(error)
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)
