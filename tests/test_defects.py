@@ -55,6 +55,7 @@ def test_a_defect_says_that_it_is_one(
     [
         (UserError("--input x: no such file"), "--input x: no such file"),
         (UserError("two\nlines [while running 'Step']"), "two lines"),
+        (UserError("a\x1b]0;title\x07 \u202eb \ud800\xe9"), "a?]0;title? ?b ?\xe9"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "[Errno 13] Permission denied: '/x'"),
         (OSError(errno.EIO, "Input/output error"), "[Errno 5] Input/output error"),
         (MemoryError(), "out of memory"),

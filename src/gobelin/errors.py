@@ -65,8 +65,10 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def in_a_line(error: BaseException) -> str:
-    """An error as people are shown it: what a ``UserError`` says, and of others their type too."""
+    """An error as people are shown it: what a ``UserError`` says, and of others their type too. Signs that steer a
+    terminal become question marks: a message may quote what somebody on the web wrote."""
     text = " ".join(line.strip() for line in _BY_BEAM.sub("", str(error)).splitlines())
+    text = "".join(sign if sign.isprintable() else "?" for sign in text)
     if isinstance(error, UserError):
         return text
     if isinstance(error, MemoryError):
