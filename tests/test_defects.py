@@ -96,7 +96,7 @@ def test_a_damaged_data_set_is_named(tmp_path: Path) -> None:
 
 OUR_OWN = {
     "tokenize/grammar.py", "tokenize/image_tokenizer.py", "tokenize/sequence.py", "tokenize/vocabulary.py",
-    "tokenize/assemble.py", "tokenize/split.py",
+    "tokenize/assemble.py", "tokenize/framing.py", "tokenize/split.py",
     "tokenize/fit.py", "train/evaluate.py", "train/sample.py", "transforms/archives/http_message.py",
     "transforms/archives/ranges.py", "transforms/images/image_sandbox.py", "transforms/vision/assignment.py",
     "transforms/duplicates/image_duplicates.py",
