@@ -350,3 +350,49 @@ def test_a_page_may_leave_out_its_head_and_body(tag: str, body: str) -> None:
         assert [getattr(piece, "text", "image")[:9] for piece in content.pieces] == [
             "The ferry", "The ferry", "image", "The ferry",
         ]  # fmt: skip
+
+
+ICON = "<img src=i.png width=16 height=16>"
+
+
+@pytest.mark.parametrize(
+    ("line", "texts"),
+    [
+        (f"<p>Press the button {ICON} to keep the picture.", ["Press the button to keep the picture."]),
+        (f"<p>Press {ICON}, then {ICON}{ICON} and wait for it.", ["Press, then and wait for it."]),
+        (f"<ul><li>Open <b>File</b> {ICON} <i>New</i> for it.</ul>", ["Open File New for it."]),
+        (f"<p>按下按钮{ICON}保存图片。", ["按下按钮保存图片。"]),
+        (f"<p>The first line ends.<br><br>{ICON} The second line.", ["The first line ends.", "The second line."]),
+        (f"<p>The first paragraph.</p>{ICON}<p>The second one.", ["The first paragraph.", "The second one."]),
+        (f"<p>The first paragraph.</p>{ICON} Words beside it.", ["The first paragraph.", "Words beside it."]),
+        ("<p>Look at <img src=a.jpg width=600 height=400> this.", ["Look at", "[a.jpg]", "this."]),
+    ],
+)  # fmt: skip
+def test_a_sentence_is_whole_where_an_icon_in_it_is_left_out(prose: str, line: str, texts: list[str]) -> None:
+    head = "<meta property=og:type content=article><title>Keeping pictures</title>"
+    html = f"<html><head>{head}</head><body><article><p>{prose}</p>{line}<p>{prose} Again.</p></article>"
+    lines = outline(read(html.encode()))
+    assert lines[1:-1] == texts
+
+
+@pytest.mark.parametrize(
+    ("table", "roles"),
+    [
+        ("<tr><td rowspan=2> </td><th>Note</th></tr><tr><td>It is so.</td></tr>", ["paragraph", "paragraph"]),
+        ("<tr><th>Note</th></tr><tr><td><img src=i.png></td><td>So.</td></tr>", ["paragraph", None, "paragraph"]),
+        ("<tr><th>Name</th><th>Size</th></tr><tr><td>ant</td><td>4 mm</td></tr>", ["table"]),
+        ("<tr><td>Name</td><td></td></tr><tr><td>ant</td><td></td></tr><tr><td>bee</td><td></td></tr>", ["table"]),
+    ],
+)  # fmt: skip
+def test_a_box_of_one_column_is_no_table(prose: str, table: str, roles: list[str | None]) -> None:
+    html = f"<html><body><article><p>{prose}</p><table>{table}</table><p>{prose} Again.</p></article>"
+    pieces = read(html.encode()).pieces[1:-1]
+    assert [piece.role.value if isinstance(piece, TextPiece) else None for piece in pieces] == roles
+
+
+def test_how_long_a_generator_ran_is_no_text(prose: str) -> None:
+    line = "<p><strong>Total running time of the script:</strong> ( 0 minutes 0.129 seconds)</p>"
+    other = "<p>Its total running time of the script is what we measure in this chapter, and it is short enough.</p>"
+    lines = outline(read(f"<html><body><article><p>{prose}</p>{other}<p>{prose} Again.</p>{line}</article>".encode()))
+    assert len(lines) == 3
+    assert not any(each.startswith("Total") for each in lines)

@@ -32,7 +32,7 @@ from gobelin.transforms.pages.content.trafilatura_path import choose_with_trafil
 from gobelin.transforms.pages.images.image_references import ImageReference, document_base, rewrite_images
 from gobelin.transforms.pages.tree.decode_text import decode
 from gobelin.transforms.pages.tree.markdeep import is_markdeep, markdeep_to_html
-from gobelin.transforms.pages.tree.page_blocks import PageBlocks, read_blocks
+from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks, read_blocks
 from gobelin.transforms.pages.tree.parse_html import PageProblem, parse_html
 from gobelin.transforms.pages.tree.readable_text import is_readable
 from gobelin.transforms.pages.tree.rewrite_words import rewrite_words
@@ -162,10 +162,18 @@ def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: Pag
 
 def _pieces(content: MainContent, references: list[ImageReference]) -> list[TextPiece | ImageReference]:
     pieces: list[TextPiece | ImageReference] = []
+    before: Block | None = None
+    block: Block | None
     for block in content.blocks:
         if block.image is None:
             if is_readable(block.text):
-                pieces.append(TextPiece(block.text, block.role, block.level))
+                last = pieces[-1] if pieces and block.continues is not None and block.continues is before else None
+                if isinstance(last, TextPiece) and block.role is not Role.CODE:
+                    pieces[-1] = dataclasses.replace(last, text=_join(last.text, block.text))
+                else:
+                    pieces.append(TextPiece(block.text, block.role, block.level))
+            else:
+                block = None
         elif block.image < len(references):
             reference = references[block.image]
             caption = content.captions.get(block.image)
@@ -173,7 +181,19 @@ def _pieces(content: MainContent, references: list[ImageReference]) -> list[Text
                 caption = join_parts([reference.caption or "", caption])
                 reference = dataclasses.replace(reference, caption=caption)
             pieces.append(_with_readable_words(reference))
+        before = block
     return pieces
+
+
+def _join(text: str, rest: str) -> str:
+    """The two parts of a sentence whose picture is left out. Chinese and Japanese have no space between words, and no
+    language has one before a comma."""
+    is_close = rest[0] in _CLOSING or (ord(text[-1]) >= _FIRST_IDEOGRAPHIC and ord(rest[0]) >= _FIRST_IDEOGRAPHIC)
+    return text + ("" if is_close else " ") + rest
+
+
+_CLOSING = frozenset(".,;:!?)]}\u2019\u201d%")
+_FIRST_IDEOGRAPHIC = 0x2E80
 
 
 def _with_readable_words(reference: ImageReference) -> ImageReference:

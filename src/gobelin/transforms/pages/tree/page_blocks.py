@@ -75,7 +75,10 @@ _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "⚓", "⚓︎", "∞", ""))
 class Block:
     """A block of text, or an image. ``link_chars`` of its ``num_chars`` characters are inside links."""
 
-    __slots__ = ("container", "image", "leads_home", "level", "link_chars", "num_chars", "num_links", "role", "text")
+    __slots__ = (
+        "container", "continues", "image", "leads_home", "level", "link_chars", "num_chars", "num_links", "role",
+        "text",
+    )  # fmt: skip
 
     def __init__(self, text: str, role: Role, level: int | None, container: int, link_chars: int, num_links: int):
         self.text = text
@@ -86,6 +89,7 @@ class Block:
         self.link_chars = min(link_chars, self.num_chars)
         self.num_links = num_links
         self.image: int | None = None  # index of its reference
+        self.continues: Block | None = None  # the text of the same line before the images in front of this
         self.leads_home = False  # an image in a link to the site's or the manual's first page
 
 
@@ -156,6 +160,7 @@ class _Walk:
         self._buffer: list[str] = []
         self._link_chars = 0
         self._num_links = 0
+        self._line: Block | None = None  # text that images cut off from what follows in its paragraph
         self._links: list[HtmlElement] = []  # that are open
         self._list_depth = 0
         self._pre_depth = 0  # block elements open since <pre>, itself included
@@ -263,6 +268,7 @@ class _Walk:
             return True
         if self._buffer:
             self._flush()
+        self._line = None
         page = self._page
         if tag == "table" and not self._is_conversation and is_data_table(element):
             self._table(element)
@@ -339,6 +345,7 @@ class _Walk:
             return
         if self._buffer:
             self._flush()
+        self._line = None
         self._pre_depth = 0
         if tag in _LISTS:
             self._list_depth -= 1
@@ -366,7 +373,13 @@ class _Walk:
         index = sentinel_index(element.get("src") or "")
         if index is not None:
             if self._buffer:
+                is_whole = BREAK in self._buffer[-1]
+                num_blocks = len(self._page.blocks)
                 self._flush()
+                if is_whole:
+                    self._line = None
+                elif len(self._page.blocks) > num_blocks:
+                    self._line = self._page.blocks[-1]
             self._add_image(index)
 
     def _add_image(self, index: int) -> None:
@@ -397,6 +410,11 @@ class _Walk:
             texts = [text] if text else []
         else:
             texts = [text for text in map(fold, _PARAGRAPHS.split(raw)) if text]
+        line = None if raw.startswith(BREAK) else self._line
+        if texts:
+            self._line = None
         for text in texts:
             links = link_chars if len(texts) == 1 else link_chars * len(text) // len(raw)
-            self._page.blocks.append(Block(text, self._role, self._level, self._container, links, num_links))
+            block = Block(text, self._role, self._level, self._container, links, num_links)
+            block.continues, line = line, None
+            self._page.blocks.append(block)

@@ -1,7 +1,8 @@
 """Tables of data as text: a line a row, cells separated by `` | ``.
 
 A table is data where it has two rows and two columns and no cell holds more than a few lines: no other table, no
-heading, code, form or quotation. Other tables lay out a page; their cells are read like any container.
+heading, code, form or quotation. Other tables lay out a page; their cells are read like any container. So are those of
+a box: two rows, of which none has words in two cells ("Note", and the note, beside an icon).
 """
 
 from __future__ import annotations
@@ -47,7 +48,11 @@ def is_data_table(table: HtmlElement) -> bool:
             widest = max(widest, len(element))
         elif element is not table:
             return False
-    return num_rows >= 2 and widest >= 2
+    return num_rows >= 2 and widest >= 2 and not (num_rows == 2 and _is_box(table))
+
+
+def _is_box(table: HtmlElement) -> bool:
+    return max(sum(any(map(str.strip, cell.itertext())) for cell in row) for row in table.iter("tr")) == 1
 
 
 def read_table(table: HtmlElement, with_hidden: bool = False) -> Iterator[TablePart | int]:
