@@ -321,6 +321,7 @@ OPTIONS = {
     "card": "--write",
     "import": "--format --output --recipe --set --scratch --quiet",
     "chat": "--output --port --set",
+    "ablate": "--output --independent --seeds --arms --set --workers --scratch --quiet",
     "explain": "--output --all-scores",
     "status": "--output --json",
     "check": "--output",

@@ -10,6 +10,7 @@ seconds for a small corpus, most of it for thumbnails and imports.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import yaml
 
 from gobelin.report import wording
+from gobelin.report.ablation import FOLDER, ablation_section
 from gobelin.report.corpus_tables import (
     DuplicateGroup,
     document_groups,
@@ -65,6 +67,15 @@ def write_report(output: str, folder: str) -> str:
     numbers = json.dumps(as_json(context), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(join(folder, "report.json"), numbers.encode())
     address = join(folder, "index.html")
+    write_bytes(address, page.encode())
+    return address
+
+
+def write_ablation_page(output: str) -> str:
+    """Writes the page of an ablation beside its results and returns its address."""
+    context = {"ablation": ablation_section(output), "version": importlib.metadata.version("gobelin")}
+    page = _environment().get_template("ablation_page.html.j2").render(context)
+    address = join(output, FOLDER, "index.html")
     write_bytes(address, page.encode())
     return address
 
@@ -135,6 +146,7 @@ def _collect(output: str) -> dict[str, Any]:
         "thumbnails": make_thumbnails(output, shown),
         "tokens": token_section(output, stages, withheld),
         "training": training_section(output, stages),
+        "ablation": ablation_section(output),
         "audit": error_rates(read_marks(output), str(stages["select"].get("key", ""))),
         "samples": read_samples(join(output, "sample")) if stages["sample"]["status"] == "done" else None,
         "recipe_text": yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True),

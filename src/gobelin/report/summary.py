@@ -39,6 +39,7 @@ def as_json(context: dict[str, Any]) -> dict[str, Any]:
             ],
             "tokens": _tokens(context["tokens"]),
             "training": _training(context["training"]),
+            "ablation": None if context["ablation"] is None else context["ablation"]["found"],
         }
     )
 

@@ -158,6 +158,14 @@ def read_corpus(
     return TokenCorpus(training, validation, index.fingerprint)
 
 
+def documents_among(
+    shards: str, vocabulary: Vocabulary, doc_ids: Iterable[str], kept_in: str | None = None
+) -> Documents:
+    """The documents of a data set of token shards that have one of these ids. Raises UserError: see ``read_corpus``."""
+    index = read_index(shards, vocabulary, kept_in)
+    return Documents(index, _is_among(index, doc_ids), vocabulary)
+
+
 def vocabulary_of(shards: str) -> Vocabulary:
     """The vocabulary that token shards were written with; it stands in each of them.
 

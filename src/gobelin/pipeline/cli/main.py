@@ -61,6 +61,10 @@ _OTHERS = {
         "an image tokenizer for pictures of your own: of a run, a folder, Parquet files",
     ),
     "chat": ("chat:chat", "a page on this machine, to write and draw with the model of a run in turns"),
+    "ablate": (
+        "ablate:ablate",
+        "does curation help? models of equal cost on raw, curated, random and dropped documents, with intervals",
+    ),
     "explain": ("look:explain", "the whole story of one page or image: found, scored, decided"),
     "status": (
         "look:status",

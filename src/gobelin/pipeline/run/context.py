@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from gobelin.data.model import Action, Unit
@@ -28,13 +29,14 @@ class Context:
     supervisor: Supervisor
     workers: int
     keys: dict[str, str]  # of each stage
+    homes: Mapping[str, str] = dataclasses.field(default_factory=dict)  # output folders of stages that lie elsewhere
 
     @property
     def plan(self) -> Plan:
         return Plan(self.supervisor, self.workers)
 
     def folder(self, stage: str) -> StageFolder:
-        return StageFolder(self.output, stage, self.keys[stage], parts_of(stage, self.recipe, self.keys))
+        return StageFolder(self._home(stage), stage, self.keys[stage], parts_of(stage, self.recipe, self.keys))
 
     def images(self, copies_serve: bool) -> StoredImages:
         """The images of ``extract``, with their reduced copies where those serve and are kept."""
@@ -44,7 +46,10 @@ class Context:
 
     def data(self, stage: str, name: str) -> str:
         """The folder that holds the files of a data set of an earlier stage."""
-        return current(join(self.output, stage, name))
+        return current(join(self._home(stage), stage, name))
+
+    def _home(self, stage: str) -> str:
+        return self.homes.get(stage, self.output)
 
 
 def balanced_counts(

@@ -34,6 +34,8 @@ from gobelin.pipeline.stages.score import score
 from gobelin.pipeline.stages.select import select
 from gobelin.pipeline.stages.tokenize import tokenize
 from gobelin.pipeline.stages.train import report, sample, train
+from gobelin.report.ablation import FOLDER as ABLATION
+from gobelin.report.ablation import RESULTS
 from gobelin.report.marks import FILE_NAME as MARKS
 from gobelin.store.files import delete, digest_of, exists, list_files, make_folder, write_bytes, write_json
 from gobelin.store.lock import LEASE_NAME, locked
@@ -125,12 +127,12 @@ class Run:
         return self._folder(name).is_done()
 
     def _key(self, name: str) -> str:
-        """A stage's key; the report's also says which stages and whose marks it shows."""
+        """A stage's key; the report's also says which stages, whose marks and which ablation it shows."""
         if name != "report":
             return self.keys[name]
-        marks = join(self._output, MARKS)
+        beside = [address for each in (MARKS, join(ABLATION, RESULTS)) if exists(address := join(self._output, each))]
         shown = [stage for stage in STAGES[:-1] if self._is_current(stage)]
-        return fingerprint(self.keys[name], shown, *([digest_of(marks)] if exists(marks) else []))
+        return fingerprint(self.keys[name], shown, *map(digest_of, beside))
 
     def _is_current(self, name: str) -> bool:
         manifest = read_manifest(join(self._output, name))

@@ -30,19 +30,26 @@ _GROUPS = ("exact_group", "near_group")
 
 
 def hold_out(output: str, config: TrainConfig) -> HeldOut:
-    """The split of an output folder's corpus: that of the recipe's file, or sites by hash of their name.
+    """The split of an output folder's corpus, see ``hold_out_of``."""
+    return hold_out_of(join(output, "select", "documents"), join(output, "score", "documents"), config)
+
+
+def hold_out_of(corpus: str, scores: str, config: TrainConfig) -> HeldOut:
+    """The split of a corpus: that of the recipe's file, or sites by hash of their name.
 
     Held-out documents that are near-duplicates of trained ones, as ``score`` grouped them, are left out of both sides.
     Reads addresses and groups in passes of a row group; holds the ids of what is held out, and a number a site.
+
+    Args:
+        corpus, scores: data sets of documents, and of their scores.
     """
-    corpus = join(output, "select", "documents")
     given = HeldOut.load(config.held_out) if config.held_out is not None else None
     if given is None:
         sites = choose_sites(Counter(site for _, site in _sites(corpus)), config.validation_ratio)
         by_site = [(doc_id, site) for doc_id, site in _sites(corpus) if site in sites]
         if not sites and config.validation_ratio:
-            return _without_duplicates(output, "document", (), _some(corpus, config.validation_ratio), set())
-        return _without_duplicates(output, "site", sites, {doc_id for doc_id, _ in by_site}, set())
+            return _without_duplicates(corpus, scores, "document", (), _some(corpus, config.validation_ratio), set())
+        return _without_duplicates(corpus, scores, "site", sites, {doc_id for doc_id, _ in by_site}, set())
     listed, known, sites = set(given.documents), set(given.documents) | set(given.left_out), set(given.sites)
     found, others = set(), set()
     for doc_id, site in _sites(corpus):
@@ -50,7 +57,7 @@ def hold_out(output: str, config: TrainConfig) -> HeldOut:
             found.add(doc_id)
         elif doc_id in known or site in sites:
             others.add(doc_id)
-    return _without_duplicates(output, "file", given.sites, found, others)
+    return _without_duplicates(corpus, scores, "file", given.sites, found, others)
 
 
 def choose_sites(documents: Mapping[str, int], ratio: float) -> set[str]:
@@ -91,10 +98,10 @@ def _sites(corpus: str) -> Iterator[tuple[str, str]]:
 
 
 def _without_duplicates(
-    output: str, by: str, sites: Collection[str], held_out: set[str], left_out: set[str]
+    corpus: str, scores: str, by: str, sites: Collection[str], held_out: set[str], left_out: set[str]
 ) -> HeldOut:
     """The split, without held-out documents that share a group with one that is trained on."""
-    crossing = _crossing(output, held_out, left_out)
+    crossing = _crossing(corpus, scores, held_out, left_out)
     return HeldOut(
         by,  # type: ignore[arg-type]
         tuple(sorted(sites)),
@@ -103,9 +110,8 @@ def _without_duplicates(
     )
 
 
-def _crossing(output: str, held_out: set[str], left_out: set[str]) -> set[str]:
+def _crossing(corpus: str, scores: str, held_out: set[str], left_out: set[str]) -> set[str]:
     """Held-out documents that are near-duplicates of trained ones."""
-    scores = join(output, "score", "documents")
     if not held_out or not is_committed(scores):
         return set()
     apart = held_out | left_out
@@ -113,7 +119,7 @@ def _crossing(output: str, held_out: set[str], left_out: set[str]) -> set[str]:
     for table in _grouped(scores, held_out):
         for name in _GROUPS:
             groups[name].update(table[name].drop_null().to_pylist())
-    trained = _trained_in(output, scores, groups, apart)
+    trained = _trained_in(corpus, scores, groups, apart)
     crossing: set[str] = set()
     for table in _grouped(scores, held_out):
         for name in _GROUPS:
@@ -128,7 +134,7 @@ def _grouped(scores: str, doc_ids: set[str]) -> Iterator[pa.Table]:
         yield table.filter(pc.is_in(table["doc_id"], wanted))
 
 
-def _trained_in(output: str, scores: str, groups: dict[str, set[str]], apart: set[str]) -> dict[str, set[str]]:
+def _trained_in(corpus: str, scores: str, groups: dict[str, set[str]], apart: set[str]) -> dict[str, set[str]]:
     """Of these groups, those with a document that is trained on. ``score`` also has what ``select`` dropped."""
     members: list[dict[str, str]] = []
     for table in row_groups(scores, ["doc_id", *_GROUPS]):
@@ -137,7 +143,7 @@ def _trained_in(output: str, scores: str, groups: dict[str, set[str]], apart: se
         members += [row for row in rows if row["doc_id"] not in apart]
     kept = {row["doc_id"] for row in members}
     in_corpus: set[str] = set()
-    for doc_id, _ in _sites(join(output, "select", "documents")) if kept else ():
+    for doc_id, _ in _sites(corpus) if kept else ():
         if doc_id in kept:
             in_corpus.add(doc_id)
     return {name: {row[name] for row in members if row["doc_id"] in in_corpus} for name in _GROUPS}
