@@ -154,7 +154,9 @@ def quiet_datasets() -> Iterator[None]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("name", "with_images"), [("run", True), *EXPORTS], ids=["run", *IDS])
+@pytest.mark.parametrize(
+    ("name", "with_images"), [("run", True), ("markdown", False), *EXPORTS], ids=["run", "markdown", *IDS]
+)
 def test_the_commands_of_a_card_load_the_folder(
     name: str, with_images: bool, run: Path, exports: Callable[[str, bool], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,9 +169,12 @@ def test_the_commands_of_a_card_load_the_folder(
             exec(text, held)
             found.append(held)
     by_datasets, by_croissant = found[0], found[-1]
+    assert by_croissant["record"]
+    if name == "markdown":
+        assert len(found) == 1
+        return
     num_documents = 5 if name != "nemo" else 5 + sum(len(row["nodes"]) for row in documents_of(run).values())
     assert len(by_datasets["documents"]) == num_documents
-    assert by_croissant["record"]
     if "pictures" in by_datasets:
         first = next(iter(documents_of(run).values()))
         shown = sum(node["kind"] == "image" for node in first["nodes"])
@@ -218,7 +223,9 @@ def test_datasets_reads_what_was_written(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("name", "with_images"), [("run", True), *EXPORTS], ids=["run", *IDS])
+@pytest.mark.parametrize(
+    ("name", "with_images"), [("run", True), ("markdown", False), *EXPORTS], ids=["run", "markdown", *IDS]
+)
 def test_mlcroissant_loads_every_record_set(
     name: str, with_images: bool, run: Path, exports: Callable[[str, bool], Path]
 ) -> None:
@@ -229,6 +236,9 @@ def test_mlcroissant_loads_every_record_set(
     assert data_set.metadata.ctx.conforms_to.value.endswith("/1.1")
     assert not data_set.metadata.ctx.issues.errors
     loaded = {each.id: list(data_set.records(each.id)) for each in data_set.metadata.record_sets}
+    if name == "markdown":
+        assert len(loaded["documents"]) == 5
+        return
     num_rows = {info["config_name"]: info["splits"][0]["num_examples"] for info in head_of(folder)["dataset_info"]}
     assert len(loaded["documents"]) == num_rows["default"]
     if name == "parquet":
@@ -266,6 +276,25 @@ def test_webdataset_reads_samples_whose_members_their_json_names(
             members |= {name.partition(".")[2] for name in archive.getnames()}
     features = {each["name"] for each in head_of(folder)["dataset_info"][0]["features"]}
     assert features == {"__key__", "__url__", *members}
+
+
+def test_markdown_is_a_folder_of_documents_with_their_images_beside(
+    run: Path, exports: Callable[[str, bool], Path]
+) -> None:
+    folder = exports("markdown", False)
+    files = sorted(folder.glob("*/*.md"))
+    by_url = documents_of(run)
+    assert len(files) == 5
+    for path in files:
+        text = path.read_text()
+        _, head, body = text.split("---\n", 2)
+        document = by_url[yaml.safe_load(head)["url"]]
+        tokens = markdown_it.MarkdownIt("commonmark").parse(body)
+        shown = [child.attrs["src"] for token in tokens for child in token.children or () if child.type == "image"]
+        assert len(shown) == sum(node["kind"] == "image" for node in document["nodes"])
+        for name in shown:
+            with PillowImage.open(path.parent / str(name)) as picture:
+                assert picture.size[1] == 50
 
 
 def test_what_a_card_tells_is_what_happened(run: Path, exports: Callable[[str, bool], Path]) -> None:

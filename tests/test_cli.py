@@ -730,3 +730,15 @@ def test_a_run_leaves_a_data_card(own_copy: Path, capsys: pytest.CaptureFixture[
     assert "there is no corpus yet" in capsys.readouterr().err
     assert main(["card", str(own_copy / "select")]) == 2
     assert "is neither the output folder of a run nor that of an export" in capsys.readouterr().err
+
+
+def test_markdown_tells_of_each_document_and_its_scores(own_copy: Path, tmp_path: Path) -> None:
+    assert main(["export", str(own_copy), "--format", "markdown", "--to", str(tmp_path / "md")]) == 0
+    texts = [path.read_text() for path in sorted((tmp_path / "md").glob("*/*.md"))]
+    assert texts
+    for text in texts:
+        told = yaml.safe_load(text.split("---\n")[1])
+        assert told["url"].startswith("https://a.example/")
+        assert told["scores"]["num_words"] > 2
+        assert "](images/" in text
+    assert main(["import", str(tmp_path / "md"), "--format", "markdown", "--output", "x", "--recipe", "small"]) == 2

@@ -61,6 +61,7 @@ _MEDIA_TYPES: dict[Kind, str] = {
     "jsonl": "application/jsonlines",
     "zip": "application/zip",
     "tar": "application/x-tar",
+    "files": "text/plain",
 }
 _IMAGE_FILES = ["*.jpg", "*.png", "*.webp", "*.gif", "*.avif", "*.bmp", "*.tif", "*.jp2", "*.ico"]
 
@@ -92,7 +93,10 @@ def croissant(
             files, sets = _archived(name, layout, archives)
         else:
             files = [_file_set(name, layout.pattern, _MEDIA_TYPES[layout.kind])]
-            sets = [_record_set(name, layout.what, croissant_fields(name, _taken_from(name), layout.schema))]
+            fields = croissant_fields(name, _taken_from(name), layout.schema)
+            if layout.kind == "files":
+                fields = [_of_file(name, "name", "filename", "sc:Text"), _of_file(name, "text", "content", "sc:Text")]
+            sets = [_record_set(name, layout.what, fields)]
         distribution += files
         record_sets += sets
     return {

@@ -37,9 +37,10 @@ def front_matter(facts: Facts) -> str:
         "size_categories": [size],
         "task_categories": ["image-text-to-text", "image-to-text", "text-generation"],
         "tags": ["interleaved", "image-text", "web", "gobelin"],
-        "configs": [_config(layout) for layout in layouts],
-        "dataset_info": [_info(layout, facts) for layout in layouts],
     }
+    if layouts[0].kind != "files":  # which datasets has no loader for
+        head["configs"] = [_config(layout) for layout in layouts]
+        head["dataset_info"] = [_info(layout, facts) for layout in layouts]
     written = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{written}---\n"
 

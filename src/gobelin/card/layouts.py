@@ -15,7 +15,7 @@ from gobelin.exchange.hf_parquet import PLAIN
 from gobelin.exchange.nemo import NEMO
 from gobelin.exchange.obelics import OBELICS
 
-Kind = Literal["parquet", "jsonl", "zip", "tar"]
+Kind = Literal["parquet", "jsonl", "zip", "tar", "files"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,6 +110,7 @@ _SAMPLE = pa.schema(
 _DOCUMENTS = "one row a document"
 _OF_FORMAT = {
     "jsonl": Layout("default", "part-*.jsonl", "jsonl", _JSONL, _DOCUMENTS),
+    "markdown": Layout("default", "*/*.md", "files", pa.schema([]), "one file a document, its images beside it"),
     "mmc4": Layout("default", "docs_shard_*.jsonl.zip", "zip", _MMC4, _DOCUMENTS),
     "nemo": Layout("default", "data/*.parquet", "parquet", _marked(NEMO, "binary_content"),
                    "one row a text or image; the rows of a document follow each other"),

@@ -50,7 +50,7 @@ def snippets(facts: Facts) -> list[tuple[str, str]]:
         loading = f"import json\n{loading}"
     elif kind == "jsonl" and has_images:
         loading = loading.replace("import load_dataset", "import Image, load_dataset")
-    found = [("`datasets`", loading)]
+    found = [("`datasets`", loading)] if kind != "markdown" else []
     if kind == "webdataset":
         found.append(("`webdataset`", _WEBDATASET))
     tables = [

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 from gobelin.errors import UserError
-from gobelin.exchange import hf_parquet, jsonl, mmc4, nemo, obelics, text, webdataset
+from gobelin.exchange import hf_parquet, jsonl, markdown, mmc4, nemo, obelics, text, webdataset
 from gobelin.exchange.entry import Entry, EntryError
 from gobelin.exchange.writing import LEFT_OUT, Shard
 from gobelin.store.files import exists, files_in, is_folder
@@ -46,13 +46,17 @@ READ_ALONE = {"text": Format(False, False, False, text.PATTERNS, text.write_shar
 """Formats that are read and not written."""
 
 
+WRITTEN_ALONE = {"markdown": Format(True, False, False, ("*.md",), markdown.write_shard, markdown.read_source)}
+"""Formats that are written and not read."""
+
+
 def find_format(name: str) -> Format:
     """A format by its name.
 
     Raises:
         UserError: there is none of that name.
     """
-    known = {**FORMATS, **READ_ALONE}
+    known = {**FORMATS, **READ_ALONE, **WRITTEN_ALONE}
     if name not in known:
         raise UserError(f"--format {name}: no such format; there are {', '.join(sorted(known))}")
     return known[name]

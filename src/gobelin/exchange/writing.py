@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 from gobelin.data.model import Action, Decision, Unit, to_row
@@ -44,6 +44,7 @@ class Shard:
     num_shards: int
     losses: Losses
     written: Written = dataclasses.field(default_factory=Written)
+    scores: Callable[[str], Row] | None = None  # of a document by its id, asked for in their order; None: not scored
 
 
 class Losses:

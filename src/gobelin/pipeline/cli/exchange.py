@@ -16,6 +16,9 @@ Format = Literal["jsonl", "mmc4", "nemo", "obelics", "parquet", "webdataset"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """Names of the formats that are written and read; a test holds them against ``exchange/formats.py``."""
 
+WrittenFormat = Literal["markdown"]
+"""What is written and not read."""
+
 ReadFormat = Literal[Format, "text"]
 
 TokenFormat = Literal["megatron", "nanogpt", "transformers"]
@@ -47,7 +50,7 @@ def export(
         ),
     ] = False,
     format: Annotated[
-        Format | TokenFormat,
+        Format | WrittenFormat | TokenFormat,
         Parameter(
             group=_WHAT,
             metavar="FORMAT",

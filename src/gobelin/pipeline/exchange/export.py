@@ -14,27 +14,29 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from gobelin.card.layouts import layouts_of
 from gobelin.card.tally import Tally
+from gobelin.data.rows import Row
 from gobelin.data.schemas import IMAGES
 from gobelin.exchange.blurring import BLURRED_IMAGES, FACES_BLURRED, FACES_UNKNOWN, WITHHELD
 from gobelin.exchange.corpus import EMBEDDINGS, IMPORTED, STAGES, Corpus, open_corpus
 from gobelin.exchange.entry import Entry
-from gobelin.exchange.formats import Format, find_format
+from gobelin.exchange.formats import WRITTEN_ALONE, Format, find_format
 from gobelin.exchange.jsonl import document_as_json
 from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, Written, presentable
 from gobelin.pipeline.exchange.cards import ExportCard
 from gobelin.pipeline.run.run import RUN_NAME
 from gobelin.pipeline.run.state import OutputError
+from gobelin.scores import columns
 from gobelin.store.dataset import current, is_committed
 from gobelin.store.files import exists, list_files, make_folder, read_json, write_json
 from gobelin.store.files import output as new_file
 from gobelin.store.paths import join
-from gobelin.store.shards import read_folder, write_rows
+from gobelin.store.shards import RowsByDocument, read_folder, read_rows, write_rows
 from gobelin.store.tables import shard_path
 from gobelin.transforms.finite import finite_or_null
 
@@ -91,6 +93,7 @@ def export_corpus(output: str, stage: str, name: str, target: str, with_images: 
     similarity = EMBEDDINGS if clip_model else _imported(output) if kind.has_similarity else None
     with_data = kind.holds_data or (with_images and not kind.images_beside)
     faces = _faces(output, run) if with_data or with_images else None
+    is_scored = is_committed(join(output, "score", "documents"))
     make_folder(target)
     with tempfile.TemporaryDirectory(prefix="gobelin-export-") as work, new_file(join(target, LEFT_OUT)) as left_out:
         losses = Losses(left_out)
@@ -98,7 +101,8 @@ def export_corpus(output: str, stage: str, name: str, target: str, with_images: 
         written, tally, num_images = Written(), Tally(), 0
         for index in range(corpus.num_shards):
             items = _presentable(corpus, index, kind, losses, tally)
-            kind.write_shard(Shard(items, target, index, corpus.num_shards, losses, written))
+            scores = _scores(corpus, index) if name in WRITTEN_ALONE and is_scored else None
+            kind.write_shard(Shard(items, target, index, corpus.num_shards, losses, written, scores))
             corpus.done_with(index)
         if with_images and kind.images_beside:
             schema = IMAGES if faces is None else BLURRED_IMAGES
@@ -139,6 +143,17 @@ def _presentable(
         yield shown, cosines
         if losses.num_documents == num_refused:
             tally.add(shown.document)
+
+
+def _scores(corpus: Corpus, index: int) -> Callable[[str], Row]:
+    """The scores of one shard's documents, asked for by ids that go up."""
+    names = [field.name for field in columns("documents")]
+    rows = RowsByDocument(read_rows(corpus.shard("score", "documents", index), ["doc_id", *names]))
+
+    def of(doc_id: str) -> Row:
+        return next(({name: row[name] for name in names} for row in rows.of(doc_id)), {})
+
+    return of
 
 
 def _faces(output: str, run: dict[str, Any]) -> str | None:

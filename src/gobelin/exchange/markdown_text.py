@@ -1,0 +1,134 @@
+"""Texts of a document as Markdown (CommonMark 0.31, tables as GitHub has them): words stay words.
+
+What a page wrote as ``*`` or ``<b>`` is shown and means nothing; a CommonMark reader gives the text back. White space
+of prose is folded; code is kept as it stands. Formulas stay TeX between dollars, as ``pages/tree/formulas.py`` writes
+them: ``$x^2$``, or ``$`x*y`$`` where a reader would take something in it for markup, and a display as lines of ``$$``
+or a block ``math``. A dollar of a price is escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
+_LINE_START = re.compile(r"([#+\-=:]|\d{1,9}(?=[.)]))")
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_FENCES = re.compile(r"`+")
+_CELL = re.compile(r"(?:^|(?<=\s))\|(?=\s|$)")
+
+_FORMULA = re.compile(r"(?<![\\$\w])\$(?P<tex>[^\s$](?:[^$\n]{0,2000}[^\s$])?)\$(?![\w$])")
+_DISPLAY = re.compile(r"\$\$(?P<tex>[^$]{1,5000})\$\$")
+_TEX = re.compile(r"[\\^_={}]|^[^\W\d]$|^[^\W\d] ?[<>+\-/] ?\w$")
+_UNSAFE = re.compile(r"[`*<\[\]|~]|&[#\w]|\\[!-/:-@\[-`{-~]|(?:^|\W)_|^[#>+\-=:]|^\d+[.)]|\\$")
+"""In TeX: what a reader of Markdown would take for markup."""
+
+
+def prose(text: str, indent: str = "") -> str:
+    """A text as paragraphs, one an empty line; a display formula is a block of its own.
+
+    Args:
+        indent: stands before every line but the first one.
+    """
+    blocks = [block for part in _BLANK_LINES.split(_plain_newlines(text)) for block in _blocks(part)]
+    return f"\n{indent.rstrip()}\n{indent}".join(block.replace("\n", f"\n{indent}") for block in blocks)
+
+
+def _plain_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+
+
+def _blocks(text: str) -> Iterator[str]:
+    last = 0
+    for found in _DISPLAY.finditer(text):
+        yield from _paragraph(text[last : found.start()])
+        yield _display(found["tex"])
+        last = found.end()
+    yield from _paragraph(text[last:])
+
+
+def _paragraph(text: str) -> Iterator[str]:
+    lines = [line for each in text.split("\n") if (line := inline(each))]
+    if lines:
+        yield "\\\n".join(lines)
+
+
+def _display(tex: str) -> str:
+    folded = " ".join(tex.split())
+    if folded and not _UNSAFE.search(folded):
+        return f"$$\n{folded}\n$$"
+    return f"```math\n{folded}\n```"
+
+
+def inline(text: str) -> str:
+    """A text on one line, as it may begin a block."""
+    words = " ".join(_plain_newlines(text).split())
+    parts, last = [], 0
+    for found in _FORMULA.finditer(words):
+        if _TEX.search(found["tex"]):
+            parts += [_escaped(words[last : found.start()]), _formula(found["tex"])]
+            last = found.end()
+    line = "".join([*parts, _escaped(words[last:])])
+    if line.startswith("$"):
+        return line
+    start = _LINE_START.match(line)
+    if start is None:
+        return line
+    number = start[1] if start[1].isdigit() else ""
+    return f"{number}\\{line[len(number) :]}"
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", text)
+
+
+def _formula(tex: str) -> str:
+    if not _UNSAFE.search(tex):
+        return f"${tex}$"
+    fence = _fence(tex, 1)
+    space = " " if tex.startswith("`") or tex.endswith("`") else ""
+    return f"${fence}{space}{tex}{space}{fence}$"
+
+
+def _fence(text: str, least: int) -> str:
+    return "`" * max(least, 1 + max(map(len, _FENCES.findall(text)), default=0))
+
+
+def emphasised(text: str) -> str:
+    """A text on one line, as captions are set; empty where there is none."""
+    line = inline(text)
+    return f"*{line}*" if line else ""
+
+
+def code(text: str, language: str = "") -> str:
+    """A block of code."""
+    held = _plain_newlines(text)
+    fence = _fence(held, 3)
+    return f"{fence}{language}\n{held}\n{fence}"
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a row of a table, as ``pages/tree/page_tables.py`` writes it."""
+    return [cell.strip() for cell in _CELL.split(line)]
+
+
+def table(text: str) -> str:
+    """A table whose first row is its head; rows are filled up to the widest."""
+    rows = [cells_of(line) for line in _plain_newlines(text).split("\n") if line.strip()]
+    width = max(map(len, rows), default=0)
+    if not width:
+        return ""
+    filled = [[*row, *[""] * (width - len(row))] for row in rows]
+    lines = [[_cell(each) for each in row] for row in filled]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (lines[0], ["---"] * width, *lines[1:]))
+
+
+def _cell(text: str) -> str:
+    """A cell: a pipe inside is escaped, in formulas too, which readers undo before they look at the cell."""
+    words = " ".join(text.split())
+    parts, last = [], 0
+    for found in _FORMULA.finditer(words):
+        if _TEX.search(found["tex"]):
+            parts += [_escaped(words[last : found.start()]), _formula(found["tex"]).replace("|", "\\|")]
+            last = found.end()
+    return "".join([*parts, _escaped(words[last:])])
