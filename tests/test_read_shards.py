@@ -88,6 +88,9 @@ def test_plain_torch(tokenize: Path, expected: list[list[int]]) -> None:
     shared = [tokens.tolist() for share in ranks for tokens in share]
     assert all(ranks)
     assert sorted(shared) == sorted(expected)
+    for rank, share in enumerate(ranks):
+        rest = module.TokenSequences(tokenize, first=7, rank=rank, world_size=2)
+        assert [tokens.tolist() for tokens in rest] == [tokens.tolist() for tokens in share[7:]]
     workers = loader(module.TokenSequences(tokenize), batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert sorted(tokens.tolist() for tokens in workers) == sorted(expected)
     rows = torch.cat(list(loader(module.Packed(module.TokenSequences(tokenize), 64), batch_size=1)))

@@ -14,6 +14,7 @@ import torch
 from gobelin.errors import UserError
 from gobelin.exchange.token_files import documents_of
 from gobelin.pipeline.exchange import export_training
+from gobelin.tokenize.sequence import ImageItem, Item
 from gobelin.train.held_out import HeldOut
 from gobelin.train.model import LMConfig, build_model
 from gobelin.train.transformers_layout import save_as_transformers
@@ -47,6 +48,16 @@ def test_a_model_that_embeds_places_has_no_such_layout(tmp_path: Path) -> None:
     model = build_model(dataclasses.replace(SHAPE, place_embedding=True), VOCABULARY, torch.Generator())
     with pytest.raises(UserError, match="place_embedding=false"):
         save_as_transformers(model, str(tmp_path), 48)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries
+@pytest.mark.parametrize("name", ["hugging_face", "torchtitan_dataset", "plain_ddp"])
+def test_examples_take_images_of_any_size(name: str, tmp_path: Path) -> None:
+    vocabulary = small_vocabulary(TOKENIZER, (9, 9))
+    documents: dict[str, list[Item]] = {f"{number:032x}": [ImageItem("image", (number,) * 81)] for number in range(9)}
+    shards = write_shards(tmp_path / "shards", documents, vocabulary, TOKENIZER)
+    losses = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](shards, num_steps=2)
+    assert all(loss > 0 for loss in losses)
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries

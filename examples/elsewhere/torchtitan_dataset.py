@@ -49,12 +49,13 @@ class TokenShards(IterableDataset, Stateful):
 def main(shards: str, num_steps: int = 100) -> list[float]:
     """A toy model in torchtitan's loop, stopped and resumed halfway; the loss of each step."""
     torch.manual_seed(0)
-    data = TokenShards(shards, seq_len=64)
+    seq_len = vocabulary_of(shards).max_tokens_per_image + 60
+    data = TokenShards(shards, seq_len)
     model = nn.Sequential(nn.Embedding(data.vocabulary.size, 64), nn.Linear(64, data.vocabulary.size))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses: list[float] = []
     while len(losses) < num_steps:
-        resumed = TokenShards(shards, seq_len=64)
+        resumed = TokenShards(shards, seq_len)
         resumed.load_state_dict(data.state_dict())
         data = resumed
         for inputs, labels in DataLoader(data, batch_size=4):

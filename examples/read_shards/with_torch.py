@@ -24,8 +24,8 @@ class TokenSequences(IterableDataset):
     """The sequences of the corpus, in the shuffled order of the shards.
 
     Args:
-        first: sequences that are passed over: where an earlier run stopped. The index says where that is, so nothing
-            before it is read.
+        first: of this process's sequences, those that are passed over: as many as it has had from an earlier run with
+            as many processes and at most one worker. The index says where that is, so no row group before it is read.
         rank, world_size: every `world_size`-th row group is this process's, and its workers share those.
     """
 
@@ -34,13 +34,12 @@ class TokenSequences(IterableDataset):
         columns = ["shard", "row_group", "row"]
         index = np.concatenate([np.stack(list(map(np.asarray, pq.read_table(path, columns=columns))), 1)
                                 for path in files_of(tokenize / "index")])  # fmt: skip
-        self.places = index[first:]
-        self.rank, self.world_size = rank, world_size
+        _, groups = np.unique(index[:, :2], axis=0, return_inverse=True)
+        self.places = index[groups.ravel() % world_size == rank][first:]
 
     def __iter__(self):
         worker = get_worker_info()
         share, of = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        share, of = self.rank * of + share, self.world_size * of
         groups = np.unique(self.places[:, :2], axis=0)
         for shard, group in groups[share::of]:
             rows = self.places[(self.places[:, 0] == shard) & (self.places[:, 1] == group), 2]
