@@ -40,6 +40,11 @@ def test_packed_and_plain_files_are_read(ending: str, tmp_path: Path) -> None:
     assert _texts(tmp_path / f"b.txt{ending}") == [["One\nline.", "Two."], ["Three \N{REPLACEMENT CHARACTER}."]]
 
 
+def test_a_byte_order_mark_is_no_text_and_the_end_of_a_name_says_what_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "of.jsonl.files.txt").write_bytes("\N{ZERO WIDTH NO-BREAK SPACE}One.\n\nTwo.\n".encode())
+    assert _texts(tmp_path / "of.jsonl.files.txt") == [["One.", "Two."]]
+
+
 def test_a_column_of_parquet_is_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"content": ["One.\n\nTwo.", None, " "], "url": ["https://a.example/1", None, None]}),
                    tmp_path / "a.parquet")  # fmt: skip

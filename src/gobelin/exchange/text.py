@@ -30,6 +30,8 @@ from gobelin.store.paths import name_of
 
 PATTERNS = ("*.jsonl", "*.jsonl.gz", "*.jsonl.zst", "*.parquet", "*.txt", "*.txt.gz", "*.txt.zst")
 
+_JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
 NAMES = ("text", "content")
 """Fields that may hold a document's text; the first that is there counts."""
 
@@ -55,7 +57,7 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
         return
     with told_if_damaged(path, "text"), open_input(path) as stream:
         unpacked = _unpacked(path, stream)
-        if ".jsonl" in name_of(path):
+        if path.endswith(_JSONL):
             yield from lines.read_entries(unpacked, name_of(path), entry_of_object)
         else:
             for number, text in enumerate(_plain(unpacked)):
@@ -110,7 +112,7 @@ def _plain(stream: IO[bytes]) -> Iterator[str | EntryError]:
             size += len(line)
             if size <= lines.MAX_LINE_BYTES:
                 kept.append(line)
-        text = b"".join(kept).decode("utf-8", "replace")
+        text = b"".join(kept).decode("utf-8-sig", "replace")
         if size > lines.MAX_LINE_BYTES:
             yield EntryError("malformed_row", f"a text of more than {lines.MAX_LINE_BYTES} bytes")
         elif text.strip():
