@@ -332,8 +332,9 @@ OPTIONS = {
     "recipe diff": "--set",
     "browse": "--port --open",
     "recipe check": "--set",
-    "fit-tokenizer": "--output --kind --size --grids --resize --set --steps --seed --max-images "
-    "--perceptual --precision --threads --device --quiet",
+    "fit-tokenizer": "--output --kind --size --grids --resize --decoder-of --set --steps --batch-size --micro-batch "
+    "--learning-rate --seed --max-images --perceptual --discriminator --discriminator-start --precision --threads "
+    "--device --quiet",
     "tokenizer convert": "--size --name",
     "tokenizer show": "--page --images",
     "shards inspect": "--page --tokenizers --row --document",

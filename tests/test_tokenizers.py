@@ -27,6 +27,7 @@ from gobelin.tokenize import pictures as reading
 from gobelin.tokenize.codebook import read_codebook
 from gobelin.tokenize.config import CONFIGS
 from gobelin.tokenize.framing import Framing
+from gobelin.tokenize.image_tokenizer import load_image_tokenizer
 from gobelin.tokenize.pictures import FolderSource, ParquetSource, StreamedPictures, pictures_at
 
 torch.set_num_threads(1)
@@ -196,7 +197,11 @@ def test_a_fit_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytes
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["num_images"], summary["num_held_out"]) == (39, 2)
     page = (out / "reconstructions.html").read_text()
-    assert page.count('<img src="data:image/png;base64,') == 2 * page.count("<figure>") > 0
+    before, during = page.split("<h2>While it was fitted</h2>")
+    assert before.count('<img src="data:image/png;base64,') == 2 * before.count("<figure>") > 0
+    assert during.count("<img") == 2 * (1 + 6)  # two held-out pictures: the original, and after each of six steps
+    assert "http-equiv=refresh" not in page
+    assert not (out / "looks.json").exists()
     assert main(line) == 2  # there is one already
     assert "holds an image tokenizer already" in capsys.readouterr().err
     assert main(["tokenizer", "show", str(out)]) == 0
@@ -209,6 +214,24 @@ def test_a_fit_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytes
     assert "over 20 pictures" in told or "over 19 pictures" in told
     assert "perplexity" in told
     assert "its reconstruction" in (tmp_path / "a.html").read_text()
+
+
+def test_a_decoder_is_fitted_on_from_the_command_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    line = ["fit-tokenizer", str(folder), "--threads=1", "--batch-size=6", "--micro-batch=4", "--precision=float32"]
+    shape = ["--size", "32", "--set", "channels=8", "--set", "num_codes=16"]
+    assert main([*line, *shape, "--output", first, "--steps=5"]) == 0
+    assert main([*line, "--decoder-of", first, "--set", "channels=8", "--output", second]) == 2
+    assert "keeps its tokenizer's shape" in capsys.readouterr().err
+    adversary = ["--discriminator=0.1", "--discriminator-start=1", "--learning-rate=1e-3"]
+    assert main([*line, "--decoder-of", first, "--output", second, "--steps=3", *adversary]) == 0
+    assert read_codebook(second) == read_codebook(first)  # the codes are still those of the first
+    weights = [json.loads((tmp_path / name / "config.json").read_text())["fingerprint"] for name in ("first", "second")]
+    assert weights[0] != weights[1]
+    loaded = load_image_tokenizer(second)
+    assert (loaded.fingerprint, loaded.codebook.fingerprint) == (weights[1], weights[0])
 
 
 @pytest.mark.parametrize("size", ["0", "x16", "16x", "16x0", "-3", "1e3"])

@@ -28,11 +28,61 @@ class Shown:
     ssim: float
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Look:
+    """How far a fit is."""
+
+    step: int
+    loss: float
+    psnr_db: float  # of a few held-out pictures
+    ssim: float
+    codes_used: int  # by them; 0 for latents
+    pictures: tuple[str, ...]  # data URIs of reconstructions, always of the same pictures
+
+
+def fit_page(title: str, steps: int, originals: Sequence[str], looks: Sequence[Look]) -> str:
+    """The page of a fit that goes on; a browser loads it again every ten seconds."""
+    table = f"<table><tr><th>steps<td>{looks[-1].step if looks else 0:,} of {steps:,}</table>"
+    return _page(title, table + fit_section(originals, looks), refresh=True)
+
+
+def fit_section(originals: Sequence[str], looks: Sequence[Look]) -> str:
+    """What reconstructions were like as a tokenizer was fitted: a column a look, a row a picture."""
+    if not looks:
+        return ""
+    rows = [
+        ("step", [f"{look.step:,}" for look in looks]),
+        ("loss", [f"{look.loss:.4f}" for look in looks]),
+        ("PSNR, dB", [f"{look.psnr_db:.2f}" for look in looks]),
+        ("SSIM", [f"{look.ssim:.3f}" for look in looks]),
+    ]
+    if any(look.codes_used for look in looks):
+        rows.append(("codes used", [f"{look.codes_used:,}" for look in looks]))
+    head = "".join(
+        f"<tr><th scope=row>{name}<td>{'<td>'.join(values)}" for name, values in rows
+    )  # fmt: skip
+    pictures = "".join(
+        f'<tr><td><img src="{original}" alt="original {number + 1}">'
+        + "".join(f'<td><img src="{look.pictures[number]}" alt="at step {look.step}">' for look in looks)
+        for number, original in enumerate(originals)
+    )
+    return (
+        "<h2>While it was fitted</h2><p>The same held-out pictures, the original first; numbers are over "
+        "up to 64 of them.</p>"
+        f"<div class=wide><table>{head}{pictures}</table></div>"
+    )
+
+
 def tokenizer_page(
     codebooks: Sequence[Codebook], pictures: Sequence[Shown], quality: Quality | None,
-    agreement: Mapping[str, Any] | None = None,
+    agreement: Mapping[str, Any] | None = None, fitted: str = "",
 ) -> str:  # fmt: skip
-    """The page; without pictures where the tokenizer has no decoder. ``codebooks``: one for each grid."""
+    """The page; without pictures where the tokenizer has no decoder.
+
+    Args:
+        codebooks: one for each grid.
+        fitted: ``fit_section`` of its fit.
+    """
     codebook = codebooks[0]
     rows = [
         *facts(codebooks),
@@ -46,17 +96,25 @@ def tokenizer_page(
         for shown in pictures
     )
     none = "<p>This tokenizer has no decoder, so there are no reconstructions.</p>"
+    return _page(
+        f"Image tokenizer {codebook.name}",
+        f"<table>{table}</table><h2>Originals and reconstructions</h2>{figures or none}{fitted}",
+    )
+
+
+def _page(title: str, body: str, refresh: bool = False) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Image tokenizer</title>"
+        f"{'<meta http-equiv=refresh content=10>' if refresh else ''}"
         "<meta name=viewport content='width=device-width'>"
         "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; "
         "style-src 'unsafe-inline'\">"
         "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}"
         "th{text-align:left;font-weight:normal;color:#555;padding-right:1rem;vertical-align:top}"
         "td{overflow-wrap:anywhere}figure{display:inline-block;margin:.5rem}"
-        "img{width:128px;image-rendering:pixelated;margin-right:2px}figcaption{color:#555;font-size:.85rem}</style>"
-        f"<h1>Image tokenizer {html.escape(codebook.name)}</h1><table>{table}</table>"
-        f"<h2>Originals and reconstructions</h2>{figures or none}</html>\n"
+        "img{width:128px;image-rendering:pixelated;margin-right:2px}figcaption{color:#555;font-size:.85rem}"
+        ".wide{overflow-x:auto}.wide img{width:96px}.wide td{overflow-wrap:normal;white-space:nowrap}</style>"
+        f"<h1>{html.escape(title)}</h1>{body}</html>\n"
     )
 
 

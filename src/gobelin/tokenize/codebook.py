@@ -41,7 +41,8 @@ class Codebook:
     columns: int
     """Columns of the grid."""
     fingerprint: str
-    """SHA-256 over configuration and weights of the tokenizer, hex."""
+    """SHA-256 over configuration and weights of the tokenizer, hex; of the first one, where its decoder was fitted
+    on."""
     latent_channels: int = 0
     """Numbers of a continuous token; 0: tokens are codes."""
 
@@ -89,7 +90,7 @@ def read_codebooks(folder: str) -> tuple[Codebook, ...]:
         UserError: there is no such file, or it describes no image tokenizer of a kind that is known here.
     """
     config, described = read_config(folder)
-    fingerprint, name = described["fingerprint"], described.get("name")
+    fingerprint, name = described.get("codes_of") or described["fingerprint"], described.get("name")
     return tuple(Codebook.of(config, fingerprint, name, grid) for grid in framing_of(config, described).grids)
 
 

@@ -270,6 +270,37 @@ def require_positive(config: Any, *names: str) -> None:
             raise UserError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
+BATCH_SIZE = 16
+"""Pictures of a step of a fit."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """How a tokenizer is fitted, beside its shape, seed and steps."""
+
+    batch_size: int = BATCH_SIZE
+    """Pictures of a step, over all processes."""
+    micro_batch: int | None = None
+    """Pictures that are computed at a time; a step's gradients are added up over them. None: all."""
+    learning_rate: float | None = None
+    """Of AdamW. None: 2e-3, on a convolutional trunk of more than 32 channels less by their ratio; a fifth for a
+    decoder alone."""
+    discriminator: float = 0.0
+    """Weight of the patch discriminator's opinion; 0: there is none."""
+    discriminator_start: int = 0
+    """Steps before it begins to learn and to count."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "micro_batch"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
+        for name in ("discriminator", "discriminator_start"):
+            if not (value := getattr(self, name)) >= 0:
+                raise UserError(f"{name} must be at least 0, got {value}")
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+            raise UserError(f"learning_rate must be between 0 and 1, got {self.learning_rate}")
+
+
 Order = Literal["interleaved", "image_first", "text_first", "assigned"]
 """Of the texts and images of a sequence: ``order.py``."""
 

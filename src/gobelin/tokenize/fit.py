@@ -6,6 +6,10 @@ on patches is 0.5 L1 + MSE, that of the convolutional trunk L1 + 0.5 (1 - SSIM);
 1e-6 x KL divergence for latents. 1500 steps of 16 images of 56 px take about 25 s of one core on patches and reach 26
 dB on drawings.
 
+Under ``torchrun`` the pictures of a step are dealt out to the processes; gradients, and the counts and sums that move
+the codebook, are added up over them, so a step is the one that a single process makes, up to the rounding of sums. A
+step may be computed in parts (``micro_batch``), whose gradients are added up likewise.
+
 A part of the pictures is held out; PSNR and SSIM are measured there, the use of the codebook over an epoch of the
 others. Same pictures, seed, precision and number of threads: same bytes, whether the fit ran through or was stopped
 and went on. A loss or gradient that is no number ends the fit with an error.
@@ -14,6 +18,7 @@ and went on. A loss or gradient that is no number ends the fit with an error.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -26,20 +31,21 @@ from torch import Tensor
 from gobelin.errors import UserError
 from gobelin.store.files import delete, exists, read_bytes, write_bytes
 from gobelin.store.paths import join
-from gobelin.tokenize.autoencoder import grid_of
+from gobelin.tokenize.adversary import Adversary, check_sizes
+from gobelin.tokenize.autoencoder import Reconstruction, grid_of
 from gobelin.tokenize.codebook import describe_config
-from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, TrunkConfig
+from gobelin.tokenize.config import BATCH_SIZE, FitSettings, FSQConfig, KLVAEConfig, TokenizerConfig, TrunkConfig
 from gobelin.tokenize.lpips import Lpips
 from gobelin.tokenize.networks import Network, build_network
 from gobelin.tokenize.pictures import ArrayPictures, Pictures, grouped
 from gobelin.tokenize.pixels import to_float, to_uint8
+from gobelin.tokenize.processes import ALONE, Processes, add_gradients
 from gobelin.tokenize.quality import QualityMeter, ssim
 from gobelin.tokenize.quantizer import EmaQuantizer
 from gobelin.tokenize.vqgan import KLVAE
 from gobelin.transforms.devices import Precision
 from gobelin.transforms.finite import require_finite
 
-BATCH_SIZE = 16
 LEARNING_RATE = 2e-3  # on patches
 TRUNK_CHANNELS = 32  # a convolutional trunk of more channels learns more slowly by their ratio
 PLAIN_SHARE = 0.3  # of the steps, before there is a codebook
@@ -83,28 +89,41 @@ def fit_tokenizer(
     checkpoint_every: int = 500,
     stop: Callable[[], bool] = lambda: False,
     perceptual: Lpips | None = None,
+    settings: FitSettings | None = None,
+    decoder_of: Network | None = None,
+    processes: Processes = ALONE,
+    look_every: int = 0,
+    on_look: Callable[[int, float, Network], None] | None = None,
 ) -> tuple[Network, FitMetrics] | None:
     """Fit an image tokenizer of this shape.
 
     Args:
-        steps: batches of 16 pictures.
+        steps: batches of ``settings.batch_size`` pictures, by default 16.
         on_step: called after each step with the number of steps done and the loss.
         precision: of the trunk; quantizer, loss and weights are float32 always.
         checkpoints: folder whose ``checkpoint.pt`` the fit goes on from, and which is written every
             ``checkpoint_every`` steps and when ``stop`` says so. It is deleted at the end.
         perceptual: a perceptual distance that is added to the loss, on pictures of 16 px or more.
+        decoder_of: a tokenizer of this shape whose decoder alone is fitted on; its codes stay what they are. It is
+            changed in place.
+        processes: that fit together; all call this with the same arguments.
+        look_every, on_look: every so many steps the first process is called with the number of steps done, the loss
+            and the network, which it leaves as it is.
 
     Returns:
         The network and what it reached; None where ``stop`` ended the fit before.
 
     Raises:
         ValueError: steps are not as said.
-        UserError: the checkpoint is of another fit.
+        UserError: the checkpoint is of another fit, or settings do not fit the processes or the pictures.
         DivergedError: the loss or the gradient is no number any more, or the weights at the end.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    fit = _Fit(pictures, config, seed, steps, precision, torch.device(device), perceptual)
+    fit = _Fit(
+        pictures, config, seed, steps, precision, torch.device(device), perceptual, settings or FitSettings(),
+        decoder_of, processes,
+    )  # fmt: skip
     path = None if checkpoints is None else join(checkpoints, CHECKPOINT_NAME)
     if path is not None and exists(path):
         fit.load(path)
@@ -112,13 +131,18 @@ def fit_tokenizer(
         loss = fit.advance()
         if on_step is not None:
             on_step(fit.step, loss)
-        stopped = stop()
+        if on_look is not None and look_every and fit.step % look_every == 0 and processes.rank == 0:
+            on_look(fit.step, loss, fit.network)
+        (stopped,) = processes.any(stop())
         if path is not None and fit.step < steps and (stopped or fit.step % checkpoint_every == 0):
-            fit.save(path)
+            if processes.rank == 0:
+                fit.save(path)
+            processes.wait()
         if stopped and fit.step < steps:
             return None
     result = fit.finish()
-    if path is not None and exists(path):
+    processes.wait()
+    if path is not None and processes.rank == 0 and exists(path):
         delete(path)
     return result
 
@@ -156,59 +180,101 @@ class _Fit:
 
     def __init__(
         self, pictures: Pictures, config: TokenizerConfig, seed: int, steps: int, precision: Precision,
-        device: torch.device, perceptual: Lpips | None,
+        device: torch.device, perceptual: Lpips | None, settings: FitSettings, decoder_of: Network | None,
+        processes: Processes,
     ) -> None:  # fmt: skip
-        self._pictures, self._config, self._steps, self._device = pictures, config, steps, device
+        if settings.discriminator:
+            check_sizes([image.shape[:2] for image in pictures.held_out()[:1]])
+        if settings.batch_size % processes.size:
+            raise UserError(f"batch_size {settings.batch_size} is no multiple of the {processes.size} processes")
+        self._pictures, self._config, self._steps, self._device, self._seed = pictures, config, steps, device, seed
+        self._settings, self._processes, self._is_frozen = settings, processes, decoder_of is not None
         self._perceptual = None if perceptual is None else perceptual.to(device)
         self._dtype = torch.bfloat16 if precision == "bfloat16" else None
-        self._network = build_network(config, torch.Generator().manual_seed(seed), device)
-        self._rate = LEARNING_RATE
-        if isinstance(config, TrunkConfig):
+        self.network = decoder_of or build_network(config, torch.Generator().manual_seed(seed), device)
+        given = _fingerprint_of(decoder_of)
+        if decoder_of is not None:
+            _freeze_encoder(self.network.to(device).train())
+        self._weights = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self._rate = settings.learning_rate or LEARNING_RATE * (0.2 if self._is_frozen else 1.0)
+        if settings.learning_rate is None and isinstance(config, TrunkConfig):
             self._rate *= min(1.0, TRUNK_CHANNELS / config.channels)
         self._optimizer = torch.optim.AdamW(
-            self._network.parameters(), lr=self._rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
-        )
+            self._weights, lr=self._rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+        )  # fmt: skip
+        self._adversary = None
+        if settings.discriminator:
+            self._adversary = Adversary(self.network, self._rate, settings.discriminator, seed, device)
         self._random = torch.Generator(device).manual_seed(seed)
-        self._num_plain = 0 if isinstance(config, (FSQConfig, KLVAEConfig)) else round(PLAIN_SHARE * steps)
-        self._penalty = KL_WEIGHT if isinstance(config, KLVAEConfig) else COMMITMENT
+        has_start = not self._is_frozen and not isinstance(config, (FSQConfig, KLVAEConfig))
+        self._num_plain = round(PLAIN_SHARE * steps) if has_start else 0
+        self._penalty = 0.0 if self._is_frozen else KL_WEIGHT if isinstance(config, KLVAEConfig) else COMMITMENT
         self.step = 0
         self._identity = json.dumps(
             {"config": describe_config(config), "seed": seed, "steps": steps, "precision": precision,
              "pictures": pictures.fingerprint, "torch": torch.__version__,
-             "perceptual": None if perceptual is None else perceptual.fingerprint}
+             "perceptual": None if perceptual is None else perceptual.fingerprint,
+             "settings": dataclasses.asdict(settings), "decoder_of": given}
         )  # fmt: skip
 
     def advance(self) -> float:
         """One step; its loss."""
-        quantizer = None if isinstance(self._network, KLVAE) else self._network.quantizer
-        learned = quantizer if isinstance(quantizer, EmaQuantizer) else None
+        quantizer = None if isinstance(self.network, KLVAE) else self.network.quantizer
+        learned = quantizer if isinstance(quantizer, EmaQuantizer) and not self._is_frozen else None
         if self.step == self._num_plain and learned is not None:
             self._start_codebook(learned)
+        if isinstance(self.network, KLVAE):  # whose noise depends on the step and the process alone
+            noise = np.random.SeedSequence([self._seed, self.step, self._processes.rank]).generate_state(1)[0]
+            self._random.manual_seed(int(noise))
+        rate = self._rate * _schedule(self.step / self._steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._rate * _schedule(self.step / self._steps)
+            group["lr"] = rate
+        adversary = self._adversary if self.step >= self._settings.discriminator_start else None
         self._optimizer.zero_grad(set_to_none=True)
-        total, vectors, indices = 0.0, [], []
-        for images in grouped(self._pictures.batch(self.step, BATCH_SIZE)):
+        total, vectors, indices = torch.zeros((), dtype=torch.float64), [], []
+        for images in self._parts():
+            share = len(images) / self._settings.batch_size
             batch_B3HW = to_float(images, self._device)
-            with self._autocast():
-                made = self._network(batch_B3HW, quantize=self.step >= self._num_plain, generator=self._random)
+            made, loss = self._reconstructed(batch_B3HW)
             output_B3HW = made.images_B3HW.float()
-            loss = self._difference(output_B3HW, batch_B3HW) + self._penalty * made.penalty
-            if self._perceptual is not None:
-                loss = loss + PERCEPTUAL * self._perceptual(output_B3HW, batch_B3HW).mean()
-            loss = loss * (len(images) / BATCH_SIZE)
-            loss.backward()
-            total += loss.item()
+            (share * loss).backward(retain_graph=adversary is not None)
+            if adversary is not None:
+                with self._autocast():
+                    adversary.judge(batch_B3HW, output_B3HW, share, self._weights)
+            total += share * loss.item()
             if made.indices_M is not None and learned is not None:
                 vectors.append(made.vectors_Md.detach().float())
                 indices.append(made.indices_M)
-        norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
-        require_finite(_FIT, self.step + 1, {"the loss": total, "the gradient's norm": norm.item()}, _ADVICE)
+        add_gradients(self._weights, self._processes)
+        if adversary is not None:
+            adversary.add_to(self._weights, self._processes)
+        norm = torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
+        loss_of_all = float(self._processes.add(total))
+        require_finite(_FIT, self.step + 1, {"the loss": loss_of_all, "the gradient's norm": norm.item()}, _ADVICE)
         self._optimizer.step()
+        if adversary is not None:
+            adversary.learn(rate, self._autocast, self._processes)
         if indices and learned is not None:
-            learned.update(torch.cat(vectors), torch.cat(indices), self._random)
+            learned.update(torch.cat(vectors), torch.cat(indices), self._random, self._processes)
         self.step += 1
-        return total
+        return loss_of_all
+
+    def _parts(self) -> Iterator[np.ndarray]:
+        """The pictures of the step that are this process's, as many at a time as are computed together."""
+        settings, processes = self._settings, self._processes
+        images = self._pictures.batch(self.step, settings.batch_size, processes.rank, processes.size)
+        yield from _in_batches(images, settings.micro_batch or len(images))
+
+    def _reconstructed(self, batch_B3HW: Tensor) -> tuple[Reconstruction, Tensor]:
+        """A pass over pictures, and the loss of it."""
+        quantize = self.step >= self._num_plain and not (self._is_frozen and isinstance(self.network, KLVAE))
+        with self._autocast():
+            made = self.network(batch_B3HW, quantize=quantize, generator=self._random)
+        output_B3HW = made.images_B3HW.float()
+        loss = self._difference(output_B3HW, batch_B3HW) + self._penalty * made.penalty
+        if self._perceptual is not None:
+            loss = loss + PERCEPTUAL * self._perceptual(output_B3HW, batch_B3HW).mean()
+        return made, loss
 
     def _difference(self, output_B3HW: Tensor, batch_B3HW: Tensor) -> Tensor:
         error_B3HW = output_B3HW - batch_B3HW
@@ -217,47 +283,56 @@ class _Fit:
         return 0.5 * error_B3HW.abs().mean() + error_B3HW.square().mean()
 
     def _start_codebook(self, quantizer: EmaQuantizer) -> None:
-        """k-means over vectors of as many pictures as it wants, those of the coming steps."""
-        assert not isinstance(self._network, KLVAE)
+        """k-means over vectors of as many pictures as it wants, those of the coming steps. Every process computes it,
+        and that of the first counts."""
+        assert not isinstance(self.network, KLVAE)
         rows, columns = self._config.grid
-        num_batches = -(-VECTORS_PER_CODE * self._config.num_codes // (rows * columns * BATCH_SIZE))
-        num_batches = min(num_batches, -(-self._pictures.num_fitted // BATCH_SIZE))
+        size = self._settings.batch_size
+        num_batches = -(-VECTORS_PER_CODE * self._config.num_codes // (rows * columns * size))
+        num_batches = min(num_batches, -(-self._pictures.num_fitted // size))
         vectors = []
         with torch.no_grad(), self._autocast():
             for index in range(num_batches):
-                for images in grouped(self._pictures.batch(self.step + index, BATCH_SIZE)):
-                    vectors.append(self._network.vectors(to_float(images, self._device)).float())
+                pictures = self._pictures.batch(self.step + index, size)
+                for images in _in_batches(pictures, self._settings.micro_batch or size):
+                    vectors.append(self.network.vectors(to_float(images, self._device)).float())
         quantizer.start_from(torch.cat(vectors), self._random)
+        if self._processes.size > 1:
+            for values in (quantizer.codes_Kd, quantizer.counts_K, quantizer.sums_Kd):
+                self._processes.add(values.mul_(float(self._processes.rank == 0)))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._dtype or torch.bfloat16, enabled=self._dtype is not None)
 
     def finish(self) -> tuple[Network, FitMetrics]:
         """The network, ready for use, and its metrics."""
-        self._network.eval()
+        self.network.eval()
         values = [
-            value.detach().abs().max() for value in self._network.state_dict().values() if value.is_floating_point()
+            value.detach().abs().max() for value in self.network.state_dict().values() if value.is_floating_point()
         ]
         require_finite(_FIT, self._steps, {"the largest weight": torch.stack(values).max().item()}, _ADVICE)
-        return self._network, self._measure()
+        return self.network, self._measure()
 
     @torch.no_grad()
     def _measure(self) -> FitMetrics:
         held_out, is_coded = self._pictures.held_out(), self._config.latent_channels == 0
         meter = QualityMeter(self._config.num_codes)
         same = total = 0
-        for images in _in_batches(held_out):
+        for images in _in_batches(held_out, BATCH_SIZE):
             given_B3HW = to_float(images, self._device)
-            tokens = self._network.encode(given_B3HW)
-            decoded = to_uint8(self._network.decode(tokens, grid_of(given_B3HW, self._config)))
+            tokens = self.network.encode(given_B3HW)
+            decoded = to_uint8(self.network.decode(tokens, grid_of(given_B3HW, self._config)))
             meter.add(images, decoded)
             if is_coded:
-                same += int((self._network.encode(to_float(decoded, self._device)) == tokens).sum())
+                same += int((self.network.encode(to_float(decoded, self._device)) == tokens).sum())
                 total += tokens.numel()
         if is_coded:
-            for step in range(-(-min(self._pictures.num_fitted, MAX_MEASURED) // BATCH_SIZE)):
-                for images in grouped(self._pictures.batch(self._steps + step, BATCH_SIZE)):
-                    meter.add_codes(self._network.encode(to_float(images, self._device)).cpu().numpy())
+            size, (rank, world) = self._settings.batch_size, (self._processes.rank, self._processes.size)
+            for step in range(-(-min(self._pictures.num_fitted, MAX_MEASURED) // size)):
+                pictures = self._pictures.batch(self._steps + step, size, rank, world)
+                for images in _in_batches(pictures, self._settings.micro_batch or size):
+                    meter.add_codes(self.network.encode(to_float(images, self._device)).cpu().numpy())
+            self._processes.add(torch.from_numpy(meter.counts_K))
         quality = meter.result()
         return FitMetrics(
             num_images=self._pictures.num_fitted,
@@ -274,10 +349,12 @@ class _Fit:
         state: dict[str, Any] = {
             "identity": self._identity,
             "step": self.step,
-            "network": self._network.state_dict(),
+            "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "random": self._random.get_state(),
         }
+        if self._adversary is not None:
+            state["adversary"] = self._adversary.state()
         stream = io.BytesIO()
         torch.save(state, stream)
         write_bytes(path, stream.getvalue())
@@ -293,16 +370,50 @@ class _Fit:
             raise UserError(
                 f"{path} is of a fit with other pictures, settings, seed or torch: give the same, or delete it"
             )
-        self._network.load_state_dict(state["network"])
+        self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._random.set_state(state["random"].cpu())
+        if self._adversary is not None:
+            self._adversary.load(state["adversary"])
         self.step = state["step"]
 
 
-def _in_batches(pictures: list[np.ndarray]) -> Iterator[np.ndarray]:
+@torch.no_grad()
+def reconstructed(
+    network: Network, pictures: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Each picture, what its tokens give back, and the tokens; all of a size one after another."""
+    device = next(network.parameters()).device
+    for images in _in_batches(list(pictures), BATCH_SIZE):
+        given_B3HW = to_float(images, device)
+        tokens = network.encode(given_B3HW)
+        decoded = to_uint8(network.decode(tokens, grid_of(given_B3HW, network.config)))
+        yield from zip(images, decoded, tokens.cpu().numpy(), strict=True)
+
+
+def _in_batches(pictures: list[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Pictures of one size each time, at most so many."""
     for images in grouped(pictures):
-        for start in range(0, len(images), BATCH_SIZE):
-            yield images[start : start + BATCH_SIZE]
+        for start in range(0, len(images), size):
+            yield images[start : start + size]
+
+
+def _freeze_encoder(network: Network) -> None:
+    """Leaves what makes pictures of codes to be fitted, and nothing else. Raises UserError where there is none."""
+    if not network.config.has_decoder:
+        raise UserError("the tokenizer is an encoder only: there is no decoder to fit on")
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(name.startswith(("decoder.", "post_quant_conv.")))
+
+
+def _fingerprint_of(network: Network | None) -> str | None:
+    """Of the weights that a fit begins with, so that it goes on with them."""
+    if network is None:
+        return None
+    digest = hashlib.sha256()
+    for name, values in sorted(network.state_dict().items()):
+        digest.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _schedule(progress: float) -> float:

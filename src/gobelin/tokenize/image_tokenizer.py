@@ -61,6 +61,7 @@ class ImageTokenizer:
         codebook: its codes and their grid; the first one where there are several grids.
         codebooks: one for each grid.
         framing: the grids, and how pictures are brought to them.
+        fingerprint: of its shape and weights; that of its codebook says whose codes they are.
         size: height and width of its images of the first grid, pixels.
         precision: of the encoder's trunk. Vectors, distances and the decoder are float32.
         batch_size: pictures that are encoded at a time.
@@ -76,9 +77,11 @@ class ImageTokenizer:
         batch_size: int | None = None,
         agreement: dict[str, Any] | None = None,
         framing: Framing | None = None,
+        codes_of: str | None = None,
     ) -> None:
         """Args:
         name: of its codebook; by default the kind.
+        codes_of: fingerprint of the tokenizer that encoder and codes are of, where the decoder alone was fitted on.
         framing: by default the one grid of the network's shape, and cropping.
         batch_size: default: what suits the kind of device.
         agreement: what ``measure_agreement`` found, as it stands in ``config.json``.
@@ -88,8 +91,9 @@ class ImageTokenizer:
         self.framing = framing or Framing((network.config.grid,), network.config.token_pixels)
         self.size = self.framing.sizes[0]
         self.precision, self.agreement = precision, agreement
-        fingerprint = _fingerprint(describe_config(network.config), network.state_dict())
-        self.codebooks = tuple(Codebook.of(network.config, fingerprint, name, grid) for grid in self.framing.grids)
+        self.fingerprint = _fingerprint(describe_config(network.config), network.state_dict())
+        codes = codes_of or self.fingerprint
+        self.codebooks = tuple(Codebook.of(network.config, codes, name, grid) for grid in self.framing.grids)
         self.codebook = self.codebooks[0]
         kind, pixels = self.device.type, max(height * width for height, width in self.framing.sizes)
         usual = max(1, min(MAX_BATCH.get(kind, 32), BATCH_PIXELS.get(kind, 2**19) // pixels))
@@ -302,7 +306,9 @@ def save_image_tokenizer(tokenizer: ImageTokenizer, folder: str) -> None:
         save_file(_on_cpu(tokenizer.network.state_dict()), weights)
     codebook = tokenizer.codebook
     shape = tokenizer.network.config
-    config = {**describe_config(shape), "name": codebook.name, "fingerprint": codebook.fingerprint}
+    config = {**describe_config(shape), "name": codebook.name, "fingerprint": tokenizer.fingerprint}
+    if codebook.fingerprint != tokenizer.fingerprint:
+        config["codes_of"] = codebook.fingerprint
     config |= describe_framing(shape, tokenizer.framing)
     if tokenizer.agreement is not None:
         config["agreement"] = tokenizer.agreement
@@ -331,8 +337,9 @@ def load_image_tokenizer(
     tokenizer = ImageTokenizer(
         network, device, described.get("name"), precision=precision, batch_size=batch_size,
         agreement=described.get("agreement"), framing=framing_of(config, described),
+        codes_of=described.get("codes_of"),
     )  # fmt: skip
-    if tokenizer.codebook.fingerprint != described["fingerprint"]:
+    if tokenizer.fingerprint != described["fingerprint"]:
         raise UserError(
             f"{folder}: weights and configuration are not those that were saved together; fit or copy again"
         )

@@ -46,8 +46,9 @@ class Pictures(Protocol):
     def fingerprint(self) -> str:
         """Names the pictures, so that a fit goes on with those it began with."""
 
-    def batch(self, step: int, batch_size: int) -> list[np.ndarray]:
-        """The pictures of a step, in their order."""
+    def batch(self, step: int, batch_size: int, rank: int = 0, size: int = 1) -> list[np.ndarray]:
+        """The pictures of a step, in their order; of several processes (``rank`` of ``size``, which divides the
+        ``batch_size``) those that are this one's."""
 
     def held_out(self) -> list[np.ndarray]:
         """The pictures that no step sees; at least one, at most 500."""
@@ -76,10 +77,10 @@ class ArrayPictures:
             digest.update(np.ascontiguousarray(image).tobytes())
         self.fingerprint = digest.hexdigest()
 
-    def batch(self, step: int, batch_size: int) -> list[np.ndarray]:
+    def batch(self, step: int, batch_size: int, rank: int = 0, size: int = 1) -> list[np.ndarray]:
         """The pictures of a step."""
         picks = np.random.default_rng([self._seed, step]).integers(self.num_fitted, size=batch_size)
-        return [self._images[index] for index in self._fitted[picks]]
+        return [self._images[index] for index in self._fitted[picks[_share(batch_size, rank, size)]]]
 
     def held_out(self) -> list[np.ndarray]:
         """The pictures that no step sees."""
@@ -196,13 +197,13 @@ class StreamedPictures:
         self.fingerprint = _digest([source.fingerprint, str(framing), str(max_images), str(held_out_ratio)])
         self._window: tuple[tuple[int, int], np.ndarray, dict[int, Encoded]] | None = None
 
-    def batch(self, step: int, batch_size: int) -> list[np.ndarray]:
+    def batch(self, step: int, batch_size: int, rank: int = 0, size: int = 1) -> list[np.ndarray]:
         """The pictures of a step; those that cannot be decoded are replaced by others of it."""
-        first = step * batch_size
-        pictures = [picture for place in range(first, first + batch_size) if (picture := self.at(place)) is not None]
+        places = range(step * batch_size, (step + 1) * batch_size)[_share(batch_size, rank, size)]
+        pictures = [picture for place in places if (picture := self.at(place)) is not None]
         if not pictures:
             raise UserError("none of the pictures of a step can be decoded: are these picture files?")
-        return [pictures[index % len(pictures)] for index in range(batch_size)]
+        return [pictures[index % len(pictures)] for index in range(len(places))]
 
     def held_out(self) -> list[np.ndarray]:
         """The pictures that no step sees."""
@@ -268,6 +269,11 @@ def pictures_at(address: str) -> PictureSource:
         raise UserError(f"{address}: no such folder or Parquet file")
     paths = [path for path in files_in(address) if path.endswith(".parquet")]
     return ParquetSource(paths) if paths else FolderSource(address)
+
+
+def _share(batch_size: int, rank: int, size: int) -> slice:
+    """The places of a batch that are of one of several processes."""
+    return slice(rank * batch_size // size, (rank + 1) * batch_size // size)
 
 
 def _picture_column(schema: pa.Schema, path: str) -> str:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gobelin.tokenize.processes import ALONE, Processes, rows_of_all
+
 # M vectors, K codebook size, d width of a code
 
 DECAY = 0.95  # of the moving averages: a code remembers about 20 batches
@@ -82,17 +84,23 @@ class EmaQuantizer(nn.Module):
         self.start_at(centroids_Kd)
 
     @torch.no_grad()
-    def update(self, vectors_Md: Tensor, indices_M: Tensor, generator: torch.Generator) -> int:
-        """Move the codes towards the vectors they won, restart the dead ones; the number restarted."""
+    def update(
+        self, vectors_Md: Tensor, indices_M: Tensor, generator: torch.Generator, processes: Processes = ALONE
+    ) -> int:
+        """Move the codes towards the vectors they won, restart the dead ones; the number restarted. Vectors are those
+        of all processes, whose generators are in the same state."""
         num_codes, vectors_Md = len(self.codes_Kd), self._scaled(vectors_Md)
         counts_K, sums_Kd = _sums(vectors_Md, indices_M, num_codes)
+        processes.add(counts_K)
+        processes.add(sums_Kd)
         self.counts_K.lerp_(counts_K, 1 - DECAY)
         self.sums_Kd.lerp_(sums_Kd, 1 - DECAY)
-        fair_share = len(vectors_Md) / num_codes
+        fair_share = int(counts_K.sum(dtype=torch.float64)) / num_codes
         dead = self.counts_K < RESTART_SHARE * fair_share
         num_dead = int(dead.sum())
         if num_dead:
-            fresh_Nd = vectors_Md[_draw(len(vectors_Md), num_dead, generator)]
+            all_Md = rows_of_all(vectors_Md, processes)
+            fresh_Nd = all_Md[_draw(len(all_Md), num_dead, generator)]
             self.counts_K[dead] = fair_share
             self.sums_Kd[dead] = fresh_Nd * fair_share
         self.codes_Kd.copy_(self._scaled(self.sums_Kd / self.counts_K[:, None]))

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from gobelin.errors import UserError
 from gobelin.pipeline.cli.options import FILES, MACHINE, Address, Quiet
+from gobelin.tokenize.config import FitSettings
 from gobelin.tokenize.framing import Resize
 
 Kind = Literal["vqvae", "fsq", "vqgan", "klvae"]
@@ -52,9 +53,17 @@ def fit_tokenizer(
         ),
     ] = None,
     resize: Annotated[
-        Resize,
+        Resize | None,
         Parameter(group=_SHAPE, metavar="HOW", help="crop the centre, or letterbox: all of it, black beside it (crop)"),
-    ] = "crop",
+    ] = None,
+    decoder_of: Annotated[
+        Address | None,
+        Parameter(
+            group=_SHAPE,
+            metavar="TOKENIZER",
+            help="fit on the decoder of this tokenizer alone, so that its codes stay what they are (none)",
+        ),
+    ] = None,
     settings: Annotated[
         list[str],
         Parameter(
@@ -65,12 +74,25 @@ def fit_tokenizer(
             "(docs/tokenizers.md has them)",
         ),
     ] = [],  # noqa: B006  # nobody changes it
-    steps: Annotated[int, Parameter(metavar="N", help="batches of 16 pictures (1500)")] = 1500,
+    steps: Annotated[int, Parameter(metavar="N", help="batches of pictures (1500)")] = 1500,
+    batch_size: Annotated[int, Parameter(metavar="N", help="pictures of a step, over all processes (16)")] = 16,
+    micro_batch: Annotated[
+        int | None, Parameter(metavar="N", help="pictures that are computed at a time, where memory is short (all)")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, Parameter(metavar="RATE", help="of AdamW (2e-3; less for wide trunks and for a decoder alone)")
+    ] = None,
     seed: Annotated[int, Parameter(metavar="N", help="same seed, same pictures: same weights (0)")] = 0,
     max_images: Annotated[int, Parameter(metavar="N", help="pictures that are taken at most (100000)")] = 100_000,
     perceptual: Annotated[
         Address | None,
         Parameter(metavar="FILE", help="weights of LPIPS on VGG-16, which is added to the loss then (none)"),
+    ] = None,
+    discriminator: Annotated[
+        float, Parameter(metavar="WEIGHT", help="of a patch discriminator's opinion; 0: there is none (0)")
+    ] = 0.0,
+    discriminator_start: Annotated[
+        int | None, Parameter(metavar="N", help="steps before the discriminator begins (half of them)")
     ] = None,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
@@ -80,23 +102,33 @@ def fit_tokenizer(
     device: Annotated[str, Parameter(group=MACHINE, metavar="NAME", help="auto, cpu, cuda or mps (cpu)")] = "cpu",
     quiet: Quiet = False,
 ) -> int:
-    """Fits a tokenizer."""
+    """Fits a tokenizer. Under torchrun, each process is called with the same arguments."""
     from gobelin.pipeline.exchange.tokenizers import PAGE_NAME, FitOptions, fit
+    from gobelin.pipeline.run.company import is_first
     from gobelin.pipeline.run.progress_bar import Screen
     from gobelin.store.paths import join
+    from gobelin.train.parallel import joined
+    from gobelin.transforms.devices import torch_device
 
     if steps < 1 or threads < 1 or max_images < 2:
         raise UserError("--steps and --threads must be at least 1, --max-images at least 2")
     if size is not None and grids is not None:
         raise UserError("--size and --grids both say how large pictures are: give one of them")
     given = (*settings, *([] if size is None else [f"image_size={list(_sides(size))}"]))
-    screen = Screen(quiet)
+    start = steps // 2 if discriminator_start is None else discriminator_start
+    how = FitSettings(
+        batch_size=batch_size, micro_batch=micro_batch, learning_rate=learning_rate, discriminator=discriminator,
+        discriminator_start=start,
+    )  # fmt: skip
+    screen = Screen(quiet or not is_first())
     options = FitOptions(
         kind, given, steps, seed, max_images, precision, threads, device, perceptual,
-        tuple(grids.split(",")) if grids else (), resize,
+        tuple(grids.split(",")) if grids else (), resize, how, decoder_of,
     )  # fmt: skip
-    with screen.live():
-        reached = fit(pictures, output, options, screen)
+    with screen.live(), joined(torch_device(device)) as processes:
+        reached = fit(pictures, output, options, screen, processes)
+    if not is_first():
+        return 0
     screen.say(
         f"{reached['num_images']:,} pictures, {reached['num_held_out']:,} held out: PSNR {reached['psnr_db']:.2f} dB, "
         f"SSIM {reached['ssim']:.3f}; {reached['codes_used']:,} codes used in an epoch, perplexity "

@@ -5,6 +5,7 @@ torch is imported inside the functions: the command line starts without it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,19 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image as PillowImage
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import load_recipe, settings_as
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.run import RECIPE_NAME, RUN_NAME
 from gobelin.pipeline.run.state import some_images_shown
-from gobelin.report.tokenizer_page import Shown, tokenizer_page
+from gobelin.report.pictures import png_uri, webp_uri
+from gobelin.report.tokenizer_page import Look, Shown, fit_page, fit_section, tokenizer_page
 from gobelin.store.dataset import paths_of
-from gobelin.store.files import exists, list_files, write_bytes, write_json
+from gobelin.store.files import delete, exists, list_files, read_json, write_bytes, write_json
 from gobelin.store.lock import LEASE_NAME, locked
 from gobelin.store.paths import join
-from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, read_codebooks, read_config, shape_on
-from gobelin.tokenize.config import CONFIGS, TokenizerConfig
+from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, framing_of, read_codebooks, read_config, shape_on
+from gobelin.tokenize.config import CONFIGS, FitSettings, TokenizerConfig
 from gobelin.tokenize.framing import Framing, Resize, parse_grids
 from gobelin.tokenize.pictures import ParquetSource, PictureSource, StreamedPictures, grouped, pictures_at
 from gobelin.transforms.devices import fastest_precision, torch_device
@@ -32,12 +35,25 @@ from gobelin.transforms.torch_threads import torch_threads
 from gobelin.transforms.vision.faces import faces_of_images
 
 if TYPE_CHECKING:
+    import torch
+
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
+    from gobelin.tokenize.networks import Network
+    from gobelin.tokenize.processes import Processes
     from gobelin.tokenize.quality import Quality
 
 SUMMARY = "summary.json"
 PAGE_NAME = "reconstructions.html"
 CHECKPOINT_NAME = "checkpoint.pt"
+LOOKS_NAME = "looks.json"
+"""What the page of a fit that goes on is made of."""
+
+NUM_LOOKS, NUM_FOLLOWED, NUM_MEASURED = 12, 6, 64
+"""Columns of that page, pictures on it, and pictures that its numbers are over."""
+
+LARGEST_PNG = 128
+"""Pixels of a side up to which its pictures are exact; larger ones are WebP."""
+
 NUM_SHOWN = 16
 """Pictures on a page of reconstructions."""
 
@@ -59,7 +75,9 @@ class FitOptions:
     device: str = "cpu"
     perceptual: str | None = None  # file with the weights of LPIPS
     grids: tuple[str, ...] = ()  # ROWSxCOLUMNS; none: that of the shape
-    resize: Resize = "crop"
+    resize: Resize | None = None  # None: crop, or as the tokenizer whose decoder is fitted on
+    how: FitSettings = dataclasses.field(default_factory=FitSettings)
+    decoder_of: str | None = None  # folder of the tokenizer whose decoder alone is fitted on
 
 
 def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
@@ -89,9 +107,14 @@ def pictures_of(source: str, max_images: int) -> PictureSource:
     )
 
 
-def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[str, Any]:
+def fit(
+    source: str, output: str, options: FitOptions, screen: Screen, processes: Processes | None = None
+) -> dict[str, Any]:
     """Fits a tokenizer on the pictures of a source and writes it into a folder, with ``summary.json`` and a page of
-    reconstructions. A fit that was stopped goes on from its checkpoint there.
+    reconstructions, which grows while it is fitted. A fit that was stopped goes on from its checkpoint there.
+
+    Args:
+        processes: that fit together, of which the first one writes; None: this one alone.
 
     Returns:
         What the fit reached.
@@ -103,40 +126,128 @@ def fit(source: str, output: str, options: FitOptions, screen: Screen) -> dict[s
     from gobelin.tokenize.fit import fit_tokenizer
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
     from gobelin.tokenize.lpips import load_lpips
+    from gobelin.tokenize.processes import ALONE
 
-    config = shape_of(options.kind, options.settings)
-    framing = Framing(parse_grids(options.grids) or (config.grid,), config.token_pixels, options.resize)
-    config = shape_on(config, framing)
+    processes = processes or ALONE
+    config, framing = _shape_and_framing(options)
     _check_free(output)
     perceptual = None if options.perceptual is None else load_lpips(options.perceptual)
-    with locked(output), torch_threads(options.threads):
-        found = pictures_of(source, options.max_images)
-        pictures = StreamedPictures(found, framing, options.seed, max_images=options.max_images)
+    lock = locked(output) if processes.rank == 0 else contextlib.nullcontext()
+    with lock, torch_threads(options.threads):
+        processes.wait()
+        pictures = StreamedPictures(
+            pictures_of(source, options.max_images), framing, options.seed, max_images=options.max_images
+        )
         device = torch_device(options.device)
+        before = None if options.decoder_of is None else load_image_tokenizer_of(options.decoder_of, device)
         precision = fastest_precision(device) if options.precision == "auto" else options.precision
+        held_out = pictures.held_out()
+        looks = _Looks(output, options, held_out)
         with screen.step("fit image tokenizer", "steps", options.steps) as step:
             result = fit_tokenizer(
                 pictures, config, seed=options.seed, steps=options.steps, precision=precision, device=device,
                 checkpoints=output, perceptual=perceptual, on_step=lambda done, _: step.update({"steps": done}),
+                settings=options.how, decoder_of=None if before is None else before.network, processes=processes,
+                look_every=max(1, options.steps // NUM_LOOKS), on_look=looks.add,
             )  # fmt: skip
             step.finish({"steps": options.steps})
         assert result is not None  # nothing stops it
         network, metrics = result
-        held_out = pictures.held_out()
-        agreement = measure_agreement(network, grouped(held_out[:NUM_COMPARED])[0], "held out of the fit", device)
-        tokenizer = ImageTokenizer(network, device, agreement=agreement, framing=framing)
         summary = dataclasses.asdict(metrics)
+        found = {**summary, "precision": precision, "undecodable": pictures.num_undecodable}
+        if processes.rank:
+            return found
+        agreement = measure_agreement(network, grouped(held_out[:NUM_COMPARED])[0], "held out of the fit", device)
+        tokenizer = ImageTokenizer(
+            network, device, agreement=agreement, framing=framing,
+            name=None if before is None else before.codebook.name,
+            codes_of=None if before is None else before.codebook.fingerprint,
+        )  # fmt: skip
         write_json(join(output, SUMMARY), summary)
-        _write_page(join(output, PAGE_NAME), tokenizer, held_out[:NUM_SHOWN], None)
+        _write_page(join(output, PAGE_NAME), tokenizer, held_out[:NUM_SHOWN], None, looks.section())
         save_image_tokenizer(tokenizer, output)
-        return {**summary, "precision": precision, "undecodable": pictures.num_undecodable}
+        if exists(join(output, LOOKS_NAME)):
+            delete(join(output, LOOKS_NAME))
+        return found
+
+
+def _shape_and_framing(options: FitOptions) -> tuple[TokenizerConfig, Framing]:
+    """Of the tokenizer that is fitted. Raises UserError."""
+    if options.decoder_of is None:
+        config = shape_of(options.kind, options.settings)
+        framing = Framing((config.grid,), config.token_pixels, options.resize or "crop")
+    else:
+        config, described = read_config(options.decoder_of)
+        framing = framing_of(config, described)
+        if options.settings:
+            raise UserError("a decoder that is fitted on keeps its tokenizer's shape: leave --size and --set out")
+        framing = dataclasses.replace(framing, resize=options.resize or framing.resize)
+    if options.grids:
+        framing = dataclasses.replace(framing, grids=parse_grids(options.grids))
+    return (config if options.decoder_of else shape_on(config, framing)), framing
+
+
+def load_image_tokenizer_of(folder: str, device: torch.device) -> ImageTokenizer:
+    """The tokenizer in a folder, or in the output folder of a run."""
+    from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+
+    return load_image_tokenizer(tokenizer_folder(folder), device)
+
+
+class _Looks:
+    """How a fit is getting on: a few held-out pictures now and then, on a page that grows. It is kept in a file, so
+    that a fit that goes on has what was before."""
+
+    def __init__(self, output: str, options: FitOptions, held_out: Sequence[np.ndarray]) -> None:
+        self._output, self._options = output, options
+        self._held_out = [image for group in grouped(held_out[:NUM_MEASURED]) for image in group]
+        number = len(self._held_out)
+        self._followed = sorted({place * number // NUM_FOLLOWED for place in range(NUM_FOLLOWED)})  # of all grids
+        self._originals = [_uri(self._held_out[place]) for place in self._followed]
+
+    def add(self, step: int, loss: float, network: Network) -> None:
+        """Looks at the network of a step."""
+        from gobelin.tokenize.fit import reconstructed
+        from gobelin.tokenize.quality import QualityMeter
+
+        meter, is_coded = QualityMeter(network.config.num_codes), network.config.latent_channels == 0
+        shown: list[str] = []
+        for number, (image, decoded, tokens) in enumerate(reconstructed(network, self._held_out)):
+            meter.add(image[None], decoded[None])
+            if is_coded:
+                meter.add_codes(tokens)
+            if number in self._followed:
+                shown.append(_uri(decoded))
+        found = meter.result()
+        look = Look(step, loss, found.psnr_db, found.ssim, found.codes_used, tuple(shown))
+        looks = [*(each for each in self._read() if each.step < step), look]
+        write_json(join(self._output, LOOKS_NAME), [dataclasses.asdict(each) for each in looks])
+        page = fit_page(f"{self._options.kind} on its way", self._options.steps, self._originals, looks)
+        write_bytes(join(self._output, PAGE_NAME), page.encode())
+
+    def section(self) -> str:
+        """All looks as HTML."""
+        return fit_section(self._originals, self._read())
+
+    def _read(self) -> list[Look]:
+        path = join(self._output, LOOKS_NAME)
+        stored = read_json(path) if exists(path) else []
+        return [Look(**{**each, "pictures": tuple(each["pictures"])}) for each in stored]
+
+
+def _uri(pixels: np.ndarray) -> str:
+    picture = PillowImage.fromarray(pixels)
+    return png_uri(picture) if max(pixels.shape) <= LARGEST_PNG else webp_uri(picture)
+
+
+_OURS = (LEASE_NAME, CHECKPOINT_NAME, SUMMARY, PAGE_NAME, LOOKS_NAME)
 
 
 def _check_free(output: str) -> None:
     """The folder holds nothing, or a fit that was stopped."""
     if exists(join(output, CONFIG_NAME)):
         raise UserError(f"{output} holds an image tokenizer already: choose another folder, or delete it")
-    others = [name for name, _ in list_files(output) if name not in (LEASE_NAME, CHECKPOINT_NAME, SUMMARY, PAGE_NAME)]
+    others = [name for name, _ in list_files(output) if name not in _OURS]
     if others:
         raise UserError(f"{output} is not empty ({', '.join(others[:3])}): choose another folder")
 
@@ -222,7 +333,9 @@ def _samples(source: PictureSource, framing: Framing, num_images: int) -> Iterat
         raise UserError("none of the pictures can be decoded: are these picture files?")
 
 
-def _write_page(path: str, tokenizer: ImageTokenizer, images: Sequence[np.ndarray], quality: Quality | None) -> None:
+def _write_page(
+    path: str, tokenizer: ImageTokenizer, images: Sequence[np.ndarray], quality: Quality | None, fitted: str = ""
+) -> None:
     from gobelin.tokenize.quality import QualityMeter
 
     shown = []
@@ -233,4 +346,4 @@ def _write_page(path: str, tokenizer: ImageTokenizer, images: Sequence[np.ndarra
             meter.add(image[None], decoded[None])
             one = meter.result()
             shown.append(Shown(image, decoded, one.psnr_db, one.ssim))
-    write_bytes(path, tokenizer_page(tokenizer.codebooks, shown, quality, tokenizer.agreement).encode())
+    write_bytes(path, tokenizer_page(tokenizer.codebooks, shown, quality, tokenizer.agreement, fitted).encode())
