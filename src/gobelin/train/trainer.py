@@ -310,7 +310,7 @@ class _Run:
         """All steps that are left, or those until ``stop``: steps done, and the last ones' measurements."""
         trainee, config, processes = self.trainee, self.trainee.config, self.trainee.processes
         step, position, content = trainee.resume(self.checkpoints)
-        first_step, metrics = step, _last_metrics(content)
+        metrics = _last_metrics(content)
         is_due = stops = False
         with logs.opened(
             self.output_dir, content, step, with_tensorboard=config.tensorboard, writes=processes.rank == 0
@@ -330,7 +330,7 @@ class _Run:
                 elif trainee.device.type == "cpu" or is_due:
                     self._require_taken(step)
                 on_step(step, metrics if is_logged else {})
-                stops, is_writing = processes.any(stop() and step > first_step, self.checkpoints.is_writing)
+                stops, is_writing = processes.any(stop(), self.checkpoints.is_writing)
                 if not is_writing:
                     self.checkpoints.commit()
                 if is_due and step < config.steps and not trainee.guard.state[2]:
