@@ -719,6 +719,9 @@ def test_a_run_leaves_a_data_card(own_copy: Path, capsys: pytest.CaptureFixture[
     assert main(["card", str(own_copy)]) == 0
     assert capsys.readouterr().out == written_by_run
     (own_copy / "README.md").unlink()
+    assert main(["select", str(own_copy), "--quiet"]) == 0
+    assert (own_copy / "README.md").read_text() == written_by_run
+    (own_copy / "README.md").unlink()
     assert main(["card", "--write", str(own_copy)]) == 0
     assert (own_copy / "README.md").read_text() == written_by_run
     assert str(own_copy.parent) not in written_by_run

@@ -68,6 +68,11 @@ def card_in(folder: str) -> str:
     return read_bytes(address).decode()
 
 
+def has_card(output: str) -> bool:
+    """Whether both files of a card are there."""
+    return all(exists(join(output, name)) for name in CARD_FILES)
+
+
 def forget_card(output: str) -> None:
     """Takes the card away: the corpus that it describes is made anew."""
     for name in CARD_FILES:

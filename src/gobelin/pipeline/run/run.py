@@ -13,7 +13,7 @@ from typing import Any
 from gobelin.data.schemas import SCHEMA_VERSION
 from gobelin.errors import UserError
 from gobelin.pipeline.ask.rule_effects import effect_lines
-from gobelin.pipeline.exchange.cards import forget_card, write_card_of_run
+from gobelin.pipeline.exchange.cards import forget_card, has_card, write_card_of_run
 from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, as_dict, fingerprint, load_recipe, to_yaml
 from gobelin.pipeline.run import preflight
 from gobelin.pipeline.run.context import Context
@@ -78,6 +78,8 @@ class Run:
         if folder.is_done():
             damage = folder.damage()
             if not damage:
+                if name == CORPUS_STAGES[-1] and not has_card(self._output):
+                    write_card_of_run(self._output, self.write_summary())
                 screen.end_stage(None)
                 return False
             for problem in damage:
