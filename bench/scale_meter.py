@@ -111,8 +111,14 @@ class Measured(Supervisor):
     meter = Meter()
 
     def run(
-        self, title: str, tasks: Sequence[Task], unit: str = "", total: int | None = None, threads: int = 1
+        self,
+        title: str,
+        tasks: Sequence[Task],
+        unit: str = "",
+        total: int | None = None,
+        threads: int = 1,
+        before: int = 0,
     ) -> None:
         if tasks:
             with self.meter.step(title):
-                super().run(title, tasks, unit, total, threads)
+                super().run(title, tasks, unit, total, threads, before)

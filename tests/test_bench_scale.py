@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.scale_meter import Measured
 from bench.scale_paper import Crawl, hottest, paper, read_measured, stages_of, with_changes
 from gobelin.errors import UserError
+from gobelin.pipeline.run.supervisor import Supervisor
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -95,3 +98,7 @@ def test_a_file_without_runs_is_refused(tmp_path: Path) -> None:
 def test_the_recorded_runs_are_enough() -> None:
     lines = paper(Crawl(), read_measured(str(ROOT / "docs" / "scale.json")))
     assert sum(line.startswith("| all |") for line in lines) == 1
+
+
+def test_steps_are_measured_as_the_supervisor_is_called() -> None:
+    assert list(inspect.signature(Measured.run).parameters) == list(inspect.signature(Supervisor.run).parameters)

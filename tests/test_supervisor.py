@@ -435,3 +435,20 @@ def test_what_a_task_has_freed_goes_back_to_the_system() -> None:
     worker._give_memory_back()
     assert worker._resident_bytes() < before - 50 * 2**20
     assert len(stays) == 1000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_large_buffers_leave_no_holes_in_the_heap() -> None:
+    code = """
+from gobelin.pipeline.run import worker
+worker._map_large_buffers()
+size = 6 * 2**20
+for _ in range(3):
+    bytes(size).upper()  # by itself the C library would now keep buffers of this size in its heap
+buffers = [bytes(size).upper() for _ in range(20)]
+before = worker._resident_bytes()
+del buffers[:-1:2]  # every other one: the heap cannot shrink from its top
+print(before - worker._resident_bytes())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) > 50 * 2**20

@@ -49,6 +49,7 @@ REPORT = struct.Struct("<?qq")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
 _SECONDS_TO_END = 2.0
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,6 +169,7 @@ def _work(tasks: Connection) -> None:
         import pyarrow as pa
 
         pa.set_memory_pool(pa.system_memory_pool())  # gives memory back: 30 % less at the peak of a graph
+    _map_large_buffers()
     memory_before = _resident_bytes()
     with contextlib.suppress(EOFError, OSError):
         while not stop_requested():
@@ -222,6 +224,16 @@ def _end_decoders() -> None:
     module = sys.modules.get("gobelin.transforms.images.image_sandbox")
     if module is not None:
         module.end_children()
+
+
+def _map_large_buffers() -> None:
+    """Has the C library take buffers of 4 MiB or more straight from the system, and give them back when they are freed.
+    By itself it raises that limit to 32 MiB when such buffers come and go, as Beam's do; then its heap has holes as
+    large as what it holds, and which ones differs from run to run."""
+    with contextlib.suppress(OSError, AttributeError):  # only the C library of GNU has it
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 4 * 2**20)
+        library.mallopt(_M_TRIM_THRESHOLD, 32 * 2**20)
 
 
 def _give_memory_back() -> None:
