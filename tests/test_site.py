@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gobelin.pipeline.cli.main import main
+from gobelin.pipeline.cli.pages import PAGES, with_page
 from gobelin.pipeline.recipe.recipe import preset_names
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +59,20 @@ def test_a_message_that_the_code_has_not_is_found_out() -> None:
     assert stands_in("… has … rows", "… has … rows in …")
     assert not stands_in("… has … columns", "… has … rows in …")
     assert not stands_in("rows … has", "… has … rows in …")
+
+
+def test_messages_name_the_page_that_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = set(messages())
+    own = {part for parts in PAGES.values() for part in parts}
+    elsewhere = {text for text in texts if text not in own}
+    assert [page for page in PAGES if not (ROOT / page).is_file()] == []
+    assert [part for part in own if not any(part in text for text in elsewhere)] == []
+    assert main(["recipe", "show", "small", "--set", "select.imagee.min_side_px=1"]) == 2
+    assert capsys.readouterr().err.strip().endswith("(see docs/recipes.md)")
+    assert with_page("killed by signal 9 (out of memory?)\n(the log)") == (
+        "killed by signal 9 (out of memory?) (see docs/troubleshooting.md)\n(the log)"
+    )
+    assert with_page("nothing fits") == "nothing fits"
 
 
 @pytest.fixture(scope="module")

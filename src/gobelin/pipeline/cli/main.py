@@ -23,6 +23,7 @@ from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 from gobelin.errors import DEFECT, UserError, in_a_line, is_full, is_of_the_machine, write_traceback
 from gobelin.pipeline.cli.help import EXIT_CODES, help_text, usage_of
 from gobelin.pipeline.cli.options import DEFAULTS, Call
+from gobelin.pipeline.cli.pages import with_page
 
 _ABOUT_BEAM = f"""\
 Everything after -- goes to Beam:
@@ -177,10 +178,10 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
         _nobody_reads()
         return 0
     except StepFailedError as error:
-        print(f"gobelin: {_no_space(bound.arguments) if is_full(error) else error}", file=sys.stderr)
+        print(f"gobelin: {_no_space(bound.arguments) if is_full(error) else with_page(str(error))}", file=sys.stderr)
         return 1
     except UserError as error:
-        print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
+        print(f"gobelin: {with_page(in_a_line(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ngobelin: stopped. What is done stays; the same command goes on from here.", file=sys.stderr)
