@@ -55,6 +55,7 @@ types: $(READY) ## mypy
 	$(BIN)/mypy
 	$(BIN)/mypy examples/demo/*.py examples/sample_crawl/*.py
 	$(BIN)/mypy examples/plugin/*.py
+	$(BIN)/mypy docs/site/hooks.py
 	$(BIN)/mypy examples/elsewhere/torchtitan_dataset.py examples/elsewhere/plain_ddp.py
 
 fix: $(READY) ## format, and mend what ruff can mend
