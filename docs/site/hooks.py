@@ -58,6 +58,8 @@ def _section(config: Any, presets: list[tuple[str, Any]], path: str) -> Iterator
     nested = []
     yield from ("", "| field | default | |", "|---|---|---|")
     for field in dataclasses.fields(config):
+        if not path and field.name == "name":
+            continue
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value) and field.name != "plugins":
             nested.append((field.name, value))
