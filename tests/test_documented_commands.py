@@ -1,8 +1,8 @@
 """Every command of the README and of the tutorial, run as it stands there: in a folder of its own, on a small crawl.
 
-A line is left out where its comment begins with ``[network]`` (it fetches something from elsewhere) or ``[server]``
-(it runs until it is stopped). Of what runs, three things are changed: the address of the site that is crawled, the
-pause between requests, and settings that make fits small.
+A line is left out where its comment begins with ``[network]`` (it fetches something from elsewhere), ``[server]`` (it
+runs until it is stopped) or ``[minutes]`` (it fits many models; it has tests of its own). Of what runs, three things
+are changed: the address of the site that is crawled, the pause between requests, and settings that make fits small.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from examples.sample_crawl.make_crawl import make_crawl
 
 ROOT = Path(__file__).parents[1]
 SITE = "https://www.example.org/handbook/"
-LEFT_OUT = ("[network]", "[server]")
+LEFT_OUT = ("[network]", "[server]", "[minutes]")
 SMALL = [
     "num_shards=2", "select.image.max_near_documents=null", "select.image.min_side_px=48", "tokenize.vqvae_steps=6",
     "tokenize.text_vocab_size=400",
