@@ -200,6 +200,7 @@ def test_a_fit_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytes
     before, during = page.split("<h2>While it was fitted</h2>")
     assert before.count('<img src="data:image/png;base64,') == 2 * before.count("<figure>") > 0
     assert during.count("<img") == 2 * (1 + 6)  # two held-out pictures: the original, and after each of six steps
+    assert during.count("none yet") == 2  # codes, in the plain steps
     assert "http-equiv=refresh" not in page
     assert not (out / "looks.json").exists()
     assert main(line) == 2  # there is one already

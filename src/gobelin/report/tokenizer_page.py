@@ -36,7 +36,7 @@ class Look:
     loss: float
     psnr_db: float  # of a few held-out pictures
     ssim: float
-    codes_used: int  # by them; 0 for latents
+    codes_used: int  # by them; 0 for latents, and before there are codes
     pictures: tuple[str, ...]  # data URIs of reconstructions, always of the same pictures
 
 
@@ -57,7 +57,7 @@ def fit_section(originals: Sequence[str], looks: Sequence[Look]) -> str:
         ("SSIM", [f"{look.ssim:.3f}" for look in looks]),
     ]
     if any(look.codes_used for look in looks):
-        rows.append(("codes used", [f"{look.codes_used:,}" for look in looks]))
+        rows.append(("codes used", [f"{look.codes_used:,}" if look.codes_used else "none yet" for look in looks]))
     head = "".join(
         f"<tr><th scope=row>{name}<td>{'<td>'.join(values)}" for name, values in rows
     )  # fmt: skip

@@ -93,7 +93,7 @@ def fit_tokenizer(
     decoder_of: Network | None = None,
     processes: Processes = ALONE,
     look_every: int = 0,
-    on_look: Callable[[int, float, Network], None] | None = None,
+    on_look: Callable[[int, float, Network, bool], None] | None = None,
 ) -> tuple[Network, FitMetrics] | None:
     """Fit an image tokenizer of this shape.
 
@@ -107,8 +107,8 @@ def fit_tokenizer(
         decoder_of: a tokenizer of this shape whose decoder alone is fitted on; its codes stay what they are. It is
             changed in place.
         processes: that fit together; all call this with the same arguments.
-        look_every, on_look: every so many steps the first process is called with the number of steps done, the loss
-            and the network, which it leaves as it is.
+        look_every, on_look: every so many steps the first process is called with the number of steps done, the loss,
+            the network, which it leaves as it is, and whether there are codes yet.
 
     Returns:
         The network and what it reached; None where ``stop`` ended the fit before.
@@ -132,7 +132,7 @@ def fit_tokenizer(
         if on_step is not None:
             on_step(fit.step, loss)
         if on_look is not None and look_every and fit.step % look_every == 0 and processes.rank == 0:
-            on_look(fit.step, loss, fit.network)
+            on_look(fit.step, loss, fit.network, fit.has_codes)
         (stopped,) = processes.any(stop())
         if path is not None and fit.step < steps and (stopped or fit.step % checkpoint_every == 0):
             if processes.rank == 0:
@@ -259,6 +259,11 @@ class _Fit:
         self.step += 1
         return loss_of_all
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether the steps quantize yet."""
+        return self.step > self._num_plain or not self._num_plain
+
     def _parts(self) -> Iterator[np.ndarray]:
         """The pictures of the step that are this process's, as many at a time as are computed together."""
         settings, processes = self._settings, self._processes
@@ -380,12 +385,17 @@ class _Fit:
 
 @torch.no_grad()
 def reconstructed(
-    network: Network, pictures: Sequence[np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Each picture, what its tokens give back, and the tokens; all of a size one after another."""
+    network: Network, pictures: Sequence[np.ndarray], has_codes: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Each picture, what its tokens give back, and the tokens; before there are codes, what the vectors themselves give
+    back. All of a size come one after another."""
     device = next(network.parameters()).device
     for images in _in_batches(list(pictures), BATCH_SIZE):
         given_B3HW = to_float(images, device)
+        if not has_codes:
+            made = to_uint8(network(given_B3HW, quantize=False).images_B3HW)
+            yield from ((image, decoded, None) for image, decoded in zip(images, made, strict=True))
+            continue
         tokens = network.encode(given_B3HW)
         decoded = to_uint8(network.decode(tokens, grid_of(given_B3HW, network.config)))
         yield from zip(images, decoded, tokens.cpu().numpy(), strict=True)

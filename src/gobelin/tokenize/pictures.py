@@ -193,6 +193,7 @@ class StreamedPictures:
         fitted = np.sort(chosen[num_held_out:])
         self._fitted = [part for part in np.split(fitted, np.searchsorted(fitted, starts[1:-1])) if len(part)]
         self.num_fitted = len(fitted)
+        self._kept: list[np.ndarray] | None = None  # the held-out ones, once they were asked for
         self.num_undecodable = 0
         self.fingerprint = _digest([source.fingerprint, str(framing), str(max_images), str(held_out_ratio)])
         self._window: tuple[tuple[int, int], np.ndarray, dict[int, Encoded]] | None = None
@@ -207,10 +208,12 @@ class StreamedPictures:
 
     def held_out(self) -> list[np.ndarray]:
         """The pictures that no step sees."""
-        pictures = [picture for index in self._held_out if (picture := self._open(self._read([index])[0])) is not None]
-        if not pictures:
+        if self._kept is None:
+            found = map(self._open, self._read(self._held_out.tolist()))
+            self._kept = [picture for picture in found if picture is not None]
+        if not self._kept:
             raise UserError("none of the held-out pictures can be decoded: are these picture files?")
-        return pictures
+        return self._kept
 
     def at(self, place: int) -> np.ndarray | None:
         """The picture at a place of the endless row of epochs; None where it cannot be decoded."""

@@ -205,16 +205,16 @@ class _Looks:
         self._followed = sorted({place * number // NUM_FOLLOWED for place in range(NUM_FOLLOWED)})  # of all grids
         self._originals = [_uri(self._held_out[place]) for place in self._followed]
 
-    def add(self, step: int, loss: float, network: Network) -> None:
+    def add(self, step: int, loss: float, network: Network, has_codes: bool) -> None:
         """Looks at the network of a step."""
         from gobelin.tokenize.fit import reconstructed
         from gobelin.tokenize.quality import QualityMeter
 
         meter, is_coded = QualityMeter(network.config.num_codes), network.config.latent_channels == 0
         shown: list[str] = []
-        for number, (image, decoded, tokens) in enumerate(reconstructed(network, self._held_out)):
+        for number, (image, decoded, tokens) in enumerate(reconstructed(network, self._held_out, has_codes)):
             meter.add(image[None], decoded[None])
-            if is_coded:
+            if is_coded and tokens is not None:
                 meter.add_codes(tokens)
             if number in self._followed:
                 shown.append(_uri(decoded))
