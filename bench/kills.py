@@ -72,8 +72,8 @@ sample: {num_captions: 2, images_per_caption: 1, num_documents: 1, max_document_
 """
 
 HOLD_SECONDS = ("manifest.json", "run.json", "report.json", "index.html", "summary.json", ".gobelin-status.json",
-                "speed.jsonl", ".metadata")  # fmt: skip
-"""Names of files that say how long something took; torch gives each checkpoint's ``.metadata`` a random name."""
+                "speed.jsonl")  # fmt: skip
+"""Names of files that say how long something took."""
 
 _MARK = "GOBELIN_BENCH_KILLS"
 _SECONDS_TO_END = 15.0

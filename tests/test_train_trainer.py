@@ -279,6 +279,25 @@ def test_checkpoints_kept_are_the_newest(shards: str, tmp_path: Path) -> None:
     assert all((tmp_path / name / "state.json").exists() for name in kept)
 
 
+def test_a_run_that_was_interrupted_leaves_the_same_checkpoints(shards: str, tmp_path: Path) -> None:
+    def crash(step: int, _: Mapping[str, float | None]) -> None:
+        if step == 8:
+            raise KeyboardInterrupt
+
+    config = dataclasses.replace(CONFIG, steps=10, log_every=1)
+    _train(shards, tmp_path / "whole", config)
+    with pytest.raises(KeyboardInterrupt):
+        _train(shards, tmp_path / "again", config, on_step=crash)
+    _train(shards, tmp_path / "again", config)
+    whole, again = (
+        {path.name: path.read_bytes() for path in (tmp_path / name / "checkpoint_00000010").iterdir()}
+        for name in ("whole", "again")
+    )
+    assert ".metadata" in whole
+    assert [name for name in whole if whole[name] != again.get(name)] == []
+    assert whole.keys() == again.keys()
+
+
 def test_speed_is_written_apart(shards: str, tmp_path: Path) -> None:
     _train(shards, tmp_path)
     speed = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.metadata import StorageMeta
 
 from gobelin.errors import UserError
 from gobelin.store.files import delete, list_files, local_copy, make_folder, read_bytes, read_json, upload, write_bytes
@@ -52,6 +53,13 @@ class _Writing:
     done: Future[None]
     log: bytes
     position: Position
+
+
+class _Writer(dcp.FileSystemWriter):
+    """Leaves out of ``.metadata`` what differs from run to run: the folder's path, and a random name of the writer."""
+
+    def storage_meta(self) -> StorageMeta:
+        return StorageMeta()
 
 
 class Checkpoints:
@@ -100,7 +108,7 @@ class Checkpoints:
         make_folder(target)
         _expect_a_single_process()
         written = dcp.async_save(
-            tensors, storage_writer=dcp.FileSystemWriter(target), process_group=self._processes.checkpoints,
+            tensors, storage_writer=_Writer(target), process_group=self._processes.checkpoints,
             no_dist=self._processes.size == 1,
         )  # fmt: skip
         assert isinstance(written, Future)
