@@ -42,6 +42,7 @@ from pathlib import Path
 
 from examples.sample_crawl.make_crawl import make_crawl
 from gobelin.pipeline.run.stage_names import STAGES
+from gobelin.pipeline.run.status import STATUS_NAME
 from gobelin.store.files import delete, list_files, read_bytes, read_json
 from tests.object_store import BUCKET, Door, s3_server
 
@@ -71,8 +72,7 @@ train:
 sample: {num_captions: 2, images_per_caption: 1, num_documents: 1, max_document_tokens: 64}
 """
 
-HOLD_SECONDS = ("manifest.json", "run.json", "report.json", "index.html", "summary.json", ".gobelin-status.json",
-                "speed.jsonl")  # fmt: skip
+HOLD_SECONDS = ("manifest.json", "run.json", "report.json", "index.html", "summary.json", STATUS_NAME, "speed.jsonl")
 """Names of files that say how long something took."""
 
 _MARK = "GOBELIN_BENCH_KILLS"
@@ -211,6 +211,8 @@ class Bench:
         problems = [f"{name} is missing" for name in expected if name not in found]
         problems += [f"{name} is left over" for name in found if name not in expected]
         problems += [f"{name} differs" for name in found if found[name] != expected.get(name, found[name])]
+        if STATUS_NAME in found and (state := read_json(f"{output}/{STATUS_NAME}")["state"]) != "done":
+            problems.append(f"{STATUS_NAME} says {state} of a command that is over")
         problems += [f"{path} is left over" for path in sorted((self.folder / "tmp").rglob("*"))]
         return problems
 
