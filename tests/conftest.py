@@ -14,9 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+
+hypothesis.settings.register_profile("gobelin", deadline=None)  # a busy machine is no defect
+hypothesis.settings.load_profile("gobelin")
 
 PROSE = (
     "The old harbour lies behind the market hall, and on most mornings the boats come in before the sun is up. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import json
 import signal
@@ -15,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from examples.sample_crawl.make_crawl import make_crawl
@@ -207,14 +205,6 @@ def test_a_document_side_by_side(collection: Collection, answers: Answers) -> No
         answers.on_document({"doc_id": "0" * 32})
     clusters = answers.on_clusters({"kind": "images"})
     assert all(group["size"] > 1 for group in clusters["groups"])
-
-
-def test_personal_data_in_titles_is_masked_in_lists(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    titles = pa.array(["Write to jo@mail.example.org"] * len(collection.columns.ids))
-    monkeypatch.setattr(collection, "columns", dataclasses.replace(collection.columns, titles=titles))
-    row = collection.document_row(0, collection.base)
-    assert row["title"].startswith("Write to ")
-    assert "jo@" not in row["title"]
 
 
 def test_a_page_is_shown_without_what_loads_or_runs() -> None:

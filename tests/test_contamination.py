@@ -126,10 +126,11 @@ def test_letters_where_there_are_no_spaces(tmp_path: Path) -> None:
 
 def test_a_document_is_measured(tmp_path: Path) -> None:
     (tmp_path / "eval.txt").write_text(PASSAGE)
+    nothing = dict.fromkeys(("text", "role", "image_id", "alt", "caption", "title", "link_url"))
     nodes = [
-        {"kind": "text", "role": "paragraph", "text": "All is well here.", "image_id": None},
-        {"kind": "image", "role": None, "text": None, "image_id": "i", "alt": "jo@example.org", "caption": None},
-        {"kind": "text", "role": "code", "text": words(0, 14), "image_id": None},
+        {**nothing, "kind": "text", "role": "paragraph", "text": "All is well here."},
+        {**nothing, "kind": "image", "image_id": "i", "alt": "jo@example.org"},
+        {**nothing, "kind": "text", "role": "code", "text": words(0, 14)},
     ]
     document = {"doc_id": "d", "url": "https://a.example/", "language": "en", "warc_date": "2025", "nodes": nodes}
     config = ContaminationConfig(texts=(str(tmp_path / "eval.txt"),))

@@ -35,6 +35,7 @@ from gobelin.data.schemas import (
     DOCUMENTS,
     FETCHES,
     IMAGE_CODES,
+    IMAGE_COPIES,
     IMAGE_EMBEDDINGS,
     IMAGE_LATENTS,
     IMAGE_SCORES,
@@ -48,11 +49,13 @@ from gobelin.data.schemas import (
     TEXT_EMBEDDINGS,
     TOKEN_INDEX,
     TOKEN_SHARDS,
+    WIDE_IMAGE_CODES,
 )
 
 SCHEMAS = {
     "documents": DOCUMENTS,
     "images": IMAGES,
+    "image_copies": IMAGE_COPIES,
     "decisions": DECISIONS,
     "archives": ARCHIVES,
     "fetches": FETCHES,
@@ -64,13 +67,14 @@ SCHEMAS = {
     "image_embeddings": IMAGE_EMBEDDINGS,
     "text_embeddings": TEXT_EMBEDDINGS,
     "image_codes": IMAGE_CODES,
+    "wide_image_codes": WIDE_IMAGE_CODES,
     "token_shards": TOKEN_SHARDS,
     "token_index": TOKEN_INDEX,
     "image_latents": IMAGE_LATENTS,
     "continuous_token_shards": CONTINUOUS_TOKEN_SHARDS,
 }
 
-FINGERPRINT = (3, "6e2027a89789c7cc")
+FINGERPRINT = (4, "27292c731a593d26")
 """(SCHEMA_VERSION, digest of all schemas). Data sets written by an older version must stay readable: a new digest asks
 whether the version has to go up with it."""
 
@@ -162,7 +166,7 @@ def test_document_survives_parquet_rows(document: Document) -> None:
 
 def test_image_survives_parquet_rows() -> None:
     image = Image(
-        "f" * 64, b"\0\xff", "png", 3, 4, "a" * 32, "0" * 16, "1" * 16, "2" * 96, "3" * 2320, None,
+        "f" * 64, b"\0\xff", "png", 3, 4, "a" * 32, "0" * 16, "1" * 16, "2" * 96, "3" * 2320, None, "svg", "4" * 64,
         ("https://a.example/a", "https://a.example/b"), ("header x-robots-tag: noai",), Source.ARCHIVE, "a.warc", 7,
     )  # fmt: skip
     assert image_from_row(pa.Table.from_pylist([to_row(image)], schema=IMAGES).to_pylist()[0]) == image

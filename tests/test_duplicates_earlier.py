@@ -21,7 +21,7 @@ from gobelin.transforms.score.measure import MEASUREMENTS, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules
-from gobelin.transforms.selection.write_corpus import GROUPS, keep_one
+from gobelin.transforms.selection.write_corpus import keep_one
 
 Make = Callable[..., Any]
 Row = dict[str, Any]
@@ -58,7 +58,13 @@ def run(tmp_path: Path, write_data_set: Make) -> Make:
         find_duplicates(DuplicatesJob(signatures, measurements, images, work, 2, CONFIG, NearImageConfig(), folders))
         assert commit_shards(f"{work}/document_groups", 2)
         groups = {row["doc_id"]: row for row in read_folder(f"{work}/document_groups")}
-        return [{**row, **{key: groups[row["doc_id"]][key] for key in GROUPS}} for row in pages]
+        return [
+            {
+                **row,
+                **{key: groups[row["doc_id"]][key] for key in ("url_group", "exact_group", "near_group", "earlier")},
+            }
+            for row in pages
+        ]
 
     return make
 

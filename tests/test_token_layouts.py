@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from gobelin.errors import UserError
 from gobelin.exchange.token_layouts import LayoutError, Picture, TokenLayout, load_layout
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.exchange.token_shards import import_shards
 from gobelin.store.shards import read_folder
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem
 from gobelin.tokenize.text_tokenizer import fit_bpe
@@ -130,35 +128,6 @@ def test_what_comes_without_a_side_field(name: str, run: Path, tmp_path: Path) -
             codes = [each["tokens"][span["start"] : span["start"] + span["length"]]
                      for each, span in ((row, mine), (theirs[name_], other))]  # fmt: skip
             assert codes[0] == codes[1]
-
-
-@pytest.mark.parametrize(
-    ("between", "kind"), [([None, -1, 2**40], pa.int64()), ([0.5], pa.float64())], ids=["integers", "floats"]
-)
-def test_rows_that_hold_no_ids_are_left_out(between: list[Any], kind: pa.DataType, run: Path, tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text(definition("chameleon"))
-    first, last = load_layout("chameleon", str(tmp_path / "tokenizer.json")).encode([])
-    rows = [None, *([first, each, last] for each in between)]
-    (tmp_path / "theirs").mkdir()
-    pq.write_table(pa.table({"input_ids": pa.array(rows, pa.list_(kind))}), tmp_path / "theirs" / "a.parquet")
-    counts = import_shards(
-        str(tmp_path / "theirs"), "chameleon", str(tmp_path / "tokenizer.json"), str(run / "tokenize"),
-        str(tmp_path / "back"),
-    )  # fmt: skip
-    assert counts == {"sequences": len(rows), "left_out": len(rows)}
-
-
-def test_a_file_that_holds_no_sequences_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "tokenizer.json").write_text(definition("chameleon"))
-    (tmp_path / "theirs").mkdir()
-    command = ["shards", "import", str(tmp_path / "theirs"), "--format", "chameleon", "--tokenizer",
-               str(tmp_path / "tokenizer.json"), "--tokenizers", str(run / "tokenize"), "--to"]  # fmt: skip
-    pq.write_table(pa.table({"input_ids": [1, 2]}), tmp_path / "theirs" / "a.parquet")
-    assert main([*command, str(tmp_path / "b")]) == 2
-    assert "has no column input_ids of lists" in capsys.readouterr().err
-    (tmp_path / "theirs" / "a.parquet").write_bytes(b"PAR1 and nothing more")
-    assert main([*command, str(tmp_path / "c")]) == 2
-    assert "is no Parquet file" in capsys.readouterr().err
 
 
 texts = st.text(max_size=20) | st.lists(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gobelin.scores import DataSet, Score, columns
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when a data set of an older version can no longer be read by this code."""
 
 

@@ -147,18 +147,15 @@ class TokenLayout:
         lines = [token for row in rows.tolist() for token in (*row, end_of_row)]
         return [self._begin, *size, image, *lines, end_of_rows, self._end]
 
-    def decode(self, ids: Sequence[int] | None, grid: tuple[int, int]) -> list[Run]:
+    def decode(self, ids: Sequence[int], grid: tuple[int, int]) -> list[Run]:
         """The runs of a sequence, texts and pictures in turn.
 
         Args:
-            ids: as somebody's file holds them.
             grid: rows and columns of an image, which Chameleon's layout does not say.
 
         Raises:
             LayoutError: it is none of this layout.
         """
-        if ids is None or not all(type(each) is int and 0 <= each < 2**32 for each in ids):
-            raise LayoutError("holds what is no id")
         if len(ids) < 2 or ids[0] != self._bos or ids[-1] != self._eos:
             raise LayoutError("does not open and close as the layout has it")
         runs: list[Run] = []

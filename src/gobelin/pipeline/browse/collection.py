@@ -20,7 +20,6 @@ from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe, change, load_recipe
 from gobelin.plugins import known_score
 from gobelin.report import wording
-from gobelin.report.documents import shown_text
 from gobelin.report.histograms import Histogram
 from gobelin.store.files import exists, local_copy, read_json
 from gobelin.store.paths import join, name_of
@@ -396,7 +395,7 @@ class Collection:
         unsafe = self.is_unsafe(shown)
         return {
             "doc_id": columns.ids[place].as_py(), "url": columns.urls[place].as_py(),
-            "title": shown_text(columns.titles[place].as_py()), "language": columns.languages[place].as_py() or "",
+            "title": columns.titles[place].as_py() or "", "language": columns.languages[place].as_py() or "",
             "rule": "" if code == STAYS else judged.names["document"][code],
             "words": int(judged.num_words[place]), "images": int(judged.num_images[place]),
             "pictures": [
