@@ -261,15 +261,18 @@ def test_the_command(output: str) -> None:
     """It says where the page is, and ends with Ctrl-C."""
     command = [str(Path(sys.executable).parent / "gobelin"), "chat", output, "--set", "sample.sampling.temperature=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        address = urlsplit(url)
-        assert address.hostname == "127.0.0.1"
-        connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=60)
-        connection.request("GET", address.path)
-        assert connection.getresponse().status == 200
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            address = urlsplit(url)
+            assert address.hostname == "127.0.0.1"
+            connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=60)
+            connection.request("GET", address.path)
+            assert connection.getresponse().status == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()  # a shell may have told its background jobs to ignore Ctrl-C
 
 
 def test_what_the_command_refuses(output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,7 +84,7 @@ def first(crawl: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_there_is_something_to_compare(first: Path) -> None:
     """Kept and dropped documents of many kinds: an empty corpus would be equal to any other."""
     found = digests(first)
-    assert len(found) == 3 * 10 + 3  # ten data sets, tallies, fetches, not_run
+    assert len(found) == 3 * 11 + 3  # eleven data sets, tallies, fetches, not_run
     assert len(set(found.values())) > 20
     stages = json.loads((first / "run.json").read_text())["stages"]
     assert stages["select"]["documents"]["kept"] > 5

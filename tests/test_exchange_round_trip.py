@@ -564,7 +564,7 @@ def test_a_target_that_holds_something_is_refused(source: Source, tmp_path: Path
     (tmp_path / "full" / "a").touch()
     with pytest.raises(OutputError, match="is not an empty folder"):
         export(source.output, "select", "jsonl", tmp_path / "full", with_images=False)
-    with pytest.raises(ValueError, match="no such format; there are jsonl, mmc4"):
+    with pytest.raises(ValueError, match="no such format; there are jsonl, markdown, mmc4"):
         export(source.output, "select", "csv", tmp_path / "new", with_images=False)
     write_json(str(source.output / "run.json"), {"stages": {"select": {"status": "not run"}}})
     with pytest.raises(OutputError, match="stage select has not run"):

@@ -153,7 +153,7 @@ def test_fit_is_repeatable_and_leaves_the_global_generator_alone() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((4, 8, 12, 3), np.uint8), "multiples of"),
+        (np.zeros((4, 8, 10, 3), np.uint8), "multiples of"),
         (np.zeros((4, 16, 16, 3), np.float32), "float32"),
         (np.zeros((1, 16, 16, 3), np.uint8), "two or more"),
     ],
