@@ -5,6 +5,7 @@
     gobelin export ALL --stage extract --format jsonl --with-images --to F
     python bench/true_pages.py --truth CRAWL/truth.jsonl F/*.jsonl
     gobelin import F --format jsonl --recipe small --output GOOD
+    gobelin score GOOD
 
 Pages that should stay are kept, with the texts and pictures that should stay on them; of a group of copies all are.
 """
