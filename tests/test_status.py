@@ -114,6 +114,7 @@ def test_status_from_another_process(crawl: str, tmp_path: Path) -> None:
         run = subprocess.Popen([*COMMAND, *argv, "--quiet", "--workers", "1"], start_new_session=True)
         try:
             assert server.held.wait(100)
+            _until(lambda: status_of(str(out)), lambda found: found.get("stage") == "extract")
             asked = gobelin("status", str(out), "--json")
             assert asked.returncode == 0, asked.stderr
             found = json.loads(asked.stdout)
