@@ -42,7 +42,7 @@ from gobelin.store.shards import write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.open_image import open_rgb
-from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 from gobelin.transforms.vision.embed import _EmbedImages
 
 BATCH_SIZES = (64, 128, 256, 512)

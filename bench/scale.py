@@ -62,10 +62,11 @@ from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
-from gobelin.transforms.duplicates.find_duplicates import DOCUMENT_GROUPS, IMAGE_GROUPS
+from gobelin.transforms.duplicates.groups import DOCUMENT_GROUPS, IMAGE_GROUPS
 from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, address_keys
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
-from gobelin.transforms.score.measure import MEASUREMENTS, ScoreConfig, measure_document
+from gobelin.transforms.score.config import ScoreConfig
+from gobelin.transforms.score.measure import MEASUREMENTS, measure_document
 from gobelin.transforms.selection.choose import choose_among_duplicates
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules

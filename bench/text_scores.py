@@ -24,7 +24,8 @@ from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import PageCapture, read_range
 from gobelin.transforms.extract.config import ExtractConfig
 from gobelin.transforms.extract.extract import PageDraft, extract_page
-from gobelin.transforms.score.measure import ScoreConfig, measure_document
+from gobelin.transforms.score.config import ScoreConfig
+from gobelin.transforms.score.measure import measure_document
 from gobelin.transforms.text.contamination import find_contamination, load_eval_texts
 from gobelin.transforms.text.pii import count_pii, kinds_in
 from gobelin.transforms.text.text_config import ContaminationConfig

@@ -380,7 +380,7 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     from gobelin.store.dataset import Attempt
     from gobelin.store.shards import read_folder
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
-    from gobelin.transforms.score.measure import ScoreConfig
+    from gobelin.transforms.score.config import ScoreConfig
 
     def score(
         source: Path,

@@ -28,7 +28,7 @@ from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.images.block_list import url_spellings
 from gobelin.transforms.rights.site_policy import is_policy_url, origin_of
 from gobelin.transforms.score import plugin_scores
-from gobelin.transforms.score.measure import ScoreConfig
+from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.url_words import url_words
 from gobelin.transforms.vision import embed
@@ -55,10 +55,10 @@ NUMBERS_AND_KEYS = {
     "_alike_images", "_alike_texts", "_as_own", "_band_keys", "_blank", "_both_ways", "_by_doc_id",
     "_by_host", "_by_id", "_by_image_id", "_by_place", "_by_rule", "_by_text", "_by_url", "_codes_by_id",
     "_codes_to_shards", "_components", "_count_images", "_deal_out", "_decision_to_shard", "_document_row",
-    "_document_to_shard", "_downwards", "_edge_of_row", "_edge_row", "_embedding_by_id", "_ends", "_fetched_tally",
+    "_document_to_shard", "_downwards", "_earlier_by_id", "_edge_of_row", "_edge_row", "_embedding_by_id", "_ends", "_fetched_tally",
     "_group_edges", "_image_keys", "_image_row", "_image_set_edges", "_image_set_key", "_image_to_shard",
     "_is_of_shards", "_is_unfinished", "_keep_one", "_keyed_capture", "_keyed_revisit", "_keys_of_same",
-    "_match", "_member_by_id", "_name_group", "_not_run_row", "_one_of_copies", "_one_spelling", "_paragraph_keys",
+    "_match", "_member_by_id", "_name_group", "_not_run_row", "_one_of_copies", "_one_spelling", "_own_by_id", "_paragraph_keys",
     "_policy_by_host", "_resolution_by_doc_id", "_resolve", "_shown_key", "_signals_by_id", "_signals_row",
     "_site_counts", "_star_edges",
     "_stay_to_shard", "_to_candidates", "_to_component", "_to_first_shard", "_to_one_worker", "_to_shard",

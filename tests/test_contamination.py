@@ -22,7 +22,8 @@ from gobelin.store.shards import read_folder, write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, image_hashes
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
-from gobelin.transforms.score.measure import ClipConfig, ScoreConfig, measure_document
+from gobelin.transforms.score.config import ClipConfig, ScoreConfig
+from gobelin.transforms.score.measure import measure_document
 from gobelin.transforms.text.contamination import TextContamination, find_contamination, load_eval_texts
 from gobelin.transforms.text.text_config import ContaminationConfig
 from gobelin.transforms.vision.eval_images import (

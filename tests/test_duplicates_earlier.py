@@ -17,7 +17,8 @@ from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
-from gobelin.transforms.score.measure import MEASUREMENTS, ScoreConfig
+from gobelin.transforms.score.config import ScoreConfig
+from gobelin.transforms.score.measure import MEASUREMENTS
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules

@@ -15,7 +15,7 @@ from gobelin.data.schemas import IMAGE_EMBEDDINGS
 from gobelin.store.dataset import commit_shards
 from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates, semantic_groups
-from gobelin.transforms.score.measure import ScoreConfig
+from gobelin.transforms.score.config import ScoreConfig
 
 Make = Callable[..., Any]
 

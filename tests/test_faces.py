@@ -14,7 +14,7 @@ from PIL import ImageDraw
 
 from gobelin.data.schemas import DOCUMENTS, IMAGE_SCORES, IMAGES
 from gobelin.store.dataset import Attempt
-from gobelin.transforms.score.measure import ScoreConfig
+from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.vision.faces import (
     Face,
     FaceConfig,

@@ -571,7 +571,7 @@ def test_another_head_makes_the_scores_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_head_of_another_model_stops_the_stage(tmp_path: Path, is_right: bool) -> None:
     from gobelin.pipeline.stages.fits import prepare_clip
-    from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
+    from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 
     stated = "ViT-L-14-quickgelu/openai" if is_right else "ViT-B-32-quickgelu/openai"
     save_head(a_head(clip_model=stated), str(tmp_path / "nsfw.safetensors"))

@@ -212,7 +212,7 @@ def test_clip_weights_on_a_store(clip_folder: Path, object_store: str, monkeypat
 
 def test_a_process_loads_a_clip_model_once(clip_folder: Path, object_store: str, s3_door: Any) -> None:
     """A worker goes from batch to batch, and from images to texts, without asking the store again."""
-    from gobelin.transforms.score.measure import ClipConfig
+    from gobelin.transforms.score.config import ClipConfig
     from gobelin.transforms.vision.embed import load_model
 
     upload(str(clip_folder), join(object_store, "clip"))

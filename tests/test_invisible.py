@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gobelin.transforms.duplicates.minhash import MinHashConfig, text_digest, text_signature
-from gobelin.transforms.score.measure import ScoreConfig, measure_document
+from gobelin.transforms.score.config import ScoreConfig
+from gobelin.transforms.score.measure import measure_document
 from gobelin.transforms.text.contamination import find_contamination, load_eval_texts
 from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.text.line_statistics import LineCounts, line_statistics

@@ -19,8 +19,9 @@ from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.image_duplicates import are_alike, image_hashes
 from gobelin.transforms.duplicates.minhash import min_equal_bytes, text_digest, text_signature
 from gobelin.transforms.score import measure as measure_module
+from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.score.join_scores import ImageFacts, add_similarities, complete_scores
-from gobelin.transforms.score.measure import ScoreConfig, measure_document
+from gobelin.transforms.score.measure import measure_document
 from gobelin.transforms.text.text_statistics import text_statistics
 from gobelin.transforms.urls import canonical_url, host_of
 

@@ -28,7 +28,7 @@ from gobelin.pipeline.run.keys import stage_keys
 from gobelin.pipeline.run.run import summary_lines
 from gobelin.report.page import write_report
 from gobelin.store.tables import list_shards
-from gobelin.transforms.duplicates.find_duplicates import IMAGE_GROUPS
+from gobelin.transforms.duplicates.groups import IMAGE_GROUPS
 from gobelin.transforms.score.join_scores import IMAGE_FACTS
 from gobelin.transforms.score.plugin_scores import apply_scorers, load_scorers
 from gobelin.transforms.selection import rules

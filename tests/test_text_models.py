@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gobelin.transforms.score.measure import ScoreConfig, measure_document
+from gobelin.transforms.score.config import ScoreConfig
+from gobelin.transforms.score.measure import measure_document
 from gobelin.transforms.text import text_models
 from gobelin.transforms.text.text_config import TextScoreConfig
 from gobelin.transforms.text.text_models import load_perplexity, load_quality, load_text_models, normalise

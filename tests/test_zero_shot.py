@@ -12,7 +12,7 @@ from gobelin.data.schemas import DOCUMENT_SCORES, NODE_SCORES
 from gobelin.pipeline.recipe.help import warnings_of
 from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, load_recipe
 from gobelin.store.dataset import Attempt
-from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, RelativeThreshold

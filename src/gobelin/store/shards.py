@@ -25,7 +25,7 @@ from gobelin.data.ids import shard_of
 from gobelin.data.model import Decision, to_row
 from gobelin.data.rows import DecisionRow
 from gobelin.data.schemas import DECISIONS
-from gobelin.store.dataset import data_output
+from gobelin.store.dataset import data_output, shard_name
 from gobelin.store.files import output
 from gobelin.store.paths import join, name_of, parent_of
 from gobelin.store.tables import list_shards, read_tables
@@ -59,6 +59,14 @@ def write_shard(
     with data_output(parent_of(path), name_of(path)) as new:
         new.num_rows = _write(new.stream, rows, schema, metadata, last)
     return new.num_rows
+
+
+def write_tables(folder: str, shards: list[pa.Table]) -> None:
+    """Writes a data set of one table a shard."""
+    for index, table in enumerate(shards):
+        with data_output(folder, shard_name(index, len(shards))) as new:
+            pq.write_table(table, new.stream, compression="zstd")
+            new.num_rows = table.num_rows
 
 
 def _write(

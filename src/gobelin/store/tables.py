@@ -67,6 +67,12 @@ def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Tabl
             yield table
 
 
+def read_columns(path: str, columns: list[str]) -> pa.Table:
+    """These columns of a Parquet file."""
+    with open_input(path) as stream:
+        return pq.read_table(stream, columns=columns)
+
+
 def read_row_group(path: str, number: int, columns: list[str]) -> pa.Table:
     """One row group of a Parquet file that ``read_tables`` has read from. Raises MissingDataError: it is damaged."""
     with open_input(path) as stream, _told_if_damaged(path):

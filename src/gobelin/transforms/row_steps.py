@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import apache_beam as beam
 import pyarrow as pa
@@ -58,6 +58,20 @@ class WriteRows(beam.PTransform):
             | beam.GroupByKey()
             | beam.ParDo(_WriteRowsOfShard(self._folder, self._schema, self._num_shards, self._sort_by))
         )
+
+
+class WriteOneFile(beam.PTransform):
+    """Small rows -> a data set of one file. Returns its path. ``sort_by``: as for ``WriteRows``."""
+
+    def __init__(self, folder: str, schema: pa.Schema, sort_by: tuple[str, ...]) -> None:
+        self._write = WriteRows(folder, schema, 1, sort_by)
+
+    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+        return rows | "ToFile" >> beam.Map(_to_first_shard) | "Write" >> self._write
+
+
+def _to_first_shard(row: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    return 0, row
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,14 +163,17 @@ class _WriteRowsOfShard(beam.DoFn):
         yield path
 
 
-class InTurn:
+Item = TypeVar("Item")
+
+
+class InTurn(Generic[Item]):
     """(key, item) pairs, sorted by key, that are taken key by key."""
 
-    def __init__(self, pairs: Iterable[tuple[int, dict[str, Any]]]) -> None:
+    def __init__(self, pairs: Iterable[tuple[int, Item]]) -> None:
         self._pairs = iter(pairs)
         self._next = next(self._pairs, None)
 
-    def of(self, key: int) -> Iterator[dict[str, Any]]:
+    def of(self, key: int) -> Iterator[Item]:
         """The items of the next key, or none where it has none."""
         while self._next is not None and self._next[0] == key:
             yield self._next[1]

@@ -21,7 +21,7 @@ from gobelin.pipeline.recipe.values import doubtful_values
 from gobelin.pipeline.recipe.yaml import write_yaml
 from gobelin.plugins import RULES_GROUP, known_score, package_of, score_called
 from gobelin.scores import Score, find_score
-from gobelin.transforms.score.measure import ScoreConfig
+from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules

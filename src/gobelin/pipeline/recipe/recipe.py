@@ -30,7 +30,7 @@ from gobelin.store.paths import is_remote, join, name_of, parent_of
 from gobelin.tokenize.config import TokenizeConfig
 from gobelin.train.config import SampleConfig, TrainConfig
 from gobelin.transforms.extract.config import ExtractConfig
-from gobelin.transforms.score.measure import ScoreConfig
+from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.rules import plugin_rule
 

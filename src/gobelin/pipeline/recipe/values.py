@@ -23,7 +23,7 @@ from gobelin.transforms.duplicates.signatures import open_earlier
 from gobelin.transforms.images.image_formats import DECODED
 from gobelin.transforms.pages.content.language import given_instead_of, known_languages
 from gobelin.transforms.rights.consent import USES, has_meaning
-from gobelin.transforms.score.measure import ScoreConfig
+from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.node_rules import RelativeThreshold
 from gobelin.transforms.selection.rules import all_rules, threshold_of

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, TypedDict
 
 import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.ids import shard_of
-from gobelin.data.rows import Row
+from gobelin.data.rows import SignatureRow
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
 from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.supervisor import StepFailedError
@@ -26,15 +26,11 @@ from gobelin.store.paths import join
 from gobelin.store.shards import read_rows
 from gobelin.store.tables import list_shards
 from gobelin.transforms.duplicates.components import ConnectEdges, CountUnfinished, Edge, StarRound
-from gobelin.transforms.duplicates.find_duplicates import (
-    FindDocumentGroups,
-    FindImageEdges,
-    FindImageGroups,
-    FindTextEdges,
-)
+from gobelin.transforms.duplicates.document_groups import FindDocumentGroups, FindTextEdges
+from gobelin.transforms.duplicates.image_groups import FindImageEdges, FindImageGroups
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates
-from gobelin.transforms.duplicates.signatures import earlier_rows, open_earlier
+from gobelin.transforms.duplicates.signatures import Candidate, candidate, earlier_rows, open_earlier
 from gobelin.transforms.row_steps import WriteRows
 
 MAX_EDGES_OF_ONE_WORKER = 30_000_000
@@ -44,7 +40,24 @@ MAX_ROUNDS = 64
 """Of the star algorithm, which needs about as many as the logarithm of the longest chain: 64 mean a defect."""
 
 EDGES = pa.schema([("id", pa.string()), ("other", pa.string())])
+"""One row a pair of documents, or of images."""
+
+
+class EdgeRow(TypedDict):
+    """A row of ``EDGES``."""
+
+    id: str
+    other: str
+
+
 UNFINISHED = pa.schema([("vertices", pa.int64())])
+"""One row: how many vertices a round of the star algorithm left where they do not belong."""
+
+
+class UnfinishedRow(TypedDict):
+    """A row of ``UNFINISHED``."""
+
+    vertices: int
 
 
 def find_semantic_groups(plan: Plan, job: DuplicatesJob, embeddings: str, config: SemanticConfig) -> None:
@@ -163,8 +176,8 @@ def _signatures(pipeline: beam.Pipeline, job: DuplicatesJob) -> beam.PCollection
     return (own, earlier) | "AllSignatures" >> beam.Flatten()
 
 
-def _as_own(row: Row) -> Row:
-    return {**row, "run": None, "is_kept": False}
+def _as_own(row: SignatureRow) -> Candidate:
+    return candidate(row, None, is_kept=False)
 
 
 def _images(pipeline: beam.Pipeline, job: DuplicatesJob, columns: list[str]) -> beam.PCollection:
@@ -212,13 +225,13 @@ class _WriteEdges(beam.PTransform):
         return rows | WriteRows(self._folder, EDGES, self._num_shards, ("id", "other"))
 
 
-def _edge_of_row(row: Row) -> Edge:
+def _edge_of_row(row: EdgeRow) -> Edge:
     return row["id"], row["other"]
 
 
-def _edge_row(edge: Edge, num_shards: int) -> tuple[int, Row]:
+def _edge_row(edge: Edge, num_shards: int) -> tuple[int, EdgeRow]:
     return shard_of(edge[0], num_shards), {"id": edge[0], "other": edge[1]}
 
 
-def _unfinished_row(vertices: int) -> tuple[int, Row]:
+def _unfinished_row(vertices: int) -> tuple[int, UnfinishedRow]:
     return 0, {"vertices": vertices}

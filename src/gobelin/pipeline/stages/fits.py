@@ -45,7 +45,7 @@ from gobelin.train.size import CorpusSize, Outlook, outlook, plan_lines
 from gobelin.transforms.devices import torch_device
 from gobelin.transforms.images.stored_images import StoredImages
 from gobelin.transforms.progress import advance, note, reach
-from gobelin.transforms.score.measure import ScoreConfig
+from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads
 from gobelin.transforms.vision.faces import faces_of_images
 from gobelin.transforms.vision.heads import check_heads, load_head, save_head

@@ -20,7 +20,7 @@ import apache_beam as beam
 import numpy as np
 
 from gobelin.data.model import Action, Unit
-from gobelin.data.rows import Row
+from gobelin.data.rows import ImageEmbeddingRow
 from gobelin.data.schemas import DECISIONS, OWN_SCORES, ScoreSchemas, score_schemas
 from gobelin.pipeline.run.context import Context, balanced_counts
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
@@ -36,6 +36,7 @@ from gobelin.store.tables import list_shards, shard_path
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
 from gobelin.transforms.partition import ByShard, DecisionsByShard, Split
 from gobelin.transforms.row_steps import ReadRows, WriteDecisions, WriteRows
+from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.score.join_scores import (
     FACTS,
     IMAGE_FACTS,
@@ -48,7 +49,7 @@ from gobelin.transforms.score.join_scores import (
     use_by_image,
     uses_by_image,
 )
-from gobelin.transforms.score.measure import Measure, ScoreConfig
+from gobelin.transforms.score.measure import Measure
 from gobelin.transforms.score.plugin_scores import ERROR, ScoreByPlugins, plugin_entries
 from gobelin.transforms.text.text_resources import load_text_resources
 from gobelin.transforms.vision.embed import EmbedImages, EmbedTexts
@@ -423,5 +424,5 @@ def write_score_decisions(pipeline: beam.Pipeline, shards: list[int], job: Decis
     decisions | "WriteDecisions" >> WriteDecisions(job.output.data("decisions"), job.num_shards, shards)
 
 
-def _embedding_by_id(row: Row) -> tuple[str, bytes]:
+def _embedding_by_id(row: ImageEmbeddingRow) -> tuple[str, bytes]:
     return row["image_id"], np.asarray(row["embedding"], np.float16).tobytes()

@@ -16,7 +16,6 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.ids import shard_of
-from gobelin.data.rows import Row
 from gobelin.pipeline.run.plan import Batch, Plan, Step, data_sets, in_even_batches, is_complete
 from gobelin.pipeline.stages.partition import Parted, Source, num_batches, partition
 from gobelin.store.paths import join
@@ -32,13 +31,14 @@ from gobelin.transforms.fetching.wanted_urls import (
     FindTaken,
     OneSpelling,
     UrlsByKey,
+    WantedRow,
     WishesByUrl,
     key_of_fetch,
     wishes_in_index,
     wishes_in_part,
 )
 from gobelin.transforms.partition import ByShard, BySlice, Split
-from gobelin.transforms.row_steps import ReadRows, WriteRows
+from gobelin.transforms.row_steps import ReadRows, WriteOneFile, WriteRows
 
 _OF_PAGES = ("doc_id", "candidates", "candidate_keys")
 _PAGES = pa.schema([PAGE_INDEX.field(name) for name in _OF_PAGES])
@@ -188,7 +188,7 @@ def look_up(pipeline: beam.Pipeline, _: list[int], job: LookUpJob) -> None:
         pipeline | "ImageIndex" >> ReadRows(job.archived),
         pipeline | "Fetches" >> ReadRows(job.tried),
     ) | "FindTaken" >> FindTaken()
-    _write_part(taken, join(job.folder, "taken"), TAKEN)
+    taken | "Write" >> WriteOneFile(join(job.folder, "taken"), TAKEN, tuple(TAKEN.names))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ def choose(pipeline: beam.Pipeline, _: list[int], job: ChooseJob) -> None:
         pipeline | "PageIndex" >> ReadRows(job.pages),
         pipeline | "Taken" >> ReadRows(job.taken),
     ) | "ChooseUrls" >> ChooseUrls(job.num_candidates, job.with_drawings)
-    _write_part(chosen, join(job.folder, "chosen"), CHOSEN)
+    chosen | "Write" >> WriteOneFile(join(job.folder, "chosen"), CHOSEN, tuple(CHOSEN.names))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -230,15 +230,6 @@ def _write_wanted(chosen: beam.PCollection, folder: str, num_shards: int, shards
     urls | "Write" >> WriteRows(folder, WANTED, num_shards, ("url",), shards)
 
 
-def _write_part(rows: beam.PCollection, folder: str, schema: pa.Schema) -> None:
-    """A data set of one file."""
-    rows | "ToFile" >> beam.Map(_to_first_shard) | "Write" >> WriteRows(folder, schema, 1, tuple(schema.names))
-
-
-def _host_to_shard(wanted: tuple[str, Row], num_shards: int) -> tuple[int, Row]:
+def _host_to_shard(wanted: tuple[str, WantedRow], num_shards: int) -> tuple[int, WantedRow]:
     host, row = wanted
     return shard_of(host, num_shards), row
-
-
-def _to_first_shard(row: Row) -> tuple[int, Row]:
-    return 0, row

@@ -102,3 +102,11 @@ def _edges_of_crowd(members: Indices, labels: Indices, is_alike: IsAlike) -> Ite
                 found |= np.isin(labels[waiting], labels[waiting[found]])
                 reached.extend(waiting[found].tolist())
                 waiting = waiting[~found]
+
+
+def edges_in_bucket(ids: list[str], is_alike: IsAlike | None) -> Iterator[tuple[str, str]]:
+    """Edges from each id to the smallest one that it is connected with, for ids that share a key."""
+    groups = join_alike(len(ids), [np.zeros(len(ids), np.int64)], is_alike)
+    for place, group in enumerate(groups.tolist()):
+        if place != group:
+            yield ids[place], ids[group]

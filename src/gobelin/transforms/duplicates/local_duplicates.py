@@ -4,7 +4,8 @@
     equal keys --> first position of each key            near keys --> ``join_alike`` over distinct texts or images
 
 Cost: about 8 s of one core and 1.2 GB for a million documents with 18 band keys each (docs/duplicates.md), linear in
-their number. What a group is, and the same as Beam graphs for corpora that no machine holds: duplicates.py.
+their number. What a group is: groups.py. Beam graphs find the same groups in corpora that no machine holds
+(document_groups.py, image_groups.py).
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from gobelin.store.dataset import data_output, shard_name
-from gobelin.store.files import open_input
 from gobelin.store.paths import join
-from gobelin.store.tables import list_shards
+from gobelin.store.shards import write_tables
+from gobelin.store.tables import list_shards, read_columns
 from gobelin.transforms.duplicates.alike_pairs import Indices, join_alike
-from gobelin.transforms.duplicates.find_duplicates import DOCUMENT_GROUPS, IMAGE_GROUPS, KINDS, earlier_kind
+from gobelin.transforms.duplicates.groups import DOCUMENT_GROUPS, IMAGE_GROUPS, KINDS, earlier_kind
 from gobelin.transforms.duplicates.image_duplicates import (
     ImageHashes,
     NearImageConfig,
@@ -59,20 +58,6 @@ def find_duplicates(job: DuplicatesJob) -> None:
     earlier = open_earlier(job.earlier, job.minhash)
     write_tables(join(job.work, "document_groups"), _document_groups(job, earlier))
     write_tables(join(job.work, "image_groups"), _image_groups(job, earlier))
-
-
-def read_columns(path: str, columns: list[str]) -> pa.Table:
-    """These columns of a Parquet file."""
-    with open_input(path) as stream:
-        return pq.read_table(stream, columns=columns)
-
-
-def write_tables(folder: str, shards: list[pa.Table]) -> None:
-    """A data set of one table a shard."""
-    for index, table in enumerate(shards):
-        with data_output(folder, shard_name(index, len(shards))) as new:
-            pq.write_table(table, new.stream, compression="zstd")
-            new.num_rows = table.num_rows
 
 
 def _document_groups(job: DuplicatesJob, earlier: tuple[EarlierRun, ...]) -> list[pa.Table]:

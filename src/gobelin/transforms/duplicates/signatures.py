@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from rensa import RMinHash
 
 from gobelin.data.model import Action, Unit
-from gobelin.data.rows import DocumentRow, Row, SignatureRow
+from gobelin.data.rows import DocumentRow, SignatureRow
 from gobelin.data.schemas import IMAGE_SIGNATURES
 from gobelin.errors import MissingDataError, UserError
 from gobelin.store.dataset import is_committed
@@ -57,6 +57,18 @@ def signature_metadata(config: MinHashConfig) -> dict[str, str]:
         "version": [2, RMinHash.ALGORITHM_VERSION],  # of the shingles' hashes, of rensa's
     }
     return {_METADATA: json.dumps(kind, sort_keys=True)}
+
+
+class Candidate(SignatureRow):
+    """A signature among those of all runs. ``run``: None in the run that is being scored."""
+
+    run: str | None
+    is_kept: bool  # in the corpus of its run; False in the run that is being scored
+
+
+def candidate(row: SignatureRow, run: str | None, is_kept: bool) -> Candidate:
+    """A signature and where it is from."""
+    return {**row, "run": run, "is_kept": is_kept}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,9 +125,9 @@ def _open_run(folder: str, config: MinHashConfig) -> EarlierRun:
     return EarlierRun(folder, paths["documents"], paths["images"])
 
 
-def earlier_rows(run: EarlierRun) -> Iterator[Row]:
-    """The signatures of a run's documents, each with ``run`` and ``is_kept``."""
+def earlier_rows(run: EarlierRun) -> Iterator[Candidate]:
+    """The signatures of a run's documents."""
     dropped = run.dropped()
     for path in run.documents:
         for row in read_rows(path):
-            yield {**row, "run": run.name, "is_kept": row["doc_id"] not in dropped}
+            yield candidate(row, run.name, row["doc_id"] not in dropped)

@@ -17,14 +17,15 @@ Each of the three can be done for some of the URLs, or of the pages, at a time.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypedDict
 
 import apache_beam as beam
 import pyarrow as pa
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import FetchRow
 from gobelin.store.tables import read_tables
+from gobelin.transforms.extract.extract import PageIndexRow
 from gobelin.transforms.extract.link import wishes_of
 from gobelin.transforms.partition import Parts, slices_of
 from gobelin.transforms.urls import canonical_url, host_of, split_url, url_key
@@ -32,20 +33,53 @@ from gobelin.transforms.urls import canonical_url, host_of, split_url, url_key
 WANTED = pa.schema([("url", pa.string())])
 """One row a URL to fetch."""
 
+
+class WantedRow(TypedDict):
+    """A row of ``WANTED``."""
+
+    url: str
+
+
 WISHES = pa.schema([("url_key", pa.string()), ("doc_id", pa.string())])
 """One row an address that an image node of a page names."""
 
 KEYS = pa.schema([("url_key", pa.string())])
 """One row an address: of an image that is archived, or one that was tried."""
 
+
+class KeyRow(TypedDict):
+    """A row of ``KEYS``."""
+
+    url_key: str
+
+
 TAKEN = pa.schema(
     [("doc_id", pa.string()), ("url_key", pa.string()), ("is_archived", pa.bool_()), ("is_tried", pa.bool_())]
 )
-"""One row an address of a page of which at least one of the two is true."""
+"""One row an address of a page that is archived or was tried, or both."""
+
+
+class TakenRow(TypedDict):
+    """A row of ``TAKEN``."""
+
+    doc_id: str
+    url_key: str
+    is_archived: bool
+    is_tried: bool
+
 
 CHOSEN = pa.schema([("host", pa.string()), ("url_key", pa.string()), ("url", pa.string())])
 """One row an image node without an archived address: what to fetch for it. ``host``: of the canonical address, so that
 all spellings of an address have one."""
+
+
+class ChosenRow(TypedDict):
+    """A row of ``CHOSEN``."""
+
+    host: str
+    url_key: str
+    url: str
+
 
 _NO_PICTURE = (".svgz", ".eps", ".pdf")
 """Ends of paths that ``check_image`` would refuse, or no picture."""
@@ -118,16 +152,16 @@ class FindTaken(beam.PTransform):
         )
 
 
-def key_of_fetch(fetch: Row) -> Row:
+def key_of_fetch(fetch: FetchRow) -> KeyRow:
     """The row of ``KEYS`` of a row of ``FETCHES``."""
     return {"url_key": url_key(fetch["url"])}
 
 
-def _key_alone(row: Row) -> tuple[str, bool]:
+def _key_alone(row: KeyRow) -> tuple[str, bool]:
     return row["url_key"], True
 
 
-def _taken(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Row]:
+def _taken(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[TakenRow]:
     key, sides = joined
     is_archived, is_tried = any(sides["archived"]), any(sides["tried"])
     if is_archived or is_tried:
@@ -153,15 +187,21 @@ class ChooseUrls(beam.PTransform):
         )
 
 
-def _candidates_by_id(page: Row) -> tuple[str, tuple[list[list[str]], list[list[str]]]]:
+Addresses = Sequence[Sequence[str]]
+"""Of each image node of a page, what stands for its addresses, best first."""
+
+
+def _candidates_by_id(page: PageIndexRow) -> tuple[str, tuple[Addresses, Addresses]]:
     return page["doc_id"], (page["candidate_keys"], page["candidates"])
 
 
-def _taken_by_id(row: Row) -> tuple[str, tuple[str, bool, bool]]:
+def _taken_by_id(row: TakenRow) -> tuple[str, tuple[str, bool, bool]]:
     return row["doc_id"], (row["url_key"], row["is_archived"], row["is_tried"])
 
 
-def _chosen(joined: tuple[str, dict[str, Iterable[Any]]], num_candidates: int, with_drawings: bool) -> Iterator[Row]:
+def _chosen(
+    joined: tuple[str, dict[str, Iterable[Any]]], num_candidates: int, with_drawings: bool
+) -> Iterator[ChosenRow]:
     sides = joined[1]
     taken = {key: flags for key, *flags in sides["taken"]}
     choices: dict[int, list[Choice]] = {}  # of each image node; those of a page that was captured twice together
@@ -190,11 +230,11 @@ class OneSpelling(beam.PTransform):
         )
 
 
-def _by_address(row: Row) -> tuple[tuple[str, str], str]:
+def _by_address(row: ChosenRow) -> tuple[tuple[str, str], str]:
     return (row["host"], row["url_key"]), row["url"]
 
 
-def _one_spelling(address: tuple[str, str], urls: Iterable[str]) -> tuple[str, Row]:
+def _one_spelling(address: tuple[str, str], urls: Iterable[str]) -> tuple[str, WantedRow]:
     return address[0], {"url": min(urls, key=_https_first)}
 
 

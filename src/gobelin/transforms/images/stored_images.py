@@ -8,13 +8,21 @@ sites. A picture without a copy is a JPEG of no more pixels itself, or a long st
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gobelin.data.rows import Row
 from gobelin.store.tables import read_row_group, read_tables, shard_path
+
+
+class StoredPicture(TypedDict):
+    """A picture as it is read. ``data``: the bytes of its file or of its reduced copy."""
+
+    image_id: str
+    urls: Sequence[str]
+    data: bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,9 +37,11 @@ class StoredImages:
     copies: str | None
     num_shards: int
 
-    def read(self, index: int, wanted: Collection[str | None] | None = None) -> Iterator[Row]:
-        """Of a shard's images (all, or those with wanted ids), in the order of ids: ``image_id``, ``urls`` and
-        ``data``, the bytes of a picture. Holds a row group of each data set. Files that have a copy are not read."""
+    def read(self, index: int, wanted: Collection[str | None] | None = None) -> Iterator[StoredPicture]:
+        """A shard's images in the order of their ids: all, or those with wanted ids.
+
+        Holds a row group of each data set. Files that have a copy are not read.
+        """
         ids = None if wanted is None else pa.array((each for each in wanted if each is not None), pa.string())
         copies = self._copies(index, ids)
         copy = next(copies, None)
@@ -48,11 +58,11 @@ class StoredImages:
                 while copy is not None and copy[0] < row["image_id"]:
                     copy = next(copies, None)
                 if copy is not None and copy[0] == row["image_id"]:
-                    yield {**row, "data": copy[1]}
+                    yield {"image_id": row["image_id"], "urls": row["urls"], "data": copy[1]}
                     continue
                 if files is None:
                     files = read_row_group(path, number, ["data"])["data"]
-                yield {**row, "data": files[place].as_py()}
+                yield {"image_id": row["image_id"], "urls": row["urls"], "data": files[place].as_py()}
 
     def _copies(self, index: int, ids: pa.Array | None) -> Iterator[tuple[str, bytes]]:
         if self.copies is None:

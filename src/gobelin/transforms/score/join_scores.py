@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import apache_beam as beam
 import numpy as np
@@ -22,16 +22,18 @@ import pyarrow.compute as pc
 
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit, to_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import Row, TextEmbeddingRow
 from gobelin.data.schemas import IMAGE_SCORES, IMAGE_SIGNATURES, OWN_SCORES, ScoreSchemas
 from gobelin.store.paths import join
-from gobelin.store.shards import OfShards, read_rows, write_decisions, write_shard
+from gobelin.store.shards import OfShards, RowsByDocument, read_rows, write_decisions, write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.boundary import Guarded, Refused, WebStep, attempt
+from gobelin.transforms.duplicates.groups import DocumentGroupRow
 from gobelin.transforms.finite import finite_or_null
 from gobelin.transforms.partition import ByShard, Parts
 from gobelin.transforms.progress import advance
 from gobelin.transforms.row_steps import WriteRows
+from gobelin.transforms.score.measure import MeasurementRow
 from gobelin.transforms.vision.image_text import score_images
 
 IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "thumbnail", "format", "consent")
@@ -42,12 +44,19 @@ IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "thumb
 class ImageFacts:
     """What is known of an image that a document shows, and its embedding where it has one."""
 
-    scores: Row  # of IMAGE_SCORES and IMAGE_SIGNATURES, and format
+    scores: Row  # columns of IMAGE_SCORES (those of plug-ins, too) and of IMAGE_SIGNATURES, and format
     embedding: bytes | None  # float16
 
 
 USES_OF_IMAGES = pa.schema([("image_id", pa.string()), ("doc_id", pa.string())])
 """One row an image and a document that shows it, by the measurements."""
+
+
+class ImageUseRow(TypedDict):
+    """A row of ``USES_OF_IMAGES``."""
+
+    image_id: str
+    doc_id: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,12 +104,12 @@ def _by_image_id(row: Row) -> tuple[str, Row]:
     return row["image_id"], row
 
 
-def use_by_image(row: Row) -> tuple[str, str]:
+def use_by_image(row: ImageUseRow) -> tuple[str, str]:
     """(image_id, doc_id) of a row of ``USES_OF_IMAGES``."""
     return row["image_id"], row["doc_id"]
 
 
-def uses_by_image(row: Row, only: OfShards) -> Iterator[tuple[str, str]]:
+def uses_by_image(row: MeasurementRow, only: OfShards) -> Iterator[tuple[str, str]]:
     """(image_id, doc_id) for the images of a row of ``MEASUREMENTS`` that are wanted."""
     for identifier in row["images"]:
         if only.holds(identifier):
@@ -148,6 +157,15 @@ FACTS = pa.schema(
 """One row an image and a document that shows it."""
 
 
+class FactRow(TypedDict):
+    """A row of ``FACTS``."""
+
+    doc_id: str
+    image_id: str
+    scores: str
+    embedding: bytes | None
+
+
 class WriteImageScores(beam.PTransform):
     """Output of ``ScoreImages`` for some shards -> these of ``score/images`` and ``score/signatures/images``."""
 
@@ -180,14 +198,18 @@ def _image_row(
     return shard_of(identifier, num_shards), {name: scores[name] for name in schema.names}
 
 
-def facts_by_document(keyed: tuple[str, tuple[ImageFacts, list[str]]], num_shards: int) -> Iterator[tuple[int, Row]]:
+def facts_by_document(
+    keyed: tuple[str, tuple[ImageFacts, list[str]]], num_shards: int
+) -> Iterator[tuple[int, FactRow]]:
     """(shard of the document, row of ``FACTS``) for each document that shows an image."""
     identifier, (facts, documents) = keyed
     of_use = {name: value for name, value in facts.scores.items() if name != "thumbnail"}
     scores = json.dumps(finite_or_null(of_use), allow_nan=False)
     for doc_id in documents:
-        row = {"doc_id": doc_id, "image_id": identifier, "scores": scores, "embedding": facts.embedding}
-        yield shard_of(doc_id, num_shards), row
+        yield (
+            shard_of(doc_id, num_shards),
+            {"doc_id": doc_id, "image_id": identifier, "scores": scores, "embedding": facts.embedding},
+        )
 
 
 class WriteDocumentScores(beam.PTransform):
@@ -240,8 +262,9 @@ class _WriteDocumentScores(WebStep):
         yield path
 
     def _rows(self, index: int, images: dict[str, dict[str, ImageFacts]], decisions: list[Decision]) -> Iterator[Row]:
-        embedded = None if self._texts is None else shard_path(self._texts, index, self._num_shards)
-        texts = _EmbeddingsOfShard(embedded)
+        texts = RowsByDocument(
+            () if self._texts is None else read_rows(shard_path(self._texts, index, self._num_shards))
+        )
         groups = read_rows(self._shard("document_groups", index))
         for row, group in zip(read_rows(self._shard("measurements", index)), groups, strict=True):
             facts = images.get(row["doc_id"], {})
@@ -262,10 +285,10 @@ class _WriteDocumentScores(WebStep):
 
 
 def _joined(
-    row: Row,
-    group: Row,
+    row: MeasurementRow,
+    group: DocumentGroupRow,
     facts: dict[str, ImageFacts],
-    texts: list[Row],
+    texts: list[TextEmbeddingRow],
     clip_model: str | None,
     schemas: ScoreSchemas,
 ) -> Row:
@@ -276,18 +299,18 @@ def _joined(
     return scores
 
 
-_GROUP_FIELDS = ("url_group", "exact_group", "near_group", "earlier")
-
-
-def complete_scores(scores: Row, group: Row, facts: dict[str, ImageFacts], schemas: ScoreSchemas = OWN_SCORES) -> Row:
+def complete_scores(
+    scores: Row, group: DocumentGroupRow, facts: dict[str, ImageFacts], schemas: ScoreSchemas = OWN_SCORES
+) -> Row:
     """A document's row of ``DOCUMENT_SCORES`` from what was measured of it and what the corpus added.
 
     Args:
-        scores: as far as they were measured.
+        scores: as far as they were measured; those of plug-ins, too.
         group: its row of ``DOCUMENT_GROUPS``.
         facts: of its images, by id.
     """
-    row = {name: scores.get(name) for name in schemas.documents.names} | {name: group[name] for name in _GROUP_FIELDS}
+    row = {name: scores.get(name) for name in schemas.documents.names}
+    row |= {name: value for name, value in group.items() if name in row}
     nodes = [{name: node.get(name) for name in schemas.node_names} for node in scores["nodes"]]
     for node, site_count in zip(nodes, group["site_counts"], strict=True):
         node["site_count"] = site_count
@@ -298,7 +321,7 @@ def complete_scores(scores: Row, group: Row, facts: dict[str, ImageFacts], schem
     return {**row, "nodes": nodes}
 
 
-def add_similarities(scores: Row, facts: dict[str, ImageFacts], texts: list[Row]) -> None:
+def add_similarities(scores: Row, facts: dict[str, ImageFacts], texts: list[TextEmbeddingRow]) -> None:
     """Fills the CLIP columns of a document's image nodes. Changes ``scores`` in place.
 
     Args:
@@ -323,19 +346,3 @@ def add_similarities(scores: Row, facts: dict[str, ImageFacts], texts: list[Row]
     )
     for index, found in similarities.items():
         nodes[index] |= dataclasses.asdict(found)
-
-
-class _EmbeddingsOfShard:
-    """Text embeddings of one shard, document after document in the order of their ids."""
-
-    def __init__(self, path: str | None) -> None:
-        self._rows = iter(()) if path is None else read_rows(path)
-        self._next: Row | None = next(self._rows, None)
-
-    def of(self, doc_id: str) -> list[Row]:
-        found = []
-        while self._next is not None and self._next["doc_id"] <= doc_id:
-            if self._next["doc_id"] == doc_id:
-                found.append(self._next)
-            self._next = next(self._rows, None)
-        return found

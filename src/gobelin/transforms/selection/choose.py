@@ -25,8 +25,7 @@ from gobelin.data.model import Decision
 from gobelin.data.schemas import NOT_RUN
 from gobelin.store.paths import join
 from gobelin.store.shards import read_folder, read_rows, write_decisions, write_shard, write_sorted
-from gobelin.store.tables import list_shards, shard_path
-from gobelin.transforms.duplicates.local_duplicates import read_columns
+from gobelin.store.tables import list_shards, read_columns, shard_path
 from gobelin.transforms.selection.select import duplicate_decision
 from gobelin.transforms.selection.write_corpus import STAY, SurvivorRow, known_earlier
 

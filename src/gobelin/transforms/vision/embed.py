@@ -18,13 +18,13 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from gobelin.data.model import Action, Decision, Unit
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, FaceRow, ImageEmbeddingRow, TextEmbeddingRow
 from gobelin.data.schemas import IMAGE_EMBEDDINGS, TEXT_EMBEDDINGS
 from gobelin.store.dataset import Attempt
 from gobelin.store.shards import read_rows, write_decisions, write_shard
@@ -32,13 +32,20 @@ from gobelin.store.tables import shard_path
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.devices import torch_device
 from gobelin.transforms.images.open_image import open_rgb
-from gobelin.transforms.images.stored_images import StoredImages
+from gobelin.transforms.images.stored_images import StoredImages, StoredPicture
 from gobelin.transforms.machines import with_model
 from gobelin.transforms.progress import advance
 from gobelin.transforms.row_steps import InTurn
-from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip
-from gobelin.transforms.vision.faces import IMAGE_FACES, Face, FaceDetector, find_faces, load_detector
+from gobelin.transforms.vision.faces import (
+    IMAGE_FACES,
+    Face,
+    FaceDetector,
+    ImageFacesRow,
+    find_faces,
+    load_detector,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +107,7 @@ class _Embedder(WebStep):
         assert self._config.clip is not None
         return load_model(self._config.clip)
 
-    def _read(self, shards: Iterable[int], columns: list[str]) -> Iterator[tuple[int, Row]]:
+    def _read(self, shards: Iterable[int], columns: list[str]) -> Iterator[tuple[int, Any]]:
         for index in shards:
             for row in read_rows(shard_path(self._source, index, self._num_shards), columns):
                 yield index, row
@@ -133,7 +140,7 @@ class _Found:
     """What is written of a shard beside its embeddings."""
 
     decisions: list[Decision] = dataclasses.field(default_factory=list)
-    faces: list[Row] = dataclasses.field(default_factory=list)
+    faces: list[ImageFacesRow] = dataclasses.field(default_factory=list)
 
 
 class _EmbedImages(_Embedder):
@@ -161,7 +168,7 @@ class _EmbedImages(_Embedder):
             write_decisions(self._made("embed_decisions", index), found[index].decisions)
             yield self._made("embed_decisions", index)
 
-    def _images(self, shards: Iterable[int]) -> Iterator[tuple[int, Row]]:
+    def _images(self, shards: Iterable[int]) -> Iterator[tuple[int, StoredPicture]]:
         """The images of shards, as reduced copies where those have all that the model and the detector look at."""
         wanted = 0 if self._model is None else max(CLIP_SIDE_PX, self._model.image_size)
         if self._detector is not None:
@@ -170,7 +177,7 @@ class _EmbedImages(_Embedder):
         images = StoredImages(self._source, copies, self._num_shards)
         return ((index, row) for index in shards for row in images.read(index))
 
-    def _embedded(self, found: Iterable[_Seen]) -> Iterator[tuple[int, Row]]:
+    def _embedded(self, found: Iterable[_Seen]) -> Iterator[tuple[int, ImageEmbeddingRow]]:
         if self._model is None:
             for _ in found:
                 advance("images")
@@ -194,11 +201,14 @@ class _EmbedImages(_Embedder):
                 )  # fmt: skip
                 continue
             if seen.faces is not None:
-                faces = [dataclasses.asdict(face) for face in seen.faces]
+                faces: list[FaceRow] = [
+                    {"x0": face.x0, "y0": face.y0, "x1": face.x1, "y1": face.y1, "score": face.score}
+                    for face in seen.faces
+                ]
                 found[seen.shard].faces.append({"image_id": seen.image_id, "faces": faces, "num_faces": len(faces)})
             yield seen
 
-    def _seen(self, source: Iterable[tuple[int, Row]]) -> Iterator[_Seen]:
+    def _seen(self, source: Iterable[tuple[int, StoredPicture]]) -> Iterator[_Seen]:
         num_threads = 1 if self._config.clip is None else self._config.clip.threads
         if num_threads == 1:
             yield from map(self._see, source)
@@ -213,7 +223,7 @@ class _EmbedImages(_Embedder):
             while waiting:
                 yield waiting.popleft().result()
 
-    def _see(self, pair: tuple[int, Row]) -> _Seen:
+    def _see(self, pair: tuple[int, StoredPicture]) -> _Seen:
         shard, row = pair
         known = (shard, row["image_id"], row["urls"][0])
         image = attempt(open_rgb, row["data"], MAX_DECODE_SIDE_PX)
@@ -244,7 +254,9 @@ class _EmbedTexts(_Embedder):
             write_decisions(self._made("text_decisions", index), decisions[index])
             yield self._made("text_embeddings", index)
 
-    def _embedded(self, shards: tuple[int, ...], decisions: dict[int, list[Decision]]) -> Iterator[tuple[int, Row]]:
+    def _embedded(
+        self, shards: tuple[int, ...], decisions: dict[int, list[Decision]]
+    ) -> Iterator[tuple[int, TextEmbeddingRow]]:
         assert self._model is not None
         documents = self._read(shards, ["doc_id", "nodes"])
         texts = ((index, *text) for index, document in documents for text in texts_to_embed([document]))
@@ -265,13 +277,15 @@ class _EmbedTexts(_Embedder):
                 yield index, {"doc_id": doc_id, "node_index": node_index, "role": role, "embedding": found[0]}
 
 
-def texts_to_embed(documents: Iterable[Row]) -> Iterator[tuple[str, int, str, str]]:
+def texts_to_embed(documents: Iterable[DocumentRow]) -> Iterator[tuple[str, int, str, str]]:
     """(doc_id, node index, role, text) of every text in documents that show an image; in reading order."""
     for document in documents:
         advance("documents")
         if not any(node["image_id"] for node in document["nodes"]):
             continue
         for node_index, node in enumerate(document["nodes"]):
-            for role in ("text",) if node["kind"] == "text" else ("alt", "caption"):
-                if node[role]:
-                    yield document["doc_id"], node_index, role, node[role]
+            is_text = node["kind"] == "text"
+            texts = {"text": node["text"]} if is_text else {"alt": node["alt"], "caption": node["caption"]}
+            for role, text in texts.items():
+                if text:
+                    yield document["doc_id"], node_index, role, text

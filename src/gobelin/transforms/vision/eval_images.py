@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 from gobelin.errors import UserError
 from gobelin.store.files import exists, is_folder, list_files, read_bytes
 from gobelin.store.paths import join
-from gobelin.store.tables import list_shards
+from gobelin.store.shards import write_tables
+from gobelin.store.tables import list_shards, read_columns
 from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, are_alike, image_hashes
-from gobelin.transforms.duplicates.local_duplicates import read_columns, write_tables
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.open_image import open_rgb
-from gobelin.transforms.score.measure import ClipConfig, ScoreConfig
+from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 from gobelin.transforms.text.text_config import ContaminationConfig
 
 IMAGE_CONTAMINATION = pa.schema(

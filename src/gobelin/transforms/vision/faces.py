@@ -14,13 +14,14 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypedDict
 
 import pyarrow as pa
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter
 
+from gobelin.data.rows import FaceRow
 from gobelin.data.schemas import IMAGE_SCORES
 from gobelin.errors import UserError
 from gobelin.store.shards import read_rows
@@ -33,6 +34,15 @@ SIGMA = 0.1
 """Standard deviation of the Gaussian, as a share of the largest diagonal."""
 
 IMAGE_FACES = pa.schema([IMAGE_SCORES.field(name) for name in ("image_id", "faces", "num_faces")])
+"""One row an image that was searched for faces."""
+
+
+class ImageFacesRow(TypedDict):
+    """A row of ``IMAGE_FACES``."""
+
+    image_id: str
+    faces: Sequence[FaceRow] | None
+    num_faces: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,7 +141,7 @@ def faces_of_images(scores: str) -> dict[str, Boxes]:
     return boxes_of(row for path in list_shards(scores) for row in read_rows(path, ["image_id", "faces"]))
 
 
-def boxes_of(rows: Iterable[dict[str, Any]]) -> dict[str, Boxes]:
+def boxes_of(rows: Iterable[ImageFacesRow]) -> dict[str, Boxes]:
     """Boxes by image_id, of rows of ``IMAGE_SCORES``."""
     return {
         row["image_id"]: tuple((face["x0"], face["y0"], face["x1"], face["y1"]) for face in row["faces"])
