@@ -333,8 +333,8 @@ OPTIONS = {
     "browse": "--port --open",
     "recipe check": "--set",
     "fit-tokenizer": "--output --kind --size --grids --resize --decoder-of --set --steps --batch-size --micro-batch "
-    "--learning-rate --seed --max-images --perceptual --discriminator --discriminator-start --precision --threads "
-    "--device --quiet",
+    "--learning-rate --seed --max-images --perceptual --discriminator --discriminator-start --checkpoint-steps "
+    "--checkpoint-seconds --precision --threads --device --quiet",
     "tokenizer convert": "--size --name",
     "tokenizer show": "--page --images",
     "shards inspect": "--page --tokenizers --row --document",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -241,29 +242,59 @@ def test_odd_sizes_are_refused(size: str, tmp_path: Path, capsys: pytest.Capture
     assert "--size" in capsys.readouterr().err
 
 
-def test_a_fit_that_was_stopped_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _fit_line(folder: Path, out: Path) -> list[str]:
+    settings = [word for setting in SHAPE[1:] for word in ("--set", setting)]
+    machine = ["--precision=float32", "--threads=1", "--quiet"]
+    return ["fit-tokenizer", str(folder), "--output", str(out), "--size=16", *settings, "--steps=8", *machine]
+
+
+@pytest.mark.parametrize(
+    ("option", "checkpoint"), [("--checkpoint-steps=3", 3), ("--checkpoint-seconds=0", 5), ("--checkpoint-steps=9", 0)]
+)
+def test_a_fit_whose_process_ended_goes_on(
+    option: str, checkpoint: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gobelin.tokenize import fit as fitting
 
-    options = FitOptions("vqvae", SHAPE, steps=8, max_images=30, precision="float32", threads=1)
-    fit(str(folder), str(tmp_path / "whole"), options, Screen(quiet=True))
-    monkeypatch.setattr(
-        fitting.fit_tokenizer, "__kwdefaults__", {**fitting.fit_tokenizer.__kwdefaults__, "checkpoint_every": 3}
-    )
+    assert main(_fit_line(folder, tmp_path / "whole")) == 0
     advance, done = fitting._Fit.advance, itertools.count(1)
 
-    def stop(self: Any) -> float:
+    def end(self: Any) -> float:
         if next(done) == 6:
             raise KeyboardInterrupt
         return advance(self)
 
-    monkeypatch.setattr(fitting._Fit, "advance", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(str(folder), str(tmp_path / "parts"), options, Screen(quiet=True))
-    assert (tmp_path / "parts" / "checkpoint.pt").exists()
+    line = [*_fit_line(folder, tmp_path / "parts"), option]
+    monkeypatch.setattr(fitting._Fit, "advance", end)
+    assert main(line) == 130
+    written = tmp_path / "parts" / "checkpoint.pt"
+    assert (torch.load(written, weights_only=True)["step"] if written.exists() else 0) == checkpoint
     monkeypatch.setattr(fitting._Fit, "advance", advance)
-    fit(str(folder), str(tmp_path / "parts"), options, Screen(quiet=True))
+    assert main(_fit_line(folder, tmp_path / "parts")) == 0  # another interval is the same fit
     assert read_codebook(str(tmp_path / "parts")) == read_codebook(str(tmp_path / "whole"))
-    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+    assert not written.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_fit_that_is_asked_to_stop_writes_a_checkpoint_and_goes_on(
+    number: signal.Signals, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gobelin.tokenize import fit as fitting
+
+    assert main(_fit_line(folder, tmp_path / "whole")) == 0
+    advance, done, before = fitting._Fit.advance, itertools.count(1), signal.getsignal(number)
+
+    def ask(self: Any) -> float:
+        if next(done) == 4:
+            signal.raise_signal(number)
+        return advance(self)
+
+    monkeypatch.setattr(fitting._Fit, "advance", ask)
+    assert main(_fit_line(folder, tmp_path / "parts")) == 130
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert signal.getsignal(number) is before
+    assert main(_fit_line(folder, tmp_path / "parts")) == 0
+    assert read_codebook(str(tmp_path / "parts")) == read_codebook(str(tmp_path / "whole"))
 
 
 def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:

@@ -21,6 +21,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ STRUCTURE = 0.5  # weight of 1 - SSIM
 VECTORS_PER_CODE = 40  # for k-means
 MAX_MEASURED = 20_000  # pictures whose codes are counted
 CHECKPOINT_NAME = "checkpoint.pt"
+CHECKPOINT_STEPS, CHECKPOINT_SECONDS = 500, 600.0  # between two checkpoints, whichever comes first
 
 _FIT = "the fit of the image tokenizer"
 _ADVICE = "Nothing was written of this step: change the tokenizer's shape or the seed and fit anew"
@@ -86,7 +88,8 @@ def fit_tokenizer(
     precision: Precision = "float32",
     device: torch.device | str = "cpu",
     checkpoints: str | None = None,
-    checkpoint_every: int = 500,
+    checkpoint_steps: int = CHECKPOINT_STEPS,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     stop: Callable[[], bool] = lambda: False,
     perceptual: Lpips | None = None,
     settings: FitSettings | None = None,
@@ -102,7 +105,8 @@ def fit_tokenizer(
         on_step: called after each step with the number of steps done and the loss.
         precision: of the trunk; quantizer, loss and weights are float32 always.
         checkpoints: folder whose ``checkpoint.pt`` the fit goes on from, and which is written every
-            ``checkpoint_every`` steps and when ``stop`` says so. It is deleted at the end.
+            ``checkpoint_steps`` steps, ``checkpoint_seconds`` after the last one, and when ``stop`` says so. It is
+            deleted at the end.
         perceptual: a perceptual distance that is added to the loss, on pictures of 16 px or more.
         decoder_of: a tokenizer of this shape whose decoder alone is fitted on; its codes stay what they are. It is
             changed in place.
@@ -127,17 +131,20 @@ def fit_tokenizer(
     path = None if checkpoints is None else join(checkpoints, CHECKPOINT_NAME)
     if path is not None and exists(path):
         fit.load(path)
+    written = time.monotonic()
     while fit.step < steps:
         loss = fit.advance()
         if on_step is not None:
             on_step(fit.step, loss)
         if on_look is not None and look_every and fit.step % look_every == 0 and processes.rank == 0:
             on_look(fit.step, loss, fit.network, fit.has_codes)
-        (stopped,) = processes.any(stop())
-        if path is not None and fit.step < steps and (stopped or fit.step % checkpoint_every == 0):
+        is_due = fit.step % checkpoint_steps == 0 or time.monotonic() - written >= checkpoint_seconds
+        stopped, is_due = processes.any(stop(), is_due)
+        if path is not None and fit.step < steps and (stopped or is_due):
             if processes.rank == 0:
                 fit.save(path)
             processes.wait()
+            written = time.monotonic()
         if stopped and fit.step < steps:
             return None
     result = fit.finish()

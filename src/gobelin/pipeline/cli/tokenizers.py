@@ -94,6 +94,12 @@ def fit_tokenizer(
     discriminator_start: Annotated[
         int | None, Parameter(metavar="N", help="steps before the discriminator begins (half of them)")
     ] = None,
+    checkpoint_steps: Annotated[
+        int, Parameter(metavar="N", help="steps between checkpoints, from which the same command goes on (500)")
+    ] = 500,
+    checkpoint_seconds: Annotated[
+        float, Parameter(metavar="SECONDS", help="between checkpoints, where that is sooner (600)")
+    ] = 600.0,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Parameter(group=MACHINE, metavar="TYPE", help="float32, bfloat16, or the latter where the CPU has it (auto)"),
@@ -112,6 +118,8 @@ def fit_tokenizer(
 
     if steps < 1 or threads < 1 or max_images < 2:
         raise UserError("--steps and --threads must be at least 1, --max-images at least 2")
+    if checkpoint_steps < 1 or not checkpoint_seconds >= 0:
+        raise UserError("--checkpoint-steps must be at least 1, --checkpoint-seconds at least 0")
     if size is not None and grids is not None:
         raise UserError("--size and --grids both say how large pictures are: give one of them")
     given = (*settings, *([] if size is None else [f"image_size={list(_sides(size))}"]))
@@ -123,7 +131,7 @@ def fit_tokenizer(
     screen = Screen(quiet or not is_first())
     options = FitOptions(
         kind, given, steps, seed, max_images, precision, threads, device, perceptual,
-        tuple(grids.split(",")) if grids else (), resize, how, decoder_of,
+        tuple(grids.split(",")) if grids else (), resize, how, decoder_of, checkpoint_steps, checkpoint_seconds,
     )  # fmt: skip
     with screen.live(), joined(torch_device(device)) as processes:
         reached = fit(pictures, output, options, screen, processes)

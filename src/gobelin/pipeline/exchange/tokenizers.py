@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,6 +80,8 @@ class FitOptions:
     resize: Resize | None = None  # None: crop, or as the tokenizer whose decoder is fitted on
     how: FitSettings = dataclasses.field(default_factory=FitSettings)
     decoder_of: str | None = None  # folder of the tokenizer whose decoder alone is fitted on
+    checkpoint_steps: int = 500
+    checkpoint_seconds: float = 600.0  # between two checkpoints, whichever comes first
 
 
 def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
@@ -120,6 +124,7 @@ def fit(
         What the fit reached.
 
     Raises:
+        KeyboardInterrupt: SIGINT or SIGTERM came; the step under way was finished and a checkpoint written.
         UserError: no pictures, a shape that cannot be, or a folder that holds something else.
     """
     from gobelin.tokenize.agreement import NUM_COMPARED, measure_agreement
@@ -143,15 +148,17 @@ def fit(
         precision = fastest_precision(device) if options.precision == "auto" else options.precision
         held_out = pictures.held_out()
         looks = _Looks(output, options, held_out)
-        with screen.step("fit image tokenizer", "steps", options.steps) as step:
+        with screen.step("fit image tokenizer", "steps", options.steps) as step, _stop_requested() as stop:
             result = fit_tokenizer(
                 pictures, config, seed=options.seed, steps=options.steps, precision=precision, device=device,
-                checkpoints=output, perceptual=perceptual, on_step=lambda done, _: step.update({"steps": done}),
-                settings=options.how, decoder_of=None if before is None else before.network, processes=processes,
+                checkpoints=output, checkpoint_steps=options.checkpoint_steps,
+                checkpoint_seconds=options.checkpoint_seconds, stop=stop.is_set, perceptual=perceptual,
+                on_step=lambda done, _: step.update({"steps": done}), settings=options.how, decoder_of=None if before is None else before.network, processes=processes,
                 look_every=max(1, options.steps // NUM_LOOKS), on_look=looks.add,
             )  # fmt: skip
+            if result is None:
+                raise KeyboardInterrupt
             step.finish({"steps": options.steps})
-        assert result is not None  # nothing stops it
         network, metrics = result
         summary = dataclasses.asdict(metrics)
         found = {**summary, "precision": precision, "undecodable": pictures.num_undecodable}
@@ -169,6 +176,25 @@ def fit(
         if exists(join(output, LOOKS_NAME)):
             delete(join(output, LOOKS_NAME))
         return found
+
+
+@contextlib.contextmanager
+def _stop_requested() -> Iterator[threading.Event]:
+    """Set by SIGTERM and by the first SIGINT, which would end this process; by a second SIGINT it ends."""
+    stop = threading.Event()
+
+    def note(number: int, _: Any) -> None:
+        if number == signal.SIGINT and stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _shape_and_framing(options: FitOptions) -> tuple[TokenizerConfig, Framing]:
