@@ -18,10 +18,8 @@ import torch
 
 from gobelin.data.model import Action
 from gobelin.errors import UserError
-from gobelin.pipeline.recipe.recipe import change, load_recipe
 from gobelin.pipeline.run.plan import Batch, Step, data_sets
-from gobelin.pipeline.stages.tokenize import EncodeJob, decodes, encode_images
-from gobelin.report.model_sections import decode_rows
+from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
 from gobelin.report.tokenizer_page import encoded_on
 from gobelin.store.shards import read_folder
 from gobelin.store.tables import list_shards
@@ -299,20 +297,6 @@ def test_patterns_are_drawn_alike_and_of_the_asked_for_size() -> None:
     assert len(drawn_pictures((512, 512))) == 2
 
 
-def test_the_report_says_who_opened_a_picture_and_why() -> None:
-    recipe = load_recipe("gobelin", ("score.clip=null", "score.faces=null"))
-    opened = {row["by"]: (row["what"], row["why"]) for row in decodes(recipe, Framing(((7, 7),), 8))}
-    assert opened == {
-        "extract": ("file", "facts, hashes and a copy of 256 px"),
-        "fit": ("copy", "image tokenizer: 112 px"),
-        "encode": ("copy", "image tokenizer: 112 px"),
-    }
-    large = decodes(recipe, Framing(((16, 16),), 16))
-    assert [row["what"] for row in large] == ["file"] * 3
-    assert large[-1]["why"] == "image tokenizer: 512 px; copies have 256"
-    none = decodes(change(recipe, ("extract.image.copy_side_px=0",)), Framing(((7, 7),), 8))
-    assert none[-1]["why"] == "image tokenizer: 112 px; no copies are kept"
-    rows = decode_rows({"decoded": large})
-    assert rows[0] == {"by": "extract", "what": "the file", "why": "facts, hashes and a copy of 256 px"}
+def test_the_report_says_on_what_pictures_were_encoded() -> None:
     made = {"device": "cpu AVX512", "precision": "float32", "batch_size": 16, "halved": 1, "torch": "2"}
     assert encoded_on(made) == "cpu AVX512, float32, 16 pictures at a time; halved 1 times, as memory was short"

@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from gobelin.data.ids import image_id, shard_of
 from gobelin.data.schemas import DECISIONS, DOCUMENT_SCORES, DOCUMENTS, IMAGE_CODES, IMAGE_SCORES, IMAGES, TOKEN_SHARDS
+from gobelin.pipeline.recipe.recipe import as_dict, load_recipe
 from gobelin.report import wording
 from gobelin.report.charts import Line, line_chart
 from gobelin.report.documents import safe_href, view_documents
@@ -131,7 +132,8 @@ def recipe(**changes: Any) -> Row:
         image=ImageRules(min_side_px=150, max_nsfw=0.85),
     )
     plain = json.loads(json.dumps(dataclasses.asdict(select)))
-    return {"name": "demo", "seed": 7, "num_shards": NUM_SHARDS, "select": {**plain, **changes}}
+    others = as_dict(load_recipe("gobelin", ("name=demo", "seed=7", f"num_shards={NUM_SHARDS}")))
+    return {**others, "select": {**plain, **changes}}
 
 
 def counts(seen: int, kept: int, dropped: dict[str, int], failed: int = 0) -> Row:
@@ -419,7 +421,7 @@ def test_report_of_extract_alone(output: Path, is_stale: bool) -> None:
     write_run(output, stages)
     tree, _, numbers = read(output)
     assert section(tree, "kept").endswith("Not run.")
-    assert links(tree) == {"funnel", "reasons", "scores", "properties", "recipe"}
+    assert links(tree) == {"funnel", "reasons", "scores", "properties", "openings", "recipe"}
     assert [reason["rule"] for reason in numbers["reasons"]] == ["http_status"]
     assert not any(numbers["examples"].values())
     assert numbers["duplicates"] == {"images": [], "documents": []}

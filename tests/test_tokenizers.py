@@ -335,18 +335,25 @@ def test_a_checkpoint_is_converted_and_shown(folder: Path, tmp_path: Path, capsy
     assert "is no checkpoint of torch" in capsys.readouterr().err
 
 
-def test_the_pictures_of_a_run_are_those_of_its_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("side", "opens_copies"), [(64, True), (256, False)])
+def test_the_pictures_of_a_run_are_those_of_its_corpus(
+    side: int, opens_copies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gobelin.store.dataset import commit_shards, data_output, shard_name
 
-    names = [f"{number:064x}" for number in range(4)]
-    rows = {"image_id": names, "data": [a_picture(number) for number in range(4)]}
-    images = str(tmp_path / "extract" / "images")
-    with data_output(images, shard_name(0, 1)) as new:
-        pq.write_table(pa.table(rows), new.stream)
-        new.num_rows = 4
-    assert commit_shards(images, 1)
+    def write(name: str, places: list[int], of: int) -> None:
+        rows = {"image_id": [f"{place:064x}" for place in places], "data": [a_picture(of + place) for place in places]}
+        folder = str(tmp_path / "extract" / name)
+        with data_output(folder, shard_name(0, 1)) as new:
+            pq.write_table(pa.table(rows), new.stream)
+            new.num_rows = len(places)
+        assert commit_shards(folder, 1)
+
+    write("images", [0, 1, 2, 3], of=0)
+    write("copies", [0, 2], of=100)
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "recipe.yaml").write_text("{}\n")
-    monkeypatch.setattr(tokenizers, "some_images_shown", lambda corpus, number: names[1:3])
-    source = tokenizers.pictures_of(str(tmp_path), 10)
-    assert [data for data, _ in source.read(0, [0, 1])] == [a_picture(1), a_picture(2)]
+    monkeypatch.setattr(tokenizers, "some_images_shown", lambda corpus, number: [f"{1:064x}", f"{2:064x}"])
+    source = tokenizers.pictures_of(str(tmp_path), 10, Framing(((side // 8, side // 8),), 8))
+    found = [data for group, size in enumerate(source.group_sizes) for data, _ in source.read(group, range(size))]
+    assert found == ([a_picture(102), a_picture(1)] if opens_copies else [a_picture(1), a_picture(2)])

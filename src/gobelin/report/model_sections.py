@@ -14,7 +14,9 @@ from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.metrics import read_metrics
 
 
-def token_section(output: str, stages: dict[str, Any], withheld: set[str]) -> dict[str, Any] | None:
+def token_section(
+    output: str, recipe: dict[str, Any], stages: dict[str, Any], withheld: set[str]
+) -> dict[str, Any] | None:
     """Tokens, codebook and reconstructions; None where ``tokenize`` has not run."""
     if stages["tokenize"]["status"] != "done":
         return None
@@ -32,18 +34,9 @@ def token_section(output: str, stages: dict[str, Any], withheld: set[str]) -> di
         "fit": stages["tokenize"].get("image_tokenizer") or {},
         "length_chart": histogram_chart(counts.lengths, [], "tokens a document", "documents"),
         "use_chart": rank_chart(use.counts.tolist(), "codes, most used first", "uses"),
-        "reconstructions": reconstruct(output, withheld),
-        "decoded": decode_rows(stages["tokenize"]),
+        "reconstructions": reconstruct(output, recipe, withheld),
         "encoded": [encoded_on(made) for made in stages["tokenize"].get("encoded") or []],
     }
-
-
-def decode_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
-    """Who opened each picture in the run, what of it, and why."""
-    return [{**row, "what": _OPENED[row["what"]]} for row in summary.get("decoded") or []]
-
-
-_OPENED = {"file": "the file", "copy": "its reduced copy"}
 
 
 def training_section(output: str, stages: dict[str, Any]) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ from gobelin.report.documents import choose_documents, read_nodes, safe_href, vi
 from gobelin.report.marks import error_rates, read_marks
 from gobelin.report.model_sections import token_section, training_section
 from gobelin.report.near_threshold import Sides, near_thresholds
+from gobelin.report.openings import openings
 from gobelin.report.overview import funnel, warnings_of
 from gobelin.report.pictures import make_thumbnails
 from gobelin.report.reasons import FILE_ANSWER, Decisions, Reason, read_decisions, spread
@@ -120,6 +121,7 @@ def _collect(output: str) -> dict[str, Any]:
         *(item.image_id for sides in near.values() for side in sides for item in side if item.image_id),
         *(member for group in groups["images"] for member in group.members if member not in withheld),
     }
+    thumbnails = make_thumbnails(output, shown)
     return {
         "run": run,
         "stages": stages,
@@ -143,8 +145,9 @@ def _collect(output: str) -> dict[str, Any]:
         "group_titles": read_nodes(output, members),
         "withheld": withheld,
         "properties": property_tables(output, "select" in done),
-        "thumbnails": make_thumbnails(output, shown),
-        "tokens": token_section(output, stages, withheld),
+        "thumbnails": thumbnails,
+        "openings": openings(output, run["recipe"], stages, thumbnails.values()),
+        "tokens": token_section(output, run["recipe"], stages, withheld),
         "training": training_section(output, stages),
         "ablation": ablation_section(output),
         "audit": error_rates(read_marks(output), str(stages["select"].get("key", ""))),

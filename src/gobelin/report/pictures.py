@@ -1,8 +1,9 @@
 """Thumbnails as ``data:`` URIs. A picture of the web is never put into the page as it came: it is decoded and encoded
 anew, so that nothing but pixels gets there.
 
-Pictures are pulled from ``extract/images`` in one pass, one row group in memory at a time and only those asked for.
-A 160-pixel WebP is 2-4 kB.
+Pictures are pulled from ``extract/images`` and the reduced copies beside it, ``extract/copies``, a row group in memory
+at a time and only those asked for. A copy is opened in place of the file where it has the pixels. A 160-pixel WebP is
+2-4 kB.
 """
 
 from __future__ import annotations
@@ -35,23 +36,42 @@ class Thumbnail:
     format: str
     num_bytes: int
     url: str | None
+    is_of_copy: bool = False
+    """The reduced copy was opened, and not the file."""
 
 
 def make_thumbnails(output: str, image_ids: set[str]) -> dict[str, Thumbnail]:
     """Thumbnails of stored pictures, known faces blurred; an id that is not stored has none."""
     faces = boxes_of(rows_with_ids(join(output, "score", "images"), "image_id", image_ids, ["image_id", "faces"]))
+    copies = copies_of(output, image_ids)
     made = {}
     for row in rows_with_ids(join(output, "extract", "images"), "image_id", image_ids):
-        uri = None
+        uri, copy = None, copies.get(row["image_id"])
+        is_of_copy = copy is not None and _is_large_enough(copy, row["width"], row["height"])
         try:
-            picture = blur_faces(open_rgb(row["data"], 2 * THUMBNAIL_PX), faces.get(row["image_id"], ()))
+            opened = open_rgb(copy if copy is not None and is_of_copy else row["data"], 2 * THUMBNAIL_PX)
+            picture = blur_faces(opened, faces.get(row["image_id"], ()))
             picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
             uri = webp_uri(picture)
         except OSError:  # its header and a small decode were fine when it was extracted
             pass
         url = row["urls"][0] if row["urls"] else None
-        made[row["image_id"]] = Thumbnail(uri, row["width"], row["height"], row["format"], len(row["data"]), url)
+        made[row["image_id"]] = Thumbnail(
+            uri, row["width"], row["height"], row["format"], len(row["data"]), url, is_of_copy
+        )  # fmt: skip
     return made
+
+
+def copies_of(output: str, image_ids: set[str]) -> dict[str, bytes]:
+    """The reduced copies of pictures, as JPEG; those that have none are not there."""
+    rows = rows_with_ids(join(output, "extract", "copies"), "image_id", image_ids)
+    return {row["image_id"]: row["data"] for row in rows}
+
+
+def _is_large_enough(copy: bytes, width: int, height: int) -> bool:
+    """Whether the longer side of a copy is that of a thumbnail, or that of its file, which has these pixels."""
+    with PillowImage.open(io.BytesIO(copy)) as opened:  # reads the header
+        return max(opened.size) >= min(THUMBNAIL_PX, max(width, height))
 
 
 def webp_uri(picture: PillowImage.Image) -> str:

@@ -37,6 +37,7 @@ def as_json(context: dict[str, Any]) -> dict[str, Any]:
                 {"rule": each.rule, "right": each.num_right, "wrong": each.num_wrong, "interval": each.interval}
                 for each in context["audit"]
             ],
+            "openings": [dataclasses.asdict(opening) for opening in context["openings"]],
             "tokens": _tokens(context["tokens"]),
             "training": _training(context["training"]),
             "ablation": None if context["ablation"] is None else context["ablation"]["found"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from PIL import Image as PillowImage
 from gobelin.data.rows import Row
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.histograms import Histogram
-from gobelin.report.pictures import THUMBNAIL_PX, png_uri, webp_uri
+from gobelin.report.pictures import THUMBNAIL_PX, copies_of, png_uri, webp_uri
 from gobelin.report.survey import numbers
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards, read_tables
+from gobelin.tokenize.preprocess import decode_side, preprocess
 from gobelin.tokenize.sequence import image_latents
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.images.open_image import open_rgb
+from gobelin.transforms.vision.faces import blur_faces, boxes_of
 
 if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizer import ImageTokenizer
@@ -107,13 +110,17 @@ def codebook_use(folder: str, num_codes: int) -> CodebookUse:
     return CodebookUse(np.sort(counts)[::-1], num_images)
 
 
-def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
-    """A few pictures of the corpus beside their reconstructions, first by id. None where torch is not installed."""
+def reconstruct(output: str, recipe: Mapping[str, Any], withheld: set[str]) -> list[Reconstruction] | None:
+    """A few pictures of the corpus beside their reconstructions, first by id, as the tokenizer saw them. None where
+    torch is not installed.
+
+    Args:
+        recipe: as JSON values.
+    """
     try:
         import torch
 
         from gobelin.tokenize.image_tokenizer import load_image_tokenizer
-        from gobelin.tokenize.preprocess import preprocess
     except ModuleNotFoundError:
         return None
     tokens = _first_tokens(join(output, "tokenize", "codes"), withheld)
@@ -128,14 +135,21 @@ def reconstruct(output: str, withheld: set[str]) -> list[Reconstruction] | None:
         decoded = {name: _decoded(tokenizer, row) for name, row in tokens.items()}
     finally:
         torch.set_num_threads(threads)
+    faces = boxes_of(rows_with_ids(join(output, "score", "images"), "image_id", set(tokens), ["image_id", "faces"]))
+    side = decode_side(tokenizer.framing)
+    copies = copies_of(output, set(tokens)) if side <= recipe["extract"]["image"]["copy_side_px"] else {}
     made = []
     for row in rows_with_ids(join(output, "extract", "images"), "image_id", set(tokens), ["image_id", "data"]):
-        picture = open_rgb(row["data"], 2 * max(THUMBNAIL_PX, tokenizer.framing.longest_side))
-        pixels = decoded[row["image_id"]]
+        identifier = row["image_id"]
+        opened = open_rgb(copies.get(identifier, row["data"]), max(side, 2 * THUMBNAIL_PX))
+        blurred, pixels = blur_faces(opened, faces.get(identifier, ())), decoded[identifier]
+        picture = blurred if recipe["tokenize"]["blur_faces"] else opened
         seen = preprocess(picture, pixels.shape[:2], tokenizer.framing.resize)
-        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
-        uris = webp_uri(picture), _exact(seen), _exact(pixels)
-        made.append(Reconstruction(row["image_id"], *uris, _psnr_db(seen, pixels)))
+        psnr_db = _psnr_db(seen, pixels)
+        if picture is opened:  # faces are shown to nobody
+            seen = preprocess(blurred, pixels.shape[:2], tokenizer.framing.resize)
+        blurred.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
+        made.append(Reconstruction(identifier, webp_uri(blurred), _exact(seen), _exact(pixels), psnr_db))
     return sorted(made, key=lambda reconstruction: reconstruction.image_id)
 
 

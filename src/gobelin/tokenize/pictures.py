@@ -174,6 +174,20 @@ class ParquetSource:
         return [(values[place].as_py() or b"", self._faces.get(name, ())) for place, name in zip(places, ids)]
 
 
+class JoinedSource:
+    """The pictures of several sources, one behind the other."""
+
+    def __init__(self, sources: Sequence[PictureSource]) -> None:
+        self._groups = [(source, group) for source in sources for group in range(len(source.group_sizes))]
+        self.group_sizes = [size for source in sources for size in source.group_sizes]
+        self.fingerprint = _digest([source.fingerprint for source in sources])
+
+    def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
+        """The pictures of these indices in the group, in this order."""
+        source, own = self._groups[group]
+        return source.read(own, wanted)
+
+
 class StreamedPictures:
     """Pictures of a source, decoded as steps ask for them. Every epoch sees each picture once, in another order."""
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,13 +28,15 @@ from gobelin.store.dataset import paths_of
 from gobelin.store.files import delete, exists, list_files, read_json, write_bytes, write_json
 from gobelin.store.lock import LEASE_NAME, locked
 from gobelin.store.paths import join
+from gobelin.store.shards import read_folder
 from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, framing_of, read_codebooks, read_config, shape_on
 from gobelin.tokenize.config import CONFIGS, FitSettings, TokenizerConfig
+from gobelin.tokenize.encode import copies_serve
 from gobelin.tokenize.framing import Framing, Resize, parse_grids
-from gobelin.tokenize.pictures import ParquetSource, PictureSource, StreamedPictures, grouped, pictures_at
+from gobelin.tokenize.pictures import JoinedSource, ParquetSource, PictureSource, StreamedPictures, grouped, pictures_at
 from gobelin.transforms.devices import fastest_precision, torch_device
 from gobelin.transforms.torch_threads import torch_threads
-from gobelin.transforms.vision.faces import faces_of_images
+from gobelin.transforms.vision.faces import Boxes, faces_of_images
 
 if TYPE_CHECKING:
     import torch
@@ -91,24 +93,38 @@ def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
     return settings_as(CONFIGS[kind], settings)
 
 
-def pictures_of(source: str, max_images: int) -> PictureSource:
+def pictures_of(source: str, max_images: int, framing: Framing) -> PictureSource:
     """The pictures at an address: of the corpus of a run's output folder, of a folder, or of Parquet files.
 
-    Of a run, images that its corpus shows; faces are blurred where its recipe has them blurred, and images that were
-    not searched for faces left out then.
+    Of a run, images that its corpus shows: the reduced copies where those serve, otherwise the files; faces are blurred
+    where its recipe has them blurred, and images that were not searched for faces left out then.
+
+    Args:
+        framing: the sizes that the pictures are wanted in.
     """
     if not exists(join(source, RUN_NAME)):
         return pictures_at(source)
     recipe = load_recipe(join(source, RECIPE_NAME))
     shown = some_images_shown(join(source, "select", "documents"), max_images)
     faces = faces_of_images(join(source, "score", "images")) if recipe.tokenize.blur_faces else None
-    wanted = pa.array([name for name in shown if faces is None or name in faces], pa.string())
+    wanted = {name for name in shown if faces is None or name in faces}
+    if not wanted:
+        raise UserError(f"the corpus of {source} shows no pictures")
+    have_copies: set[str] = set()
+    copies = join(source, "extract", "copies")
+    if copies_serve(framing, recipe.extract.image.copy_side_px):
+        have_copies = {row["image_id"] for row in read_folder(copies, ["image_id"])} & wanted
+    parts = ((copies, have_copies), (join(source, "extract", "images"), wanted - have_copies))
+    return JoinedSource([_stored(folder, names, faces) for folder, names in parts if names])
+
+
+def _stored(folder: str, names: set[str], faces: Mapping[str, Boxes] | None) -> PictureSource:
+    """The pictures of these ids in a data set of pictures."""
+    wanted = pa.array(sorted(names), pa.string())
     return ParquetSource(
-        paths_of(join(source, "extract", "images")),
-        key="image_id",
+        paths_of(folder), key="image_id", faces=faces,
         keep=lambda table: pc.is_in(table["image_id"].combine_chunks(), wanted),
-        faces=faces,
-    )
+    )  # fmt: skip
 
 
 def fit(
@@ -141,7 +157,7 @@ def fit(
     with lock, torch_threads(options.threads):
         processes.wait()
         pictures = StreamedPictures(
-            pictures_of(source, options.max_images), framing, options.seed, max_images=options.max_images
+            pictures_of(source, options.max_images, framing), framing, options.seed, max_images=options.max_images
         )
         device = torch_device(options.device)
         before = None if options.decoder_of is None else load_image_tokenizer_of(options.decoder_of, device)
@@ -153,7 +169,8 @@ def fit(
                 pictures, config, seed=options.seed, steps=options.steps, precision=precision, device=device,
                 checkpoints=output, checkpoint_steps=options.checkpoint_steps,
                 checkpoint_seconds=options.checkpoint_seconds, stop=stop.is_set, perceptual=perceptual,
-                on_step=lambda done, _: step.update({"steps": done}), settings=options.how, decoder_of=None if before is None else before.network, processes=processes,
+                on_step=lambda done, _: step.update({"steps": done}), settings=options.how,
+                decoder_of=None if before is None else before.network, processes=processes,
                 look_every=max(1, options.steps // NUM_LOOKS), on_look=looks.add,
             )  # fmt: skip
             if result is None:
@@ -331,7 +348,7 @@ def show(
         tokenizer = load_image_tokenizer(folder)
         meter = QualityMeter(codebook.num_codes)
         first: list[np.ndarray] = []
-        for found in _samples(pictures_of(source, num_images), tokenizer.framing, num_images):
+        for found in _samples(pictures_of(source, num_images, tokenizer.framing), tokenizer.framing, num_images):
             for images in grouped(found):
                 tokens = tokenizer.encode(images)
                 if not codebook.is_continuous:

@@ -30,8 +30,6 @@ from gobelin.store.tables import list_shards
 from gobelin.tokenize.assemble import AssembleDocuments, ReadCodesOfShards, SequenceLayout
 from gobelin.tokenize.codebook import read_framing
 from gobelin.tokenize.encode import EncodeImages, Encoding, Shown, codes_schema, copies_serve, how_encoded
-from gobelin.tokenize.framing import Framing
-from gobelin.tokenize.preprocess import decode_side
 from gobelin.tokenize.shown import SHOWN, read_shown, shown_images
 from gobelin.tokenize.split import least_max_tokens
 from gobelin.tokenize.text_tokenizer import TextTokenizer
@@ -47,7 +45,6 @@ from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.devices import num_gpus_here
 from gobelin.transforms.partition import ByNumber, ByShard, DecisionsByShard, Split
 from gobelin.transforms.row_steps import ReadRows, WriteDecisions, empty_shards
-from gobelin.transforms.vision.embed import CLIP_SIDE_PX, FACES_SIDE_PX
 
 ROWS_AT_ONCE = 20_000
 """Documents and images from which on codes are dealt out; documents of a batch then."""
@@ -79,8 +76,7 @@ def tokenize(context: Context) -> dict[str, Any]:
     codes, failed = DataSet(output.data("codes"), num_shards), DataSet(join(work, "encode_decisions"), num_shards)
     tokenizer, config = join(folder.path, fits.IMAGE_TOKENIZER), recipe.tokenize
     workers = encode_workers(config.device, plan.num_workers)
-    framing, copy_side = read_framing(tokenizer), recipe.extract.image.copy_side_px
-    images = context.images(copies_serve(framing, copy_side))
+    images = context.images(copies_serve(read_framing(tokenizer), recipe.extract.image.copy_side_px))
     encoding = Encoding(
         tokenizer, images, codes.folder, failed.folder, config.device, config.precision, config.batch_size,
         config.decode_processes, workers, faces,
@@ -120,7 +116,6 @@ def tokenize(context: Context) -> dict[str, Any]:
             "shards": len(list_shards(output.data("shards"))),
         },
         "encoded": how_encoded(codes.folder),
-        "decoded": decodes(recipe, framing),
         **fitted,
     }
 
@@ -143,31 +138,6 @@ def encode_workers(device: str, workers: int) -> int:
     otherwise as many as work."""
     num_gpus = num_gpus_here() if device == "auto" or device.startswith("cuda") else 0
     return min(workers, num_gpus) if num_gpus else workers
-
-
-def decodes(recipe: Recipe, framing: Framing) -> list[dict[str, str]]:
-    """Who opens each picture of the corpus in a run, whether the file or its reduced copy, and why.
-
-    Args:
-        framing: of the image tokenizer's pictures.
-    """
-    side = recipe.extract.image.copy_side_px
-    made = f"facts, hashes and a copy of {side} px" if side else "facts and hashes"
-    opened = [{"by": "extract", "what": "file", "why": made}]
-
-    def add(by: str, serves: bool, wants: str) -> None:
-        why = wants if serves else f"{wants}; " + (f"copies have {side}" if side else "no copies are kept")
-        opened.append({"by": by, "what": "copy" if serves else "file", "why": why})
-
-    if recipe.score.faces is not None:
-        add("score", side >= FACES_SIDE_PX, f"faces are looked for in {FACES_SIDE_PX} px")
-    elif recipe.score.clip is not None:
-        add("score", side >= CLIP_SIDE_PX, f"CLIP: {CLIP_SIDE_PX} px, or its model's size where that is larger")
-    wanted, serves = f"image tokenizer: {decode_side(framing)} px", copies_serve(framing, side)
-    if recipe.tokenize.image_tokenizer is None:
-        add("fit", serves, wanted)
-    add("encode", serves, wanted)
-    return opened
 
 
 def deal_shown_out(plan: Plan, corpus: str, work: str, num_shards: int) -> Files:
