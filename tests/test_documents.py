@@ -74,7 +74,7 @@ SCHEMAS = {
     "continuous_token_shards": CONTINUOUS_TOKEN_SHARDS,
 }
 
-FINGERPRINT = (4, "27292c731a593d26")
+FINGERPRINT = (5, "7cb5bd567f8282ef")
 """(SCHEMA_VERSION, digest of all schemas). Data sets written by an older version must stay readable: a new digest asks
 whether the version has to go up with it."""
 

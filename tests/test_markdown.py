@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from markdown_it.token import Token
 
 from gobelin.data.model import Node, Role, to_row
+from gobelin.data.table_text import row_cells
 from gobelin.exchange import markdown, markdown_text
 from gobelin.exchange.entry import Entry, Picture
 
@@ -36,7 +37,7 @@ TEXTS = st.one_of(
     ).map("".join),
 )  # fmt: skip
 ROLES = st.sampled_from([*Role, None])
-NODES = st.lists(st.tuples(ROLES, st.one_of(st.none(), st.integers(1, 9)), TEXTS), max_size=6)
+NODES = st.lists(st.tuples(ROLES, st.one_of(st.none(), st.integers(0, 9)), TEXTS), max_size=6)
 
 
 def spoken(tokens: list[Token]) -> Iterator[str]:
@@ -75,8 +76,8 @@ def entry_of(document: Row, nodes: list[Node]) -> Entry:
 @settings(deadline=None)
 @given(NODES)
 def test_a_reader_of_markdown_gives_the_texts_back(given_nodes: list[tuple[Role | None, int | None, str]]) -> None:
-    nodes = [Node("text", role, level, text) for role, level, text in given_nodes]
-    expected = ["".join(markdown_text.cells_of(line)) if node.role is Role.TABLE else line
+    nodes = [Node("text", role, level, text, header_rows=level) for role, level, text in given_nodes]
+    expected = ["".join(row_cells(line)) if node.role is Role.TABLE else line
                 for node in nodes for line in re.split(r"\r\n|\r|\n", node.text or "")]  # fmt: skip
     assert heard(markdown.body(entry_of({}, nodes))) == squeezed("".join(expected))
 
@@ -131,16 +132,25 @@ def test_a_document_block_by_block(a_document: Callable[..., Row]) -> None:
         Node("text", Role.HEADING, 2, "Boats & <b>"),
         Node("text", Role.LIST_ITEM, 1, "one"), Node("text", Role.LIST_ITEM, 2, "two"),
         Node("text", Role.LIST_ITEM, 9, "three"), Node("text", Role.LIST_ITEM, 1, "four"),
-        Node("text", Role.CODE, text="a = `b`\n\n    c"),
+        Node("text", Role.CODE, text="a = `b`\n\n    c", code_language="rust"),
         Node("text", Role.TABLE, text="kind | size\nboat | \nship | 3 | 4"),
+        Node("text", Role.TABLE, text="kind | a\\|b\nboat | \\|", header_rows=0),
         Node("text", Role.QUOTATION, text="Said she.\n\nTwice."),
         Node("image", image_id=IMAGE, alt="a [boat]", caption="Early *boats*"),
     ]  # fmt: skip
     assert markdown.body(entry_of(a_document("a" * 32, ()), nodes)) == (
-        "## Boats \\& \\<b\\>\n\n- one\n  - two\n    - three\n- four\n\n```\na = `b`\n\n    c\n```\n\n"
-        "| kind | size |  |\n| --- | --- | --- |\n| boat |  |  |\n| ship | 3 | 4 |\n\n> Said she.\n>\n> Twice.\n\n"
+        "## Boats \\& \\<b\\>\n\n- one\n  - two\n    - three\n- four\n\n```rust\na = `b`\n\n    c\n```\n\n"
+        "| kind | size |  |\n| --- | --- | --- |\n| boat |  |  |\n| ship | 3 | 4 |\n\n"
+        "|  |  |\n| --- | --- |\n| kind | a\\\\\\|b |\n| boat | \\| |\n\n> Said she.\n>\n> Twice.\n\n"
         f"![a \\[boat\\]](images/{IMAGE}.jpg)\n\n*Early \\*boats\\**\n"
     )
+
+
+def test_documents_of_schema_4_are_read() -> None:
+    nodes = [to_row(Node("text", Role.CODE, text="a")), to_row(Node("text", Role.TABLE, text="a | b\nc | d"))]
+    older = [{name: row[name] for name in row if name not in ("code_language", "header_rows")} for row in nodes]  # type: ignore[misc]
+    text = markdown.body(Entry({"nodes": older}, ()))  # type: ignore[typeddict-item]
+    assert text == "```\na\n```\n\n| a | b |\n| --- | --- |\n| c | d |\n"
 
 
 @settings(deadline=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import re
 from typing import Any, overload
 
 from gobelin.data.rows import ArchiveRow, DecisionRow, DocumentRow, ImageRow, NodeRow, Row
@@ -27,6 +28,10 @@ class Unit(enum.StrEnum):
     RECORD = "record"  # a piece of an archive that is neither a page nor an image by itself
 
 
+LANGUAGE = re.compile(r"[a-z0-9][a-z0-9+#._-]{0,29}")
+"""What a name of a programming language may be."""
+
+
 class Role(enum.StrEnum):
     """What a text is on its page."""
 
@@ -35,7 +40,7 @@ class Role(enum.StrEnum):
     LIST_ITEM = "list_item"
     QUOTATION = "quotation"
     CODE = "code"  # line breaks and indentation as they stand
-    TABLE = "table"  # a line a row
+    TABLE = "table"  # a line a row (``table_text.py``)
     CAPTION = "caption"  # of something that is no image; an image's caption is its own field
 
 
@@ -76,6 +81,8 @@ class Node:
     role: Role | None = None  # of a text
     level: int | None = None  # a heading's, from 1 to 6; a list item's nesting, from 1
     text: str | None = None
+    code_language: str | None = None  # of code, as the page names it
+    header_rows: int | None = None  # of a table: rows at its top that are its head
     image_url: str | None = None  # absolute; a digest reference for data: images
     image_id: str | None = None  # None: the archive holds no usable image at that URL
     alt: str | None = None
@@ -228,6 +235,8 @@ def _node_from_row(row: NodeRow) -> Node:
         role=None if row["role"] is None else Role(row["role"]),
         level=row["level"],
         text=row["text"],
+        code_language=row.get("code_language"),
+        header_rows=row.get("header_rows"),
         image_url=row["image_url"],
         image_id=row["image_id"],
         alt=row["alt"],

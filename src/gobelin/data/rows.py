@@ -28,6 +28,8 @@ class NodeRow(TypedDict):
     role: str | None
     level: int | None
     text: str | None
+    code_language: str | None
+    header_rows: int | None
     image_url: str | None
     image_id: str | None
     alt: str | None

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gobelin.scores import DataSet, Score, columns
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised when a data set of an older version can no longer be read by this code."""
 
 
@@ -38,6 +38,8 @@ NODE = pa.struct(
         ),
         _field("level", pa.int32(), "of a heading, [1, 6]; nesting of a list item, from 1"),
         _field("text", _TEXT, "UTF-8, as extracted"),
+        _field("code_language", _TEXT, "of code, as the page names it: up to 30 of a-z 0-9 + # . _ -"),
+        _field("header_rows", pa.int32(), "of a table: rows at its top that are its head, from 0; null: not known"),
         _field("image_url", _TEXT, "absolute URL; a digest reference for data: images"),
         _field("image_id", _TEXT, "sha256 hex; null where the archive has no usable image"),
         _field("alt", _TEXT, "alternative text"),

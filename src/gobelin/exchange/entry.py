@@ -21,7 +21,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from gobelin.data.ids import document_id
-from gobelin.data.model import Document, Node, Role, Source, Unit, to_row
+from gobelin.data.model import LANGUAGE, Document, Node, Role, Source, Unit, to_row
 from gobelin.data.rows import DocumentRow, NodeRow, Row
 from gobelin.data.schemas import DOCUMENTS, NODE
 from gobelin.exchange.blurring import FACES_BLURRED
@@ -329,7 +329,9 @@ def _check_node(node: Node) -> None:
         raise EntryError("malformed_row", f"a node of kind {node.kind[:20]!r} with the wrong contents")
     if node.image_id is not None and not _IMAGE_ID.fullmatch(node.image_id):
         raise EntryError("malformed_row", "image_id is not 64 hex digits")
-    for number in (node.level, node.rendered_width, node.rendered_height):
+    if node.code_language is not None and not LANGUAGE.fullmatch(node.code_language):
+        raise EntryError("malformed_row", "code_language is no name of a language")
+    for number in (node.level, node.header_rows, node.rendered_width, node.rendered_height):
         if number is not None and not 0 <= number <= _MAX_INT32:
             raise EntryError("malformed_row", f"a node's number is out of range: {number}")
 

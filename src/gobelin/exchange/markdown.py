@@ -117,7 +117,7 @@ def body(entry: Entry) -> str:
                 blocks.append(item)
             depth = deeper if item else depth
             continue
-        block = _image(node, picture) if picture is not None else _text(node["text"] or "", node["role"], node["level"])
+        block = _image(node, picture) if picture is not None else _text(node)
         if block:
             blocks.append(block)
             depth = 0
@@ -130,14 +130,15 @@ def _item(text: str, depth: int) -> str:
     return f"{'  ' * (depth - 1)}- {words}" if words else ""
 
 
-def _text(text: str, role: str | None, level: int | None) -> str:
+def _text(node: NodeRow) -> str:
+    text, role = node["text"] or "", node["role"]
     if role == Role.HEADING:
         words = inline(text)
-        return f"{'#' * min(max(1, level or 2), 6)} {words}" if words else ""
+        return f"{'#' * min(max(1, node['level'] or 2), 6)} {words}" if words else ""
     if role == Role.CODE:
-        return code(text)
+        return code(text, node.get("code_language") or "")
     if role == Role.TABLE:
-        return table(text)
+        return table(text, node.get("header_rows"))
     if role == Role.CAPTION:
         return emphasised(text)
     if role == Role.QUOTATION:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from gobelin.data.table_text import markdown_rows, table_cells
+
 _SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
 _LINE_START = re.compile(r"([#+\-=:]|\d{1,9}(?=[.)]))")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _FENCES = re.compile(r"`+")
-_CELL = re.compile(r"(?:^|(?<=\s))\|(?=\s|$)")
 
 _FORMULA = re.compile(r"(?<![\\$\w])\$(?P<tex>[^\s$](?:[^$\n]{0,2000}[^\s$])?)\$(?![\w$])")
 _DISPLAY = re.compile(r"\$\$(?P<tex>[^$]{1,5000})\$\$")
@@ -107,20 +108,9 @@ def code(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{held}\n{fence}"
 
 
-def cells_of(line: str) -> list[str]:
-    """The cells of a row of a table, as ``pages/tree/page_tables.py`` writes it."""
-    return [cell.strip() for cell in _CELL.split(line)]
-
-
-def table(text: str) -> str:
-    """A table whose first row is its head; rows are filled up to the widest."""
-    rows = [cells_of(line) for line in _plain_newlines(text).split("\n") if line.strip()]
-    width = max(map(len, rows), default=0)
-    if not width:
-        return ""
-    filled = [[*row, *[""] * (width - len(row))] for row in rows]
-    lines = [[_cell(each) for each in row] for row in filled]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (lines[0], ["---"] * width, *lines[1:]))
+def table(text: str, header_rows: int | None = None) -> str:
+    """A table, as ``data/table_text.py`` writes it; of one with several rows of head the first is the head."""
+    return markdown_rows([[_cell(each) for each in row] for row in table_cells(_plain_newlines(text))], header_rows)
 
 
 def _cell(text: str) -> str:

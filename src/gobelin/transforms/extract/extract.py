@@ -255,7 +255,12 @@ def _nodes(
     images: dict[str, ImageDraft | Decision] = {}  # a data: image that stands twice in a page is one image
     for piece in content.pieces:
         if isinstance(piece, TextPiece):
-            nodes.append(Node(kind="text", role=piece.role, level=piece.level, text=piece.text))
+            nodes.append(
+                Node(
+                    "text", piece.role, piece.level, piece.text,
+                    code_language=piece.code_language, header_rows=piece.header_rows,
+                )
+            )  # fmt: skip
             continue
         urls = []
         for url in piece.candidates:

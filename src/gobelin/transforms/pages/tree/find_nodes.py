@@ -58,6 +58,8 @@ class TextPiece:
     text: str
     role: Role = Role.PARAGRAPH
     level: int | None = None  # of a heading, 1-6; nesting of a list item, from 1
+    code_language: str | None = None
+    header_rows: int | None = None  # of a table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -171,7 +173,9 @@ def _pieces(content: MainContent, references: list[ImageReference]) -> list[Text
                 if isinstance(last, TextPiece) and block.role is not Role.CODE:
                     pieces[-1] = dataclasses.replace(last, text=_join(last.text, block.text))
                 else:
-                    pieces.append(TextPiece(block.text, block.role, block.level))
+                    pieces.append(
+                        TextPiece(block.text, block.role, block.level, block.code_language, block.header_rows)
+                    )
             else:
                 block = None
         elif block.image < len(references):

@@ -22,6 +22,7 @@ from gobelin.data.model import Role
 from gobelin.transforms.pages.captions.attributions import MAX_ATTRIBUTION_CHARS, NAMES_AUTHOR, says_who_is_quoted
 from gobelin.transforms.pages.content.boilerplate import MAY_ENLARGE, MAY_FRAME, Kind, classify
 from gobelin.transforms.pages.images.image_references import sentinel_index
+from gobelin.transforms.pages.tree.code_language import code_language
 from gobelin.transforms.pages.tree.page_tables import is_data_table, read_table
 from gobelin.transforms.pages.tree.visible_text import BREAK, CONTAINERS, SKIPPED, fold, hides
 
@@ -76,8 +77,8 @@ class Block:
     """A block of text, or an image. ``link_chars`` of its ``num_chars`` characters are inside links."""
 
     __slots__ = (
-        "container", "continues", "image", "leads_home", "level", "link_chars", "num_chars", "num_links", "role",
-        "text",
+        "code_language", "container", "continues", "header_rows", "image", "leads_home", "level", "link_chars",
+        "num_chars", "num_links", "role", "text",
     )  # fmt: skip
 
     def __init__(self, text: str, role: Role, level: int | None, container: int, link_chars: int, num_links: int):
@@ -88,6 +89,8 @@ class Block:
         self.num_chars = len(text)
         self.link_chars = min(link_chars, self.num_chars)
         self.num_links = num_links
+        self.code_language: str | None = None
+        self.header_rows: int | None = None  # of a table
         self.image: int | None = None  # index of its reference
         self.continues: Block | None = None  # the text of the same line before the images in front of this
         self.leads_home = False  # an image in a link to the site's or the manual's first page
@@ -163,6 +166,7 @@ class _Walk:
         self._line: Block | None = None  # text that images cut off from what follows in its paragraph
         self._links: list[HtmlElement] = []  # that are open
         self._list_depth = 0
+        self._code_language: str | None = None  # of the code that is open
         self._pre_depth = 0  # block elements open since <pre>, itself included
 
     def read(self, tree: HtmlElement) -> PageBlocks:
@@ -287,6 +291,7 @@ class _Walk:
                 self._level = _HEADINGS[tag]
             elif role is Role.CODE:
                 self._pre_depth = 1
+                self._code_language = code_language(element)
         elif tag in _LISTS:
             self._list_depth += 1
         elif tag in _RESETS and self._role is not Role.QUOTATION:
@@ -394,6 +399,7 @@ class _Walk:
                 self._add_image(part)
             else:
                 block = Block(part.text, part.role, None, self._container, part.link_chars, part.num_links)
+                block.header_rows = part.header_rows
                 self._page.blocks.append(block)
 
     def _flush(self) -> None:
@@ -417,4 +423,6 @@ class _Walk:
             links = link_chars if len(texts) == 1 else link_chars * len(text) // len(raw)
             block = Block(text, self._role, self._level, self._container, links, num_links)
             block.continues, line = line, None
+            if self._role is Role.CODE:
+                block.code_language = self._code_language
             self._page.blocks.append(block)

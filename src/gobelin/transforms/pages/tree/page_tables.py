@@ -1,4 +1,4 @@
-"""Tables of data as text: a line a row, cells separated by `` | ``.
+"""Tables of data as text: a line a row, cells apart by `` | ``, each in its column (``table_grid.py``).
 
 A table is data where it has two rows and two columns and no cell holds more than a few lines: no other table, no
 heading, code, form or quotation. Other tables lay out a page; their cells are read like any container. So are those of
@@ -14,10 +14,10 @@ from lxml import etree
 from lxml.html import HtmlElement
 
 from gobelin.data.model import Role
+from gobelin.data.table_text import row_text
 from gobelin.transforms.pages.images.image_references import sentinel_index
+from gobelin.transforms.pages.tree.table_grid import Grid, Line, lay_out
 from gobelin.transforms.pages.tree.visible_text import SKIPPED, fold, is_hidden
-
-CELL_SEPARATOR = " | "
 
 _LAYOUT = ("table", "pre", "h1", "h2", "h3", "form", "article", "blockquote")
 _SPACED = frozenset((
@@ -33,10 +33,11 @@ _GROUPS = frozenset(("thead", "tbody", "tfoot"))
 class TablePart:
     """Rows between two images, or the table's caption."""
 
-    text: str
+    text: str  # of rows: as ``data/table_text.py`` writes them
     role: Role
     link_chars: int
     num_links: int
+    header_rows: int | None = None  # of rows: how many of the first ones are the table's head
 
 
 def is_data_table(table: HtmlElement) -> bool:
@@ -62,35 +63,80 @@ def read_table(table: HtmlElement, with_hidden: bool = False) -> Iterator[TableP
     Args:
         with_hidden: reads the rows, cells and words that the page hides, too.
     """
-    lines: list[str] = []
-    link_chars = num_links = 0
+    part = _Part()
+    grid = Grid()
+    is_top = True  # no row of the table's body has been read
     for row in table.iter("tr", "caption"):
-        shown = [] if _is_hidden_row(row, with_hidden) else [row] if row.tag == "caption" else _shown(row, with_hidden)
-        cells = [_read_cell(cell, with_hidden) for cell in shown]
+        if row.tag == "caption":
+            yield from part.take()
+            yield from _caption(row, with_hidden)
+            continue
+        shown = _shown(row, with_hidden)
+        columns = grid.place(row, shown)
+        cells = [] if _is_hidden_row(row, with_hidden) else [_read_cell(cell, with_hidden) for cell in shown]
         if not cells:
             continue
+        is_top = is_top and _is_head(row, shown)
         images = [image for cell in cells for image in cell.images]
-        line = CELL_SEPARATOR.join(cell.text for cell in cells).strip() if any(cell.text for cell in cells) else ""
-        is_text_first = bool(images) and row.tag == "tr" and _is_text_first(cells)
-        if (images or row.tag == "caption") and lines and not is_text_first:
-            yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
-            lines, link_chars, num_links = [], 0, 0
-        if not is_text_first:
+        is_text_first = bool(images) and _is_text_first(cells)
+        if images and not is_text_first:
+            yield from part.take()
             yield from images
-        if row.tag == "caption":
-            if cells[0].text:
-                yield TablePart(cells[0].text, Role.CAPTION, cells[0].link_chars, cells[0].num_links)
-            continue
-        link_chars += sum(cell.link_chars for cell in cells)
-        num_links += sum(cell.num_links for cell in cells)
-        if line:
-            lines.append(line.removesuffix(CELL_SEPARATOR.rstrip()).strip() if is_text_first else line)
+        part.add(Line(columns, [cell.text for cell in cells], is_top), cells)
         if is_text_first:
-            yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
-            lines, link_chars, num_links = [], 0, 0
+            yield from part.take()
             yield from images
-    if lines:
-        yield TablePart("\n".join(lines), Role.TABLE, link_chars, num_links)
+    yield from part.take()
+
+
+class _Part:
+    """Rows that no image has cut off yet."""
+
+    def __init__(self) -> None:
+        self._lines: list[Line] = []
+        self._link_chars = self._num_links = 0
+
+    def add(self, line: Line, cells: list[_Cell]) -> None:
+        self._link_chars += sum(cell.link_chars for cell in cells)
+        self._num_links += sum(cell.num_links for cell in cells)
+        if any(line.texts):
+            self._lines.append(line)
+
+    def take(self) -> Iterator[TablePart]:
+        """The rows so far, of which none is left then."""
+        if self._lines:
+            text = "\n".join(map(row_text, lay_out(self._lines)))
+            header_rows = sum(line.is_head for line in self._lines)
+            yield TablePart(text, Role.TABLE, self._link_chars, self._num_links, header_rows)
+            self._lines = []
+            self._link_chars = self._num_links = 0
+
+
+def _caption(caption: HtmlElement, with_hidden: bool) -> Iterator[TablePart | int]:
+    if with_hidden or not is_hidden(caption):
+        cell = _read_cell(caption, with_hidden)
+        yield from cell.images
+        if cell.text:
+            yield TablePart(cell.text, Role.CAPTION, cell.link_chars, cell.num_links)
+
+
+def _is_head(row: HtmlElement, cells: list[HtmlElement]) -> bool:
+    """Whether a row at the top is of the table's head: it stands in <thead>, or all its cells are <th>, or all their
+    words are set bold."""
+    parent = row.getparent()
+    if parent is not None and parent.tag == "thead":
+        return True
+    return all(cell.tag == "th" or _is_bold(cell) for cell in cells)
+
+
+def _is_bold(cell: HtmlElement) -> bool:
+    """Whether one element that sets its words bold holds all that a cell says; an empty cell says nothing else."""
+    held = cell
+    while len(held) == 1 and not (held.text or "").strip() and not (held[0].tail or "").strip():
+        held = held[0]
+        if held.tag in ("b", "strong"):
+            return True
+    return len(held) == 0 and not (held.text or "").strip()
 
 
 def _is_hidden_row(row: HtmlElement, with_hidden: bool) -> bool:
