@@ -25,7 +25,7 @@ from gobelin.pipeline.run.keys import stage_keys
 from gobelin.pipeline.run.state import count_images_shown
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.run.worker import Task
-from gobelin.pipeline.stages.fits import IMAGE_TOKENIZER, fit_tokenizers
+from gobelin.pipeline.stages.fit_tokenizers import IMAGE_TOKENIZER, fit_tokenizers
 from gobelin.pipeline.stages.held_out import hold_out_of
 from gobelin.pipeline.stages.select import select
 from gobelin.pipeline.stages.tokenize import tokenize
