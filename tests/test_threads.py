@@ -237,6 +237,14 @@ OTHERS = {
             )
         ),
     ),
+    "columns that are dated": (
+        PageKind.ARTICLE,
+        page(
+            f'<div class="box-post"><h1>Bread</h1><p>{DATES[0]}</p>{PROSE}</div>'
+            + each(lambda n: f'<div class="box-post"><h4>Day {n}</h4><p>{DATES[n]}</p><p>{POSTS[n]}</p></div>'),
+            head='<meta property="og:type" content="article">',
+        ),
+    ),
     "product": (
         PageKind.PRODUCT,
         page(

@@ -65,7 +65,7 @@ _JARGON = frozenset((
     "outbrain", "taboola", "zergnet", "gdpr", "dsgvo", "rgpd", "lgpd", "onetrust", "cookiebot", "usercentrics",
     "didomi", "borlabs", "footer", "sidebar", "sidebars", "sitemap", "kommentare", "commentaires", "comentarios",
     "adsense", "adbox", "adslot", "dfp", "offcanvas", "tagcloud", "taglist", "postmeta", "postmetadata", "entrymeta",
-    "authorbox", "tableofcontents", "toctoggle",
+    "authorbox", "tableofcontents", "toctoggle", "ugc", "flyout",
 ))  # fmt: skip
 """Words of those who make pages, and names of what they put there; they count in any name."""
 
@@ -75,13 +75,14 @@ _BOILERPLATE_WORDS = frozenset((
     "newsletters", "cookie", "cookies", "advert", "adverts", "advertisement", "advertisements", "advertising",
     "sponsored", "werbung", "anzeigen", "publicidad", "tooltip", "disclaimer", "popup", "lightbox", "overlay",
     "toolbar", "signup", "signin", "author", "authors", "byline", "bio", "consent", "privacy", "rating", "vote",
-    "poll", "feedback", "popular", "recommend", "login", "register", "subscribe", "sponsor", "share", "comment",
+    "poll", "survey", "feedback", "popular", "recommend", "login", "register", "subscribe", "sponsor", "share",
+    "comment",
 ))  # fmt: skip
 """Words of the language; see ``_of_words``."""
 
 _TOPICS = frozenset((
     "menu", "cookie", "cookies", "advertising", "sponsor", "author", "authors", "bio", "consent", "privacy", "rating",
-    "vote", "poll", "popular", "recommend", "register", "share", "social",
+    "vote", "poll", "survey", "popular", "recommend", "register", "share", "social",
 ))  # fmt: skip
 """Those of them that end the name of a subject, too: ``market-share``, ``oat-cookies``."""
 
@@ -94,14 +95,14 @@ _OPENERS = frozenset(("menu", "navigation", "related", "recommended", "trending"
 _BOILERPLATE_NAMES = frozenset((
     "foot", "share", "shares", "comment", "respond", "kommentar", "recommend", "popular", "subscribe",
     "subscription", "subscriptions", "login", "register", "registration", "consent", "ad", "ads", "adv", "sponsor",
-    "sponsors", "banner", "banners", "anzeige", "pub", "modal", "overlay", "flyout", "tags", "tagged", "byline",
+    "sponsors", "banner", "banners", "anzeige", "pub", "modal", "overlay", "tags", "tagged", "byline",
     "author", "authors", "bio", "dateline", "metadata", "print", "printer", "printonly", "noprint", "rating",
     "ratings", "vote", "votes", "voting", "donate", "donation", "donations", "widget", "hidden", "hide", "poll",
     "toc", "promo", "promos", "promotion", "promobox", "rail", "feedback", "is-hidden", "d-none", "invisible",
-    "toast", "related-posts", "editsection", "mw-editsection", "catlinks", "navbox", "infobar", "reflist-nav",
+    "copyright", "copyrights", "toast", "related-posts", "editsection", "mw-editsection", "catlinks", "navbox", "infobar", "reflist-nav",
 ))  # fmt: skip
 _BOILERPLATE_EDGES = frozenset((
-    "print", "printer", "meta", "ad", "ads", "sponsor",
+    "print", "printer", "meta", "ad", "ads", "adv", "sponsor",
 ))  # fmt: skip
 _PRINT = frozenset(("print", "printer"))
 """Beside a word for content they may mean a button, or what is printed of a page: ``content_print``."""

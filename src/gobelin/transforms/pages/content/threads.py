@@ -138,7 +138,9 @@ def _score(
     opening = next((blocks[i].container for i in content if i < start and blocks[i].role is not Role.HEADING), -1)
     forum_words = _FORUM_WORDS if group.is_dated else _FORUM_WORDS - _ANSWER_WORDS  # lists of questions have answers
     told = [*levels[1:], *(_names_of(page, opening, _NEAR) if named and not is_comment else ())]
-    if any(not forum_words.isdisjoint(words) for words in told):
+    is_named_forum = any(not forum_words.isdisjoint(words) for words in told)
+    is_of_forum = facts.says_forum or is_named_forum
+    if is_named_forum:
         score += 2
     if named:
         score += -1 if is_comment else 1
@@ -153,8 +155,8 @@ def _score(
         score -= 2 if named or len(group.members) >= _MANY_POSTS else 4
     if facts.is_article:
         score -= 2
-    elif facts.og_type == "article":
-        score -= 1
+    elif facts.og_type == "article":  # as forums and news alike declare
+        score -= 1 if is_of_forum else 3
     if facts.is_product or facts.is_manual or "faqpage" in facts.types:
         score -= 3
     return score
