@@ -74,6 +74,27 @@ def test_all_of_a_text_is_kept(body: str) -> None:
     assert "PROSE Twice." in kept
 
 
+def test_a_box_with_the_pages_name_is_not_the_article_whose_story_stands_above_it() -> None:
+    box = f"<div class=recipe><h2>{TITLE}</h2><div class=recipe-entry-content>{TEXT}</div></div>"
+    story = "".join(f"<p>{OTHER} {n}</p>" for n in range(3, 7))
+    kept = read(f"<article><h1>News: {TITLE}!</h1><div class=entry-content>{story}{box}</div></article>")
+    assert "OTHER 5" in kept
+    # Where next to nothing stands above, what has the page's name is the article.
+    kept = read(f"<div class=entry-content><p>By our reporter.</p>{box}<section>{LONGER}</section></div>")
+    assert not any(line.startswith("OTHER") for line in kept)
+
+
+@pytest.mark.parametrize(("tag", "is_named"), [("article", True), ("div class=article-body", True), ("div", False)])
+def test_a_short_text_is_enough_where_its_element_says_that_it_is_the_article(tag: str, is_named: bool) -> None:
+    told = (
+        "The gulls have learnt to open the bags of the bakery, and the baker has learnt to live with the gulls of it."
+    )
+    data = f'<script type="application/ld+json">{{"@type": "NewsArticle", "articleBody": "{OTHER} {OTHER} {OTHER}"}}'
+    head = f"<title>Gulls</title>{data}</script>"
+    kept = read(f"<h1>Gulls</h1><{tag}>{told}</{tag.split()[0]}>", head)
+    assert (kept[-1] == told) is is_named
+
+
 def test_a_list_of_articles_stays_a_list() -> None:
     stories = "".join(
         f"<article class=story><h2>Story {n} of the week</h2><p>{OTHER} {n}</p></article>" for n in range(4)

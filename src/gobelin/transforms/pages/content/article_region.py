@@ -45,6 +45,9 @@ def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights:
         return _with_pictures(page, region, drop)
     prose = [0.0, *accumulate(max(0.0, weight) for weight in weights)]
     whole = prose[outer.end] - prose[outer.start]
+    is_article = outer.kind is Kind.ARTICLE and outer.tag != "main"
+    if is_article and outer.start < heading < outer.end and prose[heading] - prose[outer.start] > _MIN_SHARE * whole:
+        return _with_pictures(page, region, drop)  # a box of the article with the page's name: a recipe below a story
     around, below = None, None
     for index, container in enumerate(containers):
         if container.kind is not Kind.ARTICLE or container.tag not in _TAGS:
@@ -64,7 +67,7 @@ def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights:
             below = index if below is None else below
     best = around if around is not None else below if below is not None else region
     most = prose[containers[best].end] - prose[containers[best].start]
-    if outer.kind is Kind.ARTICLE and outer.tag != "main" and most > 0.5 * whole:
+    if is_article and most > 0.5 * whole:
         best = region
     is_own = best == region or (is_sure and containers[best].start <= heading < containers[best].end)
     if not is_own and any(prose[other.end] > prose[other.start] for other in _others(page, best)):

@@ -99,7 +99,8 @@ _BOILERPLATE_NAMES = frozenset((
     "author", "authors", "bio", "dateline", "metadata", "print", "printer", "printonly", "noprint", "rating",
     "ratings", "vote", "votes", "voting", "donate", "donation", "donations", "widget", "hidden", "hide", "poll",
     "toc", "promo", "promos", "promotion", "promobox", "rail", "feedback", "is-hidden", "d-none", "invisible",
-    "copyright", "copyrights", "toast", "related-posts", "editsection", "mw-editsection", "catlinks", "navbox", "infobar", "reflist-nav",
+    "copyright", "copyrights", "toast", "related-posts",
+    "editsection", "mw-editsection", "catlinks", "navbox", "infobar", "reflist-nav",
 ))  # fmt: skip
 _BOILERPLATE_EDGES = frozenset((
     "print", "printer", "meta", "ad", "ads", "adv", "sponsor",

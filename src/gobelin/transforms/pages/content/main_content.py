@@ -53,6 +53,7 @@ class MainContent:
     blocks: list[Block]
     captions: dict[int, str]  # of images by the index of their reference
     num_chars: int
+    is_named: bool = False  # by an element that says that it is the article
 
 
 def find_main_content(
@@ -97,7 +98,8 @@ def find_main_content(
             for rule in rules:
                 rule(region)
     kept = region.lead + [blocks[index] for index in range(start, end) if not drop[index]]
-    return MainContent(kept, region.captions, sum(block.num_chars for block in kept))
+    is_named = containers[index].kind is Kind.ARTICLE and containers[index].tag != "main"
+    return MainContent(kept, region.captions, sum(block.num_chars for block in kept), is_named)
 
 
 def _weight(block: Block) -> float:

@@ -44,6 +44,9 @@ __all__ = ["PageContent", "PageProblem", "TextPiece", "read_page"]
 MIN_CERTAIN_CHARS = 250
 """Characters of main content below which another path is tried; see ``says_enough``."""
 
+MIN_NAMED_CHARS = 100
+"""Enough where an article says so and the element around its text, too: the text of a video or of a short notice."""
+
 MAX_TRAFILATURA_CHARS = 2_000_000
 """Longer pages are not given to trafilatura, some of whose searches take the square of what they search."""
 
@@ -151,6 +154,8 @@ def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: Pag
         shown = find_main_content(page, source.title, source.references, facts)
         if shown.num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
             return shown, "gobelin_hidden"
+    if content.is_named and facts.kind is PageKind.ARTICLE and says_enough(content, MIN_NAMED_CHARS):
+        return content, "gobelin"
     shown_chars = sum(block.num_chars - block.link_chars for block in page.blocks)
     is_little = shown_chars < 2 * MIN_CERTAIN_CHARS and _BODY_IN_SCRIPT not in source.text
     if len(source.text) > MAX_TRAFILATURA_CHARS or is_little:
