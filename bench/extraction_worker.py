@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from gobelin.transforms.archives import read_warc
-from gobelin.transforms.extract import extract
+from gobelin.transforms.extract import extract_image, extract_page
+from gobelin.transforms.extract.config import ExtractConfig
+from gobelin.transforms.extract.extract import spare_collector
 
 STEPS = (
-    ("gates", "extract", "refuse"),
+    ("gates", "extract.extract_page", "refuse"),
     ("decode to text", "pages.tree.find_nodes", "decode"),
     ("parse", "pages.tree.find_nodes", "parse_html"),
     ("consent, licences", "pages.tree.find_nodes", "find_consent"),
@@ -34,10 +36,10 @@ STEPS = (
     ("main content", "pages.tree.find_nodes", "find_main_content"),
     ("trafilatura", "pages.tree.find_nodes", "choose_with_trafilatura"),
     ("title", "pages.tree.find_nodes", "_find_title"),
-    ("freeing the tree, pieces", "extract", "read_page"),
-    ("language", "extract", "identify_language"),
-    ("data: images", "extract", "_data_image"),
-    ("ids, nodes", "extract", "extract_page"),
+    ("freeing the tree, pieces", "extract.extract_page", "read_page"),
+    ("language", "extract.extract_page", "identify_language"),
+    ("data: images", "extract.extract_page", "_data_image"),
+    ("ids, nodes", "extract.extract_page", "extract_page"),
 )
 """Label, module of gobelin.transforms and name there; a step's time is without that of the steps inside it."""
 
@@ -78,7 +80,7 @@ def main() -> int:
     if options.stage:
         print(json.dumps(run_stage(str(options.folder / "*.warc.gz"))))
         return 0
-    extract.spare_collector()  # as the stage's workers do
+    spare_collector()  # as the stage's workers do
     watch = Stopwatch()
     missing = []
     for label, module_name, name in STEPS if options.steps else ():
@@ -100,21 +102,23 @@ def main() -> int:
 
 def read_folder(folder: Path, with_images: bool) -> Counter[str]:
     """Reads every archive of a folder, makes documents of its pages, and counts."""
-    config = extract.ExtractConfig()
+    config = ExtractConfig()
     counts: Counter[str] = Counter()
     for path in sorted(folder.glob("*.warc.gz")):
         with path.open("rb") as stream:
             for found in read_warc.read_archive(stream, str(path), config.max_page_bytes, config.image.max_bytes):
                 if isinstance(found, read_warc.PageCapture):
                     counts["pages"] += 1
-                    draft, _ = extract.extract_page(found.capture, config)
-                    if isinstance(draft, extract.PageDraft):
+                    draft, _ = extract_page.extract_page(found.capture, config)
+                    if isinstance(draft, extract_page.PageDraft):
                         counts["documents"] += 1
                         counts["images in documents"] += len(draft.candidates)
                 elif isinstance(found, read_warc.ImageCapture):
                     counts["image records"] += 1
                     if with_images:
-                        counts["images"] += isinstance(extract.extract_image(found.capture, config), extract.ImageDraft)
+                        counts["images"] += isinstance(
+                            extract_image.extract_image(found.capture, config), extract_image.ImageDraft
+                        )
     return counts
 
 
@@ -123,7 +127,7 @@ def run_stage(archives: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             str(Path(sys.executable).with_name("gobelin")), "run", "--recipe", "obelics", "--input", archives,
-            "--output", f"{folder}/out", "--until", "extract", "--workers", "1", "--quiet",
+            "--output", f"{folder}/out", "--until", "extract.extract_page", "--workers", "1", "--quiet",
         ]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         stage = json.loads(Path(folder, "out", "run.json").read_text())["stages"]["extract"]

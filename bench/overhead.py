@@ -97,7 +97,9 @@ def bare_work(archives: list[str], folder: str) -> None:
     from gobelin.transforms.archives.ranges import ArchiveRange
     from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, read_range
     from gobelin.transforms.extract.config import ExtractConfig
-    from gobelin.transforms.extract.extract import extract_image, extract_page, spare_collector
+    from gobelin.transforms.extract.extract import spare_collector
+    from gobelin.transforms.extract.extract_image import extract_image
+    from gobelin.transforms.extract.extract_page import extract_page
 
     spare_collector()
     config = ExtractConfig()

@@ -63,7 +63,7 @@ from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.duplicates.groups import DOCUMENT_GROUPS, IMAGE_GROUPS
-from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, address_keys
+from gobelin.transforms.extract.indexes import IMAGE_INDEX, PAGE_INDEX, address_keys
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.score.measure import MEASUREMENTS, measure_document

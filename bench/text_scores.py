@@ -23,7 +23,7 @@ from gobelin.data.model import Role, to_row
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import PageCapture, read_range
 from gobelin.transforms.extract.config import ExtractConfig
-from gobelin.transforms.extract.extract import PageDraft, extract_page
+from gobelin.transforms.extract.extract_page import PageDraft, extract_page
 from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.score.measure import measure_document
 from gobelin.transforms.text.contamination import find_contamination, load_eval_texts

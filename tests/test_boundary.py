@@ -180,8 +180,8 @@ EXTRACT = {
     "a revisit": ("extract.block_revisits", "load_block_list", None),
     "a policy": ("rights.site_signals", "policy_row", lambda capture: capture.url.startswith(A)),
     "a site": ("rights.site_signals", "read_site", lambda rows, _: rows[0]["host"] == "a.example"),
-    "a document": ("extract.link", "resolve_nodes", lambda document, *_: document["url"] == A),
-    "captures of a page": ("extract.link", "merge_signals", lambda *_: True),
+    "a document": ("extract.write_documents", "resolve_nodes", lambda document, *_: document["url"] == A),
+    "captures of a page": ("extract.write_documents", "merge_signals", lambda *_: True),
 }  # fmt: skip
 
 

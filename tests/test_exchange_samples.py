@@ -20,7 +20,7 @@ from gobelin.exchange.read_index import ReadIndex
 from gobelin.exchange.sample_names import group_names, key_of
 from gobelin.exchange.taking import attempt
 from gobelin.transforms.extract.config import ExtractConfig
-from gobelin.transforms.extract.extract import ImageDraft, extract_image
+from gobelin.transforms.extract.extract_image import ImageDraft, extract_image
 from gobelin.transforms.images.tiff_pages import split_pages
 
 Row = dict[str, Any]

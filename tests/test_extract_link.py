@@ -18,16 +18,12 @@ from gobelin.data.model import Action, Decision, Unit
 from gobelin.store.shards import read_rows
 from gobelin.store.tables import list_shards
 from gobelin.transforms.extract import extract as extract_module
-from gobelin.transforms.extract.extract import (
-    PAGE_INDEX,
-    ExtractConfig,
-    ImageDraft,
-    PageDraft,
-    address_keys,
-    extract_image,
-    extract_page,
-)
-from gobelin.transforms.extract.link import Resolution, choose_capture, resolve_nodes, wishes_of
+from gobelin.transforms.extract.config import ExtractConfig
+from gobelin.transforms.extract.extract_image import ImageDraft, extract_image
+from gobelin.transforms.extract.extract_page import PageDraft, extract_page
+from gobelin.transforms.extract.indexes import PAGE_INDEX, address_keys
+from gobelin.transforms.extract.resolve_urls import choose_capture, wishes_of
+from gobelin.transforms.extract.write_documents import Resolution, resolve_nodes
 from gobelin.transforms.urls import canonical_url, url_key
 
 Make = Callable[..., Any]

@@ -26,7 +26,8 @@ from gobelin.store.shards import read_folder, read_rows, write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.extract.config import ExtractConfig
-from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, ImageDraft, address_keys, extract_image
+from gobelin.transforms.extract.extract_image import ImageDraft, extract_image
+from gobelin.transforms.extract.indexes import IMAGE_INDEX, PAGE_INDEX, address_keys
 from gobelin.transforms.fetching import fetch_http
 from gobelin.transforms.fetching.fetch import FetchImages
 from gobelin.transforms.fetching.fetch_config import FetchConfig, FetchStatus

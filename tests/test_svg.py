@@ -16,7 +16,7 @@ from PIL import Image
 from gobelin.data.model import Action, Decision
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.extract.config import ExtractConfig
-from gobelin.transforms.extract.extract import ImageDraft, extract_image
+from gobelin.transforms.extract.extract_image import ImageDraft, extract_image
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, ImageProblem, check_image
 from gobelin.transforms.images.image_sandbox import ImageChecker
 from gobelin.transforms.images.open_image import has_plugin, open_rgb

@@ -35,15 +35,9 @@ from gobelin.store.spool import Spool
 from gobelin.transforms.archives.read_warc import Capture
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.extract.config import ExtractConfig, image_limits
-from gobelin.transforms.extract.extract import (
-    BLOCKED,
-    IMAGE_INDEX,
-    PAGE_INDEX,
-    address_keys,
-    blocked_row,
-    extract_image,
-    image_row,
-)
+from gobelin.transforms.extract.decisions import BLOCKED
+from gobelin.transforms.extract.extract_image import extract_image, image_row
+from gobelin.transforms.extract.indexes import IMAGE_INDEX, PAGE_INDEX, address_keys, blocked_row
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.images.image_formats import identify
 from gobelin.transforms.images.image_sandbox import ImageChecker

@@ -39,7 +39,8 @@ from gobelin.transforms.archives.read_warc import Capture, ReadWarc
 from gobelin.transforms.archives.revisits import REVISIT_INDEX
 from gobelin.transforms.extract.block_revisits import BlockRevisits
 from gobelin.transforms.extract.config import ExtractConfig
-from gobelin.transforms.extract.extract import IMAGE_INDEX, PAGE_INDEX, ExtractImages, ExtractPages
+from gobelin.transforms.extract.extract import ExtractImages, ExtractPages
+from gobelin.transforms.extract.indexes import IMAGE_INDEX, PAGE_INDEX
 from gobelin.transforms.fetching.fetch import FetchImages, check_fetch
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.rights.site_policy import POLICY_INDEX

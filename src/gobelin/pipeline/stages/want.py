@@ -20,7 +20,7 @@ from gobelin.pipeline.run.plan import Batch, Plan, Step, data_sets, in_even_batc
 from gobelin.pipeline.stages.partition import Parted, Source, num_batches, partition
 from gobelin.store.paths import join
 from gobelin.store.shards import Known, shards_of
-from gobelin.transforms.extract.extract import PAGE_INDEX
+from gobelin.transforms.extract.indexes import PAGE_INDEX
 from gobelin.transforms.fetching.wanted_urls import (
     CHOSEN,
     KEYS,

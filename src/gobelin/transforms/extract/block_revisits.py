@@ -13,7 +13,8 @@ import apache_beam as beam
 from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.transforms.archives.revisits import RevisitRow
 from gobelin.transforms.boundary import Guarded
-from gobelin.transforms.extract.extract import BLOCKED, blocked_row
+from gobelin.transforms.extract.decisions import BLOCKED
+from gobelin.transforms.extract.indexes import blocked_row
 from gobelin.transforms.images.block_list import BlockListConfig, load_block_list
 
 

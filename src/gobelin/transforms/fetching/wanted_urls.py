@@ -25,8 +25,8 @@ import pyarrow as pa
 
 from gobelin.data.rows import FetchRow
 from gobelin.store.tables import read_tables
-from gobelin.transforms.extract.extract import PageIndexRow
-from gobelin.transforms.extract.link import wishes_of
+from gobelin.transforms.extract.indexes import PageIndexRow
+from gobelin.transforms.extract.resolve_urls import wishes_of
 from gobelin.transforms.partition import Parts, slices_of
 from gobelin.transforms.urls import canonical_url, host_of, split_url, url_key
 
