@@ -21,7 +21,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -92,21 +91,28 @@ def kill_session(session: int) -> None:
         time.sleep(0.02)
 
 
-@contextlib.contextmanager
-def job_service(folder: Path) -> Iterator[str]:
-    """Prism; its address."""
-    port = free_port()
-    with (folder / "prism.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(prism_path()), "--job_port", str(port), "--serve_http=false", "--log_level", "warn"],
-            cwd=folder, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-        wait_for_port(port, process)
-        yield f"localhost:{port}"
-    finally:
-        kill_session(process.pid)
-        process.wait()
+class JobService:
+    """Prism."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.port = folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it; ``kill`` must have ended an earlier one."""
+        with (self._folder / "prism.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(prism_path()), "--job_port", str(self.port), "--serve_http=false", "--log_level", "warn"],
+                cwd=self._folder, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        wait_for_port(self.port, self._process)
+
+    def kill(self) -> None:
+        """Ends it without a word."""
+        if self._process is not None:
+            kill_session(self._process.pid)
+            self._process.wait()
+            self._process = None
 
 
 class Pool:
@@ -162,16 +168,28 @@ class Pool:
 
 
 class Front:
-    """One address for several pools: each connection goes to the next of them that answers."""
+    """One address for several servers: each connection goes to the next of them that answers. It can be cut."""
 
-    def __init__(self, pools: list[Pool]) -> None:
-        self._pools, self._turn = pools, 0
+    def __init__(self, ports: list[int]) -> None:
+        self._ports, self._turn = ports, 0
         self._socket = socket.create_server(("localhost", 0))
         self.address = f"localhost:{self._socket.getsockname()[1]}"
+        self._is_cut = False
+        self._connections: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         self._socket.close()
+
+    def cut(self) -> None:
+        """Closes all connections; new ones are closed at once, until ``open``."""
+        self._is_cut = True
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def open(self) -> None:
+        self._is_cut = False
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
@@ -180,18 +198,20 @@ class Front:
                 threading.Thread(target=self._serve, args=(near,), daemon=True).start()
 
     def _serve(self, near: socket.socket) -> None:
-        far = self._connect()
+        far = None if self._is_cut else self._connect()
         with near, contextlib.suppress(OSError):
             if far is not None:
                 with far:
+                    self._connections |= {near, far}
                     _copy_both_ways(near, far)
+        self._connections -= {near, far}
 
     def _connect(self) -> socket.socket | None:
-        for _ in self._pools:
-            pool = self._pools[self._turn % len(self._pools)]
+        for _ in self._ports:
+            port = self._ports[self._turn % len(self._ports)]
             self._turn += 1
             with contextlib.suppress(OSError):
-                return socket.create_connection(("localhost", pool.port))
+                return socket.create_connection(("localhost", port))
         return None
 
 

@@ -25,7 +25,7 @@ from gobelin.pipeline.run.remote_job import NOTE_NAME
 from gobelin.store.files import exists, list_files, read_bytes, upload
 from gobelin.store.lock import LEASE_NAME
 from gobelin.store.paths import join
-from tests.cluster import BIN, Front, Pool, job_service, kill_session, members, prism_path
+from tests.cluster import BIN, Front, JobService, Pool, kill_session, members, prism_path
 from tests.object_store import BUCKET, s3_server
 
 pytestmark = [
@@ -49,6 +49,9 @@ tokenize:
   vqvae_steps: 6
   text_vocab_size: 400
 """
+PATIENCE = 10
+"""Seconds that a command waits for a job service that is away."""
+
 INPUT = f"s3://{BUCKET}/crawl"
 
 
@@ -94,14 +97,16 @@ class Command:
 class Site:
     """The job service, two pools behind a front, and commands."""
 
-    def __init__(self, folder: Path, endpoint: str, pools: list[Pool], front: Front) -> None:
-        self.folder, self.endpoint, self.pools, self._front = folder, endpoint, pools, front
+    def __init__(self, folder: Path, service: JobService, door: Front, pools: list[Pool], front: Front) -> None:
+        self.folder, self.service, self.door = folder, service, door
+        self.pools, self._front = pools, front
         self.commands: list[Command] = []
 
     def start(self, output: str, *more: str) -> Command:
         remote = (
-            "--runner", "PortableRunner", *more, "--", f"--job_endpoint={self.endpoint}",
-            "--environment_type=EXTERNAL", f"--environment_config={self._front.address}",
+            "--runner", "PortableRunner", *more, "--", f"--job_endpoint={self.door.address}",
+            f"--job_server_timeout={PATIENCE}", "--environment_type=EXTERNAL",
+            f"--environment_config={self._front.address}",
         )  # fmt: skip
         return self._command(output, remote)
 
@@ -163,9 +168,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for pool in pools:
             stack.callback(pool.kill)
             pool.start()
-        front = Front(pools)
+        front = Front([pool.port for pool in pools])
         stack.callback(front.close)
-        site = Site(folder, stack.enter_context(job_service(folder)), pools, front)
+        service = JobService(folder)
+        stack.callback(service.kill)
+        service.start()
+        door = Front([service.port])
+        stack.callback(door.close)
+        site = Site(folder, service, door, pools, front)
         yield site
         for command in site.commands:
             kill_session(command.process.pid)
@@ -229,6 +239,36 @@ def test_a_run_that_is_disturbed_again_and_again_ends_with_the_same_bytes(site: 
             command.process.kill()
             command.finish()
     command.succeed()
+    assert digests(output) == expected
+    site.assert_nothing_is_left(output)
+
+
+def test_a_job_service_that_is_away_for_a_while_or_dies(site: Site, expected: dict[str, str]) -> None:
+    output = f"s3://{BUCKET}/service-away"
+    command = site.start(output)
+    pool = site.wait_for_work(command, 1)
+    pool.signal_workers(signal.SIGSTOP)  # so that the job lasts
+    site.door.cut()
+    command.read_until(f"the connection to {site.door.address} was cut")
+    pool.signal_workers(signal.SIGCONT)
+    time.sleep(3)
+    site.door.open()
+    site.wait_for_work(command, 1)  # the next job: this one was waited for
+
+    site.service.kill()
+    code, out, err = command.finish()
+    assert code == 1, out + err
+    assert f"the job service {site.door.address} did not answer for {PATIENCE} s" in err
+    assert "give the same command again" in err
+    assert "Traceback" not in out + err
+    assert exists(join(output, NOTE_NAME))
+    code, out, err = site.start(output).finish()
+    assert code == 2, out + err
+    assert f"its job service {site.door.address} does not answer" in err
+
+    site.service.start()
+    said = site.start(output).succeed()
+    assert "not known to its job service: going on" in said
     assert digests(output) == expected
     site.assert_nothing_is_left(output)
 

@@ -28,9 +28,12 @@ class Service(services.JobServiceServicer):
     def __init__(self) -> None:
         self.name, self.states, self.cancelled = "gobelin-read-1", ["RUNNING"], False
         self.says_names, self.heeds_cancel = True, True
+        self.sleeps = False
         self.endpoint = ""
 
     def GetJobs(self, request: Any, context: Any) -> Any:
+        if self.sleeps:
+            time.sleep(1)
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         info = api.JobInfo(job_id="job-7", job_name="job", state=api.JobState.Enum.Value(state))
         if self.says_names:
@@ -47,7 +50,8 @@ class Service(services.JobServiceServicer):
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr(remote_job, "_POLL_SECONDS", 0.01)
+    for name in ("_POLL_SECONDS", "_WATCH_SECONDS"):
+        monkeypatch.setattr(remote_job, name, 0.01)
     monkeypatch.setattr(remote_job, "SECONDS_TO_ANSWER", 0.5)
     server = grpc.server(futures.ThreadPoolExecutor(2))
     service = Service()
@@ -219,6 +223,89 @@ def test_a_job_that_failed_is_noted_no_more(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_job_that_is_out_of_sight_stays_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(JobLostError, match=r"may still run \(RUNNING\), the same command meets it: cut"):
+    with pytest.raises(JobLostError, match=r"may still run \(RUNNING\): cut; give the same command again"):
         run_with(Result("RUNNING", RuntimeError("cut")), tmp_path, monkeypatch)
     assert (tmp_path / NOTE_NAME).exists()
+
+
+class Cut(Result):
+    """A pipeline's result on a job service, whose stream of states is cut, or never ends."""
+
+    def __init__(self, error: BaseException | None, never_ends: bool = False) -> None:
+        super().__init__("RUNNING", error)
+        self._never_ends = never_ends
+
+    def job_id(self) -> str:
+        return "job-7"
+
+    def wait_until_finish(self) -> str:
+        if self._never_ends:
+            time.sleep(100)
+        return super().wait_until_finish()
+
+
+def run_on(service: Service, result: Result, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    service.says_names = False
+    monkeypatch.setattr(beam.Pipeline, "run", lambda *_, **__: result)
+    said: list[str] = []
+    beam_args = (f"--job_endpoint={service.endpoint}", "--job_server_timeout=1")
+    run_remotely("read", lambda *_: None, [], None, "PortableRunner", beam_args, str(folder), said.append)
+    return said
+
+
+@pytest.mark.parametrize("states", [["DONE"], ["RUNNING", "RUNNING", "DONE"]])
+def test_a_stream_that_is_cut_is_done_without(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: list[str]
+) -> None:
+    service.states = states
+    said = run_on(service, Cut(RuntimeError("cut")), tmp_path, monkeypatch)
+    assert [line for line in said if "was cut; it is asked again for up to 1 s" in line] == said[1:]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stream_that_ended_without_a_word_is_not_waited_for(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a load balancer forgets an idle connection."""
+    service.states = ["RUNNING", "DONE"]
+    run_on(service, Cut(None, never_ends=True), tmp_path, monkeypatch)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_fails_after_its_stream_was_cut(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.states = ["RUNNING", "FAILED"]
+    with pytest.raises(RuntimeError, match="job job-7 on PortableRunner ended in the state FAILED"):
+        run_on(service, Cut(RuntimeError("cut")), tmp_path, monkeypatch)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_job_service_that_falls_silent_ends_the_command(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cut: bool
+) -> None:
+    service.sleeps = True
+    with pytest.raises(JobLostError, match=r"did not answer for 1 s .*; job job-7 on PortableRunner may still run"):
+        run_on(service, Cut(RuntimeError("cut"), never_ends=not is_cut), tmp_path, monkeypatch)
+    assert (tmp_path / NOTE_NAME).exists()
+
+
+def test_a_job_that_its_service_forgot(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Cut(RuntimeError("cut"))
+    monkeypatch.setattr(result, "job_id", lambda: "job-8")
+    with pytest.raises(JobLostError, match="job job-8 on PortableRunner is not known to its job service, localhost:"):
+        run_on(service, result, tmp_path, monkeypatch)
+
+
+def test_a_job_service_that_is_not_there(tmp_path: Path) -> None:
+    beam_args = ("--job_endpoint=localhost:1", "--job_server_timeout=1")
+    with pytest.raises(JobLostError, match=r"localhost:1 did not answer for 1 s \(--job_server_timeout\); is it there"):
+        run_remotely("read", lambda *_: None, [], None, "PortableRunner", beam_args, str(tmp_path), print)
+
+
+def test_a_command_for_a_service_that_is_away_meets_nothing(tmp_path: Path) -> None:
+    note = left(str(tmp_path), endpoint="localhost:1")
+    with pytest.raises(UserError, match="its job service localhost:1 does not answer"):
+        meet_running_job(str(tmp_path), "wait", print, ("--job_endpoint=localhost:1",))
+    assert note.exists()

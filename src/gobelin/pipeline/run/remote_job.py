@@ -5,6 +5,9 @@ killed leaves the file behind; the next one asks the job service (Beam's JobServ
 the job, and waits for it or cancels it. It asks for the job's *name*, which no other job has, so it finds a job whose
 id never came back, too. Where nobody can be asked, it says so: such a job writes the same bytes, or into the folder of
 its own attempt.
+
+A job service may be away for a while: what Beam's connection to it misses, this module asks for. One that stays away
+ends the command after ``SECONDS_OF_SILENCE``; the note stays.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any
 
 from gobelin.errors import UserError
@@ -34,10 +38,18 @@ SECONDS_TO_CANCEL = 60.0
 SECONDS_TO_ANSWER = 20.0
 """So long a job service may be silent before it counts as one that cannot be asked."""
 
-_POLL_SECONDS = 1.0
+SECONDS_OF_SILENCE = 120
+"""So long the job service of a job under way may be silent, or away, unless Beam's ``--job_server_timeout`` says
+otherwise; then the command gives up."""
+
+_POLL_SECONDS, _WATCH_SECONDS = 1.0, 5.0
+_AGAIN = "give the same command again, which meets the job or makes the step anew"
 _JOB_NAME_OPTION = "beam:option:job_name:v1"
 _SILENT = "UNKNOWN"
 """In place of a state: nobody tells it."""
+
+_UNTOLD = "not told by its job service"
+"""In place of a state: the service answers, and cannot list its jobs."""
 
 _NOT_THERE = "not known to its job service"
 """In place of a state: the service answers, and has no such job (any more)."""
@@ -89,35 +101,138 @@ def run_remotely(
     import apache_beam as beam
     from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, PortableOptions
 
-    options = PipelineOptions(["--runner", runner, *beam_args])
-    named = options.view_as(GoogleCloudOptions)
+    options = PipelineOptions(["--runner", runner, f"--job_server_timeout={SECONDS_OF_SILENCE}", *beam_args])
+    named, portable = options.view_as(GoogleCloudOptions), options.view_as(PortableOptions)
     step = graph.__name__.strip("_").replace("_", "-")
     named.job_name = f"{named.job_name or 'gobelin'}-{step}-{uuid.uuid4().hex[:8]}"
-    note = Note(named.job_name, title, runner, options.view_as(PortableOptions).job_endpoint)
+    endpoint = portable.job_endpoint if portable.job_endpoint != "embed" else None  # that is a thread of this process
+    note = Note(named.job_name, title, runner, endpoint)
     pipeline = beam.Pipeline(options=options)
     graph(pipeline, units, job)
-    address, result = join(output, NOTE_NAME), None
+    address = join(output, NOTE_NAME)
     write_json(address, dataclasses.asdict(note))
+    with _without_traces_of_cut_streams():
+        _run(pipeline, note, address, portable.job_server_timeout, say)
+
+
+def _run(pipeline: Any, note: Note, address: str, patience: float, say: Say) -> None:
+    """Hands a pipeline over and waits for its job, whose note is kept up. Raises as ``run_remotely`` does."""
+    handed = result = None
     try:
-        result = pipeline.run()
+        handed = _begin(note, pipeline.run)
+        result = _watch(note, handed, patience, say)
         note = dataclasses.replace(note, job_id=_id_of(result))
         write_json(address, dataclasses.asdict(note))
-        say(f"{title}: {note}")
-        state = result.wait_until_finish()
+        say(f"{note.title}: {note}")
+        state = _watch(note, _begin(note, result.wait_until_finish), patience, say, _ENDED)
+    except JobLostError:
+        raise
     except Exception as error:
         if result is None:
-            _ask(note, "Cancel")
-        elif (state := _state_of(note, result)) not in _ENDED:
-            raise JobLostError(f"{note} may still run ({state}), the same command meets it: {error}") from error
-        delete(address)
-        raise
+            if _ask(note, "Cancel") == _SILENT and note.endpoint is not None:
+                raise _lost(note, patience) from error
+            delete(address)
+            raise
+        state = _state_of(note, result)
+        if state not in _ENDED and note.endpoint is None:
+            raise JobLostError(f"{note} may still run ({state}): {error}; {_AGAIN}") from error
+        if state not in _ENDED or state == _NOT_THERE:
+            state = _watch_without_stream(note, patience, say)
+        elif state != "DONE":  # otherwise its stream alone was cut
+            delete(address)
+            raise
     except BaseException:
+        if result is None and handed is not None:
+            with contextlib.suppress(Exception):  # so that nothing is handed over once it is cancelled
+                result = handed.result(SECONDS_TO_ANSWER)
         if _cancel_and_wait(note, result):
             delete(address)
         raise
     delete(address)
     if state != "DONE":
         raise RuntimeError(f"{note} ended in the state {state}")
+
+
+def _watch_without_stream(note: Note, patience: float, say: Say) -> str:
+    """The state in which a job ended whose stream of states was cut.
+
+    Raises:
+        JobLostError: its service is silent, or was started anew and knows it no more.
+    """
+    say(f"{note}: the connection to {note.endpoint} was cut; it is asked again for up to {patience:g} s")
+    state = _wait_for(note, None, None, patience)
+    if state == _SILENT:
+        raise _lost(note, patience)
+    if state in (_UNTOLD, _NOT_THERE):
+        raise JobLostError(f"{note} is {state}, {note.endpoint}; {_AGAIN}")
+    return state
+
+
+def _begin(note: Note, call: Callable[[], Any]) -> futures.Future[Any]:
+    """Calls a function of Beam's: in a thread where there is a job service, since it may never come back from one that
+    is gone. (A job server inside this command sets handlers of signals, which the main thread alone may.)"""
+    found: futures.Future[Any] = futures.Future()
+
+    def act() -> None:
+        try:
+            found.set_result(call())
+        except Exception as error:  # noqa: BLE001  # each runner's own; raised by whoever asks for the result
+            found.set_exception(error)
+
+    if note.endpoint is None:
+        act()
+    else:
+        threading.Thread(target=act, daemon=True).start()
+    return found
+
+
+def _watch(note: Note, call: futures.Future[Any], patience: float, say: Say, last: tuple[str, ...] = ()) -> Any:
+    """What a call comes to, however long it takes, while the job service answers.
+
+    Args:
+        last: states of the job, in which the call must end; if it does not, the state is returned.
+
+    Raises:
+        JobLostError: it was silent for too long.
+        Exception: the call's own.
+    """
+    heard, is_told = time.monotonic(), False
+    while not futures.wait([call], _WATCH_SECONDS).done:
+        state, now = _ask(note, "GetState"), time.monotonic()
+        if state != _SILENT:
+            heard = now
+        elif now - heard > patience:
+            raise _lost(note, patience)
+        elif not is_told:
+            say(f"{note}: its job service {note.endpoint} does not answer; it is asked again for up to {patience:g} s")
+        is_told = state == _SILENT
+        if state in last and state != _NOT_THERE and not futures.wait([call], SECONDS_TO_ANSWER).done:
+            return state  # the stream was cut, and neither side was told
+    return call.result()
+
+
+def _lost(note: Note, patience: float) -> JobLostError:
+    run_on = f"; {note} may still run" if note.job_id is not None else ""
+    silent = f"the job service {note.endpoint} did not answer for {patience:g} s (--job_server_timeout)"
+    return JobLostError(f"{silent}{run_on}; is it there? {_AGAIN}")
+
+
+@contextlib.contextmanager
+def _without_traces_of_cut_streams() -> Iterator[None]:
+    """Beam reads a job's messages in a thread of its own, which ends with an exception where the stream is cut."""
+    import grpc
+
+    before = threading.excepthook
+
+    def hook(told: threading.ExceptHookArgs) -> None:
+        if not isinstance(told.exc_value, grpc.RpcError):
+            before(told)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def running_job(output: str) -> tuple[str, str] | None:
@@ -127,14 +242,18 @@ def running_job(output: str) -> tuple[str, str] | None:
     except (FileNotFoundError, UserError, TypeError):
         return None
     state = _state_of(note, None)
-    return str(note), "nobody can be asked" if state == _SILENT else state
+    return str(note), "nobody can be asked" if state in (_SILENT, _UNTOLD) else state
 
 
-def meet_running_job(output: str, choice: str, say: Say) -> None:
+def meet_running_job(output: str, choice: str, say: Say, beam_args: Sequence[str] = ()) -> None:
     """Asks what became of the job that an earlier command left in an output folder; waits for it, or cancels it.
 
     Args:
         choice: of ``CHOICES``.
+        beam_args: of this command.
+
+    Raises:
+        UserError: the job does not end, or its service, which this command would use too, does not answer.
     """
     address = join(output, NOTE_NAME)
     try:
@@ -146,8 +265,13 @@ def meet_running_job(output: str, choice: str, say: Say) -> None:
         delete(address)
         return
     state = _state_of(note, None)
-    if state in (_SILENT, _NOT_THERE):
-        why = "nobody can be asked how it goes" if state == _SILENT else f"it is {state}"
+    if state == _SILENT and any(note.endpoint in each for each in beam_args if note.endpoint):
+        raise UserError(
+            f"an earlier command left {note}, and its job service {note.endpoint} does not answer; start it, or wait "
+            "until it answers, and give the same command again"
+        )
+    if state in (_SILENT, _UNTOLD, _NOT_THERE):
+        why = f"it is {state}" if state == _NOT_THERE else "nobody can be asked how it goes"
         say(
             f"an earlier command left {note}, and {why}: going on. Should it still run, it writes the same bytes, or "
             "into the folder of another attempt, which nobody reads"
@@ -156,7 +280,7 @@ def meet_running_job(output: str, choice: str, say: Say) -> None:
         say(f"an earlier command left {note}, for {note.title!r}; it is {state}: {choice}")
         if choice == "cancel":
             _ask(note, "Cancel")
-        state = _wait_for(note, None, SECONDS_TO_CANCEL if choice == "cancel" else None)
+        state = _wait_for(note, None, SECONDS_TO_CANCEL if choice == "cancel" else None, SECONDS_OF_SILENCE)
         say(f"{note} is {state}")
         if state not in _ENDED and choice == "cancel":
             raise UserError(f"{note} does not end; wait for it, or end it where it runs, and start again")
@@ -172,7 +296,7 @@ def _cancel_and_wait(note: Note, result: Any) -> bool:
     thread = threading.Thread(target=_quietly, args=(cancel,), daemon=True)
     thread.start()
     thread.join(SECONDS_TO_ANSWER)
-    state = _wait_for(note, result, SECONDS_TO_CANCEL)
+    state = _wait_for(note, result, SECONDS_TO_CANCEL, SECONDS_TO_ANSWER)
     logging.disable(logging.NOTSET)
     has_ended = state in _ENDED
     more = "" if has_ended else "; it may run on, and the same command meets it"
@@ -185,13 +309,18 @@ def _quietly(act: Callable[[], Any]) -> None:
         act()
 
 
-def _wait_for(note: Note, result: Any, seconds: float | None) -> str:
-    """The state of a job when it has ended, or after some seconds, or when nobody could be asked for a while."""
+def _wait_for(note: Note, result: Any, seconds: float | None, patience: float) -> str:
+    """The state of a job when it has ended, or after some seconds, or when for so many nobody could be asked."""
     start = heard = time.monotonic()
     while True:
         state, now = _state_of(note, result), time.monotonic()
         heard = now if state != _SILENT else heard
-        if state in _ENDED or now - heard > SECONDS_TO_ANSWER or (seconds is not None and now - start > seconds):
+        if (
+            state in _ENDED
+            or state == _UNTOLD
+            or now - heard > patience
+            or (seconds is not None and now - start > seconds)
+        ):
             return state
         time.sleep(_POLL_SECONDS)
 
@@ -229,8 +358,9 @@ def _ask(note: Note, what: str) -> str:
             if what == "Cancel":
                 service.Cancel(api.CancelJobRequest(job_id=found.job_id), timeout=SECONDS_TO_ANSWER)
             return str(api.JobState.Enum.Name(found.state))
-    except grpc.RpcError:
-        return _SILENT
+    except grpc.RpcError as error:
+        is_away = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        return _SILENT if is_away else _UNTOLD
 
 
 def _is_of(note: Note, job: Any) -> bool:

@@ -263,7 +263,7 @@ def open_run(
         input_bytes = sum(archive.size for archive in archives)
         screen.tell("run_started", output=output, recipe=recipe.name, archives=len(archives), input_bytes=input_bytes)
         sweep_temporary_files(output)
-        meet_running_job(output, running_job, screen.say)
+        meet_running_job(output, running_job, screen.say, beam_args)
         if records:
             save_records(output, archives[0].records or "", records)
         write_bytes(join(output, RECIPE_NAME), to_yaml(recipe).encode())

@@ -85,13 +85,15 @@ class Supervisor:
         if not batches:
             return
         if not self.is_local:
-            from gobelin.pipeline.run.remote_job import run_remotely
+            from gobelin.pipeline.run.remote_job import JobLostError, run_remotely
 
             with self._screen.step(title) as step:
                 for units, job in batches:
                     where = self._runner, self._beam_args, self._output
                     try:
                         run_remotely(title, graph, units, job, *where, self._screen.say)
+                    except JobLostError as error:
+                        raise StepFailedError(f"{title}: {error}") from error
                     except Exception as error:  # each runner of Beam's raises its own
                         raise StepFailedError(f"{title} failed on {self._runner}: {in_a_line(error)}") from error
                 step.finish({})
