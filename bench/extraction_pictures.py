@@ -69,7 +69,8 @@ def score_marks(marks: Marks, pieces: Sequence[Piece]) -> tuple[int, int, int]:
 
 
 def lead_pictures(page: Page) -> frozenset[str]:
-    """Names of the picture that a page calls its own, where an image of its body has the same; else none."""
+    """Names of the picture that a page calls its own, where an image of its body has the same; else none. A portrait
+    beside a name and what the page hides, as for those who share it, are not shown as the page's picture."""
     tree = _parse(page)
     own = {
         picture_name(normal_url(page.url, content))
@@ -81,11 +82,17 @@ def lead_pictures(page: Page) -> frozenset[str]:
     shown = {
         picture_name(normal_url(page.url, url))
         for image in tree.iter("img", "source", "amp-img", "video")
+        if not _is_hidden(image) and "avatar" not in image.get("class", "")
         for value in image.values()
-        if "/" in value
+        if "/" in value and not value.endswith("/")
         for url in (value, *(part.split()[0] for part in _COMMAS.split(value) if part.strip()))
     }
     return frozenset(own & shown)
+
+
+def _is_hidden(image: HtmlElement) -> bool:
+    around = (image, *image.iterancestors())
+    return any("display:none" in element.get("style", "").replace(" ", "") for element in around)
 
 
 def keeps_lead(names: frozenset[str], pieces: Sequence[Piece]) -> bool:

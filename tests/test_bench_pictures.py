@@ -53,6 +53,20 @@ def test_lead_picture_is_one_that_the_body_shows() -> None:
     assert not pictures.lead_pictures(page("another-crane"))
 
 
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "<img class='avatar small' src=/i/harbour-crane.jpg>",
+        "<div style='width: 0; display: none'><img src=/i/harbour-crane.jpg></div>",
+        "<img src=/i/other.jpg data-page=/2024/harbour-crane/>",
+    ],
+)
+def test_portraits_hidden_pictures_and_links_show_no_lead_picture(shown: str) -> None:
+    head = '<head><meta property="og:image" content="https://paper.example/i/harbour-crane.jpg"></head>'
+    page = Page("p", "s", URL, "utf-8", f"<html>{head}<body><p>Text</p>{shown}</body></html>".encode())
+    assert not pictures.lead_pictures(page)
+
+
 def test_marks_count_what_is_kept_wrong_and_missed() -> None:
     own = (frozenset((normal_url(URL, "/a.jpg"),)), frozenset((normal_url(URL, "/b.jpg"),)))
     marks = pictures.Marks(own, frozenset((normal_url(URL, "/still.jpg"),)))

@@ -52,6 +52,32 @@ def test_it_is_kept_where_the_page_shows_it(body: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("link", "width", "is_kept"),
+    [
+        (URL, 320, True),
+        (URL + "#top", 320, True),
+        (URL, 60, False),  # too small to show anything
+        ("https://paper.example/2024/the-barge.html", 320, False),
+        ("https://paper.example/", 320, False),
+    ],
+)
+def test_in_a_list_of_what_is_read_most_the_link_to_this_page_shows_its_picture(
+    link: str, width: int, is_kept: bool
+) -> None:
+    picture = PICTURE.replace(">", f" width={width}>")
+    item = f"<li><a href='{link}'>{picture}</a><a href='{link}'>Most read</a></li>"
+    body = f"<div><h1>{TITLE}</h1>{BODY}</div><aside class=most-read><ul>{item}</ul></aside>"
+    assert ("[old-crane-quay-640x480.jpg]" in outline(read(body))) is is_kept
+
+
+@pytest.mark.parametrize(("width", "is_kept"), [(600, True), (200, False)])
+def test_large_and_alone_right_below_the_text_it_belongs_to_it(width: int, is_kept: bool) -> None:
+    picture = PICTURE.replace(">", f" width={width}>")
+    below = f"<div class=row><div><h1>{TITLE}</h1>{BODY}</div><ul><li>{picture}</li></ul>{MENU}</div>"
+    assert ("[old-crane-quay-640x480.jpg]" in outline(read(f"<div>{below}</div>"))) is is_kept
+
+
+@pytest.mark.parametrize(
     "body",
     [
         f"<nav><a href=/crane>{PICTURE}</a></nav><div><h1>{TITLE}</h1>{BODY}</div>",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gobelin.data.model import PageKind
-from gobelin.transforms.pages.content.thread_content import is_sign
 from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.images.signs import is_sign
 from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
 
 URL = "https://valley.example/2024/mill.html"
@@ -81,7 +81,7 @@ def test_rows_of_icons_below_the_text_go_whatever_the_page_says_of_itself() -> N
     ("reference", "is_one"),
     [
         (ImageReference(("https://f.example/p/7.png",), link_url="https://f.example/u/7", rendered_width=72), True),
-        (ImageReference(("https://f.example/p/7.png",), link_url="https://f.example/u/7", rendered_width=101), False),
+        (ImageReference(("https://f.example/p/7.png",), link_url="https://f.example/u/7", rendered_width=201), False),
         (ImageReference(("https://f.example/p/7.png",), link_url="https://f.example/7.jpg", rendered_width=72), False),
         (ImageReference(("https://f.example/p/7.png",), rendered_width=72), False),
         (ImageReference(("https://f.example/p/official-badge.svg",)), True),
@@ -108,3 +108,75 @@ def test_a_page_with_the_date_of_its_publication_is_an_article(meta: str, kind: 
     content = read_page(html.encode(), "utf-8", URL, ())
     assert isinstance(content, PageContent)
     assert content.page_kind is kind
+
+
+@pytest.mark.parametrize(
+    ("sign", "is_kept"),
+    [
+        ("<img src=/wp-content/themes/miller/images/stars-off.gif>", False),
+        ("<img src=/plugins/votes/img/thumb-up.png>", False),
+        ("<img src=/themes/of-our-time/mill.jpg>", True),  # a folder of pictures
+        ("<img src=/wheel-on-grey.gif alt=Loading...>", False),
+        ("<img src=/wheel-on-grey.gif alt='Loading the carts'>", True),
+        ("<a href=/authors/ada><img src=/photos/ada.jpg></a>", False),
+        ("<a href=/authors/ada><img src=/photos/ada.jpg width=480 height=320></a>", True),
+        ("<a href=/authors><img src=/photos/all-of-us.jpg></a>", True),
+        ("<img src=/photos/ada.jpg alt='Ada  Miller'>", False),
+        ("<img src=/photos/ada.jpg alt='Ada Miller at the wheel'>", True),
+        ("<img src='data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAADAAAAAwCAYAAABXAvmHAAAA'>", False),  # 48 x 48
+        ("<img src='data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAQAAAADACAYAAABXAvmHAAAA'>", True),  # 256 x 192
+    ],
+)
+def test_signs_between_the_paragraphs_of_an_article_go(sign: str, is_kept: bool) -> None:
+    first, *rest = TEXT
+    head = f"{ARTICLE}<meta name=author content='Ada Miller'>"
+    padded = sign.replace("AvmHAAAA", "AvmHAAAA" + "A" * 400)  # a shorter one is blank
+    assert len(pictures(f"<article>{first}<p>{padded}</p>{''.join(rest)}</article>", head)) == is_kept
+
+
+@pytest.mark.parametrize("name", ["default_avatar.jpg", "favicon.png", "qr-code-mill.png", "loader.svg"])
+def test_files_called_signs_go_beside_the_text_only(name: str) -> None:
+    sign = f"<p><img src=/i/{name}></p>"
+    first, *rest = TEXT
+    assert pictures(f"<article>{''.join(TEXT)}{sign}</article>") == []
+    assert pictures(f"<article>{first}{sign}{''.join(rest)}</article>") == [name]
+
+
+def test_what_an_article_shows_three_times_is_a_sign() -> None:
+    dot = "<p><img src=/i/red-dot.png></p>"
+    first, second, third = TEXT
+    assert pictures(f"<article>{dot}{first}{dot}{second}{dot}{third}</article>") == []
+    assert len(pictures(f"<article>{dot}{first}{second}{dot}{third}</article>")) == 2
+    captioned = "<figure><img src=/i/dot.png><figcaption>The dot</figcaption></figure>"
+    assert len(pictures(f"<article>{captioned}{first}{captioned}{second}{captioned}{third}</article>")) == 3
+
+
+@pytest.mark.parametrize(
+    ("beside", "is_kept"),
+    [
+        ("<img src=/i/90x90/ada.jpg>", False),  # the address says how large it is
+        ("<img src='/i/ada.jpg?w=90&h=90'>", False),
+        ("<img src=/i/320x320/ada.jpg>", True),
+        ("<img src=/i/90x60/ada.jpg>", True),
+        (f"<img src='/c?id={'5a' * 60}'>", False),  # a counter
+        (f"<img src='/c?id={'5a' * 60}' alt='The wheel'>", True),
+        (f"<img src='/c?file=wheel.jpg&id={'5a' * 60}'>", True),
+        ("<a href=/offer><img src=/i/wide.jpg width=190 height=590></a>", False),
+        ("<a href=/offer><img src=/i/wide.jpg width=290 height=590></a>", True),
+    ],
+)
+def test_small_squares_counters_and_columns_of_offers_beside_the_text_go(beside: str, is_kept: bool) -> None:
+    assert len(pictures(f"<article><p>{beside}</p>{''.join(TEXT)}</article>")) == is_kept
+
+
+def test_of_an_articles_own_picture_the_thumbnails_go() -> None:
+    head = f"{ARTICLE}<meta property=og:image content=https://valley.example/i/mill-in-spring.jpg>"
+    figure = "<figure><img src=/i/mill-in-spring-800x600.jpg><figcaption>The mill</figcaption></figure>"
+    first, *rest = TEXT
+    small = "<p><img src=/i/mill-in-spring-95x95.jpg></p>"
+    assert pictures(f"<article>{figure}{first}{small}{''.join(rest)}</article>", head) == ["mill-in-spring-800x600.jpg"]
+    # Another picture whose name has the number of another is no copy, nor is one without a rival that says more.
+    other = "<p><img src=/i/mill-in-spring-2-95x95.jpg width=640></p>"
+    assert len(pictures(f"<article>{figure}{first}{other}{''.join(rest)}</article>", head)) == 2
+    large = "<p><img src=/i/mill-in-spring-800x600.jpg></p>"
+    assert len(pictures(f"<article>{large}{first}{large}{''.join(rest)}</article>", head)) == 2

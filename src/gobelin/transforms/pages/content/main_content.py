@@ -39,7 +39,14 @@ from gobelin.transforms.pages.content.region_rules import (
 from gobelin.transforms.pages.content.teaser_cards import drop_teaser_cards
 from gobelin.transforms.pages.images.image_references import ImageReference
 from gobelin.transforms.pages.images.lead_image import add_lead_image
-from gobelin.transforms.pages.images.picture_rules import drop_icon_rows, drop_icons, drop_left_behind, drop_pointers
+from gobelin.transforms.pages.images.picture_rules import (
+    drop_copies,
+    drop_icon_rows,
+    drop_icons,
+    drop_left_behind,
+    drop_pointers,
+    drop_signs,
+)
 from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks
 from gobelin.transforms.pages.tree.text_flow import drop_behind_flow
 
@@ -332,7 +339,7 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     ),
     (True, (drop_logos, take_captions)),
     (False, (drop_behind_flow, drop_phrases, drop_duplicates, drop_empty_sections)),
-    (True, (drop_left_behind, drop_icons, drop_pointers, drop_icon_rows, add_lead_image)),
+    (True, (drop_left_behind, drop_icons, drop_pointers, drop_signs, drop_icon_rows, add_lead_image, drop_copies)),
 )
 """The rules in the order in which they change a region; True: also where its links are its content.
 ``bench/rules.py`` leaves out one after the other."""

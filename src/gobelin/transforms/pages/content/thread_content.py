@@ -17,8 +17,8 @@ from gobelin.transforms.pages.content.boilerplate import Kind
 from gobelin.transforms.pages.content.main_content import MainContent, find_main_content
 from gobelin.transforms.pages.content.post_groups import DATE, name_words
 from gobelin.transforms.pages.content.threads import Thread
-from gobelin.transforms.pages.images.image_candidates import is_image_file
 from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.images.signs import is_sign
 from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBlocks
 
 _QUOTES = frozenset((
@@ -40,22 +40,12 @@ _SAYS = re.compile(
 )
 """The line above a quotation."""
 
-_SIGN_PX = 50
-_POINTER_PX = 100  # of an image that leads to somebody's page, or to another part of the site
-_SMILEY = re.compile(
-    r":\w{1,30}:|[:;8=xX]['-]?[()DPpOo|/\\*\]\[]{1,2}|[\U0001f300-\U0001faff\u2600-\u27bf]{1,3}\ufe0f?"
-)
-_SIGN_ADDRESS = re.compile(
-    r"smil(?:ey|ie)|emot(?:icon|e)|emoji|avatar|gravatar|/ranks?/|badges?[._-]|[._-]badge\b|user_?photo|profile_?pic",
-    re.I,
-)
 _MIN_OPENING = 40  # characters
 _MIN_NOTICE = 200
 _MIN_TITLE = 10
 _MAX_NAME_CHARS = 40
 _MAX_LABEL_CHARS = 80
 _MAX_ENDING = 4  # blocks
-_MAX_ADDRESS_CHARS = 300
 _DIGITS = re.compile(r"\d+")
 
 
@@ -275,15 +265,3 @@ def _drop_endings(blocks: list[Block], posts: list[list[int]], drop: list[bool])
 
 def _shows_sign(block: Block, references: Sequence[ImageReference]) -> bool:
     return block.image is not None and block.image < len(references) and is_sign(references[block.image])
-
-
-def is_sign(reference: ImageReference) -> bool:
-    """Whether an image is a smiley, a badge or a picture of who writes."""
-    if min(reference.rendered_width or _SIGN_PX, reference.rendered_height or _SIGN_PX) < _SIGN_PX:
-        return True
-    is_small = 0 < max(reference.rendered_width or 0, reference.rendered_height or 0) <= _POINTER_PX
-    if is_small and reference.link_url and not is_image_file(reference.link_url):
-        return True
-    if reference.alt and _SMILEY.fullmatch(reference.alt.strip()[:40]):
-        return True
-    return any(_SIGN_ADDRESS.search(url, 0, _MAX_ADDRESS_CHARS) for url in reference.candidates[:1])

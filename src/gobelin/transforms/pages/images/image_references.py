@@ -30,7 +30,13 @@ from gobelin.transforms.pages.images.data_urls import decode_data_url
 from gobelin.transforms.pages.images.image_candidates import rank, without_stand_ins
 from gobelin.transforms.pages.images.image_drafts import MAX_ANCESTORS, MAX_DIMENSION, Draft
 from gobelin.transforms.pages.images.image_elements import SENTINEL, collect_images
-from gobelin.transforms.pages.images.picture_names import own_picture_names, picture_name
+from gobelin.transforms.pages.images.picture_names import (
+    author_names,
+    is_below,
+    own_addresses,
+    own_picture_names,
+    picture_name,
+)
 from gobelin.transforms.urls import PageAddress, resolve
 
 __all__ = [
@@ -54,6 +60,8 @@ class ImageReference:
     rendered_width: int | None = None  # px
     rendered_height: int | None = None  # px
     is_own: bool = False  # the page names it as its picture: see picture_names.py
+    is_author: bool = False  # its alternative text is the name of somebody who the page says wrote it
+    leads_here: bool = False  # the link around it leads to the page itself, or to one below it
 
 
 def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
@@ -79,6 +87,8 @@ def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
     large = [image for image, draft in zip(images, drafts, strict=True) if not draft.is_small and image not in captions]
     captions |= take_captions(large, small)
     own = own_picture_names(tree, base_url)
+    authors = author_names(tree) if any(draft.alt for draft in drafts) else frozenset()
+    here = own_addresses(tree, base_url) if any(draft.link_url for draft in drafts) else ()
     return [
         ImageReference(
             candidates=urls,
@@ -89,6 +99,8 @@ def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
             rendered_width=draft.width,
             rendered_height=draft.height,
             is_own=bool(own) and any(picture_name(url) in own for url in urls[:_MAX_COMPARED]),
+            is_author=bool(draft.alt) and " ".join((draft.alt or "").casefold().split()) in authors,
+            leads_here=draft.link_url is not None and is_below(draft.link_url, here),
         )
         for draft, urls, image in zip(drafts, without_stand_ins(candidates), images, strict=True)
     ]

@@ -13,6 +13,7 @@ from gobelin.data.model import Role
 from gobelin.transforms.pages.content.boilerplate import Kind
 from gobelin.transforms.pages.content.region import Region
 from gobelin.transforms.pages.images.image_candidates import is_image_file
+from gobelin.transforms.pages.images.signs import stated_sides
 from gobelin.transforms.pages.tree.page_blocks import PageBlocks
 
 _MAX_ABOVE = 60
@@ -21,6 +22,9 @@ _MAX_ABOVE = 60
 _MAX_DEPTH = 24
 _NEAR = 4  # containers around an image that may say whose portrait it is
 _MIN_SIDE = 100  # px
+_MIN_TEASER = 75
+_MIN_BELOW = 300
+_MAX_BELOW = 20  # blocks
 _MAX_CAPTION_CHARS = 500
 _ELSEWHERE = frozenset(("nav", "footer", "aside", "dialog", "menu"))
 _PORTRAIT = re.compile(r"avatar|gravatar|author|byline|profile|logo|user(?:pic|-?icon)", re.I)
@@ -41,12 +45,15 @@ def add_lead_image(region: Region) -> None:
         return
     top = region.start if region.heading is None else min(region.heading, region.start)
     near = [index for index in own if top - _MAX_ABOVE <= index < region.end and _is_shown_alone(region, index)]
+    near = near or [index for index in own if _is_below(region, index) or _leads_here(region, index)]
     if not near:
         return
     index = min(near, key=lambda index: (abs(index - top), index))
     block = blocks[index]
-    if index >= region.start:
+    if region.start <= index < region.end:
         region.drop[index] = False
+    elif index >= region.end:
+        region.lead.append(block)
     else:
         places = {id(other): place for place, other in enumerate(blocks[: region.start])}
         at = sum(places.get(id(other), -1) < index for other in region.lead)
@@ -57,6 +64,27 @@ def add_lead_image(region: Region) -> None:
         if caption is not None:
             region.captions[block.image] = blocks[caption].text
             region.drop[caption] = True
+
+
+def _is_below(region: Region, index: int) -> bool:
+    """Whether an image stands alone and large right below the region, in an element that begins with it."""
+    containers = region.page.containers
+    outer = containers[region.index]
+    while outer.parent > 0 and outer.end <= index and outer.start == region.start:
+        outer = containers[outer.parent]
+    image = region.blocks[index].image
+    assert image is not None
+    is_large = max(stated_sides(region.references[image]), default=0) >= _MIN_BELOW
+    is_near = region.end <= index < region.end + _MAX_BELOW and outer.start == region.start
+    return is_near and index < outer.end and is_large and _is_shown_alone(region, index)
+
+
+def _leads_here(region: Region, index: int) -> bool:
+    """Whether an image leads to this very page, as in a list of what is read most: it is this page's picture, too."""
+    image = region.blocks[index].image
+    assert image is not None
+    reference = region.references[image]
+    return reference.leads_here and min(stated_sides(reference), default=_MIN_SIDE) >= _MIN_TEASER
 
 
 def _is_shown_alone(region: Region, index: int) -> bool:

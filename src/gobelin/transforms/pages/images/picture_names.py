@@ -9,6 +9,7 @@ name no picture.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from lxml.etree import _Element
@@ -36,6 +37,10 @@ _COMMON = re.compile(
 _LAST_NUMBER = re.compile(r"[-_.]\d{3,4}$")
 _MIN_NAME_CHARS = 10
 _MAX_SEGMENTS = 4
+_AUTHOR = re.compile(r'"author"\s*:\s*\[?\s*\{[^{}]{0,300}?"name"\s*:\s*"([^"\\]{2,80})"')
+_MIN_AUTHOR_CHARS = 5
+_MAX_AUTHOR_CHARS = 80
+_MAX_JSON_CHARS = 200_000
 _MARK = re.compile(r"logo|icon|avatar|placeholder|blank|spacer|site-?image|share[-_]|[-_]share|\bdefault[-_.]", re.I)
 
 
@@ -57,6 +62,52 @@ def own_picture_names(tree: _Element, base_url: str) -> frozenset[str]:
             names.add(picture_name(resolved))
     names.discard("")
     return frozenset(names)
+
+
+def author_names(tree: _Element) -> frozenset[str]:
+    """Names of those who a page says wrote it, in lower case: by ``<meta name=author>`` and by JSON-LD."""
+    names = []
+    for count, element in enumerate(tree.iter("meta", "script")):
+        if count >= _MAX_METAS:
+            break
+        if element.tag == "script":
+            if element.get("type") == "application/ld+json":
+                names += _AUTHOR.findall((element.text or "")[:_MAX_JSON_CHARS])
+        elif (element.get("name") or element.get("property") or "").lower() in ("author", "article:author"):
+            names.append((element.get("content") or "")[:_MAX_AUTHOR_CHARS])
+    return frozenset(" ".join(name.casefold().split()) for name in names if len(name) >= _MIN_AUTHOR_CHARS)
+
+
+def own_addresses(tree: _Element, base_url: str) -> tuple[str, ...]:
+    """The addresses of a page, without scheme: that which it was found under, and those that its head gives."""
+    addresses = [base_url]
+    for count, element in enumerate(tree.iter("meta", "link")):
+        if count >= _MAX_METAS:
+            break
+        if element.tag == "link":
+            url = element.get("href") if element.get("rel", "").lower() == "canonical" else None
+        else:
+            url = element.get("content") if element.get("property", "").lower() == "og:url" else None
+        resolved = resolve(base_url, url) if url and len(url) <= _MAX_URL_CHARS else None
+        if resolved is not None:
+            addresses.append(resolved)
+    return tuple(dict.fromkeys(map(_without_scheme, addresses)))
+
+
+def is_below(url: str, addresses: Iterable[str]) -> bool:
+    """Whether an address is one of these, or lies in a folder that one of these is; that of a site is none."""
+    address = _without_scheme(url)
+    return any(address == own or ("/" in own and address.startswith(own + "/")) for own in addresses)
+
+
+def _without_scheme(url: str) -> str:
+    return url[:_MAX_URL_CHARS].partition("://")[2].partition("#")[0].rstrip("/")
+
+
+def picture_file(url: str) -> str:
+    """The name of a picture's file without sizes: numbers that tell pictures apart stay."""
+    path = _INNER.split(unquote(url[:_MAX_URL_CHARS]))[-1]
+    return _SIZE.sub("", _SIZE.sub("", _EXTENSION.sub("", re.split("[?#]", path, maxsplit=1)[0].rpartition("/")[2])))
 
 
 def picture_name(url: str) -> str:

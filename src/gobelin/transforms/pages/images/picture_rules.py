@@ -9,6 +9,8 @@ from gobelin.data.model import PageKind
 from gobelin.transforms.pages.content.region import Region
 from gobelin.transforms.pages.images.image_candidates import is_image_file
 from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.images.picture_names import picture_file
+from gobelin.transforms.pages.images.signs import is_called_sign, is_of_site, is_unnamed, stated_sides
 
 _MAX_ICON_SIDE = 64  # px
 _MAX_BLOCKS = 12
@@ -44,9 +46,76 @@ def drop_icons(region: Region) -> None:
         if image is None or image >= len(region.references):
             continue
         reference = region.references[image]
-        sides = [side for side in (reference.rendered_width, reference.rendered_height) if side is not None]
-        if sides and max(sides) <= _MAX_ICON_SIDE and not reference.caption and image not in region.captions:
+        sides = stated_sides(reference)
+        is_icon = sides and max(sides) <= _MAX_ICON_SIDE
+        if is_icon and not (reference.caption or reference.is_own) and image not in region.captions:
             region.drop[index] = True
+
+
+def drop_signs(region: Region) -> None:
+    """What belongs to the site or to a person rather than to the page; and what an article shows three times."""
+    first, last = _ends_of_prose(region)
+    found: dict[str, list[int]] = {}
+    for index in _shown(region):
+        image = region.blocks[index].image
+        assert image is not None
+        reference = region.references[image]
+        if reference.caption or image in region.captions:
+            continue
+        found.setdefault(reference.candidates[0], []).append(index)
+        if region.kind is PageKind.MANUAL or reference.is_own:
+            continue
+        is_beside = not first < index < last
+        if is_of_site(reference) or reference.is_author or (is_beside and is_called_sign(reference)):
+            _drop(region, [index])
+    for copies in found.values():
+        if len(copies) >= _MIN_ROW and region.kind is PageKind.ARTICLE:
+            _drop(region, copies)
+
+
+def drop_copies(region: Region) -> None:
+    """Of an article's own picture, which the page shows in several sizes: those without a caption where another has
+    one, and thumbnails."""
+    if region.kind is not PageKind.ARTICLE:
+        return
+    groups: dict[str, list[tuple[bool, int, int]]] = {}
+    for index in _shown(region):
+        image = region.blocks[index].image
+        assert image is not None
+        reference = region.references[image]
+        if reference.is_own:
+            has_caption = reference.caption is not None or image in region.captions
+            side = max(stated_sides(reference), default=_UNKNOWN_SIDE)
+            groups.setdefault(picture_file(reference.candidates[0]), []).append((not has_caption, -side, index))
+    for copies in groups.values():
+        first = min(copies)
+        others = [copy for copy in copies if copy is not first and copy[0]]
+        _drop(region, [copy[2] for copy in others if not first[0] or -copy[1] <= _MAX_THUMB_SIDE])
+
+
+def _ends_of_prose(region: Region) -> tuple[int, int]:
+    """The first and the last block of prose that are kept; behind all where there is none."""
+    prose = [index for index in range(region.start, region.end) if region.weights[index] > 0 and not region.drop[index]]
+    return (prose[0], prose[-1]) if prose else (region.end, region.end)
+
+
+def _shown(region: Region) -> list[int]:
+    """The blocks that are images and are kept."""
+    lead = {id(block) for block in region.lead}
+    return [
+        index
+        for index, block in enumerate(region.blocks[: region.end])
+        if block.image is not None
+        and block.image < len(region.references)
+        and ((index >= region.start and not region.drop[index]) or id(block) in lead)
+    ]
+
+
+def _drop(region: Region, indexes: Sequence[int]) -> None:
+    gone = {id(region.blocks[index]) for index in indexes}
+    region.lead = [block for block in region.lead if id(block) not in gone]
+    for index in indexes:
+        region.drop[index] = True
 
 
 def drop_pointers(region: Region) -> None:
@@ -54,18 +123,10 @@ def drop_pointers(region: Region) -> None:
     unknown size (a portrait, a teaser, a partner's mark), and what is as flat as a line of text."""
     if region.kind is not PageKind.ARTICLE:
         return
-    prose = [index for index in range(region.start, region.end) if region.weights[index] > 0 and not region.drop[index]]
-    first, last = (prose[0], prose[-1]) if prose else (region.end, region.end)
-    lead = {id(block) for block in region.lead}
-    gone: set[int] = set()
-    for index in range(region.end):
-        block = region.blocks[index]
-        is_kept = id(block) in lead or (index >= region.start and not region.drop[index])
-        if block.image is not None and is_kept and _points_elsewhere(region, index, is_inside=first < index < last):
-            region.drop[index] = True
-            gone.add(id(block))
-    if gone & lead:
-        region.lead = [block for block in region.lead if id(block) not in gone]
+    first, last = _ends_of_prose(region)
+    _drop(
+        region, [index for index in _shown(region) if _points_elsewhere(region, index, is_inside=first < index < last)]
+    )
 
 
 def _points_elsewhere(region: Region, index: int, is_inside: bool) -> bool:
@@ -76,15 +137,21 @@ def _points_elsewhere(region: Region, index: int, is_inside: bool) -> bool:
     reference = region.references[image]
     if reference.caption or reference.is_own:
         return False
-    sides = [side for side in (reference.rendered_width, reference.rendered_height) if side is not None]
-    if sides and min(sides) <= _MAX_FLAT_SIDE:
+    shown = [side for side in (reference.rendered_width, reference.rendered_height) if side is not None]
+    if shown and min(shown) <= _MAX_FLAT_SIDE:
         return True
+    sides = stated_sides(reference)
+    is_portrait = len(sides) == 2 and sides[0] == sides[1] <= _MAX_PORTRAIT_SIDE
     leads = bool(block.num_links and reference.link_url and not is_image_file(reference.link_url))
-    return leads and not is_inside and max(sides, default=0) <= _MAX_THUMB_SIDE
+    if is_inside:
+        return leads and is_portrait and not reference.leads_here
+    return is_portrait or is_unnamed(reference) or (leads and min(sides, default=0) <= _MAX_THUMB_SIDE)
 
 
 _MAX_THUMB_SIDE = 200  # px
 _MAX_FLAT_SIDE = 48
+_MAX_PORTRAIT_SIDE = 125
+_UNKNOWN_SIDE = 640
 
 
 def drop_icon_rows(region: Region) -> None:
@@ -153,9 +220,5 @@ def _undescribed(region: Region, index: int) -> ImageReference | None:
 
 
 def _drop_row(region: Region, row: list[int]) -> None:
-    if len(row) < _MIN_ROW:
-        return
-    gone = {id(region.blocks[index]) for index in row}
-    region.lead = [block for block in region.lead if id(block) not in gone]
-    for index in row:
-        region.drop[index] = True
+    if len(row) >= _MIN_ROW:
+        _drop(region, row)

@@ -163,7 +163,9 @@ def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: Pag
     blocks = choose_with_trafilatura(source.tree, source.url, page)
     num_chars = sum(block.num_chars for block in blocks)
     if num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
-        return MainContent(blocks, {}, num_chars), "trafilatura"
+        kept = set(map(id, blocks))
+        own = [block for block in content.blocks if block.image in source.own and id(block) not in kept]
+        return MainContent([*own, *blocks], content.captions, num_chars), "trafilatura"
     return content, "gobelin"
 
 

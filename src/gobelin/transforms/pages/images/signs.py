@@ -1,0 +1,127 @@
+"""What an image says of itself, wherever it stands: how large it is shown, and whether it is a sign rather than a
+picture: a portrait of who writes, a smiley, a badge, a part of the site's design, something still to be loaded."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from urllib.parse import unquote
+
+from gobelin.transforms.pages.images.image_candidates import is_image_file, names_image_file
+from gobelin.transforms.pages.images.image_references import ImageReference
+
+_MAX_ADDRESS_CHARS = 1000
+_SIGN_PX = 50
+_POINTER_PX = 100  # of an image that leads to somebody's page, or to another part of the site
+_PORTRAIT_PX = 200
+_MIN_COUNTER_CHARS = 100
+_SIZE = re.compile(r"(?<![\da-z])(\d{2,4})x(\d{2,4})(?![\da-z])", re.I)
+_QUERY_SIDE = re.compile(r"[?&;](?:w|h|width|height)=(\d{2,4})(?=[&;]|$)", re.I)
+_PNG_SIDES = struct.Struct(">II")
+_GIF_SIDES = struct.Struct("<HH")
+
+_SMILEY = re.compile(
+    r":\w{1,30}:|[:;8=xX]['-]?[()DPpOo|/\\*\]\[]{1,2}|[\U0001f300-\U0001faff\u2600-\u27bf]{1,3}\ufe0f?"
+)
+_SIGN_ADDRESS = re.compile(
+    r"smil(?:ey|ie)|emot(?:icon|e)|emoji|avatar|gravatar|/ranks?/|badges?[._-]|[._-]badge\b|user_?photo|profile_?pic"
+    r"|/(?:v?vip|level|lv|medal|member|rank)_?\d{1,3}[._]",
+    re.I,
+)
+_DESIGN = re.compile(
+    r"/(?:themes?|templates?|skins?|plugins)/(?:[^/]{1,60}/){1,3}(?:images?|img|assets?|icons?|pics|graphics)/"
+    r"|/(?:smil(?:ies|eys?)|emoticons?|emojis?|favicons?)/",
+    re.I,
+)
+"""Folders of a content management system's design, and of what stands for words."""
+
+_PORTRAIT = re.compile(r"/avatars?/", re.I)
+
+_SIGN_FILE = re.compile(
+    r"(?:[a-z]{0,12}[-_]?)?(?:avatar|gravatar|favicon|spinner|(?:pre)?loader|loading)(?:[-_.]?(?:default|\d{1,4}(?:x\d{1,4})?))*"
+    r"|qr[-_]?code.{0,20}|create-qr-code",
+    re.I,
+)
+_LOADING = frozenset(("loading", "loader", "spinner", "lädt", "laden", "chargement", "cargando", "caricamento"))
+_PROFILE = re.compile(
+    r"/(?:authors?|users?|u|members?|profiles?|autor(?:en|es)?|auteurs?|contributors?)/[^/]{1,80}/?$", re.I
+)
+
+
+def stated_sides(reference: ImageReference) -> list[int]:
+    """Width and height in px as the page states them: those that it shows the image in, else those in the file's
+    address or, of a ``data:`` image, in the file. Empty where it states neither."""
+    sides = [side for side in (reference.rendered_width, reference.rendered_height) if side is not None]
+    if sides:
+        return sides
+    url = reference.candidates[0]
+    if url[:5].lower() == "data:":
+        return _data_sides(url)
+    url = unquote(url[:_MAX_ADDRESS_CHARS])
+    stated = _SIZE.findall(url)
+    return list(map(int, stated[-1] if stated else _QUERY_SIDE.findall(url)[:2]))
+
+
+def is_sign(reference: ImageReference) -> bool:
+    """Whether an image in a conversation is a smiley, a badge or a picture of who writes."""
+    sides = [reference.rendered_width, reference.rendered_height]
+    if min(side or _SIGN_PX for side in sides) < _SIGN_PX:
+        return True
+    is_small = 0 < max(side or 0 for side in sides) <= _POINTER_PX
+    if is_small and reference.link_url and not is_image_file(reference.link_url):
+        return True
+    if reference.alt and _SMILEY.fullmatch(reference.alt.strip()[:40]):
+        return True
+    return _SIGN_ADDRESS.search(reference.candidates[0], 0, 300) is not None or is_of_site(reference)
+
+
+def is_of_site(reference: ImageReference) -> bool:
+    """Whether an image without a caption belongs to the site, not to its page: it is still to be loaded, its file
+    lies among those of the design or of portraits, or it leads to the page of a person."""
+    if reference.caption:
+        return False
+    if reference.alt and reference.alt.strip(" .\u2026").casefold() in _LOADING:
+        return True
+    if _DESIGN.search(_address(reference)):
+        return True
+    is_large = max(stated_sides(reference), default=0) > _PORTRAIT_PX
+    return not is_large and reference.link_url is not None and _PROFILE.search(_path(reference.link_url)) is not None
+
+
+def is_called_sign(reference: ImageReference) -> bool:
+    """Whether the name of an image's file says that it is a portrait, a code to scan, or still to be loaded."""
+    url = _address(reference)
+    stem = url.rstrip("/").rpartition("/")[2].partition(".")[0]
+    return _SIGN_FILE.fullmatch(stem) is not None or _PORTRAIT.search(url) is not None
+
+
+def is_unnamed(reference: ImageReference) -> bool:
+    """Whether neither words nor a size nor a file's name speak for a picture, but a long query for a counter."""
+    url = reference.candidates[0]
+    has_words = reference.alt or reference.title or reference.caption or stated_sides(reference)
+    is_long = len(url.partition("?")[2]) >= _MIN_COUNTER_CHARS and url[:5].lower() != "data:"
+    return not has_words and is_long and not names_image_file(url)
+
+
+def _address(reference: ImageReference) -> str:
+    url = reference.candidates[0][:_MAX_ADDRESS_CHARS].partition("?")[0]
+    return "" if url[:5].lower() == "data:" else url
+
+
+def _path(url: str) -> str:
+    return unquote(url[:_MAX_ADDRESS_CHARS]).partition("?")[0].partition("#")[0]
+
+
+def _data_sides(url: str) -> list[int]:
+    """Width and height of a PNG or GIF in a ``data:`` URL, from the file's first bytes."""
+    head, _, body = url[:200].partition(",")
+    if not head.endswith(";base64"):
+        return []
+    try:
+        data = base64.b64decode(body[:32])
+    except ValueError:
+        return []
+    if data[:4] == b"\x89PNG" and len(data) >= 24:
+        return list(_PNG_SIDES.unpack_from(data, 16))
+    return list(_GIF_SIDES.unpack_from(data, 6)) if data[:3] == b"GIF" else []
