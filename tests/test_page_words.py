@@ -187,6 +187,30 @@ def test_formulas_in_tables_headings_and_captions() -> None:
     assert outline(body) == [f"On ${TEX}$", f"Name | Energy\nBody | ${TEX}$", f"[a.png]With ${TEX}$"]
 
 
+@pytest.mark.parametrize(
+    ("shown", "is_text"),
+    [
+        (r"\(\newcommand{\R}{\mathbb{R}} \newcommand{\norm}[1]{\left\lVert #1 \right\rVert}\)", False),
+        (r"$$\def\half{\frac12}$$", False),
+        (r"\[\DeclareMathOperator*{\argmin}{arg\,min}\]", False),
+        (r"\( \usepackage{amsmath} \renewcommand{\vec}{\boldsymbol} \)", False),
+        (r"\newcommand{\R}{\mathbb{R}} makes a command of your own.", True),
+        (r"\(\def\x{1}" + r" + \alpha_{ij} x^{ij}" * 20 + r"\)", True),
+        (r"\(\define = 1\)", True),
+        (r"$5 and \def$", True),
+    ],
+)
+def test_definitions_that_mathjax_reads_and_does_not_show_are_no_text(shown: str, is_text: bool) -> None:
+    assert (shown in outline(f"<div>{shown}</div><p>{PROSE}</p>")) is is_text
+
+
+def test_a_short_page_is_not_filled_with_hidden_definitions() -> None:
+    hidden = r"\(" + r"\newcommand{\R}{\mathbb{R}} " * 40 + r"\)"
+    assert outline(f"<div style='display:none'>{hidden}</div><h1>A module</h1><p>It makes shapes.</p>") == [
+        "A module", "It makes shapes.",
+    ]  # fmt: skip
+
+
 def test_a_renderer_that_was_never_closed_costs_none_of_the_text() -> None:
     assert outline(f"<div class=katex-display>{ANNOTATED}<p>{PROSE} 3</p></div>") == [f"${TEX}$", f"{PROSE} 3"]
 

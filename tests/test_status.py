@@ -296,3 +296,12 @@ def test_a_log_on_a_full_disk_ends_no_run() -> None:
     with json_log("/dev/full") as listeners:
         for listener in listeners:
             listener.tell({"event": "message", "text": "nobody will read it"})
+
+
+def test_an_input_without_pages_is_said(
+    make_warc: Callable[..., str], record: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    style = record("https://a.example/a.css", b"p { color: red }", content_type="text/css")
+    argv = ["run", "--recipe", "small", "--input", make_warc("a.warc.gz", [style, style]), "--until", "select"]
+    assert main([*argv, "--output", str(tmp_path / "out"), "--workers", "1", "--set", "num_shards=1"]) == 0
+    assert "nothing was kept: the input holds no page, in 2 records" in capsys.readouterr().out

@@ -319,6 +319,9 @@ def _why_nothing(stages: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
     extracted = stages.get("extract", {})
     if not counts["seen"]:
         pages = extracted.get("documents", {}).get("seen", 0)
+        if not pages:
+            records = extracted.get("records", {}).get("seen", 0)
+            return ["", f"nothing was kept: the input holds no page, in {records:,} records"]
         return ["", f"nothing was kept: no document came out of {pages:,} pages; `extract documents` above says why"]
     rule, times = max({**counts["dropped"], **counts["failed_by"]}.items(), key=lambda item: item[1])
     lines = ["", f"nothing was kept: {times:,} of {counts['seen']:,} documents went by {rule}"]

@@ -57,6 +57,14 @@ _PROSE = re.compile(r"(?<![^\W\d_])[^\W\d_]{4,}+[,;:]?\s++(?:[^\W\d_]{1,30}+[,;:
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _FILE_NAME = re.compile(r".*\.(?:png|gif|jpe?g|svg|webp)", re.I)
 _MARKUP = re.compile(r"\\[a-zA-Z]{2,}|\^|_\{")
+_DEFINITION = re.compile(
+    r"\\(?:(?:re|provide)?newcommand|DeclareMathOperator|[gex]?def|let)\b\*?\s{0,4}\{?\s{0,4}\\(?:[a-zA-Z@]{1,40}|.)"
+)
+_SIGNS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"))
+_SET_UP = re.compile(r"\\(?:usepackage|documentclass)\b")
+_PER_DEFINITION = 120
+"""Characters that one definition may take, with what it stands for."""
+
 _STYLED = re.compile(r"\{\\(?:displaystyle|textstyle)\s(?P<inside>.*)\}", re.S)
 _TEX_KEYS = frozenset(("tex", "latex", "math", "eq", "chl", "formula", "from", "f"))
 
@@ -115,6 +123,18 @@ def _is_symbols(text: str) -> bool:
 def is_prose(text: str) -> bool:
     """Whether words that describe a formula are no formula: two long words in a row that are no command's."""
     return _PROSE.search(_COMMAND.sub(" \\\\ ", _TEXT_ARGUMENT.sub(" ", text))) is not None
+
+
+def is_definitions(text: str) -> bool:
+    """Whether a paragraph only defines TeX's commands for the formulas of its page: MathJax reads it and shows nothing.
+    It stands between TeX's signs, begins with a definition, and is not much longer than its definitions are."""
+    signs = next((pair for pair in _SIGNS if text.startswith(pair[0]) and text.endswith(pair[1])), None)
+    if signs is None:
+        return False
+    tex = text[len(signs[0]) :].lstrip()
+    if _SET_UP.match(tex):
+        return True
+    return _DEFINITION.match(tex) is not None and len(tex) <= _PER_DEFINITION * len(_DEFINITION.findall(tex))
 
 
 def _rewrite_script(script: _Element) -> None:

@@ -23,6 +23,7 @@ from gobelin.transforms.pages.captions.attributions import MAX_ATTRIBUTION_CHARS
 from gobelin.transforms.pages.content.boilerplate import MAY_ENLARGE, MAY_FRAME, Kind, classify
 from gobelin.transforms.pages.images.image_references import sentinel_index
 from gobelin.transforms.pages.tree.code_language import code_language
+from gobelin.transforms.pages.tree.formulas import is_definitions
 from gobelin.transforms.pages.tree.page_tables import is_data_table, read_table
 from gobelin.transforms.pages.tree.visible_text import BREAK, CONTAINERS, SKIPPED, fold, hides
 
@@ -413,7 +414,7 @@ class _Walk:
             texts = [code] if code.strip() else []
         elif BREAK not in raw:
             text = fold(raw)
-            texts = [text] if text else []
+            texts = [text] if text and not is_definitions(text) else []
         else:
             texts = [text for text in map(fold, _PARAGRAPHS.split(raw)) if text]
         line = None if raw.startswith(BREAK) else self._line
