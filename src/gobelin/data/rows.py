@@ -1,6 +1,9 @@
 """Rows of data sets as Python has them: what ``pyarrow`` makes of a row of one of the schemas in ``schemas.py``.
 
 A test holds each class here against its schema. What a column means, its unit and its range stand in the schema.
+
+Rows with scores name their other columns, and those scores that the code reads by name. All scores are declared in the
+table of scores (``scores.py``); what compares one reads it by the name that a rule gives.
 """
 
 from __future__ import annotations
@@ -150,29 +153,10 @@ class FaceRow(TypedDict):
 
 
 class NodeScoresRow(TypedDict):
-    """What is known of a node: ``NODE_SCORES``. In a run with plug-ins, their scores too."""
+    """What is known of a node: ``NODE_SCORES``, without most scores."""
 
     kind: str
     num_words: int | None
-    char_repetition_ratio: float | None
-    word_repetition_ratio: float | None
-    special_char_ratio: float | None
-    stop_word_ratio: float | None
-    flagged_word_ratio: float | None
-    punctuation_ratio: float | None
-    spam_word_ratio: float | None
-    common_word_ratio: float | None
-    num_lorem_ipsum: int | None
-    mean_word_length: float | None
-    max_word_length: int | None
-    symbol_word_ratio: float | None
-    alphabetic_word_ratio: float | None
-    terminal_punctuation_ratio: float | None
-    num_curly_brackets: int | None
-    num_javascript: int | None
-    num_policy_phrases: int | None
-    num_eval_ngrams: int | None
-    site_count: int | None
     num_emails: int | None
     num_ips: int | None
     num_phones: int | None
@@ -184,25 +168,12 @@ class NodeScoresRow(TypedDict):
     width: int | None
     height: int | None
     phash: str | None
-    num_documents: int | None
     consent: Sequence[str] | None
-    near_count: int | None
     near_group: str | None
-    semantic_count: int | None
-    clip_text_max: float | None
-    clip_near_max: float | None
-    clip_alt: float | None
-    clip_caption: float | None
     clip_assigned: int | None
     clip_assigned_score: float | None
-    nsfw: float | None
-    aesthetic: float | None
-    num_eval_images: int | None
     eval_image: str | None
-    eval_similarity: float | None
-    watermark: float | None
     heads: Sequence[HeadValueRow] | None
-    num_faces: int | None
 
 
 class EarlierRow(TypedDict):
@@ -214,52 +185,11 @@ class EarlierRow(TypedDict):
 
 
 class DocumentScoresRow(TypedDict):
-    """``DOCUMENT_SCORES``. In a run with plug-ins, their scores too."""
+    """A row of ``DOCUMENT_SCORES``, without the scores."""
 
     doc_id: str
-    num_words: int
     num_images: int
-    char_repetition_ratio: float | None
-    word_repetition_ratio: float | None
-    special_char_ratio: float | None
-    stop_word_ratio: float | None
-    flagged_word_ratio: float | None
-    punctuation_ratio: float | None
-    spam_word_ratio: float | None
-    common_word_ratio: float | None
-    num_lorem_ipsum: int | None
-    mean_word_length: float | None
-    max_word_length: int | None
-    symbol_word_ratio: float | None
-    alphabetic_word_ratio: float | None
-    terminal_punctuation_ratio: float | None
-    num_curly_brackets: int | None
-    num_javascript: int | None
-    num_policy_phrases: int | None
-    num_eval_ngrams: int | None
-    num_stop_words: int | None
-    bullet_line_ratio: float | None
-    ellipsis_line_ratio: float | None
-    short_line_ratio: float | None
-    line_break_ratio: float | None
-    num_sentences: int | None
-    duplicate_line_ratio: float | None
-    duplicate_line_char_ratio: float | None
-    duplicate_paragraph_ratio: float | None
-    duplicate_paragraph_char_ratio: float | None
-    top_2gram_char_ratio: float | None
-    top_3gram_char_ratio: float | None
-    top_4gram_char_ratio: float | None
-    duplicate_5gram_char_ratio: float | None
-    duplicate_6gram_char_ratio: float | None
-    duplicate_7gram_char_ratio: float | None
-    duplicate_8gram_char_ratio: float | None
-    duplicate_9gram_char_ratio: float | None
-    duplicate_10gram_char_ratio: float | None
-    eval_word_ratio: float | None
     eval_source: str | None
-    perplexity: float | None
-    quality: float | None
     url_group: str
     exact_group: str
     near_group: str
@@ -269,23 +199,16 @@ class DocumentScoresRow(TypedDict):
 
 
 class ImageScoresRow(TypedDict):
-    """``IMAGE_SCORES``. In a run with plug-ins, their scores too."""
+    """A row of ``IMAGE_SCORES``, without the scores."""
 
     image_id: str
     width: int
     height: int
     phash: str
-    num_documents: int
     near_group: str
-    near_count: int
     semantic_group: str | None
-    semantic_count: int | None
-    nsfw: float | None
-    aesthetic: float | None
-    watermark: float | None
     heads: Sequence[HeadValueRow] | None
     faces: Sequence[FaceRow] | None
-    num_faces: int | None
     clip_model: str | None
 
 

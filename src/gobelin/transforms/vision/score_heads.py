@@ -6,7 +6,6 @@ Shard by shard. The heads named nsfw, aesthetic and watermark have a column each
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypedDict
 
 import apache_beam as beam
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gobelin.data.rows import HeadValueRow
+from gobelin.data.rows import HeadValueRow, Row
 from gobelin.data.schemas import IMAGE_SCORES
 from gobelin.store.files import open_input
 from gobelin.store.paths import join
@@ -26,16 +25,6 @@ from gobelin.transforms.vision.heads import OWN_COLUMNS, Head, load_head
 
 IMAGE_HEADS = pa.schema([IMAGE_SCORES.field(name) for name in ("image_id", *OWN_COLUMNS, "heads")])
 """One row an image: what the heads say of it."""
-
-
-class ImageHeadsRow(TypedDict):
-    """A row of ``IMAGE_HEADS``."""
-
-    image_id: str
-    nsfw: float | None
-    aesthetic: float | None
-    watermark: float | None
-    heads: Sequence[HeadValueRow] | None
 
 
 class ScoreHeads(beam.PTransform):
@@ -64,7 +53,7 @@ class _ScoreHeads(beam.DoFn):
         write_shard(path, self._rows(index), IMAGE_HEADS)
         yield path
 
-    def _rows(self, index: int) -> Iterator[ImageHeadsRow]:
+    def _rows(self, index: int) -> Iterator[Row]:
         with open_input(shard_path(self._embeddings, index, self._num_shards)) as stream:
             for batch in pq.ParquetFile(stream).iter_batches():
                 vectors = pc.list_flatten(batch["embedding"]).to_numpy(zero_copy_only=False)
@@ -72,9 +61,7 @@ class _ScoreHeads(beam.DoFn):
                 yield from head_rows(batch["image_id"].to_pylist(), vectors.reshape(batch.num_rows, -1), self._heads)
 
 
-def head_rows(
-    image_ids: Sequence[str], embeddings: npt.NDArray[np.floating], heads: dict[str, Head]
-) -> Iterator[ImageHeadsRow]:
+def head_rows(image_ids: Sequence[str], embeddings: npt.NDArray[np.floating], heads: dict[str, Head]) -> Iterator[Row]:
     """Rows of ``IMAGE_HEADS`` of N images with their embeddings, (N, D). A score that is no number is null."""
     scores = {name: head.score(embeddings).tolist() for name, head in heads.items()}
     for place, identifier in enumerate(image_ids):
@@ -82,10 +69,4 @@ def head_rows(
         others: list[HeadValueRow] = [
             {"name": name, "value": value} for name, value in sorted(found.items()) if name not in OWN_COLUMNS
         ]
-        yield {
-            "image_id": identifier,
-            "nsfw": found.get("nsfw"),
-            "aesthetic": found.get("aesthetic"),
-            "watermark": found.get("watermark"),
-            "heads": others,
-        }
+        yield {"image_id": identifier, **{name: found.get(name) for name in OWN_COLUMNS}, "heads": others}
