@@ -43,7 +43,7 @@ from gobelin.data.ids import document_id
 from gobelin.data.model import Action, Decision, Node, Role, Unit, to_row
 from gobelin.data.schemas import ARCHIVES, DECISIONS, IMAGE_CODES, NOT_RUN
 from gobelin.errors import UserError
-from gobelin.pipeline.run import run as run_module
+from gobelin.pipeline.run import open_run as run_module
 from gobelin.pipeline.run.plan import Plan
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.state import count_rows

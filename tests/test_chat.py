@@ -27,7 +27,7 @@ from gobelin.pipeline.ask.model_folder import ModelFolder, open_model
 from gobelin.pipeline.chat.replies import Event, read_question, reply
 from gobelin.pipeline.chat.server import MAX_REQUEST, ChatServer
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.run.run import recipe_of
+from gobelin.pipeline.run.open_run import recipe_of
 from gobelin.train.config import SamplingConfig
 from tests.model_folders import SIDE, write_model_folder
 

@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 
 from gobelin.pipeline.ask.model_folder import ModelFolder, open_model
 from gobelin.pipeline.chat.server import ChatServer
-from gobelin.pipeline.run.run import recipe_of
+from gobelin.pipeline.run.open_run import recipe_of
 from gobelin.train.config import SamplingConfig
 from tests.model_folders import write_model_folder
 

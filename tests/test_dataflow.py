@@ -20,7 +20,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from examples.sample_crawl.make_crawl import make_crawl
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.run import run as run_module
+from gobelin.pipeline.run import open_run as run_module
 from gobelin.pipeline.run.supervisor import run_pipeline
 from gobelin.pipeline.stages.extract import FetchJob, fetch_images, read_archives
 from gobelin.pipeline.stages.score import EmbedJob, embed_images, embed_texts

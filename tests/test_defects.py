@@ -12,7 +12,7 @@ import pytest
 import gobelin
 from gobelin.errors import UserError, in_a_line, is_of_the_machine
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.run import run as running
+from gobelin.pipeline.run import open_run as running
 from gobelin.store.shards import write_rows
 from gobelin.store.tables import read_tables, shard_path
 

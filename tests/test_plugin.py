@@ -25,7 +25,7 @@ from gobelin.pipeline.recipe.help import warnings_of
 from gobelin.pipeline.recipe.recipe import RecipeError, change, load_recipe
 from gobelin.pipeline.run.inputs import Archive
 from gobelin.pipeline.run.keys import stage_keys
-from gobelin.pipeline.run.run import summary_lines
+from gobelin.pipeline.run.run_summary import summary_lines
 from gobelin.report.page import write_report
 from gobelin.store.tables import list_shards
 from gobelin.transforms.duplicates.groups import IMAGE_GROUPS

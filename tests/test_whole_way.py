@@ -20,7 +20,7 @@ from examples.demo.truth import judge_corpus, tally_lines
 from examples.sample_crawl.make_crawl import make_crawl
 from gobelin.exchange.token_files import documents_of
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.run.run import summary_lines
+from gobelin.pipeline.run.run_summary import summary_lines
 from gobelin.pipeline.run.stage_names import STAGES
 from gobelin.store.dataset import commit
 from gobelin.store.shards import read_folder

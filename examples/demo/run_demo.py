@@ -17,8 +17,9 @@ from pathlib import Path
 
 logging.basicConfig(level=logging.ERROR)
 
+from gobelin.pipeline.run.open_run import open_run  # noqa: E402
 from gobelin.pipeline.run.progress_bar import Screen  # noqa: E402  # logging first: importing Beam logs a warning
-from gobelin.pipeline.run.run import open_run, summary_lines  # noqa: E402
+from gobelin.pipeline.run.run_summary import summary_lines  # noqa: E402
 from gobelin.pipeline.run.stage_names import STAGES  # noqa: E402
 from gobelin.pipeline.run.state import read_json, write_json  # noqa: E402
 from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor  # noqa: E402

@@ -14,10 +14,11 @@ from gobelin.pipeline.ablation.results import COMPARISONS, compare
 from gobelin.pipeline.ablation.runs import ArmRun, settings_of_runs, train_and_measure
 from gobelin.pipeline.recipe.recipe import Recipe, fingerprint
 from gobelin.pipeline.run.inputs import Archive
+from gobelin.pipeline.run.open_run import recipe_of
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.run.run import RUN_NAME, Run, recipe_of
+from gobelin.pipeline.run.run import Run
 from gobelin.pipeline.run.scratch import scratch_folder, sweep_temporary_files
-from gobelin.pipeline.run.state import OutputError, read_json
+from gobelin.pipeline.run.state import RUN_NAME, OutputError, read_json
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.run.worker import Task
 from gobelin.report.ablation import FOLDER, RESULTS

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from gobelin.pipeline.run.forecast import in_words
+from gobelin.pipeline.run.open_run import check_output
 from gobelin.pipeline.run.progress_bar import outcomes, stage_line
 from gobelin.pipeline.run.remote_job import running_job
-from gobelin.pipeline.run.run import RUN_NAME, check_output
 from gobelin.pipeline.run.stage_names import STAGES
-from gobelin.pipeline.run.state import OutputError, read_json
+from gobelin.pipeline.run.state import RUN_NAME, OutputError, read_json
 from gobelin.pipeline.run.status import STATUS_NAME
 from gobelin.store.lock import holder, is_dead
 from gobelin.store.paths import join

@@ -18,7 +18,7 @@ def chat(
     """Serves the page until it is stopped."""
     from gobelin.pipeline.ask.model_folder import open_model
     from gobelin.pipeline.chat.server import ChatServer
-    from gobelin.pipeline.run.run import recipe_of
+    from gobelin.pipeline.run.open_run import recipe_of
     from gobelin.store.paths import absolute
 
     output = absolute(output)

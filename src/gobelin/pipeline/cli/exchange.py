@@ -109,7 +109,7 @@ def import_(
     """Makes an output folder whose stage ``extract`` is done."""
     from gobelin.pipeline.exchange.import_corpus import run_import
     from gobelin.pipeline.run.progress_bar import Screen
-    from gobelin.pipeline.run.run import summary_lines
+    from gobelin.pipeline.run.run_summary import summary_lines
     from gobelin.pipeline.run.scratch import temporary_files
 
     screen = Screen(quiet)

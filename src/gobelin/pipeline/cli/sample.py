@@ -115,8 +115,8 @@ def sample(
         if kind == "text":
             _check_text(value)
     from gobelin.pipeline.ask.model_folder import Order, folder_name, sample_prompt, write_samples
+    from gobelin.pipeline.run.open_run import recipe_of
     from gobelin.pipeline.run.progress_bar import Screen
-    from gobelin.pipeline.run.run import recipe_of
     from gobelin.store.paths import absolute, join
 
     output, screen = absolute(output), Screen(options.quiet)

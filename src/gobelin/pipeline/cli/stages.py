@@ -143,7 +143,7 @@ def _open_and_run(
 def _run_opened(
     output: str, stages: Sequence[Stage], options: RunOptions, caller: Call, tell: Tell | None, screen: Screen
 ) -> int:
-    from gobelin.pipeline.run.run import open_run
+    from gobelin.pipeline.run.open_run import open_run
 
     with open_run(
         output,
@@ -214,7 +214,7 @@ def _run_stages(output: str, run: Run, stages: Sequence[Stage], screen: Screen) 
 
 
 def _say_summary(output: str, screen: Screen) -> None:
-    from gobelin.pipeline.run.run import summary_lines
+    from gobelin.pipeline.run.run_summary import summary_lines
 
     screen.say("")
     for line in summary_lines(output):

@@ -29,8 +29,7 @@ from gobelin.exchange.jsonl import document_as_json
 from gobelin.exchange.similarities import Matrix
 from gobelin.exchange.writing import LEFT_OUT, Losses, Shard, Written, presentable
 from gobelin.pipeline.exchange.cards import ExportCard
-from gobelin.pipeline.run.run import RUN_NAME
-from gobelin.pipeline.run.state import OutputError
+from gobelin.pipeline.run.state import RUN_NAME, OutputError
 from gobelin.scores import columns
 from gobelin.store.dataset import current, is_committed
 from gobelin.store.files import exists, list_files, make_folder, read_json, write_json

@@ -7,8 +7,7 @@ from typing import Any
 from gobelin.exchange.token_files import documents_of, write_megatron, write_nanogpt
 from gobelin.pipeline.exchange.export import check_done
 from gobelin.pipeline.recipe.recipe import load_recipe
-from gobelin.pipeline.run.run import RECIPE_NAME
-from gobelin.pipeline.run.state import OutputError
+from gobelin.pipeline.run.state import RECIPE_NAME, OutputError
 from gobelin.pipeline.stages.held_out import hold_out
 from gobelin.store.files import exists, list_files, make_folder, write_json
 from gobelin.store.paths import join

@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 from gobelin.exchange.formats import find_format, find_sources
 from gobelin.pipeline.recipe.recipe import Recipe, load_recipe, to_yaml
 from gobelin.pipeline.run.inputs import Archive
+from gobelin.pipeline.run.open_run import check_output, holds_something_else
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.run.run import RECIPE_NAME, RUN_NAME, Run, check_output, holds_something_else
+from gobelin.pipeline.run.run import Run
 from gobelin.pipeline.run.scratch import scratch_folder, sweep_temporary_files
-from gobelin.pipeline.run.state import OutputError, read_json
+from gobelin.pipeline.run.state import RECIPE_NAME, RUN_NAME, OutputError, read_json
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.stages.imported import IMAGES_BESIDE
 from gobelin.store.files import files_in, size_of, write_bytes

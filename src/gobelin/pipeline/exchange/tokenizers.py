@@ -20,8 +20,7 @@ from PIL import Image as PillowImage
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import load_recipe, settings_as
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.run.run import RECIPE_NAME, RUN_NAME
-from gobelin.pipeline.run.state import some_images_shown
+from gobelin.pipeline.run.state import RECIPE_NAME, RUN_NAME, some_images_shown
 from gobelin.report.pictures import png_uri, webp_uri
 from gobelin.report.tokenizer_page import Look, Shown, fit_page, fit_section, tokenizer_page
 from gobelin.store.dataset import paths_of

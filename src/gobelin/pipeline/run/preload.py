@@ -22,7 +22,7 @@ import apache_beam.runners.portability.fn_api_runner  # noqa: E402, F401  # othe
 for _name in _left_out:
     del sys.modules[_name]
 
-import gobelin.pipeline.run.run  # noqa: E402, F401
+import gobelin.pipeline.run.open_run  # noqa: E402, F401
 from gobelin.pipeline.run.fast_beam import install  # noqa: E402
 from gobelin.transforms.images.image_sandbox import keep_children  # noqa: E402
 

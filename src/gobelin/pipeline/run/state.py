@@ -35,6 +35,9 @@ from gobelin.store.files import TEMPORARY_PREFIX, delete, exists, list_files, wr
 from gobelin.store.paths import is_remote, join, name_of, parent_of
 from gobelin.store.tables import list_shards, read_tables
 
+RECIPE_NAME = "recipe.yaml"
+RUN_NAME = "run.json"
+
 
 class OutputError(UserError):
     """The output folder cannot be used; the message says what is wrong and what to do."""

@@ -1,0 +1,113 @@
+"""A run's numbers as a short table, for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gobelin.pipeline.ask.rule_effects import effect_lines
+from gobelin.pipeline.run.state import RUN_NAME, read_json
+from gobelin.store.paths import join
+
+
+def _ending(training: dict[str, Any]) -> str:
+    """After how many steps training ended, why, and which of them the model is of."""
+    why = {"epochs": " (train.epochs)", "patience": " early, without a lower held-out loss (train.patience)"}
+    model = training["model_step"]
+    which = "the last one" if model == training["steps"] else f"step {model:,}, where the held-out loss was lowest"
+    return f"{training['steps']:,} steps, ended{why.get(training['ended_by'], '')}; the model is that of {which}"
+
+
+def _why_nothing(stages: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
+    """Says why a run kept no document, and what to do; nothing where it kept some."""
+    counts = stages.get("select", {}).get("documents")
+    if not isinstance(counts, dict) or counts.get("kept") or "seen" not in counts:
+        return []
+    extracted = stages.get("extract", {})
+    if not counts["seen"]:
+        pages = extracted.get("documents", {}).get("seen", 0)
+        if not pages:
+            records = extracted.get("records", {}).get("seen", 0)
+            return ["", f"nothing was kept: the input holds no page, in {records:,} records"]
+        return ["", f"nothing was kept: no document came out of {pages:,} pages; `extract documents` above says why"]
+    rule, times = max({**counts["dropped"], **counts["failed_by"]}.items(), key=lambda item: item[1])
+    lines = ["", f"nothing was kept: {times:,} of {counts['seen']:,} documents went by {rule}"]
+    if rule == "document.min_images":
+        fetches = extracted.get("fetches") or {}
+        if not extracted.get("images", {}).get("seen") and not recipe["extract"]["fetch"]["enabled"]:
+            lines.append(
+                "  the input holds pages and no images: fetch them, with --recipe common-crawl or --set "
+                "extract.fetch.enabled=true (docs/common-crawl.md)"
+            )
+        elif fetches and not fetches.get("ok"):
+            told = ", ".join(
+                f"{times:,} {status}" for status, times in sorted(fetches.items(), key=lambda i: -i[1])[:4]
+            )
+            lines.append(f"  no image could be fetched: {told} (docs/fetching.md says what these mean)")
+        elif extracted.get("images", {}).get("kept"):
+            lines.append("  there are images, and rules left them out: see `select images` and `gobelin explain`")
+    return lines
+
+
+def summary_lines(output: str) -> list[str]:
+    """A run's numbers as a short table, for a terminal."""
+    run: dict[str, Any] = read_json(join(output, RUN_NAME)) or {"stages": {}}
+    lines = [f"{'stage':<10}{'unit':<11}{'seen':>9}{'kept':>9}{'dropped':>9}{'failed':>8}{'seconds':>9}"]
+    reasons = []
+    for name, stage in run["stages"].items():
+        seconds = f"{stage['seconds']:.1f}" if "seconds" in stage else stage["status"]
+        for unit in ("documents", "images"):
+            counts = stage.get(unit)
+            if not isinstance(counts, dict) or "seen" not in counts:
+                continue
+            dropped = sum(counts["dropped"].values())
+            lines.append(
+                f"{name:<10}{unit:<11}{counts['seen']:>9,}{counts['kept']:>9,}{dropped:>9,}{counts['failed']:>8,}"
+                f"{seconds:>9}"
+            )
+            seconds = ""
+            top = sorted({**counts["dropped"], **counts["failed_by"]}.items(), key=lambda item: -item[1])
+            reasons += [f"  {name} {unit}: {times:,} {rule}" for rule, times in top[:8]]
+        if "documents" not in stage or "seen" not in stage.get("documents", {}):
+            lines.append(f"{name:<10}{'':<46}{seconds:>9}")
+    lines += ["", "most frequent reasons", *reasons] if reasons else []
+    if run["stages"]:
+        lines += _why_nothing(run["stages"], run["recipe"])
+    unreadable = run["stages"].get("extract", {}).get("records", {}).get("unreadable", 0)
+    if unreadable:
+        lines.append(
+            f"  extract: {unreadable:,} {'place' if unreadable == 1 else 'places'} in the input could not be read; see "
+            "`gobelin export --decisions --stage extract`"
+        )
+    not_run = run["stages"].get("select", {}).get("not_run", {})
+    if not_run:
+        lines += ["", "rules that could not run (no score): " + ", ".join(sorted(not_run))]
+    errors = run["stages"].get("score", {}).get("plugin_errors", {})
+    if any(errors.values()):
+        lines += [
+            "",
+            "scores of plug-ins that failed: " + ", ".join(f"{name} {n:,}" for name, n in errors.items() if n),
+        ]
+    effects = run["stages"].get("select", {}).get("rules")
+    if effects:
+        lines += effect_lines(effects)
+    tokens = run["stages"].get("tokenize", {}).get("tokens")
+    if tokens:
+        lines.append(
+            f"tokens: {tokens['all']:,}, of which {tokens['image']:,} image tokens; vocabulary {tokens['vocabulary']:,}"
+        )
+    training = run["stages"].get("train", {})
+    if training.get("losses"):
+        shown = {name: value for name, value in training["losses"].items() if value is not None}
+        lines.append("losses: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    if training.get("ended_by"):
+        lines.append(f"train: {_ending(training)}")
+    lines += [f"warning: train: {alert}" for alert in training.get("alerts", ())]
+    lines += [f"train: {note}" for note in training.get("notes", ())]
+    if training.get("grounding"):
+        for direction in ("image", "text"):
+            gap = training["grounding"][direction]
+            lines.append(
+                f"grounding gap ({direction} given its partner against another): {gap['mean']:.3f} "
+                f"[{gap['low']:.3f}, {gap['high']:.3f}] nats a token, {training['grounding']['num_pairs']} pairs"
+            )
+    return lines
