@@ -21,7 +21,8 @@ from gobelin.errors import UserError
 from gobelin.pipeline.ask.what_if import Outcome, _judge
 from gobelin.pipeline.browse import details
 from gobelin.pipeline.browse.answers import Answers
-from gobelin.pipeline.browse.collection import PAGE, AskError, Collection, Query, settings
+from gobelin.pipeline.browse.collection import PAGE, AskError, Collection, settings
+from gobelin.pipeline.browse.find import Query, find_documents, find_pictures, left_out
 from gobelin.pipeline.browse.server import BrowseServer
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe.recipe import RecipeError, change, load_recipe
@@ -141,7 +142,7 @@ def test_the_recipe_change_is_a_recipe(answers: Answers, output: Path) -> None:
 
 def test_documents_are_filtered_searched_and_sorted(collection: Collection) -> None:
     def found(**given: Any) -> list[str]:
-        places, _ = collection.documents(Query(**given), {})
+        places, _ = find_documents(collection, Query(**given), {})
         return [collection.columns.ids[int(place)].as_py() for place in places]
 
     every = found()
@@ -169,21 +170,21 @@ def test_documents_are_filtered_searched_and_sorted(collection: Collection) -> N
 
 
 def test_what_has_no_scores_is_listed(collection: Collection) -> None:
-    rows, total, rules = collection.left_out("", "", 0)
+    rows, total, rules = left_out(collection, "", "", 0)
     assert total > len(rules) > 1
     assert {row["rule"] for row in rows} <= set(rules)
-    seen = [row for offset in range(0, total, PAGE) for row in collection.left_out("", "", offset)[0]]
+    seen = [row for offset in range(0, total, PAGE) for row in left_out(collection, "", "", offset)[0]]
     assert len(seen) == total
-    of_rule = collection.left_out("", rules[0], 0)
+    of_rule = left_out(collection, "", rules[0], 0)
     assert of_rule[1] == sum(row["rule"] == rules[0] for row in seen)
-    assert collection.left_out("no-such-address", "", 0)[:2] == ([], 0)
+    assert left_out(collection, "no-such-address", "", 0)[:2] == ([], 0)
 
 
 def test_pictures_stand_once_and_near_ones_on_both_sides(collection: Collection, answers: Answers) -> None:
-    places, _ = collection.pictures(Query(), {})
+    places, _ = find_pictures(collection, Query(), {})
     images = collection.columns.images[places]
     assert len(set(images.tolist())) == len(images) == len(collection.columns.image_ids)
-    places, values = collection.pictures(Query(sort="min_side"), {})
+    places, values = find_pictures(collection, Query(sort="min_side"), {})
     assert values.tolist() == sorted(values.tolist())
     near = answers.on_near({"rule": "image.min_side_px", "threshold": 64})
     assert near["passing"]

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gobelin.data.rows import Row
 from gobelin.pipeline.browse import details
-from gobelin.pipeline.browse.collection import PAGE, AskError, Changes, Collection, Query, change_type
+from gobelin.pipeline.browse.collection import PAGE, AskError, Changes, Collection, JsonObject
+from gobelin.pipeline.browse.find import Query, clusters, find_documents, find_pictures, left_out, sortable_scores
+from gobelin.pipeline.browse.list_rows import document_row, picture_row
+from gobelin.pipeline.browse.thresholds import change_type, consequence, described_rules, histogram, nearest
 from gobelin.pipeline.recipe.yaml import write_yaml
 from gobelin.report import wording
 from gobelin.report.marks import FILE_NAME, KEPT, MAX_NOTE, Mark, draw, read_marks, wilson, write_marks
@@ -42,14 +44,14 @@ class Answers:
             raise AskError(f"there is no run {number!r}")
         return self.runs[int(number)]
 
-    def _of(self, given: Row) -> tuple[Collection, Changes]:
+    def _of(self, given: JsonObject) -> tuple[Collection, Changes]:
         run = self.run_called(given.get("run", 0))
         return run, _changes(given.get("changes", {})) if run is self.runs[0] else {}
 
     def _other(self, run: Collection) -> Collection | None:
         return next((each for each in self.runs if each is not run), None)
 
-    def on_start(self, given: Row) -> Row:
+    def on_start(self, given: JsonObject) -> JsonObject:
         """What the page needs at once."""
         first = self.runs[0]
         nsfw = first.columns.score("image", "nsfw")
@@ -58,32 +60,32 @@ class Answers:
                 {"name": name, "recipe": run.recipe.name, "output": run.output, "documents": len(run.columns.ids)}
                 for name, run in zip(_names(self.runs), self.runs)
             ],
-            "rules": first.described_rules(),
+            "rules": described_rules(first),
             "names": {subject: list(names) for subject, names in first.base.names.items()},
             "meanings": {name: first.meaning(name) for names in first.base.names.values() for name in names}
             | {"document_dropped": wording.RULE_MEANINGS["document_dropped"]},
-            "scores": {subject: first.scores(subject) for subject in ("document", "image")},
+            "scores": {subject: sortable_scores(first, subject) for subject in ("document", "image")},
             "languages": first.languages(), "sites": first.sites(),
             "nsfw_scored": bool((~np.isnan(nsfw)).any()) if len(nsfw) else False,
             "resolved": first.resolved,
         }  # fmt: skip
 
-    def on_judge(self, given: Row) -> Row:
+    def on_judge(self, given: JsonObject) -> JsonObject:
         """What changed thresholds do."""
         run, changes = self._of(given)
-        return run.consequence(changes, given.get("held"))
+        return consequence(run, changes, given.get("held"))
 
-    def on_histogram(self, given: Row) -> Row:
+    def on_histogram(self, given: JsonObject) -> JsonObject:
         """The values that a rule compares."""
-        return self._of(given)[0].histogram(_text(given, "rule"))
+        return histogram(self._of(given)[0], _text(given, "rule"))
 
-    def on_near(self, given: Row) -> Row:
+    def on_near(self, given: JsonObject) -> JsonObject:
         """What lies next to a threshold."""
         run, changes = self._of(given)
         rule, threshold = _text(given, "rule"), _number(given, "threshold")
         if threshold is None:
             raise AskError("a threshold is expected")
-        found, judged = run.near(rule, threshold), run.judged(changes)
+        found, judged = nearest(run, rule, threshold), run.judged(changes)
         texts = {}
         if found["subject"] == "text":
             texts = details.texts_of(run, [place for side in ("passing", "failing") for place, _ in found[side]])
@@ -95,41 +97,41 @@ class Answers:
         return found
 
     @staticmethod
-    def _place(run: Collection, subject: str, place: int, judged: Judged) -> Row:
-        return run.picture_row(place, judged) if subject == "image" else run.document_row(place, judged)
+    def _place(run: Collection, subject: str, place: int, judged: Judged) -> JsonObject:
+        return picture_row(run, place, judged) if subject == "image" else document_row(run, place, judged)
 
-    def on_documents(self, given: Row) -> Row:
+    def on_documents(self, given: JsonObject) -> JsonObject:
         """A page of documents."""
         run, changes = self._of(given)
         query, judged = _query(given), run.judged(changes)
-        places, values = run.documents(query, changes, self._other(run))
+        places, values = find_documents(run, query, changes, self._other(run))
         own = self._verdicts(run)
         rows = []
         for place, value in _part(places, values, query.offset):
-            row = run.document_row(place, judged)
+            row = document_row(run, place, judged)
             rows.append({**row, "value": value, "mark": own.get((row["doc_id"], None, row["rule"] or KEPT), "")})
         return {"total": len(places), "rows": rows}
 
-    def on_left_out(self, given: Row) -> Row:
+    def on_left_out(self, given: JsonObject) -> JsonObject:
         """A page of what left before it had scores."""
         run, _ = self._of(given)
-        rows, total, rules = run.left_out(
-            _text(given, "text"), _text(given, "rule"), int(_number(given, "offset") or 0)
+        rows, total, rules = left_out(
+            run, _text(given, "text"), _text(given, "rule"), int(_number(given, "offset") or 0)
         )
         meanings = {rule: wording.rule_meaning(rule) for rule in rules}
         return {"rows": rows, "total": total, "rules": rules, "meanings": meanings}
 
-    def on_pictures(self, given: Row) -> Row:
+    def on_pictures(self, given: JsonObject) -> JsonObject:
         """A page of pictures."""
         run, changes = self._of(given)
         query, judged = _query(given), run.judged(changes)
-        places, values = run.pictures(query, changes, self._other(run))
+        places, values = find_pictures(run, query, changes, self._other(run))
         rows = [
-            {**run.picture_row(place, judged), "value": value} for place, value in _part(places, values, query.offset)
+            {**picture_row(run, place, judged), "value": value} for place, value in _part(places, values, query.offset)
         ]
         return {"total": len(places), "rows": rows}
 
-    def on_document(self, given: Row) -> Row:
+    def on_document(self, given: JsonObject) -> JsonObject:
         """A document in full."""
         run, changes = self._of(given)
         found = details.document(run, _text(given, "doc_id"), changes)
@@ -141,27 +143,27 @@ class Answers:
         place = other.places.get(found["doc_id"]) if other else None
         elsewhere = None
         if other is not None:
-            elsewhere = "unknown" if place is None else other.document_row(place, other.base)["rule"] or KEPT
+            elsewhere = "unknown" if place is None else document_row(other, place, other.base)["rule"] or KEPT
         return {**found, "marks": marks, "elsewhere": elsewhere}
 
-    def on_stored(self, given: Row) -> Row:
+    def on_stored(self, given: JsonObject) -> JsonObject:
         """The decisions that the stages wrote down."""
         return {"rows": details.stored_decisions(self._of(given)[0], _text(given, "doc_id"))}
 
-    def on_tokens(self, given: Row) -> Row:
+    def on_tokens(self, given: JsonObject) -> JsonObject:
         """A document's tokens."""
         return details.tokens(self._of(given)[0], _text(given, "doc_id"))
 
-    def on_source(self, given: Row) -> Row:
+    def on_source(self, given: JsonObject) -> JsonObject:
         """A page's source."""
         text = details.source(self._of(given)[0], _text(given, "doc_id"))
         return {"text": text[: details.MAX_SOURCE], "more": max(0, len(text) - details.MAX_SOURCE)}
 
-    def on_clusters(self, given: Row) -> Row:
+    def on_clusters(self, given: JsonObject) -> JsonObject:
         """A page of groups of duplicates."""
         run, changes = self._of(given)
         kind, offset, judged = _text(given, "kind"), int(_number(given, "offset") or 0), run.judged(changes)
-        found = run.clusters(kind)
+        found = clusters(run, kind)
         subject = "image" if kind == "images" else "document"
         groups = [
             {
@@ -172,7 +174,7 @@ class Answers:
         ]
         return {"total": len(found), "subject": subject, "groups": groups}
 
-    def on_compare(self, given: Row) -> Row:
+    def on_compare(self, given: JsonObject) -> JsonObject:
         """How two runs differ."""
         if len(self.runs) < 2:
             raise AskError("there is no second run to compare with")
@@ -198,7 +200,7 @@ class Answers:
             if mark.selection == run.selection
         }
 
-    def on_mark(self, given: Row) -> Row:
+    def on_mark(self, given: JsonObject) -> JsonObject:
         """Keeps a verdict or a note; neither of both takes the mark away."""
         run, _ = self._of(given)
         node, verdict, note = given.get("node_index"), given.get("verdict", ""), _text(given, "note")
@@ -220,7 +222,7 @@ class Answers:
             write_marks(run.output, marks.values())
         return {"marks": len(marks), "file": join(run.output, FILE_NAME)}
 
-    def on_audit(self, given: Row) -> Row:
+    def on_audit(self, given: JsonObject) -> JsonObject:
         """A sample of what each rule decided, by seed, and what was said of it. The recipe's thresholds count, not
         those that are being tried: an audit is of what the run did."""
         run, _ = self._of(given)
@@ -247,7 +249,7 @@ class Answers:
             )  # fmt: skip
         return {"seed": seed, "size": size, "rules": rules, "file": join(run.output, FILE_NAME)}
 
-    def on_write(self, given: Row) -> Row:
+    def on_write(self, given: JsonObject) -> JsonObject:
         """Writes the thresholds as a recipe that extends the folder's own."""
         run, changes = self._of(given)
         if not changes:
@@ -314,7 +316,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _number(given: Row, name: str) -> float | None:
+def _number(given: JsonObject, name: str) -> float | None:
     value = given.get(name)
     if value is None:
         return None
@@ -323,14 +325,14 @@ def _number(given: Row, name: str) -> float | None:
     return value
 
 
-def _text(given: Row, name: str) -> str:
+def _text(given: JsonObject, name: str) -> str:
     value = given.get(name, "")
     if not isinstance(value, str):
         raise AskError(f"{name}: a text is expected")
     return value
 
 
-def _query(given: Row) -> Query:
+def _query(given: JsonObject) -> Query:
     texts = {name: _text(given, name) for name in ("view", "text", "rule", "language", "site", "score", "sort")}
     low, high, offset = (_number(given, name) for name in ("low", "high", "offset"))
     return Query(

@@ -17,9 +17,9 @@ from lxml import etree
 from PIL import Image as PillowImage
 
 from gobelin.data.model import Action, Decision, Unit
-from gobelin.data.rows import DocumentRow, DocumentScoresRow, Row
+from gobelin.data.rows import DocumentRow, DocumentScoresRow
 from gobelin.pipeline.ask.explain import Comparison
-from gobelin.pipeline.browse.collection import AskError, Changes, Collection
+from gobelin.pipeline.browse.collection import AskError, Changes, Collection, JsonObject
 from gobelin.report.documents import safe_href, shown_text
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.store.files import exists
@@ -59,7 +59,7 @@ _LOADING = (
 )
 
 
-def document(collection: Collection, doc_id: str, changes: Changes) -> Row:
+def document(collection: Collection, doc_id: str, changes: Changes) -> JsonObject:
     """A document with every node, what the thresholds say of each, its decisions and its tokens."""
     place = collection.places.get(doc_id)
     if place is None:
@@ -103,7 +103,7 @@ def _nodes(
     replaced: set[Any],
     compare: Comparison,
     unsafe: Any,
-) -> Iterator[Row]:
+) -> Iterator[JsonObject]:
     num_images = 0
     for index, (node, score) in enumerate(zip(row["nodes"], scores["nodes"], strict=True)):
         decision = broken.get(index)
@@ -119,7 +119,7 @@ def _nodes(
         num_images += is_image
 
 
-def _decision(decision: Decision) -> Row:
+def _decision(decision: Decision) -> JsonObject:
     return {
         "rule": decision.rule, "value": decision.value, "threshold": decision.threshold,
         "detail": shown_text(decision.detail),
@@ -133,7 +133,7 @@ def _row(output: str, data_set: tuple[str, str], doc_id: str) -> Any:
     return found
 
 
-def stored_decisions(collection: Collection, doc_id: str) -> list[Row]:
+def stored_decisions(collection: Collection, doc_id: str) -> list[JsonObject]:
     """What the stages wrote down about a document, stage after stage."""
     names = ("stage", "unit", "action", "rule", "node_index", "value", "threshold", "detail")
     return [
@@ -143,7 +143,7 @@ def stored_decisions(collection: Collection, doc_id: str) -> list[Row]:
     ]
 
 
-def tokens(collection: Collection, doc_id: str) -> Row:
+def tokens(collection: Collection, doc_id: str) -> JsonObject:
     """A document's tokens in pieces: the text of each stretch of text tokens, special tokens by name, pictures."""
     folder = join(collection.output, "tokenize")
     if collection.run["stages"].get("tokenize", {}).get("status") != "done":
@@ -160,7 +160,7 @@ def tokens(collection: Collection, doc_id: str) -> Row:
         return {"pieces": [], "why": "Needs gobelin[models]: the text tokenizer is not installed."}
     first_text, first_image = vocabulary.text_offset, vocabulary.image_offset
     starts = {span["start"]: span for span in row["image_spans"]}
-    pieces: list[Row] = []
+    pieces: list[JsonObject] = []
     place, all_tokens = 0, row["tokens"]
     while place < len(all_tokens) and place < _MAX_TOKENS:
         begin = place
@@ -242,7 +242,7 @@ def _picture(output: str, image_id: str, side: int) -> bytes | None:
     return stream.getvalue()
 
 
-def texts_of(collection: Collection, places: list[int]) -> dict[int, Row]:
+def texts_of(collection: Collection, places: list[int]) -> dict[int, JsonObject]:
     """Of texts by their place among the texts: the document, the index in it, and what they say."""
     columns = collection.columns
     nodes = columns.text_nodes[places]
