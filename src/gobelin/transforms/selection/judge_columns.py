@@ -10,15 +10,14 @@ call before (bench/browse.py).
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gobelin.transforms.duplicates.image_duplicates import hamming
+from gobelin.transforms.selection.choose_columns import PicturesOfDocuments, first_shared
 from gobelin.transforms.selection.columns import (
     EARLIER_KINDS,
     FIXED_OF_DOCUMENT,
@@ -29,6 +28,8 @@ from gobelin.transforms.selection.columns import (
     Ints,
 )
 from gobelin.transforms.selection.config import SelectConfig
+from gobelin.transforms.selection.judged import STAYS, Bools, Codes, Judged
+from gobelin.transforms.selection.repeated_pictures import REPEATED, Repeats
 from gobelin.transforms.selection.rules import (
     SITE_COUNT,
     TEXT_RULES,
@@ -41,49 +42,9 @@ from gobelin.transforms.selection.rules import (
 )
 from gobelin.transforms.text.pii import Pii
 
-STAYS = np.int16(0x7FFF)
-"""In place of the number of a rule, where none is broken."""
-
-Codes = npt.NDArray[np.int16]
-Bools = npt.NDArray[np.bool_]
-T = TypeVar("T", bound=npt.NDArray[Any])
-
 _PII = tuple(f"pii.{kind}" for kind in Pii)
-_REPEATED = ("image.unique_near_in_document", "image.unique_in_document", "image.min_phash_distance_in_document")
+
 _MAX_CACHED = 6
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Judged:
-    """What a set of thresholds decides. Codes are numbers in the lists of names beside them, or ``STAYS``."""
-
-    documents: Codes  # (D,) the rule that drops each
-    texts: Codes  # (T,)
-    images: Codes  # (I,)
-    names: dict[str, tuple[str, ...]]  # of the rules, by subject: document, text, image
-    num_images: npt.NDArray[np.int64]  # (D,) left after the node rules
-    num_words: npt.NDArray[np.int64]  # (D,) as shown
-
-    @property
-    def is_kept(self) -> Bools:
-        """Of each document."""
-        return self.documents == STAYS
-
-    def totals(self) -> tuple[int, int, int]:
-        """Documents, pictures shown and words of the corpus."""
-        kept = self.is_kept
-        return int(kept.sum()), int(self.num_images[kept].sum()), int(self.num_words[kept].sum())
-
-    def counts(self, subject: str) -> Counter[str]:
-        """How often each rule dropped one."""
-        codes: Codes = {"document": self.documents, "text": self.texts, "image": self.images}[subject]
-        names = self.names[subject]
-        times = np.bincount(codes[codes != STAYS], minlength=len(names))
-        return Counter({name: int(number) for name, number in zip(names, times) if number})
-
-    def code(self, subject: str, rule: str) -> int:
-        """The number of a rule; -1: it judges none of these."""
-        return self.names[subject].index(rule) if rule in self.names[subject] else -1
 
 
 class ColumnJudge:
@@ -95,7 +56,8 @@ class ColumnJudge:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._kept: OrderedDict[Any, Any] = OrderedDict()
-        self._sums: dict[str, npt.NDArray[np.int64]] = {}
+        self._words: Ints | None = None
+        self._pairs: PicturesOfDocuments | None = None
 
     def judge(self, config: SelectConfig, held: Rule | None = None) -> Judged:
         """Args:
@@ -107,7 +69,7 @@ class ColumnJudge:
         images = self._first("image", own["image"], config, held)
         names = {
             "text": ("text.roles", *(rule.name for rule in own["text"]), *_PII),
-            "image": (*FIXED_OF_IMAGE, *(rule.name for rule in own["image"]), *_REPEATED, *_PII),
+            "image": (*FIXED_OF_IMAGE, *(rule.name for rule in own["image"]), *REPEATED, *_PII),
             "document": (
                 *FIXED_OF_DOCUMENT, *(rule.name for rule in own["document"]),
                 *(f"document.unique.{kind}" for kind in (*EARLIER_KINDS, "image_set")),
@@ -123,7 +85,8 @@ class ColumnJudge:
         left = self._left(texts, images, config)
         documents = self._first("document", own["document"], config, held, left)
         documents = np.where(columns.fixed > 0, columns.fixed.astype(np.int16) - np.int16(1), documents)
-        self._choose(documents, images, config.document.unique, names["document"])
+        if config.document.unique:
+            self._drop_duplicates(documents, images, config.document.unique, names["document"])
         return Judged(documents, texts, images, names, left["images_left"], left["words_shown"])
 
     def not_run(self, rule: Rule, config: SelectConfig) -> int:
@@ -203,7 +166,7 @@ class ColumnJudge:
         distance = rules.min_phash_distance_in_document
         if not (rules.unique_near_in_document or rules.unique_in_document or distance is not None):
             return images
-        return _Repeats(self._columns, images, config, names).dropped()
+        return Repeats(self._columns, images, config, names).dropped()
 
     def _drop_bare_headings(self, texts: Codes, images: Codes, config: SelectConfig, code: int) -> None:
         """As ``_without_bare_headings`` in select.py: a heading holds something if what stays next in its document is
@@ -246,8 +209,8 @@ class ColumnJudge:
         """What is left of each document (D,)."""
         columns = self._columns
         stays, shown = texts == STAYS, images == STAYS
-        if "words" not in self._sums:
-            self._sums["words"] = np.nan_to_num(columns.score("text", "num_words")).astype(np.int32)
+        if self._words is None:
+            self._words = np.nan_to_num(columns.score("text", "num_words")).astype(np.int32)
         num_images = _sums(shown, columns.image_ends)
         similar = columns.score("image", "clip_assigned_score") >= np.float32(config.document.assigned_similarity)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -255,135 +218,29 @@ class ColumnJudge:
         ratio[num_images == 0] = 1.0
         ratio[~columns.has_clip] = np.nan
         return {
-            "words_left": _sums(np.where(stays, self._sums["words"], 0), columns.text_ends),
+            "words_left": _sums(np.where(stays, self._words, 0), columns.text_ends),
             "words_shown": _sums(np.where(stays, columns.words, 0), columns.text_ends),
             "images_left": num_images,
             "assigned_ratio": ratio,
         }
 
-    def _choose(self, documents: Codes, images: Codes, kinds: tuple[str, ...], names: tuple[str, ...]) -> None:
+    def _drop_duplicates(self, documents: Codes, images: Codes, kinds: tuple[str, ...], names: tuple[str, ...]) -> None:
         """As ``keep_one``: of those that pass, the latest first, each stays unless one that stays is in one of its
-        groups. In rounds: who is first in all of its groups stays, and who shares a group with one that stays goes."""
-        if not kinds:
-            return
-        first_unique = len(names) - len(EARLIER_KINDS) - 1
-        known = (documents == STAYS) & (self._columns.earlier > 0)
-        documents[known] = first_unique + self._columns.earlier[known] - 1
+        groups."""
+        columns = self._columns
+        known = (documents == STAYS) & (columns.earlier > 0)
+        documents[known] = len(names) - len(EARLIER_KINDS) - 1 + columns.earlier[known] - 1
         alive = np.flatnonzero(documents == STAYS)
-        alive = alive[np.argsort(self._columns.rank[alive])]  # the latest first
-        groups = []
-        for kind in kinds:
-            group = self._image_sets(images)[alive] if kind == "image_set" else self._columns.groups[kind][alive]
-            sizes = np.bincount(group, minlength=1)
-            groups.append(np.where(sizes[group] > 1, group, -1))
-        shared = np.flatnonzero(np.any([group >= 0 for group in groups], axis=0))
-        alive, groups = alive[shared], [group[shared] for group in groups]
-        keepers = [np.full(int(group.max(initial=-1)) + 2, len(alive), np.int64) for group in groups]  # last: no group
-        open_ = np.arange(len(alive))
-        stays = np.zeros(len(alive), bool)
-        while len(open_):
-            is_first = np.ones(len(open_), bool)
-            for group in groups:
-                own = group[open_]
-                first = np.full(int(own.max(initial=-1)) + 2, len(alive), np.int64)
-                first[own[::-1]] = open_[::-1]  # the first in order is written last
-                is_first &= (own < 0) | (first[own] == open_)
-            stays[open_[is_first]] = True
-            gone = is_first.copy()
-            for group, keeper in zip(groups, keepers):
-                new = open_[is_first]
-                new = new[group[new] >= 0]
-                keeper[group[new]] = new
-                gone |= keeper[group[open_]] < len(alive)
-            open_ = open_[~gone]
-        for kind, group, keeper in reversed(list(zip(kinds, groups, keepers))):
-            goes = ~stays & (keeper[group] < np.arange(len(alive)))
-            documents[alive[goes]] = names.index(f"document.unique.{kind}")
+        alive = alive[np.argsort(columns.rank[alive])]  # the latest first
+        of_kind = {kind: self._image_sets(images) if kind == "image_set" else columns.groups[kind] for kind in kinds}
+        for kind, gone in first_shared({kind: groups[alive] for kind, groups in of_kind.items()}).items():
+            documents[alive[gone]] = names.index(f"document.unique.{kind}")
 
     def _image_sets(self, images: Codes) -> Ints:
         """Of each document, a number that those with the same set of pictures left share; its own where it has none."""
-        columns = self._columns
-        if "pairs" not in self._sums:
-            document = columns.of_document[columns.image_nodes].astype(np.int64)
-            pairs = document * (len(columns.image_ids) + 1) + columns.images
-            self._sums["pair_names"], self._sums["pairs"] = np.unique(pairs, return_inverse=True)
-        names, pairs = self._sums["pair_names"], self._sums["pairs"]
-        is_shown = np.zeros(len(names), bool)
-        is_shown[pairs[images == STAYS]] = True
-        noise = np.random.default_rng(0).integers(1, 1 << 63, (2, len(columns.image_ids) + 1), dtype=np.int64)
-        document, picture = np.divmod(names[is_shown], len(columns.image_ids) + 1)
-        sums = np.zeros((len(columns.fixed), 2), np.int64)
-        for side in range(2):
-            np.add.at(sums[:, side], document, noise[side][picture])
-        has_none = np.bincount(document, minlength=len(sums)) == 0
-        sums[has_none, 0], sums[has_none, 1] = np.flatnonzero(has_none), -1
-        _, found = np.unique(sums[:, 0] ^ (sums[:, 1] * np.int64(0x5851F42D4C957F2D)), return_inverse=True)
-        return found.astype(np.int32)
-
-
-class _Repeats:
-    """Pictures that come again in their document. Only those of documents where two are alike are gone through, one of
-    each document a round, as select.py goes through them one by one."""
-
-    def __init__(self, columns: Columns, images: Codes, config: SelectConfig, names: tuple[str, ...]) -> None:
-        self._columns, self._images, self._rules = columns, images.copy(), config.image
-        self._codes = [names.index(name) for name in _REPEATED]
-        self._hashes: npt.NDArray[np.uint64] | None = None
-
-    def dropped(self) -> Codes:
-        columns = self._columns
-        passing = np.flatnonzero(self._images == STAYS)
-        document = columns.of_document[columns.image_nodes[passing]]
-        if self._rules.min_phash_distance_in_document is not None:
-            self._by_distance(passing, document)
-            return self._images
-        if self._rules.unique_near_in_document:
-            self._by_group(passing, document, columns.near[passing], self._codes[0])
-        else:
-            self._by_group(passing, document, columns.images[passing], self._codes[1])
-        return self._images
-
-    def _by_group(self, passing: Any, document: Ints, group: Ints, code: int) -> None:
-        """Of those of a document in one group, all go that come after the first that stays (personal data may drop the
-        first ones after this rule)."""
-        key = document.astype(np.int64) * (int(group.max(initial=0)) + 2) + group + 1
-        order = np.argsort(key, kind="stable")
-        sorted_key = key[order]
-        begins = np.append(True, sorted_key[1:] != sorted_key[:-1]) if len(order) else np.zeros(0, bool)
-        can_stay = self._columns.image_pii[passing[order]] == 0
-        group_number = np.cumsum(begins) - 1
-        first = np.full(int(begins.sum()), len(order), np.int64)
-        places = np.flatnonzero(can_stay)[::-1]
-        first[group_number[places]] = places
-        repeated = np.arange(len(order)) > first[group_number]
-        self._images[passing[order[repeated]]] = code
-
-    def _by_distance(self, passing: Any, document: Ints) -> None:
-        rules, columns = self._rules, self._columns
-        hashes = columns.phashes()
-        limit = rules.min_phash_distance_in_document
-        assert limit is not None
-        several = np.flatnonzero(np.bincount(document, minlength=1)[document] > 1)
-        seen: list[int] = []
-        of: int | None = None
-        for place in several.tolist():
-            image, here = int(passing[place]), int(document[place])
-            if here != of:
-                of, seen = here, []
-            code = next((code for earlier in seen if (code := self._alike(earlier, image, hashes, limit)) >= 0), -1)
-            if code >= 0:
-                self._images[image] = code
-            elif columns.image_pii[image] == 0:
-                seen.append(image)
-
-    def _alike(self, earlier: int, image: int, hashes: Any, limit: int) -> int:
-        """The number of the rule by which two pictures may not stand in one document; -1: none."""
-        columns = self._columns
-        if self._rules.unique_near_in_document and columns.near[earlier] == columns.near[image]:
-            return self._codes[0]
-        if self._rules.unique_in_document and columns.images[earlier] == columns.images[image]:
-            return self._codes[1]
-        return self._codes[2] if hamming(hashes[earlier], hashes[image]) < limit else -1
+        if self._pairs is None:
+            self._pairs = PicturesOfDocuments(self._columns)
+        return self._pairs.sets(images == STAYS)
 
 
 def _text_order(config: SelectConfig) -> tuple[Rule, ...]:

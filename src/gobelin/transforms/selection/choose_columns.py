@@ -1,0 +1,93 @@
+"""Who stays of each group of duplicates: what ``keep_one`` decides, over whole columns (``judge_columns.py``)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gobelin.transforms.selection.columns import Columns, Ints
+
+Bools = npt.NDArray[np.bool_]
+
+
+def first_shared(groups: dict[str, Ints]) -> dict[str, Bools]:
+    """Who goes, of documents that come in order: each stays unless an earlier one that stays is in one of its groups.
+
+    In rounds: who is first in all of its groups stays, and who shares a group with one that stays goes.
+
+    Args:
+        groups: of each kind of duplicate, in the order of the rules, the number of each document's group, (D,).
+
+    Returns:
+        Of each kind, who goes by it, (D,). Who goes by several is named by each; the first kind comes last, so that
+        it is the one that stands where they are written one over the other.
+    """
+    kinds, num = list(groups), len(next(iter(groups.values())))
+    columns = [_shared(group) for group in groups.values()]
+    places = np.flatnonzero(np.any([group >= 0 for group in columns], axis=0))
+    columns = [group[places] for group in columns]
+    stays, keepers = _keep(columns, len(places))
+    found = {}
+    for kind, group, keeper in reversed(list(zip(kinds, columns, keepers))):
+        goes = np.zeros(num, bool)
+        goes[places] = ~stays & (keeper[group] < np.arange(len(places)))
+        found[kind] = goes
+    return found
+
+
+def _shared(group: Ints) -> Ints:
+    """-1 in place of a group of one."""
+    sizes = np.bincount(group, minlength=1)
+    return np.where(sizes[group] > 1, group, -1).astype(np.int32)
+
+
+def _keep(groups: list[Ints], num: int) -> tuple[Bools, list[npt.NDArray[np.int64]]]:
+    """Who stays, (num,), and of each kind, by group, the one that stays of it; ``num`` where none does."""
+    keepers = [np.full(int(group.max(initial=-1)) + 2, num, np.int64) for group in groups]  # the last: no group
+    undecided = np.arange(num)
+    stays = np.zeros(num, bool)
+    while len(undecided):
+        is_first = np.ones(len(undecided), bool)
+        for group in groups:
+            own = group[undecided]
+            first = np.full(int(own.max(initial=-1)) + 2, num, np.int64)
+            first[own[::-1]] = undecided[::-1]  # the first in order is written last
+            is_first &= (own < 0) | (first[own] == undecided)
+        stays[undecided[is_first]] = True
+        is_decided = is_first.copy()
+        for group, keeper in zip(groups, keepers):
+            new = undecided[is_first]
+            new = new[group[new] >= 0]
+            keeper[group[new]] = new
+            is_decided |= keeper[group[undecided]] < num
+        undecided = undecided[~is_decided]
+    return stays, keepers
+
+
+class PicturesOfDocuments:
+    """Which documents show the same set of pictures."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        document = columns.of_document[columns.image_nodes].astype(np.int64)
+        pairs = document * (len(columns.image_ids) + 1) + columns.images
+        self._pairs, self._pair_of_node = np.unique(pairs, return_inverse=True)
+
+    def sets(self, is_shown: Bools) -> Ints:
+        """Of each document, a number that those with the same set of pictures share; its own where it shows none.
+
+        Args:
+            is_shown: of each image node, (I,).
+        """
+        columns = self._columns
+        has_shown = np.zeros(len(self._pairs), bool)
+        has_shown[self._pair_of_node[is_shown]] = True
+        noise = np.random.default_rng(0).integers(1, 1 << 63, (2, len(columns.image_ids) + 1), dtype=np.int64)
+        document, picture = np.divmod(self._pairs[has_shown], len(columns.image_ids) + 1)
+        sums = np.zeros((len(columns.fixed), 2), np.int64)
+        for side in range(2):
+            np.add.at(sums[:, side], document, noise[side][picture])
+        has_none = np.bincount(document, minlength=len(sums)) == 0
+        sums[has_none, 0], sums[has_none, 1] = np.flatnonzero(has_none), -1
+        _, found = np.unique(sums[:, 0] ^ (sums[:, 1] * np.int64(0x5851F42D4C957F2D)), return_inverse=True)
+        return found.astype(np.int32)
