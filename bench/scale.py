@@ -49,8 +49,8 @@ from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages import link as link_module
+from gobelin.pipeline.stages.join import JoinJob, run_join
 from gobelin.pipeline.stages.link import ROWS_AT_ONCE, LinkJob, run_link
-from gobelin.pipeline.stages.score import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly, shuffle_into_shards
 from gobelin.pipeline.stages.want import WantJob, run_want

@@ -376,7 +376,8 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     the output folder already. ``at_once``: images of a batch, which then has its rows dealt out."""
     from gobelin.pipeline.run.plan import Batch, DataSet, Step, data_sets
     from gobelin.pipeline.run.state import count_rows
-    from gobelin.pipeline.stages.score import JoinJob, MeasureJob, measure_documents, run_join
+    from gobelin.pipeline.stages.join import JoinJob, run_join
+    from gobelin.pipeline.stages.score import MeasureJob, measure_documents
     from gobelin.store.dataset import Attempt
     from gobelin.store.shards import read_folder
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
