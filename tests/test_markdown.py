@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it.token import Token
 
-from gobelin.data.model import Node, Role, to_row
+from gobelin.data.model import Node, Role, alt_text, to_row
 from gobelin.data.table_text import row_cells
 from gobelin.exchange import markdown, markdown_text
 from gobelin.exchange.entry import Entry, Picture
@@ -97,7 +97,7 @@ def test_alternative_texts_and_captions_are_read_back(alt: str, caption: str) ->
     first, *_ = [token for token in READER.parse(text) if token.type == "inline"]
     (image,) = first.children or []
     assert image.attrs["src"] == f"images/{IMAGE}.jpg"
-    assert heard(text) == squeezed(alt + caption)
+    assert heard(text) == squeezed((alt_text(alt) or "") + caption)
 
 
 @settings(deadline=None)
@@ -178,3 +178,10 @@ def test_front_matter_is_yaml_that_ends_where_it_ends(title: str) -> None:
 def test_markdown_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Markdown is written and not read"):
         markdown.read_source(str(tmp_path / "a.md"))
+
+
+@pytest.mark.parametrize(
+    ("alt", "shown"), [("_images/a-boat.png", ""), ("IMG_0042.JPG", ""), ("A boat.png is shown", "A boat.png is shown")]
+)
+def test_a_file_name_is_no_alternative_text(alt: str, shown: str) -> None:
+    assert f"![{shown}](" in markdown.body(entry_of({}, [Node("image", image_id=IMAGE, alt=alt)]))

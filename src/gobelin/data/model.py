@@ -32,6 +32,9 @@ LANGUAGE = re.compile(r"[a-z0-9][a-z0-9+#._-]{0,29}")
 """What a name of a programming language may be."""
 
 
+_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|svg|bmp|avif|tiff?)", re.IGNORECASE)
+
+
 class Role(enum.StrEnum):
     """What a text is on its page."""
 
@@ -270,3 +273,8 @@ def image_from_row(row: ImageRow) -> Image:
         warc_file=row["warc_file"],
         warc_offset=row["warc_offset"],
     )
+
+
+def alt_text(alt: str | None) -> str | None:
+    """An alternative text that says something: a file's name or path, which many pages give instead, does not."""
+    return None if alt is None or _FILE_NAME.fullmatch(alt) else alt

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from gobelin.data.model import Role
+from gobelin.data.model import Role, alt_text
 from gobelin.data.rows import DocumentRow, NodeRow, Row
 from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, Picture, extension
@@ -148,6 +148,6 @@ def _text(node: NodeRow) -> str:
 
 
 def _image(node: NodeRow, picture: Picture) -> str:
-    shown = f"![{inline(node['alt'] or '')}](images/{image_name(node, picture)})"
+    shown = f"![{inline(alt_text(node['alt']) or '')}](images/{image_name(node, picture)})"
     caption = emphasised(node["caption"] or "")
     return f"{shown}\n\n{caption}" if caption else shown

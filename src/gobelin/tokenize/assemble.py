@@ -7,7 +7,6 @@ their document; ``token_shards.py`` shuffles them.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.model import Action, Decision, Unit, alt_text, to_row
 from gobelin.data.rows import Row
 from gobelin.store.shards import read_rows, write_shard
 from gobelin.store.tables import read_tables, shard_path, shard_place
@@ -244,14 +243,6 @@ class _AssembleShard(WebStep):
             stage="tokenize", unit=Unit.NODE, action=action, rule=rule, doc_id=document["doc_id"], node_index=place,
             image_id=node["image_id"], url=node["image_url"], value=value, threshold=threshold,
         )  # fmt: skip
-
-
-def alt_text(alt: str | None) -> str | None:
-    """An alternative text that says something: a file's name or path, which many pages give instead, does not."""
-    return None if alt is None or _FILE_NAME.fullmatch(alt) else alt
-
-
-_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|svg|bmp|avif|tiff?)", re.IGNORECASE)
 
 
 def shown_nodes(nodes: Sequence[Row], codes: Mapping[str, EncodedImage]) -> list[int]:
