@@ -52,6 +52,37 @@ def test_lines_in_elements_of_their_own_go_behind_paragraphs_that_have_none() ->
     assert read(f"<article>{each}<div><p>{LAST}</p></div></article>") == [*SAID, LAST]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Source: The Harbour Post",
+        "责任编辑：王海",
+        "（编辑：小王）返回首页，查看更多",
+        "https://coast.example/fog https://coast.example/fog.jpg 640 480",
+        "<a href=/more>All of it</a> on one page",
+    ],
+)
+def test_last_lines_that_say_where_a_text_comes_from_go(line: str) -> None:
+    assert read(f"<article>{TEXT}<p>{LAST}</p><p>{line}</p></article>") == [*SAID, LAST]
+    # Above the last prose, or as prose, they are the text's.
+    assert len(read(f"<article><p>{line}</p>{TEXT}</article>")) == len(SAID) + 1
+    assert len(read(f"<article>{TEXT}<p>{LAST} and source of it all</p></article>")) == len(SAID) + 1
+
+
+@pytest.mark.parametrize(
+    ("link", "stays"),
+    [
+        ("广告英国的大学排名全知晓", False),
+        ("看地图", True),
+        ("A guide to fog in the harbour", False),
+        ("The fog", True),
+    ],
+)
+def test_paragraphs_that_are_one_link_go_where_they_say_more_than_a_word_or_two(link: str, stays: bool) -> None:
+    kept = read(f"<article>{TEXT}<p><a href=/x>{link}</a></p>{TEXT}</article>")
+    assert (link in kept) is stays
+
+
 def test_prose_behind_the_text_stays_where_it_is_a_good_part_of_the_article() -> None:
     more = "".join(f"<p>{PROSE} More {n}.</p>" for n in range(4))
     kept = read(f"<article><div class=t>{TEXT}</div><div class=u>{more}</div></article>")

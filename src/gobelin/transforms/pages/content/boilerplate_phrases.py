@@ -79,6 +79,12 @@ CALLS = _begins(
 )  # fmt: skip
 """Share, subscribe, buy; who owns the page; when it was filed and under what; how long a generator ran."""
 
+SOURCES = _begins(
+    r"(?:sources?|quelle|fonte|fuente|źródło|sumber|editor|penulis|provided by)\b", "编辑", "編輯", "来源", "來源",
+    "原标题", "转载", "轉載", r".{0,40}(?:责任编辑|責任編輯|查看更多|(?:编辑|編輯|来源|來源)\s?[:：])",
+)  # fmt: skip
+"""A line below a text that says where the text comes from or who edited it; in Chinese, too, that there is more."""
+
 CREDIT_INSIDE = _holds((
     "©", "getty ?images", "shutterstock", "istock", "adobe ?stock", "unsplash", "pixabay", "picture.?alliance",
     r"\b(?:afp|dpa|reuters|imago)\b", r"\(?\b(?:photo|foto|image|bild|picture)s?\b\s?(?::|by|/|©)",
@@ -91,6 +97,14 @@ FIGURE_NUMBER = re.compile(
     re.I,
 )
 """A line of its own below an image that begins with the figure's number is the image's caption."""
+
+_ADDRESS = re.compile(r"https?://\S{4,}")
+
+
+def address_chars(text: str) -> int:
+    """How many characters of a text are web addresses that are written out."""
+    return sum(map(len, _ADDRESS.findall(text))) if "://" in text else 0
+
 
 DATE_OR_BYLINE = _holds((
     r"\d{1,2}:\d{2}", r"\b(?:19|20)\d\d\b", r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}",

@@ -11,7 +11,7 @@ import re
 from itertools import accumulate
 
 from gobelin.data.model import PageKind, Role
-from gobelin.transforms.pages.content.region import Region
+from gobelin.transforms.pages.content.region import Region, said_chars
 from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBlocks
 
 
@@ -99,7 +99,7 @@ def drop_link_paragraphs(region: Region) -> None:
     blocks, drop = region.blocks, region.drop
     for index in range(region.start, region.end):
         block = blocks[index]
-        if block.role is not Role.PARAGRAPH or block.num_chars <= 25 or block.link_chars < 0.8 * block.num_chars:
+        if block.role is not Role.PARAGRAPH or block.link_chars < 0.8 * block.num_chars or said_chars(block) <= 25:
             continue
         if not block.text.startswith("http") and not _is_announced(blocks, index, drop):
             drop[index] = True

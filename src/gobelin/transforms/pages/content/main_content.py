@@ -20,17 +20,19 @@ from itertools import accumulate
 from gobelin.data.model import Role
 from gobelin.transforms.pages.content.article_region import find_own_h1, narrow_to_article
 from gobelin.transforms.pages.content.boilerplate import Kind
+from gobelin.transforms.pages.content.boilerplate_phrases import address_chars
 from gobelin.transforms.pages.content.link_rules import drop_link_lists, drop_link_paragraphs, is_index, is_row
 from gobelin.transforms.pages.content.named_boilerplate import LITTLE_PROSE, mark_boilerplate
 from gobelin.transforms.pages.content.page_kind import NO_FACTS, PageFacts
 from gobelin.transforms.pages.content.paging import drop_paging
-from gobelin.transforms.pages.content.region import Region
+from gobelin.transforms.pages.content.region import Region, said_chars
 from gobelin.transforms.pages.content.region_rules import (
     drop_before_heading,
     drop_cards,
     drop_duplicates,
     drop_empty_sections,
     drop_last_address,
+    drop_last_lines,
     drop_logos,
     drop_phrases,
     drop_teasers,
@@ -115,6 +117,8 @@ def _weight(block: Block) -> float:
         return 0.0
     text, role = block.text, block.role
     plain = float(num_chars - block.link_chars)
+    if role is Role.PARAGRAPH and not block.num_links and 2 * address_chars(text) >= num_chars:
+        return 0.0
     if role is Role.TABLE:
         if block.link_chars > 0.4 * num_chars:  # the numbers and bars of a table of contents say nothing
             return float(max(0, sum(map(str.isalpha, text)) - block.link_chars))
@@ -124,7 +128,7 @@ def _weight(block: Block) -> float:
     if role is Role.HEADING:
         return 0.0
     if num_chars < _MIN_LINE_CHARS and not text.isascii():
-        said = _said_chars(block)
+        said = said_chars(block)
         plain *= said / num_chars
         num_chars = said
     if role is Role.CODE or num_chars >= _MIN_LINE_CHARS:
@@ -136,18 +140,10 @@ def _weight(block: Block) -> float:
 
 def says_enough(content: MainContent, min_chars: int) -> bool:
     """Whether a text says as much as ``min_chars`` letters; Chinese, Japanese and Korean say more in each character."""
-    return sum(map(_said_chars, content.blocks)) >= min_chars
+    return sum(map(said_chars, content.blocks)) >= min_chars
 
 
-def _said_chars(block: Block) -> int:
-    text = block.text
-    return block.num_chars + (0 if text.isascii() else int(_CJK_CHARS * len(_CJK.findall(text))))
-
-
-_CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uff66-\uff9f]")
 _MIN_LINE_CHARS = 80
-_CJK_CHARS = 1.5
-"""What a character of Chinese, Japanese or Korean says beyond what a letter says: a sentence has that many fewer."""
 
 
 def _choose_region(page: PageBlocks, sums: list[float], drop: list[bool]) -> int:
@@ -338,7 +334,7 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
         ),
     ),
     (True, (drop_logos, take_captions)),
-    (False, (drop_behind_flow, drop_phrases, drop_duplicates, drop_empty_sections)),
+    (False, (drop_behind_flow, drop_phrases, drop_last_lines, drop_duplicates, drop_empty_sections)),
     (True, (drop_left_behind, drop_icons, drop_pointers, drop_signs, drop_icon_rows, add_lead_image, drop_copies)),
 )
 """The rules in the order in which they change a region; True: also where its links are its content.

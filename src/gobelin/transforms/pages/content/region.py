@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from gobelin.data.model import PageKind
@@ -37,3 +38,14 @@ class Region:
     def prose(self) -> float:
         """The sum of the positive weights in the region."""
         return sum(weight for weight in self.weights[self.start : self.end] if weight > 0)
+
+
+def said_chars(block: Block) -> int:
+    """How many letters of English say as much as a block."""
+    text = block.text
+    return block.num_chars + (0 if text.isascii() else int(_CJK_CHARS * len(_CJK.findall(text))))
+
+
+_CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uff66-\uff9f]")
+_CJK_CHARS = 1.5
+"""What a character of Chinese, Japanese or Korean says beyond what a letter says: a sentence has that many fewer."""

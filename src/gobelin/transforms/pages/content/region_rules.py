@@ -18,6 +18,8 @@ from gobelin.transforms.pages.content.boilerplate_phrases import (
     DATE_OR_BYLINE,
     FIGURE_NUMBER,
     RELATED,
+    SOURCES,
+    address_chars,
 )
 from gobelin.transforms.pages.content.region import Region
 from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBlocks
@@ -233,18 +235,23 @@ def drop_phrases(region: Region) -> None:
         ):
             drop[index] = True
         index += 1
-    for index in range(end - 1, last, -1):
+
+
+def drop_last_lines(region: Region) -> None:
+    """Lines behind the last prose that lead elsewhere, or say where a text comes from, who edited it, its address."""
+    blocks, weights, drop = region.blocks, region.weights, region.drop
+    for index in range(region.end - 1, region.start - 1, -1):
         block = blocks[index]
         if drop[index]:
             continue
-        if (
-            block.image is not None
-            or block.role is not Role.PARAGRAPH
-            or block.num_chars > 120
-            or block.link_chars < 0.3 * block.num_chars
-        ):
+        if weights[index] > 0 or block.image is not None or block.role is not Role.PARAGRAPH:
             break
-        drop[index] = True
+        is_told = SOURCES.match(block.text) or 2 * address_chars(block.text) >= block.num_chars
+        leads_on = block.num_chars <= 120 and block.link_chars >= 0.3 * block.num_chars
+        if leads_on or (is_told and region.kind is PageKind.ARTICLE):
+            drop[index] = True
+        elif region.kind is not PageKind.ARTICLE:
+            break
 
 
 def drop_duplicates(region: Region) -> None:
