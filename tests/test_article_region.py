@@ -103,6 +103,16 @@ def test_a_list_of_articles_stays_a_list() -> None:
     assert [f"OTHER {n}" for n in range(4)] == [line for line in kept if line.startswith("OTHER")]
 
 
+def test_whole_posts_below_the_name_of_the_site_are_a_list() -> None:
+    posts = "".join(f"<article id=post-{n} class='post h'><h2>Post {n}</h2><p>{OTHER} {n}</p></article>" for n in "ab")
+    kept = read(f"<h1>The Island Paper</h1><main>{posts}</main>", "<title>The Island Paper</title>")
+    assert [line for line in kept if line.startswith("OTHER")] == ["OTHER a", "OTHER b"]
+    # Of another make is what stands beside an article.
+    teaser = f"<article class=pick><h2>Another</h2><p>{OTHER}</p></article>"
+    article = f"<article class=story>{TEXT}</article>"
+    assert read(f"<h1>{TITLE}</h1><main>{article}{teaser}</main>")[-2:] == SAID[1:]
+
+
 def test_pictures_under_headings_belong_to_the_text_that_introduces_them() -> None:
     shown = "".join(
         f"<div class=item><h2>{n}. The quay in spring</h2><figure><img src=/q{n}.jpg></figure></div>"

@@ -76,11 +76,14 @@ def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights:
 
 
 def _others(page: PageBlocks, index: int) -> Iterator[Container]:
-    """The other containers of the same make."""
+    """The other containers of the same make: with the same names, but for one that each has of its own."""
     own = page.containers[index]
+    words = set(own.names.split())
     for place, other in enumerate(page.containers):
-        if place != index and other.kind is own.kind and other.tag == own.tag and other.names == own.names:
-            yield other
+        if place != index and other.kind is own.kind and other.tag == own.tag:
+            others = set(other.names.split())
+            if words == others or (len(words - others) == len(others - words) == 1 and words & others):
+                yield other
 
 
 def _is_one_of_several(page: PageBlocks, index: int, heading: int) -> bool:
