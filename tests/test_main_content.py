@@ -408,6 +408,22 @@ def test_what_phrases_say(pattern: re.Pattern[str], text: str, says: bool) -> No
 
 @pytest.mark.corpus
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"{CORPUS} is not here")
+@pytest.mark.parametrize(
+    ("line", "is_caption"),
+    [
+        ("The quay in 2008. REUTERS/Ada Wren", True),
+        ("The quay in fog (dpa)", True),
+        ("The quay at night, AFP", True),
+        ("Reports seen by Reuters say that the quay will be closed.", False),
+    ],
+)
+def test_a_line_below_an_image_is_its_caption_where_it_credits_an_agency(line: str, is_caption: bool) -> None:
+    content = read(
+        f"<article><p>{PROSE}</p><p><img src=quay.jpg width=600 height=400></p><p>{line}</p><p>{PROSE} 2</p>"
+    )
+    assert (line not in outline(content)) is is_caption
+
+
 def test_snippets_of_real_pages() -> None:
     """F1 of must-have and must-not snippets; trafilatura's own protocol and pages, where its default has 0.92."""
     found = wrong = missed = 0

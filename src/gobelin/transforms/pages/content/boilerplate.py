@@ -62,7 +62,7 @@ _JARGON = frozenset((
     "navfooter", "skiplink", "skiplinks", "footerlinks", "colophon", "tocset", "tocview", "tocsub", "tocframe",
     "tocbox", "tocnav", "fussbereich", "seitenfuss", "sharebar", "sharethis", "addthis", "addtoany", "socialmedia",
     "shariff", "socialicons", "commentlist", "commentform", "disqus", "relateds", "mostread", "mostpopular",
-    "outbrain", "taboola", "zergnet", "gdpr", "dsgvo", "rgpd", "lgpd", "onetrust", "cookiebot", "usercentrics",
+    "outbrain", "taboola", "teads", "zergnet", "gdpr", "dsgvo", "rgpd", "lgpd", "onetrust", "cookiebot", "usercentrics",
     "didomi", "borlabs", "footer", "sidebar", "sidebars", "sitemap", "kommentare", "commentaires", "comentarios",
     "adsense", "adbox", "adslot", "dfp", "offcanvas", "tagcloud", "taglist", "postmeta", "postmetadata", "entrymeta",
     "authorbox", "tableofcontents", "toctoggle", "ugc", "flyout",

@@ -98,7 +98,8 @@ SOURCES = _begins(
 
 CREDIT_INSIDE = _holds((
     "©", "getty ?images", "shutterstock", "istock", "adobe ?stock", "unsplash", "pixabay", "picture.?alliance",
-    r"\b(?:afp|dpa|reuters|imago)\b", r"\(?\b(?:photo|foto|image|bild|picture)s?\b\s?(?::|by|/|©)",
+    r"[/(:|–-] ?(?:afp|dpa|reuters|imago)\b", r"\b(?:afp|dpa|reuters|imago)(?: ?[/)]|\W*$)",
+    r"\(?\b(?:photo|foto|image|bild|picture)s?\b\s?(?::|by|/|©)",
     r"\bcourtesy of\b",
 ))  # fmt: skip
 """Anywhere in a short text below an image: who made it, so it is the image's caption."""
