@@ -1,7 +1,7 @@
 """Errors that are meant for people.
 
 The command line shows a ``UserError`` as one line and ends with exit code 2. Any other exception is a defect of
-gobelin: it ends with exit code 1 and says where the traceback lies. So whoever raises one of these has checked what
+gobelin: it ends with exit code 1 and says where the traceback lies. Code that raises a ``UserError`` has checked what
 was given.
 """
 
@@ -55,7 +55,7 @@ def is_of_the_machine(error: BaseException) -> bool:
 def is_full(error: BaseException | None) -> bool:
     """Whether an error, or one that it comes from, is that of a disk without room, or of a quota that is used up.
 
-    Beam and other libraries raise errors of their own in its place, some of which keep nothing of it but its words.
+    Beam and other libraries raise their own errors in its place; of some, only the message tells.
     """
     while error is not None:
         if (isinstance(error, OSError) and error.errno in _OF_A_FULL_DISK) or _FULL in str(error):

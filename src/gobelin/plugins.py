@@ -202,7 +202,7 @@ def open_picture(image: Image) -> Picture:
 
 @functools.cache
 def _entry_points(group: str) -> Mapping[str, tuple[importlib.metadata.EntryPoint, ...]]:
-    """Of a group, by name; in the order of the names."""
+    """The entry points of a group by their names, sorted."""
     points = importlib.metadata.entry_points(group=group)
     return {name: tuple(points.select(name=name)) for name in sorted(points.names)}
 

@@ -33,7 +33,7 @@ LOG_FLOOR = 0.5
 """Values below this are shown here on a logarithmic axis: zero has no place on it."""
 
 HEAD = "head."
-"""Before the name of a user's head in the name of its score."""
+"""Prefix of the names of scores by a user's own heads: ``head.NAME``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Score:
     needs: tuple[str, ...] = ()  # settings of the recipe's section ``score`` without which it is null
     told: dict[DataSet, str] = dataclasses.field(default_factory=dict, hash=False)  # other meanings, by data set
     never_null: tuple[DataSet, ...] = ()
-    only_in: DataSet | None = None  # where its column stands, if not wherever it might
+    only_in: DataSet | None = None  # the one data set that has the column; None: all that could have it
 
     @property
     def data_sets(self) -> tuple[DataSet, ...]:

@@ -122,7 +122,8 @@ def _file(archive: Archive, kind: Kind) -> Described:
 
 
 def _archived(name: str, layout: Layout, archives: Sequence[Archive]) -> tuple[list[Described], list[Described]]:
-    """Of archives mlcroissant reads files and lines, not what JSON in them says: a document is its JSON."""
+    """The record set of an archived layout. mlcroissant reads the files of an archive and their lines and does not look
+    into JSON, so a document is one field that holds its JSON."""
     files = [_file(archive, layout.kind) for archive in archives]
     inside = {"containedIn": [{"@id": archive.name} for archive in archives]}
     if layout.kind == "zip":

@@ -1,4 +1,4 @@
-"""All that a data card says, as numbers and names: gathered by whoever has written the files."""
+"""All that a data card says, as numbers and names; the code that writes the files gathers them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Facts:
 
     run: dict[str, Any]  # run.json
     recipe_digest: str  # SHA-256 of recipe.yaml, hexadecimal
-    stage: str  # whose documents they are: select | extract
+    stage: str  # the stage that wrote the documents: select | extract
     format: str | None  # of an export; None: the output folder of a run
     tally: Tally
     layouts: Sequence[Layout]

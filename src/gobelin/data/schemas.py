@@ -182,8 +182,12 @@ FACES = pa.list_(
 
 
 def _with_scores(data_set: DataSet, facts: dict[str, list[pa.Field]]) -> list[pa.Field]:
-    """The scores of a data set as the table has them (``scores.py``), each followed by its ``facts``: columns that no
-    rule compares. Those of "first" and "last" stand there."""
+    """The columns of a data set with scores, in the order of the table of scores (``scores.py``).
+
+    Args:
+        facts: columns that no rule compares, by the name of the score that they follow; "first" and "last" for those
+            at the beginning and at the end.
+    """
     fields = list(facts["first"])
     for column in columns(data_set):
         fields += [column, *facts.get(column.name, ())]

@@ -32,7 +32,7 @@ def row_cells(line: str) -> list[str]:
 
 
 def table_cells(text: str) -> list[list[str]]:
-    """The rows of a table, all as wide as the widest. Lines of white space are none."""
+    """The rows of a table, all as wide as the widest. Lines of white space alone do not count."""
     rows = [row_cells(line) for line in text.split("\n") if line.strip()]
     width = max(map(len, rows), default=0)
     return [[*row, *[""] * (width - len(row))] for row in rows]

@@ -35,7 +35,8 @@ BLURRED_IMAGES = IMAGES.append(
 """Rows of images that left a run whose recipe has faces blurred."""
 
 JPEG_QUALITY = 95
-"""Of a blurred picture whose file was lossy already; colours at full resolution. Pillow calls more than 95 waste."""
+"""Quality of the JPEG of a blurred picture whose file was lossy already; colours keep their full resolution. Pillow
+advises against more than 95."""
 
 _LOSSY = frozenset({"jpeg", "webp", "avif", "jpeg2000"})
 

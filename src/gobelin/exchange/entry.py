@@ -123,7 +123,7 @@ def parse_json(text: Any, what: str) -> Any:
     """The value of a JSON string.
 
     Raises:
-        EntryError: it is none, or nested too deeply.
+        EntryError: it is no document, or nested too deeply.
     """
     if not isinstance(text, str):
         raise EntryError("malformed_row", f"{what} is no string")

@@ -1,4 +1,4 @@
-"""JSON lines of other people's: each line an object or the reason why it is none; memory for one line."""
+"""JSON lines from elsewhere: each line is an object, or the reason why it cannot be read. Holds one line in memory."""
 
 from __future__ import annotations
 

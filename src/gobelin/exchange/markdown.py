@@ -25,7 +25,7 @@ from gobelin.store.files import write_bytes
 from gobelin.store.paths import join
 
 MAX_TITLE_CHARS = 60
-"""Of a title in the name of a file."""
+"""Length to which a title is cut in the name of a file."""
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 

@@ -58,7 +58,7 @@ MAX_PICTURE_BYTES = 64 * 1024 * 1024
 """A longer file in ``images`` is not read."""
 
 MAX_NAME_BYTES = 255
-"""Of a file in ``images``, in UTF-8."""
+"""Longest name of a file in ``images``, in UTF-8."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 

@@ -21,7 +21,7 @@ ROWS_AT_ONCE = 16
 """Few: a row may hold a document's images."""
 
 _COLUMN_BYTES = 4 * 1024 * 1024
-"""Of a column, read at once: a foreign file may be one row group, which would not fit into memory."""
+"""Bytes of a column that are read at once. A foreign file may be one row group, which would not fit into memory."""
 
 
 def write_split(shard: Shard, rows: Iterable[Row], schema: pa.Schema) -> None:

@@ -4,7 +4,7 @@ WebDataset's rule: neighbours whose names are the same up to the first dot. ``7.
 one sample. But people also write ``img.v1.jpg``, ``img.v1.txt``, ``img.v2.jpg``, ``img.v2.txt`` and mean two. So among
 files that the rule puts together, a name stands for a sample of its own if a file of words is called so (``txt``,
 ``text``, ``caption`` or ``json`` behind it), with a picture that is called the same or begins so. Words above come
-first: where ``img.json`` stands without ``img.jpg``, it speaks of all pictures below it, and all is one sample.
+first: where ``img.json`` stands without ``img.jpg``, it describes all pictures below it, and all is one sample.
 
     7.json 7.0.jpg 7.1.jpg                    one: no words but those at the top
     img.v1.jpg img.v1.txt img.v2.jpg ...      one for each version

@@ -31,7 +31,7 @@ SIMILARITIES = pa.schema(
 """What an imported data set said of its documents, sharded and sorted like documents."""
 
 DECIMALS = 6
-"""Of a cosine: what half-precision embeddings carry, and no more than that."""
+"""Decimals of a cosine that are written: half-precision embeddings carry no more."""
 
 
 class Similarities:

@@ -19,7 +19,7 @@ from gobelin.store.paths import join
 
 MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
 MEGATRON_CODES = {np.dtype(np.int32): 4, np.dtype(np.uint16): 8}
-"""Of the types of ids, as ``megatron/core/datasets/indexed_dataset.py`` numbers them."""
+"""Numbers of the types of ids in ``megatron/core/datasets/indexed_dataset.py``."""
 
 MOST_UINT16 = 65_500
 """Ids from which Megatron-LM takes int32."""

@@ -68,7 +68,7 @@ _DIGITS = str.maketrans("ABCDEFGHIJ", "0123456789")
 
 
 class LayoutError(UserError):
-    """A sequence cannot be written in a layout, or is none of it; the message says why."""
+    """A sequence cannot be written in a layout, or does not follow it; the message says why."""
 
 
 class TokenLayout:
@@ -106,7 +106,7 @@ class TokenLayout:
                 if missing
                 else f"has {len(codes)} tokens of image codes, or not each once"
             )
-            raise UserError(f"the tokenizer is none of {name}: it {what}")
+            raise UserError(f"the tokenizer does not fit the layout {name}: it {what}")
         self._bos, self._eos, self._begin, self._end, *self._others = (ids[each] for each in wanted)
         self.code_ids = np.array([codes[code] for code in range(len(codes))], np.int32)
         self._code_of = {int(token): code for code, token in enumerate(self.code_ids)}
@@ -154,7 +154,7 @@ class TokenLayout:
             grid: rows and columns of an image, which Chameleon's layout does not say.
 
         Raises:
-            LayoutError: it is none of this layout.
+            LayoutError: it does not follow this layout.
         """
         if len(ids) < 2 or ids[0] != self._bos or ids[-1] != self._eos:
             raise LayoutError("does not open and close as the layout has it")
@@ -218,7 +218,7 @@ def load_layout(name: LayoutName, address: str) -> TokenLayout:
     ``tokenizer.json`` of either), a folder that holds it, or the folder of Emu3's original files.
 
     Raises:
-        UserError: there is none, or it is not the layout's.
+        UserError: there is no vocabulary, or it is not the layout's.
     """
     if is_folder(address):
         originals = [join(address, each) for each in _EMU3_FILES]

@@ -41,7 +41,7 @@ MAX_MEMBER_BYTES = 256 * 1024 * 1024
 """A longer file of a sample is passed over."""
 
 MAX_SAMPLE_BYTES = 512 * 1024 * 1024
-"""Of all files of a sample; what follows is passed over."""
+"""Bytes of all files of a sample together; files behind them are passed over."""
 
 MAX_MEMBERS = 10_000
 """Files of one sample that are held; more are passed over."""

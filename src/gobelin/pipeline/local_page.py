@@ -29,7 +29,7 @@ class LocalPage(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, handler: type[LocalHandler], port: int = 0) -> None:
-        """``port`` 0: any that is free. Raises UserError where the port is taken, or is none."""
+        """``port`` 0: any that is free. Raises UserError where the port is taken, or is no port."""
         if not 0 <= port < 65_536:
             raise UserError(f"--port must be from 0 to 65535, got {port}")
         self.token = secrets.token_urlsafe(24)

@@ -1,4 +1,4 @@
-"""Some rows of a large data set, for who shows a few: what is not asked for is not read.
+"""A few rows of a large data set by their ids; nothing else is read.
 
 A row with an id lies in the shard that the id names, and there in the row group between whose least and greatest id it
 stands. So one picture costs one row group, on a disk and on a store.

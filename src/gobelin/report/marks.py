@@ -59,7 +59,7 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ErrorRate:
-    """Of one rule, as far as marks on a random sample tell."""
+    """How often a rule is wrong, by the marks on a random sample."""
 
     rule: str
     num_right: int
@@ -117,7 +117,7 @@ def write_marks(output: str, marks: Iterable[Mark]) -> None:
 
 
 def error_rates(marks: Iterable[Mark], selection: str) -> list[ErrorRate]:
-    """Of each rule with a marked sample, in the order of their names. Marks on other selections do not count."""
+    """The error rate of each rule with a marked sample, sorted by name. Marks on other selections do not count."""
     by_rule: dict[str, list[Mark]] = {}
     for mark in marks:
         if mark.audit and mark.selection == selection and mark.verdict:

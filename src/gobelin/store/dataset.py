@@ -7,8 +7,8 @@ the data set, and a file that is missing, short or altered is an error that name
     FOLDER/_manifest.json
     FOLDER/part-00000-of-00008.parquet ...
 
-Many processes, on many machines, may write the files of one data set. Whoever has written a file leaves a *receipt*
-beside it: a small JSON file with what the manifest will say. ``commit_shards`` reads the receipts of the names that
+Many processes, on many machines, may write the files of one data set. Each leaves a *receipt* beside the file that it
+has written: a small JSON file with what the manifest will say. ``commit_shards`` reads the receipts of the names that
 the data set must have, writes the manifest, and takes the receipts away. After a crash the receipts say what is whole.
 
     FOLDER/_receipts/part-00000-of-00008.parquet.json ...
@@ -82,7 +82,7 @@ def shard_name(index: int, num_shards: int) -> str:
 
 @dataclasses.dataclass(slots=True)
 class NewDataFile:
-    """A file of a data set while it is written: whoever writes to ``stream`` says in the end how many rows it holds."""
+    """A file of a data set while it is written. The writer fills ``stream`` and then sets how many rows it holds."""
 
     stream: BinaryIO
     num_rows: int = 0

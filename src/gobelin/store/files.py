@@ -2,9 +2,9 @@
 Files on web servers can be read, and nothing else.
 
 A file is written whole or not at all: its bytes are collected in a local temporary file, which takes its place in one
-step when it is complete (a rename on a disk, one upload on a store). Whoever fails in between leaves nothing under the
-name. Errors are those of the operating system (``FileNotFoundError``, ``FileExistsError``, ``PermissionError``,
-``OSError``) and name the address.
+step when it is complete (a rename on a disk, one upload on a store). A writer that fails in between leaves nothing
+under the name. Errors are those of the operating system (``FileNotFoundError``, ``FileExistsError``,
+``PermissionError``, ``OSError``) and name the address.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from gobelin.store import remote, web
 from gobelin.store.paths import is_remote, is_web, join
 
 TEMPORARY_PREFIX = ".gobelin-"
-"""Of files that are being written. They are no part of any data set; ``list_files`` passes over them."""
+"""How the names of files that are being written begin. Such files belong to no data set; ``list_files`` passes over
+them."""
 
 _COPY_BYTES = 1 << 20
 
@@ -63,7 +64,7 @@ def open_input(address: str) -> BinaryIO:
 class NewFile:
     """A file that is written piece by piece and appears under its name when it is closed.
 
-    For writers that cannot be a ``with`` block; whoever drops it unclosed leaves a temporary file behind.
+    For writers that cannot be a ``with`` block. One that is never closed leaves a temporary file behind.
     """
 
     def __init__(self, address: str) -> None:
@@ -212,7 +213,7 @@ def tag_of(address: str) -> str:
 
 
 def exists(address: str) -> bool:
-    """Whether there is a file of exactly this name. A pipe or a device is none: it cannot be read twice."""
+    """Whether there is a file of exactly this name. A pipe or a device does not count: it cannot be read twice."""
     try:
         if is_remote(address):
             remote.head(address)

@@ -49,7 +49,7 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def break_lock(folder: str) -> bool:
-    """Takes the lease of a folder away from whoever holds it. Returns whether there was one. (A lock on a disk ends
+    """Takes the lease of a folder from its owner. Returns whether there was one. (A lock on a disk ends
     with its process and needs no breaking.)"""
     if not is_remote(folder):
         return False
@@ -97,7 +97,7 @@ def _content(owner: str) -> bytes:
 
 
 def machine() -> str:
-    """What tells the process ids of this machine, since it was started, from those of any other."""
+    """A string that identifies this machine since it was started, so that process ids can be compared."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
@@ -107,7 +107,7 @@ def machine() -> str:
 
 
 def is_dead(held: dict[str, Any]) -> bool:
-    """Whether who wrote ``pid`` and ``machine`` was a process of this machine, and is gone."""
+    """Whether the process ``pid`` ran on this machine (``machine``) and has ended."""
     if held.get("machine") != machine() or not isinstance(held.get("pid"), int):
         return False
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 SCHEMES = ("s3", "gs")
-"""Of the object stores that gobelin reads and writes."""
+"""URL schemes of the object stores that gobelin reads and writes."""
 
 
 def is_remote(address: str) -> bool:

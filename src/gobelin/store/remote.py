@@ -3,7 +3,7 @@
 Why obstore (measured beside fsspec, pyarrow.fs and Beam's FileSystems): it imports in 10 ms (s3fs: 750 ms), has
 conditional puts, reads ranges as fast as the others, and retries by itself for as long as it is told.
 
-The environment tells where a store is and who asks, as the clients of each provider read it: ``AWS_ENDPOINT_URL``,
+Addresses and credentials come from the environment, as the clients of each provider read it: ``AWS_ENDPOINT_URL``,
 ``AWS_REGION``, ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE`` ..., ``GOOGLE_APPLICATION_CREDENTIALS``,
 ``STORAGE_EMULATOR_HOST`` ... Profiles, SSO and roles of AWS need boto3 (the extra ``aws``).
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS_OF_OUTAGE = 600
-"""For so long a request is tried again while the store answers 5xx, refuses connections or cuts them."""
+"""Seconds for which a request is repeated while the store answers 5xx, refuses connections or cuts them."""
 
 _OF_A_CUT = ("response body error", "decoding response body")
-"""Words of obstore's for an answer that ended in its midst."""
+"""Words in obstore's messages for an answer that broke off."""
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -202,8 +202,8 @@ def _boto3_credentials() -> Any:
 
 
 def _ask(address: str, act: Callable[[], T]) -> T:
-    """What a request returns. One whose answer ends in its midst is made again; obstore does that where an answer does
-    not begin. All requests can be made twice: who sets a condition reads what is there when it does not hold.
+    """What a request returns. A request is repeated when its answer breaks off; obstore itself repeats those without
+    any answer. All requests may be repeated: a caller that sets a condition reads what is there when it does not hold.
 
     Raises:
         OSError: as ``_as_os_errors``.

@@ -1,4 +1,4 @@
-"""Data sets on disk: Parquet shards and spools, on any file system that Beam can open.
+"""Data sets on disk: Parquet shards, and the rules that make them reproducible.
 
 A data set is a folder of ``part-00003-of-00008.parquet``: the row with id ``x`` is in the part
 ``shard_of(x, 8)``, rows are sorted by id, row groups are cut by a byte budget and nothing in a file depends on
@@ -54,7 +54,7 @@ def write_shard(
     """As ``write_rows``, for a shard of a data set that is to be committed: a receipt follows it.
 
     Args:
-        last: metadata that is known when all rows are written.
+        last: metadata that is known only when all rows are written; called then.
     """
     with data_output(parent_of(path), name_of(path)) as new:
         new.num_rows = _write(new.stream, rows, schema, metadata, last)
@@ -184,7 +184,7 @@ class RowsByDocument:
 
 
 def dropped_nodes(path: str) -> Iterator[Any]:
-    """Of a shard of ``select/decisions``, those that dropped a node: its ``doc_id`` and ``node_index``."""
+    """The decisions in a shard of ``select/decisions`` that dropped a node: its ``doc_id`` and ``node_index``."""
     rows = read_rows(path, ["unit", "action", "doc_id", "node_index"])
     return (row for row in rows if row["unit"] == "node" and row["action"] == "drop")
 
@@ -195,12 +195,12 @@ def write_decisions(path: str, decisions: Iterable[Decision]) -> None:
 
 
 def shard_of_decision(row: DecisionRow, num_shards: int) -> int:
-    """The shard of a row of ``DECISIONS``: that of what it is about."""
+    """The shard of a row of ``DECISIONS``: by the id or URL of what was decided on."""
     return shard_of(row["doc_id"] or row["url"] or row["image_id"] or row["warc_file"] or "", num_shards)
 
 
 PLACE_OF_DECISION = ("doc_id", "url", "image_id", "warc_file")
-"""The columns by which ``shard_of_decision`` goes."""
+"""The columns that ``shard_of_decision`` looks at."""
 
 
 def write_sorted(path: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, sort_by: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ def list_shards(folder: str, *, may_be_unfinished: bool = False) -> list[str]:
     """Addresses of a data set's shards, as its manifest names them, sorted.
 
     Args:
-        may_be_unfinished: for who looks at an output folder in any state: a data set that is not there has no shards.
+        may_be_unfinished: a data set that is not there has no shards, and is no error.
 
     Raises:
         MissingDataError: there is no such data set, or it was not written to its end.

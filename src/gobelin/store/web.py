@@ -4,8 +4,8 @@ Plain ``http://`` is for this machine only: anybody on the way can change what i
 asked for with the entity tag that the file had when it was opened, so that a file that changes meanwhile is noticed.
 
 A server that is away, busy (429, 5xx) or cuts an answer is asked again for ``SECONDS_OF_OUTAGE``, with growing pauses,
-or after as long as its ``Retry-After`` says. Common Crawl answers 403 to whoever asks too much, so there a 403 is
-waited out as well, in long pauses: faster asking would prolong it.
+or after as long as its ``Retry-After`` says. Common Crawl answers 403 to a client that asks too much, so there a
+403 is waited out as well, in long pauses: faster asking would prolong it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     import requests
 
 SECONDS_OF_OUTAGE = 600.0
-"""For so long a request is made again while a file is being read."""
+"""Seconds for which a request is repeated while a file is being read."""
 
 SECONDS_AT_FIRST = 60.0
-"""For so long where a file is met for the first time: whoever mistyped a name waits for the answer."""
+"""The same when a file is opened for the first time; short, because a mistyped name should fail soon."""
 
 MOST_READ_BYTES = 32 * 2**20
-"""Of one request. Servers that many people read from count requests."""
+"""Bytes that one request asks for at most. Public servers limit the number of requests, so it is large."""
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -90,7 +90,7 @@ def path_of(address: str) -> str:
 
 
 def beside(address: str, reference: str) -> str:
-    """The address that a list at ``address`` means by ``reference``. Raises UserError where that is none."""
+    """The address that a list at ``address`` means by ``reference``. Raises UserError where that is no address."""
     try:
         return urljoin(address, reference)
     except ValueError as error:
@@ -150,7 +150,7 @@ class _Answer(NamedTuple):
 
 
 class _AgainError(Exception):
-    """A request is worth another try."""
+    """A request failed in a way that another try may mend."""
 
     def __init__(self, why: str, pause: float = 0.0) -> None:
         super().__init__(why)
@@ -158,7 +158,7 @@ class _AgainError(Exception):
 
 
 def _ask(address: str, wanted: range | None, seconds: float, max_bytes: int) -> _Answer:
-    """What a request brings, made again while that is of use, for so many seconds.
+    """The answer to a request. It is repeated, for so many seconds, while another try may help.
 
     Args:
         wanted: bytes of the file; None: all.
@@ -263,7 +263,7 @@ def _means_slow_down(answer: requests.Response, address: str) -> bool:
 
 
 def _seconds_asked_for(answer: requests.Response) -> float:
-    """Of ``Retry-After``, in seconds or a date."""
+    """The pause that ``Retry-After`` asks for, which gives seconds or a date."""
     value = answer.headers.get("Retry-After", "")
     if value.isdecimal() and len(value) < 9:
         return float(value)
@@ -302,7 +302,8 @@ def _number(text: str | None) -> int | None:
 
 @functools.lru_cache(maxsize=1)
 def _session(_: int) -> requests.Session:
-    """Of this process: connections do not survive a fork. Proxies and certificates are those of the environment."""
+    """The session of a process (its id is the key): connections do not survive a fork. Proxies and certificates are
+    those of the environment."""
     import requests
 
     class Session(requests.Session):

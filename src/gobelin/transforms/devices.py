@@ -58,7 +58,7 @@ def fastest_precision(device: torch.device | str = "cpu") -> Precision:
 
 
 def device_kind(device: torch.device | str) -> str:
-    """What a device is, for who wants to repeat a result: ``cpu AVX512``, ``cuda NVIDIA H200``, ``mps``."""
+    """What a device is, so that a result can be repeated: ``cpu AVX512``, ``cuda NVIDIA H200``, ``mps``."""
     import torch
 
     kind = torch.device(device).type

@@ -1,4 +1,4 @@
-"""Numbers that are none: a fit stops at them, and JSON holds null in their place."""
+"""NaN and infinity: a fit stops at them, and JSON holds null in their place."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class InTurn(Generic[Item]):
         self._next = next(self._pairs, None)
 
     def of(self, key: int) -> Iterator[Item]:
-        """The items of the next key, or none where it has none."""
+        """The items of this key; keys must be asked for in their order. Empty where it has no items."""
         while self._next is not None and self._next[0] == key:
             yield self._next[1]
             self._next = next(self._pairs, None)

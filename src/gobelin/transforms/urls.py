@@ -28,7 +28,7 @@ class PageAddress(str):
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of an address; None for a string that is none, as ``http://[``. Its port may still be no number.
+    """The parts of an address; None for a string that is no address, as ``http://[``. The port may still be no number.
 
     All that the web wrote is parsed here: ``urllib.parse`` raises exceptions on what pages hold.
     """
@@ -54,7 +54,7 @@ def without_fragment(url: str) -> str:
 
 
 def w3lib_canonical(url: str) -> str:
-    """The address as w3lib's ``canonicalize_url`` spells it; a string that is none comes back as it is."""
+    """The address as w3lib's ``canonicalize_url`` spells it; a string that is no address comes back as it is."""
     try:
         return canonicalize_url(url)
     except ValueError:

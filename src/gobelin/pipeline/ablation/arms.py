@@ -30,7 +30,7 @@ class Size:
 
 
 Sizes = Mapping[str, Size]
-"""Of each document, by id."""
+"""The size of each document, by its id."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

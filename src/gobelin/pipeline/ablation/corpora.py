@@ -5,7 +5,7 @@
     independent  documents of another output folder, without a rule, that are no copies of the run's
     tokenizers   fitted once, on the raw documents that are not held out
 
-Everything lies in ``OUT/ablation/data-<key>``, each corpus as an output folder of which only some stages are there.
+Everything lies in ``OUT/ablation/data-<key>``, each corpus as an output folder with only some of the stages.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Data:
         return read_sizes(join(self.home(corpus), "tokenize", "index"))
 
     def targets(self) -> dict[str, dict[str, Any]]:
-        """Of each held-out set: the corpus that it is read from, ids of its documents, pairs."""
+        """For each held-out set: the corpus that it is read from, the ids of its documents, and its pairs."""
         found: dict[str, dict[str, Any]] = read_json(join(self.folder, TARGETS))
         return found
 

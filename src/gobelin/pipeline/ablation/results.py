@@ -55,7 +55,8 @@ def paired_interval(differences: Sequence[float]) -> tuple[float, float, float]:
 
 
 def difference(arm: Arm, against: Arm, pairs: Sequence[tuple[float, float]], is_loss: bool) -> Difference:
-    """Of two arms, from their values of the same seeds. Inconclusive where the interval holds zero."""
+    """The difference between two arms, from their values under the same seeds. Inconclusive where the interval holds
+    zero."""
     mean, low, high = paired_interval([one - other for one, other in pairs])
     verdict: Verdict = "inconclusive" if low <= 0 <= high else "better" if (mean < 0) == is_loss else "worse"
     return Difference(arm, against, mean, low, high, verdict)

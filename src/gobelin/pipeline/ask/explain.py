@@ -46,7 +46,7 @@ _STAGES = ("extract", "score", "select", "tokenize")
 _TEXT_CHARS = 100
 _NOT_SHOWN = {"nodes", "doc_id", "image_id", "data", "kind", "url", "earlier"}
 _FACTS = ("format", "width", "height", "consent")
-"""Of an image in its place: shown whatever the recipe compares."""
+"""Columns of an image that are shown whether or not the recipe compares them."""
 
 
 class NotFoundError(UserError):
@@ -91,7 +91,8 @@ def explain(output: str, subject: str, all_scores: bool = False) -> Iterator[str
 
 
 Limits = dict[str, list[tuple[Rule, Any]]]
-"""Score -> the rules that it is held against, with their thresholds: numbers, or words where they are none yet."""
+"""Score -> the rules that it is held against, with their thresholds: numbers, or words for those that are not computed
+yet."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def _tables(folder: str) -> Iterator[pa.Table]:
 
 
 def _whole_id(output: str, subject: str) -> str:
-    """The one id that begins so; the subject itself where there is none, or where it is an id or no part of one."""
+    """The one id that begins with the subject; the subject itself where no id does, or where it is no part of an id."""
     short = _SHORT_ID.fullmatch(subject)
     if short is None or _DOC_ID.fullmatch(subject):
         return subject

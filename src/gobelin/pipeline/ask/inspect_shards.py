@@ -35,7 +35,7 @@ _FIRST_CODES = 12
 
 
 _NOT_TOLD = ("shard", "num_shards", "encoded")
-"""Of a layout: what differs between shards, and what is told by itself."""
+"""Fields of a layout that are not shown: they differ between shards, or are shown elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def find_shards(address: str) -> list[ShardFile]:
     """The token shards of a run's output folder, of a data set, or one file.
 
     Raises:
-        UserError: there are none, or a file is no token shard.
+        UserError: there are no shards, or a file is no token shard.
     """
     if address.endswith(".parquet"):
         paths = [address]
@@ -112,7 +112,7 @@ def rows_of_document(shards: Sequence[ShardFile], doc_id: str) -> list[int]:
     """The rows, counted through all shards, of a document by its id or the beginning of it.
 
     Raises:
-        UserError: there is none, or several documents begin so.
+        UserError: no document begins so, or several do.
     """
     found, names, before = [], set(), 0
     for shard in shards:

@@ -28,7 +28,7 @@ _GROUP = 12
 """Members of a cluster that are shown."""
 
 MAX_SAMPLE = 500
-"""Of a rule, in an audit."""
+"""Largest sample of what one rule decided, in an audit."""
 
 
 class Answers:

@@ -243,7 +243,7 @@ def _picture(output: str, image_id: str, side: int) -> bytes | None:
 
 
 def texts_of(collection: Collection, places: list[int]) -> dict[int, JsonObject]:
-    """Of texts by their place among the texts: the document, the index in it, and what they say."""
+    """Texts by their places among all texts: each with its document, its index there, and what it says."""
     columns = collection.columns
     nodes = columns.text_nodes[places]
     index = columns.place_in_document(nodes)

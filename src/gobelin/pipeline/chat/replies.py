@@ -54,7 +54,7 @@ class Question:
 
 
 def read_question(folder: ModelFolder, config: SamplingConfig, given: Any) -> Question:
-    """A request of the page. Raises UserError where it is none; the message is for the person at the page."""
+    """A request of the page. Raises UserError where it cannot be read; the message is for the person at the page."""
     if not isinstance(given, dict) or not isinstance(given.get("items"), list):
         raise UserError("a request needs a list of items")
     if len(given["items"]) > MAX_ITEMS:

@@ -16,7 +16,8 @@ else:
     Address = str | Path  # shells complete names of files for it; what is given stays a string
 
 DEFAULTS = Parameter(negative=(), allow_repeating=True, json_list=False, json_dict=False)
-"""Of every option: no ``--no-``; of one that is given twice, the last counts; a value is what was given."""
+"""How all options are parsed: there is no ``--no-``, the last counts where one is given twice, a value is taken as it
+is given."""
 
 FILES = Group("Input and output")
 RECIPE = Group("Recipe")
@@ -98,7 +99,7 @@ _HIDDEN = Parameter(show=False)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Of ``run``, and of every stage: the same ones may be given to each."""
+    """The options of ``run`` and of every stage."""
 
     input: Annotated[list[Address], Input] = dataclasses.field(default_factory=list)
     sample: Annotated[float, Sample] = 1.0
@@ -123,7 +124,7 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaterOptions(RunOptions):
-    """Of a stage behind ``extract``: help says nothing of the input."""
+    """The options of a stage after ``extract``; help does not show those about the input."""
 
     input: Annotated[list[Address], Input, _HIDDEN] = dataclasses.field(default_factory=list)
     sample: Annotated[float, Sample, _HIDDEN] = 1.0
@@ -132,7 +133,7 @@ class LaterOptions(RunOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelOptions(LaterOptions):
-    """Of a stage without graphs of Beam's: help says nothing of where they run."""
+    """The options of a stage without Beam graphs; help does not show those about runners."""
 
     workers: Annotated[int, _Workers, _HIDDEN] = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     runner: Annotated[str, _Runner, _HIDDEN] = "local"

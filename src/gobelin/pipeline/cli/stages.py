@@ -184,7 +184,7 @@ def _training_plan(output: str, run: Run) -> Iterable[str]:
 
 
 def _train_beside(output: str, run: Run) -> Iterable[str]:
-    """Trains as one of several processes, of which the first runs the stage. Says nothing."""
+    """Trains as one of several processes; the first one runs the stage. Prints nothing."""
     from gobelin.pipeline.stages.fits import train_model
 
     train_model(output, run.recipe)

@@ -128,7 +128,7 @@ def _imported(output: str) -> str | None:
 
 
 def _scored(similarity: str | None, clip_model: str | None, losses: Losses) -> dict[str, Any]:
-    """Where the cosines come from, and of how many documents with images there are none."""
+    """Where the cosines come from, and how many documents with images have none."""
     return {"cosines_from": similarity, "clip_model": clip_model, "not_scored": losses.notes["not_scored"]}
 
 

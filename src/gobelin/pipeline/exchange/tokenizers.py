@@ -133,7 +133,7 @@ def fit(
     reconstructions, which grows while it is fitted. A fit that was stopped goes on from its checkpoint there.
 
     Args:
-        processes: that fit together, of which the first one writes; None: this one alone.
+        processes: those that fit together; the first one writes. None: this one alone.
 
     Returns:
         What the fit reached.
@@ -214,7 +214,7 @@ def _stop_requested() -> Iterator[threading.Event]:
 
 
 def _shape_and_framing(options: FitOptions) -> tuple[TokenizerConfig, Framing]:
-    """Of the tokenizer that is fitted. Raises UserError."""
+    """Shape and framing of the tokenizer that is fitted. Raises UserError."""
     if options.decoder_of is None:
         config = shape_of(options.kind, options.settings)
         framing = Framing((config.grid,), config.token_pixels, options.resize or "crop")

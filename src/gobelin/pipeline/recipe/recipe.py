@@ -170,7 +170,7 @@ def _complete_plugins(values: dict[str, Any], recipe: str) -> None:
     """Spells out the settings of plug-ins' scores, and the packages that give them and the rules.
 
     Raises:
-        RecipeError: no installed package gives one of them, or its settings are none.
+        RecipeError: no installed package gives one of them, or its settings cannot be used.
     """
     scores, rules = (_plugins_of(values, section, recipe) for section in ("score", "select"))
     given = values.get("packages") or ()

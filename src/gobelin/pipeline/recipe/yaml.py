@@ -75,7 +75,7 @@ def parse_yaml(text: str) -> Any:
     """The value of a YAML text.
 
     Raises:
-        ValueError: it is none, or holds a number that may be read in two ways; the message says where.
+        ValueError: it is not YAML, or holds a number that may be read in two ways; the message says where.
     """
     try:
         return yaml.load(text, _Loader)

@@ -22,7 +22,7 @@ from gobelin.store.files import open_input, output
 from gobelin.store.paths import join
 
 FOLDER = "input"
-"""Of an output folder: which records are read, where not all are."""
+"""Folder within an output folder: the records that are read, where not all are."""
 
 RECORDS = pa.schema([("path", pa.string()), ("offset", pa.int64()), ("length", pa.int64())])
 

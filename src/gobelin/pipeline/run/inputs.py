@@ -38,7 +38,8 @@ MANY = 500
 """Archives whose sizes take so long that it is said."""
 
 CUT_ON_THE_WEB = 64
-"""Of more archives than these, those on web servers stay whole: each cut is a request, and there is work for all."""
+"""Where there are more archives than this, those on web servers are not cut into ranges: each cut costs a request, and
+all workers are busy anyway."""
 
 NEAR_BYTES = 256 * 1024
 """Two records that are wanted, with no more between them, are read with one request."""
@@ -69,7 +70,7 @@ class Archive:
     path: str
     size: int  # bytes
     tag: str | None = None  # of a file on a web server: what changes with it (``web.Facts``)
-    records: str | None = None  # digest of the choice of records, of which ``size`` is; None: the whole file
+    records: str | None = None  # digest of the choice of records, whose bytes ``size`` counts; None: the whole file
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Archive:
@@ -127,7 +128,8 @@ def find_archives(patterns: list[str], sample: float = 1.0, say: Say = _silent) 
 def in_languages(
     patterns: Iterable[str], archives: tuple[Archive, ...], languages: Iterable[str], say: Say
 ) -> tuple[tuple[Archive, ...], dict[str, Records]]:
-    """Of archives of crawls, those with a page whose first language is one of these, and these pages' records by path.
+    """The archives of crawls that hold a page in one of these languages (its first one), and those pages' records by
+    path.
 
     Raises:
         InputError, ListError: nothing is left, or there is no index that could be asked.

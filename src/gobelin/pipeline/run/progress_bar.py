@@ -111,7 +111,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def outcomes(summary: Mapping[str, Any]) -> dict[str, Counts]:
-    """Of documents and images, what a stage's summary counts: seen, kept, dropped, failed."""
+    """What a stage's summary counts of documents and images: seen, kept, dropped, failed."""
     found = {}
     for unit in ("documents", "images"):
         counts = summary.get(unit)

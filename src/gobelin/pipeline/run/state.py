@@ -80,7 +80,7 @@ def some_images_shown(corpus: str, num: int) -> list[str]:
 
 
 def _images_shown(corpus: str) -> Iterator[list[str]]:
-    """Of each row group, the distinct images that its documents show."""
+    """The distinct images that documents show, row group after row group."""
     for table in row_groups(corpus, ["nodes.list.element.image_id"]):
         yield pc.unique(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null()).to_pylist()
 

@@ -1,4 +1,4 @@
-"""How a run is going, in a file in its output folder, for whoever asks from elsewhere (``gobelin status``).
+"""How a run is going, in a file in its output folder, which ``gobelin status`` reads from elsewhere.
 
 ``OUT/.gobelin-status.json`` is written every few seconds while a command works there, and once more when it ends. A
 thread does it, so that a store that answers slowly holds nothing up; a file that cannot be written is no error.
@@ -118,7 +118,7 @@ class _Writer(threading.Thread):
 
 @contextlib.contextmanager
 def kept_status(output: str, screen: Screen, status: Status) -> Iterator[None]:
-    """Within it, the output folder's file says how the run goes. Only for who holds its lock."""
+    """While the block runs, the output folder's file says how the run goes. The caller must hold the folder's lock."""
     screen.listeners.append(status)
     writer = _Writer(status, output)
     writer.start()

@@ -37,7 +37,7 @@ MAX_EDGES_OF_ONE_WORKER = 30_000_000
 """Edges that union-find in one worker is trusted with: about 12 GB."""
 
 MAX_ROUNDS = 64
-"""Of the star algorithm, which needs about as many as the logarithm of the longest chain: 64 mean a defect."""
+"""Rounds of the star algorithm at most. It needs about the logarithm of the longest chain; 64 mean a defect."""
 
 EDGES = pa.schema([("id", pa.string()), ("other", pa.string())])
 """One row a pair of documents, or of images."""

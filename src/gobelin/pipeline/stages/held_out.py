@@ -135,7 +135,7 @@ def _grouped(scores: str, doc_ids: set[str]) -> Iterator[pa.Table]:
 
 
 def _trained_in(corpus: str, scores: str, groups: dict[str, set[str]], apart: set[str]) -> dict[str, set[str]]:
-    """Of these groups, those with a document that is trained on. ``score`` also has what ``select`` dropped."""
+    """The groups that hold a document that is trained on. (``score`` has documents, too, that ``select`` dropped.)"""
     members: list[dict[str, str]] = []
     for table in row_groups(scores, ["doc_id", *_GROUPS]):
         masks = [pc.is_in(table[name], pa.array(sorted(groups[name]), pa.string())) for name in _GROUPS]

@@ -1,7 +1,7 @@
 """The stage ``select``: documents and their scores -> the corpus, and a reason for everything that is not in it.
 
 judge documents          by shard: who passes the rules; no model
-choose among duplicates  of each group, who stays
+choose among duplicates  which document of each group stays
 write the corpus         by shard: the documents that stay, and what became of images
 write decisions          by shard: on documents, their nodes, and images
 """
@@ -145,7 +145,7 @@ def judge_documents(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) 
 
 
 def choose_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> None:
-    """Of each group of duplicates, who stays; and which rules did not run how often."""
+    """Which document of each group of duplicates stays, and how often each rule did not run."""
     survivors = pipeline | "Survivors" >> ReadRows(list_shards(join(job.work, "survivors")))
     unique = survivors | "KeepOneOfEach" >> KeepOneOfEach(job.config.document.unique)
     (

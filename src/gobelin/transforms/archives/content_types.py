@@ -19,7 +19,7 @@ SNIFFED_BYTES = 4096
 """First bytes that are looked at; 1,445 in the standard, but comments of licences are longer."""
 
 CERTAIN_BYTES = 200
-"""Packed data of this length without a byte that no text has is as good as never met; in short data it happens."""
+"""Compressed data of this length practically always holds a byte that no text has; shorter data may hold none."""
 
 HTML_TYPES = frozenset(("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"))
 GENERIC_TYPES = frozenset((

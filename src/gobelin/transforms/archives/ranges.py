@@ -10,7 +10,7 @@ Finding such places without unpacking the file:
   from there for ``_CHAIN_BYTES``. A compressed archive that is itself a payload may stand in the outer one as it is, in
   stored blocks; but such a block ends after at most 64 KiB (gzip), 128 KiB (zstd) or 4 MiB (lz4), and its frame breaks
   the chain. A payload made to defeat this is caught when the range before it does not end where its successor began;
-  that is reported (``archive_records.py``).
+  that is reported (``records.py``).
 - One member around many records (``gzip file.warc``, bgzip): one range.
 
 An index beside the file (CDX) is not used: it may be stale or wrong, and the search costs less than a second a file.

@@ -44,7 +44,7 @@ MAX_POLICY_BYTES = 512 << 10
 """What is kept of a robots.txt or tdmrep.json. RFC 9309, 2.5: a parser reads at least 500 KiB."""
 
 _PEEKED_BYTES = 8192
-"""Of every record: enough to see its first bytes unpacked."""
+"""Bytes of every record that are looked at: enough to see its first bytes unpacked."""
 
 _POLICY_URL = re.compile(r"https?://[^/?#]+/(?:robots\.txt|\.well-known/tdmrep\.json)", re.IGNORECASE)
 
@@ -257,8 +257,8 @@ def _redirect(capture: Capture) -> Revisit | None:
 def _read_capture(
     record: Record, name: str, limits: dict[_CaptureKind, int]
 ) -> PageCapture | ImageCapture | PolicyCapture | Revisit | Decision | None:
-    """A record's capture, its URL "" where it has none; of a redirect without a page or an image what it points to; a
-    decision where its bytes are a page that is not read; None where it is none of the kinds wanted."""
+    """The capture of a record (with the URL "" where it names none); what a redirect without a page or an image points
+    to; a decision where its bytes are a page that is not read; None where it is of no kind that is wanted."""
     if record.kind not in ("response", "resource", "conversion"):
         return None
     url = _clean_url(record.fields.get("warc-target-uri")) or ""

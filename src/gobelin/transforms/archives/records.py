@@ -2,7 +2,7 @@
 
 ``ArchiveRecords`` goes from record to record. What it meets next depends on the place in the file alone, so reading can
 start at any record and goes on as if it had come from the front; where files are cut into ranges rests on that
-(``archive_ranges.py``).
+(``ranges.py``).
 
 Damage: a record that holds less than it says has a ``problem``; a stretch without a record is a ``Damage``. Reading
 goes on at the next record that begins, behind the start of the damaged one: its length may be what is wrong. A record
@@ -304,7 +304,7 @@ class ArchiveRecords:
     def _behind_damage(self, segment: Segment) -> int:
         """Where to go on behind a damaged member."""
         self._rework += segment.unpacked
-        # Members that begin inside one that gave many records, or that was a bomb, are as good as never real.
+        # A member that seems to begin inside one with many records, or inside a bomb, is hardly ever a real one.
         is_costly = self._is_shared or segment.is_bomb or self._rework > _MAX_REWORK * self.size
         place = self._find_member(max(segment.reached if is_costly else 0, segment.end + 1))
         return self.size if place is None else place

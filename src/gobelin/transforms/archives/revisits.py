@@ -12,7 +12,7 @@ section 6.7). Here it is joined to the captures of the input, in whatever file t
 A redirect gives its URL to the image that its target was at any time, one hop away, and is no decision: what became of
 its own record is told as of any other.
 
-The digest counts before the URL: it speaks of the bytes. Where there is neither a digest nor a date, the original is
+The digest counts before the URL: it identifies the bytes. Where there is neither a digest nor a date, the original is
 the latest capture of the URL up to then (of the revisit's own, where it names no other: "server not modified").
 Dates are compared by the second: crawlers write fractions in one place and not in the other. Only index rows are
 shuffled.

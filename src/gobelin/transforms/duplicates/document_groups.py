@@ -153,7 +153,7 @@ class _Repeated:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Blank:
-    """Of each node 1, or None for an image: what holds where nothing is repeated."""
+    """What holds where nothing is repeated: 1 for each text node, None for each image."""
 
     site_counts: tuple[int | None, ...]
 

@@ -156,7 +156,7 @@ def _near_texts(documents: pa.Table, exact: Indices, config: MinHashConfig) -> I
 
 
 def _earlier(documents: pa.Table, groups: dict[str, Indices]) -> dict[int, list[dict[str, str]]]:
-    """Of each position that has some, the documents of earlier corpora that it duplicates, as rows."""
+    """Position -> the documents of earlier corpora that it duplicates, as rows; only where there are some."""
     dates = documents["warc_date"].to_pylist()
     is_kept = documents["is_kept"].to_numpy(zero_copy_only=False)
     is_own = documents["shard"].to_numpy() >= 0
@@ -179,7 +179,7 @@ def _earlier(documents: pa.Table, groups: dict[str, Indices]) -> dict[int, list[
 
 
 def _site_counts(measurements: str) -> list[pa.ListArray]:
-    """Of each shard, for each document and node the times that its text stands on its host; null for images."""
+    """For each shard: how often each node's text stands on its host, a list for each document; null for images."""
     columns = [read_columns(path, ["paragraphs"])["paragraphs"].combine_chunks() for path in list_shards(measurements)]
     columns = [column if isinstance(column, pa.ListArray) else pa.concat_arrays(column.chunks) for column in columns]
     nodes = pa.chunked_array([column.flatten() for column in columns], pa.int64())

@@ -75,7 +75,7 @@ class MinHashConfig:
     """Words a shingle. Shorter ones make any two texts more alike."""
 
     seed: int = 1
-    """Of the hash functions. Signatures of different seeds cannot be compared."""
+    """Seed of the hash functions. Signatures of different seeds cannot be compared."""
 
     verify: bool = True
     """Whether texts that met are joined only if their signatures put them at most two standard errors below
@@ -181,7 +181,8 @@ def _split(piece: bytes) -> list[bytes]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextSignature:
-    """What is kept of a text to find its duplicates. A text without words has none: nothing is known of its page."""
+    """What is kept of a text to find its duplicates. A text without words has no digest and no keys: it is nobody's
+    copy."""
 
     digest: str | None  # 128-bit, 32 hex digits
     bands: tuple[int, ...]  # signed 64-bit keys, one a band

@@ -122,7 +122,8 @@ class _ExtractPages(_Extractor):
         yield beam.pvalue.TaggedOutput("pages", {**row, **to_row(self._spool.write(payload))})
 
     def _made(self, capture: Capture) -> tuple[tuple[Row, bytes] | Decision, dict[str, ImageDraft | Decision]]:
-        """The index row of a page and the document as the spool holds it, or why it is none; and its data: images."""
+        """The index row of a page and the document as the spool holds it, or the decision on it; and its data:
+        images."""
         outcome, images = extract_page(capture, self._config, self._checker.check)
         if isinstance(outcome, Decision):
             return outcome, images

@@ -1,4 +1,4 @@
-"""An image response -> an ``ImageDraft``: checked, hashed, with its bytes; or the reason why there is none."""
+"""An image response -> an ``ImageDraft``: checked, hashed, with its bytes; or the reason why it is left out."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ class PageDraft:
 def extract_page(
     capture: Capture, config: ExtractConfig, check: Check | None = None
 ) -> tuple[PageDraft | Decision, dict[str, ImageDraft | Decision]]:
-    """A page's draft, or the reason why there is none; and what came of each of its ``data:`` images, by their names.
+    """A page's draft, or the reason why it is left out; and the draft or decision of each of its ``data:`` images, by
+    name.
 
     Args:
         check: None: images are decoded in this process.

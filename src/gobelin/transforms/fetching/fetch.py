@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def check_fetch(config: FetchConfig) -> None:
-    """Raises ``UserError`` where the extra that fetches is not installed, or nobody is named who asks."""
+    """Raises ``UserError`` where the extra ``fetch`` is not installed, or the recipe names no contact."""
     missing = [name for name in ("aiohttp", "protego") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"fetching needs {' and '.join(missing)}: pip install 'gobelin[fetch]'")

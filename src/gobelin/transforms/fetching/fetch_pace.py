@@ -18,7 +18,7 @@ from gobelin.transforms.fetching.fetch_http import Answer
 
 _HOST_TROUBLE = (FetchStatus.TIMEOUT, FetchStatus.TOO_SLOW, FetchStatus.DNS_ERROR, FetchStatus.CONNECTION_ERROR,
                  FetchStatus.TLS_ERROR, FetchStatus.NOT_GLOBAL_ADDRESS, FetchStatus.BAD_RESPONSE)  # fmt: skip
-"""Outcomes that speak of the host, not of one image; 429 and 5xx do so too."""
+"""Outcomes that say something about the host, not about one image. So do 429 and 5xx."""
 
 
 class Host:
@@ -96,7 +96,7 @@ def retry_after_seconds(answer: Answer, now: float) -> float | None:
 def backoff_seconds(config: FetchConfig, url: str, tries: int) -> float:
     """Wait after try number ``tries``: doubling, with a jitter of half of it up or down.
 
-    The jitter is a hash of the URL and the try: as good as a draw against many clients that ask again at once.
+    The jitter is a hash of the URL and the number of the try: like a random one, it keeps clients from asking at once.
     """
     digest = hashlib.blake2b(f"{tries} {url}".encode(), digest_size=4).digest()
     return config.retry_seconds * 2 ** (tries - 1) * (0.5 + int.from_bytes(digest, "big") / 2**32)

@@ -188,7 +188,7 @@ class ChooseUrls(beam.PTransform):
 
 
 Addresses = Sequence[Sequence[str]]
-"""Of each image node of a page, what stands for its addresses, best first."""
+"""The addresses of each image node of a page, or their keys, best first."""
 
 
 def _candidates_by_id(page: PageIndexRow) -> tuple[str, tuple[Addresses, Addresses]]:

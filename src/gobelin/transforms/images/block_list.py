@@ -108,7 +108,7 @@ class BlockList:
         )
 
     def match_pdq(self, pdq: str | None) -> BlockHit | None:
-        """A hit of a PDQ hash, 64 hexadecimal digits, upright, turned or mirrored. None has none."""
+        """A hit of a PDQ hash, 64 hexadecimal digits, upright, turned or mirrored. Without a hash there is no hit."""
         if pdq is None or not self._near:
             return None
         forms = dihedral_forms(pdq)

@@ -1,4 +1,4 @@
-"""Is it a picture, and may it be opened: its facts, or the decision that says why it has none.
+"""Checks whether a file is a picture that may be opened: gives its facts, or the reason why it is refused.
 
 ``check_image`` decodes in this process. ``image_sandbox.ImageChecker`` does the same in a process of its own, under
 limits of time and memory, and is what ``extract`` uses. Both end in facts or a problem, never in an exception.
@@ -15,7 +15,7 @@ from gobelin.transforms.images.open_image import ImageLimits, UnusableImageError
 __all__ = ["ImageFacts", "ImageLimits", "ImageProblem", "check_image", "problem"]
 
 _FAILURES = ("empty_image", "not_an_image", "undecodable_image")
-"""Rules of files that could not be read; all others leave out what might have been."""
+"""Rules of files that could not be read (``fail``). The others leave out files that could be (``drop``)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ImageProblem:
 
 
 def check_image(data: bytes, limits: ImageLimits) -> ImageFacts | ImageProblem:
-    """Facts of an image file, or the reason why it has none. No limit of time; memory is bounded by the pixels."""
+    """Facts of an image file, or the reason why it is refused. No limit of time; memory is bounded by the pixels."""
     try:
         return measure_image(data, limits)
     except UnusableImageError as error:

@@ -152,7 +152,7 @@ def identify(data: bytes) -> str | None:
 
 
 def is_picture(data: bytes) -> bool:
-    """Whether a file is a picture for sure, though nobody says so. Text is none, whatever letters it begins with."""
+    """Whether the first bytes alone show that a file is a picture. Text is not, whatever letters it begins with."""
     if _BINARY.search(data, 0, 512) is None:
         return _PPM_HEADER.match(data) is not None  # the one format that may be all text
     name = identify(data)

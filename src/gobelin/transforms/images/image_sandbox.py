@@ -57,7 +57,7 @@ class ImageChecker:
         self._pool: _Pool | None = None
 
     def check(self, data: bytes) -> ImageFacts | ImageProblem:
-        """Facts of an image file, or the reason why it has none: what ``check_image`` says, or ``image_seconds``,
+        """Facts of an image file, or the reason why it is refused: what ``check_image`` says, or ``image_seconds``,
         ``image_memory``, or ``undecodable_image`` with the signal that ended the decoder."""
         from gobelin.transforms.images.check_image import problem
 
@@ -83,7 +83,7 @@ class ImageChecker:
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the children that wait for work."""
+        """Process ids of the children that wait for work."""
         return [] if self._pool is None else self._pool.process_ids()
 
 

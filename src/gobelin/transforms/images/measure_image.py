@@ -32,7 +32,7 @@ PDQ_SIDE_PX = 512
 """The same for PDQ."""
 
 COPY_QUALITY = 95
-"""Of a reduced copy. PNG takes 6 times as long to write and twice as long to read (docs/images.md)."""
+"""JPEG quality of a reduced copy. PNG takes 6 times as long to write and twice as long to read (docs/images.md)."""
 
 MAX_COPY_ASPECT = 8
 
@@ -60,7 +60,7 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
     """Facts of an image file. Decodes it in this process, without a limit of time.
 
     Raises:
-        UnusableImageError: it has none.
+        UnusableImageError: it cannot be read.
     """
     rendered = _render(data, limits) if limits.svg and identify(data) == "svg" else None
     side = max(PDQ_SIDE_PX if limits.pdq else HASH_SIDE_PX, 2 * limits.copy_side_px)

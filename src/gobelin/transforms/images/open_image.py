@@ -52,7 +52,7 @@ _ORIENTATION = {
 """Exif 2.3, tag 0x0112, and what undoes it."""
 
 _PROFILE_MODES = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
-"""Colour space of a profile and the modes of picture that it can speak of; any other pair is a damaged file."""
+"""Colour space of a profile -> the modes of picture that it can describe; any other pair is a damaged file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,7 +225,8 @@ def _check_header(image: PillowImage.Image, data: bytes, limits: ImageLimits) ->
 
 
 def count_frames(image: PillowImage.Image, data: bytes, up_to: int) -> int:
-    """Frames of an animation, counted no further than ``up_to``. Pages, icons and a phone's second picture are none."""
+    """Frames of an animation, counted no further than ``up_to``. Pages, icons and a phone's second picture do not
+    count."""
     if image.format == "GIF":
         return _count_gif_frames(data, up_to)
     if image.format in ("PNG", "WEBP", "AVIF"):

@@ -212,7 +212,7 @@ def letters() -> frozenset[int]:
 
 
 def _code_points(font: bytes) -> set[int]:
-    """Of a font's table ``cmap`` in formats 4 and 12 (OpenType 1.9)."""
+    """The code points in a font's table ``cmap``, formats 4 and 12 (OpenType 1.9)."""
     (num_tables,) = struct.unpack_from(">H", font, 4)
     records = (struct.unpack_from(">4sIII", font, 12 + 16 * number) for number in range(num_tables))
     start = next(offset for tag, _, offset, _ in records if tag == b"cmap")

@@ -1,4 +1,4 @@
-"""The pictures of a run, for who looks at them at a certain size: the file, or its reduced copy where that will do.
+"""The pictures of a run, for readers that need a certain size: the file, or its reduced copy where that is enough.
 
 ``extract`` decodes every picture and keeps a reduced copy of it (data set ``copies``, ``measure_image.reduced_copy``).
 A model that looks at no more pixels than the copy has reads the copy: six times as cheap as the file, on pictures of

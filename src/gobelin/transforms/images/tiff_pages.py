@@ -29,7 +29,7 @@ MAX_GROWTH = 2
 """Bytes of all pages together, as a multiple of the file: pages may share a table or a profile, but not everything."""
 
 MAX_DIRECTORY_BYTES = 8 * 1024 * 1024
-"""Of all directories together: enough for ``MAX_PAGES``."""
+"""Bytes of all directories together: enough for ``MAX_PAGES``."""
 
 MAX_STRIPS = 200_000
 """Strips or tiles of a page: 40 megapixels in the smallest tiles, of 16 x 16 pixels."""

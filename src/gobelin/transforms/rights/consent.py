@@ -44,7 +44,7 @@ AI_AGENTS = (
 
 MAX_SIGNAL_CHARS = 8192
 MAX_SIGNALS = 256
-"""Of one page or image; opt-outs come first where there are more."""
+"""Signals that are kept of one page or image; where there are more, opt-outs come first."""
 
 _HEADERS = frozenset(("x-robots-tag", "tdm-reservation", "tdm-policy", "content-usage", "content-signal"))
 _STRUCTURED = frozenset(("content-usage",))

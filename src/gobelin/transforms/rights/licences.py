@@ -31,7 +31,7 @@ from gobelin.data.model import Licence
 from gobelin.transforms.urls import resolve, split_url
 
 MAX_LICENCES = 256
-"""Of one page. Galleries state one for every picture."""
+"""Licences that are kept of one page. Galleries state one for every picture."""
 
 MAX_JSON_CHARS = 1 << 20
 MAX_JSON_OBJECTS = 10_000
@@ -65,7 +65,7 @@ _MAX_LEVELS = 32
 """Ancestors of a link that are looked at."""
 
 _CAPTION_LEVELS = 4
-"""Of them, those that may be its caption or notice."""
+"""How many of these ancestors may be its caption or notice."""
 
 _MAX_FIGURE_ELEMENTS = 64
 """Elements of a figure that are looked at; a part with more of them is no picture with its caption."""

@@ -57,7 +57,7 @@ class PolicyRow(TypedDict):
 
 
 MAX_POLICY_BYTES = 500 * 1024
-"""Of one file: the least that RFC 9309 has a crawler read; the rest is not read."""
+"""Bytes of one file that are read: the least that RFC 9309 asks of a crawler."""
 
 MAX_RULES = 20_000
 """Allow and disallow rules of one site, over all groups that differ; further ones are not read."""

@@ -28,7 +28,7 @@ from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.progress import advance
 
 Settings = Mapping[str, Mapping[str, Any]]
-"""Of each plug-in's score that a recipe asks for, by name."""
+"""The settings of each plug-in's score that a recipe asks for, by its name."""
 
 ERROR = "plugin_error."
 """Before the name of a score in the rule of the decision that says that it failed."""

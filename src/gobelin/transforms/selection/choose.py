@@ -1,8 +1,8 @@
-"""Who stays of each group of duplicates, in one process: numbers in NumPy, shard after shard; no row is held.
+"""Which document of each group of duplicates stays, decided in one process: numbers in NumPy, shard after shard.
 
-What ``KeepOneOfEach`` (write_corpus.py) says as a Beam graph, for corpora that no machine holds. A group is a number, a
-document a position; a group of one has no number, and a document without groups stays unless an earlier run has it.
-Of the others, the latest first, each stays unless one that stays is in one of its groups.
+``KeepOneOfEach`` (write_corpus.py) decides the same in a Beam graph, for corpora that no machine holds. A group is a
+number, a document a position; a group of one has no number, and a document without groups stays unless an earlier run
+has it. Of the others, the latest first, each stays unless one that stays is in one of its groups.
 
 Memory: four bytes for each document and kind of duplicate; while one kind is read, about 60 bytes a document; id and
 date of each document that shares a group.
@@ -58,7 +58,7 @@ def choose_among_duplicates(work: str, not_run: str, kinds: Sequence[str]) -> No
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Choice:
-    """Of N survivors, in the order of their shards."""
+    """What is known of N survivors, in the order of their shards."""
 
     kinds: tuple[str, ...]
     groups: list[Numbers]  # of each kind, the group of each document, (N,); -1: a group of one
@@ -128,13 +128,13 @@ def _groups(paths: list[str], column: str) -> tuple[Numbers, npt.NDArray[np.intp
 
 
 def _hashes(names: Iterable[Any]) -> npt.NDArray[np.uint64]:
-    """Of N names, (N, 2)."""
+    """Hashes of N names, (N, 2)."""
     digests = b"".join(xxhash.xxh3_128_digest(name.as_py().encode()) for name in names)
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
 def _is_known(path: str, kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    """Of each document of a shard, whether an earlier run has it."""
+    """Whether an earlier run has each document of a shard."""
     earlier = read_columns(path, ["earlier"])["earlier"]
     found = np.zeros(len(earlier), np.bool_)
     for position in np.flatnonzero(pc.list_value_length(earlier).to_numpy() > 0).tolist():

@@ -1,4 +1,5 @@
-"""Who stays of each group of duplicates: what ``keep_one`` decides, over whole columns (``judge_columns.py``)."""
+"""Which document of each group of duplicates stays, as ``keep_one`` decides, over whole columns
+(``judge_columns.py``)."""
 
 from __future__ import annotations
 
@@ -11,16 +12,17 @@ Bools = npt.NDArray[np.bool_]
 
 
 def first_shared(groups: dict[str, Ints]) -> dict[str, Bools]:
-    """Who goes, of documents that come in order: each stays unless an earlier one that stays is in one of its groups.
+    """Which documents go, of those that come in order: one goes where an earlier one that stays is in one of its
+    groups.
 
-    In rounds: who is first in all of its groups stays, and who shares a group with one that stays goes.
+    In rounds: a document that is first in all of its groups stays; those that share a group with one that stays go.
 
     Args:
         groups: of each kind of duplicate, in the order of the rules, the number of each document's group, (D,).
 
     Returns:
-        Of each kind, who goes by it, (D,). Who goes by several is named by each; the first kind comes last, so that
-        it is the one that stands where they are written one over the other.
+        For each kind, which documents go by it, (D,). A document may go by several kinds. The first kind comes last, so
+        that it counts where they are written one over the other.
     """
     kinds, num = list(groups), len(next(iter(groups.values())))
     columns = [_shared(group) for group in groups.values()]
@@ -42,7 +44,7 @@ def _shared(group: Ints) -> Ints:
 
 
 def _keep(groups: list[Ints], num: int) -> tuple[Bools, list[npt.NDArray[np.int64]]]:
-    """Who stays, (num,), and of each kind, by group, the one that stays of it; ``num`` where none does."""
+    """Which documents stay, (num,); and for each kind the one that stays of each group, ``num`` where none does."""
     keepers = [np.full(int(group.max(initial=-1)) + 2, num, np.int64) for group in groups]  # the last: no group
     undecided = np.arange(num)
     stays = np.zeros(num, bool)
@@ -74,7 +76,8 @@ class PicturesOfDocuments:
         self._pairs, self._pair_of_node = np.unique(pairs, return_inverse=True)
 
     def sets(self, is_shown: Bools) -> Ints:
-        """Of each document, a number that those with the same set of pictures share; its own where it shows none.
+        """A number for each document, (D,), the same for those with the same set of pictures; its own where it shows
+        none.
 
         Args:
             is_shown: of each image node, (I,).

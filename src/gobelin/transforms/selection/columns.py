@@ -1,4 +1,4 @@
-"""A run's documents as columns of numbers, for who judges all of them again and again (``judge_columns.py``).
+"""A run's documents as columns of numbers, which can be judged again and again (``judge_columns.py``).
 
 D documents stand in the order of their shards, their N nodes one document after the other. Of the nodes T are texts
 and I are pictures. What no numeric threshold decides (consent, language, formats, personal data) is looked at once, by
@@ -27,7 +27,7 @@ Bytes = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
 
 ROLES: tuple[str | None, ...] = (None, *Role)
-"""Of a text, by number."""
+"""The roles of a text; its number is the place here."""
 
 FIXED_OF_DOCUMENT = ("document.deny_consent", "document.languages", "document.page_kinds")
 
@@ -89,7 +89,7 @@ class Columns:
         return hashes
 
     def place_in_document(self, nodes: Ints) -> Ints:
-        """Of these nodes, the index in their document."""
+        """The index of each of these nodes in its document."""
         begins = self.text_ends[:-1] + self.image_ends[:-1]
         return (nodes - begins[self.of_document[nodes]]).astype(np.int32)
 

@@ -91,7 +91,8 @@ class DocumentRules:
     """Gopher: 0.8."""
 
     min_stop_words: int | None = None
-    """Of the language's eight or so. Gopher: 2. Not run for languages without a list."""
+    """How many of the language's eight or so most frequent words occur. Gopher: 2. Not run for languages without a
+    list."""
 
     max_bullet_line_ratio: float | None = None
     """Gopher: 0.9."""
@@ -103,13 +104,13 @@ class DocumentRules:
     """FineWeb: 0.12."""
 
     max_short_line_ratio: float | None = None
-    """Of at most 30 characters. FineWeb: 0.67."""
+    """Lines of at most 30 characters. FineWeb: 0.67."""
 
     max_line_break_ratio: float | None = None
     """FineWeb: 0.3."""
 
     min_sentences: int | None = None
-    """Of the whole prose. C4: 3 (as printed in JMLR: 5); MMC4's core: 4."""
+    """Sentences of the whole prose. C4: 3 (as printed in JMLR: 5); MMC4's core: 4."""
 
     max_sentences: int | None = None
     """MMC4's core: 40."""

@@ -155,7 +155,7 @@ class ColumnJudge:
         return broken
 
     def _applies(self, rule: Rule, config: SelectConfig) -> Any:
-        """Of each text, whether a rule is asked about what it is on its page."""
+        """Whether a rule applies to each text, by its role on its page."""
         if rule.subject != "text" or rule.section == "plugins":
             return np.True_
         roles = np.array([rule in text_rules(role, role not in config.text.not_prose) for role in ROLES])
@@ -237,7 +237,8 @@ class ColumnJudge:
             documents[alive[gone]] = names.index(f"document.unique.{kind}")
 
     def _image_sets(self, images: Codes) -> Ints:
-        """Of each document, a number that those with the same set of pictures left share; its own where it has none."""
+        """A number for each document, the same for those that are left with the same pictures; its own where it has
+        none."""
         if self._pairs is None:
             self._pairs = PicturesOfDocuments(self._columns)
         return self._pairs.sets(images == STAYS)

@@ -29,7 +29,7 @@ class Judged:
 
     @property
     def is_kept(self) -> Bools:
-        """Of each document."""
+        """Whether each document stays, (D,)."""
         return self.documents == STAYS
 
     def totals(self) -> tuple[int, int, int]:

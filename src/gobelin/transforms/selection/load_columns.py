@@ -37,7 +37,7 @@ from gobelin.transforms.text.pii import COLUMNS, Pii
 _MAX_LEVEL = 6
 
 Arrays = dict[str, pa.Array]
-"""Of nodes, by the name of the column."""
+"""Values of nodes, by the name of the column."""
 
 
 class NotAlignedError(UserError):
@@ -167,7 +167,7 @@ class _Part:
         return found
 
     def _words_and_pii(self, given: Arrays, scored: Arrays) -> tuple[Ints, Bytes]:
-        """Of each node: words that it shows, and the kind of personal data that drops it."""
+        """For each node: the number of words that it shows, and the kind of personal data that drops it."""
         words = count_words(given["text"])
         pii = np.zeros(len(words), np.int8)
         personal = [kind for kind in Pii if getattr(self._config.pii, kind) != "keep"]
@@ -184,7 +184,7 @@ class _Part:
 
 
 def count_words(texts: pa.Array) -> Ints:
-    """Of each text, the pieces between white space, as ``str.split`` cuts them; 0 where there is none.
+    """The number of words in each text, as ``str.split`` cuts them; 0 for null.
 
     Arrow's white space is Unicode's property; Python's has four control characters more, so these are replaced.
     """
@@ -322,7 +322,7 @@ def _reader(paths: list[str]) -> Callable[[str, str], pa.Array]:
 
 
 def _head_values(table: pa.Table, name: str) -> pa.Array:
-    """Of each node, the value of a head of the user's; the last where it stands there twice."""
+    """The value of a user's head for each node; the last one where there are two."""
     heads = pc.struct_field(table["nodes"].combine_chunks().flatten(), "heads")
     found = np.full(len(heads), np.nan)
     flat = heads.flatten()

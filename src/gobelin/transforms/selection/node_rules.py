@@ -220,4 +220,4 @@ class ImageRules:
     """Near-duplicates of them. 0: none."""
 
     max_eval_similarity: float | None = None
-    """Of embeddings. Belongs to one model."""
+    """Cosine of embeddings; a value belongs to one model."""

@@ -38,8 +38,8 @@ class Repeats:
         return self._images
 
     def _by_group(self, passing: Any, document: Ints, group: Ints, code: int) -> None:
-        """Of those of a document in one group, all go that come after the first that stays (personal data may drop the
-        first ones after this rule)."""
+        """Drops the pictures of a document that share a group with an earlier one that stays. (Personal data may drop
+        the first ones, after this rule.)"""
         key = document.astype(np.int64) * (int(group.max(initial=0)) + 2) + group + 1
         order = np.argsort(key, kind="stable")
         sorted_key = key[order]

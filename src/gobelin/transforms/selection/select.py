@@ -68,7 +68,7 @@ class _Kept:
 
 
 _NUM_LEVELS = 6
-"""Of headings."""
+"""Levels of headings."""
 
 
 class _Judge:

@@ -37,7 +37,7 @@ SHORT_LINE_LETTERS = 10
 """The same in Chinese and Japanese: as many words of two letters as 30 characters hold of six with their space."""
 
 PUNCTUATED = frozenset(["zh", "yue", "wuu", "ja"])
-"""Of ``UNSPACED``, the languages that use punctuation marks."""
+"""The languages of ``UNSPACED`` that use punctuation marks."""
 
 TERMINAL = tuple(".!?…\"'”’»“" + "。！？．｡」』”" + "؟۔" + "।॥" + "։" + "።፧" + "᠃")
 _ELLIPSES = ("...", "…")

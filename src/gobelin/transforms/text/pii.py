@@ -68,8 +68,8 @@ def find_pii(text: str, kinds: Collection[Pii] = ALL) -> list[tuple[int, int, Pi
 
 
 def kinds_in(text: str, kinds: Collection[Pii] = ALL) -> list[Pii]:
-    """The kinds of which the text holds something. Of a document's texts, joined by line breaks, it is asked first:
-    most hold nothing, and need not be gone through one by one."""
+    """The kinds of personal data that a text may hold. It is asked first, of all texts of a document, joined by line
+    breaks: most hold nothing, and need not be gone through one by one."""
     return [kind for kind in Pii if kind in kinds and next(iter(_FINDERS[kind](text)), None) is not None]
 
 

@@ -142,5 +142,5 @@ def _is_grouped(written: str) -> bool:
 
 
 def _remainder(account: str) -> int:
-    """Of ISO 7064, modulo 97-10: the first four characters go to the end, letters count from 10."""
+    """The remainder of ISO 7064, modulo 97-10: the first four characters go to the end, letters count from 10."""
     return int("".join(str(int(character, 36)) for character in account[4:] + account[:4])) % 97

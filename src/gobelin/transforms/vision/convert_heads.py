@@ -62,7 +62,7 @@ def convert_head(path: str, kind: str, clip_model: str | None = None, name: str 
         with local_copy(path) as file:
             head = KINDS[kind](file)
     except KeyError as error:
-        raise UserError(f"{name_of(path)} is none of {kind}: it has no {error.args[0]}") from None
+        raise UserError(f"{name_of(path)} is not a file of {kind}: it has no {error.args[0]}") from None
     return Head(
         name=name or kind.partition("-")[0],
         clip_model=clip_model or _model_of(path, head.dim, kind),
@@ -203,7 +203,7 @@ def _state_dict(path: str) -> dict[str, npt.NDArray[np.floating]]:
 def _expect(path: str, tensors: Tensors, names: set[str], kind: str) -> None:
     if set(tensors) != names:
         raise UserError(
-            f"{name_of(path)} is none of {kind}: expected {', '.join(sorted(names))}, found "
+            f"{name_of(path)} is not a file of {kind}: expected {', '.join(sorted(names))}, found "
             f"{', '.join(sorted(tensors)[:12]) or 'nothing'}"
         )
 

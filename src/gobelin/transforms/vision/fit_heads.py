@@ -70,7 +70,7 @@ def train_head(embeddings: str, labels: str, name: str) -> HeadFit:
         name: of the head.
 
     Raises:
-        UserError: a file or column is missing, a label is none, the embeddings come from more than one model, or too
+        UserError: a file or column is missing, a label is not one, the embeddings come from more than one model, or too
             few images of either label have one.
     """
     wanted = read_labels(labels)

@@ -12,7 +12,7 @@ A head is two files, ``NAME.safetensors`` with the weights and ``NAME.json`` bes
 Tensors: ``layers.0.weight`` (outputs, inputs), ``layers.0.bias`` (outputs), ``layers.1.weight`` ..., the last of one
 output. Means and variances of an input standardisation are folded into the first layer when a head is made.
 
-A head says nothing under another model than its own: that is an error, and so is a file that does not hold together.
+A head is an error under any model but its own, and so is a pair of files that do not fit.
 Embeddings of any other length than 1 are not stored by gobelin, so ``normalise`` has no other value. Everything is
 computed in float64. A linear head costs 2 microseconds an image, a published NSFW head 10.
 """
@@ -154,7 +154,7 @@ def load_head(path: str) -> Head:
     """The head of a ``.safetensors`` file and the ``.json`` beside it.
 
     Raises:
-        UserError: a file is missing or is none, or they do not hold together; the message says which and why.
+        UserError: a file is missing or is not a head's, or the two do not fit; the message says which and why.
     """
     try:
         from safetensors import SafetensorError
@@ -260,7 +260,7 @@ def _check(head: Head, path: str) -> None:
         elif not (np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()):
             problem = f"layer {place} has weights that are no numbers"
         elif layer.activation not in ("none", "relu", "sigmoid"):
-            problem = f"activation {layer.activation!r} is none of: none, relu, sigmoid"
+            problem = f"activation {layer.activation!r} must be one of none, relu, sigmoid"
         if problem:
             break
     if not problem and head.higher_is not in ("better", "worse"):
