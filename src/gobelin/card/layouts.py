@@ -42,7 +42,7 @@ def images_layout(pattern: str, what: str, are_blurred: bool = False) -> Layout:
 
 def documents_layout(pattern: str) -> Layout:
     """Rows of ``DOCUMENTS``."""
-    return Layout("default", pattern, "parquet", DOCUMENTS, "one row a document")
+    return Layout("default", pattern, "parquet", DOCUMENTS, "one row per document")
 
 
 _TEXT = pa.string()
@@ -107,13 +107,13 @@ _SAMPLE = pa.schema(
     ]
 )  # fmt: skip
 
-_DOCUMENTS = "one row a document"
+_DOCUMENTS = "one row per document"
 _OF_FORMAT = {
     "jsonl": Layout("default", "part-*.jsonl", "jsonl", _JSONL, _DOCUMENTS),
-    "markdown": Layout("default", "*/*.md", "files", pa.schema([]), "one file a document, its images beside it"),
+    "markdown": Layout("default", "*/*.md", "files", pa.schema([]), "one file per document, its images beside it"),
     "mmc4": Layout("default", "docs_shard_*.jsonl.zip", "zip", _MMC4, _DOCUMENTS),
     "nemo": Layout("default", "data/*.parquet", "parquet", _marked(NEMO, "binary_content"),
-                   "one row a text or image; the rows of a document follow each other"),
+                   "one row per text or image; the rows of a document follow each other"),
     "obelics": Layout("default", "data/*.parquet", "parquet", OBELICS, _DOCUMENTS),
     "parquet": Layout("default", "data/*.parquet", "parquet", _marked(PLAIN, "images"), _DOCUMENTS),
     "webdataset": Layout("default", "*.tar", "tar", _SAMPLE, "one sample a document: a JSON file and its images"),
@@ -127,5 +127,5 @@ def layouts_of(name: str, with_images: bool, are_blurred: bool) -> list[Layout]:
         with_images: whether a data set of images lies beside.
         are_blurred: whether that says whose faces were blurred.
     """
-    beside = images_layout("images/*.parquet", "one row an image that a document shows", are_blurred)
+    beside = images_layout("images/*.parquet", "one row per image that a document shows", are_blurred)
     return [_OF_FORMAT[name], *([beside] if with_images else [])]

@@ -1,6 +1,6 @@
 """Rows of data sets as Python has them: what ``pyarrow`` makes of a row of one of the schemas in ``schemas.py``.
 
-A test holds each class here against its schema. What a column means, its unit and its range stand in the schema.
+A test compares each class here with its schema. What a column means, its unit and its range stand in the schema.
 
 Rows with scores name their other columns, and those scores that the code reads by name. All scores are declared in the
 table of scores (``scores.py``); what compares one reads it by the name that a rule gives.

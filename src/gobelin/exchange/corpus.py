@@ -1,7 +1,7 @@
 """The documents of a stage with their images and similarities, shard by shard: what every export reads.
 
     documents of the stage --ids of images--> which shards of documents want an image
-    extract/images, score/image_embeddings --partition--> one file a shard of documents
+    extract/images, score/image_embeddings --partition--> one file per shard of documents
     shard by shard: documents, their pictures, and (where asked for) the cosines of their images and texts
 
 Nothing but what the stage kept is read: an image that no document of it shows is passed over, and a node that

@@ -1,4 +1,4 @@
-"""Plain Parquet, one row a document, whose images the package ``datasets`` decodes by itself.
+"""Plain Parquet, one row per document, whose images the package ``datasets`` decodes by itself.
 
     texts, images      lists of one length, at each place exactly one of the two not null
     images             struct{bytes, path}, and the file says that it is an ``Image``

@@ -1,4 +1,4 @@
-"""Markdown: a folder that anybody opens. One file a document, its images beside it.
+"""Markdown: a folder of plain files, one per document, with its images beside it.
 
     00000/TITLE-DOC_ID.md       front matter (address, title, language, licences, scores), then the document
     00000/images/IMAGE_ID.jpg   the images of the shard's documents

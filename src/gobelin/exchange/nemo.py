@@ -1,4 +1,4 @@
-"""NVIDIA NeMo Curator's interleaved rows: one row a text or image (``nemo_curator/tasks/interleaved.py``).
+"""NVIDIA NeMo Curator's interleaved rows: one row per text or image (``nemo_curator/tasks/interleaved.py``).
 
     sample_id, position, modality      doc_id; from 0, -1 for the row of the document; text | image | metadata
     content_type, text_content         a MIME type; the text

@@ -1,4 +1,4 @@
-"""OBELICS: one row a document, parallel lists of texts and image addresses (Laurençon et al., 2023, arXiv 2306.16527).
+"""OBELICS: one row per document, parallel lists of texts and image addresses (Laurençon et al., arXiv 2306.16527).
 
     texts, images      lists of one length; at each place exactly one of the two is not null. Neighbouring texts are one
                        text, joined by an empty line (build_obelics/13_final_processing.py)

@@ -1,7 +1,7 @@
 """One row of a foreign file -> a document that may be taken, or why there is none.
 
 Every format reads its rows through ``attempt``. Here a row that cannot be read becomes an error to be recorded, and
-what is left of a document is held against rules that are the same for all formats: no text that is mostly control or
+what is left of a document is compared with rules that are the same for all formats: no text that is mostly control or
 replacement characters (``readable_text``) becomes a node, nor the words of an image, nor a title. Whatever goes is
 noted in the document's ``left_out``; images and cosines stay beside the texts that they belong to.
 """

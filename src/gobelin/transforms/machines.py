@@ -7,7 +7,7 @@ import os
 import apache_beam as beam
 
 MODEL_RAM = "16GB"
-"""For a worker with a model and batches of pictures; Dataflow's own choice has 4 GB a core."""
+"""For a worker with a model and batches of pictures; Dataflow's own choice has 4 GB per core."""
 
 ACCELERATOR_VARIABLE = "GOBELIN_ACCELERATOR"
 ACCELERATOR = "type:nvidia-l4;count:1;install-nvidia-driver"

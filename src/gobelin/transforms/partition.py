@@ -6,8 +6,9 @@ the files are dealt out before: they are read once, a row group at a time, and e
     files --row groups--> rows and the part of each (``Deal``) --> part-00000-of-P, part-00001-of-P ...
 
 What is held in memory is bounded: beyond ``HELD_BYTES`` the rows of each part go to a temporary file of its own, and in
-the end its file is made of that. (A Parquet file that is written on bit by bit holds what it will say of each column of
-each bit until it ends: bits times parts, which grows with the square of the rows.) Rows keep the order in which they
+the end its file is made of that. (A Parquet writer keeps
+the metadata of its row groups until it is closed, so one open writer per part would take memory that grows with the
+square of the rows.) Rows keep the order in which they
 come.
 """
 
@@ -65,7 +66,7 @@ class Split:
 @dataclasses.dataclass(frozen=True, slots=True)
 class ByShard:
     """By the shard that a column's value names (``shard_of``); rows without a value go nowhere. With fewer parts than
-    shards, a part holds those shards whose number leaves its own when it is divided by the number of parts."""
+    shards, part p of P holds the shards s with s % P = p."""
 
     column: str
     num_shards: int
@@ -126,7 +127,7 @@ def slices_of(digests: pa.ChunkedArray, num_slices: int) -> Parts:
 
 
 def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = HELD_BYTES) -> None:
-    """Files -> the data set ``split.name`` in ``folder``, of a file a part."""
+    """Files -> the data set ``split.name`` in ``folder``, one file per part."""
     with contextlib.ExitStack() as stack:
         writer = _PartWriter(join(folder, split.name), split.schema, split.num_parts, held_bytes, stack)
         for path in paths:
@@ -137,7 +138,7 @@ def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = 
 
 
 class _PartWriter:
-    """Writes rows to the files of their parts. Temporary files are the stack's."""
+    """Writes rows to the files of their parts. The stack closes the temporary files."""
 
     def __init__(
         self, folder: str, schema: pa.Schema, num_parts: int, held_bytes: int, stack: contextlib.ExitStack

@@ -1,4 +1,4 @@
-"""How far a worker is: counts written to a small file that somebody else may watch.
+"""How far a worker is: counts in a small file that other processes can watch.
 
 Beam's local runner shows its counters only at the end, so a worker process of a local run writes its own, a few times
 a second at most. On a cluster nothing is watched and ``advance`` only adds up; Beam's own monitoring serves there.
@@ -16,7 +16,7 @@ from gobelin.store.files import read_bytes, write_bytes
 _SECONDS_BETWEEN_WRITES = 0.2
 
 BEFORE = "_before"
-"""Among the counts, how many of the step's unit a process found done."""
+"""Name among the counts: how many of the step's units were done before the process began."""
 
 _NOTE = "_note"  # beside the counts in the file
 
@@ -51,7 +51,7 @@ def reach(what: str, number: int) -> None:
 
 
 def note(text: str) -> None:
-    """A few words that stand beside the counts until the next ones: a loss."""
+    """A few words that stand beside the counts until the next call, such as a loss."""
     global _note
     _note = text
 

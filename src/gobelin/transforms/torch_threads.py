@@ -15,8 +15,8 @@ def torch_threads(num_threads: int) -> Iterator[None]:
     """Run with this many threads of torch, then go back to the number before.
 
     Numbers below 1e-38 (denormals) count as 0 meanwhile: Intel's processors take a hundred times longer over them, and
-    averages of gradients that stay away, those of rare tokens, decay through them. Threads that exist already keep
-    their ways, so this comes before the first work in a process.
+    moving averages of gradients that are rarely updated, those of rare tokens, decay through this range. Threads that
+    exist already keep their setting, so this must come before the first work in a process.
     """
     import torch
 

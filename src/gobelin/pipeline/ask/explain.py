@@ -1,4 +1,4 @@
-"""The whole story of one page or image: what was found, its scores and what they are held against, every decision.
+"""The whole story of one page or image: what was found, its scores and what they are compared with, every decision.
 
 A document or image id names its shard, so those are found at once; the first six or more characters of one, and a URL
 under its canonical form, are looked for in all shards. Decisions are looked for in every stage. Reads only. Personal
@@ -91,13 +91,13 @@ def explain(output: str, subject: str, all_scores: bool = False) -> Iterator[str
 
 
 Limits = dict[str, list[tuple[Rule, Any]]]
-"""Score -> the rules that it is held against, with their thresholds: numbers, or words for those that are not computed
+"""Score -> the rules that it is compared with, with their thresholds: numbers, or words for those that are not computed
 yet."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the scores of a run are held against: the rules that its recipe switches on, with their thresholds."""
+    """What the scores of a run are compared with: the rules that its recipe switches on, with their thresholds."""
 
     config: SelectConfig
     resolved: dict[str, Any]  # what relative thresholds came to, by rule
@@ -146,7 +146,7 @@ class Comparison:
 
 
 def _held(value: Any, held: list[tuple[Rule, Any]]) -> str:
-    """What a score is held against, in words, and whether it breaks that: a decision names only the first."""
+    """What a score is compared with, in words, and whether it breaks that: a decision names only the first."""
     words = []
     for rule, threshold in held:
         is_broken = isinstance(threshold, (int, float)) and not passes(rule, value, threshold)

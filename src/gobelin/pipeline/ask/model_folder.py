@@ -48,7 +48,7 @@ class ModelFolder:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """That of the model."""
+        """The model's vocabulary."""
         return self.model.vocabulary
 
     def picture(self, data: bytes, name: str) -> ImageItem:

@@ -18,7 +18,7 @@ from gobelin.store.lock import holder, is_dead
 from gobelin.store.paths import join
 
 SILENT_SECONDS = 120.0
-"""A command that has not written its status for so long is not counted as one that runs."""
+"""Seconds after which a command that has not written its status no longer counts as running."""
 
 
 def status_of(output: str) -> dict[str, Any]:

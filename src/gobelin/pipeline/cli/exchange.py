@@ -14,7 +14,7 @@ from gobelin.pipeline.cli.options import FILES, Address, Output, Quiet, RecipeNa
 Format = Literal["jsonl", "mmc4", "nemo", "obelics", "parquet", "webdataset"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
-"""Names of the formats that are written and read; a test holds them against ``exchange/formats.py``."""
+"""Names of the formats that are written and read; a test compares them with ``exchange/formats.py``."""
 
 WrittenFormat = Literal["markdown"]
 """What is written and not read."""

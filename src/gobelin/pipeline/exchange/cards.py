@@ -38,7 +38,7 @@ def facts_of_run(output: str, run: dict[str, Any]) -> Facts:
     }
     layouts = (
         documents_layout(patterns["default"]),
-        images_layout(patterns["images"], "one row an image of the crawl, also of those that the corpus does not show"),
+        images_layout(patterns["images"], "one row per image of the crawl, also of images that the corpus lacks"),
     )
     files = {name: files_of(join(output, *place)) for name, place in places.items()}
     num_rows = {name: sum(file.num_rows for file in held) for name, held in files.items()}

@@ -1,6 +1,7 @@
 """Token shards in the layout of a released model, and back.
 
-    OUT/tokenize/shards --export_shards--> FOLDER/part-00000-of-00003.parquet ...  one file a shard, a row a sequence
+    OUT/tokenize/shards --export_shards--> FOLDER/part-00000-of-00003.parquet ...  one file per shard, one row per
+    sequence
                         <--import_shards--
 
 A row holds ``input_ids``, ready for a trainer, and a side field ``gobelin``: where texts end, which are captions, and
@@ -121,7 +122,7 @@ def _notes(name: str, layout: TokenLayout, vocabulary: Vocabulary) -> list[str]:
     for book in vocabulary.codebooks:
         if name == "chameleon" and book.tokens_per_image != 1024:
             notes.append(
-                f"the released models write 1,024 codes an image, and these images have {book.tokens_per_image:,}"
+                f"the released models write 1,024 codes per image, and these images have {book.tokens_per_image:,}"
             )
         if book.num_codes != layout.num_codes:
             notes.append(

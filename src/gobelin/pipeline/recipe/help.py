@@ -49,7 +49,7 @@ def field_docs(kind: type) -> dict[str, str]:
 @functools.cache
 def described(kind: type) -> dict[str, str]:
     """Field -> what it is: its text in the class, behind what the table of scores says of the score that a threshold is
-    held against."""
+    compared with."""
     docs = dict(field_docs(kind))
     for rule in RULES:
         score = find_score(rule.score or "")

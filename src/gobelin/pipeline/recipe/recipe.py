@@ -1,6 +1,6 @@
 """The recipe: everything that decides what comes out of a run, in one YAML file.
 
-A recipe is read into nested frozen dataclasses, one a stage, each defined beside its stage. A recipe may start from
+A recipe is read into nested frozen dataclasses, one per stage, each defined beside its stage. A recipe may start from
 another (``extends: obelics``) and name only what differs. Unknown keys are errors that name the nearest known one.
 Presets are the files in ``presets/``.
 """

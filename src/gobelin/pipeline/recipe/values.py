@@ -96,7 +96,7 @@ def _languages_of_files(recipe: Recipe) -> Iterator[str]:
 
 
 def _unguarded(select: SelectConfig) -> Iterator[str]:
-    """A safety rule drops what it cannot judge; where there is none, the recipe should say that nobody looks."""
+    """A sentence where images may enter that no safety rule has looked at, and the recipe does not allow that."""
     is_guarded = any(rule.is_safety and threshold_of(rule, select) is not None for rule in all_rules(select))
     if select.unscored_for_safety == "drop" and not is_guarded:
         yield (

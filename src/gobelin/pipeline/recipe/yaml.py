@@ -36,7 +36,8 @@ _TWO_WAYS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """As YAML wants it, and PyYAML does not ask for it: no key twice. A second ``image:`` would undo the first."""
+    """Refuses a key that stands twice, as YAML demands and PyYAML does not: a second ``image:`` would undo the
+    first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

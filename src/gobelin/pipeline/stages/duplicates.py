@@ -40,7 +40,7 @@ MAX_ROUNDS = 64
 """Rounds of the star algorithm at most. It needs about the logarithm of the longest chain; 64 mean a defect."""
 
 EDGES = pa.schema([("id", pa.string()), ("other", pa.string())])
-"""One row a pair of documents, or of images."""
+"""One row per pair of documents, or of images."""
 
 
 class EdgeRow(TypedDict):

@@ -33,7 +33,7 @@ class LinkJob:
     work: str  # folder of what the steps write for each other
     output: Attempt
     num_shards: int
-    agents: tuple[str, ...]  # of robots.txt, whose being disallowed is recorded
+    agents: tuple[str, ...]  # robots; it is recorded where robots.txt disallows one
     has_copies: bool = True  # whether reduced copies of images are kept
     num_url_parts: int = 1
     num_revisit_parts: int = 0

@@ -5,7 +5,7 @@
     embed texts      by shard of documents: the texts around images          } has a model
     heads            by shard of images: scores from embeddings              }
     duplicates       groups of documents and of images (duplicates.py)
-    join             rows of scores: what can be told only beside all other documents and images (join.py)
+    join             rows of scores, with those that need the whole corpus (join.py)
 
 What models saw (embeddings, faces) depends on fewer settings than the rest, and stays when others change.
 """

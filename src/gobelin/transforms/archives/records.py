@@ -8,7 +8,7 @@ Damage: a record that holds less than it says has a ``problem``; a stretch witho
 goes on at the next record that begins, behind the start of the damaged one: its length may be what is wrong. A record
 that is embedded in a payload is not found, unless it is the payload of a damaged record.
 
-Costs 20 microseconds a record and what unpacking costs.
+Costs 20 microseconds per record and what unpacking costs.
 """
 
 from __future__ import annotations

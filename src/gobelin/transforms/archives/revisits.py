@@ -52,7 +52,7 @@ REVISIT_INDEX = pa.schema(
         ("is_redirect", pa.bool_()),
     ]
 )
-"""One row a revisit record or a redirect."""
+"""One row per revisit record or a redirect."""
 
 
 class RevisitRow(TypedDict):

@@ -32,8 +32,8 @@ def join_alike(num_items: int, bands: Iterable[npt.NDArray[np.int64]], is_alike:
     """For each item the smallest item that it is connected with, (num_items,).
 
     Args:
-        bands: of each band the key of every item, (num_items,).
-        is_alike: None: whoever shares a key is joined.
+        bands: for each band the key of every item, (num_items,).
+        is_alike: None: all that share a key are joined.
     """
     labels = np.arange(num_items)
     for keys in bands:

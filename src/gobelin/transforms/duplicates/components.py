@@ -4,10 +4,10 @@
     StarRound                    large-star, then small-star (Kiveris et al., "Connected Components in MapReduce and
                                  Beyond", 2014): one round over edges that no machine holds. Each edge in turn hangs a
                                  vertex on the smallest neighbour of a neighbour; components stay what they were. When
-                                 every vertex hangs on one that hangs on none (``count_unfinished`` is 0), the edges
+                                 every vertex hangs on one that hangs on none (``CountUnfinished`` gives 0), the edges
                                  are the answer. Rounds grow with the logarithm of the longest chain.
 
-Beam has no loops, so whoever runs rounds runs a pipeline each, from edges on disk to edges on disk, until none is
+Beam has no loops, so each round is a pipeline of its own, from edges on disk to edges on disk, until none is
 unfinished: a fixed number of rounds is silently wrong on long chains. Ids that meet no other have no row.
 """
 
@@ -27,7 +27,7 @@ def connected_components(edges: Iterable[Edge]) -> dict[str, str]:
 
     def root(node: str) -> str:
         while (above := parent.setdefault(node, node)) != node:
-            parent[node] = node = parent[above]  # halve the path for those who come after
+            parent[node] = node = parent[above]  # halve the path for later look-ups
         return node
 
     for a, b in edges:

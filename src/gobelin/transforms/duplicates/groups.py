@@ -32,7 +32,7 @@ DOCUMENT_GROUPS = pa.schema(
         pa.field("site_counts", pa.list_(pa.int32())),  # of each node: times its text stands on its host; null: image
     ]
 )
-"""One row a document."""
+"""One row per document."""
 
 
 class DocumentGroupRow(TypedDict):
@@ -55,7 +55,7 @@ IMAGE_GROUPS = pa.schema(
         pa.field("own_documents", pa.int32()),  # of this run alone, for the signatures
     ]
 )
-"""One row an image."""
+"""One row per image."""
 
 
 class ImageGroupRow(TypedDict):

@@ -8,7 +8,7 @@
 
 Images that are connected through near hashes and colours are candidates. Within the candidates the largest pictures
 come first; each image joins the nearest of the pictures before it that represent a group, or represents one itself. So
-every member was held against its group's representative, and no chain of small steps joins what differs.
+every member was compared with its group's representative, and no chain of small steps joins what differs.
 
 Two hashes at most ``distance`` bits apart, cut into distance + joint chunks, agree in at least ``joint`` of them
 (pigeonhole principle): each choice of that many chunks is a key, and no pair is ever missed.

@@ -6,7 +6,7 @@
                    similarity of their sets. Each band of ``rows`` values is a key: texts meet with probability
                    1 - (1 - s^rows)^bands.
     verified       of two texts that met, the share of equal values over all bands estimates s. It is taken from the
-                   lowest byte of each value (b-bit minwise hashing; Li and Koenig, 2010): 126 bytes a document
+                   lowest byte of each value (b-bit minwise hashing; Li and Koenig, 2010): 126 bytes per document
                    instead of its shingles. ``detection_probability`` is the exact probability of both together for
                    independent hash functions. rensa's vary less, so it is a lower bound at the target and above.
 
@@ -16,7 +16,7 @@ in seven million.
 Keys are signed 64-bit numbers computed by xxHash and rensa from the data alone: no process-dependent ``hash``, so that
 signatures of today meet those of a later crawl.
 
-Cost: about 3000 documents of 1500 words a second and core (docs/duplicates.md).
+Cost: about 3000 documents of 1500 words per second and core (docs/duplicates.md).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_HASHES = 128
 """MinHash values a document at most, where bands and rows are chosen."""
 
 MEETING_PROBABILITY = 0.95
-"""With which texts of the target similarity are to meet, where bands and rows are chosen."""
+"""Probability with which texts of the target similarity are to meet, where bands and rows are chosen."""
 
 # Scripts without spaces (Thai to Burmese, Khmer, kana, Han) a character at a time; else runs of letters and digits.
 _BLOCKS = (
@@ -54,7 +54,7 @@ _ASCII_WORDS = bytes(
     for code in range(256)
 )
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
-_BYTE_CHANCE = 1 / 256  # that the lowest bytes of two different values agree
+_BYTE_CHANCE = 1 / 256  # probability that the lowest bytes of two different values agree
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +126,8 @@ def detection_probability(similarity: float, config: MinHashConfig) -> float:
     """Probability that two texts of this Jaccard similarity, [0, 1], are joined: that they meet and, where asked for,
     are verified.
 
-    Both depend on the same values, so it is counted out: with generating functions in the number of equal bytes,
-    all ways to have enough of them, less those in which no band is equal.
+    Both depend on the same values, so the probability is computed exactly, with generating functions in the number of
+    equal bytes: all ways to have enough of them, less those in which no band is equal.
     """
     if not config.verify:
         return band_probability(similarity, config.num_bands, config.num_rows)

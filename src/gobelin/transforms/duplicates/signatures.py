@@ -54,7 +54,7 @@ def signature_metadata(config: MinHashConfig) -> dict[str, str]:
         "rows": config.num_rows,
         "window": config.window,
         "seed": config.seed,
-        "version": [2, RMinHash.ALGORITHM_VERSION],  # of the shingles' hashes, of rensa's
+        "version": [2, RMinHash.ALGORITHM_VERSION],  # versions of the shingles' hashes and of rensa's
     }
     return {_METADATA: json.dumps(kind, sort_keys=True)}
 

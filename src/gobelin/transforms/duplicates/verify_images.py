@@ -4,7 +4,7 @@ Encoding and resizing change a drawing a little everywhere; another drawing of i
 the *most different* cell decides, not the mean, by two rules:
 
     tolerance   a cell may differ by so much and by a share of the contrast around it, because resizing blurs edges; by
-                more where the smaller picture has few pixels a cell, and between pictures of different sizes.
+                more where the smaller picture has few pixels per cell, and between pictures of different sizes.
     outlier     of drawings of one size, the most different cell may not stand out from the other cells that show
                 something: a saved copy of a table is noisy in all its numbers, another table differs in one of them.
 

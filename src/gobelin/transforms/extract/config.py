@@ -32,8 +32,8 @@ class ExtractConfig:
     """Images that pages show and the archives lack. Off by default: nothing leaves the machine."""
 
     robots_agents: tuple[str, ...] = AI_AGENTS
-    """Robots whose being disallowed in a site's robots.txt is recorded on its pages and images, lower case. The default
-    names those that gather material for training."""
+    """Robots, lower case. Where a site's robots.txt disallows one of them, that is recorded on its pages and images.
+    The default names robots that gather material for training."""
 
     def __post_init__(self) -> None:
         if self.max_page_bytes < 1:

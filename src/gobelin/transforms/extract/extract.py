@@ -69,7 +69,7 @@ def spare_collector() -> None:
 
 
 class _Extractor(WebStep):
-    """Holds one spool a bundle."""
+    """Holds one spool per bundle."""
 
     def __init__(self, config: ExtractConfig, spool_folder: str) -> None:
         self._config, self._spool_folder = config, spool_folder

@@ -30,7 +30,7 @@ PAGE_INDEX = pa.schema(
         ("length", pa.int64()),
     ]
 )
-"""One row a page draft: its keys, and where in a spool its document lies."""
+"""One row per page draft: its keys, and where in a spool its document lies."""
 
 
 class PageIndexRow(TypedDict):
@@ -80,7 +80,7 @@ IMAGE_INDEX = pa.schema(
         ("copy_length", pa.int64()),  # bytes of the reduced copy, which lies behind the image's own; 0: there is none
     ]
 )
-"""One row an image draft: its keys and facts, and where in a spool its bytes lie."""
+"""One row per image draft: its keys and facts, and where in a spool its bytes lie."""
 
 
 class ImageIndexRow(TypedDict):

@@ -32,7 +32,7 @@ IMAGE_NAMES = pa.schema(
         ("warc_offset", pa.int64()),
     ]
 )
-"""One row an image under one URL: those columns of an image's index row that pages need."""
+"""One row per image under one URL: those columns of an image's index row that pages need."""
 
 
 class ImageNameRow(TypedDict):
@@ -55,7 +55,7 @@ RESOLUTIONS = pa.schema(
         ("image_id", pa.string()),  # null: the image is blocked, and the document must not name it
     ]
 )
-"""One row a candidate URL that the archive holds."""
+"""One row per candidate URL that the archive holds."""
 
 
 class ResolutionRow(TypedDict):
@@ -68,7 +68,7 @@ class ResolutionRow(TypedDict):
 
 
 WISHES = pa.schema([("url_key", pa.string()), ("doc_id", pa.string()), ("place", pa.int32()), ("rank", pa.int32())])
-"""One row a URL that an image node of a page names; ``place`` and ``rank`` as in ``RESOLUTIONS``."""
+"""One row per URL that an image node of a page names; ``place`` and ``rank`` as in ``RESOLUTIONS``."""
 
 
 def wishes_of(pages: pa.Table) -> pa.Table:
@@ -123,8 +123,8 @@ def _wishes_in(wishes: pa.Table) -> Iterator[Wish]:
 
 
 def choose_capture(images: Iterable[ImageNameRow]) -> ImageNameRow | None:
-    """The latest capture of one URL; equal dates fall to the last place in the archives. One that is blocked goes
-    before all."""
+    """The latest capture of one URL; of equal dates, the last one in the archives. A blocked one counts before all
+    others."""
     rows = list(images)
     blocked = next((row for row in rows if row.get("is_blocked")), None)
     return blocked or max(rows, key=lambda row: (row["warc_date"], row["warc_file"], row["warc_offset"]), default=None)

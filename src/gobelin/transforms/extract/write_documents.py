@@ -28,7 +28,7 @@ from gobelin.transforms.rights.consent import merge_signals
 from gobelin.transforms.row_steps import empty_shards
 
 SHOWN = pa.schema([("image_id", pa.string())])
-"""One row an image that a document shows."""
+"""One row per image that a document shows."""
 
 
 class ShownRow(TypedDict):

@@ -48,7 +48,7 @@ class FetchImages(beam.PTransform):
         num_groups: into how many groups hosts are divided; each is fetched by one worker at a time. Their
             number bounds how many workers can help.
         block_list: lists of known files; a URL on them is never asked for.
-        agents: robots whose being disallowed in a robots.txt is recorded, lower case.
+        agents: robots, lower case, for which it is recorded that a robots.txt disallows them.
         network: for tests; the default is the open internet.
 
     Raises:

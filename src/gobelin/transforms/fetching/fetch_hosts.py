@@ -5,8 +5,8 @@
                        ^----------------------- redirect --------------------'
 
 Every request waits for three things in this order: a place at its host, the host's turn (``fetch_pace.py``), a place
-among the worker's ``concurrency``. Nobody who holds the last waits for one of the others, so no two can wait for each
-other. A picture keeps its place until its consumer has taken it: at most ``concurrency`` pictures are in memory.
+among the worker's ``concurrency``. A holder of the last never waits for one of the others, so there is no deadlock. A
+picture keeps its place until its consumer has taken it: at most ``concurrency`` pictures are in memory.
 
 The event loop runs in a thread of its own, so that a slow consumer (a decode, a write) makes no request time out.
 """
@@ -128,7 +128,8 @@ class HostCrew:
         wants_image: bool,
         look_up: Callable[[str], Awaitable[Answer | None]] | None,
     ) -> _Reached:
-        """Asks for a URL and follows redirects. ``look_up`` tells for each address why it must not be asked for."""
+        """Asks for a URL and follows redirects. ``look_up`` gives, for each address, the reason why it must not be
+        asked for."""
         checked = self._check(url)
         if isinstance(checked, Answer):
             return _Reached(checked, 0)
@@ -249,7 +250,7 @@ def fetch_all(
     Args:
         max_bytes: of one image.
         match_url: what the lists of known files hold of a URL (``BlockList.match_url``).
-        agents: robots whose being disallowed in a robots.txt is a signal, lower case.
+        agents: robots, lower case, for which it is a signal that a robots.txt disallows them.
     """
     found: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     crew = HostCrew(config, max_bytes, network, match_url, agents, lambda kind, value: found.put((kind, value)))

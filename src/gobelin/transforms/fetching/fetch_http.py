@@ -11,7 +11,7 @@ What a server can do to a client, and what holds against it:
     cookies                                none are kept or sent
     a page instead of a picture            its type and first bytes end the transfer
 
-Nothing is taken from the environment: no proxies, no ``.netrc``. Costs about 1 ms of CPU a request.
+Nothing is taken from the environment: no proxies, no ``.netrc``. Costs about 1 ms of CPU per request.
 """
 
 from __future__ import annotations

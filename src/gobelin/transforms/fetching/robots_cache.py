@@ -28,7 +28,7 @@ MAX_ROBOTS_BYTES = 500 * 1024
 """RFC 9309, 2.5: a parser must take at least this much."""
 
 MAX_WILDCARDS = 10_000
-"""In one file. More would cost over 10 ms an address, and stop everything else in the meantime."""
+"""In one file. More would cost over 10 ms per address, and stop everything else in the meantime."""
 
 MAX_AGE_SECONDS = 24 * 3600
 """RFC 9309, 2.4."""
@@ -37,7 +37,7 @@ _AGENT_LINE = re.compile(r"\s*user[- ]?agents?\s*[:\s]\s*(.*)", re.IGNORECASE)
 
 _NO_ANSWER = (FetchStatus.DNS_ERROR, FetchStatus.CONNECTION_ERROR, FetchStatus.TLS_ERROR, FetchStatus.BAD_URL,
               FetchStatus.NOT_GLOBAL_ADDRESS, FetchStatus.HOST_UNREACHABLE, FetchStatus.LIMIT_REACHED)  # fmt: skip
-"""Outcomes at robots.txt that say more about an image of the host than that robots.txt was not to be had."""
+"""Outcomes of asking for robots.txt that are passed on to the host's images as they are."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ async def fetch_policy(
 
     Args:
         ask: (URL, bytes kept) -> the answer after redirects and retries.
-        agents: robots whose being disallowed is a signal, lower case.
+        agents: robots, lower case, for which it is a signal that they are disallowed.
     """
     answer = await ask(f"{origin}/robots.txt", MAX_ROBOTS_BYTES)
     policy = read_robots(f"{origin}/robots.txt", answer)

@@ -31,7 +31,7 @@ from gobelin.transforms.partition import Parts, slices_of
 from gobelin.transforms.urls import canonical_url, host_of, split_url, url_key
 
 WANTED = pa.schema([("url", pa.string())])
-"""One row a URL to fetch."""
+"""One row per URL to fetch."""
 
 
 class WantedRow(TypedDict):
@@ -41,10 +41,10 @@ class WantedRow(TypedDict):
 
 
 WISHES = pa.schema([("url_key", pa.string()), ("doc_id", pa.string())])
-"""One row an address that an image node of a page names."""
+"""One row per address that an image node of a page names."""
 
 KEYS = pa.schema([("url_key", pa.string())])
-"""One row an address: of an image that is archived, or one that was tried."""
+"""One row per address: of an image that is archived, or one that was tried."""
 
 
 class KeyRow(TypedDict):
@@ -56,7 +56,7 @@ class KeyRow(TypedDict):
 TAKEN = pa.schema(
     [("doc_id", pa.string()), ("url_key", pa.string()), ("is_archived", pa.bool_()), ("is_tried", pa.bool_())]
 )
-"""One row an address of a page that is archived or was tried, or both."""
+"""One row per address of a page that is archived or was tried, or both."""
 
 
 class TakenRow(TypedDict):
@@ -69,7 +69,7 @@ class TakenRow(TypedDict):
 
 
 CHOSEN = pa.schema([("host", pa.string()), ("url_key", pa.string()), ("url", pa.string())])
-"""One row an image node without an archived address: what to fetch for it. ``host``: of the canonical address, so that
+"""One row per image node without an archived address: what to fetch for it. ``host``: of the canonical address, so that
 all spellings of an address have one."""
 
 

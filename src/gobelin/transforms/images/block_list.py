@@ -213,7 +213,7 @@ def dihedral_forms(pdq: str) -> np.ndarray:
 
 
 class PdqIndex:
-    """PDQ hashes, (N, 32) uint8, by the value of each of their 16 bands. 96 bytes a hash and 4 MB."""
+    """PDQ hashes, (N, 32) uint8, by the value of each of their 16 bands. 96 bytes per hash and 4 MB."""
 
     def __init__(self, hashes: np.ndarray, distance: int) -> None:
         self._distance = distance

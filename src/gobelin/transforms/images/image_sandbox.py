@@ -6,7 +6,7 @@ reduced copy and the pixels of a drawing. The child sets its own limits: address
 file (ITIMER_PROF, whose signal ends it even inside native code; CPU time, so that a busy machine decides as an idle
 one), wall time as a backstop, no files, no core dumps. When it dies, the file in hand becomes a decision and the next
 file gets a new child. It ends with its input, so a worker that is killed leaves nothing behind. It starts once in a
-worker's life, and costs 0.2 ms an image (docs/images.md).
+worker's life, and costs 0.2 ms per image (docs/images.md).
 
 This contains accidents and bombs. It is no wall against code that runs inside the child: that needs a container.
 """

@@ -5,7 +5,7 @@ scale where little is asked for; first frame, first page, largest icon. Deep and
 a large picture is averaged down by a whole factor, colours go to sRGB by the embedded profile, transparency onto
 white, and the orientation of the Exif header is applied, so width and height are those that a browser shows.
 
-Equal bytes give equal pixels wherever the same Pillow runs. Peak memory is about 16 bytes a pixel of the file. There
+Equal bytes give equal pixels wherever the same Pillow runs. Peak memory is about 16 bytes per pixel of the file. There
 is no time limit here: ``image_sandbox`` has one.
 """
 
@@ -75,7 +75,7 @@ class ImageLimits:
 
     max_memory: int = 1024 * 1024 * 1024
     """Bytes of address space of a decoding process (``image_sandbox`` alone), of which the interpreter takes 220 MB.
-    AVIF and WebP need most: about 16 bytes a pixel."""
+    AVIF and WebP need most: about 16 bytes per pixel."""
 
     copy_side_px: int = 256
     """Shorter side of the reduced copy that is kept of a picture, pixels. Models that look at no more (most CLIPs,
@@ -86,7 +86,7 @@ class ImageLimits:
     refused as a format that is not read."""
 
     pdq: bool = False
-    """Whether the PDQ hash is computed: wanted for block lists of that kind, and costs 2 to 8 ms an image. Needs the
+    """Whether the PDQ hash is computed: wanted for block lists of that kind, and costs 2 to 8 ms per image. Needs the
     package ``pdqhash`` (extra ``pdq``)."""
 
     def __post_init__(self) -> None:
@@ -291,7 +291,7 @@ def _to_channels(image: PillowImage.Image, name: str) -> PillowImage.Image:
 
 
 def _shallow(image: PillowImage.Image, name: str, transparency: object) -> PillowImage.Image:
-    """8-bit grey of 16 or 32 bits a pixel: L, or LA where one value is transparent."""
+    """8-bit grey of 16 or 32 bits per pixel: L, or LA where one value is transparent."""
     values = np.asarray(image)
     is_full_range = name in _FULL_RANGE and image.mode != "F"
     low, high = (0.0, 65535.0) if is_full_range else _range(values)

@@ -14,7 +14,7 @@ Of Content- rules the one with the longest path counts, and none where the path 
 scheme, host and port; an origin without a policy takes that of http or https on the same host, default ports alone,
 because crawls mix the two. The newest capture wins, one that says "not found" too.
 
-Costs about 0.2 ms to read a file of 3 KB and 5-20 us an address and distinct group.
+Costs about 0.2 ms to read a file of 3 KB and 5-20 us per address and distinct group.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What can be told of documents and images only beside all the others: the last part of the stage ``score``.
+"""Joins what needs the whole corpus to what was measured of each document and image: the last part of ``score``.
 
     by shard of images: image rows, groups, embeddings, who shows each --> rows of scores; facts, by document
     by shard of documents: measurements, groups, text embeddings, facts --> rows of scores, with the similarities of
     each image with the texts of its document
 
-Groups of duplicates are found before (duplicates.py). What is shuffled are counts and one embedding a shown image; it
+Groups of duplicates are found before (duplicates.py). What is shuffled are counts and one embedding per shown image; it
 goes from one step to the other by way of the disk, so each can be done for some of the shards at a time.
 """
 
@@ -49,7 +49,7 @@ class ImageFacts:
 
 
 USES_OF_IMAGES = pa.schema([("image_id", pa.string()), ("doc_id", pa.string())])
-"""One row an image and a document that shows it, by the measurements."""
+"""One row per image and a document that shows it, by the measurements."""
 
 
 class ImageUseRow(TypedDict):
@@ -154,7 +154,7 @@ FACTS = pa.schema(
         ("embedding", pa.binary()),
     ]
 )
-"""One row an image and a document that shows it."""
+"""One row per image and a document that shows it."""
 
 
 class FactRow(TypedDict):

@@ -1,4 +1,4 @@
-"""What can be told of a document by itself: text statistics, and the keys under which duplicates meet.
+"""Scores of a document by itself: text statistics, and the keys under which duplicates meet.
 
 The stage ``score`` has three parts; none of them decides anything.
 
@@ -66,7 +66,7 @@ class MeasurementRow(TypedDict):
 def measure_document(
     document: DocumentRow, config: ScoreConfig, resources: TextResources | None = None, also: Row | None = None
 ) -> tuple[MeasurementRow, SignatureRow]:
-    """What one document's scores and keys are, as far as it can be told without the others.
+    """A document's scores and keys, as far as they need no other document.
 
     The statistics are those of its prose: code has no stop words, and is no spam for it. Duplicates and contamination
     compare all text.

@@ -31,7 +31,7 @@ Settings = Mapping[str, Mapping[str, Any]]
 """The settings of each plug-in's score that a recipe asks for, by its name."""
 
 ERROR = "plugin_error."
-"""Before the name of a score in the rule of the decision that says that it failed."""
+"""Prefix of the rule of the decision that says that a plug-in's score failed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

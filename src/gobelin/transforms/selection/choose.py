@@ -4,7 +4,7 @@
 number, a document a position; a group of one has no number, and a document without groups stays unless an earlier run
 has it. Of the others, the latest first, each stays unless one that stays is in one of its groups.
 
-Memory: four bytes for each document and kind of duplicate; while one kind is read, about 60 bytes a document; id and
+Memory: four bytes for each document and kind of duplicate; while one kind is read, about 60 bytes per document; id and
 date of each document that shares a group.
 """
 

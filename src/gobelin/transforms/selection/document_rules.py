@@ -1,7 +1,7 @@
 """Which documents a recipe lets in: the thresholds, each with its meaning and its source.
 
 A threshold of null switches its rule off; a value on the threshold itself passes. ``rules.py`` says which score each
-one is held against, and the table of scores (``gobelin/scores.py``) what that is.
+one is compared with, and the table of scores (``gobelin/scores.py``) what that is.
 """
 
 from __future__ import annotations

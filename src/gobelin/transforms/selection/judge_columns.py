@@ -1,8 +1,8 @@
 """The rules over whole columns: what ``judge_document`` and the choice among duplicates decide, for all documents at
 once and in NumPy, so that a threshold can be dragged (``gobelin browse``).
 
-Which rule compares what, in which order and which way stands in ``rules.py`` for both; a test holds the two against
-each other. Between two calls that differ in one rule's threshold, what the other rules say is kept.
+Both take from ``rules.py`` which rule compares what, in which order and which way; a test checks that both decide the
+same. Between two calls that differ in one rule's threshold, what the other rules say is kept.
 
 Cost: 0.4 to 0.7 CPU-seconds for a million documents of twelve nodes; up to 1.3 where another rule is moved than at the
 call before (bench/browse.py).
@@ -90,7 +90,7 @@ class ColumnJudge:
         return Judged(documents, texts, images, names, left["images_left"], left["words_shown"])
 
     def not_run(self, rule: Rule, config: SelectConfig) -> int:
-        """Texts or pictures that reach a rule and have no score for it. Of documents it is not told."""
+        """Texts or pictures that reach a rule and have no score for it. 0 for rules on documents."""
         if rule.subject == "document" or threshold_of(rule, config) is None or rule.passes_without_value:
             return 0
         rules = _text_order(config) if rule.subject == "text" else image_rules(config)
@@ -145,7 +145,7 @@ class ColumnJudge:
         return self._columns.score(rule.subject, rule.score) if values is None else values.astype(np.float32)
 
     def _broken(self, rule: Rule, threshold: float, config: SelectConfig, left: dict[str, Any]) -> Bools:
-        """What ``passes`` says no to; a NaN compares false, so what has no score breaks a safety rule alone."""
+        """Whether each breaks the rule. NaN compares false, so what has no score breaks safety rules alone."""
         values, limit = self._values(rule, left), np.float32(threshold)
         broken: Bools = values < limit if rule.keeps_above else values > limit
         if rule.is_safety and not rule.passes_without_value and config.unscored_for_safety == "drop":

@@ -294,7 +294,7 @@ def _joined(parts: list[dict[str, Any]], score_paths: list[str]) -> Columns:
         image_nodes=numbers("image_nodes"), image_fixed=numbers("image_fixed"), image_pii=numbers("image_pii"),
         images=image_codes, image_ids=image_ids, near=coded(strings("image_group"))[0],
         sides={key.removeprefix("side "): numbers(key) for key in keys if key.startswith("side ")},
-        read=_reader(score_paths), scores=scores,  # type: ignore[arg-type]  # two words a key
+        read=_reader(score_paths), scores=scores,  # type: ignore[arg-type]  # two words per key
     )  # fmt: skip
 
 

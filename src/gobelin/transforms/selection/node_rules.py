@@ -1,7 +1,7 @@
 """Which text and image nodes a recipe lets in: the thresholds, each with its meaning and its source.
 
 A threshold of null switches its rule off; a value on the threshold itself passes. ``rules.py`` says which score each
-one is held against, and the table of scores (``gobelin/scores.py``) what that is.
+one is compared with, and the table of scores (``gobelin/scores.py``) what that is.
 
 Values: OBELICS (arXiv 2306.16527 and its released configuration), MMC4 (arXiv 2304.06939).
 """
@@ -110,7 +110,7 @@ class RelativeThreshold:
     """The share that does not pass, [0, 1)."""
 
     of: str | None = None
-    """Output folder of another run, whose scores are ranked instead of this one's: a later crawl is then held against
+    """Output folder of another run, whose scores are ranked instead of this one's: a later crawl is then compared with
     the same number as the first. Its CLIP model must be this run's."""
 
     def __post_init__(self) -> None:

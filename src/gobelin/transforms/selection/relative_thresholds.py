@@ -5,9 +5,10 @@
 
 Ranked are all image nodes that have the score, before any rule: a picture that stands in a hundred places counts a
 hundred times. The numbers depend on the values alone, not on the order or partition of files. Exact: one column is read
-into memory, 4 bytes an image node.
+into memory, 4 bytes per image node.
 
-Absolute thresholds on CLIP scores belong to a model; ``check_clip_model`` holds the recipe's against the scores'.
+Absolute thresholds on CLIP scores belong to a model; ``check_clip_model`` compares the recipe's model with that of
+the scores.
 """
 
 from __future__ import annotations

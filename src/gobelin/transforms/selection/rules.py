@@ -1,4 +1,4 @@
-"""The table of rules: which score is held against which threshold of the recipe.
+"""The table of rules: which score is compared with which threshold of the recipe.
 
 Each rule compares one number of the scores with one threshold, and a value on the threshold itself passes, as in
 OBELICS. A rule whose score is null was *not run* there: it drops nothing and is counted as not run, except safety
@@ -6,7 +6,7 @@ rules, which drop what they could not judge (unless the recipe says ``unscored_f
 
 Packages may add rules (``gobelin/plugins.py``); a recipe names them in the section ``select.plugins``.
 
-What the thresholds mean stands where they are set: ``node_rules.py`` and ``document_rules.py``.
+The meaning of each threshold is documented where it is declared: ``node_rules.py`` and ``document_rules.py``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from gobelin.transforms.selection.config import SelectConfig
 class Rule:
     """One comparison. ``score`` is a column of the unit's scores; ``None``: nothing computes it yet.
 
-    ``for_prose``: written for sentences, see ``TextRules.not_prose``. ``for_headings``: True, only headings are held
-    against it; False, only other texts; None, both.
+    ``for_prose``: written for sentences, see ``TextRules.not_prose``. ``for_headings``: True, it applies to headings
+    alone; False, to other texts alone; None, to both.
     """
 
     unit: Unit
@@ -98,7 +98,7 @@ def _of_ratios(unit: Unit, section: Literal["document", "text"], thresholds: tup
 
 
 SITE_COUNT = Rule(Unit.NODE, "text", "max_site_count", "site_count", for_headings=False)
-"""Headings are held against it when the rest is judged, those of whose section nothing is left."""
+"""Applies to headings, after the rest is judged, where nothing is left of their section."""
 
 TEXT_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "text", "max_lorem_ipsum", "num_lorem_ipsum"),
@@ -161,7 +161,7 @@ RULES = (*DOCUMENT_RULES, *TEXT_RULES, *IMAGE_RULES)
 
 @functools.cache
 def text_rules(role: str | None, is_prose: bool) -> tuple[Rule, ...]:
-    """What a text of this role is held against, one after the other."""
+    """The rules that apply to a text of this role, in their order."""
     is_heading = role == Role.HEADING
     return tuple(
         rule for rule in TEXT_RULES if (is_prose or not rule.for_prose) and rule.for_headings in (None, is_heading)
@@ -219,12 +219,12 @@ def plugin_rules(config: SelectConfig, subject: Subject | None = None) -> tuple[
 
 
 def document_rules(config: SelectConfig) -> tuple[Rule, ...]:
-    """What a document is held against, one after the other."""
+    """The rules that apply to a document, in their order."""
     return (*DOCUMENT_RULES, *plugin_rules(config, "document"))
 
 
 def image_rules(config: SelectConfig) -> tuple[Rule, ...]:
-    """What an image in its place is held against, one after the other."""
+    """The rules that apply to an image in its place, in their order."""
     return (*IMAGE_RULES, *head_rules(config), *plugin_rules(config, "image"))
 
 

@@ -53,7 +53,7 @@ class Verdict:
 
 
 def judge_document(document: DocumentRow, scores: DocumentScoresRow, config: SelectConfig) -> Verdict:
-    """Holds one document's scores against the thresholds."""
+    """Compares one document's scores with the thresholds."""
     judge = _Judge(document, scores, config)
     return judge.verdict()
 

@@ -5,8 +5,8 @@
     by shard: documents + scores + the ids that stay --> corpus, and what became of each image
     by shard: decisions on documents, nodes and images, sorted
 
-Only ids and groups are shuffled. What a document's decisions are is written where they are made, and lies in the shard
-where it is wanted; a shard of documents is read twice instead, which is cheap and gives the same answers.
+Only ids and groups are shuffled. A document's decisions are written where they are made, into the shard where they
+belong; instead, a shard of documents is read twice, which is cheap and gives the same answers.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SURVIVORS = pa.schema(
         DOCUMENT_SCORES.field("earlier"),
     ]
 )
-"""One row a document that passes all rules but those on duplicates."""
+"""One row per document that passes all rules but those on duplicates."""
 
 
 class SurvivorRow(TypedDict):
@@ -77,7 +77,7 @@ class SurvivorRow(TypedDict):
 
 
 STAY = pa.schema([("doc_id", pa.string())])
-"""One row a document of the corpus."""
+"""One row per document of the corpus."""
 
 USES = pa.schema([("image_id", pa.string()), ("outcome", pa.string()), ("times", pa.int64())])
 """How often an image was shown or left out; ``outcome``: the rule, or nothing where it stays."""
@@ -268,7 +268,7 @@ def keep_one(component: Iterable[SurvivorRow], kinds: tuple[str, ...]) -> tuple[
 
 
 def known_earlier(earlier: Iterable[EarlierRow], kinds: tuple[str, ...]) -> EarlierRow | None:
-    """By what the corpus of an earlier run holds a document already, where that is one of these kinds."""
+    """The document of an earlier corpus that this one duplicates in one of these ways; None where there is none."""
     return next((each for each in earlier if each["kind"] in kinds), None)
 
 

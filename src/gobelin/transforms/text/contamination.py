@@ -1,8 +1,8 @@
-"""What of the texts of evaluation sets stands in a corpus: runs of words that are the same. Images: eval_images.py.
+"""Contamination: runs of words that a corpus shares with the texts of evaluation sets. Images: eval_images.py.
 
 Words are runs of letters and digits, lower case; each letter by itself in scripts without spaces. Every run of
 ``ngram`` words of an evaluation text is a hash in a sorted array; a shorter text is one hash of its own length, so that
-a question of nine words is found. A document is held against all of them; what is stored is the number of its n-grams
+a question of nine words is found. A document is compared with all of them; what is stored is the number of its n-grams
 that are hits, the share of its words that stand in one, and which file holds most of them. A node counts the hits that
 touch it.
 
@@ -13,7 +13,7 @@ the rules' thresholds are for. In Chinese or Japanese thirteen letters are six o
 Hashes are 64 bits of xxh3 a word, joined to a polynomial a window. Among a thousand million windows and ten million
 hashes of evaluation texts one false hit in two thousand corpora is to be expected.
 
-Cost: 10 bytes an n-gram of the evaluation texts; documents about 10 MB of text a second and core.
+Cost: 10 bytes per n-gram of the evaluation texts; documents about 10 MB of text per second and core.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class EvalTexts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextContamination:
-    """What of evaluation texts a document holds."""
+    """What a document shares with evaluation texts."""
 
     num_eval_ngrams: int
     eval_word_ratio: float  # share of its words that stand in a hit, [0, 1]
@@ -98,7 +98,7 @@ def load_eval_texts(config: ContaminationConfig) -> EvalTexts:
 
 
 def find_contamination(texts: list[str], index: EvalTexts) -> TextContamination:
-    """Holds a document against evaluation texts.
+    """Compares a document with evaluation texts.
 
     Args:
         texts: of its nodes, in order; an n-gram may begin in one and end in another.

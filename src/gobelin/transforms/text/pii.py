@@ -7,7 +7,7 @@ first of ``Pii``.
 Every scanner is linear in the text, whatever it holds; a text without "@", digits or ":" costs next to nothing.
 Names of people and postal addresses are not looked for: that takes a model for each language.
 
-Cost: about 18 MB of prose a second and core text by text, 26 where a whole document is asked first (``kinds_in``).
+Cost: about 18 MB of prose per second and core text by text, 26 where a whole document is asked first (``kinds_in``).
 """
 
 from __future__ import annotations

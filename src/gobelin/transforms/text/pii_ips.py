@@ -5,14 +5,14 @@ before it on its line decides, in this order:
 
     a URL, a user        ``//``, ``user@``: an address
     a product            ``Chrome/120.0.0.0``, ``package==1.2.3.4``: a version, unless a port follows
-    the nearest word     of the eight words before it, the nearest that speaks of addresses (IP, host, server, DNS, ping
+    the nearest word     of the eight words before it, the nearest that is about addresses (IP, host, server, DNS, ping
                          ...) or of versions (version, firmware, release, section, OID, names of browsers ...)
     its own form         a port, a prefix length (``/24``), a time before it, the place of a log's first column: an
                          address; so is one behind "from" or "via"
     its digits           with none of these: an address has a part of three digits and at least seven digits in all.
                          Of IPv4 addresses drawn at random one in forty is not so, and hardly any version is
 
-IPv6 addresses have three groups or more, or two behind a word that speaks of addresses: ``a::b`` is a scope in C++.
+IPv6 addresses have three groups or more, or two behind a word about addresses: ``a::b`` is a scope in C++.
 Only public addresses count, as the registries of IANA have them (``ipaddress``). Linear: of each candidate a bounded
 number of characters before it is looked at.
 """
@@ -24,7 +24,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-# What may not stand before a match is looked at after its first character: so `re` jumps from one such to the next.
+# What must not precede a match is checked behind its first character, so that `re` can jump to the next candidate.
 _IPV4 = re.compile(r"\d(?<![\w.]\d)\d{0,2}(?:\.\d{1,3}){3}(?!\.?\w)", re.ASCII)
 _RANGE = re.compile(r"-\d{1,3}(?:\.\d{1,3}){3}(?![.\d])", re.ASCII)
 _RANGE_BEFORE = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}-\Z", re.ASCII)

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 Spans = Iterator[tuple[int, int]]
 
-# What may not stand before a match is looked at after its first character: so `re` jumps from one such to the next.
+# What must not precede a match is checked behind its first character, so that `re` can jump to the next candidate.
 _PHONE = re.compile(r"\+(?<![\w+]\+)[ (]?\d(?:[ \u00a0\u2009\u202f().\-\u2010-\u2013/]{0,2}\d){7,14}(?!\d)")
 _PHONE_TRUNK = re.compile(r"\(0\)")
 _LAST_GROUP = re.compile(r"[ \u00a0\u2009\u202f().\-\u2010-\u2013/]*\d+\Z|\A\+[ (]?\d*\Z")
@@ -47,7 +47,7 @@ _ISSUER = re.compile(
     r"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB
 )
 
-# The rest is only looked at: another number may begin within it, behind what is none.
+# What follows stands in a lookahead: another number may begin within it where this is none.
 _IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9][A-Z])[A-Z]\d{2}(?=((?: ?[A-Z0-9]){11,30}))", re.ASCII)
 # Length by country, of the registry of ISO 13616.
 _IBAN_LENGTHS = {

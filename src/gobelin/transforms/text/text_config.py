@@ -1,4 +1,5 @@
-"""What is measured of texts beyond what needs nothing but the text: the recipe's part, without the libraries for it."""
+"""Settings of text scores that need files of the user's: lists, models, evaluation sets. Imports none of their
+libraries."""
 
 from __future__ import annotations
 

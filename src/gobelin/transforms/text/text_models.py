@@ -11,7 +11,7 @@ The libraries are loaded when a recipe names a model: ``kenlm`` and ``sentencepi
 predictor comes with the language identifier. A model runs code of its library on a file: name only files that you
 trust.
 
-Cost: fastText 7 MB of text a second and core with a model of 176 labels; KenLM's depends on the size of the model.
+Cost: fastText 7 MB of text per second and core with a model of 176 labels; KenLM's depends on the size of the model.
 """
 
 from __future__ import annotations

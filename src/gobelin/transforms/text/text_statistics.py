@@ -24,7 +24,7 @@ English only); the word lists are this project's own. From Gopher: a word is a w
 length and number are those of its letters, and numbers are left out of both.
 
 A document's words and most of its counts are those of its texts together, so each text is taken apart once.
-Cost: linear; about 3 MB of text a second and core, everything in this file, repetition.py and line_statistics.py.
+Cost: linear; about 3 MB of text per second and core, everything in this file, repetition.py and line_statistics.py.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def _check_weights_named(spec: ClipSpec, own_weights: bool) -> None:
 
 
 def _check_architecture(spec: ClipSpec) -> None:
-    """Before anything is downloaded: are the architecture, the tag and their activations such as fit together?"""
+    """Raises ``UserError`` unless architecture, tag and activation fit each other; nothing is downloaded yet."""
     import open_clip
 
     config = open_clip.get_model_config(spec.model)
@@ -254,7 +254,7 @@ def _fingerprint(spec: ClipSpec, model: Any, config: Mapping[str, Any], tokenize
 
 
 def _forgetful(tokenizer: Any) -> Callable[[list[str]], torch.Tensor]:
-    """The tokenizer, whose memory of words is emptied before it fills the machine's."""
+    """The tokenizer. Its cache of words is emptied before it takes too much memory."""
     cache = getattr(tokenizer, "cache", {})
     special = dict(cache)
 

@@ -1,9 +1,9 @@
 """What models see of images and texts, computed once and stored: CLIP embeddings, and the faces of images.
 
-One embedding a distinct image; one for each text node, alternative text and caption of the documents that show an
+One embedding per distinct image; one for each text node, alternative text and caption of the documents that show an
 image. Rows of a shard come in the order of their ids, and a model's batches always have the same shape, so the result
-does not depend on workers or runner. Shards that a worker has one after the other share batches: what is filled up is
-the last batch of all, not the last of each. Models are loaded once a process.
+does not depend on workers or runner. Shards that a worker has one after the other share batches: only the last batch
+of all is padded, not the last of each shard. Models are loaded once a process.
 
 A picture is decoded once, for the embedding and for the face detector. With more than one thread the next pictures are
 decoded while the model works on a batch; their order stays. An image that cannot be decoded, or on which the detector
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbedImages", "EmbedTexts", "in_batches", "texts_to_embed"]
 
 MAX_DECODE_SIDE_PX = 512
-"""A file may be decoded at any scale that still has this many pixels a side: every CLIP in use looks at fewer."""
+"""A file may be decoded at any scale that still has this many pixels per side: every CLIP in use looks at fewer."""
 
 FACES_SIDE_PX = MAX_DECODE_SIDE_PX
 """Faces are looked for in a picture of this shorter side: in a smaller one, small faces are missed."""
@@ -125,7 +125,7 @@ def load_model(config: ClipConfig) -> ClipModel:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Seen:
-    """What came of one image's bytes."""
+    """What was made of one image's bytes."""
 
     shard: int
     image_id: str
@@ -137,7 +137,7 @@ class _Seen:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Found:
-    """What is written of a shard beside its embeddings."""
+    """What is written for a shard beside its embeddings."""
 
     decisions: list[Decision] = dataclasses.field(default_factory=list)
     faces: list[ImageFacesRow] = dataclasses.field(default_factory=list)

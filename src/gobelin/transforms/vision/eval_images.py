@@ -1,10 +1,10 @@
-"""What of the images of evaluation sets stands in a corpus: look-alikes, and the nearest by embedding.
+"""Contamination: images of a corpus that look like those of evaluation sets, and the nearest by embedding.
 
-An image of the corpus is held against all evaluation images. What is near by one of the hashes of shape, of like
-colour and of a like thumbnail counts (image_duplicates.py, with the recipe's settings; crops and mirror images are not
-found). Where a model embedded both, the highest cosine is a second score, for which a rule sets the threshold.
+Each image of the corpus is compared with all evaluation images. It counts where it is near by one of the hashes of
+shape and similar in colours and thumbnail (image_duplicates.py, with the recipe's settings; crops and mirror images are
+not found). Where a model embedded both, the highest cosine is a second score, for which a rule sets the threshold.
 
-Cost: a millisecond to decode and hash an evaluation image; then 1 to 2 ns a pair. A million images against fifty
+Cost: a millisecond to decode and hash an evaluation image; then 1 to 2 ns per pair. A million images against fifty
 thousand take about a minute and a half.
 """
 
@@ -36,7 +36,7 @@ IMAGE_CONTAMINATION = pa.schema(
         ("eval_similarity", pa.float32()),
     ]
 )
-"""One row an image; the columns are those of ``NODE_SCORES``."""
+"""One row per image; the columns are those of ``NODE_SCORES``."""
 
 _COLUMNS = ("phash", "dhash", "colour", "thumbnail")
 

@@ -34,7 +34,7 @@ SIGMA = 0.1
 """Standard deviation of the Gaussian, as a share of the largest diagonal."""
 
 IMAGE_FACES = pa.schema([IMAGE_SCORES.field(name) for name in ("image_id", "faces", "num_faces")])
-"""One row an image that was searched for faces."""
+"""One row per image that was searched for faces."""
 
 
 class ImageFacesRow(TypedDict):

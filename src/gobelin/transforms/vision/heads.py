@@ -14,7 +14,7 @@ output. Means and variances of an input standardisation are folded into the firs
 
 A head is an error under any model but its own, and so is a pair of files that do not fit.
 Embeddings of any other length than 1 are not stored by gobelin, so ``normalise`` has no other value. Everything is
-computed in float64. A linear head costs 2 microseconds an image, a published NSFW head 10.
+computed in float64. A linear head costs 2 microseconds per image, a published NSFW head 10.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def save_head(head: Head, path: str) -> None:
     """Writes ``path`` (.safetensors) and the .json beside it.
 
     Raises:
-        UserError: the path has another ending, or the head does not hold together.
+        UserError: the path has another ending, or the head's layers do not fit each other.
     """
     from safetensors.numpy import save
 

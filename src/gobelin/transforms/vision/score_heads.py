@@ -24,7 +24,7 @@ from gobelin.transforms.progress import advance
 from gobelin.transforms.vision.heads import OWN_COLUMNS, Head, load_head
 
 IMAGE_HEADS = pa.schema([IMAGE_SCORES.field(name) for name in ("image_id", *OWN_COLUMNS, "heads")])
-"""One row an image: what the heads say of it."""
+"""One row per image: what the heads say of it."""
 
 
 class ScoreHeads(beam.PTransform):

@@ -27,7 +27,7 @@ class ZeroShotPrompts:
     """Texts of what is looked for ("a photo with a watermark"). Several wordings are averaged."""
 
     negative: tuple[str, ...]
-    """Texts of everything else ("a photo"). As like the positive ones as can be in all but the point."""
+    """Texts of everything else ("a photo"). Word them as the positive ones, except for what is looked for."""
 
     def __post_init__(self) -> None:
         for side in ("positive", "negative"):

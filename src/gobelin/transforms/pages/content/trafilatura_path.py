@@ -1,7 +1,7 @@
 """trafilatura's choice of the main content, told in our own blocks so that the images between them are not lost.
 
 Blocks whose words stand in the text that trafilatura keeps are main content; an image is where it stands between two
-of them. 15-30 ms a page.
+of them. 15-30 ms per page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gobelin.data.model import Role
 from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks
 
 MAX_ELEMENTS = 20_000
-"""Of the tree, and of blocks, each of which is looked up in the whole text. trafilatura takes 50 us an element."""
+"""Of the tree, and of blocks, each of which is looked up in the whole text. trafilatura takes 50 us per element."""
 
 _MIN_WORD_CHARS = 12
 _BEGINNING = 60

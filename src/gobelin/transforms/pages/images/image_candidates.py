@@ -10,7 +10,7 @@ sorted by use:
     4  SVG, which is rendered
 
 A placeholder (a short ``data:`` image, ``blank.gif``, ``loading.svg``) is left out as soon as another address is there:
-an archive that holds the placeholder and not the image would otherwise show it as the image. About 5 us an image.
+an archive that holds the placeholder and not the image would otherwise show it as the image. About 5 us per image.
 The names of lazy-loading attributes were collected from OBELICS' list, from the 294 real pages of the test
 corpus and from public lists of reader modes and scrapers; ``docs/image-references.md`` counts what each gave.
 """

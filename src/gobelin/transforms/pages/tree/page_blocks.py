@@ -6,7 +6,7 @@ lines. Data tables become one block, a line a row (``page_tables.py``). What nob
 templates, hidden elements, numbers beside code) is left out.
 
 The blocks of a container are a contiguous range, so that sums over a container are differences of prefix sums.
-1-2 us an element.
+1-2 us per element.
 """
 
 from __future__ import annotations
