@@ -14,14 +14,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +39,7 @@ from gobelin.store.dataset import commit_shards, data_output, shard_name
 from gobelin.store.files import exists
 from gobelin.store.paths import join
 from gobelin.tokenize.codebook import Codebook
+from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import (
     CAPTION_OF_NEXT,
     DOCUMENT,
@@ -168,6 +173,10 @@ class Peer(nn.Module):
         self.norm = nn.LayerNorm(config.width, bias=False)
         self.head = nn.Linear(config.width, vocabulary_size, bias=False)
         self.embedding.weight = self.head.weight
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                is_last = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.num_layers) if is_last else 0.02)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         x_BTD = self.embedding(tokens_BT) + self.places.weight[: tokens_BT.shape[1]]
@@ -214,15 +223,108 @@ def _own(config: TrainConfig, words: Vocabulary, tokens_BT: Tensor, with_muon: b
 def _peer(shape: LMConfig, words: Vocabulary, tokens_BT: Tensor) -> tuple[Callable[[], None], int]:
     model = Peer(shape, words.size, 256)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    targets_BT = tokens_BT.roll(-1, 1)
 
     def step() -> None:
-        logits_BTV = model(tokens_BT)
-        F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), tokens_BT[:, 1:].flatten()).backward()
+        F.cross_entropy(model(tokens_BT).flatten(0, 1), targets_BT.flatten()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     return step, sum(parameter.numel() for parameter in model.parameters())
+
+
+def bench_loss(size: str, steps: int, rates: Sequence[float]) -> None:
+    """Held-out loss of text against seconds of the CPU, of gobelin's two optimizers and of nanoGPT's loop at several
+    learning rates, on the source text of Python's standard library."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    training, held_out, words = _source_text()
+    shape = SHAPES[size]
+    print(
+        f"{len(training):,} tokens to train on, {len(held_out):,} held out, {words.size:,} ids; {steps} steps of 1024"
+    )
+    runs = {"gobelin": _learner(shape, words, steps, "muon"),
+            "gobelin, AdamW alone": _learner(shape, words, steps, "adamw"),
+            **{f"nanoGPT's loop, {rate:g}": _peer_learner(shape, words, steps, rate) for rate in rates}}  # fmt: skip
+    seconds = dict.fromkeys(runs, 0.0)
+    random = np.random.default_rng(0)
+    for step in range(steps):
+        tokens_BT = _windows(training, random.integers(len(training) - 256, size=4))
+        for name, (learn, _) in runs.items():
+            started = time.process_time()
+            learn(tokens_BT, step)
+            seconds[name] += time.process_time() - started
+        if (step + 1) % max(1, steps // 10) == 0:
+            places = np.linspace(0, len(held_out) - 256, 64).astype(int)
+            for name, (_, loss) in runs.items():
+                nats = statistics.mean(loss(_windows(held_out, places[start : start + 8])) for start in range(0, 64, 8))
+                print(f"{size:<6}{name:<24} step {step + 1:5} {seconds[name]:8.1f} CPU s {nats:8.4f} nats", flush=True)
+
+
+def _source_text() -> tuple[np.ndarray, np.ndarray, Vocabulary]:
+    """Tokens of Python's standard library, of every twentieth file apart, by a tokenizer that is fitted on a part."""
+    folder = Path(sysconfig.get_path("stdlib"))
+    files = [path for path in sorted(folder.rglob("*.py")) if "site-packages" not in path.parts][:1200]
+    texts = [path.read_text(errors="replace") for path in files]
+    tokenizer = fit_bpe([text[:4000] for text in texts[::4]], 2048)
+    parts = [[tokenizer.encode(text) for text in texts[first::20]] for first in range(20)]
+    book = Codebook(name="vqvae", kind="vqvae", num_codes=256, rows=7, columns=7, fingerprint="0" * 64)
+    words = Vocabulary(
+        text_size=tokenizer.size, codebooks=(book,), text_fingerprint="0" * 64, text_token_bytes=(4,) * tokenizer.size
+    )
+    joined = [np.concatenate([np.array(text, np.int64) for text in part]) + words.text_offset for part in parts]
+    return np.concatenate(joined[1:]), joined[0], words
+
+
+def _windows(tokens: np.ndarray, starts: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.stack([tokens[start : start + 256] for start in starts]))
+
+
+Learner = tuple[Callable[[Tensor, int], None], Callable[[Tensor], float]]
+"""A step on rows of tokens, and the mean loss of rows."""
+
+
+def _learner(shape: LMConfig, words: Vocabulary, steps: int, optimizer: Literal["muon", "adamw"]) -> Learner:
+    config = TrainConfig(model=shape, steps=steps, row_tokens=256, batch_rows=4, threads=1, optimizer=optimizer)
+    trainee = Trainee(config, words, 0)
+
+    @torch.no_grad()
+    def loss(tokens_BT: Tensor) -> float:
+        logits_BTV = trainee.model(tokens_BT, torch.zeros_like(tokens_BT))
+        return F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1), tokens_BT[:, 1:].flatten()).item()
+
+    return lambda tokens_BT, step: _nothing(
+        trainee.step([[row.int().numpy()] for row in tokens_BT], step, is_measured=False)
+    ), loss
+
+
+def _nothing(_: object) -> None:
+    """Of a step nothing is asked."""
+
+
+def _peer_learner(shape: LMConfig, words: Vocabulary, steps: int, rate: float, warm: int = 30) -> Learner:
+    """nanoGPT's loop: a cosine to a tenth of the rate, decay of matrices by 0.1, clipping at 1."""
+    torch.manual_seed(0)
+    model = Peer(shape, words.size, 256)
+    groups = [{"params": [p for p in model.parameters() if (p.ndim == 2) == is_matrix], "weight_decay": decay}
+              for is_matrix, decay in ((True, 0.1), (False, 0.0))]  # fmt: skip
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True)
+
+    def nats(tokens_BT: Tensor) -> Tensor:
+        return F.cross_entropy(model(tokens_BT[:, :-1]).flatten(0, 1), tokens_BT[:, 1:].flatten())
+
+    def learn(tokens_BT: Tensor, step: int) -> None:
+        passed = max(0, step - warm) / max(1, steps - warm)
+        falling = 0.1 + 0.9 * (0.5 + 0.5 * math.cos(math.pi * passed))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min((step + 1) / warm, falling)
+        nats(tokens_BT).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return learn, lambda tokens_BT: nats(tokens_BT).item()
 
 
 def main() -> None:
@@ -235,11 +337,17 @@ def main() -> None:
     part.add_argument("part", choices=["index", "epoch", "resume"])
     part.add_argument("--folder", required=True)
     commands.add_parser("peer").add_argument("--steps", type=int, default=8)
+    loss = commands.add_parser("loss")
+    loss.add_argument("--size", choices=COMPARED, default="2 M")
+    loss.add_argument("--steps", type=int, default=400)
+    loss.add_argument("--rates", type=float, nargs="*", default=[1e-3, 3e-3, 1e-2])
     given = parser.parse_args()
     if given.command == "loader":
         bench_loader(given.tokens, given.folder)
     elif given.command == "part":
         bench_part(given.part, given.folder)
+    elif given.command == "loss":
+        bench_loss(given.size, given.steps, given.rates)
     else:
         bench_peer(given.steps)
 

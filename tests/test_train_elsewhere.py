@@ -41,7 +41,9 @@ def test_a_model_of_transformers_has_the_same_logits(num_kv_heads: int | None, t
     expected_BTV = model(tokens_BT, torch.zeros_like(tokens_BT))
     assert expected_BTV.std() > 1
     torch.testing.assert_close(theirs(tokens_BT).logits, expected_BTV, atol=1e-4, rtol=1e-4)
-    assert sum(each.numel() for each in theirs.parameters()) == sum(each.numel() for each in model.parameters())
+    of_norms = shape.num_layers * (2 * shape.head_width - 1)  # of queries and keys; here one number a layer
+    parameters = sum(each.numel() for each in model.parameters()) + of_norms
+    assert sum(each.numel() for each in theirs.parameters()) == parameters
 
 
 def test_a_model_that_embeds_places_has_no_such_layout(tmp_path: Path) -> None:

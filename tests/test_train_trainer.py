@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 from gobelin.errors import DivergedError, UserError
 from gobelin.tokenize.sequence import ImageItem
+from gobelin.train import losses
 from gobelin.train.batches import NO_TARGET, Loader, make_batch
 from gobelin.train.fit_alerts import fit_alerts
 from gobelin.train.log import in_words
-from gobelin.train.losses import LossAndNormalizer, TokenLosses, measure
+from gobelin.train.losses import TargetWeights, TokenLosses, measure
 from gobelin.train.model import LMConfig, load_model
 from gobelin.train.optimizers import MOST_SKIPS, STEPS_TO_KNOW, Guard, learning_rate_ratio, update
 from gobelin.train.shards import read_corpus
@@ -503,17 +504,18 @@ def test_a_device_that_is_not_there_is_named(shards: str, tmp_path: Path) -> Non
 def test_losses_are_split_by_modality() -> None:
     text, image = VOCABULARY.text_offset, VOCABULARY.image_offset
     word = next(i for i, size in enumerate(VOCABULARY.text_token_bytes) if size == 4)
-    targets_M = torch.tensor([2, text, text + word, image, image + 1, image + 7])
-    losses_M = torch.tensor([9.0, 1.0, 2.0, 3.0, 4.0, 5.0])
-    logits_MV = F.one_hot(torch.tensor([2, text, text, image, 0, image + 7]), VOCABULARY.size).float()
-    found = TokenLosses(losses_M, torch.zeros(6), targets_M, logits_MV)
-    means = measure(found, VOCABULARY).means()
+    targets_N = torch.tensor([2, text, NO_TARGET, text + word, image, image + 1, image + 7])
+    losses_N = torch.tensor([9.0, 1.0, 77.0, 2.0, 3.0, 4.0, 5.0])
+    hits_N = torch.tensor([True, True, True, False, True, False, True])
+    measured = measure(TokenLosses(losses_N.sum(), losses_N, hits_N), targets_N, VOCABULARY)
+    means = measured.means()
     assert means["text_nats"] == pytest.approx(1.5)
     assert means["image_nats"] == pytest.approx(4.0)
     assert means["text_bits_per_byte"] == pytest.approx(3 / 0.693147 / (1 + 4))
     assert (means["text_accuracy"], means["image_accuracy"]) == (0.5, pytest.approx(2 / 3))
-    special = TokenLosses(losses_M[:1], torch.zeros(1), targets_M[:1], logits_MV[:1])
-    assert set(measure(special, VOCABULARY).means().values()) == {None}
+    assert measured.weighted(TargetWeights(1.0, 1.0)) == pytest.approx(24 / 6)
+    special = measure(TokenLosses(losses_N[:1], losses_N[:1], hits_N[:1]), targets_N[:1], VOCABULARY)
+    assert set(special.means().values()) == {None}
 
 
 def test_losses_do_not_depend_on_packing(shards: str, tmp_path: Path) -> None:
@@ -576,14 +578,33 @@ def test_threads_go_back() -> None:
     assert (tiny * 1e-9).item() > 0.0
 
 
-def test_loss_and_normaliser_have_the_gradients_of_autograd() -> None:
+def test_losses_of_chunks_have_the_gradients_of_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "CHUNK_BYTES", 0)
+    monkeypatch.setattr(losses, "CHUNK_ROWS", 4)
     generator = torch.Generator().manual_seed(0)
-    logits_MV = (3 * torch.randn(7, 11, generator=generator, dtype=torch.float64)).requires_grad_()
-    targets_M = torch.tensor([0, 10, 3, 3, 0, 7, 1])
-    losses_M, normalizers_M = LossAndNormalizer.apply(logits_MV, targets_M)
-    assert torch.allclose(losses_M, F.cross_entropy(logits_MV, targets_M, reduction="none"))
-    assert torch.allclose(normalizers_M, logits_MV.logsumexp(1))
-    assert torch.autograd.gradcheck(lambda logits: LossAndNormalizer.apply(logits, targets_M), logits_MV)
+    head = torch.nn.Linear(5, 11, bias=False)
+    x_ND = (3 * torch.randn(10, 5, generator=generator)).requires_grad_()
+    targets_N = torch.tensor([0, 10, 3, NO_TARGET, 3, 0, 7, 1, NO_TARGET, 10])
+    weights_N, z_weight = torch.rand(10, generator=generator) * (targets_N != NO_TARGET), 0.3
+    found = losses.losses_of_head(head, x_ND, losses.Wanted(targets_N, weights_N, z_weight, with_hits=True))
+    (2 * found.total).backward()
+    gradients = [x_ND.grad, head.weight.grad]
+    x_ND.grad = head.weight.grad = None
+
+    logits_NV = head(x_ND)
+    nats_N = F.cross_entropy(logits_NV, targets_N, ignore_index=NO_TARGET, reduction="none")
+    penalties_N = logits_NV.logsumexp(1).square() * (targets_N != NO_TARGET)
+    total = (weights_N * nats_N).sum() + z_weight * penalties_N.sum()
+    (2 * total).backward()
+    torch.testing.assert_close(found.total, total)
+    torch.testing.assert_close(gradients, [x_ND.grad, head.weight.grad])
+    has_target = targets_N != NO_TARGET
+    torch.testing.assert_close(found.losses_N[has_target], nats_N[has_target])
+    assert found.hits_N is not None
+    assert torch.equal(found.hits_N, logits_NV.argmax(1) == targets_N)
+    without = losses.losses_of_head(head, x_ND, losses.Wanted(targets_N))
+    torch.testing.assert_close(without.losses_N, found.losses_N)
+    assert without.hits_N is None
 
 
 @pytest.mark.parametrize(

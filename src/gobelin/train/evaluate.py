@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS, DOCUMENT, END_OF_IMAGE
 from gobelin.train.batches import Loader, make_batch
-from gobelin.train.losses import Measured, measure, token_losses
+from gobelin.train.losses import Measured, Wanted, measure, token_losses
 from gobelin.train.model import LanguageModel
 from gobelin.train.shards import Documents, Pair
 
@@ -73,7 +73,10 @@ def losses_of(
     loader = Loader(documents, row_tokens=row_tokens, caption_drop=0.0, seed=0)
     device, rows, sums = model.head.weight.device, loader.epoch(), None
     while part := list(itertools.islice(rows, batch_rows)):
-        found = measure(token_losses(model, make_batch(part, row_tokens), device, precision), model.vocabulary).sums
+        batch = make_batch(part, row_tokens)
+        targets_N = batch.targets_BT.flatten().to(device)
+        losses = token_losses(model, batch, Wanted(targets_N, with_hits=True), device, precision)
+        found = measure(losses, targets_N, model.vocabulary).sums
         sums = found if sums is None else sums + found
     return Measured(torch.zeros(3, 4) if sums is None else sums).means()
 

@@ -5,60 +5,90 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import NO_TARGET, Batch
 from gobelin.train.compute import autocast
+from gobelin.train.linear import product
 
-# B rows, T tokens of a row, M tokens that have a target, V vocabulary
+# B rows, T tokens of a row, N = B x T, D model width, V vocabulary
+
+CHUNK_BYTES = 4 * 2**20
+"""Of logits at a time. So they stay in the processor's cache, and memory is that of a chunk, however large the
+vocabulary; fewer rows than ``CHUNK_ROWS`` would make the products slow."""
+
+CHUNK_ROWS = 128
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TokenLosses:
-    """Of each token that has a target."""
+class Wanted:
+    """What losses are asked for."""
 
-    losses_M: Tensor  # nats
-    normalizers_M: Tensor  # log of the sum of exponentials of its logits
-    targets_M: Tensor
-    logits_MV: Tensor
+    targets_N: Tensor  # NO_TARGET where there is none
+    weights_N: Tensor | None = None  # of each target in what is minimised; None: nothing is
+    z_weight: float = 0.0  # of the squared log normaliser of each token that has a target
+    with_hits: bool = False
 
 
-def token_losses(model: nn.Module, batch: Batch, device: torch.device, precision: str) -> TokenLosses:
-    """Losses of a batch that lies on the CPU. Which tokens have a target is found there: a device is not waited for."""
-    at_M = (batch.targets_BT.flatten() != NO_TARGET).nonzero()[:, 0]
-    targets_M = batch.targets_BT.flatten()[at_M].to(device, non_blocking=True)
-    fields = (each.to(device, non_blocking=True) for each in (batch.tokens_BT, batch.pieces_BT, at_M))
+class TokenLosses(NamedTuple):
+    """Of rows laid end to end; tokens without a target have numbers that mean nothing."""
+
+    total: Tensor  # what is minimised, a scalar, and alone has gradients
+    losses_N: Tensor  # nats
+    hits_N: Tensor | None  # whether the target was the likeliest token
+
+
+def token_losses(model: nn.Module, batch: Batch, wanted: Wanted, device: torch.device, precision: str) -> TokenLosses:
+    """Losses of a batch. It may lie on the CPU; the device is not waited for."""
+    tokens_BT, pieces_BT = (each.to(device, non_blocking=True) for each in (batch.tokens_BT, batch.pieces_BT))
     with autocast(device, precision):
-        logits_MV = model(*fields)
-    losses_M, normalizers_M = LossAndNormalizer.apply(logits_MV.float(), targets_M)
-    return TokenLosses(losses_M, normalizers_M, targets_M, logits_MV)
+        found: TokenLosses = model(tokens_BT, pieces_BT, wanted)
+    return found
 
 
-class LossAndNormalizer(torch.autograd.Function):
-    """Cross entropy and log normaliser of each row of logits, (M, V) and targets (M) -> two of M.
+def losses_of_head(head: nn.Linear, x_ND: Tensor, wanted: Wanted) -> TokenLosses:
+    """Losses of the head's logits, a chunk of rows at a time. Gradients are computed along with them, so no logits are
+    kept or computed again."""
+    return TokenLosses(*_Losses.apply(x_ND, head.weight, wanted))
 
-    Both have one gradient pass over the logits here; autograd makes six of it, each as costly as the softmax.
-    """
+
+class _Losses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor, Tensor | None]:
+        learns = wanted.weights_N is not None and any(ctx.needs_input_grad)
+        chunk = max(CHUNK_ROWS, CHUNK_BYTES // (4 * len(weight_VD)))
+        weights_N = torch.zeros_like(x_ND[:, 0]) if wanted.weights_N is None else wanted.weights_N
+        z_weights_N = wanted.z_weight * (wanted.targets_N != NO_TARGET)
+        of_x, of_weight, totals, losses, hits = [], torch.zeros_like(weight_VD) if learns else None, [], [], []
+        fields = (x_ND, wanted.targets_N.clamp(min=0)[:, None], weights_N, z_weights_N)
+        for x_MD, targets_M1, weights_M, z_weights_M in zip(*(each.split(chunk) for each in fields), strict=True):
+            logits_MV = product(x_MD, weight_VD.T).float()
+            if wanted.with_hits:
+                hits.append(logits_MV.argmax(-1) == targets_M1[:, 0])
+            largest_M, of_target_M = logits_MV.amax(-1), logits_MV.gather(1, targets_M1)[:, 0]
+            chances_MV = torch.softmax(logits_MV, -1, out=logits_MV)
+            normalizers_M = largest_M - chances_MV.amax(-1).log()  # at least 1 / V: it does not underflow
+            losses.append(normalizers_M - of_target_M)
+            totals.append((weights_M * losses[-1]).sum() + (z_weights_M * normalizers_M.square()).sum())
+            if of_weight is not None:
+                chances_MV *= (weights_M + 2 * z_weights_M * normalizers_M)[:, None]
+                of_logits_MV = chances_MV.scatter_add_(1, targets_M1, -weights_M[:, None])
+                of_x.append(product(of_logits_MV, weight_VD))
+                of_weight += product(x_MD.T, of_logits_MV).T
+        ctx.save_for_backward(*([torch.cat(of_x), of_weight] if of_weight is not None else []))
+        found = (torch.stack(totals).sum(), torch.cat(losses), torch.cat(hits) if hits else None)
+        ctx.mark_non_differentiable(*(each for each in found[1:] if each is not None))
+        return found
 
     @staticmethod
-    def forward(ctx: Any, logits_MV: Tensor, targets_M: Tensor) -> tuple[Tensor, Tensor]:
-        log_probabilities_MV = F.log_softmax(logits_MV, -1)
-        ctx.save_for_backward(log_probabilities_MV, targets_M)
-        # logit - log probability is the log normaliser, in whichever column: no second pass over the logits.
-        normalizers_M = logits_MV[:, 0] - log_probabilities_MV[:, 0]
-        return -log_probabilities_MV.gather(1, targets_M[:, None])[:, 0], normalizers_M
-
-    @staticmethod
-    def backward(ctx: Any, loss_M: Tensor, normalizer_M: Tensor) -> tuple[Tensor, None]:
-        log_probabilities_MV, targets_M = ctx.saved_tensors
-        gradient_MV = log_probabilities_MV.exp().mul_((loss_M + normalizer_M)[:, None])
-        return gradient_MV.scatter_add_(1, targets_M[:, None], -loss_M[:, None]), None
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
+        of_x_ND, of_weight_VD = ctx.saved_tensors
+        return of_x_ND * gradient, of_weight_VD * gradient, None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,9 +99,10 @@ class TargetWeights:
     image: float
 
     def of(self, targets_M: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """The weight of each target; that of special tokens is 1."""
+        """The weight of each target; that of special tokens is 1, and 0 where there is no target."""
         is_special, is_image = targets_M < vocabulary.text_offset, targets_M >= vocabulary.image_offset
-        return torch.where(is_image, self.image, torch.where(is_special, 1.0, self.text))
+        weights_M = torch.where(is_image, self.image, torch.where(is_special, 1.0, self.text))
+        return torch.where(targets_M == NO_TARGET, 0.0, weights_M)
 
     def total(self, rows: Sequence[Sequence[np.ndarray]], vocabulary: Vocabulary) -> tuple[float, int]:
         """Weight and number of all targets of packed rows."""
@@ -109,14 +140,16 @@ class Measured:
         }
 
 
-def measure(found: TokenLosses, vocabulary: Vocabulary) -> Measured:
-    """Split what was found by what the target is. Stays on the device, in double precision where it has that."""
-    targets_M, losses_M = found.targets_M, found.losses_M.detach()
-    dtype = torch.float32 if losses_M.device.type == "mps" else torch.float64
-    kinds_M = (targets_M >= vocabulary.text_offset).long() + (targets_M >= vocabulary.image_offset).long()
-    lengths = torch.tensor((*vocabulary.text_token_bytes, 0), device=targets_M.device)
-    words_M = torch.where(kinds_M == 1, targets_M - vocabulary.text_offset, vocabulary.text_size)
-    hits_M = found.logits_MV.detach().argmax(-1) == targets_M
-    columns = (losses_M, torch.ones_like(losses_M), hits_M, lengths[words_M])
-    values_M4 = torch.stack([column.to(dtype) for column in columns], 1)
-    return Measured(values_M4.new_zeros(3, 4).index_add_(0, kinds_M, values_M4))
+def measure(found: TokenLosses, targets_N: Tensor, vocabulary: Vocabulary) -> Measured:
+    """Split what was found, hits included, by what the target is. Stays on the device, in double precision where it has
+    that."""
+    assert found.hits_N is not None
+    dtype = torch.float32 if targets_N.device.type == "mps" else torch.float64
+    kinds_N = (targets_N >= vocabulary.text_offset).long() + (targets_N >= vocabulary.image_offset).long()
+    lengths = torch.tensor((*vocabulary.text_token_bytes, 0), device=targets_N.device)
+    words_N = torch.where(kinds_N == 1, targets_N - vocabulary.text_offset, vocabulary.text_size)
+    columns = (found.losses_N, torch.ones_like(found.losses_N), found.hits_N, lengths[words_N])
+    values_N4 = torch.stack([column.to(dtype) for column in columns], 1)
+    no_target = 3
+    sums = values_N4.new_zeros(4, 4).index_add_(0, kinds_N.masked_fill(targets_N == NO_TARGET, no_target), values_N4)
+    return Measured(sums[:no_target])

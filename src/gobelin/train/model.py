@@ -1,15 +1,16 @@
 """A compact decoder-only language model over mixed sequences of text and image tokens.
 
-Pre-norm RMSNorm, rotary positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), RMS-normalised queries and keys
-(arXiv 2405.09818 needs it to train mixed modalities stably), output projections that start at zero, no biases, an
-untied head. Besides its id, an image token may have a learned embedding of its place in the picture, which follows from
-the tokens themselves. Rows may pack several pieces of documents; a piece attends only to itself, and its positions
-start at 0. With the default shape, training does about 9 thousand tokens a second of one CPU core.
+Pre-norm RMSNorm, rotary positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), RMS-normalised queries and keys with
+one learned factor a layer (arXiv 2405.09818 needs them to train mixed modalities stably), output projections that start
+at zero, no biases, an untied head. Besides its id, an image token may have a learned embedding of its place in the
+picture, which follows from the tokens themselves. Rows may pack several pieces of documents; a piece attends only to
+itself, and its positions start at 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 
@@ -26,6 +27,8 @@ from gobelin.store.files import exists, local_copy, local_output, read_json, wri
 from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import LMConfig
+from gobelin.train.linear import Linear, gated
+from gobelin.train.losses import TokenLosses, Wanted, losses_of_head
 
 # B rows, T tokens of a row, S tokens that may be attended to, D model width, H heads (N: of queries and of keys)
 # K width of a head, V vocabulary, M tokens whose logits are asked for
@@ -36,7 +39,19 @@ INIT_STD = 0.02
 NORM_EPS = 1e-6
 ROPE_BASE = 10_000.0
 
-Mask = Tensor | BlockMask
+FEWEST_TOKENS = 16
+"""Pieces of a row that have fewer than this on average go through attention behind a mask: a piece by itself costs 0.1
+ms a layer, forward and backward."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PieceLengths:
+    """Rows, laid end to end, are pieces of these lengths; a token sees those of its piece up to itself."""
+
+    lengths: list[int]
+
+
+Mask = Tensor | BlockMask | PieceLengths
 """What ``attend`` takes."""
 
 
@@ -93,24 +108,18 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
         num_rows = (config.num_heads + 2 * config.kv_heads) * config.head_width
-        self.qkv = nn.Linear(config.width, num_rows, bias=False)  # all heads of queries, then of keys, then of values
-        self.out = nn.Linear(config.width, config.width, bias=False)
-        self.qk_scale_2K = nn.Parameter(torch.empty(2, config.head_width))
+        self.qkv = Linear(config.width, num_rows)  # all heads of queries, then of keys, then of values
+        self.out = Linear(config.width, config.width)
+        self.sharpness = nn.Parameter(torch.empty(1))  # factor of the products of queries and keys
 
-    def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask: Mask | None, cache: KVCache | None, layer: int
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, rotation: Tensor, mask: Mask | None, cache: KVCache | None, layer: int) -> Tensor:
         heads = (self.num_heads, self.num_kv_heads)
         qk_BTNK, v_BTHK = self.qkv(x_BTD).unflatten(-1, (sum(heads) + heads[1], -1)).split((sum(heads), heads[1]), 2)
-        scale_NK = torch.cat([self.qk_scale_2K[part].expand(each, -1) for part, each in enumerate(heads)])
-        qk_BTNK = F.rms_norm(qk_BTNK, qk_BTNK.shape[-1:], eps=NORM_EPS) * scale_NK
-        q_BHTK, k_BHSK = _rotate(qk_BTNK, rotation).transpose(1, 2).split(heads, 1)
-        v_BHSK = v_BTHK.transpose(1, 2)
+        factors_N1 = torch.cat([self.sharpness.expand(heads[0]), torch.ones_like(self.sharpness).expand(heads[1])])
+        q_BTHK, k_BTHK = rotate(normalize(qk_BTNK, factors_N1[:, None]), rotation).split(heads, 2)
         if cache is not None:
-            k_BSHK, v_BSHK = cache.write(layer, k_BHSK.transpose(1, 2), v_BTHK)
-            k_BHSK, v_BHSK = k_BSHK.transpose(1, 2), v_BSHK.transpose(1, 2)
-        y_BHTK = attend(q_BHTK, k_BHSK, v_BHSK, mask)
-        return self.out(y_BHTK.transpose(1, 2).flatten(2))
+            k_BTHK, v_BTHK = cache.write(layer, k_BTHK, v_BTHK)
+        return self.out(attend(q_BTHK, k_BTHK, v_BTHK, mask).flatten(2))
 
 
 class Block(nn.Module):
@@ -121,15 +130,12 @@ class Block(nn.Module):
         self.attention_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
         self.attention = Attention(config)
         self.hidden_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
-        self.gate_up = nn.Linear(config.width, 2 * config.hidden, bias=False)
-        self.down = nn.Linear(config.hidden, config.width, bias=False)
+        self.gate_up = Linear(config.width, 2 * config.hidden)
+        self.down = Linear(config.hidden, config.width)
 
-    def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], mask: Mask | None, cache: KVCache | None, layer: int
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, rotation: Tensor, mask: Mask | None, cache: KVCache | None, layer: int) -> Tensor:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, mask, cache, layer)
-        gate_BTF, up_BTF = self.gate_up(self.hidden_norm(x_BTD)).chunk(2, -1)
-        return x_BTD + self.down(F.silu(gate_BTF) * up_BTF)
+        return x_BTD + self.down(gated(self.gate_up(self.hidden_norm(x_BTD))))
 
 
 class LanguageModel(nn.Module):
@@ -148,16 +154,12 @@ class LanguageModel(nn.Module):
         self.place_embedding = nn.Embedding(places, config.width) if config.place_embedding else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.width, eps=NORM_EPS)
-        self.head = nn.Linear(config.width, vocabulary.size, bias=False)
+        self.head = Linear(config.width, vocabulary.size)
 
-    def forward(self, tokens_BT: Tensor, pieces_BT: Tensor, at_M: Tensor | None = None) -> Tensor:
-        """Logits B x T x V of whole rows; see ``features``.
-
-        Args:
-            at_M: the tokens whose logits are asked for, M x V, as places in the rows laid end to end; None: all.
-        """
+    def forward(self, tokens_BT: Tensor, pieces_BT: Tensor, wanted: Wanted | None = None) -> Tensor | TokenLosses:
+        """Logits B x T x V of whole rows; where targets are given, losses, and no logits are kept. See ``features``."""
         x_BTD = self.features(tokens_BT, pieces_BT)
-        return self.head(x_BTD if at_M is None else x_BTD.flatten(0, 1)[at_M])
+        return self.head(x_BTD) if wanted is None else losses_of_head(self.head, x_BTD.flatten(0, 1), wanted)
 
     def features(self, tokens_BT: Tensor, pieces_BT: Tensor) -> Tensor:
         """What the head makes logits of, B x T x D.
@@ -167,7 +169,7 @@ class LanguageModel(nn.Module):
             pieces_BT: which piece each token belongs to; a piece is a run of equal numbers. A token sees the tokens
                 of its own piece up to itself. Padding is a piece like any other.
         """
-        mask = block_mask(pieces_BT) if self.uses_flex_attention else _bias(_piece_mask(pieces_BT), self._dtype())
+        mask = block_mask(pieces_BT) if self.uses_flex_attention else _sight(pieces_BT, self._dtype())
         places_BT = places_in_picture(tokens_BT, self.vocabulary)
         return self._run(tokens_BT, piece_positions(pieces_BT), places_BT, mask, None)
 
@@ -211,7 +213,7 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         x_BTD = self.embedding(tokens_BT)
         if self.place_embedding is not None:
-            x_BTD = x_BTD + self.place_embedding(places_BT.clamp(min=0)) * (places_BT >= 0).unsqueeze(-1)
+            x_BTD = x_BTD + F.embedding(places_BT + 1, F.pad(self.place_embedding.weight, (0, 0, 1, 0)))
         rotation = _rotation(positions_BT, self.config.head_width)
         for layer, block in enumerate(self.blocks):
             if self.recomputes and torch.is_grad_enabled():
@@ -248,7 +250,7 @@ def build_model(
 
 def _fresh(name: str, shape: torch.Size, config: LMConfig, generator: torch.Generator) -> Tensor:
     weight = torch.empty(shape, device="cpu")
-    if name.endswith(("norm.weight", "qk_scale_2K")):
+    if name.endswith(("norm.weight", "sharpness")):
         return weight.fill_(1)
     if name == "head.weight" or name.endswith(("attention.out.weight", "down.weight")):
         return weight.zero_()
@@ -317,19 +319,32 @@ def load_model(folder: str, device: torch.device | str = "cpu") -> LanguageModel
     return model.to(device).eval()
 
 
-def attend(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Mask | None) -> Tensor:
-    """Attention, B x H x T x K. Keys and values may have fewer heads: neighbouring heads of queries share them.
+def attend(q_BTHK: Tensor, k_BSHK: Tensor, v_BSHK: Tensor, mask: Mask | None) -> Tensor:
+    """Attention, B x T x H x K. Keys and values may have fewer heads: neighbouring heads of queries share them.
 
     Args:
-        mask: added to the products of queries and keys, B x T x S; or a ``block_mask``, for FlexAttention, which passes
-            over the pairs of other pieces; None where every query sees every key. Equal up to rounding; FlexAttention
-            has no gradients on the CPU.
+        mask: added to the products of queries and keys, B x T x S; or ``PieceLengths``, or a ``block_mask`` for
+            FlexAttention: both pass over the pairs of other pieces; None where every query sees every key. Equal up to
+            rounding; FlexAttention has no gradients on the CPU.
     """
+    if isinstance(mask, PieceLengths):
+        parts = zip(*(each.flatten(0, 1).split(mask.lengths) for each in (q_BTHK, k_BSHK, v_BSHK)), strict=True)
+        pieces = [_attend(q[None], k[None], v[None], None, is_causal=True)[0] for q, k, v in parts]
+        return torch.cat(pieces).unflatten(0, q_BTHK.shape[:2])
+    return _attend(q_BTHK, k_BSHK, v_BSHK, mask, is_causal=False)
+
+
+def _attend(
+    q_BTHK: Tensor, k_BSHK: Tensor, v_BSHK: Tensor, mask: Tensor | BlockMask | None, *, is_causal: bool
+) -> Tensor:
+    q_BHTK, k_BHSK, v_BHSK = (each.transpose(1, 2) for each in (q_BTHK, k_BSHK, v_BSHK))
     shares = q_BHTK.shape[1] != k_BHSK.shape[1]
     if isinstance(mask, BlockMask):
-        return flex_attention(q_BHTK, k_BHSK, v_BHSK, block_mask=mask, enable_gqa=shares)
+        return flex_attention(q_BHTK, k_BHSK, v_BHSK, block_mask=mask, enable_gqa=shares).transpose(1, 2)
     bias_B1TS = None if mask is None else mask[:, None]
-    return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=bias_B1TS, enable_gqa=shares)
+    return F.scaled_dot_product_attention(
+        q_BHTK, k_BHSK, v_BHSK, attn_mask=bias_B1TS, is_causal=is_causal, enable_gqa=shares
+    ).transpose(1, 2)
 
 
 def block_mask(pieces_BT: Tensor) -> BlockMask:
@@ -342,6 +357,16 @@ def block_mask(pieces_BT: Tensor) -> BlockMask:
     return create_block_mask(sees, rows, None, length, length, device=str(pieces_BT.device))
 
 
+def _sight(pieces_BT: Tensor, dtype: torch.dtype) -> Mask:
+    """What hides other pieces: on a CPU the pieces go through attention one by one, where they are not very many."""
+    if pieces_BT.device.type == "cpu":
+        starts_BT = F.pad(pieces_BT[:, 1:] != pieces_BT[:, :-1], (1, 0), value=True)
+        starts = [*starts_BT.flatten().nonzero()[:, 0].tolist(), pieces_BT.numel()]
+        if (len(starts) - 1) * FEWEST_TOKENS <= pieces_BT.numel():
+            return PieceLengths([stop - start for start, stop in itertools.pairwise(starts)])
+    return _bias(_piece_mask(pieces_BT), dtype)
+
+
 def _bias(mask_BTS: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(mask_BTS, dtype=dtype).masked_fill(~mask_BTS, -torch.inf)
 
@@ -352,15 +377,23 @@ def _piece_mask(pieces_BT: Tensor) -> Tensor:
     return (pieces_BT[:, :, None] == pieces_BT[:, None, :]) & (order_T[:, None] >= order_T)
 
 
-def _rotation(positions_BT: Tensor, head_width: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each position's angles, B x T x 1 x K/2."""
+def normalize(x_BTNK: Tensor, factors_N1: Tensor) -> Tensor:
+    """Each vector of K numbers with a root mean square of 1, times the factor of its head."""
+    norms_BTN1 = torch.linalg.vector_norm(x_BTNK, dim=-1, keepdim=True, dtype=torch.float32)
+    return x_BTNK * (factors_N1 * (norms_BTN1.square() / x_BTNK.shape[-1] + NORM_EPS).rsqrt())
+
+
+def _rotation(positions_BT: Tensor, head_width: int) -> Tensor:
+    """Each position's angles as complex numbers of size 1, B x T x 1 x K/2."""
     exponents = torch.arange(0, head_width, 2, device=positions_BT.device, dtype=torch.float32) / head_width
     angles = positions_BT[..., None, None].float() * ROPE_BASE**-exponents
-    return angles.cos(), angles.sin()
+    return torch.polar(torch.ones_like(angles), angles)
 
 
-def _rotate(x_BTNK: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate the pairs (first half, second half) of each head by their angles."""
-    cos, sin = rotation
-    a, b = x_BTNK.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+def rotate(x_BTNK: Tensor, rotation: Tensor) -> Tensor:
+    """Rotate the neighbouring pairs of each head by their angles: products of complex numbers."""
+    pairs = x_BTNK.unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # which writes no code for complex numbers
+        (cos, sin), (a, b) = torch.view_as_real(rotation).unbind(-1), pairs.unbind(-1)
+        return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
+    return torch.view_as_real(torch.view_as_complex(pairs) * rotation).flatten(-2)

@@ -40,18 +40,22 @@ def learning_rate_ratio(step: int, config: TrainConfig) -> float:
 def make_optimizers(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
     """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all; with their state, all zeros."""
     named = list(model.named_parameters())
-    matrices = [p for name, p in named if name.startswith("blocks.") and name.endswith(".weight") and p.ndim == 2]
     tables = [p for name, p in named if p.ndim == 2 and not name.startswith("blocks.")]
-    scales = [p for name, p in named if p.ndim == 1 or name.endswith("qk_scale_2K")]
+    scales = [p for _, p in named if p.ndim == 1]
     groups: list[dict[str, Any]] = [
         {"params": tables, "weight_decay": 0.1 * config.weight_decay},
         {"params": scales, "weight_decay": 0.0},
+    ]
+    width, head = config.model.width, config.model.head_width
+    blocks = {"qkv.weight": (head, width), "out.weight": (width, head), "gate_up.weight": None, "down.weight": None}
+    matrices = [
+        {"params": [p for name, p in named if name.endswith(end)], "block": block} for end, block in blocks.items()
     ]
     found: list[Optimizer] = []
     if config.optimizer == "muon":
         found.append(Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay))
     else:
-        groups.append({"params": matrices, "weight_decay": config.weight_decay})
+        groups += [{"params": each["params"], "weight_decay": config.weight_decay} for each in matrices]
     found.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True))
     for optimizer in found:
         for group in optimizer.param_groups:

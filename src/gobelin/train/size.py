@@ -47,7 +47,7 @@ def model_size(config: TrainConfig, vocabulary_size: int, max_tokens_per_image: 
     of_values = width * model.kv_heads // model.num_heads  # width of all heads of values
     matrices = layers * (2 * width * (width + of_values) + 3 * width * model.hidden)
     head = vocabulary_size * width
-    scales = layers * (2 * width + 2 * width // model.num_heads) + width
+    scales = layers * (2 * width + 1) + width
     others = 2 * head + max_tokens_per_image * width * model.place_embedding + scales
     row_flops = 12 * layers * width * config.row_tokens
     a_token = 4 * (layers * (14 * width + 4 * model.hidden) + 2 * vocabulary_size)

@@ -38,7 +38,7 @@ from gobelin.train.batches import Batch, Loader, make_batch
 from gobelin.train.checkpoints import Checkpoints, Position
 from gobelin.train.config import TrainConfig
 from gobelin.train.held_out import HeldOut
-from gobelin.train.losses import Measured, TargetWeights, measure, token_losses
+from gobelin.train.losses import Measured, TargetWeights, TokenLosses, Wanted, measure, token_losses
 from gobelin.train.mixture import read_mixture
 from gobelin.train.model import LanguageModel, build_model, save_model, whole_weights
 from gobelin.train.optimizers import MOST_SKIPS, Guard, local, make_optimizers, state_tensors, update
@@ -171,23 +171,32 @@ class Trainee:
         """Gradients of the loss of rows, clipped; the loss, the norm of the gradient before, and what was measured."""
         config, processes = self.config, self.processes
         weight, count = self.weights.total(rows, self.vocabulary)
-        loss, measured = torch.zeros((), device=self.device), None
+        loss, sums = torch.zeros((), device=self.device), None
         parts = self.own_batches(rows)
         for number, batch in enumerate(parts, 1):
             with parallel.gradients_are_shared(self.called, number == len(parts)):
-                found = token_losses(self.called, batch, self.device, config.precision)
-                weights_M = self.weights.of(found.targets_M, self.vocabulary)
-                penalty = config.z_loss * found.normalizers_M.square().sum() / count
-                part_loss = (weights_M * found.losses_M).sum() / weight + penalty
-                (part_loss * processes.size).backward()  # the mean over processes is taken of gradients
-            loss += part_loss.detach()
-            if is_measured:
-                part = measure(found, self.vocabulary).sums
-                measured = part if measured is None else measured + part
+                # A sum over processes is wanted, and they take the mean of gradients.
+                weights_N = self.weights.of(batch.targets_BT.flatten(), self.vocabulary) * (processes.size / weight)
+                z_weight = config.z_loss * processes.size / count
+                found, part = self.losses(batch, weights_N, z_weight, is_measured=is_measured)
+                found.total.backward()
+            loss += found.total.detach() / processes.size
+            if part is not None:
+                sums = part.sums if sums is None else sums + part.sums
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         processes.add(loss)
         whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        return loss, whole, None if measured is None else Measured(processes.add(measured))
+        return loss, whole, None if sums is None else Measured(processes.add(sums))
+
+    def losses(
+        self, batch: Batch, weights_N: Tensor | None, z_weight: float, *, is_measured: bool
+    ) -> tuple[TokenLosses, Measured | None]:
+        """Losses of a batch, see ``Wanted``, and what was measured of it where that is asked for."""
+        targets_N = batch.targets_BT.flatten().to(self.device, non_blocking=True)
+        weights_N = None if weights_N is None else weights_N.to(self.device, non_blocking=True)
+        wanted = Wanted(targets_N, weights_N, z_weight, with_hits=is_measured)
+        found = token_losses(self.called, batch, wanted, self.device, self.config.precision)
+        return found, measure(found, targets_N, self.vocabulary) if is_measured else None
 
     def own_batches(self, rows: Rows) -> list[Batch]:
         """This process's rows, as batches of equal size and as many as others have: what is missing is padding."""
@@ -209,7 +218,8 @@ class Trainee:
         rows = itertools.islice(evaluation.epoch(), max_rows)
         while part_rows := list(itertools.islice(rows, self.config.batch_rows)):
             for batch in self.own_batches(part_rows):
-                part = measure(token_losses(self.called, batch, self.device, self.config.precision), self.vocabulary)
+                _, part = self.losses(batch, None, 0.0, is_measured=True)
+                assert part is not None
                 sums = part.sums if sums is None else sums + part.sums
         assert sums is not None
         measured = Measured(self.processes.add(sums))

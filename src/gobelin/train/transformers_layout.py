@@ -1,8 +1,9 @@
 """A trained model in the layout of one of ``transformers``: Qwen3, which has the same blocks.
 
-Both normalise queries and keys with one scale a head's width, rotate the halves of heads, share heads of keys and
-values, gate the hidden layer with SiLU and have an untied head. What Qwen3 lacks is the embedding of an image token's
-place, so the model must have been trained without (``train.model.place_embedding: false``).
+Both normalise queries and keys, rotate pairs of a head's numbers, share heads of keys and values, gate the hidden layer
+with SiLU and have an untied head. Qwen3 pairs the halves of a head, this model neighbours, so rows of the weights of
+queries and keys change places. What Qwen3 lacks is the embedding of an image token's place, so the model must have been
+trained without (``train.model.place_embedding: false``).
 """
 
 from __future__ import annotations
@@ -83,9 +84,15 @@ def _weights(model: LanguageModel) -> dict[str, Tensor]:
     for number, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         attention, name = block.attention, f"model.layers.{number}"
-        of_attention = zip("qkv", attention.qkv.weight.split(heads), strict=True)
-        found |= {f"{name}.self_attn.{part}_proj.weight": weight for part, weight in of_attention}
-        found |= {f"{name}.self_attn.{part}_norm.weight": each for part, each in zip("qk", attention.qk_scale_2K)}
+        queries, keys, values = attention.qkv.weight.split(heads)
+        ones_K = torch.ones(shape.head_width, device=keys.device)
+        found |= {
+            f"{name}.self_attn.q_proj.weight": _halves(queries, shape.head_width),
+            f"{name}.self_attn.k_proj.weight": _halves(keys, shape.head_width),
+            f"{name}.self_attn.v_proj.weight": values,
+            f"{name}.self_attn.q_norm.weight": attention.sharpness * ones_K,
+            f"{name}.self_attn.k_norm.weight": ones_K,
+        }
         gate, up = block.gate_up.weight.chunk(2)
         found |= {
             f"{name}.self_attn.o_proj.weight": attention.out.weight,
@@ -96,3 +103,8 @@ def _weights(model: LanguageModel) -> dict[str, Tensor]:
             f"{name}.mlp.down_proj.weight": block.down.weight,
         }
     return {name: weight.detach().to("cpu", torch.float32).contiguous() for name, weight in found.items()}
+
+
+def _halves(weight: Tensor, head_width: int) -> Tensor:
+    """Rows of heads whose pairs are neighbours, with the first of each pair in the first half of its head."""
+    return weight.unflatten(0, (-1, head_width // 2, 2)).transpose(1, 2).flatten(0, 2)

@@ -1,0 +1,92 @@
+"""Products of float32 matrices on a CPU, by oneDNN.
+
+torch hands them to MKL, which on AMD's processors does without AVX-512: 2.2 times slower there than oneDNN, which torch
+comes with too but uses for other types of numbers only (``bench/train.py products`` measures both). With AVX2 alone
+oneDNN is 1.1 to 1.2 times as fast. Everywhere else, and under ``torch.compile``, products are torch's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FEWEST_ROWS = 16
+"""Products with fewer rows read each weight about once, at the speed of memory; MKL has less to prepare for them."""
+
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` without a bias."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        is_ours = _is_ours(input, self.weight) and input.numel() >= FEWEST_ROWS * self.in_features
+        return _Linear.apply(input, self.weight) if is_ours else super().forward(input)
+
+
+def product(a_MK: Tensor, b_KN: Tensor) -> Tensor:
+    """The product of two matrices, without a gradient."""
+    return _times_transposed(a_MK, b_KN.T) if _is_ours(a_MK, b_KN) else a_MK @ b_KN
+
+
+def gated(gate_up: Tensor) -> Tensor:
+    """SwiGLU of what holds the gate in its first half and what is let through in its second."""
+    return _Gated.apply(gate_up)
+
+
+class _Gated(torch.autograd.Function):
+    """Half the passes over memory that autograd makes."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
+        gate, up = gate_up.chunk(2, -1)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (gate_up,) = ctx.saved_tensors
+        gate, up = gate_up.chunk(2, -1)
+        found = torch.empty_like(gate_up)
+        of_gate, of_up = found.chunk(2, -1)
+        torch.mul(F.silu(gate), gradient, out=of_up)
+        torch.ops.aten.silu_backward.grad_input(up * gradient, gate, grad_input=of_gate)
+        return found
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        return _times_transposed(input, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        input, weight = ctx.saved_tensors
+        of_output, of_input = gradient.flatten(0, -2).T, input.flatten(0, -2).T
+        if len(of_output) < len(of_input):  # oneDNN likes the longer side behind
+            of_weight = _times_transposed(of_output, of_input)
+        else:
+            of_weight = _times_transposed(of_input, of_output).T
+        return _times_transposed(gradient, weight.T), of_weight
+
+
+def _times_transposed(input: Tensor, weight: Tensor) -> Tensor:
+    assert _ONEDNN is not None
+    found: Tensor = _ONEDNN(input, weight, None, "none", [], "")
+    return found
+
+
+def _is_ours(*tensors: Tensor) -> bool:
+    return (
+        _ONEDNN is not None
+        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )

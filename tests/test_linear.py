@@ -1,0 +1,56 @@
+"""Products by oneDNN: those of torch, gradients included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gobelin.train import linear
+from gobelin.train.linear import Linear, gated, product
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 24, 16), (2, 9, 8, 56), (1, 1, 8, 8)], ids=["narrower", "wider", "one row"])
+def test_a_layer_is_that_of_torch(shape: tuple[int, int, int, int]) -> None:
+    rows, length, width, outputs = shape
+    own, other = Linear(width, outputs), nn.Linear(width, outputs, bias=False)
+    other.load_state_dict(own.state_dict())
+    found = []
+    for layer in (own, other):
+        x = torch.randn(rows, length, width, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        y = layer(x)
+        y.square().sum().backward()
+        found.append([y.detach(), x.grad, layer.weight.grad])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(linear._ONEDNN is None, reason="this torch has no oneDNN")
+def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[torch.Size] = []
+
+    def noted(x: Tensor, weight: Tensor, *_: object) -> Tensor:
+        calls.append(x.shape)
+        return x @ weight.T
+
+    monkeypatch.setattr(linear, "_ONEDNN", noted)
+    layer, x = Linear(8, 8), torch.randn(linear.FEWEST_ROWS, 8)
+    with torch.no_grad():
+        layer(x)
+        assert calls == [x.shape]
+        layer(x[1:])
+        layer.double()(x.double())
+        product(x.double(), x.double().T)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer.float()(x).dtype == torch.bfloat16
+        assert calls == [x.shape]
+        product(x, x.T)
+        assert calls == [x.shape, x.shape]
+
+
+def test_the_gate_has_the_gradients_of_autograd() -> None:
+    x = torch.randn(3, 5, 12, dtype=torch.float64, requires_grad=True)
+    gate, up = x.chunk(2, -1)
+    torch.testing.assert_close(gated(x), F.silu(gate) * up)
+    assert torch.autograd.gradcheck(gated, x)
