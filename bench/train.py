@@ -1,12 +1,16 @@
 """How fast training is: the loader alone, and a step beside one of nanoGPT's model.
 
     python bench/train.py loader [--tokens 30000000] [--folder DIR]
-    python bench/train.py peer [--steps 8]
+    python bench/train.py products
+    python bench/train.py peer [--steps 8] [--threads 1]
+    python bench/train.py loss [--size "2 M"] [--steps 400] [--rates 0.001 0.003 0.01]
 
 ``loader`` writes a synthetic corpus and reads an epoch of it: rows and tokens a second, peak memory, and how long a run
-takes to go on from the middle of an epoch. ``peer`` trains on random tokens, in turns with a model of GPT-2's published
-architecture as nanoGPT has it (learned positions, LayerNorm, GELU, tied head, AdamW), written anew here, of the same
-width, layers and vocabulary. It counts seconds of the CPU, not of the clock, on one thread, and takes medians.
+takes to go on from the middle of an epoch. ``products`` multiplies matrices of a model's shapes by MKL and by oneDNN.
+``peer`` trains on random tokens, in turns with a model of GPT-2's published architecture as nanoGPT has it (learned
+positions, LayerNorm, GELU, tied head, AdamW), written anew here, of the same width, layers and vocabulary. ``loss``
+trains both on text and tells the loss held out beside the seconds. All count seconds of the CPU, not of the clock, on
+one thread unless told otherwise, and take medians.
 """
 
 from __future__ import annotations
@@ -49,6 +53,7 @@ from gobelin.tokenize.vocabulary import (
     TEXT,
     Vocabulary,
 )
+from gobelin.train import linear
 from gobelin.train.batches import Loader
 from gobelin.train.config import LMConfig, TrainConfig
 from gobelin.train.shards import read_corpus
@@ -185,14 +190,38 @@ class Peer(nn.Module):
         return self.head(self.norm(x_BTD))
 
 
-def bench_peer(steps: int) -> None:
-    """Tokens a second of CPU time, in turns."""
+def bench_products(repeats: int = 15) -> None:
+    """Operations a second of one core, for the product of a layer and the two of its gradients."""
     torch.set_num_threads(1)
+    for width, outputs in ((128, 384), (128, 704), (256, 1408), (128, TEXT_SIZE)):
+        x, weight, gradient = torch.randn(1024, width), torch.randn(outputs, width), torch.randn(1024, outputs)
+        pairs = {"forward": (x, weight.T), "of the input": (gradient, weight), "of the weights": (x.T, gradient)}
+        for name, (left, right) in pairs.items():
+            rates = {
+                way: 2 * 1024 * width * outputs / statistics.median(_seconds(multiply, left, right, repeats)) / 1e9
+                for way, multiply in (("MKL", torch.matmul), ("oneDNN", linear.product))
+            }
+            told = ", ".join(f"{way} {rate:4.0f}" for way, rate in rates.items())
+            print(f"1024 x {width} x {outputs:<5}{name:<15} 10^9 operations a second: {told}")
+
+
+def _seconds(multiply: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor, repeats: int) -> list[float]:
+    found = []
+    for _ in range(repeats + 1):
+        started = time.process_time()
+        multiply(left, right)
+        found.append(time.process_time() - started)
+    return found[1:]
+
+
+def bench_peer(steps: int, threads: int) -> None:
+    """Tokens a second of CPU time, in turns."""
+    torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     words = vocabulary()
     for name in COMPARED:
         shape = SHAPES[name]
-        config = TrainConfig(model=shape, row_tokens=256, batch_rows=4, threads=1)
+        config = TrainConfig(model=shape, row_tokens=256, batch_rows=4)
         tokens_BT = torch.randint(words.text_offset, words.size, (4, 256), generator=torch.Generator().manual_seed(0))
         ways = {"gobelin": _own(config, words, tokens_BT, with_muon=True),
                 "gobelin, AdamW alone": _own(config, words, tokens_BT, with_muon=False),
@@ -212,7 +241,7 @@ def bench_peer(steps: int) -> None:
 
 def _own(config: TrainConfig, words: Vocabulary, tokens_BT: Tensor, with_muon: bool) -> tuple[Callable[[], None], int]:
     trainee = Trainee(dataclasses.replace(config, optimizer="muon" if with_muon else "adamw"), words, 0)
-    rows = [[piece.numpy() for piece in row.int().split(100)] for row in tokens_BT]  # three pieces a row
+    rows = [[row.int().numpy()] for row in tokens_BT]  # one document a row: several cost less
 
     def step() -> None:
         trainee.step(rows, 0, is_measured=False)
@@ -336,7 +365,10 @@ def main() -> None:
     part = commands.add_parser("part")
     part.add_argument("part", choices=["index", "epoch", "resume"])
     part.add_argument("--folder", required=True)
-    commands.add_parser("peer").add_argument("--steps", type=int, default=8)
+    commands.add_parser("products")
+    peer = commands.add_parser("peer")
+    peer.add_argument("--steps", type=int, default=8)
+    peer.add_argument("--threads", type=int, default=1)
     loss = commands.add_parser("loss")
     loss.add_argument("--size", choices=COMPARED, default="2 M")
     loss.add_argument("--steps", type=int, default=400)
@@ -346,10 +378,12 @@ def main() -> None:
         bench_loader(given.tokens, given.folder)
     elif given.command == "part":
         bench_part(given.part, given.folder)
+    elif given.command == "products":
+        bench_products()
     elif given.command == "loss":
         bench_loss(given.size, given.steps, given.rates)
     else:
-        bench_peer(given.steps)
+        bench_peer(given.steps, given.threads)
 
 
 if __name__ == "__main__":
