@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +89,7 @@ def write_corpus(folder: str, num_tokens: int, num_shards: int = 8) -> None:
     commit_shards(folder, num_shards)
 
 
-def _document(random: np.random.Generator, doc_id: str, words: Vocabulary) -> dict[str, object]:
+def _document(random: np.random.Generator, doc_id: str, words: Vocabulary) -> dict[str, Any]:
     parts, spans, length = [np.array([DOCUMENT])], [], 1
     for _ in range(int(random.integers(2, 14))):
         text = random.integers(words.text_offset, words.image_offset, int(random.integers(20, 120)))

@@ -125,7 +125,7 @@ def _blocks(matrix: Tensor, block: Sequence[int]) -> Tensor:
 def _whole_of(blocks: Tensor, shape: torch.Size) -> Tensor:
     """The matrix that consists of these blocks."""
     columns = shape[1] // blocks.shape[2]
-    return blocks.unflatten(0, (-1, columns)).transpose(1, 2).reshape(shape)
+    return blocks.unflatten(0, (-1, columns)).transpose(1, 2).reshape(shape).contiguous()
 
 
 def orthogonalized(stacks: Sequence[Tensor]) -> list[Tensor]:
