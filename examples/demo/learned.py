@@ -204,7 +204,7 @@ def lines(clip: dict[str, float], model: dict[str, Any]) -> list[str]:
         for direction, what in (("image", "picture, given its caption"), ("text", "caption, given its picture")):
             gap = part["grounding"][direction]
             shown.append(
-                f"    grounding gap, {what}: {gap['mean']:.3f} [{gap['low']:.3f}, {gap['high']:.3f}] nats a token"
+                f"    grounding gap, {what}: {gap['mean']:.3f} [{gap['low']:.3f}, {gap['high']:.3f}] nats per token"
             )
         shown.append(f"    captions written for pictures that name colour and kind: {part['captions_right']:.2f}")
     return shown

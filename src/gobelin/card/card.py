@@ -287,7 +287,7 @@ def _made(facts: Facts) -> Iterator[str]:
     if facts.format is None:
         yield "What each file holds, in rows, bytes and SHA-256: `_manifest.json` beside it."
     else:
-        yield "What this export left out: `left_out.jsonl`, a decision a line; counts: `export.json`."
+        yield "What this export left out: `left_out.jsonl`, one decision per line; counts: `export.json`."
 
 
 def _points(lines: Iterable[str]) -> str:

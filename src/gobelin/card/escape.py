@@ -1,4 +1,4 @@
-"""Words of strangers (sites, licences, titles) in a Markdown file: they are shown and never obeyed."""
+"""Words of strangers (sites, licences, titles) in a Markdown file: shown as text, never as markup."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ _OF_FORMAT = {
                    "one row per text or image; the rows of a document follow each other"),
     "obelics": Layout("default", "data/*.parquet", "parquet", OBELICS, _DOCUMENTS),
     "parquet": Layout("default", "data/*.parquet", "parquet", _marked(PLAIN, "images"), _DOCUMENTS),
-    "webdataset": Layout("default", "*.tar", "tar", _SAMPLE, "one sample a document: a JSON file and its images"),
+    "webdataset": Layout("default", "*.tar", "tar", _SAMPLE, "one sample per document: a JSON file and its images"),
 }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ class Role(enum.StrEnum):
     LIST_ITEM = "list_item"
     QUOTATION = "quotation"
     CODE = "code"  # line breaks and indentation as they stand
-    TABLE = "table"  # a line a row (``table_text.py``)
+    TABLE = "table"  # one line per row (``table_text.py``)
     CAPTION = "caption"  # of something that is no image; an image's caption is its own field
 
 

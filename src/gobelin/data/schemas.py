@@ -218,7 +218,9 @@ NODE_SCORES = pa.struct(
             "near_count": [_field("near_group", _TEXT, "see image scores")],
             "clip_caption": [
                 _field(
-                    "clip_assigned", pa.int32(), "position of the text that the image is assigned to, one image a text"
+                    "clip_assigned",
+                    pa.int32(),
+                    "position of the text that the image is assigned to",
                 )
             ],
             "num_eval_images": [_field("eval_image", _TEXT, "path of the first of them")],
@@ -406,7 +408,7 @@ TOKEN_INDEX = pa.schema(
         _required("longest_image", pa.int32(), "tokens of the longest image with its caption and what encloses both"),
     ]
 )
-"""One row for each row of the token shards, in their order; a file a shard."""
+"""One row for each row of the token shards, in their order; one file per shard."""
 
 
 IMAGE_LATENTS = IMAGE_CODES.append(

@@ -1,4 +1,4 @@
-"""A table as text, and back: a line a row, cells apart by `` | ``.
+"""A table as text, and back: one line per row, cells apart by `` | ``.
 
 A row has no empty cells at its end; readers fill rows up to the widest. A cell that is a pipe, or holds one between
 spaces, has it as ``\\|``. So a text, and whatever replaces words in it, is all that a table node holds of its cells.

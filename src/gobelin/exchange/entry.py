@@ -1,10 +1,10 @@
-"""A document with its pictures, on its way out of gobelin or into it; and the side field that makes the way back exact.
+"""A document with its pictures, as exports and imports hold it, and the side field that makes the way back exact.
 
 Other formats have no place for roles, levels, captions or where a page was found. Where a format has room for extra
 fields, an export puts a *side field* named ``gobelin`` there: the document's row without its texts, which the format
-holds itself. An import that finds one restores the row exactly; the texts are taken from the format, so whoever
-changed them there is heard. A side field whose nodes no longer fit the texts and pictures beside it (something was
-added or taken away) is used for the document alone. A file of other people's has none: texts are then paragraphs.
+holds itself. An import that finds one restores the row exactly; the texts are taken from the format, so changes
+to them there count. A side field whose nodes no longer fit the texts and pictures beside it (something was
+added or taken away) is used for the document alone. A file from elsewhere has no side field: its texts are paragraphs.
 
 A side field is as hostile as the rest of the file: ``document_of_side`` checks types, ranges and ids.
 """
@@ -70,7 +70,7 @@ class Entry:
 
     document: DocumentRow
     pictures: tuple[Picture | None, ...]  # None: the image is not at hand
-    cosines: list[list[float]] | None = None  # on the way in: a list an image node, a number a text node
+    cosines: list[list[float]] | None = None  # on the way in: one list per image node, one number per text node
     left_out: tuple[LeftOut, ...] = ()  # on the way in
 
     @property

@@ -1,4 +1,4 @@
-"""A sample of a tar -> a document: gobelin's own, and what other people's look like.
+"""A sample of a tar -> a document: samples that gobelin wrote, and those from elsewhere.
 
 A JSON with ``texts`` is a document. Its ``images`` name files of the sample; or addresses, as MINT-1T has them for
 pages; or they are placeholders (null, ``page_0_image_1``), as MINT-1T has them for PDF files: the pictures then lie in
@@ -133,7 +133,7 @@ def _named(image: Any, files: dict[str, bytes]) -> str | None:
 
 
 def _without_shared(names: list[str | None], files: dict[str, bytes]) -> list[str | None]:
-    """A TIFF that is named as often as it has pages is named for its pages: as if it had no name."""
+    """Whether a TIFF is named once for each of its pages; then it counts as if it had no name."""
     counts = Counter(name for name in names if name is not None)
     shared = {name for name, count in counts.items() if count > 1 and count_pages(files[name])[0] == count}
     return [None if name in shared else name for name in names]

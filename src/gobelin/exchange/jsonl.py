@@ -1,4 +1,4 @@
-"""gobelin's own JSON lines: a document a line, for a person, a script or jq. Images are ids and addresses."""
+"""gobelin's own JSON lines: one document per line, for a person, a script or jq. Images are ids and addresses."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""MMC4: one JSON object a line and document, images assigned to texts (Zhu et al., 2023, arXiv 2304.06939).
+"""MMC4: one JSON object per line and document, images assigned to texts (Zhu et al., 2023, arXiv 2304.06939).
 
     text_list            the texts; here a node each (the published data set has sentences)
     image_info           list of image_name, raw_url, matched_text_index, matched_sim, face_detections
-    similarity_matrix    cosines, a row an image, a column a text
+    similarity_matrix    cosines, one row per image, one column per text
     url, could_have_url_duplicate
 
 Lines stand in ``docs_shard_N.jsonl``, alone in ``docs_shard_N.jsonl.zip``; ``--with-images`` puts the bytes at

@@ -1,4 +1,4 @@
-"""Parquet files of other people's, read a few rows at a time; and how exports write theirs."""
+"""Parquet files from elsewhere, read a few rows at a time; and how exports write theirs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gobelin.store.paths import join, name_of
 from gobelin.store.shards import write_rows
 
 ROWS_AT_ONCE = 16
-"""Few: a row may hold a document's images."""
+"""Rows that are read at once: few, because a row may hold a document's images."""
 
 _COLUMN_BYTES = 4 * 1024 * 1024
 """Bytes of a column that are read at once. A foreign file may be one row group, which would not fit into memory."""

@@ -1,4 +1,4 @@
-"""Records cut into as many files as a data set has shards, so that each shard's own can be held at hand.
+"""Records cut into as many files as a data set has shards, so that the writer of a shard finds its own in one file.
 
 Documents and the images that they show lie in different shards. To write a document with its images, the images are
 read once, in their order, and each is appended to the file of every shard of documents that shows it; the writer of a

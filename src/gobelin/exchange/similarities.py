@@ -25,7 +25,7 @@ SIMILARITIES = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False, metadata={"unit": "see documents"}),
         pa.field("cosines", pa.list_(pa.list_(pa.float64())), nullable=False,
-                 metadata={"unit": "cosine; a list an image node, a number a text node"}),
+                 metadata={"unit": "cosine; one list per image node, one number per text node"}),
     ]
 )  # fmt: skip
 """What an imported data set said of its documents, sharded and sorted like documents."""

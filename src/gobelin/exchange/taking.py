@@ -1,4 +1,4 @@
-"""One row of a foreign file -> a document that may be taken, or why there is none.
+"""One row of a foreign file -> a document that may be taken, or the reason why it is left out.
 
 Every format reads its rows through ``attempt``. Here a row that cannot be read becomes an error to be recorded, and
 what is left of a document is compared with rules that are the same for all formats: no text that is mostly control or

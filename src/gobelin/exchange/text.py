@@ -1,7 +1,7 @@
 """Corpora of text alone: plain text, JSON lines, Parquet. Training mixes them in: pictures alone forget language.
 
     *.txt      one document; a line ``<|endoftext|>`` ends one and begins the next
-    *.jsonl    an object a line, its text in ``text`` or ``content``; ``url`` and ``title`` are taken, too
+    *.jsonl    one object per line, its text in ``text`` or ``content``; ``url`` and ``title`` are taken, too
     *.parquet  the same as columns
 
 Text and JSON lines may be packed (``.gz``, ``.zst``). Paragraphs, parted by empty lines, become texts of a document.

@@ -39,8 +39,8 @@ def documents_of(shards: str) -> Iterator[tuple[str, np.ndarray]]:
 def write_megatron(
     documents: Iterable[tuple[str, np.ndarray]], is_held_out: Callable[[str], bool], folder: str, vocabulary_size: int
 ) -> dict[str, Any]:
-    """``train`` and ``val``, each a ``.bin`` and an ``.idx``: one sequence a document. Returns the numbers of documents
-    and tokens of both."""
+    """``train`` and ``val``, each a ``.bin`` and an ``.idx``: one sequence per document. Returns the numbers of
+    documents and tokens of both."""
     dtype = np.dtype(np.uint16 if vocabulary_size < MOST_UINT16 else np.int32)
     lengths: dict[str, list[int]] = {"train": [], "val": []}
     with output(join(folder, "train.bin")) as train, output(join(folder, "val.bin")) as val:

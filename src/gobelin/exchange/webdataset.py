@@ -7,7 +7,7 @@
 
 This is also what NVIDIA NeMo Curator's InterleavedWebdatasetReader takes. Files come in the order of the ids, without
 times and owners, so equal documents give equal bytes. ``sample_names`` says which files are one sample, and
-``foreign_samples`` what is made of samples of other people's.
+``foreign_samples`` what is made of samples from elsewhere.
 """
 
 from __future__ import annotations

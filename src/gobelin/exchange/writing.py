@@ -1,4 +1,4 @@
-"""What every writer of a format shares: the documents of a shard, and what is lost on the way and why."""
+"""What all writers of formats share: the documents of a shard, and the record of what is left out and why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gobelin.exchange.entry import Entry, as_json
 from gobelin.exchange.similarities import Matrix
 
 LEFT_OUT = "left_out.jsonl"
-"""File beside an export's documents: a decision a line on what it does not hold."""
+"""File beside an export's documents: one decision per line on what it does not hold."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -48,13 +48,13 @@ class Shard:
 
 
 class Losses:
-    """Counts what an export saw, and writes down, one JSON object a line, what it had to leave out."""
+    """Counts what an export saw, and writes down, one JSON object per line, what it had to leave out."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.seen: Counter[str] = Counter()
         self.left_out: Counter[tuple[str, str]] = Counter()
-        self.notes: Counter[str] = Counter()  # what is there, but not as it was: documents that are "not_scored"
+        self.notes: Counter[str] = Counter()  # documents that are there, but without something: "not_scored"
 
     def document(self, entry: Entry, rule: str, detail: str | None = None) -> None:
         """The document goes, and with it its image nodes."""

@@ -30,7 +30,7 @@ METRIC_TITLES = {
     "text_bits_per_byte": ("Text", "bits a byte"),
     "image_nats": ("Pictures", "nats a code"),
     "image_gap": ("Grounding gap of pictures", "nats a code"),
-    "text_gap": ("Grounding gap of captions", "nats a token"),
+    "text_gap": ("Grounding gap of captions", "nats per token"),
 }
 
 NUM_USUAL_SEEDS = 5

@@ -1,9 +1,9 @@
 """What people said of a run's decisions: right or wrong, and why. An audit by eye, as MMC4's authors did one.
 
-``OUT/marks.jsonl`` holds a line a mark: what it is on (a document, or a node of one), the rule that had decided on it
-("kept" where none had), the verdict, a note, and the key of the selection that was judged. A mark on something that was
-drawn at random for its rule says so (``audit``): only from these can a rate be told, because what people come upon
-by themselves is no sample.
+``OUT/marks.jsonl`` holds one line per mark: what it is on (a document, or a node of one), the rule that had decided on
+it ("kept" where none had), the verdict, a note, and the key of the selection that was judged. A mark on something that
+was drawn at random for its rule says so (``audit``): only these give a rate, because what people come upon by
+themselves is no sample.
 
 The rate is wrong / (right + wrong); its interval is Wilson's, 95 %, which holds for few marks and for rates near 0.
 """

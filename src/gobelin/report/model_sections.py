@@ -32,7 +32,7 @@ def token_section(
         "grid": " or ".join(f"{book.rows} × {book.columns}" for book in vocabulary.codebooks),
         "text_size": vocabulary.text_size,
         "fit": stages["tokenize"].get("image_tokenizer") or {},
-        "length_chart": histogram_chart(counts.lengths, [], "tokens a document", "documents"),
+        "length_chart": histogram_chart(counts.lengths, [], "tokens per document", "documents"),
         "use_chart": rank_chart(use.counts.tolist(), "codes, most used first", "uses"),
         "reconstructions": reconstruct(output, recipe, withheld),
         "encoded": [encoded_on(made) for made in stages["tokenize"].get("encoded") or []],
@@ -49,7 +49,7 @@ def training_section(output: str, stages: dict[str, Any]) -> dict[str, Any] | No
     charts = []
     for title, name, unit, css in (
         ("Text", "text_bits_per_byte", "bits a byte of text", "a"),
-        ("Pictures", "image_nats", "nats an image token", "b"),
+        ("Pictures", "image_nats", "nats per image token", "b"),
     ):
         held_out = losses.get(f"validation_{name}")
         level = (held_out, f"held out, the model: {held_out:.3f}") if held_out is not None else None
@@ -74,6 +74,6 @@ def _grounding(summary: dict[str, Any]) -> dict[str, Any] | None:
     ]
     chart = interval_chart(
         [(row["title"], row["mean"], row["low"], row["high"]) for row in rows],
-        "nats a token: loss with a wrong partner − its own",
+        "nats per token: loss with a wrong partner − its own",
     )
     return {"rows": rows, "num_pairs": grounding["num_pairs"], "chart": chart}

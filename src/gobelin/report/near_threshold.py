@@ -1,4 +1,4 @@
-"""What lies just on either side of each threshold: the quickest way to see whether a threshold stands right."""
+"""What lies just on either side of each threshold: the quickest way to see whether a threshold is right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often each picture of a run was opened, by whom and why: its file, or the reduced copy that ``extract`` keeps."""
+"""How often each picture of a run was opened, by which stage and why: its file, or the reduced copy of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Opening:
 def openings(
     output: str, recipe: Mapping[str, Any], stages: Mapping[str, Any], thumbnails: Iterable[Thumbnail]
 ) -> list[Opening]:
-    """Who opened pictures in a run, in the order of its stages.
+    """The stages that opened pictures in a run, in their order.
 
     Args:
         recipe: as JSON values.

@@ -1,4 +1,4 @@
-"""What a run says of itself: the funnel, and what a reader should be warned of."""
+"""The funnel of a run, and what a reader should be warned of."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def funnel(stages: dict[str, Any], unit: str, num_file_answers: int = 0) -> list
     """Counts of a unit, stage after stage, of the stages that ran.
 
     Args:
-        num_file_answers: pages that ``extract`` dropped and that are none; they are counted apart.
+        num_file_answers: responses that ``extract`` dropped and that are no pages; they are counted apart.
     """
     rows: list[FunnelRow] = []
     for name in FUNNEL_STAGES:

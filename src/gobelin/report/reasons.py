@@ -1,4 +1,4 @@
-"""One pass over all decisions: how often each rule decided, an example of each, and whom to show.
+"""One pass over all decisions: how often each rule decided, an example of each, and what is shown.
 
 Counted by Arrow, row group by row group; only the samples become objects. Samples are chosen by hash: a document by a
 salted hash of its id, a picture by its id, which is a hash already. So the same output folder shows the same examples.
@@ -22,7 +22,7 @@ STAGES = ("extract", "score", "select", "tokenize")
 """Stages that leave decisions, in order."""
 
 FILE_ANSWER = "http_status"
-"""The rule that drops what a server answers where a file is not: a page in form, though the file would be none."""
+"""The rule that drops answers of servers to requests for missing files: pages in form, where no page was asked for."""
 
 _FILE_URL = (
     r"(?i)^https?://[^/?#]+/[^?#]*\.(woff2?|ttf|otf|eot|ico|cur|png|jpe?g|gif|webp|avif|svg|bmp|css|m?js|map|json|xml|txt)"

@@ -35,7 +35,7 @@ class SequenceView:
 
 
 def terminal_lines(view: SequenceView, width: int = 100) -> Iterator[str]:
-    """The sequence for a terminal: a line a run, texts cut to ``width`` characters."""
+    """The sequence for a terminal: one line per run, texts cut to ``width`` characters."""
     yield printable(view.title)
     for name, value in view.facts:
         yield f"  {name:<12}{printable(value)}"

@@ -66,7 +66,7 @@ class ScoreSurvey:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Items:
-    """Whose values they are: parallel arrays."""
+    """The documents, nodes and images that values belong to: parallel arrays."""
 
     doc_ids: np.ndarray  # object
     node_indexes: np.ndarray  # int
@@ -143,7 +143,7 @@ def _nearest(held: list[Near], values: np.ndarray, mask: np.ndarray, threshold: 
     places = np.flatnonzero(mask)
     distances = np.abs(values[places] - threshold)
     found = []
-    # Rows are sorted by id, a hash: among equal distances the first are as good as drawn by lot. A few more than are
+    # Rows are sorted by id, a hash, so the first of equal distances are a random sample. A few more than are
     # wanted, because one picture may stand in many documents.
     for place in places[np.argsort(distances, kind="stable")[: 4 * NEAR_CANDIDATES]]:
         found.append(
@@ -165,7 +165,7 @@ Observation = tuple[tuple[str, str], np.ndarray, _Items]
 
 
 def _observations(output: str, done: Container[str]) -> Iterator[Observation]:
-    """((section, score), values, whose) for each row group of the scores and of the documents."""
+    """((section, score), values, what they belong to) for each row group of the scores and of the documents."""
     judged = list_shards(join(output, "select", "decisions")) if "select" in done else []
     decisions = {name_of(path): path for path in judged}
     for path in list_shards(join(output, "score", "documents")) if "score" in done else []:

@@ -47,7 +47,7 @@ def fit_page(title: str, steps: int, originals: Sequence[str], looks: Sequence[L
 
 
 def fit_section(originals: Sequence[str], looks: Sequence[Look]) -> str:
-    """What reconstructions were like as a tokenizer was fitted: a column a look, a row a picture."""
+    """What reconstructions were like as a tokenizer was fitted: one column per look, one row per picture."""
     if not looks:
         return ""
     rows = [

@@ -142,7 +142,7 @@ def number(value: float | None) -> str:
 
 
 def number_beside(value: float, threshold: float | None) -> str:
-    """A number with as many digits as it takes to tell it from the threshold that it is shown beside."""
+    """A number with enough digits to differ from the threshold that it is shown beside."""
     for digits in range(4, 10):
         if threshold is None or value == threshold or f"{value:.{digits}g}" != f"{threshold:.{digits}g}":
             return number(value) if digits == 4 else f"{value:.{digits}g}"

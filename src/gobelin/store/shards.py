@@ -62,7 +62,7 @@ def write_shard(
 
 
 def write_tables(folder: str, shards: list[pa.Table]) -> None:
-    """Writes a data set of one table a shard."""
+    """Writes a data set of one table per shard."""
     for index, table in enumerate(shards):
         with data_output(folder, shard_name(index, len(shards))) as new:
             pq.write_table(table, new.stream, compression="zstd")

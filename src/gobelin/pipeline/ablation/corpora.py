@@ -108,7 +108,7 @@ def without_rules(select: SelectConfig) -> SelectConfig:
 
 
 def data_key(source: Source, independent: Source | None) -> str:
-    """Digest of all that the tokenized corpora follow from."""
+    """Digest of all that the tokenized corpora depend on."""
     keys, train = stage_keys(source.recipe, source.archives), source.recipe.train
     other = None if independent is None else stage_keys(independent.recipe, independent.archives)["score"]
     given = None if train.held_out is None else HeldOut.load(train.held_out).fingerprint

@@ -20,7 +20,7 @@ IS_LOSS: Mapping[Metric, bool] = {
     "image_gap": False,
     "text_gap": False,
 }
-"""Whether less is better, of each metric. Gaps are nats a token by which the right partner is the better one."""
+"""Metric -> whether less is better. Gaps are in nats per token by which the right partner is better."""
 
 COMPARISONS: tuple[tuple[Arm, Arm], ...] = (
     ("curated", "raw"),

@@ -1,4 +1,4 @@
-"""What the page of ``gobelin browse`` may ask, one method a question: JSON in, JSON out."""
+"""What the page of ``gobelin browse`` may ask, one method per question: JSON in, JSON out."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class Answers:
         }
 
     def on_mark(self, given: JsonObject) -> JsonObject:
-        """Keeps a verdict or a note; neither of both takes the mark away."""
+        """Keeps a verdict or a note. Without both, the mark is deleted."""
         run, _ = self._of(given)
         node, verdict, note = given.get("node_index"), given.get("verdict", ""), _text(given, "note")
         if verdict not in ("right", "wrong", "") or not (node is None or type(node) is int) or len(note) > MAX_NOTE:

@@ -166,7 +166,7 @@ def left_out(run: Collection, text: str, rule: str, offset: int) -> tuple[list[D
 
 
 def clusters(run: Collection, kind: str) -> list[Any]:
-    """Groups of two or more, the largest first: places of documents, or, for ``images``, of one place a picture."""
+    """Groups of two or more, the largest first: places of documents, or, for ``images``, of one place per picture."""
     columns = run.columns
     if kind == "images":
         there = np.flatnonzero(columns.images >= 0)

@@ -12,7 +12,7 @@ from gobelin.pipeline.cli.options import FILES, Address
 Kind = Literal["aesthetic-v1", "aesthetic-v2", "nsfw", "violence"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""Those of ``transforms.convert_heads``; a test holds them together."""
+"""The keys of ``KINDS`` in transforms/vision/convert_heads.py; a test compares both."""
 
 _Target = Annotated[Address, Parameter(group=FILES, metavar="FILE", help="where to: NAME.safetensors")]
 

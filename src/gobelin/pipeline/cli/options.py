@@ -87,7 +87,7 @@ _LogJson = Parameter(
     allow_leading_hyphen=True,
     group=MACHINE,
     metavar="FILE",
-    help="write what happens to this file, one JSON object a line (- is standard error): docs/watching.md",
+    help="write what happens to this file, one JSON object per line (- is standard error): docs/watching.md",
 )
 _Metrics = Parameter(
     group=MACHINE,

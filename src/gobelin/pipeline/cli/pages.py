@@ -1,4 +1,4 @@
-"""Which page of the documentation helps with a message. The few that a newcomer meets; others say all by themselves."""
+"""Which page of the documentation helps with a message: only for the few messages that a newcomer meets."""
 
 from __future__ import annotations
 

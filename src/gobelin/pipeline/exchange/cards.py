@@ -52,7 +52,7 @@ def write_card_of_run(output: str, run: dict[str, Any]) -> None:
 
 
 def card_in(folder: str) -> str:
-    """The card of an output folder, told anew, or of an export, as it lies there.
+    """The card of an output folder, made anew, or of an export, as it is stored.
 
     Raises:
         UserError: the folder is neither, or has no corpus yet.

@@ -1,4 +1,4 @@
-"""What leaves a run: documents as JSON lines on a screen, or a stage's documents as a data set of a known format.
+"""Export: documents as JSON lines on a screen, or a stage's documents as a data set of a known format.
 
     OUT/<stage>/documents, OUT/extract/images, OUT/score --corpus.py--> documents with their pictures, shard by shard
                                                          --a format--> one file per shard in the target folder

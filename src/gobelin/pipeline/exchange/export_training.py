@@ -1,4 +1,4 @@
-"""What leaves a run for other trainers: token shards as their flat files, or the model in a layout of transformers."""
+"""Export for other trainers: token shards as their flat files, or the model in a layout of transformers."""
 
 from __future__ import annotations
 

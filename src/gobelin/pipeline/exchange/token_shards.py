@@ -247,7 +247,7 @@ def _imported(
 
 
 def _restored(runs: list[Run], side: str | None) -> list[Piece]:
-    """The pieces that a side field describes; without one that fits, a text a run and images without a caption."""
+    """The pieces that a side field describes; without one that fits, one text per run and images without a caption."""
     try:
         described = json.loads(side) if side else None
         found = None if described is None else _cut_by(runs, described)

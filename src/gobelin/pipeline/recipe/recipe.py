@@ -285,7 +285,7 @@ def _nest(path: list[str], value: Any) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Lays ``changes`` over ``base``: mappings are merged, anything else replaced."""
+    """``base`` with ``changes``: mappings are merged, anything else is replaced."""
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             _merge(base[key], value)

@@ -1,4 +1,4 @@
-"""What every stage of a run is given, and how it counts."""
+"""What every stage of a run is given, and how stages count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pages of a crawl are in a language, by Common Crawl's columnar index: Parquet files with a row a page.
+"""Which pages of a crawl are in a language, by Common Crawl's columnar index: Parquet files with one row per page.
 
 The list ``crawl-data/CRAWL/cc-index-table.paths.gz`` names them; those of ``subset=warc`` hold the pages that were
 fetched. Of these, four columns are read, a row group at a time; of a row group without such a page, one.

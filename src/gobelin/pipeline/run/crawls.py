@@ -1,9 +1,9 @@
 """Lists of archives: a file ``*.paths`` or ``*.paths.gz``, as Common Crawl publishes one for each crawl, or the crawl's
 name alone (``CC-MAIN-2026-21``).
 
-A list has a path a line. ``crawl-data/...`` and ``cc-index/...`` are places below the list's own server or bucket, or,
-of a list on a disk, below ``https://data.commoncrawl.org``; ``GOBELIN_COMMON_CRAWL`` names another place that holds the
-same (``s3://commoncrawl`` inside AWS, a mirror). Any other line is an address, or a path beside the list.
+A list has one path per line. ``crawl-data/...`` and ``cc-index/...`` are places below the list's own server or bucket,
+or, of a list on a disk, below ``https://data.commoncrawl.org``; ``GOBELIN_COMMON_CRAWL`` names another place that holds
+the same (``s3://commoncrawl`` inside AWS, a mirror). Any other line is an address, or a path beside the list.
 """
 
 from __future__ import annotations

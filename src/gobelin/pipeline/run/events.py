@@ -1,4 +1,4 @@
-"""What happens in a run, as events for programs: who watches is told each; a log of them has a line of JSON for each.
+"""What happens in a run, as events for programs: listeners get each one; a log has a line of JSON for each.
 
 Every event has ``time`` (RFC 3339, UTC), ``level`` (info, warning, error), ``event`` and, within a stage, ``stage``.
 
@@ -14,7 +14,7 @@ Every event has ``time`` (RFC 3339, UTC), ``level`` (info, warning, error), ``ev
     run_failed      error
     run_stopped
 
-``rate`` is of ``unit``, a second; what is not known is null. Names stay; new ones may come.
+``rate`` is in ``unit`` per second; unknown values are null. Names are stable; new ones may be added.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Event = dict[str, Any]
 
 
 class Listener(Protocol):
-    """Somebody who watches a run."""
+    """Something that watches a run."""
 
     def tell(self, event: Event) -> None:
         """Takes an event. Must not wait for anything."""
@@ -48,7 +48,7 @@ def now() -> str:
 
 
 class JsonLog:
-    """Writes events to a stream, one JSON object a line; of progress, one every few seconds."""
+    """Writes events to a stream, one JSON object per line; of progress, one every few seconds."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -35,7 +35,7 @@ ASKED_AT_ONCE = 4
 """Requests for the sizes of files on web servers."""
 
 MANY = 500
-"""Archives whose sizes take so long that it is said."""
+"""Number of archives from which on it is said that asking for their sizes takes a while."""
 
 CUT_ON_THE_WEB = 64
 """Where there are more archives than this, those on web servers are not cut into ranges: each cut costs a request, and
@@ -180,7 +180,7 @@ def _sampled(pattern: str, addresses: list[str], sample: float) -> list[str]:
 
 
 def _of_list(pattern: str, addresses: list[str], say: Say) -> dict[str, Archive]:
-    """The archives on a list. One that is not there is an error: a list is not guessed from."""
+    """The archives on a list. A missing one is an error."""
     found = _on_the_web(pattern, [address for address in addresses if is_web(address)], say)
     for address in addresses:
         if not is_web(address):
@@ -236,7 +236,7 @@ def _why_nothing(pattern: str) -> str:
 
 def _one_spelling(path: str) -> str:
     """A path under which a file is known once, however it was named. What stands before a colon in the path of an input
-    is a format (``import_stage.py``), so a name with one gets its folder.
+    is a format (``stages/imported.py``), so a name with one gets its folder.
 
     Raises:
         InputError: the name is not UTF-8, as file names in data sets are.
@@ -262,8 +262,8 @@ def shown_name(path: str) -> str:
 
 
 def _is_archive(path: str) -> bool:
-    """Whether a record can be read in the first ``SEARCHED_BYTES`` of a file, be there damage before it, or an archive
-    found in it."""
+    """Whether a record can be read in the first ``SEARCHED_BYTES`` of a file, behind damage, too; or an archive in
+    it."""
     try:
         with open_input(path) as stream:
             if is_zip(stream):
@@ -279,7 +279,7 @@ def _is_archive(path: str) -> bool:
 def read_batches(
     archives: tuple[Archive, ...], records: Mapping[str, Records] | None = None
 ) -> list[list[ArchiveRange]]:
-    """Archives in batches that depend on the archives alone, so that a rerun finds what was done.
+    """Archives in batches. The batches depend on the archives alone, so that a rerun finds what was done.
 
     About ``READ_BATCH_BYTES`` each; where there is less to read, some 16 batches of at least ``MIN_BATCH_BYTES``:
     enough for workers to share evenly. A large file is cut, so that one file keeps many workers busy.

@@ -64,20 +64,20 @@ def parts_of(stage: str, recipe: Recipe, keys: dict[str, str]) -> tuple[Part, ..
 
 
 def _block_lists(recipe: Recipe) -> list[str]:
-    """Digests of the block lists' files: a longer list asks for all to be read again."""
+    """Digests of the block lists' files: another list means that all archives are read again."""
     lists = recipe.extract.block_list
     paths = [path for kind in (lists.md5, lists.sha256, lists.url_sha256, lists.url_md5, lists.pdq) for path in kind]
     return [_digest_files([path]) for path in paths]
 
 
 def _earlier_keys(recipe: Recipe) -> list[str]:
-    """What the scores and decisions of the earlier runs are known by: theirs must be stable for ours to be."""
+    """Keys of the scores and decisions of the earlier runs: a change there changes ours."""
     manifests = [join(run, stage, "manifest.json") for run in recipe.score.earlier for stage in ("score", "select")]
     return [_digest_files([path]) for path in manifests]
 
 
 def _reference_keys(recipe: Recipe) -> list[str]:
-    """What the scores of the runs are known by among which relative thresholds are places."""
+    """Keys of the scores of other runs that relative thresholds refer to."""
     rules = [getattr(recipe.select.image, field.name) for field in dataclasses.fields(recipe.select.image)]
     runs = [rule.of for rule in rules if isinstance(rule, RelativeThreshold) and rule.of is not None]
     return [_digest_files([join(run, "score", "manifest.json")]) for run in runs]

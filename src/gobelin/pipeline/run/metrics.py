@@ -84,7 +84,7 @@ def _of_step(state: State) -> Iterator[GaugeMetricFamily]:
 
 @contextlib.contextmanager
 def published(where: str, status: Status, output: str) -> Iterator[None]:
-    """Within it, metrics are published.
+    """While the block runs, metrics are published.
 
     Args:
         where: a port, on 127.0.0.1, or the path of a file.

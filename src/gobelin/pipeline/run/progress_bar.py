@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: what is under way, with counts, rate and time left, and a line a stage.
+"""What a person sees while a run goes on: what is under way, with counts, rate and time left, and one line per stage.
 
 On a terminal a bar moves; elsewhere (a log file, CI) a line is printed every few seconds, and one a step. Where
 the steps of the whole run and their usual cost are known, the time left of it all is said too, from the first second.
@@ -135,7 +135,7 @@ def stage_line(name: str, summary: Mapping[str, Any]) -> str:
 
 
 class Screen:
-    """Where a run reports to: a person's terminal or a log.
+    """What a run reports to: a terminal or a log.
 
     Args:
         expected: seconds that each step of the run takes elsewhere, by title, in order; without, only the time left of
@@ -158,18 +158,18 @@ class Screen:
         self.show(text)
 
     def show(self, text: str) -> None:
-        """One line that is for people only: listeners know it otherwise."""
+        """One line for people alone; listeners learn the same from an event."""
         self._console.print(text, markup=False)
 
     def tell(self, event: str, level: str = "info", **facts: Any) -> None:
-        """An event to who listens (``events.py``)."""
+        """Sends an event to the listeners (``events.py``)."""
         stage = {} if self._stage is None else {"stage": self._stage}
         for listener in self.listeners:
             listener.tell({"time": now(), "level": level, "event": event, **stage, **facts})
         self.has_ended = self.has_ended or event in ("run_done", "run_failed", "run_stopped")
 
     def begin_stage(self, name: str) -> None:
-        """What comes is of this stage."""
+        """A stage begins: what is reported next belongs to it."""
         self._stage = name
         self.tell("stage_started")
 
@@ -187,7 +187,7 @@ class Screen:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Within it, steps are drawn as bars where this is a terminal."""
+        """While the block runs, steps are drawn as bars where this is a terminal."""
         if not self._console.is_terminal or self._console.quiet:
             yield
             return

@@ -33,20 +33,20 @@ CHOICES = ("wait", "cancel")
 """What becomes of a job that an earlier command left running."""
 
 SECONDS_TO_CANCEL = 60.0
-"""So long a command that was stopped waits until its job has ended."""
+"""Seconds for which a stopped command waits until its job has ended."""
 
 SECONDS_TO_ANSWER = 20.0
-"""So long a job service may be silent before it counts as one that cannot be asked."""
+"""Seconds for which a job service may be silent before it counts as one that cannot be asked."""
 
 SECONDS_OF_SILENCE = 120
-"""So long the job service of a job under way may be silent, or away, unless Beam's ``--job_server_timeout`` says
-otherwise; then the command gives up."""
+"""Seconds for which the job service of a job under way may be silent, or away, unless Beam's ``--job_server_timeout``
+says otherwise; then the command gives up."""
 
 _POLL_SECONDS, _WATCH_SECONDS = 1.0, 5.0
 _AGAIN = "give the same command again, which meets the job or makes the step anew"
 _JOB_NAME_OPTION = "beam:option:job_name:v1"
 _SILENT = "UNKNOWN"
-"""In place of a state: nobody tells it."""
+"""In place of a state: it cannot be found out."""
 
 _UNTOLD = "not told by its job service"
 """In place of a state: the service answers, and cannot list its jobs."""
@@ -95,7 +95,7 @@ def run_remotely(
 
     Raises:
         Exception: each runner's own, where the job failed.
-        JobLostError: nobody tells any more how the job goes.
+        JobLostError: how the job goes cannot be found out any more.
         BaseException: what stopped this process; the job is cancelled.
     """
     import apache_beam as beam
@@ -176,7 +176,7 @@ def _begin(note: Note, call: Callable[[], Any]) -> futures.Future[Any]:
     def act() -> None:
         try:
             found.set_result(call())
-        except Exception as error:  # noqa: BLE001  # each runner's own; raised by whoever asks for the result
+        except Exception as error:  # noqa: BLE001  # each runner's own; it is raised where the result is taken
             found.set_exception(error)
 
     if note.endpoint is None:
@@ -187,7 +187,7 @@ def _begin(note: Note, call: Callable[[], Any]) -> futures.Future[Any]:
 
 
 def _watch(note: Note, call: futures.Future[Any], patience: float, say: Say, last: tuple[str, ...] = ()) -> Any:
-    """What a call comes to, however long it takes, while the job service answers.
+    """The result of a call, however long it takes, as long as the job service answers.
 
     Args:
         last: states of the job, in which the call must end; if it does not, the state is returned.

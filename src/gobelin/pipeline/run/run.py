@@ -46,7 +46,7 @@ RUN_STAGE: dict[str, Callable[[Context], dict[str, Any]]] = {
 }
 
 CORPUS_STAGES = ("extract", "score", "select")
-"""What makes the corpus; the last of them writes its data card."""
+"""The stages that make the corpus; the last of them writes its data card."""
 
 
 class Run:
@@ -118,7 +118,7 @@ class Run:
         return self._folder(name).is_done()
 
     def _key(self, name: str) -> str:
-        """A stage's key; the report's also says which stages, whose marks and which ablation it shows."""
+        """A stage's key. That of the report also depends on the stages, marks and ablation that it shows."""
         if name != "report":
             return self.keys[name]
         beside = [address for each in (MARKS, join(ABLATION, RESULTS)) if exists(address := join(self._output, each))]

@@ -108,6 +108,6 @@ def summary_lines(output: str) -> list[str]:
             gap = training["grounding"][direction]
             lines.append(
                 f"grounding gap ({direction} given its partner against another): {gap['mean']:.3f} "
-                f"[{gap['low']:.3f}, {gap['high']:.3f}] nats a token, {training['grounding']['num_pairs']} pairs"
+                f"[{gap['low']:.3f}, {gap['high']:.3f}] nats per token, {training['grounding']['num_pairs']} pairs"
             )
     return lines

@@ -29,9 +29,9 @@ def scratch_folder(output: str, given: str | None = None) -> str:
 
 @contextlib.contextmanager
 def temporary_files(output: str, given: str | None = None) -> Iterator[None]:
-    """Within it, temporary files of this process and its workers lie in a folder of their own, which goes with them.
+    """While the block runs, temporary files of this process and its workers lie in a folder of their own.
 
-    What a command leaves there that was killed, the next one on the same output folder takes away
+    It is deleted at the end. If the command is killed, the next one on the same output folder deletes it
     (``sweep_temporary_files``).
 
     Args:
@@ -64,8 +64,8 @@ def temporary_files(output: str, given: str | None = None) -> Iterator[None]:
 
 
 def sweep_temporary_files(output: str) -> None:
-    """Takes away what earlier commands on this output folder, which were killed, left in their folders. Only for who
-    holds its lock, within ``temporary_files``."""
+    """Deletes the temporary folders of earlier commands on this output folder that were killed. The caller must hold
+    the folder's lock, within ``temporary_files``."""
     of_output = os.path.dirname(tempfile.gettempdir())
     if os.path.basename(of_output) != f"gobelin-{_digest(output)}":
         return

@@ -1,4 +1,4 @@
-"""What an output folder knows of itself: which stage is done, with which settings, and what it counted.
+"""The state of an output folder: which stages are done, with which settings, and what they counted.
 
     OUT/recipe.yaml                   the recipe, every default spelled out
     OUT/run.json                      what happened, for people and programs
@@ -69,8 +69,8 @@ def row_groups(folder: str, columns: list[str] | None = None) -> Iterator[pa.Tab
 
 
 def some_images_shown(corpus: str, num: int) -> list[str]:
-    """Ids of so many of the images that a set of documents shows, or of all where there are fewer: those whose ids have
-    the smallest hashes, so that it is the same ones whatever the order. Of the documents, one row group is held."""
+    """Ids of some of the images that a set of documents shows, or of all where there are fewer: those whose ids have
+    the smallest hashes, so that the order of documents does not matter. Holds one row group of documents."""
     found: set[str] = set()
     for ids in _images_shown(corpus):
         found.update(ids)
@@ -90,8 +90,8 @@ def _hash_of_id(identifier: str) -> bytes:
 
 
 def count_images_shown(corpus: str) -> int:
-    """How many distinct images a set of documents shows. Holds eight bytes for each: ids are told by their hashes, of
-    which any two of a hundred million images are equal with a probability of 0.0003."""
+    """How many distinct images a set of documents shows. Holds eight bytes for each: ids are compared by their
+    hashes, of which any two among a hundred million are equal with a probability of 0.0003."""
     seen, waiting, num_waiting = np.empty(0, np.uint64), [np.empty(0, np.uint64)], 0
     for ids in _images_shown(corpus):
         waiting.append(np.array([xxhash.xxh3_64_intdigest(each.encode()) for each in ids], np.uint64))
@@ -195,8 +195,8 @@ class StageFolder:
         return problems
 
     def begin(self) -> None:
-        """Makes the folder ready for work. What an interrupted run under the same key left stays, and so do parts that
-        were made under the same keys of theirs."""
+        """Makes the folder ready for work. What an interrupted run under the same key left stays, and so do parts whose
+        own keys are the same."""
         delete(join(self.path, "manifest.json"))  # first: what is half deleted is not done
         if not exists(join(self.work, "key.json")):
             kept = [join(name, part.key) + "/" for part in self._parts for name in part.data_sets]

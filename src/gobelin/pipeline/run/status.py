@@ -25,10 +25,10 @@ STATUS_NAME = ".gobelin-status.json"
 
 SECONDS_BETWEEN_WRITES = 2.0
 SECONDS_BETWEEN_REMOTE_WRITES = 20.0
-"""On a store: each costs a put."""
+"""Seconds between two writes to a store: each costs a put."""
 
 SECONDS_TO_END = 5.0
-"""So long a command that is over waits for the last write to a store."""
+"""Seconds for which a command that is over waits for the last write to a store."""
 
 _MAX_ERROR = 1000
 

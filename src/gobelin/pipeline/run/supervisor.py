@@ -1,4 +1,4 @@
-"""Runs graphs and functions in worker processes, and owns what Beam's local runner does not: signals, progress, logs.
+"""Runs graphs and functions in worker processes, and adds what Beam's local runner lacks: signals, progress, logs.
 
 Locally a graph by unit is cut into batches of units; each batch is one pipeline on Beam's in-process runner
 (FnApiRunner) in a worker process. At most ``workers`` processes work at a time; each takes one batch after another, of
@@ -60,7 +60,7 @@ class Supervisor:
         self._pool = WorkerPool(modules=modules)
 
     def say(self, text: str) -> None:
-        """One line to whoever watches the run."""
+        """One line for those who watch the run."""
         self._screen.say(text)
 
     @property

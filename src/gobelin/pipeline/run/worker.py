@@ -36,8 +36,8 @@ from gobelin.pipeline.run.company import is_started_by_torchrun
 from gobelin.transforms import progress
 
 DEFECT_CODE, NO_DEFECT_CODE, FULL_CODE = 1, 2, errno.ENOSPC
-"""Exit codes of a worker whose task failed, by whose fault it was; the last line of its log says what it was. Of a disk
-that is full, the code alone says it: the log may lie on that disk."""
+"""Exit codes of a worker whose task failed: a defect, a user's error, a full disk. The last line of its log says what
+failed; of a full disk the code alone tells, because the log may lie on it."""
 
 MAX_GROWTH_BYTES = 512 * 2**20
 """A worker whose memory has grown by more than this since it was forked ends after its task; a new one takes the

@@ -38,7 +38,7 @@ def hold_out_of(corpus: str, scores: str, config: TrainConfig) -> HeldOut:
     """The split of a corpus: that of the recipe's file, or sites by hash of their name.
 
     Held-out documents that are near-duplicates of trained ones, as ``score`` grouped them, are left out of both sides.
-    Reads addresses and groups in passes of a row group; holds the ids of what is held out, and a number a site.
+    Reads addresses and groups in passes of a row group; holds the ids of what is held out, and one number per site.
 
     Args:
         corpus, scores: data sets of documents, and of their scores.

@@ -1,7 +1,7 @@
-"""The stage ``extract`` of a run whose input are foreign files.
+"""The stage ``extract`` of a run whose input is foreign files.
 
 A foreign file is an input like an archive; its path says which format it has (``obelics:data/train-0.parquet``), in
-``run.json`` and in the key of ``extract``. So ``score`` and what follows go on from an import without knowing of it.
+``run.json`` and in the key of ``extract``. ``score`` and the stages after it work on an import as on a crawl.
 
     foreign files --read--> work/import, as ``read_archives`` leaves it --link--> extract/*
 """
@@ -43,7 +43,7 @@ IMAGES_BESIDE = "images"
 
 
 def is_imported(archives: Sequence[Archive]) -> bool:
-    """Whether a run's input are foreign files, and no web archives."""
+    """Whether a run's input is foreign files and not web archives."""
     return any(archive.path.partition(":")[0] in (*FORMATS, *READ_ALONE, IMAGES_BESIDE) for archive in archives)
 
 

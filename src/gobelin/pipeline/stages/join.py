@@ -99,7 +99,7 @@ def _put_decisions_together(plan: Plan, job: JoinJob, folders: tuple[str, ...], 
     """Writes ``decisions``.
 
     Args:
-        folders: what batches of ``score_images`` left.
+        folders: those that batches of ``score_images`` wrote.
     """
     paths, num_shards = _paths_of_decisions(job, folders), job.num_shards
     parts = [paths]
@@ -114,7 +114,7 @@ def _put_decisions_together(plan: Plan, job: JoinJob, folders: tuple[str, ...], 
 
 
 def _paths_of_decisions(job: JoinJob, folders: tuple[str, ...]) -> list[str]:
-    """Files with the decisions of the stage; ``folders``: what batches of ``score_images`` left."""
+    """Files with the decisions of the stage; ``folders``: those that batches of ``score_images`` wrote."""
     are_seen = job.clip_model is not None or job.needs_faces
     paths = shards_of((job.work,), "measure_decisions", "join_decisions") + shards_of(folders, "decisions")
     if "image_plugins" in job.also_of_images:
@@ -136,7 +136,7 @@ class JoinJob:
     num_shards: int
     clip_model: str | None  # fingerprint; None: not run
     needs_faces: bool
-    fact_folders: tuple[str, ...] = ()  # what each batch of ``score_images`` left; once dealt out, each share
+    fact_folders: tuple[str, ...] = ()  # one for each batch of ``score_images``; once dealt out, one for each share
     num_fact_files: int = 1  # of each batch
     batch: int = 0  # number of this one
     uses: Parted | None = None  # rows of ``USES_OF_IMAGES`` by batch; None: each batch looks for its own

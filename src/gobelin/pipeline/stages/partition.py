@@ -1,7 +1,7 @@
 """A step that deals rows out to the batches of the next one, so that each batch reads its own files and no others.
 
-Some workers read the files once, a share each, and each leaves a file a part (``transforms/partition.py``). There are
-as many shares as workers, not as many as batches: files grow with batches, not with their square.
+Some workers read the files once, a share each, and each leaves one file per part (``transforms/partition.py``). There
+are as many shares as workers, not as many as batches: files grow with batches, not with their square.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parted:
-    """What was dealt out: a folder a share, with the same data sets in each."""
+    """What was dealt out: one folder per share, with the same data sets in each."""
 
     folders: tuple[str, ...]
     num_parts: dict[str, int]  # of each data set

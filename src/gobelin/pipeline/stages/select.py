@@ -1,6 +1,6 @@
 """The stage ``select``: documents and their scores -> the corpus, and a reason for everything that is not in it.
 
-judge documents          by shard: who passes the rules; no model
+judge documents          by shard: which documents pass the rules; no model
 choose among duplicates  which document of each group stays
 write the corpus         by shard: the documents that stay, and what became of images
 write decisions          by shard: on documents, their nodes, and images
@@ -127,16 +127,16 @@ class SelectJob:
     config: SelectConfig
     documents: str
     scores: str
-    work: str  # for files that one graph writes and the next one reads
+    work: str  # folder of files that the steps write for each other
     output: Attempt
     num_shards: int
-    use_folders: tuple[str, ...] = ()  # what each batch of ``write_corpus`` left; once dealt out, each share
+    use_folders: tuple[str, ...] = ()  # one for each batch of ``write_corpus``; once dealt out, one for each share
     num_use_files: int = 1  # of each batch
     batch: int = 0  # number of this one
 
 
 def judge_documents(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
-    """By unit (a shard of documents): who passes the rules. No model."""
+    """By unit (a shard of documents): which documents pass the rules. No model."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)

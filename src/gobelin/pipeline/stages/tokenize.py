@@ -2,7 +2,7 @@
 
 fit tokenizers      of images and of text, or take the ones that the recipe names
 encode images       by shard of images: codes of each image that the corpus shows
-assemble documents  one mixed sequence a document, or several where it is long
+assemble documents  one mixed sequence per document, or several where it is long
 shuffle             sequences -> token shards of about so many tokens, and their index
 """
 
@@ -282,7 +282,7 @@ class AssembleJob:
 
 
 def assemble_documents(pipeline: beam.Pipeline, shards: list[int], job: AssembleJob) -> None:
-    """By unit (a shard of the corpus): one mixed sequence a document."""
+    """By unit (a shard of the corpus): one mixed sequence per document."""
     places = pipeline | "Shards" >> beam.Create(shards)
     codes = pipeline | "Codes" >> ReadRows(list_shards(job.codes) if job.parts is None else [])
     decided = list_shards(job.encode_decisions) if job.parts is None else job.decided

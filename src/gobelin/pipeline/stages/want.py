@@ -69,7 +69,7 @@ def run_want(plan: Plan, title: str, job: WantJob, rows_at_once: int) -> None:
     wanted = data_sets(job.work, job.num_shards, job.name)
     if is_complete(wanted):
         return
-    # By what archives hold, so that the number is the same in each round.
+    # Counted by what archives hold, so that the number is the same in each round.
     num_parts = num_batches(plan, [join(each, name) for each in job.read_folders for name in _INDEXES], rows_at_once)
     if num_parts == 1:
         plan.run(Step(title, want_images, [Batch([], job)], wanted))
@@ -126,7 +126,7 @@ _INDEXES = ("pages", "images")
 
 
 def _of_archives(job: WantJob, num_parts: int) -> list[Source]:
-    """What archives hold; it is dealt out in the first round, for all."""
+    """What archives hold. It is dealt out in the first round, for all rounds."""
     pages = shards_of(job.read_folders, "pages")
     return [
         Source(Split("wishes", ("doc_id", "candidate_keys"), WISHES, WishesByUrl(num_parts), num_parts), pages),
@@ -136,7 +136,7 @@ def _of_archives(job: WantJob, num_parts: int) -> list[Source]:
 
 
 def _of_fetches(job: WantJob, num_parts: int) -> list[Source]:
-    """What was fetched in earlier rounds, and what was not to be had."""
+    """What was fetched in earlier rounds, and what could not be."""
     tried = Split("tried", ("url",), KEYS, UrlsByKey(num_parts), num_parts)
     return [_archived(job.fetch_folders, num_parts), Source(tried, shards_of(job.fetch_folders, "fetches"))]
 
@@ -147,7 +147,7 @@ def _archived(folders: tuple[str, ...], num_parts: int) -> Source:
 
 
 def _source(name: str, schema: pa.Schema, folders: list[str], deal: BySlice | ByShard) -> Source:
-    """What the batches of a step left in their folders."""
+    """What the batches of a step wrote into their folders."""
     return Source(Split(name, tuple(schema.names), schema, deal, deal.num_parts), shards_of(folders, name))
 
 

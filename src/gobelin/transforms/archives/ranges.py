@@ -13,7 +13,8 @@ Finding such places without unpacking the file:
   that is reported (``records.py``).
 - One member around many records (``gzip file.warc``, bgzip): one range.
 
-An index beside the file (CDX) is not used: it may be stale or wrong, and the search costs less than a second a file.
+An index beside the file (CDX) is not used: it may be stale or wrong, and the search costs less than one second per
+file.
 """
 
 from __future__ import annotations

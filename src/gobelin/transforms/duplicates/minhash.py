@@ -38,7 +38,7 @@ from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike
 from gobelin.transforms.text.invisible import comparable
 
 MAX_HASHES = 128
-"""MinHash values a document at most, where bands and rows are chosen."""
+"""MinHash values per document at most, where bands and rows are chosen."""
 
 MEETING_PROBABILITY = 0.95
 """Probability with which texts of the target similarity are to meet, where bands and rows are chosen."""
@@ -66,13 +66,13 @@ class MinHashConfig:
     Curator: 0.8; datatrove's 14 bands of 8 rows stand for 0.72."""
 
     bands: int | None = None
-    """Keys a text; more find more of the dissimilar pairs. Null: chosen for ``similarity``. Set both or neither."""
+    """Keys per text; more find more of the dissimilar pairs. Null: chosen for ``similarity``. Set both or neither."""
 
     rows: int | None = None
-    """MinHash values a key; more let only more similar texts meet. Null: chosen for ``similarity``."""
+    """MinHash values per key; more let only more similar texts meet. Null: chosen for ``similarity``."""
 
     window: int = 5
-    """Words a shingle. Shorter ones make any two texts more alike."""
+    """Words per shingle. Shorter ones make any two texts more alike."""
 
     seed: int = 1
     """Seed of the hash functions. Signatures of different seeds cannot be compared."""

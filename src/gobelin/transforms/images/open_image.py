@@ -28,7 +28,7 @@ from PIL import Image as PillowImage
 from gobelin.errors import UserError
 from gobelin.transforms.images.image_formats import DECODED, PLUGINS, identify
 
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one core a worker; the pixels are the same
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one core per worker; the pixels are the same
 
 _NAMES = {"MPO": "jpeg"}
 """A JPEG with further pictures behind it, as many phones write."""
@@ -189,7 +189,7 @@ def has_plugin(name: str) -> bool:
     if name == "heif":
         module.register_heif_opener(thumbnails=False, decode_threads=1)
     if name == "jxl":
-        module.JpegXLImagePlugin.DECODE_THREADS = 0  # one core a worker
+        module.JpegXLImagePlugin.DECODE_THREADS = 0  # one core per worker
     return True
 
 

@@ -111,7 +111,7 @@ def read_list(path: str, language: str, min_count: int = 0) -> Listed:
     except OSError as error:
         raise UserError(f"word list {path} of {language}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise UserError(f"word list {path} of {language}: not UTF-8; save it as UTF-8, one word a line") from None
+        raise UserError(f"word list {path} of {language}: not UTF-8; save it as UTF-8, one word per line") from None
     counted = _json_entries(text, path) if path.endswith(".json") else _lines(text)
     found = listed((word for word, count in counted if count is None or count >= min_count), language)
     if not len(found):

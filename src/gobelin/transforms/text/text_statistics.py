@@ -111,7 +111,7 @@ class TextStatistics:
     num_lorem_ipsum: int
     mean_word_length: float | None  # letters; None where words are letters
     max_word_length: int | None
-    symbol_word_ratio: float  # symbols a word; may exceed 1
+    symbol_word_ratio: float  # symbols per word; may exceed 1
     alphabetic_word_ratio: float | None
     terminal_punctuation_ratio: float | None
     num_curly_brackets: int

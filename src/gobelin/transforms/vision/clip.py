@@ -63,7 +63,7 @@ class ClipSpec:
     say which activation it was trained with: for OpenAI's weights, among others, name the "-quickgelu" architecture.
     None with "local-dir:" and "hf-hub:", which bring their own."""
     batch_size: int = 16
-    """Images or texts a batch. Larger uses more memory; changing it changes the last bits of embeddings."""
+    """Images or texts per batch. Larger uses more memory; changing it changes the last bits of embeddings."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)  # Beam shares models by weak reference

@@ -2,7 +2,7 @@
 
 One walk over the tree, without recursion. White space is folded as a browser folds it: inline elements never split a
 word, block elements always do, a line break stays a line break, two of them begin a new block, ``<pre>`` keeps its
-lines. Data tables become one block, a line a row (``page_tables.py``). What nobody sees on the page (scripts,
+lines. Data tables become one block, one line per row (``page_tables.py``). What nobody sees on the page (scripts,
 templates, hidden elements, numbers beside code) is left out.
 
 The blocks of a container are a contiguous range, so that sums over a container are differences of prefix sums.

@@ -1,4 +1,4 @@
-"""Tables of data as text: a line a row, cells apart by `` | ``, each in its column (``table_grid.py``).
+"""Tables of data as text: one line per row, cells apart by `` | ``, each in its column (``table_grid.py``).
 
 A table is data where it has two rows and two columns and no cell holds more than a few lines: no other table, no
 heading, code, form or quotation. Other tables lay out a page; their cells are read like any container. So are those of
