@@ -203,7 +203,7 @@ def test_what_does_not_fit(layout: TokenLayout, run: Path, tmp_path: Path, capsy
         with pytest.raises(LayoutError):
             layout.decode(bad, GRID)
     other = "emu3" if layout.name == "chameleon" else "chameleon"
-    with pytest.raises(UserError, match=f"none of {other}"):
+    with pytest.raises(UserError, match=f"does not fit the layout {other}"):
         TokenLayout(other, definition(layout.name))  # type: ignore[arg-type]
     for content, message in ((b"{}", "not a tokenizer"), (b"\xff", "not UTF-8")):
         (tmp_path / "x.json").write_bytes(content)

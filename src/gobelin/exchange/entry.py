@@ -6,7 +6,7 @@ holds itself. An import that finds one restores the row exactly; the texts are t
 to them there count. A side field whose nodes no longer fit the texts and pictures beside it (something was
 added or taken away) is used for the document alone. A file from elsewhere has no side field: its texts are paragraphs.
 
-A side field is as hostile as the rest of the file: ``document_of_side`` checks types, ranges and ids.
+A side field is as hostile as the rest of the file: ``document_of`` checks types, ranges and ids.
 """
 
 from __future__ import annotations
