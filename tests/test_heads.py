@@ -102,7 +102,7 @@ def test_a_file_holds_all_of_a_head(tmp_path: Path) -> None:
         ({"normalise": "none"}, "unit length"),
         ({"dim": 9}, "sidecar says dim 9, its weights take 8"),
         ({"activations": ["relu"]}, "its sidecar tells of 1 layers"),
-        ({"activations": ["relu", "tanh"]}, "activation 'tanh' is none of"),
+        ({"activations": ["relu", "tanh"]}, "activation 'tanh' must be one of"),
         ({"activations": "relu"}, "has no activations"),
         ({"clip_model": None}, "has no clip_model"),
         ({"higher_is": "stranger"}, "higher_is must be better or worse"),
