@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +34,10 @@ from gobelin.store.paths import join
 from gobelin.store.shards import PLACE_OF_DECISION, ROW_GROUP_BYTES, shard_of_decision
 from gobelin.store.tables import read_tables
 
-HELD_BYTES = 64 * 2**20
+HELD_BYTES = 16 * 2**20
 """Bytes of rows, as Arrow holds them, that are collected before they are written."""
+
+_WORTH_GIVING_BACK = 2**20
 
 Parts = npt.NDArray[np.intp]
 """The part of each row, (N,); -1: the row goes nowhere."""
@@ -134,7 +137,14 @@ def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = 
             for table in split.read(path, list(split.columns)):
                 rows, parts = split.deal(table)
                 writer.write(rows.select(split.schema.names), parts)
+                del table, rows, parts
         writer.finish()
+    _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """Rows that come and go leave holes in the heap; without this they stay this process's, beside the next rows."""
+    pa.default_memory_pool().release_unused()
 
 
 class _PartWriter:
@@ -163,10 +173,8 @@ class _PartWriter:
     def finish(self) -> None:
         """Makes the files, one after another."""
         for index in range(self._num_parts):
-            rows = self._rows_of(index)
-            if self._spilled:
-                rows = pa.concat_tables([self._spilled[index].end(), rows])
-            self._make_file(index, rows.combine_chunks())
+            spilled = self._spilled[index].end() if self._spilled else iter(())
+            self._make_file(index, itertools.chain(spilled, [self._rows_of(index)]))
 
     def _spill(self) -> None:
         if not self._spilled:
@@ -175,20 +183,35 @@ class _PartWriter:
         for index, spill in enumerate(self._spilled):
             spill.write(self._rows_of(index))
         self._held, self._num_held = [], 0
+        _give_memory_back()
 
     def _rows_of(self, index: int) -> pa.Table:
         pieces = [rows.slice(begins[index], begins[index + 1] - begins[index]) for rows, begins in self._held]
         return pa.concat_tables([self._schema.empty_table(), *pieces])
 
-    def _make_file(self, index: int, rows: pa.Table) -> None:
+    def _make_file(self, index: int, pieces: Iterator[pa.Table]) -> None:
         with (
             data_output(self._folder, shard_name(index, self._num_parts)) as file,
             pq.ParquetWriter(file.stream, self._schema, compression="zstd") as writer,
         ):
-            if rows.num_rows:
-                group = max(1, rows.num_rows * ROW_GROUP_BYTES // max(rows.nbytes, ROW_GROUP_BYTES))
-                writer.write_table(rows, row_group_size=group)
-                file.num_rows = rows.num_rows
+            for rows in _row_groups(pieces, self._schema):
+                writer.write_table(rows, row_group_size=rows.num_rows)
+                file.num_rows += rows.num_rows
+                if rows.nbytes > _WORTH_GIVING_BACK:
+                    _give_memory_back()
+
+
+def _row_groups(pieces: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of all pieces, in tables of about ``ROW_GROUP_BYTES``."""
+    held = schema.empty_table()
+    for piece in pieces:
+        held = pa.concat_tables([held, piece])
+        while held.nbytes >= ROW_GROUP_BYTES:
+            num_rows = max(1, held.num_rows * ROW_GROUP_BYTES // held.nbytes)
+            yield held.slice(0, num_rows).combine_chunks()
+            held = held.slice(num_rows)
+    if held.num_rows:
+        yield held.combine_chunks()
 
 
 class _Spill:
@@ -202,12 +225,13 @@ class _Spill:
         if rows.num_rows:
             self._writer.write_table(rows.combine_chunks())
 
-    def end(self) -> pa.Table:
-        """All rows; the file is closed."""
+    def end(self) -> Iterator[pa.Table]:
+        """All rows, bit by bit; then the file is closed."""
         self._writer.close()
         self._file.seek(0)
         with self._file, pa.ipc.open_stream(self._file) as reader:
-            return reader.read_all()
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
 
 
 def _may_open(num_files: int) -> None:

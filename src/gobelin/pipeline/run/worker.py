@@ -165,10 +165,6 @@ def _work(tasks: Connection) -> None:
     threading.Thread(target=_end_with_supervisor, args=(tasks.fileno(), is_busy), daemon=True).start()
     stream = open(1, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     sys.stdout = sys.stderr = stream
-    with contextlib.suppress(ImportError):
-        import pyarrow as pa
-
-        pa.set_memory_pool(pa.system_memory_pool())  # gives memory back: 30 % less at the peak of a graph
     _map_large_buffers()
     memory_before = _resident_bytes()
     with contextlib.suppress(EOFError, OSError):
