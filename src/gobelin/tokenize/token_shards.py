@@ -4,8 +4,8 @@
    them, is that of the keys: a shuffle of the whole corpus that needs no memory.
 2. The tokens of each of 65,536 slices of the keys are counted. Slices are given to shards so that each has the same
    share of all tokens (``shards_of_slices``); the counts are the same whoever counts, so the cut is.
-3. Rows are dealt out to their shards (``transforms/partition.py``), and each shard is sorted and written, and its index
-   beside it. One shard is in memory at a time.
+3. Rows are dealt out to their shards (``transforms/partition.py``), and in each shard to its row groups, which are
+   sorted and written one after another; its index beside it. One row group is in memory at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gobelin.store.tables import read_tables
 from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.split import TokenSequence
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
-from gobelin.transforms.partition import Parts
+from gobelin.transforms.partition import Bins, Parts, give_memory_back
 
 VERSION = 2
 """Of the layout of token shards. Version 1, which says no version, had no ``part``, no index and the order of ids."""
@@ -53,6 +53,7 @@ _OF_A_SEQUENCE = [
 ]
 
 
+_ORDER = [("key", "ascending"), ("doc_id", "ascending"), ("part", "ascending")]
 _OF_THE_INDEX = ("doc_id", "part", "num_tokens", "num_images", "num_image_tokens", "longest_image")
 
 
@@ -147,22 +148,16 @@ def write_token_shard(
         layout: what its metadata says beside the version.
     """
     codebook = vocabulary.codebooks[0]
-    sequences = sequence_schema(codebook)
-    table = pa.concat_tables([sequences.empty_table(), *(table for path in paths for table in read_tables(path))])
-    order = pc.sort_indices(table, [("key", "ascending"), ("doc_id", "ascending"), ("part", "ascending")])
-    numbers = table.select([*_OF_THE_INDEX]).take(order)
+    numbers, order = _sorted_numbers(paths)
     said = {"version": VERSION, **layout, "shard": number, "num_shards": num_shards}
     metadata = {METADATA_KEY: vocabulary.to_json().encode(), SHARDS_KEY: json.dumps(said, sort_keys=True).encode()}
     schema = shard_schema(codebook).with_metadata(metadata)
     groups = row_groups(numbers["num_tokens"].to_numpy(), ROW_GROUP_BYTES // 4)
-    table = table.select(schema.names)
     name = shard_name(number, num_shards)
-    with data_output(shards, name) as new:
-        with pq.ParquetWriter(new.stream, schema, compression="zstd") as writer:
-            for start, stop in groups:
-                rows = _rows_at(table, order[start:stop]).cast(schema)
-                writer.write_table(rows, row_group_size=stop - start)
-        new.num_rows = len(table)
+    with data_output(shards, name) as new, pq.ParquetWriter(new.stream, schema, compression="zstd") as writer:
+        for rows in _grouped(paths, sequence_schema(codebook), order, groups):
+            writer.write_table(rows.select(schema.names).cast(schema), row_group_size=len(rows))
+        new.num_rows = len(numbers)
     with data_output(index, name) as beside:
         found = _index(numbers, groups, number)
         found = found.replace_schema_metadata({**metadata, DIGEST_KEY: new.sha256.encode()})
@@ -170,19 +165,36 @@ def write_token_shard(
         beside.num_rows = len(found)
 
 
-def _rows_at(table: pa.Table, places: pa.Array) -> pa.Table:
-    """Rows of a table in many chunks, in this order. ``Table.take`` would join all chunks of lists first."""
-    wanted, batches = places.to_numpy().astype(np.int64), table.to_batches()
-    ends = np.cumsum([0, *(batch.num_rows for batch in batches)])
-    rising = np.argsort(wanted, kind="stable")
-    chunks = np.searchsorted(ends, wanted[rising], side="right") - 1
-    taken = [table.schema.empty_table()]
-    for number, batch in enumerate(batches):
-        own = wanted[rising][chunks == number] - ends[number]
-        if len(own):
-            taken.append(pa.Table.from_batches([batch.take(pa.array(own))]))
-    found = pa.concat_tables(taken).combine_chunks()
-    return found.take(pa.array(np.argsort(rising, kind="stable")))
+def _sorted_numbers(paths: Sequence[str]) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """(what the index says of each sequence, in the order of the shard; the row of each, counted through the files)."""
+    columns = ["key", *_OF_THE_INDEX]
+    empty = pa.schema([_OF_A_SEQUENCE[0], *(TOKEN_INDEX.field(name) for name in _OF_THE_INDEX)]).empty_table()
+    table = pa.concat_tables(
+        [empty, *(table.select(columns) for path in paths for table in read_tables(path, columns))]
+    )
+    order = pc.sort_indices(table, _ORDER)
+    return table.select([*_OF_THE_INDEX]).take(order), order.to_numpy().astype(np.int64)
+
+
+def _grouped(
+    paths: Sequence[str], schema: pa.Schema, order: npt.NDArray[np.int64], groups: Sequence[tuple[int, int]]
+) -> Iterator[pa.Table]:
+    """The rows of each row group, sorted. One group is in memory at a time, as far as they are many."""
+    group_of = np.empty(len(order), np.intp)
+    for number, (start, stop) in enumerate(groups):
+        group_of[order[start:stop]] = number
+    with Bins(schema, len(groups)) as bins:
+        before = 0
+        for path in paths:
+            for table in read_tables(path):
+                bins.add(table, group_of[before : before + len(table)])
+                before += len(table)
+                del table
+        for number in range(len(groups)):
+            rows = pa.concat_tables(bins.take(number)).combine_chunks()
+            yield rows.take(pc.sort_indices(rows, _ORDER))
+            del rows
+            give_memory_back()
 
 
 def row_groups(num_tokens: npt.NDArray[np.int32], tokens_a_group: int) -> list[tuple[int, int]]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -131,35 +130,37 @@ def slices_of(digests: pa.ChunkedArray, num_slices: int) -> Parts:
 
 def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = HELD_BYTES) -> None:
     """Files -> the data set ``split.name`` in ``folder``, one file per part."""
-    with contextlib.ExitStack() as stack:
-        writer = _PartWriter(join(folder, split.name), split.schema, split.num_parts, held_bytes, stack)
+    with Bins(split.schema, split.num_parts, held_bytes) as bins:
         for path in paths:
             for table in split.read(path, list(split.columns)):
                 rows, parts = split.deal(table)
-                writer.write(rows.select(split.schema.names), parts)
+                bins.add(rows.select(split.schema.names), parts)
                 del table, rows, parts
-        writer.finish()
-    _give_memory_back()
+        for index in range(split.num_parts):
+            _make_file(join(folder, split.name), shard_name(index, split.num_parts), split.schema, bins.take(index))
+    give_memory_back()
 
 
-def _give_memory_back() -> None:
+def give_memory_back() -> None:
     """Rows that come and go leave holes in the heap; without this they stay this process's, beside the next rows."""
     pa.default_memory_pool().release_unused()
 
 
-class _PartWriter:
-    """Writes rows to the files of their parts. The stack closes the temporary files."""
+class Bins(contextlib.AbstractContextManager["Bins"]):
+    """Rows by part, however many: beyond some bytes they wait in temporary files, which end with the block."""
 
-    def __init__(
-        self, folder: str, schema: pa.Schema, num_parts: int, held_bytes: int, stack: contextlib.ExitStack
-    ) -> None:
-        self._folder, self._schema, self._num_parts, self._held_bytes = folder, schema, num_parts, held_bytes
+    def __init__(self, schema: pa.Schema, num_parts: int, held_bytes: int = HELD_BYTES) -> None:
+        self._schema, self._num_parts, self._held_bytes = schema, num_parts, held_bytes
         self._held: list[tuple[pa.Table, Parts]] = []  # rows by part; where each part begins, and the end
         self._num_held = 0
-        self._stack = stack
+        self._stack = contextlib.ExitStack()
         self._spilled: list[_Spill] = []
 
-    def write(self, rows: pa.Table, parts: Parts) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, rows: pa.Table, parts: Parts) -> None:
+        """Puts rows in their parts."""
         order = np.flatnonzero(parts >= 0)
         order = order[np.argsort(parts[order], kind="stable")]
         if not len(order):
@@ -170,11 +171,11 @@ class _PartWriter:
         if self._num_held > self._held_bytes:
             self._spill()
 
-    def finish(self) -> None:
-        """Makes the files, one after another."""
-        for index in range(self._num_parts):
-            spilled = self._spilled[index].end() if self._spilled else iter(())
-            self._make_file(index, itertools.chain(spilled, [self._rows_of(index)]))
+    def take(self, index: int) -> Iterator[pa.Table]:
+        """The rows of a part, in the order in which they came, bit by bit; once, when all have come."""
+        if self._spilled:
+            yield from self._spilled[index].end()
+        yield self._rows_of(index)
 
     def _spill(self) -> None:
         if not self._spilled:
@@ -183,22 +184,23 @@ class _PartWriter:
         for index, spill in enumerate(self._spilled):
             spill.write(self._rows_of(index))
         self._held, self._num_held = [], 0
-        _give_memory_back()
+        give_memory_back()
 
     def _rows_of(self, index: int) -> pa.Table:
         pieces = [rows.slice(begins[index], begins[index + 1] - begins[index]) for rows, begins in self._held]
         return pa.concat_tables([self._schema.empty_table(), *pieces])
 
-    def _make_file(self, index: int, pieces: Iterator[pa.Table]) -> None:
-        with (
-            data_output(self._folder, shard_name(index, self._num_parts)) as file,
-            pq.ParquetWriter(file.stream, self._schema, compression="zstd") as writer,
-        ):
-            for rows in _row_groups(pieces, self._schema):
-                writer.write_table(rows, row_group_size=rows.num_rows)
-                file.num_rows += rows.num_rows
-                if rows.nbytes > _WORTH_GIVING_BACK:
-                    _give_memory_back()
+
+def _make_file(folder: str, name: str, schema: pa.Schema, pieces: Iterator[pa.Table]) -> None:
+    with (
+        data_output(folder, name) as file,
+        pq.ParquetWriter(file.stream, schema, compression="zstd") as writer,
+    ):
+        for rows in _row_groups(pieces, schema):
+            writer.write_table(rows, row_group_size=rows.num_rows)
+            file.num_rows += rows.num_rows
+            if rows.nbytes > _WORTH_GIVING_BACK:
+                give_memory_back()
 
 
 def _row_groups(pieces: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
