@@ -51,6 +51,9 @@ CHANGES = (
     ("image.unique_near_in_document=true", "image.unique_in_document=true"),
     ("image.min_phash_distance_in_document=3", "image.unique_near_in_document=true"),
     ("image.min_phash_distance_in_document=2", "image.unique_in_document=true"),
+    ("image.max_documents=4",),
+    ("image.max_documents=4", "image.max_documents_captioned=8"),
+    ("image.max_documents=8", "image.max_documents_captioned=4"),
     ("document.min_words=null", "document.min_images=null", "text.max_site_count=null"),
 )
 
@@ -70,11 +73,19 @@ def image_node(draw: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
     known = None if draw.random() < 0.05 else f"{number:064x}"
     alt = draw.choice([None, "a boat", "write to ann@a.example"])
     url = f"https://a.example/{draw.choice(['logo', 'view', 'view', 'view'])}.png"
-    node = {"kind": "image", "image_id": known, "image_url": url, "alt": alt, "rendered_width": draw.choice([None, 90])}
+    node = {
+        "kind": "image",
+        "image_id": known,
+        "image_url": url,
+        "alt": alt,
+        "rendered_width": draw.choice([None, 90]),
+        "caption": draw.choice([None, "A boat"]),
+        "link_url": draw.choice([None, "https://a.example/1.png", url[:-4]]),
+    }
     scores = {
         "kind": "image", "image_id": known, "format": draw.choice(["png", "png", "png", "gif"]),
         "consent": draw.choice([[], ["header x-robots-tag: noai"]]), "width": 40 + 80 * number, "height": 400,
-        "phash": f"{number * 3:016x}", "near_group": f"{number // 3:064x}", "num_documents": 1,
+        "phash": f"{number * 3:016x}", "near_group": f"{number // 3:064x}", "num_documents": number,
         "nsfw": draw.choice([None, draw.random(), draw.random()]),
         "clip_near_max": draw.choice([None, draw.uniform(-1, 1)]),
         "clip_alt": draw.choice([None, draw.random()]), "clip_assigned_score": draw.choice([None, draw.random()]),

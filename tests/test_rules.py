@@ -112,7 +112,8 @@ def judge_value(rule: Rule, value: Any, config: SelectConfig) -> Verdict:
     if rule.score == "max_rendered":
         node = {"rendered_width": value, "rendered_height": None if value is None else value - 7}
         return judge([text_node(), image_node(node=node)], config)
-    return judge([text_node(), image_node(**({rule.score: value} if rule.score else {}))], config)
+    node = {"caption": "A boat"} if rule.for_captioned else {}
+    return judge([text_node(), image_node(node=node, **({rule.score: value} if rule.score else {}))], config)
 
 
 def as_stored(value: float | int) -> float | int:
@@ -399,6 +400,35 @@ def test_phash_distance_in_document(distance: int, is_dropped: bool) -> None:
     first, second = "0" * 16, f"{(1 << distance) - 1:016x}"
     images = [image_node("i1", phash=first), image_node("i2", phash=second)]
     assert repeated(images, min_phash_distance_in_document=6) == ([2] if is_dropped else [])
+
+
+@pytest.mark.parametrize(
+    ("node", "times", "rule"),
+    [
+        ({}, 19, "image.max_documents"),
+        ({}, 10, None),
+        ({"caption": "A boat at the quay"}, 19, None),
+        ({"caption": "A boat at the quay"}, 101, "image.max_documents_captioned"),
+        ({"caption": "A boat at the quay", "link_url": "https://a.example/photos/boat-large.jpg"}, 19, None),
+        ({"caption": "A boat at the quay", "link_url": "https://w.example/wiki/File:Boat.jpg"}, 19, None),
+        ({"caption": "Ten boats you must see", "link_url": "https://a.example/ten-boats"}, 19, "image.max_documents"),
+        ({"caption": ""}, 19, "image.max_documents"),
+    ],
+)  # fmt: skip
+def test_a_picture_with_a_caption_of_its_own_may_come_again_on_more_pages(
+    node: Row, times: int, rule: str | None
+) -> None:
+    config = SelectConfig(image=ImageRules(max_documents=10, max_near_documents=10, max_documents_captioned=100))
+    verdict = judge([text_node(), image_node(node=node, num_documents=times, near_count=times)], config)
+    assert [decision.rule for decision in verdict.decisions] == ([rule] if rule else [])
+
+
+def test_without_a_bound_of_their_own_pictures_with_captions_are_held_to_that_of_the_others() -> None:
+    verdict = judge(
+        [text_node(), image_node(node={"caption": "A boat"}, num_documents=11)],
+        SelectConfig(image=ImageRules(max_documents=10)),
+    )
+    assert [decision.rule for decision in verdict.decisions] == ["image.max_documents"]
 
 
 def test_phash_distance_counts_against_every_earlier_image_that_stayed() -> None:
@@ -783,6 +813,7 @@ SCORES_OF_OTHER_NAMES = {
     "image.max_side_px": "max_side",
     "image.min_rendered_px": "min_rendered",
     "image.max_rendered_px": "max_rendered",
+    "image.max_documents_captioned": "num_documents",
     "image.max_near_documents": "near_count",
     "image.max_semantic_documents": "semantic_count",
     "image.min_clip_text": "clip_text_max",

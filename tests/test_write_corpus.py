@@ -285,3 +285,14 @@ def test_scores_of_other_documents_are_an_error(tmp_path: Path, write_data_set: 
     write_data_set(tmp_path / "scores", [scores_of(a_document("b", [TEXT]))], DOCUMENT_SCORES, 1)
     with pytest.raises(ValueError, match="run the score stage again"):
         list(scored_documents(str(tmp_path / "documents"), str(tmp_path / "scores"), 0, 1))
+
+
+@pytest.mark.parametrize(("width", "texts"), [(24, [f"{TEXT} and more."]), (300, [TEXT, "and more."])])
+def test_a_sentence_is_one_text_where_its_icon_went(
+    select: Make, a_document: Make, width: int, texts: list[str]
+) -> None:
+    document = a_document("a", [TEXT, ("i1",), "and more."])
+    document["nodes"][2]["continues"] = True
+    config = SelectConfig(image=ImageRules(min_side_px=48))
+    found = select([document], [scores_of(document, {"i1": {"width": width, "height": 300}})], config)
+    assert [node["text"] for node in found.documents["a"]["nodes"] if node["kind"] == "text"] == texts

@@ -86,6 +86,7 @@ class Node:
     text: str | None = None
     code_language: str | None = None  # of code, as the page names it
     header_rows: int | None = None  # of a table: rows at its top that are its head
+    continues: bool | None = None  # the line of the text before it, behind pictures
     image_url: str | None = None  # absolute; a digest reference for data: images
     image_id: str | None = None  # None: the archive holds no usable image at that URL
     alt: str | None = None
@@ -240,6 +241,7 @@ def _node_from_row(row: NodeRow) -> Node:
         text=row["text"],
         code_language=row.get("code_language"),
         header_rows=row.get("header_rows"),
+        continues=row.get("continues"),
         image_url=row["image_url"],
         image_id=row["image_id"],
         alt=row["alt"],

@@ -33,6 +33,7 @@ class NodeRow(TypedDict):
     text: str | None
     code_language: str | None
     header_rows: int | None
+    continues: bool | None
     image_url: str | None
     image_id: str | None
     alt: str | None

@@ -40,6 +40,7 @@ NODE = pa.struct(
         _field("text", _TEXT, "UTF-8, as extracted"),
         _field("code_language", _TEXT, "of code, as the page names it: up to 30 of a-z 0-9 + # . _ -"),
         _field("header_rows", pa.int32(), "of a table: rows at its top that are its head, from 0; null: not known"),
+        _field("continues", pa.bool_(), "of a text: it goes on with the line of the text before it, behind pictures"),
         _field("image_url", _TEXT, "absolute URL; a digest reference for data: images"),
         _field("image_id", _TEXT, "sha256 hex; null where the archive has no usable image"),
         _field("alt", _TEXT, "alternative text"),

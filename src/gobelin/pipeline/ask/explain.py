@@ -30,6 +30,7 @@ from gobelin.transforms.selection.rules import (
     HEAD,
     Rule,
     document_rules,
+    has_own_caption,
     image_rules,
     passes,
     plugin_rules,
@@ -135,7 +136,9 @@ class Comparison:
 
     def of_node(self, scores: NodeScoresRow, node: NodeRow) -> str:
         """The scores of a node in one line."""
-        limits = self._limits(self._on_text(node["role"] or "") if node["kind"] == "text" else image_rules(self.config))
+        is_captioned = has_own_caption(node["caption"], node["link_url"])
+        on_image = image_rules(self.config, is_captioned)
+        limits = self._limits(self._on_text(node["role"] or "") if node["kind"] == "text" else on_image)
         shown = []
         for name, value in _flat(scores).items():
             held = limits.get(name, [])

@@ -96,7 +96,7 @@ def _nodes(
             nodes.append(
                 Node(
                     "text", piece.role, piece.level, piece.text,
-                    code_language=piece.code_language, header_rows=piece.header_rows,
+                    code_language=piece.code_language, header_rows=piece.header_rows, continues=piece.continues or None,
                 )
             )  # fmt: skip
             continue

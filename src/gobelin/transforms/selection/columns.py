@@ -61,6 +61,7 @@ class Columns:
     image_nodes: Ints  # (I,) place among the nodes
     image_fixed: Bytes  # (I,) number in FIXED_OF_IMAGE
     image_pii: Bytes  # (I,)
+    captioned: npt.NDArray[np.bool_]  # (I,) has_own_caption
     images: Ints  # (I,) number in image_ids; -1: not at hand
     image_ids: pa.Array
     near: Ints  # (I,) number that near-duplicates share

@@ -36,6 +36,7 @@ from gobelin.transforms.selection.rules import (
     Rule,
     document_rules,
     image_rules,
+    is_for,
     plugin_rules,
     text_rules,
     threshold_of,
@@ -115,7 +116,13 @@ class ColumnJudge:
         others = tuple(
             (rule.name, float(limit)) for rule, limit in limits if limit is not None and not (is_held and rule == held)
         )
-        key = (subject, others, config.unscored_for_safety, config.text.not_prose)
+        key = (
+            subject,
+            others,
+            config.unscored_for_safety,
+            config.text.not_prose,
+            config.image.max_documents_captioned is None,
+        )
         found: Codes | None = self._kept.get(key) if left is None else None
         if found is None:
             num = {"text": len(self._columns.text_nodes), "image": len(self._columns.image_nodes)}
@@ -150,12 +157,15 @@ class ColumnJudge:
         broken: Bools = values < limit if rule.keeps_above else values > limit
         if rule.is_safety and not rule.passes_without_value and config.unscored_for_safety == "drop":
             broken |= np.isnan(values)
-        if rule.subject == "text":
+        if rule.subject != "document":
             broken &= self._applies(rule, config)
         return broken
 
     def _applies(self, rule: Rule, config: SelectConfig) -> Any:
-        """Whether a rule applies to each text, by its role on its page."""
+        """Whether a rule applies to each text, by its role on its page, or to each image, by its caption."""
+        if rule.subject == "image":
+            captioned = self._columns.captioned
+            return np.where(captioned, is_for(rule, True, config), is_for(rule, False, config))
         if rule.subject != "text" or rule.section == "plugins":
             return np.True_
         roles = np.array([rule in text_rules(role, role not in config.text.not_prose) for role in ROLES])

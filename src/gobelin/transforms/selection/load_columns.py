@@ -28,7 +28,7 @@ from gobelin.transforms.selection.columns import (
     coded,
 )
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.rules import all_rules, threshold_of
+from gobelin.transforms.selection.rules import all_rules, has_own_caption, threshold_of
 from gobelin.transforms.selection.select import PII_FIELDS, without_personal_data
 from gobelin.transforms.selection.url_words import banned_word
 from gobelin.transforms.selection.write_corpus import known_earlier
@@ -120,7 +120,7 @@ class _Part:
             "num_images": np.bincount(document[images], minlength=len(lengths)),
             "of_document": document, "levels": _levels(given), "text_nodes": texts,
             "roles": _codes(given["role"], ROLES)[texts], "words": words[texts], "text_pii": pii[texts],
-            "image_nodes": images, "image_pii": pii[images],
+            "image_nodes": images, "image_pii": pii[images], "captioned": _captioned(given, images),
             "image_fixed": self._image_fixed(given, scored, images, missing[images]),
             "image_id": pc.if_else(pa.array(missing), None, given["image_id"]).take(pa.array(images)),
             "image_group": scored["near_group"].take(pa.array(images)),
@@ -254,6 +254,14 @@ def _sides(given: Arrays, scored: Arrays) -> dict[str, Floats]:
         }
 
 
+def _captioned(given: Row, images: Ints) -> npt.NDArray[np.bool_]:
+    captions, links = (given[name].take(pa.array(images)) for name in ("caption", "link_url"))
+    found = np.array(pc.fill_null(pc.not_equal(captions, ""), False))
+    for place in np.flatnonzero(found & np.asarray(pc.is_valid(links))).tolist():
+        found[place] = has_own_caption("caption", links[place].as_py())
+    return found
+
+
 def _joined(parts: list[dict[str, Any]], score_paths: list[str]) -> Columns:
     def strings(name: str) -> pa.Array:
         pieces = [part[name] for part in parts]
@@ -292,6 +300,7 @@ def _joined(parts: list[dict[str, Any]], score_paths: list[str]) -> Columns:
         of_document=numbers("of_document"), levels=numbers("levels"), text_nodes=numbers("text_nodes"),
         roles=numbers("roles"), words=numbers("words"), text_pii=numbers("text_pii"),
         image_nodes=numbers("image_nodes"), image_fixed=numbers("image_fixed"), image_pii=numbers("image_pii"),
+        captioned=numbers("captioned"),
         images=image_codes, image_ids=image_ids, near=coded(strings("image_group"))[0],
         sides={key.removeprefix("side "): numbers(key) for key in keys if key.startswith("side ")},
         read=_reader(score_paths), scores=scores,  # type: ignore[arg-type]  # two words per key

@@ -162,6 +162,10 @@ class ImageRules:
     max_documents: int | None = None
     """Above it the image goes everywhere. OBELICS (by URL), MMC4: 10."""
 
+    max_documents_captioned: int | None = None
+    """In place of the three bounds around it for a picture with a caption that does not lead to another page: a manual
+    shows its example on many pages. Null: these bounds are for it, too."""
+
     max_near_documents: int | None = None
     """OmniCorpus: 10."""
 

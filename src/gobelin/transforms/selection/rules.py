@@ -21,6 +21,7 @@ import numpy as np
 from gobelin.data.model import Role, Unit
 from gobelin.plugins import RULES_GROUP, PluginError, Subject, package_of, rule_called
 from gobelin.scores import HEAD
+from gobelin.transforms.pages.images.image_candidates import names_image_file
 from gobelin.transforms.selection.config import SelectConfig
 
 
@@ -29,7 +30,7 @@ class Rule:
     """One comparison. ``score`` is a column of the unit's scores; ``None``: nothing computes it yet.
 
     ``for_prose``: written for sentences, see ``TextRules.not_prose``. ``for_headings``: True, it applies to headings
-    alone; False, to other texts alone; None, to both.
+    alone; False, to other texts alone; None, to both. ``for_captioned``: likewise, of images that ``has_own_caption``.
     """
 
     unit: Unit
@@ -40,6 +41,7 @@ class Rule:
     passes_without_value: bool = False  # null means that there is nothing to judge, not that it was not judged
     for_prose: bool = False
     for_headings: bool | None = None
+    for_captioned: bool | None = None
     detail: str | None = None  # column of the scores that says more
     of: Subject | None = None  # what a rule of a plug-in judges
 
@@ -121,9 +123,10 @@ IMAGE_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "image", "max_rendered_px", "max_rendered", passes_without_value=True),
     Rule(Unit.NODE, "image", "min_aspect_ratio", "aspect_ratio"),
     Rule(Unit.NODE, "image", "max_aspect_ratio", "aspect_ratio"),
-    Rule(Unit.NODE, "image", "max_documents", "num_documents"),
-    Rule(Unit.NODE, "image", "max_near_documents", "near_count"),
-    Rule(Unit.NODE, "image", "max_semantic_documents", "semantic_count"),
+    Rule(Unit.NODE, "image", "max_documents", "num_documents", for_captioned=False),
+    Rule(Unit.NODE, "image", "max_documents_captioned", "num_documents", for_captioned=True),
+    Rule(Unit.NODE, "image", "max_near_documents", "near_count", for_captioned=False),
+    Rule(Unit.NODE, "image", "max_semantic_documents", "semantic_count", for_captioned=False),
     Rule(Unit.NODE, "image", "max_nsfw", "nsfw", is_safety=True),
     Rule(Unit.NODE, "image", "max_faces", "num_faces", is_safety=True),
     Rule(Unit.NODE, "image", "max_watermark", "watermark"),
@@ -223,9 +226,28 @@ def document_rules(config: SelectConfig) -> tuple[Rule, ...]:
     return (*DOCUMENT_RULES, *plugin_rules(config, "document"))
 
 
-def image_rules(config: SelectConfig) -> tuple[Rule, ...]:
-    """The rules that apply to an image in its place, in their order."""
-    return (*IMAGE_RULES, *head_rules(config), *plugin_rules(config, "image"))
+def image_rules(config: SelectConfig, is_captioned: bool | None = None) -> tuple[Rule, ...]:
+    """The rules that apply to an image in its place, in their order.
+
+    Args:
+        is_captioned: ``has_own_caption``; None: all rules.
+    """
+    own = tuple(rule for rule in IMAGE_RULES if is_captioned is None or is_for(rule, is_captioned, config))
+    return (*own, *head_rules(config), *plugin_rules(config, "image"))
+
+
+def is_for(rule: Rule, is_captioned: bool, config: SelectConfig) -> bool:
+    """Whether a rule on images is for those with a caption, or without. Without a bound of their own they are not told
+    apart."""
+    if rule.for_captioned is None or config.image.max_documents_captioned is None:
+        return True
+    return rule.for_captioned == is_captioned
+
+
+def has_own_caption(caption: str | None, link_url: str | None) -> bool:
+    """Whether a picture is shown for itself: it has a caption, and it does not lead elsewhere than to its file or the
+    page on that, as a teaser does whose title stands below it."""
+    return bool(caption) and (link_url is None or names_image_file(link_url))
 
 
 def all_rules(config: SelectConfig) -> tuple[Rule, ...]:

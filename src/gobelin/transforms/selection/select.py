@@ -29,6 +29,7 @@ from gobelin.transforms.selection.rules import (
     SITE_COUNT,
     Rule,
     document_rules,
+    has_own_caption,
     image_rules,
     passes,
     plugin_rules,
@@ -78,7 +79,7 @@ class _Judge:
         self._not_run: Counter[str] = Counter()
         self._seen_images: list[NodeScoresRow] = []
         self._personal = [kind for kind in Pii if getattr(config.pii, kind) != "keep"]
-        self._image_rules = image_rules(config)
+        self._image_rules = tuple(image_rules(config, is_captioned) for is_captioned in (False, True))
         self._plugin_rules = plugin_rules(config, "text")
 
     def verdict(self) -> Verdict:
@@ -189,8 +190,9 @@ class _Judge:
             word = banned_word(node["image_url"] or "", rules.banned_url_words)
             if word is not None:
                 return self._decide("image.banned_url_words", detail=word, **about)
-        values = {**scores, **_sides(node, scores), **_heads(scores, self._image_rules)}
-        decision = self._apply(self._image_rules, values, about)
+        own_rules = self._image_rules[has_own_caption(node.get("caption"), node.get("link_url"))]
+        values = {**scores, **_sides(node, scores), **_heads(scores, own_rules)}
+        decision = self._apply(own_rules, values, about)
         return decision or self._repeated(node, scores, about)
 
     def _assigned_ratio(self, images: list[NodeScoresRow]) -> float | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 import apache_beam as beam
@@ -32,6 +32,7 @@ from gobelin.transforms.progress import advance
 from gobelin.transforms.row_steps import DECISION_ORDER
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.select import Verdict, duplicate_decision, judge_document, latest_first
+from gobelin.transforms.text.join_sentences import join_nodes
 
 DOCUMENT_DROPPED = "document_dropped"
 """Rule of an image that went only because every document that showed it did."""
@@ -317,7 +318,18 @@ class _WriteCorpusShard(WebStep):
                     outcome = broken.get(node_index, "" if is_kept else DOCUMENT_DROPPED)
                     uses[shown, outcome] += 1
             if is_kept and verdict is not None:
-                yield verdict.document
+                yield _as_written(verdict.document, document, broken)
+
+
+def _as_written(judged: DocumentRow, document: DocumentRow, broken: Collection[int | None]) -> DocumentRow:
+    """A judged document as the corpus has it: sentences joined whose pictures went.
+
+    Args:
+        broken: places in ``document`` of the nodes that were dropped.
+    """
+    left = [index for index in range(len(document["nodes"])) if index not in broken]
+    texts = [index for index, node in enumerate(document["nodes"]) if node["kind"] == "text"]
+    return {**judged, "nodes": join_nodes(judged["nodes"], left, texts)}
 
 
 class WriteSelectDecisions(beam.PTransform):

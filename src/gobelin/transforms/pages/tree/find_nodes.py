@@ -38,6 +38,7 @@ from gobelin.transforms.pages.tree.readable_text import is_readable
 from gobelin.transforms.pages.tree.rewrite_words import rewrite_words
 from gobelin.transforms.rights.consent import find_consent
 from gobelin.transforms.rights.licences import find_licences
+from gobelin.transforms.text.join_sentences import join
 
 __all__ = ["PageContent", "PageProblem", "TextPiece", "read_page"]
 
@@ -63,6 +64,7 @@ class TextPiece:
     level: int | None = None  # of a heading, 1-6; nesting of a list item, from 1
     code_language: str | None = None
     header_rows: int | None = None  # of a table
+    continues: bool = False  # the line of the text before it, behind pictures
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -171,20 +173,20 @@ def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: Pag
 
 def _pieces(content: MainContent, references: list[ImageReference]) -> list[TextPiece | ImageReference]:
     pieces: list[TextPiece | ImageReference] = []
-    before: Block | None = None
-    block: Block | None
+    before: Block | None = None  # the last text
     for block in content.blocks:
         if block.image is None:
-            if is_readable(block.text):
-                last = pieces[-1] if pieces and block.continues is not None and block.continues is before else None
-                if isinstance(last, TextPiece) and block.role is not Role.CODE:
-                    pieces[-1] = dataclasses.replace(last, text=_join(last.text, block.text))
-                else:
-                    pieces.append(
-                        TextPiece(block.text, block.role, block.level, block.code_language, block.header_rows)
-                    )
+            if not is_readable(block.text):
+                before = None
+                continue
+            continues = block.continues is not None and block.continues is before and block.role is not Role.CODE
+            last = pieces[-1] if continues else None
+            if isinstance(last, TextPiece):
+                pieces[-1] = dataclasses.replace(last, text=join(last.text, block.text))
             else:
-                block = None
+                told = (block.role, block.level, block.code_language, block.header_rows)
+                pieces.append(TextPiece(block.text, *told, continues))
+            before = block
         elif block.image < len(references):
             reference = references[block.image]
             caption = content.captions.get(block.image)
@@ -192,19 +194,7 @@ def _pieces(content: MainContent, references: list[ImageReference]) -> list[Text
                 caption = join_parts([reference.caption or "", caption])
                 reference = dataclasses.replace(reference, caption=caption)
             pieces.append(_with_readable_words(reference))
-        before = block
     return pieces
-
-
-def _join(text: str, rest: str) -> str:
-    """The two parts of a sentence whose picture is left out. Chinese and Japanese have no space between words, and no
-    language has one before a comma."""
-    is_close = rest[0] in _CLOSING or (ord(text[-1]) >= _FIRST_IDEOGRAPHIC and ord(rest[0]) >= _FIRST_IDEOGRAPHIC)
-    return text + ("" if is_close else " ") + rest
-
-
-_CLOSING = frozenset(".,;:!?)]}\u2019\u201d%")
-_FIRST_IDEOGRAPHIC = 0x2E80
 
 
 def _with_readable_words(reference: ImageReference) -> ImageReference:
