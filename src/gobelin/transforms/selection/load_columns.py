@@ -254,7 +254,7 @@ def _sides(given: Arrays, scored: Arrays) -> dict[str, Floats]:
         }
 
 
-def _captioned(given: Row, images: Ints) -> npt.NDArray[np.bool_]:
+def _captioned(given: Arrays, images: Ints) -> npt.NDArray[np.bool_]:
     captions, links = (given[name].take(pa.array(images)) for name in ("caption", "link_url"))
     found = np.array(pc.fill_null(pc.not_equal(captions, ""), False))
     for place in np.flatnonzero(found & np.asarray(pc.is_valid(links))).tolist():
