@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import heapq
 from collections import Counter
-from collections.abc import Container, Iterable
-from typing import Any
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any, TypedDict
 
+from gobelin.data.rows import DecisionRow, DocumentRow, LicenceRow, NodeRow, NodeScoresRow
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.reasons import rank_of
 from gobelin.store.paths import join
@@ -37,7 +38,7 @@ class NodeView:
     """One node as shown, or a run of texts that were left out. ``decision`` is that which left a single node out."""
 
     kind: str  # text | image | run
-    decision: dict[str, Any] | None = None
+    decision: DecisionRow | None = None
     text: str = ""
     role: str = "paragraph"  # of a text: a value of ``Role``
     level: int = 1  # a heading's, or a list item's nesting, from 1
@@ -63,7 +64,7 @@ class DocumentView:
     licences: tuple[str, ...]  # URIs, each once
     consent: tuple[str, ...]
     source: str  # archive and offset
-    decision: dict[str, Any] | None
+    decision: DecisionRow | None
     nodes: tuple[NodeView, ...]
     num_texts: int
     num_images: int
@@ -71,7 +72,7 @@ class DocumentView:
     num_views_hidden: int
 
 
-def _uris(licences: list[dict[str, Any]]) -> tuple[str, ...]:
+def _uris(licences: Iterable[LicenceRow]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(licence["uri"] for licence in licences))
 
 
@@ -108,7 +109,7 @@ def view_documents(
         row["doc_id"]: row["nodes"]
         for row in rows_with_ids(join(output, "score", "documents"), "doc_id", wanted, ["doc_id", "nodes"])
     }
-    decisions: dict[str, list[dict[str, Any]]] = {doc_id: [] for doc_id in wanted}
+    decisions: dict[str, list[DecisionRow]] = {doc_id: [] for doc_id in wanted}
     for stage in (name for name in ("score", "select", "tokenize") if name in done):
         for decision in rows_with_ids(join(output, stage, "decisions"), "doc_id", wanted):
             decisions[decision["doc_id"]].append(decision)
@@ -118,9 +119,17 @@ def view_documents(
     }
 
 
-def read_nodes(output: str, places: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
-    """Title, URL and node at these (doc_id, node_index) places; index -1 stands for the document itself."""
-    found = {}
+class ShownNode(TypedDict):
+    """A node and its document, in words for people."""
+
+    url: str
+    title: str
+    text: str
+
+
+def read_nodes(output: str, places: set[tuple[str, int]]) -> dict[tuple[str, int], ShownNode]:
+    """The nodes at these (doc_id, node_index) places; index -1 stands for the document itself."""
+    found: dict[tuple[str, int], ShownNode] = {}
     by_document: dict[str, list[int]] = {}
     for doc_id, index in places:
         by_document.setdefault(doc_id, []).append(index)
@@ -135,12 +144,12 @@ def read_nodes(output: str, places: set[tuple[str, int]]) -> dict[tuple[str, int
 
 
 def _view(
-    row: dict[str, Any], scores: list[dict[str, Any]] | None, decisions: list[dict[str, Any]], withheld: set[str]
+    row: DocumentRow, scores: Sequence[NodeScoresRow] | None, decisions: list[DecisionRow], withheld: set[str]
 ) -> DocumentView:
     broken = {
         decision["node_index"]: decision
         for decision in decisions
-        if decision["unit"] == "node" and decision["action"] == "drop"
+        if decision["unit"] == "node" and decision["action"] == "drop" and decision["node_index"] is not None
     }
     verdict = next(
         (decision for decision in decisions if decision["unit"] == "document" and decision["action"] != "replace"), None
@@ -150,7 +159,7 @@ def _view(
     for group in _runs(row["nodes"], broken):
         index, node = group[0]
         if len(group) > 1:
-            nodes.append(_run([node["text"] for _, node in group], [broken[index]["rule"] for index, _ in group]))
+            nodes.append(_run([node["text"] or "" for _, node in group], [broken[index]["rule"] for index, _ in group]))
         elif node["kind"] == "text":
             nodes.append(_text(node, broken.get(index)))
         else:
@@ -167,9 +176,9 @@ def _view(
     )  # fmt: skip
 
 
-def _runs(nodes: list[dict[str, Any]], broken: dict[int, Any]) -> list[list[tuple[int, dict[str, Any]]]]:
+def _runs(nodes: Sequence[NodeRow], broken: Mapping[int, DecisionRow]) -> list[list[tuple[int, NodeRow]]]:
     """The nodes one by one, except that neighbouring texts that were all left out stand together."""
-    groups: list[list[tuple[int, dict[str, Any]]]] = []
+    groups: list[list[tuple[int, NodeRow]]] = []
     was_dropped_text = False
     for index, node in enumerate(nodes):
         is_dropped_text = node["kind"] == "text" and index in broken
@@ -192,7 +201,7 @@ def _shorten(text: str) -> str:
     return folded if len(folded) <= RUN_CHARS else folded[:RUN_CHARS].rstrip() + " …"
 
 
-def _text(node: dict[str, Any], decision: dict[str, Any] | None) -> NodeView:
+def _text(node: NodeRow, decision: DecisionRow | None) -> NodeView:
     text = shown_text(node["text"])
     hidden = len(text) - MAX_CHARS
     role, level = node["role"] or "paragraph", node["level"] or 1
@@ -201,14 +210,14 @@ def _text(node: dict[str, Any], decision: dict[str, Any] | None) -> NodeView:
     return NodeView("text", decision, text[:MAX_CHARS].rstrip(), role, level, hidden)
 
 
-def _image(node: dict[str, Any], decision: dict[str, Any] | None, scores: dict[str, Any], is_shown: bool) -> NodeView:
+def _image(node: NodeRow, decision: DecisionRow | None, scores: Mapping[str, Any], is_shown: bool) -> NodeView:
     return NodeView(
         "image", decision, image_id=node["image_id"], image_url=node["image_url"], alt=shown_text(node["alt"]),
         caption=shown_text(node["caption"]), similarities=_similarities(scores), is_shown=is_shown,
     )  # fmt: skip
 
 
-def _similarities(scores: dict[str, Any]) -> tuple[tuple[str, float], ...]:
+def _similarities(scores: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     found = ((title, scores.get(name)) for name, title in SIMILARITIES.items())
     return tuple((title, value) for title, value in found if value is not None)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from gobelin.report.documents import read_nodes
+from gobelin.report.documents import ShownNode, read_nodes
 from gobelin.report.survey import Near, RuleSurvey, ScoreSurvey
 
 SHOWN = 3
@@ -54,7 +53,7 @@ def _candidates(found: RuleSurvey) -> list[Near]:
 
 
 def _choose(
-    candidates: list[Near], found: RuleSurvey, nodes: dict[tuple[str, int], dict[str, Any]], withheld: set[str]
+    candidates: list[Near], found: RuleSurvey, nodes: dict[tuple[str, int], ShownNode], withheld: set[str]
 ) -> list[NearView]:
     """The nearest that differ from each other as shown."""
     is_picture = found.rule.subject == "image"

@@ -19,6 +19,7 @@ import jinja2
 import pyarrow.compute as pc
 import yaml
 
+from gobelin.data.rows import DecisionRow
 from gobelin.report import wording
 from gobelin.report.ablation import FOLDER, ablation_section
 from gobelin.report.corpus_tables import (
@@ -105,7 +106,7 @@ def _collect(output: str) -> dict[str, Any]:
     dropped = spread(decisions.documents, NUM_DROPPED, set(), "doc_id")
     dropped_images = spread(decisions.images, NUM_DROPPED_IMAGES, withheld, "image_id")
     reasons = _reason_tables(decisions, recipe, withheld)
-    views = view_documents(output, [*kept_ids, *(decision["doc_id"] for decision in dropped)], withheld, done)
+    views = view_documents(output, [*kept_ids, *(each["doc_id"] for each in dropped if each["doc_id"])], withheld, done)
     groups = _groups(output) if "score" in done else {"images": [], "documents": []}
     members = {(member, -1) for group in groups["documents"] for member in group["group"].members}
     shown = {
@@ -202,7 +203,7 @@ def _reason_tables(decisions: Decisions, recipe: dict[str, Any], withheld: set[s
     ]
 
 
-def _pictures_of(reason: Reason, decisions: Decisions, withheld: set[str]) -> list[dict[str, Any]]:
+def _pictures_of(reason: Reason, decisions: Decisions, withheld: set[str]) -> list[DecisionRow]:
     """Decisions on pictures to show for a reason: those of its rule where pictures stand, which hold a value."""
     if reason.unit != "image" and not (reason.unit == "node" and reason.example["image_id"]):
         return []
@@ -223,7 +224,8 @@ def _limit(reason: Reason, recipe: dict[str, Any]) -> str:
     if reason.rule == "http_status":
         return wording.number(threshold)
     value = reason.example["value"]
-    is_least = name.startswith("min_") or (given is None and value is not None and value < threshold)
+    is_below = given is None and value is not None and reason.threshold is not None and value < reason.threshold
+    is_least = name.startswith("min_") or is_below
     return f"at {'least' if is_least else 'most'} {wording.number(threshold)}"
 
 

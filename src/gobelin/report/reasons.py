@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Container, Iterable, Iterator
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gobelin.data.rows import DecisionRow
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards, read_tables
 
@@ -46,7 +47,7 @@ class Reason:
     rule: str
     times: int
     threshold: float | None
-    example: dict[str, Any]  # a row of DECISIONS
+    example: DecisionRow
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Choice:
     """A decision that the report shows, with its subject."""
 
     rank: str  # where it stands among those of its rule
-    decision: dict[str, Any]
+    decision: DecisionRow
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,15 +151,17 @@ def _keep(held: dict[str, list[Choice]], found: Iterable[tuple[str, Choice]]) ->
         held[rule] = list(first.values())[:SAMPLES]
 
 
-def spread(choices: dict[str, list[Choice]], limit: int, excluded: set[str], subject: str) -> list[dict[str, Any]]:
+def spread(
+    choices: dict[str, list[Choice]], limit: int, excluded: set[str], subject: Literal["doc_id", "image_id"]
+) -> list[DecisionRow]:
     """Decisions to show, spread over the rules: one of each rule, then a second one of each, and so on.
 
     Args:
         excluded: subjects that are not to be shown.
         subject: the column of the decision that names its subject; each subject is shown once.
     """
-    taken: set[str] = set(excluded)
-    shown: list[dict[str, Any]] = []
+    taken: set[str | None] = set(excluded)
+    shown: list[DecisionRow] = []
     queues = [iter(choices[rule]) for rule in sorted(choices)]
     while queues and len(shown) < limit:
         waiting = []
@@ -169,4 +172,4 @@ def spread(choices: dict[str, list[Choice]], limit: int, excluded: set[str], sub
                 shown.append(decision)
                 waiting.append(queue)
         queues = waiting
-    return sorted(shown[:limit], key=lambda decision: (decision["rule"], decision[subject]))
+    return sorted(shown[:limit], key=lambda decision: (decision["rule"], decision[subject] or ""))

@@ -7,7 +7,7 @@ pictures the image tokenizer; both are looked for in the folders above the file,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gobelin.data.rows import TokenRow
 from gobelin.errors import MissingDataError, UserError
 from gobelin.report.sequence_page import SequenceView, TokenRun, sequence_page
 from gobelin.report.tokenizer_page import encoded_on
@@ -171,7 +172,7 @@ def view_row(shards: Sequence[ShardFile], number: int, tokenizers: str | None, f
     return view
 
 
-def _runs_of(row: dict[str, Any], vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[TokenRun]:
+def _runs_of(row: TokenRow, vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[TokenRun]:
     ids = np.array(row["tokens"], np.int64)
     items = parse(ids, vocabulary)
     images = [item for item in items if item.codes is not None]
@@ -199,7 +200,7 @@ def _runs_of(row: dict[str, Any], vocabulary: Vocabulary, text_tokenizer: TextTo
 
 
 def _with_pictures(
-    runs: list[TokenRun], row: dict[str, Any], vocabulary: Vocabulary, tokenizers: str, folder: str
+    runs: list[TokenRun], row: Mapping[str, Any], vocabulary: Vocabulary, tokenizers: str, folder: str
 ) -> tuple[list[TokenRun], str | None]:
     """The runs with the names of the pictures that were written; or why there are none."""
     images = [run for run in runs if run.grid is not None]
@@ -262,14 +263,14 @@ def text_tokenizer_of(shard: ShardFile, folder: str) -> TextTokenizer:
     return text_tokenizer
 
 
-def _row(shard: ShardFile, place: int) -> dict[str, Any]:
+def _row(shard: ShardFile, place: int) -> TokenRow:
     """A row of a shard; one row group is read."""
     with open_input(shard.path) as stream:
         file = pq.ParquetFile(stream)
         for group in range(file.num_row_groups):
             size = file.metadata.row_group(group).num_rows
             if place < size:
-                row: dict[str, Any] = file.read_row_group(group).slice(place, 1).to_pylist()[0]
+                row: TokenRow = file.read_row_group(group).slice(place, 1).to_pylist()[0]
                 return row
             place -= size
     raise UserError(f"{shard.path} has fewer rows than its footer says")
