@@ -51,9 +51,28 @@ def _why_nothing(stages: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
 def summary_lines(output: str) -> list[str]:
     """A run's numbers as a short table, for a terminal."""
     run: dict[str, Any] = read_json(join(output, RUN_NAME)) or {"stages": {}}
+    stages: dict[str, Any] = run["stages"]
+    lines, reasons = _table(stages)
+    lines += ["", "most frequent reasons", *reasons] if reasons else []
+    if stages:
+        lines += _why_nothing(stages, run["recipe"])
+    lines += _what_failed(stages)
+    effects = stages.get("select", {}).get("rules")
+    if effects:
+        lines += effect_lines(effects)
+    tokens = stages.get("tokenize", {}).get("tokens")
+    if tokens:
+        lines.append(
+            f"tokens: {tokens['all']:,}, of which {tokens['image']:,} image tokens; vocabulary {tokens['vocabulary']:,}"
+        )
+    return lines + _training(stages.get("train", {}))
+
+
+def _table(stages: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The table, and the most frequent reasons for which documents and images left."""
     lines = [f"{'stage':<10}{'unit':<11}{'seen':>9}{'kept':>9}{'dropped':>9}{'failed':>8}{'seconds':>9}"]
     reasons = []
-    for name, stage in run["stages"].items():
+    for name, stage in stages.items():
         seconds = f"{stage['seconds']:.1f}" if "seconds" in stage else stage["status"]
         for unit in ("documents", "images"):
             counts = stage.get(unit)
@@ -69,33 +88,30 @@ def summary_lines(output: str) -> list[str]:
             reasons += [f"  {name} {unit}: {times:,} {rule}" for rule, times in top[:8]]
         if "documents" not in stage or "seen" not in stage.get("documents", {}):
             lines.append(f"{name:<10}{'':<46}{seconds:>9}")
-    lines += ["", "most frequent reasons", *reasons] if reasons else []
-    if run["stages"]:
-        lines += _why_nothing(run["stages"], run["recipe"])
-    unreadable = run["stages"].get("extract", {}).get("records", {}).get("unreadable", 0)
+    return lines, reasons
+
+
+def _what_failed(stages: dict[str, Any]) -> list[str]:
+    """What could not be read, and what could not be scored."""
+    lines = []
+    unreadable = stages.get("extract", {}).get("records", {}).get("unreadable", 0)
     if unreadable:
         lines.append(
             f"  extract: {unreadable:,} {'place' if unreadable == 1 else 'places'} in the input could not be read; see "
             "`gobelin export --decisions --stage extract`"
         )
-    not_run = run["stages"].get("select", {}).get("not_run", {})
+    not_run = stages.get("select", {}).get("not_run", {})
     if not_run:
         lines += ["", "rules that could not run (no score): " + ", ".join(sorted(not_run))]
-    errors = run["stages"].get("score", {}).get("plugin_errors", {})
+    errors = stages.get("score", {}).get("plugin_errors", {})
     if any(errors.values()):
-        lines += [
-            "",
-            "scores of plug-ins that failed: " + ", ".join(f"{name} {n:,}" for name, n in errors.items() if n),
-        ]
-    effects = run["stages"].get("select", {}).get("rules")
-    if effects:
-        lines += effect_lines(effects)
-    tokens = run["stages"].get("tokenize", {}).get("tokens")
-    if tokens:
-        lines.append(
-            f"tokens: {tokens['all']:,}, of which {tokens['image']:,} image tokens; vocabulary {tokens['vocabulary']:,}"
-        )
-    training = run["stages"].get("train", {})
+        failed = ", ".join(f"{name} {times:,}" for name, times in errors.items() if times)
+        lines += ["", f"scores of plug-ins that failed: {failed}"]
+    return lines
+
+
+def _training(training: dict[str, Any]) -> list[str]:
+    lines = []
     if training.get("losses"):
         shown = {name: value for name, value in training["losses"].items() if value is not None}
         lines.append("losses: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
@@ -103,11 +119,10 @@ def summary_lines(output: str) -> list[str]:
         lines.append(f"train: {_ending(training)}")
     lines += [f"warning: train: {alert}" for alert in training.get("alerts", ())]
     lines += [f"train: {note}" for note in training.get("notes", ())]
-    if training.get("grounding"):
-        for direction in ("image", "text"):
-            gap = training["grounding"][direction]
-            lines.append(
-                f"grounding gap ({direction} given its partner against another): {gap['mean']:.3f} "
-                f"[{gap['low']:.3f}, {gap['high']:.3f}] nats per token, {training['grounding']['num_pairs']} pairs"
-            )
+    for direction in ("image", "text") if training.get("grounding") else ():
+        gap = training["grounding"][direction]
+        lines.append(
+            f"grounding gap ({direction} given its partner against another): {gap['mean']:.3f} "
+            f"[{gap['low']:.3f}, {gap['high']:.3f}] nats per token, {training['grounding']['num_pairs']} pairs"
+        )
     return lines

@@ -43,13 +43,8 @@ from gobelin.transforms.vision.score_heads import ScoreHeads
 
 def score(context: Context) -> dict[str, Any]:
     """Runs the stage. Returns what it counted."""
-    folder, config, num_shards, plan = (
-        context.folder("score"),
-        context.recipe.score,
-        context.recipe.num_shards,
-        context.plan,
-    )
-    work, output = folder.work, folder.attempt
+    folder, config, plan = context.folder("score"), context.recipe.score, context.plan
+    work, output, num_shards = folder.work, folder.attempt, context.recipe.num_shards
     documents, images = context.data("extract", "documents"), context.data("extract", "images")
     num_documents, num_images = count_rows(documents), count_rows(images)
     load_text_resources(config.text, config.contamination)  # errors before all else
@@ -64,19 +59,8 @@ def score(context: Context) -> dict[str, Any]:
     clip_model: str | None = None
     heads: tuple[tuple[str, str], ...] = ()
     if config.clip is not None:
-        clip_model, heads = fits.prepare_clip(context.supervisor, config, folder.work)
-    has_model, has_faces = config.clip is not None, config.faces is not None
-    copy_side = context.recipe.extract.image.copy_side_px
-    copies = context.images(copies_serve=True).copies
-    embed = EmbedJob(config, images, output, num_shards, plan.shares_batches, copies, copy_side)
-    if has_model or has_faces:
-        names = ("image_embeddings",) * has_model + ("image_faces",) * has_faces + ("embed_decisions",)
-        made = data_sets(output, num_shards, *names)
-        _by_shard(plan, "look at images", embed_images, embed, made, "images", num_images)
-    if has_model:
-        embed = dataclasses.replace(embed, source=documents)
-        made = data_sets(output, num_shards, "text_embeddings", "text_decisions")
-        _by_shard(plan, "embed texts", embed_texts, embed, made, "documents", num_documents)
+        clip_model, heads = fits.prepare_clip(context.supervisor, config, work)
+    _embed(context, num_documents, num_images)
     embeddings = output.data("image_embeddings")
     also_of_images = []
     if heads:
@@ -104,22 +88,46 @@ def score(context: Context) -> dict[str, Any]:
         also_of_images.append("image_contamination")
 
     join_job = JoinJob(
-        images, work, output, num_shards, clip_model, has_faces, also_of_images=tuple(also_of_images),
+        images, work, output, num_shards, clip_model, config.faces is not None, also_of_images=tuple(also_of_images),
         schemas=score_schemas(plugin_entries(config.plugins)),
     )  # fmt: skip
     run_join(plan, join_job, num_documents, num_images)
+    return _count(context, num_documents, num_images, clip_model, {name for name, _ in heads})
+
+
+def _embed(context: Context, num_documents: int, num_images: int) -> None:
+    """What models see, where the recipe has some: embeddings and faces of images, embeddings of texts."""
+    config, plan, num_shards = context.recipe.score, context.plan, context.recipe.num_shards
+    output = context.folder("score").attempt
+    has_model, has_faces = config.clip is not None, config.faces is not None
+    copies, copy_side = context.images(copies_serve=True).copies, context.recipe.extract.image.copy_side_px
+    images = context.data("extract", "images")
+    embed = EmbedJob(config, images, output, num_shards, plan.shares_batches, copies, copy_side)
+    if has_model or has_faces:
+        names = ("image_embeddings",) * has_model + ("image_faces",) * has_faces + ("embed_decisions",)
+        made = data_sets(output, num_shards, *names)
+        _by_shard(plan, "look at images", embed_images, embed, made, "images", num_images)
+    if has_model:
+        embed = dataclasses.replace(embed, source=context.data("extract", "documents"))
+        made = data_sets(output, num_shards, "text_embeddings", "text_decisions")
+        _by_shard(plan, "embed texts", embed_texts, embed, made, "documents", num_documents)
+
+
+def _count(
+    context: Context, num_documents: int, num_images: int, clip_model: str | None, heads: set[str]
+) -> dict[str, Any]:  # fmt: skip
+    config, output = context.recipe.score, context.folder("score").attempt
     decisions = count_decisions(output.data("decisions"))
     failed = decisions[Unit.DOCUMENT][Action.REPLACE] + decisions[Unit.IMAGE][Action.REPLACE]
+    not_run = set(OWN_COLUMNS) - heads
+    not_run |= {"clip"} if config.clip is None else set()
+    not_run |= {"faces"} if config.faces is None else set()
     return {
         "documents": balanced_counts(num_documents, count_rows(output.data("documents")), decisions, Unit.DOCUMENT),
         "images": balanced_counts(num_images, count_rows(output.data("images")), decisions, Unit.IMAGE),
         "clip_model": clip_model,
         **({"plugin_errors": {name: failed[f"{ERROR}{name}"] for name in config.plugins}} if config.plugins else {}),
-        "not_run": sorted(
-            set(OWN_COLUMNS) - {name for name, _ in heads}
-            | (set() if has_model else {"clip"})
-            | (set() if has_faces else {"faces"})
-        ),
+        "not_run": sorted(not_run),
     }
 
 
