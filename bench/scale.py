@@ -160,7 +160,7 @@ def _add_page(made: Made, page: int, archive: str, rng: random.Random, spool: An
         rows["images"].append(
             {"image_id": hashlib.sha256(data).hexdigest(), "url": name, "url_key": url_key(name), "format": "jpeg",
              "width": 640, "height": 480, "md5": hashlib.md5(data).hexdigest(), "phash": rng.randbytes(8).hex(),
-             "dhash": rng.randbytes(8).hex(), "colour": rng.randbytes(48).hex(), "thumbnail": rng.randbytes(1160).hex(),
+             "dhash": rng.randbytes(8).hex(), "colour": rng.randbytes(48).hex(), "thumbnail": rng.randbytes(2312).hex(),
              "pdq": None, "consent": [], "source": "archive", **place, "warc_offset": 8 * page + number,
              "payload_digest": f"sha1:{name}", "is_blocked": False, "path": spool.name, "offset": offset,
              "length": len(data)}

@@ -343,7 +343,7 @@ def an_image() -> Callable[..., dict[str, Any]]:
             "phash": phash,
             "dhash": phash,
             "colour": "0" * 96,
-            "thumbnail": f"{400:08x}{300:08x}" + phash * 144,
+            "thumbnail": f"{400:08x}{300:08x}" + phash * 288,
         }
         facts |= {"consent": [], "source": "archive"}
         return {

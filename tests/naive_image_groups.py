@@ -19,7 +19,7 @@ def naive_image_groups(rows: list[dict[str, Any]], config: NearImageConfig) -> d
     looks = [image_hashes(*([row[name]] for name in COLUMNS)) for row in rows]
     by_hashes = NearImageConfig(
         phash_distance=config.phash_distance, dhash_distance=config.dhash_distance, verify=False,
-        colour_distance=config.colour_distance, grey_copies=config.grey_copies,
+        colour_distance=_colour_distances(config)[int(config.verify)], grey_copies=config.grey_copies,
     )  # fmt: skip
     chain = list(range(len(rows)))
     for a, b in itertools.combinations(range(len(rows)), 2):
@@ -34,6 +34,12 @@ def naive_image_groups(rows: list[dict[str, Any]], config: NearImageConfig) -> d
     return {row["image_id"]: rows[group[place]]["image_id"] for place, row in enumerate(rows)}
 
 
+def _colour_distances(config: NearImageConfig) -> tuple[int | None, int | None]:
+    """Of pictures, and of those where one is under 64 pixels a side."""
+    distance = config.colour_distance
+    return distance, None if distance is None else 2 * distance
+
+
 def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dict[int, int]:
     sizes = {place: tuple(looks[place].thumbnails.sizes[0].tolist()) for place in members}
     distinct: dict[bytes, int] = {}  # equal images count once
@@ -41,14 +47,16 @@ def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dic
         content = looks[place].colour.tobytes() + looks[place].thumbnails.cells.tobytes() + str(sizes[place]).encode()
         distinct.setdefault(content, place)
     firsts = sorted(distinct.values())
-    colour_only = NearImageConfig(
-        phash_distance=16, verify=False, colour_distance=config.colour_distance, grey_copies=config.grey_copies
-    )
+    colour_only = [
+        NearImageConfig(phash_distance=16, verify=False, colour_distance=distance, grey_copies=config.grey_copies)
+        for distance in _colour_distances(config)
+    ]
 
     def apart(a: int, b: int) -> tuple[float, float]:
         one, other = looks[a], looks[b]
         same_shape = type(one)(one.phash, one.dhash, other.colour, None)
-        if not are_alike(type(one)(one.phash, one.dhash, one.colour, None), same_shape, colour_only)[0]:
+        is_small = min(*sizes[a], *sizes[b]) < 64
+        if not are_alike(type(one)(one.phash, one.dhash, one.colour, None), same_shape, colour_only[is_small])[0]:
             return np.inf, np.inf
         distance, strain = distances(one.thumbnails, other.thumbnails)
         return float(distance[0]), float(strain[0])
@@ -56,8 +64,8 @@ def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dic
     def rank(place: int) -> tuple[Any, ...]:
         width, height = sizes[place]
         common = sum(sizes[other] == sizes[place] for other in firsts)
-        greys = len({(step + 127) // 256 for step in looks[place].thumbnails.cells[0].tolist()})
-        return bool(are_grey(looks[place].colour)[0]), -common, -width * height, greys, place
+        flat = int(looks[place].thumbnails.num_flat[0])
+        return bool(are_grey(looks[place].colour)[0]), -common, -width * height, -flat, place
 
     leaders: list[int] = []
     for place in sorted(firsts, key=rank):

@@ -24,6 +24,7 @@ from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, min_equal_bytes
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
+from gobelin.transforms.images.thumbnail import NUM_CELLS
 from tests.naive_image_groups import naive_image_groups
 
 Make = Callable[..., Any]
@@ -57,12 +58,12 @@ def make_images(rng: np.random.Generator, num: int) -> list[Row]:
     """A few bits and colour steps from few centres, so that some are near, some not, and some in chains."""
     rows = []
     centres = [
-        (int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 255, 48), rng.integers(0, 255, (2, 576)))
+        (int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 255, 48), rng.integers(0, 255, (2, NUM_CELLS)))
         for _ in range(num // 6)
     ]
     for _ in range(num):
         phash, dhash, colour, greys = centres[int(rng.integers(len(centres)))]
-        grey = (np.clip(greys[int(rng.random() < 0.2)] + rng.integers(-12, 13, 576), 0, 255) * 256).astype(">u2")
+        grey = np.clip(greys[int(rng.random() < 0.2)] + rng.integers(-12, 13, NUM_CELLS), 0, 255).astype(np.uint8)
         width = int(rng.choice([300, 400]))
         phash ^= sum(1 << int(bit) for bit in rng.choice(62, rng.integers(0, 5), replace=False))
         dhash ^= sum(1 << int(bit) for bit in rng.choice(62, rng.integers(0, 9), replace=False))

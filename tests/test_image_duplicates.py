@@ -20,11 +20,12 @@ from gobelin.transforms.duplicates.image_duplicates import (
     near_image_groups,
 )
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
+from gobelin.transforms.images.thumbnail import NUM_CELLS
 from tests.naive_image_groups import COLUMNS, naive_image_groups
 
 HASHES = st.integers(0, 2**64 - 1)
 GREY = "808080" * 16
-WHITE = f"{300:08x}{200:08x}" + "ff00" * 576
+WHITE = f"{300:08x}{200:08x}" + "ff" * NUM_CELLS
 
 
 @settings(max_examples=200)
@@ -61,10 +62,10 @@ def test_settings_that_cannot_work_are_refused(values: dict[str, int]) -> None:
 
 def random_rows(num: int, seed: int) -> list[dict[str, str]]:
     """Hashes a few bits, colours a few steps and greys a little from one of num / 6 centres: near ones, others, chains,
-    pictures of two sizes, grey ones among them."""
+    pictures of three sizes, grey ones among them."""
     rng = np.random.default_rng(seed)
     centres = [
-        (int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 250, 48), rng.integers(0, 250, (2, 576)))
+        (int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 250, 48), rng.integers(0, 250, (2, NUM_CELLS)))
         for _ in range(num // 6)
     ]
     rows = []
@@ -76,8 +77,8 @@ def random_rows(num: int, seed: int) -> list[dict[str, str]]:
         if rng.random() < 0.3:
             light = moved.reshape(16, 3).astype(float) @ [0.299, 0.587, 0.114]
             moved = np.repeat(np.rint(light), 3).astype(np.uint8)
-        noisy = (np.clip(greys[int(rng.integers(2))] + rng.integers(-12, 13, 576), 0, 255) * 256).astype(">u2")
-        side = int(rng.choice([120, 300]))
+        noisy = np.clip(greys[int(rng.integers(2))] + rng.integers(-12, 13, NUM_CELLS), 0, 255).astype(np.uint8)
+        side = int(rng.choice([40, 120, 300]))
         rows.append({"image_id": f"{number:04}", "phash": f"{phash:016x}", "dhash": f"{dhash:016x}",
                      "colour": moved.tobytes().hex(),
                      "thumbnail": f"{side:08x}{side:08x}{noisy.tobytes().hex()}"})  # fmt: skip

@@ -18,6 +18,7 @@ from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_EMBEDDINGS, IMAGE_S
 from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.image_duplicates import are_alike, image_hashes
 from gobelin.transforms.duplicates.minhash import min_equal_bytes, text_digest, text_signature
+from gobelin.transforms.images.thumbnail import NUM_CELLS
 from gobelin.transforms.score import measure as measure_module
 from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.score.join_scores import ImageFacts, add_similarities, complete_scores
@@ -73,7 +74,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, a_document: Make, an_image:
                     f"{group}{member}".ljust(64, "0"),
                     phash=f"{flipped:016x}",
                     width=300 + group,
-                    thumbnail=f"{300 + group:08x}{300:08x}" + f"{group * 900 % 60000:04x}" * 576,
+                    thumbnail=f"{300 + group:08x}{300:08x}" + f"{group * 9 % 250:02x}" * NUM_CELLS,
                 )
             )
     images += [an_image(UNUSED), an_image(FAILED)]

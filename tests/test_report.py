@@ -35,6 +35,7 @@ from gobelin.report.survey import survey_scores
 from gobelin.store.dataset import commit_shards
 from gobelin.store.shards import read_folder, write_shard
 from gobelin.store.tables import shard_path
+from gobelin.transforms.images.thumbnail import NUM_CELLS
 from gobelin.transforms.selection.config import SelectConfig
 from gobelin.transforms.selection.document_rules import DocumentRules
 from gobelin.transforms.selection.node_rules import ImageRules, TextRules
@@ -152,7 +153,7 @@ def output(tmp_path: Path) -> Path:
     images = [
         {"image_id": name, "data": data, "format": "png", "width": 40 if name == SMALL else 320,
          "height": 40 if name == SMALL else 200, "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96,
-         "thumbnail": "0000000100000001" + "0" * 2304,
+         "thumbnail": "0000000100000001" + "00" * NUM_CELLS,
          "md5": "0" * 32, "consent": [], "source": "archive", "urls": ["https://a.example/x.png"],
          "warc_file": "crawl/a.warc.gz", "warc_offset": 0}
         for name, data in zip(IDS, PICTURES)

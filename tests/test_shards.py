@@ -22,6 +22,7 @@ from gobelin.store.files import make_folder, output
 from gobelin.store.shards import read_folder, read_rows, write_rows, write_shard
 from gobelin.store.spool import Spool, SpoolReader, SpoolRef
 from gobelin.store.tables import list_shards, shard_path
+from gobelin.transforms.images.thumbnail import HEX_DIGITS
 from gobelin.transforms.row_steps import WriteRows
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), ("place", pa.int64()), ("text", pa.string())])
@@ -81,7 +82,7 @@ def test_bytes_of_images_come_back(tmp_path: Path) -> None:
     data = np.random.default_rng(0).bytes(100_000)
     row = {
         "image_id": "f" * 64, "data": data, "format": "png", "width": 1, "height": 2,
-        "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96, "thumbnail": "0" * 2320, "pdq": None,
+        "phash": "0" * 16, "dhash": "0" * 16, "colour": "0" * 96, "thumbnail": "0" * HEX_DIGITS, "pdq": None,
         "source_format": "svg", "source_sha256": "1" * 64,
         "md5": "0" * 32, "consent": [], "source": "archive",
         "urls": ["https://a.example/é"], "warc_file": "a", "warc_offset": 2**40,

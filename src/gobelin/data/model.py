@@ -136,7 +136,7 @@ class Image:
     phash: str  # 64-bit perceptual hash (imagehash.phash), 16 hex digits
     dhash: str  # 64-bit difference hash (imagehash.dhash), 16 hex digits
     colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
-    thumbnail: str  # size and 576 greys, 2320 hex digits: verifies what the hashes find (images/thumbnail.py)
+    thumbnail: str  # size and 2304 greys, 4624 hex digits: verifies what the hashes find (images/thumbnail.py)
     pdq: str | None  # 256-bit PDQ hash, 64 hex digits; None where it was not asked for or its quality is too low
     source_format: str | None  # svg: ``data`` was rendered from a drawing
     source_sha256: str | None  # of the drawing's bytes as archived, hex

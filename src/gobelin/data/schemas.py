@@ -90,7 +90,7 @@ IMAGES = pa.schema(
         _required("dhash", _TEXT, "64-bit difference hash, hex"),
         _required("colour", _TEXT, "mean RGB of 4 x 4 cells, row by row: 96 hex digits"),
         _required(
-            "thumbnail", _TEXT, "width and height, 8 digits each, and 576 greys by rows, 4 each: 2320 hex digits"
+            "thumbnail", _TEXT, "width and height, 8 digits each, and 2304 greys by rows, 2 each: 4624 hex digits"
         ),
         _field("pdq", _TEXT, "256-bit PDQ hash, hex; null: not asked for, or of low quality"),
         _field("source_format", _TEXT, "svg: rendered from a drawing; null: data is the file itself"),

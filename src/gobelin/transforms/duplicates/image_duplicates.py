@@ -3,7 +3,7 @@
     shape     64-bit pHash or dHash at most so many bits apart: one of the two is enough. Each fails where the other
               holds: pHash on plots (thin lines on white, where its median is noise), dHash on flat areas.
     colour    the mean colours of 4 x 4 cells must be alike as well. Both hashes are blind to colour.
-    thumbnail the greys of 576 cells must be alike, the worst of them too (verify_images.py). Hashes alone take chess
+    thumbnail the greys of 2304 cells must be alike, the worst of them too (verify_images.py). Hashes alone take chess
               positions, formulas, tables and charts of one kind for copies of one another.
 
 Images that are connected through near hashes and colours are candidates. Within the candidates the largest pictures
@@ -29,6 +29,8 @@ from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike, join_alike
 from gobelin.transforms.duplicates.verify_images import Thumbnails, distances, read_thumbnails
 
+Slack = float | npt.NDArray[np.float64]
+
 HASH_BITS = 64
 
 COLOUR_CELLS = 16
@@ -39,6 +41,9 @@ MAX_DISTANCE = 16
 
 _GREY = 2
 """Red-green and blue-yellow, of 255, up to which a cell shows no colour: JPEG leaves so much in a grey picture."""
+
+_SMALL_PX, _SLACK_OF_SMALL = 64, 2.0
+"""Shorter side below which colours may be further apart, and by how much."""
 
 _NO_THUMBNAILS = "near-duplicate images cannot be verified: their thumbnails were not read"
 
@@ -58,8 +63,8 @@ class NearImageConfig:
 
     colour_distance: int | None = 5
     """Difference of the most different of 4 x 4 cells, of 255: of red-green or blue-yellow, or a quarter of that of
-    brightness. Re-encoded and resized copies stay at or below 4, copies of other brightness or contrast below 13. Null:
-    colours may differ."""
+    brightness. Re-encoded and resized copies stay at or below 4, copies of other brightness or contrast below 13. Twice
+    as much for pictures under 64 pixels a side where thumbnails are verified. Null: colours may differ."""
 
     verify: bool = True
     """Whether pairs are verified by their thumbnails and members against their group. False: what is connected through
@@ -95,7 +100,7 @@ class ImageHashes:
 def image_hashes(
     phash: Iterable[str], dhash: Iterable[str], colour: Iterable[str], thumbnail: Iterable[str] | None = None
 ) -> ImageHashes:
-    """From columns of hexadecimal digits: 16, 16, 96 and 2320 an image."""
+    """From columns of hexadecimal digits: 16, 16, 96 and 4624 an image."""
     thumbnails = None if thumbnail is None else read_thumbnails(thumbnail)
     return ImageHashes(_from_hex(phash), _from_hex(dhash), read_colours(colour), thumbnails)
 
@@ -129,10 +134,13 @@ def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.ND
     Raises:
         ValueError: thumbnails are wanted (``config.verify``) and were not read.
     """
-    alike = _near_in_shape(a.phash, a.dhash, b.phash, b.dhash, config) & _near_in_colour(a.colour, b.colour, config)
-    if config.verify:
-        if a.thumbnails is None or b.thumbnails is None:
-            raise ValueError(_NO_THUMBNAILS)
+    alike = _near_in_shape(a.phash, a.dhash, b.phash, b.dhash, config)
+    if not config.verify:
+        return alike & _near_in_colour(a.colour, b.colour, config)
+    if a.thumbnails is None or b.thumbnails is None:
+        raise ValueError(_NO_THUMBNAILS)
+    alike &= _near_in_colour(a.colour, b.colour, config, _colour_slack(a.thumbnails.sizes, b.thumbnails.sizes))
+    if alike.any():
         found = np.flatnonzero(alike)
         one, other = (each if len(each.cells) == 1 else each.take(found) for each in (a.thumbnails, b.thumbnails))
         alike[found] = distances(one, other)[0][: len(found)] <= 1
@@ -141,12 +149,13 @@ def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.ND
 
 def are_candidates(hashes: ImageHashes, config: NearImageConfig) -> IsAlike:
     """Whether images, given by position, are near by their hashes and colours; thumbnails are not looked at."""
+    slack = _SLACK_OF_SMALL if config.verify else 1.0
 
     def is_alike(a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
         is_near = _near_in_shape(hashes.phash[a], hashes.dhash[a], hashes.phash[b], hashes.dhash[b], config)
         found = np.flatnonzero(is_near)  # few: colours are looked at for these alone
         one = a[found] if len(a) > 1 else a
-        is_near[found] = _near_in_colour(hashes.colour[one], hashes.colour[b[found]], config)
+        is_near[found] = _near_in_colour(hashes.colour[one], hashes.colour[b[found]], config, slack)
         return is_near
 
     return is_alike
@@ -168,14 +177,22 @@ def _near_in_shape(
 
 
 def _near_in_colour(
-    colour: npt.NDArray[np.int16], other: npt.NDArray[np.int16], config: NearImageConfig
+    colour: npt.NDArray[np.int16], other: npt.NDArray[np.int16], config: NearImageConfig, slack: Slack = 1.0
 ) -> npt.NDArray[np.bool_]:
+    """Whether colours are alike, (N,). ``slack``: by which the distance that is allowed grows."""
     apart = np.abs(colour - other)
-    alike = apart.max(axis=1, initial=0) <= (np.inf if config.colour_distance is None else config.colour_distance)
+    allowed = np.inf if config.colour_distance is None else config.colour_distance * slack
+    alike = apart.max(axis=1, initial=0) <= allowed
     if config.grey_copies and config.colour_distance is not None:
-        in_brightness = apart[:, ::3].max(axis=1, initial=0) <= config.colour_distance
+        in_brightness = apart[:, ::3].max(axis=1, initial=0) <= allowed
         alike |= in_brightness & (are_grey(colour) | are_grey(other))
     return alike
+
+
+def _colour_slack(sizes: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """By which the colours of small copies may be further apart, (N,), of widths and heights, (N, 2): each of their
+    cells has few pixels, and JPEG mixes the colours of neighbouring ones."""
+    return np.where(np.minimum(sizes.min(axis=1), others.min(axis=1)) < _SMALL_PX, _SLACK_OF_SMALL, 1.0)
 
 
 def are_grey(colour: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
@@ -250,24 +267,32 @@ def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, confi
     whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).reshape(-1)
     _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
 
-    def nearest(image: int, leaders: Indices) -> int | None:
-        """The place in ``leaders`` of the nearest that is alike; None where none is."""
-        alike = np.flatnonzero(_near_in_colour(colour[[image]], colour[leaders], config))
+    def nearest(image: int, leaders: Indices) -> tuple[float, int]:
+        """The strain and the place in ``leaders`` of the nearest that is alike; infinite where none is."""
+        slack = _colour_slack(thumbnails.sizes[[image]], thumbnails.sizes[leaders])
+        alike = np.flatnonzero(_near_in_colour(colour[[image]], colour[leaders], config, slack))
         if not len(alike):
-            return None
+            return np.inf, -1
         apart, strain = distances(thumbnails.take(np.array([image])), thumbnails.take(leaders[alike]))
-        return None if apart.min() > 1 else int(alike[np.where(apart <= 1, strain, np.inf).argmin()])
+        strain[apart > 1] = np.inf
+        place = int(strain.argmin())
+        return float(strain[place]), int(alike[place])
 
-    leaders = np.empty(len(first), np.intp)
-    group_of: dict[int, int] = {}
+    leaders, num = np.empty(len(first), np.intp), 0
+    seen = {}  # of each image: the nearest of the leaders before it, and how many there were
     for image in first[_originals_first(colour[first], thumbnails.take(first), first)].tolist():
-        if nearest(image, leaders[: len(group_of)]) is None:
-            leaders[len(group_of)] = image
-            group_of[image] = len(group_of)
-    leaders = leaders[: len(group_of)]
-    found = [group_of[image] if image in group_of else nearest(image, leaders) for image in first.tolist()]
-    groups = np.array(found, np.intp)[inverse.reshape(-1)]
-    smallest = np.full(len(leaders), len(groups))
+        strain, place = nearest(image, leaders[:num])
+        if strain == np.inf:
+            leaders[num], strain, place, num = image, -1.0, num, num + 1
+        seen[image] = strain, place, num
+    groups = np.empty(len(first), np.intp)
+    for at, image in enumerate(first.tolist()):
+        strain, groups[at], known = seen[image]
+        if strain > 0 and known < num:
+            later, place = nearest(image, leaders[known:num])
+            groups[at] = known + place if later < strain else groups[at]
+    groups = groups[inverse.reshape(-1)]
+    smallest = np.full(num, len(groups))
     np.minimum.at(smallest, groups, np.arange(len(groups)))
     return smallest[groups]
 
@@ -275,11 +300,11 @@ def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, confi
 def _originals_first(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, position: Indices) -> Indices:
     """An order of images of one candidate group. Pictures with colours come before grey ones, which could stand for
     pictures of several colours; then those of the commonest size, because a series of drawings shares one and is told
-    apart best within it; then the largest; then those whose cells have the fewest different greys, because encoding
-    adds some; then by position."""
+    apart best within it; then the largest; then those with the most cells that are exactly as their neighbours, because
+    encoding leaves noise in flat areas; then by position."""
     _, of_size, counts = np.unique(thumbnails.sizes, axis=0, return_inverse=True, return_counts=True)
     pixels = thumbnails.sizes.prod(axis=1)
-    return np.lexsort((position, thumbnails.num_greys, -pixels, -counts[of_size.reshape(-1)], are_grey(colour)))
+    return np.lexsort((position, -thumbnails.num_flat, -pixels, -counts[of_size.reshape(-1)], are_grey(colour)))
 
 
 def _bands(hashes: ImageHashes, config: NearImageConfig, joint: int) -> Iterator[npt.NDArray[np.int64]]:

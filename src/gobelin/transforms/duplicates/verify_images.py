@@ -4,7 +4,8 @@ Encoding and resizing change a drawing a little everywhere; another drawing of i
 the *most different* cell decides, not the mean, by two rules:
 
     tolerance   a cell may differ by so much and by a share of the contrast around it, because resizing blurs edges; by
-                more where the smaller picture has few pixels per cell, and between pictures of different sizes.
+                more where the smaller picture has few pixels a cell. Where it has fewer than that, both thumbnails are
+                blurred first, so that the larger picture shows no more than the smaller one can.
     outlier     of drawings of one size, the most different cell may not stand out from the other cells that show
                 something: a saved copy of a table is noisy in all its numbers, another table differs in one of them.
 
@@ -20,20 +21,29 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from gobelin.transforms.images.thumbnail import HEX_DIGITS, NUM_CELLS, STEPS, layout
+from gobelin.errors import UserError
+from gobelin.transforms.images.thumbnail import HEX_DIGITS, NUM_CELLS, layout
 
 Indices = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float32]
 
 _BASE, _OF_CONTRAST = 6.25, 0.125
 """Brightness, of 255, by which a cell of a copy may differ: so much, and this share of the contrast around it."""
 
-_OTHER_SIZE = 1.4
+_OTHER_SIZE = 1.15
 """Factor on both for a copy of another size."""
 
-_FINE_PX, _MAX_COARSENESS = 6.0, 3.0
+_FINE_PX, _MAX_COARSENESS = 4.0, 3.0
 """Pixels a cell from which on a cell is as exact as it gets; below, noise grows with the root of what is missing."""
 
-_OUTLIER, _OUTLIER_BASE = 5.5, 0.05
+_BLURRED_PX, _MAX_BLURS = 2.5, 8
+"""Pixels a cell below which thumbnails are blurred until the width of a tent is as if it had so many; at most so often.
+Each blur (1, 2, 1) adds 1/2 to the variance of a tent, 1/6."""
+
+_STRAIN_PX = 1.0
+"""The same for what a picture is nearest to: there blur hides more than it helps."""
+
+_OUTLIER, _OUTLIER_BASE = 5.5, 0.4
 """Of drawings of one size: how often the noise of the picture its worst cell may have; and what rounding adds to it."""
 
 _SHOWS_SOMETHING, _FEWEST_CELLS = 24, 8
@@ -43,10 +53,13 @@ _NOISIEST = 10
 """The noise is the difference that one cell in so many surpasses."""
 
 _GREYS_OF_DRAWING = 120
-"""Different greys of cells up to which a picture is a drawing. Drawings have 25 to 110 of them, photographs 95 to 190.
-A palette changes single areas of photographs, so the rule about outliers is for drawings."""
+"""Different greys of cells up to which a picture is a drawing. A palette changes single areas of photographs, so the
+rule about outliers is for drawings."""
 
-_CELLS_A_SUM = 16
+_BLOCK = {12: (4, 16), 24: (8, 8), 48: (8, 8), 96: (8, 8), 192: (16, 4)}
+"""By the rows of a thumbnail: rows and columns of the blocks of cells that tell most pairs apart quickly."""
+
+_CELLS_A_BLOCK = 64
 
 _PAIRS_AT_ONCE = 256
 
@@ -55,46 +68,74 @@ _PAIRS_AT_ONCE = 256
 class Thumbnails:
     """Thumbnails of N pictures."""
 
-    cells: npt.NDArray[np.uint16]  # (N, NUM_CELLS), in steps of a brightness
-    contrast: npt.NDArray[
-        np.uint8
-    ]  # (N, NUM_CELLS): brightness, greatest less least of a cell and its eight neighbours
+    cells: npt.NDArray[np.uint8]  # (N, NUM_CELLS)
     num_greys: npt.NDArray[np.int64]  # (N,): different values among the cells
+    num_flat: npt.NDArray[np.int64]  # (N,): cells that are exactly as all their neighbours
     sizes: npt.NDArray[np.int64]  # (N, 2): width and height in pixels
     shapes: npt.NDArray[np.int64]  # (N, 2): rows and columns
-    sums: npt.NDArray[np.int32]  # (N, NUM_CELLS / 16): of cells next to each other, to tell most pairs apart quickly
-    contrast_sums: npt.NDArray[np.int32]  # of the same cells
+    sums: npt.NDArray[np.int32]  # (N, NUM_CELLS / 64): of blocks of cells
+    contrast_sums: npt.NDArray[np.int32]  # (N, NUM_CELLS / 64): of the contrast of the same cells
 
     def take(self, places: Indices | slice) -> Thumbnails:
         return Thumbnails(*(getattr(self, field.name)[places] for field in dataclasses.fields(self)))
 
 
 def read_thumbnails(column: Iterable[str]) -> Thumbnails:
-    """From a column of hexadecimal digits, ``HEX_DIGITS`` an image."""
-    raw = np.frombuffer(bytes.fromhex("".join(column)), np.uint8).reshape(-1, HEX_DIGITS // 2)
+    """From a column of hexadecimal digits, ``HEX_DIGITS`` an image.
+
+    Raises:
+        UserError: they were made by another version of gobelin.
+    """
+    digits = list(column)
+    if any(len(each) != HEX_DIGITS for each in digits):
+        raise UserError("thumbnails of images were made by another version of gobelin; run `extract` again")
+    raw = np.frombuffer(bytes.fromhex("".join(digits)), np.uint8).reshape(-1, HEX_DIGITS // 2)
     sizes = np.ascontiguousarray(raw[:, :8]).view(">u4").astype(np.int64).reshape(-1, 2)
     shapes = np.array([layout(*size) for size in sizes.tolist()], np.int64).reshape(-1, 2)
-    cells = np.ascontiguousarray(raw[:, 8:]).view(">u2").astype(np.uint16)
-    whole = ((cells + np.uint16(STEPS // 2 - 1)) // STEPS).astype(np.uint8)
-    contrast = np.empty_like(whole)
+    cells = np.ascontiguousarray(raw[:, 8:])
+    num_greys, num_flat = np.empty((2, len(cells)), np.int64)
+    sums, contrast_sums = np.empty((2, len(cells), NUM_CELLS // _CELLS_A_BLOCK), np.int32)
     for rows in np.unique(shapes[:, 0]).tolist():
-        places = np.flatnonzero(shapes[:, 0] == rows)
-        contrast[places] = _contrast(whole[places].reshape(len(places), rows, -1)).reshape(len(places), NUM_CELLS)
-    num_greys = 1 + (np.diff(np.sort(whole, axis=1), axis=1) > 0).sum(axis=1)
-    sums, contrast_sums = (
-        x.reshape(-1, NUM_CELLS // _CELLS_A_SUM, _CELLS_A_SUM).sum(axis=2, dtype=np.int32) for x in (whole, contrast)
-    )
-    return Thumbnails(cells, contrast, num_greys, sizes, shapes, sums, contrast_sums)
+        of_shape = np.flatnonzero(shapes[:, 0] == rows)
+        for start in range(0, len(of_shape), _PAIRS_AT_ONCE):
+            places = of_shape[start : start + _PAIRS_AT_ONCE]
+            grids = cells[places].reshape(len(places), rows, -1)
+            num_greys[places] = 1 + (np.diff(np.sort(cells[places], axis=1), axis=1) > 0).sum(axis=1)
+            contrast = _contrast(grids)
+            num_flat[places] = (contrast == 0).sum(axis=(1, 2))
+            sums[places], contrast_sums[places] = _block_sums(grids), _block_sums(contrast)
+    return Thumbnails(cells, num_greys, num_flat, sizes, shapes, sums, contrast_sums)
 
 
-def _contrast(cells: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    padded = np.pad(cells, ((0, 0), (1, 1), (1, 1)), "edge")
-    return _of_neighbours(np.maximum, padded) - _of_neighbours(np.minimum, padded)
+def _block_sums(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    rows, columns = grids.shape[1:]
+    tall, wide = _BLOCK[rows]
+    blocks = grids.reshape(len(grids), rows // tall, tall, columns // wide, wide)
+    return blocks.sum(axis=(2, 4), dtype=np.int32).reshape(len(grids), -1)
 
 
-def _of_neighbours(choose: np.ufunc, padded: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    rows = choose(choose(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
-    return choose(choose(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
+def _contrast(grids: npt.NDArray) -> npt.NDArray:
+    """Greatest less least of each cell and its eight neighbours, (N, rows, columns)."""
+    return _of_neighbours(np.maximum, grids) - _of_neighbours(np.minimum, grids)
+
+
+def _of_neighbours(choose: np.ufunc, grids: npt.NDArray) -> npt.NDArray:
+    tall = grids.copy()
+    choose(tall[:, 1:], grids[:, :-1], out=tall[:, 1:])
+    choose(tall[:, :-1], grids[:, 1:], out=tall[:, :-1])
+    wide = tall.copy()
+    choose(wide[:, :, 1:], tall[:, :, :-1], out=wide[:, :, 1:])
+    choose(wide[:, :, :-1], tall[:, :, 1:], out=wide[:, :, :-1])
+    return wide
+
+
+def _blurred(grids: Floats, times: int) -> Floats:
+    """Weighted means (1, 2, 1) / 4 of each cell and its neighbours, down and across, so many times."""
+    for _ in range(times):
+        padded = np.pad(grids, ((0, 0), (1, 1), (1, 1)), "edge")
+        rows = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
+        grids = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 4
+    return grids
 
 
 def distances(a: Thumbnails, b: Thumbnails) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -102,49 +143,70 @@ def distances(a: Thumbnails, b: Thumbnails) -> tuple[npt.NDArray[np.float64], np
 
     Returns:
         Distances, (N,): up to 1 they are copies; infinite where they certainly are none, or where their proportions
-        cannot be compared. And strains, (N,): a smooth maximum of the differences, the smallest of which tells what a
-        picture is a copy of.
+        cannot be compared. And strains, (N,): the sum of the fourth powers of the differences, both pictures seen
+        about as finely as ``a`` shows them. The smallest strain tells what a picture, given as ``a``, is a copy of.
     """
     num = max(len(a.cells), len(b.cells))
     found, strains = np.full(num, np.inf), np.full(num, np.inf)
-    places = np.flatnonzero(_may_be_copies(a, b))
-    for start in range(0, len(places), _PAIRS_AT_ONCE):
-        part = places[start : start + _PAIRS_AT_ONCE]
-        found[part], strains[part] = _distances(*(x if len(x.cells) == 1 else x.take(part) for x in (a, b)))
+    fineness = np.minimum(_fineness(a), _fineness(b))
+    factor = np.clip(np.sqrt(_FINE_PX / fineness), 1, _MAX_COARSENESS)
+    factor[(a.sizes != b.sizes).any(axis=1)] *= _OTHER_SIZE
+    near = np.flatnonzero(_may_be_copies(a, b, factor))
+    ways = [np.broadcast_to(x, num)[near] for x in (_num_blurs(_fineness(a), _STRAIN_PX), _num_blurs(fineness, _BLURRED_PX), a.shapes[:, 0])]
+    for own, both, rows in sorted(set(zip(*(way.tolist() for way in ways), strict=True))):
+        places = near[(ways[0] == own) & (ways[1] == both) & (ways[2] == rows)]
+        for start in range(0, len(places), _PAIRS_AT_ONCE):
+            part = places[start : start + _PAIRS_AT_ONCE]
+            one, other = (x if len(x.cells) == 1 else x.take(part) for x in (a, b))
+            found[part], strains[part] = _distances(one, other, factor[part], rows, (own, both))
     return found, strains
 
 
-def _may_be_copies(a: Thumbnails, b: Thumbnails) -> npt.NDArray[np.bool_]:
-    """False where sums of cells are further apart than their tolerances allow: true of no pair of copies, and quick."""
-    apart = (np.abs(a.sums - b.sums) - _CELLS_A_SUM).astype(np.float32)  # less a half for rounding, of each
-    allowed = _BASE * _CELLS_A_SUM + _OF_CONTRAST * np.minimum(a.contrast_sums, b.contrast_sums).astype(np.float32)
-    return ((apart / allowed).max(axis=1) <= 1.001 * _factor(a, b)) & (a.shapes == b.shapes).all(axis=1)
+def _fineness(thumbnails: Thumbnails) -> npt.NDArray[np.float64]:
+    """Pixels a cell, across or down, whichever are fewer, (N,)."""
+    return (thumbnails.sizes / thumbnails.shapes[:, ::-1]).min(axis=1)
 
 
-def _factor(a: Thumbnails, b: Thumbnails) -> npt.NDArray[np.float64]:
-    """By which the tolerance of cells grows with coarse pictures and pictures of other sizes, (N,)."""
-    fineness = np.minimum(a.sizes / a.shapes[:, ::-1], b.sizes / b.shapes[:, ::-1]).min(axis=1)  # pixels a cell
-    is_same_size = (a.sizes == b.sizes).all(axis=1)
-    return np.clip(np.sqrt(_FINE_PX / fineness), 1, _MAX_COARSENESS) * np.where(is_same_size, 1, _OTHER_SIZE)
+def _num_blurs(fineness: npt.NDArray[np.float64], wanted_px: float) -> npt.NDArray[np.int64]:
+    """How often to blur until tents are as wide as if a cell had ``wanted_px`` pixels."""
+    wanted = ((wanted_px / fineness) ** 2 - 1) / 3  # times 1/2 is to be added to 1/6
+    return np.clip(np.ceil(wanted - 0.1), 0, _MAX_BLURS).astype(np.int64)
 
 
-def _distances(a: Thumbnails, b: Thumbnails) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    apart = np.abs(a.cells.astype(np.float32) - b.cells) / STEPS
-    tolerance = _BASE + _OF_CONTRAST * np.minimum(a.contrast, b.contrast).astype(np.float32)
-    relative = apart / tolerance
-    distance = relative.max(axis=1) / _factor(a, b)
+def _may_be_copies(a: Thumbnails, b: Thumbnails, factor: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """False where the mean of a block of cells is further apart than the tolerances of its cells allow on average."""
+    apart = np.abs(a.sums - b.sums).astype(np.float32)
+    allowed = _BASE * _CELLS_A_BLOCK + _OF_CONTRAST * np.minimum(a.contrast_sums, b.contrast_sums).astype(np.float32)
+    return ((apart / allowed).max(axis=1) <= factor) & (a.shapes == b.shapes).all(axis=1)
+
+
+def _distances(
+    a: Thumbnails, b: Thumbnails, factor: npt.NDArray[np.float64], rows: int, blurs: tuple[int, int]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """``distances`` of pictures whose thumbnails have so many rows. ``blurs``: for strains, and for distances."""
+    one, other = (_blurred(x.cells.reshape(len(x.cells), rows, -1).astype(np.float32), blurs[0]) for x in (a, b))
+    apart, contrast, relative = _compare(one, other)
+    strain = ((apart * apart) ** 2).sum(axis=1, dtype=np.float64)
+    if blurs[1] > blurs[0]:
+        one, other = (_blurred(x, blurs[1] - blurs[0]) for x in (one, other))
+        apart, contrast, relative = _compare(one, other)
+    distance = relative.max(axis=1)
     is_like_drawing = (a.sizes == b.sizes).all(axis=1) & (np.minimum(a.num_greys, b.num_greys) <= _GREYS_OF_DRAWING)
     if is_like_drawing.any():
-        noise = _OUTLIER_BASE + _noise(apart, np.maximum(a.contrast, b.contrast))
+        noise = _OUTLIER_BASE + _noise(apart, contrast)
         outlier = apart.max(axis=1) / (_OUTLIER * noise)
         distance = np.where(is_like_drawing, np.maximum(distance, outlier), distance)
-    relative *= relative  # ** 10 by products: powers of floats are slow
-    fourth = relative * relative
-    strain = (fourth * fourth * relative).sum(axis=1)
-    return distance, strain
+    return distance / factor, strain
 
 
-def _noise(apart: npt.NDArray[np.float32], contrast: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _compare(one: Floats, other: Floats) -> tuple[Floats, Floats, Floats]:
+    """Of each cell, (N, NUM_CELLS): the difference, the greater contrast, the difference in tolerances."""
+    apart = np.abs(one - other).reshape(-1, NUM_CELLS)
+    a, b = (_contrast(x).reshape(len(x), NUM_CELLS) for x in (one, other))
+    return apart, np.maximum(a, b), apart / (_BASE + _OF_CONTRAST * np.minimum(a, b))
+
+
+def _noise(apart: Floats, contrast: Floats) -> Floats:
     """The difference that one cell in ten surpasses, of the cells that show something, (N,)."""
     counts = contrast >= _SHOWS_SOMETHING
     counts |= counts.sum(axis=1, keepdims=True) < _FEWEST_CELLS

@@ -23,7 +23,7 @@ from gobelin.store.files import files_in
 from gobelin.store.paths import name_of
 from gobelin.transforms.images.image_formats import identify
 from gobelin.transforms.images.open_image import UNRENDERABLE, ImageLimits, OpenedImage, UnusableImageError, open_image
-from gobelin.transforms.images.thumbnail import cell_means, thumbnail
+from gobelin.transforms.images.thumbnail import THUMBNAIL_SIDE_PX, cell_means, thumbnail
 
 HASH_SIDE_PX = 128
 """Shorter side that a decode keeps for ``phash`` and ``dhash``."""
@@ -50,7 +50,7 @@ class ImageFacts:
     phash: str  # 64 bits, 16 hex digits
     dhash: str  # 64 bits, 16 hex digits
     colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
-    thumbnail: str  # 576 greys, 2320 hex digits (thumbnail.py): what hashes of 64 bits cannot tell
+    thumbnail: str  # 2304 greys, 4624 hex digits (thumbnail.py): what hashes of 64 bits cannot tell
     pdq: str | None = None  # 256 bits, 64 hex digits; None: not asked for, or the picture has too few features
     copy: bytes | None = dataclasses.field(default=None, repr=False)  # a reduced JPEG; None: the file serves as well
     rendered: bytes | None = dataclasses.field(default=None, repr=False)  # a PNG of a drawing; all else is said of it
@@ -63,7 +63,7 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
         UnusableImageError: it cannot be read.
     """
     rendered = _render(data, limits) if limits.svg and identify(data) == "svg" else None
-    side = max(PDQ_SIDE_PX if limits.pdq else HASH_SIDE_PX, 2 * limits.copy_side_px)
+    side = max(PDQ_SIDE_PX if limits.pdq else THUMBNAIL_SIDE_PX, 2 * limits.copy_side_px)
     opened = open_image(rendered or data, side, limits)
     pixels = opened.pixels
     if rendered is not None and len(pixels.getcolors(1) or ()) == 1:
@@ -75,7 +75,7 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
     width, height = opened.width, opened.height
     colours = np.rint(cell_means(np.asarray(reduced), width, height, 4, 4, reach=0.0))
     colour = np.clip(colours, 0, 255).astype(np.uint8).tobytes().hex()
-    small = thumbnail(np.asarray(grey), width, height)
+    small = thumbnail(np.asarray(_reduce(pixels, THUMBNAIL_SIDE_PX).convert("L")), width, height)
     return ImageFacts(opened.format, width, height, phash(grey), dhash(grey), colour, small, pdq, copy, rendered)
 
 

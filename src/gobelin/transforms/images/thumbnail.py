@@ -1,6 +1,6 @@
 """A small grey thumbnail of a picture, fine enough to tell a drawing from another one that differs in one place.
 
-A thumbnail is 576 brightnesses. Their rows and columns follow the picture's proportions, so that a cell of a wide
+A thumbnail is 2304 brightnesses. Their rows and columns follow the picture's proportions, so that a cell of a wide
 formula is about as wide as it is high. A cell is a weighted mean with a tent as its weights: 1 at the cell's middle, 0
 one cell further on. Weights are computed for the exact extent of the picture, to fractions of a pixel: Pillow's box
 filter takes whole pixels, which moves the brightness of thin lines by up to a third between a picture and its copy at
@@ -14,18 +14,18 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-NUM_CELLS = 576
+NUM_CELLS = 2304
 
-_LAYOUTS = ((128.0, (6, 96)), (8.0, (12, 48)), (1 / 8, (24, 24)), (1 / 128, (48, 12)), (0.0, (96, 6)))
+_LAYOUTS = ((128.0, (12, 192)), (8.0, (24, 96)), (1 / 8, (48, 48)), (1 / 128, (96, 24)), (0.0, (192, 12)))
 """Least square of width / height, and (rows, columns). The limits lie at proportions that few pictures have, because
 a picture beside one and its copy on the other side of it cannot be compared."""
 
-STEPS = 256
-"""Of a cell's brightness to one of 255. They tell the faint noise of an encoder, which is everywhere, from a changed
-word, which is in one place and as faint where many letters share a cell."""
+HEX_DIGITS = 16 + 2 * NUM_CELLS
+"""Of a thumbnail: width and height in pixels, eight digits each, and the brightnesses row by row, two each."""
 
-HEX_DIGITS = 16 + 4 * NUM_CELLS
-"""Of a thumbnail: width and height in pixels, eight digits each, and the brightnesses row by row in steps, four."""
+THUMBNAIL_SIDE_PX = 192
+"""Shorter side that a picture should keep when it is averaged down before: at 128 px the factors of a picture and of
+its copy at another size blur thin lines so differently that limits had to be wider by a third."""
 
 
 def layout(width: int, height: int) -> tuple[int, int]:
@@ -42,8 +42,8 @@ def thumbnail(grey: npt.NDArray[np.uint8], width: int, height: int) -> str:
     """
     rows, columns = layout(width, height)
     means = cell_means(grey, width, height, rows, columns, reach=1.0)
-    steps = np.clip(np.rint(means * STEPS), 0, 255 * STEPS).astype(">u2")
-    return f"{width:08x}{height:08x}{steps.tobytes().hex()}"
+    cells = np.clip(np.rint(means), 0, 255).astype(np.uint8)
+    return f"{width:08x}{height:08x}{cells.tobytes().hex()}"
 
 
 def cell_means(
