@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
-import numpy as np
-
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, are_alike, are_grey, image_hashes
-from gobelin.transforms.duplicates.verify_images import distances
+from gobelin.transforms.duplicates.verify_images import distances, strains
 
 COLUMNS = ("phash", "dhash", "colour", "thumbnail")
 
@@ -52,14 +51,16 @@ def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dic
         for distance in _colour_distances(config)
     ]
 
-    def apart(a: int, b: int) -> tuple[float, float]:
+    def are_near(a: int, b: int) -> bool:
         one, other = looks[a], looks[b]
         same_shape = type(one)(one.phash, one.dhash, other.colour, None)
         is_small = min(*sizes[a], *sizes[b]) < 64
         if not are_alike(type(one)(one.phash, one.dhash, one.colour, None), same_shape, colour_only[is_small])[0]:
-            return np.inf, np.inf
-        distance, strain = distances(one.thumbnails, other.thumbnails)
-        return float(distance[0]), float(strain[0])
+            return False
+        return bool(distances(one.thumbnails, other.thumbnails)[0] <= 1)
+
+    def strain(place: int, leader: int) -> float:
+        return float(strains(looks[place].thumbnails, looks[leader].thumbnails)[0])
 
     def rank(place: int) -> tuple[Any, ...]:
         width, height = sizes[place]
@@ -69,12 +70,12 @@ def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dic
 
     leaders: list[int] = []
     for place in sorted(firsts, key=rank):
-        if all(apart(place, leader)[0] > 1 for leader in leaders):
+        if not any(are_near(place, leader) for leader in leaders):
             leaders.append(place)
     joined = {}
     for content, place in distinct.items():
-        near = [leader for leader in leaders if apart(place, leader)[0] <= 1]
-        joined[content] = place if place in leaders else min(near, key=lambda leader: apart(place, leader)[1])
+        near = [leader for leader in leaders if are_near(place, leader)]
+        joined[content] = place if place in leaders else min(near, key=functools.partial(strain, place))
     of_image = {}
     for place in members:
         content = looks[place].colour.tobytes() + looks[place].thumbnails.cells.tobytes() + str(sizes[place]).encode()

@@ -58,7 +58,12 @@ def make_images(rng: np.random.Generator, num: int) -> list[Row]:
     """A few bits and colour steps from few centres, so that some are near, some not, and some in chains."""
     rows = []
     centres = [
-        (int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 255, 48), rng.integers(0, 255, (2, NUM_CELLS)))
+        (
+            int(rng.integers(2**62)),
+            int(rng.integers(2**62)),
+            rng.integers(0, 255, 48),
+            rng.integers(0, 255, (2, NUM_CELLS)),
+        )
         for _ in range(num // 6)
     ]
     for _ in range(num):

@@ -65,7 +65,12 @@ def random_rows(num: int, seed: int) -> list[dict[str, str]]:
     pictures of three sizes, grey ones among them."""
     rng = np.random.default_rng(seed)
     centres = [
-        (int(rng.integers(2**62)), int(rng.integers(2**62)), rng.integers(0, 250, 48), rng.integers(0, 250, (2, NUM_CELLS)))
+        (
+            int(rng.integers(2**62)),
+            int(rng.integers(2**62)),
+            rng.integers(0, 250, 48),
+            rng.integers(0, 250, (2, NUM_CELLS)),
+        )
         for _ in range(num // 6)
     ]
     rows = []

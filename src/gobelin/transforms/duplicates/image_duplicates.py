@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike, join_alike
-from gobelin.transforms.duplicates.verify_images import Thumbnails, distances, read_thumbnails
+from gobelin.transforms.duplicates.verify_images import Thumbnails, distances, read_thumbnails, strains
 
 Slack = float | npt.NDArray[np.float64]
 
@@ -143,7 +143,7 @@ def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.ND
     if alike.any():
         found = np.flatnonzero(alike)
         one, other = (each if len(each.cells) == 1 else each.take(found) for each in (a.thumbnails, b.thumbnails))
-        alike[found] = distances(one, other)[0][: len(found)] <= 1
+        alike[found] = distances(one, other)[: len(found)] <= 1
     return alike
 
 
@@ -267,30 +267,32 @@ def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, confi
     whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).reshape(-1)
     _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
 
-    def nearest(image: int, leaders: Indices) -> tuple[float, int]:
-        """The strain and the place in ``leaders`` of the nearest that is alike; infinite where none is."""
+    def alike(image: int, leaders: Indices) -> Indices:
+        """The places in ``leaders`` of those that are alike."""
         slack = _colour_slack(thumbnails.sizes[[image]], thumbnails.sizes[leaders])
-        alike = np.flatnonzero(_near_in_colour(colour[[image]], colour[leaders], config, slack))
-        if not len(alike):
-            return np.inf, -1
-        apart, strain = distances(thumbnails.take(np.array([image])), thumbnails.take(leaders[alike]))
-        strain[apart > 1] = np.inf
-        place = int(strain.argmin())
-        return float(strain[place]), int(alike[place])
+        near = np.flatnonzero(_near_in_colour(colour[[image]], colour[leaders], config, slack))
+        if not len(near):
+            return near
+        return near[distances(thumbnails.take(np.array([image])), thumbnails.take(leaders[near])) <= 1]
+
+    def nearest(image: int, leaders: Indices) -> int:
+        return int(strains(thumbnails.take(np.array([image])), thumbnails.take(leaders)).argmin())
 
     leaders, num = np.empty(len(first), np.intp), 0
-    seen = {}  # of each image: the nearest of the leaders before it, and how many there were
+    found = {}  # of each image: the leaders before it that are alike, and how many there were
+    leads = {}  # place in leaders
     for image in first[_originals_first(colour[first], thumbnails.take(first), first)].tolist():
-        strain, place = nearest(image, leaders[:num])
-        if strain == np.inf:
-            leaders[num], strain, place, num = image, -1.0, num, num + 1
-        seen[image] = strain, place, num
+        found[image] = alike(image, leaders[:num]), num
+        if not len(found[image][0]):
+            leads[image], leaders[num], num = num, image, num + 1
     groups = np.empty(len(first), np.intp)
     for at, image in enumerate(first.tolist()):
-        strain, groups[at], known = seen[image]
-        if strain > 0 and known < num:
-            later, place = nearest(image, leaders[known:num])
-            groups[at] = known + place if later < strain else groups[at]
+        if image in leads:
+            groups[at] = leads[image]
+            continue
+        earlier, known = found[image]
+        places = np.concatenate([earlier, known + alike(image, leaders[known:num])])
+        groups[at] = places[0 if len(places) == 1 else nearest(image, leaders[places])]
     groups = groups[inverse.reshape(-1)]
     smallest = np.full(num, len(groups))
     np.minimum.at(smallest, groups, np.arange(len(groups)))

@@ -26,6 +26,7 @@ from gobelin.transforms.images.thumbnail import HEX_DIGITS, NUM_CELLS, layout
 
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
+Grids = npt.NDArray[np.floating]  # (N, rows, columns)
 
 _BASE, _OF_CONTRAST = 6.25, 0.125
 """Brightness, of 255, by which a cell of a copy may differ: so much, and this share of the contrast around it."""
@@ -43,7 +44,7 @@ Each blur (1, 2, 1) adds 1/2 to the variance of a tent, 1/6."""
 _STRAIN_PX = 1.0
 """The same for what a picture is nearest to: there blur hides more than it helps."""
 
-_OUTLIER, _OUTLIER_BASE = 5.5, 0.4
+_OUTLIER, _OUTLIER_BASE = 6.5, 0.4
 """Of drawings of one size: how often the noise of the picture its worst cell may have; and what rounding adds to it."""
 
 _SHOWS_SOMETHING, _FEWEST_CELLS = 24, 8
@@ -129,7 +130,7 @@ def _of_neighbours(choose: np.ufunc, grids: npt.NDArray) -> npt.NDArray:
     return wide
 
 
-def _blurred(grids: Floats, times: int) -> Floats:
+def _blurred(grids: Grids, times: int) -> Grids:
     """Weighted means (1, 2, 1) / 4 of each cell and its neighbours, down and across, so many times."""
     for _ in range(times):
         padded = np.pad(grids, ((0, 0), (1, 1), (1, 1)), "edge")
@@ -138,28 +139,51 @@ def _blurred(grids: Floats, times: int) -> Floats:
     return grids
 
 
-def distances(a: Thumbnails, b: Thumbnails) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """How far each picture of ``a`` is from the one of ``b``; either may hold one.
-
-    Returns:
-        Distances, (N,): up to 1 they are copies; infinite where they certainly are none, or where their proportions
-        cannot be compared. And strains, (N,): the sum of the fourth powers of the differences, both pictures seen
-        about as finely as ``a`` shows them. The smallest strain tells what a picture, given as ``a``, is a copy of.
-    """
+def distances(a: Thumbnails, b: Thumbnails) -> npt.NDArray[np.float64]:
+    """How far each picture of ``a`` is from the one of ``b``, (N,); either may hold one. Up to 1 they are copies;
+    infinite where they certainly are none, or where their proportions cannot be compared."""
     num = max(len(a.cells), len(b.cells))
-    found, strains = np.full(num, np.inf), np.full(num, np.inf)
+    found = np.full(num, np.inf)
     fineness = np.minimum(_fineness(a), _fineness(b))
     factor = np.clip(np.sqrt(_FINE_PX / fineness), 1, _MAX_COARSENESS)
     factor[(a.sizes != b.sizes).any(axis=1)] *= _OTHER_SIZE
     near = np.flatnonzero(_may_be_copies(a, b, factor))
-    ways = [np.broadcast_to(x, num)[near] for x in (_num_blurs(_fineness(a), _STRAIN_PX), _num_blurs(fineness, _BLURRED_PX), a.shapes[:, 0])]
-    for own, both, rows in sorted(set(zip(*(way.tolist() for way in ways), strict=True))):
-        places = near[(ways[0] == own) & (ways[1] == both) & (ways[2] == rows)]
+    num_blurs, num_rows = _num_blurs(fineness[near], _BLURRED_PX), np.broadcast_to(a.shapes[:, 0], num)[near]
+    for blurs, rows in sorted(set(zip(num_blurs.tolist(), num_rows.tolist(), strict=True))):
+        places = near[(num_blurs == blurs) & (num_rows == rows)]
         for start in range(0, len(places), _PAIRS_AT_ONCE):
             part = places[start : start + _PAIRS_AT_ONCE]
             one, other = (x if len(x.cells) == 1 else x.take(part) for x in (a, b))
-            found[part], strains[part] = _distances(one, other, factor[part], rows, (own, both))
-    return found, strains
+            found[part] = _distances(one, other, blurs) / factor[part]
+    return found
+
+
+def strains(one: Thumbnails, others: Thumbnails) -> npt.NDArray[np.float64]:
+    """What is left of a picture when each of others, (N,), of the same layout, has explained as much of it as it can.
+
+    The picture is fitted by the other one and its blur, by least squares, and the squares of the residual are summed.
+    So it does not matter how sharp the copy is. The smallest strain tells what the picture is a copy of, where another
+    drawing of the series differs by less than the encoder's noise in other places.
+    """
+    found = np.empty(len(others.cells))
+    blurs = int(_num_blurs(_fineness(one), _STRAIN_PX)[0])
+    whole = _blurred(_grids(one), blurs).astype(np.float64).reshape(NUM_CELLS)
+    target = whole - whole.mean()
+    for start in range(0, len(found), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        seen = _blurred(_grids(others.take(part)), blurs)
+        terms = np.stack([seen, _blurred(seen, 1) - seen], 1).reshape(len(seen), 2, NUM_CELLS).astype(np.float64)
+        terms -= terms.mean(axis=2, keepdims=True)
+        products = terms @ terms.swapaxes(1, 2) + np.eye(2)  # 1: so that flat pictures can be solved for
+        weights = np.linalg.solve(products, terms @ target[:, None])
+        found[part] = ((target - (weights * terms).sum(axis=1)) ** 2).sum(axis=1)
+    return found
+
+
+def _grids(thumbnails: Thumbnails) -> Grids:
+    """(N, rows, columns) of pictures of one layout."""
+    rows = int(thumbnails.shapes[0, 0])
+    return thumbnails.cells.reshape(len(thumbnails.cells), rows, -1).astype(np.float32)
 
 
 def _fineness(thumbnails: Thumbnails) -> npt.NDArray[np.float64]:
@@ -180,30 +204,18 @@ def _may_be_copies(a: Thumbnails, b: Thumbnails, factor: npt.NDArray[np.float64]
     return ((apart / allowed).max(axis=1) <= factor) & (a.shapes == b.shapes).all(axis=1)
 
 
-def _distances(
-    a: Thumbnails, b: Thumbnails, factor: npt.NDArray[np.float64], rows: int, blurs: tuple[int, int]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """``distances`` of pictures whose thumbnails have so many rows. ``blurs``: for strains, and for distances."""
-    one, other = (_blurred(x.cells.reshape(len(x.cells), rows, -1).astype(np.float32), blurs[0]) for x in (a, b))
-    apart, contrast, relative = _compare(one, other)
-    strain = ((apart * apart) ** 2).sum(axis=1, dtype=np.float64)
-    if blurs[1] > blurs[0]:
-        one, other = (_blurred(x, blurs[1] - blurs[0]) for x in (one, other))
-        apart, contrast, relative = _compare(one, other)
-    distance = relative.max(axis=1)
+def _distances(a: Thumbnails, b: Thumbnails, blurs: int) -> npt.NDArray[np.float64]:
+    """``distances`` before the factor, of pictures of one layout whose thumbnails are to be blurred so often."""
+    one, other = (_blurred(_grids(x), blurs) for x in (a, b))
+    apart = np.abs(one - other).reshape(-1, NUM_CELLS)
+    contrasts = [_contrast(x).reshape(len(x), NUM_CELLS) for x in (one, other)]
+    distance = (apart / (_BASE + _OF_CONTRAST * np.minimum(*contrasts))).max(axis=1)
     is_like_drawing = (a.sizes == b.sizes).all(axis=1) & (np.minimum(a.num_greys, b.num_greys) <= _GREYS_OF_DRAWING)
     if is_like_drawing.any():
-        noise = _OUTLIER_BASE + _noise(apart, contrast)
+        noise = _OUTLIER_BASE + _noise(apart, np.maximum(*contrasts))
         outlier = apart.max(axis=1) / (_OUTLIER * noise)
         distance = np.where(is_like_drawing, np.maximum(distance, outlier), distance)
-    return distance / factor, strain
-
-
-def _compare(one: Floats, other: Floats) -> tuple[Floats, Floats, Floats]:
-    """Of each cell, (N, NUM_CELLS): the difference, the greater contrast, the difference in tolerances."""
-    apart = np.abs(one - other).reshape(-1, NUM_CELLS)
-    a, b = (_contrast(x).reshape(len(x), NUM_CELLS) for x in (one, other))
-    return apart, np.maximum(a, b), apart / (_BASE + _OF_CONTRAST * np.minimum(a, b))
+    return distance
 
 
 def _noise(apart: Floats, contrast: Floats) -> Floats:
