@@ -4,7 +4,7 @@ Encoding and resizing change a drawing a little everywhere; another drawing of i
 the *most different* cell decides, not the mean, by two rules:
 
     tolerance   a cell may differ by so much and by a share of the contrast around it, because resizing blurs edges; by
-                more where the smaller picture has few pixels a cell. Where it has fewer than that, both thumbnails are
+                more where the smaller picture has few pixels per cell. Where it has very few, both thumbnails are
                 blurred first, so that the larger picture shows no more than the smaller one can.
     outlier     of drawings of one size, the most different cell may not stand out from the other cells that show
                 something: a saved copy of a table is noisy in all its numbers, another table differs in one of them.
@@ -35,11 +35,11 @@ _OTHER_SIZE = 1.15
 """Factor on both for a copy of another size."""
 
 _FINE_PX, _MAX_COARSENESS = 4.0, 3.0
-"""Pixels a cell from which on a cell is as exact as it gets; below, noise grows with the root of what is missing."""
+"""Pixels per cell from which on a cell is as exact as it gets; below, noise grows with the root of what is missing."""
 
 _BLURRED_PX, _MAX_BLURS = 2.5, 8
-"""Pixels a cell below which thumbnails are blurred until the width of a tent is as if it had so many; at most so often.
-Each blur (1, 2, 1) adds 1/2 to the variance of a tent, 1/6."""
+"""Pixels per cell below which thumbnails are blurred until the width of a tent is as if it had so many, and how often
+at most. Each blur (1, 2, 1) adds 1/2 to the variance of a tent, 1/6."""
 
 _STRAIN_PX = 1.0
 """The same for what a picture is nearest to: there blur hides more than it helps."""
@@ -187,7 +187,7 @@ def _grids(thumbnails: Thumbnails) -> Grids:
 
 
 def _fineness(thumbnails: Thumbnails) -> npt.NDArray[np.float64]:
-    """Pixels a cell, across or down, whichever are fewer, (N,)."""
+    """Pixels per cell, across or down, whichever are fewer, (N,)."""
     return (thumbnails.sizes / thumbnails.shapes[:, ::-1]).min(axis=1)
 
 
