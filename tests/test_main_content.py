@@ -10,7 +10,7 @@ import pytest
 
 from gobelin.data.model import Role
 from gobelin.transforms.pages.content.boilerplate import Kind, classify
-from gobelin.transforms.pages.content.boilerplate_phrases import CALLS, COMMENTS, RELATED, SOURCES
+from gobelin.transforms.pages.content.boilerplate_phrases import BUTTONS, CALLS, COMMENTS, RELATED, SOURCES
 from gobelin.transforms.pages.images.image_references import ImageReference
 from gobelin.transforms.pages.tree.decode_text import decode
 from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
@@ -386,11 +386,11 @@ def test_what_names_say(tag: str, names: str, kind: Kind) -> None:
         (CALLS, "© 2020 The Harbour", True),
         (CALLS, "Anzeige", True),
         (CALLS, "Sharecroppers lived here", False),
-        (CALLS, "Page 3 of 12", True),
-        (CALLS, "2 dari 8 halaman", True),
-        (CALLS, "3 of 12 boats came home", False),
-        (CALLS, "Enlarge image", True),
-        (CALLS, "Close the window before the fog comes in", False),
+        (BUTTONS, "Page 3 of 12", True),
+        (BUTTONS, "2 dari 8 halaman", True),
+        (BUTTONS, "3 of 12 boats came home", False),
+        (BUTTONS, "Enlarge image", True),
+        (BUTTONS, "Close the window before the fog comes in", False),
         (CALLS, "更多", True),
         (CALLS, "更多的船回来了", False),
         (CALLS, "版权所有", True),

@@ -69,6 +69,12 @@ def test_last_lines_that_say_where_a_text_comes_from_go(line: str) -> None:
     assert len(read(f"<article>{TEXT}<p>{LAST} and source of it all</p></article>")) == len(SAID) + 1
 
 
+def test_the_names_of_buttons_stay_where_a_page_explains_them() -> None:
+    body = f"<div>{TEXT}<dl><dt>Close</dt><dd>Closes the window.</dd></dl>{TEXT}</div>"
+    assert "Close" in read(body, head="")
+    assert "Close" not in read(body)
+
+
 @pytest.mark.parametrize(
     ("link", "stays"),
     [

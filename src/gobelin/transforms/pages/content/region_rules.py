@@ -12,6 +12,7 @@ from gobelin.data.model import PageKind, Role
 from gobelin.transforms.pages.captions.caption_text import MAX_CAPTION_CHARS, join_parts
 from gobelin.transforms.pages.content.boilerplate import Kind
 from gobelin.transforms.pages.content.boilerplate_phrases import (
+    BUTTONS,
     CALLS,
     COMMENTS,
     CREDIT_INSIDE,
@@ -182,6 +183,7 @@ def drop_phrases(region: Region) -> None:
     prose_seen = 0.0
     num_asked = 0
     prose = region.prose()
+    is_article = region.kind is PageKind.ARTICLE
     first = next((index for index in range(start, end) if not drop[index] and weights[index] > 0), end)
     last = next((index for index in range(end - 1, start - 1, -1) if not drop[index] and weights[index] > 0), start)
     index = start
@@ -220,7 +222,9 @@ def drop_phrases(region: Region) -> None:
                 drop[index] = index + 1 < end and drop[index + 1]  # what it announced is gone
             elif block.link_chars >= 0.3 * size:
                 drop[index] = True
-        elif size <= 160 and block.role is not Role.CODE and CALLS.match(text):
+        elif (
+            size <= 160 and block.role is not Role.CODE and (CALLS.match(text) or (is_article and BUTTONS.match(text)))
+        ):
             is_inside = first < index < last
             is_call = block.role is Role.HEADING and size <= 40 and (index + 1 == end or weights[index + 1] <= 0)
             if block.role is Role.PARAGRAPH or not is_inside or is_call:
