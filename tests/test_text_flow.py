@@ -76,6 +76,21 @@ def test_the_names_of_buttons_stay_where_a_page_explains_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("call", "head", "stays"),
+    [
+        ("If you enjoyed this article, we have a proposition", ARTICLE, False),
+        ("If you enjoyed this article, we have a proposition", "", True),
+        ("If you enjoyed the walk, the keeper has a proposition", ARTICLE, True),
+    ],
+)
+def test_a_long_call_to_the_reader_goes_where_it_ends_an_article(call: str, head: str, stays: bool) -> None:
+    call += " for you: join the circle of those who pay for the lamp, and read every issue before the others have it."
+    call += " Members are asked to the light once a year, and they are given a key to the gallery."
+    assert (call in read(f"<article>{TEXT}<p>{LAST}</p><p>{call}</p></article>", head)) is stays
+    assert call in read(f"<article><p>{call}</p>{TEXT}</article>", head)
+
+
+@pytest.mark.parametrize(
     ("link", "stays"),
     [
         ("广告英国的大学排名全知晓", False),

@@ -73,8 +73,9 @@ _BOILERPLATE_WORDS = frozenset((
     "navigation", "navigational", "menu", "pager", "sharing", "socials", "sociable", "social", "comments",
     "commenting", "replies", "related", "recommended", "recommendation", "recommendations", "trending", "newsletter",
     "newsletters", "cookie", "cookies", "advert", "adverts", "advertisement", "advertisements", "advertising",
-    "sponsored", "werbung", "anzeigen", "publicidad", "tooltip", "disclaimer", "popup", "lightbox", "overlay",
-    "toolbar", "signup", "signin", "author", "authors", "byline", "bio", "consent", "privacy", "rating", "vote",
+    "sponsored", "werbung", "anzeigen", "publicidad", "tooltip", "disclaimer", "disclosure", "disclosures",
+    "popup", "lightbox", "overlay", "toolbar",
+    "signup", "signin", "author", "authors", "byline", "bio", "consent", "privacy", "rating", "vote",
     "poll", "survey", "feedback", "popular", "recommend", "login", "register", "subscribe", "sponsor", "share",
     "comment",
 ))  # fmt: skip
@@ -100,7 +101,7 @@ _BOILERPLATE_NAMES = frozenset((
     "ratings", "vote", "votes", "voting", "donate", "donation", "donations", "widget", "hidden", "hide", "poll",
     "toc", "promo", "promos", "promotion", "promobox", "rail", "feedback", "is-hidden", "d-none", "invisible",
     "copyright", "copyrights", "toast", "related-posts",
-    "editsection", "mw-editsection", "catlinks", "navbox", "infobar", "reflist-nav",
+    "catlinks", "navbox", "infobar", "reflist-nav",
 ))  # fmt: skip
 _BOILERPLATE_EDGES = frozenset((
     "print", "printer", "meta", "ad", "ads", "adv", "sponsor",
@@ -140,6 +141,7 @@ _ARTICLE_PAIRS = frozenset((
 _UNSEEN_NAMES = frozenset((
     "sr-only", "screen-reader-text", "screen-reader-only", "visually-hidden", "visuallyhidden", "sr-only-focusable",
     "assistive-text", "a11y-hidden", "screenreader", "screen-reader", "u-visually-hidden", "element-invisible",
+    "editsection", "mw-editsection",
 ))  # fmt: skip
 _UNSEEN_PAIRS = frozenset((
     "visually-hidden", "hidden-visually", "hide-visually", "visually-hide", "accessibly-hidden", "sr-only", "for-sr",

@@ -242,20 +242,35 @@ def drop_phrases(region: Region) -> None:
 
 
 def drop_last_lines(region: Region) -> None:
-    """Lines behind the last prose that lead elsewhere, or say where a text comes from, who edited it, its address."""
-    blocks, weights, drop = region.blocks, region.weights, region.drop
+    """Lines behind the last prose that lead elsewhere; of an article, too, what says where it comes from, who edited it
+    or its address, and what calls the reader at some length."""
+    blocks, drop = region.blocks, region.drop
+    is_article = region.kind is PageKind.ARTICLE
     for index in range(region.end - 1, region.start - 1, -1):
         block = blocks[index]
         if drop[index]:
             continue
-        if weights[index] > 0 or block.image is not None or block.role is not Role.PARAGRAPH:
-            break
-        is_told = SOURCES.match(block.text) or 2 * address_chars(block.text) >= block.num_chars
-        leads_on = block.num_chars <= 120 and block.link_chars >= 0.3 * block.num_chars
-        if leads_on or (is_told and region.kind is PageKind.ARTICLE):
+        if is_article and 0 < block.num_chars <= _MAX_CALL_CHARS and CALLS.match(block.text):
             drop[index] = True
-        elif region.kind is not PageKind.ARTICLE:
+            continue
+        is_line = block.image is None and block.role is Role.PARAGRAPH
+        if region.weights[index] > 0 or not (is_line or is_article):
             break
+        if not is_line:
+            continue
+        leads_on = block.num_chars <= 120 and block.link_chars >= 0.3 * block.num_chars
+        if leads_on or (is_article and _says_source(block)):
+            drop[index] = True
+        elif not is_article:
+            break
+
+
+_MAX_CALL_CHARS = 400
+
+
+def _says_source(block: Block) -> bool:
+    """Whether a line says where a text comes from, or is an address that is written out."""
+    return SOURCES.match(block.text) is not None or 2 * address_chars(block.text) >= block.num_chars
 
 
 def drop_duplicates(region: Region) -> None:
