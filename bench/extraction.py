@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from extraction_gold import WEB_GOLD, Page, body_pages, genre_pages, is_held_out, snippet_pages, web_pages
+from extraction_gold import WEB_GOLD, Page, body_pages, genre_pages, is_held_out, snippet_pages, text_pages, web_pages
 from extraction_memory import measure_memory
 from extraction_metrics import (
     ImageCounts,
@@ -36,7 +36,7 @@ from extraction_outputs import GOBELIN, PEERS, Outputs
 from extraction_pictures import keeps_lead, lead_pictures, read_marks, score_marks, with_keys
 from extraction_speed import measure_speed
 
-PARTS = ("snippets", "body", "news", "forum", "pictures", "web", "speed", "memory")
+PARTS = ("snippets", "body", "news", "forum", "pictures", "web", "speed", "memory", "texts")
 TEXT_ONLY = ("trafilatura", "trafilatura no comments", "datatrove")
 """Extractors that were not asked for images."""
 
@@ -68,7 +68,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     home = Path.home() / ".cache" / "gobelin-bench"
     parser.add_argument("--corpus", type=Path, required=True, help="folder with extraction/ and web/")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS[:-1]), help="parts (all but memory)")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=list(PARTS[:-2]), help="parts (all but the last two)"
+    )
     parser.add_argument("--extractors", nargs="+", choices=[GOBELIN, *PEERS], default=[*PEERS, GOBELIN])
     parser.add_argument("--envs", type=Path, default=home, help="environments and outputs of the others (%(default)s)")
     parser.add_argument("--fresh", action="store_true", help="run the others again, although their output is at hand")
@@ -80,6 +82,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--worst", type=int, default=0, help="list gobelin's N worst pages of each measure")
     parser.add_argument("--web", type=Path, help="folder with other sites' archives (see folder_to_warc.py)")
     parser.add_argument("--gold", type=Path, default=WEB_GOLD, help="rules of these sites (%(default)s)")
+    parser.add_argument("--texts", type=Path, help="texts: folder of pages with what is expected of each")
     parser.add_argument("--site", nargs="+", help="only these sites of web/")
     parser.add_argument("--repeat", type=int, default=3, help="speed: runs of each (%(default)s)")
     parser.add_argument("--size", type=float, default=2.0, help="memory: gigabytes of the archive (%(default)s)")
@@ -88,6 +91,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments, namespace=argparse.Namespace(tables={}))
     if not (options.corpus / "extraction").is_dir():
         parser.error(f"{options.corpus} holds no folder extraction: --corpus is the folder with extraction/ and web/")
+    if "texts" in options.only and options.texts is None:
+        parser.error("--only texts needs --texts: a folder that holds NAME/source.html and NAME/expected.html")
     return options
 
 
@@ -131,15 +136,18 @@ def _bodies(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
 
 
 def _news(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
-    return _genre(options, outputs, "news", "article")
+    return _whole_texts(options, outputs, "news", genre_pages(options.corpus, "article"))
 
 
 def _forum(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
-    return _genre(options, outputs, "forum", "forum")
+    return _whole_texts(options, outputs, "forum", genre_pages(options.corpus, "forum"))
 
 
-def _genre(options: argparse.Namespace, outputs: Outputs, part: str, genre: str) -> dict[str, Any]:
-    pages = genre_pages(options.corpus, genre)
+def _texts(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
+    return _whole_texts(options, outputs, "texts", text_pages(options.texts))
+
+
+def _whole_texts(options: argparse.Namespace, outputs: Outputs, part: str, pages: Sequence[Page]) -> dict[str, Any]:
     rows = {}
     for extractor in options.extractors:
         pieces = outputs.of(extractor, pages)
@@ -436,6 +444,7 @@ _PARTS: dict[str, Callable[[argparse.Namespace, Outputs], dict[str, Any]]] = {
     "web": _web,
     "speed": _speed,
     "memory": _memory,
+    "texts": _texts,
 }
 
 if __name__ == "__main__":

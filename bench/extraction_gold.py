@@ -114,6 +114,25 @@ def genre_pages(corpus: Path, genre: str) -> list[Page]:
     return pages
 
 
+def text_pages(folder: Path) -> list[Page]:
+    """Pages beside the text that is expected of each, as test pages of readability are laid out: ``NAME/source.html``
+    and ``NAME/expected.html``. Small pages, which were made up to test one thing, are left out."""
+    pages = []
+    for expected in sorted(folder.glob("*/expected.html")):
+        source = expected.with_name("source.html")
+        if source.is_file() and source.stat().st_size >= _MIN_REAL_BYTES:
+            parser = lxml.html.HTMLParser(encoding="utf-8")
+            body = _plain_text(lxml.html.document_fromstring(expected.read_bytes(), parser=parser))
+            name = expected.parent.name
+            pages.append(
+                Page(name, folder.name, "http://fakehost/test/page.html", None, source.read_bytes(), body=body)
+            )
+    return pages
+
+
+_MIN_REAL_BYTES = 20_000
+
+
 @dataclasses.dataclass(slots=True)
 class WebPages:
     """The real sites: pages with gold, and how many pages of each site have no container."""

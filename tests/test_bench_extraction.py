@@ -298,6 +298,16 @@ def test_markdeep_images() -> None:
     assert [match["url"] for match in gold._MARKDEEP_IMAGE.finditer(text)] == ["../images/fig.jpg", "b.png"]
 
 
+def test_pages_beside_their_texts(tmp_path: Path) -> None:
+    for name, size in (("harbour", 30_000), ("made-up", 100)):
+        (tmp_path / name).mkdir()
+        filler = f"<!--{'.' * size}-->"
+        (tmp_path / name / "source.html").write_text(f"<nav>Start</nav><p>The boats <b>come</b> in.</p>{filler}")
+        (tmp_path / name / "expected.html").write_text("<div><p>The boats <b>come</b> in.</p><p>Soon.</p></div>")
+    (page,) = gold.text_pages(tmp_path)
+    assert (page.name, page.body) == ("harbour", "The boats come in. Soon.")
+
+
 def test_halves_are_of_similar_size_and_fixed() -> None:
     pages = [gold.Page(f"page{number}", "s", BASE, None, b"") for number in range(400)]
     held_out = sum(one.is_held_out for one in pages)
