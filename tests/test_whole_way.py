@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +196,41 @@ def test_two_processes_train_under_torchrun(output: Path, tmp_path: Path) -> Non
     assert (stages["train"]["status"], stages["train"]["steps"]) == ("done", 4)
     checkpoint = tmp_path / "out" / "train" / "checkpoint_00000004"
     assert json.loads((checkpoint / "state.json").read_text())["processes"] == 2
+
+
+def test_a_stop_under_torchrun_ends_with_a_checkpoint_and_changes_nothing(output: Path, tmp_path: Path) -> None:
+    """SIGTERM to torchrun, as a cluster's scheduler sends it; the same command goes on to the losses of a run that was
+    left alone."""
+    steps = 300
+    settings = (f"train.steps={steps}", "train.checkpoint_every=100000", "train.eval_every=100000")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    gobelin, found = str(Path(sys.executable).with_name("gobelin")), {}
+    for name in ("alone", "stopped"):
+        command = [*torchrun, gobelin, *_trained_anew(output, tmp_path / name, *settings)]
+        folder = tmp_path / name / "train"
+        shutil.rmtree(folder)
+        if name == "stopped":
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+                _wait_until(lambda folder=folder: (folder / "metrics.jsonl").is_file())
+                process.send_signal(signal.SIGTERM)
+                _, told = process.communicate(timeout=120)
+            assert process.returncode != 0
+            (checkpoint,) = folder.glob("checkpoint_*")
+            state = json.loads((checkpoint / "state.json").read_text())
+            assert 0 < state["step"] < steps, told[-3000:]
+            assert state["processes"] == 2
+            assert not (folder / "model.safetensors").exists()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[name] = (folder / "metrics.jsonl").read_text()
+    assert found["stopped"] == found["alone"]
+
+
+def _wait_until(is_so: Callable[[], bool], seconds: float = 180.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
 
 
 def test_the_model_is_loaded_by_transformers(output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
