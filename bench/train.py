@@ -58,7 +58,7 @@ from gobelin.train.batches import Loader
 from gobelin.train.config import LMConfig, TrainConfig
 from gobelin.train.shards import read_corpus
 from gobelin.train.size import SHAPES
-from gobelin.train.trainer import Trainee
+from gobelin.train.trainee import Trainee
 
 TEXT_SIZE = 4096
 COMPARED = ("2 M", "10 M")

@@ -33,6 +33,7 @@ from gobelin.tokenize.token_shards import SHARDS_KEY
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train import shards as train_shards
 from gobelin.train.shards import read_corpus, read_index
+from gobelin.transforms.urls import site_of
 from gobelin.transforms.images.stored_images import StoredImages
 from tests.token_corpora import small_tokenizer, small_vocabulary
 
@@ -89,6 +90,7 @@ def test_batches_give_the_same_files(corpus: Path, plan_here: Make, num_workers:
     rows = list(read_folder(str(whole / "shards")))
     assert sorted(len(row["image_spans"]) for row in rows) == [1] * 4 + [2] * 16
     assert set(rows[0]) == set(TOKEN_SHARDS.names)
+    assert {row["site"] for row in rows} == {site_of(document["url"]) for document in read_folder(str(corpus / "documents"))}
     assert {row["rule"] for row in read_folder(str(whole / "decisions"))} == {"undecodable_image", "nothing_left"}
 
 
@@ -102,7 +104,7 @@ def test_shards_are_shuffled_by_the_seed_alone_and_hold_the_same_share(corpus: P
         assert len(sizes) == -(-sum(sizes) // 150)
         assert max(sizes) - min(sizes) < 60  # two documents
         said = json.loads(pq.read_schema(paths[1]).metadata[SHARDS_KEY])
-        assert (said["version"], said["seed"], said["shard"], said["num_shards"]) == (2, seed, 1, len(paths))
+        assert (said["version"], said["seed"], said["shard"], said["num_shards"]) == (3, seed, 1, len(paths))
         orders.append([doc_id for table in tables for doc_id in table["doc_id"].to_pylist()])
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) != orders[0]
@@ -150,10 +152,10 @@ def test_shards_of_a_later_version_are_refused(corpus: Path, plan_here: Make) ->
     folder = assemble(corpus, "whole", plan_here(), None)
     path = next((folder / "shards").glob("*.parquet"))
     table = pq.read_table(path)
-    later = json.dumps({"version": 3}).encode()
+    later = json.dumps({"version": 4}).encode()
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, SHARDS_KEY: later}), path)
     shutil.rmtree(folder / "index")
-    with pytest.raises(UserError, match="version 3, this program reads 1 and 2"):
+    with pytest.raises(UserError, match="version 4, this program reads 1 and 3"):
         read_index(str(folder / "shards"), small_vocabulary(small_tokenizer()))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gobelin.errors import UserError
-from gobelin.pipeline.stages.held_out import choose_sites, hold_out
+from gobelin.pipeline.stages.held_out import hold_out
 from gobelin.store.dataset import commit_shards, data_output, shard_name
 from gobelin.train.config import TrainConfig
-from gobelin.train.held_out import HeldOut
+from gobelin.train.held_out import HeldOut, choose_sites, hash_of
 
 CONFIG = TrainConfig(validation_ratio=0.2)
 
@@ -81,8 +80,8 @@ def test_near_duplicates_across_the_split_are_on_neither_side(tmp_path: Path) ->
     ids=["small sites", "a big site", "few sites", "two sites", "nothing asked for"],
 )
 def test_the_share_of_documents(documents: dict[str, int], ratio: float, shares: tuple[float, float]) -> None:
-    chosen = choose_sites(Counter(documents), ratio)
-    share = sum(documents[site] for site in chosen) / sum(documents.values())
+    chosen = choose_sites({hash_of(site): count for site, count in documents.items()}, ratio)
+    share = sum(documents[site] for site in documents if hash_of(site) in chosen) / sum(documents.values())
     assert shares[0] <= share <= shares[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.train.batches import Loader, Portion
 from gobelin.train.config import LMConfig, TrainConfig
 from gobelin.train.held_out import HeldOut
-from gobelin.train.mixture import read_mixture
+from gobelin.train.mixture import Mixture, read_mixture
 from gobelin.train.shards import Documents, read_corpus
 from gobelin.train.size import CorpusSize, outlook, plan_lines
 from gobelin.train.trainer import train
@@ -101,11 +102,50 @@ def test_other_tokenizers_are_named(folder: Path, tmp_path: Path) -> None:
     vocabulary = small_vocabulary(tokenizer)
     write_shards(tmp_path / "other", _texts(3), vocabulary, tokenizer)
     with pytest.raises(UserError, match=r"other tokenizers than this run") as raised:
-        read_mixture({str(tmp_path / "other"): 0.5}, VOCABULARY, 0.0, str(tmp_path))
+        _mixture(folder, tmp_path / "other", tmp_path)
     for each in (VOCABULARY, vocabulary):
         assert each.text_fingerprint[:12] in str(raised.value)
     with pytest.raises(UserError, match="no token shards in"):
-        read_mixture({str(tmp_path / "nothing"): 0.5}, VOCABULARY, 0.0, str(tmp_path))
+        _mixture(folder, tmp_path / "nothing", tmp_path)
+
+
+def _mixture(folder: Path, other: Path, kept_in: Path, held_out: float | HeldOut = 0.0, ratio: float = 0.0) -> Mixture:
+    return read_mixture(
+        str(folder / "pictures"), {str(other): 0.5}, VOCABULARY, held_out, ratio, str(kept_in / "indexes")
+    )
+
+
+def _ids_of(documents: Documents) -> set[str]:
+    return {document.doc_id for document in documents}
+
+
+def test_sites_that_one_corpus_holds_out_are_trained_on_in_none(tmp_path: Path) -> None:
+    """By site, where documents are others; each corpus is evaluated on its own."""
+    pictures, texts = colored_documents(60), _texts(40)
+    sites = {name: f"site{number % 10}.example" for number, name in enumerate([*pictures, *texts])}
+    write_shards(tmp_path / "pictures", pictures, VOCABULARY, TOKENIZER, sites=sites)
+    write_shards(tmp_path / "texts", texts, VOCABULARY, TOKENIZER, sites=sites)
+    of = {number: {name for name, site in sites.items() if site == f"site{number}.example"} for number in range(10)}
+    split = HeldOut("site", ("site3.example",), tuple(sorted(of[3] & pictures.keys())), ())
+    HeldOut("site", ("site7.example",), tuple(sorted(of[7] & texts.keys())), ()).save(str(tmp_path / "texts" / "train"))
+    found = _mixture(tmp_path, tmp_path / "texts", tmp_path, split)
+    ((share, other),) = found.others
+    assert share == 0.5
+    assert _ids_of(found.own.training) == pictures.keys() - of[3] - of[7]
+    assert _ids_of(found.own.validation) == pictures.keys() & of[3]
+    assert _ids_of(other.training) == texts.keys() - of[3] - of[7]
+    assert _ids_of(other.validation) == texts.keys() & of[7]
+
+
+def test_of_a_corpus_that_nobody_trained_on_whole_sites_are_held_out(tmp_path: Path) -> None:
+    pictures, texts = colored_documents(10), _texts(100)
+    sites = {name: f"site{number % 20}.example" for number, name in enumerate(texts)}
+    write_shards(tmp_path / "pictures", pictures, VOCABULARY, TOKENIZER)
+    write_shards(tmp_path / "texts", texts, VOCABULARY, TOKENIZER, sites=sites)
+    ((_, other),) = _mixture(tmp_path, tmp_path / "texts", tmp_path, ratio=0.1).others
+    apart = {sites[name] for name in _ids_of(other.validation)}
+    assert len(apart) == 2
+    assert _ids_of(other.training) == {name for name in texts if sites[name] not in apart}
 
 
 def test_a_mixture_trains_and_goes_on(folder: Path, tmp_path: Path) -> None:
@@ -120,6 +160,10 @@ def test_a_mixture_trains_and_goes_on(folder: Path, tmp_path: Path) -> None:
         train(shards, VOCABULARY, config, str(tmp_path / name), seed=0, stop=lambda: next(calls) == last)
 
     run("whole")
+    losses = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert losses["validation_image_nats"] > 0
+    assert losses["validation_mixture_0_image_nats"] is None  # of texts
+    assert losses["validation_mixture_0_text_nats"] > 0
     run("parts", last=4)
     run("parts")
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]

@@ -18,7 +18,8 @@ from gobelin.train.batches import Loader, make_batch
 from gobelin.train.config import LMConfig, TrainConfig
 from gobelin.train.parallel import Processes
 from gobelin.train.shards import read_corpus
-from gobelin.train.trainer import Trainee, train
+from gobelin.train.trainee import Trainee
+from gobelin.train.trainer import train
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
 TOKENIZER = small_tokenizer()

@@ -23,6 +23,7 @@ from gobelin.tokenize.vocabulary import (
     TEXT,
     Vocabulary,
 )
+from gobelin.train.config import TrainConfig
 from gobelin.train.evaluate import grounding_gap
 from gobelin.train.model import LanguageModel, LMConfig, build_model, load_model, save_model
 from gobelin.train.sample import (
@@ -35,7 +36,7 @@ from gobelin.train.sample import (
     sample_images,
 )
 from gobelin.train.shards import Pair, held_out_pairs, read_corpus
-from gobelin.train.trainer import TrainConfig, train
+from gobelin.train.trainer import train
 from tests.token_corpora import (
     CODES_PER_COLOR,
     COLORS,

@@ -22,11 +22,11 @@ from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.tokenize.vqvae import PatchAutoencoder
 from gobelin.train import checkpoints
-from gobelin.train.config import SamplingConfig
+from gobelin.train.config import SamplingConfig, TrainConfig
 from gobelin.train.model import LMConfig, load_model
 from gobelin.train.sample import sample_images
 from gobelin.train.shards import held_out_pairs, read_corpus
-from gobelin.train.trainer import TrainConfig, train
+from gobelin.train.trainer import train
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
 TOKENIZER = small_tokenizer()

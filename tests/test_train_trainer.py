@@ -20,13 +20,15 @@ from gobelin.errors import DivergedError, UserError
 from gobelin.tokenize.sequence import ImageItem
 from gobelin.train import losses
 from gobelin.train.batches import NO_TARGET, Loader, make_batch
+from gobelin.train.config import TrainConfig
 from gobelin.train.fit_alerts import fit_alerts
 from gobelin.train.log import in_words
 from gobelin.train.losses import TargetWeights, TokenLosses, measure
 from gobelin.train.model import LMConfig, load_model
 from gobelin.train.optimizers import MOST_SKIPS, STEPS_TO_KNOW, Guard, learning_rate_ratio, update
 from gobelin.train.shards import read_corpus
-from gobelin.train.trainer import TrainConfig, Trainee, TrainResult, train
+from gobelin.train.trainee import Trainee
+from gobelin.train.trainer import TrainResult, train
 from gobelin.transforms.torch_threads import torch_threads
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 

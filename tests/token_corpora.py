@@ -79,8 +79,13 @@ def write_shards(
     vocabulary: Vocabulary,
     text_tokenizer: TextTokenizer,
     num_shards: int = 2,
+    sites: Mapping[str, str] | None = None,
 ) -> str:
-    """Writes a data set of token shards, and ``vocabulary.json`` beside them. Returns the folder."""
+    """Writes a data set of token shards, and ``vocabulary.json`` beside them. Returns the folder.
+
+    Args:
+        sites: of documents; others have none.
+    """
     folder = str(folder)
     rows: list[list[dict[str, object]]] = [[] for _ in range(num_shards)]
     for doc_id, items in sorted(documents.items()):
@@ -89,6 +94,7 @@ def write_shards(
             "doc_id": doc_id,
             "tokens": tokens,
             "image_spans": [dataclasses.asdict(span) for span in spans],
+            "site": (sites or {}).get(doc_id),
         }
         rows[shard_of(doc_id, num_shards)].append(row)
     schema = TOKEN_SHARDS.with_metadata({METADATA_KEY: vocabulary.to_json().encode()})

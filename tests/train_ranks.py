@@ -17,7 +17,8 @@ from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import Batch
 from gobelin.train.config import LMConfig, TrainConfig
 from gobelin.train.parallel import joined
-from gobelin.train.trainer import Trainee, train
+from gobelin.train.trainee import Trainee
+from gobelin.train.trainer import train
 
 
 def main(runs: list[dict[str, Any]]) -> None:

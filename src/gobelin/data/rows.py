@@ -273,6 +273,7 @@ class TokenRow(TypedDict):
     tokens: Sequence[int]
     image_spans: Sequence[ImageSpanRow]
     part: int | None
+    site: str | None
 
 
 class ImageCopyRow(TypedDict):
@@ -290,6 +291,7 @@ class TokenIndexRow(TypedDict):
     row: int
     doc_id: str
     part: int | None
+    site: str | None
     first_token: int
     num_tokens: int
     num_images: int

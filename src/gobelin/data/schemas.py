@@ -391,6 +391,7 @@ TOKEN_SHARDS = pa.schema(
             _required("image_id", _TEXT, "see images"),
         ])), "in their order"),
         _field("part", pa.int32(), "piece of a document longer than tokenize.max_tokens, from 0; null: all of it"),
+        _field("site", _TEXT, "host of the document's address, www. aside; null: it has none"),
     ]
 )  # fmt: skip
 
@@ -402,6 +403,7 @@ TOKEN_INDEX = pa.schema(
         _required("row", pa.int32(), "in the row group"),
         _required("doc_id", _TEXT, "see documents"),
         _field("part", pa.int32(), "see token shards"),
+        _field("site", _TEXT, "see token shards"),
         _required("first_token", pa.int64(), "tokens of the shard before this row"),
         _required("num_tokens", pa.int32(), "tokens"),
         _required("num_images", pa.int32(), "images"),

@@ -30,6 +30,7 @@ from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.progress import advance
 from gobelin.transforms.row_steps import empty_shards
+from gobelin.transforms.urls import site_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -225,9 +226,9 @@ class _AssembleShard(WebStep):
                            layout.max_tokens)
             for each in shortened
         ]  # fmt: skip
-        rows = []
+        rows, site = [], site_of(document["url"])
         for part, sequence in enumerate(sequences):
-            row = sequence_row(doc_id, None if len(sequences) == 1 else part, sequence, layout.seed)
+            row = sequence_row(doc_id, site, None if len(sequences) == 1 else part, sequence, layout.seed)
             if latents is not None:
                 of_images = [latents[span.image_id] for span in sequence.spans]
                 row["latents"] = np.concatenate([np.empty(0, np.float16), *of_images])

@@ -33,8 +33,9 @@ from gobelin.tokenize.split import TokenSequence
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.transforms.partition import Bins, Parts, give_memory_back
 
-VERSION = 2
-"""Of the layout of token shards. Version 1, which says no version, had no ``part``, no index and the order of ids."""
+VERSION = 3
+"""Of the layout of token shards. Version 1, which says no version, had no ``part``, no index and the order of ids;
+version 2 had no ``site``."""
 
 SHARDS_KEY = b"gobelin.token_shards"
 """Key of the layout in a Parquet file's metadata: JSON with version, seed, shard_tokens, order ..."""
@@ -54,7 +55,7 @@ _OF_A_SEQUENCE = [
 
 
 _ORDER = [("key", "ascending"), ("doc_id", "ascending"), ("part", "ascending")]
-_OF_THE_INDEX = ("doc_id", "part", "num_tokens", "num_images", "num_image_tokens", "longest_image")
+_OF_THE_INDEX = ("doc_id", "part", "site", "num_tokens", "num_images", "num_image_tokens", "longest_image")
 
 
 def shard_schema(codebook: Codebook) -> pa.Schema:
@@ -70,12 +71,13 @@ def sequence_schema(codebook: Codebook) -> pa.Schema:
     return schema
 
 
-def sequence_row(doc_id: str, part: int | None, sequence: TokenSequence, seed: int) -> Row:
+def sequence_row(doc_id: str, site: str, part: int | None, sequence: TokenSequence, seed: int) -> Row:
     """A row of ``sequence_schema``, without latents."""
     spans = [dataclasses.asdict(span) for span in sequence.spans]
     return {
         "doc_id": doc_id,
         "part": part,
+        "site": site or None,
         "tokens": np.array(sequence.tokens, np.int32),
         "image_spans": spans,
         "key": xxhash.xxh3_64_intdigest(f"{seed}\n{doc_id}\n{part or 0}".encode()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from typing import Literal
 
 from gobelin.errors import UserError
@@ -12,6 +13,39 @@ from gobelin.store.paths import join
 
 FILE_NAME = "held_out.json"
 _VERSION = 1
+
+MOST_OF_RATIO = 1.5
+"""Sites are held out up to this many times the share that is asked for."""
+
+MOST_OF_ALL = 0.25
+"""Share of the documents that the smallest site may have to be held out where all have more than was asked for."""
+
+
+def hash_of(name: str) -> int:
+    """What a document, by its id, or a site is known by in an index, 64 bits. Uniform, so it also says what is held
+    out."""
+    return int.from_bytes(hashlib.blake2b(f"validation\n{name}".encode(), digest_size=8).digest(), "big")
+
+
+def choose_sites(documents: Mapping[int, int], ratio: float) -> set[int]:
+    """Sites to hold out, taken in order of the hash of their name until they have their share of the documents; one
+    that would overshoot is passed over. None where the smallest site has more than a quarter of all.
+
+    Args:
+        documents: of each site, by ``hash_of`` its name.
+        ratio: share of the documents to hold out, [0, 1).
+    """
+    total, held_out, chosen = sum(documents.values()), 0, set()
+    for site in sorted(documents):
+        if held_out >= ratio * total:
+            break
+        if held_out + documents[site] <= MOST_OF_RATIO * ratio * total:
+            chosen.add(site)
+            held_out += documents[site]
+    if not chosen and ratio and documents:
+        smallest = min(documents, key=lambda site: (documents[site], site))
+        chosen = {smallest} if documents[smallest] <= MOST_OF_ALL * total else set()
+    return chosen
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

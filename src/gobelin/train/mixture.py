@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from gobelin.errors import UserError
@@ -10,7 +11,15 @@ from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import Portion
 from gobelin.train.held_out import FILE_NAME, HeldOut
-from gobelin.train.shards import Documents, read_corpus, vocabulary_of
+from gobelin.train.shards import (
+    Split,
+    TokenCorpus,
+    TokenIndex,
+    corpus_of,
+    read_index,
+    split_of,
+    vocabulary_of,
+)
 
 
 def shards_in(address: str) -> str:
@@ -18,36 +27,66 @@ def shards_in(address: str) -> str:
     return join(address, "tokenize", "shards") if exists(join(address, "run.json")) else address.rstrip("/")
 
 
-def read_mixture(
-    mixture: Mapping[str, float], vocabulary: Vocabulary, split: float | HeldOut, kept_in: str
-) -> list[Portion]:
-    """The documents to mix in, of each address of ``train.mixture``, with their share of all tokens.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mixture:
+    """The run's own corpus, and the others that are mixed in."""
 
-    What the run holds out, and what the other run held out, is not among them.
+    own: TokenCorpus
+    others: list[tuple[float, TokenCorpus]]
+    """The share of all tokens, in (0, 1), and the corpus, in the order of their addresses."""
+
+    @property
+    def identity(self) -> list[list[str | float]]:
+        """What tells this mixture from others: the documents that are trained on, and their shares. Nothing where
+        nothing is mixed in."""
+        own_share = 1 - sum(share for share, _ in self.others)
+        corpora = [(own_share, self.own), *self.others] if self.others else []
+        return [[corpus.training.fingerprint, share] for share, corpus in corpora]
+
+    @property
+    def portions(self) -> list[Portion]:
+        """What the loader mixes in."""
+        return [Portion(corpus.training, share) for share, corpus in self.others]
+
+
+def read_mixture(
+    shards: str, mixture: Mapping[str, float], vocabulary: Vocabulary, held_out: float | HeldOut, ratio: float,
+    kept_in: str,
+) -> Mixture:  # fmt: skip
+    """The run's own corpus and those of ``train.mixture``. What any of them holds out, by document or by site, is
+    trained on in none.
+
+    Of another corpus that is held out which its own run held out, where it trained; else the share ``ratio``, as whole
+    sites where its shards know them.
 
     Args:
-        split: of the run's own corpus, as for ``read_corpus``.
+        held_out: of the run's own corpus, as for ``read_corpus``.
         kept_in: folder that keeps the indexes.
 
     Raises:
-        UserError: no token shards there, or of other tokenizers; the message names the fingerprints of both.
+        UserError: no token shards there, or of other tokenizers (the message names the fingerprints of both), or
+            nothing to train on.
     """
-    portions: list[Portion] = []
+    own_index = read_index(shards, vocabulary, kept_in)
+    own_split = split_of(own_index, held_out)
+    found: list[tuple[str, float, TokenIndex, Split]] = []
     for address, share in sorted(mixture.items()):
-        shards = shards_in(address)
-        theirs = vocabulary_of(shards)
+        theirs = vocabulary_of(shards_in(address))
         if theirs != vocabulary:
             raise UserError(
                 f"train.mixture: {address} was tokenized with other tokenizers than this run "
                 f"({vocabulary.difference(theirs)}): give both runs the same tokenize.text_tokenizer and "
                 "tokenize.image_tokenizer"
             )
-        kept, held_out = join(kept_in, f"mixture_{len(portions)}"), join(address, "train", FILE_NAME)
-        documents = read_corpus(shards, vocabulary, split, kept_in=kept).training
-        if exists(held_out):
-            theirs_too = read_corpus(shards, vocabulary, HeldOut.load(held_out), kept_in=kept).training
-            documents = Documents(documents.index, documents.chosen & theirs_too.chosen, vocabulary)
-        if not documents.num_tokens:
-            raise UserError(f"train.mixture: {address} holds nothing to train on")
-        portions.append(Portion(documents, share))
-    return portions
+        index = read_index(shards_in(address), vocabulary, join(kept_in, f"mixture_{len(found)}"))
+        file = join(address, "train", FILE_NAME)
+        split = split_of(index, HeldOut.load(file) if exists(file) else ratio, by_site=True)
+        found.append((address, share, index, split))
+    splits = [own_split, *(split for *_, split in found)]
+    return Mixture(
+        corpus_of(own_index, own_split, splits, vocabulary, shards),
+        [
+            (share, corpus_of(index, split, splits, vocabulary, f"train.mixture: {address}"))
+            for address, share, index, split in found
+        ],
+    )

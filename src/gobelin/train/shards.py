@@ -1,6 +1,6 @@
 """Token shards on a disk or an object store, read by row group: an index says where each document lies.
 
-It takes 20 bytes a document, whatever its length. It is taken from the index that lies beside the shards, where that is
+It takes 28 bytes a document, whatever its length. It is taken from the index that lies beside the shards, where that is
 one of these very files (by their digests); otherwise it is made in one pass, which also checks every document. It can
 be kept in a file; it is made anew for another data set. What is trained on follows from the data set's manifest:
 the digest of its files is the data's fingerprint, which checkpoints hold, so a run is only ever resumed on the data it
@@ -27,12 +27,15 @@ from gobelin.store.paths import join, parent_of
 from gobelin.tokenize.grammar import ItemRange, parse
 from gobelin.tokenize.token_shards import DIGEST_KEY, each_index, read_layout
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
-from gobelin.train.held_out import HeldOut
+from gobelin.train.held_out import HeldOut, choose_sites, hash_of
 
 INDEX_NAME = "index.npz"
 
 INDEX_SET = "index"
 """Data set beside the token shards: ``TOKEN_INDEX``."""
+
+
+NO_SITE = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class TokenIndex:
     lengths: np.ndarray  # int32, N: tokens
     num_images: np.ndarray  # int32, N
     longest_image: np.ndarray  # int32, N: tokens of the longest image with its caption and what encloses them
-    hashes: np.ndarray  # uint64, N: of the ids, see hash_of_id
+    hashes: np.ndarray  # uint64, N: hash_of the id
+    sites: np.ndarray  # uint64, N: hash_of the site; NO_SITE where it has none
 
 
 class Documents:
@@ -126,6 +130,43 @@ class Pair:
     codebook: int = 0  # index in the vocabulary
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Split:
+    """What is not trained on, whatever corpus it is of. Hashes, uint64."""
+
+    held_out: np.ndarray  # documents that a model is evaluated on
+    left_out: np.ndarray  # others
+    sites: np.ndarray
+
+    def holds(self, index: TokenIndex) -> np.ndarray:
+        """Whether each document of an index is among these, or of one of the sites."""
+        return (
+            np.isin(index.hashes, self.held_out)
+            | np.isin(index.hashes, self.left_out)
+            | np.isin(index.sites, self.sites)
+        )
+
+
+def split_of(index: TokenIndex, held_out: float | HeldOut, *, by_site: bool = False) -> Split:
+    """What is held out of a corpus: what is given, or a share of its documents.
+
+    Args:
+        by_site: whether the share is of whole sites, as far as the index knows them (``choose_sites``); other
+            documents are taken by hash of their id.
+    """
+    nothing = np.empty(0, np.uint64)
+    if isinstance(held_out, HeldOut):
+        return Split(_hashes(held_out.documents), _hashes(held_out.left_out), _hashes(held_out.sites))
+    sites = nothing
+    if by_site:
+        names, counts = np.unique(index.sites[index.sites != NO_SITE], return_counts=True)
+        chosen = choose_sites(dict(zip(names.tolist(), counts.tolist(), strict=True)), held_out)
+        sites = np.array(sorted(chosen), np.uint64)
+    has_site = (index.sites != NO_SITE) & (len(sites) > 0)
+    is_held_out = np.where(has_site, np.isin(index.sites, sites), index.hashes < np.uint64(int(held_out * 2**64)))
+    return Split(index.hashes[is_held_out], nothing, sites)
+
+
 def read_corpus(
     shards: str, vocabulary: Vocabulary, held_out: float | HeldOut, *, kept_in: str | None = None
 ) -> TokenCorpus:
@@ -139,20 +180,28 @@ def read_corpus(
         UserError: there is no such data set, no documents for training, shards of another vocabulary, or a document
             whose tokens break the grammar.
     """
+    index = read_index(shards, vocabulary, kept_in)
+    split = split_of(index, held_out)
+    return corpus_of(index, split, [split], vocabulary, shards)
+
+
+def corpus_of(
+    index: TokenIndex, own: Split, splits: Sequence[Split], vocabulary: Vocabulary, shards: str
+) -> TokenCorpus:
+    """The two sides of a corpus: documents in none of the splits, and what its own holds out.
+
+    Raises:
+        UserError: there is nothing to train on, or images are no codes.
+    """
     for codebook in vocabulary.codebooks:
         if codebook.is_continuous:
             raise UserError(
                 f"the images of {shards} are continuous latents (codebook {codebook.name}), and this trainer learns "
                 "codes: tokenize with a VQ-VAE, FSQ or VQGAN, or read the column latents with a trainer of your own"
             )
-    index = read_index(shards, vocabulary, kept_in)
-    if isinstance(held_out, HeldOut):
-        is_held_out, is_left_out = (_is_among(index, ids) for ids in (held_out.documents, held_out.left_out))
-    else:
-        is_held_out = index.hashes < np.uint64(int(held_out * 2**64))
-        is_left_out = np.zeros_like(is_held_out)
-    training = Documents(index, ~is_held_out & ~is_left_out, vocabulary)
-    validation = Documents(index, is_held_out, vocabulary)
+    is_apart = np.logical_or.reduce([split.holds(index) for split in splits])
+    training = Documents(index, ~is_apart, vocabulary)
+    validation = Documents(index, np.isin(index.hashes, own.held_out), vocabulary)
     if not len(training):
         raise UserError(f"{shards} holds {len(validation)} documents with anything in them, and none to train on")
     return TokenCorpus(training, validation, index.fingerprint)
@@ -163,7 +212,7 @@ def documents_among(
 ) -> Documents:
     """The documents of a data set of token shards that have one of these ids. Raises UserError: see ``read_corpus``."""
     index = read_index(shards, vocabulary, kept_in)
-    return Documents(index, _is_among(index, doc_ids), vocabulary)
+    return Documents(index, np.isin(index.hashes, _hashes(doc_ids)), vocabulary)
 
 
 def vocabulary_of(shards: str) -> Vocabulary:
@@ -183,14 +232,8 @@ def vocabulary_of(shards: str) -> Vocabulary:
     return Vocabulary.from_json(stored.decode())
 
 
-def _is_among(index: TokenIndex, doc_ids: Iterable[str]) -> np.ndarray:
-    """Whether each document of an index is one of these."""
-    return np.isin(index.hashes, np.array(list(map(hash_of_id, doc_ids)), np.uint64))
-
-
-def hash_of_id(doc_id: str) -> int:
-    """What a document is known by in an index, 64 bits. Uniform, so it also says what is held out."""
-    return int.from_bytes(hashlib.blake2b(f"validation\n{doc_id}".encode(), digest_size=8).digest(), "big")
+def _hashes(names: Iterable[str]) -> np.ndarray:
+    return np.array(list(map(hash_of, names)), np.uint64)
 
 
 def read_index(shards: str, vocabulary: Vocabulary, kept_in: str | None = None) -> TokenIndex:
@@ -219,7 +262,7 @@ def read_index(shards: str, vocabulary: Vocabulary, kept_in: str | None = None) 
     return index
 
 
-_ARRAYS = ("groups", "starts", "lengths", "num_images", "longest_image", "hashes")
+_ARRAYS = ("groups", "starts", "lengths", "num_images", "longest_image", "hashes", "sites")
 
 
 def _fingerprint(files: Sequence[DataFile], vocabulary: Vocabulary) -> str:
@@ -236,7 +279,8 @@ def _index_beside(
     beside = join(parent_of(shards.rstrip("/")), INDEX_SET)
     if not is_committed(beside) or [file.name for file in files_of(beside)] != [file.name for file in files]:
         return None
-    groups, sizes, rows, hashes = [], [], [np.empty((0, 3), np.int32)], [np.empty(0, np.uint64)]
+    groups, sizes, rows = [], [], [np.empty((0, 3), np.int32)]
+    hashes, sites = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
     for number, (file, table) in enumerate(zip(files, each_index(paths_of(beside)))):
         if (table.schema.metadata or {}).get(DIGEST_KEY) != file.sha256.encode() or len(table) != file.num_rows:
             return None
@@ -244,7 +288,8 @@ def _index_beside(
         groups += [(number, group) for group in range(len(counts))]
         sizes += counts.tolist()
         rows.append(np.stack([table[name].to_numpy() for name in ("num_tokens", "num_images", "longest_image")], 1))
-        hashes.append(np.fromiter(map(hash_of_id, table["doc_id"].to_pylist()), np.uint64, len(table)))
+        hashes.append(_hashes(table["doc_id"].to_pylist()))
+        sites.append(_site_hashes(table))
     if paths:  # the vocabulary is that of all of them
         with open_input(paths[0]) as stream:
             _open_shard(stream, paths[0], vocabulary)
@@ -252,36 +297,43 @@ def _index_beside(
     lengths, num_images, longest = np.ascontiguousarray(np.concatenate(rows).T)
     return TokenIndex(
         paths, fingerprint, np.array(groups, np.int32).reshape(-1, 2), starts, lengths, num_images, longest,
-        np.concatenate(hashes),
+        np.concatenate(hashes), np.concatenate(sites),
     )  # fmt: skip
+
+
+def _site_hashes(table: pa.Table) -> np.ndarray:
+    names = table["site"].to_pylist() if "site" in table.column_names else [None] * len(table)
+    known = {name: NO_SITE if name is None else hash_of(name) for name in set(names)}
+    return np.array([known[name] for name in names], np.uint64)
 
 
 def _make_index(paths: tuple[str, ...], fingerprint: str, vocabulary: Vocabulary) -> TokenIndex:
     """Reads all documents once, a row group at a time, and checks them."""
     groups: list[tuple[int, int]] = []
     rows = [np.empty((0, 3), np.int32)]
-    hashes = [np.empty(0, np.uint64)]
+    hashes, sites = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
     starts = [0]
     for shard, path in enumerate(paths):
         with open_input(path) as stream:
             file = _open_shard(stream, path, vocabulary)
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, ["doc_id", "tokens", "image_spans"])
+                table = file.read_row_group(group, ["doc_id", "tokens", "image_spans", "site"])
                 found = [_measure(document) for document in _documents_of(table, path, vocabulary)]
                 rows.append(np.array([row for _, row in found], np.int32).reshape(-1, 3))
                 hashes.append(np.array([each for each, _ in found], np.uint64))
+                sites.append(_site_hashes(table))
                 groups.append((shard, group))
                 starts.append(starts[-1] + len(found))
     lengths, num_images, longest = np.ascontiguousarray(np.concatenate(rows).T)
     return TokenIndex(
         paths, fingerprint, np.array(groups, np.int32).reshape(-1, 2), np.array(starts, np.int64), lengths, num_images,
-        longest, np.concatenate(hashes),
+        longest, np.concatenate(hashes), np.concatenate(sites),
     )  # fmt: skip
 
 
 def _measure(document: TokenDocument) -> tuple[int, tuple[int, int, int]]:
     images = [item.stop - item.start for item in document.items if item.codes is not None]
-    return hash_of_id(document.doc_id), (len(document.tokens), len(images), max(images, default=0))
+    return hash_of(document.doc_id), (len(document.tokens), len(images), max(images, default=0))
 
 
 def document_pairs(document: TokenDocument) -> list[tuple[str, Pair]]:

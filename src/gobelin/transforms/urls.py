@@ -87,6 +87,11 @@ def host_of(url: str) -> str:
     return ascii_host(parts.hostname or "") if parts else ""
 
 
+def site_of(url: str) -> str:
+    """Host name without ``www.``: what counts as one site. Empty where there is none."""
+    return host_of(url).removeprefix("www.")
+
+
 @functools.lru_cache(1024)
 def ascii_host(host: str) -> str:
     """A host name as browsers ask for it: Unicode's UTS 46, non-transitional (``straße.de`` is ``xn--strae-oqa.de`` and

@@ -6,9 +6,8 @@ measures memory. Sites are hosts; ``www.`` counts as none.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,14 +16,8 @@ from gobelin.pipeline.run.state import row_groups
 from gobelin.store.dataset import is_committed
 from gobelin.store.paths import join
 from gobelin.train.config import TrainConfig
-from gobelin.train.held_out import HeldOut
-from gobelin.transforms.urls import host_of
-
-MOST_OF_RATIO = 1.5
-"""Sites are held out up to this many times the share that is asked for."""
-
-MOST_OF_ALL = 0.25
-"""Share of the documents that the smallest site may have to be held out where all have more than was asked for."""
+from gobelin.train.held_out import HeldOut, choose_sites, hash_of
+from gobelin.transforms.urls import site_of
 
 _GROUPS = ("exact_group", "near_group")
 
@@ -45,7 +38,9 @@ def hold_out_of(corpus: str, scores: str, config: TrainConfig) -> HeldOut:
     """
     given = HeldOut.load(config.held_out) if config.held_out is not None else None
     if given is None:
-        sites = choose_sites(Counter(site for _, site in _sites(corpus)), config.validation_ratio)
+        counts = Counter(site for _, site in _sites(corpus))
+        chosen = choose_sites({hash_of(site): count for site, count in counts.items()}, config.validation_ratio)
+        sites = {site for site in counts if hash_of(site) in chosen}
         by_site = [(doc_id, site) for doc_id, site in _sites(corpus) if site in sites]
         if not sites and config.validation_ratio:
             return _without_duplicates(corpus, scores, "document", (), _some(corpus, config.validation_ratio), set())
@@ -60,41 +55,16 @@ def hold_out_of(corpus: str, scores: str, config: TrainConfig) -> HeldOut:
     return _without_duplicates(corpus, scores, "file", given.sites, found, others)
 
 
-def choose_sites(documents: Mapping[str, int], ratio: float) -> set[str]:
-    """Sites to hold out, taken in order of a hash of their name until they have their share of the documents; one that
-    would overshoot is passed over. None where the smallest site has more than a quarter of all.
-
-    Args:
-        documents: of each site.
-        ratio: share of the documents to hold out, [0, 1).
-    """
-    total, held_out, chosen = sum(documents.values()), 0, set()
-    for site in sorted(documents, key=_hash):
-        if held_out >= ratio * total:
-            break
-        if held_out + documents[site] <= MOST_OF_RATIO * ratio * total:
-            chosen.add(site)
-            held_out += documents[site]
-    if not chosen and ratio and documents:
-        smallest = min(documents, key=lambda site: (documents[site], _hash(site)))
-        chosen = {smallest} if documents[smallest] <= MOST_OF_ALL * total else set()
-    return chosen
-
-
-def _hash(name: str) -> bytes:
-    return hashlib.blake2b(f"validation\n{name}".encode(), digest_size=8).digest()
-
-
 def _some(corpus: str, ratio: float) -> set[str]:
     """Single documents, by hash of their id."""
-    return {doc_id for doc_id, _ in _sites(corpus) if int.from_bytes(_hash(doc_id), "big") < ratio * 2**64}
+    return {doc_id for doc_id, _ in _sites(corpus) if hash_of(doc_id) < ratio * 2**64}
 
 
 def _sites(corpus: str) -> Iterator[tuple[str, str]]:
     """(doc_id, site) of each document."""
     for table in row_groups(corpus, ["doc_id", "url"]):
         for doc_id, url in zip(table["doc_id"].to_pylist(), table["url"].to_pylist()):
-            yield doc_id, host_of(url).removeprefix("www.")
+            yield doc_id, site_of(url)
 
 
 def _without_duplicates(
