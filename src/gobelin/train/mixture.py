@@ -21,10 +21,18 @@ from gobelin.train.shards import (
     vocabulary_of,
 )
 
+VALIDATION = "validation_"
+"""Before the names of losses on held-out documents."""
+
 
 def shards_in(address: str) -> str:
     """The token shards of an output folder; or the address, which is a folder of shards itself."""
     return join(address, "tokenize", "shards") if exists(join(address, "run.json")) else address.rstrip("/")
+
+
+def prefix_of(number: int) -> str:
+    """Before the names of losses on what another corpus holds out, by its place among the addresses, sorted."""
+    return f"{VALIDATION}mixture_{number}_"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,13 +17,11 @@ from gobelin.train.batches import Batch, Loader, make_batch
 from gobelin.train.checkpoints import Checkpoints
 from gobelin.train.config import TrainConfig
 from gobelin.train.losses import Measured, TargetWeights, TokenLosses, Wanted, measure, token_losses
+from gobelin.train.mixture import VALIDATION
 from gobelin.train.model import LanguageModel, build_model
 from gobelin.train.optimizers import Guard, local, make_optimizers, state_tensors, update
 from gobelin.train.parallel import ALONE, Processes
 from gobelin.transforms.devices import torch_device
-
-VALIDATION = "validation_"
-"""Before the names of losses on held-out documents."""
 
 Metrics = Mapping[str, float | None]
 Rows = Sequence[Sequence[np.ndarray]]

@@ -34,12 +34,12 @@ from gobelin.train.batches import Loader
 from gobelin.train.checkpoints import Checkpoints, Position
 from gobelin.train.config import TrainConfig
 from gobelin.train.held_out import HeldOut
-from gobelin.train.mixture import Mixture, read_mixture
+from gobelin.train.mixture import VALIDATION, Mixture, prefix_of, read_mixture
 from gobelin.train.model import save_model, whole_weights
 from gobelin.train.optimizers import MOST_SKIPS, local, state_tensors
 from gobelin.train.parallel import ALONE, Processes
 from gobelin.train.size import model_size
-from gobelin.train.trainee import VALIDATION, Metrics, Trainee
+from gobelin.train.trainee import Metrics, Trainee
 from gobelin.transforms.finite import require_finite
 from gobelin.transforms.torch_threads import torch_threads
 
@@ -240,7 +240,7 @@ def num_steps(loader: Loader, config: TrainConfig) -> int:
 def _evaluations(mixture: Mixture, config: TrainConfig) -> dict[str, Loader]:
     """Rows of the documents that each corpus holds out, with all their captions, by the prefix of their losses."""
     corpora = {VALIDATION: mixture.own}
-    corpora |= {f"{VALIDATION}mixture_{number}_": corpus for number, (_, corpus) in enumerate(mixture.others)}
+    corpora |= {prefix_of(number): corpus for number, (_, corpus) in enumerate(mixture.others)}
     return {
         prefix: Loader(corpus.validation, row_tokens=config.row_tokens, caption_drop=0.0, seed=0)
         for prefix, corpus in corpora.items()

@@ -176,10 +176,24 @@ def train_model(output: str, recipe: Recipe) -> None:
             ],
             "notes": [
                 *split_notes(held_out),
+                *_mixture_notes(recipe.train, result.metrics, num_codes),
                 *training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
             ],
         },
     )
+
+
+def _mixture_notes(config: TrainConfig, losses: Mapping[str, float | None], num_codes: int) -> list[str]:
+    """The held-out losses of each corpus that is mixed in."""
+    from gobelin.train.log import in_words
+    from gobelin.train.mixture import prefix_of
+
+    found = []
+    for number, address in enumerate(sorted(config.mixture)):
+        own = {name.removeprefix(prefix_of(number)): value for name, value in losses.items()
+               if name.startswith(prefix_of(number))}  # fmt: skip
+        found.append(f"held out of {address}, mixed in: {in_words(own, num_codes) or 'nothing'}")
+    return found
 
 
 def split_notes(held_out: HeldOut) -> list[str]:
