@@ -282,8 +282,9 @@ def test_a_kl_vae_writes_latents_beside_codes_that_mark_places(tmp_path: Path, w
     pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
     stream = io.BytesIO()
     PIL.Image.fromarray(pixels).save(stream, "PNG")
-    schema = pa.schema([("image_id", pa.string()), ("data", pa.binary()), ("urls", pa.list_(pa.string()))])
-    row = {"image_id": "a", "data": stream.getvalue(), "urls": ["https://a.example/a.png"]}
+    kinds = {"image_id": pa.string(), "data": pa.binary(), "urls": pa.list_(pa.string())}
+    schema = pa.schema([*kinds.items(), ("width", pa.int32()), ("height", pa.int32())])
+    row = {"image_id": "a", "data": stream.getvalue(), "urls": ["https://a.example/a.png"], "width": 9, "height": 9}
     write_data_set(tmp_path / "images", [row], schema, 1, "image_id")
     tokenizer_folder, images, codes, failed = (
         str(tmp_path / name) for name in ("tokenizer", "images", "codes", "failed")

@@ -21,7 +21,7 @@ from gobelin.data.schemas import DOCUMENTS, IMAGES
 from gobelin.errors import UserError
 from gobelin.scores import Score
 from gobelin.tokenize import assemble, encode, preprocess
-from gobelin.tokenize.framing import Framing
+from gobelin.tokenize.framing import Frames, Framing
 from gobelin.tokenize.split import TokenSequence
 from gobelin.transforms import urls
 from gobelin.transforms.boundary import Refused, WebStep, attempt
@@ -331,20 +331,22 @@ def test_thrown_into_scores_of_plugins(corpus: Path) -> None:
 
 def test_thrown_into_codes(png: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     step = encode._EncodeImages(encode.Encoding("", encode.StoredImages("", None, 1), "", ""))
-    step._pool = encode.DecoderPool(Framing(((2, 2),), 8))
-    step._tokenizer = type(
-        "Tokenizer",
+    framings = (Framing(((2, 2),), 8),)
+    step._pool = encode.DecoderPool(framings)
+    step._tokenizers = type(
+        "Tokenizers",
         (),
         {
-            "codebook": type("Codebook", (), {"is_continuous": False, "num_codes": 4}),
-            "framing": Framing(((2, 2),), 8),
-            "encode_all": lambda _, all: all,
+            "codebooks": [type("Codebook", (), {"is_continuous": False, "num_codes": 4})],
+            "frames": Frames(framings),
+            "encode_all": lambda _, all: (pixels for _, pixels in all),
         },
     )()
     monkeypatch.setattr(
         preprocess, "blur_faces", throws(lambda picture, _: picture.size[0] == 13, preprocess.blur_faces)
     )
-    pictures = [((0, name, A), (data, ())) for name, data in (("bad", png(1, 13, 20)), ("good", png(2)))]
+    files = {"bad": png(1, 13, 20), "good": png(2)}
+    pictures = [(encode._Key(0, name, A, 0), (data, (), 0)) for name, data in files.items()]
     decisions: dict[int, list[Decision]] = {0: []}
     assert [row["image_id"] for _, row in step._rows(pictures, decisions)] == ["good"]
     assert [(each.rule, each.image_id, each.detail) for each in decisions[0]] == [

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -104,6 +105,11 @@ def test_a_text_is_gone_on_with_and_a_document_has_all_kinds(folder: ModelFolder
     assert begun == {"text", "caption", "picture"}
 
 
+def test_the_page_asks_which_grids_there_are(server: ChatServer) -> None:
+    with urlopen(f"{server.url}grids") as answer:
+        assert json.load(answer) == ["vqvae:2x2"]
+
+
 def test_a_long_conversation_is_cut_with_a_note(folder: ModelFolder) -> None:
     items = [{"kind": "text", "text": "a red square " * 5}] * 9
     assert "left out" in events_of(folder, {"items": items})[0]["text"]
@@ -114,6 +120,7 @@ def test_a_long_conversation_is_cut_with_a_note(folder: ModelFolder) -> None:
     [
         ([], "a list of items"),
         ({"items": [1]}, "a text or a picture"),
+        ({"items": [], "grid": "9x9"}, "no codebook is called '9x9'"),
         ({"items": [{"kind": "text", "text": 5}]}, "at most 100,000 characters"),
         ({"items": [{"kind": "picture", "codes": [0, 1, 2]}]}, "a picture has 4 codes from 0 to 31"),
         ({"items": [{"kind": "picture", "codes": [0, 1, 2, 32]}]}, "a picture has 4 codes"),

@@ -338,8 +338,8 @@ OPTIONS = {
     "tokenizer convert": "--size --name",
     "tokenizer show": "--page --images",
     "shards inspect": "--page --tokenizers --row --document",
-    "shards export": "--format --tokenizer --to",
-    "shards import": "--format --tokenizer --to --tokenizers",
+    "shards export": "--format --tokenizer --to --codebook",
+    "shards import": "--format --tokenizer --to --tokenizers --codebook",
     "heads convert": "--output --kind --clip-model --name",
     "heads train": "--embeddings --labels --output --name",
 }

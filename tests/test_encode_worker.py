@@ -50,7 +50,15 @@ NAMES = [f"{number:064x}" for number in range(23)]
 _DOCUMENTS = pa.schema(
     [("doc_id", pa.string()), ("nodes", pa.list_(pa.struct([("kind", pa.string()), ("image_id", pa.string())])))]
 )
-_IMAGES = pa.schema([("image_id", pa.string()), ("data", pa.large_binary()), ("urls", pa.list_(pa.string()))])
+_IMAGES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("data", pa.large_binary()),
+        ("urls", pa.list_(pa.string())),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
 
 TRUNK: dict[str, Any] = {"image_size": 16, "channels": 8, "multipliers": (1, 2), "num_blocks": 1,
                          "attention_levels": (), "norm_groups": 4, "z_channels": 4}  # fmt: skip
@@ -83,6 +91,8 @@ def run(tmp_path: Path, write_data_set: Make) -> Path:
             "image_id": name,
             "data": b"no picture" if number == 5 else a_file(number),
             "urls": [f"https://a.example/{name}"],
+            "width": 24,
+            "height": 20 + number,
         }
         for number, name in enumerate(NAMES)
     ]
@@ -222,14 +232,15 @@ def test_precision_by_kind_and_device(tmp_path: Path) -> None:
         assert precision_for(folder, "bfloat16", torch.device("cpu")) == "bfloat16"
 
 
-def pictures_of(files: Iterable[bytes]) -> Iterator[tuple[int, tuple[bytes, Any]]]:
-    return ((number, (data, ((0.1, 0.1, 0.6, 0.6),) if number % 3 == 0 else ())) for number, data in enumerate(files))
+def pictures_of(files: Iterable[bytes]) -> Iterator[tuple[int, tuple[bytes, Any, int]]]:
+    faces = ((0.1, 0.1, 0.6, 0.6),)
+    return ((number, (data, faces if number % 3 == 0 else (), 0)) for number, data in enumerate(files))
 
 
 def test_decoding_processes_give_the_same_pixels() -> None:
     files = [b"no picture" if number in (3, 40) else a_file(number) for number in range(50)]
-    here = list(DecoderPool(Framing(((2, 3),), 8)).decoded(pictures_of(files)))
-    pool = DecoderPool(Framing(((2, 3),), 8), 2)
+    here = list(DecoderPool([Framing(((2, 3),), 8)]).decoded(pictures_of(files)))
+    pool = DecoderPool([Framing(((2, 3),), 8)], 2)
     try:
         there = list(pool.decoded(pictures_of(files)))
         again = list(pool.decoded(pictures_of(files[:20])))
@@ -247,11 +258,11 @@ def test_decoding_processes_give_the_same_pixels() -> None:
 
 def test_a_picture_that_ends_its_process_costs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [a_file(number) for number in range(20)]
-    pool = DecoderPool(Framing(((2, 2),), 8), 1)
+    pool = DecoderPool([Framing(((2, 2),), 8)], 1)
     asked = decoders._Child._ask
 
     def deadly(self: decoders._Child, chunk: list[decoders.Encoded]) -> Any:
-        if any(data == files[4] for data, _ in chunk):
+        if any(data == files[4] for data, *_ in chunk):
             process = self._process = self._process or self._start()
             os.kill(process.pid, signal.SIGKILL)
             process.wait()

@@ -20,7 +20,7 @@ from gobelin.errors import UserError
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe.recipe import change, load_recipe
 from gobelin.pipeline.stages.fit_tokenizers import _config_with_framing, fitted_framing
-from gobelin.pipeline.stages.fits import _grid_for
+from gobelin.pipeline.stages.fits import _codebook_for
 from gobelin.store.shards import read_folder, read_rows
 from gobelin.tokenize import image_tokenizer as encoding
 from gobelin.tokenize.codebook import read_codebooks, read_framing
@@ -33,6 +33,7 @@ from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenize
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.preprocess import frame, preprocess
 from gobelin.tokenize.sequence import ImageItem, ImageSpan, build_vocabulary, decode_document, image_latents
+from gobelin.train.prompt import codebook_to_draw
 from gobelin.transforms.images.stored_images import StoredImages
 from tests.test_assembly import NUM_SHARDS, assemble
 from tests.token_corpora import small_tokenizer
@@ -132,14 +133,14 @@ def test_pictures_of_all_grids_keep_their_order(config: Any, passed: int, monkey
 
 def test_decoding_processes_give_each_picture_its_grid() -> None:
     shapes = [(10, 50), (30, 30), (50, 10), (31, 30)]
-    pictures = [(place, (a_file(*shape), ())) for place, shape in enumerate(shapes)]
-    pictures.insert(1, (9, (b"no picture", ())))
-    pool = DecoderPool(FRAMING, 1)
+    pictures = [(place, (a_file(*shape), (), 0)) for place, shape in enumerate(shapes)]
+    pictures.insert(1, (9, (b"no picture", (), 0)))
+    pool = DecoderPool([FRAMING], 1)
     try:
         there = list(pool.decoded(iter(pictures)))
     finally:
         pool.close()
-    here = list(DecoderPool(FRAMING).decoded(iter(pictures)))
+    here = list(DecoderPool([FRAMING]).decoded(iter(pictures)))
     assert [key for key, _ in there] == [key for key, _ in here] == [0, 9, 1, 2, 3]
     for (_, one), (_, other) in zip(there, here, strict=True):
         assert one == other if not isinstance(one, np.ndarray) else (one == np.asarray(other)).all()
@@ -154,10 +155,17 @@ def test_decoding_processes_give_each_picture_its_grid() -> None:
 def test_the_worker_says_which_grid_an_image_has(tmp_path: Path, write_data_set: Make) -> None:
     tokenizer = tokenizer_of()
     save_image_tokenizer(tokenizer, str(tmp_path / "tokenizer"))
-    schema = pa.schema([("image_id", pa.string()), ("data", pa.binary()), ("urls", pa.list_(pa.string()))])
+    kinds = {"image_id": pa.string(), "data": pa.binary(), "urls": pa.list_(pa.string())}
+    schema = pa.schema([*kinds.items(), ("width", pa.int32()), ("height", pa.int32())])
     shapes = {"a": (20, 20), "b": (50, 9), "c": (9, 50), "d": (20, 21)}
     rows = [
-        {"image_id": name, "data": a_file(*shape, ord(name)), "urls": [f"https://a.example/{name}"]}
+        {
+            "image_id": name,
+            "data": a_file(*shape, ord(name)),
+            "urls": [f"https://a.example/{name}"],
+            "height": shape[0],
+            "width": shape[1],
+        }
         for name, shape in shapes.items()
     ]
     write_data_set(tmp_path / "images", rows, schema, 1, "image_id")
@@ -222,8 +230,8 @@ def test_a_recipe_names_the_grids(tmp_path: Path) -> None:
             "tokenize.resize=letterbox",
         ),
     )
-    assert fitted_framing(recipe.tokenize) == Framing(((2, 6), (3, 3)), 8, "letterbox")
-    assert fitted_framing(base.tokenize) == Framing(((7, 7),), 8)
+    assert fitted_framing(recipe.tokenize.image_tokenizers()[""]) == Framing(((2, 6), (3, 3)), 8, "letterbox")
+    assert fitted_framing(base.tokenize.image_tokenizers()[""]) == Framing(((7, 7),), 8)
     save_image_tokenizer(tokenizer_of(), str(tmp_path))
     given = {**json.loads((tmp_path / "config.json").read_text())}
     for changes, expected in (
@@ -239,7 +247,7 @@ def test_a_recipe_names_the_grids(tmp_path: Path) -> None:
             ),
         )
         (tmp_path / "run").mkdir(exist_ok=True)
-        (tmp_path / "run" / "config.json").write_bytes(_config_with_framing(changed.tokenize))
+        (tmp_path / "run" / "config.json").write_bytes(_config_with_framing(changed.tokenize.image_tokenizers()[""]))
         assert read_framing(str(tmp_path / "run")) == expected
         written = json.loads((tmp_path / "run" / "config.json").read_text())
         assert {key: written[key] for key in given if key not in ("grids", "resize")} == {
@@ -251,11 +259,15 @@ def test_a_recipe_names_the_grids(tmp_path: Path) -> None:
 
 def test_a_drawn_picture_has_the_grid_that_is_asked_for() -> None:
     vocabulary = build_vocabulary(small_tokenizer(), tokenizer_of().codebooks)
-    assert _grid_for(None, None, vocabulary) == 0
-    assert _grid_for(None, ImageItem(None, (0,) * 4, codebook=2), vocabulary) == 2
-    assert _grid_for("2x2", ImageItem(None, (0,) * 4, codebook=2), vocabulary) == 1
-    with pytest.raises(UserError, match="1x4, 2x2, 4x1"):
-        _grid_for("3x3", None, vocabulary)
+    tall = ImageItem(None, (0,) * 4, codebook=2)
+    assert _codebook_for(None, None, vocabulary) == 0
+    assert _codebook_for(None, tall, vocabulary) == 2
+    assert _codebook_for("2x2", tall, vocabulary) == 1
+    with pytest.raises(UserError, match="no codebook is called '3x3'; there are fsq:1x4, fsq:2x2"):
+        _codebook_for("3x3", None, vocabulary)
+    assert codebook_to_draw(["a square", tall, "and another"], vocabulary, None) == 2  # the shape of the last picture
+    assert codebook_to_draw(["a square", tall], vocabulary, "fsq:2x2") == 1
+    assert codebook_to_draw(["a square"], vocabulary, None) == 0
 
 
 def test_a_fit_learns_all_grids() -> None:

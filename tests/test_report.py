@@ -570,9 +570,9 @@ def test_tokens_codes_losses_and_samples(output: Path) -> None:
     add_model(output)
     tree, _, numbers = read(output)
     assert numbers["tokens"]["tokens"] == {"text": 9, "image": 12, "special": 15}
-    assert numbers["tokens"]["codebook"]["used"] == 3
+    assert numbers["tokens"]["codebooks"]["vqvae"]["used"] == 3
     entropy = -(0.25 * math.log(0.25) * 2 + 0.5 * math.log(0.5))
-    assert numbers["tokens"]["codebook"]["perplexity"] == pytest.approx(math.exp(entropy))
+    assert numbers["tokens"]["codebooks"]["vqvae"]["perplexity"] == pytest.approx(math.exp(entropy))
     assert set(numbers["tokens"]["psnr_db"]) == set(IDS[:3])
     assert section(tree, "training").count("Inconclusive: the interval includes zero.") == 1
     assert "The model overfits: from step 1." in section(tree, "training")

@@ -23,7 +23,16 @@ from gobelin.transforms.images.stored_images import StoredImages
 
 Make = Callable[..., Any]
 
-_IMAGES = pa.schema([("image_id", pa.string()), ("data", pa.large_binary()), ("urls", pa.list_(pa.string()))])
+_IMAGES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("data", pa.large_binary()),
+        ("urls", pa.list_(pa.string())),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+SIZE = {"width": 30, "height": 20}
 
 
 def a_picture(width: int, height: int, form: str = "PNG", **options: Any) -> bytes:
@@ -93,7 +102,7 @@ def stored(tmp_path: Path, write_data_set: Make, monkeypatch: pytest.MonkeyPatch
     """Thirty images in two shards and many row groups; every third has no copy."""
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 100)
     names = [f"{number:064x}" for number in range(30)]
-    images = [{"image_id": name, "data": b"file " + name.encode(), "urls": [name]} for name in names]
+    images = [{"image_id": name, "data": b"file " + name.encode(), "urls": [name], **SIZE} for name in names]
     copies = [{"image_id": name, "data": b"copy " + name.encode()} for place, name in enumerate(names) if place % 3]
     write_data_set(tmp_path / "images", images, _IMAGES, 2, "image_id")
     write_data_set(tmp_path / "copies", copies, IMAGE_COPIES, 2, "image_id")
@@ -107,6 +116,7 @@ def test_a_copy_is_read_in_place_of_its_file(stored: StoredImages) -> None:
         kind = b"copy" if int(row["image_id"], 16) % 3 else b"file"
         assert row["data"] == kind + b" " + row["image_id"].encode()
         assert row["urls"] == [row["image_id"]]
+        assert (row["width"], row["height"]) == (30, 20)
     without = StoredImages(stored.images, None, 2)
     assert {row["data"][:4] for index in range(2) for row in without.read(index)} == {b"file"}
     for index in range(2):

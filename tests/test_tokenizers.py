@@ -353,7 +353,7 @@ def test_the_pictures_of_a_run_are_those_of_its_corpus(
     write("copies", [0, 2], of=100)
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "recipe.yaml").write_text("{}\n")
-    monkeypatch.setattr(tokenizers, "some_images_shown", lambda corpus, number: [f"{1:064x}", f"{2:064x}"])
+    monkeypatch.setattr(tokenizers, "some_images_shown", lambda *_: [f"{1:064x}", f"{2:064x}"])
     source = tokenizers.pictures_of(str(tmp_path), 10, Framing(((side // 8, side // 8),), 8))
     found = [data for group, size in enumerate(source.group_sizes) for data, _ in source.read(group, range(size))]
     assert found == ([a_picture(102), a_picture(1)] if opens_copies else [a_picture(1), a_picture(2)])

@@ -7,7 +7,7 @@ from typing import Any
 from gobelin.report.charts import Line, interval_chart, line_chart, rank_chart
 from gobelin.report.score_charts import histogram_chart
 from gobelin.report.tokenizer_page import encoded_on
-from gobelin.report.tokens import codebook_use, count_tokens, reconstruct
+from gobelin.report.tokens import codebook_uses, count_tokens, reconstruct
 from gobelin.report.training import curve
 from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
@@ -22,18 +22,19 @@ def token_section(
         return None
     folder = join(output, "tokenize")
     vocabulary = Vocabulary.load(folder)
-    codebook = vocabulary.codebooks[0]  # a run has one image tokenizer; all its grids have the same codes
     counts = count_tokens(folder)
-    use = codebook_use(folder, codebook.num_codes)
     return {
         "counts": counts,
-        "use": use,
-        "num_codes": codebook.num_codes,
-        "grid": " or ".join(f"{book.rows} × {book.columns}" for book in vocabulary.codebooks),
+        "uses": [
+            {"use": use, "chart": rank_chart(use.counts.tolist(), "codes, most used first", "uses")}
+            for use in codebook_uses(folder, vocabulary.codebooks)
+        ],
+        "pictures_as": " or ".join(
+            f"{book.rows} × {book.columns} codes of a codebook of {book.num_codes:,}" for book in vocabulary.codebooks
+        ),
         "text_size": vocabulary.text_size,
-        "fit": stages["tokenize"].get("image_tokenizer") or {},
+        "fits": stages["tokenize"].get("image_tokenizers") or {},
         "length_chart": histogram_chart(counts.lengths, [], "tokens per document", "documents"),
-        "use_chart": rank_chart(use.counts.tolist(), "codes, most used first", "uses"),
         "reconstructions": reconstruct(output, recipe, withheld),
         "encoded": [encoded_on(made) for made in stages["tokenize"].get("encoded") or []],
     }

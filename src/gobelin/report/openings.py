@@ -9,7 +9,7 @@ from typing import Any
 from gobelin.report.pictures import THUMBNAIL_PX, Thumbnail
 from gobelin.store.files import exists
 from gobelin.store.paths import join
-from gobelin.tokenize.codebook import CONFIG_NAME, read_framing
+from gobelin.tokenize.codebook import CONFIG_NAME, read_frames
 from gobelin.tokenize.preprocess import decode_side
 from gobelin.transforms.vision.embed import CLIP_SIDE_PX, FACES_SIDE_PX
 
@@ -52,10 +52,13 @@ def openings(
             add("score", "score", CLIP_SIDE_PX, wants)
     tokenizer = join(output, "tokenize", "image_tokenizer")
     if stages["tokenize"]["status"] == "done" and exists(join(tokenizer, CONFIG_NAME)):
-        wanted_px, config = decode_side(read_framing(tokenizer)), recipe["tokenize"]
-        wants = f"image tokenizer: {wanted_px} px"
-        if config["image_tokenizer"] is None:
-            add("tokenize, the fit", "tokenize", wanted_px, wants, config["vqvae_max_images"])
+        framings, config = read_frames(tokenizer).framings, recipe["tokenize"]
+        wanted_px = max(map(decode_side, framings))
+        wants = f"image tokenizer{'s' if len(framings) > 1 else ''}: {wanted_px} px"
+        entries = list((config.get("codebooks") or {"": config}).values())
+        num_fitted = sum(each["image_tokenizer"] is None for each in entries)
+        if num_fitted:
+            add("tokenize, the fit", "tokenize", wanted_px, wants, num_fitted * config["vqvae_max_images"])
         add("tokenize, encoding", "tokenize", wanted_px, wants)
     return [*found, *_of_report(thumbnails, side)]
 

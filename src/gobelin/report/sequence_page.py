@@ -22,6 +22,7 @@ class TokenRun:
     image_id: str | None = None
     grid: tuple[int, int] | None = None
     picture: str | None = None  # name of its file beside the page
+    codebook: int = 0  # of an image, in the vocabulary
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

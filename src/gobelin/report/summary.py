@@ -73,13 +73,21 @@ def _score(survey: ScoreSurvey) -> dict[str, Any]:
 def _tokens(section: dict[str, Any] | None) -> dict[str, Any] | None:
     if section is None:
         return None
-    counts, use = section["counts"], section["use"]
+    counts, uses = section["counts"], [each["use"] for each in section["uses"]]
     return {
         "documents": counts.num_documents,
         "tokens": {"text": counts.num_text, "image": counts.num_image, "special": counts.num_special},
         "pictures": counts.num_images,
         "tokens_a_document": [dataclasses.asdict(bar) for bar in counts.lengths.bars([])],
-        "codebook": {"size": len(use.counts), "used": use.num_used, "perplexity": use.perplexity},
+        "codebooks": {
+            use.name: {
+                "size": len(use.counts),
+                "used": use.num_used,
+                "perplexity": use.perplexity,
+                "pictures": dict(use.images),
+            }
+            for use in uses
+        },
         "psnr_db": {made.image_id: made.psnr_db for made in section["reconstructions"] or []},
     }
 

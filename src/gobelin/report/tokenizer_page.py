@@ -73,15 +73,27 @@ def fit_section(originals: Sequence[str], looks: Sequence[Look]) -> str:
     )
 
 
-def tokenizer_page(
+def tokenizer_page(sections: Mapping[str, str], fitted: str = "") -> str:
+    """The page.
+
+    Args:
+        sections: ``tokenizer_section`` of each tokenizer, by the name of its codebook.
+        fitted: ``fit_section`` of the fit of the one that there is.
+    """
+    names = list(sections)
+    if len(names) == 1:
+        return _page(f"Image tokenizer {names[0]}", sections[names[0]] + fitted)
+    return _page("Image tokenizers", "".join(f"<h2>{html.escape(name)}</h2>{body}" for name, body in sections.items()))
+
+
+def tokenizer_section(
     codebooks: Sequence[Codebook], pictures: Sequence[Shown], quality: Quality | None,
-    agreement: Mapping[str, Any] | None = None, fitted: str = "",
+    agreement: Mapping[str, Any] | None = None,
 ) -> str:  # fmt: skip
-    """The page; without pictures where the tokenizer has no decoder.
+    """What a tokenizer is, as HTML; without pictures where it has no decoder.
 
     Args:
         codebooks: one for each grid.
-        fitted: ``fit_section`` of its fit.
     """
     codebook = codebooks[0]
     rows = [
@@ -96,10 +108,7 @@ def tokenizer_page(
         for shown in pictures
     )
     none = "<p>This tokenizer has no decoder, so there are no reconstructions.</p>"
-    return _page(
-        f"Image tokenizer {codebook.name}",
-        f"<table>{table}</table><h2>Originals and reconstructions</h2>{figures or none}{fitted}",
-    )
+    return f"<table>{table}</table><h2>Originals and reconstructions</h2>{figures or none}"
 
 
 def _page(title: str, body: str, refresh: bool = False) -> str:
@@ -152,7 +161,8 @@ def agreement_row(codebook: Codebook, agreement: Mapping[str, Any] | None) -> li
 def encoded_on(made: Mapping[str, Any]) -> str:
     """On what codes were made, for people."""
     halved = f"; halved {made['halved']} times, as memory was short" if made.get("halved") else ""
-    return f"{made.get('device')}, {made.get('precision')}, {made.get('batch_size')} pictures at a time{halved}"
+    name = f"{made['codebook']}: " if "codebook" in made else ""
+    return f"{name}{made.get('device')}, {made.get('precision')}, {made.get('batch_size')} pictures at a time{halved}"
 
 
 def measured(codebook: Codebook, quality: Quality) -> list[tuple[str, str]]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image as PillowImage
 
@@ -23,6 +24,7 @@ from gobelin.report.pictures import THUMBNAIL_PX, copies_of, png_uri, webp_uri
 from gobelin.report.survey import numbers
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards, read_tables
+from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.preprocess import decode_side, preprocess
 from gobelin.tokenize.sequence import image_latents
 from gobelin.tokenize.vocabulary import Vocabulary
@@ -30,7 +32,8 @@ from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.vision.faces import blur_faces, boxes_of
 
 if TYPE_CHECKING:
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer
+    from gobelin.tokenize.framing import Resize
+    from gobelin.tokenize.image_tokenizers import ImageTokenizers
 
 NUM_RECONSTRUCTIONS = 12
 
@@ -53,10 +56,15 @@ class TokenCounts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CodebookUse:
-    """How often each code occurs, each distinct picture counted once."""
+    """How often each code of a range of the vocabulary occurs, each distinct picture counted once."""
 
+    name: str
     counts: np.ndarray  # K, descending
-    num_images: int
+    images: Mapping[str, int]  # by grid
+
+    @property
+    def num_images(self) -> int:
+        return sum(self.images.values())
 
     @property
     def num_used(self) -> int:
@@ -99,15 +107,23 @@ def count_tokens(folder: str) -> TokenCounts:
     return TokenCounts(num_documents, text, image, special, num_images, lengths)
 
 
-def codebook_use(folder: str, num_codes: int) -> CodebookUse:
-    """Counts over ``tokenize/codes``."""
-    counts = np.zeros(num_codes, dtype=np.int64)
-    num_images = 0
+def codebook_uses(folder: str, codebooks: Sequence[Codebook]) -> list[CodebookUse]:
+    """Counts over ``tokenize/codes``, for each tokenizer of these codebooks."""
+    counts = {book.name: np.zeros(book.num_codes, dtype=np.int64) for book in codebooks}
+    images = np.zeros(len(codebooks), dtype=np.int64)
     for path in list_shards(join(folder, "codes")):
-        for table in read_tables(path, ["codes"]):
-            counts += np.bincount(table["codes"].combine_chunks().flatten().to_numpy(), minlength=num_codes)
-            num_images += len(table)
-    return CodebookUse(np.sort(counts)[::-1], num_images)
+        for table in read_tables(path):
+            which = np.zeros(len(table), np.int64) if len(codebooks) == 1 else table["codebook"].to_numpy()
+            for index, book in enumerate(codebooks):
+                own = table["codes"].filter(pa.array(which == index)).combine_chunks().flatten().to_numpy()
+                counts[book.name] += np.bincount(own, minlength=book.num_codes)
+            images += np.bincount(which, minlength=len(codebooks))
+    found = []
+    for name, each in counts.items():
+        of_grids = [(book, int(images[index])) for index, book in enumerate(codebooks) if book.name == name]
+        by_grid = {f"{book.rows} × {book.columns}": number for book, number in of_grids}
+        found.append(CodebookUse(name, np.sort(each)[::-1], by_grid))
+    return found
 
 
 def reconstruct(output: str, recipe: Mapping[str, Any], withheld: set[str]) -> list[Reconstruction] | None:
@@ -120,44 +136,45 @@ def reconstruct(output: str, recipe: Mapping[str, Any], withheld: set[str]) -> l
     try:
         import torch
 
-        from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+        from gobelin.tokenize.image_tokenizers import load_image_tokenizers
     except ModuleNotFoundError:
         return None
     tokens = _first_tokens(join(output, "tokenize", "codes"), withheld)
     if not tokens:
         return []
-    tokenizer = load_image_tokenizer(join(output, "tokenize", "image_tokenizer"))
-    if not tokenizer.network.config.has_decoder:
+    tokenizers = load_image_tokenizers(join(output, "tokenize", "image_tokenizer"))
+    if not tokenizers.has_decoder:
         return []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        decoded = {name: _decoded(tokenizer, row) for name, row in tokens.items()}
+        decoded = {name: _decoded(tokenizers, row) for name, row in tokens.items()}
     finally:
         torch.set_num_threads(threads)
     faces = boxes_of(rows_with_ids(join(output, "score", "images"), "image_id", set(tokens), ["image_id", "faces"]))
-    side = decode_side(tokenizer.framing)
+    side = max(map(decode_side, tokenizers.frames.framings))
     copies = copies_of(output, set(tokens)) if side <= recipe["extract"]["image"]["copy_side_px"] else {}
     made = []
     for row in rows_with_ids(join(output, "extract", "images"), "image_id", set(tokens), ["image_id", "data"]):
         identifier = row["image_id"]
         opened = open_rgb(copies.get(identifier, row["data"]), max(side, 2 * THUMBNAIL_PX))
-        blurred, pixels = blur_faces(opened, faces.get(identifier, ())), decoded[identifier]
+        blurred, (pixels, resize) = blur_faces(opened, faces.get(identifier, ())), decoded[identifier]
         picture = blurred if recipe["tokenize"]["blur_faces"] else opened
-        seen = preprocess(picture, pixels.shape[:2], tokenizer.framing.resize)
+        seen = preprocess(picture, pixels.shape[:2], resize)
         psnr_db = _psnr_db(seen, pixels)
         if picture is opened:  # faces are shown to nobody
-            seen = preprocess(blurred, pixels.shape[:2], tokenizer.framing.resize)
+            seen = preprocess(blurred, pixels.shape[:2], resize)
         blurred.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), PillowImage.Resampling.LANCZOS)
         made.append(Reconstruction(identifier, webp_uri(blurred), _exact(seen), _exact(pixels), psnr_db))
     return sorted(made, key=lambda reconstruction: reconstruction.image_id)
 
 
-def _decoded(tokenizer: ImageTokenizer, row: Row) -> np.ndarray:
+def _decoded(tokenizers: ImageTokenizers, row: Row) -> tuple[np.ndarray, Resize]:
+    """What the tokens of an image give back, and how it was brought to its grid."""
     index = row.get("codebook") or 0
-    book = tokenizer.codebooks[index]
+    book = tokenizers.codebooks[index]
     tokens = image_latents(row["latents"], [book])[0] if book.is_continuous else np.array(row["codes"])
-    return tokenizer.decode(tokens[None], index)[0]
+    return tokenizers.decode(tokens[None], index)[0], tokenizers.framing_of(index).resize
 
 
 def _first_tokens(folder: str, withheld: set[str]) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from gobelin.errors import UserError
-from gobelin.store.files import exists, read_json
-from gobelin.store.paths import join
+from gobelin.store.files import exists, read_json, write_json
+from gobelin.store.paths import join, name_of
 from gobelin.tokenize.config import CONFIGS, TokenizerConfig
-from gobelin.tokenize.framing import RESIZES, Framing, Grid, names_of, parse_grids
+from gobelin.tokenize.framing import RESIZES, Frames, Framing, Grid, names_of, parse_grids
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -24,6 +24,9 @@ Shape = TypeVar("Shape", bound=TokenizerConfig)
 
 PREFIX = "gobelin-"
 """Of the kind in ``config.json``: a file of that name that another program wrote has none."""
+
+SEVERAL = PREFIX + "several"
+"""The kind in ``config.json`` of a folder with several tokenizers, each in a folder below it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,25 +86,74 @@ class Codebook:
         )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """One of the tokenizers in a folder, or the one that there is."""
+
+    folder: str
+    min_side_px: int
+    """Of the pictures that it takes: ``Frames``."""
+
+
+def read_members(folder: str) -> tuple[Member, ...]:
+    """The tokenizers in this folder, in the order of their codebooks: the one whose ``config.json`` it is, or several.
+
+    Raises:
+        UserError: there is no ``config.json``, or it is none of ours.
+    """
+    described = _read_described(folder)
+    if described.get("kind") != SEVERAL:
+        return (Member(folder, 0),)
+    try:
+        found = [(each["folder"], each["min_side_px"]) for each in described["codebooks"]]
+        members = tuple(Member(join(folder, name), least) for name, least in found if name == name_of(name))
+    except (KeyError, TypeError, AttributeError):
+        members = ()
+    if not members or min(member.min_side_px for member in members) != 0:
+        raise UserError(f"{join(folder, CONFIG_NAME)} does not say which image tokenizers there are for which pictures")
+    return members
+
+
+def write_members(folder: str, min_sides_px: Mapping[str, int]) -> None:
+    """Makes tokenizers in folders below this one, by name with the least side of their pictures, one of several."""
+    codebooks = [
+        {"folder": name, "min_side_px": least, "fingerprint": read_config(join(folder, name))[1]["fingerprint"]}
+        for name, least in min_sides_px.items()
+    ]
+    write_json(join(folder, CONFIG_NAME), {"kind": SEVERAL, "version": 1, "codebooks": codebooks})
+
+
 def read_codebooks(folder: str) -> tuple[Codebook, ...]:
-    """The codebook of the tokenizer in this folder, once for each of its grids, from its ``config.json`` alone.
+    """The codebooks of the tokenizers in this folder, one for each grid of each, from ``config.json`` alone.
 
     Raises:
         UserError: there is no such file, or it describes no image tokenizer of a kind that is known here.
     """
+    return tuple(book for member in read_members(folder) for book in _codebooks_of(member.folder))
+
+
+def _codebooks_of(folder: str) -> Iterator[Codebook]:
     config, described = read_config(folder)
     fingerprint, name = described.get("codes_of") or described["fingerprint"], described.get("name")
-    return tuple(Codebook.of(config, fingerprint, name, grid) for grid in framing_of(config, described).grids)
+    for grid in framing_of(config, described).grids:
+        yield Codebook.of(config, fingerprint, name, grid)
 
 
 def read_codebook(folder: str) -> Codebook:
-    """The first of ``read_codebooks``: all say the same but for the grid."""
+    """The first of ``read_codebooks``; of a tokenizer by itself all say the same but for the grid."""
     return read_codebooks(folder)[0]
 
 
 def read_framing(folder: str) -> Framing:
-    """The grids of the tokenizer in this folder, and how pictures are brought to them. Raises as ``read_codebooks``."""
+    """The grids of one tokenizer, and how pictures are brought to them. Raises as ``read_codebooks``."""
     return framing_of(*read_config(folder))
+
+
+def read_frames(folder: str) -> Frames:
+    """Which tokenizer in this folder takes which pictures, and their grids. Raises as ``read_codebooks``."""
+    members = read_members(folder)
+    framings = tuple(read_framing(member.folder) for member in members)
+    return Frames(framings, tuple(member.min_side_px for member in members))
 
 
 def framing_of(config: TokenizerConfig, described: Mapping[str, Any]) -> Framing:
@@ -131,13 +183,24 @@ def describe_framing(config: TokenizerConfig, framing: Framing) -> dict[str, Any
     return described
 
 
+def holds_several(folder: str) -> bool:
+    """Whether the tokenizers of a folder with a ``config.json`` lie in folders below it."""
+    return _read_described(folder).get("kind") == SEVERAL
+
+
+def check_is_one(folder: str) -> None:
+    """Raises UserError where a folder with a ``config.json`` holds several tokenizers."""
+    if holds_several(folder):
+        names = ", ".join(name_of(member.folder) for member in read_members(folder))
+        raise UserError(f"{folder} holds several image tokenizers: give the folder of one ({names})")
+
+
 def read_config(folder: str) -> tuple[TokenizerConfig, dict[str, Any]]:
-    """A tokenizer's shape, and all that its ``config.json`` says. Raises UserError as ``read_codebooks``."""
-    path = join(folder, CONFIG_NAME)
-    if not exists(path):
-        raise UserError(f"no image tokenizer at {folder}: it holds no {CONFIG_NAME}")
-    described = read_json(path)
-    kind = described.get("kind") if isinstance(described, dict) else None
+    """A tokenizer's shape, and all that its ``config.json`` says. Raises UserError as ``read_codebooks``, and where the
+    folder holds several tokenizers."""
+    path, described = join(folder, CONFIG_NAME), _read_described(folder)
+    kind = described.get("kind")
+    check_is_one(folder)
     config_type = CONFIGS.get(str(kind).removeprefix(PREFIX)) if str(kind).startswith(PREFIX) else None
     if config_type is None:
         known = ", ".join(PREFIX + name for name in CONFIGS)
@@ -145,6 +208,14 @@ def read_config(folder: str) -> tuple[TokenizerConfig, dict[str, Any]]:
     if not isinstance(described.get("fingerprint"), str):
         raise UserError(f"{path} holds no fingerprint: fit or copy the tokenizer again")
     return _from_json(config_type, described, path), described
+
+
+def _read_described(folder: str) -> dict[str, Any]:
+    path = join(folder, CONFIG_NAME)
+    if not exists(path):
+        raise UserError(f"no image tokenizer at {folder}: it holds no {CONFIG_NAME}")
+    described = read_json(path)
+    return described if isinstance(described, dict) else {}
 
 
 def describe_config(config: TokenizerConfig) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
 from gobelin.errors import UserError
@@ -301,6 +304,74 @@ class FitSettings:
             raise UserError(f"learning_rate must be between 0 and 1, got {self.learning_rate}")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CodebookConfig:
+    """An image tokenizer: a folder that holds one, or what is fitted."""
+
+    min_side_px: int = 0
+    """Least shorter side of the pictures that it takes, pixels. Of several whose least side a picture reaches, the one
+    with the largest takes it; one has 0."""
+
+    image_tokenizer: str | None = None
+    """Folder of a saved image tokenizer. Null: fit a VQ-VAE on the images that it takes."""
+
+    vqvae: VQVAEConfig = dataclasses.field(default_factory=VQVAEConfig)
+    """Shape of the VQ-VAE that is fitted."""
+
+    grids: tuple[str, ...] = ()
+    """As tokenize.grids."""
+
+    resize: Resize | None = None
+    """As tokenize.resize."""
+
+    ids: str | None = None
+    """Name of its range of ids in the vocabulary. Null: that of its entry. Two entries may share a range where they are
+    one tokenizer on other grids."""
+
+    def __post_init__(self) -> None:
+        parse_grids(self.grids)
+        if self.min_side_px < 0:
+            raise UserError(f"min_side_px must be at least 0, got {self.min_side_px}")
+        if self.ids is not None:
+            _check_name(self.ids)
+
+
+MAX_CODEBOOKS = 8
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name):
+        raise UserError(f"a codebook is named by up to 32 of a-z, 0-9, _ and -, a letter or digit first, got {name!r}")
+
+
+def _check_codebooks(codebooks: Mapping[str, CodebookConfig]) -> None:
+    """Raises UserError where not every picture belongs to one codebook, or two would share ids and cannot."""
+    for name in codebooks:
+        _check_name(name)
+    if len(codebooks) > MAX_CODEBOOKS:
+        raise UserError(f"codebooks: at most {MAX_CODEBOOKS}, got {len(codebooks)}")
+    least: dict[int, str] = {}
+    for name, each in codebooks.items():
+        if each.min_side_px in least:
+            raise UserError(
+                f"codebooks: {least[each.min_side_px]} and {name} both have min_side_px {each.min_side_px}, and every "
+                "picture goes to one of them: give one a larger number"
+            )
+        least[each.min_side_px] = name
+    if 0 not in least:
+        raise UserError(
+            f"codebooks: one must have min_side_px 0, for pictures of less than {min(least)} px; leave it out of "
+            f"{least[min(least)]}"
+        )
+    shared = Counter(each.ids or name for name, each in codebooks.items())
+    for name, each in codebooks.items():
+        if shared[each.ids or name] > 1 and each.image_tokenizer is None:
+            raise UserError(
+                f"codebooks: {name} shares the ids {each.ids or name!r} with another entry, so it must be the same "
+                "tokenizer: name its folder as image_tokenizer"
+            )
+
+
 Order = Literal["interleaved", "image_first", "text_first", "assigned"]
 """Of the texts and images of a sequence: ``order.py``."""
 
@@ -323,11 +394,16 @@ class TokenizeConfig:
     """How a picture is brought to its grid: crop (the centre) or letterbox (all of it, black beside it). Null: as the
     tokenizer was fitted, crop where it is fitted in the run."""
 
+    codebooks: dict[str, CodebookConfig] = dataclasses.field(default_factory=dict)
+    """Several image tokenizers in place of the one above, by name: {pictures: {min_side_px: 200, image_tokenizer:
+    FOLDER}, thumbnails: {}}. Every picture goes to one of them, by the shorter side of its file. Each has a range of
+    ids of its own, in this order. Empty: the one that image_tokenizer, vqvae, grids and resize say."""
+
     vqvae_steps: int = 1500
     """Steps of the fit, 16 images each; fixed, so that a fit repeats. 1500 take half a minute of one core."""
 
     vqvae_max_images: int = 20_000
-    """Images of the corpus that the fit may see, chosen by hash of their id; they are held in memory."""
+    """Images of the corpus that the fit of a codebook may see, chosen by hash of their id; they are held in memory."""
 
     text_tokenizer: str | None = None
     """File of a byte-level BPE, of the package `tokenizers` or of tiktoken. Null: fit one on the text of the corpus."""
@@ -386,3 +462,18 @@ class TokenizeConfig:
             require_positive(self, "max_tokens")
         if self.max_images is not None and self.max_images < 0:
             raise UserError(f"max_images must be at least 0, got {self.max_images}")
+        if self.codebooks:
+            _check_codebooks(self.codebooks)
+            for name in ("image_tokenizer", "vqvae", "grids", "resize"):
+                if getattr(self, name) != getattr(_ONE, name):
+                    raise UserError(f"codebooks and {name} both say what images become: move it into an entry")
+
+    def image_tokenizers(self) -> dict[str, CodebookConfig]:
+        """The image tokenizers by the names of their entries; one by itself has the name ``""``."""
+        one = CodebookConfig(
+            image_tokenizer=self.image_tokenizer, vqvae=self.vqvae, grids=self.grids, resize=self.resize
+        )
+        return self.codebooks or {"": one}
+
+
+_ONE = CodebookConfig()

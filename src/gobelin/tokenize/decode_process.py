@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,18 +17,18 @@ from gobelin.tokenize.preprocess import decode
 from gobelin.transforms.urls import describe
 
 
-def serve(framing: Framing, requests: BinaryIO, replies: BinaryIO) -> None:
-    """A request is JSON, its length before it: (bytes, faces) of each file; the files follow. A reply is JSON, with
-    its length before it, that says of each why it gives no pixels, or which grid it has; the pixels of the others
-    follow."""
+def serve(framings: Sequence[Framing], requests: BinaryIO, replies: BinaryIO) -> None:
+    """A request is JSON, its length before it: (bytes, faces, tokenizer) of each file; the files follow. A reply is
+    JSON, with its length before it, that says of each why it gives no pixels, or which grid it has; the pixels of the
+    others follow."""
     while len(head := requests.read(8)) == 8:
         described: list[str | int] = []
         pictures: list[np.ndarray] = []
-        for num_bytes, faces in json.loads(requests.read(struct.unpack(">Q", head)[0])):
+        for num_bytes, faces, which in json.loads(requests.read(struct.unpack(">Q", head)[0])):
             data = requests.read(num_bytes)
             try:
-                pixels = decode(data, tuple(map(tuple, faces)), framing)
-                described.append(framing.index_of(pixels.shape[:2]))
+                pixels = decode(data, tuple(map(tuple, faces)), framings[which])
+                described.append(framings[which].index_of(pixels.shape[:2]))
                 pictures.append(pixels)
             except Exception as error:  # noqa: BLE001  # the boundary: a bad picture costs itself
                 described.append(describe(error))
@@ -46,7 +47,7 @@ def _main() -> None:
     replies = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
     os.dup2(2, 1)  # what native code prints must not get among the replies
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
-        serve(_framing(json.loads(sys.argv[1])), sys.stdin.buffer, replies)
+        serve([_framing(each) for each in json.loads(sys.argv[1])], sys.stdin.buffer, replies)
     os._exit(0)
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, TypeVar
 
@@ -30,8 +30,8 @@ from gobelin.transforms.boundary import Refused, attempt
 from gobelin.transforms.vision.faces import Boxes
 
 Key = TypeVar("Key", bound=Hashable)
-Encoded = tuple[bytes, Boxes]
-"""A picture's file, and the faces in it that are blurred."""
+Encoded = tuple[bytes, Boxes, int]
+"""A picture's file, the faces in it that are blurred, and the index of the tokenizer that takes it."""
 
 CHUNK = 16
 """Pictures that travel together."""
@@ -53,15 +53,15 @@ def default_processes(device: str, workers: int = 1) -> int:
 
 
 class DecoderPool:
-    """Opens pictures for an image tokenizer.
+    """Opens pictures for image tokenizers.
 
     Args:
-        framing: the sizes of its pictures.
+        framings: of each, the sizes of its pictures.
         num_processes: 0: in this process.
     """
 
-    def __init__(self, framing: Framing, num_processes: int = 0) -> None:
-        self._framing, self._num_processes = framing, num_processes
+    def __init__(self, framings: Sequence[Framing], num_processes: int = 0) -> None:
+        self._framings, self._num_processes = tuple(framings), num_processes
         self._local = threading.local()
         self._children: list[_Child] = []
         self._threads = ThreadPoolExecutor(num_processes) if num_processes else None
@@ -69,8 +69,8 @@ class DecoderPool:
     def decoded(self, pictures: Iterable[tuple[Key, Encoded]]) -> Iterator[tuple[Key, np.ndarray | Refused]]:
         """The pixels of each picture, uint8 H x W x 3, or why there are none; in the order given."""
         if self._threads is None:
-            for key, (data, faces) in pictures:
-                yield key, attempt(decode, data, faces, self._framing)
+            for key, (data, faces, which) in pictures:
+                yield key, attempt(decode, data, faces, self._framings[which])
             return
         waiting: deque[tuple[list[Key], Future[list[np.ndarray | Refused]]]] = deque()
         for keys, chunk in _chunks(pictures):
@@ -83,7 +83,7 @@ class DecoderPool:
     def _ask(self, chunk: list[Encoded]) -> list[np.ndarray | Refused]:
         child: _Child | None = getattr(self._local, "child", None)
         if child is None:
-            child = self._local.child = _Child(self._framing)
+            child = self._local.child = _Child(self._framings)
             self._children.append(child)
         return child.ask(chunk)
 
@@ -118,8 +118,8 @@ def _answered(
 class _Child:
     """One decoding process, for one thread at a time."""
 
-    def __init__(self, framing: Framing) -> None:
-        self._framing = framing
+    def __init__(self, framings: Sequence[Framing]) -> None:
+        self._framings = framings
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, chunk: list[Encoded]) -> list[np.ndarray | Refused]:
@@ -135,19 +135,19 @@ class _Child:
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
-        request = json.dumps([(len(data), faces) for data, faces in chunk]).encode()
+        request = json.dumps([(len(data), faces, which) for data, faces, which in chunk]).encode()
         process.stdin.write(struct.pack(">Q", len(request)) + request)
-        for data, _ in chunk:
+        for data, _, _ in chunk:
             process.stdin.write(data)
         process.stdin.flush()
         (length,) = struct.unpack(">Q", _exactly(process.stdout, 8))
         replies: list[str | int] = json.loads(_exactly(process.stdout, length))
         found: list[np.ndarray | Refused] = []
-        for reply in replies:
+        for reply, (_, _, which) in zip(replies, chunk, strict=True):
             if isinstance(reply, str):
                 found.append(Refused(reply))
                 continue
-            pixels = np.empty((*self._framing.sizes[reply], 3), np.uint8)
+            pixels = np.empty((*self._framings[which].sizes[reply], 3), np.uint8)
             _fill(process.stdout, pixels.data.cast("B"))
             found.append(pixels)
         return found
@@ -155,7 +155,13 @@ class _Child:
     def _start(self) -> subprocess.Popen[bytes]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE, json.dumps(dataclasses.asdict(self._framing))],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                _MODULE,
+                json.dumps([dataclasses.asdict(framing) for framing in self._framings]),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,10 +1,11 @@
 """The image tokenizer as a Beam stage: each distinct image that the corpus shows -> its codes, once (the GPU worker).
 
-One tokenizer a process. Pictures come in the order of shards and ids; batches have one size and are filled across
-documents and shards, so that the last batch of all is the only one that is padded. The next pictures are opened while
-the device works (``decoders.py``). Codes depend on the picture, the tokenizer, the kind of device and settings, which
-stand in each file's metadata; not on batches, workers or decoding processes. A picture that cannot be opened is a
-decision. ``assemble.py`` makes sequences of the codes.
+One tokenizer a process, or one of each where a recipe has several; each picture goes to one of them. Pictures come in
+the order of shards and ids; batches have one size and are filled across documents and shards, so that the last batches
+of all are the only ones that are padded. The next pictures are opened while the device works (``decoders.py``). Codes
+depend on the picture, the tokenizer, the kind of device and settings, which stand in each file's metadata; not on
+batches, workers or decoding processes. A picture that cannot be opened is a decision. ``assemble.py`` makes sequences
+of the codes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import dataclasses
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -40,10 +41,11 @@ from gobelin.transforms.row_steps import InTurn
 from gobelin.transforms.vision.faces import faces_of_shard
 
 if TYPE_CHECKING:
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer
+    from gobelin.tokenize.image_tokenizers import ImageTokenizers
 
 ENCODED_KEY = "gobelin.encoded"
-"""Metadata of a shard of codes: the device's kind, precision, batch size and torch that made them, as JSON."""
+"""Metadata of a shard of codes: of each tokenizer the device's kind, precision, batch size and torch that made them, a
+list as JSON."""
 
 Shown = tuple[Sequence[int], Iterable[tuple[int, str | None]]]
 """Shards that are encoded together, and (shard, image id) of what is shown of them."""
@@ -76,9 +78,9 @@ class EncodeImages(beam.PTransform):
         return shown | with_model(beam.ParDo(_EncodeImages(self._encoding)), self._encoding.device)
 
 
-def copies_serve(framing: Framing, copy_side_px: int) -> bool:
-    """Whether an image tokenizer for pictures of these sizes reads reduced copies in place of files."""
-    return decode_side(framing) <= copy_side_px
+def copies_serve(framings: Iterable[Framing], copy_side_px: int) -> bool:
+    """Whether image tokenizers for pictures of these sizes read reduced copies in place of files."""
+    return all(decode_side(framing) <= copy_side_px for framing in framings)
 
 
 class _EncodeImages(WebStep):
@@ -87,23 +89,22 @@ class _EncodeImages(WebStep):
         self._shared = Shared()
 
     def setup(self) -> None:
-        self._tokenizer: ImageTokenizer = self._shared.acquire(self._load)
-        kind, processes = self._tokenizer.device.type, self._encoding.processes
+        self._tokenizers: ImageTokenizers = self._shared.acquire(self._load)
+        kind, processes = self._tokenizers.tokenizers[0].device.type, self._encoding.processes
         if processes is None:
             processes = default_processes(kind, self._encoding.workers)
-        self._pool = DecoderPool(self._tokenizer.framing, processes)
+        self._pool = DecoderPool(self._tokenizers.frames.framings, processes)
 
     def teardown(self) -> None:
         self._pool.close()
 
-    def _load(self) -> ImageTokenizer:
-        from gobelin.tokenize.image_tokenizer import load_image_tokenizer, precision_for
+    def _load(self) -> ImageTokenizers:
+        from gobelin.tokenize.image_tokenizers import load_image_tokenizers
         from gobelin.transforms.devices import torch_device
 
-        device = torch_device(self._encoding.device)
-        precision = precision_for(self._encoding.tokenizer, self._encoding.precision, device)
-        return load_image_tokenizer(
-            self._encoding.tokenizer, device, precision=precision, batch_size=self._encoding.batch_size
+        job = self._encoding
+        return load_image_tokenizers(
+            job.tokenizer, torch_device(job.device), precision=job.precision, batch_size=job.batch_size
         )
 
     def process(self, element: Shown) -> Iterator[str]:
@@ -117,78 +118,91 @@ class _EncodeImages(WebStep):
         made = InTurn(self._rows(self._pictures(ids, decisions), decisions))
         for index in shards:
             path = shard_path(job.codes, index, num_shards)
-            write_shard(path, made.of(index), codes_schema(self._tokenizer.codebooks), last=self._made_how)
+            write_shard(path, made.of(index), codes_schema(self._tokenizers.codebooks), last=self._made_how)
             write_decisions(shard_path(job.decisions, index, num_shards), decisions[index])
             yield path
 
     def _made_how(self) -> dict[str, str]:
-        return {ENCODED_KEY: json.dumps(self._tokenizer.made_how(), sort_keys=True)}
+        return {ENCODED_KEY: json.dumps(self._tokenizers.made_how(), sort_keys=True)}
 
     def _pictures(
         self, ids: dict[int, list[str]], decisions: dict[int, list[Decision]]
-    ) -> Iterator[tuple[tuple[int, str, str], Encoded]]:
-        """(shard, image id, URL) and the file of each image that may be encoded."""
-        job = self._encoding
+    ) -> Iterator[tuple[_Key, Encoded]]:
+        """The file of each image that may be encoded, and what it is."""
+        job, frames = self._encoding, self._tokenizers.frames
         for index, known in ids.items():
             wanted = set(known if job.shown is None else shown_in_part(index, job.shown)[1])
             faces = None if job.scores is None else faces_of_shard(job.scores, index, job.images.num_shards)
             for row in job.images.read(index, wanted):
-                key = (index, row["image_id"], row["urls"][0])
+                key = _Key(index, row["image_id"], row["urls"][0], frames.tokenizer_for(row["height"], row["width"]))
                 if faces is not None and row["image_id"] not in faces:
                     decisions[index].append(_failed(key, "faces_unknown", None))
                     continue
-                yield key, (row["data"], (faces or {}).get(row["image_id"], ()))
+                yield key, (row["data"], (faces or {}).get(row["image_id"], ()), key.tokenizer)
 
     def _rows(
-        self, pictures: Iterable[tuple[tuple[int, str, str], Encoded]], decisions: dict[int, list[Decision]]
+        self, pictures: Iterable[tuple[_Key, Encoded]], decisions: dict[int, list[Decision]]
     ) -> Iterator[tuple[int, Row]]:
         """(shard, row of codes) of each image, in the order given."""
-        waiting: deque[tuple[int, str, int]] = deque()
-        framing = self._tokenizer.framing
+        waiting: deque[tuple[_Key, int]] = deque()  # and the codebook
+        frames, codebooks = self._tokenizers.frames, self._tokenizers.codebooks
 
-        def opened() -> Iterator[np.ndarray]:
+        def opened() -> Iterator[tuple[int, np.ndarray]]:
             for key, pixels in self._pool.decoded(pictures):
                 if isinstance(pixels, Refused):
-                    decisions[key[0]].append(_failed(key, "undecodable_image", pixels.detail))
+                    decisions[key.shard].append(_failed(key, "undecodable_image", pixels.detail))
                 else:
-                    waiting.append((*key[:2], framing.index_of(pixels.shape[:2])))
-                    yield pixels
+                    waiting.append((key, frames.codebook_of(key.tokenizer, pixels.shape[:2])))
+                    yield key.tokenizer, pixels
 
-        codebook = self._tokenizer.codebook
-        kind = np.uint16 if codebook.num_codes <= MAX_NARROW_CODES else np.int32
-        for tokens in self._tokenizer.encode_all(opened()):
-            index, identifier, grid = waiting.popleft()
+        kind = np.uint16 if _are_narrow(codebooks) else np.int32
+        for tokens in self._tokenizers.encode_all(opened()):
+            key, codebook = waiting.popleft()
             advance("images")
-            row: Row = {"image_id": identifier, "codes": tokens.astype(kind)}
-            if codebook.is_continuous:
-                row = {"image_id": identifier, "codes": np.zeros(len(tokens), np.uint16), "latents": tokens.ravel()}
-            if len(framing.grids) > 1:
-                row["codebook"] = grid
-            yield index, row
+            row: Row = {"image_id": key.image_id, "codes": tokens.astype(kind)}
+            if codebooks[codebook].is_continuous:
+                row = {"image_id": key.image_id, "codes": np.zeros(len(tokens), np.uint16), "latents": tokens.ravel()}
+            if len(codebooks) > 1:
+                row["codebook"] = codebook
+            yield key.shard, row
 
 
-def _failed(key: tuple[int, str, str], rule: str, detail: str | None) -> Decision:
-    _, identifier, url = key
+class _Key(NamedTuple):
+    """What an image that is encoded is."""
+
+    shard: int
+    image_id: str
+    url: str
+    tokenizer: int  # that takes it
+
+
+def _failed(key: _Key, rule: str, detail: str | None) -> Decision:
     return Decision(
-        stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule=rule, image_id=identifier, url=url, detail=detail
-    )
+        stage="tokenize", unit=Unit.IMAGE, action=Action.FAIL, rule=rule, image_id=key.image_id, url=key.url,
+        detail=detail,
+    )  # fmt: skip
+
+
+def _are_narrow(codebooks: Sequence[Codebook]) -> bool:
+    return max(book.num_codes for book in codebooks) <= MAX_NARROW_CODES
 
 
 def codes_schema(codebooks: Sequence[Codebook]) -> pa.Schema:
-    """Schema of the data set ``codes`` of a tokenizer; which grid an image has stands in it where there are several."""
+    """Schema of the data set ``codes``; which codebook an image has stands in it where there are several."""
     if codebooks[0].is_continuous:
         schema = IMAGE_LATENTS
     else:
-        schema = IMAGE_CODES if codebooks[0].num_codes <= MAX_NARROW_CODES else WIDE_IMAGE_CODES
+        schema = IMAGE_CODES if _are_narrow(codebooks) else WIDE_IMAGE_CODES
     return schema if len(codebooks) == 1 else schema.append(CODEBOOK_OF_IMAGE)
 
 
 def how_encoded(codes: str) -> list[dict[str, Any]]:
-    """On which kinds of device and with which settings the shards of a data set of codes were made, each once."""
+    """On which kinds of device and with which settings the shards of a data set of codes were made, each once; of each
+    tokenizer, where there are several."""
     found: dict[str, None] = {}
     for path in list_shards(codes):
         with open_input(path) as stream:
             metadata = pq.read_metadata(stream).metadata or {}
         if (made := metadata.get(ENCODED_KEY.encode())) is not None:
-            found[made.decode()] = None
+            found.update(dict.fromkeys(json.dumps(each, sort_keys=True) for each in json.loads(made)))
     return [json.loads(made) for made in sorted(found)]

@@ -61,6 +61,30 @@ class Framing:
             raise ValueError(f"images must be {shapes} pixels, got {size[0]} x {size[1]}") from None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frames:
+    """Which of one or several image tokenizers takes a picture, and on which of its grids."""
+
+    framings: tuple[Framing, ...]
+    min_sides_px: tuple[int, ...] = (0,)
+    """Of each tokenizer, the least shorter side of the pictures that it takes; one of them is 0."""
+
+    def tokenizer_for(self, height: int, width: int) -> int:
+        """The tokenizer of a picture whose file has these pixels: of those whose least side its shorter side reaches,
+        the one with the largest."""
+        shorter = min(height, width)
+        return max(
+            (index for index, least in enumerate(self.min_sides_px) if least <= shorter),
+            key=self.min_sides_px.__getitem__,
+        )
+
+    def codebook_of(self, tokenizer: int, size: tuple[int, int]) -> int:
+        """The codebook, counted over the grids of all tokenizers, of pixels of this height and width that are for this
+        tokenizer. Raises ValueError where it has no such grid."""
+        before = sum(len(framing.grids) for framing in self.framings[:tokenizer])
+        return before + self.framings[tokenizer].index_of(size)
+
+
 def parse_grids(names: Iterable[str]) -> tuple[Grid, ...]:
     """Grids as people write them, ``8x16`` for 8 rows of 16 tokens.
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from gobelin.tokenize.codebook import (
     CONFIG_NAME,
     WEIGHTS_NAME,
     Codebook,
+    check_is_one,
     describe_config,
     describe_framing,
     framing_of,
@@ -116,19 +117,7 @@ class ImageTokenizer:
         """Tokens of pictures that come one by one, uint8 H x W x 3, in their order: as ``encode``, of one picture each.
         Batches are filled whatever comes after what, those of each grid by themselves. On a GPU the next batch is on
         its way while one is computed."""
-        places: deque[list[int]] = deque()
-
-        def batches() -> Iterator[np.ndarray]:
-            for which, batch in _stacked(images, lambda: self.batch_size):
-                places.append(which)
-                yield batch
-
-        following, waiting = 0, dict[int, np.ndarray]()
-        for tokens in self._encoded(batches()):
-            waiting.update(zip(places.popleft(), tokens, strict=True))
-            while following in waiting:
-                yield waiting.pop(following)
-                following += 1
+        return encode_all([self], ((0, image) for image in images))
 
     def _cuts(self, number: int) -> Iterator[tuple[int, int]]:
         start = 0
@@ -245,6 +234,34 @@ class ImageTokenizer:
         return np.pad(batch, padding), len(batch)
 
 
+def encode_all(
+    tokenizers: Sequence[ImageTokenizer], pictures: Iterable[tuple[int, np.ndarray]]
+) -> Iterator[np.ndarray]:
+    """Tokens of pictures that come one by one, in their order: ``ImageTokenizer.encode_all`` for several tokenizers.
+
+    Args:
+        pictures: the index of the tokenizer that takes it, and a picture, uint8 H x W x 3, of one of its sizes.
+    """
+    in_flight = max(_IN_FLIGHT if each.device.type == "cuda" else 1 for each in tokenizers)
+    started: deque[tuple[list[int], Callable[[], np.ndarray]]] = deque()
+    following, waiting = 0, dict[int, np.ndarray]()
+
+    def finished() -> Iterator[np.ndarray]:
+        nonlocal following
+        places, fetch = started.popleft()
+        waiting.update(zip(places, fetch(), strict=True))
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+    for which, places, batch in _stacked(pictures, lambda index: tokenizers[index].batch_size):
+        started.append((places, tokenizers[which]._started(batch)))
+        if len(started) >= in_flight:
+            yield from finished()
+    while started:
+        yield from finished()
+
+
 def precision_for(folder: str, asked: str, device: torch.device) -> Precision:
     """The precision of a tokenizer's trunk on a device: what was asked for, or for ``auto`` bfloat16 where the device
     multiplies it in hardware and it pays: on convolutional trunks with codes. Latents are the numbers themselves, and
@@ -265,24 +282,31 @@ def _for_encoding(network: Network, precision: Precision) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
-def _stacked(images: Iterable[np.ndarray], size: Callable[[], int]) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Batches of pictures of one shape, and their places in the order given. One that is not full goes when its first
-    picture has seen 64 batches pass, so that those of a rare shape hold up few others."""
-    held: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
-    for place, image in enumerate(images):
-        held.setdefault(image.shape, []).append((place, image))
-        for shape in [
-            shape
-            for shape, group in held.items()
-            if len(group) >= size() or place - group[0][0] >= _BATCHES_PASSED * size()
+def _stacked(
+    pictures: Iterable[tuple[int, np.ndarray]], size: Callable[[int], int]
+) -> Iterator[tuple[int, list[int], np.ndarray]]:
+    """Batches of pictures of one tokenizer and shape: the tokenizer, their places in the order given, and they. One
+    that is not full goes when its first picture has seen 64 batches pass, so that those of a rare shape hold up few
+    others.
+
+    Args:
+        size: of a batch of a tokenizer.
+    """
+    held: dict[tuple[int, tuple[int, ...]], list[tuple[int, np.ndarray]]] = {}
+    for place, (which, image) in enumerate(pictures):
+        held.setdefault((which, image.shape), []).append((place, image))
+        for key in [
+            key
+            for key, group in held.items()
+            if len(group) >= size(key[0]) or place - group[0][0] >= _BATCHES_PASSED * size(key[0])
         ]:
-            yield _batch_of(held.pop(shape))
-    for group in held.values():
-        yield _batch_of(group)
+            yield _batch_of(key[0], held.pop(key))
+    for (which, _), group in held.items():
+        yield _batch_of(which, group)
 
 
-def _batch_of(group: list[tuple[int, np.ndarray]]) -> tuple[list[int], np.ndarray]:
-    return [place for place, _ in group], np.stack([image for _, image in group])
+def _batch_of(which: int, group: list[tuple[int, np.ndarray]]) -> tuple[int, list[int], np.ndarray]:
+    return which, [place for place, _ in group], np.stack([image for _, image in group])
 
 
 def _fetched(found: torch.Tensor, number: int, kind: type[np.generic]) -> Callable[[], np.ndarray]:
@@ -323,8 +347,10 @@ def load_image_tokenizer(
     Raises:
         UserError: there is none, or one of a layout that this program does not know; the message says what is there.
     """
-    weights_path = join(folder, WEIGHTS_NAME)
-    if not exists(join(folder, CONFIG_NAME)) or not exists(weights_path):
+    weights_path, is_there = join(folder, WEIGHTS_NAME), exists(join(folder, CONFIG_NAME))
+    if is_there:
+        check_is_one(folder)
+    if not is_there or not exists(weights_path):
         raise UserError(f"no image tokenizer at {folder}: {_what_is_there(folder)}")
     config, described = read_config(folder)
     with torch.device("meta"):

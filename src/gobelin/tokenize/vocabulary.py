@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gobelin.errors import UserError
@@ -73,13 +73,17 @@ class Vocabulary:
             raise ValueError(f"text_token_bytes has {len(self.text_token_bytes)} entries for {self.text_size} tokens")
         if not self.codebooks:
             raise ValueError("a vocabulary needs a codebook")
-        _check_ranges(self.codebooks)
+        check_ranges(self.codebooks)
 
     @functools.cached_property
     def special_tokens(self) -> tuple[str, ...]:
         """Names of the special tokens by id, those that begin an image of a further codebook among them."""
-        further = (f"<|image:{book.name}:{book.rows}x{book.columns}|>" for book in self.codebooks[1:])
-        return (*SPECIAL_TOKENS, *further)
+        return (*SPECIAL_TOKENS, *(f"<|image:{name}|>" for name in self.codebook_names[1:]))
+
+    @property
+    def codebook_names(self) -> list[str]:
+        """What ``find_codebooks`` knows each codebook by: its range and its grid, as in thumbnails:8x16."""
+        return [_name_of(book) for book in self.codebooks]
 
     @functools.cached_property
     def image_begins(self) -> tuple[int, ...]:
@@ -195,8 +199,9 @@ class Vocabulary:
         return cls.from_json(content.decode())
 
 
-def _check_ranges(codebooks: tuple[Codebook, ...]) -> None:
-    """One name is one range of ids, so one tokenizer; one name and grid is one token that begins an image."""
+def check_ranges(codebooks: Sequence[Codebook]) -> None:
+    """One name is one range of ids, so one tokenizer; one name and grid is one token that begins an image. Raises
+    UserError where that is not so, or some images are codes and others latents."""
     first_of: dict[str, Codebook] = {}
     for book in codebooks:
         first = first_of.setdefault(book.name, book)
@@ -207,8 +212,28 @@ def _check_ranges(codebooks: tuple[Codebook, ...]) -> None:
             )
         if (book.kind, book.num_codes, book.latent_channels) != (first.kind, first.num_codes, first.latent_channels):
             raise UserError(f"codebook {book.name!r} is described in two ways: {_listed([first, book])}")
+    if len({book.is_continuous for book in codebooks}) > 1:
+        raise UserError(f"images are either codes or latents, and these codebooks are both: {_listed(codebooks)}")
     if len({(book.name, book.grid) for book in codebooks}) < len(codebooks):
         raise UserError(f"a codebook and its grid are given twice: {_listed(codebooks)}")
+
+
+def find_codebooks(codebooks: Sequence[Codebook], asked: str) -> list[int]:
+    """The indices of the codebooks that are called so: the name of a range (``thumbnails``), a grid (``8x16``), or both
+    (``thumbnails:8x16``).
+
+    Raises:
+        UserError: there is none; the message names those that there are.
+    """
+    wholes = [_name_of(book) for book in codebooks]
+    found = [index for index, whole in enumerate(wholes) if asked in (whole, *whole.split(":"))]
+    if not found:
+        raise UserError(f"no codebook is called {asked!r}; there are {', '.join(wholes)}")
+    return found
+
+
+def _name_of(book: Codebook) -> str:
+    return f"{book.name}:{book.rows}x{book.columns}"
 
 
 def _listed(codebooks: Iterable[Codebook]) -> str:

@@ -250,8 +250,9 @@ class SampleConfig:
     """Show the pictures of a caption in the order in which the CLIP of ``score.clip`` finds them close to it."""
 
     grid: str | None = None
-    """Grid of the pictures that are drawn for captions, as in 8x16; one of ``tokenize.grids``. Null: for a held-out
-    caption that of its picture, else the first."""
+    """Grid of the pictures that are drawn, as in 8x16; or a codebook of the recipe, as in thumbnails; or both, as in
+    thumbnails:8x16. Null: for a held-out caption that of its picture, in a conversation that of the last picture, else
+    the first."""
 
     num_documents: int = 4
     """Whole documents that the model writes on its own."""

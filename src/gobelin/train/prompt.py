@@ -21,6 +21,7 @@ from gobelin.tokenize.vocabulary import (
     TEXT,
     TEXT_MARKS,
     Vocabulary,
+    find_codebooks,
 )
 
 Make = Literal["picture", "text", "both"]
@@ -54,6 +55,27 @@ def what_to_make(parts: Sequence[Part]) -> Make:
     if not parts:
         return "both"
     return "picture" if isinstance(parts[-1], str) else "text"
+
+
+def asked_codebook(vocabulary: Vocabulary, asked: str) -> int:
+    """The codebook that ``sample.grid`` names, the first where it names several. Raises UserError where there is
+    none."""
+    try:
+        return find_codebooks(vocabulary.codebooks, asked)[0]
+    except UserError as error:
+        raise UserError(f"sample.grid: {error}") from None
+
+
+def codebook_to_draw(parts: Sequence[Part], vocabulary: Vocabulary, asked: str | None) -> int:
+    """The codebook, and so the grid, of a picture that follows these parts: the one that is asked for, else that of the
+    last picture among them, which has its shape; else the first.
+
+    Args:
+        asked: ``sample.grid``.
+    """
+    if asked is not None:
+        return asked_codebook(vocabulary, asked)
+    return next((part.codebook for part in reversed(parts) if isinstance(part, ImageItem)), 0)
 
 
 def build_prompt(

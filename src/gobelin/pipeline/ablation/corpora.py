@@ -139,7 +139,7 @@ def make_corpora(
     _stage(sample, "tokenize", lambda context: fit_tokenizers(context, _num_images(context)))
     fitted = join(data.home("tokenizers"), "tokenize")
     settings = dataclasses.replace(
-        source.recipe.tokenize, text_tokenizer=fitted, image_tokenizer=join(fitted, IMAGE_TOKENIZER)
+        source.recipe.tokenize, text_tokenizer=fitted, image_tokenizer=join(fitted, IMAGE_TOKENIZER), codebooks={}
     )
 
     say("ablate: tokens of the raw documents")

@@ -23,7 +23,7 @@ from gobelin.store.dataset import paths_of
 from gobelin.store.files import exists, list_files, open_input, output, write_bytes
 from gobelin.store.paths import join, name_of, parent_of
 from gobelin.store.tables import read_tables
-from gobelin.tokenize.codebook import CONFIG_NAME, read_codebooks
+from gobelin.tokenize.codebook import CONFIG_NAME
 from gobelin.tokenize.grammar import parse
 from gobelin.tokenize.sequence import image_latents
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer
@@ -195,7 +195,8 @@ def _runs_of(row: TokenRow, vocabulary: Vocabulary, text_tokenizer: TextTokenize
         else:
             codes = (ids[start:stop] - vocabulary.image_offsets[codebook]).tolist()
             words = " ".join(map(str, codes[:_FIRST_CODES])) + (" …" if len(codes) > _FIRST_CODES else "")
-            runs.append(TokenRun(start, stop, "image", words, next(names), vocabulary.codebooks[codebook].grid))
+            book = vocabulary.codebooks[codebook]
+            runs.append(TokenRun(start, stop, "image", words, next(names), book.grid, codebook=codebook))
     return runs
 
 
@@ -209,38 +210,37 @@ def _with_pictures(
         return runs, None
     if not exists(join(path, CONFIG_NAME)):
         return runs, f"no image tokenizer in {path}"
-    books = read_codebooks(path)
     try:
-        from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+        from gobelin.tokenize.image_tokenizers import load_image_tokenizers
     except ModuleNotFoundError:
         return runs, "they need the extra `models`: pip install 'gobelin[models]'"
-    tokenizer = load_image_tokenizer(path)
-    if not tokenizer.network.config.has_decoder:
+    tokenizers_here = load_image_tokenizers(path)
+    if not tokenizers_here.has_decoder:
         return runs, "this image tokenizer has no decoder"
     from PIL import Image
 
-    grids = [book.grid for book in books]
-    latents = None
+    books, latents = vocabulary.codebooks, None
+    here = {(book.fingerprint, book.grid): index for index, book in enumerate(tokenizers_here.codebooks)}
     if books[0].is_continuous:
-        latents = image_latents(row["latents"], [books[grids.index(run.grid)] for run in images if run.grid in grids])
+        latents = image_latents(row["latents"], [books[run.codebook] for run in images])
     made, number = [], 0
     for run in runs:
         if run.grid is None:
             made.append(run)
             continue
-        ids = np.array(row["tokens"][run.start : run.stop], np.int64)
-        index = next(i for i in range(len(vocabulary.codebooks)) if ids[0] in vocabulary.image_range(i)
-                     and vocabulary.codebooks[i].grid == run.grid)  # fmt: skip
-        if vocabulary.codebooks[index].fingerprint != books[0].fingerprint or run.grid not in grids:
+        place, number = number, number + 1
+        index = here.get((books[run.codebook].fingerprint, run.grid))
+        if index is None:
             made.append(run)
             continue
-        tokens = ids - vocabulary.image_offsets[index] if latents is None else latents[number]
-        name = f"{number:04d}.png"
+        ids = np.array(row["tokens"][run.start : run.stop], np.int64)
+        tokens = ids - vocabulary.image_offsets[run.codebook] if latents is None else latents[place]
+        name = f"{place:04d}.png"
         with output(join(folder, name)) as stream:
-            Image.fromarray(tokenizer.decode(tokens[None], grids.index(run.grid))[0]).save(stream, "PNG")
+            Image.fromarray(tokenizers_here.decode(tokens[None], index)[0]).save(stream, "PNG")
         made.append(dataclasses.replace(run, picture=name))
-        number += 1
-    return made, None if number else "the image tokenizer beside the shards is not the one that made them"
+    is_drawn = any(run.picture for run in made)
+    return made, None if is_drawn else "the image tokenizer beside the shards is not the one that made them"
 
 
 def folder_above(path: str) -> str:

@@ -19,15 +19,14 @@ from gobelin.pipeline.stages.fit_tokenizers import IMAGE_TOKENIZER
 from gobelin.store.files import read_bytes, write_bytes, write_json
 from gobelin.store.paths import join
 from gobelin.tokenize.grammar import parse
-from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer
-from gobelin.tokenize.preprocess import decode
+from gobelin.tokenize.image_tokenizers import ImageTokenizers, load_image_tokenizers
 from gobelin.tokenize.sequence import ImageItem
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import END_OF_DOCUMENT, END_OF_IMAGE, Vocabulary
 from gobelin.train.compute import autocast
 from gobelin.train.config import SamplingConfig
 from gobelin.train.model import LanguageModel, load_model
-from gobelin.train.prompt import Make, Part, Prompt, build_prompt, what_to_make
+from gobelin.train.prompt import Make, Part, Prompt, asked_codebook, build_prompt, codebook_to_draw, what_to_make
 from gobelin.train.rank import ranked
 from gobelin.train.sample import Request, generate
 from gobelin.transforms.devices import torch_device
@@ -42,9 +41,10 @@ class ModelFolder:
 
     model: LanguageModel
     text_tokenizer: TextTokenizer
-    image_tokenizer: ImageTokenizer
+    image_tokenizers: ImageTokenizers
     context: int
     precision: str
+    grid: str | None = None  # ``sample.grid``
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -64,18 +64,18 @@ class ModelFolder:
             checker.close()
         if isinstance(found, ImageProblem):
             raise UserError(f"{name}: {_IN_WORDS.get(found.rule, found.rule)}")
-        framing = self.image_tokenizer.framing
-        pixels = decode(data, (), framing)
-        codes = tuple(self.image_tokenizer.encode(pixels[None])[0].tolist())
-        return ImageItem(None, codes, codebook=framing.index_of(pixels.shape[:2]))
+        codebook, codes = self.image_tokenizers.encode(data, found.height, found.width)
+        return ImageItem(None, tuple(codes.tolist()), codebook=codebook)
 
     def pixels(self, codes: Sequence[int], codebook: int = 0) -> np.ndarray:
         """The picture of these codes of a codebook, uint8 H x W x 3."""
-        return self.image_tokenizer.decode(np.array([codes], np.int32), codebook)[0]
+        return self.image_tokenizers.decode(np.array([codes], np.int32), codebook)[0]
 
-    def prompt(self, parts: Sequence[Part], make: Make) -> Prompt:
-        """``build_prompt`` for this model."""
-        return build_prompt(parts, make, self.context, self.vocabulary, self.text_tokenizer)
+    def prompt(self, parts: Sequence[Part], make: Make, grid: str | None = None) -> Prompt:
+        """``build_prompt`` for this model. A picture that is drawn has the codebook of the last one of the prompt,
+        unless ``grid`` or ``sample.grid`` names another."""
+        codebook = codebook_to_draw(parts, self.vocabulary, grid or self.grid)
+        return build_prompt(parts, make, self.context, self.vocabulary, self.text_tokenizer, codebook=codebook)
 
     def write(
         self,
@@ -150,17 +150,22 @@ def open_model(output: str, recipe: Recipe) -> ModelFolder:
     torch.set_num_threads(recipe.train.threads)
     tokens = join(output, "tokenize")
     model = load_model(join(output, "train"), device)
-    text_tokenizer, image_tokenizer = TextTokenizer.load(tokens), load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
-    book, grids = model.vocabulary.codebooks[0], [book.grid for book in model.vocabulary.codebooks]
-    for kind, here, trained in (
-        ("text", text_tokenizer.fingerprint, model.vocabulary.text_fingerprint),
-        ("image", image_tokenizer.codebook.fingerprint, book.fingerprint),
+    text_tokenizer, image_tokenizers = TextTokenizer.load(tokens), load_image_tokenizers(join(tokens, IMAGE_TOKENIZER))
+    here, trained = image_tokenizers.codebooks, model.vocabulary.codebooks
+    for kind, is_same in (
+        ("text", text_tokenizer.fingerprint == model.vocabulary.text_fingerprint),
+        ("image", [book.fingerprint for book in here] == [book.fingerprint for book in trained]),
     ):
-        if here != trained:
+        if not is_same:
             raise UserError(f"{output}: the model was trained with another {kind} tokenizer than {tokens} has")
-    if grids != list(image_tokenizer.framing.grids):
+    if [book.grid for book in here] != [book.grid for book in trained]:
         raise UserError(f"{output}: the model was trained with other grids of images than {tokens} has")
-    return ModelFolder(model, text_tokenizer, image_tokenizer, recipe.train.row_tokens, recipe.sample.precision)
+    grid = recipe.sample.grid
+    if grid is not None:
+        asked_codebook(model.vocabulary, grid)  # an error now, not in the midst of a conversation
+    return ModelFolder(
+        model, text_tokenizer, image_tokenizers, recipe.train.row_tokens, recipe.sample.precision, grid
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +224,7 @@ def _draw(folder: ModelFolder, samples: Sequence[dict[str, Any]]) -> None:
     pictures = [item for sample in samples for item in sample["items"] if item["kind"] == "picture"]
     for codebook in sorted({item.get("codebook", 0) for item in pictures}):
         of_grid = [item for item in pictures if item.get("codebook", 0) == codebook]
-        decoded = folder.image_tokenizer.decode(np.array([item["codes"] for item in of_grid], np.int32), codebook)
+        decoded = folder.image_tokenizers.decode(np.array([item["codes"] for item in of_grid], np.int32), codebook)
         for item, pixels in zip(of_grid, decoded, strict=True):
             item["pixels"] = pixels
 

@@ -27,7 +27,7 @@ import numpy as np
 from gobelin.errors import UserError
 from gobelin.pipeline.ask.model_folder import ModelFolder, png
 from gobelin.tokenize.sequence import ImageItem
-from gobelin.tokenize.vocabulary import CAPTION_OF_PREVIOUS, TEXT_MARKS
+from gobelin.tokenize.vocabulary import CAPTION_OF_PREVIOUS, TEXT_MARKS, find_codebooks
 from gobelin.train.config import SamplingConfig
 from gobelin.train.prompt import MAKES, Make, Part, Prompt, what_to_make
 
@@ -51,6 +51,7 @@ class Question:
     make: Make
     config: SamplingConfig
     seed: int
+    grid: str | None = None  # of what is drawn, as ``find_codebooks`` takes it; None: like the last picture
 
 
 def read_question(folder: ModelFolder, config: SamplingConfig, given: Any) -> Question:
@@ -73,7 +74,10 @@ def read_question(folder: ModelFolder, config: SamplingConfig, given: Any) -> Qu
     for name, value in settings.items():
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             raise UserError(f"{name} must be a number")
-    return Question(parts, uploaded, make, dataclasses.replace(config, **settings), seed)
+    grid = given.get("grid")
+    if grid is not None:
+        find_codebooks(folder.vocabulary.codebooks, str(grid))
+    return Question(parts, uploaded, make, dataclasses.replace(config, **settings), seed, grid)
 
 
 def _part(folder: ModelFolder, item: Any, uploaded: list[ImageItem]) -> Part:
@@ -121,7 +125,7 @@ def reply(folder: ModelFolder, question: Question, tell: Tell, check: Callable[[
     for picture in question.given:
         pixels = folder.pixels(picture.codes, picture.codebook)
         tell({"event": "given", "codes": list(picture.codes), "codebook": picture.codebook, "png": _data(pixels)})
-    prompt = folder.prompt(question.parts, question.make)
+    prompt = folder.prompt(question.parts, question.make, question.grid)
     for note in prompt.notes:
         tell({"event": "note", "text": note})
     teller = _Teller(folder, prompt, tell)

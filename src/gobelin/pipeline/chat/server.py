@@ -59,6 +59,9 @@ class _Handler(LocalHandler):
         path = self.path_behind_token()
         if path is None:
             return self.refuse()
+        if path == "grids":
+            names = self.server.folder.vocabulary.codebook_names
+            return self.send(json.dumps(names).encode(), "application/json")
         if path not in _FILES:
             return self.error(HTTPStatus.NOT_FOUND, "there is nothing here")
         name, kind = _FILES[path]

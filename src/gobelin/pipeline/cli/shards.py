@@ -25,6 +25,13 @@ _Tokenizer = Annotated[
         "emu3.tiktoken and emu3_vision_tokens.txt)",
     ),
 ]
+_Codebook = Annotated[
+    str | None,
+    Parameter(
+        metavar="NAME",
+        help="of several codebooks the one whose images these are: its name, a grid, or both as in thumbnails:8x8",
+    ),
+]
 _Target = Annotated[Address, Parameter(name="--to", group=FILES, metavar="FOLDER", help="where to: an empty folder")]
 
 
@@ -85,11 +92,12 @@ def export(
     layout: _Layout,
     tokenizer: _Tokenizer,
     target: _Target,
+    codebook: _Codebook = None,
 ) -> int:
     """Exports token shards."""
     from gobelin.pipeline.exchange.token_shards import export_shards
 
-    print(json.dumps(export_shards(shards, layout, tokenizer, target), indent=2))
+    print(json.dumps(export_shards(shards, layout, tokenizer, target, codebook), indent=2))
     return 0
 
 
@@ -105,9 +113,10 @@ def import_(
         Address,
         Parameter(group=FILES, metavar="FOLDER", help="what `tokenize` wrote: vocabulary.json, text_tokenizer.json"),
     ],
+    codebook: _Codebook = None,
 ) -> int:
     """Imports token shards."""
     from gobelin.pipeline.exchange.token_shards import import_shards
 
-    print(json.dumps(import_shards(source, layout, tokenizer, tokenizers, target), indent=2))
+    print(json.dumps(import_shards(source, layout, tokenizer, tokenizers, target, codebook), indent=2))
     return 0

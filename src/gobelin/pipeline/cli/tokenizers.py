@@ -189,19 +189,28 @@ def show(
     images: Annotated[int, Parameter(metavar="N", help="pictures that are looked at (256)")] = 256,
 ) -> int:
     """Shows a tokenizer."""
-    from gobelin.pipeline.exchange.tokenizers import agreement_of
     from gobelin.pipeline.exchange.tokenizers import show as look
     from gobelin.report.tokenizer_page import agreement_row, facts, measured
 
     if images < 1:
         raise UserError("--images must be at least 1")
-    codebooks, quality = look(tokenizer, pictures, page, images)
-    codebook = codebooks[0]
-    rows = [("name", codebook.name), *facts(codebooks), *agreement_row(codebook, agreement_of(tokenizer))]
-    rows += [] if quality is None else measured(codebook, quality)
-    for title, value in rows:
-        print(f"{title:<16}{value}")
+    found = look(tokenizer, pictures, page, images)
+    for number, each in enumerate(found):
+        codebook = each.codebooks[0]
+        rows = [("name", codebook.name), *facts(each.codebooks), *agreement_row(codebook, each.agreement)]
+        if len(found) > 1:
+            rows.append(("takes", _takes(each.least_px, [other.least_px for other in found])))
+        rows += [] if each.quality is None else measured(codebook, each.quality)
+        print("\n" * bool(number) + "\n".join(f"{title:<16}{value}" for title, value in rows))
     return 0
+
+
+def _takes(least_px: int, of_all: list[int]) -> str:
+    """Which pictures a tokenizer takes, by the least shorter side of its own and of all."""
+    following = min((each for each in of_all if each > least_px), default=None)
+    if following is None:
+        return f"pictures whose shorter side has {least_px} px or more"
+    return f"pictures whose shorter side has {f'{least_px} to ' if least_px else 'up to '}{following - 1} px"
 
 
 def _sides(size: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from gobelin.store.files import exists, files_in, list_files, open_input, output
 from gobelin.store.paths import join, name_of
 from gobelin.store.shards import read_rows, write_shard
 from gobelin.store.tables import shard_path
+from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.grammar import ItemRange, parse
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.token_shards import SHARDS_KEY, VERSION
@@ -43,6 +44,7 @@ from gobelin.tokenize.vocabulary import (
     METADATA_KEY,
     TEXT,
     Vocabulary,
+    find_codebooks,
 )
 
 LAYOUT_KEY = "gobelin.layout"
@@ -62,13 +64,16 @@ Piece = tuple[str, Any]
 """(kind, text) of a text or caption; ("image", (image_id, codes))."""
 
 
-def export_shards(source: str, name: LayoutName, tokenizer: str, target: str) -> dict[str, Any]:
+def export_shards(
+    source: str, name: LayoutName, tokenizer: str, target: str, codebook: str | None = None
+) -> dict[str, Any]:
     """Writes token shards in a layout. Returns what ``export.json`` says, which is written last.
 
     Args:
         source: output folder of a run, data set of token shards, or one file.
         tokenizer: the model's own, see ``load_layout``.
         target: a folder that is empty or does not exist.
+        codebook: whose images are taken, as ``find_codebooks`` takes it; None: all, where they are of one tokenizer.
 
     Raises:
         UserError: the codes do not fit, a tokenizer is missing or another one, or the target holds something.
@@ -78,10 +83,8 @@ def export_shards(source: str, name: LayoutName, tokenizer: str, target: str) ->
     if not shards:
         raise UserError(f"{source}: the data set has no files")
     vocabulary = shards[0].vocabulary
-    (book, *others) = vocabulary.codebooks
-    if book.is_continuous or any(each.name != book.name for each in others):
-        raise UserError(f"{name} holds the codes of one image tokenizer, and these shards hold others or latents")
-    _check_grids(name, vocabulary)
+    chosen = _chosen(name, vocabulary, codebook)
+    book = vocabulary.codebooks[chosen[0]]
     if book.num_codes > layout.num_codes:
         raise UserError(
             f"the image tokenizer has {book.num_codes:,} codes, and {name} with this tokenizer has tokens for "
@@ -96,30 +99,51 @@ def export_shards(source: str, name: LayoutName, tokenizer: str, target: str) ->
         path = join(target, shard_name(number, len(shards)))
         with output(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
             held: list[Row] = []
-            for row in _exported(shard, vocabulary, words, layout, counts):
+            for row in _exported(shard, vocabulary, chosen, words, layout, counts):
                 held.append(row)
                 if len(held) == _ROWS_AT_ONCE:
                     writer.write_table(pa.Table.from_pylist(held, schema))
                     held = []
             writer.write_table(pa.Table.from_pylist(held, schema))
-    summary = {**said, **{key: counts[key] for key in ("sequences", "tokens", "images", "left_out", "texts_changed")},
-               "notes": _notes(name, layout, vocabulary)}  # fmt: skip
+    counted = ("sequences", "tokens", "images", "images_left_out", "left_out", "texts_changed")
+    books = [vocabulary.codebooks[index] for index in chosen]
+    summary = {**said, **{key: counts[key] for key in counted}, "notes": _notes(name, layout, books)}
     write_json(join(target, "export.json"), summary)
     return summary
 
 
-def _check_grids(name: LayoutName, vocabulary: Vocabulary) -> None:
-    """Raises UserError where a layout does not tell grids of images apart and there are several."""
-    if name == "chameleon" and len(vocabulary.codebooks) > 1:
+def _chosen(name: LayoutName, vocabulary: Vocabulary, asked: str | None) -> list[int]:
+    """The codebooks whose images a layout can hold.
+
+    Args:
+        asked: as ``find_codebooks`` takes it; None: all.
+
+    Raises:
+        UserError: they are of several image tokenizers, or latents; or of several grids, which the layout does not tell
+            apart.
+    """
+    books = vocabulary.codebooks
+    chosen = list(range(len(books))) if asked is None else find_codebooks(books, asked)
+    if books[0].is_continuous:
+        raise UserError(f"{name} holds codes, and the images of this vocabulary are latents")
+    names = list(dict.fromkeys(books[index].name for index in chosen))
+    if len(names) > 1:
+        raise UserError(
+            f"{name} holds the codes of one image tokenizer, and this vocabulary has {', '.join(names)}: choose one "
+            "with --codebook; images of the others are left out"
+        )
+    if name == "chameleon" and len(chosen) > 1:
         raise UserError(
             "chameleon's layout does not say how many rows an image has, and this vocabulary has several grids of "
-            "images: take emu3, or tokenize with one grid"
+            f"images: take emu3, or one of them, as with --codebook {books[0].rows}x{books[0].columns}; images of the "
+            "others are left out"
         )
+    return chosen
 
 
-def _notes(name: str, layout: TokenLayout, vocabulary: Vocabulary) -> list[str]:
+def _notes(name: str, layout: TokenLayout, books: Sequence[Codebook]) -> list[str]:
     notes = []
-    for book in vocabulary.codebooks:
+    for book in books:
         if name == "chameleon" and book.tokens_per_image != 1024:
             notes.append(
                 f"the released models write 1,024 codes per image, and these images have {book.tokens_per_image:,}"
@@ -133,15 +157,17 @@ def _notes(name: str, layout: TokenLayout, vocabulary: Vocabulary) -> list[str]:
 
 
 def _exported(
-    shard: ShardFile, vocabulary: Vocabulary, words: TextTokenizer, layout: TokenLayout, counts: Counter[str]
-) -> Iterator[Row]:
+    shard: ShardFile, vocabulary: Vocabulary, chosen: Sequence[int], words: TextTokenizer, layout: TokenLayout,
+    counts: Counter[str],
+) -> Iterator[Row]:  # fmt: skip
     for row in read_rows(shard.path):
         try:
-            pieces = pieces_of(row, vocabulary, words)
+            pieces, left_out = pieces_of(row, vocabulary, words, chosen)
         except (ValueError, StopIteration) as error:
             raise UserError(f"{shard.path}, document {row['doc_id']}: {error}") from None
         runs, side = _as_runs(pieces)
         counts["sequences"] += 1
+        counts["images_left_out"] += left_out
         try:
             ids = layout.encode(runs)
         except LayoutError:
@@ -153,12 +179,18 @@ def _exported(
         yield {"input_ids": ids, "doc_id": row["doc_id"], "part": row.get("part"), "gobelin": side}
 
 
-def pieces_of(row: Row, vocabulary: Vocabulary, words: TextTokenizer) -> list[Piece]:
-    """A row of a token shard as texts, captions and images in the order of its tokens."""
+def pieces_of(row: Row, vocabulary: Vocabulary, words: TextTokenizer, chosen: Sequence[int]) -> tuple[list[Piece], int]:
+    """A row of a token shard as texts, captions and images in the order of its tokens; images of other codebooks than
+    those that are chosen are left out with their captions, and counted."""
     ids = np.array(row["tokens"], np.int64)
     names = iter(span["image_id"] for span in row["image_spans"])
     pieces: list[Piece] = []
+    left_out = 0
     for item in parse(ids, vocabulary):
+        if item.codes is not None and item.codebook not in chosen:
+            next(names)
+            left_out += 1
+            continue
         text = None if item.text is None else words.decode((ids[slice(*item.text)] - vocabulary.text_offset).tolist())
         if item.codes is None:
             pieces.append(("text", text))
@@ -170,7 +202,7 @@ def pieces_of(row: Row, vocabulary: Vocabulary, words: TextTokenizer) -> list[Pi
             pieces += [("caption_of_next", text), image]
         else:
             pieces += [image, ("caption_of_previous", text)]
-    return pieces
+    return pieces, left_out
 
 
 def _grid_of(ids: np.ndarray, item: ItemRange, vocabulary: Vocabulary) -> np.ndarray:
@@ -196,20 +228,23 @@ def _as_runs(pieces: list[Piece]) -> tuple[list[Run], str]:
     return [*runs, JOINT.join(texts)], side_of(side)
 
 
-def import_shards(source: str, name: LayoutName, tokenizer: str, tokenized: str, target: str) -> dict[str, Any]:
+def import_shards(
+    source: str, name: LayoutName, tokenizer: str, tokenized: str, target: str, codebook: str | None = None
+) -> dict[str, Any]:
     """Reads an export in again: token shards with the vocabulary of a run.
 
     Args:
         source: folder of an export, or of other Parquet files with ``input_ids`` in this layout.
         tokenized: what ``tokenize`` wrote: vocabulary and text tokenizer.
         target: a folder that is empty or does not exist; it becomes the data set.
+        codebook: whose images these are, as ``find_codebooks`` takes it; None: that of the one tokenizer there is.
 
     Raises:
         UserError: there are no such files, or a tokenizer is missing.
     """
     _check_free(target)
     layout, vocabulary, words = load_layout(name, tokenizer), Vocabulary.load(tokenized), TextTokenizer.load(tokenized)
-    _check_grids(name, vocabulary)
+    chosen = _chosen(name, vocabulary, codebook)
     paths = [path for path in sorted(files_in(source)) if name_of(path).endswith(".parquet")]
     if not paths:
         raise UserError(f"{source}: holds no Parquet files")
@@ -218,7 +253,7 @@ def import_shards(source: str, name: LayoutName, tokenizer: str, tokenized: str,
     for number, path in enumerate(paths):
         metadata = {METADATA_KEY.decode(): vocabulary.to_json(),
                     SHARDS_KEY.decode(): json.dumps({**said, "shard": number}, sort_keys=True)}  # fmt: skip
-        rows = _imported(path, layout, vocabulary, words, counts)
+        rows = _imported(path, layout, vocabulary, chosen, words, counts)
         write_shard(shard_path(target, number, len(paths)), rows, TOKEN_SHARDS, metadata)
     commit_shards(target, len(paths))
     vocabulary.save(target)
@@ -227,8 +262,9 @@ def import_shards(source: str, name: LayoutName, tokenizer: str, tokenized: str,
 
 
 def _imported(
-    path: str, layout: TokenLayout, vocabulary: Vocabulary, words: TextTokenizer, counts: Counter[str]
-) -> Iterator[Row]:
+    path: str, layout: TokenLayout, vocabulary: Vocabulary, chosen: Sequence[int], words: TextTokenizer,
+    counts: Counter[str],
+) -> Iterator[Row]:  # fmt: skip
     with open_input(path) as stream:
         names = pq.ParquetFile(stream).schema_arrow.names
     if "input_ids" not in names:
@@ -236,8 +272,8 @@ def _imported(
     for number, row in enumerate(read_rows(path, [each for each in EXPORTED.names if each in names])):
         counts["sequences"] += 1
         try:
-            runs = layout.decode(row["input_ids"], vocabulary.codebooks[0].grid)
-            made = _tokens_of(_restored(runs, row.get("gobelin")), vocabulary, words)
+            runs = layout.decode(row["input_ids"], vocabulary.codebooks[chosen[0]].grid)
+            made = _tokens_of(_restored(runs, row.get("gobelin")), vocabulary, chosen, words)
         except LayoutError:
             counts["left_out"] += 1
             continue
@@ -287,12 +323,12 @@ def _cut_by(runs: list[Run], described: list[Any]) -> list[Piece] | None:
     return pieces if place == len(run) and next(waiting, None) is None else None  # type: ignore[arg-type]
 
 
-def _tokens_of(pieces: list[Piece], vocabulary: Vocabulary, words: TextTokenizer) -> Row:
+def _tokens_of(pieces: list[Piece], vocabulary: Vocabulary, chosen: Sequence[int], words: TextTokenizer) -> Row:
     tokens, spans = [DOCUMENT], []
     for kind, content in pieces:
         if kind == "image":
             image_id, codes = content
-            index = next((i for i, book in enumerate(vocabulary.codebooks) if book.grid == codes.shape), None)
+            index = next((each for each in chosen if vocabulary.codebooks[each].grid == codes.shape), None)
             if index is None or codes.max() >= vocabulary.codebooks[index].num_codes:
                 raise LayoutError("an image is of no codebook of the vocabulary")
             spans.append({"start": len(tokens) + 1, "length": codes.size, "image_id": image_id})

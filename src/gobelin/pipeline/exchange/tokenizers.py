@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,18 +20,28 @@ from PIL import Image as PillowImage
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import load_recipe, settings_as
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.run.state import RECIPE_NAME, RUN_NAME, some_images_shown
+from gobelin.pipeline.run.state import RECIPE_NAME, RUN_NAME, hashes_where, row_groups, some_images_shown
 from gobelin.report.pictures import png_uri, webp_uri
-from gobelin.report.tokenizer_page import Look, Shown, fit_page, fit_section, tokenizer_page
+from gobelin.report.tokenizer_page import Look, Shown, fit_page, fit_section, tokenizer_page, tokenizer_section
 from gobelin.store.dataset import paths_of
 from gobelin.store.files import delete, exists, list_files, read_json, write_bytes, write_json
 from gobelin.store.lock import LEASE_NAME, locked
 from gobelin.store.paths import join
 from gobelin.store.shards import read_folder
-from gobelin.tokenize.codebook import CONFIG_NAME, Codebook, framing_of, read_codebooks, read_config, shape_on
+from gobelin.tokenize.codebook import (
+    CONFIG_NAME,
+    Codebook,
+    Member,
+    framing_of,
+    read_codebooks,
+    read_config,
+    read_frames,
+    read_members,
+    shape_on,
+)
 from gobelin.tokenize.config import CONFIGS, FitSettings, TokenizerConfig
 from gobelin.tokenize.encode import copies_serve
-from gobelin.tokenize.framing import Framing, Resize, parse_grids
+from gobelin.tokenize.framing import Frames, Framing, Resize, parse_grids
 from gobelin.tokenize.pictures import JoinedSource, ParquetSource, PictureSource, StreamedPictures, grouped, pictures_at
 from gobelin.transforms.devices import fastest_precision, torch_device
 from gobelin.transforms.torch_threads import torch_threads
@@ -92,7 +102,9 @@ def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
     return settings_as(CONFIGS[kind], settings)
 
 
-def pictures_of(source: str, max_images: int, framing: Framing) -> PictureSource:
+def pictures_of(
+    source: str, max_images: int, framing: Framing, takes: Callable[[int, int], bool] | None = None
+) -> PictureSource:
     """The pictures at an address: of the corpus of a run's output folder, of a folder, or of Parquet files.
 
     Of a run, images that its corpus shows: the reduced copies where those serve, otherwise the files; faces are blurred
@@ -100,18 +112,21 @@ def pictures_of(source: str, max_images: int, framing: Framing) -> PictureSource
 
     Args:
         framing: the sizes that the pictures are wanted in.
+        takes: of a run, which pictures: says so of the height and width of their files; None: all.
     """
     if not exists(join(source, RUN_NAME)):
         return pictures_at(source)
-    recipe = load_recipe(join(source, RECIPE_NAME))
-    shown = some_images_shown(join(source, "select", "documents"), max_images)
+    recipe, among = load_recipe(join(source, RECIPE_NAME)), None
+    if takes is not None:
+        among = hashes_where(takes, row_groups(join(source, "extract", "images"), ["image_id", "height", "width"]))
+    shown = some_images_shown(join(source, "select", "documents"), max_images, among)
     faces = faces_of_images(join(source, "score", "images")) if recipe.tokenize.blur_faces else None
     wanted = {name for name in shown if faces is None or name in faces}
     if not wanted:
-        raise UserError(f"the corpus of {source} shows no pictures")
+        raise UserError(f"the corpus of {source} shows no pictures{'' if takes is None else ' of this size'}")
     have_copies: set[str] = set()
     copies = join(source, "extract", "copies")
-    if copies_serve(framing, recipe.extract.image.copy_side_px):
+    if copies_serve([framing], recipe.extract.image.copy_side_px):
         have_copies = {row["image_id"] for row in read_folder(copies, ["image_id"])} & wanted
     parts = ((copies, have_copies), (join(source, "extract", "images"), wanted - have_copies))
     return JoinedSource([_stored(folder, names, faces) for folder, names in parts if names])
@@ -187,7 +202,9 @@ def fit(
             codes_of=None if before is None else before.codebook.fingerprint,
         )  # fmt: skip
         write_json(join(output, SUMMARY), summary)
-        _write_page(join(output, PAGE_NAME), tokenizer, held_out[:NUM_SHOWN], None, looks.section())
+        section = _section(tokenizer, held_out[:NUM_SHOWN], None)
+        page = tokenizer_page({tokenizer.codebook.name: section}, looks.section())
+        write_bytes(join(output, PAGE_NAME), page.encode())
         save_image_tokenizer(tokenizer, output)
         if exists(join(output, LOOKS_NAME)):
             delete(join(output, LOOKS_NAME))
@@ -314,40 +331,61 @@ def tokenizer_folder(address: str) -> str:
     return inside if exists(join(inside, CONFIG_NAME)) else address
 
 
-def agreement_of(address: str) -> dict[str, Any] | None:
+def agreement_of(folder: str) -> dict[str, Any] | None:
     """How far bfloat16 gives a tokenizer's codes, as it stands beside it; None where it was not measured."""
-    return read_config(tokenizer_folder(address))[1].get("agreement")
+    return read_config(folder)[1].get("agreement")
 
 
-def show(
-    address: str, source: str | None, page: str | None, num_images: int
-) -> tuple[tuple[Codebook, ...], Quality | None]:
-    """A tokenizer's codebook, once for each of its grids; where there are pictures, what they keep and which codes they
-    use.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Looked:
+    """A tokenizer that was looked at."""
+
+    codebooks: tuple[Codebook, ...]  # once for each of its grids
+    agreement: dict[str, Any] | None
+    quality: Quality | None  # None: there were no pictures
+    least_px: int  # of the shorter side of the pictures that it takes
+    section: str = ""  # of the page
+
+
+def show(address: str, source: str | None, page: str | None, num_images: int) -> list[Looked]:
+    """Image tokenizers; where there are pictures, what they keep and which codes they use.
 
     Args:
         address: folder of a tokenizer, or output folder of a run, whose corpus is then the source.
-        source: pictures, as ``pictures_of`` takes them.
+        source: pictures, as ``pictures_of`` takes them. Of a run with several tokenizers each is shown those that it
+            takes, otherwise all.
         page: HTML file of reconstructions that is written.
-        num_images: pictures that are looked at.
+        num_images: pictures that are looked at, of each tokenizer.
     """
     folder = tokenizer_folder(address)
-    codebooks = read_codebooks(folder)
-    codebook = codebooks[0]
     if source is None and folder != address:
         source = address
+    if source is None and page is not None:
+        raise UserError("a page of reconstructions needs pictures: name a folder, Parquet files or a run's output")
+    members, frames = read_members(folder), read_frames(folder)
+    found = [_look_at(member, which, frames, source, num_images) for which, member in enumerate(members)]
+    if page is not None:
+        write_bytes(page, tokenizer_page({each.codebooks[0].name: each.section for each in found}).encode())
+    return found
+
+
+def _look_at(member: Member, which: int, frames: Frames, source: str | None, num_images: int) -> Looked:
+    agreement = agreement_of(member.folder)
     if source is None:
-        if page is not None:
-            raise UserError("a page of reconstructions needs pictures: name a folder, Parquet files or a run's output")
-        return codebooks, None
+        return Looked(read_codebooks(member.folder), agreement, None, member.min_side_px)
     from gobelin.tokenize.image_tokenizer import load_image_tokenizer
     from gobelin.tokenize.quality import QualityMeter
 
+    def takes(height: int, width: int) -> bool:
+        return frames.tokenizer_for(height, width) == which
+
     with torch_threads(2):
-        tokenizer = load_image_tokenizer(folder)
+        tokenizer = load_image_tokenizer(member.folder)
+        codebook = tokenizer.codebook
         meter = QualityMeter(codebook.num_codes)
         first: list[np.ndarray] = []
-        for found in _samples(pictures_of(source, num_images, tokenizer.framing), tokenizer.framing, num_images):
+        pictures = pictures_of(source, num_images, tokenizer.framing, takes if len(frames.framings) > 1 else None)
+        for found in _samples(pictures, tokenizer.framing, num_images):
             for images in grouped(found):
                 tokens = tokenizer.encode(images)
                 if not codebook.is_continuous:
@@ -356,9 +394,9 @@ def show(
                     meter.add(images, tokenizer.decode(tokens, tokenizer.framing.index_of(images.shape[1:3])))
             first += found[: NUM_SHOWN - len(first)]
         quality = meter.result()
-        if page is not None:
-            _write_page(page, tokenizer, first, quality)
-    return tokenizer.codebooks, quality
+        return Looked(
+            tokenizer.codebooks, agreement, quality, member.min_side_px, _section(tokenizer, first, quality)
+        )  # fmt: skip
 
 
 def _samples(source: PictureSource, framing: Framing, num_images: int) -> Iterator[list[np.ndarray]]:
@@ -375,9 +413,8 @@ def _samples(source: PictureSource, framing: Framing, num_images: int) -> Iterat
         raise UserError("none of the pictures can be decoded: are these picture files?")
 
 
-def _write_page(
-    path: str, tokenizer: ImageTokenizer, images: Sequence[np.ndarray], quality: Quality | None, fitted: str = ""
-) -> None:
+def _section(tokenizer: ImageTokenizer, images: Sequence[np.ndarray], quality: Quality | None) -> str:
+    """Of the page: the tokenizer and pictures beside their reconstructions."""
     from gobelin.tokenize.quality import QualityMeter
 
     shown = []
@@ -388,4 +425,4 @@ def _write_page(
             meter.add(image[None], decoded[None])
             one = meter.result()
             shown.append(Shown(image, decoded, one.psnr_db, one.ssim))
-    write_bytes(path, tokenizer_page(tokenizer.codebooks, shown, quality, tokenizer.agreement, fitted).encode())
+    return tokenizer_section(tokenizer.codebooks, shown, quality, tokenizer.agreement)

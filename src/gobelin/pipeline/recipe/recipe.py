@@ -307,6 +307,9 @@ def _check_keys(values: Any, kind: Any, recipe: str, where: str) -> None:
         if isinstance(value, bool) and {int, float} & _types_in(hints[key]) and bool not in _types_in(hints[key]):
             raise RecipeError(f"recipe {recipe}: {where}{key}: expected a number, got {json.dumps(value)}")
         _check_keys(value, _configuration_in(hints[key]), recipe, f"{where}{key}.")
+        if typing.get_origin(hints[key]) is dict and isinstance(value, dict):  # of configurations, by name
+            for name, each in value.items():
+                _check_keys(each, typing.get_args(hints[key])[1], recipe, f"{where}{key}.{name}.")
 
 
 def _check_finite(values: Any, recipe: str, where: str) -> None:

@@ -139,7 +139,9 @@ def unusable_inputs(recipe: Recipe) -> list[str]:
 
 def unusable_tokenizers(recipe: Recipe) -> list[str]:
     """Tokenizers that the section ``tokenize`` names and that are not there; one sentence each."""
-    named = {"image_tokenizer": recipe.tokenize.image_tokenizer, "text_tokenizer": recipe.tokenize.text_tokenizer}
+    named = {"text_tokenizer": recipe.tokenize.text_tokenizer}
+    for name, each in recipe.tokenize.image_tokenizers().items():
+        named[f"codebooks.{name}.image_tokenizer" if name else "image_tokenizer"] = each.image_tokenizer
     return [
         f"tokenize.{key}: {path}: {problem}" for key, path in named.items() if path and (problem := _problem_with(path))
     ]

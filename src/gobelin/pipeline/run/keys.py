@@ -108,7 +108,9 @@ def _weights(recipe: Recipe) -> str | None:
 
 
 def _tokenizer_files(recipe: Recipe) -> list[str]:
-    given = [path for path in (recipe.tokenize.image_tokenizer, recipe.tokenize.text_tokenizer) if path]
+    config = recipe.tokenize
+    images = [each.image_tokenizer for each in config.image_tokenizers().values()]
+    given = [path for path in (*images, config.text_tokenizer) if path]
     return [_digest_files(files_in(path) or [path]) for path in given if is_folder(path) or exists(path)]
 
 

@@ -19,7 +19,7 @@ import hashlib
 import heapq
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,12 +68,16 @@ def row_groups(folder: str, columns: list[str] | None = None) -> Iterator[pa.Tab
         yield from read_tables(path, columns)
 
 
-def some_images_shown(corpus: str, num: int) -> list[str]:
+def some_images_shown(corpus: str, num: int, among: np.ndarray | None = None) -> list[str]:
     """Ids of some of the images that a set of documents shows, or of all where there are fewer: those whose ids have
-    the smallest hashes, so that the order of documents does not matter. Holds one row group of documents."""
+    the smallest hashes, so that the order of documents does not matter. Holds one row group of documents.
+
+    Args:
+        among: ``hashes_of`` the ids of those that may be taken; None: all.
+    """
     found: set[str] = set()
     for ids in _images_shown(corpus):
-        found.update(ids)
+        found.update(ids if among is None else np.array(ids)[np.isin(hashes_of(ids), among)].tolist())
         if len(found) > 2 * num + _IDS_AT_ONCE:
             found = set(heapq.nsmallest(num, found, key=_hash_of_id))
     return sorted(heapq.nsmallest(num, found, key=_hash_of_id))
@@ -89,12 +93,31 @@ def _hash_of_id(identifier: str) -> bytes:
     return hashlib.sha256(identifier.encode()).digest()
 
 
+def hashes_of(ids: Iterable[str]) -> np.ndarray:
+    """64 bits of each id, uint64."""
+    return np.array([xxhash.xxh3_64_intdigest(each.encode()) for each in ids], np.uint64)
+
+
+def hashes_where(takes: Callable[[int, int], bool], images: Iterable[pa.Table]) -> np.ndarray:
+    """``hashes_of`` the images that are taken.
+
+    Args:
+        takes: says so of the height and width of an image.
+        images: tables of ``image_id``, ``height`` and ``width``.
+    """
+    found = [np.empty(0, np.uint64)]
+    for table in images:
+        rows = zip(table["image_id"].to_pylist(), table["height"].to_pylist(), table["width"].to_pylist())
+        found.append(hashes_of(name for name, *size in rows if takes(*size)))
+    return np.concatenate(found)
+
+
 def count_images_shown(corpus: str) -> int:
     """How many distinct images a set of documents shows. Holds eight bytes for each: ids are compared by their
     hashes, of which any two among a hundred million are equal with a probability of 0.0003."""
     seen, waiting, num_waiting = np.empty(0, np.uint64), [np.empty(0, np.uint64)], 0
     for ids in _images_shown(corpus):
-        waiting.append(np.array([xxhash.xxh3_64_intdigest(each.encode()) for each in ids], np.uint64))
+        waiting.append(hashes_of(ids))
         num_waiting += len(ids)
         if num_waiting > len(seen) + _IDS_AT_ONCE:
             seen, waiting, num_waiting = np.unique(np.concatenate([seen, *waiting])), [], 0

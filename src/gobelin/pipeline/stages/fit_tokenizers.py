@@ -14,20 +14,32 @@ import numpy as np
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.run.context import Context
-from gobelin.pipeline.run.state import read_json, some_images_shown
+from gobelin.pipeline.run.state import hashes_where, read_json, some_images_shown
 from gobelin.pipeline.run.worker import Task
 from gobelin.store import files
-from gobelin.store.files import exists, write_bytes, write_json
+from gobelin.store.files import exists, read_bytes, write_bytes, write_json
 from gobelin.store.paths import join
 from gobelin.store.shards import read_folder
-from gobelin.tokenize.codebook import CONFIG_NAME, describe_framing, framing_of, read_codebooks, read_config, shape_on
-from gobelin.tokenize.config import TokenizeConfig
+from gobelin.tokenize.codebook import (
+    CONFIG_NAME,
+    Codebook,
+    describe_framing,
+    framing_of,
+    holds_several,
+    read_codebook,
+    read_codebooks,
+    read_config,
+    read_members,
+    shape_on,
+    write_members,
+)
+from gobelin.tokenize.config import CodebookConfig, TokenizeConfig
 from gobelin.tokenize.encode import copies_serve
-from gobelin.tokenize.framing import Framing, parse_grids
+from gobelin.tokenize.framing import Frames, Framing, parse_grids
 from gobelin.tokenize.pictures import grouped
 from gobelin.tokenize.preprocess import decode
 from gobelin.tokenize.text_tokenizer import FILE_NAME, TextTokenizer, fit_bpe
-from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.tokenize.vocabulary import Vocabulary, check_ranges
 from gobelin.transforms.images.stored_images import StoredImages
 from gobelin.transforms.progress import reach
 from gobelin.transforms.torch_threads import FIT_THREADS, torch_threads
@@ -54,27 +66,49 @@ class FitJob:
 
 
 def fit_tokenizers(context: Context, num_images: int) -> dict[str, Any]:
-    """Fits, or copies, the tokenizers into the stage's folder. Returns what is to be told of them."""
-    recipe, folder = context.recipe, context.folder("tokenize").path
-    if recipe.tokenize.image_tokenizer is None and num_images < MIN_FIT_IMAGES:
+    """Fits, or copies, the tokenizers into the stage's folder. Returns what is to be told of them: of each image
+    tokenizer that was fitted, by the name of its codebook, what it reached."""
+    config, folder = context.recipe.tokenize, context.folder("tokenize").path
+    fitted = [each for each in config.image_tokenizers().values() if each.image_tokenizer is None]
+    if fitted and num_images < MIN_FIT_IMAGES:
         raise UserError(
             f"the corpus shows {num_images} images, too few to fit an image tokenizer on (at least {MIN_FIT_IMAGES}): "
             "loosen the recipe, add archives, or give tokenize.image_tokenizer"
         )
+    check_ranges(_named_codebooks(config))
     tasks = []
+    serve = copies_serve(map(fitted_framing, fitted), context.recipe.extract.image.copy_side_px)
     job = FitJob(
-        recipe, folder, context.data("select", "documents"), context.images(_copies_serve(recipe)),
+        context.recipe, folder, context.data("select", "documents"), context.images(serve),
         context.data("score", "images"),
     )  # fmt: skip
     if not exists(join(folder, FILE_NAME)):
         tasks.append(Task("text-tokenizer", _text_tokenizer, (job,), alone=True))
     if not exists(join(folder, IMAGE_TOKENIZER, CONFIG_NAME)):
-        tasks.append(Task("image-tokenizer", _image_tokenizer, (job,), alone=True))
+        tasks.append(Task("image-tokenizer", _image_tokenizers, (job,), alone=True))
     if tasks:
-        total = recipe.tokenize.vqvae_steps if recipe.tokenize.image_tokenizer is None else None
+        total = config.vqvae_steps * len(fitted) or None
         context.supervisor.run("tokenize: fit tokenizers", tasks, "steps", total, threads=os.cpu_count() or 1)
-    from_fit = read_json(join(folder, IMAGE_TOKENIZER, SUMMARY)) or {}
-    return {"image_tokenizer": from_fit}
+    members = read_members(join(folder, IMAGE_TOKENIZER))
+    found = {member.folder: read_json(join(member.folder, SUMMARY)) for member in members}
+    return {"image_tokenizers": {read_codebook(at).name: reached for at, reached in found.items() if reached}}
+
+
+def _named_codebooks(config: TokenizeConfig) -> list[Codebook]:
+    """Of the tokenizers that a recipe names: what is wrong with them is told before others are fitted."""
+    found: list[Codebook] = []
+    for name, each in config.image_tokenizers().items():
+        if each.image_tokenizer is not None:
+            books = read_codebooks(each.image_tokenizer)
+            if name:
+                shape, described = read_config(each.image_tokenizer)
+                grids = _framing_as_asked(each, framing_of(shape, described)).grids
+                books = tuple(
+                    dataclasses.replace(books[0], name=each.ids or name, rows=rows, columns=columns)
+                    for rows, columns in grids
+                )
+            found += books
+    return found
 
 
 def _text_tokenizer(job: FitJob) -> None:
@@ -94,45 +128,84 @@ def corpus_texts(corpus: str) -> Iterator[str]:
             yield from (node[name] for name in names if node[name])
 
 
-def _image_tokenizer(job: FitJob) -> None:
+def _image_tokenizers(job: FitJob) -> None:
+    config, target = job.recipe.tokenize, join(job.folder, IMAGE_TOKENIZER)
+    each_least = {name: each.min_side_px for name, each in config.codebooks.items()}
+    if not config.codebooks:
+        _image_tokenizer(job, config.image_tokenizers()[""], "", target, 0)
+        return
+    done = 0
+    for name, each in config.codebooks.items():
+        if not exists(join(target, name, CONFIG_NAME)):
+            _image_tokenizer(job, each, name, join(target, name), done)
+        done += config.vqvae_steps * (each.image_tokenizer is None)
+    write_members(target, each_least)
+
+
+def _image_tokenizer(job: FitJob, config: CodebookConfig, name: str, target: str, done: int) -> None:
+    """Copies or fits one image tokenizer.
+
+    Args:
+        name: of its entry; ``""``: there is one by itself.
+        done: steps of the fits before.
+    """
     from gobelin.tokenize.agreement import NUM_COMPARED, measure_agreement
     from gobelin.tokenize.fit import fit_images
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
+    from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
+    from gobelin.tokenize.image_tokenizers import load_image_tokenizers
 
-    config = job.recipe.tokenize
-    target = join(job.folder, IMAGE_TOKENIZER)
+    ids = config.ids or name or None
     if config.image_tokenizer is not None:
-        load_image_tokenizer(config.image_tokenizer)  # an error now, not in a worker
-        _copy_files(config.image_tokenizer, target, {CONFIG_NAME: _config_with_framing(config)})
-    else:
-        pixels, framing = images_of_corpus(job), fitted_framing(config)
-        with torch_threads(FIT_THREADS):
-            network, metrics = fit_images(
-                pixels, shape_on(config.vqvae, framing), seed=job.recipe.seed, steps=config.vqvae_steps,
-                on_step=_count_step,
-            )  # fmt: skip
-            agreement = measure_agreement(network, grouped(pixels[:NUM_COMPARED])[0], "of the corpus")
-        write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
-        save_image_tokenizer(ImageTokenizer(network, agreement=agreement, framing=framing), target)
+        load_image_tokenizers(config.image_tokenizer)  # an error now, not in a worker
+        _copy_files(config.image_tokenizer, target, {CONFIG_NAME: _config_with_framing(config, ids)})
+        return
+    pixels, framing = images_of_corpus(job, config, name), fitted_framing(config)
+    if len(pixels) < MIN_FIT_IMAGES:
+        raise UserError(
+            f"{len(pixels)} images of the corpus can be opened and are of the codebook {name or config.vqvae.kind}, "
+            f"too few to fit it on (at least {MIN_FIT_IMAGES}): loosen the recipe, add archives, or give it another "
+            "min_side_px, or an image_tokenizer"
+        )
+    with torch_threads(FIT_THREADS):
+        network, metrics = fit_images(
+            pixels, shape_on(config.vqvae, framing), seed=job.recipe.seed, steps=job.recipe.tokenize.vqvae_steps,
+            on_step=lambda step, _: reach("steps", done + step),
+        )  # fmt: skip
+        agreement = measure_agreement(network, grouped(pixels[:NUM_COMPARED])[0], "of the corpus")
+    write_json(join(target, SUMMARY), dataclasses.asdict(metrics))
+    save_image_tokenizer(ImageTokenizer(network, name=ids, agreement=agreement, framing=framing), target)
 
 
-def fitted_framing(config: TokenizeConfig) -> Framing:
-    """Of the image tokenizer that a run fits."""
+def fitted_framing(config: CodebookConfig) -> Framing:
+    """Of an image tokenizer that a run fits."""
     grids = parse_grids(config.grids) or (config.vqvae.grid,)
     return Framing(grids, config.vqvae.token_pixels, config.resize or "crop")
 
 
-def _config_with_framing(config: TokenizeConfig) -> bytes:
-    """``config.json`` of the tokenizer that a recipe names, with the grids that the recipe wants."""
+def _framing_as_asked(config: CodebookConfig, framing: Framing) -> Framing:
+    """The framing of a tokenizer that a recipe names, with what the recipe says of it."""
+    grids = parse_grids(config.grids) or framing.grids
+    return dataclasses.replace(framing, grids=grids, resize=config.resize or framing.resize)
+
+
+def _config_with_framing(config: CodebookConfig, ids: str | None = None) -> bytes:
+    """``config.json`` of the tokenizer that a recipe names, with the grids that the recipe wants.
+
+    Args:
+        ids: name of its range of ids; None: the one that stands there.
+    """
     assert config.image_tokenizer is not None
+    if holds_several(config.image_tokenizer):
+        if config.grids or config.resize:
+            raise UserError(f"{config.image_tokenizer} holds several image tokenizers, whose grids stand beside them")
+        return read_bytes(join(config.image_tokenizer, CONFIG_NAME))
     shape, described = read_config(config.image_tokenizer)
-    framing = framing_of(shape, described)
-    if config.grids or config.resize:
-        framing = dataclasses.replace(
-            framing, grids=parse_grids(config.grids) or framing.grids, resize=config.resize or framing.resize
-        )
-    kept = {name: value for name, value in described.items() if name not in ("grids", "resize")}
-    return (json.dumps({**kept, **describe_framing(shape, framing)}, indent=2, allow_nan=False) + "\n").encode()
+    framing = _framing_as_asked(config, framing_of(shape, described))
+    kept = {key: value for key, value in described.items() if key not in ("grids", "resize")}
+    named = {"name": ids} if ids else {}
+    return (
+        json.dumps({**kept, **named, **describe_framing(shape, framing)}, indent=2, allow_nan=False) + "\n"
+    ).encode()
 
 
 def _copy_files(source: str, target: str, replaced: Mapping[str, bytes]) -> None:
@@ -145,16 +218,20 @@ def _copy_files(source: str, target: str, replaced: Mapping[str, bytes]) -> None
         write_bytes(join(target, name), content)
 
 
-def _count_step(step: int, _: Any) -> None:
-    reach("steps", step)
+def images_of_corpus(job: FitJob, config: CodebookConfig, name: str) -> list[np.ndarray]:
+    """Images of the corpus that a codebook takes, uint8 H x W x 3 each, at most as many as the recipe says, chosen by
+    hash of their id. Faces are blurred where the recipe has them blurred.
 
-
-def images_of_corpus(job: FitJob) -> list[np.ndarray]:
-    """Images of the corpus, uint8 H x W x 3 each, at most as many as the recipe says, chosen by hash of their id.
-    Faces are blurred where the recipe has them blurred."""
-    config = job.recipe.tokenize
-    framing, without_faces = fitted_framing(config), config.blur_faces
-    wanted = some_images_shown(job.corpus, config.vqvae_max_images)
+    Args:
+        name: of the codebook's entry.
+    """
+    settings = job.recipe.tokenize
+    framing, without_faces, among = fitted_framing(config), settings.blur_faces, None
+    if len(settings.codebooks) > 1:
+        frames = Frames((), tuple(each.min_side_px for each in settings.codebooks.values()))
+        which = list(settings.codebooks).index(name)
+        among = hashes_where(lambda height, width: frames.tokenizer_for(height, width) == which, job.images.sizes())
+    wanted = some_images_shown(job.corpus, settings.vqvae_max_images, among)
     faces = faces_of_images(job.scores) if without_faces else {}
     pictures = []
     for row in (row for index in range(job.images.num_shards) for row in job.images.read(index, wanted)):
@@ -167,12 +244,8 @@ def images_of_corpus(job: FitJob) -> list[np.ndarray]:
     return pictures
 
 
-def _copies_serve(recipe: Recipe) -> bool:
-    return copies_serve(fitted_framing(recipe.tokenize), recipe.extract.image.copy_side_px)
-
-
 def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
-    """The vocabulary of a stage's two tokenizers, written to ``vocabulary.json``."""
+    """The vocabulary of a stage's tokenizers, written to ``vocabulary.json``."""
     from gobelin.tokenize.sequence import build_vocabulary
 
     text_tokenizer = TextTokenizer.load(folder)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.run.company import is_first, say_begins
 from gobelin.pipeline.run.state import read_json
@@ -24,7 +23,6 @@ from gobelin.report.samples_page import samples_page
 from gobelin.store import files
 from gobelin.store.files import exists, write_bytes, write_json
 from gobelin.store.paths import join, parent_of
-from gobelin.tokenize.framing import names_of, parse_grids
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.config import TrainConfig
@@ -32,6 +30,7 @@ from gobelin.train.fit_alerts import fit_alerts, skip_alerts
 from gobelin.train.held_out import FILE_NAME as HELD_OUT_NAME
 from gobelin.train.held_out import HeldOut
 from gobelin.train.metrics import read_metrics
+from gobelin.train.prompt import asked_codebook
 from gobelin.train.size import CorpusSize, Outlook, outlook, plan_lines
 from gobelin.transforms.devices import torch_device
 from gobelin.transforms.progress import advance, note, reach
@@ -42,7 +41,7 @@ from gobelin.transforms.vision.zero_shot import zero_shot_head
 if TYPE_CHECKING:
     import torch
 
-    from gobelin.tokenize.image_tokenizer import ImageTokenizer
+    from gobelin.tokenize.image_tokenizers import ImageTokenizers
     from gobelin.tokenize.sequence import ImageItem
     from gobelin.train.model import LanguageModel
     from gobelin.train.shards import TokenCorpus
@@ -256,7 +255,7 @@ def sample_model(output: str, recipe: Recipe) -> None:
 def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     from PIL import Image as PillowImage
 
-    from gobelin.tokenize.image_tokenizer import load_image_tokenizer
+    from gobelin.tokenize.image_tokenizers import load_image_tokenizers
     from gobelin.tokenize.sequence import ImageItem, TextItem, decode_document
     from gobelin.train.model import load_model
     from gobelin.train.rank import ranked
@@ -267,7 +266,7 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     config = recipe.sample
     tokens, folder = join(output, "tokenize"), join(output, "sample")
     vocabulary, text_tokenizer = Vocabulary.load(tokens), TextTokenizer.load(tokens)
-    image_tokenizer: ImageTokenizer = load_image_tokenizer(join(tokens, IMAGE_TOKENIZER))
+    image_tokenizers = load_image_tokenizers(join(tokens, IMAGE_TOKENIZER))
     model = load_model(join(output, "train"), device)
     trained = join(output, "train")
     split = HeldOut.load(join(trained, HELD_OUT_NAME))
@@ -281,7 +280,7 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     names: Iterator[str] = (f"images/{number:04d}.png" for number in range(1_000_000))
 
     def draw(item: ImageItem) -> str:
-        return write(image_tokenizer.decode(np.array([item.codes]), item.codebook))[0]
+        return write(image_tokenizers.decode(np.array([item.codes]), item.codebook))[0]
 
     def write(pictures: Iterable[np.ndarray]) -> list[str]:
         made = []
@@ -296,8 +295,8 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     captions = list(config.captions or list(held_out)[: config.num_captions])
     from_captions = []
     if captions:
-        drawn = _pictures_of_captions(model, text_tokenizer, image_tokenizer, recipe, [
-            (caption, _grid_for(config.grid, held_out.get(caption), vocabulary)) for caption in captions
+        drawn = _pictures_of_captions(model, text_tokenizer, image_tokenizers, recipe, [
+            (caption, _codebook_for(config.grid, held_out.get(caption), vocabulary)) for caption in captions
         ])  # fmt: skip
         clip = None
         if config.rank:
@@ -347,19 +346,15 @@ def _sample(output: str, recipe: Recipe, device: torch.device) -> None:
     )
 
 
-def _grid_for(asked: str | None, held_out: ImageItem | None, vocabulary: Vocabulary) -> int:
-    """The codebook of a picture that is drawn for a caption. Raises UserError where there is none of the grid."""
+def _codebook_for(asked: str | None, held_out: ImageItem | None, vocabulary: Vocabulary) -> int:
+    """The codebook of a picture that is drawn for a caption. Raises UserError where ``sample.grid`` names none."""
     if asked is None:
         return 0 if held_out is None else held_out.codebook
-    grids = [book.grid for book in vocabulary.codebooks]
-    (grid,) = parse_grids([asked])
-    if grid not in grids:
-        raise UserError(f"sample.grid is {asked}, and the images of these tokens have {', '.join(names_of(grids))}")
-    return grids.index(grid)
+    return asked_codebook(vocabulary, asked)
 
 
 def _pictures_of_captions(
-    model: LanguageModel, text_tokenizer: TextTokenizer, image_tokenizer: ImageTokenizer, recipe: Recipe,
+    model: LanguageModel, text_tokenizer: TextTokenizer, image_tokenizers: ImageTokenizers, recipe: Recipe,
     captions: Sequence[tuple[str, int]],
 ) -> list[np.ndarray]:  # fmt: skip
     """Pictures for each caption, uint8 N x H x W x 3, on the grid of the codebook that is given with it."""
@@ -371,7 +366,7 @@ def _pictures_of_captions(
         places = [place for place, (_, book) in enumerate(captions) if book == codebook]
         repeated = [captions[place][0] for place in places for _ in range(config.images_per_caption)]
         codes = sample_images(model, text_tokenizer, repeated, config.sampling, recipe.seed, codebook=codebook)
-        drawn = image_tokenizer.decode(codes, codebook)
+        drawn = image_tokenizers.decode(codes, codebook)
         for number, place in enumerate(places):
             made[place] = drawn[number * config.images_per_caption :][: config.images_per_caption]
     return [made[place] for place in range(len(captions))]

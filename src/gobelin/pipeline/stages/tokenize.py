@@ -28,7 +28,7 @@ from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
 from gobelin.tokenize.assemble import AssembleDocuments, ReadCodesOfShards, SequenceLayout
-from gobelin.tokenize.codebook import read_framing
+from gobelin.tokenize.codebook import read_frames
 from gobelin.tokenize.encode import EncodeImages, Encoding, Shown, codes_schema, copies_serve, how_encoded
 from gobelin.tokenize.shown import SHOWN, read_shown, shown_images
 from gobelin.tokenize.split import least_max_tokens
@@ -76,7 +76,7 @@ def tokenize(context: Context) -> dict[str, Any]:
     codes, failed = DataSet(output.data("codes"), num_shards), DataSet(join(work, "encode_decisions"), num_shards)
     tokenizer, config = join(folder.path, fit_tokenizers.IMAGE_TOKENIZER), recipe.tokenize
     workers = encode_workers(config.device, plan.num_workers)
-    images = context.images(copies_serve(read_framing(tokenizer), recipe.extract.image.copy_side_px))
+    images = context.images(copies_serve(read_frames(tokenizer).framings, recipe.extract.image.copy_side_px))
     encoding = Encoding(
         tokenizer, images, codes.folder, failed.folder, config.device, config.precision, config.batch_size,
         config.decode_processes, workers, faces,

@@ -16,12 +16,17 @@ import pyarrow.compute as pc
 
 from gobelin.store.tables import read_row_group, read_tables, shard_path
 
+_KNOWN = ["image_id", "urls", "width", "height"]
+
 
 class StoredPicture(TypedDict):
-    """A picture as it is read. ``data``: the bytes of its file or of its reduced copy."""
+    """A picture as it is read. ``data``: the bytes of its file or of its reduced copy; width and height, pixels: of the
+    file, as displayed."""
 
     image_id: str
     urls: Sequence[str]
+    width: int
+    height: int
     data: bytes
 
 
@@ -46,10 +51,10 @@ class StoredImages:
         copies = self._copies(index, ids)
         copy = next(copies, None)
         path = shard_path(self.images, index, self.num_shards)
-        columns = ["image_id", "urls", *(["data"] if self.copies is None else [])]
+        columns = [*_KNOWN, *(["data"] if self.copies is None else [])]
         for number, table in enumerate(read_tables(path, columns)):
             files = table["data"] if self.copies is None else None
-            known = table.select(["image_id", "urls"])
+            known = table.select(_KNOWN)
             places = range(len(known))
             if ids is not None:
                 places = pc.indices_nonzero(pc.is_in(known["image_id"], ids)).to_pylist()
@@ -58,11 +63,18 @@ class StoredImages:
                 while copy is not None and copy[0] < row["image_id"]:
                     copy = next(copies, None)
                 if copy is not None and copy[0] == row["image_id"]:
-                    yield {"image_id": row["image_id"], "urls": row["urls"], "data": copy[1]}
-                    continue
-                if files is None:
-                    files = read_row_group(path, number, ["data"])["data"]
-                yield {"image_id": row["image_id"], "urls": row["urls"], "data": files[place].as_py()}
+                    data = copy[1]
+                else:
+                    if files is None:
+                        files = read_row_group(path, number, ["data"])["data"]
+                    data = files[place].as_py()
+                yield {"image_id": row["image_id"], "urls": row["urls"], "width": row["width"],
+                       "height": row["height"], "data": data}  # fmt: skip
+
+    def sizes(self) -> Iterator[pa.Table]:
+        """Id, width and height of all images, a row group at a time."""
+        for index in range(self.num_shards):
+            yield from read_tables(shard_path(self.images, index, self.num_shards), ["image_id", "width", "height"])
 
     def _copies(self, index: int, ids: pa.Array | None) -> Iterator[tuple[str, bytes]]:
         if self.copies is None:

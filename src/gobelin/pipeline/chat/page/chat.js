@@ -50,6 +50,15 @@ function settings() {
   return given;
 }
 
+// Where pictures have several grids, the person may say which is drawn.
+async function offerGrids() {
+  const grids = await (await fetch("grids")).json();
+  for (const grid of grids) byId("grid").append(element("option", "", grid));
+  byId("shape").hidden = grids.length < 2;
+}
+
+offerGrids();
+
 // What a reply adds to the conversation, and to the page.
 class Reply {
   constructor(parent, figures) {
@@ -116,7 +125,8 @@ async function ask(reply) {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({
-        items, make: byId("make").value || null, settings: settings(), seed: crypto.getRandomValues(new Uint32Array(1))[0],
+        items, make: byId("make").value || null, grid: byId("grid").value || null, settings: settings(),
+        seed: crypto.getRandomValues(new Uint32Array(1))[0],
       }),
       signal: controller.signal,
     });
