@@ -28,6 +28,15 @@ class Cost:
     requests: Counter[str] = dataclasses.field(default_factory=Counter)  # by method
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What a run of one size cost."""
+
+    size: int
+    facts: dict[str, int]
+    costs: dict[str, Cost]
+
+
 class Meter:
     """Costs of steps, by title.
 

@@ -102,3 +102,15 @@ def test_the_recorded_runs_are_enough() -> None:
 
 def test_steps_are_measured_as_the_supervisor_is_called() -> None:
     assert list(inspect.signature(Measured.run).parameters) == list(inspect.signature(Supervisor.run).parameters)
+
+
+def test_a_made_up_index_is_linked_and_measured(tmp_path: Path) -> None:
+    """Several batches of each step; the command checks that what comes out is what was put in."""
+    command = [sys.executable, "-m", "bench.scale", "--index", "120", "--pages-a-shard", "40", "--rows-at-once", "100",
+               "--work", str(tmp_path), "--record", str(tmp_path / "recorded.json")]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True)
+    (run,) = json.loads((tmp_path / "recorded.json").read_text())["index"].values()
+    assert run["facts"] == {"pages": 120, "shards": 3}
+    assert {"extract: deal out index", "score: join images", "tokenize: write token shards"} <= run["steps"].keys()
+    assert all(step["peak_mib"] > 20 for step in run["steps"].values())
+    assert "\n| all |" in done.stdout
