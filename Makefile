@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test fast portable-test flink-test check format lint types fix bench lock clean
+.PHONY: help setup demo docs test fast portable-test flink-test dataflow-test check format lint types fix bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ portable-test: $(READY) ## extract to tokenize on Prism with two worker pools an
 flink-test: $(READY) ## a standalone Flink; with FLINK_JOB_SERVER_JAR=FILE also extract to select on it (needs Java)
 	$(BIN)/python -m tests.flink_cluster
 	FLINK_JOB_SERVER_JAR=$(FLINK_JOB_SERVER_JAR) $(BIN)/python -m pytest -m cluster tests/test_flink.py
+
+dataflow-test: $(VENV)/gcp ## every graph as Dataflow gets it, without a network (needs Beam's extra gcp, which goes to .venv/gcp)
+	PYTHONPATH=$(VENV)/gcp $(BIN)/python -m pytest tests/test_dataflow.py
+
+$(VENV)/gcp: $(READY)
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --target $@ --constraint requirements.lock 'apache-beam[gcp]'
+	touch $@
 
 # Test files that start no process, graph, server or network, by the words in them.
 NOT_FAST := subprocess|gobelin\.pipeline|torch|object_store|s3_door|extract_archives|score_documents|select_from|apache_beam|plan_here|make_crawl|multiprocessing|threading|image_sandbox|check_image|asyncio|hostile

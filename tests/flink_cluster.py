@@ -78,11 +78,25 @@ class FlinkCluster:
         self._launch("jobmanager", "GET_JM_RESOURCE_PARAMS", _JOB_MANAGER)
         for number in range(self._num_task_managers):
             self._launch(f"taskmanager-{number}", "GET_TM_RESOURCE_PARAMS", _TASK_MANAGER)
+        self.wait_for_task_managers(self._num_task_managers)
+
+    def wait_for_task_managers(self, number: int) -> None:
+        """Waits until the job manager knows so many."""
         deadline = time.monotonic() + _SECONDS_TO_START
-        while self._num_known() < self._num_task_managers:
+        while self._num_known() != number:
             assert all(process.poll() is None for process in self._processes), "ended before it was up: see its log"
-            assert time.monotonic() < deadline, "Flink does not come up"
+            assert time.monotonic() < deadline, f"Flink does not come to {number} task managers"
             time.sleep(0.5)
+
+    def kill_task_manager(self) -> None:
+        """Ends the last one without a word, as a machine that is switched off."""
+        process = self._processes.pop()
+        kill_session(process.pid)
+        process.wait()
+
+    def add_task_manager(self) -> None:
+        """In place of one that was killed."""
+        self._launch(f"taskmanager-{free_port()}", "GET_TM_RESOURCE_PARAMS", _TASK_MANAGER)
 
     def stop(self) -> None:
         for process in self._processes:

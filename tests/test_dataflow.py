@@ -28,6 +28,7 @@ from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
 from gobelin.store.dataset import Attempt
 from gobelin.tokenize.encode import Encoding
 from gobelin.transforms.extract.config import ExtractConfig
+from gobelin.transforms.fetching.fetch_config import FetchConfig
 from gobelin.transforms.images.stored_images import StoredImages
 from gobelin.transforms.machines import ACCELERATOR_VARIABLE
 from gobelin.transforms.score.config import ClipConfig, ScoreConfig
@@ -206,5 +207,6 @@ def test_another_gpu_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_steps_without_a_model_ask_for_nothing(translated: dict[str, Translated], tmp_path: Path) -> None:
     for name, each in translated.items():
         assert bool(each.hints()) is (name == "encode_images"), name
-    fetch = FetchJob(ExtractConfig(), "wanted", 2, "folder", 1)
+    config = ExtractConfig(fetch=FetchConfig(enabled=True, contact="bot@example.org"))
+    fetch = FetchJob(config, "wanted", 2, "folder", 1)
     assert hints_of(tmp_path, fetch_images, fetch) == set()

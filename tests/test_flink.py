@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,10 @@ def test_flink_comes_up_answers_and_is_stopped(cluster: FlinkCluster, tmp_path: 
     other = FlinkCluster(tmp_path / "other", num_task_managers=1)
     try:
         other.start()
+        other.kill_task_manager()
+        other.wait_for_task_managers(0)
+        other.add_task_manager()
+        other.wait_for_task_managers(1)
     finally:
         other.stop()
     assert not [pid for pid in other.process_ids if Path(f"/proc/{pid}").exists()]
@@ -52,27 +57,41 @@ def test_flink_comes_up_answers_and_is_stopped(cluster: FlinkCluster, tmp_path: 
     not JAR, reason="the crawl was not run on Flink: FLINK_JOB_SERVER_JAR names no job server of Beam's for Flink 1.20"
 )
 def test_a_crawl_on_flink_gives_the_bytes_of_a_local_run(cluster: FlinkCluster, tmp_path: Path) -> None:
-    """A worker pool on this machine serves both task managers; the output folder is one that all see."""
+    """A worker pool on this machine serves both task managers; the output folder is one that all see. A task manager
+    dies in mid-run: Flink starts the job's tasks again, or the same command goes on."""
     make_crawl(tmp_path / "crawl", seed=3, pages=40)
+    with _start(tmp_path, "local", "--workers", "2") as local:
+        assert local.wait(600) == 0
     pool = Pool(tmp_path / "pool")
     pool.start()
+    remote = (
+        "--runner", "FlinkRunner", "--", f"--flink_master={cluster.address}", "--flink_version=1.20",
+        f"--flink_job_server_jar={JAR}", "--environment_type=EXTERNAL", f"--environment_config=localhost:{pool.port}",
+        "--parallelism=2",
+    )  # fmt: skip
     try:
-        local = _run(tmp_path, "local", "--workers", "2")
-        remote = _run(
-            tmp_path, "flink", "--runner", "FlinkRunner", "--", f"--flink_master={cluster.address}",
-            "--flink_version=1.20", f"--flink_job_server_jar={JAR}", "--environment_type=EXTERNAL",
-            f"--environment_config=localhost:{pool.port}", "--parallelism=2",
-        )  # fmt: skip
+        with _start(tmp_path, "flink", *remote) as disturbed:
+            while not any(job["status"] == "RUNNING" for job in cluster.get("/jobs")["jobs"]):
+                assert disturbed.poll() is None, "over before a job was seen"
+                time.sleep(0.1)
+            cluster.kill_task_manager()
+            cluster.add_task_manager()
+            assert disturbed.wait(600) in (0, 1)
+        cluster.wait_for_task_managers(2)
+        with _start(tmp_path, "flink", *remote) as again:
+            assert again.wait(600) == 0
     finally:
         pool.kill()
-    assert remote == local
+    assert _digests(tmp_path / "flink") == _digests(tmp_path / "local")
     assert not exists(join(str(tmp_path / "flink"), NOTE_NAME))
 
 
-def _run(folder: Path, name: str, *more: str) -> dict[str, str]:
-    output = str(folder / name)
+def _start(folder: Path, name: str, *more: str) -> subprocess.Popen[bytes]:
     argv = ["--recipe", "obelics", "--set", "num_shards=3", "--until", "select", "--quiet"]
-    argv += ["--input", str(folder / "crawl" / "*.warc.gz"), "--output", output, *more]
-    subprocess.run([str(BIN / "gobelin"), "run", *argv], check=True, timeout=600)
-    names = [name for name, _ in list_files(output) if name.endswith(".parquet")]
-    return {name: hashlib.sha256(read_bytes(join(output, name))).hexdigest() for name in names}
+    argv += ["--input", str(folder / "crawl" / "*.warc.gz"), "--output", str(folder / name), *more]
+    return subprocess.Popen([str(BIN / "gobelin"), "run", *argv])
+
+
+def _digests(output: Path) -> dict[str, str]:
+    names = [name for name, _ in list_files(str(output)) if name.endswith(".parquet")]
+    return {name: hashlib.sha256(read_bytes(join(str(output), name))).hexdigest() for name in names}
