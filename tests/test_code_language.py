@@ -50,6 +50,33 @@ def test_the_language_of_code(block: str, language: str | None) -> None:
     assert languages_of(block) == [language]
 
 
+def test_lines_that_a_book_hides_are_no_code() -> None:
+    block = (
+        '<pre><pre class="playground"><code class="language-rust"><span class="boring">#![allow(unused)]\n</span>'
+        '<span class="boring">fn main() {\n</span>let a = 1;\n<span class="boring">}</span></code></pre></pre>'
+    )
+    page = f"<html><body><main><h1>Boats</h1>{PROSE}{block}<p class=boring>{PROSE}</p></main></body></html>"
+    content = read_page(page.encode(), "utf-8", "https://example.org/boats", ())
+    assert isinstance(content, PageContent)
+    texts = [piece.text for piece in content.pieces if isinstance(piece, TextPiece)]
+    assert texts[2] == "let a = 1;"
+    assert len(texts) == 4
+
+
+def test_signs_that_link_to_a_heading_are_no_words_of_it() -> None:
+    links = [
+        "<a class=hash-link href=#a>\u200b</a>",
+        "<a class=x href=#a>¶</a>",
+        "<a href=#a>\xa0#</a>",
+    ]
+    headings = "".join(f"<h2 id=a>Masts {link}</h2>{PROSE}" for link in links)
+    page = f"<html><body><main>{headings}</main></body></html>"
+    content = read_page(page.encode(), "utf-8", "https://a.example/", ())
+    assert isinstance(content, PageContent)
+    found = [piece.text for piece in content.pieces if isinstance(piece, TextPiece) and piece.role == "heading"]
+    assert found == ["Masts"] * 3
+
+
 def test_each_block_has_its_own() -> None:
     assert languages_of('<pre><code class="language-c">a</code></pre><pre>b</pre><pre lang=go>c</pre>') == [
         "c",

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gobelin.data.markdown_blocks import table_as_markdown
 from gobelin.data.model import Role
-from gobelin.data.table_text import row_cells, row_text, table_as_markdown, table_cells
+from gobelin.data.table_text import row_cells, row_text, table_cells
 from gobelin.transforms.pages.images.image_references import SENTINEL
 from gobelin.transforms.pages.tree.page_tables import TablePart, read_table
 from gobelin.transforms.pages.tree.parse_html import parse_html
@@ -93,6 +94,10 @@ def test_a_line_gives_its_cells_back(cells: list[str]) -> None:
     while cells and not cells[-1]:
         cells.pop()
     assert row_cells(row_text(cells)) == (cells or [""])
+
+
+def test_a_cell_at_the_start_may_be_empty() -> None:
+    assert table_cells("a | b\n| c") == [["a", "b"], ["", "c"]]
 
 
 @pytest.mark.parametrize(

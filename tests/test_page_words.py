@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from gobelin.exchange.markdown_text import prose
 from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
 
 PROSE = (
@@ -135,6 +136,38 @@ def test_a_formula_is_its_tex_once_within_its_sentence(html: str, tex: str) -> N
     assert outline(f"<p>The energy is {html} for a body of mass m.</p>") == [
         f"The energy is {tex} for a body of mass m."
     ]
+
+
+MATHJAX = "<script src='https://cdn.example/mathjax@3/tex-mml-chtml.js'></script>"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        (r"<p>So <span class='math notranslate nohighlight'>\(a_1 &lt; b\)</span> holds.</p>", "So $a_1 < b$ holds."),
+        (r"<p>So <span class='math inline'>\(a\)</span> holds.</p>", "So $a$ holds."),
+        (r"<div class='arithmatex'>\[a \\[2pt] b\]</div>", r"$$a \\[2pt] b$$"),
+        ("<div class='math'>\\[a % why\n + \\% b\\]</div>", r"$$a + \% b$$"),
+        (r"<div class='math' id=e><span class='eqno'>(1)<a class=headerlink href=#e>¶</a></span>\[x\]</div>",
+         r"$$x \tag{1}$$"),
+        (MATHJAX + r"<p>So \(a\) and \[b\] hold.</p>", "So $a$ and $$b$$ hold."),
+        (MATHJAX + r"<p>\begin{align*}a &= b \\ c\end{align*}</p>", r"$$\begin{align*}a &= b \\ c\end{align*}$$"),
+        ("<script>window.MathJax = {}</script>" + r"<p>So <em>x \(a\)</em> \(b\).</p>", "So x $a$ $b$."),
+        (MATHJAX + r"<p>So <code>\(a\)</code> holds.</p>", r"So \(a\) holds."),
+        (MATHJAX + r"<p>So \(a and \) b) and \[c.</p>", r"So $a and$ b) and \[c."),
+        (r"<p>The pattern \(a\) is a group.</p>", r"The pattern \(a\) is a group."),
+        (r"<p class='mathematics'>The pattern \(a\) is a group.</p>", r"The pattern \(a\) is a group."),
+    ],
+)  # fmt: skip
+def test_formulas_between_delimiters_of_mathjax_have_dollars(html: str, text: str) -> None:
+    assert outline(html) == [text]
+
+
+def test_formulas_stay_formulas_in_markdown() -> None:
+    body = MATHJAX + r"<p>So \(a_1\) is</p>\[\begin{aligned}a &= b_1\end{aligned}\]"
+    assert [prose(text) for text in outline(body)] == [
+        "So $a_1$ is", "$$\n\\begin{aligned}a &= b_1\\end{aligned}\n$$",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -356,11 +389,12 @@ def test_a_shadow_root_is_what_its_host_shows(html: str, texts: list[str]) -> No
         "2<sup>", "<button>a ", "<math><msup><mi>x</mi>", "<del>a", "<a-b><template shadowrootmode=open><slot></slot>",
         "<a-b><template shadowrootmode=open><slot></slot></template>", "<img class=tex alt='x^2'>",
         "<span class=katex>",
-        "<script type=math/tex>x</script>", "<sup>2</sup>", "<span class=MathJax></span>",
+        "<script type=math/tex>x</script>", "<sup>2</sup>", "<span class=MathJax></span>", r"<span class=math>\(",
+        r"<span class=math>\(</span>\(", r"\begin{align}", r"<b class=eqno>1</b>\[",
     ],
 )  # fmt: skip
 def test_hostile_pages_take_linear_time(unit: str) -> None:
-    page = f"<p>{PROSE}</p>{unit * 20_000}".encode()
+    page = f"<script>MathJax</script><p>{PROSE}</p>{unit * 20_000}".encode()
     start = time.process_time()
     read_page(page, "utf-8", "https://a.example/", ())
     assert time.process_time() - start < 15

@@ -634,17 +634,21 @@ def test_headings_lists_and_code_look_like_what_they_are(output: Path) -> None:
     row = document(4)
     text = row["nodes"][0]
     roles = [("heading", 2, "Tea"), ("list_item", 3, "green"), ("code", None, "def tea():\n    boil()"),
-             ("quotation", None, "Ah."), ("table", None, "a | b"), ("paragraph", None, "So.")]  # fmt: skip
+             ("quotation", None, "Ah."), ("table", None, "a | <b>\nc\n | d"), ("paragraph", None, "So.")]  # fmt: skip
     row["nodes"] = [{**text, "role": role, "level": level, "text": words} for role, level, words in roles]
+    row["nodes"][2]["code_language"], row["nodes"][4]["header_rows"] = "python", 1
     shutil.rmtree(output / "extract" / "documents")
     write_set(output / "extract" / "documents", DOCUMENTS, [row], "doc_id")
     views = view_documents(str(output), [row["doc_id"]], set(), {"extract"})
     macros = _environment().get_template("macros.html.j2").make_module({"thumbnails": {}})
     body = lxml.html.fromstring(str(macros.document(views[row["doc_id"]], {}))).find_class("doc-body")[0]
     assert [(element.tag, element.get("class"), element.text_content()) for element in body] == [
-        ("h4", "heading", "Tea"), ("div", "list_item", "green"), ("pre", "code", "def tea():\n    boil()"),
-        ("blockquote", "quotation", "Ah."), ("p", "table", "a | b"), ("p", "paragraph", "So."),
+        ("h4", "heading", "Tea"), ("div", "list_item", "green"), ("div", "muted small code-language", "python"),
+        ("pre", "code", "def tea():\n    boil()"), ("blockquote", "quotation", "Ah."),
+        ("div", "scroll", body[5].text_content()), ("p", "paragraph", "So."),
     ]  # fmt: skip
+    rows = [[(cell.tag, cell.text_content()) for cell in line] for line in body[5].iter("tr")]
+    assert rows == [[("th", "a"), ("th", "<b>")], [("td", "c"), ("td", "")], [("td", ""), ("td", "d")]]
     assert body[0].get("data-level") == "2"
     assert body[1].get("style") == "--level:3"
 

@@ -36,22 +36,3 @@ def table_cells(text: str) -> list[list[str]]:
     rows = [row_cells(line) for line in text.split("\n") if line.strip()]
     width = max(map(len, rows), default=0)
     return [[*row, *[""] * (width - len(row))] for row in rows]
-
-
-def table_as_markdown(text: str, header_rows: int | None) -> str:
-    """A table as Markdown has it, with a line of hyphens below its head, which is one row: the first one of several, or
-    an empty one where the table has none. Words stand as they are, but for a pipe in a cell (``\\|``).
-
-    Args:
-        header_rows: None: not known; the first row is the head then.
-    """
-    return markdown_rows([[cell.replace("|", "\\|") for cell in row] for row in table_cells(text)], header_rows)
-
-
-def markdown_rows(rows: list[list[str]], header_rows: int | None) -> str:
-    """Rows of cells, each written as Markdown, as ``table_as_markdown`` does."""
-    if not rows:
-        return ""
-    width = len(rows[0])
-    head, *others = rows if header_rows != 0 else [[""] * width, *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * width, *others))

@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gobelin.data.table_text import markdown_rows, table_cells
+from gobelin.data.markdown_blocks import fenced, longest_fence, markdown_rows
+from gobelin.data.table_text import table_cells
 
 _SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
 _LINE_START = re.compile(r"([#+\-=:]|\d{1,9}(?=[.)]))")
 _BLANK_LINES = re.compile(r"\n\s*\n")
-_FENCES = re.compile(r"`+")
 
 _FORMULA = re.compile(r"(?<![\\$\w])\$(?P<tex>[^\s$](?:[^$\n]{0,2000}[^\s$])?)\$(?![\w$])")
 _DISPLAY = re.compile(r"\$\$(?P<tex>[^$]{1,5000})\$\$")
@@ -86,13 +86,9 @@ def _escaped(text: str) -> str:
 def _formula(tex: str) -> str:
     if not _UNSAFE.search(tex):
         return f"${tex}$"
-    fence = _fence(tex, 1)
+    fence = "`" * longest_fence(tex, 1)
     space = " " if tex.startswith("`") or tex.endswith("`") else ""
     return f"${fence}{space}{tex}{space}{fence}$"
-
-
-def _fence(text: str, least: int) -> str:
-    return "`" * max(least, 1 + max(map(len, _FENCES.findall(text)), default=0))
 
 
 def emphasised(text: str) -> str:
@@ -103,9 +99,7 @@ def emphasised(text: str) -> str:
 
 def code(text: str, language: str = "") -> str:
     """A block of code."""
-    held = _plain_newlines(text)
-    fence = _fence(held, 3)
-    return f"{fence}{language}\n{held}\n{fence}"
+    return fenced(_plain_newlines(text), language)
 
 
 def table(text: str, header_rows: int | None = None) -> str:

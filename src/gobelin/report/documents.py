@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
+from gobelin.data.model import Role
 from gobelin.data.rows import DecisionRow, DocumentRow, LicenceRow, NodeRow, NodeScoresRow
+from gobelin.data.table_text import table_cells
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.reasons import rank_of
 from gobelin.store.paths import join
@@ -43,6 +45,9 @@ class NodeView:
     role: str = "paragraph"  # of a text: a value of ``Role``
     level: int = 1  # a heading's, or a list item's nesting, from 1
     num_hidden_chars: int = 0
+    code_language: str | None = None  # of code
+    table: tuple[tuple[str, ...], ...] = ()  # rows of a table's cells, all equally long
+    header_rows: int = 0  # of a table
     image_id: str | None = None
     image_url: str | None = None
     alt: str = ""
@@ -206,8 +211,19 @@ def _text(node: NodeRow, decision: DecisionRow | None) -> NodeView:
     hidden = len(text) - MAX_CHARS
     role, level = node["role"] or "paragraph", node["level"] or 1
     if hidden <= MAX_CHARS // 8:  # not worth a remark
-        return NodeView("text", decision, text, role, level)
-    return NodeView("text", decision, text[:MAX_CHARS].rstrip(), role, level, hidden)
+        hidden = 0
+    else:
+        text = text[:MAX_CHARS].rstrip()
+    rows = table_cells(text) if role == Role.TABLE else []
+    return NodeView(
+        "text", decision, text, role, level, hidden, node.get("code_language"), tuple(map(tuple, rows)), head_of(node),
+    )  # fmt: skip
+
+
+def head_of(node: NodeRow) -> int:
+    """How many rows of a table are shown as its head; the first one where that is not known."""
+    known = node.get("header_rows")
+    return 1 if known is None else known
 
 
 def _image(node: NodeRow, decision: DecisionRow | None, scores: Mapping[str, Any], is_shown: bool) -> NodeView:

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gobelin.data.model import Action, Decision, Unit, alt_text, to_row
+from gobelin.data.markdown_blocks import fenced, table_as_markdown
+from gobelin.data.model import Action, Decision, Role, Unit, alt_text, to_row
 from gobelin.data.rows import Row
 from gobelin.store.shards import read_rows, write_shard
 from gobelin.store.tables import read_tables, shard_path, shard_place
@@ -261,11 +262,21 @@ def document_items(nodes: Iterable[Row], codes: Mapping[str, EncodedImage], alt_
     items: list[Item] = []
     for node in nodes:
         if node["kind"] == "text":
-            items.append(TextItem(node["text"]))
+            items.append(TextItem(written_text(node)))
         else:
             caption = node["caption"] or (alt_text(node["alt"]) if alt_as_caption else None)
             items.append(_image_item(node["image_id"], codes[node["image_id"]], caption))
     return items
+
+
+def written_text(node: Row) -> str:
+    """A text as a model reads it: code and tables as Markdown writes them, anything else as it is."""
+    text: str = node["text"]
+    if node["role"] == Role.CODE:
+        return fenced(text, node.get("code_language") or "")
+    if node["role"] == Role.TABLE:
+        return table_as_markdown(text, node.get("header_rows"))
+    return text
 
 
 def _image_item(identifier: str, image: EncodedImage, caption: str | None) -> ImageItem:

@@ -16,11 +16,12 @@ import numpy as np
 from lxml import etree
 from PIL import Image as PillowImage
 
-from gobelin.data.model import Action, Decision, Unit
-from gobelin.data.rows import DocumentRow, DocumentScoresRow
+from gobelin.data.model import Action, Decision, Role, Unit
+from gobelin.data.rows import DocumentRow, DocumentScoresRow, NodeRow
+from gobelin.data.table_text import table_cells
 from gobelin.pipeline.ask.explain import Comparison
 from gobelin.pipeline.browse.collection import AskError, Changes, Collection, JsonObject
-from gobelin.report.documents import safe_href, shown_text
+from gobelin.report.documents import head_of, safe_href, shown_text
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.store.files import exists
 from gobelin.store.paths import join
@@ -111,12 +112,20 @@ def _nodes(
         yield {
             "index": index, "kind": node["kind"], "role": node["role"] or "paragraph", "level": node["level"] or 1,
             "text": shown_text(node["text"]), "alt": shown_text(node["alt"]), "caption": shown_text(node["caption"]),
+            **_structure(node),
             "image_id": score["image_id"] if is_image else None, "image_url": node["image_url"],
             "unsafe": bool(is_image and unsafe[num_images]), "scores": compare.of_node(score, node),
             "rule": decision.rule if decision else "", "decision": _decision(decision) if decision else None,
             "masked": index in replaced,
         }  # fmt: skip
         num_images += is_image
+
+
+def _structure(node: NodeRow) -> JsonObject:
+    """The language of code; the cells of a table, and how many rows are its head."""
+    if node["role"] == Role.TABLE:
+        return {"table": table_cells(shown_text(node["text"])), "header_rows": head_of(node)}
+    return {"code_language": node.get("code_language") or ""}
 
 
 def _decision(decision: Decision) -> JsonObject:

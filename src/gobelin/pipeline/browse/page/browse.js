@@ -260,17 +260,26 @@ function markButtons(found, node, rule, run) {
   return { made, right: () => buttons[0].click(), wrong: () => buttons[1].click(), note: ask_note };
 }
 
+/** A table of the page, its cells as they stand in their columns. @param {Row} node */
+function tableView(node) {
+  const rows = node.table.map((/** @type {string[]} */ cells, /** @type {number} */ index) =>
+    h("tr", {}, cells.map((cell) => h(index < node.header_rows ? "th" : "td", index < node.header_rows ? { scope: "col" } : {}, h("bdi", {}, cell)))));
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table" }, h("table", { class: "of-page" }, h("tbody", {}, rows)));
+}
+
 /** @param {Row} node @param {Row} found @param {Row} query */
 function nodeView(node, found, query) {
-  const tags = /** @type {Row} */ ({ heading: "h4", code: "pre", quotation: "blockquote", list_item: "div", table: "pre" });
+  const tags = /** @type {Row} */ ({ heading: "h4", code: "pre", quotation: "blockquote", list_item: "div" });
   const marks = markButtons(found, node.index, node.rule, Number(query.run || 0));
   const decision = node.decision;
   const body = node.kind === "image"
     ? h("figure", {}, node.image_id ? picture(node, node.alt, Number(query.run || 0)) : h("span", { class: "no-picture" }, "no such picture at hand: ", h("bdi", {}, node.image_url || "")),
       h("figcaption", {}, node.caption && [h("b", {}, "Caption "), h("bdi", {}, node.caption), h("br")], node.alt && [h("b", {}, "Alt "), h("bdi", {}, node.alt)]))
+    : node.table && node.table.length ? tableView(node)
     : h(tags[node.role] || "p", { class: node.role, "data-level": node.role === "heading" ? node.level : null }, h("bdi", {}, node.text));
   if (node.role === "list_item") body.style.setProperty("--level", Math.min(node.level, 6));
-  const item = h("div", { class: `item ${node.rule ? "left-out" : ""}`, "data-item": "", tabindex: "-1" }, body,
+  const language = node.code_language && h("div", { class: "muted small code-language" }, h("bdi", {}, node.code_language));
+  const item = h("div", { class: `item ${node.rule ? "left-out" : ""}`, "data-item": "", tabindex: "-1" }, language, body,
     h("div", { class: "why" }, node.rule && badge(node.rule), decision && decision.value !== null && h("b", {}, shown(decision.value)),
       decision && decision.threshold !== null && h("span", { class: "muted" }, `against ${shown(decision.threshold)}`),
       decision && decision.detail && h("bdi", { class: "muted" }, decision.detail), node.masked && h("span", { class: "tag" }, "personal data masked"), node.rule && marks.made,

@@ -31,6 +31,7 @@ from gobelin.transforms.pages.content.threads import Thread, find_thread, has_un
 from gobelin.transforms.pages.content.trafilatura_path import choose_with_trafilatura
 from gobelin.transforms.pages.images.image_references import ImageReference, document_base, rewrite_images
 from gobelin.transforms.pages.tree.decode_text import decode
+from gobelin.transforms.pages.tree.delimited_formulas import may_hold_formulas
 from gobelin.transforms.pages.tree.markdeep import is_markdeep, markdeep_to_html
 from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks, read_blocks
 from gobelin.transforms.pages.tree.parse_html import PageProblem, parse_html
@@ -95,7 +96,7 @@ def read_page(
     # While these live, lxml does not make them anew in each of the passes below.
     elements = list(tree.iter())
     base_url = document_base(tree, url, encoding)
-    rewrite_words(tree)
+    rewrite_words(tree, may_hold_formulas(text))
     title = _find_title(tree)
     consent = find_consent(tree, headers)
     licences = find_licences(tree, base_url)

@@ -71,6 +71,7 @@ _MAX_LEFT_OUT_CHARS = 5000
 _MAX_LINK_DEPTH = 8
 _MAX_NAME_CHARS = 200
 _PARAGRAPHS = re.compile(rf"\s*{BREAK}\s*{BREAK}[\s{BREAK}]*")
+_BLANK = " \t\r\n\f\xa0\u200b\u200c\u200d\ufeff"
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "⚓", "⚓︎", "∞", ""))
 
 
@@ -237,6 +238,8 @@ class _Walk:
             elif name == "itemprop" and value == "articleBody":
                 is_main = True
         if names:
+            if self._pre_depth and tag == "span" and "boring" in names.split():
+                return None  # lines of code that a book hides (mdBook)
             named = classify(tag, names)
             if named is Kind.GUTTER:
                 return None
@@ -364,7 +367,7 @@ class _Walk:
 
     def _open_link(self, element: HtmlElement) -> bool:
         """False for a sign that links to the heading it stands in."""
-        if len(element) == 0 and (element.text or "").strip() in _PERMALINKS:
+        if len(element) == 0 and (element.text or "").strip(_BLANK) in _PERMALINKS:
             return False
         if "headerlink" in (element.get("class") or ""):
             return False

@@ -3,6 +3,7 @@ way and shown in another, so that text, tables, captions and titles agree.
 
     shadow_roots     what a component shows stands where the component is
     formulas         TeX instead of drawings, MathML and images of formulas
+    delimited_formulas   TeX that the page itself shows as text
     raised_numbers   10^8
     buttons          those in sentences and headings become words
     <del>            goes; <s> and <strike> where they are a number or a word that another one replaces
@@ -21,6 +22,7 @@ from itertools import islice
 from lxml.etree import _Element
 
 from gobelin.transforms.pages.tree.buttons import read_button
+from gobelin.transforms.pages.tree.delimited_formulas import rewrite_delimited
 from gobelin.transforms.pages.tree.formulas import rewrite_formula
 from gobelin.transforms.pages.tree.raised_numbers import rewrite_raised
 from gobelin.transforms.pages.tree.running_text import text_before, text_behind
@@ -38,8 +40,14 @@ _MAX_STRUCK_CHARS = 5000
 _MAX_STRUCK_PARTS = 500
 
 
-def rewrite_words(tree: _Element) -> None:
-    """Changes ``tree`` in place."""
+def rewrite_words(tree: _Element, may_hold_formulas: bool = True) -> None:
+    """Changes ``tree`` in place.
+
+    Args:
+        may_hold_formulas: whether to look for formulas in its text; ``delimited_formulas.may_hold_formulas`` tells.
+    """
+    if may_hold_formulas:
+        rewrite_delimited(tree)
     for template in list(islice(tree.iter("template"), MAX_SHADOW_ROOTS)):
         show_shadow_root(template)
     found: dict[str, list[_Element]] = {}
