@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from gobelin.data.model import Action, Decision, Unit, to_row
+from gobelin.data.model import Action, Decision, Node, Role, Unit, to_row
 from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, DECISIONS, DOCUMENTS, IMAGE_CODES, IMAGE_LATENTS, TOKEN_SHARDS
 from gobelin.errors import UserError
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly, shuffle_into_shards
@@ -25,7 +25,7 @@ from gobelin.store import shards
 from gobelin.store.dataset import Attempt
 from gobelin.store.shards import read_folder, read_rows
 from gobelin.tokenize import token_shards
-from gobelin.tokenize.assemble import SequenceLayout
+from gobelin.tokenize.assemble import SequenceLayout, document_items
 from gobelin.tokenize.encode import Encoding, _EncodeImages
 from gobelin.tokenize.sequence import ImageSpan, TextItem, decode_document, image_latents
 from gobelin.tokenize.shown import shown_images, shown_in_part
@@ -295,3 +295,12 @@ def test_a_kl_vae_writes_latents_beside_codes_that_mark_places(tmp_path: Path, w
     (read,) = read_rows(next((tmp_path / "codes").glob("*.parquet")).as_posix())
     assert read["codes"] == [0] * 32
     assert (image_latents(read["latents"], tokenizer.codebooks)[0] == tokenizer.encode(pixels[None])[0]).all()
+
+
+def test_code_and_tables_are_read_as_markdown_writes_them() -> None:
+    nodes = [
+        Node("text", Role.PARAGRAPH, text="a | b ```"), Node("text", Role.CODE, text="a\n\n```b", code_language="c++"),
+        Node("text", Role.TABLE, text="x | y\n | *z*", header_rows=1),
+    ]  # fmt: skip
+    texts = [item.text for item in document_items(map(to_row, nodes), {}, True) if isinstance(item, TextItem)]
+    assert texts == ["a | b ```", "````c++\na\n\n```b\n````", "| x | y |\n| --- | --- |\n|  | *z* |"]
