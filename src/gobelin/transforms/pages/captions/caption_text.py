@@ -11,7 +11,7 @@ from lxml.etree import _Element, iterwalk
 from gobelin.transforms.pages.tree.visible_text import is_hidden
 
 MAX_CAPTION_CHARS = 1500
-"""Of a caption that the page names so. The longest on 576 real pages has 1,290."""
+"""Longest caption that the page itself names as one. The longest on 576 real pages has 1,290 characters."""
 
 MAX_CLASS_CHARS = 512
 
@@ -71,7 +71,8 @@ def join_parts(texts: Sequence[str]) -> str:
 
 
 def _is_unread(part: _Element) -> bool:
-    """Whether an element in a caption is none of its words: a script, a sign to link by, a hint for screen readers."""
+    """Whether an element in a caption does not belong to its words: a script, a sign to link by, a hint for screen
+    readers."""
     if part.tag in NO_WORDS or (part.tag == "a" and (part.text or "").strip() in _PERMALINKS):
         return True
     return HIDDEN_CLASS.search(part.get("class", ""), 0, MAX_CLASS_CHARS) is not None or is_hidden(part)

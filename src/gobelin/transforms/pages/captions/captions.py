@@ -1,4 +1,4 @@
-"""Captions: the words beside an image that speak of it, found by the page's structure, taken out of its text.
+"""Captions: the words beside an image that describe it, found by the page's structure, taken out of its text.
 
 Three kinds, in this order; each image has one caption at most, and each caption one image, the nearest.
 
@@ -36,12 +36,12 @@ from gobelin.transforms.pages.captions.caption_text import (
 )
 
 MAX_FRAME_CHARS = 300
-"""Of a caption that its place alone gives away."""
+"""Longest caption that is known by its place alone."""
 
 _MAX_LEVELS = 16
 _MAX_SIBLINGS = 4
 _MAX_LABEL_CHARS = 60
-"""Of a button, a credit or a count (``2 of 7``) that stands between an image and its caption."""
+"""Longest button, credit or count (``2 of 7``) that may stand between an image and its caption."""
 
 _MAX_COLUMNS = 64
 _MAX_FIGCAPTION_PARTS = 500
@@ -105,7 +105,7 @@ def take_captions(images: Sequence[_Element], small: Sequence[_Element] = ()) ->
 
     Args:
         images: ``img`` elements without a caption yet, in the page's order.
-        small: others, too small to be what a caption beside them speaks of if there is a larger one.
+        small: others, too small to be what a caption beside them describes if there is a larger one.
     """
     taken: set[_Element] = set()
     captions: dict[_Element, str] = {}

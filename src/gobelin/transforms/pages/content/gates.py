@@ -19,7 +19,7 @@ from gobelin.transforms.rights.consent import consent_of_headers, refusal
 _PICTURE = re.compile(
     rb"<(?:img|picture|amp-img|image|object|embed|video|svg)[\s>/]|background(?:-image)?\s*:|!\[", re.I
 )
-"""Whatever may become an image reference; a page without any of it has none."""
+"""Everything that may become an image reference; a page without any of it has no images."""
 
 _META = re.compile(rb"<meta\s[^>]{0,2000}>", re.I)
 _NAME = re.compile(rb"name\s*=\s*[\"']?([\w.-]{1,60})", re.I)
@@ -38,7 +38,7 @@ _MAX_UNREADABLE = 0.02
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Gates:
-    """Which pages are turned away unparsed. A gate only acts where the bytes leave no doubt."""
+    """Which pages are turned away unparsed. A gate acts only where the bytes leave no doubt."""
 
     require_image: bool = False
     """Turn away pages whose HTML names no picture at all."""

@@ -270,7 +270,7 @@ _IMAGE_CHARS = 100  # an image says as much as a line or two
 
 
 _PREFERENCE = {Kind.ARTICLE: 1.2, Kind.CONTENT: 1.05}
-"""By how much what is named so may hold less prose than a wider container and still be the region."""
+"""How much less prose a container with such a name may hold than a wider one and still be the region."""
 
 _NO_REGION = frozenset((
     "li", "ul", "ol", "tr", "dl",

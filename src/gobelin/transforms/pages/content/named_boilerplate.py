@@ -25,8 +25,8 @@ _MIN_BELOW_OWN = 100.0
 def mark_boilerplate(
     page: PageBlocks, weights: list[float], references: Sequence[ImageReference], own_h1: int | None = None
 ) -> list[bool]:
-    """Blocks inside a container that is named as boilerplate; but a container that holds most of the page's prose, or
-    prose below the page's own heading (block ``own_h1``), is none, whatever its name."""
+    """Blocks inside a container that is named as boilerplate. A container that holds most of the page's prose, or prose
+    below the page's own heading (block ``own_h1``), does not count, whatever its name."""
     blocks, containers = page.blocks, page.containers
     sums = [0.0, *accumulate(max(0.0, weight) for weight in weights)]
     total = sums[-1]

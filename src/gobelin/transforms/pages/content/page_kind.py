@@ -1,5 +1,5 @@
 """What a page says it is, before its text is looked at: the types of schema.org that it declares, its ``og:type``, the
-words of its address and the generator that made it; and what kind of page this and its content make it.
+words of its address and the generator that made it; and the kind of page that follows from these and from its content.
 
     article    one text, whatever stands below it
     list       of articles or of links to them

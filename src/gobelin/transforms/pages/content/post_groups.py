@@ -180,8 +180,8 @@ _BESIDE = frozenset((
 
 
 def _said_once(blocks: list[Block], is_mark: list[bool]) -> Iterator[int]:
-    """Of each block, its characters that are no links, if it is no mark and no other block says the same but for
-    numbers: ranks, labels and signatures recur, what people write does not."""
+    """For each block, its characters outside links, if it is no mark and no other block says the same but for numbers:
+    ranks, labels and signatures recur, what people write does not. Otherwise 0."""
     texts = [
         ""
         if block.num_chars <= block.link_chars
@@ -263,7 +263,7 @@ def _rank(page: PageBlocks, groups: list[PostGroup]) -> list[PostGroup]:
 
 
 def find_marks(page: PageBlocks) -> list[bool]:
-    """Of each block, whether it dates or signs a post: a short text with a date, or an element named after these."""
+    """For each block, whether it dates or signs a post: a short text with a date, or an element named after these."""
     containers = page.containers
     named: list[bool] = []
     for container in containers:

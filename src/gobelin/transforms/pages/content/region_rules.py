@@ -342,7 +342,7 @@ def drop_empty_sections(region: Region) -> None:
 
 
 _MAX_TITLE_CHARS = 100
-"""Of a heading that is no more than the title of a section; what is longer says something itself."""
+"""Longest heading that is only the title of a section; a longer one says something itself."""
 
 
 def _goes_on(page: PageBlocks, index: int, end: int, drop: list[bool], weights: list[float]) -> bool:

@@ -1,8 +1,8 @@
 """The text of a page that is a conversation: its heading, what opens it, and the posts in their order.
 
-What stands in a post and is none of its words goes: names, dates, ranks, votes, buttons, signatures, quotations of
-earlier posts, smileys and pictures of who writes. It is known by the names of elements, by its date, by its place above
-the words, and because it comes again in other posts.
+What stands in a post and does not belong to its words goes: names, dates, ranks, votes, buttons, signatures, quotations
+of earlier posts, smileys and portraits of the authors. It is known by the names of elements, by its date, by its place
+above the words, and because it comes again in other posts.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _QUOTES = frozenset((
     "quote", "quoted", "blockquote", "signature", "sig", "sign", "postsignature", "usersignature",
     "signaturecontainer",
 ))  # fmt: skip
-"""Left out whatever their size."""
+"""Parts of a post that are left out, whatever their size."""
 
 _NOT_TEXT = frozenset((
     "edited", "lastedit", "editedby", "attachbox", "author", "avatar", "username", "userinfo", "postprofile",
     "poster", "byline", "actions", "controls", "buttons", "opts", "likes", "like", "vote", "votes", "voting", "score",
     "report", "reactions", "karma", "badge", "badges", "rank", "spam", "dropdown", "menu", "tooltip",
 ))  # fmt: skip
-"""Left out unless they hold most of the post."""
+"""Parts of a post that are left out unless they hold most of it."""
 
 _MOST = 0.7
 _SAYS = re.compile(

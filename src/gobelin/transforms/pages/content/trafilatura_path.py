@@ -1,4 +1,4 @@
-"""trafilatura's choice of the main content, told in our own blocks so that the images between them are not lost.
+"""trafilatura's choice of the main content, expressed in our own blocks so that the images between them are not lost.
 
 Blocks whose words stand in the text that trafilatura keeps are main content; an image is where it stands between two
 of them. 15-30 ms per page.
@@ -16,7 +16,8 @@ from gobelin.data.model import Role
 from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks
 
 MAX_ELEMENTS = 20_000
-"""Of the tree, and of blocks, each of which is looked up in the whole text. trafilatura takes 50 us per element."""
+"""Elements of the tree, and blocks, beyond which this path is not taken: each block is looked up in the whole text, and
+trafilatura takes 50 us per element."""
 
 _MIN_WORD_CHARS = 12
 _BEGINNING = 60

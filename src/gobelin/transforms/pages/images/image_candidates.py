@@ -51,7 +51,8 @@ _READABLE_TYPES = frozenset(
         "jp2", "svg+xml", "*",
     )
 )  # fmt: skip
-"""Of a ``<source>``; files of another type (JPEG XL, HEIF) are decoded neither here nor by most browsers."""
+"""Types of a ``<source>`` that are read; files of another type (JPEG XL, HEIF) are decoded neither here nor by most
+browsers."""
 
 _IMAGE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|jfif|svg)(?![a-z0-9_-])", re.I)
 _SVG_FILE = re.compile(r"\.svgz?(?:[?#]|$)|^data:image/svg", re.I)

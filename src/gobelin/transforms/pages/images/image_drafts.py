@@ -53,7 +53,7 @@ class Draft:
 
     @property
     def is_small(self) -> bool:
-        """Whether the page shows it as an icon: no caption speaks of it if there is a larger image."""
+        """Whether the page shows it as an icon: a caption then describes a larger image, if there is one."""
         return min(self.width or SMALL_PX, self.height or SMALL_PX) < SMALL_PX
 
 

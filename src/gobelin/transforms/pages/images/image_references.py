@@ -9,7 +9,7 @@ any one of them. So a reference keeps all candidates, best first, and the archiv
 an image only; and it takes captions out of the text and attaches them.
 
     1  image_elements    one pass over the elements that can show an image, each with all addresses it names
-    2  image_candidates  addresses ranked; an image that has none but blanks is left out
+    2  image_candidates  addresses ranked; an image with nothing but blanks is left out
     3  sentinels written, pictures and noscripts opened
     4  captions          figcaptions, then captions by class and frame
 

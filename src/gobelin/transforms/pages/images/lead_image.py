@@ -2,7 +2,7 @@
 
 News sites set it above the heading, beside the text or in a frame that is named as something else. It belongs to the
 article, where a reader sees it: above the text, or in its place in it. The same picture in a menu, in a list of
-teasers or as somebody's portrait is none.
+teasers or as somebody's portrait does not count.
 """
 
 from __future__ import annotations

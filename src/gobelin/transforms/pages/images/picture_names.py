@@ -95,7 +95,8 @@ def own_addresses(tree: _Element, base_url: str) -> tuple[str, ...]:
 
 
 def is_below(url: str, addresses: Iterable[str]) -> bool:
-    """Whether an address is one of these, or lies in a folder that one of these is; that of a site is none."""
+    """Whether an address is one of these, or lies in a folder that is one of these; a site's first page is no
+    folder."""
     address = _without_scheme(url)
     return any(address == own or ("/" in own and address.startswith(own + "/")) for own in addresses)
 
@@ -130,6 +131,6 @@ def picture_name(url: str) -> str:
 
 
 def is_mark(url: str) -> bool:
-    """Whether an address speaks of a logo, an icon or a stand-in in its last two parts."""
+    """Whether the last two parts of an address name a logo, an icon or a stand-in."""
     path = url.partition("?")[0]
     return _MARK.search("/".join(path.split("/")[-2:])) is not None

@@ -29,7 +29,7 @@ class SrcsetCandidate(NamedTuple):
 
 
 def parse_srcset(srcset: str) -> list[SrcsetCandidate]:
-    """The candidates of a ``srcset`` as they stand. One with a descriptor that is none is left out."""
+    """The candidates of a ``srcset`` as they stand. One with an invalid descriptor is left out."""
     candidates: list[SrcsetCandidate] = []
     position = 0
     while position < len(srcset) and len(candidates) < MAX_CANDIDATES:

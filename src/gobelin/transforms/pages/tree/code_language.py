@@ -7,7 +7,7 @@
     <pre class="sourceCode python">     Pandoc, Quarto; hljs, prettyprint: a bare word that is the name of a language
 
 The name is kept as it is written, in lower case: the same language has several. Words that say that no language is
-known (``default``, ``none``) are none.
+known (``default``, ``none``) do not count.
 """
 
 from __future__ import annotations

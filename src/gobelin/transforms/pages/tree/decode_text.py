@@ -31,20 +31,21 @@ from gobelin.transforms.pages.tree.text_quality import Quality, measure_quality
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
 
 MAX_COST = 0.2
-"""Of a sample's text; nobody can read what costs more."""
+"""Highest cost of a sample's text; nobody can read what costs more."""
 
 MIN_SEQUENCES = 4
-"""Characters outside ASCII from which on valid UTF-8 is no chance in a page of two-byte characters."""
+"""Characters outside ASCII from which on valid UTF-8 cannot be chance in a page of two-byte characters."""
 
 _DECLARED, _DETECTED, _COMMON = 0.15, 0.05, 0.04
-"""What the word of a server or page, of a detector, and the most common encoding count for, in units of cost."""
+"""Credit, in units of cost, of an encoding that the server or the page names, that the detector finds, and that is the
+most common one."""
 
 _GUESSED = 0.1
-"""What counts against encodings that nobody named, where there are hardly any characters to tell them by."""
+"""Cost of encodings that nobody named, where there are hardly any characters to tell them by."""
 
 _LANGUAGE_WEIGHT = 0.3
-"""What the language of a text counts for when its probability of being another falls to a tenth, in units of cost. Even
-of rubbish the model often knows the language; but its doubt is then ten times as large."""
+"""Credit, in units of cost, for each tenfold fall of the probability that the text is in another language. The model
+often names a language for rubbish, too, but its doubt is then ten times as large."""
 
 _MAX_TENTHS = 3
 _MIN_LANGUAGE_CHARS = 20
@@ -148,7 +149,7 @@ def _read_shifted(payload: bytes) -> tuple[str, str] | None:
 
 
 def _declared(payload: bytes, charset: str | None) -> list[str]:
-    """Encodings that header and page name, in that order; names that are none are passed over."""
+    """Encodings that header and page name, in that order; unknown names are passed over."""
     encoding = webencodings.lookup(charset) if charset else None
     found = [encoding.name] if encoding is not None else []
     named = find_declaration(payload)

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 import webencodings
 
 PRESCAN_BYTES = 1024
-"""Read in any case."""
+"""Bytes that are read in any case."""
 
 MAX_HEAD_BYTES = 64 << 10
-"""Read at most, where nothing but a page's head stands there."""
+"""Bytes that are read at most, as long as the page's head goes on."""
 
 _TAG_NAME = re.compile(rb"<(/?)([a-zA-Z][^\t\n\f\r />]*)")
 _NOT_A_TAG = re.compile(rb"<[!/?]")

@@ -2,7 +2,7 @@
 
 A table is data where it has two rows and two columns and no cell holds more than a few lines: no other table, no
 heading, code, form or quotation. Other tables lay out a page; their cells are read like any container. So are those of
-a box: two rows, of which none has words in two cells ("Note", and the note, beside an icon).
+a box: two rows, neither with words in two cells ("Note", and the note, beside an icon).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Part:
             self._lines.append(line)
 
     def take(self) -> Iterator[TablePart]:
-        """The rows so far, of which none is left then."""
+        """Returns the rows so far, and forgets them."""
         if self._lines:
             text = "\n".join(map(row_text, lay_out(self._lines)))
             header_rows = sum(line.is_head for line in self._lines)

@@ -25,8 +25,9 @@ MAX_TAGS = 250_000
 walks the tree, 4 s of CPU are the most that a page costs."""
 
 MAX_ATTRIBUTES = 500
-"""Of one tag, where a page is long enough to hold many such tags. A tag costs the square of them, 10,000 take 0.2 s, so
-that all the tags of a page cost in proportion to this: 10 MB of tags that are just short of it take 3 s."""
+"""Attributes of one tag, where a page is long enough to hold many such tags. A tag costs the square of them, 10,000
+take 0.2 s, so that all the tags of a page cost in proportion to this: 10 MB of tags that are just short of it take 3
+s."""
 
 MAX_TRIES = 3
 

@@ -1,4 +1,4 @@
-"""Raised and lowered characters whose place is their meaning: ``10<sup>8</sup>`` becomes ``10^8``, not ``108``.
+"""Raised and lowered characters whose position carries meaning: ``10<sup>8</sup>`` becomes ``10^8``, not ``108``.
 
     10^8  10^-9  2^n  2^(n+1)  x^2  km^2  (a+b)^2  s^-1      raised behind a number, a variable, a unit or a bracket
     101_2  x_i  a_(n+1)  log_(2)8                             lowered behind a number; more than digits behind a letter
@@ -20,7 +20,7 @@ from lxml.etree import _Element
 from gobelin.transforms.pages.tree.running_text import text_before, text_behind
 
 _MAX_CHARS = 40
-"""Of what is raised; more is a remark."""
+"""Longest text that is raised or lowered; a longer one is a remark."""
 
 _MAX_PARTS = 40
 _NUMBER = re.compile(r"[+\-−–]?\d+(?:[.,]\d+)?")

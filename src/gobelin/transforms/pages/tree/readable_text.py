@@ -1,4 +1,4 @@
-"""No text that is mostly control or replacement characters becomes a node, whatever made it so.
+"""Texts that are mostly control or replacement characters: they never become nodes.
 
 Bytes that are no text (packed ones that nothing announces, a font under a page's type, rubbish behind the page's end)
 and text in an encoding that nobody knows come here as control characters and U+FFFD. ``without_unreadable`` looks at

@@ -29,7 +29,7 @@ from gobelin.transforms.pages.tree.running_text import text_before, text_behind
 from gobelin.transforms.pages.tree.shadow_roots import show_shadow_root
 
 MAX_SHADOW_ROOTS = 2000
-"""Of a page; each looks at what it stands in."""
+"""Shadow roots of a page that are opened; each looks at what it stands in."""
 
 _MATH = ("math", "m:math", "mml:math")
 _STRUCK = ("del", "s", "strike")

@@ -15,7 +15,7 @@ MAX_SPAN = 1000
 """As HTML limits ``colspan`` (section 4.9.12)."""
 
 MAX_COVERED_COLUMNS = 1000
-"""Of a row, by cells of rows above it; further cells cover nothing below them."""
+"""Columns of a row that cells of rows above may cover; further cells cover nothing below them."""
 
 MAX_EMPTY = 20_000
 """Empty cells that a table may have, and four for each cell with words; of a table with more, spans are passed over."""
@@ -66,7 +66,7 @@ class Line:
 
 
 def lay_out(lines: list[Line]) -> list[list[str]]:
-    """The cells of each row, up to its last one that says something. A column in which no cell begins is none."""
+    """The cells of each row, up to its last one that says something. A column in which no cell begins is left out."""
     used = sorted({column for line in lines for column in line.columns})
     places = {column: place for place, column in enumerate(used)}
     num_cells = sum(
