@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,7 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gobelin.errors import UserError
-from gobelin.tokenize.config import KLVAEConfig, VQGANConfig
+from gobelin.pipeline.cli.main import main
+from gobelin.pipeline.exchange.tokenizers import shape_of
+from gobelin.tokenize.agreement import drawn_pictures
+from gobelin.tokenize.config import KLVAEConfig, MoVQConfig, VQGANConfig
 from gobelin.tokenize.convert import convert_tokenizer
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 from gobelin.tokenize.networks import build_network
@@ -284,3 +288,111 @@ def test_codes_of_transformers_chameleon(tmp_path: Path) -> None:
     converted = convert_tokenizer(str(tmp_path / "vq.safetensors"), size=16)
     assert converted.layout == "chameleon"
     assert (converted.tokenizer.network.encode(IMAGES) == _codes(theirs)).all()
+
+
+def _emu3s(frames: int, multipliers: tuple[int, ...] = (1, 1, 2), num_blocks: int = 1) -> Any:
+    """transformers' Emu3VQVAE with random weights, statistics of its batch norms too, and a codebook near what it
+    encodes."""
+    from transformers.models.emu3.configuration_emu3 import Emu3VQVAEConfig
+    from transformers.models.emu3.modeling_emu3 import Emu3VQVAE
+
+    config = Emu3VQVAEConfig(
+        codebook_size=24, temporal_downsample_factor=frames, base_channels=32, channel_multiplier=list(multipliers),
+        num_res_blocks=num_blocks, attn_resolutions=[2], hidden_size=32 * multipliers[-1],
+    )  # fmt: skip
+    theirs = Emu3VQVAE(config).eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, values in [*theirs.named_parameters(), *theirs.named_buffers()]:
+            if values.is_floating_point():
+                values.copy_(torch.randn(values.shape, generator=generator) / max(1, values[0].numel()) ** 0.5)
+            if name.endswith("running_var"):
+                values.abs_().add_(0.1)
+            elif values.ndim == 1 and "norm" in name and name.endswith("weight"):
+                values.abs_().add_(0.5)
+        hidden = theirs.encoder(IMAGES.unsqueeze(1).repeat(1, frames, 1, 1, 1)).permute(0, 2, 1, 3, 4)
+        vectors_Md = theirs.quant_conv(hidden).movedim(1, -1).flatten(0, 3)
+        theirs.quantize.embedding.weight.copy_(vectors_Md[::2][:24])
+    return theirs
+
+
+def _as_published_by_emu3(weights: Weights) -> Weights:
+    """The names of the file Emu3-VisionTokenizer, whose attention is made of 1 x 1 convolutions."""
+    made = renamed(
+        weights,
+        (r"\.down_block\.down\.", ".down."), (r"\.up_block\.up\.", ".up."), (r"\.middle_block\.", ".mid."),
+        (r"\.attn_norm\.", ".attn_1.norm."), (r"\.attn_norms\.(\d)\.", r".attn.\1.norm."),
+        (r"\.(q|k|v)_proj\.", r".\1."), (r"\.out_proj\.", ".proj_out."),
+    )  # fmt: skip
+    is_linear = re.compile(r".*attn(_1|\.\d)\.(q|k|v|proj_out)\.weight")
+    return {key: tensor[..., None, None] if is_linear.fullmatch(key) else tensor for key, tensor in made.items()}
+
+
+@pytest.mark.parametrize("frames", [2, 4, 8])
+@pytest.mark.parametrize("names", ["transformers", "published", "whole model"])
+def test_codes_and_pictures_of_transformers_emu3(names: str, frames: int, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    theirs = _emu3s(frames, num_blocks=1 + (frames == 4))
+    weights: Weights = theirs.state_dict()
+    if names == "published":
+        weights = _as_published_by_emu3(weights)
+    if names == "whole model":
+        weights = {f"model.vqmodel.{key}": tensor for key, tensor in weights.items()}
+        weights |= {"model.text_model.norm.weight": torch.zeros(3), "lm_head.weight": torch.zeros(3, 3)}
+    save_file({key: value.contiguous() for key, value in weights.items()}, tmp_path / "emu3.safetensors")
+    converted = convert_tokenizer(str(tmp_path / "emu3.safetensors"), size=16)
+    assert converted.layout == converted.tokenizer.codebook.name == "emu3"
+    assert converted.tokenizer.codebook.grid == (4, 4)
+    save_image_tokenizer(converted.tokenizer, str(tmp_path / "out"))
+    ours = load_image_tokenizer(str(tmp_path / "out")).network
+    with torch.no_grad():
+        found = theirs.encode(IMAGES, torch.tensor([[16, 16]] * len(IMAGES))).image_tokens
+        codes = torch.stack([each.flatten() for each in found])
+        decoded = theirs.decode(codes.unflatten(1, (4, 4)))
+    assert len(codes.unique()) > 10
+    assert decoded.std() > 0.1
+    assert (ours.encode(IMAGES) == codes).all()
+    assert torch.allclose(ours.decode(codes), decoded.clamp(-1, 1), atol=1e-4)
+    wide = torch.arange(8).remainder(24)[None]  # a grid that is not square
+    with torch.no_grad():
+        expected = theirs.decode(wide.unflatten(1, (2, 4)))
+    assert torch.allclose(ours.decode(wide, (2, 4)), expected.clamp(-1, 1), atol=1e-4)
+
+
+def test_an_emu3_that_lacks_a_weight_is_told_which(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    weights = _emu3s(4).state_dict()
+    for missing, named in (
+        ("encoder.time_res_stack.0.norm1.running_var", "no encoder.time_res_stack.0.norm1.running_var"),
+        (
+            "decoder.up_block.up.1.upsample.conv.bias",
+            "1 weights are missing, unknown or of another shape: decoder.up.1",
+        ),
+    ):
+        kept = {key: value.contiguous() for key, value in weights.items() if key != missing}
+        save_file(kept, tmp_path / "emu3.safetensors")
+        with pytest.raises(UserError, match=re.escape(named)):
+            convert_tokenizer(str(tmp_path / "emu3.safetensors"), size=16)
+
+
+def test_the_decoder_of_an_emu3_is_fitted_on_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = MoVQConfig(image_size=32, channels=32, multipliers=(1, 1, 2), num_blocks=1, attention_levels=(2,),
+                        num_codes=24)  # fmt: skip
+    network = build_network(config, torch.Generator().manual_seed(0))
+    network.quantizer.start_at(torch.randn(24, 4, generator=torch.Generator().manual_seed(1)))
+    save_image_tokenizer(ImageTokenizer(network), str(tmp_path / "first"))
+    (tmp_path / "pictures").mkdir()
+    for number, pixels in enumerate(drawn_pictures((40, 40))):
+        PIL.Image.fromarray(pixels).save(tmp_path / "pictures" / f"{number}.png")
+    line = ["fit-tokenizer", str(tmp_path / "pictures"), "--output", str(tmp_path / "second"), "--threads=1", "--quiet"]
+    assert main([*line, "--decoder-of", str(tmp_path / "first"), "--steps=2", "--batch-size=4"]) == 0
+    first, second = (load_image_tokenizer(str(tmp_path / name)) for name in ("first", "second"))
+    assert second.codebook == first.codebook
+    assert second.fingerprint != first.fingerprint
+    capsys.readouterr()
+    assert main(["tokenizer", "show", str(tmp_path / "second"), str(tmp_path / "pictures")]) == 0
+    assert "8 x 8 = 64 tokens an image" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no kind of image tokenizer is called 'movq'"):
+        shape_of("movq", ())

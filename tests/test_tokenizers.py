@@ -26,7 +26,7 @@ from gobelin.pipeline.exchange.tokenizers import FitOptions, fit, shape_of
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.tokenize import pictures as reading
 from gobelin.tokenize.codebook import read_codebook
-from gobelin.tokenize.config import CONFIGS
+from gobelin.tokenize.config import FITTED_KINDS
 from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.image_tokenizer import load_image_tokenizer
 from gobelin.tokenize.pictures import FolderSource, ParquetSource, StreamedPictures, pictures_at
@@ -170,7 +170,7 @@ def test_sources_without_pictures_are_refused(make: Callable[[Path], Any], messa
 
 
 def test_kinds_are_those_of_the_configuration() -> None:
-    assert get_args(Kind) == tuple(CONFIGS)
+    assert get_args(Kind) == FITTED_KINDS
 
 
 @pytest.mark.parametrize(

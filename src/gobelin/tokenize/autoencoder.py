@@ -64,6 +64,17 @@ class CodedAutoencoder(nn.Module):
         return self.pixels(self.quantizer.vectors_of(ids_BN.flatten()), grid or self.config.grid).clamp(-1, 1)
 
 
+class ChannelAffine(nn.Module):
+    """Each channel scaled and shifted."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW * self.weight[:, None, None] + self.bias[:, None, None]
+
+
 def grid_of(images_B3HW: Tensor, config: TokenizerConfig) -> Grid:
     """Rows and columns of the tokens of these images."""
     height, width = images_B3HW.shape[2:]
@@ -79,7 +90,7 @@ def start_weights(model: nn.Module, generator: torch.Generator) -> None:
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
             if module.bias is not None:
                 nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        elif isinstance(module, nn.GroupNorm):
+        elif isinstance(module, (nn.GroupNorm, ChannelAffine)):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
         elif isinstance(module, EmaQuantizer):

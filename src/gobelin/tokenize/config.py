@@ -222,6 +222,49 @@ class VQGANConfig(TrunkConfig):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MoVQConfig(TrunkConfig):
+    """Shape of Emu3's image tokenizer, a MoVQ (arXiv 2209.09002). The default is the published one: 64 x 64 tokens of
+    512 px."""
+
+    kind: ClassVar[str] = "movq"
+
+    image_size: int | tuple[int, int] = 512
+    """As of the trunk."""
+    channels: int = 256
+    """As of the trunk."""
+    multipliers: tuple[int, ...] = (1, 2, 2, 4)
+    """As of the trunk."""
+    attention_levels: tuple[int, ...] = (3,)
+    """As of the trunk."""
+    z_channels: int = 4
+    """As of the trunk."""
+    num_codes: int = 32768
+    """Codebook size K."""
+    code_width: int = 4
+    """Width d of a code vector, that of z_channels."""
+    frames: int = 4
+    """Frames of a video that are one token: a power of 2, from 2."""
+
+    def __post_init__(self) -> None:
+        TrunkConfig.__post_init__(self)
+        require_positive(self, "num_codes")
+        if self.code_width != self.z_channels:
+            raise UserError(f"code_width {self.code_width} must be z_channels {self.z_channels}")
+        if self.frames < 2 or self.frames & (self.frames - 1):
+            raise UserError(f"frames must be a power of 2, from 2, got {self.frames}")
+
+    @property
+    def latent_channels(self) -> int:
+        """0: tokens are codes."""
+        return 0
+
+    @property
+    def has_decoder(self) -> bool:
+        """True."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class KLVAEConfig(TrunkConfig):
     """Shape of a KL-VAE (arXiv 2112.10752), whose tokens are latents of real numbers. The default is that of the
     published 32 x 32 grids of 256 px."""
@@ -257,8 +300,12 @@ CONFIGS: dict[str, type[TokenizerConfig]] = {
     "fsq": FSQConfig,
     "vqgan": VQGANConfig,
     "klvae": KLVAEConfig,
+    "movq": MoVQConfig,
 }
 """The shape of each kind of image tokenizer, by name of the kind."""
+
+FITTED_KINDS = tuple(kind for kind in CONFIGS if kind != "movq")
+"""Kinds that are fitted from the start; of a converted MoVQ the decoder alone can be fitted on."""
 
 
 def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:

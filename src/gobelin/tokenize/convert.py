@@ -7,6 +7,8 @@
     chameleon   transformers' ChameleonVQVAE             encoder.down.*, no decoder: such a tokenizer only encodes
     llamagen    LlamaGen's VQ-16 and VQ-8                encoder.conv_blocks.*
     diffusers   diffusers' VQModel and AutoencoderKL     encoder.down_blocks.*
+    emu3        Emu3-VisionTokenizer, transformers'      encoder.time_conv.* (convert_emu3.py)
+                Emu3VQVAE
 
 Vectors and codes are normalised to length 1 in the layouts llamagen and janus, as LlamaGen and Janus do.
 (transformers' own JanusVQVAE compares without it when it encodes; that gives the same codes where the codebook's rows
@@ -29,19 +31,24 @@ from torch import Tensor
 
 from gobelin.errors import UserError
 from gobelin.store.files import exists, files_in, is_folder, local_copy
-from gobelin.tokenize.config import KLVAEConfig, VQGANConfig
+from gobelin.tokenize.config import KLVAEConfig, MoVQConfig, VQGANConfig
+from gobelin.tokenize.convert_emu3 import as_published, for_pictures, is_emu3, shape_of_emu3
 from gobelin.tokenize.image_tokenizer import ImageTokenizer
+from gobelin.tokenize.movq import MoVQ
 from gobelin.tokenize.networks import make_network
 from gobelin.tokenize.vqgan import VQGAN
 
 Weights = dict[str, Tensor]
 
 USUAL_SIZE = 256
-CHAMELEON_SIZE = 512
+CHAMELEON_SIZE = EMU3_SIZE = 512
 
 _ROOT = re.compile(r"(.*?)encoder\.(?:conv_in\.weight|conv_blocks\.0\.)")
 _DROPPED = re.compile(r"(?:loss\.|quantize\.(?:codebook_used|embedding\.|_codebook|.*ema_)|model_ema\.)")
 """What a checkpoint holds beside the network. The codebook itself is taken by name."""
+
+_OF_WHOLE_MODELS = re.compile(r"language_model|text_model|lm_head")
+"""Of a whole Janus, Chameleon or Emu3: what is not read."""
 
 _DIFFUSERS = (
     (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
@@ -85,7 +92,7 @@ def convert_tokenizer(address: str, *, size: int | tuple[int, int] | None = None
 
     Args:
         size: side of its pictures, or height and width, pixels; a multiple of what a token stands for. None: 512 for
-            Chameleon, otherwise 256.
+            Chameleon and Emu3, otherwise 256.
         name: of its codebook; by default the layout's name.
 
     Raises:
@@ -97,25 +104,33 @@ def convert_tokenizer(address: str, *, size: int | tuple[int, int] | None = None
     if weights is None:
         raise UserError(f"{address} is of no layout of an image tokenizer that is known here: {_look(found)}")
     try:
-        layout, weights = _to_taming(weights)
-        config = _shape(weights, layout, size)
+        if is_emu3(weights):
+            layout, weights = "emu3", as_published(weights)
+            shape = shape_of_emu3(weights, _trunk(weights, size or EMU3_SIZE))
+            config: VQGANConfig | KLVAEConfig | MoVQConfig = shape
+            inner = for_pictures(weights, shape)
+        else:
+            layout, weights = _to_taming(weights)
+            config = _shape(weights, layout, size)
+            inner = {key: tensor.float() for key, tensor in weights.items() if not _DROPPED.match(key)}
     except LookupError as error:
         raise UserError(
             f"{address} looks like a VQGAN, but lacks what its shape is told by ({error}): {_look(found)}"
         ) from None
     network = make_network(config).float()
     codes_Kd = weights.get("quantize.embedding.weight")
-    kept = {key: tensor.float() for key, tensor in weights.items() if not _DROPPED.match(key)}
     own = {key for key in network.state_dict() if not key.startswith("quantizer.")}
-    wrong = sorted(own ^ set(kept)) or sorted(key for key in own if network.state_dict()[key].shape != kept[key].shape)
+    wrong = sorted(own ^ set(inner)) or sorted(
+        key for key in own if network.state_dict()[key].shape != inner[key].shape
+    )
     if wrong:
         raise UserError(
             f"{address} looks like a VQGAN of the layout {layout}, but {len(wrong)} weights are missing, unknown or of "
             f"another shape: {', '.join(wrong[:5])}"
         )
-    network.load_state_dict(kept, strict=False)
+    network.load_state_dict(inner, strict=False)
     if codes_Kd is not None:
-        assert isinstance(network, VQGAN)
+        assert isinstance(network, (VQGAN, MoVQ))
         network.quantizer.start_at(codes_Kd)
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
         raise UserError(f"{address} holds weights that are no numbers")
@@ -140,7 +155,7 @@ def _read_safetensors(address: str) -> Weights:
     try:
         with local_copy(address) as path, safe_open(path, "pt") as file:
             keys = list(file.keys())
-            wanted = [key for key in keys if "language_model" not in key]  # of a whole Janus or Chameleon
+            wanted = [key for key in keys if not _OF_WHOLE_MODELS.search(key)]
             return {key: file.get_tensor(key) for key in wanted}
     except SafetensorError as error:
         raise UserError(f"{address} is no safetensors: {error}") from None
@@ -220,22 +235,28 @@ def _num_levels(weights: Weights, stem: str) -> int:
     return max((int(match[1]) + 1 for key in weights if (match := pattern.match(key))), default=0)
 
 
-def _shape(weights: Weights, layout: str, size: int | tuple[int, int] | None) -> VQGANConfig | KLVAEConfig:
+def _trunk(weights: Weights, size: int | tuple[int, int]) -> dict[str, Any]:
+    """Fields of the trunk of an encoder."""
     channels = _side(weights, "encoder.conv_in.weight", 0)
     num_levels = _num_levels(weights, "encoder.down")
     widths = [_side(weights, f"encoder.down.{level}.block.0.conv1.weight", 0) for level in range(num_levels)]
     if any(width % channels for width in widths):
         raise LookupError(f"levels of {widths} channels are no multiples of {channels}")
-    attention = tuple(level for level in range(num_levels) if f"encoder.down.{level}.attn.0.q.weight" in weights)
-    has_codes = "quantize.embedding.weight" in weights
-    is_chameleon = layout == "chameleon" or (layout == "taming" and has_codes and not attention)
-    trunk: dict[str, Any] = {
-        "image_size": size or (CHAMELEON_SIZE if is_chameleon else USUAL_SIZE),
+    return {
+        "image_size": size,
         "channels": channels,
         "multipliers": tuple(width // channels for width in widths),
         "num_blocks": _num_levels(weights, "encoder.down.0.block"),
-        "attention_levels": attention,
+        "attention_levels": tuple(
+            level for level in range(num_levels) if f"encoder.down.{level}.attn.0.q.weight" in weights
+        ),
     }
+
+
+def _shape(weights: Weights, layout: str, size: int | tuple[int, int] | None) -> VQGANConfig | KLVAEConfig:
+    has_codes, has_attention = "quantize.embedding.weight" in weights, any(".attn.0.q.weight" in key for key in weights)
+    is_chameleon = layout == "chameleon" or (layout == "taming" and has_codes and not has_attention)
+    trunk = _trunk(weights, size or (CHAMELEON_SIZE if is_chameleon else USUAL_SIZE))
     encoded = _side(weights, "encoder.conv_out.weight", 0)
     if not has_codes:
         latents = _side(weights, "post_quant_conv.weight", 1)

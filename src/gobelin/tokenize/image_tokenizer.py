@@ -268,7 +268,7 @@ def precision_for(folder: str, asked: str, device: torch.device) -> Precision:
     a trunk on patches takes less time than opening its pictures."""
     if asked != "auto":
         return "bfloat16" if asked == "bfloat16" else "float32"
-    return fastest_precision(device) if read_config(folder)[0].kind == "vqgan" else "float32"
+    return fastest_precision(device) if read_config(folder)[0].kind in ("vqgan", "movq") else "float32"
 
 
 def _for_encoding(network: Network, precision: Precision) -> Network:

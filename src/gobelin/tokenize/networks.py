@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from gobelin.tokenize.autoencoder import start_weights
-from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
+from gobelin.tokenize.config import FSQConfig, KLVAEConfig, MoVQConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
+from gobelin.tokenize.movq import MoVQ
 from gobelin.tokenize.vqgan import KLVAE, VQGAN
 from gobelin.tokenize.vqvae import PatchAutoencoder
 
-Network = PatchAutoencoder | VQGAN | KLVAE
+Network = PatchAutoencoder | VQGAN | MoVQ | KLVAE
 
 
 def make_network(config: TokenizerConfig) -> Network:
@@ -19,6 +20,8 @@ def make_network(config: TokenizerConfig) -> Network:
             return PatchAutoencoder(config)
         case VQGANConfig():
             return VQGAN(config)
+        case MoVQConfig():
+            return MoVQ(config)
         case KLVAEConfig():
             return KLVAE(config)
         case _:

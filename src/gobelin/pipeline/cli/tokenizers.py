@@ -148,7 +148,7 @@ def fit_tokenizer(
     return 0
 
 
-@app.command(help="a published checkpoint (taming, Chameleon, LlamaGen, Janus, diffusers) -> a tokenizer's folder")
+@app.command(help="a published one (taming, Chameleon, LlamaGen, Janus, diffusers, Emu3) -> a tokenizer's folder")
 def convert(
     file: Annotated[
         Address,

@@ -39,7 +39,7 @@ from gobelin.tokenize.codebook import (
     read_members,
     shape_on,
 )
-from gobelin.tokenize.config import CONFIGS, FitSettings, TokenizerConfig
+from gobelin.tokenize.config import CONFIGS, FITTED_KINDS, FitSettings, TokenizerConfig
 from gobelin.tokenize.encode import copies_serve
 from gobelin.tokenize.framing import Frames, Framing, Resize, parse_grids
 from gobelin.tokenize.pictures import JoinedSource, ParquetSource, PictureSource, StreamedPictures, grouped, pictures_at
@@ -97,8 +97,8 @@ class FitOptions:
 
 def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
     """The shape of a tokenizer of this kind with these settings, ``key=value`` each. Raises UserError."""
-    if kind not in CONFIGS:
-        raise UserError(f"no kind of image tokenizer is called {kind!r}; there are {', '.join(CONFIGS)}")
+    if kind not in FITTED_KINDS:
+        raise UserError(f"no kind of image tokenizer is called {kind!r}; there are {', '.join(FITTED_KINDS)}")
     return settings_as(CONFIGS[kind], settings)
 
 
