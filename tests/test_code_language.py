@@ -35,6 +35,7 @@ def languages_of(block: str) -> list[str | None]:
         ('<div class="language-jsx codeBlock_x"><div><pre class="prism-code"><code>a</code></pre></div></div>', "jsx"),
         ('<div class="mw-highlight mw-highlight-lang-lua"><pre>a</pre></div>', "lua"),
         ('<pre class="src src-emacs-lisp">(a)</pre>', "emacs-lisp"),
+        ('<pre class="code man literal-block">.TH</pre>', "man"),
         ('<pre lang="go">a := 1</pre>', "go"),
         ('<pre lang="de">Haus</pre>', None),
         ('<div class="lang-de"><pre>Haus</pre></div>', None),
@@ -48,6 +49,23 @@ def languages_of(block: str) -> list[str | None]:
 )  # fmt: skip
 def test_the_language_of_code(block: str, language: str | None) -> None:
     assert languages_of(block) == [language]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "<div><span>a</span><br></div><div><span></span><br></div><div>b<br></div>",  # Docusaurus
+        "<div>a</div><br><div>b</div>",
+        "a\n\n<div>b</div>",
+        "a<div>\n</div><div>b\n</div>",
+        "a<br><br>b",
+    ],
+)
+def test_a_line_of_code_in_an_element_of_its_own_is_one_line(lines: str) -> None:
+    page = f"<html><body><main><h1>Boats</h1>{PROSE}<pre>{lines}</pre>{PROSE}</main></body></html>"
+    content = read_page(page.encode(), "utf-8", "https://example.org/boats", ())
+    assert isinstance(content, PageContent)
+    assert [piece.text for piece in content.pieces if isinstance(piece, TextPiece)][2] == "a\n\nb"
 
 
 def test_lines_that_a_book_hides_are_no_code() -> None:

@@ -185,3 +185,18 @@ def test_markdown_is_not_read(tmp_path: Path) -> None:
 )
 def test_a_file_name_is_no_alternative_text(alt: str, shown: str) -> None:
     assert f"![{shown}](" in markdown.body(entry_of({}, [Node("image", image_id=IMAGE, alt=alt)]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("of $O(N)$ and $|i-j|>w$", "of $O(N)$ and $`|i-j|>w`$"),
+        ("with $k < 0.7$, $1$ or $\\sin(x)$", "with $k < 0.7$, $1$ or $\\sin(x)$"),
+        ("the $i$th of them", "the $i$th of them"),
+        ("$$\\text{for $i$ in } x$$", "$$\n\\text{for $i$ in } x\n$$"),
+        ("costs $5 (US$)", "costs \\$5 (US\\$)"),
+        ("from $5-$6 to $a word$", "from \\$5-\\$6 to \\$a word\\$"),
+    ],
+)
+def test_formulas_are_told_from_prices(text: str, expected: str) -> None:
+    assert markdown_text.prose(text) == expected

@@ -18,9 +18,13 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
 _LINE_START = re.compile(r"([#+\-=:]|\d{1,9}(?=[.)]))")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 
-_FORMULA = re.compile(r"(?<![\\$\w])\$(?P<tex>[^\s$](?:[^$\n]{0,2000}[^\s$])?)\$(?![\w$])")
-_DISPLAY = re.compile(r"\$\$(?P<tex>[^$]{1,5000})\$\$")
-_TEX = re.compile(r"[\\^_={}]|^[^\W\d]$|^[^\W\d] ?[<>+\-/] ?\w$")
+_FORMULA = re.compile(r"(?<![\\$\w])\$(?P<tex>[^\s$](?:[^$\n]{0,2000}[^\s$])?)\$(?![\d$])")
+_DISPLAY = re.compile(r"\$\$(?P<tex>(?:[^$]|(?<!\$)\$(?!\$)){1,5000}+)\$\$")
+_TEX = re.compile(r"[\\^_={}]")
+_SYMBOLS = re.compile(
+    r"(?:[^\W\d_](?![^\W\d_])|(?:arg|cos|det|dim|exp|inf|ln|log|max|min|sin|sup|tan)\b|[\d\s.,;:|()\[\]<>+\-*/!'])+"
+)
+"""What a formula without commands consists of: letters that stand alone, names of functions, numbers, signs."""
 _UNSAFE = re.compile(r"[`*<\[\]|~]|&[#\w]|\\[!-/:-@\[-`{-~]|(?:^|\W)_|^[#>+\-=:]|^\d+[.)]|\\$")
 """In TeX: what a reader of Markdown would take for markup."""
 
@@ -66,7 +70,7 @@ def inline(text: str) -> str:
     words = " ".join(_plain_newlines(text).split())
     parts, last = [], 0
     for found in _FORMULA.finditer(words):
-        if _TEX.search(found["tex"]):
+        if _is_formula(found["tex"]):
             parts += [_escaped(words[last : found.start()]), _formula(found["tex"])]
             last = found.end()
     line = "".join([*parts, _escaped(words[last:])])
@@ -81,6 +85,13 @@ def inline(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", text)
+
+
+def _is_formula(tex: str) -> bool:
+    """Whether it is TeX that stands between dollars, not what stands between two prices."""
+    if _TEX.search(tex):
+        return True
+    return _SYMBOLS.fullmatch(tex) is not None and tex.count("(") == tex.count(")")
 
 
 def _formula(tex: str) -> str:
@@ -112,7 +123,7 @@ def _cell(text: str) -> str:
     words = " ".join(text.split())
     parts, last = [], 0
     for found in _FORMULA.finditer(words):
-        if _TEX.search(found["tex"]):
+        if _is_formula(found["tex"]):
             parts += [_escaped(words[last : found.start()]), _formula(found["tex"]).replace("|", "\\|")]
             last = found.end()
     return "".join([*parts, _escaped(words[last:])])

@@ -4,6 +4,7 @@
     <div class="highlight-python">      Sphinx; highlight-source-python on GitHub
     <pre class="brush: python">         SyntaxHighlighter, MediaWiki's mw-highlight-lang-python, Org's src-python
     <code data-lang="python">           Hugo, Jekyll; data-language, data-enlighter-language
+    <pre class="code python literal-block">     docutils
     <pre class="sourceCode python">     Pandoc, Quarto; hljs, prettyprint: a bare word that is the name of a language
 
 The name is kept as it is written, in lower case: the same language has several. Words that say that no language is
@@ -26,7 +27,7 @@ _UNKNOWN = frozenset((
 _ATTRIBUTES = ("data-lang", "data-language", "data-code-language", "data-enlighter-language", "data-syntax")
 _NAMED = re.compile(
     r"(?:^|[\s;])(?:language-|lang(?:uage)?[-:]|highlight-(?:source-|text-)?|brush:\s{0,4}|mw-highlight-lang-|src-"
-    r"|code-lang(?:uage)?-|hljs-lang-|syntax-)\{?\.?(?P<name>[\w#+.-]{1,60})",
+    r"|code-lang(?:uage)?-|hljs-lang-|syntax-|code\s(?=\S{1,60}\sliteral-block))\{?\.?(?P<name>[\w#+.-]{1,60})",
     re.I,
 )
 _BARE = re.compile(

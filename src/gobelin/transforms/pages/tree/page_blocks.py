@@ -271,6 +271,7 @@ class _Walk:
             elif kind is Kind.BOILERPLATE and self._leave_out(element, tag, names):
                 return False
         if self._pre_depth:
+            self._end_line()
             self._frames.append((self._container, self._role, self._level))
             self._pre_depth += 1
             return True
@@ -350,7 +351,7 @@ class _Walk:
         if self._pre_depth > 1:
             self._pre_depth -= 1
             self._frames.pop()
-            self._buffer.append(BREAK)  # a line of code in an element of its own
+            self._end_line()
             return
         if self._buffer:
             self._flush()
@@ -364,6 +365,11 @@ class _Walk:
             page = self._page
             page.containers[container].end = len(page.blocks)
             page.containers[container].last = len(page.containers) - 1
+
+    def _end_line(self) -> None:
+        """A block inside code begins a line and ends one; a line break at its end is that end."""
+        if self._buffer and not self._buffer[-1].endswith((BREAK, "\n")):
+            self._buffer.append(BREAK)
 
     def _open_link(self, element: HtmlElement) -> bool:
         """False for a sign that links to the heading it stands in."""
