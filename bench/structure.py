@@ -137,11 +137,10 @@ def _told(told: dict[str, Any], page: Page) -> Structure:
 
 
 def _read_source(page: Page) -> Structure:
-    title = page.source.stem.replace("-", " ").replace("_", " ") if page.site.kind in ("mkdocs", "hugo") else None
-    if page.site.kind == "hugo":
-        title = page.source.stem
-    elif title is not None and title.lower() == title:
-        title = title.capitalize()
+    title = page.source.stem if page.site.kind in ("mkdocs", "hugo", "docusaurus") else None
+    if page.site.kind == "mkdocs" and title is not None:
+        title = title.replace("-", " ").replace("_", " ")
+        title = title.capitalize() if title.islower() else title
     text = source_to_markdown(page.source.read_text("utf-8"), page.site.generator, title)
     return read_markdown(text, page.site.has_formulas)
 

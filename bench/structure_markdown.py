@@ -21,13 +21,15 @@ _CODE_OR_FORMULA = re.compile(
     r"^(?P<indent>[ \t>]*)(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)\n(?P<code>.*?)(?:^[ \t>]*(?P=fence)[`~]*[ \t]*$|\Z)"
     r"|\$`(?P<ticked>[^`\n]+)`\$"
     r"|(?<![`\\])(?P<tick>`+)(?!`)(?:[^`]|(?!(?P=tick)(?!`))`)*?(?P=tick)(?!`)"
-    r"|(?<!\\)\$\$(?P<display>[^$]+?)\$\$"
-    r"|(?<![\\$\w])\$(?P<line>[^\s$`](?:[^$\n`]|\n(?!\s*\n))*?(?<![\s\\]))\$(?![\w$])"
+    r"|(?<!\\)\$\$(?P<display>(?:[^$]|\$(?!\$))+?)\$\$"
+    r"|(?<![\\$\w])\$(?P<line>[^\s$`](?:[^$\n`]|\n(?!\s*\n))*?(?<![\s\\]))\$(?![\d$])"
     r"|\\\\\((?P<round>(?:[^\n]|\n(?!\s*\n))+?)\\\\\)|\\\\\[(?P<square>.+?)\\\\\]",
     re.M | re.S,
 )
 _PLAIN_DELIMITERS = re.compile(r"(?<!\\)\\([()\[\]])")
 _FRONT = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)\n", re.S)
+_CODE = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?^[ \t]*\1", re.M | re.S)
+_COMMENT_OR_CODE = re.compile(r"^[ \t]*(?P<fence>`{3,}|~{3,}).*?^[ \t]*(?P=fence)|<!--.*?-->", re.M | re.S)
 _TAG = re.compile(r"<[^>]*>")
 _ADMONITION = re.compile(
     r'^(?P<indent> *)(?:!!!|\?\?\?\+?)\s+(?P<kind>[\w-]+)[^"\n]*(?:"(?P<title>[^"\n]*)")?[^\n]*$'
@@ -40,6 +42,7 @@ _HIDDEN_LINE = re.compile(r"^[ \t]*#(?: [^\n]*)?\n", re.M)
 _ATTRIBUTES = re.compile(r"^(#{1,6} .*?)[ \t]*\{:?\s*[#.-][^{}\n]*\}[ \t]*$", re.M)
 _CALLOUT = re.compile(r"^((?:> )*> )\[!([\w-]+)\]-?\+?[ \t]*(.*)$", re.M)
 _HTML_HEADING = re.compile(r"^<h1 align=\"center\">(.*)</h1>$", re.M)
+_BARE_TEX = re.compile(r"^\\begin\{(\w+\*?)\}.*?^\\end\{\1\}", re.M | re.S)
 _CHUNK = re.compile(r"^(\s*)(`{3,})\{(\w+)[^}\n]*\}[ \t]*$", re.M)
 
 
@@ -162,21 +165,24 @@ def source_to_markdown(text: str, generator: str, title: str | None = None) -> s
         text = text[front.end() :]
     if re.search(r"^`{3,} ?[\w-]+-render", text, re.M):
         raise NotPlain("generated parts")
+    has_title = re.search(r"^(?:# |={3,}[ \t]*$)", _CODE.sub("", text), re.M) is not None
     text = _HTML_HEADING.sub(r"# \1", text)
     text = _CALLOUT.sub(lambda found: f"{found[1]}{found[3] or found[2].capitalize()}\n{found[1]}", text)
     _refuse_foreign(text)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
+    text = _COMMENT_OR_CODE.sub(lambda found: found[0] if found["fence"] else "", text)
     if generator == "MkDocs":
         text = _dedented(text)
         text = _ATTRIBUTES.sub(r"\1", text)
-    text = _BLOCKS.sub(_block_title, text)
+    if generator in ("MkDocs", "Docusaurus"):
+        text = _BLOCKS.sub(_block_title, text)
     if generator == "mdBook":
         text = _RUST.sub(lambda found: _HIDDEN_LINE.sub("", found[0]), text)
     if generator == "Pandoc":
-        text = _CHUNK.sub(r"\1\2\3", text)
+        text = _BARE_TEX.sub(r"$$\g<0>$$", text)
+        text = _CHUNK.sub(r"\1```\3", text)
         text = _ATTRIBUTES.sub(r"\1", text)
         text = re.sub(r"^```\s*\{\.(\w+)[^}\n]*\}", r"```\1", text, flags=re.M)
-    if title and not re.search(r"^(?:# |={3,}[ \t]*$)", text, re.M):
+    if title and (generator == "Pandoc" or not has_title):
         text = f"# {title}\n\n{text}"
     return text
 
@@ -189,7 +195,7 @@ def _block_title(found: re.Match[str]) -> str:
 
 
 def _refuse_foreign(text: str) -> None:
-    prose = re.sub(r"^[ \t]*(`{3,}|~{3,}).*?^[ \t]*\1", "", text, flags=re.M | re.S)
+    prose = _CODE.sub("", text)
     prose = re.sub(r"`[^`\n]+`", "", prose)
     for pattern, name in (
         (r"\{\{[#<%]", "includes"), (r"^\s*(?:import|export)\s.+from", "MDX"), (r"--8<--|\{\*", "snippets"),

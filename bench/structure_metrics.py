@@ -18,8 +18,9 @@ from collections.abc import Callable, Sequence
 KINDS = ("text", "code", "languages", "formulas", "tables", "TEDS", "headings", "headings without level")
 
 _WRAPPERS = re.compile(
-    r"\\(?:begin|end)\{(?:split|equation|align|aligned|gather|gathered)\*?\}|\\displaystyle|\\label\{[^}]*\}"
+    r"\\(?:begin|end)\{(?:split|equation|align|aligned|gather|gathered)\*?\}|\\displaystyle|\\(?:label|tag)\{[^}]*\}"
 )
+_NUMBER = re.compile(r"^\d+(?:\.\d+)*\.\s+")
 _ALIASES = {"py": "python", "python3": "python", "js": "javascript", "ts": "typescript", "yml": "yaml", "rs": "rust"}
 
 
@@ -63,14 +64,19 @@ def scores_of(truth: Structure, found: Structure) -> dict[str, float]:
     if truth.tables or found.tables:
         scores["TEDS"] = teds_of_pages(truth.tables, found.tables)
     if truth.headings or found.headings:
-        scores["headings"] = f1([(level, folded(text)) for level, text in truth.headings],
-                                [(level, folded(text)) for level, text in found.headings])  # fmt: skip
-        scores["headings without level"] = f1(*([folded(text) for _, text in each.headings] for each in (truth, found)))
+        named = [[(level, heading_words(text)) for level, text in each.headings] for each in (truth, found)]
+        scores["headings"] = f1(*named)
+        scores["headings without level"] = f1(*([words for _, words in each] for each in named))
     return scores
 
 
 def folded(text: str) -> str:
     return " ".join(text.split())
+
+
+def heading_words(text: str) -> str:
+    """A heading without what generators add: a number before it, a sign that links to it behind it."""
+    return _NUMBER.sub("", folded(text)).rstrip(" \u00b6#\u200b\u26d3\u2693\ufe0e")
 
 
 def plain_tex(tex: str) -> str:

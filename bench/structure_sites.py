@@ -168,7 +168,8 @@ def _make_mkdocs(home: Path, site: Site, python: Path, theme: str, extensions: S
     shutil.copytree(home / "package" / site.source, home / "docs")
     for path in (home / "docs").rglob("*.md"):  # icons are the theme's
         text = re.sub(r"^icon: .*\n", "", path.read_text("utf-8"), flags=re.M).removeprefix("---\n---\n")
-        path.write_text(re.sub(r"^([ \t]*```py) play$", r"\1", text, flags=re.M), "utf-8")
+        text = re.sub(r"^([ \t]*```)css-color$", r"\1css", text, flags=re.M)  # no lexer has that name
+        path.write_text(re.sub(r"^([ \t]*```) ?py play\b.*$", r"\1py", text, flags=re.M), "utf-8")
     config = f"site_name: {site.name}\ndocs_dir: {home / 'docs'}\nsite_dir: {home / 'pages'}\n"
     config += f"theme: {{name: {theme}}}\nuse_directory_urls: false\nplugins: []\nmarkdown_extensions:\n  - "
     (home / "mkdocs.yml").write_text(config + "\n  - ".join(extensions) + more + "\n")
@@ -241,7 +242,7 @@ def _pandoc(home: Path, site: Site, python: Path, formulas: str = "--mathjax") -
     for source in sorted((home / "package" / site.source).rglob("*.Rmd")):
         text = re.sub(
             r"^(\s*)(`{3,})\{(\w+)[^}\n]*\}[ \t]*$",
-            r"\1\2{.sourceCode .\3 .cell-code}",
+            r"\1```{.sourceCode .\3 .cell-code}",
             source.read_text("utf-8"),
             flags=re.M,
         )
@@ -269,6 +270,8 @@ def _pairs(home: Path, site: Site) -> Iterator[tuple[str, Path, Path]]:
     sources = home / "package" / site.source
     if site.kind == "mdbook":
         sources /= "src"
+    elif site.kind in ("mkdocs", "mkdocs_plain"):
+        sources = home / "docs"
     for source in sorted(path for path in sources.rglob("*") if path.is_file()):
         name = str(source.relative_to(sources))
         stem, found = re.subn(r"(?:\.rst\.txt|\.md|\.Rmd|\.txt)$", "", name)

@@ -26,12 +26,17 @@ _PASSED_OVER = (
     "meta",
     "substitution_definition",
     "image",
-    "label_",
+    "docinfo",
     "decoration",
     "pending",
 )
 _GENERATED = ("raw", "problematic", "graphviz", "only", "todo_node", "autosummary_table", "bibliography")
 
+
+_ADMONITIONS = (
+    "attention", "caution", "danger", "error", "hint", "important", "note", "tip", "warning", "seealso",
+)  # fmt: skip
+"""Nodes that their writer gives a title."""
 
 _TEXTS = (
     "term", "field_name", "desc_signature", "attribution", "caption", "title", "rubric", "paragraph", "line",
@@ -58,7 +63,7 @@ class Reading:
 
     def _walk(self, node: Any, level: int) -> None:
         name = type(node).__name__
-        if name in _PASSED_OVER:
+        if name in _PASSED_OVER or (name == "topic" and "contents" in node["classes"]):
             return
         if name in _GENERATED or (name == "system_message" and node["level"] >= 3):
             raise NotPlain(name)
@@ -70,6 +75,8 @@ class Reading:
             language = node.get("language")
             self.page.code.append((language if language not in _UNTOLD and node.get("stated") else None, node.astext()))
             return
+        if name in _ADMONITIONS:
+            self.page.texts.append(name.capitalize() if name != "seealso" else "See also")
         if name == "math_block":
             self.page.formulas.append(node.astext())
             return
@@ -103,6 +110,8 @@ class Reading:
             elif name == "math":
                 self.page.formulas.append(child.astext())
                 parts.append(" ")
+            elif name in ("footnote_reference", "citation_reference"):
+                parts.append(f"[{child.astext()}]")
             elif name in _GENERATED:
                 raise NotPlain(name)
             elif name not in ("image", "index", "target") or child.children:
@@ -134,7 +143,8 @@ class Reading:
     def _leaf_words(self, node: Any) -> list[str]:
         if any(type(child).__name__ == "Text" for child in node.children) or type(node).__name__ == "paragraph":
             return [self._words(node)]
-        return [word for child in node.children for word in self._leaf_words(child)]
+        parts = [child for child in node.children if type(child).__name__ != "system_message"]
+        return [word for child in parts for word in self._leaf_words(child)]
 
 
 def _told(read: Any) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def test_a_file_name_is_no_alternative_text(alt: str, shown: str) -> None:
     ("text", "expected"),
     [
         ("of $O(N)$ and $|i-j|>w$", "of $O(N)$ and $`|i-j|>w`$"),
-        ("with $k < 0.7$, $1$ or $\\sin(x)$", "with $k < 0.7$, $1$ or $\\sin(x)$"),
+        ("with $k < 0.7$, $1$ or $\\sin(x)$", "with $`k < 0.7`$, $1$ or $\\sin(x)$"),
         ("the $i$th of them", "the $i$th of them"),
         ("$$\\text{for $i$ in } x$$", "$$\n\\text{for $i$ in } x\n$$"),
         ("costs $5 (US$)", "costs \\$5 (US\\$)"),
