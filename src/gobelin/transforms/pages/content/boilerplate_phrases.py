@@ -121,9 +121,9 @@ FIGURE_NUMBER = re.compile(
 _ADDRESS = re.compile(r"https?://\S{4,}")
 
 
-def address_chars(text: str) -> int:
-    """How many characters of a text are web addresses that are written out."""
-    return sum(map(len, _ADDRESS.findall(text))) if "://" in text else 0
+def is_address(text: str) -> bool:
+    """Whether a text begins with a web address that is written out, and is such addresses for the most part."""
+    return text.startswith("http") and 2 * sum(map(len, _ADDRESS.findall(text))) >= len(text)
 
 
 DATE_OR_BYLINE = _holds((

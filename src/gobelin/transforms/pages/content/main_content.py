@@ -20,7 +20,7 @@ from itertools import accumulate
 from gobelin.data.model import Role
 from gobelin.transforms.pages.content.article_region import find_own_h1, narrow_to_article
 from gobelin.transforms.pages.content.boilerplate import Kind
-from gobelin.transforms.pages.content.boilerplate_phrases import address_chars
+from gobelin.transforms.pages.content.boilerplate_phrases import is_address
 from gobelin.transforms.pages.content.link_rules import drop_link_lists, drop_link_paragraphs, is_index, is_row
 from gobelin.transforms.pages.content.named_boilerplate import LITTLE_PROSE, mark_boilerplate
 from gobelin.transforms.pages.content.page_kind import NO_FACTS, PageFacts
@@ -117,7 +117,7 @@ def _weight(block: Block) -> float:
         return 0.0
     text, role = block.text, block.role
     plain = float(num_chars - block.link_chars)
-    if role is Role.PARAGRAPH and not block.num_links and 2 * address_chars(text) >= num_chars:
+    if role is Role.PARAGRAPH and not block.num_links and is_address(text):
         return 0.0
     if role is Role.TABLE:
         if block.link_chars > 0.4 * num_chars:  # the numbers and bars of a table of contents say nothing

@@ -20,7 +20,7 @@ from gobelin.transforms.pages.content.boilerplate_phrases import (
     FIGURE_NUMBER,
     RELATED,
     SOURCES,
-    address_chars,
+    is_address,
 )
 from gobelin.transforms.pages.content.region import Region
 from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBlocks
@@ -270,7 +270,7 @@ _MAX_CALL_CHARS = 400
 
 def _says_source(block: Block) -> bool:
     """Whether a line says where a text comes from, or is an address that is written out."""
-    return SOURCES.match(block.text) is not None or 2 * address_chars(block.text) >= block.num_chars
+    return SOURCES.match(block.text) is not None or is_address(block.text)
 
 
 def drop_duplicates(region: Region) -> None:
