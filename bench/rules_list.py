@@ -168,6 +168,9 @@ def _content_rules() -> Iterator[Rule]:
         ("COMMENTS", region_rules, _NEVER, "Phrases that announce comments"),
         ("RELATED", region_rules, _NEVER, "Phrases that announce other pages"),
         ("CALLS", region_rules, _NEVER, "Phrases that ask to share or subscribe, or say who owns the page"),
+        ("BUTTONS", region_rules, _NEVER, "Buttons and counters of an article's pictures"),
+        ("SOURCES", region_rules, _NEVER, "Last lines that say where a text comes from, or who edited it"),
+        ("is_address", main_content, _no, "Addresses that are written out are no prose, and no last lines"),
         ("DATE_OR_BYLINE", region_rules, _NEVER, "Dates and author's lines before the text are dropped"),
         ("CREDIT_INSIDE", region_rules, _NEVER, "A line with a credit below an image is its caption"),
         ("FIGURE_NUMBER", region_rules, _NEVER, "A line with a figure's number below an image is its caption"),
@@ -226,6 +229,12 @@ def _fallbacks() -> Iterator[Rule]:
         "A conversation is read as its posts in order",
         Depth.BLOCKS,
         ((find_nodes, "find_thread", _none), (find_nodes, "has_unread_posts", _no)),
+    )
+    yield Rule(
+        "MIN_NAMED_CHARS",
+        "A short text is enough where its element says that it is the article",
+        Depth.CONTENT,
+        ((find_nodes, "MIN_NAMED_CHARS", find_nodes.MIN_CERTAIN_CHARS),),
     )
     yield Rule(
         "choose_with_trafilatura",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from lxml.html import HtmlElement
 
 from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.pages.tree import find_nodes
 from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
 
 URL = "https://paper.example/2024/ferry.html"
@@ -84,15 +86,25 @@ def test_a_box_with_the_pages_name_is_not_the_article_whose_story_stands_above_i
     assert not any(line.startswith("OTHER") for line in kept)
 
 
-@pytest.mark.parametrize(("tag", "is_named"), [("article", True), ("div class=article-body", True), ("div", False)])
-def test_a_short_text_is_enough_where_its_element_says_that_it_is_the_article(tag: str, is_named: bool) -> None:
-    told = (
-        "The gulls have learnt to open the bags of the bakery, and the baker has learnt to live with the gulls of it."
-    )
-    data = f'<script type="application/ld+json">{{"@type": "NewsArticle", "articleBody": "{OTHER} {OTHER} {OTHER}"}}'
-    head = f"<title>Gulls</title>{data}</script>"
-    kept = read(f"<h1>Gulls</h1><{tag}>{told}</{tag.split()[0]}>", head)
-    assert (kept[-1] == told) is is_named
+@pytest.mark.parametrize(
+    ("tag", "body", "is_enough"),
+    [
+        ("article", "", True),
+        ("div class=article-body", "", True),
+        ("div", "", False),
+        ("article", f', "articleBody": "{OTHER} {OTHER} {OTHER}"', False),  # its beginning; a script shows the rest
+    ],
+)
+def test_a_short_text_is_enough_where_its_element_says_that_it_is_the_article(
+    tag: str, body: str, is_enough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[HtmlElement] = []
+    monkeypatch.setattr(find_nodes, "choose_with_trafilatura", lambda tree, *_: asked.append(tree) or [])
+    told = "The gulls have learnt to open the bags of the bakery, and the baker has learnt to live with all of it."
+    data = f'<script type="application/ld+json">{{"@type": "NewsArticle"{body}}}</script>'
+    kept = read(f"<h1>Gulls</h1><{tag}>{told}</{tag.split()[0]}>", f"<title>Gulls</title>{data}")
+    assert kept[-1] == told
+    assert (not asked) is is_enough
 
 
 def test_a_list_of_articles_stays_a_list() -> None:

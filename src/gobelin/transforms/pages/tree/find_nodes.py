@@ -157,7 +157,8 @@ def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: Pag
         shown = find_main_content(page, source.title, source.references, facts)
         if shown.num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
             return shown, "gobelin_hidden"
-    if content.is_named and facts.kind is PageKind.ARTICLE and says_enough(content, MIN_NAMED_CHARS):
+    is_named = content.is_named and facts.kind is PageKind.ARTICLE and '"articleBody"' not in source.text
+    if is_named and says_enough(content, MIN_NAMED_CHARS):
         return content, "gobelin"
     shown_chars = sum(block.num_chars - block.link_chars for block in page.blocks)
     is_little = shown_chars < 2 * MIN_CERTAIN_CHARS and _BODY_IN_SCRIPT not in source.text
