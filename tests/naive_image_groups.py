@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import Any
 
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, are_alike, are_grey, image_hashes
-from gobelin.transforms.duplicates.verify_images import distances, strains
+from gobelin.transforms.duplicates.verify_images import distances, nearest, read_thumbnails
 
 COLUMNS = ("phash", "dhash", "colour", "thumbnail")
 
@@ -29,7 +28,7 @@ def naive_image_groups(rows: list[dict[str, Any]], config: NearImageConfig) -> d
     if config.verify:
         for label in set(chain):
             members = [place for place in range(len(rows)) if chain[place] == label]
-            group |= _split(members, looks, config)
+            group |= _split(members, looks, [row["thumbnail"] for row in rows], config)
     return {row["image_id"]: rows[group[place]]["image_id"] for place, row in enumerate(rows)}
 
 
@@ -39,7 +38,7 @@ def _colour_distances(config: NearImageConfig) -> tuple[int | None, int | None]:
     return distance, None if distance is None else 2 * distance
 
 
-def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dict[int, int]:
+def _split(members: list[int], looks: list[Any], thumbnails: list[str], config: NearImageConfig) -> dict[int, int]:
     sizes = {place: tuple(looks[place].thumbnails.sizes[0].tolist()) for place in members}
     distinct: dict[bytes, int] = {}  # equal images count once
     for place in members:
@@ -59,14 +58,18 @@ def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dic
             return False
         return bool(distances(one.thumbnails, other.thumbnails)[0] <= 1)
 
-    def strain(place: int, leader: int) -> float:
-        return float(strains(looks[place].thumbnails, looks[leader].thumbnails)[0])
-
     def rank(place: int) -> tuple[Any, ...]:
         width, height = sizes[place]
         common = sum(sizes[other] == sizes[place] for other in firsts)
         flat = int(looks[place].thumbnails.num_flat[0])
         return bool(are_grey(looks[place].colour)[0]), -common, -width * height, -flat, place
+
+    def closest(place: int, near: list[int]) -> int:
+        best = near[0]
+        for other in near[1:]:
+            pair = read_thumbnails([thumbnails[best], thumbnails[other]])
+            best = (best, other)[nearest(looks[place].thumbnails, pair)]
+        return best
 
     leaders: list[int] = []
     for place in sorted(firsts, key=rank):
@@ -75,7 +78,7 @@ def _split(members: list[int], looks: list[Any], config: NearImageConfig) -> dic
     joined = {}
     for content, place in distinct.items():
         near = [leader for leader in leaders if are_near(place, leader)]
-        joined[content] = place if place in leaders else min(near, key=functools.partial(strain, place))
+        joined[content] = place if place in leaders else closest(place, near)
     of_image = {}
     for place in members:
         content = looks[place].colour.tobytes() + looks[place].thumbnails.cells.tobytes() + str(sizes[place]).encode()

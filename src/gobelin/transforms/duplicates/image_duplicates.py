@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike, join_alike
-from gobelin.transforms.duplicates.verify_images import Thumbnails, distances, read_thumbnails, strains
+from gobelin.transforms.duplicates.verify_images import Thumbnails, distances, nearest, read_thumbnails
 
 Slack = float | npt.NDArray[np.float64]
 
@@ -257,9 +257,9 @@ def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, confi
     """Splits the images of one candidate group: for each the smallest position in the group that it belongs to, (N,).
 
     Images are gone through in an order that puts likely originals first. One that is alike to none of the images that
-    lead a group leads another one. Then each of the others goes to the nearest leader: a small copy can be alike to all
-    drawings of a series. Equal numbers are told apart by position, so give images sorted by id. Takes as many
-    comparisons as there are images times groups.
+    lead a group leads another one. Then each of the others goes to the leader that explains it best: a small copy can
+    be alike to all drawings of a series. Equal numbers are told apart by position, so give images sorted by id. Takes
+    as many comparisons as there are images times groups.
     """
     rows = np.concatenate(
         [colour.view(np.uint8), thumbnails.cells.view(np.uint8), thumbnails.sizes.view(np.uint8)], axis=1
@@ -275,9 +275,6 @@ def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, confi
             return near
         return near[distances(thumbnails.take(np.array([image])), thumbnails.take(leaders[near])) <= 1]
 
-    def nearest(image: int, leaders: Indices) -> int:
-        return int(strains(thumbnails.take(np.array([image])), thumbnails.take(leaders)).argmin())
-
     leaders, num = np.empty(len(first), np.intp), 0
     found = {}  # of each image: the leaders before it that are alike, and how many there were
     leads = {}  # place in leaders
@@ -292,7 +289,7 @@ def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, confi
             continue
         earlier, known = found[image]
         places = np.concatenate([earlier, known + alike(image, leaders[known:num])])
-        groups[at] = places[0 if len(places) == 1 else nearest(image, leaders[places])]
+        groups[at] = places[nearest(thumbnails.take(np.array([image])), thumbnails.take(leaders[places]))]
     groups = groups[inverse.reshape(-1)]
     smallest = np.full(num, len(groups))
     np.minimum.at(smallest, groups, np.arange(len(groups)))

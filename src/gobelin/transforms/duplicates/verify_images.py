@@ -31,8 +31,11 @@ Grids = npt.NDArray[np.floating]  # (N, rows, columns)
 _BASE, _OF_CONTRAST = 6.25, 0.125
 """Brightness, of 255, by which a cell of a copy may differ: so much, and this share of the contrast around it."""
 
-_OTHER_SIZE = 1.15
+_OTHER_SIZE = 1.1
 """Factor on both for a copy of another size."""
+
+_MOST_BLUR = 1.0
+"""How often the change that one blur makes may explain differences."""
 
 _FINE_PX, _MAX_COARSENESS = 4.0, 3.0
 """Pixels per cell from which on a cell is as exact as it gets; below, noise grows with the root of what is missing."""
@@ -41,7 +44,7 @@ _BLURRED_PX, _MAX_BLURS = 2.5, 8
 """Pixels per cell below which thumbnails are blurred until the width of a tent is as if it had so many, and how often
 at most. Each blur (1, 2, 1) adds 1/2 to the variance of a tent, 1/6."""
 
-_STRAIN_PX = 1.0
+_NEAREST_PX = 1.0
 """The same for what a picture is nearest to: there blur hides more than it helps."""
 
 _OUTLIER, _OUTLIER_BASE = 6.5, 0.4
@@ -158,26 +161,42 @@ def distances(a: Thumbnails, b: Thumbnails) -> npt.NDArray[np.float64]:
     return found
 
 
-def strains(one: Thumbnails, others: Thumbnails) -> npt.NDArray[np.float64]:
-    """What is left of a picture when each of others, (N,), of the same layout, has explained as much of it as it can.
+def nearest(one: Thumbnails, others: Thumbnails) -> int:
+    """Which of other pictures, of the same layout, a picture is a copy of: the place of the one that explains it best.
 
-    The picture is fitted by the other one and its blur, by least squares, and the squares of the residual are summed.
-    So it does not matter how sharp the copy is. The smallest strain tells what the picture is a copy of, where another
-    drawing of the series differs by less than the encoder's noise in other places.
+    Each is fitted to the picture by least squares, with its blur, so that it does not matter how sharp the copy is. Of
+    two, the one with the smaller residual is nearer. Residuals count by the eighth power of how much the two differ
+    from each other: what distinguishes drawings of a series is in one place, and elsewhere the noise of encoders would
+    decide, by which two JPEG files resemble each other.
     """
-    found = np.empty(len(others.cells))
-    blurs = int(_num_blurs(_fineness(one), _STRAIN_PX)[0])
-    whole = _blurred(_grids(one), blurs).astype(np.float64).reshape(NUM_CELLS)
-    target = whole - whole.mean()
-    for start in range(0, len(found), _PAIRS_AT_ONCE):
-        part = slice(start, start + _PAIRS_AT_ONCE)
-        seen = _blurred(_grids(others.take(part)), blurs)
-        terms = np.stack([seen, _blurred(seen, 1) - seen], 1).reshape(len(seen), 2, NUM_CELLS).astype(np.float64)
-        terms -= terms.mean(axis=2, keepdims=True)
-        products = terms @ terms.swapaxes(1, 2) + np.eye(2)  # 1: so that flat pictures can be solved for
-        weights = np.linalg.solve(products, terms @ target[:, None])
-        found[part] = ((target - (weights * terms).sum(axis=1)) ** 2).sum(axis=1)
-    return found
+    num, best = len(others.cells), 0
+    if num == 1:
+        return 0
+    blurs = int(_num_blurs(_fineness(one), _NEAREST_PX)[0])
+    best_cells, best_residual = (x[0] for x in _residuals(one, others.take(slice(0, 1)), blurs))
+    for start in range(1, num, _PAIRS_AT_ONCE):
+        part = _residuals(one, others.take(slice(start, start + _PAIRS_AT_ONCE)), blurs)
+        for place, (cells, residual) in enumerate(zip(*part, strict=True), start):
+            between = np.abs(cells - best_cells)
+            weights = (between / max(1.0, float(between.max()))) ** 2
+            weights = (weights * weights) ** 2  # products: powers of floats are slow
+            if weights @ (residual**2 - best_residual**2) < 0:
+                best, best_cells, best_residual = place, cells, residual
+    return best
+
+
+def _residuals(
+    one: Thumbnails, others: Thumbnails, blurs: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Cells of other pictures, (N, NUM_CELLS), and what is left of ``one`` when each has explained it."""
+    target = _blurred(_grids(one), blurs).astype(np.float64).reshape(NUM_CELLS)
+    seen = _blurred(_grids(others), blurs)
+    terms = np.stack([seen, _blurred(seen, 1) - seen], 1).reshape(len(seen), 2, NUM_CELLS).astype(np.float64)
+    cells = terms[:, 0].copy()
+    target, terms = target - target.mean(), terms - terms.mean(axis=2, keepdims=True)
+    products = terms @ terms.swapaxes(1, 2) + np.eye(2)  # 1: so that flat pictures can be solved for
+    shares = np.linalg.solve(products, terms @ target[:, None])
+    return cells, target - (shares * terms).sum(axis=1)
 
 
 def _grids(thumbnails: Thumbnails) -> Grids:
@@ -207,7 +226,7 @@ def _may_be_copies(a: Thumbnails, b: Thumbnails, factor: npt.NDArray[np.float64]
 def _distances(a: Thumbnails, b: Thumbnails, blurs: int) -> npt.NDArray[np.float64]:
     """``distances`` before the factor, of pictures of one layout whose thumbnails are to be blurred so often."""
     one, other = (_blurred(_grids(x), blurs) for x in (a, b))
-    apart = np.abs(one - other).reshape(-1, NUM_CELLS)
+    apart = np.abs(_unexplained(one, other, np.sign(_fineness(a) - _fineness(b)))).reshape(-1, NUM_CELLS)
     contrasts = [_contrast(x).reshape(len(x), NUM_CELLS) for x in (one, other)]
     distance = (apart / (_BASE + _OF_CONTRAST * np.minimum(*contrasts))).max(axis=1)
     is_like_drawing = (a.sizes == b.sizes).all(axis=1) & (np.minimum(a.num_greys, b.num_greys) <= _GREYS_OF_DRAWING)
@@ -216,6 +235,23 @@ def _distances(a: Thumbnails, b: Thumbnails, blurs: int) -> npt.NDArray[np.float
         outlier = apart.max(axis=1) / (_OUTLIER * noise)
         distance = np.where(is_like_drawing, np.maximum(distance, outlier), distance)
     return distance
+
+
+def _unexplained(one: Grids, other: Grids, is_finer: npt.NDArray[np.float64]) -> Grids:
+    """Differences less what another sharpness and brightness explain, (N, rows, columns): resizing and encoding blur or
+    sharpen, and clip what would be brighter than white.
+
+    Args:
+        is_finer: of each pair 1, 0 or -1: ``one`` has more pixels, as many, or fewer. The finer one is blurred.
+    """
+    weight = ((1 + is_finer) / 2).astype(np.float32)[:, None, None]
+    sharp = weight * one + (1 - weight) * other
+    term = _blurred(sharp, 1) - sharp
+    apart = one - other
+    apart -= apart.mean(axis=(1, 2), keepdims=True)
+    term -= term.mean(axis=(1, 2), keepdims=True)
+    share = (apart * term).sum(axis=(1, 2), keepdims=True) / (1 + (term * term).sum(axis=(1, 2), keepdims=True))
+    return apart - np.clip(share, -_MOST_BLUR, _MOST_BLUR) * term
 
 
 def _noise(apart: Floats, contrast: Floats) -> Floats:
