@@ -29,6 +29,7 @@ from PIL import Image as PillowImage
 
 from gobelin.transforms.images.measure_image import ImageFacts, dct_2d, measure_image
 from gobelin.transforms.images.open_image import ImageLimits, UnusableImageError
+from gobelin.transforms.images.thumbnail import HEX_DIGITS
 
 if TYPE_CHECKING:
     from gobelin.transforms.images.check_image import ImageProblem
@@ -38,7 +39,8 @@ _MODULE = "gobelin.transforms.images.image_sandbox"
 WALL_FACTOR = 6
 """Wall seconds that a file may take for each CPU-second it may take: on a machine that is that busy."""
 
-_MAX_REPLY_BYTES = 4096
+_MAX_REPLY_BYTES = HEX_DIGITS + 4096
+"""The thumbnail, and as much for all other facts."""
 _SECONDS_TO_STOP = 2.0
 
 
