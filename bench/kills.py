@@ -11,8 +11,10 @@ server on this machine (moto). ``--kills``: the seed chooses stage, process and 
     worker       a process that does tasks
     decoder      the process in which images are opened
 
-Then the same command runs again, undisturbed. Every file is compared with those of a run that nobody disturbed, save
-the few that hold seconds. What is left over (processes, temporary files, leases, folders of work) is a failure.
+Then the same command runs again, undisturbed. A command of which a process is killed in one of the first three stages
+ends with the third; one that is killed later begins where these are done. Every file is compared with those of a
+command that nobody disturbed, save the few that hold seconds. What is left over (processes, temporary files, leases,
+folders of work) is a failure.
 
 ``--outages``: the store answers 503 for some seconds; ``--cuts``: it cuts connections; at moments that the seed
 chooses. The run must end by itself with the same bytes.
@@ -41,9 +43,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from examples.sample_crawl.make_crawl import make_crawl
-from gobelin.pipeline.run.stage_names import STAGES
+from gobelin.pipeline.run.stage_names import CORPUS_STAGES, STAGES
 from gobelin.pipeline.run.status import STATUS_NAME
-from gobelin.store.files import delete, list_files, read_bytes, read_json
+from gobelin.store.files import delete, list_files, read_bytes, read_json, upload
 from tests.object_store import BUCKET, Door, s3_server
 
 RECIPE = """\
@@ -75,6 +77,9 @@ sample: {num_captions: 2, images_per_caption: 1, num_documents: 1, max_document_
 HOLD_SECONDS = ("manifest.json", "run.json", "report.json", "index.html", "summary.json", STATUS_NAME, "speed.jsonl")
 """Names of files that say how long something took."""
 
+COMMANDS = ("corpus", "run", "import")
+"""A run until ``select``; one of all stages; an import of what such a run exported, likewise."""
+
 _MARK = "GOBELIN_BENCH_KILLS"
 _SECONDS_TO_END = 15.0
 _SECONDS_A_RUN = 900.0
@@ -84,7 +89,7 @@ _SECONDS_A_RUN = 900.0
 class Case:
     """Which process of which command is killed, in which stage."""
 
-    command: str  # run, import
+    command: str  # of COMMANDS
     place: str  # disk, s3
     stage: str
     victim: str
@@ -97,8 +102,9 @@ def all_cases() -> list[Case]:
     for place in ("disk", "s3"):
         for stage in STAGES:
             victims = ("supervisor", "server", "worker")[: 1 if stage == "report" else 3]
-            found += [Case("run", place, stage, victim) for victim in victims]
-        found.append(Case("run", place, "extract", "decoder"))
+            command = "corpus" if stage in CORPUS_STAGES else "run"
+            found += [Case(command, place, stage, victim) for victim in victims]
+        found.append(Case("corpus", place, "extract", "decoder"))
         found += [Case("import", place, "extract", victim) for victim in ("supervisor", "server", "worker")]
     return found
 
@@ -113,6 +119,9 @@ class Process:
         self.popen = subprocess.Popen(
             argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
+        with contextlib.suppress(OSError):  # a session is scheduled by itself; this one as whoever measures
+            share = Path("/proc/self/autogroup").read_text().split()[-1]
+            Path(f"/proc/{self.popen.pid}/autogroup").write_text(share)
 
     def all(self) -> dict[int, int]:
         """Processes with the mark that are there, zombies left out: process id -> parent."""
@@ -167,6 +176,7 @@ class Bench:
         self.expected: dict[str, dict[str, str]] = {}
         self.seconds: dict[str, float] = {}
         self._num_outputs = 0
+        self._corpus = folder / "corpus"
 
     def argv(self, command: str, output: str) -> list[str]:
         common = ["--recipe", str(self.folder / "kills.yaml"), "--output", output]
@@ -174,7 +184,8 @@ class Bench:
         program = str(Path(sys.executable).with_name("gobelin"))
         if command == "import":
             return [program, "import", str(self.folder / "exported"), "--format", "webdataset", *common]
-        return [program, "run", "--input", str(self.folder / "crawl" / "*.warc.gz"), "--workers", "2", *common]
+        until = ["--until", CORPUS_STAGES[-1]] if command == "corpus" else []
+        return [program, "run", "--input", str(self.folder / "crawl" / "*.warc.gz"), "--workers", "2", *until, *common]
 
     def start(self, command: str, output: str) -> Process:
         return Process(self.argv(command, output), self.folder / "tmp")
@@ -184,9 +195,17 @@ class Bench:
         name = f"out-{self._num_outputs}"
         return f"s3://{BUCKET}/{name}" if place == "s3" else str(self.folder / name)
 
+    def begin(self, case: Case, output: str) -> None:
+        """Gives a run that is killed in a later stage the first ones."""
+        if case.command == "run":
+            for name, _ in list_files(str(self._corpus)):
+                upload(str(self._corpus / name), f"{output}/{name}")
+
     def prepare(self) -> None:
         """Undisturbed commands; an export for imports."""
+        self.expected["corpus"] = self._undisturbed("corpus", str(self._corpus))
         output = self.new_output("disk")
+        self.begin(Case("run", "disk", "", ""), output)
         self.expected["run"] = self._undisturbed("run", output)
         stages = read_json(f"{output}/run.json")["stages"]
         self.seconds = {name: float(stage["seconds"]) for name, stage in stages.items()}
@@ -234,6 +253,7 @@ def kill_once(bench: Bench, case: Case, rng: random.Random) -> tuple[str, list[s
     """Kills a process of a command, runs the command again. Returns (what happened, problems)."""
     for attempt in range(4):
         output = bench.new_output(case.place)
+        bench.begin(case, output)
         happened = _disturb(bench, case, output, rng.random() * 0.9 / 2**attempt)
         if happened is not None:
             break
@@ -275,7 +295,7 @@ def _disturb(bench: Bench, case: Case, output: str, share: float) -> tuple[str, 
     is_fine = code == -9 if case.victim == "supervisor" else code in (0, 1)  # 0: others did without it
     if not is_fine or "Traceback" in said:
         problems.append(f"the killed command: exit code {code}: {said[-300:]}")
-    last = said.strip().splitlines()[-1] if said.strip() and code == 1 else ""
+    last = next((line for line in said.splitlines() if line.startswith("gobelin: ")), "") if code == 1 else ""
     return f"exit code {code}" + (f", {last[:90]}" if last else ""), problems
 
 
@@ -283,12 +303,14 @@ def _beginning(bench: Bench, case: Case, output: str) -> Callable[[], bool]:
     """What tells that the stage has begun."""
     before = STAGES.index(case.stage) - 1
     name = f"{STAGES[before]}/manifest.json" if before >= 0 else "recipe.yaml"
+    if case.command == "run" and STAGES[before] in CORPUS_STAGES:
+        name = f"{case.stage}/work/"  # the stage before was done long ago
     if case.place == "disk":
         return lambda: Path(output, name).exists()
     seen, wanted = threading.Event(), f"{output.removeprefix('s3:/')}/{name}"
 
     def watch(method: str, path: str) -> None:
-        if method == "PUT" and path == wanted:
+        if method == "PUT" and path.startswith(wanted):
             seen.set()
 
     bench.door.on_request = watch

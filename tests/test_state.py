@@ -12,8 +12,8 @@ import pytest
 
 from gobelin.pipeline.run.scratch import sweep_temporary_files, temporary_files
 from gobelin.pipeline.run.state import Part, StageFolder
-from gobelin.store.dataset import Attempt, commit_shards, current, data_output, paths_of, shard_name
-from gobelin.store.files import list_files, read_bytes, write_bytes
+from gobelin.store.dataset import RECEIPTS_NAME, Attempt, commit_shards, current, data_output, paths_of, shard_name
+from gobelin.store.files import exists, list_files, read_bytes, write_bytes
 from gobelin.store.paths import join
 
 IMAGES = Part("images", "k1", ("embeddings", "faces"))
@@ -93,6 +93,22 @@ def test_what_a_killed_run_was_writing_is_swept_away(tmp_path: Path) -> None:
     unfinished.write_bytes(b"1")
     folder.begin()
     assert not unfinished.exists()
+
+
+def test_what_a_command_killed_at_the_end_of_a_stage_left_is_swept_away(output: str) -> None:
+    """A receipt of a data set that was committed; the work of a stage that is done."""
+    folder = StageFolder(output, "select", "a")
+    folder.begin()
+    fill(folder, "documents")
+    receipt = join(folder.data("documents"), RECEIPTS_NAME, "part.json")
+    write_bytes(receipt, b"{}")
+    folder.complete({})
+    done = [name for name, _ in list_files(folder.path)]
+    assert not exists(receipt)
+    write_bytes(join(folder.work, "key.json"), b"{}")
+    write_bytes(receipt, b"{}")
+    assert folder.damage() == []
+    assert [name for name, _ in list_files(folder.path)] == done
 
 
 def test_damage_is_told_by_name(output: str) -> None:

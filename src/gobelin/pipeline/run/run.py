@@ -18,7 +18,7 @@ from gobelin.pipeline.run.cpu_time import tree_seconds
 from gobelin.pipeline.run.inputs import Archive
 from gobelin.pipeline.run.keys import parts_of, stage_keys
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.run.stage_names import STAGES
+from gobelin.pipeline.run.stage_names import CORPUS_STAGES, STAGES
 from gobelin.pipeline.run.state import RUN_NAME, OutputError, StageFolder, read_manifest
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.stages.extract import extract
@@ -44,9 +44,6 @@ RUN_STAGE: dict[str, Callable[[Context], dict[str, Any]]] = {
     "sample": sample,
     "report": report,
 }
-
-CORPUS_STAGES = ("extract", "score", "select")
-"""The stages that make the corpus; the last of them writes its data card."""
 
 
 class Run:

@@ -30,7 +30,7 @@ import xxhash
 from gobelin.data.model import Action, Unit
 from gobelin.errors import DataError, UserError
 from gobelin.store import files
-from gobelin.store.dataset import MANIFEST_NAME, Attempt, files_of, make_current, num_rows_of
+from gobelin.store.dataset import MANIFEST_NAME, RECEIPTS_NAME, Attempt, files_of, make_current, num_rows_of
 from gobelin.store.files import TEMPORARY_PREFIX, delete, exists, list_files, write_json
 from gobelin.store.paths import is_remote, join, name_of, parent_of
 from gobelin.store.tables import list_shards, read_tables
@@ -198,8 +198,10 @@ class StageFolder:
 
     def damage(self) -> list[str]:
         """What is wrong with the files of a stage that is done: a sentence for each that is missing or has another size
-        than its manifest says. One listing; no file is read but manifests."""
+        than its manifest says. One listing; no file is read but manifests. What a command that was killed as the stage
+        ended had not swept away yet is swept away."""
         sizes = dict(list_files(self.path))
+        self._sweep(sizes)
         problems = []
         for name in sizes:
             if name_of(name) != MANIFEST_NAME:
@@ -230,12 +232,19 @@ class StageFolder:
     def complete(self, summary: dict[str, Any]) -> None:
         """The stage is done: its data sets are the current ones, and its intermediate files go."""
         attempts = {self.key, *(part.key for part in self._parts)}
-        for name, _ in list_files(self.path):
+        names = [name for name, _ in list_files(self.path)]
+        for name in names:
             folder = parent_of(name)
             if name_of(name) == MANIFEST_NAME and name_of(folder) in attempts and not name.startswith("work/"):
                 make_current(join(self.path, folder))
         write_json(join(self.path, "manifest.json"), {"stage": self.stage, "key": self.key, **summary})
-        delete(join(self.path, "work"))
+        self._sweep(names)
+
+    def _sweep(self, names: Iterable[str]) -> None:
+        """Deletes, of these files of a stage that is done, what only its making needed: its work, and receipts."""
+        for folder in {"work" if name.startswith("work/") else parent_of(name) for name in names}:
+            if folder == "work" or name_of(folder) == RECEIPTS_NAME:
+                delete(join(self.path, folder))
 
     def _delete_all_but(self, kept: list[str]) -> None:
         """Deletes what is in the folder but the files whose names begin with one of these."""
