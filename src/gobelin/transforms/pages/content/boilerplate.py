@@ -156,6 +156,9 @@ _GRID_TAGS = frozenset(("div", "section", "article", "main", "aside", "header", 
 _NEVER_BOILERPLATE = frozenset(("html", "body", "main", "h1", "h2", "h3", "h4", "h5", "h6"))
 """A heading named after a menu is one to jump to; what its section holds is judged by itself."""
 
+_TABS = frozenset(("tab-content", "tab-pane"))
+"""Classes of what the tabs of a navigation show, whose ids name the navigation: ``nav-tabContent``, ``nav-reviews``."""
+
 _MAX_CACHED = 1 << 16
 _MAX_NAMES_CHARS = 400
 _verdicts: dict[tuple[bool, str], Kind] = {}
@@ -166,7 +169,10 @@ def classify(tag: str, names: str) -> Kind:
     names counts; what is not to be seen comes first."""
     is_open = tag in _NEVER_BOILERPLATE
     strongest = Kind.NEUTRAL
-    for name in names[:_MAX_NAMES_CHARS].split():
+    parts = names[:_MAX_NAMES_CHARS].split()
+    if not _TABS.isdisjoint(parts):
+        parts = [part for part in parts if not part.startswith("nav-")]
+    for name in parts:
         kind = _verdicts.get((is_open, name))
         if kind is None:
             if len(_verdicts) >= _MAX_CACHED:
