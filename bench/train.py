@@ -16,6 +16,7 @@ one thread unless told otherwise, and take medians.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -82,11 +83,24 @@ def write_corpus(folder: str, num_tokens: int, num_shards: int = 8) -> None:
             written, number = written + len(rows[-1]["tokens"]), number + 1
         schema = TOKEN_SHARDS.with_metadata({b"gobelin.vocabulary": words.to_json().encode()})
         with data_output(folder, shard_name(shard, num_shards)) as new:
-            pq.write_table(
-                pa.Table.from_pylist(rows, schema=schema), new.stream, row_group_size=2000, compression="zstd"
-            )
+            with pq.ParquetWriter(new.stream, schema, compression="zstd") as writer:
+                for start in range(0, len(rows), 2000):
+                    writer.write_table(_table(rows[start : start + 2000], schema))
             new.num_rows = len(rows)
     commit_shards(folder, num_shards)
+
+
+def _table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    tokens = [row["tokens"] for row in rows]
+    ends = np.cumsum([0, *map(len, tokens)]).astype(np.int32)
+    columns = [
+        pa.array([row["doc_id"] for row in rows]),
+        pa.ListArray.from_arrays(ends, np.concatenate(tokens).astype(np.int32)),
+        pa.array([row["image_spans"] for row in rows], schema.field("image_spans").type),
+        pa.nulls(len(rows), pa.int32()),
+        pa.nulls(len(rows), pa.string()),
+    ]
+    return pa.table(columns, ["doc_id", "tokens", "image_spans", "part", "site"]).cast(schema)
 
 
 def _document(random: np.random.Generator, doc_id: str, words: Vocabulary) -> dict[str, Any]:
@@ -108,7 +122,7 @@ def bench_loader(num_tokens: int, folder: str) -> None:
     """Writes the corpus if need be, then measures in processes of their own."""
     if not exists(join(folder, "_manifest.json")):
         write_corpus(folder, num_tokens)
-    for part in ("index", "epoch", "resume"):
+    for part in ("index", "epoch", "ahead", "resume"):
         told = subprocess.run(
             [sys.executable, __file__, "part", part, "--folder", folder], check=True, capture_output=True, text=True
         )
@@ -120,20 +134,20 @@ def bench_part(part: str, folder: str) -> None:
     before, started = _peak_mb(), time.process_time()
     corpus = read_corpus(folder, vocabulary(), 0.0, kept_in=folder)
     index = corpus.training.index
-    held = sum(
-        array.nbytes for array in (index.lengths, index.num_images, index.longest_image, index.hashes, index.groups)
-    )
+    of_documents = (index.lengths, index.num_images, index.longest_image, index.hashes, index.sites)
+    held = sum(array.nbytes for array in (*of_documents, index.groups))
     found: dict[str, object] = {"part": part, "index_cpu_s": round(time.process_time() - started, 2)}
     if part == "index":
         tokens = corpus.training.num_tokens
         found |= {"documents": len(corpus.training), "tokens": tokens, "index_bytes_a_token": round(held / tokens, 3)}
     loader = Loader(corpus.training, row_tokens=1024, caption_drop=0.1, seed=0)
     started, num_rows, position = time.process_time(), 0, 0
-    if part == "epoch":
-        while position >> 32 < loader.num_windows:
-            batch, position = loader.batch(position, 8)
-            num_rows += len(batch.tokens_BT)
-        seconds = time.process_time() - started
+    if part in ("epoch", "ahead"):
+        with loader.reading_ahead() if part == "ahead" else contextlib.nullcontext():
+            while position >> 32 < loader.num_windows:
+                batch, position = loader.batch(position, 8)
+                num_rows += len(batch.tokens_BT)
+            seconds = time.process_time() - started  # of the process that trains
         found |= {
             "rows": num_rows, "rows_a_cpu_s": round(num_rows / seconds),
             "tokens_a_cpu_s": round(1024 * num_rows / seconds), "utilisation": round(loader.utilisation(0), 4),
@@ -363,7 +377,7 @@ def main() -> None:
     loader.add_argument("--tokens", type=int, default=30_000_000)
     loader.add_argument("--folder", default=os.path.join(tempfile.gettempdir(), "gobelin-bench-tokens"))
     part = commands.add_parser("part")
-    part.add_argument("part", choices=["index", "epoch", "resume"])
+    part.add_argument("part", choices=["index", "epoch", "ahead", "resume"])
     part.add_argument("--folder", required=True)
     commands.add_parser("products")
     peer = commands.add_parser("peer")

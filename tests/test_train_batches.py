@@ -380,3 +380,21 @@ def test_images_stand_without_what_comes_before_them(tmp_path: Path) -> None:
     assert sum(isinstance(item, TextItem) for items in pieces for item in items) == 60
     again = Loader(corpus.training, row_tokens=ROW, caption_drop=0.0, context_drop=0.3, seed=0).window(0)
     assert _rows(window) == _rows(again)
+
+
+def test_windows_made_ahead_are_the_same(many_groups: str) -> None:
+    """Also those that are not asked for in turn, and those after the process has died."""
+    order = [0, 1, 2, 5, 6, 3, 4, 5]
+    expected = {number: _rows(_windowed(many_groups).make_window(number)) for number in order}
+    ahead = _windowed(many_groups)
+    with ahead.reading_ahead():
+        assert ahead._ahead is not None
+        process = ahead._ahead._process
+        for number in order[:6]:
+            assert _rows(ahead.window(number)) == expected[number]
+        process.kill()
+        process.join(60)
+        for number in order[6:]:
+            assert _rows(ahead.window(number)) == expected[number]
+    assert not process.is_alive()
+    assert _rows(ahead.window(0)) == expected[0]

@@ -20,6 +20,7 @@ position gives does not depend on what was read before, nor on how many processe
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from gobelin.errors import UserError
 from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, END_OF_DOCUMENT, END_OF_IMAGE, PAD, TEXT, Vocabulary
+from gobelin.train.ahead import Ahead
 from gobelin.train.shards import Documents
 
 NO_TARGET = -100
@@ -133,13 +135,26 @@ class Loader:
         """Of an epoch."""
         self._held: tuple[int, Window] | None = None
         self._read: tuple[np.ndarray, tuple[np.ndarray, np.ndarray]] | None = None
+        self._ahead: Ahead | None = None
 
     def window(self, number: int) -> Window:
         """A window by its number, which counts on through the epochs; the last one is held."""
         if self._held is None or self._held[0] != number:
             self._held = None  # one window is in memory at a time
-            self._held = (number, self._make(number))
+            made = None if self._ahead is None else self._ahead.take(number)
+            self._held = (number, self.make_window(number) if made is None else made)
         return self._held[1]
+
+    @contextlib.contextmanager
+    def reading_ahead(self) -> Iterator[None]:
+        """While the block lasts, a process of its own makes the next window."""
+        self._held = self._read = None  # the copy that goes there is small
+        self._ahead = Ahead(self)
+        try:
+            yield
+        finally:
+            self._ahead.close()
+            self._ahead = None
 
     def batch(self, position: int, batch_rows: int, rank: int = 0, world_size: int = 1) -> tuple[Batch, int]:
         """The rows of one step, and the position of the next one.
@@ -179,7 +194,8 @@ class Loader:
         window = self.window(0)
         return round(len(window) * self._epoch_tokens / max(1, len(window.tokens)))
 
-    def _make(self, number: int) -> Window:
+    def make_window(self, number: int) -> Window:
+        """A window by its number."""
         epoch, place = divmod(number, self.num_windows)
         if self._portions:
             tokens, starts = _joined([self._portion_of(each, number) for each in (self._own, *self._portions)])

@@ -19,6 +19,7 @@ in a row the run ends (``DivergedError``): no checkpoint and no model holds such
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -45,7 +46,7 @@ from gobelin.transforms.torch_threads import torch_threads
 
 _FREE_SETTINGS = (  # may differ when a run is resumed
     "log_every", "checkpoint_every", "keep_checkpoints", "tensorboard", "threads", "device", "parallel", "compile",
-    "recompute", "attention", "micro_batch_rows", "mixture",
+    "recompute", "attention", "micro_batch_rows", "mixture", "prefetch",
 )  # fmt: skip
 
 
@@ -115,7 +116,9 @@ def train(
         trainee = Trainee(config, vocabulary, seed, processes)
         with Checkpoints(output_dir, identity, processes, config.keep_checkpoints) as checkpoints:
             run = _Run(trainee, loader, evaluations, checkpoints, output_dir)
-            step, metrics = run.run(on_step or _nothing, stop or _never)
+            reads_ahead = trainee.device.type != "cpu" if config.prefetch is None else config.prefetch
+            with loader.reading_ahead() if reads_ahead else contextlib.nullcontext():
+                step, metrics = run.run(on_step or _nothing, stop or _never)
         num_skipped = trainee.guard.read().skipped
         if step < config.steps and not trainee.is_over():
             return TrainResult(step, False, metrics, step, "", num_skipped)
