@@ -35,11 +35,10 @@ def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) ->
         return x @ weight.T
 
     monkeypatch.setattr(linear, "_ONEDNN", noted)
-    layer, x = Linear(8, 8), torch.randn(linear.FEWEST_ROWS, 8)
+    layer, x = Linear(8, 8), torch.randn(5, 8)
     with torch.no_grad():
         layer(x)
         assert calls == [x.shape]
-        layer(x[1:])
         layer.double()(x.double())
         product(x.double(), x.double().T)
         with torch.autocast("cpu", torch.bfloat16):

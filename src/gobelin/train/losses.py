@@ -64,7 +64,7 @@ class _Losses(torch.autograd.Function):
         chunk = max(CHUNK_ROWS, CHUNK_BYTES // (4 * len(weight_VD)))
         weights_N = torch.zeros_like(x_ND[:, 0]) if wanted.weights_N is None else wanted.weights_N
         z_weights_N = wanted.z_weight * (wanted.targets_N != NO_TARGET)
-        of_x, of_weight, totals, losses, hits = [], torch.zeros_like(weight_VD) if learns else None, [], [], []
+        of_x, of_weight, totals, losses, hits = [], None, [], [], []
         fields = (x_ND, wanted.targets_N.clamp(min=0)[:, None], weights_N, z_weights_N)
         for x_MD, targets_M1, weights_M, z_weights_M in zip(*(each.split(chunk) for each in fields), strict=True):
             logits_MV = product(x_MD, weight_VD.T).float()
@@ -75,11 +75,12 @@ class _Losses(torch.autograd.Function):
             normalizers_M = largest_M - chances_MV.amax(-1).log()  # at least 1 / V: it does not underflow
             losses.append(normalizers_M - of_target_M)
             totals.append((weights_M * losses[-1]).sum() + (z_weights_M * normalizers_M.square()).sum())
-            if of_weight is not None:
+            if learns:
                 chances_MV *= (weights_M + 2 * z_weights_M * normalizers_M)[:, None]
                 of_logits_MV = chances_MV.scatter_add_(1, targets_M1, -weights_M[:, None])
                 of_x.append(product(of_logits_MV, weight_VD))
-                of_weight += product(x_MD.T, of_logits_MV).T
+                of_chunk = product(x_MD.T, of_logits_MV).T
+                of_weight = of_chunk if of_weight is None else of_weight.add_(of_chunk)
         ctx.save_for_backward(*([torch.cat(of_x), of_weight] if of_weight is not None else []))
         found = (torch.stack(totals).sum(), torch.cat(losses), torch.cat(hits) if hits else None)
         ctx.mark_non_differentiable(*(each for each in found[1:] if each is not None))
