@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from gobelin.pipeline.recipe.recipe import change, load_recipe
-from gobelin.transforms.selection.columns import Columns
+from gobelin.transforms.selection.columns.columns import Columns
+from gobelin.transforms.selection.columns.judge_columns import ColumnJudge, rules_by_name
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.judge_columns import ColumnJudge, rules_by_name
 from gobelin.transforms.selection.rules import all_rules, threshold_of
 
 SHARE_OF_IMAGES = 0.25

@@ -34,7 +34,7 @@ from bench.scale_steps import Sizes, run_index, run_survivors
 from bench.scale_whole import Whole, run_pages
 from gobelin.errors import UserError
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.stages.link import ROWS_AT_ONCE
+from gobelin.pipeline.stages.extract_link import ROWS_AT_ONCE
 
 RECORDED = str(Path(__file__).parents[1] / "docs" / "scale.json")
 

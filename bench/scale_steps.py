@@ -19,11 +19,11 @@ from gobelin.pipeline.run.plan import Plan
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.worker import Task
-from gobelin.pipeline.stages.join import JoinJob, run_join
-from gobelin.pipeline.stages.link import LinkJob, run_link
+from gobelin.pipeline.stages.extract_link import LinkJob, run_link
+from gobelin.pipeline.stages.extract_want import WantJob, run_want
+from gobelin.pipeline.stages.score_join import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly, shuffle_into_shards
-from gobelin.pipeline.stages.want import WantJob, run_want
 from gobelin.store.dataset import Attempt, commit_shards
 from gobelin.store.tables import list_shards, read_tables
 from gobelin.tokenize.assemble import SequenceLayout

@@ -16,8 +16,8 @@ from gobelin.pipeline.run import open_run as run_module
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.worker import Task
-from gobelin.pipeline.stages import link as link_module
-from gobelin.pipeline.stages.join import run_join
+from gobelin.pipeline.stages import extract_link as link_module
+from gobelin.pipeline.stages.score_join import run_join
 from gobelin.pipeline.stages.select import run_select
 
 

@@ -232,7 +232,7 @@ def extract_archives(plan_here: Callable[..., Any]) -> Callable[..., Extracted]:
     workers do; ``rows_at_once``: so are batches of about so many rows linked."""
     from gobelin.pipeline.run.plan import Batch, Step, data_sets
     from gobelin.pipeline.stages.extract import INDEXES, ReadJob, read_archives
-    from gobelin.pipeline.stages.link import LinkJob, run_link
+    from gobelin.pipeline.stages.extract_link import LinkJob, run_link
     from gobelin.store.dataset import Attempt
     from gobelin.store.shards import read_folder
     from gobelin.transforms.extract.config import ExtractConfig
@@ -376,8 +376,8 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     the output folder already. ``at_once``: images of a batch, which then has its rows dealt out."""
     from gobelin.pipeline.run.plan import Batch, DataSet, Step, data_sets
     from gobelin.pipeline.run.state import count_rows
-    from gobelin.pipeline.stages.join import JoinJob, run_join
     from gobelin.pipeline.stages.score import MeasureJob, measure_documents
+    from gobelin.pipeline.stages.score_join import JoinJob, run_join
     from gobelin.store.dataset import Attempt
     from gobelin.store.shards import read_folder
     from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates

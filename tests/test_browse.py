@@ -27,7 +27,7 @@ from gobelin.pipeline.browse.server import BrowseServer
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe.recipe import RecipeError, change, load_recipe
 from gobelin.report.marks import MarksError, draw, error_rates, read_marks, wilson
-from gobelin.transforms.selection.judged import STAYS
+from gobelin.transforms.selection.columns.judged import STAYS
 
 RECIPE = """
 name: looked-at

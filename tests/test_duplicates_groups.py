@@ -16,8 +16,8 @@ import pytest
 
 from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.schemas import DECISIONS, IMAGE_SIGNATURES, SIGNATURES
-from gobelin.pipeline.stages import duplicates as duplicate_groups
-from gobelin.pipeline.stages.duplicates import MAX_EDGES_OF_ONE_WORKER, find_groups
+from gobelin.pipeline.stages import score_duplicates as duplicate_groups
+from gobelin.pipeline.stages.score_duplicates import MAX_EDGES_OF_ONE_WORKER, find_groups
 from gobelin.store.dataset import commit_shards
 from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig

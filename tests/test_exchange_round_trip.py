@@ -26,7 +26,7 @@ from gobelin.pipeline.exchange.export import export_corpus
 from gobelin.pipeline.recipe.recipe import Recipe, as_dict
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.state import OutputError, read_json, write_json
-from gobelin.pipeline.stages import imported as import_stage
+from gobelin.pipeline.stages import extract_imported as import_stage
 from gobelin.store.paths import name_of
 from gobelin.store.shards import read_folder, read_rows
 from gobelin.transforms.images.check_image import ImageLimits, check_image

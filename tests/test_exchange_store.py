@@ -31,7 +31,7 @@ from gobelin.pipeline.exchange import import_corpus
 from gobelin.pipeline.exchange.export import export_corpus, export_documents
 from gobelin.pipeline.recipe.recipe import Recipe, as_dict
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.stages import imported as import_stage
+from gobelin.pipeline.stages import extract_imported as import_stage
 from gobelin.store import remote
 from gobelin.store.files import exists, list_files, read_bytes, upload, write_bytes, write_json
 from gobelin.store.paths import join, name_of

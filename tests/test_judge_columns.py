@@ -17,9 +17,9 @@ from gobelin.pipeline.recipe.recipe import Recipe, change
 from gobelin.store.dataset import commit_shards
 from gobelin.store.shards import write_shard
 from gobelin.store.tables import shard_path
-from gobelin.transforms.selection.judge_columns import ColumnJudge, rules_by_name
-from gobelin.transforms.selection.judged import STAYS
-from gobelin.transforms.selection.load_columns import NotAlignedError, count_words, load_columns
+from gobelin.transforms.selection.columns.judge_columns import ColumnJudge, rules_by_name
+from gobelin.transforms.selection.columns.judged import STAYS
+from gobelin.transforms.selection.columns.load_columns import NotAlignedError, count_words, load_columns
 from gobelin.transforms.selection.rules import all_rules
 from gobelin.transforms.selection.select import judge_document
 

@@ -69,8 +69,8 @@ INDEXES = {
     "transforms.score.join_scores:ImageUseRow": "USES_OF_IMAGES",
     "transforms.score.join_scores:FactRow": "FACTS",
     "transforms.vision.faces:ImageFacesRow": "IMAGE_FACES",
-    "pipeline.stages.duplicates:EdgeRow": "EDGES",
-    "pipeline.stages.duplicates:UnfinishedRow": "UNFINISHED",
+    "pipeline.stages.score_duplicates:EdgeRow": "EDGES",
+    "pipeline.stages.score_duplicates:UnfinishedRow": "UNFINISHED",
     "transforms.rights.site_policy:PolicyRow": "POLICY_INDEX",
 }
 """Classes of rows that one step writes and another one reads, beside their schemas: "module:class" -> schema."""

@@ -19,7 +19,7 @@ from gobelin.report import wording
 from gobelin.report.marks import FILE_NAME, KEPT, MAX_NOTE, Mark, draw, read_marks, wilson, write_marks
 from gobelin.store.files import write_bytes
 from gobelin.store.paths import join
-from gobelin.transforms.selection.judged import Judged
+from gobelin.transforms.selection.columns.judged import Judged
 
 CHANGE_FILE = "browse.yaml"
 """In the output folder: the recipe with the thresholds that were chosen."""

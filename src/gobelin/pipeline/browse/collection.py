@@ -20,10 +20,10 @@ from gobelin.report import wording
 from gobelin.store.files import exists, local_copy, read_json
 from gobelin.store.paths import join, name_of
 from gobelin.store.tables import list_shards, read_tables
-from gobelin.transforms.selection.columns import Columns, coded
-from gobelin.transforms.selection.judge_columns import ColumnJudge, rules_by_name
-from gobelin.transforms.selection.judged import Judged
-from gobelin.transforms.selection.load_columns import load_columns
+from gobelin.transforms.selection.columns.columns import Columns, coded
+from gobelin.transforms.selection.columns.judge_columns import ColumnJudge, rules_by_name
+from gobelin.transforms.selection.columns.judged import Judged
+from gobelin.transforms.selection.columns.load_columns import load_columns
 from gobelin.transforms.selection.relative_thresholds import resolve_thresholds
 from gobelin.transforms.selection.rules import Rule, all_rules
 

@@ -29,7 +29,7 @@ from gobelin.transforms.archives.ranges import ArchiveRange
 from gobelin.transforms.archives.read_warc import PageCapture, read_range
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.pages.tree.decode_text import decode
-from gobelin.transforms.selection.judged import STAYS
+from gobelin.transforms.selection.columns.judged import STAYS
 from gobelin.transforms.selection.select import judge_document
 from gobelin.transforms.vision.faces import blur_faces, boxes_of
 

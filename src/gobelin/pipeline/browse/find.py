@@ -15,7 +15,7 @@ from gobelin.pipeline.browse.collection import PAGE, AskError, Bools, Changes, C
 from gobelin.report import wording
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards, read_tables
-from gobelin.transforms.selection.judged import STAYS, Judged
+from gobelin.transforms.selection.columns.judged import STAYS, Judged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

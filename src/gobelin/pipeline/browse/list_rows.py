@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gobelin.pipeline.browse.collection import Collection, JsonObject
-from gobelin.transforms.selection.judged import STAYS, Judged
+from gobelin.transforms.selection.columns.judged import STAYS, Judged
 
 
 def document_row(run: Collection, place: int, judged: Judged) -> JsonObject:

@@ -12,7 +12,7 @@ from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.plugins import known_score
 from gobelin.report import wording
 from gobelin.report.histograms import Histogram
-from gobelin.transforms.selection.judged import Judged
+from gobelin.transforms.selection.columns.judged import Judged
 from gobelin.transforms.selection.rules import Rule, threshold_of
 
 

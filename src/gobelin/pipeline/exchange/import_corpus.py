@@ -15,7 +15,7 @@ from gobelin.pipeline.run.run import Run
 from gobelin.pipeline.run.scratch import scratch_folder, sweep_temporary_files
 from gobelin.pipeline.run.state import RECIPE_NAME, RUN_NAME, OutputError, read_json
 from gobelin.pipeline.run.supervisor import Supervisor
-from gobelin.pipeline.stages.imported import IMAGES_BESIDE
+from gobelin.pipeline.stages.extract_imported import IMAGES_BESIDE
 from gobelin.store.files import files_in, size_of, write_bytes
 from gobelin.store.lock import locked
 from gobelin.store.paths import join, name_of, parent_of

@@ -236,7 +236,7 @@ def _why_nothing(pattern: str) -> str:
 
 def _one_spelling(path: str) -> str:
     """A path under which a file is known once, however it was named. What stands before a colon in the path of an input
-    is a format (``stages/imported.py``), so a name with one gets its folder.
+    is a format (``stages/extract_imported.py``), so a name with one gets its folder.
 
     Raises:
         InputError: the name is not UTF-8, as file names in data sets are.

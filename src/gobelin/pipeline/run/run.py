@@ -22,7 +22,7 @@ from gobelin.pipeline.run.stage_names import CORPUS_STAGES, STAGES
 from gobelin.pipeline.run.state import RUN_NAME, OutputError, StageFolder, read_manifest
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.stages.extract import extract
-from gobelin.pipeline.stages.imported import extract_imported, is_imported
+from gobelin.pipeline.stages.extract_imported import extract_imported, is_imported
 from gobelin.pipeline.stages.score import score
 from gobelin.pipeline.stages.select import select
 from gobelin.pipeline.stages.tokenize import tokenize

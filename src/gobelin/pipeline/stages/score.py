@@ -4,8 +4,8 @@
     look at images   by shard of images: CLIP embeddings, faces              } where the recipe
     embed texts      by shard of documents: the texts around images          } has a model
     heads            by shard of images: scores from embeddings              }
-    duplicates       groups of documents and of images (duplicates.py)
-    join             rows of scores, with those that need the whole corpus (join.py)
+    duplicates       groups of documents and of images (score_duplicates.py)
+    join             rows of scores, with those that need the whole corpus (score_join.py)
 
 What models saw (embeddings, faces) depends on fewer settings than the rest, and stays when others change.
 """
@@ -25,8 +25,8 @@ from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, sha
 from gobelin.pipeline.run.state import count_decisions, count_rows
 from gobelin.pipeline.run.supervisor import Graph
 from gobelin.pipeline.stages import fits
-from gobelin.pipeline.stages.duplicates import find_groups, find_semantic_groups
-from gobelin.pipeline.stages.join import JoinJob, run_join
+from gobelin.pipeline.stages.score_duplicates import find_groups, find_semantic_groups
+from gobelin.pipeline.stages.score_join import JoinJob, run_join
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob

@@ -9,7 +9,7 @@
 
 A batch is as many units as together have about ``ROWS_AT_ONCE`` rows, and runs in a process of its own; so memory does
 not grow with the input, as long as no single shard does. Each graph writes small Parquet files that later graphs read.
-Where there are several batches, rows are dealt out first to the batches that read them (``link_batches.py``).
+Where there are several batches, rows are dealt out first to the batches that read them (``extract_link_batches.py``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
 from gobelin.pipeline.run.state import count_rows
-from gobelin.pipeline.stages.link_batches import (
+from gobelin.pipeline.stages.extract_link_batches import (
     CAPTURED_IMAGE,
     CAPTURED_PAGE,
     OF_IMAGES,

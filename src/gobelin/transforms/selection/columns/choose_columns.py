@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gobelin.transforms.selection.columns import Columns, Ints
+from gobelin.transforms.selection.columns.columns import Columns, Ints
 
 Bools = npt.NDArray[np.bool_]
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gobelin.transforms.duplicates.image_duplicates import hamming
-from gobelin.transforms.selection.columns import Columns, Ints
+from gobelin.transforms.selection.columns.columns import Columns, Ints
+from gobelin.transforms.selection.columns.judged import STAYS, Codes
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.judged import STAYS, Codes
 
 REPEATED = ("image.unique_near_in_document", "image.unique_in_document", "image.min_phash_distance_in_document")
 

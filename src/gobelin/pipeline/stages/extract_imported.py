@@ -26,7 +26,7 @@ from gobelin.pipeline.run.context import Context
 from gobelin.pipeline.run.inputs import Archive
 from gobelin.pipeline.run.plan import DataSet, data_sets, is_complete, shards_to_do
 from gobelin.pipeline.stages.extract import INDEXES, count_extract, fetch_missing
-from gobelin.pipeline.stages.link import link
+from gobelin.pipeline.stages.extract_link import link
 from gobelin.store.dataset import num_rows_of
 from gobelin.store.files import delete
 from gobelin.store.paths import join

@@ -1,4 +1,4 @@
-"""The batches of ``link.py``: where each step writes, and how rows are dealt out to the batches that read them.
+"""The batches of ``extract_link.py``: where each step writes, and how rows are dealt out to the batches that read them.
 
 Where all rows fit into one batch, nothing is dealt out.
 """

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gobelin.transforms.selection.choose_columns import PicturesOfDocuments, first_shared
-from gobelin.transforms.selection.columns import (
+from gobelin.transforms.selection.columns.choose_columns import PicturesOfDocuments, first_shared
+from gobelin.transforms.selection.columns.columns import (
     EARLIER_KINDS,
     FIXED_OF_DOCUMENT,
     FIXED_OF_IMAGE,
@@ -27,9 +27,9 @@ from gobelin.transforms.selection.columns import (
     Columns,
     Ints,
 )
+from gobelin.transforms.selection.columns.judged import STAYS, Bools, Codes, Judged
+from gobelin.transforms.selection.columns.repeated_pictures import REPEATED, Repeats
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.judged import STAYS, Bools, Codes, Judged
-from gobelin.transforms.selection.repeated_pictures import REPEATED, Repeats
 from gobelin.transforms.selection.rules import (
     SITE_COUNT,
     TEXT_RULES,

@@ -16,7 +16,7 @@ from gobelin.errors import UserError
 from gobelin.scores import HEAD
 from gobelin.store.tables import list_shards, read_tables
 from gobelin.transforms.rights.consent import refusal
-from gobelin.transforms.selection.columns import (
+from gobelin.transforms.selection.columns.columns import (
     EARLIER_KINDS,
     GROUP_KINDS,
     ROLES,
