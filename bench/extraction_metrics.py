@@ -111,6 +111,10 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(_RAISED.sub("", _TEX.sub(" ", text)).lower())
 
 
+DRAWING = "drawing"
+"""Among the addresses of an inline ``<svg>``, which gold of sites does not list: it is neither content nor wrong."""
+
+
 def normal_url(base: str, url: str) -> str:
     """A key under which two spellings of one address meet: absolute, unquoted, without fragment; data: as a digest."""
     url = url.strip()
@@ -251,7 +255,7 @@ def match_images(gold: Sequence[GoldImage], output: Sequence[Piece]) -> tuple[li
             taken.add(free)
             if not gold[free].is_neutral:
                 pairs.append((gold[free], index))
-        elif not any(gold[position].is_neutral for position in candidates):
+        elif DRAWING not in piece.urls and not any(gold[position].is_neutral for position in candidates):
             num_other += 1
     return pairs, num_other
 

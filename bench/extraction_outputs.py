@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from extraction_gold import Page
-from extraction_metrics import Piece, normal_url
+from extraction_metrics import DRAWING, Piece, normal_url
 
 from gobelin.transforms.pages.tree import find_nodes
 
@@ -127,6 +127,8 @@ def gobelin_piece(piece: object, url: str) -> Piece:
     if candidates is None:
         return Piece(text=getattr(piece, "text"))  # noqa: B009
     urls = frozenset(normal_url(url, one) for one in candidates)
+    if candidates[0].startswith("data:image/svg"):
+        urls |= {DRAWING}
     return Piece(urls=urls, alt=getattr(piece, "alt", None) or "", caption=getattr(piece, "caption", None) or "")
 
 

@@ -46,6 +46,7 @@ class Draft:
     width: int | None = None  # px on the page
     height: int | None = None
     is_lazy: bool = False
+    is_drawing: bool = False  # in the page's own markup: never a blank, however short
     holds_content: bool = False  # an end tag was forgotten: there is more of the page in the element
     figure: _Element | None = None
     outer_figure: _Element | None = None

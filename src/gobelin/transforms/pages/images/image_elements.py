@@ -3,7 +3,8 @@
     img, image, amp-img and kin   their attributes; the <source>s of the <picture> around them
     object, embed                 by type or by the suffix of their address; an image inside is their fallback
     video                         its poster, a still that the reader sees
-    svg > image                   the raster image in a drawing; an inline drawing by itself has no file and is no image
+    svg > image                   the raster image in a drawing
+    svg                           a drawing that is more than an icon: see ``inline_drawings``
     noscript                      a copy: joined to the lazy image it stands for, else an image of its own
     style="background: url()"     where it is content: see ``_Reader.read_background``
 
@@ -41,6 +42,7 @@ from gobelin.transforms.pages.images.image_drafts import (
     place_of,
     rendered_size,
 )
+from gobelin.transforms.pages.images.inline_drawings import drawing_title, drawing_url, is_picture
 from gobelin.transforms.pages.images.noscript_images import join_noscript, parse_noscript
 from gobelin.transforms.pages.tree.formulas import formula_of_image
 from gobelin.transforms.urls import resolve
@@ -60,11 +62,11 @@ _CUSTOM_TAGS = ("amp-img", "amp-anim", "lazy-image", "lazy-img", "progressive-im
 _POSTER_TAGS = ("video", "amp-video")
 _BACKGROUND_TAGS = ("div", "figure")
 _TAGS = (
-    "img", "image", *_CUSTOM_TAGS, *_POSTER_TAGS, "object", "embed", "source", "noscript", "figcaption",
+    "img", "image", *_CUSTOM_TAGS, *_POSTER_TAGS, "object", "embed", "source", "noscript", "figcaption", "svg",
     *_BACKGROUND_TAGS,
 )  # fmt: skip
 _HOLDERS = frozenset((*_CUSTOM_TAGS, *_POSTER_TAGS, "object"))
-_SHOWS_IMAGE = frozenset(_TAGS) - {*_BACKGROUND_TAGS, "source", "figcaption"}
+_SHOWS_IMAGE = frozenset(_TAGS) - {*_BACKGROUND_TAGS, "source", "figcaption", "svg"}
 _PAGE_TAGS = (_SHOWS_IMAGE - {"image"}) | {"p", "div", "ul", "table", "section", "article", "figure", "picture"}
 _NOT_BARE = _SHOWS_IMAGE | {"svg", "iframe", "input", "picture", "form"}
 _MAX_DRAWING = 256
@@ -107,6 +109,8 @@ def collect_images(tree: _Element, base_url: str) -> PageImages:
             reader.page.figcaptions.append((element, len(reader.page.drafts)))
         elif tag == "source":
             reader.read_source(element)
+        elif tag == "svg":
+            reader.read_drawing(element)
         elif tag == "noscript":
             if len(element) == 0 and element.text and "<img" in element.text:
                 for img in parse_noscript(element):
@@ -199,6 +203,29 @@ class _Reader:
             self._read_link(draft, place.link)
         if element.tag in _HOLDERS and not draft.holds_content:
             self._holders[element] = draft
+        self.page.drafts.append(draft)
+
+    def read_drawing(self, svg: _Element) -> None:
+        place = place_of(svg, self._holders)
+        if place.is_unseen or place.svg is not None or place.holder is not None or not is_picture(svg, place):
+            return
+        width, height = rendered_size(dict(svg.items()))
+        draft = Draft(
+            element=svg,
+            place=len(self.page.drafts),
+            found=[Found(drawing_url(svg), UNKNOWN_WIDTH)],
+            alt=drawing_title(svg),
+            title=None,
+            width=width,
+            height=height,
+            is_drawing=True,
+            holds_content=_holds_page(svg),
+            figure=place.figure,
+            outer_figure=place.outer_figure,
+            noscript=place.noscript,
+        )
+        if place.link is not None:
+            self._read_link(draft, place.link)
         self.page.drafts.append(draft)
 
     def read_background(self, element: _Element) -> None:

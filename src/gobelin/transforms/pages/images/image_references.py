@@ -75,7 +75,7 @@ def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
     candidates: list[list[str]] = []
     images: list[_Element] = []
     for draft in page.drafts:
-        ranked = rank(draft.found, draft.larger)
+        ranked = [draft.found[0].url] if draft.is_drawing else rank(draft.found, draft.larger)
         if ranked:
             images.append(_write_sentinel(draft, len(drafts)))
             drafts.append(draft)
