@@ -5,9 +5,11 @@ from __future__ import annotations
 import lxml.html
 import pytest
 
+from gobelin.data.model import Role
 from gobelin.transforms.pages.captions.caption_text import MAX_CAPTION_CHARS
 from gobelin.transforms.pages.captions.captions import MAX_FRAME_CHARS
-from gobelin.transforms.pages.images.image_references import rewrite_images
+from gobelin.transforms.pages.images.image_references import ImageReference, rewrite_images
+from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
 
 LONG = " ".join(map(str, range(MAX_CAPTION_CHARS)))
 
@@ -105,7 +107,7 @@ def test_figcaptions(html: str, expected: list[str | None]) -> None:
         ("<img src=a.jpg><div class=meta><div class=caption>A</div></div>", ["A"]),
         ("<div><p class=caption>A</p><img src=a.jpg></div>", ["A"]),
         # Something small between.
-        ("<div><img src=a.jpg><div class=credit>© B</div><div class=caption>A</div></div>", ["A"]),
+        ("<div><img src=a.jpg><div class=credit>© B</div><div class=caption>A</div></div>", ["© B A"]),
         ("<div><i><img src=a.jpg><a href=x>Enlarge</a></i><div>2 of 7</div><div class=caption>A</div></div>", ["A"]),
         (f"<i><b class=sr-only>{LONG[:200]}</b><img src=a.jpg></i><div class=caption>A</div>", ["A"]),
         # A row of images.
@@ -244,3 +246,55 @@ def test_a_caption_serves_once() -> None:
 )
 def test_captions_above(html: str, expected: list[str | None]) -> None:
     assert captions(html) == expected
+
+
+SENTENCE = "The wheel of the mill, seen from the river in spring"
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        # The credit goes with the caption, before or behind it.
+        ("<div><img src=a.jpg><p class=source><span>Ada</span></p><p class=caption>Mill</p></div>", ["Ada Mill"]),
+        ("<div><img src=a.jpg><p class=caption>Mill</p><cite>Ada</cite></div>", ["Mill Ada"]),
+        ("<div class=image><img src=a.jpg><p class=source><a href=x>Ada</a></p></div>", ["Ada"]),
+        ("<div><img src=a.jpg><p class=source><a href=x>Ada</a></p></div>", [None]),  # in no frame: a list of sources
+        ("<div><img src=a.jpg><p class=resources>Ada</p><p>Text</p></div>", [None]),
+        # What repeats a long alternative text.
+        (f"<div><div><img src=a.jpg alt='{SENTENCE}'></div><div>{SENTENCE}</div></div>", [SENTENCE]),
+        (f"<div><div><img src=a.jpg alt='{SENTENCE}'></div><div>{SENTENCE} 2</div></div>", [None]),
+        ("<div><div><img src=a.jpg alt='The wheel'></div><div>The wheel</div></div>", [None]),
+        # An element as wide as its picture is a frame.
+        ("<div style='width: 300px'><img src=a.jpg width=300><div>A</div></div>", ["A"]),
+        ("<div style='width:320px;'><a href=x>[+] Enlarge<img src=a.jpg width=300></a><div>A</div></div>", ["A"]),
+        ("<div style='width: 640px'><img src=a.jpg width=300><div>A</div></div>", [None]),
+        ("<div style='max-width: 300px'><img src=a.jpg width=300><div>A</div></div>", [None]),
+        ("<div class=articlePhotoR><img src=a.jpg><span class=t>A</span></div>", ["A"]),
+        ("<div class=photorealism><img src=a.jpg><span class=t>A</span></div>", [None]),
+        # Laid over the picture, until the pointer comes or always.
+        ("<div><img src=a.jpg><div class=large-image-caption style='display: none'>A</div></div>", ["A"]),
+        ("<div><img src=a.jpg><div class=caption-overlay>A</div></div>", ["A"]),
+        ("<div><img src=a.jpg><div class=overlay style='display: none'>A</div></div>", [None]),
+        # A title below the picture in its frame.
+        ("<figure><img src=a.jpg><h4>The wheel</h4></figure>", ["The wheel"]),
+        ("<div class=figure><img src=a.jpg><h5>The wheel</h5></div>", ["The wheel"]),
+        ("<div><img src=a.jpg><h5>The wheel</h5></div>", [None]),
+        ("<center><img src=a.jpg><h3>The wheel</h3></center>", [None]),
+    ],
+)  # fmt: skip
+def test_captions_that_are_told_by_what_is_around_them(html: str, expected: list[str | None]) -> None:
+    assert captions(html) == expected
+
+
+@pytest.mark.parametrize(
+    ("heading", "is_caption"), [("Figure 2. The mill in spring", True), ("2. The mill in spring", False)]
+)
+def test_a_heading_with_the_number_of_a_figure_below_it_is_its_title(heading: str, is_caption: bool) -> None:
+    prose = "<p>The wheel turned all winter, and the miller wrote down each hour that it stood still.</p>" * 3
+    body = f"<article>{prose}<div><img src=a.jpg></div><h4>{heading}</h4><h2>Next</h2>{prose}</article>"
+    content = read_page(f"<html><body>{body}</body></html>".encode(), "utf-8", "https://a.example/", ())
+    assert isinstance(content, PageContent)
+    (picture,) = [piece for piece in content.pieces if isinstance(piece, ImageReference)]
+    headings = [piece.text for piece in content.pieces if isinstance(piece, TextPiece) and piece.role is Role.HEADING]
+    assert picture.caption == (heading if is_caption else None)
+    assert headings == ([] if is_caption else [heading]) + ["Next"]

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from gobelin.data.model import Decision, Unit
+from gobelin.transforms.extract.config import ExtractConfig
+from gobelin.transforms.extract.extract_image import ImageDraft
+from gobelin.transforms.extract.extract_page import PageDraft, extract_page
+from gobelin.transforms.images.open_image import ImageLimits
 from gobelin.transforms.images.render_svg import render_svg
 from gobelin.transforms.pages.images.data_urls import decode_data_url
 from gobelin.transforms.pages.images.image_references import ImageReference
@@ -23,6 +30,21 @@ def drawings(svg: str, around: str = "<p>{}</p>") -> list[ImageReference]:
     content = read_page(html.encode(), "utf-8", "https://valley.example/mill", ())
     assert isinstance(content, PageContent)
     return [piece for piece in content.pieces if isinstance(piece, ImageReference)]
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_recipe_decides_whether_they_are_rendered(capture_of: Callable[..., Any], is_on: bool) -> None:
+    body = f"<html><body><article>{PROSE}<svg width=300 height=100>{BARS}</svg>{PROSE}</article></body></html>"
+    config = ExtractConfig(image=ImageLimits(svg=is_on))
+    page, images = extract_page(capture_of("http://valley.example/mill", body.encode()), config)
+    assert isinstance(page, PageDraft)
+    (found,) = images.values()
+    if is_on:
+        assert isinstance(found, ImageDraft)
+        assert (found.data[:4], found.source_format) == (b"\x89PNG", "svg")
+    else:
+        assert isinstance(found, Decision)
+        assert (found.unit, found.detail) == (Unit.IMAGE, "svg")
 
 
 def file_of(reference: ImageReference) -> bytes:

@@ -28,12 +28,15 @@ _BLOCKS = frozenset((
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗"))
 
 
-def text_of(element: _Element) -> str:
+def text_of(element: _Element, is_shown: bool = False) -> str:
     """The words of an element, white space folded; blocks stand apart, and so do neighbouring spans with a class.
 
     Empty where there are none, or far more than a caption has, or where the page hides them.
+
+    Args:
+        is_shown: although it is hidden, as a caption is until the pointer is over its picture.
     """
-    if is_hidden(element):
+    if is_hidden(element) and not is_shown:
         return ""
     pieces: list[str] = []
     length = 0

@@ -50,7 +50,8 @@ _MAX_PARTS = 60
 
 _CAPTION_CLASS = re.compile(
     r"(?:caption|captions|gallerytext|legende?|bildunterschrift|bildtext|pie-?(?:de-?)?foto|didascalia)"
-    r"(?:[-_]*(?:text|txt|inner|content|body|block|line|wrapper|container|box|title|credit|img|image|main|teaser)){0,2}"
+    r"(?:[-_]*(?:text|txt|inner|content|body|block|line|wrapper|container|box|title|credit|img|image|main|teaser"
+    r"|over(?:lay)?|hover)){0,2}"
     r"(?:___?\w{1,12})?$",
     re.I,
 )
@@ -64,10 +65,18 @@ _LABEL_CLASS = re.compile(
     re.I,
 )
 _FRAME_CLASS = re.compile(
-    r"(?:fig(?:ure|center|left|right|float|block)?|illus(?:t(?:ration)?)?|illo|image|img|photo|picture|wp-caption|thumb"
-    r"|thumbinner)(?:[-_]?(?:box|block|container|wrapper|wrap|center|left|right|inner|full|holder|frame))?",
+    r"(?:(?:article|story|post|news|inline|content)[-_]?)?(?:fig(?:ure|center|left|right|float|block)?"
+    r"|illus(?:t(?:ration)?)?|illo|image|img|photo|foto|bild|picture|wp-caption|thumb|thumbinner)"
+    r"(?:[-_]?(?:box|block|container|wrapper|wrap|center|left|right|inner|full|holder|frame|[rl](?![a-z])))?",
     re.I,
 )
+_CREDIT_CLASS = re.compile(r"(?:^|[\s_-])(?:credits?|source|copyright|photographer|fotograf)(?:[\s_-]|$)", re.I)
+_STYLE_WIDTH = re.compile(r"(?:^|[;\s])width\s*:\s*(\d{2,4})(?:\.\d{0,9})?px", re.I)
+_MAX_WIDER = 24
+"""px by which an element may be wider than a picture and still be the frame around it."""
+
+_MIN_SAME_CHARS = 20  # of an alternative text that stands below its image once more
+_MAX_LINK_LABEL_CHARS = 20
 _SMALL_IMAGE = "small-img"  # a tag of our own, passed over like a line break
 _NO_CAPTION_PARTS = frozenset((
     _SMALL_IMAGE,
@@ -82,6 +91,7 @@ _SKIPPED = frozenset((
     "label",
 ))  # fmt: skip
 _TITLE_PARTS = frozenset(("b", "strong", "font", "big", "u"))
+_TITLE_TAGS = frozenset(("h3", "h4", "h5", "h6"))  # below a picture in its frame
 _EMPHASIS = frozenset(("em", "i", "small", "cite"))
 
 
@@ -131,7 +141,7 @@ def _take_beside(image: _Element, taken: set[_Element]) -> str | None:
         parent = element.getparent()
         if parent is None:
             return None
-        found, is_alone = _classed_siblings(element)
+        found, is_alone = _classed_siblings(element, image.get("alt", ""))
         is_cell = parent.tag in ("td", "th")
         if not found and is_cell:
             found = _cell_below(parent)
@@ -141,7 +151,7 @@ def _take_beside(image: _Element, taken: set[_Element]) -> str | None:
             return join_parts(texts) or None
         if parent.tag in ("body", "li") or (is_cell and not _is_only_cell(parent)):
             return None
-        if _is_frame(parent):
+        if _is_frame(parent) or _is_as_wide(parent, image):
             text = _take_frame(parent, element)
             if text is not None:
                 return text
@@ -168,10 +178,15 @@ def _take_centred_above(frame: _Element) -> str | None:
     return text
 
 
-def _classed_siblings(element: _Element) -> tuple[list[_Element], bool]:
-    """Elements of class caption right behind an element, or the one before it where the two begin a block; and whether
-    the element may be all that its parent holds, by what is behind it."""
+def _classed_siblings(element: _Element, alt: str) -> tuple[list[_Element], bool]:
+    """Elements of class caption right behind an element, or the one before it where the two begin a block, with the
+    credits between; and whether the element may be all that its parent holds, by what is behind it.
+
+    Args:
+        alt: the image's alternative text: what repeats it is a caption.
+    """
     found: list[_Element] = []
+    credits: list[_Element] = []
     is_alone = True
     sibling = element
     for _ in range(_MAX_SIBLINGS):
@@ -185,11 +200,18 @@ def _classed_siblings(element: _Element) -> tuple[list[_Element], bool]:
         if sibling.tag in _SKIPPED:
             continue
         caption = _caption_in(sibling)
+        if caption is None and _says(sibling, alt):
+            caption = sibling
         if caption is not None:
-            found.append(caption)
+            found += [*credits, caption]
+            credits.clear()
+        elif _is_credit(sibling):
+            credits.append(sibling)
         elif found or not _is_short(sibling, _MAX_LABEL_CHARS):
             is_alone = False
             break
+    if credits and (found or _is_frame(element.getparent())):
+        found += credits
     if not found:
         previous = element.getprevious()
         if previous is not None and previous.getprevious() is None and not has_words(previous.tail):
@@ -199,6 +221,20 @@ def _classed_siblings(element: _Element) -> tuple[list[_Element], bool]:
     return found, is_alone
 
 
+def _says(element: _Element, alt: str) -> bool:
+    """Whether an element says what a long alternative text does, and nothing else."""
+    return len(alt) >= _MIN_SAME_CHARS and _caption_text(element, len(alt) + 1) == alt
+
+
+def _is_credit(element: _Element) -> bool:
+    """Whether a short element names who made a picture."""
+    is_named = element.tag == "cite" or _CREDIT_CLASS.search(element.get("class", "")[:MAX_CLASS_CHARS]) is not None
+    return is_named and _caption_text(element, _MAX_CREDIT_CHARS) is not None
+
+
+_MAX_CREDIT_CHARS = 100
+
+
 def _caption_in(element: _Element) -> _Element | None:
     """The element if it is a caption by its class, or the caption among its first few descendants."""
     for part in islice(element.iter(), 6):
@@ -206,7 +242,7 @@ def _caption_in(element: _Element) -> _Element | None:
         if tag in _NO_CAPTION_PARTS:
             return None
         if tag == "figcaption" or tag == "caption" or _is_caption_class(part.get("class")):
-            return part if _caption_text(part, MAX_CAPTION_CHARS) is not None else None
+            return part if _caption_text(part, MAX_CAPTION_CHARS, is_shown=True) is not None else None
     return None
 
 
@@ -249,6 +285,8 @@ def _take_frame(frame: _Element, element: _Element) -> str | None:
     for part in after:
         if isinstance(part.tag, str) and part.tag not in _SKIPPED:
             text = _caption_text(part, MAX_FRAME_CHARS)
+            if text is None and part.tag in _TITLE_TAGS and frame.tag not in ("p", "center"):
+                text = text_of(part) or None
             if text is None and not _is_empty(part):
                 return None
             if text is not None and is_sentence and part.tag not in _EMPHASIS:
@@ -302,7 +340,16 @@ def _is_link(element: _Element) -> bool:
     )
 
 
-def _is_frame(element: _Element) -> bool:
+def _is_as_wide(element: _Element, image: _Element) -> bool:
+    """Whether an element's style makes it as wide as its picture, or a little wider: it is the frame around it."""
+    match = _STYLE_WIDTH.search(element.get("style", "")[:200]) if element.tag in ("div", "span") else None
+    width = image.get("width", "")
+    return match is not None and width.isdecimal() and 0 <= int(match[1]) - int(width) <= _MAX_WIDER
+
+
+def _is_frame(element: _Element | None) -> bool:
+    if element is None:
+        return False
     if element.tag in ("figure", "center", "p") or (element.tag == "div" and element.get("align") == "center"):
         return True
     names = element.get("class") if element.tag in ("div", "span", "dl") else None
@@ -326,7 +373,7 @@ def _names_caption(names: str) -> bool:
 
 def _is_alone(element: _Element, parent: _Element) -> bool:
     """Whether an element is all that its parent holds but for other images before it and labels beside it."""
-    if has_words(parent.text):
+    if has_words(parent.text) and not (parent.tag == "a" and len(parent.text or "") <= _MAX_LINK_LABEL_CHARS):
         return False
     is_before = True
     for count, part in enumerate(parent):
@@ -376,17 +423,17 @@ def _is_short(element: _Element, max_chars: int) -> bool:
     return True
 
 
-def _caption_text(element: _Element, max_chars: int) -> str | None:
+def _caption_text(element: _Element, max_chars: int, is_shown: bool = False) -> str | None:
     """The words of an element that can be a caption; None where it cannot be one."""
     for count, part in enumerate(element.iter()):
         if count > _MAX_PARTS or part.tag in _NO_CAPTION_PARTS:
             return None
-    text = text_of(element)
+    text = text_of(element, is_shown)
     return text if 0 < len(text) <= max_chars else None
 
 
 def _take(element: _Element) -> str:
-    text = text_of(element)
+    text = text_of(element, is_shown=True)
     _empty(element)
     return text
 

@@ -171,7 +171,9 @@ def take_captions(region: Region) -> None:
         image, block = blocks[index].image, blocks[index + 1]
         if image is None or drop[index] or drop[index + 1] or not 0 < block.num_chars <= 250 or image in captions:
             continue
-        if block.role is Role.PARAGRAPH and (CREDIT_INSIDE.search(block.text) or FIGURE_NUMBER.match(block.text)):
+        is_titled = FIGURE_NUMBER.match(block.text) is not None
+        is_caption = is_titled or (block.role is Role.PARAGRAPH and CREDIT_INSIDE.search(block.text) is not None)
+        if is_caption and block.role in (Role.PARAGRAPH, Role.HEADING):
             captions[image] = block.text
             drop[index + 1] = True
 

@@ -140,6 +140,10 @@ def _write_sentinel(draft: Draft, index: int) -> _Element:
         element.insert(0, image)
         element = image
     element.set("src", f"{SENTINEL}{index}.jpg")
+    if draft.alt:
+        element.set("alt", draft.alt)
+    if draft.width:
+        element.set("width", str(draft.width))
     picture = element.getparent()
     while picture is not None and picture.tag in ("picture", "source"):
         picture.tag = "span"  # a <picture> is dropped with its picture

@@ -111,7 +111,7 @@ def _count(svg: _Element) -> tuple[int, bool, bool]:
     for part in islice(svg.iterdescendants(), _MAX_COUNTED):
         if part.tag in _NOT_DRAWN or part.getparent() in unseen:
             unseen.add(part)
-        elif part.tag in _SHAPES:
+        elif part.tag in _SHAPES and (part.tag != "path" or part.get("d")):
             num_shapes += 1
             is_lettering = is_lettering and part.tag == "path"
             has_words = has_words or (part.tag == "text" and any(map(str.isalnum, "".join(islice(part.itertext(), 9)))))
