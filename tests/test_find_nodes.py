@@ -396,3 +396,24 @@ def test_how_long_a_generator_ran_is_no_text(prose: str) -> None:
     lines = outline(read(f"<html><body><article><p>{prose}</p>{other}<p>{prose} Again.</p>{line}</article>".encode()))
     assert len(lines) == 3
     assert not any(each.startswith("Total") for each in lines)
+
+
+@pytest.mark.parametrize(
+    ("label", "is_text"),
+    [
+        ("On this page", False),
+        ("Table of Contents", False),
+        ("Toggle table of contents sidebar", False),
+        ("Edit on GitHub", False),
+        ("View page source", False),
+        ("Estimated memory usage: 9 MB", False),
+        ("On this page we list what the miller wrote down.", True),
+        ("Close the sidebar to see more of the mill", True),
+    ],
+)
+def test_labels_of_a_sidebar_are_no_text(label: str, is_text: bool) -> None:
+    prose = "<p>The wheel turned all winter, and the miller wrote down each hour that it stood still.</p>" * 3
+    html = f"<html><body><div class=body><h1>The mill</h1><p>{label}</p>{prose}<div>{label}</div></div></body></html>"
+    content = read_page(html.encode(), "utf-8", "https://a.example/x", ())
+    assert isinstance(content, PageContent)
+    assert any(label in getattr(piece, "text", "") for piece in content.pieces) is is_text
