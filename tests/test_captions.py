@@ -263,6 +263,7 @@ SENTENCE = "The wheel of the mill, seen from the river in spring"
         # What repeats a long alternative text.
         (f"<div><div><img src=a.jpg alt='{SENTENCE}'></div><div>{SENTENCE}</div></div>", [SENTENCE]),
         (f"<div><div><img src=a.jpg alt='{SENTENCE}'></div><div>{SENTENCE} 2</div></div>", [None]),
+        (f"<div><a href=x><img src=a.jpg alt='{SENTENCE}'></a><div><a href=x>{SENTENCE}</a></div></div>", [None]),
         ("<div><div><img src=a.jpg alt='The wheel'></div><div>The wheel</div></div>", [None]),
         # An element as wide as its picture is a frame.
         ("<div style='width: 300px'><img src=a.jpg width=300><div>A</div></div>", ["A"]),

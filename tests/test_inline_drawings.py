@@ -85,6 +85,12 @@ def test_in_a_figure_one_shape_is_enough_and_the_caption_is_its_own() -> None:
     assert (found.alt, found.caption) == ("A wheel", "The wheel, from the front")
 
 
+def test_in_the_figure_of_another_picture_it_is_a_sign() -> None:
+    sign = "<svg viewBox='0 0 200 200'><circle r=90 cx=99 cy=99 /></svg>"
+    (found,) = drawings(sign, "<figure><img src=/wheel.jpg>{}</figure>")
+    assert found.candidates == ("https://valley.example/wheel.jpg",)
+
+
 def test_the_file_is_as_the_renderer_wants_it() -> None:
     gradient = "<linearGradient id=g><stop offset=0 stop-color=red /><stop offset=1 stop-color=red /></linearGradient>"
     svg = (

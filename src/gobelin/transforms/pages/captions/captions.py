@@ -222,8 +222,8 @@ def _classed_siblings(element: _Element, alt: str) -> tuple[list[_Element], bool
 
 
 def _says(element: _Element, alt: str) -> bool:
-    """Whether an element says what a long alternative text does, and nothing else."""
-    return len(alt) >= _MIN_SAME_CHARS and _caption_text(element, len(alt) + 1) == alt
+    """Whether an element says what a long alternative text does, and nothing else. In a link it is a teaser's title."""
+    return len(alt) >= _MIN_SAME_CHARS and _caption_text(element, len(alt) + 1) == alt and not _is_link(element)
 
 
 def _is_credit(element: _Element) -> bool:

@@ -63,7 +63,9 @@ def is_picture(svg: _Element, place: Place) -> bool:
     names = f"{attributes.get('class', '')} {attributes.get('id', '')}"
     if any(hides(name, attributes[name]) for name in ("style", "hidden") if name in attributes):
         return False
-    is_hidden = attributes.get("aria-hidden") == "true" and place.figure is None
+    # in a figure of another picture it is the sign to play or to enlarge that
+    is_figure = place.figure is not None and next(place.figure.iter("img", "video", "amp-img"), None) is None
+    is_hidden = attributes.get("aria-hidden") == "true" and not is_figure
     if is_hidden or _SIGN_NAMES.search(names[:400]) or next(svg.iter("image"), None) is not None:
         return False
     sides = _sides(attributes)
@@ -72,7 +74,7 @@ def is_picture(svg: _Element, place: Place) -> bool:
     if (place.link is not None or _is_in_button(svg)) and max(sides, default=0) < _MIN_LINKED_SIDE:
         return False
     num_shapes, has_words, is_lettering = _count(svg)
-    if has_words or place.figure is not None:
+    if has_words or is_figure:
         return num_shapes > 0
     return num_shapes >= (_MAX_LETTERS if is_lettering else _MIN_SHAPES)
 
