@@ -10,7 +10,7 @@ takes to go on from the middle of an epoch. ``products`` multiplies matrices of 
 ``peer`` trains on random tokens, in turns with a model of GPT-2's published architecture as nanoGPT has it (learned
 positions, LayerNorm, GELU, tied head, AdamW), written anew here, of the same width, layers and vocabulary. ``loss``
 trains both on text and tells the loss held out beside the seconds. All count seconds of the CPU, not of the clock, on
-one thread unless told otherwise, and take medians.
+one thread unless told otherwise, and take medians. Sampling beside the bound of memory: ``bench/sample.py``.
 """
 
 from __future__ import annotations

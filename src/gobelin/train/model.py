@@ -149,6 +149,8 @@ class LanguageModel(nn.Module):
         """Whether blocks are computed again in the backward pass instead of kept: less memory, a third more work."""
         self.uses_flex_attention = False
         """Whether whole rows go through FlexAttention, which passes over pairs of different pieces."""
+        self.has_fixed_shapes = False
+        """Whether blocks always see the same shapes, as compiled ones must."""
         self.embedding = nn.Embedding(vocabulary.size, config.width)
         places = vocabulary.max_tokens_per_image
         self.place_embedding = nn.Embedding(places, config.width) if config.place_embedding else None
@@ -169,7 +171,14 @@ class LanguageModel(nn.Module):
             pieces_BT: which piece each token belongs to; a piece is a run of equal numbers. A token sees the tokens
                 of its own piece up to itself. Padding is a piece like any other.
         """
-        mask = block_mask(pieces_BT) if self.uses_flex_attention else _sight(pieces_BT, self._dtype())
+        lengths = None if self.has_fixed_shapes or self.uses_flex_attention else _piece_lengths(pieces_BT)
+        mask: Mask
+        if lengths is not None:
+            mask = PieceLengths(lengths)
+        elif self.uses_flex_attention:
+            mask = block_mask(pieces_BT)
+        else:
+            mask = _bias(_piece_mask(pieces_BT), self._dtype())
         places_BT = places_in_picture(tokens_BT, self.vocabulary)
         return self._run(tokens_BT, piece_positions(pieces_BT), places_BT, mask, None)
 
@@ -357,14 +366,16 @@ def block_mask(pieces_BT: Tensor) -> BlockMask:
     return create_block_mask(sees, rows, None, length, length, device=str(pieces_BT.device))
 
 
-def _sight(pieces_BT: Tensor, dtype: torch.dtype) -> Mask:
-    """What hides other pieces: on a CPU the pieces go through attention one by one, where they are not very many."""
-    if pieces_BT.device.type == "cpu":
-        starts_BT = F.pad(pieces_BT[:, 1:] != pieces_BT[:, :-1], (1, 0), value=True)
-        starts = [*starts_BT.flatten().nonzero()[:, 0].tolist(), pieces_BT.numel()]
-        if (len(starts) - 1) * FEWEST_TOKENS <= pieces_BT.numel():
-            return PieceLengths([stop - start for start, stop in itertools.pairwise(starts)])
-    return _bias(_piece_mask(pieces_BT), dtype)
+def _piece_lengths(pieces_BT: Tensor) -> list[int] | None:
+    """Lengths of the pieces of rows laid end to end; None where they had better go through attention together: on
+    another device than the CPU, and where they are very many."""
+    if pieces_BT.device.type != "cpu":
+        return None
+    starts_BT = F.pad(pieces_BT[:, 1:] != pieces_BT[:, :-1], (1, 0), value=True)
+    bounds = [*starts_BT.flatten().nonzero()[:, 0].tolist(), pieces_BT.numel()]
+    if (len(bounds) - 1) * FEWEST_TOKENS > pieces_BT.numel():
+        return None
+    return [stop - start for start, stop in itertools.pairwise(bounds)]
 
 
 def _bias(mask_BTS: Tensor, dtype: torch.dtype) -> Tensor:
@@ -384,16 +395,16 @@ def normalize(x_BTNK: Tensor, factors_N1: Tensor) -> Tensor:
 
 
 def _rotation(positions_BT: Tensor, head_width: int) -> Tensor:
-    """Each position's angles as complex numbers of size 1, B x T x 1 x K/2."""
+    """Cosine and sine of each position's angles, B x T x 1 x K/2 x 2."""
     exponents = torch.arange(0, head_width, 2, device=positions_BT.device, dtype=torch.float32) / head_width
     angles = positions_BT[..., None, None].float() * ROPE_BASE**-exponents
-    return torch.polar(torch.ones_like(angles), angles)
+    return torch.stack([angles.cos(), angles.sin()], -1)
 
 
 def rotate(x_BTNK: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate the neighbouring pairs of each head by their angles: products of complex numbers."""
+    """Rotate the neighbouring pairs of each head by their angles. As complex numbers, that is one pass over memory."""
     pairs = x_BTNK.unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling():  # which writes no code for complex numbers
-        (cos, sin), (a, b) = torch.view_as_real(rotation).unbind(-1), pairs.unbind(-1)
+    if x_BTNK.device.type == "mps" or torch.compiler.is_compiling():  # which do not know complex numbers well
+        (cos, sin), (a, b) = rotation.unbind(-1), pairs.unbind(-1)
         return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
-    return torch.view_as_real(torch.view_as_complex(pairs) * rotation).flatten(-2)
+    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation)).flatten(-2)

@@ -37,7 +37,7 @@ class ModelSize:
     state_bytes: int
     """Weights and gradients, and the state of the optimizers: Muon's one number a weight, AdamW's two."""
     activation_bytes: int
-    """Of one step, roughly: what is kept for the backward pass, logits included."""
+    """Of one step, roughly: what is kept for the backward pass. Logits are not: losses are computed in chunks."""
 
 
 def model_size(config: TrainConfig, vocabulary_size: int, max_tokens_per_image: int) -> ModelSize:
@@ -50,7 +50,7 @@ def model_size(config: TrainConfig, vocabulary_size: int, max_tokens_per_image: 
     scales = layers * (2 * width + 1) + width
     others = 2 * head + max_tokens_per_image * width * model.place_embedding + scales
     row_flops = 12 * layers * width * config.row_tokens
-    a_token = 4 * (layers * (14 * width + 4 * model.hidden) + 2 * vocabulary_size)
+    a_token = 4 * (layers * (14 * width + 4 * model.hidden) + 2 * width)
     return ModelSize(
         parameters=matrices + others,
         flops_per_token=6 * (matrices + head) + row_flops,

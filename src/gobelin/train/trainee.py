@@ -49,6 +49,7 @@ class Trainee:
         )
         self.model.recomputes = config.recompute
         self.model.uses_flex_attention = _uses_flex(config, self.device)
+        self.model.has_fixed_shapes = config.compile
         if config.compile:
             for block in self.model.blocks:
                 block.compile()
