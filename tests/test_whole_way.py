@@ -27,6 +27,7 @@ from gobelin.pipeline.run.run_summary import summary_lines
 from gobelin.pipeline.run.stage_names import STAGES
 from gobelin.store.dataset import commit
 from gobelin.store.shards import read_folder
+from gobelin.tokenize.assemble import written_text
 from gobelin.tokenize.sequence import ImageItem, ImageSpan, TextItem, decode_document
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
@@ -120,7 +121,7 @@ def test_every_stage_is_done_and_adds_up(output: Path) -> None:
 
 
 def test_documents_come_back_from_their_tokens(output: Path) -> None:
-    """Text byte for byte, codes code for code, captions where they were."""
+    """Text byte for byte, code and tables as Markdown, codes code for code, captions where they were."""
     tokens = output / "tokenize"
     vocabulary, text_tokenizer = Vocabulary.load(str(tokens)), TextTokenizer.load(str(tokens))
     codes = {row["image_id"]: tuple(row["codes"]) for row in read_folder(str(tokens / "codes"))}
@@ -133,7 +134,7 @@ def test_documents_come_back_from_their_tokens(output: Path) -> None:
             items = decode_document(row["tokens"], spans, vocabulary, text_tokenizer)
             for item, node in zip(items, corpus[row["doc_id"]], strict=True):
                 if isinstance(item, TextItem):
-                    assert item.text == node["text"]
+                    assert item.text == written_text(node)
                 else:
                     assert isinstance(item, ImageItem)
                     assert (item.image_id, item.codes) == (node["image_id"], codes[node["image_id"]])
