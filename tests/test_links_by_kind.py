@@ -42,6 +42,13 @@ def test_paragraphs_of_links(head: str, count: int) -> None:
     assert sum(text.startswith("The list of all") for text in said) == count
 
 
+@pytest.mark.parametrize(("head", "between", "below"), [(ARTICLE, 0, 0), ("", 1, 0), (MANUAL, 1, 1)])
+def test_a_paragraph_that_is_one_link(head: str, between: int, below: int) -> None:
+    link = "<p><a href=/a.html>The list of all commands of the clock</a></p>"
+    assert sum(text.startswith("The list") for text in read(f"{TWO[0]}{link}{TWO[1]}", head)) == between
+    assert sum(text.startswith("The list") for text in read(f"{TWO[0]}{TWO[1]}{link}", head)) == below
+
+
 @pytest.mark.parametrize(("head", "is_kept"), [(ARTICLE, False), (MANUAL, True)])
 def test_what_stands_above_the_heading_of_a_section_stays_in_a_manual(head: str, is_kept: bool) -> None:
     opening = "<p>Package <a href=/p>net.clock</a>, since <a href=/n>the second edition</a></p>"

@@ -93,15 +93,19 @@ def _is_reference(block: Block) -> bool:
 
 
 def drop_link_paragraphs(region: Region) -> None:
-    """Paragraphs that are one link or a row of links; a manual keeps them."""
+    """Paragraphs that are one link or a row of links. A manual keeps them; what declares nothing keeps a single link
+    between its prose."""
     if region.kind is PageKind.MANUAL:
         return
     blocks, drop = region.blocks, region.drop
+    first_kept, end_kept = _where_links_stay(region)
     for index in range(region.start, region.end):
         block = blocks[index]
         if block.role is not Role.PARAGRAPH or block.link_chars < 0.8 * block.num_chars or said_chars(block) <= 25:
             continue
-        if not block.text.startswith("http") and not _is_announced(blocks, index, drop):
+        is_one = block.num_links == 1 and first_kept < index < end_kept
+        stays = is_one or block.text.startswith("http") or _is_announced(blocks, index, drop)
+        if not stays:
             drop[index] = True
 
 

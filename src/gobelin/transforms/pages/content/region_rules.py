@@ -244,8 +244,10 @@ def drop_phrases(region: Region) -> None:
 
 
 def drop_last_lines(region: Region) -> None:
-    """Lines behind the last prose that lead elsewhere; of an article, too, what says where it comes from, who edited it
-    or its address, and what calls the reader at some length."""
+    """Lines behind the last prose that lead elsewhere, but for those of a manual; of an article, too, what says where
+    it comes from, who edited it or its address, and what calls the reader at some length."""
+    if region.kind is PageKind.MANUAL:
+        return
     blocks, drop = region.blocks, region.drop
     is_article = region.kind is PageKind.ARTICLE
     for index in range(region.end - 1, region.start - 1, -1):
