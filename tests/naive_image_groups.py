@@ -5,7 +5,15 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from gobelin.transforms.duplicates.image_duplicates import NearImageConfig, are_alike, are_grey, image_hashes
+import numpy as np
+
+from gobelin.transforms.duplicates.image_duplicates import (
+    NearImageConfig,
+    are_alike,
+    are_candidates,
+    are_grey,
+    image_hashes,
+)
 from gobelin.transforms.duplicates.verify_images import distances, nearest, read_thumbnails
 
 COLUMNS = ("phash", "dhash", "colour", "thumbnail")
@@ -15,13 +23,10 @@ def naive_image_groups(rows: list[dict[str, Any]], config: NearImageConfig) -> d
     """For each image_id the smallest image_id of its group."""
     rows = sorted(rows, key=lambda row: row["image_id"])
     looks = [image_hashes(*([row[name]] for name in COLUMNS)) for row in rows]
-    by_hashes = NearImageConfig(
-        phash_distance=config.phash_distance, dhash_distance=config.dhash_distance, verify=False,
-        colour_distance=_colour_distances(config)[int(config.verify)], grey_copies=config.grey_copies,
-    )  # fmt: skip
+    is_candidate = are_candidates(image_hashes(*([row[name] for row in rows] for name in COLUMNS[:3])), config)
     chain = list(range(len(rows)))
     for a, b in itertools.combinations(range(len(rows)), 2):
-        if chain[a] != chain[b] and are_alike(looks[a], looks[b], by_hashes)[0]:
+        if chain[a] != chain[b] and is_candidate(np.array([a]), np.array([b]))[0]:
             low, high = sorted((chain[a], chain[b]))
             chain = [low if label == high else label for label in chain]
     group = dict(enumerate(chain))

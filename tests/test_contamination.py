@@ -233,7 +233,10 @@ def test_matches_do_not_depend_on_how_many_are_compared_at_once(
     assert match_images(queries, eval_images, NearImageConfig()) == whole
     assert [count for count, _ in whole] == [1, 1, 1, 1, 0, 0]
     assert (
-        match_images(queries, eval_images, NearImageConfig(phash_distance=None, dhash_distance=None)) == [(0, None)] * 6
+        match_images(
+            queries, eval_images, NearImageConfig(phash_distance=None, dhash_distance=None, layout_distance=None)
+        )
+        == [(0, None)] * 6
     )
 
 

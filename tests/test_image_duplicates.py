@@ -16,8 +16,10 @@ from gobelin.transforms.duplicates.image_duplicates import (
     hamming,
     image_hashes,
     image_keys,
+    layouts,
     masks,
     near_image_groups,
+    read_colours,
 )
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.thumbnail import NUM_CELLS
@@ -43,8 +45,8 @@ def test_near_images_share_a_key(phash: int, dhash: int, bits: list[int], by_dha
     flipped = sum(1 << bit for bit in bits)
     other = (~phash % 2**64, dhash ^ flipped) if by_dhash else (phash ^ flipped, ~dhash % 2**64)
     config = NearImageConfig()
-    one_keys = image_keys(f"{phash:016x}", f"{dhash:016x}", config)
-    other_keys = image_keys(f"{other[0]:016x}", f"{other[1]:016x}", config)
+    one_keys = image_keys(f"{phash:016x}", f"{dhash:016x}", GREY, config)
+    other_keys = image_keys(f"{other[0]:016x}", f"{other[1]:016x}", GREY, config)
     assert set(one_keys) & set(other_keys)
 
 
@@ -99,6 +101,7 @@ def random_rows(num: int, seed: int) -> list[dict[str, str]]:
         NearImageConfig(phash_distance=0, dhash_distance=None),
         NearImageConfig(phash_distance=None, dhash_distance=6, colour_distance=3),
         NearImageConfig(phash_distance=8, dhash_distance=2, colour_distance=None),
+        NearImageConfig(phash_distance=None, dhash_distance=None, layout_distance=4),
     ],
 )
 def test_groups_against_brute_force(config: NearImageConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +253,84 @@ def test_drawings_of_a_series_are_told_apart_and_their_copies_found(pair: tuple[
     groups = near_image_groups(hashes, NearImageConfig())
     assert len(set(groups.tolist())) == 2
     assert len({(group, owners[at]) for group, at in zip(groups.tolist(), order, strict=True)}) == 2
+
+
+def test_near_layouts_share_a_key() -> None:
+    rng = np.random.default_rng(3)
+    config = NearImageConfig(phash_distance=None, dhash_distance=None)
+    num_near = 0
+    for _ in range(200):
+        colour = rng.integers(0, 250, 48)
+        moved = np.clip(colour + rng.integers(-9, 10, 48), 0, 255)
+        one, other = (each.astype(np.uint8).tobytes().hex() for each in (colour, moved))
+        a, b = layouts(read_colours([one, other])).tolist()
+        keys = [image_keys("0" * 16, "0" * 16, each, config) for each in (one, other)]
+        if (a ^ b).bit_count() <= 2:
+            num_near += 1
+            assert set(keys[0]) & set(keys[1])
+    assert num_near > 20
+    assert image_keys("0" * 16, "0" * 16, GREY, config) == [], "a picture of one colour has no layout"
+
+
+def faint(seed: int) -> Image.Image:
+    """Nearly of one colour: soft light, as of a wall."""
+    light = Image.fromarray(np.random.default_rng(seed).integers(196, 226, (4, 5)).astype(np.uint8))
+    return light.resize((400, 300), Image.Resampling.BICUBIC).convert("RGB")
+
+
+def test_copies_of_pictures_of_nearly_one_colour_are_found() -> None:
+    found, originals = [], []
+    for place in range(0, 36, 3):
+        picture = faint(place)
+        third = picture.resize((133, 100), Image.Resampling.LANCZOS)
+        found += [facts_of(picture), facts_of(picture, "JPEG", quality=20), facts_of(third, "WEBP", quality=60)]
+        originals += [place] * 3
+    hashes = image_hashes(*([getattr(each, name) for each in found] for name in COLUMNS))
+    by_hashes, by_layout_too = (
+        near_image_groups(hashes, NearImageConfig(layout_distance=distance)) for distance in (None, 2)
+    )
+    assert set(by_layout_too.tolist()) >= set(originals), "different ones are never joined"
+    assert (by_hashes == originals).sum() < (by_layout_too == originals).sum() >= 35
+
+
+def table_of(numbers: list[int]) -> Image.Image:
+    """Rows of small numbers, as a page shows them."""
+    picture = Image.new("RGB", (420, 20 * (len(numbers) // 5)), "white")
+    pen = ImageDraw.Draw(picture)
+    for at, number in enumerate(numbers):
+        pen.text(
+            (84 * (at % 5) + 8, 20 * (at // 5) + 3),
+            f"{number / 100:.2f}",
+            fill="black",
+            font=ImageFont.load_default(13),
+        )
+    return picture
+
+
+def test_small_copies_of_a_table_join_their_own_original_though_another_was_saved_alike() -> None:
+    """The originals are JPEG files, and copies too: their encoders' noise is alike, the tables differ in one number."""
+    numbers = np.random.default_rng(4).integers(1000, 10000, 90).tolist()
+    tables = [numbers, [*numbers[:37], 4821, *numbers[38:]], [*numbers[:61], 9137, *numbers[62:]]]
+    found = []
+    for quality, table in zip((75, 90, 60), tables, strict=True):
+        picture = table_of(table)
+        small = picture.resize((picture.width * 2 // 5, picture.height * 2 // 5), Image.Resampling.LANCZOS)
+        large = picture.resize((picture.width * 3 // 2, picture.height * 3 // 2), Image.Resampling.BICUBIC)
+        found += [facts_of(picture, "JPEG", quality=quality), facts_of(picture), facts_of(small, "JPEG", quality=60),
+                  facts_of(small, "WEBP", quality=60), facts_of(large, "JPEG", quality=60)]  # fmt: skip
+    hashes = image_hashes(*([getattr(each, name) for each in found] for name in COLUMNS))
+    assert near_image_groups(hashes, NearImageConfig()).tolist() == [0] * 5 + [5] * 5 + [10] * 5
+
+
+@pytest.mark.parametrize("side", [24, 36])
+def test_tiny_copies_of_coloured_figures_are_found(side: int) -> None:
+    rng = np.random.default_rng(6)
+    cells = rng.integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    picture = Image.fromarray(np.kron(cells, np.ones((20, 20, 1), np.uint8)))
+    tiny = picture.resize((side, side), Image.Resampling.LANCZOS)
+    other = Image.fromarray(np.kron(np.roll(cells, 1, 1), np.ones((20, 20, 1), np.uint8)))
+    assert alike(facts_of(picture), facts_of(tiny, "JPEG", quality=75), NearImageConfig())
+    assert not alike(facts_of(other), facts_of(tiny, "JPEG", quality=75), NearImageConfig())
 
 
 def test_a_chain_of_small_steps_is_no_group() -> None:

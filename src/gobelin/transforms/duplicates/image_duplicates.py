@@ -2,6 +2,7 @@
 
     shape     64-bit pHash or dHash at most so many bits apart: one of the two is enough. Each fails where the other
               holds: pHash on plots (thin lines on white, where its median is noise), dHash on flat areas.
+              Or the layout at most so many bits apart: where nearly one colour makes both of them noise.
     colour    the mean colours of 4 x 4 cells must be alike as well. Both hashes are blind to colour.
     thumbnail the greys of 2304 cells must be alike, the worst of them too (verify_images.py). Hashes alone take chess
               positions, formulas, tables and charts of one kind for copies of one another.
@@ -29,9 +30,12 @@ from gobelin.errors import UserError
 from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike, join_alike
 from gobelin.transforms.duplicates.verify_images import Thumbnails, distances, nearest, read_thumbnails
 
+Shapes = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]
+"""pHashes, dHashes and layouts."""
+
 Slack = float | npt.NDArray[np.float64]
 
-HASH_BITS = 64
+HASH_BITS, LAYOUT_BITS = 64, 48
 
 COLOUR_CELLS = 16
 """4 x 4, row by row."""
@@ -42,10 +46,16 @@ MAX_DISTANCE = 16
 _GREY = 2
 """Red-green and blue-yellow, of 255, up to which a cell shows no colour: JPEG leaves so much in a grey picture."""
 
+_FEWEST_BITS = 6
+"""Of a layout, for it to be looked at."""
+
 _SMALL_PX, _SLACK_OF_SMALL = 64, 2.0
 """Shorter side below which colours may be further apart, and by how much."""
 
 _NO_THUMBNAILS = "near-duplicate images cannot be verified: their thumbnails were not read"
+
+_JOINT_OF_LAYOUTS = 3
+"""Chunks that make a key of a layout: two bits tell of one pair of cells, so keys need more of them than of a hash."""
 
 _MANY = 100_000
 """Images from which keys are made of two chunks: more keys, each much rarer."""
@@ -61,6 +71,11 @@ class NearImageConfig:
     dhash_distance: int | None = 6
     """Bits of 64 by which dHashes may differ. Null: not looked at; MMC4 has pHash alone."""
 
+    layout_distance: int | None = 2
+    """Bits of 48 by which layouts may differ: which of 4 x 4 cells are brighter or darker than their neighbours. Finds
+    copies of pictures that are nearly of one colour, whose hashes are noise. Looked at where thumbnails are verified,
+    because charts and documents of one kind have one layout. Null: not looked at."""
+
     colour_distance: int | None = 5
     """Difference of the most different of 4 x 4 cells, of 255: of red-green or blue-yellow, or a quarter of that of
     brightness. Re-encoded and resized copies stay at or below 4, copies of other brightness or contrast below 13. Twice
@@ -74,12 +89,17 @@ class NearImageConfig:
     """Whether a picture and a copy of it without colours are near-duplicates. They are compared by brightness alone."""
 
     def __post_init__(self) -> None:
-        for name in ("phash_distance", "dhash_distance"):
+        for name in ("phash_distance", "dhash_distance", "layout_distance"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= MAX_DISTANCE:
                 raise UserError(f"{name} must be in [0, {MAX_DISTANCE}] or null, got {value}")
         if self.colour_distance is not None and not 0 <= self.colour_distance <= 255:
             raise UserError(f"colour_distance must be in [0, 255] or null, got {self.colour_distance}")
+
+    @property
+    def shape_distances(self) -> tuple[int | None, int | None, int | None]:
+        """By pHash, by dHash, by layout. None: not looked at."""
+        return self.phash_distance, self.dhash_distance, self.layout_distance if self.verify else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,6 +111,10 @@ class ImageHashes:
     colour: npt.NDArray[np.int16]  # (N, 48), see ``colour_features``
 
     thumbnails: Thumbnails | None = None  # of the same images; None where nothing is verified with these
+
+    @property
+    def shapes(self) -> Shapes:
+        return self.phash, self.dhash, layouts(self.colour)
 
     def take(self, places: Indices) -> ImageHashes:
         thumbnails = None if self.thumbnails is None else self.thumbnails.take(places)
@@ -134,7 +158,7 @@ def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.ND
     Raises:
         ValueError: thumbnails are wanted (``config.verify``) and were not read.
     """
-    alike = _near_in_shape(a.phash, a.dhash, b.phash, b.dhash, config)
+    alike = near_in_shape(a.shapes, b.shapes, config)
     if not config.verify:
         return alike & _near_in_colour(a.colour, b.colour, config)
     if a.thumbnails is None or b.thumbnails is None:
@@ -150,9 +174,10 @@ def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.ND
 def are_candidates(hashes: ImageHashes, config: NearImageConfig) -> IsAlike:
     """Whether images, given by position, are near by their hashes and colours; thumbnails are not looked at."""
     slack = _SLACK_OF_SMALL if config.verify else 1.0
+    phash, dhash, layout = hashes.shapes
 
     def is_alike(a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
-        is_near = _near_in_shape(hashes.phash[a], hashes.dhash[a], hashes.phash[b], hashes.dhash[b], config)
+        is_near = near_in_shape((phash[a], dhash[a], layout[a]), (phash[b], dhash[b], layout[b]), config)
         found = np.flatnonzero(is_near)  # few: colours are looked at for these alone
         one = a[found] if len(a) > 1 else a
         is_near[found] = _near_in_colour(hashes.colour[one], hashes.colour[b[found]], config, slack)
@@ -161,19 +186,29 @@ def are_candidates(hashes: ImageHashes, config: NearImageConfig) -> IsAlike:
     return is_alike
 
 
-def _near_in_shape(
-    phash: npt.NDArray[np.uint64],
-    dhash: npt.NDArray[np.uint64],
-    other_phash: npt.NDArray[np.uint64],
-    other_dhash: npt.NDArray[np.uint64],
-    config: NearImageConfig,
-) -> npt.NDArray[np.bool_]:
-    is_near = np.zeros(max(len(phash), len(other_phash)), np.bool_)
-    if config.phash_distance is not None:
-        is_near |= np.bitwise_count(phash ^ other_phash) <= config.phash_distance
-    if config.dhash_distance is not None:
-        is_near |= np.bitwise_count(dhash ^ other_dhash) <= config.dhash_distance
+def near_in_shape(one: Shapes, other: Shapes, config: NearImageConfig) -> npt.NDArray[np.bool_]:
+    """Whether images are near by one of their hashes; arrays of any shapes that can be broadcast."""
+    is_near = np.zeros(np.broadcast_shapes(one[0].shape, other[0].shape), np.bool_)
+    for distance, a, b in zip(config.shape_distances[:2], one, other):
+        if distance is not None:
+            is_near |= np.bitwise_count(a ^ b) <= distance
+    distance, a, b = config.shape_distances[2], one[2], other[2]
+    if distance is not None:
+        is_near |= (np.bitwise_count(a ^ b) <= distance) & (a != 0) & (b != 0)
     return is_near
+
+
+def layouts(colour: npt.NDArray[np.int16]) -> npt.NDArray[np.uint64]:
+    """48-bit hashes, (N,), of ``colour_features``: whether each cell is brighter, and whether it is darker, than its
+    neighbour to the left and above. 0 where under ``_FEWEST_BITS`` bits are set: such hashes agree by chance."""
+    light = colour.reshape(-1, 4, 4, 3)[..., 0]
+    steps = np.concatenate(
+        [np.diff(light, axis=2).reshape(len(light), -1), np.diff(light, axis=1).reshape(len(light), -1)], axis=1
+    )
+    changes = np.stack([steps > 0, steps < 0], axis=2).reshape(len(light), LAYOUT_BITS)
+    bits = np.concatenate([np.zeros((len(light), HASH_BITS - LAYOUT_BITS), np.bool_), changes], axis=1)
+    values = np.packbits(bits, axis=1).view(">u8").reshape(-1).astype(np.uint64)
+    return np.where(np.bitwise_count(values) >= _FEWEST_BITS, values, np.uint64(0))
 
 
 def _near_in_colour(
@@ -307,28 +342,37 @@ def _originals_first(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, posi
 
 
 def _bands(hashes: ImageHashes, config: NearImageConfig, joint: int) -> Iterator[npt.NDArray[np.int64]]:
-    for distance, values in ((config.phash_distance, hashes.phash), (config.dhash_distance, hashes.dhash)):
+    *by_hash, by_layout = zip(config.shape_distances, hashes.shapes, strict=True)
+    for distance, values in by_hash:
         if distance is not None:
             for mask in masks(distance, joint):
                 yield (values & np.uint64(mask)).view(np.int64)
+    distance, layout = by_layout
+    if distance is not None:
+        own = -1 - np.arange(len(layout))  # a key of its own for each image without a layout
+        for mask in masks(distance, _JOINT_OF_LAYOUTS, LAYOUT_BITS):
+            yield np.where(layout == 0, own, (layout & np.uint64(mask)).view(np.int64))
 
 
-def image_keys(phash: str, dhash: str, config: NearImageConfig) -> list[tuple[int, int]]:
+def image_keys(phash: str, dhash: str, colour: str, config: NearImageConfig) -> list[tuple[int, int]]:
     """(band, value) keys; two near-duplicates share at least one."""
+    layout = int(layouts(read_colours([colour]))[0])
     keys = []
-    for distance, digits in ((config.phash_distance, phash), (config.dhash_distance, dhash)):
+    *by_hash, of_layout = config.shape_distances
+    for distance, value in zip(by_hash, (int(phash, 16), int(dhash, 16)), strict=True):
         if distance is not None:
-            value = int(digits, 16)
             keys += [value & mask for mask in masks(distance, 2)]
+    if of_layout is not None and layout:
+        keys += [layout & mask for mask in masks(of_layout, _JOINT_OF_LAYOUTS, LAYOUT_BITS)]
     return list(enumerate(keys))
 
 
 @functools.cache
-def masks(distance: int, joint: int) -> tuple[int, ...]:
-    """Of 64 bits, each choice of ``joint`` out of distance + joint chunks of nearly equal width."""
+def masks(distance: int, joint: int, num_bits: int = HASH_BITS) -> tuple[int, ...]:
+    """Of ``num_bits`` bits, each choice of ``joint`` out of distance + joint chunks of nearly equal width."""
     num_chunks = distance + joint
-    if distance < 0 or joint < 1 or num_chunks > HASH_BITS:
-        raise UserError(f"distance {distance} with {joint} joint chunks does not fit a hash of {HASH_BITS} bits")
-    bounds = [HASH_BITS * index // num_chunks for index in range(num_chunks + 1)]
+    if distance < 0 or joint < 1 or num_chunks > num_bits:
+        raise UserError(f"distance {distance} with {joint} joint chunks does not fit a hash of {num_bits} bits")
+    bounds = [num_bits * index // num_chunks for index in range(num_chunks + 1)]
     chunks = [(1 << high) - (1 << low) for low, high in itertools.pairwise(bounds)]
     return tuple(sum(choice) for choice in itertools.combinations(chunks, joint))

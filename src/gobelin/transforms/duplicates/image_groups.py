@@ -44,7 +44,7 @@ class FindImageEdges(beam.PTransform):
 
 
 def _image_keys(image: ImageSignatureRow, config: NearImageConfig) -> Iterator[tuple[tuple[int, int], tuple[str, ...]]]:
-    for key in image_keys(image["phash"], image["dhash"], config):
+    for key in image_keys(image["phash"], image["dhash"], image["colour"], config):
         yield key, (image["image_id"], image["phash"], image["dhash"], image["colour"])
 
 

@@ -22,7 +22,13 @@ from gobelin.store.files import exists, is_folder, list_files, read_bytes
 from gobelin.store.paths import join
 from gobelin.store.shards import write_tables
 from gobelin.store.tables import list_shards, read_columns
-from gobelin.transforms.duplicates.image_duplicates import ImageHashes, NearImageConfig, are_alike, image_hashes
+from gobelin.transforms.duplicates.image_duplicates import (
+    ImageHashes,
+    NearImageConfig,
+    are_alike,
+    image_hashes,
+    near_in_shape,
+)
 from gobelin.transforms.images.check_image import ImageFacts, ImageLimits, check_image
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.score.config import ClipConfig, ScoreConfig
@@ -148,13 +154,8 @@ def _near_pairs(
     hashes: ImageHashes, rows: npt.NDArray[np.int64], others: ImageHashes, config: NearImageConfig
 ) -> dict[int, list[int]]:
     """Positions in ``others`` of the near-duplicates of each of the rows that has some, by its place in ``rows``."""
-    is_near = np.zeros((len(rows), len(others.phash)), np.bool_)
-    for distance, one, other in (
-        (config.phash_distance, hashes.phash, others.phash),
-        (config.dhash_distance, hashes.dhash, others.dhash),
-    ):
-        if distance is not None:
-            is_near |= np.bitwise_count(one[rows][:, None] ^ other[None, :]) <= distance
+    phash, dhash, layout = hashes.take(rows).shapes
+    is_near = near_in_shape((phash[:, None], dhash[:, None], layout[:, None]), others.shapes, config)
     left, right = np.nonzero(is_near)
     alike = are_alike(hashes.take(rows[left]), others.take(right), config) if len(left) else np.empty(0, np.bool_)
     near: dict[int, list[int]] = {}
