@@ -200,3 +200,11 @@ def test_scores_of_other_documents_are_an_error(made: Any, tmp_path: Path) -> No
     commit_shards(str(tmp_path), 2)
     with pytest.raises(NotAlignedError, match="run the score stage again"):
         load_columns(str(folder / "documents"), str(tmp_path), config_of(()))
+
+
+def test_a_shard_without_documents_is_read(tmp_path: Path) -> None:
+    for name, schema in (("documents", DOCUMENTS), ("scores", DOCUMENT_SCORES)):
+        write_shard(shard_path(str(tmp_path / name), 0, 1), [], schema)
+        commit_shards(str(tmp_path / name), 1)
+    columns = load_columns(str(tmp_path / "documents"), str(tmp_path / "scores"), config_of(()))
+    assert len(columns.ids) == 0

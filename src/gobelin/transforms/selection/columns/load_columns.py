@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from gobelin.data.model import Role
 from gobelin.data.rows import NodeRow
 from gobelin.errors import UserError
 from gobelin.scores import HEAD
+from gobelin.store.files import open_input
 from gobelin.store.tables import list_shards, read_tables
 from gobelin.transforms.rights.consent import refusal
 from gobelin.transforms.selection.columns.columns import (
@@ -196,15 +198,17 @@ def count_words(texts: pa.Array) -> Ints:
 
 
 def _read(path: str, names: list[str]) -> pa.Table:
-    return pa.concat_tables(list(read_tables(path, names)))
+    tables = list(read_tables(path, names))
+    if tables:
+        return pa.concat_tables(tables)
+    with open_input(path) as stream:  # a shard without rows has no row groups
+        return pq.ParquetFile(stream).read(columns=names)
 
 
 def _names_in(path: str) -> dict[str, set[str]]:
     """Columns of a shard of scores, and of its nodes."""
-    from gobelin.store.files import open_input
-
     with open_input(path) as stream:
-        schema = pa.parquet.read_schema(stream)
+        schema = pq.read_schema(stream)
     nodes = schema.field("nodes").type.value_type
     return {"documents": set(schema.names), "nodes": {field.name for field in nodes}}
 
