@@ -45,10 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sites = [site for site in SITES if not options.only or site.name in options.only]
     pages: list[Page] = []
     truths: dict[str, Structure] = {}
-    left_out: dict[str, Counter[str]] = {}
     for site in sites:
         found, why = _truths(site, options.work, python)
-        left_out[site.name] = why
         step = max(1.0, len(found) / options.pages)
         chosen = [found[int(i * step)] for i in range(min(len(found), options.pages))]
         pages += [page for page, _ in chosen]
@@ -63,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
          **scores_of(truths[page.name], read_markdown(held[page.name], page.site.has_formulas, system not in GOBELIN))}
         for system, held in outputs.items() for page in pages
     ]  # fmt: skip
-    _report(results, options, truths, left_out)
+    _report(results, options)
     if options.dump:
         _dump(options.dump, outputs, truths)
     return 0
@@ -107,9 +105,8 @@ def _truths(site: Site, work: Path, python: Path) -> tuple[list[tuple[Page, Stru
     found: list[tuple[Page, Structure]] = []
     told: dict[str, Any] = {}
     home = prepare(site, work, python)
-    if site.kind in ("sphinx", "docutils"):
-        task = "rest" if site.kind == "sphinx" else site.kind
-        told = _work_for(task, home / "package" / site.source, home / "truth.json", python)
+    if site.kind in ("sphinx", "sphinx_dollars", "docutils"):
+        told = _work_for(site.kind, home / "package" / site.source, home / "truth.json", python)
     for page in find_pages(site, home):
         try:
             truth = _told(told, page) if told else _read_source(page)
@@ -189,10 +186,13 @@ def _mean(results: Iterable[dict[str, Any]], kind: str) -> tuple[float | None, i
     return (fmean(values) if values else None), len(values)
 
 
-def _report(
-    results: list[dict[str, Any]], options: argparse.Namespace, truths: dict[str, Structure], left_out: Any
-) -> None:
-    parts = {"all": _table(results, "system", SYSTEMS), "sites": _by_site(results, truths)}
+def _report(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    unseen = {site.name for site in SITES if site.is_unseen}
+    parts = {
+        "seen": _table([row for row in results if row["site"] not in unseen], "system", SYSTEMS),
+        "unseen": _table([row for row in results if row["site"] in unseen], "system", SYSTEMS),
+        "sites": _by_site(results),
+    }
     for name, text in parts.items():
         print(f"\n{name}\n\n{text}")
     for kind in KINDS if options.worst else ():
@@ -220,13 +220,13 @@ def _table(results: list[dict[str, Any]], by: str, names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _by_site(results: list[dict[str, Any]], truths: dict[str, Structure]) -> str:
+def _by_site(results: list[dict[str, Any]]) -> str:
     lines = [f"| site | generator | pages | {' | '.join(KINDS)} |", f"|---|---|---|{'---|' * len(KINDS)}"]
     for site in SITES:
         rows = [row for row in results if row["site"] == site.name and row["system"] == GOBELIN[0]]
         if rows:
             means = " | ".join(_shown(_mean(rows, kind)[0]) for kind in KINDS)
-            lines.append(f"| {site.name} | {site.generator} | {len(rows)} | {means} |")
+            lines.append(f"| {site.name}{' (unseen)' * site.is_unseen} | {site.generator} | {len(rows)} | {means} |")
     return "\n".join(lines) + "\n"
 
 

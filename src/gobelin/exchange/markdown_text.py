@@ -67,13 +67,7 @@ def _display(tex: str) -> str:
 
 def inline(text: str) -> str:
     """A text on one line, as it may begin a block."""
-    words = " ".join(_plain_newlines(text).split())
-    parts, last = [], 0
-    for found in _FORMULA.finditer(words):
-        if _is_formula(found["tex"]):
-            parts += [_escaped(words[last : found.start()]), _formula(found["tex"])]
-            last = found.end()
-    line = "".join([*parts, _escaped(words[last:])])
+    line = "".join(_inline_parts(_plain_newlines(text)))
     if line.startswith("$"):
         return line
     start = _LINE_START.match(line)
@@ -81,6 +75,23 @@ def inline(text: str) -> str:
         return line
     number = start[1] if start[1].isdigit() else ""
     return f"{number}\\{line[len(number) :]}"
+
+
+def _inline_parts(text: str) -> Iterator[str]:
+    """Escaped words and formulas by turns. A display formula, which would need lines of its own, is one in the line."""
+    words = _DISPLAY.sub(_in_line, " ".join(text.split()))
+    last = 0
+    for found in _FORMULA.finditer(words):
+        if _is_formula(found["tex"]):
+            yield _escaped(words[last : found.start()])
+            yield _formula(found["tex"])
+            last = found.end()
+    yield _escaped(words[last:])
+
+
+def _in_line(found: re.Match[str]) -> str:
+    tex = found["tex"].strip()
+    return f"${tex}$" if _TEX.search(tex) and "$" not in tex else found[0]
 
 
 def _escaped(text: str) -> str:
@@ -120,10 +131,5 @@ def table(text: str, header_rows: int | None = None) -> str:
 
 def _cell(text: str) -> str:
     """A cell: a pipe inside is escaped, in formulas too, which readers undo before they look at the cell."""
-    words = " ".join(text.split())
-    parts, last = [], 0
-    for found in _FORMULA.finditer(words):
-        if _is_formula(found["tex"]):
-            parts += [_escaped(words[last : found.start()]), _formula(found["tex"]).replace("|", "\\|")]
-            last = found.end()
-    return "".join([*parts, _escaped(words[last:])])
+    words, *others = _inline_parts(text)
+    return words + "".join(each.replace("|", "\\|") if place % 2 == 0 else each for place, each in enumerate(others))
