@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gobelin.data.model import PageKind
+from gobelin.transforms.pages.images.image_references import ImageReference
 from gobelin.transforms.pages.tree.find_nodes import PageContent, TextPiece, read_page
 
 POSTS = (
@@ -314,3 +315,23 @@ def test_posts_nested_deeply_take_time_in_proportion() -> None:
 
     seconds(50)
     assert seconds(900) < 12 * max(seconds(300), 0.02)
+
+
+def pictures_in_posts(above: str, below: str) -> list[str]:
+    posts = each(
+        lambda n: (
+            f"<div class=post>{above.format(n=n)}<p class=date><a href=/u/{n}>{NAMES[n]}</a>, {DATES[n]}</p>"
+            f"<p>{POSTS[n]}</p>{below.format(n=n)}</div>"
+        )
+    )
+    content = read(*page(f"<div class=thread><h1>No rise</h1>{posts}</div>"))
+    assert content.page_kind is PageKind.THREAD
+    return [piece.candidates[0].rsplit("/")[-1] for piece in content.pieces if isinstance(piece, ImageReference)]
+
+
+def test_pictures_above_the_name_that_opens_a_post_are_portraits() -> None:
+    assert pictures_in_posts("<img src=/p{n}.jpg>", "<img src=/loaf{n}.jpg>") == [f"loaf{n}.jpg" for n in range(4)]
+
+
+def test_pictures_that_stand_in_three_posts_are_signs() -> None:
+    assert pictures_in_posts("", "<img src=/medal.jpg><img src=/loaf{n}.jpg>") == [f"loaf{n}.jpg" for n in range(4)]

@@ -139,6 +139,8 @@ def _posts(page: PageBlocks, thread: Thread, references: Sequence[ImageReference
     _drop_labels(blocks, posts, thread, drop)
     _drop_quotations(blocks, thread, drop)
     _drop_endings(blocks, posts, drop)
+    _drop_portraits(page, thread, drop)
+    _drop_repeated(page, thread, references, drop)
     return [blocks[index] for index in range(thread.start, thread.end) if not drop[index]]
 
 
@@ -261,6 +263,38 @@ def _drop_endings(blocks: list[Block], posts: list[list[int]], drop: list[bool])
         for post in left:
             if len(post) > 1 and last[blocks[post[-1]].text] > 1:
                 drop[post.pop()] = True
+
+
+def _drop_portraits(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
+    """Pictures above the names and dates that a post opens with."""
+    parts: dict[int, list[int]] = {}
+    for index in range(thread.start, thread.end):
+        parts.setdefault(thread.owners[page.blocks[index].container], []).append(index)
+    for owner, indexes in parts.items():
+        if owner < 0:
+            continue
+        texts = [index for index in indexes if page.blocks[index].num_chars]
+        first = next((index for index in texts if not drop[index]), thread.end)
+        head = [index for index in texts if index < first and (drop[index] or thread.marks[index])]
+        for index in indexes:
+            if head and index < head[-1] and page.blocks[index].image is not None:
+                drop[index] = True
+
+
+def _drop_repeated(page: PageBlocks, thread: Thread, references: Sequence[ImageReference], drop: list[bool]) -> None:
+    """Pictures that stand in three posts and more: badges, signatures, signs of the forum."""
+    found: dict[str, list[int]] = {}
+    for index in range(thread.start, thread.end):
+        image = page.blocks[index].image
+        if image is not None and not drop[index] and image < len(references):
+            found.setdefault(references[image].candidates[0], []).append(index)
+    for indexes in found.values():
+        if len({thread.owners[page.blocks[index].container] for index in indexes}) >= _MIN_POSTS:
+            for index in indexes:
+                drop[index] = True
+
+
+_MIN_POSTS = 3
 
 
 def _shows_sign(block: Block, references: Sequence[ImageReference]) -> bool:
