@@ -178,7 +178,7 @@ def _decoded(tokenizers: ImageTokenizers, row: Row) -> tuple[np.ndarray, Resize]
 
 
 def _first_tokens(folder: str, withheld: set[str]) -> dict[str, Any]:
-    """Rows of codes, or latents, of the pictures with the smallest ids; ids are hashes, so that is a fair draw."""
+    """Rows of codes, or latents, of the pictures with the smallest ids; ids are hashes, so they are a random sample."""
     held: dict[str, Any] = {}
     for path in list_shards(folder):
         for table in read_tables(path):

@@ -32,7 +32,7 @@ BETAS = (0.5, 0.9)  # of Adam, as in taming
 
 
 class PatchDiscriminator(nn.Module):
-    """Images B x 3 x H x W in [-1, 1] to logits B x 1 x h x w, one a patch: positive for pictures."""
+    """Images B x 3 x H x W in [-1, 1] to logits B x 1 x h x w, one per patch: positive for pictures."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -61,17 +61,17 @@ def check_sizes(sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def fooling_loss(fake: Tensor) -> Tensor:
-    """Of the tokenizer: reconstructions should be taken for pictures."""
+    """The tokenizer's loss: reconstructions should be taken for pictures."""
     return -fake.float().mean()
 
 
 def telling_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Of the discriminator, the hinge loss."""
+    """The hinge loss of the discriminator."""
     return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor) -> float:
-    """Of the adversarial loss, from the gradients of both losses at the last layer of the decoder."""
+    """The weight of the adversarial loss, from the gradients of both losses at the last layer of the decoder."""
     ratio = reconstruction.float().norm() / (adversarial.float().norm() + ADAPTIVE_EPS)
     return float(ratio.clamp(0, MAX_ADAPTIVE))
 
@@ -94,7 +94,7 @@ class Adversary:
         self._held: dict[int, Tensor] = {}
         self._seen: list[tuple[Tensor, Tensor, float]] = []
         self.last_factor = 0.0
-        """By which the opinion of the last step was multiplied."""
+        """The weight of the discriminator's opinion in the last step."""
 
     def judge(self, real_B3HW: Tensor, fake_B3HW: Tensor, share: float, weights: Sequence[Tensor]) -> None:
         """Adds up the gradients of what it thinks of reconstructions; ``share`` is theirs of the step."""

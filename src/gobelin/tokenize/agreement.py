@@ -16,7 +16,7 @@ NUM_COMPARED = 64
 """Pictures of a fit that are compared."""
 
 DRAWN_PIXELS = 2**18
-"""Of the pictures that are drawn where there are no others: 4 of 256 px."""
+"""Pixels of the pictures that are drawn where there are no others: 4 of 256 px."""
 
 
 def measure_agreement(

@@ -1,6 +1,6 @@
 """The corpus as token sequences: each document -> one mixed sequence of tokens, or several where it is long.
 
-Codes (``encode.py``) are shuffled to the documents that show them, two bytes a token. Sequences stay in the shard of
+Codes (``encode.py``) are shuffled to the documents that show them, two bytes per token. Sequences stay in the shard of
 their document; ``token_shards.py`` shuffles them.
 """
 
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from gobelin.data.markdown_blocks import fenced, table_as_markdown
 from gobelin.data.model import Action, Decision, Role, Unit, alt_text, to_row
-from gobelin.data.rows import Row
+from gobelin.data.rows import DocumentRow, NodeRow
 from gobelin.store.shards import read_rows, write_shard
 from gobelin.store.tables import read_tables, shard_path, shard_place
 from gobelin.tokenize.config import Order
@@ -26,7 +26,7 @@ from gobelin.tokenize.sequence import ImageItem, Item, TextItem
 from gobelin.tokenize.shown import SHOWN, uses_of_images
 from gobelin.tokenize.split import encode_sequences
 from gobelin.tokenize.text_tokenizer import TextTokenizer
-from gobelin.tokenize.token_shards import sequence_row, sequence_schema
+from gobelin.tokenize.token_shards import SequenceColumns, sequence_row, sequence_schema
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.progress import advance
@@ -36,7 +36,7 @@ from gobelin.transforms.urls import site_of
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SequenceLayout:
-    """What of a document enters its sequences, and how."""
+    """Which parts of a document enter its sequences, and how."""
 
     alt_as_caption: bool = True
     order: Order = "interleaved"
@@ -130,7 +130,7 @@ def codes_in_part(index: int, paths: Sequence[Sequence[str]]) -> tuple[int, list
     return index, [_codes_by_id(row)[1] for path in paths[index] for row in read_rows(path)]
 
 
-def _codes_by_id(row: Row) -> tuple[str, _Codes]:
+def _codes_by_id(row: Mapping[str, Any]) -> tuple[str, _Codes]:
     latents = row.get("latents")
     found = np.asarray(row["codes"], np.int32) if latents is None else np.asarray(latents, np.float16)
     return row["image_id"], _Codes(row["image_id"], found.tobytes(), row.get("codebook") or 0)
@@ -155,7 +155,7 @@ class _AssembleShard(WebStep):
     def process(self, element: tuple[int, Iterable[_Codes | None]]) -> Iterator[Any]:
         index, group = element
         stored = {item.image_id: item for item in group if item is not None}
-        codebooks, latents = self._vocabulary.codebooks, None  # of the run's image tokenizer, one a grid
+        codebooks, latents = self._vocabulary.codebooks, None  # of the run's image tokenizer, one per grid
         codebook = codebooks[0]
         if codebook.is_continuous:  # an id marks the place of a latent
             zeros = [np.zeros(book.tokens_per_image, np.int32) for book in codebooks]
@@ -175,7 +175,7 @@ class _AssembleShard(WebStep):
     def _rows(
         self, index: int, codes: Mapping[str, EncodedImage], decisions: list[Decision],
         latents: dict[str, np.ndarray] | None = None,
-    ) -> Iterator[Row]:  # fmt: skip
+    ) -> Iterator[SequenceColumns]:  # fmt: skip
         folders, assignments = self._layout.assignments, None
         if folders is not None:
             scores, selected = (shard_path(folder, index, self._num_shards) for folder in folders)
@@ -197,9 +197,9 @@ class _AssembleShard(WebStep):
             yield from made[0]
 
     def _sequences(
-        self, document: Row, codes: Mapping[str, EncodedImage], latents: dict[str, np.ndarray] | None,
+        self, document: DocumentRow, codes: Mapping[str, EncodedImage], latents: dict[str, np.ndarray] | None,
         assigned: list[int | None] | None,
-    ) -> tuple[list[Row], list[Decision]]:  # fmt: skip
+    ) -> tuple[list[SequenceColumns], list[Decision]]:  # fmt: skip
         """The rows of a document, none where nothing of it is left, and what was left out of it."""
         layout, doc_id = self._layout, document["doc_id"]
         nodes = shown_nodes(document["nodes"], codes)
@@ -238,7 +238,7 @@ class _AssembleShard(WebStep):
 
     @staticmethod
     def _decision(
-        document: Row, place: int, action: Action, rule: str, value: int, threshold: int | None
+        document: DocumentRow, place: int, action: Action, rule: str, value: int, threshold: int | None
     ) -> Decision:  # fmt: skip
         node = document["nodes"][place]
         return Decision(
@@ -247,12 +247,12 @@ class _AssembleShard(WebStep):
         )  # fmt: skip
 
 
-def shown_nodes(nodes: Sequence[Row], codes: Mapping[str, EncodedImage]) -> list[int]:
-    """The places of what of a document enters its sequence: texts, and images with codes."""
+def shown_nodes(nodes: Sequence[NodeRow], codes: Mapping[str, EncodedImage]) -> list[int]:
+    """The places of the nodes that enter a document's sequence: texts, and images with codes."""
     return [place for place, node in enumerate(nodes) if node["kind"] == "text" or node["image_id"] in codes]
 
 
-def document_items(nodes: Iterable[Row], codes: Mapping[str, EncodedImage], alt_as_caption: bool) -> list[Item]:
+def document_items(nodes: Iterable[NodeRow], codes: Mapping[str, EncodedImage], alt_as_caption: bool) -> list[Item]:
     """Nodes that enter a sequence, as its items.
 
     Args:
@@ -263,15 +263,15 @@ def document_items(nodes: Iterable[Row], codes: Mapping[str, EncodedImage], alt_
     for node in nodes:
         if node["kind"] == "text":
             items.append(TextItem(written_text(node)))
-        else:
+        elif node["image_id"] is not None:
             caption = node["caption"] or (alt_text(node["alt"]) if alt_as_caption else None)
             items.append(_image_item(node["image_id"], codes[node["image_id"]], caption))
     return items
 
 
-def written_text(node: Row) -> str:
+def written_text(node: NodeRow) -> str:
     """A text as a model reads it: code and tables as Markdown writes them, anything else as it is."""
-    text: str = node["text"]
+    text = node["text"] or ""
     if node["role"] == Role.CODE:
         return fenced(text, node.get("code_language") or "")
     if node["role"] == Role.TABLE:

@@ -23,7 +23,7 @@ WEIGHTS_NAME = "model.safetensors"
 Shape = TypeVar("Shape", bound=TokenizerConfig)
 
 PREFIX = "gobelin-"
-"""Of the kind in ``config.json``: a file of that name that another program wrote has none."""
+"""Prefix of the kind in ``config.json``; a file of that name by another program lacks it."""
 
 SEVERAL = PREFIX + "several"
 """The kind in ``config.json`` of a folder with several tokenizers, each in a folder below it."""
@@ -99,7 +99,7 @@ def read_members(folder: str) -> tuple[Member, ...]:
     """The tokenizers in this folder, in the order of their codebooks: the one whose ``config.json`` it is, or several.
 
     Raises:
-        UserError: there is no ``config.json``, or it is none of ours.
+        UserError: there is no ``config.json``, or it is not one of ours.
     """
     described = _read_described(folder)
     if described.get("kind") != SEVERAL:

@@ -91,7 +91,7 @@ class VQVAEConfig(_Patches):
     kind: ClassVar[str] = "vqvae"
 
     image_size: int | tuple[int, int] = 56
-    """Side of the square image, or height and width; pixels. More pixels at the same patch mean more tokens an
+    """Side of the square image, or height and width; pixels. More pixels at the same patch mean more tokens per
     image."""
     patch_size: int = 8
     """Side of a patch, pixels; divides image_size. Halve it for finer detail at four times the tokens."""
@@ -333,8 +333,8 @@ class FitSettings:
     micro_batch: int | None = None
     """Pictures that are computed at a time; a step's gradients are added up over them. None: all."""
     learning_rate: float | None = None
-    """Of AdamW. None: 2e-3, on a convolutional trunk of more than 32 channels less by their ratio; a fifth for a
-    decoder alone."""
+    """Learning rate of AdamW. None: 2e-3, on a convolutional trunk of more than 32 channels less by their ratio; a
+    fifth for a decoder alone."""
     discriminator: float = 0.0
     """Weight of the patch discriminator's opinion; 0: there is none."""
     discriminator_start: int = 0
@@ -420,7 +420,7 @@ def _check_codebooks(codebooks: Mapping[str, CodebookConfig]) -> None:
 
 
 Order = Literal["interleaved", "image_first", "text_first", "assigned"]
-"""Of the texts and images of a sequence: ``order.py``."""
+"""Order of the texts and images of a sequence: ``order.py``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -470,10 +470,10 @@ class TokenizeConfig:
 
     max_tokens: int | None = None
     """Tokens of a sequence at most. A longer document becomes several, cut between items; only a text that no sequence
-    could hold is cut in itself, never an image. Null: one sequence a document."""
+    could hold is cut in itself, never an image. Null: one sequence per document."""
 
     shard_tokens: int = 2**25
-    """Tokens of a token shard, about; one shard is in memory at a time, at some 10 bytes a token."""
+    """Tokens of a token shard, about; one shard is in memory at a time, at some 10 bytes per token."""
 
     blur_faces: bool = False
     """Whether faces are blurred before an image becomes tokens, before the image tokenizer learns from it, and in
@@ -484,8 +484,8 @@ class TokenizeConfig:
     settings give the same codes; files of codes say which. On GPUs one process encodes on each."""
 
     precision: str = "auto"
-    """Of the image tokenizer's trunk: float32, bfloat16, or auto: the latter for a VQGAN where the device multiplies it
-    in hardware. `gobelin tokenizer show` says how many codes are the same."""
+    """Precision of the image tokenizer's trunk: float32, bfloat16, or auto: the latter for a VQGAN where the device
+    multiplies it in hardware. `gobelin tokenizer show` says how many codes are the same."""
 
     batch_size: int | None = None
     """Images that are encoded at a time. Null: what suits the device. Another number may change codes that are nearly

@@ -3,8 +3,8 @@
 On the CPU the workers of a run share the cores among them, so each opens its own pictures between two batches: another
 process would only add the way there and back. Beside a GPU, ``DecoderPool`` keeps several processes busy: a thread for
 each writes encoded pictures into its pipe and reads pixels back, and Python's lock is free meanwhile. What comes back
-is the same, whatever their number. A file that ends its process costs itself: those that were with it are opened again,
-one by one.
+is the same, whatever their number. If a file ends its process, only that file is lost: those that were sent with it are
+opened again, one by one.
 """
 
 from __future__ import annotations

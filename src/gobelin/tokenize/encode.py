@@ -1,6 +1,6 @@
 """The image tokenizer as a Beam stage: each distinct image that the corpus shows -> its codes, once (the GPU worker).
 
-One tokenizer a process, or one of each where a recipe has several; each picture goes to one of them. Pictures come in
+One tokenizer per process, or one of each where a recipe has several; each picture goes to one of them. Pictures come in
 the order of shards and ids; batches have one size and are filled across documents and shards, so that the last batches
 of all are the only ones that are padded. The next pictures are opened while the device works (``decoders.py``). Codes
 depend on the picture, the tokenizer, the kind of device and settings, which stand in each file's metadata; not on
@@ -14,16 +14,16 @@ import dataclasses
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.utils.shared import Shared
 
 from gobelin.data.model import Action, Decision, Unit
-from gobelin.data.rows import Row
 from gobelin.data.schemas import CODEBOOK_OF_IMAGE, IMAGE_CODES, IMAGE_LATENTS, MAX_NARROW_CODES, WIDE_IMAGE_CODES
 from gobelin.store.files import open_input
 from gobelin.store.shards import write_decisions, write_shard
@@ -142,7 +142,7 @@ class _EncodeImages(WebStep):
 
     def _rows(
         self, pictures: Iterable[tuple[_Key, Encoded]], decisions: dict[int, list[Decision]]
-    ) -> Iterator[tuple[int, Row]]:
+    ) -> Iterator[tuple[int, CodesOfImage]]:
         """(shard, row of codes) of each image, in the order given."""
         waiting: deque[tuple[_Key, int]] = deque()  # and the codebook
         frames, codebooks = self._tokenizers.frames, self._tokenizers.codebooks
@@ -159,12 +159,21 @@ class _EncodeImages(WebStep):
         for tokens in self._tokenizers.encode_all(opened()):
             key, codebook = waiting.popleft()
             advance("images")
-            row: Row = {"image_id": key.image_id, "codes": tokens.astype(kind)}
+            row: CodesOfImage = {"image_id": key.image_id, "codes": tokens.astype(kind)}
             if codebooks[codebook].is_continuous:
                 row = {"image_id": key.image_id, "codes": np.zeros(len(tokens), np.uint16), "latents": tokens.ravel()}
             if len(codebooks) > 1:
                 row["codebook"] = codebook
             yield key.shard, row
+
+
+class CodesOfImage(TypedDict):
+    """A row of the data set ``codes`` (``codes_schema``)."""
+
+    image_id: str
+    codes: npt.NDArray[np.integer]
+    latents: NotRequired[npt.NDArray[np.float16]]
+    codebook: NotRequired[int]
 
 
 class _Key(NamedTuple):

@@ -424,7 +424,7 @@ def _freeze_encoder(network: Network) -> None:
 
 
 def _fingerprint_of(network: Network | None) -> str | None:
-    """Of the weights that a fit begins with, so that it goes on with them."""
+    """Fingerprint of the weights that a fit begins with, so that it goes on with the same ones."""
     if network is None:
         return None
     digest = hashlib.sha256()

@@ -42,7 +42,7 @@ class Framing:
 
     @property
     def longest_side(self) -> int:
-        """Of all grids, pixels."""
+        """The longest side of the pictures of all grids, pixels."""
         return max(max(size) for size in self.sizes)
 
     def index_for(self, height: int, width: int) -> int:
@@ -67,7 +67,7 @@ class Frames:
 
     framings: tuple[Framing, ...]
     min_sides_px: tuple[int, ...] = (0,)
-    """Of each tokenizer, the least shorter side of the pictures that it takes; one of them is 0."""
+    """For each tokenizer the least shorter side of the pictures that it takes, pixels; one of them is 0."""
 
     def tokenizer_for(self, height: int, width: int) -> int:
         """The tokenizer of a picture whose file has these pixels: of those whose least side its shorter side reaches,

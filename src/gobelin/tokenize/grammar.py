@@ -6,7 +6,7 @@
              | image <|caption_of_previous|> text-id+
     image    = begin-of-image image-id{N} <|end_of_image|>
 
-There is one begin-of-image token a codebook; it says which range the image ids are of, and N, which is always rows x
+There is one begin-of-image token per codebook; it says which range the image ids are of, and N, which is always rows x
 columns of that codebook's grid.
 
 ``parse`` validates a whole sequence at the cost of one pass over its special tokens. ``DocumentWriter`` says which

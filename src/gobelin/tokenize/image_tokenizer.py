@@ -207,7 +207,7 @@ class ImageTokenizer:
         return images
 
     def _token_shape(self, codebook: int) -> tuple[int, ...]:
-        """Of the tokens of one image."""
+        """Shape of the tokens of one image."""
         book = self.codebooks[codebook]
         return (book.tokens_per_image, *([book.latent_channels] if book.is_continuous else []))
 
@@ -385,7 +385,7 @@ def _on_cpu(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _what_is_there(address: str) -> str:
-    """One line on what stands at an address that holds no tokenizer of ours."""
+    """One line on what an address holds that is no tokenizer of ours."""
     if is_folder(address):
         names = sorted({name.partition("/")[0] for name, _ in list_files(address)})
         return f"a folder with {', '.join(names[:8]) or 'nothing in it'}; expected {CONFIG_NAME} and {WEIGHTS_NAME}"

@@ -25,7 +25,7 @@ _FIRST = "net.slice1.0.weight"
 
 
 class Lpips(nn.Module):
-    """Distance of pictures in [-1, 1], at least 16 px a side; its weights take no gradient."""
+    """Distance of pictures in [-1, 1], at least 16 px per side; its weights take no gradient."""
 
     shift: Tensor
     scale: Tensor

@@ -1,9 +1,9 @@
-"""In which order a document's texts and images enter its sequence, and how many of its images do.
+"""The order in which a document's texts and images enter its sequence, and how many of its images do.
 
     interleaved    as they stand on the page
     image_first    all images, then all texts
     text_first     all texts, then all images
-    assigned       each image before the text that MMC4's assignment gives it (arXiv 2304.06939): one image a text, so
+    assigned       each image before the text that MMC4's assignment gives it (arXiv 2304.06939): one image per text, so
                    that the sum of their CLIP similarities is largest. ``score`` has made the assignment; an image
                    without one, or whose text ``select`` dropped, keeps its place before the text that follows it
 
@@ -67,7 +67,7 @@ class Assignments:
         self._dropped = RowsByDocument(dropped_nodes(decisions))
 
     def of(self, doc_id: str) -> list[int | None]:
-        """Of each node of a document of the corpus, the place there of the text that it is assigned to."""
+        """For each node of a document of the corpus, the place there of the text that it is assigned to."""
         nodes = [node for row in self._scores.of(doc_id) for node in row["nodes"]]
         dropped = {row["node_index"] for row in self._dropped.of(doc_id)}
         kept = [place for place in range(len(nodes)) if place not in dropped]

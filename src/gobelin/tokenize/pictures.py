@@ -1,6 +1,6 @@
 """Pictures that a tokenizer is fitted on or shown with: an array in memory, or a source that is read as it is needed.
 
-A tokenizer of several grids has pictures of several sizes; those of a batch come in groups, one a size.
+A tokenizer of several grids has pictures of several sizes; those of a batch come in groups, one per size.
 
 Which pictures a step sees is a function of seed and step alone, so a fit that goes on after a stop sees what it would
 have seen. A source is a list of groups (row groups of Parquet files, runs of files of a folder). An epoch goes through
@@ -100,7 +100,7 @@ class PictureSource(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Over names and sizes of what is read."""
+        """Digest of the names and sizes of what is read."""
 
     def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
         """The pictures of these indices in the group, in this order."""

@@ -80,7 +80,7 @@ def perplexity(counts_K: np.ndarray) -> float:
 def ssim(first_B3HW: Tensor, second_B3HW: Tensor) -> Tensor:
     """Structural similarity of each pair of pictures in [-1, 1]: shape B, at most 1. Differentiable.
 
-    Pictures of fewer than 11 pixels a side are looked at through a smaller window.
+    Pictures of fewer than 11 pixels per side are looked at through a smaller window.
     """
     channels, side = first_B3HW.shape[1], min(WINDOW, *first_B3HW.shape[2:])
     steps = torch.arange(side, device=first_B3HW.device, dtype=first_B3HW.dtype) - (side - 1) / 2

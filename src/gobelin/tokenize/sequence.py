@@ -1,4 +1,4 @@
-"""One mixed sequence a document: items (texts, images with their captions) to tokens and back, without loss.
+"""One mixed sequence per document: items (texts, images with their captions) to tokens and back, without loss.
 
 A document is its items in reading order (``grammar.py`` has the grammar). A caption stands before its image for one
 half of the images and after it for the other, so that the model learns both to draw from words and to find words for

@@ -12,11 +12,11 @@ from gobelin.store.shards import read_rows
 from gobelin.store.tables import read_tables, shard_path, shard_place
 
 SHOWN = pa.schema([("image_id", pa.string()), ("shard", pa.int32())])
-"""One row an image and a shard of the corpus with a document that shows it."""
+"""One row per image and a shard of the corpus with a document that shows it."""
 
 
 def read_shown(path: str, _: list[str]) -> Iterator[pa.Table]:
-    """The rows of ``SHOWN`` of a shard of the corpus, each once a row group (``partition.Read``)."""
+    """The rows of ``SHOWN`` of a shard of the corpus, each once per row group (``partition.Read``)."""
     index = shard_place(path)[0]
     for table in read_tables(path, ["nodes.list.element.image_id"]):
         ids = pc.unique(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null())

@@ -3,7 +3,7 @@
 An item goes whole into the sequence that is being filled, or opens the next one. Only a text that no sequence could
 hold is cut: behind a sentence, or else before a space, or else anywhere. Its pieces, one behind the other, are the
 text. An image is never cut; a caption that leaves no room for its image is shortened, which is the one thing that is
-lost, and it is told.
+lost, and a decision says so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MIN_TEXT_ROOM = 16
 """Tokens of text that a sequence must have room for; any character fits into four."""
 
 _CHARACTERS_A_TOKEN = 8
-"""Of a text that is cut, so many characters are looked at for each token that there is room for."""
+"""Characters of a text that are looked at for each token that there is room for, where it is cut."""
 
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s)|[。！？｡][」』”’]*|(?=\n)")
 _SPACE = re.compile(r"(?<=\S)(?=\s)")

@@ -1,4 +1,4 @@
-"""Text tokenizers in the files of tiktoken: one line a token, its bytes in base64 and its rank.
+"""Text tokenizers in the files of tiktoken: one line per token, its bytes in base64 and its rank.
 
 The ranks are a byte-level BPE: of two neighbouring tokens, the pair whose joined bytes have the lowest rank is merged
 first. ``definition_of`` writes the same tokenizer as JSON of the `tokenizers` package. How text is cut before merging

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import ImageSpanRow
 from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, TOKEN_INDEX, TOKEN_SHARDS
 from gobelin.errors import UserError
 from gobelin.store.dataset import data_output, shard_name
@@ -34,8 +34,8 @@ from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.transforms.partition import Bins, Parts, give_memory_back
 
 VERSION = 3
-"""Of the layout of token shards. Version 1, which says no version, had no ``part``, no index and the order of ids;
-version 2 had no ``site``."""
+"""Version of the layout of token shards. Version 1, which says no version, had no ``part``, no index and the order of
+ids; version 2 had no ``site``."""
 
 SHARDS_KEY = b"gobelin.token_shards"
 """Key of the layout in a Parquet file's metadata: JSON with version, seed, shard_tokens, order ..."""
@@ -59,21 +59,39 @@ _OF_THE_INDEX = ("doc_id", "part", "site", "num_tokens", "num_images", "num_imag
 
 
 def shard_schema(codebook: Codebook) -> pa.Schema:
-    """Of the token shards of a run with this tokenizer."""
+    """Schema of the token shards of a run with this tokenizer."""
     return CONTINUOUS_TOKEN_SHARDS if codebook.is_continuous else TOKEN_SHARDS
 
 
 def sequence_schema(codebook: Codebook) -> pa.Schema:
-    """Of sequences on their way to the token shards: what stands there, the key and what the index says."""
+    """Schema of sequences on their way to the token shards: columns of these, the key, and columns of the index."""
     schema = shard_schema(codebook)
     for field in _OF_A_SEQUENCE:
         schema = schema.append(field)
     return schema
 
 
-def sequence_row(doc_id: str, site: str, part: int | None, sequence: TokenSequence, seed: int) -> Row:
+class SequenceColumns(TypedDict):
+    """A row of ``sequence_schema``; ``latents`` where tokens are continuous."""
+
+    doc_id: str
+    part: int | None
+    site: str | None
+    tokens: npt.NDArray[np.int32]
+    image_spans: list[ImageSpanRow]
+    key: int
+    num_tokens: int
+    num_images: int
+    num_image_tokens: int
+    longest_image: int
+    latents: NotRequired[npt.NDArray[np.float16]]
+
+
+def sequence_row(doc_id: str, site: str, part: int | None, sequence: TokenSequence, seed: int) -> SequenceColumns:
     """A row of ``sequence_schema``, without latents."""
-    spans = [dataclasses.asdict(span) for span in sequence.spans]
+    spans: list[ImageSpanRow] = [
+        {"start": span.start, "length": span.length, "image_id": span.image_id} for span in sequence.spans
+    ]
     return {
         "doc_id": doc_id,
         "part": part,
@@ -99,7 +117,7 @@ class Totals:
 
 
 def count_sequences(paths: Iterable[str]) -> Totals:
-    """Counts over files of ``sequence_schema``; of a row, a few numbers are read."""
+    """Counts over files of ``sequence_schema``. Reads a few numbers of each row."""
     slices = np.zeros(NUM_SLICES, np.int64)
     num_documents = num_image_tokens = 0
     for path in paths:

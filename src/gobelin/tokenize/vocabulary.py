@@ -3,7 +3,7 @@
 Ids 0 to 7 are the special tokens. ``<|image|>`` begins an image of the first codebook; each further codebook (another
 tokenizer, or another grid of the same one) has a token of its own that begins its images, and those come next. So the
 token that begins an image says which codes follow and in which grid. Then come the ids of the text tokenizer, then
-the codes: one range of ids a tokenizer. With one codebook the ids are those of version 1 of this layout, which is
+the codes: one range of ids per tokenizer. With one codebook the ids are those of version 1 of this layout, which is
 still read.
 
 Shards store ids of this vocabulary; what an id means is written in ``vocabulary.json`` beside the shards and, as
@@ -62,7 +62,8 @@ class Vocabulary:
     text_size: int
     """Number of tokens of the text tokenizer."""
     codebooks: tuple[Codebook, ...]
-    """Of the image tokenizers, at least one. Those of one name share a range of ids: several grids of one tokenizer."""
+    """Codebooks of the image tokenizers, at least one. Those of one name share a range of ids: several grids of one
+    tokenizer."""
     text_fingerprint: str
     """SHA-256 of the text tokenizer's file, hex."""
     text_token_bytes: tuple[int, ...]

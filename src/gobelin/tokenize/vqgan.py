@@ -197,7 +197,7 @@ class VQGAN(CodedAutoencoder):
 
 
 class KLVAE(nn.Module):
-    """Images in [-1, 1] to latents and back: the means of a normal distribution a place, d numbers each."""
+    """Images in [-1, 1] to latents and back: the means of a normal distribution per place, d numbers each."""
 
     def __init__(self, config: KLVAEConfig) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class KLVAE(nn.Module):
         self, images_B3HW: Tensor, *, quantize: bool, generator: torch.Generator | None = None
     ) -> Reconstruction:
         """For fitting: the reconstruction of a draw from the distribution; the penalty is its KL divergence from the
-        standard normal, nats a number. ``quantize`` False reconstructs the means without a penalty."""
+        standard normal, nats per number. ``quantize`` False reconstructs the means without a penalty."""
         (means_BNd, logs_BNd), grid = self.moments(images_B3HW), grid_of(images_B3HW, self.config)
         if not quantize:
             return Reconstruction(self.pixels(means_BNd, grid), means_BNd.flatten(0, 1), None, means_BNd.new_zeros(()))

@@ -5,7 +5,7 @@ The stem cuts the image into patches, all computation is at patch resolution (tw
 output is shuffled back into pixels. There is no normalisation layer on purpose: on flat-coloured pictures GroupNorm
 loses the colours within the first minutes of fitting, and without it the codes of a decoded picture are the same
 again for more than 90 % of the positions. 56 px and patch 8 make 49 tokens and 0.44 M parameters;
-encoding takes about 0.12 ms of one core an image.
+encoding takes about 0.12 ms of one core per image.
 """
 
 from __future__ import annotations
