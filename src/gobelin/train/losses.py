@@ -19,10 +19,13 @@ from gobelin.train.linear import product
 # B rows, T tokens of a row, N = B x T, D model width, V vocabulary
 
 CHUNK_BYTES = 4 * 2**20
-"""Of logits at a time. So they stay in the processor's cache, and memory is that of a chunk, however large the
-vocabulary; fewer rows than ``CHUNK_ROWS`` would make the products slow."""
+"""Of logits at a time on a CPU. So they stay in its cache, and memory is that of a chunk, however large the vocabulary;
+fewer rows than ``CHUNK_ROWS`` would make the products slow."""
 
 CHUNK_ROWS = 128
+
+DEVICE_CHUNK_BYTES = 256 * 2**20
+"""The same on another device, which wants large products."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class _Losses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, weight_VD: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor, Tensor | None]:
         learns = wanted.weights_N is not None and any(ctx.needs_input_grad)
-        chunk = max(CHUNK_ROWS, CHUNK_BYTES // (4 * len(weight_VD)))
+        chunk_bytes = CHUNK_BYTES if x_ND.device.type == "cpu" else DEVICE_CHUNK_BYTES
+        chunk = max(CHUNK_ROWS, chunk_bytes // (4 * len(weight_VD)))
         weights_N = torch.zeros_like(x_ND[:, 0]) if wanted.weights_N is None else wanted.weights_N
         z_weights_N = wanted.z_weight * (wanted.targets_N != NO_TARGET)
         of_x, of_weight, totals, losses, hits = [], None, [], [], []
@@ -79,7 +83,7 @@ class _Losses(torch.autograd.Function):
                 chances_MV *= (weights_M + 2 * z_weights_M * normalizers_M)[:, None]
                 of_logits_MV = chances_MV.scatter_add_(1, targets_M1, -weights_M[:, None])
                 of_x.append(product(of_logits_MV, weight_VD))
-                of_chunk = product(x_MD.T, of_logits_MV).T
+                of_chunk = product(x_MD.T, of_logits_MV).T.to(weight_VD.dtype)  # sums in full precision
                 of_weight = of_chunk if of_weight is None else of_weight.add_(of_chunk)
         ctx.save_for_backward(*([torch.cat(of_x), of_weight] if of_weight is not None else []))
         found = (torch.stack(totals).sum(), torch.cat(losses), torch.cat(hits) if hits else None)
