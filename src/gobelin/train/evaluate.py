@@ -67,11 +67,15 @@ def grounding_gap(model: LanguageModel, pairs: Sequence[Pair], *, seed: int) -> 
 
 @torch.no_grad()
 def losses_of(
-    model: LanguageModel, documents: Documents, *, row_tokens: int, batch_rows: int, precision: str
+    model: LanguageModel, documents: Documents, *, row_tokens: int, batch_rows: int, precision: str, max_rows: int
 ) -> dict[str, float | None]:
-    """What the model was measured by over all of these documents: see ``Measured.means``; None each without any."""
+    """What the model was measured by over these documents: see ``Measured.means``; None each without any.
+
+    Args:
+        max_rows: packed rows of them that are read, always the same ones.
+    """
     loader = Loader(documents, row_tokens=row_tokens, caption_drop=0.0, seed=0)
-    device, rows, sums = model.head.weight.device, loader.epoch(), None
+    device, rows, sums = model.head.weight.device, itertools.islice(loader.epoch(), max_rows), None
     while part := list(itertools.islice(rows, batch_rows)):
         batch = make_batch(part, row_tokens)
         targets_N = batch.targets_BT.flatten().to(device)

@@ -16,6 +16,10 @@ from gobelin.train.held_out import HeldOut
 from gobelin.transforms.devices import torch_device
 from gobelin.transforms.progress import reach
 
+MAX_TOKENS = 100_000
+"""Of a held-out set that the losses of a model are measured on, in whole rows, always the same ones: sites of long
+chapters have more tokens than small models are trained on."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ArmRun:
@@ -80,8 +84,9 @@ def train_and_measure(run: ArmRun) -> None:
         for name, target in data.targets().items():
             documents = documents_among(data.shards(target["corpus"]), vocabulary, target["doc_ids"])
             losses = losses_of(
-                model, documents, row_tokens=config.row_tokens, batch_rows=config.batch_rows, precision=config.precision
-            )
+                model, documents, row_tokens=config.row_tokens, batch_rows=config.batch_rows,
+                precision=config.precision, max_rows=max(1, MAX_TOKENS // config.row_tokens),
+            )  # fmt: skip
             pairs = [Pair(tuple(each["caption"]), tuple(each["codes"]), each["codebook"]) for each in target["pairs"]]
             gaps: dict[str, float | None] = {"image_gap": None, "text_gap": None}
             if len({pair.caption for pair in pairs}) > 1:
