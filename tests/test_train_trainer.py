@@ -21,6 +21,7 @@ from gobelin.tokenize.sequence import ImageItem
 from gobelin.train import losses
 from gobelin.train.batches import NO_TARGET, Loader, make_batch
 from gobelin.train.config import TrainConfig
+from gobelin.train.evaluate import losses_of
 from gobelin.train.fit_alerts import fit_alerts
 from gobelin.train.log import in_words
 from gobelin.train.losses import TargetWeights, TokenLosses, measure
@@ -537,6 +538,21 @@ def test_losses_do_not_depend_on_packing(shards: str, tmp_path: Path) -> None:
 
     together = nats([list(row) for row in rows])
     assert together == pytest.approx(sum(nats([[piece]]) for row in rows for piece in row), rel=1e-5)
+
+
+def test_losses_of_documents_are_of_the_first_rows(shards: str, tmp_path: Path) -> None:
+    _train(shards, tmp_path)
+    model, documents = load_model(str(tmp_path)), read_corpus(shards, VOCABULARY, 0.1).training
+    rows = list(Loader(documents, row_tokens=96, caption_drop=0.0, seed=0).epoch())
+    assert len(rows) > 3
+    for max_rows, num_rows in ((3, 3), (10**6, len(rows))):
+        found = losses_of(model, documents, row_tokens=96, batch_rows=2, precision="float32", max_rows=max_rows)
+        batch = make_batch(rows[:num_rows], 96)
+        targets_N = batch.targets_BT.flatten()
+        with torch.no_grad():
+            whole = model(batch.tokens_BT, batch.pieces_BT, losses.Wanted(targets_N, with_hits=True))
+        expected = measure(whole, targets_N, VOCABULARY).means()
+        assert found == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}
 
 
 def test_the_image_weight_weighs_images(shards: str, tmp_path: Path) -> None:
