@@ -42,7 +42,10 @@ NEAR_OVERLAP = 0.9
 """Share of a caption's words that must stand around an image for the caption to be near it, [0, 1]."""
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-_TEX = re.compile(r"\${1,2}[^$]{0,2000}[\\^_][^$]{0,2000}\${1,2}")
+_TEX_BLOCK = re.compile(
+    r"\\begin\{(\w{1,20}\*?)\}.{0,5000}?\\end\{\1\}|\\\(.{0,2000}?\\\)|\\\[.{0,2000}?\\\]", re.DOTALL
+)
+_TEX_DOLLARS = re.compile(r"\$\$[^$]{1,2000}\$\$|\$(?=\S)[^$]{1,1000}(?<=\S)\$(?![\w{(])")
 _RAISED = re.compile(r"(?<=[\w)\]])[\^_](?=[\w(+-])")
 _ANY_WORD = re.compile(r"\w+")
 
@@ -105,10 +108,19 @@ class ImageCounts:
 def words_of(text: str) -> list[str]:
     """Words in lower case; a Chinese, Japanese or Korean character is a word.
 
-    Formulas between dollar signs are no words, nor are the signs of a raised or lowered number: in a container's own
-    text the ones are images and the others digits alone.
+    Formulas between dollar signs or TeX's delimiters are no words, nor are the signs of a raised or lowered number: in
+    a container's own text the ones are images and the others digits alone.
     """
-    return _WORD.findall(_RAISED.sub("", _TEX.sub(" ", text)).lower())
+    text = _TEX_DOLLARS.sub(_without_formula, _TEX_BLOCK.sub(" ", text))
+    return _WORD.findall(_RAISED.sub("", text).lower())
+
+
+def _without_formula(dollars: re.Match[str]) -> str:
+    """Nothing where what stands between dollar signs is TeX; prices and single letters stay."""
+    return dollars[0] if _TEX_SIGNS.isdisjoint(dollars[0]) else " "
+
+
+_TEX_SIGNS = frozenset("\\^_")
 
 
 DRAWING = "drawing"

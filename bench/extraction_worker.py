@@ -127,7 +127,7 @@ def run_stage(archives: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             str(Path(sys.executable).with_name("gobelin")), "run", "--recipe", "obelics", "--input", archives,
-            "--output", f"{folder}/out", "--until", "extract.extract_page", "--workers", "1", "--quiet",
+            "--output", f"{folder}/out", "--until", "extract", "--workers", "1", "--quiet",
         ]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         stage = json.loads(Path(folder, "out", "run.json").read_text())["stages"]["extract"]

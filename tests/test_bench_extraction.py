@@ -99,6 +99,12 @@ def test_words_of_chinese_are_characters() -> None:
     assert metrics.words_of("The 图像 x-ray") == ["the", "图", "像", "x", "ray"]
 
 
+def test_formulas_are_no_words_however_they_are_delimited() -> None:
+    for formula in (r"\(\theta\)", r"$\theta$", r"$$\begin{a} x^2 \end{a}$$", r"\begin{a} x^2 \end{a}"):
+        assert metrics.words_of(f"the $C$ of {formula} we get $n$") == ["the", "c", "of", "we", "get", "n"]
+    assert metrics.words_of("set $GIS_A to 1 and $GIS_B to 2") == ["set", "gisa", "to", "1", "and", "gisb", "to", "2"]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
