@@ -39,6 +39,7 @@ def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) ->
     with torch.no_grad():
         layer(x)
         assert calls == [x.shape]
+        assert layer(x[:0]).shape == (0, 8)
         layer.double()(x.double())
         product(x.double(), x.double().T)
         with torch.autocast("cpu", torch.bfloat16):

@@ -2,18 +2,22 @@
 
 torch hands them to MKL, which on AMD's processors does without AVX-512: 2.2 times slower there than oneDNN, which torch
 comes with too but uses for other types of numbers only (``bench/train.py products`` measures both). With AVX2 alone
-oneDNN is 1.1 to 1.2 times as fast. Everywhere else, and under ``torch.compile``, products are torch's own.
+oneDNN is 1.1 to 1.2 times as fast. On other processors and devices, and under ``torch.compile``, products are torch's own.
 """
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_IS_X86 = platform.machine() in ("x86_64", "AMD64")
+_ONEDNN = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _IS_X86 and torch.backends.mkldnn.is_available() else None
+)
 
 
 class Linear(nn.Linear):
@@ -88,7 +92,7 @@ def _times_transposed(input: Tensor, weight: Tensor) -> Tensor:
 def _is_ours(*tensors: Tensor) -> bool:
     return (
         _ONEDNN is not None
-        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and all(each.dtype == torch.float32 and each.device.type == "cpu" and each.numel() for each in tensors)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
