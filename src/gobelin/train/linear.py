@@ -2,7 +2,8 @@
 
 torch hands them to MKL, which on AMD's processors does without AVX-512: 2.2 times slower there than oneDNN, which torch
 comes with too but uses for other types of numbers only (``bench/train.py products`` measures both). With AVX2 alone
-oneDNN is 1.1 to 1.2 times as fast. On other processors and devices, and under ``torch.compile``, products are torch's own.
+oneDNN is 1.1 to 1.2 times as fast. On other processors and devices, and under ``torch.compile``, products are those of
+torch.
 """
 
 from __future__ import annotations
