@@ -1,4 +1,4 @@
-"""Drawings of thirteen kinds for ``duplicates_images.py``: families of pictures that differ in one small thing each.
+"""Drawings of seventeen kinds for ``duplicates_images.py``: families of pictures that differ in one small thing each.
 
 ``draw(kind, family, variant)`` always gives the same picture. Variant 0 of a family is its base. Every other variant
 differs from the base in one place: one chess piece, one digit, one note, one door. No two variants are copies of one
@@ -20,7 +20,7 @@ from PIL import ImageDraw, ImageFont
 Picture = PillowImage.Image
 Random = np.random.Generator
 
-FIRST_HELD_OUT_FAMILY = 1000
+FIRST_HELD_OUT_FAMILY = 12000
 """Families from this number on were never used to choose a threshold."""
 
 _WORDS = [
@@ -319,13 +319,78 @@ def network(base: Random, change: Random | None) -> Picture:
     return picture
 
 
+def calendar(base: Random, change: Random | None) -> Picture:
+    """A month with appointments; changed: one appointment is on another day."""
+    side, start = int(base.choice([56, 72, 90])), int(base.integers(7))
+    days = base.permutation(30)[: int(base.integers(5, 12))].tolist()
+    words = [str(base.choice(_WORDS)) for _ in days]
+    if change is not None:
+        days[int(change.integers(len(days)))] = int(change.choice([day for day in range(30) if day not in days]))
+    picture, pen = _canvas(7 * side + 1, 6 * side // 2 * 2 + 1)
+    for day in range(30):
+        x, y = (day + start) % 7 * side, (day + start) // 7 * side
+        pen.rectangle((x, y, x + side, y + side), outline="#999999")
+        pen.text((x + 4, y + 3), str(day + 1), fill="#555555", font=font(11))
+    for day, word in zip(days, words, strict=True):
+        x, y = (day + start) % 7 * side, (day + start) // 7 * side
+        pen.rectangle((x + 3, y + side // 2, x + side - 3, y + side // 2 + 16), fill="#d0e2ff")
+        pen.text((x + 6, y + side // 2 + 2), word[:7], fill="black", font=font(11))
+    return picture
+
+
+def scatter_plot(base: Random, change: Random | None) -> Picture:
+    """Axes and points of two series; changed: three points are elsewhere."""
+    width, height = int(base.choice([360, 480, 640])), int(base.choice([280, 360, 480]))
+    points = base.uniform(0.03, 0.97, (int(base.integers(20, 60)), 2))
+    if change is not None:
+        points[change.permutation(len(points))[:3]] = change.uniform(0.03, 0.97, (3, 2))
+    picture, pen = _axes(width, height, base)
+    for at, (across, up) in enumerate(points.tolist()):
+        x, y = 40 + (width - 60) * across, height - 30 - (height - 50) * up
+        pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill="#1f77b4" if at % 2 else "#ff7f0e")
+    return picture
+
+
+def listing(base: Random, change: Random | None) -> Picture:
+    """Lines of a program on a dark ground; changed: one line."""
+    size, count = int(base.choice([13, 15, 18])), int(base.integers(8, 22))
+    lines = [(int(base.integers(4)), " ".join(base.choice(_WORDS, int(base.integers(2, 6))))) for _ in range(count)]
+    if change is not None:
+        place = int(change.integers(count))
+        lines[place] = (lines[place][0], " ".join(change.permutation(_WORDS)[: int(change.integers(2, 6))]))
+    picture, pen = _canvas(size * 34, count * (size + 6) + 16, "#1e1e2e")
+    for at, (depth, words) in enumerate(lines):
+        ink = ["#cdd6f4", "#a6e3a1", "#f9e2af"][at % 3]
+        pen.text((10 + depth * 2 * size, 8 + at * (size + 6)), words, fill=ink, font=font(size))
+    return picture
+
+
+def crossword(base: Random, change: Random | None) -> Picture:
+    """A grid of black and white squares with letters; changed: one square is black or white."""
+    cells, side = int(base.integers(9, 16)), int(base.choice([22, 28, 34]))
+    black = base.random((cells, cells)) < 0.2
+    letters = base.integers(26, size=(cells, cells))
+    if change is not None:
+        black[int(change.integers(cells)), int(change.integers(cells))] ^= True
+    picture, pen = _canvas(cells * side + 1, cells * side + 1)
+    for y in range(cells):
+        for x in range(cells):
+            box = (x * side, y * side, x * side + side, y * side + side)
+            pen.rectangle(box, outline="black", fill="black" if black[y, x] else "white")
+            if not black[y, x] and (x + y) % 3:
+                pen.text((x * side + side / 2, y * side + side / 2), chr(65 + int(letters[y, x])), fill="black",
+                         font=font(side // 2), anchor="mm")  # fmt: skip
+    return picture
+
+
 TUNED: dict[str, Callable[[Random, Random | None], Picture]] = {
     "board": board, "formula": formula, "line plot": line_plot, "bar chart": bar_chart, "table": table,
     "map": street_map,
 }  # fmt: skip
 HELD_OUT: dict[str, Callable[[Random, Random | None], Picture]] = {
     "QR code": qr_code, "floor plan": floor_plan, "screenshot": screenshot, "sheet music": sheet_music,
-    "sprite": sprite, "handwriting": handwriting, "network": network,
+    "sprite": sprite, "handwriting": handwriting, "network": network, "calendar": calendar,
+    "scatter plot": scatter_plot, "listing": listing, "crossword": crossword,
 }  # fmt: skip
 
 
