@@ -39,7 +39,7 @@ flink-test: $(READY) ## a standalone Flink; with FLINK_JOB_SERVER_JAR=FILE also 
 	FLINK_JOB_SERVER_JAR=$(FLINK_JOB_SERVER_JAR) $(BIN)/python -m pytest -m cluster tests/test_flink.py
 
 dataflow-test: $(VENV)/gcp ## every graph as Dataflow gets it, without a network (needs Beam's extra gcp, which goes to .venv/gcp)
-	PYTHONPATH=$(VENV)/gcp $(BIN)/python -m pytest tests/test_dataflow.py
+	PYTHONPATH=$(CURDIR)/$(VENV)/gcp $(BIN)/python -m pytest tests/test_dataflow.py
 
 $(VENV)/gcp: $(READY)
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --target $@ --constraint requirements.lock 'apache-beam[gcp]'
