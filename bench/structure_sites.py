@@ -54,7 +54,7 @@ SITES = (
          "usr/share/doc/python-sklearn-doc/html"),
     Site("lmfit", "Sphinx", "sphinx", ("deb:python-lmfit-doc",), "usr/share/doc/python3-lmfit/html/_sources",
          ("div.body",), True, "usr/share/doc/python3-lmfit/html"),
-    Site("docutils", "docutils", "docutils", ("pip:docutils==0.21.2",), "docs", ("main",)),
+    Site("docutils", "docutils", "docutils", ("pip:docutils==0.21.2",), "docs", ("main",), True),
     Site("starlette", "MkDocs", "mkdocs", ("pip:starlette==1.10.0",), "docs", ("article.md-content__inner",)),
     Site("markdown", "MkDocs", "mkdocs_plain", ("pip:Markdown==3.11.3",), "docs", ("div.col-md-9",)),
     Site("coloraide", "MkDocs", "mkdocs", ("pip:coloraide==8.13.1",), "docs/src/markdown",
