@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+from gobelin.errors import UserError
 from gobelin.transforms.duplicates.image_duplicates import (
     NearImageConfig,
     are_alike,
@@ -121,6 +122,17 @@ def test_without_a_hash_nothing_is_near() -> None:
     config = NearImageConfig(phash_distance=None, dhash_distance=None)
     assert not are_alike(hashes, hashes, config).any()
     assert are_alike(hashes, hashes, NearImageConfig()).all()
+
+
+def test_thumbnails_of_another_version_are_refused() -> None:
+    with pytest.raises(UserError, match="another version of gobelin"):
+        image_hashes(["0" * 16], ["0" * 16], [GREY], ["0" * 2320])
+
+
+def test_no_images_are_no_groups() -> None:
+    nothing = image_hashes([], [], [], [])
+    assert near_image_groups(nothing, NearImageConfig()).tolist() == []
+    assert are_alike(nothing, nothing, NearImageConfig()).tolist() == []
 
 
 def test_thumbnails_that_were_not_read_are_asked_for() -> None:

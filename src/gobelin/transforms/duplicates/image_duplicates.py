@@ -202,9 +202,8 @@ def layouts(colour: npt.NDArray[np.int16]) -> npt.NDArray[np.uint64]:
     """48-bit hashes, (N,), of ``colour_features``: whether each cell is brighter, and whether it is darker, than its
     neighbour to the left and above. 0 where under ``_FEWEST_BITS`` bits are set: such hashes agree by chance."""
     light = colour.reshape(-1, 4, 4, 3)[..., 0]
-    steps = np.concatenate(
-        [np.diff(light, axis=2).reshape(len(light), -1), np.diff(light, axis=1).reshape(len(light), -1)], axis=1
-    )
+    beside, below = (np.diff(light, axis=axis).reshape(len(light), LAYOUT_BITS // 4) for axis in (2, 1))
+    steps = np.concatenate([beside, below], axis=1)
     changes = np.stack([steps > 0, steps < 0], axis=2).reshape(len(light), LAYOUT_BITS)
     bits = np.concatenate([np.zeros((len(light), HASH_BITS - LAYOUT_BITS), np.bool_), changes], axis=1)
     values = np.packbits(bits, axis=1).view(">u8").reshape(-1).astype(np.uint64)
