@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from examples.sample_crawl.make_crawl import make_crawl
+from gobelin.data.model import Node, Role, to_row
 from gobelin.errors import UserError
 from gobelin.pipeline.ask.what_if import Outcome, _judge
 from gobelin.pipeline.browse import details
@@ -417,3 +418,14 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(output: Path) -> No
             assert process.wait(timeout=30) == 0
         finally:
             process.kill()
+
+
+def test_code_and_tables_are_told_as_what_they_are() -> None:
+    code, table, older = (
+        to_row(Node("text", Role.CODE, text="a", code_language="c++")),
+        to_row(Node("text", Role.TABLE, text="a | b\nc", header_rows=0)),
+        to_row(Node("text", Role.TABLE, text="a | b\nc")),
+    )
+    assert details._structure(code) == {"code_language": "c++"}
+    assert details._structure(table) == {"table": [["a", "b"], ["c", ""]], "header_rows": 0}
+    assert details._structure(older)["header_rows"] == 1
