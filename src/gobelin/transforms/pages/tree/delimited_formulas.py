@@ -23,6 +23,10 @@ _TEX = re.compile(
     re.S,
 )
 _NAMED = re.compile(r"(?:^|\s)(?:math|arithmatex|tex2jax_process|mathjax_process|math-tex|katex-render)(?:\s|$)")
+_MAY_NAME = etree.XPath(
+    "boolean(//*[contains(@class, 'math') or contains(@class, 'arithmatex') or contains(@class, 'tex2jax')"
+    " or contains(@class, 'katex-render')])"
+)
 _LOADS = re.compile(r"mathjax|katex", re.I)
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
 _NUMBER = re.compile(r"\(?([\w.]{1,10})\)?")
@@ -39,6 +43,8 @@ def may_hold_formulas(page: str) -> bool:
 def rewrite_delimited(tree: _Element) -> None:
     """Changes ``tree`` in place."""
     everywhere = any(map(_loads_renderer, tree.iter("script")))
+    if not (everywhere or _MAY_NAME(tree)):
+        return  # scripts hold what begins a formula, too
     walk = etree.iterwalk(tree, events=("start", "end"))
     depth = 0  # of open elements that are named as formulas
     for event, element in walk:
