@@ -266,7 +266,7 @@ def _drop_endings(blocks: list[Block], posts: list[list[int]], drop: list[bool])
 
 
 def _drop_portraits(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
-    """Pictures above the names and dates that a post opens with."""
+    """Pictures above the name or date that a post opens with."""
     parts: dict[int, list[int]] = {}
     for index in range(thread.start, thread.end):
         parts.setdefault(thread.owners[page.blocks[index].container], []).append(index)
@@ -275,7 +275,7 @@ def _drop_portraits(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
             continue
         texts = [index for index in indexes if page.blocks[index].num_chars]
         first = next((index for index in texts if not drop[index]), thread.end)
-        head = [index for index in texts if index < first and (drop[index] or thread.marks[index])]
+        head = [index for index in texts if index < first and thread.marks[index]]
         for index in indexes:
             if head and index < head[-1] and page.blocks[index].image is not None:
                 drop[index] = True
