@@ -31,8 +31,8 @@ from gobelin.data.schemas import IMAGE_SIGNATURES, SIGNATURES
 from gobelin.store.dataset import commit_shards
 from gobelin.store.shards import read_folder, write_shard
 from gobelin.store.tables import shard_path
+from gobelin.transforms.duplicates.find_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
-from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, detection_probability, signature_of_shingles
 from gobelin.transforms.duplicates.signatures import signature_metadata
 

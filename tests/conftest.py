@@ -380,7 +380,7 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     from gobelin.pipeline.stages.score_join import JoinJob, run_join
     from gobelin.store.dataset import Attempt
     from gobelin.store.shards import read_folder
-    from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
+    from gobelin.transforms.duplicates.find_duplicates import DuplicatesJob, find_duplicates
     from gobelin.transforms.score.config import ScoreConfig
 
     def score(

@@ -13,8 +13,8 @@ from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_SIGNATURES, IMAGES, SIGNATURES
 from gobelin.store.dataset import commit_shards
 from gobelin.store.shards import read_folder
+from gobelin.transforms.duplicates.find_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
-from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
 from gobelin.transforms.score.config import ScoreConfig

@@ -20,8 +20,8 @@ from gobelin.pipeline.stages import score_duplicates as duplicate_groups
 from gobelin.pipeline.stages.score_duplicates import MAX_EDGES_OF_ONE_WORKER, find_groups
 from gobelin.store.dataset import commit_shards
 from gobelin.store.shards import read_folder
+from gobelin.transforms.duplicates.find_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.image_duplicates import NearImageConfig
-from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.minhash import MinHashConfig, min_equal_bytes
 from gobelin.transforms.duplicates.signatures import document_signature, signature_metadata
 from gobelin.transforms.images.thumbnail import NUM_CELLS

@@ -29,7 +29,7 @@ from gobelin.pipeline.stages.score_duplicates import find_groups, find_semantic_
 from gobelin.pipeline.stages.score_join import JoinJob, run_join
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
-from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob
+from gobelin.transforms.duplicates.find_duplicates import DuplicatesJob
 from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.score.measure import Measure
 from gobelin.transforms.score.plugin_scores import ERROR, ScoreByPlugins, plugin_entries

@@ -1,6 +1,6 @@
 """The part of the stage ``score`` that finds groups of duplicates, over the whole corpus.
 
-Locally one process does it all (local_duplicates.py). With another runner:
+Locally one process does it all (find_duplicates.py). With another runner:
 
     find_edges        signatures -> edges of near-duplicate texts and images, in Parquet
     star_round        edges -> edges nearer to stars; again until they are stars. Only where there are more edges than
@@ -27,8 +27,8 @@ from gobelin.store.shards import read_rows
 from gobelin.store.tables import list_shards
 from gobelin.transforms.duplicates.components import ConnectEdges, CountUnfinished, Edge, StarRound
 from gobelin.transforms.duplicates.document_groups import FindDocumentGroups, FindTextEdges
+from gobelin.transforms.duplicates.find_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.image_groups import FindImageEdges, FindImageGroups
-from gobelin.transforms.duplicates.local_duplicates import DuplicatesJob, find_duplicates
 from gobelin.transforms.duplicates.semantic_duplicates import SemanticConfig, find_semantic_duplicates
 from gobelin.transforms.duplicates.signatures import Candidate, candidate, earlier_rows, open_earlier
 from gobelin.transforms.row_steps import WriteRows

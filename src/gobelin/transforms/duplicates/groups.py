@@ -10,7 +10,7 @@
                 URL the newer capture stays: "url" where the earlier one is as new, "older_url" where it is older.
                 An image's counts include the documents of earlier runs.
 
-There are two ways to the same answer. ``find_duplicates`` (local_duplicates.py) sorts keys with NumPy in one process
+There are two ways to the same answer. ``find_duplicates`` (find_duplicates.py) sorts keys with NumPy in one process
 and is good to some ten million documents. ``FindDocumentGroups`` (document_groups.py) and ``FindImageGroups``
 (image_groups.py) are Beam graphs for more. Only keys and signatures travel.
 """

@@ -25,7 +25,7 @@ from gobelin.store.paths import join
 from gobelin.store.shards import write_tables
 from gobelin.store.tables import list_shards, read_columns
 from gobelin.transforms.duplicates.alike_pairs import Indices, smallest_connected
-from gobelin.transforms.duplicates.local_duplicates import count_documents, uses_of_images
+from gobelin.transforms.duplicates.find_duplicates import count_documents, uses_of_images
 
 SEMANTIC_GROUPS = pa.schema(
     [("image_id", pa.string()), ("semantic_group", pa.string()), ("semantic_count", pa.int32())]
