@@ -243,36 +243,6 @@ def test_a_run_that_is_disturbed_again_and_again_ends_with_the_same_bytes(site: 
     site.assert_nothing_is_left(output)
 
 
-def test_a_job_service_that_is_away_for_a_while_or_dies(site: Site, expected: dict[str, str]) -> None:
-    output = f"s3://{BUCKET}/service-away"
-    command = site.start(output)
-    pool = site.wait_for_work(command, 1)
-    pool.signal_workers(signal.SIGSTOP)  # so that the job lasts
-    site.door.cut()
-    command.read_until(f"the connection to {site.door.address} was cut")
-    pool.signal_workers(signal.SIGCONT)
-    time.sleep(3)
-    site.door.open()
-    site.wait_for_work(command, 1)  # the next job: this one was waited for
-
-    site.service.kill()
-    code, out, err = command.finish()
-    assert code == 1, out + err
-    assert f"the job service {site.door.address} did not answer for {PATIENCE} s" in err
-    assert "give the same command again" in err
-    assert "Traceback" not in out + err
-    assert exists(join(output, NOTE_NAME))
-    code, out, err = site.start(output).finish()
-    assert code == 2, out + err
-    assert f"its job service {site.door.address} does not answer" in err
-
-    site.service.start()
-    said = site.start(output).succeed()
-    assert "not known to its job service: going on" in said
-    assert digests(output) == expected
-    site.assert_nothing_is_left(output)
-
-
 def assert_its_job_was_cancelled(command: Command, exit_code: int) -> None:
     """A command that was stopped says which job it cancels; nobody writes any more, and no process is left."""
     code, out, err = command.finish()
