@@ -44,6 +44,9 @@ USUAL_SIZE = 256
 CHAMELEON_SIZE = EMU3_SIZE = 512
 
 _ROOT = re.compile(r"(.*?)encoder\.(?:conv_in\.weight|conv_blocks\.0\.)")
+_TORCH_ADVICE = "Weights only load failed"
+"""How torch begins to say that a file should be unpickled whole, which runs what is in it."""
+
 _DROPPED = re.compile(r"(?:loss\.|quantize\.(?:codebook_used|embedding\.|_codebook|.*ema_)|model_ema\.)")
 """What a checkpoint holds beside the network. The codebook itself is taken by name."""
 
@@ -173,7 +176,8 @@ def _read_pickle(address: str) -> Weights:
                 f"{address} holds more than tensors, which is never unpickled here ({refused}). Where you trust the "
                 "file: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW), and give NEW"
             ) from None
-        raise UserError(f"{address} is no checkpoint of torch: {lines[0]}") from None
+        told = "it is neither an archive nor a pickle of tensors" if lines[0].startswith(_TORCH_ADVICE) else lines[0]
+        raise UserError(f"{address} is no checkpoint of torch: {told}") from None
     for key in ("state_dict", "ema", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping) and content[key]:
             content = content[key]
