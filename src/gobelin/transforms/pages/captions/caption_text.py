@@ -34,9 +34,9 @@ def text_of(element: _Element, is_shown: bool = False) -> str:
     Empty where there are none, or far more than a caption has, or where the page hides them.
 
     Args:
-        is_shown: although it is hidden, as a caption is until the pointer is over its picture.
+        is_shown: although a style or a class hides it, as a caption is until the pointer is over its picture.
     """
-    if is_hidden(element) and not is_shown:
+    if element.get("hidden") is not None or (is_hidden(element) and not is_shown):
         return ""
     pieces: list[str] = []
     length = 0
