@@ -217,7 +217,9 @@ def test_a_rule_without_a_score_is_told(output: Path, capsys: pytest.CaptureFixt
 def test_a_place_among_the_scores_is_told_as_a_number() -> None:
     relative = load_recipe("gobelin", ("select.image.min_clip_text={top_fraction: 0.5}",)).select
     story = explaining.Comparison(relative, {"image.min_clip_text": 0.25}, all_scores=False)
-    assert "clip_text_max 0.3 (at least 0.25)" in story.of_node({"clip_text_max": 0.3}, {"kind": "image"})
+    assert "clip_text_max 0.3 (at least 0.25)" in story.of_node(
+        {"clip_text_max": 0.3}, {"kind": "image", "caption": None, "link_url": None}
+    )
 
 
 @pytest.mark.parametrize("change", ["image.min_side_px", "image.min_sides_px=1", "image.min_side_px=tall"])

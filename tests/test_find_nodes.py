@@ -417,3 +417,30 @@ def test_labels_of_a_sidebar_are_no_text(label: str, is_text: bool) -> None:
     content = read_page(html.encode(), "utf-8", "https://a.example/x", ())
     assert isinstance(content, PageContent)
     assert any(label in getattr(piece, "text", "") for piece in content.pieces) is is_text
+
+
+@pytest.mark.parametrize(
+    "character", ["&#1;", "&#xB;", "&#31", "&#x0000C;", "&#65535;", "&#xFFFE;", "\ufffe", "&#xD800;", "&#0;"]
+)
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<script src=/mathjax.js></script><p>see \\(x{0}\\) and \\[y{0}\\]</p>", "<p>10<sup>8{0}</sup> is</p>",
+        "<img src=a.png alt='x{0}'>", "<img class=tex alt='x^2{0}'>", "<noscript><img src=a.png alt='{0}'></noscript>",
+        "<a-b><template shadowrootmode=open><p>{0}<slot></slot></p></template>q{0}</a-b>",
+        "<script type=math/tex>x{0}</script>", "<span class=math>\\(x{0}\\)</span>", "<math><mi>x{0}</mi></math>",
+        "<svg width=90 height=90 aria-label='{0}'><title>{0}</title><path d='M0 0L90 90'/></svg>",
+        "<figure><img src=a.png><figcaption>{0} cap</figcaption></figure>", "<pre class='language-{0}'>x{0}</pre>",
+    ],
+)  # fmt: skip
+def test_characters_that_xml_has_not_cost_no_page(html_page: Page, prose: str, html: str, character: str) -> None:
+    page = html_page(f"<p>{prose}</p>{html.format(character)}<p>{prose} 2</p>")
+    assert isinstance(read_page(page, "utf-8", "https://a.example/", ()), PageContent)
+
+
+def test_references_to_other_characters_stay(html_page: Page, prose: str) -> None:
+    content = read_page(
+        html_page(f"<p>{prose} &#169;&#0169;&#xA9;&#x1F600;&#128512;&#1114;</p>"), "utf-8", "https://a.example/", ()
+    )
+    assert isinstance(content, PageContent)
+    assert any(isinstance(piece, TextPiece) and piece.text.endswith("©©©😀😀њ") for piece in content.pieces)

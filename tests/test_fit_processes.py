@@ -147,11 +147,12 @@ def test_the_weight_of_the_discriminator_follows_the_gradients() -> None:
 
 
 def test_a_discriminator_learns_to_tell() -> None:
+    torch.manual_seed(0)
     network = build_network(FSQConfig(image_size=32, channels=8, num_blocks=1), torch.Generator().manual_seed(0))
     adversary = Adversary(network, 2e-3, 1.0, 0, torch.device("cpu"))
     assert isinstance(adversary._network, PatchDiscriminator)
     real, fake = torch.rand(4, 3, 32, 32) * 2 - 1, torch.zeros(4, 3, 32, 32)
-    for _ in range(8):
+    for _ in range(20):
         adversary._seen = [(real, fake, 1.0)]
         adversary.learn(2e-3, lambda: torch.autocast("cpu", enabled=False), ALONE)
     assert float((adversary._network(real) - adversary._network(fake)).detach().mean()) > 0.5

@@ -34,6 +34,13 @@ MAX_TRIES = 3
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r") + b"\x7f"
 """What XML forbids; one byte each in UTF-8."""
 
+_REFERENCE_TO_CONTROL = re.compile(
+    rb"&#(?:[xX]0*(?:[0-8bcefBCEF]|1[0-9a-fA-F]|7[fF]|[fF]{3}[efEF])(?![0-9a-fA-F])"
+    rb"|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]|127|6553[45])(?![0-9]));?"
+)
+_NO_CHARACTERS = re.compile(rb"\xef\xbf[\xbe\xbf]")  # U+FFFE, U+FFFF
+"""lxml reads these characters too and refuses to write them, so that a page is lost where a rule moves its text."""
+
 _REPLACEMENT = "\ufffd".encode()
 _MIN_BAD = 4
 """Control and replacement characters from which on the page is searched for stretches that cannot be read."""
@@ -79,6 +86,9 @@ def parse_html(text: str) -> HtmlElement | PageProblem:
         if share > MAX_UNREADABLE_PAGE:
             return PageProblem(Action.FAIL, "unreadable_text", share, MAX_UNREADABLE_PAGE)
         data = text.encode("utf-8", "replace").translate(None, _CONTROL)
+    if b"&#" in data:
+        data = _REFERENCE_TO_CONTROL.sub(b"", data)
+    data = _NO_CHARACTERS.sub(b"", data)
     num_tags = data.count(b"<")
     if num_tags > MAX_TAGS:
         return PageProblem(Action.DROP, "page_tags", num_tags, MAX_TAGS)
