@@ -1,6 +1,7 @@
 """What image tokenizers keep of pictures, which codes they use, and what encoding costs.
 
     python -m bench.tokenizer FOLDER [--steps 1500] [--trunk-steps 300] [--size 64]
+    python -m bench.tokenizer FOLDER --seeds 3 [--steps 1500] [--size 64]       (ours and the peer's quantizer alone)
     python -m bench.tokenizer OUT --device cuda [--compile]       (what ``bench/tokenizer_worker.py device`` does)
 
 The pictures of a folder (files named as pictures are; what cannot be decoded is left out) are cut to squares; the same
@@ -79,9 +80,11 @@ def load(folder: Path, side: int, limit: int) -> tuple[list[bytes], np.ndarray]:
     return files, np.stack(squares)
 
 
-def fitted(name: str, pictures: ArrayPictures, config: TokenizerConfig, steps: int, precision: str) -> ImageTokenizer:
+def fitted(
+    name: str, pictures: ArrayPictures, config: TokenizerConfig, steps: int, precision: str, seed: int = SEED
+) -> ImageTokenizer:
     start = time.process_time()
-    result = fitting.fit_tokenizer(pictures, config, seed=SEED, steps=steps, precision=precision)
+    result = fitting.fit_tokenizer(pictures, config, seed=seed, steps=steps, precision=precision)
     seconds = time.process_time() - start
     network, metrics = result
     codes = f"{metrics.codes_used} of {config.num_codes} | {metrics.perplexity:.0f}" if metrics.codes_used else "| "
@@ -92,6 +95,18 @@ def fitted(name: str, pictures: ArrayPictures, config: TokenizerConfig, steps: i
         flush=True,
     )
     return ImageTokenizer(network)
+
+
+def fit_peer(pictures: ArrayPictures, config: VQVAEConfig, steps: int, seed: int = SEED) -> None:
+    try:
+        import vector_quantize_pytorch
+    except ImportError:
+        print("| vector-quantize-pytorch: not installed |")
+        return
+    assert vector_quantize_pytorch
+    fitting.build_network = with_peer
+    fitted(f"same trunk, vector-quantize-pytorch, seed {seed}", pictures, config, steps, "float32", seed)
+    fitting.build_network = build_network
 
 
 def speed(name: str, tokenizer: ImageTokenizer, images: np.ndarray, files: list[bytes]) -> None:
@@ -113,6 +128,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--trunk-steps", type=int, default=300)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=0, help="fit the VQ-VAE and the peer's alone, by so many seeds")
     parser.add_argument("--limit", type=int, default=2000)
     parser.add_argument("--device", help="measure the worker on it instead; FOLDER is the output folder of a run then")
     parser.add_argument("--compile", action="store_true", help="with --device: the trunk through torch.compile")
@@ -142,17 +158,14 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     pictures = ArrayPictures(squares, SEED, 0.1)
     vqvae = VQVAEConfig(image_size=side, num_codes=512)
+    if arguments.seeds:
+        for seed in range(arguments.seeds):
+            fitted(f"VQ-VAE, seed {seed}", pictures, vqvae, arguments.steps, "float32", seed)
+            fit_peer(pictures, vqvae, arguments.steps, seed)
+        return
     tokenizer = fitted("VQ-VAE", pictures, vqvae, arguments.steps, "float32")
     fitted("VQ-VAE", pictures, vqvae, arguments.steps, "bfloat16")
-    try:
-        import vector_quantize_pytorch
-    except ImportError:
-        print("| vector-quantize-pytorch: not installed |")
-    else:
-        assert vector_quantize_pytorch
-        fitting.build_network = with_peer
-        fitted("same trunk, vector-quantize-pytorch", pictures, vqvae, arguments.steps, "float32")
-        fitting.build_network = build_network
+    fit_peer(pictures, vqvae, arguments.steps)
     fsq = FSQConfig(image_size=side, levels=(8, 8, 8))
     fitted("FSQ 8-8-8", pictures, fsq, arguments.steps, "float32")
     narrow: dict[str, Any] = {"image_size": side, "channels": 16, "multipliers": (1, 2, 4, 4), "num_blocks": 1,
