@@ -304,7 +304,7 @@ def _beginning(bench: Bench, case: Case, output: str) -> Callable[[], bool]:
     before = STAGES.index(case.stage) - 1
     name = f"{STAGES[before]}/manifest.json" if before >= 0 else "recipe.yaml"
     if case.command == "run" and STAGES[before] in CORPUS_STAGES:
-        name = f"{case.stage}/work/"  # the stage before was done long ago
+        name = str(Path(case.stage, "work"))  # the stage before was done long ago
     if case.place == "disk":
         return lambda: Path(output, name).exists()
     seen, wanted = threading.Event(), f"{output.removeprefix('s3:/')}/{name}"
