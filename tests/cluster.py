@@ -91,58 +91,57 @@ def kill_session(session: int) -> None:
         time.sleep(0.02)
 
 
-class JobService:
-    """Prism."""
+class _Server:
+    """A server that runs as a session of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.port = folder, free_port()
+    def __init__(self) -> None:
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Starts it; ``kill`` must have ended an earlier one."""
-        with (self._folder / "prism.log").open("ab") as log:
+    def _start(self, command: list[str], folder: Path, log: Path, environment: dict[str, str] | None = None) -> None:
+        with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [str(prism_path()), "--job_port", str(self.port), "--serve_http=false", "--log_level", "warn"],
-                cwd=self._folder, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+            )
         wait_for_port(self.port, self._process)
 
     def kill(self) -> None:
-        """Ends it without a word."""
+        """Ends it and its children without a word, as a machine that is switched off."""
         if self._process is not None:
             kill_session(self._process.pid)
             self._process.wait()
             self._process = None
 
 
-class Pool:
+class JobService(_Server):
+    """Prism."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def start(self) -> None:
+        """Starts it; ``kill`` must have ended an earlier one."""
+        command = [str(prism_path()), "--job_port", str(self.port), "--serve_http=false", "--log_level", "warn"]
+        self._start(command, self._folder, self._folder / "prism.log")
+
+
+class Pool(_Server):
     """Beam's external worker pool on a machine of its own: nothing but the network leads there."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.log = folder / "log"
+        super().__init__()
+        self.folder, self.log = folder, folder / "log"
         for name in ("work", "home", "tmp"):
             (folder / name).mkdir(parents=True)
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it; ``kill`` must have ended an earlier one."""
         own = {"HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp")}
         # The pool starts workers as plain `python`.
         environment = {**os.environ, **own, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={self.port}"],
-                cwd=self.folder / "work", env=environment, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        wait_for_port(self.port, self._process)
-
-    def kill(self) -> None:
-        """Ends the pool and its workers without a word, as a machine that is switched off."""
-        if self._process is not None:
-            kill_session(self._process.pid)
-            self._process.wait()
-            self._process = None
+        command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={self.port}"]
+        self._start(command, self.folder / "work", self.log, environment)
 
     @property
     def num_workers(self) -> int:
