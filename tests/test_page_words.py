@@ -237,6 +237,11 @@ def test_definitions_that_mathjax_reads_and_does_not_show_are_no_text(shown: str
     assert (shown in outline(f"<div>{shown}</div><p>{PROSE}</p>")) is is_text
 
 
+def test_definitions_before_two_line_breaks_are_no_text() -> None:
+    html = rf"<div>\(\newcommand{{\R}}{{\mathbb{{R}}}}\)<br><br>{PROSE} 3</div>"
+    assert outline(html) == [f"{PROSE} 3"]
+
+
 def test_a_short_page_is_not_filled_with_hidden_definitions() -> None:
     hidden = r"\(" + r"\newcommand{\R}{\mathbb{R}} " * 40 + r"\)"
     assert outline(f"<div style='display:none'>{hidden}</div><h1>A module</h1><p>It makes shapes.</p>") == [

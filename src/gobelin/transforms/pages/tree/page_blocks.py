@@ -421,11 +421,9 @@ class _Walk:
         if self._role is Role.CODE:
             code = raw.replace(BREAK, "\n").strip("\n")
             texts = [code] if code.strip() else []
-        elif BREAK not in raw:
-            text = fold(raw)
-            texts = [text] if text and not is_definitions(text) else []
         else:
-            texts = [text for text in map(fold, _PARAGRAPHS.split(raw)) if text]
+            parts = _PARAGRAPHS.split(raw) if BREAK in raw else [raw]
+            texts = [text for text in map(fold, parts) if text and not is_definitions(text)]
         line = None if raw.startswith(BREAK) else self._line
         if texts:
             self._line = None
