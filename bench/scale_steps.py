@@ -15,12 +15,12 @@ from bench.scale_made import (
     write_survivors,
 )
 from bench.scale_meter import Found, Measured, Meter
+from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.plan import Plan
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages.extract_link import LinkJob, run_link
-from gobelin.pipeline.stages.extract_want import WantJob, run_want
+from gobelin.pipeline.stages.extract_missing import WantJob, run_want
 from gobelin.pipeline.stages.score_join import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly, shuffle_into_shards
@@ -33,7 +33,7 @@ from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.transforms.selection.choose import choose_among_duplicates
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.scale_archives import copy_archive, count_responses
 from bench.scale_meter import Found, Measured, Meter
 from gobelin.pipeline.run import open_run as run_module
+from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages import extract_link as link_module
 from gobelin.pipeline.stages.score_join import run_join

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gobelin.pipeline.run.state import some_images_shown
+from gobelin.pipeline.run.counts import some_images_shown
 from gobelin.store.dataset import current, is_committed
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards

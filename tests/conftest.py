@@ -374,8 +374,8 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None, num_workers=None,
     at_once=None) -> ``Scored``: the graphs of the stage in this process. Embeddings, where a test wants them, lie in
     the output folder already. ``at_once``: images of a batch, which then has its rows dealt out."""
+    from gobelin.pipeline.run.counts import count_rows
     from gobelin.pipeline.run.plan import Batch, DataSet, Step, data_sets
-    from gobelin.pipeline.run.state import count_rows
     from gobelin.pipeline.stages.score import MeasureJob, measure_documents
     from gobelin.pipeline.stages.score_join import JoinJob, run_join
     from gobelin.store.dataset import Attempt
@@ -453,7 +453,7 @@ def select_from(plan_here: Callable[..., Any]) -> Callable[..., Selected]:
     """(documents folder, scores folder, output folder, num_shards, config, num_workers=None, at_once=None) ->
     ``Selected``: the graphs of the stage, one after the other in this process. ``at_once``: documents of a batch, which
     then has its rows dealt out."""
-    from gobelin.pipeline.run.state import count_rows
+    from gobelin.pipeline.run.counts import count_rows
     from gobelin.pipeline.stages.select import SelectJob, run_select
     from gobelin.store.dataset import Attempt
     from gobelin.store.shards import read_folder

@@ -10,8 +10,8 @@ import pytest
 
 from gobelin.data.schemas import DOCUMENT_SCORES, NODE_SCORES
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.document_rules import DocumentRules
-from gobelin.transforms.selection.node_rules import ImageRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
+from gobelin.transforms.selection.node_thresholds import ImageRules
 from gobelin.transforms.selection.select import judge_document
 from gobelin.transforms.vision import image_text
 from gobelin.transforms.vision.assignment import assign_images

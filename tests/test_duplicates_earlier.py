@@ -20,8 +20,8 @@ from gobelin.transforms.duplicates.signatures import document_signature, signatu
 from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.score.measure import MEASUREMENTS
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.document_rules import DocumentRules
-from gobelin.transforms.selection.node_rules import ImageRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
+from gobelin.transforms.selection.node_thresholds import ImageRules
 from gobelin.transforms.selection.write_corpus import keep_one
 
 Make = Callable[..., Any]

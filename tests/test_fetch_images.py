@@ -20,7 +20,7 @@ from gobelin.data.model import Source
 from gobelin.pipeline.run.plan import Batch, Plan, Step, data_sets
 from gobelin.pipeline.stages import extract as stage
 from gobelin.pipeline.stages.extract_link import LinkJob, run_link
-from gobelin.pipeline.stages.extract_want import WantJob, run_want
+from gobelin.pipeline.stages.extract_missing import WantJob, run_want
 from gobelin.store.dataset import Attempt, commit_shards
 from gobelin.store.shards import read_folder, read_rows, write_shard
 from gobelin.store.tables import shard_path

@@ -11,8 +11,8 @@ import pytest
 
 import gobelin
 from gobelin.errors import MissingDataError, UserError
+from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows
 from gobelin.pipeline.run.inputs import InputError, find_archives
-from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
 from gobelin.store.dataset import commit_shards
 from gobelin.store.files import (
     exists,

@@ -19,8 +19,8 @@ from gobelin.data.schemas import CODEBOOK_OF_IMAGE, DECISIONS, DOCUMENTS, IMAGE_
 from gobelin.errors import UserError
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe.recipe import change, load_recipe
-from gobelin.pipeline.stages.fit_tokenizers import _config_with_framing, fitted_framing
-from gobelin.pipeline.stages.fits import _codebook_for
+from gobelin.pipeline.stages.sample import _codebook_for
+from gobelin.pipeline.stages.tokenize_fit import _config_with_framing, fitted_framing
 from gobelin.store.shards import read_folder, read_rows
 from gobelin.tokenize import image_tokenizer as encoding
 from gobelin.tokenize.codebook import read_codebooks, read_framing

@@ -17,7 +17,7 @@ from gobelin.pipeline.cli.heads import KINDS
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe.recipe import RecipeError, load_recipe
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.node_rules import ImageRules
+from gobelin.transforms.selection.node_thresholds import ImageRules
 from gobelin.transforms.selection.select import judge_document
 from gobelin.transforms.vision.fit_heads import fit_head, read_labels, roc_auc
 from gobelin.transforms.vision.heads import (
@@ -570,7 +570,7 @@ def test_another_head_makes_the_scores_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_head_of_another_model_stops_the_stage(tmp_path: Path, is_right: bool) -> None:
-    from gobelin.pipeline.stages.fits import prepare_clip
+    from gobelin.pipeline.stages.score_clip import prepare_clip
     from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 
     stated = "ViT-L-14-quickgelu/openai" if is_right else "ViT-B-32-quickgelu/openai"

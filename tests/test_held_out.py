@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gobelin.errors import UserError
-from gobelin.pipeline.stages.held_out import hold_out
+from gobelin.pipeline.stages.train_held_out import hold_out
 from gobelin.store.dataset import commit_shards, data_output, shard_name
 from gobelin.train.config import TrainConfig
 from gobelin.train.held_out import HeldOut, choose_sites, hash_of

@@ -15,7 +15,7 @@ import pytest
 from gobelin.data.ids import shard_of
 from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.schemas import DECISIONS
-from gobelin.pipeline.stages.partition import Source, partition
+from gobelin.pipeline.run.partition import Source, partition
 from gobelin.store.shards import read_rows, shard_of_decision, write_rows
 from gobelin.transforms import partition as partition_module
 from gobelin.transforms.archives.revisits import CapturesByRevisit, capture_keys, revisit_keys, revisit_place

@@ -32,7 +32,7 @@ from gobelin.transforms.duplicates.groups import IMAGE_GROUPS
 from gobelin.transforms.score.join_scores import IMAGE_FACTS
 from gobelin.transforms.score.plugin_scores import apply_scorers, load_scorers
 from gobelin.transforms.selection import rules
-from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
 from gobelin.transforms.selection.select import judge_document
 from gobelin.transforms.vision.eval_images import IMAGE_CONTAMINATION
 from gobelin.transforms.vision.faces import IMAGE_FACES

@@ -37,8 +37,8 @@ from gobelin.store.shards import read_folder, write_shard
 from gobelin.store.tables import shard_path
 from gobelin.transforms.images.thumbnail import NUM_CELLS
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.document_rules import DocumentRules
-from gobelin.transforms.selection.node_rules import ImageRules, TextRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
+from gobelin.transforms.selection.node_thresholds import ImageRules, TextRules
 
 Row = dict[str, Any]
 

@@ -20,7 +20,7 @@ from gobelin.pipeline.browse.answers import Answers
 from gobelin.pipeline.browse.collection import Collection
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe.recipe import load_recipe
-from gobelin.pipeline.run.state import count_decisions
+from gobelin.pipeline.run.counts import count_decisions
 from gobelin.report.find_rows import rows_with_ids
 from gobelin.report.marks import read_marks
 from gobelin.report.page import write_report

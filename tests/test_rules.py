@@ -19,8 +19,8 @@ from gobelin.pipeline.recipe.help import warnings_of
 from gobelin.pipeline.recipe.recipe import PRESETS, load_recipe, preset_names
 from gobelin.transforms.pages.content.gates import Gates
 from gobelin.transforms.selection.config import PiiRules, SelectConfig
-from gobelin.transforms.selection.document_rules import DocumentRules
-from gobelin.transforms.selection.node_rules import ImageRules, TextRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
+from gobelin.transforms.selection.node_thresholds import ImageRules, TextRules
 from gobelin.transforms.selection.rules import RULES, Rule, threshold_of
 from gobelin.transforms.selection.select import Verdict, duplicate_decision, judge_document, latest_first
 from gobelin.transforms.text.pii import COLUMNS, Pii

@@ -15,7 +15,7 @@ from gobelin.report.wording import score_title
 from gobelin.scores import SCORES, Score, columns, find_score
 from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.score.measure import measure_document
-from gobelin.transforms.selection.document_rules import DocumentRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
 from gobelin.transforms.selection.rules import RULES, Rule
 from gobelin.transforms.vision.eval_images import IMAGE_CONTAMINATION
 from gobelin.transforms.vision.heads import OWN_COLUMNS

@@ -17,8 +17,8 @@ import pytest
 from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.schemas import DECISIONS, DOCUMENTS
 from gobelin.pipeline.run import state
-from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows, some_images_shown
-from gobelin.pipeline.stages.fit_tokenizers import corpus_texts
+from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows, some_images_shown
+from gobelin.pipeline.stages.tokenize_fit import corpus_texts
 from gobelin.store import shards
 from gobelin.store import tables as files
 from gobelin.store.tables import list_shards

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gobelin.pipeline.stages.fits import training_notes
+from gobelin.pipeline.stages.train import training_notes
 from gobelin.tokenize.grammar import parse
 from gobelin.tokenize.sequence import ImageItem, Item, TextItem, caption_first, decode_document
 from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, END_OF_DOCUMENT

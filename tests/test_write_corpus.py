@@ -13,8 +13,8 @@ import pytest
 from gobelin.data.schemas import DOCUMENT_SCORES, DOCUMENTS, NODE_SCORES
 from gobelin.store.tables import list_shards
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.document_rules import DocumentRules
-from gobelin.transforms.selection.node_rules import ImageRules, TextRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
+from gobelin.transforms.selection.node_thresholds import ImageRules, TextRules
 from gobelin.transforms.selection.write_corpus import DOCUMENT_DROPPED, image_set, scored_documents
 
 Make = Callable[..., Any]

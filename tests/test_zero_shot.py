@@ -14,8 +14,8 @@ from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, load_recipe
 from gobelin.store.dataset import Attempt
 from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.document_rules import DocumentRules
-from gobelin.transforms.selection.node_rules import ImageRules, RelativeThreshold
+from gobelin.transforms.selection.document_thresholds import DocumentRules
+from gobelin.transforms.selection.node_thresholds import ImageRules, RelativeThreshold
 from gobelin.transforms.selection.relative_thresholds import check_clip_model, place_among, resolve_thresholds
 from gobelin.transforms.vision.heads import load_head, save_head
 from gobelin.transforms.vision.zero_shot import ZeroShotPrompts, zero_shot_head
@@ -76,8 +76,8 @@ def test_prompts_and_heads_through_the_stage(
     from examples.demo.fit_clip import ClipFitConfig, fit_clip
     from gobelin.data.schemas import IMAGES
     from gobelin.pipeline.run.plan import Batch, Step, data_sets
-    from gobelin.pipeline.stages import fits
     from gobelin.pipeline.stages import score as stage
+    from gobelin.pipeline.stages import score_clip
     from gobelin.store.files import delete
     from gobelin.store.shards import read_folder
     from gobelin.transforms.images.open_image import open_rgb
@@ -96,7 +96,7 @@ def test_prompts_and_heads_through_the_stage(
     config = ScoreConfig(clip=clip, heads={"odd": str(tmp_path / "odd.safetensors")}, zero_shot={"nsfw": prompts})
 
     work = tmp_path / "work"
-    fits._write_fingerprint(config, str(work / "clip.json"))
+    score_clip._write_fingerprint(config, str(work / "clip.json"))
     rows = [an_image(f"{place:064x}", data=data) for place, data in enumerate(pictures)]
     rows.append(an_image("f" * 64, data=b"no picture"))
     source = write_data_set(tmp_path / "images", rows, IMAGES, 2, "image_id")

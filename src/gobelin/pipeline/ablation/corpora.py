@@ -20,15 +20,15 @@ from gobelin.data.schemas import DOCUMENTS
 from gobelin.pipeline.ablation.arms import Sizes, read_sizes
 from gobelin.pipeline.recipe.recipe import Recipe, fingerprint
 from gobelin.pipeline.run.context import Context
+from gobelin.pipeline.run.counts import count_images_shown
 from gobelin.pipeline.run.inputs import Archive
 from gobelin.pipeline.run.keys import stage_keys
-from gobelin.pipeline.run.state import count_images_shown
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.run.worker import Task
-from gobelin.pipeline.stages.fit_tokenizers import IMAGE_TOKENIZER, fit_tokenizers
-from gobelin.pipeline.stages.held_out import hold_out_of
 from gobelin.pipeline.stages.select import select
 from gobelin.pipeline.stages.tokenize import tokenize
+from gobelin.pipeline.stages.tokenize_fit import IMAGE_TOKENIZER, fit_tokenizers
+from gobelin.pipeline.stages.train_held_out import hold_out_of
 from gobelin.store.dataset import commit_shards
 from gobelin.store.files import exists, read_json, write_json
 from gobelin.store.paths import join
@@ -37,7 +37,7 @@ from gobelin.store.tables import list_shards, shard_path
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.held_out import FILE_NAME, HeldOut
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.node_rules import TextRules
+from gobelin.transforms.selection.node_thresholds import TextRules
 
 TARGETS = "targets.json"
 """Which documents and pairs models are measured on; written before any is trained."""

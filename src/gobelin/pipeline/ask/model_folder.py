@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe, as_dict
-from gobelin.pipeline.stages.fit_tokenizers import IMAGE_TOKENIZER
+from gobelin.pipeline.stages.tokenize_fit import IMAGE_TOKENIZER
 from gobelin.store.files import read_bytes, write_bytes, write_json
 from gobelin.store.paths import join
 from gobelin.tokenize.grammar import parse

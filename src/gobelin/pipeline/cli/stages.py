@@ -85,16 +85,16 @@ def train(
     caller: Caller,
 ) -> int:
     """Runs ``train``, or says what it would take."""
-    from gobelin.pipeline.run import company
+    from gobelin.pipeline.run import torchrun
 
-    if plan or not company.is_started_by_torchrun():
+    if plan or not torchrun.is_started_by_torchrun():
         return run_stages(output, ("train",), options, caller, _training_plan if plan else None)
-    if not company.is_first():
-        return _open_and_run(output, ("train",), options, caller, _train_beside) if company.wait_for_the_first() else 0
+    if not torchrun.is_first():
+        return _open_and_run(output, ("train",), options, caller, _train_beside) if torchrun.wait_for_the_first() else 0
     try:
         return run_stages(output, ("train",), options, caller)
     finally:
-        company.say_ended()
+        torchrun.say_ended()
 
 
 def report(output: Output, *, options: Annotated[ModelOptions, _FLAT] = _MODEL, caller: Caller) -> int:
@@ -178,14 +178,14 @@ def _what_if(thresholds: tuple[str, ...], output: str, run: Run) -> Iterable[str
 
 
 def _training_plan(output: str, run: Run) -> Iterable[str]:
-    from gobelin.pipeline.stages.fits import training_plan
+    from gobelin.pipeline.stages.train import training_plan
 
     return training_plan(output, run.recipe)
 
 
 def _train_beside(output: str, run: Run) -> Iterable[str]:
     """Trains as one of several processes; the first one runs the stage. Prints nothing."""
-    from gobelin.pipeline.stages.fits import train_model
+    from gobelin.pipeline.stages.train import train_model
 
     train_model(output, run.recipe)
     return ()

@@ -110,8 +110,8 @@ def fit_tokenizer(
 ) -> int:
     """Fits a tokenizer. Under torchrun, each process is called with the same arguments."""
     from gobelin.pipeline.exchange.tokenizers import PAGE_NAME, FitOptions, fit
-    from gobelin.pipeline.run.company import is_first
     from gobelin.pipeline.run.progress_bar import Screen
+    from gobelin.pipeline.run.torchrun import is_first
     from gobelin.store.paths import join
     from gobelin.train.parallel import joined
     from gobelin.transforms.devices import torch_device

@@ -8,7 +8,7 @@ from gobelin.exchange.token_files import documents_of, write_megatron, write_nan
 from gobelin.pipeline.exchange.export import check_done
 from gobelin.pipeline.recipe.recipe import load_recipe
 from gobelin.pipeline.run.state import RECIPE_NAME, OutputError
-from gobelin.pipeline.stages.held_out import hold_out
+from gobelin.pipeline.stages.train_held_out import hold_out
 from gobelin.store.files import exists, list_files, make_folder, write_json
 from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary

@@ -19,8 +19,9 @@ from PIL import Image as PillowImage
 
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import load_recipe, settings_as
+from gobelin.pipeline.run.counts import hashes_where, row_groups, some_images_shown
 from gobelin.pipeline.run.progress_bar import Screen
-from gobelin.pipeline.run.state import RECIPE_NAME, RUN_NAME, hashes_where, row_groups, some_images_shown
+from gobelin.pipeline.run.state import RECIPE_NAME, RUN_NAME, SUMMARY
 from gobelin.report.pictures import png_uri, webp_uri
 from gobelin.report.tokenizer_page import Look, Shown, fit_page, fit_section, tokenizer_page, tokenizer_section
 from gobelin.store.dataset import paths_of
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from gobelin.tokenize.processes import Processes
     from gobelin.tokenize.quality import Quality
 
-SUMMARY = "summary.json"
 PAGE_NAME = "reconstructions.html"
 CHECKPOINT_NAME = "checkpoint.pt"
 LOOKS_NAME = "looks.json"

@@ -23,8 +23,8 @@ from gobelin.plugins import RULES_GROUP, known_score, package_of, score_called
 from gobelin.scores import Score, find_score
 from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.document_rules import DocumentRules
-from gobelin.transforms.selection.node_rules import ImageRules, TextRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
+from gobelin.transforms.selection.node_thresholds import ImageRules, TextRules
 from gobelin.transforms.selection.rules import IMAGE_RULES, RULES, all_rules, plugin_rule, threshold_of
 from gobelin.transforms.text.text_statistics import word_lists
 

@@ -25,7 +25,7 @@ from gobelin.transforms.pages.content.language import given_instead_of, known_la
 from gobelin.transforms.rights.consent import USES, has_meaning
 from gobelin.transforms.score.config import ScoreConfig
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.node_rules import RelativeThreshold
+from gobelin.transforms.selection.node_thresholds import RelativeThreshold
 from gobelin.transforms.selection.rules import all_rules, threshold_of
 from gobelin.transforms.vision.clip import LOCAL_DIR, model_name
 from gobelin.transforms.vision.heads import load_head

@@ -9,10 +9,11 @@ from typing import Any
 
 from gobelin.data.model import Action, Unit
 from gobelin.pipeline.recipe.recipe import Recipe
+from gobelin.pipeline.run.counts import Counts, counts_of
 from gobelin.pipeline.run.inputs import Archive
 from gobelin.pipeline.run.keys import parts_of
 from gobelin.pipeline.run.plan import Plan
-from gobelin.pipeline.run.state import Counts, StageFolder, counts_of
+from gobelin.pipeline.run.state import StageFolder
 from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor
 from gobelin.store.dataset import current
 from gobelin.store.paths import join

@@ -17,7 +17,7 @@ from gobelin.pipeline.run.state import Part
 from gobelin.plugins import packages_of
 from gobelin.store.files import exists, files_in, is_folder, list_files, tag_of
 from gobelin.store.paths import join, name_of
-from gobelin.transforms.selection.node_rules import RelativeThreshold
+from gobelin.transforms.selection.node_thresholds import RelativeThreshold
 from gobelin.transforms.text.text_resources import resource_files
 from gobelin.transforms.vision.clip import LOCAL_DIR
 from gobelin.transforms.vision.heads import beside

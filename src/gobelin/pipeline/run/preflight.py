@@ -26,7 +26,7 @@ from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.scratch import existing_folder
 from gobelin.pipeline.run.supervisor import StepFailedError, Supervisor
 from gobelin.pipeline.run.worker import Task
-from gobelin.pipeline.stages import fits
+from gobelin.pipeline.stages import score_clip
 from gobelin.store.files import open_input, upload
 from gobelin.store.paths import is_remote
 from gobelin.transforms.archives.read_warc import ImageCapture, PageCapture, read_archive
@@ -119,9 +119,9 @@ def open_models(context: Context, stages: Collection[str]) -> None:
     """
     if "score" in stages and context.recipe.score.clip is not None:
         folder = context.folder("score")
-        if not fits.knows_clip(folder.work):
+        if not score_clip.knows_clip(folder.work):
             with tempfile.TemporaryDirectory(prefix="gobelin-") as opened:
-                fits.prepare_clip(context.supervisor, context.recipe.score, opened)
+                score_clip.prepare_clip(context.supervisor, context.recipe.score, opened)
                 folder.begin()
                 upload(opened, folder.work)
     _check_devices(context.supervisor, context.recipe, stages)
@@ -135,7 +135,7 @@ def try_models(recipe: Recipe, stages: Collection[str], screen: Screen) -> list[
     ):
         try:
             if "score" in stages and recipe.score.clip is not None:
-                fits.prepare_clip(supervisor, recipe.score, work)
+                score_clip.prepare_clip(supervisor, recipe.score, work)
             _check_devices(supervisor, recipe, stages)
         except (StepFailedError, UserError) as error:
             return [str(error).partition("\n")[0]]

@@ -23,10 +23,12 @@ from gobelin.pipeline.run.state import RUN_NAME, OutputError, StageFolder, read_
 from gobelin.pipeline.run.supervisor import Supervisor
 from gobelin.pipeline.stages.extract import extract
 from gobelin.pipeline.stages.extract_imported import extract_imported, is_imported
+from gobelin.pipeline.stages.report import report
+from gobelin.pipeline.stages.sample import sample
 from gobelin.pipeline.stages.score import score
 from gobelin.pipeline.stages.select import select
 from gobelin.pipeline.stages.tokenize import tokenize
-from gobelin.pipeline.stages.train import report, sample, train
+from gobelin.pipeline.stages.train import train
 from gobelin.report.ablation import FOLDER as ABLATION
 from gobelin.report.ablation import RESULTS
 from gobelin.report.marks import FILE_NAME as MARKS

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from gobelin.errors import UserError, in_a_line, is_full, is_of_the_machine
-from gobelin.pipeline.run.company import is_started_by_torchrun
+from gobelin.pipeline.run.torchrun import is_started_by_torchrun
 from gobelin.transforms import progress
 
 DEFECT_CODE, NO_DEFECT_CODE, FULL_CODE = 1, 2, errno.ENOSPC

@@ -1,7 +1,7 @@
 """The stage ``extract``: archives -> documents and images.
 
     read archives   by range of an archive: pages and images extracted, payloads in spools, an index of each
-    missing images  which images no archive holds (extract_want.py)  } in rounds, where the recipe fetches
+    missing images  which images no archive holds (extract_missing.py)  } in rounds, where the recipe fetches
     fetch images    ask for them, as if archives had them    }
     link            pages and images joined by URL (extract_link.py)
 
@@ -24,12 +24,12 @@ from gobelin.data.rows import ArchiveRow
 from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.recipe.recipe import fingerprint
 from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.counts import count_decisions, count_rows, row_groups
 from gobelin.pipeline.run.crawl_index import Records, load_records
 from gobelin.pipeline.run.inputs import read_batches
 from gobelin.pipeline.run.plan import Batch, Step, data_sets
-from gobelin.pipeline.run.state import count_decisions, count_rows, row_groups
 from gobelin.pipeline.stages.extract_link import ROWS_AT_ONCE, link
-from gobelin.pipeline.stages.extract_want import WantJob, run_want
+from gobelin.pipeline.stages.extract_missing import WantJob, run_want
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.shards import read_rows

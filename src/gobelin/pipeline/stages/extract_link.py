@@ -24,8 +24,9 @@ import pyarrow as pa
 from gobelin.data.ids import shard_of
 from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.run.context import Context
+from gobelin.pipeline.run.counts import count_rows
+from gobelin.pipeline.run.partition import num_batches
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
-from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.stages.extract_link_batches import (
     CAPTURED_IMAGE,
     CAPTURED_PAGE,
@@ -38,7 +39,6 @@ from gobelin.pipeline.stages.extract_link_batches import (
     sources_of_index,
     sources_of_revisits,
 )
-from gobelin.pipeline.stages.partition import num_batches
 from gobelin.store.paths import join
 from gobelin.store.shards import Known, read_rows, shards_of
 from gobelin.transforms.archives.revisits import ResolveRevisits, revisit_keys

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from gobelin.data.schemas import DECISIONS
+from gobelin.pipeline.run.partition import Parted, Source, partition
 from gobelin.pipeline.run.plan import Plan, in_even_batches
-from gobelin.pipeline.stages.partition import Parted, Source, partition
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.shards import shards_of

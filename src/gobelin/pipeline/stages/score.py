@@ -21,10 +21,10 @@ import apache_beam as beam
 from gobelin.data.model import Action, Unit
 from gobelin.data.schemas import score_schemas
 from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.counts import count_decisions, count_rows
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
-from gobelin.pipeline.run.state import count_decisions, count_rows
 from gobelin.pipeline.run.supervisor import Graph
-from gobelin.pipeline.stages import fits
+from gobelin.pipeline.stages import score_clip
 from gobelin.pipeline.stages.score_duplicates import find_groups, find_semantic_groups
 from gobelin.pipeline.stages.score_join import JoinJob, run_join
 from gobelin.store.dataset import Attempt
@@ -59,7 +59,7 @@ def score(context: Context) -> dict[str, Any]:
     clip_model: str | None = None
     heads: tuple[tuple[str, str], ...] = ()
     if config.clip is not None:
-        clip_model, heads = fits.prepare_clip(context.supervisor, config, work)
+        clip_model, heads = score_clip.prepare_clip(context.supervisor, config, work)
     _embed(context, num_documents, num_images)
     embeddings = output.data("image_embeddings")
     also_of_images = []

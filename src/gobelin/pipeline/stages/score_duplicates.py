@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from gobelin.data.ids import shard_of
 from gobelin.data.rows import SignatureRow
+from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
-from gobelin.pipeline.run.state import count_rows
 from gobelin.pipeline.run.supervisor import StepFailedError
 from gobelin.store.paths import join
 from gobelin.store.shards import read_rows

@@ -4,7 +4,7 @@
     similarities     by shard of documents: all that is known of each, and of its images beside its texts
     write decisions  by shard: what failed on the way
 
-Where there are several batches, rows are dealt out first to the batches that read them (``stages/partition.py``).
+Where there are several batches, rows are dealt out first to the batches that read them (``run/partition.py``).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 
 from gobelin.data.rows import ImageEmbeddingRow
 from gobelin.data.schemas import DECISIONS, OWN_SCORES, ScoreSchemas
+from gobelin.pipeline.run.partition import Parted, Source, partition
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
-from gobelin.pipeline.stages.partition import Parted, Source, partition
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.shards import OfShards, shards_of

@@ -19,9 +19,9 @@ from gobelin.data.rows import NotRunRow, Row
 from gobelin.data.schemas import NOT_RUN
 from gobelin.pipeline.ask.rule_effects import rule_effects
 from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.run.partition import Source, partition
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
-from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
-from gobelin.pipeline.stages.partition import Source, partition
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.shards import read_folder, shards_of

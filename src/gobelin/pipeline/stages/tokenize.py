@@ -20,10 +20,10 @@ from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.recipe.values import tokenize_lacks
 from gobelin.pipeline.run.context import Context, balanced_counts
+from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.run.partition import Source, partition
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, is_complete, shards_to_do
-from gobelin.pipeline.run.state import count_decisions, count_images_shown, count_rows
-from gobelin.pipeline.stages import fit_tokenizers
-from gobelin.pipeline.stages.partition import Source, partition
+from gobelin.pipeline.stages.tokenize_fit import IMAGE_TOKENIZER, fit_tokenizers, load_vocabulary
 from gobelin.store.dataset import Attempt
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
@@ -70,11 +70,11 @@ def tokenize(context: Context) -> dict[str, Any]:
             f"{context.data('select', 'decisions')} or loosen a threshold with --set"
         )
     num_shown = count_images_shown(corpus)
-    fitted = fit_tokenizers.fit_tokenizers(context, num_shown)
+    fitted = fit_tokenizers(context, num_shown)
 
     faces = context.data("score", "images") if recipe.tokenize.blur_faces else None
     codes, failed = DataSet(output.data("codes"), num_shards), DataSet(join(work, "encode_decisions"), num_shards)
-    tokenizer, config = join(folder.path, fit_tokenizers.IMAGE_TOKENIZER), recipe.tokenize
+    tokenizer, config = join(folder.path, IMAGE_TOKENIZER), recipe.tokenize
     workers = encode_workers(config.device, plan.num_workers)
     images = context.images(copies_serve(read_frames(tokenizer).framings, recipe.extract.image.copy_side_px))
     encoding = Encoding(
@@ -91,7 +91,7 @@ def tokenize(context: Context) -> dict[str, Any]:
     before = num_shown - num_shown * len(waiting) // num_shards
     plan.run(Step("tokenize: encode images", encode_images, batches, made, "images", num_shown, before))
 
-    vocabulary, text_tokenizer = fit_tokenizers.load_vocabulary(folder.path)
+    vocabulary, text_tokenizer = load_vocabulary(folder.path)
     layout = sequence_layout(recipe, context.data("score", "documents"), context.data("select", "decisions"))
     if layout.max_tokens is not None and layout.max_tokens < least_max_tokens(vocabulary):
         raise UserError(

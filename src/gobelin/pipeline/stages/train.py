@@ -1,48 +1,195 @@
-"""The stages after ``tokenize``: a model is trained, samples are drawn from it, and the run is reported."""
+"""The stage ``train``: token shards -> a model, trained in a worker process of its own.
+
+torch is imported inside the functions: the command line and the text stages start without it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from gobelin.errors import UserError
+import numpy as np
+
+from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.run.context import Context
-from gobelin.pipeline.run.worker import Task
-from gobelin.pipeline.stages import fits
+from gobelin.pipeline.run.state import SUMMARY, read_json, read_summary
+from gobelin.pipeline.run.torchrun import is_first, say_begins
+from gobelin.pipeline.run.worker import Task, heed_stop, stop_requested
+from gobelin.pipeline.stages.train_held_out import hold_out
+from gobelin.store.files import write_json
 from gobelin.store.paths import join
+from gobelin.tokenize.vocabulary import Vocabulary
+from gobelin.train.config import TrainConfig
+from gobelin.train.fit_alerts import fit_alerts, skip_alerts
 from gobelin.train.held_out import HeldOut
+from gobelin.train.metrics import read_metrics
+from gobelin.train.size import CorpusSize, Outlook, outlook, plan_lines
+from gobelin.transforms.devices import torch_device
+from gobelin.transforms.progress import note, reach
+
+if TYPE_CHECKING:
+    from gobelin.train.shards import TokenCorpus
 
 
 def train(context: Context) -> dict[str, Any]:
-    """Token shards -> a model."""
+    """Runs the stage. Returns what it counted."""
     folder, recipe = context.folder("train"), context.recipe
     if recipe.train.held_out is not None:
         HeldOut.load(recipe.train.held_out)  # what is wrong with it is said before a worker starts
-    outlook = fits.training_outlook(context.output, recipe)
-    context.supervisor.say(f"train: {outlook.sentence()}")
-    warning = outlook.warning()
+    size = training_outlook(context.output, recipe)
+    context.supervisor.say(f"train: {size.sentence()}")
+    warning = size.warning()
     if warning is not None:
         context.supervisor.say(f"warning: train: {warning}")
-    task = Task("train", fits.train_model, (context.output, recipe), alone=True)
-    context.supervisor.run("train", [task], "steps", outlook.steps, threads=recipe.train.threads)
-    summary = fits.read_summary(folder.path)
+    task = Task("train", train_model, (context.output, recipe), alone=True)
+    context.supervisor.run("train", [task], "steps", size.steps, threads=recipe.train.threads)
+    summary = read_summary(folder.path)
     alerts = [*([] if warning is None else [warning]), *summary["alerts"]]
-    return {**summary, "outlook": dataclasses.asdict(outlook), "alerts": alerts}
+    return {**summary, "outlook": dataclasses.asdict(size), "alerts": alerts}
 
 
-def sample(context: Context) -> dict[str, Any]:
-    """A model -> pictures and texts, and a page of them."""
-    folder, recipe = context.folder("sample"), context.recipe
-    if recipe.sample.rank and recipe.score.clip is None:
-        raise UserError("sample.rank needs a CLIP model: give score.clip, or say sample.rank=false")
-    task = Task("sample", fits.sample_model, (context.output, recipe), alone=True)
-    context.supervisor.run("sample", [task], "pictures", threads=recipe.train.threads)
-    return fits.read_summary(folder.path)
+def training_outlook(output: str, recipe: Recipe) -> Outlook:
+    """What training means for the corpus of an output folder, from what ``tokenize`` counted."""
+    return outlook(recipe.train, *_corpus_size(output))
 
 
-def report(context: Context) -> dict[str, Any]:
-    """What happened, as one page."""
-    from gobelin.report.page import write_report
+def training_plan(output: str, recipe: Recipe) -> list[str]:
+    """What training the corpus of an output folder takes, for models of several sizes, as a table."""
+    return plan_lines(recipe.train, *_corpus_size(output))
 
-    write_report(context.output, join(context.output, "report"))
-    return {"path": "report/index.html"}
+
+def _corpus_size(output: str) -> tuple[CorpusSize, int, int]:
+    """The corpus, ids of the vocabulary, tokens of its largest image."""
+    folder = join(output, "tokenize")
+    vocabulary = Vocabulary.load(folder)
+    counts = read_json(join(folder, "manifest.json")) or {}
+    corpus = CorpusSize(counts["documents"]["kept"], counts["tokens"]["all"], counts["images"]["kept"])
+    return corpus, vocabulary.size, vocabulary.max_tokens_per_image
+
+
+def train_model(output: str, recipe: Recipe) -> None:
+    """Trains, or goes on with, the model of an output folder; then measures its grounding."""
+    from gobelin.train.compute import autocast
+    from gobelin.train.evaluate import grounding_gap
+    from gobelin.train.log import in_words
+    from gobelin.train.model import load_model
+    from gobelin.train.parallel import joined
+    from gobelin.train.shards import held_out_pairs, read_corpus
+    from gobelin.train.trainer import train
+
+    heed_stop()
+    device = torch_device(recipe.train.device)
+    tokens, folder = join(output, "tokenize"), join(output, "train")
+    shards = join(tokens, "shards")
+    vocabulary = Vocabulary.load(tokens)
+    held_out = hold_out(output, recipe.train)
+    if is_first():
+        held_out.save(folder)
+        say_begins()
+    num_codes = vocabulary.size - vocabulary.image_offset
+
+    def tell(step: int, metrics: Mapping[str, float | None]) -> None:
+        if metrics:
+            note(in_words(metrics, num_codes))
+        reach("steps", step)
+
+    with joined(device) as processes:
+        result = train(
+            shards, vocabulary, recipe.train, folder, seed=recipe.seed, held_out=held_out, on_step=tell,
+            stop=stop_requested, processes=processes,
+        )  # fmt: skip
+    if not result.finished:
+        raise SystemExit(1)
+    if not is_first():
+        return
+    corpus = read_corpus(shards, vocabulary, held_out, kept_in=folder)
+    pairs = held_out_pairs(corpus)
+    lines = read_metrics(folder)
+    grounding = None
+    if len({pair.caption for pair in pairs}) > 1:
+        with autocast(device, recipe.train.precision):
+            gap = grounding_gap(load_model(folder, device), pairs[:500], seed=recipe.seed)
+        grounding = dataclasses.asdict(gap)
+    write_json(
+        join(folder, SUMMARY),
+        {
+            "steps": result.step,
+            "model_step": result.model_step,
+            "ended_by": result.ended_by,
+            "documents": {"training": len(corpus.training), "validation": len(corpus.validation)},
+            "held_out": {"by": held_out.by, "sites": len(held_out.sites), "left_out": len(held_out.left_out)},
+            "losses": result.metrics,
+            "guessing_image_nats": math.log(num_codes),
+            "utilisation": float(np.mean([line["utilisation"] for line in lines])),
+            "grounding": grounding,
+            "alerts": [
+                *fit_alerts(lines, result.metrics, result.model_step, num_codes),
+                *skip_alerts(result.num_skipped, result.step),
+            ],
+            "notes": [
+                *split_notes(held_out),
+                *_mixture_notes(recipe.train, result.metrics, num_codes),
+                *training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
+            ],
+        },
+    )
+
+
+def _mixture_notes(config: TrainConfig, losses: Mapping[str, float | None], num_codes: int) -> list[str]:
+    """The held-out losses of each corpus that is mixed in."""
+    from gobelin.train.log import in_words
+    from gobelin.train.mixture import prefix_of
+
+    found = []
+    for number, address in enumerate(sorted(config.mixture)):
+        own = {name.removeprefix(prefix_of(number)): value for name, value in losses.items()
+               if name.startswith(prefix_of(number))}  # fmt: skip
+        found.append(f"held out of {address}, mixed in: {in_words(own, num_codes) or 'nothing'}")
+    return found
+
+
+def split_notes(held_out: HeldOut) -> list[str]:
+    """What a user should know of what is held out, one sentence each."""
+    notes = []
+    if held_out.by == "document" and held_out.documents:
+        notes.append(
+            "no site is small enough to be held out whole, so single documents are: what they share with others of "
+            "their sites makes the held-out loss too low"
+        )
+    if held_out.left_out:
+        notes.append(
+            f"{len(held_out.left_out):,} {'documents are' if len(held_out.left_out) > 1 else 'document is'} neither "
+            "trained on nor held out: near-duplicates across the split, or of sites that train.held_out holds out"
+        )
+    return notes
+
+
+def training_notes(corpus: TokenCorpus, num_pairs: int, config: TrainConfig) -> list[str]:
+    """What a user should know of a corpus that was trained on, one sentence each: captions that do not fit a row, and
+    what could not be measured because nothing, or too little, is held out.
+
+    Args:
+        num_pairs: held-out pairs of a picture and a caption, of different captions.
+    """
+    notes = []
+    num_documents = len(corpus.training) + len(corpus.validation)
+    num_long = int((corpus.training.index.longest_image >= config.row_tokens).sum())  # <|document|> needs room, too
+    if num_long:
+        notes.append(
+            f"captions of {num_long:,} {'documents leave' if num_long > 1 else 'document leave'} no room for the image "
+            f"in a row of {config.row_tokens} tokens and were shortened: raise train.row_tokens"
+        )
+    if not len(corpus.validation):
+        reason = f"of {num_documents:,} documents none falls to the share of {config.validation_ratio:g}"
+        notes.append(
+            f"nothing is held out ({reason if config.validation_ratio else 'the share is 0'}), so there is no held-out "
+            "loss and no grounding gap: take more documents, or raise train.validation_ratio"
+        )
+    elif num_pairs < 2:
+        notes.append(
+            f"{len(corpus.validation):,} documents are held out, with fewer than two pictures whose captions differ "
+            "and that training has not seen, so there is no grounding gap"
+        )
+    return notes

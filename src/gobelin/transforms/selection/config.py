@@ -7,8 +7,8 @@ import math
 from typing import Literal
 
 from gobelin.errors import UserError
-from gobelin.transforms.selection.document_rules import DocumentRules
-from gobelin.transforms.selection.node_rules import ImageRules, TextRules
+from gobelin.transforms.selection.document_thresholds import DocumentRules
+from gobelin.transforms.selection.node_thresholds import ImageRules, TextRules
 
 PiiAction = Literal["replace", "drop", "keep"]
 

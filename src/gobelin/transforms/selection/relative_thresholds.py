@@ -27,7 +27,7 @@ from gobelin.store.files import open_input
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
 from gobelin.transforms.selection.config import SelectConfig
-from gobelin.transforms.selection.node_rules import RelativeThreshold
+from gobelin.transforms.selection.node_thresholds import RelativeThreshold
 from gobelin.transforms.selection.rules import IMAGE_RULES
 from gobelin.transforms.vision.heads import is_model
 

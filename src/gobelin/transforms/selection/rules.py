@@ -6,7 +6,7 @@ rules, which drop what they could not judge (unless the recipe says ``unscored_f
 
 Packages may add rules (``gobelin/plugins.py``); a recipe names them in the section ``select.plugins``.
 
-The meaning of each threshold is documented where it is declared: ``node_rules.py`` and ``document_rules.py``.
+The meaning of each threshold is documented where it is declared: ``node_thresholds.py`` and ``document_thresholds.py``.
 """
 
 from __future__ import annotations

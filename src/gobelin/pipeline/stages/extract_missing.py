@@ -5,7 +5,7 @@
     write addresses     by shard of hosts: each address once
 
 Where all rows fit into one batch, one pipeline does all three. Otherwise rows are dealt out first to the batches that
-read them (``stages/partition.py``), so memory does not grow with the pages.
+read them (``run/partition.py``), so memory does not grow with the pages.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import apache_beam as beam
 import pyarrow as pa
 
 from gobelin.data.ids import shard_of
+from gobelin.pipeline.run.partition import Parted, Source, num_batches, partition
 from gobelin.pipeline.run.plan import Batch, Plan, Step, data_sets, in_even_batches, is_complete
-from gobelin.pipeline.stages.partition import Parted, Source, num_batches, partition
 from gobelin.store.paths import join
 from gobelin.store.shards import Known, shards_of
 from gobelin.transforms.extract.indexes import PAGE_INDEX

@@ -14,7 +14,8 @@ import numpy as np
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.run.context import Context
-from gobelin.pipeline.run.state import hashes_where, read_json, some_images_shown
+from gobelin.pipeline.run.counts import hashes_where, some_images_shown
+from gobelin.pipeline.run.state import SUMMARY, read_json
 from gobelin.pipeline.run.worker import Task
 from gobelin.store import files
 from gobelin.store.files import exists, read_bytes, write_bytes, write_json
@@ -47,8 +48,6 @@ from gobelin.transforms.vision.faces import faces_of_images
 
 IMAGE_TOKENIZER = "image_tokenizer"
 """Folder, in the stage ``tokenize``, of the image tokenizer that made the codes."""
-
-SUMMARY = "summary.json"
 
 MIN_FIT_IMAGES = 16
 """A codebook fitted on fewer images than one batch is noise."""

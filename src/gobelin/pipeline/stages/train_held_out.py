@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gobelin.pipeline.run.state import row_groups
+from gobelin.pipeline.run.counts import row_groups
 from gobelin.store.dataset import is_committed
 from gobelin.store.paths import join
 from gobelin.train.config import TrainConfig

@@ -12,8 +12,8 @@ from typing import Any
 
 import apache_beam as beam
 
+from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, in_batches
-from gobelin.pipeline.run.state import count_rows
 from gobelin.store.paths import join
 from gobelin.store.tables import shard_path
 from gobelin.transforms.partition import MAX_SLICES, Split, deal_out
