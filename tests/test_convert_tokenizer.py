@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from gobelin.errors import UserError
 from gobelin.pipeline.cli.main import main
-from gobelin.pipeline.exchange.tokenizers import shape_of
+from gobelin.pipeline.tokenizers.fit import shape_of
 from gobelin.tokenize.agreement import drawn_pictures
 from gobelin.tokenize.config import KLVAEConfig, MoVQConfig, VQGANConfig
 from gobelin.tokenize.convert import convert_tokenizer

@@ -30,7 +30,7 @@ from gobelin.tokenize.encode import Encoding
 from gobelin.transforms.extract.config import ExtractConfig
 from gobelin.transforms.fetching.fetch_config import FetchConfig
 from gobelin.transforms.images.stored_images import StoredImages
-from gobelin.transforms.machines import ACCELERATOR_VARIABLE
+from gobelin.transforms.resource_hints import ACCELERATOR_VARIABLE
 from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 from tests.in_process import InProcess
 

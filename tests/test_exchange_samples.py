@@ -16,9 +16,9 @@ from PIL import Image as PillowImage
 from gobelin.data.ids import image_id
 from gobelin.exchange import foreign_samples, jsonl, mmc4, nemo, webdataset
 from gobelin.exchange.entry import Entry, EntryError, Origin
+from gobelin.exchange.foreign_rows import attempt
 from gobelin.exchange.read_index import ReadIndex
 from gobelin.exchange.sample_names import group_names, key_of
-from gobelin.exchange.taking import attempt
 from gobelin.transforms.extract.config import ExtractConfig
 from gobelin.transforms.extract.extract_image import ImageDraft, extract_image
 from gobelin.transforms.images.tiff_pages import split_pages

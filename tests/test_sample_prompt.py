@@ -122,7 +122,7 @@ def test_pictures_are_ranked_by_clip(folder: str, tmp_path: Path, monkeypatch: p
             bright = np.array([np.asarray(picture).mean() / 255 for picture in pictures])
             return np.stack([bright, np.sqrt(1 - bright**2)], 1).astype(np.float16)
 
-    monkeypatch.setattr("gobelin.pipeline.ask.model_folder.load_clip_model", lambda config: Clip())
+    monkeypatch.setattr("gobelin.pipeline.ask.sample_prompt.load_clip_model", lambda config: Clip())
     argv = ["--prompt", "a red square", "--images", "8", "--set", "score.clip={model: 'local-dir:x'}"]
     plain = sampled(folder, tmp_path / "plain", *argv)
     made = sampled(folder, tmp_path / "ranked", *argv, "--rank")

@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from gobelin.errors import UserError
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.cli.tokenizers import Kind
-from gobelin.pipeline.exchange import tokenizers
-from gobelin.pipeline.exchange.tokenizers import FitOptions, fit, shape_of
 from gobelin.pipeline.run.progress_bar import Screen
+from gobelin.pipeline.tokenizers import pictures as reading_pictures
+from gobelin.pipeline.tokenizers.fit import FitOptions, fit, shape_of
 from gobelin.tokenize import pictures as reading
 from gobelin.tokenize.codebook import read_codebook
 from gobelin.tokenize.config import FITTED_KINDS
@@ -355,7 +355,7 @@ def test_the_pictures_of_a_run_are_those_of_its_corpus(
     write("copies", [0, 2], of=100)
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "recipe.yaml").write_text("{}\n")
-    monkeypatch.setattr(tokenizers, "some_images_shown", lambda *_: [f"{1:064x}", f"{2:064x}"])
-    source = tokenizers.pictures_of(str(tmp_path), 10, Framing(((side // 8, side // 8),), 8))
+    monkeypatch.setattr(reading_pictures, "some_images_shown", lambda *_: [f"{1:064x}", f"{2:064x}"])
+    source = reading_pictures.pictures_of(str(tmp_path), 10, Framing(((side // 8, side // 8),), 8))
     found = [data for group, size in enumerate(source.group_sizes) for data, _ in source.read(group, range(size))]
     assert found == ([a_picture(102), a_picture(1)] if opens_copies else [a_picture(1), a_picture(2)])

@@ -18,8 +18,8 @@ from gobelin.exchange.entry import (
     side_of,
     text_node,
 )
+from gobelin.exchange.foreign_rows import told_if_damaged
 from gobelin.exchange.lines import read_entries
-from gobelin.exchange.taking import told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input, output
 from gobelin.store.paths import join, name_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from gobelin.exchange.entry import Entry, EntryError, Origin
-from gobelin.exchange.taking import attempt
+from gobelin.exchange.foreign_rows import attempt
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is passed over: it would be held in memory."""

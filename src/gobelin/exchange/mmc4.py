@@ -45,9 +45,9 @@ from gobelin.exchange.entry import (
     side_of_picture,
     text_node,
 )
+from gobelin.exchange.foreign_rows import told_if_damaged
 from gobelin.exchange.lines import read_entries
 from gobelin.exchange.similarities import Matrix, sound_matrix
-from gobelin.exchange.taking import told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import is_folder, open_input, output, read_bytes, size_of, write_bytes
 from gobelin.store.paths import join, name_of, parent_of

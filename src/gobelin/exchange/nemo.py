@@ -37,8 +37,8 @@ from gobelin.exchange.entry import (
     side_of_picture,
     text_node,
 )
+from gobelin.exchange.foreign_rows import attempt
 from gobelin.exchange.parquet_files import read_parquet, write_split
-from gobelin.exchange.taking import attempt
 from gobelin.exchange.writing import Shard
 from gobelin.store.paths import name_of
 

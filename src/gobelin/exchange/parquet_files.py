@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from gobelin.data.rows import Row
 from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, Origin
-from gobelin.exchange.taking import attempt, told_if_damaged
+from gobelin.exchange.foreign_rows import attempt, told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input
 from gobelin.store.paths import join, name_of

@@ -23,7 +23,7 @@ from gobelin.data.rows import Row
 from gobelin.errors import UserError
 from gobelin.exchange import lines, parquet_files
 from gobelin.exchange.entry import Entry, EntryError, Origin, document_of, known_of, text_node
-from gobelin.exchange.taking import attempt, told_if_damaged
+from gobelin.exchange.foreign_rows import attempt, told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input
 from gobelin.store.paths import name_of

@@ -30,9 +30,9 @@ from gobelin.exchange.entry import (
     side_of,
     side_of_picture,
 )
+from gobelin.exchange.foreign_rows import attempt, told_if_damaged
 from gobelin.exchange.foreign_samples import Sample, entry_of_sample
 from gobelin.exchange.sample_names import group_names, key_of
-from gobelin.exchange.taking import attempt, told_if_damaged
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input, output
 from gobelin.store.paths import join, name_of

@@ -35,8 +35,8 @@ from gobelin.tokenize.preprocess import decode_side
 from gobelin.tokenize.shown import shown_in_part
 from gobelin.transforms.boundary import Refused, WebStep
 from gobelin.transforms.images.stored_images import StoredImages
-from gobelin.transforms.machines import with_model
 from gobelin.transforms.progress import advance
+from gobelin.transforms.resource_hints import with_model
 from gobelin.transforms.row_steps import InTurn
 from gobelin.transforms.vision.faces import faces_of_shard
 

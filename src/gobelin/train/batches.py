@@ -31,7 +31,7 @@ from torch import Tensor
 
 from gobelin.errors import UserError
 from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, END_OF_DOCUMENT, END_OF_IMAGE, PAD, TEXT, Vocabulary
-from gobelin.train.ahead import Ahead
+from gobelin.train.prefetch import Prefetcher
 from gobelin.train.shards import Documents
 
 NO_TARGET = -100
@@ -135,7 +135,7 @@ class Loader:
         """Of an epoch."""
         self._held: tuple[int, Window] | None = None
         self._read: tuple[np.ndarray, tuple[np.ndarray, np.ndarray]] | None = None
-        self._ahead: Ahead | None = None
+        self._ahead: Prefetcher | None = None
 
     def window(self, number: int) -> Window:
         """A window by its number, which counts on through the epochs; the last one is held."""
@@ -149,7 +149,7 @@ class Loader:
     def reading_ahead(self) -> Iterator[None]:
         """While the block lasts, a process of its own makes the next window."""
         self._held = self._read = None  # the copy that goes there is small
-        self._ahead = Ahead(self)
+        self._ahead = Prefetcher(self)
         try:
             yield
         finally:

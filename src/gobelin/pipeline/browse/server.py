@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from gobelin.errors import UserError
 from gobelin.pipeline.browse import details
 from gobelin.pipeline.browse.answers import Answers
-from gobelin.pipeline.local_page import JSON_TYPE, LocalHandler, LocalPage
+from gobelin.pipeline.local_server import JSON_TYPE, LocalHandler, LocalPage
 
 MAX_REQUEST = 1 << 20
 """Bytes of a request's body."""

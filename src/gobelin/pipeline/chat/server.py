@@ -15,7 +15,7 @@ from typing import Any
 from gobelin.errors import DEFECT, UserError, in_a_line, is_of_the_machine
 from gobelin.pipeline.ask.model_folder import ModelFolder
 from gobelin.pipeline.chat.replies import Event, read_question, reply
-from gobelin.pipeline.local_page import LocalHandler, LocalPage
+from gobelin.pipeline.local_server import LocalHandler, LocalPage
 from gobelin.train.config import SamplingConfig
 
 MAX_REQUEST = 32 * 1024 * 1024

@@ -114,7 +114,7 @@ def sample(
     for kind, value in parts:
         if kind == "text":
             _check_text(value)
-    from gobelin.pipeline.ask.model_folder import Order, folder_name, sample_prompt, write_samples
+    from gobelin.pipeline.ask.sample_prompt import Order, folder_name, sample_prompt, write_samples
     from gobelin.pipeline.run.open_run import recipe_of
     from gobelin.pipeline.run.progress_bar import Screen
     from gobelin.store.paths import absolute, join

@@ -109,9 +109,10 @@ def fit_tokenizer(
     quiet: Quiet = False,
 ) -> int:
     """Fits a tokenizer. Under torchrun, each process is called with the same arguments."""
-    from gobelin.pipeline.exchange.tokenizers import PAGE_NAME, FitOptions, fit
     from gobelin.pipeline.run.progress_bar import Screen
     from gobelin.pipeline.run.torchrun import is_first
+    from gobelin.pipeline.tokenizers.fit import FitOptions, fit
+    from gobelin.pipeline.tokenizers.folder import PAGE_NAME
     from gobelin.store.paths import join
     from gobelin.train.parallel import joined
     from gobelin.transforms.devices import torch_device
@@ -161,8 +162,8 @@ def convert(
     name: Annotated[str | None, Parameter(help="name of its codebook (default: the layout's)")] = None,
 ) -> int:
     """Converts a published tokenizer."""
-    from gobelin.pipeline.exchange.tokenizers import agreement_of
-    from gobelin.pipeline.exchange.tokenizers import convert as convert_file
+    from gobelin.pipeline.tokenizers.convert import convert as convert_file
+    from gobelin.pipeline.tokenizers.folder import agreement_of
     from gobelin.report.tokenizer_page import agreement_row, facts
 
     layout, codebook = convert_file(file, output, None if size is None else _sides(size), name)
@@ -189,7 +190,7 @@ def show(
     images: Annotated[int, Parameter(metavar="N", help="pictures that are looked at (256)")] = 256,
 ) -> int:
     """Shows a tokenizer."""
-    from gobelin.pipeline.exchange.tokenizers import show as look
+    from gobelin.pipeline.tokenizers.look import show as look
     from gobelin.report.tokenizer_page import agreement_row, facts, measured
 
     if images < 1:

@@ -94,7 +94,7 @@ class _Drawing:
 
     def from_captions(self) -> list[dict[str, Any]]:
         """Pictures for the recipe's captions, or for held-out ones; best first where CLIP ranks them."""
-        from gobelin.train.rank import ranked
+        from gobelin.train.rerank import ranked
         from gobelin.transforms.vision.embed import load_model as load_clip_model
 
         config, made = self._recipe.sample, []

@@ -33,8 +33,8 @@ from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.devices import torch_device
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.images.stored_images import StoredImages, StoredPicture
-from gobelin.transforms.machines import with_model
 from gobelin.transforms.progress import advance
+from gobelin.transforms.resource_hints import with_model
 from gobelin.transforms.row_steps import InTurn
 from gobelin.transforms.score.config import ClipConfig, ScoreConfig
 from gobelin.transforms.vision.clip import ClipSpec, in_batches, load_clip

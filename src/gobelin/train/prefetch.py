@@ -1,4 +1,4 @@
-"""Windows of a loader made ahead of time, by a process of its own: the next one while the present one is trained on."""
+"""Windows of a loader made before they are asked for, in a process of its own: the next one during training on one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SECONDS_TO_END = 5.0
 
 
-class Ahead:
+class Prefetcher:
     """A process that makes windows. It ends with this object, or when this process ends, however it does.
 
     Args:
