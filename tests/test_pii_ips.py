@@ -21,6 +21,10 @@ VERSIONS = [
     "Upgrade from 101.22.33.44 to 101.22.33.45 first; the update to 102.22.33.44 needs it.",
     "the server version 101.22.33.44 is out, and firmware 101.22.33.45 of the router too",
     "release-120.10.11.12.tar.gz, lib-101.22.33.44-beta, 101.22.33.44-rc1, lib_101.22.33.44",
+    "version 1.2 was updated to 120.210.11.12, and release 3, then 120.210.11.13",
+    "the version on 120.210.11.12, the build at 101.122.133.44",  # no number of their own
+    "version 120.210.11.12 runs on Chrome 120.210.11.13",
+    "since version 2 it works on 3.12.1.4",  # too few digits for an address
     "1.2.3.4 Scope of the standard",
     "3.12.1.4 and 120.0.0.0 and 2.140.3.7",  # nothing tells: too few digits for an address
     "ファームウェアバージョン 101.22.33.44",
@@ -47,6 +51,8 @@ ADDRESSES = [
     ("blocked {}-{}", "93.184.216.34"),
     ("traceroute to {}, then ping {}", "8.8.8.8"),
     ("With firmware 2.140.3.7 on the host {} it works", "8.8.8.8"),
+    ("Version 1 runs on {}", "93.184.216.34"),
+    ("firmware v2.4 was found at {}, build 7 auf {}", "93.184.216.34"),
     ("请连接服务器 {}", "8.8.8.8"),
     ("сервер {}", "8.8.8.8"),
     ("IPv6 {} or [{}]:443, prefix {}", "2606:4700:4700::1111"),

@@ -239,6 +239,20 @@ def test_long_urls_are_no_trouble(url: str) -> None:
         ("xn--strae-oqa.de", "xn--strae-oqa.de"),
         ("strasse.de", "strasse.de"),
         ("a%2Fb.example", "a%2Fb.example"),  # no host at all
+        ("1.2.3", "1.2.0.3"),
+        ("1.515", "1.0.2.3"),
+        ("16909060", "1.2.3.4"),
+        ("0x7F.010.1", "127.8.0.1"),  # hexadecimal, octal
+        ("１.2.3", "1.2.0.3"),
+        ("1.2.3.4.", "1.2.3.4"),
+        ("1.2.3.4", "1.2.3.4"),
+        ("1.2.3.256", "1.2.3.256"),  # no address of either kind
+        ("256.2.3", "256.2.3"),
+        ("1.2.08", "1.2.08"),
+        ("1.2.3.4.5", "1.2.3.4.5"),
+        ("4294967296", "4294967296"),
+        ("1.2.example", "1.2.example"),
+        ("v1.2.3", "v1.2.3"),
         ("\ud800.example", "\ud800.example"),
     ],
 )

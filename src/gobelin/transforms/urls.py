@@ -70,7 +70,7 @@ def canonical_url(url: str) -> str:
     try:
         canonical = canonicalize_url(_with_ascii_host(url.strip()))
         parts = urlsplit(canonical)
-        host = (parts.hostname or "") + (f":{parts.port}" if parts.port not in (None, 80, 443) else "")
+        host = _with_four_parts(parts.hostname or "") + (f":{parts.port}" if parts.port not in (None, 80, 443) else "")
     except ValueError:
         return url
     return f"//{host}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else "")
@@ -96,10 +96,10 @@ def site_of(url: str) -> str:
 def ascii_host(host: str) -> str:
     """A host name as browsers ask for it: Unicode's UTS 46, non-transitional (``straße.de`` is ``xn--strae-oqa.de`` and
     not ``strasse.de``), without the rules of STD 3, so that ``a_b.example`` stays, and without those of IDNA 2008 about
-    letters, so that emoji are written too (https://url.spec.whatwg.org/#concept-domain-to-ascii). A name that this
-    forbids comes back as it is."""
+    letters, so that emoji are written too (https://url.spec.whatwg.org/#concept-domain-to-ascii). An IPv4 address is
+    written as four decimal numbers (``1.2.3`` is ``1.2.0.3``). A name that this forbids comes back as it is."""
     if host.isascii() and "%" not in host:
-        return host
+        return _with_four_parts(host)
     try:
         mapped = idna.uts46_remap(unquote(host, errors="strict"), std3_rules=False, transitional=False)
         labels = [
@@ -109,10 +109,32 @@ def ascii_host(host: str) -> str:
         return host
     written = ".".join(labels)
     is_host = len(written) <= MAX_HOST_CHARS and written and not _NO_HOST.search(written)
-    return written if is_host else host
+    return _with_four_parts(written) if is_host else host
+
+
+def _with_four_parts(host: str) -> str:
+    """An IPv4 address as four decimal numbers; any other host as it is. The parts may be decimal, octal (``010``) or
+    hexadecimal (``0x8``), and the last fills those that are missing
+    (https://url.spec.whatwg.org/#concept-ipv4-parser)."""
+    if not _NUMBERS.fullmatch(host):
+        return host
+    *first, last = (_number(part.lower()) for part in host.removesuffix(".").split("."))
+    if -1 in first or last < 0 or max(first, default=0) > 255 or last >= 256 ** (4 - len(first)):
+        return host
+    number = last + sum(part << 8 * (3 - place) for place, part in enumerate(first))
+    return ".".join(map(str, number.to_bytes(4, "big")))
+
+
+def _number(part: str) -> int:
+    """-1 for what is no number: ``08``."""
+    if part.startswith("0x"):
+        return int(part[2:] or "0", 16)
+    base = 8 if part[0] == "0" else 10
+    return int(part, base) if base == 10 or not set(part) & set("89") else -1
 
 
 MAX_HOST_CHARS = 253
+_NUMBERS = re.compile(r"(?:(?:0x[\da-f]{0,20}|\d{1,20})(?:\.(?!$)|\.?$)){1,4}", re.ASCII | re.IGNORECASE)
 _NO_HOST = re.compile(r"[\x00-\x20\"#%/:<>?@\[\\\]^`{|}\x7f]")
 _HOST = re.compile(r"([^:/?#]*://(?:[^/?#@]*@)?)([^/?#:@]+)")
 

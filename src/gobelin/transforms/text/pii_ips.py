@@ -6,7 +6,8 @@ before it on its line decides, in this order:
     a URL, a user        ``//``, ``user@``: an address
     a product            ``Chrome/120.0.0.0``, ``package==1.2.3.4``: a version, unless a port follows
     the nearest word     of the eight words before it, the nearest that is about addresses (IP, host, server, DNS, ping
-                         ...) or of versions (version, firmware, release, section, OID, names of browsers ...)
+                         ...) or of versions (version, firmware, release, section, OID, names of browsers ...); what has
+                         its number already ("version 1 runs on ...") says nothing of what runs or lies "on" or "at"
     its own form         a port, a prefix length (``/24``), a time before it, the place of a log's first column: an
                          address; so is one behind "from" or "via"
     its digits           with none of these: an address has a part of three digits and at least seven digits in all.
@@ -87,6 +88,10 @@ _END_OF_ADDRESSES = (
     "서버",
 )
 _END_OF_VERSIONS = ("版本", "バージョン", "버전", "固件", "ファームウェア", "章", "节")
+_PLACES = frozenset(["on", "at", "auf", "bei", "unter", "sur", "su", "en", "em", "op", "på", "na", "на"])
+_OWN_NUMBER = re.compile(r"[\s:#.]{0,3}v?\d+(?:\.\d+){0,2}(?![\w.]*\d)")
+"""Behind a word of versions: the number that it speaks of, of one to three parts."""
+
 _BEFORE_ADDRESSES = frozenset(["from", "via", "von", "desde", "depuis", "da", "от", "来自"])
 
 
@@ -156,10 +161,14 @@ def _nearest_speaks_of_addresses(before: str) -> bool | None:
     sentence = before[max((end.end() for end in _SENTENCE_ENDS.finditer(before)), default=0) :]
     if sentence.rstrip().endswith("§"):
         return False
-    for word in reversed(_WORD.findall(sentence)[-_MAX_WORDS:]):
-        word = word.lower()
+    words = list(_WORD.finditer(sentence))[-_MAX_WORDS:]
+    is_placed = bool(words) and words[-1][0].lower() in _PLACES and _ends_with_word(sentence)
+    for found in reversed(words):
+        word = found[0].lower()
         if word in _OF_ADDRESSES or word.endswith(_END_OF_ADDRESSES):
             return True
         if word in _OF_VERSIONS or word.endswith(_END_OF_VERSIONS):
+            if is_placed and _OWN_NUMBER.match(sentence, found.end()):
+                continue
             return False
     return None
