@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from bench import tokenizer_worker
 from gobelin.tokenize import fit as fitting
-from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
 from gobelin.tokenize.image_tokenizer import ImageTokenizer
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.pictures import ArrayPictures
 from gobelin.tokenize.preprocess import preprocess
+from gobelin.tokenize.shapes import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
 from gobelin.transforms.images.open_image import open_rgb
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}

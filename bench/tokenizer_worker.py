@@ -32,13 +32,13 @@ from gobelin.pipeline.run.counts import some_images_shown
 from gobelin.store.dataset import current, is_committed
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
-from gobelin.tokenize.config import VQGANConfig
 from gobelin.tokenize.encode import Encoding, _EncodeImages
 from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.pixels import to_float
 from gobelin.tokenize.preprocess import decode, preprocess
+from gobelin.tokenize.shapes import VQGANConfig
 from gobelin.transforms.devices import device_kind, fastest_precision, torch_device
 from gobelin.transforms.images.open_image import open_rgb
 from gobelin.transforms.images.stored_images import StoredImages

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from gobelin.tokenize.config import CONFIGS, FitSettings
+from gobelin.tokenize.config import FitSettings
 from gobelin.tokenize.fit import fit_tokenizer
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
 from gobelin.tokenize.pictures import ArrayPictures
 from gobelin.tokenize.processes import ALONE, Processes
+from gobelin.tokenize.shapes import CONFIGS
 from gobelin.train.parallel import joined
 
 

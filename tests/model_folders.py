@@ -6,9 +6,9 @@ import torch
 
 from gobelin.store.files import write_bytes
 from gobelin.store.paths import join
-from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
 from gobelin.tokenize.sequence import build_vocabulary
+from gobelin.tokenize.shapes import VQVAEConfig
 from gobelin.tokenize.text_tokenizer import FILE_NAME
 from gobelin.tokenize.vqvae import PatchAutoencoder
 from gobelin.train.model import LMConfig, build_model, save_model

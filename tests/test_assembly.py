@@ -270,9 +270,9 @@ def test_latents_stand_beside_the_spans(corpus: Path, plan_here: Make, write_dat
 
 def test_a_kl_vae_writes_latents_beside_codes_that_mark_places(tmp_path: Path, write_data_set: Make) -> None:
     torch = pytest.importorskip("torch")
-    from gobelin.tokenize.config import KLVAEConfig
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
     from gobelin.tokenize.networks import build_network
+    from gobelin.tokenize.shapes import KLVAEConfig
 
     config = KLVAEConfig(
         image_size=(8, 16), norm_groups=2, channels=8, multipliers=(1, 2), num_blocks=1, latent_channels=3

@@ -31,13 +31,13 @@ from gobelin.tokenize.codebook import (
     read_members,
     write_members,
 )
-from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig
 from gobelin.tokenize.framing import Frames, Framing
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 from gobelin.tokenize.image_tokenizers import ImageTokenizers, load_image_tokenizers
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.preprocess import decode
 from gobelin.tokenize.sequence import ImageItem, ImageSpan, decode_document
+from gobelin.tokenize.shapes import FSQConfig, KLVAEConfig, TokenizerConfig
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary, check_ranges, find_codebooks
 from tests.test_token_layouts import definition

@@ -20,10 +20,10 @@ from gobelin.errors import UserError
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.tokenizers.fit import shape_of
 from gobelin.tokenize.agreement import drawn_pictures
-from gobelin.tokenize.config import KLVAEConfig, MoVQConfig, VQGANConfig
 from gobelin.tokenize.convert import convert_tokenizer
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
 from gobelin.tokenize.networks import build_network
+from gobelin.tokenize.shapes import KLVAEConfig, MoVQConfig, VQGANConfig
 from gobelin.tokenize.vqgan import VQGAN
 
 torch.set_num_threads(1)

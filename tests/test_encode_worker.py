@@ -25,7 +25,6 @@ from gobelin.store.shards import read_folder
 from gobelin.store.tables import list_shards
 from gobelin.tokenize import decoders
 from gobelin.tokenize.agreement import drawn_pictures, measure_agreement
-from gobelin.tokenize.config import FSQConfig, KLVAEConfig, VQGANConfig, VQVAEConfig
 from gobelin.tokenize.decoders import DecoderPool, default_processes
 from gobelin.tokenize.encode import Encoding, how_encoded
 from gobelin.tokenize.framing import Framing
@@ -37,6 +36,7 @@ from gobelin.tokenize.image_tokenizer import (
 )
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.preprocess import decode
+from gobelin.tokenize.shapes import FSQConfig, KLVAEConfig, VQGANConfig, VQVAEConfig
 from gobelin.transforms.boundary import Refused
 from gobelin.transforms.devices import check_device, device_kind, fastest_precision, num_gpus_here, torch_device
 from gobelin.transforms.images.stored_images import StoredImages

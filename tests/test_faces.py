@@ -233,11 +233,11 @@ def test_tokens_are_those_of_blurred_pictures(
     from gobelin.pipeline.run.plan import Batch, Step, data_sets
     from gobelin.pipeline.stages.tokenize import EncodeJob, encode_images
     from gobelin.store.shards import read_folder
-    from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.encode import Encoding
     from gobelin.tokenize.fit import fit_images
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
     from gobelin.tokenize.preprocess import preprocess
+    from gobelin.tokenize.shapes import VQVAEConfig
     from gobelin.transforms.images.open_image import open_rgb
     from gobelin.transforms.images.stored_images import StoredImages
 

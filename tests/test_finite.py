@@ -17,8 +17,8 @@ from gobelin.errors import DivergedError, UserError
 from gobelin.pipeline.exchange.export import _write_lines
 from gobelin.pipeline.recipe.recipe import RecipeError, load_recipe
 from gobelin.pipeline.run.state import write_json
-from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.fit import fit_images
+from gobelin.tokenize.shapes import VQVAEConfig
 from gobelin.transforms.finite import finite_or_null, require_finite
 from gobelin.transforms.vision.fit_heads import fit_head
 

@@ -14,13 +14,14 @@ import torch
 
 from gobelin.errors import UserError
 from gobelin.tokenize.adversary import Adversary, PatchDiscriminator, adaptive_weight, last_weight
-from gobelin.tokenize.config import FitSettings, FSQConfig, VQVAEConfig
+from gobelin.tokenize.config import FitSettings
 from gobelin.tokenize.fit import fit_tokenizer
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.pictures import ArrayPictures
 from gobelin.tokenize.processes import ALONE
 from gobelin.tokenize.quantizer import EmaQuantizer
+from gobelin.tokenize.shapes import FSQConfig, VQVAEConfig
 from tests import fit_ranks
 
 TOLERANCE = 1e-5

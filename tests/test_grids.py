@@ -24,7 +24,6 @@ from gobelin.pipeline.stages.tokenize_fit import _config_with_framing, fitted_fr
 from gobelin.store.shards import read_folder, read_rows
 from gobelin.tokenize import image_tokenizer as encoding
 from gobelin.tokenize.codebook import read_codebooks, read_framing
-from gobelin.tokenize.config import FSQConfig, KLVAEConfig, VQVAEConfig
 from gobelin.tokenize.decoders import DecoderPool
 from gobelin.tokenize.encode import Encoding, _EncodeImages
 from gobelin.tokenize.fit import fit_images
@@ -33,6 +32,7 @@ from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenize
 from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.preprocess import frame, preprocess
 from gobelin.tokenize.sequence import ImageItem, ImageSpan, build_vocabulary, decode_document, image_latents
+from gobelin.tokenize.shapes import FSQConfig, KLVAEConfig, VQVAEConfig
 from gobelin.train.prompt import codebook_to_draw
 from gobelin.transforms.images.stored_images import StoredImages
 from tests.test_assembly import NUM_SHARDS, assemble

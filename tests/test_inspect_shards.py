@@ -26,9 +26,9 @@ DOCUMENTS: dict[str, list[Item]] = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with tokenizers and shards: 2 x 2 codes, pictures of 16 px."""
-    from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
     from gobelin.tokenize.networks import build_network
+    from gobelin.tokenize.shapes import VQVAEConfig
 
     folder = tmp_path_factory.mktemp("run")
     tokens = folder / "tokenize"

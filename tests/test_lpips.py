@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from gobelin.errors import UserError
-from gobelin.tokenize.config import FSQConfig
 from gobelin.tokenize.fit import fit_tokenizer
 from gobelin.tokenize.image_tokenizer import ImageTokenizer
 from gobelin.tokenize.lpips import CONVOLUTIONS, Lpips, load_lpips
 from gobelin.tokenize.pictures import ArrayPictures
+from gobelin.tokenize.shapes import FSQConfig
 from tests.test_vqgan import colored
 
 torch.set_num_threads(1)

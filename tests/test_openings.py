@@ -18,9 +18,9 @@ from gobelin.report.pictures import Thumbnail, make_thumbnails
 from gobelin.store.dataset import commit_shards
 from gobelin.store.shards import write_shard
 from gobelin.store.tables import shard_path
-from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
 from gobelin.tokenize.networks import build_network
+from gobelin.tokenize.shapes import VQVAEConfig
 
 NAMES = [f"{place:064x}" for place in range(4)]
 

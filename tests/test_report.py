@@ -227,8 +227,8 @@ def add_model(out: Path) -> None:
     """Adds tokenize, train and sample: random codes of a tokenizer that learned nothing."""
     import torch
 
-    from gobelin.tokenize.config import VQVAEConfig
     from gobelin.tokenize.image_tokenizer import ImageTokenizer, save_image_tokenizer
+    from gobelin.tokenize.shapes import VQVAEConfig
     from gobelin.tokenize.vocabulary import Vocabulary
     from gobelin.tokenize.vqvae import PatchAutoencoder
 

@@ -26,10 +26,10 @@ from gobelin.pipeline.tokenizers import pictures as reading_pictures
 from gobelin.pipeline.tokenizers.fit import FitOptions, fit, shape_of
 from gobelin.tokenize import pictures as reading
 from gobelin.tokenize.codebook import read_codebook
-from gobelin.tokenize.config import FITTED_KINDS
 from gobelin.tokenize.framing import Framing
 from gobelin.tokenize.image_tokenizer import load_image_tokenizer
 from gobelin.tokenize.pictures import FolderSource, ParquetSource, StreamedPictures, pictures_at
+from gobelin.tokenize.shapes import FITTED_KINDS
 
 torch.set_num_threads(1)
 
@@ -303,8 +303,8 @@ def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
 
 
 def test_a_checkpoint_is_converted_and_shown(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from gobelin.tokenize.config import VQGANConfig
     from gobelin.tokenize.networks import build_network
+    from gobelin.tokenize.shapes import VQGANConfig
 
     config = VQGANConfig(
         image_size=16, channels=32, multipliers=(1, 1), num_blocks=1, attention_levels=(), z_channels=8, num_codes=6,

@@ -17,7 +17,8 @@ from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, END_OF_DOCUME
 from gobelin.train import shards as shards_module
 from gobelin.train.batches import NO_TARGET, Loader, Window
 from gobelin.train.config import TrainConfig
-from gobelin.train.shards import Documents, TokenCorpus, held_out_pairs, read_corpus
+from gobelin.train.pairs import held_out_pairs
+from gobelin.train.shards import Documents, TokenCorpus, read_corpus
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
 TOKENIZER = small_tokenizer()

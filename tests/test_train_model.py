@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gobelin.train import model as model_module
-from gobelin.train.model import (
-    LanguageModel,
-    LMConfig,
-    build_model,
-    load_model,
-    piece_positions,
-    places_in_picture,
-    save_model,
-)
+from gobelin.train import attention
+from gobelin.train.attention import piece_positions
+from gobelin.train.model import LanguageModel, LMConfig, build_model, load_model, places_in_picture, save_model
 from tests.token_corpora import small_tokenizer, small_vocabulary
 
 VOCABULARY = small_vocabulary(small_tokenizer())
@@ -116,7 +109,7 @@ def test_pieces_one_by_one_and_behind_a_mask_are_the_same(
     tokens_BT, pieces_BT = _tokens(2, 24), torch.stack([torch.arange(24) // 9, torch.arange(24) // 17])
     found = []
     for fewest in (1, 1000):
-        monkeypatch.setattr(model_module, "FEWEST_TOKENS", fewest)
+        monkeypatch.setattr(attention, "FEWEST_TOKENS", fewest)
         model.zero_grad()
         logits_BTV = model(tokens_BT, pieces_BT)
         logits_BTV.square().mean().backward()
@@ -128,10 +121,10 @@ def test_pieces_one_by_one_and_behind_a_mask_are_the_same(
 @torch.no_grad()
 def test_pairs_are_rotated_alike_by_complex_and_by_real_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     x_BTNK, positions_BT = torch.randn(2, 5, 3, 8), torch.tensor([[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]])
-    rotation = model_module._rotation(positions_BT, 8)
-    eager = model_module.rotate(x_BTNK, rotation)
+    rotation = attention.rotation_of(positions_BT, 8)
+    eager = attention.rotate(x_BTNK, rotation)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    torch.testing.assert_close(model_module.rotate(x_BTNK, rotation), eager)
+    torch.testing.assert_close(attention.rotate(x_BTNK, rotation), eager)
     assert torch.equal(eager[:, 0], x_BTNK[:, 0])
 
 

@@ -26,6 +26,7 @@ from gobelin.tokenize.vocabulary import (
 from gobelin.train.config import TrainConfig
 from gobelin.train.evaluate import grounding_gap
 from gobelin.train.model import LanguageModel, LMConfig, build_model, load_model, save_model
+from gobelin.train.pairs import Pair, held_out_pairs
 from gobelin.train.sample import (
     Request,
     SamplingConfig,
@@ -35,7 +36,7 @@ from gobelin.train.sample import (
     sample_document,
     sample_images,
 )
-from gobelin.train.shards import Pair, held_out_pairs, read_corpus
+from gobelin.train.shards import read_corpus
 from gobelin.train.trainer import train
 from tests.token_corpora import (
     CODES_PER_COLOR,

@@ -16,16 +16,17 @@ import torch
 from gobelin.errors import UserError
 from gobelin.store.files import list_files, read_bytes, write_bytes
 from gobelin.store.paths import join
-from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
+from gobelin.tokenize.shapes import VQVAEConfig
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.tokenize.vqvae import PatchAutoencoder
 from gobelin.train import checkpoints
 from gobelin.train.config import SamplingConfig, TrainConfig
 from gobelin.train.model import LMConfig, load_model
+from gobelin.train.pairs import held_out_pairs
 from gobelin.train.sample import sample_images
-from gobelin.train.shards import held_out_pairs, read_corpus
+from gobelin.train.shards import read_corpus
 from gobelin.train.trainer import train
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 

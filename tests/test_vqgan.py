@@ -12,7 +12,6 @@ import torch
 
 from gobelin.errors import UserError
 from gobelin.tokenize.codebook import read_codebook
-from gobelin.tokenize.config import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig
 from gobelin.tokenize.fit import fit_images, fit_tokenizer
 from gobelin.tokenize.fsq import FiniteScalarQuantizer
 from gobelin.tokenize.image_tokenizer import ImageTokenizer, load_image_tokenizer, save_image_tokenizer
@@ -20,6 +19,7 @@ from gobelin.tokenize.networks import build_network
 from gobelin.tokenize.pictures import ArrayPictures
 from gobelin.tokenize.quality import QualityMeter, perplexity, psnr_db, ssim
 from gobelin.tokenize.quantizer import EmaQuantizer
+from gobelin.tokenize.shapes import FSQConfig, KLVAEConfig, TokenizerConfig, VQGANConfig
 from gobelin.tokenize.vqgan import AttentionBlock, Downsample
 
 torch.set_num_threads(1)

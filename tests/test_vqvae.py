@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gobelin.tokenize.codebook import Codebook, read_codebook
-from gobelin.tokenize.config import VQVAEConfig
 from gobelin.tokenize.fit import fit_images
 from gobelin.tokenize.image_tokenizer import (
     ImageTokenizer,
@@ -25,6 +24,7 @@ from gobelin.tokenize.networks import Network, build_network
 from gobelin.tokenize.pixels import to_float, to_uint8
 from gobelin.tokenize.preprocess import preprocess
 from gobelin.tokenize.quantizer import DECAY, EmaQuantizer
+from gobelin.tokenize.shapes import VQVAEConfig
 from gobelin.transforms.images.open_image import open_rgb
 
 CONFIG = VQVAEConfig(image_size=16, patch_size=4, num_codes=16, code_width=4, channels=16, num_blocks=1)

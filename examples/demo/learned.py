@@ -33,8 +33,8 @@ from gobelin.tokenize.preprocess import preprocess
 from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.train.evaluate import grounding_gap
 from gobelin.train.model import LanguageModel, load_model
+from gobelin.train.pairs import Pair
 from gobelin.train.sample import SamplingConfig, sample_captions, sample_images
-from gobelin.train.shards import Pair
 from gobelin.transforms.vision.clip import ClipSpec, load_clip
 
 _TEST_STREAM, _TUNING_STREAM = 0x7E57, 0x70E5

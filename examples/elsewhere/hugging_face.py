@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from gobelin.train.attention import piece_positions
 from gobelin.train.batches import NO_TARGET, Loader, make_batch
-from gobelin.train.model import piece_positions
 from gobelin.train.shards import read_corpus, vocabulary_of
 
 

@@ -17,8 +17,8 @@ from torch.distributed.checkpoint.stateful import Stateful
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
+from gobelin.train.attention import piece_positions
 from gobelin.train.batches import NO_TARGET, Loader, make_batch
-from gobelin.train.model import piece_positions
 from gobelin.train.shards import read_corpus, vocabulary_of
 
 

@@ -11,10 +11,10 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from gobelin.tokenize.config import TokenizerConfig
 from gobelin.tokenize.framing import Grid
 from gobelin.tokenize.fsq import FiniteScalarQuantizer
 from gobelin.tokenize.quantizer import EmaQuantizer
+from gobelin.tokenize.shapes import TokenizerConfig
 
 # B batch, H W image, h w code grid, N = h w, d width of a code vector, K codebook size, M = B N
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from gobelin.errors import UserError
 from gobelin.store.files import exists, read_json, write_json
 from gobelin.store.paths import join, name_of
-from gobelin.tokenize.config import CONFIGS, TokenizerConfig
 from gobelin.tokenize.framing import RESIZES, Frames, Framing, Grid, names_of, parse_grids
+from gobelin.tokenize.shapes import CONFIGS, TokenizerConfig
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"

@@ -31,11 +31,11 @@ from torch import Tensor
 
 from gobelin.errors import UserError
 from gobelin.store.files import exists, files_in, is_folder, local_copy
-from gobelin.tokenize.config import KLVAEConfig, MoVQConfig, VQGANConfig
 from gobelin.tokenize.convert_emu3 import as_published, for_pictures, is_emu3, shape_of_emu3
 from gobelin.tokenize.image_tokenizer import ImageTokenizer
 from gobelin.tokenize.movq import MoVQ
 from gobelin.tokenize.networks import make_network
+from gobelin.tokenize.shapes import KLVAEConfig, MoVQConfig, VQGANConfig
 from gobelin.tokenize.vqgan import VQGAN
 
 Weights = dict[str, Tensor]

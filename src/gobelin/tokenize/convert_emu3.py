@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gobelin.tokenize.config import MoVQConfig
+from gobelin.tokenize.shapes import MoVQConfig
 
 Weights = dict[str, Tensor]
 

@@ -35,7 +35,7 @@ from gobelin.store.paths import join
 from gobelin.tokenize.adversary import Adversary, check_sizes
 from gobelin.tokenize.autoencoder import Reconstruction, grid_of
 from gobelin.tokenize.codebook import describe_config
-from gobelin.tokenize.config import BATCH_SIZE, FitSettings, FSQConfig, KLVAEConfig, TokenizerConfig, TrunkConfig
+from gobelin.tokenize.config import BATCH_SIZE, FitSettings
 from gobelin.tokenize.lpips import Lpips
 from gobelin.tokenize.networks import Network, build_network
 from gobelin.tokenize.pictures import ArrayPictures, Pictures, grouped
@@ -43,6 +43,7 @@ from gobelin.tokenize.pixels import to_float, to_uint8
 from gobelin.tokenize.processes import ALONE, Processes, add_gradients
 from gobelin.tokenize.quality import QualityMeter, ssim
 from gobelin.tokenize.quantizer import EmaQuantizer
+from gobelin.tokenize.shapes import FSQConfig, KLVAEConfig, TokenizerConfig, TrunkConfig
 from gobelin.tokenize.vqgan import KLVAE
 from gobelin.transforms.devices import Precision
 from gobelin.transforms.finite import require_finite

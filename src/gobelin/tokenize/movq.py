@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gobelin.tokenize.autoencoder import ChannelAffine, CodedAutoencoder
-from gobelin.tokenize.config import MoVQConfig
 from gobelin.tokenize.framing import Grid
 from gobelin.tokenize.quantizer import EmaQuantizer
+from gobelin.tokenize.shapes import MoVQConfig
 from gobelin.tokenize.vqgan import NORM_EPS, Encoder, Upsample
 
 # B batch, H W image, h w code grid, C channels, z channels between trunk and codes, d width of a code vector, M = B h w

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from gobelin.tokenize.autoencoder import start_weights
-from gobelin.tokenize.config import FSQConfig, KLVAEConfig, MoVQConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
 from gobelin.tokenize.movq import MoVQ
+from gobelin.tokenize.shapes import FSQConfig, KLVAEConfig, MoVQConfig, TokenizerConfig, VQGANConfig, VQVAEConfig
 from gobelin.tokenize.vqgan import KLVAE, VQGAN
 from gobelin.tokenize.vqvae import PatchAutoencoder
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gobelin.tokenize.autoencoder import CodedAutoencoder, Reconstruction, grid_of
-from gobelin.tokenize.config import KLVAEConfig, TrunkConfig, VQGANConfig
 from gobelin.tokenize.framing import Grid
 from gobelin.tokenize.quantizer import EmaQuantizer
+from gobelin.tokenize.shapes import KLVAEConfig, TrunkConfig, VQGANConfig
 
 # B batch, H W image, h w code grid, C channels, N = h w, d width of a code vector, M = B N
 

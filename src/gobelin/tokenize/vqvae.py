@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gobelin.tokenize.autoencoder import CodedAutoencoder
-from gobelin.tokenize.config import FSQConfig, VQVAEConfig
 from gobelin.tokenize.framing import Grid
 from gobelin.tokenize.fsq import FiniteScalarQuantizer
 from gobelin.tokenize.quantizer import EmaQuantizer
+from gobelin.tokenize.shapes import FSQConfig, VQVAEConfig
 
 # B batch, H W image, h w code grid (image / patch), C channels, d width of a code, M = B h w
 

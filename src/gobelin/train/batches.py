@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 
 from gobelin.errors import UserError
-from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, DOCUMENT, END_OF_DOCUMENT, END_OF_IMAGE, PAD, TEXT, Vocabulary
+from gobelin.tokenize.vocabulary import DOCUMENT, PAD
+from gobelin.train.packing import Drops, cut_documents, pack
 from gobelin.train.prefetch import Prefetcher
 from gobelin.train.shards import Documents
 
@@ -40,7 +41,6 @@ NO_TARGET = -100
 WINDOW_TOKENS = 1 << 22
 """Tokens, about, that are shuffled and packed together; 16 MB."""
 
-OPEN_ROWS = 64  # rows that are filled at a time
 _ROW_BITS = 32  # of a position; the rest is the number of the window
 
 
@@ -75,15 +75,6 @@ class Window:
         pieces = self.pieces_Q2[self.row_starts[row] : self.row_starts[row + 1]]
         ranges = [self.parts_P4[first:last].reshape(-1, 2).tolist() for first, last in pieces.tolist()]
         return [np.concatenate([_OPENING, *(self.tokens[start:stop] for start, stop in each)]) for each in ranges]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Drops:
-    """Probabilities of leaving something out, drawn anew each epoch."""
-
-    caption: float  # one before its image
-    text: float  # all texts and captions of a document with images
-    context: float  # the caption of an image, and what comes before it in its document
 
 
 _OPENING = np.array([DOCUMENT], np.int32)
@@ -202,11 +193,11 @@ class Loader:
         else:
             tokens, starts = self._tokens_of(self._groups(epoch, place))
         random = np.random.default_rng([self._seed, epoch, place])
-        parts, parts_of, cut = _cut(
+        parts, parts_of, cut = cut_documents(
             tokens, starts, self._documents.vocabulary, self.row_tokens - 1, self._drops, random
         )
         ends = np.concatenate([[0], np.cumsum(parts[:, 1] - parts[:, 0] + parts[:, 3] - parts[:, 2])])
-        pieces_Q3 = _pack(ends, parts_of, random.permutation(len(parts_of) - 1), self.row_tokens)
+        pieces_Q3 = pack(ends, parts_of, random.permutation(len(parts_of) - 1), self.row_tokens)
         pieces_Q3 = pieces_Q3[np.argsort(pieces_Q3[:, 0], kind="stable")]
         num_rows = int(pieces_Q3[-1, 0]) + 1 if len(pieces_Q3) else 0
         return Window(
@@ -281,150 +272,3 @@ def make_batch(rows: Sequence[Sequence[np.ndarray]], row_tokens: int) -> Batch:
             start = stop
         pieces[row, start:] = len(row_pieces)
     return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(pieces))
-
-
-def _cut(
-    tokens: np.ndarray,
-    starts: np.ndarray,
-    vocabulary: Vocabulary,
-    room: int,
-    drops: Drops,
-    random: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Documents as parts, none longer than ``room``; the end of a document goes with its last part where it fits.
-
-    Returns:
-        The parts, each two ranges of the tokens, P x 4; the first part of each document, or of what is left of one
-        from an image on that stands without what comes before it, and the end; and how many captions and texts were
-        cut.
-    """
-    marks = np.flatnonzero(tokens < vocabulary.text_offset)
-    kinds = tokens[marks]
-    begins = np.isin(kinds, vocabulary.image_begins)
-    follows_caption = np.concatenate([[False], kinds[:-1] == CAPTION_OF_NEXT])
-    opens = (kinds == TEXT) | (kinds == CAPTION_OF_NEXT) | (begins & ~follows_caption)
-    bounds = np.flatnonzero(opens | (kinds == END_OF_DOCUMENT))
-    first, following = bounds[:-1][opens[bounds[:-1]]], bounds[1:][opens[bounds[:-1]]]
-    has_caption = np.flatnonzero(kinds[first] == CAPTION_OF_NEXT)
-    begin, stop = marks[first], marks[following]
-    dropped = has_caption[random.random(len(has_caption)) < drops.caption]
-    begin[dropped] = marks[first[dropped] + 1]
-    alone = np.empty(0, np.int64)  # where images stand that have no context
-    if drops.context:
-        is_alone = (kinds[first] != TEXT) & (random.random(len(first)) < drops.context)
-        without = np.flatnonzero(is_alone & (kinds[first] == CAPTION_OF_NEXT))
-        begin[without] = marks[first[without] + 1]
-        alone = begin[is_alone]
-    if drops.text:
-        begin, stop = _without_texts(tokens, starts, begin, stop, vocabulary, drops.text, random)
-    parts = np.stack([begin, stop, stop, stop], 1)
-    counts = np.ones(len(parts), np.int64)
-    long = np.flatnonzero(stop - begin > room)
-    made = [_cut_item(tokens[begin[each] : stop[each]], vocabulary, room) + begin[each] for each in long]
-    counts[long] = list(map(len, made))
-    document = np.repeat(np.searchsorted(starts, begin, side="right") - 1, counts)
-    parts = np.repeat(parts, counts, axis=0)
-    for place, each in zip(np.cumsum(counts)[long], made):
-        parts[place - len(each) : place] = each
-    parts_of = np.searchsorted(document, np.arange(len(starts)))
-    _add_ends(parts, parts_of, starts, room)
-    parts_of = np.union1d(parts_of, np.flatnonzero(np.isin(parts[:, 0], alone))) if len(alone) else parts_of
-    num_texts = int((tokens[begin[long]] == TEXT).sum())
-    return parts, parts_of, (len(long) - num_texts, num_texts)
-
-
-def _without_texts(
-    tokens: np.ndarray,
-    starts: np.ndarray,
-    begin: np.ndarray,
-    stop: np.ndarray,
-    vocabulary: Vocabulary,
-    share: float,
-    random: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Items, as ranges of the tokens, without all texts and captions of some of the documents that show images."""
-    document = np.searchsorted(starts, begin, side="right") - 1
-    is_text = tokens[begin] == TEXT
-    shows = np.bincount(document[~is_text], minlength=len(starts) - 1) > 0
-    is_bare = ((random.random(len(starts) - 1) < share) & shows)[document]
-    kept = ~(is_bare & is_text)
-    begin, stop, is_bare = begin[kept].copy(), stop[kept].copy(), is_bare[kept]
-    for each in np.flatnonzero(is_bare):
-        item = tokens[begin[each] : stop[each]]
-        end = int(np.flatnonzero(item == END_OF_IMAGE)[0]) + 1
-        image = int(np.flatnonzero(np.isin(item, vocabulary.image_begins))[0])
-        begin[each], stop[each] = begin[each] + image, begin[each] + end
-    return begin, stop
-
-
-def _add_ends(parts: np.ndarray, parts_of: np.ndarray, starts: np.ndarray, room: int) -> None:
-    """Adds the end of each document to its last part, where there is room."""
-    last, end = parts_of[1:] - 1, starts[1:] - 1
-    sizes = parts[last, 1] - parts[last, 0] + parts[last, 3] - parts[last, 2]
-    fits = (sizes < room) & (parts_of[1:] > parts_of[:-1])
-    last, end = last[fits], end[fits]
-    extends = parts[last, 3] == end
-    parts[last[extends], 3] += 1
-    parts[last[~extends], 2], parts[last[~extends], 3] = end[~extends], end[~extends] + 1
-
-
-def _cut_item(item: np.ndarray, vocabulary: Vocabulary, room: int) -> np.ndarray:
-    """The parts of an item that is longer than ``room``, as ranges of its tokens: of a text several, each with its
-    mark; of an image one, with as much of its caption as there is room for."""
-    excess, stop = len(item) - room, len(item)
-    if item[0] == TEXT:
-        return np.array([[0, 1, start, min(stop, start + room - 1)] for start in range(1, stop, room - 1)])
-    if item[0] == CAPTION_OF_NEXT:
-        image = int(np.flatnonzero(np.isin(item, vocabulary.image_begins))[0])
-        return np.array([[0, image - excess, image, stop] if image - excess > 1 else [image, stop, stop, stop]])
-    end = int(np.flatnonzero(item == END_OF_IMAGE)[0]) + 1
-    kept = stop - excess if stop - excess > end + 1 else end
-    return np.array([[0, kept, kept, kept]])
-
-
-def _pack(ends: np.ndarray, parts_of: np.ndarray, order: np.ndarray, row_tokens: int) -> np.ndarray:
-    """Pieces of documents in rows: row, first part and the one behind the last, Q x 3.
-
-    Args:
-        ends: tokens before each part, and of all.
-        parts_of: first part of each document, and the end.
-        order: in which the documents are packed.
-    """
-    pieces: list[tuple[int, int, int]] = []
-    free = np.zeros(OPEN_ROWS, np.int64)  # tokens left in the rows that still take pieces
-    rows = np.zeros(OPEN_ROWS, np.int64)  # their numbers
-    num_rows = 0
-    ends_list = ends.tolist()
-    for start, stop in zip(parts_of[order].tolist(), parts_of[order + 1].tolist()):
-        while start < stop:
-            left = 1 + ends_list[stop] - ends_list[start]
-            if left <= row_tokens:  # the rest fits a row, so it stays whole
-                slot, piece_stop = _least(free, left), stop
-            else:
-                slot, piece_stop = _longest(free, ends, start, stop)
-            if slot < 0:
-                slot = int(free.argmin())  # the fullest row takes no more
-                free[slot], rows[slot] = row_tokens, num_rows
-                num_rows += 1
-                if left > row_tokens:
-                    piece_stop = int(np.searchsorted(ends, row_tokens - 1 + ends_list[start], side="right")) - 1
-            pieces.append((int(rows[slot]), start, piece_stop))
-            free[slot] -= 1 + ends_list[piece_stop] - ends_list[start]
-            start = piece_stop
-    return np.array(pieces, np.int64).reshape(-1, 3)
-
-
-def _least(free: np.ndarray, size: int) -> int:
-    """The open row with the least room that takes so many tokens; -1 without one."""
-    room = np.where(free >= size, free, np.iinfo(np.int64).max)
-    slot = int(room.argmin())
-    return slot if free[slot] >= size else -1
-
-
-def _longest(free: np.ndarray, ends: np.ndarray, start: int, stop: int) -> tuple[int, int]:
-    """The open row where the longest run of parts leaves the least room, and the end of that run; -1 without one."""
-    room = free - 1 + ends[start]
-    stops = np.minimum(np.searchsorted(ends, room, side="right") - 1, stop)
-    left = np.where(stops > start, room - ends[stops], np.iinfo(np.int64).max)
-    slot = int(left.argmin())
-    return (slot, int(stops[slot])) if stops[slot] > start else (-1, start)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from gobelin.tokenize.vocabulary import PAD
+from gobelin.train.attention import KVCache
 from gobelin.train.config import SamplingConfig
-from gobelin.train.model import KVCache, LanguageModel, places_in_picture
+from gobelin.train.model import LanguageModel, places_in_picture
 
 Key = tuple[int, str]
 """Of a row: which document it belongs to, and what it is for."""

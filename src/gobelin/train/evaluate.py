@@ -22,7 +22,8 @@ from gobelin.tokenize.vocabulary import CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS, DO
 from gobelin.train.batches import Loader, make_batch
 from gobelin.train.losses import Measured, Wanted, measure, token_losses
 from gobelin.train.model import LanguageModel
-from gobelin.train.shards import Documents, Pair
+from gobelin.train.pairs import Pair
+from gobelin.train.shards import Documents
 
 MAX_CAPTION_TOKENS = 64  # of a longer caption the first ones are taken
 NUM_BOOTSTRAP = 2000

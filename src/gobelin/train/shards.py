@@ -12,13 +12,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xxhash
 
 from gobelin.errors import MissingDataError, UserError
 from gobelin.store.dataset import DataFile, current, files_of, is_committed, paths_of
@@ -33,7 +32,6 @@ INDEX_NAME = "index.npz"
 
 INDEX_SET = "index"
 """Data set beside the token shards: ``TOKEN_INDEX``."""
-
 
 NO_SITE = 0
 
@@ -119,15 +117,6 @@ class TokenCorpus:
     training: Documents
     validation: Documents
     fingerprint: str  # of the index
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pair:
-    """A caption and its picture. Ids of the vocabulary, the codes without the tokens that enclose them."""
-
-    caption: tuple[int, ...]
-    codes: tuple[int, ...]
-    codebook: int = 0  # index in the vocabulary
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -336,57 +325,6 @@ def _measure(document: TokenDocument) -> tuple[int, tuple[int, int, int]]:
     return hash_of(document.doc_id), (len(document.tokens), len(images), max(images, default=0))
 
 
-def document_pairs(document: TokenDocument) -> list[tuple[str, Pair]]:
-    """The image_id, caption and codes of each image of the document that has a caption."""
-    images = [item for item in document.items if item.codes is not None]
-    return [
-        (image_id, Pair(_ids(document, item.text), _ids(document, item.codes), item.codebook))
-        for image_id, item in zip(document.image_ids, images)
-        if item.text is not None and item.codes is not None
-    ]
-
-
-def held_out_pairs(corpus: TokenCorpus) -> list[Pair]:
-    """The distinct pairs of the validation documents whose picture training has never seen.
-
-    A picture counts as seen if its image_id or its very codes occur in a training document. Of those, hashes are held,
-    16 bytes an image.
-    """
-    if not len(corpus.validation):
-        return []
-    seen = np.unique(np.concatenate([np.empty(0, np.uint64), *map(_image_hashes, corpus.training)]))
-    is_seen = _membership(seen)
-    pairs: dict[Pair, None] = {}
-    for document in corpus.validation:
-        for image_id, pair in document_pairs(document):
-            if not is_seen(_hash(image_id.encode())) and not is_seen(_hash(np.array(pair.codes, np.int32).tobytes())):
-                pairs[pair] = None
-    return list(pairs)
-
-
-def _image_hashes(document: TokenDocument) -> np.ndarray:
-    codes = [document.tokens[slice(*item.codes)] for item in document.items if item.codes is not None]
-    hashes = [
-        *(_hash(image_id.encode()) for image_id in document.image_ids),
-        *(_hash(each.tobytes()) for each in codes),
-    ]
-    return np.array(hashes, np.uint64)
-
-
-def _hash(content: bytes) -> int:
-    return xxhash.xxh3_64_intdigest(content)
-
-
-def _membership(values: np.ndarray) -> Callable[[int], bool]:
-    """Whether a number is among these, which are sorted."""
-
-    def holds(value: int) -> bool:
-        place = int(np.searchsorted(values, np.uint64(value)))
-        return place < len(values) and int(values[place]) == value
-
-    return holds
-
-
 def _read_groups(
     index: TokenIndex, groups: np.ndarray, columns: list[str], vocabulary: Vocabulary
 ) -> Iterator[tuple[str, int, pa.Table]]:
@@ -424,7 +362,3 @@ def _documents_of(table: pa.Table, path: str, vocabulary: Vocabulary) -> Iterato
         if len(image_ids) != sum(item.codes is not None for item in items):
             raise UserError(f"{path}: image_spans of document {doc_id} do not match its tokens: tokenize again")
         yield TokenDocument(doc_id, ids, items, image_ids)
-
-
-def _ids(document: TokenDocument, span: Sequence[int]) -> tuple[int, ...]:
-    return tuple(document.tokens[span[0] : span[1]].tolist())

@@ -198,7 +198,8 @@ def _without_held_out(context: Context, corpus: str, held_out: HeldOut) -> dict[
 
 def _fix_targets(data: Data, corpus: str, has_independent: bool) -> None:
     """Writes which documents and pairs models are measured on. Runs in a process of its own."""
-    from gobelin.train.shards import TokenCorpus, documents_among, held_out_pairs
+    from gobelin.train.pairs import held_out_pairs
+    from gobelin.train.shards import TokenCorpus, documents_among
 
     held_out, vocabulary = data.held_out, data.vocabulary
     documents: dict[str, tuple[str, list[str]]] = {

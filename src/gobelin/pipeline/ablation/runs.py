@@ -60,7 +60,8 @@ def train_and_measure(run: ArmRun) -> None:
     from gobelin.train.compute import autocast
     from gobelin.train.evaluate import grounding_gap, losses_of
     from gobelin.train.model import load_model
-    from gobelin.train.shards import Pair, documents_among
+    from gobelin.train.pairs import Pair
+    from gobelin.train.shards import documents_among
     from gobelin.train.trainer import train
     from gobelin.transforms.torch_threads import torch_threads
 

@@ -15,7 +15,7 @@ from gobelin.tokenize.framing import Resize
 Kind = Literal["vqvae", "fsq", "vqgan", "klvae"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The kinds of ``tokenize/config.py``; a test compares both."""
+"""The kinds of ``tokenize/shapes.py``; a test compares both."""
 
 _SHAPE = "Shape"
 _Source = Annotated[

@@ -181,7 +181,8 @@ def _held_out_pictures(
         tokens, trained: folders of the stages ``tokenize`` and ``train``.
     """
     from gobelin.tokenize.sequence import ImageItem
-    from gobelin.train.shards import held_out_pairs, read_corpus
+    from gobelin.train.pairs import held_out_pairs
+    from gobelin.train.shards import read_corpus
 
     split = HeldOut.load(join(trained, HELD_OUT_NAME))
     found: dict[str, ImageItem] = {}

@@ -75,8 +75,9 @@ def train_model(output: str, recipe: Recipe) -> None:
     from gobelin.train.evaluate import grounding_gap
     from gobelin.train.log import in_words
     from gobelin.train.model import load_model
+    from gobelin.train.pairs import held_out_pairs
     from gobelin.train.parallel import joined
-    from gobelin.train.shards import held_out_pairs, read_corpus
+    from gobelin.train.shards import read_corpus
     from gobelin.train.trainer import train
 
     heed_stop()

@@ -28,9 +28,10 @@ from gobelin.store.files import delete, exists, read_json, write_bytes, write_js
 from gobelin.store.lock import locked
 from gobelin.store.paths import join
 from gobelin.tokenize.codebook import framing_of, read_config, shape_on
-from gobelin.tokenize.config import CONFIGS, FITTED_KINDS, FitSettings, TokenizerConfig
+from gobelin.tokenize.config import FitSettings
 from gobelin.tokenize.framing import Framing, Resize, parse_grids
 from gobelin.tokenize.pictures import StreamedPictures, grouped
+from gobelin.tokenize.shapes import CONFIGS, FITTED_KINDS, TokenizerConfig
 from gobelin.transforms.devices import fastest_precision, torch_device
 from gobelin.transforms.torch_threads import torch_threads
 
