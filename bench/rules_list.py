@@ -168,6 +168,7 @@ def _content_rules() -> Iterator[Rule]:
         ("COMMENTS", region_rules, _NEVER, "Phrases that announce comments"),
         ("RELATED", region_rules, _NEVER, "Phrases that announce other pages"),
         ("CALLS", region_rules, _NEVER, "Phrases that ask to share or subscribe, or say who owns the page"),
+        ("PLUGS", region_rules, _NEVER, "What an article says of itself and its site: podcast, letter, whose opinion"),
         ("BUTTONS", region_rules, _NEVER, "Buttons and counters of an article's pictures"),
         ("SOURCES", region_rules, _NEVER, "Last lines that say where a text comes from, or who edited it"),
         ("is_address", main_content, _no, "Addresses that are written out are no prose, and no last lines"),

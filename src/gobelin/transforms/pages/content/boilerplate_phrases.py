@@ -93,6 +93,51 @@ CALLS = _begins(
 )  # fmt: skip
 """Share, subscribe, buy; who owns the page; when it was filed and under what; how long a generator ran."""
 
+PLUGS = _begins(
+    r"(?:want|need|got|have) (?:more|us|an?|any|something)\b[^.?!]{0,80}\? ?(?:e-?mail|write|contact"
+    r"|sign|subscribe|get|let us|drop|send|tell|join|share|follow|check|click)\b",
+    r"listen (?:to|on|now|via|wherever)\b[^.!?]{0,90}\b(?:podcasts?|spotify|itunes|sponsor-free)\b",
+    r"(?:get|have|receive) [^.!?]{0,80}\b(?:to|in) your inbox\b",
+    r"(?:e-?mail|write to) (?:us|the (?:author|reporter|writer))\b",
+    r"(?:story|article|video|text) continues (?:below|after)\b", r"skip (?:ad|past)\b",
+    r"th(?:is|e) (?:story|article|post|piece|report) (?:originally|first) (?:appeared|ran)\b",
+    r"th(?:is|e) (?:story|article|post|piece|report) (?:was|has been|is) (?:originally|first|updated"
+    r"|corrected|republished)\b", r"(?:the )?(?:views|opinions)(?: and (?:views|opinions))? expressed\b",
+    "media playback is (?:un|not )supported", r"your browser (?:does|can)\b",
+    r"th(?:is|e) (?:video|content|audio) (?:is not|can ?not|could not)\b",
+    r"(?:read|see) the (?:full|original|whole) (?:story|article|post|interview)\b", r"explore further\W*$",
+    r"(?:become|be) an? (?:member|subscriber|patron)\b",
+    r"(?:was|is) this (?:article|story|post|page) (?:helpful|useful)\b",
+    r"thank(?:s| you) for (?:reading|subscribing|signing)\b", r"watch(?: (?:now|this|more|the video))?\s?:",
+    "artikel (?:zum h(?:ö|oe)ren|anh(?:ö|oe)ren|merken|drucken|versenden)",
+    "empfohlener (?:redaktioneller|externer) inhalt", "an dieser stelle finden sie", "externer inhalt",
+    "fehler (?:gefunden|melden|im (?:text|artikel))", "noch keine bewertung",
+    "hat ihnen (?:der|dieser) (?:artikel|beitrag)", "war dieser artikel",
+    "(?:cet article est|contenu) r(?:é|e)serv(?:é|e)", "la suite apr(?:è|e)s", "lire la suite",
+    "pour aller plus loin", "je m.abonne", "ha(?:z|ga) clic aqu(?:í|i)", "te recomendamos", "no te pierdas",
+    "sigue leyendo",
+    r"(?:recib|receb)[ae]\b[^.!?]{0,80}\b(?:newsletter|correo|e-?mail|whatsapp|bolet(?:í|i|ines)n?)\b", "clique aqui",
+    "inscreva-se", "continua (?:depois|ap(?:ó|o)s) (?:d?a )?publicidade", "saiba mais",
+    r"este (?:texto|artigo|conte(?:ú|u)do) n(?:ã|a)o reflete\b", r"texto em que o autor\b", "riproduzione riservata",
+    "continua a leggere", "scopri di pi(?:ù|u)", "guarda (?:anche|il video)", "schrijf je in", "meld je aan",
+    "tekst (?:gaat|loopt) (?:verder|door)", "de tekst gaat", r"w tym artykule(?: dowiesz| przeczytasz)?\b",
+    "zobacz (?:wideo|te(?:ż|z)|tak(?:ż|z)e|r(?:ó|o)wnie(?:ż|z))", "dalsza cz(?:ę|e)(?:ś|s)(?:ć|c)",
+    "zapisz si(?:ę|e)", "подпи(?:сывайтесь|шитесь)", "присоединяйтесь", "поделитесь", "нашли (?:опечатку|ошибку)",
+    r"lihat foto\W*$", r"video (?:rekomendasi|lainnya|pilihan|terkait)\W*$", r"pilihan untukmu\W*$",
+    r"berita (?:terkait|lainnya|terpopuler)\W*$", r"(?:selanjutnya|halaman berikutnya)\s?:", "ikuti (?:kami|saluran)",
+    "artikel ini (?:telah|sudah)", "点击(?:查看|下载|进入|这里|关注)", "长按", "关注(?:我们|公众号|微信)",
+    "本文(?:来自|转自|转载|仅代表|來自|轉自|轉載|僅代表)", "(?:特别|郑重|版权)?声明[:：]",
+    "(?:文章|以上|本文)?观点(?:仅|不)代表", "未经(?:授权|许可|允许).{0,12}(?:转载|复制|使用)",
+    "返回(?:搜狐|首页|列表|顶部)",
+    "(?:展开|阅读|查看)(?:全文|原文|更多)", "大家都在看", "你可能(?:也|还|會|会)?(?:喜歡|喜欢|感兴趣|感興趣)",
+    "看更多", "更多(?:相關|相关)", "下(?:载|載).{0,8}(?:app|客户端|客戶端)", r"目次(?:を(?:開く|見る|閉じる))?\W*$",
+    "この記事(?:を(?:書いた|シェア)|が気に入)", "会員登録", "アプリで(?:開く|見る)",
+    "(?:フォロー|シェア|ツイート|いいね)(?:する|して)", "人気(?:記事|ランキング)", "네이버에서", "기사 ?제보", "구독",
+    "daha fazla (?:oku|haber|bilgi)", "bizi takip", r"(?:theo dõi|chia sẻ|đăng ký)\W*$", "prenumerera", "dela artikeln",
+)  # fmt: skip
+"""What an article says of itself and of its site rather than of its subject: its podcast, letter and app, where else it
+appeared, whose opinion it is, what a player shows where it cannot play."""
+
 BUTTONS = _begins(
     "enlarge", "expand", "close", "toggle", "hide", "caption", "zoom", "perbesar", "vergr(?:ö|oe)(?:ß|ss)ern",
     "agrandir", "ampliar",
@@ -135,5 +180,9 @@ DATE_OR_BYLINE = _holds((
     r"^\W{0,3}(?:by|von|por|par|di|door|av|od|autor\w*|author\w*|redaktion|editorial|published|updated|posted)\b|^\W{0,3}(?-i:By[A-Z])",
     r"^\W{0,3}\w+ min(?:ute)?s?\b",
     r"\b\d+ (?:min|minute|comment|kommentar|view|share|word)", r"^\W*\d{0,6}\W*$", r"\bago\b",
+    r"^\W{0,3}(?:阅读|浏览|点击|收藏|点赞|评论|转发|人气|閲覧|views?|reads?|likes?|조회|추천|dilihat|просмотр\w*|aufrufe)"
+    r"(?:量|数|數|次数)?\W{0,3}[\d.,kw万]*\W*$",
+    r"^\W{0,3}(?:作者|来源|來源|记者|記者|发布|發布|时间|時間|编辑|編輯|日期|出处|文)\s?[:：/／|｜]",
+    r"^\W{0,3}版[权權]\W*$",
 ))  # fmt: skip
 """When something was written, by whom, how long it takes to read."""

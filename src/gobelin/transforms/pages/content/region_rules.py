@@ -18,6 +18,7 @@ from gobelin.transforms.pages.content.boilerplate_phrases import (
     CREDIT_INSIDE,
     DATE_OR_BYLINE,
     FIGURE_NUMBER,
+    PLUGS,
     RELATED,
     SOURCES,
     is_address,
@@ -225,7 +226,9 @@ def drop_phrases(region: Region) -> None:
             elif block.link_chars >= 0.3 * size:
                 drop[index] = True
         elif (
-            size <= 160 and block.role is not Role.CODE and (CALLS.match(text) or (is_article and BUTTONS.match(text)))
+            size <= 160
+            and block.role is not Role.CODE
+            and (CALLS.match(text) or (is_article and (BUTTONS.match(text) or PLUGS.match(text))))
         ):
             is_inside = first < index < last
             is_call = block.role is Role.HEADING and size <= 40 and (index + 1 == end or weights[index + 1] <= 0)
@@ -254,7 +257,11 @@ def drop_last_lines(region: Region) -> None:
         block = blocks[index]
         if drop[index]:
             continue
-        if is_article and 0 < block.num_chars <= _MAX_CALL_CHARS and CALLS.match(block.text):
+        if (
+            is_article
+            and 0 < block.num_chars <= _MAX_CALL_CHARS
+            and (CALLS.match(block.text) or PLUGS.match(block.text))
+        ):
             drop[index] = True
             continue
         is_line = block.image is None and block.role is Role.PARAGRAPH
