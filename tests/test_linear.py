@@ -1,6 +1,8 @@
-"""Products by oneDNN: those of torch, gradients included."""
+"""Products by oneDNN: those of torch, gradients included; and on which processors there are any."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,11 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gobelin.train import linear
-from gobelin.train.linear import Linear, gated, product
+from gobelin.train.linear import Linear, gated, is_amd, product
 
+needs_onednn = pytest.mark.skipif(linear._ONEDNN is None, reason="this torch has no oneDNN")
+
+
+@pytest.mark.parametrize("by_onednn", [pytest.param(True, marks=needs_onednn), False], ids=["oneDNN", "torch"])
 
 @pytest.mark.parametrize("shape", [(3, 40, 24, 16), (2, 9, 8, 56), (1, 1, 8, 8)], ids=["narrower", "wider", "one row"])
-def test_a_layer_is_that_of_torch(shape: tuple[int, int, int, int]) -> None:
+def test_a_layer_is_that_of_torch(
+    shape: tuple[int, int, int, int], by_onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "_BY_ONEDNN", by_onednn)
     rows, length, width, outputs = shape
     own, other = Linear(width, outputs), nn.Linear(width, outputs, bias=False)
     other.load_state_dict(own.state_dict())
@@ -26,7 +35,7 @@ def test_a_layer_is_that_of_torch(shape: tuple[int, int, int, int]) -> None:
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(linear._ONEDNN is None, reason="this torch has no oneDNN")
+@needs_onednn
 def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[torch.Size] = []
 
@@ -35,6 +44,7 @@ def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) ->
         return x @ weight.T
 
     monkeypatch.setattr(linear, "_ONEDNN", noted)
+    monkeypatch.setattr(linear, "_BY_ONEDNN", True)
     layer, x = Linear(8, 8), torch.randn(5, 8)
     with torch.no_grad():
         layer(x)
@@ -47,6 +57,27 @@ def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) ->
         assert calls == [x.shape]
         product(x, x.T)
         assert calls == [x.shape, x.shape]
+        monkeypatch.setattr(linear, "_BY_ONEDNN", False)
+        product(x, x.T)
+        layer(x)
+        assert calls == [x.shape, x.shape]
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9R14\n", True),
+        ("processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) Processor\n", False),
+        ("processor\t: 0\nCPU implementer\t: 0x41\n", False),
+        (None, False),
+    ],
+    ids=["AMD", "Intel", "ARM", "not Linux"],
+)
+def test_the_maker_of_the_processor(cpuinfo: str | None, expected: bool, tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        path.write_text(cpuinfo, encoding="utf-8")
+    assert is_amd(path) is expected
 
 
 def test_the_gate_has_the_gradients_of_autograd() -> None:

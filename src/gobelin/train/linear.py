@@ -1,24 +1,33 @@
-"""Products of float32 matrices on a CPU, by oneDNN.
+"""Products of float32 matrices on an AMD processor, by oneDNN.
 
 torch hands them to MKL, which on AMD's processors does without AVX-512: 2.2 times slower there than oneDNN, which torch
 comes with too but uses for other types of numbers only (``bench/train.py products`` measures both). With AVX2 alone
-oneDNN is 1.1 to 1.2 times as fast. On other processors and devices, and under ``torch.compile``, products are those of
-torch.
+oneDNN is 1.1 to 1.2 times as fast. On Intel's processors MKL is the faster by 1.1 to 1.4 times. There, on other
+processors and devices, and under ``torch.compile``, products are those of torch.
 """
 
 from __future__ import annotations
 
-import platform
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_IS_X86 = platform.machine() in ("x86_64", "AMD64")
-_ONEDNN = (
-    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _IS_X86 and torch.backends.mkldnn.is_available() else None
-)
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def is_amd(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether Linux names AMD as the maker of the processor; False where it does not say."""
+    try:
+        return "AuthenticAMD" in cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_BY_ONEDNN = _ONEDNN is not None and is_amd()
 
 
 class Linear(nn.Linear):
@@ -31,12 +40,12 @@ class Linear(nn.Linear):
         if not _is_ours(input, self.weight):
             return super().forward(input)
         learns = torch.is_grad_enabled()  # else the way through autograd costs a tenth of a small model's token
-        return _Linear.apply(input, self.weight) if learns else _times_transposed(input, self.weight)
+        return _Linear.apply(input, self.weight) if learns else times_transposed(input, self.weight)
 
 
 def product(a_MK: Tensor, b_KN: Tensor) -> Tensor:
     """The product of two matrices, without a gradient."""
-    return _times_transposed(a_MK, b_KN.T) if _is_ours(a_MK, b_KN) else a_MK @ b_KN
+    return times_transposed(a_MK, b_KN.T) if _is_ours(a_MK, b_KN) else a_MK @ b_KN
 
 
 def gated(gate_up: Tensor) -> Tensor:
@@ -71,20 +80,21 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(input, weight)
-        return _times_transposed(input, weight)
+        return times_transposed(input, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         input, weight = ctx.saved_tensors
         of_output, of_input = gradient.flatten(0, -2).T, input.flatten(0, -2).T
         if len(of_output) < len(of_input):  # oneDNN likes the longer side behind
-            of_weight = _times_transposed(of_output, of_input)
+            of_weight = times_transposed(of_output, of_input)
         else:
-            of_weight = _times_transposed(of_input, of_output).T
-        return _times_transposed(gradient, weight.T), of_weight
+            of_weight = times_transposed(of_input, of_output).T
+        return times_transposed(gradient, weight.T), of_weight
 
 
-def _times_transposed(input: Tensor, weight: Tensor) -> Tensor:
+def times_transposed(input: Tensor, weight: Tensor) -> Tensor:
+    """The product of a matrix, or a stack of them, and a transposed one, by oneDNN: (..., K) and (N, K) -> (..., N)."""
     assert _ONEDNN is not None
     found: Tensor = _ONEDNN(input, weight, None, "none", [], "")
     return found
@@ -92,7 +102,7 @@ def _times_transposed(input: Tensor, weight: Tensor) -> Tensor:
 
 def _is_ours(*tensors: Tensor) -> bool:
     return (
-        _ONEDNN is not None
+        _BY_ONEDNN
         and all(each.dtype == torch.float32 and each.device.type == "cpu" and each.numel() for each in tensors)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
