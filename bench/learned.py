@@ -5,10 +5,10 @@
     python -m bench.learned out/demo --work /tmp/learned --seeds 3 --set train.steps=1300 --set train.width=192
     python -m bench.learned out/demo --work /tmp/learned --table
 
-Models are trained on the demo's tokens, which stay: only what training draws by its seed differs. Each is judged as the demo
-judges its own (``examples/demo/learned.py``): pictures drawn for captions of seen and of unseen combinations, by their pixels;
-a control; grounding gaps. A model's numbers are kept in the work folder, so that a run that was stopped goes on, and
-``--table`` shows all that are there. Intervals are Student's t over seeds, 95 %.
+Models are trained on the demo's tokens, which stay: only what training draws by its seed differs. Each is judged as the
+demo judges its own (``examples/demo/learned.py``): pictures drawn for captions of seen and of unseen combinations, by
+their pixels; a control; grounding gaps. A model's numbers are kept in the work folder, so that a run that was stopped
+goes on, and ``--table`` shows all that are there. Intervals are Student's t over seeds, 95 %.
 """
 
 from __future__ import annotations

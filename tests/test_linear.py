@@ -16,12 +16,11 @@ needs_onednn = pytest.mark.skipif(linear._ONEDNN is None, reason="this torch has
 
 
 @pytest.mark.parametrize("by_onednn", [pytest.param(True, marks=needs_onednn), False], ids=["oneDNN", "torch"])
-
 @pytest.mark.parametrize("shape", [(3, 40, 24, 16), (2, 9, 8, 56), (1, 1, 8, 8)], ids=["narrower", "wider", "one row"])
 def test_a_layer_is_that_of_torch(
     shape: tuple[int, int, int, int], by_onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear, "_BY_ONEDNN", by_onednn)
+    monkeypatch.setattr(linear, "BY_ONEDNN", by_onednn)
     rows, length, width, outputs = shape
     own, other = Linear(width, outputs), nn.Linear(width, outputs, bias=False)
     other.load_state_dict(own.state_dict())
@@ -44,7 +43,7 @@ def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) ->
         return x @ weight.T
 
     monkeypatch.setattr(linear, "_ONEDNN", noted)
-    monkeypatch.setattr(linear, "_BY_ONEDNN", True)
+    monkeypatch.setattr(linear, "BY_ONEDNN", True)
     layer, x = Linear(8, 8), torch.randn(5, 8)
     with torch.no_grad():
         layer(x)
@@ -57,7 +56,7 @@ def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) ->
         assert calls == [x.shape]
         product(x, x.T)
         assert calls == [x.shape, x.shape]
-        monkeypatch.setattr(linear, "_BY_ONEDNN", False)
+        monkeypatch.setattr(linear, "BY_ONEDNN", False)
         product(x, x.T)
         layer(x)
         assert calls == [x.shape, x.shape]

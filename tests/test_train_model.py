@@ -119,16 +119,6 @@ def test_pieces_one_by_one_and_behind_a_mask_are_the_same(
 
 
 @torch.no_grad()
-def test_pairs_are_rotated_alike_by_complex_and_by_real_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    x_BTNK, positions_BT = torch.randn(2, 5, 3, 8), torch.tensor([[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]])
-    rotation = attention.rotation_of(positions_BT, 8)
-    eager = attention.rotate(x_BTNK, rotation)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    torch.testing.assert_close(attention.rotate(x_BTNK, rotation), eager)
-    assert torch.equal(eager[:, 0], x_BTNK[:, 0])
-
-
-@torch.no_grad()
 def test_flex_attention_sees_the_same(model: LanguageModel) -> None:
     """It has no gradients on the CPU; forward it runs there, uncompiled."""
     tokens_BT = _tokens(2, 128)

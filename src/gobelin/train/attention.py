@@ -12,11 +12,10 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from gobelin.train.config import LMConfig
 from gobelin.train.linear import Linear
+from gobelin.train.norms import turned
 
 # B rows, T tokens of a row, S tokens that may be attended to, D model width, H heads (N: of queries and of keys)
 # K width of a head
-
-NORM_EPS = 1e-6
 
 ROPE_BASE = 10_000.0
 
@@ -97,7 +96,7 @@ class Attention(nn.Module):
         heads = (self.num_heads, self.num_kv_heads)
         qk_BTNK, v_BTHK = self.qkv(x_BTD).unflatten(-1, (sum(heads) + heads[1], -1)).split((sum(heads), heads[1]), 2)
         factors_N1 = torch.cat([self.sharpness.expand(heads[0]), torch.ones_like(self.sharpness).expand(heads[1])])
-        q_BTHK, k_BTHK = rotate(normalize(qk_BTNK, factors_N1[:, None]), rotation).split(heads, 2)
+        q_BTHK, k_BTHK = turned(qk_BTNK, factors_N1[:, None], rotation).split(heads, 2)
         if cache is not None:
             k_BTHK, v_BTHK = cache.write(layer, k_BTHK, v_BTHK)
         return self.out(attend(q_BTHK, k_BTHK, v_BTHK, mask).flatten(2))
@@ -170,23 +169,8 @@ def piece_mask(pieces_BT: Tensor) -> Tensor:
     return (pieces_BT[:, :, None] == pieces_BT[:, None, :]) & (order_T[:, None] >= order_T)
 
 
-def normalize(x_BTNK: Tensor, factors_N1: Tensor) -> Tensor:
-    """Each vector of K numbers with a root mean square of 1, times the factor of its head."""
-    norms_BTN1 = torch.linalg.vector_norm(x_BTNK, dim=-1, keepdim=True, dtype=torch.float32)
-    return x_BTNK * (factors_N1 * (norms_BTN1.square() / x_BTNK.shape[-1] + NORM_EPS).rsqrt())
-
-
 def rotation_of(positions_BT: Tensor, head_width: int) -> Tensor:
     """Cosine and sine of each position's angles, B x T x 1 x K/2 x 2."""
     exponents = torch.arange(0, head_width, 2, device=positions_BT.device, dtype=torch.float32) / head_width
     angles = positions_BT[..., None, None].float() * ROPE_BASE**-exponents
     return torch.stack([angles.cos(), angles.sin()], -1)
-
-
-def rotate(x_BTNK: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate the neighbouring pairs of each head by their angles. As complex numbers, that is one pass over memory."""
-    pairs = x_BTNK.unflatten(-1, (-1, 2))
-    if x_BTNK.device.type == "mps" or torch.compiler.is_compiling():  # which do not know complex numbers well
-        (cos, sin), (a, b) = rotation.unbind(-1), pairs.unbind(-1)
-        return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
-    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation)).flatten(-2)

@@ -27,7 +27,8 @@ def is_amd(cpuinfo: Path = _CPUINFO) -> bool:
 
 
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-_BY_ONEDNN = _ONEDNN is not None and is_amd()
+BY_ONEDNN = _ONEDNN is not None and is_amd()
+"""Whether products are oneDNN's here."""
 
 
 class Linear(nn.Linear):
@@ -102,7 +103,7 @@ def times_transposed(input: Tensor, weight: Tensor) -> Tensor:
 
 def _is_ours(*tensors: Tensor) -> bool:
     return (
-        _BY_ONEDNN
+        BY_ONEDNN
         and all(each.dtype == torch.float32 and each.device.type == "cpu" and each.numel() for each in tensors)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()

@@ -25,7 +25,6 @@ from gobelin.store.files import exists, local_copy, local_output, read_json, wri
 from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.attention import (
-    NORM_EPS,
     Attention,
     KVCache,
     Mask,
@@ -40,6 +39,7 @@ from gobelin.train.attention import (
 from gobelin.train.config import LMConfig
 from gobelin.train.linear import Linear, gated
 from gobelin.train.losses import TokenLosses, Wanted, losses_of_head
+from gobelin.train.norms import RMSNorm
 
 # B rows, T tokens of a row, S tokens that may be attended to, D model width, H heads (N: of queries and of keys)
 # K width of a head, V vocabulary, M tokens whose logits are asked for
@@ -54,9 +54,9 @@ class Block(nn.Module):
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
+        self.attention_norm = RMSNorm(config.width)
         self.attention = Attention(config)
-        self.hidden_norm = nn.RMSNorm(config.width, eps=NORM_EPS)
+        self.hidden_norm = RMSNorm(config.width)
         self.gate_up = Linear(config.width, 2 * config.hidden)
         self.down = Linear(config.hidden, config.width)
 
@@ -82,7 +82,7 @@ class LanguageModel(nn.Module):
         places = vocabulary.max_tokens_per_image
         self.place_embedding = nn.Embedding(places, config.width) if config.place_embedding else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.width, eps=NORM_EPS)
+        self.norm = RMSNorm(config.width)
         self.head = Linear(config.width, vocabulary.size)
 
     def forward(self, tokens_BT: Tensor, pieces_BT: Tensor, wanted: Wanted | None = None) -> Tensor | TokenLosses:

@@ -25,7 +25,8 @@ COEFFICIENTS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613,
 has the least greatest distance from 1 on what the one before leaves (arXiv 2505.16932; found by a linear program)."""
 
 BATCHED_SIDE = 64
-"""Matrices of a smaller side up to this go through the iterations as one batch on a CPU, larger ones one by one."""
+"""Matrices of a smaller side up to this go through the iterations as one batch where products are oneDNN's, larger ones
+one by one. Elsewhere all go as one batch."""
 
 RMS_OF_ADAMW = 0.2  # size of AdamW's usual update, which updates are scaled to (arXiv 2502.16982)
 SMALLEST_NORM = 1e-7
@@ -163,6 +164,6 @@ def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
 
 def _products(left: Tensor, right: Tensor) -> Tensor:
     """Products of the matrices of two stacks."""
-    if left.device.type != "cpu" or left.shape[1] <= BATCHED_SIDE:
+    if left.device.type != "cpu" or not linear.BY_ONEDNN or left.shape[1] <= BATCHED_SIDE:
         return left @ right
     return torch.stack([linear.product(*each) for each in zip(left, right, strict=True)])

@@ -19,8 +19,9 @@ from gobelin.errors import UserError
 from gobelin.store.files import local_output, write_bytes
 from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import DOCUMENT, END_OF_DOCUMENT, PAD
-from gobelin.train.attention import NORM_EPS, ROPE_BASE
+from gobelin.train.attention import ROPE_BASE
 from gobelin.train.model import WEIGHTS_NAME, Block, LanguageModel
+from gobelin.train.norms import NORM_EPS
 
 CONFIG_NAME = "config.json"
 
