@@ -30,7 +30,7 @@ from tests.object_store import BUCKET, s3_server
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not prism_path().exists(), reason="no Prism: python -m tests.cluster builds it"),
 ]
 
@@ -74,7 +74,7 @@ class Command:
 
     def finish(self) -> tuple[int, str, str]:
         """(exit code, what it said, what it said on the error stream)."""
-        out, err = self.process.communicate(timeout=300)
+        out, err = self.process.communicate(timeout=600)
         return self.process.returncode, out, err
 
     def read_until(self, words: str) -> str:
@@ -241,6 +241,40 @@ def test_a_run_that_is_disturbed_again_and_again_ends_with_the_same_bytes(site: 
     command.succeed()
     assert digests(output) == expected
     site.assert_nothing_is_left(output)
+
+
+def test_a_job_service_that_is_killed_and_started_anew(site: Site, expected: dict[str, str]) -> None:
+    """The pools stay. Workers of the dead service that come late are not taken for those of a new job."""
+    output = f"s3://{BUCKET}/service-killed"
+    extract = ("--until", "extract")
+    command = site.start(output, *extract)
+    late = site.wait_for_work(command, 1)
+    late.signal_workers(signal.SIGSTOP)  # they have been started, and have not found their service yet
+    site.service.kill()
+    assert_its_service_was_lost(site, command)
+
+    site.service.start()
+    command = site.start(output, *extract)
+    site.wait_for_work(command, 1)
+    late.signal_workers(signal.SIGCONT)
+    site.wait_for_work(command, 2)
+    site.service.kill()
+    assert_its_service_was_lost(site, command)
+
+    site.service.start()
+    said = site.start(output, *extract).succeed()
+    assert "not known to its job service: going on" in said
+    assert digests(output) == {name: digest for name, digest in expected.items() if name.startswith("extract/")}
+    site.assert_nothing_is_left(output)
+
+
+def assert_its_service_was_lost(site: Site, command: Command) -> None:
+    code, out, err = command.finish()
+    assert code == 1, out + err
+    assert f"the job service {site.door.address} did not answer for {PATIENCE} s" in err
+    assert "give the same command again" in err
+    assert "Traceback" not in out + err
+    assert exists(join(command.output, NOTE_NAME))
 
 
 def assert_its_job_was_cancelled(command: Command, exit_code: int) -> None:

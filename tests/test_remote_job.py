@@ -291,6 +291,59 @@ def test_a_job_service_that_falls_silent_ends_the_command(
     assert (tmp_path / NOTE_NAME).exists()
 
 
+class Worked(Service):
+    """A job service whose job fails after a while, and that says why."""
+
+    def DescribePipelineOptions(self, request: Any, context: Any) -> Any:
+        return api.DescribePipelineOptionsResponse()
+
+    def Prepare(self, request: Any, context: Any) -> Any:
+        self.name = request.pipeline_options.fields["beam:option:job_name:v1"].string_value
+        self.environments = list(request.pipeline.components.environments)
+        return api.PrepareJobResponse(preparation_id="job-7")
+
+    def Run(self, request: Any, context: Any) -> Any:
+        return api.RunJobResponse(job_id="job-7")
+
+    def GetStateStream(self, request: Any, context: Any) -> Any:
+        yield api.JobStateEvent(state=api.JobState.RUNNING)
+        time.sleep(2)
+        self.states = ["FAILED"]
+        yield api.JobStateEvent(state=api.JobState.FAILED)
+
+    def GetMessageStream(self, request: Any, context: Any) -> Any:
+        time.sleep(1.5)
+        said = api.JobMessage(importance=api.JobMessage.JOB_MESSAGE_ERROR, message_text="no such column: alt")
+        yield api.JobMessagesResponse(message_response=said)
+
+
+def test_of_a_job_that_outlasts_the_patience_with_its_service_the_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_job, "_WATCH_SECONDS", 0.1)
+    environments = []
+    for _ in range(2):
+        server, service, said = grpc.server(futures.ThreadPoolExecutor(8)), Worked(), list[str]()
+        services.add_JobServiceServicer_to_server(service, server)
+        beam_args = (
+            f"--job_endpoint=localhost:{server.add_insecure_port('localhost:0')}", "--job_server_timeout=1",
+            "--environment_type=EXTERNAL", "--environment_config=localhost:1",
+        )  # fmt: skip
+        server.start()
+        try:
+            with pytest.raises(RuntimeError, match="no such column: alt"):
+                run_remotely(
+                    "read", lambda pipeline, *_: pipeline | beam.Create([1]), [], None, "PortableRunner", beam_args,
+                    str(tmp_path), said.append,
+                )  # fmt: skip
+        finally:
+            server.stop(None).wait()
+        assert said == ["read: job job-7 on PortableRunner"]
+        environments += service.environments
+    assert len(environments) == 2
+    assert len(set(environments)) == 2, "workers of two jobs would have the same name"
+
+
 def test_a_job_that_its_service_forgot(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = Cut(RuntimeError("cut"))
     monkeypatch.setattr(result, "job_id", lambda: "job-8")

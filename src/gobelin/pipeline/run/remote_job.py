@@ -43,6 +43,9 @@ SECONDS_OF_SILENCE = 120
 says otherwise; then the command gives up."""
 
 _POLL_SECONDS, _WATCH_SECONDS = 1.0, 5.0
+_SECONDS_OF_A_JOB = 30 * 86400
+"""Seconds after which Beam ends the streams in which a job service tells how a job goes, and why it failed."""
+
 _AGAIN = "give the same command again, which meets the job or makes the step anew"
 _JOB_NAME_OPTION = "beam:option:job_name:v1"
 _SILENT = "UNKNOWN"
@@ -104,15 +107,38 @@ def run_remotely(
     options = PipelineOptions(["--runner", runner, f"--job_server_timeout={SECONDS_OF_SILENCE}", *beam_args])
     named, portable = options.view_as(GoogleCloudOptions), options.view_as(PortableOptions)
     step = graph.__name__.strip("_").replace("_", "-")
-    named.job_name = f"{named.job_name or 'gobelin'}-{step}-{uuid.uuid4().hex[:8]}"
+    once = uuid.uuid4().hex[:8]
+    named.job_name = f"{named.job_name or 'gobelin'}-{step}-{once}"
+    patience = portable.job_server_timeout
     endpoint = portable.job_endpoint if portable.job_endpoint != "embed" else None  # that is a thread of this process
     note = Note(named.job_name, title, runner, endpoint)
+    if endpoint is not None:  # Beam would end the streams of a job after this time, too; `_watch` is patient by itself
+        portable.job_server_timeout = _SECONDS_OF_A_JOB
     pipeline = beam.Pipeline(options=options)
+    _name_environments(pipeline, once)
     graph(pipeline, units, job)
     address = join(output, NOTE_NAME)
     write_json(address, dataclasses.asdict(note))
     with _without_traces_of_cut_streams():
-        _run(pipeline, note, address, portable.job_server_timeout, say)
+        _run(pipeline, note, address, patience, say)
+
+
+def _name_environments(pipeline: Any, name: str) -> None:
+    """Puts a name into the ids of a pipeline's environments.
+
+    Prism calls a worker by the number of its job and the id of its environment, and counts jobs from 1 again when it is
+    started anew. A worker of a job of before that is slow to start would pass for one of the new job, and take some of
+    its data; the job would never end.
+    """
+    from apache_beam.pipeline import ComponentIdMap
+    from apache_beam.transforms.environments import Environment
+
+    class Named(ComponentIdMap):
+        def get_or_assign(self, obj: Any = None, obj_type: Any = None, label: str | None = None) -> str:
+            label = f"{name}_{label or type(obj).__name__}" if obj_type is Environment else label
+            return str(super().get_or_assign(obj, obj_type, label))
+
+    pipeline.component_id_map = Named()
 
 
 def _run(pipeline: Any, note: Note, address: str, patience: float, say: Say) -> None:
