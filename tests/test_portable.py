@@ -23,7 +23,7 @@ import pytest
 
 from gobelin.pipeline.cli.main import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 Make = Callable[..., Any]
 
