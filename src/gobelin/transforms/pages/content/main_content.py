@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from gobelin.data.model import Role
+from gobelin.transforms.pages.captions.caption_copies import drop_caption_copies, drop_second_versions
 from gobelin.transforms.pages.content.article_region import find_own_h1, narrow_to_article
 from gobelin.transforms.pages.content.boilerplate import Kind
 from gobelin.transforms.pages.content.boilerplate_phrases import is_address
@@ -336,6 +337,7 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     (True, (drop_logos, take_captions)),
     (False, (drop_behind_flow, drop_phrases, drop_last_lines, drop_duplicates, drop_empty_sections)),
     (True, (drop_left_behind, drop_icons, drop_pointers, drop_signs, drop_icon_rows, add_lead_image, drop_copies)),
+    (True, (drop_second_versions, drop_caption_copies)),
 )
 """The rules in the order in which they change a region; True: also where its links are its content.
 ``bench/rules.py`` leaves out one after the other."""

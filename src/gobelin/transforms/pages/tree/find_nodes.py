@@ -24,6 +24,7 @@ from lxml.html import HtmlElement
 
 from gobelin.data.model import Licence, PageKind, Role
 from gobelin.transforms.pages.captions.caption_text import join_parts, text_of
+from gobelin.transforms.pages.captions.clean_caption import clean_caption
 from gobelin.transforms.pages.content.main_content import MainContent, find_main_content, says_enough
 from gobelin.transforms.pages.content.page_kind import PageFacts, read_facts, tell_kind
 from gobelin.transforms.pages.content.thread_content import read_thread
@@ -195,6 +196,8 @@ def _pieces(content: MainContent, references: list[ImageReference]) -> list[Text
             if caption:
                 caption = join_parts([reference.caption or "", caption])
                 reference = dataclasses.replace(reference, caption=caption)
+            if reference.caption and (cleaned := clean_caption(reference.caption)) != reference.caption:
+                reference = dataclasses.replace(reference, caption=cleaned or None)
             pieces.append(_with_readable_words(reference))
     return pieces
 
