@@ -328,7 +328,7 @@ def _mean_row(sites: dict[str, dict[str, float | None]]) -> dict[str, float | No
 def _speed(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
     report = measure_speed(options.corpus, options.envs, options.repeat)
     for name in ("gold pages", "web"):
-        title = f"Archives to documents, {name}, medians of {options.repeat}; ratio: datatrove's CPU to this one's"
+        title = f"Archives to documents, {name}, medians of {options.repeat}; times: the other's CPU to this one's"
         _table(options, "speed", title, report[name])
     for name, steps in report["steps"].items():
         _table(options, "speed", f"gobelin's steps, {name}", steps["rows"])

@@ -1,4 +1,5 @@
-"""Documents per CPU-second from archives to documents: gobelin with images against datatrove's reader and Trafilatura.
+"""Documents per CPU-second from archives to documents: gobelin with images beside trafilatura's ``extract``, and beside
+datatrove's reader and Trafilatura.
 
 Every run is a process of its own; its CPU is what the operating system says of it and of all its children when it has
 ended (user and system). A run over an archive of two pages is taken off, so that imports and start-up do not count.
@@ -31,6 +32,10 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 """As gobelin's workers have it: threads that wait for each other would count as work."""
 
 
+_PEERS = ("trafilatura", "datatrove")
+"""Whose pages a CPU-second the others' are compared with."""
+
+
 def short_page() -> bytes:
     """With so little text, a script that may hold more, and an image of its own, every extractor tries, and so loads,
     all that it has."""
@@ -53,7 +58,8 @@ def measure_speed(corpus: Path, envs: Path, repeat: int) -> dict[str, Any]:
         write_archive(web, [(url, kind, data) for _, url, kind, data in web_records(corpus / "web")])
         datatrove = [str(environment("datatrove", envs)), str(HERE / "peers" / "read_warc.py")]
         worker = [sys.executable, str(HERE / "extraction_worker.py")]
-        pages_only = {"datatrove": datatrove, "gobelin": worker}
+        trafilatura = [str(environment("extractors", envs)), str(HERE / "peers" / "read_trafilatura.py")]
+        pages_only = {"trafilatura": trafilatura, "datatrove": datatrove, "gobelin": worker}
         with_images = {"gobelin, image records too": [*worker, "--images"], "gobelin run": [*worker, "--stage"]}
         start_up = {
             name: median(run_cpu([*command, str(one)])[0] for _ in range(repeat))
@@ -103,14 +109,15 @@ def _compare(
     num_pages = outputs["gobelin"]["counts"]["pages"]
     rows = {}
     for name, runs in seconds.items():
-        ratios = [theirs / ours for theirs, ours in zip(seconds["datatrove"], runs)]
+        ratios = {peer: [theirs / ours for theirs, ours in zip(seconds[peer], runs)] for peer in _PEERS}
         counts = outputs[name].get("counts", outputs[name])
         rows[name] = {
             "CPU-s": median(runs),
             "pages/CPU-s": num_pages / median(runs),
-            "ratio": median(ratios),
-            "lowest": min(ratios),
-            "highest": max(ratios),
+            "times trafilatura": median(ratios["trafilatura"]),
+            "lowest": min(ratios["trafilatura"]),
+            "highest": max(ratios["trafilatura"]),
+            "times datatrove": median(ratios["datatrove"]),
             "documents": counts["documents"],
             "image nodes": counts.get("images in documents"),
             "images": counts.get("images"),

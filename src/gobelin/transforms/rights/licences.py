@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from lxml import etree
 from lxml.html import HtmlElement
 
 from gobelin.data.model import Licence
@@ -61,6 +62,9 @@ _IMAGE_TYPES = ("ImageObject", "Photograph")
 _OPENINGS = ("<!--", "//<![CDATA[", "// <![CDATA[", "<![CDATA[")
 _CLOSINGS = ("-->", "//]]>", "// ]]>", "]]>")
 _LAZY_SOURCES = ("data-src", "data-original", "data-lazy-src")
+_LINKS_THAT_MAY_STATE = etree.XPath(
+    "//a[contains(@href, 'creativecommons.org') or contains(translate(@rel, 'ICEN', 'icen'), 'icen') or @itemprop]"
+)
 _MAX_LEVELS = 32
 """Ancestors of a link that are looked at."""
 
@@ -87,8 +91,9 @@ def find_licences(tree: HtmlElement, base_url: str) -> tuple[Licence, ...]:
     """
     found: dict[tuple[str, str, str | None], Licence] = {}
     budget, num_links = MAX_JSON_OBJECTS, 0
-    for element in tree.iter("a", "link", "meta", "script"):
-        if element.tag == "a" and not _may_state(element):  # most of them
+    links = set(_LINKS_THAT_MAY_STATE(tree))
+    for element in tree.iter("a", "link", "meta", "script") if links else tree.iter("link", "meta", "script"):
+        if element.tag == "a" and element not in links:
             continue
         statements: Iterable[Licence]
         if element.tag == "script":
@@ -125,12 +130,6 @@ def _creative_commons_match(uri: str) -> re.Match[str] | None:
         return None
     host = (parts.netloc or "").lower().removeprefix("www.")
     return _CREATIVE_COMMONS.match(parts.path) if host == "creativecommons.org" else None
-
-
-def _may_state(link: HtmlElement) -> bool:
-    """Whether an ``<a>`` is worth a closer look."""
-    href, relation = link.get("href") or "", link.get("rel") or ""
-    return "creativecommons.org" in href or "icen" in relation.lower() or "itemprop" in link.attrib
 
 
 def _in_link(link: HtmlElement, base_url: str) -> Iterator[Licence]:

@@ -161,12 +161,21 @@ _TABS = frozenset(("tab-content", "tab-pane"))
 
 _MAX_CACHED = 1 << 16
 _MAX_NAMES_CHARS = 400
-_verdicts: dict[tuple[bool, str], Kind] = {}
+_verdicts: dict[tuple[str | bool, str], Kind] = {}  # of an element's tag and names; of a name by itself
 
 
 def classify(tag: str, names: str) -> Kind:
     """The kind of an element; ``names`` are its class and id, with spaces between. The strongest verdict on one of the
     names counts; what is not to be seen comes first."""
+    kind = _verdicts.get((tag, names))
+    if kind is None:
+        if len(_verdicts) >= _MAX_CACHED:
+            _verdicts.clear()
+        kind = _verdicts[tag, names] = _classify(tag, names)
+    return kind
+
+
+def _classify(tag: str, names: str) -> Kind:
     is_open = tag in _NEVER_BOILERPLATE
     strongest = Kind.NEUTRAL
     parts = names[:_MAX_NAMES_CHARS].split()
@@ -175,8 +184,6 @@ def classify(tag: str, names: str) -> Kind:
     for name in parts:
         kind = _verdicts.get((is_open, name))
         if kind is None:
-            if len(_verdicts) >= _MAX_CACHED:
-                _verdicts.clear()
             kind = _verdicts[is_open, name] = _judge(name, is_open)
         if kind is Kind.UNSEEN or (kind is Kind.GUTTER and (tag not in _GRID_TAGS or name.lower() != "gutter")):
             return kind

@@ -146,7 +146,7 @@ def _named_bodies(page: PageBlocks, plain: list[int]) -> list[int]:
     bodies: list[int] = []
     containers = page.containers
     for index, container in enumerate(containers):
-        if plain[container.end] > plain[container.start] and _BODY.search(container.names):
+        if container.names and plain[container.end] > plain[container.start] and _names_body(container.names):
             if bodies and containers[bodies[-1]].end >= container.end:
                 bodies.pop()
             bodies.append(index)
@@ -156,6 +156,11 @@ def _named_bodies(page: PageBlocks, plain: list[int]) -> list[int]:
 _BODY = re.compile(
     r"(?:post|reply|answer|question|message|topic|thread)s?[-_]{0,2}(?:body|content|text|message|copy)(?![a-z])", re.I
 )
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _names_body(names: str) -> bool:
+    return _BODY.search(names) is not None
 
 
 def _is_beside(page: PageBlocks, index: int) -> bool:

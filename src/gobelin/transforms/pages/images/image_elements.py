@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from itertools import islice
 
+from lxml import etree
 from lxml.etree import _Element
 
 from gobelin.transforms.pages.images.image_attributes import Kind, attribute_kind
@@ -63,10 +64,12 @@ _POSTER_TAGS = ("video", "amp-video")
 _BACKGROUND_TAGS = ("div", "figure")
 _TAGS = (
     "img", "image", *_CUSTOM_TAGS, *_POSTER_TAGS, "object", "embed", "source", "noscript", "figcaption", "svg",
-    *_BACKGROUND_TAGS,
 )  # fmt: skip
+_MAY_HAVE_BACKGROUND = etree.XPath(
+    "|".join(f"//{tag}[contains(@style, 'url(') or @data-src != '' or @data-bg != '']" for tag in _BACKGROUND_TAGS)
+)
 _HOLDERS = frozenset((*_CUSTOM_TAGS, *_POSTER_TAGS, "object"))
-_SHOWS_IMAGE = frozenset(_TAGS) - {*_BACKGROUND_TAGS, "source", "figcaption", "svg"}
+_SHOWS_IMAGE = frozenset(_TAGS) - {"source", "figcaption", "svg"}
 _PAGE_TAGS = (_SHOWS_IMAGE - {"image"}) | {"p", "div", "ul", "table", "section", "article", "figure", "picture"}
 _NOT_BARE = _SHOWS_IMAGE | {"svg", "iframe", "input", "picture", "form"}
 _MAX_DRAWING = 256
@@ -99,11 +102,11 @@ class PageImages:
 def collect_images(tree: _Element, base_url: str) -> PageImages:
     """Every image of a page with its addresses, copies in <noscript> joined to what they stand for."""
     reader = _Reader(base_url)
-    for element in list(tree.iter(*_TAGS)):
+    backgrounds = set(_MAY_HAVE_BACKGROUND(tree))
+    for element in list(tree.iter(*_TAGS, *_BACKGROUND_TAGS) if backgrounds else tree.iter(*_TAGS)):
         tag = element.tag
         if tag in _BACKGROUND_TAGS:
-            style = element.get("style")
-            if (style is not None and "url(" in style) or element.get("data-src") or element.get("data-bg"):
+            if element in backgrounds:
                 reader.read_background(element)
         elif tag == "figcaption":
             reader.page.figcaptions.append((element, len(reader.page.drafts)))

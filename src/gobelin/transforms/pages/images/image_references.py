@@ -119,8 +119,8 @@ def document_base(tree: _Element, url: str, encoding: str = "utf-8") -> PageAddr
         encoding: of the page, as the WHATWG names it.
     """
     own = PageAddress(url, encoding)
-    base = tree.find(".//base[@href]")
-    found = resolve(own, base.get("href", "")) if base is not None else None
+    address = next((href for base in tree.iter("base") if (href := base.get("href")) is not None), None)
+    found = resolve(own, address) if address is not None else None
     return PageAddress(found, encoding) if found is not None and found[:5].lower() != "data:" else own
 
 

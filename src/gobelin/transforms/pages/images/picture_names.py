@@ -8,6 +8,7 @@ name no picture.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from urllib.parse import unquote
@@ -115,19 +116,31 @@ def picture_name(url: str) -> str:
     """What the addresses of one picture have in common: the last part of its path without sizes, with the part before
     it where it is short or says nothing. Empty where nothing is left."""
     url = unquote(unquote(url[:_MAX_URL_CHARS]))
-    path = _INNER.split(url)[-1] if _INNER.search(url) else url.partition("//")[2]
-    path = re.split("[?#]", path, maxsplit=1)[0].partition("/")[2]
+    parts = _INNER.split(url)
+    path = parts[-1] if len(parts) > 1 else url.partition("//")[2]
+    path = path.partition("?")[0].partition("#")[0].partition("/")[2]
     names: list[str] = []
+    num_chars = 0
     for segment in reversed(path.split("/")[-_MAX_SEGMENTS:]):
-        short = _SIZE.sub("", _SIZE.sub("", _EXTENSION.sub("", segment)))
-        number = _LAST_NUMBER.search(short)  # a width, where it does not number the picture
-        if number is not None and number.start() >= _MIN_NAME_CHARS:
-            short = short[: number.start()]
+        short = _without_size(segment)
         if short:
-            names.append(short.lower())
-        if sum(len(name) for name in names if not _COMMON.fullmatch(name)) >= _MIN_NAME_CHARS:
+            names.append(short)
+            num_chars += 0 if _COMMON.fullmatch(short) else len(short)
+        if num_chars >= _MIN_NAME_CHARS:
             break
     return "/".join(reversed(names[:2]))
+
+
+@functools.lru_cache(1024)  # a page names the sizes of one picture after one another, its folders all the time
+def _without_size(segment: str) -> str:
+    """A part of a picture's path in lower case, without its extension and without sizes."""
+    short, num_sizes = _SIZE.subn("", _EXTENSION.sub("", segment))
+    if num_sizes:
+        short = _SIZE.sub("", short)
+    number = _LAST_NUMBER.search(short)  # a width, where it does not number the picture
+    if number is not None and number.start() >= _MIN_NAME_CHARS:
+        short = short[: number.start()]
+    return short.lower()
 
 
 def is_mark(url: str) -> bool:

@@ -12,6 +12,7 @@ picture called a formula whose words are prose ("the law of gravity") stays a pi
 
 from __future__ import annotations
 
+import functools
 import re
 from itertools import islice
 from urllib.parse import parse_qsl
@@ -45,11 +46,13 @@ _FORMULA_CLASS = re.compile(
     re.I,
 )
 _RENDERS = re.compile(r"(?:^|[./_-])(?:(?:la|mime|math)?tex|equation|math|formula)(?:$|[./_?-])", re.I)
+_RENDERED = ("tex", "equation", "math", "formula")
 _DELIMITED = re.compile(
     r"\$\$(?P<display>[^$]{1,5000})\$\$|\$(?P<line>[^$]{1,5000})\$|\\\((?P<round>.{1,5000})\\\)"
     r"|\\\[(?P<square>.{1,5000})\\\]|(?P<begin>\\begin\{\w{1,20}\*?\}.{1,5000}\\end\{\w{1,20}\*?\})",
     re.S,
 )
+_OPENERS = ("$", "\\")  # what ``_DELIMITED`` begins with
 _ALONE_IN = frozenset(("p", "div", "dd", "center", "figure"))
 _COMMAND = re.compile(r"\\(?:[a-zA-Z]{1,40}|.)")
 _TEXT_ARGUMENT = re.compile(r"\\(?:text|mbox|mathrm|operatorname|textrm|textbf|mathit)\w{0,4}\s{0,4}\{[^{}]{0,500}\}")
@@ -87,15 +90,13 @@ def rewrite_formula(element: _Element) -> None:
 def formula_of_image(image: _Element) -> tuple[str, bool] | None:
     """(TeX, on lines of its own) of an image that shows a formula; None for others."""
     alt = " ".join((image.get("alt") or "")[:MAX_CHARS].split())
-    names = f"{image.get('class') or ''} {image.get('id') or ''}"[:400]
-    display = _DISPLAY.search(names) is not None
-    delimited = _DELIMITED.fullmatch(alt)
+    is_named, display = _read_names(f"{image.get('class') or ''} {image.get('id') or ''}"[:400])
+    delimited = _DELIMITED.fullmatch(alt) if alt[:1] in _OPENERS else None
     if delimited is not None and delimited.lastgroup is not None:
         inside = delimited.group(delimited.lastgroup).strip()
         return (inside, display or delimited.lastgroup not in ("line", "round")) if inside else None
-    is_named = _FORMULA_CLASS.search(names) is not None
     source = image.get("src") or image.get("data-src") or ""
-    if not is_named and _RENDERS.search(source, 0, 300) is None:
+    if not is_named and not _is_of_renderer(source[:300]):
         return None
     display = display or _is_alone(image)
     others = (image.get(name) for name in ("data-equation-content", "data-latex", "data-tex", "title"))
@@ -105,6 +106,17 @@ def formula_of_image(image: _Element) -> tuple[str, bool] | None:
             return tex, display
     tex = _tex_in_address(source[:MAX_CHARS]) or ""
     return (tex, display) if tex else None
+
+
+def _is_of_renderer(address: str) -> bool:
+    lower = address.lower()
+    return any(word in lower for word in _RENDERED) and _RENDERS.search(address) is not None
+
+
+@functools.lru_cache(1024)  # the images of a page share their classes
+def _read_names(names: str) -> tuple[bool, bool]:
+    """(class and id name a formula, they say that it stands on lines of its own)."""
+    return _FORMULA_CLASS.search(names) is not None, _DISPLAY.search(names) is not None
 
 
 def _is_alone(image: _Element) -> bool:
@@ -128,6 +140,8 @@ def is_prose(text: str) -> bool:
 def is_definitions(text: str) -> bool:
     """Whether a paragraph only defines TeX's commands for the formulas of its page: MathJax reads it and shows nothing.
     It stands between TeX's signs, begins with a definition, and is not much longer than its definitions are."""
+    if text[:1] not in _OPENERS:
+        return False
     signs = next((pair for pair in _SIGNS if text.startswith(pair[0]) and text.endswith(pair[1])), None)
     if signs is None:
         return False

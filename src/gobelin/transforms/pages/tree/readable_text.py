@@ -32,7 +32,7 @@ _MARKUP = re.compile(
 
 def is_readable(text: str) -> bool:
     """Whether a text is more than control and replacement characters."""
-    if text.isascii() and not _IS_CONTROL.search(text):
+    if (text.isprintable() and "\ufffd" not in text) or (text.isascii() and not _IS_CONTROL.search(text)):
         return True
     num_bad = len(_BAD.findall(text))
     if not num_bad:
