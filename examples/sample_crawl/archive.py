@@ -19,7 +19,7 @@ from warcio.warcwriter import WARCWriter
 
 from examples.sample_crawl.references import Resource
 
-START = datetime.datetime(2025, 11, 3, 8, 0, 0)
+START = datetime.datetime(2025, 11, 3, 8, 0, 0, tzinfo=datetime.UTC)
 REASONS = {200: "OK", 301: "Moved Permanently", 404: "Not Found", 500: "Internal Server Error"}
 SOFTWARE = "gobelin sample crawl"
 

@@ -14,6 +14,7 @@ import time
 import weakref
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from gobelin.pipeline.run.worker import REPORT, THREAD_VARIABLES, Task, import_all, serve_on, server_command
 
@@ -107,7 +108,7 @@ class WorkerPool:
         self._idle: list[Worker] = []
         self._ended: dict[int, int] = {}
         self._unread = b""
-        self._finalizer: weakref.finalize | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
 
     @property
     def control(self) -> socket.socket:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -118,12 +119,12 @@ def _block_sums(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     return blocks.sum(axis=(2, 4), dtype=np.int32).reshape(len(grids), -1)
 
 
-def _contrast(grids: npt.NDArray) -> npt.NDArray:
+def _contrast(grids: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Greatest less least of each cell and its eight neighbours, (N, rows, columns)."""
     return _of_neighbours(np.maximum, grids) - _of_neighbours(np.minimum, grids)
 
 
-def _of_neighbours(choose: np.ufunc, grids: npt.NDArray) -> npt.NDArray:
+def _of_neighbours(choose: np.ufunc, grids: npt.NDArray[Any]) -> npt.NDArray[Any]:
     tall = grids.copy()
     choose(tall[:, 1:], grids[:, :-1], out=tall[:, 1:])
     choose(tall[:, :-1], grids[:, 1:], out=tall[:, :-1])

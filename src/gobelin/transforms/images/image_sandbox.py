@@ -23,7 +23,7 @@ import struct
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image as PillowImage
 
@@ -156,7 +156,7 @@ class _Child:
         self.num_served = 0
         self.was_killed = False  # by somebody else: the kernel, where memory is short, or a person
 
-    def ask(self, data: bytes) -> dict:
+    def ask(self, data: bytes) -> dict[str, Any]:
         """What the process says of a file, or of its own death."""
         process = self.process or self._start()
         assert process.stdin is not None
@@ -193,7 +193,7 @@ class _Child:
             except (OSError, subprocess.TimeoutExpired):
                 process.kill()
 
-    def _epitaph(self, process: subprocess.Popen[bytes]) -> dict:
+    def _epitaph(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         self.stop()
         number = -process.returncode
         self.was_killed = number == signal.SIGKILL
