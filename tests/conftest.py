@@ -75,6 +75,14 @@ def noise(seed: int, height: int, width: int) -> np.ndarray:
     return np.asarray(PillowImage.fromarray(small).resize((width, height), PillowImage.Resampling.BILINEAR))
 
 
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Calls a command that ends with exit code 2; returns its one line on standard error."""
+    from tests.refusals import Refusal
+
+    return Refusal(capsys)
+
+
 @pytest.fixture(scope="session")
 def record() -> type[WarcRecord]:
     """The class of a record to be written: ``record(url, body, content_type=..., status=...)``."""

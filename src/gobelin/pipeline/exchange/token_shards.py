@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gobelin.data.rows import Row
+from gobelin.data.rows import Row, TokenRow
 from gobelin.data.schemas import TOKEN_SHARDS
 from gobelin.errors import UserError
 from gobelin.exchange.token_layouts import LayoutError, LayoutName, Picture, Run, TokenLayout, load_layout, side_of
@@ -179,7 +179,7 @@ def _exported(
         yield {"input_ids": ids, "doc_id": row["doc_id"], "part": row.get("part"), "gobelin": side}
 
 
-def pieces_of(row: Row, vocabulary: Vocabulary, words: TextTokenizer, chosen: Sequence[int]) -> tuple[list[Piece], int]:
+def pieces_of(row: TokenRow, vocabulary: Vocabulary, words: TextTokenizer, chosen: Sequence[int]) -> tuple[list[Piece], int]:
     """A row of a token shard as texts, captions and images in the order of its tokens; images of other codebooks than
     those that are chosen are left out with their captions, and counted."""
     ids = np.array(row["tokens"], np.int64)
