@@ -179,7 +179,9 @@ def _exported(
         yield {"input_ids": ids, "doc_id": row["doc_id"], "part": row.get("part"), "gobelin": side}
 
 
-def pieces_of(row: TokenRow, vocabulary: Vocabulary, words: TextTokenizer, chosen: Sequence[int]) -> tuple[list[Piece], int]:
+def pieces_of(
+    row: TokenRow, vocabulary: Vocabulary, words: TextTokenizer, chosen: Sequence[int]
+) -> tuple[list[Piece], int]:
     """A row of a token shard as texts, captions and images in the order of its tokens; images of other codebooks than
     those that are chosen are left out with their captions, and counted."""
     ids = np.array(row["tokens"], np.int64)
