@@ -121,6 +121,16 @@ def test_a_page_with_the_date_of_its_publication_is_an_article(meta: str, kind: 
         ("<a href=/authors/ada><img src=/photos/ada.jpg></a>", False),
         ("<a href=/authors/ada><img src=/photos/ada.jpg width=480 height=320></a>", True),
         ("<a href=/authors><img src=/photos/all-of-us.jpg></a>", True),
+        ("<a href=/columnists/ada><img src=/photos/ada.jpg></a>", False),
+        ("<a href=/people/ada><img src=/photos/ada.jpg></a>", True),
+        ("<img src=https://cdn.mill.example/valley-logo.svg>", True),  # of somebody
+        ("<img src=https://www.valley.example/img/valley-logo.svg>", False),  # of the site
+        ("<img src=https://www.valley.example/img/valley-mill.jpg>", True),
+        ("<img src=/upload/2022/vip_3.png>", False),
+        ("<img src=/upload/2022/vips_3.png>", True),
+        ("<a href='https://x.example/intent/tweet?text=Wheel'><img src=/wheel-to-share.jpg></a>", False),
+        ("<a href='https://x.example/intention'><img src=/wheel-to-share.jpg></a>", True),
+        ("<a href='https://shop.example/cta/redirect/4'><img src=/book-now.png></a>", False),
         ("<img src=/photos/ada.jpg alt='Ada  Miller'>", False),
         ("<img src=/photos/ada.jpg alt='Ada Miller at the wheel'>", True),
         ("<img src='data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAADAAAAAwCAYAAABXAvmHAAAA'>", False),  # 48 x 48
@@ -134,12 +144,25 @@ def test_signs_between_the_paragraphs_of_an_article_go(sign: str, is_kept: bool)
     assert len(pictures(f"<article>{first}<p>{padded}</p>{''.join(rest)}</article>", head)) == is_kept
 
 
-@pytest.mark.parametrize("name", ["default_avatar.jpg", "favicon.png", "qr-code-mill.png", "loader.svg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "default_avatar.jpg",
+        "favicon.png",
+        "qr-code-mill.png",
+        "loader.svg",
+        "icon-clock.png",
+        "push_icon.gif",
+        "video-overlay-med.png",
+        "icons/tag_blue.gif",
+        "assets/img/endorsement.svg",
+    ],
+)
 def test_files_called_signs_go_beside_the_text_only(name: str) -> None:
     sign = f"<p><img src=/i/{name}></p>"
     first, *rest = TEXT
     assert pictures(f"<article>{''.join(TEXT)}{sign}</article>") == []
-    assert pictures(f"<article>{first}{sign}{''.join(rest)}</article>") == [name]
+    assert pictures(f"<article>{first}{sign}{''.join(rest)}</article>") == [name.rpartition("/")[2]]
 
 
 def test_what_an_article_shows_three_times_is_a_sign() -> None:
@@ -180,3 +203,30 @@ def test_of_an_articles_own_picture_the_thumbnails_go() -> None:
     assert len(pictures(f"<article>{figure}{first}{other}{''.join(rest)}</article>", head)) == 2
     large = "<p><img src=/i/mill-in-spring-800x600.jpg></p>"
     assert len(pictures(f"<article>{large}{first}{large}{''.join(rest)}</article>", head)) == 2
+
+
+@pytest.mark.parametrize("name", ["iconostasis.jpg", "playground.jpg", "iconsmith/tag.gif", "assets/mill.svg"])
+def test_files_whose_names_hold_more_than_a_sign_stay_beside_the_text(name: str) -> None:
+    assert len(pictures(f"<article>{''.join(TEXT)}<p><img src=/i/{name}></p></article>")) == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "head", "is_kept"),
+    [
+        ("<a href=/wiki/good><img src=/good.png width=20 height=20></a>", "", False),
+        ("<a href=/wiki/good><img src=/good.png width=40 height=40></a>", "", True),
+        ("<img src=/good.png width=20 height=20>", "", True),  # may stand for a word
+        ("<a href=/good-large.png><img src=/good.png width=20 height=20></a>", "", True),
+        ("<a href=/wiki/good><img src=/good.png width=20 height=20></a>", "<meta name=generator content=Sphinx>", True),
+        ("<img src=/good.png width=20 height=20>", ARTICLE, False),
+    ],
+)
+def test_the_smallest_pictures_that_lead_to_a_page_go_but_from_manuals(image: str, head: str, is_kept: bool) -> None:
+    first, *rest = TEXT
+    assert len(pictures(f"<article>{first}<p>{image}</p>{''.join(rest)}</article>", head)) == is_kept
+
+
+@pytest.mark.parametrize(("kind", "count"), [("product", 0), ("website", 3)])
+def test_what_the_page_of_a_product_shows_three_times_goes(kind: str, count: int) -> None:
+    body = f"<article>{''.join(f'{text}<p><img src=/sold-out.png></p>' for text in TEXT)}</article>"
+    assert len(pictures(body, f"<meta property=og:type content={kind}>")) == count

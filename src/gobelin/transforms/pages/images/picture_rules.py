@@ -10,9 +10,10 @@ from gobelin.transforms.pages.content.region import Region
 from gobelin.transforms.pages.images.image_candidates import is_image_file
 from gobelin.transforms.pages.images.image_references import ImageReference
 from gobelin.transforms.pages.images.picture_names import picture_file
-from gobelin.transforms.pages.images.signs import is_called_sign, is_of_site, is_unnamed, stated_sides
+from gobelin.transforms.pages.images.signs import is_called_icon, is_called_sign, is_of_site, is_unnamed, stated_sides
 
 _MAX_ICON_SIDE = 64  # px
+_MAX_MARK_SIDE = 32
 _MAX_BLOCKS = 12
 
 
@@ -38,22 +39,26 @@ def drop_left_behind(region: Region) -> None:
 
 
 def drop_icons(region: Region) -> None:
-    """Pictures that an article declares as small as an icon. Where a page is no article they may stand for words."""
-    if region.kind is not PageKind.ARTICLE:
+    """Pictures that an article declares as small as an icon; of other pages but manuals, where they may stand for
+    words, the smallest that lead to another page."""
+    if region.kind is PageKind.MANUAL:
         return
+    is_article = region.kind is PageKind.ARTICLE
     for index in range(region.start, region.end):
         image = region.blocks[index].image
         if image is None or image >= len(region.references):
             continue
         reference = region.references[image]
         sides = stated_sides(reference)
-        is_icon = sides and max(sides) <= _MAX_ICON_SIDE
+        leads = reference.link_url is not None and not is_image_file(reference.link_url)
+        is_icon = sides and (max(sides) <= _MAX_ICON_SIDE if is_article else leads and max(sides) <= _MAX_MARK_SIDE)
         if is_icon and not (reference.caption or reference.is_own) and image not in region.captions:
             region.drop[index] = True
 
 
 def drop_signs(region: Region) -> None:
-    """What belongs to the site or to a person rather than to the page; and what an article shows three times."""
+    """What belongs to the site or to a person rather than to the page; and what an article or a product's page shows
+    three times."""
     first, last = _ends_of_prose(region)
     found: dict[str, list[int]] = {}
     for index in _shown(region):
@@ -65,11 +70,11 @@ def drop_signs(region: Region) -> None:
         found.setdefault(reference.candidates[0], []).append(index)
         if region.kind is PageKind.MANUAL or reference.is_own:
             continue
-        is_beside = not first < index < last
-        if is_of_site(reference) or reference.is_author or (is_beside and is_called_sign(reference)):
+        is_called = is_called_sign(reference) or (region.kind is PageKind.ARTICLE and is_called_icon(reference))
+        if is_of_site(reference) or reference.is_author or (is_called and not first < index < last):
             _drop(region, [index])
     for copies in found.values():
-        if len(copies) >= _MIN_ROW and region.kind is PageKind.ARTICLE:
+        if len(copies) >= _MIN_ROW and region.kind in (PageKind.ARTICLE, PageKind.PRODUCT):
             _drop(region, copies)
 
 

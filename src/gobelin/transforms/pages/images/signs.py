@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from gobelin.transforms.pages.images.image_candidates import is_image_file, names_image_file
 from gobelin.transforms.pages.images.image_references import ImageReference
@@ -43,9 +43,24 @@ _SIGN_FILE = re.compile(
     r"|qr[-_]?code.{0,20}|create-qr-code",
     re.I,
 )
+_ICON_FILE = re.compile(
+    r"icons?[-_].{1,40}|.{1,40}[-_]icon|(?:.{0,20}[-_])?(?:play|video)[-_]?(?:button|btn|overlay|arrow|icon)(?:[-_].{0,20})?",
+    re.I,
+)
+_ACTION = re.compile(r"/cta/(?:default|redirect)/|[/.](?:sharer?|intent|pin/create)[/.?]|/intent/(?:tweet|post)", re.I)
+"""A link, or a picture's address, by which a page asks to share it or to buy."""
+
+_LOGO = re.compile(r"logo", re.I)
+_MIN_SITE_CHARS = 4
+_BADGE = re.compile(r"/(?:v?vip|lv|medal|member|rank)_?\d{1,3}(?:_\w{1,20})?\.(?:png|gif|svg|webp)", re.I)
+_ICONS = re.compile(r"/icons?/|/(?:assets|static|dist)/(?:[^/]{1,40}/){0,3}(?:images?|img)/[^/]{1,80}\.svg$", re.I)
+"""Folders of icons, and drawings among the files of a site's design."""
+
 _LOADING = frozenset(("loading", "loader", "spinner", "lädt", "laden", "chargement", "cargando", "caricamento"))
 _PROFILE = re.compile(
-    r"/(?:authors?|users?|u|members?|profiles?|autor(?:en|es)?|auteurs?|contributors?)/[^/]{1,80}/?$", re.I
+    r"/(?:authors?|users?|u|members?|profiles?|autor(?:en|es)?|auteurs?|contributors?|columns?|columnists?|staff|by"
+    r"|journalists?|reporters?|redakteure?)/[^/]{1,80}/?$",
+    re.I,
 )
 
 
@@ -83,17 +98,42 @@ def is_of_site(reference: ImageReference) -> bool:
         return False
     if reference.alt and reference.alt.strip(" .\u2026").casefold() in _LOADING:
         return True
-    if _DESIGN.search(_address(reference)):
+    address = _address(reference)
+    if _DESIGN.search(address) or _BADGE.search(address) or _is_own_logo(address) or _asks(reference, address):
         return True
     is_large = max(stated_sides(reference), default=0) > _PORTRAIT_PX
     return not is_large and reference.link_url is not None and _PROFILE.search(_path(reference.link_url)) is not None
 
 
+def _is_own_logo(address: str) -> bool:
+    """Whether a file is named a logo and after the site that it lies on: ``quay-logo.svg`` of ``www.quay.example``."""
+    name = address.rpartition("/")[2].casefold()
+    if not _LOGO.search(name):
+        return False
+    hosts = (urlsplit(address).hostname or "").split(".")[:-1]
+    return any(len(part) >= _MIN_SITE_CHARS and part in name for part in hosts)
+
+
+def _asks(reference: ImageReference, address: str) -> bool:
+    """Whether an image is a button that asks to share the page, or to go and buy."""
+    link = (reference.link_url or "")[:_MAX_ADDRESS_CHARS]
+    return _ACTION.search(link) is not None or _ACTION.search(address) is not None
+
+
 def is_called_sign(reference: ImageReference) -> bool:
     """Whether the name of an image's file says that it is a portrait, a code to scan, or still to be loaded."""
     url = _address(reference)
-    stem = url.rstrip("/").rpartition("/")[2].partition(".")[0]
-    return _SIGN_FILE.fullmatch(stem) is not None or _PORTRAIT.search(url) is not None
+    return _SIGN_FILE.fullmatch(_stem(url)) is not None or _PORTRAIT.search(url) is not None
+
+
+def is_called_icon(reference: ImageReference) -> bool:
+    """Whether an image's file lies among icons, or has the name of one."""
+    url = _address(reference)
+    return _ICON_FILE.fullmatch(_stem(url)) is not None or _ICONS.search(url) is not None
+
+
+def _stem(url: str) -> str:
+    return url.rstrip("/").rpartition("/")[2].partition(".")[0]
 
 
 def is_unnamed(reference: ImageReference) -> bool:
