@@ -163,7 +163,7 @@ def make_current(folder: str) -> None:
 
 
 def current(folder: str) -> str:
-    """The folder that holds the files of a data set: that of its attempt, or the data set's own.
+    """The folder that holds the files of a data set: the current attempt's folder, or the data set's own.
 
     Raises:
         MissingDataError: there is no such data set.

@@ -154,10 +154,8 @@ def upload(source: str, address: str) -> None:
 
 @contextlib.contextmanager
 def local_copy(address: str) -> Iterator[str]:
-    """A local path under which a file, or a folder with all in it, can be read by libraries that know no store.
-
-    A local address is its own copy; that of a store lives as long as the block.
-    """
+    """A local path of a file or folder, for libraries that cannot read from an object store. A local address is its own
+    copy. The copy of a remote one is deleted when the block ends."""
     if not is_remote(address):
         yield address
         return

@@ -26,7 +26,7 @@ ms a layer, forward and backward."""
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PieceLengths:
-    """Rows, laid end to end, are pieces of these lengths; a token sees those of its piece up to itself."""
+    """Lengths of the pieces of rows that are laid end to end. A token sees the tokens of its piece up to itself."""
 
     lengths: list[int]
 
@@ -46,8 +46,8 @@ class KVCache:
     is_even: bool = True  # all rows have that length
 
     def write(self, layer: int, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts keys and values behind those of each row. Returns those of all tokens up to the longest row's, B x S x H
-        x K."""
+        """Appends keys and values to each row. Returns the keys and values of all tokens up to the length of the
+        longest row, B x S x H x K."""
         num_rows, num_new = k_BTHK.shape[:2]
         stop = self.longest + num_new
         keys, values = self.keys[layer], self.values[layer]
@@ -148,8 +148,8 @@ def block_mask(pieces_BT: Tensor) -> BlockMask:
 
 
 def piece_lengths(pieces_BT: Tensor) -> list[int] | None:
-    """Lengths of the pieces of rows laid end to end; None where they had better go through attention together: on
-    another device than the CPU, and where they are very many."""
+    """Lengths of the pieces of rows that are laid end to end. None where attention behind a mask is faster: on devices
+    other than the CPU, and with very many pieces."""
     if pieces_BT.device.type != "cpu":
         return None
     starts_BT = F.pad(pieces_BT[:, 1:] != pieces_BT[:, :-1], (1, 0), value=True)
@@ -164,7 +164,7 @@ def as_bias(mask_BTS: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def piece_mask(pieces_BT: Tensor) -> Tensor:
-    """True where the token of the row's first index may see that of the second: same piece, not later."""
+    """True where the token of the first index may see the token of the second: same piece, not later."""
     order_T = torch.arange(pieces_BT.shape[1], device=pieces_BT.device)
     return (pieces_BT[:, :, None] == pieces_BT[:, None, :]) & (order_T[:, None] >= order_T)
 

@@ -138,7 +138,7 @@ class Loader:
 
     @contextlib.contextmanager
     def reading_ahead(self) -> Iterator[None]:
-        """While the block lasts, a process of its own makes the next window."""
+        """While the block lasts, a separate process makes the next window."""
         self._held = self._read = None  # the copy that goes there is small
         self._ahead = Prefetcher(self)
         try:
@@ -248,7 +248,7 @@ class Loader:
 
 
 def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of documents and where each begins, with the end, one part behind the other."""
+    """Tokens of documents, concatenated over the parts, and where each document begins, with the end."""
     if len(parts) == 1:
         return parts[0]
     offsets = np.cumsum([0, *(len(tokens) for tokens, _ in parts)])

@@ -112,8 +112,8 @@ class TrainConfig:
     text_drop: float = 0.0
     """Probability of leaving out all texts and captions of a document with images: for guidance by pictures alone."""
     context_drop: float = 0.0
-    """Probability that an image stands without its caption and without what comes before it in its document: for
-    guidance by the whole context."""
+    """Probability of leaving out an image's caption and everything before the image in its document: for guidance by
+    the whole context."""
     validation_ratio: float = 0.05
     """Share of the documents that is never trained on, whole sites by hash of their name, [0, 1)."""
     held_out: str | None = None
@@ -122,14 +122,14 @@ class TrainConfig:
     eval_every: int = 100
     """Steps between evaluations on held-out documents. The weights with the lowest held-out loss become the model."""
     eval_rows: int = 64
-    """Rows of held-out documents that such an evaluation reads at most; always the same ones. The losses of the
-    finished model are those of all held-out documents."""
+    """The most rows of held-out documents that such an evaluation reads, always the same ones. The losses of the
+    finished model are over all held-out documents."""
     patience: int | None = 4
     """Training ends after so many evaluations in a row without a lower held-out loss; null: never. Where nothing is
     held out, nothing ends it."""
     prefetch: bool | None = None
-    """Whether a process of its own reads and packs the next window of documents meanwhile (300 MB, and a processor for
-    a moment in every 4 million tokens). Null: where the model is not trained on the CPU."""
+    """Whether a separate process reads and packs the next window of documents during training (300 MB, and a processor
+    for a moment in every 4 million tokens). Null: unless the model is trained on the CPU."""
     log_every: int = 50
     """Steps between lines of ``metrics.jsonl``; only for these is the device waited for."""
     tensorboard: bool = False
@@ -194,7 +194,7 @@ class SamplingConfig:
     top_p: float = 1.0
     """Only the likeliest tokens that together have this probability can be drawn (arXiv 1904.09751), (0, 1]."""
     cfg_scale: float = 3.0
-    """Guidance of pictures by what stands before them; 1 is none."""
+    """Guidance of pictures by the tokens before them; 1 turns it off."""
     image_cfg_scale: float | None = None
     """Guidance of pictures by the pictures before them alone; ``cfg_scale`` is then that by the texts. Null: both
     guide alike."""
@@ -205,7 +205,7 @@ class SamplingConfig:
     text_top_p: float | None = None
     """Of text; null: ``top_p``."""
     text_cfg_scale: float = 1.0
-    """Guidance of a text or a caption by what stands before it; 1 is none."""
+    """Guidance of a text or a caption by the tokens before it; 1 turns it off."""
     repetition_penalty: float = 1.0
     """Makes text tokens that the document already has less likely (arXiv 1909.05858); 1 does nothing, 1.2 is much."""
 

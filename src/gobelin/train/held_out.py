@@ -53,7 +53,8 @@ class HeldOut:
     """The split of a corpus. What is in neither list is trained on."""
 
     by: Literal["site", "document", "file"]
-    """How documents were chosen: whole sites; single documents, where one site has nearly all; those of a file."""
+    """How documents were chosen: whole sites; single documents, because one site has nearly all; or the documents of a
+    given file."""
     sites: tuple[str, ...]
     """Hosts whose pages are not trained on, sorted."""
     documents: tuple[str, ...]

@@ -170,7 +170,7 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 def in_words(line: Line, num_codes: int) -> str:
-    """The losses of a step in a few words, that of images beside what guessing among the codes gives."""
+    """The losses of a step in a few words; the loss of images is compared with guessing among the codes."""
     found = []
     if line.get("loss") is not None:
         found.append(f"loss {line['loss']:.3f}")

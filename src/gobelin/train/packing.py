@@ -33,12 +33,11 @@ def cut_documents(
     drops: Drops,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Documents as parts, none longer than ``room``; the end of a document goes with its last part where it fits.
+    """Cuts documents into parts, none longer than ``room``. The end of a document goes with its last part if it fits.
 
     Returns:
-        The parts, each two ranges of the tokens, P x 4; the first part of each document, or of what is left of one
-        from an image on that stands without what comes before it, and the end; and how many captions and texts were
-        cut.
+        The parts, each two ranges of the tokens, P x 4; the index of the first part of each piece, and the end; and how
+        many captions and texts were cut. A piece is a document, or begins at an image whose context was dropped.
     """
     marks = np.flatnonzero(tokens < vocabulary.text_offset)
     kinds = tokens[marks]
@@ -125,7 +124,7 @@ def _cut_item(item: np.ndarray, vocabulary: Vocabulary, room: int) -> np.ndarray
 
 
 def pack(ends: np.ndarray, parts_of: np.ndarray, order: np.ndarray, row_tokens: int) -> np.ndarray:
-    """Pieces of documents in rows: row, first part and the one behind the last, Q x 3.
+    """Packs pieces of documents into rows: the row, the first part, and the part after the last one, Q x 3.
 
     Args:
         ends: tokens before each part, and of all.

@@ -53,7 +53,7 @@ class Prefetcher:
 
 
 def _serve(tasks: Connection, loader: Any) -> None:
-    """The life of the process: it makes one window after another until nobody asks."""
+    """The loop of the process: it makes one window after another until its input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, to all its processes: the one that trains decides
     with contextlib.suppress(EOFError, OSError):
         while True:

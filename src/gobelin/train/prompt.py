@@ -67,8 +67,8 @@ def asked_codebook(vocabulary: Vocabulary, asked: str) -> int:
 
 
 def codebook_to_draw(parts: Sequence[Part], vocabulary: Vocabulary, asked: str | None) -> int:
-    """The codebook, and so the grid, of a picture that follows these parts: the one that is asked for, else that of the
-    last picture among them, which has its shape; else the first.
+    """The codebook, and so the grid, of a picture that follows these parts: the one that was asked for, or else the
+    codebook of the last picture among them, or else the first.
 
     Args:
         asked: ``sample.grid``.

@@ -320,7 +320,8 @@ def _draw_next(
 
 
 def _guide_image(logits: Sequence[Tensor], config: SamplingConfig) -> Tensor:
-    """Logits with everything, nothing and the pictures in sight, as far as they are given, to those to draw from."""
+    """Combines the logits with all context, without context, and with pictures only, as far as they are given, into the
+    logits to draw from."""
     everything, *references = logits
     if not references:
         return everything

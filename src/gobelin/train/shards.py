@@ -1,10 +1,10 @@
-"""Token shards on a disk or an object store, read by row group: an index says where each document lies.
+"""Token shards on a disk or an object store, read by row group. An index says where each document lies.
 
-It takes 28 bytes a document, whatever its length. It is taken from the index that lies beside the shards, where that is
-one of these very files (by their digests); otherwise it is made in one pass, which also checks every document. It can
-be kept in a file; it is made anew for another data set. What is trained on follows from the data set's manifest:
-the digest of its files is the data's fingerprint, which checkpoints hold, so a run is only ever resumed on the data it
-began with.
+The index takes 28 bytes per document, whatever the document's length. If an index of these very files (by their
+digests) lies beside the shards, it is used. Otherwise it is made in one pass, which also checks every document. It can
+be kept in a file, and is made again for another data set. The data set's manifest determines what is trained on: the
+digest of its files is the data's fingerprint. Checkpoints hold it, so a run is only ever resumed on the data it began
+with.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Documents:
         """The documents in these row groups, in the order of the index.
 
         Returns:
-            Their tokens, one document behind the other, int32; and where each begins, with the end, int64.
+            Their tokens, concatenated, int32; and where each document begins, with the end, int64.
         """
         found, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
         for _, group, table in _read_groups(self.index, np.sort(groups), ["tokens"], self.vocabulary):
@@ -205,7 +205,7 @@ def documents_among(
 
 
 def vocabulary_of(shards: str) -> Vocabulary:
-    """The vocabulary that token shards were written with; it stands in each of them.
+    """The vocabulary that token shards were written with. Each shard holds it in its metadata.
 
     Raises:
         UserError: there are none in this folder.
