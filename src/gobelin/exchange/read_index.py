@@ -1,13 +1,13 @@
-"""Documents of foreign files written down as if they had been read from an archive.
+"""Documents of foreign files, written as if they had been read from an archive.
 
-``import`` takes the place of reading archives. It fills the folder that ``read_archives`` fills (a spool of documents,
-a spool of images, an index of each), and what follows in ``extract`` is the same for both: images that are missing are
-fetched if the recipe says so, pages and images are joined by address, each is written once to the shard of its id.
-So limits, block lists and decisions hold for what is imported as for what was crawled.
+``import`` replaces the reading of archives. It fills the folder that ``read_archives`` fills (a spool of documents, a
+spool of images, an index of each). The rest of ``extract`` is the same for both: it fetches missing images if the
+recipe says so, joins pages and images by address, and writes each once to the shard of its id. So limits, block lists
+and decisions apply to imported documents as to crawled ones.
 
-An image is known by its address, as in an archive; one without an address is named after its bytes. Where a document
-names an address and brings the bytes, they belong together before any other bytes of that address. One reader goes
-through all files, and remembers the ids that it has met (some 100 bytes each), so that an image is decoded once.
+An image is known by its address, as in an archive. An image without an address is named after its bytes. If a document
+names an address and brings the bytes, these bytes count before any others of that address. One reader goes through all
+files. It remembers the ids of images (about 100 bytes each), so that each image is decoded once.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The report of a run: one HTML page that stands alone, and the numbers behind it as JSON.
 
-Everything from the web is hostile: Jinja2 escapes all of it, a content security policy forbids scripts and anything
-remote, links go to http and https only, and pictures are encoded anew. There is no script in the page.
+Everything from the web may be hostile. Jinja2 escapes all of it, a content security policy forbids scripts and anything
+remote, links go to http and https only, and pictures are decoded and encoded again. There is no script in the page.
 
 Memory stays bounded whatever the size of the corpus: data sets are read by row group and column, pictures one at a
-time, and examples are chosen by hash. The same output folder gives the same page, byte for byte. Costs about 10
-seconds for a small corpus, most of it for thumbnails and imports.
+time, and examples are chosen by hash. The same output folder gives the same page, byte for byte. A small corpus takes
+about 10 seconds, most of it for thumbnails and imports.
 """
 
 from __future__ import annotations

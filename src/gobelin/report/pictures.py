@@ -1,9 +1,9 @@
-"""Thumbnails as ``data:`` URIs. A picture of the web is never put into the page as it came: it is decoded and encoded
-anew, so that nothing but pixels gets there.
+"""Thumbnails as ``data:`` URIs. The page never holds a picture of the web as it came: each is decoded and encoded
+again, so that only pixels get into the page.
 
-Pictures are pulled from ``extract/images`` and the reduced copies beside it, ``extract/copies``, a row group in memory
-at a time and only those asked for. A copy is opened in place of the file where it has the pixels. A 160-pixel WebP is
-2-4 kB.
+Pictures are read from ``extract/images`` and the reduced copies beside it, ``extract/copies``. Only wanted pictures are
+read, with one row group in memory at a time. A copy is opened in place of the file if it has enough pixels. A 160-pixel
+WebP is 2-4 kB.
 """
 
 from __future__ import annotations

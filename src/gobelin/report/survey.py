@@ -1,8 +1,8 @@
 """One pass over all scores: a histogram for each score that a rule compares, and what lies nearest to each threshold.
 
-Read by row group and column, as arrays, never as objects: about 300,000 nodes per second of one core. The values of
-all documents and nodes are counted, whether or not an earlier rule took them, so the share beyond a threshold says
-what that rule alone would do.
+Scores are read by row group and column, as arrays, never as objects: about 300,000 nodes per second on one core. All
+documents and nodes are counted, even those that an earlier rule dropped. So the share beyond a threshold says what that
+rule alone would do.
 """
 
 from __future__ import annotations

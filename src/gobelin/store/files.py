@@ -1,8 +1,8 @@
-"""Files and folders by address, the same on a disk and on an object store. All that gobelin keeps goes through here.
-Files on web servers can be read, and nothing else.
+"""Files and folders by address, the same on a disk and on an object store. Everything gobelin stores goes through here.
+Files on web servers can only be read.
 
-A file is written whole or not at all: its bytes are collected in a local temporary file, which takes its place in one
-step when it is complete (a rename on a disk, one upload on a store). A writer that fails in between leaves nothing
+A file is written whole or not at all. Its bytes are collected in a local temporary file. When they are complete, the
+file takes its place in one step (a rename on a disk, one upload on a store). A writer that fails before leaves nothing
 under the name. Errors are those of the operating system (``FileNotFoundError``, ``FileExistsError``,
 ``PermissionError``, ``OSError``) and name the address.
 """

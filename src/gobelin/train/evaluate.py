@@ -1,9 +1,10 @@
 """Does the model use the partner? The grounding gap on held-out pairs of a caption and a picture.
 
-For each pair, the loss of the picture's codes behind its own caption is compared with their loss behind another
-pair's caption (one with a different text), and the loss of the caption's text behind its own picture with that behind
-the other pair's picture. A model that ignores the other modality has a gap of zero; the gap is in nats per token, with
-a 95 % bootstrap interval over pairs. Costs four forward passes a pair: about 100 pairs a second of one core.
+For each pair, the loss of the picture's codes after its own caption is compared with their loss after the caption of
+another pair (with a different text). Likewise, the loss of the caption's text after its own picture is compared with
+its loss after the other pair's picture. A model that ignores the other modality has a gap of zero. The gap is in nats
+per token, with a 95 % bootstrap interval over pairs. Costs four forward passes per pair: about 100 pairs a second on
+one core.
 
 ``losses_of`` gives the losses over documents that were fixed elsewhere.
 """

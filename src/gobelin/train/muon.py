@@ -1,10 +1,10 @@
 """Muon: momentum whose update is brought to singular values near 1 (Jordan et al., 2024), in float32 on any processor.
 
-Differs from ``torch.optim.Muon`` in three ways that make it cheap. Torch iterates in bfloat16, which a processor
-without instructions for it emulates; here the iterations run in float32, on the Gram matrices, which are square and of
-the smaller side. Three iterations with the best coefficients do what five of Jordan's do. And what belongs to one head
-of attention is a matrix of its own, of which the smaller side is the head's width. The scale of updates is AdamW's
-(arXiv 2502.16982), so both take one learning rate.
+It differs from ``torch.optim.Muon`` in three ways that make it cheap. Torch iterates in bfloat16, which a processor
+without instructions for it must emulate. Here the iterations run in float32, on the Gram matrices, which are square and
+have the smaller side. Three iterations with the best coefficients do as much as five of Jordan's. And the rows of each
+attention head are a separate matrix, whose smaller side is the head's width. The scale of updates is AdamW's (arXiv
+2502.16982), so both take one learning rate.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The processes that train one model together, as ``torchrun`` starts them: one for each device.
 
-The rows of a step are dealt out to them in turn. With ``ddp`` each holds the whole model, and gradients are averaged;
-with ``fsdp`` each holds a share of every weight, gradient and optimizer state (FSDP2), and blocks are put together as
-they are needed. Either way a step is the one that a single process makes, up to the rounding of sums.
+The rows of a step are dealt out to them in turn. With ``ddp`` each process holds the whole model, and gradients are
+averaged. With ``fsdp`` each holds a share of every weight, gradient and optimizer state (FSDP2), and blocks are
+gathered when they are needed. Either way, a step equals that of a single process, up to the rounding of sums.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Sampling: pictures from captions, captions from pictures, whole documents. The grammar holds whatever is drawn.
+"""Sampling: pictures from captions, captions from pictures, whole documents. Every sample follows the grammar.
 
-An image is always exactly N image tokens and its end; an image is not begun where it does not fit. Keys and values are
-cached, and documents of any lengths are written side by side. Each has random numbers of its own, from its seed, so
-what is drawn for it does not depend on what stands beside it.
+An image is always exactly N image tokens and its end, and it begins only where it fits. Keys and values are cached, and
+documents of different lengths are written side by side. Each document has its own random numbers, from its seed, so it
+does not depend on the other documents of the batch.
 
 Pictures use classifier-free guidance (arXiv 2207.12598): logits = without + scale x (with - without), where "without"
-is a picture at the start of a document, which training has seen by leaving out captions. With a scale for pictures
-apart from that for texts, the rule is the one of InstructPix2Pix (arXiv 2211.09800, equation 3):
+is a picture at the start of a document. Training has seen such pictures, because it leaves out captions. With separate
+scales for pictures and texts, the rule is that of InstructPix2Pix (arXiv 2211.09800, equation 3):
 
     nothing + image_scale x (pictures - nothing) + text_scale x (all - pictures)
 
-where "pictures" sees the earlier pictures without any text. A text is guided among its words alone (arXiv 2306.17806),
-"without" being the same words at the start of a document; whether it ends is left to the whole context.
+where "pictures" sees the earlier pictures without any text. A text is guided among words only (arXiv 2306.17806), and
+"without" is the same words at the start of a document. The unguided logits decide whether the text ends.
 """
 
 from __future__ import annotations

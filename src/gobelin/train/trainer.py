@@ -1,19 +1,20 @@
 """Train the mixed-token model on token shards, resumable to the bit.
 
-Muon for the matrices of the blocks, AdamW for embeddings, head and norms; a learning rate that rises over the first
-steps and falls in the end. The loss is the weighted mean over all predicted tokens, plus a small penalty on the logits'
-normaliser (z-loss, arXiv 2204.02311). Text and image losses are reported apart and without weights.
+Muon trains the matrices of the blocks, and AdamW the embeddings, head and norms. The learning rate rises over the first
+steps and falls at the end. The loss is the weighted mean over all predicted tokens, plus a small penalty on the logits'
+normaliser (z-loss, arXiv 2204.02311). Text and image losses are reported separately and without weights.
 
 Every ``eval_every`` steps, and after the last, the model is evaluated on held-out documents. The weights with the
-lowest held-out loss become ``model.safetensors``; without a lower one in ``patience`` evaluations the run ends early.
+lowest held-out loss become ``model.safetensors``. The run ends early after ``patience`` evaluations without a lower
+loss.
 
-Everything random is drawn from the seed and the loader's position, so a checkpoint is weights, optimizer state, the
-log so far, step and position, the evaluations, and the weights of the best of them. Same shards, configuration, seed,
-number of threads and machine: the same weights and the same ``metrics.jsonl``, whether or not the run was interrupted.
-Under ``torchrun`` several processes share the rows of each step (``parallel.py``), and a run may go on with another
-number of them.
+Everything random is drawn from the seed and the loader's position. So a checkpoint holds weights, optimizer state, the
+log so far, step and position, the evaluations, and the weights of the best evaluation. The same shards, configuration,
+seed, number of threads and machine give the same weights and the same ``metrics.jsonl``, whether or not the run was
+interrupted. Under ``torchrun`` several processes share the rows of each step (``parallel.py``), and a run may continue
+with another number of processes.
 
-A batch whose loss or gradient is no number, or whose gradient is a spike, changes no weights (``Guard``). After a few
+A batch whose loss or gradient is not finite, or whose gradient is a spike, changes no weights (``Guard``). After a few
 in a row the run ends (``DivergedError``): no checkpoint and no model holds such numbers.
 """
 

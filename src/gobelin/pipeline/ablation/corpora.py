@@ -43,7 +43,7 @@ TARGETS = "targets.json"
 """Which documents and pairs models are measured on; written before any is trained."""
 
 MIN_MARK_CHARS = 100
-"""Texts of so many characters tell a document from others."""
+"""Texts with at least this many characters identify a document."""
 
 MOST_SHARED = 0.5
 """Share of the pictures and long texts of an independent document that the run's documents may hold. Some are the same

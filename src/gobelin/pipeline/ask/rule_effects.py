@@ -1,7 +1,7 @@
-"""What each rule of a recipe did in a run: rules that dropped nothing, and rules that dropped all there was.
+"""What each rule of a recipe did in a run: rules that dropped nothing, and rules that dropped everything.
 
-Either may be right. Mostly it is a threshold for another scale, a list for another language, or a typing error, so it
-is said on screen and in the report.
+Either may be right. More often it is a threshold for another scale, a list for another language, or a typing error. So
+the terminal and the report mention such rules.
 """
 
 from __future__ import annotations

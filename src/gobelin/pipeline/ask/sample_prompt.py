@@ -32,7 +32,8 @@ class Order:
 
 
 def sample_prompt(output: str, recipe: Recipe, order: Order) -> dict[str, Any]:
-    """Makes what is asked for. The values of ``samples.json``, with the pixels of each picture under ``"pixels"``.
+    """Makes what was asked for. Returns the values of ``samples.json``, with the pixels of each picture under
+    ``"pixels"``.
 
     Raises:
         UserError: no model, a prompt that cannot be read, or no CLIP to rank with; the message says what to do.
@@ -72,7 +73,7 @@ def _content(address: str) -> bytes:
 
 
 def _draw(folder: ModelFolder, samples: Sequence[dict[str, Any]]) -> None:
-    """Adds the pixels of every picture, those of a grid decoded together."""
+    """Adds the pixels of every picture. Pictures on one grid are decoded together."""
     pictures = [item for sample in samples for item in sample["items"] if item["kind"] == "picture"]
     for codebook in sorted({item.get("codebook", 0) for item in pictures}):
         of_grid = [item for item in pictures if item.get("codebook", 0) == codebook]

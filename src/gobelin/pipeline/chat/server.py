@@ -1,4 +1,4 @@
-"""The server behind ``gobelin chat``: replies are streamed, and one that nobody reads any more ends."""
+"""The server behind ``gobelin chat``. It streams replies, and stops a reply when its reader is gone."""
 
 from __future__ import annotations
 

@@ -182,8 +182,8 @@ def _exported(
 def pieces_of(
     row: TokenRow, vocabulary: Vocabulary, words: TextTokenizer, chosen: Sequence[int]
 ) -> tuple[list[Piece], int]:
-    """A row of a token shard as texts, captions and images in the order of its tokens; images of other codebooks than
-    those that are chosen are left out with their captions, and counted."""
+    """A row of a token shard as texts, captions and images, in the order of its tokens. Images of codebooks that were
+    not chosen are left out with their captions, and counted."""
     ids = np.array(row["tokens"], np.int64)
     names = iter(span["image_id"] for span in row["image_spans"])
     pieces: list[Piece] = []

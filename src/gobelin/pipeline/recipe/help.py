@@ -1,8 +1,8 @@
-"""What a recipe's fields mean, what tells two recipes apart, and what in a recipe cannot work as it stands.
+"""What the fields of a recipe mean, how two recipes differ, and what in a recipe cannot work.
 
-The meaning of a field is the docstring under it in its configuration class, read from the source: there is one place
-where a field is explained, and `gobelin recipe show` prints it beside the value. A threshold's docstring says what its
-number means and where it comes from; what is compared with it, the table of scores says.
+The meaning of a field is the docstring under it in its configuration class, read from the source. So each field is
+explained in one place, and `gobelin recipe show` prints the explanation beside the value. The docstring of a threshold
+says what its number means and where it comes from. The table of scores says which score is compared with it.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def _keys_of(place: tuple[int | str, ...], values: Any, is_missing: bool) -> Ite
 
 
 def _read(name_or_path: str, seen: dict[str, str]) -> dict[str, Any]:
-    """The values of a recipe and of those that it extends.
+    """The values of a recipe and of the recipes that it extends.
 
     Args:
         seen: the files on the way here, each with the name under which it was asked for.

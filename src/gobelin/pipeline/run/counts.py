@@ -47,8 +47,8 @@ def row_groups(folder: str, columns: list[str] | None = None) -> Iterator[pa.Tab
 
 
 def some_images_shown(corpus: str, num: int, among: np.ndarray | None = None) -> list[str]:
-    """Ids of some of the images that a set of documents shows, or of all where there are fewer: those whose ids have
-    the smallest hashes, so that the order of documents does not matter. Holds one row group of documents.
+    """Ids of some of the images that documents show, or of all if there are fewer. Takes the ids with the smallest
+    hashes, so the order of documents does not matter. Holds one row group of documents in memory.
 
     Args:
         among: ``hashes_of`` the ids of those that may be taken; None: all.
@@ -91,8 +91,8 @@ def hashes_where(takes: Callable[[int, int], bool], images: Iterable[pa.Table]) 
 
 
 def count_images_shown(corpus: str) -> int:
-    """How many distinct images a set of documents shows. Holds eight bytes for each: ids are compared by their
-    hashes, of which any two among a hundred million are equal with a probability of 0.0003."""
+    """The number of distinct images that documents show. Holds eight bytes per image, because it compares hashes of
+    ids. Two among a hundred million have the same hash with a probability of 0.0003."""
     seen, waiting, num_waiting = np.empty(0, np.uint64), [np.empty(0, np.uint64)], 0
     for ids in _images_shown(corpus):
         waiting.append(hashes_of(ids))

@@ -1,7 +1,8 @@
-"""The key of each stage: a digest of its settings, the files these name, the input, and the key of the stage before.
+"""The key of each stage: a digest of its settings, the files that they name, the input, and the previous stage's key.
 
-The same key means that a stage is done; another one, that it and what follows are made anew. Another version of gobelin
-makes all anew: its results may differ. So does another version of a package for the stage that uses its plug-ins.
+If the key is the same, the stage is done. If it has changed, the stage and the later stages run again. Another version
+of gobelin changes all keys, because its results may differ. Another version of a plug-in package changes the key of the
+stage that uses it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What every worker process has before it is forked: Beam and the graphs are imported (nothing that needs torch),
-Beam's look-ups are kept, and decoding processes live on from one task to the next.
+"""What every worker process has before it is forked: imports of Beam and the graphs (nothing that needs torch), cached
+look-ups of Beam, and decoding processes that are kept from one task to the next.
 
-Beam imports the clients of MongoDB, S3 and HDFS with itself, a third of its time. Local graphs use none of Beam's file
-systems (gobelin.store has its own), so these are left out while it is imported; Beam takes them for not installed.
+``import apache_beam`` also imports the clients of MongoDB, S3 and HDFS, which takes a third of its time. Local graphs
+use none of Beam's file systems (gobelin.store has its own). So this module hides these clients during the import, and
+Beam takes them for not installed.
 """
 
 import logging

@@ -1,7 +1,8 @@
-"""What a person sees while a run goes on: what is under way, with counts, rate and time left, and one line per stage.
+"""What a person sees during a run: the current step with counts, rate and time left, and one line per finished stage.
 
-On a terminal a bar moves; elsewhere (a log file, CI) a line is printed every few seconds, and one a step. Where
-the steps of the whole run and their usual cost are known, the time left of it all is said too, from the first second.
+On a terminal there is a bar. Elsewhere (a log file, CI) a line is printed every few seconds, and one for each step. If
+the steps of the whole run and their usual costs are known, the time left of the whole run is shown too, from the first
+second.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ Counts = dict[str, int]
 
 
 class Step:
-    """One step under way. ``update`` takes the counts so far; ``total`` says how many of ``unit`` there will be, and
-    ``before`` how many of them an earlier command has done."""
+    """The current step. ``update`` takes the counts so far. ``total`` is the number of ``unit`` to do, and ``before``
+    the number that an earlier command has done."""
 
     def __init__(self, screen: Screen, title: str, unit: str, total: int | None, before: int) -> None:
         self._screen, self._title, self._unit, self._total, self._before = screen, title, unit, total, before

@@ -1,13 +1,14 @@
-"""Jobs on another runner than the local one: handed over, watched, cancelled with the command, met again by the next.
+"""Jobs on a runner other than the local one: submitted, watched, cancelled with the command, and found again by the
+next command.
 
-While a job runs, ``OUT/.gobelin-job.json`` says which one it is. Ctrl-C and SIGTERM cancel it. A command that was
-killed leaves the file behind; the next one asks the job service (Beam's JobService: Flink, Spark, Prism) what became of
-the job, and waits for it or cancels it. It asks for the job's *name*, which no other job has, so it finds a job whose
-id never came back, too. Where nobody can be asked, it says so: such a job writes the same bytes, or into the folder of
-its own attempt.
+While a job runs, ``OUT/.gobelin-job.json`` names it. Ctrl-C and SIGTERM cancel the job. A command that was killed
+leaves the file behind. The next command asks the job service (Beam's JobService: Flink, Spark, Prism) for the state of
+the job, and waits for it or cancels it. It asks for the job's *name*, which is unique, so it also finds a job whose id
+never came back. If there is nobody to ask, it says so. Such a job does no harm: it writes the same bytes, or writes
+into the folder of its own attempt.
 
-A job service may be away for a while: what Beam's connection to it misses, this module asks for. One that stays away
-ends the command after ``SECONDS_OF_SILENCE``; the note stays.
+A job service may be away for a while. This module then asks for what Beam's connection missed. If the service stays
+away for ``SECONDS_OF_SILENCE``, the command ends, and the file stays.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Runs graphs and functions in worker processes, and adds what Beam's local runner lacks: signals, progress, logs.
 
-Locally a graph by unit is cut into batches of units; each batch is one pipeline on Beam's in-process runner
-(FnApiRunner) in a worker process. At most ``workers`` processes work at a time; each takes one batch after another, of
-one step after another (worker.py). They ignore Ctrl-C; the supervisor ends them. What a task prints goes to ``logs/``,
-what it counts to a file of its own, which the supervisor adds up into a bar. A task that fails ends the step with the
-last line of its log.
+Locally, the units of a graph are cut into batches. Each batch is one pipeline on Beam's in-process runner (FnApiRunner)
+in a worker process. At most ``workers`` processes work at a time. Each takes one batch after another, over all steps
+(worker.py). Workers ignore Ctrl-C, and the supervisor ends them. What a task prints goes to ``logs/``. What it counts
+goes to a file of its own, and the supervisor adds these files up for the bar. If a task fails, the step ends with the
+last line of the task's log.
 
 With another runner (Flink, Dataflow, Beam's portable job service) the same graph gets all units in one pipeline
 (remote_job.py).

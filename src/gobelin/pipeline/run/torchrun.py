@@ -1,8 +1,9 @@
 """``gobelin train`` in several processes: ``torchrun --nproc-per-node 8 --no-python gobelin train OUT``.
 
-The first process runs the stage as usual: lock, progress, summary. Its worker trains as rank 0. The others are called
-with the same arguments, wait until that worker begins, and train beside it. The first says so through the store that
-torchrun keeps for its processes; where there is nothing to train it says that, and they end.
+The first process runs the stage as usual: lock, progress, summary. Its worker trains as rank 0. The other processes are
+called with the same arguments. They wait until that worker begins, and train with it. The first process tells them
+through the key-value store that torchrun keeps for its processes. If there is nothing to train, it tells them, and they
+end.
 """
 
 from __future__ import annotations

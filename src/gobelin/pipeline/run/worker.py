@@ -1,10 +1,11 @@
 """The processes that do the work of a local run: a server that imports Beam once, and workers that it forks.
 
-The supervisor starts the server and asks it for workers through a socket; the server forks them, waits for them and
-reports how they ended. A worker takes one task after another from a socket of its own. Each task has its own log and
-its own file of counts. A task that fails ends its worker: the exit code and the last line of the log say why.
+The supervisor starts the server and asks it for workers through a socket. The server forks them, waits for them and
+reports how they ended. Each worker takes one task after another from its own socket. Each task has its own log and its
+own file of counts. If a task fails, its worker ends, and the exit code and the last line of the log say why.
 
-No process outlives the supervisor: the server and the workers end when their sockets are closed at the other side.
+No process outlives the supervisor: the server and the workers end when the supervisor's side of their sockets is
+closed.
 """
 
 from __future__ import annotations

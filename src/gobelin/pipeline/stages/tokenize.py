@@ -134,8 +134,8 @@ def sequence_layout(recipe: Recipe, scores: str, decisions: str) -> SequenceLayo
 
 
 def encode_workers(device: str, workers: int) -> int:
-    """Processes that encode at a time: one for each GPU where the device is one, with decoding processes of its own;
-    otherwise as many as work."""
+    """How many processes encode at a time: one per GPU if the device is a GPU, each with its own decoding processes;
+    otherwise the number of workers."""
     num_gpus = num_gpus_here() if device == "auto" or device.startswith("cuda") else 0
     return min(workers, num_gpus) if num_gpus else workers
 

@@ -25,7 +25,7 @@ _OURS = (LEASE_NAME, CHECKPOINT_NAME, SUMMARY, PAGE_NAME, LOOKS_NAME)
 
 
 def check_free(output: str) -> None:
-    """The folder holds nothing, or a fit that was stopped."""
+    """Raises UserError unless the folder is empty or holds a fit that was stopped."""
     if exists(join(output, CONFIG_NAME)):
         raise UserError(f"{output} holds an image tokenizer already: choose another folder, or delete it")
     others = [name for name, _ in list_files(output) if name not in _OURS]
@@ -40,5 +40,6 @@ def tokenizer_folder(address: str) -> str:
 
 
 def agreement_of(folder: str) -> dict[str, Any] | None:
-    """How far bfloat16 gives a tokenizer's codes, as it stands beside it; None where it was not measured."""
+    """How many codes of a tokenizer are the same in bfloat16 as in float32, from the description beside it; None if
+    this was not measured."""
     return read_config(folder)[1].get("agreement")

@@ -93,7 +93,7 @@ def _look_at(member: Member, which: int, frames: Frames, source: str | None, num
 
 
 def _samples(source: PictureSource, framing: Framing, num_images: int) -> Iterator[list[np.ndarray]]:
-    """Pictures of a source, at most 32 at a time; those that cannot be decoded are left out."""
+    """Pictures of a source, at most 32 at a time. Pictures that cannot be decoded are left out."""
     pictures = StreamedPictures(source, framing, 0, held_out_ratio=0.0, max_images=num_images)
     number = 0
     for start in range(0, pictures.num_fitted, 32):
