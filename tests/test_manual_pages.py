@@ -221,3 +221,30 @@ def test_names(tag: str, names: str, kind: Kind) -> None:
     assert classify(tag, names) is kind
     assert FOOT.search("footer_report")
     assert not FOOT.search("footnotes")
+
+
+GENERATOR = '<meta name="generator" content="Sphinx 5.3">'
+
+
+def test_sections_of_a_manual_named_by_links_are_no_teasers() -> None:
+    names = ("curve", "surface", "scatter")
+    sections = "".join(
+        f"<section><h3><a href={name}.html>{name}_module</a></h3><p>Names of {name}.</p></section>" for name in names
+    )
+    rows = "".join(
+        f"<div class=example><p><a href={name}.py>{name}_example.py</a></p><a href={name}.html><img src={name}.png></a>"
+        f"<p>This shows how a {name} is drawn.</p></div>"
+        for name in names
+    )
+    body = f"<main><h1>Boats</h1>{f'<p>{PROSE}</p>' * 4}{sections}<h2>Drawing</h2><div>{rows}</div></main>"
+    shown = [f"This shows how a {name} is drawn." for name in names]
+    wanted = [f"{name}_module" for name in names] + [f"[{name}.png]" for name in names] + shown
+    assert set(wanted) <= set(outline(GENERATOR + body))
+    assert not set(wanted) & set(outline(body)), "only what the page says of itself makes the difference"
+
+
+def test_headings_over_tables_of_data_are_no_titles_of_teasers() -> None:
+    table = "<table><tr><th>Name<th>Value<tr><td>length<td>{0}</table>"
+    sections = "".join(f"<h3><a href={i}.html>Measured part {i}</a></h3>{table.format(i)}" for i in range(3))
+    kept = outline(f"<main><h1>Boats</h1>{f'<p>{PROSE}</p>' * 4}{sections}</main>")
+    assert [text for text in kept if text.startswith("Measured")] == [f"Measured part {i}" for i in range(3)]

@@ -75,7 +75,10 @@ def drop_teasers(region: Region) -> None:
 
 def drop_cards(region: Region) -> None:
     """Teasers in a row: headings that are links, each over a few lines and mostly with an image. Where they are most
-    of the region it is an index page, and they stay."""
+    of the region it is an index page, and they stay. The sections of a manual are named by links to what they describe,
+    and what stands over a table of data is the heading of a section."""
+    if region.kind is PageKind.MANUAL:
+        return
     blocks, weights, drop = region.blocks, region.weights, region.drop
     start, end = region.start, region.end
     heads = [
@@ -89,7 +92,9 @@ def drop_cards(region: Region) -> None:
     for head in heads:
         stop = min(_section_limit(region.page, head, end), head + 20)
         stop = next((index for index in range(head + 1, stop) if blocks[index].role is Role.HEADING), stop)
-        if sum(blocks[index].num_chars for index in range(head + 1, stop)) <= _MAX_CARD_CHARS:
+        below = blocks[head + 1 : stop]
+        has_table = any(block.role is Role.TABLE for block in below)
+        if not has_table and sum(block.num_chars for block in below) <= _MAX_CARD_CHARS:
             cards.append((head, stop))
     if len(cards) < 3:
         return

@@ -2,7 +2,8 @@
 link (or a date), a title that is a link, and a summary.
 
 They go where the page's own text stands above them. On a page that lists articles nothing stands above but an
-introduction, so they stay; so do boxes without a summary (galleries of a manual) and boxes whose words are no teaser's.
+introduction, so they stay; so do boxes without a summary and boxes whose words are no teaser's. A manual keeps all:
+its tables and galleries set names that are links beside pictures and what is said of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from itertools import accumulate
 
-from gobelin.data.model import Role
+from gobelin.data.model import PageKind, Role
 from gobelin.transforms.pages.content.boilerplate_phrases import DATE_OR_BYLINE
 from gobelin.transforms.pages.content.region import Region
 from gobelin.transforms.pages.tree.page_blocks import Container
@@ -28,7 +29,9 @@ _NUMBERS = re.compile(r"\d+")
 
 
 def drop_teaser_cards(region: Region) -> None:
-    """Boxes of one make in one parent, most of them teasers, below the page's own text."""
+    """Boxes of one make in one parent, most of them teasers, below the page's own text; a manual has none."""
+    if region.kind is PageKind.MANUAL:
+        return
     containers = region.page.containers
     groups: dict[tuple[int, str, str], list[Container]] = {}
     for container in containers[region.index + 1 : containers[region.index].last + 1]:
