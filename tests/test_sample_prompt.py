@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import markdown_it
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -183,5 +184,28 @@ def test_what_was_written_is_escaped() -> None:
     assert page.count("&lt;b&gt;given") == 2
     assert "top_p of text 0.5" in page
     markdown = prompt_markdown(made)
-    assert r"\<b\>given\</b\> \`a\`\# made \[x\]\(javascript:1\)" in markdown
+    assert r"\<b\>given\</b\> \`a\`# made \[x\](javascript:1)" in markdown
+    assert "Seed 0, temperature 0.8, top-k 50" in markdown
     assert "![drawn](images/0.png)" in markdown
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown"),
+    [
+        (
+            "See:\n```python\nx = [1]\n\n<b>\n```\nand *more*",
+            "See:\n\n```python\nx = [1]\n\n<b>\n```\n\nand \\*more\\*",
+        ),
+        ("```\nnever = 'closed'", "```\nnever = 'closed'\n```"),
+        ("````\n```\ninside\n```\n````", "````\n```\ninside\n```\n````"),
+        ("```", "```\n\n```"),
+        ("a ``` b", "a \\`\\`\\` b"),
+    ],
+)
+def test_code_that_was_written_stands_between_fences(text: str, markdown: str) -> None:
+    item = {"kind": "text", "given": text[:4], "made": text[4:]}
+    made = {"notes": [], "seed": 0, "sampling": as_dict(SamplingConfig()), "samples": [{"items": [item]}]}
+    assert prompt_markdown(made).split("## 1\n\n")[1].rstrip() == markdown
+    shown = "".join(markdown_it.MarkdownIt("commonmark").render(prompt_markdown(made)).split("<h2>1</h2>")[1].split())
+    assert "<b>" not in shown
+    assert ("<pre>" in shown) == (not text.startswith("a"))

@@ -7,6 +7,7 @@ import html
 import re
 from typing import Any
 
+from gobelin.exchange.markdown_text import code, prose
 from gobelin.train.config import SamplingConfig
 
 _HEAD = (
@@ -91,10 +92,10 @@ def _prompt_item(item: dict[str, Any]) -> str:
 
 
 def prompt_markdown(made: dict[str, Any]) -> str:
-    """The same as Markdown. Signs that Markdown would read are escaped."""
-    lines = ["# Samples of a prompt", "", _in_markdown(_settings(made)), ""]
+    """The same as Markdown. Signs that Markdown would read are escaped, but for the fences of code."""
+    lines = ["# Samples of a prompt", "", prose(_settings(made)), ""]
     for note in made["notes"]:
-        lines += [_in_markdown(note), ""]
+        lines += [prose(note), ""]
     for number, sample in enumerate(made["samples"], 1):
         near = f", cosine of CLIP {sample['clip']:.3f}" if "clip" in sample else ""
         lines += [f"## {number}{near}", ""]
@@ -108,8 +109,20 @@ def prompt_markdown(made: dict[str, Any]) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    """A text as one paragraph of Markdown that reads as the text does."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|~&$=])", r"\\\1", " ".join(text.split()))
+    """A text as blocks of Markdown that read as the text does: what stands between fences is code, the rest is words. A
+    fence that the model never closed ends with the text."""
+    blocks: list[str] = []
+    last = 0
+    for found in _FENCED.finditer(text):
+        blocks += [prose(text[last : found.start()]), code(found["code"] or "", found["language"])]
+        last = found.end()
+    return "\n\n".join(block for block in (*blocks, prose(text[last:])) if block)
+
+
+_FENCED = re.compile(
+    r"^(?P<fence>`{3,})(?P<language>[\w+#.-]{0,40})[ \t]*(?:\n(?P<code>.*?))??(?:\n(?P=fence)`*[ \t]*$|\Z)", re.S | re.M
+)
+"""A block of code, as tokens of documents hold it (``data/markdown_blocks.py``)."""
 
 
 def _settings(made: dict[str, Any]) -> str:
