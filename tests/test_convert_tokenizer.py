@@ -195,8 +195,8 @@ def _save(content: Any) -> Callable[[Path], None]:
     ("write", "message"),
     [
         (lambda path: None, "no such file"),
-        (lambda path: path.write_bytes(b"PK" * 50), "is no checkpoint of torch"),
-        (lambda path: path.write_bytes(b""), "is no checkpoint of torch"),
+        (lambda path: path.write_bytes(b"PK" * 50), "is not a checkpoint of torch"),
+        (lambda path: path.write_bytes(b""), "is not a checkpoint of torch"),
         (_save({"state_dict": {"x": Trap()}}), "never unpickled here"),
         (_save([1, 2]), "holds a list"),
         (_save({"a": 1}), "it holds no tensors"),

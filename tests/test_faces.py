@@ -338,7 +338,7 @@ def test_without_opencv_the_detector_says_what_to_install(monkeypatch: pytest.Mo
 
 def test_yunet_needs_its_file(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
-    for path, message in ((tmp_path / "no.onnx", "no file"), (tmp_path / "broken.onnx", "is no YuNet model")):
+    for path, message in ((tmp_path / "no.onnx", "no file"), (tmp_path / "broken.onnx", "is not a YuNet model")):
         if "broken" in path.name:
             path.write_bytes(b"no network")
         with pytest.raises(ValueError, match=message):

@@ -101,7 +101,7 @@ def test_a_file_holds_all_of_a_head(tmp_path: Path) -> None:
         ({"version": 2}, "made by another gobelin"),
         ({"normalise": "none"}, "unit length"),
         ({"dim": 9}, "sidecar says dim 9, its weights take 8"),
-        ({"activations": ["relu"]}, "its sidecar tells of 1 layers"),
+        ({"activations": ["relu"]}, "its sidecar describes 1 layers"),
         ({"activations": ["relu", "tanh"]}, "activation 'tanh' must be one of"),
         ({"activations": "relu"}, "has no activations"),
         ({"clip_model": None}, "has no clip_model"),
@@ -130,7 +130,7 @@ def test_a_broken_sidecar_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_broken_weights_are_refused(tmp_path: Path, content: bytes) -> None:
     save_head(a_head(), str(tmp_path / "x.safetensors"))
     (tmp_path / "x.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         load_head(str(tmp_path / "x.safetensors"))
 
 
@@ -323,7 +323,7 @@ def test_a_file_that_would_run_something_is_refused_and_does_not(tmp_path: Path)
         ("prompts.p", "nsfw", "is a pickle"),
         ("empty.pth", "nsfw", "is damaged"),
         ("words.pth", "nsfw", "that may run code$"),
-        ("text.npy", "violence", "no .npy file of numbers"),
+        ("text.npy", "violence", "not an .npy file of numbers"),
     ],
 )
 def test_what_cannot_be_read_safely_is_refused(tmp_path: Path, name: str, kind: str, message: str) -> None:
@@ -342,7 +342,7 @@ def test_another_layout_than_the_kinds_is_refused(tmp_path: Path) -> None:
         convert_head(str(tmp_path / "x.pth"), "aesthetic-v1")
     assert convert_head(str(tmp_path / "x.pth"), "aesthetic-v1", clip_model="my/clip").clip_model == "my/clip"
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="no state dict"):
+    with pytest.raises(ValueError, match="not a state dict"):
         convert_head(str(tmp_path / "list.pth"), "nsfw")
     torch.save({"norm.running_mean": torch.zeros(4)}, tmp_path / "part.pth")
     with pytest.raises(ValueError, match=r"it has no norm\.running_var"):
@@ -435,7 +435,7 @@ def test_missing_and_binary_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No such file"):
         read_labels(str(tmp_path / "labels.csv"))
     (tmp_path / "labels.csv").write_bytes(b"image_id,label\n\xff\xfe,1\n")
-    with pytest.raises(ValueError, match="no CSV in UTF-8"):
+    with pytest.raises(ValueError, match="not CSV in UTF-8"):
         read_labels(str(tmp_path / "labels.csv"))
 
 
@@ -535,8 +535,8 @@ def test_a_head_that_did_not_run(judge: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("score: {heads: {nsfw: x.safetensors}}", "heads reads? embeddings of images, and clip"),
-        ("score: {zero_shot: {nsfw: {positive: [a], negative: [b]}}}", "zero_shot reads? embeddings of images"),
+        ("score: {heads: {nsfw: x.safetensors}}", "heads reads? image embeddings, which clip makes"),
+        ("score: {zero_shot: {nsfw: {positive: [a], negative: [b]}}}", "zero_shot reads? image embeddings"),
         ("score: {clip: {model: 'local-dir:x'}, heads: {Bad-Name: x}}", "a head's name is lower-case"),
         (
             "score: {clip: {model: 'local-dir:x'}, heads: {a: x}, zero_shot: {a: {positive: [a], negative: [b]}}}",

@@ -111,7 +111,7 @@ def test_another_run_uses_what_was_written_down(tmp_path: Path) -> None:
 )
 def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(content)
-    with pytest.raises(UserError, match=r"is no held_out\.json"):
+    with pytest.raises(UserError, match=r"is not a held_out\.json"):
         HeldOut.load(str(tmp_path / "x.json"))
     with pytest.raises(UserError, match="no file"):
         HeldOut.load(str(tmp_path / "none.json"))

@@ -101,7 +101,7 @@ def test_heads(folder: str) -> None:
     vectors = np.eye(8)
     assert np.array_equal(load_head(address).score(vectors), _head().score(vectors))
     write_bytes(address, b"nothing of the kind")
-    with pytest.raises(UserError, match="is no safetensors file"):
+    with pytest.raises(UserError, match="is not a safetensors file"):
         load_head(address)
     with pytest.raises(UserError, match=r"no none\.json beside it"):
         load_head(join(folder, "none.safetensors"))
@@ -154,7 +154,7 @@ def test_a_face_detector(folder: str) -> None:
     from gobelin.transforms.vision.face_detectors import yunet
 
     write_bytes(join(folder, "yunet.onnx"), b"no network")
-    with pytest.raises(UserError, match=r"yunet\.onnx is no YuNet model"):
+    with pytest.raises(UserError, match=r"yunet\.onnx is not a YuNet model"):
         yunet(join(folder, "yunet.onnx"))
     with pytest.raises(UserError, match="no file"):
         yunet(join(folder, "none.onnx"))
@@ -206,7 +206,7 @@ def test_clip_weights_on_a_store(clip_folder: Path, object_store: str, monkeypat
     assert names[0] == names[1]
     assert names[0].startswith(model_name("small-of-tests", weights) + "@")
     assert model_name("small-of-tests", weights) == "small-of-tests/my.weights"
-    with pytest.raises(UserError, match="is no file and no tag"):
+    with pytest.raises(UserError, match="is neither a file nor a tag"):
         load_clip(ClipSpec(model="small-of-tests", pretrained=join(object_store, "none.safetensors")), "cpu")
 
 

@@ -116,7 +116,7 @@ def test_files_that_are_no_token_shards(run: Path, tmp_path: Path, capsys: pytes
     broken = table.set_column(1, "tokens", [[[1, 5, 2, 2]] * len(table)])
     pq.write_table(broken.replace_schema_metadata(table.schema.metadata), run / "tokenize" / "broken.parquet")
     for path, message in (
-        (tmp_path / "x.parquet", "no Parquet file"), (tmp_path / "y.parquet", "no token shard"),
+        (tmp_path / "x.parquet", "not a Parquet file"), (tmp_path / "y.parquet", "not a token shard"),
         (tmp_path / "z.parquet", "no such file"), (tmp_path, "no token shards"),
         (run / "tokenize" / "broken.parquet", "may not stand inside a document"),
     ):  # fmt: skip

@@ -153,7 +153,7 @@ def test_pictures_are_ranked_by_clip(folder: str, tmp_path: Path, monkeypatch: p
             ["--prompt", "a", "--make", "text", "--rank", "--set", "score.clip={model: 'local-dir:a'}"],
             "--rank orders pictures",
         ),
-        (["--prompt", "\udcff"], "no text in UTF-8"),
+        (["--prompt", "\udcff"], "not text in UTF-8"),
     ],
 )
 def test_what_cannot_be_asked_is_said_in_a_line(

@@ -141,7 +141,7 @@ def test_a_document_is_measured(arpa: str) -> None:
     [
         (lambda path: load_quality("nowhere.bin", "__label__hq"), "no file nowhere.bin"),
         (lambda path: load_quality(language_model(), "__label__hq"), "knows no label '__label__hq'"),
-        (lambda path: load_quality(path, "__label__hq"), "is no fastText model"),
+        (lambda path: load_quality(path, "__label__hq"), "is not a fastText model"),
         (lambda path: load_text_models(TextScoreConfig(perplexity_tokenizers={"en": path})), "names no model"),
     ],
 )
@@ -154,13 +154,13 @@ def test_models_that_cannot_be_used(arpa: str, load: Any, message: str) -> None:
 def test_language_models_that_cannot_be_used() -> None:
     with pytest.raises(ValueError, match=r"no file nowhere\.arpa"):
         load_perplexity("nowhere.arpa", "en")
-    with pytest.raises(ValueError, match="is no KenLM model"):
+    with pytest.raises(ValueError, match="is not a KenLM model"):
         load_perplexity(__file__, "en")
 
 
 @needs("kenlm", "sentencepiece")
 def test_a_tokenizer_that_cannot_be_used(arpa: str) -> None:
-    with pytest.raises(ValueError, match="is no SentencePiece model"):
+    with pytest.raises(ValueError, match="is not a SentencePiece model"):
         load_perplexity(arpa, "en", __file__)
 
 

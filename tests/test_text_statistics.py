@@ -347,8 +347,8 @@ def test_a_text_of_every_special_character_takes_no_longer() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"stop_words": {"english": "x"}}, "stop_words: 'english' is no language code"),
-        ({"common_words": {"*": "x"}}, "common_words: '\\*' is no language code"),
+        ({"stop_words": {"english": "x"}}, "stop_words: 'english' is not a language code"),
+        ({"common_words": {"*": "x"}}, "common_words: '\\*' is not a language code"),
         ({"flagged_words": {"EN": "x"}}, "flagged_words: 'EN'"),
         ({"min_common_count": 0}, "min_common_count"),
     ],

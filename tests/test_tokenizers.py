@@ -152,7 +152,7 @@ OTHER = pa.table({"a": [1]})
     [
         (lambda path: None, "no such folder"),
         (lambda path: path.mkdir(), "holds no files"),
-        (lambda path: (path.mkdir(), (path / "a.parquet").write_bytes(b"x")), "no Parquet file"),
+        (lambda path: (path.mkdir(), (path / "a.parquet").write_bytes(b"x")), "not a Parquet file"),
         (
             lambda path: (path.mkdir(), pq.write_table(pa.table({"a": [1]}), path / "a.parquet")),
             "no column of pictures",
@@ -333,7 +333,7 @@ def test_a_checkpoint_is_converted_and_shown(folder: Path, tmp_path: Path, capsy
     assert "of the codes are float32" in (tmp_path / "page.html").read_text()
     assert main(["tokenizer", "convert", str(folder / "00.png"), str(tmp_path / "none")]) == 2
     told = capsys.readouterr().err
-    assert "is no checkpoint of torch: it is neither an archive nor a pickle of tensors" in told
+    assert "is not a checkpoint of torch: it is neither an archive nor a pickle of tensors" in told
     assert "weights_only" not in told
 
 

@@ -118,7 +118,7 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="other pictures, settings, seed"):
         fit_tokenizer(pictures, FSQ, seed=1, steps=4, checkpoints=str(tmp_path))
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(UserError, match="is no checkpoint"):
+    with pytest.raises(UserError, match="is not a checkpoint"):
         fit_tokenizer(pictures, FSQ, seed=0, steps=4, checkpoints=str(tmp_path))
 
 

@@ -120,14 +120,14 @@ def test_a_sample_is_the_same_each_time_and_grows(server: CrawlServer, crawl: li
         ("{url}/torn.paths.gz", "the list breaks off"),
         ("{url}/page.html", "is not a WARC, ARC or WACZ file"),
         ("{url}/strange.paths", "line 2 is no path"),
-        ("{url}/bracket.paths", "names '//[a/b.warc.gz', which is no address"),
-        ("{url}/host.paths", "names 'https://[a/b.warc.gz', which is no address"),
-        ("{url}/file.paths", "names 'file:///etc/passwd', which is no address"),
+        ("{url}/bracket.paths", "names '//[a/b.warc.gz', which is not an address"),
+        ("{url}/host.paths", "names 'https://[a/b.warc.gz', which is not an address"),
+        ("{url}/file.paths", "names 'file:///etc/passwd', which is not an address"),
         ("{url}/gone.paths", "the server has no such file (404)"),
-        ("http://data.example/a.warc.gz", "say https"),
+        ("http://data.example/a.warc.gz", "use https"),
         ("https://me:secret@data.example/a.warc.gz", "leave it out"),
         ("https:///a.warc.gz", "names no host"),
-        ("https://a.example:99999/a.warc.gz", "no address of a file"),
+        ("https://a.example:99999/a.warc.gz", "not the address of a file"),
     ],
 )
 def test_what_is_no_input_is_told(given: str, told: str, server: CrawlServer, crawl: list[str]) -> None:
@@ -206,10 +206,10 @@ def test_another_part_than_was_asked_for_is_an_error(part: str, server: CrawlSer
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("http://data.example/x", "say https"),
+        ("http://data.example/x", "use https"),
         ("https://me:secret@data.example/x", "leave it out"),
         ("file:///etc/passwd", "names no host"),
-        ("//[x", "no address"),
+        ("//[x", "not an address"),
         ("/again", "more than 5 times"),
     ],
 )

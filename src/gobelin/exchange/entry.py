@@ -126,11 +126,11 @@ def parse_json(text: Any, what: str) -> Any:
         EntryError: it is no document, or nested too deeply.
     """
     if not isinstance(text, str):
-        raise EntryError("malformed_row", f"{what} is no string")
+        raise EntryError("malformed_row", f"{what} is not a string")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise EntryError("malformed_row", f"{what} is no JSON: {error}") from None
+        raise EntryError("malformed_row", f"{what} is not JSON: {error}") from None
 
 
 def parse_side(text: str | None) -> Any:
@@ -157,7 +157,7 @@ def text_node(text: str) -> NodeRow:
 
 
 def image_node(url: Any, alt: Any = None, caption: Any = None, width: Any = None, height: Any = None) -> NodeRow:
-    """An image of a foreign file; what is no string, or no number of pixels, says nothing."""
+    """An image of a foreign file; what is not a string, or no number of pixels, says nothing."""
     return to_row(
         Node(
             "image", image_url=optional_text(url), alt=optional_text(alt), caption=optional_text(caption),
@@ -330,7 +330,7 @@ def _check_node(node: Node) -> None:
     if node.image_id is not None and not _IMAGE_ID.fullmatch(node.image_id):
         raise EntryError("malformed_row", "image_id is not 64 hex digits")
     if node.code_language is not None and not LANGUAGE.fullmatch(node.code_language):
-        raise EntryError("malformed_row", "code_language is no name of a language")
+        raise EntryError("malformed_row", "code_language is not the name of a language")
     for number in (node.level, node.header_rows, node.rendered_width, node.rendered_height):
         if number is not None and not 0 <= number <= _MAX_INT32:
             raise EntryError("malformed_row", f"a node's number is out of range: {number}")

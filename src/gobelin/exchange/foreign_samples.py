@@ -73,7 +73,7 @@ def _length_of_stem(name: str) -> int:
 def _json_of(data: bytes) -> Row:
     value = parse_json(data.decode("utf-8-sig", "replace"), "a sample's JSON")
     if not isinstance(value, dict):
-        raise EntryError("malformed_row", "a sample's JSON is no object")
+        raise EntryError("malformed_row", "a sample's JSON is not an object")
     return value
 
 
@@ -82,7 +82,7 @@ def _interleaved(files: dict[str, bytes], sample: Row, origin: Origin) -> Entry:
     side = sample.get(SIDE)
     held = [text for text in texts if text is not None]
     if not all(isinstance(text, str) for text in held):
-        raise EntryError("malformed_row", "texts holds what is no string")
+        raise EntryError("malformed_row", "texts holds something other than strings")
     described = sample.get("image_metadata")
     described = described if isinstance(described, list) else []
     shown = [image for text, image in zip(texts, images) if text is None]
@@ -110,7 +110,7 @@ def _interleaved(files: dict[str, bytes], sample: Row, origin: Origin) -> Entry:
 
 def _places(sample: Row, has_pictures: bool) -> tuple[list[Any], list[Any]]:
     """``texts`` and ``images``: lists of one length. A place where both are null is one of an image, if there are any;
-    so are all places without a text, where there is no list of images."""
+    so are all places without a text, where there is not a list of images."""
     texts, images = sample["texts"], sample.get("images")
     if not has_pictures or not isinstance(texts, list):
         return parallel_lists(sample)

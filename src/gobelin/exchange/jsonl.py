@@ -72,10 +72,10 @@ def entry_of_object(value: Row, origin: Origin) -> Entry:
     """
     items = value.get("items")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise EntryError("malformed_row", "items is no list of objects")
+        raise EntryError("malformed_row", "items is not a list of objects")
     texts = [item.get("text") for item in items if item.get("kind") == "text"]
     if not all(isinstance(text, str) for text in texts):
-        raise EntryError("malformed_row", "a text that is no string")
+        raise EntryError("malformed_row", "a text that is not a string")
     num_images = sum(item.get("kind") == "image" for item in items)
     side = value.get(SIDE)
     nodes = restored(side, texts, num_images)

@@ -49,4 +49,4 @@ def _object(line: bytes) -> dict[str, Any] | EntryError:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         return EntryError("malformed_row", f"no JSON: {str(error)[:200]}")
-    return value if isinstance(value, dict) else EntryError("malformed_row", "a line is no JSON object")
+    return value if isinstance(value, dict) else EntryError("malformed_row", "a line is not a JSON object")

@@ -185,9 +185,9 @@ def entry_of_object(value: Row, origin: Origin, folder: str | None) -> Entry:
     """
     texts, images = value.get("text_list"), value.get("image_info")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise EntryError("malformed_row", "text_list is no list of strings")
+        raise EntryError("malformed_row", "text_list is not a list of strings")
     if not isinstance(images, list) or not all(isinstance(info, dict) for info in images):
-        raise EntryError("malformed_row", "image_info is no list of objects")
+        raise EntryError("malformed_row", "image_info is not a list of objects")
     side = value.get(SIDE)
     cosines = sound_matrix(value.get("similarity_matrix"), len(images), len(texts))
     nodes = restored(side, texts, len(images))

@@ -131,7 +131,7 @@ def entry_of_row(row: Row, origin: Origin) -> Entry:
     metadata = parse_json(row.get("metadata") or "[]", "metadata")
     general = parse_json(row.get("general_metadata") or "{}", "general_metadata")
     if not isinstance(metadata, list) or not isinstance(general, dict):
-        raise EntryError("malformed_row", "metadata is no list, or general_metadata no object")
+        raise EntryError("malformed_row", "metadata is not a list, or general_metadata not an object")
     side = general.get(SIDE)
     blocks = [text for text in texts if text is not None]
     cut = split_texts(blocks, side)

@@ -34,7 +34,7 @@ def read_parquet(path: str, columns: tuple[str, ...], required: tuple[str, ...])
     """Rows with those of the columns that the file has; the others are missing from a row.
 
     Raises:
-        UserError: the file is no Parquet file, or lacks a required column.
+        UserError: the file is not a Parquet file, or lacks a required column.
     """
     with told_if_damaged(path, "Parquet"), open_input(path) as stream:
         file = pq.ParquetFile(stream, buffer_size=_COLUMN_BYTES, pre_buffer=False)
@@ -42,7 +42,7 @@ def read_parquet(path: str, columns: tuple[str, ...], required: tuple[str, ...])
         held = [name for name in columns if name in names]
         if not set(required) <= set(held):
             shown = ", ".join(names[:20])
-            raise UserError(f"{path}: has not the columns {', '.join(required)}; its columns are {shown}")
+            raise UserError(f"{path}: lacks the columns {', '.join(required)}; its columns are {shown}")
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=held, use_threads=False):
             yield from batch.to_pylist()
 

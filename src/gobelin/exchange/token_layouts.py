@@ -79,7 +79,7 @@ class TokenLayout:
         extra: names and ids of special tokens that are not in it.
 
     Raises:
-        UserError: it is no tokenizer, or lacks the layout's special tokens or codes.
+        UserError: it is not a tokenizer, or lacks the layout's special tokens or codes.
     """
 
     def __init__(self, name: LayoutName, definition: str, extra: Mapping[str, int] | None = None) -> None:
@@ -238,7 +238,7 @@ def load_layout(name: LayoutName, address: str) -> TokenLayout:
     try:
         return TokenLayout(name, content.decode())
     except UnicodeDecodeError:
-        raise UserError(f"{address} is no tokenizer: it is not UTF-8") from None
+        raise UserError(f"{address} is not a tokenizer: it is not UTF-8") from None
 
 
 def _original_emu3(ranks: str, vision: str) -> TokenLayout:

@@ -210,7 +210,7 @@ def _files_of(folder: str) -> list[DataFile]:
             raise DataError(f"{address} is of version {manifest['version']}; this gobelin reads {_VERSION}")
         return sorted(DataFile(**file) for file in manifest["files"])
     except (KeyError, TypeError) as error:
-        raise DataError(f"{address} is no manifest: {error}") from None
+        raise DataError(f"{address} is not a manifest: {error}") from None
 
 
 def paths_of(folder: str) -> list[str]:

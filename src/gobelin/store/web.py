@@ -64,15 +64,15 @@ def check_address(address: str) -> None:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"{address}: no address of a file: {error}") from None
+        raise UserError(f"{address}: not the address of a file: {error}") from None
     if not host:
-        raise UserError(f"{address}: no address of a file: it names no host")
+        raise UserError(f"{address}: not the address of a file: it names no host")
     if parts.username or parts.password:
         raise UserError(
-            f"{parts.scheme}://...@{host}: an address with a password would stand in every output; leave it out"
+            f"{parts.scheme}://...@{host}: the password in an address would appear in every output; leave it out"
         )
     if parts.scheme == "http" and host not in _LOOPBACK:
-        raise UserError(f"{address}: http is not read, anybody on the way can change it; say https")
+        raise UserError(f"{address}: http is not read, because anybody on the way can change it; use https")
 
 
 def check_leads_not_home(source: str, address: str) -> None:
@@ -94,7 +94,7 @@ def beside(address: str, reference: str) -> str:
     try:
         return urljoin(address, reference)
     except ValueError as error:
-        raise UserError(f"{address}: it names {reference!r}, which is no address: {error}") from None
+        raise UserError(f"{address}: it names {reference!r}, which is not an address: {error}") from None
 
 
 def facts_of(address: str, seconds: float = SECONDS_AT_FIRST) -> Facts:

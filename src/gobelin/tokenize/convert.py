@@ -136,7 +136,7 @@ def convert_tokenizer(address: str, *, size: int | tuple[int, int] | None = None
         assert isinstance(network, (VQGAN, MoVQ))
         network.quantizer.start_at(codes_Kd)
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
-        raise UserError(f"{address} holds weights that are no numbers")
+        raise UserError(f"{address} holds weights that are not finite")
     return Converted(layout, ImageTokenizer(network, name=name or layout))
 
 
@@ -161,7 +161,7 @@ def _read_safetensors(address: str) -> Weights:
             wanted = [key for key in keys if not _OF_WHOLE_MODELS.search(key)]
             return {key: file.get_tensor(key) for key in wanted}
     except SafetensorError as error:
-        raise UserError(f"{address} is no safetensors: {error}") from None
+        raise UserError(f"{address} is not safetensors: {error}") from None
 
 
 def _read_pickle(address: str) -> Weights:
@@ -177,7 +177,7 @@ def _read_pickle(address: str) -> Weights:
                 "file: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW), and give NEW"
             ) from None
         told = "it is neither an archive nor a pickle of tensors" if lines[0].startswith(_TORCH_ADVICE) else lines[0]
-        raise UserError(f"{address} is no checkpoint of torch: {told}") from None
+        raise UserError(f"{address} is not a checkpoint of torch: {told}") from None
     for key in ("state_dict", "ema", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping) and content[key]:
             content = content[key]

@@ -63,7 +63,7 @@ CHECKPOINT_NAME = "checkpoint.pt"
 CHECKPOINT_STEPS, CHECKPOINT_SECONDS = 500, 600.0  # between two checkpoints, whichever comes first
 
 _FIT = "the fit of the image tokenizer"
-_ADVICE = "Nothing was written of this step: change the tokenizer's shape or the seed and fit anew"
+_ADVICE = "Nothing was written of this step: change the tokenizer's shape or the seed, and fit again"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class _Fit:
         if settings.discriminator:
             check_sizes([image.shape[:2] for image in pictures.held_out()[:1]])
         if settings.batch_size % processes.size:
-            raise UserError(f"batch_size {settings.batch_size} is no multiple of the {processes.size} processes")
+            raise UserError(f"batch_size {settings.batch_size} is not a multiple of the {processes.size} processes")
         self._pictures, self._config, self._steps, self._device, self._seed = pictures, config, steps, device, seed
         self._settings, self._processes, self._is_frozen = settings, processes, decoder_of is not None
         self._perceptual = None if perceptual is None else perceptual.to(device)
@@ -378,7 +378,7 @@ class _Fit:
             state = torch.load(io.BytesIO(read_bytes(path)), map_location=self._device, weights_only=True)
             identity = state["identity"]
         except Exception as error:  # noqa: BLE001  # torch names no type for a file that is damaged
-            raise UserError(f"{path} is no checkpoint of a fit ({error}); delete it to fit anew") from None
+            raise UserError(f"{path} is not a checkpoint of a fit ({error}); delete it to start again") from None
         if identity != self._identity:
             raise UserError(
                 f"{path} is of a fit with other pictures, settings, seed or torch: give the same, or delete it"

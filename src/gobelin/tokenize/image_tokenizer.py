@@ -385,7 +385,7 @@ def _on_cpu(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _what_is_there(address: str) -> str:
-    """One line on what an address holds that is no tokenizer of ours."""
+    """One line on what an address holds that is not a tokenizer of ours."""
     if is_folder(address):
         names = sorted({name.partition("/")[0] for name, _ in list_files(address)})
         return f"a folder with {', '.join(names[:8]) or 'nothing in it'}; expected {CONFIG_NAME} and {WEIGHTS_NAME}"
@@ -396,6 +396,6 @@ def _what_is_there(address: str) -> str:
             with local_copy(address) as file, safe_open(file, "pt") as weights:
                 keys = sorted(weights.keys())
         except SafetensorError as error:
-            return f"a file that is no safetensors ({error}); expected a folder"
+            return f"a file that is not safetensors ({error}); expected a folder"
         return f"a safetensors file of {len(keys)} tensors ({', '.join(keys[:4])} ...); expected a folder"
     return f"a file of {size_of(address)} bytes; expected a folder with {CONFIG_NAME} and {WEIGHTS_NAME}"

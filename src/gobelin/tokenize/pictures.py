@@ -309,7 +309,7 @@ def _parquet(stream: BinaryIO, path: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path} is no Parquet file: {error}") from None
+        raise UserError(f"{path} is not a Parquet file: {error}") from None
 
 
 def _is_hidden(name: str) -> bool:

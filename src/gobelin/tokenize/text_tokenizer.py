@@ -29,7 +29,7 @@ class TextTokenizer:
         """``definition`` is the JSON of the `tokenizers` package.
 
         Raises:
-            UserError: it is no tokenizer, or one that would not give every text back byte for byte.
+            UserError: it is not a tokenizer, or one that would not give every text back byte for byte.
         """
         from tokenizers import Tokenizer  # of the extra `models`: curation alone does without
 
@@ -70,7 +70,7 @@ class TextTokenizer:
         (``cl100k_base.tiktoken``) is read too.
 
         Raises:
-            UserError: there is none, or it is no tokenizer of this kind.
+            UserError: there is none, or it is not a tokenizer of this kind.
         """
         if is_folder(address):
             address = join(address, FILE_NAME)
@@ -83,7 +83,7 @@ class TextTokenizer:
         try:
             return cls(content.decode())
         except UnicodeDecodeError:
-            raise UserError(f"{address} is no text tokenizer: it is not UTF-8") from None
+            raise UserError(f"{address} is not a text tokenizer: it is not UTF-8") from None
 
     def __reduce__(self) -> tuple[type[TextTokenizer], tuple[str]]:
         return TextTokenizer, (self._definition,)

@@ -68,7 +68,7 @@ def definition_of(content: bytes, name: str, characters: Mapping[int, str]) -> s
     """
     ranks = _read(content, name)
     if sorted(ranks.values()) != list(range(len(ranks))):
-        raise UserError(f"{name}: the ranks are not 0 to {len(ranks) - 1}, each once, so it is no whole tokenizer")
+        raise UserError(f"{name}: the ranks are not 0 to {len(ranks) - 1}, each once, so the tokenizer is not complete")
 
     def piece(token: bytes) -> str:
         return "".join(characters[byte] for byte in token)

@@ -152,7 +152,7 @@ class Checkpoints:
         if changed:
             raise UserError(
                 f"{self._folder} holds a run with another {' and '.join(changed)}: give another output folder, "
-                "or delete this one to start anew"
+                "or delete this one to start again"
             )
         evaluations = tuple((step, loss) for step, loss in state["evaluations"])
         position = Position(state["step"], state["position"], evaluations, state["has_best"])

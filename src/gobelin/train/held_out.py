@@ -85,5 +85,5 @@ class HeldOut:
             isinstance(each, list) and all(isinstance(entry, str) for entry in each) for each in lists
         )
         if not is_right or values.get("version") != _VERSION or values.get("by") not in ("site", "document", "file"):
-            raise UserError(f"{address} is no {FILE_NAME} of version {_VERSION} that a training run wrote")
+            raise UserError(f"{address} is not a {FILE_NAME} of version {_VERSION} that a training run wrote")
         return cls(values["by"], *(tuple(values[name]) for name in names))

@@ -106,7 +106,7 @@ def _source(output: str, recipe: Recipe, supervisor: Supervisor, until: str) -> 
     """
     held = read_json(join(output, RUN_NAME))
     if held is None:
-        raise OutputError(f"{output} is no output folder of a run")
+        raise OutputError(f"{output} is not an output folder of a run")
     archives = tuple(Archive.from_json(item) for item in held["input"])
     run = Run(output, recipe, archives, 1, supervisor)
     for stage in ("extract", "score", "select")[: ("extract", "score", "select").index(until) + 1]:

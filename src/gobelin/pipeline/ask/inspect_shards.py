@@ -53,7 +53,7 @@ def find_shards(address: str) -> list[ShardFile]:
     """The token shards of a run's output folder, of a data set, or one file.
 
     Raises:
-        UserError: there are no shards, or a file is no token shard.
+        UserError: there are no shards, or a file is not a token shard.
     """
     if address.endswith(".parquet"):
         paths = [address]
@@ -81,10 +81,10 @@ def _open(path: str) -> ShardFile:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except pa.ArrowException as error:
-        raise UserError(f"{path} is no Parquet file: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{path} is not a Parquet file: {' '.join(str(error).split())[:200]}") from None
     stored = metadata.get(METADATA_KEY)
     if stored is None or not has_tokens:
-        raise UserError(f"{path} is no token shard: it lacks {METADATA_KEY.decode()} in its metadata, or columns")
+        raise UserError(f"{path} is not a token shard: it lacks {METADATA_KEY.decode()} in its metadata, or columns")
     return ShardFile(path, num_rows, Vocabulary.from_json(stored.decode(errors="replace")), read_layout(metadata, path))
 
 

@@ -211,7 +211,7 @@ def _printed(text: str) -> int:
 
 def _cannot_print(error: OSError) -> int:
     """What is lost is told; the exit code."""
-    print(f"gobelin: not all could be printed: {error.strerror}", file=sys.stderr)
+    print(f"gobelin: could not print everything: {error.strerror}", file=sys.stderr)
     _nobody_reads()
     return 2
 

@@ -148,4 +148,4 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError("--prompt is no text in UTF-8") from None
+        raise UserError("--prompt is not text in UTF-8") from None

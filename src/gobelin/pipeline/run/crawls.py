@@ -123,7 +123,7 @@ def _on_the_web(line: str, address_of_list: str) -> str:
     """What a list on a web server means by a line."""
     address = web.beside(address_of_list, f"/{line}" if _is_published(line) else line)
     if not is_web(address):
-        raise ListError(f"{address_of_list}: it names {line!r}, which is no address on the web")
+        raise ListError(f"{address_of_list}: it names {line!r}, which is not an address on the web")
     try:
         web.check_leads_not_home(address_of_list, address)
     except UserError as error:

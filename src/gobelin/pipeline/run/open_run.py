@@ -126,7 +126,7 @@ def _input_for(
     noun, size = "archive" if len(archives) == 1 else "archives", sum(archive.size for archive in archives)
     screen.say(f"input: {len(archives):,} {noun}, {size / 1e6:,.1f} MB")
     if held is not None and held["input"] != [each.to_json() for each in archives]:
-        screen.say(f"the input is not what {output} was made with: everything there is made anew")
+        screen.say(f"the input is not what {output} was made with: everything there is made again")
     return archives, records
 
 

@@ -47,7 +47,7 @@ def read_json(address: str) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UserError as error:
-        raise UserError(f"{error}; delete it, and the stages are looked at anew") from None
+        raise UserError(f"{error}; delete it, and gobelin checks the stages again") from None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def load_hashes(path: str, num_bytes: int) -> np.ndarray:
     """Hashes of a list file, sorted and each once, as an array (N, num_bytes) of uint8.
 
     Raises:
-        UserError: the file cannot be read, or a line is no hash of that length.
+        UserError: the file cannot be read, or a line is not a hash of that length.
     """
     parts: list[bytes] = []
     first = 1
@@ -167,7 +167,7 @@ def _parse(block: bytes, num_bytes: int, path: str, first: int) -> bytes:
     for number, each in enumerate(hashes, first):
         if each and (len(each) != 2 * num_bytes or each.strip(b"0123456789abcdefABCDEF")):
             raise UserError(
-                f"block list {path}, line {number}: {each[:80].decode('ascii', 'replace')!r} is no hash of "
+                f"block list {path}, line {number}: {each[:80].decode('ascii', 'replace')!r} is not a hash of "
                 f"{2 * num_bytes} hexadecimal digits"
             )
     raise AssertionError("every line was a hash")

@@ -100,11 +100,11 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         if self.semantic is not None and self.clip is None:
-            raise UserError("semantic compares embeddings of images, and clip, which makes them, is null: set it too")
+            raise UserError("semantic compares image embeddings, which clip makes, but clip is null: set it too")
         for section in ("heads", "zero_shot"):
             for name in getattr(self, section):
                 check_name(name)
             if getattr(self, section) and self.clip is None:
-                raise UserError(f"{section} read embeddings of images, and clip, which makes them, is null: set it too")
+                raise UserError(f"{section} read image embeddings, which clip makes, but clip is null: set it too")
         for name in self.heads.keys() & self.zero_shot.keys():
             raise UserError(f"both heads and zero_shot have a {name}: leave one out")

@@ -53,7 +53,7 @@ class TextScoreConfig:
             for language in by_language if isinstance(by_language, dict) else ():
                 is_code = 2 <= len(language) <= 3 and language.isascii() and language.islower()
                 if not is_code and (language, field.name) != ("*", "quality_models"):
-                    raise UserError(f"{field.name}: {language!r} is no language code; use one such as en, de, zh")
+                    raise UserError(f"{field.name}: {language!r} is not a language code; use one such as en, de, zh")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

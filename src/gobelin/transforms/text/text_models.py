@@ -92,7 +92,7 @@ def load_perplexity(path: str, language: str, tokenizer: str | None = None) -> S
         with local_copy(path) as file:
             model = kenlm.Model(file, quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"perplexity_models: {path} is no KenLM model: {_first_line(error)}") from None
+        raise UserError(f"perplexity_models: {path} is not a KenLM model: {_first_line(error)}") from None
     split = functools.partial(_joined_words, language=language) if tokenizer is None else _pieces(tokenizer)
     return functools.partial(_perplexity, model=model, split=split)
 
@@ -105,7 +105,7 @@ def load_quality(path: str, label: str) -> Score:
         with local_copy(path) as file:
             model = fasttext.load_model(file)
     except (ValueError, RuntimeError, MemoryError) as error:
-        raise UserError(f"quality_models: {path} is no fastText model: {_first_line(error)}") from None
+        raise UserError(f"quality_models: {path} is not a fastText model: {_first_line(error)}") from None
     labels = _predict(model, "a")
     if label not in labels:
         known = ", ".join(sorted(labels)[:5])
@@ -155,7 +155,7 @@ def _pieces(path: str) -> Callable[[str], str]:
         with local_copy(path) as file:
             processor.Load(file)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"perplexity_tokenizers: {path} is no SentencePiece model: {_first_line(error)}") from None
+        raise UserError(f"perplexity_tokenizers: {path} is not a SentencePiece model: {_first_line(error)}") from None
 
     def split(line: str) -> str:
         return " ".join(processor.EncodeAsPieces(normalise(line)))

@@ -216,7 +216,7 @@ def _check_architecture(spec: ClipSpec) -> None:
     if not tag:
         if not exists(str(spec.pretrained)):
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.model)) or "none"
-            raise UserError(f"{spec.pretrained!r} is no file and no tag of {spec.model}, whose tags are: {tags}")
+            raise UserError(f"{spec.pretrained!r} is neither a file nor a tag of {spec.model}, whose tags are: {tags}")
         return
     if bool(tag.get("quick_gelu", False)) != bool(config.get("quick_gelu", False)):
         base = spec.model.removesuffix("-quickgelu")

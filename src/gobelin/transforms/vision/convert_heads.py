@@ -139,7 +139,7 @@ def _violence(path: str) -> Head:
         with open(path, "rb") as stream:
             rows = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{name_of(path)} is no .npy file of numbers: {error}") from None
+        raise UserError(f"{name_of(path)} is not an .npy file of numbers: {error}") from None
     if rows.ndim != 2 or len(rows) != 2 or rows.dtype.kind != "f":
         raise UserError(f"{name_of(path)}: a violence head is two prompts, an array of shape (2, dim)")
     units = rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
@@ -196,7 +196,7 @@ def _state_dict(path: str) -> dict[str, npt.NDArray[np.floating]]:
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise UserError(f"{name} is no state dict: a mapping of names to tensors")
+        raise UserError(f"{name} is not a state dict: a mapping of names to tensors")
     return {key: tensor.detach().to(torch.float32).numpy() for key, tensor in loaded.items()}
 
 

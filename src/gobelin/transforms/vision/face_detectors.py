@@ -63,7 +63,7 @@ def yunet(model: str, min_score: float = 0.6, max_side: int = 640) -> FaceDetect
         with local_copy(model) as file:
             network = cv2.FaceDetectorYN.create(file, "", (320, 320), min_score)
     except cv2.error as error:
-        raise UserError(f"score.faces.options.model: {model} is no YuNet model: {str(error)[:200]}") from None
+        raise UserError(f"score.faces.options.model: {model} is not a YuNet model: {str(error)[:200]}") from None
 
     def detect(image: PillowImage.Image) -> Iterator[Face]:
         pixels = np.asarray(_reduced(image, max_side))[:, :, ::-1]

@@ -103,7 +103,7 @@ def fit_head(
     if len(unusable):
         raise UserError(
             f"{len(unusable)} of {len(vectors)} labelled images have an embedding that is zero or no number, "
-            f"{image_ids[order[unusable[0]]]} among them: leave them out of the labels, or run score anew"
+            f"{image_ids[order[unusable[0]]]} among them: leave them out of the labels, or run score again"
         )
     vectors /= lengths
     folds = _folds([image_ids[place] for place in order], is_positive)
@@ -205,7 +205,7 @@ def read_labels(path: str) -> dict[str, bool]:
     except OSError as error:
         raise UserError(f"labels {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"labels {path}: no CSV in UTF-8: {error}") from None
+        raise UserError(f"labels {path}: not CSV in UTF-8: {error}") from None
     return labels
 
 

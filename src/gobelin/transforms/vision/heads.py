@@ -168,12 +168,12 @@ def load_head(path: str) -> Head:
     except FileNotFoundError:
         raise UserError(f"head {path}: no such file") from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"head {path} is no safetensors file: {error}") from None
+        raise UserError(f"head {path} is not a safetensors file: {error}") from None
     activations = sidecar["activations"]
     wanted = {f"layers.{place}.{part}" for place in range(len(activations)) for part in ("weight", "bias")}
     if tensors.keys() != wanted:
         raise UserError(
-            f"head {path}: its sidecar tells of {len(activations)} layers, its tensors are "
+            f"head {path}: its sidecar describes {len(activations)} layers, its tensors are "
             f"{', '.join(sorted(tensors)) or 'none'}"
         )
     layers = tuple(
@@ -229,7 +229,7 @@ def _sidecar(path: str) -> dict[str, Any]:
     try:
         sidecar = json.loads(read_bytes(address).decode())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"head {path}: {name} is no JSON: {error}") from None
+        raise UserError(f"head {path}: {name} is not JSON: {error}") from None
     if not isinstance(sidecar, dict) or sidecar.get("format") != FORMAT:
         raise UserError(f"head {path}: {name} does not describe a head (format: {FORMAT})")
     if sidecar.get("version") != VERSION:
