@@ -52,6 +52,9 @@ tokenize:
 PATIENCE = 10
 """Seconds that a command waits for a job service that is away."""
 
+EXTRACT = ("--until", "extract")
+"""Runs that are disturbed end with this stage, whose jobs are of all kinds: Prism takes seconds to begin each."""
+
 INPUT = f"s3://{BUCKET}/crawl"
 
 
@@ -150,6 +153,10 @@ def digests(output: str) -> dict[str, str]:
     return {name: hashlib.sha256(read_bytes(join(output, name))).hexdigest() for name in names}
 
 
+def of_extract(found: dict[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in found.items() if name.startswith("extract/")}
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -206,12 +213,12 @@ def test_two_pools_without_a_shared_disk_write_the_bytes_of_a_local_run(site: Si
 def test_a_run_that_is_disturbed_again_and_again_ends_with_the_same_bytes(site: Site, expected: dict[str, str]) -> None:
     output = f"s3://{BUCKET}/disturbed"
 
-    command = site.start(output)
+    command = site.start(output, *EXTRACT)
     site.wait_for_work(command, 2)
     os.kill(command.process.pid, signal.SIGINT)
     assert_its_job_was_cancelled(command, 130)
 
-    command = site.start(output)
+    command = site.start(output, *EXTRACT)
     pool = site.wait_for_work(command, 1)
     pool.kill()  # as a machine that is switched off
     code, out, err = command.finish()
@@ -219,18 +226,18 @@ def test_a_run_that_is_disturbed_again_and_again_ends_with_the_same_bytes(site: 
     assert "failed on PortableRunner" in err
     pool.start()
 
-    command = site.start(output)
+    command = site.start(output, *EXTRACT)
     site.wait_for_work(command, 3)
     os.kill(command.process.pid, signal.SIGTERM)
     assert_its_job_was_cancelled(command, 143)
 
     for choice in ("cancel", "wait"):
-        command = site.start(output)
+        command = site.start(output, *EXTRACT)
         pool = site.wait_for_work(command, 1)
         pool.signal_workers(signal.SIGSTOP)  # so that the job lasts until the next command meets it
         command.process.kill()
         command.finish()
-        command = site.start(output, "--running-job", choice)
+        command = site.start(output, *EXTRACT, "--running-job", choice)
         said = command.read_until(f"it is RUNNING: {choice}")
         assert "an earlier command left job job-" in said
         pool.signal_workers(signal.SIGCONT)
@@ -239,22 +246,21 @@ def test_a_run_that_is_disturbed_again_and_again_ends_with_the_same_bytes(site: 
             command.process.kill()
             command.finish()
     command.succeed()
-    assert digests(output) == expected
+    assert digests(output) == of_extract(expected)
     site.assert_nothing_is_left(output)
 
 
 def test_a_job_service_that_is_killed_and_started_anew(site: Site, expected: dict[str, str]) -> None:
     """The pools stay. Workers of the dead service that come late are not taken for those of a new job."""
     output = f"s3://{BUCKET}/service-killed"
-    extract = ("--until", "extract")
-    command = site.start(output, *extract)
+    command = site.start(output, *EXTRACT)
     late = site.wait_for_work(command, 1)
     late.signal_workers(signal.SIGSTOP)  # they have been started, and have not found their service yet
     site.service.kill()
     assert_its_service_was_lost(site, command)
 
     site.service.start()
-    command = site.start(output, *extract)
+    command = site.start(output, *EXTRACT)
     site.wait_for_work(command, 1)
     late.signal_workers(signal.SIGCONT)
     site.wait_for_work(command, 2)
@@ -262,9 +268,9 @@ def test_a_job_service_that_is_killed_and_started_anew(site: Site, expected: dic
     assert_its_service_was_lost(site, command)
 
     site.service.start()
-    said = site.start(output, *extract).succeed()
+    said = site.start(output, *EXTRACT).succeed()
     assert "not known to its job service: going on" in said
-    assert digests(output) == {name: digest for name, digest in expected.items() if name.startswith("extract/")}
+    assert digests(output) == of_extract(expected)
     site.assert_nothing_is_left(output)
 
 
