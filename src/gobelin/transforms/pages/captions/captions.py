@@ -228,7 +228,7 @@ def _says(element: _Element, alt: str) -> bool:
 
 def _is_credit(element: _Element) -> bool:
     """Whether a short element names who made a picture."""
-    is_named = element.tag == "cite" or _CREDIT_CLASS.search(element.get("class", "")[:MAX_CLASS_CHARS]) is not None
+    is_named = element.tag == "cite" or _names_credit(element.get("class", "")[:MAX_CLASS_CHARS])
     return is_named and _caption_text(element, _MAX_CREDIT_CHARS) is not None
 
 
@@ -371,6 +371,21 @@ def _names_caption(names: str) -> bool:
     return any(_CAPTION_CLASS.search(name) and not _NOT_CAPTION_CLASS.search(name) for name in names.split())
 
 
+@functools.lru_cache(4096)
+def _names_credit(names: str) -> bool:
+    return _CREDIT_CLASS.search(names) is not None
+
+
+@functools.lru_cache(4096)
+def _names_label(names: str) -> bool:
+    return _LABEL_CLASS.search(names) is not None
+
+
+@functools.lru_cache(4096)
+def _names_hidden(names: str) -> bool:
+    return HIDDEN_CLASS.search(names) is not None
+
+
 def _is_alone(element: _Element, parent: _Element) -> bool:
     """Whether an element is all that its parent holds but for other images before it and labels beside it."""
     if has_words(parent.text) and not (parent.tag == "a" and len(parent.text or "") <= _MAX_LINK_LABEL_CHARS):
@@ -394,9 +409,9 @@ def _is_empty(element: _Element) -> bool:
 def _is_label(element: _Element) -> bool:
     """Whether an element is a credit, a button or the like: a few words that may stand beside an image."""
     names = element.get("class", "")[:MAX_CLASS_CHARS]
-    if HIDDEN_CLASS.search(names):
+    if _names_hidden(names):
         return _is_short(element, MAX_FRAME_CHARS)
-    return _is_short(element, _MAX_LABEL_CHARS) and (_LABEL_CLASS.search(names) is not None or _is_link(element))
+    return _is_short(element, _MAX_LABEL_CHARS) and (_names_label(names) or _is_link(element))
 
 
 def _is_wordless(element: _Element) -> bool:

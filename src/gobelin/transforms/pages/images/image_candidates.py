@@ -280,9 +280,8 @@ def image_url(base_url: str, address: str) -> str | None:
         return url
     if "#" in url:
         url = url.partition("#")[0]
-    return None if url == base_url or url == base_url.partition("#")[0] else url
+    return None if base_url.startswith(url) and (url == base_url or url == base_url.partition("#")[0]) else url
 
 
 def _resolved(addresses: Iterable[str], base_url: str, width: float) -> list[Found]:
-    absolute = (image_url(base_url, address) for address in addresses)
-    return [Found(url, width) for url in absolute if url is not None]
+    return [Found(url, width) for address in addresses if (url := image_url(base_url, address)) is not None]

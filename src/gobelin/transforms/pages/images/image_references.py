@@ -86,9 +86,12 @@ def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
     small = [image for image, draft in zip(images, drafts, strict=True) if draft.is_small and image not in captions]
     large = [image for image, draft in zip(images, drafts, strict=True) if not draft.is_small and image not in captions]
     captions |= take_captions(large, small)
-    own = own_picture_names(tree, base_url)
-    authors = author_names(tree) if any(draft.alt for draft in drafts) else frozenset()
-    here = own_addresses(tree, base_url) if any(draft.link_url for draft in drafts) else ()
+    if not drafts:
+        return []
+    declared = list(tree.iter("meta", "link", "script"))
+    own = own_picture_names(declared, base_url)
+    authors = author_names(declared) if any(draft.alt for draft in drafts) else frozenset()
+    here = own_addresses(declared, base_url) if any(draft.link_url for draft in drafts) else ()
     return [
         ImageReference(
             candidates=urls,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from urllib.parse import unquote
 
 from lxml.etree import _Element
@@ -45,12 +46,14 @@ _MAX_JSON_CHARS = 200_000
 _MARK = re.compile(r"logo|icon|avatar|placeholder|blank|spacer|site-?image|share[-_]|[-_]share|\bdefault[-_.]", re.I)
 
 
-def own_picture_names(tree: _Element, base_url: str) -> frozenset[str]:
-    """Names of the pictures that a page calls its own."""
+def own_picture_names(declared: Iterable[_Element], base_url: str) -> frozenset[str]:
+    """Names of the pictures that a page calls its own.
+
+    Args:
+        declared: its ``<meta>``, ``<link>`` and ``<script>``, here and below.
+    """
     names = set()
-    for count, element in enumerate(tree.iter("meta", "link")):
-        if count >= _MAX_METAS:
-            break
+    for element in _first(declared, "meta", "link"):
         if element.tag == "link":
             url = element.get("href") if element.get("rel", "").lower() == "image_src" else None
         else:
@@ -65,12 +68,10 @@ def own_picture_names(tree: _Element, base_url: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def author_names(tree: _Element) -> frozenset[str]:
+def author_names(declared: Iterable[_Element]) -> frozenset[str]:
     """Names of those who a page says wrote it, in lower case: by ``<meta name=author>`` and by JSON-LD."""
     names = []
-    for count, element in enumerate(tree.iter("meta", "script")):
-        if count >= _MAX_METAS:
-            break
+    for element in _first(declared, "meta", "script"):
         if element.tag == "script":
             if element.get("type") == "application/ld+json":
                 names += _AUTHOR.findall((element.text or "")[:_MAX_JSON_CHARS])
@@ -79,12 +80,10 @@ def author_names(tree: _Element) -> frozenset[str]:
     return frozenset(" ".join(name.casefold().split()) for name in names if len(name) >= _MIN_AUTHOR_CHARS)
 
 
-def own_addresses(tree: _Element, base_url: str) -> tuple[str, ...]:
+def own_addresses(declared: Iterable[_Element], base_url: str) -> tuple[str, ...]:
     """The addresses of a page, without scheme: that which it was found under, and those that its head gives."""
     addresses = [base_url]
-    for count, element in enumerate(tree.iter("meta", "link")):
-        if count >= _MAX_METAS:
-            break
+    for element in _first(declared, "meta", "link"):
         if element.tag == "link":
             url = element.get("href") if element.get("rel", "").lower() == "canonical" else None
         else:
@@ -93,6 +92,11 @@ def own_addresses(tree: _Element, base_url: str) -> tuple[str, ...]:
         if resolved is not None:
             addresses.append(resolved)
     return tuple(dict.fromkeys(map(_without_scheme, addresses)))
+
+
+def _first(elements: Iterable[_Element], *tags: str) -> Iterator[_Element]:
+    """The first ``_MAX_METAS`` elements of some tags."""
+    return islice((element for element in elements if element.tag in tags), _MAX_METAS)
 
 
 def is_below(url: str, addresses: Iterable[str]) -> bool:
