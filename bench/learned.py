@@ -8,7 +8,7 @@
 Models are trained on the demo's tokens, which stay: only what training draws by its seed differs. Each is judged as the
 demo judges its own (``examples/demo/learned.py``): pictures drawn for captions of seen and of unseen combinations, by
 their pixels; a control; grounding gaps. A model's numbers are kept in the work folder, so that a run that was stopped
-goes on, and ``--table`` shows all that are there. Intervals are Student's t over seeds, 95 %.
+goes on, and ``--table`` shows all that are there. Intervals are Student's t over seeds, 95 %. Training has one thread.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _run(demo: Path, work: Path, seed: int, overrides: tuple[str, ...]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(demo, folder, copy_function=os.link, ignore=shutil.ignore_patterns("train", "sample", "report"))
     started = time.process_time()
-    recipe = load_recipe(str(demo / "recipe.yaml"), (f"seed={seed}", *overrides))
+    recipe = load_recipe(str(demo / "recipe.yaml"), (f"seed={seed}", "train.threads=1", *overrides))
     train_model(str(folder), recipe)
     trained = time.process_time()
     found = measure_model(folder, seed=seed)
