@@ -107,6 +107,17 @@ def test_the_file_is_as_the_renderer_wants_it() -> None:
         assert [image.convert("RGB").getpixel((x, 30)) for x in (30, 90)] == [(255, 0, 0), (0, 0, 255)]
 
 
+def test_the_style_sheets_in_a_drawing_colour_it() -> None:
+    css = ":root { --light: #0f0 } g.wheel > .rim { fill: var(--light) } .hub { fill: #00f }"
+    for sheet in (f"<style>{css}</style>", f"<defs><style type=text/css><![CDATA[{css}]]></style></defs>"):
+        rects = (
+            "<g class=wheel><rect class=rim width=100 height=100 /></g><rect class=hub x=100 width=100 height=100 />"
+        )
+        (found,) = drawings(f"<svg viewBox='0 0 200 100'>{sheet}{rects}<text x=0 y=0>A wheel</text></svg>")
+        with Image.open(io.BytesIO(render_svg(file_of(found)))) as image:
+            assert [image.convert("RGB").getpixel((x, 50)) for x in (50, 150)] == [(0, 255, 0), (0, 0, 255)]
+
+
 def test_hostile_drawings_stay_files_and_text_behind_them_stays() -> None:
     odd = (
         "<svg viewBox='0 0 300 100' a\"b=1 <x=2><rect width=9><p:q r:s=t />&lt;/svg&gt;"

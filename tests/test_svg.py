@@ -207,6 +207,32 @@ def test_words_are_drawn_in_the_font_that_style_and_attributes_name() -> None:
     assert ord("\u6c34") not in letters()
 
 
+@pytest.mark.parametrize(
+    ("css", "attributes"),
+    [
+        (".c { fill: var(--a) } :root { --a: #c00 }", ""),
+        (".c { fill: var(--a, blue) } svg { --a: var(--b); --b: #c00; }", ""),
+        (".c { fill: var(--a, rgb(204, 0, 0)) }", ""),
+        ("", 'fill="var(--a, #c00)"'),
+        ("", "style='fill: light-dark(#c00, rgb(0, 0, 0))'"),
+        (":root { --a: #c00 } @media (prefers-color-scheme: dark) { :root { --a: #fff } }", 'fill="var(--a)"'),
+        (".c { fill: #c00 } @media print { .c { fill: blue } }", ""),
+    ],
+)
+def test_css_that_resvg_does_not_know_is_resolved(css: str, attributes: str) -> None:
+    inside = f'<style>{css}</style><rect class="c" width="150" height="100" {attributes}/>'
+    assert tuple(pixels(check_image(svg(inside), LIMITS))[60, 100]) == (0xCC, 0, 0)
+
+
+def test_variables_that_name_each_other_end() -> None:
+    loop = f":root {{ --a: var(--b) var(--b); --b: var(--a) var(--a) }} .c {{ fill: {'var(--a)' * 200} }}"
+    assert isinstance(
+        check_image(svg(f'<style>{loop}</style><rect class="c" width="9" height="9"/>{RED}'), LIMITS), ImageFacts
+    )
+    broken = "@media {" + "a{" * 2000 + "var(" * 2000
+    assert isinstance(check_image(svg(f"<style>{broken}</style>{RED}"), LIMITS), ImageFacts)
+
+
 def capture(data: bytes) -> Capture:
     return Capture(
         url="http://a.example/figure.svg", status=200, content_type="image/svg+xml", charset=None, headers=(),

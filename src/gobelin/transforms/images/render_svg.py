@@ -60,6 +60,7 @@ def render_svg(data: bytes) -> bytes:
     """
     root = _parse(data)
     _lay_out(root)
+    _resolve_css(root)
     for element in root.iter():
         if isinstance(element.tag, str):
             _refuse_outside(element)
@@ -141,6 +142,40 @@ def _refuse_outside(element: etree._Element) -> None:
         if name in ("image", "feImage") and _RASTER.match(value):
             continue
         raise _unrenderable(f"<{name[:40]}> shows what is not in the file: {value.strip()[:60]}")
+
+
+def _resolve_css(root: etree._Element) -> None:
+    """Replaces what resvg does not know: ``var()`` by what the drawing's own style sheets say, or by its fallback,
+    ``light-dark()`` by the light colour."""
+    sheets = [element for element in root.iter(_SVG + "style") if element.text]
+    values: dict[str, str] = {}
+    for css in (root.get("style") or "", *(_MEDIA.sub("", element.text or "") for element in sheets)):
+        values |= {found[1]: found[2].strip() for found in _VARIABLE.finditer(css)}
+
+    def resolved(css: str) -> str:
+        for _ in range(_MAX_VARIABLE_DEPTH):
+            known = _USED.sub(lambda found: values.get(found[1]) or found[2] or found[0], css)
+            if known == css or len(known) > _MAX_CSS_CHARS:
+                break
+            css = known
+        return _LIGHT_DARK.sub(r"\1", css)
+
+    for element in root.iter(etree.Element):
+        for name, value in element.items():
+            if "var(" in value or "light-dark(" in value:
+                element.set(name, resolved(value))
+    for element in sheets:
+        element.text = resolved(element.text or "")
+
+
+_VARIABLE = re.compile(r"(?<![\w-])(--[\w-]{1,80})\s*:([^;{}]{1,200})")
+_USED = re.compile(r"var\(\s*(--[\w-]{1,80})\s*(?:,\s*([^()]{1,80}(?:\([^()]{0,80}\))?)\s*)?\)")
+_LIGHT_DARK = re.compile(r"light-dark\(\s*([^(),]{1,80}(?:\([^()]{0,80}\))?)\s*,[^()]{1,80}(?:\([^()]{0,80}\))?\s*\)")
+_MEDIA = re.compile(r"@media[^{}]{0,500}\{(?:[^{}]{0,5000}\{[^{}]{0,5000}\}){0,500}[^{}]{0,5000}\}")
+"""What holds for other media than a light screen, as the dark colours of a page."""
+
+_MAX_VARIABLE_DEPTH = 4
+_MAX_CSS_CHARS = 1_000_000
 
 
 def _name_fonts(element: etree._Element) -> None:

@@ -35,7 +35,9 @@ _SIGN_NAMES = re.compile(
 )
 _NAME = re.compile(r"(?:xlink:)?[a-zA-Z_][\w.-]{0,60}")
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+")
-_FALLBACK = re.compile(r"var\(\s*--[\w-]{1,80}\s*,\s*([^()]{1,80})\)")
+_CDATA = re.compile(r"<!\[CDATA\[|\]\]>")
+"""Marks around a style sheet: an HTML parser that takes the text of ``<style>`` as it stands leaves them in it."""
+
 _CASED_NAMES = (
     "attributeName", "attributeType", "baseFrequency", "baseProfile", "calcMode", "clipPathUnits", "diffuseConstant",
     "edgeMode", "filterUnits", "glyphRef", "gradientTransform", "gradientUnits", "kernelMatrix", "kernelUnitLength",
@@ -121,7 +123,7 @@ def _count(svg: _Element) -> tuple[int, bool, bool]:
 
 
 def _source(svg: _Element) -> str:
-    """The file: without scripts and handlers, and with its size."""
+    """The file: without scripts and handlers, and with its size. Its own style sheets come with it."""
     width, height = rendered_size(dict(svg.items()))
     size = {"width": width, "height": height}
     parts: list[str] = []
@@ -131,7 +133,7 @@ def _source(svg: _Element) -> str:
             tag = tags.pop()
             parts.append(f"</{tag}>" if tag else "")
             if part is not svg and part.tail and not _is_left_out(tags):
-                parts.append(escape(_plain(part.tail)))
+                parts.append(escape(part.tail))
             continue
         tag = _cased(part.tag)
         if tag is None or tag == "script" or _is_left_out(tags):
@@ -143,10 +145,10 @@ def _source(svg: _Element) -> str:
             given |= {name: str(side) for name, side in size.items() if side is not None}
             given["xmlns"] = "http://www.w3.org/2000/svg"
             given["xmlns:xlink"] = "http://www.w3.org/1999/xlink"
-        written = (
-            f" {_cased(name) or name}={quoteattr(_plain(value))}" for name, value in given.items() if _is_name(name)
-        )
-        parts.append(f"<{tag}{''.join(written)}>{escape(_plain(part.text or ''))}")
+        written = (f" {_cased(name) or name}={quoteattr(value)}" for name, value in given.items() if _is_name(name))
+        text = part.text or ""
+        text = _CDATA.sub("", text) if tag == "style" else text
+        parts.append(f"<{tag}{''.join(written)}>{escape(text)}")
     return "".join(parts)
 
 
@@ -163,8 +165,3 @@ def _cased(name: object) -> str | None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return None
     return _CASED.get(name.lower(), name)
-
-
-def _plain(text: str) -> str:
-    """Of ``var(--name, value)``, which the renderer does not know, the value."""
-    return _FALLBACK.sub(r"\1", text) if "var(" in text else text
