@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## the whole way on a crawl that gobelin draws itself: 5 to 10 minutes on 2 cores
 	$(BIN)/python -m examples.demo --output out/demo
 
-docs: $(READY) ## the documentation as a site, out/site/index.html; a dead link is an error
+docs: $(READY) ## the documentation as a site, out/documentation/index.html; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 test: $(READY) ## the tests

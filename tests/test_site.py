@@ -127,3 +127,12 @@ def test_a_dead_link_is_an_error(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "nowhere.md" in done.stderr
     assert "#none" in done.stderr
+
+
+def test_no_command_of_the_documents_writes_where_a_build_of_the_site_cleans_up() -> None:
+    (built,) = re.findall(r"^site_dir: (\S+)", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    assert built.startswith("out/")  # which git ignores
+    texts = {path: path.read_text("utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
+    written = {folder for text in texts.values() for folder in re.findall(r"\bout/[\w./-]+", text)}
+    assert {"out/site", "out/mine"} <= {"/".join(folder.split("/")[:2]) for folder in written}
+    assert [folder for folder in written if folder == built or folder.startswith(f"{built}/")] == []
