@@ -299,6 +299,7 @@ def test_markdown_is_a_folder_of_documents_with_their_images_beside(
 
 def test_what_a_card_tells_is_what_happened(run: Path, exports: Callable[[str, bool], Path]) -> None:
     head, text = head_of(run), (run / "README.md").read_text()
+    assert head["pretty_name"] == "Documents of a.example and xn--bcher-kva.example with their images (recipe harbours)"
     assert head["language"] == ["en"]
     assert head["size_categories"] == ["n<1K"]
     assert [each["config_name"] for each in head["configs"]] == ["default", "images"]

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -124,6 +125,19 @@ def test_check_setup(
     assert main(["check-setup", "obelics", "--until", "select", "--output", str(tmp_path / "out"), *given]) == code
     assert expected in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_without_room_is_not_all_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "crawl.warc").write_bytes(b"WARC/1.0\r\n" * 100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    settings = [word for setting in PLAIN for word in ("--set", setting)]
+    places = ["--input", str(tmp_path / "crawl.warc"), "--output", str(tmp_path / "out")]
+    assert main(["check-setup", "obelics", "--until", "select", *places, *settings]) == 0
+    *_, warning, last = capsys.readouterr().out.splitlines()
+    assert warning.startswith("warning: ")
+    assert last == "recipe obelics, up to select: it can run, but for the warning"
 
 
 # ------------------------------------------------------------------------------------------------ models

@@ -35,6 +35,16 @@ class Facts:
         return str(self.run["recipe"]["name"])
 
     @property
+    def title(self) -> str:
+        """What a reader calls the corpus: its sites, or how many they are, and the recipe. Strangers name sites."""
+        sites = sorted(self.tally.sites)
+        of = " and ".join(sites) if 0 < len(sites) <= _MAX_NAMED_SITES else f"{len(sites):,} sites"
+        return f"Documents of {of} with their images (recipe {self.name})"
+
+    @property
     def version(self) -> str:
         """gobelin's version."""
         return str(self.run.get("versions", {}).get("gobelin", "unknown"))
+
+
+_MAX_NAMED_SITES = 2

@@ -30,7 +30,7 @@ def front_matter(facts: Facts) -> str:
     num_documents = facts.tally.documents
     size = next((name for limit, name in _SIZES if num_documents < limit), "10B<n<100B")
     head: dict[str, Any] = {
-        "pretty_name": one_line(facts.name),
+        "pretty_name": one_line(facts.title),
         **({"language": languages} if languages else {}),
         "license": "other",
         "license_name": "as-stated-by-each-page",

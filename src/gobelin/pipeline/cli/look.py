@@ -87,12 +87,15 @@ def check_setup(
     loaded = load_recipe(recipe, tuple(settings))
     archives = find_archives(input, sample) if input else ()
     errors = preflight.problems(loaded, stages)
+    warnings: list[str] = []
     if output is not None:
         errors += preflight.closed_folders(output)
-        for warning in preflight.scarce_room(output, archives):
-            screen.say(f"warning: {warning}")
+        warnings = preflight.scarce_room(output, archives)
+    for line in warnings:
+        screen.say(f"warning: {line}")
     errors = errors or preflight.try_models(loaded, stages, screen)
     for line in errors:
         screen.say(f"error: {line}")
-    screen.say(f"recipe {loaded.name}, up to {until}: {f'{len(errors)} to mend' if errors else 'all is there'}")
+    outcome = f"{len(errors)} to mend" if errors else "it can run, but for the warning" if warnings else "all is there"
+    screen.say(f"recipe {loaded.name}, up to {until}: {outcome}")
     return 2 if errors else 0
