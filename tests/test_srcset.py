@@ -68,9 +68,9 @@ def test_parse_srcset(srcset: str, expected: list[str]) -> None:
     ids=lambda srcset: srcset[:12],
 )
 def test_parse_srcset_is_linear(srcset: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(parse_srcset(srcset)) <= MAX_CANDIDATES
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 _ADDRESSES = st.text(alphabet="abc/._-,%?=&;:é", min_size=1, max_size=20).filter(lambda text: text.strip(",") == text)
@@ -137,9 +137,9 @@ def test_decode_data_url(url: str, expected: tuple[str, bytes] | None) -> None:
     "url", ["data:" + ";a" * 50_000, "data:image/png" + ";a=b" * 50_000, "data:a/b;" + "=" * 10**6]
 )
 def test_decode_data_url_is_linear(url: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert decode_data_url(url) is None
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 @settings(max_examples=100, deadline=None)
