@@ -113,6 +113,8 @@ def _snippets(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
             if chosen:
                 rows[_label(extractor, name)] = _prf(precision_recall_f1(*map(sum, zip(*chosen))), len(chosen))
         if extractor == GOBELIN:
+            plain = [snippet_counts(_plain_text(pieces[page.name]), page.must_have, page.must_not) for page in pages]
+            rows[_NO_CAPTIONS] = _prf(precision_recall_f1(*map(sum, zip(*plain))), len(plain))
             _worst(options, "snippets", {name: precision_recall_f1(*count)[2] for name, count in counts.items()})
     _table(options, "snippets", "Text, snippet protocol", rows)
     return rows
@@ -130,6 +132,7 @@ def _bodies(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
             if chosen:
                 rows[_label(extractor, name)] = _prf(body_scores(chosen), len(chosen))
         if extractor == GOBELIN:
+            rows[_NO_CAPTIONS] = _prf(body_scores(_without_captions(pages, pieces)), len(pages))
             _worst(options, "body", {name: body_scores([pair])[2] for name, pair in texts.items()})
     _table(options, "body", "Text, body protocol", rows)
     return rows
@@ -158,6 +161,7 @@ def _whole_texts(options: argparse.Namespace, outputs: Outputs, part: str, pages
             if chosen:
                 rows[_label(extractor, name)] = _prf(genre_scores(chosen), len(chosen))
         if extractor == GOBELIN:
+            rows[_NO_CAPTIONS] = _prf(genre_scores(_without_captions(pages, pieces)), len(pages))
             _worst(options, part, {name: genre_scores([pair])[2] for name, pair in texts.items()})
     _table(options, part, f"Text, {part}", rows)
     return rows
@@ -205,6 +209,19 @@ def _pictures(options: argparse.Namespace, outputs: Outputs) -> dict[str, Any]:
     _table(options, "pictures", "Pictures of 60 marked news and forum pages", marked)
     _table(options, "pictures", "Lead pictures kept, of pages that show their own og:image", shares)
     return {"marked": marked, "leads": shares}
+
+
+_NO_CAPTIONS = "gobelin, no captions"
+"""The same output without the captions of its images, as the others give none."""
+
+
+def _without_captions(pages: Sequence[Page], pieces: Mapping[str, Sequence[Piece]]) -> list[tuple[str, str]]:
+    """Gold and output of each page."""
+    return [(page.body or "", _plain_text(pieces[page.name])) for page in pages]
+
+
+def _plain_text(pieces: Sequence[Piece]) -> str:
+    return text_of(piece for piece in pieces if not piece.is_image)
 
 
 def _halves(extractor: str) -> Sequence[tuple[str, bool | None]]:
@@ -371,8 +388,24 @@ def _write_docs(options: argparse.Namespace) -> None:
                 f"{options.docs} lacks the marks {start} and {end}: add them where the tables should stand"
             )
         before, _, rest = text.partition(start)
-        text = f"{before}{start}\n" + "\n\n".join(tables) + f"\n{end}{rest.partition(end)[2]}"
+        old, _, rest = rest.partition(end)
+        tables = [_with_rows_of_others(table, old) for table in tables]
+        text = f"{before}{start}\n" + "\n\n".join(tables) + f"\n{end}{rest}"
     options.docs.write_text(text, "utf-8")
+
+
+def _with_rows_of_others(table: str, section: str) -> str:
+    """A table with the rows that the same table of the documentation has of extractors that did not run this time,
+    in front of its own."""
+    title, _, header, rule, *rows = table.splitlines()
+    kept = section.partition(f"{title}\n\n{header}\n{rule}\n")[2].partition("\n\n")[0].splitlines()
+    ran = set(map(_name_of, rows))
+    others = [row for row in kept if _name_of(row) in PEERS and _name_of(row) not in ran]
+    return "\n".join([title, "", header, rule, *others, *rows])
+
+
+def _name_of(row: str) -> str:
+    return row.partition(" |")[0].removeprefix("| ")
 
 
 def _cell(value: float | None) -> str:

@@ -232,6 +232,12 @@ def _fallbacks() -> Iterator[Rule]:
         ((find_nodes, "find_thread", _none), (find_nodes, "has_unread_posts", _no)),
     )
     yield Rule(
+        "clean_caption",
+        "Captions lose the words of buttons, numbers of slides and what they say twice in a row",
+        Depth.CONTENT,
+        ((find_nodes, "clean_caption", _same),),
+    )
+    yield Rule(
         "MIN_NAMED_CHARS",
         "A short text is enough where its element says that it is the article",
         Depth.CONTENT,
@@ -243,6 +249,10 @@ def _fallbacks() -> Iterator[Rule]:
         Depth.CONTENT,
         ((find_nodes, "choose_with_trafilatura", _no_elements),),
     )
+
+
+def _same(words: str) -> str:
+    return words
 
 
 def _no(*_: Any, **__: Any) -> bool:

@@ -4,12 +4,14 @@ preview beside the picture, a version to enlarge, one for narrow and one for wid
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from gobelin.data.model import PageKind, Role
 from gobelin.transforms.pages.content.region import Region
 from gobelin.transforms.pages.images.image_candidates import names_image_file
 from gobelin.transforms.pages.images.picture_names import picture_file
 from gobelin.transforms.pages.images.signs import stated_sides
+from gobelin.transforms.pages.tree.page_blocks import Block
 
 _MIN_CHARS = 20
 _MAX_MORE = 8  # characters of " ... more"
@@ -24,22 +26,20 @@ def drop_caption_copies(region: Region) -> None:
     """A paragraph near a picture whose words the picture's caption has, too. A manual may say them again."""
     if region.kind is PageKind.MANUAL:
         return
-    blocks, drop = region.blocks, region.drop
-    kept = [index for index in range(region.start, region.end) if not drop[index]]
-    for place, index in enumerate(kept):
-        caption = _caption(region, index)
+    kept = _kept(region)
+    for place, block in enumerate(kept):
+        caption = _caption(region, block)
         if len(caption) < _MIN_CHARS:
             continue
-        for other in kept[max(0, place - _MAX_BETWEEN) : place + _MAX_BETWEEN + 1]:
-            block = blocks[other]
-            if (
-                block.image is None
-                and block.role is Role.PARAGRAPH
-                and _MIN_CHARS <= block.num_chars <= len(caption) + 8
-            ):
-                text = block.text.removesuffix(" less").removesuffix(" more").rstrip(_ENDS)
-                if len(text) >= _MIN_CHARS and text in caption:
-                    drop[other] = True
+        near = kept[max(0, place - _MAX_BETWEEN) : place + _MAX_BETWEEN + 1]
+        _drop(region, [other for other in near if _is_in_caption(other, caption)])
+
+
+def _is_in_caption(block: Block, caption: str) -> bool:
+    if block.image is not None or block.role is not Role.PARAGRAPH or block.num_chars > len(caption) + _MAX_MORE:
+        return False
+    text = block.text.removesuffix(" less").removesuffix(" more").rstrip(_ENDS)
+    return len(text) >= _MIN_CHARS and text in caption
 
 
 def drop_second_versions(region: Region) -> None:
@@ -47,23 +47,34 @@ def drop_second_versions(region: Region) -> None:
     caption of their own, and the smaller."""
     if region.kind is not PageKind.ARTICLE:
         return
-    before: int | None = None
-    for index in range(region.start, region.end):
-        block = region.blocks[index]
-        if region.drop[index] or (block.image is None and not block.num_chars):
-            continue
+    before: Block | None = None
+    for block in _kept(region):
         if block.image is None or block.image >= len(region.references):
-            before = None
-        elif before is not None and _is_same_picture(region, before, index):
-            worse = min((before, index), key=lambda one: _worth(region, one))
-            region.drop[worse] = True
-            before = before if worse == index else index
+            before = None if block.num_chars else before
+        elif before is not None and _is_same_picture(region, before, block):
+            worse = min((before, block), key=lambda one: _worth(region, one))
+            _drop(region, [worse])
+            before = before if worse is block else block
         else:
-            before = index
+            before = block
 
 
-def _is_same_picture(region: Region, one: int, other: int) -> bool:
-    names = {_name_without_sizes(_address(region, index)) for index in (one, other)}
+def _kept(region: Region) -> list[Block]:
+    kept = [region.blocks[index] for index in range(region.start, region.end) if not region.drop[index]]
+    return [*region.lead, *kept]
+
+
+def _drop(region: Region, blocks: Sequence[Block]) -> None:
+    if not blocks:
+        return
+    gone = set(map(id, blocks))
+    region.lead = [block for block in region.lead if id(block) not in gone]
+    for index in range(region.start, region.end):
+        region.drop[index] = region.drop[index] or id(region.blocks[index]) in gone
+
+
+def _is_same_picture(region: Region, one: Block, other: Block) -> bool:
+    names = {_name_without_sizes(_address(region, block)) for block in (one, other)}
     captions = sorted(filter(None, (_caption(region, one), _caption(region, other))), key=len)
     return len(names) == 1 and names != {""} and (len(captions) < 2 or captions[1].startswith(captions[0]))
 
@@ -78,22 +89,20 @@ def _name_without_sizes(url: str) -> str:
     return f"{_NUMBER.sub('', folder)}/{name}" if tells and names_image_file(path) else ""
 
 
-def _worth(region: Region, index: int) -> tuple[bool, int, int]:
-    image = region.blocks[index].image
-    assert image is not None
-    numbers = map(int, _NUMBER.findall(_address(region, index)))
-    side = max(stated_sides(region.references[image]), default=0)
-    return bool(_caption(region, index)), side, sum(numbers)
+def _worth(region: Region, block: Block) -> tuple[bool, int, int]:
+    assert block.image is not None
+    numbers = map(int, _NUMBER.findall(_address(region, block)))
+    side = max(stated_sides(region.references[block.image]), default=0)
+    return bool(_caption(region, block)), side, sum(numbers)
 
 
-def _address(region: Region, index: int) -> str:
-    image = region.blocks[index].image
-    assert image is not None
-    return region.references[image].candidates[0]
+def _address(region: Region, block: Block) -> str:
+    assert block.image is not None
+    return region.references[block.image].candidates[0]
 
 
-def _caption(region: Region, index: int) -> str:
-    image = region.blocks[index].image
-    if image is None or image >= len(region.references):
+def _caption(region: Region, block: Block) -> str:
+    if block.image is None or block.image >= len(region.references):
         return ""
-    return region.captions.get(image) or region.references[image].caption or ""
+    parts = (region.references[block.image].caption, region.captions.get(block.image))
+    return " ".join(part for part in parts if part)

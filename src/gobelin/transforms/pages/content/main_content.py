@@ -336,7 +336,7 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     ),
     (True, (drop_logos, take_captions)),
     (False, (drop_behind_flow, drop_phrases, drop_last_lines, drop_duplicates, drop_empty_sections)),
-    (True, (drop_left_behind, drop_icons, drop_pointers, drop_signs, drop_icon_rows, add_lead_image, drop_copies)),
+    (True, (drop_left_behind, drop_icons, drop_pointers, drop_icon_rows, drop_signs, add_lead_image, drop_copies)),
     (True, (drop_second_versions, drop_caption_copies)),
 )
 """The rules in the order in which they change a region; True: also where its links are its content.
