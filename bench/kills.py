@@ -1,7 +1,7 @@
 """Runs that are killed, and stores that are away: does the same command end with the same bytes, and is nothing left?
 
     python -m bench.kills --kills 30 --seed 1
-    python -m bench.kills --outages --cuts
+    python -m bench.kills --outages --cuts [--until select]
 
 A run of all stages on a small sample crawl, and an import of what such a run exported; output on a disk or on an S3
 server on this machine (moto). ``--kills``: the seed chooses stage, process and moment; the process gets SIGKILL:
@@ -201,14 +201,16 @@ class Bench:
             for name, _ in list_files(str(self._corpus)):
                 upload(str(self._corpus / name), f"{output}/{name}")
 
-    def prepare(self) -> None:
+    def prepare(self, only_corpus: bool = False) -> None:
         """Undisturbed commands; an export for imports."""
         self.expected["corpus"] = self._undisturbed("corpus", str(self._corpus))
+        self._note_seconds(str(self._corpus))
+        if only_corpus:
+            return
         output = self.new_output("disk")
         self.begin(Case("run", "disk", "", ""), output)
         self.expected["run"] = self._undisturbed("run", output)
-        stages = read_json(f"{output}/run.json")["stages"]
-        self.seconds = {name: float(stage["seconds"]) for name, stage in stages.items()}
+        self._note_seconds(output)
         program = str(Path(sys.executable).with_name("gobelin"))
         export = [program, "export", output, "--format", "webdataset", "--to", str(self.folder / "exported")]
         subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
@@ -217,6 +219,10 @@ class Bench:
         self.expected["import"] = self._undisturbed("import", output)
         self.seconds["import"] = float(read_json(f"{output}/extract/manifest.json")["seconds"])
         delete(output)
+
+    def _note_seconds(self, output: str) -> None:
+        stages = read_json(f"{output}/run.json")["stages"]
+        self.seconds = {name: float(stage["seconds"]) for name, stage in stages.items() if "seconds" in stage}
 
     def _undisturbed(self, command: str, output: str) -> dict[str, str]:
         code, said = self.start(command, output).wait()
@@ -344,7 +350,7 @@ def kills(bench: Bench, number: int, seed: int, first: int) -> bool:
     return not failed
 
 
-def outages(bench: Bench, seed: int) -> bool:
+def outages(bench: Bench, command: str, seed: int) -> bool:
     """The store answers 503 for a while. Returns whether all went well."""
     rng = random.Random(seed)
     usual = sum(seconds for name, seconds in bench.seconds.items() if name != "import")
@@ -357,11 +363,11 @@ def outages(bench: Bench, seed: int) -> bool:
             bench.door.close_for(seconds)
 
         what = f"answers 503 for {seconds} s" if seconds else "is there"
-        good &= _with_store(bench, what, close if seconds else None, None)
+        good &= _with_store(bench, command, what, close if seconds else None, None)
     return good
 
 
-def cuts(bench: Bench, seed: int) -> bool:
+def cuts(bench: Bench, command: str, seed: int) -> bool:
     """The store cuts connections. Returns whether all went well."""
     rng = random.Random(seed)
     good = True
@@ -370,22 +376,24 @@ def cuts(bench: Bench, seed: int) -> bool:
         ("silent", "does what it is asked and cuts one connection in 20 before it answers"),
         ("answer", "cuts one connection in 20 after half of the answer"),
     ):
-        good &= _with_store(bench, what, None, lambda *_, where=where: where if rng.random() < 0.05 else "")
+        good &= _with_store(bench, command, what, None, lambda *_, where=where: where if rng.random() < 0.05 else "")
     return good
 
 
-def _with_store(bench: Bench, what: str, act: Callable[[], None] | None, cut: Callable[[str, str], str] | None) -> bool:
+def _with_store(
+    bench: Bench, command: str, what: str, act: Callable[[], None] | None, cut: Callable[[str, str], str] | None
+) -> bool:
     door, output = bench.door, bench.new_output("s3")
     before, start = door.num_refused + door.num_cut, time.monotonic()
     door.cut = cut
-    process = bench.start("run", output)
+    process = bench.start(command, output)
     thread = threading.Thread(target=act or (lambda: None))
     thread.start()
     code, said = process.wait()
     took = time.monotonic() - start
     door.reset()
     thread.join()
-    problems = [f"exit code {code}: {said[-500:]}"] if code else bench.problems("run", output)
+    problems = [f"exit code {code}: {said[-500:]}"] if code else bench.problems(command, output)
     met = door.num_refused + door.num_cut - before
     print(f"| {what} | {met:,} | {took:.0f} | {'yes' if not problems else 'no'} |", flush=True)
     for problem in problems:
@@ -412,6 +420,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="of the seed's kills (%(default)s)")
     parser.add_argument("--outages", action="store_true", help="the store answers 503 for 1, 5, 30 and 120 s")
     parser.add_argument("--cuts", action="store_true", help="the store cuts connections")
+    parser.add_argument(
+        "--until", choices=CORPUS_STAGES[-1:], help="with the stores that are away, the last stage (all stages)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="chooses stages, processes and moments (%(default)s)")
     parser.add_argument("--pages", type=int, default=40, help="of the sample crawl (%(default)s)")
     parser.add_argument("--folder", help="where to work (a temporary folder)")
@@ -420,13 +431,14 @@ def main() -> int:
     try:
         with store() as door:
             bench = Bench(folder, door, options.pages)
-            bench.prepare()
+            command = "corpus" if options.until else "run"
+            bench.prepare(only_corpus=command == "corpus" and not options.kills)
             print(json.dumps({"seconds of an undisturbed run, by stage": bench.seconds}), flush=True)
             good = kills(bench, options.kills, options.seed, options.first) if options.kills else True
             if options.outages or options.cuts:
                 print("| the store | requests met | seconds | same bytes, nothing left |\n|---|---:|---:|---|")
-            good &= outages(bench, options.seed) if options.outages else True
-            good &= cuts(bench, options.seed) if options.cuts else True
+            good &= outages(bench, command, options.seed) if options.outages else True
+            good &= cuts(bench, command, options.seed) if options.cuts else True
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if good else 1

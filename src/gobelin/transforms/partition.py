@@ -33,7 +33,7 @@ from gobelin.store.paths import join
 from gobelin.store.shards import PLACE_OF_DECISION, ROW_GROUP_BYTES, shard_of_decision
 from gobelin.store.tables import read_tables
 
-HELD_BYTES = 16 * 2**20
+HELD_BYTES = 8 * 2**20
 """Bytes of rows, as Arrow holds them, that are collected before they are written."""
 
 _WORTH_GIVING_BACK = 2**20
