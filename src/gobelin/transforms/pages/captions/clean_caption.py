@@ -12,6 +12,12 @@ _BUTTONS = re.compile(
     r"|点击(?:查看大图|放大)|\[\+\]|写真を拡大|拡大写真|查看大图",
     re.I,
 )
+_MAY_HOLD = (
+    "aption", "playback", "nlarge", "xpand", "zoom", "gallery", "vergr", "anzeigen", "ihat foto", "erbesar",
+    "ver ", "[+]", "写真", "大图", "放大", "CAPTION", "ENLARGE", "VERGR", "Ver ", "VER ",
+)  # fmt: skip
+"""One of these stands in every text that holds a button's words, in the spellings that pages use."""
+
 _SLIDE = re.compile(r"(?:\d{1,3}of\d{1,3}|[(\[]\d{1,3} ?/ ?\d{1,3}[)\]])\s?(?=\S)")
 """Such as ``1of4`` or ``(1/4)``, but not ``1 of 4`` or ``1/4``, which may be said of something."""
 
@@ -23,7 +29,7 @@ _MIN_REPEATED_CHARS = 7
 def clean_caption(caption: str) -> str:
     """The caption, white space folded; empty where nothing is left."""
     text = caption
-    if _BUTTONS.search(text):
+    if any(word in text for word in _MAY_HOLD) and _BUTTONS.search(text):
         text = " ".join(_BUTTONS.sub(" ", text).split())
     slide = _SLIDE.match(text)
     if slide is not None:

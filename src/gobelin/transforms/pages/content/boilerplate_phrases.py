@@ -12,6 +12,39 @@ def _begins(*phrases: str, lead: str = r"\W{0,4}", end: str = "") -> re.Pattern[
     return re.compile(f"{lead}(?:{'|'.join(phrases)}){end}", re.I)
 
 
+class _ByLetter:
+    """Phrases, of which a text is compared with those alone that may begin as it does: five times as fast."""
+
+    def __init__(self, *phrases: str) -> None:
+        groups: dict[str, list[str]] = {}
+        for phrase in phrases:
+            for letter in _openings(phrase):
+                groups.setdefault(letter, []).append(phrase)
+        self._patterns = {letter: _begins(*group) for letter, group in groups.items()}
+
+    def match(self, text: str) -> re.Match[str] | None:
+        first = next(filter(str.isalnum, text[:5]), "").lower()
+        pattern = self._patterns.get(first)
+        return None if pattern is None else pattern.match(text)
+
+
+def _openings(phrase: str) -> set[str]:
+    """The letters that a phrase may begin with, which is a letter or a group of such phrases, either perhaps left
+    out."""
+    if not phrase.startswith("(?:"):
+        return {phrase[0]} | (_openings(phrase[2:]) if phrase[1:2] == "?" else set())
+    depth, start, options = 0, 3, []
+    for index, character in enumerate(phrase):
+        depth += (character == "(") - (character == ")")
+        if (character == "|" and depth == 1) or (character == ")" and depth == 0):
+            options.append(phrase[start:index])
+            start = index + 1
+        if character == ")" and depth == 0:
+            break
+    letters = set().union(*map(_openings, options))
+    return letters | (_openings(phrase[start + 1 :]) if phrase[start : start + 1] == "?" else set())
+
+
 def _holds(phrases: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(phrases), re.I)
 
@@ -93,7 +126,7 @@ CALLS = _begins(
 )  # fmt: skip
 """Share, subscribe, buy; who owns the page; when it was filed and under what; how long a generator ran."""
 
-PLUGS = _begins(
+PLUGS = _ByLetter(
     r"(?:want|need|got|have) (?:more|us|an?|any|something)\b[^.?!]{0,80}\? ?(?:e-?mail|write|contact"
     r"|sign|subscribe|get|let us|drop|send|tell|join|share|follow|check|click)\b",
     r"listen (?:to|on|now|via|wherever)\b[^.!?]{0,90}\b(?:podcasts?|spotify|itunes|sponsor-free)\b",
