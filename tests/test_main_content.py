@@ -306,6 +306,22 @@ def test_an_image_in_a_table_stands_before_its_row_or_behind_the_text_to_its_lef
     assert outline(content) == ["PROSE", *expected, "PROSE End."]
 
 
+def test_the_head_of_a_table_stays_with_its_first_row_whatever_image_stands_between() -> None:
+    rows = "".join(f"<tr><td>{n}.py<td><img src={n}.jpg><td>It draws {n}.</tr>" for n in ("lines", "bars"))
+    table = f"<table><tr><th>Source<th>Picture<th>What it does</tr>{rows}</table>"
+    content = read(f"<article><p>{PROSE}</p>{table}<p>{PROSE} End.</p></article>")
+    first = "Source | Picture | What it does\nlines.py |  | It draws lines."
+    assert outline(content) == [
+        "PROSE",
+        "[lines.jpg]",
+        first,
+        "[bars.jpg]",
+        "bars.py |  | It draws bars.",
+        "PROSE End.",
+    ]
+    assert [piece.header_rows for piece in content.pieces if getattr(piece, "role", None) is Role.TABLE] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("tag", "names", "kind"),
     [

@@ -58,7 +58,7 @@ def _is_box(table: HtmlElement) -> bool:
 
 def read_table(table: HtmlElement, with_hidden: bool = False) -> Iterator[TablePart | int]:
     """The parts of a data table in reading order. An image, by its index, stands before the row that it is in; behind
-    the row where all its text is in the cells before the image.
+    the row where all its text is in the cells before the image. The table's head stays with the first row below it.
 
     Args:
         with_hidden: reads the rows, cells and words that the page hides, too.
@@ -80,7 +80,8 @@ def read_table(table: HtmlElement, with_hidden: bool = False) -> Iterator[TableP
         images = [image for cell in cells for image in cell.images]
         is_text_first = bool(images) and _is_text_first(cells)
         if images and not is_text_first:
-            yield from part.take()
+            if is_top or not part.is_head:
+                yield from part.take()
             yield from images
         part.add(Line(columns, [cell.text for cell in cells], is_top), cells)
         if is_text_first:
@@ -95,6 +96,11 @@ class _Part:
     def __init__(self) -> None:
         self._lines: list[Line] = []
         self._link_chars = self._num_links = 0
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the rows so far are the table's head alone."""
+        return all(line.is_head for line in self._lines)
 
     def add(self, line: Line, cells: list[_Cell]) -> None:
         self._link_chars += sum(cell.link_chars for cell in cells)
