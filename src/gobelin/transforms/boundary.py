@@ -1,14 +1,14 @@
-"""The boundary between gobelin and what the web wrote: there an exception becomes a decision, and the run goes on.
+"""The boundary between gobelin and data from the web. It turns an exception into a decision, and the run goes on.
 
 Every step of a pipeline that works on pages, pictures, headers or addresses of the web is a ``WebStep``. It calls the
 function that does the work through ``attempt``, once for each thing that may be left out by itself (a record, a page, a
 picture, a document), and writes a decision where that comes back ``Refused``. ``tests/test_boundary.py`` holds a list
 of all steps and throws an exception into each.
 
-What ends a run all the same, because it is about the run and not about one thing: Ctrl-C and requests to stop (they are
-no ``Exception``), what a user gave (``UserError``), a disk that is full or broken, and too many open files. Too little
-memory for one thing is a reason to leave that out: Linux refuses memory only to a single huge request, and ends a
-process that took too much in small ones without an exception.
+Some exceptions still end a run, because they concern the run and not one thing: Ctrl-C and requests to stop (they are
+no ``Exception``), an error in the user's input (``UserError``), a disk that is full or broken, and too many open files.
+If one thing needs too much memory, only that thing is left out. Linux refuses memory only to a single huge request. A
+process that takes too much in small requests ends without an exception.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Refused:
 
 
 def attempt(work: Callable[..., T], *arguments: Any) -> T | Refused:
-    """What a function returns, or that it raised an exception. An iterator must be used up inside ``work``."""
+    """Calls a function. Returns its result, or ``Refused`` if it raised. An iterator must be used up inside
+    ``work``."""
     try:
         return work(*arguments)
     except UserError:
@@ -49,12 +50,12 @@ def attempt(work: Callable[..., T], *arguments: Any) -> T | Refused:
 
 
 def ends_a_run(error: Exception) -> bool:
-    """Whether an exception is about the machine: a disk that is full or broken, too many open files."""
+    """Whether the machine caused an exception: a disk that is full or broken, or too many open files."""
     return isinstance(error, OSError) and error.errno in _ENDS_A_RUN
 
 
 class WebStep(beam.DoFn):
-    """A step that works on what the web wrote, and calls the work through ``attempt``."""
+    """A step that works on data from the web, and calls the work through ``attempt``."""
 
 
 class Guarded(WebStep):

@@ -1,4 +1,4 @@
-"""Where torch computes: the names that recipes give to devices, and how exactly a device multiplies by default.
+"""The devices of torch: the names that recipes use, and the precision that a device chooses by default.
 
 torch is imported inside the functions.
 """
@@ -20,14 +20,15 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def check_device(device: str) -> None:
-    """Raises UserError unless the name is known; ``cuda:1`` is one too. Whether it is there, ``torch_device`` says."""
+    """Raises UserError if the name is unknown. ``cuda:1`` is known. ``torch_device`` checks whether the device
+    exists."""
     if device.partition(":")[0] not in DEVICES:
         raise UserError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
 
 
 def torch_device(name: str) -> torch.device:
-    """The device of a recipe's ``device``: cpu, cuda, mps, or for auto the first of cuda, mps and cpu that is there.
-    Under torchrun each process has its own GPU.
+    """The device that a recipe names: cpu, cuda, mps, or auto for the first available of cuda, mps and cpu. Under
+    torchrun each process has its own GPU.
 
     Raises:
         UserError: this machine, or this torch, has no such device.
@@ -58,7 +59,8 @@ def fastest_precision(device: torch.device | str = "cpu") -> Precision:
 
 
 def device_kind(device: torch.device | str) -> str:
-    """What a device is, so that a result can be repeated: ``cpu AVX512``, ``cuda NVIDIA H200``, ``mps``."""
+    """The kind and model of a device, so that a result can be repeated: ``cpu AVX512``, ``cuda NVIDIA H200``,
+    ``mps``."""
     import torch
 
     kind = torch.device(device).type
@@ -68,8 +70,7 @@ def device_kind(device: torch.device | str) -> str:
 
 
 def num_gpus_here() -> int:
-    """NVIDIA GPUs that processes of this machine may use, told by their device files: without torch, which takes
-    seconds to load."""
+    """The number of NVIDIA GPUs that processes may use. It counts device files, because loading torch takes seconds."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
     return len(glob.glob("/dev/nvidia[0-9]*"))

@@ -1,15 +1,14 @@
-"""Rows dealt out to parts by a key, in one pass over their files.
+"""Deals rows out to parts by a key, in one pass over their files.
 
-A step whose batches each need the rows of some keys would read all files once a batch. Where there are several batches,
-the files are dealt out before: they are read once, a row group at a time, and each part is a file that one batch reads.
+If each batch of a step needs the rows of some keys, all batches would have to read all files. So before a step with
+several batches, the files are dealt out. They are read once, one row group at a time. Each part becomes a file, and one
+batch reads it.
 
     files --row groups--> rows and the part of each (``Deal``) --> part-00000-of-P, part-00001-of-P ...
 
-What is held in memory is bounded: beyond ``HELD_BYTES`` the rows of each part go to a temporary file of its own, and in
-the end its file is made of that. (A Parquet writer keeps
-the metadata of its row groups until it is closed, so one open writer per part would take memory that grows with the
-square of the rows.) Rows keep the order in which they
-come.
+Memory is bounded. Beyond ``HELD_BYTES``, the rows of each part go to a temporary file of their own, and at the end the
+part's file is made from it. (A Parquet writer keeps the metadata of its row groups until it is closed. One open writer
+per part would take memory that grows with the square of the rows.) Rows keep their order.
 """
 
 from __future__ import annotations
@@ -34,17 +33,16 @@ from gobelin.store.shards import PLACE_OF_DECISION, ROW_GROUP_BYTES, shard_of_de
 from gobelin.store.tables import read_tables
 
 HELD_BYTES = 8 * 2**20
-"""Bytes of rows, as Arrow holds them, that are collected before they are written."""
+"""The number of bytes of rows, as Arrow holds them, that are collected before they are written."""
 
 _WORTH_GIVING_BACK = 2**20
 
 Parts = npt.NDArray[np.intp]
-"""The part of each row, (N,); -1: the row goes nowhere."""
+"""The part of each row, shape (N,); -1 if the row is dropped."""
 
 
 class Deal(Protocol):
-    """Says where the rows of a table go: the rows that are written (the same, some, or others made of them), and the
-    part of each. Must be picklable."""
+    """Returns the rows to write (the same, some, or rows made from them) and the part of each. Must be picklable."""
 
     def __call__(self, table: pa.Table, /) -> tuple[pa.Table, Parts]: ...
 
@@ -67,8 +65,8 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ByShard:
-    """By the shard that a column's value names (``shard_of``); rows without a value go nowhere. With fewer parts than
-    shards, part p of P holds the shards s with s % P = p."""
+    """Deals by the shard that a column's value names (``shard_of``). Rows without a value are dropped. With fewer parts
+    than shards, part p of P holds the shards s with s % P = p."""
 
     column: str
     num_shards: int
@@ -85,7 +83,7 @@ class ByShard:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ByNumber:
-    """By a column that says the part."""
+    """Deals by a column that holds the number of the part."""
 
     column: str
 
@@ -95,7 +93,7 @@ class ByNumber:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DecisionsByShard:
-    """As ``ByShard``, by what a decision is about."""
+    """Deals decisions as ``ByShard`` does, by the document or image that a decision is about."""
 
     num_shards: int
     num_parts: int
@@ -107,8 +105,8 @@ class DecisionsByShard:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BySlice:
-    """By the first four digits of a column that holds digests in hexadecimal; rows without one go nowhere. 0.05 us a
-    row instead of the 0.7 of ``ByShard``."""
+    """Deals by the first four digits of a column of hexadecimal digests. Rows without a digest are dropped. A row takes
+    0.05 us instead of the 0.7 of ``ByShard``."""
 
     column: str
     num_parts: int  # [1, 65536]
@@ -142,12 +140,13 @@ def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = 
 
 
 def give_memory_back() -> None:
-    """Rows that come and go leave holes in the heap; without this they stay this process's, beside the next rows."""
+    """Returns free memory to the system. Rows that come and go leave holes in the heap, and the process would keep
+    them."""
     pa.default_memory_pool().release_unused()
 
 
 class Bins(contextlib.AbstractContextManager["Bins"]):
-    """Rows by part, however many: beyond some bytes they wait in temporary files, which end with the block."""
+    """Any number of rows, by part. Beyond a limit of bytes they wait in temporary files, which end with the block."""
 
     def __init__(self, schema: pa.Schema, num_parts: int, held_bytes: int = HELD_BYTES) -> None:
         self._schema, self._num_parts, self._held_bytes = schema, num_parts, held_bytes
@@ -172,7 +171,7 @@ class Bins(contextlib.AbstractContextManager["Bins"]):
             self._spill()
 
     def take(self, index: int) -> Iterator[pa.Table]:
-        """The rows of a part, in the order in which they came, bit by bit; once, when all have come."""
+        """The rows of a part in their order of arrival, table by table. Call this once, after all rows have come."""
         if self._spilled:
             yield from self._spilled[index].end()
         yield self._rows_of(index)
@@ -217,7 +216,7 @@ def _row_groups(pieces: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.Ta
 
 
 class _Spill:
-    """Rows of one part in a temporary file, which has no name and goes with the process."""
+    """Rows of one part in a temporary file without a name. The file disappears with the process."""
 
     def __init__(self, schema: pa.Schema, stack: contextlib.ExitStack) -> None:
         self._file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
@@ -228,7 +227,7 @@ class _Spill:
             self._writer.write_table(rows.combine_chunks())
 
     def end(self) -> Iterator[pa.Table]:
-        """All rows, bit by bit; then the file is closed."""
+        """All rows, table by table. Then the file is closed."""
         self._writer.close()
         self._file.seek(0)
         with self._file, pa.ipc.open_stream(self._file) as reader:
@@ -237,7 +236,7 @@ class _Spill:
 
 
 def _may_open(num_files: int) -> None:
-    """Lets this process open so many files more, as far as the system allows it."""
+    """Lets this process open this many more files, as far as the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = num_files + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,7 +1,8 @@
-"""How far a worker is: counts in a small file that other processes can watch.
+"""The progress of a worker: counts in a small file that other processes can watch.
 
-Beam's local runner shows its counters only at the end, so a worker process of a local run writes its own, a few times
-a second at most. On a cluster nothing is watched and ``advance`` only adds up; Beam's own monitoring serves there.
+Beam's local runner shows its counters only at the end. So a worker process of a local run writes its own counts, at
+most a few times a second. On a cluster nobody watches the file, ``advance`` only adds up, and Beam's own monitoring
+shows the progress.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gobelin.store.files import read_bytes, write_bytes
 _SECONDS_BETWEEN_WRITES = 0.2
 
 BEFORE = "_before"
-"""Name among the counts: how many of the step's units were done before the process began."""
+"""Name of one count: the number of the step's units that were done before the process began."""
 
 _NOTE = "_note"  # beside the counts in the file
 
@@ -27,7 +28,7 @@ _last_write = 0.0
 
 
 def report_to(path: str) -> None:
-    """From now on this process writes its counts to ``path``, which is local: it is written often."""
+    """Makes this process write its counts to ``path``. The path must be local, because it is written often."""
     global _file, _note
     _file, _note = path, ""
     _counts.clear()
@@ -44,14 +45,14 @@ def advance(what: str, by: int = 1) -> None:
 
 
 def reach(what: str, number: int) -> None:
-    """Counts on to ``number`` of ``what``. What lies before the first call was done before this process began."""
+    """Counts up to ``number`` of ``what``. Units before the first call count as done before this process began."""
     if not _counts[what]:
         _counts[BEFORE] = number - 1
     advance(what, number - _counts[BEFORE] - _counts[what])
 
 
 def note(text: str) -> None:
-    """A few words that stand beside the counts until the next call, such as a loss."""
+    """Shows a few words beside the counts until the next call, such as a loss."""
     global _note
     _note = text
 
@@ -63,12 +64,12 @@ def flush() -> None:
 
 
 def read_counts(path: str) -> dict[str, int]:
-    """The counts that another process wrote; empty before its first."""
+    """The counts that another process wrote. They are empty until it first writes."""
     return {name: value for name, value in _read(path).items() if name != _NOTE}
 
 
 def read_note(path: str) -> str:
-    """The words that another process noted last; empty without."""
+    """The words that another process noted last, or an empty string."""
     return _read(path).get(_NOTE, "")
 
 

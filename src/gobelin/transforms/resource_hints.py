@@ -1,4 +1,4 @@
-"""What a step asks of the machine that it runs on. Dataflow heeds it; the local runner passes over it."""
+"""Resource hints: the memory and GPU that a step needs. Dataflow follows them, and the local runner ignores them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 import apache_beam as beam
 
 MODEL_RAM = "16GB"
-"""For a worker with a model and batches of pictures; Dataflow's own choice has 4 GB per core."""
+"""Memory of a worker with a model and batches of pictures. By default, Dataflow has 4 GB per core."""
 
 ACCELERATOR_VARIABLE = "GOBELIN_ACCELERATOR"
 ACCELERATOR = "type:nvidia-l4;count:1;install-nvidia-driver"
-"""The GPU that a step with a model asks for; the environment variable names another one."""
+"""The GPU that a step with a model asks for. The environment variable can name another one."""
 
 
 def with_model(step: beam.PTransform, device: str) -> beam.PTransform:
-    """A step that runs a model: with memory for it, and with a GPU where the recipe's device is ``cuda``."""
+    """Gives a step memory for its model, and a GPU if the recipe's device is ``cuda``."""
     if not device.startswith("cuda"):
         return step.with_resource_hints(min_ram=MODEL_RAM)
     accelerator = os.environ.get(ACCELERATOR_VARIABLE) or ACCELERATOR

@@ -1,4 +1,4 @@
-"""Steps of Beam's that read and write data sets of small rows."""
+"""Beam steps that read and write data sets of small rows."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class ReadRows(beam.PTransform):
 class WriteRows(beam.PTransform):
     """(shard, row) pairs of small rows -> a data set. Returns the paths.
 
-    Rows are sorted by ``sort_by`` and, where those tie, by all their values. For rows that may travel through a
-    shuffle (decisions, tallies); payloads go through a spool instead.
+    Rows are sorted by ``sort_by``, and rows that tie by all their values. Use it for rows that may travel through a
+    shuffle (decisions, tallies). Payloads go through a spool instead.
 
     Args:
-        shards: those that are written, with or without rows; None: all.
+        shards: the shards to write, with or without rows; None: all.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RowsOf:
 class WriteDataSets(beam.PTransform):
     """{name: PCollections of small rows} -> the data sets of these names in ``folder``, written as by ``WriteRows``.
 
-    All go through one shuffle, which costs a fraction of what one for each of them costs to build and to run.
+    All data sets go through one shuffle. This costs a fraction of one shuffle for each, to build and to run.
 
     Args:
         shard: (row, number of shards) -> its shard.

@@ -1,9 +1,10 @@
-"""What a payload is: by the type that its server named and by its first bytes, as browsers tell it.
+"""Tells the kind of a payload, as browsers do, by the type that its server named and by its first bytes.
 
-``parse_content_type`` is Fetch's "extract a MIME type": of several types the last one that can be parsed counts.
-``kind_of`` follows the MIME Sniffing Standard: bytes of a picture are a picture whatever the type says, and where the
-type says nothing, the first tag tells a page. It goes beyond the standard in telling pages by any tag of HTML,
-XHTML behind an XML declaration, and UTF-16; and in saying where a page has a type that no browser shows as a page.
+``parse_content_type`` is Fetch's "extract a MIME type": of several types, the last one that can be parsed counts.
+``kind_of`` follows the MIME Sniffing Standard. Bytes of a picture are a picture, whatever the type says. If the type
+says nothing, the first tag shows whether it is a page. ``kind_of`` goes beyond the standard in two ways. It recognises
+pages by any tag of HTML, by XHTML after an XML declaration, and in UTF-16. It also reports pages with a type that no
+browser shows as a page.
 
 Sources: https://fetch.spec.whatwg.org/#concept-header-extract-mime-type, https://mimesniff.spec.whatwg.org/.
 """

@@ -1,7 +1,7 @@
-"""What a record of an archive begins with: the head of a WARC record, the line of an ARC record.
+"""Heads of records: the head of a WARC record, and the line of an ARC record.
 
-Heads of WARC records are parsed by warcio, bounded in length beforehand. Lines of ARC are parsed here: warcio knows
-five fields and no spaces, and files have ten, or dashes.
+warcio parses the heads of WARC records, after their length was checked. Lines of ARC are parsed here: warcio knows only
+five fields and no spaces, but files have ten fields, or dashes.
 
 Sources: ISO 28500 (WARC/1.0, WARC/1.1); "Arc File Format", Internet Archive 1996.
 """

@@ -1,9 +1,9 @@
-"""An HTTP response as it stands in an archive: its head, and its body out of transfer and content encodings.
+"""Reads an HTTP response of an archive: its head, and its body without transfer and content encodings.
 
-Bodies are untrusted: what a compressed body unpacks to is cut at a limit while it is unpacked. Encodings: chunked;
-gzip, x-gzip, deflate (both readings of it), br, zstd, and any chain of them. Headers are hints: a body that stands
-unpacked under such a header is taken as it is, and one that begins as gzip, zlib or zstd data is unpacked though no
-header says so, or once more than one says. Brotli has no first bytes to tell it by.
+Bodies are untrusted, so unpacking stops at a limit. Encodings are chunked, gzip, x-gzip, deflate (both readings of it),
+br, zstd, and any chain of them. Headers are only hints. A body that is not compressed is taken as it is, whatever the
+header says. A body that begins as gzip, zlib or zstd data is unpacked even without a header, or once more than the
+header says. Brotli has no signature, so it cannot be recognised without a header.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The members of an archive: gzip members, zstd frames and lz4 frames, told by their first bytes.
+"""Members of an archive (gzip members, zstd frames and lz4 frames), recognised by their first bytes.
 
-Each unpacks itself piece by piece, and knows where in the file it ends: a zstd frame by the headers of its blocks, the
-others by what the decompressor leaves. A zstd dictionary may stand in the file's first frame.
+Each member unpacks itself piece by piece, and knows where it ends in the file. A zstd frame reads the headers of its
+blocks, and the others see how much input the decompressor leaves. The file's first frame may hold a zstd dictionary.
 
 Memory: a window of 256 KiB over the file, a zstd window of at most 128 MiB.
 

@@ -1,7 +1,7 @@
 """Cutting archives into ranges of bytes that can be read by different workers, with the records of one pass.
 
-A range begins where a record begins and ends where the next range begins, so the readers of all ranges together go
-through the very chain of records that one reader would go through.
+A range begins where a record begins and ends where the next range begins. So the readers of all ranges together read
+exactly the records that a single reader would read.
 
 Finding such places without unpacking the file:
 

@@ -1,17 +1,15 @@
 """Web archives -> pages, images, site policies, revisits, and a tally of what was there.
 
-``read_archive`` goes through the records of a WARC or ARC file, or of a range of it, and keeps those that hold an HTML
-page, an image, or what a site says to crawlers (robots.txt, tdmrep.json), and revisits and redirects, which name a
-record like them.
-What a record is, is decided by its first bytes and its content type (``content_types.py``). Nothing is judged here: a
-404 page is a page with status 404.
+``read_archive`` goes through the records of a WARC or ARC file, or of a range of it. It keeps HTML pages, images,
+policies of sites (robots.txt, tdmrep.json), revisits, and redirects. The first bytes and the content type of a record
+decide its kind (``content_types.py``). Nothing is judged here: a 404 page is a page with status 404.
 
-Every record whose bytes are HTML or an image becomes a capture or a decision. What cannot be read is a ``fail``
-decision: a record that is cut short, has no address or cannot be taken out of its encoding, and a stretch of the file
-that holds no readable record, behind which reading goes on (``records.py``). A page under a type that browsers show as
-something else is a ``drop`` decision.
+Every record with bytes of HTML or an image becomes a capture or a decision. Unreadable data becomes a ``fail``
+decision: a record that is cut short, has no address or cannot be decoded, or a stretch of the file without a readable
+record. Reading continues after it (``records.py``). A page with a type that browsers do not show as a page is a
+``drop`` decision.
 
-Costs 40 microseconds of CPU a record and what unpacking it costs; memory for one payload.
+Costs 40 microseconds of CPU a record, plus the time to unpack it, and memory for one payload.
 """
 
 from __future__ import annotations

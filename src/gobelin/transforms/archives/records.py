@@ -1,12 +1,12 @@
 """The records of an archive: WARC 0.17 to 1.1 and ARC 1.0 to 2.0, packed in any way, damaged or not.
 
-``ArchiveRecords`` goes from record to record. What it meets next depends on the place in the file alone, so reading can
-start at any record and goes on as if it had come from the front; where files are cut into ranges rests on that
+``ArchiveRecords`` goes from record to record. The next record depends only on the place in the file. So reading can
+start at any record and continues as if it had started at the front. This makes it possible to cut files into ranges
 (``ranges.py``).
 
-Damage: a record that holds less than it says has a ``problem``; a stretch without a record is a ``Damage``. Reading
-goes on at the next record that begins, behind the start of the damaged one: its length may be what is wrong. A record
-that is embedded in a payload is not found, unless it is the payload of a damaged record.
+Damage: a record that holds less than it says has a ``problem``, and a stretch without a record is a ``Damage``. Reading
+continues at the next record after the start of the damaged one, because its length may be wrong. A record that is
+embedded in a payload is found only if it is the payload of a damaged record.
 
 Costs 20 microseconds per record and what unpacking costs.
 """

@@ -1,12 +1,12 @@
 """The bytes of an archive, unpacked, from one place where reading can start to the next.
 
-``Segment`` gives the unpacked bytes of the members that belong together: those from one that begins a record up to the
-next one that does. So a record may be spread over members (bgzip) and a member may hold many (``gzip file.warc``), and
-still each member that begins a record is a place where reading can start. ``PlainSegment`` is a file that is not
-compressed, whose records skip over what is not wanted.
+``Segment`` gives the unpacked bytes of members that belong together: from one member that begins a record up to the
+next one that does. So a record may be spread over members (bgzip), and a member may hold many records (``gzip
+file.warc``). Reading can start at each member that begins a record. ``PlainSegment`` is a file that is not compressed.
+Its records skip the bytes that nobody wants.
 
-Memory: pieces of 64 KiB. A member that unpacks to more than ``MAX_RATIO`` times its size is given up there, so the time
-a file takes is bounded by its size.
+Memory: pieces of 64 KiB. A member that unpacks to more than ``MAX_RATIO`` times its size is abandoned at that point, so
+the size of a file bounds the time it takes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""WACZ: a zip file of archives. Any zip will do; which of its members are archives, their first bytes say.
+"""WACZ: a zip file of archives. Any zip is accepted, and first bytes tell which of its members are archives.
 
 A zip is untrusted. Its directory is read into memory up to a limit; members are known by name and never written under
 it; encrypted members, those that overlap and those of unknown packing are refused. A stored member, as the format asks
