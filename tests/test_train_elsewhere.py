@@ -16,7 +16,7 @@ from gobelin.exchange.token_files import documents_of
 from gobelin.pipeline.exchange import export_training
 from gobelin.tokenize.sequence import ImageItem, Item
 from gobelin.train.held_out import HeldOut
-from gobelin.train.model import LMConfig, build_model
+from gobelin.train.model import LMConfig, build_model, save_model
 from gobelin.train.transformers_layout import save_as_transformers
 from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
@@ -87,3 +87,14 @@ def test_what_the_split_leaves_out_is_in_no_file(name: str, tmp_path: Path, monk
     for part, ids in (("train", others), ("val", [held_out])):
         written = np.fromfile(tmp_path / "to" / f"{part}.bin", np.uint16).tolist()
         assert written == np.concatenate([documents[doc_id] for doc_id in ids]).tolist()
+
+
+def test_a_refused_export_leaves_its_folder_empty(tmp_path: Path) -> None:
+    shape = dataclasses.replace(SHAPE, place_embedding=True)
+    save_model(build_model(shape, VOCABULARY, torch.Generator()), str(tmp_path / "out" / "train"))
+    VOCABULARY.save(str(tmp_path / "out" / "tokenize"))
+    stages = {"tokenize": {"status": "done"}, "train": {"status": "done"}}
+    (tmp_path / "out" / "run.json").write_text(json.dumps({"stages": stages, "recipe": {"train": {"row_tokens": 64}}}))
+    for _ in range(2):
+        with pytest.raises(UserError, match="place_embedding=false"):
+            export_training.export_training(str(tmp_path / "out"), "transformers", str(tmp_path / "to"))

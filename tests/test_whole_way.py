@@ -239,6 +239,7 @@ def test_the_model_is_loaded_by_transformers(output: Path, tmp_path: Path, capsy
     transformers = pytest.importorskip("transformers")
     assert main(["export", str(output), "--format", "transformers", "--to", str(tmp_path / "no")]) == 2
     assert "train.model.place_embedding=false" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "no").rglob("*") if path.is_file()], "the same folder may be named again"
     shape = "train.model={width: 32, num_layers: 2, num_heads: 4, num_kv_heads: 2, hidden: 48, place_embedding: false}"
     assert main(_trained_anew(output, tmp_path / "out", shape, "train.steps=4")) == 0
     assert main(["export", str(tmp_path / "out"), "--format", "transformers", "--to", str(tmp_path / "hf")]) == 0

@@ -30,7 +30,6 @@ def export_training(output: str, name: str, target: str) -> dict[str, Any]:
         raise OutputError(f"--to {target}: is not an empty folder: choose another one")
     make_folder(target)
     vocabulary = Vocabulary.load(join(output, "tokenize"))
-    vocabulary.save(target)
     if name == "transformers":
         from gobelin.train.model import load_model
         from gobelin.train.transformers_layout import save_as_transformers
@@ -47,6 +46,7 @@ def export_training(output: str, name: str, target: str) -> dict[str, Any]:
             found = write_nanogpt(documents, held_out.__contains__, target, vocabulary.size)
         else:
             found = write_megatron(documents, held_out.__contains__, target, vocabulary.size)
+        vocabulary.save(target)
         found["left_out"] = len(left_out)
     summary = {"format": name, "vocabulary_size": vocabulary.size, **found}
     write_json(join(target, "export.json"), summary)
