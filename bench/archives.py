@@ -1,16 +1,16 @@
-"""Records that gobelin, warcio and fastwarc find in archives, file by file, and records per CPU-second.
+"""Counts the records that gobelin, warcio and fastwarc find in archives, and measures records per CPU-second.
 
     python bench/archives.py counts '../shared/corpus/warc-edge/*/*' '../shared/corpus/web/*' --peers-python PYTHON
     python bench/archives.py speed crawl.warc.gz crawl.warc --peers-python PYTHON
 
-PYTHON is the interpreter of an environment that has warcio and fastwarc; gobelin runs in this one. Each reader gets
-each file in a process of its own, stopped after a minute.
+PYTHON is the interpreter of an environment with warcio and fastwarc. gobelin runs in this one. Each reader gets each
+file in a process of its own, which is stopped after a minute.
 
-``counts``: a record counts for a peer where it is given out. For gobelin it is what the data set ``archives`` says was
-seen; beside it stands how many of these failed: records that are not whole, and stretches without any. ``speed``:
-``blocks`` reads every record to its end as it stands; ``payloads`` takes HTTP bodies out of their encodings (gobelin:
-of pages, images and policies; warcio: of responses; fastwarc parses HTTP heads only). Medians of repeated readings in
-one process, after one that is not counted.
+``counts``: for a peer, a record counts if the peer returns it. For gobelin, the data set ``archives`` has the number of
+records. Beside it stands the number of these that failed: incomplete records, and stretches without any. ``speed``:
+``blocks`` reads every record to its end without parsing it. ``payloads`` also decodes HTTP bodies (gobelin: of pages,
+images and policies; warcio: of responses; fastwarc parses only HTTP heads). The numbers are medians of repeated
+readings in one process, after one reading that is not counted.
 """
 
 from __future__ import annotations

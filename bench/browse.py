@@ -1,4 +1,4 @@
-"""What it costs to move a threshold in ``gobelin browse``: made-up scores, judged again and again.
+"""Measures the cost of moving a threshold in ``gobelin browse``: judges made-up scores again and again.
 
 .venv/bin/python bench/browse.py --documents 1000000 --nodes 12
 """

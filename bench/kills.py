@@ -1,23 +1,24 @@
-"""Runs that are killed, and stores that are away: does the same command end with the same bytes, and is nothing left?
+"""Kills runs and interrupts stores. Checks that the same command ends with the same bytes and leaves nothing behind.
 
     python -m bench.kills --kills 30 --seed 1
     python -m bench.kills --outages --cuts [--until select]
 
-A run of all stages on a small sample crawl, and an import of what such a run exported; output on a disk or on an S3
-server on this machine (moto). ``--kills``: the seed chooses stage, process and moment; the process gets SIGKILL:
+The bench runs all stages on a small sample crawl, and imports what such a run exported. The output is on a disk or on
+an S3 server on this machine (moto). ``--kills``: the seed chooses a stage, a process and a moment, and the process gets
+SIGKILL:
 
     supervisor   the command itself
     server       the process that imports Beam and forks workers
     worker       a process that does tasks
     decoder      the process in which images are opened
 
-Then the same command runs again, undisturbed. A command of which a process is killed in one of the first three stages
-ends with the third; one that is killed later begins where these are done. Every file is compared with those of a
-command that nobody disturbed, save the few that hold seconds. What is left over (processes, temporary files, leases,
-folders of work) is a failure.
+Then the same command runs again, undisturbed. If the process was killed in one of the first three stages, the command
+ends with the third. If it was killed later, the command begins after these. The bench compares every file with those of
+an undisturbed command, except the few that hold seconds. Anything that is left over (processes, temporary files,
+leases, working folders) is a failure.
 
-``--outages``: the store answers 503 for some seconds; ``--cuts``: it cuts connections; at moments that the seed
-chooses. The run must end by itself with the same bytes.
+``--outages``: the store answers 503 for some seconds. ``--cuts``: it cuts connections. The seed chooses the moments.
+The run must end by itself with the same bytes.
 """
 
 from __future__ import annotations

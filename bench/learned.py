@@ -1,14 +1,15 @@
-"""What the demo's model learns, over several seeds and with other settings of the section ``train``.
+"""Measures what the demo's model learns, over several seeds and with other settings of the section ``train``.
 
     make demo
     python -m bench.learned out/demo --work /tmp/learned --seeds 5
     python -m bench.learned out/demo --work /tmp/learned --seeds 3 --set train.steps=1300 --set train.width=192
     python -m bench.learned out/demo --work /tmp/learned --table
 
-Models are trained on the demo's tokens, which stay: only what training draws by its seed differs. Each is judged as the
-demo judges its own (``examples/demo/learned.py``): pictures drawn for captions of seen and of unseen combinations, by
-their pixels; a control; grounding gaps. A model's numbers are kept in the work folder, so that a run that was stopped
-goes on, and ``--table`` shows all that are there. Intervals are Student's t over seeds, 95 %. Training has one thread.
+All models are trained on the same tokens of the demo, so they differ only in what the seed of the training decides.
+Each is judged as the demo judges its own (``examples/demo/learned.py``): by the pixels of pictures that it draws for
+captions of seen and unseen combinations, by a control, and by grounding gaps. The work folder keeps each model's
+numbers, so a run that was stopped continues. ``--table`` shows all of them. Intervals are Student's t over seeds, 95 %.
+Training has one thread.
 """
 
 from __future__ import annotations

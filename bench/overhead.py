@@ -1,8 +1,8 @@
-"""What a local run costs beside the work itself: Beam, processes, start-up. In CPU-seconds of the whole process tree.
+"""Measures the cost of Beam, processes and start-up in a local run, in CPU-seconds of the whole process tree.
 
     python bench/overhead.py --corpus ../shared/corpus/web [--one-page ARCHIVE] [--repeat 3] [--write]
 
-CPU-seconds include processes that a command left to others, as this process adopts them (Linux). ``--write`` puts the
+CPU-seconds include processes that outlive their command, because this process adopts them (Linux). ``--write`` puts the
 table between the marks in docs/benchmarks.md.
 """
 

@@ -1,10 +1,10 @@
-"""What each rule of the choice of main content wins and loses: every rule is left out once, on every set of pages.
+"""Measures each rule of the choice of main content: leaves every rule out once, on every set of pages.
 
     python bench/rules.py --corpus ../shared/corpus --docs docs/extraction-rules.md \\
         --web unseen/warc --gold bench/gold/unseen.yaml --web unseen2/warc --gold bench/gold/unseen2.yaml
 
-A page is parsed once; then its main content is chosen once with all rules, and once without each. The table shows by
-how much a set's measure changes when a rule is left out, in thousandths, and on how many pages something changes.
+A page is parsed once. Then its main content is chosen once with all rules, and once without each. The table shows the
+change of a set's measure when a rule is left out, in thousandths, and the number of pages on which something changes.
 Five minutes on two cores.
 """
 

@@ -1,7 +1,7 @@
-"""The rules that bench/rules.py leaves out, and how each is left out.
+"""The rules that bench/rules.py leaves out, with the way to leave each out.
 
-The functions of ``main_content.RULES`` are rules by themselves. The other decisions are switched off by putting another
-value in the place of a function, a pattern or a list of words, in every module that knows it by that name.
+Each function of ``main_content.RULES`` is a rule. To switch another decision off, a function, a pattern or a list of
+words is replaced by another value in every module that knows it by that name.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
-"""How fast sampling is: with and without a cache of keys and values, alone and in batches, beside the bound of memory.
+"""Measures the speed of sampling with and without a cache of keys and values, alone and in batches, and the memory
+bound.
 
     python bench/sample.py [--sizes "2 M" "10 M"] [--context 256] [--device cpu] [--precision float32]
     python bench/sample.py --sizes "350 M" "1.3 B" --context 1024 --device cuda --precision bfloat16   # on a GPU
 
-Alone, a token needs every weight once (of the embedding one row) and the keys and values of all tokens before it, so
+A token that is drawn alone needs every weight once (one row of the embedding), and the keys and values of all tokens
+before it, so
 
     seconds a token >= (weights + 2 x layers x keys and values a token x tokens before) x bytes of a number / bandwidth
 
-with the bandwidth at which this device reads 1 GiB, measured in the same run. Seconds are those of the CPU on one
-thread, or of the clock on a GPU; medians of several runs, in turns.
+The bandwidth is the rate at which this device reads 1 GiB, measured in the same run. Seconds are CPU-seconds on one
+thread, or seconds of the clock on a GPU. The numbers are medians of several runs, in turns.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""What a page costs as the input grows: CPU-seconds a page and step, and the peak memory of any process.
+"""Measures the cost per page as the input grows: CPU-seconds per page and step, and the peak memory of any process.
 
     python -m bench.scale --pages 2000 20000 --archives ../shared/corpus/web [--until tokenize]
     python -m bench.scale --index 10000 100000 1000000
     python -m bench.scale --survivors 10000 1000000
     python -m bench.scale --paper
 
-``--pages`` runs everything, on archives that it makes from real ones: records under new addresses, sentences of a page
-in another order. ``--index`` begins with what ``read_archives`` leaves, made up: small documents of three images each,
-of which one is shared by twenty pages, one is there under its second address, and 5 % only by a revisit. It then links,
-joins scores (groups of duplicates and measurements are made up too), selects, and puts token shards together (codes are
-made up). Both give ratios to the smallest size.
+``--pages`` runs everything, on archives that it makes from real ones: records have new addresses, and sentences of a
+page another order. ``--index`` makes up the output of ``read_archives`` and begins there. Its small documents have
+three images each. Twenty pages share one image, one is there only under its second address, and 5 % are there only by a
+revisit. It then links, joins scores (groups of duplicates and measurements are made up too), selects, and writes token
+shards (codes are made up). Both give ratios to the smallest size.
 
 The number of shards grows with the pages (``--pages-a-shard``), as docs/scale.md advises. CPU-seconds are those of all
-processes; start-up is not counted. Peak memory is the resident size (VmHWM, which Linux lets a process reset) of the
-largest process, this one included, and holds what it shares with others.
+processes, without their start. Peak memory is the resident size (VmHWM, which Linux lets a process reset) of the
+largest process, this one included. It includes memory that the process shares with others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Copies of real archives that are no duplicates of them, for bench/scale.py."""
+"""Makes copies of real archives that are no duplicates of them, for bench/scale.py."""
 
 from __future__ import annotations
 

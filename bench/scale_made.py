@@ -1,5 +1,5 @@
-"""What bench/scale.py makes up: an index of small pages with images; measurements, groups and codes of what is linked
-from it; survivors of the selection."""
+"""Made-up data for bench/scale.py: an index of small pages with images; measurements, groups and codes of the linked
+documents; survivors of the selection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step costs, for bench/scale.py: CPU-seconds, memory, bytes written, requests to an object store."""
+"""Measures a step for bench/scale.py: CPU-seconds, memory, bytes written, requests to an object store."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a month of Common Crawl would cost, on paper: measured costs a page times published numbers of pages.
+"""Estimates the cost of a month of Common Crawl: measured costs per page times published numbers of pages.
 
     python -m bench.scale --paper [--set pages=2.9e9 price_cpu_hour=0.02 ...]
 
-Nothing here is measured at this size. Costs a page are those of ``docs/scale.json``, which ``--pages``, ``--index`` and
-``--survivors`` write with ``--record``: the largest run of each kind; what a run on copies of real archives has no step
-for comes from the made-up index. All else is a parameter below, with where it comes from.
+Nothing here is measured at this size. Costs per page come from ``docs/scale.json``, which ``--pages``, ``--index`` and
+``--survivors`` write with ``--record``: the largest run of each kind. If a run on copies of real archives lacks a step,
+its cost comes from the made-up index. Everything else is a parameter below, with its source.
 """
 
 from __future__ import annotations

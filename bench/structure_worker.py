@@ -1,4 +1,5 @@
-"""What ``structure.py`` has done in an environment of its own: sources in reStructuredText, and the others' Markdown.
+"""The part of ``structure.py`` that runs in an environment of its own: sources in reStructuredText, and the peers'
+Markdown.
 
 python structure_worker.py sphinx SOURCES OUT.json          {page: structure, or why there is none}
 python structure_worker.py sphinx_dollars SOURCES OUT.json  the same where dollars and `x` are formulas

@@ -1,11 +1,12 @@
-"""What the text scores of a document cost: documents per CPU-second of each part, on the pages of archives.
+"""Measures the text scores of a document: documents per CPU-second of each part, on the pages of archives.
 
     python bench/text_scores.py --input 'crawl/*.warc.gz'
 
-Pages are extracted first, which is not timed. Parts: the statistics of every text and of the whole document; personal
-data, and the same where a document is asked first; contamination, against an evaluation set of passages of the pages
-themselves; all that the stage `score` does for a document (`measure_document`: these, MinHash and keys), without and
-with contamination. The fastest of the repeats counts; one thread. Also the megabyte of hostile text that takes longest.
+Pages are extracted first, and this is not timed. The parts are the statistics of every text and of the whole document;
+personal data, also with a check of the whole document first; contamination, against an evaluation set of passages of
+the pages themselves; and all scores of the stage `score` for a document (`measure_document`: these, MinHash and keys),
+without and with contamination. The fastest of the repeats counts, on one thread. The bench also times the slowest
+megabyte of hostile text.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""What image tokenizers keep of pictures, which codes they use, and what encoding costs.
+"""Measures image tokenizers: the quality of reconstructions, the codes used, and the cost of encoding.
 
     python -m bench.tokenizer FOLDER [--steps 1500] [--trunk-steps 300] [--size 64]
     python -m bench.tokenizer FOLDER --seeds 3 [--steps 1500] [--size 64]       (ours and the peer's quantizer alone)
     python -m bench.tokenizer OUT --device cuda [--compile]       (what ``bench/tokenizer_worker.py device`` does)
 
-The pictures of a folder (files named as pictures are; what cannot be decoded is left out) are cut to squares; the same
-tenth is held out for all. Fitted on them, by the same steps: our VQ-VAE, FSQ, and the same trunk with the quantizer of
-`vector-quantize-pytorch` where that is installed (moving averages, k-means start, dead codes restarted); by fewer
-steps a narrow VQGAN and KL-VAE. One thread. Prints a table in Markdown: PSNR and SSIM of the held-out, codes used and
-perplexity over an epoch, the share of codes that are the same when a reconstruction is encoded again, CPU seconds.
-Then pictures a CPU-second of the encoder alone, and with opening the file.
+The pictures of a folder (files with names of pictures; unreadable ones are left out) are cut to squares. The same tenth
+is held out for all. Our VQ-VAE, FSQ, and the same trunk with the quantizer of `vector-quantize-pytorch`, if that is
+installed (moving averages, k-means start, dead codes restarted), are fitted on them with the same steps. A narrow VQGAN
+and KL-VAE are fitted with fewer steps. Everything uses one thread. The bench prints a table in Markdown: PSNR and SSIM
+of the held-out pictures, codes used and perplexity over an epoch, the share of codes that stay the same when a
+reconstruction is encoded again, and CPU-seconds. Then it prints pictures per CPU-second of the encoder alone, and with
+opening the file.
 """
 
 from __future__ import annotations

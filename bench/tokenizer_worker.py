@@ -1,17 +1,17 @@
-"""What the encode stage costs, from stored pictures to codes, and how near it comes to the bare network.
+"""Measures the encode stage from stored pictures to codes, and compares it with the bare network.
 
     python -m bench.tokenizer_worker stage OUT [--tokenizer FOLDER] [--processes 0] [--repeat 3]
     python -m bench.tokenizer_worker network [--device cpu] [--batch 8] [--compile]
     python -m bench.tokenizer_worker llamagen FOLDER [--device cpu] [--pictures 8]
     python -m bench.tokenizer_worker device OUT --device cuda [--tokenizer FOLDER]
 
-``stage``: of an output folder of ``gobelin run``, the images that its corpus shows are encoded as the stage does it,
-from files and from their reduced copies; pictures a CPU-second, and PSNR of what the codes give back against what the
-tokenizer sees of the whole file. ``network``: the VQGAN of the published shape (random weights, 256 px) behind
-``encode`` beside a bare loop of torch on the same module, in turns. ``llamagen``: pictures of a folder by the loop of
-LlamaGen's extraction (batch 1, float32, a file an image) and by the worker, same weights and device. ``device``: rates
-of products of matrices and of copies are measured first; then the encoder's share of what they allow, with pictures
-ready in memory, and from Parquet with decoding.
+``stage`` encodes the images of a corpus in an output folder of ``gobelin run`` as the stage does, from files and from
+their reduced copies. It prints pictures per CPU-second, and the PSNR of the decoded codes against the picture that the
+tokenizer sees of the whole file. ``network`` compares ``encode`` with a bare loop of torch on the same module, in
+turns: the VQGAN of the published shape (random weights, 256 px). ``llamagen`` encodes pictures of a folder with the
+loop of LlamaGen's extraction (batch 1, float32, one file per image) and with the worker, with the same weights and
+device. ``device`` first measures the rates of matrix products and of copies. Then it measures the share of these rates
+that the encoder reaches, with pictures ready in memory, and from Parquet with decoding.
 """
 
 from __future__ import annotations

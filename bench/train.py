@@ -1,16 +1,17 @@
-"""How fast training is: the loader alone, and a step beside one of nanoGPT's model.
+"""Measures the speed of training: the loader alone, and a step compared with one of nanoGPT's model.
 
     python bench/train.py loader [--tokens 30000000] [--folder DIR]
     python bench/train.py products
     python bench/train.py peer [--steps 8] [--threads 1]
     python bench/train.py loss [--size "2 M"] [--steps 400] [--rates 0.001 0.003 0.01]
 
-``loader`` writes a synthetic corpus and reads an epoch of it: rows and tokens a second, peak memory, and how long a run
-takes to go on from the middle of an epoch. ``products`` multiplies matrices of a model's shapes by MKL and by oneDNN.
-``peer`` trains on random tokens, in turns with a model of GPT-2's published architecture as nanoGPT has it (learned
-positions, LayerNorm, GELU, tied head, AdamW), written anew here, of the same width, layers and vocabulary. ``loss``
-trains both on text and tells the loss held out beside the seconds. All count seconds of the CPU, not of the clock, on
-one thread unless told otherwise, and take medians. Sampling beside the bound of memory: ``bench/sample.py``.
+``loader`` writes a synthetic corpus and reads an epoch of it. It measures rows and tokens a second, peak memory, and
+the time to continue from the middle of an epoch. ``products`` multiplies matrices of a model's shapes with MKL and with
+oneDNN. ``peer`` trains on random tokens, in turns with a model of GPT-2's published architecture as in nanoGPT (learned
+positions, LayerNorm, GELU, tied head, AdamW). That model is implemented again here, with the same width, layers and
+vocabulary. ``loss`` trains both on text and prints the held-out loss beside the seconds. All of them measure
+CPU-seconds, not the clock, on one thread unless told otherwise, and take medians. ``bench/sample.py`` compares sampling
+with the memory bound.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Of a sample crawl, what its truth says is good: an independent set for ``gobelin ablate`` that no filter has chosen.
+"""Keeps the good pages of a sample crawl by its known truth: an independent set for ``gobelin ablate`` that no filter
+chose.
 
     python -m examples.sample_crawl.make_crawl --output CRAWL --seed 2 --pages 120
     gobelin run --recipe small --input 'CRAWL/*.warc.gz' --output ALL --until extract
@@ -7,7 +8,7 @@
     gobelin import F --format jsonl --recipe small --output GOOD
     gobelin score GOOD
 
-Pages that should stay are kept, with the texts and pictures that should stay on them; of a group of copies all are.
+Keeps pages that should stay, with the texts and pictures that should stay on them. Of a group of copies it keeps all.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The patch discriminator of VQGAN: what tells pictures from reconstructions, and how much of its opinion counts.
+"""The patch discriminator of VQGAN. It distinguishes pictures from reconstructions.
 
-The network is that of pix2pix (Isola et al., arXiv 1611.07004) as taming-transformers has it (``NLayerDiscriminator``,
-three layers), with GroupNorm in place of BatchNorm, so that a picture's logits do not depend on those beside it. Its
-loss is the hinge loss of taming's ``vqperceptual.py``. The weight of its opinion adapts to the gradients at the last
-layer of the decoder, as in VQGAN (Esser et al., arXiv 2012.09841, equation 7):
+The network is that of pix2pix (Isola et al., arXiv 1611.07004) in the version of taming-transformers
+(``NLayerDiscriminator``, three layers). GroupNorm replaces BatchNorm, so that a picture's logits do not depend on the
+other pictures of the batch. The loss is the hinge loss of taming's ``vqperceptual.py``. The weight of the adversarial
+loss adapts to the gradients at the last layer of the decoder, as in VQGAN (Esser et al., arXiv 2012.09841, equation 7):
 
     lambda = weight x |grad of the reconstruction loss| / (|grad of the adversarial loss| + 1e-4), at most 1e4 x weight
 """
@@ -24,7 +24,8 @@ from gobelin.tokenize.processes import Processes, add_gradients
 
 CHANNELS = 64
 MIN_SIDE = 32
-"""Pixels of a picture's shorter side at least: three layers of stride 2 and two more of 4 x 4 leave 2 x 2 of 32."""
+"""The least number of pixels of a picture's shorter side. Three layers of stride 2 and two more of 4 x 4 reduce 32 to
+2."""
 
 ADAPTIVE_EPS = 1e-4
 MAX_ADAPTIVE = 1e4
@@ -54,14 +55,14 @@ class PatchDiscriminator(nn.Module):
 
 
 def check_sizes(sizes: Sequence[tuple[int, int]]) -> None:
-    """Raises UserError where pictures are too small for the discriminator."""
+    """Raises UserError if pictures are too small for the discriminator."""
     least = min(min(size) for size in sizes)
     if least < MIN_SIDE:
         raise UserError(f"the discriminator needs pictures of {MIN_SIDE} px a side or more, and a grid has {least}")
 
 
 def fooling_loss(fake: Tensor) -> Tensor:
-    """The tokenizer's loss: reconstructions should be taken for pictures."""
+    """The tokenizer's loss. It is low if the discriminator takes reconstructions for pictures."""
     return -fake.float().mean()
 
 
@@ -79,8 +80,8 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor) -> float:
 class Adversary:
     """A discriminator that is fitted beside a tokenizer.
 
-    The gradients of its opinion are held apart from those of the reconstruction until a step's pictures are all seen,
-    in every process; so its weight does not depend on how a step is dealt out.
+    The gradients of the adversarial loss are kept apart from those of the reconstruction until every process has seen
+    all pictures of a step. So its weight does not depend on how a step is dealt out.
     """
 
     def __init__(
@@ -94,10 +95,11 @@ class Adversary:
         self._held: dict[int, Tensor] = {}
         self._seen: list[tuple[Tensor, Tensor, float]] = []
         self.last_factor = 0.0
-        """The weight of the discriminator's opinion in the last step."""
+        """The weight of the adversarial loss in the last step."""
 
     def judge(self, real_B3HW: Tensor, fake_B3HW: Tensor, share: float, weights: Sequence[Tensor]) -> None:
-        """Adds up the gradients of what it thinks of reconstructions; ``share`` is theirs of the step."""
+        """Adds up the gradients of the adversarial loss. ``share`` is the share of the step's pictures in this
+        batch."""
         loss = share * fooling_loss(self._network(fake_B3HW))
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         for place, gradient in enumerate(gradients):
@@ -107,7 +109,8 @@ class Adversary:
         self._seen.append((real_B3HW, fake_B3HW.detach(), share))
 
     def add_to(self, weights: Sequence[Tensor], processes: Processes) -> None:
-        """Adds its opinion to the gradients of the weights, which are those of the reconstruction in all processes."""
+        """Adds the adversarial gradients to those of the weights, which hold the reconstruction's gradients of all
+        processes."""
         held = [self._held.get(place, torch.zeros_like(weight)) for place, weight in enumerate(weights)]
         self._held = {}
         if processes.size > 1:
@@ -123,7 +126,7 @@ class Adversary:
             weight.grad = part if weight.grad is None else weight.grad + part
 
     def learn(self, rate: float, autocast: Callable[[], torch.autocast], processes: Processes) -> None:
-        """A step of the discriminator on the pictures that it has judged, and their reconstructions."""
+        """Makes a step of the discriminator on the pictures that it has judged, and on their reconstructions."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
@@ -138,7 +141,7 @@ class Adversary:
         self._optimizer.step()
 
     def state(self) -> dict[str, Any]:
-        """All that its next step depends on."""
+        """The state on which its next step depends."""
         return {"network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How far a trunk in bfloat16 gives the codes of one in float32: measured where a tokenizer is made, kept beside it."""
+"""Measures how many codes are the same in bfloat16 and in float32. The result is kept beside a new tokenizer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gobelin.tokenize.networks import Network
 from gobelin.transforms.devices import device_kind
 
 NUM_COMPARED = 64
-"""Pictures of a fit that are compared."""
+"""The number of pictures of a fit that are compared."""
 
 DRAWN_PIXELS = 2**18
-"""Pixels of the pictures that are drawn where there are no others: 4 of 256 px."""
+"""The number of pixels of all drawn pictures, if there are no others: 4 of 256 px."""
 
 
 def measure_agreement(
@@ -26,11 +26,11 @@ def measure_agreement(
 
     Args:
         images: uint8 B x H x W x 3.
-        of: what these pictures are.
+        of: a description of these pictures.
 
     Returns:
-        ``bfloat16``: share of equal codes, [0, 1]; of latents the root of the mean squared difference over the standard
-        deviation. ``pictures``, ``of``, ``device``: on what it was measured.
+        ``bfloat16``: for codes, the share of equal ones, [0, 1]; for latents, the root mean squared difference divided
+        by the standard deviation. ``pictures``, ``of``, ``device``: the conditions of the measurement.
     """
     pixels = network.config.token_pixels
     framing = Framing(((images.shape[1] // pixels, images.shape[2] // pixels),), pixels)

@@ -1,7 +1,7 @@
-"""The corpus as token sequences: each document -> one mixed sequence of tokens, or several where it is long.
+"""Turns each document of the corpus into one mixed sequence of tokens, or into several if it is long.
 
-Codes (``encode.py``) are shuffled to the documents that show them, two bytes per token. Sequences stay in the shard of
-their document; ``token_shards.py`` shuffles them.
+Codes (``encode.py``), two bytes per token, are shuffled to the documents that show their images. Sequences stay in the
+shard of their document. ``token_shards.py`` shuffles them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SequenceLayout:
     max_tokens: int | None = None
     seed: int = 0
     assignments: tuple[str, str] | None = None
-    """Folders of ``score/documents`` and ``select/decisions``, where the order is by assignment."""
+    """The folders of ``score/documents`` and ``select/decisions``, if the order is by assignment."""
 
 
 class AssembleDocuments(beam.PTransform):
@@ -52,8 +52,8 @@ class AssembleDocuments(beam.PTransform):
     left out.
 
     Args:
-        parts: of each shard of the corpus, files with the codes of its images, where they were dealt out; no rows come
-            in then.
+        parts: for each shard of the corpus, the files with the codes of its images, if they were dealt out. Then no
+            rows come in.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class _AssembleShard(WebStep):
         self, document: DocumentRow, codes: Mapping[str, EncodedImage], latents: dict[str, np.ndarray] | None,
         assigned: list[int | None] | None,
     ) -> tuple[list[SequenceColumns], list[Decision]]:  # fmt: skip
-        """The rows of a document, none where nothing of it is left, and what was left out of it."""
+        """The rows of a document, or none if nothing of it is left, and the decisions on parts that were left out."""
         layout, doc_id = self._layout, document["doc_id"]
         nodes = shown_nodes(document["nodes"], codes)
         if assigned is not None and len(assigned) != len(document["nodes"]):
@@ -270,7 +270,7 @@ def document_items(nodes: Iterable[NodeRow], codes: Mapping[str, EncodedImage], 
 
 
 def written_text(node: NodeRow) -> str:
-    """A text as a model reads it: code and tables as Markdown writes them, anything else as it is."""
+    """A text in the form that a model reads: code and tables in Markdown, anything else unchanged."""
     text = node["text"] or ""
     if node["role"] == Role.CODE:
         return fenced(text, node.get("code_language") or "")

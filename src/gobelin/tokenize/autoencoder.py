@@ -1,7 +1,8 @@
-"""What image tokenizers with codes have in common: vectors of an encoder are quantized, a decoder makes pixels of them.
+"""The common part of image tokenizers with codes: an encoder's vectors are quantized, and a decoder makes pixels of
+them.
 
-A kind of tokenizer is a trunk (``vectors`` and ``pixels``) and a quantizer. ``forward`` is for fitting, ``encode`` and
-``decode`` are what the pipeline calls.
+A kind of tokenizer has a trunk (``vectors`` and ``pixels``) and a quantizer. A fit calls ``forward``. The pipeline
+calls ``encode`` and ``decode``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from gobelin.tokenize.shapes import TokenizerConfig
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """What a pass over a batch gives the fit."""
+    """The result of a pass over a batch in a fit."""
 
     images_B3HW: Tensor  # not clamped
     vectors_Md: Tensor  # before quantization
@@ -46,7 +47,7 @@ class CodedAutoencoder(nn.Module):
     def forward(
         self, images_B3HW: Tensor, *, quantize: bool, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        """For fitting; ``quantize`` False leaves the quantizer out."""
+        """Reconstructs images in a fit. ``quantize`` False leaves the quantizer out."""
         vectors_Md, grid = self.vectors(images_B3HW), grid_of(images_B3HW, self.config)
         if not quantize:
             return Reconstruction(self.pixels(vectors_Md, grid), vectors_Md, None, vectors_Md.new_zeros(()))
@@ -65,7 +66,7 @@ class CodedAutoencoder(nn.Module):
 
 
 class ChannelAffine(nn.Module):
-    """Each channel scaled and shifted."""
+    """Scales and shifts each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -82,8 +83,8 @@ def grid_of(images_B3HW: Tensor, config: TokenizerConfig) -> Grid:
 
 
 def start_weights(model: nn.Module, generator: torch.Generator) -> None:
-    """Fresh weights, drawn from the generator: convolutions uniform of variance 1 / (3 fan_in), as torch starts them;
-    norms one and zero; codes zero until k-means starts them."""
+    """Draws fresh weights from the generator. Convolutions are uniform with variance 1 / (3 fan_in), as in torch. Norms
+    start at one and zero, and codes at zero until k-means initialises them."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             bound = module.weight[0].numel() ** -0.5

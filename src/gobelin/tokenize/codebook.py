@@ -1,7 +1,7 @@
-"""What the rest of the program knows of an image tokenizer: its codebook, without its weights and without torch.
+"""The codebook of an image tokenizer, without its weights and without torch.
 
-Vocabulary, grammar, batches, sampler and report work with a ``Codebook``; only encoding and decoding load the
-tokenizer. ``config.json`` in a tokenizer's folder says all of it: the kind, the shape, the name and the fingerprint.
+Vocabulary, grammar, batches, sampler and report work only with a ``Codebook``. Encoding and decoding load the
+tokenizer. ``config.json`` in a tokenizer's folder holds the kind, the shape, the name and the fingerprint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WEIGHTS_NAME = "model.safetensors"
 Shape = TypeVar("Shape", bound=TokenizerConfig)
 
 PREFIX = "gobelin-"
-"""Prefix of the kind in ``config.json``; a file of that name by another program lacks it."""
+"""The prefix of the kind in ``config.json``. A file of the same name by another program lacks it."""
 
 SEVERAL = PREFIX + "several"
 """The kind in ``config.json`` of a folder with several tokenizers, each in a folder below it."""
@@ -31,21 +31,22 @@ SEVERAL = PREFIX + "several"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Codebook:
-    """An image tokenizer's codes and the grid they are laid out in; an image is always rows x columns of them."""
+    """An image tokenizer's codes and their grid. An image always has rows x columns codes."""
 
     name: str
-    """Name of the range of ids in a vocabulary; several grids of one tokenizer share a name."""
+    """Name of the range of ids in a vocabulary. Several grids of one tokenizer share it."""
     kind: str
     """How pictures become codes: a key of ``CONFIGS``."""
     num_codes: int
-    """Number of codes K; 1 where tokens are continuous: the id marks a place, the latent says what stands there."""
+    """Number of codes K. It is 1 for continuous tokens: then the id only marks a place, and a latent holds its
+    content."""
     rows: int
     """Rows of the grid."""
     columns: int
     """Columns of the grid."""
     fingerprint: str
-    """SHA-256 over configuration and weights of the tokenizer, hex; of the first one, where its decoder was fitted
-    on."""
+    """SHA-256 over configuration and weights of the tokenizer, hex. If a decoder was fitted for another tokenizer's
+    codes, it is that of the other tokenizer."""
     latent_channels: int = 0
     """Numbers of a continuous token; 0: tokens are codes."""
 
@@ -66,12 +67,12 @@ class Codebook:
 
     @property
     def is_continuous(self) -> bool:
-        """Tokens are vectors of real numbers instead of codes."""
+        """Whether tokens are vectors of real numbers instead of codes."""
         return self.latent_channels > 0
 
     @property
     def bits_per_image(self) -> float:
-        """rows x columns x log2 K; what a continuous token holds is not counted."""
+        """rows x columns x log2 K. The content of continuous tokens is not counted."""
         return self.tokens_per_image * math.log2(self.num_codes)
 
     @classmethod
@@ -88,15 +89,15 @@ class Codebook:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """One of the tokenizers in a folder, or the one that there is."""
+    """One of the tokenizers in a folder, or the only one."""
 
     folder: str
     min_side_px: int
-    """Of the pictures that it takes: ``Frames``."""
+    """The least shorter side of the pictures that it takes: see ``Frames``."""
 
 
 def read_members(folder: str) -> tuple[Member, ...]:
-    """The tokenizers in this folder, in the order of their codebooks: the one whose ``config.json`` it is, or several.
+    """The tokenizers in this folder, in the order of their codebooks. The folder holds either one tokenizer or several.
 
     Raises:
         UserError: there is no ``config.json``, or it is not one of ours.
@@ -115,7 +116,8 @@ def read_members(folder: str) -> tuple[Member, ...]:
 
 
 def write_members(folder: str, min_sides_px: Mapping[str, int]) -> None:
-    """Makes tokenizers in folders below this one, by name with the least side of their pictures, one of several."""
+    """Joins the tokenizers in folders below this one to one of several. Keys are folder names, values least sides of
+    pictures."""
     codebooks = [
         {"folder": name, "min_side_px": least, "fingerprint": read_config(join(folder, name))[1]["fingerprint"]}
         for name, least in min_sides_px.items()
@@ -140,7 +142,7 @@ def _codebooks_of(folder: str) -> Iterator[Codebook]:
 
 
 def read_codebook(folder: str) -> Codebook:
-    """The first of ``read_codebooks``; of a tokenizer by itself all say the same but for the grid."""
+    """The first of ``read_codebooks``. The codebooks of a single tokenizer differ only in their grid."""
     return read_codebooks(folder)[0]
 
 
@@ -150,15 +152,15 @@ def read_framing(folder: str) -> Framing:
 
 
 def read_frames(folder: str) -> Frames:
-    """Which tokenizer in this folder takes which pictures, and their grids. Raises as ``read_codebooks``."""
+    """The pictures that each tokenizer in this folder takes, and their grids. Raises as ``read_codebooks``."""
     members = read_members(folder)
     framings = tuple(read_framing(member.folder) for member in members)
     return Frames(framings, tuple(member.min_side_px for member in members))
 
 
 def framing_of(config: TokenizerConfig, described: Mapping[str, Any]) -> Framing:
-    """The framing of a tokenizer of this shape, of which ``config.json`` says this. It stands there where it is another
-    than one grid that pictures are cropped to; no weights and so no fingerprint depend on it. Raises UserError."""
+    """The framing that ``config.json`` describes, for a tokenizer of this shape. By default it is one grid to which
+    pictures are cropped. Weights and fingerprint do not depend on it. Raises UserError."""
     grids, resize = described.get("grids", ()), described.get("resize", "crop")
     if not isinstance(grids, (list, tuple)) or not all(isinstance(name, str) for name in grids):
         raise UserError(f"grids of a tokenizer must be a list of names such as 8x16, got {grids!r}")
@@ -168,13 +170,13 @@ def framing_of(config: TokenizerConfig, described: Mapping[str, Any]) -> Framing
 
 
 def shape_on(config: Shape, framing: Framing) -> Shape:
-    """A shape of a tokenizer whose pictures are those of the first grid. It is the shape itself where it says so."""
+    """The shape, with the picture size of the framing's first grid."""
     size = framing.sizes[0]
     return config if config.size == size else dataclasses.replace(config, image_size=size)
 
 
 def describe_framing(config: TokenizerConfig, framing: Framing) -> dict[str, Any]:
-    """The inverse of ``framing_of``: what ``config.json`` says."""
+    """The inverse of ``framing_of``: the entries of ``config.json``."""
     described: dict[str, Any] = {}
     if framing.grids != (config.grid,):
         described["grids"] = names_of(framing.grids)

@@ -1,11 +1,11 @@
-"""The image tokenizer as a Beam stage: each distinct image that the corpus shows -> its codes, once (the GPU worker).
+"""The image tokenizer as a Beam stage: encodes each distinct image of the corpus once (the GPU worker).
 
-One tokenizer per process, or one of each where a recipe has several; each picture goes to one of them. Pictures come in
-the order of shards and ids; batches have one size and are filled across documents and shards, so that the last batches
-of all are the only ones that are padded. The next pictures are opened while the device works (``decoders.py``). Codes
-depend on the picture, the tokenizer, the kind of device and settings, which stand in each file's metadata; not on
-batches, workers or decoding processes. A picture that cannot be opened is a decision. ``assemble.py`` makes sequences
-of the codes.
+Each process has one tokenizer, or one of each if a recipe has several. Then each picture goes to one of them. Pictures
+come in the order of shards and ids. Batches have one size and may hold pictures of several documents and shards, so
+only the last batches are padded. The next pictures are opened while the device works (``decoders.py``). Codes depend on
+the picture, the tokenizer, the kind of device and the settings. Each file's metadata holds these. Codes do not depend
+on batches, workers or decoding processes. A picture that cannot be opened becomes a decision. ``assemble.py`` makes
+sequences of the codes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Shown = tuple[Sequence[int], Iterable[tuple[int, str | None]]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Encoding:
-    """What is encoded, how and where to."""
+    """The input, settings and output of the stage."""
 
     tokenizer: str
     images: StoredImages

@@ -1,18 +1,18 @@
-"""Fit an image tokenizer on pictures, in a fixed number of steps, the same every time.
+"""Fits an image tokenizer on pictures, in a fixed number of steps, with the same result every time.
 
-First 30 % of the steps as a plain autoencoder, then k-means over encoded vectors starts the codebook, then with
-quantization to the end. AdamW, learning rate constant for 60 % of the steps, then linear to 2 %. The loss of the kinds
-on patches is 0.5 L1 + MSE, that of the convolutional trunk L1 + 0.5 (1 - SSIM); to both comes 0.25 x commitment, or
-1e-6 x KL divergence for latents. 1500 steps of 16 images of 56 px take about 25 s of one core on patches and reach 26
-dB on drawings.
+The first 30 % of the steps fit a plain autoencoder. Then k-means over encoded vectors initialises the codebook, and the
+other steps quantize. AdamW's learning rate is constant for 60 % of the steps, and then falls linearly to 2 %. The loss
+of the kinds on patches is 0.5 L1 + MSE, and that of the convolutional trunk L1 + 0.5 (1 - SSIM). To both, the fit adds
+0.25 x commitment, or 1e-6 x KL divergence for latents. 1500 steps of 16 images of 56 px take about 25 s of one core on
+patches and reach 26 dB on drawings.
 
-Under ``torchrun`` the pictures of a step are dealt out to the processes; gradients, and the counts and sums that move
-the codebook, are added up over them, so a step is the one that a single process makes, up to the rounding of sums. A
-step may be computed in parts (``micro_batch``), whose gradients are added up likewise.
+Under ``torchrun`` the processes share the pictures of a step. They add up gradients, and the counts and sums that move
+the codebook. So a step equals that of a single process, up to the rounding of sums. A step may also be computed in
+parts (``micro_batch``), with their gradients added up in the same way.
 
-A part of the pictures is held out; PSNR and SSIM are measured there, the use of the codebook over an epoch of the
-others. Same pictures, seed, precision and number of threads: same bytes, whether the fit ran through or was stopped
-and went on. A loss or gradient that is no number ends the fit with an error.
+A part of the pictures is held out. PSNR and SSIM are measured on it, and the use of the codebook over an epoch of the
+other pictures. Equal pictures, seed, precision and number of threads give equal bytes, even if the fit was stopped and
+continued. The fit ends with an error if a loss or gradient is not finite.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _ADVICE = "Nothing was written of this step: change the tokenizer's shape or the
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FitMetrics:
-    """What a fit reached."""
+    """The quality that a fit reached."""
 
     num_images: int  # fitted on
     num_held_out: int

@@ -1,4 +1,4 @@
-"""The grammar of a mixed token sequence: taking a document's tokens apart, and writing one that is well formed.
+"""The grammar of a mixed token sequence. Parses a document's tokens, and writes a well-formed document.
 
     document = <|document|> item* <|end_of_document|>
     item     = <|text|> text-id*
@@ -6,12 +6,12 @@
              | image <|caption_of_previous|> text-id+
     image    = begin-of-image image-id{N} <|end_of_image|>
 
-There is one begin-of-image token per codebook; it says which range the image ids are of, and N, which is always rows x
+There is one begin-of-image token per codebook. It determines the range of the image ids, and N, which is always rows x
 columns of that codebook's grid.
 
 ``parse`` validates a whole sequence at the cost of one pass over its special tokens. ``DocumentWriter`` says which
-tokens may come next, given that the document must also be closed within a budget of tokens; whatever is chosen
-among them, the result parses. No torch in here.
+tokens may come next, so that the document can still be closed within a budget of tokens. Whichever of them is chosen,
+the result parses. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class _Place:
 
 
 class DocumentWriter:
-    """Writes one document token by token and knows what the grammar and the budget still allow."""
+    """Writes one document token by token, and knows which tokens the grammar and the budget still allow."""
 
     def __init__(self, vocabulary: Vocabulary, max_tokens: int) -> None:
         if max_tokens < 2:

@@ -1,10 +1,10 @@
 """Image tokenizers behind one interface: RGB pixels to code ids and back, with a fingerprint.
 
-``preprocess.py`` brings any picture to the tokenizer's height and width; ``encode`` and ``decode`` work on batches of
-such pictures. An image tokenizer on disk is a folder of ``config.json`` (its kind, shape and fingerprint) and
-``model.safetensors``; the fingerprint is the SHA-256 over configuration and weights, so codes name exactly the
-tokenizer that made them. Batches are always filled up to one fixed size, so that the codes of an image do not depend
-on which images happened to be encoded with it.
+``preprocess.py`` brings any picture to the tokenizer's height and width. ``encode`` and ``decode`` work on batches of
+such pictures. On disk an image tokenizer is a folder with ``config.json`` (its kind, shape and fingerprint) and
+``model.safetensors``. The fingerprint is the SHA-256 over configuration and weights, so it identifies exactly the
+tokenizer that made some codes. Batches are always filled up to one fixed size, so the codes of an image do not depend
+on the other images of its batch.
 """
 
 from __future__ import annotations

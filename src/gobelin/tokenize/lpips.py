@@ -66,7 +66,7 @@ class Lpips(nn.Module):
 
 
 def load_lpips(address: str) -> Lpips:
-    """LPIPS with the weights of this file. Raises UserError where it holds none; the message says what it lacks."""
+    """LPIPS with the weights of this file. Raises UserError if some are missing; the message names them."""
     found = read_weights(address)
     prefix = next((key.removesuffix(_FIRST) for key in sorted(found) if key.endswith(_FIRST)), None)
     if prefix is None:

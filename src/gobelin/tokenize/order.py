@@ -1,4 +1,4 @@
-"""The order in which a document's texts and images enter its sequence, and how many of its images do.
+"""The order of a document's texts and images in its sequence, and the number of its images.
 
     interleaved    as they stand on the page
     image_first    all images, then all texts
@@ -19,7 +19,7 @@ from gobelin.tokenize.config import Order
 
 
 def ordered(kinds: Sequence[str], order: Order, assigned: Sequence[int | None] | None = None) -> list[int]:
-    """The places of a document's nodes in the order of its sequence.
+    """Puts the places of a document's nodes in the order of its sequence.
 
     Args:
         kinds: text or image, of each node.
@@ -54,7 +54,8 @@ def beyond(kinds: Sequence[str], max_images: int | None) -> set[int]:
 
 
 class Assignments:
-    """To which texts the images of a shard's documents are assigned; they are asked for in the order of their ids.
+    """The texts to which the images of a shard's documents are assigned. Documents must be asked for in the order of
+    their ids.
 
     Args:
         scores: shard of ``score/documents``.

@@ -1,4 +1,4 @@
-"""Pictures that a tokenizer is fitted on or shown with: an array in memory, or a source that is read as it is needed.
+"""Pictures for fitting and showing tokenizers: an array in memory, or a source that is read when needed.
 
 A tokenizer of several grids has pictures of several sizes; those of a batch come in groups, one per size.
 
@@ -36,7 +36,7 @@ PICTURE_COLUMNS = ("data", "image", "bytes", "image_bytes", "jpg", "jpeg", "png"
 
 
 class Pictures(Protocol):
-    """What a fit reads."""
+    """The pictures of a fit."""
 
     @property
     def num_fitted(self) -> int:

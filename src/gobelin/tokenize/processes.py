@@ -1,4 +1,4 @@
-"""What a fit asks of the processes that fit one tokenizer together. ``train/parallel.py`` has those of ``torchrun``."""
+"""The interface between a fit and the processes that share it. ``train/parallel.py`` implements it for ``torchrun``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How much of a picture a tokenizer keeps, and how much of its codebook it uses.
+"""Measures how well a tokenizer reconstructs pictures, and how much of its codebook it uses.
 
-PSNR is over all pixels at once. SSIM is that of Wang et al. (2004): Gaussian window of 11 pixels and deviation 1.5,
-each colour by itself, windows that lie inside the picture only. Usage and perplexity are counted over all pictures
-that were added, never averaged over batches: a batch uses fewer codes than an epoch.
+PSNR is computed over all pixels at once. SSIM is that of Wang et al. (2004): a Gaussian window of 11 pixels with
+deviation 1.5, each colour by itself, and only windows inside the picture. Usage and perplexity are counted over all
+added pictures and never averaged over batches, because a batch uses fewer codes than an epoch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class QualityMeter:
         self._ssim = 0.0
 
     def add(self, images: np.ndarray, decoded: np.ndarray) -> None:
-        """Pictures and what came back, both uint8 B x H x W x 3."""
+        """Adds pictures and their reconstructions, both uint8 B x H x W x 3."""
         self._num_images += len(images)
         self._squared += float(np.square(decoded.astype(np.float64) - images).sum())
         self._num_values += images.size

@@ -1,11 +1,11 @@
-"""Vector quantizer with a codebook that follows its vectors (VQ-VAE, arXiv 1711.00937, appendix A.1).
+"""A vector quantizer with a codebook that follows its vectors (VQ-VAE, arXiv 1711.00937, appendix A.1).
 
-Each vector becomes its nearest of K codes; the gradient passes straight through. The codes are not trained by
-gradient: each is the exponential moving average (EMA) of the vectors it won. Two things keep all K in use: the
-codebook starts as k-means centroids of encoded vectors, and a code that wins less than 5 % of its fair share is
-moved onto a random vector of the batch, its sums with it (a revived code with old sums would walk straight back).
-A plain straight-through codebook without these collapses to a few codes. With ``normalize`` vectors and codes have
-length 1, so the nearest code is that of the largest cosine (ViT-VQGAN, arXiv 2110.04627; LlamaGen, arXiv 2406.06525).
+Each vector becomes the nearest of K codes, and the gradient passes straight through. Codes are not trained by gradient:
+each is the exponential moving average (EMA) of the vectors assigned to it. Two things keep all K in use. The codebook
+starts as k-means centroids of encoded vectors. A code that gets less than 5 % of its fair share moves to a random
+vector of the batch, together with its sums (otherwise the old sums would move it straight back). Without these a plain
+straight-through codebook collapses to a few codes. With ``normalize``, vectors and codes have length 1, so the nearest
+code is the one with the largest cosine (ViT-VQGAN, arXiv 2110.04627; LlamaGen, arXiv 2406.06525).
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class EmaQuantizer(nn.Module):
     def update(
         self, vectors_Md: Tensor, indices_M: Tensor, generator: torch.Generator, processes: Processes = ALONE
     ) -> int:
-        """Move the codes towards the vectors they won, restart the dead ones; the number restarted. Vectors are those
-        of all processes, whose generators are in the same state."""
+        """Moves the codes towards their vectors and restarts dead codes. Returns the number of restarted codes. The
+        vectors are those of all processes, and the generators of all processes are in the same state."""
         num_codes, vectors_Md = len(self.codes_Kd), self._scaled(vectors_Md)
         counts_K, sums_Kd = _sums(vectors_Md, indices_M, num_codes)
         processes.add(counts_K)

@@ -1,9 +1,9 @@
 """One mixed sequence per document: items (texts, images with their captions) to tokens and back, without loss.
 
-A document is its items in reading order (``grammar.py`` has the grammar). A caption stands before its image for one
-half of the images and after it for the other, so that the model learns both to draw from words and to find words for
-a picture; a hash of document id and item index decides, so the same document always gives the same tokens.
-Lossless: text comes back byte for byte, codes code for code. An empty caption and no caption are the same thing.
+A document is its items in reading order (``grammar.py`` has the grammar). For one half of the images the caption stands
+before its image, and for the other half after it. So the model learns both to draw from words and to describe a
+picture. A hash of document id and item index decides, so the same document always gives the same tokens. The encoding
+is lossless: text comes back byte for byte, and codes code for code. An empty caption and no caption are the same.
 """
 
 from __future__ import annotations

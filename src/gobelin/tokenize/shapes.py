@@ -10,7 +10,7 @@ from gobelin.errors import UserError
 
 
 class TokenizerConfig(Protocol):
-    """What the shape of every kind of image tokenizer says; a frozen dataclass of JSON values."""
+    """The shape of an image tokenizer: a frozen dataclass of JSON values."""
 
     kind: ClassVar[str]
     __dataclass_fields__: ClassVar[dict[str, Any]]

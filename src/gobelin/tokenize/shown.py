@@ -1,4 +1,4 @@
-"""Which images the corpus shows, and in which of its shards."""
+"""Finds the images that the corpus shows, and the shards that show them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Documents that are longer than a sequence may be: cut between items, and a text in itself only where it must be.
+"""Cuts documents that are longer than a sequence between items, and cuts a text only if it must.
 
-An item goes whole into the sequence that is being filled, or opens the next one. Only a text that no sequence could
-hold is cut: behind a sentence, or else before a space, or else anywhere. Its pieces, one behind the other, are the
-text. An image is never cut; a caption that leaves no room for its image is shortened, which is the one thing that is
-lost, and a decision says so.
+An item goes whole into the current sequence, or opens the next one. Only a text that is longer than a sequence is cut:
+after a sentence, or else before a space, or else anywhere. Its pieces together are the text. An image is never cut. If
+a caption leaves no room for its image, the caption is shortened. Only this loses anything, and a decision says so.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def least_max_tokens(vocabulary: Vocabulary) -> int:
 def encode_sequences(
     doc_id: str, items: Sequence[Item], vocabulary: Vocabulary, text_tokenizer: TextTokenizer, max_tokens: int | None
 ) -> tuple[list[TokenSequence], list[Shortened]]:
-    """The sequences of a document, in its order; one, where nothing limits its length.
+    """The sequences of a document, in its order. Without a limit on the length there is one.
 
     Args:
         max_tokens: of a sequence, at least ``least_max_tokens``; None: no limit.

@@ -1,4 +1,4 @@
-"""Token shards: the sequences of the corpus, shuffled, in files of about so many tokens, with an index.
+"""Token shards: the shuffled sequences of the corpus, in files of about equal numbers of tokens, with an index.
 
 1. Each sequence has a *key*: 64 bits of a hash of seed, document and part. The order of the shards, and of the rows in
    them, is that of the keys: a shuffle of the whole corpus that needs no memory.
@@ -108,7 +108,7 @@ def sequence_row(doc_id: str, site: str, part: int | None, sequence: TokenSequen
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Totals:
-    """What the sequences of a corpus hold."""
+    """The contents of the sequences of a corpus."""
 
     num_documents: int
     num_tokens: int

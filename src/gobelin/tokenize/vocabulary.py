@@ -1,14 +1,14 @@
 """The one vocabulary of the mixed-token model: ``[special | text | image range 0 | image range 1 | ...]``.
 
-Ids 0 to 7 are the special tokens. ``<|image|>`` begins an image of the first codebook; each further codebook (another
-tokenizer, or another grid of the same one) has a token of its own that begins its images, and those come next. So the
-token that begins an image says which codes follow and in which grid. Then come the ids of the text tokenizer, then
-the codes: one range of ids per tokenizer. With one codebook the ids are those of version 1 of this layout, which is
-still read.
+Ids 0 to 7 are the special tokens. ``<|image|>`` begins an image of the first codebook. Each further codebook (of
+another tokenizer, or another grid of the same one) has its own token that begins its images, and these tokens come
+next. So the token that begins an image determines the codes and the grid that follow. After them come the ids of the
+text tokenizer, and then the codes, in one range of ids per tokenizer. With one codebook the ids are those of version 1
+of this layout, which can still be read.
 
-Shards store ids of this vocabulary; what an id means is written in ``vocabulary.json`` beside the shards and, as
-the same JSON, in the metadata of each Parquet file. The fingerprints of all tokenizers stand in it, so that ids
-are never read with another tokenizer than wrote them.
+Shards store ids of this vocabulary. ``vocabulary.json`` beside the shards holds the meaning of each id, and so does the
+metadata of each Parquet file, as the same JSON. It includes the fingerprints of all tokenizers, so ids cannot be read
+with another tokenizer than the one that wrote them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SPECIAL_TOKENS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Which ids are text, which are image codes, and whose they are."""
+    """The ranges of ids: special tokens, text, and the codes of each codebook."""
 
     text_size: int
     """Number of tokens of the text tokenizer."""
