@@ -1,4 +1,4 @@
-"""URLs: the key under which two spellings of one address meet."""
+"""URLs: keys that are equal for different spellings of one address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import webencodings
 from w3lib.url import canonicalize_url
 
 MAX_URL_CHARS = 8192
-"""Longer addresses are not followed: servers refuse them, and a page may hold megabytes of them."""
+"""The maximum length of an address that is followed. Servers refuse longer ones, and a page may hold megabytes of
+them."""
 
 
 class PageAddress(str):
@@ -77,7 +78,7 @@ def canonical_url(url: str) -> str:
 
 
 def url_key(url: str) -> str:
-    """A 128-bit digest of the canonical address, as 32 hex digits: what index rows are joined by."""
+    """A 128-bit digest of the canonical address, as 32 hex digits. Index rows are joined by it."""
     return hashlib.blake2b(canonical_url(url).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
@@ -88,7 +89,7 @@ def host_of(url: str) -> str:
 
 
 def site_of(url: str) -> str:
-    """Host name without ``www.``: what counts as one site. Empty where there is none."""
+    """Host name without ``www.``. It identifies a site. Empty if there is none."""
     return host_of(url).removeprefix("www.")
 
 
@@ -255,7 +256,7 @@ def well_formed(text: str) -> str:
 
 
 def describe(error: Exception) -> str:
-    """An error in a line that a decision can hold."""
+    """Describes an error in one line, for a decision."""
     return well_formed(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
 
 

@@ -1,4 +1,5 @@
-"""Connected components of ids in Beam: every id gets the smallest id that it is connected with. Two ways, one answer.
+"""Connected components of ids in Beam: every id gets the smallest id of its component. Two implementations give one
+answer.
 
     ConnectByKey, ConnectEdges   union-find (Tarjan) in one worker: holds every id of an edge, about 200 bytes each
     StarRound                    large-star, then small-star (Kiveris et al., "Connected Components in MapReduce and
@@ -8,7 +9,8 @@
                                  are the answer. Rounds grow with the logarithm of the longest chain.
 
 Beam has no loops, so each round is a pipeline of its own, from edges on disk to edges on disk, until none is
-unfinished: a fixed number of rounds is silently wrong on long chains. Ids that meet no other have no row.
+unfinished. A fixed number of rounds would give wrong results on long chains without a warning. Ids that meet no other
+have no row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Groups of duplicate documents as Beam graphs, for corpora that no machine holds. What a group is: groups.py."""
+"""Groups of duplicate documents as Beam graphs, for corpora that no machine holds. groups.py defines the groups."""
 
 from __future__ import annotations
 

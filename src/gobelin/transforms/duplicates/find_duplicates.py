@@ -3,8 +3,8 @@
     signatures of this run and of earlier ones --sort by id--> positions; the smallest position is the smallest id
     equal keys --> first position of each key            near keys --> ``join_alike`` over distinct texts or images
 
-Cost: about 8 s of one core and 1.2 GB for a million documents with 18 band keys each (docs/duplicates.md), linear in
-their number. What a group is: groups.py. Beam graphs find the same groups in corpora that no machine holds
+Cost: about 8 s of one core and 1.2 GB for a million documents with 18 band keys each (docs/duplicates.md). It grows
+linearly. groups.py defines the groups. Beam graphs find the same groups in corpora that no machine holds
 (document_groups.py, image_groups.py).
 """
 

@@ -1,4 +1,4 @@
-"""What a duplicate is: groups of documents and of images over a whole corpus, and over earlier ones.
+"""Definitions of duplicates: groups of documents and of images over a whole corpus, and over earlier ones.
 
     documents   same canonical URL, same words, near-duplicate words (minhash.py): each a group, named after its
                 smallest doc_id. Paragraphs: how often the same text stands on its host.
@@ -10,9 +10,9 @@
                 URL the newer capture stays: "url" where the earlier one is as new, "older_url" where it is older.
                 An image's counts include the documents of earlier runs.
 
-There are two ways to the same answer. ``find_duplicates`` (find_duplicates.py) sorts keys with NumPy in one process
-and is good to some ten million documents. ``FindDocumentGroups`` (document_groups.py) and ``FindImageGroups``
-(image_groups.py) are Beam graphs for more. Only keys and signatures travel.
+Two implementations give the same answer. ``find_duplicates`` (find_duplicates.py) sorts keys with NumPy in one process
+and handles up to about ten million documents. ``FindDocumentGroups`` (document_groups.py) and ``FindImageGroups``
+(image_groups.py) are Beam graphs for more. Only keys and signatures are shuffled.
 """
 
 from __future__ import annotations

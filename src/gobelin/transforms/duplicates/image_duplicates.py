@@ -7,13 +7,13 @@
     thumbnail the greys of 2304 cells must be alike, the worst of them too (verify_images.py). Hashes alone take chess
               positions, formulas, tables and charts of one kind for copies of one another.
 
-Images that are connected through near hashes and colours are candidates. Within the candidates the largest pictures
-come first; each image joins the nearest of the pictures before it that represent a group, or represents one itself. So
-every member was compared with its group's representative, and no chain of small steps joins what differs.
+Images that are connected through near hashes and colours are candidates. Among them the largest pictures come first.
+Each image joins the nearest earlier picture that represents a group, or becomes a representative itself. So every
+member was compared with the representative of its group, and no chain of small steps joins different pictures.
 
-Two hashes at most ``distance`` bits apart, cut into distance + joint chunks, agree in at least ``joint`` of them
-(pigeonhole principle): each choice of that many chunks is a key, and no pair is ever missed.
-What the choices find and what they confuse, beside imagehash and PDQ: docs/duplicates.md.
+If two hashes are at most ``distance`` bits apart and are cut into distance + joint chunks, they agree in at least
+``joint`` of them (pigeonhole principle). Each choice of that many chunks is a key, so no pair is ever missed.
+docs/duplicates.md compares recall and confusions with imagehash and PDQ.
 """
 
 from __future__ import annotations

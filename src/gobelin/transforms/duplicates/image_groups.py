@@ -1,4 +1,4 @@
-"""Groups of near-duplicate images as Beam graphs, for corpora that no machine holds. What a group is: groups.py."""
+"""Groups of near-duplicate images as Beam graphs, for corpora that no machine holds. groups.py defines the groups."""
 
 from __future__ import annotations
 

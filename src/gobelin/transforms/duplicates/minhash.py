@@ -1,4 +1,4 @@
-"""Texts that are the same or alike: digests, MinHash signatures, and what the signatures promise.
+"""Equal and similar texts: digests, MinHash signatures, and the guarantees of the signatures.
 
     same text      ``text_digest``: a hash of the words, so that case, punctuation and spacing do not matter
     alike texts    MinHash (Broder, 1997): of the set of 5-word shingles, the smallest value under each of
@@ -10,11 +10,11 @@
                    instead of its shingles. ``detection_probability`` is the exact probability of both together for
                    independent hash functions. rensa's vary less, so it is a lower bound at the target and above.
 
-OBELICS and datatrove join what met. At a target of 0.8 that joins one pair in eight of similarity 0.5; verified, one
-in seven million.
+OBELICS and datatrove join all texts that met. At a target of 0.8, this joins one pair in eight of similarity 0.5. With
+verification it is one in seven million.
 
-Keys are signed 64-bit numbers computed by xxHash and rensa from the data alone: no process-dependent ``hash``, so that
-signatures of today meet those of a later crawl.
+Keys are signed 64-bit numbers that xxHash and rensa compute from the data alone. They do not use Python's ``hash``,
+which depends on the process, so signatures of today match those of a later crawl.
 
 Cost: about 3000 documents of 1500 words per second and core (docs/duplicates.md).
 """

@@ -1,12 +1,13 @@
-"""Images of like meaning, by their CLIP embeddings: pairs of a cosine similarity of at least a threshold, joined.
+"""Semantic duplicates: pairs of images with a cosine similarity of their CLIP embeddings of at least a threshold,
+joined.
 
     up to 30 000 images    every pair, a block of rows at a time: exact
     beyond                 as SemDeDup (Abbas et al., arXiv 2303.09540), which looks for pairs within clusters only: one
                            image in a thousand is a centre, and each image is compared with those that share one of its
                            four nearest centres. Of made-up pairs at 0.95 this missed one in a thousand.
 
-One process, NumPy: image embeddings are one array. Off by default: what CLIP takes for the same may be two pictures of
-one kind of thing. Embeddings of earlier runs are not looked at.
+Everything runs in one process in NumPy, and image embeddings are one array. This is off by default, because CLIP may
+give similar embeddings to two pictures of one kind of thing. Embeddings of earlier runs are not used.
 """
 
 from __future__ import annotations

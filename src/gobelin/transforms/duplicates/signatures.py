@@ -1,13 +1,13 @@
-"""Signatures: what is kept of a run so that a later one can be curated against it without reading it again.
+"""Signatures: data that a run keeps so that a later run can compare itself with it without reading it again.
 
     score/signatures/documents    canonical URL, date, digest of the words, MinHash keys and sketch: about 350 bytes
                                   a document on disk
     score/signatures/images       hashes, colours, a thumbnail, and how many documents show the image
 
-A recipe names earlier output folders in ``score.earlier``. Of those, a document counts as *in the corpus* unless a
-decision of ``select`` there dropped it; where nothing was selected, all count. Every signature takes part in finding
-groups, so a page and an earlier one may be connected through a third that was dropped, as within a run; but only a
-document that is in the corpus can be the reason for another one to leave.
+A recipe names earlier output folders in ``score.earlier``. A document of an earlier run counts as *in the corpus*
+unless a decision of ``select`` dropped it there. If that run never ran ``select``, all its documents count. Every
+signature takes part in finding groups. So a page and an earlier one may be connected through a third that was dropped,
+as within a run. But only a document in the corpus can be the reason to drop another one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether two pictures whose hashes are near are copies: by their thumbnails (images/thumbnail.py), cell by cell.
+"""Decides whether two pictures with near hashes are copies, by their thumbnails (images/thumbnail.py), cell by cell.
 
-Encoding and resizing change a drawing a little everywhere; another drawing of its kind differs much in one place. So
-the *most different* cell decides, not the mean, by two rules:
+Encoding and resizing change a drawing a little everywhere. Another drawing of its kind differs much in one place. So
+the *most different* cell decides and not the mean, by two rules:
 
     tolerance   a cell may differ by so much and by a share of the contrast around it, because resizing blurs edges; by
                 more where the smaller picture has few pixels per cell. Where it has very few, both thumbnails are

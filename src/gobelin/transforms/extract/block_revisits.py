@@ -1,7 +1,7 @@
-"""Revisit records whose address is on a block list, or that point to one that is: left out, as a listed image is.
+"""Leaves out revisit records if their address is on a block list, or if they point to such an address.
 
-This comes before revisits are joined to what they point to (``archives/revisits.py``), so that no listed address gets
-into documents, images or decisions. What points to a blocked image by its digest alone is blocked there.
+This happens before revisits are joined to their originals (``archives/revisits.py``), so no listed address gets into
+documents, images or decisions. The join itself blocks a revisit that points to a blocked image only by its digest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings of ``extract``: what may be read at all. None of them judges quality: that is ``select``."""
+"""Settings of ``extract``: limits on what may be read. None of them judges quality, which ``select`` does."""
 
 from __future__ import annotations
 

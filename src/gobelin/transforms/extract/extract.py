@@ -1,9 +1,8 @@
-"""Captures -> documents and images: the first half of ``extract``, all that can be done record by record.
+"""Captures -> documents and images: the first half of ``extract``, which works record by record.
 
-Pages become ``PageDraft``s (extract_page.py), images ``ImageDraft``s (extract_image.py). Both are joined by URL
-afterwards (resolve_urls.py, write_documents.py, write_images.py). Every capture gives exactly one draft or one
-decision. What is large (nodes, bytes) goes into a spool; what leaves the transforms are index rows of a few hundred
-bytes (indexes.py).
+Pages become ``PageDraft``s (extract_page.py), and images become ``ImageDraft``s (extract_image.py). Both are joined by
+URL later (resolve_urls.py, write_documents.py, write_images.py). Every capture gives exactly one draft or one decision.
+Large data (nodes, bytes) goes into a spool. The transforms return index rows of a few hundred bytes (indexes.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An HTML response -> a ``PageDraft``: a document whose pictures are still lists of candidate URLs.
+"""An HTML response -> a ``PageDraft``: a document in which pictures are still lists of candidate URLs.
 
 A ``data:`` image of a page becomes an image of its own.
 """

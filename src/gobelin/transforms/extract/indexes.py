@@ -1,6 +1,6 @@
-"""Index rows: what is kept of each page and image until both are joined by URL (resolve_urls.py).
+"""Index rows: the data that represents each page and image until both are joined by URL (resolve_urls.py).
 
-An index row has a few hundred bytes; what is large lies in a spool.
+An index row has a few hundred bytes. Large data is in a spool.
 """
 
 from __future__ import annotations

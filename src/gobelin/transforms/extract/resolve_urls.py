@@ -1,10 +1,10 @@
-"""Which of the URLs that pages name for an image the input holds.
+"""Finds the URLs of images that the input holds, among those that pages name.
 
     page index --candidate URLs--+
                                  +--by URL--> for each image node, the candidates that the archive holds
     image index --URL------------+
 
-Where one URL was captured more than once, the latest capture counts.
+If one URL was captured more than once, the latest capture counts.
 """
 
 from __future__ import annotations

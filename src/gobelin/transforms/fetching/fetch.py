@@ -1,12 +1,12 @@
-"""Fetching: images that pages show and the archives lack, asked for on the web. Off unless the recipe turns it on.
+"""Fetches images from the web that pages show and the archives lack. Off unless the recipe turns it on.
 
     page index, image index --WantedUrls--> URLs, by host --FetchImages--> captures --> extract.ExtractImages
                                                                       +--> rows of ``fetches``, one a URL
                                                                       +--> rows of policies (site_policy)
 
-All URLs of one host go to one worker, which alone keeps to the host's pace (``fetch_hosts.py``). What is fetched takes
-the same road as what an archive holds: the capture of an image response, with ``source`` "fetched". Nothing that a
-server does ends a run: each outcome is a row with a status of ``FetchStatus``.
+All URLs of one host go to one worker, which alone keeps the host's pace (``fetch_hosts.py``). A fetched image is
+treated like one from an archive: it is the capture of an image response, with ``source`` "fetched". Nothing that a
+server does ends a run. Each outcome is a row with a status of ``FetchStatus``.
 
 A redirect to another host is followed by the same worker, at that host's pace as far as this worker knows it.
 """

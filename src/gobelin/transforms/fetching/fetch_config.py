@@ -1,6 +1,6 @@
-"""Settings of fetching, and the fixed list of what can become of an image that was to be fetched.
+"""Settings of fetching, and the fixed list of outcomes.
 
-Apart from the code that fetches, so that a recipe can be read where the extra ``gobelin[fetch]`` is not installed.
+This module is separate from the code that fetches, so that a recipe can be read without the extra ``gobelin[fetch]``.
 """
 
 from __future__ import annotations

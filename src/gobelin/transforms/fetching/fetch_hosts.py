@@ -1,12 +1,12 @@
-"""All hosts of one worker, asked side by side and each of them politely.
+"""Asks all hosts of one worker in parallel, and each of them politely.
 
     for each host, at most host_concurrency at a time:
         an image's URL --> robots.txt and tdmrep.json of its host (cached) --> GET --> a row, and a capture if it came
                        ^----------------------- redirect --------------------'
 
-Every request waits for three things in this order: a place at its host, the host's turn (``fetch_pace.py``), a place
-among the worker's ``concurrency``. A holder of the last never waits for one of the others, so there is no deadlock. A
-picture keeps its place until its consumer has taken it: at most ``concurrency`` pictures are in memory.
+Every request waits for three things in this order: a place at its host, the host's turn (``fetch_pace.py``), and a
+place among the worker's ``concurrency``. A request that has the last one never waits for the others, so there is no
+deadlock. A picture keeps its place until its consumer has taken it, so at most ``concurrency`` pictures are in memory.
 
 The event loop runs in a thread of its own, so that a slow consumer (a decode, a write) makes no request time out.
 """

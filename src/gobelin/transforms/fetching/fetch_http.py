@@ -1,6 +1,6 @@
 """One GET, bounded in time, rate and bytes, to the open internet only. Redirects, retries and robots: ``fetch_hosts``.
 
-What a server can do to a client, and what holds against it:
+Attacks of a server on a client, and the defences:
 
     an address inside our own network      the socket's guard (``safe_socket.py``), at each connection
     bytes without end, or a lie about them a cap on what is announced and on what comes

@@ -1,8 +1,9 @@
-"""The pace of one host: when it may be asked, how many requests at a time, and when it is left alone.
+"""The pace of one host: the time of the next request, the number of parallel requests, and when to leave the host
+alone.
 
-Requests to a host begin at least ``host_delay_seconds`` apart, or the ``Crawl-delay`` of its robots.txt where that is
-longer. ``Retry-After`` stops all of them. A host is left when too many of its images failed in a row for reasons of its
-own, when it asks for too long a rest, or when its time is up.
+Requests to a host begin at least ``host_delay_seconds`` apart, or by the ``Crawl-delay`` of its robots.txt if that is
+longer. ``Retry-After`` stops all of them. A host is left alone if too many of its images failed in a row because of the
+host, if it asks for too long a pause, or if its time is up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a host says about being asked, read before anything else is asked of it: robots.txt and tdmrep.json.
+"""Reads the rules of a host (robots.txt and tdmrep.json) before anything else is requested from it.
 
 robots.txt after RFC 9309: 4xx means that all may be fetched, 5xx and no answer that nothing may, the first 500 KiB
 count, redirects are followed, nothing is held longer than 24 hours. Stricter than the RFC: 429, too many redirects and

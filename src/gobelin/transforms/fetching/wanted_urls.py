@@ -1,9 +1,9 @@
-"""Which images are worth fetching: those that the archives hold under none of their addresses.
+"""Finds the images to fetch: those that the archives hold under none of their addresses.
 
 A page names several addresses for one image, best first (``image_references.py``). If the archives hold any of them,
-the image is there and nothing is asked for. Otherwise the best address that was not tried yet is wanted, up to
-``FetchConfig.num_candidates`` addresses an image: so one round wants first choices, a second one, told what the first
-fetched, wants second choices of images whose first failed.
+nothing is requested. Otherwise the best address that was not tried yet is wanted, for up to
+``FetchConfig.num_candidates`` addresses an image. So the first round wants first choices. The second round knows the
+results of the first, and wants second choices of the images that failed.
 
     pages' keys --+
     archived -----+--by URL--> TAKEN: which addresses of each page are archived, or were tried

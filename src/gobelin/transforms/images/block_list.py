@@ -1,4 +1,4 @@
-"""Lists of hashes of what must not be kept: asked before anything is decoded, written or shown.
+"""Block lists: hashes of files that must not be kept, checked before anything is decoded, written or shown.
 
 A list is a text file, one hash in hexadecimal a line, of the kind that the recipe's key says: MD5 or SHA-256 of a
 file's bytes, SHA-256 or MD5 of a URL (as Re-LAION-5B's partners give them), or PDQ, 256 bits that near copies share.
@@ -9,7 +9,7 @@ number. PDQ: two hashes at most d of 256 bits apart have a band of 16 bits in wh
 so 16 tables by band give the few entries that are worth counting bits against (multi-index hashing, Norouzi et al.
 2012). A picture is also looked for in its seven turned and mirrored forms. Costs: see docs/images.md.
 
-A hit says which list it was and nothing about the picture; what is recorded of it must be no more than that.
+A hit names the list and nothing about the picture. Nothing more may be recorded about it.
 """
 
 from __future__ import annotations

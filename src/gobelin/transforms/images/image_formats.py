@@ -1,4 +1,4 @@
-"""Which picture format a file is, by its first bytes: never by its name or its Content-Type.
+"""Recognises the format of a picture by its first bytes, never by its name or its Content-Type.
 
 Exactly one decoder is then asked, the one for that format. Formats outside ``DECODED`` are named, so that a picture
 which is refused says what it was; ``REFUSED`` holds why. Costs a microsecond: signatures only, no parsing.

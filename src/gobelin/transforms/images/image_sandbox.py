@@ -1,4 +1,4 @@
-"""Images are checked in a process of their own, which a hang, a crash or a bomb may take down.
+"""Checks images in a separate process, which a hang, a crash or a bomb may take down.
 
 A decoder is native code near hostile bytes. ``ImageChecker`` starts one Python process, with Pillow and imagehash in it
 and neither Beam nor Arrow, hands it one file at a time through a pipe, and reads back a reason, or facts as JSON, the
@@ -8,7 +8,7 @@ one), wall time as a backstop, no files, no core dumps. When it dies, the file i
 file gets a new child. It ends with its input, so a worker that is killed leaves nothing behind. It starts once in a
 worker's life, and costs 0.2 ms per image (docs/images.md).
 
-This contains accidents and bombs. It is no wall against code that runs inside the child: that needs a container.
+This contains accidents and bombs. It does not contain code that runs inside the child: that needs a container.
 """
 
 from __future__ import annotations

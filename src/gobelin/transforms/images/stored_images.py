@@ -1,8 +1,9 @@
 """The pictures of a run, for readers that need a certain size: the file, or its reduced copy where that is enough.
 
 ``extract`` decodes every picture and keeps a reduced copy of it (data set ``copies``, ``measure_image.reduced_copy``).
-A model that looks at no more pixels than the copy has reads the copy: six times as cheap as the file, on pictures of
-sites. A picture without a copy is a JPEG of no more pixels itself, or a long strip; its file is read.
+If a model needs no more pixels than the copy has, it reads the copy, which is six times as cheap as the file on
+pictures of sites. Pictures without a copy are JPEGs with no more pixels than a copy, or long strips. Their files are
+read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a page or an image says about its use: opt-out signals, recorded as found. The recipe decides what follows.
+"""Opt-out signals of pages and images, recorded as found. The recipe decides what follows.
 
 A signal is a string, ``where: value``:
 
@@ -12,8 +12,8 @@ agent of the same line; a name before a colon is an agent unless it is a directi
 ``effective`` read all signals of a page together, with TDMRep's order: a meta overrides the header, the header the
 file; a value that is neither 0 nor 1, or no value at all, overrides nothing.
 
-Where a signal can be read in two ways the stricter one is taken: directives to one agent count as if to all unless
-the caller says which agents matter; of a malformed Content-Usage the refusals are read and the permissions are not.
+If a signal can be read in two ways, the stricter one counts. Directives to one agent count for all agents, unless the
+caller names the agents that matter. In a malformed Content-Usage, refusals count and permissions do not.
 
 Cost: one walk over the tree, about 0.2 ms for a page of 150 KB. Sources: Google's robots meta specification, W3C
 TDMRep (2024), draft-ietf-aipref-attach and -vocab, RFC 9651, contentsignals.org.

@@ -1,4 +1,4 @@
-"""Licence statements of a page, recorded and never believed: which licence, said of what, found where.
+"""Licence statements of a page: the licence, its scope and its place. They are recorded and never trusted.
 
 Looked at, in one walk over the tree:
 

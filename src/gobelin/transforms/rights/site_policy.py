@@ -1,4 +1,4 @@
-"""What a site says of all its files, in /robots.txt and /.well-known/tdmrep.json: signals for one address.
+"""The policies of a site in /robots.txt and /.well-known/tdmrep.json: signals for one address.
 
 ``policy_row`` makes a small row of an archived capture; the rows of one host meet, ``read_site`` parses them once, and
 ``Site.signals`` answers for each address of the host, in the form of ``consent.py``:

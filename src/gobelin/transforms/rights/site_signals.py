@@ -1,7 +1,7 @@
-"""What a site says of all its files, in robots.txt and tdmrep.json, joined to its pages and images.
+"""Joins the policies of a site (robots.txt and tdmrep.json) to its pages and images.
 
-The policies are those that the input holds; none is fetched here. A page has the signals of its site beside its own, an
-image those of the host that serves it. All URLs of a host meet in one place, where its policies are parsed once.
+The policies come from the input, and none is fetched here. A page has the signals of its site besides its own. An image
+has those of the host that serves it. All URLs of a host meet in one place, where its policies are parsed once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a recipe's section ``score`` may say."""
+"""Settings of a recipe's section ``score``."""
 
 from __future__ import annotations
 

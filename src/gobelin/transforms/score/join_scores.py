@@ -1,11 +1,11 @@
-"""Joins what needs the whole corpus to what was measured of each document and image: the last part of ``score``.
+"""Joins scores of the whole corpus to those of each document and image: the last part of ``score``.
 
     by shard of images: image rows, groups, embeddings, who shows each --> rows of scores; facts, by document
     by shard of documents: measurements, groups, text embeddings, facts --> rows of scores, with the similarities of
     each image with the texts of its document
 
-Groups of duplicates are found before (duplicates.py). What is shuffled are counts and one embedding per shown image; it
-goes from one step to the other by way of the disk, so each can be done for some of the shards at a time.
+Groups of duplicates are found before (duplicates.py). Counts and one embedding per shown image are shuffled. They go
+from one step to the other through the disk, so each step can process some of the shards at a time.
 """
 
 from __future__ import annotations

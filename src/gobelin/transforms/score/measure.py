@@ -1,4 +1,4 @@
-"""Scores of a document by itself: text statistics, and the keys under which duplicates meet.
+"""Scores of a single document: text statistics, and the keys that find duplicates.
 
 The stage ``score`` has three parts; none of them decides anything.
 

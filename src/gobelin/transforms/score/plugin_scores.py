@@ -1,6 +1,6 @@
-"""The scores that other packages give: of documents beside the text statistics, of images shard by shard.
+"""Scores of other packages: of documents together with the text statistics, of images shard by shard.
 
-An exception in a plug-in's score costs that value, which is null then, and leaves a decision ``plugin_error.NAME``. The
+If a plug-in's score raises an exception, the value is null, and a decision ``plugin_error.NAME`` is written. The
 document or image goes on, and a rule on the score counts as not run for it.
 """
 

@@ -1,4 +1,4 @@
-"""Which document of each group of duplicates stays, decided in one process: numbers in NumPy, shard after shard.
+"""Chooses the document of each group of duplicates that stays, in one process with NumPy, shard after shard.
 
 ``KeepOneOfEach`` (write_corpus.py) decides the same in a Beam graph, for corpora that no machine holds. A group is a
 number, a document a position; a group of one has no number, and a document without groups stays unless an earlier run

@@ -1,7 +1,7 @@
-"""Which documents a recipe lets in: the thresholds, each with its meaning and its source.
+"""Thresholds for documents, each with its meaning and its source.
 
-A threshold of null switches its rule off; a value on the threshold itself passes. ``rules.py`` says which score each
-one is compared with, and the table of scores (``gobelin/scores.py``) what that is.
+A threshold of null switches its rule off. A value equal to the threshold passes. ``rules.py`` names the score of each
+threshold, and the table of scores (``gobelin/scores.py``) defines it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which text and image nodes a recipe lets in: the thresholds, each with its meaning and its source.
+"""Thresholds for text and image nodes, each with its meaning and its source.
 
-A threshold of null switches its rule off; a value on the threshold itself passes. ``rules.py`` says which score each
-one is compared with, and the table of scores (``gobelin/scores.py``) what that is.
+A threshold of null switches its rule off. A value equal to the threshold passes. ``rules.py`` names the score of each
+threshold, and the table of scores (``gobelin/scores.py``) defines it.
 
 Values: OBELICS (arXiv 2306.16527 and its released configuration), MMC4 (arXiv 2304.06939).
 """

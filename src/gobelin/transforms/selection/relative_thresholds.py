@@ -1,10 +1,10 @@
-"""Thresholds that are places among a corpus' scores become numbers: ``{top_fraction: 0.3}`` -> 0.2134.
+"""Turns thresholds that are ranks among a corpus' scores into numbers: ``{top_fraction: 0.3}`` -> 0.2134.
 
     top_fraction f    the k-th highest of n values, k = f n rounded up: k values pass, more where several equal it
     quantile q        the same as top_fraction 1 - q
 
-Ranked are all image nodes that have the score, before any rule: a picture that stands in a hundred places counts a
-hundred times. The numbers depend on the values alone, not on the order or partition of files. Exact: one column is read
+All image nodes with the score are ranked, before any rule. A picture that is shown a hundred times counts a hundred
+times. The numbers depend only on the values, not on the order or partition of files. They are exact: one column is read
 into memory, 4 bytes per image node.
 
 Absolute thresholds on CLIP scores belong to a model; ``check_clip_model`` compares the recipe's model with that of

@@ -1,8 +1,8 @@
-"""The table of rules: which score is compared with which threshold of the recipe.
+"""The table of rules. Each rule compares a score with a threshold of the recipe.
 
-Each rule compares one number of the scores with one threshold, and a value on the threshold itself passes, as in
-OBELICS. A rule whose score is null was *not run* there: it drops nothing and is counted as not run, except safety
-rules, which drop what they could not judge (unless the recipe says ``unscored_for_safety: keep``).
+A value equal to the threshold passes, as in OBELICS. If a score is null, its rule was *not run* there: it drops nothing
+and is counted as not run. Safety rules are an exception. They drop what they could not judge, unless the recipe says
+``unscored_for_safety: keep``.
 
 Packages may add rules (``gobelin/plugins.py``); a recipe names them in the section ``select.plugins``.
 

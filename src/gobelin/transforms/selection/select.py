@@ -1,12 +1,12 @@
 """Scores + thresholds -> decisions -> corpus. No model: seconds for a million documents.
 
-For each document, in this order: consent and language; each node; headings that nothing is left under; then the rules
-that look at what is left of the whole (``judge_document``). Of the documents that pass, one of each group of duplicates
-stays (the latest): so a page whose newer copy is dropped for another reason is not lost with it.
+Each document is judged in this order: consent and language; each node; headings with nothing left under them; then the
+rules on the rest of the document (``judge_document``). Of the documents that pass, the latest of each group of
+duplicates stays. So a page is not lost if its newer copy is dropped for another reason.
 
-Every node and document that leaves has exactly one decision: the first rule that it broke. Nodes of a dropped
-document have none of their own beyond those that broke a node rule. Where personal data is replaced, the node, or the
-document whose title held it, has a decision with the action ``replace``, which is no verdict on it.
+Every dropped node and document has exactly one decision: the first rule that it broke. The nodes of a dropped document
+have no decisions except those that broke a node rule. If personal data is replaced in a node or in a title, the node or
+the document has a decision with the action ``replace``, which does not drop it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Words in an image's URL that tell what it is: a logo, a button, an icon.
+"""Finds words in an image's URL that show its kind: a logo, a button, an icon.
 
 OBELICS and MMC4 look for such words anywhere in the URL, which finds ``sex`` in Essex, ``icon`` in silicon and
 ``logo`` in catalogo, and misses LOGO.png. Here a URL is split into words first, and whole words are compared:
@@ -13,7 +13,8 @@ OBELICS and MMC4 look for such words anywhere in the URL, which finds ``sex`` in
 ``wp-content/plugins`` is a plugin's folder, and counts: of 4317 image URLs on real pages, 62 lay in a plugins folder,
 and their names say that none was content (flags, icons, spinners, share buttons, placeholders).
 
-What this cannot see are words written together, such as ``mylogo.png``: no rule that finds it leaves lexicon.png alone.
+It cannot find words that are written together, such as ``mylogo.png``. A rule that finds them would also drop
+lexicon.png.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""``select`` over data sets: judge every document, keep one of each group of duplicates, write what is left.
+"""``select`` over data sets: judges every document, keeps one of each group of duplicates, and writes the corpus.
 
     by shard: documents + scores --judge_document--> survivors (their ids and groups), decisions
     together: survivors --> one of each group stays; decisions
     by shard: documents + scores + the ids that stay --> corpus, and what became of each image
     by shard: decisions on documents, nodes and images, sorted
 
-Only ids and groups are shuffled. A document's decisions are written where they are made, into the shard where they
-belong; instead, a shard of documents is read twice, which is cheap and gives the same answers.
+Only ids and groups are shuffled. A document's decisions are written in the shard of the document when it is judged.
+Therefore a shard of documents is read twice, which is cheap and gives the same answers.
 """
 
 from __future__ import annotations

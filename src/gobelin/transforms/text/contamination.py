@@ -1,4 +1,4 @@
-"""Contamination: runs of words that a corpus shares with the texts of evaluation sets. Images: eval_images.py.
+"""Contamination: runs of words that a corpus shares with evaluation texts. eval_images.py compares images.
 
 Words are runs of letters and digits, lower case; each letter by itself in scripts without spaces. Every run of
 ``ngram`` words of an evaluation text is a hash in a sorted array; a shorter text is one hash of its own length, so that

@@ -1,4 +1,4 @@
-"""Characters that nobody sees: they stay in a text, and do not count where texts are compared.
+"""Invisible characters. They stay in a text, and comparisons of texts ignore them.
 
 Persian and the scripts of India need the joiner and the non-joiner of width zero, emoji too; Thai and Khmer mark words
 by a space of width zero; editors leave soft hyphens, marks of direction and of byte order behind. Two texts that differ

@@ -1,4 +1,4 @@
-"""Two parts of a sentence that a picture stood between become one where the picture is left out."""
+"""Joins two parts of a sentence if the picture between them was left out."""
 
 from __future__ import annotations
 

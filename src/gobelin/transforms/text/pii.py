@@ -1,4 +1,4 @@
-"""Personal data in text: found, counted, or replaced by a placeholder. The values themselves are stored nowhere.
+"""Finds, counts or replaces personal data in text. The values themselves are stored nowhere.
 
 Kinds: e-mail addresses (pii_emails.py), public IP addresses (pii_ips.py), telephone numbers, payment cards, bank
 accounts (pii_numbers.py), keys and passwords (pii_secrets.py). Where two overlap, the longer one counts, then the

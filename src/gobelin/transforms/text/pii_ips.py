@@ -1,4 +1,4 @@
-"""Public IP addresses in text, told from versions of four parts.
+"""Finds public IP addresses in text, and distinguishes them from versions of four parts.
 
 A dotted quad is an address or a version: ``93.184.216.34`` and ``120.0.0.0`` are both valid as either. What stands
 before it on its line decides, in this order:

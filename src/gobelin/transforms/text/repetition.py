@@ -1,4 +1,4 @@
-"""How much a text repeats itself: OBELICS' two ratios, and Gopher's n-grams.
+"""Measures the repetition in a text: OBELICS' two ratios, and Gopher's n-grams.
 
     characters (OBELICS)  of all 10-character windows, the share that the most frequent distinct ones hold; as many of
                           them as min(floor(sqrt(distinct windows)), windows seen more than once)

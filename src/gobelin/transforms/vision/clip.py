@@ -1,4 +1,4 @@
-"""How well an image and a text belong together: cosines of CLIP embeddings (Radford et al., 2021, arXiv 2103.00020).
+"""Measures how well an image and a text match: cosines of CLIP embeddings (Radford et al., 2021, arXiv 2103.00020).
 
 Models come through open_clip, by name and weights, and are identified by a ``fingerprint``: a threshold says nothing
 under any other model. 0.28 belongs to OpenAI's ViT-B/32 (LAION-5B), 0.15 to ViT-L/14 (MMC4). What would shift scores

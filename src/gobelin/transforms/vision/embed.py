@@ -1,9 +1,9 @@
-"""What models see of images and texts, computed once and stored: CLIP embeddings, and the faces of images.
+"""Computes and stores what models see in images and texts: CLIP embeddings, and the faces of images.
 
-One embedding per distinct image; one for each text node, alternative text and caption of the documents that show an
-image. Rows of a shard come in the order of their ids, and a model's batches always have the same shape, so the result
-does not depend on workers or runner. Shards that a worker has one after the other share batches: only the last batch
-of all is padded, not the last of each shard. Models are loaded once a process.
+There is one embedding per distinct image, and one for each text node, alternative text and caption of a document with
+an image. Rows of a shard come in the order of their ids, and a model's batches always have the same shape, so the
+result does not depend on workers or runner. The shards of a worker share batches, so only the very last batch is
+padded. Models are loaded once a process.
 
 A picture is decoded once, for the embedding and for the face detector. With more than one thread the next pictures are
 decoded while the model works on a batch; their order stays. An image that cannot be decoded, or on which the detector

@@ -1,4 +1,4 @@
-"""Contamination: images of a corpus that look like those of evaluation sets, and the nearest by embedding.
+"""Contamination: images of a corpus that resemble those of evaluation sets, and the nearest by embedding.
 
 Each image of the corpus is compared with all evaluation images. It counts where it is near by one of the hashes of
 shape and similar in colours and thumbnail (image_duplicates.py, with the recipe's settings; crops and mirror images are

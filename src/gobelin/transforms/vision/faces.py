@@ -1,4 +1,4 @@
-"""Faces: where they are, by a detector that the recipe names, and how they are blurred.
+"""Finds faces with a detector that the recipe names, and blurs them.
 
 A detector is anything that takes a picture (Pillow, mode RGB) and gives ``Face``s; the recipe names a function that
 makes one, ``module:function``, and its options. ``face_detectors.py`` has two, of OpenCV. Boxes are

@@ -4,8 +4,8 @@ The prompts of a side are embedded, averaged and brought to unit length (the pro
 arXiv 2103.00020); the softmax over the two sides' cosines, times the model's own logit scale, is the probability of
 the positive side. That is a linear head with a sigmoid, so it is stored and run as one (``heads``).
 
-Such probabilities are not calibrated: with the logit scale of 100 of public models, a difference of 0.02 between the
-cosines is a probability of 0.88. Look at images near a threshold before trusting it.
+Such probabilities are not calibrated. With the logit scale of 100 of public models, a difference of 0.02 between the
+cosines gives a probability of 0.88. Look at images near a threshold before you trust it.
 """
 
 from __future__ import annotations
