@@ -1,11 +1,11 @@
-"""What pages say of their use: how many signals and licence statements are found, and what finding them costs.
+"""Counts signals and licence statements of pages, and measures the cost of finding them.
 
     python bench/consent.py ../shared/corpus/web/*.warc.gz ../shared/corpus/warc-edge/*/*
     python bench/consent.py ../shared/corpus/extraction/*/*.html*          # pages as files count by folder
     python bench/consent.py --list FILE...                                 # each statement, for reading by eye
 
-Prints a row a file or folder, then the time a page and a policy (the least of three runs, median over pages). Read
-docs/consent.md for what the columns mean.
+Prints one row per file or folder. Then it prints the time per page and per policy (the least of three runs, median over
+pages). docs/consent.md explains the columns.
 """
 
 from __future__ import annotations

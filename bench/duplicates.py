@@ -1,10 +1,10 @@
-"""All that docs/duplicates.md says was measured, in one command.
+"""Repeats all measurements of docs/duplicates.md in one command.
 
     python bench/duplicates.py --corpus ../shared/corpus/neardup
 
-Texts: MinHash against exact Jaccard similarity, and signatures beside datatrove's (installed into an environment of its
-own). Images: recall and precision by distance, beside imagehash and PDQ. Scale: synthetic documents whose similarities
-are known, 10 thousand to a million. About five minutes on two quiet cores.
+Texts: MinHash against exact Jaccard similarity, and signatures compared with datatrove's (installed into an environment
+of its own). Images: recall and precision by distance, compared with imagehash and PDQ. Scale: synthetic documents with
+known similarities, from 10 thousand to a million. About five minutes on two quiet cores.
 """
 
 from __future__ import annotations

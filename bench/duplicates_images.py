@@ -1,12 +1,13 @@
-"""Near-duplicate images: recall and precision by distance, beside imagehash and PDQ.
+"""Near-duplicate images: recall and precision by distance, compared with imagehash and PDQ.
 
     python bench/duplicates_images.py --corpus ../shared/corpus/neardup
 
-Real pictures and plots, each with copies made here (JPEG at quality 50 and 20, half and a third of the size): every two
-versions of one are a clean pair, versions of different ones are not. Then pictures that others edited, five releases of
-sixty plots (graded: nobody says which are the same), and the drawings of the sample crawl, where pictures that differ
-by under 3 of 255 on average are the same and those that differ by 10 and more are not. At last groups, as a crawl's
-images are grouped, of drawings (drawings.py says which were held out) and of photographs and plots with copies.
+The first set has real pictures and plots, each with copies made here (JPEG at quality 50 and 20, half and a third of
+the size). Every two versions of one picture are a clean pair, and versions of different pictures are not. The next sets
+are pictures that others edited, and five releases of sixty plots (graded: nobody says which are the same). In the
+drawings of the sample crawl, pictures that differ by under 3 of 255 on average are the same, and those that differ by
+10 and more are not. Finally, drawings (drawings.py says which were held out) and photographs and plots with copies are
+put in groups, like a crawl's images.
 """
 
 from __future__ import annotations

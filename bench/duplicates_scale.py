@@ -1,12 +1,12 @@
-"""Groups among synthetic documents whose similarities are known: time, memory, and whether the curve's promise holds.
+"""Finds groups among synthetic documents with known similarities: time, memory, and whether the curve's promise holds.
 
     python bench/duplicates_scale.py --documents 1000000
 
-One document in five has a partner of known Jaccard similarity; besides there are 1000 copies of one text, and chains
-of a hundred texts each of which is alike only the next. Signatures are made from sets of shingle hashes and written as
-a data set, which a process of its own then groups as a local run does. The promise (``detection_probability``) is kept
-if, at the target similarity and above, no fewer pairs are joined than it says (3.5 standard errors), the chains and
-copies hold together, and nothing else is joined.
+One document in five has a partner of known Jaccard similarity. There are also 1000 copies of one text, and chains of a
+hundred texts in which each is similar only to the next. Signatures are made from sets of shingle hashes and written as
+a data set. A separate process then groups it like a local run. The promise (``detection_probability``) is kept under
+three conditions. At the target similarity and above, no fewer pairs are joined than it says (3.5 standard errors). The
+chains and copies hold together. Nothing else is joined.
 """
 
 from __future__ import annotations

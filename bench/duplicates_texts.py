@@ -1,9 +1,9 @@
-"""Near-duplicate texts: MinHash against exact Jaccard similarity on real pages, and what a signature costs.
+"""Near-duplicate texts: MinHash against exact Jaccard similarity on real pages, and the cost of a signature.
 
     python bench/duplicates_texts.py --corpus ../shared/corpus/neardup --datatrove
 
-Pages are HTML files of which only the text counts. ``--datatrove`` makes an environment with datatrove in the
-temporary folder (uv, from the package index) and times its MinHash signatures on the same texts in the same minute;
+Pages are HTML files, and only their text counts. ``--datatrove`` makes an environment with datatrove in the temporary
+folder (uv, from the package index) and times its MinHash signatures on the same texts in the same minute. Times are
 CPU-seconds of one process, the fastest of three, without the start.
 """
 

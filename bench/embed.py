@@ -1,14 +1,15 @@
-"""What the part of `score` that looks at images costs beside a bare loop over open_clip.
+"""Compares the cost of the part of `score` that looks at images with a bare loop over open_clip.
 
     python bench/embed.py --input 'crawl/*.warc.gz'
     python bench/embed.py --input 'crawl/*.warc.gz' --device cuda --threads 16 --batch-size 256
 
-The bare loop: decode with Pillow, open_clip's own preprocessing, forward passes of --batch-size, unit length, float16.
-Gobelin: shards of Parquet with the images -> shards with the embeddings, as the stage's graph does it. Both have the
-same weights (random: it is about time) and the same images, and run in turn, --repeat times; models are loaded before.
+The bare loop decodes with Pillow, uses open_clip's own preprocessing and forward passes of --batch-size, and normalises
+to unit length in float16. Gobelin turns shards of Parquet with the images into shards with the embeddings, with the
+stage's graph. Both have the same weights (random, because only time is measured) and the same images, and run in turn,
+--repeat times. Models are loaded before.
 
-On cpu: images per CPU-second, one thread. On cuda: images per second of wall time; the bare loop is given the same
-decoding threads, and its batch size is the best of several.
+On cpu the unit is images per CPU-second on one thread. On cuda it is images per second of wall time. The bare loop gets
+the same decoding threads, and its batch size is the best of several.
 """
 
 from __future__ import annotations

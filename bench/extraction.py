@@ -1,11 +1,11 @@
-"""How well and how fast gobelin extracts text and images from pages, beside trafilatura, resiliparse, readability and
-datatrove, in one run and on the same pages.
+"""Measures the quality and speed of gobelin's extraction of text and images, compared with trafilatura, resiliparse,
+readability and datatrove, in one run and on the same pages.
 
     python bench/extraction.py --corpus ../shared/corpus                       # everything but memory, minutes
     python bench/extraction.py --corpus ../shared/corpus --only snippets web   # some of them
     python bench/extraction.py --corpus ../shared/corpus --only web --extractors gobelin --worst 10 --dump /tmp/dump
 
-Prints tables and writes all figures as JSON. docs/extraction.md says what is measured and how.
+Prints tables and writes all figures as JSON. docs/extraction.md explains the measurements.
 """
 
 from __future__ import annotations

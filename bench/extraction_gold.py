@@ -1,4 +1,4 @@
-"""The gold: pages with what is known of their main content, from four sources under one corpus folder.
+"""The gold standard: pages with known main content, from four sources under one corpus folder.
 
     extraction/trafilatura                      must-have and must-not snippets (trafilatura's own evaluation)
     extraction/article-extraction-benchmark     the full body (scrapinghub)

@@ -1,9 +1,9 @@
-"""Peak memory of one worker over a large archive: real pages and images, over and over under new hosts.
+"""Measures the peak memory of one worker on a large archive: real pages and images, repeated under new hosts.
 
-The archive is written to a temporary folder and deleted afterwards. ``gobelin run --workers 1`` reads it; meanwhile
-the resident memory of every process that it started is noted (Linux: /proc). Pages name most of their images
-relatively, so a copy under a new host has its images there too; each copy of an image ends in other bytes, so that it
-is another image.
+The archive is written to a temporary folder and deleted afterwards. ``gobelin run --workers 1`` reads it. Meanwhile the
+bench records the resident memory of every process that it started (Linux: /proc). Pages name most of their images
+relatively, so a copy under a new host has its images there too. Each copy of an image ends in different bytes, so it is
+a different image.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How an extractor's output is scored against the gold: text F1 of three kinds, images kept, in place, with captions.
+"""Scores an extractor's output against the gold: text F1 of three kinds, images kept, in place, with captions.
 
 Pure functions over words and pieces; nothing here reads a file. An output is a list of *pieces* in reading order:
 texts, and images with every URL that the extractor names for them.

@@ -1,7 +1,7 @@
-"""What each extractor makes of each page: gobelin here, the others in environments of their own, whose pins clash.
+"""Runs each extractor on each page: gobelin here, the others in environments of their own, because their pins clash.
 
-The environments are made with uv on the first run, under a folder outside the repository. An output is kept there under
-a digest of the peer's script, its packages' versions and the pages, so that a rerun costs gobelin's time alone.
+uv makes the environments on the first run, in a folder outside the repository. An output is kept there under a digest
+of the peer's script, the versions of its packages and the pages. So another run costs only gobelin's time.
 """
 
 from __future__ import annotations

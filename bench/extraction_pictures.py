@@ -1,10 +1,10 @@
-"""The pictures of news and forum pages: which belong to the article or to a post, and the lead picture.
+"""Judges pictures of news and forum pages: whether they belong to the article or to a post, and the lead picture.
 
     marks   gold/pictures.yaml: 60 pages whose pictures were marked by hand, so that precision counts all of them
     lead    pages whose body shows the picture that the page names as its own in ``og:image`` or ``twitter:image``
 
-One picture has many addresses: sizes in the name, in the path or in the query, hosts of a delivery network, another
-picture's address inside. ``picture_name`` leaves what they have in common.
+One picture has many addresses: sizes in the name, in the path or in the query, hosts of a delivery network, or another
+picture's address inside. ``picture_name`` returns their common part.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Documents per CPU-second from archives to documents: gobelin with images beside trafilatura's ``extract``, and beside
-datatrove's reader and Trafilatura.
+"""Documents per CPU-second from archives to documents: gobelin with images, trafilatura's ``extract``, and datatrove's
+reader with Trafilatura.
 
-Every run is a process of its own; its CPU is what the operating system says of it and of all its children when it has
-ended (user and system). A run over an archive of two pages is taken off, so that imports and start-up do not count.
-Runs alternate, so that a machine that slows down slows both; medians are given, and the median of the ratios of pairs.
+Every run is a process of its own. Its CPU time is that of the process and all its children after its end (user and
+system). The time of a run on an archive of two pages is subtracted, so imports and start-up do not count. Runs
+alternate, so a machine that slows down slows all of them. The bench prints medians, and the median of the ratios of
+pairs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""gobelin's way from archives to documents with images, in one process; started by extraction_speed.py.
+"""Runs gobelin from archives to documents with images in one process, for extraction_speed.py.
 
     python extraction_worker.py [--images | --steps | --stage] FOLDER
 
-Prints how many documents and images came out. --images decodes and hashes the image records too, which the documents
-alone do not need. --steps times each step of a page from inside, which slows it a little. --stage runs the whole stage
-as a user does (`gobelin run --until extract`): Beam, images, links between both, Parquet.
+Prints the number of documents and images. --images also decodes and hashes the image records, which the documents alone
+do not need. --steps times each step of a page from inside, which slows it a little. --stage runs the whole stage as a
+user does (`gobelin run --until extract`): Beam, images, links between both, Parquet.
 """
 
 from __future__ import annotations

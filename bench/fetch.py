@@ -1,11 +1,11 @@
-"""What fetching costs and whether it keeps its manners, against a server on this machine that stands for many hosts.
+"""Measures the cost and the politeness of fetching, against a server on this machine that plays many hosts.
 
     python -m bench.fetch --hosts 100 --images 20 --delays 0,0.2,1
 
-The server runs in a process of its own, answers each image after ``--latency`` seconds and notes when each host was
-asked. Printed for each delay: images per second, CPU of the client for one image (robots.txt and tdmrep.json of its
-host included), the shortest time between the beginnings of two requests to one host, the most requests that one host
-and the whole server had at a time, and the highest memory. ``bare`` is aiohttp alone, asked for the same URLs.
+The server runs in a process of its own. It answers each image after ``--latency`` seconds and records when each host
+was asked. For each delay, the bench prints images per second, the client's CPU time per image (including robots.txt and
+tdmrep.json of its host), the shortest time between the starts of two requests to one host, the most parallel requests
+of one host and of the whole server, and the highest memory. ``bare`` is aiohttp alone with the same URLs.
 """
 
 from __future__ import annotations

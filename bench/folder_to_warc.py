@@ -1,9 +1,10 @@
-"""A folder of HTML and images as a web archive, so that bench/extraction.py can be run on sites it was not made with.
+"""Writes a folder of HTML and images as a web archive, so that bench/extraction.py can run on sites that nobody tuned
+it for.
 
     python bench/folder_to_warc.py FOLDER http://example.org/manual/ OUT/web/manual.warc.gz --pages 200
 
 Debian's documentation packages (gimp-help-en, kicad-doc-en; `apt-get download`, `dpkg -x`) hold such folders. --pages
-takes that many pages, chosen by a hash of their path, and every image.
+takes this number of pages, chosen by a hash of their path, and every image.
 """
 
 from __future__ import annotations

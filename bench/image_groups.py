@@ -1,7 +1,7 @@
 """Groups of near-duplicate images over drawings and photographs with known copies: recall, precision, what is lost.
 
-Of each picture there is the original (PNG) and copies of it, drawn from ``WAYS``: JPEG, WebP, a palette GIF, 0.3 to 2
-times the size by four filters, and both together. All of them are grouped as a crawl's images are.
+Each picture has an original (PNG) and copies of it, drawn from ``WAYS``: JPEG, WebP, a palette GIF, 0.3 to 2 times the
+size by four filters, and both together. All of them are grouped like a crawl's images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What checking images costs, and what becomes of files that trouble decoders.
+"""Measures the cost of checking images, and the outcomes of files that trouble decoders.
 
     python bench/images.py --input 'crawl/*.warc.gz' --edge folder/of/pictures --largest
 

@@ -1,8 +1,9 @@
-"""Precision and recall of what should go, by kind of dirt, with the rules that are there for each kind.
+"""Precision and recall by kind of dirt, with the rules for each kind.
 
 An *item* is a line of ``truth.jsonl`` (a page, an image, a text, an e-mail address). It *went* if the corpus does not
-hold it. The *reason* is the rule that left it out: for a page, of its decision; for an image or a text, of the decision
-on its node; ``extraction`` where no node ever held it; ``page`` where it went with its page.
+hold it. The *reason* is the rule that left it out. For a page it is the rule of its decision, and for an image or a
+text that of the decision on its node. It is ``extraction`` if no node ever held it, and ``page`` if it went with its
+page.
 
     recall       of the items of the kind that should go, the share that went, for whatever reason
     by its rule  of those that went, the share whose reason is a rule of the kind (``RULES``)

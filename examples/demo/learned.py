@@ -1,4 +1,4 @@
-"""What the models of the demo learned, on pictures and captions that they have not seen.
+"""Measures what the models of the demo learned, on pictures and captions that they have not seen.
 
 Held out means:
     pictures    drawn from other seeds than the crawl's, none with the codes of a picture in training

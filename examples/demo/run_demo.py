@@ -1,4 +1,4 @@
-"""The whole way in one command: draw a crawl, curate it, tokenize it, train on it, and see what came of it.
+"""Runs all steps in one command: draws a crawl, curates it, tokenizes it, trains on it, and measures the results.
 
 python -m examples.demo --output out/demo
 """

@@ -1,4 +1,4 @@
-"""The picture of the README: one document of the demo, its tokens, and what the model drew for its captions.
+"""Makes the picture of the README: one document of the demo, its tokens, and the model's drawings for its captions.
 
     python -m examples.demo.show_document out/demo/run --row 3 --to docs/images/document.png
 

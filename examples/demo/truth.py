@@ -1,4 +1,5 @@
-"""Holds a curated corpus against the truth of the sample crawl: of what should go, how much went; and what stayed.
+"""Compares a curated corpus with the truth of the sample crawl: how much of the dirt went, and how much good data
+stayed.
 
 Each line of ``truth.jsonl`` is a page, an image, a text or an e-mail address with the answer (``keep``). Lines of one
 ``group`` are copies of each other: one of them should stay, no matter which, and the others should go.

@@ -1,8 +1,8 @@
 """Token shards into a Hugging Face model: ``python examples/elsewhere/hugging_face.py OUT/tokenize/shards``.
 
-Rows are packed as gobelin's own trainer packs them. Positions start at 0 in each piece of a row; a model of
-transformers takes that for the beginning of another document with ``attn_implementation="flash_attention_2"``, and
-with the mask that is made here everywhere.
+Rows are packed as in gobelin's own trainer. Positions start at 0 in each piece of a row. With
+``attn_implementation="flash_attention_2"``, a model of transformers takes that for the beginning of another document.
+With the mask that is made here, every implementation does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A score of documents and one of images, and a rule on each."""
+"""A plug-in with a score of documents, a score of images, and a rule on each."""
 
 from __future__ import annotations
 

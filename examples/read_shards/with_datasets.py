@@ -1,4 +1,4 @@
-"""Token shards as a Hugging Face data set, streamed: what a token is stands in the vocabulary beside them.
+"""Streams token shards as a Hugging Face data set. The vocabulary beside them gives the meaning of each token.
 
 python with_datasets.py OUT/tokenize
 """

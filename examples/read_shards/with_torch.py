@@ -1,4 +1,5 @@
-"""Token shards in a plain PyTorch DataLoader: rows of one length, shared out to ranks and workers, from any place on.
+"""Reads token shards in a plain PyTorch DataLoader: rows of one length, divided among ranks and workers, from any place
+on.
 
 python with_torch.py OUT/tokenize
 """

@@ -1,4 +1,5 @@
-"""Token shards as tar files for WebDataset: a sample a sequence, `tokens.npy` and `spans.json`, a tar a shard.
+"""Writes token shards as tar files for WebDataset: one sample per sequence (`tokens.npy` and `spans.json`), one tar per
+shard.
 
 python with_webdataset.py OUT/tokenize FOLDER
 """

@@ -1,6 +1,6 @@
 """The web's dirt: text that is no prose, pictures that are no content, and bytes that are no picture.
 
-Every function makes one kind; what is done with it, and what the truth about it is, stands in `make_crawl`.
+Every function makes one kind of dirt. `make_crawl` uses it and knows the truth about it.
 """
 
 from __future__ import annotations

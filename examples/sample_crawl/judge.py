@@ -1,4 +1,4 @@
-"""The pixel judge: which colour and which shape does a picture show?
+"""The pixel judge: finds the colour and the shape that a picture shows.
 
 1. Each pixel is given the nearest of the nine palette colours, then the most common one of its 3x3 neighbourhood, so
    that mixed edge pixels and noise do not count.
@@ -6,8 +6,8 @@
 3. The largest connected patch of that colour is cut out by its box and compared with the four shapes drawn into that
    same box; the kind is the one with the best intersection over union.
 
-It knows nothing of captions, so that it can judge a drawn scene, a reconstruction and a sampled picture alike. About
-1 ms a picture of 64 px. On drawn scenes it is right for all of them; `tests/test_sample_crawl.py` holds that.
+It knows nothing of captions, so it can judge a drawn scene, a reconstruction and a sampled picture alike. It takes
+about 1 ms for a picture of 64 px. It is right for all drawn scenes, and `tests/test_sample_crawl.py` checks that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pages in German, French, Spanish and Chinese: true words about scenes which a rule for English should drop."""
+"""Pages in German, French, Spanish and Chinese: true words about scenes. A rule for English should drop them."""
 
 from __future__ import annotations
 

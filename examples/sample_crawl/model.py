@@ -1,4 +1,4 @@
-"""What a scene is: the colours, the shapes, and the attributes that words about a picture may use.
+"""The data of a scene: the colours, the shapes, and the attributes that words about a picture may use.
 
 Everything else in the sample crawl is derived from `Scene`: the picture is drawn from it (`shapes`, `figures`), the
 words are written from it (`prose`), and `truth.jsonl` records it. So a caption cannot be wrong by accident.

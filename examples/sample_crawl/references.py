@@ -1,4 +1,4 @@
-"""The ways in which a page refers to a picture, and what the archive then holds for it.
+"""The ways in which a page refers to a picture, with the archive's records for each.
 
 `place` takes a picture and the name of a way and gives the HTML, the records and the truth about each URL. The ways
 that a good extractor must see through (lazy, srcset, picture, noscript ...) and the ways in which a picture is lost

@@ -1,4 +1,4 @@
-"""Scenes: what a picture shows, the picture itself, and true words about it. The door to this package.
+"""Scenes: the contents of a picture, the picture itself, and true words about it. Other modules import this one.
 
 The main kind is the *level-6 scene*: one big shape on a plain ground (6 colours x 4 kinds less `HELD_OUT_COMBINATIONS`,
 2 sizes, 3 backgrounds, any place). `draw_scene` and `draw_figure` invent a scene, `render_scene` makes its picture,

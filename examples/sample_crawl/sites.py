@@ -1,4 +1,4 @@
-"""The six sites of the crawl: who they are, where their files lie, and which template their pages have.
+"""The six sites of the crawl: their names, the places of their files, and the template of their pages.
 
 All addresses end in ``.example``, which RFC 2606 reserves.
 """

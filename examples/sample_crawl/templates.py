@@ -1,4 +1,4 @@
-"""The HTML of the six sites: one template each, with what surrounds the content on the real web.
+"""The HTML of the six sites: one template each, with the boilerplate that surrounds content on the real web.
 
 A template is a function of a site and a page. They differ in what they build on (article, grid of figures, table, blog
 with a sidebar, manual, plain divs) and in where a caption stands. Logos, icons, trackers, a banner in the midst of the
