@@ -58,7 +58,7 @@ def choose_among_duplicates(work: str, not_run: str, kinds: Sequence[str]) -> No
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Choice:
-    """What is known of N survivors, in the order of their shards."""
+    """The columns of N survivors, in the order of their shards."""
 
     kinds: tuple[str, ...]
     groups: list[Numbers]  # of each kind, the group of each document, (N,); -1: a group of one
@@ -134,7 +134,7 @@ def _hashes(names: Iterable[Any]) -> npt.NDArray[np.uint64]:
 
 
 def _is_known(path: str, kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    """Whether an earlier run has each document of a shard."""
+    """Whether an earlier run has a duplicate of each document of a shard."""
     earlier = read_columns(path, ["earlier"])["earlier"]
     found = np.zeros(len(earlier), np.bool_)
     for position in np.flatnonzero(pc.list_value_length(earlier).to_numpy() > 0).tolist():

@@ -58,7 +58,7 @@ def resolve_thresholds(config: SelectConfig, scores: str) -> tuple[SelectConfig,
 
 
 def place_among(values: npt.NDArray[np.float32], threshold: RelativeThreshold) -> float:
-    """The number that a relative threshold stands for among these values, at least one; see the module's text."""
+    """The number of a relative threshold among these values (at least one). The module's docstring defines it."""
     num = len(values)
     share = 1 - threshold.quantile if threshold.quantile is not None else threshold.top_fraction
     assert share is not None

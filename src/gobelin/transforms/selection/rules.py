@@ -51,7 +51,7 @@ class Rule:
 
     @property
     def subject(self) -> Subject:
-        """What it judges: where its score stands among those of a document."""
+        """What the rule judges: the place of its score among those of a document."""
         if self.section == "plugins":
             assert self.of is not None
             return self.of
@@ -172,7 +172,7 @@ def text_rules(role: str | None, is_prose: bool) -> tuple[Rule, ...]:
 
 
 def head_rules(config: SelectConfig) -> tuple[Rule, ...]:
-    """The rules on scores of the user's own heads: ``image.max_head.NAME``, ``image.min_head.NAME``."""
+    """The rules on scores of the user's heads: ``image.max_head.NAME``, ``image.min_head.NAME``."""
     return tuple(
         head_rule(side, name) for side in ("max_head", "min_head") for name in sorted(getattr(config.image, side))
     )
@@ -200,7 +200,7 @@ UNSCORED_RULES: dict[str, tuple[str, ...]] = {
 
 @functools.cache
 def plugin_rule(name: str) -> Rule:
-    """The rule that an installed package gives under a name.
+    """The rule of an installed package with this name.
 
     Raises:
         PluginError: there is none, or it has the name of a rule of gobelin's.
@@ -216,7 +216,7 @@ def plugin_rule(name: str) -> Rule:
 
 
 def plugin_rules(config: SelectConfig, subject: Subject | None = None) -> tuple[Rule, ...]:
-    """The rules of packages that the recipe names: all of them, or those that judge one kind of thing."""
+    """The rules of packages that the recipe names: all of them, or only those for one kind of thing."""
     rules = map(plugin_rule, sorted(config.plugins))
     return tuple(rule for rule in rules if subject in (None, rule.of))
 

@@ -45,7 +45,7 @@ PII_FIELDS: tuple[Literal["text", "alt", "caption", "title"], ...] = ("text", "a
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rules say of one document, before duplicates are looked at."""
+    """The verdict of the rules on one document, before duplicates are compared."""
 
     document: DocumentRow  # with the nodes that are left
     decisions: tuple[Decision, ...]  # on its nodes, and on itself where it is dropped
@@ -61,7 +61,7 @@ def judge_document(document: DocumentRow, scores: DocumentScoresRow, config: Sel
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Kept:
-    """A node that is left, with its place in the document and its scores."""
+    """A node that stays, with its place in the document and its scores."""
 
     index: int
     node: NodeRow
@@ -241,7 +241,7 @@ class _Judge:
                 )
 
     def _apply(self, rules: Iterable[Rule], scores: Mapping[str, Any], about: Row) -> Decision | None:
-        """The decision of the first rule that is broken; counts the rules that could not run."""
+        """Returns the decision of the first rule that is broken, and counts the rules that could not run."""
         for rule in rules:
             threshold = threshold_of(rule, self._config)
             if threshold is None:
@@ -265,7 +265,7 @@ class _Judge:
 
 
 def without_personal_data(node: NodeRow, kinds: Collection[Pii]) -> tuple[NodeRow, Counter[Pii]]:
-    """The node with placeholders in the place of personal data of these kinds, and how much of each there was."""
+    """The node with placeholders instead of personal data of these kinds, and the number of replacements by kind."""
     counts: Counter[Pii] = Counter()
     changed = node.copy()
     for field in PII_FIELDS:
@@ -306,14 +306,15 @@ def latest_first(candidates: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
 
 
 class _Addressed(TypedDict):
-    """What a decision names of a document."""
+    """The fields of a decision that identify a document."""
 
     doc_id: str
     url: str
 
 
 def duplicate_decision(document: _Addressed, kind: str, stays: str, group_size: int | None) -> Decision:
-    """The decision on a document of whose group another one stays. No size: that one is of an earlier run."""
+    """The decision on a document if another one of its group stays. If that one is of an earlier run, the size is
+    None."""
     return Decision(
         stage="select", unit=Unit.DOCUMENT, action=Action.DROP, rule=f"document.unique.{kind}",
         doc_id=document["doc_id"], url=document["url"], value=group_size, threshold=1, detail=f"kept: {stays}",

@@ -35,7 +35,7 @@ from gobelin.transforms.selection.select import Verdict, duplicate_decision, jud
 from gobelin.transforms.text.join_sentences import join_nodes
 
 DOCUMENT_DROPPED = "document_dropped"
-"""Rule of an image that went only because every document that showed it did."""
+"""The rule of an image that was dropped only because every document that showed it was dropped."""
 
 
 def scored_documents(
@@ -322,7 +322,7 @@ class _WriteCorpusShard(WebStep):
 
 
 def _as_written(judged: DocumentRow, document: DocumentRow, broken: Collection[int | None]) -> DocumentRow:
-    """A judged document as the corpus has it: sentences joined whose pictures went.
+    """A judged document in the form of the corpus. Sentences are joined if the picture between them was dropped.
 
     Args:
         broken: places in ``document`` of the nodes that were dropped.
