@@ -45,13 +45,13 @@ CHAMELEON_SIZE = EMU3_SIZE = 512
 
 _ROOT = re.compile(r"(.*?)encoder\.(?:conv_in\.weight|conv_blocks\.0\.)")
 _TORCH_ADVICE = "Weights only load failed"
-"""How torch begins to say that a file should be unpickled whole, which runs what is in it."""
+"""The start of torch's message that a file must be unpickled whole, which would run code in it."""
 
 _DROPPED = re.compile(r"(?:loss\.|quantize\.(?:codebook_used|embedding\.|_codebook|.*ema_)|model_ema\.)")
-"""What a checkpoint holds beside the network. The codebook itself is taken by name."""
+"""Entries of a checkpoint that are not part of the network. The codebook itself is taken by name."""
 
 _OF_WHOLE_MODELS = re.compile(r"language_model|text_model|lm_head")
-"""Of a whole Janus, Chameleon or Emu3: what is not read."""
+"""Parts of a whole Janus, Chameleon or Emu3 that are not read."""
 
 _DIFFUSERS = (
     (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
@@ -187,7 +187,7 @@ def _read_pickle(address: str) -> Weights:
 
 
 def _strip(weights: Weights) -> Weights | None:
-    """The tensors of the tokenizer, without what stands before its names; None where there is none."""
+    """The tensors of the tokenizer, without the prefix of their names; None if there are none."""
     roots = {match.group(1) for key in weights if (match := _ROOT.match(key))}
     named = {root for root in roots if f"{root}encoder.conv_out.weight" in weights}
     if len(named) != 1:

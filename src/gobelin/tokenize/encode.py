@@ -79,7 +79,7 @@ class EncodeImages(beam.PTransform):
 
 
 def copies_serve(framings: Iterable[Framing], copy_side_px: int) -> bool:
-    """Whether image tokenizers for pictures of these sizes read reduced copies in place of files."""
+    """Whether image tokenizers for pictures of these sizes read reduced copies instead of files."""
     return all(decode_side(framing) <= copy_side_px for framing in framings)
 
 
@@ -177,7 +177,7 @@ class CodesOfImage(TypedDict):
 
 
 class _Key(NamedTuple):
-    """What an image that is encoded is."""
+    """The shard, id, URL and tokenizer of an image to encode."""
 
     shard: int
     image_id: str

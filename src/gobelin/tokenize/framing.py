@@ -63,7 +63,7 @@ class Framing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frames:
-    """Which of one or several image tokenizers takes a picture, and on which of its grids."""
+    """Chooses the image tokenizer and the grid of a picture, among one or several tokenizers."""
 
     framings: tuple[Framing, ...]
     min_sides_px: tuple[int, ...] = (0,)

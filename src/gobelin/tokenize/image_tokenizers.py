@@ -68,7 +68,8 @@ class ImageTokenizers:
         return self._places[codebook][0].framing
 
     def made_how(self) -> list[dict[str, Any]]:
-        """What codes depend on beside pictures, of each tokenizer; with its name where there are several."""
+        """The conditions on which each tokenizer's codes depend besides pictures; with its name if there are
+        several."""
         if len(self.tokenizers) == 1:
             return [self.tokenizers[0].made_how()]
         return [{"codebook": each.codebook.name, **each.made_how()} for each in self.tokenizers]

@@ -62,7 +62,7 @@ class TimeEncoder(nn.Module):
 
 
 class SpatialNorm(nn.Module):
-    """A GroupNorm, scaled and shifted at each place by what the code there says."""
+    """A GroupNorm that is scaled and shifted at each place by a function of the code vector there."""
 
     def __init__(self, channels: int, code_width: int, groups: int) -> None:
         super().__init__()

@@ -127,7 +127,7 @@ def _read(content: bytes, name: str) -> dict[bytes, int]:
 
 
 def _parts(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, ...]:
-    """What a token is made of by merges that come before it: two parts, unless no merge ever makes it."""
+    """The parts of a token after all earlier merges: two, or more if no merge ever makes the token."""
     parts = [token[index : index + 1] for index in range(len(token))]
     limit = ranks[token]
     while len(parts) > 2:

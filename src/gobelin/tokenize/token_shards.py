@@ -186,7 +186,7 @@ def write_token_shard(
 
 
 def _sorted_numbers(paths: Sequence[str]) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """(what the index says of each sequence, in the order of the shard; the row of each, counted through the files)."""
+    """(the index rows of the sequences, in the order of the shard; the row of each, counted through the files)."""
     columns = ["key", *_OF_THE_INDEX]
     empty = pa.schema([_OF_A_SEQUENCE[0], *(TOKEN_INDEX.field(name) for name in _OF_THE_INDEX)]).empty_table()
     table = pa.concat_tables(
