@@ -25,7 +25,6 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from lxml import etree
 from lxml.html import HtmlElement
 
 from gobelin.data.model import Licence
@@ -62,9 +61,6 @@ _IMAGE_TYPES = ("ImageObject", "Photograph")
 _OPENINGS = ("<!--", "//<![CDATA[", "// <![CDATA[", "<![CDATA[")
 _CLOSINGS = ("-->", "//]]>", "// ]]>", "]]>")
 _LAZY_SOURCES = ("data-src", "data-original", "data-lazy-src")
-_LINKS_THAT_MAY_STATE = etree.XPath(
-    "//a[contains(@href, 'creativecommons.org') or contains(translate(@rel, 'ICEN', 'icen'), 'icen') or @itemprop]"
-)
 _MAX_LEVELS = 32
 """Ancestors of a link that are looked at."""
 
@@ -91,7 +87,7 @@ def find_licences(tree: HtmlElement, base_url: str) -> tuple[Licence, ...]:
     """
     found: dict[tuple[str, str, str | None], Licence] = {}
     budget, num_links = MAX_JSON_OBJECTS, 0
-    links = set(_LINKS_THAT_MAY_STATE(tree))
+    links = {link for link in tree.iter("a") if _may_state(link)}
     for element in tree.iter("a", "link", "meta", "script") if links else tree.iter("link", "meta", "script"):
         if element.tag == "a" and element not in links:
             continue
@@ -130,6 +126,14 @@ def _creative_commons_match(uri: str) -> re.Match[str] | None:
         return None
     host = (parts.netloc or "").lower().removeprefix("www.")
     return _CREATIVE_COMMONS.match(parts.path) if host == "creativecommons.org" else None
+
+
+def _may_state(link: HtmlElement) -> bool:
+    """Whether a link is worth a closer look."""
+    href, relations = link.get("href"), link.get("rel")
+    if href and "creativecommons.org" in href:
+        return True
+    return (relations is not None and "icen" in relations.lower()) or link.get("itemprop") is not None
 
 
 def _in_link(link: HtmlElement, base_url: str) -> Iterator[Licence]:

@@ -25,7 +25,7 @@ from lxml.html import HtmlElement
 from gobelin.data.model import PageKind, Role
 from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks
 
-_ITEM_TYPES = etree.XPath("//*/@itemtype")
+_ITEM_TYPES = etree.XPath("/descendant::*/@itemtype")
 _JSON_TYPE = re.compile(r'"@type"\s{0,9}:\s{0,9}\[?\s{0,9}"([^"]{1,60})"')
 _MAX_DECLARED = 200
 _MAX_TYPE_CHARS = 200

@@ -19,7 +19,6 @@ import re
 from collections.abc import Mapping
 from itertools import islice
 
-from lxml import etree
 from lxml.etree import _Element
 
 from gobelin.transforms.pages.images.image_attributes import Kind, attribute_kind
@@ -65,9 +64,6 @@ _BACKGROUND_TAGS = ("div", "figure")
 _TAGS = (
     "img", "image", *_CUSTOM_TAGS, *_POSTER_TAGS, "object", "embed", "source", "noscript", "figcaption", "svg",
 )  # fmt: skip
-_MAY_HAVE_BACKGROUND = etree.XPath(
-    "|".join(f"//{tag}[contains(@style, 'url(') or @data-src != '' or @data-bg != '']" for tag in _BACKGROUND_TAGS)
-)
 _HOLDERS = frozenset((*_CUSTOM_TAGS, *_POSTER_TAGS, "object"))
 _SHOWS_IMAGE = frozenset(_TAGS) - {"source", "figcaption", "svg"}
 _PAGE_TAGS = (_SHOWS_IMAGE - {"image"}) | {"p", "div", "ul", "table", "section", "article", "figure", "picture"}
@@ -102,7 +98,7 @@ class PageImages:
 def collect_images(tree: _Element, base_url: str) -> PageImages:
     """Every image of a page with its addresses, copies in <noscript> joined to what they stand for."""
     reader = _Reader(base_url)
-    backgrounds = set(_MAY_HAVE_BACKGROUND(tree))
+    backgrounds = {element for element in tree.iter(*_BACKGROUND_TAGS) if _may_have_background(element)}
     for element in list(tree.iter(*_TAGS, *_BACKGROUND_TAGS) if backgrounds else tree.iter(*_TAGS)):
         tag = element.tag
         if tag in _BACKGROUND_TAGS:
@@ -123,6 +119,11 @@ def collect_images(tree: _Element, base_url: str) -> PageImages:
             reader.read_image(element)
     reader.page.drafts = join_noscript(reader.page.drafts)
     return reader.page
+
+
+def _may_have_background(element: _Element) -> bool:
+    style = element.get("style")
+    return bool((style and "url(" in style) or element.get("data-src") or element.get("data-bg"))
 
 
 class _Reader:

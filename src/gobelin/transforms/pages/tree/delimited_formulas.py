@@ -24,8 +24,8 @@ _TEX = re.compile(
 )
 _NAMED = re.compile(r"(?:^|\s)(?:math|arithmatex|tex2jax_process|mathjax_process|math-tex|katex-render)(?:\s|$)")
 _MAY_NAME = etree.XPath(
-    "boolean(//*[contains(@class, 'math') or contains(@class, 'arithmatex') or contains(@class, 'tex2jax')"
-    " or contains(@class, 'katex-render')])"
+    "boolean(/descendant::*[@class][contains(@class, 'math') or contains(@class, 'arithmatex')"
+    " or contains(@class, 'tex2jax') or contains(@class, 'katex-render')])"
 )
 _LOADS = re.compile(r"mathjax|katex", re.I)
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
