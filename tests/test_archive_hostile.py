@@ -19,7 +19,7 @@ from gobelin.transforms.archives.http_message import read_head
 from gobelin.transforms.archives.read_warc import PageCapture, read_archive
 
 LIMIT = 1_000_000
-MAX_CPU_SECONDS = 10.0  # each takes under one here; what is not bounded takes minutes
+MAX_CPU_SECONDS = 60.0  # each takes under one here; what is not bounded takes minutes
 MAX_BYTES = 40_000_000
 
 

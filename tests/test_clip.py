@@ -151,7 +151,7 @@ def test_a_folder_can_move(
     [
         (ClipSpec(model="ViT-B-32"), "names no weights"),
         (ClipSpec(model="ViT-B-32", pretrained="openai"), "use model='ViT-B-32-quickgelu'"),
-        (ClipSpec(model="ViT-B-32-quickgelu", pretrained="laion2b_s34b_b79k"), "no tag of"),
+        (ClipSpec(model="ViT-B-32-quickgelu", pretrained="laion2b_s34b_b79k"), "nor a tag of"),
         (ClipSpec(model="ViT-B-32", pretrained="missing.safetensors"), "is neither a file nor a tag"),
         (ClipSpec(model="ViT-B-33", pretrained="openai"), "no architecture"),
         (ClipSpec(model="local-dir:missing"), "not found"),

@@ -220,7 +220,7 @@ def _without(key: str) -> Callable[[Weights], Weights]:
         (_without("encoder.mid.attn_1.q.weight"), r"1 weights are missing.*mid\.attn_1\.q\.weight"),
         (lambda weights: {**weights, "encoder.mid.spade.weight": torch.zeros(1)}, r"1 weights.*mid\.spade"),
         (lambda weights: {**weights, "quant_conv.bias": torch.zeros(3)}, r"quant_conv\.bias"),
-        (lambda weights: {**weights, "quant_conv.bias": torch.full((8,), torch.nan)}, "no numbers"),
+        (lambda weights: {**weights, "quant_conv.bias": torch.full((8,), torch.nan)}, "not finite"),
         (lambda weights: {**weights, "quantize.embed.weight": torch.zeros(3, 3)}, "Gumbel"),
     ],
 )

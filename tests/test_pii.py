@@ -228,7 +228,7 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = unit * (500_000 // len(unit))
     start = time.process_time()
     count_pii(text)
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < 5.0
 
 
 PIECES = st.sampled_from(

@@ -16,7 +16,7 @@ import pytest
 
 from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.schemas import DECISIONS, DOCUMENTS
-from gobelin.pipeline.run import state
+from gobelin.pipeline.run import counts
 from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows, some_images_shown
 from gobelin.pipeline.stages.tokenize_fit import corpus_texts
 from gobelin.store import shards
@@ -75,7 +75,7 @@ def test_images_that_a_corpus_shows(corpus: str, watched: type[Watched], monkeyp
     assert count_images_shown(corpus) == len(every)
     assert some_images_shown(corpus, 100) == every
     chosen = sorted(every, key=lambda name: hashlib.sha256(name.encode()).digest())[:2]
-    monkeypatch.setattr(state, "_IDS_AT_ONCE", 1)
+    monkeypatch.setattr(counts, "_IDS_AT_ONCE", 1)
     assert some_images_shown(corpus, 2) == sorted(chosen)
     assert count_images_shown(corpus) == len(every)
     assert watched.columns == {"nodes.list.element.image_id"}  # no text is read for it

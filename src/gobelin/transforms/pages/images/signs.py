@@ -6,10 +6,11 @@ from __future__ import annotations
 import base64
 import re
 import struct
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from gobelin.transforms.pages.images.image_candidates import is_image_file, names_image_file
 from gobelin.transforms.pages.images.image_references import ImageReference
+from gobelin.transforms.urls import host_of
 
 _MAX_ADDRESS_CHARS = 1000
 _SIGN_PX = 50
@@ -110,7 +111,7 @@ def _is_own_logo(address: str) -> bool:
     name = address.rpartition("/")[2].casefold()
     if not _LOGO.search(name):
         return False
-    hosts = (urlsplit(address).hostname or "").split(".")[:-1]
+    hosts = host_of(address).split(".")[:-1]
     return any(len(part) >= _MIN_SITE_CHARS and part in name for part in hosts)
 
 
