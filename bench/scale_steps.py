@@ -15,7 +15,6 @@ from bench.scale_made import (
     write_survivors,
 )
 from bench.scale_meter import Found, Measured, Meter
-from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.plan import Plan
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.worker import Task
@@ -24,7 +23,7 @@ from gobelin.pipeline.stages.extract_missing import WantJob, run_want
 from gobelin.pipeline.stages.score_join import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
 from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly, shuffle_into_shards
-from gobelin.store.dataset import Attempt, commit_shards
+from gobelin.store.dataset import Attempt, commit_shards, num_rows_of
 from gobelin.store.tables import list_shards, read_tables
 from gobelin.tokenize.assemble import SequenceLayout
 from gobelin.tokenize.codebook import Codebook
@@ -92,7 +91,7 @@ def _join(supervisor: Measured, plan: Plan, extract: Attempt, score: Attempt, wo
     for name in made:
         commit_shards(f"{work}/{name}", sizes.shards)
     job = JoinJob(images, work, score, sizes.shards, None, False)
-    run_join(plan, job, sizes.pages, count_rows(images), sizes.rows_at_once // 2)
+    run_join(plan, job, sizes.pages, num_rows_of(images), sizes.rows_at_once // 2)
 
 
 def _select(plan: Plan, extract: Attempt, score: Attempt, select: Attempt, work: str, sizes: Sizes) -> None:
@@ -116,13 +115,13 @@ def _tokenize(plan: Plan, corpus: str, output: str, work: str, sizes: Sizes) -> 
     job = AssembleJob(corpus, codes, decisions, Attempt(output, ""), f"{work}/sequences", sizes.shards, vocabulary,
                       tokenizer, SequenceLayout())  # fmt: skip
     shown = deal_shown_out(plan, corpus, f"{work}/tokenize", sizes.shards)
-    run_assembly(plan, job, f"{work}/tokenize", shown, count_rows(corpus), sizes.rows_at_once)
+    run_assembly(plan, job, f"{work}/tokenize", shown, num_rows_of(corpus), sizes.rows_at_once)
     shuffle_into_shards(plan, job, f"{work}/tokenize", TokenizeConfig().shard_tokens)
 
 
 def _check(folder: str, num_pages: int) -> None:
     """What came out is what was put in."""
-    found = {name: count_rows(f"{folder}/{name}") for name in ("extract/documents", "score/documents")}
+    found = {name: num_rows_of(f"{folder}/{name}") for name in ("extract/documents", "score/documents")}
     assert set(found.values()) == {num_pages}, found
     num_images = 2 * num_pages + -(-num_pages // USES_OF_A_SHARED_IMAGE) + -(-num_pages // 10)
     dropped = {"image": 0, "record": 0}
@@ -130,10 +129,10 @@ def _check(folder: str, num_pages: int) -> None:
         for table in read_tables(path, ["unit"]):
             for value in table["unit"].to_pylist():
                 dropped[value] += 1
-    assert count_rows(f"{folder}/extract/images") + dropped["image"] == num_images, (dropped, num_images)
-    corpus = count_rows(f"{folder}/select/documents")
+    assert num_rows_of(f"{folder}/extract/images") + dropped["image"] == num_images, (dropped, num_images)
+    corpus = num_rows_of(f"{folder}/select/documents")
     assert 0.8 * num_pages < corpus < num_pages, corpus
-    assert count_rows(f"{folder}/tokenize/shards") == corpus
+    assert num_rows_of(f"{folder}/tokenize/shards") == corpus
 
 
 def run_survivors(folder: str, num: int, pages_a_shard: int, screen: Screen) -> Found:

@@ -13,12 +13,12 @@ from pathlib import Path
 from bench.scale_archives import copy_archive, count_responses
 from bench.scale_meter import Found, Measured, Meter
 from gobelin.pipeline.run import open_run as run_module
-from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.progress_bar import Screen
 from gobelin.pipeline.run.worker import Task
 from gobelin.pipeline.stages import extract_link as link_module
 from gobelin.pipeline.stages.score_join import run_join
 from gobelin.pipeline.stages.select import run_select
+from gobelin.store.dataset import num_rows_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,8 +85,9 @@ def _run_all(sources: list[str], recipe: str, output: str, whole: Whole, facts: 
                     "--workers", str(whole.workers), "--quiet"])  # fmt: skip
     if code != 0:
         raise RuntimeError(f"the run ended with exit code {code}")
-    facts |= {"documents": count_rows(f"{output}/extract/documents"), "images": count_rows(f"{output}/extract/images"),
-              "kept_documents": count_rows(f"{output}/select/documents")}  # fmt: skip
+    facts |= {"documents": num_rows_of(f"{output}/extract/documents"),
+              "images": num_rows_of(f"{output}/extract/images"),
+              "kept_documents": num_rows_of(f"{output}/select/documents")}  # fmt: skip
 
 
 @contextlib.contextmanager

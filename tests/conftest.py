@@ -382,11 +382,10 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
     """(folder with documents/ and images/, output folder, num_shards, config=None, clip_model=None, num_workers=None,
     at_once=None) -> ``Scored``: the graphs of the stage in this process. Embeddings, where a test wants them, lie in
     the output folder already. ``at_once``: images of a batch, which then has its rows dealt out."""
-    from gobelin.pipeline.run.counts import count_rows
     from gobelin.pipeline.run.plan import Batch, DataSet, Step, data_sets
     from gobelin.pipeline.stages.score import MeasureJob, measure_documents
     from gobelin.pipeline.stages.score_join import JoinJob, run_join
-    from gobelin.store.dataset import Attempt
+    from gobelin.store.dataset import Attempt, num_rows_of
     from gobelin.store.shards import read_folder
     from gobelin.transforms.duplicates.find_duplicates import DuplicatesJob, find_duplicates
     from gobelin.transforms.score.config import ScoreConfig
@@ -424,7 +423,7 @@ def score_documents(plan_here: Callable[..., Any]) -> Callable[..., Scored]:
         if at_once is None:
             run_join(plan, join, 0, 0)
         else:
-            run_join(plan, join, 0, count_rows(str(source / "images")), at_once)
+            run_join(plan, join, 0, num_rows_of(str(source / "images")), at_once)
         return Scored(
             output,
             {row["doc_id"]: row for row in read_folder(str(output / "documents"))},
@@ -461,9 +460,8 @@ def select_from(plan_here: Callable[..., Any]) -> Callable[..., Selected]:
     """(documents folder, scores folder, output folder, num_shards, config, num_workers=None, at_once=None) ->
     ``Selected``: the graphs of the stage, one after the other in this process. ``at_once``: documents of a batch, which
     then has its rows dealt out."""
-    from gobelin.pipeline.run.counts import count_rows
     from gobelin.pipeline.stages.select import SelectJob, run_select
-    from gobelin.store.dataset import Attempt
+    from gobelin.store.dataset import Attempt, num_rows_of
     from gobelin.store.shards import read_folder
 
     def select(
@@ -479,7 +477,7 @@ def select_from(plan_here: Callable[..., Any]) -> Callable[..., Selected]:
         if at_once is None:
             run_select(plan_here(num_workers), job, 0)
         else:
-            run_select(plan_here(num_workers), job, count_rows(str(scores)), at_once)
+            run_select(plan_here(num_workers), job, num_rows_of(str(scores)), at_once)
         return Selected(
             output,
             {row["doc_id"]: row for row in read_folder(str(output / "documents"))},

@@ -11,9 +11,9 @@ import pytest
 
 import gobelin
 from gobelin.errors import MissingDataError, UserError
-from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.run.counts import count_decisions, count_images_shown
 from gobelin.pipeline.run.inputs import InputError, find_archives
-from gobelin.store.dataset import commit_shards
+from gobelin.store.dataset import commit_shards, num_rows_of
 from gobelin.store.files import (
     exists,
     files_in,
@@ -56,7 +56,7 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
             write_shard(shard_path(folder, index, 2), [{"id": f"{index}"}], SCHEMA)
     assert commit_shards(folder, 2)
     assert [row["id"] for row in read_folder(folder)] == ["0", "1"]
-    assert count_rows(folder) == 2
+    assert num_rows_of(folder) == 2
     spool, reader = Spool(folder), SpoolReader()
     ref = spool.write(b"payload")
     spool.close()
@@ -138,7 +138,7 @@ def test_names_in_an_object_store(object_store: str) -> None:
 
 def test_a_missing_data_set_is_no_empty_one(tmp_path: Path) -> None:
     folder = tmp_path / "documents"
-    for look in (count_rows, count_decisions, count_images_shown):
+    for look in (num_rows_of, count_decisions, count_images_shown):
         with pytest.raises(MissingDataError, match=str(folder)):
             look(str(folder))
     with pytest.raises(MissingDataError, match="documents"):
@@ -151,7 +151,7 @@ def test_a_missing_data_set_is_no_empty_one(tmp_path: Path) -> None:
     write_shard(shard_path(str(folder), 0, 2), [], SCHEMA)
     assert commit_shards(str(folder), 2)
     assert len(list_shards(str(folder))) == 2
-    assert count_rows(str(folder)) == 0  # a data set without rows is one
+    assert num_rows_of(str(folder)) == 0  # a data set without rows is one
     write_rows(shard_path(str(folder), 0, 1), [], SCHEMA)  # what somebody else left is no part of it
     assert len(list_shards(str(folder))) == 2
     assert issubclass(MissingDataError, UserError)

@@ -17,10 +17,11 @@ import pytest
 from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.schemas import DECISIONS, DOCUMENTS
 from gobelin.pipeline.run import counts
-from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows, some_images_shown
+from gobelin.pipeline.run.counts import count_decisions, count_images_shown, some_images_shown
 from gobelin.pipeline.stages.tokenize_fit import corpus_texts
 from gobelin.store import shards
 from gobelin.store import tables as files
+from gobelin.store.dataset import num_rows_of
 from gobelin.store.tables import list_shards
 from gobelin.tokenize.token_shards import count_sequences, sequence_schema
 from tests.token_corpora import small_codebook
@@ -84,7 +85,7 @@ def test_images_that_a_corpus_shows(corpus: str, watched: type[Watched], monkeyp
 def test_texts_of_a_corpus(corpus: str, watched: type[Watched]) -> None:
     found = sorted(corpus_texts(corpus))
     assert found == sorted(f"{kind} {n}" for kind in ("text", "caption") for n in range(NUM_DOCUMENTS))
-    assert count_rows(corpus) == NUM_DOCUMENTS
+    assert num_rows_of(corpus) == NUM_DOCUMENTS
 
 
 def test_tokens_of_a_corpus(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gobelin.data.model import Role
+from gobelin.transforms.pages.content.boilerplate_phrases import PLUGS
 from gobelin.transforms.pages.content.main_content import MainContent, says_enough
 from gobelin.transforms.pages.images.image_references import ImageReference
 from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
@@ -141,3 +142,18 @@ def test_chinese_says_enough_in_fewer_characters(repeats: int, is_enough: bool) 
     text = "港口的船今天早上回来了。" * repeats  # of 12 characters, 11 of them ideographs
     block = Block(text, Role.PARAGRAPH, None, 0, 0, 0)
     assert says_enough(MainContent([block], {}, len(text)), 300) is is_enough
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The views and opinions expressed here are the author's.", "Views expressed here", "— Opinions expressed here",
+        "特别声明：以上", "声明：以上", "以上观点仅代表作者", "观点不代表本站",
+        "Story continues below", "Video continues after",
+        "E-mail us at the desk", "EMAIL the reporter", "Become a member", "Artikel zum Hören",
+        "Подписывайтесь на канал", "Skip ad", "See the full story", "Lire la suite",
+    ],
+)  # fmt: skip
+def test_phrases_are_found_by_the_letter_that_a_text_begins_with(text: str) -> None:
+    assert PLUGS.match(text)
+    assert not PLUGS.match(f"Lighthouses: {text}")

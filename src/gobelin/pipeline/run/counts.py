@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import xxhash
 
 from gobelin.data.model import Action, Unit
-from gobelin.store.dataset import num_rows_of
 from gobelin.store.tables import list_shards, read_tables
 
 
@@ -103,11 +102,6 @@ def count_images_shown(corpus: str) -> int:
 
 
 _IDS_AT_ONCE = 1 << 18
-
-
-def count_rows(folder: str) -> int:
-    """Rows of a data set, as its manifest says."""
-    return num_rows_of(folder)
 
 
 def count_decisions(folder: str) -> dict[Unit, dict[Action, Counter[str]]]:

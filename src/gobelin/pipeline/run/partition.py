@@ -12,8 +12,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, in_batches
+from gobelin.store.dataset import num_rows_of
 from gobelin.store.paths import join
 from gobelin.store.tables import shard_path
 from gobelin.transforms.partition import MAX_SLICES, Split, deal_out
@@ -41,7 +41,7 @@ class Parted:
 
 def num_batches(plan: Plan, data_sets: list[str], rows_at_once: int) -> int:
     """How many batches the rows of these data sets make, with about ``rows_at_once`` in each."""
-    return min(plan.num_batches(sum(map(count_rows, data_sets)), rows_at_once), MAX_SLICES)
+    return min(plan.num_batches(sum(map(num_rows_of, data_sets)), rows_at_once), MAX_SLICES)
 
 
 def partition(plan: Plan, title: str, work: str, sources: Sequence[Source]) -> Parted:

@@ -24,13 +24,13 @@ from gobelin.data.rows import ArchiveRow
 from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.recipe.recipe import fingerprint
 from gobelin.pipeline.run.context import Context, balanced_counts
-from gobelin.pipeline.run.counts import count_decisions, count_rows, row_groups
+from gobelin.pipeline.run.counts import count_decisions, row_groups
 from gobelin.pipeline.run.crawl_index import Records, load_records
 from gobelin.pipeline.run.inputs import read_batches
 from gobelin.pipeline.run.plan import Batch, Step, data_sets
 from gobelin.pipeline.stages.extract_link import ROWS_AT_ONCE, link
 from gobelin.pipeline.stages.extract_missing import WantJob, run_want
-from gobelin.store.dataset import Attempt
+from gobelin.store.dataset import Attempt, num_rows_of
 from gobelin.store.paths import join
 from gobelin.store.shards import read_rows
 from gobelin.store.tables import shard_path
@@ -93,7 +93,7 @@ def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
             job = FetchJob(config, wanted, num_shards, folder, len(shards))
             batches.append(Batch(shards, job, data_sets(folder, job.num_index_shards, *FETCH_INDEXES)))
         title = f"extract: fetch images, round {turn}"
-        plan.run(Step(title, fetch_images, batches, unit="fetches", total=count_rows(wanted)))
+        plan.run(Step(title, fetch_images, batches, unit="fetches", total=num_rows_of(wanted)))
         folders += [batch.job.folder for batch in batches]
     return tuple(folders)
 
@@ -107,7 +107,7 @@ def count_extract(attempt: Attempt) -> dict[str, Any]:
     for table in row_groups(attempt.data("fetches"), ["status"]):
         fetches.update(table["status"].to_pylist())
     decisions = count_decisions(attempt.data("decisions"))
-    num_documents, num_images = count_rows(attempt.data("documents")), count_rows(attempt.data("images"))
+    num_documents, num_images = num_rows_of(attempt.data("documents")), num_rows_of(attempt.data("images"))
     return {
         "documents": balanced_counts(archives["num_documents"], num_documents, decisions, Unit.DOCUMENT),
         "images": balanced_counts(archives["num_images"], num_images, decisions, Unit.IMAGE),

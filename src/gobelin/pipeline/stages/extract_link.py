@@ -24,7 +24,6 @@ import pyarrow as pa
 from gobelin.data.ids import shard_of
 from gobelin.data.schemas import ARCHIVES, DECISIONS, FETCHES
 from gobelin.pipeline.run.context import Context
-from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.partition import num_batches
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
 from gobelin.pipeline.stages.extract_link_batches import (
@@ -39,6 +38,7 @@ from gobelin.pipeline.stages.extract_link_batches import (
     sources_of_index,
     sources_of_revisits,
 )
+from gobelin.store.dataset import num_rows_of
 from gobelin.store.paths import join
 from gobelin.store.shards import Known, read_rows, shards_of
 from gobelin.transforms.archives.revisits import ResolveRevisits, revisit_keys
@@ -120,9 +120,9 @@ def _in_batches(plan: Plan, job: LinkJob, rows_at_once: int) -> LinkJob:
     num_urls = num_batches(plan, indexes, rows_at_once)
     # Of captures only those travel that a batch's revisits may point to, so the number of revisits decides.
     revisits = [join(folder, "revisits") for folder in job.read_folders]
-    num_revisits = num_batches(plan, revisits, rows_at_once) if any(map(count_rows, revisits)) else 0
+    num_revisits = num_batches(plan, revisits, rows_at_once) if any(map(num_rows_of, revisits)) else 0
     # Where the pages of a host are spread over batches, its policies are read once, and not once a batch.
-    has_policies = any(count_rows(join(folder, "policies")) for folder in job.index_folders)
+    has_policies = any(num_rows_of(join(folder, "policies")) for folder in job.index_folders)
     num_hosts = num_urls if has_policies and num_urls > 1 else 0
     job = dataclasses.replace(job, num_url_parts=num_urls, num_revisit_parts=num_revisits, num_host_parts=num_hosts)
     return dataclasses.replace(job, num_shard_parts=len(job.shards))

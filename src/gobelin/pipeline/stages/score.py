@@ -21,13 +21,13 @@ import apache_beam as beam
 from gobelin.data.model import Action, Unit
 from gobelin.data.schemas import score_schemas
 from gobelin.pipeline.run.context import Context, balanced_counts
-from gobelin.pipeline.run.counts import count_decisions, count_rows
+from gobelin.pipeline.run.counts import count_decisions
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
 from gobelin.pipeline.run.supervisor import Graph
 from gobelin.pipeline.stages import score_clip
 from gobelin.pipeline.stages.score_duplicates import find_groups, find_semantic_groups
 from gobelin.pipeline.stages.score_join import JoinJob, run_join
-from gobelin.store.dataset import Attempt
+from gobelin.store.dataset import Attempt, num_rows_of
 from gobelin.store.paths import join
 from gobelin.transforms.duplicates.find_duplicates import DuplicatesJob
 from gobelin.transforms.score.config import ScoreConfig
@@ -46,7 +46,7 @@ def score(context: Context) -> dict[str, Any]:
     folder, config, plan = context.folder("score"), context.recipe.score, context.plan
     work, output, num_shards = folder.work, folder.attempt, context.recipe.num_shards
     documents, images = context.data("extract", "documents"), context.data("extract", "images")
-    num_documents, num_images = count_rows(documents), count_rows(images)
+    num_documents, num_images = num_rows_of(documents), num_rows_of(images)
     load_text_resources(config.text, config.contamination)  # errors before all else
     if config.faces is not None:
         load_detector(config.faces)
@@ -123,8 +123,8 @@ def _count(
     not_run |= {"clip"} if config.clip is None else set()
     not_run |= {"faces"} if config.faces is None else set()
     return {
-        "documents": balanced_counts(num_documents, count_rows(output.data("documents")), decisions, Unit.DOCUMENT),
-        "images": balanced_counts(num_images, count_rows(output.data("images")), decisions, Unit.IMAGE),
+        "documents": balanced_counts(num_documents, num_rows_of(output.data("documents")), decisions, Unit.DOCUMENT),
+        "images": balanced_counts(num_images, num_rows_of(output.data("images")), decisions, Unit.IMAGE),
         "clip_model": clip_model,
         **({"plugin_errors": {name: failed[f"{ERROR}{name}"] for name in config.plugins}} if config.plugins else {}),
         "not_run": sorted(not_run),

@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from gobelin.data.ids import shard_of
 from gobelin.data.rows import SignatureRow
-from gobelin.pipeline.run.counts import count_rows
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets
 from gobelin.pipeline.run.supervisor import StepFailedError
+from gobelin.store.dataset import num_rows_of
 from gobelin.store.paths import join
 from gobelin.store.shards import read_rows
 from gobelin.store.tables import list_shards
@@ -92,7 +92,7 @@ class JoinedEdges:
 
 
 def _join_edges(plan: Plan, folder: str, num_shards: int) -> JoinedEdges:
-    if count_rows(folder) <= MAX_EDGES_OF_ONE_WORKER:
+    if num_rows_of(folder) <= MAX_EDGES_OF_ONE_WORKER:
         return JoinedEdges(folder, are_stars=False)
     for number in range(1, MAX_ROUNDS + 1):
         job = StarJob(source=folder if number == 1 else f"{folder}_{number - 1}", target=f"{folder}_{number}",

@@ -19,10 +19,10 @@ from gobelin.data.rows import NotRunRow, Row
 from gobelin.data.schemas import NOT_RUN
 from gobelin.pipeline.ask.rule_effects import rule_effects
 from gobelin.pipeline.run.context import Context, balanced_counts
-from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.run.counts import count_decisions, count_images_shown
 from gobelin.pipeline.run.partition import Source, partition
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, data_sets, shards_to_do
-from gobelin.store.dataset import Attempt
+from gobelin.store.dataset import Attempt, num_rows_of
 from gobelin.store.paths import join
 from gobelin.store.shards import read_folder, shards_of
 from gobelin.store.tables import list_shards
@@ -51,7 +51,7 @@ def select(context: Context) -> dict[str, Any]:
     folder, scores = context.folder("select"), context.data("score", "documents")
     check_clip_model(context.recipe.select, (context.folder("score").manifest() or {}).get("clip_model"))
     config, thresholds = resolve_thresholds(context.recipe.select, scores)
-    num_documents = count_rows(scores)
+    num_documents = num_rows_of(scores)
     job = SelectJob(
         config, context.data("extract", "documents"), scores, folder.work, folder.attempt, context.recipe.num_shards,
     )  # fmt: skip
@@ -60,9 +60,9 @@ def select(context: Context) -> dict[str, Any]:
     corpus = folder.data("documents")
     not_run = {row["rule"]: row["times"] for row in read_folder(folder.data("not_run"))}
     return {
-        "documents": balanced_counts(num_documents, count_rows(corpus), decisions, Unit.DOCUMENT),
+        "documents": balanced_counts(num_documents, num_rows_of(corpus), decisions, Unit.DOCUMENT),
         "images": balanced_counts(
-            count_rows(context.data("score", "images")), count_images_shown(corpus), decisions, Unit.IMAGE
+            num_rows_of(context.data("score", "images")), count_images_shown(corpus), decisions, Unit.IMAGE
         ),
         "nodes": {action.value: dict(sorted(rules.items())) for action, rules in decisions[Unit.NODE].items()},
         "not_run": not_run,

@@ -20,11 +20,11 @@ from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import Recipe
 from gobelin.pipeline.recipe.values import tokenize_lacks
 from gobelin.pipeline.run.context import Context, balanced_counts
-from gobelin.pipeline.run.counts import count_decisions, count_images_shown, count_rows
+from gobelin.pipeline.run.counts import count_decisions, count_images_shown
 from gobelin.pipeline.run.partition import Source, partition
 from gobelin.pipeline.run.plan import Batch, DataSet, Plan, Step, is_complete, shards_to_do
 from gobelin.pipeline.stages.tokenize_fit import IMAGE_TOKENIZER, fit_tokenizers, load_vocabulary
-from gobelin.store.dataset import Attempt
+from gobelin.store.dataset import Attempt, num_rows_of
 from gobelin.store.paths import join
 from gobelin.store.tables import list_shards
 from gobelin.tokenize.assemble import AssembleDocuments, ReadCodesOfShards, SequenceLayout
@@ -63,7 +63,7 @@ def tokenize(context: Context) -> dict[str, Any]:
     work, output, corpus = folder.work, folder.attempt, context.data("select", "documents")
     for lacking in tokenize_lacks(recipe):
         raise UserError(lacking)
-    num_documents = count_rows(corpus)
+    num_documents = num_rows_of(corpus)
     if num_documents == 0:
         raise UserError(
             "the recipe kept no document, so there is nothing to tokenize: see the decisions in "
@@ -107,12 +107,12 @@ def tokenize(context: Context) -> dict[str, Any]:
     decisions = count_decisions(output.data("decisions"))
     return {
         "documents": balanced_counts(num_documents, totals.num_documents, decisions, Unit.DOCUMENT),
-        "images": balanced_counts(num_shown, count_rows(codes.folder), decisions, Unit.IMAGE),
+        "images": balanced_counts(num_shown, num_rows_of(codes.folder), decisions, Unit.IMAGE),
         "tokens": {
             "all": totals.num_tokens,
             "image": totals.num_image_tokens,
             "vocabulary": vocabulary.size,
-            "sequences": count_rows(output.data("shards")),
+            "sequences": num_rows_of(output.data("shards")),
             "shards": len(list_shards(output.data("shards"))),
         },
         "encoded": how_encoded(codes.folder),
