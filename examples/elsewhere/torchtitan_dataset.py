@@ -22,7 +22,7 @@ from gobelin.train.batches import NO_TARGET, Loader, make_batch
 from gobelin.train.shards import read_corpus, vocabulary_of
 
 
-class TokenShards(IterableDataset, Stateful):
+class TokenShards(IterableDataset[tuple[dict[str, Tensor], Tensor]], Stateful):
     """Rows of packed documents, without end. ``labels`` is -100 where nothing is to be predicted."""
 
     def __init__(self, shards: str, seq_len: int, dp_rank: int = 0, dp_world_size: int = 1, seed: int = 0) -> None:
