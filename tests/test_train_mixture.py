@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gobelin.errors import UserError
-from gobelin.tokenize.sequence import Item, TextItem
+from gobelin.tokenize.sequence import ImageItem, Item, TextItem
 from gobelin.tokenize.text_tokenizer import fit_bpe
 from gobelin.train.batches import Loader, Portion
 from gobelin.train.config import LMConfig, TrainConfig
@@ -26,8 +26,14 @@ TOKENIZER = small_tokenizer()
 VOCABULARY = small_vocabulary(TOKENIZER)
 
 
+def _words(number: int, num_words: int = 12) -> list[str]:
+    """Of a text that is like no other."""
+    random = np.random.default_rng(number)
+    return ["".join(random.choice(list("abcdefgh"), 4)) for _ in range(num_words)]
+
+
 def _texts(num_documents: int) -> dict[str, list[Item]]:
-    return {f"f{number:031x}": [TextItem(f"words of page {number} and no picture")] for number in range(num_documents)}
+    return {f"f{number:031x}": [TextItem(" ".join(_words(number)))] for number in range(num_documents)}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +127,8 @@ def _ids_of(documents: Documents) -> set[str]:
 
 def test_sites_that_one_corpus_holds_out_are_trained_on_in_none(tmp_path: Path) -> None:
     """By site, where documents are others; each corpus is evaluated on its own."""
-    pictures, texts = colored_documents(60), _texts(40)
+    texts = _texts(100)
+    pictures = {name: [*items, *texts.popitem()[1]] for name, items in colored_documents(60).items()}
     sites = {name: f"site{number % 10}.example" for number, name in enumerate([*pictures, *texts])}
     write_shards(tmp_path / "pictures", pictures, VOCABULARY, TOKENIZER, sites=sites)
     write_shards(tmp_path / "texts", texts, VOCABULARY, TOKENIZER, sites=sites)
@@ -198,3 +205,62 @@ def test_passes_are_over_the_own_corpus() -> None:
     assert outlook(dataclasses.replace(config, epochs=1), CorpusSize(98, 2000, 30), 1000, 49).steps == 40
     with pytest.raises(UserError, match="together below 1"):
         dataclasses.replace(config, mixture={"a": 0.5, "b": 0.5})
+
+
+def _changed(words: list[str], share: float) -> list[str]:
+    """The same text, with a share of its words replaced from the end."""
+    kept = round((1 - share) * len(words))
+    return [*words[:kept], *_words(999, len(words) - kept)]
+
+
+def _written(folder: Path, texts: dict[str, list[str]], held_out: set[str]) -> None:
+    items: dict[str, list[Item]] = {name: [TextItem(" ".join(words))] for name, words in texts.items()}
+    write_shards(folder, items, VOCABULARY, TOKENIZER)
+    HeldOut("document", (), tuple(sorted(held_out)), ()).save(str(folder / "train"))
+
+
+NEAR = {
+    "a copy": (0.0, True),
+    "a text with a twentieth changed": (0.05, True),
+    "a text with half changed": (0.5, False),
+    "another text": (1.0, False),
+}
+
+
+@pytest.mark.parametrize("held_out_in", ["pictures", "texts"])
+@pytest.mark.parametrize(("share", "is_near"), NEAR.values(), ids=NEAR.keys())
+def test_near_duplicates_of_what_one_corpus_holds_out_are_trained_on_in_none(
+    share: float, is_near: bool, held_out_in: str, tmp_path: Path
+) -> None:
+    """In whichever corpus they are, and in the one that holds the document out."""
+    held, changed = "d" * 32, _changed(_words(0, 200), share)
+    corpora_of: dict[str, dict[str, list[str]]] = {}
+    for digit, name in enumerate(("pictures", "texts")):
+        texts = {f"{digit}{number:031x}": [*_words(number, 200), name] for number in range(11, 16)}
+        corpora_of[name] = {**texts, f"{digit}{'c' * 31}": [*changed, name]}
+    corpora_of[held_out_in][held] = _words(0, 200)
+    for name, texts in corpora_of.items():
+        _written(tmp_path / name, texts, {held} & texts.keys())
+    own = HeldOut.load(str(tmp_path / "pictures" / "train" / "held_out.json"))
+    found = _mixture(tmp_path, tmp_path / "texts", tmp_path, own)
+    corpora = {"pictures": found.own, "texts": found.others[0][1]}
+    assert _ids_of(corpora[held_out_in].validation) == {held}
+    for digit, (name, texts) in enumerate(corpora_of.items()):
+        apart = {held, f"{digit}{'c' * 31}"} if is_near else {held}
+        assert _ids_of(corpora[name].training) == texts.keys() - apart
+    assert found.num_near == (2 if is_near else 0)
+    again = _mixture(tmp_path, tmp_path / "texts", tmp_path, own)  # as the first call kept it
+    assert again.identity == found.identity
+    of_others = HeldOut("document", (), (f"{11:032x}",), ())  # the texts hold a copy
+    changed_split = _mixture(tmp_path, tmp_path / "texts", tmp_path, of_others)
+    assert f"1{11:031x}" not in _ids_of(changed_split.others[0][1].training)
+
+
+def test_documents_without_text_are_no_copies(tmp_path: Path) -> None:
+    pictures: dict[str, list[Item]] = {
+        f"{number:032x}": [ImageItem(f"{number}", (number, 1, 2, 3), "")] for number in range(6)
+    }
+    write_shards(tmp_path / "pictures", pictures, VOCABULARY, TOKENIZER)
+    write_shards(tmp_path / "texts", _texts(5), VOCABULARY, TOKENIZER)
+    found = _mixture(tmp_path, tmp_path / "texts", tmp_path, HeldOut("document", (), (f"{0:032x}",), ()))
+    assert len(found.own.training) == 5

@@ -11,6 +11,7 @@ from gobelin.store.paths import join
 from gobelin.tokenize.vocabulary import Vocabulary
 from gobelin.train.batches import Portion
 from gobelin.train.held_out import FILE_NAME, HeldOut
+from gobelin.train.near_held_out import near_held_out
 from gobelin.train.shards import (
     Split,
     TokenCorpus,
@@ -42,6 +43,8 @@ class Mixture:
     own: TokenCorpus
     others: list[tuple[float, TokenCorpus]]
     """The share of all tokens, in (0, 1), and the corpus, in the order of their addresses."""
+    num_near: int = 0
+    """Documents that are not trained on because their text is a near-duplicate of a held-out one."""
 
     @property
     def identity(self) -> list[list[str | float]]:
@@ -62,7 +65,8 @@ def read_mixture(
     kept_in: str,
 ) -> Mixture:  # fmt: skip
     """The run's own corpus and those of ``train.mixture``. What any of them holds out, by document or by site, is
-    trained on in none.
+    trained on in none; nor are near-duplicates of that, unless the run's own corpus is alone: ``score`` compared its
+    documents with each other.
 
     Of another corpus that is held out which its own run held out, where it trained; else the share ``ratio``, as whole
     sites where its shards know them.
@@ -90,11 +94,21 @@ def read_mixture(
         file = join(address, "train", FILE_NAME)
         split = split_of(index, HeldOut.load(file) if exists(file) else ratio, by_site=True)
         found.append((address, share, index, split))
-    splits = [own_split, *(split for *_, split in found)]
-    return Mixture(
-        corpus_of(own_index, own_split, splits, vocabulary, shards),
-        [
-            (share, corpus_of(index, split, splits, vocabulary, f"train.mixture: {address}"))
-            for address, share, index, split in found
-        ],
-    )
+    sources = [(own_index, own_split, shards)]
+    sources += [(index, split, f"train.mixture: {address}") for address, _, index, split in found]
+    splits = [split for _, split, _ in sources]
+
+    def corpora() -> list[TokenCorpus]:
+        return [corpus_of(index, split, splits, vocabulary, name) for index, split, name in sources]
+
+    own, *others = corpora()
+    num_near = 0
+    if others:
+        near = near_held_out(
+            [each.training for each in (own, *others)], [each.validation for each in (own, *others)], kept_in
+        )
+        num_before = sum(len(each.training) for each in (own, *others))
+        splits.append(Split(near[:0], near, near[:0]))
+        own, *others = corpora()
+        num_near = num_before - sum(len(each.training) for each in (own, *others))
+    return Mixture(own, [(share, corpus) for (_, share, *_), corpus in zip(found, others, strict=True)], num_near)

@@ -61,6 +61,7 @@ class TrainResult:
     model_step: int  # after which the weights of the model were the present ones
     ended_by: str  # "steps", "epochs", "patience"; "" of a run that was stopped
     num_skipped: int = 0  # batches that changed no weights
+    num_near: int = 0  # documents of a mixture that are not trained on: near-duplicates of held-out ones
 
 
 def train(
@@ -122,7 +123,7 @@ def train(
                 step, metrics = run.run(on_step or _nothing, stop or _never)
         num_skipped = trainee.guard.read().skipped
         if step < config.steps and not trainee.is_over():
-            return TrainResult(step, False, metrics, step, "", num_skipped)
+            return TrainResult(step, False, metrics, step, "", num_skipped, mixture.num_near)
         trainee.take_best(step)
         validation = trainee.validate_all(evaluations)
         _require_finite(checkpoints, step, validation)
@@ -131,7 +132,8 @@ def train(
             save_model(trainee.model, output_dir, weights)
         processes.wait()
     ended_by = "patience" if step < config.steps else "epochs" if step < most_steps else "steps"
-    return TrainResult(step, True, {**metrics, **validation}, trainee.best_step or step, ended_by, num_skipped)
+    losses, model_step = {**metrics, **validation}, trainee.best_step or step
+    return TrainResult(step, True, losses, model_step, ended_by, num_skipped, mixture.num_near)
 
 
 def _nothing(step: int, metrics: Metrics) -> None:

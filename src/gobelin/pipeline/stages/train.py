@@ -131,15 +131,15 @@ def train_model(output: str, recipe: Recipe) -> None:
             ],
             "notes": [
                 *split_notes(held_out),
-                *_mixture_notes(recipe.train, result.metrics, num_codes),
+                *_mixture_notes(recipe.train, result.metrics, num_codes, result.num_near),
                 *training_notes(corpus, num_pairs=len({pair.caption for pair in pairs}), config=recipe.train),
             ],
         },
     )
 
 
-def _mixture_notes(config: TrainConfig, losses: Mapping[str, float | None], num_codes: int) -> list[str]:
-    """The held-out losses of each corpus that is mixed in."""
+def _mixture_notes(config: TrainConfig, losses: Mapping[str, float | None], num_codes: int, num_near: int) -> list[str]:
+    """The held-out losses of each corpus that is mixed in, and how many documents are too close to what is held out."""
     from gobelin.train.log import in_words
     from gobelin.train.mixture import prefix_of
 
@@ -148,6 +148,11 @@ def _mixture_notes(config: TrainConfig, losses: Mapping[str, float | None], num_
         own = {name.removeprefix(prefix_of(number)): value for name, value in losses.items()
                if name.startswith(prefix_of(number))}  # fmt: skip
         found.append(f"held out of {address}, mixed in: {in_words(own, num_codes) or 'nothing'}")
+    if num_near:
+        found.append(
+            f"{num_near:,} {'documents of the mixture are' if num_near > 1 else 'document of the mixture is'} not "
+            "trained on: near-duplicates of documents that one of its corpora holds out"
+        )
     return found
 
 

@@ -223,9 +223,13 @@ def shingle_hashes(text: str, window: int) -> npt.NDArray[np.uint64]:
 
 def _shingles(words: list[bytes], window: int) -> npt.NDArray[np.uint64]:
     """Hashes, (N,), of the shingles in reading order: of each word by xxHash, then of ``window`` words together."""
-    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, words), np.uint64, len(words))
-    length = min(window, len(words))
-    shingles = np.zeros(len(words) - length + 1, np.uint64)
+    return shingles_of(np.fromiter(map(xxhash.xxh3_64_intdigest, words), np.uint64, len(words)), window)
+
+
+def shingles_of(hashes: npt.NDArray[np.uint64], window: int) -> npt.NDArray[np.uint64]:
+    """Hashes, (max(1, W - window + 1),), of the shingles of a text whose W words, at least one, have these hashes."""
+    length = min(window, len(hashes))
+    shingles = np.zeros(len(hashes) - length + 1, np.uint64)
     for start in range(length):
         shingles = (shingles ^ hashes[start : start + len(shingles)]) * _MIX
     shingles ^= shingles >> np.uint64(32)
