@@ -49,7 +49,7 @@ FOOT = re.compile(
 CONSENT = re.compile(r"consent|gdpr|onetrust|(?:^|[\s_-])cookies?(?:[\s_-]|$)", re.I)
 """Names of what asks for consent, which may be longer than the article below it."""
 
-_HASHED = re.compile(r"[A-Za-z0-9]{6,}")
+_HASHED = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*+[0-9])[A-Za-z0-9]{6,}")
 _MIXED = re.compile(r"[A-Za-z]\d")
 _HEX = re.compile(r"[0-9a-f]{8,}")
 _WORDS = re.compile(r"[A-Z]+(?![a-zß-ÿ])|[A-Z]?[a-zß-ÿ]+|[^\W\d_A-Za-z]+|\d+")
@@ -159,6 +159,12 @@ _NEVER_BOILERPLATE = frozenset(("html", "body", "main", "h1", "h2", "h3", "h4", 
 _TABS = frozenset(("tab-content", "tab-pane"))
 """Classes of what the tabs of a navigation show, whose ids name the navigation: ``nav-tabContent``, ``nav-reviews``."""
 
+_TELLING = frozenset().union(
+    _JARGON, _BOILERPLATE_WORDS, _BOILERPLATE_NAMES, _BOILERPLATE_EDGES, _BOILERPLATE_PAIRS, _SUSPECT_WORDS,
+    _CAPTION_WORDS, _CONTENT_WORDS, _ARTICLE_PAIRS, _UNSEEN_NAMES, _UNSEEN_PAIRS, _GUTTERS,
+)  # fmt: skip
+"""Names, words and pairs of words. A name without any of them is neutral, as most names are."""
+
 _MAX_CACHED = 1 << 16
 _MAX_NAMES_CHARS = 400
 _verdicts: dict[tuple[str | bool, str], Kind] = {}  # of an element's tag and names; of a name by itself
@@ -200,14 +206,15 @@ for _strength, _kind in enumerate((Kind.CONTENT, Kind.SUSPECT, Kind.ARTICLE, Kin
 def _judge(name: str, is_open: bool) -> Kind:
     """What one name says. ``is_open``: it is that of an element that is never boilerplate."""
     lower = name.lower().replace("_", "-")
+    parts = _parts(name)
+    words = (*parts, "".join(parts))
+    pairs = ["-".join(pair) for pair in itertools.pairwise(parts)]
+    if _TELLING.isdisjoint((lower, *words, *pairs)):
+        return Kind.NEUTRAL
     if lower in _GUTTERS:
         return Kind.GUTTER
-    parts = _parts(name)
-    if lower in _UNSEEN_NAMES or _is_for_readers(name, parts):
+    if lower in _UNSEEN_NAMES or _is_for_readers(name, parts, pairs):
         return Kind.UNSEEN
-    joined = "".join(parts)
-    words = {*parts, joined}
-    pairs = {f"{a}-{b}" for a, b in itertools.pairwise(parts)}
     suspicion = Kind.NEUTRAL if is_open else _suspicion(name, lower, parts)
     if suspicion is Kind.BOILERPLATE:
         return suspicion
@@ -220,10 +227,9 @@ def _judge(name: str, is_open: bool) -> Kind:
     return Kind.CONTENT
 
 
-def _is_for_readers(name: str, parts: Sequence[str]) -> bool:
+def _is_for_readers(name: str, parts: Sequence[str], pairs: Sequence[str]) -> bool:
     """Whether a class leaves its element to screen readers: ``govuk-visually-hidden``, ``srOnly``, ``show-for-sr``; but
     not ``not-sr-only``, nor one of some screens alone (``md:sr-only``)."""
-    pairs = {"-".join(pair) for pair in itertools.pairwise(parts)}
     return not (_UNSEEN_PAIRS.isdisjoint(pairs) or ":" in name or "not" in parts or "no" in parts)
 
 
@@ -287,7 +293,5 @@ def _parts(name: str) -> list[str]:
 def _without_hash(run: re.Match[str]) -> str:
     """What a build or a checksum put into a name says nothing: letters and digits that alternate, or long hex."""
     text = run.group()
-    is_hash = len(_MIXED.findall(text)) >= 3 or (_HEX.fullmatch(text) and not text.isalpha())
-    if not is_hash and not text.isalpha():
-        is_hash = len(_CHANGES.findall(text)) > 0.4 * len(text)
+    is_hash = len(_MIXED.findall(text)) >= 3 or _HEX.fullmatch(text) or len(_CHANGES.findall(text)) > 0.4 * len(text)
     return "" if is_hash else text

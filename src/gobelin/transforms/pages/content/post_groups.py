@@ -315,7 +315,9 @@ _MIN_NUMBERED = 4
 @functools.lru_cache(maxsize=1 << 15)
 def name_words(names: str) -> frozenset[str]:
     """The words that class and id are made of, in lower case."""
-    return frozenset(part.lower() for part in _CLASS_WORDS.findall(_NO_NAME.sub("", names)))
+    if "js-" in names or "thread-" in names:
+        names = _NO_NAME.sub("", names)
+    return frozenset(map(str.lower, _CLASS_WORDS.findall(names)))
 
 
 _NO_NAME = re.compile(r"(?<!\S)(?:js-\S+|thread-(?:even|odd|alt))(?!\S)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from itertools import islice
 
 from lxml.etree import _Element
@@ -72,7 +72,7 @@ class Place:
     is_unseen: bool = False
 
 
-def place_of(element: _Element, holders: Container[_Element]) -> Place:
+def place_of(element: _Element, holders: Collection[_Element]) -> Place:
     """Where an element stands: the innermost link, picture, figure ... around it.
 
     Args:
@@ -81,7 +81,7 @@ def place_of(element: _Element, holders: Container[_Element]) -> Place:
     place = Place()
     for parent in islice(element.iterancestors(), MAX_ANCESTORS):
         tag = parent.tag
-        if parent in holders:
+        if holders and parent in holders:
             if place.holder is None:
                 place.holder = parent
             continue

@@ -12,7 +12,7 @@ The blocks of a container are a contiguous range, so that sums over a container 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from lxml import etree
@@ -173,43 +173,49 @@ class _Walk:
 
     def read(self, tree: HtmlElement) -> PageBlocks:
         self._with_prose = _elements_with_prose(tree)
-        walk = etree.iterwalk(tree, events=("start", "end"))
         buffer, links = self._buffer, self._links
-        blocks: list[str | None] = []  # of each open element, the tag if it is a block
-        for event, element in walk:
-            if event == "start":
-                tag = element.tag
-                block = None
-                if tag in _BLOCKS:
-                    is_skipped = not self._open_block(element, tag)
-                    block = None if is_skipped else tag
-                elif tag in _PLAIN:
-                    if tag == "br":
-                        buffer.append(BREAK)
-                    is_skipped = False
-                elif tag == "a":
-                    is_skipped = not self._open_link(element)
-                elif tag == "img":
-                    self._image(element)
-                    blocks.append(None)
-                    continue
-                elif tag in SKIPPED:
-                    is_skipped = True
-                else:
-                    items = element.items()
-                    is_skipped = bool(items) and self._look_at(str(tag), items) is None
-                blocks.append(block)
-                if is_skipped:
-                    walk.skip_subtree()
-                    continue
-                text = element.text
-            else:
-                block = blocks.pop()
+        opened: list[tuple[HtmlElement, str | None]] = []  # with its tag, if it is a block
+        children: list[Iterator[HtmlElement]] = [iter((tree,))]  # of each open element, those that follow
+        while children:
+            element = next(children[-1], None)
+            if element is None:
+                children.pop()
+                if not opened:
+                    break
+                element, block = opened.pop()
                 if block is not None:
                     self._close_block(block)
                 elif links and element is links[-1]:
                     links.pop()
                 text = element.tail
+            else:
+                tag = element.tag
+                block = None
+                is_skipped = False
+                if tag in _BLOCKS:
+                    is_skipped = not self._open_block(element, tag)
+                    block = tag
+                elif tag in _PLAIN:
+                    if tag == "br":
+                        buffer.append(BREAK)
+                elif tag == "a":
+                    is_skipped = not self._open_link(element)
+                elif tag == "img":
+                    self._image(element)
+                    is_skipped = True
+                elif tag in SKIPPED:
+                    is_skipped = True
+                elif not isinstance(tag, str):
+                    continue  # a comment in what was a <noscript>
+                else:
+                    items = element.items()
+                    is_skipped = bool(items) and self._look_at(tag, items) is None
+                if is_skipped:
+                    text = element.tail
+                else:
+                    opened.append((element, block))
+                    children.append(iter(element))
+                    text = element.text
             if text and (buffer or self._pre_depth or not text.isspace()):
                 buffer.append(text)
                 if links:
