@@ -27,7 +27,7 @@ _MAY_NAME = etree.XPath(
     "boolean(/descendant::*[@class][contains(@class, 'math') or contains(@class, 'arithmatex')"
     " or contains(@class, 'tex2jax') or contains(@class, 'katex-render')])"
 )
-_LOADS = re.compile(r"mathjax|katex", re.I)
+_RENDERERS = ("mathjax", "katex")
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*")
 _NUMBER = re.compile(r"\(?([\w.]{1,10})\)?")
 _LITERAL = frozenset(("pre", "code", "script", "style", "textarea", "kbd", "samp", "tt", "template", "svg", "math"))
@@ -65,7 +65,8 @@ def rewrite_delimited(tree: _Element) -> None:
 
 
 def _loads_renderer(script: _Element) -> bool:
-    return _LOADS.search(script.get("src") or (script.text or ""), 0, _MAX_SCRIPT_CHARS) is not None
+    source = (script.get("src") or script.text or "")[:_MAX_SCRIPT_CHARS].lower()
+    return any(name in source for name in _RENDERERS)
 
 
 def _rewritten(text: str) -> str:

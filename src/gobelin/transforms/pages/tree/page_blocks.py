@@ -63,6 +63,14 @@ _BOILERPLATE_ROLES = frozenset((
 _PROSE = ("p", "br", "article", "main", "h1", "pre", "blockquote")
 """Boilerplate that holds none of these is left out unread; the rest is read, for it may be none."""
 
+_ARTICLE, _BOILERPLATE, _GUTTER, _NEUTRAL, _SUSPECT, _UNSEEN = (
+    Kind.ARTICLE, Kind.BOILERPLATE, Kind.GUTTER, Kind.NEUTRAL, Kind.SUSPECT, Kind.UNSEEN,
+)  # fmt: skip
+_CODE, _HEADING, _LIST_ITEM, _PARAGRAPH, _QUOTATION = (
+    Role.CODE, Role.HEADING, Role.LIST_ITEM, Role.PARAGRAPH, Role.QUOTATION,
+)  # fmt: skip
+"""Looked up once, for the walk: in Python 3.11 a member of an enum takes five times as long as a name of the module."""
+
 _TEXT_LENGTH = etree.XPath("string-length(normalize-space(.))")
 _HOME = re.compile(
     r"\s*(?:https?://[^/?#\s]{1,253}/?|(?:\.{0,2}/){0,9}(?:(?:index|default|home)\.\w{3,5})?)(?:#.{0,80})?\s*$", re.I
@@ -70,7 +78,7 @@ _HOME = re.compile(
 _MAX_LEFT_OUT_CHARS = 5000
 _MAX_LINK_DEPTH = 8
 _MAX_NAME_CHARS = 200
-_PARAGRAPHS = re.compile(rf"\s*{BREAK}\s*{BREAK}[\s{BREAK}]*")
+_EMPTY_LINES = re.compile(rf"\s*{BREAK}\s*{BREAK}[\s{BREAK}]*")
 _BLANK = " \t\r\n\f\xa0\u200b\u200c\u200d\ufeff"
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "⚓", "⚓︎", "∞", ""))
 
@@ -158,7 +166,7 @@ class _Walk:
         self._is_conversation = is_conversation
         self._page = PageBlocks()
         self._container = 0
-        self._role = Role.PARAGRAPH
+        self._role = _PARAGRAPH
         self._level: int | None = None
         self._frames: list[tuple[int, Role, int | None]] = []  # of each open block element
         self._with_prose: set[HtmlElement] = set()
@@ -228,7 +236,7 @@ class _Walk:
 
     def _look_at(self, tag: str, items: list[tuple[str, str]]) -> tuple[Kind, str, bool] | None:
         """(kind, class and id, is main content by its role) of an element; None where a reader does not see it."""
-        names, kind, is_main, is_hidden = "", Kind.NEUTRAL, False, False
+        names, kind, is_main, is_hidden = "", _NEUTRAL, False, False
         for name, value in items:
             if name == "class" or name == "id":
                 names = f"{names} {value[:_MAX_NAME_CHARS]}" if names else value[:_MAX_NAME_CHARS]
@@ -240,16 +248,16 @@ class _Walk:
                 if value == "main" or value == "article":
                     is_main = True
                 elif value in _BOILERPLATE_ROLES:
-                    kind = Kind.BOILERPLATE
+                    kind = _BOILERPLATE
             elif name == "itemprop" and value == "articleBody":
                 is_main = True
         if names:
             if self._pre_depth and tag == "span" and "boring" in names.split():
                 return None  # lines of code that a book hides (mdBook)
             named = classify(tag, names)
-            if named is Kind.GUTTER:
+            if named is _GUTTER:
                 return None
-            if named is Kind.UNSEEN:
+            if named is _UNSEEN:
                 is_hidden = True
             elif named > kind:
                 kind = named
@@ -257,24 +265,24 @@ class _Walk:
             self._page.num_hidden += 1
             if not self._with_hidden:
                 return None
-        return Kind.ARTICLE if is_main else kind, names, is_main
+        return _ARTICLE if is_main else kind, names, is_main
 
     def _open_block(self, element: HtmlElement, tag: str) -> bool:
         """False where the element is not to be walked into."""
-        kind, names, is_main = Kind.NEUTRAL, "", False
+        kind, names, is_main = _NEUTRAL, "", False
         items = element.items()
         if items:
             seen = self._look_at(tag, items)
             if seen is None:
                 return False
             kind, names, is_main = seen
-        if kind < Kind.BOILERPLATE and tag in _TAG_KINDS:
+        if kind < _BOILERPLATE and tag in _TAG_KINDS:
             kind = _TAG_KINDS[tag]
-            is_main = kind is Kind.ARTICLE
-        if (kind is Kind.BOILERPLATE or kind is Kind.SUSPECT) and not (self._pre_depth or self._is_conversation):
+            is_main = kind is _ARTICLE
+        if (kind is _BOILERPLATE or kind is _SUSPECT) and not (self._pre_depth or self._is_conversation):
             if (tag == "footer" or NAMES_AUTHOR.search(names)) and self._is_attribution(element, names):
-                kind = Kind.NEUTRAL
-            elif kind is Kind.BOILERPLATE and self._leave_out(element, tag, names):
+                kind = _NEUTRAL
+            elif kind is _BOILERPLATE and self._leave_out(element, tag, names):
                 return False
         if self._pre_depth:
             self._end_line()
@@ -296,17 +304,17 @@ class _Walk:
         role = _ROLES.get(tag)
         if role is not None:
             self._role, self._level = role, None
-            if role is Role.LIST_ITEM:
+            if role is _LIST_ITEM:
                 self._level = max(1, self._list_depth)
-            elif role is Role.HEADING:
+            elif role is _HEADING:
                 self._level = _HEADINGS[tag]
-            elif role is Role.CODE:
+            elif role is _CODE:
                 self._pre_depth = 1
                 self._code_language = code_language(element)
         elif tag in _LISTS:
             self._list_depth += 1
-        elif tag in _RESETS and self._role is not Role.QUOTATION:
-            self._role, self._level = Role.PARAGRAPH, None
+        elif tag in _RESETS and self._role is not _QUOTATION:
+            self._role, self._level = _PARAGRAPH, None
         return True
 
     def _is_attribution(self, element: HtmlElement, names: str) -> bool:
@@ -317,7 +325,7 @@ class _Walk:
         last = page.blocks[-1] if page.blocks else None
         if last is None or not last.text or not 0 < int(_TEXT_LENGTH(element)) <= MAX_ATTRIBUTION_CHARS:
             return False
-        is_below, is_inside = last.role is Role.QUOTATION, self._role is Role.QUOTATION
+        is_below, is_inside = last.role is _QUOTATION, self._role is _QUOTATION
         around = page.containers[self._container].names if last.container >= self._container else ""
         return (is_below and is_inside) or says_who_is_quoted(element, f"{names} {around}", is_below)
 
@@ -332,8 +340,8 @@ class _Walk:
         if self._buffer:
             self._flush()
         page = self._page
-        container = Container(tag, Kind.BOILERPLATE, self._container, len(page.blocks), names, False)
-        block = Block("", Role.PARAGRAPH, None, len(page.containers), 0, 2)
+        container = Container(tag, _BOILERPLATE, self._container, len(page.blocks), names, False)
+        block = Block("", _PARAGRAPH, None, len(page.containers), 0, 2)
         block.num_chars = block.link_chars = num_chars
         page.blocks.append(block)
         page.containers.append(container)
@@ -349,7 +357,7 @@ class _Walk:
             index = sentinel_index(image.get("src") or "")
             if index in self._own:
                 linked = any(holder.tag == "a" for holder in islice(image.iterancestors(), _MAX_LINK_DEPTH))
-                block = Block("", Role.PARAGRAPH, None, container, 0, int(linked))
+                block = Block("", _PARAGRAPH, None, container, 0, int(linked))
                 block.image = index
                 self._page.blocks.append(block)
 
@@ -385,7 +393,7 @@ class _Walk:
             return False
         href = element.get("href")
         # An address on the page itself leads back to the contents or to a note, but for lists of contents.
-        if href and (href[0] != "#" or self._role is Role.LIST_ITEM):
+        if href and (href[0] != "#" or self._role is _LIST_ITEM):
             self._num_links += 1
             self._links.append(element)
         return True
@@ -424,11 +432,11 @@ class _Walk:
         self._buffer.clear()
         link_chars, num_links = self._link_chars, self._num_links
         self._link_chars = self._num_links = 0
-        if self._role is Role.CODE:
+        if self._role is _CODE:
             code = raw.replace(BREAK, "\n").strip("\n")
             texts = [code] if code.strip() else []
         else:
-            parts = _PARAGRAPHS.split(raw) if BREAK in raw else [raw]
+            parts = _EMPTY_LINES.split(raw) if BREAK in raw else [raw]
             texts = [text for text in map(fold, parts) if text and not is_definitions(text)]
         line = None if raw.startswith(BREAK) else self._line
         if texts:
@@ -437,6 +445,6 @@ class _Walk:
             links = link_chars if len(texts) == 1 else link_chars * len(text) // len(raw)
             block = Block(text, self._role, self._level, self._container, links, num_links)
             block.continues, line = line, None
-            if self._role is Role.CODE:
+            if self._role is _CODE:
                 block.code_language = self._code_language
             self._page.blocks.append(block)
