@@ -61,7 +61,6 @@ def test_bytes_are_found_by_either_hash(a_list: Make) -> None:
     assert blocked.match_bytes("", sha256(b"two")) == BlockHit("s.txt", "sha256")
     assert blocked.match_bytes(md5(b"two"), "") is None
     assert blocked.match_pdq("0" * 64) is None
-    assert not blocked.wants_pdq
 
 
 def test_the_list_that_holds_a_hash_is_named(a_list: Make) -> None:
@@ -189,7 +188,6 @@ def test_pdq_lists(a_list: Make) -> None:
     digest = f"{random.Random(1).getrandbits(256):064x}"
     blocked = load_block_list(BlockListConfig(pdq=(a_list([digest], "p.txt"),)))
     assert blocked is not None
-    assert blocked.wants_pdq
     hit = BlockHit("p.txt", "pdq")
     places = list(range(0, 256, 8))
     assert blocked.match_pdq(flipped(digest, places[:31])) == hit

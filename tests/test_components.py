@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from gobelin.transforms.duplicates.alike_pairs import join_alike, smallest_connected
 from gobelin.transforms.duplicates.components import (
-    ConnectByKey,
     ConnectEdges,
     CountUnfinished,
     Edge,
@@ -162,13 +161,6 @@ def test_rounds_on_beam() -> None:
 
 def test_no_edges_on_beam() -> None:
     run_round([], set(), 0)
-
-
-def test_connect_by_key_on_beam() -> None:
-    pairs = [("k1", "b"), ("k1", "a"), ("k2", "b"), ("k2", "c"), ("k3", "x"), ("k4", "z"), ("k4", "y"), ("k4", "z")]
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        found = pipeline | beam.Create(pairs) | ConnectByKey()
-        assert_that(found, equal_to([("a", "a"), ("b", "a"), ("c", "a"), ("y", "y"), ("z", "y")]))
 
 
 def test_connect_edges_on_beam() -> None:

@@ -322,9 +322,9 @@ SIDE_OF_A_FOREIGNER = {"document": {"doc_id": "../../x", "url": 5}, "nodes": []}
         (jsonl.entry_of_object, {"items": [{"kind": "text"}]}),
         (jsonl.entry_of_object, {"items": [{"kind": "text", "text": "a", "role": "emperor"}]}),
         (lambda row, origin: nemo.entry_of_rows([row], origin), {"sample_id": "a", "modality": "text"}),
-        (webdataset.entry_of_files, {"1.json": b"[1]"}),
-        (webdataset.entry_of_files, {"1.json": b'{"texts": [5], "images": [null]}'}),
-        (webdataset.entry_of_files, {"1.cls": b"5"}),
+        (webdataset.entry_of_sample, webdataset.Sample({"1.json": b"[1]"})),
+        (webdataset.entry_of_sample, webdataset.Sample({"1.json": b'{"texts": [5], "images": [null]}'})),
+        (webdataset.entry_of_sample, webdataset.Sample({"1.cls": b"5"})),
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_a_decision(read: Callable[..., Entry], row: Row) -> None:

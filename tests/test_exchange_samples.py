@@ -140,7 +140,7 @@ def test_hidden_files_do_not_part_a_sample(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_words_of_a_pair_enter_once(files: dict[str, bytes], expected: list[Any]) -> None:
-    assert shape(webdataset.entry_of_files({"7.jpg": b"J", **files}, HERE)) == expected
+    assert shape(webdataset.entry_of_sample(webdataset.Sample({"7.jpg": b"J", **files}), HERE)) == expected
 
 
 def test_a_caption_that_stands_beside_its_image_enters_once_in_every_format() -> None:
@@ -222,7 +222,7 @@ def test_places_that_name_files_or_addresses_keep_them(tmp_path: Path) -> None:
 def test_words_beside_a_tiff_of_pages_come_behind_all_of_them() -> None:
     tiff = a_tiff(1, 2)
     files = {"7.tif": tiff, "7.json": b'{"url": "http://a.example/p", "caption": "Two"}'}
-    found = webdataset.entry_of_files(files, HERE)
+    found = webdataset.entry_of_sample(webdataset.Sample(files), HERE)
     assert shape(found) == [*((None, page) for page in split_pages(tiff).files), "Two"]
     assert found.document["url"] == "http://a.example/p"  # of the whole: no page has it for its own
 

@@ -17,7 +17,7 @@ from gobelin.data.model import Action, Decision, Unit, to_row
 from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGE_EMBEDDINGS, IMAGE_SCORES, IMAGES, TEXT_EMBEDDINGS
 from gobelin.store.shards import read_folder
 from gobelin.transforms.duplicates.image_duplicates import are_alike, image_hashes
-from gobelin.transforms.duplicates.minhash import min_equal_bytes, text_digest, text_signature
+from gobelin.transforms.duplicates.minhash import min_equal_bytes, text_signature
 from gobelin.transforms.images.thumbnail import NUM_CELLS
 from gobelin.transforms.score import measure as measure_module
 from gobelin.transforms.score.config import ScoreConfig
@@ -184,9 +184,7 @@ def test_groups(corpus: Any, scored: Any, kind: str) -> None:
 
     alike: dict[str, Callable[[str, str], bool]] = {
         "url_group": lambda a, b: canonical_url(documents[a]["url"]) == canonical_url(documents[b]["url"]),
-        "exact_group": lambda a, b: (
-            text_digest(whole[a]) is not None and text_digest(whole[a]) == text_digest(whole[b])
-        ),
+        "exact_group": lambda a, b: signed[a].digest is not None and signed[a].digest == signed[b].digest,
         "near_group": are_near,
     }
     expected = components(sorted(documents), alike[kind])

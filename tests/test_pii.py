@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from gobelin.transforms.text.pii import (
     PLACEHOLDERS,
     Pii,
-    count_emails,
     count_pii,
     find_pii,
     kinds_in,
-    replace_emails,
     replace_pii,
 )
 from gobelin.transforms.text.pii_secrets import MAX_KEY, bits_a_character
+
+
+def replace_emails(text: str) -> tuple[str, int]:
+    replaced, counts = replace_pii(text, {Pii.EMAIL})
+    return replaced, counts[Pii.EMAIL]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ from gobelin.transforms.text.pii_secrets import MAX_KEY, bits_a_character
 def test_replace_emails(text: str, expected: str | None) -> None:
     replaced, num_found = replace_emails(text)
     assert replaced == (text if expected is None else expected)
-    assert num_found == replaced.count("<EMAIL>") == count_emails(text)
+    assert num_found == replaced.count("<EMAIL>")
 
 
 def test_longest_local_part_is_found() -> None:
@@ -74,7 +77,7 @@ def test_longest_local_part_is_found() -> None:
 @given(st.text(alphabet="ab.-@ é", max_size=60))
 def test_nothing_is_left_and_nothing_else_is_touched(text: str) -> None:
     replaced, num_found = replace_emails(text)
-    assert count_emails(text) == num_found == replaced.count("<EMAIL>")
+    assert num_found == replaced.count("<EMAIL>")
     kept = replaced.split("<EMAIL>")
     assert text.startswith(kept[0])
     assert text.endswith(kept[-1])

@@ -15,7 +15,6 @@ from gobelin.transforms.rights.site_policy import (
     policy_from_response,
     policy_row,
     read_site,
-    signals_for,
 )
 
 SITE = "https://a.example"
@@ -31,7 +30,7 @@ def row(text: str | bytes, url: str = ROBOTS, status: int = 200, date: str = "20
 
 
 def robots(text: str | bytes, path: str = "/page", agents: tuple[str, ...] = AI_AGENTS) -> list[str]:
-    signals = signals_for([row(text)], SITE + path, agents)
+    signals = read_site([row(text)], agents).signals(SITE + path)
     assert all(signal.startswith("robots.txt ") for signal in signals)
     return [signal.removeprefix("robots.txt ") for signal in signals]
 
@@ -154,7 +153,7 @@ def test_only_the_agents_asked_for() -> None:
     ],
 )  # fmt: skip
 def test_tdmrep(text: str, path: str, found: list[str]) -> None:
-    signals = signals_for([row(text, TDMREP)], SITE + path)
+    signals = read_site([row(text, TDMREP)]).signals(SITE + path)
     assert signals == tuple(f"tdmrep.json {signal}" for signal in found)
     "".join(signals).encode()
 
@@ -205,8 +204,8 @@ def test_bytes_that_are_no_utf_8(text: bytes) -> None:
 def test_the_newest_capture_counts(captures: list[tuple[str, int, str]], found: bool) -> None:
     rows = [row(f"User-agent: *\n{text}", status=status, date=date) for date, status, text in captures]
     expected = ("robots.txt disallow: *",) if found else ()
-    assert signals_for(rows, f"{SITE}/page") == expected
-    assert signals_for(reversed(rows), f"{SITE}/page") == expected
+    assert read_site(rows).signals(f"{SITE}/page") == expected
+    assert read_site(reversed(rows)).signals(f"{SITE}/page") == expected
 
 
 @pytest.mark.parametrize(
@@ -226,7 +225,7 @@ def test_the_newest_capture_counts(captures: list[tuple[str, int, str]], found: 
     ],
 )
 def test_scope_is_the_origin(policy: str, url: str, is_found: bool) -> None:
-    found = signals_for([row("User-agent: *\nDisallow: /", policy)], url)
+    found = read_site([row("User-agent: *\nDisallow: /", policy)]).signals(url)
     assert found == (("robots.txt disallow: *",) if is_found else ())
 
 

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ from gobelin.store.files import (
     local_copy,
     open_input,
     output,
-    put_if_absent,
     read_bytes,
     read_json,
     size_of,
@@ -32,7 +30,7 @@ from gobelin.store.files import (
     write_bytes,
     write_json,
 )
-from gobelin.store.lock import LockedError, break_lock, locked
+from gobelin.store.lock import LockedError, locked
 from gobelin.store.paths import absolute, is_remote, join, name_of, parent_of, split_remote
 from gobelin.store.spool import Spool, SpoolReader, SpoolRef
 from tests.object_store import BUCKET, Door
@@ -85,21 +83,6 @@ def _write_half(address: str) -> None:
     with output(address) as stream:
         stream.write(b"half")
         raise RuntimeError("midway")
-
-
-def test_put_if_absent_lets_one_of_many_through(folder: str) -> None:
-    won = []
-
-    def put(content: bytes) -> None:
-        if put_if_absent(join(folder, "claim"), content):
-            won.append(content)
-
-    threads = [threading.Thread(target=put, args=(b"%d" % number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert won == [read_bytes(join(folder, "claim"))]
 
 
 def test_missing_files_are_told_by_name(folder: str) -> None:
@@ -190,8 +173,7 @@ def test_folders_travel_to_a_store_and_back(folder: str, tmp_path: Path) -> None
 def test_written_files_have_the_permissions_of_others(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"1")
     write_bytes(str(tmp_path / "written"), b"1")
-    put_if_absent(str(tmp_path / "put"), b"1")
-    modes = {(tmp_path / name).stat().st_mode for name in ("plain", "written", "put")}
+    modes = {(tmp_path / name).stat().st_mode for name in ("plain", "written")}
     assert len(modes) == 1
 
 
@@ -225,13 +207,12 @@ def test_the_lease_of_a_process_that_died_here_is_taken_over_at_once(s3_door: Do
         assert read_json(join(folder, lock.LEASE_NAME))["pid"] == os.getpid()
 
 
-def test_a_lease_that_holds_can_be_broken(s3_door: Door) -> None:
+def test_a_lease_that_holds_can_be_deleted_as_the_message_says(s3_door: Door) -> None:
     folder = f"s3://{BUCKET}/broken"
     write_bytes(join(folder, lock.LEASE_NAME), json.dumps({"owner": "dead", "until": time.time() + 100}).encode())
     with pytest.raises(LockedError, match=r"delete s3://.*lease"), locked(folder):
         pass
-    assert break_lock(folder)
-    assert not break_lock(folder)
+    delete(join(folder, lock.LEASE_NAME))
     with locked(folder):
         pass
 
@@ -270,9 +251,7 @@ def test_an_outage_costs_time_only(s3_door: Door) -> None:
     door.close_for(2)
     write_bytes(join(folder, "b"), b"2")
     door.close_for(1)
-    assert put_if_absent(join(folder, "c"), b"3")
-    door.close_for(1)
-    assert list_files(folder) == [("a", 1), ("b", 1), ("c", 1)]
+    assert list_files(folder) == [("a", 1), ("b", 1)]
     assert door.num_refused > refused + 4
 
 
@@ -302,8 +281,6 @@ def test_a_connection_that_is_cut_costs_time_only(s3_door: Door, where: str) -> 
     check(lambda: exists(join(folder, "a")), True)
     check(lambda: exists(join(folder, "b")), False)
     check(lambda: write_bytes(join(folder, "b"), b"2"), None)
-    check(lambda: put_if_absent(join(folder, "c"), b"3"), True)
-    check(lambda: put_if_absent(join(folder, "c"), b"4"), False)
     check(lambda: upload(__file__, join(folder, "d")), None)
     check(lambda: delete(join(folder, "d")), None)
     assert [(name, read_bytes(join(folder, name))) for name, _ in list_files(folder)] == [

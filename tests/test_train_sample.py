@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ from gobelin.train.sample import (
     draw,
     generate,
     sample_captions,
-    sample_document,
     sample_images,
 )
 from gobelin.train.shards import read_corpus
@@ -154,10 +154,16 @@ def test_partners_differ_in_their_caption() -> None:
     assert grounding_gap(model, [*same, Pair((21,), (code,) * 4)], seed=0).num_pairs == 6
 
 
+def sample_document(
+    model: LanguageModel, config: SamplingConfig, seed: int, max_tokens: int, prompt: Sequence[int] = ()
+) -> list[int]:
+    return generate(model, [Request(prompt, max_tokens, seed)], config)[0]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_documents_keep_the_grammar(untrained: LanguageModel, seed: int) -> None:
     config = SamplingConfig(temperature=2.0, top_k=0, cfg_scale=2.0)
-    tokens = sample_document(untrained, config, seed, max_tokens=50)
+    tokens = sample_document(untrained, config, seed, 50)
     assert len(tokens) <= 50
     for item in parse(tokens, VOCABULARY):
         assert item.codes is None or item.codes[1] - item.codes[0] == 4
@@ -170,16 +176,16 @@ def test_a_prompt_is_continued(untrained: LanguageModel, cfg_scale: float) -> No
     code = VOCABULARY.image_offset
     config = SamplingConfig(cfg_scale=cfg_scale)
     for prompt in ([TEXT, *word], [CAPTION_OF_NEXT, *word], [CAPTION_OF_NEXT, *word, IMAGE, code, code + 1]):
-        tokens = sample_document(untrained, config, 0, max_tokens=40, prompt=prompt)
+        tokens = sample_document(untrained, config, 0, 40, prompt)
         assert tokens[1 : 1 + len(prompt)] == prompt
         parse(tokens, VOCABULARY)
     with pytest.raises(ValueError, match="not allowed"):
-        sample_document(untrained, config, 0, max_tokens=40, prompt=word)
+        sample_document(untrained, config, 0, 40, word)
 
 
 def test_a_document_without_room_for_a_picture_has_none(untrained: LanguageModel) -> None:
     for seed in range(5):
-        tokens = sample_document(untrained, SamplingConfig(), seed, max_tokens=7)
+        tokens = sample_document(untrained, SamplingConfig(), seed, 7)
         items = decode_document(tokens, None, VOCABULARY, TOKENIZER)
         assert all(isinstance(item, TextItem) for item in items)
 
@@ -402,7 +408,7 @@ def test_a_model_of_two_codebooks_draws_each_in_its_grid_and_range() -> None:
         assert len(written) == 5
     drawn = set()
     for seed in range(20):
-        tokens = sample_document(model, SamplingConfig(cfg_scale=1.5), seed, max_tokens=40)
+        tokens = sample_document(model, SamplingConfig(cfg_scale=1.5), seed, 40)
         drawn |= {item.codebook for item in parse(tokens, SEVERAL) if item.codes is not None}
     assert drawn == {0, 1}
 

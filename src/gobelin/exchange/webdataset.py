@@ -185,12 +185,3 @@ def _finished(files: dict[str, bytes]) -> Generator[Sample, None, dict[str, byte
         if names is not waiting:
             yield Sample({name: files[name] for name in names})
     return {name: files[name] for name in waiting}
-
-
-def entry_of_files(files: dict[str, bytes], origin: Origin) -> Entry:
-    """A document from the files of a sample, by their names in the tar.
-
-    Raises:
-        EntryError: the sample is not as the format has it.
-    """
-    return entry_of_sample(Sample(files), origin)

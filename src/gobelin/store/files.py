@@ -123,25 +123,6 @@ def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def put_if_absent(address: str, content: bytes) -> bool:
-    """Writes a file unless there is one. Returns whether it did; of several that try at once, one does."""
-    if is_remote(address):
-        try:
-            remote.put(address, content, only_if_absent=True)
-        except FileExistsError:
-            # A put that is tried again after its answer was lost meets what it wrote itself.
-            return remote.read(address) == content
-        return True
-    with _temporary(address) as (stream, name):
-        stream.write(content)
-        stream.flush()
-        try:
-            os.link(name, address)
-        except FileExistsError:
-            return False
-    return True
-
-
 def upload(source: str, address: str) -> None:
     """Copies a local file, or a local folder with all in it, to an address."""
     if os.path.isdir(source):

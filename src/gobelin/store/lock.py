@@ -2,8 +2,7 @@
 
 A lease is a file ``.gobelin-lease.json`` with an owner and a time until which it holds. It is taken by a put that fails
 where there is one, and renewed by a put that fails where it is no longer ours (S3: ``If-None-Match`` and ``If-Match``;
-Google Cloud Storage: generations). A lease that has run out, because its owner died, is taken over. ``break_lock``
-takes one away from its owner.
+Google Cloud Storage: generations). A lease that has run out, because its owner died, is taken over.
 """
 
 from __future__ import annotations
@@ -46,19 +45,6 @@ def locked(folder: str) -> Iterator[None]:
     """
     with _lease(folder) if is_remote(folder) else _flock(folder):
         yield
-
-
-def break_lock(folder: str) -> bool:
-    """Takes the lease of a folder from its owner. Returns whether there was one. (A lock on a disk ends
-    with its process and needs no breaking.)"""
-    if not is_remote(folder):
-        return False
-    try:
-        remote.head(join(folder, LEASE_NAME))
-    except FileNotFoundError:
-        return False
-    delete(join(folder, LEASE_NAME))
-    return True
 
 
 @contextlib.contextmanager

@@ -136,21 +136,6 @@ def sample_captions(
     return [text_tokenizer.decode([token - vocabulary.text_offset for token in tokens[start:]]) for tokens in written]
 
 
-def sample_document(
-    model: LanguageModel, config: SamplingConfig, seed: Seed, *, max_tokens: int, prompt: Sequence[int] = ()
-) -> list[int]:
-    """The tokens of one whole document, texts and pictures as the model likes; ``decode_document`` reads it.
-
-    Args:
-        max_tokens: of the document, its first and last token included; at most a training row, or it strays.
-        prompt: tokens that follow ``<|document|>``, for example a text's mark and ids.
-
-    Raises:
-        ValueError: the prompt breaks the grammar or leaves no room to close the document.
-    """
-    return generate(model, [Request(prompt, max_tokens, seed)], config)[0]
-
-
 def _seed_of(seed: Seed, index: int) -> tuple[int, ...]:
     return (*([seed] if isinstance(seed, int) else seed), index)
 

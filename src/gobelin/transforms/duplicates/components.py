@@ -1,12 +1,12 @@
 """Connected components of ids in Beam: every id gets the smallest id of its component. Two implementations give one
 answer.
 
-    ConnectByKey, ConnectEdges   union-find (Tarjan) in one worker: holds every id of an edge, about 200 bytes each
-    StarRound                    large-star, then small-star (Kiveris et al., "Connected Components in MapReduce and
-                                 Beyond", 2014): one round over edges that no machine holds. Each edge in turn hangs a
-                                 vertex on the smallest neighbour of a neighbour; components stay what they were. When
-                                 every vertex hangs on one that hangs on none (``CountUnfinished`` gives 0), the edges
-                                 are the answer. Rounds grow with the logarithm of the longest chain.
+    ConnectEdges   union-find (Tarjan) in one worker: holds every id of an edge, about 200 bytes each
+    StarRound      large-star, then small-star (Kiveris et al., "Connected Components in MapReduce and
+                   Beyond", 2014): one round over edges that no machine holds. Each edge in turn hangs a
+                   vertex on the smallest neighbour of a neighbour; components stay what they were. When
+                   every vertex hangs on one that hangs on none (``CountUnfinished`` gives 0), the edges
+                   are the answer. Rounds grow with the logarithm of the longest chain.
 
 Beam has no loops, so each round is a pipeline of its own, from edges on disk to edges on disk, until none is
 unfinished. A fixed number of rounds would give wrong results on long chains without a warning. Ids that meet no other
@@ -16,7 +16,6 @@ have no row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import apache_beam as beam
 
@@ -44,13 +43,6 @@ def star_edges(ids: Iterable[str]) -> list[Edge]:
     return [(other, distinct[0]) for other in distinct[1:]]
 
 
-class ConnectByKey(beam.PTransform):
-    """(key, id) pairs -> (id, smallest id of its component)."""
-
-    def expand(self, pairs: beam.PCollection) -> beam.PCollection:
-        return pairs | "GroupByKey" >> beam.GroupByKey() | "StarEdges" >> beam.FlatMap(_star_edges) | ConnectEdges()
-
-
 class ConnectEdges(beam.PTransform):
     """(id, id) edges -> (id, smallest id of its component)."""
 
@@ -61,10 +53,6 @@ class ConnectEdges(beam.PTransform):
             | "GatherEdges" >> beam.GroupByKey()
             | "Components" >> beam.FlatMap(_components)
         )
-
-
-def _star_edges(grouped: tuple[Any, Iterable[str]]) -> Iterator[Edge]:
-    yield from star_edges(grouped[1])
 
 
 def _to_one_worker(edge: Edge) -> tuple[int, Edge]:

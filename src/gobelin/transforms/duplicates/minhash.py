@@ -205,12 +205,6 @@ def signature_of_shingles(shingles: npt.NDArray[np.uint64], digest: str, config:
     return TextSignature(digest, keys, (values & 0xFF).astype(np.uint8).tobytes())
 
 
-def text_digest(text: str) -> str | None:
-    """128-bit hash of the text's normalised words, 32 hex digits; None for a text without words."""
-    words = normalised_words(text)
-    return _digest(words) if words else None
-
-
 def _digest(words: list[bytes]) -> str:
     return hashlib.blake2b(b" ".join(words), digest_size=16).hexdigest()
 

@@ -79,11 +79,6 @@ class BlockList:
         }
         self._near = [(name_of(path), PdqIndex(load_hashes(path, 32), config.pdq_distance)) for path in config.pdq]
 
-    @property
-    def wants_pdq(self) -> bool:
-        """Whether images need a PDQ hash (``ImageLimits.pdq``)."""
-        return bool(self._near)
-
     def match(self, url: str | None, data: bytes) -> BlockHit | None:
         """A hit of an image's URL or bytes: what can be known before it is decoded."""
         hit = self.match_url(url) if url else None

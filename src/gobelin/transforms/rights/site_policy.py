@@ -145,11 +145,6 @@ def policy_from_response(url: str, status: int, date: str, payload: bytes) -> Po
     }  # fmt: skip
 
 
-def signals_for(rows: Iterable[PolicyRow], url: str, agents: tuple[str, ...] = AI_AGENTS) -> tuple[str, ...]:
-    """What policies say of one address. For many addresses of a host, read the site once instead."""
-    return read_site(rows, agents).signals(url)
-
-
 def read_site(rows: Iterable[PolicyRow], agents: tuple[str, ...] = AI_AGENTS) -> Site:
     """Parses the policies of one host, the newest of each origin and kind.
 

@@ -88,14 +88,3 @@ def replace_pii(text: str, kinds: Collection[Pii] = ALL) -> tuple[str, Counter[P
         done = end
         counts[kind] += 1
     return "".join(parts) + text[done:], counts
-
-
-def replace_emails(text: str) -> tuple[str, int]:
-    """The text with every e-mail address replaced, and how many there were."""
-    replaced, counts = replace_pii(text, {Pii.EMAIL})
-    return replaced, counts[Pii.EMAIL]
-
-
-def count_emails(text: str) -> int:
-    """Number of e-mail addresses."""
-    return sum(1 for _ in find_emails(text))
