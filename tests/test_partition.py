@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,18 @@ class _Breaks:
         if table.num_rows == 1:
             raise RuntimeError("the second file")
         return table, np.zeros(table.num_rows, np.intp)
+
+
+def test_time_does_not_grow_with_the_square_of_small_pieces(tmp_path: Path) -> None:
+    """Many parts of a large input get their rows in small pieces."""
+    schema = pa.schema([(f"column_{index}", pa.int64()) for index in range(20)])
+    table = pa.table({name: range(4000) for name in schema.names}, schema)
+
+    start = time.process_time()
+    pieces = (table.slice(index, 1) for index in range(len(table)))
+    found = list(partition_module._row_groups(pieces))
+    assert time.process_time() - start < 5
+    assert pa.concat_tables(found).equals(table)
 
 
 @pytest.mark.parametrize("held_bytes", [1, 10**9])

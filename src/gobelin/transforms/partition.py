@@ -195,24 +195,34 @@ def _make_file(folder: str, name: str, schema: pa.Schema, pieces: Iterator[pa.Ta
         data_output(folder, name) as file,
         pq.ParquetWriter(file.stream, schema, compression="zstd") as writer,
     ):
-        for rows in _row_groups(pieces, schema):
+        for rows in _row_groups(pieces):
             writer.write_table(rows, row_group_size=rows.num_rows)
             file.num_rows += rows.num_rows
             if rows.nbytes > _WORTH_GIVING_BACK:
                 give_memory_back()
 
 
-def _row_groups(pieces: Iterator[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows of all pieces, in tables of about ``ROW_GROUP_BYTES``."""
-    held = schema.empty_table()
+def _row_groups(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of all pieces, in tables of about ``ROW_GROUP_BYTES``.
+
+    Pieces are joined once, so that many small ones take time in proportion to their number, not to its square.
+    """
+    held: list[pa.Table] = []
+    num_bytes = 0
     for piece in pieces:
-        held = pa.concat_tables([held, piece])
-        while held.nbytes >= ROW_GROUP_BYTES:
-            num_rows = max(1, held.num_rows * ROW_GROUP_BYTES // held.nbytes)
-            yield held.slice(0, num_rows).combine_chunks()
-            held = held.slice(num_rows)
-    if held.num_rows:
-        yield held.combine_chunks()
+        held.append(piece)
+        num_bytes += piece.nbytes
+        if num_bytes < ROW_GROUP_BYTES:
+            continue
+        rows = pa.concat_tables(held)
+        while num_bytes >= ROW_GROUP_BYTES:
+            num_rows = max(1, rows.num_rows * ROW_GROUP_BYTES // num_bytes)
+            yield rows.slice(0, num_rows).combine_chunks()
+            rows = rows.slice(num_rows)
+            num_bytes = rows.nbytes
+        held = [rows.combine_chunks()]
+    if num_bytes:
+        yield pa.concat_tables(held).combine_chunks()
 
 
 class _Spill:
