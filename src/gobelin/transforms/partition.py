@@ -33,7 +33,10 @@ from gobelin.store.shards import PLACE_OF_DECISION, ROW_GROUP_BYTES, shard_of_de
 from gobelin.store.tables import read_tables
 
 HELD_BYTES = 8 * 2**20
-"""The number of bytes of rows, as Arrow holds them, that are collected before they are written."""
+"""The number of bytes of rows, as Arrow holds them, that are collected before they are written: at least so many."""
+
+HELD_BYTES_PER_PART = 32 * 2**10
+"""If there are many parts, so many bytes for each. A smaller piece takes more time than its bytes do."""
 
 _WORTH_GIVING_BACK = 2**20
 
@@ -126,8 +129,14 @@ def slices_of(digests: pa.ChunkedArray, num_slices: int) -> Parts:
     return np.array([*numbers, -1], np.intp)[places]
 
 
-def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int = HELD_BYTES) -> None:
-    """Files -> the data set ``split.name`` in ``folder``, one file per part."""
+def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int | None = None) -> None:
+    """Files -> the data set ``split.name`` in ``folder``, one file per part.
+
+    Args:
+        held_bytes: of rows in memory; None: 8 MiB, or 32 KiB for each part if that is more.
+    """
+    if held_bytes is None:
+        held_bytes = max(HELD_BYTES, split.num_parts * HELD_BYTES_PER_PART)
     with Bins(split.schema, split.num_parts, held_bytes) as bins:
         for path in paths:
             for table in split.read(path, list(split.columns)):
@@ -148,7 +157,7 @@ def give_memory_back() -> None:
 class Bins(contextlib.AbstractContextManager["Bins"]):
     """Any number of rows, by part. Beyond a limit of bytes they wait in temporary files, which end with the block."""
 
-    def __init__(self, schema: pa.Schema, num_parts: int, held_bytes: int = HELD_BYTES) -> None:
+    def __init__(self, schema: pa.Schema, num_parts: int, held_bytes: int) -> None:
         self._schema, self._num_parts, self._held_bytes = schema, num_parts, held_bytes
         self._held: list[tuple[pa.Table, Parts]] = []  # rows by part; where each part begins, and the end
         self._num_held = 0
@@ -230,7 +239,7 @@ class _Spill:
 
     def __init__(self, schema: pa.Schema, stack: contextlib.ExitStack) -> None:
         self._file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
-        self._writer = pa.ipc.new_stream(self._file, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+        self._writer = pa.ipc.new_stream(self._file, schema)  # to compress a small piece costs more than to write it
 
     def write(self, rows: pa.Table) -> None:
         if rows.num_rows:
