@@ -21,7 +21,7 @@ from gobelin.exchange.entry import Entry, Picture
 
 Row = dict[str, Any]
 
-READER = markdown_it.MarkdownIt("commonmark").enable("table")
+READER = markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"])
 IMAGE = "0" * 63 + "b"
 
 TEXTS = st.one_of(
@@ -53,7 +53,7 @@ def spoken(tokens: list[Token]) -> Iterator[str]:
 
 def words(tokens: list[Token]) -> Iterator[str]:
     for token in tokens:
-        assert token.type not in ("html_inline", "link_open", "strong_open")
+        assert token.type not in ("html_inline", "link_open", "strong_open", "s_open")
         if token.type == "image":
             yield from words(token.children or [])
         else:
@@ -120,12 +120,38 @@ def test_words_stay_apart_and_lines_stay_lines(text: str) -> None:
         ("a $$\\int x$$ b", "a\n\n$$\n\\int x\n$$\n\nb"),
         ("$$a * b$$", "```math\na * b\n```"),
         ("1. not a list", "1\\. not a list"),
+        ("- no item", "\\- no item"),
+        ("* no item", "\\* no item"),
+        ("[x] not ticked", "\\[x] not ticked"),
+        ("no head\n---", "no head\\\n\\---"),
+        ("a [link](to)", "a [link\\](to)"),
+        ("__init__ and *b*", "\\_\\_init\\_\\_ and \\*b\\*"),
         ("one\ntwo", "one\\\ntwo"),
         ("one\n\ntwo", "one\n\ntwo"),
     ],
 )
 def test_prose_as_markdown(text: str, expected: str) -> None:
     assert markdown_text.prose(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3.3 What x_1 is, in some_module.py and a * b", "C# and C:\\path", "[1] AT&T, if x < y > z", "-5 + 3 = -2",
+        "#hashtag", "a | b", "of ~5 m", "1.5 m", "= x", "a ~ b", "(see [2])", "+1", "--- and so on",
+    ],
+)  # fmt: skip
+def test_only_what_would_be_markup_is_escaped(text: str) -> None:
+    assert markdown_text.prose(text) == text
+    assert markdown_text.heading(text, 2) == f"## {text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("C #", "# C \\#"), ("# 1", "# # 1"), ("###", "# \\###"), ("1. Boats", "# 1. Boats"), (" ", "")],
+)
+def test_headings(text: str, expected: str) -> None:
+    assert markdown_text.heading(text, 1) == expected
 
 
 def test_a_document_block_by_block(a_document: Callable[..., Row]) -> None:
@@ -140,10 +166,28 @@ def test_a_document_block_by_block(a_document: Callable[..., Row]) -> None:
         Node("image", image_id=IMAGE, alt="a [boat]", caption="Early *boats*"),
     ]  # fmt: skip
     assert markdown.body(entry_of(a_document("a" * 32, ()), nodes)) == (
-        "## Boats \\& \\<b\\>\n\n- one\n  - two\n    - three\n- four\n\n```rust\na = `b`\n\n    c\n```\n\n"
+        "## Boats & \\<b>\n\n- one\n  - two\n    - three\n- four\n\n```rust\na = `b`\n\n    c\n```\n\n"
         "| kind | size |  |\n| --- | --- | --- |\n| boat |  |  |\n| ship | 3 | 4 |\n\n"
         "|  |  |\n| --- | --- |\n| kind | a\\\\\\|b |\n| boat | \\| |\n\n> Said she.\n>\n> Twice.\n\n"
         f"![a \\[boat\\]](images/{IMAGE}.jpg)\n\n*Early \\*boats\\**\n"
+    )
+
+
+def test_items_after_a_picture_stay_siblings() -> None:
+    """They are the rest of a list, whose outer items stand before the picture."""
+    levels = [
+        (1, "one"),
+        (2, "one.one"),
+        None,
+        (2, "one.two"),
+        (2, "one.three"),
+        (3, "deep"),
+        (1, "two"),
+        (2, "two.one"),
+    ]
+    nodes = [Node("image", image_id=IMAGE) if each is None else Node("text", Role.LIST_ITEM, *each) for each in levels]
+    assert markdown.body(entry_of({}, nodes)) == (
+        f"- one\n  - one.one\n\n![](images/{IMAGE}.jpg)\n\n- one.two\n- one.three\n  - deep\n- two\n  - two.one\n"
     )
 
 

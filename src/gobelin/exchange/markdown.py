@@ -19,7 +19,7 @@ from gobelin.data.model import Role, alt_text
 from gobelin.data.rows import DocumentRow, NodeRow, Row
 from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, Picture, extension
-from gobelin.exchange.markdown_text import code, emphasised, inline, prose, table
+from gobelin.exchange.markdown_text import code, emphasised, heading, image, prose, table
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import write_bytes
 from gobelin.store.paths import join
@@ -107,9 +107,12 @@ def body(entry: Entry) -> str:
     """The document, block by block."""
     blocks: list[str] = []
     depth = 0  # of the list that the block before belongs to; 0: none
+    outermost = 1  # level of its outermost item: a picture between items begins another list, whose items stay siblings
     for node, picture in entry.laid_out:
         if node["role"] == Role.LIST_ITEM and node["text"] is not None:
-            deeper = min(max(1, node["level"] or 1), depth + 1)
+            level = max(1, node["level"] or 1)
+            outermost = min(outermost, level) if depth else level
+            deeper = min(level - outermost + 1, depth + 1)
             item = _item(node["text"], deeper)
             if item and depth:
                 blocks[-1] += f"\n{item}"
@@ -133,8 +136,7 @@ def _item(text: str, depth: int) -> str:
 def _text(node: NodeRow) -> str:
     text, role = node["text"] or "", node["role"]
     if role == Role.HEADING:
-        words = inline(text)
-        return f"{'#' * min(max(1, node['level'] or 2), 6)} {words}" if words else ""
+        return heading(text, min(max(1, node["level"] or 2), 6))
     if role == Role.CODE:
         return code(text, node.get("code_language") or "")
     if role == Role.TABLE:
@@ -148,6 +150,6 @@ def _text(node: NodeRow) -> str:
 
 
 def _image(node: NodeRow, picture: Picture) -> str:
-    shown = f"![{inline(alt_text(node['alt']) or '')}](images/{image_name(node, picture)})"
+    shown = image(alt_text(node["alt"]) or "", f"images/{image_name(node, picture)}")
     caption = emphasised(node["caption"] or "")
     return f"{shown}\n\n{caption}" if caption else shown

@@ -1,9 +1,10 @@
 """Texts of a document as Markdown (CommonMark 0.31, tables as GitHub has them): words stay words.
 
-What a page wrote as ``*`` or ``<b>`` is shown and means nothing; a CommonMark reader gives the text back. White space
-of prose is folded; code is kept as it stands. Formulas stay TeX between dollars, as ``pages/tree/formulas.py`` writes
-them: ``$x^2$``, or ``$`x*y`$`` where a reader would take something in it for markup, and a display as lines of ``$$``
-or a block ``math``. A dollar of a price is escaped.
+What a page wrote as ``*`` or ``<b>`` is shown and means nothing; a CommonMark reader gives the text back. A character
+is escaped only where a reader would take it for markup: ``3.3 f_x`` stays as it is. White space of prose is folded;
+code is kept as it stands. Formulas stay TeX between dollars, as ``pages/tree/formulas.py`` writes them: ``$x^2$``, or
+``$`x*y`$`` where a reader would take something in it for markup, and a display as lines of ``$$`` or a block ``math``.
+A dollar of a price is escaped.
 """
 
 from __future__ import annotations
@@ -14,8 +15,20 @@ from collections.abc import Iterator
 from gobelin.data.markdown_blocks import fenced, longest_fence, markdown_rows
 from gobelin.data.table_text import table_cells
 
-_SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
-_LINE_START = re.compile(r"([#+\-=:]|\d{1,9}(?=[.)]))")
+_MARKUP = (
+    r"[`$]|\\(?=[!-/:-@\[-`{-~]|$)|(?<!\s)~"
+    r"|(?<!\s)\*|\*(?!\s)"  # between spaces it is no emphasis
+    r"|(?<!\w)_++|_++(?![^\W_])"  # nor is an underscore in a word
+    r"|<(?=[A-Za-z/!?])|&(?=#?\w{1,40};)|\](?=[(:])"
+)
+"""What a reader would take for markup, wherever it stands in a line."""
+_SPECIAL = re.compile(_MARKUP)
+_SPECIAL_IN_ALT = re.compile(rf"{_MARKUP}|[\[\]]")
+_BLOCK_START = re.compile(
+    r"#{1,6}(?: |$)|>|[-+](?: |$)|=+$|[-|:][-|: ]*$|\[(?=[ xX]\](?: |$))|(?P<number>\d{1,9})[.)](?: |$)"
+)
+"""What begins a heading, a quotation, a list, a table's line of hyphens, or a box to tick."""
+_LAST_HASHES = re.compile(r"(?:^|(?<= ))#+$")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 
 _FORMULA = re.compile(r"(?<![\\$\w])\$(?P<tex>[^\s$](?:[^$\n]{0,2000}[^\s$])?)\$(?![\d$])")
@@ -67,26 +80,40 @@ def _display(tex: str) -> str:
 
 def inline(text: str) -> str:
     """A text on one line, as it may begin a block."""
-    line = "".join(_inline_parts(_plain_newlines(text)))
-    if line.startswith("$"):
-        return line
-    start = _LINE_START.match(line)
+    line = _in_a_block(text)
+    start = _BLOCK_START.match(line)
     if start is None:
         return line
-    number = start[1] if start[1].isdigit() else ""
+    number = start["number"] or ""
     return f"{number}\\{line[len(number) :]}"
 
 
-def _inline_parts(text: str) -> Iterator[str]:
+def heading(text: str, level: int) -> str:
+    """A heading; empty where there is no text."""
+    line = _LAST_HASHES.sub(r"\\\g<0>", _in_a_block(text))
+    return f"{'#' * level} {line}" if line else ""
+
+
+def image(alt: str, address: str) -> str:
+    """An image with its alternative text."""
+    return f"![{''.join(_inline_parts(alt, _SPECIAL_IN_ALT))}]({address})"
+
+
+def _in_a_block(text: str) -> str:
+    """A text on one line that begins no block."""
+    return "".join(_inline_parts(text))
+
+
+def _inline_parts(text: str, special: re.Pattern[str] = _SPECIAL) -> Iterator[str]:
     """Escaped words and formulas by turns. A display formula, which would need lines of its own, is one in the line."""
-    words = _DISPLAY.sub(_in_line, " ".join(text.split()))
+    words = _DISPLAY.sub(_in_line, " ".join(_plain_newlines(text).split()))
     last = 0
     for found in _FORMULA.finditer(words):
         if _is_formula(found["tex"]):
-            yield _escaped(words[last : found.start()])
+            yield special.sub(_escaped, words[last : found.start()])
             yield _formula(found["tex"])
             last = found.end()
-    yield _escaped(words[last:])
+    yield special.sub(_escaped, words[last:])
 
 
 def _in_line(found: re.Match[str]) -> str:
@@ -94,8 +121,8 @@ def _in_line(found: re.Match[str]) -> str:
     return f"${tex}$" if _TEX.search(tex) and "$" not in tex else found[0]
 
 
-def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\g<0>", text)
+def _escaped(found: re.Match[str]) -> str:
+    return "".join(f"\\{each}" for each in found[0])
 
 
 def _is_formula(tex: str) -> bool:
@@ -115,7 +142,7 @@ def _formula(tex: str) -> str:
 
 def emphasised(text: str) -> str:
     """A text on one line, as captions are set; empty where there is none."""
-    line = inline(text)
+    line = _in_a_block(text)
     return f"*{line}*" if line else ""
 
 
@@ -131,5 +158,4 @@ def table(text: str, header_rows: int | None = None) -> str:
 
 def _cell(text: str) -> str:
     """A cell: a pipe inside is escaped, in formulas too, which readers undo before they look at the cell."""
-    words, *others = _inline_parts(text)
-    return words + "".join(each.replace("|", "\\|") if place % 2 == 0 else each for place, each in enumerate(others))
+    return _in_a_block(text).replace("|", "\\|")
