@@ -3,6 +3,9 @@
 import json
 import random
 import shutil
+import socket
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ pytest.importorskip("open_clip")
 from PIL import Image  # noqa: E402
 
 from examples.demo.fit_clip import ClipFitConfig, ClipFitMetrics, fit_clip, matched_auc  # noqa: E402
+from gobelin.transforms.vision import model_hub  # noqa: E402
 from gobelin.transforms.vision.clip import ClipModel, ClipSpec, load_clip  # noqa: E402
 from gobelin.transforms.vision.image_text import ImageTextScores, score_images  # noqa: E402
 
@@ -183,6 +187,41 @@ def test_broken_weights_are_refused(tmp_path: Path, name: str, content: bytes) -
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match="could not be loaded"):
         load_clip(ClipSpec(model="RN50", pretrained=str(tmp_path / name)), "cpu")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "spec", [ClipSpec(model="ViT-B-32-quickgelu", pretrained="openai"), ClipSpec(model="hf-hub:somebody/something")]
+)
+def test_without_a_network_it_is_said_at_once(spec: ClipSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = pytest.importorskip("huggingface_hub").constants
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(model_hub, "_answers", lambda _: False)
+    asked: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda _: asked.append("a pause before another try"))
+    with pytest.raises(ValueError, match="where it cannot be downloaded, name a file") as told:
+        load_clip(spec, "cpu")
+    assert "\n" not in str(told.value)
+    assert asked == []
+    assert not constants.HF_HUB_OFFLINE
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_whether_the_hub_answers(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_hub, "WAIT_SECONDS", 5.0 if is_there else 0.2)
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if not is_there:
+            monkeypatch.setattr(socket, "create_connection", lambda *_: time.sleep(2))  # a name server that is silent
+        assert model_hub._answers(f"http://127.0.0.1:{server.getsockname()[1]}") is is_there
+
+
+def test_a_proxy_is_the_first_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"https": "http://proxy.example:3128"})
+    monkeypatch.setattr(urllib.request, "proxy_bypass", lambda host: host == "near.example")
+    assert model_hub._first_stop("https://far.example").netloc == "proxy.example:3128"
+    assert model_hub._first_stop("https://near.example").netloc == "near.example"
 
 
 def unit(*numbers: float) -> npt.NDArray[np.float16]:

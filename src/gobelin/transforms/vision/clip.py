@@ -35,6 +35,7 @@ import numpy.typing as npt
 from gobelin.errors import UserError
 from gobelin.store.files import exists, local_copy
 from gobelin.store.paths import is_remote, name_of
+from gobelin.transforms.vision.model_hub import hub_or_cache
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +147,11 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
     if not own_weights:
         _check_architecture(spec)
     try:
-        with _on_disk(spec) as local, torch.random.fork_rng(devices=[]):  # weights are first drawn, then replaced
+        with (
+            contextlib.nullcontext() if _is_on_disk(spec) else hub_or_cache(),
+            _on_disk(spec) as local,
+            torch.random.fork_rng(devices=[]),  # weights are first drawn, then replaced
+        ):
             model, preprocess = open_clip.create_model_from_pretrained(local.model, local.pretrained, device=device)
             config = open_clip.get_model_config(local.model)
             tokenizer = open_clip.get_tokenizer(local.model, **_tokenizer_files(local.model, config))
@@ -175,12 +180,17 @@ def _image_size(model: Any) -> int:
 def _why_not_loaded(spec: ClipSpec, error: Exception) -> str:
     """The error in a line; where weights were to be downloaded, with what to do where they cannot be."""
     said = f"CLIP model {spec.model!r} with {spec.pretrained or 'its own weights'!r} could not be loaded: "
-    if spec.model.startswith(LOCAL_DIR) or (spec.pretrained and exists(spec.pretrained)):
+    if _is_on_disk(spec):
         return f"{said}{error}"
     return (
         f"{said}{str(error).partition('. ')[0]}; where it cannot be downloaded, name a file (score.clip.pretrained) "
         "or a folder (score.clip.model=local-dir:FOLDER), or do without it: --set score.clip=null"
     )
+
+
+def _is_on_disk(spec: ClipSpec) -> bool:
+    """Whether the weights are a file or a folder that the recipe names."""
+    return spec.model.startswith(LOCAL_DIR) or bool(spec.pretrained and exists(spec.pretrained))
 
 
 @contextlib.contextmanager
