@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 import yaml
 
 from gobelin.data.schemas import SCHEMA_VERSION
+from gobelin.pipeline.cli import main as cli
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.run.stage_names import STAGES
 from gobelin.store.lock import locked
@@ -513,3 +515,12 @@ def test_markdown_tells_of_each_document_and_its_scores(own_copy: Path, tmp_path
         assert told["scores"]["num_words"] > 2
         assert "](images/" in text
     assert main(["import", str(tmp_path / "md"), "--format", "markdown", "--output", "x", "--recipe", "small"]) == 2
+
+
+def test_a_request_to_end_is_told_as_ctrl_c_is(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(number: int) -> int:
+        cli._terminate(number, None)
+        return 0
+
+    assert cli._call(command, inspect.signature(command).bind(15), {}) == 143
+    assert "the same command goes on from here" in capsys.readouterr().err

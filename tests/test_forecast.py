@@ -70,6 +70,22 @@ def test_a_log_says_the_time_left(
     assert "left" not in last
 
 
+@pytest.mark.parametrize(
+    ("done", "shown"), [(90_000, "90 kB/s"), (1_200_000, "1.2 MB/s")], ids=["too early to say", "a pace"]
+)
+def test_no_time_is_told_from_the_first_bytes(
+    done: int, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gobelin.pipeline.run.progress_bar.SECONDS_BETWEEN_LINES", -1.0)
+    clock = iter([0.0, 1.0, 1.0, 1.0, 2.0, 2.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock, 2.0))
+    with Screen().step("read", "bytes", 10_000_000) as step:
+        step.update({"bytes": done})
+    line = capsys.readouterr().out.splitlines()[0]
+    assert shown in line
+    assert ("left" in line) == (done >= 100_000)
+
+
 def test_the_demo_expects_steps_that_there_are() -> None:
     pipeline = "".join(path.read_text(encoding="utf-8") for path in Path("src/gobelin/pipeline").rglob("*.py"))
     demo = Path("examples/demo/run_demo.py").read_text(encoding="utf-8")

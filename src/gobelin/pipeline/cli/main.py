@@ -31,6 +31,8 @@ Everything after -- goes to Beam:
 
 {EXIT_CODES}"""
 
+_STOPPED = "stopped. What is finished stays, what was under way is done again: the same command goes on from here."
+
 _STAGES = {
     "run": "run all stages, or go on where an earlier run stopped",
     "extract": "WARC files -> documents and images",
@@ -184,8 +186,11 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
         print(f"gobelin: {with_page(in_a_line(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ngobelin: stopped. What is done stays; the same command goes on from here.", file=sys.stderr)
+        print(f"\ngobelin: {_STOPPED}", file=sys.stderr)
         return 130
+    except _TerminatedError as error:
+        print(f"gobelin: {_STOPPED}", file=sys.stderr)
+        return int(str(error.code))
     except Exception as error:  # noqa: BLE001  # the boundary of the command line
         if is_full(error):
             print(f"gobelin: {_no_space(bound.arguments)}", file=sys.stderr)
@@ -241,9 +246,13 @@ def _logs_of(arguments: dict[str, Any]) -> str | None:
     return scratch_folder(output, _scratch_of(arguments))
 
 
+class _TerminatedError(SystemExit):
+    """A request to end, by SIGTERM or SIGHUP. Its code is the exit code."""
+
+
 def _terminate(number: int, _: object) -> None:
     """A request to end: worker processes are stopped on the way out."""
-    raise SystemExit(128 + number)
+    raise _TerminatedError(128 + number)
 
 
 def entry() -> None:

@@ -20,6 +20,8 @@ from gobelin.pipeline.run.forecast import Forecast, in_words
 from gobelin.transforms.progress import BEFORE
 
 SECONDS_BETWEEN_LINES = 5.0
+FIRST_SHARE = 0.01
+"""Of what a step has to do: until it is done, a pace says nothing, because workers are starting."""
 
 Counts = dict[str, int]
 
@@ -70,7 +72,7 @@ class Step:
         found = self._screen.forecast.left(self._title, share, seconds)
         if found is not None:
             return found
-        if not new or not self._total or share == 1:
+        if not self._total or share == 1 or new < FIRST_SHARE * (self._total - self._before):
             return None, None
         return seconds * (self._total - done) / new, None
 
@@ -94,11 +96,15 @@ def _shown(counts: Counts) -> Counts:
 
 
 def _counted(counts: Counts, unit: str, rate: float | None) -> str:
-    """Counts and a rate in words; of bytes, megabytes a second."""
+    """Counts and a rate in words."""
     parts = [f"{value:,} {name}" for name, value in _shown(counts).items()]
     if rate is not None:
-        parts.append(f"{rate / 1e6:,.1f} MB/s" if unit == "bytes" else f"{rate:,.{0 if rate >= 10 else 1}f}/s")
+        parts.append(_bytes_in_words(rate) if unit == "bytes" else f"{rate:,.{0 if rate >= 10 else 1}f}/s")
     return "  ".join(parts)
+
+
+def _bytes_in_words(rate: float) -> str:
+    return f"{rate / 1e6:,.1f} MB/s" if rate >= 1e6 else f"{rate / 1e3:,.0f} kB/s"
 
 
 def _left_in_words(left: float | None, of_run: float | None) -> str:
