@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,11 +24,15 @@ from gobelin.card.escape import MAX_CHARS, code
 from gobelin.data.ids import image_id
 from gobelin.data.model import Node, Role, to_row
 from gobelin.data.schemas import DECISIONS, DOCUMENTS, IMAGES
+from gobelin.exchange.token_files import documents_of as tokens_of
+from gobelin.pipeline.exchange import export_training
 from gobelin.pipeline.exchange.cards import card_in, facts_of_run, write_card_of_run
 from gobelin.pipeline.exchange.export import export_corpus
 from gobelin.pipeline.recipe.recipe import Recipe, as_dict
 from gobelin.store.files import read_json, write_json
+from gobelin.train.held_out import HeldOut
 from gobelin.transforms.images.check_image import ImageLimits, check_image
+from tests.token_corpora import colored_documents, small_tokenizer, small_vocabulary, write_shards
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -369,3 +374,44 @@ def test_facts_hold_for_a_corpus_without_documents(
     facts = facts_of_run(str(tmp_path), read_json(str(run / "run.json")))
     assert (facts.tally.documents, facts.num_rows) == (0, {"default": 0, "images": 0})
     assert "0 documents of the web" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["megatron", "nanogpt"])
+def test_token_files_have_a_card_too(
+    name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says what ids mean and where the documents are from, and its commands read the first document."""
+    output, target = shutil.copytree(run, tmp_path / "out"), tmp_path / "to"
+    tokenizer = small_tokenizer()
+    vocabulary = small_vocabulary(tokenizer)
+    shards = write_shards(output / "tokenize" / "shards", colored_documents(9), vocabulary, tokenizer)
+    vocabulary.save(str(output / "tokenize"))
+    tokenizer.save(str(output / "tokenize" / "text_tokenizer.json"))
+    (output / "tokenize" / "image_tokenizer").mkdir()
+    (output / "tokenize" / "image_tokenizer" / "config.json").write_text("{}")
+    (output / "recipe.yaml").write_text("{}")
+    made = read_json(str(output / "run.json"))
+    write_json(str(output / "run.json"), made | {"stages": made["stages"] | {"tokenize": {"status": "done"}}})
+    held_out, left_out, first, *others = tokens_of(shards)
+    split = HeldOut("document", (), (held_out[0],), (left_out[0],))
+    monkeypatch.setattr(export_training, "hold_out", lambda *_: split)
+    export_training.export_training(str(output), name, str(target))
+    assert {"README.md", "export.json", "vocabulary.json", "text_tokenizer.json", "image_tokenizer"} <= {
+        path.name for path in target.iterdir()
+    }
+    card = card_in(str(target))
+    trained_on = sum(len(tokens) for _, tokens in [first, *others])
+    assert f"| `train.*` | 7 | {trained_on:,} |" in card
+    assert f"| `val.*` | 1 | {len(held_out[1])} |" in card
+    assert "1 document in neither" in card
+    for told in ("| 3 | `<|image|>` |", "+ 8 |", "images of 2 x 2", "## Licences", "`document.min_images`", "tdm"):
+        assert told in card
+    assert "left_out.jsonl" not in card
+    assert "_manifest.json" not in card
+    assert head_of(target)["license"] == "other"
+    monkeypatch.chdir(target)
+    (snippet,) = snippets_of(target)
+    held: Row = {}
+    exec(snippet, held)
+    assert held["document"].tolist() == first[1].tolist()
+    assert "square" in capsys.readouterr().out

@@ -82,6 +82,7 @@ def test_what_the_split_leaves_out_is_in_no_file(name: str, tmp_path: Path, monk
     held_out, left_out, *others = documents = dict(documents_of(shards))
     split = HeldOut("document", (), (held_out,), (left_out,))
     monkeypatch.setattr(export_training, "hold_out", lambda *_: split)
+    monkeypatch.setattr(export_training, "write_card", lambda *_: None)  # tests/test_card.py
     summary = export_training.export_training(str(tmp_path / "out"), name, str(tmp_path / "to"))
     assert summary["left_out"] == 1
     for part, ids in (("train", others), ("val", [held_out])):

@@ -68,6 +68,14 @@ def card_of(facts: Facts) -> str:
         "## How to load it",
         "Run in this folder:",
         *(f"With {what}:\n\n```python\n{text}\n```" for what, text in snippets(facts)),
+        *provenance(facts),
+    ]
+    return front_matter(facts) + "\n" + "\n\n".join(parts) + "\n"
+
+
+def provenance(facts: Facts) -> list[str]:
+    """The sections on what the documents are and how they came to stand here: paragraphs of Markdown."""
+    return [
         "## Licences",
         *_licences(facts),
         "## Opt-outs",
@@ -83,7 +91,6 @@ def card_of(facts: Facts) -> str:
         "## How it was made",
         _points(_made(facts)),
     ]
-    return front_matter(facts) + "\n" + "\n\n".join(parts) + "\n"
 
 
 def _title(facts: Facts) -> str:
@@ -116,7 +123,7 @@ def _origin(facts: Facts) -> str:
 def _holdings(facts: Facts) -> Iterator[str]:
     rows = [(RECORDS[each.name], f"`{each.pattern}`", f"{facts.num_rows[each.name]:,}", each.what)
             for each in facts.layouts]  # fmt: skip
-    yield _table(("part", "files", "rows", "what"), rows)
+    yield table_of(("part", "files", "rows", "what"), rows)
     yield f"Files of {file_size(sum(facts.num_bytes.values()))} together."
     if facts.format == "mmc4" and facts.with_images:
         yield "Images lie in `images/`, those of shard N in `images/N/`, under their `image_name`."
@@ -131,7 +138,7 @@ def _counted(title: str, counts: Counter[str], total: int) -> Iterator[str]:
         return
     more = f" (the {TOP} most frequent of {len(top):,})" if len(top) > TOP else ""
     yield f"{title}{more}:"
-    yield _table(
+    yield table_of(
         ("", "documents", "share"),
         [(code(value), f"{times:,}", percent(times, total).replace("\u00a0", " ")) for value, times in top[:TOP]],
     )
@@ -175,7 +182,7 @@ def _opt_outs(facts: Facts) -> Iterator[str]:
         yield f"Left out for them: {', '.join(count(number, unit) for unit, number in sorted(times.items()))}."
     if facts.tally.refused:
         yield "Pages that are here and refuse a use which the recipe lets pass:"
-        yield _table(("use", "documents"), [(code(use), f"{n:,}") for use, n in sorted(facts.tally.refused.items())])
+        yield table_of(("use", "documents"), [(code(use), f"{n:,}") for use, n in sorted(facts.tally.refused.items())])
 
 
 def _filters(facts: Facts) -> list[Any]:
@@ -191,7 +198,7 @@ def _filter_table(facts: Facts) -> Iterator[str]:
         "What a document, a text or an image must be to stand here. A value on the threshold passes. A rule that found "
         "no score did not run there and dropped nothing, unless it is one on safety."
     )
-    yield _table(
+    yield table_of(
         ("rule", "what passes", "left out", "not run"),
         [(f"`{each.name}`", _cell(each.asks), f"{each.dropped:,}", f"{each.not_run:,}") for each in found],
     )
@@ -211,7 +218,7 @@ def _left_out(facts: Facts) -> Iterator[str]:
         for rule, times in dropped.items()
     ]
     if rows:
-        yield _table(("stage", "what", "rule", "why", "times"), rows)
+        yield table_of(("stage", "what", "rule", "why", "times"), rows)
     else:
         yield "Nothing."
 
@@ -286,7 +293,7 @@ def _made(facts: Facts) -> Iterator[str]:
         yield f"Plug-ins: {', '.join(code(f'{name} {versions.get(name)}') for name in plugins)}."
     if facts.format is None:
         yield "What each file holds, in rows, bytes and SHA-256: `_manifest.json` beside it."
-    else:
+    elif facts.left_out:
         yield "What this export left out: `left_out.jsonl`, one decision per line; counts: `export.json`."
 
 
@@ -298,6 +305,7 @@ def _cell(text: str) -> str:
     return one_line(text, 1000).replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<").replace("`", "\\`")
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table_of(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table of cells that are Markdown."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -12,6 +12,7 @@ from gobelin.card.escape import one_line
 from gobelin.card.facts import Facts
 from gobelin.card.features import as_image, hf_features
 from gobelin.card.layouts import Layout
+from gobelin.card.tally import Tally
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _SIZES = (
@@ -26,7 +27,7 @@ def front_matter(facts: Facts) -> str:
     """The head of the card, with the lines that enclose it."""
     # datasets reads all configurations of a folder with one loader
     layouts = [layout for layout in facts.layouts if layout.kind == facts.layouts[0].kind]
-    languages = sorted(code for code in facts.tally.languages if _LANGUAGE.fullmatch(code))
+    languages = languages_of(facts.tally)
     num_documents = facts.tally.documents
     size = next((name for limit, name in _SIZES if num_documents < limit), "10B<n<100B")
     head: dict[str, Any] = {
@@ -43,6 +44,11 @@ def front_matter(facts: Facts) -> str:
         head["dataset_info"] = [_info(layout, facts) for layout in layouts]
     written = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{written}---\n"
+
+
+def languages_of(tally: Tally) -> list[str]:
+    """Codes of languages as the hub takes them."""
+    return sorted(code for code in tally.languages if _LANGUAGE.fullmatch(code))
 
 
 def _config(layout: Layout) -> dict[str, Any]:

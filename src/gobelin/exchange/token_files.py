@@ -40,7 +40,7 @@ def write_megatron(
     documents: Iterable[tuple[str, np.ndarray]], is_held_out: Callable[[str], bool], folder: str, vocabulary_size: int
 ) -> dict[str, Any]:
     """``train`` and ``val``, each a ``.bin`` and an ``.idx``: one sequence per document. Returns the numbers of
-    documents and tokens of both."""
+    documents and tokens of both, and the type of an id."""
     dtype = np.dtype(np.uint16 if vocabulary_size < MOST_UINT16 else np.int32)
     lengths: dict[str, list[int]] = {"train": [], "val": []}
     with output(join(folder, "train.bin")) as train, output(join(folder, "val.bin")) as val:
@@ -49,7 +49,7 @@ def write_megatron(
             lengths[name].append(_write(tokens, val if name == "val" else train, dtype))
     for name, each in lengths.items():
         write_bytes(join(folder, f"{name}.idx"), _megatron_index(np.array(each, np.int32), dtype))
-    return {name: {"documents": len(each), "tokens": sum(each)} for name, each in lengths.items()}
+    return _summary(lengths, dtype)
 
 
 def _megatron_index(lengths: np.ndarray, dtype: np.dtype) -> bytes:
@@ -64,15 +64,20 @@ def write_nanogpt(
     documents: Iterable[tuple[str, np.ndarray]], is_held_out: Callable[[str], bool], folder: str, vocabulary_size: int
 ) -> dict[str, Any]:
     """``train.bin`` and ``val.bin``, ids one behind the other, and ``meta.pkl`` with the size of the vocabulary. Ids
-    are uint16, as nanoGPT reads them, or uint32 where these are too few. Returns the numbers of tokens."""
+    are uint16, as nanoGPT reads them, or uint32 where these are too few. Returns what ``write_megatron`` does."""
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
-    counts = {"train": 0, "val": 0}
+    lengths: dict[str, list[int]] = {"train": [], "val": []}
     with output(join(folder, "train.bin")) as train, output(join(folder, "val.bin")) as val:
         for doc_id, tokens in documents:
             name = "val" if is_held_out(doc_id) else "train"
-            counts[name] += _write(tokens, val if name == "val" else train, dtype)
+            lengths[name].append(_write(tokens, val if name == "val" else train, dtype))
     write_bytes(join(folder, "meta.pkl"), pickle.dumps({"vocab_size": vocabulary_size}, protocol=4))
-    return {**counts, "bytes_a_token": dtype.itemsize}
+    return _summary(lengths, dtype)
+
+
+def _summary(lengths: dict[str, list[int]], dtype: np.dtype) -> dict[str, Any]:
+    counts = {name: {"documents": len(each), "tokens": sum(each)} for name, each in lengths.items()}
+    return {**counts, "dtype": dtype.name}
 
 
 def _write(tokens: np.ndarray, stream: BinaryIO, dtype: np.dtype) -> int:

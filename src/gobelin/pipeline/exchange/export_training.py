@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from typing import Any
 
+from gobelin.card.token_card import TokenFacts, write_token_card
 from gobelin.exchange.token_files import documents_of, write_megatron, write_nanogpt
+from gobelin.pipeline.exchange.cards import facts_of_run
 from gobelin.pipeline.exchange.export import check_done
 from gobelin.pipeline.recipe.recipe import load_recipe
 from gobelin.pipeline.run.state import RECIPE_NAME, OutputError
+from gobelin.pipeline.stages.tokenize_fit import IMAGE_TOKENIZER
 from gobelin.pipeline.stages.train_held_out import hold_out
+from gobelin.store import files
 from gobelin.store.files import exists, list_files, make_folder, write_json
 from gobelin.store.paths import join
+from gobelin.tokenize.text_tokenizer import FILE_NAME as TEXT_TOKENIZER
 from gobelin.tokenize.vocabulary import Vocabulary
 
 
 def export_training(output: str, name: str, target: str) -> dict[str, Any]:
     """Writes the token shards of a run (``megatron``, ``nanogpt``) or its model (``transformers``) into a folder, with
-    ``vocabulary.json``. Returns what ``export.json`` says.
+    ``vocabulary.json``, both tokenizers and a data card. Returns what ``export.json`` says.
 
     Documents that are held out from training are in ``val``, others in ``train``; those that are left out of both sides
     of the split (``HeldOut.left_out``) are in neither.
@@ -48,6 +55,22 @@ def export_training(output: str, name: str, target: str) -> dict[str, Any]:
             found = write_megatron(documents, held_out.__contains__, target, vocabulary.size)
         vocabulary.save(target)
         found["left_out"] = len(left_out)
+    _copy_tokenizers(join(output, "tokenize"), target)
     summary = {"format": name, "vocabulary_size": vocabulary.size, **found}
+    write_card(output, target, run, summary, vocabulary)
     write_json(join(target, "export.json"), summary)
     return summary
+
+
+def write_card(output: str, target: str, run: dict[str, Any], summary: dict[str, Any], vocabulary: Vocabulary) -> None:
+    """Writes the data card of such a folder."""
+    shows_faces = not run["recipe"]["tokenize"]["blur_faces"]
+    corpus = dataclasses.replace(facts_of_run(output, run), format=summary["format"], with_images=shows_faces)
+    write_token_card(target, TokenFacts(corpus, summary, vocabulary))
+
+
+def _copy_tokenizers(source: str, target: str) -> None:
+    for name, _ in list_files(source):
+        if name == TEXT_TOKENIZER or name.startswith(f"{IMAGE_TOKENIZER}/"):
+            with files.open_input(join(source, name)) as given, files.output(join(target, name)) as copy:
+                shutil.copyfileobj(given, copy)
