@@ -1,17 +1,19 @@
 """Measures the speed of training: the loader alone, and a step compared with one of nanoGPT's model.
 
     python bench/train.py loader [--tokens 30000000] [--folder DIR]
+    python bench/train.py resume [--tokens 100000000] [--folder DIR] [--size "10 M"]
     python bench/train.py products
     python bench/train.py peer [--steps 8] [--threads 1]
     python bench/train.py loss [--size "2 M"] [--steps 400] [--rates 0.001 0.003 0.01]
 
 ``loader`` writes a synthetic corpus and reads an epoch of it. It measures rows and tokens a second, peak memory, and
-the time to continue from the middle of an epoch. ``products`` multiplies matrices of a model's shapes with MKL and with
-oneDNN. ``peer`` trains on random tokens, in turns with a model of GPT-2's published architecture as in nanoGPT (learned
-positions, LayerNorm, GELU, tied head, AdamW). That model is implemented again here, with the same width, layers and
-vocabulary. ``loss`` trains both on text and prints the held-out loss beside the seconds. All of them measure
-CPU-seconds, not the clock, on one thread unless told otherwise, and take medians. ``bench/sample.py`` compares sampling
-with the memory bound.
+the time to continue from the middle of an epoch. ``resume`` starts a process that goes on with a checkpoint in the
+middle of such an epoch, and measures from its start to the end of its first step. ``products`` multiplies matrices of a
+model's shapes with MKL and with oneDNN. ``peer`` trains on random tokens, in turns with a model of GPT-2's published
+architecture as in nanoGPT (learned positions, LayerNorm, GELU, tied head, AdamW). That model is implemented again here,
+with the same width, layers and vocabulary. ``loss`` trains both on text and prints the held-out loss beside the
+seconds. All of them measure CPU-seconds, ``resume`` also the clock, on one thread unless told otherwise, and take
+medians. ``bench/sample.py`` compares sampling with the memory bound.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -61,6 +64,7 @@ from gobelin.train.config import LMConfig, TrainConfig
 from gobelin.train.shards import read_corpus
 from gobelin.train.size import SHAPES
 from gobelin.train.trainee import Trainee
+from gobelin.train.trainer import train
 
 TEXT_SIZE = 4096
 COMPARED = ("2 M", "10 M")
@@ -75,18 +79,19 @@ def vocabulary() -> Vocabulary:
 
 
 def write_corpus(folder: str, num_tokens: int, num_shards: int = 8) -> None:
-    """Documents of texts of 20 to 120 tokens and captioned pictures, about 500 tokens each, ids drawn evenly."""
-    words, number = vocabulary(), 0
+    """Documents of texts of 20 to 120 tokens and captioned pictures, about 500 tokens each, ids drawn evenly. Shards
+    have the same documents, under names of their own."""
+    random, words, rows, written = np.random.default_rng(0), vocabulary(), [], 0
+    while written < num_tokens // num_shards:
+        rows.append(_document(random, words))
+        written += len(rows[-1]["tokens"])
+    schema = TOKEN_SHARDS.with_metadata({b"gobelin.vocabulary": words.to_json().encode()})
+    table = _table(rows, schema)
     for shard in range(num_shards):
-        random, rows, written = np.random.default_rng(shard), [], 0
-        while written < num_tokens // num_shards:
-            rows.append(_document(random, f"{number:032x}", words))
-            written, number = written + len(rows[-1]["tokens"]), number + 1
-        schema = TOKEN_SHARDS.with_metadata({b"gobelin.vocabulary": words.to_json().encode()})
+        names = pa.array([f"{shard:02x}{number:030x}" for number in range(len(rows))])
         with data_output(folder, shard_name(shard, num_shards)) as new:
             with pq.ParquetWriter(new.stream, schema, compression="zstd") as writer:
-                for start in range(0, len(rows), 2000):
-                    writer.write_table(_table(rows[start : start + 2000], schema))
+                writer.write_table(table.set_column(0, schema.field("doc_id"), names), row_group_size=2000)
             new.num_rows = len(rows)
     commit_shards(folder, num_shards)
 
@@ -95,7 +100,7 @@ def _table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     tokens = [row["tokens"] for row in rows]
     ends = np.cumsum([0, *map(len, tokens)]).astype(np.int32)
     columns = [
-        pa.array([row["doc_id"] for row in rows]),
+        pa.array([""] * len(rows)),
         pa.ListArray.from_arrays(ends, np.concatenate(tokens).astype(np.int32)),
         pa.array([row["image_spans"] for row in rows], schema.field("image_spans").type),
         pa.nulls(len(rows), pa.int32()),
@@ -104,7 +109,7 @@ def _table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     return pa.table(columns, ["doc_id", "tokens", "image_spans", "part", "site"]).cast(schema)
 
 
-def _document(random: np.random.Generator, doc_id: str, words: Vocabulary) -> dict[str, Any]:
+def _document(random: np.random.Generator, words: Vocabulary) -> dict[str, Any]:
     parts, spans, length = [np.array([DOCUMENT])], [], 1
     for _ in range(int(random.integers(2, 14))):
         text = random.integers(words.text_offset, words.image_offset, int(random.integers(20, 120)))
@@ -116,7 +121,7 @@ def _document(random: np.random.Generator, doc_id: str, words: Vocabulary) -> di
             item = np.concatenate([[TEXT], text])
         parts.append(item)
         length += len(item)
-    return {"doc_id": doc_id, "tokens": np.concatenate([*parts, [END_OF_DOCUMENT]]), "image_spans": spans}
+    return {"tokens": np.concatenate([*parts, [END_OF_DOCUMENT]]), "image_spans": spans}
 
 
 def bench_loader(num_tokens: int, folder: str) -> None:
@@ -157,6 +162,38 @@ def bench_part(part: str, folder: str) -> None:
         loader.batch((loader.num_windows // 2) << 32 | 1000, 8)
         found["first_batch_cpu_s"] = round(time.process_time() - started, 2)
     print(json.dumps({**found, "peak_mb": round(_peak_mb()), "imports_mb": round(before)}))
+
+
+def bench_resume(num_tokens: int, folder: str, size: str) -> None:
+    """A run takes a step and stops. Its checkpoint is moved to the middle of the epoch, and a process goes on there."""
+    if not exists(join(folder, "_manifest.json")):
+        write_corpus(folder, num_tokens)
+    output = join(folder, "run")
+    shutil.rmtree(output, ignore_errors=True)
+    _run_a_step(folder, output, size)
+    (state,) = Path(output).glob("checkpoint_*/state.json")
+    values = json.loads(state.read_text(encoding="utf-8"))
+    corpus = read_corpus(folder, vocabulary(), TrainConfig().validation_ratio, kept_in=output)
+    middle = Loader(corpus.training, row_tokens=1024, caption_drop=0.1, seed=0).num_windows // 2
+    state.write_text(json.dumps({**values, "position": middle << 32 | 1000}), encoding="utf-8")
+    subprocess.run([sys.executable, __file__, "part", "whole", "--folder", folder, "--size", size,
+                    "--started", str(time.time())], check=True)  # fmt: skip
+
+
+def _run_a_step(folder: str, output: str, size: str, on_step: Callable[[], None] = lambda: None) -> None:
+    config = TrainConfig(model=SHAPES[size], row_tokens=1024, batch_rows=4, threads=1)
+    train(folder, vocabulary(), config, output, seed=0, on_step=lambda step, metrics: on_step(), stop=lambda: True)
+
+
+def bench_whole_resume(folder: str, size: str, started: float) -> None:
+    """In a fresh process: seconds from ``started``, by the clock, and of the CPU, from the process's start."""
+    found = {"tokens": 1024 * 4, "imports_s": time.time() - started, "imports_cpu_s": time.process_time()}
+
+    def measure() -> None:
+        found.update(first_step_s=time.time() - started, first_step_cpu_s=time.process_time())
+
+    _run_a_step(folder, join(folder, "run"), size, measure)
+    print(json.dumps({"size": size, **{name: round(value, 2) for name, value in found.items()}}))
 
 
 def _peak_mb() -> float:
@@ -381,9 +418,15 @@ def main() -> None:
     loader = commands.add_parser("loader")
     loader.add_argument("--tokens", type=int, default=30_000_000)
     loader.add_argument("--folder", default=os.path.join(tempfile.gettempdir(), "gobelin-bench-tokens"))
+    resume = commands.add_parser("resume")
+    resume.add_argument("--tokens", type=int, default=100_000_000)
+    resume.add_argument("--folder", default=os.path.join(tempfile.gettempdir(), "gobelin-bench-tokens"))
+    resume.add_argument("--size", choices=SHAPES, default="10 M")
     part = commands.add_parser("part")
-    part.add_argument("part", choices=["index", "epoch", "ahead", "resume"])
+    part.add_argument("part", choices=["index", "epoch", "ahead", "resume", "whole"])
     part.add_argument("--folder", required=True)
+    part.add_argument("--size", choices=SHAPES)
+    part.add_argument("--started", type=float)
     commands.add_parser("products")
     peer = commands.add_parser("peer")
     peer.add_argument("--steps", type=int, default=8)
@@ -395,6 +438,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.command == "loader":
         bench_loader(given.tokens, given.folder)
+    elif given.command == "resume":
+        bench_resume(given.tokens, given.folder, given.size)
+    elif given.command == "part" and given.part == "whole":
+        bench_whole_resume(given.folder, given.size, given.started)
     elif given.command == "part":
         bench_part(given.part, given.folder)
     elif given.command == "products":
