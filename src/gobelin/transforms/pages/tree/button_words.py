@@ -1,4 +1,4 @@
-"""What buttons that act say, in the languages that most of the web is written in."""
+"""Words on buttons that perform an action, in the most common languages of the web."""
 
 from __future__ import annotations
 

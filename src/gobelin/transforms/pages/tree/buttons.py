@@ -1,12 +1,13 @@
-"""Buttons whose words are part of the text, and those that only do something.
+"""Decides which buttons belong to the text, and which only perform an action.
 
-Structure decides first. The words of a button stay where they are
+Structure decides first. The words of a button are kept if the button is
 
-    all of a heading, a term of a glossary (<dt>), a <summary>, a table's heading cell
-    in the midst of a sentence: words stand before it and go on behind it
-    at an end of a sentence, or before the panel that it opens, unless they say what the button does
+    all of a heading, a term of a glossary (<dt>), a <summary> or a heading cell of a table
+    inside a sentence: words stand before it, and the sentence continues after it
+    at the beginning or end of a sentence, or before the panel that it opens, unless its words name an action
 
-They go in code, in menus, toolbars, dialogs, and where the button sends a form; and wherever else it stands alone.
+They are dropped in code, menus, toolbars and dialogs, in a button that submits a form, and in any other button that
+stands alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gobelin.transforms.pages.tree.running_text import block_of, text_before, te
 _MAX_ANCESTORS = 24
 _MAX_CHARS = 300
 _MAX_PARTS = 60
-_NEAR = 60  # characters looked at on both sides
+_NEAR = 60  # characters on each side that are read
 _UNREAD = frozenset(("button", "a"))
 _TITLES = frozenset(("h1", "h2", "h3", "h4", "h5", "h6", "dt", "summary", "th", "legend"))
 _PROSE = frozenset(("p", "li", "dd", "blockquote", "figcaption", "td", "div", "section", "article", "body", "caption"))
@@ -46,7 +47,7 @@ _MIN_PANEL_CHARS = 80
 
 
 def read_button(button: _Element) -> None:
-    """Makes a <button> an element whose words are read, where they belong to the text."""
+    """Turns a <button> into a <span> or <div>, whose words are read, if its words belong to the text."""
     words = "".join(str(text) for text in islice(button.itertext(), _MAX_PARTS)).strip()
     if not words or len(words) > _MAX_CHARS or not any(map(str.isalnum, words)):
         return
@@ -79,11 +80,12 @@ def read_button(button: _Element) -> None:
         is_read = not acts and block.tag == "td" and _WORD.search(words) is not None
     if is_read:
         button.tag = "span"
-        button.attrib.pop("class", None)  # a button's look, which is not the text's
+        button.attrib.pop("class", None)  # it describes a button
 
 
 def _is_tool(button: _Element) -> bool:
-    """Whether a button stands where buttons act: in a toolbar, a menu or code, or to send a form."""
+    """Whether a button performs an action by its place: in a toolbar, a menu or code, or as the submit button of a
+    form."""
     if (button.get("role") or "").strip().lower() in ("tab", "menuitem", "switch", "option", "combobox"):
         return True
     sends = (button.get("type") or "submit").strip().lower() != "button"
@@ -100,7 +102,8 @@ def _is_title(block: _Element) -> bool:
 
 
 def _opens_panel(button: _Element, names: str) -> bool:
-    """Whether a button alone in its block is the title of the panel below it: it says so, and text follows."""
+    """Whether a button that is alone in its block is the title of a panel: it declares that it opens one, and text
+    follows."""
     if button.get("aria-expanded") is None and not _OPENS_PANEL.search(names):
         return False
     place = button
@@ -116,7 +119,7 @@ def _opens_panel(button: _Element, names: str) -> bool:
 
 
 def _is_panel(element: _Element) -> bool:
-    """Whether an element holds text that is no links, below no first or second heading: those are of the page."""
+    """Whether an element holds text outside links, and no <h1> or <h2> before it: those belong to the page."""
     num_chars = 0
     for part in islice(element.iter(), _MAX_PANEL_PARTS):
         if part.tag in ("h1", "h2", "nav"):

@@ -1,4 +1,4 @@
-"""The language of a block of code, as its page names it.
+"""The programming language of a block of code, as its page names it.
 
     <code class="language-python">      HTML, section 4.5.15; CommonMark, Prism, highlight.js, mdBook, Docusaurus
     <div class="highlight-python">      Sphinx; highlight-source-python on GitHub
@@ -7,8 +7,8 @@
     <pre class="code python literal-block">     docutils
     <pre class="sourceCode python">     Pandoc, Quarto; hljs, prettyprint: a bare word that is the name of a language
 
-The name is kept as it is written, in lower case: the same language has several. Words that say that no language is
-known (``default``, ``none``) do not count.
+The name is kept as written, in lower case, so one language may have several names. Words for an unknown language
+(``default``, ``none``) are ignored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_LEVELS = 8
 _MAX_INSIDE = 3
 _MAX_CLASS_CHARS = 200
 _AROUND = frozenset(("div", "figure", "td", "tr", "tbody", "table", "span", "code-block", "clipboard-copy"))
-"""Elements between code and the element that names its language."""
+"""Elements that may stand between code and the element that names its language."""
 
 _LANGUAGES = frozenset((
     "abap", "actionscript", "ada", "adoc", "apache", "apacheconf", "applescript", "arduino", "asciidoc", "asm",
@@ -57,15 +57,16 @@ _LANGUAGES = frozenset((
     "ts", "tsx", "turtle", "twig", "txt", "typescript", "v", "vala", "vb", "vbnet", "verilog", "vhdl", "vim", "viml",
     "vue", "wasm", "xml", "xquery", "xslt", "yaml", "yml", "zig", "zsh",
 ))  # fmt: skip
-"""Names that count where nothing but the name itself says that it is one: bare words of a class, ``lang``, and what
-stands on an element around the code, where ``lang-de`` may be about people."""
+"""Names that count even if only the word itself suggests a language: bare words of a class, ``lang``, and names on an
+element around the code, where ``lang-de`` may be a natural language."""
 
 
 def code_language(code: _Element) -> str | None:
-    """The language that an element of code, what it holds or what it stands in names.
+    """The language that an element of code, its first descendants or its ancestors name, in lower case; None if none
+    does.
 
     Args:
-        code: a <pre> or its like.
+        code: a <pre> or a similar element.
     """
     inside = [part for part in islice(code.iterdescendants(), _MAX_INSIDE) if part.tag in ("code", "samp", "kbd")]
     for element in (code, *inside):

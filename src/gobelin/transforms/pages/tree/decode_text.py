@@ -1,17 +1,18 @@
-"""Bytes of a page -> its text: which encoding.
+"""Decodes the bytes of a page: finds their encoding.
 
-A byte-order mark, UTF-16 and ISO-2022-JP are told by their bytes, and UTF-8 wherever the bytes are valid UTF-8,
-whatever was declared. All others are candidates that are weighed by the text that they make of a sample: what the
-header names, what the page's own declaration does (``meta_charset.py``), UTF-8 with damage, what uchardet's models
-detect, and, where none of the declared can be read, every encoding in use. What is counted: characters that mean
-nothing and combinations that no language writes (``text_quality.py``); how far the bytes are UTF-8 all the same; how
-sure the language model is of the text's language. A declared encoding that makes a readable text wins over a guess.
+A byte-order mark, UTF-16 and ISO-2022-JP are recognised by their bytes. Bytes that are valid UTF-8 are UTF-8, whatever
+was declared. All other encodings are candidates, compared by the text that each makes of a sample: the one in the
+header, the one that the page declares (``meta_charset.py``), damaged UTF-8, the one that uchardet detects, and, if no
+declared one gives readable text, every encoding in use. Three things are measured: characters without meaning and
+combinations that no language has (``text_quality.py``), the share of valid UTF-8 sequences in the bytes, and the
+certainty of the language model about the language of the text. A declared encoding that gives readable text wins over a
+guess.
 
-Where nothing makes a readable text, the page is read as UTF-8: its replacement characters make it a decision
-(``readable_text.py``), because rubbish that is kept is worse than a page that is not.
+If no candidate gives readable text, the page is read as UTF-8. Its replacement characters then make it fail
+(``readable_text.py``), because to keep garbage is worse than to lose a page.
 
-Names mean what they mean to browsers (WHATWG: latin-1 is Windows-1252). 0.1 ms; 6 ms where candidates are weighed, as
-for 3 pages in 100.
+Names have their WHATWG meaning, as in browsers (latin-1 is Windows-1252). A page takes 0.1 ms, or 6 ms if candidates
+are compared, as for 3 pages in 100.
 """
 
 from __future__ import annotations
@@ -31,30 +32,27 @@ from gobelin.transforms.pages.tree.text_quality import Quality, measure_quality
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
 
 MAX_COST = 0.2
-"""Highest cost of a sample's text; nobody can read what costs more."""
+"""Maximum cost of readable text."""
 
 MIN_SEQUENCES = 4
-"""Characters outside ASCII from which on valid UTF-8 cannot be chance in a page of two-byte characters."""
+"""Number of characters outside ASCII from which valid UTF-8 cannot be chance in a page of two-byte characters."""
 
 _DECLARED, _DETECTED, _COMMON = 0.15, 0.05, 0.04
-"""Credit, in units of cost, of an encoding that the server or the page names, that the detector finds, and that is the
-most common one."""
+"""Credit, in units of cost, of an encoding that the server or the page declares, of the detected one, and of the most
+common one."""
 
 _GUESSED = 0.1
-"""Cost of encodings that nobody named, where there are hardly any characters to tell them by."""
+"""Extra cost of undeclared encodings if there are almost no characters outside ASCII."""
 
 _LANGUAGE_WEIGHT = 0.3
-"""Credit, in units of cost, for each tenfold fall of the probability that the text is in another language. The model
-often names a language for rubbish, too, but its doubt is then ten times as large."""
+"""Credit, in units of cost, for each tenfold decrease of the model's doubt (1 - probability of the language). The model
+often assigns a language to garbage as well, but with ten times the doubt."""
 
 _MAX_TENTHS = 3
 _MIN_LANGUAGE_CHARS = 20
-"""Characters outside ASCII from which on the language counts in full."""
+"""Number of characters outside ASCII from which the language counts in full."""
 
-_LANGUAGE_CHARS = 60
-"""Characters outside ASCII from which on the language counts in full."""
-
-_LANGUAGE_CHARS = 400
+_LANGUAGE_CHARS = 400  # of the sample, given to the language model
 _MIN_DETECTED_BYTES = 60
 _SAMPLE_BYTES = 2048
 _SEARCHED_BYTES = 1 << 17
@@ -74,11 +72,12 @@ _IN_USE = (
     "windows-1252", "windows-1251", *_EAST_ASIAN, "koi8-r", "ibm866", "x-mac-cyrillic", "windows-1250",
     "windows-1254", "windows-1257",
 )  # fmt: skip
-"""Tried where no declared encoding can be read. Not those of alphabets that one language alone has (Greek, Hebrew,
-Thai): the language model is sure of anything written in them, so there the detector has to say so."""
+"""Encodings that are tried if no declared one gives readable text. Encodings of alphabets with a single language
+(Greek, Hebrew, Thai) are not among them: the language model is certain of any text in those letters, so only the
+detector can propose them."""
 
 _CODECS = {"gbk": "gb18030", "iso-2022-jp": "iso2022_jp_ext"}
-"""Python's codecs that know more of an encoding than the one of its name; browsers read as much."""
+"""Python codecs that decode more than the one of the same name. Browsers decode that much as well."""
 
 _ESCAPES = (
     (b"\x1b$)C", "iso-2022-kr", "iso2022_kr"),
@@ -97,10 +96,14 @@ class _Candidate:
 
 
 def decode(payload: bytes, charset: str | None) -> tuple[str, str]:
-    """(text, encoding) of a page; characters that cannot be read are U+FFFD.
+    """Decodes a page.
 
     Args:
-        charset: as the server named it.
+        payload: the page's bytes.
+        charset: the server's name of the encoding, if any.
+
+    Returns:
+        (text, WHATWG name of the encoding). Undecodable bytes become U+FFFD.
     """
     for bom, name in _BOMS:
         if payload.startswith(bom):
@@ -138,7 +141,7 @@ def _codec(name: str) -> str:
 
 
 def _read_shifted(payload: bytes) -> tuple[str, str] | None:
-    """A page in one of the encodings that shift between ASCII and others, whose bytes are ASCII but for damage."""
+    """A page in an encoding that switches between ASCII and others by escape sequences, or None."""
     for mark, name, codec in _ESCAPES:
         if mark in payload:
             text = payload.decode(codec, "replace")
@@ -149,7 +152,7 @@ def _read_shifted(payload: bytes) -> tuple[str, str] | None:
 
 
 def _declared(payload: bytes, charset: str | None) -> list[str]:
-    """Encodings that header and page name, in that order; unknown names are passed over."""
+    """The encodings that the header and the page declare, in that order. Unknown names are ignored."""
     encoding = webencodings.lookup(charset) if charset else None
     found = [encoding.name] if encoding is not None else []
     named = find_declaration(payload)
@@ -159,11 +162,11 @@ def _declared(payload: bytes, charset: str | None) -> list[str]:
 
 
 def _weigh(payload: bytes, declared: list[str]) -> str:
-    """The encoding whose text reads best."""
+    """The encoding whose text is the most readable."""
     sample = _sample(payload)
     utf8 = sample.decode(_UTF8, "replace")
     num_lost = utf8.count("\ufffd")
-    # Characters that were valid, one of three bytes twice: by chance these are rarer still.
+    # Valid characters; one of three or more bytes counts twice, because it is even less likely by chance.
     num_valid = sum((code > 0x7F) + (code > 0x7FF) for code in map(ord, utf8)) - 2 * num_lost
     names = {name: _DECLARED - 0.01 * place for place, name in enumerate(declared)}
     names.setdefault(_UTF8, _DETECTED)
@@ -171,7 +174,7 @@ def _weigh(payload: bytes, declared: list[str]) -> str:
     if detected is not None:
         names.setdefault(detected, _DETECTED if len(sample) >= _MIN_DETECTED_BYTES else 0)
     names.setdefault("windows-1252", _COMMON)
-    for name, kin in (("koi8-r", "koi8-u"), ("windows-1251", "x-mac-cyrillic")):  # the same but for some letters
+    for name, kin in (("koi8-r", "koi8-u"), ("windows-1251", "x-mac-cyrillic")):  # they differ in a few letters only
         if name in names:
             names.setdefault(kin, names[name] - 0.01)
     found = [_candidate(name, credit, sample, num_valid, num_lost) for name, credit in names.items()]
@@ -190,7 +193,7 @@ def _candidate(name: str, credit: float, sample: bytes, num_valid: int, num_lost
     quality = measure_quality(text)
     cost = quality.cost
     if name != _UTF8 and num_valid:
-        # Text in an encoding of two bytes a character is valid UTF-8 here and there; any other hardly ever.
+        # Text in a two-byte encoding contains some valid UTF-8 sequences by chance; other text almost never does.
         doubt = 3 if name in _EAST_ASIAN else 0
         share = num_valid / (num_valid + num_lost)
         cost += max(0.0, share - 0.4) / 0.6 * num_valid / (num_valid + doubt)
@@ -198,7 +201,8 @@ def _candidate(name: str, credit: float, sample: bytes, num_valid: int, num_lost
 
 
 def _best(found: list[_Candidate]) -> _Candidate:
-    """The candidate of the lowest cost less its credit; where several are near, less what speaks for its language."""
+    """The candidate with the lowest cost minus credit. If several are close, the certainty of the language counts
+    too."""
     found.sort(key=lambda each: each.cost - each.credit)
     reach = found[0].cost - found[0].credit + _MAX_TENTHS * _LANGUAGE_WEIGHT
     near = [each for each in found if each.cost - each.credit <= reach]
@@ -210,13 +214,13 @@ def _best(found: list[_Candidate]) -> _Candidate:
 
 
 def _certainty(text: str) -> float:
-    """How sure the language model is of a text's language: the negative logarithm of its doubt, base 10."""
+    """The certainty of the language model: the negative decimal logarithm of its doubt, in [0, ``_MAX_TENTHS``]."""
     language = identify_language(text[:_LANGUAGE_CHARS])
     return min(_MAX_TENTHS, -math.log10(max(1e-9, 1 - language[1]))) if language else 0.0
 
 
 def _looks_like_utf16(payload: bytes) -> bool:
-    """Every second byte of markup is zero."""
+    """Whether every second byte at the beginning is zero, as in markup in UTF-16."""
     even, odd = payload[:40:2], payload[1:40:2]
     zeros = sorted((even.count(0), odd.count(0)))
     return len(even) >= 10 and zeros[1] > 0.8 * len(even) and zeros[0] < 0.2 * len(even)
@@ -229,7 +233,8 @@ def _detect(sample: bytes) -> str | None:
 
 
 def _sample(payload: bytes) -> bytes:
-    """The first lines of the page's text that hold a byte outside ASCII; of its source where its text holds none."""
+    """The first lines of the page's text that hold a byte outside ASCII, or lines of its source if the text has
+    none."""
     head = payload[:_SEARCHED_BYTES]
     lines = _high_lines(_TAG.sub(b"\n", _HIDDEN.sub(b"\n", head)))
     return lines or _high_lines(head) or _high_lines(payload)

@@ -1,11 +1,11 @@
-r"""Formulas that a page writes as text between MathJax's own delimiters, for a script to draw.
+r"""Formulas that a page writes as text between MathJax's delimiters, for a script to render.
 
     \(x\)                                 becomes $x$
     \[x\], \begin{align}x\end{align}      becomes $$x$$
     <span class="eqno">(1)</span>\[x\]    becomes $$x \tag{1}$$ (Sphinx)
 
-So they have the form of all other formulas. It is done where the page loads MathJax or KaTeX, and elsewhere inside
-elements that are named as formulas (``math`` of Sphinx and Pandoc, ``arithmatex`` of MkDocs). Code is left as it is.
+All formulas then have one form. Text is rewritten on pages that load MathJax or KaTeX, and elsewhere inside elements
+whose class names a formula (``math`` of Sphinx and Pandoc, ``arithmatex`` of MkDocs). Code is never changed.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def may_hold_formulas(page: str) -> bool:
 
 
 def rewrite_delimited(tree: _Element) -> None:
-    """Changes ``tree`` in place."""
+    """Rewrites the formulas of ``tree`` in place."""
     everywhere = any(map(_loads_renderer, tree.iter("script")))
     if not (everywhere or _MAY_NAME(tree)):
-        return  # scripts hold what begins a formula, too
+        return  # the delimiter was in a script
     walk = etree.iterwalk(tree, events=("start", "end"))
-    depth = 0  # of open elements that are named as formulas
+    depth = 0  # number of open elements whose class names a formula
     for event, element in walk:
         is_named = isinstance(element.tag, str) and _NAMED.search((element.get("class") or "")[:400]) is not None
         if event == "start":
@@ -81,7 +81,7 @@ def _dollars(found: re.Match[str]) -> str:
 
 
 def _numbered(number: _Element, tail: str) -> str:
-    """The formula behind its number, which becomes part of it."""
+    """The formula after its equation number, with the number as its tag."""
     words = _NUMBER.fullmatch((number.text or "").strip())
     if words is None or not tail.rstrip().endswith("$$"):
         return tail

@@ -1,18 +1,18 @@
-"""One HTML page -> its nodes in reading order: typed pieces of text, and the images between them.
+"""Reads one HTML page into its nodes in reading order: typed pieces of text, and the images between them.
 
-One parse serves all: consent, licences, images and main content read the same tree.
+The page is parsed once. Consent, licences, images and main content read the same tree.
 
     decode            bytes to text
-    parse_html        text to a tree, bounded in tags and depth
+    parse_html        text to a tree, limited in tags and depth
     rewrite_words     formulas, exponents, buttons, components: the words as they are shown
     find_consent, find_licences
-    rewrite_images    every image is one <img>, captions attached
-    read_blocks       the tree's visible text in blocks, in one walk
-    find_main_content which of them are main content
-    find_thread       whether the page is a conversation; its posts are the main content then
+    rewrite_images    every image becomes one <img> with its caption
+    read_blocks       the visible text of the tree in blocks, in one walk
+    find_main_content selects the blocks of the main content
+    find_thread       whether the page is a conversation; then its posts are the main content
 
-Where that finds next to nothing, what the page hides is read as well, and then trafilatura is asked; ``extractor``
-says which path served. 5 ms of CPU for a page of 130 KB, 20-30 ms more where trafilatura is asked.
+If these find almost no text, hidden elements are read as well, and then trafilatura is tried. ``extractor`` names the
+path that was used. A page of 130 KB takes 5 ms of CPU, and 20-30 ms more if trafilatura is tried.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ from gobelin.transforms.text.join_sentences import join
 __all__ = ["PageContent", "PageProblem", "TextPiece", "read_page"]
 
 MIN_CERTAIN_CHARS = 250
-"""Characters of main content below which another path is tried; see ``says_enough``."""
+"""Characters of main content (see ``has_enough_text``) below which another path is tried."""
 
 MIN_NAMED_CHARS = 100
-"""Enough where an article says so and the element around its text, too: the text of a video or of a short notice."""
+"""Characters that are enough if both the page and the element around the text declare an article, as a page with a
+video or a short notice does."""
 
 MAX_TRAFILATURA_CHARS = 2_000_000
-"""Longer pages are not given to trafilatura, some of whose searches take the square of what they search."""
+"""Longer pages are not given to trafilatura, because some of its searches take quadratic time."""
 
 MAX_TITLE_CHARS = 1000
 _BODY_IN_SCRIPT = "application/ld+json"
@@ -59,23 +60,23 @@ _BODY_IN_SCRIPT = "application/ld+json"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A block of text: white space folded, but for code, which stays as it is."""
+    """A block of text. White space is folded, except in code."""
 
     text: str
     role: Role = Role.PARAGRAPH
-    level: int | None = None  # of a heading, 1-6; nesting of a list item, from 1
+    level: int | None = None  # 1-6 for a heading; depth of nesting, from 1, for a list item
     code_language: str | None = None
     header_rows: int | None = None  # of a table
-    continues: bool = False  # the line of the text before it, behind pictures
+    continues: bool = False  # whether it continues the line of the previous text, after images
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageContent:
-    """What one page holds: its title, what it says of its use, and its pieces in reading order."""
+    """The content of one page: title, statements on its use, and pieces in reading order."""
 
     title: str | None
-    charset: str  # that it was read in, as the WHATWG names it
-    extractor: str  # gobelin | gobelin_hidden | trafilatura: which path found the main content
+    charset: str  # WHATWG name of the encoding in which the page was read
+    extractor: str  # the path that found the main content: gobelin | gobelin_hidden | trafilatura
     page_kind: PageKind
     licences: tuple[Licence, ...]
     consent: tuple[str, ...]
@@ -88,13 +89,19 @@ def read_page(
     """Parses a page and finds its main content.
 
     Args:
-        charset: as the server named it; wrong or unknown names are passed over.
+        payload: the page's bytes.
+        charset: the server's name of the encoding. Wrong and unknown names are ignored.
+        url: the page's address.
+        headers: of the HTTP response; consent signals are read from them.
+
+    Returns:
+        the content, or the problem if the page could not be read.
     """
     text, encoding = decode(payload, charset)
     tree = parse_html(markdeep_to_html(text) if is_markdeep(text) else text)
     if isinstance(tree, PageProblem):
         return tree
-    # While these live, lxml does not make them anew in each of the passes below.
+    # Holding all elements saves lxml from creating their proxies again in each pass below.
     elements = list(tree.iter())
     base_url = document_base(tree, url, encoding)
     rewrite_words(tree, may_hold_formulas(text))
@@ -117,11 +124,11 @@ class _Source:
     url: str
     title: str | None
     references: list[ImageReference]
-    own: frozenset[int]  # images that the page says are its own
+    own: frozenset[int]  # indexes of the images that the page declares to be its own
 
 
 def _choose(source: _Source) -> tuple[MainContent, str, PageKind]:
-    """The main content, which way found it, and what the page is."""
+    """Returns (main content, extractor, page kind)."""
     facts = read_facts(source.tree, source.url)
     page = read_blocks(source.tree, own=source.own)
     content = find_main_content(page, source.title, source.references, facts)
@@ -136,8 +143,8 @@ def _choose(source: _Source) -> tuple[MainContent, str, PageKind]:
 def _conversations(
     source: _Source, page: PageBlocks, facts: PageFacts, content: MainContent
 ) -> Iterator[tuple[PageBlocks, Thread]]:
-    """The page as a conversation, if it is one; read as such first where the first reading seems to have left posts
-    out."""
+    """Yields the readings of the page as a conversation, if it is one. If the first reading seems to have skipped
+    posts, a reading without skipping comes first."""
     if has_unread_posts(page, facts):
         whole = read_blocks(source.tree, own=source.own, is_conversation=True)
         said = {block.text for block in content.blocks if block.text}
@@ -150,7 +157,8 @@ def _conversations(
 
 
 def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: PageFacts) -> tuple[MainContent, str]:
-    """The content, or what another path finds where it is next to nothing; and which path served."""
+    """Returns (content, extractor): the given content, or the result of another path if that content has almost no
+    text."""
     if says_enough(content, MIN_CERTAIN_CHARS):
         return content, "gobelin"
     if page.num_hidden:
@@ -211,7 +219,7 @@ def _with_readable_words(reference: ImageReference) -> ImageReference:
 
 
 def _find_title(tree: HtmlElement) -> str | None:
-    """The page's <title>, else og:title, else its first <h1>; white space folded."""
+    """The page's <title>, else og:title, else its first <h1>, else None. White space is folded."""
     for element in tree.iter("title"):
         text = _folded(element.text)
         if text and not any(parent.tag == "svg" for parent in element.iterancestors()):

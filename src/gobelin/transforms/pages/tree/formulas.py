@@ -1,13 +1,14 @@
-"""Formulas of a page as TeX in its text, each once: ``$x^2$`` in a line, ``$$x^2$$`` on lines of its own.
+r"""Writes the formulas of a page as TeX in its text, each once: ``$x^2$`` inline, ``$$x^2$$`` as a display formula.
 
-    <script type="math/tex">            MathJax 2: its own source; what MathJax drew or previews beside it goes
+    <script type="math/tex">            MathJax 2: its source; MathJax's rendering and preview beside it are removed
     <math>                              its <annotation> in TeX, else its ``alttext``, else ``mathml.tex_of_mathml``
-    KaTeX, MathJax 3, MediaWiki         one element around a <math> and a drawing of the same: the <math> alone counts
-    <img alt="x^2">                     of class ``tex``, ``math`` and the like, from an address that renders TeX, or
-                                        whose words stand between TeX's own signs: ``$x$``, ``\\(x\\)``, ``\\[x\\]``
+    KaTeX, MathJax 3, MediaWiki         one element around a <math> and a rendering of it: only the <math> counts
+    <img alt="x^2">                     if its class is ``tex``, ``math`` or similar, if its address is that of a TeX
+                                        renderer, or if its alt text has TeX delimiters: ``$x$``, ``\\(x\\)``,
+                                        ``\\[x\\]``
 
-So a formula stays in its sentence and is no image. TeX that the page itself shows as text stays as it is written. A
-picture called a formula whose words are prose ("the law of gravity") stays a picture.
+A formula thus stays in its sentence and is not an image. TeX that the page itself shows as text is kept as written. An
+image of class ``formula`` whose alt text is prose ("the law of gravity") stays an image.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _DRAWN = re.compile(
     r"(?:^|\s)(?:katex(?:-mathml|-display)?|mwe-math-(?:element|mathml)\S*|MathJax(?:_Display|_S?C?HTML\w*|_SVG\w*)?"
     r"|MJX_Assistive_MathML\w*|mjx-\S+)(?:\s|$)"
 )
-"""Elements that libraries put around a formula's <math> and their drawing of it."""
+"""Elements that libraries put around a formula's <math> and its rendering."""
 
 _DRAWN_BESIDE = re.compile(r"(?:^|\s)(?:MathJax(?:_\w+)?|mjx-\S+)(?:\s|$)")
 _DRAWN_TAGS = frozenset(("span", "div", "nobr"))
@@ -52,7 +53,7 @@ _DELIMITED = re.compile(
     r"|\\\[(?P<square>.{1,5000})\\\]|(?P<begin>\\begin\{\w{1,20}\*?\}.{1,5000}\\end\{\w{1,20}\*?\})",
     re.S,
 )
-_OPENERS = ("$", "\\")  # what ``_DELIMITED`` begins with
+_OPENERS = ("$", "\\")  # the first characters of ``_DELIMITED``
 _ALONE_IN = frozenset(("p", "div", "dd", "center", "figure"))
 _COMMAND = re.compile(r"\\(?:[a-zA-Z]{1,40}|.)")
 _TEXT_ARGUMENT = re.compile(r"\\(?:text|mbox|mathrm|operatorname|textrm|textbf|mathit)\w{0,4}\s{0,4}\{[^{}]{0,500}\}")
@@ -66,14 +67,14 @@ _DEFINITION = re.compile(
 _SIGNS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"))
 _SET_UP = re.compile(r"\\(?:usepackage|documentclass)\b")
 _PER_DEFINITION = 120
-"""Characters that one definition may take, with what it stands for."""
+"""Maximum number of characters of one definition, with its expansion."""
 
 _STYLED = re.compile(r"\{\\(?:displaystyle|textstyle)\s(?P<inside>.*)\}", re.S)
 _TEX_KEYS = frozenset(("tex", "latex", "math", "eq", "chl", "formula", "from", "f"))
 
 
 def rewrite_formula(element: _Element) -> None:
-    """Makes text of what shows a formula, if ``element`` does: a script, a <math>, an image, MathJax's container."""
+    """Replaces ``element`` by text if it shows a formula: a script, a <math>, an image or MathJax's container."""
     tag = element.tag
     if tag == "script":
         _rewrite_script(element)
@@ -88,7 +89,7 @@ def rewrite_formula(element: _Element) -> None:
 
 
 def formula_of_image(image: _Element) -> tuple[str, bool] | None:
-    """(TeX, on lines of its own) of an image that shows a formula; None for others."""
+    """Returns (TeX, whether it is a display formula) of an image that shows a formula, or None for other images."""
     alt = " ".join((image.get("alt") or "")[:MAX_CHARS].split())
     is_named, display = _read_names(f"{image.get('class') or ''} {image.get('id') or ''}"[:400])
     delimited = _DELIMITED.fullmatch(alt) if alt[:1] in _OPENERS else None
@@ -115,12 +116,12 @@ def _is_of_renderer(address: str) -> bool:
 
 @functools.lru_cache(1024)  # the images of a page share their classes
 def _read_names(names: str) -> tuple[bool, bool]:
-    """(class and id name a formula, they say that it stands on lines of its own)."""
+    """Returns (whether class and id name a formula, whether they say that it is a display formula)."""
     return _FORMULA_CLASS.search(names) is not None, _DISPLAY.search(names) is not None
 
 
 def _is_alone(image: _Element) -> bool:
-    """Whether an image is all that its paragraph holds."""
+    """Whether an image is the only content of its paragraph."""
     parent = image.getparent()
     if parent is None or parent.tag not in _ALONE_IN or (image.tail and not image.tail.isspace()):
         return False
@@ -128,18 +129,19 @@ def _is_alone(image: _Element) -> bool:
 
 
 def _is_symbols(text: str) -> bool:
-    """Whether a text without commands may be a formula: it holds no word, and names no file."""
+    """Whether a text without commands may be a formula: it contains no long word, and it is not a file name."""
     return _LONG_WORD.search(text) is None and _FILE_NAME.fullmatch(text) is None
 
 
 def is_prose(text: str) -> bool:
-    """Whether words that describe a formula are no formula: two long words in a row that are no command's."""
+    """Whether a text is prose and not a formula: it has two long words in a row outside commands."""
     return _PROSE.search(_COMMAND.sub(" \\\\ ", _TEXT_ARGUMENT.sub(" ", text))) is not None
 
 
 def is_definitions(text: str) -> bool:
-    """Whether a paragraph only defines TeX's commands for the formulas of its page: MathJax reads it and shows nothing.
-    It stands between TeX's signs, begins with a definition, and is not much longer than its definitions are."""
+    """Whether a paragraph only defines TeX commands for the formulas of its page. MathJax reads such a paragraph and
+    shows nothing. It stands between TeX delimiters, begins with a definition, and has little text beside its
+    definitions."""
     if text[:1] not in _OPENERS:
         return False
     signs = next((pair for pair in _SIGNS if text.startswith(pair[0]) and text.endswith(pair[1])), None)
@@ -164,7 +166,7 @@ def _rewrite_script(script: _Element) -> None:
         _write(script, f"`{text}`" if text else "")
     else:
         _write(script, _delimited(text, "mode=display" in kind))
-    for _ in range(_MAX_DRAWN):  # what MathJax drew, and its preview
+    for _ in range(_MAX_DRAWN):  # MathJax's rendering and preview
         before = script.getprevious()
         if before is None or (before.tail and not before.tail.isspace()):
             break
@@ -176,9 +178,9 @@ def _rewrite_script(script: _Element) -> None:
 
 
 def _rewrite_container(container: _Element) -> None:
-    """MathJax 3 and 4: drawn by styles, with the formula as MathML for screen readers."""
+    """Rewrites a container of MathJax 3 and 4: CSS draws the formula, and MathML repeats it for screen readers."""
     if next((part for part in islice(container.iter(), 5000) if local_name(part) == "math"), None) is not None:
-        return  # its <math> follows
+        return  # its <math> is rewritten later
     tex = next((part.get("data-latex") for part in islice(container.iter(), 8) if part.get("data-latex")), "") or ""
     _write(container, _delimited(tex[:MAX_CHARS], container.get("display") == "true"))
 
@@ -205,7 +207,7 @@ def _rewrite_math(math: _Element) -> None:
 
 
 def _rewrite_image(image: _Element, tex: str, display: bool) -> None:
-    """The text of a formula's image; none where the same formula has just been told."""
+    """Replaces a formula's image by its text, or by nothing if the same formula stands right before it."""
     before = image.getprevious()
     text = _delimited(tex, display)
     for _ in range(3):
@@ -222,7 +224,7 @@ def _rewrite_image(image: _Element, tex: str, display: bool) -> None:
 
 
 def _tex_of(math: _Element) -> str:
-    """The TeX of a <math>: as an annotation has it, as an attribute has it, or told from its elements."""
+    """The TeX of a <math>: from its annotation, else from an attribute, else converted from its elements."""
     for part in islice(math.iter(), 5000):
         if local_name(part) == "annotation" and "tex" in (part.get("encoding") or "").lower():
             tex = " ".join("".join(str(text) for text in islice(part.itertext(), 200))[:MAX_CHARS].split())
@@ -236,7 +238,7 @@ def _tex_of(math: _Element) -> str:
 
 
 def _unstyled(tex: str) -> str:
-    """TeX without what asks for a style around all of it, and without delimiters."""
+    """Removes a style command around the whole TeX, and delimiters."""
     styled = _STYLED.fullmatch(tex)
     if styled is not None and _is_balanced(styled.group("inside")):
         tex = styled.group("inside").strip()
@@ -247,7 +249,7 @@ def _unstyled(tex: str) -> str:
 
 
 def _is_balanced(tex: str) -> bool:
-    """Whether no brace closes one that opened before."""
+    """Whether each closing brace has an opening one before it."""
     depth = 0
     for match in re.finditer(r"\\.|[{}]", tex):
         depth += {"{": 1, "}": -1}.get(match.group(), 0)
@@ -257,7 +259,7 @@ def _is_balanced(tex: str) -> bool:
 
 
 def _tex_in_address(source: str) -> str | None:
-    """The TeX that an address asks a renderer for, as its query or as a parameter."""
+    """The TeX in the address of a renderer: its whole query, or one parameter."""
     parts = split_url(source)
     if parts is None:
         return None

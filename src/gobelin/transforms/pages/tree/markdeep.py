@@ -1,8 +1,8 @@
-"""Markdeep pages -> HTML: text with light markup that a script turns into a page when it is opened.
+"""Converts Markdeep pages to HTML. Markdeep is light markup that a script turns into a page in the browser.
 
 The body of such a page is its source: underlined headings, paragraphs between empty lines, code between rows of tildes,
-``![caption](address)`` for images. An HTML parser would run the paragraphs together and take ``<vector>`` in the code
-for an element. Only what main content is made of is read: headings, paragraphs, lists, code, images, links, emphasis.
+``![caption](address)`` for images. An HTML parser would merge the paragraphs and read ``<vector>`` in code as an
+element. Only the parts of main content are converted: headings, paragraphs, lists, code, images, links and emphasis.
 One pass over the lines. Format: casual-effects.com/markdeep.
 """
 
@@ -14,7 +14,7 @@ import textwrap
 
 _MARK = re.compile(r"<!--\s{0,4}Markdeep:|<script[^>]{0,200}\bmarkdeep(?:\.min)?\.js", re.I)
 _TAIL_CHARS = 4096
-"""The format asks for its script at the end of the page."""
+"""Number of characters at the end of the page that are searched, because Markdeep puts its script there."""
 
 _FENCE = re.compile(r"\s*(~{3,}|`{3,})")
 _BARE_FENCE = re.compile(r"\s*(?:~{3,}|`{3,})\s*")
@@ -35,7 +35,7 @@ def is_markdeep(text: str) -> bool:
 
 
 def markdeep_to_html(text: str) -> str:
-    """The source of a Markdeep page as HTML."""
+    """Converts the source of a Markdeep page to HTML."""
     lines = text.split("\n")
     parts: list[str] = []
     paragraph: list[str] = []
@@ -53,7 +53,7 @@ def markdeep_to_html(text: str) -> str:
         if fence:
             flush()
             code: list[str] = []
-            # A fence that names a language inside a block goes on with another highlight; a bare one ends the block.
+            # Inside a block, a fence with a language only changes the highlighting. A bare fence ends the block.
             while index < len(lines) and not _BARE_FENCE.fullmatch(lines[index]):
                 if not _FENCE.match(lines[index]):
                     code.append(lines[index])

@@ -1,9 +1,11 @@
-"""MathML without its TeX -> TeX: what a formula says, in the notation that other formulas come in.
+r"""Converts MathML to TeX, for formulas without a TeX annotation.
 
-Symbols stay as they are written (``×``, ``∑``, ``α``; TeX with Unicode reads them); structure becomes commands:
-``mfrac`` ``\\frac{1}{2}``, ``msup`` ``x^{2}``, ``mtable`` rows of a matrix. What has no counterpart is told by its
-parts in their order, so that nothing is left out. Linear in the elements; what is nested more than ``MAX_DEPTH`` deep
-is told as plain text.
+Symbols stay as written (``×``, ``∑``, ``α``; TeX with Unicode reads them). Structure becomes commands: ``mfrac``
+becomes
+``\\frac{1}{2}``, ``msup`` ``x^{2}``, ``mtable`` the rows of a matrix. An element without a counterpart is written as
+its
+children in order, so nothing is lost. Linear in the elements. Elements nested deeper than ``MAX_DEPTH`` become plain
+text.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from lxml.etree import _Element
 
 MAX_DEPTH = 60
 MAX_CHARS = 20_000
-"""Longest TeX of one formula; the longest of 6,000 on real pages has 1,900 characters."""
+"""Maximum length of the TeX of one formula. The longest of 6,000 formulas on real pages has 1,900 characters."""
 
 _FUNCTIONS = frozenset((
     "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "csc", "deg", "det", "dim", "exp", "gcd", "hom", "inf",
@@ -25,32 +27,32 @@ _ACCENTS = {
     "^": "hat", "ˆ": "hat", "¯": "bar", "‾": "overline", "→": "vec", "⃗": "vec", "~": "tilde", "˜": "tilde",
     "˙": "dot", "¨": "ddot", "⏞": "overbrace", "_": "underline", "⏟": "underbrace",
 }  # fmt: skip
-_UNSEEN = frozenset("\u2061\u2062\u2063\u2064\u200b")  # applied to, times, comma, plus: not written
+_UNSEEN = frozenset("\u2061\u2062\u2063\u2064\u200b")  # invisible application, times, separator; zero-width space
 _ESCAPES = {character: f"\\{character}" for character in "{}#$%&_"} | {"−": "-", "\\": "\\backslash "}
 _LIMITS = re.compile(r"[∑∏⋃⋂⨁⨂∐⋁⋀∫∮]|lim|max|min|sup|inf|arg")
 _DROPPED = frozenset(("annotation", "annotation-xml", "mphantom", "maligngroup", "malignmark", "script", "style"))
 
 
 def tex_of_mathml(math: _Element) -> str:
-    """The TeX of a ``<math>`` element, white space folded; empty where it says nothing."""
+    """The TeX of a ``<math>`` element, with white space folded; empty if the element has no text."""
     writer = _Writer()
     writer.row(list(math), math, 0)
     return " ".join("".join(writer.parts).split())[:MAX_CHARS]
 
 
 def local_name(element: _Element) -> str:
-    """The name of an element without a prefix: ``mml:mi`` is ``mi``; empty for comments."""
+    """The tag of an element without its prefix (``mi`` for ``mml:mi``), or "" for a comment."""
     return element.tag.rpartition(":")[2] if isinstance(element.tag, str) else ""
 
 
 class _Writer:
-    """Writes one formula's TeX, element by element."""
+    """Writes the TeX of one formula, element by element."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
 
     def row(self, children: Sequence[_Element], parent: _Element, depth: int) -> None:
-        """Elements side by side, with the words that stand loose between them."""
+        """Writes sibling elements, and the text between them."""
         self._token(parent.text or "")
         for child in children:
             self.write(child, depth + 1)
@@ -117,7 +119,7 @@ class _Writer:
             self._group(argument, depth)
 
     def _base(self, element: _Element, depth: int) -> None:
-        """What scripts stand at: in braces where it is more than a sign."""
+        """Writes the base of scripts, in braces if it has more than one element."""
         if len(element) > 1:
             self._group(element, depth)
         else:
@@ -139,7 +141,7 @@ class _Writer:
             self._group(script, depth)
 
     def _multiscripts(self, children: Sequence[_Element], depth: int) -> None:
-        """Scripts behind the base in pairs, then those before it."""
+        """Writes the scripts before the base, the base, and the scripts after it, in pairs."""
         names = [local_name(child) for child in children]
         middle = names.index("mprescripts") if "mprescripts" in names else len(children)
         for place, pairs in (("{}", children[middle + 1 :]), ("", children[1:middle])):

@@ -1,13 +1,13 @@
-"""The encoding that a page declares in its own bytes, as browsers find it.
+"""Finds the encoding that a page declares in its own bytes, as browsers find it.
 
-HTML's pre-scan reads tags and their attributes, not patterns: comments are passed over; a <meta> counts with its
-``charset``, or with ``http-equiv=content-type`` and a ``content``. Browsers read the first 1,024 bytes so, and go on
-while the page's head lasts. Beyond the pre-scan's letter, what stands inside <script>, <style>, <title> and their like
-is no tag: the standard's pre-scan takes it for one, but the parser behind it does not, and a real <meta> wins.
+HTML's pre-scan reads tags and their attributes: it skips comments, and a <meta> counts with its ``charset``, or with
+``http-equiv=content-type`` and a ``content``. Browsers read the first 1,024 bytes in this way, and continue until the
+page's head ends. One thing differs from the text of the standard: tags inside <script>, <style>, <title> and similar
+elements are ignored. The standard's pre-scan accepts them, but the parser after it does not, so a real <meta> wins.
 Linear in the bytes that it reads.
 
 Sources: https://html.spec.whatwg.org/#prescan-a-byte-stream-to-determine-its-encoding and
-#extracting-character-encodings-from-meta-elements; Chromium's HTMLMetaCharsetParser (where the head ends).
+#extracting-character-encodings-from-meta-elements; Chromium's HTMLMetaCharsetParser (for the end of the head).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from collections.abc import Iterator
 import webencodings
 
 PRESCAN_BYTES = 1024
-"""Bytes that are read in any case."""
+"""Number of bytes that are always read."""
 
 MAX_HEAD_BYTES = 64 << 10
-"""Bytes that are read at most, as long as the page's head goes on."""
+"""Maximum number of bytes to read while the page's head continues."""
 
 _TAG_NAME = re.compile(rb"<(/?)([a-zA-Z][^\t\n\f\r />]*)")
 _NOT_A_TAG = re.compile(rb"<[!/?]")
 _ATTRIBUTE = re.compile(
-    rb"[\t\n\f\r /]*+(?:>|(=?[^\t\n\f\r />=]*+)"  # the name; one that begins with = is one
+    rb"[\t\n\f\r /]*+(?:>|(=?[^\t\n\f\r />=]*+)"  # the name; it may begin with =
     rb"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"([^\"]*+)\"?+|'([^']*+)'?+|([^\t\n\f\r >]*+)))?+)"
 )
 _CONTENT = re.compile(
@@ -42,7 +42,8 @@ _IN_HEAD = frozenset((
 
 
 def find_declaration(payload: bytes) -> str | None:
-    """The name of the encoding that a page's first <meta> with a known one names, else its XML declaration."""
+    """The WHATWG name of the encoding in the first <meta> that declares a known one, else in the XML declaration, else
+    None."""
     head = payload[:MAX_HEAD_BYTES]
     for attributes in _metas(head):
         found = _named(_label_of(attributes))
@@ -56,7 +57,7 @@ def _named(label: bytes | None) -> str | None:
     encoding = webencodings.lookup(label.decode("ascii", "replace")) if label else None
     if encoding is None or encoding.name == "replacement":
         return None
-    # A page whose declaration could be read as ASCII is no UTF-16, whatever it says.
+    # A declaration that is readable as ASCII proves that the page is not UTF-16.
     return {"utf-16le": "utf-8", "utf-16be": "utf-8", "x-user-defined": "windows-1252"}.get(
         encoding.name, encoding.name
     )
@@ -71,12 +72,12 @@ def _label_of(attributes: dict[bytes, bytes]) -> bytes | None:
 
 
 def _metas(head: bytes) -> Iterator[dict[bytes, bytes]]:
-    """The attributes of each <meta> tag, the first of equal names; names in lower case."""
+    """The attributes of each <meta> tag. Names are in lower case. The first of two equal names counts."""
     at = head.find(b"<")
     while at >= 0:
         tag = _TAG_NAME.match(head, at)
         if head.startswith(b"<!--", at):
-            end = head.find(b"-->", at + 2)  # the dashes may be the same: <!-->
+            end = head.find(b"-->", at + 2)  # "<!-->" opens and closes with the same dashes
             at = len(head) if end < 0 else end + 3
         elif tag is not None:
             name = tag.group(2).lower()
@@ -95,7 +96,7 @@ def _metas(head: bytes) -> Iterator[dict[bytes, bytes]]:
 
 
 def _attributes(head: bytes, at: int) -> tuple[dict[bytes, bytes], int]:
-    """The attributes of the tag whose name ends at a place, and the place behind the tag."""
+    """The attributes of the tag whose name ends at ``at``, and the position after the tag."""
     found: dict[bytes, bytes] = {}
     while at < len(head):
         match = _ATTRIBUTE.match(head, at)

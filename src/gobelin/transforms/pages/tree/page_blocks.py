@@ -1,12 +1,12 @@
-"""An HTML tree -> its blocks of text and its images in reading order, and the containers that hold them.
+"""Reads an HTML tree into blocks of text and images in reading order, and the containers that hold them.
 
 One walk over the tree, without recursion. White space is folded as a browser folds it: inline elements never split a
-word, block elements always do, a line break stays a line break, two of them begin a new block, ``<pre>`` keeps its
-lines. Data tables become one block, one line per row (``page_tables.py``). What nobody sees on the page (scripts,
-templates, hidden elements, numbers beside code) is left out.
+word, block elements always do, a line break stays a line break, two of them begin a new block, and ``<pre>`` keeps its
+lines. A data table becomes one block with one line per row (``page_tables.py``). What no reader sees (scripts,
+templates, hidden elements, line numbers beside code) is left out.
 
-The blocks of a container are a contiguous range, so that sums over a container are differences of prefix sums.
-1-2 us per element.
+The blocks of a container are a contiguous range, so a sum over a container is a difference of two prefix sums. The walk
+takes 1-2 us per element.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BLOCKS = CONTAINERS | frozenset((
 _PLAIN = frozenset((
     "b", "strong", "em", "u", "s", "sub", "sup", "small", "big", "font", "tt", "wbr", "br", "nobr", "cite", "ins",
 ))  # fmt: skip
-"""Inline elements whose attributes are not looked at."""
+"""Inline elements whose attributes are not read."""
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _LISTS = frozenset((
@@ -50,7 +50,7 @@ _ROLES = {
 _RESETS = frozenset((
     "article", "main", "section", "td", "th", "dt", "dd", "dl", "table",
 ))  # fmt: skip
-"""Elements whose text is a paragraph again, whatever they stand in (but for quotations)."""
+"""Elements whose text is a paragraph whatever their parents are, except inside a quotation."""
 
 _TAG_KINDS = {
     **dict.fromkeys(("article", "main"), Kind.ARTICLE),
@@ -61,7 +61,8 @@ _BOILERPLATE_ROLES = frozenset((
     "alertdialog", "tablist", "alert",
 ))  # fmt: skip
 _PROSE = ("p", "br", "article", "main", "h1", "pre", "blockquote")
-"""Boilerplate that holds none of these is left out unread; the rest is read, for it may be none."""
+"""A boilerplate element without any of these is skipped. One that has some is read, because it may hold main
+content."""
 
 _ARTICLE, _BOILERPLATE, _GUTTER, _NEUTRAL, _SUSPECT, _UNSEEN = (
     Kind.ARTICLE, Kind.BOILERPLATE, Kind.GUTTER, Kind.NEUTRAL, Kind.SUSPECT, Kind.UNSEEN,
@@ -102,12 +103,12 @@ class Block:
         self.code_language: str | None = None
         self.header_rows: int | None = None  # of a table
         self.image: int | None = None  # index of its reference
-        self.continues: Block | None = None  # the text of the same line before the images in front of this
-        self.leads_home = False  # an image in a link to the site's or the manual's first page
+        self.continues: Block | None = None  # the earlier block of the same line, if images interrupt the line
+        self.leads_home = False  # whether this is an image in a link to the first page of the site or manual
 
 
 class Container:
-    """An element that holds the blocks ``start`` to ``end``; ``last`` is the last container inside it."""
+    """An element that holds the blocks [``start``, ``end``). ``last`` is the index of the last container inside it."""
 
     __slots__ = ("end", "is_main", "kind", "last", "names", "parent", "start", "tag")
 
@@ -119,35 +120,35 @@ class Container:
         self.end = start
         self.last = 0
         self.names = names  # class and id
-        self.is_main = is_main  # by its tag or role, not only by its names
+        self.is_main = is_main  # whether its tag or role (not only its names) marks main content
 
 
 class PageBlocks:
-    """Blocks in reading order; containers in document order, a parent before its children."""
+    """Blocks in reading order, and containers in document order: a parent comes before its children."""
 
     __slots__ = ("blocks", "containers", "num_hidden")
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.containers = [Container("html", Kind.NEUTRAL, -1, 0, "", False)]
-        self.num_hidden = 0  # elements left out because the page hides them
+        self.num_hidden = 0  # elements that were left out because the page hides them
 
 
 def read_blocks(
     tree: HtmlElement, with_hidden: bool = False, own: Collection[int] = (), is_conversation: bool = False
 ) -> PageBlocks:
-    """Walks through ``tree``, in which each image is one ``<img>`` with a sentinel address.
+    """Reads the blocks of ``tree``, in which each image is one ``<img>`` with a sentinel address.
 
     Args:
-        with_hidden: reads what the page hides, too (a script may have been meant to show it).
-        own: images, by the index of their reference, that are read whatever the names of what they stand in.
-        is_conversation: nothing named as boilerplate goes unread, and tables lay out posts.
+        with_hidden: whether to read hidden elements as well (a script may show them later).
+        own: indexes of references to the page's own images. These are read even inside skipped boilerplate.
+        is_conversation: whether the page is a conversation. Then no boilerplate is skipped, and tables are layout.
     """
     return _Walk(with_hidden, own, is_conversation).read(tree)
 
 
 def _elements_with_prose(tree: HtmlElement) -> set[HtmlElement]:
-    """The elements of ``_PROSE`` and all that they stand in."""
+    """The elements with a tag in ``_PROSE``, and all their ancestors."""
     found: set[HtmlElement] = set()
     for element in tree.iter(*_PROSE):
         holder: HtmlElement | None = element
@@ -158,7 +159,7 @@ def _elements_with_prose(tree: HtmlElement) -> set[HtmlElement]:
 
 
 class _Walk:
-    """The state of the walk: where it is, and the text that is not yet a block."""
+    """The state of the walk: the open elements, and the text that has not become a block yet."""
 
     def __init__(self, with_hidden: bool, own: Collection[int], is_conversation: bool) -> None:
         self._with_hidden = with_hidden
@@ -168,16 +169,16 @@ class _Walk:
         self._container = 0
         self._role = _PARAGRAPH
         self._level: int | None = None
-        self._frames: list[tuple[int, Role, int | None]] = []  # of each open block element
+        self._frames: list[tuple[int, Role, int | None]] = []  # container, role, level around each open block element
         self._with_prose: set[HtmlElement] = set()
         self._buffer: list[str] = []
         self._link_chars = 0
         self._num_links = 0
-        self._line: Block | None = None  # text that images cut off from what follows in its paragraph
-        self._links: list[HtmlElement] = []  # that are open
+        self._line: Block | None = None  # the text before the images that interrupt the current line
+        self._links: list[HtmlElement] = []  # the open links
         self._list_depth = 0
-        self._code_language: str | None = None  # of the code that is open
-        self._pre_depth = 0  # block elements open since <pre>, itself included
+        self._code_language: str | None = None  # of the open code element
+        self._pre_depth = 0  # number of open block elements from <pre> on
 
     def read(self, tree: HtmlElement) -> PageBlocks:
         self._with_prose = _elements_with_prose(tree)
@@ -318,7 +319,7 @@ class _Walk:
         return True
 
     def _is_attribution(self, element: HtmlElement, names: str) -> bool:
-        """Whether an element named after an author says who is quoted."""
+        """Whether an element whose names look like an author's names the author of a quotation."""
         if self._buffer:
             self._flush()
         page = self._page
@@ -330,8 +331,9 @@ class _Walk:
         return (is_below and is_inside) or says_who_is_quoted(element, f"{names} {around}", is_below)
 
     def _leave_out(self, element: HtmlElement, tag: str, names: str) -> bool:
-        """Whether an element named as boilerplate can go unread. A block without text holds its place, to the rules a
-        line of links, so that a heading above is seen to lose its section."""
+        """Skips a boilerplate element if it can be skipped, and returns whether it did. A block without text takes its
+        place. The rules treat that block as a line of links, so they see that a heading above it has lost its
+        section."""
         if element in self._with_prose or tag == "figure" or MAY_ENLARGE.search(names) or MAY_FRAME.search(names):
             return False
         num_chars = int(_TEXT_LENGTH(element))
@@ -352,7 +354,7 @@ class _Walk:
         return True
 
     def _own_images(self, element: HtmlElement, container: int) -> None:
-        """The page's own picture in what is left unread."""
+        """Adds the page's own images that are inside a skipped element."""
         for image in element.iter("img"):
             index = sentinel_index(image.get("src") or "")
             if index in self._own:
@@ -381,12 +383,13 @@ class _Walk:
             page.containers[container].last = len(page.containers) - 1
 
     def _end_line(self) -> None:
-        """A block inside code begins a line and ends one; a line break at its end is that end."""
+        """Begins a new line in code where a nested block element begins or ends, unless the text already ends with a
+        line break."""
         if self._buffer and not self._buffer[-1].endswith((BREAK, "\n")):
             self._buffer.append(BREAK)
 
     def _open_link(self, element: HtmlElement) -> bool:
-        """False for a sign that links to the heading it stands in."""
+        """Opens a link. Returns False for a permalink sign, which links to the heading around it."""
         if len(element) == 0 and (element.text or "").strip(_BLANK) in _PERMALINKS:
             return False
         if "headerlink" in (element.get("class") or ""):
@@ -427,7 +430,7 @@ class _Walk:
                 self._page.blocks.append(block)
 
     def _flush(self) -> None:
-        """The buffer's text becomes a block, or several where lines are left empty."""
+        """Turns the buffered text into one block, or into several if empty lines divide it."""
         raw = "".join(self._buffer)
         self._buffer.clear()
         link_chars, num_links = self._link_chars, self._num_links

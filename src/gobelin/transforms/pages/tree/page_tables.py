@@ -1,8 +1,8 @@
-"""Tables of data as text: one line per row, cells apart by `` | ``, each in its column (``table_grid.py``).
+"""Data tables as text: one line per row, cells separated by `` | ``, each in its column (``table_grid.py``).
 
-A table is data where it has two rows and two columns and no cell holds more than a few lines: no other table, no
-heading, code, form or quotation. Other tables lay out a page; their cells are read like any container. So are those of
-a box: two rows, neither with words in two cells ("Note", and the note, beside an icon).
+A table holds data if it has at least two rows and two columns, and no cell holds another table, a heading, code, a form
+or a quotation. Other tables are layout, and their cells are read like any container. A box is layout too: it has two
+rows, and each row has words in at most one cell (for example "Note", and the note beside an icon).
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _SPACED = frozenset((
     "br", "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "h4", "h5", "h6", "section", "center", "figure",
     "figcaption", "address", "hr",
 ))  # fmt: skip
-"""Elements inside a cell that separate words."""
+"""Elements that separate words inside a cell."""
 
 _GROUPS = frozenset(("thead", "tbody", "tfoot"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TablePart:
-    """Rows between two images, or the table's caption."""
+    """The rows between two images, or the caption of the table."""
 
-    text: str  # of rows: as ``data/table_text.py`` writes them
+    text: str  # rows are in the format of ``data/table_text.py``
     role: Role
     link_chars: int
     num_links: int
-    header_rows: int | None = None  # of rows: how many of the first ones are the table's head
+    header_rows: int | None = None  # how many of the first rows are the table's head; None for a caption
 
 
 def is_data_table(table: HtmlElement) -> bool:
@@ -57,15 +57,16 @@ def _is_box(table: HtmlElement) -> bool:
 
 
 def read_table(table: HtmlElement, with_hidden: bool = False) -> Iterator[TablePart | int]:
-    """The parts of a data table in reading order. An image, by its index, stands before the row that it is in; behind
-    the row where all its text is in the cells before the image. The table's head stays with the first row below it.
+    """Yields the parts of a data table in reading order; an image is its index. An image comes before its row, or after
+    the
+    row if all text of the row is in the cells before the image. The table's head stays with the first row below it.
 
     Args:
-        with_hidden: reads the rows, cells and words that the page hides, too.
+        with_hidden: whether to read hidden rows, cells and words as well.
     """
     part = _Part()
     grid = Grid()
-    is_top = True  # no row of the table's body has been read
+    is_top = True  # no row of the table's body has been read yet
     for row in table.iter("tr", "caption"):
         if row.tag == "caption":
             yield from part.take()
@@ -91,7 +92,7 @@ def read_table(table: HtmlElement, with_hidden: bool = False) -> Iterator[TableP
 
 
 class _Part:
-    """Rows that no image has cut off yet."""
+    """The rows since the last image."""
 
     def __init__(self) -> None:
         self._lines: list[Line] = []
@@ -99,7 +100,7 @@ class _Part:
 
     @property
     def is_head(self) -> bool:
-        """Whether the rows so far are the table's head alone."""
+        """Whether all rows so far belong to the table's head."""
         return all(line.is_head for line in self._lines)
 
     def add(self, line: Line, cells: list[_Cell]) -> None:
@@ -109,7 +110,7 @@ class _Part:
             self._lines.append(line)
 
     def take(self) -> Iterator[TablePart]:
-        """Returns the rows so far, and forgets them."""
+        """Yields the rows so far as one part, and forgets them."""
         if self._lines:
             text = "\n".join(map(row_text, lay_out(self._lines)))
             header_rows = sum(line.is_head for line in self._lines)
@@ -127,8 +128,8 @@ def _caption(caption: HtmlElement, with_hidden: bool) -> Iterator[TablePart | in
 
 
 def _is_head(row: HtmlElement, cells: list[HtmlElement]) -> bool:
-    """Whether a row at the top is of the table's head: it stands in <thead>, or all its cells are <th>, or all their
-    words are set bold."""
+    """Whether a row at the top belongs to the table's head: it is in <thead>, or all its cells are <th> or entirely
+    bold."""
     parent = row.getparent()
     if parent is not None and parent.tag == "thead":
         return True
@@ -136,7 +137,7 @@ def _is_head(row: HtmlElement, cells: list[HtmlElement]) -> bool:
 
 
 def _is_bold(cell: HtmlElement) -> bool:
-    """Whether one element that sets its words bold holds all that a cell says; an empty cell says nothing else."""
+    """Whether all text of a cell is in one bold element. An empty cell counts as bold."""
     held = cell
     while len(held) == 1 and not (held.text or "").strip() and not (held[0].tail or "").strip():
         held = held[0]
@@ -146,7 +147,7 @@ def _is_bold(cell: HtmlElement) -> bool:
 
 
 def _is_hidden_row(row: HtmlElement, with_hidden: bool) -> bool:
-    """Whether a row, or the group of rows around it, is hidden."""
+    """Whether a row, or the row group around it, is hidden."""
     parent = row.getparent()
     return not with_hidden and (is_hidden(row) or (parent is not None and parent.tag in _GROUPS and is_hidden(parent)))
 
@@ -156,7 +157,7 @@ def _shown(row: HtmlElement, with_hidden: bool) -> list[HtmlElement]:
 
 
 def _is_text_first(cells: list[_Cell]) -> bool:
-    """Whether the text of a row ends before its first image begins."""
+    """Whether all text of a row comes before its first image."""
     first = next(index for index, cell in enumerate(cells) if cell.images)
     return any(cell.text for cell in cells[:first]) and not any(cell.text for cell in cells[first:])
 
@@ -170,7 +171,7 @@ class _Cell:
 
 
 def _read_cell(cell: HtmlElement, with_hidden: bool) -> _Cell:
-    """Line breaks and blocks inside a cell become spaces."""
+    """Reads one cell. Line breaks and block elements inside it become spaces."""
     buffer: list[str] = []
     images: list[int] = []
     link_chars = num_links = link_depth = 0

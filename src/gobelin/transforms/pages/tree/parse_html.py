@@ -1,9 +1,9 @@
-"""The text of a page -> its tree, the one that everything else reads.
+"""Parses the text of a page into the one tree that everything else reads.
 
-libxml2 (2.14) takes the square of the number of attributes of one tag: a tag with more than ``MAX_ATTRIBUTES`` loses
-them. It gives up below 2,048 open elements and leaves out the rest of the page. Pages get there by end tags that were
-forgotten, thousands of times: then all tags of the names that are nested so deeply are taken out, and what is left is
-parsed again. Cost: 1 ms for 130 KB; at most ``MAX_TRIES`` times that.
+libxml2 (2.14) has two limits. It takes time quadratic in the number of attributes of a tag, so a tag with more than
+``MAX_ATTRIBUTES`` loses them. It stops below 2,048 open elements and drops the rest of the page. Pages reach that depth
+by thousands of missing end tags; then all tags of the deeply nested names are removed, and the rest is parsed again.
+Parsing 130 KB takes 1 ms, and at most ``MAX_TRIES`` times that.
 """
 
 from __future__ import annotations
@@ -21,28 +21,27 @@ from gobelin.data.model import Action
 from gobelin.transforms.pages.tree.readable_text import MAX_UNREADABLE_PAGE, without_unreadable
 
 MAX_TAGS = 250_000
-"""``<`` signs of a page; a book of 60,000 words with 350 figures has 8,000. At 10-20 us each, here and in all that
-walks the tree, 4 s of CPU are the most that a page costs."""
+"""Maximum number of ``<`` signs of a page. A book of 60,000 words with 350 figures has 8,000. Each takes 10-20 us, here
+and in all later walks over the tree, so a page takes at most 4 s of CPU."""
 
 MAX_ATTRIBUTES = 500
-"""Attributes of one tag, where a page is long enough to hold many such tags. A tag costs the square of them, 10,000
-take 0.2 s, so that all the tags of a page cost in proportion to this: 10 MB of tags that are just short of it take 3
-s."""
+"""Maximum number of attributes of one tag in a long page. A tag takes time quadratic in them (0.2 s for 10,000). With
+this limit, 10 MB of tags that are just below it take 3 s."""
 
 MAX_TRIES = 3
 
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r") + b"\x7f"
-"""What XML forbids; one byte each in UTF-8."""
+"""Characters that XML forbids. Each is one byte in UTF-8."""
 
 _REFERENCE_TO_CONTROL = re.compile(
     rb"&#(?:[xX]0*(?:[0-8bcefBCEF]|1[0-9a-fA-F]|7[fF]|[fF]{3}[efEF])(?![0-9a-fA-F])"
     rb"|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]|127|6553[45])(?![0-9]));?"
 )
 _NO_CHARACTERS = re.compile(rb"\xef\xbf[\xbe\xbf]")  # U+FFFE, U+FFFF
-"""lxml reads these characters too and refuses to write them, so that a page is lost where a rule moves its text."""
+"""lxml reads these characters but refuses to write them, so a page would fail when a rule moves its text."""
 
 _MIN_BAD = 4
-"""Control and replacement characters from which on the page is searched for stretches that cannot be read."""
+"""Number of control and replacement characters from which the page is searched for unreadable stretches."""
 
 _ALL_HTML = etree.ElementDefaultClassLookup(element=HtmlElement)
 _IN_HEAD = frozenset((
@@ -54,10 +53,11 @@ _TEXT_LEVEL = frozenset((
     "span", "strike", "strong", "sub", "sup", "tt", "u",
 ))  # fmt: skip
 _LONG_PAGE_BYTES = 200_000
-"""Shorter pages are not searched: one tag that fills such a page, with 40,000 attributes, takes 3 s."""
+"""Shorter pages are not searched for long tags. Even if one tag with 40,000 attributes fills such a page, it takes 3
+s."""
 
 _LONG_TAG_BYTES = 2 * MAX_ATTRIBUTES
-"""What ``MAX_ATTRIBUTES`` of them take at least."""
+"""Minimum size of a tag with ``MAX_ATTRIBUTES`` attributes."""
 
 _ATTRIBUTE = rb"""[^\s=>/]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'>][^\s>]*+)?+)?+"""
 _START_TAG = re.compile(rb"<[a-zA-Z][^\s/>]*+(?:[\s/=]*+" + _ATTRIBUTE + rb")*+[\s/=]*+")
@@ -67,7 +67,7 @@ _TOO_DEEP = "Excessive depth"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageProblem:
-    """Why a page could not be read: a decision without its page."""
+    """The reason why a page could not be read. The fields are those of a ``Decision``."""
 
     action: Action
     rule: str
@@ -77,7 +77,8 @@ class PageProblem:
 
 
 def parse_html(text: str) -> HtmlElement | PageProblem:
-    """The page as a tree without comments; the problem where there is nothing in it, too much, or no text."""
+    """Parses a page into a tree without comments. Returns a problem if the page is empty, too large, too deep or
+    unreadable."""
     source = text.encode("utf-8", "replace")
     data = source.translate(None, _CONTROL)  # characters are counted in the text, at a tenth of what bytes cost
     num_replaced = text.count("\ufffd") if "\ufffd" in text else 0  # looking is a fifth of counting
@@ -98,7 +99,7 @@ def parse_html(text: str) -> HtmlElement | PageProblem:
         parser = etree.HTMLParser(
             encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True, collect_ids=False
         )
-        parser.set_element_class_lookup(_ALL_HTML)  # lxml.html's own asks Python for the class of each element
+        parser.set_element_class_lookup(_ALL_HTML)  # the lookup of lxml.html calls Python for each element
         try:
             tree = cast(HtmlElement | None, etree.fromstring(data, parser))
         except etree.XMLSyntaxError:
@@ -109,12 +110,12 @@ def parse_html(text: str) -> HtmlElement | PageProblem:
             _end_head(tree)
             return tree
         data, depth = _without_deep_tags(tree, data)
-    return PageProblem(Action.FAIL, "page_depth", depth, detail="elements nested in one another")
+    return PageProblem(Action.FAIL, "page_depth", depth, detail="depth of nested elements")
 
 
 def _end_head(tree: HtmlElement) -> None:
-    """Moves what a head cannot hold to the body. Pages may leave out the tags of both, and libxml2 lets only elements
-    of HTML 4 end a head: an <article> or a <main> behind a <title> stays in it, with all that is inside."""
+    """Moves elements that a head cannot hold to the body. Pages may omit the tags of both, and libxml2 ends a head only
+    at elements of HTML 4: an <article> or <main> after a <title> would stay in the head, with everything inside it."""
     head = tree.find("head") if tree.tag == "html" else None
     first = next((child for child in head if child.tag not in _IN_HEAD), None) if head is not None else None
     if head is None or first is None:
@@ -131,7 +132,8 @@ def _end_head(tree: HtmlElement) -> None:
 
 
 def _without_long_tags(data: bytes) -> bytes:
-    """The page, with tags of too many attributes bare. One linear pass: possessive patterns, no overlaps."""
+    """Removes the attributes of tags that have too many. One linear pass: the patterns are possessive and do not
+    overlap."""
     parts: list[bytes] = []
     done = 0
     for match in _START_TAG.finditer(data):
@@ -146,7 +148,7 @@ def _without_long_tags(data: bytes) -> bytes:
 
 
 def _without_deep_tags(tree: HtmlElement, data: bytes) -> tuple[bytes, int]:
-    """The page without the tags of the names that make it deep, and how deep it is."""
+    """Returns the page without the tags whose nesting makes it deep, and the depth."""
     element = tree
     while len(element):
         element = element[-1]

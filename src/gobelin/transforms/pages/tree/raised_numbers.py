@@ -1,13 +1,15 @@
-"""Raised and lowered characters whose position carries meaning: ``10<sup>8</sup>`` becomes ``10^8``, not ``108``.
+"""Rewrites superscripts and subscripts whose position carries meaning: ``10<sup>8</sup>`` becomes ``10^8``, not
+``108``.
 
-    10^8  10^-9  2^n  2^(n+1)  x^2  km^2  (a+b)^2  s^-1      raised behind a number, a variable, a unit or a bracket
-    101_2  x_i  a_(n+1)  log_(2)8                             lowered behind a number; more than digits behind a letter
-    1999[3]                                                   a mark of a note behind a number
+    10^8  10^-9  2^n  2^(n+1)  x^2  km^2  (a+b)^2  s^-1      superscripts after a number, variable, unit or bracket
+    101_2  x_i  a_(n+1)  log_(2)8                             subscripts after a number; after a letter if not only
+    digits
+    1999[3]                                                   a footnote mark after a number
     $19.99                                                    cents
-    3 1/2                                                     a fraction behind a number
+    3 1/2                                                     a fraction after a number
 
-As they are stay: ordinals (1st, 21e), marks of notes behind words (word3), chemical formulas (H2O), TM. Minus signs
-become hyphens. Nested ones nest: ``2^(2^n)``.
+Ordinals (1st, 21e), footnote marks after words (word3), chemical formulas (H2O) and TM stay as they are. Minus signs
+become hyphens. Nested superscripts nest: ``2^(2^n)``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from lxml.etree import _Element
 from gobelin.transforms.pages.tree.running_text import text_before, text_behind
 
 _MAX_CHARS = 40
-"""Longest text that is raised or lowered; a longer one is a remark."""
+"""Maximum length of a superscript or subscript. A longer one is a remark."""
 
 _MAX_PARTS = 40
 _NUMBER = re.compile(r"[+\-−–]?\d+(?:[.,]\d+)?")
@@ -47,7 +49,7 @@ _SIGNS = str.maketrans("−–", "--")
 
 
 def rewrite_raised(element: _Element) -> None:
-    """Writes before (and behind) the words of a <sup> or a <sub> what tells them from the words before them."""
+    """Writes a sign before (and after) the text of a <sup> or <sub>, so that it stays apart from the text before it."""
     raised = _words(element)
     if not raised or len(raised) > _MAX_CHARS:
         return
@@ -59,7 +61,7 @@ def rewrite_raised(element: _Element) -> None:
     if kind == "word" and base.endswith(match.group()) and len(base) > len(match.group()):
         before = base[-len(match.group()) - 1]
         if before.isalnum() and not before.isdigit():
-            return  # the end of a longer word
+            return  # the base is the end of a longer word
     if element.tag == "sub":
         opening = _lowered(element, kind, match.group(), raised)
     else:
@@ -116,7 +118,8 @@ def _lowered(element: _Element, kind: str, base: str, lowered: str) -> tuple[str
 
 
 def _bracketed(sign: str, element: _Element, raised: str, is_number: bool) -> tuple[str, str]:
-    """Brackets around more than a number or a word, and where what follows would be read with it."""
+    """Returns the opening and closing signs. Brackets surround anything beyond a number or a word, and any text that
+    would otherwise merge with the text after it."""
     behind = _sign_behind(element)
     runs_on = (raised[-1].isdigit() and behind.isdigit()) or (raised[-1].isalpha() and behind.isalpha())
     is_whole = is_number or raised.isalnum()
@@ -126,21 +129,21 @@ def _bracketed(sign: str, element: _Element, raised: str, is_number: bool) -> tu
 
 
 def _sign_behind(element: _Element) -> str:
-    """The character behind, unless that is raised or lowered itself."""
+    """The character after the element, or "" if that character is raised or lowered itself."""
     following = element.getnext()
     is_script = following is not None and following.tag in ("sup", "sub") and not element.tail
     return "" if is_script else text_behind(element, 1)
 
 
 def _is_italic(element: _Element) -> bool:
-    """Whether a raised letter, or what it is raised behind, is set as a variable is."""
+    """Whether the element or its base is italic, as variables are."""
     before, parent = element.getprevious(), element.getparent()
     parts = [parent, *islice(element.iterchildren(), 1), before if before is not None and not before.tail else None]
     return any(part is not None and part.tag in _ITALIC for part in parts)
 
 
 def _is_note(element: _Element) -> bool:
-    """Whether a raised number leads to a note: a link on the page, or a class that says so."""
+    """Whether a superscript is a footnote mark: it links within the page, or a class says so."""
     if _NOTE.search(f"{element.get('class') or ''} {element.get('id') or ''}", 0, 200):
         return True
     holders = [element, *islice(element.iterdescendants("a"), 2), *islice(element.iterancestors(), 1)]

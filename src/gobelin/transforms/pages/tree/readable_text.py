@@ -1,9 +1,9 @@
-"""Texts that are mostly control or replacement characters: they never become nodes.
+"""Finds texts that consist mostly of control or replacement characters. They never become nodes.
 
-Bytes that are no text (packed ones that nothing announces, a font under a page's type, rubbish behind the page's end)
-and text in an encoding that nobody knows come here as control characters and U+FFFD. ``without_unreadable`` looks at
-the page's source, where both are still there: stretches between tags that hold too many of them go, and where they are
-most of the page, the page is no page. ``is_readable`` looks at a single text that is about to become a node.
+Binary data (undeclared compression, a font with the type of a page, garbage after the end of a page) and text in an
+unknown encoding arrive here as control characters and U+FFFD. ``without_unreadable`` works on the page's source, which
+still has both: it removes the stretches between tags that hold too many of them, and reports their share, by which the
+caller rejects a page. ``is_readable`` checks a single text that is about to become a node.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 
 MAX_UNREADABLE_PAGE = 0.5
-"""Share of a page's text, in characters without blanks, in stretches that cannot be read. Above it, the page goes."""
+"""Maximum share of unreadable stretches in a page's text, in characters without white space. Above it, the page
+fails."""
 
 _MAX_BAD = 0.3
-"""Replacement and control characters among all of a text without blanks, above which it cannot be read."""
+"""Maximum share of replacement and control characters in a readable text, without white space."""
 
 _MAX_CONTROL = 0.05
-"""Control characters alone: no text has them, and one byte in nine of packed data is one."""
+"""Maximum share of control characters alone. Real text has none, and in compressed data one byte in nine is one."""
 
 _MIN_CONTROL = 4
 
@@ -31,7 +32,7 @@ _MARKUP = re.compile(
 
 
 def is_readable(text: str) -> bool:
-    """Whether a text is more than control and replacement characters."""
+    """Whether a text consists of more than control and replacement characters."""
     if (text.isprintable() and "\ufffd" not in text) or (text.isascii() and not _IS_CONTROL.search(text)):
         return True
     num_bad = len(_BAD.findall(text))
@@ -45,8 +46,11 @@ def is_readable(text: str) -> bool:
 
 
 def without_unreadable(text: str) -> tuple[str, float]:
-    """A page's source without the stretches between tags that cannot be read, and their share of its text, [0, 1]. One
-    linear pass."""
+    """Removes the unreadable stretches between tags from a page's source. Takes linear time.
+
+    Returns:
+        (the source without them, their share of the page's text in [0, 1]).
+    """
     parts = _MARKUP.split(text)
     kept = dropped = 0
     for place in range(0, len(parts), 2):

@@ -1,17 +1,19 @@
-"""The words of a page as a reader sees them, before anything else reads its tree: one place for what is written in one
-way and shown in another, so that text, tables, captions and titles agree.
+"""Rewrites the words of a page to what a reader sees, before anything else reads the tree. Text, tables, captions and
+titles then agree.
 
-    shadow_roots     what a component shows stands where the component is
+    shadow_roots     the content of a component stands at its place
     formulas         TeX instead of drawings, MathML and images of formulas
     delimited_formulas   TeX that the page itself shows as text
     raised_numbers   10^8
-    buttons          those in sentences and headings become words
-    <del>            goes; <s> and <strike> where they are a number or a word that another one replaces
+    buttons          buttons in sentences and headings become words
+    <del>            is removed; <s> and <strike> are removed if a number or a word beside them replaces theirs
 
-<del> is an edit: its words are no part of the document (HTML, section 4.7.2). <s> says that its words no longer hold,
-which is so of prices; but manuals strike out what a program lost, and blogs what they mean: those a reader reads.
+<del> marks an edit: its words are no longer part of the document (HTML, section 4.7.2). <s> marks words that no longer
+apply, such as old prices. But manuals strike out what a program lost, and blogs strike out words that they mean;
+readers
+read those.
 
-Every pass looks at the elements of its own names, and at a bounded number of others around each.
+Each pass visits the elements with its tags, and a bounded number of others around each.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from gobelin.transforms.pages.tree.running_text import text_before, text_behind
 from gobelin.transforms.pages.tree.shadow_roots import show_shadow_root
 
 MAX_SHADOW_ROOTS = 2000
-"""Shadow roots of a page that are opened; each looks at what it stands in."""
+"""Maximum number of shadow roots of a page that are opened. Each reads its surroundings."""
 
 _MATH = ("math", "m:math", "mml:math")
 _STRUCK = ("del", "s", "strike")
@@ -41,10 +43,10 @@ _MAX_STRUCK_PARTS = 500
 
 
 def rewrite_words(tree: _Element, may_hold_formulas: bool = True) -> None:
-    """Changes ``tree`` in place.
+    """Rewrites ``tree`` in place.
 
     Args:
-        may_hold_formulas: whether to look for formulas in its text; ``delimited_formulas.may_hold_formulas`` tells.
+        may_hold_formulas: whether to search the text for formulas (see ``delimited_formulas.may_hold_formulas``).
     """
     if may_hold_formulas:
         rewrite_delimited(tree)
@@ -67,13 +69,13 @@ def rewrite_words(tree: _Element, may_hold_formulas: bool = True) -> None:
 
 
 def _is_short(element: _Element) -> bool:
-    """Whether what is struck out is a remark; more is a page whose end tag was forgotten."""
+    """Whether the deleted part is short. A longer one means that an end tag is missing."""
     texts = [str(text) for text in islice(element.itertext(), _MAX_STRUCK_PARTS)]
     return len(texts) < _MAX_STRUCK_PARTS and sum(map(len, texts)) <= _MAX_STRUCK_CHARS
 
 
 def _is_replaced(element: _Element) -> bool:
-    """Whether what is struck out has its successor beside it: an inserted word, or a number by a number."""
+    """Whether a replacement stands beside the struck-out text: an inserted word, or another number beside a number."""
     following = element.getnext()
     if following is not None and following.tag == "ins" and not (element.tail and not element.tail.isspace()):
         return True

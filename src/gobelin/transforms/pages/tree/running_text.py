@@ -1,4 +1,4 @@
-"""What stands before and behind an element in its line, across the inline elements around it."""
+"""The text before and after an element in its line, across the inline elements around it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_TAGS = frozenset((
     "kbd", "label", "mark", "nobr", "output", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup",
     "time", "tt", "u", "var", "wbr", "slot",
 ))  # fmt: skip
-"""Elements that stand in a line of text."""
+"""Inline elements."""
 
 
 def is_in_line(element: _Element) -> bool:
@@ -25,7 +25,7 @@ def is_in_line(element: _Element) -> bool:
 
 
 def block_of(element: _Element) -> _Element | None:
-    """The innermost element around one that begins lines of its own; None where that is too far to tell."""
+    """The innermost block element around an element, or None if it is too far away."""
     parent = element.getparent()
     for _ in range(_MAX_STEPS):
         if parent is None or not is_in_line(parent):
@@ -35,10 +35,10 @@ def block_of(element: _Element) -> _Element | None:
 
 
 def text_before(element: _Element, num_chars: int, unread: frozenset[str] = _NEVER) -> str:
-    """The last ``num_chars`` characters before an element in its line; fewer where the line begins there.
+    """The last ``num_chars`` characters before an element in its line; fewer if the line begins earlier.
 
     Args:
-        unread: elements whose words do not count.
+        unread: tags whose text is ignored.
     """
     text = ""
     node = element
@@ -67,7 +67,11 @@ def text_before(element: _Element, num_chars: int, unread: frozenset[str] = _NEV
 
 
 def text_behind(element: _Element, num_chars: int, unread: frozenset[str] = _NEVER) -> str:
-    """The first ``num_chars`` characters behind an element in its line; fewer where the line ends there."""
+    """The first ``num_chars`` characters after an element in its line; fewer if the line ends earlier.
+
+    Args:
+        unread: tags whose text is ignored.
+    """
     text = ""
     node = element
     for _ in range(_MAX_STEPS):

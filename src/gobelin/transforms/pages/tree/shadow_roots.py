@@ -1,10 +1,10 @@
-"""Declarative shadow roots: ``<template shadowrootmode>`` is what its host shows, its own children in slots.
+"""Declarative shadow roots: the content of ``<template shadowrootmode>`` is shown in place of its host's children.
 
-A browser that meets one attaches the template's content to the element around it and shows that instead of the
-element's children; a child is shown where the content has a ``<slot>`` of its ``slot`` name, the others in the slot
-without a name, and a slot that nothing fills shows its own content (HTML, section 4.12.3; DOM, section 4.2.2). Here the
-tree is changed to what is shown; children that no slot shows become a template, which nobody reads. Other templates
-stay unread.
+A browser attaches the template's content to the element around it (the host) and shows the content instead of the
+host's children. A child is shown in the ``<slot>`` that has the name of the child's ``slot`` attribute. Children
+without that attribute go to the slot without a name. A slot that gets no child shows its own content (HTML, section
+4.12.3; DOM, section 4.2.2). This module changes the tree to what a browser shows. Children without a slot become a
+template, which is never read. Other templates stay unread.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from lxml import etree
 from lxml.etree import _Element
 
 MAX_DEPTH = 1200
-"""Ancestors of a slot that is filled; deeper ones show their own content. Filling slots makes a tree deeper than the
-parser let it become."""
+"""Maximum number of ancestors of a slot that is filled. A deeper slot shows its own content. Without this limit, filled
+slots could make the tree deeper than the parser allows."""
 
 _HOSTS = frozenset((
     "article", "aside", "blockquote", "body", "div", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "header", "main",
@@ -29,12 +29,12 @@ _CUSTOM = re.compile(r"[a-z][^\s/>]*-[^\s/>]*")
 
 
 def show_shadow_root(template: _Element) -> None:
-    """Makes the content of a template what its host shows, if it is a shadow root: the first of its host's."""
+    """Replaces the host's children by the template's content, if the template is the first shadow root of its host."""
     host = template.getparent()
     if host is None or not _is_root(template) or not _is_host(host):
         return
     above = [parent.tag for parent in islice(template.iterancestors(), MAX_DEPTH)]
-    if len(above) == MAX_DEPTH or "template" in above:  # in a template that nobody sees
+    if len(above) == MAX_DEPTH or "template" in above:  # too deep, or inside a template that is not shown
         return
     slots = _slots(template, len(above))
     children = [child for child in host if child is not template]
@@ -54,7 +54,7 @@ def show_shadow_root(template: _Element) -> None:
             if slot is not None:
                 slot.append(child)
             else:
-                child.tag = "template"  # no slot shows it
+                child.tag = "template"  # it has no slot, so it is not shown
                 child.attrib.clear()
         _add_text(default, tail)
     template.tag = "span"
@@ -75,7 +75,11 @@ def _slot_name(child: _Element) -> str:
 
 
 def _slots(template: _Element, depth: int) -> dict[str, _Element]:
-    """The first slot of each name, but for those in templates inside. ``depth``: ancestors of the template."""
+    """The first slot of each name, except for slots in nested templates.
+
+    Args:
+        depth: number of ancestors of the template.
+    """
     slots: dict[str, _Element] = {}
     walk = etree.iterwalk(template, events=("start", "end"))
     for event, element in walk:
@@ -91,7 +95,7 @@ def _slots(template: _Element, depth: int) -> dict[str, _Element]:
 
 
 def _add_text(slot: _Element | None, text: str) -> None:
-    """Puts text behind what a slot holds."""
+    """Appends text to the content of a slot."""
     if slot is None or not text:
         return
     if len(slot):

@@ -1,7 +1,7 @@
-"""Words that say in the name of an element which part of a page it is, or how it looks, and nothing of its subject.
+"""Words in names of elements that say which part of a page an element is, or how it looks, but nothing about a subject.
 
-Gathered from the names on 700 pages of 250 sites: those that stand beside words such as ``share``, ``comment``,
-``cookie`` and ``menu`` most often.
+They were collected from the names on 700 pages of 250 sites: the words that occur most often beside ``share``,
+``comment``, ``cookie``, ``menu`` and similar words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Rows of an HTML table on a grid: a cell that spans is at its first place, and the places that it covers are empty.
+"""Places the cells of an HTML table on a grid. A spanning cell is at its first position, and the other positions are
+empty.
 
-So each word stands once, in its column: repeated words would count twice in every score of the text, and TEDS takes
-both ways for equally far from a cell that spans (docs/structure.md).
+Each word then occurs once, in its column. Repeated words would count twice in every score of the text, and TEDS gives
+the same distance for both ways (docs/structure.md).
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ import re
 from lxml.html import HtmlElement
 
 MAX_SPAN = 1000
-"""As HTML limits ``colspan`` (section 4.9.12)."""
+"""Maximum of ``colspan`` (HTML, section 4.9.12)."""
 
 MAX_COVERED_COLUMNS = 1000
-"""Columns of a row that cells of rows above may cover; further cells cover nothing below them."""
+"""Maximum number of columns of a row that cells of earlier rows may cover. Further cells cover nothing below them."""
 
 MAX_EMPTY = 20_000
-"""Empty cells that a table may have, and four for each cell with words; of a table with more, spans are passed over."""
+"""Maximum number of empty cells of a table, plus four for each cell with words. Above it, spans are ignored."""
 
 _NUMBER = re.compile(r"\s*\+?(\d{1,9})")
 
 
 class Grid:
-    """Finds the column of each cell, row by row. No cell reaches beyond its group (<thead>, <tbody>)."""
+    """Finds the column of each cell, row by row. No cell extends beyond its row group (<thead>, <tbody>)."""
 
     def __init__(self) -> None:
-        self._down: dict[int, int] = {}  # column -> rows below that a cell still covers
+        self._down: dict[int, int] = {}  # column -> number of rows below that a cell still covers
         self._group: HtmlElement | None = None
 
     def place(self, row: HtmlElement, cells: list[HtmlElement]) -> list[int]:
@@ -49,7 +50,7 @@ class Grid:
 
 
 def _span(value: str | None, of_zero: int = 1) -> int:
-    """How many places an attribute asks for; zero rows are all that follow."""
+    """The number of positions that an attribute asks for. Zero means all rows that follow."""
     number = _NUMBER.match(value) if value else None
     if number is None:
         return 1
@@ -58,7 +59,7 @@ def _span(value: str | None, of_zero: int = 1) -> int:
 
 @dataclasses.dataclass(slots=True)
 class Line:
-    """A row: its cells and the column of each."""
+    """A row: the texts of its cells, and the column of each."""
 
     columns: list[int]
     texts: list[str]
@@ -66,7 +67,8 @@ class Line:
 
 
 def lay_out(lines: list[Line]) -> list[list[str]]:
-    """The cells of each row, up to its last one that says something. A column in which no cell begins is left out."""
+    """The texts of each row by column, up to the last one that is not empty. Columns in which no cell begins are left
+    out."""
     used = sorted({column for line in lines for column in line.columns})
     places = {column: place for place, column in enumerate(used)}
     num_cells = sum(

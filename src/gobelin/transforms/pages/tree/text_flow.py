@@ -1,7 +1,7 @@
-"""The flow of an article's text, and what stands behind it.
+"""Drops what follows the text flow of an article.
 
-The flow is the innermost element that holds most of the region's prose. Behind it an article has what its site adds to
-every page: ratings, polls, calls, the author, the imprint.
+The flow is the innermost element that holds most of the region's prose. After it, sites add the same things to every
+article: ratings, polls, calls to action, the author, the imprint.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from gobelin.transforms.pages.content.region import Region
 from gobelin.transforms.pages.tree.page_blocks import Container
 
 _MIN_PROSE = 400.0
-_MOST = 0.6  # of the region's prose: what is no prose goes behind the last of it
-_NEARLY_ALL = 0.9  # of it: all goes behind
+_MOST = 0.6  # share of the region's prose in the flow: non-prose after the last prose is dropped
+_NEARLY_ALL = 0.9  # share of the region's prose in the flow: everything after it is dropped
 _NO_FLOW = frozenset(("ul", "ol", "li", "dl", "table", "tr", "td", "th", "blockquote", "figure"))
 _ADDED = frozenset(("div", "section", "aside", "form"))
 _KEPT_ROLES = frozenset((Role.TABLE, Role.CODE, Role.CAPTION))
 
 
 def drop_behind_flow(region: Region) -> None:
-    """What stands behind the text of an article: lines that are no prose where an element holds most of the prose, any
-    text where one holds nearly all. Tables, code and images stay."""
+    """Drops text after the flow of an article. If an element holds ``_MOST`` of the prose, lines without prose after it
+    are dropped. If an element holds ``_NEARLY_ALL`` of it, all text after it is dropped. Tables, code and images
+    stay."""
     if region.kind is not PageKind.ARTICLE or region.is_recipe:
         return
     weights, drop = region.weights, region.drop
@@ -45,8 +46,12 @@ def drop_behind_flow(region: Region) -> None:
 
 
 def _find_flow(region: Region, prose: list[float], share: float) -> int:
-    """The innermost container of the region with that share of its prose, but for one of several of a make that begin
-    with a heading each: those are the sections of a text. ``prose`` holds the sums before each block."""
+    """The innermost container with at least ``share`` of the region's prose. Sections are not flows: containers of one
+    signature that each begin with a heading.
+
+    Args:
+        prose: prefix sums of prose before each block.
+    """
     blocks, containers = region.blocks, region.page.containers
     inside = range(region.index + 1, containers[region.index].last + 1)
     sections = Counter(
@@ -72,7 +77,7 @@ def _make(container: Container) -> tuple[int, str, str]:
 
 
 def _added_inside(region: Region, flow: int, last: int, prose: list[float]) -> list[int]:
-    """Paragraphs behind the last prose that stand in elements of their own, where most prose stands in none."""
+    """Paragraphs in nested elements after the last prose, if most prose is directly in the flow element."""
     blocks, containers = region.blocks, region.page.containers
     start, end = containers[flow].start, containers[flow].end
     direct = sum(prose[i + 1] - prose[i] for i in range(start, end) if blocks[i].container == flow)

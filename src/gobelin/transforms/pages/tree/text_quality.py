@@ -1,11 +1,13 @@
-"""How well a text reads: what tells the right encoding of some bytes from those that make rubbish of them.
+"""Measures how readable a text is, to tell the right encoding of some bytes from wrong ones.
 
-Each character becomes the letter of its class, and combinations that no language writes are counted: characters that
-mean nothing (replacement, control, private use); symbols inside words (``za¿ó³æ``); small letters before capitals, and
-words with only their first letter small (``оПХБЕР``); two alphabets in a word (``cafй``); accented letters behind
-accented letters (``Ïðèâåò``); marks of Thai on nothing; an ideograph inside a Latin word; ideographs outside the common
-ones of any language, or of Japanese beside kana, or beside Hangul; many half-width kana. It knows no language. A sample
-of 2,000 characters costs 1 ms.
+Each character is mapped to the letter of its class, and combinations that no language has are counted: characters
+without meaning (replacement, control, private use); symbols inside words (``za¿ó³æ``); capitals after small letters,
+and
+words in which only the first letter is small (``оПХБЕР``); two alphabets in one word (``cafй``); consecutive accented
+letters (``Ïðèâåò``); Thai marks without a letter; an ideograph inside a Latin word; rare ideographs, ideographs that
+are
+not common in Japanese beside kana, or many beside Hangul; many half-width kana. No language is assumed. A sample of
+2,000 characters takes 1 ms.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import unicodedata
 from collections import Counter
 
 MAX_ACCENTED_PAIRS = 0.35
-"""Accented Latin letters behind another, among all of them: Czech has 0.15, Finnish 0.25, a Cyrillic text that is read
-as Windows-1252 0.8."""
+"""Maximum share of accented Latin letters that directly follow another one. Czech has 0.15, Finnish 0.25; Cyrillic text
+that is read as Windows-1252 has 0.8."""
 
 _LOST_SMOOTHING, _ODD_SMOOTHING = 5, 20
-"""Characters that are taken to be right beforehand: a single odd one says little."""
+"""Number of characters that are assumed to be right beforehand, because a single odd one is weak evidence."""
 
 _ODD = (
     ("s", re.compile(r"(?<=[aAlLcCgG])s+(?=[aAlLcCgG])"), 1.0),  # symbols in a word
@@ -37,11 +39,11 @@ _ODD = (
     ("q", re.compile(r"(?<![tq])q|qqq"), 1.0),  # marks of Thai on nothing
     ("jiJn", re.compile(r"(?<=a)[jiJn](?=a)"), 1.0),
 )
-"""Combinations that no language writes: classes that must be there, the pattern, what each character counts for."""
+"""Combinations that no language has: the classes that must occur, the pattern, the weight of each character."""
 
 _ACCENTED = re.compile(r"(?<=[lL])[lL]")
 _PLAIN = "·´’‘ʼʻ\xad\xa0°─═│║"
-"""Symbols that stand inside words (l·l, l´eau), and lines that are drawn with them."""
+"""Symbols that occur inside words (l·l, l´eau), and characters that draw lines."""
 
 _SCRIPTS = (
     (0x0080, 0x009F, "x"), (0x0250, 0x02AF, "o"), (0x0370, 0x03FF, "g"), (0x0400, 0x052F, "c"), (0x0590, 0x05FF, "h"),
@@ -53,21 +55,21 @@ _SCRIPTS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Quality:
-    """What a text has of characters outside ASCII, and how many speak against it."""
+    """The number of characters outside ASCII, and how many of them are evidence against the text."""
 
     num_chars: int  # outside ASCII
-    num_lost: int  # of these: that mean nothing
-    num_odd: float  # weighed combinations that no language writes
+    num_lost: int  # characters without meaning
+    num_odd: float  # weighted number of characters in combinations that no language has
 
     @property
     def cost(self) -> float:
-        """Share of what speaks against the text, from 0; above 0.2 nobody can read it."""
+        """The smoothed share of evidence against the text, at least 0. Above 0.2 nobody can read it."""
         lost = self.num_lost / (self.num_chars + _LOST_SMOOTHING)
         return lost + self.num_odd / (self.num_chars + _ODD_SMOOTHING)
 
 
 def measure_quality(text: str) -> Quality:
-    """How well a text reads; a sample of some thousand characters is enough."""
+    """Measures a text. A sample of some thousand characters is enough."""
     classes = text.translate(_CLASSES)
     counts = Counter(classes)
     num_chars = len(text) - len(text.encode("ascii", "ignore"))
@@ -99,7 +101,7 @@ def _odd_in_east_asian(counts: Counter[str]) -> float:
 
 
 class _Classes(dict[int, str]):
-    """A character's class, worked out when it is first met."""
+    """The class of each character, computed on first use."""
 
     def __missing__(self, code: int) -> str:
         self[code] = found = _class_of(code)
@@ -110,11 +112,12 @@ _CLASSES = _Classes()
 
 
 def _class_of(code: int) -> str:
-    """The class's letter.
+    """The letter of a character's class.
 
     a A ASCII letters; l L Latin; c C Cyrillic; g G Greek; h Hebrew; r Arabic; t Thai, q its marks; k kana; w half-width
-    kana; j ideographs common in Japanese, i in Chinese only, J rare ones; n Hangul; m its single letters; s symbols; x
-    what means nothing; o other letters; a blank for all else.
+    kana; j ideographs common in Japanese, i common in Chinese only, J rare; n Hangul syllables; m single Hangul
+    letters; s
+    symbols; x characters without meaning; o other letters; a blank for everything else.
     """
     character = chr(code)
     if code < 0x80:
@@ -145,7 +148,7 @@ def _class_of(code: int) -> str:
 
 @functools.cache
 def _common_ideographs() -> tuple[frozenset[int], frozenset[int]]:
-    """Ideographs of the first level of JIS X 0208, of GB 2312 or Big5."""
+    """The ideographs in level 1 of JIS X 0208, and those in GB 2312 (level 1) or Big5 (level 1)."""
 
     def of(encoding: str, leads: range, trails: list[int]) -> frozenset[int]:
         rows = b"".join(bytes((lead, trail)) for lead in leads for trail in trails)

@@ -1,4 +1,4 @@
-"""Text as a browser shows it: which elements have none, and how white space folds."""
+"""Text as a browser shows it: which elements are invisible, and how white space folds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SKIPPED = frozenset((
     "datalist", "button", "input", "textarea", "progress", "meter", "map", "area", "rp", "rt", "annotation",
     "annotation-xml", "nextid", "basefont", "bgsound",
 ))  # fmt: skip
-"""Elements whose text is not read. <rt> is the reading of the word it stands beside; <annotation> the TeX source of a
-formula that is shown as well."""
+"""Elements whose text is not read. <rt> repeats a word as its pronunciation, and <annotation> repeats a formula as
+TeX."""
 
 CONTAINERS = frozenset((
     "body", "div", "section", "article", "main", "header", "footer", "nav", "aside", "form", "fieldset", "figure",
@@ -25,7 +25,7 @@ CONTAINERS = frozenset((
 """Elements that hold blocks."""
 
 BREAK = "\x01"
-"""Stands for a line break until the text is folded; pages hold no such character (``parse_html``)."""
+"""Stands for a line break until the text is folded. Pages do not contain this character (``parse_html``)."""
 
 _HIDDEN_STYLE = re.compile(r"display\s{0,9}:\s{0,9}none|visibility\s{0,9}:\s{0,9}(?:hidden|collapse)", re.I)
 _MAX_STYLE_CHARS = 2000
@@ -34,17 +34,17 @@ _INVISIBLE = str.maketrans("", "", "\xad\ufeff\u2060")
 
 
 def hides(name: str, value: str) -> bool:
-    """Whether an attribute hides its element from sight: ``style`` or ``hidden``. What ``hidden=until-found`` hides,
-    a reader finds by its words (HTML, section 6.1)."""
+    """Whether an attribute (``style`` or ``hidden``) hides its element. ``hidden=until-found`` does not count as
+    hidden, because a search in the page reveals it (HTML, section 6.1)."""
     if name == "style":
         return _HIDDEN_STYLE.search(value, 0, _MAX_STYLE_CHARS) is not None
     return name == "hidden" and value.strip().lower() != "until-found"
 
 
 def is_hidden(element: _Element) -> bool:
-    """Whether the page hides an element from sight, by an attribute or by a class that is known to.
+    """Whether the page hides an element, by an attribute or by a class that conventionally does.
 
-    ``aria-hidden`` does not: captions are often hidden from screen readers, which read the alternative text.
+    ``aria-hidden`` does not count: captions are often hidden from screen readers, which read the alt text instead.
     """
     names = ""
     for name, value in element.items():
@@ -56,7 +56,8 @@ def is_hidden(element: _Element) -> bool:
 
 
 def fold(text: str) -> str:
-    """White space folded, soft hyphens and joiners of width zero gone; the mark of a line break becomes one."""
+    """Folds white space, removes soft hyphens and zero-width joiners, and turns the mark of a line break into a line
+    break."""
     if "\xad" in text or "\ufeff" in text or "\u2060" in text:
         text = text.translate(_INVISIBLE)
     if BREAK not in text:
