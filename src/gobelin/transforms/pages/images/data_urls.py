@@ -1,4 +1,4 @@
-"""``data:`` URLs: images that stand in the page itself (RFC 2397, and as browsers read them). Linear in the length."""
+"""Decodes ``data:`` URLs, which hold an image in the page itself (RFC 2397, as browsers read it). Takes linear time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DATA_URL = re.compile(r"data:([\w.+-]{1,40}/[\w.+-]{1,40})?((?:;[\w-]{1,40}(?:=
 
 
 def decode_data_url(url: str) -> tuple[str, bytes] | None:
-    """(media type, bytes) of a data: URL; None where it is malformed."""
+    """Returns (media type in lower case, bytes) of a ``data:`` URL, or None if it is malformed."""
     match = _DATA_URL.match(url)
     if match is None:
         return None

@@ -1,9 +1,9 @@
-"""What the name of an attribute says about the image address in it.
+"""Classifies attributes by their names: which may hold the address of an image, and which version of it.
 
-Scripts that load images late keep the address in an attribute of their own; so do galleries, zooms, share buttons.
-The names that are taken at their word come from OBELICS' released extractor, from the scripts themselves and from
-public lists of reader modes and scrapers; of any other attribute the name's words decide, and then its value
-must look like an image file. ``docs/image-references.md`` counts what each gave on real pages.
+Lazy-loading scripts keep the address in an attribute of their own, and so do galleries, zooms and share buttons. The
+names in ``_LAZY`` come from OBELICS' released extractor, from the scripts themselves and from public lists of reader
+modes and scrapers. Any other attribute is classified by the words in its name, and its value must look like an image
+file. ``docs/image-references.md`` counts what each gave on real pages.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import re
 class Kind(enum.Enum):
     """What an attribute may hold."""
 
-    SRC = enum.auto()  # the address that a browser without scripts shows
-    SRCSET = enum.auto()  # several, with their widths
+    SRC = enum.auto()  # the address that a browser shows without scripts
+    SRCSET = enum.auto()  # several addresses with their widths
     LAZY = enum.auto()  # the address that a script will show
-    LARGE = enum.auto()  # one for a gallery or a zoom, if it looks like an image file
-    SMALL = enum.auto()  # a thumbnail, likewise
-    OTHER = enum.auto()  # any other data attribute, likewise
-    NONE = enum.auto()  # words, or an image that is not this one
+    LARGE = enum.auto()  # a large version for a gallery or a zoom, if the value looks like an image file
+    SMALL = enum.auto()  # a thumbnail, under the same condition
+    OTHER = enum.auto()  # any other attribute, under the same condition
+    NONE = enum.auto()  # no address, or the address of another image
 
 
 _LAZY = frozenset((
@@ -65,7 +65,7 @@ _WORDS = re.compile(r"\d+x|[a-z]+")
 
 @functools.lru_cache(4096)
 def attribute_kind(name: str) -> Kind:
-    """What an attribute of this name may hold. Pages use few names: all but the first look-up cost 0.1 us."""
+    """The kind of an attribute, by its name. Pages use few names, so nearly all calls are cached look-ups of 0.1 us."""
     name = name[:256].lower()
     if name == "src":
         return Kind.SRC

@@ -1,17 +1,17 @@
-"""The addresses under which a crawl may hold one image, best first.
+"""Finds and ranks the addresses under which a crawl may hold one image.
 
-Every attribute that may name the image's file gives an address and a width: the one its ``srcset`` descriptor states,
-else one that its name lets us guess (``data-large``, ``data-thumb``), else that of the page's layout. They are
-sorted by use:
+Each attribute that may name the image's file gives an address and a width: the width in its ``srcset`` descriptor, else
+a guess from the attribute's name (``data-large``, ``data-thumb``), else the width in the page's layout. The addresses
+are ranked:
 
     1  the larger version that the image links to
-    2  of USEFUL_WIDTH px and more, the smallest first: beyond it every reader of the corpus scales down
+    2  at least USEFUL_WIDTH px, the smallest first: consumers of the corpus scale larger files down
     3  the others, the widest first
     4  SVG, which is rendered
 
-A placeholder (a short ``data:`` image, ``blank.gif``, ``loading.svg``) is left out as soon as another address is there:
-an archive that holds the placeholder and not the image would otherwise show it as the image. About 5 us per image.
-The names of lazy-loading attributes were collected from OBELICS' list, from the 294 real pages of the test
+A placeholder (a short ``data:`` image, ``blank.gif``, ``loading.svg``) is removed if there is any other address.
+Otherwise an archive that holds the placeholder, and not the image, would give the placeholder as the image. An image
+takes about 5 us. The names of lazy-loading attributes come from OBELICS' list, from the 294 real pages of the test
 corpus and from public lists of reader modes and scrapers; ``docs/image-references.md`` counts what each gave.
 """
 
@@ -26,23 +26,24 @@ from gobelin.transforms.pages.images.srcset import parse_srcset
 from gobelin.transforms.urls import resolve
 
 USEFUL_WIDTH = 1536
-"""px. WordPress's second largest rendition, and more than the vision towers of today take in one tile."""
+"""Pixels. It is WordPress's second largest rendition, and more than the input of current vision encoders in one
+tile."""
 
 UNKNOWN_WIDTH = 640
-"""px, taken for a file whose width the page does not say."""
+"""Pixels. The assumed width of a file whose width the page does not give."""
 
 THUMBNAIL_WIDTH = 150
-"""px, taken for a file under a name such as ``data-thumb``."""
+"""Pixels. The assumed width of a file in an attribute such as ``data-thumb``."""
 
 MAX_CANDIDATES_KEPT = 24
-"""Candidates of one image that are kept; the most that a real page had was 19."""
+"""Maximum number of candidates of one image. The most on a real page was 19."""
 
 MIN_DATA_IMAGE_CHARS = 8192
-"""A ``data:`` URL of at least this length beside a real address is kept as the last resort; shorter ones are blurred
+"""A ``data:`` URL of at least this length is kept as the last candidate beside real addresses. Shorter ones are blurred
 previews and blanks."""
 
 MAX_ATTRIBUTE_CHARS = 1 << 16
-"""Longer attributes are no address, unless they are a ``data:`` image."""
+"""A longer attribute is not an address, unless it is a ``data:`` image."""
 
 _READABLE_TYPES = frozenset(
     f"image/{name}"
@@ -51,8 +52,7 @@ _READABLE_TYPES = frozenset(
         "jp2", "svg+xml", "*",
     )
 )  # fmt: skip
-"""Types of a ``<source>`` that are read; files of another type (JPEG XL, HEIF) are decoded neither here nor by most
-browsers."""
+"""Types of a ``<source>`` that are used. Neither gobelin nor most browsers decode others (JPEG XL, HEIF)."""
 
 _IMAGE_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|tiff?|jfif|svg)(?![a-z0-9_-])", re.I)
 _SVG_FILE = re.compile(r"\.svgz?(?:[?#]|$)|^data:image/svg", re.I)
@@ -81,17 +81,18 @@ _WORDS = re.compile(r"[a-z]+")
 
 @dataclasses.dataclass(slots=True)
 class Found:
-    """An absolute address and the width of the file behind it, in px: stated or guessed."""
+    """An absolute address, and the stated or guessed width of its file in px."""
 
     url: str
     width: float
 
 
 def from_attributes(attributes: Mapping[str, str], base_url: str, layout_width: int | None) -> list[Found]:
-    """What the attributes of an ``img`` (or ``amp-img``, or a lazy ``div``) name, in no particular order of use.
+    """The addresses in the attributes of an ``img`` (or ``amp-img``, or a lazy ``div``), unranked.
 
     Args:
-        layout_width: px that the image has on the page, where the page says so.
+        attributes: of the element, by name.
+        layout_width: width of the image on the page in px, if the page gives it.
     """
     plain = float(layout_width or UNKNOWN_WIDTH)
     lazy: list[Found] = []
@@ -120,11 +121,11 @@ def from_attributes(attributes: Mapping[str, str], base_url: str, layout_width: 
 
 
 def from_srcset(srcset: str, base_url: str, layout_width: float, max_width: float | None = None) -> list[Found]:
-    """What a ``srcset`` names.
+    """The addresses in a ``srcset``.
 
     Args:
-        layout_width: px; a density counts from it.
-        max_width: px of the widest screen that a ``<source>`` is for: what it offers by density is no wider.
+        layout_width: px. Widths of density descriptors are multiples of it.
+        max_width: px of the widest screen of a ``<source>``. It limits widths that come from densities.
     """
     found: list[Found] = []
     for address, width, density in parse_srcset(srcset):
@@ -140,10 +141,10 @@ def from_srcset(srcset: str, base_url: str, layout_width: float, max_width: floa
 
 
 def from_source(attributes: Mapping[str, str], base_url: str, max_width: int | None) -> list[Found]:
-    """What a ``<source>`` of a picture names in its srcset, lazy or not.
+    """The addresses in the srcset of a ``<source>``, including lazy ones.
 
     Args:
-        max_width: px of the widest screen that it is for.
+        max_width: px of the widest screen for which the source is used.
     """
     found: list[Found] = []
     layout_width = float(min(max_width or UNKNOWN_WIDTH, UNKNOWN_WIDTH))
@@ -157,21 +158,26 @@ def from_source(attributes: Mapping[str, str], base_url: str, max_width: int | N
         elif kind in (Kind.LAZY, Kind.LARGE, Kind.OTHER) and names_image_file(value):
             found += _read_loose(value, base_url, layout_width, "")
     if media_type.startswith("image/") and media_type not in _READABLE_TYPES:
-        found = [Found(one.url, 0.0) for one in found]  # the last resort: the same picture in JPEG or WebP is beside it
+        found = [Found(one.url, 0.0) for one in found]  # ranked last: the same picture in JPEG or WebP is beside it
     return found
 
 
 def from_css(style: str, base_url: str) -> list[Found]:
-    """The images that a style or a ``data-bg`` names in ``url(...)``; in a stack the last one lies at the bottom."""
+    """The addresses in ``url(...)`` of a style or a ``data-bg``. In a stack of backgrounds the last one is at the
+    bottom."""
     addresses = [next(group for group in match.groups() if group) for match in _CSS_URL.finditer(style[:16384])]
     return _resolved(addresses, base_url, UNKNOWN_WIDTH)
 
 
 def rank(found: Iterable[Found], larger: str | None = None) -> list[str]:
-    """The addresses best first, each once; see the module's head. Empty where all there is are blanks."""
+    """The distinct addresses, best first (see the module's docstring); empty if there is nothing but a blank image.
+
+    Args:
+        larger: address of the image file to which the image links.
+    """
     widths: dict[str, float] = {}
     for one in found:
-        # What a srcset states outdoes what was guessed for the same address elsewhere.
+        # A width from a srcset replaces a guess for the same address.
         if one.url not in widths or widths[one.url] == UNKNOWN_WIDTH:
             widths[one.url] = one.width
     urls = sorted(widths, key=lambda url: _order(url, widths[url])) if len(widths) > 1 else list(widths)
@@ -190,10 +196,10 @@ def rank(found: Iterable[Found], larger: str | None = None) -> list[str]:
 
 
 def without_stand_ins(candidates: Sequence[list[str]]) -> list[tuple[str, ...]]:
-    """The candidates of a page's images without those that stand in for several of them: a site's own placeholder.
+    """Removes a site's own placeholders from the candidates of the images of a page.
 
-    An address that at least ``_MIN_STAND_INS`` images name beside better ones, and those not the same, is no image of
-    theirs.
+    An address is a placeholder if at least ``_MIN_STAND_INS`` images have it as a lower-ranked candidate, and the best
+    candidates of these images differ.
     """
     owners: dict[str, list[str]] = {}
     for urls in candidates:
@@ -206,19 +212,19 @@ def without_stand_ins(candidates: Sequence[list[str]]) -> list[tuple[str, ...]]:
 
 
 def is_image_file(url: str) -> bool:
-    """Whether a link leads to an image file, by the name at the end of its path. ``File:Cat.jpg`` is a page on it."""
+    """Whether an address ends with the name of an image file. ``File:Cat.jpg`` is a page about one."""
     name = _file_name(url).partition(";")[0]
     match = _IMAGE_FILE.search(name)
     return match is not None and match.end() == len(name) and ":" not in name and "%3a" not in name.lower()
 
 
 def names_image_file(value: str) -> bool:
-    """Whether an attribute's value looks like the address of an image: a suffix such as ``.jpg`` somewhere in it."""
+    """Whether the value of an attribute contains the suffix of an image file, such as ``.jpg``."""
     return _IMAGE_FILE.search(value, 0, 2048) is not None
 
 
 def is_placeholder(url: str) -> bool:
-    """Whether an address stands for an image that is still to come: by its name, or because it is a tiny data: URL."""
+    """Whether an address is that of a placeholder: by its file name, or because it is a short ``data:`` URL."""
     if url[:5].lower() == "data:":
         return len(url) < 512
     name = _file_name(url)
@@ -228,7 +234,8 @@ def is_placeholder(url: str) -> bool:
 
 
 def is_blank(url: str) -> bool:
-    """Whether an address is that of an empty image: ``spacer.gif``, ``1x1.png``, a data: URL too short for one."""
+    """Whether an address is that of an empty image: ``spacer.gif``, ``1x1.png``, or a ``data:`` URL too short for an
+    image."""
     if url[:5].lower() == "data:":
         return len(url) < (400 if url[:14].lower() == "data:image/svg" else 200)
     return _BLANK_FILE.fullmatch(_file_name(url)) is not None
@@ -245,7 +252,8 @@ def _order(url: str, width: float) -> tuple[int, float]:
 
 
 def _read_loose(value: str, base_url: str, width: float, widths: str) -> list[Found]:
-    """The value of a lazy attribute: an address, but a srcset, a style or a template of addresses in places."""
+    """The addresses in a lazy attribute. It usually holds one address, but may hold JSON, a srcset, a style or a
+    template."""
     value = value.strip()
     if value[:5].lower() == "data:":
         return _resolved([value], base_url, width)
@@ -269,13 +277,15 @@ def _read_loose(value: str, base_url: str, width: float, widths: str) -> list[Fo
 
 
 def _useful_of(widths: str) -> int:
-    """The width to ask a server for that offers those of ``data-widths``; lazysizes' default without one."""
+    """The width to put into a template of an address: the best of ``data-widths``, or lazysizes' default if there is
+    none."""
     offered = sorted(int(number) for number in re.findall(r"\d{2,5}", widths[:1024]))
     return next((width for width in offered if width >= USEFUL_WIDTH), offered[-1] if offered else 1080)
 
 
 def image_url(base_url: str, address: str) -> str | None:
-    """The address of an image: absolute, without a fragment, and not that of the page itself (``src="#"``)."""
+    """The absolute address of an image without its fragment; None if it is invalid, or if it is the page itself
+    (``src="#"``)."""
     url = resolve(base_url, address)
     if url is None or url[:5].lower() == "data:":
         return url

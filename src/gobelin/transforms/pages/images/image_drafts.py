@@ -1,4 +1,4 @@
-"""An image while its page is read: its place among its ancestors, its size on the page, its words."""
+"""An image while its page is read: its relevant ancestors, its size on the page, its texts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from gobelin.transforms.pages.images.image_candidates import Found
 from gobelin.transforms.pages.images.srcset import slot_width
 
 MAX_DIMENSION = 1 << 20
-"""Pixels; a larger width or height in a page is nonsense and taken as not given."""
+"""Maximum width or height in px. A larger value in a page is ignored."""
 
 MAX_ANCESTORS = 24
-"""Ancestors of an image that are looked at. libxml2 nests each <source> in the one before it, so a <picture> is far."""
+"""Number of ancestors of an image that are read. libxml2 nests each <source> in the previous one, so a <picture> may be
+far away."""
 
 MAX_WORDS_CHARS = 4096
-"""Characters of an alternative text or a title that are kept."""
+"""Maximum length of an alt text or a title. The rest is cut off."""
 
 SMALL_PX = 64
-"""An image that the page shows with a shorter side than this is an icon or a glyph."""
+"""An image with a shorter side below this is an icon or a glyph."""
 
 _UNSEEN = frozenset(("template", "script", "style", "textarea", "head", "select"))
 _TELLING = frozenset(("a", "picture", "figure", "noscript", "svg", *_UNSEEN))
@@ -36,31 +37,31 @@ class Draft:
     """An image while its page is read."""
 
     element: _Element
-    place: int  # in the page's order
+    place: int  # index in the order of the page
     found: list[Found]
     alt: str | None
     title: str | None
-    caption: str | None = None  # as an attribute gives it
+    caption: str | None = None  # from an attribute
     link_url: str | None = None
     larger: str | None = None  # the image file that it links to
     width: int | None = None  # px on the page
     height: int | None = None
     is_lazy: bool = False
-    is_drawing: bool = False  # in the page's own markup: never a blank, however short
-    holds_content: bool = False  # an end tag was forgotten: there is more of the page in the element
+    is_drawing: bool = False  # an inline drawing, which is never a blank
+    holds_content: bool = False  # whether the element also holds content of the page, because an end tag is missing
     figure: _Element | None = None
     outer_figure: _Element | None = None
-    noscript: _Element | None = None  # the one it stands in
+    noscript: _Element | None = None  # the <noscript> around it
 
     @property
     def is_small(self) -> bool:
-        """Whether the page shows it as an icon: a caption then describes a larger image, if there is one."""
+        """Whether the page shows it as an icon. A caption then describes a larger image, if there is one."""
         return min(self.width or SMALL_PX, self.height or SMALL_PX) < SMALL_PX
 
 
 @dataclasses.dataclass(slots=True)
 class Place:
-    """The ancestors of an element that say something about the image it shows."""
+    """The relevant ancestors of an element that shows an image."""
 
     link: _Element | None = None
     picture: _Element | None = None
@@ -76,7 +77,7 @@ def place_of(element: _Element, holders: Collection[_Element]) -> Place:
     """Where an element stands: the innermost link, picture, figure ... around it.
 
     Args:
-        holders: elements that are images themselves, what they hold being their fallback.
+        holders: elements that are images themselves; images inside them are fallbacks.
     """
     place = Place()
     for parent in islice(element.iterancestors(), MAX_ANCESTORS):
@@ -106,7 +107,7 @@ def place_of(element: _Element, holders: Collection[_Element]) -> Place:
 
 
 def rendered_size(attributes: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """Width and height in px that the page gives an image: by inline style, else by attribute, else by ``sizes``."""
+    """(width, height) in px that the page gives an image: by inline style, else by attribute, else by ``sizes``."""
     width = _pixels(attributes.get("width"))
     height = _pixels(attributes.get("height"))
     style = attributes.get("style")
@@ -132,11 +133,11 @@ def _pixels(value: str | None) -> int | None:
 
 
 def attribute_caption(text: str | None) -> str | None:
-    """A caption as a gallery's attribute holds it, without its tags."""
+    """The caption in an attribute of a gallery, without tags; None if there is none."""
     caption = clean(_TAG.sub(" ", text[:2000])) if text else None
     return caption if caption is not None and "<" not in caption else None
 
 
 def clean(text: str | None) -> str | None:
-    """White space folded; None where nothing is left."""
+    """Folds white space and limits the length. Returns None if nothing is left."""
     return " ".join(text[: 2 * MAX_WORDS_CHARS].split())[:MAX_WORDS_CHARS] or None if text else None

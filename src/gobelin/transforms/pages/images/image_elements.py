@@ -1,15 +1,17 @@
-"""The elements of a page that show an image, each with every address it names: what ``rewrite_images`` starts from.
+"""Collects the elements of a page that show an image, each with all its addresses. ``rewrite_images`` starts from them.
 
-    img, image, amp-img and kin   their attributes; the <source>s of the <picture> around them
-    object, embed                 by type or by the suffix of their address; an image inside is their fallback
+    img, image, amp-img ...       their attributes, and the <source>s of the <picture> around them
+    object, embed                 if their type or address is that of an image; an image inside is their fallback
     video                         its poster, a still that the reader sees
     svg > image                   the raster image in a drawing
     svg                           a drawing that is more than an icon: see ``inline_drawings``
-    noscript                      a copy: joined to the lazy image it stands for, else an image of its own
-    style="background: url()"     where it is content: see ``_Reader.read_background``
+    noscript                      a copy: joined to its lazy image, else an image of its own
+    style="background: url()"     if it is content: see ``_Reader.read_background``
 
-Not images: form buttons (``input type=image``), what a template, a script or the head holds, images of one pixel and
-those of known counting services. One pass in document order; each image looks at ``MAX_ANCESTORS`` ancestors at most.
+Ignored are form buttons (``input type=image``), the content of templates, scripts and the head, images of one pixel,
+and
+images of known tracking services. One pass in document order; at most ``MAX_ANCESTORS`` ancestors of each image are
+read.
 """
 
 from __future__ import annotations
@@ -50,13 +52,13 @@ from gobelin.transforms.urls import resolve
 SENTINEL = "https://image.invalid/"
 
 _MAX_CONTENT = 32
-"""Elements of an object or a background that are looked at to see whether it holds words."""
+"""Number of elements inside an object or a background that are searched for words."""
 
 _MAX_FALLBACK_CHARS = 300
-"""Words that an <object> or a <video> may hold for browsers that cannot show it; more is content that slipped in."""
+"""Maximum length of the fallback text in an <object> or a <video>. A longer text is content of the page."""
 
 _ICON_PX = 32
-"""An image of no more than this on both sides that links to an image file is the button that enlarges its neighbour."""
+"""An image of at most this width and height that links to an image file is the button that enlarges its neighbour."""
 
 _CUSTOM_TAGS = ("amp-img", "amp-anim", "lazy-image", "lazy-img", "progressive-image", "v-img")
 _POSTER_TAGS = ("video", "amp-video")
@@ -76,7 +78,7 @@ _COUNTERS = (
     "google-analytics", "hit.xiti", "/avw.php", "mc.yandex.ru/watch", "counter.yadro", "vgwort.de", ".2o7.net",
     "/pixel?", "/track?",
 )  # fmt: skip
-"""Parts of the addresses of counting services, as they stood in <noscript> on real pages."""
+"""Parts of addresses of tracking services, collected from <noscript> on real pages."""
 
 _MAX_WIDTH = re.compile(r"max-width:\s*(\d{1,5})px")
 _IMAGE_WORD = re.compile(r"image|img|photo|picture|cover|hero|thumb|poster|lazy", re.I)
@@ -88,15 +90,15 @@ _ORNAMENT_WORD = re.compile(
 
 @dataclasses.dataclass(slots=True)
 class PageImages:
-    """What ``collect_images`` found, in document order."""
+    """The result of ``collect_images``, in document order."""
 
     drafts: list[Draft] = dataclasses.field(default_factory=list)
-    figcaptions: list[tuple[_Element, int]] = dataclasses.field(default_factory=list)  # and images before it
+    figcaptions: list[tuple[_Element, int]] = dataclasses.field(default_factory=list)  # with number of images before
     sources: list[_Element] = dataclasses.field(default_factory=list)
 
 
 def collect_images(tree: _Element, base_url: str) -> PageImages:
-    """Every image of a page with its addresses, copies in <noscript> joined to what they stand for."""
+    """Collects the images of a page with their addresses. <noscript> copies are joined to their originals."""
     reader = _Reader(base_url)
     backgrounds = {element for element in tree.iter(*_BACKGROUND_TAGS) if _may_have_background(element)}
     for element in list(tree.iter(*_TAGS, *_BACKGROUND_TAGS) if backgrounds else tree.iter(*_TAGS)):
@@ -113,7 +115,7 @@ def collect_images(tree: _Element, base_url: str) -> PageImages:
         elif tag == "noscript":
             if len(element) == 0 and element.text and "<img" in element.text:
                 for img in parse_noscript(element):
-                    if formula_of_image(img) is None:  # a copy of what is text already
+                    if formula_of_image(img) is None:  # a copy of a formula that is text already
                         reader.read_image(img)
         else:
             reader.read_image(element)
@@ -127,7 +129,7 @@ def _may_have_background(element: _Element) -> bool:
 
 
 class _Reader:
-    """Gathers one page's images, element by element in document order."""
+    """Collects the images of one page, element by element in document order."""
 
     def __init__(self, base_url: str) -> None:
         self.page = PageImages()
@@ -136,7 +138,7 @@ class _Reader:
         self._pictures: dict[_Element, list[Found]] = {}
         self._backgrounds: set[_Element] = set()
         self._drawings: set[_Element] = set()
-        self._links: set[_Element] = set()  # those whose larger version has been given to an image
+        self._links: set[_Element] = set()  # links whose target was used as the larger version of an image
 
     def read_source(self, source: _Element) -> None:
         self.page.sources.append(source)
@@ -150,13 +152,13 @@ class _Reader:
     def read_image(self, element: _Element) -> None:
         place = place_of(element, self._holders)
         attributes = dict(element.items())
-        if attributes.get("src", "").startswith(SENTINEL):  # it must not pass for one of ours
+        if attributes.get("src", "").startswith(SENTINEL):  # the page must not forge a sentinel
             del element.attrib["src"]
         if place.is_unseen:
             return
         drawing = place.svg if element.tag == "image" else None
         if drawing is not None:
-            if drawing in self._drawings:  # a drawing made of several images cannot be one of them
+            if drawing in self._drawings:  # a drawing of several images is not a picture
                 return
             self._drawings.add(drawing)
             found = self._svg_image(attributes)
@@ -173,7 +175,7 @@ class _Reader:
             found = []
         width, height = rendered_size(attributes)
         is_lazy = not found and _is_lazy(attributes)
-        if element.tag in _CUSTOM_TAGS and "layout" in attributes and (width or 0) < 64:  # "16 x 9": a ratio
+        if element.tag in _CUSTOM_TAGS and "layout" in attributes and (width or 0) < 64:  # "16 x 9" is an aspect ratio
             width = height = None
         if not found:
             found = from_attributes(attributes, self._base_url, width)
@@ -181,7 +183,7 @@ class _Reader:
                 found += self._pictures.get(place.picture, ())
             if is_lazy and all(is_placeholder(one.url) for one in found):
                 found += self._wrapper_image(element, width)
-        if place.holder is not None and place.holder is not element:  # the fallback in an <object> or <amp-img>
+        if place.holder is not None and place.holder is not element:  # it is the fallback of an <object> or <amp-img>
             holder = self._holders[place.holder]
             holder.found += found
             holder.alt = holder.alt or clean(attributes.get("alt"))
@@ -233,9 +235,8 @@ class _Reader:
         self.page.drafts.append(draft)
 
     def read_background(self, element: _Element) -> None:
-        """A background is content where the page says that it is an image, or where it is all there is: the element has
-        no words and no image in it, its class speaks of an image or it is a figure's, and neither class nor address
-        speaks of an ornament."""
+        """Reads a background if it is content: the element has no words and no image in it, it declares an image (by
+        role, class, figure or label), and neither its class nor the address names an ornament."""
         style = element.get("style") or ""
         found: list[Found] = []
         if "url(" in style and "repeat-" not in style and " repeat" not in style.replace("no-repeat", ""):
@@ -309,7 +310,7 @@ class _Reader:
         return [Found(url, UNKNOWN_WIDTH)] if url else []
 
     def _wrapper_image(self, element: _Element, width: int | None) -> list[Found]:
-        """An image without an address of its own may find it in the lazy attributes of what is around it."""
+        """The addresses in lazy attributes of the elements around an image that has none of its own."""
         for wrapper in islice(element.iterancestors(), 2):
             if wrapper.tag not in ("div", "span", "a", "picture", "figure"):
                 break
@@ -325,7 +326,7 @@ class _Reader:
 def _is_counter(
     found: list[Found], width: int | None, height: int | None, attributes: Mapping[str, str], place: Place
 ) -> bool:
-    """Whether an image is there to be fetched, not to be seen: one pixel, hidden, or a counting service's."""
+    """Whether an image serves to count visits: it has one pixel, is hidden, or belongs to a tracking service."""
     is_thin = (width is not None and width <= 1) or (height is not None and height <= 1)
     if is_thin:
         return True
@@ -343,7 +344,7 @@ def _is_counter(
 
 
 def _is_lazy(attributes: Mapping[str, str]) -> bool:
-    """Whether a script is to fill in the image's address."""
+    """Whether a script is to fill in the address of the image."""
     source = attributes.get("src")
     if not source or source[:5].lower() == "data:" or "lazy" in attributes.get("class", "").lower():
         return True
@@ -354,13 +355,13 @@ def _is_lazy(attributes: Mapping[str, str]) -> bool:
 
 
 def _are_neighbours(element: _Element, link: _Element) -> bool:
-    """Whether an element and a link stand in the same small block."""
+    """Whether an element and a link are in the same small block."""
     parent = element.getparent()
     return any(ancestor is parent for ancestor in islice(link.iterancestors(), 3))
 
 
 def _is_bare(element: _Element) -> bool:
-    """Whether a small element holds neither words nor an image."""
+    """Whether an element is small and holds neither words nor an image."""
     for count, part in enumerate(element.iter()):
         if count > _MAX_CONTENT or part.tag in _NOT_BARE:
             return False
@@ -370,7 +371,7 @@ def _is_bare(element: _Element) -> bool:
 
 
 def _holds_content(element: _Element) -> bool:
-    """Whether an element that shows an image holds more of the page than that: its end tag was forgotten."""
+    """Whether an element that shows an image also holds content of the page, because its end tag is missing."""
     if element.tag not in _MAY_HOLD:
         return False
     if element.tag not in _HOLDERS:  # <embed> has no end tag, but libxml2 waits for one
@@ -384,5 +385,5 @@ def _holds_content(element: _Element) -> bool:
 
 
 def _holds_page(drawing: _Element) -> bool:
-    """Whether a drawing holds elements of the page: its end tag was forgotten."""
+    """Whether a drawing holds elements of the page, because its end tag is missing."""
     return any(part.tag in _PAGE_TAGS for part in islice(drawing.iter(), _MAX_DRAWING))

@@ -1,19 +1,21 @@
-"""Image references of a page: every place where a page shows a picture, turned into one list of candidates each.
+"""Image references of a page: each place where the page shows a picture, as one list of candidates.
 
-An image may name its file in ``src``, in ``srcset`` (its own, or a ``<source>``'s of the surrounding ``<picture>``), in
-the attribute of some lazy-loading script, in a ``<noscript>`` copy beside it, in the link around it; a crawl may hold
-any one of them. So a reference keeps all candidates, best first, and the archive decides which exists.
+An image may name its file in ``src``, in ``srcset`` (its own, or that of a ``<source>`` in the surrounding
+``<picture>``), in an attribute of a lazy-loading script, in a ``<noscript>`` copy beside it, or in the link around it.
+A
+crawl may hold any of these files. A reference therefore keeps all candidates, best first, and the archive decides which
+of them exists.
 
-``rewrite_images`` makes of each image, whatever element showed it, one ``<img>`` with the address of a sentinel,
-``https://image.invalid/7.jpg`` for the page's seventh reference, so that an extractor needs to know one way of showing
-an image only; and it takes captions out of the text and attaches them.
+``rewrite_images`` turns each image, whatever element showed it, into one ``<img>`` with a sentinel address
+(``https://image.invalid/7.jpg`` for the reference with index 7). Later steps then have to know only one form of image.
+It also removes captions from the text and attaches them to their images.
 
-    1  image_elements    one pass over the elements that can show an image, each with all addresses it names
-    2  image_candidates  addresses ranked; an image with nothing but blanks is left out
-    3  sentinels written, pictures and noscripts opened
+    1  image_elements    one pass over the elements that can show an image, each with all its addresses
+    2  image_candidates  ranks the addresses; an image with nothing but blanks is left out
+    3  sentinels are written, pictures and noscripts opened
     4  captions          figcaptions, then captions by class and frame
 
-No step looks further than a fixed number of elements around an image: linear in the size of the page.
+Each step reads a bounded number of elements around an image, so the time is linear in the size of the page.
 """
 
 from __future__ import annotations
@@ -45,30 +47,30 @@ __all__ = [
 ]  # fmt: skip
 
 _MAX_COMPARED = 8
-"""Addresses of an image that are compared with the page's own picture."""
+"""Number of candidates of an image that are compared with the page's own picture."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageReference:
-    """A picture as the page names it. ``candidates`` are absolute URLs (or data: URLs), best first."""
+    """A picture as the page refers to it. ``candidates`` are absolute URLs or ``data:`` URLs, best first."""
 
     candidates: tuple[str, ...]
     alt: str | None = None
     caption: str | None = None
     title: str | None = None
-    link_url: str | None = None  # where the link around it leads, http(s)
+    link_url: str | None = None  # http(s) target of the link around it
     rendered_width: int | None = None  # px
     rendered_height: int | None = None  # px
-    is_own: bool = False  # the page names it as its picture: see picture_names.py
-    is_author: bool = False  # its alternative text is the name of somebody who the page says wrote it
-    leads_here: bool = False  # the link around it leads to the page itself, or to one below it
+    is_own: bool = False  # the page declares it as its picture: see picture_names.py
+    is_author: bool = False  # its alt text is the name of an author of the page
+    leads_here: bool = False  # the link around it leads to the page itself, or to a page below it
 
 
 def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
-    """Changes ``tree`` in place: each image becomes an ``<img>`` with the sentinel of its place in the list returned.
+    """Rewrites ``tree`` in place: each image becomes an ``<img>`` whose sentinel holds its index in the returned list.
 
-    ``<picture>``, ``<source>`` and ``<noscript>`` around an image become ``<span>``; captions become empty blocks.
-    An ``<img>`` that is no image (no address, one pixel) keeps its address, which is no sentinel.
+    ``<picture>``, ``<source>`` and ``<noscript>`` around an image become ``<span>``; captions become empty blocks. An
+    ``<img>`` that is not an image (no address, one pixel) keeps its address, which is not a sentinel.
     """
     page = collect_images(tree, base_url)
     drafts: list[Draft] = []
@@ -81,7 +83,7 @@ def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
             drafts.append(draft)
             candidates.append(ranked)
     for source in page.sources:
-        source.tag = "span"  # lxml puts what follows a <source> inside it, pictures too
+        source.tag = "span"  # lxml nests the elements after a <source> in it, images too
     captions = _attach_figcaptions(page.figcaptions, dict(zip(drafts, images, strict=True)))
     small = [image for image, draft in zip(images, drafts, strict=True) if draft.is_small and image not in captions]
     large = [image for image, draft in zip(images, drafts, strict=True) if not draft.is_small and image not in captions]
@@ -110,16 +112,17 @@ def rewrite_images(tree: _Element, base_url: str) -> list[ImageReference]:
 
 
 def sentinel_index(src: str) -> int | None:
-    """The index behind a sentinel address; None for any other address."""
+    """The index in a sentinel address, or None for any other address."""
     name = src.removeprefix(SENTINEL)
     return int(name[:-4]) if len(name) < len(src) and name[:-4].isdecimal() else None
 
 
 def document_base(tree: _Element, url: str, encoding: str = "utf-8") -> PageAddress:
-    """The address that a page's relative references count from: its own, or that of its first <base href>.
+    """The address that relative references resolve against: that of the first <base href>, else the page's own.
 
     Args:
-        encoding: of the page, as the WHATWG names it.
+        url: of the page.
+        encoding: WHATWG name of the page's encoding.
     """
     own = PageAddress(url, encoding)
     address = next((href for base in tree.iter("base") if (href := base.get("href")) is not None), None)
@@ -128,7 +131,8 @@ def document_base(tree: _Element, url: str, encoding: str = "utf-8") -> PageAddr
 
 
 def _write_sentinel(draft: Draft, index: int) -> _Element:
-    """The <img> that stands for an image: its own element, or one in it where that holds words of the page."""
+    """Returns the <img> that stands for an image: its own element, or a new one inside it if it also holds text of the
+    page."""
     element = draft.element
     if draft.noscript is not None:
         draft.noscript.tag = "span"
@@ -149,13 +153,14 @@ def _write_sentinel(draft: Draft, index: int) -> _Element:
         element.set("width", str(draft.width))
     picture = element.getparent()
     while picture is not None and picture.tag in ("picture", "source"):
-        picture.tag = "span"  # a <picture> is dropped with its picture
+        picture.tag = "span"
         picture = picture.getparent()
     return element
 
 
 def _attach_figcaptions(figcaptions: list[tuple[_Element, int]], images: dict[Draft, _Element]) -> dict[_Element, str]:
-    """Each figcaption to the image of its figure that it stands next to: the last before it, else the first behind."""
+    """Attaches each figcaption to the nearest image of its figure: the last one before it, else the first one after
+    it."""
     own: dict[_Element, list[Draft]] = {}
     nested: dict[_Element, list[Draft]] = {}
     for draft in images:
@@ -163,7 +168,7 @@ def _attach_figcaptions(figcaptions: list[tuple[_Element, int]], images: dict[Dr
             own.setdefault(draft.figure, []).append(draft)
         if draft.outer_figure is not None:
             nested.setdefault(draft.outer_figure, []).append(draft)
-    # The caption of a gallery of figures goes to its nearest image if that has none of its own.
+    # The caption of a figure of figures goes to the nearest image without a caption of its own.
     shown_in = {
         figure: [draft for draft in drafts if not draft.is_small] or drafts for figure, drafts in (nested | own).items()
     }

@@ -1,9 +1,9 @@
-"""Drawings in a page's own markup (``<svg>``): which of them are pictures, and the file that each would be.
+"""Inline drawings (``<svg>``): decides which of them are pictures, and writes each as an SVG file.
 
-Icons, signs and logos are drawn so as well, so a drawing is a picture where it is larger than an icon and has words,
-several shapes or a ``<figure>`` around it, and is no link's. HTML parsers fold the case of names that SVG has in two
-(``viewBox``); it is restored as the HTML standard says (13.2.6.1). What the page's style sheets say of a drawing is
-not known here. The renderer of SVG files (``transforms/images/render_svg.py``) makes pixels of it, or says why not.
+Icons, signs and logos are inline drawings too. A drawing is a picture if it is larger than an icon, has words, several
+shapes or a ``<figure>`` around it, and is not in a link. HTML parsers fold the case of SVG's mixed-case names
+(``viewBox``); the case is restored as the HTML standard does (13.2.6.1). The page's style sheets are not applied. The
+renderer of SVG files (``transforms/images/render_svg.py``) turns the file into pixels, or records why it cannot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gobelin.transforms.pages.images.image_drafts import Place, clean, rendered_
 from gobelin.transforms.pages.tree.visible_text import hides
 
 MAX_DRAWING_CHARS = 4_000_000
-"""Of the file; a longer one is cut, so that the renderer says that it is damaged."""
+"""Maximum length of the file. A longer one is truncated, so the renderer reports it as damaged."""
 
 _MAX_ICON_SIDE = 100  # px
 _MAX_FLAT_SIDE = 48
@@ -36,7 +36,7 @@ _SIGN_NAMES = re.compile(
 _NAME = re.compile(r"(?:xlink:)?[a-zA-Z_][\w.-]{0,60}")
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+")
 _CDATA = re.compile(r"<!\[CDATA\[|\]\]>")
-"""Marks around a style sheet: an HTML parser that takes the text of ``<style>`` as it stands leaves them in it."""
+"""Marks around a style sheet. An HTML parser keeps them, because it reads the text of ``<style>`` as it stands."""
 
 _CASED_NAMES = (
     "attributeName", "attributeType", "baseFrequency", "baseProfile", "calcMode", "clipPathUnits", "diffuseConstant",
@@ -54,18 +54,18 @@ _CASED_NAMES = (
     "feOffset", "fePointLight", "feSpecularLighting", "feSpotLight", "feTile", "feTurbulence", "foreignObject",
     "linearGradient", "radialGradient", "textPath",
 )  # fmt: skip
-"""Names of attributes and elements as SVG has them."""
+"""Attributes and elements of SVG with mixed case."""
 
 _CASED = {name.lower(): name for name in _CASED_NAMES}
 
 
 def is_picture(svg: _Element, place: Place) -> bool:
-    """Whether a drawing is more than an icon; see the module's head."""
+    """Whether a drawing is a picture and not an icon; see the module's docstring."""
     attributes = dict(svg.items())
     names = f"{attributes.get('class', '')} {attributes.get('id', '')}"
     if any(hides(name, attributes[name]) for name in ("style", "hidden") if name in attributes):
         return False
-    # in a figure of another picture it is the sign to play or to enlarge that
+    # in the figure of another picture, a drawing is the button that plays or enlarges that picture
     is_figure = place.figure is not None and next(place.figure.iter("img", "video", "amp-img"), None) is None
     is_hidden = attributes.get("aria-hidden") == "true" and not is_figure
     if is_hidden or _SIGN_NAMES.search(names[:400]) or next(svg.iter("image"), None) is not None:
@@ -88,7 +88,7 @@ def drawing_url(svg: _Element) -> str:
 
 
 def drawing_title(svg: _Element) -> str | None:
-    """What a drawing says it shows: its label, its ``<title>``, its ``<desc>``."""
+    """The description of a drawing: its label, else its ``<title>``, else its ``<desc>``."""
     label = clean(svg.get("aria-label"))
     for name in ("title", "desc"):
         element = svg.find(name)
@@ -97,7 +97,7 @@ def drawing_title(svg: _Element) -> str | None:
 
 
 def _sides(attributes: dict[str, str]) -> list[float]:
-    """The sides that the page gives a drawing, else those of its view box."""
+    """Width and height that the page gives a drawing, else those of its view box; empty if there are none."""
     sides = [float(side) for side in rendered_size(attributes) if side is not None]
     box = _NUMBER.findall(attributes.get("viewbox", "")[:200])
     return sides or ([float(side) for side in box[2:4]] if len(box) == 4 else [])
@@ -108,8 +108,8 @@ def _is_in_button(svg: _Element) -> bool:
 
 
 def _count(svg: _Element) -> tuple[int, bool, bool]:
-    """Shapes that are drawn where they stand, whether there are words, and whether all are paths, as the letters of a
-    logo are."""
+    """Returns (number of visible shapes, whether there are words, whether all shapes are paths, as the letters of a
+    logo)."""
     num_shapes, has_words, is_lettering = 0, False, True
     unseen: set[_Element] = set()
     for part in islice(svg.iterdescendants(), _MAX_COUNTED):
@@ -123,11 +123,11 @@ def _count(svg: _Element) -> tuple[int, bool, bool]:
 
 
 def _source(svg: _Element) -> str:
-    """The file: without scripts and handlers, and with its size. Its own style sheets come with it."""
+    """The SVG file: without scripts and event handlers, with its size and its own style sheets."""
     width, height = rendered_size(dict(svg.items()))
     size = {"width": width, "height": height}
     parts: list[str] = []
-    tags: list[str | None] = []  # of the open elements; None: left out
+    tags: list[str | None] = []  # of the open elements; None if an element is left out
     for event, part in iterwalk(svg, events=("start", "end")):
         if event == "end":
             tag = tags.pop()
@@ -161,7 +161,7 @@ def _is_name(name: str) -> bool:
 
 
 def _cased(name: object) -> str | None:
-    """A name as SVG has it; None for what is none."""
+    """A name with the case that SVG gives it, or None if it is not a name."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return None
     return _CASED.get(name.lower(), name)

@@ -1,8 +1,8 @@
-"""The picture that a page names as its own, where its body shows it outside the chosen region.
+"""Adds the image that a page declares as its own, if the page's body shows it outside the chosen region.
 
-News sites set it above the heading, beside the text or in a frame that is named as something else. It belongs to the
-article, where a reader sees it: above the text, or in its place in it. The same picture in a menu, in a list of
-teasers or as somebody's portrait does not count.
+News sites put it above the heading, beside the text, or in an element that looks like boilerplate. It belongs to the
+article at the place where a reader sees it. The same image in a menu, in a list of teasers or as a portrait does not
+count.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from gobelin.transforms.pages.images.signs import stated_sides
 from gobelin.transforms.pages.tree.page_blocks import PageBlocks
 
 _MAX_ABOVE = 60
-"""Blocks above the heading, or above the region if there is none, in which the picture is looked for."""
+"""Number of blocks above the heading (or above the region, if there is none) in which the image is searched."""
 
 _MAX_DEPTH = 24
-_NEAR = 4  # containers around an image that may say whose portrait it is
+_NEAR = 4  # containers around an image whose names may mark a portrait
 _MIN_SIDE = 100  # px
 _MIN_TEASER = 75
 _MIN_BELOW = 300
@@ -31,7 +31,7 @@ _PORTRAIT = re.compile(r"avatar|gravatar|author|byline|profile|logo|user(?:pic|-
 
 
 def add_lead_image(region: Region) -> None:
-    """Adds the page's own picture, with its caption, if none of the kept images is it."""
+    """Adds the page's own image, with its caption, if it is not among the kept images."""
     blocks, references = region.blocks, region.references
     own = [
         i
@@ -67,7 +67,7 @@ def add_lead_image(region: Region) -> None:
 
 
 def _is_below(region: Region, index: int) -> bool:
-    """Whether an image stands alone and large right below the region, in an element that begins with it."""
+    """Whether an image stands alone and large right below the region, in an element that begins with the region."""
     containers = region.page.containers
     outer = containers[region.index]
     while outer.parent > 0 and outer.end <= index and outer.start == region.start:
@@ -80,7 +80,8 @@ def _is_below(region: Region, index: int) -> bool:
 
 
 def _leads_here(region: Region, index: int) -> bool:
-    """Whether an image leads to this very page, as in a list of what is read most: it is this page's picture, too."""
+    """Whether an image links to this very page, as in a list of popular articles. Then it is this page's image as
+    well."""
     image = region.blocks[index].image
     assert image is not None
     reference = region.references[image]
@@ -88,8 +89,8 @@ def _leads_here(region: Region, index: int) -> bool:
 
 
 def _is_shown_alone(region: Region, index: int) -> bool:
-    """Whether an image is shown for itself: in no menu, no list of teasers, and nobody's portrait. A cover may lead to
-    its own page or to a gallery; what stands beside another link is a teaser."""
+    """Whether an image is content of its own: not in a menu or a list of teasers, not a portrait, not a logo. It may
+    link to its own page or to a gallery, but an image beside another link is a teaser."""
     page, block = region.page, region.blocks[index]
     assert block.image is not None
     reference = region.references[block.image]
@@ -120,8 +121,8 @@ def _is_shown_alone(region: Region, index: int) -> bool:
 
 
 def _is_beside_link(region: Region, index: int) -> bool:
-    """Whether the smallest element that holds more than an image has words of a link, or another image in one, beside
-    it; an element that holds the region is too large to say so."""
+    """Whether an image has a neighbouring link with words, or a linked image, in the smallest element that holds more
+    than the image. An element that holds the whole region is too large and does not count."""
     page = region.page
     place = page.containers[page.blocks[index].container]
     while place.end - place.start <= 1 and place.parent > 0:
@@ -135,7 +136,7 @@ def _is_beside_link(region: Region, index: int) -> bool:
 
 
 def _caption_beside(page: PageBlocks, index: int) -> int | None:
-    """The block right behind an image that its element names a caption."""
+    """The index of the block right after an image, if its element is a caption."""
     if index + 1 >= len(page.blocks):
         return None
     block = page.blocks[index + 1]

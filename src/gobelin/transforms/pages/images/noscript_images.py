@@ -1,7 +1,8 @@
-"""``<noscript>``: the copy of an image for browsers without scripts, which a crawl may hold instead of the image.
+"""``<noscript>`` copies: an image for browsers without scripts, which a crawl may hold in place of the image itself.
 
-A copy belongs to the image that shares an address with it, wherever that stands; else, alone in its <noscript>, to the
-lazy image right before or behind it. What is left is an image of its own: the page shows it by a script only.
+A copy belongs to the image with which it shares an address, anywhere on the page. Otherwise, if it is alone in its
+<noscript>, it belongs to the lazy image right before or after it. Any other copy is an image of its own, which the page
+shows only by a script.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from gobelin.transforms.pages.images.image_candidates import is_placeholder
 from gobelin.transforms.pages.images.image_drafts import Draft
 
 _MAX_NOSCRIPT_CHARS = 1 << 16
-"""A <noscript> that holds its copy as text is read up to this length."""
+"""A <noscript> with its content as text is parsed up to this length."""
 
 
 def parse_noscript(noscript: _Element) -> list[_Element]:
-    """The images of a <noscript> whose content came as text; it becomes elements."""
+    """Parses the text of a <noscript> into elements, and returns the images among them."""
     text = noscript.text or ""
     if len(text) > _MAX_NOSCRIPT_CHARS:
         return []
@@ -37,7 +38,7 @@ def parse_noscript(noscript: _Element) -> list[_Element]:
 
 
 def join_noscript(drafts: list[Draft]) -> list[Draft]:
-    """The drafts without the copies in <noscript>, whose addresses went to the images that they stand for."""
+    """Returns the drafts without the <noscript> copies whose addresses were added to the original images."""
     copies = [draft for draft in drafts if draft.noscript is not None]
     if not copies:
         return drafts
@@ -74,7 +75,8 @@ def join_noscript(drafts: list[Draft]) -> list[Draft]:
 
 
 def _original(copy: Draft, owners: dict[str, list[Draft]]) -> Draft | None:
-    """The image that names an address of a copy's, unless different images name it: that is a placeholder."""
+    """The image that shares an address with a copy, or None. An address that several different images share is a
+    placeholder."""
     for one in copy.found:
         found = owners.get(one.url)
         if found is None or is_placeholder(one.url):
@@ -85,7 +87,7 @@ def _original(copy: Draft, owners: dict[str, list[Draft]]) -> Draft | None:
 
 
 def _stands_for(noscript: _Element, draft: Draft) -> bool:
-    """Whether a <noscript> holds the copy of a lazy image: they stand side by side, with no words between."""
+    """Whether a <noscript> holds the copy of a lazy image: the two are neighbours, with no text between them."""
     if draft.noscript is not None or not draft.is_lazy:
         return False
     before, after = noscript.getprevious(), noscript.getnext()

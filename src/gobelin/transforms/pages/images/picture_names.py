@@ -1,9 +1,8 @@
-"""Which of a page's images is the picture that the page names as its own.
+"""Finds which images of a page are the picture that the page declares as its own.
 
-Pages name a picture for those who link to them (Open Graph's ``og:image``, ``twitter:image``, schema.org's ``image``,
-``<link rel=image_src>``). Where the body shows it, it belongs to the article. One picture has many addresses, so they
-are compared by what sizes, hosts and services that resize leave in common. Marks of a site (logos, icons, stand-ins)
-name no picture.
+Pages declare a picture for previews of links (Open Graph's ``og:image``, ``twitter:image``, schema.org's ``image``,
+``<link rel=image_src>``). If the body shows it, it belongs to the article. One picture has many addresses, so they are
+compared without sizes, hosts and resizing services. Logos, icons and placeholders of a site are ignored.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ _MARK = re.compile(r"logo|icon|avatar|placeholder|blank|spacer|site-?image|share
 
 
 def own_picture_names(declared: Iterable[_Element], base_url: str) -> frozenset[str]:
-    """Names of the pictures that a page calls its own.
+    """The names (``picture_name``) of the pictures that a page declares as its own.
 
     Args:
-        declared: its ``<meta>``, ``<link>`` and ``<script>``, here and below.
+        declared: its ``<meta>``, ``<link>`` and ``<script>`` elements; the same holds for the functions below.
     """
     names = set()
     for element in _first(declared, "meta", "link"):
@@ -69,7 +68,8 @@ def own_picture_names(declared: Iterable[_Element], base_url: str) -> frozenset[
 
 
 def author_names(declared: Iterable[_Element]) -> frozenset[str]:
-    """Names of those who a page says wrote it, in lower case: by ``<meta name=author>`` and by JSON-LD."""
+    """The declared authors of a page, with case and white space folded: from ``<meta name=author>`` and from
+    JSON-LD."""
     names = []
     for element in _first(declared, "meta", "script"):
         if element.tag == "script":
@@ -81,7 +81,7 @@ def author_names(declared: Iterable[_Element]) -> frozenset[str]:
 
 
 def own_addresses(declared: Iterable[_Element], base_url: str) -> tuple[str, ...]:
-    """The addresses of a page, without scheme: that which it was found under, and those that its head gives."""
+    """The addresses of a page without their scheme: its crawl address, and those that its head declares."""
     addresses = [base_url]
     for element in _first(declared, "meta", "link"):
         if element.tag == "link":
@@ -95,13 +95,13 @@ def own_addresses(declared: Iterable[_Element], base_url: str) -> tuple[str, ...
 
 
 def _first(elements: Iterable[_Element], *tags: str) -> Iterator[_Element]:
-    """The first ``_MAX_METAS`` elements of some tags."""
+    """The first ``_MAX_METAS`` elements with one of some tags."""
     return islice((element for element in elements if element.tag in tags), _MAX_METAS)
 
 
 def is_below(url: str, addresses: Iterable[str]) -> bool:
-    """Whether an address is one of these, or lies in a folder that is one of these; a site's first page is no
-    folder."""
+    """Whether an address equals one of the given ones, or lies in a folder that does. The root of a site does not count
+    as a folder."""
     address = _without_scheme(url)
     return any(address == own or ("/" in own and address.startswith(own + "/")) for own in addresses)
 
@@ -111,14 +111,14 @@ def _without_scheme(url: str) -> str:
 
 
 def picture_file(url: str) -> str:
-    """The name of a picture's file without sizes: numbers that tell pictures apart stay."""
+    """The file name of a picture without sizes. Numbers that identify a picture stay."""
     path = _INNER.split(unquote(url[:_MAX_URL_CHARS]))[-1]
     return _SIZE.sub("", _SIZE.sub("", _EXTENSION.sub("", re.split("[?#]", path, maxsplit=1)[0].rpartition("/")[2])))
 
 
 def picture_name(url: str) -> str:
-    """What the addresses of one picture have in common: the last part of its path without sizes, with the part before
-    it where it is short or says nothing. Empty where nothing is left."""
+    """The part that all addresses of one picture share: the last part of its path without sizes, with the part before
+    it if the last one is short or generic. Empty if nothing is left."""
     url = unquote(unquote(url[:_MAX_URL_CHARS]))
     parts = _INNER.split(url)
     path = parts[-1] if len(parts) > 1 else url.partition("//")[2]
@@ -135,19 +135,19 @@ def picture_name(url: str) -> str:
     return "/".join(reversed(names[:2]))
 
 
-@functools.lru_cache(1024)  # a page names the sizes of one picture after one another, its folders all the time
+@functools.lru_cache(1024)  # a page repeats the same files and folders many times
 def _without_size(segment: str) -> str:
-    """A part of a picture's path in lower case, without its extension and without sizes."""
+    """A part of a picture's path in lower case, without extension and sizes."""
     short, num_sizes = _SIZE.subn("", _EXTENSION.sub("", segment))
     if num_sizes:
         short = _SIZE.sub("", short)
-    number = _LAST_NUMBER.search(short)  # a width, where it does not number the picture
+    number = _LAST_NUMBER.search(short)  # a width, unless the rest is too short to identify the picture
     if number is not None and number.start() >= _MIN_NAME_CHARS:
         short = short[: number.start()]
     return short.lower()
 
 
 def is_mark(url: str) -> bool:
-    """Whether the last two parts of an address name a logo, an icon or a stand-in."""
+    """Whether the last two parts of an address name a logo, an icon or a placeholder."""
     path = url.partition("?")[0]
     return _MARK.search("/".join(path.split("/")[-2:])) is not None

@@ -1,4 +1,4 @@
-"""Rules that take pictures out of a region: what belongs to something that went, and icons."""
+"""Rules that drop images from a region: icons, logos, teasers, and images whose text was dropped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _MAX_BLOCKS = 12
 
 
 def drop_left_behind(region: Region) -> None:
-    """A picture that leads to another page, in an element that lost all its words: the picture of a teaser."""
+    """Drops an image that links to another page if all words of its element were dropped: it is the image of a
+    teaser."""
     page, drop = region.page, region.drop
     for index in range(region.start, region.end):
         block = page.blocks[index]
@@ -39,8 +40,8 @@ def drop_left_behind(region: Region) -> None:
 
 
 def drop_icons(region: Region) -> None:
-    """Pictures that an article declares as small as an icon; of other pages but manuals, where they may stand for
-    words, the smallest that lead to another page."""
+    """Drops images that are as small as icons by their stated size. On pages that are not articles, only the smallest
+    ones that link to another page are dropped; on manuals none, because there they may stand for words."""
     if region.kind is PageKind.MANUAL:
         return
     is_article = region.kind is PageKind.ARTICLE
@@ -57,8 +58,8 @@ def drop_icons(region: Region) -> None:
 
 
 def drop_signs(region: Region) -> None:
-    """What belongs to the site or to a person rather than to the page; and what an article or a product's page shows
-    three times."""
+    """Drops images that belong to the site or a person and not to the page, and images that an article or a product
+    page shows at least three times."""
     first, last = _ends_of_prose(region)
     found: dict[str, list[int]] = {}
     for index in _shown(region):
@@ -79,8 +80,8 @@ def drop_signs(region: Region) -> None:
 
 
 def drop_copies(region: Region) -> None:
-    """Of an article's own picture, which the page shows in several sizes: those without a caption where another has
-    one, and thumbnails."""
+    """Drops further sizes of an article's own picture: those without a caption if another one has one, and
+    thumbnails."""
     if region.kind is not PageKind.ARTICLE:
         return
     groups: dict[str, list[tuple[bool, int, int]]] = {}
@@ -99,13 +100,13 @@ def drop_copies(region: Region) -> None:
 
 
 def _ends_of_prose(region: Region) -> tuple[int, int]:
-    """The first and the last block of prose that are kept; behind all where there is none."""
+    """The first and the last kept block with prose; (``region.end``, ``region.end``) if there is none."""
     prose = [index for index in range(region.start, region.end) if region.weights[index] > 0 and not region.drop[index]]
     return (prose[0], prose[-1]) if prose else (region.end, region.end)
 
 
 def _shown(region: Region) -> list[int]:
-    """The blocks that are images and are kept."""
+    """The indexes of the kept blocks that are images."""
     lead = {id(block) for block in region.lead}
     return [
         index
@@ -124,8 +125,8 @@ def _drop(region: Region, indexes: Sequence[int]) -> None:
 
 
 def drop_pointers(region: Region) -> None:
-    """Pictures of an article that say nothing of it: what leads to another page outside of the prose and is small or of
-    unknown size (a portrait, a teaser, a partner's mark), and what is as flat as a line of text."""
+    """Drops images of an article that are not about its subject: images outside the prose that link to another page and
+    are small or of unknown size (a portrait, a teaser, the logo of a partner), and images as flat as a line of text."""
     if region.kind is not PageKind.ARTICLE:
         return
     first, last = _ends_of_prose(region)
@@ -160,9 +161,9 @@ _UNKNOWN_SIDE = 640
 
 
 def drop_icon_rows(region: Region) -> None:
-    """Three or more pictures above the first prose, or below the last, that say nothing of themselves: no caption or
-    size, no picture that they open, but the file's name of an icon; or no alternative text, and a link that shares or
-    a word or two beside each. They are signs of views, likes and ways to share."""
+    """Drops rows of at least three undescribed images above the first prose or below the last. An undescribed image has
+    no caption and no size and opens no image file. It is an icon if its file name says so, or if it has no alt text and
+    is a share link or has a word or two beside it. Such rows count views and likes, or offer ways to share."""
     weights, drop = region.weights, region.drop
     prose = [index for index in range(region.start, region.end) if weights[index] > 0 and not drop[index]]
     if not prose:
@@ -206,7 +207,7 @@ def _says_nothing(region: Region, index: int) -> bool:
 
 
 def _is_icon(region: Region, index: int) -> bool:
-    """Whether an image has the file's name of an icon, and no more than a word or two as its alternative text."""
+    """Whether an undescribed image has the file name of an icon, and an alt text of at most a word or two."""
     reference = _undescribed(region, index)
     if reference is None or len(reference.alt or "") > _MAX_LABEL_CHARS:
         return False
@@ -214,7 +215,8 @@ def _is_icon(region: Region, index: int) -> bool:
 
 
 def _undescribed(region: Region, index: int) -> ImageReference | None:
-    """An image of the region without caption or size that opens no picture and is not the page's own."""
+    """The reference of a kept image without caption and size that opens no image file and is not the page's own, else
+    None."""
     image = region.blocks[index].image
     if image is None or region.drop[index] or image >= len(region.references) or image in region.captions:
         return None

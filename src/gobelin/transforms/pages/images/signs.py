@@ -1,5 +1,7 @@
-"""What an image says of itself, wherever it stands: how large it is shown, and whether it is a sign rather than a
-picture: a portrait of who writes, a smiley, a badge, a part of the site's design, something still to be loaded."""
+"""Properties of a single image, wherever it stands: its stated size, and whether it is a sign rather than a picture.
+
+Signs are portraits of authors, smileys, badges, parts of the site's design, and placeholders.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from gobelin.transforms.urls import host_of
 
 _MAX_ADDRESS_CHARS = 1000
 _SIGN_PX = 50
-_POINTER_PX = 100  # of an image that leads to somebody's page, or to another part of the site
+_POINTER_PX = 100  # of an image that links to a person's page, or to another part of the site
 _PORTRAIT_PX = 200
 _MIN_COUNTER_CHARS = 100
 _SIZE = re.compile(r"(?<![\da-z])(\d{2,4})x(\d{2,4})(?![\da-z])", re.I)
@@ -35,7 +37,7 @@ _DESIGN = re.compile(
     r"|/(?:smil(?:ies|eys?)|emoticons?|emojis?|favicons?)/",
     re.I,
 )
-"""Folders of a content management system's design, and of what stands for words."""
+"""Folders of a content management system's design, and of smileys and icons."""
 
 _PORTRAIT = re.compile(r"/avatars?/", re.I)
 
@@ -49,13 +51,13 @@ _ICON_FILE = re.compile(
     re.I,
 )
 _ACTION = re.compile(r"/cta/(?:default|redirect)/|[/.](?:sharer?|intent|pin/create)[/.?]|/intent/(?:tweet|post)", re.I)
-"""A link, or a picture's address, by which a page asks to share it or to buy."""
+"""Addresses of links or images that ask the reader to share or to buy."""
 
 _LOGO = re.compile(r"logo", re.I)
 _MIN_SITE_CHARS = 4
 _BADGE = re.compile(r"/(?:v?vip|lv|medal|member|rank)_?\d{1,3}(?:_\w{1,20})?\.(?:png|gif|svg|webp)", re.I)
 _ICONS = re.compile(r"/icons?/|/(?:assets|static|dist)/(?:[^/]{1,40}/){0,3}(?:images?|img)/[^/]{1,80}\.svg$", re.I)
-"""Folders of icons, and drawings among the files of a site's design."""
+"""Folders of icons, and SVG files in the folders of a site's design."""
 
 _LOADING = frozenset(("loading", "loader", "spinner", "lädt", "laden", "chargement", "cargando", "caricamento"))
 _PROFILE = re.compile(
@@ -66,8 +68,8 @@ _PROFILE = re.compile(
 
 
 def stated_sides(reference: ImageReference) -> list[int]:
-    """Width and height in px as the page states them: those that it shows the image in, else those in the file's
-    address or, of a ``data:`` image, in the file. Empty where it states neither."""
+    """Width and height in px that the page states: the size on the page, else the size in the address of the file or,
+    for a ``data:`` image, in the file. Empty if there is none."""
     sides = [side for side in (reference.rendered_width, reference.rendered_height) if side is not None]
     if sides:
         return sides
@@ -80,7 +82,7 @@ def stated_sides(reference: ImageReference) -> list[int]:
 
 
 def is_sign(reference: ImageReference) -> bool:
-    """Whether an image in a conversation is a smiley, a badge or a picture of who writes."""
+    """Whether an image in a conversation is a smiley, a badge or a portrait of a member."""
     sides = [reference.rendered_width, reference.rendered_height]
     if min(side or _SIGN_PX for side in sides) < _SIGN_PX:
         return True
@@ -93,8 +95,8 @@ def is_sign(reference: ImageReference) -> bool:
 
 
 def is_of_site(reference: ImageReference) -> bool:
-    """Whether an image without a caption belongs to the site, not to its page: it is still to be loaded, its file
-    lies among those of the design or of portraits, or it leads to the page of a person."""
+    """Whether an image without a caption belongs to the site and not to the page: it is a placeholder, its file is in a
+    folder of the design or of portraits, it is the site's logo or a share button, or it links to a person's page."""
     if reference.caption:
         return False
     if reference.alt and reference.alt.strip(" .\u2026").casefold() in _LOADING:
@@ -107,7 +109,7 @@ def is_of_site(reference: ImageReference) -> bool:
 
 
 def _is_own_logo(address: str) -> bool:
-    """Whether a file is named a logo and after the site that it lies on: ``quay-logo.svg`` of ``www.quay.example``."""
+    """Whether a file name contains "logo" and the name of its own site: ``quay-logo.svg`` of ``www.quay.example``."""
     name = address.rpartition("/")[2].casefold()
     if not _LOGO.search(name):
         return False
@@ -116,19 +118,19 @@ def _is_own_logo(address: str) -> bool:
 
 
 def _asks(reference: ImageReference, address: str) -> bool:
-    """Whether an image is a button that asks to share the page, or to go and buy."""
+    """Whether an image is a button that shares the page or leads to a purchase."""
     link = (reference.link_url or "")[:_MAX_ADDRESS_CHARS]
     return _ACTION.search(link) is not None or _ACTION.search(address) is not None
 
 
 def is_called_sign(reference: ImageReference) -> bool:
-    """Whether the name of an image's file says that it is a portrait, a code to scan, or still to be loaded."""
+    """Whether the file name or folder of an image is that of a portrait, a QR code or a loading sign."""
     url = _address(reference)
     return _SIGN_FILE.fullmatch(_stem(url)) is not None or _PORTRAIT.search(url) is not None
 
 
 def is_called_icon(reference: ImageReference) -> bool:
-    """Whether an image's file lies among icons, or has the name of one."""
+    """Whether the file name or folder of an image is that of an icon."""
     url = _address(reference)
     return _ICON_FILE.fullmatch(_stem(url)) is not None or _ICONS.search(url) is not None
 
@@ -138,7 +140,7 @@ def _stem(url: str) -> str:
 
 
 def is_unnamed(reference: ImageReference) -> bool:
-    """Whether neither words nor a size nor a file's name speak for a picture, but a long query for a counter."""
+    """Whether an image is a tracking pixel: without words, size and image file name, but with a long query."""
     url = reference.candidates[0]
     has_words = reference.alt or reference.title or reference.caption or stated_sides(reference)
     is_long = len(url.partition("?")[2]) >= _MIN_COUNTER_CHARS and url[:5].lower() != "data:"
@@ -155,7 +157,7 @@ def _path(url: str) -> str:
 
 
 def _data_sides(url: str) -> list[int]:
-    """Width and height of a PNG or GIF in a ``data:`` URL, from the file's first bytes."""
+    """Width and height of a PNG or GIF in a ``data:`` URL, from the first bytes of the file; else empty."""
     head, _, body = url[:200].partition(",")
     if not head.endswith(";base64"):
         return []

@@ -1,9 +1,8 @@
-"""``srcset`` and ``sizes``: the addresses that a responsive image offers, and how wide each is.
+"""Parses ``srcset`` and ``sizes``: the addresses that a responsive image offers, and their widths.
 
-Parsed as the HTML standard does (4.8.4.2.2): white space ends an address, so commas inside one do not; a comma at an
-address's end does, and one before a descriptor's end. Two departures, both for real pages: an address with a
-space in it is put together again where that makes it readable, and no more than ``MAX_CANDIDATES`` are looked at.
-Linear in the length of the attribute.
+The algorithm is that of the HTML standard (4.8.4.2.2): white space ends an address, so a comma inside an address does
+not end it, but a comma at its end does. There are two deviations for real pages: an address with a space in it is
+joined again if the result is valid, and at most ``MAX_CANDIDATES`` are read. Linear in the length of the attribute.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import re
 from typing import NamedTuple
 
 MAX_CANDIDATES = 64
-"""Candidates of one ``srcset`` that are looked at; real ones have a dozen."""
+"""Maximum number of candidates of one ``srcset`` that are read. Real ones have a dozen."""
 
 _SEPARATORS = re.compile(r"[\s,]*")
 _ADDRESS = re.compile(r"\S*")
@@ -21,15 +20,15 @@ _SLOT_PX = re.compile(r"(\d{1,5})(?:\.\d{0,9})?px\s*$")
 
 
 class SrcsetCandidate(NamedTuple):
-    """An address of a ``srcset`` with what its descriptor says of it; density 1 where there is no descriptor."""
+    """An address of a ``srcset`` with its descriptor. Without a descriptor, the density is 1."""
 
     address: str
-    width: float | None  # px, of the file
-    density: float | None  # px of the file for each px on the page
+    width: float | None  # of the file in px
+    density: float | None  # px of the file per px on the page
 
 
 def parse_srcset(srcset: str) -> list[SrcsetCandidate]:
-    """The candidates of a ``srcset`` as they stand. One with an invalid descriptor is left out."""
+    """The candidates of a ``srcset`` in their order. Candidates with an invalid descriptor are left out."""
     candidates: list[SrcsetCandidate] = []
     position = 0
     while position < len(srcset) and len(candidates) < MAX_CANDIDATES:
@@ -50,7 +49,7 @@ def parse_srcset(srcset: str) -> list[SrcsetCandidate]:
 
 
 def slot_width(sizes: str | None) -> int | None:
-    """Width in px of the last, unconditional entry of a ``sizes`` attribute; None where that is no plain length."""
+    """The width in px of the last, unconditional entry of a ``sizes`` attribute; None if it is not a length in px."""
     last = (sizes or "")[-64:].rpartition(",")[2].strip()
     match = _SLOT_PX.fullmatch(last)
     return int(match.group(1)) if match else None
@@ -63,7 +62,7 @@ def _read_candidate(address: str, descriptors: list[str]) -> SrcsetCandidate | N
     density: float | None = None
     valid = [_DESCRIPTOR.fullmatch(descriptor) is not None for descriptor in descriptors]
     if not all(valid):
-        # "my photo.jpg 300w": the address went on after the space.
+        # "my photo.jpg 300w": the address continues after the space.
         if not valid[-1] or any(valid[:-1]) or "." not in descriptors[-2]:
             return None
         address = " ".join((address, *descriptors[:-1]))
