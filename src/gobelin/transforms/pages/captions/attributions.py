@@ -1,4 +1,5 @@
-"""Who is quoted: the line below a quotation or an epigraph that sites name as they name a page's own author."""
+"""Recognises the author of a quotation: the line below a quotation or an epigraph, which sites often name like the
+author of the page."""
 
 from __future__ import annotations
 
@@ -10,20 +11,20 @@ from lxml.html import HtmlElement
 MAX_ATTRIBUTION_CHARS = 200
 
 NAMES_AUTHOR = re.compile(r"author|byline|credit|source|cite", re.I)
-"""Names that such a line has."""
+"""Names of such a line."""
 
 _QUOTED = re.compile(r"(?:^|[\s_-])(?:epigraph|motto|poem|verse|(?:block|pull)?quot(?:e|ation))(?:[\s_-]|$)", re.I)
 _DASH = re.compile(r"\s*(?:[\u2012-\u2015~]|--)")
 _MAX_NAMES_CHARS = 500
-_MAX_TEXTS = 9  # that are read in search of a dash
+_MAX_TEXTS = 9  # number of text nodes that are searched for a dash
 
 
 def says_who_is_quoted(element: HtmlElement, names: str, is_below_quotation: bool) -> bool:
-    """Whether a line belongs to the words before it.
+    """Whether a line names the author of the words before it.
 
     Args:
-        names: of the element, and of the one around it where that holds those words too.
-        is_below_quotation: a ``<blockquote>`` ends there; then a dash tells its author from the page's.
+        names: class and id of the element, and of the element around it if that also holds the quoted words.
+        is_below_quotation: whether a ``<blockquote>`` ends right before. Then a dash at the line's beginning is enough.
     """
     before = element.getprevious()
     above = "" if before is None else (before.get("class") or "")

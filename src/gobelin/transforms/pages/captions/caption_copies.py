@@ -1,5 +1,5 @@
-"""What a region says once in a picture's caption and once more as a text, and pictures that it shows twice in a row: a
-preview beside the picture, a version to enlarge, one for narrow and one for wide screens."""
+"""Drops repetitions in a region: texts that repeat a caption, and images that are shown twice in a row (a preview, an
+enlarged version, versions for narrow and wide screens)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gobelin.transforms.pages.images.signs import stated_sides
 from gobelin.transforms.pages.tree.page_blocks import Block
 
 _MIN_CHARS = 20
-_MAX_MORE = 8  # characters of " ... more"
+_MAX_MORE = 8  # length of " ... more"
 _MAX_BETWEEN = 4  # kept blocks between a picture and the copy of its caption
 _MIN_FILE_CHARS = 10
 _MAX_ADDRESS_CHARS = 1000
@@ -23,7 +23,8 @@ _ENDS = " .…"
 
 
 def drop_caption_copies(region: Region) -> None:
-    """A paragraph near a picture whose words the picture's caption has, too. A manual may say them again."""
+    """Drops a paragraph near an image if the image's caption contains its text. Manuals keep it, as they may repeat
+    captions."""
     if region.kind is PageKind.MANUAL:
         return
     kept = _kept(region)
@@ -43,8 +44,8 @@ def _is_in_caption(block: Block, caption: str) -> bool:
 
 
 def drop_second_versions(region: Region) -> None:
-    """Of an article's pictures in a row, with no text between, whose addresses differ in sizes alone: those without a
-    caption of their own, and the smaller."""
+    """Drops the second version of an image in an article: two images without text between them whose addresses differ
+    only in sizes. The one without a caption goes, else the smaller one."""
     if region.kind is not PageKind.ARTICLE:
         return
     before: Block | None = None
@@ -80,8 +81,8 @@ def _is_same_picture(region: Region, one: Block, other: Block) -> bool:
 
 
 def _name_without_sizes(url: str) -> str:
-    """The address without its query and numbers of up to four digits; empty where its file's name may be that of
-    several pictures: where it is short, or holds letters alone."""
+    """The address without its query and without numbers of up to four digits; empty if the file name is too generic to
+    identify an image (short, or without digits)."""
     path = url[:_MAX_ADDRESS_CHARS].partition("?")[0]
     folder, _, _ = path.rpartition("/")
     name = picture_file(path)

@@ -1,4 +1,4 @@
-"""The words of a caption, as a reader sees them."""
+"""The text of a caption as a reader sees it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lxml.etree import _Element, iterwalk
 from gobelin.transforms.pages.tree.visible_text import is_hidden
 
 MAX_CAPTION_CHARS = 1500
-"""Longest caption that the page itself names as one. The longest on 576 real pages has 1,290 characters."""
+"""Maximum length of a caption that the page marks as one. The longest on 576 real pages has 1,290 characters."""
 
 MAX_CLASS_CHARS = 512
 
@@ -29,12 +29,13 @@ _PERMALINKS = frozenset(("¶", "#", "§", "🔗"))
 
 
 def text_of(element: _Element, is_shown: bool = False) -> str:
-    """The words of an element, white space folded; blocks stand apart, and so do neighbouring spans with a class.
+    """The text of an element with folded white space. Spaces separate blocks, and neighbouring spans with a class.
 
-    Empty where there are none, or far more than a caption has, or where the page hides them.
+    Returns "" if there is no text, if it is far longer than a caption, or if the page hides it.
 
     Args:
-        is_shown: although a style or a class hides it, as a caption is until the pointer is over its picture.
+        is_shown: whether to read the element although a style or class hides it. Captions are often hidden until the
+            pointer is over the image.
     """
     if element.get("hidden") is not None or (is_hidden(element) and not is_shown):
         return ""
@@ -60,11 +61,11 @@ def text_of(element: _Element, is_shown: bool = False) -> str:
             return ""
     text = fold("".join(pieces))
     half = len(text) // 2
-    return text[:half] if half > 8 and text[half] == " " and text[:half] == text[half + 1 :] else text  # said twice
+    return text[:half] if half > 8 and text[half] == " " and text[:half] == text[half + 1 :] else text  # repeated
 
 
 def join_parts(texts: Sequence[str]) -> str:
-    """Parts of one caption in a row; one that repeats the beginning of another, cut off, is left out."""
+    """Joins the parts of one caption. A part that is a truncated copy of another one is left out."""
     kept: list[str] = []
     for text in texts:
         start = text.rstrip(". …")[: max(len(text) * 3 // 4, 1)]
@@ -74,7 +75,7 @@ def join_parts(texts: Sequence[str]) -> str:
 
 
 def _is_unread(part: _Element) -> bool:
-    """Whether an element in a caption does not belong to its words: a script, a sign to link by, a hint for screen
+    """Whether an element in a caption is not part of its text: a script, a permalink sign, a hint for screen
     readers."""
     if part.tag in NO_WORDS or (part.tag == "a" and (part.text or "").strip() in _PERMALINKS):
         return True
@@ -90,7 +91,7 @@ def has_words(text: str | None) -> bool:
 
 
 def has_more(element: _Element, num_children: int) -> bool:
-    """Whether an element has more children than that; len() would count them all."""
+    """Whether an element has more than ``num_children`` children. ``len()`` would count all of them."""
     return next(islice(element, num_children, None), None) is not None
 
 

@@ -1,16 +1,16 @@
-"""Captions: the words beside an image that describe it, found by the page's structure, taken out of its text.
+"""Finds captions by the structure of the page, and removes them from its text.
 
-Three kinds, in this order; each image has one caption at most, and each caption one image, the nearest.
+There are three kinds, in this order. Each image has at most one caption, and each caption belongs to the nearest image.
 
     figcaption  of the innermost ``<figure>``, or of the one around it if that has no image of its own
-    class       an element beside the image, or beside a wrapper that holds the image alone, whose class says caption
-                (``wp-caption-text``, ``imageCaption``, ``figure__legend``), or a table cell of that class below
+    class       an element beside the image, or beside a wrapper that holds only the image, whose class says caption
+                (``wp-caption-text``, ``imageCaption``, ``figure__legend``), or a table cell with such a class below
     frame       the rest of a small frame around one image: a ``figure``, a ``center``, an element of class ``figure``,
-                ``illustration`` and the like, an ``em`` or ``small`` alone in the image's paragraph
+                ``illustration`` and similar, an ``em`` or ``small`` alone in the image's paragraph
 
-A caption is text only (no image, heading, list, table or form) and at most ``MAX_CAPTION_CHARS`` long; frames take
-``MAX_FRAME_CHARS``. What is longer stays in the text: body paragraphs are worth more there. Each image looks at no
-more than ``_MAX_LEVELS`` x ``_MAX_SIBLINGS`` elements around it, so the whole is linear in their number.
+A caption consists of text only (no image, heading, list, table or form) and has at most ``MAX_CAPTION_CHARS``
+characters, or ``MAX_FRAME_CHARS`` if it comes from a frame. Longer texts stay in the text as body paragraphs. For each
+image at most ``_MAX_LEVELS`` x ``_MAX_SIBLINGS`` elements are read, so the time is linear in the number of images.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from gobelin.transforms.pages.captions.caption_text import (
 )
 
 MAX_FRAME_CHARS = 300
-"""Longest caption that is known by its place alone."""
+"""Maximum length of a caption that is recognised only by its place."""
 
 _MAX_LEVELS = 16
 _MAX_SIBLINGS = 4
 _MAX_LABEL_CHARS = 60
-"""Longest button, credit or count (``2 of 7``) that may stand between an image and its caption."""
+"""Maximum length of a button, credit or count (``2 of 7``) between an image and its caption."""
 
 _MAX_COLUMNS = 64
 _MAX_FIGCAPTION_PARTS = 500
 _MAX_PARTS = 60
-"""Elements that a caption may consist of; links and emphasis in it count."""
+"""Maximum number of elements in a caption, including links and emphasis."""
 
 _CAPTION_CLASS = re.compile(
     r"(?:caption|captions|gallerytext|legende?|bildunterschrift|bildtext|pie-?(?:de-?)?foto|didascalia)"
@@ -73,11 +73,11 @@ _FRAME_CLASS = re.compile(
 _CREDIT_CLASS = re.compile(r"(?:^|[\s_-])(?:credits?|source|copyright|photographer|fotograf)(?:[\s_-]|$)", re.I)
 _STYLE_WIDTH = re.compile(r"(?:^|[;\s])width\s*:\s*(\d{2,4})(?:\.\d{0,9})?px", re.I)
 _MAX_WIDER = 24
-"""px by which an element may be wider than a picture and still be the frame around it."""
+"""Number of px by which an element may be wider than an image and still be its frame."""
 
-_MIN_SAME_CHARS = 20  # of an alternative text that stands below its image once more
+_MIN_SAME_CHARS = 20  # minimum length of an alt text that is repeated below its image
 _MAX_LINK_LABEL_CHARS = 20
-_SMALL_IMAGE = "small-img"  # a tag of our own, passed over like a line break
+_SMALL_IMAGE = "small-img"  # a private tag, skipped like a line break
 _NO_CAPTION_PARTS = frozenset((
     _SMALL_IMAGE,
     "img", "picture", "table", "ul", "ol", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "form", "input", "select",
@@ -96,8 +96,8 @@ _EMPHASIS = frozenset(("em", "i", "small", "cite"))
 
 
 def take_figcaption(figcaption: _Element) -> str | None:
-    """The words of a figcaption, taken out of the tree; images in it stay. None, and nothing done, if it has none, or
-    more than a caption has."""
+    """Removes the text of a figcaption from the tree and returns it; images in it stay. Returns None, and changes
+    nothing, if there is no text or it is longer than a caption."""
     parts = list(islice(figcaption.iter(), _MAX_FIGCAPTION_PARTS + 1))
     text = text_of(figcaption) if len(parts) <= _MAX_FIGCAPTION_PARTS else ""
     if not 0 < len(text) <= MAX_CAPTION_CHARS:
@@ -111,11 +111,14 @@ def take_figcaption(figcaption: _Element) -> str | None:
 
 
 def take_captions(images: Sequence[_Element], small: Sequence[_Element] = ()) -> dict[_Element, str]:
-    """The captions of images by class or by frame, taken out of the tree.
+    """Finds the captions of images by class or by frame, and removes them from the tree.
 
     Args:
         images: ``img`` elements without a caption yet, in the page's order.
-        small: others, too small to be what a caption beside them describes if there is a larger one.
+        small: icons and glyphs. A caption goes to a larger image beside it first.
+
+    Returns:
+        the captions by image.
     """
     taken: set[_Element] = set()
     captions: dict[_Element, str] = {}
@@ -166,7 +169,7 @@ def _take_beside(image: _Element, taken: set[_Element]) -> str | None:
 
 
 def _take_centred_above(frame: _Element) -> str | None:
-    """The centred line right above a centred image, in plain words: what is set in bold or large is a title."""
+    """Removes and returns the centred line right above a centred image. Bold or large text is a title and stays."""
     above = frame.getprevious()
     if above is None or not (above.tag == "center" or above.get("align") == "center") or has_words(above.tail):
         return None
@@ -179,11 +182,13 @@ def _take_centred_above(frame: _Element) -> str | None:
 
 
 def _classed_siblings(element: _Element, alt: str) -> tuple[list[_Element], bool]:
-    """Elements of class caption right behind an element, or the one before it where the two begin a block, with the
-    credits between; and whether the element may be all that its parent holds, by what is behind it.
+    """Returns (caption elements with the credits between them, whether the element may be the only content of its
+    parent).
+
+    Captions are right after the element, or right before it if the two begin a block.
 
     Args:
-        alt: the image's alternative text: what repeats it is a caption.
+        alt: alt text of the image. An element that repeats it is a caption.
     """
     found: list[_Element] = []
     credits: list[_Element] = []
@@ -222,12 +227,12 @@ def _classed_siblings(element: _Element, alt: str) -> tuple[list[_Element], bool
 
 
 def _says(element: _Element, alt: str) -> bool:
-    """Whether an element says what a long alternative text does, and nothing else. In a link it is a teaser's title."""
+    """Whether the text of an element equals a long alt text. In a link it would be the title of a teaser."""
     return len(alt) >= _MIN_SAME_CHARS and _caption_text(element, len(alt) + 1) == alt and not _is_link(element)
 
 
 def _is_credit(element: _Element) -> bool:
-    """Whether a short element names who made a picture."""
+    """Whether a short element names the creator of an image."""
     is_named = element.tag == "cite" or _names_credit(element.get("class", "")[:MAX_CLASS_CHARS])
     return is_named and _caption_text(element, _MAX_CREDIT_CHARS) is not None
 
@@ -236,7 +241,7 @@ _MAX_CREDIT_CHARS = 100
 
 
 def _caption_in(element: _Element) -> _Element | None:
-    """The element if it is a caption by its class, or the caption among its first few descendants."""
+    """The element itself if its class says caption, else such an element among its first few descendants, else None."""
     for part in islice(element.iter(), 6):
         tag = part.tag
         if tag in _NO_CAPTION_PARTS:
@@ -247,7 +252,7 @@ def _caption_in(element: _Element) -> _Element | None:
 
 
 def _cell_below(cell: _Element) -> list[_Element]:
-    """The caption of an image in a table cell: the cell of class caption under it in the next row."""
+    """The caption of an image in a table cell: the cell with a caption class below it in the next row; else empty."""
     row = cell.getparent()
     if row is None or row.tag != "tr" or has_more(row, _MAX_COLUMNS):
         return []
@@ -267,7 +272,7 @@ def _cell_below(cell: _Element) -> list[_Element]:
 
 
 def _take_frame(frame: _Element, element: _Element) -> str | None:
-    """What else stands in a frame around one image, where it is little, and behind the image; taken out."""
+    """Removes and returns the short text after the image in a frame around it, or None."""
     before = list(islice(element.itersiblings(preceding=True), _MAX_SIBLINGS + 1))
     after = list(islice(element.itersiblings(), _MAX_SIBLINGS + 1))
     if len(before) > _MAX_SIBLINGS or len(after) > _MAX_SIBLINGS:
@@ -307,7 +312,7 @@ def _take_frame(frame: _Element, element: _Element) -> str | None:
 
 
 def _take_above(frame: _Element, before: list[_Element], rest: list[_Element]) -> str | None:
-    """The one line over an image, in a frame that its tag or class names a figure and that holds no other words."""
+    """Removes and returns the single line above an image, if the frame is marked as a figure and has no other text."""
     if frame.tag in ("p", "center") or frame.get("align") == "center" or len(before) > 1 or _is_link(before[0]):
         return None
     if any(has_words(part.tail) or not _is_empty(part) for part in rest[1:]) or has_words(rest[0].tail):
@@ -319,7 +324,7 @@ def _take_above(frame: _Element, before: list[_Element], rest: list[_Element]) -
 
 
 def _is_only_cell(cell: _Element) -> bool:
-    """Whether a table is no more than a frame around one cell."""
+    """Whether a table only frames one cell."""
     row = cell.getparent()
     if row is None or row.tag != "tr" or has_more(row, 1):
         return False
@@ -328,7 +333,7 @@ def _is_only_cell(cell: _Element) -> bool:
 
 
 def _is_link(element: _Element) -> bool:
-    """Whether the words of a small element are all links: a button, a menu, a download."""
+    """Whether all text of a small element is in links: a button, a menu, a download."""
     if element.tag == "a":
         return True
     parts = list(islice(element.iter(), _MAX_PARTS))
@@ -341,7 +346,8 @@ def _is_link(element: _Element) -> bool:
 
 
 def _is_as_wide(element: _Element, image: _Element) -> bool:
-    """Whether an element's style makes it as wide as its picture, or a little wider: it is the frame around it."""
+    """Whether a style makes an element as wide as its image or a little wider, so that it is the frame around the
+    image."""
     match = _STYLE_WIDTH.search(element.get("style", "")[:200]) if element.tag in ("div", "span") else None
     width = image.get("width", "")
     return match is not None and width.isdecimal() and 0 <= int(match[1]) - int(width) <= _MAX_WIDER
@@ -387,7 +393,7 @@ def _names_hidden(names: str) -> bool:
 
 
 def _is_alone(element: _Element, parent: _Element) -> bool:
-    """Whether an element is all that its parent holds but for other images before it and labels beside it."""
+    """Whether an element is the only content of its parent, except for images before it and labels beside it."""
     if has_words(parent.text) and not (parent.tag == "a" and len(parent.text or "") <= _MAX_LINK_LABEL_CHARS):
         return False
     is_before = True
@@ -402,12 +408,12 @@ def _is_alone(element: _Element, parent: _Element) -> bool:
 
 
 def _is_empty(element: _Element) -> bool:
-    """Whether there is neither a word nor an image in a small element."""
+    """Whether a small element holds neither text nor an image."""
     return not isinstance(element.tag, str) or element.tag in _SKIPPED or _is_short(element, 0)
 
 
 def _is_label(element: _Element) -> bool:
-    """Whether an element is a credit, a button or the like: a few words that may stand beside an image."""
+    """Whether an element is a credit, a button or a similar short text that may stand beside an image."""
     names = element.get("class", "")[:MAX_CLASS_CHARS]
     if _names_hidden(names):
         return _is_short(element, MAX_FRAME_CHARS)
@@ -415,13 +421,13 @@ def _is_label(element: _Element) -> bool:
 
 
 def _is_wordless(element: _Element) -> bool:
-    """Whether a small element holds images at most."""
+    """Whether an element is small and holds no text."""
     parts = list(islice(element.iter(), 9))
     return len(parts) < 9 and not any(has_words(part.text) or has_words(part.tail) for part in parts)
 
 
 def _is_short(element: _Element, max_chars: int) -> bool:
-    """Whether a small element holds no image, and no more than that many characters."""
+    """Whether an element is small and holds no image and at most ``max_chars`` characters."""
     text = element.text
     if element.tag in _MEDIA or (text is not None and len(text) > max_chars and len(text.strip()) > max_chars):
         return element.tag in NO_WORDS
@@ -439,7 +445,7 @@ def _is_short(element: _Element, max_chars: int) -> bool:
 
 
 def _caption_text(element: _Element, max_chars: int, is_shown: bool = False) -> str | None:
-    """The words of an element that can be a caption; None where it cannot be one."""
+    """The text of an element if it can be a caption, else None."""
     for count, part in enumerate(element.iter()):
         if count > _MAX_PARTS or part.tag in _NO_CAPTION_PARTS:
             return None
@@ -454,6 +460,7 @@ def _take(element: _Element) -> str:
 
 
 def _empty(element: _Element) -> None:
-    """Empties an element. It stays in the tree as a block: taking it out would copy its tail to its neighbour."""
+    """Empties an element. It stays in the tree as a block, because removing it would join its tail to the text before
+    it."""
     element.clear(keep_tail=True)
     element.tag = "div" if element.tag not in ("td", "th", "dd") else element.tag

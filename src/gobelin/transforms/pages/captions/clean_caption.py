@@ -1,5 +1,5 @@
-"""A caption without what a page writes around it: the words of buttons that show, hide or enlarge, the number of a
-slide, what a player says where it cannot play, and what is said twice in a row."""
+"""Removes page furniture from a caption: words of buttons that show, hide or enlarge, slide numbers, messages of a
+player that cannot play, and repetitions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MAY_HOLD = (
     "aption", "playback", "nlarge", "xpand", "zoom", "gallery", "vergr", "anzeigen", "ihat foto", "erbesar",
     "ver ", "[+]", "写真", "大图", "放大", "CAPTION", "ENLARGE", "VERGR", "Ver ", "VER ",
 )  # fmt: skip
-"""One of these stands in every text that holds a button's words, in the spellings that pages use."""
+"""Each text with a button's words contains one of these, in the spellings that pages use."""
 
 _SLIDE = re.compile(r"(?:\d{1,3}of\d{1,3}|[(\[]\d{1,3} ?/ ?\d{1,3}[)\]])\s?(?=\S)")
-"""Such as ``1of4`` or ``(1/4)``, but not ``1 of 4`` or ``1/4``, which may be said of something."""
+"""For example ``1of4`` or ``(1/4)``. ``1 of 4`` and ``1/4`` do not match, because they may be part of the caption."""
 
 _CUT_OFF = re.compile(r"\s?(?:\.\.\.|…) more\b")
 _LESS = re.compile(r"(?<=[.!?\"”’)]) less(?= [A-Z]|$)")
@@ -27,7 +27,7 @@ _MIN_REPEATED_CHARS = 7
 
 
 def clean_caption(caption: str) -> str:
-    """The caption, white space folded; empty where nothing is left."""
+    """The cleaned caption with folded white space; empty if nothing is left."""
     text = caption
     if any(word in text for word in _MAY_HOLD) and _BUTTONS.search(text):
         text = " ".join(_BUTTONS.sub(" ", text).split())
@@ -41,7 +41,7 @@ def clean_caption(caption: str) -> str:
 
 
 def _without_cut_copy(whole: str, rest: str) -> str:
-    """What follows a caption that may be folded: not the folded copy of it."""
+    """The text after a collapsible caption, without the collapsed copy of the caption."""
     cut = _CUT_OFF.search(rest)
     if cut is not None and whole.startswith(rest[: cut.start()].strip()):
         return rest[cut.end() :].strip()

@@ -1,9 +1,10 @@
-"""The article of a page that has one: where the region with the most prose holds an element that says that it is the
-article, below or around the page's own heading, the region is that element.
+"""Narrows the region with the most prose to the article, if an element declares itself as the article and is below or
+around the page's own heading.
 
-What else a news page says at length (what readers write, what asks for consent, summaries of other articles, the next
-article of an endless page) stands outside. Several elements of one make are parts of a text, unless each has a heading
-of its own and the first is the page's.
+Other long texts of a news page stand outside that element: comments, consent notices, summaries of other articles, the
+next article of an endless page. Several elements with one signature are sections of a text, unless each has a heading
+of
+its own and the first is the page's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gobelin.transforms.pages.tree.page_blocks import Container, PageBlocks
 _MIN_PROSE = 200.0
 _MAX_BETWEEN = 40  # blocks between the heading and the article below it
 _MIN_SHARE = 0.2  # of the region's prose
-_MIN_CERTAIN = 100.0  # prose of what stands above the region, or of the first of several articles
+_MIN_CERTAIN = 100.0  # prose of an element above the region, or of the first of several articles
 _MIN_PICTURES = 3
 _MAX_FOLLOWING = 8
 _MAX_DEPTH = 6
@@ -30,13 +31,13 @@ _TAGS = frozenset(("article", "section", "div", "main"))
 
 
 def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights: list[float], drop: list[bool]) -> int:
-    """The container of the article in the region with the most prose, or that region.
+    """Returns the index of the article's container in a region, or of the region itself.
 
     Args:
-        region: index of its container.
-        title: the page's own.
-        weights: of all blocks: characters of prose, less than nothing for a menu's entry.
-        drop: blocks that are marked as boilerplate.
+        region: index of the container with the most prose.
+        title: of the page.
+        weights: of all blocks: number of characters of prose; negative for a menu entry.
+        drop: for each block, whether it is marked as boilerplate.
     """
     containers = page.containers
     outer = containers[region]
@@ -47,13 +48,13 @@ def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights:
     whole = prose[outer.end] - prose[outer.start]
     is_article = outer.kind is Kind.ARTICLE and outer.tag != "main"
     if is_article and outer.start < heading < outer.end and prose[heading] - prose[outer.start] > _MIN_SHARE * whole:
-        return _with_pictures(page, region, drop)  # a box of the article with the page's name: a recipe below a story
+        return _with_pictures(page, region, drop)  # the heading is that of a box in the article: a recipe below a story
     around, below = None, None
     for index, container in enumerate(containers):
         if container.kind is not Kind.ARTICLE or container.tag not in _TAGS:
             continue
         is_inside = region < index <= outer.last and outer.tag != "article"
-        # What stands above the region, below the page's heading, is the article, and the region is something else.
+        # If an article element stands below the page's heading and above the region, the region is something else.
         if not is_inside and not (is_sure and container.end <= outer.start and container.tag != "main"):
             continue
         said = prose[container.end] - prose[container.start]
@@ -76,7 +77,7 @@ def narrow_to_article(page: PageBlocks, region: int, title: str | None, weights:
 
 
 def _others(page: PageBlocks, index: int) -> Iterator[Container]:
-    """The other containers of the same make: with the same names, but for one that each has of its own."""
+    """The other containers with the same tag, kind and names; one name may differ, such as a unique id."""
     own = page.containers[index]
     words = set(own.names.split())
     for place, other in enumerate(page.containers):
@@ -87,7 +88,7 @@ def _others(page: PageBlocks, index: int) -> Iterator[Container]:
 
 
 def _is_one_of_several(page: PageBlocks, index: int, heading: int) -> bool:
-    """Whether another <article> follows that has a heading of its own, of the same level as the page's."""
+    """Whether another <article> follows that has its own heading, of the same level as the page's heading."""
     own, level = page.containers[index], page.blocks[heading].level
     if own.tag != "article":
         return False
@@ -100,8 +101,8 @@ def _is_one_of_several(page: PageBlocks, index: int, heading: int) -> bool:
 
 
 def _with_pictures(page: PageBlocks, region: int, drop: list[bool]) -> int:
-    """The region, or the element named as the article's body around it that adds pictures under headings and captions:
-    a text in pictures whose introduction has the most prose."""
+    """The region, or the element around it that is named as the article's body, if that adds images, headings and
+    captions. An article of pictures may have most of its prose in the introduction."""
     blocks, containers = page.blocks, page.containers
     inner = containers[region]
     place = inner.parent
@@ -121,7 +122,7 @@ def _with_pictures(page: PageBlocks, region: int, drop: list[bool]) -> int:
 
 
 def find_own_h1(page: PageBlocks, title: str | None) -> int | None:
-    """The <h1> whose words the page's title holds; None where there is none, or where it is a link."""
+    """The index of the <h1> whose text is part of the page's title; None if there is none, or if it is a link."""
     index, is_sure = _find_heading(page, title, ())
     if index is None or not is_sure:
         return None
@@ -130,7 +131,8 @@ def find_own_h1(page: PageBlocks, title: str | None) -> int | None:
 
 
 def _find_heading(page: PageBlocks, title: str | None, drop: Sequence[bool]) -> tuple[int | None, bool]:
-    """The first heading that the page's title holds, and True; else the first <h1>, and False."""
+    """Returns (index of the first heading whose text is part of the title, True), else (index of the first <h1>,
+    False)."""
     wanted = _letters(title or "")
     first = None
     for index, block in enumerate(page.blocks):
@@ -148,5 +150,5 @@ def _find_heading(page: PageBlocks, title: str | None, drop: Sequence[bool]) -> 
 
 
 def _letters(text: str) -> str:
-    """Letters and digits alone: titles and headings differ in quotes, dashes and dots."""
+    """The letters and digits of a text, case folded. Titles and headings differ in quotes, dashes and dots."""
     return "".join(_WORDS.findall(text[:_MAX_TITLE_CHARS].casefold()))

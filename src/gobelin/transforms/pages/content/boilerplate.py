@@ -1,13 +1,15 @@
-"""What the names of an element say of it: class, id and role words that mark navigation, sharing, comments and the
-like, or the article itself.
+"""Classifies an element by its names: the words of class, id and role that mark navigation, sharing, comments and
+similar
+parts, or the article itself.
 
-A name is cut into words at every sign and every capital, and compared as whole words: ``related-posts`` and
-``relatedPosts`` are marked, ``correlated`` is not. Nobody writes about a ``navbar``; but most words that mark
-boilerplate are words of the language as well, and generators make names of headings. Such a word counts where the
-rest of the name only says which part of a page it is (``cookie-notice``, ``share-buttons-2``), not where the rest is
-a subject (``cookie-recipe``, ``share-price``). Words that also serve layout (``hidden``, ``meta``, ``print``) count
-only where they are the whole name or open or close it. Each name is judged by itself and its verdict cached: names
-recur from site to site.
+A name is split into words at every sign and capital letter, and whole words are compared: ``related-posts`` and
+``relatedPosts`` are marked, ``correlated`` is not. Words of web jargon (``navbar``) count in any name. But most words
+that mark boilerplate are also ordinary words, and generators make names from headings. Such a word counts if the rest
+of
+the name only describes structure (``cookie-notice``, ``share-buttons-2``), not if the rest is a subject
+(``cookie-recipe``, ``share-price``). Words that also serve layout (``hidden``, ``meta``, ``print``) count only as the
+whole name, or as its first or last word. Each name is judged by itself and its verdict is cached, because sites share
+names.
 """
 
 from __future__ import annotations
@@ -21,33 +23,33 @@ from gobelin.transforms.pages.tree.structural_words import STRUCTURAL_WORDS
 
 
 class Kind(enum.IntEnum):
-    """What an element is, by its tag and names."""
+    """The kind of an element, by its tag and names."""
 
     NEUTRAL = 0
     CONTENT = 1  # named as content, text, post ...
     ARTICLE = 2  # <article>, <main>, role=main, itemprop=articleBody
-    SUSPECT = 3  # boilerplate unless there is prose in it
+    SUSPECT = 3  # boilerplate unless it holds prose
     BOILERPLATE = 4  # navigation, sharing, comments ...
-    CAPTION = 5  # the words below a picture
+    CAPTION = 5  # the text below a picture
     GUTTER = 6  # line numbers beside code
     UNSEEN = 7  # for screen readers or printers only, or hidden by convention
 
 
 MAY_ENLARGE = re.compile("lightbox|popup|overlay|modal|zoom", re.I)
-"""Names that boilerplate has, and the frame of an image that opens large."""
+"""Names of boilerplate that are also names of the frame around an image that opens enlarged."""
 
 MAY_FRAME = re.compile("sidebar", re.I)
-"""Names that boilerplate has, and boxes in a text, and what holds a whole page and says where its sidebar is."""
+"""Names of boilerplate that are also names of boxes in a text, and of page layouts with a sidebar."""
 
 FOOT = re.compile(
     r"(?:^|\s)(?:(?:page|site|main|global|document)[-_]?)?"
     r"(?:footer(?:[-_]\w{1,20})?|foot|colophon|copyright|cookies?)(?:\s|$)",
     re.I,
 )
-"""Names of what stands below a page's text and is never that text."""
+"""Names of elements below a page's text that never are that text."""
 
 CONSENT = re.compile(r"consent|gdpr|onetrust|(?:^|[\s_-])cookies?(?:[\s_-]|$)", re.I)
-"""Names of what asks for consent, which may be longer than the article below it."""
+"""Names of consent notices, which may be longer than the article below them."""
 
 _HASHED = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*+[0-9])[A-Za-z0-9]{6,}")
 _MIXED = re.compile(r"[A-Za-z]\d")
@@ -67,7 +69,7 @@ _JARGON = frozenset((
     "adsense", "adbox", "adslot", "dfp", "offcanvas", "tagcloud", "taglist", "postmeta", "postmetadata", "entrymeta",
     "authorbox", "tableofcontents", "toctoggle", "ugc", "flyout",
 ))  # fmt: skip
-"""Words of those who make pages, and names of what they put there; they count in any name."""
+"""Web jargon and names of services. They count in any name."""
 
 _BOILERPLATE_WORDS = frozenset((
     "navigation", "navigational", "menu", "pager", "sharing", "socials", "sociable", "social", "comments",
@@ -79,19 +81,19 @@ _BOILERPLATE_WORDS = frozenset((
     "poll", "survey", "feedback", "popular", "recommend", "login", "register", "subscribe", "sponsor", "share",
     "comment",
 ))  # fmt: skip
-"""Words of the language; see ``_of_words``."""
+"""Ordinary words that mark boilerplate; see ``_of_words``."""
 
 _TOPICS = frozenset((
     "menu", "cookie", "cookies", "advertising", "sponsor", "author", "authors", "bio", "consent", "privacy", "rating",
     "vote", "poll", "survey", "popular", "recommend", "register", "share", "social",
 ))  # fmt: skip
-"""Those of them that end the name of a subject, too: ``market-share``, ``oat-cookies``."""
+"""Those of them that may also end the name of a subject: ``market-share``, ``oat-cookies``."""
 
 _LABELS = frozenset(("fig", "figure", "tbl", "sec", "eq", "lst", "thm", "category", "tag"))
-"""Behind these stands a subject: labels of figures and sections to refer to, what a blog files a post under."""
+"""A subject follows these words: labels of figures and sections, categories of a blog."""
 
 _OPENERS = frozenset(("menu", "navigation", "related", "recommended", "trending", "popular"))
-"""Those that the names of a site's own parts and pages follow: ``menu-company``, ``related-guides``."""
+"""Words that may precede the name of a part or page of the site: ``menu-company``, ``related-guides``."""
 
 _BOILERPLATE_NAMES = frozenset((
     "foot", "share", "shares", "comment", "respond", "kommentar", "recommend", "popular", "subscribe",
@@ -107,7 +109,7 @@ _BOILERPLATE_EDGES = frozenset((
     "print", "printer", "meta", "ad", "ads", "adv", "sponsor",
 ))  # fmt: skip
 _PRINT = frozenset(("print", "printer"))
-"""Beside a word for content they may mean a button, or what is printed of a page: ``content_print``."""
+"""Beside a word for content they may mean a button, or the printed part of a page: ``content_print``."""
 
 _BOILERPLATE_PAIRS = frozenset((
     "more-stories", "more-news", "more-articles", "more-posts", "read-next", "next-post", "next-article",
@@ -151,13 +153,13 @@ _GUTTERS = frozenset((
     "gutter", "linenos", "lineno", "line-numbers", "line-numbers-rows", "linenodiv", "rouge-gutter", "lnt", "ln-num",
 ))  # fmt: skip
 _GRID_TAGS = frozenset(("div", "section", "article", "main", "aside", "header", "ul", "ol", "li"))
-"""Elements whose class ``gutter`` is that of a column with space beside it, and no column of line numbers."""
+"""Elements whose class ``gutter`` means a layout column with spacing, not a column of line numbers."""
 
 _NEVER_BOILERPLATE = frozenset(("html", "body", "main", "h1", "h2", "h3", "h4", "h5", "h6"))
-"""A heading named after a menu is one to jump to; what its section holds is judged by itself."""
+"""A heading with the name of a menu is a link target. Its section is judged by itself."""
 
 _TABS = frozenset(("tab-content", "tab-pane"))
-"""Classes of what the tabs of a navigation show, whose ids name the navigation: ``nav-tabContent``, ``nav-reviews``."""
+"""Classes of the panels of tabs. Their ids name the navigation: ``nav-tabContent``, ``nav-reviews``."""
 
 _TELLING = frozenset().union(
     _JARGON, _BOILERPLATE_WORDS, _BOILERPLATE_NAMES, _BOILERPLATE_EDGES, _BOILERPLATE_PAIRS, _SUSPECT_WORDS,
@@ -167,12 +169,15 @@ _TELLING = frozenset().union(
 
 _MAX_CACHED = 1 << 16
 _MAX_NAMES_CHARS = 400
-_verdicts: dict[tuple[str | bool, str], Kind] = {}  # of an element's tag and names; of a name by itself
+_verdicts: dict[tuple[str | bool, str], Kind] = {}  # keys: (tag, names) of an element, (is_open, name)
 
 
 def classify(tag: str, names: str) -> Kind:
-    """The kind of an element; ``names`` are its class and id, with spaces between. The strongest verdict on one of the
-    names counts; what is not to be seen comes first."""
+    """The kind of an element. UNSEEN and GUTTER come first, then the strongest verdict on one of its names.
+
+    Args:
+        names: its class and id, separated by spaces.
+    """
     kind = _verdicts.get((tag, names))
     if kind is None:
         if len(_verdicts) >= _MAX_CACHED:
@@ -204,7 +209,11 @@ for _strength, _kind in enumerate((Kind.CONTENT, Kind.SUSPECT, Kind.ARTICLE, Kin
 
 
 def _judge(name: str, is_open: bool) -> Kind:
-    """What one name says. ``is_open``: it is that of an element that is never boilerplate."""
+    """The verdict on one name.
+
+    Args:
+        is_open: whether the name belongs to an element that is never boilerplate.
+    """
     lower = name.lower().replace("_", "-")
     parts = _parts(name)
     words = (*parts, "".join(parts))
@@ -234,7 +243,7 @@ def _is_for_readers(name: str, parts: Sequence[str], pairs: Sequence[str]) -> bo
 
 
 def _suspicion(name: str, lower: str, parts: Sequence[str]) -> Kind:
-    """BOILERPLATE, SUSPECT or NEUTRAL. Of a name in parts (``block__element--modifier``), one part is enough."""
+    """BOILERPLATE, SUSPECT or NEUTRAL. In a BEM name (``block__element--modifier``) one part is enough."""
     joined = "".join(parts)
     if (
         not _JARGON.isdisjoint((*parts, joined))
@@ -248,8 +257,8 @@ def _suspicion(name: str, lower: str, parts: Sequence[str]) -> Kind:
 
 
 def _of_words(parts: Sequence[str]) -> Kind:
-    """What the words of a name say: boilerplate where the rest is structure; to be suspected where the rest stands
-    before it, for that may be the name of a site or a theme."""
+    """The verdict on the words of a name: BOILERPLATE if all other words are structural, SUSPECT if other words stand
+    before the marked one, because they may name a site or a theme."""
     marks = [part in _BOILERPLATE_WORDS for part in parts]
     for index, pair in enumerate(itertools.pairwise(parts)):
         if "-".join(pair) in _BOILERPLATE_PAIRS:
@@ -259,7 +268,7 @@ def _of_words(parts: Sequence[str]) -> Kind:
             marks[edge] = True
     free = [mark or _is_structural(part) for mark, part in zip(marks, parts, strict=True)]
     if parts and len(parts[0]) <= 2:
-        free[0] = True  # the sign of a theme or a library: wp-comments
+        free[0] = True  # the prefix of a theme or a library: wp-comments
     if not any(marks):
         return Kind.SUSPECT if _ends_with_suspect(parts, free) else Kind.NEUTRAL
     if parts[0] in _LABELS and not marks[0]:
@@ -276,13 +285,14 @@ def _of_words(parts: Sequence[str]) -> Kind:
 
 
 def _ends_with_suspect(parts: Sequence[str], free: Sequence[bool]) -> bool:
-    """Whether behind a word to be suspected there is structure only."""
+    """Whether only structural words follow the last suspect word."""
     last = max((index for index, part in enumerate(parts) if part in _SUSPECT_WORDS), default=None)
     return last is not None and all(free[last:])
 
 
 def _is_structural(part: str) -> bool:
-    """Whether a part of a name says nothing of a subject: a number, an abbreviation without vowels, layout."""
+    """Whether a part of a name does not describe a subject: a number, an abbreviation without vowels, a word of
+    layout."""
     return part in STRUCTURAL_WORDS or part in _SUSPECT_WORDS or len(part) == 1 or not _VOWEL.search(part)
 
 
@@ -291,7 +301,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _without_hash(run: re.Match[str]) -> str:
-    """What a build or a checksum put into a name says nothing: letters and digits that alternate, or long hex."""
+    """Removes hashes of build tools from a name: alternating letters and digits, or long hexadecimal numbers."""
     text = run.group()
     is_hash = len(_MIXED.findall(text)) >= 3 or _HEX.fullmatch(text) or len(_CHANGES.findall(text)) > 0.4 * len(text)
     return "" if is_hash else text

@@ -1,6 +1,6 @@
-"""What boilerplate says: the short texts under which sites list other pages, ask to share or subscribe, or begin their
-comments, in the languages that most of the web is written in. All patterns but one look at the beginning of a folded
-text; all are linear in its length."""
+"""Phrases of boilerplate in the most common languages of the web: headings of link lists, calls to share or subscribe,
+headings of comments. All patterns but CREDIT_INSIDE and DATE_OR_BYLINE match at the beginning of a text with folded
+white space. All are linear in its length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def _begins(*phrases: str, lead: str = r"\W{0,4}", end: str = "") -> re.Pattern[
 
 
 class _ByLetter:
-    """Phrases, of which a text is compared with those alone that may begin as it does: five times as fast."""
+    """Phrases by their first letter. A text is compared only with phrases that may begin with its first letter, which
+    is five times as fast."""
 
     def __init__(self, *phrases: str) -> None:
         groups: dict[str, list[str]] = {}
@@ -29,8 +30,8 @@ class _ByLetter:
 
 
 def _openings(phrase: str) -> set[str]:
-    """The letters that a phrase may begin with, which is a letter or a group of such phrases, either perhaps left
-    out."""
+    """The first letters that a phrase may have. Its pattern begins with a letter or a group of such phrases, which may
+    be optional."""
     if not phrase.startswith("(?:"):
         return {phrase[0]} | (_openings(phrase[2:]) if phrase[1:2] == "?" else set())
     depth, start, options = 0, 3, []
@@ -79,7 +80,7 @@ RELATED = _begins(
     "上一篇", "下一篇", "関連(?:記事|リンク)", "あわせて読みたい", "おすすめ記事",
     lead=r"[\W\d]{0,4}",
 )  # fmt: skip
-"""A list of other pages follows, or one is named."""
+"""Texts that introduce a list of other pages, or name one."""
 
 COMMENTS = _begins(
     "comments?", "responses?", "replies", "leave (?:a|your) (?:reply|comment)", "post (?:a )?comment",
@@ -91,7 +92,7 @@ COMMENTS = _begins(
     lead=r"[\W\d]{0,6}",
     end=r"(?:\b|$)[^.!?]{0,60}$",
 )  # fmt: skip
-"""The whole of a short text: comments follow."""
+"""Short texts that introduce comments. The whole text must match."""
 
 CALLS = _begins(
     r"advert(?:isement|ising)?s?\b", r"anzeigen?\b", r"werbung\b", r"publicidad\b", r"publicit(?:é|e)\b",
@@ -124,7 +125,7 @@ CALLS = _begins(
     "udost(?:ę|e)pnij", "iscriviti", "seguici", "abone ol", "haberin devam", "artikel ini telah tayang",
     "dapatkan (?:update|berita)",
 )  # fmt: skip
-"""Share, subscribe, buy; who owns the page; when it was filed and under what; how long a generator ran."""
+"""Calls to share, subscribe or buy; copyright notices; dates and categories of filing; run times of a generator."""
 
 PLUGS = _ByLetter(
     r"(?:want|need|got|have) (?:more|us|an?|any|something)\b[^.?!]{0,80}\? ?(?:e-?mail|write|contact"
@@ -168,8 +169,8 @@ PLUGS = _ByLetter(
     "(?:フォロー|シェア|ツイート|いいね)(?:する|して)", "人気(?:記事|ランキング)", "네이버에서", "기사 ?제보", "구독",
     "daha fazla (?:oku|haber|bilgi)", "bizi takip", r"(?:theo dõi|chia sẻ|đăng ký)\W*$", "prenumerera", "dela artikeln",
 )  # fmt: skip
-"""What an article says of itself and of its site rather than of its subject: its podcast, letter and app, where else it
-appeared, whose opinion it is, what a player shows where it cannot play."""
+"""Notes of an article about itself or its site and not its subject: podcasts, newsletters, apps, first publication,
+disclaimers, messages of a player that cannot play."""
 
 BUTTONS = _begins(
     "enlarge", "expand", "close", "toggle", "hide", "caption", "zoom", "perbesar", "vergr(?:ö|oe)(?:ß|ss)ern",
@@ -178,13 +179,14 @@ BUTTONS = _begins(
     r" ?\d{1,3}(?: (?:pages?|images?|photos?|slides?|halaman|seiten|bilder))?",
     end=r"(?: (?:image|caption|this|foto))?\W*$",
 )  # fmt: skip
-"""The whole of a line beside a picture of an article: its buttons, its number of how many. A manual speaks of them."""
+"""A whole line beside an image of an article: buttons, or "2 of 7". Not used for manuals, because they describe
+buttons."""
 
 SOURCES = _begins(
     r"(?:sources?|quelle|fonte|fuente|źródło|sumber|editor|penulis|provided by)\b", "编辑", "編輯", "来源", "來源",
     "原标题", "转载", "轉載", r".{0,40}(?:责任编辑|責任編輯|查看更多|(?:编辑|編輯|来源|來源)\s?[:：])",
 )  # fmt: skip
-"""A line below a text that says where the text comes from or who edited it; in Chinese, too, that there is more."""
+"""A line below a text that names its source or editor. Chinese phrases for "more" are included."""
 
 CREDIT_INSIDE = _holds((
     "©", "getty ?images", "shutterstock", "istock", "adobe ?stock", "unsplash", "pixabay", "picture.?alliance",
@@ -192,19 +194,19 @@ CREDIT_INSIDE = _holds((
     r"\(?\b(?:photo|foto|image|bild|picture)s?\b\s?(?::|by|/|©)",
     r"\bcourtesy of\b",
 ))  # fmt: skip
-"""Anywhere in a short text below an image: who made it, so it is the image's caption."""
+"""Found anywhere in a short text below an image. It names the image's creator, so the text is the image's caption."""
 
 FIGURE_NUMBER = re.compile(
     r"(?:figure|fig\.?|abbildung|abb\.|bild|figura|рис(?:унок|\.)|rysunek|图|図)\s{0,3}\d{1,4}(?:[.-]\d{1,4}){0,3}\s?[.:\u2013\u2014]",
     re.I,
 )
-"""A line of its own below an image that begins with the figure's number is the image's caption."""
+"""A line below an image that begins with a figure number is the image's caption."""
 
 _ADDRESS = re.compile(r"https?://\S{4,}")
 
 
 def is_address(text: str) -> bool:
-    """Whether a text begins with a web address that is written out, and is such addresses for the most part."""
+    """Whether a text begins with a web address and consists of web addresses for at least half of its length."""
     return text.startswith("http") and 2 * sum(map(len, _ADDRESS.findall(text))) >= len(text)
 
 
@@ -218,4 +220,4 @@ DATE_OR_BYLINE = _holds((
     r"^\W{0,3}(?:作者|来源|來源|记者|記者|发布|發布|时间|時間|编辑|編輯|日期|出处|文)\s?[:：/／|｜]",
     r"^\W{0,3}版[权權]\W*$",
 ))  # fmt: skip
-"""When something was written, by whom, how long it takes to read."""
+"""A date, an author, a reading time, or a count of views."""

@@ -1,9 +1,9 @@
-"""Gates: pages that a recipe cannot want are turned away before they are parsed.
+"""Gates: drop pages that a recipe cannot want before they are parsed.
 
-Most of a web crawl is of no use for a given corpus: pages without a picture, in other languages, or opted out. A
-gate looks at the bytes alone and costs a tenth of a parse. It never guesses against a page: what it cannot tell
-passes, and the rules of ``select`` judge it by its parsed content. All gates are off by default, because a page that
-is turned away has no scores, and a recipe that changes its mind has to read the archives again.
+Most pages of a web crawl are of no use for a given corpus: pages without an image, in other languages, or opted out. A
+gate reads only the bytes and takes a tenth of the time of a parse. It drops a page only if the case is clear; the rules
+of ``select`` judge the rest by the parsed content. All gates are off by default: a dropped page has no scores, so a
+changed recipe has to read the archives again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gobelin.transforms.rights.consent import consent_of_headers, refusal
 _PICTURE = re.compile(
     rb"<(?:img|picture|amp-img|image|object|embed|video|svg)[\s>/]|background(?:-image)?\s*:|!\[", re.I
 )
-"""Everything that may become an image reference; a page without any of it has no images."""
+"""Everything that may become an image reference. A page without any match has no images."""
 
 _META = re.compile(rb"<meta\s[^>]{0,2000}>", re.I)
 _NAME = re.compile(rb"name\s*=\s*[\"']?([\w.-]{1,60})", re.I)
@@ -30,28 +30,30 @@ _TAG = re.compile(rb"<[^<>]*>")
 _HIDDEN = ((b"<script", b"</script"), (b"<style", b"</style"), (b"<!--", b"-->"))
 _SAMPLE_BYTES = 128 * 1024
 _MIN_SAMPLE_CHARS = 400
-"""Letters of visible text under which a page's language is not guessed."""
+"""Minimum number of letters of visible text from which the language of a page is identified."""
 
 _MAX_UNREADABLE = 0.02
-"""Share of characters that are no UTF-8, above which a page is in another encoding."""
+"""Maximum share of characters that are not valid UTF-8. Above it, the page is in another encoding."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Gates:
-    """Which pages are turned away unparsed. A gate acts only where the bytes leave no doubt."""
+    """Conditions under which a page is dropped without parsing. A gate drops a page only if its bytes leave no
+    doubt."""
 
     require_image: bool = False
-    """Turn away pages whose HTML names no picture at all."""
+    """Drop pages whose HTML contains no image."""
 
     languages: tuple[str, ...] = ()
-    """Languages to let in, ISO 639-1; empty: all. A page is turned away where a sample of its visible text is in
+    """Languages to keep, as ISO 639-1 codes; empty: all. A page is dropped if a sample of its visible text is in
     another language with a probability of at least ``min_language_score``."""
 
     min_language_score: float = 0.9
-    """Probability, [0, 1]."""
+    """Minimum probability of the other language, [0, 1]."""
 
     deny_consent: tuple[str, ...] = ()
-    """Opt-out directives (noai, noimageai ...) in the response's headers or its robots meta that turn a page away."""
+    """Opt-out directives (noai, noimageai ...) that drop a page if they occur in the headers of the response or in its
+    robots meta tags."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_language_score <= 1:
@@ -60,7 +62,7 @@ class Gates:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a page was turned away; the fields are those of a ``Decision``."""
+    """Why a page was dropped. The fields are those of a ``Decision``."""
 
     rule: str
     value: float | None = None
@@ -70,7 +72,12 @@ class Refusal:
 
 
 def refuse(payload: bytes, headers: tuple[tuple[str, str], ...], gates: Gates) -> Refusal | None:
-    """The first gate that a page does not pass; None where it passes all. The cheapest gate comes first."""
+    """The first gate that drops a page, or None. The cheapest gate comes first.
+
+    Args:
+        payload: the page's bytes.
+        headers: of the HTTP response.
+    """
     if gates.deny_consent:
         signals = (*consent_of_headers(headers), *_robots_meta(payload[:_HEAD_BYTES]))
         refused = refusal(signals, gates.deny_consent)
@@ -96,19 +103,19 @@ def _robots_meta(head: bytes) -> list[str]:
 
 
 def _visible_text(payload: bytes) -> str:
-    """A sample of what is not markup; empty where there is too little of it, or it is not UTF-8."""
+    """A sample of the text outside markup; empty if it is too short or not UTF-8."""
     sample = payload[:_SAMPLE_BYTES]
     for start, end in _HIDDEN:
         sample = _cut(sample, start, end)
     text = " ".join(_TAG.sub(b" ", sample).decode("utf-8", "replace").split())
     if text.count("\ufffd") > _MAX_UNREADABLE * len(text):
         return ""
-    middle = text[len(text) // 4 :][:4000]  # behind the menus at the top
+    middle = text[len(text) // 4 :][:4000]  # after the menus at the top
     return middle if sum(map(str.isalpha, middle)) >= _MIN_SAMPLE_CHARS else ""
 
 
 def _cut(payload: bytes, start: bytes, end: bytes) -> bytes:
-    """Takes out what lies between two marks; what is opened and never closed goes to the end."""
+    """Removes everything between pairs of marks. A mark that is never closed extends to the end."""
     lower = payload.lower()
     kept: list[bytes] = []
     position = 0

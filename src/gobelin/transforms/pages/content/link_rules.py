@@ -1,7 +1,7 @@
-"""Rules that take lists of links out of the region of a page's main content, and tell where they are the content.
+"""Rules that drop lists of links from the region of a page's main content, unless the links are the content.
 
-Menus are links alone; tables of names beside what is said of them are links for the most part, and content. What a
-text announces with a colon stays. ``drop`` is set for the blocks that go. All are linear in the blocks.
+Menus consist of links only. Tables of names beside descriptions also consist mostly of links, but are content. A list
+that the text introduces with a colon is kept. The rules set ``drop`` for blocks. All are linear in the blocks.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBloc
 
 
 def is_index(region: Region) -> bool:
-    """A region whose links are its content."""
+    """Whether the links of a region are its content: they hold more than half of its characters."""
     kept = [region.blocks[index] for index in range(region.start, region.end) if not region.drop[index]]
     return sum(block.link_chars for block in kept) > 0.5 * sum(block.num_chars for block in kept)
 
 
 def drop_link_lists(region: Region) -> None:
-    """Lists and other containers of the region most of whose text is links; but not those between the prose of a page
-    that is no article, nor those below the first prose of a manual."""
+    """Drops lists and other containers of the region whose text is mostly links. Exceptions: lists between the prose of
+    a page that is not an article, and lists below the first prose of a manual."""
     page, blocks, containers, drop = region.page, region.blocks, region.page.containers, region.drop
     first, last = region.index + 1, region.page.containers[region.index].last
     chars = [0, *accumulate(0 if drop[index] else block.num_chars for index, block in enumerate(blocks))]
@@ -44,23 +44,23 @@ def drop_link_lists(region: Region) -> None:
         index += 1
         if start == end or container.tag == "li" or num_links[end] - num_links[start] < 2:
             continue
-        # Tables of names beside what they belong to are links for the most part; menus are links alone.
+        # Tables of names beside descriptions are mostly links; menus are links only.
         is_table = container.tag == "table" or _is_named_table(container)
         if not is_table and tables and bisect.bisect_left(tables, start) < bisect.bisect_left(tables, end):
-            continue  # what is in it is looked at by itself
+            continue  # its children are judged one by one
         most = 0.9 if is_table else 0.6
         if in_links[end] - in_links[start] <= most * (chars[end] - chars[start]) or chars[end] == chars[start]:
             continue
         if first_kept < start < end_kept or _is_announced(blocks, start, drop) or is_row(page, container):
             continue
         for position in range(start, end):
-            # An image that is no link itself belongs to the text around.
+            # An image without a link belongs to the surrounding text.
             drop[position] = drop[position] or blocks[position].image is None or blocks[position].num_links > 0
         index = container.last + 1
 
 
 def _where_links_stay(region: Region) -> tuple[int, int]:
-    """The blocks between which lists of links are content, both left out; nothing lies between equal ones."""
+    """The open range of blocks in which lists of links are content. It is empty if the two bounds are equal."""
     is_marked_up = region.page.containers[region.index].tag == "article" and region.kind is PageKind.OTHER
     if region.kind is PageKind.ARTICLE or is_marked_up:
         return 0, 0
@@ -71,7 +71,7 @@ def _where_links_stay(region: Region) -> tuple[int, int]:
 
 
 def _is_named_table(container: Container) -> bool:
-    """Whether an element that is no table is laid out as one."""
+    """Whether an element is laid out as a table without being one."""
     return container.tag == "div" and "table" in container.names and _TABLE_NAME.search(container.names) is not None
 
 
@@ -79,7 +79,7 @@ _TABLE_NAME = re.compile(r"(?:^|[\s_-])table(?:\s|$)")
 
 
 def is_row(page: PageBlocks, container: Container) -> bool:
-    """A row of a table that sets names beside what is said of them, or a cell of one."""
+    """Whether a container is a short table row, such as a name beside its description, or a cell of one."""
     row = page.containers[container.parent] if container.tag in ("td", "th") else container
     return row.tag == "tr" and 2 <= row.end - row.start <= _MAX_ROW_BLOCKS
 
@@ -88,13 +88,13 @@ _MAX_ROW_BLOCKS = 6
 
 
 def _is_reference(block: Block) -> bool:
-    """A table of data whose cells are names that link to what they name."""
+    """Whether a block is a data table that consists of linked names, but not only of links."""
     return block.role is Role.TABLE and block.link_chars < 0.95 * block.num_chars
 
 
 def drop_link_paragraphs(region: Region) -> None:
-    """Paragraphs that are one link or a row of links. A manual keeps them; what declares nothing keeps a single link
-    between its prose."""
+    """Drops paragraphs that are one link or a row of links. Manuals keep them. Pages that declare no kind keep a single
+    link between their prose."""
     if region.kind is PageKind.MANUAL:
         return
     blocks, drop = region.blocks, region.drop
@@ -110,7 +110,7 @@ def drop_link_paragraphs(region: Region) -> None:
 
 
 def _is_announced(blocks: list[Block], index: int, drop: list[bool]) -> bool:
-    """The text before says that a list follows."""
+    """Whether the text before a block introduces a list: it ends with a colon."""
     if index == 0 or drop[index - 1]:
         return False
     before = blocks[index - 1]

@@ -1,13 +1,13 @@
-"""The blocks of a page that are its main content, with the images between them.
+"""Finds the blocks that are the main content of a page, and the images between them.
 
 1. Containers named as boilerplate are marked, unless they hold most of the page's prose.
-2. Each block gets a weight: its characters outside links where it reads like prose, code or data; less than nothing
-   where it is a menu's entry. Marked blocks weigh nothing.
-3. The region is the container with the greatest sum of weights; an ``<article>`` or ``<main>`` is preferred to a wider
-   container that adds little. One pass: the blocks of a container are a contiguous range.
-4. Between the page's heading and the region, a lead paragraph and images belong to it.
-5. The page's own picture belongs to it wherever the body shows it.
-6. In the region, marked containers, lists of links, teasers, and headings that are left without text go.
+2. Each block gets a weight: its number of characters outside links if it is prose, code or data, and a negative weight
+   if it is a menu entry. Marked blocks have weight 0.
+3. The region is the container with the greatest sum of weights. An ``<article>`` or ``<main>`` is preferred to a wider
+   container that adds little. This takes one pass, because the blocks of a container are a contiguous range.
+4. A lead paragraph and images between the page's heading and the region belong to the region.
+5. The page's own image belongs to it wherever the body shows it.
+6. In the region, marked containers, lists of links, teasers, and headings without text below them are dropped.
 """
 
 from __future__ import annotations
@@ -58,23 +58,23 @@ _SENTENCE_ENDS = tuple('.!?:;…。！？：；”"»)')
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MainContent:
-    """What was chosen: the blocks, and how much text they hold."""
+    """The chosen blocks, and how much text they hold."""
 
     blocks: list[Block]
-    captions: dict[int, str]  # of images by the index of their reference
+    captions: dict[int, str]  # by index of the image reference
     num_chars: int
-    is_named: bool = False  # by an element that says that it is the article
+    is_named: bool = False  # whether the region's element declares itself as the article
 
 
 def find_main_content(
     page: PageBlocks, title: str | None, references: Sequence[ImageReference] = (), facts: PageFacts = NO_FACTS
 ) -> MainContent:
-    """Chooses.
+    """Finds the main content.
 
     Args:
-        title: the page's own, by which its heading is known.
+        title: of the page; its heading is found by it.
         references: the page's images.
-        facts: what the page declares itself to be.
+        facts: what the page declares about itself.
     """
     blocks, containers = page.blocks, page.containers
     weights = [_weight(block) for block in blocks]
@@ -121,7 +121,7 @@ def _weight(block: Block) -> float:
     if role is Role.PARAGRAPH and not block.num_links and is_address(text):
         return 0.0
     if role is Role.TABLE:
-        if block.link_chars > 0.4 * num_chars:  # the numbers and bars of a table of contents say nothing
+        if block.link_chars > 0.4 * num_chars:  # numbers and bars of a table of contents do not count
             return float(max(0, sum(map(str.isalpha, text)) - block.link_chars))
         return plain
     if block.link_chars > 0.5 * num_chars:
@@ -140,7 +140,8 @@ def _weight(block: Block) -> float:
 
 
 def says_enough(content: MainContent, min_chars: int) -> bool:
-    """Whether a text says as much as ``min_chars`` letters; Chinese, Japanese and Korean say more in each character."""
+    """Whether a text is at least as long as ``min_chars`` letters of English. A character of Chinese, Japanese or
+    Korean counts as more than one letter."""
     return sum(map(said_chars, content.blocks)) >= min_chars
 
 
@@ -170,7 +171,8 @@ def _choose_region(page: PageBlocks, sums: list[float], drop: list[bool]) -> int
 
 
 def _is_below_links(page: PageBlocks, region: int, drop: list[bool]) -> bool:
-    """Whether the little prose that a page has stands below nearly all else, under no heading: an index's last line."""
+    """Whether the little prose of a page stands below nearly everything else without a heading, as the last line of an
+    index."""
     start, end = page.containers[region].start, page.containers[region].end
     if any(block.role is Role.HEADING for block in page.blocks[max(0, start - 1) : end]):
         return False
@@ -179,7 +181,7 @@ def _is_below_links(page: PageBlocks, region: int, drop: list[bool]) -> bool:
 
 
 def _with_images(page: PageBlocks, region: int, drop: list[bool]) -> int:
-    """The region, or a container around it that adds nothing but an image or two, and the page's heading."""
+    """The region, or a container around it that adds nothing but an image or two and the page's heading."""
     blocks = page.blocks
     start, end = page.containers[region].start, page.containers[region].end
     outer = page.containers[region].parent
@@ -206,13 +208,14 @@ _MAX_BESIDE = 3
 
 
 def _whole(page: PageBlocks, region: int, sums: list[float], drop: list[bool]) -> int:
-    """A table is hardly all of the content: the container named as content around it, unless that holds menus. Nor is
-    what has a small part of the words: the container named as content that has most of them."""
+    """The region, or a wider container that is named as content. A table is rarely the whole content, so the container
+    around it is taken unless that consists of menus. If the region has a small part of the words, the container with
+    most of them is taken."""
     containers = page.containers
     if containers[region].end - containers[region].start < 0.3 * len(page.blocks):
         wider = _with_most_words(page, region, sums, drop)
         if wider != region:
-            return _with_most_words(page, wider, sums, drop)  # from a cell to its table, and from there
+            return _with_most_words(page, wider, sums, drop)  # the first step may lead from a cell to its table only
     if containers[region].tag not in _PARTS:
         return region
     least = 0.5 * (sums[containers[region].end] - sums[containers[region].start])
@@ -228,8 +231,8 @@ def _whole(page: PageBlocks, region: int, sums: list[float], drop: list[bool]) -
 
 
 def _with_most_words(page: PageBlocks, region: int, sums: list[float], drop: list[bool]) -> int:
-    """The innermost container around a region that is named as content, where it has three times the words that are
-    no links, and these are most of its words. Where a page has little prose, its name does not matter."""
+    """The innermost container around the region that is named as content, if it has at least three times the region's
+    words outside links, and these are most of its words. On a page with little prose, any name is accepted."""
     blocks, containers = page.blocks, page.containers
     inner = containers[region]
     own = sum(b.num_chars - b.link_chars for b in blocks[inner.start : inner.end])
@@ -267,11 +270,11 @@ def _without_prose(page: PageBlocks, drop: list[bool]) -> int:
     return best
 
 
-_IMAGE_CHARS = 100  # an image says as much as a line or two
+_IMAGE_CHARS = 100  # an image counts as a line or two
 
 
 _PREFERENCE = {Kind.ARTICLE: 1.2, Kind.CONTENT: 1.05}
-"""How much less prose a container with such a name may hold than a wider one and still be the region."""
+"""Factor by which a container with such a name may have less prose than a wider one and still be the region."""
 
 _NO_REGION = frozenset((
     "li", "ul", "ol", "tr", "dl",
@@ -279,8 +282,8 @@ _NO_REGION = frozenset((
 
 
 def _find_heading(blocks: list[Block], title: str | None, start: int, end: int, drop: list[bool]) -> int | None:
-    """The heading of the page: the first that the title begins with or contains; else the last <h1> before the region
-    or the first in it."""
+    """The heading of the page: the longest one that the title contains or begins with, else the last <h1> before the
+    region, else the first <h1> in it."""
     first = max(0, start - _MAX_LEAD_BLOCKS)
     headings = [index for index in range(first, end) if blocks[index].role is Role.HEADING and not drop[index]]
     if title:
@@ -301,11 +304,12 @@ _MAX_LEAD_BLOCKS = 40
 
 
 _TITLE_PARTS = re.compile(r"\s+[-|:/\u2013\u2014\u00b7\u00bb\u2022]+\s+|[|_:]\s*|\s\u2039\s")
-"""What stands between the name of a page and that of its site in a title."""
+"""Separators between the name of a page and that of its site in a title."""
 
 
 def add_lead(region: Region) -> None:
-    """Above the region: the page's heading where its title does not say it, and below that a lead paragraph, images."""
+    """Adds blocks above the region: the page's heading if it differs from the title, and lead paragraphs and images
+    below it."""
     if region.heading is None:
         return
     heading = region.blocks[region.heading]
@@ -339,5 +343,5 @@ RULES: tuple[tuple[bool, tuple[Callable[[Region], None], ...]], ...] = (
     (True, (drop_left_behind, drop_icons, drop_pointers, drop_icon_rows, drop_signs, add_lead_image, drop_copies)),
     (True, (drop_second_versions, drop_caption_copies)),
 )
-"""The rules in the order in which they change a region; True: also where its links are its content.
-``bench/rules.py`` leaves out one after the other."""
+"""The rules in the order in which they change a region. True: they also apply to a region whose links are its content.
+``bench/rules.py`` measures the effect of leaving out each of them."""

@@ -1,5 +1,5 @@
-"""Which containers of a page are boilerplate by their names, and which only seem to be: what holds most of the page's
-prose, a section named by its own heading, a figure with a caption, a box in the text, the title of a box."""
+"""Marks containers that are boilerplate by their names, with exceptions: containers with most of the page's prose,
+sections named after their own heading, figures with a caption, boxes in the text, and titles of boxes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,25 @@ from gobelin.transforms.pages.images.image_references import ImageReference
 from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBlocks
 
 LITTLE_PROSE = 200.0
-"""Characters of prose below which a page or a part of it has hardly any."""
+"""Characters of prose below which a page, or a part of it, has almost none."""
 
 
 _MIN_BELOW_OWN = 100.0
-"""Characters of prose below the page's own heading by which a container is no boilerplate."""
+"""Characters of prose below the page's own heading from which a container is not boilerplate."""
 
 
 def mark_boilerplate(
     page: PageBlocks, weights: list[float], references: Sequence[ImageReference], own_h1: int | None = None
 ) -> list[bool]:
-    """Blocks inside a container that is named as boilerplate. A container that holds most of the page's prose, or prose
-    below the page's own heading (block ``own_h1``), does not count, whatever its name."""
+    """For each block, whether it is inside a container that is boilerplate by its name. Containers with most of the
+    page's
+    prose, or with prose below the page's own heading, do not count.
+
+    Args:
+        weights: of all blocks: number of characters of prose; negative for a menu entry.
+        references: the page's images.
+        own_h1: index of the block that is the page's own heading.
+    """
     blocks, containers = page.blocks, page.containers
     sums = [0.0, *accumulate(max(0.0, weight) for weight in weights)]
     total = sums[-1]
@@ -47,7 +54,7 @@ def mark_boilerplate(
                 continue
             if container.tag == "figure" and _is_captioned(blocks[start:end], references):
                 continue
-            # A footer below other text is one even where that text is all links.
+            # A footer below other text is a footer even if that text consists of links only.
             is_foot = (container.tag == "footer" or FOOT.search(container.names)) and (
                 chars[start] > 0.2 * chars[-1] or (start > 0 and prose < LITTLE_PROSE)
             )
@@ -66,7 +73,7 @@ def mark_boilerplate(
 
 
 def _is_named_by_heading(container: Container, blocks: list[Block]) -> bool:
-    """Whether the name is the slug of the container's own heading, as generators of documentation make it."""
+    """Whether the container's name is the slug of its own heading, as generators of documentation make it."""
     first = blocks[container.start]
     if first.role is not Role.HEADING or container.tag not in _NAMED_BY_HEADING:
         return False
@@ -78,7 +85,7 @@ def _is_named_by_heading(container: Container, blocks: list[Block]) -> bool:
 
 
 def _is_captioned(blocks: Sequence[Block], references: Sequence[ImageReference]) -> bool:
-    """Whether blocks are images with a caption of their own, and no links."""
+    """Whether all blocks are images without links, and one of them has a caption."""
     return all(block.image is not None and not block.num_links for block in blocks) and any(
         block.image is not None and block.image < len(references) and references[block.image].caption
         for block in blocks
@@ -86,12 +93,12 @@ def _is_captioned(blocks: Sequence[Block], references: Sequence[ImageReference])
 
 
 def _slug(text: str) -> str:
-    """The letters of a heading or a name, without the number that tells two of the same name apart."""
+    """The letters of a heading or a name, without the number that distinguishes equal names."""
     return _NOT_SLUG.sub("", text.casefold()).rstrip("0123456789")
 
 
 def _is_title(page: PageBlocks, container: Container, sums: list[float]) -> bool:
-    """Whether what has no prose opens a box in the text that has: the title of a note, a tip, a warning."""
+    """Whether a container without prose is the title of a box with prose: a note, a tip, a warning."""
     start, end = container.start, container.end
     parts = page.blocks[start:end]
     num_chars = sum(block.num_chars for block in parts)
@@ -109,8 +116,8 @@ def _is_title(page: PageBlocks, container: Container, sums: list[float]) -> bool
 
 
 def _is_box(page: PageBlocks, container: Container, weights: list[float], chars: list[int], marked: list[bool]) -> bool:
-    """Whether what is called a sidebar is a box in the text: prose below a paragraph of the same parent, and above
-    another or the next section."""
+    """Whether a container named as a sidebar is a box in the text: it has prose, a paragraph of the same parent before
+    it, and another one or a heading after it."""
     start, end = container.start, container.end
     if not MAY_FRAME.search(container.names) or start == 0 or end == len(page.blocks):
         return False
@@ -129,7 +136,11 @@ def _is_box(page: PageBlocks, container: Container, weights: list[float], chars:
 
 
 def _past_addresses(page: PageBlocks, index: int, step: int) -> int:
-    """The first block that is not one link alone, of the next few in one direction."""
+    """Skips up to three blocks that are a single link. Returns the index of the first other block.
+
+    Args:
+        step: 1 or -1, the direction.
+    """
     for _ in range(3):
         block = page.blocks[index]
         if block.num_links != 1 or block.link_chars <= 0.3 * block.num_chars or not 0 < index < len(page.blocks) - 1:
@@ -139,7 +150,8 @@ def _past_addresses(page: PageBlocks, index: int, step: int) -> int:
 
 
 def _is_in_flow(page: PageBlocks, index: int, parent: int) -> bool:
-    """Whether a block is a child of a container, or in a list, a table or an element of few blocks that is one."""
+    """Whether a block belongs to the text of a container: it is its child, or inside a small element, a list or a table
+    of it."""
     block = page.blocks[index]
     if block.role is Role.HEADING or block.link_chars > 0.3 * block.num_chars:
         return False

@@ -1,13 +1,14 @@
-"""What a page says it is, before its text is looked at: the types of schema.org that it declares, its ``og:type``, the
-words of its address and the generator that made it; and the kind of page that follows from these and from its content.
+"""What a page declares about itself: its schema.org types, its ``og:type``, the words of its address, and its
+generator.
+The kind of the page follows from these and from its content.
 
     article    one text, whatever stands below it
-    list       of articles or of links to them
+    list       of articles, or of links to them
     thread     a conversation: posts in order (``threads.py``)
     question   a conversation that answers a question
-    product    something offered, with its description
+    product    an offer with its description
     manual     a page of documentation
-    other      none of these, or nothing to tell it by
+    other      none of these, or no evidence
 
 Sources: the types of https://schema.org, https://ogp.me, the classes of https://microformats.org.
 """
@@ -62,22 +63,22 @@ _DATED = re.compile(
     r"|article:published_time|date\.?(?:published|created|issued))",
     re.I,
 )
-"""Names of ``<meta>`` that say when a page was published, as news and blogs give them."""
+"""Names of ``<meta>`` with the date of publication, as on news sites and blogs."""
 
 _BOOK_LINKS = frozenset(("up", "contents", "chapter", "section", "subsection", "appendix", "glossary"))
-"""Values of ``rel`` that HTML 4.01 (6.12) gives for the parts of a collection of documents."""
+"""Values of ``rel`` that HTML 4.01 (6.12) defines for the parts of a collection of documents."""
 
 _MAX_URL_CHARS = 2000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageFacts:
-    """What a page declares itself to be. All names are in lower case."""
+    """What a page declares about itself. All names are in lower case."""
 
-    types: frozenset[str] = frozenset()  # of schema.org
+    types: frozenset[str] = frozenset()  # schema.org types
     og_type: str = ""
     generator: str = ""
-    is_dated: bool = False  # its head says when it was published
+    is_dated: bool = False  # its head has a date of publication
     is_in_book: bool = False  # its head links to chapters, contents or an index
     is_forum_address: bool = False
     is_question_address: bool = False
@@ -105,7 +106,7 @@ class PageFacts:
 
     @property
     def kind(self) -> PageKind:
-        """What the page declares, whatever its text says: OTHER where it declares nothing."""
+        """The declared kind of the page, without regard to its text; OTHER if it declares none."""
         if self.is_product and not self.is_article:
             return PageKind.PRODUCT
         if self.is_manual:
@@ -123,7 +124,7 @@ NO_FACTS = PageFacts()
 
 
 def read_facts(tree: HtmlElement, url: str) -> PageFacts:
-    """Looks through the whole tree for what the page declares."""
+    """Reads what the page declares, in one pass over the tree."""
     types = {
         name.rpartition("/")[2].lower()
         for found in _ITEM_TYPES(tree)[:_MAX_DECLARED]
@@ -162,7 +163,7 @@ def read_facts(tree: HtmlElement, url: str) -> PageFacts:
 
 
 def tell_kind(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) -> PageKind:
-    """The kind of a page that is no conversation, by what it declares and by its main content."""
+    """The kind of a page that is not a conversation, by its declarations and its main content."""
     words = sum(block.num_chars for block in content)
     links = sum(block.link_chars for block in content)
     prose = sum(b.num_chars - b.link_chars for b in content if b.role is not Role.HEADING and b.num_chars >= 80)
@@ -190,7 +191,7 @@ _MIN_PROSE = 300
 
 
 def _num_linked_headings(content: Sequence[Block]) -> int:
-    """Headings that lead to pages of their own; none where most headings do not."""
+    """The number of headings that are links to other pages; 0 if most headings are not."""
     headings = [block for block in content if block.role is Role.HEADING]
     linked = sum(block.link_chars >= 0.8 * block.num_chars > 0 for block in headings)
     return linked if linked > 0.5 * len(headings) else 0

@@ -1,10 +1,10 @@
-"""Rows of links to the previous, next and upper page, told by their words and their place, whatever they are called.
+"""Drops rows of links to the previous, next and upper page. They are recognised by their words and place, not by names.
 
-Manuals cut into pages have such a row above and below each page: a table, a ``<div>`` or loose links, with words
-(``Prev | Up | Next``), arrows (``<< Chords | Chapters >>``) or pictures of arrows. A block is a sign of paging where a
-part of it is such a word or an arrow beside a link, or where it is a linked image with such a name. Two signs in a
-small container at the region's edge make it a row of paging. A few blocks at each edge are looked at, so the cost does
-not grow with the page.
+Manuals that are divided into pages have such a row above and below each page: a table, a ``<div>`` or loose links, with
+words (``Prev | Up | Next``), arrows (``<< Chords | Chapters >>``) or images of arrows. A block has a paging sign if a
+part of it is such a word or an arrow with a link, or if it is a linked image with such a name. Two signs in a small
+container at the region's edge make a row. Only a few blocks at each edge are read, so the time does not depend on the
+size of the page.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _STEM_WORDS = re.compile(r"[^a-zA-Z]+")
 
 
 def drop_paging(region: Region) -> None:
-    """Rows of paging at both ends of a region."""
+    """Drops the rows of paging links at both ends of a region."""
     blocks, references, drop = region.blocks, region.references, region.drop
     for step in (1, -1):
         index = region.start if step == 1 else region.end - 1
@@ -67,8 +67,8 @@ def drop_paging(region: Region) -> None:
 
 
 def _row(region: Region, index: int) -> tuple[int, int]:
-    """The widest small container around a block, but for the region; the links in a row around it where there is
-    none."""
+    """The range of the widest small container around a block inside the region, else of the adjacent links around
+    it."""
     blocks, drop = region.blocks, region.drop
     place = blocks[index].container
     best: tuple[int, int] | None = None
@@ -107,7 +107,7 @@ def _is_small(blocks: list[Block], start: int, end: int) -> bool:
 
 
 def _signs(block: Block, references: Sequence[ImageReference]) -> list[bool]:
-    """The signs of paging in a block; True for one that turns the page, False for one that leads to a place."""
+    """The paging signs in a block: True for one that turns the page, False for one that leads to a fixed place."""
     if not block.num_links or block.role is Role.CODE:
         return []
     if block.image is not None:

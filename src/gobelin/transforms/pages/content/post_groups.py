@@ -1,11 +1,13 @@
-"""Containers of one make that hold the posts of a conversation: messages of a thread, answers, comments.
+"""Finds groups of containers that hold the posts of a conversation: messages of a thread, answers, comments.
 
-Containers are of one make if they have the same tag and the same class words; numbers, words with numbers in them and
-words that only tell neighbours apart (``odd``, ``first``) do not count. One without class words is of the make of its
-parent. Such a group holds posts if something that dates or signs a post (a *mark*) stands between most of them.
+The containers of a group have the same *signature*: the same tag and the same class words. Numbers, words with numbers
+inside, and words for positions (``odd``, ``first``) are ignored. A container without class words gets its signature
+from
+its tag and its parent's. A group holds posts if a *mark*, which dates or signs a post, stands between most of its
+members.
 
-Of several groups the one that cuts the most text into the most posts is taken, and of those that do it about as well,
-the one with the least besides. All is linear in the containers and blocks.
+Among several groups, the one that divides the most text into the most posts comes first. Among those that are about
+equal in this, the one with the fewest blocks comes first. All is linear in the containers and blocks.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _MARK_WORDS = frozenset((
 _POST_NAMES = frozenset(("comment", "post", "reply", "message", "answer"))
 _HEAD_WORDS = frozenset(("info", "head", "header", "heading", "details"))
 _TEXT_WORDS = frozenset(("content", "contents", "body", "text"))
-"""What a member wrote is often named after the member."""
+"""A post's text is often named after its author. These words tell that it is the text."""
 
 _NOT_POSTS = frozenset((
     "signature", "sig", "quote", "bbcode", "blockquote", "avatar", "profile", "author", "user", "member", "attachment",
@@ -54,7 +56,7 @@ DATE = re.compile(
     rf"|(?<![\d.,])\d{{1,3}}\s?(?:{_UNITS})|\b{_MONTHS}\.?\s\d{{1,2}}\b|\b\d{{1,2}}\.?\s{_MONTHS}\b)",
     re.I,
 )
-"""A date, a time of day, or how long ago something was."""
+"""A date, a time of day, or an age such as "3 days ago"."""
 
 _RECENT = re.compile(
     r"\ban?\s(?:second|minute|hour|day|week|month|year) ago\b|刚刚|昨天|今天|方才"
@@ -67,7 +69,7 @@ _DIGIT = re.compile(r"\d")
 MAX_MARK_CHARS = 160
 _MIN_MARKED = 0.7
 _MIN_CHARS = 40
-_AROUND = 14  # blocks before the first post, or below the last, that may date it
+_AROUND = 14  # blocks before the first post, or after the last, that may hold its mark
 _ABOUT_AS_WELL = 0.85
 _MAX_GROUPS = 24
 _MAX_COLUMNS = 9
@@ -76,25 +78,26 @@ _MAX_PATH = 6
 
 @dataclasses.dataclass(slots=True)
 class PostGroup:
-    """Posts of one make."""
+    """Posts with one signature."""
 
-    members: list[int]  # containers, in the page's order; one may stand in another
+    members: list[int]  # indexes of containers in the page's order; one may be inside another
     words: frozenset[str]  # class words of the members
-    chars: float  # of prose and short lines in them, without links
+    chars: float  # number of characters of text in the members, without links
     score: float
-    share: float = 0.0  # of the characters that the longest has
-    is_dated: bool = True  # something dates or signs most of them
+    share: float = 0.0  # share of the characters in the longest member
+    is_dated: bool = True  # whether most members have a mark
 
 
 def find_groups(page: PageBlocks) -> tuple[list[PostGroup], list[bool]]:
-    """The groups that may hold a conversation, best first; and which blocks are marks, if there are such groups."""
+    """Returns (groups that may hold a conversation, best first; for each block, whether it is a mark). Both are empty
+    if there is no such group."""
     blocks, containers = page.blocks, page.containers
     plain = [0, *accumulate(0 if b.role is Role.HEADING else b.num_chars - b.link_chars for b in blocks)]
     if plain[-1] < _MIN_CHARS:
         return [], []
     by_make: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     makes: list[tuple[str, ...]] = []
-    cells = [0] * len(containers)  # of each row, those so far
+    cells = [0] * len(containers)  # for each row, the number of its cells so far
     for index, container in enumerate(containers):
         words = make_words(container.names)
         parent = makes[container.parent] if container.parent >= 0 else ()
@@ -143,7 +146,7 @@ def find_groups(page: PageBlocks) -> tuple[list[PostGroup], list[bool]]:
 
 
 def _named_bodies(page: PageBlocks, plain: list[int]) -> list[int]:
-    """Elements named as the body of a post, the innermost of each."""
+    """The innermost elements that are named as the body of a post."""
     bodies: list[int] = []
     containers = page.containers
     for index, container in enumerate(containers):
@@ -165,7 +168,7 @@ def _names_body(names: str) -> bool:
 
 
 def _is_beside(page: PageBlocks, index: int) -> bool:
-    """Whether a container stands in a box beside the page's content."""
+    """Whether a container is in a box beside the page's content."""
     containers = page.containers
     for _ in range(_MAX_DEPTH):
         if index <= 0:
@@ -186,8 +189,8 @@ _BESIDE = frozenset((
 
 
 def _said_once(blocks: list[Block], is_mark: list[bool]) -> Iterator[int]:
-    """For each block, its characters outside links, if it is no mark and no other block says the same but for numbers:
-    ranks, labels and signatures recur, what people write does not. Otherwise 0."""
+    """For each block, its number of characters outside links if it is not a mark and its text is unique except for
+    numbers, else 0. Ranks, labels and signatures recur, but the text of a post does not."""
     texts = [
         ""
         if block.num_chars <= block.link_chars
@@ -208,10 +211,10 @@ _DIGITS = re.compile(r"\d+")
 def _weigh(
     page: PageBlocks, make: tuple[str, ...], members: list[int], marks: list[int], plain: list[int]
 ) -> PostGroup | None:
-    """A group if most of its members are dated or signed; None where they are not."""
+    """A group from containers with one signature, or None if most of them have no mark."""
     containers = page.containers
     starts = [containers[index].start for index in members]
-    if len(set(starts)) < len(starts):  # one directly in another: the inner ones are the posts
+    if len(set(starts)) < len(starts):  # if one is directly inside another, the inner one is the post
         following = [*starts[1:], -1]
         members = [index for index, after in zip(members, following) if after != containers[index].start]
         starts = [containers[index].start for index in members]
@@ -226,7 +229,7 @@ def _weigh(
     if num_marked < _MIN_MARKED * len(members):
         return None
     chars = score = largest = 0.0
-    open_members: list[tuple[int, float]] = []  # end, and characters that are not in an inner one
+    open_members: list[tuple[int, float]] = []  # (end, characters outside inner members)
     for index in [*members, -1]:
         start = containers[index].start if index >= 0 else len(page.blocks)
         while open_members and open_members[-1][0] <= start:
@@ -246,7 +249,7 @@ def _weigh(
 
 
 def _is_frame(page: PageBlocks, members: list[int], plain: list[int]) -> bool:
-    """Whether the first member only holds the others."""
+    """Whether the first member is only a frame around the others."""
     first, following = page.containers[members[0]], page.containers[members[1]]
     last = page.containers[members[-1]]
     if first.end < last.end:
@@ -269,7 +272,8 @@ def _rank(page: PageBlocks, groups: list[PostGroup]) -> list[PostGroup]:
 
 
 def find_marks(page: PageBlocks) -> list[bool]:
-    """For each block, whether it dates or signs a post: a short text with a date, or an element named after these."""
+    """For each block, whether it dates or signs a post: a short text with a date, or an element named after a date or
+    author."""
     containers = page.containers
     named: list[bool] = []
     for container in containers:
@@ -286,7 +290,7 @@ def find_marks(page: PageBlocks) -> list[bool]:
 
 
 def _is_unread_head(names: str) -> bool:
-    """Whether what was left unread is named after the head of a post: ``comment__info``."""
+    """Whether an element that was skipped is named as the head of a post: ``comment__info``."""
     words = name_words(names)
     return not _POST_NAMES.isdisjoint(words) and not _HEAD_WORDS.isdisjoint(words)
 
@@ -299,8 +303,8 @@ def _is_dated(text: str) -> bool:
 
 @functools.lru_cache(maxsize=1 << 15)
 def make_words(names: str) -> tuple[str, ...]:
-    """The words of class and id that tell what an element is, whole and in their order, without the numbers that end
-    them; words with numbers inside are drawn by a machine and tell nothing."""
+    """The distinctive words of class and id: whole, in their order, without trailing numbers, at most four. Words with
+    numbers inside are generated and are left out."""
     words = []
     for name in names.split():
         found = _NUMBERED.fullmatch(name)
@@ -322,4 +326,4 @@ def name_words(names: str) -> frozenset[str]:
 
 
 _NO_NAME = re.compile(r"(?<!\S)(?:js-\S+|thread-(?:even|odd|alt))(?!\S)")
-"""A handle for scripts; the place among the comments of an article, as WordPress numbers them."""
+"""Hooks for scripts, and WordPress's numbering of comments below an article."""

@@ -1,4 +1,4 @@
-"""The region of a page that holds its main content, and what the rules have decided so far of the blocks in it."""
+"""The region that holds a page's main content, and the decisions of the rules on its blocks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks
 
 @dataclasses.dataclass(slots=True)
 class Region:
-    """What a rule looks at and changes. A rule drops blocks, or hands their words to an image."""
+    """The data that rules read and change. A rule drops blocks, or gives their text to an image as its caption."""
 
     page: PageBlocks
     index: int  # of its container
-    start: int  # its blocks
+    start: int  # its blocks are [start, end)
     end: int
-    weights: list[float]  # of all blocks: characters of prose; less than nothing for a menu's entry
-    sums: list[float]  # of the weights of the blocks before each, and of all at the end
+    weights: list[float]  # of all blocks: number of characters of prose; negative for a menu entry
+    sums: list[float]  # prefix sums of the weights; one more than there are blocks
     drop: list[bool]  # of all blocks
-    heading: int | None  # block of the page's own heading, in the region or before it
-    title: str  # of the page, case folded; "" where it has none
+    heading: int | None  # index of the page's own heading, in the region or before it
+    title: str  # of the page, case folded; "" if it has none
     references: Sequence[ImageReference]  # the page's images, by ``Block.image``
-    kind: PageKind = PageKind.OTHER  # that the page declares
+    kind: PageKind = PageKind.OTHER  # declared by the page
     is_recipe: bool = False
-    lead: list[Block] = dataclasses.field(default_factory=list)  # above the region, kept
+    lead: list[Block] = dataclasses.field(default_factory=list)  # kept blocks outside the region
     captions: dict[int, str] = dataclasses.field(default_factory=dict)  # by ``Block.image``
 
     @property
@@ -41,11 +41,11 @@ class Region:
 
 
 def said_chars(block: Block) -> int:
-    """How many letters of English say as much as a block."""
+    """The length of an English text with as much content as the block, in characters."""
     text = block.text
     return block.num_chars + (0 if text.isascii() else int(_CJK_CHARS * len(_CJK.findall(text))))
 
 
 _CJK = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uff66-\uff9f]")
 _CJK_CHARS = 1.5
-"""What a character of Chinese, Japanese or Korean says beyond what a letter says: a sentence has that many fewer."""
+"""How many letters of English a character of Chinese, Japanese or Korean is worth, minus one."""

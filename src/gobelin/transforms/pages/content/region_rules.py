@@ -1,7 +1,7 @@
-"""Rules that take blocks out of the region that holds a page's main content. Each sets ``drop`` for some of them.
+"""Rules that drop blocks from the region of a page's main content. Each sets ``drop`` for some blocks.
 
-What they look for is how boilerplate behaves, whatever it is called: most of its text is links, it comes in rows of
-the same make, it says "read also". All are linear in the blocks.
+They look at how boilerplate behaves, whatever its names: its text is mostly links, it comes in rows of equal elements,
+it says "read also". All are linear in the blocks.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBloc
 _MAX_CARD_CHARS = 400
 _MAX_SECTION_DEPTH = 8
 _MAX_SECTION_BLOCKS = 300
-_MAX_ASKED = 20  # headings such as "Comments" that are looked into; each look may go through all of the region
+_MAX_ASKED = 20  # headings such as "Comments" that are checked; each check may read the whole region
 
 
 def drop_logos(region: Region) -> None:
-    """Images that lead to the site's own first page, above the first text."""
+    """Drops images above the first text that link to the site's home page."""
     blocks, drop = region.blocks, region.drop
     for index in range(region.start, region.end):
         block = blocks[index]
@@ -44,8 +44,8 @@ def drop_logos(region: Region) -> None:
 
 
 def drop_teasers(region: Region) -> None:
-    """Articles inside an article are comments or teasers of others, where the text above says so or they are less than
-    half of it; else they are the parts of a list."""
+    """Drops articles inside an article. They are comments or teasers if the text above announces them, or if they hold
+    less than half of its prose; otherwise they are the parts of a list."""
     containers, sums, drop = region.page.containers, region.sums, region.drop
     outer = containers[region.index]
     article_end = outer.end if outer.tag == "article" else 0
@@ -74,9 +74,9 @@ def drop_teasers(region: Region) -> None:
 
 
 def drop_cards(region: Region) -> None:
-    """Teasers in a row: headings that are links, each over a few lines and mostly with an image. Where they are most
-    of the region it is an index page, and they stay. The sections of a manual are named by links to what they describe,
-    and what stands over a table of data is the heading of a section."""
+    """Drops teasers in a row: linked headings, each with a few lines below and often an image. If they hold most of the
+    region, the page is an index and they stay. Manuals keep them, because their section headings are links, and so does
+    a heading above a data table."""
     if region.kind is PageKind.MANUAL:
         return
     blocks, weights, drop = region.blocks, region.weights, region.drop
@@ -108,7 +108,7 @@ def drop_cards(region: Region) -> None:
 
 
 def drop_last_address(region: Region) -> None:
-    """An ``<address>`` that ends a region says whom to write to."""
+    """Drops an ``<address>`` that ends a region, because it gives the author's contact."""
     page, weights, drop = region.page, region.weights, region.drop
     last = next((index for index in range(region.end - 1, region.start - 1, -1) if not drop[index]), None)
     if last is None:
@@ -126,8 +126,8 @@ def drop_last_address(region: Region) -> None:
 
 
 def drop_before_heading(region: Region) -> None:
-    """What stands in the region of an article before the page's heading is not below it; an image just above may belong
-    to it."""
+    """Drops text of an article's region before the page's heading, if much of it is links. An image right above the
+    heading may belong to it and stays."""
     if region.kind is not PageKind.ARTICLE:
         return
     blocks, sums, drop = region.blocks, region.sums, region.drop
@@ -143,7 +143,7 @@ def drop_before_heading(region: Region) -> None:
 
 
 def take_captions(region: Region) -> None:
-    """Captions that are named as such beside an image go to the image."""
+    """Moves captions beside an image, by the name of their element or by their words, to the image."""
     blocks, drop, captions = region.blocks, region.drop, region.captions
     start, end = region.start, region.end
     for container in region.page.containers:
@@ -163,7 +163,7 @@ def take_captions(region: Region) -> None:
         if image is None:
             image = next((image for index, image in images if index >= last), None)
             if image is not None and (image in captions or region.references[image].caption):
-                continue  # one of a row of captions above their images
+                continue  # it is one of several captions, each above its image
         if image is None:
             continue
         caption = join_parts([captions.get(image, ""), *texts])
@@ -185,7 +185,7 @@ def take_captions(region: Region) -> None:
 
 
 def drop_phrases(region: Region) -> None:
-    """Short texts that say what they are: lists of other pages, calls to share or subscribe, comments, dates."""
+    """Drops short texts by their words: lists of other pages, calls to share or subscribe, comments, dates."""
     page, weights, drop = region.page, region.weights, region.drop
     blocks, start, end = page.blocks, region.start, region.end
     prose_seen = 0.0
@@ -227,7 +227,7 @@ def drop_phrases(region: Region) -> None:
                     drop[index:stop] = [True] * (stop - index)
                     index = stop
                     continue
-                drop[index] = index + 1 < end and drop[index + 1]  # what it announced is gone
+                drop[index] = index + 1 < end and drop[index + 1]  # the list that it announced has been dropped
             elif block.link_chars >= 0.3 * size:
                 drop[index] = True
         elif (
@@ -252,8 +252,8 @@ def drop_phrases(region: Region) -> None:
 
 
 def drop_last_lines(region: Region) -> None:
-    """Lines behind the last prose that lead elsewhere, but for those of a manual; of an article, too, what says where
-    it comes from, who edited it or its address, and what calls the reader at some length."""
+    """Drops lines after the last prose that link elsewhere. In an article, lines that give its source, its editor or
+    its address are dropped too, and so are longer calls to the reader. Manuals keep all."""
     if region.kind is PageKind.MANUAL:
         return
     blocks, drop = region.blocks, region.drop
@@ -285,13 +285,13 @@ _MAX_CALL_CHARS = 400
 
 
 def _says_source(block: Block) -> bool:
-    """Whether a line says where a text comes from, or is an address that is written out."""
+    """Whether a line gives the source of a text, or is a web address."""
     return SOURCES.match(block.text) is not None or is_address(block.text)
 
 
 def drop_duplicates(region: Region) -> None:
-    """A text that stands twice in the region: once for wide screens, once for narrow ones; and a
-    line that an article has three times in a row, for it stands in for what a script would show."""
+    """Drops the second copy of a text, as pages have for wide and narrow screens. In an article, it also drops a line
+    that occurs three times in a row, because that is a placeholder for content of a script."""
     blocks, drop = region.blocks, region.drop
     kept = [index for index in range(region.start, region.end) if not drop[index] and blocks[index].num_chars > 0]
     if region.kind is PageKind.ARTICLE:
@@ -301,9 +301,9 @@ def drop_duplicates(region: Region) -> None:
                 for index in notices:
                     drop[index] = True
         kept = [index for index in kept if not drop[index]]
-    last: dict[str, int] = {}  # place in ``kept`` of the last block with this text
+    last: dict[str, int] = {}  # position in ``kept`` of the last block with this text
     run: list[int] = []
-    expected = -1  # where the text comes from if the run goes on
+    expected = -1  # position in ``kept`` of the next original if the run continues
     for place, index in enumerate([*kept, -1]):
         block = blocks[index] if index >= 0 else None
         before = last.get(block.text, -1) if block is not None else -1
@@ -321,8 +321,8 @@ def drop_duplicates(region: Region) -> None:
 
 
 def _is_second_copy(blocks: list[Block], run: list[int], expected: int, kept: list[int], place: int) -> bool:
-    """Whether blocks in a row that all stood in the same order before are there by mistake: a long run, or right below
-    the first copy. A sentence alone may be said again, as manuals do of each parameter."""
+    """Whether consecutive blocks that occurred before in the same order are a copy: a long run, or one right below the
+    original. A single sentence may be repeated on purpose, as in manuals for each parameter."""
     long = [index for index in run if blocks[index].num_chars >= 80 and blocks[index].role not in _REPEATED_ROLES]
     return bool(long) and (
         expected == place - len(run) or sum(blocks[index].num_chars for index in run) >= _MIN_COPY_CHARS
@@ -336,12 +336,12 @@ _MIN_COPY_CHARS = 1000
 
 
 def drop_empty_sections(region: Region) -> None:
-    """A short heading goes with what stood below it, where all of that was dropped."""
+    """Drops a short heading if everything below it was dropped."""
     blocks, drop = region.blocks, region.drop
     if all(drop[index] or blocks[index].role is Role.HEADING for index in range(region.start, region.end)):
         return
-    level_below = 0  # of the last kept thing seen from the end: 7 is content, 1-6 a heading
-    is_emptied = region.end < len(blocks)  # something was dropped, or left outside, between that and here
+    level_below = 0  # level of the kept block after this one: 1-6 for a heading, 7 for other content
+    is_emptied = region.end < len(blocks)  # whether blocks between that one and this one were dropped or left out
     for index in range(region.end - 1, region.start - 1, -1):
         block = blocks[index]
         if drop[index]:
@@ -358,12 +358,12 @@ def drop_empty_sections(region: Region) -> None:
 
 
 _MAX_TITLE_CHARS = 100
-"""Longest heading that is only the title of a section; a longer one says something itself."""
+"""Maximum length of a heading that is only a title. A longer one has content of its own."""
 
 
 def _goes_on(page: PageBlocks, index: int, end: int, drop: list[bool], weights: list[float]) -> bool:
-    """Whether a section of the article follows: below comments there is no heading of their level with prose of its
-    own, but for those that ask for more comments. What is no heading announces no comments above one."""
+    """Whether the article continues after its comments: a heading of their level or above follows that has prose and
+    does not introduce more comments, links or calls. A line that is not a heading counts as the lowest level."""
     block = page.blocks[index]
     level = (block.level or 6) if block.role is Role.HEADING else 6
     is_section = False
@@ -384,7 +384,8 @@ def _goes_on(page: PageBlocks, index: int, end: int, drop: list[bool], weights: 
 
 
 def _section_end(page: PageBlocks, index: int, end: int) -> int:
-    """Where the section that begins with block ``index`` ends: at a heading of its level, or with its container."""
+    """The end of the section that begins with block ``index``: the next heading of its level, or the end of its
+    container."""
     blocks = page.blocks
     block = blocks[index]
     level = block.level or 7 if block.role is Role.HEADING else 7
@@ -399,7 +400,7 @@ def _section_end(page: PageBlocks, index: int, end: int) -> int:
 
 
 def _section_limit(page: PageBlocks, index: int, end: int) -> int:
-    """Where the container around block ``index`` ends, if it holds more than that block."""
+    """The end of the innermost container that holds more than block ``index``."""
     container = page.containers[page.blocks[index].container]
     for _ in range(_MAX_SECTION_DEPTH):
         if container.parent <= 0 or container.end > index + 1:

@@ -1,9 +1,10 @@
-"""Teasers of other articles that stand in the region below the text: boxes of one make, each with a picture that is a
-link (or a date), a title that is a link, and a summary.
+"""Drops teasers of other articles below the text: boxes with one signature, each with a linked image (or a date), a
+linked
+title and a summary.
 
-They go where the page's own text stands above them. On a page that lists articles nothing stands above but an
-introduction, so they stay; so do boxes without a summary and boxes whose words are no teaser's. A manual keeps all:
-its tables and galleries set names that are links beside pictures and what is said of them.
+They are dropped if the page's own text stands above them. A page that lists articles has only an introduction above
+them, so they stay there. Boxes without a summary stay as well. Manuals keep all boxes, because their tables and
+galleries have linked names beside images and descriptions.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ _MAX_TITLE_CHARS = 250
 _MAX_PLAIN_CHARS = 600
 _MAX_BLOCKS = 16
 _MIN_TEXT = 400.0
-"""Prose that stands above teasers."""
+"""Minimum number of characters of prose above the teasers."""
 
 _MIN_SHARE = 0.2  # of the region's prose
 _NUMBERS = re.compile(r"\d+")
 
 
 def drop_teaser_cards(region: Region) -> None:
-    """Boxes of one make in one parent, most of them teasers, below the page's own text; a manual has none."""
+    """Drops boxes with one signature and one parent below the page's own text if most of them are teasers."""
     if region.kind is PageKind.MANUAL:
         return
     containers = region.page.containers
@@ -59,7 +60,7 @@ def _make(names: str) -> str:
 
 
 def _is_below_heading(region: Region, index: int) -> bool:
-    """Whether the page's heading stands above a block, or the page has none that is known."""
+    """Whether a block is below the page's heading, or the page's heading is unknown."""
     return region.heading is None or region.heading < index
 
 

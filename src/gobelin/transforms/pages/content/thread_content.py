@@ -1,8 +1,8 @@
-"""The text of a page that is a conversation: its heading, what opens it, and the posts in their order.
+"""Reads the text of a conversation: its heading, its opening, and the posts in their order.
 
-What stands in a post and does not belong to its words goes: names, dates, ranks, votes, buttons, signatures, quotations
-of earlier posts, smileys and portraits of the authors. It is known by the names of elements, by its date, by its place
-above the words, and because it comes again in other posts.
+Everything in a post that is not its text is dropped: names, dates, ranks, votes, buttons, signatures, quotations of
+earlier posts, smileys and portraits of the authors. It is recognised by the names of elements, by dates, by its place
+above the text, and by repetition in other posts.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _QUOTES = frozenset((
     "quote", "quoted", "blockquote", "signature", "sig", "sign", "postsignature", "usersignature",
     "signaturecontainer",
 ))  # fmt: skip
-"""Parts of a post that are left out, whatever their size."""
+"""Parts of a post that are dropped regardless of their size."""
 
 _NOT_TEXT = frozenset((
     "edited", "lastedit", "editedby", "attachbox", "author", "avatar", "username", "userinfo", "postprofile",
     "poster", "byline", "actions", "controls", "buttons", "opts", "likes", "like", "vote", "votes", "voting", "score",
     "report", "reactions", "karma", "badge", "badges", "rank", "spam", "dropdown", "menu", "tooltip",
 ))  # fmt: skip
-"""Parts of a post that are left out unless they hold most of it."""
+"""Parts of a post that are dropped unless they hold most of it."""
 
 _MOST = 0.7
 _SAYS = re.compile(
@@ -52,10 +52,10 @@ _DIGITS = re.compile(r"\d+")
 def read_thread(
     page: PageBlocks, thread: Thread, title: str | None, references: Sequence[ImageReference]
 ) -> MainContent:
-    """What a reader of the conversation reads.
+    """The main content of a conversation.
 
     Args:
-        title: the page's own, by which its heading is known.
+        title: of the page; its heading is found by it.
         references: the page's images.
     """
     opening = _opening(page, thread, title, references)
@@ -64,8 +64,8 @@ def read_thread(
 
 
 def _opening(page: PageBlocks, thread: Thread, title: str | None, references: Sequence[ImageReference]) -> MainContent:
-    """What stands above the posts: the page's heading, and what opens the conversation where it is of another make
-    than the posts. A short notice for visitors does not."""
+    """The content above the posts: the page's heading, and the opening text if its element is not one of the posts. A
+    short notice for visitors does not count."""
     heading = _find_heading(page.blocks[: page.containers[thread.members[0]].start], title)
     alone = MainContent([heading] if heading is not None else [], {}, 0)
     if len(thread.members) == 1 and not thread.is_opened_above:
@@ -97,7 +97,7 @@ def _is_long(block: Block) -> bool:
 
 
 def _above(page: PageBlocks, end: int) -> PageBlocks:
-    """The page as if it ended before a block."""
+    """A copy of the page that ends before block ``end``."""
     above = PageBlocks()
     above.blocks = page.blocks[:end]
     above.containers = []
@@ -110,8 +110,8 @@ def _above(page: PageBlocks, end: int) -> PageBlocks:
 
 
 def _find_heading(blocks: Sequence[Block], title: str | None) -> Block | None:
-    """The page's heading: the last that the title contains, else the last of the first level; a line that the title
-    contains where no heading is one."""
+    """The page's heading: the last one that the title contains, else the last <h1>, else the last other line that the
+    title contains."""
     wanted = (title or "").casefold()
     best, best_rank = None, 0
     for block in blocks:
@@ -145,7 +145,7 @@ def _posts(page: PageBlocks, thread: Thread, references: Sequence[ImageReference
 
 
 def _by_post(page: PageBlocks, thread: Thread, drop: list[bool]) -> list[list[int]]:
-    """The texts of each post that are left, without those of posts inside it."""
+    """For each post, the indexes of its remaining text blocks, without those of posts inside it."""
     found: dict[int, list[int]] = {member: [] for member in thread.members}
     for index in range(thread.start, thread.end):
         block = page.blocks[index]
@@ -155,7 +155,7 @@ def _by_post(page: PageBlocks, thread: Thread, drop: list[bool]) -> list[list[in
 
 
 def _drop_named(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
-    """What stands in a post and is named after something else, or quotes another."""
+    """Drops parts of a post that are named as something else, and quotations of other posts."""
     containers, owners = page.containers, thread.owners
     holders = _holders(page, thread)
     plain = [0, *accumulate(map(_num_plain, page.blocks))]
@@ -176,7 +176,7 @@ def _drop_named(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
 
 
 def _holders(page: PageBlocks, thread: Thread) -> set[int]:
-    """The containers in which posts stand."""
+    """The containers that hold posts."""
     holders: set[int] = set()
     for member in thread.members:
         place = page.containers[member].parent
@@ -187,7 +187,7 @@ def _holders(page: PageBlocks, thread: Thread) -> set[int]:
 
 
 def _drop_signed(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
-    """Short texts that are little more than a date and a name."""
+    """Drops short texts that are little more than a date and a name."""
     for index in range(thread.start, thread.end):
         block = page.blocks[index]
         if drop[index] or not thread.marks[index] or not block.num_chars:
@@ -198,7 +198,7 @@ def _drop_signed(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
 
 
 def _drop_headers(blocks: list[Block], posts: list[list[int]], thread: Thread, drop: list[bool]) -> None:
-    """A short dated text at the same end of most posts says who writes and when."""
+    """Drops short dated texts at the same end of most posts. They give author and date."""
     for end in (0, -1):
         headers = [post[end] for post in posts if post and _is_header(blocks[post[end]], thread.marks[post[end]])]
         if len(headers) >= _MOST * len(posts) and len(posts) > 1:
@@ -214,7 +214,7 @@ _MAX_HEADER_CHARS = 80
 
 
 def _drop_names(blocks: list[Block], posts: list[list[int]], drop: list[bool]) -> None:
-    """The links that a post begins with, above its first words, name who writes."""
+    """Drops links at the beginning of a post. They name the author."""
     for post in posts:
         for position, index in enumerate(post):
             block = blocks[index]
@@ -226,7 +226,8 @@ def _drop_names(blocks: list[Block], posts: list[list[int]], drop: list[bool]) -
 
 
 def _drop_labels(blocks: list[Block], posts: list[list[int]], thread: Thread, drop: list[bool]) -> None:
-    """Short texts that stand in half of the posts, but for dates and numbers, are buttons and labels."""
+    """Drops short texts that occur in at least half of the posts except for dates and numbers. They are buttons and
+    labels."""
     labels: list[dict[int, str]] = []
     for post in posts:
         short = [index for index in post if blocks[index].num_chars <= _MAX_LABEL_CHARS]
@@ -244,7 +245,7 @@ def _label(text: str, is_marked: bool) -> str:
 
 
 def _drop_quotations(blocks: list[Block], thread: Thread, drop: list[bool]) -> None:
-    """Quotations of what was said before."""
+    """Drops quotations of earlier posts."""
     said: set[str] = set()
     for index in range(thread.start, thread.end):
         block = blocks[index]
@@ -256,7 +257,7 @@ def _drop_quotations(blocks: list[Block], thread: Thread, drop: list[bool]) -> N
 
 
 def _drop_endings(blocks: list[Block], posts: list[list[int]], drop: list[bool]) -> None:
-    """What ends one post just as it ends another is what somebody signs with."""
+    """Drops texts that end several posts in the same way. They are signatures."""
     left = [[index for index in post if not drop[index]] for post in posts]
     for _ in range(_MAX_ENDING):
         last = Counter(blocks[post[-1]].text for post in left if len(post) > 1)
@@ -266,7 +267,7 @@ def _drop_endings(blocks: list[Block], posts: list[list[int]], drop: list[bool])
 
 
 def _drop_portraits(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
-    """Pictures above the name or date that a post opens with."""
+    """Drops images above the name or date at the beginning of a post."""
     parts: dict[int, list[int]] = {}
     for index in range(thread.start, thread.end):
         parts.setdefault(thread.owners[page.blocks[index].container], []).append(index)
@@ -282,7 +283,7 @@ def _drop_portraits(page: PageBlocks, thread: Thread, drop: list[bool]) -> None:
 
 
 def _drop_repeated(page: PageBlocks, thread: Thread, references: Sequence[ImageReference], drop: list[bool]) -> None:
-    """Pictures that stand in three posts and more: badges, signatures, signs of the forum."""
+    """Drops images that occur in at least three posts: badges, signatures, icons of the forum."""
     found: dict[str, list[int]] = {}
     for index in range(thread.start, thread.end):
         image = page.blocks[index].image

@@ -1,8 +1,10 @@
-"""Pages that are a conversation: threads of a forum, questions with their answers, comments that are all of a page.
+"""Recognises pages that are a conversation: forum threads, questions with answers, pages that consist of comments.
 
-``post_groups.py`` finds elements of one make that are dated or signed. ``find_thread`` tells whether these are the
-page, by a score: what the page declares, the words of its address and of its elements' names, and how much other prose
-stands beside the posts. An article with comments below stays an article. ``thread_content.py`` reads the posts.
+``post_groups.py`` finds elements with one signature that are dated or signed. ``find_thread`` decides by a score
+whether
+these are the page's content: by the page's declarations, the words of its address and of its elements' names, and the
+amount of other prose beside the posts. An article with comments below stays an article. ``thread_content.py`` reads the
+posts.
 
 Linear in the page's blocks and containers.
 """
@@ -23,7 +25,7 @@ _FORUM_WORDS = frozenset((
     "questions", "answers", "viewtopic", "viewthread", "showthread", "messageboard", "conversation", "postlist",
     "poststream", "issue",
 ))  # fmt: skip
-"""In the names of the elements around the posts."""
+"""Words in the names of the elements around the posts."""
 
 _POST_WORDS = frozenset((
     "post", "posts", "reply", "replies", "answer", "answers", "message", "messages", "msg", "postbit", "postbody",
@@ -36,8 +38,8 @@ _REPLY_WORDS = frozenset(("reply", "replies", "answer", "answers", "comment", "c
 _OPENING_WORDS = frozenset(("question", "topic"))
 
 _MIN_SCORE = 2
-_MIN_SCORE_ALONE = 3  # where there is one post
-_MAX_GROUPS = 6  # that are looked at
+_MIN_SCORE_ALONE = 3  # for a single post
+_MAX_GROUPS = 6  # number of groups that are scored
 _MIN_PROSE = 80  # characters
 _MIN_TABLE_CHARS = 100
 _NO_ARTICLE = 100  # characters of prose beside the posts
@@ -45,30 +47,30 @@ _SHORT = 1000
 _MANY_CHARS = 400
 _MANY_POSTS = 6
 _MAX_BETWEEN = 0.7  # prose between the posts, of that in them
-_FRAME = 0.95  # of a group's text in one element: it is the frame of the page rather than a post
-_NEAR = 3  # elements whose names say what a post is: itself and those around it
+_FRAME = 0.95  # share of a group's text in one member, above which that member is the page's frame and not a post
+_NEAR = 3  # number of elements, from the post outwards, whose names may mark a post
 _NEAR_COMMENTS = 5
 _MAX_DEPTH = 30
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Thread:
-    """Where a page's posts are."""
+    """The positions of a page's posts."""
 
     kind: PageKind
-    members: list[int]  # containers, a post each, in the page's order; one may stand in another
-    owners: list[int]  # of each container, the innermost post that it is or stands in, or -1
+    members: list[int]  # containers, one per post, in the page's order; one may be inside another
+    owners: list[int]  # for each container, the innermost post around it or the post itself, else -1
     marks: list[bool]  # of each block, whether it dates or signs a post
-    start: int  # the first block that belongs to the conversation, with what signs it
+    start: int  # first block of the conversation, including the mark of the first post
     end: int
-    is_opened_above: bool  # what all posts answer may be of another make than they
+    is_opened_above: bool  # whether the post that all others answer may have another signature
 
 
 def find_thread(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) -> Thread | None:
-    """The conversation that a page is, if it is one.
+    """The conversation, if the page is one, else None.
 
     Args:
-        content: what would be its main content if it were an article.
+        content: what would be the main content if the page were an article.
     """
     if not (facts.says_forum or _names_posts(page)):
         return None
@@ -102,7 +104,7 @@ def _owners(page: PageBlocks, group: PostGroup) -> list[int]:
 
 
 def has_unread_posts(page: PageBlocks, facts: PageFacts) -> bool:
-    """Whether a page that says it is of a forum seems to hold its posts in what was read as boilerplate or data."""
+    """Whether the page declares a forum and its posts seem to be among the skipped boilerplate or the data tables."""
     hidden = shown = 0
     for block in page.blocks:
         if block.role is Role.TABLE and block.num_chars >= _MIN_TABLE_CHARS:
@@ -118,8 +120,8 @@ def has_unread_posts(page: PageBlocks, facts: PageFacts) -> bool:
 def _score(
     page: PageBlocks, facts: PageFacts, group: PostGroup, owners: list[int], content: list[int], marks: list[bool]
 ) -> int:
-    """How much speaks for a conversation. The numbers were chosen on pages of forums, news and blogs; two facts that
-    speak for it outweigh one against it."""
+    """The evidence for a conversation. The weights were chosen on pages of forums, news and blogs. Two facts for a
+    conversation outweigh one against it."""
     blocks, containers = page.blocks, page.containers
     start, end = containers[group.members[0]].start, max(containers[index].end for index in group.members)
     between = sum(
@@ -136,7 +138,7 @@ def _score(
     if facts.is_forum_address or facts.is_question_address:
         score += 2
     opening = next((blocks[i].container for i in content if i < start and blocks[i].role is not Role.HEADING), -1)
-    forum_words = _FORUM_WORDS if group.is_dated else _FORUM_WORDS - _ANSWER_WORDS  # lists of questions have answers
+    forum_words = _FORUM_WORDS if group.is_dated else _FORUM_WORDS - _ANSWER_WORDS  # FAQs have answers too
     told = [*levels[1:], *(_names_of(page, opening, _NEAR) if named and not is_comment else ())]
     is_named_forum = any(not forum_words.isdisjoint(words) for words in told)
     is_of_forum = facts.says_forum or is_named_forum
@@ -150,12 +152,12 @@ def _score(
         if beside < 0.1 * group.chars:
             score += 1 + is_several + (is_several and beside < _NO_ARTICLE)
         elif is_comment and is_several and beside < min(_SHORT, group.chars) and facts.og_type != "article":
-            score += 3  # a picture or a few lines, and what people say of it
+            score += 3  # a picture or a few lines, with comments
     if group.share > _FRAME:
         score -= 2 if named or len(group.members) >= _MANY_POSTS else 4
     if facts.is_article:
         score -= 2
-    elif facts.og_type == "article":  # as forums and news alike declare
+    elif facts.og_type == "article":  # both forums and news sites declare it
         score -= 1 if is_of_forum else 3
     if facts.is_product or facts.is_manual or "faqpage" in facts.types:
         score -= 3
@@ -163,13 +165,13 @@ def _score(
 
 
 def _names_around(page: PageBlocks, group: PostGroup) -> list[frozenset[str]]:
-    """The words of a post's names, and those of each element around the first post, from within."""
+    """The name words of the posts, then those of each element around the first post, from the innermost outwards."""
     own = frozenset[str]().union(*map(name_words, group.words))
     return [own, *_names_of(page, page.containers[group.members[0]].parent, _MAX_DEPTH), frozenset()]
 
 
 def _names_of(page: PageBlocks, place: int, depth: int) -> list[frozenset[str]]:
-    """The words of the names of a container and of those around it."""
+    """The name words of a container and of the ``depth`` - 1 containers around it."""
     levels: list[frozenset[str]] = []
     while place >= 0 and len(levels) < depth:
         levels.append(name_words(page.containers[place].names))
@@ -178,7 +180,8 @@ def _names_of(page: PageBlocks, place: int, depth: int) -> list[frozenset[str]]:
 
 
 def _what_named(levels: list[frozenset[str]]) -> tuple[bool, bool]:
-    """(is a comment, is named a post or a comment) by the innermost names that say one of both."""
+    """Returns (whether it is a comment, whether it is a post or a comment), by the innermost names that say one of
+    both."""
     for depth, words in enumerate(levels[:_NEAR_COMMENTS]):
         if words & _COMMENT_WORDS:
             return True, True
@@ -188,14 +191,14 @@ def _what_named(levels: list[frozenset[str]]) -> tuple[bool, bool]:
 
 
 def _prose(block: Block) -> int:
-    """The characters of what is not short, no heading and no links."""
+    """The number of characters outside links, or 0 for a heading or a short block."""
     if block.role is Role.HEADING or block.num_chars < (_MIN_PROSE if block.text.isascii() else 0.5 * _MIN_PROSE):
         return 0
     return block.num_chars - block.link_chars
 
 
 def _is_list(page: PageBlocks, group: PostGroup) -> bool:
-    """Whether each member has a heading of its own that is a link, as the articles of a list have."""
+    """Whether each member has its own linked heading, as the articles of a list have."""
     blocks, containers = page.blocks, page.containers
     headings = []
     before = max(0, containers[group.members[0]].start - 8)

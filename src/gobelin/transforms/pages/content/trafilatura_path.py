@@ -1,7 +1,7 @@
-"""trafilatura's choice of the main content, expressed in our own blocks so that the images between them are not lost.
+"""trafilatura's choice of the main content, expressed in gobelin's blocks, so that the images between them are kept.
 
-Blocks whose words stand in the text that trafilatura keeps are main content; an image is where it stands between two
-of them. 15-30 ms per page.
+Blocks whose text occurs in trafilatura's result are main content, and so are images between two such blocks. A page
+takes 15-30 ms.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from gobelin.data.model import Role
 from gobelin.transforms.pages.tree.page_blocks import Block, PageBlocks
 
 MAX_ELEMENTS = 20_000
-"""Elements of the tree, and blocks, beyond which this path is not taken: each block is looked up in the whole text, and
-trafilatura takes 50 us per element."""
+"""Maximum number of elements of the tree. Above it, this path is not used: trafilatura takes 50 us per element, and
+each block is searched in the whole text."""
 
 _MIN_WORD_CHARS = 12
 _BEGINNING = 60
@@ -25,8 +25,8 @@ _NOT_WORDS = re.compile(r"[\W_]+")
 
 
 def choose_with_trafilatura(tree: HtmlElement, url: str, page: PageBlocks) -> list[Block]:
-    """The main content, as blocks. Text that no block has (a script would have shown it) becomes paragraphs; text that
-    is run together from menus does not."""
+    """The main content as blocks; empty if there is none or the tree is too large. If most of trafilatura's text is in
+    no block (for example because it comes from a script), its lines become paragraphs."""
     if sum(1 for _ in islice(tree.iter(), MAX_ELEMENTS + 1)) > MAX_ELEMENTS:
         return []
     extracted = bare_extraction(tree, url=url, include_comments=False, include_tables=True)
@@ -49,7 +49,7 @@ def choose_with_trafilatura(tree: HtmlElement, url: str, page: PageBlocks) -> li
 
 
 def _stands_in(block: Block, words: str) -> bool:
-    """Whether a block that is not mostly links is among the words kept."""
+    """Whether a block consists of text more than of links, and ``words`` contains its text."""
     if block.link_chars > 0.5 * block.num_chars:
         return False
     own = _NOT_WORDS.sub("", block.text)
