@@ -1,14 +1,15 @@
-"""The boundary between gobelin and data from the web. It turns an exception into a decision, and the run goes on.
+"""The boundary between gobelin and data from the web. It turns an exception into a decision, and the run continues.
 
-Every step of a pipeline that works on pages, pictures, headers or addresses of the web is a ``WebStep``. It calls the
-function that does the work through ``attempt``, once for each thing that may be left out by itself (a record, a page, a
-picture, a document), and writes a decision where that comes back ``Refused``. ``tests/test_boundary.py`` holds a list
-of all steps and throws an exception into each.
+Each step of a pipeline that works on pages, pictures, headers or addresses of the web is a ``WebStep``. It calls the
+function that does the work through ``attempt``, once per item that can be left out alone (a record, a page, a picture,
+a
+document), and writes a decision if the result is ``Refused``. ``tests/test_boundary.py`` lists all steps and raises an
+exception in each.
 
-Some exceptions still end a run, because they concern the run and not one thing: Ctrl-C and requests to stop (they are
-no ``Exception``), an error in the user's input (``UserError``), a disk that is full or broken, and too many open files.
-If one thing needs too much memory, only that thing is left out. Linux refuses memory only to a single huge request. A
-process that takes too much in small requests ends without an exception.
+Some exceptions still end a run, because they concern the run and not one item: Ctrl-C and requests to stop (they are
+not an ``Exception``), an error in the user's input (``UserError``), a disk that is full or broken, and too many open
+files. If one item needs too much memory in a single allocation, only that item is left out. A process that allocates
+too much in small pieces is killed by Linux without an exception.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ _ENDS_A_RUN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, err
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refused:
-    """The work on one thing raised an exception."""
+    """The result of work on one item that raised an exception."""
 
-    detail: str  # the exception in a line, as a decision holds it
+    detail: str  # the exception in one line, for a decision
 
 
 def attempt(work: Callable[..., T], *arguments: Any) -> T | Refused:
-    """Calls a function. Returns its result, or ``Refused`` if it raised. An iterator must be used up inside
-    ``work``."""
+    """Calls a function. Returns its result, or ``Refused`` if it raised an exception. A lazy iterator must be consumed
+    inside ``work``."""
     try:
         return work(*arguments)
     except UserError:
@@ -50,21 +51,23 @@ def attempt(work: Callable[..., T], *arguments: Any) -> T | Refused:
 
 
 def ends_a_run(error: Exception) -> bool:
-    """Whether the machine caused an exception: a disk that is full or broken, or too many open files."""
+    """Whether the machine caused an exception: a full or broken disk, or too many open files."""
     return isinstance(error, OSError) and error.errno in _ENDS_A_RUN
 
 
 class WebStep(beam.DoFn):
-    """A step that works on data from the web, and calls the work through ``attempt``."""
+    """A step on data from the web. It calls its work through ``attempt``."""
 
 
 class Guarded(WebStep):
-    """A function on elements, with a boundary around each element: its outputs, or decisions on the output
-    ``decisions``. The outputs of one element are held until the last is made, so that they come all or not at all.
+    """Applies a function to elements, each with a boundary of its own. Yields the function's outputs, or decisions on
+    the output
+    ``decisions`` if it raised an exception. The outputs of an element are collected first, so either all or none
+    appear.
 
     Args:
         work: (element, *arguments) -> outputs.
-        refuse: (element, detail) -> the decisions that are made where ``work`` raised an exception.
+        refuse: (element, detail) -> the decisions on an element for which ``work`` raised an exception.
     """
 
     def __init__(

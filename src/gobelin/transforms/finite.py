@@ -1,4 +1,4 @@
-"""NaN and infinity: a fit stops at them, and JSON holds null in their place."""
+"""NaN and infinity: a fit stops at them, and JSON stores null instead."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from gobelin.errors import DivergedError
 
 
 def require_finite(fit: str, step: int, values: Mapping[str, float], advice: str) -> None:
-    """Stops a fit before it learns from a step, or writes of one, whose numbers are not finite.
+    """Stops a fit if a number of a step is not finite. Call it before the step changes the model or is logged.
 
     Args:
         fit: what is being fitted, for the message.
-        step: counted from 1.
-        values: the step's numbers by name.
-        advice: what is left of the fit and what to do.
+        step: number of the step, from 1.
+        values: the numbers of the step by name.
+        advice: what remains of the fit and what to do, for the message.
 
     Raises:
-        DivergedError: one of the values is infinite or no number; the message names the step and those values.
+        DivergedError: a value is NaN or infinite. The message names the step and these values.
     """
     bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
     if bad:
@@ -27,7 +27,7 @@ def require_finite(fit: str, step: int, values: Mapping[str, float], advice: str
 
 
 def finite_or_null(value: Any) -> Any:
-    """A JSON value in which each number that is infinite or none is null: JSON has no other way to write them."""
+    """A JSON value in which None replaces each NaN and infinity, because JSON cannot store them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,14 +1,14 @@
-"""Deals rows out to parts by a key, in one pass over their files.
+"""Partitions rows by a key in one pass over their files.
 
-If each batch of a step needs the rows of some keys, all batches would have to read all files. So before a step with
-several batches, the files are dealt out. They are read once, one row group at a time. Each part becomes a file, and one
-batch reads it.
+If each batch of a step needs the rows of some keys, each batch would have to read all files. Therefore the files are
+partitioned before a step with several batches. They are read once, one row group at a time. Each part becomes a file,
+and one batch reads it.
 
-    files --row groups--> rows and the part of each (``Deal``) --> part-00000-of-P, part-00001-of-P ...
+    files --row groups--> rows and the part of each (``Partitioner``) --> part-00000-of-P, part-00001-of-P ...
 
-Memory is bounded. Beyond ``HELD_BYTES``, the rows of each part go to a temporary file of their own, and at the end the
-part's file is made from it. (A Parquet writer keeps the metadata of its row groups until it is closed. One open writer
-per part would take memory that grows with the square of the rows.) Rows keep their order.
+Memory is bounded. Beyond ``HELD_BYTES``, the rows of each part go to a temporary file, from which the part's file is
+made at the end. (A Parquet writer keeps the metadata of its row groups until it is closed, so one open writer per part
+would take memory that grows with the square of the rows.) Rows keep their order.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ class Deal(Protocol):
 
 
 Read = Callable[[str, list[str]], Iterator[pa.Table]]
-"""(path, columns) -> tables, one in memory at a time. Must be picklable."""
+"""(path, columns) -> tables, one at a time in memory. Must be picklable."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Split:
-    """A data set that is dealt out."""
+    """How to partition a data set."""
 
-    name: str  # of what is written
-    columns: tuple[str, ...]  # that are read
-    schema: pa.Schema  # of what is written
+    name: str  # of the output data set
+    columns: tuple[str, ...]  # of the input
+    schema: pa.Schema  # of the output
     deal: Deal
     num_parts: int
     read: Read = read_tables
@@ -68,7 +68,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ByShard:
-    """Deals by the shard that a column's value names (``shard_of``). Rows without a value are dropped. With fewer parts
+    """Partitions by the shard of a column's value (``shard_of``). Rows without a value are dropped. With fewer parts
     than shards, part p of P holds the shards s with s % P = p."""
 
     column: str
@@ -79,14 +79,14 @@ class ByShard:
         return table, self.of(table[self.column])
 
     def of(self, ids: pa.ChunkedArray) -> Parts:
-        """The part of each id; -1 where there is none."""
+        """The part of each id, shape (N,); -1 for null."""
         found = (-1 if each is None else shard_of(each, self.num_shards) % self.num_parts for each in ids.to_pylist())
         return np.fromiter(found, np.intp, len(ids))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ByNumber:
-    """Deals by a column that holds the number of the part."""
+    """Partitions by a column with the number of the part."""
 
     column: str
 
@@ -96,7 +96,7 @@ class ByNumber:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DecisionsByShard:
-    """Deals decisions as ``ByShard`` does, by the document or image that a decision is about."""
+    """Partitions decisions as ``ByShard`` does, by the document or image that a decision is about."""
 
     num_shards: int
     num_parts: int
@@ -108,8 +108,8 @@ class DecisionsByShard:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BySlice:
-    """Deals by the first four digits of a column of hexadecimal digests. Rows without a digest are dropped. A row takes
-    0.05 us instead of the 0.7 of ``ByShard``."""
+    """Partitions by the first four digits of a column of hexadecimal digests. Rows without a digest are dropped. A row
+    takes 0.05 us instead of the 0.7 us of ``ByShard``."""
 
     column: str
     num_parts: int  # [1, 65536]
@@ -122,7 +122,7 @@ MAX_SLICES = 1 << 16
 
 
 def slices_of(digests: pa.ChunkedArray, num_slices: int) -> Parts:
-    """The slice of each; -1 where there is none."""
+    """The slice of each digest, shape (N,); -1 for null."""
     beginnings = pc.utf8_slice_codeunits(digests, 0, 4).combine_chunks().dictionary_encode()
     numbers = [int(digits, 16) % num_slices for digits in beginnings.dictionary.to_pylist()]
     places = pc.fill_null(beginnings.indices, len(numbers)).to_numpy(zero_copy_only=False)
@@ -149,17 +149,17 @@ def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int | 
 
 
 def give_memory_back() -> None:
-    """Returns free memory to the system. Rows that come and go leave holes in the heap, and the process would keep
-    them."""
+    """Returns free memory to the system. Tables that are allocated and freed leave holes in the heap, which the process
+    would otherwise keep."""
     pa.default_memory_pool().release_unused()
 
 
 class Bins(contextlib.AbstractContextManager["Bins"]):
-    """Any number of rows, by part. Beyond a limit of bytes they wait in temporary files, which end with the block."""
+    """Buffers rows by part. Rows beyond a number of bytes are kept in temporary files until the block ends."""
 
     def __init__(self, schema: pa.Schema, num_parts: int, held_bytes: int) -> None:
         self._schema, self._num_parts, self._held_bytes = schema, num_parts, held_bytes
-        self._held: list[tuple[pa.Table, Parts]] = []  # rows by part; where each part begins, and the end
+        self._held: list[tuple[pa.Table, Parts]] = []  # (rows sorted by part, first row of each part and the end)
         self._num_held = 0
         self._stack = contextlib.ExitStack()
         self._spilled: list[_Spill] = []
@@ -168,7 +168,7 @@ class Bins(contextlib.AbstractContextManager["Bins"]):
         self._stack.close()
 
     def add(self, rows: pa.Table, parts: Parts) -> None:
-        """Puts rows in their parts."""
+        """Adds rows to their parts."""
         order = np.flatnonzero(parts >= 0)
         order = order[np.argsort(parts[order], kind="stable")]
         if not len(order):
@@ -180,7 +180,7 @@ class Bins(contextlib.AbstractContextManager["Bins"]):
             self._spill()
 
     def take(self, index: int) -> Iterator[pa.Table]:
-        """The rows of a part in their order of arrival, table by table. Call this once, after all rows have come."""
+        """The rows of a part in the order of ``add``, as tables. Call it once per part, after the last ``add``."""
         if self._spilled:
             yield from self._spilled[index].end()
         yield self._rows_of(index)
@@ -235,7 +235,7 @@ def _row_groups(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 class _Spill:
-    """Rows of one part in a temporary file without a name. The file disappears with the process."""
+    """Rows of one part in an unnamed temporary file, which disappears with the process."""
 
     def __init__(self, schema: pa.Schema, stack: contextlib.ExitStack) -> None:
         self._file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
@@ -246,7 +246,7 @@ class _Spill:
             self._writer.write_table(rows.combine_chunks())
 
     def end(self) -> Iterator[pa.Table]:
-        """All rows, table by table. Then the file is closed."""
+        """Yields all rows, table by table, and closes the file."""
         self._writer.close()
         self._file.seek(0)
         with self._file, pa.ipc.open_stream(self._file) as reader:
@@ -255,7 +255,7 @@ class _Spill:
 
 
 def _may_open(num_files: int) -> None:
-    """Lets this process open this many more files, as far as the system allows it."""
+    """Raises the process's limit of open files by ``num_files``, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = num_files + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -11,7 +11,7 @@ MODEL_RAM = "16GB"
 
 ACCELERATOR_VARIABLE = "GOBELIN_ACCELERATOR"
 ACCELERATOR = "type:nvidia-l4;count:1;install-nvidia-driver"
-"""The GPU that a step with a model asks for. The environment variable can name another one."""
+"""The GPU that a step with a model requests. The environment variable ``ACCELERATOR_VARIABLE`` replaces it."""
 
 
 def with_model(step: beam.PTransform, device: str) -> beam.PTransform:

@@ -17,7 +17,7 @@ from gobelin.store.tables import shard_path
 
 
 class ReadRows(beam.PTransform):
-    """The rows of Parquet files: all, or those chosen."""
+    """Paths of Parquet files -> their rows: all, or the chosen ones."""
 
     def __init__(self, paths: Iterable[str], columns: list[str] | None = None, only: Choice | None = None) -> None:
         self._paths, self._columns, self._only = list(paths), columns, only
@@ -33,8 +33,9 @@ class ReadRows(beam.PTransform):
 class WriteRows(beam.PTransform):
     """(shard, row) pairs of small rows -> a data set. Returns the paths.
 
-    Rows are sorted by ``sort_by``, and rows that tie by all their values. Use it for rows that may travel through a
-    shuffle (decisions, tallies). Payloads go through a spool instead.
+    Rows are sorted by ``sort_by``; ties are broken by all other values. Use it for rows that may travel through a
+    shuffle
+    (decisions, tallies). Payloads go through a spool instead.
 
     Args:
         shards: the shards to write, with or without rows; None: all.
@@ -167,14 +168,14 @@ Item = TypeVar("Item")
 
 
 class InTurn(Generic[Item]):
-    """(key, item) pairs, sorted by key, that are taken key by key."""
+    """Groups of (key, item) pairs that are sorted by key, read one key at a time in ascending order."""
 
     def __init__(self, pairs: Iterable[tuple[int, Item]]) -> None:
         self._pairs = iter(pairs)
         self._next = next(self._pairs, None)
 
     def of(self, key: int) -> Iterator[Item]:
-        """The items of this key; keys must be asked for in their order. Empty where it has no items."""
+        """The items with this key; empty if there are none. Keys must be requested in ascending order."""
         while self._next is not None and self._next[0] == key:
             yield self._next[1]
             self._next = next(self._pairs, None)

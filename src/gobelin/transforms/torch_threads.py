@@ -1,4 +1,4 @@
-"""How torch runs on the CPU while something is fitted."""
+"""Threads of torch on the CPU during a fit."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import contextlib
 from collections.abc import Iterator
 
 FIT_THREADS = 2
-"""Threads of every fit whose number is no setting. Always the same: another number changes weights in their last bits,
-and so the model would depend on the machine's cores. The second costs 10 % to 20 % more CPU time."""
+"""The number of threads of each fit without such a setting. It is constant, because another number changes the last
+bits of weights, and the model would depend on the number of cores. The second thread costs 10 % to 20 % more CPU
+time."""
 
 
 @contextlib.contextmanager
 def torch_threads(num_threads: int) -> Iterator[None]:
-    """Run with this many threads of torch, then go back to the number before.
+    """Runs a block with this number of torch threads, and restores the previous number afterwards.
 
-    Numbers below 1e-38 (denormals) count as 0 meanwhile: Intel's processors take a hundred times longer over them, and
-    moving averages of gradients that are rarely updated, those of rare tokens, decay through this range. Threads that
-    exist already keep their setting, so this must come before the first work in a process.
+    Denormal numbers (below 1e-38) count as 0 in the block. Intel processors need a hundred times longer for them, and
+    the
+    moving averages of gradients of rare tokens decay through this range. Existing threads keep their setting, so use
+    this
+    before the first torch computation of a process.
     """
     import torch
 

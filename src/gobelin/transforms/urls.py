@@ -17,8 +17,8 @@ them."""
 
 
 class PageAddress(str):
-    """The address that a page's references count from. ``encoding``: in which the page writes queries, as the WHATWG
-    names it."""
+    """The address against which a page's references resolve. ``encoding``: WHATWG name of the encoding in which the
+    page writes queries."""
 
     encoding: str
 
@@ -29,9 +29,9 @@ class PageAddress(str):
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of an address; None for a string that is no address, as ``http://[``. The port may still be no number.
+    """The parts of an address, or None if it is malformed, such as ``http://[``. The port may still be invalid.
 
-    All that the web wrote is parsed here: ``urllib.parse`` raises exceptions on what pages hold.
+    All addresses from the web are parsed here, because ``urllib.parse`` raises exceptions for some of them.
     """
     try:
         parts = urlsplit(url)
@@ -42,7 +42,7 @@ def split_url(url: str) -> SplitResult | None:
 
 
 def join_url(base: str, reference: str) -> str | None:
-    """The absolute address of a reference; None where one of the two is no address."""
+    """The absolute address of a reference, or None if one of the two is malformed."""
     try:
         return urljoin(base, reference)
     except ValueError:
@@ -55,7 +55,7 @@ def without_fragment(url: str) -> str:
 
 
 def w3lib_canonical(url: str) -> str:
-    """The address as w3lib's ``canonicalize_url`` spells it; a string that is no address comes back as it is."""
+    """The address in the form of w3lib's ``canonicalize_url``. A malformed address is returned unchanged."""
     try:
         return canonicalize_url(url)
     except ValueError:
@@ -63,10 +63,13 @@ def w3lib_canonical(url: str) -> str:
 
 
 def canonical_url(url: str) -> str:
-    """The address without what does not change the page: fragment, scheme, case of the host, order of the query.
+    """The address without parts that do not change the page: no fragment and no scheme, the host in lower case, the
+    query
+    sorted.
 
-    Without a scheme because archives and pages mix http and https for one and the same file. A string that is no
-    URL comes back as it is.
+    The scheme is omitted because archives and pages mix http and https for the same file. A malformed address is
+    returned
+    unchanged.
     """
     try:
         canonical = canonicalize_url(_with_ascii_host(url.strip()))
@@ -83,22 +86,22 @@ def url_key(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Host name in lower case; empty where there is none."""
+    """The host name in lower case; "" if there is none."""
     parts = split_url(url)
     return ascii_host(parts.hostname or "") if parts else ""
 
 
 def site_of(url: str) -> str:
-    """Host name without ``www.``. It identifies a site. Empty if there is none."""
+    """The host name without ``www.``, which identifies a site; "" if there is none."""
     return host_of(url).removeprefix("www.")
 
 
 @functools.lru_cache(1024)
 def ascii_host(host: str) -> str:
-    """A host name as browsers ask for it: Unicode's UTS 46, non-transitional (``straße.de`` is ``xn--strae-oqa.de`` and
-    not ``strasse.de``), without the rules of STD 3, so that ``a_b.example`` stays, and without those of IDNA 2008 about
-    letters, so that emoji are written too (https://url.spec.whatwg.org/#concept-domain-to-ascii). An IPv4 address is
-    written as four decimal numbers (``1.2.3`` is ``1.2.0.3``). A name that this forbids comes back as it is."""
+    """The host name as browsers send it, by non-transitional UTS 46: ``straße.de`` becomes ``xn--strae-oqa.de`` and not
+    ``strasse.de``. The rules of STD 3 do not apply, so ``a_b.example`` is valid, nor do the rules of IDNA 2008 on
+    letters, so emoji are valid (https://url.spec.whatwg.org/#concept-domain-to-ascii). An IPv4 address becomes four
+    decimal numbers (``1.2.3`` is ``1.2.0.3``). An invalid name is returned unchanged."""
     if host.isascii() and "%" not in host:
         return _with_four_parts(host)
     try:
@@ -114,8 +117,8 @@ def ascii_host(host: str) -> str:
 
 
 def _with_four_parts(host: str) -> str:
-    """An IPv4 address as four decimal numbers; any other host as it is. The parts may be decimal, octal (``010``) or
-    hexadecimal (``0x8``), and the last fills those that are missing
+    """An IPv4 address as four decimal numbers; any other host unchanged. Parts may be decimal, octal (``010``) or
+    hexadecimal (``0x8``), and the last one covers those that are missing
     (https://url.spec.whatwg.org/#concept-ipv4-parser)."""
     if not _NUMBERS.fullmatch(host):
         return host
@@ -127,7 +130,7 @@ def _with_four_parts(host: str) -> str:
 
 
 def _number(part: str) -> int:
-    """-1 for what is no number: ``08``."""
+    """The number that a part of an IPv4 address stands for; -1 if it is invalid, such as ``08``."""
     if part.startswith("0x"):
         return int(part[2:] or "0", 16)
     base = 8 if part[0] == "0" else 10
@@ -146,12 +149,15 @@ def _with_ascii_host(url: str) -> str:
 
 
 def resolve(base: str, reference: str) -> str | None:
-    """Absolute http(s) or data: URL of a reference found in a page; None for anything else.
+    """The absolute http(s) or data: URL of a reference in a page; None for anything else.
 
-    As browsers read it: white space around it does not count, nor do line breaks and tabs inside it; a backslash is a
-    slash; a space is written ``%20``; a query is written in the encoding of the page, where ``base`` is a
-    ``PageAddress``, and all else in UTF-8. Templates that a script was to fill (``{{ image }}``) are no reference.
-    Most references of a page are plain, and take a short way: 0.5 us instead of 6.
+    It reads references as browsers do: white space around them and line breaks and tabs inside are ignored, a backslash
+    is
+    a slash, a space becomes ``%20``. If ``base`` is a ``PageAddress``, the query is encoded in the page's encoding, and
+    the
+    rest in UTF-8. Templates for scripts (``{{ image }}``) are not references. Most references are plain ASCII and take
+    a fast
+    path: 0.5 us instead of 6 us.
     """
     if len(reference) <= MAX_URL_CHARS and reference.isascii() and _ODD.search(reference) is None:
         plain = _resolve_plain(base, reference)
@@ -180,8 +186,8 @@ def resolve(base: str, reference: str) -> str | None:
 
 
 def _query_in(reference: str, encoding: str) -> str:
-    """The reference with its query in an encoding: WHATWG's query state, with "&#NNN;" for what that lacks. UTF-8 and
-    UTF-16, whose pages write UTF-8, change nothing here."""
+    """The reference with its query in an encoding (WHATWG, query state); "&#NNN;" stands for characters that the
+    encoding lacks. Pages in UTF-8 and UTF-16 write queries in UTF-8, so nothing changes for them."""
     found = webencodings.lookup(encoding)
     address, number_sign, fragment = reference.partition("#")
     path, question_mark, query = address.partition("?")
@@ -204,17 +210,17 @@ def _query_in(reference: str, encoding: str) -> str:
 
 
 _STAYS_IN_QUERY = "!$%&()*+,-./:;=?@[\\]^_`{|}~"
-"""ASCII bytes of an encoded query that browsers do not write as %XX: all but those of the special-query set."""
+"""ASCII characters that browsers do not percent-encode in a query: all outside the special-query set."""
 
 _WRITES_UTF8 = ("utf-8", "utf-16le", "utf-16be", "replacement")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-_ODD = re.compile(r"[^!#-\[\]_a-z|~]")  # white space, controls, quotes, backslash, braces: no plain reference
+_ODD = re.compile(r"[^!#-\[\]_a-z|~]")  # a plain reference has no white space, controls, quotes, backslashes or braces
 _ORIGIN = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?=[/?#]|$)")
 _IGNORED = re.compile(r"[\t\n\r]+")
 
 
 def _resolve_plain(base: str, reference: str) -> str | None:
-    """What urljoin makes of a reference whose characters are all plain, in the forms that pages use most."""
+    """The result of urljoin for the most common forms of plain references; None for other forms."""
     first = reference[:1]
     if first in ("h", "H") and _ORIGIN.match(reference):
         return reference
@@ -239,7 +245,8 @@ def _resolve_plain(base: str, reference: str) -> str | None:
 
 @functools.lru_cache(64)
 def _folders(base: str) -> tuple[str, ...] | None:
-    """The folders of a plain http(s) base, without a slash at their end, from its host to its own; else None."""
+    """The addresses of the folders of a plain http(s) base, from its host to its own folder, without trailing slashes;
+    None if the base is not plain."""
     match = _ORIGIN.match(base)
     path = base[match.end() :].partition("#")[0].partition("?")[0] if match else ""
     if match is None or "/." in path or _ODD.search(path):
@@ -261,5 +268,5 @@ def describe(error: Exception) -> str:
 
 
 def data_url_reference(media_type: str, data: bytes) -> str:
-    """Short name for an image that stands in the page itself: its type and digest instead of its bytes."""
+    """A short name for a ``data:`` image: its type and digest instead of its bytes."""
     return f"data:{media_type};sha256={hashlib.sha256(data).hexdigest()}"

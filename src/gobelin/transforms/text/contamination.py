@@ -1,19 +1,21 @@
-"""Contamination: runs of words that a corpus shares with evaluation texts. eval_images.py compares images.
+"""Text contamination: n-grams that a corpus shares with evaluation texts. eval_images.py compares images.
 
-Words are runs of letters and digits, lower case; each letter by itself in scripts without spaces. Every run of
-``ngram`` words of an evaluation text is a hash in a sorted array; a shorter text is one hash of its own length, so that
-a question of nine words is found. A document is compared with all of them; what is stored is the number of its n-grams
-that are hits, the share of its words that stand in one, and which file holds most of them. A node counts the hits that
-touch it.
+Words are runs of letters and digits in lower case; in scripts without spaces each letter is a word. Each run of
+``ngram``
+words of an evaluation text is a hash in a sorted array. A shorter text is one hash of its own length, so a question of
+nine words is found as well. For each document three values are stored: the number of its n-grams that are hits, the
+share
+of its words inside hits, and the file with the most hits. For each node the number of hits that touch it is stored.
 
 Thirteen words are GPT-3's choice (Brown et al. 2020, arXiv 2005.14165, C); datatrove takes twelve, PaLM eight. GPT-3
-leaves out n-grams that stand more than ten times in its training set, as phrases of the language; here that is what
-the rules' thresholds are for. In Chinese or Japanese thirteen letters are six or seven words: ask for a higher share.
+ignores n-grams that occur more than ten times in its training set, as common phrases; here the thresholds of rules
+serve
+this purpose. In Chinese or Japanese thirteen letters are six or seven words, so set a higher share.
 
-Hashes are 64 bits of xxh3 a word, joined to a polynomial a window. Among a thousand million windows and ten million
-hashes of evaluation texts one false hit in two thousand corpora is to be expected.
+The hash of a window is a polynomial of 64-bit xxh3 hashes of its words. With a thousand million windows and ten million
+hashes of evaluation texts, one false hit is expected in two thousand corpora.
 
-Cost: 10 bytes per n-gram of the evaluation texts; documents about 10 MB of text per second and core.
+Cost: 10 bytes per n-gram of the evaluation texts; about 10 MB of documents per second and core.
 """
 
 from __future__ import annotations
@@ -45,28 +47,28 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EvalTexts:
-    """The n-grams of evaluation texts: by length, their hashes, sorted and distinct, and the file each is of."""
+    """The n-grams of evaluation texts: by length, their sorted distinct hashes and the index of the file of each."""
 
     names: tuple[str, ...]
     hashes: dict[int, tuple[Hashes, npt.NDArray[np.uint16]]]
-    num_short: int  # texts that are too short to be looked for
+    num_short: int  # number of texts that are too short to be searched
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextContamination:
-    """What a document shares with evaluation texts."""
+    """The overlap of a document with evaluation texts."""
 
     num_eval_ngrams: int
-    eval_word_ratio: float  # share of its words that stand in a hit, [0, 1]
-    eval_source: str | None  # the file with the most hits; None: none
-    by_text: tuple[int, ...]  # hits that touch each of its texts
+    eval_word_ratio: float  # share of its words inside hits, [0, 1]
+    eval_source: str | None  # the file with the most hits; None if there are no hits
+    by_text: tuple[int, ...]  # number of hits that touch each of its texts
 
 
 def load_eval_texts(config: ContaminationConfig) -> EvalTexts:
     """The index of the texts that a recipe names.
 
     Raises:
-        UserError: a file is missing or cannot be read, or none of its texts is long enough.
+        UserError: a file is missing or unreadable, or none of its texts is long enough.
     """
     if len(config.texts) > np.iinfo(np.uint16).max:
         raise UserError(f"score.contamination.texts names {len(config.texts)} files; join some")
@@ -101,7 +103,7 @@ def find_contamination(texts: list[str], index: EvalTexts) -> TextContamination:
     """Compares a document with evaluation texts.
 
     Args:
-        texts: of its nodes, in order; an n-gram may begin in one and end in another.
+        texts: of its nodes, in order. An n-gram may span several texts.
     """
     pieces = [_word_hashes(text) for text in texts]
     words = np.concatenate(pieces) if pieces else np.empty(0, np.uint64)

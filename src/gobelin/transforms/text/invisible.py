@@ -1,11 +1,12 @@
-"""Invisible characters. They stay in a text, and comparisons of texts ignore them.
+"""Invisible characters. They stay in a text, but comparisons of texts ignore them.
 
-Persian and the scripts of India need the joiner and the non-joiner of width zero, emoji too; Thai and Khmer mark words
-by a space of width zero; editors leave soft hyphens, marks of direction and of byte order behind. Two texts that differ
-in nothing else are the same to a reader, so duplicates, repeated lines, word counts, word lists and contamination
-compare ``comparable(text)``.
+Persian, Indic scripts and emoji need the zero-width joiner and non-joiner. Thai and Khmer mark words by a zero-width
+space. Editors leave soft hyphens, direction marks and byte-order marks. A reader sees no difference between two texts
+that
+differ only in these, so duplicates, repeated lines, word counts, word lists and contamination compare
+``comparable(text)``.
 
-The characters are those of Unicode's property Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 16.0), but for
+The characters are those with Unicode's property Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 16.0), without
 the fillers of Hangul, which stand for a letter.
 """
 
@@ -20,5 +21,5 @@ _INVISIBLE = re.compile(
 
 
 def comparable(text: str) -> str:
-    """The text without invisible characters; of most texts the text itself."""
+    """The text without invisible characters. Most texts are returned unchanged."""
     return text if text.isascii() else _INVISIBLE.sub("", text)

@@ -1,4 +1,4 @@
-"""Joins two parts of a sentence if the picture between them was left out."""
+"""Joins two parts of a sentence if the image between them was dropped."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ _FIRST_IDEOGRAPHIC = 0x2E80
 
 
 def join(text: str, rest: str) -> str:
-    """Both parts as one. Chinese and Japanese have no space between words, and no language has one before a comma."""
+    """Both parts as one text. No space is inserted between Chinese or Japanese characters, nor before a comma."""
     is_close = rest[0] in _CLOSING or (ord(text[-1]) >= _FIRST_IDEOGRAPHIC and ord(rest[0]) >= _FIRST_IDEOGRAPHIC)
     return text + ("" if is_close else " ") + rest
 
 
 def join_nodes(nodes: Iterable[NodeRow], indexes: Iterable[int], texts: Iterable[int]) -> list[NodeRow]:
-    """The nodes of a document of which some were left out, sentences whose pictures went joined. A text that went on
-    with one that is gone begins anew.
+    """The remaining nodes of a document, with sentences joined if the image inside them was dropped. A text that
+    continued a
+    dropped text starts a new sentence.
 
     Args:
-        indexes: where each of ``nodes`` stood in the document.
-        texts: where texts stood in the document, in order.
+        nodes: the remaining nodes.
+        indexes: index of each of ``nodes`` in the document.
+        texts: indexes of all texts of the document, in order.
     """
     ordered = list(texts)
     before = dict(zip(ordered, [-1, *ordered], strict=False))

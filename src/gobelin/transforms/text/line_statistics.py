@@ -1,25 +1,28 @@
-"""Numbers about the lines of a text: bullets, ellipses, ends of sentences, short lines, lines and paragraphs twice.
+"""Statistics of the lines of a text: bullets, ellipses, sentence ends, short lines, duplicate lines and paragraphs.
 
-A document is a list of nodes here, not a plain text. Its **paragraphs** are its text nodes, but for code; its **lines**
-are their lines that are not empty, without white space at their ends. So a heading, a list item, a caption is a line,
-a row of a table too, and an ordinary paragraph is one line, as in the plain text that Gopher, C4 and FineWeb read.
+A document is a list of nodes here, not one plain text. Its **paragraphs** are its text nodes without code. Its
+**lines**
+are the non-empty lines of these, without white space at their ends. So a heading, a list item, a caption and a table
+row
+are lines, and an ordinary paragraph is one line, as in the plain text that Gopher, C4 and FineWeb read.
 
-    bullet lines       share of lines that are list items, or start with a bullet or a hyphen and a space (Gopher)
+    bullet lines       share of lines that are list items, or start with a bullet, or with a hyphen and a space (Gopher)
     ellipsis lines     share of lines that end with "..." or "…" (Gopher)
-    terminal           share of lines that end with . ! ? … or a quotation mark, or what stands for them in other
-    punctuation        scripts (C4, FineWeb); of a text by itself without "..." (C4)
+    terminal           share of lines that end with . ! ? … or a quotation mark, or their equivalents in other scripts
+    punctuation        (C4, FineWeb); for a single text without "..." (C4)
     short lines        share of lines of at most 30 characters (FineWeb); 10 letters in Chinese and Japanese
-    duplicate lines,   share of those that stood before in the document, by their number and by their characters
-    paragraphs         (Gopher, FineWeb)
-    line breaks        line breaks for each word, lines - 1 of them (FineWeb)
-    sentences          marks that end one, where white space and no lower-case letter follows, or the text's end (C4,
-                       which has nltk count them)
+    duplicate lines,   share of those that occurred earlier in the document, by number and by characters (Gopher,
+    paragraphs         FineWeb)
+    line breaks        line breaks (number of lines - 1) per word (FineWeb)
+    sentences          marks of sentence ends, followed by the text's end or by white space and no lower-case letter
+                       (C4, where nltk counts them)
 
-Not for every script: Thai, Lao, Khmer, Burmese and Tibetan end no sentence with such a mark, so what asks for it is
-None there; how long a short line is there is not known either.
+Some of these do not exist in every script. Thai, Lao, Khmer, Burmese and Tibetan do not mark sentence ends, so the
+values
+that need them are None, and so is the share of short lines, whose length is not known there.
 
-Sources: Gopher (arXiv 2112.11446, A.1.1), C4 (arXiv 1910.10683, 2.2), FineWeb (arXiv 2406.17557, 3.4), and the code of
-the latter's filters. Cost: 0.15 ms for a text of 10 kB.
+Sources: Gopher (arXiv 2112.11446, A.1.1), C4 (arXiv 1910.10683, 2.2), FineWeb (arXiv 2406.17557, 3.4) and the code of
+FineWeb's filters. Cost: 0.15 ms for a text of 10 kB.
 """
 
 from __future__ import annotations
@@ -32,9 +35,10 @@ from gobelin.transforms.text.invisible import comparable
 from gobelin.transforms.text.words import UNSPACED
 
 SHORT_LINE = 30
-"""Characters."""
+"""Maximum number of characters of a short line."""
 SHORT_LINE_LETTERS = 10
-"""The same in Chinese and Japanese: as many words of two letters as 30 characters hold of six with their space."""
+"""The same in Chinese and Japanese: as many two-letter words as 30 characters hold words of six characters with a
+space."""
 
 PUNCTUATED = frozenset(["zh", "yue", "wuu", "ja"])
 """The languages of ``UNSPACED`` that use punctuation marks."""
@@ -42,15 +46,15 @@ PUNCTUATED = frozenset(["zh", "yue", "wuu", "ja"])
 TERMINAL = tuple(".!?…\"'”’»“" + "。！？．｡」』”" + "؟۔" + "।॥" + "։" + "።፧" + "᠃")
 _ELLIPSES = ("...", "…")
 _BULLET = re.compile(r"[•‣⁃▪▫■□●○◦◆◇►▶➢➤·∙*–—-](?=\s)|[•‣▪■●◦►▶➢➤]")
-# A mark counts where a run of marks starts, so a run is gone through once. What stands before it is looked at after it:
-# so `re` jumps from one mark to the next.
+# A run of marks counts once, at its start. The lookbehind stands after the first mark, so that `re` can jump from one
+# mark to the next.
 _SENTENCE_END = re.compile(r"[.!?…](?<![.!?…][.!?…])[.!?…]*+[\"'”’»)\]]*+(?=\s++[^\sa-zà-öø-ÿα-ωа-яё]|\s*+\Z)")
 _OTHER_SENTENCE_END = re.compile(r"[。！？｡]++|[؟۔]++|[।॥።]++")
 
 
 @dataclasses.dataclass(slots=True)
 class LineCounts:
-    """Counts of a text's lines; those of a document's texts add up."""
+    """Counts of a text's lines. The counts of a document are the sums over its texts."""
 
     num_lines: int = 0
     num_bullets: int = 0
@@ -68,7 +72,7 @@ class LineCounts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LineStatistics:
-    """Shares in [0, 1] of the lines, 0 where there are none; None where the script has no such thing."""
+    """Shares of the lines in [0, 1], or 0 without lines; None if the script has no such property."""
 
     bullet_line_ratio: float
     ellipsis_line_ratio: float | None
@@ -78,12 +82,12 @@ class LineStatistics:
     duplicate_line_char_ratio: float
     duplicate_paragraph_ratio: float
     duplicate_paragraph_char_ratio: float
-    line_break_ratio: float  # line breaks for each word
+    line_break_ratio: float  # line breaks per word
     num_sentences: int | None
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text that are not empty, without white space at their ends."""
+    """The non-empty lines of a text, without white space at their ends."""
     if "\n" not in text:
         stripped = text.strip()
         return [stripped] if stripped else []
@@ -91,10 +95,10 @@ def lines_of(text: str) -> list[str]:
 
 
 def count_lines(lines: list[str], language: str | None, is_list_item: bool = False) -> LineCounts:
-    """Counts of the lines of one text.
+    """Counts the lines of one text.
 
     Args:
-        is_list_item: the page marks it as one, so its first line is a bullet line whatever it starts with.
+        is_list_item: whether the page marks the text as a list item. Then its first line is a bullet line.
     """
     short = SHORT_LINE_LETTERS if language in UNSPACED else SHORT_LINE
     counts = LineCounts(num_lines=len(lines))
@@ -111,10 +115,11 @@ def count_lines(lines: list[str], language: str | None, is_list_item: bool = Fal
 
 
 def terminal_ratio(counts: LineCounts, language: str | None, with_ellipses: bool = True) -> float | None:
-    """Share of lines that end as a sentence does; None where the script has no such mark.
+    """The share of lines that end as a sentence does; None if the script has no marks for it.
 
     Args:
-        with_ellipses: whether "..." is such an end. FineWeb asks a document; C4 a line: "Read more..." is none.
+        with_ellipses: whether "..." counts. It does for documents (FineWeb), but not for single lines (C4), because
+            "Read more..." is not a sentence.
     """
     num_ends = counts.num_terminal - (0 if with_ellipses else counts.num_ellipses)
     return num_ends / max(1, counts.num_lines) if has_sentence_marks(language) else None
@@ -123,12 +128,12 @@ def terminal_ratio(counts: LineCounts, language: str | None, with_ellipses: bool
 def line_statistics(
     counts: LineCounts, lines: list[str], paragraphs: list[str], num_words: int, language: str | None
 ) -> LineStatistics:
-    """Statistics of a document.
+    """The statistics of a document.
 
     Args:
         counts: the sum over its texts.
         lines, paragraphs: in order.
-        num_words: words of all of them.
+        num_words: the number of words in all of them.
     """
     has_marks = has_sentence_marks(language)
     total = counts.num_lines
@@ -149,18 +154,18 @@ def line_statistics(
 
 
 def count_sentences(text: str) -> int:
-    """Marks that end a sentence."""
+    """The number of marks that end a sentence."""
     count = len(_SENTENCE_END.findall(text))
     return count if text.isascii() else count + len(_OTHER_SENTENCE_END.findall(text))
 
 
 def has_sentence_marks(language: str | None) -> bool:
-    """Whether the language ends its sentences with a mark."""
+    """Whether a language marks the ends of sentences."""
     return language not in UNSPACED or language in PUNCTUATED
 
 
 def _duplicates(texts: Iterable[str]) -> tuple[float, float]:
-    """Share of the texts that stood before, and of the characters of all that they hold."""
+    """Returns (share of the texts that occurred before, their share of the characters)."""
     seen: set[str] = set()
     num_texts = num_duplicates = num_chars = num_duplicate_chars = 0
     for text in texts:

@@ -1,17 +1,18 @@
-"""Word lists: the packaged ones of ``word_lists/<language>.yaml``, and those that a recipe names.
+"""Word lists: the packaged ones (``word_lists/<language>.yaml``), and those that a recipe names.
 
-    stop      function words, as many as there are; OBELICS asks for their share of the words
-    frequent  about eight of the most frequent of them; Gopher asks how many different ones a text has
+    stop      function words, as many as possible; OBELICS uses their share of the words
+    frequent  about eight of the most frequent stop words; Gopher counts how many distinct ones a text has
     spam      words of share bars, menus and calls to action
-    flagged   words that are seldom met outside pornographic pages
+    flagged   words that are rare outside pornographic pages
     common    words that are common in the language; never packaged, see ``TextScoreConfig.common_words``
 
-A list that a recipe names takes the place of the packaged one of that kind and language. Its file holds one word or
-phrase a line; what follows a tab is left out, lines that start with "#" too. A file of common words may have a count
-behind each word (``word<TAB>count``, or JSON: a list of words, or an object of words and counts).
+A recipe's list replaces the packaged one of that kind and language. Its file holds one word or phrase per line. Text
+after
+a tab is ignored, and so are lines that start with "#". A file of common words may have a count per word
+(``word<TAB>count``, or JSON: a list of words, or an object of words and counts).
 
-Entries of several words are phrases: each occurrence counts as one word. In languages of ``UNSPACED`` words are
-letters, so every longer entry is such a phrase.
+Entries of several words are phrases, and each occurrence counts as one word. In languages of ``UNSPACED`` words are
+letters, so each longer entry is a phrase.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ KINDS = ("stop", "frequent", "spam", "flagged")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listed:
-    """Entries of a list, as ``words_of`` gives them."""
+    """Entries of a list, in the form of ``words_of``."""
 
     words: frozenset[str]
     phrases: Mapping[str, tuple[tuple[str, ...], ...]]  # by their first word
@@ -42,10 +43,10 @@ class Listed:
         return len(self.words) + sum(map(len, self.phrases.values()))
 
     def count(self, words: list[str], separator: str = " ") -> int:
-        """Occurrences among the words of a text.
+        """The number of occurrences among the words of a text.
 
         Args:
-            separator: "" where the words are letters.
+            separator: "" if the words are letters.
         """
         found = 0
         if not self.words.isdisjoint(words):
@@ -57,13 +58,13 @@ class Listed:
         return found
 
     def count_distinct(self, words: list[str]) -> int:
-        """How many of the single-word entries are among the words."""
+        """The number of distinct single-word entries among the words."""
         return len(self.words.intersection(words))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WordLists:
-    """The word lists of a language; None where it has none of that kind."""
+    """The word lists of a language; None for a kind without a list."""
 
     stop: Listed | None = None
     frequent: Listed | None = None
@@ -74,7 +75,7 @@ class WordLists:
 
 @functools.cache
 def word_lists(language: str | None) -> WordLists:
-    """The packaged lists of a language; all None if there are none."""
+    """The packaged lists of a language; all None if it has none."""
     path = os.path.join(os.path.dirname(__file__), "word_lists", f"{language}.yaml")
     if language is None or not language.isalpha() or not exists(path):
         return WordLists()
@@ -83,7 +84,7 @@ def word_lists(language: str | None) -> WordLists:
 
 
 def listed(entries: Iterable[str], language: str | None) -> Listed:
-    """A list of words and phrases, in any spelling that ``words_of`` evens out."""
+    """Makes a list from words and phrases in any spelling."""
     words, phrases = set(), set()
     for entry in entries:
         parts = tuple(words_of(entry, language))
@@ -98,13 +99,13 @@ def listed(entries: Iterable[str], language: str | None) -> Listed:
 
 
 def read_list(path: str, language: str, min_count: int = 0) -> Listed:
-    """A user's list.
+    """Reads a user's list.
 
     Args:
-        min_count: entries with a count below it are left out; those without a count stay.
+        min_count: entries with a lower count are left out; entries without a count stay.
 
     Raises:
-        UserError: no such file, not UTF-8, or nothing in it.
+        UserError: the file is missing, not UTF-8, or empty.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")
@@ -139,10 +140,10 @@ def _json_entries(text: str, path: str) -> Iterable[tuple[str, int | None]]:
 
 
 def _joined(words: Iterable[str], separator: str) -> str:
-    # Each word has separators of its own, so that two phrases side by side are both found.
+    # Each word has its own separators on both sides, so that two adjacent phrases are both found.
     return separator + (2 * separator).join(words) + separator
 
 
 def separator_of(language: str | None) -> str:
-    """What stands between the words of a language when they are joined."""
+    """The separator with which words of a language are joined."""
     return "" if language in UNSPACED else " "

@@ -1,13 +1,13 @@
-"""Finds, counts or replaces personal data in text. The values themselves are stored nowhere.
+"""Finds, counts or replaces personal data in text. The values themselves are never stored.
 
 Kinds: e-mail addresses (pii_emails.py), public IP addresses (pii_ips.py), telephone numbers, payment cards, bank
-accounts (pii_numbers.py), keys and passwords (pii_secrets.py). Where two overlap, the longer one counts, then the
-first of ``Pii``.
+accounts (pii_numbers.py), keys and passwords (pii_secrets.py). If two finds overlap, the one that starts first counts,
+then the longer one, then the first in the order of ``Pii``.
 
-Every scanner is linear in the text, whatever it holds; a text without "@", digits or ":" costs next to nothing.
-Names of people and postal addresses are not looked for: that takes a model for each language.
+Each scanner is linear in the text, and a text without "@", digits or ":" takes almost no time. Names of people and
+postal addresses are not searched, because that needs a model for each language.
 
-Cost: about 18 MB of prose per second and core text by text, 26 where a whole document is asked first (``kinds_in``).
+Cost: about 18 MB of prose per second and core text by text; 26 MB if a whole document is checked first (``kinds_in``).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Pii(enum.StrEnum):
 ALL = frozenset(Pii)
 
 PLACEHOLDERS = {kind: f"<{kind.upper()}>" for kind in Pii}
-"""What stands in the place of a value; plain text, so a tokenizer needs no special token."""
+"""The replacement of each kind. It is plain text, so a tokenizer needs no special token."""
 
 COLUMNS = {kind: f"num_{kind}s" for kind in Pii}
 """Score column of each kind."""
@@ -52,7 +52,7 @@ _FINDERS: dict[Pii, Callable[[str], Iterator[tuple[int, int]]]] = {
 
 
 def find_pii(text: str, kinds: Collection[Pii] = ALL) -> list[tuple[int, int, Pii]]:
-    """Start, end and kind of each find, in order, not overlapping."""
+    """(start, end, kind) of each find, in order, without overlaps."""
     if not kinds:
         return []
     found = []
@@ -68,18 +68,18 @@ def find_pii(text: str, kinds: Collection[Pii] = ALL) -> list[tuple[int, int, Pi
 
 
 def kinds_in(text: str, kinds: Collection[Pii] = ALL) -> list[Pii]:
-    """The kinds of personal data that a text may hold. It is asked first, of all texts of a document, joined by line
-    breaks: most hold nothing, and need not be gone through one by one."""
+    """The kinds of personal data that a text may hold. Call it first with all texts of a document joined by line
+    breaks. Most documents hold none, and then their texts need not be searched one by one."""
     return [kind for kind in Pii if kind in kinds and next(iter(_FINDERS[kind](text)), None) is not None]
 
 
 def count_pii(text: str, kinds: Collection[Pii] = ALL) -> Counter[Pii]:
-    """How many finds of each kind there are; no entry where there are none."""
+    """The number of finds of each kind; kinds without finds have no entry."""
     return Counter(kind for _, _, kind in find_pii(text, kinds))
 
 
 def replace_pii(text: str, kinds: Collection[Pii] = ALL) -> tuple[str, Counter[Pii]]:
-    """The text with every find replaced by its placeholder, and how many there were of each kind."""
+    """The text with placeholders for all finds, and the number of finds of each kind."""
     parts = []
     done = 0
     counts: Counter[Pii] = Counter()

@@ -1,13 +1,12 @@
-"""E-mail addresses in text.
+"""Finds e-mail addresses in text.
 
-Each "@" is looked at in turn: backwards over at most 64 characters of a local part, forwards over at most 255 of a
-domain, the longest that RFC 5321 allows. So the time is linear in the text whatever it holds. (A regular expression
-that starts at the local part is quadratic on "a.a.a.a...": a second for 10 kB.)
+For each "@", at most 64 characters before it are read as the local part and at most 255 after it as the domain, the
+maximum lengths in RFC 5321. So the time is linear in the text. (A regular expression that starts at the local part is
+quadratic on "a.a.a.a...": 10 kB take a second.)
 
-Deliberately narrow: a domain needs a dot and ends in letters, so ``react@17.0.2`` and ``user@localhost`` are none;
-nor are names of files such as ``icon@2x.png``, nor ``git@example.org:a/b.git``. Letters are Latin ones,
-so that an address set into Chinese text ends where it ends. Spelled-out addresses ("name at example dot org") are not
-found.
+The rules are deliberately narrow. A domain needs a dot and ends in letters, so ``react@17.0.2`` and ``user@localhost``
+do not match. Neither do file names such as ``icon@2x.png``, nor ``git@example.org:a/b.git``. Letters are Latin, so an
+address in Chinese text ends at the right place. Spelled-out addresses ("name at example dot org") are not found.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ _LOCAL_CHARACTER = re.compile(rf"[{_LATIN}._%+'-]")
 _DOMAIN = re.compile(rf"[{_LATIN}.-]{{1,{MAX_DOMAIN}}}")
 _LABEL = re.compile(rf"[{_LATIN}](?:[{_LATIN}-]{{0,61}}[{_LATIN}])?")
 _TOP_LEVEL = re.compile(r"[A-Za-z]{2,63}|xn--[A-Za-z0-9-]{2,59}", re.IGNORECASE)
-# What stands last in names like picture@2x.png and is no top-level domain.
+# File suffixes in names like picture@2x.png, which are not top-level domains.
 _FILE_ENDINGS = frozenset(
     ["png", "jpg", "jpeg", "gif", "webp", "svg", "avif", "bmp", "ico", "css", "js", "html", "htm", "php"]
 )
 
 _NOBODY = "git"
-"""The account of code hosts, as in git@example.org:team/project.git."""
+"""The account name in addresses of code hosts, as in git@example.org:team/project.git."""
 
 
 def find_emails(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each address, in order, not overlapping."""
+    """(start, end) of each address, in order, without overlaps."""
     done = 0
     at = text.find("@")
     while at >= 0:
@@ -46,20 +45,20 @@ def find_emails(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _local_start(text: str, at: int, floor: int) -> int:
-    """Where the local part before ``at`` starts, not before ``floor``; ``at`` if there is none."""
+    """The start of the local part before ``at``, at least ``floor``; ``at`` if there is none."""
     start = at
     lowest = max(floor, at - MAX_LOCAL - 1)
     while start > lowest and _LOCAL_CHARACTER.match(text, start - 1):
         start -= 1
     if at - start > MAX_LOCAL:
         return at
-    while start < at and text[start] in "._%+'-":  # a quotation mark, the dots of an ellipsis
+    while start < at and text[start] in "._%+'-":  # such as a quotation mark or the dots of an ellipsis
         start += 1
     return at if text[at - 1] == "." else start
 
 
 def _domain_end(text: str, start: int) -> int:
-    """Where the longest domain from ``start`` ends; -1 if there is none."""
+    """The end of the longest domain from ``start``; -1 if there is none."""
     run = _DOMAIN.match(text, start)
     if run is None:
         return -1
@@ -67,7 +66,7 @@ def _domain_end(text: str, start: int) -> int:
     for position, label in enumerate(run[0].split(".")):
         end = start + len(label) if position == 0 else end + 1 + len(label)
         if not _LABEL.fullmatch(label):
-            # "example.org-" ends before the hyphen; what else starts like a label is none.
+            # "example.org-" ends before the hyphen. Any other invalid label ends the domain.
             trimmed = label.rstrip("-")
             if position and _is_top_level(trimmed):
                 best = end - (len(label) - len(trimmed))

@@ -1,21 +1,21 @@
-"""Finds public IP addresses in text, and distinguishes them from versions of four parts.
+"""Finds public IP addresses in text, and distinguishes them from version numbers of four parts.
 
-A dotted quad is an address or a version: ``93.184.216.34`` and ``120.0.0.0`` are both valid as either. What stands
-before it on its line decides, in this order:
+``93.184.216.34`` and ``120.0.0.0`` are both valid as an address and as a version. These signs decide, in this order:
 
-    a URL, a user        ``//``, ``user@``: an address
+    a URL, a user        ``//``, ``user@`` before it: an address
     a product            ``Chrome/120.0.0.0``, ``package==1.2.3.4``: a version, unless a port follows
-    the nearest word     of the eight words before it, the nearest that is about addresses (IP, host, server, DNS, ping
-                         ...) or of versions (version, firmware, release, section, OID, names of browsers ...); what has
-                         its number already ("version 1 runs on ...") says nothing of what runs or lies "on" or "at"
-    its own form         a port, a prefix length (``/24``), a time before it, the place of a log's first column: an
-                         address; so is one behind "from" or "via"
-    its digits           with none of these: an address has a part of three digits and at least seven digits in all.
-                         Of IPv4 addresses drawn at random one in forty is not so, and hardly any version is
+    the nearest word     the nearest of the eight words before it that is about addresses (IP, host, server, DNS, ping
+                         ...) or versions (version, firmware, release, section, OID, names of browsers ...). A version
+                         word that has its own number ("version 1 runs on ...") does not count if the candidate
+                         follows "on" or "at".
+    its own form         a port, a prefix length (``/24``), a time before it, the first column of a log line, or a word
+                         such as "from" or "via" right before it: an address
+    its digits           otherwise, it is an address if one part has three digits and there are at least seven digits.
+                         39 of 40 random IPv4 addresses fulfil this, and almost no version does.
 
-IPv6 addresses have three groups or more, or two behind a word about addresses: ``a::b`` is a scope in C++.
-Only public addresses count, as the registries of IANA have them (``ipaddress``). Linear: of each candidate a bounded
-number of characters before it is looked at.
+An IPv6 address needs at least three groups, or two after a word about addresses, because ``a::b`` is a scope in C++.
+Only public addresses count, by the registries of IANA (``ipaddress``). The time is linear: a bounded number of
+characters before each candidate is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-# What must not precede a match is checked behind its first character, so that `re` can jump to the next candidate.
+# Lookbehinds stand after the first character, so that `re` can jump to the next candidate.
 _IPV4 = re.compile(r"\d(?<![\w.]\d)\d{0,2}(?:\.\d{1,3}){3}(?!\.?\w)", re.ASCII)
 _RANGE = re.compile(r"-\d{1,3}(?:\.\d{1,3}){3}(?![.\d])", re.ASCII)
 _RANGE_BEFORE = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}-\Z", re.ASCII)
@@ -34,7 +34,7 @@ _IPV6_HINT = re.compile(r":[0-9A-Fa-f]{0,4}:", re.ASCII)
 _MIN_IPV6_GROUPS, _MIN_NAMED_IPV6_GROUPS = 3, 2
 
 _REACH = 80
-"""Characters before a candidate that are looked at."""
+"""Number of characters before a candidate that are read."""
 
 _MAX_WORDS = 8
 
@@ -48,7 +48,7 @@ _LOG = re.compile(r"[\])]?(?:\s+-)?\s+(?:-|[\w.@-]{1,40})\s+\[", re.ASCII)
 _LINE_STARTS = re.compile(r"\s*[\[(]?\Z")
 _SENTENCE_ENDS = re.compile(r"[.!?]\s+(?=[^\W\d_])")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[^\W\d_a-z]+[^\W\d_A-Z]*|[^\W\d_]+")
-"""Words, and those of which names such as clientIp are put together."""
+"""Words, and the parts of compound names such as clientIp."""
 
 _OF_ADDRESSES = frozenset([
     "ip", "ips", "ipv", "ipaddr", "addr", "address", "addresses", "adresse", "adressen", "dirección", "indirizzo",
@@ -73,7 +73,7 @@ _OF_VERSIONS = frozenset([
     "ios", "android", "flash", "acrobat", "office", "visual", "java", "jdk", "jre", "python", "php", "mysql",
     "excel",
 ])  # fmt: skip
-# Of scripts without spaces, where a word stands at the end of a run.
+# For scripts without spaces: the end of a run of letters is compared.
 _END_OF_ADDRESSES = (
     "地址",
     "服务器",
@@ -90,13 +90,13 @@ _END_OF_ADDRESSES = (
 _END_OF_VERSIONS = ("版本", "バージョン", "버전", "固件", "ファームウェア", "章", "节")
 _PLACES = frozenset(["on", "at", "auf", "bei", "unter", "sur", "su", "en", "em", "op", "på", "na", "на"])
 _OWN_NUMBER = re.compile(r"[\s:#.]{0,3}v?\d+(?:\.\d+){0,2}(?![\w.]*\d)")
-"""Behind a word of versions: the number that it speaks of, of one to three parts."""
+"""The number of one to three parts after a version word."""
 
 _BEFORE_ADDRESSES = frozenset(["from", "via", "von", "desde", "depuis", "da", "от", "来自"])
 
 
 def find_ips(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each public IP address, in order within IPv4 and within IPv6."""
+    """(start, end) of each public IP address: first all IPv4 addresses in order, then all IPv6 addresses in order."""
     if text.count(".") >= 3:
         for found in _IPV4.finditer(text):
             if _is_public(found[0]) and _is_address(text, found.start(), found.end()):
@@ -120,7 +120,7 @@ def _is_public(address: str) -> bool:
 
 
 def _before(text: str, start: int) -> str:
-    """What stands before a place on its line, back to ``_REACH`` characters."""
+    """The text before a position on its line, at most ``_REACH`` characters."""
     return text[max(0, start - _REACH) : start].rpartition("\n")[2]
 
 
@@ -157,7 +157,8 @@ def _ends_with_word(before: str) -> bool:
 
 
 def _nearest_speaks_of_addresses(before: str) -> bool | None:
-    """True and False as the nearest telling word says; None where none of the last few tells."""
+    """True if the nearest decisive word before is about addresses, False if it is about versions, None if there is
+    none."""
     sentence = before[max((end.end() for end in _SENTENCE_ENDS.finditer(before)), default=0) :]
     if sentence.rstrip().endswith("§"):
         return False

@@ -1,18 +1,20 @@
-"""Telephone numbers, payment cards and bank accounts in text.
+"""Finds telephone numbers, payment cards and bank accounts in text.
 
-Each is narrow on purpose: what is replaced by mistake is lost, and pages are full of numbers.
+The rules are deliberately narrow, because pages are full of numbers and a wrong replacement loses one.
 
-    phone  "+", a country code of ITU-T E.164, 8 to 15 digits in all, in groups with one separator between them; the
-           number proper does not start with 0, but in countries such as Italy and for the customary "(0)". Where that
-           is no number, it ends before its last group of digits, or the one before (a year, an hour that follows it)
+    phone  "+", a country code of ITU-T E.164, 8 to 15 digits in all, in groups with one separator between them. The
+           number after the code does not start with 0, except in countries such as Italy and for the customary "(0)".
+           If the whole match is not a valid number, its last group of digits (a year or an hour that follows) is
+           removed, then the next one, until it is.
     card   13 to 19 digits in one piece, or in the groups that are printed on cards (4-4-4-4, 4-6-5, 4-6-4), with an
-           issuer's first digits and a right check digit (Luhn, ISO/IEC 7812-1); not 13 digits that are an article's
-           number (EAN, whose check digit is another)
-    iban   a country, two check digits and as many characters as the country has, in one piece or groups of four, of
-           which the remainder by 97 is 1 (ISO 13616)
+           issuer's first digits and a valid check digit (Luhn, ISO/IEC 7812-1); not 13 digits with the check digit of
+           an article number (EAN)
+    iban   a country, two check digits and the number of characters of that country, in one piece or in groups of four,
+           with remainder 1 modulo 97 (ISO 13616)
 
-Numbers in national form ("020 7946 0958") are not found: they cannot be told from any other number.
-Candidates are bounded in length and start nowhere inside another, so the time is linear in the text.
+Numbers in national form ("020 7946 0958") are not found, because they look like any other number. Candidates are
+bounded
+in length and never start inside another one, so the time is linear in the text.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ from collections.abc import Iterator
 
 Spans = Iterator[tuple[int, int]]
 
-# What must not precede a match is checked behind its first character, so that `re` can jump to the next candidate.
+# Lookbehinds stand after the first character, so that `re` can jump to the next candidate.
 _PHONE = re.compile(r"\+(?<![\w+]\+)[ (]?\d(?:[ \u00a0\u2009\u202f().\-\u2010-\u2013/]{0,2}\d){7,14}(?!\d)")
 _PHONE_TRUNK = re.compile(r"\(0\)")
 _LAST_GROUP = re.compile(r"[ \u00a0\u2009\u202f().\-\u2010-\u2013/]*\d+\Z|\A\+[ (]?\d*\Z")
 _DECIMAL = re.compile(r"\+(?:[2-689]|0)\.")
-"""A number with a fraction: no country's code is one digit of these."""
+"""A decimal number. No country code is one of these single digits."""
 # Country calling codes of ITU-T E.164.
 _COUNTRY_CODE = re.compile(
     r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|(?:2[1-69]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d"
@@ -47,9 +49,9 @@ _ISSUER = re.compile(
     r"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB
 )
 
-# What follows stands in a lookahead: another number may begin within it where this is none.
+# The rest is in a lookahead, because another number may begin inside it.
 _IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9][A-Z])[A-Z]\d{2}(?=((?: ?[A-Z0-9]){11,30}))", re.ASCII)
-# Length by country, of the registry of ISO 13616.
+# Length by country, from the registry of ISO 13616.
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
     "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DJ": 27, "DK": 18, "DO": 28, "EE": 20, "EG": 29,
@@ -64,7 +66,7 @@ _IBAN_LENGTHS = {
 
 
 def find_phones(text: str) -> Spans:
-    """Start and end of each telephone number in international form, in order."""
+    """(start, end) of each telephone number in international form, in order."""
     if "+" not in text:
         return
     for found in _PHONE.finditer(text):
@@ -89,13 +91,13 @@ def _is_phone(written: str) -> bool:
 
 
 def find_cards(text: str) -> Spans:
-    """Start and end of each payment card's number, in order."""
+    """(start, end) of each payment card number, in order."""
     found = _CARD.search(text)
     while found:
         is_card = _is_card(found[0].replace(" ", "").replace("-", ""))
         if is_card:
             yield found.span()
-        # What starts in the middle of a run of groups that is no card may be one.
+        # If a run of groups is not a card number, one may start inside it.
         found = _CARD.search(text, found.end() if is_card else found.start() + 4)
 
 
@@ -110,12 +112,12 @@ def _is_card(digits: str) -> bool:
 
 
 def _is_article(digits: str) -> bool:
-    """Whether 13 digits have the check digit of an International Article Number (GS1): weights 1 and 3 in turn."""
+    """Whether 13 digits have the check digit of an International Article Number (GS1): weights 1 and 3 alternate."""
     return len(digits) == 13 and sum(int(digit) * (1 + 2 * (place % 2)) for place, digit in enumerate(digits)) % 10 == 0
 
 
 def find_ibans(text: str) -> Spans:
-    """Start and end of each international bank account number, in order."""
+    """(start, end) of each international bank account number, in order."""
     for found in _IBAN.finditer(text):
         length = _IBAN_LENGTHS.get(found[0][:2])
         if length is None:
@@ -130,7 +132,7 @@ def find_ibans(text: str) -> Spans:
 
 
 def _end_of(written: str, length: int) -> int | None:
-    """Where the first ``length`` characters that are no spaces end; None if there are fewer."""
+    """The end of the first ``length`` characters, not counting spaces; None if there are fewer."""
     places = (index for index, character in enumerate(written) if character != " ")
     last = next(itertools.islice(places, length - 1, None), None)
     return None if last is None else last + 1
@@ -142,5 +144,6 @@ def _is_grouped(written: str) -> bool:
 
 
 def _remainder(account: str) -> int:
-    """The remainder of ISO 7064, modulo 97-10: the first four characters go to the end, letters count from 10."""
+    """The remainder of ISO 7064, modulo 97-10. The first four characters move to the end, and A is 10, B is 11 and so
+    on."""
     return int("".join(str(int(character, 36)) for character in account[4:] + account[:4])) % 97

@@ -1,15 +1,15 @@
-"""Keys and passwords in text: tokens with a well-known beginning, private keys, random values that are assigned.
+"""Finds keys and passwords in text: tokens with a known prefix, private keys, and random values in assignments.
 
-    by their beginning  keys of clouds, code hosts, package registries, payment and model services, as these services
-                        publish them for scanners (AKIA..., ghp_..., xoxb-..., sk_live_..., AIza..., hf_...), signed
-                        JSON web tokens
-    private keys        from "-----BEGIN ... PRIVATE KEY-----" to its end, or for 16 KiB where there is none
-    assigned            what stands behind "password", "secret", "token", "api_key" ... and ":" or "=", if it is one
-                        token of 16 to 128 characters, with digits and letters, and of at least 3.5 bits a character;
-                        not what is called or indexed there ("token = next_token2(")
+    known prefix        keys of clouds, code hosts, package registries, payment and model services, in the formats that
+                        these services publish for scanners (AKIA..., ghp_..., xoxb-..., sk_live_..., AIza...,
+                        hf_...), and signed JSON web tokens
+    private keys        from "-----BEGIN ... PRIVATE KEY-----" to its end, or for 16 KiB if the end is missing
+    assignments         the value after "password", "secret", "token", "api_key" ... and ":" or "=", if it is one token
+                        of 16 to 128 characters, with digits and letters and at least 3.5 bits per character; not a
+                        call or an index ("token = next_token2(")
 
-Not found: passwords that look like words, keys without a mark (40 hex digits are a commit as often as a key).
-Every pattern is bounded and is looked for only where its fixed beginning stands, so the time is linear.
+Not found are passwords that look like words, and keys without a mark (40 hex digits may as well be a commit). Each
+pattern is bounded and is applied only where its fixed prefix occurs, so the time is linear.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 _TOKEN = "[A-Za-z0-9_-]"
 _KNOWN = {
-    # fixed beginning: what follows it
+    # fixed prefix: pattern of the rest
     "AKIA": r"[0-9A-Z]{16}(?![0-9A-Za-z])",  # Amazon
     "ASIA": r"[0-9A-Z]{16}(?![0-9A-Za-z])",
     "AIza": rf"{_TOKEN}{{35}}",  # Google
@@ -53,9 +53,9 @@ _PATTERNS = {start: re.compile(rf"(?<![A-Za-z0-9_]){re.escape(start)}{rest}") fo
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _END = re.compile(r"-----END (?:[A-Z]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_STARTS = re.compile(r"[ \t\r]*(?:\n|[A-Za-z0-9+/=]{16}|\Z)")
-"""What follows the first line of a key whose end is missing; not the words of a sentence that quotes that line."""
+"""What follows the first line of a key without an end. Text that quotes that line does not match."""
 MAX_KEY = 16_384
-"""Characters of a private key that are looked for its end."""
+"""Maximum number of characters of a private key in which its end is searched."""
 
 _ASSIGNED = re.compile(r"""[:=]\s{0,3}["']?([A-Za-z0-9+/_.~!@#$%^*-]{16,128})(?![A-Za-z0-9+/_.~!@#$%^*(\[-])""")
 _NAME = re.compile(
@@ -64,13 +64,13 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _NAME_REACH = 24
-"""Characters before the separator in which the name must end."""
+"""Number of characters before the separator in which the name must end."""
 MIN_BITS = 3.5
-"""Bits a character. Random letters and digits of 20 characters have about 4, words 3 and less."""
+"""Bits per character. Random letters and digits of 20 characters have about 4, words 3 or less."""
 
 
 def find_secrets(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each key or password; in order within each kind, may overlap."""
+    """(start, end) of each key or password. In order within each kind; finds may overlap."""
     for start, pattern in _PATTERNS.items():
         if start in text:
             for found in pattern.finditer(text):
@@ -106,13 +106,13 @@ def _assigned(text: str) -> Iterator[tuple[int, int]]:
 
 
 def is_random(token: str) -> bool:
-    """Whether a token has digits, letters and at least ``MIN_BITS`` a character."""
+    """Whether a token has digits, letters and at least ``MIN_BITS`` bits per character."""
     has_digit = any(character.isdigit() for character in token)
     has_letter = any(character.isalpha() for character in token)
     return has_digit and has_letter and bits_a_character(token) >= MIN_BITS
 
 
 def bits_a_character(token: str) -> float:
-    """Entropy of a token's own characters, in bits."""
+    """The entropy of a token's characters, in bits per character."""
     counts = Counter(token).values()
     return -sum(count / len(token) * math.log2(count / len(token)) for count in counts)

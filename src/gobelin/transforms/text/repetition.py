@@ -1,21 +1,25 @@
 """Measures the repetition in a text: OBELICS' two ratios, and Gopher's n-grams.
 
-    characters (OBELICS)  of all 10-character windows, the share that the most frequent distinct ones hold; as many of
-                          them as min(floor(sqrt(distinct windows)), windows seen more than once)
+    characters (OBELICS)  the share of 10-character windows that belong to the most frequent distinct ones. The number
+                          of these is min(floor(sqrt(distinct windows)), windows that occur more than once).
     words (OBELICS)       the share of 5-word windows that occur more than once
-    top n-gram (Gopher)   n = 2, 3, 4: the share of the text's letters that stand in occurrences of the n-gram that
-                          occurs most often, the longest of equally frequent ones; 0 where none occurs twice
-    duplicate n-grams     n = 5 ... 10: the share of letters that stand in an n-gram that stood before, each letter once
-    (Gopher)
+    top n-gram (Gopher)   n = 2, 3, 4: the share of the text's letters inside occurrences of the most frequent n-gram
+                          (of equally frequent ones, the longest); 0 if none occurs twice
+    duplicate n-grams     n = 5 ... 10: the share of letters inside an n-gram that occurred before; each letter counts
+    (Gopher)              once
 
-Gopher is Rae et al. 2021 (arXiv 2112.11446), table A1. Differences from datatrove's filters, knowingly: letters are
-counted without the spaces between words, above and below the line; an n-gram that occurs once is no duplicate
-(there, a text of two words has a top 2-gram of 100 %); of overlapping n-grams each letter counts once, where datatrove
-jumps behind a duplicate, so that what it finds depends on where it starts. So both shares are in [0, 1].
+Gopher is Rae et al. 2021 (arXiv 2112.11446), table A1. There are three deliberate differences from datatrove's filters.
+Spaces between words do not count as characters, neither in the numerator nor in the denominator. An n-gram that occurs
+once is not a duplicate (in datatrove, a text of two words has a top 2-gram of 100 %). Each letter inside overlapping
+n-grams
+counts once, while datatrove skips to the end of a duplicate, so its result depends on the starting point. Both shares
+are
+therefore in [0, 1].
 
-An n-gram can occur twice only where its first n - 1 words do. So the windows of two words are sorted once, and each
-longer window is looked for among the few that are left: exact, without hashes.
-Windows of characters are 64-bit hashes of ten code points in numpy, where a text is long enough to gain by it.
+An n-gram can occur twice only if its first n - 1 words do. So windows of two words are sorted once, and longer windows
+are
+searched among the few remaining ones. This is exact and needs no hashes. Windows of characters are 64-bit hashes of ten
+code points in numpy, if a text is long enough for this to be faster.
 
 Cost: words 0.45 ms and characters 0.15 ms for a text of 10 kB.
 
@@ -33,15 +37,15 @@ import numpy as np
 import numpy.typing as npt
 
 CHAR_WINDOW = 10
-"""Characters a window, for the repetition of characters."""
+"""Window size in characters, for the repetition of characters."""
 WORD_WINDOW = 5
-"""Words a window, for the repetition of words."""
+"""Window size in words, for the repetition of words."""
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
 
 _LONG = 400
-"""Characters from which numpy's sort is faster than a dictionary."""
-_MULTIPLIER = 0x9E3779B97F4A7C15  # odd, bits well mixed
+"""Number of characters from which numpy's sort is faster than a dictionary."""
+_MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio; odd
 
 Integers = npt.NDArray[np.int64]
 
@@ -63,11 +67,11 @@ class Repetition:
 
 
 def word_repetition(words: list[str], unit: int = 1) -> Repetition:
-    """What the words of a text repeat.
+    """The repetition of words in a text.
 
     Args:
-        words: in order; any length.
-        unit: how many of them count as one word: ``LETTERS_A_WORD`` where the words are letters.
+        words: in order.
+        unit: number of items of ``words`` that count as one word: ``LETTERS_A_WORD`` if they are letters.
     """
     top = dict.fromkeys(TOP_NGRAMS, 0.0)
     duplicate = dict.fromkeys(DUPLICATE_NGRAMS, 0.0)
@@ -90,8 +94,9 @@ def word_repetition(words: list[str], unit: int = 1) -> Repetition:
 def _repeated_windows(
     words: list[str], max_size: int
 ) -> Iterator[tuple[int, Integers, Integers, npt.NDArray[np.bool_]]]:
-    """For sizes 2, 3 ... while there are any: the places of windows that occur more than once, in order; the group of
-    equal windows each is of; and whether it is not the first of them."""
+    """For sizes 2, 3 ... yields (size, positions, groups, is later) of the windows that occur more than once, in order.
+    Equal windows have the same group; the last array tells which are not the first of their group. Ends when there are
+    none."""
     ids: dict[str, int] = {}
     numbers = np.fromiter([ids.setdefault(word, len(ids)) for word in words], np.int64, len(words))
     places = np.arange(len(words), dtype=np.int64)
@@ -113,7 +118,7 @@ def _repeated_windows(
 
 
 def _top_group(lengths: Integers, places: Integers, groups: Integers, size: int) -> int:
-    """The group of the most windows; of equal ones that with the most letters, then the one that stands first."""
+    """The group with the most windows; of several, the one with the most letters, then the first in the text."""
     counts = np.bincount(groups)
     candidates = np.flatnonzero(counts == counts.max())
     if len(candidates) == 1:
@@ -125,7 +130,7 @@ def _top_group(lengths: Integers, places: Integers, groups: Integers, size: int)
 
 
 def _covered(lengths: Integers, places: Integers, size: int) -> int:
-    """Letters of the words that stand in a window of ``size`` words at one of the places."""
+    """The number of letters of words inside a window of ``size`` words at one of the positions."""
     change = np.zeros(len(lengths) + 1, np.int64)
     change[places] += 1
     change[places + size] -= 1
@@ -133,7 +138,7 @@ def _covered(lengths: Integers, places: Integers, size: int) -> int:
 
 
 def word_repetition_ratio(words: list[str], window: int = WORD_WINDOW) -> float:
-    """Share of the word windows that occur more than once, [0, 1]; 0 if there is no window."""
+    """The share of word windows that occur more than once, [0, 1]; 0 if there is no window."""
     num_windows = len(words) - window + 1
     if num_windows <= 1 or len(set(words)) == len(words):
         return 0.0
@@ -144,10 +149,10 @@ def word_repetition_ratio(words: list[str], window: int = WORD_WINDOW) -> float:
 
 
 def char_repetition_ratio(text: str, window: int = CHAR_WINDOW, long: int = _LONG) -> float:
-    """Share of the character windows that the most frequent ones hold, [0, 1]; 0 if there is no window.
+    """The share of character windows that belong to the most frequent ones, [0, 1]; 0 if there is no window.
 
     Args:
-        long: characters from which hashes of the windows are compared instead of the windows.
+        long: number of characters from which hashes of the windows are compared instead of the windows.
     """
     num_windows = len(text) - window + 1
     if num_windows <= 1:
@@ -157,7 +162,7 @@ def char_repetition_ratio(text: str, window: int = CHAR_WINDOW, long: int = _LON
         num_distinct = len(counts)
         if num_distinct == num_windows:
             return 0.0
-        # Only repeated windows can count, so the singletons, nearly all of them, need not be sorted.
+        # Only repeated windows count. Nearly all windows occur once and need not be sorted.
         repeated = sorted([count for count in counts.values() if count > 1], reverse=True)
         return sum(repeated[: math.isqrt(num_distinct)]) / num_windows
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
@@ -169,10 +174,11 @@ def char_repetition_ratio(text: str, window: int = CHAR_WINDOW, long: int = _LON
 
 
 def window_hashes(codes: npt.NDArray[np.uint64], window: int) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of each window of codes, a polynomial of them: (len(codes) - window + 1,). At least one window."""
+    """A 64-bit polynomial hash of each window of codes, shape (len(codes) - window + 1,). There must be at least one
+    window."""
     num_windows = len(codes) - window + 1
     hashes = np.zeros(num_windows, np.uint64)
-    power = codes  # hashes of windows of ``size`` codes, doubled as long as that helps
+    power = codes  # hashes of windows of ``size`` codes; ``size`` doubles in each round
     size, done = 1, 0
     while done < window:
         factor = np.uint64(pow(_MULTIPLIER, size, 1 << 64))

@@ -1,4 +1,4 @@
-"""Settings of text scores that need files of the user's: lists, models, evaluation sets. Imports none of their
+"""Settings of text scores that need the user's files: lists, models, evaluation sets. Imports none of their
 libraries."""
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ MAX_NGRAM = 50
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TextScoreConfig:
-    """Files of the user's by language (ISO 639-1 code: path); what is not given is not scored, or as packaged."""
+    """The user's files by language (ISO 639-1 code: path). A kind that is not given uses the packaged list, or is not
+    scored."""
 
     stop_words: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Function words, one a line, instead of the packaged list of a language, or for one that has none."""
+    """Function words, one per line. Replaces the packaged list of a language, or adds one for a language without."""
 
     spam_words: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Words and phrases of share bars and calls to action, one a line, instead of the packaged list."""
+    """Words and phrases of share bars and calls to action, one per line. Replaces the packaged list."""
 
     flagged_words: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Words and phrases to be counted for max_flagged_word_ratio, one a line. Packaged: English only."""
+    """Words and phrases that max_flagged_word_ratio counts, one per line. Only an English list is packaged."""
 
     common_words: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Words that are common in a language, one a line, a count may follow a tab; or JSON. OBELICS: those seen at least
-    twice in ten million documents. None is packaged: without it min_common_word_ratio is not run."""
+    """Words that are common in a language: JSON, or one per line with an optional count after a tab. OBELICS: words
+    seen at least twice in ten million documents. No list is packaged; without one, min_common_word_ratio is not run."""
 
     min_common_count: int = 2
-    """Count from which a word of such a file is common. OBELICS: 2."""
+    """Minimum count of a common word in such a file. OBELICS: 2."""
 
     perplexity_models: dict[str, str] = dataclasses.field(default_factory=dict)
-    """KenLM models, ARPA or binary. Needs `pip install kenlm`. Without one max_perplexity is not run. OBELICS and
+    """KenLM models, ARPA or binary. Needs `pip install kenlm`. Without a model, max_perplexity is not run. OBELICS and
     CCNet: 5-grams of Wikipedia."""
 
     perplexity_tokenizers: dict[str, str] = dataclasses.field(default_factory=dict)
-    """SentencePiece models under which the KenLM models were trained. Needs `pip install sentencepiece`. Without one a
-    model is asked for words, lower case and without punctuation."""
+    """SentencePiece models with which the KenLM models were trained. Needs `pip install sentencepiece`. Without one,
+    the KenLM model gets words in lower case without punctuation."""
 
     quality_models: dict[str, str] = dataclasses.field(default_factory=dict)
-    """fastText classifiers, .bin or .ftz; the key "*" stands for all other languages. DCLM's is English."""
+    """fastText classifiers, .bin or .ftz. The key "*" is used for all other languages. DCLM's classifier is English."""
 
     quality_label: str = "__label__hq"
     """The label whose probability is the score. DCLM: __label__hq."""
@@ -58,20 +59,20 @@ class TextScoreConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ContaminationConfig:
-    """Evaluation sets that should not be found in the corpus."""
+    """Evaluation sets that must not occur in the corpus."""
 
     texts: tuple[str, ...] = ()
-    """Files of texts: .jsonl (every string of each line's object is a text) or plain text (paragraphs between empty
-    lines)."""
+    """Files of texts: .jsonl (each string in the object of a line is a text) or plain text (paragraphs separated by
+    empty lines)."""
 
     images: tuple[str, ...] = ()
-    """Image files, or folders of them (all below)."""
+    """Image files, or folders that are searched recursively."""
 
     ngram: int = 13
-    """Words in a row that are a hit. GPT-3: 13; datatrove: 12; PaLM: 8."""
+    """Number of consecutive words that count as a hit. GPT-3: 13; datatrove: 12; PaLM: 8."""
 
     min_item_words: int = 8
-    """Texts shorter than ``ngram`` are looked for as a whole, unless they have fewer words than this."""
+    """Minimum number of words of a text that is shorter than ``ngram``. Such a text is searched as a whole."""
 
     def __post_init__(self) -> None:
         if not MIN_NGRAM <= self.ngram <= MAX_NGRAM:

@@ -1,17 +1,18 @@
-"""Models of the user's that score a whole text: KenLM for perplexity, fastText for quality. Neither ships with gobelin.
+"""The user's models that score a whole text: KenLM for perplexity, fastText for quality. Neither comes with gobelin.
 
-    perplexity  10 ** (-log10 probability / tokens), the end of each line counting as a token; lines are scored one by
-                one, as CCNet does (arXiv 1911.00359), whose models OBELICS uses. Tokens: pieces of the SentencePiece
-                model, of text that is normalised as CCNet's were: lower case, no accents, digits as 0, plain
-                punctuation; without such a model, words as of words.py.
-    quality     the probability that a fastText classifier gives to one label, of the text in one line (fastText ends
-                at a line break)
+    perplexity  10 ** (-log10 probability / tokens). The end of a line is a token. Lines are scored one by one, as in
+                CCNet (arXiv 1911.00359), whose models OBELICS uses. Tokens are pieces of the SentencePiece model, of
+                text that is normalised as CCNet's was: lower case, no accents, digits as 0, plain punctuation. Without
+                a SentencePiece model they are words (words.py).
+    quality     the probability of one label under a fastText classifier, for the text in one line (fastText stops at a
+                line break)
 
-The libraries are loaded when a recipe names a model: ``kenlm`` and ``sentencepiece`` for perplexity; fastText's
-predictor comes with the language identifier. A model runs code of its library on a file: name only files that you
+The libraries are loaded if a recipe names a model: ``kenlm`` and ``sentencepiece`` for perplexity; fastText's predictor
+is a dependency of language identification. A library parses the model's file in native code, so use only files that you
 trust.
 
-Cost: fastText 7 MB of text per second and core with a model of 176 labels; KenLM's depends on the size of the model.
+Cost: fastText scores 7 MB of text per second and core with a model of 176 labels. KenLM's speed depends on the size of
+the model.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from gobelin.transforms.text.text_config import TextScoreConfig
 from gobelin.transforms.text.words import words_of
 
 MAX_LINE = 10_000
-"""Characters of a line that are scored; a longer one tells no more."""
+"""Maximum number of characters of a line that are scored."""
 
 Score = Callable[[list[str]], float | None]
-"""Texts of a document -> its score; None where there is nothing to score."""
+"""Texts of a document -> its score; None if there is no text."""
 
 _PLAIN = {
     "，": ",", "。": ".", "、": ",", "„": '"', "”": '"', "“": '"', "«": '"', "»": '"', "１": '"', "」": '"', "「": '"',
@@ -49,13 +50,13 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextModels:
-    """The models of a recipe, by language; ``quality`` may have the key "*"."""
+    """The models of a recipe by language. ``quality`` may have the key "*" for all other languages."""
 
     perplexity: dict[str, Score]
     quality: dict[str, Score]
 
     def scores(self, texts: list[str], language: str | None) -> dict[str, float | None]:
-        """``perplexity`` and ``quality`` of a document; None where no model is for its language."""
+        """``perplexity`` and ``quality`` of a document; None if there is no model for its language."""
         perplexity = self.perplexity.get(language or "")
         quality = self.quality.get(language or "", self.quality.get("*"))
         return {
@@ -68,7 +69,7 @@ def load_text_models(config: TextScoreConfig) -> TextModels:
     """The models that a recipe names.
 
     Raises:
-        UserError: a file or a library is missing, a file is no such model, or a label is not the model's.
+        UserError: a file or a library is missing, a file is not such a model, or the model lacks the label.
     """
     for language in config.perplexity_tokenizers.keys() - config.perplexity_models.keys():
         raise UserError(f"perplexity_tokenizers names {language}, for which perplexity_models names no model")
@@ -82,7 +83,7 @@ def load_text_models(config: TextScoreConfig) -> TextModels:
 
 
 def load_perplexity(path: str, language: str, tokenizer: str | None = None) -> Score:
-    """The perplexity under a KenLM model; see ``load_text_models``."""
+    """A function for the perplexity under a KenLM model. Raises as ``load_text_models`` does."""
     kenlm = _library("kenlm", "perplexity_models")
     _check_file(path, "perplexity_models")
     quiet = kenlm.Config()
@@ -98,7 +99,7 @@ def load_perplexity(path: str, language: str, tokenizer: str | None = None) -> S
 
 
 def load_quality(path: str, label: str) -> Score:
-    """The probability of a label under a fastText classifier; see ``load_text_models``."""
+    """A function for the probability of a label under a fastText classifier. Raises as ``load_text_models`` does."""
     fasttext = _library("fasttext", "quality_models", package="fasttext-predict")
     _check_file(path, "quality_models")
     try:
@@ -120,7 +121,7 @@ def _perplexity(texts: list[str], model: Any, split: Callable[[str], str]) -> fl
         tokens = split(line[:MAX_LINE])
         if tokens:
             log10_probability += model.score(tokens)
-            num_tokens += tokens.count(" ") + 2  # its tokens, and the end of the line
+            num_tokens += tokens.count(" ") + 2  # the tokens and the end of the line
     if not num_tokens:
         return None
     return float(10.0 ** min(300.0, -log10_probability / num_tokens))
@@ -164,7 +165,7 @@ def _pieces(path: str) -> Callable[[str], str]:
 
 
 def normalise(line: str) -> str:
-    """A line as CCNet's language models were trained on it."""
+    """Normalises a line as CCNet did for the training of its language models."""
     line = "".join(
         character for character in unicodedata.normalize("NFD", line.lower()) if unicodedata.category(character) != "Mn"
     )

@@ -1,4 +1,4 @@
-"""Lists, models and indexes that the scores of texts need, read once a process."""
+"""Lists, models and indexes for the scores of texts, loaded once per process."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gobelin.transforms.text.text_models import TextModels, load_text_models
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextResources:
-    """What ``load_text_resources`` read."""
+    """The result of ``load_text_resources``."""
 
-    own_lists: dict[str, dict[str, Listed]]  # by language and kind
+    own_lists: dict[str, dict[str, Listed]]  # the user's lists, by language and kind
     models: TextModels
     eval_texts: EvalTexts | None
 
     def lists(self, language: str | None) -> WordLists:
-        """The word lists of a language: the packaged ones, and what takes the place of some of them."""
+        """The word lists of a language: the packaged ones, or the user's in their place."""
         packaged = word_lists(language)
         own = self.own_lists.get(language or "")
         return dataclasses.replace(packaged, **own) if own else packaged
 
     def contamination(self, texts: list[str]) -> tuple[dict[str, Any], list[int | None]]:
-        """The columns of a document about evaluation texts, and ``num_eval_ngrams`` of each of its texts."""
+        """Returns (contamination columns of a document, ``num_eval_ngrams`` of each of its texts)."""
         if self.eval_texts is None:
             return {}, [None] * len(texts)
         found = find_contamination(texts, self.eval_texts)
@@ -39,10 +39,10 @@ class TextResources:
 
 
 def load_text_resources(text: TextScoreConfig, contamination: ContaminationConfig | None = None) -> TextResources:
-    """Reads what a recipe names.
+    """Loads the files that a recipe names.
 
     Raises:
-        ValueError: a file or a library is missing, or a file is not what it should be.
+        UserError: a file or a library is missing, or a file is not of the expected kind.
     """
     own: dict[str, dict[str, Listed]] = {}
     for kind, paths in (
@@ -58,7 +58,7 @@ def load_text_resources(text: TextScoreConfig, contamination: ContaminationConfi
 
 
 def resource_files(text: TextScoreConfig, contamination: ContaminationConfig | None = None) -> list[str]:
-    """Paths of all that ``load_text_resources`` reads, sorted: what a stage's key has to know of."""
+    """Sorted paths of all files that ``load_text_resources`` reads. The key of a stage depends on them."""
     by_language = (
         text.stop_words, text.spam_words, text.flagged_words, text.common_words, text.perplexity_models,
         text.perplexity_tokenizers, text.quality_models,

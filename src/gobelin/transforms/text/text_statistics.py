@@ -1,30 +1,33 @@
-"""Numbers about a text: its length, its words, shares of special characters and of words of each kind.
+"""Statistics of a text: its length, its words, shares of special characters and of listed words.
 
-The same is asked of a paragraph (a text node) and of a whole document, with other thresholds. Nothing is decided here.
+They are computed for a paragraph (a text node) and for a whole document, which have different thresholds. Nothing is
+decided here.
 
     words               see words.py
-    special characters  the share of characters that are no letters: spaces, digits, punctuation, symbols (OBELICS)
-    punctuation         the share of . , ! ? ; : among these and the words; not asked of short paragraphs (OBELICS)
-    stop, spam, ...     the share of words on a list, see listed_words.py (OBELICS)
-    frequent stop words how many different ones of the language's eight or so most frequent (Gopher)
-    word length         mean of all words; longest (Gopher 3 to 10; C4 at most 1000)
-    symbols             "#", or ellipses if there are more, for each word (Gopher)
-    alphabetic words    share of the white-space pieces that hold a letter (Gopher)
-    curly brackets,     how many times they stand there (C4)
+    special characters  share of characters that are not letters: spaces, digits, punctuation, symbols (OBELICS)
+    punctuation         share of . , ! ? ; : among punctuation marks and words; not for short paragraphs (OBELICS)
+    stop, spam, ...     share of words that are on a list, see listed_words.py (OBELICS)
+    frequent stop words number of distinct ones among the eight or so most frequent of the language (Gopher)
+    word length         mean over all words; maximum (Gopher: 3 to 10; C4: at most 1000)
+    symbols             "#", or ellipses if there are more of them, per word (Gopher)
+    alphabetic words    share of the pieces between white space that contain a letter (Gopher)
+    curly brackets,     number of occurrences (C4)
     javascript, policy
     phrases
 
-Repetition and lines: repetition.py, line_statistics.py. Sources: OBELICS (Laurençon et al. 2023, arXiv 2306.16527, A.1,
-and its released filters), Gopher (Rae et al. 2021, arXiv 2112.11446, A.1.1), C4 (Raffel et al. 2020, arXiv 1910.10683,
-2.2, and its code). docs/text-scores.md holds every definition and threshold beside its source.
+Repetition and lines are in repetition.py and line_statistics.py. Sources: OBELICS (Laurençon et al. 2023, arXiv
+2306.16527, A.1, and its released filters), Gopher (Rae et al. 2021, arXiv 2112.11446, A.1.1), C4 (Raffel et al. 2020,
+arXiv 1910.10683, 2.2, and its code). docs/text-scores.md holds each definition and threshold beside its source.
 
-What differs from OBELICS, knowingly: special characters are Unicode categories instead of a list of a few hundred; any
-white space separates words, not only space, tab and newline; the punctuation of other scripts counts (OBELICS is
-English only); the word lists are this project's own. From Gopher: a word is a white-space piece here and there, but
-length and number are those of its letters, and numbers are left out of both.
+Deliberate differences from OBELICS: special characters are Unicode categories instead of a list of a few hundred
+characters; any white space separates words, not only space, tab and newline; punctuation of other scripts counts
+(OBELICS
+is English only); the word lists are this project's own. As in Gopher, a word is a piece between white space, but its
+length
+counts only its letters, and numbers are not words.
 
-A document's words and most of its counts are those of its texts together, so each text is taken apart once.
-Cost: linear; about 3 MB of text per second and core, everything in this file, repetition.py and line_statistics.py.
+The words and most counts of a document are the sums over its texts, so each text is processed once. Cost: linear; about
+3 MB of text per second and core for this file, repetition.py and line_statistics.py together.
 """
 
 from __future__ import annotations
@@ -53,12 +56,12 @@ from gobelin.transforms.text.repetition import (
 from gobelin.transforms.text.words import LETTERS_A_WORD, UNSPACED, is_special, num_words, split_words
 
 PARAGRAPH_MIN_TOKENS = 12
-"""Words and punctuation marks below which OBELICS does not ask a paragraph for punctuation."""
+"""Number of words and punctuation marks below which OBELICS does not test the punctuation of a paragraph."""
 
 _PUNCTUATION = frozenset(",;:?!." + "，；：？！。、" + "،؛؟" + "।॥" + "։" + "።፣፤")
 _RUN = re.compile(r"[\w']+")
 
-# Each of these occurs once in the customary filler text and, for all practical purposes, nowhere else.
+# Each of these occurs once in the usual filler text, and practically nowhere else.
 _LOREM_IPSUM = (
     "lorem ipsum",
     "dolor sit amet",
@@ -92,12 +95,13 @@ _POLICY_PHRASES = (
     "use of cookies",
     "use cookies",
 )
-"""C4's, in its code. English."""
+"""The English phrases in C4's code."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextStatistics:
-    """What ``text_statistics`` measured; ratios in [0, 1], None where language or length give no answer."""
+    """The result of ``text_statistics``. Ratios are in [0, 1]; None if they are undefined for the language or
+    length."""
 
     num_words: int
     char_repetition_ratio: float
@@ -109,7 +113,7 @@ class TextStatistics:
     spam_word_ratio: float | None
     common_word_ratio: float | None
     num_lorem_ipsum: int
-    mean_word_length: float | None  # letters; None where words are letters
+    mean_word_length: float | None  # in letters; None if words are letters
     max_word_length: int | None
     symbol_word_ratio: float  # symbols per word; may exceed 1
     alphabetic_word_ratio: float | None
@@ -121,7 +125,7 @@ class TextStatistics:
 
 @dataclasses.dataclass(slots=True)
 class TextCounts:
-    """What a text is made of; the counts of a document's texts add up to those of the document."""
+    """Counts of a text. The counts of a document are the sums over its texts."""
 
     text: str
     language: str | None
@@ -138,7 +142,7 @@ class TextCounts:
     num_javascript: int
     num_policy_phrases: int
     num_lorem_ipsum: int
-    hits: dict[str, int]  # words on each list that the language has
+    hits: dict[str, int]  # number of words on each list that the language has
     lines: list[str]
     line_counts: LineCounts
 
@@ -154,8 +158,9 @@ def text_statistics(
 
     Args:
         text: as extracted; may be empty (then every ratio is 0 or None).
-        language: ISO 639-1 code; None and languages without lists give None for the ratios that need a list.
-        punctuation_min_tokens: with fewer words and punctuation marks, ``punctuation_ratio`` is None. OBELICS:
+        language: ISO 639-1 code. None, or a language without lists: ratios that need a list are None.
+        punctuation_min_tokens: number of words and punctuation marks below which ``punctuation_ratio`` is None.
+            OBELICS:
             ``PARAGRAPH_MIN_TOKENS`` for a paragraph, 0 for a document.
         lists: None: the packaged ones.
     """
@@ -165,7 +170,7 @@ def text_statistics(
 def count_text(
     text: str, language: str | None, lists: WordLists | None = None, is_list_item: bool = False
 ) -> TextCounts:
-    """Takes a text apart; see ``text_statistics``. Invisible characters count for nothing."""
+    """Counts the parts of a text; see ``text_statistics``. Invisible characters are ignored."""
     whole, text = text, comparable(text)
     lists = word_lists(language) if lists is None else lists
     characters = Counter(text)
@@ -202,7 +207,7 @@ def count_text(
 
 
 def join_counts(texts: list[TextCounts], language: str | None, lists: WordLists | None = None) -> TextCounts:
-    """The counts of texts that stand one after the other, an empty line between them."""
+    """The counts of consecutive texts, joined by empty lines."""
     whole = count_text("", language, lists)
     whole.text = "\n\n".join(text.text for text in texts)
     whole.num_special = 2 * max(0, len(texts) - 1)  # the empty lines
@@ -219,8 +224,8 @@ def join_counts(texts: list[TextCounts], language: str | None, lists: WordLists 
 
 
 def statistics_of(counts: TextCounts, punctuation_min_tokens: int = 0) -> dict[str, Any]:
-    """The statistics of a text that was taken apart, by the names of ``TextStatistics``."""
-    # Where words are letters, the five words of OBELICS' windows are as many letters as they take.
+    """The statistics of a counted text, by the names of ``TextStatistics``."""
+    # If words are letters, a window holds as many letters as five words have.
     window = WORD_WINDOW * LETTERS_A_WORD.get(counts.language or "", 1)
     return {
         **_shares(counts, punctuation_min_tokens),
@@ -284,7 +289,7 @@ def _share(counts: TextCounts, kind: str) -> float | None:
 
 
 def num_lorem_ipsum(words: list[str]) -> int:
-    """Occurrences of phrases of the customary filler text among the words."""
+    """The number of phrases of the usual filler text among the words."""
     if _LOREM_IPSUM_STARTS.isdisjoint(words):
         return 0
     joined = " ".join(words)
