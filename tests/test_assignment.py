@@ -77,7 +77,7 @@ def test_no_other_assignment_has_a_higher_sum(shape: tuple[int, int]) -> None:
 
 def test_no_image_is_an_empty_assignment_and_no_text_is_refused() -> None:
     assert assign_images(np.empty((0, 3), np.float32)).text.tolist() == []
-    with pytest.raises(ValueError, match="2 images cannot be assigned to no text"):
+    with pytest.raises(ValueError, match="no text to which 2 images can be assigned"):
         assign_images(np.empty((2, 0), np.float32))
 
 

@@ -98,7 +98,7 @@ def test_a_file_holds_all_of_a_head(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"format": "something"}, "does not describe a head"),
-        ({"version": 2}, "made by another gobelin"),
+        ({"version": 2}, "another version of gobelin made it"),
         ({"normalise": "none"}, "unit length"),
         ({"dim": 9}, "sidecar says dim 9, its weights take 8"),
         ({"activations": ["relu"]}, "its sidecar describes 1 layers"),
@@ -149,9 +149,9 @@ def test_missing_files_are_refused(tmp_path: Path) -> None:
     ("layers", "message"),
     [
         ((), "no layer"),
-        ((Layer(np.zeros((2, 8)), np.zeros(2), "none"),), "2 numbers instead of one"),
+        ((Layer(np.zeros((2, 8)), np.zeros(2), "none"),), "2 outputs instead of one"),
         ((Layer(np.zeros((1, 8)), np.zeros(2), "none"),), "a bias of"),
-        ((Layer(np.full((1, 8), np.nan), np.zeros(1), "none"),), "no numbers"),
+        ((Layer(np.full((1, 8), np.nan), np.zeros(1), "none"),), "not finite"),
         ((Layer(np.zeros((4, 8)), np.zeros(4), "relu"), Layer(np.zeros((1, 3)), np.zeros(1), "none")), "another width"),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_published_head_on_a_store(object_store: str) -> None:
     assert head.clip_model == "ViT-B-32-quickgelu/openai"
     with pytest.raises(UserError, match="no such file"):
         convert_head(join(object_store, "none.npy"), "violence")
-    with pytest.raises(UserError, match="holds something else than tensors"):
+    with pytest.raises(UserError, match="holds other objects than tensors"):
         convert_head(address, "nsfw")
 
 

@@ -1,15 +1,20 @@
-"""Block lists: hashes of files that must not be kept, checked before anything is decoded, written or shown.
+"""Block lists: hashes of files that must not be kept. They are checked before anything is decoded, written or shown.
 
-A list is a text file, one hash in hexadecimal a line, of the kind that the recipe's key says: MD5 or SHA-256 of a
-file's bytes, SHA-256 or MD5 of a URL (as Re-LAION-5B's partners give them), or PDQ, 256 bits that near copies share.
-``#`` starts a comment. gobelin ships the mechanism and no list.
+A list is a text file with one hexadecimal hash per line. The recipe's key gives the kind: MD5 or SHA-256 of a file's
+bytes,
+SHA-256 or MD5 of a URL (as Re-LAION-5B's partners provide them), or PDQ, 256 bits that are similar for near copies.
+``#``
+starts a comment. gobelin comes without a list.
 
-Exact hashes are sorted arrays, 16 or 32 bytes an entry, searched by halving: some microseconds, whatever their
-number. PDQ: two hashes at most d of 256 bits apart have a band of 16 bits in which they differ by at most d // 16,
-so 16 tables by band give the few entries that are worth counting bits against (multi-index hashing, Norouzi et al.
-2012). A picture is also looked for in its seven turned and mirrored forms. Costs: see docs/images.md.
+Exact hashes are sorted arrays of 16 or 32 bytes per entry. A binary search takes some microseconds, whatever their
+number.
+For PDQ, if two hashes differ in at most d of 256 bits, they have a band of 16 bits in which they differ in at most d //
+16.
+Therefore 16 tables by band give the few entries whose bits need to be counted (multi-index hashing, Norouzi et al.
+2012). An
+image is also compared in its seven rotated and mirrored forms. Costs: see docs/images.md.
 
-A hit names the list and nothing about the picture. Nothing more may be recorded about it.
+A hit names the list and nothing about the image. Nothing else may be recorded about it.
 """
 
 from __future__ import annotations
@@ -28,14 +33,14 @@ from gobelin.store.paths import name_of
 from gobelin.transforms.urls import canonical_url, w3lib_canonical, without_fragment
 
 NUM_BANDS = 16
-"""Bands of 16 bits into which a PDQ hash is cut."""
+"""Number of 16-bit bands of a PDQ hash."""
 
 _READ_BYTES = 8 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class BlockListConfig:
-    """Files of hashes. A name in the decisions is a file's name without its folder."""
+    """Files of hashes. Decisions name a list by its file name without the folder."""
 
     md5: tuple[str, ...] = ()
     """Paths of lists of MD5 hashes of image files."""
@@ -44,7 +49,8 @@ class BlockListConfig:
     """Paths of lists of SHA-256 hashes of image files."""
 
     url_sha256: tuple[str, ...] = ()
-    """Paths of lists of SHA-256 hashes of URLs, of images or pages. A URL is looked for as found and canonical."""
+    """Paths of lists of SHA-256 hashes of URLs, of images or pages. A URL is compared as found and in canonical
+    forms."""
 
     url_md5: tuple[str, ...] = ()
     """Paths of lists of MD5 hashes of URLs."""
@@ -53,8 +59,8 @@ class BlockListConfig:
     """Paths of lists of PDQ hashes. Needs the package ``pdqhash``."""
 
     pdq_distance: int = 31
-    """Bits, of 256, by which a near copy may differ. 31 is ThreatExchange's advice; fewer lets edited copies pass,
-    more costs time and in the end accuracy (unrelated pictures are 128 apart)."""
+    """Number of bits, of 256, in which a near copy may differ. ThreatExchange recommends 31. Fewer bits miss edited
+    copies; more take time, and in the end cause false hits (unrelated images differ in 128 bits)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.pdq_distance <= 64:
@@ -63,14 +69,14 @@ class BlockListConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlockHit:
-    """``list_name``: the file that holds the hash. ``kind``: md5, sha256, url_sha256, url_md5 or pdq."""
+    """``list_name``: the file with the hash. ``kind``: md5, sha256, url_sha256, url_md5 or pdq."""
 
     list_name: str
     kind: str
 
 
 class BlockList:
-    """Loaded lists. Reading is safe from several threads."""
+    """Loaded lists. Matching is thread-safe."""
 
     def __init__(self, config: BlockListConfig) -> None:
         self._exact = {
@@ -80,7 +86,7 @@ class BlockList:
         self._near = [(name_of(path), PdqIndex(load_hashes(path, 32), config.pdq_distance)) for path in config.pdq]
 
     def match(self, url: str | None, data: bytes) -> BlockHit | None:
-        """A hit of an image's URL or bytes: what can be known before it is decoded."""
+        """A hit of an image's URL or bytes, before it is decoded."""
         hit = self.match_url(url) if url else None
         if hit or not (self._exact["md5"] or self._exact["sha256"]):
             return hit
@@ -90,11 +96,11 @@ class BlockList:
         )
 
     def match_bytes(self, md5: str, sha256: str) -> BlockHit | None:
-        """A hit of the hashes of an image file's bytes, in hexadecimal. Either may be empty."""
+        """A hit of the hexadecimal hashes of an image file's bytes. Either may be ""."""
         return self._find("md5", [md5] if md5 else []) or self._find("sha256", [sha256] if sha256 else [])
 
     def match_url(self, url: str) -> BlockHit | None:
-        """A hit of a URL, in any of its spellings (``url_spellings``)."""
+        """A hit of a URL in any of its spellings (``url_spellings``)."""
         if not (self._exact["url_sha256"] or self._exact["url_md5"]):
             return None
         spellings = [spelling.encode("utf-8", "replace") for spelling in url_spellings(url)]
@@ -103,7 +109,7 @@ class BlockList:
         )
 
     def match_pdq(self, pdq: str | None) -> BlockHit | None:
-        """A hit of a PDQ hash, 64 hexadecimal digits, upright, turned or mirrored. Without a hash there is no hit."""
+        """A hit of a PDQ hash of 64 hexadecimal digits, rotated or mirrored too; None without a hash."""
         if pdq is None or not self._near:
             return None
         forms = dihedral_forms(pdq)
@@ -118,17 +124,17 @@ class BlockList:
 
 @functools.lru_cache(maxsize=2)
 def load_block_list(config: BlockListConfig) -> BlockList | None:
-    """The lists of a configuration, read once a process; None where it names none.
+    """The lists of a configuration, read once per process; None if it names none.
 
     Raises:
-        UserError: a file is missing or holds something else than hashes; says which line.
+        UserError: a file is missing, or a line is not a hash. The message names the line.
     """
     named = (config.md5, config.sha256, config.url_sha256, config.url_md5, config.pdq)
     return BlockList(config) if any(named) else None
 
 
 def load_hashes(path: str, num_bytes: int) -> np.ndarray:
-    """Hashes of a list file, sorted and each once, as an array (N, num_bytes) of uint8.
+    """The sorted distinct hashes of a list file, as an array (N, num_bytes) of uint8.
 
     Raises:
         UserError: the file cannot be read, or a line is not a hash of that length.
@@ -169,7 +175,7 @@ def _parse(block: bytes, num_bytes: int, path: str, first: int) -> bytes:
 
 
 def contains(hashes: np.ndarray, digest: bytes) -> bool:
-    """Whether a sorted array of hashes holds one."""
+    """Whether a sorted array of hashes contains one."""
     low, high = 0, len(hashes)
     while low < high:
         middle = (low + high) // 2
@@ -181,8 +187,8 @@ def contains(hashes: np.ndarray, digest: bytes) -> bool:
 
 
 def url_spellings(url: str) -> list[str]:
-    """Forms in which a list's maker may have hashed a URL: as found; without fragment; canonical (w3lib), under http
-    and https; and gobelin's own canonical form, without a scheme."""
+    """The forms in which the maker of a list may have hashed a URL: as found; without fragment; canonical (w3lib),
+    under http and https; and gobelin's canonical form, without a scheme."""
     spellings = [url, without_fragment(url)]
     canonical = w3lib_canonical(url.strip())
     _, colon, rest = canonical.partition("://")
@@ -191,11 +197,13 @@ def url_spellings(url: str) -> list[str]:
 
 
 def dihedral_forms(pdq: str) -> np.ndarray:
-    """A PDQ hash and those of the picture turned and mirrored, (8, 32) uint8.
+    """A PDQ hash and the hashes of the rotated and mirrored image, (8, 32) uint8.
 
-    The hash holds signs of 16 x 16 frequencies against their median. Mirroring a picture changes the sign of every
-    other row or column of them, a quarter turn also exchanges rows with columns. The median is taken for 0, which
-    leaves an error of a few bits (docs/images.md).
+    The hash holds the signs of 16 x 16 frequencies relative to their median. Mirroring an image changes the sign of
+    every other
+    row or column; a quarter turn also swaps rows and columns. The median is assumed to be 0, which causes errors of a
+    few bits
+    (docs/images.md).
     """
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(pdq), np.uint8)).reshape(16, 16)
     odd = np.arange(16) % 2
@@ -208,7 +216,8 @@ def dihedral_forms(pdq: str) -> np.ndarray:
 
 
 class PdqIndex:
-    """PDQ hashes, (N, 32) uint8, by the value of each of their 16 bands. 96 bytes per hash and 4 MB."""
+    """An index of PDQ hashes, (N, 32) uint8, by the value of each of their 16 bands. It takes 96 bytes per hash and 4
+    MB."""
 
     def __init__(self, hashes: np.ndarray, distance: int) -> None:
         self._distance = distance
@@ -221,7 +230,7 @@ class PdqIndex:
         self._masks = np.array(list(_masks(distance // NUM_BANDS)), np.uint16)
 
     def holds(self, forms: np.ndarray) -> bool:
-        """Whether any hash is within the distance of any of ``forms``, (M, 32) uint8."""
+        """Whether a hash is within the distance of one of ``forms``, (M, 32) uint8."""
         return any(self._holds(form) for form in forms)
 
     def _holds(self, form: np.ndarray) -> bool:
@@ -240,7 +249,7 @@ class PdqIndex:
 
 
 def _masks(radius: int) -> Iterator[int]:
-    """Every 16-bit number with at most ``radius`` bits."""
+    """All 16-bit numbers with at most ``radius`` bits set."""
     for count in range(radius + 1):
         for places in itertools.combinations(range(16), count):
             yield sum(1 << place for place in places)

@@ -1,7 +1,8 @@
-"""Recognises the format of a picture by its first bytes, never by its name or its Content-Type.
+"""Recognises the format of an image by its first bytes, never by its name or Content-Type.
 
-Exactly one decoder is then asked, the one for that format. Formats outside ``DECODED`` are named, so that a picture
-which is refused says what it was; ``REFUSED`` holds why. Costs a microsecond: signatures only, no parsing.
+Only the decoder of that format is then tried. Formats outside ``DECODED`` are recognised too, so that the decision on a
+refused image names its format; ``REFUSED`` gives the reason. It compares signatures without parsing and takes a
+microsecond.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import struct
 DECODED = (
     "JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "ICO", "CUR", "TIFF", "JPEG2000", "PPM", "TGA", "QOI",
 )  # fmt: skip
-"""Formats that are decoded, under Pillow's names: all that a browser shows (Safari for TIFF and JPEG 2000), and plain
-rasters whose decoders allocate what the header says and nothing else."""
+"""Formats that are decoded, under Pillow's names: all that browsers show (Safari for TIFF and JPEG 2000), and plain
+raster formats whose decoders allocate no more than the header states."""
 
-_EDITOR = "working file of an editor: layers and metadata in a large parser, and no browser shows it"
-_TEXTURE = "texture of a game, which no browser shows; its size is the header's word, whatever the file's length"
-_OLD = "no browser shows it, and it is not worth another parser near hostile bytes"
+_EDITOR = "working file of an editor: needs a large parser for layers and metadata, and no browser shows it"
+_TEXTURE = "texture of a game: no browser shows it, and its header may state a size far beyond the file's length"
+_OLD = "no browser shows it, and it is not worth the risk of another parser for hostile bytes"
 _STUB = "recognised by Pillow, not decoded"
 _ABSENT = "no decoder in Pillow"
 _PLUGIN = "no decoder in Pillow; read where the package of ``PLUGINS`` is installed"
 
 REFUSED = {
-    "svg": "a drawing, not pixels: ``render_svg`` makes pixels of it, where a recipe lets it",
+    "svg": "a drawing: ``render_svg`` renders it if the recipe allows",
     "heif": _PLUGIN,
     "jxl": _PLUGIN,
     "jxr": _ABSENT,
@@ -54,11 +55,11 @@ REFUSED = {
     "hdf5": _STUB,
     "mpeg": _STUB,
 }
-"""Formats that are recognised and refused (rule ``image_format``), with the reason. What is in neither list is
-``not_an_image``: among it formats of Pillow's without a signature (IM, IMT, IPTC, PCD, PIXAR, SPIDER, GBR, McIdas)."""
+"""Formats that are recognised and refused (rule ``image_format``), with the reason. Files in neither list are
+``not_an_image``, among them formats of Pillow without a signature (IM, IMT, IPTC, PCD, PIXAR, SPIDER, GBR, McIdas)."""
 
 PLUGINS = {"heif": ("pillow_heif", "HEIF"), "jxl": ("pillow_jxl", "JXL")}
-"""Formats that a package adds to Pillow: its module, and the name under which Pillow then has the format."""
+"""Formats that a package adds to Pillow: its module, and Pillow's name of the format."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -70,7 +71,7 @@ _SIGNATURES = (
     (b"MM\0\x2a", "TIFF"),
     (b"II\x2b\0", "TIFF"),
     (b"MM\0\x2b", "TIFF"),
-    (b"II\0\x2a", "TIFF"),  # byte order and number contradict each other; Pillow reads these too
+    (b"II\0\x2a", "TIFF"),  # byte order and version contradict each other, but Pillow reads these too
     (b"MM\x2a\0", "TIFF"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
@@ -110,27 +111,27 @@ _PICTURES = frozenset((
     "JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "ICO", "CUR", "TIFF", "JPEG2000", "PPM", "QOI",
     "heif", "jxl", "jxr", "hdr", "exr", "xcf", "djvu", "wmf", "emf", "psd", "icns", "dds", "blp", "sun", "dcx",
 ))  # fmt: skip
-"""Formats that their first bytes tell for sure. Not Targa, and not those of two letters (SGI, PCX), of source code
-(SVG, XBM, XPM), and those that are no pictures (PDF, HDF5)."""
+"""Formats that the first bytes identify with certainty. Not Targa, formats with signatures of two letters (SGI, PCX),
+source code (SVG, XBM, XPM), and formats that are not images (PDF, HDF5)."""
 
 _BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
-"""Bytes of the header behind a BMP's first 14, of all its versions."""
+"""Header sizes of all versions of BMP, after the first 14 bytes."""
 
 _PPM_HEADER = re.compile(rb"P[1-6](?:\s|#[^\n]{0,200}\n){1,20}\d{1,6}(?:\s|#[^\n]{0,200}\n){1,20}\d{1,6}\s")
 _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-"""Bytes that no text has (MIME Sniffing Standard, 3)."""
+"""Bytes that do not occur in text (MIME Sniffing Standard, 3)."""
 
 _SVG_HEAD_BYTES = 4096
-"""How far into a file a root element is looked for: behind an XML declaration, a comment, a document type."""
+"""Number of bytes in which the root element is searched, after an XML declaration, a comment or a document type."""
 
 
 def identify(data: bytes) -> str | None:
-    """Name of a file's format: one of ``DECODED`` (capitals), a key of ``REFUSED``, or None."""
+    """The format of a file: one of ``DECODED`` (capitals), a key of ``REFUSED``, or None."""
     head = data[:64]
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
-    if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and head[4:6] > b"\0\0":  # with no picture in it, it may be a Targa
+    if head[:4] in (b"\0\0\1\0", b"\0\0\2\0") and head[4:6] > b"\0\0":  # without images in it, it may be a Targa
         return "ICO" if head[2] == 1 else "CUR"
     if head[:4] == b"RIFF" and head[8:15] == b"WEBPVP8":
         return "WEBP"
@@ -152,9 +153,9 @@ def identify(data: bytes) -> str | None:
 
 
 def is_picture(data: bytes) -> bool:
-    """Whether the first bytes alone show that a file is a picture. Text is not, whatever letters it begins with."""
+    """Whether the first bytes alone prove that a file is an image. Text does not, whatever its first letters are."""
     if _BINARY.search(data, 0, 512) is None:
-        return _PPM_HEADER.match(data) is not None  # the one format that may be all text
+        return _PPM_HEADER.match(data) is not None  # the only format that may consist of text
     name = identify(data)
     if name == "PPM":
         return _PPM_HEADER.match(data) is not None
@@ -164,7 +165,8 @@ def is_picture(data: bytes) -> bool:
 
 
 def _of_brands(data: bytes) -> str | None:
-    """AVIF and HEIF share a container; its first box names the brands. Video has others."""
+    """AVIF or HEIF, which share a container, by the brands in its first box; None for other brands, such as those of
+    video."""
     size = min(struct.unpack(">I", data[:4])[0], 4096)
     brands = {data[8:12]} | {data[place : place + 4] for place in range(16, size, 4)}
     if brands & {b"avif", b"avis"}:
@@ -184,7 +186,8 @@ def _is_svg(data: bytes) -> bool:
 
 
 def _is_tga(data: bytes) -> bool:
-    """Targa has no signature: its 18 bytes of header must fit each other. No text and no other format passes."""
+    """Whether a file is a Targa. The format has no signature, so the fields of its 18-byte header must be consistent.
+    Text and other formats do not pass."""
     if len(data) < 18:
         return False
     has_map, kind, map_length, map_depth, width, height, depth = struct.unpack("<xBBxxHBxxxxHHBx", data[:18])

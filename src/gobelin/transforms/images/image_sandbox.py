@@ -1,14 +1,19 @@
-"""Checks images in a separate process, which a hang, a crash or a bomb may take down.
+"""Checks images in a separate process, which may hang, crash or meet a decompression bomb without harm.
 
-A decoder is native code near hostile bytes. ``ImageChecker`` starts one Python process, with Pillow and imagehash in it
-and neither Beam nor Arrow, hands it one file at a time through a pipe, and reads back a reason, or facts as JSON, the
-reduced copy and the pixels of a drawing. The child sets its own limits: address space (RLIMIT_AS), CPU time for each
-file (ITIMER_PROF, whose signal ends it even inside native code; CPU time, so that a busy machine decides as an idle
-one), wall time as a backstop, no files, no core dumps. When it dies, the file in hand becomes a decision and the next
-file gets a new child. It ends with its input, so a worker that is killed leaves nothing behind. It starts once in a
-worker's life, and costs 0.2 ms per image (docs/images.md).
+Decoders are native code that reads hostile bytes. ``ImageChecker`` starts a Python process with Pillow and imagehash,
+but
+without Beam and Arrow. It sends one file at a time through a pipe, and receives the reason of a refusal, or the facts
+as JSON,
+the reduced copy and the pixels of a drawing. The child limits itself: address space (RLIMIT_AS), CPU time per file
+(ITIMER_PROF, whose signal ends even native code; CPU time, so that the load of the machine does not change decisions),
+wall
+time as a fallback, no file writes, no core dumps. When it dies, the current file gets a decision, and the next one gets
+a new
+child. It ends with its input, so a killed worker leaves no process behind. It starts once per worker, and adds 0.2 ms
+per
+image (docs/images.md).
 
-This contains accidents and bombs. It does not contain code that runs inside the child: that needs a container.
+This contains accidents and bombs, but not hostile code that runs inside the child. That needs a container.
 """
 
 from __future__ import annotations
@@ -37,21 +42,23 @@ if TYPE_CHECKING:
 _MODULE = "gobelin.transforms.images.image_sandbox"
 
 WALL_FACTOR = 6
-"""Wall seconds that a file may take for each CPU-second it may take: on a machine that is that busy."""
+"""Seconds of wall time that a file may take per allowed CPU second, on a busy machine."""
 
 _MAX_REPLY_BYTES = HEX_DIGITS + 4096
-"""The thumbnail, and as much for all other facts."""
+"""The size of the thumbnail, and some room for all other facts."""
 _SECONDS_TO_STOP = 2.0
 
 
 class ImageChecker:
-    """``check_image`` in a child process. Checkers of one process with the same limits share their children: one for
-    each thread that is checking at the same time, started when it is first needed. The last ``close`` ends them (after
-    ``keep_children``, it leaves them for later checkers), and so does the end of this process. Safe to call from
-    several threads.
+    """``check_image`` in a child process. Thread-safe.
+
+    Checkers of one process with equal limits share their children: one per thread that is checking, started when it is
+    needed.
+    The last ``close`` ends them (after ``keep_children`` it keeps them for later checkers), and so does the end of this
+    process.
 
     Raises:
-        RuntimeError: by ``check``, where the child cannot start at all: that is no fault of an image.
+        RuntimeError: in ``check``, if the child cannot start at all. No image is the cause of that.
     """
 
     def __init__(self, limits: ImageLimits) -> None:
@@ -59,11 +66,11 @@ class ImageChecker:
         self._pool: _Pool | None = None
 
     def check(self, data: bytes) -> ImageFacts | ImageProblem:
-        """Facts of an image file, or the reason why it is refused: what ``check_image`` says, or ``image_seconds``,
+        """The facts of an image file, or why it is refused: the result of ``check_image``, or ``image_seconds``,
         ``image_memory``, or ``undecodable_image`` with the signal that ended the decoder."""
         from gobelin.transforms.images.check_image import problem
 
-        if not data or len(data) > self._limits.max_bytes:  # not worth the way
+        if not data or len(data) > self._limits.max_bytes:  # no child is needed
             return problem("image_bytes", len(data), self._limits.max_bytes) if data else problem("empty_image")
         if self._pool is None:
             self._pool = _join_pool(self._limits)
@@ -71,21 +78,21 @@ class ImageChecker:
         try:
             reply = child.ask(data)
             if reply.get("rule") == "image_memory" and (child.num_served > 1 or child.was_killed):
-                child.stop()  # judged by a fresh process: neither what was decoded before nor a kill matters
+                child.stop()  # ask a fresh process, because earlier images or a kill may be the cause
                 reply = child.ask(data)
         finally:
             self._pool.give_back(child)
         return problem(**reply) if "rule" in reply else ImageFacts(**reply)
 
     def close(self) -> None:
-        """Ends the children, when no other checker shares them. A later ``check`` starts another."""
+        """Ends the children if no other checker shares them. A later ``check`` starts new ones."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.leave()
 
     @property
     def process_ids(self) -> list[int]:
-        """Process ids of the children that wait for work."""
+        """The process ids of the idle children."""
         return [] if self._pool is None else self._pool.process_ids()
 
 
@@ -129,13 +136,13 @@ _are_kept = False
 
 
 def keep_children() -> None:
-    """From now on this process, and those forked from it, keep decoding processes until ``end_children``."""
+    """Makes this process, and those forked from it later, keep decoding processes until ``end_children``."""
     global _are_kept
     _are_kept = True
 
 
 def end_children() -> None:
-    """Ends the decoding processes that wait for work."""
+    """Ends the idle decoding processes."""
     for pool in list(_pools.values()):
         pool.end()
 
@@ -148,16 +155,16 @@ def _join_pool(limits: ImageLimits) -> _Pool:
 
 
 class _Child:
-    """One decoding process, or the promise of one. For one thread at a time."""
+    """One decoding process, started when it is first used. For one thread at a time."""
 
     def __init__(self, limits: ImageLimits) -> None:
         self._limits = limits
         self.process: subprocess.Popen[bytes] | None = None
         self.num_served = 0
-        self.was_killed = False  # by somebody else: the kernel, where memory is short, or a person
+        self.was_killed = False  # by the kernel because memory is short, or by a person
 
     def ask(self, data: bytes) -> dict[str, Any]:
-        """What the process says of a file, or of its own death."""
+        """The reply of the process about a file, or the reason why the process died."""
         process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -175,9 +182,9 @@ class _Child:
                 if num_bytes:
                     reply[name] = process.stdout.read(num_bytes)
                     if len(reply[name]) != num_bytes:
-                        raise ValueError("half a picture")
+                        raise ValueError("incomplete bytes")
             return reply
-        except (OSError, ValueError, struct.error):  # the child is gone, or speaks in tongues
+        except (OSError, ValueError, struct.error):  # the child is gone, or its reply is malformed
             return self._epitaph(process)
 
     def stop(self) -> None:
@@ -212,25 +219,25 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libtiff describes each damaged file
             env={**os.environ, **threads, "MALLOC_ARENA_MAX": "1"},
-            process_group=0,  # out of the terminal's group: Ctrl-C is for the supervisor
+            process_group=0,  # outside the terminal's group, so that Ctrl-C reaches only the supervisor
         )
         self.num_served = 0
         assert self.process.stdout is not None
         if self.process.stdout.read(len(_READY)) != _READY:
             self.stop()
-            raise RuntimeError(f"no decoding process: {sys.executable} -m {_MODULE} does not start")
+            raise RuntimeError(f"the decoding process does not start: {sys.executable} -m {_MODULE}")
         return self.process
 
 
 _IN_BYTES = ("copy", "rendered")
-"""Fields of the facts that follow the JSON as bytes."""
+"""Facts that follow the JSON as bytes."""
 
 _EXIT_MEMORY = 77
 _READY = b"ready"
 
 
 def serve(limits: ImageLimits, requests: BinaryIO, replies: BinaryIO) -> None:
-    """The life of the child: files in, facts or reasons out, until the input ends."""
+    """The main loop of the child: reads files and replies with facts or reasons until the input ends."""
     while len(head := requests.read(8)) == 8:
         signal.setitimer(signal.ITIMER_PROF, limits.max_seconds)
         signal.setitimer(signal.ITIMER_REAL, limits.max_seconds * WALL_FACTOR)
@@ -252,19 +259,19 @@ def serve(limits: ImageLimits, requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 def _main() -> None:
-    dct_2d()  # loaded now: not on the first image's account
+    dct_2d()  # loaded now, so that the first image's time limit does not include it
     limits = ImageLimits(**json.loads(sys.argv[1]))
     if limits.svg:
         from gobelin.transforms.images.render_svg import letters
 
         letters()
-    PillowImage.MAX_IMAGE_PIXELS = limits.max_pixels  # also for a picture inside a picture
+    PillowImage.MAX_IMAGE_PIXELS = limits.max_pixels  # also for nested images
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (limits.max_memory, limits.max_memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what native code prints must not get among the replies
+    os.dup2(2, 1)  # native code must not print between the replies
     try:
         replies.write(_READY)
         replies.flush()

@@ -1,9 +1,9 @@
-"""Facts of a picture file out of one decode: format, size, the perceptual hashes, colours and a grey thumbnail.
+"""Measures an image file in one decode: format, size, perceptual hashes, colours and a grey thumbnail.
 
-``phash`` and ``dhash`` by the package imagehash (DCT of 32 x 32, differences of 9 x 8), 64 bits each, on a picture
-whose shorter side was reduced to 128 pixels or a little more; PDQ (ThreatExchange's, by pdqhash) on one of 512 or a
-little more. How far that drifts from hashes of all pixels stands in docs/images.md. All see the picture as displayed:
-oriented, on white.
+``phash`` and ``dhash`` have the definitions of the package imagehash (DCT of 32 x 32, differences of 9 x 8), 64 bits
+each,
+on an image whose shorter side was reduced to about 128 pixels. PDQ (by pdqhash, from ThreatExchange) uses about 512.
+docs/images.md compares them with hashes of all pixels. All hashes see the image as displayed: oriented, on white.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from gobelin.transforms.images.open_image import UNRENDERABLE, ImageLimits, Open
 from gobelin.transforms.images.thumbnail import THUMBNAIL_SIDE_PX, cell_means, thumbnail
 
 HASH_SIDE_PX = 128
-"""Shorter side that a decode keeps for ``phash`` and ``dhash``."""
+"""Shorter side in pixels that is kept for ``phash`` and ``dhash``."""
 
 PDQ_SIDE_PX = 512
-"""The same for PDQ."""
+"""Shorter side in pixels that is kept for PDQ."""
 
 COPY_QUALITY = 95
 """JPEG quality of a reduced copy. PNG takes 6 times as long to write and twice as long to read (docs/images.md)."""
@@ -37,27 +37,28 @@ COPY_QUALITY = 95
 MAX_COPY_ASPECT = 8
 
 MIN_PDQ_QUALITY = 50
-"""Hashes of pictures with fewer features (flat areas, plain text) match by chance; ThreatExchange discards <= 49."""
+"""Minimum quality of a PDQ hash. Hashes of images with few features (flat areas, plain text) match by chance;
+ThreatExchange discards values up to 49."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a decode tells."""
+    """The results of one decode."""
 
     format: str  # jpeg, png, gif, webp, avif, bmp, ico, cur, tiff, jpeg2000, ppm, tga, qoi
     width: int  # pixels, as displayed
     height: int
     phash: str  # 64 bits, 16 hex digits
     dhash: str  # 64 bits, 16 hex digits
-    colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits: what the grey hashes cannot tell
-    thumbnail: str  # 2304 greys, 4624 hex digits (thumbnail.py): what hashes of 64 bits cannot tell
-    pdq: str | None = None  # 256 bits, 64 hex digits; None: not asked for, or the picture has too few features
-    copy: bytes | None = dataclasses.field(default=None, repr=False)  # a reduced JPEG; None: the file serves as well
-    rendered: bytes | None = dataclasses.field(default=None, repr=False)  # a PNG of a drawing; all else is said of it
+    colour: str  # mean RGB of 4 x 4 cells, row by row, 96 hex digits; the hashes are blind to colour
+    thumbnail: str  # 2304 greys, 4624 hex digits (thumbnail.py); finer than hashes of 64 bits
+    pdq: str | None = None  # 256 bits, 64 hex digits; None: not requested, or the image has too few features
+    copy: bytes | None = dataclasses.field(default=None, repr=False)  # a reduced JPEG; None: the file is as small
+    rendered: bytes | None = dataclasses.field(default=None, repr=False)  # PNG of a drawing, to which all else refers
 
 
 def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
-    """Facts of an image file. Decodes it in this process, without a limit of time.
+    """Measures an image file. Decodes it in this process, without a time limit.
 
     Raises:
         UnusableImageError: it cannot be read.
@@ -67,7 +68,7 @@ def measure_image(data: bytes, limits: ImageLimits) -> ImageFacts:
     opened = open_image(rendered or data, side, limits)
     pixels = opened.pixels
     if rendered is not None and len(pixels.getcolors(1) or ()) == 1:
-        raise UnusableImageError(UNRENDERABLE, detail="nothing to be seen on white")
+        raise UnusableImageError(UNRENDERABLE, detail="nothing is visible on white")
     copy = reduced_copy(opened, limits.copy_side_px) if limits.copy_side_px else None
     pdq = pdq_hash(pixels) if limits.pdq else None
     reduced = _reduce(pixels, HASH_SIDE_PX)
@@ -88,14 +89,16 @@ def _render(data: bytes, limits: ImageLimits) -> bytes:
 
 
 def reduced_copy(opened: OpenedImage, side: int) -> bytes | None:
-    """A JPEG of a picture as displayed, sRGB, on white, resized (bicubic, antialiased) until its shorter side has
-    ``side`` pixels, or as it is where that is smaller; quality 95, colours at full resolution.
+    """A JPEG of an image as displayed, in sRGB, on white. It is resized (bicubic, antialiased) to a shorter side of
+    ``side`` pixels,
+    or keeps its size if it is smaller; quality 95, no chroma subsampling.
 
-    None where it would save nothing: the file is a JPEG of no more pixels; and for strips of over ``MAX_COPY_ASPECT``
-    to 1.
+    Returns None if a copy would save nothing (the file is a JPEG with no more pixels), and for strips with an aspect
+    ratio above
+    ``MAX_COPY_ASPECT``.
 
     Args:
-        opened: with a shorter side of ``2 * side`` pixels where the file has them.
+        opened: decoded with a shorter side of at least ``2 * side`` pixels, if the file has them.
     """
     shorter, longer = sorted((opened.width, opened.height))
     if longer > MAX_COPY_ASPECT * shorter or (opened.format == "jpeg" and shorter <= side):
@@ -104,7 +107,7 @@ def reduced_copy(opened: OpenedImage, side: int) -> bytes | None:
     width, height = pixels.size
     if min(width, height) > side:
         longer = round(max(width, height) * side / min(width, height))
-        longer += (longer - side) % 2  # the middle square begins at a whole pixel
+        longer += (longer - side) % 2  # so that the central square begins at a whole pixel
         size = (side, longer) if width <= height else (longer, side)
         pixels = pixels.resize(size, PillowImage.Resampling.BICUBIC)
     stream = io.BytesIO()
@@ -113,8 +116,8 @@ def reduced_copy(opened: OpenedImage, side: int) -> bytes | None:
 
 
 def phash(grey: PillowImage.Image) -> str:
-    """64-bit perceptual hash of a picture of mode L: signs of its low frequencies against their median. The bits are
-    those of ``imagehash.phash``, which takes .4 CPU-seconds to import scipy."""
+    """The 64-bit perceptual hash of an image of mode L: whether each low frequency is above the median. The bits equal
+    those of ``imagehash.phash``, which takes 0.4 CPU-seconds to import scipy."""
     pixels = np.asarray(grey.resize((_DCT_SIDE, _DCT_SIDE), PillowImage.Resampling.LANCZOS), np.float64)
     low = dct_2d()(pixels)[:8, :8]
     return _hex(low > np.median(low))
@@ -125,8 +128,8 @@ _DCT_SIDE = 32
 
 @functools.cache
 def dct_2d() -> Callable[[np.ndarray], np.ndarray]:
-    """scipy's transform (DCT-II, of columns and then of rows). Where pictures are flat or symmetric, rounding decides
-    bits, so it has to be scipy's own code; of scipy only that extension is loaded, where it lies in its known place."""
+    """scipy's DCT-II, over columns and then over rows. For flat or symmetric images rounding decides bits, so scipy's
+    own code must be used. Only the extension module of scipy is loaded if it is at its known place."""
     try:
         scipy = importlib.util.find_spec("scipy")
         folder = os.path.join(os.path.dirname(scipy.origin or ""), "fft", "_pocketfft") if scipy else ""
@@ -139,7 +142,7 @@ def dct_2d() -> Callable[[np.ndarray], np.ndarray]:
         transform = functools.partial(_dct_by_extension, module.dct)
         transform(np.zeros((_DCT_SIDE, _DCT_SIDE)))
         return transform
-    except Exception:  # noqa: BLE001  # it is no public name: another scipy may have it elsewhere
+    except Exception:  # noqa: BLE001  # not a public name: another version of scipy may have it elsewhere
         return _dct_by_scipy
 
 
@@ -154,15 +157,15 @@ def _dct_by_scipy(pixels: np.ndarray) -> np.ndarray:
 
 
 def dhash(grey: PillowImage.Image) -> str:
-    """64-bit difference hash of a picture of mode L: whether brightness grows from left to right."""
+    """The 64-bit difference hash of an image of mode L: whether brightness increases from left to right."""
     return str(imagehash.dhash(grey))
 
 
 def pdq_hash(pixels: PillowImage.Image, is_reduced: bool = True) -> str | None:
-    """256-bit PDQ hash of an RGB picture; None where its quality is under ``MIN_PDQ_QUALITY``.
+    """The 256-bit PDQ hash of an RGB image; None if its quality is below ``MIN_PDQ_QUALITY``.
 
     Args:
-        is_reduced: a picture far over ``PDQ_SIDE_PX`` a side may be averaged down first.
+        is_reduced: whether a much larger image may first be averaged down to about ``PDQ_SIDE_PX``.
     """
     import pdqhash
 
@@ -172,8 +175,8 @@ def pdq_hash(pixels: PillowImage.Image, is_reduced: bool = True) -> str | None:
 
 
 def _reduce(pixels: PillowImage.Image, side: int) -> PillowImage.Image:
-    """Averaged down by a whole factor, the shorter side to no less than ``side``. A line of a million pixels is
-    squeezed along its length alone: to resize it as it is takes gigabytes of filter weights."""
+    """Averages the image down by a whole factor, to a shorter side of at least ``side``. A strip with a very long side
+    is also reduced along that side, because resizing it directly takes gigabytes of filter weights."""
     factor = max(1, min(pixels.size) // side)
     factors = max(factor, pixels.width // (8 * side)), max(factor, pixels.height // (8 * side))
     return pixels.reduce(factors) if factors != (1, 1) else pixels

@@ -1,12 +1,14 @@
-"""Bytes of an untrusted picture -> pixels: the one decode that hashes, embeddings, tokens and thumbnails all use.
+"""Decodes an untrusted image file to pixels. Hashes, embeddings, tokens and thumbnails all use this one decoder.
 
-Order: bytes, format by content (``image_formats``), pixels and frames by the header, then the decode: JPEG at a reduced
-scale where little is asked for; first frame, first page, largest icon. Deep and palette modes become 8-bit channels,
-a large picture is averaged down by a whole factor, colours go to sRGB by the embedded profile, transparency onto
-white, and the orientation of the Exif header is applied, so width and height are those that a browser shows.
+Order: size in bytes, format by content (``image_formats``), pixels and frames by the header, then the decode. A JPEG is
+decoded at a reduced scale if the caller needs few pixels. The first frame, the first page or the largest icon is taken.
+Deep and palette modes become 8-bit channels, a large image is averaged down by a whole factor, colours are converted to
+sRGB by the embedded profile, transparency is put on white, and the Exif orientation is applied. Width and height are
+therefore those that a browser shows.
 
-Equal bytes give equal pixels wherever the same Pillow runs. Peak memory is about 16 bytes per pixel of the file. There
-is no time limit here: ``image_sandbox`` has one.
+Equal bytes give equal pixels with the same version of Pillow. Peak memory is about 16 bytes per pixel of the file.
+There
+is no time limit here; ``image_sandbox`` has one.
 """
 
 from __future__ import annotations
@@ -28,17 +30,17 @@ from PIL import Image as PillowImage
 from gobelin.errors import UserError
 from gobelin.transforms.images.image_formats import DECODED, PLUGINS, identify
 
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one core per worker; the pixels are the same
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one core per worker; does not change the pixels
 
 _NAMES = {"MPO": "jpeg"}
-"""A JPEG with further pictures behind it, as many phones write."""
+"""A JPEG followed by further images, as many phones write."""
 
 _FULL_RANGE = ("PNG", "PPM", "JPEG2000")
-"""Formats in which 16-bit grey means black to white, as a browser shows it. In TIFF 16 and 32 bits hold
-measurements of any range, and so do floats anywhere; those are stretched from their least to their greatest value."""
+"""Formats in which 16-bit grey ranges from black to white, as browsers show it. TIFF with 16 or 32 bits and floats in
+any format hold measurements of any range; these are stretched from their minimum to their maximum."""
 
 _TURNED = ("TIFF", *PLUGINS)
-"""Formats whose decoder has turned the pixels already."""
+"""Formats whose decoder has already applied the orientation."""
 
 _ORIENTATION = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
@@ -49,44 +51,45 @@ _ORIENTATION = {
     7: PillowImage.Transpose.TRANSVERSE,
     8: PillowImage.Transpose.ROTATE_90,
 }
-"""Exif 2.3, tag 0x0112, and what undoes it."""
+"""Value of the Exif tag 0x0112 (Exif 2.3) -> the transposition that undoes it."""
 
 _PROFILE_MODES = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
-"""Colour space of a profile -> the modes of picture that it can describe; any other pair is a damaged file."""
+"""Colour space of a profile -> modes that it can describe. Any other pair means a damaged file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageLimits:
-    """What may be opened at all, and what is measured then. Quality is judged later, from the numbers found here."""
+    """Which image files may be opened, and what is measured. Quality is judged later, by the measured values."""
 
     max_bytes: int = 20 * 1024 * 1024
-    """Bytes of an image file; longer ones are dropped unread. DataComp's and NeMo Curator's order of size."""
+    """Maximum size of an image file in bytes. Larger files are dropped unread. DataComp and NeMo Curator use similar
+    limits."""
 
     max_pixels: int = 40_000_000
-    """Width x height by the header. 40 MP decode to 160 MB; a camera's largest pictures are at this size. At most
-    Pillow's own limit, 89,478,485: what passes it is a bomb to Pillow, and its warning is an error here."""
+    """Maximum width x height in the header. 40 megapixels decode to 160 MB, and the largest camera images are of this
+    size. The limit is at most Pillow's own, 89,478,485, above which Pillow reports a decompression bomb."""
 
     max_frames: int = 10_000
-    """Frames of an animation, of which only the first is decoded. 1 leaves out all animations."""
+    """Maximum number of frames of an animation; only the first one is decoded. 1 drops all animations."""
 
     max_seconds: float = 5.0
-    """CPU-seconds for one image (``image_sandbox`` alone). What browsers show takes 2.5 at most within the other
-    limits (docs/images.md); what takes longer was made to."""
+    """Maximum CPU seconds per image (in ``image_sandbox`` only). Images that browsers show take at most 2.5 within the
+    other limits (docs/images.md). An image that takes longer was made to."""
 
     max_memory: int = 1024 * 1024 * 1024
-    """Bytes of address space of a decoding process (``image_sandbox`` alone), of which the interpreter takes 220 MB.
-    AVIF and WebP need most: about 16 bytes per pixel."""
+    """Maximum bytes of address space of a decoding process (in ``image_sandbox`` only). The interpreter takes 220 MB of
+    it. AVIF and WebP need most: about 16 bytes per pixel."""
 
     copy_side_px: int = 256
-    """Shorter side of the reduced copy that is kept of a picture, pixels. Models that look at no more (most CLIPs,
-    image tokenizers of up to half of it) read it in place of the file, which is decoded once then. 0: no copies."""
+    """Shorter side, in pixels, of the reduced copy that is kept of an image. Models that need no more pixels (most CLIP
+    models, image tokenizers of up to half of it) read the copy, so the file is decoded only once. 0: no copies."""
 
     svg: bool = True
-    """Whether drawings in SVG are rendered: a PNG takes the place of the file (docs/images.md). false: they are
-    refused as a format that is not read."""
+    """Whether SVG drawings are rendered; the PNG replaces the file (docs/images.md). false: SVG is dropped as an unread
+    format."""
 
     pdq: bool = False
-    """Whether the PDQ hash is computed: wanted for block lists of that kind, and costs 2 to 8 ms per image. Needs the
+    """Whether to compute the PDQ hash, which block lists of that kind need. Takes 2 to 8 ms per image. Needs the
     package ``pdqhash`` (extra ``pdq``)."""
 
     def __post_init__(self) -> None:
@@ -109,11 +112,12 @@ MIN_MEMORY = 320 * 1024 * 1024
 
 
 UNRENDERABLE = "image_svg"
-"""Rule of a drawing that is well-formed and not rendered; its detail says why."""
+"""Rule of a well-formed drawing that is not rendered; the detail gives the reason."""
 
 
 class UnusableImageError(OSError):
-    """A file that gives no pixels. ``rule``, ``value``, ``threshold``, ``detail``: those of a ``Decision``."""
+    """A file that gives no pixels. ``rule``, ``value``, ``threshold`` and ``detail`` are the fields of a
+    ``Decision``."""
 
     def __init__(
         self, rule: str, value: float | None = None, threshold: float | None = None, detail: str | None = None
@@ -124,7 +128,7 @@ class UnusableImageError(OSError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OpenedImage:
-    """A decoded picture. ``width``, ``height``: of the file, as displayed; ``pixels`` may be smaller."""
+    """A decoded image. ``width`` and ``height`` are those of the file as displayed; ``pixels`` may be smaller."""
 
     format: str
     width: int
@@ -133,10 +137,10 @@ class OpenedImage:
 
 
 def open_rgb(data: bytes, max_side: int | None = None) -> PillowImage.Image:
-    """An image that ``check_image`` took, as 8-bit sRGB, oriented, on white. The one way in which models see a picture.
+    """Decodes an image that passed ``check_image`` to 8-bit sRGB, oriented, on white. All models get their pixels here.
 
     Args:
-        max_side: where given, the picture may be reduced as long as its shorter side keeps this many pixels.
+        max_side: if given, the image may be reduced as long as its shorter side keeps this many pixels.
 
     Raises:
         UnusableImageError: it gives no pixels. (An ``OSError``.)
@@ -145,10 +149,11 @@ def open_rgb(data: bytes, max_side: int | None = None) -> PillowImage.Image:
 
 
 def open_image(data: bytes, max_side: int | None = None, limits: ImageLimits | None = None) -> OpenedImage:
-    """``open_rgb`` with the facts of the file, under limits of bytes, pixels and frames where they are given.
+    """Decodes an image as ``open_rgb`` does and returns the facts of the file too, under limits of bytes, pixels and
+    frames.
 
     Raises:
-        UnusableImageError: a limit was passed, the format is none of ``DECODED``, or the file is damaged.
+        UnusableImageError: a limit is exceeded, the format is not in ``DECODED``, or the file is damaged.
     """
     if not data:
         raise UnusableImageError("empty_image")
@@ -167,21 +172,21 @@ def open_image(data: bytes, max_side: int | None = None, limits: ImageLimits | N
     except UnusableImageError:
         raise
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
-        found = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's own limit, which holds before ours is asked
+        found = re.search(r"\((\d+) pixels\)", str(error))  # Pillow checks its own limit first
         num_pixels, threshold = float(found[1]) if found else None, limits.max_pixels if limits else None
         raise UnusableImageError("image_pixels", num_pixels, threshold) from error
     except MemoryError as error:
         raise UnusableImageError("image_memory", threshold=limits.max_memory if limits else None) from error
-    except UnidentifiedImageError as error:  # its message holds an address in memory
+    except UnidentifiedImageError as error:  # its message contains a memory address
         raise UnusableImageError("undecodable_image", detail=f"damaged header of {name.lower()}") from error
-    except Exception as error:  # a damaged file makes a decoder raise almost anything
+    except Exception as error:  # damaged files make decoders raise exceptions of any type
         detail = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
         raise UnusableImageError("undecodable_image", detail=detail) from error
 
 
 @functools.cache
 def has_plugin(name: str) -> bool:
-    """Whether a format of ``PLUGINS`` can be read; its package is loaded then."""
+    """Whether a format of ``PLUGINS`` can be read. Loads its package."""
     module_name, _ = PLUGINS.get(name, (None, None))
     if module_name is None or importlib.util.find_spec(module_name) is None:
         return False
@@ -195,18 +200,18 @@ def has_plugin(name: str) -> bool:
 
 def _decode(data: bytes, name: str, max_side: int | None, limits: ImageLimits | None) -> OpenedImage:
     with PillowImage.open(io.BytesIO(data), formats=(PLUGINS[name][1] if name in PLUGINS else name,)) as image:
-        width, height = image.size  # of an icon: of the picture in it, which Pillow decodes here already
+        width, height = image.size  # of an icon: of its largest image, which Pillow has already decoded
         if width < 1 or height < 1:
             raise UnusableImageError("undecodable_image", detail=f"{width} x {height} pixels")
         if limits is not None:
             _check_header(image, data, limits)
         format_name = _NAMES.get(image.format or name, name.lower())
         if max_side is not None:
-            image.draft(None, (max_side, max_side))  # does something for JPEG alone
+            image.draft(None, (max_side, max_side))  # only JPEG supports this
         image.load()
         profile, exif = image.info.get("icc_profile"), image.info.get("exif")
         pixels = _to_srgb(_reduce(_to_channels(image, name), max_side), profile)
-        is_turned = name in _TURNED and not getattr(image, "jpeg", False)  # a JPEG inside a JPEG XL is as it was
+        is_turned = name in _TURNED and not getattr(image, "jpeg", False)  # but not for a JPEG inside a JPEG XL
     orientation = 1 if is_turned else read_orientation(exif)
     if orientation in _ORIENTATION:
         pixels = pixels.transpose(_ORIENTATION[orientation])
@@ -225,7 +230,7 @@ def _check_header(image: PillowImage.Image, data: bytes, limits: ImageLimits) ->
 
 
 def count_frames(image: PillowImage.Image, data: bytes, up_to: int) -> int:
-    """Frames of an animation, counted no further than ``up_to``. Pages, icons and a phone's second picture do not
+    """The number of frames of an animation, counted up to ``up_to``. Pages, icons and a phone's second image do not
     count."""
     if image.format == "GIF":
         return _count_gif_frames(data, up_to)
@@ -235,7 +240,7 @@ def count_frames(image: PillowImage.Image, data: bytes, up_to: int) -> int:
 
 
 def _count_gif_frames(data: bytes, up_to: int) -> int:
-    """Image descriptors of a GIF: nothing in its header says how many there are. Hops from block to block."""
+    """The number of image descriptors of a GIF, counted from block to block, because its header does not give it."""
     end, count = len(data), 0
     place = 13 + _colour_table_bytes(data[10])
     while place + 9 < end and count < up_to:
@@ -257,8 +262,8 @@ def _colour_table_bytes(flags: int) -> int:
 
 
 def read_orientation(exif: bytes | None) -> int:
-    """Orientation, 1 to 8, of an Exif block; 1 where it says nothing sensible. Reads the one tag and no other, because
-    a hostile block can make a full parser copy itself thousands of times."""
+    """The orientation in an Exif block, 1 to 8; 1 if it is missing or invalid. Only this tag is read, because a hostile
+    block can make a full parser copy data thousands of times."""
     if not isinstance(exif, bytes):
         return 1
     block = exif.removeprefix(b"Exif\0\0")
@@ -277,7 +282,7 @@ def read_orientation(exif: bytes | None) -> int:
 
 
 def _to_channels(image: PillowImage.Image, name: str) -> PillowImage.Image:
-    """8-bit channels: L, LA, RGB, RGBA, CMYK, LAB or YCbCr."""
+    """Converts to 8-bit channels: L, LA, RGB, RGBA, CMYK, LAB or YCbCr."""
     transparency = image.info.get("transparency")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _shallow(image, name, transparency)
@@ -291,7 +296,7 @@ def _to_channels(image: PillowImage.Image, name: str) -> PillowImage.Image:
 
 
 def _shallow(image: PillowImage.Image, name: str, transparency: object) -> PillowImage.Image:
-    """8-bit grey of 16 or 32 bits per pixel: L, or LA where one value is transparent."""
+    """8-bit grey from 16 or 32 bits per pixel: L, or LA if one value is transparent."""
     values = np.asarray(image)
     is_full_range = name in _FULL_RANGE and image.mode != "F"
     low, high = (0.0, 65535.0) if is_full_range else _range(values)
@@ -310,7 +315,7 @@ def _shallow(image: PillowImage.Image, name: str, transparency: object) -> Pillo
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
-    """Least and greatest finite value; (0, 0) where there is none."""
+    """The minimum and maximum finite value; (0, 0) if there is none."""
     low, high = np.inf, -np.inf
     for rows in _blocks(values.shape):
         block = values[rows]
@@ -321,13 +326,13 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Rows of about a megapixel: what is computed in floats costs memory for that much alone."""
+    """Slices of rows of about a megapixel each, which limit the memory of computations in floats."""
     step = max(1, (1 << 20) // max(1, shape[1]))
     return (slice(start, start + step) for start in range(0, shape[0], step))
 
 
 def _reduce(image: PillowImage.Image, max_side: int | None) -> PillowImage.Image:
-    """Averaged over squares of pixels: before colours and transparency, which then cost next to nothing."""
+    """Averages squares of pixels. This comes before colours and transparency, which then take almost no time."""
     factor = min(image.size) // max_side if max_side else 1
     return image.reduce(factor) if factor > 1 else image
 
@@ -345,8 +350,8 @@ def _to_srgb(image: PillowImage.Image, profile: bytes | None) -> PillowImage.Ima
 
 @functools.lru_cache(maxsize=16)
 def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile's colours to sRGB; None where nothing is to be done or the profile is damaged: then the numbers
-    are taken for sRGB, as a browser does."""
+    """The transform from a profile's colours to sRGB. None if none is needed or the profile is damaged; the values are
+    then read as sRGB, as browsers do."""
     target = ImageCms.createProfile("sRGB")
     try:
         if mode == "LAB":

@@ -1,12 +1,16 @@
-"""SVG -> PNG. A drawing is parsed, looked through, cleared of what a renderer cannot show, and rendered by resvg.
+"""Renders SVG to PNG. A drawing is parsed, checked, adapted to the renderer, and rendered by resvg.
 
-Nothing outside the file is loaded: references to files are refused before the renderer sees them, its pictures inside
-are ``data:`` URLs of raster formats, and it knows no scripts. Fonts are those of the folder ``fonts`` and no others, so
-that a drawing is the same bytes on every machine with the same resvg: Liberation Sans, Serif and Mono, as wide as
-Arial, Times and Courier, and DejaVu Sans for letters that these lack. Where its words cannot be shown (letters that no
-font here has, words in HTML), a drawing is refused: without them it says something else.
+Nothing outside the file is loaded. References to files are refused before the renderer sees them, embedded images must
+be
+``data:`` URLs of raster formats, and resvg runs no scripts. Only the fonts in the folder ``fonts`` are used, so the
+same
+version of resvg gives the same bytes on each machine: Liberation Sans, Serif and Mono, which have the widths of Arial,
+Times
+and Courier, and DejaVu Sans for letters that these lack. A drawing whose words cannot be shown (letters in no font,
+text in
+HTML) is refused, because without them its meaning changes.
 
-No limit of time or memory holds here: ``image_sandbox`` has both. A plot costs 10 to 40 ms (docs/images.md).
+There is no limit on time or memory here; ``image_sandbox`` has both. A plot takes 10 to 40 ms (docs/images.md).
 """
 
 from __future__ import annotations
@@ -25,22 +29,22 @@ from gobelin.store.paths import join, name_of, parent_of
 from gobelin.transforms.images.open_image import UNRENDERABLE, UnusableImageError
 
 MAX_SIDE_PX = 2048
-"""Longer side of what is rendered. A drawing that says more is scaled down: its pixels are not the file's to choose."""
+"""Maximum longer side of the rendered image in pixels. Larger drawings are scaled down."""
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _PX = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "em": 16.0, "ex": 8.0}
-"""CSS pixels of a unit; fonts are taken to be of 16."""
+"""CSS pixels per unit. The font size is assumed to be 16 px."""
 
 _LENGTH = re.compile(r"\s*\+?(\d{0,9}\.?\d{0,9}(?:[eE][+-]?\d{1,2})?)\s*([a-z]{0,2})\s*")
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d{1,3})?")
 _RASTER = re.compile(r"\s*data:image/(?:png|jpe?g|gif|webp)[;,]", re.I)
 _HREFS = ("href", "{http://www.w3.org/1999/xlink}href", "src")
-_NO_REFERENCE = ("a", "script")  # what they name is shown by a click, or never
+_NO_REFERENCE = ("a", "script")  # their targets are shown after a click, or never
 _SHOWS_TEXT = frozenset((_SVG + "text", _SVG + "tspan", _SVG + "textPath", _SVG + "a"))
 
 _FAMILY = re.compile(r"(font-family\s*:\s*)([^;}]{0,400})")
 _SHORTHAND = re.compile(r"(\bfont\s*:[^;}]{0,100}?\d(?:px|pt|em|rem|%|pc|mm))(?:\s*/\s*[\w.%]{1,9})?\s+([^;}]{1,400})")
-"""What is before the names of fonts, but for the line height, which resvg does not expect; and the names."""
+"""The text before the font names without the line height, which resvg does not support; and the names."""
 
 _GENERIC = re.compile(r"(?:^|,)\s*(?:ui-)?(sans-serif|serif|monospace|cursive|fantasy)\s*(?:,|!|$)", re.I)
 _MONOSPACE = re.compile(r"mono|courier|consol|menlo|code|typewriter|fixed", re.I)
@@ -52,11 +56,10 @@ _SERIF = re.compile(
 
 
 def render_svg(data: bytes) -> bytes:
-    """A PNG of a drawing on white, at the size in CSS pixels that it asks for, or that of its view box; at most
-    ``MAX_SIDE_PX`` a side.
+    """A PNG of a drawing on white, at its size in CSS pixels or that of its view box; at most ``MAX_SIDE_PX`` per side.
 
     Raises:
-        UnusableImageError: it is damaged, or one of the reasons of ``UNRENDERABLE``.
+        UnusableImageError: the file is damaged, or cannot be rendered (``UNRENDERABLE``).
     """
     root = _parse(data)
     _lay_out(root)
@@ -79,13 +82,13 @@ def render_svg(data: bytes) -> bytes:
         )  # fmt: skip
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # noqa: BLE001  # a panic of Rust is no Exception
+    except BaseException as error:  # noqa: BLE001  # a Rust panic is not an Exception
         raise UnusableImageError("undecodable_image", detail=f"resvg: {' '.join(str(error).split())}"[:200]) from None
     return bytes(png)
 
 
 def _parse(data: bytes) -> etree._Element:
-    """The drawing's tree. Entities of the file itself are replaced, as far as libxml2's limits of amplification go."""
+    """The tree of the drawing. Entities of the file itself are expanded, within libxml2's amplification limits."""
     parser = etree.XMLParser(
         resolve_entities="internal", no_network=True, load_dtd=False, huge_tree=False, remove_comments=True
     )
@@ -94,7 +97,7 @@ def _parse(data: bytes) -> etree._Element:
     except (etree.XMLSyntaxError, ValueError) as error:
         raise UnusableImageError("undecodable_image", detail=f"XML: {' '.join(str(error).split())}"[:200]) from None
     if root is None or root.tag != _SVG + "svg":
-        raise UnusableImageError("undecodable_image", detail="its root is no <svg> of SVG's namespace")
+        raise UnusableImageError("undecodable_image", detail="the root is not an <svg> element of the SVG namespace")
     return root
 
 
@@ -103,7 +106,7 @@ def _unrenderable(detail: str) -> UnusableImageError:
 
 
 def _lay_out(root: etree._Element) -> None:
-    """Gives the root its size in whole pixels, and a view box."""
+    """Sets the root's size in whole pixels, and a view box."""
     box = [float(each) for each in _NUMBER.findall(root.get("viewBox") or "")[:4]]
     box = box if len(box) == 4 and box[2] > 0 and box[3] > 0 and all(map(math.isfinite, box)) else []
     width, height = _pixels(root.get("width")), _pixels(root.get("height"))
@@ -122,7 +125,7 @@ def _lay_out(root: etree._Element) -> None:
 
 
 def _pixels(length: str | None) -> float | None:
-    """CSS pixels of an attribute; None where it says none, a percentage for one."""
+    """The CSS pixels of an attribute; None if it is missing, invalid or a percentage."""
     match = _LENGTH.fullmatch(length or "")
     if match is None or match[2] not in _PX:
         return None
@@ -133,7 +136,8 @@ def _pixels(length: str | None) -> float | None:
 
 
 def _refuse_outside(element: etree._Element) -> None:
-    """References to other files. Within the file (``#id``) they are the renderer's, which sees loops."""
+    """Refuses references to other files. References within the file (``#id``) are allowed, and the renderer detects
+    loops."""
     name = etree.QName(element).localname
     for key in _HREFS:
         value = element.get(key)
@@ -145,8 +149,8 @@ def _refuse_outside(element: etree._Element) -> None:
 
 
 def _resolve_css(root: etree._Element) -> None:
-    """Replaces what resvg does not know: ``var()`` by what the drawing's own style sheets say, or by its fallback,
-    ``light-dark()`` by the light colour."""
+    """Replaces CSS that resvg does not support: ``var()`` by its value in the drawing's own style sheets or its
+    fallback, and ``light-dark()`` by the light colour."""
     sheets = [element for element in root.iter(_SVG + "style") if element.text]
     values: dict[str, str] = {}
     for css in (root.get("style") or "", *(_MEDIA.sub("", element.text or "") for element in sheets)):
@@ -172,14 +176,14 @@ _VARIABLE = re.compile(r"(?<![\w-])(--[\w-]{1,80})\s*:([^;{}]{1,200})")
 _USED = re.compile(r"var\(\s*(--[\w-]{1,80})\s*(?:,\s*([^()]{1,80}(?:\([^()]{0,80}\))?)\s*)?\)")
 _LIGHT_DARK = re.compile(r"light-dark\(\s*([^(),]{1,80}(?:\([^()]{0,80}\))?)\s*,[^()]{1,80}(?:\([^()]{0,80}\))?\s*\)")
 _MEDIA = re.compile(r"@media[^{}]{0,500}\{(?:[^{}]{0,5000}\{[^{}]{0,5000}\}){0,500}[^{}]{0,5000}\}")
-"""What holds for other media than a light screen, as the dark colours of a page."""
+"""Rules for other media than a light screen, such as dark colours."""
 
 _MAX_VARIABLE_DEPTH = 4
 _MAX_CSS_CHARS = 1_000_000
 
 
 def _name_fonts(element: etree._Element) -> None:
-    """Replaces names of fonts by the generic ones: fonts that are not at hand would all become serif."""
+    """Replaces font names by generic ones, because resvg shows all missing fonts as serif."""
     family = element.get("font-family")
     if family is not None:
         element.set("font-family", generic_family(family))
@@ -196,7 +200,7 @@ def _generic_fonts(css: str) -> str:
 
 
 def generic_family(names: str) -> str:
-    """``serif``, ``sans-serif`` or ``monospace`` for a list of fonts as in CSS."""
+    """``serif``, ``sans-serif`` or ``monospace`` for a CSS list of fonts."""
     given = _GENERIC.search(names)
     if given:
         return given[1].lower()
@@ -206,7 +210,7 @@ def generic_family(names: str) -> str:
 
 
 def _refuse_lost_words(root: etree._Element) -> None:
-    """Words that would not be in the picture."""
+    """Refuses drawings with words that would be missing in the image."""
     for foreign in root.iter(_SVG + "foreignObject"):
         parent = foreign.getparent()
         has_other = parent is not None and parent.tag == _SVG + "switch" and foreign.getnext() is not None
@@ -232,13 +236,13 @@ def _is_invisible(letter: str) -> bool:
 
 @functools.cache
 def font_files() -> list[str]:
-    """Paths of the fonts that drawings are rendered with, in the order of their names."""
+    """Paths of the fonts for rendering, sorted by name."""
     return sorted(path for path in files_in(join(parent_of(__file__), "fonts")) if name_of(path).endswith(".ttf"))
 
 
 @functools.cache
 def letters() -> frozenset[int]:
-    """Unicode code points that one of the fonts has."""
+    """The Unicode code points that one of the fonts has."""
     found: set[int] = set()
     for path in font_files():
         with open(path, "rb") as stream:
@@ -247,7 +251,7 @@ def letters() -> frozenset[int]:
 
 
 def _code_points(font: bytes) -> set[int]:
-    """The code points in a font's table ``cmap``, formats 4 and 12 (OpenType 1.9)."""
+    """The code points in a font's ``cmap`` table, formats 4 and 12 (OpenType 1.9)."""
     (num_tables,) = struct.unpack_from(">H", font, 4)
     records = (struct.unpack_from(">4sIII", font, 12 + 16 * number) for number in range(num_tables))
     start = next(offset for tag, _, offset, _ in records if tag == b"cmap")

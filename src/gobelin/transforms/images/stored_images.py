@@ -21,8 +21,8 @@ _KNOWN = ["image_id", "urls", "width", "height"]
 
 
 class StoredPicture(TypedDict):
-    """A picture as it is read. ``data``: the bytes of its file or of its reduced copy; width and height, pixels: of the
-    file, as displayed."""
+    """An image as it is read. ``data``: the bytes of its file or of its reduced copy. ``width`` and ``height``: pixels
+    of the file, as displayed."""
 
     image_id: str
     urls: Sequence[str]
@@ -46,7 +46,7 @@ class StoredImages:
     def read(self, index: int, wanted: Collection[str | None] | None = None) -> Iterator[StoredPicture]:
         """A shard's images in the order of their ids: all, or those with wanted ids.
 
-        Holds a row group of each data set. Files that have a copy are not read.
+        Holds one row group of each data set in memory. Files with a copy are not read.
         """
         ids = None if wanted is None else pa.array((each for each in wanted if each is not None), pa.string())
         copies = self._copies(index, ids)
@@ -73,7 +73,7 @@ class StoredImages:
                        "height": row["height"], "data": data}  # fmt: skip
 
     def sizes(self) -> Iterator[pa.Table]:
-        """Id, width and height of all images, a row group at a time."""
+        """Id, width and height of all images, one row group at a time."""
         for index in range(self.num_shards):
             yield from read_tables(shard_path(self.images, index, self.num_shards), ["image_id", "width", "height"])
 

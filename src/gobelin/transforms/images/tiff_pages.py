@@ -1,12 +1,15 @@
-"""The pages of a TIFF file: how many there are, and each as a file of its own.
+"""Counts the pages of a TIFF file, and extracts each as a file.
 
-A TIFF is a chain of directories of tags (TIFF 6.0; BigTIFF has the same with numbers of 64 bits). Each directory is a
-page, unless it says of itself that it is a smaller version or a mask of another one (tags NewSubfileType and
-SubfileType). A page is cut out by copying its tags and its strips or tiles as they stand: nothing is decoded, so
-nothing is lost, and equal pages give equal bytes. Directories inside directories (Exif, GPS, SubIFDs) are not copied.
+A TIFF is a chain of directories of tags (TIFF 6.0; BigTIFF is the same with 64-bit numbers). Each directory is a page,
+unless its tags NewSubfileType or SubfileType mark it as a smaller version or a mask of another one. A page is extracted
+by
+copying its tags and its strips or tiles unchanged. Nothing is decoded, so nothing is lost, and equal pages give equal
+bytes.
+Nested directories (Exif, GPS, SubIFDs) are not copied.
 
-The bytes are hostile: both functions take time and memory that grow with the length of the file and no faster, also
-where directories or strips overlap.
+The bytes are hostile. Both functions take time and memory that are linear in the length of the file, even if
+directories
+or strips overlap.
 """
 
 from __future__ import annotations
@@ -18,42 +21,43 @@ from collections.abc import Iterator
 from gobelin.transforms.images.image_formats import identify
 
 IMAGE_PAGES = "image_pages"
-"""Rule of pages that are left out. Value: how many; threshold: 0."""
+"""Rule of pages that are left out. Value: their number; threshold: 0."""
 
 DAMAGED_PAGES = "the list of pages is damaged or too long: there may be more"
 
 MAX_PAGES = 10_000
-"""Pages that are counted or cut out; more are not looked for."""
+"""Maximum number of pages that are counted or extracted."""
 
 MAX_GROWTH = 2
-"""Bytes of all pages together, as a multiple of the file: pages may share a table or a profile, but not everything."""
+"""Maximum size of all pages together, as a multiple of the file. Pages may share a table or a profile, but not
+everything."""
 
 MAX_DIRECTORY_BYTES = 8 * 1024 * 1024
-"""Bytes of all directories together: enough for ``MAX_PAGES``."""
+"""Maximum size of all directories together. It suffices for ``MAX_PAGES``."""
 
 MAX_STRIPS = 200_000
-"""Strips or tiles of a page: 40 megapixels in the smallest tiles, of 16 x 16 pixels."""
+"""Maximum number of strips or tiles of a page: 40 megapixels in the smallest tiles, of 16 x 16 pixels."""
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of a value of each type."""
+"""Type -> bytes of one value."""
 
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _COMPRESSION, _PAGE_NUMBER = 254, 255, 259, 297
 _OFFSETS = {273: 279, 324: 325}
-"""Tags that say where strips and tiles lie, each with the tag that says how long they are."""
+"""Tags with the offsets of strips and tiles -> tags with their lengths."""
 
 _LEFT_OUT = frozenset((_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _PAGE_NUMBER, 330, 34665, 34853, 40965))
-"""A page's place among others, and offsets of further directories."""
+"""Tags with a page's position among others, and with offsets of further directories."""
 
 _OLD_JPEG = 6
-"""A compression whose tables lie anywhere in the file."""
+"""A compression whose tables may be anywhere in the file."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pages:
     """The pages of a file."""
 
-    files: tuple[bytes | None, ...]  # each a TIFF of one page; None: it cannot be cut out
-    is_damaged: bool  # the chain of directories leads to where there is none, or is too long: there may be more
+    files: tuple[bytes | None, ...]  # each a TIFF of one page; None: it cannot be extracted
+    is_damaged: bool  # the chain of directories is damaged or too long, so there may be more pages
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,13 +65,13 @@ class _Tag:
     number: int
     kind: int
     count: int
-    place: int  # of the value in the file
-    length: int  # bytes
+    place: int  # offset of the value in the file
+    length: int  # bytes of the value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Layout:
-    """What differs between TIFF and BigTIFF."""
+    """The differences between TIFF and BigTIFF, and between byte orders."""
 
     order: str  # < or >
     is_big: bool
@@ -86,8 +90,8 @@ class _Layout:
 
 
 def count_pages(data: bytes) -> tuple[int, bool]:
-    """Pages of a TIFF file, at most ``MAX_PAGES``, and whether there may be more because their list is damaged or too
-    long. The first directory counts, whatever it is. Any other file is one page."""
+    """Returns (number of pages of a TIFF file, at most ``MAX_PAGES``; whether there may be more, because the list of
+    pages is damaged or too long). The first directory always counts. Any other file is one page."""
     if identify(data) != "TIFF":
         return 1, False
     layout, start = _header(data)
@@ -96,7 +100,7 @@ def count_pages(data: bytes) -> tuple[int, bool]:
 
 
 def split_pages(data: bytes) -> Pages:
-    """Each page of a file as a file. A file that is no TIFF, or has one page, is that page as it stands."""
+    """Each page of a file as a file of its own. A file that is not a TIFF, or has one page, is returned unchanged."""
     if identify(data) != "TIFF":
         return Pages((data,), is_damaged=False)
     layout, start = _header(data)
@@ -106,9 +110,9 @@ def split_pages(data: bytes) -> Pages:
     if len(found) < 2:
         return Pages((data,), is_damaged)
     files: list[bytes | None] = []
-    left = 2 * MAX_GROWTH * len(data)  # bytes that are read, and bytes that are written
+    left = 2 * MAX_GROWTH * len(data)  # bytes that may still be read or written
     for tags in found:
-        left -= sum(tag.length for tag in tags if tag.length <= len(data))  # read also where a page cannot be cut out
+        left -= sum(tag.length for tag in tags if tag.length <= len(data))  # also for a page that cannot be extracted
         page = _page(data, layout, tags, left)
         left -= len(page or b"")
         files.append(page)
@@ -116,8 +120,8 @@ def split_pages(data: bytes) -> Pages:
 
 
 def _header(data: bytes) -> tuple[_Layout, int]:
-    """The layout and the place of the first directory. The letters say the byte order, even where the version, as some
-    writers have it, stands in the other order: so does Pillow."""
+    """The layout, and the offset of the first directory. The two letters give the byte order, even if the version
+    number, as some writers do, is in the other order. Pillow does the same."""
     layout = _Layout("<" if data[:2] == b"II" else ">", b"\x2b" in data[2:4])
     place = 8 if layout.is_big else 4
     if len(data) < place + layout.offset.size:
@@ -126,13 +130,11 @@ def _header(data: bytes) -> tuple[_Layout, int]:
 
 
 def _directories(data: bytes, layout: _Layout, place: int) -> Iterator[list[_Tag] | None]:
-    """The tags of each page in their order; None, as the last, where there may be more."""
+    """Yields the tags of each page in order; None at the end if there may be more pages."""
     entry, offset = layout.entry, layout.offset
     size = entry.size + offset.size
     seen: set[int] = set()
-    left = min(
-        len(data), MAX_DIRECTORY_BYTES
-    )  # what directories may take together: those of an honest file do not overlap
+    left = min(len(data), MAX_DIRECTORY_BYTES)  # bytes of further directories; in a valid file they do not overlap
     num_pages = 0
     while place and place not in seen:
         seen.add(place)
@@ -181,7 +183,7 @@ def _is_part(data: bytes, layout: _Layout, tags: list[_Tag]) -> bool:
 
 
 def _numbers(data: bytes, layout: _Layout, tag: _Tag) -> tuple[int, ...] | None:
-    """The values of a tag that holds whole numbers; None where it holds others, or lies outside the file."""
+    """The values of a tag with integers; None for other types, or if the value is outside the file."""
     letter = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(tag.kind)
     if letter is None or tag.place + tag.length > len(data):
         return None
@@ -189,7 +191,7 @@ def _numbers(data: bytes, layout: _Layout, tag: _Tag) -> tuple[int, ...] | None:
 
 
 def _page(data: bytes, layout: _Layout, tags: list[_Tag], max_bytes: int) -> bytes | None:
-    """A file of one page; None where it cannot be made, or would be longer than ``max_bytes``."""
+    """A file of one page; None if it cannot be made, or would be longer than ``max_bytes``."""
     by_number = {tag.number: tag for tag in tags}
     held = [tag for number, tag in sorted(by_number.items()) if number not in _LEFT_OUT]
     values: dict[int, tuple[int, int, bytes]] = {}  # type, count, bytes
@@ -219,7 +221,7 @@ def _page(data: bytes, layout: _Layout, tags: list[_Tag], max_bytes: int) -> byt
 
 
 def _written(layout: _Layout, values: dict[int, tuple[int, int, bytes]], number: int, pieces: list[bytes]) -> bytes:
-    """A file: header, one directory, the values that do not fit into it, the strips or tiles."""
+    """Writes a file: header, one directory, the values that do not fit into it, the strips or tiles."""
     offset = layout.offset
     kind = 16 if layout.is_big else 4
     values[number] = kind, len(pieces), bytes(len(pieces) * offset.size)

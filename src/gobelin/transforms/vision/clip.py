@@ -1,20 +1,27 @@
 """Measures how well an image and a text match: cosines of CLIP embeddings (Radford et al., 2021, arXiv 2103.00020).
 
-Models come through open_clip, by name and weights, and are identified by a ``fingerprint``: a threshold says nothing
-under any other model. 0.28 belongs to OpenAI's ViT-B/32 (LAION-5B), 0.15 to ViT-L/14 (MMC4). What would shift scores
-in silence is an error here: weights that were not found (never random ones), and an activation other than the one
-that the weights were trained with (QuickGELU).
+Models are loaded by open_clip from a name and weights, and are identified by a ``fingerprint``, because a threshold is
+only
+valid for one model: 0.28 for OpenAI's ViT-B/32 (LAION-5B), 0.15 for ViT-L/14 (MMC4). Conditions that would silently
+shift
+scores are errors here: missing weights (random ones are never used), and another activation than the one that the
+weights
+were trained with (QuickGELU).
 
-Embeddings are L2-normalised float16; cosines are computed from them in float64, so that they depend on nothing but
-the two vectors. The embedding itself depends on the shape of its batch, in the last bits of float32, so every batch is
-filled up to ``batch_size``. With that, an image or text got the same bits whatever stood beside it and wherever it
-stood, on one thread and on two (ViT-B/32 and a small model, on CPU). Other devices, versions and batch sizes may
-round otherwise: batches of 1 against 64 changed 1 number in 2000 by one unit of float16.
+Embeddings are L2-normalised float16. Cosines are computed from them in float64, so they depend only on the two vectors.
+An
+embedding itself depends on the shape of its batch, in the last bits of float32, so each batch is padded to
+``batch_size``.
+With that, an image or text got the same bits in any batch and at any position, with one thread and with two (ViT-B/32
+and a
+small model, on CPU). Other devices, versions and batch sizes may round differently: batches of 1 against 64 changed 1
+number
+in 2000 by one unit of float16.
 
-A text model sees its first ``context_length`` tokens (77 in public models, about 55 English words) and no more.
+A text model reads only the first ``context_length`` tokens (77 in public models, about 55 English words).
 
-torch and open_clip are imported where they are needed. What is computed from stored embeddings needs neither:
-``image_text``, ``heads``, ``zero_shot``.
+torch and open_clip are imported inside functions. Computations from stored embeddings need neither: ``image_text``,
+``heads``, ``zero_shot``.
 """
 
 from __future__ import annotations
@@ -45,10 +52,10 @@ _T = TypeVar("_T")
 
 LOCAL_DIR = "local-dir:"
 _HUB = "hf-hub:"
-# The resized image is cropped to its middle square, so nothing is lost by cutting the ends of a very long one first;
-# a strip of 1 x 10 000 pixels would otherwise be enlarged to 224 x 2 240 000.
+# The resized image is cropped to its central square, so cutting off the ends of a long strip first changes nothing. A
+# strip of 1 x 10 000 pixels would otherwise be enlarged to 224 x 2 240 000.
 _MAX_ASPECT = 8
-# open_clip's tokenizer remembers every word that it ever met.
+# open_clip's tokenizer caches all words.
 _MAX_REMEMBERED_WORDS = 100_000
 
 
@@ -57,37 +64,37 @@ class ClipSpec:
     """Which CLIP model to use, and how."""
 
     model: str
-    """An architecture of open_clip ("ViT-B-32-quickgelu"), "local-dir:DIR" (open_clip_config.json and weights,
-    such as ``examples.demo.fit_clip`` writes) or "hf-hub:ORG/NAME" (downloads)."""
+    """An architecture of open_clip ("ViT-B-32-quickgelu"), "local-dir:DIR" (open_clip_config.json and weights, as
+    ``examples.demo.fit_clip`` writes) or "hf-hub:ORG/NAME" (downloads)."""
     pretrained: str | None = None
     """Weights for an architecture: a tag of open_clip ("openai"; downloads unless cached) or a file. A file does not
-    say which activation it was trained with: for OpenAI's weights, among others, name the "-quickgelu" architecture.
-    None with "local-dir:" and "hf-hub:", which bring their own."""
+    tell the activation of its training: for OpenAI's weights, among others, use the "-quickgelu" architecture. None
+    with "local-dir:" and "hf-hub:", which contain their weights."""
     batch_size: int = 16
-    """Images or texts per batch. Larger uses more memory; changing it changes the last bits of embeddings."""
+    """Images or texts per batch. A larger batch uses more memory. Another size changes the last bits of embeddings."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)  # Beam shares models by weak reference
 class ClipModel:
-    """A loaded model. ``embed_images`` and ``embed_texts`` keep the order; all else is as ``ClipSpec`` said."""
+    """A loaded model. ``embed_images`` and ``embed_texts`` keep the order of their inputs."""
 
     fingerprint: str
     dim: int  # of an embedding
     batch_size: int
     context_length: int  # tokens
-    image_size: int  # longer side of the square or picture that it looks at, px
-    logit_scale: float  # by which cosines are multiplied before a softmax
+    image_size: int  # longer side of its input, px
+    logit_scale: float  # factor of cosines before a softmax
     _model: Any
     _preprocess: Callable[[Image], torch.Tensor]
     _tokenize: Callable[[list[str]], torch.Tensor]
     _device: torch.device
 
     def prepare_image(self, image: Image) -> torch.Tensor:
-        """What the model takes of an image (mode RGB, any size). Safe to call from several threads."""
+        """The model's input for an image (mode RGB, any size). Thread-safe."""
         return self._preprocess(_limit_aspect(image))
 
     def prepare_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Token ids, (N, context_length), of N texts; what is beyond the context length is not seen."""
+        """Token ids, (N, context_length), of N texts. Text beyond the context length is cut off."""
         return self._tokenize([_limit_words(text, self.context_length) for text in texts])
 
     def embed_prepared_images(self, prepared: Sequence[torch.Tensor]) -> npt.NDArray[np.float16]:
@@ -102,7 +109,7 @@ class ClipModel:
         return self._joined(map(self.embed_prepared_images, batches))
 
     def embed_texts(self, texts: Iterable[str]) -> npt.NDArray[np.float16]:
-        """Embeddings, (N, dim), unit length, of N texts; what is beyond the context length is not seen."""
+        """Embeddings, (N, dim), unit length, of N texts. Text beyond the context length is ignored."""
         batches = in_batches(texts, self.batch_size)
         return self._joined(self._encode(self.prepare_texts(batch), self._model.encode_text) for batch in batches)
 
@@ -113,25 +120,26 @@ class ClipModel:
         import torch
 
         num = len(batch)
-        if num < self.batch_size:  # the same shape always, see above
+        if num < self.batch_size:  # always the same shape; see the module's docstring
             batch = torch.cat([batch, batch.new_zeros((self.batch_size - num, *batch.shape[1:]))])
         with torch.inference_mode():
             return encode(batch.to(self._device), normalize=True)[:num].half().cpu().numpy()
 
 
 def in_batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Lists of ``size`` items, the last one shorter."""
+    """Lists of ``size`` items; the last one may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
 
 
 def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
-    """The model of ``spec`` on ``device``, ready to embed.
+    """Loads the model of ``spec`` on ``device``.
 
     Raises:
-        UserError: the model or its weights are unknown, missing or unreadable, do not fit each other, or
-            were trained with another activation. The message says what to do.
+        UserError: the model or its weights are unknown, missing or unreadable, do not fit each other, or were trained
+            with
+            another activation. The message says what to do.
     """
     try:
         import open_clip
@@ -139,7 +147,7 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
         from safetensors import SafetensorError
     except ModuleNotFoundError as error:
         raise UserError(f"CLIP scores need {error.name}: pip install 'gobelin[models]'") from error
-    # What open_clip, torch and safetensors raise for files that are missing, broken, or of another architecture.
+    # Exceptions of open_clip, torch and safetensors for files that are missing, broken, or of another architecture.
     unreadable = (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, AssertionError,
                   ModuleNotFoundError, UnpicklingError, SafetensorError)  # fmt: skip
     own_weights = spec.model.startswith((LOCAL_DIR, _HUB))
@@ -178,7 +186,7 @@ def _image_size(model: Any) -> int:
 
 
 def _why_not_loaded(spec: ClipSpec, error: Exception) -> str:
-    """The error in a line; where weights were to be downloaded, with what to do where they cannot be."""
+    """The message for a model that cannot be loaded. If weights were to be downloaded, it names the alternatives."""
     said = f"CLIP model {spec.model!r} with {spec.pretrained or 'its own weights'!r} could not be loaded: "
     if _is_on_disk(spec):
         return f"{said}{error}"
@@ -195,7 +203,7 @@ def _is_on_disk(spec: ClipSpec) -> bool:
 
 @contextlib.contextmanager
 def _on_disk(spec: ClipSpec) -> Iterator[ClipSpec]:
-    """The same with copies of what lies on an object store, which open_clip does not read."""
+    """The same spec with local copies of files on an object store, which open_clip cannot read."""
     with contextlib.ExitStack() as stack:
         folder = spec.model.removeprefix(LOCAL_DIR)
         if spec.model.startswith(LOCAL_DIR) and is_remote(folder):
@@ -216,7 +224,7 @@ def _check_weights_named(spec: ClipSpec, own_weights: bool) -> None:
 
 
 def _check_architecture(spec: ClipSpec) -> None:
-    """Raises ``UserError`` unless architecture, tag and activation fit each other; nothing is downloaded yet."""
+    """Raises ``UserError`` unless architecture, tag and activation fit each other. Downloads nothing."""
     import open_clip
 
     config = open_clip.get_model_config(spec.model)
@@ -238,7 +246,7 @@ def _check_architecture(spec: ClipSpec) -> None:
 
 
 def _tokenizer_files(model: str, config: Mapping[str, Any]) -> dict[str, str]:
-    """The vocabulary file of a local folder, which open_clip would look for in the working directory."""
+    """The vocabulary file of a local folder, which open_clip would search in the working directory."""
     bpe_path = config["text_cfg"].get("tokenizer_kwargs", {}).get("bpe_path")
     if bpe_path is None or not model.startswith(LOCAL_DIR):
         return {}
@@ -246,13 +254,13 @@ def _tokenizer_files(model: str, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def model_name(model: str, pretrained: str | None) -> str:
-    """What stands before the @ of a model's fingerprint, which is known before it is loaded."""
+    """The part of a model's fingerprint before the @, which is known before the model is loaded."""
     name = "local" if model.startswith(LOCAL_DIR) else model.removeprefix(_HUB)
     return f"{name}/{os.path.splitext(name_of(pretrained))[0]}" if pretrained else name
 
 
 def _fingerprint(spec: ClipSpec, model: Any, config: Mapping[str, Any], tokenizer: Any) -> str:
-    """Name, weights and everything that stands before them; the same wherever the files lie."""
+    """The name, and digests of the weights and of all preprocessing. It does not depend on where the files are."""
     weights = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -264,7 +272,7 @@ def _fingerprint(spec: ClipSpec, model: Any, config: Mapping[str, Any], tokenize
 
 
 def _forgetful(tokenizer: Any) -> Callable[[list[str]], torch.Tensor]:
-    """The tokenizer. Its cache of words is emptied before it takes too much memory."""
+    """The tokenizer with a cache of words that is emptied before it takes too much memory."""
     cache = getattr(tokenizer, "cache", {})
     special = dict(cache)
 
@@ -278,10 +286,11 @@ def _forgetful(tokenizer: Any) -> Callable[[list[str]], torch.Tensor]:
 
 
 def _limit_words(text: str, context_length: int) -> str:
-    """The part of a text that can reach the model: its first words, none of them too long.
+    """The part of a text that can reach the model: its first words, each shortened.
 
-    A word is at least one token, so the others could not be seen. The tokenizer's time is quadratic in the longest
-    word, and a page of Chinese may be one word; what is kept of it still is, in all likelihood, more than is seen.
+    A word is at least one token, so later words cannot reach it. The tokenizer's time is quadratic in the longest word,
+    and a page
+    in Chinese may be one word; its kept part is almost certainly longer than the context.
     """
     words = text.split(maxsplit=context_length)[:context_length]
     return " ".join(word[: 4 * context_length] for word in words)[: 16 * context_length]

@@ -1,19 +1,22 @@
-"""Published heads -> gobelin's: LAION's aesthetic predictors, NSFW detectors and violence prompts.
+"""Converts published heads to gobelin's format: LAION's aesthetic predictors, NSFW detectors and violence prompts.
 
     kind           published file                                          input               layers
     aesthetic-v1   sa_0_4_vit_{b_16,b_32,l_14}_linear.pth                  OpenAI B/16 .. L/14 one, linear
-    aesthetic-v2   sac+logos+ava1-l14-linearMSE.pth                        OpenAI L/14         five without activation:
-                                                                                               one, when multiplied out
+    aesthetic-v2   sac+logos+ava1-l14-linearMSE.pth                        OpenAI L/14         five without activation,
+                                                                                               multiplied into one
     nsfw           clip_ViT-{B-32,L-14}_openai_binary_nsfw_head.pth,       OpenAI B/32, L/14   standardised, ReLU,
                    DataComp's port of the same                                                 sigmoid
                    h14_nsfw.pth                                            LAION H/14          ReLU, no sigmoid
     violence       violence_detection_vit_{b_32,l_14}.npy                  OpenAI B/32, L/14   two prompts
 
 Layouts: LAION-AI/aesthetic-predictor, christophschuhmann/improved-aesthetic-predictor,
-LAION-AI/CLIP-based-NSFW-Detector (src/models.py, h14_nsfw_model.py), mlfoundations/dataset2metadata (models.py). All
-of them read L2-normalised embeddings. ``.pth`` files are read with ``weights_only=True``, which runs nothing of them,
-``.npy`` files without pickle; what cannot be read that way is refused. A Keras SavedModel (the .zip of the NSFW
-detector) would need TensorFlow and may hold code: the same weights are published as .pth.
+LAION-AI/CLIP-based-NSFW-Detector (src/models.py, h14_nsfw_model.py), mlfoundations/dataset2metadata (models.py). All of
+them
+read L2-normalised embeddings. ``.pth`` files are read with ``weights_only=True``, which runs no code from them, and
+``.npy``
+files without pickle; a file that cannot be read in this way is refused. A Keras SavedModel (the .zip of the NSFW
+detector)
+would need TensorFlow and may contain code; the same weights are published as .pth.
 """
 
 from __future__ import annotations
@@ -47,12 +50,13 @@ def convert_head(path: str, kind: str, clip_model: str | None = None, name: str 
 
     Args:
         kind: a key of ``KINDS``.
-        clip_model: the CLIP model of its embeddings, where it is not the one that the kind and size tell.
+        clip_model: the CLIP model of its embeddings, if it is not the one that the kind and size imply.
         name: of the head; None: aesthetic, nsfw or violence.
 
     Raises:
-        UserError: no such kind or file, a file that cannot be read without running what is in it, or one of another
-            layout than the kind's.
+        UserError: the kind or file does not exist, the file cannot be read without running code, or its layout is not
+            that of
+            the kind.
     """
     if kind not in KINDS:
         raise UserError(f"no kind of head {kind!r}: known are {', '.join(KINDS)}")
@@ -81,7 +85,7 @@ def _model_of(path: str, dim: int, kind: str) -> str:
         if part in name_of(path).lower().replace("-", "_"):
             return model
     if dim not in _BY_DIM or kind == "aesthetic-v1":
-        raise UserError(f"{name_of(path)}: which CLIP model it reads cannot be told: give --clip-model")
+        raise UserError(f"{name_of(path)} does not tell the CLIP model of its embeddings: give --clip-model")
     return _BY_DIM[dim]
 
 
@@ -98,7 +102,7 @@ def _aesthetic_v2(path: str) -> Head:
     _expect(path, tensors, {f"{name}.{part}" for name in names for part in ("weight", "bias")}, "aesthetic-v2")
     weight = tensors["layers.0.weight"].astype(np.float64)
     bias = tensors["layers.0.bias"].astype(np.float64)
-    for name in names[1:]:  # no activation stands between them: they are one matrix
+    for name in names[1:]:  # there is no activation between them, so they are one matrix
         following = tensors[f"{name}.weight"].astype(np.float64)
         weight, bias = following @ weight, following @ bias + tensors[f"{name}.bias"].astype(np.float64)
     source = "christophschuhmann/improved-aesthetic-predictor"
@@ -112,7 +116,7 @@ def _nsfw(path: str) -> Head:
     if "layers.0.weight" in tensors:  # H/14
         names = _in_order(tensors, r"layers\.\d+")
         layers = [_layer(tensors, name, "relu") for name in names]
-        # The last two layers have nothing between them, and nothing follows.
+        # The last two layers have no activation.
         layers[-2:] = [Layer(layer.weight, layer.bias, "none") for layer in layers[-2:]]
         return _draft(tuple(layers), "worse", None, _MIT, source, {"scale": "a regression on 0 to 1, without bounds"})
     if "norm.mean" in tensors:
@@ -125,7 +129,7 @@ def _nsfw(path: str) -> Head:
         mean = mean - tensors["norm.bias"] * std
         names = _in_order(tensors, r"dense\d*")
     else:
-        raise UserError(f"{name_of(path)}: no NSFW head of LAION's: it has {', '.join(sorted(tensors)[:6])} ...")
+        raise UserError(f"{name_of(path)} is not an NSFW head of LAION: it has {', '.join(sorted(tensors)[:6])} ...")
     layers = [_layer(tensors, name, "relu") for name in names]
     first, last = layers[0], layers[-1]
     layers[0] = Layer(*fold_standardisation(first.weight, first.bias, mean, std), "relu")
@@ -178,20 +182,20 @@ def _state_dict(path: str) -> dict[str, npt.NDArray[np.floating]]:
         )
     if ending in (".p", ".pkl", ".pickle"):
         raise UserError(
-            f"{name} is a pickle, which runs code when it is read. Where you trust it, read it once by yourself "
+            f"{name} is a pickle, which runs code when it is read. If you trust it, read it once yourself "
             "and write the array with numpy.save"
         )
     import torch
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about formats that it then does not read
+            warnings.simplefilter("ignore")  # warnings about formats that are refused anyway
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError, TypeError, AttributeError) as error:
         first = str(error).strip().partition("\n")[0][:200]
-        said = f" (torch: {first})" if first and not isinstance(error, KeyError) else ""  # of a KeyError, a byte
+        said = f" (torch: {first})" if first and not isinstance(error, KeyError) else ""  # a KeyError has only a byte
         raise UserError(
-            f"{name} holds something else than tensors, or is damaged, and is not read, because that may run code{said}"
+            f"{name} holds other objects than tensors or is damaged. It is not read, because that may run code{said}"
         ) from None
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
@@ -209,7 +213,7 @@ def _expect(path: str, tensors: Tensors, names: set[str], kind: str) -> None:
 
 
 def _in_order(tensors: Tensors, pattern: str) -> list[str]:
-    """Names of layers that fit a pattern, by their number; a name without one comes first."""
+    """The names of layers that match a pattern, by number; a name without a number comes first."""
     found = {name.removesuffix(".weight") for name in tensors if re.fullmatch(rf"{pattern}\.weight", name)}
     return sorted(found, key=lambda name: int((_NUMBERED.findall(name) or ["-1"])[-1]))
 

@@ -1,13 +1,16 @@
-"""Computes and stores what models see in images and texts: CLIP embeddings, and the faces of images.
+"""Computes and stores the outputs of models: CLIP embeddings of images and texts, and the faces in images.
 
-There is one embedding per distinct image, and one for each text node, alternative text and caption of a document with
-an image. Rows of a shard come in the order of their ids, and a model's batches always have the same shape, so the
-result does not depend on workers or runner. The shards of a worker share batches, so only the very last batch is
-padded. Models are loaded once a process.
+There is one embedding per distinct image, and one per text node, alt text and caption of a document with an image. Rows
+of a
+shard are sorted by id, and a model's batches always have the same shape, so the result does not depend on workers or
+runner.
+The shards of a worker share batches, so only the very last batch is padded. Models are loaded once per process.
 
-A picture is decoded once, for the embedding and for the face detector. With more than one thread the next pictures are
-decoded while the model works on a batch; their order stays. An image that cannot be decoded, or on which the detector
-fails, is one decision and has no row.
+An image is decoded once, for the embedding and for the face detector. With more than one thread the next images are
+decoded
+while the model computes a batch; their order stays. An image that cannot be decoded, or on which the detector fails,
+gets a
+decision and no row.
 """
 
 from __future__ import annotations
@@ -55,22 +58,24 @@ if TYPE_CHECKING:
 __all__ = ["EmbedImages", "EmbedTexts", "in_batches", "texts_to_embed"]
 
 MAX_DECODE_SIDE_PX = 512
-"""A file may be decoded at any scale that still has this many pixels per side: every CLIP in use looks at fewer."""
+"""A file may be decoded at any scale that keeps this many pixels of its shorter side. All CLIP models in use need
+fewer."""
 
 FACES_SIDE_PX = MAX_DECODE_SIDE_PX
-"""Faces are looked for in a picture of this shorter side: in a smaller one, small faces are missed."""
+"""Shorter side in pixels of the image in which faces are searched. In a smaller one, small faces are missed."""
 
 CLIP_SIDE_PX = 224
-"""Most models' size. A reduced copy of this shorter side, or of the model's where that is larger, is read in place of
-the file."""
+"""Input size of most models in pixels. A reduced copy replaces the file if its shorter side has this size, and at least
+that of the model."""
 
 
 class EmbedImages(beam.PTransform):
-    """Shard numbers of ``images``, several an element -> shards of ``image_embeddings`` (with ``config.clip``),
-    ``image_faces`` (with ``config.faces``) and ``embed_decisions`` in ``output``. One of them must be set.
+    """Tuples of shard numbers of ``images`` -> shards of ``image_embeddings`` (with ``config.clip``), ``image_faces``
+    (with
+    ``config.faces``) and ``embed_decisions`` in ``output``. At least one of the two settings must be present.
 
     Args:
-        copies: folder of the reduced copies of ``copy_side`` px, which are read where they suffice; None: none.
+        copies: folder of the reduced copies of ``copy_side`` px, which are read if they suffice; None: none.
     """
 
     def __init__(
@@ -85,7 +90,7 @@ class EmbedImages(beam.PTransform):
 
 
 class EmbedTexts(beam.PTransform):
-    """Shard numbers of ``documents``, several an element -> shards of ``text_embeddings`` in ``output``."""
+    """Tuples of shard numbers of ``documents`` -> shards of ``text_embeddings`` in ``output``."""
 
     def __init__(self, config: ScoreConfig, documents: str, output: Attempt, num_shards: int) -> None:
         self._arguments = (config, documents, output, num_shards)
@@ -118,14 +123,14 @@ class _Embedder(WebStep):
 
 @functools.lru_cache(maxsize=1)
 def load_model(config: ClipConfig) -> ClipModel:
-    """The CLIP model of a recipe, on the recipe's device; a process keeps the last one."""
+    """The CLIP model of a recipe on the recipe's device. A process keeps the last one."""
     spec = ClipSpec(model=config.model, pretrained=config.pretrained, batch_size=config.batch_size)
     return load_clip(spec, torch_device(config.device))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was made of one image's bytes."""
+    """The results of preparing one image."""
 
     shard: int
     image_id: str
@@ -137,7 +142,7 @@ class _Seen:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Found:
-    """What is written for a shard beside its embeddings."""
+    """The rows of a shard besides its embeddings."""
 
     decisions: list[Decision] = dataclasses.field(default_factory=list)
     faces: list[ImageFacesRow] = dataclasses.field(default_factory=list)
@@ -169,7 +174,7 @@ class _EmbedImages(_Embedder):
             yield self._made("embed_decisions", index)
 
     def _images(self, shards: Iterable[int]) -> Iterator[tuple[int, StoredPicture]]:
-        """The images of shards, as reduced copies where those have all that the model and the detector look at."""
+        """The images of shards, as reduced copies if these have enough pixels for the model and the detector."""
         wanted = 0 if self._model is None else max(CLIP_SIDE_PX, self._model.image_size)
         if self._detector is not None:
             wanted = max(wanted, FACES_SIDE_PX)
@@ -189,7 +194,7 @@ class _EmbedImages(_Embedder):
                 yield seen.shard, {"image_id": seen.image_id, "embedding": embedding}
 
     def _usable(self, images: Iterable[_Seen], found: dict[int, _Found]) -> Iterator[_Seen]:
-        """Those that did not fail; of each, what there is to write is put into its shard's ``found``."""
+        """Yields the images that did not fail. Adds faces and decisions to ``found`` of their shard."""
         for seen in images:
             if seen.failure is not None:
                 rule, detail = seen.failure
@@ -264,7 +269,7 @@ class _EmbedTexts(_Embedder):
             embeddings = attempt(self._model.embed_texts, [text for *_, text in batch])
             alone = [embeddings] if not isinstance(embeddings, Refused) else None
             for place, (index, doc_id, node_index, role, text) in enumerate(batch):
-                # Where a batch fails, each of its texts is tried by itself.
+                # If a batch fails, each of its texts is tried alone.
                 found = alone[0][place : place + 1] if alone else attempt(self._model.embed_texts, [text])
                 if isinstance(found, Refused):
                     decisions[index].append(
@@ -278,7 +283,7 @@ class _EmbedTexts(_Embedder):
 
 
 def texts_to_embed(documents: Iterable[DocumentRow]) -> Iterator[tuple[str, int, str, str]]:
-    """(doc_id, node index, role, text) of every text in documents that show an image; in reading order."""
+    """(doc_id, node index, role, text) of each text in documents with an image, in reading order."""
     for document in documents:
         advance("documents")
         if not any(node["image_id"] for node in document["nodes"]):

@@ -1,10 +1,11 @@
-"""Contamination: images of a corpus that resemble those of evaluation sets, and the nearest by embedding.
+"""Image contamination: images of a corpus that resemble those of evaluation sets, by hashes and by embeddings.
 
-Each image of the corpus is compared with all evaluation images. It counts where it is near by one of the hashes of
-shape and similar in colours and thumbnail (image_duplicates.py, with the recipe's settings; crops and mirror images are
-not found). Where a model embedded both, the highest cosine is a second score, for which a rule sets the threshold.
+Each image of the corpus is compared with all evaluation images. A hit is near by one of the shape hashes and similar in
+colours and thumbnail (image_duplicates.py, with the recipe's settings; crops and mirror images are not found). If a
+model
+embedded both, the highest cosine is a second score with a threshold of its own.
 
-Cost: a millisecond to decode and hash an evaluation image; then 1 to 2 ns per pair. A million images against fifty
+Cost: a millisecond per evaluation image to decode and hash it, then 1 to 2 ns per pair. A million images against fifty
 thousand take about a minute and a half.
 """
 
@@ -47,7 +48,7 @@ IMAGE_CONTAMINATION = pa.schema(
 _COLUMNS = ("phash", "dhash", "colour", "thumbnail")
 
 _CHUNK = 1 << 22
-"""Pairs of images at a time."""
+"""Number of pairs of images that are compared at a time."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,11 +57,12 @@ class EvalImages:
 
     names: tuple[str, ...]
     hashes: ImageHashes
-    num_unreadable: int  # files that are no pictures
+    num_unreadable: int  # number of files that are not images
 
 
 def find_eval_images(config: ScoreConfig, images: str, embeddings: str, work: str) -> None:
-    """The data sets ``IMAGES`` and ``IMAGE_EMBEDDINGS`` (where the recipe has a model) -> ``image_contamination``, of
+    """Reads the data sets ``IMAGES`` and ``IMAGE_EMBEDDINGS`` (if the recipe has a model) and writes
+    ``image_contamination``, of
     ``IMAGE_CONTAMINATION``, in the folder ``work``.
 
     Raises:
@@ -91,7 +93,7 @@ def _embed(index: EvalImages, config: ClipConfig) -> npt.NDArray[np.float32]:
 
 
 def _similarities(ids: pa.ChunkedArray, embeddings: str, eval_embeddings: npt.NDArray[np.float32]) -> pa.Array:
-    """The highest cosine of each image; null for those without an embedding."""
+    """The highest cosine of each image with an evaluation image; null for images without an embedding."""
     table = read_columns(embeddings, ["image_id", "embedding"])
     vectors = pc.list_flatten(table["embedding"]).to_numpy().astype(np.float32)
     if not len(table):
@@ -101,10 +103,10 @@ def _similarities(ids: pa.ChunkedArray, embeddings: str, eval_embeddings: npt.ND
 
 
 def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = None) -> EvalImages:
-    """The hashes of the images that a recipe names, those of a folder in the order of their paths.
+    """The hashes of the images that a recipe names. Images of a folder are sorted by path.
 
     Raises:
-        UserError: a path does not exist, or there is no picture in what it names.
+        UserError: a path does not exist, or contains no image.
     """
     limits = limits or ImageLimits()
     names: list[str] = []
@@ -120,7 +122,7 @@ def load_eval_images(config: ContaminationConfig, limits: ImageLimits | None = N
             else:
                 num_unreadable += 1
         if len(names) == before:
-            raise UserError(f"score.contamination.images: no picture in {given}")
+            raise UserError(f"score.contamination.images: no image in {given}")
     hashes = image_hashes(*([getattr(fact, name) for fact in facts] for name in _COLUMNS))
     return EvalImages(tuple(names), hashes, num_unreadable)
 
@@ -135,7 +137,7 @@ def _image_files(given: str) -> list[str]:
 
 
 def match_images(hashes: ImageHashes, index: EvalImages, config: NearImageConfig) -> list[tuple[int, str | None]]:
-    """For each image how many evaluation images it is a near-duplicate of, and the first of them."""
+    """For each image, (number of evaluation images of which it is a near-duplicate, the first of them or None)."""
     num_eval = len(index.names)
     if not num_eval:
         return [(0, None)] * len(hashes.phash)
@@ -153,7 +155,7 @@ def match_images(hashes: ImageHashes, index: EvalImages, config: NearImageConfig
 def _near_pairs(
     hashes: ImageHashes, rows: npt.NDArray[np.int64], others: ImageHashes, config: NearImageConfig
 ) -> dict[int, list[int]]:
-    """Positions in ``others`` of the near-duplicates of each of the rows that has some, by its place in ``rows``."""
+    """Place in ``rows`` -> positions in ``others`` of its near-duplicates, for rows that have some."""
     phash, dhash, layout = hashes.take(rows).shapes
     is_near = near_in_shape((phash[:, None], dhash[:, None], layout[:, None]), others.shapes, config)
     left, right = np.nonzero(is_near)
@@ -167,11 +169,11 @@ def _near_pairs(
 def nearest_embeddings(
     embeddings: npt.NDArray[np.float32], eval_embeddings: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """The highest cosine of each image with an evaluation image, (N,), and which of them it is, (N,).
+    """Returns (the highest cosine of each image with an evaluation image, (N,); the index of that image, (N,)).
 
     Args:
-        embeddings: (N, dim), of unit length.
-        eval_embeddings: (M, dim), of unit length and of the same model; M at least 1.
+        embeddings: (N, dim), unit length.
+        eval_embeddings: (M, dim), unit length, from the same model; M at least 1.
     """
     step = max(1, _CHUNK // len(eval_embeddings))
     best, place = [np.empty(0, np.float32)], [np.empty(0, np.int64)]

@@ -1,11 +1,12 @@
-"""Face detectors of OpenCV, for ``score.faces.detector``; need the extra ``faces``.
+"""Face detectors of OpenCV for ``score.faces.detector``. They need the extra ``faces``.
 
-    haar    Viola and Jones' cascade of frontal faces (2001), whose file comes in OpenCV's package: no download. It
-            finds upright frontal faces and calls other things faces; profile and small faces it misses.
-    yunet   a small network (Wu et al., 2023); its file, face_detection_yunet_2023mar.onnx of OpenCV's model zoo, is the
-            user's to bring (MIT).
+    haar    Viola and Jones' cascade for frontal faces (2001), whose file is in OpenCV's package. It finds upright
+    frontal
+            faces, misses profiles and small faces, and has false positives.
+    yunet   a small network (Wu et al., 2023). The user provides its file, face_detection_yunet_2023mar.onnx of OpenCV's
+            model zoo (MIT).
 
-Both look at a picture of at most ``max_side`` pixels. CPU on one thread: haar 30 ms at 640 pixels.
+Both search an image of at most ``max_side`` pixels. haar takes 30 ms at 640 pixels on one CPU thread.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def haar(min_side: float = 0.05, neighbours: int = 5, max_side: int = 640) -> Fa
     """Frontal faces by OpenCV's Haar cascade.
 
     Args:
-        min_side: smallest face, as a share of the shorter side.
-        neighbours: overlapping hits that make a face; more means fewer false ones.
-        max_side: pixels of the longer side at which the picture is searched.
+        min_side: minimum size of a face, as a share of the shorter side.
+        neighbours: number of overlapping hits that make a face; more give fewer false positives.
+        max_side: longer side, in pixels, of the image that is searched.
     """
     cv2 = _opencv()
     cascade = cv2.CascadeClassifier(os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml"))
@@ -42,7 +43,7 @@ def haar(min_side: float = 0.05, neighbours: int = 5, max_side: int = 640) -> Fa
             grey, scaleFactor=1.1, minNeighbors=neighbours, minSize=(least, least), outputRejectLevels=True
         )
         for (x, y, w, h), weight in zip(boxes, weights, strict=True):
-            # The cascade's last stage gives a margin without bounds; a logistic curve brings it to [0, 1].
+            # The cascade's last stage gives an unbounded margin; the logistic function maps it to [0, 1].
             yield Face(x / width, y / height, (x + w) / width, (y + h) / height, 1 / (1 + math.exp(-float(weight))))
 
     return detect
@@ -52,9 +53,9 @@ def yunet(model: str, min_score: float = 0.6, max_side: int = 640) -> FaceDetect
     """Faces by OpenCV's YuNet.
 
     Args:
-        model: address of the ONNX file.
-        min_score: of the network itself, [0, 1].
-        max_side: pixels of the longer side at which the picture is searched.
+        model: path of the ONNX file.
+        min_score: minimum confidence of the network, [0, 1].
+        max_side: longer side, in pixels, of the image that is searched.
     """
     cv2 = _opencv()
     if not exists(model):

@@ -1,12 +1,15 @@
 """Finds faces with a detector that the recipe names, and blurs them.
 
-A detector is anything that takes a picture (Pillow, mode RGB) and gives ``Face``s; the recipe names a function that
-makes one, ``module:function``, and its options. ``face_detectors.py`` has two, of OpenCV. Boxes are
-relative to the picture as displayed, so they hold at every size.
+A detector is a function from an image (Pillow, mode RGB) to ``Face``s. The recipe names a function that makes one
+(``module:function``) and its options. ``face_detectors.py`` has two detectors of OpenCV. Boxes are relative to the
+image as
+displayed, so they are valid at any size.
 
-Blurring is that of the ImageNet obfuscation (Yang et al., arXiv 2103.06191), as DataComp does it: each box grown by
-10 % of its diagonal on all sides, one Gaussian of sigma 0.1 times the largest diagonal over the picture, and the two
-joined along a mask that is blurred the same way, so that no edge shows.
+Blurring follows the ImageNet obfuscation (Yang et al., arXiv 2103.06191), as DataComp does: each box is enlarged by 10
+% of
+its diagonal on all sides. The image is blurred with one Gaussian of sigma 0.1 times the largest diagonal, and composed
+with
+the original by a mask that is blurred in the same way, so that no edge is visible.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from gobelin.store.shards import read_rows
 from gobelin.store.tables import list_shards, shard_path
 
 GROWTH = 0.1
-"""Share of a box's diagonal by which it grows on each side."""
+"""Share of a box's diagonal by which it is enlarged on each side."""
 
 SIGMA = 0.1
 """Standard deviation of the Gaussian, as a share of the largest diagonal."""
@@ -47,7 +50,8 @@ class ImageFacesRow(TypedDict):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Face:
-    """A face's box, in shares of the picture's width and height from its upper left, and how sure the detector is."""
+    """The box of a face, in shares of the image's width and height from the upper left corner, and the detector's
+    confidence."""
 
     x0: float
     y0: float
@@ -57,10 +61,10 @@ class Face:
 
 
 Boxes = tuple[tuple[float, float, float, float], ...]
-"""(x0, y0, x1, y1) of each face of an image, relative."""
+"""(x0, y0, x1, y1) of each face of an image, relative to its size."""
 
 FaceDetector = Callable[[PillowImage.Image], Iterable[Face]]
-"""Picture (mode RGB) -> its faces."""
+"""Image (mode RGB) -> its faces."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,15 +72,15 @@ class FaceConfig:
     """How faces are found."""
 
     detector: str
-    """A function that makes a detector, ``module:function``. Two come with gobelin (extra ``faces``), in
-    ``gobelin.transforms.vision.face_detectors``: ``:haar``, frontal faces, no file needed, many misses; ``:yunet``,
-    better, needs the file of the model (options: {model: PATH})."""
+    """A function that makes a detector, as ``module:function``. gobelin (extra ``faces``) has two in
+    ``gobelin.transforms.vision.face_detectors``: ``:haar`` finds frontal faces, needs no file and misses many;
+    ``:yunet`` is better and needs the model's file (options: {model: PATH})."""
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Arguments of that function."""
 
     min_score: float = 0.0
-    """Boxes with a lower confidence are left out, [0, 1]."""
+    """Minimum confidence of a box, [0, 1]."""
 
     def __post_init__(self) -> None:
         module, separator, function = self.detector.partition(":")
@@ -88,7 +92,7 @@ def load_detector(config: FaceConfig) -> FaceDetector:
     """The detector of a recipe.
 
     Raises:
-        UserError: there is no such function, or it does not take the options.
+        UserError: the function does not exist, or does not accept the options.
     """
     module, _, function = config.detector.partition(":")
     try:
@@ -102,7 +106,8 @@ def load_detector(config: FaceConfig) -> FaceDetector:
 
 
 def find_faces(image: PillowImage.Image, detector: FaceDetector, min_score: float = 0.0) -> list[Face]:
-    """The faces of a picture, cut to it, the largest first; boxes without area or of no numbers are left out."""
+    """The faces of an image, clipped to it, the largest first. Boxes without area or with non-finite sides are left
+    out."""
     found = []
     for face in detector(image):
         if face.score >= min_score:
@@ -114,7 +119,7 @@ def find_faces(image: PillowImage.Image, detector: FaceDetector, min_score: floa
 
 
 def blur_faces(image: PillowImage.Image, boxes: Boxes) -> PillowImage.Image:
-    """The picture (mode RGB) with what lies in these boxes (x0, y0, x1, y1, relative) made unrecognisable."""
+    """Makes the faces in these relative boxes (x0, y0, x1, y1) of an image (mode RGB) unrecognisable."""
     if not boxes:
         return image
     width, height = image.size
@@ -132,17 +137,17 @@ def blur_faces(image: PillowImage.Image, boxes: Boxes) -> PillowImage.Image:
 
 
 def faces_of_shard(scores: str, index: int, num_shards: int) -> dict[str, Boxes]:
-    """Boxes by image_id, of a shard of ``IMAGE_SCORES``; an image that was not searched for faces is not there."""
+    """The boxes by image_id in one shard of ``IMAGE_SCORES``. Images that were not searched for faces are not in it."""
     return boxes_of(read_rows(shard_path(scores, index, num_shards), ["image_id", "faces"]))
 
 
 def faces_of_images(scores: str) -> dict[str, Boxes]:
-    """The same of all shards."""
+    """The boxes by image_id in all shards."""
     return boxes_of(row for path in list_shards(scores) for row in read_rows(path, ["image_id", "faces"]))
 
 
 def boxes_of(rows: Iterable[ImageFacesRow]) -> dict[str, Boxes]:
-    """Boxes by image_id, of rows of ``IMAGE_SCORES``."""
+    """The boxes by image_id in rows of ``IMAGE_SCORES``."""
     return {
         row["image_id"]: tuple((face["x0"], face["y0"], face["x1"], face["y1"]) for face in row["faces"])
         for row in rows

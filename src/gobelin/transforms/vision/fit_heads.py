@@ -1,15 +1,17 @@
 """Fits a head on labelled embeddings: logistic regression with an L2 penalty.
 
-    inputs     embeddings of unit length, each number standardised by the labelled images' mean and deviation
+    inputs     embeddings of unit length, each dimension standardised by the labelled images' mean and deviation
     fit        penalised log-likelihood by L-BFGS (scipy), from zero; mean loss + l2 / (2 n) * |w|^2
     strength   the one of ``STRENGTHS`` with the highest AUC in cross-validation
-    folds      five, of equal shares of both labels, by hash of image_id: the same labels give the same head
+    folds      five, with equal shares of both labels, by a hash of image_id: equal labels give equal heads
 
-The standardisation is folded into the weights, so what is written is one linear layer and a sigmoid. The AUC printed is
-that of the images each left out of a fit; it chooses among seven strengths, so it is a little too high. MMC4 made its
-face filter this way, with a cut at 95 % recall; such cuts are written into the head's notes.
+The standardisation is folded into the weights, so the result is one linear layer and a sigmoid. The printed AUC is that
+of
+images outside the fit. It also selects the strength among seven, so it is slightly too high. MMC4 made its face filter
+in
+this way, with a threshold at 95 % recall; such thresholds are stored in the head's notes.
 
-Cost: 5000 images of 512 numbers take about a CPU-second.
+Cost: 5000 images with 512 dimensions take about a CPU-second.
 """
 
 from __future__ import annotations
@@ -39,10 +41,10 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 """Penalties that are tried."""
 
 RECALLS = (0.9, 0.95, 0.99)
-"""Shares of the positives for which a cut is noted."""
+"""Shares of the positives for which a threshold is stored."""
 
 MIN_OF_EACH = 10
-"""Images of either label; with fewer, five folds say nothing."""
+"""Minimum number of images per label; with fewer, five folds are not meaningful."""
 
 Vectors = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
@@ -50,15 +52,15 @@ Labels = npt.NDArray[np.bool_]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeadFit:
-    """What came of a fit."""
+    """The result of a fit."""
 
     head: Head
     num_positive: int
     num_negative: int
-    auc: dict[float, float]  # of images that were left out, by strength
+    auc: dict[float, float]  # AUC on held-out images, by strength
     strength: float
-    cuts: dict[float, float]  # recall of left-out positives -> score from which on they are found
-    num_unknown: int  # labelled images without an embedding
+    cuts: dict[float, float]  # recall of held-out positives -> threshold that gives it
+    num_unknown: int  # number of labelled images without an embedding
 
 
 def train_head(embeddings: str, labels: str, name: str) -> HeadFit:
@@ -66,12 +68,13 @@ def train_head(embeddings: str, labels: str, name: str) -> HeadFit:
 
     Args:
         embeddings: the folder ``score`` of a run, with ``image_embeddings/`` and ``images/``.
-        labels: CSV with the columns image_id and label (0 or 1; 1 is what the score shall be high for).
+        labels: CSV with the columns image_id and label (0 or 1; the score is high for 1).
         name: of the head.
 
     Raises:
-        UserError: a file or column is missing, a label is not one, the embeddings come from more than one model, or too
-            few images of either label have one.
+        UserError: a file or column is missing, a label is invalid, the embeddings come from more than one model, or too
+            few
+            images of a label have one.
     """
     wanted = read_labels(labels)
     clip_model = model_of(embeddings)
@@ -88,14 +91,18 @@ def fit_head(
     clip_model: str,
     num_unknown: int = 0,
 ) -> HeadFit:
-    """Fits a head on N labelled embeddings, (N, D); see the module's text."""
+    """Fits a head on N labelled embeddings, (N, D); see the module's docstring.
+
+    Raises:
+        UserError: there are too few images of a label, or an embedding is zero or not finite.
+    """
     num_positive, num_negative = int(is_positive.sum()), int((~is_positive).sum())
     if min(num_positive, num_negative) < MIN_OF_EACH:
         raise UserError(
             f"{num_positive} images of label 1 and {num_negative} of label 0 have an embedding: a head needs at least "
             f"{MIN_OF_EACH} of each (more help; MMC4's took 60,000)"
         )
-    order = np.argsort(np.array(image_ids))  # sums come in one order, however the rows do
+    order = np.argsort(np.array(image_ids))  # the order of rows must not change the last bits of sums
     is_positive = is_positive[order]
     vectors = embeddings[order].astype(np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -109,7 +116,7 @@ def fit_head(
     folds = _folds([image_ids[place] for place in order], is_positive)
     left_out = {strength: _left_out(vectors, is_positive, folds, strength) for strength in STRENGTHS}
     auc = {strength: roc_auc(scores, is_positive) for strength, scores in left_out.items()}
-    strength = max(STRENGTHS, key=lambda each: (round(auc[each], 6), each))  # of equals the simplest
+    strength = max(STRENGTHS, key=lambda each: (round(auc[each], 6), each))  # the strongest penalty among equals
     weight, bias = _fit(vectors, is_positive, strength)
     cuts = {recall: _cut(left_out[strength][is_positive], recall) for recall in RECALLS}
     head = Head(
@@ -131,7 +138,7 @@ def fit_head(
 
 
 def _folds(image_ids: list[str], is_positive: Labels) -> npt.NDArray[np.intp]:
-    """The fold of each image, such that both labels are spread evenly."""
+    """The fold of each image. Both labels are distributed evenly."""
     digests = np.array([hashlib.blake2b(name.encode(), digest_size=8).hexdigest() for name in image_ids])
     folds = np.empty(len(image_ids), np.intp)
     for label in (True, False):
@@ -141,7 +148,7 @@ def _folds(image_ids: list[str], is_positive: Labels) -> npt.NDArray[np.intp]:
 
 
 def _left_out(vectors: Vectors, is_positive: Labels, folds: npt.NDArray[np.intp], strength: float) -> Vectors:
-    """For each image the probability by the fit that did not see it."""
+    """The probability of each image by the fit on the other folds."""
     scores = np.empty(len(vectors))
     for fold in range(NUM_FOLDS):
         is_held = folds == fold
@@ -151,7 +158,7 @@ def _left_out(vectors: Vectors, is_positive: Labels, folds: npt.NDArray[np.intp]
 
 
 def _fit(vectors: Vectors, is_positive: Labels, strength: float) -> tuple[Vectors, float]:
-    """Weight (D,) and bias on vectors as they are."""
+    """Weight (D,) and bias for inputs without standardisation."""
     mean, std = vectors.mean(0), vectors.std(0)
     std[std == 0.0] = 1.0
     inputs = (vectors - mean) / std
@@ -184,12 +191,12 @@ def roc_auc(scores: npt.NDArray[np.floating], is_positive: Labels) -> float:
 
 
 def _cut(scores: Vectors, recall: float) -> float:
-    """The highest threshold from which on at least this share of the scores lies."""
+    """The highest threshold that at least this share of the scores reaches."""
     return float(np.sort(scores)[::-1][int(np.ceil(recall * len(scores) - 1e-9)) - 1])
 
 
 def read_labels(path: str) -> dict[str, bool]:
-    """image_id -> label, of a CSV file; see ``train_head``."""
+    """image_id -> label, from a CSV file; see ``train_head``."""
     labels: dict[str, bool] = {}
     try:
         with io.TextIOWrapper(open_input(path), encoding="utf-8-sig", newline="") as file:
@@ -210,7 +217,11 @@ def read_labels(path: str) -> dict[str, bool]:
 
 
 def model_of(score_folder: str) -> str:
-    """Fingerprint of the one CLIP model behind the embeddings of a folder ``score``."""
+    """The fingerprint of the one CLIP model of the embeddings in a folder ``score``.
+
+    Raises:
+        UserError: there are no embeddings, or embeddings of several models.
+    """
     found: set[str] = set()
     for path in _shards(score_folder, "images"):
         for table in read_tables(path, ["clip_model"]):

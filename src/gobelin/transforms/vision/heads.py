@@ -1,20 +1,22 @@
-"""Heads: small networks that read a CLIP embedding of an image and give one number (aesthetic, NSFW, watermark ...).
+"""Heads: small networks that map a CLIP embedding of an image to one number (aesthetic, NSFW, watermark ...).
 
-A head is two files, ``NAME.safetensors`` with the weights and ``NAME.json`` beside it, and holds no code:
+A head consists of two files without code, ``NAME.safetensors`` with the weights and ``NAME.json`` beside it:
 
     {"format": "gobelin-head", "version": 1, "name": "aesthetic",
-     "clip_model": "ViT-L-14-quickgelu/openai",   whose embeddings it reads: a fingerprint, or its part before the @
-     "dim": 768, "normalise": "l2",               length of an embedding, brought to unit length
+     "clip_model": "ViT-L-14-quickgelu/openai",   of its embeddings: a fingerprint, or the part before the @
+     "dim": 768, "normalise": "l2",               length of an embedding, which has unit norm
      "activations": ["relu", "sigmoid"],          after each linear layer: none | relu | sigmoid
-     "range": [0.0, 1.0], "higher_is": "worse",   of the output; null where it has no bounds
-     "licence": "MIT", "source": "...", "sha256": "..." (of the file it was made of), "notes": {...}}
+     "range": [0.0, 1.0], "higher_is": "worse",   of the output; null if it is unbounded
+     "licence": "MIT", "source": "...", "sha256": "..." (of the original file), "notes": {...}}
 
-Tensors: ``layers.0.weight`` (outputs, inputs), ``layers.0.bias`` (outputs), ``layers.1.weight`` ..., the last of one
+Tensors: ``layers.0.weight`` (outputs, inputs), ``layers.0.bias`` (outputs), ``layers.1.weight`` ...; the last layer has
+one
 output. Means and variances of an input standardisation are folded into the first layer when a head is made.
 
-A head is an error under any model but its own, and so is a pair of files that do not fit.
-Embeddings of any other length than 1 are not stored by gobelin, so ``normalise`` has no other value. Everything is
-computed in float64. A linear head costs 2 microseconds per image, a published NSFW head 10.
+To use a head with another model than its own is an error, and so is a pair of files that do not fit each other. gobelin
+only
+stores embeddings of unit length, so ``normalise`` has no other value. All is computed in float64. A linear head takes 2
+microseconds per image, a published NSFW head 10.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ Activation = Literal["none", "relu", "sigmoid"]
 FORMAT = "gobelin-head"
 VERSION = 1
 OWN_COLUMNS = tuple(score.name for score in SCORES.values() if score.needs == (f"heads.{score.name}",))
-"""Names of heads whose scores have a column of their own; those of all others are in the column ``heads``."""
+"""Names of heads whose scores have a column of their own. The scores of all others are in the column ``heads``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _ROWS_AT_ONCE = 4096
@@ -49,7 +51,7 @@ _MAX_SIDECAR_BYTES = 1_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layer:
-    """``activation(weight @ x + bias)``."""
+    """Computes ``activation(weight @ x + bias)``."""
 
     weight: npt.NDArray[np.float64]  # (outputs, inputs)
     bias: npt.NDArray[np.float64]  # (outputs,)
@@ -58,7 +60,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Head:
-    """A function of an embedding, and what is known of it; see the module's text for the fields."""
+    """A function of an embedding, and its metadata; see the module's docstring for the fields."""
 
     name: str
     clip_model: str
@@ -75,7 +77,7 @@ class Head:
         return self.layers[0].weight.shape[1]
 
     def score(self, embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """One number, (N,), for each of N embeddings, (N, dim). NaN for an embedding of length 0."""
+        """The score, (N,), of each of N embeddings, (N, dim). NaN for an embedding of length 0."""
         scores = np.empty(len(embeddings), np.float32)
         for start in range(0, len(embeddings), _ROWS_AT_ONCE):
             values = embeddings[start : start + _ROWS_AT_ONCE].astype(np.float64)
@@ -94,12 +96,12 @@ def _activate(values: npt.NDArray[np.float64], activation: Activation) -> npt.ND
 
 
 def is_model(fingerprint: str, stated: str) -> bool:
-    """Whether a CLIP model's fingerprint (``NAME/WEIGHTS@DIGEST``) is the stated one; it may leave out the digest."""
+    """Whether a CLIP model's fingerprint (``NAME/WEIGHTS@DIGEST``) is the stated one, which may lack the digest."""
     return fingerprint == stated or fingerprint.partition("@")[0] == stated
 
 
 def check_heads(heads: Mapping[str, Head], fingerprint: str) -> None:
-    """Raises ``UserError`` where a head belongs to another CLIP model than the embeddings that it is to read."""
+    """Raises ``UserError`` if a head belongs to another CLIP model than the embeddings."""
     for name, head in heads.items():
         if not is_model(fingerprint, head.clip_model):
             raise UserError(
@@ -111,7 +113,7 @@ def check_heads(heads: Mapping[str, Head], fingerprint: str) -> None:
 def fold_standardisation(
     weight: npt.NDArray[np.floating], bias: npt.NDArray[np.floating], mean: npt.ArrayLike, std: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Weight and bias of a layer on raw inputs, from those of a layer on ``(x - mean) / std``."""
+    """(weight, bias) of a layer on raw inputs, from those of a layer on ``(x - mean) / std``."""
     folded = np.asarray(weight, np.float64) / np.asarray(std, np.float64)
     return folded, np.asarray(bias, np.float64) - folded @ np.asarray(mean, np.float64)
 
@@ -120,7 +122,7 @@ def save_head(head: Head, path: str) -> None:
     """Writes ``path`` (.safetensors) and the .json beside it.
 
     Raises:
-        UserError: the path has another ending, or the head's layers do not fit each other.
+        UserError: the path has another suffix, or the head's layers do not fit each other.
     """
     from safetensors.numpy import save
 
@@ -151,10 +153,11 @@ def save_head(head: Head, path: str) -> None:
 
 
 def load_head(path: str) -> Head:
-    """The head of a ``.safetensors`` file and the ``.json`` beside it.
+    """Loads the head of a ``.safetensors`` file and the ``.json`` beside it.
 
     Raises:
-        UserError: a file is missing or is not a head's, or the two do not fit; the message says which and why.
+        UserError: a file is missing or is not a head's, or the two do not fit each other. The message says which and
+            why.
     """
     try:
         from safetensors import SafetensorError
@@ -202,28 +205,28 @@ def load_head(path: str) -> Head:
 
 
 def check_name(name: str) -> None:
-    """Raises ``UserError`` where a name cannot be a head's: it stands in names of rules."""
+    """Raises ``UserError`` if a name cannot be a head's. It becomes part of names of rules."""
     if not _NAME.fullmatch(name):
         raise UserError(f"a head's name is lower-case letters, digits and underscores, a letter first; got {name!r}")
 
 
 def beside(path: str) -> str:
-    """Address of the ``.json`` beside a head's ``.safetensors``."""
+    """The path of the ``.json`` beside a head's ``.safetensors``."""
     return os.path.splitext(path)[0] + ".json"
 
 
 def _check_ending(path: str) -> None:
     if os.path.splitext(path)[1] != ".safetensors":
         raise UserError(
-            f"head {path}: a head is a .safetensors file with a .json beside it; `gobelin heads convert` makes one of "
-            "a published file"
+            f"head {path}: a head is a .safetensors file with a .json beside it; `gobelin heads convert` makes one "
+            "from a published file"
         )
 
 
 def _sidecar(path: str) -> dict[str, Any]:
     address, name = beside(path), name_of(beside(path))
     if not exists(address):
-        raise UserError(f"head {path}: no {name} beside it, which says what it reads and gives")
+        raise UserError(f"head {path}: there is no {name} beside it, which must describe its input and output")
     if size_of(address) > _MAX_SIDECAR_BYTES:
         raise UserError(f"head {path}: {name} is longer than {_MAX_SIDECAR_BYTES} bytes")
     try:
@@ -233,13 +236,15 @@ def _sidecar(path: str) -> dict[str, Any]:
     if not isinstance(sidecar, dict) or sidecar.get("format") != FORMAT:
         raise UserError(f"head {path}: {name} does not describe a head (format: {FORMAT})")
     if sidecar.get("version") != VERSION:
-        raise UserError(f"head {path}: version {sidecar.get('version')!r} is not {VERSION}: made by another gobelin")
+        raise UserError(
+            f"head {path}: version {sidecar.get('version')!r} is not {VERSION}: another version of gobelin made it"
+        )
     for key, kind in (("name", str), ("clip_model", str), ("dim", int), ("activations", list)):
         if not isinstance(sidecar.get(key), kind):
-            raise UserError(f"head {path}: {name} has no {key}, or one of another type")
+            raise UserError(f"head {path}: {key} is missing in {name}, or has a wrong type")
     if sidecar.get("normalise") != "l2":
         raise UserError(
-            f"head {path}: normalise is {sidecar.get('normalise')!r}, and the embeddings at hand have unit length (l2)"
+            f"head {path}: normalise is {sidecar.get('normalise')!r}, but gobelin's embeddings have unit length (l2)"
         )
     return sidecar
 
@@ -254,11 +259,11 @@ def _check(head: Head, path: str) -> None:
         if layer.weight.ndim != 2 or layer.bias.shape != outputs:
             problem = f"layer {place} has a weight of shape {layer.weight.shape} and a bias of {layer.bias.shape}"
         elif place and layer.weight.shape[1] != head.layers[place - 1].weight.shape[0]:
-            problem = f"layer {place} takes {layer.weight.shape[1]} numbers and gets those of a layer of another width"
+            problem = f"layer {place} takes {layer.weight.shape[1]} inputs, but the layer before it has another width"
         elif place == len(head.layers) - 1 and outputs != (1,):
-            problem = f"its last layer gives {outputs[0]} numbers instead of one"
+            problem = f"its last layer has {outputs[0]} outputs instead of one"
         elif not (np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()):
-            problem = f"layer {place} has weights that are no numbers"
+            problem = f"layer {place} has weights that are not finite"
         elif layer.activation not in ("none", "relu", "sigmoid"):
             problem = f"activation {layer.activation!r} must be one of none, relu, sigmoid"
         if problem:

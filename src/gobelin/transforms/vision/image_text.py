@@ -1,12 +1,13 @@
-"""Images and texts of one document compared by their stored embeddings: no model, no torch.
+"""Similarities of the images and texts of one document, from their stored embeddings. Needs no model and no torch.
 
-    similarity_matrix   every image with every text
-    score_images        what of it becomes scores: best text, nearest texts in reading order, alt, caption, assignment
+    similarity_matrix   each image with each text
+    score_images        the scores: best text, nearest texts in reading order, alt, caption, assignment
 
-The matrix is not stored: from embeddings of 512 numbers, 10 images and 60 texts cost 50 microseconds, and a recipe that
-leaves texts out asks for another matrix. Exports compute what they need (exchange/similarities.py). Cosines are
-computed in float64 and rounded to float32, so that they depend on nothing but the two vectors; equal images of a
-document are compared once.
+The matrix is not stored. With embeddings of 512 numbers, 10 images and 60 texts take 50 microseconds, and a recipe that
+drops
+texts needs another matrix. Exports compute what they need (exchange/similarities.py). Cosines are computed in float64
+and
+rounded to float32, so that they depend only on the two vectors. Equal images of a document are compared once.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from gobelin.transforms.vision.assignment import assign_images
 Cosines = npt.NDArray[np.float32]
 
 _ROWS_AT_ONCE = 256
-"""Images whose cosines with all texts are held at a time: a page of 100,000 paragraphs takes 300 MB then."""
+"""Number of images whose cosines with all texts are in memory. With this, a page of 100,000 paragraphs takes 300 MB."""
 
 MAX_ASSIGNED_CELLS = 4_000_000
-"""Cells of a matrix that is assigned; a document of more images by texts has no assignment."""
+"""Maximum size of a matrix that is assigned. A document with more images by texts has no assignment."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageTextScores:
-    """Cosines, [-1, 1], of one image node with texts of its document; None where there is no such text."""
+    """Cosines, [-1, 1], of one image node with texts of its document; None if there is no such text."""
 
     clip_text_max: float | None  # highest over the document's texts
     clip_near_max: float | None  # higher of the nearest text before and after in reading order
@@ -42,7 +43,7 @@ class ImageTextScores:
 
 
 def similarity_matrix(image_embeddings: npt.ArrayLike, text_embeddings: npt.ArrayLike) -> Cosines:
-    """Cosines, (N, M), of N images with M texts. No logit scale, no factor of 100.
+    """Cosines, (N, M), of N images with M texts, without a logit scale or a factor of 100.
 
     Args:
         image_embeddings: (N, D), unit length.
@@ -51,7 +52,7 @@ def similarity_matrix(image_embeddings: npt.ArrayLike, text_embeddings: npt.Arra
     images, texts = np.asarray(image_embeddings, np.float64), np.asarray(text_embeddings, np.float64)
     if not len(images) or not len(texts):
         return np.empty((len(images), len(texts)), np.float32)
-    # Products of float16 are exact in float64 and so, nearly, is their sum: no order of summation shows in float32.
+    # Products of float16 are exact in float64, and so nearly is their sum: its order does not change the float32.
     return (images @ texts.T).astype(np.float32)
 
 
@@ -70,10 +71,10 @@ def score_images(
         image_embeddings: (N, D), unit length.
         text_index: positions of its M text nodes, ascending.
         text_embeddings: (M, D), unit length.
-        alt: embedding of the alternative text, by image node.
+        alt: embedding of the alt text, by image node.
         caption: embedding of the caption, by image node.
 
-    An image that is shown more than once is assigned a text once, where it comes first, and has it everywhere.
+    An image that occurs several times is assigned once, and all its nodes get the same text.
     """
     distinct, rows = _distinct(image_embeddings)
     is_assigned = 0 < len(distinct) * len(text_index) <= MAX_ASSIGNED_CELLS
@@ -105,7 +106,7 @@ def score_images(
 
 
 def _distinct(embeddings: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.intp]]:
-    """The different rows in the order in which they come first, and for each row its place among them."""
+    """Returns (the distinct rows in the order of their first occurrence, the index of each row among them)."""
     places: dict[bytes, int] = {}
     rows = np.array([places.setdefault(vector.tobytes(), len(places)) for vector in embeddings], np.intp)
     first = np.unique(rows, return_index=True)[1]

@@ -1,6 +1,7 @@
-"""Scores of heads and zero-shot prompts from stored image embeddings: a part of ``score`` that needs no CLIP model.
+"""Scores of heads and zero-shot prompts from stored image embeddings. This part of ``score`` needs no CLIP model.
 
-Shard by shard. The heads named nsfw, aesthetic and watermark have a column each; all others share the column ``heads``.
+It works shard by shard. The heads named nsfw, aesthetic and watermark have a column each; all others share the column
+``heads``.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from gobelin.transforms.progress import advance
 from gobelin.transforms.vision.heads import OWN_COLUMNS, Head, load_head
 
 IMAGE_HEADS = pa.schema([IMAGE_SCORES.field(name) for name in ("image_id", *OWN_COLUMNS, "heads")])
-"""One row per image: what the heads say of it."""
+"""One row per image: the scores of the heads."""
 
 
 class ScoreHeads(beam.PTransform):
-    """Shard numbers of the data set ``embeddings`` -> shards of ``image_heads``, in the folder ``work``.
+    """Shard numbers of the data set ``embeddings`` -> shards of ``image_heads`` in the folder ``work``.
 
     Args:
-        heads: (name under which a score is known, path) of each head.
+        heads: (name of the score, path) of each head.
     """
 
     def __init__(self, heads: Sequence[tuple[str, str]], embeddings: str, work: str, num_shards: int) -> None:
@@ -62,7 +63,7 @@ class _ScoreHeads(beam.DoFn):
 
 
 def head_rows(image_ids: Sequence[str], embeddings: npt.NDArray[np.floating], heads: dict[str, Head]) -> Iterator[Row]:
-    """Rows of ``IMAGE_HEADS`` of N images with their embeddings, (N, D). A score that is no number is null."""
+    """Rows of ``IMAGE_HEADS`` of N images with their embeddings, (N, D). A score that is not finite is null."""
     scores = {name: head.score(embeddings).tolist() for name, head in heads.items()}
     for place, identifier in enumerate(image_ids):
         found = {name: values[place] for name, values in scores.items() if np.isfinite(values[place])}

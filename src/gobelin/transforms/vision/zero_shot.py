@@ -1,10 +1,11 @@
-"""Zero-shot scores: how much more an image fits one set of prompts than another, as a probability.
+"""Zero-shot scores: the probability that an image fits one set of prompts better than another.
 
-The prompts of a side are embedded, averaged and brought to unit length (the prompt ensemble of Radford et al., 2021,
-arXiv 2103.00020); the softmax over the two sides' cosines, times the model's own logit scale, is the probability of
-the positive side. That is a linear head with a sigmoid, so it is stored and run as one (``heads``).
+The prompts of a side are embedded, averaged and normalised to unit length (the prompt ensemble of Radford et al., 2021,
+arXiv 2103.00020). The softmax over the cosines with the two sides, times the model's own logit scale, is the
+probability of
+the positive side. That is a linear head with a sigmoid, so it is stored and applied as one (``heads``).
 
-Such probabilities are not calibrated. With the logit scale of 100 of public models, a difference of 0.02 between the
+These probabilities are not calibrated. With the logit scale of 100 of public models, a difference of 0.02 between the
 cosines gives a probability of 0.88. Look at images near a threshold before you trust it.
 """
 
@@ -21,13 +22,13 @@ from gobelin.transforms.vision.heads import Head, Layer
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ZeroShotPrompts:
-    """Two sets of texts; an image fits one of them better."""
+    """Two sets of texts. The score is high if an image fits the positive ones better."""
 
     positive: tuple[str, ...]
-    """Texts of what is looked for ("a photo with a watermark"). Several wordings are averaged."""
+    """Texts that describe the target ("a photo with a watermark"). Several wordings are averaged."""
 
     negative: tuple[str, ...]
-    """Texts of everything else ("a photo"). Word them as the positive ones, except for what is looked for."""
+    """Texts that describe everything else ("a photo"). Word them as the positive ones, without the target."""
 
     def __post_init__(self) -> None:
         for side in ("positive", "negative"):
@@ -48,9 +49,9 @@ def zero_shot_head(
 
     Args:
         positive: (P, D) embeddings of the positive prompts, unit length.
-        negative: (Q, D) of the negative ones.
+        negative: (Q, D) embeddings of the negative prompts, unit length.
         logit_scale: of the model, about 100.
-        clip_model: its fingerprint.
+        clip_model: fingerprint of the model.
     """
     difference = logit_scale * (_ensemble(positive) - _ensemble(negative))
     return Head(
