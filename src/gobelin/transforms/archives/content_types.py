@@ -1,10 +1,11 @@
-"""Tells the kind of a payload, as browsers do, by the type that its server named and by its first bytes.
+"""Determines the kind of a payload as browsers do, by the type that its server declared and by its first bytes.
 
-``parse_content_type`` is Fetch's "extract a MIME type": of several types, the last one that can be parsed counts.
-``kind_of`` follows the MIME Sniffing Standard. Bytes of a picture are a picture, whatever the type says. If the type
-says nothing, the first tag shows whether it is a page. ``kind_of`` goes beyond the standard in two ways. It recognises
-pages by any tag of HTML, by XHTML after an XML declaration, and in UTF-16. It also reports pages with a type that no
-browser shows as a page.
+``parse_content_type`` is Fetch's "extract a MIME type": of several types, the last valid one counts. ``kind_of``
+follows
+the MIME Sniffing Standard. The bytes of an image are an image, whatever the type is. If the type is generic, the first
+tag shows whether it is a page. ``kind_of`` goes beyond the standard in two ways. It recognises pages by any HTML tag,
+by
+XHTML after an XML declaration, and in UTF-16. It also reports pages with a type that browsers do not show as a page.
 
 Sources: https://fetch.spec.whatwg.org/#concept-header-extract-mime-type, https://mimesniff.spec.whatwg.org/.
 """
@@ -17,16 +18,16 @@ import re
 from gobelin.transforms.images.image_formats import is_picture
 
 SNIFFED_BYTES = 4096
-"""First bytes that are looked at; 1,445 in the standard, but comments of licences are longer."""
+"""Number of first bytes that are read. The standard reads 1,445, but licence comments are longer."""
 
 CERTAIN_BYTES = 200
-"""Compressed data of this length practically always holds a byte that no text has; shorter data may hold none."""
+"""Length from which compressed data practically always contains a byte that text does not. Shorter data may not."""
 
 HTML_TYPES = frozenset(("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"))
 GENERIC_TYPES = frozenset((
     "", "application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown",
 ))  # fmt: skip
-"""Types that say nothing; the first bytes decide."""
+"""Types without information; the first bytes decide."""
 
 _XML_TYPES = frozenset(("text/xml", "application/xml"))
 
@@ -53,7 +54,7 @@ _PAGE_IN_A_LINE = re.compile(rb"(?:^|\n)[ \t]{0,99}(?:<!doctype\s+html|<html|<he
 
 
 class Kind(enum.Enum):
-    """What a payload is."""
+    """The kind of a payload."""
 
     PAGE = enum.auto()
     IMAGE = enum.auto()
@@ -62,7 +63,7 @@ class Kind(enum.Enum):
 
 
 def parse_content_type(value: str) -> tuple[str, str | None]:
-    """Media type in lower case, "" where none can be parsed; and the charset that was named, None where none was.
+    """Returns (media type in lower case, or "" if none is valid; the declared charset, or None).
 
     Args:
         value: of the header; several headers joined by commas.
@@ -77,13 +78,13 @@ def parse_content_type(value: str) -> tuple[str, str | None]:
         else:
             charset = parsed[1] or charset
     if charset is None:
-        named = _CHARSET.search(value)  # in a value that breaks the rules
+        named = _CHARSET.search(value)  # in a malformed value
         charset = next((group.strip() for group in named.groups() if group), None) if named else None
     return media_type, charset or None
 
 
 def _split(value: str) -> list[str]:
-    """A header's values: what stands between commas that are not quoted."""
+    """The values of a header: the parts between commas outside quotes."""
     if "," not in value:
         return [value]
     if '"' not in value:
@@ -106,11 +107,11 @@ def _parse_type(value: str) -> tuple[str, str | None] | None:
 
 
 def kind_of(content_type: str, head: bytes) -> Kind:
-    """What a payload is.
+    """The kind of a payload.
 
     Args:
-        content_type: in lower case, without parameters; "" where there is none.
-        head: the first ``SNIFFED_BYTES`` of the payload, out of its encodings.
+        content_type: in lower case, without parameters; "" if there is none.
+        head: the first ``SNIFFED_BYTES`` of the payload, decoded from its encodings.
     """
     if content_type.startswith("image/") or is_picture(head):
         return Kind.IMAGE
@@ -129,7 +130,7 @@ def kind_of(content_type: str, head: bytes) -> Kind:
 
 
 def is_readable(data: bytes) -> bool:
-    """Whether bytes stand there as they are meant to be seen, text or a picture, and are not packed."""
+    """Whether bytes are text or an image, and not compressed."""
     if data.startswith(_TEXT_BOMS) or is_picture(data):
         return True
     if _BINARY.search(data[:512]) is not None:
@@ -144,8 +145,8 @@ def is_readable(data: bytes) -> bool:
 
 
 def _first_tag(head: bytes) -> bytes:
-    """The name of the first tag or document type in lower case, "!--" where nothing but a comment is there; b"" where
-    something else comes first."""
+    """The name of the first tag or document type in lower case; "!--" if there are only comments; b"" if something else
+    comes first."""
     if b"\0" in head:
         head = head.replace(b"\0", b"").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff")  # UTF-16
     head = head.removeprefix(b"\xef\xbb\xbf")
@@ -157,7 +158,7 @@ def _first_tag(head: bytes) -> bytes:
 
 
 def _behind_comments(head: bytes) -> tuple[int, bool]:
-    """The place behind blanks, comments and processing instructions; whether there was a comment."""
+    """Returns (the position after blanks, comments and processing instructions; whether there was a comment)."""
     at, is_commented = 0, False
     while True:
         while head[at : at + 1] and head[at] in _BLANKS:

@@ -1,7 +1,7 @@
-"""Heads of records: the head of a WARC record, and the line of an ARC record.
+"""Parses the heads of records: the head of a WARC record, and the line of an ARC record.
 
-warcio parses the heads of WARC records, after their length was checked. Lines of ARC are parsed here: warcio knows only
-five fields and no spaces, but files have ten fields, or dashes.
+warcio parses the heads of WARC records, after their length was checked. Lines of ARC are parsed here, because warcio
+supports only five fields without spaces, while real files have ten fields, or dashes.
 
 Sources: ISO 28500 (WARC/1.0, WARC/1.1); "Arc File Format", Internet Archive 1996.
 """
@@ -16,30 +16,31 @@ from collections.abc import Callable
 from warcio.statusandheaders import StatusAndHeadersParser
 
 MAX_HEAD_BYTES = 256 << 10
-"""A record's own head; a longer one is not read. Those of crawlers have about 500 bytes."""
+"""Maximum size of a record's head. Crawlers write about 500 bytes."""
 
 MAX_LINE_BYTES = 16 << 10
-"""The line of an ARC record; as many bytes tell whether a record begins."""
+"""Maximum size of the line of an ARC record. This many bytes suffice to recognise the beginning of a record."""
 
 _WARC_START = re.compile(rb"[\r\n]{0,8}WARC/\d\.\d{1,3}[ \t]*\r?\n", re.IGNORECASE)
 _ARC_START = re.compile(rb"[\r\n]{0,8}(?=[a-zA-Z][a-zA-Z0-9+.-]{1,19}:)")
 _HEAD_END = re.compile(rb"\n[ \t]*\r?\n")
 
 WARC_LINE = re.compile(rb"WARC/\d\.\d{1,3}[ \t]*\r?\n(?=[!-9;-~]{1,100}:)", re.IGNORECASE)
-"""Where a WARC record may begin, behind damage: anywhere in a line."""
+"""Matches anywhere in a line where a WARC record may begin after damage."""
 
 ANY_LINE = re.compile(WARC_LINE.pattern + rb"|(?<=\n)(?=[a-z][a-z0-9+.-]{1,19}:\S)", re.IGNORECASE)
-"""Where a WARC or ARC record may begin, behind damage; ``begins_record`` knows more."""
+"""Matches where a WARC or ARC record may begin after damage. ``begins_record`` checks further."""
 
 _warc_parser = StatusAndHeadersParser(["WARC/"], verify=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Head:
-    """A record's head.
+    """The head of a record.
 
-    ``kind`` is WARC-Type in lower case, in an ARC ``response`` or ``warcinfo``; ``fields`` have names in lower case,
-    those of an ARC the names of WARC.
+    ``kind`` is WARC-Type in lower case, or ``response`` or ``warcinfo`` in an ARC. The names in ``fields`` are in lower
+    case;
+    those of an ARC are the names of WARC.
     """
 
     kind: str
@@ -49,7 +50,7 @@ class Head:
 
 
 def begins_record(data: bytes) -> bool:
-    """Whether bytes begin with the head of a record; ``MAX_LINE_BYTES`` of them are enough."""
+    """Whether bytes begin with the head of a record. ``MAX_LINE_BYTES`` of them are enough."""
     if _WARC_START.match(data):
         return True
     start = _ARC_START.match(data)
@@ -57,8 +58,12 @@ def begins_record(data: bytes) -> bool:
 
 
 def parse_head(peek: Callable[[int], bytes]) -> Head | None:
-    """The head of the record that begins with the bytes that ``peek`` shows, as many as it is asked for; None where
-    none does, or none that ends within ``MAX_HEAD_BYTES``. At the file's end, what there is counts as a head."""
+    """The head of the record that begins at the current position; None if there is none, or none that ends within
+    ``MAX_HEAD_BYTES``. A head that is truncated by the end of the file is returned.
+
+    Args:
+        peek: returns the next bytes, as many as requested.
+    """
     data = peek(MAX_LINE_BYTES)
     if not _WARC_START.match(data):
         line = data[: data.find(b"\n") + 1]
@@ -80,11 +85,13 @@ def parse_head(peek: Callable[[int], bytes]) -> Head | None:
 
 
 def parse_arc_line(line: bytes) -> dict[str, str] | None:
-    """The fields of a line that begins an ARC record, under the names of WARC; None where it is no such line.
+    """The fields of the first line of an ARC record, under the names of WARC; None if it is not such a line.
 
-    ``URL IP date type length`` and, in version 2, ``result checksum location offset file`` before the length. URLs and
-    types hold spaces in practice, so the fields are counted from the date: the last word of 14 digits with two or
-    more behind it. A line of five words needs no date (``filedesc:// - - - 76``).
+    ``URL IP date type length`` and, in version 2, ``result checksum location offset file`` before the length. In
+    practice URLs
+    and types contain spaces, so fields are counted from the date: the last word of 14 digits with at least two words
+    after it.
+    A line of five words needs no date (``filedesc:// - - - 76``).
     """
     words = line.strip().decode("utf-8", "replace").split(" ")
     if len(words) < 5 or not words[-1].isdecimal() or not _ARC_START.match(line):

@@ -1,9 +1,12 @@
-"""Reads an HTTP response of an archive: its head, and its body without transfer and content encodings.
+"""Reads an HTTP response of an archive: its head, and its body decoded from transfer and content encodings.
 
-Bodies are untrusted, so unpacking stops at a limit. Encodings are chunked, gzip, x-gzip, deflate (both readings of it),
-br, zstd, and any chain of them. Headers are only hints. A body that is not compressed is taken as it is, whatever the
-header says. A body that begins as gzip, zlib or zstd data is unpacked even without a header, or once more than the
-header says. Brotli has no signature, so it cannot be recognised without a header.
+Bodies are untrusted, so decompression stops at a limit. Encodings are chunked, gzip, x-gzip, deflate (both readings of
+it),
+br, zstd, and any chain of them. Headers are only hints. A body that is not compressed is returned unchanged, whatever
+the
+header declares. A body that begins as gzip, zlib or zstd data is decompressed even without a header, or once more than
+the
+header declares. Brotli has no signature, so it needs a header.
 """
 
 from __future__ import annotations
@@ -19,16 +22,16 @@ from zlib_ng import zlib_ng
 from gobelin.transforms.archives.content_types import CERTAIN_BYTES, is_readable
 
 MAX_HEAD_BYTES = 256 * 1024
-"""A longer head is not read; browsers stop there too."""
+"""Maximum size of a head. Browsers have the same limit."""
 
 MAX_ENCODINGS = 4
-"""Encodings that one body may be wrapped in; servers use one."""
+"""Maximum number of encodings of one body. Servers use one."""
 
 MAX_MEMBERS = 4096
-"""gzip members that one body may consist of; servers send one, bgzip one for each 64 KiB."""
+"""Maximum number of gzip members of one body. Servers send one; bgzip writes one per 64 KiB."""
 
 _INPUT = 16 << 10
-_ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stubs call the class an instance
+_ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # the stubs declare an instance
 
 _STATUS_LINE = re.compile(rb"HTTP[A-Z]{0,3}(?:/[\d.]{1,5})?(?:[ \t]+(\d{3})\b)?")
 _ZLIB_STARTS = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
@@ -37,7 +40,7 @@ _NOT_PACKED = frozenset(("", "identity", "none", "binary", "utf-8"))
 
 
 class EncodingError(ValueError):
-    """A body cannot be taken out of its encoding; the message names it."""
+    """A body cannot be decoded. The message names the encoding."""
 
 
 class _Readable(Protocol):
@@ -45,16 +48,17 @@ class _Readable(Protocol):
 
 
 def begins_head(data: bytes) -> bool:
-    """Whether bytes begin with an HTTP head; 16 of them are enough."""
+    """Whether bytes begin with an HTTP head. 16 bytes are enough."""
     return _STATUS_LINE.match(data) is not None
 
 
 def read_head(stream: _Readable) -> tuple[int, tuple[tuple[str, str], ...]] | None:
-    """(status, headers) of the HTTP head at the stream's beginning; None where there is no HTTP head, or none that ends
-    within ``MAX_HEAD_BYTES``. At the stream's end, what there is counts as a head.
+    """(status, headers) of the HTTP head at the beginning of a stream; None if there is none, or none that ends within
+    ``MAX_HEAD_BYTES``. A head that is truncated by the end of the stream is returned.
 
-    A status that is no number is 0. Header lines without a colon continue the line before them. Heads of interim
-    responses (1xx) before the one that counts are passed over.
+    An invalid status is 0. Header lines without a colon continue the previous line. Heads of interim responses (1xx)
+    are
+    skipped.
     """
     while True:
         first = stream.readline(MAX_HEAD_BYTES)
@@ -68,7 +72,7 @@ def read_head(stream: _Readable) -> tuple[int, tuple[tuple[str, str], ...]] | No
 
 
 def _read_headers(stream: _Readable, line: bytes) -> tuple[tuple[str, str], ...] | None:
-    """The headers behind a status line."""
+    """The headers after a status line."""
     headers: list[tuple[str, list[str]]] = []
     num_bytes = len(line)
     while True:
@@ -87,17 +91,21 @@ def _read_headers(stream: _Readable, line: bytes) -> tuple[tuple[str, str], ...]
 
 
 def header(headers: tuple[tuple[str, str], ...], name: str) -> str:
-    """A header's value, all its lines joined by commas; "" where it is not there. Case does not count."""
+    """The value of a header, with all its lines joined by commas; "" if it is missing.
+
+    Args:
+        name: in lower case.
+    """
     return ", ".join([value for key, value in headers if key.lower() == name])
 
 
 def decode_body(raw: bytes, headers: tuple[tuple[str, str], ...], limit: int) -> bytes:
-    """The body out of its encodings, declared or not, at most ``limit + 1`` bytes of it.
+    """Decodes a body from its encodings, declared or not. Returns at most ``limit + 1`` bytes.
 
     Raises:
         EncodingError: an encoding is unknown or its data is damaged.
     """
-    # Of several transfer codings chunked is the last one; content encodings lie within them (RFC 9112, 6.1).
+    # Chunked is the last of several transfer codings, and content encodings are inside them (RFC 9112, 6.1).
     names = [*_names(headers, "content-encoding"), *_names(headers, "transfer-encoding")]
     if "chunked" in names:
         raw = join_chunks(raw)
@@ -116,19 +124,20 @@ def decode_body(raw: bytes, headers: tuple[tuple[str, str], ...], limit: int) ->
 
 
 def _names(headers: tuple[tuple[str, str], ...], name: str) -> list[str]:
-    """The encodings that a header names, in lower case, without parameters."""
+    """The encodings in a header, in lower case, without parameters."""
     declared = header(headers, name)
     names = [part.partition(";")[0].strip(" \t\"'").lower() for part in declared.split(",")] if declared else []
     return [name for name in names if name not in _NOT_PACKED]
 
 
 def _undo(name: str, raw: bytes, limit: int, note: str = "") -> bytes:
-    """A body out of one encoding; as it is where it is not in that one and can be read, or unpacked, all the same."""
+    """Removes one encoding from a body. A body that is not in this encoding, but is readable or compressed in another
+    way, is returned unchanged."""
     if not raw or (len(raw) >= CERTAIN_BYTES and is_readable(raw)):
         return raw  # a crawler stored the body decoded and left the header as it was
     found = _packing_of(raw)
     if found not in (None, "zlib") and name not in (found, f"x-{found}"):
-        return raw  # another one, for which the first bytes speak
+        return raw  # the first bytes are those of another encoding
     decoder = _DECODERS.get(name)
     problem = name[:60]
     if decoder is not None:
@@ -142,12 +151,12 @@ def _undo(name: str, raw: bytes, limit: int, note: str = "") -> bytes:
 
 
 def _packing_of(raw: bytes) -> str | None:
-    """The encoding that a body's first bytes tell."""
+    """The encoding that the first bytes of a body indicate."""
     if raw.startswith(b"\x1f\x8b\x08"):
         return "gzip"
     if raw.startswith(b"\x28\xb5\x2f\xfd"):
         return "zstd"
-    if raw.startswith(_ZLIB_STARTS):  # text may begin so, with an x and a ^
+    if raw.startswith(_ZLIB_STARTS):  # text may also begin with x and ^
         decoder = zlib_ng.decompressobj(15)
         try:
             return "zlib" if decoder.decompress(raw[:_PROBE_BYTES], _PROBE_BYTES) else None
@@ -157,7 +166,7 @@ def _packing_of(raw: bytes) -> str | None:
 
 
 def join_chunks(raw: bytes) -> bytes:
-    """A chunked body in one piece. Where the chunking breaks off, or there is none, the rest stays as it is."""
+    """Joins a chunked body. After a broken chunk, or without chunks, the rest is kept unchanged."""
     pieces: list[bytes] = []
     position = 0
     while True:
@@ -182,7 +191,7 @@ def join_chunks(raw: bytes) -> bytes:
 
 
 def _inflate(raw: bytes, limit: int, window_bits: int) -> bytes:
-    """All members of a zlib stream, cut at the limit. The rest stays out where it is no member."""
+    """All members of a zlib stream, cut off at the limit. Data that is not a member is left out."""
     parts: list[bytes] = []
     size = at = 0
     for _ in range(MAX_MEMBERS):
@@ -194,7 +203,7 @@ def _inflate(raw: bytes, limit: int, window_bits: int) -> bytes:
                 at += len(packed)
             part = decoder.decompress(packed, limit + 1 - size)
             if not part and not packed:
-                return b"".join(parts)  # breaks off: what there is of it
+                return b"".join(parts)  # truncated
             parts.append(part)
             size += len(part)
         at -= len(decoder.unused_data)
@@ -217,7 +226,7 @@ def _deflate(raw: bytes, limit: int) -> bytes:
     try:
         return _zlib(raw, limit)
     except _ZlibError:
-        return _inflate(raw, limit, -15)  # what many servers send under this name
+        return _inflate(raw, limit, -15)  # many servers send raw deflate under this name
 
 
 def _brotli(raw: bytes, limit: int) -> bytes:

@@ -1,9 +1,12 @@
-"""Members of an archive (gzip members, zstd frames and lz4 frames), recognised by their first bytes.
+"""Compressed members of an archive (gzip members, zstd frames and lz4 frames), recognised by their first bytes.
 
-Each member unpacks itself piece by piece, and knows where it ends in the file. A zstd frame reads the headers of its
-blocks, and the others see how much input the decompressor leaves. The file's first frame may hold a zstd dictionary.
+Each member is decompressed piece by piece, and its end in the file is known afterwards: a zstd frame reads the headers
+of
+its blocks, and for the others the decompressor tells how much input is left. The first frame of the file may hold a
+zstd
+dictionary.
 
-Memory: a window of 256 KiB over the file, a zstd window of at most 128 MiB.
+Memory: a window of 256 KiB over the file, and a zstd window of at most 128 MiB.
 
 Sources: RFC 1952 (gzip), RFC 8878 (zstd), LZ4 Frame Format 1.6, "Use of Zstandard in WARC files" 1.0 (IIPC).
 """
@@ -23,10 +26,11 @@ from zlib_ng import zlib_ng
 GZIP, ZSTD, LZ4 = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"
 MAGIC_BYTES = 4
 
-_ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stubs call the class an instance
+_ZlibError: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # the stubs declare an instance
 _WINDOW = 256 << 10
 _FIRST_INPUT, INPUT_BYTES = 16 << 10, 32 << 10
-"""Packed bytes given to a decompressor at a time; most records end within the first, and it copies what it leaves."""
+"""Number of compressed bytes per call of a decompressor. Most records end within the first, and unused input is
+copied."""
 
 _MAX_DICTIONARY_BYTES = 16 << 20
 _MAX_ZSTD_WINDOW = 1 << 27
@@ -34,11 +38,11 @@ _MAX_ZSTD_BLOCK = 128 << 10
 
 
 class DamageError(ValueError):
-    """A member cannot be unpacked further; the message says why."""
+    """A member cannot be decompressed further. The message gives the reason."""
 
 
 class Source:
-    """A seekable stream read through one window, so that reading here and there in it costs few calls."""
+    """A seekable stream that is read through one window, so that scattered reads need few calls."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -46,7 +50,7 @@ class Source:
         self.size = stream.seek(0, io.SEEK_END)
 
     def at(self, offset: int, num_bytes: int) -> bytes:
-        """Bytes from a place on; fewer than asked for at the file's end only."""
+        """Bytes from an offset; fewer than requested only at the end of the file."""
         if offset >= self.size:
             return b""
         begin = offset - self._start
@@ -57,23 +61,24 @@ class Source:
         return self._window[begin : begin + num_bytes]
 
     def read(self, offset: int, num_bytes: int) -> bytes:
-        """The same without the window, for what is read once."""
+        """Reads without the window, for bytes that are read once."""
         self._stream.seek(offset)
         return self._stream.read(num_bytes)
 
 
 class Member(Protocol):
-    """One compressed member. ``end``: where the next one begins in the file, known once it is read to its end."""
+    """One compressed member. ``end``: the offset of the next one in the file, known after this one is read to its
+    end."""
 
     offset: int
     end: int
 
     def read(self, num_bytes: int) -> bytes:
-        """Up to ``num_bytes`` more unpacked bytes; b"" at the member's end. Raises ``DamageError``."""
+        """Up to ``num_bytes`` more decompressed bytes; b"" at the member's end. Raises ``DamageError``."""
         ...
 
     def num_read(self) -> int:
-        """Bytes of the file that were read for it, about."""
+        """The approximate number of bytes of the file that were read for the member."""
         ...
 
 
@@ -136,7 +141,7 @@ class _ZstdMember:
     def __init__(self, source: Source, offset: int, dictionary: zstandard.ZstdCompressionDict | None) -> None:
         self.offset = self.end = offset
         self._frame = _ZstdFrame(source, offset)
-        # One for each frame: readers of one decompressor share its state.
+        # One decompressor per frame, because its readers share state.
         decompressor = zstandard.ZstdDecompressor(dictionary, max_window_size=_MAX_ZSTD_WINDOW)
         self._reader = decompressor.stream_reader(self._frame, read_size=INPUT_BYTES)  # type: ignore[arg-type]
 
@@ -156,8 +161,8 @@ class _ZstdMember:
 
 
 class _ZstdFrame:
-    """The bytes of one frame and no more, told from the headers of its blocks: zstandard's reader would go on into the
-    next frame. ``end`` is known once the last block is met."""
+    """The bytes of exactly one frame, whose end is found from the headers of its blocks. zstandard's reader would
+    continue into the next frame. ``end`` is known after the last block."""
 
     def __init__(self, source: Source, offset: int) -> None:
         self._source, self.next = source, offset
@@ -181,7 +186,7 @@ class _ZstdFrame:
         header = int.from_bytes(block, "little")
         is_last, kind, size = header & 1, header >> 1 & 3, header >> 3
         if len(block) < 3 or kind == 3 or size > _MAX_ZSTD_BLOCK:
-            self._known, self._is_walked = self._source.size, True  # cut, or the decompressor finds the fault
+            self._known, self._is_walked = self._source.size, True  # truncated or damaged
             return
         self._known += 3 + (1 if kind == 1 else size)  # kind 1: one byte, repeated
         if is_last:
@@ -191,17 +196,17 @@ class _ZstdFrame:
 
 
 def is_skippable(head: bytes) -> bool:
-    """Whether a skippable frame of zstd or lz4 begins here."""
+    """Whether a skippable frame of zstd or lz4 begins with these bytes."""
     return head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F
 
 
 def container_of(head: bytes) -> bytes | None:
-    """The magic of the member that begins with these bytes; None where none does."""
+    """The magic number of the member that begins with these bytes, or None."""
     return GZIP if head.startswith(GZIP) else head[:MAGIC_BYTES] if head.startswith((ZSTD, LZ4)) else None
 
 
 class Members:
-    """Opens the members of one archive; reads the zstd dictionary where the archive begins with one."""
+    """Opens the members of one archive. Reads the zstd dictionary if the archive begins with one."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -214,14 +219,14 @@ class Members:
         }
 
     def container(self, offset: int) -> bytes | None:
-        """The magic of the member that begins at a place; None where none does."""
+        """The magic number of the member at an offset, or None."""
         return container_of(self.source.at(offset, MAGIC_BYTES))
 
     def open(self, container: bytes, offset: int) -> Member:
         return self._openers[container](offset)
 
     def skip_frames(self, offset: int) -> int:
-        """The place behind any skippable frames."""
+        """The offset after any skippable frames."""
         while len(head := self.source.at(offset, 8)) == 8 and is_skippable(head):
             offset += 8 + struct.unpack("<I", head[4:])[0]
         return offset
@@ -234,7 +239,8 @@ class Members:
 
 
 def _read_dictionary(source: Source) -> zstandard.ZstdCompressionDict | None:
-    """The dictionary in the file's first frame (skippable, magic 0x184D2A5D), itself packed or not; None without."""
+    """The dictionary in the file's first frame (skippable, magic 0x184D2A5D), which may be compressed itself; None if
+    there is none."""
     head = source.at(0, 8)
     if len(head) < 8 or head[:4] != b"\x5d\x2a\x4d\x18":
         return None
@@ -244,5 +250,5 @@ def _read_dictionary(source: Source) -> zstandard.ZstdCompressionDict | None:
             try:
                 data = reader.read(_MAX_DICTIONARY_BYTES)
             except zstandard.ZstdError:
-                return None  # then the frames that need it say so
+                return None  # frames that need it will report damage
     return zstandard.ZstdCompressionDict(data) if data else None

@@ -1,19 +1,20 @@
-"""Cutting archives into ranges of bytes that can be read by different workers, with the records of one pass.
+"""Splits archives into ranges of bytes that different workers can read, with the same records as in one pass.
 
 A range begins where a record begins and ends where the next range begins. So the readers of all ranges together read
 exactly the records that a single reader would read.
 
-Finding such places without unpacking the file:
+Such positions are found without decompressing the file:
 
-- Not compressed: from record to record by their Content-Length, reading heads only. Nothing in a payload is looked at.
+- Uncompressed: from record to record by their Content-Length, reading only heads. Payloads are not read.
 - gzip, zstd, lz4: near each multiple of the target, the next member that begins a record, if members follow each other
-  from there for ``_CHAIN_BYTES``. A compressed archive that is itself a payload may stand in the outer one as it is, in
-  stored blocks; but such a block ends after at most 64 KiB (gzip), 128 KiB (zstd) or 4 MiB (lz4), and its frame breaks
-  the chain. A payload made to defeat this is caught when the range before it does not end where its successor began;
-  that is reported (``records.py``).
-- One member around many records (``gzip file.warc``, bgzip): one range.
+  from there for ``_CHAIN_BYTES``. A compressed archive in a payload may occur unchanged in the outer one, in stored
+  blocks.
+  But such a block ends after at most 64 KiB (gzip), 128 KiB (zstd) or 4 MiB (lz4), and its frame breaks the chain. If a
+  payload is crafted to defeat this, the previous range does not end at the start of its successor; that is reported
+  (``records.py``).
+- One member with many records (``gzip file.warc``, bgzip): one range.
 
-An index beside the file (CDX) is not used: it may be stale or wrong, and the search costs less than one second per
+An index beside the file (CDX) is not used. It may be stale or wrong, and the search takes less than one second per
 file.
 """
 
@@ -33,33 +34,34 @@ from gobelin.transforms.archives.wacz import ContainerError, is_zip, list_archiv
 
 _CHAIN_BYTES = {GZIP: 160 << 10, ZSTD: 320 << 10, LZ4: 9 << 20}
 _MAX_TRIES = 64
-"""Members that are looked at for one cut."""
+"""Number of members that are tried for one cut."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ArchiveRange:
     """The records of an archive that begin in [start, end), bytes of the file.
 
-    ``start`` must be a place where a record begins, as ``split_archive`` finds them.
+    ``start`` must be the position of a record, as found by ``split_archive``.
     """
 
     path: str
     start: int = 0
     end: int | None = None  # None: the file's end
-    member: str | None = None  # of a WACZ; places are then those inside the member
-    tag: str | None = None  # that a file on a web server must have; None: any
-    only: tuple[int, ...] | None = None  # where the records begin that are wanted, of those in the range; None: all
+    member: str | None = None  # of a WACZ; positions are then those inside the member
+    tag: str | None = None  # the entity tag that a file on a web server must have; None: any
+    only: tuple[int, ...] | None = None  # offsets of the wanted records in the range; None: all
 
     @property
     def name(self) -> str:
-        """The name under which the archive is known in the output."""
+        """The name of the archive in the output."""
         return self.path if self.member is None else f"{self.path}!{self.member}"
 
 
 def split_archive(path: str, target_bytes: int) -> list[ArchiveRange]:
-    """Cuts a file into ranges of about ``target_bytes``, each at least one record; a WACZ into those of its archives.
+    """Splits a file into ranges of about ``target_bytes``, each with at least one record; a WACZ into the ranges of its
+    archives.
 
-    A file that is no archive is one range, whose reader says what is wrong with it.
+    A file that is not an archive is one range, and its reader reports the problem.
 
     Raises:
         ValueError: ``target_bytes`` is less than 1.
@@ -86,7 +88,7 @@ def split_archive(path: str, target_bytes: int) -> list[ArchiveRange]:
 
 
 def whole_archives(piece: ArchiveRange) -> list[ArchiveRange]:
-    """The range itself; for a WACZ named as a whole, its archives. Raises ``ContainerError``."""
+    """The range itself; for a WACZ that is given as a whole, its archives. Raises ``ContainerError``."""
     if piece.member is not None or piece.start:
         return [piece]
     with _opened(piece) as stream:
@@ -97,7 +99,7 @@ def whole_archives(piece: ArchiveRange) -> list[ArchiveRange]:
 
 @contextlib.contextmanager
 def open_range(piece: ArchiveRange) -> Iterator[tuple[BinaryIO, str | None]]:
-    """(the whole archive that a range is of, seekable; why it breaks off or None). Raises ``ContainerError``."""
+    """Yields (the whole archive of a range, seekable; why it is incomplete, or None). Raises ``ContainerError``."""
     with _opened(piece) as stream:
         if piece.member is None:
             yield stream, None
@@ -119,7 +121,7 @@ def _ranges_of(stream: BinaryIO, whole: ArchiveRange, target_bytes: int) -> list
 
 def _find_cuts(stream: BinaryIO, size: int, target_bytes: int) -> Iterator[int]:
     members = Members(Source(stream))
-    first = members.skip_frames(0)  # behind a dictionary, which may look like a member
+    first = members.skip_frames(0)  # after a dictionary, which may look like a member
     container = members.container(first)
     if container is None:
         yield from _cuts_of_plain(stream, target_bytes)
@@ -143,7 +145,7 @@ def _cuts_of_plain(stream: BinaryIO, target_bytes: int) -> Iterator[int]:
 
 
 def _shares_member(stream: BinaryIO) -> bool:
-    """Whether the first member holds more than one record, or the first record more than one member."""
+    """Whether the first member holds more than one record, or the first record spans more than one member."""
     archive = ArchiveRecords(stream)
     for record in archive:
         if not isinstance(record, Damage):
@@ -152,7 +154,7 @@ def _shares_member(stream: BinaryIO) -> bool:
 
 
 def _find_chain(stream: BinaryIO, members: Members, container: bytes, start: int, stop: int) -> int | None:
-    """The first place in [start, stop) from which members follow each other for as long as they must."""
+    """The first position in [start, stop) from which members follow each other for long enough."""
     for _ in range(_MAX_TRIES):
         place = find_member(members, (container,), start, stop)
         if place is None or _is_chain(stream, place, place + _CHAIN_BYTES[container]):
@@ -162,11 +164,12 @@ def _find_chain(stream: BinaryIO, members: Members, container: bytes, start: int
 
 
 def _is_chain(stream: BinaryIO, place: int, end: int) -> bool:
-    """Whether whole members follow each other without a gap from a place to another, or to the file's end."""
+    """Whether complete members follow each other without a gap from one position to another, or to the end of the
+    file."""
     archive = ArchiveRecords(stream, place, end)
     for record in archive:
         if isinstance(record, Damage):
-            return record.num_bytes == 0 and not archive.has_padding  # only that the end was chosen at random
+            return record.num_bytes == 0 and not archive.has_padding  # only because the end is an arbitrary position
         record.finish()
         if record.problem is not None:
             return False

@@ -1,15 +1,19 @@
-"""Web archives -> pages, images, site policies, revisits, and a tally of what was there.
+"""Reads web archives: yields pages, images, site policies, revisits, and a tally of the records.
 
-``read_archive`` goes through the records of a WARC or ARC file, or of a range of it. It keeps HTML pages, images,
-policies of sites (robots.txt, tdmrep.json), revisits, and redirects. The first bytes and the content type of a record
-decide its kind (``content_types.py``). Nothing is judged here: a 404 page is a page with status 404.
+``read_archive`` iterates over the records of a WARC or ARC file, or of a range of it. It keeps HTML pages, images,
+policies
+of sites (robots.txt, tdmrep.json), revisits, and redirects. The first bytes and the content type of a record determine
+its
+kind (``content_types.py``). Nothing is judged here: a 404 page is a page with status 404.
 
-Every record with bytes of HTML or an image becomes a capture or a decision. Unreadable data becomes a ``fail``
-decision: a record that is cut short, has no address or cannot be decoded, or a stretch of the file without a readable
+Each record with bytes of HTML or an image becomes a capture or a decision. Unreadable data becomes a ``fail`` decision:
+a
+truncated record, a record without address, a record that cannot be decoded, or a stretch of the file without a readable
 record. Reading continues after it (``records.py``). A page with a type that browsers do not show as a page is a
-``drop`` decision.
+``drop``
+decision.
 
-Costs 40 microseconds of CPU a record, plus the time to unpack it, and memory for one payload.
+Takes 40 microseconds of CPU per record plus the time for decompression, and memory for one payload.
 """
 
 from __future__ import annotations
@@ -39,32 +43,32 @@ from gobelin.transforms.progress import advance
 from gobelin.transforms.urls import resolve, url_key, well_formed
 
 MAX_POLICY_BYTES = 512 << 10
-"""What is kept of a robots.txt or tdmrep.json. RFC 9309, 2.5: a parser reads at least 500 KiB."""
+"""Maximum size of a robots.txt or tdmrep.json. RFC 9309, 2.5: a parser must read at least 500 KiB."""
 
 _PEEKED_BYTES = 8192
-"""Bytes of every record that are looked at: enough to see its first bytes unpacked."""
+"""Number of bytes of each record that are read first: enough for its first decompressed bytes."""
 
 _POLICY_URL = re.compile(r"https?://[^/?#]+/(?:robots\.txt|\.well-known/tdmrep\.json)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Capture:
-    """One record's payload, decoded from its transfer and content encodings, and where it came from."""
+    """The payload of one record, decoded from transfer and content encodings, and its origin."""
 
     url: str
     status: int
-    content_type: str  # lower case, without parameters; "" where the server named none
-    charset: str | None  # as the server named it
+    content_type: str  # lower case, without parameters; "" if the server declared none
+    charset: str | None  # as the server declared it
     headers: tuple[tuple[str, str], ...]  # HTTP headers, as received
     payload: bytes
-    is_truncated: bool  # longer than the limit: payload holds the beginning
-    problem: str | None  # why the payload could not be taken out of its encoding
+    is_truncated: bool  # whether it is longer than the limit; ``payload`` holds its beginning
+    problem: str | None  # why the payload could not be decoded
     warc_file: str
     warc_offset: int
     warc_length: int
     warc_date: str
-    payload_digest: str | None = None  # as the archive spells it, mostly "sha1:" and base 32; not verified
-    consent: tuple[str, ...] = ()  # signals that are known beside the headers
+    payload_digest: str | None = None  # as in the archive, mostly "sha1:" and base 32; not verified
+    consent: tuple[str, ...] = ()  # consent signals from other sources than the headers
     source: Source = Source.ARCHIVE
 
 
@@ -91,17 +95,18 @@ class PolicyCapture:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Revisit:
-    """A record that says: what this URL held then is what another record holds.
+    """A record that states that its URL had the same content as another record.
 
-    That is the record of ``refers_to_url`` at ``refers_to_date``, or any with the same ``payload_digest`` (WARC/1.1,
-    6.7). A redirect says as much of its ``Location``.
+    The other record is that of ``refers_to_url`` at ``refers_to_date``, or any with the same ``payload_digest``
+    (WARC/1.1,
+    6.7). A redirect states the same about its ``Location``.
     """
 
     url: str
     warc_date: str
     refers_to_url: str | None
     refers_to_date: str | None
-    payload_digest: str | None  # as the archive spells it
+    payload_digest: str | None  # as in the archive
     warc_file: str
     warc_offset: int
     is_redirect: bool = False
@@ -119,7 +124,7 @@ _CAPTURES: dict[Kind, _CaptureKind] = {
 
 
 def read_range(piece: ArchiveRange, max_page_bytes: int, max_image_bytes: int) -> Iterator[Found]:
-    """Reads a range of an archive, or each archive of a WACZ that is named as a whole; see ``read_archive``."""
+    """Reads a range of an archive, or all archives of a WACZ that is given as a whole; see ``read_archive``."""
     try:
         for archive in whole_archives(piece):
             try:
@@ -152,15 +157,16 @@ def read_archive(
 
     Args:
         stream: the archive's bytes, compressed or not, seekable.
-        name: the name under which the archive is known in the output.
-        max_page_bytes, max_image_bytes: payloads are cut there and marked as truncated.
+        name: the name of the archive in the output.
+        max_page_bytes, max_image_bytes: longer payloads are cut off and marked as truncated.
         start, end: see ``ArchiveRange``.
-        problem: what is known to be wrong with the stream.
-        only: where the records begin that are wanted; None: all.
+        problem: a known problem of the stream.
+        only: offsets of the wanted records; None: all.
 
     Yields:
-        captures, revisits and decisions in the order of the file; an ``ArchiveTally`` last, in which policies,
-        revisits and stretches that cannot be read count as records, ``other``.
+        captures, revisits and decisions in the order of the file, and an ``ArchiveTally`` at the end. Policies,
+        revisits and
+        unreadable stretches count as records of the kind ``other`` in it.
     """
     limits: dict[_CaptureKind, int] = {
         PageCapture: max_page_bytes, ImageCapture: max_image_bytes, PolicyCapture: MAX_POLICY_BYTES,
@@ -198,14 +204,14 @@ def _read_record(record: Record, name: str, limits: dict[_CaptureKind, int]) -> 
 
 
 def _unit_of(found: Found | None) -> Unit:
-    """What a record counts as."""
+    """The unit as which a record is counted."""
     if isinstance(found, Decision):
         return found.unit
     return _UNITS.get(type(found), Unit.RECORD)
 
 
 def _judge(found: Found | None, record: Record, name: str, place: Place) -> Found | None:
-    """What was read of a record, or why it cannot be used."""
+    """The result of reading a record, or a decision if it cannot be used."""
     capture = found.capture if isinstance(found, (PageCapture, ImageCapture, PolicyCapture)) else None
     unit, url = _unit_of(found), capture.url if capture else None
     if record.problem is not None:
@@ -243,7 +249,7 @@ def _read_revisit(record: Record, name: str) -> Revisit | None:
 
 
 def _redirect(capture: Capture) -> Revisit | None:
-    """What a response with status 3xx points to; None where that is nothing, or another spelling of its own URL."""
+    """The target of a response with status 3xx; None if there is none, or if it is another spelling of the same URL."""
     target = resolve(capture.url, header(capture.headers, "location")) if 300 <= capture.status < 400 else None
     if target is None or url_key(target) == url_key(capture.url):
         return None
@@ -255,8 +261,8 @@ def _redirect(capture: Capture) -> Revisit | None:
 def _read_capture(
     record: Record, name: str, limits: dict[_CaptureKind, int]
 ) -> PageCapture | ImageCapture | PolicyCapture | Revisit | Decision | None:
-    """The capture of a record (with the URL "" where it names none); what a redirect without a page or an image points
-    to; a decision where its bytes are a page that is not read; None where it is of no kind that is wanted."""
+    """The capture of a record (with the URL "" if it has none). For a redirect without a page or image, its target; for
+    a page that is not read, a decision; None for other kinds of records."""
     if record.kind not in ("response", "resource", "conversion"):
         return None
     url = _clean_url(record.fields.get("warc-target-uri")) or ""
@@ -271,7 +277,7 @@ def _read_capture(
         content_type, charset = parse_content_type(header(headers, "content-type"))
     elif content_type == "application/http":
         return _head_failed(record, name, url, "no HTTP head") if record.peek(1) else None
-    # Otherwise the body stands there alone: in resources, in old ARC files, and of other protocols.
+    # Otherwise there is only the body: in resources, in old ARC files, and for other protocols.
     is_policy = _POLICY_URL.fullmatch(url) is not None and not content_type.startswith("image/")
     is_redirect = 300 <= status < 400
     kind, packing = _sniff(record, content_type, headers)
@@ -313,7 +319,7 @@ def _read_capture(
 
 
 def _sniff(record: Record, content_type: str, headers: tuple[tuple[str, str], ...]) -> tuple[Kind, str | None]:
-    """What a record is by its first bytes, without reading the others; why these could not be unpacked, or None."""
+    """Returns (kind of a record by its first bytes; why these could not be decompressed, or None)."""
     raw = record.peek(_PEEKED_BYTES)
     try:
         return kind_of(content_type, decode_body(raw, headers, SNIFFED_BYTES)[:SNIFFED_BYTES]), None
@@ -333,15 +339,16 @@ def _mistyped(record: Record, name: str, url: str, content_type: str) -> Decisio
 
 
 def _clean_url(url: str | None) -> str | None:
-    """A header's URL without the angle brackets that wget 1.19 wrote, and without blanks."""
+    """The URL in a header, without blanks and without the angle brackets that wget 1.19 wrote."""
     return None if url is None else well_formed(url.strip().strip("<>").replace(" ", "%20")) or None
 
 
 class ReadWarc(beam.PTransform):
-    """Archives or ranges of them (``ArchiveRange``, or a path) -> tagged outputs:
+    """Archives or ranges of them (``ArchiveRange`` or a path) -> tagged outputs:
 
     ``pages``, ``images``, ``policies`` (``Capture``), and rows of ``revisits`` (``Revisit``), ``decisions`` and
-    ``tallies``, one of these a range: their sums are those of the file.
+    ``tallies``. There
+    is one tally per range; their sums are those of the file.
     """
 
     def __init__(self, max_page_bytes: int, max_image_bytes: int) -> None:

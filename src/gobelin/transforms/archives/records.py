@@ -1,14 +1,14 @@
-"""The records of an archive: WARC 0.17 to 1.1 and ARC 1.0 to 2.0, packed in any way, damaged or not.
+"""The records of an archive: WARC 0.17 to 1.1 and ARC 1.0 to 2.0, compressed in any way, damaged or not.
 
-``ArchiveRecords`` goes from record to record. The next record depends only on the place in the file. So reading can
-start at any record and continues as if it had started at the front. This makes it possible to cut files into ranges
-(``ranges.py``).
+``ArchiveRecords`` iterates over the records. The next record depends only on the position in the file, so reading can
+start at any record, and gives the same records as reading from the front. This makes it possible to split files into
+ranges (``ranges.py``).
 
-Damage: a record that holds less than it says has a ``problem``, and a stretch without a record is a ``Damage``. Reading
-continues at the next record after the start of the damaged one, because its length may be wrong. A record that is
-embedded in a payload is found only if it is the payload of a damaged record.
+Damage: a record that is shorter than it declares has a ``problem``, and a stretch without a record is a ``Damage``.
+Reading continues at the next record after the start of the damaged one, because its declared length may be wrong. A
+record that is embedded in a payload is found only if it is the payload of a damaged record.
 
-Costs 20 microseconds per record and what unpacking costs.
+Takes 20 microseconds per record plus the time for decompression.
 """
 
 from __future__ import annotations
@@ -41,15 +41,16 @@ from gobelin.transforms.archives.members import (
 from gobelin.transforms.archives.segments import Buffered, PlainSegment, Segment
 
 MAX_MISCOUNT = 16
-"""Bytes by which a record may be shorter than it says: some writers count line ends that are not there."""
+"""Number of bytes by which a record may be shorter than declared. Some writers count line ends that are not there."""
 
 _MAX_PADDING = 8
-"""Zeros at the end of a file or a member: no record, and nothing lost."""
+"""Maximum number of zeros at the end of a file or member that count as padding."""
 
 _SCAN = 128 << 10
 _BLANKS = b"\r\n \t"
 _MAX_REWORK = 4
-"""Bytes of damaged members that are unpacked again in search of records behind the damage, in sizes of the file."""
+"""Limit on the bytes of damaged members that are decompressed again to find records after the damage, as a multiple of
+the file's size."""
 
 _MEMBER_MAGIC = {GZIP: rb"\x1f\x8b\x08[\0-\x1f]", ZSTD: re.escape(ZSTD), LZ4: re.escape(LZ4)}
 
@@ -59,29 +60,30 @@ class Damage:
     """A stretch of an archive that holds no readable record."""
 
     offset: int
-    num_bytes: int  # unpacked ones inside a member
+    num_bytes: int  # decompressed bytes if inside a member
     detail: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record lies: bytes of the file, from which it can be read alone. A record that shares its member with
-    others has unpacked bytes instead, counted from the member's place in the file (for a whole file in one member:
-    bytes of the unpacked file)."""
+    """The position of a record: bytes of the file from which it can be read alone. For a record that shares its member
+    with others: decompressed bytes, counted from the member's position in the file (for a file with a single member:
+    bytes of the decompressed file)."""
 
     offset: int
     length: int
-    is_alone: bool  # bytes of the file
+    is_alone: bool  # whether these are bytes of the file
 
 
 class Record:
     """One record. Its block can be read once, before ``finish``.
 
     Attributes:
-        kind: WARC-Type in lower case; ``response`` and ``warcinfo`` in an ARC.
-        fields: header fields by their names in lower case; those of an ARC under the names of WARC.
-        is_arc: ``content-type`` is the payload's, and there may be no HTTP head.
-        problem: known after ``finish``: why the record is not whole, or not as long as it says; None where it is.
+        kind: WARC-Type in lower case; ``response`` or ``warcinfo`` in an ARC.
+        fields: header fields by name in lower case; those of an ARC have the names of WARC.
+        is_arc: whether it is an ARC record. Then ``content-type`` is that of the payload, and there may be no HTTP
+            head.
+        problem: known after ``finish``: why the record is incomplete or has a wrong length; None if it is valid.
     """
 
     def __init__(self, head: Head, start: int, segment: Buffered, finish: Callable[[Record], Place]) -> None:
@@ -94,19 +96,19 @@ class Record:
         self._place: Place | None = None
 
     def finish(self) -> Place:
-        """Goes on to the record's end, and says where it lies."""
+        """Moves to the end of the record and returns its position."""
         if self._place is None:
             self._place = self._finish(self)
         return self._place
 
     def read(self, num_bytes: int) -> bytes:
-        """Up to ``num_bytes`` of the block; fewer at its end only."""
+        """Up to ``num_bytes`` of the block; fewer only at its end."""
         data = self.segment.read(min(num_bytes, self.left))
         self.left -= len(data)
         return data
 
     def peek(self, num_bytes: int) -> bytes:
-        """The next bytes of the block, without taking them."""
+        """The next bytes of the block, without consuming them."""
         return self.segment.peek(min(num_bytes, self.left))
 
     def readline(self, num_bytes: int, /) -> bytes:
@@ -122,22 +124,23 @@ def _content_length(value: str | None) -> int | None:
 
 
 class ArchiveRecords:
-    """Iterates over the records of a file, or of a range of it.
+    """Iterates over the records of a file or of a range of it.
 
-    The caller reads what it wants of a record and calls its ``finish``, before it asks for the next one.
+    The caller reads what it needs of a record and calls its ``finish`` before requesting the next one.
     """
 
     def __init__(self, stream: BinaryIO, start: int = 0, end: int | None = None) -> None:
-        """``start``: a place where a record begins (or 0); ``end``: the first place whose record is not wanted."""
+        """Args: stream: the archive, seekable. start: the position of a record, or 0. end: the first position whose
+        record is not wanted; None: the end of the file."""
         self._source = Source(stream)
         self._members = Members(self._source)
         self._start, self._end = start, self._source.size if end is None else min(end, self._source.size)
-        self._is_arc: bool | None = None  # what the last record was: what is sought behind damage
+        self._is_arc: bool | None = None  # kind of the last record, which is also searched after damage
         self._container: bytes | None = None
         self._rework = 0
-        self._is_shared = False  # the last member that was read held more than one record
-        self.position = start  # how far the file is read
-        self.has_padding = False  # bytes between members were passed over
+        self._is_shared = False  # whether the last member held more than one record
+        self.position = start  # how far the file has been read
+        self.has_padding = False  # whether bytes between members were skipped
 
     @property
     def size(self) -> int:
@@ -253,7 +256,7 @@ class ArchiveRecords:
         found = segment.position
         if record.problem is None:
             if found > end:
-                segment.seek(end)  # what stands between is told as damage
+                segment.seek(end)  # the bytes between are reported as damage
             elif found < end - MAX_MISCOUNT:
                 record.problem = _shortfall(record, end - found)
         return Place(record.start, min(end, found) - record.start, True)
@@ -263,10 +266,10 @@ class ArchiveRecords:
         return not head or begins_record(head) or container_of(head) is not None
 
     def _read_head(self, segment: Buffered, start: int, finish: Callable[[Record], Place]) -> Record | None:
-        """The record that begins next; None where none does."""
+        """The record that begins next, or None."""
         head = parse_head(segment.peek)
         if head is None:
-            if begins_record(segment.peek(MAX_LINE_BYTES)):  # no head ends in what follows, so no record is lost there
+            if begins_record(segment.peek(MAX_LINE_BYTES)):  # a head that does not end
                 segment.skip(MAX_HEAD_BYTES - MAX_LINE_BYTES)
             return None
         self._is_arc = head.is_arc
@@ -274,7 +277,7 @@ class ArchiveRecords:
         return Record(head, start, segment, finish)
 
     def _skip_to_record(self, segment: Buffered) -> None:
-        """Takes bytes up to a line that begins a record, or to the end; one byte at least."""
+        """Skips at least one byte, up to a line that begins a record or to the end."""
         line = WARC_LINE if self._is_arc is False else ANY_LINE
         while True:
             data = segment.peek(_SCAN)
@@ -291,7 +294,7 @@ class ArchiveRecords:
                 return
 
     def _skip_padding(self, place: int) -> int:
-        """The place behind skippable frames and blank lines."""
+        """The position after skippable frames and blank lines."""
         while True:
             place = self._members.skip_frames(place)
             data = self._source.at(place, _SCAN)
@@ -302,15 +305,16 @@ class ArchiveRecords:
             self.has_padding = True
 
     def _behind_damage(self, segment: Segment) -> int:
-        """Where to go on behind a damaged member."""
+        """The position at which to continue after a damaged member."""
         self._rework += segment.unpacked
-        # A member that seems to begin inside one with many records, or inside a bomb, is hardly ever a real one.
+        # Inside a member with many records, or inside a bomb, an apparent member is almost never real.
         is_costly = self._is_shared or segment.is_bomb or self._rework > _MAX_REWORK * self.size
         place = self._find_member(max(segment.reached if is_costly else 0, segment.end + 1))
         return self.size if place is None else place
 
     def _find_anything(self, place: int) -> int:
-        """The next place that begins a record: a member like those before, or any member or a plain record."""
+        """The next position that begins a record: a member like the earlier ones, or any member or uncompressed
+        record."""
         found = self._find_member(place + 1)
         if self._container is None:
             segment = PlainSegment(self._source, place)
@@ -324,7 +328,7 @@ class ArchiveRecords:
 
 
 def find_member(members: Members, containers: tuple[bytes, ...], start: int, stop: int) -> int | None:
-    """The next place in [start, stop) of a member whose content begins a record; None where there is none."""
+    """The next position in [start, stop) of a member whose content begins a record; None if there is none."""
     magic = re.compile(b"|".join(_MEMBER_MAGIC[container] for container in containers))
     while start < stop:
         data = members.source.at(start, _SCAN)

@@ -1,21 +1,24 @@
-"""Revisit records: a crawler met content that it had captured before, and wrote a pointer instead of a copy. Redirects
-are pointers too.
+"""Resolves revisit records: a crawler met content that it had captured before, and wrote a pointer instead of a copy.
+Redirects are pointers too.
 
-A revisit names what it points to by the payload's digest, by the original's URL and date, or by both (WARC 1.1,
-section 6.7). Here it is joined to the captures of the input, in whatever file they lie:
+A revisit refers to its original by the payload's digest, by the original's URL and date, or by both (WARC 1.1, section
+6.7). Here it is joined to the captures of the input, in any file:
 
-    an image     gets the revisit's URL as a further one, so a page that names the image under it finds it; that of
-                 a blocked image is blocked as well
+    an image     gets the revisit's URL as a further one, so a page that refers to the image by this URL finds it; if
+    the
+                 image is blocked, the URL is blocked as well
     a page       is the same content again: a decision ``revisit`` that names the document
-    nothing      a decision ``revisit_without_original``: what it points to is not in the input, or gave nothing
+    nothing      a decision ``revisit_without_original``: the original is not in the input, or gave no image or document
 
-A redirect gives its URL to the image that its target was at any time, one hop away, and is no decision: what became of
-its own record is told as of any other.
+A redirect gives its URL to the image that its target was at any time, one hop away. It gets no decision here, because
+its
+own record has one elsewhere.
 
-The digest counts before the URL: it identifies the bytes. Where there is neither a digest nor a date, the original is
-the latest capture of the URL up to then (of the revisit's own, where it names no other: "server not modified").
-Dates are compared by the second: crawlers write fractions in one place and not in the other. Only index rows are
-shuffled.
+The digest has priority over the URL, because it identifies the bytes. Without digest and date, the original is the
+latest
+earlier capture of the URL (of the revisit's own URL if it names no other: "server not modified"). Dates are compared by
+the
+second, because crawlers write fractions inconsistently. Only index rows are shuffled.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ REVISIT_INDEX = pa.schema(
         ("is_redirect", pa.bool_()),
     ]
 )
-"""One row per revisit record or a redirect."""
+"""One row per revisit record or redirect."""
 
 
 class RevisitRow(TypedDict):
@@ -69,7 +72,7 @@ class RevisitRow(TypedDict):
 
 
 def capture_keys(row: Row) -> list[str]:
-    """The keys under which a revisit may look for this capture (a page's or an image's index row)."""
+    """The keys under which a revisit may search this capture (the index row of a page or image)."""
     keys = [_place_key(row["url_key"], row["warc_date"] or ""), _address_key(row["url_key"])]
     if row["payload_digest"]:
         keys.append(_digest_key(row["payload_digest"]))
@@ -77,7 +80,7 @@ def capture_keys(row: Row) -> list[str]:
 
 
 def revisit_keys(row: RevisitRow) -> list[tuple[int, str]]:
-    """(rank, key) of what a revisit points to, the surest first."""
+    """(rank, key) of the original that a revisit refers to, the most certain key first."""
     if row["is_redirect"]:
         return [(_BY_REDIRECT, _address_key(url_key(row["refers_to_url"] or "")))]
     keys = []
@@ -106,15 +109,16 @@ def _second(date: str) -> str:
 
 
 _BY_ADDRESS, _BY_REDIRECT = 2, 3
-"""Ranks of keys without a date: up to the revisit's own; any."""
+"""Ranks of keys without a date: the original must not be later than the revisit; the original may have any date."""
 
 
 class ResolveRevisits(beam.PTransform):
-    """(revisit, page and image index rows) -> tagged ``images`` (rows of ``link.IMAGE_NAMES``: images under the URLs of
-    revisits) and ``decisions``.
+    """(revisits, page index rows, image index rows) -> tagged outputs ``images`` (rows of ``IMAGE_NAMES``: images under
+    the URLs
+    of revisits) and ``decisions``.
 
     Args:
-        wanted: ``revisit_keys`` of all the revisits, so that other captures need not be shuffled; None: not known.
+        wanted: ``revisit_keys`` of all revisits, so that other captures need not be shuffled; None: unknown.
     """
 
     def __init__(self, wanted: frozenset[str] | None = None) -> None:
@@ -142,13 +146,13 @@ class ResolveRevisits(beam.PTransform):
 
 
 def revisit_place(row: RevisitRow) -> str:
-    """What tells a revisit from all others."""
+    """A string that identifies a revisit."""
     return f"{row['warc_file']} {row['warc_offset']}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RevisitsByPlace:
-    """Deals revisits out by their own place (``partition.Deal``)."""
+    """Partitions revisits by their own position (``partition.Partitioner``)."""
 
     num_parts: int
 
@@ -159,11 +163,12 @@ class RevisitsByPlace:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CapturesByRevisit:
-    """Deals captures out (``partition.Deal``): each goes to every part with a revisit that may look for it; most go
-    nowhere. Keys are compared by their hashes: one that is met by chance costs a row, and no more.
+    """Partitions captures (``partition.Partitioner``): each goes to all parts with a revisit that may refer to it. Most
+    go
+    nowhere. Keys are compared by hash; a collision only adds a row.
 
     Args:
-        revisits: paths of all revisits, dealt out by ``RevisitsByPlace``. Two numbers for each of their keys are held.
+        revisits: paths of all revisits, partitioned by ``RevisitsByPlace``. Two numbers per key are held in memory.
     """
 
     revisits: tuple[str, ...]
@@ -182,14 +187,14 @@ class CapturesByRevisit:
 
 
 def _counts_up(sizes: Parts) -> Parts:
-    """0, 1 ... up to each size."""
+    """0, 1 ... size - 1, for each size."""
     ends = np.cumsum(sizes)
     return np.arange(int(sizes.sum())) - np.repeat(ends - sizes, sizes)
 
 
 @functools.lru_cache(maxsize=1)
 def _wanted_keys(paths: tuple[str, ...], num_parts: int) -> tuple[npt.NDArray[np.uint64], Parts]:
-    """(hash of a key that a revisit looks for, part of the revisit), sorted, each pair once."""
+    """(hashes of the keys that revisits search, parts of these revisits), sorted distinct pairs."""
     hashes, parts = [], []
     for path in paths:
         for table in read_tables(path):
@@ -227,7 +232,7 @@ def _keyed_capture(row: Row, identity: str, wanted: frozenset[str] | None) -> It
 
 
 def _match(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, tuple[int, str, Row]]]:
-    """For each revisit that looks for this key: (its place, (rank, kind, the latest capture))."""
+    """For each revisit that searches this key: (its position, (rank, kind, the latest capture))."""
     sides = joined[1]
     waiting = list(sides["revisits"])
     if not waiting:
@@ -249,7 +254,7 @@ def _capture_order(row: Row) -> tuple[str, str, str, int, str]:
 
 
 def _resolve(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[beam.pvalue.TaggedOutput]:
-    # A bundle that was run twice gives its rows twice; they are equal.
+    # A bundle that ran twice yields its rows twice; they are equal.
     revisit: RevisitRow = next(iter(joined[1]["revisits"]))
     _, kind, original = min(joined[1]["matches"], key=lambda match: (match[0], match[1]), default=(0, "", None))
     if original is not None and kind == "images":

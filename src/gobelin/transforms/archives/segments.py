@@ -1,12 +1,16 @@
-"""The bytes of an archive, unpacked, from one place where reading can start to the next.
+"""The decompressed bytes of an archive, from one position where reading can start to the next.
 
-``Segment`` gives the unpacked bytes of members that belong together: from one member that begins a record up to the
-next one that does. So a record may be spread over members (bgzip), and a member may hold many records (``gzip
-file.warc``). Reading can start at each member that begins a record. ``PlainSegment`` is a file that is not compressed.
-Its records skip the bytes that nobody wants.
+A ``Segment`` gives the decompressed bytes of members that belong together: from a member that begins a record up to the
+next
+one that does. A record may thus span several members (bgzip), and a member may hold many records (``gzip file.warc``).
+Reading
+can start at each member that begins a record. A ``PlainSegment`` is an uncompressed file, in which unwanted bytes are
+skipped
+without reading them.
 
-Memory: pieces of 64 KiB. A member that unpacks to more than ``MAX_RATIO`` times its size is abandoned at that point, so
-the size of a file bounds the time it takes.
+Memory: pieces of 64 KiB. A member that decompresses to more than ``MAX_RATIO`` times its size is abandoned at that
+point, so
+the size of a file bounds the processing time.
 """
 
 from __future__ import annotations
@@ -18,18 +22,19 @@ from gobelin.transforms.archives.members import INPUT_BYTES, DamageError, Member
 
 MAX_RATIO = 64
 MIN_RATIO_BYTES = 64 << 20
-"""A member may unpack to ``MIN_RATIO_BYTES`` and ``MAX_RATIO`` times what of it was read. HTML packs 5 to 10 times."""
+"""A member may decompress to ``MIN_RATIO_BYTES`` plus ``MAX_RATIO`` times its compressed bytes. HTML has a ratio of 5
+to 10."""
 
 _PIECE = 64 << 10
 _SALVAGE_STEP = 64
 
 
 class BombError(DamageError):
-    """A member unpacks to far more than a record can want."""
+    """A member decompresses to far more bytes than a record needs."""
 
 
 class Buffered:
-    """Bytes read one piece at a time. ``position`` counts those that were taken."""
+    """Bytes that are read piece by piece. ``position`` is the number of consumed bytes."""
 
     def __init__(self, position: int = 0, held: bytes = b"") -> None:
         self.position = position
@@ -44,13 +49,13 @@ class Buffered:
         return bool(piece)
 
     def peek(self, num_bytes: int) -> bytes:
-        """The next bytes, without taking them; fewer at the end only."""
+        """The next bytes, without consuming them; fewer only at the end."""
         while len(self._held) - self._used < num_bytes and self._more():
             pass
         return self._held[self._used : self._used + num_bytes]
 
     def read(self, num_bytes: int) -> bytes:
-        """Takes bytes; fewer at the end only."""
+        """Consumes and returns bytes; fewer only at the end."""
         parts = []
         left = num_bytes
         while left > 0:
@@ -64,7 +69,7 @@ class Buffered:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_line(self, max_bytes: int) -> bytes:
-        """Takes a line with its end, or ``max_bytes`` of it."""
+        """Consumes and returns a line with its end, or ``max_bytes`` of it."""
         end = self._held.find(b"\n", self._used, self._used + max_bytes)
         if end < 0:
             end = self.peek(max_bytes).find(b"\n")
@@ -75,7 +80,7 @@ class Buffered:
         return line
 
     def skip(self, num_bytes: int) -> int:
-        """Takes bytes and drops them. Returns how many there were."""
+        """Consumes bytes without returning them. Returns their number."""
         left = num_bytes
         while left > 0:
             taken = min(left, len(self._held) - self._used)
@@ -88,7 +93,7 @@ class Buffered:
 
 
 class PlainSegment(Buffered):
-    """The rest of a file that is not compressed: ``position`` is the place in the file, and skipping reads nothing."""
+    """The rest of an uncompressed file. ``position`` is the offset in the file, and skipping reads nothing."""
 
     def __init__(self, source: Source, position: int) -> None:
         super().__init__(position)
@@ -119,17 +124,17 @@ class PlainSegment(Buffered):
 
 
 class Segment(Buffered):
-    """The unpacked bytes from one member that begins a record up to the next one that does.
+    """The decompressed bytes from a member that begins a record up to the next one that does.
 
     Attributes:
-        offset: where it begins in the file.
-        position: unpacked bytes taken since then.
-        end: where the next member begins in the file; the damaged member where there is one.
-        damage: why the bytes break off; None where they do not.
-        is_bomb: that they would be too many is why.
-        reached: how far the file was read when damage was met, less what may not have been looked at yet.
-        unpacked: bytes that the damaged member gave.
-        following: the next segment's first member with its first piece, opened already.
+        offset: its beginning in the file.
+        position: number of consumed decompressed bytes.
+        end: the beginning of the next member in the file, or of the damaged member if there is one.
+        damage: why the bytes end early, or None.
+        is_bomb: whether they end early because they would be too many.
+        reached: how far the file was read when damage was met, minus input that may not have been used yet.
+        unpacked: number of bytes from the damaged member.
+        following: the next segment's first member with its first piece, already opened.
     """
 
     def __init__(
@@ -145,21 +150,21 @@ class Segment(Buffered):
         self._members, self._container, self._begins_record = members, container, begins_record
         self._member: Member | None = member
         self._total = self.unpacked = len(piece)
-        self._boundaries = {0: offset}  # unpacked bytes -> place in the file
+        self._boundaries = {0: offset}  # decompressed bytes -> offset in the file
         self.offset = self.end = self.reached = offset
         self.damage: str | None = None
         self.is_bomb = False
         self.following: tuple[Member, bytes] | None = None
 
     def boundary(self, position: int, last: int | None = None) -> int | None:
-        """The place in the file of the first member that begins, or last one that ends, at ``position`` or between it
-        and ``last``; None where there is none."""
+        """The file offset of the first member boundary at ``position``, or between it and ``last``; None if there is
+        none."""
         if last is None:
             return self._boundaries.get(position)
         return next((place for at, place in self._boundaries.items() if position <= at <= last), None)
 
     def forget_boundaries(self) -> None:
-        """Those before the present position are of no more use."""
+        """Forgets boundaries before the current position."""
         self._boundaries = {at: place for at, place in self._boundaries.items() if at >= self.position}
 
     def _next_piece(self) -> bytes:
@@ -186,7 +191,7 @@ class Segment(Buffered):
             raise BombError(f"unpacks to over {MAX_RATIO} times its size")
 
     def _salvage(self, damaged: Member) -> bytes:
-        """What a damaged member still gives behind the pieces it gave before: a whole piece fails for its last byte."""
+        """The bytes that a damaged member gives beyond its complete pieces. One bad byte fails a whole piece."""
         member = self._members.open(self._container, damaged.offset)
         parts: list[bytes] = []
         with contextlib.suppress(DamageError):
@@ -198,7 +203,7 @@ class Segment(Buffered):
         return b"".join(parts)
 
     def _open_next(self, place: int) -> bytes:
-        """Goes on to the member at a place if it continues this segment; returns its first piece."""
+        """Opens the member at an offset if it continues this segment. Returns its first piece, else b""."""
         self.end = place = self._members.skip_frames(place)
         self._boundaries[self._total] = place
         self._member, self.unpacked = None, 0
@@ -208,7 +213,7 @@ class Segment(Buffered):
         try:
             piece = member.read(_PIECE)
         except DamageError:
-            return b""  # the next segment begins with it, and says so
+            return b""  # the next segment begins with it and reports the damage
         if self._begins_record(piece):
             self.following = member, piece
             return b""

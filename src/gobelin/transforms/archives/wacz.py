@@ -1,9 +1,9 @@
-"""WACZ: a zip file of archives. Any zip is accepted, and first bytes tell which of its members are archives.
+"""WACZ: a zip file of archives. Any zip is accepted, and the first bytes of its members show which are archives.
 
-A zip is untrusted. Its directory is read into memory up to a limit; members are known by name and never written under
-it; encrypted members, those that overlap and those of unknown packing are refused. A stored member, as the format asks
-for, is read in place. A deflated one is unpacked into a temporary file first, up to ``MAX_RATIO`` times its size,
-because readers go back in an archive where it is damaged.
+A zip is untrusted. Its directory is read into memory up to a limit. Members are identified by name, and no file is ever
+written under that name. Encrypted members, overlapping members and members of unknown compression are refused. A stored
+member, as the format requires, is read in place. A deflated one is first decompressed into a temporary file, up to
+``MAX_RATIO`` times its size, because readers of a damaged archive go back.
 
 Source: WACZ 1.1.1, https://specs.webrecorder.net/wacz/1.1.1/; APPNOTE.TXT 6.3.10 (zip).
 """
@@ -26,7 +26,7 @@ from gobelin.transforms.archives.segments import MAX_RATIO, MIN_RATIO_BYTES
 from gobelin.transforms.urls import well_formed
 
 MAX_DIRECTORY_BYTES = 8 << 20
-"""A zip's directory, or any single piece of it, that is read into memory: about 100,000 members."""
+"""Maximum size of a zip's directory, or of any part of it, that is read into memory: about 100,000 members."""
 
 _HEAD_BYTES = 16 << 10
 _PIECE = 256 << 10
@@ -37,12 +37,12 @@ _ZIP_ERRORS = (zipfile.BadZipFile, ValueError, struct.error, EOFError, NotImplem
 
 
 class ContainerError(ValueError):
-    """A zip, or a member of it, cannot be read; the message says why."""
+    """A zip or a member of it cannot be read. The message gives the reason."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ZipMember:
-    """An archive in a zip, or a member that may be one and cannot be looked at (``problem``)."""
+    """An archive in a zip, or an unreadable member that may be one (then it has a ``problem``)."""
 
     name: str
     start: int  # of its data, in the zip
@@ -52,7 +52,7 @@ class ZipMember:
 
 
 def is_zip(stream: BinaryIO) -> bool:
-    """Whether a zip begins at the stream's beginning."""
+    """Whether a stream begins with a zip."""
     stream.seek(0)
     return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -109,7 +109,7 @@ def _is_archive(source: Source, member: ZipMember) -> bool:
         if not member.is_stored:
             head = zlib.decompressobj(-15).decompress(head, _HEAD_BYTES)
         if is_skippable(head):
-            return True  # a dictionary, which may be longer than what was read
+            return True  # a dictionary, which may be longer than the bytes read
         inside = Members(Source(io.BytesIO(head)))
         container = inside.container(0)
         return begins_record(head if container is None else inside.open(container, 0).read(_HEAD_BYTES))
@@ -119,7 +119,7 @@ def _is_archive(source: Source, member: ZipMember) -> bool:
 
 @contextlib.contextmanager
 def open_archive_of(stream: BinaryIO, name: str) -> Iterator[tuple[BinaryIO, str | None]]:
-    """(an archive in a zip, seekable; why it breaks off or None). Raises ``ContainerError``."""
+    """Yields (an archive in a zip, seekable; why it is incomplete, or None). Raises ``ContainerError``."""
     member = next((member for member in list_archives(stream) if member.name == name), None)
     if member is None:
         raise ContainerError(f"no archive of the name {name[:200]!r} in the zip")
@@ -134,12 +134,12 @@ def open_archive_of(stream: BinaryIO, name: str) -> Iterator[tuple[BinaryIO, str
 
 
 def part_of(stream: BinaryIO, start: int, num_bytes: int) -> BinaryIO:
-    """A part of a seekable stream, as a stream of its own."""
+    """A part of a seekable stream as a stream."""
     return io.BufferedReader(_Slice(stream, start, num_bytes))
 
 
 def _inflate(source: Source, member: ZipMember, output: IO[bytes]) -> str | None:
-    """Writes a deflated member's content, as far as it can be had. Returns why not to its end."""
+    """Writes the content of a deflated member as far as possible. Returns why it is incomplete, or None."""
     decoder = zlib.decompressobj(-15)
     at, end = member.start, member.start + member.num_bytes
     while not decoder.eof:
@@ -160,7 +160,7 @@ def _inflate(source: Source, member: ZipMember, output: IO[bytes]) -> str | None
 
 
 class _Limited:
-    """A stream that refuses to give more at a time than a zip's directory may hold."""
+    """A stream that refuses reads of more bytes than a zip's directory may have."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -183,7 +183,7 @@ class _Limited:
         return data
 
     def close(self) -> None:
-        """The stream stays open: it is not ours."""
+        """Leaves the stream open, because the caller owns it."""
 
 
 class _Slice(io.RawIOBase):

@@ -19,7 +19,7 @@ from gobelin.transforms.images.block_list import BlockListConfig, load_block_lis
 
 
 class BlockRevisits(beam.PTransform):
-    """Rows of revisits -> those without a listed address, as ``revisits``; of the others ``decisions``, and index rows
+    """Rows of revisits -> those without a listed address, as ``revisits``. For the others, ``decisions`` and index rows
     ``images`` that keep their addresses out of documents."""
 
     def __init__(self, config: BlockListConfig) -> None:
@@ -31,7 +31,7 @@ class BlockRevisits(beam.PTransform):
 
 
 def _refuse_revisit(revisit: RevisitRow, detail: str) -> Iterator[Decision]:
-    """A revisit goes no further where nobody can say whether it is listed."""
+    """If the check of a revisit fails, the revisit is left out."""
     yield Decision(
         stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="extract_error", detail=detail,
         warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],
@@ -46,7 +46,7 @@ def _block_revisit(revisit: RevisitRow, config: BlockListConfig) -> Iterator[bea
     if hit is None:
         yield beam.pvalue.TaggedOutput("revisits", revisit)
         return
-    if not revisit["is_redirect"]:  # what became of a redirect's record is told elsewhere
+    if not revisit["is_redirect"]:  # the record of a redirect has a decision elsewhere
         decision = Decision(
             stage="extract", unit=Unit.RECORD, action=Action.DROP, rule=BLOCKED, detail=hit.list_name,
             warc_file=revisit["warc_file"], warc_offset=revisit["warc_offset"],

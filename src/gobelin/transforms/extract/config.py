@@ -1,4 +1,4 @@
-"""Settings of ``extract``: limits on what may be read. None of them judges quality, which ``select`` does."""
+"""Settings of ``extract``: limits on what may be read. None of them judges quality; ``select`` does that."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from gobelin.transforms.rights.consent import AI_AGENTS
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ExtractConfig:
-    """What may be read at all."""
+    """Limits on what may be read."""
 
     max_page_bytes: int = 10 * 1024 * 1024
-    """Bytes of an HTML page after decoding; longer pages are dropped unparsed."""
+    """Maximum size of an HTML page in bytes after decoding. Longer pages are dropped without parsing."""
 
     gates: Gates = dataclasses.field(default_factory=Gates)
-    """Pages that are turned away before they are parsed."""
+    """Pages that are dropped without parsing."""
 
     image: ImageLimits = dataclasses.field(default_factory=ImageLimits)
-    """What may be opened as a picture."""
+    """Limits on image files."""
 
     block_list: BlockListConfig = dataclasses.field(default_factory=BlockListConfig)
-    """Lists of files that may not be stored, asked before anything is decoded or written."""
+    """Lists of files that must not be stored. They are checked before anything is decoded or written."""
 
     fetch: FetchConfig = dataclasses.field(default_factory=FetchConfig)
-    """Images that pages show and the archives lack. Off by default: nothing leaves the machine."""
+    """Fetching of images that pages show but the archives lack. Off by default: no connection leaves the machine."""
 
     robots_agents: tuple[str, ...] = AI_AGENTS
-    """Robots, lower case. Where a site's robots.txt disallows one of them, that is recorded on its pages and images.
-    The default names robots that gather material for training."""
+    """Robots, in lower case. If a site's robots.txt disallows one of them, its pages and images record that. By default
+    these are robots that collect training data."""
 
     def __post_init__(self) -> None:
         if self.max_page_bytes < 1:
@@ -41,5 +41,5 @@ class ExtractConfig:
 
 
 def image_limits(config: ExtractConfig) -> ImageLimits:
-    """The limits of a recipe; a PDQ block list needs the PDQ hash."""
+    """The image limits of a recipe. A PDQ block list enables the PDQ hash."""
     return dataclasses.replace(config.image, pdq=True) if config.block_list.pdq else config.image

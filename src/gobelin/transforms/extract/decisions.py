@@ -13,11 +13,12 @@ from gobelin.transforms.pages.content.gates import Refusal
 from gobelin.transforms.pages.tree.find_nodes import PageProblem
 
 BLOCKED = "block_list"
-"""Rule of what is on a list of files that may not be stored."""
+"""Rule of files on a block list."""
 
 
 def blocked_decision(capture: Capture, unit: Unit, hit: BlockHit) -> Decision:
-    """The decision on a capture that a block list names: which list, which record, nothing that leads to the file."""
+    """The decision on a capture that a block list names. It has the list and the record, but nothing that leads to the
+    file."""
     decision = capture_decision(capture, unit, Action.DROP, BLOCKED)
     return dataclasses.replace(decision, url=None, detail=hit.list_name)
 

@@ -1,8 +1,10 @@
-"""Captures -> documents and images: the first half of ``extract``, which works record by record.
+"""Turns captures into documents and images: the first half of ``extract``, which works record by record.
 
 Pages become ``PageDraft``s (extract_page.py), and images become ``ImageDraft``s (extract_image.py). Both are joined by
-URL later (resolve_urls.py, write_documents.py, write_images.py). Every capture gives exactly one draft or one decision.
-Large data (nodes, bytes) goes into a spool. The transforms return index rows of a few hundred bytes (indexes.py).
+URL
+later (resolve_urls.py, write_documents.py, write_images.py). Each capture gives exactly one draft or one decision.
+Large data
+(nodes, bytes) goes into a spool. The transforms return index rows of a few hundred bytes (indexes.py).
 """
 
 from __future__ import annotations
@@ -29,16 +31,16 @@ from gobelin.transforms.progress import advance
 
 
 def _as_json(document: Document) -> bytes:
-    """A document as the spool holds it. A lone surrogate, which UTF-8 cannot write, becomes a question mark."""
+    """A document in the form of the spool. A lone surrogate, which UTF-8 cannot encode, becomes a question mark."""
     return json.dumps(to_row(document), ensure_ascii=False).encode("utf-8", "replace")
 
 
 _COUNTED = {Action.DROP: "dropped", Action.FAIL: "failed"}
-"""What decisions are counted as while the stage runs."""
+"""The name of each action among the counts of the running stage."""
 
 
 class ExtractPages(beam.PTransform):
-    """Page captures -> index rows ``pages`` and ``images``, ``decisions``, ``tallies`` (of data: images)."""
+    """Page captures -> index rows ``pages`` and ``images``, ``decisions``, and ``tallies`` of ``data:`` images."""
 
     def __init__(self, config: ExtractConfig, spool_folder: str) -> None:
         self._config, self._spool_folder = config, spool_folder
@@ -62,8 +64,8 @@ class ExtractImages(beam.PTransform):
 
 
 def spare_collector() -> None:
-    """Lets the garbage collector look for cycles less often in this process. A page is thousands of short-lived objects
-    without cycles; looking after every 700 costs about 8 % of a page's time."""
+    """Makes the garbage collector of this process run less often. A page creates thousands of short-lived objects
+    without cycles, and a collection per 700 allocations takes about 8 % of a page's time."""
     gc.set_threshold(50_000, 20, 50)
 
 
@@ -74,7 +76,7 @@ class _Extractor(WebStep):
         self._config, self._spool_folder = config, spool_folder
 
     def setup(self) -> None:
-        load_block_list(self._config.block_list)  # a list that cannot be read ends the run, not every record
+        load_block_list(self._config.block_list)  # an unreadable list must end the run, not fail each record
         spare_collector()
         self._checker = ImageChecker(image_limits(self._config))
 
@@ -121,8 +123,8 @@ class _ExtractPages(_Extractor):
         yield beam.pvalue.TaggedOutput("pages", {**row, **to_row(self._spool.write(payload))})
 
     def _made(self, capture: Capture) -> tuple[tuple[Row, bytes] | Decision, dict[str, ImageDraft | Decision]]:
-        """The index row of a page and the document as the spool holds it, or the decision on it; and its data:
-        images."""
+        """Returns (index row of a page and its document as spool bytes, or the decision on it; its ``data:``
+        images)."""
         outcome, images = extract_page(capture, self._config, self._checker.check)
         if isinstance(outcome, Decision):
             return outcome, images

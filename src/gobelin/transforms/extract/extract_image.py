@@ -1,4 +1,5 @@
-"""An image response -> an ``ImageDraft``: checked, hashed, with its bytes; or the reason why it is left out."""
+"""Extracts an ``ImageDraft`` from an image response (checked, hashed, with its bytes), or the decision that leaves it
+out."""
 
 from __future__ import annotations
 
@@ -36,30 +37,30 @@ class ImageDraft:
     warc_date: str
     payload_digest: str | None
     data: bytes
-    source_format: str | None = None  # svg: ``data`` was rendered from a drawing
+    source_format: str | None = None  # svg if ``data`` was rendered from a drawing
     source_sha256: str | None = None  # of the drawing's bytes
-    pages_left_out: Decision | None = None  # of a TIFF
+    pages_left_out: Decision | None = None  # on further pages of a TIFF
 
 
 Check = Callable[[bytes], ImageFacts | ImageProblem]
-"""What tells an image's facts: ``ImageChecker.check``, or ``check_image`` under some limits."""
+"""Returns an image's facts: ``ImageChecker.check``, or ``check_image`` under some limits."""
 
 
 def image_row(draft: ImageDraft, url: str, spool: Spool) -> Row:
-    """The index row of an image under this address; its bytes, and behind them its copy, go into the spool."""
+    """The index row of an image at this address. Its bytes, followed by its reduced copy, go into the spool."""
     row = {name: getattr(draft, name) for name in IMAGE_INDEX.names if hasattr(draft, name)}
     facts = to_row(draft.facts)
     copy = facts.pop("copy") or b""
-    del facts["rendered"]  # is the data
+    del facts["rendered"]  # it is ``draft.data``
     lies = to_row(spool.write(draft.data + copy)) | {"length": len(draft.data), "copy_length": len(copy)}
     return row | facts | lies | {"url_key": url_key(url), "is_blocked": False}
 
 
 def extract_image(capture: Capture, config: ExtractConfig, check: Check | None = None) -> ImageDraft | Decision:
-    """An image response's draft, or the reason why there is none.
+    """The draft of an image response, or the decision that leaves it out.
 
     Args:
-        check: None: the image is decoded in this process.
+        check: checks the image; None: in this process.
     """
     limits = image_limits(config)
     if capture.status != 200:
@@ -97,7 +98,8 @@ def extract_image(capture: Capture, config: ExtractConfig, check: Check | None =
 
 
 def _pages_left_out(capture: Capture) -> Decision | None:
-    """Says how many pages of a TIFF are not in its image, which is the first one; None where there are no others."""
+    """The decision with the number of TIFF pages that are not in its image, which is the first page; None if there are
+    none."""
     num_pages, is_damaged = count_pages(capture.payload)
     if num_pages == 1 and not is_damaged:
         return None

@@ -1,4 +1,4 @@
-"""An HTML response -> a ``PageDraft``: a document in which pictures are still lists of candidate URLs.
+"""Extracts a ``PageDraft`` from an HTML response: a document whose images are still lists of candidate URLs.
 
 A ``data:`` image of a page becomes an image of its own.
 """
@@ -24,21 +24,21 @@ from gobelin.transforms.urls import canonical_url, data_url_reference
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageDraft:
-    """A document before its pictures are looked up."""
+    """A document before its images are resolved."""
 
     document: Document  # image nodes without image_url and image_id
     candidates: tuple[tuple[str, ...], ...]  # URLs of each image node, best first
-    payload_digest: str | None  # as the archive spells it
+    payload_digest: str | None  # as in the archive
 
 
 def extract_page(
     capture: Capture, config: ExtractConfig, check: Check | None = None
 ) -> tuple[PageDraft | Decision, dict[str, ImageDraft | Decision]]:
-    """A page's draft, or the reason why it is left out; and the draft or decision of each of its ``data:`` images, by
-    name.
+    """Returns (a page's draft, or the decision that leaves it out; the draft or decision of each of its ``data:``
+    images, by name).
 
     Args:
-        check: None: images are decoded in this process.
+        check: checks images; None: in this process.
     """
     blocked = load_block_list(config.block_list)
     hit = blocked.match_url(capture.url) if blocked else None
@@ -90,7 +90,7 @@ def _nodes(
     blocked = load_block_list(config.block_list)
     nodes: list[Node] = []
     candidates: list[tuple[str, ...]] = []
-    images: dict[str, ImageDraft | Decision] = {}  # a data: image that stands twice in a page is one image
+    images: dict[str, ImageDraft | Decision] = {}  # a repeated data: image is one image
     for piece in content.pieces:
         if isinstance(piece, TextPiece):
             nodes.append(
@@ -108,14 +108,14 @@ def _nodes(
             urls.append(url)
         addresses = [*urls, piece.link_url] if piece.link_url else urls
         if blocked and any(blocked.match_url(url) for url in addresses):
-            urls, piece = [], dataclasses.replace(piece, link_url=None)  # its other files show the same
+            urls, piece = [], dataclasses.replace(piece, link_url=None)  # its other files show the same image
         candidates.append(tuple(urls))
         nodes.append(_image_node(piece))
     return nodes, candidates, images
 
 
 def _unlisted(licences: tuple[Licence, ...], config: ExtractConfig) -> tuple[Licence, ...]:
-    """Without those of images whose address is on a list."""
+    """The licences without those of images whose address is on a block list."""
     blocked = load_block_list(config.block_list)
     if blocked is None:
         return licences
@@ -137,7 +137,7 @@ def _image_node(reference: ImageReference) -> Node:
 def _data_image(
     url: str, capture: Capture, config: ExtractConfig, check: Check | None
 ) -> tuple[str, ImageDraft | Decision]:
-    """The short name of a ``data:`` image, and its draft or why there is none."""
+    """Returns (short name of a ``data:`` image, its draft or the decision on it)."""
     decoded = decode_data_url(url)
     media_type, data = decoded if decoded else ("unknown", b"")
     name = data_url_reference(media_type, data)

@@ -21,7 +21,7 @@ PAGE_INDEX = pa.schema(
         ("warc_file", pa.string()),
         ("warc_offset", pa.int64()),
         ("warc_date", pa.string()),
-        ("payload_digest", pa.string()),  # as the archive spells it; null where it has none
+        ("payload_digest", pa.string()),  # as in the archive; null if it has none
         ("consent", pa.list_(pa.string())),
         ("candidates", pa.list_(pa.list_(pa.string()))),  # URLs of each image node, best first
         ("candidate_keys", pa.list_(pa.list_(pa.string()))),  # their ``url_key``s
@@ -30,7 +30,7 @@ PAGE_INDEX = pa.schema(
         ("length", pa.int64()),
     ]
 )
-"""One row per page draft: its keys, and where in a spool its document lies."""
+"""One row per page draft: its keys, and the position of its document in a spool."""
 
 
 class PageIndexRow(TypedDict):
@@ -73,18 +73,18 @@ IMAGE_INDEX = pa.schema(
         ("warc_offset", pa.int64()),
         ("warc_date", pa.string()),
         ("payload_digest", pa.string()),
-        ("is_blocked", pa.bool_()),  # nothing but its URL is kept, so that no document names it
+        ("is_blocked", pa.bool_()),  # only its URL is kept, so that no document refers to it
         ("path", pa.string()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
-        ("copy_length", pa.int64()),  # bytes of the reduced copy, which lies behind the image's own; 0: there is none
+        ("copy_length", pa.int64()),  # bytes of the reduced copy, stored after those of the image; 0: there is none
     ]
 )
-"""One row per image draft: its keys and facts, and where in a spool its bytes lie."""
+"""One row per image draft: its keys and facts, and the position of its bytes in a spool."""
 
 
 class ImageIndexRow(TypedDict):
-    """A row of ``IMAGE_INDEX`` that stands for bytes."""
+    """A row of ``IMAGE_INDEX`` of an image with bytes (not blocked)."""
 
     image_id: str
     url: str
@@ -114,14 +114,14 @@ class ImageIndexRow(TypedDict):
 
 
 def address_keys(url: str, candidates: Sequence[Sequence[str]]) -> Row:
-    """The columns of a page's index row that hold addresses and their keys, but for its own address."""
+    """The columns of a page's index row with addresses and their keys, except for its own address."""
     keys = [[url_key(candidate) for candidate in urls] for urls in candidates]
     return {"url_key": url_key(url), "candidates": candidates, "candidate_keys": keys}
 
 
 def blocked_row(url: str, warc_date: str | None = None, payload_digest: str | None = None) -> Row:
-    """The index row of an image on a block list: its address, so that no document names it, and what revisits know
-    it by."""
+    """The index row of an image on a block list: its address, so that no document refers to it, and the data by which
+    revisits find it."""
     row: Row = {
         **dict.fromkeys(IMAGE_INDEX.names),
         "url": url,

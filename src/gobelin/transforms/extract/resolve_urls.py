@@ -1,7 +1,7 @@
-"""Finds the URLs of images that the input holds, among those that pages name.
+"""Finds which of the image URLs in pages the input contains.
 
     page index --candidate URLs--+
-                                 +--by URL--> for each image node, the candidates that the archive holds
+                                 +--by URL--> for each image node, the candidates in the archives
     image index --URL------------+
 
 If one URL was captured more than once, the latest capture counts.
@@ -32,7 +32,7 @@ IMAGE_NAMES = pa.schema(
         ("warc_offset", pa.int64()),
     ]
 )
-"""One row per image under one URL: those columns of an image's index row that pages need."""
+"""One row per image and URL, with the columns of the image's index row that pages need."""
 
 
 class ImageNameRow(TypedDict):
@@ -50,12 +50,12 @@ class ImageNameRow(TypedDict):
 RESOLUTIONS = pa.schema(
     [
         ("doc_id", pa.string()),
-        ("place", pa.int32()),  # number of the image node among its document's
-        ("rank", pa.int32()),  # number of the candidate, 0: the page's first choice
+        ("place", pa.int32()),  # index of the image node among the image nodes of its document
+        ("rank", pa.int32()),  # index of the candidate, 0: the page's first choice
         ("image_id", pa.string()),  # null: the image is blocked, and the document must not name it
     ]
 )
-"""One row per candidate URL that the archive holds."""
+"""One row per candidate URL that the archives contain."""
 
 
 class ResolutionRow(TypedDict):
@@ -68,7 +68,7 @@ class ResolutionRow(TypedDict):
 
 
 WISHES = pa.schema([("url_key", pa.string()), ("doc_id", pa.string()), ("place", pa.int32()), ("rank", pa.int32())])
-"""One row per URL that an image node of a page names; ``place`` and ``rank`` as in ``RESOLUTIONS``."""
+"""One row per candidate URL of an image node; ``place`` and ``rank`` as in ``RESOLUTIONS``."""
 
 
 def wishes_of(pages: pa.Table) -> pa.Table:
@@ -91,7 +91,7 @@ def wishes_of(pages: pa.Table) -> pa.Table:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WishesBySlice:
-    """Deals the wishes of pages out by their keys (``partition.Deal``)."""
+    """Partitions the candidate URLs of pages by their keys (``partition.Partitioner``)."""
 
     num_parts: int
 
@@ -105,7 +105,7 @@ Wish = tuple[str, tuple[str, int, int]]
 
 
 def wishes_in_index(path: str) -> Iterator[Wish]:
-    """What the pages in a file of the page index wish for."""
+    """The candidate URLs of the pages in a file of the page index."""
     for table in read_tables(path, ["doc_id", "candidate_keys"]):
         yield from _wishes_in(wishes_of(table))
 
@@ -123,7 +123,7 @@ def _wishes_in(wishes: pa.Table) -> Iterator[Wish]:
 
 
 def choose_capture(images: Iterable[ImageNameRow]) -> ImageNameRow | None:
-    """The latest capture of one URL; of equal dates, the last one in the archives. A blocked one counts before all
+    """The latest capture of one URL; of equal dates, the last one in the archives. A blocked one has priority over all
     others."""
     rows = list(images)
     blocked = next((row for row in rows if row.get("is_blocked")), None)
@@ -131,7 +131,7 @@ def choose_capture(images: Iterable[ImageNameRow]) -> ImageNameRow | None:
 
 
 class ResolveUrls(beam.PTransform):
-    """(``Wish``es, rows of ``IMAGE_NAMES``) -> rows of ``RESOLUTIONS``."""
+    """(``Wish`` pairs, rows of ``IMAGE_NAMES``) -> rows of ``RESOLUTIONS``."""
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         wishes, names = inputs

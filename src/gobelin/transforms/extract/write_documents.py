@@ -1,6 +1,7 @@
-"""Pages with their resolved images -> the data set ``documents``.
+"""Writes pages with their resolved images into the data set ``documents``.
 
-A page captured twice with the same payload is one document; the copy that comes first by (archive, offset) stays.
+A page that was captured twice with the same payload is one document. The capture that comes first by (archive, offset)
+stays.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class ShownRow(TypedDict):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resolution:
-    """A wish of a document that the archive can fulfil; see ``RESOLUTIONS``."""
+    """A candidate of a document that the archives contain; see ``RESOLUTIONS``."""
 
     place: int
     rank: int
@@ -49,11 +50,13 @@ class Resolution:
 def resolve_nodes(
     document: DocumentRow, candidates: Sequence[Sequence[str]], resolutions: Iterable[Resolution]
 ) -> DocumentRow:
-    """The document with each image node's URL and, where the archive holds it, its image. Of a blocked image nothing is
-    left by which it could be found.
+    """The document with each image node's URL and, if the archives contain it, its image. For a blocked image,
+    everything is removed
+    by which it could be found.
 
     Args:
         candidates: URLs of each image node, best first.
+        resolutions: candidates in the archives.
     """
     best: dict[int, Resolution] = {}
     blocked = set()
@@ -83,9 +86,11 @@ def resolve_nodes(
 
 
 class WriteDocuments(beam.PTransform):
-    """(page index rows, rows of ``RESOLUTIONS``, (doc_id, signals) pairs) of some shards -> these of ``documents``.
+    """(page index rows, rows of ``RESOLUTIONS``, (doc_id, signals) pairs) of some shards -> these shards of
+    ``documents``.
 
-    Tagged outputs: ``shown``, rows of ``SHOWN``; ``decisions`` on pages captured twice, or that cannot be put together.
+    Tagged outputs: ``shown``, rows of ``SHOWN``; ``decisions`` on pages that were captured twice or cannot be
+    assembled.
     """
 
     def __init__(self, folder: str, shards: Sequence[int], num_shards: int) -> None:
@@ -128,7 +133,7 @@ def _resolution_by_doc_id(row: ResolutionRow) -> tuple[str, tuple[int, int, str 
 
 def _keep_first_capture(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     doc_id, sides = joined
-    # A bundle that was run twice indexes a capture twice: the same place in the archive is the same capture.
+    # A bundle that ran twice indexes a capture twice. Equal positions in the archive are the same capture.
     captures = {(page["warc_file"], page["warc_offset"]): page for page in sides["pages"]}
     places = sorted(captures)
     for place in places[1:]:
@@ -201,5 +206,5 @@ class _WriteDocumentShard(WebStep):
 def _put_together(page: PageIndexRow, resolutions: list[tuple[int, int, str | None]], payload: bytes) -> DocumentRow:
     found = (Resolution(*resolution) for resolution in resolutions)
     document = resolve_nodes(json.loads(payload), page["candidates"], found)
-    document["consent"] = page["consent"]  # with what its site says
+    document["consent"] = page["consent"]  # including the signals of its site
     return document

@@ -1,4 +1,5 @@
-"""Images that some document shows -> the data set ``images``, once each, with all their URLs, and reduced copies."""
+"""Writes the images that documents show into the data set ``images``, once each with all their URLs, and their reduced
+copies."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ from gobelin.transforms.row_steps import empty_shards
 
 
 class WriteImages(beam.PTransform):
-    """(image index rows, rows of ``SHOWN``, rows of ``IMAGE_NAMES`` by revisits, (image_id, signals) pairs) of some
-    shards -> these of ``images``, and of ``copies`` where there is a folder for them.
+    """(image index rows, rows of ``SHOWN``, rows of ``IMAGE_NAMES`` of revisits, (image_id, signals) pairs) of some
+    shards -> these
+    shards of ``images``, and of ``copies`` if there is a folder for them.
 
     Tagged output ``decisions``: on image records whose bytes are stored already, or which no document shows.
     """
@@ -59,7 +61,7 @@ class WriteImages(beam.PTransform):
 
 
 def is_stored(image: ImageIndexRow) -> bool:
-    """Whether an image index row stands for bytes."""
+    """Whether an image index row has bytes."""
     return not image.get("is_blocked")
 
 
@@ -73,7 +75,7 @@ def _shown_key(row: ShownRow) -> tuple[str, bool]:
 
 def _keep_shown_once(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     identifier, sides = joined
-    # data: images of one page share their page's place, so the URL is part of a record's identity.
+    # data: images have the position of their page, so the URL is part of a record's identity.
     records = {(row["warc_file"], row["warc_offset"], row["url"]): row for row in sides["images"]}
     keys = sorted(records)
     is_shown = any(True for _ in sides["shown"])

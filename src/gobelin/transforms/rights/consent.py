@@ -1,22 +1,27 @@
-"""Opt-out signals of pages and images, recorded as found. The recipe decides what follows.
+"""Opt-out signals of pages and images, recorded as found. The recipe decides about them.
 
 A signal is a string, ``where: value``:
 
-    header x-robots-tag: googlebot: noindex, noai      one response header (``tdm-reservation``, ``tdm-policy``,
-    meta robots: noai, noimageai                       ``content-usage``, ``content-signal`` likewise); one meta
-    robots.txt disallow: ccbot                         what the site's robots.txt and /.well-known/tdmrep.json say of
-    tdmrep.json tdm-reservation: 1                     the page's address (``site_policy.py``)
+    header x-robots-tag: googlebot: noindex, noai      one response header (also ``tdm-reservation``, ``tdm-policy``,
+    meta robots: noai, noimageai                       ``content-usage``, ``content-signal``); one meta element
+    robots.txt disallow: ccbot                         rules of the site's robots.txt and /.well-known/tdmrep.json for
+    the
+    tdmrep.json tdm-reservation: 1                     page's address (``site_policy.py``)
 
-``directives`` reads one signal. Directives of X-Robots-Tag are addressed to the agent named before them, up to the next
-agent of the same line; a name before a colon is an agent unless it is a directive that takes a value. ``refusal`` and
-``effective`` read all signals of a page together, with TDMRep's order: a meta overrides the header, the header the
-file; a value that is neither 0 nor 1, or no value at all, overrides nothing.
+``directives`` reads one signal. Directives of X-Robots-Tag apply to the agent named before them, up to the next agent
+in the
+same line. A name before a colon is an agent unless it is a directive with a value. ``refusal`` and ``effective`` read
+all
+signals of a page together, with the precedence of TDMRep: a meta element overrides the header, and the header overrides
+the
+file. A value other than 0 or 1, or no value, overrides nothing.
 
-If a signal can be read in two ways, the stricter one counts. Directives to one agent count for all agents, unless the
-caller names the agents that matter. In a malformed Content-Usage, refusals count and permissions do not.
+If a signal is ambiguous, the stricter reading counts. Directives for one agent count for all agents, unless the caller
+names
+the relevant agents. In a malformed Content-Usage, refusals count and permissions do not.
 
-Cost: one walk over the tree, about 0.2 ms for a page of 150 KB. Sources: Google's robots meta specification, W3C
-TDMRep (2024), draft-ietf-aipref-attach and -vocab, RFC 9651, contentsignals.org.
+Cost: one walk over the tree, about 0.2 ms for a page of 150 KB. Sources: Google's robots meta specification, W3C TDMRep
+(2024), draft-ietf-aipref-attach and -vocab, RFC 9651, contentsignals.org.
 """
 
 from __future__ import annotations
@@ -40,22 +45,24 @@ AI_AGENTS = (
     "meta-externalagent", "omgili", "omgilibot", "pangubot", "sbintuitionsbot", "spawning-ai", "timpibot",
     "velenpublicwebcrawler", "webzio-extended",
 )  # fmt: skip
-"""Product tokens, lower case, of robots that gather material for training (names: ai.robots.txt and their makers)."""
+"""Product tokens, in lower case, of robots that collect training data (sources: ai.robots.txt and the robots'
+owners)."""
 
 MAX_SIGNAL_CHARS = 8192
 MAX_SIGNALS = 256
-"""Signals that are kept of one page or image; where there are more, opt-outs come first."""
+"""Maximum number of signals of one page or image. If there are more, opt-outs have priority."""
 
 _HEADERS = frozenset(("x-robots-tag", "tdm-reservation", "tdm-policy", "content-usage", "content-signal"))
 _STRUCTURED = frozenset(("content-usage",))
-"""Headers whose lines are one field (RFC 9651), joined by commas. Lines of X-Robots-Tag have agents of their own."""
+"""Headers whose lines are one field (RFC 9651), joined by commas. Lines of X-Robots-Tag have separate agents."""
 
 _TDM = frozenset(("tdm-reservation", "tdm-policy"))
 _AGENT_METAS = frozenset((*AI_AGENTS, "slurp", "teoma", "yandex", "baiduspider", "bingpreview"))
 _ROBOT_META = re.compile(r"robots|[a-z][\w.-]{0,40}bot(?:-[a-z]{1,20})?")
 _TAKE_VALUES = frozenset(("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"))
 _AGENT = re.compile(r"\*|[a-z][\w./-]{0,60}|[a-z][a-z._-]*(?: [a-z._-]+){1,3}")
-"""A product token, or several words without digits: "25 jun 2010 15" before a colon is a piece of a date."""
+"""A product token, or several words without digits: in "25 jun 2010 15:00" the text before the colon is part of a
+date."""
 
 _DIRECTIVE = re.compile(r"[a-z][\w-]*(?:\s*=\s*[\w-]+)?")
 _REFUSED_KEY = re.compile(r"(?<![\w*.-])([a-z*][\w*.-]{0,60})\s*=\s*n(?![\w*.-])")
@@ -96,7 +103,7 @@ _MEANINGS |= {f"{key}={value}": ("allow", uses) for key, uses in _USAGE_KEYS.ite
 
 
 def find_consent(tree: HtmlElement, headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    """Signals of a page, from its response headers and its metas, sorted."""
+    """The signals of a page in its response headers and meta elements, sorted."""
     metas = []
     for meta in tree.iter("meta"):
         name = (meta.get("name") or "").strip().lower()
@@ -108,7 +115,7 @@ def find_consent(tree: HtmlElement, headers: tuple[tuple[str, str], ...]) -> tup
 
 
 def consent_of_headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    """Signals of a response, whatever it holds: an image has no others of its own. Sorted."""
+    """The signals in the headers of a response, sorted. An image has no other signals of its own."""
     found = []
     lines: dict[str, list[str]] = {}
     for name, value in headers:
@@ -122,7 +129,7 @@ def consent_of_headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
 
 
 def merge_signals(*groups: Iterable[str]) -> tuple[str, ...]:
-    """Signals of several sources in one: distinct, sorted, at most ``MAX_SIGNALS``."""
+    """The signals of several sources: distinct, sorted, at most ``MAX_SIGNALS``."""
     distinct = {signal for group in groups for signal in group}
     if len(distinct) > MAX_SIGNALS:
         ranked = sorted(distinct, key=lambda signal: (not _opts_out(signal), signal))
@@ -131,24 +138,28 @@ def merge_signals(*groups: Iterable[str]) -> tuple[str, ...]:
 
 
 def directives(signal: str, agents: Collection[str] | None = None) -> set[str]:
-    """What one signal asks for, lower case: ``{"noai", "noindex"}``, ``{"tdm-reservation=1"}``, ``{"ai-train=no"}``.
+    """The directives of one signal in lower case: ``{"noai", "noindex"}``, ``{"tdm-reservation=1"}``,
+    ``{"ai-train=no"}``.
 
     Args:
-        agents: product tokens in lower case; only what is addressed to one of them or to all robots counts. None:
-            whoever it is addressed to.
+        agents: product tokens in lower case. Only directives for one of them or for all robots count. None: all
+            directives.
 
-    ``none`` brings ``noindex`` and ``nofollow`` along; a directive with a value counts with and without it; what
-    robots.txt forbids is ``disallow``. A value that its grammar does not know gives nothing.
+    ``none`` implies ``noindex`` and ``nofollow``. A directive with a value counts with and without it. A path that
+    robots.txt
+    forbids is ``disallow``. A value that the grammar does not allow gives nothing.
     """
     return {found for agent, found in _addressed(signal) if agents is None or agent is None or agent in agents}
 
 
 def refusal(signals: Iterable[str], denied: Collection[str], agents: Collection[str] | None = None) -> str | None:
-    """The first reason among a page's signals to leave it out, as "noai in meta robots: noai"; None if there is none.
+    """The first reason among a page's signals to leave it out, such as "noai in meta robots: noai"; None if there is
+    none.
 
     Args:
-        denied: directives (``noai``, ``tdm-reservation=1``) or uses (``ai-train``, see ``effective``); a use stands
-            for every directive that refuses it.
+        denied: directives (``noai``, ``tdm-reservation=1``) or uses (``ai-train``, see ``effective``). A use stands for
+            all
+            directives that refuse it.
         agents: as for ``directives``.
     """
     lowered = {word.lower() for word in denied}
@@ -161,19 +172,20 @@ def refusal(signals: Iterable[str], denied: Collection[str], agents: Collection[
 
 
 USES = ("ai-train", "ai-input", "image-train", "tdm", "search", "index", "image-index")
-"""What an opt-out may refuse."""
+"""The uses that an opt-out may refuse."""
 
 
 def has_meaning(directive: str) -> bool:
-    """Whether a directive, in lower case, is known to allow or to refuse anything, wherever it may stand."""
+    """Whether a directive, in lower case, is known to allow or refuse any use."""
     return directive in _MEANINGS
 
 
 def effective(signals: Iterable[str], agents: Collection[str] | None = None) -> dict[str, Verdict]:
-    """What a page's signals come to: use -> verdict; a use that is not in the answer is unknown.
+    """The combined effect of a page's signals: use -> verdict. A use that is not in the result is unknown.
 
     Uses: see ``USES``. One disallow outweighs any number of allows (draft-ietf-aipref-vocab, "Combining Preferences").
-    No use implies another.
+    No use
+    implies another.
     """
     verdicts: dict[str, Verdict] = {}
     for signal in _standing(signals):
@@ -183,19 +195,19 @@ def effective(signals: Iterable[str], agents: Collection[str] | None = None) -> 
 
 
 def _verdicts(signal: str, agents: Collection[str] | None) -> Iterator[tuple[Verdict, str]]:
-    """(verdict, use) of each directive of a signal that has one."""
+    """(verdict, use) for each directive of a signal that has a meaning."""
     for agent, directive in _addressed(signal):
         if agents is not None and agent is not None and agent not in agents:
             continue
         verdict, uses = _MEANINGS.get(directive, ("allow", ()))
         yield from ((verdict, use) for use in uses)
-        if directive == "noindex" and agent in AI_AGENTS:  # pages say so to robots that build no index
+        if directive == "noindex" and agent in AI_AGENTS:  # some pages address noindex to robots that build no index
             yield "disallow", "ai-train"
 
 
 def _standing(signals: Iterable[str]) -> list[str]:
-    """The signals without those of TDMRep that a more specific one overrides. Reservation and policy each by
-    itself; two metas that contradict each other both stand."""
+    """The signals without signals of TDMRep that a more specific one overrides. Reservation and policy are independent.
+    Two contradictory meta elements both count."""
     every = sorted(signals)
     best: dict[str, int] = {}
     for signal in every:
@@ -210,7 +222,7 @@ def _standing(signals: Iterable[str]) -> list[str]:
 
 
 def _place(signal: str) -> tuple[str, str]:
-    """("header", "x-robots-tag") of "header x-robots-tag: ..."."""
+    """("header", "x-robots-tag") for "header x-robots-tag: ..."."""
     place, _, name = signal.partition(": ")[0].partition(" ")
     return place, name
 
@@ -220,8 +232,8 @@ def _opts_out(signal: str) -> bool:
 
 
 def _signal(where: str, value: str) -> str:
-    """A signal with its white space folded. Of one that is too long the end goes, but not the opt-outs in it: they
-    move to the front, where they are addressed to all."""
+    """A signal with folded white space. If it is too long, its end is cut off, but opt-outs for all agents in the end
+    are moved to the front."""
     text = " ".join(well_formed(value).split())
     if len(text) > MAX_SIGNAL_CHARS:
         kept = text[:MAX_SIGNAL_CHARS].rpartition(",")[0] or text[:MAX_SIGNAL_CHARS]
@@ -232,7 +244,7 @@ def _signal(where: str, value: str) -> str:
 
 
 def _addressed(signal: str) -> Iterator[tuple[str | None, str]]:
-    """(agent, directive) of a signal; the agent is None for what is addressed to all robots."""
+    """(agent, directive) for each directive of a signal. The agent is None if the directive is for all robots."""
     place, name = _place(signal)
     value = signal.partition(": ")[2].strip()
     agent: str | None = None
@@ -279,7 +291,8 @@ def _robots_directives(value: str, agent: str | None) -> Iterator[tuple[str | No
 
 
 def _usage_preferences(value: str) -> Iterator[str]:
-    """``train-ai=n`` of a Content-Usage field: keys whose value is the token y or n, the last of each key."""
+    """Preferences of a Content-Usage field, such as ``train-ai=n``: keys with the token y or n; the last value of a key
+    counts."""
     try:
         fields: Any = http_sf.parse(value.encode(), tltype="dictionary")
     except ValueError:

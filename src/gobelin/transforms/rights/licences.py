@@ -1,20 +1,23 @@
-"""Licence statements of a page: the licence, its scope and its place. They are recorded and never trusted.
+"""Finds licence statements of a page: the licence, its scope and its place. They are recorded and not trusted.
 
-Looked at, in one walk over the tree:
+One walk over the tree reads
 
-    link, a     rel=license (and licence, cc:license, dct:license); rel=copyright where it is Creative Commons;
-                any <a> to a licence of creativecommons.org
-    meta        dcterms.license, dc.rights and their cousins, where they hold an address
+    link, a     rel=license (and licence, cc:license, dct:license); rel=copyright if it is Creative Commons; any <a> to
+    a
+                licence of creativecommons.org
+    meta        dcterms.license, dc.rights and similar names, if they hold an address
     itemprop    license, on a link, a or meta (microdata); the type of its item is the scope
-    JSON-LD     ``license`` of any object, at any depth; ``acquireLicensePage`` is where one buys, no licence
+    JSON-LD     ``license`` of any object, at any depth; ``acquireLicensePage`` is where one buys, not a licence
 
-A statement's scope is ``page`` where it stands in the head, in a footer or sidebar, in a part of the page that is named
-for it, or around the licence's badge; ``image`` where it stands in a figure, in the caption of a picture or in an
-ImageObject; ``unknown`` anywhere else: prose links to licences, too.
+The scope of a statement is ``page`` in the head, in a footer or sidebar, in a part that is named for it, or around the
+licence's badge. It is ``image`` in a figure, in the caption of an image or in an ImageObject. Anywhere else it is
+``unknown``,
+because prose also links to licences.
 
-Runs before ``rewrite_images``, which takes figcaptions out of the tree.
+This must run before ``rewrite_images``, which removes figcaptions from the tree.
 
-Cost: about 0.3 ms for a page of 150 KB, two thirds of which is the walk. JSON-LD is parsed only where it says license.
+Cost: about 0.3 ms for a page of 150 KB, two thirds of which is the walk. JSON-LD is parsed only if it contains
+"license".
 """
 
 from __future__ import annotations
@@ -31,18 +34,18 @@ from gobelin.data.model import Licence
 from gobelin.transforms.urls import resolve, split_url
 
 MAX_LICENCES = 256
-"""Licences that are kept of one page. Galleries state one for every picture."""
+"""Maximum number of licences of one page. Galleries state one per image."""
 
 MAX_JSON_CHARS = 1 << 20
 MAX_JSON_OBJECTS = 10_000
-"""Objects of one page's JSON-LD that are looked at."""
+"""Maximum number of objects in one page's JSON-LD that are read."""
 
 _RELATIONS = frozenset(("license", "licence", "cc:license", "dct:license", "dcterms:license"))
 _LICENCE_METAS = frozenset(
     ("license", "licence", "dc.license", "dc.rights.license", "dcterms.license", "dc.rights", "dcterms.rights")
 )
 _RIGHTS_METAS = frozenset(("rights", "copyright", "og:rights", "og:license", "cc:license"))
-"""Mostly free text; an address counts only where it is Creative Commons."""
+"""These are mostly free text. An address in them counts only if it is Creative Commons."""
 
 _ADDRESS = re.compile(r"https?://[^\s\"'<>()]{1,2000}", re.I)
 _CREATIVE_COMMONS = re.compile(
@@ -62,28 +65,29 @@ _OPENINGS = ("<!--", "//<![CDATA[", "// <![CDATA[", "<![CDATA[")
 _CLOSINGS = ("-->", "//]]>", "// ]]>", "]]>")
 _LAZY_SOURCES = ("data-src", "data-original", "data-lazy-src")
 _MAX_LEVELS = 32
-"""Ancestors of a link that are looked at."""
+"""Number of ancestors of a link that are read."""
 
 _CAPTION_LEVELS = 4
-"""How many of these ancestors may be its caption or notice."""
+"""Number of these ancestors that may be its caption or notice."""
 
 _MAX_FIGURE_ELEMENTS = 64
-"""Elements of a figure that are looked at; a part with more of them is no picture with its caption."""
+"""Maximum number of elements of an image with its caption."""
 
 _MAX_LINKS = 2000
-"""Links of a page that are looked at closely."""
+"""Maximum number of links of a page that are examined."""
 
 
 def find_licences(tree: HtmlElement, base_url: str) -> tuple[Licence, ...]:
-    """Licence statements of a page: distinct, sorted by address, at most ``MAX_LICENCES``. One of unknown scope is left
-    out where the page states the same licence of itself.
+    """The licence statements of a page: distinct, sorted by address, at most ``MAX_LICENCES``. A statement of unknown
+    scope is left
+    out if the page states the same licence for itself.
 
     Args:
-        base_url: what relative addresses are relative to.
+        base_url: the address against which references resolve.
 
     Returns:
-        ``uri`` is absolute and as found, but for white space and, at creativecommons.org, query and fragment;
-        ``image_url`` is one of the addresses that the picture itself gives, absolute.
+        ``uri`` is absolute and as found, without white space and, at creativecommons.org, without query and fragment.
+        ``image_url`` is one of the absolute addresses of the image itself.
     """
     found: dict[tuple[str, str, str | None], Licence] = {}
     budget, num_links = MAX_JSON_OBJECTS, 0
@@ -111,8 +115,8 @@ def find_licences(tree: HtmlElement, base_url: str) -> tuple[Licence, ...]:
 
 
 def creative_commons(uri: str) -> str | None:
-    """The short name of a Creative Commons licence: "CC BY-NC-SA 4.0", "CC0 1.0", "PDM 1.0"; the jurisdiction of a
-    ported licence is left out. None for any other address."""
+    """The short name of a Creative Commons licence ("CC BY-NC-SA 4.0", "CC0 1.0", "PDM 1.0") without the jurisdiction
+    of a ported licence; None for any other address."""
     match = _creative_commons_match(uri)
     if match is None:
         return None
@@ -129,7 +133,7 @@ def _creative_commons_match(uri: str) -> re.Match[str] | None:
 
 
 def _may_state(link: HtmlElement) -> bool:
-    """Whether a link is worth a closer look."""
+    """Whether a link may state a licence."""
     href, relations = link.get("href"), link.get("rel")
     if href and "creativecommons.org" in href:
         return True
@@ -175,7 +179,8 @@ def _in_meta(element: HtmlElement, base_url: str) -> Iterator[Licence]:
 
 
 def _item(element: HtmlElement, base_url: str) -> tuple[str, str, str | None] | None:
-    """(scope, type, the picture's address) of a microdata item's licence; None where its type tells no scope."""
+    """(scope, type, address of the image) of the microdata item around an element; None if its type implies no
+    scope."""
     holders = (parent for parent in islice(element.iterancestors(), _MAX_LEVELS) if "itemscope" in parent.attrib)
     item = next(holders, None)
     name = re.split(r"[/#]", str(item.get("itemtype") or "").strip())[-1][:100] if item is not None else ""
@@ -192,11 +197,12 @@ def _item(element: HtmlElement, base_url: str) -> tuple[str, str, str | None] | 
 
 
 def _surroundings(link: HtmlElement, base_url: str) -> tuple[str, str | None, str | None]:
-    """(scope, name of the place, the picture's address) of a link, by what it stands in.
+    """(scope, name of the place, address of the image) of a link, by the elements around it.
 
-    A figure decides; then a footer; then a part named as a caption or notice: of the one picture beside it where
-    there is one, else, if it is a notice, of the page. The licence's own badge, and what stands in the sidebar, speak
-    of the page.
+    A figure decides first, then a footer. Then a part that is named as a caption or notice: it applies to the single
+    image beside
+    it if there is one; else a notice applies to the page. The licence's own badge and links in a sidebar apply to the
+    page.
     """
     ancestors = [parent for _, parent in zip(range(_MAX_LEVELS), link.iterancestors())]
     for parent in ancestors:
@@ -227,13 +233,13 @@ def _surroundings(link: HtmlElement, base_url: str) -> tuple[str, str | None, st
 
 
 def _names(element: HtmlElement) -> str:
-    """What an element is called: class, id, role."""
+    """Class, id and role of an element."""
     return " ".join(str(element.get(name) or "") for name in ("class", "id", "role"))[:400]
 
 
 def _image_address(container: HtmlElement, base_url: str, only_one: bool = False) -> str | None:
-    """Address of a container's first picture, or of its only one if it holds little else; badges of the licence
-    itself are passed over."""
+    """The address of a container's first image, or of its only image if it holds little else. Licence badges are
+    skipped."""
     elements = list(islice(container.iter(), _MAX_FIGURE_ELEMENTS + 1))
     if only_one and len(elements) > _MAX_FIGURE_ELEMENTS:
         return None
@@ -251,7 +257,7 @@ def _image_address(container: HtmlElement, base_url: str, only_one: bool = False
 
 
 def _in_json_ld(text: str, base_url: str, budget: int) -> tuple[list[Licence], int]:
-    """Statements in one JSON-LD script, and what is left of the budget of objects. Walks without recursion."""
+    """Returns (statements in one JSON-LD script, remaining budget of objects). Walks without recursion."""
     if len(text) > MAX_JSON_CHARS:
         return [], budget
     try:
@@ -271,7 +277,7 @@ def _in_json_ld(text: str, base_url: str, budget: int) -> tuple[list[Licence], i
 
 
 def _unwrapped(text: str) -> str:
-    """JSON without the comment or CDATA marks around it, and without a semicolon behind it."""
+    """JSON without comment or CDATA marks around it and without a semicolon at its end."""
     text = text.strip()
     for opening in _OPENINGS:
         text = text.removeprefix(opening)
@@ -300,12 +306,12 @@ def _in_json_object(value: dict[str, Any], base_url: str) -> Iterator[Licence]:
 
 
 def _is_address(text: str) -> bool:
-    """Whether JSON gives an address rather than a licence's name: "CC BY 4.0" resolves to a file of the site."""
+    """Whether a JSON value is an address and not a licence's name; "CC BY 4.0" would resolve to a file of the site."""
     return text[:8].lower().startswith(("http:", "https:", "/"))
 
 
 def _address(reference: str, base_url: str) -> str | None:
-    """A licence's absolute address."""
+    """The absolute address of a licence, or None."""
     cleaned = "".join(reference.split())
     uri = resolve(base_url, cleaned)
     if uri is None or uri.startswith("data:"):

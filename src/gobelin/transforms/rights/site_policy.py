@@ -1,20 +1,25 @@
 """The policies of a site in /robots.txt and /.well-known/tdmrep.json: signals for one address.
 
-``policy_row`` makes a small row of an archived capture; the rows of one host meet, ``read_site`` parses them once, and
+``policy_row`` makes a small row of an archived capture. The rows of one host are collected, ``read_site`` parses them
+once, and
 ``Site.signals`` answers for each address of the host, in the form of ``consent.py``:
 
-    robots.txt disallow: ccbot                     the group that speaks to an agent forbids the address
+    robots.txt disallow: ccbot                     the group of an agent forbids the address
     robots.txt content-signal: ai-train=no         Cloudflare's Content-Signal
     robots.txt content-usage: gptbot: train-ai=n   Content-Usage (draft-ietf-aipref-attach), in an agent's own group
     tdmrep.json tdm-reservation: 1                 the first rule whose location matches (W3C TDMRep)
 
-Groups are read as RFC 9309 says: an agent's groups are those that name its product token (case and a version do not
-count), all taken together; ``*`` speaks to everybody. protego decides between allow and disallow, and matches paths.
-Of Content- rules the one with the longest path counts, and none where the path is forbidden. Scope is the origin:
-scheme, host and port; an origin without a policy takes that of http or https on the same host, default ports alone,
-because crawls mix the two. The newest capture wins, one that says "not found" too.
+Groups are read as RFC 9309 defines: the groups that name an agent's product token (ignoring case and version) are
+combined, and
+``*`` applies to all. protego decides between allow and disallow, and matches paths. Of Content- rules the one with the
+longest
+path counts, and none if the path is forbidden. The scope is the origin: scheme, host and port. An origin without a
+policy uses
+that of http or https on the same host (default ports only), because crawls mix the two. The newest capture counts, even
+if it
+is a "not found".
 
-Costs about 0.2 ms to read a file of 3 KB and 5-20 us per address and distinct group.
+Takes about 0.2 ms to read a file of 3 KB and 5-20 us per address and distinct group.
 """
 
 from __future__ import annotations
@@ -35,14 +40,14 @@ from gobelin.transforms.urls import host_of, split_url, well_formed
 POLICY_INDEX = pa.schema(
     [
         ("host", pa.string()),
-        ("origin", pa.string()),  # scheme://host, with the port where it is not the scheme's own
+        ("origin", pa.string()),  # scheme://host, with the port if it is not the scheme's default
         ("kind", pa.string()),  # robots | tdmrep
         ("status", pa.int32()),  # HTTP
         ("date", pa.string()),  # ISO 8601, UTC
-        ("text", pa.string()),  # robots.txt without comments; "" where there is none
+        ("text", pa.string()),  # robots.txt without comments; "" if there is none
     ]
 )
-"""One row a capture of a policy: what is shuffled."""
+"""One row per capture of a policy. These rows are shuffled."""
 
 
 class PolicyRow(TypedDict):
@@ -57,13 +62,13 @@ class PolicyRow(TypedDict):
 
 
 MAX_POLICY_BYTES = 500 * 1024
-"""Bytes of one file that are read: the least that RFC 9309 asks of a crawler."""
+"""Maximum number of bytes of one file that are read: the minimum that RFC 9309 requires of a crawler."""
 
 MAX_RULES = 20_000
-"""Allow and disallow rules of one site, over all groups that differ; further ones are not read."""
+"""Maximum number of allow and disallow rules of one site, over all distinct groups. Further rules are ignored."""
 
 MAX_PATHS = 1000
-"""Content- rules of one site, counted likewise, and rules of one tdmrep.json."""
+"""Maximum number of Content- rules of one site, counted likewise, and of rules of one tdmrep.json."""
 
 _KINDS = {"/robots.txt": "robots", "/.well-known/tdmrep.json": "tdmrep"}
 _AGENT_FIELDS = ("user-agent", "useragent", "user agent")
@@ -77,10 +82,10 @@ Line = tuple[str, str]  # field in lower case, value
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PathRule:
-    """Values that hold for the addresses that a path matches."""
+    """Values that apply to the addresses that a path matches."""
 
     path: str
-    pattern: Protego  # forbids just these addresses
+    pattern: Protego  # forbids exactly these addresses
     values: tuple[tuple[str, str], ...]  # (name, value)
 
     def matches(self, url: str) -> bool:
@@ -89,10 +94,10 @@ class PathRule:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RobotsGroup:
-    """What robots.txt says to one agent, or to all (``*``)."""
+    """The rules of robots.txt for one agent, or for all (``*``)."""
 
     agent: str
-    rules: Protego | None  # None: no rules, everything is allowed
+    rules: Protego | None  # None: there are no rules, so everything is allowed
     usage: tuple[PathRule, ...]
 
 
@@ -104,7 +109,7 @@ class Site:
     tdmrep: dict[str, tuple[PathRule, ...]]
 
     def signals(self, url: str) -> tuple[str, ...]:
-        """What the host's policies say of one address, sorted."""
+        """The signals of the host's policies for one address, sorted."""
         origin = origin_of(url)
         if origin is None:
             return ()
@@ -122,13 +127,13 @@ def is_policy_url(url: str) -> bool:
 
 
 def policy_row(capture: Capture) -> PolicyRow | None:
-    """A capture of a policy as a row of ``POLICY_INDEX``; None where it says nothing."""
+    """A captured policy as a row of ``POLICY_INDEX``; None if it has no effect."""
     return policy_from_response(capture.url, capture.status, capture.warc_date, capture.payload)
 
 
 def policy_from_response(url: str, status: int, date: str, payload: bytes) -> PolicyRow | None:
-    """A response to a request for a policy as a row; None where it says nothing: an address that is none of a
-    policy, a redirect, an error of the server's. "Not found" (4xx other than 429) says that there is no policy."""
+    """The response to a request for a policy as a row; None if it has no effect: the address is not that of a policy,
+    or the response is a redirect or a server error. "Not found" (4xx except 429) states that there is no policy."""
     origin, parts = origin_of(url), split_url(url)
     if origin is None or parts is None or not is_policy_url(url):
         return None
@@ -146,10 +151,10 @@ def policy_from_response(url: str, status: int, date: str, payload: bytes) -> Po
 
 
 def read_site(rows: Iterable[PolicyRow], agents: tuple[str, ...] = AI_AGENTS) -> Site:
-    """Parses the policies of one host, the newest of each origin and kind.
+    """Parses the policies of one host: the newest of each origin and kind.
 
     Args:
-        agents: product tokens, lower case; other agents' groups are passed over.
+        agents: product tokens in lower case; groups of other agents are ignored.
     """
     newest: dict[tuple[str, str], PolicyRow] = {}
     for row in rows:
@@ -167,12 +172,13 @@ def read_site(rows: Iterable[PolicyRow], agents: tuple[str, ...] = AI_AGENTS) ->
 
 
 def host_key(url: str) -> str:
-    """The key under which a host's policies and addresses meet."""
+    """The key by which a host's policies and addresses are joined."""
     return host_of(url)
 
 
 def origin_of(url: str) -> str | None:
-    """Scheme, host and port, as ``https://example.org`` or ``http://example.org:8080``; None for no http(s) URL."""
+    """Scheme, host and port, as ``https://example.org`` or ``http://example.org:8080``; None if it is not an http(s)
+    URL."""
     parts = split_url(url)
     try:
         port = parts.port if parts else None
@@ -192,7 +198,7 @@ def _policy_of(policies: dict[str, Any], origin: str) -> tuple[Any, ...]:
 
 
 def _robots_signals(groups: tuple[RobotsGroup, ...], url: str) -> Iterator[str]:
-    allowed: dict[int, bool] = {}  # agents share rules, so each set of them is asked once
+    allowed: dict[int, bool] = {}  # agents share rules, so each set of rules is evaluated once
     preferences: dict[int, list[tuple[str, str]]] = {}
     for group in groups:
         rules, usage = id(group.rules), id(group.usage)
@@ -208,7 +214,7 @@ def _robots_signals(groups: tuple[RobotsGroup, ...], url: str) -> Iterator[str]:
 
 
 def _preferences(usage: tuple[PathRule, ...], url: str) -> list[tuple[str, str]]:
-    """The values of each Content- field whose path is the longest that matches; all of them where paths are equal."""
+    """The values of each Content- field with the longest matching path; all of them if paths are equal."""
     longest: dict[str, list[PathRule]] = {}
     for rule in usage:
         field = rule.values[0][0]
@@ -219,7 +225,7 @@ def _preferences(usage: tuple[PathRule, ...], url: str) -> list[tuple[str, str]]
 
 
 def _lines(text: str) -> Iterator[str]:
-    """The lines of a robots.txt that may matter: no comments, no sitemaps. None where a page was sent in its place."""
+    """The lines of a robots.txt without comments and sitemaps; none if the response is an HTML page instead."""
     if text.lstrip()[:1] == "<":
         return
     for line in re.split(r"[\r\n]+", text):
@@ -229,7 +235,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _field(line: str) -> tuple[str, str]:
-    """(field, value) of a line whose white space is folded; the colon may be missing."""
+    """(field, value) of a line with folded white space. The colon may be missing."""
     match = _LINE.match(line)
     return (match.group(1).lower(), match.group(2)) if match else ("", "")
 
@@ -259,9 +265,9 @@ def _read_robots(text: str, wanted: dict[str, None]) -> tuple[RobotsGroup, ...]:
 
 def _lines_by_agent(text: str, wanted: dict[str, None]) -> dict[str, list[Line]]:
     """The (field, value) lines of all groups that name an agent. Lines before the first group forbid nothing, but a
-    Content- line there is meant for everybody."""
+    Content- line there applies to all agents."""
     lines: dict[str, list[Line]] = {}
-    current: dict[str, None] | None = None  # agents of the group; None before the first
+    current: dict[str, None] | None = None  # agents of the group; None before the first group
     in_agents = False
     for field, value in map(_field, text.split("\n")):
         if field in _AGENT_FIELDS:
@@ -289,7 +295,7 @@ def _usage_rules(lines: Iterable[Line]) -> Iterator[PathRule]:
 
 
 def _read_tdmrep(text: str) -> tuple[PathRule, ...]:
-    """The rules of a tdmrep.json in its order; those without a location are passed over."""
+    """The rules of a tdmrep.json in its order; rules without a location are skipped."""
     try:
         rules = json.loads(text)
     except (ValueError, RecursionError):

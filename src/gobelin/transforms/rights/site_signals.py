@@ -25,7 +25,7 @@ from gobelin.transforms.rights.site_policy import PolicyRow, host_key, policy_ro
 
 
 class PolicyRows(beam.PTransform):
-    """Captured policies -> rows ``policies`` of ``POLICY_INDEX``; ``decisions`` on those that cannot be read."""
+    """Captured policies -> rows ``policies`` of ``POLICY_INDEX``, and ``decisions`` on policies that cannot be read."""
 
     def expand(self, captures: beam.PCollection) -> beam.DoOutputsTuple:
         step = Guarded(policy_rows, _refuse_policy)
@@ -40,7 +40,7 @@ def _refuse_policy(capture: Capture, detail: str) -> Iterator[Decision]:
 
 
 def policy_rows(capture: Capture) -> Iterator[PolicyRow]:
-    """The index row of a captured policy; none where it says nothing."""
+    """The index row of a captured policy; none if it has no effect."""
     row = policy_row(capture)
     if row is not None:
         yield row
@@ -48,8 +48,8 @@ def policy_rows(capture: Capture) -> Iterator[PolicyRow]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlacesByHost:
-    """Deals rows out by the host of their URL (``partition.Deal``), as ``ByShard`` does those with a column ``host``;
-    rows without an id go nowhere."""
+    """Partitions rows by the host of their URL (``partition.Partitioner``), as ``ByShard`` partitions rows with a
+    column ``host``. Rows without an id are dropped."""
 
     identity: str
     num_parts: int
@@ -63,12 +63,13 @@ class PlacesByHost:
 
 
 class FindSiteSignals(beam.PTransform):
-    """(rows with a URL and an id, rows of ``POLICY_INDEX``) -> ``signals``: (id, signals), where a site says anything;
-    ``decisions`` on the ids of a site whose policies cannot be read.
+    """(rows with a URL and an id, rows of ``POLICY_INDEX``) -> ``signals``: (id, signals), for sites with signals;
+    ``decisions`` on
+    the ids of a site whose policies cannot be read.
 
     Args:
-        identity: column that holds the id; rows without one have no signals.
-        agents: product tokens of robots.txt that are looked for, lower case.
+        identity: column with the id; rows without an id have no signals.
+        agents: product tokens of robots.txt to look for, in lower case.
     """
 
     def __init__(self, identity: str, agents: tuple[str, ...]) -> None:
@@ -99,7 +100,7 @@ def _policy_by_host(policy: PolicyRow) -> tuple[str, PolicyRow]:
 
 
 def _refuse_site(identity: str, joined: tuple[str, dict[str, Iterable[Any]]], detail: str) -> Iterator[Decision]:
-    """One decision for each page or image, so that they are the same however the ids are cut into batches."""
+    """One decision per page or image, so that decisions do not depend on how ids are batched."""
     for identifier, url in joined[1]["places"]:
         place = Decision(
             stage="extract", unit=Unit.RECORD, action=Action.FAIL, rule="policy_error", url=url, detail=detail
