@@ -1,4 +1,4 @@
-"""Rows dealt out by key in one pass: every row is in its part, once."""
+"""Partitioning by key in one pass: every row is in its part, once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gobelin.pipeline.run.partition import Source, partition
 from gobelin.store.shards import read_rows, shard_of_decision, write_rows
 from gobelin.transforms import partition as partition_module
 from gobelin.transforms.archives.revisits import CapturesByRevisit, capture_keys, revisit_keys, revisit_place
-from gobelin.transforms.partition import ByShard, BySlice, Deal, DecisionsByShard, Parts, Split, deal_out
+from gobelin.transforms.partition import ByShard, BySlice, DecisionsByShard, Partitioner, Parts, Split, partition_files
 
 Make = Callable[..., Any]
 Row = dict[str, Any]
@@ -53,11 +53,11 @@ def by_slice(row: Row) -> int:
 
 
 @pytest.mark.parametrize("held_bytes", [1, 2000, 10**9])
-@pytest.mark.parametrize(("deal", "expected"), [(ByShard("key", 7, 4), by_shard), (BySlice("key", 4), by_slice)])
+@pytest.mark.parametrize(("partitioner", "expected"), [(ByShard("key", 7, 4), by_shard), (BySlice("key", 4), by_slice)])
 def test_every_row_with_a_key_is_in_its_part(
-    files: list[str], tmp_path: Path, held_bytes: int, deal: Deal, expected: Callable[[Row], int]
+    files: list[str], tmp_path: Path, held_bytes: int, partitioner: Partitioner, expected: Callable[[Row], int]
 ) -> None:
-    deal_out(str(tmp_path / "out"), Split("rows", COLUMNS, SCHEMA, deal, 4), files, held_bytes)
+    partition_files(str(tmp_path / "out"), Split("rows", COLUMNS, SCHEMA, partitioner, 4), files, held_bytes)
     rows = [row for path in files for row in read_rows(path) if row["key"] is not None]
     for part in range(4):
         found = list(read_rows(str(tmp_path / "out" / "rows" / f"part-{part:05d}-of-00004.parquet")))
@@ -66,7 +66,7 @@ def test_every_row_with_a_key_is_in_its_part(
 
 
 def test_a_part_without_rows_is_a_file(tmp_path: Path) -> None:
-    deal_out(str(tmp_path), Split("rows", COLUMNS, SCHEMA, ByShard("key", 3, 3), 3), [])
+    partition_files(str(tmp_path), Split("rows", COLUMNS, SCHEMA, ByShard("key", 3, 3), 3), [])
     for part in range(3):
         assert pq.read_table(tmp_path / "rows" / f"part-{part:05d}-of-00003.parquet").schema == SCHEMA
 
@@ -74,7 +74,7 @@ def test_a_part_without_rows_is_a_file(tmp_path: Path) -> None:
 def test_row_groups_are_cut(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that who reads a part need not hold it whole."""
     monkeypatch.setattr(partition_module, "ROW_GROUP_BYTES", 500)
-    deal_out(str(tmp_path), Split("rows", COLUMNS, SCHEMA, ByShard("key", 1, 1), 1), files)
+    partition_files(str(tmp_path), Split("rows", COLUMNS, SCHEMA, ByShard("key", 1, 1), 1), files)
     metadata = pq.read_metadata(tmp_path / "rows" / "part-00000-of-00001.parquet")
     sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
     assert sum(sizes) == 136
@@ -104,7 +104,7 @@ def test_time_does_not_grow_with_the_square_of_small_pieces(tmp_path: Path) -> N
 @pytest.mark.parametrize("held_bytes", [1, 10**9])
 def test_who_fails_leaves_no_part(files: list[str], tmp_path: Path, held_bytes: int) -> None:
     with pytest.raises(RuntimeError, match="the second file"):
-        deal_out(str(tmp_path / "out"), Split("rows", COLUMNS, SCHEMA, _Breaks(), 2), files, held_bytes)
+        partition_files(str(tmp_path / "out"), Split("rows", COLUMNS, SCHEMA, _Breaks(), 2), files, held_bytes)
     assert [path for path in tmp_path.glob("out/**/*") if path.is_file()] == []
 
 
@@ -116,7 +116,9 @@ def test_decisions_go_where_they_are_written(tmp_path: Path) -> None:
     rows = [to_row(Decision(stage="s", unit=Unit.RECORD, action=Action.DROP, rule="r", **each)) for each in about]
     write_rows(str(tmp_path / "x.parquet"), rows, DECISIONS)
     deal = DecisionsByShard(5, 3)
-    deal_out(str(tmp_path), Split("d", tuple(DECISIONS.names), DECISIONS, deal, 3), [str(tmp_path / "x.parquet")])
+    partition_files(
+        str(tmp_path), Split("d", tuple(DECISIONS.names), DECISIONS, deal, 3), [str(tmp_path / "x.parquet")]
+    )
     for part in range(3):
         found = list(read_rows(str(tmp_path / "d" / f"part-{part:05d}-of-00003.parquet")))
         assert found == [row for row in read_rows(str(tmp_path / "x.parquet")) if shard_of_decision(row, 5) % 3 == part]

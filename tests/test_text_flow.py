@@ -6,7 +6,7 @@ import pytest
 
 from gobelin.data.model import Role
 from gobelin.transforms.pages.content.boilerplate_phrases import PLUGS
-from gobelin.transforms.pages.content.main_content import MainContent, says_enough
+from gobelin.transforms.pages.content.main_content import MainContent, has_enough_text
 from gobelin.transforms.pages.images.image_references import ImageReference
 from gobelin.transforms.pages.tree.find_nodes import PageContent, read_page
 from gobelin.transforms.pages.tree.page_blocks import Block
@@ -138,10 +138,10 @@ def test_a_line_three_times_in_a_row_is_no_text(count: int, is_kept: bool) -> No
 
 
 @pytest.mark.parametrize(("repeats", "is_enough"), [(11, True), (9, False)])
-def test_chinese_says_enough_in_fewer_characters(repeats: int, is_enough: bool) -> None:
+def test_chinese_has_enough_text_in_fewer_characters(repeats: int, is_enough: bool) -> None:
     text = "港口的船今天早上回来了。" * repeats  # of 12 characters, 11 of them ideographs
     block = Block(text, Role.PARAGRAPH, None, 0, 0, 0)
-    assert says_enough(MainContent([block], {}, len(text)), 300) is is_enough
+    assert has_enough_text(MainContent([block], {}, len(text)), 300) is is_enough
 
 
 @pytest.mark.parametrize(

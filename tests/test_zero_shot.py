@@ -207,7 +207,7 @@ def test_the_place_among_another_runs_scores(tmp_path: Path, write_data_set: Cal
 def test_a_place_among_no_scores_is_refused(tmp_path: Path, write_data_set: Callable[..., str]) -> None:
     folder = _folder(write_data_set, tmp_path / "documents", [None, None], 2)
     config = SelectConfig(image=ImageRules(min_clip_text=RelativeThreshold(quantile=0.5)))
-    with pytest.raises(ValueError, match=r"select\.image\.min_clip_text is a place among the scores"):
+    with pytest.raises(ValueError, match=r"select\.image\.min_clip_text is a rank among the scores"):
         resolve_thresholds(config, folder)
 
 

@@ -31,7 +31,7 @@ from gobelin.store.tables import read_tables
 from gobelin.tokenize.codebook import Codebook
 from gobelin.tokenize.split import TokenSequence
 from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
-from gobelin.transforms.partition import Bins, Parts, give_memory_back
+from gobelin.transforms.partition import PartBuffer, Parts, release_memory
 
 VERSION = 3
 """Version of the layout of token shards. Version 1, which says no version, had no ``part``, no index and the order of
@@ -203,18 +203,18 @@ def _grouped(
     group_of = np.empty(len(order), np.intp)
     for number, (start, stop) in enumerate(groups):
         group_of[order[start:stop]] = number
-    with Bins(schema, len(groups)) as bins:
+    with PartBuffer(schema, len(groups)) as buffer:
         before = 0
         for path in paths:
             for table in read_tables(path):
-                bins.add(table, group_of[before : before + len(table)])
+                buffer.add(table, group_of[before : before + len(table)])
                 before += len(table)
                 del table
         for number in range(len(groups)):
-            rows = pa.concat_tables(bins.take(number)).combine_chunks()
+            rows = pa.concat_tables(buffer.take(number)).combine_chunks()
             yield rows.take(pc.sort_indices(rows, _ORDER))
             del rows
-            give_memory_back()
+            release_memory()
 
 
 def row_groups(num_tokens: npt.NDArray[np.int32], tokens_a_group: int) -> list[tuple[int, int]]:

@@ -38,13 +38,13 @@ HELD_BYTES = 8 * 2**20
 HELD_BYTES_PER_PART = 32 * 2**10
 """If there are many parts, so many bytes for each. A smaller piece takes more time than its bytes do."""
 
-_WORTH_GIVING_BACK = 2**20
+_MIN_RELEASE_BYTES = 2**20
 
 Parts = npt.NDArray[np.intp]
 """The part of each row, shape (N,); -1 if the row is dropped."""
 
 
-class Deal(Protocol):
+class Partitioner(Protocol):
     """Returns the rows to write (the same, some, or rows made from them) and the part of each. Must be picklable."""
 
     def __call__(self, table: pa.Table, /) -> tuple[pa.Table, Parts]: ...
@@ -61,7 +61,7 @@ class Split:
     name: str  # of the output data set
     columns: tuple[str, ...]  # of the input
     schema: pa.Schema  # of the output
-    deal: Deal
+    partitioner: Partitioner
     num_parts: int
     read: Read = read_tables
 
@@ -140,21 +140,21 @@ def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int | 
     with Bins(split.schema, split.num_parts, held_bytes) as bins:
         for path in paths:
             for table in split.read(path, list(split.columns)):
-                rows, parts = split.deal(table)
-                bins.add(rows.select(split.schema.names), parts)
+                rows, parts = split.partitioner(table)
+                buffer.add(rows.select(split.schema.names), parts)
                 del table, rows, parts
         for index in range(split.num_parts):
-            _make_file(join(folder, split.name), shard_name(index, split.num_parts), split.schema, bins.take(index))
-    give_memory_back()
+            _make_file(join(folder, split.name), shard_name(index, split.num_parts), split.schema, buffer.take(index))
+    release_memory()
 
 
-def give_memory_back() -> None:
+def release_memory() -> None:
     """Returns free memory to the system. Tables that are allocated and freed leave holes in the heap, which the process
     would otherwise keep."""
     pa.default_memory_pool().release_unused()
 
 
-class Bins(contextlib.AbstractContextManager["Bins"]):
+class PartBuffer(contextlib.AbstractContextManager["PartBuffer"]):
     """Buffers rows by part. Rows beyond a number of bytes are kept in temporary files until the block ends."""
 
     def __init__(self, schema: pa.Schema, num_parts: int, held_bytes: int) -> None:
@@ -187,12 +187,12 @@ class Bins(contextlib.AbstractContextManager["Bins"]):
 
     def _spill(self) -> None:
         if not self._spilled:
-            _may_open(self._num_parts)
+            _raise_file_limit(self._num_parts)
             self._spilled = [_Spill(self._schema, self._stack) for _ in range(self._num_parts)]
         for index, spill in enumerate(self._spilled):
             spill.write(self._rows_of(index))
         self._held, self._num_held = [], 0
-        give_memory_back()
+        release_memory()
 
     def _rows_of(self, index: int) -> pa.Table:
         pieces = [rows.slice(begins[index], begins[index + 1] - begins[index]) for rows, begins in self._held]
@@ -207,8 +207,8 @@ def _make_file(folder: str, name: str, schema: pa.Schema, pieces: Iterator[pa.Ta
         for rows in _row_groups(pieces):
             writer.write_table(rows, row_group_size=rows.num_rows)
             file.num_rows += rows.num_rows
-            if rows.nbytes > _WORTH_GIVING_BACK:
-                give_memory_back()
+            if rows.nbytes > _MIN_RELEASE_BYTES:
+                release_memory()
 
 
 def _row_groups(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -254,7 +254,7 @@ class _Spill:
                 yield pa.Table.from_batches([batch])
 
 
-def _may_open(num_files: int) -> None:
+def _raise_file_limit(num_files: int) -> None:
     """Raises the process's limit of open files by ``num_files``, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = num_files + 256

@@ -19,7 +19,7 @@ from gobelin.store.shards import shards_of
 from gobelin.transforms.archives.revisits import REVISIT_INDEX, CapturesByRevisit, RevisitsByPlace
 from gobelin.transforms.extract.indexes import IMAGE_INDEX, PAGE_INDEX
 from gobelin.transforms.extract.resolve_urls import IMAGE_NAMES, WISHES, WishesBySlice
-from gobelin.transforms.partition import ByShard, BySlice, Deal, DecisionsByShard, Split
+from gobelin.transforms.partition import ByShard, BySlice, DecisionsByShard, Partitioner, Split
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import PlacesByHost
 
@@ -181,6 +181,6 @@ def _shards(job: LinkJob, key: str) -> ByShard:
     return ByShard(key, job.num_shards, job.num_shard_parts)
 
 
-def _split(name: str, index: pa.Schema, columns: tuple[str, ...], deal: Deal, num_parts: int) -> Split:
-    """Some columns of an index, dealt out."""
-    return Split(name, columns, pa.schema([index.field(column) for column in columns]), deal, num_parts)
+def _split(name: str, index: pa.Schema, columns: tuple[str, ...], partitioner: Partitioner, num_parts: int) -> Split:
+    """How to partition some columns of an index."""
+    return Split(name, columns, pa.schema([index.field(column) for column in columns]), partitioner, num_parts)

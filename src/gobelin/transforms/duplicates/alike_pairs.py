@@ -1,14 +1,16 @@
-"""Groups of alike items among many, by keys: candidates meet under a key, each pair is verified, pairs are joined.
+"""Groups of alike items by keys: candidates share a key, each pair is verified, and verified pairs are joined.
 
-    items --same key--> buckets --every pair that is not joined yet--> ``is_alike`` --> edges --> components
+    items --same key--> buckets --each pair that is not joined yet--> ``is_alike`` --> edges --> components
 
-The answer is the connected components of the graph whose edges are the pairs that share a key and are alike: exact, and
-independent of the order of the items. Keys are sorted, one band after the other, so that memory is a few numbers an
-item; pairs that earlier bands joined are not compared again. In a small bucket all pairs are compared at once; in a
-crowd each member that was reached is compared with those that were not, so that a crowd of near-copies costs about N
-comparisons and not N^2.
+The result is the connected components of the graph whose edges are the alike pairs with a common key. It is exact and
+independent of the
+order of the items. Keys are sorted band by band, so memory is a few numbers per item, and pairs that earlier bands
+joined are not
+compared again. In a small bucket all pairs are compared at once. In a large one each reached member is compared with
+the unreached
+members, so N near-copies take about N comparisons and not N^2.
 
-Measured: a million documents with 18 band keys in docs/duplicates.md.
+docs/duplicates.md has measurements on a million documents with 18 band keys.
 """
 
 from __future__ import annotations
@@ -23,17 +25,17 @@ IsAlike = Callable[[Indices, Indices], npt.NDArray[np.bool_]]
 """(items, items) of equal length, or one of length 1 -> whether each pair is alike."""
 
 _CROWD = 256
-"""Members from which a bucket is gone through one by one."""
+"""Number of members from which a bucket is processed member by member."""
 
 _PAIRS_AT_ONCE = 1 << 18
 
 
 def join_alike(num_items: int, bands: Iterable[npt.NDArray[np.int64]], is_alike: IsAlike | None) -> Indices:
-    """For each item the smallest item that it is connected with, (num_items,).
+    """For each item, the smallest item that it is connected with, (num_items,).
 
     Args:
-        bands: for each band the key of every item, (num_items,).
-        is_alike: None: all that share a key are joined.
+        bands: for each band the key of each item, (num_items,).
+        is_alike: None: all items with a common key are joined.
     """
     labels = np.arange(num_items)
     for keys in bands:
@@ -47,7 +49,7 @@ def join_alike(num_items: int, bands: Iterable[npt.NDArray[np.int64]], is_alike:
 
 
 def smallest_connected(labels: Indices, edges: Indices) -> Indices:
-    """Labels, (N,), joined along edges, (2, E), between items; a label is the smallest item of its component."""
+    """Labels, (N,), joined along edges, (2, E), between items. A label is the smallest item of its component."""
     from scipy.sparse import coo_array  # not at the top: recipes are read without it
     from scipy.sparse.csgraph import connected_components
 
@@ -75,7 +77,7 @@ def _edges_of_band(
 def _edges_of_buckets(
     order: Indices, starts: Indices, size: int, labels: Indices, is_alike: IsAlike
 ) -> Iterator[Indices]:
-    """All pairs of buckets of one size, many buckets at a time."""
+    """Compares all pairs in buckets of one size, many buckets at a time."""
     first, second = np.triu_indices(size, 1)
     step = max(1, _PAIRS_AT_ONCE // len(first))
     for begin in range(0, len(starts), step):
@@ -93,7 +95,7 @@ def _edges_of_crowd(members: Indices, labels: Indices, is_alike: IsAlike) -> Ite
     while len(waiting):
         same = labels[waiting] == labels[waiting[0]]
         reached, waiting = waiting[same].tolist(), waiting[~same]
-        for one in reached:  # grows while it is gone through
+        for one in reached:  # the list grows during the loop
             if not len(waiting):
                 break
             found = is_alike(np.array([one]), waiting)
@@ -105,7 +107,7 @@ def _edges_of_crowd(members: Indices, labels: Indices, is_alike: IsAlike) -> Ite
 
 
 def edges_in_bucket(ids: list[str], is_alike: IsAlike | None) -> Iterator[tuple[str, str]]:
-    """Edges from each id to the smallest one that it is connected with, for ids that share a key."""
+    """For ids that share a key, edges from each id to the smallest one that it is connected with."""
     groups = join_alike(len(ids), [np.zeros(len(ids), np.int64)], is_alike)
     for place, group in enumerate(groups.tolist()):
         if place != group:

@@ -1,5 +1,5 @@
-"""Connected components of ids in Beam: every id gets the smallest id of its component. Two implementations give one
-answer.
+"""Connected components of ids in Beam: each id gets the smallest id of its component. Two implementations give the same
+result.
 
     ConnectEdges   union-find (Tarjan) in one worker: holds every id of an edge, about 200 bytes each
     StarRound      large-star, then small-star (Kiveris et al., "Connected Components in MapReduce and
@@ -8,9 +8,9 @@ answer.
                    every vertex hangs on one that hangs on none (``CountUnfinished`` gives 0), the edges
                    are the answer. Rounds grow with the logarithm of the longest chain.
 
-Beam has no loops, so each round is a pipeline of its own, from edges on disk to edges on disk, until none is
-unfinished. A fixed number of rounds would give wrong results on long chains without a warning. Ids that meet no other
-have no row.
+Beam has no loops, so each round is a pipeline of its own, from edges on disk to edges on disk, until no vertex is
+unfinished. A fixed
+number of rounds would give wrong results on long chains without a warning. Ids without an edge have no row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Edge = tuple[str, str]
 
 
 def connected_components(edges: Iterable[Edge]) -> dict[str, str]:
-    """For every id of an edge, the smallest id that it is connected with (itself included), whatever the order."""
+    """For each id of an edge, the smallest id that it is connected with (including itself), in any order of edges."""
     parent: dict[str, str] = {}
 
     def root(node: str) -> str:
@@ -38,7 +38,7 @@ def connected_components(edges: Iterable[Edge]) -> dict[str, str]:
 
 
 def star_edges(ids: Iterable[str]) -> list[Edge]:
-    """Edges (id, smallest id) from every other id of a bucket, sorted: they connect it with n - 1 edges."""
+    """Sorted edges (id, smallest id) from each other id of a bucket: n - 1 edges connect it."""
     distinct = sorted(set(ids))
     return [(other, distinct[0]) for other in distinct[1:]]
 
@@ -92,9 +92,10 @@ def _downwards(edge: Edge) -> Edge:
 
 
 def large_star(grouped: tuple[str, Iterable[str]]) -> Iterator[Edge]:
-    """Hangs the larger neighbours of a vertex on the smallest of its neighbourhood, itself included.
+    """Attaches the larger neighbours of a vertex to the smallest vertex of its neighbourhood, including itself.
 
-    Goes through the neighbours twice instead of holding them: the middle of a star has as many as there are copies.
+    It iterates over the neighbours twice instead of storing them, because the centre of a star has as many as there are
+    copies.
     """
     vertex, neighbours = grouped
     smallest = min(vertex, min(neighbours))
@@ -104,7 +105,7 @@ def large_star(grouped: tuple[str, Iterable[str]]) -> Iterator[Edge]:
 
 
 def small_star(grouped: tuple[str, Iterable[str]]) -> Iterator[Edge]:
-    """Hangs a vertex and its neighbours, all smaller than it, on the smallest of them."""
+    """Attaches a vertex and its neighbours, which are all smaller, to the smallest of them."""
     vertex, neighbours = grouped
     smallest = min(neighbours)
     yield vertex, smallest
@@ -114,7 +115,7 @@ def small_star(grouped: tuple[str, Iterable[str]]) -> Iterator[Edge]:
 
 
 class CountUnfinished(beam.PTransform):
-    """Edges of ``StarRound`` -> one number: vertices that hang on several, or on one that hangs on another itself."""
+    """Edges of ``StarRound`` -> the number of vertices with several parents, or with both a parent and children."""
 
     def expand(self, edges: beam.PCollection) -> beam.PCollection:
         return (

@@ -1,4 +1,4 @@
-"""Groups of duplicate documents as Beam graphs, for corpora that no machine holds. groups.py defines the groups."""
+"""Groups of duplicate documents as Beam graphs, for corpora that fit on no machine. groups.py defines the groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from gobelin.transforms.score.measure import MeasurementRow
 
 
 class FindTextEdges(beam.PTransform):
-    """Rows of ``SIGNATURES`` -> (doc_id, doc_id) edges that connect near-duplicate texts. Copies meet once."""
+    """Rows of ``SIGNATURES`` -> (doc_id, doc_id) edges that connect near-duplicate texts. Only one of equal texts is
+    compared."""
 
     def __init__(self, config: MinHashConfig) -> None:
         self._config = config
@@ -136,7 +137,7 @@ def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tupl
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _InGroup:
-    """A document's group of one kind, and the document of an earlier corpus that the group holds."""
+    """A document's group of one kind, and the document of an earlier corpus in that group."""
 
     kind: str  # url | exact | near
     group: str
@@ -145,7 +146,7 @@ class _InGroup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Repeated:
-    """How often the text of a node stands on its host."""
+    """How often the text of a node occurs on its host."""
 
     node_index: int
     times: int
@@ -153,7 +154,7 @@ class _Repeated:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Blank:
-    """What holds where nothing is repeated: 1 for each text node, None for each image."""
+    """The counts without any repetition: 1 for each text node, None for each image."""
 
     site_counts: tuple[int | None, ...]
 

@@ -1,11 +1,12 @@
-"""Groups of duplicates in one process: columns of keys in NumPy, sorted and joined; no shuffle.
+"""Finds groups of duplicates in one process: columns of keys in NumPy, sorted and joined, without a shuffle.
 
     signatures of this run and of earlier ones --sort by id--> positions; the smallest position is the smallest id
     equal keys --> first position of each key            near keys --> ``join_alike`` over distinct texts or images
 
-Cost: about 8 s of one core and 1.2 GB for a million documents with 18 band keys each (docs/duplicates.md). It grows
-linearly. groups.py defines the groups. Beam graphs find the same groups in corpora that no machine holds
-(document_groups.py, image_groups.py).
+Cost: about 8 s of one core and 1.2 GB for a million documents with 18 band keys each (docs/duplicates.md); it grows
+linearly.
+groups.py defines the groups. For corpora that fit on no machine, Beam graphs find the same groups (document_groups.py,
+image_groups.py).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def find_duplicates(job: DuplicatesJob) -> None:
     """Writes both data sets of groups.
 
     Raises:
-        ValueError: an earlier run has no signatures, or signatures of another kind.
+        UserError: an earlier run has no signatures, or signatures with other settings.
     """
     earlier = open_earlier(job.earlier, job.minhash)
     write_tables(join(job.work, "document_groups"), _document_groups(job, earlier))
@@ -86,7 +87,7 @@ def _document_groups(job: DuplicatesJob, earlier: tuple[EarlierRun, ...]) -> lis
 
 
 def _read_documents(signatures: str, earlier: tuple[EarlierRun, ...]) -> pa.Table:
-    """All documents, sorted by id. ``shard``: of this run's documents, -1 else; ``run``: null in this run."""
+    """All documents, sorted by id. ``shard``: of this run's documents, otherwise -1; ``run``: null for this run."""
     names = ["doc_id", "url_key", "warc_date", "text_digest", "bands", "sketch"]
     tables = []
     for index, path in enumerate(list_shards(signatures)):
@@ -101,7 +102,7 @@ def _read_documents(signatures: str, earlier: tuple[EarlierRun, ...]) -> pa.Tabl
     del tables
     order = pc.sort_indices(whole, [("doc_id", "ascending"), ("run", "ascending")])
     columns = {}
-    for name in whole.column_names:  # one after the other, so that memory holds one of them twice, not all
+    for name in whole.column_names:  # one by one, so that only one column is in memory twice
         columns[name] = whole[name].take(order)
         whole = whole.drop_columns([name])
     return pa.table(columns)
@@ -110,7 +111,7 @@ def _read_documents(signatures: str, earlier: tuple[EarlierRun, ...]) -> pa.Tabl
 def _with_origin(table: pa.Table, shard: int, run: str | None, is_kept: pa.ChunkedArray | None) -> pa.Table:
     size = table.num_rows
     kept = pa.repeat(pa.scalar(False), size) if is_kept is None else is_kept
-    for name, kind in (("url_key", pa.large_string()), ("sketch", pa.large_binary())):  # may pass 2 GB in all
+    for name, kind in (("url_key", pa.large_string()), ("sketch", pa.large_binary())):  # may exceed 2 GB in total
         table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
     columns = {"shard": pa.repeat(pa.scalar(shard, pa.int32()), size),
                "run": pa.repeat(pa.scalar(run, pa.string()), size), "is_kept": kept}  # fmt: skip
@@ -120,7 +121,7 @@ def _with_origin(table: pa.Table, shard: int, run: str | None, is_kept: pa.Chunk
 
 
 def _text_keys(documents: pa.Table) -> tuple[Indices, npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Positions of the documents that have words, (W,), their band keys, (W, bands), and sketches, (W, hashes)."""
+    """(positions of the documents with words, (W,); their band keys, (W, bands); their sketches, (W, hashes))."""
     places = np.flatnonzero(pc.is_valid(documents["text_digest"]).to_numpy(zero_copy_only=False))
     bands = pc.list_flatten(documents["bands"]).to_numpy()
     sketches = np.concatenate([_bytes_of(chunk) for chunk in documents["sketch"].chunks] or [np.empty(0, np.uint8)])
@@ -136,16 +137,17 @@ def _bytes_of(chunk: pa.LargeBinaryArray) -> npt.NDArray[np.uint8]:
 
 
 def _first_of_key(column: pa.ChunkedArray) -> Indices:
-    """For each position the first one with the same key."""
+    """For each position, the first position with an equal key."""
     chunks = [chunk.indices.to_numpy() for chunk in column.dictionary_encode().chunks]
     codes = np.concatenate(chunks) if chunks else np.empty(0, np.int32)
     first = np.empty(int(codes.max(initial=-1)) + 1, np.intp)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of several, the one written last stays: the first
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last write of a key is its first position
     return first[codes]
 
 
 def _near_texts(documents: pa.Table, exact: Indices, config: MinHashConfig) -> Indices:
-    """For each position the first one that is connected with it by near-duplicate texts; copies are looked at once."""
+    """For each position, the first position that is connected with it through near-duplicate texts. Copies are compared
+    once."""
     places, bands, sketches = _text_keys(documents)
     is_first = exact[places] == places
     distinct, keys = places[is_first], np.ascontiguousarray(bands[is_first].T)
@@ -156,11 +158,11 @@ def _near_texts(documents: pa.Table, exact: Indices, config: MinHashConfig) -> I
 
 
 def _earlier(documents: pa.Table, groups: dict[str, Indices]) -> dict[int, list[dict[str, str]]]:
-    """Position -> the documents of earlier corpora that it duplicates, as rows; only where there are some."""
+    """Position -> rows of the documents of earlier corpora that it duplicates, for positions with such documents."""
     dates = documents["warc_date"].to_pylist()
     is_kept = documents["is_kept"].to_numpy(zero_copy_only=False)
     is_own = documents["shard"].to_numpy() >= 0
-    kept = np.flatnonzero(is_kept)[::-1]  # the smallest id last: it stays among equal dates
+    kept = np.flatnonzero(is_kept)[::-1]  # the smallest id last, so that it wins among equal dates
     kept = kept[np.argsort(np.array([dates[place] for place in kept.tolist()], np.str_), kind="stable")]
     found: dict[int, list[dict[str, str]]] = {}
     for kind in sorted(groups):
@@ -179,7 +181,7 @@ def _earlier(documents: pa.Table, groups: dict[str, Indices]) -> dict[int, list[
 
 
 def _site_counts(measurements: str) -> list[pa.ListArray]:
-    """For each shard: how often each node's text stands on its host, a list for each document; null for images."""
+    """For each shard, a list per document: how often each node's text occurs on its host; null for images."""
     columns = [read_columns(path, ["paragraphs"])["paragraphs"].combine_chunks() for path in list_shards(measurements)]
     columns = [column if isinstance(column, pa.ListArray) else pa.concat_arrays(column.chunks) for column in columns]
     nodes = pa.chunked_array([column.flatten() for column in columns], pa.int64())
@@ -231,7 +233,7 @@ def _image_groups(job: DuplicatesJob, earlier: tuple[EarlierRun, ...]) -> list[p
 def _verify(
     candidates: Indices, ids: pa.Array, hashes: ImageHashes, paths: list[str], config: NearImageConfig
 ) -> Indices:
-    """Candidate groups split into groups of verified members. Thumbnails are read of images that have candidates."""
+    """Splits candidate groups into groups of verified members. Only thumbnails of images with candidates are read."""
     groups = candidate_members(candidates)
     if not groups:
         return candidates
@@ -256,7 +258,7 @@ def _places(column: pa.ChunkedArray, ids: pa.Array) -> Indices:
 
 
 def uses_of_images(measurements: str, ids: pa.Array) -> tuple[Indices, Indices]:
-    """(document, image) pairs: a number for each document and the place of the image, each pair once."""
+    """(document, image) pairs: numbers of documents and positions of images; each pair once."""
     documents, used, count = [np.empty(0, np.intp)], [np.empty(0, np.intp)], 0
     for path in list_shards(measurements):
         column = read_columns(path, ["images"])["images"]
@@ -268,7 +270,7 @@ def uses_of_images(measurements: str, ids: pa.Array) -> tuple[Indices, Indices]:
 
 
 def count_documents(documents: Indices, used: Indices, groups: Indices) -> Indices:
-    """Number of documents that show an image of each group, at the group's place."""
+    """The number of documents that show an image of each group, at the group's position."""
     num = len(groups)
     pairs = np.unique(documents * max(1, num) + groups[used])
     return np.bincount(pairs % max(1, num), minlength=num)

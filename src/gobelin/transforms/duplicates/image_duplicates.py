@@ -1,19 +1,27 @@
-"""Images that look the same: pairs whose hashes and colours are near, verified by thumbnails, in groups that hold.
+"""Finds images that look the same: pairs with near hashes and colours, verified by thumbnails, in groups around a
+representative.
 
-    shape     64-bit pHash or dHash at most so many bits apart: one of the two is enough. Each fails where the other
-              holds: pHash on plots (thin lines on white, where its median is noise), dHash on flat areas.
-              Or the layout at most so many bits apart: where nearly one colour makes both of them noise.
-    colour    the mean colours of 4 x 4 cells must be alike as well. Both hashes are blind to colour.
-    thumbnail the greys of 2304 cells must be alike, the worst of them too (verify_images.py). Hashes alone take chess
-              positions, formulas, tables and charts of one kind for copies of one another.
+    shape     The 64-bit pHash or dHash differ in at most a number of bits; one of the two suffices. Each fails where
+    the other
+              works: pHash on plots (thin lines on white, where its median is noise), dHash on flat areas. Or the
+                  layouts differ
+              in at most a number of bits; this serves images of nearly one colour, for which both hashes are noise.
+    colour    The mean colours of 4 x 4 cells must be similar as well. The hashes are blind to colour.
+    thumbnail The greys of 2304 cells must be similar, including the most different one (verify_images.py). Hashes alone
+    match
+              chess positions, formulas, tables and charts of one kind with one another.
 
-Images that are connected through near hashes and colours are candidates. Among them the largest pictures come first.
-Each image joins the nearest earlier picture that represents a group, or becomes a representative itself. So every
-member was compared with the representative of its group, and no chain of small steps joins different pictures.
+Images that are connected through near hashes and colours are candidates. Among them the largest images come first. Each
+image joins the
+nearest earlier representative of a group, or becomes a representative itself. So each member was compared with the
+representative of its
+group, and no chain of small steps joins different images.
 
-If two hashes are at most ``distance`` bits apart and are cut into distance + joint chunks, they agree in at least
-``joint`` of them (pigeonhole principle). Each choice of that many chunks is a key, so no pair is ever missed.
-docs/duplicates.md compares recall and confusions with imagehash and PDQ.
+If two hashes differ in at most ``distance`` bits and are split into distance + joint chunks, they agree in at least
+``joint`` of them
+(pigeonhole principle). Each choice of that many chunks is a key, so no pair is ever missed. docs/duplicates.md compares
+recall and
+confusions with imagehash and PDQ.
 """
 
 from __future__ import annotations
@@ -41,52 +49,55 @@ COLOUR_CELLS = 16
 """4 x 4, row by row."""
 
 MAX_DISTANCE = 16
-"""Bits; beyond it different pictures are as near as copies."""
+"""Maximum number of bits. Beyond it, different images are as near as copies."""
 
 _GREY = 2
-"""Red-green and blue-yellow, of 255, up to which a cell shows no colour: JPEG leaves so much in a grey picture."""
+"""Maximum red-green and blue-yellow, of 255, of a cell without colour. JPEG leaves this much in grey images."""
 
 _FEWEST_BITS = 6
-"""Of a layout, for it to be looked at."""
+"""Minimum number of bits of a layout that is compared."""
 
 _SMALL_PX, _SLACK_OF_SMALL = 64, 2.0
-"""Shorter side below which colours may be further apart, and by how much."""
+"""Shorter side in pixels below which colours may differ more, and by which factor."""
 
 _NO_THUMBNAILS = "near-duplicate images cannot be verified: their thumbnails were not read"
 
 _JOINT_OF_LAYOUTS = 3
-"""Chunks that make a key of a layout: two bits tell of one pair of cells, so keys need more of them than of a hash."""
+"""Number of chunks in a key of a layout. Two bits describe one pair of cells, so keys need more chunks than those of a
+hash."""
 
 _MANY = 100_000
-"""Images from which keys are made of two chunks: more keys, each much rarer."""
+"""Number of images from which keys have two chunks: more keys, each much rarer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class NearImageConfig:
-    """When two images count as near-duplicates: near by one of the hashes, of like colour, and of like thumbnails."""
+    """When two images count as near-duplicates: near by one of the hashes, and similar in colours and thumbnails."""
 
     phash_distance: int | None = 6
-    """Bits of 64 by which pHashes may differ. MMC4: 5. 0: only equal hashes. Null: not looked at."""
+    """Maximum number of different bits, of 64, of pHashes. MMC4: 5. 0: only equal hashes. Null: not compared."""
 
     dhash_distance: int | None = 6
-    """Bits of 64 by which dHashes may differ. Null: not looked at; MMC4 has pHash alone."""
+    """Maximum number of different bits, of 64, of dHashes. Null: not compared; MMC4 uses only pHash."""
 
     layout_distance: int | None = 2
-    """Bits of 48 by which layouts may differ: which of 4 x 4 cells are brighter or darker than their neighbours. Finds
-    copies of pictures that are nearly of one colour, whose hashes are noise. Looked at where thumbnails are verified,
-    because charts and documents of one kind have one layout. Null: not looked at."""
+    """Maximum number of different bits, of 48, of layouts: which of 4 x 4 cells are brighter or darker than their
+    neighbours. This finds copies of images of nearly one colour, whose hashes are noise. It is used only if thumbnails
+    are verified, because charts and documents of one kind have one layout. Null: not compared."""
 
     colour_distance: int | None = 5
-    """Difference of the most different of 4 x 4 cells, of 255: of red-green or blue-yellow, or a quarter of that of
-    brightness. Re-encoded and resized copies stay at or below 4, copies of other brightness or contrast below 13. Twice
-    as much for pictures under 64 pixels a side where thumbnails are verified. Null: colours may differ."""
+    """Maximum difference of the most different of 4 x 4 cells, of 255: of red-green or blue-yellow, or a quarter of
+    that of brightness. Re-encoded and resized copies differ by at most 4, copies with other brightness or contrast by
+    less than 13. It is doubled for images under 64 pixels a side if thumbnails are verified. Null: colours may
+    differ."""
 
     verify: bool = True
-    """Whether pairs are verified by their thumbnails and members against their group. False: what is connected through
-    near hashes and colours is a group, as in MMC4 and OmniCorpus; then drawings of one kind count as copies."""
+    """Whether pairs are verified by their thumbnails, and members against their group. False: all images that are
+    connected through near hashes and colours are a group, as in MMC4 and OmniCorpus; then drawings of one kind count as
+    copies."""
 
     grey_copies: bool = False
-    """Whether a picture and a copy of it without colours are near-duplicates. They are compared by brightness alone."""
+    """Whether an image and a copy without colours are near-duplicates. They are compared by brightness only."""
 
     def __post_init__(self) -> None:
         for name in ("phash_distance", "dhash_distance", "layout_distance"):
@@ -98,7 +109,7 @@ class NearImageConfig:
 
     @property
     def shape_distances(self) -> tuple[int | None, int | None, int | None]:
-        """By pHash, by dHash, by layout. None: not looked at."""
+        """Maximum distances of pHash, dHash and layout; None: not compared."""
         return self.phash_distance, self.dhash_distance, self.layout_distance if self.verify else None
 
 
@@ -110,7 +121,7 @@ class ImageHashes:
     dhash: npt.NDArray[np.uint64]  # (N,)
     colour: npt.NDArray[np.int16]  # (N, 48), see ``colour_features``
 
-    thumbnails: Thumbnails | None = None  # of the same images; None where nothing is verified with these
+    thumbnails: Thumbnails | None = None  # of the same images; None if they are not needed
 
     @property
     def shapes(self) -> Shapes:
@@ -124,13 +135,13 @@ class ImageHashes:
 def image_hashes(
     phash: Iterable[str], dhash: Iterable[str], colour: Iterable[str], thumbnail: Iterable[str] | None = None
 ) -> ImageHashes:
-    """From columns of hexadecimal digits: 16, 16, 96 and 4624 an image."""
+    """Hashes from columns of hexadecimal digits: 16, 16, 96 and 4624 per image."""
     thumbnails = None if thumbnail is None else read_thumbnails(thumbnail)
     return ImageHashes(_from_hex(phash), _from_hex(dhash), read_colours(colour), thumbnails)
 
 
 def read_colours(column: Iterable[str]) -> npt.NDArray[np.int16]:
-    """``colour_features`` of a column of hexadecimal digits, 96 an image."""
+    """``colour_features`` from a column of hexadecimal digits, 96 per image."""
     return colour_features(np.frombuffer(bytes.fromhex("".join(column)), np.uint8).reshape(-1, COLOUR_CELLS, 3))
 
 
@@ -153,10 +164,11 @@ def hamming(a: str, b: str) -> int:
 
 
 def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.NDArray[np.bool_]:
-    """Whether each image of ``a`` is a near-duplicate of the one of ``b``, (N,); either may hold one image.
+    """Whether each image of ``a`` is a near-duplicate of the image of ``b`` at the same position, (N,). Either may hold
+    a single image.
 
     Raises:
-        ValueError: thumbnails are wanted (``config.verify``) and were not read.
+        ValueError: thumbnails are needed (``config.verify``) but missing.
     """
     alike = near_in_shape(a.shapes, b.shapes, config)
     if not config.verify:
@@ -172,13 +184,14 @@ def are_alike(a: ImageHashes, b: ImageHashes, config: NearImageConfig) -> npt.ND
 
 
 def are_candidates(hashes: ImageHashes, config: NearImageConfig) -> IsAlike:
-    """Whether images, given by position, are near by their hashes and colours; thumbnails are not looked at."""
+    """A function that tells whether images, given by position, are near by their hashes and colours. Thumbnails are not
+    compared."""
     slack = _SLACK_OF_SMALL if config.verify else 1.0
     phash, dhash, layout = hashes.shapes
 
     def is_alike(a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
         is_near = near_in_shape((phash[a], dhash[a], layout[a]), (phash[b], dhash[b], layout[b]), config)
-        found = np.flatnonzero(is_near)  # few: colours are looked at for these alone
+        found = np.flatnonzero(is_near)  # colours are compared only for these few
         one = a[found] if len(a) > 1 else a
         is_near[found] = _near_in_colour(hashes.colour[one], hashes.colour[b[found]], config, slack)
         return is_near
@@ -187,7 +200,7 @@ def are_candidates(hashes: ImageHashes, config: NearImageConfig) -> IsAlike:
 
 
 def near_in_shape(one: Shapes, other: Shapes, config: NearImageConfig) -> npt.NDArray[np.bool_]:
-    """Whether images are near by one of their hashes; arrays of any shapes that can be broadcast."""
+    """Whether images are near by one of their hashes. The arrays may have any shapes that can be broadcast."""
     is_near = np.zeros(np.broadcast_shapes(one[0].shape, other[0].shape), np.bool_)
     for distance, a, b in zip(config.shape_distances[:2], one, other):
         if distance is not None:
@@ -200,7 +213,8 @@ def near_in_shape(one: Shapes, other: Shapes, config: NearImageConfig) -> npt.ND
 
 def layouts(colour: npt.NDArray[np.int16]) -> npt.NDArray[np.uint64]:
     """48-bit hashes, (N,), of ``colour_features``: whether each cell is brighter, and whether it is darker, than its
-    neighbour to the left and above. 0 where under ``_FEWEST_BITS`` bits are set: such hashes agree by chance."""
+    neighbours to the left and above. 0 if fewer than ``_FEWEST_BITS`` bits are set, because such hashes are equal by
+    chance."""
     light = colour.reshape(-1, 4, 4, 3)[..., 0]
     beside, below = (np.diff(light, axis=axis).reshape(len(light), LAYOUT_BITS // 4) for axis in (2, 1))
     steps = np.concatenate([beside, below], axis=1)
@@ -213,7 +227,11 @@ def layouts(colour: npt.NDArray[np.int16]) -> npt.NDArray[np.uint64]:
 def _near_in_colour(
     colour: npt.NDArray[np.int16], other: npt.NDArray[np.int16], config: NearImageConfig, slack: Slack = 1.0
 ) -> npt.NDArray[np.bool_]:
-    """Whether colours are alike, (N,). ``slack``: by which the distance that is allowed grows."""
+    """Whether colours are similar, (N,).
+
+    Args:
+        slack: factor on the allowed distance.
+    """
     apart = np.abs(colour - other)
     allowed = np.inf if config.colour_distance is None else config.colour_distance * slack
     alike = apart.max(axis=1, initial=0) <= allowed
@@ -224,19 +242,19 @@ def _near_in_colour(
 
 
 def _colour_slack(sizes: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """By which the colours of small copies may be further apart, (N,), of widths and heights, (N, 2): each of their
-    cells has few pixels, and JPEG mixes the colours of neighbouring ones."""
+    """The factor by which the colours of small copies may differ more, (N,), from widths and heights, (N, 2). Their
+    cells have few pixels, and JPEG mixes the colours of neighbouring cells."""
     return np.where(np.minimum(sizes.min(axis=1), others.min(axis=1)) < _SMALL_PX, _SLACK_OF_SMALL, 1.0)
 
 
 def are_grey(colour: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    """Which pictures show no colours, (N,), of ``colour_features``."""
+    """Which images have no colours, (N,), from ``colour_features``."""
     chroma = colour.reshape(-1, COLOUR_CELLS, 3)[:, :, 1:]
     return np.abs(chroma).max(axis=(1, 2), initial=0) <= _GREY
 
 
 def candidate_groups(hashes: ImageHashes, config: NearImageConfig) -> Indices:
-    """For each image the smallest position it is connected with through near hashes and colours, (N,)."""
+    """For each image, the smallest position that it is connected with through near hashes and colours, (N,)."""
     columns = np.concatenate(
         [hashes.phash[:, None].view(np.uint8), hashes.dhash[:, None].view(np.uint8), hashes.colour.view(np.uint8)],
         axis=1,
@@ -252,10 +270,10 @@ def candidate_groups(hashes: ImageHashes, config: NearImageConfig) -> Indices:
 
 
 def near_image_groups(hashes: ImageHashes, config: NearImageConfig) -> Indices:
-    """For each image, given sorted by id, the smallest position of its group of near-duplicates, (N,).
+    """For each image, sorted by id, the smallest position of its group of near-duplicates, (N,).
 
     Raises:
-        ValueError: thumbnails are wanted (``config.verify``) and were not read.
+        ValueError: thumbnails are needed (``config.verify``) but missing.
     """
     groups = candidate_groups(hashes, config)
     if not config.verify:
@@ -272,7 +290,7 @@ def split_candidates(
     """``candidate_groups`` split into groups of verified members.
 
     Args:
-        thumbnails: those of images given by their positions; asked for images that have candidates.
+        thumbnails: returns the thumbnails of images by position; called only for images with candidates.
     """
     groups = candidates.copy()
     for members in candidate_members(candidates):
@@ -288,12 +306,14 @@ def candidate_members(candidates: Indices) -> list[Indices]:
 
 
 def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, config: NearImageConfig) -> Indices:
-    """Splits the images of one candidate group: for each the smallest position in the group that it belongs to, (N,).
+    """Splits the images of one candidate group. Returns for each the smallest position in the group that it belongs to,
+    (N,).
 
-    Images are gone through in an order that puts likely originals first. One that is alike to none of the images that
-    lead a group leads another one. Then each of the others goes to the leader that explains it best: a small copy can
-    be alike to all drawings of a series. Equal numbers are told apart by position, so give images sorted by id. Takes
-    as many comparisons as there are images times groups.
+    Images are processed in an order that puts likely originals first. An image that resembles no leader becomes a
+    leader. Then each other
+    image joins the leader that explains it best, because a small copy can resemble all drawings of a series. Ties are
+    broken by position, so
+    pass images sorted by id. The number of comparisons is that of images times groups.
     """
     rows = np.concatenate(
         [colour.view(np.uint8), thumbnails.cells.view(np.uint8), thumbnails.sizes.view(np.uint8)], axis=1
@@ -331,10 +351,10 @@ def verified_groups(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, confi
 
 
 def _originals_first(colour: npt.NDArray[np.int16], thumbnails: Thumbnails, position: Indices) -> Indices:
-    """An order of images of one candidate group. Pictures with colours come before grey ones, which could stand for
-    pictures of several colours; then those of the commonest size, because a series of drawings shares one and is told
-    apart best within it; then the largest; then those with the most cells that are exactly as their neighbours, because
-    encoding leaves noise in flat areas; then by position."""
+    """An order of the images of one candidate group. Images with colours come before grey ones, which could match
+    several coloured images. Then come images of the most common size, because a series of drawings shares one and is
+    separated best within it; then the largest; then those with the most cells that equal all their neighbours, because
+    encoding adds noise to flat areas; then by position."""
     _, of_size, counts = np.unique(thumbnails.sizes, axis=0, return_inverse=True, return_counts=True)
     pixels = thumbnails.sizes.prod(axis=1)
     return np.lexsort((position, -thumbnails.num_flat, -pixels, -counts[of_size.reshape(-1)], are_grey(colour)))
@@ -348,13 +368,13 @@ def _bands(hashes: ImageHashes, config: NearImageConfig, joint: int) -> Iterator
                 yield (values & np.uint64(mask)).view(np.int64)
     distance, layout = by_layout
     if distance is not None:
-        own = -1 - np.arange(len(layout))  # a key of its own for each image without a layout
+        own = -1 - np.arange(len(layout))  # a unique key for each image without a layout
         for mask in masks(distance, _JOINT_OF_LAYOUTS, LAYOUT_BITS):
             yield np.where(layout == 0, own, (layout & np.uint64(mask)).view(np.int64))
 
 
 def image_keys(phash: str, dhash: str, colour: str, config: NearImageConfig) -> list[tuple[int, int]]:
-    """(band, value) keys; two near-duplicates share at least one."""
+    """(band, value) keys. Two near-duplicates share at least one."""
     layout = int(layouts(read_colours([colour]))[0])
     keys = []
     *by_hash, of_layout = config.shape_distances
@@ -368,7 +388,8 @@ def image_keys(phash: str, dhash: str, colour: str, config: NearImageConfig) -> 
 
 @functools.cache
 def masks(distance: int, joint: int, num_bits: int = HASH_BITS) -> tuple[int, ...]:
-    """Of ``num_bits`` bits, each choice of ``joint`` out of distance + joint chunks of nearly equal width."""
+    """Bit masks for each choice of ``joint`` out of distance + joint chunks of nearly equal width, of ``num_bits``
+    bits."""
     num_chunks = distance + joint
     if distance < 0 or joint < 1 or num_chunks > num_bits:
         raise UserError(f"distance {distance} with {joint} joint chunks does not fit a hash of {num_bits} bits")

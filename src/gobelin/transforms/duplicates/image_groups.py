@@ -1,4 +1,4 @@
-"""Groups of near-duplicate images as Beam graphs, for corpora that no machine holds. groups.py defines the groups."""
+"""Groups of near-duplicate images as Beam graphs, for corpora that fit on no machine. groups.py defines the groups."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from gobelin.transforms.score.measure import MeasurementRow
 
 
 class FindImageEdges(beam.PTransform):
-    """Rows with image_id, phash, dhash and colour -> (image_id, image_id) edges that connect candidates: images
-    near by hashes and colours. ``FindImageGroups`` verifies them."""
+    """Rows with image_id, phash, dhash and colour -> (image_id, image_id) edges that connect candidates: images that
+    are near by hashes and colours. ``FindImageGroups`` verifies them."""
 
     def __init__(self, config: NearImageConfig) -> None:
         self._config = config
@@ -60,19 +60,19 @@ def _alike_images(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageMember:
-    """An image among its candidates."""
+    """An image in a candidate group."""
 
     image_id: str
-    is_own: bool  # an image of the run that is being scored
+    is_own: bool  # whether it is an image of the run that is being scored
     colour: str
     thumbnail: str
-    num_earlier: int  # documents of earlier runs that show it
-    documents: tuple[str, ...]  # of this run
+    num_earlier: int  # number of documents of earlier runs that show it
+    documents: tuple[str, ...]  # of this run that show it
 
 
 class FindImageGroups(beam.PTransform):
     """(rows of images, rows of ``IMAGE_SIGNATURES`` of earlier runs, measurements, (image_id, candidate group) pairs)
-    -> the data set ``IMAGE_GROUPS``. Images are rows with image_id, colour and thumbnail."""
+    -> the data set ``IMAGE_GROUPS``. Rows of images have image_id, colour and thumbnail."""
 
     def __init__(self, config: NearImageConfig, folder: str, num_shards: int) -> None:
         self._config, self._folder, self._num_shards = config, folder, num_shards
@@ -98,11 +98,11 @@ class FindImageGroups(beam.PTransform):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is known of an image of one run."""
+    """The facts of an image in one run."""
 
     colour: str
     thumbnail: str
-    num_documents: int  # 0 in the run that is being scored: its measurements say
+    num_documents: int  # 0 for the run that is being scored, whose measurements count
 
 
 def _own_by_id(row: ImageRow) -> tuple[str, _Facts]:

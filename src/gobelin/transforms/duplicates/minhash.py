@@ -1,20 +1,27 @@
 """Equal and similar texts: digests, MinHash signatures, and the guarantees of the signatures.
 
-    same text      ``text_digest``: a hash of the words, so that case, punctuation and spacing do not matter
-    alike texts    MinHash (Broder, 1997): of the set of 5-word shingles, the smallest value under each of
-                   bands * rows hash functions. Two texts agree in one value with probability s, the Jaccard
-                   similarity of their sets. Each band of ``rows`` values is a key: texts meet with probability
+    same text      ``text_digest``: a hash of the words, which ignores case, punctuation and spacing
+    alike texts    MinHash (Broder, 1997): of the set of 5-word shingles, the smallest value under each of bands * rows
+    hash
+                   functions. Two texts agree in one value with probability s, the Jaccard similarity of their sets.
+                   Each band
+                   of ``rows`` values is a key. Texts meet, which means that they share a key, with probability
                    1 - (1 - s^rows)^bands.
-    verified       of two texts that met, the share of equal values over all bands estimates s. It is taken from the
-                   lowest byte of each value (b-bit minwise hashing; Li and Koenig, 2010): 126 bytes per document
-                   instead of its shingles. ``detection_probability`` is the exact probability of both together for
-                   independent hash functions. rensa's vary less, so it is a lower bound at the target and above.
+    verified       For two texts that met, the share of equal values over all bands estimates s. It is taken from the
+    lowest
+                   byte of each value (b-bit minwise hashing; Li and Koenig, 2010): 126 bytes per document instead of
+                   its
+                   shingles. ``detection_probability`` is the exact joint probability for independent hash functions.
+                   Those of
+                   rensa vary less, so it is a lower bound at the target and above.
 
 OBELICS and datatrove join all texts that met. At a target of 0.8, this joins one pair in eight of similarity 0.5. With
-verification it is one in seven million.
+verification
+it is one in seven million.
 
 Keys are signed 64-bit numbers that xxHash and rensa compute from the data alone. They do not use Python's ``hash``,
-which depends on the process, so signatures of today match those of a later crawl.
+which depends on
+the process, so signatures of today match those of a later crawl.
 
 Cost: about 3000 documents of 1500 words per second and core (docs/duplicates.md).
 """
@@ -38,17 +45,18 @@ from gobelin.transforms.duplicates.alike_pairs import Indices, IsAlike
 from gobelin.transforms.text.invisible import comparable
 
 MAX_HASHES = 128
-"""MinHash values per document at most, where bands and rows are chosen."""
+"""Maximum number of MinHash values per document, if bands and rows are chosen automatically."""
 
 MEETING_PROBABILITY = 0.95
-"""Probability with which texts of the target similarity are to meet, where bands and rows are chosen."""
+"""Minimum probability that texts of the target similarity meet, if bands and rows are chosen automatically."""
 
-# Scripts without spaces (Thai to Burmese, Khmer, kana, Han) a character at a time; else runs of letters and digits.
+# A word is one character in scripts without spaces (Thai to Burmese, Khmer, kana, Han), otherwise a run of letters and
+# digits.
 _BLOCKS = (
     "\u0e00-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _WORD = re.compile(rf"[{_BLOCKS}]|[^\W{_BLOCKS}]+")
-# Of UTF-8: ASCII letters to lower case, other ASCII that is in no word to spaces, the rest as it stands.
+# For UTF-8: ASCII letters become lower case, other ASCII outside words becomes spaces, and the rest is unchanged.
 _ASCII_WORDS = bytes(
     code if code > 127 else ord(chr(code).lower()) if chr(code).isalnum() or chr(code) == "_" else 32
     for code in range(256)
@@ -59,27 +67,27 @@ _BYTE_CHANCE = 1 / 256  # probability that the lowest bytes of two different val
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MinHashConfig:
-    """How alike two texts must be to count as near-duplicates; ``curve`` prints what a choice means."""
+    """How similar two texts must be to count as near-duplicates. ``curve`` prints the effect of a choice."""
 
     similarity: float = 0.8
-    """Jaccard similarity of the sets of shingles, (0, 1), from which texts are to be found. OmniCorpus and NeMo
-    Curator: 0.8; datatrove's 14 bands of 8 rows stand for 0.72."""
+    """Jaccard similarity of the sets of shingles, (0, 1), from which pairs are to be found. OmniCorpus and NeMo
+    Curator: 0.8; datatrove's 14 bands of 8 rows correspond to 0.72."""
 
     bands: int | None = None
-    """Keys per text; more find more of the dissimilar pairs. Null: chosen for ``similarity``. Set both or neither."""
+    """Keys per text; more keys find more dissimilar pairs. Null: chosen for ``similarity``. Set both or neither."""
 
     rows: int | None = None
-    """MinHash values per key; more let only more similar texts meet. Null: chosen for ``similarity``."""
+    """MinHash values per key; with more of them, only more similar texts meet. Null: chosen for ``similarity``."""
 
     window: int = 5
-    """Words per shingle. Shorter ones make any two texts more alike."""
+    """Words per shingle. Shorter shingles make any two texts more similar."""
 
     seed: int = 1
     """Seed of the hash functions. Signatures of different seeds cannot be compared."""
 
     verify: bool = True
-    """Whether texts that met are joined only if their signatures put them at most two standard errors below
-    ``similarity``. False, as in OBELICS and datatrove: all that met are joined."""
+    """Whether texts that share a key are joined only if their signatures estimate a similarity of at least two standard
+    errors below ``similarity``. False: all texts that share a key are joined, as in OBELICS and datatrove."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.similarity < 1.0:
@@ -108,7 +116,8 @@ class MinHashConfig:
 def choose_bands(similarity: float) -> tuple[int, int]:
     """(bands, rows) of the steepest curve under which texts of this similarity still meet.
 
-    The most rows such that, with as many bands as ``MAX_HASHES`` allows, they meet with ``MEETING_PROBABILITY``.
+    It takes the most rows with which, and with as many bands as ``MAX_HASHES`` allows, they meet with
+    ``MEETING_PROBABILITY``.
     """
     for rows in range(MAX_HASHES, 1, -1):
         bands = MAX_HASHES // rows
@@ -118,16 +127,18 @@ def choose_bands(similarity: float) -> tuple[int, int]:
 
 
 def band_probability(similarity: float, bands: int, rows: int) -> float:
-    """Probability that two texts of this Jaccard similarity, [0, 1], meet: that one of their band keys is the same."""
+    """Probability that two texts of this Jaccard similarity, [0, 1], meet: that at least one of their band keys is
+    equal."""
     return 1.0 - (1.0 - similarity**rows) ** bands
 
 
 def detection_probability(similarity: float, config: MinHashConfig) -> float:
-    """Probability that two texts of this Jaccard similarity, [0, 1], are joined: that they meet and, where asked for,
-    are verified.
+    """Probability that two texts of this Jaccard similarity, [0, 1], are joined: that they meet and, if requested, pass
+    verification.
 
-    Both depend on the same values, so the probability is computed exactly, with generating functions in the number of
-    equal bytes: all ways to have enough of them, less those in which no band is equal.
+    Both depend on the same values. The probability is computed exactly, with generating functions in the number of
+    equal bytes: all
+    outcomes with enough equal bytes, minus those without an equal band.
     """
     if not config.verify:
         return band_probability(similarity, config.num_bands, config.num_rows)
@@ -143,15 +154,15 @@ def detection_probability(similarity: float, config: MinHashConfig) -> float:
 
 
 def min_equal_bytes(config: MinHashConfig) -> int:
-    """Equal bytes of two sketches from which their texts count as alike: two standard errors below what texts of the
-    target similarity have on average."""
+    """Number of equal bytes of two sketches from which their texts count as alike: two standard errors below the mean
+    for texts of the target similarity."""
     equal = config.similarity + (1.0 - config.similarity) * _BYTE_CHANCE
     mean = config.num_hashes * equal
     return math.ceil(mean - 2.0 * math.sqrt(mean * (1.0 - equal)))
 
 
 def curve(config: MinHashConfig) -> str:
-    """A table of what the configuration promises, for people: similarity, share that meets, share that is joined."""
+    """A printable table of the effect of the configuration: similarity, share that meets, share that is joined."""
     heads = (
         f"near-duplicate texts: {config.num_bands} bands of {config.num_rows} rows for similarity {config.similarity:g}"
     )
@@ -164,13 +175,12 @@ def curve(config: MinHashConfig) -> str:
 
 
 def normalised_words(text: str) -> list[bytes]:
-    """Words for comparison, in UTF-8: compatibility forms unified (NFKC), case folded, punctuation, spacing and
-    invisible characters left out."""
+    """Words for comparison, in UTF-8: NFKC, case folded, without punctuation, spacing and invisible characters."""
     text = comparable(text)
     pieces = text.encode("utf-8", "replace").translate(_ASCII_WORDS).split()
     if text.isascii():
         return pieces
-    # What lies between ASCII spaces and punctuation is split further only where it holds other characters.
+    # A piece between ASCII spaces and punctuation is split further only if it has characters outside ASCII.
     return [word for piece in pieces for word in ((piece,) if piece.isascii() else _split(piece))]
 
 
@@ -181,11 +191,11 @@ def _split(piece: bytes) -> list[bytes]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextSignature:
-    """What is kept of a text to find its duplicates. A text without words has no digest and no keys: it is nobody's
-    copy."""
+    """The stored data of a text by which its duplicates are found. A text without words has no digest and no keys, and
+    no duplicates."""
 
     digest: str | None  # 128-bit, 32 hex digits
-    bands: tuple[int, ...]  # signed 64-bit keys, one a band
+    bands: tuple[int, ...]  # signed 64-bit keys, one per band
     sketch: bytes  # lowest byte of each MinHash value
 
 
@@ -210,18 +220,19 @@ def _digest(words: list[bytes]) -> str:
 
 
 def shingle_hashes(text: str, window: int) -> npt.NDArray[np.uint64]:
-    """Hashes, (S,), of the distinct ``window``-word shingles, sorted. Fewer words are one shingle; no words, none."""
+    """Hashes, (S,), of the distinct ``window``-word shingles, sorted. A text with fewer words is one shingle; one
+    without words has none."""
     words = normalised_words(text)
     return np.unique(_shingles(words, window)) if words else np.empty(0, np.uint64)
 
 
 def _shingles(words: list[bytes], window: int) -> npt.NDArray[np.uint64]:
-    """Hashes, (N,), of the shingles in reading order: of each word by xxHash, then of ``window`` words together."""
+    """Hashes, (N,), of the shingles in reading order: xxHash of each word, combined over ``window`` words."""
     return shingles_of(np.fromiter(map(xxhash.xxh3_64_intdigest, words), np.uint64, len(words)), window)
 
 
 def shingles_of(hashes: npt.NDArray[np.uint64], window: int) -> npt.NDArray[np.uint64]:
-    """Hashes, (max(1, W - window + 1),), of the shingles of a text whose W words, at least one, have these hashes."""
+    """Hashes of the shingles of a text, shape (max(1, W - window + 1),), from the hashes of its W words (W >= 1)."""
     length = min(window, len(hashes))
     shingles = np.zeros(len(hashes) - length + 1, np.uint64)
     for start in range(length):
@@ -237,13 +248,13 @@ def jaccard(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> float:
 
 
 def minhash_values(shingles: npt.NDArray[np.uint64], config: MinHashConfig) -> npt.NDArray[np.uint32]:
-    """MinHash values, (bands * rows,), of a set of shingle hashes, which must not be empty and may repeat."""
+    """MinHash values, (bands * rows,), of shingle hashes. There must be at least one, and they may repeat."""
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(shingles, [0, len(shingles)], config.num_hashes, config.seed)
     return np.array(matrix.to_rows()[0], np.uint32)
 
 
 def sketches_alike(sketches: npt.NDArray[np.uint8], config: MinHashConfig) -> IsAlike:
-    """Whether texts are near-duplicates by their sketches, (N, hashes)."""
+    """A function that tells whether texts are near-duplicates by their sketches, (N, hashes)."""
     enough = min_equal_bytes(config)
 
     def is_alike(a: Indices, b: Indices) -> npt.NDArray[np.bool_]:

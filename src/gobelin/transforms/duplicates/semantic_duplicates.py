@@ -1,13 +1,14 @@
-"""Semantic duplicates: pairs of images with a cosine similarity of their CLIP embeddings of at least a threshold,
-joined.
+"""Semantic duplicates: joins pairs of images with a cosine similarity of their CLIP embeddings of at least a threshold.
 
-    up to 30 000 images    every pair, a block of rows at a time: exact
-    beyond                 as SemDeDup (Abbas et al., arXiv 2303.09540), which looks for pairs within clusters only: one
-                           image in a thousand is a centre, and each image is compared with those that share one of its
-                           four nearest centres. Of made-up pairs at 0.95 this missed one in a thousand.
+    up to 30 000 images    all pairs, a block of rows at a time: exact
+    more                   only pairs within clusters, as in SemDeDup (Abbas et al., arXiv 2303.09540): one image in a
+                           thousand is a centre, and each image is compared with those that share one of its four
+                           nearest
+                           centres. Of synthetic pairs at 0.95 this missed one in a thousand.
 
 Everything runs in one process in NumPy, and image embeddings are one array. This is off by default, because CLIP may
-give similar embeddings to two pictures of one kind of thing. Embeddings of earlier runs are not used.
+give similar
+embeddings to two images of the same kind of thing. Embeddings of earlier runs are not used.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class SemanticConfig:
     """When two images count as semantic duplicates."""
 
     min_similarity: float = 0.95
-    """Cosine of the embeddings, (0, 1]. Belongs to one model: look at pairs near it before trusting it."""
+    """Minimum cosine of the embeddings, (0, 1]. It depends on the model: look at pairs near it before you trust it."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.min_similarity <= 1.0:
@@ -51,7 +52,8 @@ class SemanticConfig:
 
 
 def find_semantic_duplicates(embeddings: str, measurements: str, work: str, config: SemanticConfig) -> None:
-    """The data sets ``IMAGE_EMBEDDINGS`` and measurements -> ``SEMANTIC_GROUPS``, in the folder ``work``."""
+    """Reads the data sets ``IMAGE_EMBEDDINGS`` and measurements, and writes ``SEMANTIC_GROUPS`` in the folder
+    ``work``."""
     tables = [read_columns(path, ["image_id", "embedding"]) for path in list_shards(embeddings)]
     whole = pa.concat_tables(tables)
     whole = whole.take(pc.sort_indices(whole, [("image_id", "ascending")]))
@@ -68,11 +70,11 @@ def find_semantic_duplicates(embeddings: str, measurements: str, work: str, conf
 
 
 def semantic_groups(vectors: npt.NDArray[np.floating], ids: list[str], min_similarity: float) -> Indices:
-    """For each image the smallest position that it is connected with, (N,).
+    """For each image, the smallest position that it is connected with, (N,).
 
     Args:
         vectors: L2-normalised, (N, D).
-        ids: of the images; they alone decide which images are centres.
+        ids: of the images; they determine which images are centres.
     """
     labels = np.arange(len(vectors))
     for block in _blocks(vectors, ids):
@@ -88,7 +90,7 @@ def semantic_groups(vectors: npt.NDArray[np.floating], ids: list[str], min_simil
 
 
 def _blocks(vectors: npt.NDArray[np.floating], ids: list[str]) -> Iterator[Indices]:
-    """Images to compare with each other, smallest position first."""
+    """Sets of images to compare with each other, each sorted by position."""
     num = len(vectors)
     if num <= _EXACT:
         yield np.arange(num)

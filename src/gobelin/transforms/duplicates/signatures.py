@@ -1,13 +1,16 @@
-"""Signatures: data that a run keeps so that a later run can compare itself with it without reading it again.
+"""Signatures: data of a run with which a later run compares itself without reading the documents again.
 
     score/signatures/documents    canonical URL, date, digest of the words, MinHash keys and sketch: about 350 bytes
-                                  a document on disk
+                                  per document on disk
     score/signatures/images       hashes, colours, a thumbnail, and how many documents show the image
 
-A recipe names earlier output folders in ``score.earlier``. A document of an earlier run counts as *in the corpus*
-unless a decision of ``select`` dropped it there. If that run never ran ``select``, all its documents count. Every
-signature takes part in finding groups. So a page and an earlier one may be connected through a third that was dropped,
-as within a run. But only a document in the corpus can be the reason to drop another one.
+A recipe names earlier output folders in ``score.earlier``. A document of an earlier run is *in the corpus* unless a
+decision of its
+``select`` dropped it. If that run never ran ``select``, all its documents are. All signatures take part in finding
+groups, so a page
+and an earlier one may be connected through a third one that was dropped, as within a run. But only a document in the
+corpus can be
+the reason to drop another one.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def document_signature(document: DocumentRow, text: str, config: MinHashConfig) 
 
 
 def signature_metadata(config: MinHashConfig) -> dict[str, str]:
-    """Metadata of a signature file: what must agree for two signatures to be comparable."""
+    """Metadata of a signature file: the settings that must be equal for two signatures to be comparable."""
     kind = {
         "bands": config.num_bands,
         "rows": config.num_rows,
@@ -60,27 +63,27 @@ def signature_metadata(config: MinHashConfig) -> dict[str, str]:
 
 
 class Candidate(SignatureRow):
-    """A signature among those of all runs. ``run``: None in the run that is being scored."""
+    """A signature among those of all runs. ``run``: None for the run that is being scored."""
 
     run: str | None
-    is_kept: bool  # in the corpus of its run; False in the run that is being scored
+    is_kept: bool  # whether it is in the corpus of its run; False for the run that is being scored
 
 
 def candidate(row: SignatureRow, run: str | None, is_kept: bool) -> Candidate:
-    """A signature and where it is from."""
+    """A signature with its origin."""
     return {**row, "run": run, "is_kept": is_kept}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EarlierRun:
-    """The signatures of another run. ``name``: its output folder as the recipe gives it."""
+    """The signatures of another run. ``name``: its output folder as in the recipe."""
 
     name: str
     documents: tuple[str, ...]  # paths of the shards
     images: tuple[str, ...]
 
     def dropped(self) -> set[str]:
-        """Ids of the documents that it did not take into its corpus."""
+        """Ids of the documents that are not in its corpus."""
         decisions = join(self.name, "select", "decisions")
         rows = read_folder(decisions, ["unit", "action", "doc_id"]) if is_committed(decisions) else ()
         gone = (Action.DROP, Action.FAIL)
@@ -91,7 +94,7 @@ def open_earlier(folders: tuple[str, ...], config: MinHashConfig) -> tuple[Earli
     """The runs that a recipe names.
 
     Raises:
-        UserError: one has no signatures, or signatures of another kind.
+        UserError: a run has no signatures, or signatures with other settings.
     """
     return tuple(_open_run(folder, config) for folder in folders)
 

@@ -1,16 +1,22 @@
-"""Decides whether two pictures with near hashes are copies, by their thumbnails (images/thumbnail.py), cell by cell.
+"""Decides whether two images with near hashes are copies, by comparing their thumbnails (images/thumbnail.py) cell by
+cell.
 
 Encoding and resizing change a drawing a little everywhere. Another drawing of its kind differs much in one place. So
-the *most different* cell decides and not the mean, by two rules:
+the *most
+different* cell decides and not the mean, by two rules:
 
-    tolerance   a cell may differ by so much and by a share of the contrast around it, because resizing blurs edges; by
-                more where the smaller picture has few pixels per cell. Where it has very few, both thumbnails are
-                blurred first, so that the larger picture shows no more than the smaller one can.
-    outlier     of drawings of one size, the most different cell may not stand out from the other cells that show
-                something: a saved copy of a table is noisy in all its numbers, another table differs in one of them.
+    tolerance   A cell may differ by a constant and by a share of the contrast around it, because resizing blurs edges.
+    Both grow
+                if the smaller image has few pixels per cell. If it has very few, both thumbnails are blurred first, so
+                that the
+                larger image shows no more detail than the smaller one.
+    outlier     For drawings of equal size, the most different cell must not stand out from the other cells with
+    contrast: a copy of
+                a table is noisy in all its numbers, while another table differs in one of them.
 
-The limits were chosen on the tuned kinds of bench/drawings.py and on photographs; docs/duplicates.md has the numbers
-for kinds and families that were held out.
+The limits were chosen on the tuned kinds of bench/drawings.py and on photographs. docs/duplicates.md has the numbers
+for held-out kinds
+and families.
 """
 
 from __future__ import annotations
@@ -30,39 +36,42 @@ Floats = npt.NDArray[np.float32]
 Grids = npt.NDArray[np.floating]  # (N, rows, columns)
 
 _BASE, _OF_CONTRAST = 6.25, 0.125
-"""Brightness, of 255, by which a cell of a copy may differ: so much, and this share of the contrast around it."""
+"""Allowed difference of a cell of a copy: a brightness, of 255, and a share of the contrast around the cell."""
 
 _OTHER_SIZE = 1.1
 """Factor on both for a copy of another size."""
 
 _MOST_BLUR = 1.0
-"""How often the change that one blur makes may explain differences."""
+"""Maximum multiple of the change by one blur that may explain differences."""
 
 _FINE_PX, _MAX_COARSENESS = 4.0, 3.0
-"""Pixels per cell from which on a cell is as exact as it gets; below, noise grows with the root of what is missing."""
+"""Pixels per cell from which a cell has full precision. Below, noise grows with the square root of the missing share,
+up to a factor."""
 
 _BLURRED_PX, _MAX_BLURS = 2.5, 8
-"""Pixels per cell below which thumbnails are blurred until the width of a tent is as if it had so many, and how often
-at most. Each blur (1, 2, 1) adds 1/2 to the variance of a tent, 1/6."""
+"""Pixels per cell below which thumbnails are blurred until tents are as wide as with that many, and the maximum number
+of blurs. Each blur (1, 2, 1) adds 1/2 to the variance of a tent, which is 1/6."""
 
 _NEAREST_PX = 1.0
-"""The same for what a picture is nearest to: there blur hides more than it helps."""
+"""The same limit for ``nearest``, where blur hides more than it helps."""
 
 _OUTLIER, _OUTLIER_BASE = 6.5, 0.4
-"""Of drawings of one size: how often the noise of the picture its worst cell may have; and what rounding adds to it."""
+"""For drawings of equal size: the maximum ratio of the worst cell to the noise of the image, and what rounding adds to
+the noise."""
 
 _SHOWS_SOMETHING, _FEWEST_CELLS = 24, 8
-"""Contrast from which a cell counts for the noise; with fewer such cells all cells count."""
+"""Minimum contrast of a cell that counts for the noise. If there are fewer than the second number of such cells, all
+cells count."""
 
 _NOISIEST = 10
-"""The noise is the difference that one cell in so many surpasses."""
+"""The noise is the difference that one cell in this many exceeds."""
 
 _GREYS_OF_DRAWING = 120
-"""Different greys of cells up to which a picture is a drawing. A palette changes single areas of photographs, so the
-rule about outliers is for drawings."""
+"""Maximum number of distinct greys among the cells of a drawing. The outlier rule applies only to drawings, because a
+palette changes single areas of photographs."""
 
 _BLOCK = {12: (4, 16), 24: (8, 8), 48: (8, 8), 96: (8, 8), 192: (16, 4)}
-"""By the rows of a thumbnail: rows and columns of the blocks of cells that tell most pairs apart quickly."""
+"""Rows of a thumbnail -> (rows, columns) of the blocks of cells that separate most pairs quickly."""
 
 _CELLS_A_BLOCK = 64
 
@@ -71,11 +80,11 @@ _PAIRS_AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """Thumbnails of N pictures."""
+    """Thumbnails of N images."""
 
     cells: npt.NDArray[np.uint8]  # (N, NUM_CELLS)
-    num_greys: npt.NDArray[np.int64]  # (N,): different values among the cells
-    num_flat: npt.NDArray[np.int64]  # (N,): cells that are exactly as all their neighbours
+    num_greys: npt.NDArray[np.int64]  # (N,): number of distinct values among the cells
+    num_flat: npt.NDArray[np.int64]  # (N,): number of cells that equal all their neighbours
     sizes: npt.NDArray[np.int64]  # (N, 2): width and height in pixels
     shapes: npt.NDArray[np.int64]  # (N, 2): rows and columns
     sums: npt.NDArray[np.int32]  # (N, NUM_CELLS / 64): of blocks of cells
@@ -86,7 +95,7 @@ class Thumbnails:
 
 
 def read_thumbnails(column: Iterable[str]) -> Thumbnails:
-    """From a column of hexadecimal digits, ``HEX_DIGITS`` an image.
+    """Thumbnails from a column of hexadecimal digits, ``HEX_DIGITS`` per image.
 
     Raises:
         UserError: they were made by another version of gobelin.
@@ -120,7 +129,7 @@ def _block_sums(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
 
 
 def _contrast(grids: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Greatest less least of each cell and its eight neighbours, (N, rows, columns)."""
+    """The maximum minus the minimum of each cell and its eight neighbours, (N, rows, columns)."""
     return _of_neighbours(np.maximum, grids) - _of_neighbours(np.minimum, grids)
 
 
@@ -135,7 +144,8 @@ def _of_neighbours(choose: np.ufunc, grids: npt.NDArray[Any]) -> npt.NDArray[Any
 
 
 def _blurred(grids: Grids, times: int) -> Grids:
-    """Weighted means (1, 2, 1) / 4 of each cell and its neighbours, down and across, so many times."""
+    """Applies weighted means (1, 2, 1) / 4 of each cell and its neighbours, vertically and horizontally, ``times``
+    times."""
     for _ in range(times):
         padded = np.pad(grids, ((0, 0), (1, 1), (1, 1)), "edge")
         rows = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
@@ -144,8 +154,8 @@ def _blurred(grids: Grids, times: int) -> Grids:
 
 
 def distances(a: Thumbnails, b: Thumbnails) -> npt.NDArray[np.float64]:
-    """How far each picture of ``a`` is from the one of ``b``, (N,); either may hold one. Up to 1 they are copies;
-    infinite where they certainly are none, or where their proportions cannot be compared."""
+    """The distance of each image of ``a`` from the image of ``b`` at the same position, (N,). Either may hold a single
+    image. Up to 1 they are copies. Infinite if they are certainly not, or if their proportions cannot be compared."""
     num = max(len(a.cells), len(b.cells))
     found = np.full(num, np.inf)
     fineness = np.minimum(_fineness(a), _fineness(b))
@@ -163,12 +173,13 @@ def distances(a: Thumbnails, b: Thumbnails) -> npt.NDArray[np.float64]:
 
 
 def nearest(one: Thumbnails, others: Thumbnails) -> int:
-    """Which of other pictures, of the same layout, a picture is a copy of: the place of the one that explains it best.
+    """The position of the image, among others of the same layout, of which an image is most likely a copy.
 
-    Each is fitted to the picture by least squares, with its blur, so that it does not matter how sharp the copy is. Of
-    two, the one with the smaller residual is nearer. Residuals count by the eighth power of how much the two differ
-    from each other: what distinguishes drawings of a series is in one place, and elsewhere the noise of encoders would
-    decide, by which two JPEG files resemble each other.
+    Each is fitted to the image by least squares, together with its blur, so the sharpness of the copy does not matter.
+    Of two, the one with the
+    smaller residual is nearer. Residuals are weighted by the eighth power of the difference between the two: drawings
+    of a series differ in one
+    place, and elsewhere the noise of encoders would decide, by which two JPEG files resemble each other.
     """
     num, best = len(others.cells), 0
     if num == 1:
@@ -189,43 +200,43 @@ def nearest(one: Thumbnails, others: Thumbnails) -> int:
 def _residuals(
     one: Thumbnails, others: Thumbnails, blurs: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Cells of other pictures, (N, NUM_CELLS), and what is left of ``one`` when each has explained it."""
+    """(cells of other images, (N, NUM_CELLS); the parts of ``one`` that they do not explain, (N, NUM_CELLS))."""
     target = _blurred(_grids(one), blurs).astype(np.float64).reshape(NUM_CELLS)
     seen = _blurred(_grids(others), blurs)
     terms = np.stack([seen, _blurred(seen, 1) - seen], 1).reshape(len(seen), 2, NUM_CELLS).astype(np.float64)
     cells = terms[:, 0].copy()
     target, terms = target - target.mean(), terms - terms.mean(axis=2, keepdims=True)
-    products = terms @ terms.swapaxes(1, 2) + np.eye(2)  # 1: so that flat pictures can be solved for
+    products = terms @ terms.swapaxes(1, 2) + np.eye(2)  # the identity makes flat images solvable
     shares = np.linalg.solve(products, terms @ target[:, None])
     return cells, target - (shares * terms).sum(axis=1)
 
 
 def _grids(thumbnails: Thumbnails) -> Grids:
-    """(N, rows, columns) of pictures of one layout."""
+    """(N, rows, columns) of images of one layout."""
     rows = int(thumbnails.shapes[0, 0])
     return thumbnails.cells.reshape(len(thumbnails.cells), rows, -1).astype(np.float32)
 
 
 def _fineness(thumbnails: Thumbnails) -> npt.NDArray[np.float64]:
-    """Pixels per cell, across or down, whichever are fewer, (N,)."""
+    """Pixels per cell, the smaller of vertical and horizontal, (N,)."""
     return (thumbnails.sizes / thumbnails.shapes[:, ::-1]).min(axis=1)
 
 
 def _num_blurs(fineness: npt.NDArray[np.float64], wanted_px: float) -> npt.NDArray[np.int64]:
-    """How often to blur until tents are as wide as if a cell had ``wanted_px`` pixels."""
-    wanted = ((wanted_px / fineness) ** 2 - 1) / 3  # times 1/2 is to be added to 1/6
+    """The number of blurs until tents are as wide as if a cell had ``wanted_px`` pixels."""
+    wanted = ((wanted_px / fineness) ** 2 - 1) / 3  # the variance 1/6 grows by 1/2 per blur
     return np.clip(np.ceil(wanted - 0.1), 0, _MAX_BLURS).astype(np.int64)
 
 
 def _may_be_copies(a: Thumbnails, b: Thumbnails, factor: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """False where the mean of a block of cells is further apart than the tolerances of its cells allow on average."""
+    """False if the mean of a block of cells differs by more than the mean tolerance of its cells."""
     apart = np.abs(a.sums - b.sums).astype(np.float32)
     allowed = _BASE * _CELLS_A_BLOCK + _OF_CONTRAST * np.minimum(a.contrast_sums, b.contrast_sums).astype(np.float32)
     return ((apart / allowed).max(axis=1) <= factor) & (a.shapes == b.shapes).all(axis=1)
 
 
 def _distances(a: Thumbnails, b: Thumbnails, blurs: int) -> npt.NDArray[np.float64]:
-    """``distances`` before the factor, of pictures of one layout whose thumbnails are to be blurred so often."""
+    """``distances`` before the factor, for images of one layout and one number of blurs."""
     one, other = (_blurred(_grids(x), blurs) for x in (a, b))
     apart = np.abs(_unexplained(one, other, np.sign(_fineness(a) - _fineness(b)))).reshape(-1, NUM_CELLS)
     contrasts = [_contrast(x).reshape(len(x), NUM_CELLS) for x in (one, other)]
@@ -239,11 +250,12 @@ def _distances(a: Thumbnails, b: Thumbnails, blurs: int) -> npt.NDArray[np.float
 
 
 def _unexplained(one: Grids, other: Grids, is_finer: npt.NDArray[np.float64]) -> Grids:
-    """Differences less what another sharpness and brightness explain, (N, rows, columns): resizing and encoding blur or
-    sharpen, and clip what would be brighter than white.
+    """The differences that another sharpness and brightness do not explain, (N, rows, columns). Resizing and encoding
+    blur or sharpen, and clip
+    values above white.
 
     Args:
-        is_finer: of each pair 1, 0 or -1: ``one`` has more pixels, as many, or fewer. The finer one is blurred.
+        is_finer: for each pair 1, 0 or -1 if ``one`` has more, as many or fewer pixels. The finer one is blurred.
     """
     weight = ((1 + is_finer) / 2).astype(np.float32)[:, None, None]
     sharp = weight * one + (1 - weight) * other
@@ -256,7 +268,7 @@ def _unexplained(one: Grids, other: Grids, is_finer: npt.NDArray[np.float64]) ->
 
 
 def _noise(apart: Floats, contrast: Floats) -> Floats:
-    """The difference that one cell in ten surpasses, of the cells that show something, (N,)."""
+    """The difference that one in ten of the cells with contrast exceeds, (N,)."""
     counts = contrast >= _SHOWS_SOMETHING
     counts |= counts.sum(axis=1, keepdims=True) < _FEWEST_CELLS
     ordered = np.sort(np.where(counts, apart, np.float32(-1)), axis=1)

@@ -1,12 +1,14 @@
-"""Fetches images from the web that pages show and the archives lack. Off unless the recipe turns it on.
+"""Fetches from the web the images that pages show but the archives lack. Off unless the recipe enables it.
 
     page index, image index --WantedUrls--> URLs, by host --FetchImages--> captures --> extract.ExtractImages
-                                                                      +--> rows of ``fetches``, one a URL
+                                                                      +--> rows of ``fetches``, one per URL
                                                                       +--> rows of policies (site_policy)
 
 All URLs of one host go to one worker, which alone keeps the host's pace (``fetch_hosts.py``). A fetched image is
-treated like one from an archive: it is the capture of an image response, with ``source`` "fetched". Nothing that a
-server does ends a run. Each outcome is a row with a status of ``FetchStatus``.
+processed like
+one from an archive: it is the capture of an image response, with ``source`` "fetched". No behaviour of a server ends a
+run. Each
+outcome is a row with a ``FetchStatus``.
 
 A redirect to another host is followed by the same worker, at that host's pace as far as this worker knows it.
 """
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def check_fetch(config: FetchConfig) -> None:
-    """Raises ``UserError`` where the extra ``fetch`` is not installed, or the recipe names no contact."""
+    """Raises ``UserError`` if the extra ``fetch`` is not installed, or the recipe names no contact."""
     missing = [name for name in ("aiohttp", "protego") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"fetching needs {' and '.join(missing)}: pip install 'gobelin[fetch]'")
@@ -44,12 +46,12 @@ class FetchImages(beam.PTransform):
     """URLs of images -> ``Capture``s ``images``, rows ``fetches`` (FETCHES) and ``policies`` (POLICY_INDEX).
 
     Args:
-        max_bytes: of one image (``ImageLimits.max_bytes``).
-        num_groups: into how many groups hosts are divided; each is fetched by one worker at a time. Their
-            number bounds how many workers can help.
-        block_list: lists of known files; a URL on them is never asked for.
-        agents: robots, lower case, for which it is recorded that a robots.txt disallows them.
-        network: for tests; the default is the open internet.
+        max_bytes: maximum size of one image (``ImageLimits.max_bytes``).
+        num_groups: number of groups of hosts. One worker at a time fetches a group, so this limits the number of
+            workers.
+        block_list: lists of files; a URL on them is never requested.
+        agents: robots, in lower case. It is recorded if a robots.txt disallows them.
+        network: for tests; by default the public internet.
 
     Raises:
         UserError: the extra ``gobelin[fetch]`` is not installed, or there is no contact.

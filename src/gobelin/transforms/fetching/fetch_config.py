@@ -16,97 +16,100 @@ _CONTACT = re.compile(r"(https?://[\w.-]+\.[\w-]+[^\s()<>\"]*|[\w.+-]+@[\w-]+(\.
 
 
 class FetchStatus(enum.StrEnum):
-    """What became of one image. Everything but ``OK`` leaves no bytes behind."""
+    """The outcome for one image. Only ``OK`` has bytes."""
 
-    OK = "ok"  # fetched; whether it is a picture that can be used, the decisions say
-    ROBOTS_DISALLOWED = "robots_disallowed"  # the host's robots.txt says no to us; not asked for
-    ROBOTS_UNREACHABLE = "robots_unreachable"  # robots.txt answered 5xx or 429 or not in time, which means no
-    OPTED_OUT = "opted_out"  # robots.txt or tdmrep.json of the host carry a directive of ``opt_outs``; not asked for
-    BLOCKED_URL = "blocked_url"  # on the list of known files; not asked for
-    NOT_GLOBAL_ADDRESS = "not_global_address"  # the host's address is not of the open internet; not connected to
+    OK = "ok"  # fetched; decisions say whether it is a usable image
+    ROBOTS_DISALLOWED = "robots_disallowed"  # the host's robots.txt disallows gobelin; not requested
+    ROBOTS_UNREACHABLE = "robots_unreachable"  # robots.txt gave 5xx, 429 or no timely answer, which disallows all
+    OPTED_OUT = "opted_out"  # the host's robots.txt or tdmrep.json has a directive of ``opt_outs``; not requested
+    BLOCKED_URL = "blocked_url"  # on a block list; not requested
+    NOT_GLOBAL_ADDRESS = "not_global_address"  # the host's address is not on the public internet; not connected to
     BAD_SCHEME = "bad_scheme"  # neither http nor https
-    BAD_URL = "bad_url"  # no host, a host that is no name, a port other than 80 and 443, a user name, too long
+    BAD_URL = "bad_url"  # no host, an invalid host, a port other than 80 and 443, a user name, too long
     TOO_MANY_REDIRECTS = "too_many_redirects"  # more than ``max_redirects``
-    REDIRECT_NOT_ALLOWED = "redirect_not_allowed"  # a redirect to what would be bad_scheme, bad_url or blocked_url
-    HTTP_ERROR = "http_error"  # any status but 200, after the last try
-    TIMEOUT = "timeout"  # not done within ``timeout_seconds``, at the last try
-    TOO_SLOW = "too_slow"  # the body came below ``min_bytes_per_second``
-    TOO_LARGE = "too_large"  # longer than ``extract.image.max_bytes``, announced or received
+    REDIRECT_NOT_ALLOWED = "redirect_not_allowed"  # a redirect to an address that is bad_scheme, bad_url or blocked_url
+    HTTP_ERROR = "http_error"  # a status other than 200 at the last try
+    TIMEOUT = "timeout"  # not finished within ``timeout_seconds`` at the last try
+    TOO_SLOW = "too_slow"  # the body arrived at less than ``min_bytes_per_second``
+    TOO_LARGE = "too_large"  # announced or received more than ``extract.image.max_bytes``
     DNS_ERROR = "dns_error"  # the host's name has no address
     CONNECTION_ERROR = "connection_error"  # refused, reset or closed without an answer
     TLS_ERROR = "tls_error"  # no valid certificate, no handshake
     CUT_SHORT = "cut_short"  # the body ended before its announced end
-    BAD_RESPONSE = "bad_response"  # not HTTP, headers beyond all measure, a body that does not decode
-    NOT_AN_IMAGE = "not_an_image"  # a page or something else, by its type and first bytes
+    BAD_RESPONSE = "bad_response"  # not HTTP, excessive headers, or a body that cannot be decoded
+    NOT_AN_IMAGE = "not_an_image"  # a page or another kind of file, by its type and first bytes
     EMPTY = "empty"  # status 200 without a body
-    HOST_UNREACHABLE = "host_unreachable"  # its host failed before; not asked for
-    LIMIT_REACHED = "limit_reached"  # beyond ``max_images_per_host`` or ``max_host_seconds``; not asked for
-    ERROR = "error"  # a fault of gobelin; ``detail`` has it
+    HOST_UNREACHABLE = "host_unreachable"  # its host failed before; not requested
+    LIMIT_REACHED = "limit_reached"  # beyond ``max_images_per_host`` or ``max_host_seconds``; not requested
+    ERROR = "error"  # a defect of gobelin; see ``detail``
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FetchConfig:
-    """Images that pages show and the archives lack are asked for on the web. Off unless a recipe turns it on.
+    """Fetching of images that pages show but the archives lack. Off unless a recipe enables it.
 
-    robots.txt is always obeyed, connections go to addresses of the open internet only, and there is no setting for
-    either.
+    robots.txt is always obeyed, and connections go only to addresses of the public internet. No setting changes either.
     """
 
     enabled: bool = False
-    """Whether anything is fetched at all. Needs the extra ``gobelin[fetch]`` and a ``contact``."""
+    """Whether anything is fetched. Needs the extra ``gobelin[fetch]`` and a ``contact``."""
 
     contact: str = ""
-    """Web page or mail address for people whose server is asked; it stands in the user agent. Must be yours."""
+    """Web page or mail address for the owners of the servers. It is part of the user agent and must be yours."""
 
     num_candidates: int = 2
-    """Addresses tried for one image, best first: each but the first only after the one before it failed."""
+    """Maximum number of addresses that are tried for one image, best first. The next one is tried only after a
+    failure."""
 
     opt_outs: tuple[str, ...] = ("ai-train=no", "train-ai=n", "tdm-reservation=1")
-    """Directives of the host's robots.txt or tdmrep.json that keep an image from being asked for. An empty list asks
-    all the same and leaves it to ``select``, which knows these signals and those of the image's own response."""
+    """Directives in the host's robots.txt or tdmrep.json because of which an image is not requested. With an empty list
+    it is requested, and ``select`` decides by these signals and those of the image's own response."""
 
     timeout_seconds: float = 30.0
-    """Time for one request, from the look-up of the name to the last byte."""
+    """Maximum time of one request, from the look-up of the name to the last byte."""
 
     connect_timeout_seconds: float = 10.0
-    """Time for one connection attempt, part of ``timeout_seconds``."""
+    """Maximum time of one connection attempt, as part of ``timeout_seconds``."""
 
     min_bytes_per_second: int = 2048
-    """Mean rate of a body below which a request is given up, once ``grace_seconds`` are over. A host that drips bytes
-    would hold a connection otherwise until the time-out."""
+    """Minimum mean rate of a body after ``grace_seconds``. Otherwise a host that drips bytes would occupy a connection
+    until the time-out."""
 
     grace_seconds: float = 5.0
-    """Time for which a body may come at any rate."""
+    """Time during which a body may arrive at any rate."""
 
     max_redirects: int = 5
-    """Redirects followed for one image. Each is checked as the first address was."""
+    """Maximum number of redirects for one image. Each target is checked like the first address."""
 
     max_tries: int = 3
-    """Requests for one address of an image, retries included. Only 429, 5xx and time-outs are tried again."""
+    """Maximum number of requests for one address of an image, including retries. Only 429, 5xx and time-outs are
+    retried."""
 
     retry_seconds: float = 2.0
-    """Wait before the second try; doubled for each further one, with a jitter of half of it."""
+    """Pause before the second request; it doubles for each further one, with a jitter of up to half of it."""
 
     max_retry_after_seconds: float = 120.0
-    """The longest ``Retry-After`` that is waited for. A host that asks for more is asked for nothing more."""
+    """Maximum ``Retry-After``. A host that requests a longer pause is given up."""
 
     host_delay_seconds: float = 1.0
-    """From the beginning of one request to a host to that of the next. A longer ``Crawl-delay`` counts instead."""
+    """Minimum time between the beginnings of two requests to a host. A longer ``Crawl-delay`` replaces it."""
 
     host_concurrency: int = 2
-    """Requests to one host at a time."""
+    """Maximum number of parallel requests to one host."""
 
     concurrency: int = 16
-    """Requests at a time in one worker; ``extract.image.max_bytes`` of memory each at worst."""
+    """Maximum number of parallel requests of one worker. In the worst case each takes ``extract.image.max_bytes`` of
+    memory."""
 
     max_failures_in_a_row: int = 5
-    """Images of one host that may fail one after the other (no connection, time-out, 429, 5xx) before it is left."""
+    """Number of consecutive images of one host that may fail (no connection, time-out, 429, 5xx) before the host is
+    given up."""
 
     max_images_per_host: int = 2000
-    """Images asked for on one host."""
+    """Maximum number of images that are requested from one host."""
 
     max_host_seconds: float = 3600.0
-    """Time spent on one host. Holds where a host asks for a long ``Crawl-delay``."""
+    """Maximum time spent on one host. It limits hosts with a long ``Crawl-delay``."""
 
     def __post_init__(self) -> None:
         if self.enabled and self.contact and not _CONTACT.fullmatch(self.contact):
@@ -124,16 +127,16 @@ class FetchConfig:
 
     @property
     def user_agent(self) -> str:
-        """Who asks: "gobelin/0.1.0 (+https://example.org/about)". Raises UserError where there is no contact."""
+        """The user agent: "gobelin/0.1.0 (+https://example.org/about)". Raises UserError if there is no contact."""
         if not self.contact:
             raise UserError(f"extract.fetch.{_CONTACT_WANTED}: --set extract.fetch.contact=...")
         return f"{AGENT}/{importlib.metadata.version('gobelin')} (+{self.contact})"
 
 
 _CONTACT_WANTED = (
-    "contact must be a web page (https://...) or a mail address of yours; it tells the owners of the servers that are "
-    "asked whom to write to"
+    "contact must be a web page (https://...) or a mail address of yours; it tells the owners of the servers whom to "
+    "write to"
 )
 
 AGENT = "gobelin"
-"""The product token by which robots.txt addresses us (RFC 9309, 2.2.1)."""
+"""gobelin's product token in robots.txt (RFC 9309, 2.2.1)."""

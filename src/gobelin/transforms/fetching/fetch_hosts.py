@@ -1,14 +1,17 @@
-"""Asks all hosts of one worker in parallel, and each of them politely.
+"""Fetches from all hosts of one worker in parallel, with a polite pace for each.
 
     for each host, at most host_concurrency at a time:
-        an image's URL --> robots.txt and tdmrep.json of its host (cached) --> GET --> a row, and a capture if it came
+        an image's URL --> robots.txt and tdmrep.json of its host (cached) --> GET --> a row, and a capture if it
+        succeeded
                        ^----------------------- redirect --------------------'
 
-Every request waits for three things in this order: a place at its host, the host's turn (``fetch_pace.py``), and a
-place among the worker's ``concurrency``. A request that has the last one never waits for the others, so there is no
-deadlock. A picture keeps its place until its consumer has taken it, so at most ``concurrency`` pictures are in memory.
+Each request acquires three things in this order: a slot of its host, the host's turn (``fetch_pace.py``), and a slot
+among the
+worker's ``concurrency``. A request that has the last one never waits for the others, so there is no deadlock. An image
+keeps its
+slot until its consumer has taken it, so at most ``concurrency`` images are in memory.
 
-The event loop runs in a thread of its own, so that a slow consumer (a decode, a write) makes no request time out.
+The event loop runs in a separate thread, so that a slow consumer (a decode, a write) does not cause time-outs.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetched:
-    """One image's outcome: its row of ``FETCHES`` and, with status ``ok``, its capture."""
+    """The outcome for one image: its row of ``FETCHES`` and, with status ``ok``, its capture."""
 
     row: FetchRow
     capture: Capture | None = None
@@ -49,21 +52,21 @@ class Fetched:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Reached:
-    """Where following a URL ended, and with what."""
+    """The outcome of following a URL."""
 
     answer: Answer
-    tries: int  # of the last address; 0: it was not asked for
-    url: str | None = None  # the last address, where there was a redirect
+    tries: int  # number of requests for the last address; 0: it was not requested
+    url: str | None = None  # the last address, if there was a redirect
 
 
 def _as_redirect(answer: Answer, problem: Answer) -> Answer:
-    """An answer that redirects to where we do not go."""
+    """An answer that redirects to an address which must not be requested."""
     detail = str(problem.status) + (f": {problem.detail}" if problem.detail else "")
     return dataclasses.replace(answer, status=FetchStatus.REDIRECT_NOT_ALLOWED, detail=detail)
 
 
 class HostCrew:
-    """Fetches images of many hosts under one event loop."""
+    """Fetches images of many hosts in one event loop."""
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class HostCrew:
         self.slots = asyncio.Semaphore(config.concurrency)
 
     async def run(self, urls: list[str]) -> None:
-        """Emits ("fetched", ``Fetched``) for each URL, and ("policy", row) for what hosts say about themselves."""
+        """Emits ("fetched", ``Fetched``) for each URL, and ("policy", row) for each policy of a host."""
         by_host: dict[str, list[str]] = {}
         for url in sorted(set(urls)):
             by_host.setdefault(host_of(url), []).append(url)
@@ -101,7 +104,8 @@ class HostCrew:
             self._emit("fetched", await self.fetch(waiting.popleft()))
 
     async def fetch(self, url: str) -> Fetched:
-        """One image. With a capture in the outcome, a place among ``slots`` is held until it is taken."""
+        """Fetches one image. If the outcome has a capture, a slot among ``slots`` stays acquired until the consumer
+        takes it."""
         signals: list[str] = []
 
         async def look_up(target: str) -> Answer | None:
@@ -117,7 +121,7 @@ class HostCrew:
 
         try:
             reached = await self._follow(url, self._max_bytes, True, look_up)
-        except Exception as error:  # noqa: BLE001  # the boundary: one bad address never ends a run
+        except Exception as error:  # noqa: BLE001  # the boundary: a bad address must not end a run
             reached = _Reached(Answer(FetchStatus.ERROR, detail=describe(error)), 0)
         return _fetched(url, reached, merge_signals(signals))
 
@@ -128,8 +132,11 @@ class HostCrew:
         wants_image: bool,
         look_up: Callable[[str], Awaitable[Answer | None]] | None,
     ) -> _Reached:
-        """Asks for a URL and follows redirects. ``look_up`` gives, for each address, the reason why it must not be
-        asked for."""
+        """Requests a URL and follows redirects.
+
+        Args:
+            look_up: returns, for each address, the reason why it must not be requested, or None.
+        """
         checked = self._check(url)
         if isinstance(checked, Answer):
             return _Reached(checked, 0)
@@ -141,7 +148,7 @@ class HostCrew:
             location = header(answer.headers, "location") if answer.http_status in _REDIRECTS else ""
             if answer.status is not FetchStatus.HTTP_ERROR or not location:
                 return _Reached(answer, tries, final_url)
-            checked = self._check(join_url(current, location) or location)  # no URL: ``check_url`` says so
+            checked = self._check(join_url(current, location) or location)  # ``check_url`` reports a malformed location
             if isinstance(checked, Answer):
                 return _Reached(_as_redirect(answer, checked), tries, final_url)
             current = final_url = checked
@@ -154,7 +161,7 @@ class HostCrew:
         return checked
 
     async def _ask(self, url: str, max_bytes: int, wants_image: bool) -> tuple[Answer, int]:
-        """One address with its retries: the last answer, and how often it was asked for."""
+        """Requests one address with retries. Returns (the last answer, the number of requests)."""
         host = self._host(url)
         for tries in range(1, self._config.max_tries + 1):
             async with host.gate:
@@ -190,7 +197,7 @@ class HostCrew:
             if policy is None or now - read_at > MAX_AGE_SECONDS:
                 try:
                     policy = await fetch_policy(origin, self._ask_for_text, self._agents)
-                except Exception as error:  # noqa: BLE001  # else it would be asked for again for each image
+                except Exception as error:  # noqa: BLE001  # otherwise it would be requested again for each image
                     policy = Policy(FetchStatus.ERROR, describe(error))
                 self._policies[origin] = now, policy
                 host = self._host(origin)
@@ -245,16 +252,17 @@ def fetch_all(
     match_url: Callable[[str], BlockHit | None] | None = None,
     agents: tuple[str, ...] = AI_AGENTS,
 ) -> Iterator[Fetched | PolicyRow]:
-    """Fetches images, in the order in which they come: a ``Fetched`` for each distinct URL, and rows of policies.
+    """Fetches images. Yields a ``Fetched`` for each distinct URL and rows of policies, in the order in which they
+    arrive.
 
     Args:
-        max_bytes: of one image.
-        match_url: what the lists of known files hold of a URL (``BlockList.match_url``).
-        agents: robots, lower case, for which it is a signal that a robots.txt disallows them.
+        max_bytes: maximum size of one image.
+        match_url: hit of a URL in block lists (``BlockList.match_url``).
+        agents: robots, in lower case. A robots.txt that disallows one of them is a signal.
     """
     found: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     crew = HostCrew(config, max_bytes, network, match_url, agents, lambda kind, value: found.put((kind, value)))
-    names = concurrent.futures.ThreadPoolExecutor(config.concurrency, "names")  # a look-up blocks its thread
+    names = concurrent.futures.ThreadPoolExecutor(config.concurrency, "names")  # a name look-up blocks its thread
     loop = asyncio.new_event_loop()
     loop.set_default_executor(names)
     thread = threading.Thread(target=loop.run_forever, name="fetch", daemon=True)
@@ -276,7 +284,7 @@ def fetch_all(
 
 
 async def _wind_up() -> None:
-    """Ends what still runs, as where a consumer left before the end."""
+    """Cancels the remaining tasks, for example if the consumer stopped early."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

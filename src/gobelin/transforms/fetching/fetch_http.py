@@ -1,17 +1,18 @@
-"""One GET, bounded in time, rate and bytes, to the open internet only. Redirects, retries and robots: ``fetch_hosts``.
+"""One GET, limited in time, rate and bytes, to the public internet only. ``fetch_hosts`` handles redirects, retries and
+robots.
 
 Attacks of a server on a client, and the defences:
 
     an address inside our own network      the socket's guard (``safe_socket.py``), at each connection
-    bytes without end, or a lie about them a cap on what is announced and on what comes
-    a drip of bytes                        a total time, and a minimum mean rate after a grace
-    compressed bombs                       ``Accept-Encoding: identity``; what comes packed all the same is unpacked
-                                           under the cap
-    headers without end                    limits on their number and size (aiohttp's own: 128, 8 KiB)
+    unlimited bytes, or a false length     a limit on the announced and the received size
+    a slow drip of bytes                   a total time, and a minimum mean rate after a grace period
+    compression bombs                      ``Accept-Encoding: identity``; compressed bodies are decompressed up to the
+    limit
+    unlimited headers                      limits on their number and size (aiohttp's own: 128, 8 KiB)
     cookies                                none are kept or sent
-    a page instead of a picture            its type and first bytes end the transfer
+    a page instead of an image             its type and first bytes end the transfer
 
-Nothing is taken from the environment: no proxies, no ``.netrc``. Costs about 1 ms of CPU per request.
+Nothing is taken from the environment: no proxies, no ``.netrc``. A request takes about 1 ms of CPU.
 """
 
 from __future__ import annotations
@@ -44,40 +45,41 @@ _ACCEPT_IMAGE = "image/avif,image/webp,image/*;q=0.9,*/*;q=0.1"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """The world outside. Only tests need another than the default: they have a server on this machine and no other.
+    """The network to fetch from. Only tests need another one than the default: a server on this machine and no other.
 
-    Deliberately out of a recipe's reach.
+    Recipes deliberately cannot change it.
     """
 
     is_allowed: AddressRule = is_global_address
-    """Addresses that may be connected to."""
+    """Whether an address may be connected to."""
 
     ports: frozenset[int] = frozenset({80, 443})
     """Ports that may be connected to."""
 
     resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver
-    """Makes what turns names into addresses. Called within the event loop."""
+    """Makes the resolver of names. Called within the event loop."""
 
     ssl_context: Callable[[], ssl.SSLContext] = ssl.create_default_context
-    """Makes what certificates are judged by."""
+    """Makes the context that verifies certificates."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one GET, or why it was not made."""
+    """The result of one GET, or why it was not made."""
 
     status: FetchStatus
     http_status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""  # out of its encodings; only with status OK
-    num_bytes: int = 0  # of the body, as received
+    body: bytes = b""  # decoded; only with status OK
+    num_bytes: int = 0  # received bytes of the body
     detail: str | None = None
 
 
 def check_url(url: str, ports: frozenset[int]) -> str | Answer:
-    """The address as it is sent, or why it is not: without fragment and default port, all but ASCII percent-encoded.
+    """The address as it is sent (without fragment and default port, percent-encoded to ASCII), or why it must not be
+    requested.
 
-    Escapes that are there already stay as they are written.
+    Existing escapes stay as they are.
     """
     if len(url) > MAX_URL_CHARS:
         return Answer(FetchStatus.BAD_URL, detail=f"{len(url)} characters")
@@ -106,7 +108,7 @@ def check_url(url: str, ports: frozenset[int]) -> str | Answer:
 
 
 class HttpClient:
-    """Sends GET requests. An async context manager; not for sharing between event loops."""
+    """Sends GET requests. An async context manager; must not be shared between event loops."""
 
     def __init__(self, config: FetchConfig, network: Network) -> None:
         self._config, self._network = config, network
@@ -116,7 +118,7 @@ class HttpClient:
             limit=0,  # the callers' semaphores limit
             resolver=self._network.resolver(),
             ttl_dns_cache=300,
-            keepalive_timeout=4,  # seconds; a host is asked again after one, and idle connections hold file handles
+            keepalive_timeout=4,  # seconds; the next request follows after one, and idle connections hold file handles
             ssl=self._network.ssl_context(),
             socket_factory=guarded_socket_factory(self._network.is_allowed),
         )
@@ -137,15 +139,15 @@ class HttpClient:
         await self._session.close()
 
     async def get(self, url: str, max_bytes: int, wants_image: bool) -> Answer:
-        """One request.
+        """Makes one request.
 
         Args:
-            url: as ``check_url`` gives it.
-            max_bytes: of the body. A longer picture is ``too_large``; of a longer text the beginning is kept.
-            wants_image: whether a body that is no picture ends the transfer.
+            url: as ``check_url`` returns it.
+            max_bytes: maximum size of the body. A longer image is ``too_large``; a longer text is cut off.
+            wants_image: whether a body that is not an image ends the transfer.
 
         Returns:
-            status ``OK`` for HTTP 200 with a body, ``HTTP_ERROR`` for every other HTTP status, redirects included.
+            status ``OK`` for HTTP 200 with a body, ``HTTP_ERROR`` for any other HTTP status, including redirects.
         """
         transfer = _Transfer(self._config, max_bytes, wants_image)
         accept = _ACCEPT_IMAGE if wants_image else "text/plain,*/*;q=0.5"
@@ -166,11 +168,11 @@ class HttpClient:
 
 
 class _LostConnectionError(aiohttp.ClientError):
-    """A connection was reset or closed before there was an answer."""
+    """A connection was reset or closed before an answer arrived."""
 
 
 async def _ask_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from repeating a request over a lost connection of its own accord."""
+    """Prevents aiohttp from repeating a request itself after a lost connection."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -180,13 +182,13 @@ async def _ask_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandl
 
 
 class _Transfer:
-    """The receiving side of one request: what came so far, and until when the next bytes must be there."""
+    """The receiving side of one request: the bytes so far, and the time by which the next ones must arrive."""
 
     def __init__(self, config: FetchConfig, max_bytes: int, wants_image: bool) -> None:
         self._config, self._max_bytes, self._wants_image = config, max_bytes, wants_image
         self.ends_at = asyncio.get_running_loop().time() + config.timeout_seconds
         self.num_bytes = 0
-        self.is_too_slow = False  # should the time run out now
+        self.is_too_slow = False  # whether a time-out now would mean that the rate is too low
         self.head = Answer(FetchStatus.ERROR)
         self._body = bytearray()
 
@@ -206,7 +208,7 @@ class _Transfer:
         return self._unpack()
 
     async def _receive_body(self, response: aiohttp.ClientResponse, limit: asyncio.Timeout) -> Answer | None:
-        """Receives the body; returns why the transfer was broken off, if it was."""
+        """Receives the body. Returns why the transfer was aborted, or None."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         is_packed = header(self.head.headers, "content-encoding") not in ("", "identity")
@@ -226,7 +228,8 @@ class _Transfer:
         return None
 
     def _set_limit(self, started: float, limit: asyncio.Timeout) -> None:
-        """The time at which the bytes so far would fall below the minimum rate, or the end of all time."""
+        """Sets the limit to the time at which the rate would fall below the minimum, or to the end of the total
+        time."""
         rate = self._config.min_bytes_per_second
         slow_at = started + max(self._config.grace_seconds, self.num_bytes / rate) if rate else self.ends_at
         self.is_too_slow = slow_at < self.ends_at
@@ -258,7 +261,8 @@ class _Transfer:
 
 
 def _may_be_image(headers: tuple[tuple[str, str], ...], body: bytes | bytearray) -> bool:
-    """Whether a body is worth the rest of its transfer: a picture's first bytes, or a picture's type on no page."""
+    """Whether a body is worth the rest of its transfer: it has an image's first bytes, or an image's type and is not an
+    HTML page."""
     if is_picture(bytes(body[:512])):
         return True
     if not parse_content_type(header(headers, "content-type"))[0].startswith("image/"):

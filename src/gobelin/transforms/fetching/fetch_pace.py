@@ -1,9 +1,10 @@
-"""The pace of one host: the time of the next request, the number of parallel requests, and when to leave the host
-alone.
+"""The pace of one host: the time of the next request, the number of parallel requests, and when to give up on the host.
 
 Requests to a host begin at least ``host_delay_seconds`` apart, or by the ``Crawl-delay`` of its robots.txt if that is
-longer. ``Retry-After`` stops all of them. A host is left alone if too many of its images failed in a row because of the
-host, if it asks for too long a pause, or if its time is up.
+longer.
+``Retry-After`` stops all of them. A host is given up if too many of its images failed in a row because of the host, if
+it
+requests too long a pause, or if its time is up.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from gobelin.transforms.fetching.fetch_http import Answer
 
 _HOST_TROUBLE = (FetchStatus.TIMEOUT, FetchStatus.TOO_SLOW, FetchStatus.DNS_ERROR, FetchStatus.CONNECTION_ERROR,
                  FetchStatus.TLS_ERROR, FetchStatus.NOT_GLOBAL_ADDRESS, FetchStatus.BAD_RESPONSE)  # fmt: skip
-"""Outcomes that say something about the host, not about one image. So do 429 and 5xx."""
+"""Outcomes that are caused by the host and not by one image. 429 and 5xx are others."""
 
 
 class Host:
-    """One host name: who may ask it now, and how it has behaved. ``gave_up`` says why nothing more is asked."""
+    """The state of one host name: when it may be requested again, and its failures. ``gave_up`` is the reason why
+    nothing more is requested from it."""
 
     def __init__(self, config: FetchConfig) -> None:
         self.gate = asyncio.Semaphore(config.host_concurrency)
@@ -38,9 +40,10 @@ class Host:
         self._max_failures = config.max_failures_in_a_row
 
     async def wait_turn(self, slots: asyncio.Semaphore) -> Answer | None:
-        """Waits until the host may be asked again, and takes a place among ``slots``; returns why it may not, if so.
+        """Waits until the host may be requested again, and acquires a slot of ``slots``. Returns the reason if it may
+        not be requested.
 
-        The place is taken within the turn: the request begins now, and the next turn is counted from now.
+        The slot is acquired within the turn: the request begins now, and the next turn is counted from now.
         """
         loop = asyncio.get_running_loop()
         if self._ends_at is None:
@@ -55,7 +58,7 @@ class Host:
                     continue
                 await slots.acquire()
                 now = loop.time()
-                if self.gave_up is None and now >= self._next_start:  # another request's answer may have changed that
+                if self.gave_up is None and now >= self._next_start:  # another answer may have changed these
                     self._next_start = now + self.delay
                     return None
                 slots.release()
@@ -71,7 +74,8 @@ class Host:
             self._failures_in_a_row = 0
 
     def rest(self, answer: Answer) -> float:
-        """Lets the host rest where it asks for that; returns for how many seconds. Too many, and it is left."""
+        """Applies the pause that an answer requests. Returns its seconds; if there are too many, the host is given
+        up."""
         asked_for = retry_after_seconds(answer, time.time()) or 0.0
         if asked_for > self._max_rest:
             self.gave_up = f"Retry-After: {asked_for:.0f} seconds"
@@ -81,7 +85,7 @@ class Host:
 
 
 def retry_after_seconds(answer: Answer, now: float) -> float | None:
-    """What ``Retry-After`` asks for, in seconds from ``now`` (seconds since 1970); None where it is absent or broken.
+    """The pause of ``Retry-After`` in seconds from ``now`` (seconds since 1970); None if it is missing or malformed.
 
     RFC 9110, 10.2.3: a number of seconds, or a date.
     """
@@ -95,16 +99,17 @@ def retry_after_seconds(answer: Answer, now: float) -> float | None:
 
 
 def backoff_seconds(config: FetchConfig, url: str, tries: int) -> float:
-    """Wait after try number ``tries``: doubling, with a jitter of half of it up or down.
+    """The pause after request number ``tries``: it doubles each time, with a jitter of up to half of it.
 
-    The jitter is a hash of the URL and the number of the try: like a random one, it keeps clients from asking at once.
+    The jitter is a hash of the URL and the number of the request. Like random jitter, it prevents simultaneous
+    requests.
     """
     digest = hashlib.blake2b(f"{tries} {url}".encode(), digest_size=4).digest()
     return config.retry_seconds * 2 ** (tries - 1) * (0.5 + int.from_bytes(digest, "big") / 2**32)
 
 
 def is_worth_another_try(answer: Answer) -> bool:
-    """Whether the same request may have another outcome a little later."""
+    """Whether the same request may succeed a little later."""
     return answer.status is FetchStatus.TIMEOUT or _is_server_error(answer)
 
 

@@ -1,12 +1,15 @@
-"""Reads the rules of a host (robots.txt and tdmrep.json) before anything else is requested from it.
+"""Reads the policies of a host (robots.txt and tdmrep.json) before anything else is requested from it.
 
-robots.txt after RFC 9309: 4xx means that all may be fetched, 5xx and no answer that nothing may, the first 500 KiB
-count, redirects are followed, nothing is held longer than 24 hours. Stricter than the RFC: 429, too many redirects and
-a redirect to where we do not go count as no answer.
+robots.txt follows RFC 9309: 4xx allows everything, 5xx and no answer allow nothing, the first 500 KiB count, redirects
+are
+followed, and nothing is cached longer than 24 hours. Stricter than the RFC: 429, too many redirects, and a redirect to
+an
+address that must not be requested count as no answer.
 
-Protego reads the rules, after ``our_groups`` has taken out those of other agents: 15,000 user-agent lines with 17,000
-rules under them (500 KiB) would make it hold 255 million rules. Its matching is linear in the length of a URL
-for each rule.
+Protego reads the rules, after ``our_groups`` has merged the groups of other agents: otherwise 15,000 user-agent lines
+with
+17,000 rules under them (500 KiB) would become 255 million rules. Its matching is linear in the length of a URL for each
+rule.
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ from gobelin.transforms.rights.site_policy import PolicyRow, Site, policy_from_r
 from gobelin.transforms.urls import split_url
 
 MAX_ROBOTS_BYTES = 500 * 1024
-"""RFC 9309, 2.5: a parser must take at least this much."""
+"""RFC 9309, 2.5: a parser must accept at least this size."""
 
 MAX_WILDCARDS = 10_000
-"""In one file. More would cost over 10 ms per address, and stop everything else in the meantime."""
+"""Maximum number of wildcards in one file. More would take over 10 ms per address and block everything else
+meanwhile."""
 
 MAX_AGE_SECONDS = 24 * 3600
 """RFC 9309, 2.4."""
@@ -37,33 +41,33 @@ _AGENT_LINE = re.compile(r"\s*user[- ]?agents?\s*[:\s]\s*(.*)", re.IGNORECASE)
 
 _NO_ANSWER = (FetchStatus.DNS_ERROR, FetchStatus.CONNECTION_ERROR, FetchStatus.TLS_ERROR, FetchStatus.BAD_URL,
               FetchStatus.NOT_GLOBAL_ADDRESS, FetchStatus.HOST_UNREACHABLE, FetchStatus.LIMIT_REACHED)  # fmt: skip
-"""Outcomes of asking for robots.txt that are passed on to the host's images as they are."""
+"""Outcomes of the request for robots.txt that the host's images get unchanged."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Policy:
-    """What one origin (scheme, host, port) says. ``status`` is ``OK``, or why nothing may be asked there."""
+    """The policy of one origin (scheme, host, port). ``status`` is ``OK``, or why nothing may be requested there."""
 
     status: FetchStatus
     detail: str | None = None
     robots: Protego | None = None  # None: everything may be fetched
     rows: tuple[PolicyRow, ...] = ()
-    site: Site | None = None  # what the rows say
+    site: Site | None = None  # the parsed rows
 
     def may_fetch(self, url: str) -> bool:
         return self.robots is None or self.robots.can_fetch(url, AGENT)
 
     def crawl_delay(self) -> float:
-        """Seconds between two requests; 0 where nothing is asked for."""
+        """Seconds between two requests; 0 if the policy states none."""
         return (self.robots.crawl_delay(AGENT) or 0.0) if self.robots else 0.0
 
     def signals(self, url: str) -> tuple[str, ...]:
-        """Opt-out signals that hold for a URL of this origin, as found."""
+        """The opt-out signals for a URL of this origin, as found."""
         return self.site.signals(url) if self.site is not None else ()
 
 
 def our_groups(text: str) -> str:
-    """A robots.txt in which all agents but ours and ``*`` have become one."""
+    """A robots.txt in which all agents except ours and ``*`` have the same name."""
     lines: list[str] = []
     for line in text.replace("\0", " ").splitlines():
         match = _AGENT_LINE.match(line.partition("#")[0])
@@ -77,7 +81,7 @@ def our_groups(text: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a checked URL: what one robots.txt holds for."""
+    """The scheme, host and port of a checked URL: the scope of one robots.txt."""
     parts = split_url(url)
     return f"{parts.scheme}://{parts.netloc}" if parts else url
 
@@ -88,8 +92,8 @@ async def fetch_policy(
     """The policy of an origin.
 
     Args:
-        ask: (URL, bytes kept) -> the answer after redirects and retries.
-        agents: robots, lower case, for which it is a signal that they are disallowed.
+        ask: (URL, maximum bytes) -> the answer after redirects and retries.
+        agents: robots, in lower case. A policy that disallows one of them is a signal.
     """
     answer = await ask(f"{origin}/robots.txt", MAX_ROBOTS_BYTES)
     policy = read_robots(f"{origin}/robots.txt", answer)
@@ -102,7 +106,7 @@ async def fetch_policy(
 
 
 def read_robots(url: str, answer: Answer) -> Policy:
-    """What follows from the answer to a request for robots.txt."""
+    """The policy that follows from the answer to a request for robots.txt."""
     code = answer.http_status or 0
     if answer.status is FetchStatus.OK:
         text = answer.body.decode("utf-8-sig", "replace")

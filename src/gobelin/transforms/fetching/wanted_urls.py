@@ -1,17 +1,20 @@
-"""Finds the images to fetch: those that the archives hold under none of their addresses.
+"""Finds the images to fetch: those of which the archives contain no address.
 
-A page names several addresses for one image, best first (``image_references.py``). If the archives hold any of them,
-nothing is requested. Otherwise the best address that was not tried yet is wanted, for up to
-``FetchConfig.num_candidates`` addresses an image. So the first round wants first choices. The second round knows the
-results of the first, and wants second choices of the images that failed.
+A page gives several addresses for one image, best first (``image_references.py``). If the archives contain any of them,
+nothing is
+requested. Otherwise the best untried address is wanted, for up to ``FetchConfig.num_candidates`` addresses per image.
+So the first
+round fetches first choices. The second round knows the results of the first, and fetches second choices of the images
+that
+failed.
 
     pages' keys --+
     archived -----+--by URL--> TAKEN: which addresses of each page are archived, or were tried
     tried --------+                |
-    pages' addresses --------------+--by page--> CHOSEN: the address to ask for, of each image
+    pages' addresses --------------+--by page--> CHOSEN: the address to request for each image
                                                      +--by URL--> one spelling of each
 
-Each of the three can be done for some of the URLs, or of the pages, at a time.
+Each of the three steps can process some of the URLs, or of the pages, at a time.
 """
 
 from __future__ import annotations
@@ -41,10 +44,10 @@ class WantedRow(TypedDict):
 
 
 WISHES = pa.schema([("url_key", pa.string()), ("doc_id", pa.string())])
-"""One row per address that an image node of a page names."""
+"""One row per address of an image node."""
 
 KEYS = pa.schema([("url_key", pa.string())])
-"""One row per address: of an image that is archived, or one that was tried."""
+"""One row per address of an archived image, or per address that was tried."""
 
 
 class KeyRow(TypedDict):
@@ -56,7 +59,7 @@ class KeyRow(TypedDict):
 TAKEN = pa.schema(
     [("doc_id", pa.string()), ("url_key", pa.string()), ("is_archived", pa.bool_()), ("is_tried", pa.bool_())]
 )
-"""One row per address of a page that is archived or was tried, or both."""
+"""One row per address of a page that is archived or was tried."""
 
 
 class TakenRow(TypedDict):
@@ -69,8 +72,8 @@ class TakenRow(TypedDict):
 
 
 CHOSEN = pa.schema([("host", pa.string()), ("url_key", pa.string()), ("url", pa.string())])
-"""One row per image node without an archived address: what to fetch for it. ``host``: of the canonical address, so that
-all spellings of an address have one."""
+"""One row per image node without an archived address: the address to fetch. ``host`` is that of the canonical address,
+so that all spellings have the same one."""
 
 
 class ChosenRow(TypedDict):
@@ -82,7 +85,7 @@ class ChosenRow(TypedDict):
 
 
 _NO_PICTURE = (".svgz", ".eps", ".pdf")
-"""Ends of paths that ``check_image`` would refuse, or no picture."""
+"""Suffixes of paths that are not images, or that ``check_image`` would refuse."""
 
 _DRAWING = ".svg"
 
@@ -98,11 +101,11 @@ class Choice:
 
 
 def wanted_url(choices: Iterable[Choice], num_candidates: int, with_drawings: bool = True) -> str | None:
-    """The address to fetch for one image node; None where there is nothing to be done.
+    """The address to fetch for one image node; None if there is nothing to fetch.
 
     Args:
-        num_candidates: addresses tried for one image at most.
-        with_drawings: whether SVG is rendered; otherwise none is fetched.
+        num_candidates: maximum number of addresses that are tried for one image.
+        with_drawings: whether SVG is rendered; otherwise it is not fetched.
     """
     ordered = sorted(choices, key=lambda choice: (choice.rank, choice.url))
     if any(choice.is_archived for choice in ordered):
@@ -119,7 +122,7 @@ def _is_fetchable(url: str, useless: tuple[str, ...]) -> bool:
 
 
 def wishes_in_index(path: str) -> Iterator[tuple[str, str]]:
-    """(``url_key``, ``doc_id``) of every address in a file of the page index."""
+    """(``url_key``, ``doc_id``) of each address in a file of the page index."""
     for table in read_tables(path, ["doc_id", "candidate_keys"]):
         yield from _pairs(wishes_of(table))
 
@@ -136,8 +139,8 @@ def _pairs(wishes: pa.Table) -> Iterator[tuple[str, str]]:
 
 
 class FindTaken(beam.PTransform):
-    """((``url_key``, ``doc_id``) pairs, rows of ``KEYS`` that are archived, rows of those that were tried) -> rows of
-    ``TAKEN``."""
+    """((``url_key``, ``doc_id``) pairs, rows of ``KEYS`` of archived images, rows of ``KEYS`` that were tried) -> rows
+    of ``TAKEN``."""
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> beam.PCollection:
         wishes, archived, tried = inputs
@@ -153,7 +156,7 @@ class FindTaken(beam.PTransform):
 
 
 def key_of_fetch(fetch: FetchRow) -> KeyRow:
-    """The row of ``KEYS`` of a row of ``FETCHES``."""
+    """The row of ``KEYS`` for a row of ``FETCHES``."""
     return {"url_key": url_key(fetch["url"])}
 
 
@@ -204,7 +207,7 @@ def _chosen(
 ) -> Iterator[ChosenRow]:
     sides = joined[1]
     taken = {key: flags for key, *flags in sides["taken"]}
-    choices: dict[int, list[Choice]] = {}  # of each image node; those of a page that was captured twice together
+    choices: dict[int, list[Choice]] = {}  # by image node; two captures of a page share them
     for keys_of_page, urls_of_page in sides["pages"]:
         for place, (keys, urls) in enumerate(zip(keys_of_page, urls_of_page)):
             found = (Choice(rank, url, *taken.get(key, _FREE)) for rank, (key, url) in enumerate(zip(keys, urls)))
@@ -219,7 +222,7 @@ _FREE = (False, False)
 
 
 class OneSpelling(beam.PTransform):
-    """Rows of ``CHOSEN`` -> (host, row of ``WANTED``) pairs, one an address: over https, where any page says so."""
+    """Rows of ``CHOSEN`` -> (host, row of ``WANTED``) pairs, one per address; https if any page uses it."""
 
     def expand(self, chosen: beam.PCollection) -> beam.PCollection:
         return (
@@ -244,7 +247,7 @@ def _https_first(url: str) -> tuple[bool, str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WishesByUrl:
-    """Deals the addresses of pages out by their keys (``partition.Deal``)."""
+    """Partitions the addresses of pages by their keys (``partition.Partitioner``)."""
 
     num_parts: int
 
@@ -255,7 +258,7 @@ class WishesByUrl:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UrlsByKey:
-    """Deals URLs out by their keys, which it computes."""
+    """Partitions URLs by their keys, which it computes."""
 
     num_parts: int
 

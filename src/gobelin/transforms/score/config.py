@@ -18,27 +18,27 @@ from gobelin.transforms.vision.zero_shot import ZeroShotPrompts
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClipConfig:
-    """The model that compares pictures and texts."""
+    """The model that compares images and texts."""
 
     model: str
-    """An open_clip architecture (ViT-L-14-quickgelu), ``hf-hub:...``, or ``local-dir:FOLDER`` with open_clip's
+    """An architecture of open_clip (ViT-L-14-quickgelu), ``hf-hub:...``, or ``local-dir:FOLDER`` with open_clip's
     configuration and weights."""
 
     pretrained: str | None = None
-    """open_clip's tag of the weights (openai, laion2b_s34b_b79k ...) or a file. Not needed with the other two forms
-    of ``model``. Without weights nothing is scored."""
+    """open_clip's tag of the weights (openai, laion2b_s34b_b79k ...) or a file. Must be null with the other two forms
+    of ``model``."""
 
     batch_size: int = 16
-    """Images or texts a forward pass. 16 is best on cpu, 256 or so on cuda. Results are the same for any value up to
-    rounding; keep it fixed in a corpus."""
+    """Images or texts per forward pass. 16 is best on cpu, about 256 on cuda. Results are equal for any value up to
+    rounding; keep it fixed within a corpus."""
 
     device: str = "cpu"
-    """Where the model computes: cpu, cuda, mps, or auto, the fastest of them that is there. Each worker process holds a
-    model: --workers must fit the GPU."""
+    """Where the model runs: cpu, cuda, mps, or auto for the fastest available. Each worker process holds a model, so
+    --workers must fit the GPU."""
 
     threads: int = 1
-    """Threads of a worker that decode pictures ahead of the model. On cpu 1, as the workers share its cores; on cuda as
-    many as there are cores for each worker. Results are the same."""
+    """Threads per worker that decode images ahead of the model. Use 1 on cpu, because the workers share its cores; on
+    cuda the number of cores per worker. Results are equal."""
 
     def __post_init__(self) -> None:
         brings_weights = self.model.startswith(("local-dir:", "hf-hub:"))
@@ -58,13 +58,13 @@ class ClipConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreConfig:
-    """What is measured. Thresholds are ``select``'s."""
+    """What is measured. Thresholds belong to ``select``."""
 
     text: TextScoreConfig = dataclasses.field(default_factory=TextScoreConfig)
     """Word lists and models of texts."""
 
     contamination: ContaminationConfig | None = None
-    """Evaluation sets that are looked for in the corpus. Null: not run."""
+    """Evaluation sets that are searched in the corpus. Null: not run."""
 
     minhash: MinHashConfig = dataclasses.field(default_factory=MinHashConfig)
     """Near-duplicate texts. The default joins 97 % of pairs of Jaccard similarity 0.8 and none of 0.5. OBELICS: 16
@@ -74,29 +74,29 @@ class ScoreConfig:
     """Near-duplicate images."""
 
     earlier: tuple[str, ...] = ()
-    """Output folders of earlier runs. What is in their corpora already is known by their signatures and named in the
-    scores; ``document.unique`` then keeps it out of this one."""
+    """Output folders of earlier runs. Documents and images that their corpora contain are recognised by signatures and
+    named in the scores. ``document.unique`` then keeps them out of this corpus."""
 
     clip: ClipConfig | None = None
     """Image-text similarity. Null: not run."""
 
     heads: dict[str, str] = dataclasses.field(default_factory=dict)
     """Networks on CLIP embeddings of images: name of the score -> .safetensors file (`gobelin heads convert` and
-    `gobelin heads train` make them). Each belongs to one CLIP model, which must be ``clip``'s. The names nsfw,
-    aesthetic and watermark have rules of their own; others are for image.max_head and image.min_head."""
+    `gobelin heads train` make them). Each belongs to one CLIP model, which must be that of ``clip``. The names nsfw,
+    aesthetic and watermark have rules of their own; others are used by image.max_head and image.min_head."""
 
     zero_shot: dict[str, ZeroShotPrompts] = dataclasses.field(default_factory=dict)
-    """Scores from prompts alone: name -> {positive: [texts], negative: [texts]}, the probability that an image fits the
-    positive ones better. Names as in ``heads``."""
+    """Scores from prompts: name -> {positive: [texts], negative: [texts]}, the probability that an image fits the
+    positive texts better. Names as in ``heads``."""
 
     faces: FaceConfig | None = None
-    """Where faces are, for image.max_faces and tokenize.blur_faces. Null: not looked for."""
+    """Face detection, for image.max_faces and tokenize.blur_faces. Null: not run."""
 
     semantic: SemanticConfig | None = None
-    """Images of like meaning, by the embeddings of ``clip``. Null: not run."""
+    """Images with similar meaning, by the embeddings of ``clip``. Null: not run."""
 
     plugins: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    """Scores that installed packages give: name -> settings, {} for the defaults."""
+    """Scores of installed packages: name -> settings, {} for the defaults."""
 
     def __post_init__(self) -> None:
         if self.semantic is not None and self.clip is None:

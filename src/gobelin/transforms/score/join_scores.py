@@ -1,11 +1,13 @@
-"""Joins scores of the whole corpus to those of each document and image: the last part of ``score``.
+"""Joins scores over the whole corpus to those of each document and image: the last part of ``score``.
 
-    by shard of images: image rows, groups, embeddings, who shows each --> rows of scores; facts, by document
+    by shard of images: image rows, groups, embeddings, uses --> rows of scores; facts, by document
     by shard of documents: measurements, groups, text embeddings, facts --> rows of scores, with the similarities of
-    each image with the texts of its document
+    each
+    image with the texts of its document
 
-Groups of duplicates are found before (duplicates.py). Counts and one embedding per shown image are shuffled. They go
-from one step to the other through the disk, so each step can process some of the shards at a time.
+Groups of duplicates are found earlier (duplicates/). Counts and one embedding per shown image are shuffled. They go
+from one step to the
+other through the disk, so each step can process some of the shards at a time.
 """
 
 from __future__ import annotations
@@ -37,19 +39,19 @@ from gobelin.transforms.score.measure import MeasurementRow
 from gobelin.transforms.vision.image_text import score_images
 
 IMAGE_FACTS = ("image_id", "width", "height", "phash", "dhash", "colour", "thumbnail", "format", "consent")
-"""Columns of ``IMAGES`` that the scores take over."""
+"""Columns of ``IMAGES`` that are copied into the scores."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is known of an image that a document shows, and its embedding where it has one."""
+    """The scores of an image that a document shows, and its embedding if it has one."""
 
-    scores: Row  # columns of IMAGE_SCORES (those of plug-ins, too) and of IMAGE_SIGNATURES, and format
+    scores: Row  # columns of IMAGE_SCORES (including those of plug-ins) and of IMAGE_SIGNATURES, and format
     embedding: bytes | None  # float16
 
 
 USES_OF_IMAGES = pa.schema([("image_id", pa.string()), ("doc_id", pa.string())])
-"""One row per image and a document that shows it, by the measurements."""
+"""One row per image and document that shows it, from the measurements."""
 
 
 class ImageUseRow(TypedDict):
@@ -61,7 +63,7 @@ class ImageUseRow(TypedDict):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UsesByShard:
-    """Measurements -> rows of ``USES_OF_IMAGES``, dealt out by shards of images (``partition.Deal``)."""
+    """Measurements -> rows of ``USES_OF_IMAGES``, partitioned by shards of images (``partition.Partitioner``)."""
 
     num_shards: int
     num_parts: int
@@ -75,8 +77,8 @@ class UsesByShard:
 
 class ScoreImages(beam.PTransform):
     """((image_id, doc_id) pairs, image rows without bytes, (image_id, embedding) pairs, rows of ``IMAGE_GROUPS`` and of
-    ``SEMANTIC_GROUPS``), all of the same images -> ``facts``: ``ImageFacts`` keyed by image_id, beside the documents
-    that show it; ``decisions`` on images whose documents all failed."""
+    ``SEMANTIC_GROUPS``), all of the same images -> ``facts``: (image_id, (``ImageFacts``, documents that show it));
+    ``decisions`` on images whose documents all failed."""
 
     def __init__(self, clip_model: str | None, needs_faces: bool = False) -> None:
         self._clip_model, self._needs_faces = clip_model, needs_faces
@@ -130,7 +132,7 @@ def _score_image(
     embedding = next(iter(sides["embedding"]), None)
     found = {name: value for row in sides["group"] for name, value in row.items()}
     if (clip_model is not None and embedding is None) or (needs_faces and "faces" not in found):
-        return  # it could not be opened; ``embed_decisions`` say so
+        return  # it could not be opened; ``embed_decisions`` record that
     if not documents:
         decision = Decision(
             stage="score", unit=Unit.IMAGE, action=Action.FAIL, rule="document_failed", image_id=identifier
@@ -154,7 +156,7 @@ FACTS = pa.schema(
         ("embedding", pa.binary()),
     ]
 )
-"""One row per image and a document that shows it."""
+"""One row per image and document that shows it."""
 
 
 class FactRow(TypedDict):
@@ -167,7 +169,7 @@ class FactRow(TypedDict):
 
 
 class WriteImageScores(beam.PTransform):
-    """Output of ``ScoreImages`` for some shards -> these of ``score/images`` and ``score/signatures/images``."""
+    """Output of ``ScoreImages`` for some shards -> these shards of ``score/images`` and ``score/signatures/images``."""
 
     def __init__(
         self, folder: str, signatures: str, shards: Sequence[int], num_shards: int, schema: pa.Schema = IMAGE_SCORES
@@ -215,8 +217,9 @@ def facts_by_document(
 class WriteDocumentScores(beam.PTransform):
     """Shard numbers -> these shards of ``score/documents``.
 
-    Reads measurements and groups in ``work``, text embeddings (the data set ``texts``, where there is a model), and the
-    ``facts`` of a shard in ``fact_folders``. All but the facts are sorted by doc_id.
+    Reads measurements and groups in ``work``, text embeddings (the data set ``texts``, if there is a model), and the
+    ``facts`` of a shard in
+    ``fact_folders``. All but the facts are sorted by doc_id.
     """
 
     def __init__(
@@ -302,10 +305,10 @@ def _joined(
 def complete_scores(
     scores: Row, group: DocumentGroupRow, facts: dict[str, ImageFacts], schemas: ScoreSchemas = OWN_SCORES
 ) -> Row:
-    """A document's row of ``DOCUMENT_SCORES`` from what was measured of it and what the corpus added.
+    """A document's row of ``DOCUMENT_SCORES``, from its own measurements and the data of the corpus.
 
     Args:
-        scores: as far as they were measured; those of plug-ins, too.
+        scores: the document's measurements, including scores of plug-ins.
         group: its row of ``DOCUMENT_GROUPS``.
         facts: of its images, by id.
     """
@@ -315,7 +318,7 @@ def complete_scores(
     for node, site_count in zip(nodes, group["site_counts"], strict=True):
         node["site_count"] = site_count
         known = facts.get(node["image_id"])
-        node["image_id"] = known.scores["image_id"] if known else None  # None too where the image failed
+        node["image_id"] = known.scores["image_id"] if known else None  # also None if the image failed
         if known:
             node |= {name: known.scores[name] for name in schemas.node_names if name in known.scores}
     return {**row, "nodes": nodes}

@@ -1,12 +1,13 @@
-"""Scores of a single document: text statistics, and the keys that find duplicates.
+"""Scores of a single document: text statistics, and the keys by which duplicates are found.
 
-The stage ``score`` has three parts; none of them decides anything.
+The stage ``score`` has three parts, and none of them decides anything.
 
     measure         each document by itself (this file)
-    embed           each distinct image, and each text of a document with images: CLIP embeddings, once (embed.py)
-    join            what needs the whole corpus: duplicate groups, counts, image-text similarities (join_scores.py)
+    embed           CLIP embeddings of each distinct image and of each text of a document with images (embed.py)
+    join            scores that need the whole corpus: duplicate groups, counts, image-text similarities
+    (join_scores.py)
 
-``measure`` and ``embed`` go shard by shard and may run anywhere; joining shuffles keys, counts and embeddings.
+``measure`` and ``embed`` process shard by shard on any worker. ``join`` shuffles keys, counts and embeddings.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ from gobelin.transforms.urls import host_of
 MEASUREMENTS = pa.schema(
     [
         ("doc_id", pa.string()),
-        ("paragraphs", pa.list_(pa.int64())),  # of each node, null for images: hash of host and text
+        ("paragraphs", pa.list_(pa.int64())),  # for each node: hash of host and text; null for images
         ("images", pa.list_(pa.string())),  # distinct, sorted
-        ("scores", pa.string()),  # JSON: the row of DOCUMENT_SCORES as far as it is known
+        ("scores", pa.string()),  # JSON: the known part of the row of DOCUMENT_SCORES
     ]
 )
 
@@ -66,13 +67,13 @@ class MeasurementRow(TypedDict):
 def measure_document(
     document: DocumentRow, config: ScoreConfig, resources: TextResources | None = None, also: Row | None = None
 ) -> tuple[MeasurementRow, SignatureRow]:
-    """A document's scores and keys, as far as they need no other document.
+    """A document's scores and keys that need no other document.
 
-    The statistics are those of its prose: code has no stop words, and is no spam for it. Duplicates and contamination
-    compare all text.
+    Statistics are those of the prose, because code has no stop words and must not count as spam. Duplicates and
+    contamination compare all text.
 
     Args:
-        resources: lists and models that the configuration names. None: they are read here.
+        resources: lists and models that the configuration names. None: they are loaded here.
         also: further scores of the document, by column.
     """
     resources = resources or load_text_resources(config.text, config.contamination)
@@ -93,7 +94,7 @@ def _paragraph_key(host: str, text: str) -> int:
 
 
 def _scores(document: DocumentRow, resources: TextResources) -> Row:
-    """The row of ``DOCUMENT_SCORES`` as far as the document's own texts tell it."""
+    """The part of the row of ``DOCUMENT_SCORES`` that depends only on the document's own texts."""
     language = document["language"]
     lists = resources.lists(language)
     nodes = document["nodes"]
@@ -137,7 +138,7 @@ def _pii_counts(node: NodeRow, personal: list[Pii]) -> Row:
 
 
 def _texts_of(node: NodeRow) -> list[str]:
-    """What a node holds that may be personal; the addresses of images are not looked at."""
+    """Texts of a node that may hold personal data. Addresses of images are not searched."""
     fields = (node["text"], node["alt"], node["caption"], node["title"], node["link_url"])
     return [each for each in fields if each]
 
@@ -164,7 +165,7 @@ class _Measure(WebStep):
         self._resources: TextResources | None = None
 
     def setup(self) -> None:
-        # Here, so that a file that cannot be read ends the run instead of failing every document.
+        # Loaded here, so that an unreadable file ends the run instead of failing each document.
         self._resources = load_text_resources(self._config.text, self._config.contamination)
         self._scorers = load_scorers(self._config.plugins, Unit.DOCUMENT)
 

@@ -28,10 +28,10 @@ from gobelin.transforms.boundary import Refused, WebStep, attempt
 from gobelin.transforms.progress import advance
 
 Settings = Mapping[str, Mapping[str, Any]]
-"""The settings of each plug-in's score that a recipe asks for, by its name."""
+"""The settings of each plug-in's score in a recipe, by its name."""
 
 ERROR = "plugin_error."
-"""Prefix of the rule of the decision that says that a plug-in's score failed."""
+"""Prefix of the rule of a decision on a failed score of a plug-in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class Scorer:
 
 
 def plugin_entries(settings: Settings, of: Unit | None = None) -> list[Score]:
-    """Entries of the table that a recipe's plug-ins add, by name; ``of``: only those of documents or of images."""
+    """Entries of the table of scores that a recipe's plug-ins add, by name; ``of``: only those of documents or of
+    images."""
     entries = [score_called(name).entry for name in sorted(settings)]
     return [entry for entry in entries if of is None or entry.of == (of.value,)]
 
@@ -52,7 +53,7 @@ def load_scorers(settings: Settings, of: Unit) -> list[Scorer]:
     """The plug-ins' scores of documents or of images, by name.
 
     Raises:
-        PluginError: one of them is not there.
+        PluginError: one of them is not installed.
     """
     return [
         Scorer(entry, score_called(entry.name).with_settings(settings[entry.name]))
@@ -61,7 +62,7 @@ def load_scorers(settings: Settings, of: Unit) -> list[Scorer]:
 
 
 def apply_scorers(scorers: Iterable[Scorer], row: Row, of: Unit) -> tuple[Row, list[Decision]]:
-    """The values of a document's or image's row by the name of their score, and a decision for each that failed."""
+    """(values by name of their score, decisions on failed scores) for a document's or image's row."""
     values: Row = {}
     decisions: list[Decision] = []
     about = {"doc_id": row["doc_id"], "url": row["url"]} if of is Unit.DOCUMENT else {"image_id": row["image_id"]}
@@ -81,15 +82,15 @@ def _value(scorer: Scorer, row: Row, of: Unit) -> float | int | None:
     subject = document_from_row(cast(DocumentRow, row)) if is_document else image_from_row(cast(ImageRow, row))
     try:
         return _as_stored(scorer.call(subject), scorer.entry.arrow)
-    except UserError as error:  # of a plug-in's, it is no reason to end the run
+    except UserError as error:  # of a plug-in: it must not end the run
         raise RuntimeError(str(error)) from error
 
 
 def _as_stored(value: Any, arrow: pa.DataType) -> float | int | None:
-    """A plug-in's value as its column holds it; a number that is not finite is null.
+    """A plug-in's value in the form of its column. A number that is not finite becomes null.
 
     Raises:
-        ValueError, TypeError, OverflowError, ArrowInvalid: it is no number, or none of the column's.
+        ValueError, TypeError, OverflowError, ArrowInvalid: it is not a number, or not valid for the column.
     """
     if value is None:
         return None
@@ -100,7 +101,7 @@ def _as_stored(value: Any, arrow: pa.DataType) -> float | int | None:
         return None
     if pa.types.is_integer(arrow):
         if int(value) != value:
-            raise TypeError(f"the score is of type {arrow}, and its value {number} is no whole number")
+            raise TypeError(f"the score is of type {arrow}, and its value {number} is not an integer")
         return int(pa.scalar(int(value), arrow).as_py())
     highest = np.finfo(np.float64 if arrow == pa.float64() else np.float32).max
     return number if abs(number) <= highest else None

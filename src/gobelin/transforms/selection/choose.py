@@ -1,11 +1,14 @@
-"""Chooses the document of each group of duplicates that stays, in one process with NumPy, shard after shard.
+"""Chooses which document of each group of duplicates stays, in one process with NumPy, shard by shard.
 
-``KeepOneOfEach`` (write_corpus.py) decides the same in a Beam graph, for corpora that no machine holds. A group is a
-number, a document a position; a group of one has no number, and a document without groups stays unless an earlier run
-has it. Of the others, the latest first, each stays unless one that stays is in one of its groups.
+``KeepOneOfEach`` (write_corpus.py) decides the same in a Beam graph, for corpora that fit on no machine. A group is a
+number, a document a
+position; a group of one has no number. A document without groups stays unless an earlier run has it. The others are
+processed from the
+latest to the oldest: each stays unless one that stays shares a group with it.
 
 Memory: four bytes for each document and kind of duplicate; while one kind is read, about 60 bytes per document; id and
-date of each document that shares a group.
+date of each document
+that shares a group.
 """
 
 from __future__ import annotations
@@ -33,11 +36,12 @@ Numbers = npt.NDArray[np.int32]
 
 
 def choose_among_duplicates(work: str, not_run: str, kinds: Sequence[str]) -> None:
-    """Survivors in the folder ``work`` -> ``stay`` and ``unique_decisions`` there; ``judge_not_run`` -> ``not_run``.
+    """Reads the survivors in the folder ``work``. Writes ``stay`` and ``unique_decisions`` there, and sums
+    ``judge_not_run`` into ``not_run``.
 
     Args:
-        not_run: folder of a data set.
-        kinds: of duplicates; of each group one document stays.
+        not_run: folder of the output data set.
+        kinds: kinds of duplicates; one document of each group stays.
     """
     paths = list_shards(join(work, "survivors"))
     choice = _choose(paths, kinds)
@@ -61,15 +65,15 @@ class _Choice:
     """The columns of N survivors, in the order of their shards."""
 
     kinds: tuple[str, ...]
-    groups: list[Numbers]  # of each kind, the group of each document, (N,); -1: a group of one
-    sizes: list[npt.NDArray[np.intp]]  # of each kind, the members of each group
-    keepers: list[npt.NDArray[np.intp]]  # of each kind, the document that stays of each group; -1: none
+    groups: list[Numbers]  # for each kind, the group of each document, (N,); -1: a group of one
+    sizes: list[npt.NDArray[np.intp]]  # for each kind, the number of members of each group
+    keepers: list[npt.NDArray[np.intp]]  # for each kind, the document of each group that stays; -1: none
     stays: npt.NDArray[np.bool_]  # (N,)
-    reasons: npt.NDArray[np.int8]  # (N,): of one that goes, the number of the kind by which it does
-    ids: dict[int, str]  # of those that stay of a group
+    reasons: npt.NDArray[np.int8]  # (N,): index of the kind by which a document is dropped; -1: it stays
+    ids: dict[int, str]  # by position, of the documents of a group that stay
 
     def decision(self, position: int, row: SurvivorRow) -> Decision:
-        """On a document that does not stay."""
+        """The decision on a document that does not stay."""
         known = known_earlier(row["earlier"], self.kinds)
         if known is not None:
             return duplicate_decision(row, known["kind"], f"{known['doc_id']} of {known['run']}", None)
@@ -112,8 +116,8 @@ def _choose(paths: list[str], kinds: Sequence[str]) -> _Choice:
 
 
 def _groups(paths: list[str], column: str) -> tuple[Numbers, npt.NDArray[np.intp]]:
-    """The group of each document by its number, (N,), -1 for a group of one; and the members of each group. Names are
-    told by 128 bits of a hash."""
+    """(number of the group of each document, (N,), -1 for a group of one; number of members of each group). Names are
+    compared by 128-bit hashes."""
     hashes = np.concatenate([*(_hashes(read_columns(path, [column])[column]) for path in paths), _hashes(())])
     order = np.lexsort((hashes[:, 0], hashes[:, 1]))
     hashes = hashes[order]
@@ -143,7 +147,7 @@ def _is_known(path: str, kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
 
 
 def _names(paths: list[str], is_wanted: npt.NDArray[np.bool_]) -> pa.Table:
-    """``doc_id`` and ``warc_date`` of the documents that are wanted."""
+    """``doc_id`` and ``warc_date`` of the wanted documents."""
     return pa.concat_tables(_names_of_shards(paths, is_wanted)).combine_chunks()
 
 

@@ -1,4 +1,4 @@
-"""What enters the corpus: the recipe's section ``select``."""
+"""Settings of the recipe's section ``select``: which documents and nodes enter the corpus."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PiiAction = Literal["replace", "drop", "keep"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PiiRules:
-    """What happens to personal data in texts, alternative texts, captions and titles: a placeholder takes its place
-    (replace), the node that holds it goes (drop; a document's title is replaced), or it stays (keep)."""
+    """The treatment of personal data in texts, alt texts, captions and titles: replace it by a placeholder (replace),
+    drop the node that holds it (drop; in a document's title it is replaced), or keep it (keep)."""
 
     email: PiiAction = "replace"
     """E-mail addresses: <EMAIL>."""
@@ -39,7 +39,7 @@ class PiiRules:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SelectConfig:
-    """What enters the corpus. Needs no model: it compares scores with these thresholds."""
+    """Which documents and nodes enter the corpus. Needs no model: it compares scores with these thresholds."""
 
     document: DocumentRules = dataclasses.field(default_factory=DocumentRules)
     """Rules for whole documents."""
@@ -51,13 +51,13 @@ class SelectConfig:
     """Rules for image nodes."""
 
     pii: PiiRules = dataclasses.field(default_factory=PiiRules)
-    """What happens to personal data, kind by kind."""
+    """The treatment of personal data, by kind."""
 
     plugins: dict[str, float | None] = dataclasses.field(default_factory=dict)
-    """Rules that installed packages give: name -> threshold; null: off."""
+    """Rules of installed packages: name -> threshold; null: off."""
 
     unscored_for_safety: Literal["drop", "keep"] = "drop"
-    """What happens to an image that a safety rule could not judge because no model was given."""
+    """What happens to an image that a safety rule could not judge because the score is missing."""
 
     def __post_init__(self) -> None:
         for section in (self.document, self.text, self.image):

@@ -14,8 +14,8 @@ from gobelin.data.model import PageKind
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentRules:
-    """Rules for a whole document. Numbers of words and images are those left after the node rules; ratios are those
-    of the whole prose as extracted (without code)."""
+    """Rules for a whole document. Numbers of words and images are those after the node rules; ratios are those of the
+    whole extracted prose (without code)."""
 
     languages: tuple[str, ...] | None = None
     """Languages to keep, ISO 639-1. OBELICS and MMC4: en."""
@@ -28,10 +28,11 @@ class DocumentRules:
 
     deny_consent: tuple[str, ...] | None = None
     """Refused uses, or single directives, that drop a page. Uses: ai-train, image-train, ai-input, tdm, search, index,
-    image-index, whatever signal refuses them. Directives: noai, noimageai, tdm-reservation=1, noindex ..."""
+    image-index, by whichever signal they are refused. Directives: noai, noimageai, tdm-reservation=1, noindex ..."""
 
     consent_agents: tuple[str, ...] | None = None
-    """Robots whose opt-outs count, beside those addressed to all, lower case (gptbot, ccbot ...). Null: anybody's."""
+    """Robots whose opt-outs count besides opt-outs for all robots, in lower case (gptbot, ccbot ...). Null: those of
+    all robots."""
 
     min_images: int | None = None
     """OBELICS: 1."""
@@ -43,7 +44,7 @@ class DocumentRules:
     """OBELICS: 10."""
 
     max_words: int | None = None
-    """OBELICS: 2000; its authors drop long articles that way."""
+    """OBELICS: 2000; its authors drop long articles in this way."""
 
     max_char_repetition_ratio: float | None = None
     """OBELICS: 0.1."""
@@ -79,7 +80,7 @@ class DocumentRules:
     """Probability of a fastText classifier's label. DCLM: 0.018."""
 
     min_mean_word_length: float | None = None
-    """Gopher: 3. Not run where words are letters."""
+    """Gopher: 3. Not run if words are letters."""
 
     max_mean_word_length: float | None = None
     """Gopher: 10."""
@@ -91,8 +92,8 @@ class DocumentRules:
     """Gopher: 0.8."""
 
     min_stop_words: int | None = None
-    """How many of the language's eight or so most frequent words occur. Gopher: 2. Not run for languages without a
-    list."""
+    """Number of distinct words among the eight or so most frequent of the language. Gopher: 2. Not run for languages
+    without a list."""
 
     max_bullet_line_ratio: float | None = None
     """Gopher: 0.9."""
@@ -116,7 +117,7 @@ class DocumentRules:
     """MMC4's core: 40."""
 
     max_curly_brackets: int | None = None
-    """C4: 0; it costs every page that shows code within its text."""
+    """C4: 0; this drops each page with code in its text."""
 
     max_duplicate_line_ratio: float | None = None
     """Gopher: 0.3."""
@@ -161,15 +162,15 @@ class DocumentRules:
     """GPT-3 and datatrove: 0."""
 
     max_eval_word_ratio: float | None = None
-    """Llama 2 calls a sample contaminated from 0.2, dirty from 0.8."""
+    """Llama 2 calls a sample contaminated from 0.2, and dirty from 0.8."""
 
     min_assigned_ratio: float | None = None
-    """Images left whose cosine with their assigned text is at least ``assigned_similarity``. MMC4 core: 0.75. Belongs
-    to one model."""
+    """Share of the remaining images whose cosine with their assigned text is at least ``assigned_similarity``. MMC4
+    core: 0.75. Belongs to one model."""
 
     assigned_similarity: float = 0.25
     """See ``min_assigned_ratio``. MMC4 core: 0.25 with ViT-L/14."""
 
     unique: tuple[Literal["url", "exact", "near", "image_set"], ...] = ()
-    """Kinds of duplicate of which one document stays: same URL, same text, near-duplicate text, same set of images
-    (of those left). The latest capture stays. OBELICS: url, near, image_set."""
+    """Kinds of duplicate of which one document stays: same URL, same text, near-duplicate text, same set of (remaining)
+    images. The latest capture stays. OBELICS: url, near, image_set."""

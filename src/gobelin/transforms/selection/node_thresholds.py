@@ -16,15 +16,15 @@ from gobelin.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TextRules:
-    """Rules for one text node (a paragraph). A node that breaks one is left out; the document goes on without it."""
+    """Rules for one text node (a paragraph). A node that breaks a rule is dropped; its document stays."""
 
     roles: tuple[Role, ...] | None = None
-    """What may stand in the corpus: heading, paragraph, list_item, quotation, code, table, caption. Null: all.
-    OBELICS' extractor has neither list items nor tables nor code."""
+    """Roles of texts to keep: heading, paragraph, list_item, quotation, code, table, caption. Null: all. OBELICS'
+    extractor has neither list items nor tables nor code."""
 
     not_prose: tuple[Role, ...] = (Role.HEADING, Role.CODE, Role.TABLE)
-    """Roles to which the rules on words and ratios below do not apply, because they are written for sentences. OBELICS
-    has no such exception, and loses short headings."""
+    """Roles that the rules on words and ratios below skip, because these rules are written for sentences. OBELICS has
+    no such exception, and loses short headings."""
 
     min_words: int | None = None
     """OBELICS: 4. Lower it to keep headings."""
@@ -57,61 +57,61 @@ class TextRules:
     """C4 and OmniCorpus: 0."""
 
     max_site_count: int | None = 2
-    """Above it every copy goes, but for a heading of whose section something is left. OBELICS: 2. On unless a recipe
-    says null: a page with its site's menu in it is no recipe's wish."""
+    """Above it, all copies are dropped; a heading is dropped only if its section is empty. OBELICS: 2. It is on unless
+    a recipe sets it to null, because no recipe wants a site's menu in its pages."""
 
     max_site_count_heading: int | None = None
-    """The same for headings, whatever is left of their section. Null: any number, because every chapter may have its
-    "Exercises". OBELICS does not tell headings from other texts: 2."""
+    """The same for headings, even if their section is not empty. Null: no limit, because each chapter may have its
+    "Exercises". OBELICS does not distinguish headings from other texts: 2."""
 
     min_common_word_ratio: float | None = None
     """OBELICS: 0.8."""
 
     min_mean_word_length: float | None = None
-    """Gopher (of documents): 3. Not run where words are letters."""
+    """Gopher (for documents): 3. Not run if words are letters."""
 
     max_mean_word_length: float | None = None
-    """Gopher (of documents): 10."""
+    """Gopher (for documents): 10."""
 
     max_word_length: int | None = None
-    """C4 (of lines): 1000. Not run where words are letters."""
+    """C4 (for lines): 1000. Not run if words are letters."""
 
     max_symbol_word_ratio: float | None = None
-    """Gopher (of documents): 0.1."""
+    """Gopher (for documents): 0.1."""
 
     min_alphabetic_word_ratio: float | None = None
-    """Gopher (of documents): 0.8."""
+    """Gopher (for documents): 0.8."""
 
     min_terminal_punctuation_ratio: float | None = None
-    """Not with "...". C4 (of lines): 1; it costs captions and lists."""
+    """"..." does not count. C4 (for lines): 1; this drops captions and lists."""
 
     max_curly_brackets: int | None = None
-    """C4 (of documents): 0."""
+    """C4 (for documents): 0."""
 
     max_javascript: int | None = None
-    """C4 (of lines): 0."""
+    """C4 (for lines): 0."""
 
     max_policy_phrases: int | None = None
-    """Also "use of cookies". C4's code (of lines): 0. Not run but for English."""
+    """Includes "use of cookies". C4's code (for lines): 0. Run for English only."""
 
     max_eval_ngrams: int | None = None
-    """Those that touch this text. 0: none."""
+    """Number of n-grams that touch this text. 0: none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RelativeThreshold:
-    """A threshold that is a place among the scores of a corpus, and so means the same under any model. It becomes a
-    number before anything is judged, over all image nodes that have the score (relative_thresholds.py)."""
+    """A threshold that is a rank among the scores of a corpus, so it has the same meaning for any model. It is
+    converted to a number before anything is judged, over all image nodes with the score (relative_thresholds.py)."""
 
     top_fraction: float | None = None
-    """Share of the values, the best ones, that pass: (0, 1]. DataComp's L/14 baseline: 0.3."""
+    """Share of the values, the highest ones, that pass: (0, 1]. DataComp's L/14 baseline: 0.3."""
 
     quantile: float | None = None
-    """The share that does not pass, [0, 1)."""
+    """Share of the values that do not pass, [0, 1)."""
 
     of: str | None = None
-    """Output folder of another run, whose scores are ranked instead of this one's: a later crawl is then compared with
-    the same number as the first. Its CLIP model must be this run's."""
+    """Output folder of another run whose scores are ranked instead of this one's. A later crawl then has the same
+    threshold as the first. Both runs must have the same CLIP model."""
 
     def __post_init__(self) -> None:
         if (self.top_fraction is None) == (self.quantile is None):
@@ -129,14 +129,14 @@ Threshold = float | RelativeThreshold
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRules:
-    """Rules for one image node. A node that breaks one is left out; the document goes on without it."""
+    """Rules for one image node. A node that breaks a rule is dropped; its document stays."""
 
     formats: tuple[str, ...] | None = None
-    """Allowed formats, by content. OBELICS: jpeg, png, webp."""
+    """Formats to keep, by content. OBELICS: jpeg, png, webp."""
 
     deny_consent: tuple[str, ...] | None = None
-    """Refused uses, or single directives, in the image's own response or its host's policies that leave it out. As
-    ``document.deny_consent``, whose ``consent_agents`` hold here too."""
+    """Refused uses, or single directives, that drop an image if they are in its own response or its host's policies. As
+    ``document.deny_consent``, whose ``consent_agents`` apply here too."""
 
     min_side_px: int | None = None
     """OBELICS and MMC4: 150."""
@@ -145,7 +145,7 @@ class ImageRules:
     """OBELICS: 20000."""
 
     min_rendered_px: int | None = None
-    """Where the page says so. OBELICS: 150."""
+    """Applies if the page states the size. OBELICS: 150."""
 
     max_rendered_px: int | None = None
     """OBELICS: 20000."""
@@ -157,33 +157,34 @@ class ImageRules:
     """OBELICS and MMC4: 2.0."""
 
     banned_url_words: tuple[str, ...] | None = None
-    """Words that may not stand in an image's URL, compared as whole words without regard to case."""
+    """Words that must not occur in an image's URL, compared as whole words without regard to case."""
 
     max_documents: int | None = None
-    """Above it the image goes everywhere. OBELICS (by URL), MMC4: 10."""
+    """Above it, the image is dropped everywhere. OBELICS (by URL), MMC4: 10."""
 
     max_documents_captioned: int | None = None
-    """In place of the three bounds around it for a picture with a caption that does not lead to another page: a manual
-    shows its example on many pages. Null: these bounds are for it, too."""
+    """Replaces the limits max_documents, max_near_documents and max_semantic_documents for an image with a caption that
+    does not link to another page: a manual shows its example on many pages. Null: those limits apply."""
 
     max_near_documents: int | None = None
     """OmniCorpus: 10."""
 
     max_semantic_documents: int | None = None
-    """Above it the image goes everywhere."""
+    """Above it, the image is dropped everywhere."""
 
     unique_near_in_document: bool = False
-    """Whether a near-duplicate (score.near_images) of an image before it in its document is left out."""
+    """Whether a near-duplicate (score.near_images) of an earlier image of its document is dropped."""
 
     unique_in_document: bool = False
-    """Whether an image (same bytes) that comes again in a document is left out there. OBELICS (by URL): true."""
+    """Whether a repeated image (same bytes) of a document is dropped. OBELICS (by URL): true."""
 
     min_phash_distance_in_document: int | None = None
-    """Bits by which an image must differ from each one before it in its document. MMC4: 6 (distance 5 is a copy)."""
+    """Number of bits by which an image must differ from each earlier image of its document. MMC4: 6 (distance 5 is a
+    copy)."""
 
     clip_model: str | None = None
-    """The model under which the CLIP thresholds below were chosen: its fingerprint, or the part before the @
-    ("ViT-L-14-quickgelu/openai"). Scores of another model are then an error. Null: the thresholds are believed."""
+    """The model for which the CLIP thresholds below were chosen: its fingerprint, or the part before the @
+    ("ViT-L-14-quickgelu/openai"). Scores of another model are then an error. Null: not checked."""
 
     min_clip_text: Threshold | None = None
     """A number, which belongs to one model (MMC4: 0.15 with ViT-L/14), or {top_fraction: 0.3} or {quantile: 0.7}, which
@@ -193,14 +194,14 @@ class ImageRules:
     """A number, top_fraction or quantile."""
 
     min_clip_caption: Threshold | None = None
-    """Passes where there is none. A number, top_fraction or quantile."""
+    """An image without a caption passes. A number, top_fraction or quantile."""
 
     min_clip_alt: Threshold | None = None
-    """Passes where there is none. A number, top_fraction or quantile."""
+    """An image without an alt text passes. A number, top_fraction or quantile."""
 
     min_clip_assigned: Threshold | None = None
-    """That which MMC4's assignment gives the image, each text to one image as far as there are enough. A number,
-    top_fraction or quantile."""
+    """The text that MMC4's assignment gives the image: each text to at most one image if there are enough texts. A
+    number, top_fraction or quantile."""
 
     max_nsfw: float | None = None
     """A safety rule. MMC4: 0.1 with the LAION head."""
@@ -212,16 +213,16 @@ class ImageRules:
     """LAION: 0.8."""
 
     max_head: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Highest value of further scores of score.heads and score.zero_shot: name -> number. Safety rules."""
+    """Maximum values of further scores of score.heads and score.zero_shot: name -> number. Safety rules."""
 
     min_head: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Lowest value of such scores: name -> number."""
+    """Minimum values of such scores: name -> number."""
 
     max_faces: int | None = None
     """MMC4's fewer-faces set: 0. A safety rule."""
 
     max_eval_images: int | None = None
-    """Near-duplicates of them. 0: none."""
+    """Number of evaluation images of which it is a near-duplicate. 0: none."""
 
     max_eval_similarity: float | None = None
     """Cosine of embeddings; a value belongs to one model."""

@@ -1,14 +1,15 @@
-"""Turns thresholds that are ranks among a corpus' scores into numbers: ``{top_fraction: 0.3}`` -> 0.2134.
+"""Converts thresholds that are ranks among a corpus' scores to numbers: ``{top_fraction: 0.3}`` -> 0.2134.
 
-    top_fraction f    the k-th highest of n values, k = f n rounded up: k values pass, more where several equal it
+    top_fraction f    the k-th highest of n values, k = f n rounded up; k values pass, or more if several equal it
     quantile q        the same as top_fraction 1 - q
 
-All image nodes with the score are ranked, before any rule. A picture that is shown a hundred times counts a hundred
-times. The numbers depend only on the values, not on the order or partition of files. They are exact: one column is read
-into memory, 4 bytes per image node.
+All image nodes with the score are ranked, before any rule. An image that is shown a hundred times counts a hundred
+times. The numbers depend
+only on the values, not on the order or partition of files. They are exact: one column is read into memory, 4 bytes per
+image node.
 
-Absolute thresholds on CLIP scores belong to a model; ``check_clip_model`` compares the recipe's model with that of
-the scores.
+Absolute thresholds on CLIP scores belong to a model. ``check_clip_model`` compares the recipe's model with that of the
+scores.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from gobelin.transforms.vision.heads import is_model
 
 
 def resolve_thresholds(config: SelectConfig, scores: str) -> tuple[SelectConfig, dict[str, float]]:
-    """The configuration with numbers alone, and those that were found, by name of their rule.
+    """Returns (the configuration with only numbers, the resolved thresholds by name of their rule).
 
     Args:
         scores: the folder ``score/documents`` of the run.
 
     Raises:
-        UserError: no image has the score that a threshold is to be a place of, or a reference run has none.
+        UserError: no image of this run, or of a reference run, has the score of a relative threshold.
     """
     found: dict[str, float] = {}
     changes: dict[str, Any] = {}
@@ -50,8 +51,8 @@ def resolve_thresholds(config: SelectConfig, scores: str) -> tuple[SelectConfig,
             values = image_values(folder, rule.score)
             if not len(values):
                 raise UserError(
-                    f"select.{rule.name} is a place among the scores of {folder}, which has none: is the model that "
-                    "gives them in the recipe's section score?"
+                    f"select.{rule.name} is a rank among the scores of {folder}, which has none: does the recipe's "
+                    "section score contain the model for them?"
                 )
             changes[rule.threshold] = found[rule.name] = place_among(values, threshold)
     return dataclasses.replace(config, image=dataclasses.replace(config.image, **changes)), found
@@ -62,12 +63,12 @@ def place_among(values: npt.NDArray[np.float32], threshold: RelativeThreshold) -
     num = len(values)
     share = 1 - threshold.quantile if threshold.quantile is not None else threshold.top_fraction
     assert share is not None
-    rank = num - max(1, math.ceil(share * num - 1e-9))  # 0.3 of 10 is 3, though 0.3 is a little more in binary
+    rank = num - max(1, math.ceil(share * num - 1e-9))  # 0.3 of 10 is 3, although 0.3 is slightly more in binary
     return float(np.partition(values, rank)[rank])
 
 
 def image_values(scores: str, column: str) -> npt.NDArray[np.float32]:
-    """The values of a score of all image nodes that have it, in no order that means anything."""
+    """The values of a score of all image nodes that have it, in arbitrary order."""
     parts = [np.empty(0, np.float32)]
     for path in list_shards(scores):
         with open_input(path) as stream:
@@ -80,11 +81,11 @@ def image_values(scores: str, column: str) -> npt.NDArray[np.float32]:
 
 
 def check_clip_model(config: SelectConfig, fingerprint: str | None) -> None:
-    """Raises ``UserError`` where CLIP thresholds were chosen under another model than the scores are from."""
+    """Raises ``UserError`` if CLIP thresholds were chosen for another model than that of the scores."""
     stated = config.image.clip_model
     if stated is not None and fingerprint is not None and not is_model(fingerprint, stated):
         raise UserError(
-            f"the recipe's CLIP thresholds hold for {stated} (select.image.clip_model), and the scores are from "
-            f"{fingerprint}: choose thresholds for it, or places among its scores ({{top_fraction: 0.3}}), and set "
+            f"the recipe's CLIP thresholds hold for {stated} (select.image.clip_model), but the scores are from "
+            f"{fingerprint}: choose thresholds for it, or ranks among its scores ({{top_fraction: 0.3}}), and set "
             "select.image.clip_model to it"
         )

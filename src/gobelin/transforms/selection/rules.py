@@ -27,10 +27,11 @@ from gobelin.transforms.selection.config import SelectConfig
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """One comparison. ``score`` is a column of the unit's scores; ``None``: nothing computes it yet.
+    """One comparison. ``score`` is a column of the unit's scores; ``None``: it is not computed yet.
 
-    ``for_prose``: written for sentences, see ``TextRules.not_prose``. ``for_headings``: True, it applies to headings
-    alone; False, to other texts alone; None, to both. ``for_captioned``: likewise, of images that ``has_own_caption``.
+    ``for_prose``: written for sentences, see ``TextRules.not_prose``. ``for_headings``: True: it applies to headings
+    only; False: to other texts only;
+    None: to both. ``for_captioned``: likewise for images with ``has_own_caption``.
     """
 
     unit: Unit
@@ -38,11 +39,11 @@ class Rule:
     threshold: str  # field of the section's rules
     score: str | None
     is_safety: bool = False
-    passes_without_value: bool = False  # null means that there is nothing to judge, not that it was not judged
+    passes_without_value: bool = False  # whether a null score means that there is nothing to judge
     for_prose: bool = False
     for_headings: bool | None = None
     for_captioned: bool | None = None
-    detail: str | None = None  # column of the scores that says more
+    detail: str | None = None  # column of the scores for the decision's detail
     of: Subject | None = None  # what a rule of a plug-in judges
 
     @property
@@ -88,11 +89,11 @@ _NEEDS_LENGTH = {
     "min_punctuation_ratio",
     "min_alphabetic_word_ratio",
 }
-"""Ratios that a short text does not have: it cannot repeat a sequence of five words, say."""
+"""Ratios that are undefined for a short text. For example, it cannot repeat a sequence of five words."""
 
 
 def _of_ratios(unit: Unit, section: Literal["document", "text"], thresholds: tuple[str, ...]) -> Iterator[Rule]:
-    """Rules on scores that are called as their thresholds are; those on one text are written for sentences."""
+    """Rules on scores with the names of their thresholds. Those on one text are written for sentences."""
     for threshold in thresholds:
         score = threshold.removeprefix("max_").removeprefix("min_")
         has_none = threshold in _NEEDS_LENGTH
@@ -100,7 +101,7 @@ def _of_ratios(unit: Unit, section: Literal["document", "text"], thresholds: tup
 
 
 SITE_COUNT = Rule(Unit.NODE, "text", "max_site_count", "site_count", for_headings=False)
-"""Applies to headings, after the rest is judged, where nothing is left of their section."""
+"""Applied to headings as well, after all other rules, if their section is empty."""
 
 TEXT_RULES: tuple[Rule, ...] = (
     Rule(Unit.NODE, "text", "max_lorem_ipsum", "num_lorem_ipsum"),
@@ -179,7 +180,11 @@ def head_rules(config: SelectConfig) -> tuple[Rule, ...]:
 
 
 def head_rule(side: str, name: str) -> Rule:
-    """The rule on one head's score; ``side``: max_head or min_head."""
+    """The rule on one head's score.
+
+    Args:
+        side: max_head or min_head.
+    """
     return Rule(Unit.NODE, "image", f"{side}.{name}", f"{HEAD}{name}", is_safety=side == "max_head")
 
 
@@ -195,7 +200,7 @@ UNSCORED_RULES: dict[str, tuple[str, ...]] = {
         "min_phash_distance_in_document",
     ),
 }
-"""Settings by section that are rules but compare no score, so that ``RULES`` has them not."""
+"""Rules by section that compare no score, so they are not in ``RULES``."""
 
 
 @functools.cache
@@ -203,12 +208,12 @@ def plugin_rule(name: str) -> Rule:
     """The rule of an installed package with this name.
 
     Raises:
-        PluginError: there is none, or it has the name of a rule of gobelin's.
+        PluginError: it does not exist, or has the name of one of gobelin's rules.
     """
     found = rule_called(name)
     if name in {rule.threshold for rule in RULES}:
         package = package_of(RULES_GROUP, name)
-        raise PluginError(f"the package {package} gives the rule {name}, which is a name of gobelin's own")
+        raise PluginError(f"the package {package} has a rule {name}, which is the name of a rule of gobelin")
     return Rule(
         Unit.DOCUMENT if found.of == "document" else Unit.NODE, "plugins", name, found.score, found.is_safety,
         found.passes_without_value, of=found.of,
@@ -227,7 +232,7 @@ def document_rules(config: SelectConfig) -> tuple[Rule, ...]:
 
 
 def image_rules(config: SelectConfig, is_captioned: bool | None = None) -> tuple[Rule, ...]:
-    """The rules that apply to an image in its place, in their order.
+    """The rules that apply to an image node, in their order.
 
     Args:
         is_captioned: ``has_own_caption``; None: all rules.
@@ -237,27 +242,27 @@ def image_rules(config: SelectConfig, is_captioned: bool | None = None) -> tuple
 
 
 def is_for(rule: Rule, is_captioned: bool, config: SelectConfig) -> bool:
-    """Whether a rule on images is for those with a caption, or without. Without a bound of their own they are not told
-    apart."""
+    """Whether a rule on images applies to those with a caption, or without. If captioned images have no limit of their
+    own, all rules apply to both."""
     if rule.for_captioned is None or config.image.max_documents_captioned is None:
         return True
     return rule.for_captioned == is_captioned
 
 
 def has_own_caption(caption: str | None, link_url: str | None) -> bool:
-    """Whether a picture is shown for itself: it has a caption, and it does not lead elsewhere than to its file or the
-    page on that, as a teaser does whose title stands below it."""
+    """Whether an image is content with a caption: it has a caption, and its link, if any, leads to an image file or the
+    page about it. A teaser's image links elsewhere, with the title below it."""
     return bool(caption) and (link_url is None or names_image_file(link_url))
 
 
 def all_rules(config: SelectConfig) -> tuple[Rule, ...]:
-    """``RULES``, and those that the recipe makes of heads and takes from packages."""
+    """``RULES``, and the rules of a recipe on heads and of packages."""
     return (*RULES, *head_rules(config), *plugin_rules(config))
 
 
 def threshold_of(rule: Rule, config: SelectConfig) -> Any:
-    """The recipe's threshold for a rule; None where the rule is off. A number, or a ``RelativeThreshold`` in a recipe
-    that has not been resolved."""
+    """The recipe's threshold for a rule; None if the rule is off. A number, or a ``RelativeThreshold`` if the recipe
+    has not been resolved."""
     if rule.section == "plugins":
         return config.plugins.get(rule.threshold)
     field, _, name = rule.threshold.partition(".")
@@ -266,9 +271,9 @@ def threshold_of(rule: Rule, config: SelectConfig) -> Any:
 
 
 def passes(rule: Rule, value: Any, threshold: float) -> Any:
-    """Whether a value (or each of an array) is on the right side; the threshold itself is.
+    """Whether a value (or each of an array) is on the right side of the threshold, or equal to it.
 
-    Scores are stored in 32 bits, so both sides are rounded as they are.
+    Scores are stored in 32 bits, so both sides are rounded to 32 bits.
     """
     rounded, limit = np.float32(value), np.float32(threshold)
     return rounded >= limit if rule.keeps_above else rounded <= limit

@@ -1,12 +1,16 @@
-"""Scores + thresholds -> decisions -> corpus. No model: seconds for a million documents.
+"""Compares scores with thresholds and makes decisions. Needs no model: seconds for a million documents.
 
-Each document is judged in this order: consent and language; each node; headings with nothing left under them; then the
-rules on the rest of the document (``judge_document``). Of the documents that pass, the latest of each group of
-duplicates stays. So a page is not lost if its newer copy is dropped for another reason.
+Each document is judged in this order: consent and language; each node; headings whose section is empty; then the rules
+on the rest of the
+document (``judge_document``). Of the documents that pass, the latest of each group of duplicates stays. So a page is
+not lost if its newer copy
+is dropped for another reason.
 
-Every dropped node and document has exactly one decision: the first rule that it broke. The nodes of a dropped document
-have no decisions except those that broke a node rule. If personal data is replaced in a node or in a title, the node or
-the document has a decision with the action ``replace``, which does not drop it.
+Each dropped node and document has exactly one decision: the first rule that it broke. The nodes of a dropped document
+have no decisions except
+those that broke a node rule. If personal data is replaced in a node or a title, the node or the document gets a
+decision with the action
+``replace``, which does not drop it.
 """
 
 from __future__ import annotations
@@ -40,17 +44,17 @@ from gobelin.transforms.selection.url_words import banned_word
 from gobelin.transforms.text.pii import COLUMNS, Pii, count_pii, replace_pii
 
 PII_FIELDS: tuple[Literal["text", "alt", "caption", "title"], ...] = ("text", "alt", "caption", "title")
-"""Fields of a node that hold text of the page."""
+"""Fields of a node with text of the page."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
     """The verdict of the rules on one document, before duplicates are compared."""
 
-    document: DocumentRow  # with the nodes that are left
-    decisions: tuple[Decision, ...]  # on its nodes, and on itself where it is dropped
+    document: DocumentRow  # with the remaining nodes
+    decisions: tuple[Decision, ...]  # on its nodes, and on itself if it is dropped
     dropped_by: str | None  # the rule that dropped the document
-    not_run: tuple[str, ...]  # rules that found no score, once for each time
+    not_run: tuple[str, ...]  # rules without a score, once per occurrence
 
 
 def judge_document(document: DocumentRow, scores: DocumentScoresRow, config: SelectConfig) -> Verdict:
@@ -108,7 +112,7 @@ class _Judge:
         )
 
     def _title(self) -> str | None:
-        """The title without personal data; a decision on the document for each kind of it."""
+        """The title without personal data. Adds a decision on the document for each kind of it."""
         title: str | None = self._document["title"]
         if not title:
             return title
@@ -158,15 +162,15 @@ class _Judge:
         return self._apply((*own, *self._plugin_rules) if self._plugin_rules else own, scores, about)
 
     def _without_bare_headings(self, kept: list[_Kept]) -> list[_Kept]:
-        """Headings that stand all over their site go where nothing of their section is left: what was under them was
+        """Drops headings that occur all over their site if their section is empty, because then the section was
         boilerplate. A section ends at the next heading of its level or above."""
         stays: list[_Kept] = []
-        is_filled = [False] * (_NUM_LEVELS + 1)  # by level: whether a section of it that began here would hold anything
+        is_filled = [False] * (_NUM_LEVELS + 1)  # by level: whether a section that begins here would have content
         for each in reversed(kept):
             if each.node["role"] != Role.HEADING:
                 is_filled = [True] * len(is_filled)
             else:
-                level = min(each.node["level"] or _NUM_LEVELS, _NUM_LEVELS)  # an imported one may be above
+                level = min(each.node["level"] or _NUM_LEVELS, _NUM_LEVELS)  # imported levels may be higher
                 decision = None
                 if not is_filled[level]:
                     decision = self._apply((SITE_COUNT,), each.scores, {"unit": Unit.NODE, "node_index": each.index})
@@ -246,7 +250,7 @@ class _Judge:
             threshold = threshold_of(rule, self._config)
             if threshold is None:
                 continue
-            is_here = rule.section != "plugins" or rule.score in scores  # the recipe may not ask for a plug-in's score
+            is_here = rule.section != "plugins" or rule.score in scores  # the recipe may lack the plug-in's score
             value = scores[rule.score] if rule.score and is_here else None
             if value is None:
                 if rule.passes_without_value:
@@ -275,13 +279,13 @@ def without_personal_data(node: NodeRow, kinds: Collection[Pii]) -> tuple[NodeRo
             counts += found
     link = node.get("link_url")
     if link and (found := count_pii(link, kinds)):
-        changed["link_url"] = None  # an address with a placeholder in it leads nowhere
+        changed["link_url"] = None  # an address with a placeholder does not work
         counts += found
     return changed, counts
 
 
 def _heads(scores: NodeScoresRow, rules: Iterable[Rule]) -> Row:
-    """Scores of further heads under the names that the rules give them; None where there is none."""
+    """Scores of further heads under the names that rules use; None if there is none."""
     found = {f"{HEAD}{held['name']}": held["value"] for held in scores["heads"] or ()}
     return {rule.score: found.get(rule.score) for rule in rules if rule.score and rule.score.startswith(HEAD)}
 
@@ -301,7 +305,7 @@ def _sides(node: NodeRow, scores: NodeScoresRow) -> Row:
 
 
 def latest_first(candidates: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(warc_date, doc_id) pairs, the latest first, a missing date last, equal dates in the order of the ids."""
+    """(warc_date, doc_id) pairs, the latest first, missing dates last, equal dates in the order of ids."""
     return sorted(sorted(candidates, key=itemgetter(1)), key=itemgetter(0), reverse=True)
 
 

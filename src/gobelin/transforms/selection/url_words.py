@@ -1,20 +1,24 @@
-"""Finds words in an image's URL that show its kind: a logo, a button, an icon.
+"""Finds words in an image's URL that tell its kind: a logo, a button, an icon.
 
-OBELICS and MMC4 look for such words anywhere in the URL, which finds ``sex`` in Essex, ``icon`` in silicon and
-``logo`` in catalogo, and misses LOGO.png. Here a URL is split into words first, and whole words are compared:
+OBELICS and MMC4 search such words anywhere in the URL, which finds ``sex`` in Essex, ``icon`` in silicon and ``logo``
+in catalogo, and
+misses LOGO.png. Here a URL is split into words first, and whole words are compared:
 
     parts   the directories and the file name, percent-decoded, and the labels of the host before its domain (the
-            ``logo`` of logo.example.org). Not the domain itself, which names a site. Of the query only what is an
-            image's address itself, as in ``/resize?src=/img/logo.png``.
-    words   runs of letters of any script, cut where small letters turn into capitals and where letters without case
-            (CJK) meet letters with it: ``siteLogo-2x.PNG`` is site, logo, x, png; ``sexårig`` is one word.
+    ``logo`` of
+            logo.example.org). The domain itself is left out, because it names a site. Of the query, only values that
+            are
+            addresses of images are read, as in ``/resize?src=/img/logo.png``.
+    words   runs of letters of any script, split where small letters turn into capitals and where letters without case
+    (CJK)
+            meet letters with case: ``siteLogo-2x.PNG`` is site, logo, x, png; ``sexårig`` is one word.
     match   a word or its plural (-s, -es, -y to -ies), in any case.
 
-``wp-content/plugins`` is a plugin's folder, and counts: of 4317 image URLs on real pages, 62 lay in a plugins folder,
-and their names say that none was content (flags, icons, spinners, share buttons, placeholders).
+``wp-content/plugins`` is a plugin's folder, and counts: of 4317 image URLs on real pages, 62 were in a plugins folder,
+and by their names
+none was content (flags, icons, spinners, share buttons, placeholders).
 
-It cannot find words that are written together, such as ``mylogo.png``. A rule that finds them would also drop
-lexicon.png.
+Compound words such as ``mylogo.png`` are not found. A rule that finds them would also drop lexicon.png.
 """
 
 from __future__ import annotations
@@ -27,22 +31,22 @@ from urllib.parse import unquote
 
 from gobelin.transforms.urls import split_url
 
-# U+FFFD stands for a letter that was percent-encoded in another encoding than UTF-8.
+# U+FFFD stands for a letter that was percent-encoded in another encoding than UTF-8, so it counts as a letter.
 _LETTERS = re.compile("(?:[^\\W\\d_]|\ufffd)+")
 _IMAGE_NAME = re.compile(r"\.(?:png|jpe?g|gif|webp|svg|avif|bmp|ico)$", re.I)
 _SECOND_LEVEL = frozenset(("ac", "co", "com", "edu", "go", "gob", "gov", "gouv", "ne", "net", "or", "org"))
-"""Labels under which two-letter domains register names: ``logo.co.uk`` is a domain."""
+"""Second-level labels under which country domains register names: ``logo.co.uk`` is a domain."""
 
 
 def banned_word(url: str, words: Sequence[str]) -> str | None:
-    """The first of ``words``, in their order, that the URL contains as a word or its plural; None if it has none."""
+    """The first of ``words``, in their order, that the URL contains as a word or its plural; None if there is none."""
     present = url_words(url)
     return next((word for word in words if not _forms(word).isdisjoint(present)), None)
 
 
 def url_words(url: str) -> frozenset[str]:
-    """The words of a URL's subdomains, directories and file name, lower case. A URL that cannot be read has none, nor
-    has a ``data:`` URL."""
+    """The words of a URL's subdomains, directories and file name in lower case. Empty for a malformed URL and a
+    ``data:`` URL."""
     parts = split_url(url)
     if parts is None or parts.scheme == "data":
         return frozenset()
@@ -58,7 +62,7 @@ def _subdomains(host: str) -> str:
 
 
 def _image_names(query: str) -> Iterator[str]:
-    """The paths of a query's values that are addresses of images."""
+    """The paths of those values in a query that are addresses of images."""
     for parameter in query.split("&"):
         value = unquote(parameter.partition("=")[2]).partition("?")[0]
         if _IMAGE_NAME.search(value):
@@ -70,7 +74,7 @@ def _words(text: str) -> Iterator[str]:
     for match in _LETTERS.finditer(text):
         run = match.group()
         start = 0
-        is_plain = run.isascii() and (run.islower() or run.isupper())  # most of them
+        is_plain = run.isascii() and (run.islower() or run.isupper())  # most runs are
         for index in range(1, 1 if is_plain else len(run)):
             if _begins_word(run, index):
                 yield run[start:index].lower()

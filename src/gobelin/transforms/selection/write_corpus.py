@@ -1,12 +1,13 @@
-"""``select`` over data sets: judges every document, keeps one of each group of duplicates, and writes the corpus.
+"""``select`` over data sets: judges each document, keeps one of each group of duplicates, and writes the corpus.
 
     by shard: documents + scores --judge_document--> survivors (their ids and groups), decisions
     together: survivors --> one of each group stays; decisions
-    by shard: documents + scores + the ids that stay --> corpus, and what became of each image
+    by shard: documents + scores + the ids that stay --> corpus, and the outcome for each image
     by shard: decisions on documents, nodes and images, sorted
 
 Only ids and groups are shuffled. A document's decisions are written in the shard of the document when it is judged.
-Therefore a shard of documents is read twice, which is cheap and gives the same answers.
+Therefore a shard of documents
+is read twice, which is cheap and gives the same results.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ DOCUMENT_DROPPED = "document_dropped"
 def scored_documents(
     documents: str, scores: str, index: int, num_shards: int
 ) -> Iterator[tuple[DocumentRow, DocumentScoresRow]]:
-    """(document, scores) of one shard. Both are sorted by id; a document that could not be scored is left out."""
+    """(document, scores) of one shard. Both are sorted by id. A document that could not be scored is left out."""
     held: Iterator[DocumentRow] = read_rows(shard_path(documents, index, num_shards))
     for score in read_rows(shard_path(scores, index, num_shards)):
         for document in held:
@@ -61,7 +62,7 @@ SURVIVORS = pa.schema(
         DOCUMENT_SCORES.field("earlier"),
     ]
 )
-"""One row per document that passes all rules but those on duplicates."""
+"""One row per document that passes all rules except those on duplicates."""
 
 
 class SurvivorRow(TypedDict):
@@ -81,7 +82,7 @@ STAY = pa.schema([("doc_id", pa.string())])
 """One row per document of the corpus."""
 
 USES = pa.schema([("image_id", pa.string()), ("outcome", pa.string()), ("times", pa.int64())])
-"""How often an image was shown or left out; ``outcome``: the rule, or nothing where it stays."""
+"""How often an image was shown or dropped; ``outcome``: the rule, or "" if it stays."""
 
 
 class UseRow(TypedDict):
@@ -143,7 +144,7 @@ class _JudgeDocuments(WebStep):
 def _judged(
     document: DocumentRow, scores: DocumentScoresRow, config: SelectConfig
 ) -> tuple[Verdict, SurvivorRow | None]:
-    """The verdict on a document, and its row of ``SURVIVORS`` where it passes."""
+    """(the verdict on a document, its row of ``SURVIVORS`` if it passes)."""
     verdict = judge_document(document, scores, config)
     if verdict.dropped_by is not None:
         return verdict, None
@@ -154,7 +155,7 @@ def survivor_of(document: DocumentRow, scores: DocumentScoresRow) -> SurvivorRow
     """The row of a document that passes the rules.
 
     Args:
-        document: with the nodes that are left.
+        document: with the remaining nodes.
     """
     return {
         "doc_id": document["doc_id"],
@@ -169,16 +170,17 @@ def survivor_of(document: DocumentRow, scores: DocumentScoresRow) -> SurvivorRow
 
 
 def image_set(document: DocumentRow) -> str:
-    """A name for the set of images that a document shows; its own id where it shows none."""
+    """A name for the set of images that a document shows; its own id if it shows none."""
     shown = sorted({node["image_id"] for node in document["nodes"] if node["image_id"]})
     return hashlib.sha256("\n".join(shown).encode()).hexdigest() if shown else document["doc_id"]
 
 
 class KeepOneOfEach(beam.PTransform):
-    """Survivors -> (``survivors``, where no two share a group of these kinds; ``decisions`` on the others).
+    """Survivors -> ``survivors`` of which no two share a group of these kinds, and ``decisions`` on the others.
 
-    Documents that share a group, or share one with a document that does, are looked at together, the latest first: one
-    stays unless a document that stays is in one of its groups. So what a decision names as kept is kept.
+    Documents that are connected through groups are processed together, the latest first: each stays unless one that
+    stays shares a group with it. So
+    the document that a decision names as kept is kept.
     """
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
@@ -203,7 +205,8 @@ class KeepOneOfEach(beam.PTransform):
 
 
 def _group_edges(survivor: SurvivorRow, kinds: tuple[str, ...]) -> Iterator[Edge]:
-    """A group is named after its smallest member, so all but that one hang on it: only duplicates travel."""
+    """Edges from a document to its groups. A group has the name of its smallest member, so only duplicates have
+    edges."""
     for kind in kinds:
         group = group_of(survivor, kind)
         if kind != "image_set" and group != survivor["doc_id"]:
@@ -232,7 +235,7 @@ def _by_id(survivor: SurvivorRow) -> tuple[str, SurvivorRow]:
 
 def _to_component(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, SurvivorRow]]:
     doc_id, sides = joined
-    for survivor in sides["survivor"]:  # none: a group's name, whose document was dropped
+    for survivor in sides["survivor"]:  # empty for a group whose eponymous document was dropped
         yield next(iter(sides["component"]), doc_id), survivor
 
 
@@ -244,8 +247,9 @@ def _keep_one(grouped: tuple[str, Iterable[SurvivorRow]], kinds: tuple[str, ...]
 
 
 def keep_one(component: Iterable[SurvivorRow], kinds: tuple[str, ...]) -> tuple[list[SurvivorRow], list[Decision]]:
-    """Which of connected survivors stay, and the decisions on the others: the latest first, each stays unless one that
-    stays is in one of its groups, or the corpus of an earlier run holds one of these kinds already."""
+    """Returns (the connected survivors that stay, the decisions on the others). The latest comes first: each stays
+    unless one that stays shares a group with it, or the corpus of an earlier run already has a duplicate of these
+    kinds."""
     members = {member["doc_id"]: member for member in component}
     kept: list[SurvivorRow] = []
     decisions: list[Decision] = []
@@ -269,13 +273,13 @@ def keep_one(component: Iterable[SurvivorRow], kinds: tuple[str, ...]) -> tuple[
 
 
 def known_earlier(earlier: Iterable[EarlierRow], kinds: tuple[str, ...]) -> EarlierRow | None:
-    """The document of an earlier corpus that this one duplicates in one of these ways; None where there is none."""
+    """The document of an earlier corpus of which this one is a duplicate of these kinds; None if there is none."""
     return next((each for each in earlier if each["kind"] in kinds), None)
 
 
 class WriteCorpus(beam.PTransform):
-    """Shard numbers -> these shards of the corpus, in ``folder``, by those of ``stay`` in the folder ``work``. Returns
-    rows of ``USES``."""
+    """Shard numbers -> these shards of the corpus in ``folder``, with the documents in ``stay`` of the folder ``work``.
+    Returns rows of ``USES``."""
 
     def __init__(
         self, config: SelectConfig, documents: str, scores: str, work: str, folder: str, num_shards: int
@@ -304,7 +308,7 @@ class _WriteCorpusShard(WebStep):
     def _rows(self, index: int, stay: set[str], uses: Counter[tuple[str, str]]) -> Iterator[DocumentRow]:
         for document, scores in scored_documents(self._documents, self._scores, index, self._num_shards):
             advance("documents")
-            judged = attempt(_judged, document, scores, self._config)  # refused: ``judge_decisions`` say so
+            judged = attempt(_judged, document, scores, self._config)  # if refused, ``judge_decisions`` have it
             verdict = None if isinstance(judged, Refused) else judged[0]
             is_kept = document["doc_id"] in stay
             broken = {
@@ -322,10 +326,10 @@ class _WriteCorpusShard(WebStep):
 
 
 def _as_written(judged: DocumentRow, document: DocumentRow, broken: Collection[int | None]) -> DocumentRow:
-    """A judged document in the form of the corpus. Sentences are joined if the picture between them was dropped.
+    """A judged document in the form of the corpus. Sentences are joined if the image between them was dropped.
 
     Args:
-        broken: places in ``document`` of the nodes that were dropped.
+        broken: indexes in ``document`` of the dropped nodes.
     """
     left = [index for index in range(len(document["nodes"])) if index not in broken]
     texts = [index for index, node in enumerate(document["nodes"]) if node["kind"] == "text"]
@@ -333,7 +337,7 @@ def _as_written(judged: DocumentRow, document: DocumentRow, broken: Collection[i
 
 
 class WriteSelectDecisions(beam.PTransform):
-    """Shard numbers -> these shards of ``decisions``, in ``folder``: those of ``judge_decisions`` and
+    """Shard numbers -> these shards of ``decisions`` in ``folder``: those of ``judge_decisions`` and
     ``unique_decisions`` in the folder ``work``, and those on images that the corpus does not show, by the ``uses`` in
     ``use_folders``."""
 
@@ -345,7 +349,7 @@ class WriteSelectDecisions(beam.PTransform):
 
 
 def _write_decisions_of_shard(index: int, work: str, use_folders: tuple[str, ...], folder: str, num_shards: int) -> str:
-    # All decisions on a document, its nodes and its title are in its own shard, those on an image in the image's.
+    # Decisions on a document, its nodes and its title are in the document's shard, those on an image in the image's.
     made = [join(work, name) for name in ("judge_decisions", "unique_decisions")]
     decided = [row for each in made for row in read_rows(shard_path(each, index, num_shards))]
     uses: defaultdict[str, Counter[str]] = defaultdict(Counter)

@@ -139,7 +139,7 @@ def _weight(block: Block) -> float:
     return -2.0
 
 
-def says_enough(content: MainContent, min_chars: int) -> bool:
+def has_enough_text(content: MainContent, min_chars: int) -> bool:
     """Whether a text is at least as long as ``min_chars`` letters of English. A character of Chinese, Japanese or
     Korean counts as more than one letter."""
     return sum(map(said_chars, content.blocks)) >= min_chars

@@ -25,7 +25,7 @@ from lxml.html import HtmlElement
 from gobelin.data.model import Licence, PageKind, Role
 from gobelin.transforms.pages.captions.caption_text import join_parts, text_of
 from gobelin.transforms.pages.captions.clean_caption import clean_caption
-from gobelin.transforms.pages.content.main_content import MainContent, find_main_content, says_enough
+from gobelin.transforms.pages.content.main_content import MainContent, find_main_content, has_enough_text
 from gobelin.transforms.pages.content.page_kind import PageFacts, read_facts, tell_kind
 from gobelin.transforms.pages.content.thread_content import read_thread
 from gobelin.transforms.pages.content.threads import Thread, find_thread, has_unread_posts
@@ -159,7 +159,7 @@ def _conversations(
 def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: PageFacts) -> tuple[MainContent, str]:
     """Returns (content, extractor): the given content, or the result of another path if that content has almost no
     text."""
-    if says_enough(content, MIN_CERTAIN_CHARS):
+    if has_enough_text(content, MIN_CERTAIN_CHARS):
         return content, "gobelin"
     if page.num_hidden:
         page = read_blocks(source.tree, with_hidden=True, own=source.own)
@@ -167,7 +167,7 @@ def _certain(source: _Source, page: PageBlocks, content: MainContent, facts: Pag
         if shown.num_chars >= 2 * max(content.num_chars, MIN_CERTAIN_CHARS):
             return shown, "gobelin_hidden"
     is_named = content.is_named and facts.kind is PageKind.ARTICLE and '"articleBody"' not in source.text
-    if is_named and says_enough(content, MIN_NAMED_CHARS):
+    if is_named and has_enough_text(content, MIN_NAMED_CHARS):
         return content, "gobelin"
     shown_chars = sum(block.num_chars - block.link_chars for block in page.blocks)
     is_little = shown_chars < 2 * MIN_CERTAIN_CHARS and _BODY_IN_SCRIPT not in source.text

@@ -1,4 +1,4 @@
-"""Which document of each group of duplicates stays, as ``keep_one`` decides, over whole columns
+"""Chooses which document of each group of duplicates stays, as ``keep_one`` does, over whole columns
 (``judge_columns.py``)."""
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ Bools = npt.NDArray[np.bool_]
 
 
 def first_shared(groups: dict[str, Ints]) -> dict[str, Bools]:
-    """Which documents go, of those that come in order: one goes where an earlier one that stays is in one of its
-    groups.
+    """Which of the documents, in order, are dropped: those that share a group with an earlier one that stays.
 
-    In rounds: a document that is first in all of its groups stays; those that share a group with one that stays go.
+    It works in rounds: a document that is first in all of its groups stays, and those that share a group with it are
+    dropped.
 
     Args:
-        groups: of each kind of duplicate, in the order of the rules, the number of each document's group, (D,).
+        groups: for each kind of duplicate, in the order of the rules, the number of each document's group, (D,).
 
     Returns:
-        For each kind, which documents go by it, (D,). A document may go by several kinds. The first kind comes last, so
-        that it counts where they are written one over the other.
+        for each kind, which documents are dropped by it, (D,). A document may be dropped by several kinds. The first
+        kind comes last, so that it
+        counts if the results are written one over the other.
     """
     kinds, num = list(groups), len(next(iter(groups.values())))
     columns = [_shared(group) for group in groups.values()]
@@ -38,13 +39,13 @@ def first_shared(groups: dict[str, Ints]) -> dict[str, Bools]:
 
 
 def _shared(group: Ints) -> Ints:
-    """-1 in place of a group of one."""
+    """The groups with -1 for groups of one."""
     sizes = np.bincount(group, minlength=1)
     return np.where(sizes[group] > 1, group, -1).astype(np.int32)
 
 
 def _keep(groups: list[Ints], num: int) -> tuple[Bools, list[npt.NDArray[np.int64]]]:
-    """Which documents stay, (num,); and for each kind the one that stays of each group, ``num`` where none does."""
+    """(which documents stay, (num,); for each kind the document that stays in each group, ``num`` if there is none)."""
     keepers = [np.full(int(group.max(initial=-1)) + 2, num, np.int64) for group in groups]  # the last: no group
     undecided = np.arange(num)
     stays = np.zeros(num, bool)
@@ -67,7 +68,7 @@ def _keep(groups: list[Ints], num: int) -> tuple[Bools, list[npt.NDArray[np.int6
 
 
 class PicturesOfDocuments:
-    """Which documents show the same set of pictures."""
+    """Finds documents that show the same set of images."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -76,11 +77,11 @@ class PicturesOfDocuments:
         self._pairs, self._pair_of_node = np.unique(pairs, return_inverse=True)
 
     def sets(self, is_shown: Bools) -> Ints:
-        """A number for each document, (D,), the same for those with the same set of pictures; its own where it shows
-        none.
+        """A number for each document, (D,), equal for equal sets of images; a unique number for a document without
+        images.
 
         Args:
-            is_shown: of each image node, (I,).
+            is_shown: for each image node, (I,).
         """
         columns = self._columns
         has_shown = np.zeros(len(self._pairs), bool)

@@ -1,10 +1,12 @@
-"""The rules over whole columns: what ``judge_document`` and the choice among duplicates decide, for all documents at
-once and in NumPy, so that a threshold can be dragged (``gobelin browse``).
+"""The rules over whole columns: the decisions of ``judge_document`` and of the choice among duplicates for all
+documents at once, in NumPy, so that a
+threshold can be changed interactively (``gobelin browse``).
 
-Both take from ``rules.py`` which rule compares what, in which order and which way; a test checks that both decide the
-same. Between two calls that differ in one rule's threshold, what the other rules say is kept.
+Both take from ``rules.py`` which rule compares which score, in which order and direction. A test checks that both
+decide the same. Between two calls
+that differ in one rule's threshold, the results of the other rules are cached.
 
-Cost: 0.4 to 0.7 CPU-seconds for a million documents of twelve nodes; up to 1.3 where another rule is moved than at the
+Cost: 0.4 to 0.7 CPU-seconds for a million documents of twelve nodes; up to 1.3 if another rule is changed than in the
 call before (bench/browse.py).
 """
 
@@ -49,9 +51,9 @@ _MAX_CACHED = 6
 
 
 class ColumnJudge:
-    """Judges the same documents under one set of thresholds after the other. For one thread at a time.
+    """Judges the same documents under different sets of thresholds. For one thread at a time.
 
-    Thresholds must be numbers, and of the recipe under which the columns were made only thresholds may differ.
+    Thresholds must be numbers. Only thresholds may differ from the recipe with which the columns were made.
     """
 
     def __init__(self, columns: Columns) -> None:
@@ -61,8 +63,10 @@ class ColumnJudge:
         self._pairs: PicturesOfDocuments | None = None
 
     def judge(self, config: SelectConfig, held: Rule | None = None) -> Judged:
-        """Args:
-        held: the rule whose threshold is being moved, so that the same without it will be asked for again.
+        """Judges all documents.
+
+        Args:
+            held: the rule whose threshold is being changed. The results of all other rules are cached.
         """
         columns = self._columns
         own = {"text": _text_order(config), "image": image_rules(config), "document": document_rules(config)}
@@ -91,7 +95,7 @@ class ColumnJudge:
         return Judged(documents, texts, images, names, left["images_left"], left["words_shown"])
 
     def not_run(self, rule: Rule, config: SelectConfig) -> int:
-        """Texts or pictures that reach a rule and have no score for it. 0 for rules on documents."""
+        """The number of texts or images that reach a rule without a score for it; 0 for rules on documents."""
         if rule.subject == "document" or threshold_of(rule, config) is None or rule.passes_without_value:
             return 0
         rules = _text_order(config) if rule.subject == "text" else image_rules(config)
@@ -109,7 +113,7 @@ class ColumnJudge:
         self, subject: str, rules: tuple[Rule, ...], config: SelectConfig, held: Rule | None,
         left: dict[str, Any] | None = None, with_held: bool = True,
     ) -> Codes:  # fmt: skip
-        """The number of the first rule that each breaks. What depends on what is left is not kept."""
+        """The number of the first rule that each item breaks. Results that depend on ``left`` are not cached."""
         offset = self._offset(subject)
         is_held = held is not None and held.subject == subject
         limits = tuple((rule, threshold_of(rule, config)) for rule in rules)
@@ -152,7 +156,8 @@ class ColumnJudge:
         return self._columns.score(rule.subject, rule.score) if values is None else values.astype(np.float32)
 
     def _broken(self, rule: Rule, threshold: float, config: SelectConfig, left: dict[str, Any]) -> Bools:
-        """Whether each breaks the rule. NaN compares false, so what has no score breaks safety rules alone."""
+        """Whether each item breaks the rule. NaN compares false, so an item without a score breaks only safety
+        rules."""
         values, limit = self._values(rule, left), np.float32(threshold)
         broken: Bools = values < limit if rule.keeps_above else values > limit
         if rule.is_safety and not rule.passes_without_value and config.unscored_for_safety == "drop":
@@ -162,7 +167,7 @@ class ColumnJudge:
         return broken
 
     def _applies(self, rule: Rule, config: SelectConfig) -> Any:
-        """Whether a rule applies to each text, by its role on its page, or to each image, by its caption."""
+        """Whether a rule applies to each text, by its role, or to each image, by its caption."""
         if rule.subject == "image":
             captioned = self._columns.captioned
             return np.where(captioned, is_for(rule, True, config), is_for(rule, False, config))
@@ -179,8 +184,8 @@ class ColumnJudge:
         return Repeats(self._columns, images, config, names).dropped()
 
     def _drop_bare_headings(self, texts: Codes, images: Codes, config: SelectConfig, code: int) -> None:
-        """As ``_without_bare_headings`` in select.py: a heading holds something if what stays next in its document is
-        no heading, or one of a lower level."""
+        """As ``_without_bare_headings`` in select.py: a heading has content if the next kept node of its document is
+        not a heading, or is one of a lower level."""
         limit, columns = config.text.max_site_count, self._columns
         if limit is None:
             return
@@ -216,7 +221,7 @@ class ColumnJudge:
         texts[candidates[state[here] == 2]] = code
 
     def _left(self, texts: Codes, images: Codes, config: SelectConfig) -> dict[str, Any]:
-        """What is left of each document (D,)."""
+        """Counts of the remaining nodes of each document (D,)."""
         columns = self._columns
         stays, shown = texts == STAYS, images == STAYS
         if self._words is None:
@@ -235,8 +240,8 @@ class ColumnJudge:
         }
 
     def _drop_duplicates(self, documents: Codes, images: Codes, kinds: tuple[str, ...], names: tuple[str, ...]) -> None:
-        """As ``keep_one``: of those that pass, the latest first, each stays unless one that stays is in one of its
-        groups."""
+        """As ``keep_one``: of those that pass, the latest comes first, and each stays unless one that stays shares a
+        group with it."""
         columns = self._columns
         known = (documents == STAYS) & (columns.earlier > 0)
         documents[known] = len(names) - len(EARLIER_KINDS) - 1 + columns.earlier[known] - 1
@@ -247,8 +252,8 @@ class ColumnJudge:
             documents[alive[gone]] = names.index(f"document.unique.{kind}")
 
     def _image_sets(self, images: Codes) -> Ints:
-        """A number for each document, the same for those that are left with the same pictures; its own where it has
-        none."""
+        """A number for each document, equal for equal sets of remaining images; a unique number for a document without
+        images."""
         if self._pairs is None:
             self._pairs = PicturesOfDocuments(self._columns)
         return self._pairs.sets(images == STAYS)
@@ -264,7 +269,7 @@ def _drop_personal(codes: Codes, pii: Bytes, names: tuple[str, ...]) -> None:
 
 
 def _sums(values: npt.NDArray[Any], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The sum of each stretch [ends[d], ends[d + 1])."""
+    """The sum over each range [ends[d], ends[d + 1])."""
     running = np.empty(len(values) + 1, np.int64)
     running[0] = 0
     np.cumsum(values, dtype=np.int64, out=running[1:])
@@ -272,7 +277,7 @@ def _sums(values: npt.NDArray[Any], ends: npt.NDArray[np.int64]) -> npt.NDArray[
 
 
 def rules_by_name(rules: Iterable[Rule]) -> dict[str, Rule]:
-    """Rules under their names; of rules of one name the first."""
+    """Rules by name; the first of several with one name."""
     found: dict[str, Rule] = {}
     for rule in rules:
         found.setdefault(rule.name, rule)

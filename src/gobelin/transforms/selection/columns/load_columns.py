@@ -1,4 +1,4 @@
-"""Reads a run's documents and their scores into ``Columns``, shard after shard."""
+"""Reads a run's documents and their scores into ``Columns``, shard by shard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Arrays = dict[str, pa.Array]
 
 
 class NotAlignedError(UserError):
-    """Documents and scores are of different runs."""
+    """Documents and scores belong to different runs."""
 
 
 _FACTS = ("kind", "image_id", "consent", "format", "width", "height", "near_group", *COLUMNS.values())
@@ -69,11 +69,11 @@ def load_columns(
     """Reads ``extract/documents`` and ``score/documents``.
 
     Args:
-        config: which scores are read at once; what is no number in it is decided here.
-        advance: is told how many shards have been read.
+        config: determines which scores are read first. Its conditions without a number are evaluated here.
+        advance: called with the number of shards that have been read.
 
     Raises:
-        NotAlignedError: the scores are not those of the documents.
+        NotAlignedError: the scores do not belong to the documents.
     """
     wanted = {rule.score for rule in all_rules(config) if rule.score and threshold_of(rule, config) is not None}
     paths = list(zip(list_shards(documents), list_shards(scores), strict=True))
@@ -169,7 +169,7 @@ class _Part:
         return found
 
     def _words_and_pii(self, given: Arrays, scored: Arrays) -> tuple[Ints, Bytes]:
-        """For each node: the number of words that it shows, and the kind of personal data that drops it."""
+        """For each node: (the number of words as shown, the kind of personal data that drops it)."""
         words = count_words(given["text"])
         pii = np.zeros(len(words), np.int8)
         personal = [kind for kind in Pii if getattr(self._config.pii, kind) != "keep"]
@@ -186,9 +186,9 @@ class _Part:
 
 
 def count_words(texts: pa.Array) -> Ints:
-    """The number of words in each text, as ``str.split`` cuts them; 0 for null.
+    """The number of words in each text, as ``str.split`` splits them; 0 for null.
 
-    Arrow's white space is Unicode's property; Python's has four control characters more, so these are replaced.
+    Arrow's white space is Unicode's property. Python has four more control characters, so these are replaced first.
     """
     plain = pc.replace_substring_regex(pc.fill_null(texts, ""), "[\\x1c-\\x1f]", " ")
     trimmed = pc.utf8_trim_whitespace(plain)
@@ -206,7 +206,7 @@ def _read(path: str, names: list[str]) -> pa.Table:
 
 
 def _names_in(path: str) -> dict[str, set[str]]:
-    """Columns of a shard of scores, and of its nodes."""
+    """The columns of a shard of scores, and those of its nodes."""
     with open_input(path) as stream:
         schema = pq.read_schema(stream)
     nodes = schema.field("nodes").type.value_type
@@ -224,7 +224,7 @@ def _is_in(values: Any, allowed: Iterable[str]) -> npt.NDArray[np.bool_]:
 
 
 def _codes(values: pa.Array, names: tuple[str | None, ...]) -> Bytes:
-    """Numbers of words; 0 for null and for a word that is not among them."""
+    """Numbers of words; 0 for null and for a word that is not in ``names``."""
     found = pc.index_in(values, value_set=pa.array(names[1:], pa.string()))
     return np.asarray(pc.fill_null(found, -1)).astype(np.int8) + np.int8(1)
 
@@ -335,7 +335,7 @@ def _reader(paths: list[str]) -> Callable[[str, str], pa.Array]:
 
 
 def _head_values(table: pa.Table, name: str) -> pa.Array:
-    """The value of a user's head for each node; the last one where there are two."""
+    """The value of a user's head for each node; the last one if there are several."""
     heads = pc.struct_field(table["nodes"].combine_chunks().flatten(), "heads")
     found = np.full(len(heads), np.nan)
     flat = heads.flatten()

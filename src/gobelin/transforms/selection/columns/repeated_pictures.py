@@ -1,4 +1,4 @@
-"""Pictures that come again in their document, over whole columns (``judge_columns.py``)."""
+"""Drops images that are repeated in their document, over whole columns (``judge_columns.py``)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ REPEATED = ("image.unique_near_in_document", "image.unique_in_document", "image.
 
 
 class Repeats:
-    """Pictures that come again in their document. Only those of documents where two are alike are gone through, one of
-    each document a round, as select.py goes through them one by one."""
+    """Images that are repeated in their document, by the rules of ``REPEATED``. Groups are compared in columns;
+    distances of hashes are compared image by image, in documents with several images."""
 
     def __init__(self, columns: Columns, images: Codes, config: SelectConfig, names: tuple[str, ...]) -> None:
         self._columns, self._images, self._rules = columns, images.copy(), config.image
@@ -38,8 +38,8 @@ class Repeats:
         return self._images
 
     def _by_group(self, passing: Any, document: Ints, group: Ints, code: int) -> None:
-        """Drops the pictures of a document that share a group with an earlier one that stays. (Personal data may drop
-        the first ones, after this rule.)"""
+        """Drops the images of a document that share a group with an earlier one that stays. (Personal data may drop
+        earlier ones, after this rule.)"""
         key = document.astype(np.int64) * (int(group.max(initial=0)) + 2) + group + 1
         order = np.argsort(key, kind="stable")
         sorted_key = key[order]
@@ -71,7 +71,7 @@ class Repeats:
                 seen.append(image)
 
     def _alike(self, earlier: int, image: int, hashes: Any, limit: int) -> int:
-        """The number of the rule by which two pictures may not stand in one document; -1: none."""
+        """The number of the rule by which two images must not be in one document; -1: none."""
         columns = self._columns
         if self._rules.unique_near_in_document and columns.near[earlier] == columns.near[image]:
             return self._codes[0]
