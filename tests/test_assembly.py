@@ -156,7 +156,7 @@ def test_shards_of_a_later_version_are_refused(corpus: Path, plan_here: Make) ->
     later = json.dumps({"version": 4}).encode()
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, SHARDS_KEY: later}), path)
     shutil.rmtree(folder / "index")
-    with pytest.raises(UserError, match="version 4, this program reads 1 and 3"):
+    with pytest.raises(UserError, match="version 4, this version of gobelin reads 1 and 3"):
         read_index(str(folder / "shards"), small_vocabulary(small_tokenizer()))
 
 

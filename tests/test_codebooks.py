@@ -102,7 +102,7 @@ def test_recipes_that_leave_open_which_picture_goes_where_are_refused(given: str
 
 @pytest.mark.parametrize("other", ["image_tokenizer=somewhere", "grids=[2x2]", "resize=crop", "vqvae.num_codes=9"])
 def test_what_images_become_is_said_once(other: str) -> None:
-    with pytest.raises(RecipeError, match="both say what images become"):
+    with pytest.raises(RecipeError, match="both choose the image tokenizer"):
         load_recipe("gobelin", ("tokenize.codebooks={a: {}}", f"tokenize.{other}"))
 
 

@@ -155,7 +155,7 @@ def test_the_encoder_of_chameleon_encodes_only(tmp_path: Path) -> None:
     codes = converted.tokenizer.encode(images)
     square = convert_tokenizer(str(tmp_path), size=16).tokenizer
     assert (square.encode(images[:, :, :16]) == original.encode(images[:, :, :16])).all()
-    with pytest.raises(UserError, match="encoder only"):
+    with pytest.raises(UserError, match="only an encoder"):
         converted.tokenizer.decode(codes)
 
 
@@ -197,7 +197,7 @@ def _save(content: Any) -> Callable[[Path], None]:
         (lambda path: None, "no such file"),
         (lambda path: path.write_bytes(b"PK" * 50), "is not a checkpoint of torch"),
         (lambda path: path.write_bytes(b""), "is not a checkpoint of torch"),
-        (_save({"state_dict": {"x": Trap()}}), "never unpickled here"),
+        (_save({"state_dict": {"x": Trap()}}), "gobelin never unpickles"),
         (_save([1, 2]), "holds a list"),
         (_save({"a": 1}), "it holds no tensors"),
         (_save({"visual.conv1.weight": torch.zeros(3, 4)}), r"1 tensors, such as visual.conv1.weight \[3, 4\]"),

@@ -234,7 +234,7 @@ def test_an_encoder_alone_says_that_it_cannot_decode() -> None:
                          code_width=4, has_decoder=False)  # fmt: skip
     tokenizer = tokenizer_of(config)
     codes = tokenizer.encode(np.zeros((1, 8, 8, 3), np.uint8))
-    with pytest.raises(UserError, match="is an encoder only"):
+    with pytest.raises(UserError, match="has only an encoder"):
         tokenizer.decode(codes)
 
 

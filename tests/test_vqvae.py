@@ -220,7 +220,7 @@ def test_other_weights_have_another_fingerprint(tokenizer: ImageTokenizer, tmp_p
     weights = load_file(tmp_path / "model.safetensors")
     weights["quantizer.codes_Kd"][0, 0] += 1
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="not those that were saved together"):
+    with pytest.raises(ValueError, match="do not belong together"):
         load_image_tokenizer(str(tmp_path))
 
 
@@ -252,7 +252,7 @@ def _other_kind(path: Path) -> Path:
     ("make", "found"),
     [
         (lambda path: path, "does not exist"),
-        (_empty_folder, "nothing in it"),
+        (_empty_folder, "no files"),
         (_checkpoint, "a file of 100 bytes"),
         (_safetensors, "1 tensors .encoder.conv_in.weight"),
         (_other_kind, "describes no image tokenizer"),

@@ -58,15 +58,17 @@ def check_sizes(sizes: Sequence[tuple[int, int]]) -> None:
     """Raises UserError if pictures are too small for the discriminator."""
     least = min(min(size) for size in sizes)
     if least < MIN_SIDE:
-        raise UserError(f"the discriminator needs pictures of {MIN_SIDE} px a side or more, and a grid has {least}")
+        raise UserError(
+            f"the discriminator needs pictures of at least {MIN_SIDE} px per side, but a grid has {least} px"
+        )
 
 
-def fooling_loss(fake: Tensor) -> Tensor:
+def generator_loss(fake: Tensor) -> Tensor:
     """The tokenizer's loss. It is low if the discriminator takes reconstructions for pictures."""
     return -fake.float().mean()
 
 
-def telling_loss(real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """The hinge loss of the discriminator."""
     return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
 
@@ -81,7 +83,7 @@ class Adversary:
     """A discriminator that is fitted beside a tokenizer.
 
     The gradients of the adversarial loss are kept apart from those of the reconstruction until every process has seen
-    all pictures of a step. So its weight does not depend on how a step is dealt out.
+    all pictures of a step. So its weight does not depend on how the pictures are divided among processes.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Adversary:
     def judge(self, real_B3HW: Tensor, fake_B3HW: Tensor, share: float, weights: Sequence[Tensor]) -> None:
         """Adds up the gradients of the adversarial loss. ``share`` is the share of the step's pictures in this
         batch."""
-        loss = share * fooling_loss(self._network(fake_B3HW))
+        loss = share * generator_loss(self._network(fake_B3HW))
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         for place, gradient in enumerate(gradients):
             if gradient is not None:
@@ -132,7 +134,7 @@ class Adversary:
         self._optimizer.zero_grad(set_to_none=True)
         for real_B3HW, fake_B3HW, share in self._seen:
             with autocast():
-                loss = telling_loss(self._network(real_B3HW), self._network(fake_B3HW))
+                loss = discriminator_loss(self._network(real_B3HW), self._network(fake_B3HW))
             (share * loss).backward()
         self._seen = []
         own = list(self._network.parameters())

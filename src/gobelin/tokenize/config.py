@@ -1,4 +1,4 @@
-"""Settings of the stage ``tokenize``, and of a fit. No torch in here: a recipe is read without it."""
+"""Settings of the stage ``tokenize`` and of a fit. Imports no torch, so that a recipe can be read without it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from gobelin.tokenize.shapes import VQVAEConfig, require_positive
 from gobelin.transforms.devices import check_device
 
 BATCH_SIZE = 16
-"""Pictures of a step of a fit."""
+"""Pictures per step of a fit."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FitSettings:
-    """How a tokenizer is fitted, beside its shape, seed and steps."""
+    """Settings of a fit besides shape, seed and steps."""
 
     batch_size: int = BATCH_SIZE
-    """Pictures of a step, over all processes."""
+    """Pictures per step, over all processes."""
     micro_batch: int | None = None
-    """Pictures that are computed at a time; a step's gradients are added up over them. None: all."""
+    """Pictures that are computed at a time. The gradients of a step are accumulated over them. None: all pictures of
+    the step."""
     learning_rate: float | None = None
-    """Learning rate of AdamW. None: 2e-3, on a convolutional trunk of more than 32 channels less by their ratio; a
-    fifth for a decoder alone."""
+    """Learning rate of AdamW. None: 2e-3. For a convolutional trunk of more than 32 channels it is multiplied by 32 /
+    channels, and for a fit of the decoder alone by 0.2."""
     discriminator: float = 0.0
-    """Weight of the patch discriminator's opinion; 0: there is none."""
+    """Weight of the adversarial loss of the patch discriminator. 0: no discriminator."""
     discriminator_start: int = 0
-    """Steps before it begins to learn and to count."""
+    """Number of steps before the discriminator is fitted and its loss counts."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "micro_batch"):
@@ -46,17 +47,17 @@ class FitSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CodebookConfig:
-    """An image tokenizer: a folder that holds one, or what is fitted."""
+    """An image tokenizer: a folder with a saved one, or the settings of a fit."""
 
     min_side_px: int = 0
-    """Least shorter side of the pictures that it takes, pixels. Of several whose least side a picture reaches, the one
-    with the largest takes it; one has 0."""
+    """Minimum shorter side of the pictures of this tokenizer, in pixels. A picture goes to the tokenizer with the
+    largest minimum that it reaches. One tokenizer must have 0."""
 
     image_tokenizer: str | None = None
-    """Folder of a saved image tokenizer. Null: fit a VQ-VAE on the images that it takes."""
+    """Folder of a saved image tokenizer. Null: fit a VQ-VAE on the images for this entry."""
 
     vqvae: VQVAEConfig = dataclasses.field(default_factory=VQVAEConfig)
-    """Shape of the VQ-VAE that is fitted."""
+    """Shape of the VQ-VAE to fit."""
 
     grids: tuple[str, ...] = ()
     """As tokenize.grids."""
@@ -65,8 +66,8 @@ class CodebookConfig:
     """As tokenize.resize."""
 
     ids: str | None = None
-    """Name of its range of ids in the vocabulary. Null: that of its entry. Two entries may share a range where they are
-    one tokenizer on other grids."""
+    """Name of the range of ids in the vocabulary. Null: the name of the entry. Two entries may share a range if they
+    are the same tokenizer with other grids."""
 
     def __post_init__(self) -> None:
         parse_grids(self.grids)
@@ -85,7 +86,8 @@ def _check_name(name: str) -> None:
 
 
 def _check_codebooks(codebooks: Mapping[str, CodebookConfig]) -> None:
-    """Raises UserError where not every picture belongs to one codebook, or two would share ids and cannot."""
+    """Raises UserError if a picture would belong to no codebook or to two, or if entries that share ids name no saved
+    tokenizer."""
     for name in codebooks:
         _check_name(name)
     if len(codebooks) > MAX_CODEBOOKS:
@@ -118,75 +120,79 @@ Order = Literal["interleaved", "image_first", "text_first", "assigned"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizeConfig:
-    """How pictures and words become tokens."""
+    """How images and texts become tokens."""
 
     image_tokenizer: str | None = None
     """Folder of a saved image tokenizer. Null: fit a VQ-VAE on the images of the corpus."""
 
     vqvae: VQVAEConfig = dataclasses.field(default_factory=VQVAEConfig)
-    """Shape of the VQ-VAE that is fitted."""
+    """Shape of the VQ-VAE to fit."""
 
     grids: tuple[str, ...] = ()
-    """Grids of tokens that pictures are cut to, as ROWSxCOLUMNS: [8x16, 12x12, 16x8] takes for each picture the one
-    that is nearest to its shape. Empty: those of the tokenizer, which is one square unless it was fitted otherwise."""
+    """Grids of tokens as ROWSxCOLUMNS. With [8x16, 12x12, 16x8], each picture is cropped to the grid that is nearest to
+    its shape. Empty: the grids of the tokenizer; by default one square."""
 
     resize: Resize | None = None
-    """How a picture is brought to its grid: crop (the centre) or letterbox (all of it, black beside it). Null: as the
-    tokenizer was fitted, crop where it is fitted in the run."""
+    """How a picture is brought to its grid: crop (the centre) or letterbox (the whole picture with black bars). Null:
+    as the tokenizer was fitted; crop for one that the run fits."""
 
     codebooks: dict[str, CodebookConfig] = dataclasses.field(default_factory=dict)
-    """Several image tokenizers in place of the one above, by name: {pictures: {min_side_px: 200, image_tokenizer:
-    FOLDER}, thumbnails: {}}. Every picture goes to one of them, by the shorter side of its file. Each has a range of
-    ids of its own, in this order. Empty: the one that image_tokenizer, vqvae, grids and resize say."""
+    """Several image tokenizers by name, instead of the one above: {pictures: {min_side_px: 200, image_tokenizer:
+    FOLDER}, thumbnails: {}}. Each picture goes to one of them, by the shorter side of its file. Each has its own range
+    of ids, in this order. Empty: one tokenizer, from image_tokenizer, vqvae, grids and resize."""
 
     vqvae_steps: int = 1500
-    """Steps of the fit, 16 images each; fixed, so that a fit repeats. 1500 take half a minute of one core."""
+    """Steps of the fit, with 16 images each. The number is fixed, so that a fit can be repeated. 1500 steps take half a
+    minute on one core."""
 
     vqvae_max_images: int = 20_000
-    """Images of the corpus that the fit of a codebook may see, chosen by hash of their id; they are held in memory."""
+    """Maximum number of images for the fit of a codebook. They are chosen by the hash of their id and held in
+    memory."""
 
     text_tokenizer: str | None = None
-    """File of a byte-level BPE, of the package `tokenizers` or of tiktoken. Null: fit one on the text of the corpus."""
+    """File of a byte-level BPE of the package `tokenizers` or of tiktoken. Null: fit one on the text of the corpus."""
 
     text_vocab_size: int = 4096
-    """Tokens of the BPE that is fitted."""
+    """Number of tokens of the BPE to fit."""
 
     alt_as_caption: bool = True
-    """Whether the alternative text of an image stands in where it has no caption."""
+    """Whether the alt text of an image replaces a missing caption."""
 
     order: Order = "interleaved"
     """Order of texts and images in a sequence: interleaved (as on the page), image_first, text_first, or assigned (each
     image before the text that MMC4's assignment gives it; needs score.clip)."""
 
     max_images: int | None = None
-    """Images of a document that enter its sequence at most, the first ones on the page. Null: all."""
+    """Maximum number of images of a document in its sequences; the first ones on the page are used. Null: all."""
 
     max_tokens: int | None = None
-    """Tokens of a sequence at most. A longer document becomes several, cut between items; only a text that no sequence
-    could hold is cut in itself, never an image. Null: one sequence per document."""
+    """Maximum number of tokens of a sequence. A longer document becomes several sequences and is cut between items. A
+    text is cut only if it is longer than a sequence, and an image never. Null: one sequence per document."""
 
     shard_tokens: int = 2**25
-    """Tokens of a token shard, about; one shard is in memory at a time, at some 10 bytes per token."""
+    """Approximate number of tokens of a token shard. One shard is in memory at a time, with about 10 bytes per
+    token."""
 
     blur_faces: bool = False
-    """Whether faces are blurred before an image becomes tokens, before the image tokenizer learns from it, and in
-    exports. Needs score.faces; an image that was not searched for faces is left out."""
+    """Whether to blur faces before images are tokenized, before the image tokenizer is fitted on them, and in exports.
+    Needs score.faces. Images that were not searched for faces are left out."""
 
     device: str = "cpu"
-    """Where images are encoded: cpu, cuda, mps, or auto, the fastest of them that is there. The same kind of device and
-    settings give the same codes; files of codes say which. On GPUs one process encodes on each."""
+    """Device that encodes images: cpu, cuda, mps, or auto, the fastest available one. The same kind of device and
+    settings give the same codes, and files of codes record both. With GPUs, one process encodes on each."""
 
     precision: str = "auto"
-    """Precision of the image tokenizer's trunk: float32, bfloat16, or auto: the latter for a VQGAN where the device
-    multiplies it in hardware. `gobelin tokenizer show` says how many codes are the same."""
+    """Precision of the image tokenizer's trunk: float32, bfloat16 or auto. Auto is bfloat16 for a VQGAN or MoVQ on a
+    device with bfloat16 hardware, otherwise float32. `gobelin tokenizer show` prints the share of codes that stay
+    equal."""
 
     batch_size: int | None = None
-    """Images that are encoded at a time. Null: what suits the device. Another number may change codes that are nearly
-    as far from another one."""
+    """Images that are encoded at a time. Null: a default for the device. Another number may change a code if another
+    code is almost as near."""
 
     decode_processes: int | None = None
-    """Processes that open pictures for one that encodes. Null: none on the CPU, on a GPU up to 16 of its share of the
-    cores. Codes are the same."""
+    """Processes that decode images for one process that encodes. Null: none on the CPU; on a GPU its share of the
+    cores, at most 16. The codes do not depend on it."""
 
     def __post_init__(self) -> None:
         check_device(self.device)
@@ -206,10 +212,10 @@ class TokenizeConfig:
             _check_codebooks(self.codebooks)
             for name in ("image_tokenizer", "vqvae", "grids", "resize"):
                 if getattr(self, name) != getattr(_ONE, name):
-                    raise UserError(f"codebooks and {name} both say what images become: move it into an entry")
+                    raise UserError(f"codebooks and {name} both choose the image tokenizer: move it into an entry")
 
     def image_tokenizers(self) -> dict[str, CodebookConfig]:
-        """The image tokenizers by the names of their entries; one by itself has the name ``""``."""
+        """The image tokenizers by the name of their entry. A single tokenizer has the name ``""``."""
         one = CodebookConfig(
             image_tokenizer=self.image_tokenizer, vqvae=self.vqvae, grids=self.grids, resize=self.resize
         )

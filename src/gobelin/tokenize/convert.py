@@ -1,6 +1,7 @@
-"""Published image tokenizers into our own networks: the keys of a checkpoint tell what it is, its tensors the shape.
+"""Converts published image tokenizers to gobelin's networks. The keys of a checkpoint determine its layout, and its
+tensors the shape.
 
-    layout      weights of                               told by
+    layout      weights of                               recognised by
     taming      VQGAN (arXiv 2012.09841), Chameleon,     encoder.down.*, decoder.up.0 at full resolution
                 Anole, latent diffusion's VQ and KL      (no quantize.*: a KL-VAE)
     janus       transformers' JanusVQVAE                 encoder.down.*, decoder.up.0 at the lowest resolution
@@ -10,10 +11,11 @@
     emu3        Emu3-VisionTokenizer, transformers'      encoder.time_conv.* (convert_emu3.py)
                 Emu3VQVAE
 
-Vectors and codes are normalised to length 1 in the layouts llamagen and janus, as LlamaGen and Janus do.
-(transformers' own JanusVQVAE compares without it when it encodes; that gives the same codes where the codebook's rows
-have length 1.) The size of pictures is not in the weights; it is given, or the layout's usual one. Files are
-safetensors, or pickles read with ``weights_only=True``, which builds tensors and plain containers and runs nothing.
+In the layouts llamagen and janus, vectors and codes are normalised to length 1, as in LlamaGen and Janus.
+(transformers' JanusVQVAE does not normalise when it encodes. The codes are the same if the rows of the codebook have
+length 1.) The size of pictures is not part of the weights; it is an argument, with a default for the layout. Files are
+safetensors, or pickles that are read with ``weights_only=True``, which builds only tensors and plain containers and
+runs no code.
 """
 
 from __future__ import annotations
@@ -45,13 +47,13 @@ CHAMELEON_SIZE = EMU3_SIZE = 512
 
 _ROOT = re.compile(r"(.*?)encoder\.(?:conv_in\.weight|conv_blocks\.0\.)")
 _TORCH_ADVICE = "Weights only load failed"
-"""The start of torch's message that a file must be unpickled whole, which would run code in it."""
+"""The start of torch's message for a file that could only be read by running code from it."""
 
 _DROPPED = re.compile(r"(?:loss\.|quantize\.(?:codebook_used|embedding\.|_codebook|.*ema_)|model_ema\.)")
-"""Entries of a checkpoint that are not part of the network. The codebook itself is taken by name."""
+"""Entries of a checkpoint that are not part of the network. The codebook is read separately, by name."""
 
 _OF_WHOLE_MODELS = re.compile(r"language_model|text_model|lm_head")
-"""Parts of a whole Janus, Chameleon or Emu3 that are not read."""
+"""Parts of a whole Janus, Chameleon or Emu3 model that are not read."""
 
 _DIFFUSERS = (
     (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
@@ -84,23 +86,24 @@ _LLAMAGEN = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Converted:
-    """A published tokenizer as one of ours."""
+    """A converted tokenizer."""
 
     layout: str
     tokenizer: ImageTokenizer
 
 
 def convert_tokenizer(address: str, *, size: int | tuple[int, int] | None = None, name: str | None = None) -> Converted:
-    """The tokenizer in this file, or in the safetensors of this folder.
+    """Converts the tokenizer in this file, or in the safetensors files of this folder.
 
     Args:
-        size: side of its pictures, or height and width, pixels; a multiple of what a token stands for. None: 512 for
+        address: file or folder.
+        size: side of its pictures, or height and width, in pixels; a multiple of a token's side. None: 512 for
             Chameleon and Emu3, otherwise 256.
-        name: of its codebook; by default the layout's name.
+        name: name of its codebook; by default that of the layout.
 
     Raises:
-        UserError: there is no such file, it cannot be read safely, or it is of no layout known here; the message says
-            what its keys look like.
+        UserError: there is no such file, it cannot be read safely, or its layout is unknown; the message lists some of
+            its keys.
     """
     found = read_weights(address)
     weights = _strip(found)
@@ -118,7 +121,7 @@ def convert_tokenizer(address: str, *, size: int | tuple[int, int] | None = None
             inner = {key: tensor.float() for key, tensor in weights.items() if not _DROPPED.match(key)}
     except LookupError as error:
         raise UserError(
-            f"{address} looks like a VQGAN, but lacks what its shape is told by ({error}): {_look(found)}"
+            f"{address} looks like a VQGAN, but its shape cannot be inferred ({error}): {_look(found)}"
         ) from None
     network = make_network(config).float()
     codes_Kd = weights.get("quantize.embedding.weight")
@@ -141,11 +144,12 @@ def convert_tokenizer(address: str, *, size: int | tuple[int, int] | None = None
 
 
 def read_weights(address: str) -> Weights:
-    """Tensors of a file, or of a folder's safetensors, by key. Raises UserError where it cannot be read safely."""
+    """Tensors of a file, or of the safetensors files of a folder, by key. Raises UserError if they cannot be read
+    safely."""
     if is_folder(address):
         paths = [path for path in files_in(address) if path.endswith(".safetensors")]
         if not paths:
-            raise UserError(f"{address} holds no safetensors: give the file of the checkpoint")
+            raise UserError(f"{address} holds no safetensors files: give the file of the checkpoint")
         return {key: tensor for path in paths for key, tensor in _read_safetensors(path).items()}
     if not exists(address):
         raise UserError(f"{address}: no such file or folder")
@@ -168,13 +172,13 @@ def _read_pickle(address: str) -> Weights:
     try:
         with local_copy(address) as path, torch.serialization.safe_globals([argparse.Namespace]):
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  # torch names no types for a file that is damaged
+    except Exception as error:  # noqa: BLE001  # torch documents no exceptions for a damaged file
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         refused = next((line for line in lines if "Unsupported global" in line or "Unsupported class" in line), None)
         if isinstance(error, pickle.UnpicklingError) and refused is not None:
             raise UserError(
-                f"{address} holds more than tensors, which is never unpickled here ({refused}). Where you trust the "
-                "file: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW), and give NEW"
+                f"{address} holds other objects than tensors, which gobelin never unpickles ({refused}). If you trust "
+                "the file: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW), and give NEW"
             ) from None
         told = "it is neither an archive nor a pickle of tensors" if lines[0].startswith(_TORCH_ADVICE) else lines[0]
         raise UserError(f"{address} is not a checkpoint of torch: {told}") from None
@@ -182,12 +186,12 @@ def _read_pickle(address: str) -> Weights:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping) and content[key]:
             content = content[key]
     if not isinstance(content, Mapping):
-        raise UserError(f"{address} holds a {type(content).__name__} and not tensors by name")
+        raise UserError(f"{address} holds a {type(content).__name__}, not a dictionary of tensors")
     return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
 def _strip(weights: Weights) -> Weights | None:
-    """The tensors of the tokenizer, without the prefix of their names; None if there are none."""
+    """The tensors of the tokenizer without the prefix of their names, or None if there are none."""
     roots = {match.group(1) for key in weights if (match := _ROOT.match(key))}
     named = {root for root in roots if f"{root}encoder.conv_out.weight" in weights}
     if len(named) != 1:
@@ -208,7 +212,9 @@ def _to_taming(weights: Weights) -> tuple[str, Weights]:
             for key, tensor in renamed.items()
         }
     if "quantize.embed.weight" in weights:
-        raise UserError("this is a VQGAN with Gumbel quantization (quantize.embed, quantize.proj), which is not read")
+        raise UserError(
+            "this is a VQGAN with Gumbel quantization (quantize.embed, quantize.proj), which gobelin does not support"
+        )
     if "decoder.conv_in.weight" not in weights:
         return "chameleon", {key: tensor for key, tensor in weights.items() if not key.startswith("post_quant_conv.")}
     if "decoder.up.0.upsample.conv.weight" in weights:
@@ -226,7 +232,7 @@ def _renamed(weights: Weights, rules: tuple[tuple[str, str], ...]) -> Weights:
 
 
 def _reversed(weights: Weights) -> Weights:
-    """Levels of the decoder counted from the full resolution instead of in the order of their execution."""
+    """Renumbers the levels of the decoder: from the full resolution, instead of in the order of execution."""
     number = _num_levels(weights, "decoder.up")
     return {
         re.sub(r"^decoder\.up\.(\d+)\.", lambda level: f"decoder.up.{number - 1 - int(level[1])}.", key): tensor
@@ -245,7 +251,7 @@ def _trunk(weights: Weights, size: int | tuple[int, int]) -> dict[str, Any]:
     num_levels = _num_levels(weights, "encoder.down")
     widths = [_side(weights, f"encoder.down.{level}.block.0.conv1.weight", 0) for level in range(num_levels)]
     if any(width % channels for width in widths):
-        raise LookupError(f"levels of {widths} channels are no multiples of {channels}")
+        raise LookupError(f"levels of {widths} channels are not multiples of {channels}")
     return {
         "image_size": size,
         "channels": channels,
@@ -282,7 +288,7 @@ def _side(weights: Weights, key: str, axis: int) -> int:
 
 
 def _look(weights: Weights) -> str:
-    """What keys look like, in a line: how many, and one of each beginning."""
+    """Describes keys in one line: their number, and one example per prefix."""
     if not weights:
         return "it holds no tensors"
     examples: dict[str, str] = {}

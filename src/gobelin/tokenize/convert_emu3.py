@@ -1,13 +1,13 @@
-"""Emu3's image tokenizer into our own network: as published (``Emu3-VisionTokenizer``), or as transformers'
-``Emu3VQVAE`` has it, alone or in the whole model.
+"""Converts Emu3's image tokenizer to ``movq.MoVQ``, from the published checkpoint (``Emu3-VisionTokenizer``) or from
+transformers' ``Emu3VQVAE``, alone or as part of the whole model.
 
-    transformers                              as published, and here
+    transformers                              published, and here
     encoder.down_block.down.L.attn_norms.I    encoder.down.L.attn.I.norm
     encoder.middle_block.attn_norm            encoder.mid.attn_1.norm
     ....attn.I.q_proj (linear), .out_proj     ....attn.I.q (1 x 1 convolution), .proj_out
 
-What is over time is made one for pictures, whose frames are equal (``movq.py``). Convolutions over time see two
-frames of zeros before the first and none behind.
+Layers over time become layers for pictures, whose frames are equal (``movq.py``). Convolutions over time are padded
+with two frames of zeros before the first frame, and with none after the last.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _LINEAR = re.compile(r".*\.attn(?:_1|\.\d+)\.(?:q|k|v|proj_out)\.weight")
 
 
 def is_emu3(weights: Mapping[str, Tensor]) -> bool:
-    """Whether these are of Emu3's image tokenizer: its encoder has convolutions over time."""
+    """Whether the weights are of Emu3's image tokenizer: its encoder has convolutions over time."""
     return "encoder.time_conv.0.conv.conv.weight" in weights
 
 
 def as_published(weights: Mapping[str, Tensor]) -> Weights:
-    """The names of the published file; linear layers of attention as 1 x 1 convolutions."""
+    """The weights under the names of the published checkpoint. Linear layers of attention become 1 x 1 convolutions."""
     made = {}
     for key, tensor in weights.items():
         for pattern, replacement in _NAMES:
@@ -53,13 +53,14 @@ def as_published(weights: Mapping[str, Tensor]) -> Weights:
 
 
 def shape_of_emu3(weights: Mapping[str, Tensor], trunk: Mapping[str, object]) -> MoVQConfig:
-    """The shape of a network of these weights, named as published.
+    """The shape of the network with these weights, under their published names.
 
     Args:
+        weights: tensors by published name.
         trunk: fields of the encoder's trunk.
 
     Raises:
-        LookupError: a weight that the shape is told by is not there.
+        LookupError: a weight that is needed to infer the shape is missing.
     """
     num_convs = sum(bool(re.fullmatch(r"encoder\.time_conv\.\d+\.conv\.conv\.weight", key)) for key in weights)
     num_codes, code_width = _weight(weights, "quantize.embedding.weight").shape
@@ -68,10 +69,10 @@ def shape_of_emu3(weights: Mapping[str, Tensor], trunk: Mapping[str, object]) ->
 
 
 def for_pictures(weights: Mapping[str, Tensor], config: MoVQConfig) -> Weights:
-    """The weights of ``movq.MoVQ``, without the codebook.
+    """The weights of ``movq.MoVQ`` without the codebook.
 
     Raises:
-        LookupError: one of those that are over time is not there.
+        LookupError: a weight of the layers over time is missing.
     """
     over_time = re.compile(r"(?:encoder|decoder)\.time_|quant_conv\.|post_quant_conv\.|quantize\.")
     made = {key: tensor.float() for key, tensor in weights.items() if not over_time.match(key)}
@@ -96,11 +97,13 @@ def _num_convs(config: MoVQConfig) -> int:
 
 
 def _halving(kernel_oc4hw: Tensor, frames: int, are_equal: bool) -> Tensor:
-    """A convolution over time of width 4 and stride 2, as one over frames side by side in the channels.
+    """Converts a convolution over time of width 4 and stride 2 to a convolution over frames that are stored next to
+    each other in the channels.
 
     Args:
-        frames: that it sees; the two before the first are zeros.
-        are_equal: all frames are the same, and come once.
+        kernel_oc4hw: output channels x input channels x 4 x height x width.
+        frames: number of input frames. Two frames of zeros precede them.
+        are_equal: all frames are equal and are given once.
     """
     out_channels, in_channels, _, *size = kernel_oc4hw.shape
     found = kernel_oc4hw.new_zeros(frames // 2, out_channels, frames, in_channels, *size)
@@ -115,7 +118,8 @@ def _halving(kernel_oc4hw: Tensor, frames: int, are_equal: bool) -> Tensor:
 
 
 def _last_frame(weights: Mapping[str, Tensor], stem: str, target: str) -> Weights:
-    """A convolution over time at the first frame, behind frames of zeros: what it does with the newest one."""
+    """A convolution over time at the first frame. All earlier frames are zeros, so only the kernel's last slice in time
+    counts."""
     kernel = _weight(weights, f"{stem}.weight").float()
     return {f"{target}.weight": kernel[:, :, -1], f"{target}.bias": _weight(weights, f"{stem}.bias").float()}
 

@@ -1,4 +1,5 @@
-"""The life of a decoding process (``decoders.py``): encoded pictures in, pixels out, until its input ends."""
+"""The main loop of a decoding process (``decoders.py``): reads encoded pictures and writes pixels, until its input
+ends."""
 
 from __future__ import annotations
 
@@ -18,9 +19,17 @@ from gobelin.transforms.urls import describe
 
 
 def serve(framings: Sequence[Framing], requests: BinaryIO, replies: BinaryIO) -> None:
-    """A request is JSON, its length before it: (bytes, faces, tokenizer) of each file; the files follow. A reply is
-    JSON, with its length before it, that says of each why it gives no pixels, or which grid it has; the pixels of the
-    others follow."""
+    """Answers requests until the input ends.
+
+    A request is the length of a JSON document (8 bytes, big endian), the document, and files. The document lists
+    (bytes, faces, tokenizer) of each file. A reply is the length of a JSON document, the document, and pixels. The
+    document lists for each file either an error message or the index of its grid.
+
+    Args:
+        framings: framing of each tokenizer.
+        requests: stream to read from.
+        replies: stream to write to.
+    """
     while len(head := requests.read(8)) == 8:
         described: list[str | int] = []
         pictures: list[np.ndarray] = []
@@ -30,7 +39,7 @@ def serve(framings: Sequence[Framing], requests: BinaryIO, replies: BinaryIO) ->
                 pixels = decode(data, tuple(map(tuple, faces)), framings[which])
                 described.append(framings[which].index_of(pixels.shape[:2]))
                 pictures.append(pixels)
-            except Exception as error:  # noqa: BLE001  # the boundary: a bad picture costs itself
+            except Exception as error:  # noqa: BLE001  # the boundary: a bad picture must not affect others
                 described.append(describe(error))
         encoded = json.dumps(described).encode()
         replies.write(struct.pack(">Q", len(encoded)) + encoded)
@@ -45,7 +54,7 @@ def _framing(given: dict[str, Any]) -> Framing:
 
 def _main() -> None:
     replies = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
-    os.dup2(2, 1)  # what native code prints must not get among the replies
+    os.dup2(2, 1)  # output of native code must not mix with the replies
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         serve([_framing(each) for each in json.loads(sys.argv[1])], sys.stdin.buffer, replies)
     os._exit(0)

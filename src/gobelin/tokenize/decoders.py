@@ -1,10 +1,10 @@
-"""Pictures are opened ahead of the network, in this process or in several others, and come back in their order.
+"""Decodes pictures ahead of the network, in this process or in several others, and returns them in order.
 
-On the CPU the workers of a run share the cores among them, so each opens its own pictures between two batches: another
-process would only add the way there and back. Beside a GPU, ``DecoderPool`` keeps several processes busy: a thread for
-each writes encoded pictures into its pipe and reads pixels back, and Python's lock is free meanwhile. What comes back
-is the same, whatever their number. If a file ends its process, only that file is lost: those that were sent with it are
-opened again, one by one.
+On the CPU the workers of a run share the cores. So each worker decodes its own pictures between two batches, because
+another process would only add the cost of the transfer. Beside a GPU, ``DecoderPool`` keeps several processes busy. For
+each of them, a thread writes encoded pictures to a pipe and reads pixels back, without holding Python's lock. The
+result does not depend on the number of processes. If a file kills its process, only that file is lost: the other files
+of its request are decoded again, one by one.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from gobelin.transforms.vision.faces import Boxes
 
 Key = TypeVar("Key", bound=Hashable)
 Encoded = tuple[bytes, Boxes, int]
-"""A picture's file, the faces in it that are blurred, and the index of the tokenizer that takes it."""
+"""The file of a picture, the faces in it to blur, and the index of its tokenizer."""
 
 CHUNK = 16
-"""Pictures that travel together."""
+"""Pictures per request to a process."""
 
 MAX_PROCESSES = 16
 _MODULE = "gobelin.tokenize.decode_process"
 
 
 def default_processes(device: str, workers: int = 1) -> int:
-    """Decoding processes of a worker: none on the CPU, whose cores the workers share; elsewhere the worker's share of
-    the cores.
+    """Number of decoding processes of a worker: none on the CPU, whose cores the workers share; otherwise the worker's
+    share of the cores, at most 16.
 
     Args:
-        device: ``cpu``, ``cuda``, ``mps``.
-        workers: processes that work at a time.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        workers: number of workers on the machine.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if device == "cpu" else max(1, min(MAX_PROCESSES, cores // max(1, workers)))
 
 
 class DecoderPool:
-    """Opens pictures for image tokenizers.
+    """Decodes pictures for image tokenizers.
 
     Args:
-        framings: of each, the sizes of its pictures.
-        num_processes: 0: in this process.
+        framings: framing of each tokenizer.
+        num_processes: number of processes; 0: decode in this process.
     """
 
     def __init__(self, framings: Sequence[Framing], num_processes: int = 0) -> None:
@@ -67,7 +67,7 @@ class DecoderPool:
         self._threads = ThreadPoolExecutor(num_processes) if num_processes else None
 
     def decoded(self, pictures: Iterable[tuple[Key, Encoded]]) -> Iterator[tuple[Key, np.ndarray | Refused]]:
-        """The pixels of each picture, uint8 H x W x 3, or why there are none; in the order given."""
+        """The pixels of each picture, uint8 H x W x 3, or why it cannot be decoded; in order."""
         if self._threads is None:
             for key, (data, faces, which) in pictures:
                 yield key, attempt(decode, data, faces, self._framings[which])
@@ -166,14 +166,14 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, **threads},
-            process_group=0,  # Ctrl-C is for the supervisor; the process ends with its input
+            process_group=0,  # so that only the supervisor gets Ctrl-C; the process ends with its input
         )
 
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()  # it holds nothing
+        process.kill()  # it has no state to save
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):

@@ -1,11 +1,11 @@
-"""The image tokenizer as a Beam stage: encodes each distinct image of the corpus once (the GPU worker).
+"""The image tokenizer as a Beam stage: encodes each distinct image of the corpus once, on the GPU worker.
 
-Each process has one tokenizer, or one of each if a recipe has several. Then each picture goes to one of them. Pictures
-come in the order of shards and ids. Batches have one size and may hold pictures of several documents and shards, so
-only the last batches are padded. The next pictures are opened while the device works (``decoders.py``). Codes depend on
-the picture, the tokenizer, the kind of device and the settings. Each file's metadata holds these. Codes do not depend
-on batches, workers or decoding processes. A picture that cannot be opened becomes a decision. ``assemble.py`` makes
-sequences of the codes.
+Each process has one tokenizer, or several if the recipe has several; then each picture goes to one of them. Pictures
+come in the order of shards and ids. Batches have a fixed size and may hold pictures of several documents and shards, so
+only the last batches are padded. The next pictures are decoded while the device computes (``decoders.py``). Codes
+depend on the picture, the tokenizer, the kind of device and the settings, which each file's metadata records. They do
+not depend on batches, workers or decoding processes. A picture that cannot be decoded becomes a decision.
+``assemble.py`` makes sequences of the codes.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from gobelin.tokenize.image_tokenizers import ImageTokenizers
 
 ENCODED_KEY = "gobelin.encoded"
-"""Metadata of a shard of codes: of each tokenizer the device's kind, precision, batch size and torch that made them, a
-list as JSON."""
+"""Key of the metadata of a shard of codes: a JSON list with kind of device, precision, batch size and version of torch
+for each tokenizer."""
 
 Shown = tuple[Sequence[int], Iterable[tuple[int, str | None]]]
-"""Shards that are encoded together, and (shard, image id) of what is shown of them."""
+"""Numbers of the shards that are encoded together, and (shard, image id) of the images to encode."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ class Encoding:
     decisions: str
     device: str = "cpu"
     precision: str = "auto"
-    batch_size: int | None = None  # None: what suits the device
-    processes: int | None = None  # that open pictures; None: what suits the device
-    workers: int = 1  # that share this machine's cores
-    scores: str | None = None  # ``IMAGE_SCORES`` with the faces that are blurred first; None: nothing is
-    shown: tuple[tuple[str, ...], ...] | None = None  # of each shard, files of ``SHOWN``; None: ids come in
+    batch_size: int | None = None  # None: a default for the device
+    processes: int | None = None  # that decode pictures; None: a default for the device
+    workers: int = 1  # number of workers on this machine
+    scores: str | None = None  # ``IMAGE_SCORES`` with faces to blur; None: no blurring
+    shown: tuple[tuple[str, ...], ...] | None = None  # per shard, files of ``SHOWN``; None: use the given ids
 
 
 class EncodeImages(beam.PTransform):
@@ -79,7 +79,7 @@ class EncodeImages(beam.PTransform):
 
 
 def copies_serve(framings: Iterable[Framing], copy_side_px: int) -> bool:
-    """Whether image tokenizers for pictures of these sizes read reduced copies instead of files."""
+    """Whether the reduced copies of images are large enough for image tokenizers with these framings."""
     return all(decode_side(framing) <= copy_side_px for framing in framings)
 
 
@@ -128,7 +128,7 @@ class _EncodeImages(WebStep):
     def _pictures(
         self, ids: dict[int, list[str]], decisions: dict[int, list[Decision]]
     ) -> Iterator[tuple[_Key, Encoded]]:
-        """The file of each image that may be encoded, and what it is."""
+        """The encoded file and the key of each image to encode."""
         job, frames = self._encoding, self._tokenizers.frames
         for index, known in ids.items():
             wanted = set(known if job.shown is None else shown_in_part(index, job.shown)[1])
@@ -143,8 +143,8 @@ class _EncodeImages(WebStep):
     def _rows(
         self, pictures: Iterable[tuple[_Key, Encoded]], decisions: dict[int, list[Decision]]
     ) -> Iterator[tuple[int, CodesOfImage]]:
-        """(shard, row of codes) of each image, in the order given."""
-        waiting: deque[tuple[_Key, int]] = deque()  # and the codebook
+        """(shard, row of codes) of each image, in order."""
+        waiting: deque[tuple[_Key, int]] = deque()  # with the index of its codebook
         frames, codebooks = self._tokenizers.frames, self._tokenizers.codebooks
 
         def opened() -> Iterator[tuple[int, np.ndarray]]:
@@ -182,7 +182,7 @@ class _Key(NamedTuple):
     shard: int
     image_id: str
     url: str
-    tokenizer: int  # that takes it
+    tokenizer: int  # index of its tokenizer
 
 
 def _failed(key: _Key, rule: str, detail: str | None) -> Decision:
@@ -197,7 +197,7 @@ def _are_narrow(codebooks: Sequence[Codebook]) -> bool:
 
 
 def codes_schema(codebooks: Sequence[Codebook]) -> pa.Schema:
-    """Schema of the data set ``codes``; which codebook an image has stands in it where there are several."""
+    """Schema of the data set ``codes``. With several codebooks it has a column for the codebook of an image."""
     if codebooks[0].is_continuous:
         schema = IMAGE_LATENTS
     else:
@@ -206,8 +206,8 @@ def codes_schema(codebooks: Sequence[Codebook]) -> pa.Schema:
 
 
 def how_encoded(codes: str) -> list[dict[str, Any]]:
-    """On which kinds of device and with which settings the shards of a data set of codes were made, each once; of each
-    tokenizer, where there are several."""
+    """The distinct devices and settings with which the shards of a data set of codes were made. With several
+    tokenizers, there is one entry per tokenizer."""
     found: dict[str, None] = {}
     for path in list_shards(codes):
         with open_input(path) as stream:

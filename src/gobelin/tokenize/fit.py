@@ -68,15 +68,15 @@ _ADVICE = "Nothing was written of this step: change the tokenizer's shape or the
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FitMetrics:
-    """The quality that a fit reached."""
+    """Quality of a fitted tokenizer."""
 
     num_images: int  # fitted on
     num_held_out: int
     psnr_db: float  # of held-out reconstructions in 8-bit range, over all pixels at once
     ssim: float  # of held-out reconstructions, mean
-    codes_used: int  # of K, by an epoch of the pictures it was fitted on, at most 20,000 of them; 0 for latents
+    codes_used: int  # of K, over an epoch of the fitted pictures, at most 20,000; 0 for latents
     perplexity: float  # of those codes: exp of their entropy, [1, K]; 0 for latents
-    reencode_ratio: float  # held-out positions whose code is the same after decoding and encoding again; 0 for latents
+    reencode_ratio: float  # share of held-out codes that decoding and encoding reproduce; 0 for latents
 
 
 def fit_tokenizer(
@@ -99,29 +99,36 @@ def fit_tokenizer(
     look_every: int = 0,
     on_look: Callable[[int, float, Network, bool], None] | None = None,
 ) -> tuple[Network, FitMetrics] | None:
-    """Fit an image tokenizer of this shape.
+    """Fits an image tokenizer of this shape.
 
     Args:
-        steps: batches of ``settings.batch_size`` pictures, by default 16.
+        pictures: the pictures to fit on.
+        config: the shape.
+        seed: seed of weights, noise and codebook.
+        steps: number of batches of ``settings.batch_size`` pictures, at least 1.
         on_step: called after each step with the number of steps done and the loss.
-        precision: of the trunk; quantizer, loss and weights are float32 always.
-        checkpoints: folder whose ``checkpoint.pt`` the fit goes on from, and which is written every
-            ``checkpoint_steps`` steps, ``checkpoint_seconds`` after the last one, and when ``stop`` says so. It is
-            deleted at the end.
-        perceptual: a perceptual distance that is added to the loss, on pictures of 16 px or more.
-        decoder_of: a tokenizer of this shape whose decoder alone is fitted on; its codes stay what they are. It is
-            changed in place.
-        processes: that fit together; all call this with the same arguments.
-        look_every, on_look: every so many steps the first process is called with the number of steps done, the loss,
-            the network, which it leaves as it is, and whether there are codes yet.
+        precision: of the trunk. Quantizer, loss and weights are always float32.
+        device: device of the network.
+        checkpoints: folder of ``checkpoint.pt``. The fit continues from it, and writes it every ``checkpoint_steps``
+            steps, ``checkpoint_seconds`` after the last one, and when ``stop`` returns True. It is deleted at the end.
+        checkpoint_steps: maximum number of steps between two checkpoints.
+        checkpoint_seconds: maximum time between two checkpoints, s.
+        stop: called after each step. If it returns True, the fit writes a checkpoint and ends.
+        perceptual: a perceptual distance that is added to the loss, for pictures of 16 px or more.
+        settings: settings of the fit; by default those of ``FitSettings``.
+        decoder_of: a tokenizer of this shape. Only its decoder is fitted, in place, so its codes stay the same.
+        processes: the processes that fit together. All of them call this function with the same arguments.
+        look_every: number of steps between two calls of ``on_look``; 0: no calls.
+        on_look: called in the first process with the number of steps done, the loss, the network (which it must not
+            change) and whether the fit quantizes yet.
 
     Returns:
-        The network and what it reached; None where ``stop`` ended the fit before.
+        The network and its metrics, or None if ``stop`` ended the fit early.
 
     Raises:
-        ValueError: steps are not as said.
-        UserError: the checkpoint is of another fit, or settings do not fit the processes or the pictures.
-        DivergedError: the loss or the gradient is no number any more, or the weights at the end.
+        ValueError: ``steps`` is below 1.
+        UserError: the checkpoint belongs to another fit, or the settings do not suit the processes or the pictures.
+        DivergedError: a loss, a gradient or a final weight is not finite.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
@@ -164,7 +171,8 @@ def fit_images(
     on_step: Callable[[int, float], None] | None = None,
     held_out_ratio: float = 0.05,
 ) -> tuple[Network, FitMetrics]:
-    """Fit on pictures in memory: at least 2, uint8 H x W x 3 each, of as many whole tokens as their grids have."""
+    """Fits a tokenizer on pictures in memory: at least 2, uint8 H x W x 3 each, whose sides are multiples of a
+    token's."""
     pixels = config.token_pixels
     for image in images:
         if (
@@ -184,7 +192,7 @@ def fit_images(
 
 
 class _Fit:
-    """A fit under way: network, optimizer, random state and the number of steps done."""
+    """The state of a fit: network, optimizer, random state and the number of steps done."""
 
     def __init__(
         self, pictures: Pictures, config: TokenizerConfig, seed: int, steps: int, precision: Precision,
@@ -226,12 +234,12 @@ class _Fit:
         )  # fmt: skip
 
     def advance(self) -> float:
-        """One step; its loss."""
+        """Does one step and returns its loss."""
         quantizer = None if isinstance(self.network, KLVAE) else self.network.quantizer
         learned = quantizer if isinstance(quantizer, EmaQuantizer) and not self._is_frozen else None
         if self.step == self._num_plain and learned is not None:
             self._start_codebook(learned)
-        if isinstance(self.network, KLVAE):  # whose noise depends on the step and the process alone
+        if isinstance(self.network, KLVAE):  # its noise depends only on seed, step and process
             noise = np.random.SeedSequence([self._seed, self.step, self._processes.rank]).generate_state(1)[0]
             self._random.manual_seed(int(noise))
         rate = self._rate * _schedule(self.step / self._steps)
@@ -273,13 +281,13 @@ class _Fit:
         return self.step > self._num_plain or not self._num_plain
 
     def _parts(self) -> Iterator[np.ndarray]:
-        """The pictures of the step that are this process's, as many at a time as are computed together."""
+        """The pictures of the step for this process, in micro batches."""
         settings, processes = self._settings, self._processes
         images = self._pictures.batch(self.step, settings.batch_size, processes.rank, processes.size)
         yield from _in_batches(images, settings.micro_batch or len(images))
 
     def _reconstructed(self, batch_B3HW: Tensor) -> tuple[Reconstruction, Tensor]:
-        """A pass over pictures, and the loss of it."""
+        """Reconstructs pictures, and computes the loss."""
         quantize = self.step >= self._num_plain and not (self._is_frozen and isinstance(self.network, KLVAE))
         with self._autocast():
             made = self.network(batch_B3HW, quantize=quantize, generator=self._random)
@@ -296,8 +304,8 @@ class _Fit:
         return 0.5 * error_B3HW.abs().mean() + error_B3HW.square().mean()
 
     def _start_codebook(self, quantizer: EmaQuantizer) -> None:
-        """k-means over vectors of as many pictures as it wants, those of the coming steps. Every process computes it,
-        and that of the first counts."""
+        """Initialises the codebook by k-means on vectors of the coming steps' pictures. Every process computes it, and
+        all take the result of the first process."""
         assert not isinstance(self.network, KLVAE)
         rows, columns = self._config.grid
         size = self._settings.batch_size
@@ -318,7 +326,7 @@ class _Fit:
         return torch.autocast(self._device.type, self._dtype or torch.bfloat16, enabled=self._dtype is not None)
 
     def finish(self) -> tuple[Network, FitMetrics]:
-        """The network, ready for use, and its metrics."""
+        """Returns the network, ready for use, and its metrics. Raises DivergedError if a weight is not finite."""
         self.network.eval()
         values = [
             value.detach().abs().max() for value in self.network.state_dict().values() if value.is_floating_point()
@@ -358,7 +366,7 @@ class _Fit:
         )
 
     def save(self, path: str) -> None:
-        """Write all that the next step depends on."""
+        """Writes the state on which the next step depends."""
         state: dict[str, Any] = {
             "identity": self._identity,
             "step": self.step,
@@ -373,15 +381,15 @@ class _Fit:
         write_bytes(path, stream.getvalue())
 
     def load(self, path: str) -> None:
-        """Go on from a checkpoint. Raises UserError where it is of another fit."""
+        """Continues from a checkpoint. Raises UserError if it cannot be read or belongs to another fit."""
         try:
             state = torch.load(io.BytesIO(read_bytes(path)), map_location=self._device, weights_only=True)
             identity = state["identity"]
-        except Exception as error:  # noqa: BLE001  # torch names no type for a file that is damaged
+        except Exception as error:  # noqa: BLE001  # torch documents no exception for a damaged file
             raise UserError(f"{path} is not a checkpoint of a fit ({error}); delete it to start again") from None
         if identity != self._identity:
             raise UserError(
-                f"{path} is of a fit with other pictures, settings, seed or torch: give the same, or delete it"
+                f"{path} belongs to a fit with other pictures, settings, seed or torch: use the same ones, or delete it"
             )
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -395,8 +403,8 @@ class _Fit:
 def reconstructed(
     network: Network, pictures: Sequence[np.ndarray], has_codes: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Each picture, what its tokens give back, and the tokens; before there are codes, what the vectors themselves give
-    back. All of a size come one after another."""
+    """Each picture, its reconstruction, and its tokens. Before the fit quantizes, vectors are decoded without
+    quantization, and tokens are None. Pictures are grouped by size."""
     device = next(network.parameters()).device
     for images in _in_batches(list(pictures), BATCH_SIZE):
         given_B3HW = to_float(images, device)
@@ -410,22 +418,22 @@ def reconstructed(
 
 
 def _in_batches(pictures: list[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Pictures of one size each time, at most so many."""
+    """Batches of at most ``size`` pictures. All pictures of a batch have the same size."""
     for images in grouped(pictures):
         for start in range(0, len(images), size):
             yield images[start : start + size]
 
 
 def _freeze_encoder(network: Network) -> None:
-    """Leaves what makes pictures of codes to be fitted, and nothing else. Raises UserError where there is none."""
+    """Freezes all weights except those of the decoder. Raises UserError if there is no decoder."""
     if not network.config.has_decoder:
-        raise UserError("the tokenizer is an encoder only: there is no decoder to fit on")
+        raise UserError("the tokenizer has only an encoder: there is no decoder to fit")
     for name, weight in network.named_parameters():
         weight.requires_grad_(name.startswith(("decoder.", "post_quant_conv.")))
 
 
 def _fingerprint_of(network: Network | None) -> str | None:
-    """Fingerprint of the weights that a fit begins with, so that it goes on with the same ones."""
+    """SHA-256 of the weights that a fit begins with, so that it is continued with the same ones."""
     if network is None:
         return None
     digest = hashlib.sha256()

@@ -1,7 +1,7 @@
-"""How pictures of any shape are brought to the grids of an image tokenizer. Without torch, numpy and Pillow.
+"""Brings pictures of any shape to the grids of an image tokenizer. Imports no torch, numpy or Pillow.
 
-A tokenizer of one grid cuts every picture to one shape. One of several grids (8 x 16, 12 x 12 and 16 x 8, say, of about
-as many tokens each) takes the grid that is nearest to the picture's shape, so that less is cut away.
+A tokenizer with one grid crops every picture to one shape. A tokenizer with several grids of about as many tokens each
+(for example 8 x 16, 12 x 12 and 16 x 8) uses the grid that is nearest to the picture's shape, so that less is cropped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from gobelin.errors import UserError
 
 Resize = Literal["crop", "letterbox"]
-"""Crop: the largest part of the centre that has the grid's shape. Letterbox: all of the picture, black beside it."""
+"""Crop: the largest centred part with the shape of the grid. Letterbox: the whole picture, with black bars."""
 
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 
@@ -23,7 +23,7 @@ Grid = tuple[int, int]
 """Rows and columns of tokens."""
 
 MAX_GRIDS = 64
-"""Each has a special token of its own in the vocabulary."""
+"""Maximum number of grids. Each has its own special token in the vocabulary."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,28 +32,28 @@ class Framing:
 
     grids: tuple[Grid, ...]
     token_pixels: int
-    """Pixels of a token, each way."""
+    """Side of the square of pixels that one token represents."""
     resize: Resize = "crop"
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of the pictures of each grid, pixels."""
+        """Height and width of the pictures of each grid in pixels."""
         return tuple((rows * self.token_pixels, columns * self.token_pixels) for rows, columns in self.grids)
 
     @property
     def longest_side(self) -> int:
-        """The longest side of the pictures of all grids, pixels."""
+        """The longest side of the pictures of all grids in pixels."""
         return max(max(size) for size in self.sizes)
 
     def index_for(self, height: int, width: int) -> int:
-        """The grid whose shape is nearest to that of a picture of these pixels: the least absolute difference of the
-        logarithms of width : height. Of two that are as near, the one that is named first. Computed in whole numbers,
-        so it is the same everywhere."""
+        """Index of the grid whose shape is nearest to a picture of this size in pixels: the smallest absolute
+        difference of log(width / height). Of equally near grids, the first one. The comparison uses exact fractions, so
+        the result is the same on every machine."""
         ratios = [Fraction(width * rows, height * columns) for rows, columns in self.grids]
         return min(range(len(ratios)), key=lambda index: (max(ratios[index], 1 / ratios[index]), index))
 
     def index_of(self, size: tuple[int, int]) -> int:
-        """The grid whose pictures have this height and width. Raises ValueError where none has."""
+        """Index of the grid whose pictures have this height and width in pixels. Raises ValueError if there is none."""
         try:
             return self.sizes.index(size)
         except ValueError:
@@ -63,15 +63,15 @@ class Framing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frames:
-    """Chooses the image tokenizer and the grid of a picture, among one or several tokenizers."""
+    """Chooses the image tokenizer and the grid for a picture."""
 
     framings: tuple[Framing, ...]
     min_sides_px: tuple[int, ...] = (0,)
-    """For each tokenizer the least shorter side of the pictures that it takes, pixels; one of them is 0."""
+    """For each tokenizer, the minimum shorter side of its pictures in pixels. One of them is 0."""
 
     def tokenizer_for(self, height: int, width: int) -> int:
-        """The tokenizer of a picture whose file has these pixels: of those whose least side its shorter side reaches,
-        the one with the largest."""
+        """Index of the tokenizer for a picture of this size in pixels: the one with the largest minimum side that the
+        picture's shorter side reaches."""
         shorter = min(height, width)
         return max(
             (index for index, least in enumerate(self.min_sides_px) if least <= shorter),
@@ -79,17 +79,17 @@ class Frames:
         )
 
     def codebook_of(self, tokenizer: int, size: tuple[int, int]) -> int:
-        """The codebook, counted over the grids of all tokenizers, of pixels of this height and width that are for this
-        tokenizer. Raises ValueError where it has no such grid."""
+        """Index of the codebook for pixels of this height and width from this tokenizer. Codebooks are counted over the
+        grids of all tokenizers. Raises ValueError if the tokenizer has no such grid."""
         before = sum(len(framing.grids) for framing in self.framings[:tokenizer])
         return before + self.framings[tokenizer].index_of(size)
 
 
 def parse_grids(names: Iterable[str]) -> tuple[Grid, ...]:
-    """Grids as people write them, ``8x16`` for 8 rows of 16 tokens.
+    """Parses grids such as ``8x16``, which has 8 rows of 16 tokens.
 
     Raises:
-        UserError: one is written otherwise, has no tokens, or is named twice; or there are more than 64.
+        UserError: a grid has another form, has no tokens or is repeated, or there are more than 64.
     """
     found: list[Grid] = []
     for name in names:

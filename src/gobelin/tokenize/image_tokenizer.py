@@ -43,29 +43,30 @@ from gobelin.transforms.devices import Precision, device_kind, fastest_precision
 
 MAX_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
 BATCH_PIXELS = {"cpu": 2**19, "cuda": 2**24, "mps": 2**22}
-"""Most pictures, and pixels, of a batch by kind of device: on the CPU 32 images of 56 px or 8 of 256 px, on a GPU 256
-of 256 px or less."""
+"""Maximum number of pictures, and of pixels, in a batch by kind of device: on the CPU 32 images of 56 px or 8 of 256
+px, on a GPU 256 of 256 px or less."""
 
 _BATCHES_PASSED = 64
 
 _IN_FLIGHT = 2
-"""Batches that a GPU has been given and that are not fetched yet: the next is ready when one is done."""
+"""Batches that a GPU computes or has waiting. One waits while another is computed."""
 
 
 class ImageTokenizer:
-    """Pixels to codes and back, whatever network is behind it.
+    """Pixels to codes and back, for any kind of network.
 
-    Encoding pads every batch to one size, so that codes do not depend on which pictures stand in it. Where a device has
-    too little memory for a batch, half of one is tried; ``batch_size`` says what is left.
+    Encoding pads every batch to one size, so that codes do not depend on the other pictures of a batch. If a device has
+    too little memory for a batch, the batch size is halved.
 
     Attributes:
-        codebook: its codes and their grid; the first one where there are several grids.
-        codebooks: one for each grid.
+        codebook: its codes and their grid; with several grids, the first.
+        codebooks: one per grid.
         framing: the grids, and how pictures are brought to them.
-        fingerprint: of its shape and weights; that of its codebook says whose codes they are.
-        size: height and width of its images of the first grid, pixels.
+        fingerprint: of its shape and weights. The fingerprint of its codebook is that of the tokenizer with the
+            encoder.
+        size: height and width of the images of the first grid in pixels.
         precision: of the encoder's trunk. Vectors, distances and the decoder are float32.
-        batch_size: pictures that are encoded at a time.
+        batch_size: number of pictures that are encoded at a time, after halving.
     """
 
     def __init__(
@@ -103,8 +104,8 @@ class ImageTokenizer:
         self._encoder = _for_encoding(self.network, precision)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """uint8 B x H x W x 3 to int32 codes B x N in [0, K), raster order; of a KL-VAE float16 latents B x N x d. The
-        images are all of the size of one grid."""
+        """uint8 images B x H x W x 3 of one grid's size to int32 codes B x N in [0, K), raster order; for a KL-VAE to
+        float16 latents B x N x d."""
         shape = self._token_shape(self._grid_of_images(images))
         tokens = np.empty((len(images), *shape), np.float16 if self.codebook.is_continuous else np.int32)
         done = 0
@@ -114,20 +115,20 @@ class ImageTokenizer:
         return tokens
 
     def encode_all(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Tokens of pictures that come one by one, uint8 H x W x 3, in their order: as ``encode``, of one picture each.
-        Batches are filled whatever comes after what, those of each grid by themselves. On a GPU the next batch is on
-        its way while one is computed."""
+        """Yields the tokens of a stream of pictures, uint8 H x W x 3, in order: each as ``encode`` gives them for one
+        picture. Batches are filled separately for each grid. On a GPU the next batch is transferred while one is
+        computed."""
         return encode_all([self], ((0, image) for image in images))
 
     def _cuts(self, number: int) -> Iterator[tuple[int, int]]:
         start = 0
         while start < number:
-            end = min(number, start + self.batch_size)  # may have been halved meanwhile
+            end = min(number, start + self.batch_size)  # may be halved between two batches
             yield start, end
             start = end
 
     def _encoded(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Tokens of each batch. On CUDA two batches are under way."""
+        """Tokens of each batch. On CUDA two batches are in flight."""
         waiting: deque[Callable[[], np.ndarray]] = deque()
         for batch in batches:
             waiting.append(self._started(batch))
@@ -137,7 +138,8 @@ class ImageTokenizer:
             yield waiting.popleft()()
 
     def _started(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
-        """Hands a batch to the device; what is returned waits for its tokens. Halves the batch where memory is short.
+        """Starts to encode a batch, and returns a function that waits for its tokens. Halves the batch size if the
+        device is out of memory.
 
         Raises:
             UserError: there is too little memory even for one picture.
@@ -172,8 +174,8 @@ class ImageTokenizer:
             return self._encoder.encode(to_float(given.pin_memory().to(self.device, non_blocking=True), self.device))
 
     def made_how(self) -> dict[str, Any]:
-        """What codes depend on beside picture and tokenizer: the kind of device, the trunk's precision, the size of
-        batches (after a halving the last one) and torch."""
+        """The conditions on which codes depend besides picture and tokenizer: kind of device, precision of the trunk,
+        batch size (after halving) and version of torch."""
         return {
             "device": device_kind(self.device),
             "precision": self.precision,
@@ -183,18 +185,19 @@ class ImageTokenizer:
         }
 
     def decode(self, tokens: np.ndarray, codebook: int = 0) -> np.ndarray:
-        """What ``encode`` gives, codes B x N or latents B x N x d, to uint8 images B x H x W x 3.
+        """Codes B x N or latents B x N x d to uint8 images B x H x W x 3.
 
         Args:
-            codebook: index of the codebook, and so of the grid, that the tokens are of.
+            tokens: as from ``encode``.
+            codebook: index of their codebook, which determines the grid.
 
         Raises:
             UserError: the tokenizer has no decoder.
         """
         if not self.network.config.has_decoder:
             raise UserError(
-                f"the image tokenizer {self.codebook.name} is an encoder only and makes no pictures: convert a "
-                "checkpoint that holds the decoder's weights too"
+                f"the image tokenizer {self.codebook.name} has only an encoder and cannot decode: convert a "
+                "checkpoint that also holds the weights of the decoder"
             )
         self._check(tokens, codebook)
         grid = self.codebooks[codebook].grid
@@ -227,7 +230,7 @@ class ImageTokenizer:
 
     @staticmethod
     def _filled(batch: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-        """The batch filled up with zeros to the one size, and how many of it are real."""
+        """The batch, padded with zeros to ``size``, and the number of real entries."""
         if len(batch) == size:
             return np.ascontiguousarray(batch), size
         padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
@@ -237,10 +240,12 @@ class ImageTokenizer:
 def encode_all(
     tokenizers: Sequence[ImageTokenizer], pictures: Iterable[tuple[int, np.ndarray]]
 ) -> Iterator[np.ndarray]:
-    """Tokens of pictures that come one by one, in their order: ``ImageTokenizer.encode_all`` for several tokenizers.
+    """Yields the tokens of a stream of pictures, in order: ``ImageTokenizer.encode_all`` for several tokenizers.
 
     Args:
-        pictures: the index of the tokenizer that takes it, and a picture, uint8 H x W x 3, of one of its sizes.
+        tokenizers: the tokenizers.
+        pictures: for each picture, the index of its tokenizer, and its pixels, uint8 H x W x 3 of one of the
+            tokenizer's sizes.
     """
     in_flight = max(_IN_FLIGHT if each.device.type == "cuda" else 1 for each in tokenizers)
     started: deque[tuple[list[int], Callable[[], np.ndarray]]] = deque()
@@ -263,34 +268,35 @@ def encode_all(
 
 
 def precision_for(folder: str, asked: str, device: torch.device) -> Precision:
-    """The precision of a tokenizer's trunk on a device: what was asked for, or for ``auto`` bfloat16 where the device
-    multiplies it in hardware and it pays: on convolutional trunks with codes. Latents are the numbers themselves, and
-    a trunk on patches takes less time than opening its pictures."""
+    """The precision of a tokenizer's trunk on a device. ``auto`` means bfloat16 for a convolutional trunk with codes on
+    a device with bfloat16 hardware, otherwise float32. A KL-VAE keeps float32 because its output are the latents
+    themselves. A trunk on patches takes less time than decoding its pictures."""
     if asked != "auto":
         return "bfloat16" if asked == "bfloat16" else "float32"
     return fastest_precision(device) if read_config(folder)[0].kind in ("vqgan", "movq") else "float32"
 
 
 def _for_encoding(network: Network, precision: Precision) -> Network:
-    """The network with its trunk in this precision; the same one for float32. Weights lie channels last, as
-    pixels do."""
+    """The network with its trunk in this precision; for float32 the same network. Weights are in the memory format
+    channels last, as pixels are."""
     if precision == "bfloat16":
         network = copy.deepcopy(network)
         network.encoder.to(torch.bfloat16)
         if isinstance(network, PatchAutoencoder):
-            network.encoder[-1].float()  # its output are the vectors
+            network.encoder[-1].float()  # the last layer outputs the vectors, which are float32
     return network.to(memory_format=torch.channels_last)
 
 
 def _stacked(
     pictures: Iterable[tuple[int, np.ndarray]], size: Callable[[int], int]
 ) -> Iterator[tuple[int, list[int], np.ndarray]]:
-    """Batches of pictures of one tokenizer and shape: the tokenizer, their places in the order given, and they. One
-    that is not full goes when its first picture has seen 64 batches pass, so that those of a rare shape hold up few
-    others.
+    """Batches of pictures of one tokenizer and shape: the index of the tokenizer, the positions of the pictures in the
+    stream, and the pixels. An incomplete batch is yielded when 64 batches' worth of pictures came after its first
+    picture, so that pictures of a rare shape do not delay many others.
 
     Args:
-        size: of a batch of a tokenizer.
+        pictures: the index of the tokenizer and the pixels of each picture.
+        size: batch size by index of the tokenizer.
     """
     held: dict[tuple[int, tuple[int, ...]], list[tuple[int, np.ndarray]]] = {}
     for place, (which, image) in enumerate(pictures):
@@ -310,7 +316,7 @@ def _batch_of(which: int, group: list[tuple[int, np.ndarray]]) -> tuple[int, lis
 
 
 def _fetched(found: torch.Tensor, number: int, kind: type[np.generic]) -> Callable[[], np.ndarray]:
-    """Begins to copy the tokens of a batch to the CPU; what is returned waits for them."""
+    """Starts to copy the tokens of a batch to the CPU, and returns a function that waits for them."""
     if found.device.type != "cuda":
         return lambda: found[:number].cpu().numpy().astype(kind)
     here = found.to("cpu", non_blocking=True)
@@ -325,7 +331,7 @@ def _fetched(found: torch.Tensor, number: int, kind: type[np.generic]) -> Callab
 
 
 def save_image_tokenizer(tokenizer: ImageTokenizer, folder: str) -> None:
-    """Write ``model.safetensors`` and then ``config.json`` into the folder, which is made if need be."""
+    """Writes ``model.safetensors`` and then ``config.json`` to the folder, which is created if needed."""
     with local_output(join(folder, WEIGHTS_NAME)) as weights:
         save_file(_on_cpu(tokenizer.network.state_dict()), weights)
     codebook = tokenizer.codebook
@@ -342,10 +348,10 @@ def save_image_tokenizer(tokenizer: ImageTokenizer, folder: str) -> None:
 def load_image_tokenizer(
     folder: str, device: torch.device | str = "cpu", *, precision: Precision = "float32", batch_size: int | None = None
 ) -> ImageTokenizer:
-    """Load the image tokenizer in this folder.
+    """Loads the image tokenizer in this folder.
 
     Raises:
-        UserError: there is none, or one of a layout that this program does not know; the message says what is there.
+        UserError: there is none, or its layout is unknown; the message describes what is there.
     """
     weights_path, is_there = join(folder, WEIGHTS_NAME), exists(join(folder, CONFIG_NAME))
     if is_there:
@@ -367,7 +373,7 @@ def load_image_tokenizer(
     )  # fmt: skip
     if tokenizer.fingerprint != described["fingerprint"]:
         raise UserError(
-            f"{folder}: weights and configuration are not those that were saved together; fit or copy again"
+            f"{folder}: {WEIGHTS_NAME} and {CONFIG_NAME} do not belong together: fit or copy the tokenizer again"
         )
     return tokenizer
 
@@ -385,10 +391,10 @@ def _on_cpu(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _what_is_there(address: str) -> str:
-    """One line on what an address holds that is not a tokenizer of ours."""
+    """Describes in one line what is at an address instead of an image tokenizer."""
     if is_folder(address):
         names = sorted({name.partition("/")[0] for name, _ in list_files(address)})
-        return f"a folder with {', '.join(names[:8]) or 'nothing in it'}; expected {CONFIG_NAME} and {WEIGHTS_NAME}"
+        return f"a folder with {', '.join(names[:8]) or 'no files'}; expected {CONFIG_NAME} and {WEIGHTS_NAME}"
     if not exists(address):
         return "the path does not exist"
     if os.path.splitext(address)[1] == ".safetensors":

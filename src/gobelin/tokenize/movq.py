@@ -1,11 +1,11 @@
-"""MoVQ as Emu3 has it (Zheng et al., arXiv 2209.09002; Emu3, arXiv 2409.18869), for pictures that stand still.
+"""MoVQ as in Emu3 (Zheng et al., arXiv 2209.09002; Emu3, arXiv 2409.18869), for still pictures.
 
-The encoder is the trunk of VQGAN. In the decoder every norm is spatial: the normalised values are scaled and shifted,
-place by place, by convolutions of the code vectors (``SpatialNorm``). Emu3's network is one for video: behind its
-encoder four frames become one, before its decoder one becomes four, by convolutions over time that look back only. A
-picture is four equal frames, of which the first is decoded. So its convolutions over time are convolutions over the
-picture, whose weights ``convert_emu3.py`` adds up and cuts out, and no frame is computed twice; the codes and pictures
-are those of the network for video.
+The encoder is the trunk of VQGAN. All norms in the decoder are spatial: convolutions of the code vectors scale and
+shift the normalised values at each position (``SpatialNorm``). Emu3's network is for video. Causal convolutions over
+time reduce four frames to one after the encoder, and expand one frame to four before the decoder. A picture is encoded
+as four equal frames, and only the first decoded frame is used. So the convolutions over time can be computed as
+convolutions over the picture. ``convert_emu3.py`` sums and selects their weights. No frame is computed twice, and codes
+and pictures equal those of the network for video.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from gobelin.tokenize.vqgan import NORM_EPS, Encoder, Upsample
 
 
 class TimeBlock(nn.Module):
-    """x + conv(swish(affine(conv(swish(affine(x)))))): batch norms whose statistics are fixed are affine."""
+    """x + conv(swish(affine(conv(swish(affine(x)))))). The affine layers are Emu3's batch norms, whose statistics are
+    fixed."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -41,8 +42,8 @@ class TimeBlock(nn.Module):
 
 
 class TimeEncoder(nn.Module):
-    """What becomes of the equal frames of a picture: of ``frames`` different ones, side by side in the channels, half
-    are left behind each convolution."""
+    """Emu3's convolutions over time for a picture, whose ``frames`` frames are equal. Different frames are stored next
+    to each other in the channels. Each convolution halves their number."""
 
     def __init__(self, config: MoVQConfig) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class TimeEncoder(nn.Module):
 
 
 class SpatialNorm(nn.Module):
-    """A GroupNorm that is scaled and shifted at each place by a function of the code vector there."""
+    """A GroupNorm that functions of the code vector scale and shift at each position."""
 
     def __init__(self, channels: int, code_width: int, groups: int) -> None:
         super().__init__()
@@ -113,10 +114,11 @@ class SpatialAttention(nn.Module):
 
 
 class SpatialLevel(nn.Module):
-    """The blocks of one resolution, each followed by attention where the level has it."""
+    """The blocks of one resolution, each followed by attention if the level has it."""
 
     def __init__(self, widths: Sequence[int], code_width: int, groups: int, has_attention: bool, grows: bool) -> None:
-        """``widths``: channels before the first block, and after each. ``grows``: twice the resolution at the end."""
+        """``widths``: channels before the first block and after each block. ``grows``: whether the level doubles the
+        resolution at its end."""
         super().__init__()
         self.block = nn.ModuleList(SpatialBlock(*pair, code_width, groups) for pair in itertools.pairwise(widths))
         self.attn = nn.ModuleList(SpatialAttention(width, code_width, groups) for width in widths[1:] if has_attention)
@@ -131,7 +133,7 @@ class SpatialLevel(nn.Module):
 
 
 class SpatialMiddle(nn.Module):
-    """Block, attention, block, at the lowest resolution."""
+    """Block, attention and block at the lowest resolution."""
 
     def __init__(self, channels: int, code_width: int, groups: int) -> None:
         super().__init__()
@@ -145,8 +147,8 @@ class SpatialMiddle(nn.Module):
 
 
 class MoVQDecoder(nn.Module):
-    """What is decoded and the code vectors, B x z x h x w each, to images B x 3 x H x W. The part of it that is over
-    time sees both alike."""
+    """Projected code vectors B x z x h x w and code vectors B x d x h x w (d = z) to images B x 3 x H x W. The
+    layers over time process both."""
 
     def __init__(self, config: MoVQConfig) -> None:
         super().__init__()
@@ -183,7 +185,7 @@ class MoVQDecoder(nn.Module):
 
 
 class MoVQ(CodedAutoencoder):
-    """Images in [-1, 1] to code ids and back."""
+    """Images in [-1, 1] to code ids, and code ids to images."""
 
     config: MoVQConfig
     quantizer: EmaQuantizer
@@ -199,11 +201,11 @@ class MoVQ(CodedAutoencoder):
         self.decoder = MoVQDecoder(config)
 
     def vectors(self, images_B3HW: Tensor) -> Tensor:
-        """Code vectors before quantization, float32 M x d in raster order, of images in [-1, 1]."""
+        """Code vectors of images in [-1, 1] before quantization, float32 M x d in raster order."""
         hidden_Bzhw = self.encoder(images_B3HW).to(self.quant_conv.weight.dtype)
         return self.quant_conv(self.encoder_time(hidden_Bzhw)).float().movedim(1, -1).flatten(0, 2)
 
     def pixels(self, vectors_Md: Tensor, grid: Grid) -> Tensor:
-        """Images B x 3 x H x W of code vectors on a grid of rows and columns; not clamped."""
+        """Images B x 3 x H x W of the code vectors of a grid (rows, columns), not clamped."""
         codes_Bdhw = vectors_Md.unflatten(0, (-1, *grid)).movedim(-1, 1)
         return self.decoder(self.post_quant_conv(codes_Bdhw), codes_Bdhw).float()

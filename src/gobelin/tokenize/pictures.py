@@ -1,11 +1,10 @@
-"""Pictures for fitting and showing tokenizers: an array in memory, or a source that is read when needed.
+"""Pictures for fitting and showing tokenizers: an array in memory, or a source that is read on demand.
 
-A tokenizer of several grids has pictures of several sizes; those of a batch come in groups, one per size.
-
-Which pictures a step sees is a function of seed and step alone, so a fit that goes on after a stop sees what it would
-have seen. A source is a list of groups (row groups of Parquet files, runs of files of a folder). An epoch goes through
-the groups in random order, a few groups at a time, and mixes the pictures within those; so a step reads a few groups
-and not the whole, and memory holds one window of bytes. A picture that cannot be decoded is left out and counted.
+The pictures of a step depend only on seed and step, so a fit that is continued sees the same pictures as one that was
+never stopped. A source is a list of groups (row groups of Parquet files, or runs of files of a folder). An epoch visits
+the groups in random order. It shuffles pictures within windows of a few groups, so a step reads only a few groups, and
+memory holds the encoded pictures of one window. Pictures that cannot be decoded are left out and counted. A tokenizer
+with several grids has pictures of several sizes, and a batch is then grouped by size.
 """
 
 from __future__ import annotations
@@ -29,10 +28,11 @@ from gobelin.transforms.vision.faces import Boxes
 MAX_HELD_OUT = 500
 FILES_A_GROUP = 64
 WINDOW_PICTURES = 1024
-"""Pictures that are mixed with each other, about; their files are what memory holds."""
+"""Approximate number of pictures that are shuffled together. Their encoded files are in memory."""
 
 PICTURE_COLUMNS = ("data", "image", "bytes", "image_bytes", "jpg", "jpeg", "png", "webp")
-"""Columns of Parquet files that may hold encoded pictures, first match; also as the field ``bytes`` of a struct."""
+"""Columns of Parquet files that may hold encoded pictures; the first match counts. The column may be a struct with the
+field ``bytes``."""
 
 
 class Pictures(Protocol):
@@ -40,22 +40,22 @@ class Pictures(Protocol):
 
     @property
     def num_fitted(self) -> int:
-        """Pictures that steps draw from."""
+        """Number of pictures that steps draw from."""
 
     @property
     def fingerprint(self) -> str:
-        """Names the pictures, so that a fit goes on with those it began with."""
+        """Identifies the pictures, so that a fit is continued only with the same ones."""
 
     def batch(self, step: int, batch_size: int, rank: int = 0, size: int = 1) -> list[np.ndarray]:
-        """The pictures of a step, in their order; of several processes (``rank`` of ``size``, which divides the
-        ``batch_size``) those that are this one's."""
+        """The pictures of a step, in order. With several processes, the share of this process: ``rank`` of ``size``,
+        which divides ``batch_size``."""
 
     def held_out(self) -> list[np.ndarray]:
-        """The pictures that no step sees; at least one, at most 500."""
+        """The pictures that no step sees, 1 to 500 of them."""
 
 
 def grouped(pictures: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """Pictures stacked by size, uint8 B x H x W x 3 each; sizes in the order in which they first occur."""
+    """Stacks pictures by size: uint8 B x H x W x 3 each. Sizes are in the order of their first occurrence."""
     groups: dict[tuple[int, ...], list[np.ndarray]] = {}
     for picture in pictures:
         groups.setdefault(picture.shape, []).append(picture)
@@ -88,7 +88,7 @@ class ArrayPictures:
 
 
 Encoded = tuple[bytes, Boxes]
-"""A picture's file, and the faces in it that are to be blurred."""
+"""The file of a picture, and the faces in it to be blurred."""
 
 
 class PictureSource(Protocol):
@@ -96,18 +96,19 @@ class PictureSource(Protocol):
 
     @property
     def group_sizes(self) -> Sequence[int]:
-        """Pictures of each group."""
+        """Number of pictures of each group."""
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the names and sizes of what is read."""
+        """Digest of the names and sizes of the files."""
 
     def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
-        """The pictures of these indices in the group, in this order."""
+        """The pictures with these indices in the group, in this order."""
 
 
 class FolderSource:
-    """The picture files of a folder, those below it too; every file is taken for one, whatever its name."""
+    """The files of a folder and its subfolders. Every file is taken for a picture, whatever its name, unless it is
+    hidden."""
 
     def __init__(self, folder: str) -> None:
         self._paths = [join(folder, name) for name, _ in list_files(folder) if not _is_hidden(name)]
@@ -118,12 +119,13 @@ class FolderSource:
         self.fingerprint = _digest(f"{path} {size_of(path)}" for path in self._paths)
 
     def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
-        """The pictures of these indices in the group, in this order."""
+        """The pictures with these indices in the group, in this order."""
         return [(read_bytes(self._paths[group * FILES_A_GROUP + index]), ()) for index in wanted]
 
 
 class ParquetSource:
-    """A column of encoded pictures in Parquet files: binary, or a struct with ``bytes`` as Hugging Face's data sets."""
+    """A column of encoded pictures in Parquet files: binary, or a struct with the field ``bytes`` as in Hugging Face's
+    data sets."""
 
     def __init__(
         self,
@@ -134,9 +136,9 @@ class ParquetSource:
         faces: Mapping[str, Boxes] | None = None,
     ) -> None:
         """Args:
-        key: column of the pictures' ids, for what follows.
-        keep: says which rows are taken, given a table of that column.
-        faces: by id, what is blurred.
+        key: column with the ids of the pictures, needed for ``keep`` and ``faces``.
+        keep: given a table with the column ``key``, returns a mask of the rows to use.
+        faces: by id, the faces to blur.
         """
         self._key, self._faces = key, faces or {}
         self._groups: list[tuple[str, int, np.ndarray | None]] = []
@@ -160,7 +162,7 @@ class ParquetSource:
         self.fingerprint = _digest([*names, str(self.group_sizes)])
 
     def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
-        """The pictures of these indices in the group, in this order."""
+        """The pictures with these indices in the group, in this order."""
         path, row_group, rows = self._groups[group]
         with open_input(path) as stream:
             file = pq.ParquetFile(stream)
@@ -175,7 +177,7 @@ class ParquetSource:
 
 
 class JoinedSource:
-    """The pictures of several sources, one behind the other."""
+    """The concatenation of several sources."""
 
     def __init__(self, sources: Sequence[PictureSource]) -> None:
         self._groups = [(source, group) for source in sources for group in range(len(source.group_sizes))]
@@ -183,13 +185,13 @@ class JoinedSource:
         self.fingerprint = _digest([source.fingerprint for source in sources])
 
     def read(self, group: int, wanted: Sequence[int]) -> list[Encoded]:
-        """The pictures of these indices in the group, in this order."""
+        """The pictures with these indices in the group, in this order."""
         source, own = self._groups[group]
         return source.read(own, wanted)
 
 
 class StreamedPictures:
-    """Pictures of a source, decoded as steps ask for them. Every epoch sees each picture once, in another order."""
+    """Pictures of a source, decoded on demand. Every epoch sees each picture once, in another order."""
 
     def __init__(
         self, source: PictureSource, framing: Framing, seed: int, *, held_out_ratio: float = 0.05,
@@ -230,7 +232,7 @@ class StreamedPictures:
         return self._kept
 
     def at(self, place: int) -> np.ndarray | None:
-        """The picture at a place of the endless row of epochs; None where it cannot be decoded."""
+        """The picture at a position of the endless sequence of epochs, or None if it cannot be decoded."""
         epoch, offset = divmod(place, self.num_fitted)
         for number, (start, indices) in enumerate(self._windows(epoch)):
             if offset < start + len(indices):
@@ -242,7 +244,7 @@ class StreamedPictures:
         raise AssertionError("an epoch holds every place")
 
     def _windows(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
-        """The windows of an epoch: where each starts, and its pictures."""
+        """The windows of an epoch: the position of the first picture, and the indices of the pictures."""
         waiting: list[np.ndarray] = []
         start = 0
         for group in np.random.default_rng([self._seed, epoch]).permutation(len(self._fitted)):
@@ -255,7 +257,7 @@ class StreamedPictures:
             yield start, np.concatenate(waiting)
 
     def _read(self, indices: Sequence[int]) -> list[Encoded]:
-        """Encoded pictures, each group read once."""
+        """Encoded pictures. Each group is read once."""
         by_group: dict[int, list[int]] = {}
         for index in sorted(indices):
             by_group.setdefault(bisect.bisect_right(self._starts, index) - 1, []).append(index)
@@ -278,7 +280,7 @@ def pictures_at(address: str) -> PictureSource:
     """The pictures at an address: a folder of picture files or of Parquet files, or one Parquet file.
 
     Raises:
-        UserError: there is nothing, or no column of pictures.
+        UserError: there are no files, or no column of pictures.
     """
     if address.endswith(".parquet"):
         return ParquetSource([address])
@@ -289,7 +291,7 @@ def pictures_at(address: str) -> PictureSource:
 
 
 def _share(batch_size: int, rank: int, size: int) -> slice:
-    """The places of a batch that are of one of several processes."""
+    """The positions in a batch that belong to process ``rank`` of ``size``."""
     return slice(rank * batch_size // size, (rank + 1) * batch_size // size)
 
 

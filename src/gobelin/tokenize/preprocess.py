@@ -1,4 +1,5 @@
-"""A picture's file -> the pixels that an image tokenizer takes. Without torch, for processes that only decode."""
+"""Decodes the file of a picture to the pixels for an image tokenizer. Imports no torch, for processes that only
+decode."""
 
 from __future__ import annotations
 
@@ -11,17 +12,17 @@ from gobelin.transforms.vision.faces import Boxes, blur_faces
 
 
 def frame(picture: PIL.Image.Image, framing: Framing) -> np.ndarray:
-    """An upright RGB picture, as ``open_rgb`` gives it, as uint8 H x W x 3 of the grid that is nearest to its shape."""
+    """An upright RGB picture (``open_rgb``) as uint8 H x W x 3 for the grid that is nearest to its shape."""
     size = framing.sizes[framing.index_for(picture.height, picture.width)]
     return preprocess(picture, size, framing.resize)
 
 
 def preprocess(picture: PIL.Image.Image, size: tuple[int, int], resize: Resize = "crop") -> np.ndarray:
-    """An upright RGB picture, as ``open_rgb`` gives it, as uint8 H x W x 3, resized with antialiasing: the largest part
-    of its centre that has the shape H : W; or, as a letterbox, all of it in the middle of black.
+    """An upright RGB picture (``open_rgb``) as uint8 H x W x 3, resized with antialiasing (bicubic). A crop keeps the
+    largest centred part with the shape H : W. A letterbox keeps the whole picture, centred on black.
 
-    A crop is the same as resizing (bicubic) until it covers H x W and cropping the centre, without ever making the
-    parts that are cropped. A picture that already is H x W keeps its pixels.
+    A crop equals a resize until the picture covers H x W, followed by a crop of the centre, but does not compute the
+    cropped parts. A picture of H x W pixels is unchanged.
     """
     height, width = size
     if resize == "letterbox":
@@ -37,7 +38,7 @@ def preprocess(picture: PIL.Image.Image, size: tuple[int, int], resize: Resize =
 
 
 def _letterbox(picture: PIL.Image.Image, height: int, width: int) -> np.ndarray:
-    """All of the picture, as large as fits; what is left over is black, half of it on each side."""
+    """The whole picture as large as it fits, centred on black."""
     inside = (width, max(1, round(picture.height * width / picture.width)))
     if inside[1] > height:
         inside = (max(1, round(picture.width * height / picture.height)), height)
@@ -49,15 +50,15 @@ def _letterbox(picture: PIL.Image.Image, height: int, width: int) -> np.ndarray:
 
 
 def decode_side(framing: Framing) -> int:
-    """Pixels that a picture's shorter side keeps at least before ``frame``: twice what is left of it, so that the last
-    step of reducing is its own."""
+    """Minimum shorter side in pixels to which a picture may be reduced while it is decoded, before ``frame``: twice the
+    longest side of the grids, so that ``frame`` does the last step of the reduction."""
     return 2 * framing.longest_side
 
 
 def decode(data: bytes, faces: Boxes, framing: Framing) -> np.ndarray:
-    """A picture's file as uint8 H x W x 3 of one of the sizes, faces blurred.
+    """The file of a picture as uint8 H x W x 3 for one of the grids, with blurred faces.
 
     Raises:
-        UnusableImageError: it gives no pixels. (An ``OSError``.)
+        UnusableImageError: the picture cannot be decoded. (A subclass of ``OSError``.)
     """
     return frame(blur_faces(open_rgb(data, decode_side(framing)), faces), framing)

@@ -25,13 +25,13 @@ from gobelin.tokenize.text_tokenizer import TextTokenizer
 from gobelin.tokenize.vocabulary import Vocabulary
 
 AROUND = 2
-"""Tokens around the items of a sequence: ``<|document|>`` and ``<|end_of_document|>``."""
+"""Number of tokens that enclose the items of a sequence: ``<|document|>`` and ``<|end_of_document|>``."""
 
 MIN_TEXT_ROOM = 16
-"""Tokens of text that a sequence must have room for; any character fits into four."""
+"""Minimum room for text in a sequence, in tokens. Any character fits into four."""
 
 _CHARACTERS_A_TOKEN = 8
-"""Characters of a text that are looked at for each token that there is room for, where it is cut."""
+"""Characters of a text that are encoded to find where to cut it, per token of room."""
 
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s)|[。！？｡][」』”’]*|(?=\n)")
 _SPACE = re.compile(r"(?<=\S)(?=\s)")
@@ -48,27 +48,32 @@ class TokenSequence:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shortened:
-    """A caption that was cut to make room for its image."""
+    """A caption that was shortened to make room for its image."""
 
     item: int  # index of the image in the items
-    num_tokens: int  # that the image with its caption had
+    num_tokens: int  # of the image with its full caption
 
 
 def least_max_tokens(vocabulary: Vocabulary) -> int:
-    """The smallest ``max_tokens``: room for an image, or for a little text."""
+    """The smallest valid ``max_tokens``: room for one image, or for ``MIN_TEXT_ROOM`` tokens of text."""
     return max(vocabulary.max_tokens_per_image + 2, MIN_TEXT_ROOM) + AROUND
 
 
 def encode_sequences(
     doc_id: str, items: Sequence[Item], vocabulary: Vocabulary, text_tokenizer: TextTokenizer, max_tokens: int | None
 ) -> tuple[list[TokenSequence], list[Shortened]]:
-    """The sequences of a document, in its order. Without a limit on the length there is one.
+    """The sequences of a document, in its order, and the captions that were shortened. Without a maximum length there
+    is one sequence.
 
     Args:
-        max_tokens: of a sequence, at least ``least_max_tokens``; None: no limit.
+        doc_id: id of the document.
+        items: its texts and images.
+        vocabulary: ids of all tokens.
+        text_tokenizer: the one of the vocabulary.
+        max_tokens: maximum length of a sequence, at least ``least_max_tokens``; None: no maximum.
 
     Raises:
-        ValueError: as ``encode_document``; or ``max_tokens`` is too small.
+        ValueError: as for ``encode_document``, or ``max_tokens`` is too small.
     """
     check_tokenizer(vocabulary, text_tokenizer)
     if max_tokens is not None and max_tokens < least_max_tokens(vocabulary):
@@ -101,7 +106,7 @@ def _sequence(items: Sequence[EncodedItem]) -> TokenSequence:
 
 
 def _fitting(item: Item, num_tokens: int, room: int, text_tokenizer: TextTokenizer) -> Iterator[Item]:
-    """What becomes of an item that has more tokens than there is room for."""
+    """The pieces of an item that has more tokens than ``room``."""
     if isinstance(item, TextItem):
         yield from (TextItem(piece) for piece in cut_text(item.text, room - 1, text_tokenizer))
         return
@@ -112,7 +117,7 @@ def _fitting(item: Item, num_tokens: int, room: int, text_tokenizer: TextTokeniz
 
 
 def cut_text(text: str, room: int, text_tokenizer: TextTokenizer) -> Iterator[str]:
-    """A text in pieces of at most ``room`` tokens, at least 4. One behind the other they are the text."""
+    """Cuts a text into pieces of at most ``room`` tokens (4 or more). Joined, the pieces are the text."""
     while text:
         head = text[: room * _CHARACTERS_A_TOKEN]
         limit = _characters_within(head, room, text_tokenizer)
@@ -120,20 +125,21 @@ def cut_text(text: str, room: int, text_tokenizer: TextTokenizer) -> Iterator[st
             yield text
             return
         cut = _place_to_cut(head, limit)
-        while len(text_tokenizer.encode(head[:cut])) > room:  # tokens of a part may be other ones than in the whole
+        while len(text_tokenizer.encode(head[:cut])) > room:  # a part may have other tokens than the whole
             cut = _place_to_cut(head, max(1, cut * 7 // 8))
         yield head[:cut]
         text = text[cut:]
 
 
 def _characters_within(text: str, room: int, text_tokenizer: TextTokenizer) -> int:
-    """Characters whose bytes are all in the first ``room`` tokens of a text; at least one."""
+    """Number of characters whose bytes are all in the first ``room`` tokens of a text; at least 1."""
     first = text_tokenizer.encode(text)[:room]
     return max(1, len(b"".join(text_tokenizer.token_bytes[token] for token in first).decode(errors="ignore")))
 
 
 def _place_to_cut(text: str, limit: int) -> int:
-    """The last place up to ``limit`` characters where a text is cut; one in the first half counts as none."""
+    """The last sentence end, otherwise the last space, in the second half of the first ``limit`` characters; otherwise
+    ``limit``."""
     for pattern in (_SENTENCE_END, _SPACE):
         places = [found.end() for found in pattern.finditer(text[: limit + 1]) if limit // 2 < found.end() <= limit]
         if places:

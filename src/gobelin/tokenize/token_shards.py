@@ -1,11 +1,12 @@
-"""Token shards: the shuffled sequences of the corpus, in files of about equal numbers of tokens, with an index.
+"""Token shards: the shuffled sequences of the corpus in files with about equal numbers of tokens, and an index.
 
-1. Each sequence has a *key*: 64 bits of a hash of seed, document and part. The order of the shards, and of the rows in
-   them, is that of the keys: a shuffle of the whole corpus that needs no memory.
-2. The tokens of each of 65,536 slices of the keys are counted. Slices are given to shards so that each has the same
-   share of all tokens (``shards_of_slices``); the counts are the same whoever counts, so the cut is.
-3. Rows are dealt out to their shards (``transforms/partition.py``), and in each shard to its row groups, which are
-   sorted and written one after another; its index beside it. One row group is in memory at a time.
+1. Each sequence has a *key*: 64 bits of a hash of seed, document and part. Shards, and rows within a shard, are in the
+order of their keys. This shuffles the whole corpus without holding it in memory.
+2. The keys are divided into 65,536 slices, and the tokens of each slice are counted. Slices are assigned to shards so
+that all shards have about the same number of tokens (``shards_of_slices``). The counts, and so the assignment, do not
+depend on the number of workers.
+3. Rows are partitioned by shard (``transforms/partition.py``), and within a shard by row group. Row groups are sorted
+and written one after another, and the index is written beside the shard. One row group is in memory at a time.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from gobelin.tokenize.vocabulary import METADATA_KEY, Vocabulary
 from gobelin.transforms.partition import PartBuffer, Parts, release_memory
 
 VERSION = 3
-"""Version of the layout of token shards. Version 1, which says no version, had no ``part``, no index and the order of
-ids; version 2 had no ``site``."""
+"""Version of the layout of token shards. Version 1, which stores no version, had no ``part``, no index, and was in the
+order of ids. Version 2 had no ``site``."""
 
 SHARDS_KEY = b"gobelin.token_shards"
 """Key of the layout in a Parquet file's metadata: JSON with version, seed, shard_tokens, order ..."""
 
 DIGEST_KEY = b"gobelin.shard_sha256"
-"""Key, in the metadata of an index, of the SHA-256 of the shard that it is of."""
+"""Key, in the metadata of an index, of the SHA-256 of its shard."""
 
 NUM_SLICES = 1 << 16
 _SLICE_SHIFT = np.uint64(48)
@@ -64,7 +65,8 @@ def shard_schema(codebook: Codebook) -> pa.Schema:
 
 
 def sequence_schema(codebook: Codebook) -> pa.Schema:
-    """Schema of sequences on their way to the token shards: columns of these, the key, and columns of the index."""
+    """Schema of sequences before they are written to token shards: the columns of a shard, the key, and columns of the
+    index."""
     schema = shard_schema(codebook)
     for field in _OF_A_SEQUENCE:
         schema = schema.append(field)
@@ -72,7 +74,7 @@ def sequence_schema(codebook: Codebook) -> pa.Schema:
 
 
 class SequenceColumns(TypedDict):
-    """A row of ``sequence_schema``; ``latents`` where tokens are continuous."""
+    """A row of ``sequence_schema``; with ``latents`` if tokens are continuous."""
 
     doc_id: str
     part: int | None
@@ -108,7 +110,7 @@ def sequence_row(doc_id: str, site: str, part: int | None, sequence: TokenSequen
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Totals:
-    """The contents of the sequences of a corpus."""
+    """Numbers of documents and tokens of the sequences of a corpus."""
 
     num_documents: int
     num_tokens: int
@@ -117,7 +119,7 @@ class Totals:
 
 
 def count_sequences(paths: Iterable[str]) -> Totals:
-    """Counts over files of ``sequence_schema``. Reads a few numbers of each row."""
+    """Counts the sequences in files of ``sequence_schema``. Reads only the columns with numbers."""
     slices = np.zeros(NUM_SLICES, np.int64)
     num_documents = num_image_tokens = 0
     for path in paths:
@@ -129,23 +131,24 @@ def count_sequences(paths: Iterable[str]) -> Totals:
 
 
 def shards_of_slices(slices: Slices, shard_tokens: int) -> Slices:
-    """The shard of each slice of the keys, (65536,), rising from 0 without a gap.
+    """The shard of each slice of the keys, shape (65536,). It increases from 0 without gaps.
 
     Args:
-        slices: tokens of each.
-        shard_tokens: of a shard, about: all have the same share of the tokens, within a slice.
+        slices: tokens of each slice, shape (65536,).
+        shard_tokens: approximate number of tokens of a shard. All shards have the same number, up to the size of a
+            slice.
     """
     total = int(slices.sum())
     num_shards = max(1, -(-total // shard_tokens))
     middles = np.cumsum(slices) - slices / 2
     wanted = np.minimum(middles * num_shards / max(1, total), num_shards - 1).astype(np.int64)
-    used = np.unique(wanted[slices > 0])  # a document that is longer than a shard leaves none to the next one
+    used = np.unique(wanted[slices > 0])  # a document that is longer than a shard may leave the next shard empty
     return np.maximum(np.searchsorted(used, wanted, side="right") - 1, 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ByKey:
-    """Deals sequences out to their shards."""
+    """Partitions sequences by their shards (``partition.Partitioner``)."""
 
     shards: Slices
 
@@ -161,11 +164,16 @@ def write_token_shard(
     shards: str, index: str, number: int, num_shards: int, paths: Sequence[str], vocabulary: Vocabulary,
     layout: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Writes one token shard and its index, in the folders of these data sets.
+    """Writes one token shard and its index.
 
     Args:
-        paths: files with its sequences, in any order.
-        layout: what its metadata says beside the version.
+        shards: folder of the data set of shards.
+        index: folder of the data set of indexes.
+        number: number of the shard, from 0.
+        num_shards: number of shards.
+        paths: files with the sequences of the shard, in any order.
+        vocabulary: vocabulary of the tokens, for the metadata.
+        layout: further metadata of the layout besides version and number.
     """
     codebook = vocabulary.codebooks[0]
     numbers, order = _sorted_numbers(paths)
@@ -186,7 +194,8 @@ def write_token_shard(
 
 
 def _sorted_numbers(paths: Sequence[str]) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """(the index rows of the sequences, in the order of the shard; the row of each, counted through the files)."""
+    """The index rows of the sequences in the order of the shard, and for each its row number in the concatenated
+    files."""
     columns = ["key", *_OF_THE_INDEX]
     empty = pa.schema([_OF_A_SEQUENCE[0], *(TOKEN_INDEX.field(name) for name in _OF_THE_INDEX)]).empty_table()
     table = pa.concat_tables(
@@ -199,7 +208,7 @@ def _sorted_numbers(paths: Sequence[str]) -> tuple[pa.Table, npt.NDArray[np.int6
 def _grouped(
     paths: Sequence[str], schema: pa.Schema, order: npt.NDArray[np.int64], groups: Sequence[tuple[int, int]]
 ) -> Iterator[pa.Table]:
-    """The rows of each row group, sorted. One group is in memory at a time, as far as they are many."""
+    """The sorted rows of each row group. Memory holds about one group at a time."""
     group_of = np.empty(len(order), np.intp)
     for number, (start, stop) in enumerate(groups):
         group_of[order[start:stop]] = number
@@ -218,7 +227,8 @@ def _grouped(
 
 
 def row_groups(num_tokens: npt.NDArray[np.int32], tokens_a_group: int) -> list[tuple[int, int]]:
-    """Ranges of rows that hold about so many tokens each; they depend on the rows alone."""
+    """Divides rows into ranges (start, stop) with about ``tokens_a_group`` tokens each. The result depends only on the
+    rows."""
     before = np.cumsum(num_tokens, dtype=np.int64) - num_tokens
     starts = np.flatnonzero(np.diff(before // tokens_a_group, prepend=-1)).tolist()
     return list(zip(starts, [*starts[1:], len(num_tokens)]))
@@ -238,10 +248,10 @@ def _index(table: pa.Table, groups: Sequence[tuple[int, int]], number: int) -> p
 
 
 def read_layout(metadata: dict[bytes, bytes] | None, path: str) -> dict[str, Any]:
-    """What the metadata of a token shard says of its layout; ``{"version": 1}`` where it says nothing.
+    """The layout in the metadata of a token shard; ``{"version": 1}`` if the metadata has none.
 
     Raises:
-        UserError: a version that this program does not know, or nothing that can be read.
+        UserError: the version is unknown, or the metadata cannot be read.
     """
     stored = (metadata or {}).get(SHARDS_KEY)
     if stored is None:
@@ -250,17 +260,17 @@ def read_layout(metadata: dict[bytes, bytes] | None, path: str) -> dict[str, Any
         layout = json.loads(stored)
         version = layout["version"]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: {SHARDS_KEY.decode()} in its metadata is not what gobelin writes") from None
+        raise UserError(f"{path}: {SHARDS_KEY.decode()} in its metadata is not in gobelin's format") from None
     if version not in (1, VERSION):
         raise UserError(
-            f"{path} is a token shard of version {version}, this program reads 1 and {VERSION}: tokenize again, or "
-            "read it with the program that wrote it"
+            f"{path} is a token shard of version {version}, this version of gobelin reads 1 and {VERSION}: tokenize "
+            "again, or read it with the version that wrote it"
         )
     known: dict[str, Any] = layout
     return known
 
 
 def each_index(paths: Iterable[str]) -> Iterator[pa.Table]:
-    """The index of each shard, by the paths of the data set ``tokenize/index``; its metadata is kept."""
+    """Reads the index of each shard, from the paths of the data set ``tokenize/index``, with its metadata."""
     for path in paths:
         yield pa.concat_tables([TOKEN_INDEX.empty_table(), *read_tables(path)])

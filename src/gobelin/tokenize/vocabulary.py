@@ -41,7 +41,7 @@ TEXT = 5
 CAPTION_OF_NEXT = 6
 CAPTION_OF_PREVIOUS = 7
 TEXT_MARKS = (TEXT, CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS)
-"""The special tokens that text follows."""
+"""The special tokens that precede text."""
 SPECIAL_TOKENS = (
     "<|pad|>",
     "<|document|>",
@@ -52,7 +52,7 @@ SPECIAL_TOKENS = (
     "<|caption_of_next|>",
     "<|caption_of_previous|>",
 )
-"""Names of the special tokens of every vocabulary, by id. They are never parsed from text; they are for people."""
+"""Names of the special tokens of every vocabulary, by id. They are only for display and are never parsed from text."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,12 @@ class Vocabulary:
     text_size: int
     """Number of tokens of the text tokenizer."""
     codebooks: tuple[Codebook, ...]
-    """Codebooks of the image tokenizers, at least one. Those of one name share a range of ids: several grids of one
-    tokenizer."""
+    """Codebooks of the image tokenizers, at least one. Codebooks with the same name are grids of one tokenizer and
+    share a range of ids."""
     text_fingerprint: str
     """SHA-256 of the text tokenizer's file, hex."""
     text_token_bytes: tuple[int, ...]
-    """UTF-8 bytes of each text token, by text id: what turns nats per token into bits per byte."""
+    """Number of UTF-8 bytes of each text token, by text id. It converts nats per token to bits per byte."""
 
     def __post_init__(self) -> None:
         if len(self.text_token_bytes) != self.text_size:
@@ -78,12 +78,12 @@ class Vocabulary:
 
     @functools.cached_property
     def special_tokens(self) -> tuple[str, ...]:
-        """Names of the special tokens by id, those that begin an image of a further codebook among them."""
+        """Names of the special tokens by id, including those that begin an image of a further codebook."""
         return (*SPECIAL_TOKENS, *(f"<|image:{name}|>" for name in self.codebook_names[1:]))
 
     @property
     def codebook_names(self) -> list[str]:
-        """What ``find_codebooks`` knows each codebook by: its range and its grid, as in thumbnails:8x16."""
+        """Names of the codebooks for ``find_codebooks``: range and grid, such as thumbnails:8x16."""
         return [_name_of(book) for book in self.codebooks]
 
     @functools.cached_property
@@ -93,7 +93,7 @@ class Vocabulary:
 
     @functools.cached_property
     def codebook_of_begin(self) -> Mapping[int, int]:
-        """Index of the codebook whose images a special token begins; tokens that begin none are not in it."""
+        """Index of the codebook by the special token that begins its images."""
         return {token: index for index, token in enumerate(self.image_begins)}
 
     @functools.cached_property
@@ -114,7 +114,7 @@ class Vocabulary:
 
     @property
     def image_offset(self) -> int:
-        """The first id that is an image token."""
+        """The first id of the image tokens."""
         return self.text_offset + self.text_size
 
     @functools.cached_property
@@ -123,17 +123,17 @@ class Vocabulary:
         return max(offset + book.num_codes for offset, book in zip(self.image_offsets, self.codebooks))
 
     def image_range(self, codebook: int) -> range:
-        """The ids of this codebook's codes."""
+        """The ids of the codes of this codebook."""
         offset = self.image_offsets[codebook]
         return range(offset, offset + self.codebooks[codebook].num_codes)
 
     @functools.cached_property
     def max_tokens_per_image(self) -> int:
-        """Tokens of the image with the most, without the two that enclose it."""
+        """Maximum number of tokens of an image, without the two that enclose it."""
         return max(book.tokens_per_image for book in self.codebooks)
 
     def to_json(self) -> str:
-        """The vocabulary as one JSON object; the same vocabulary gives the same string."""
+        """The vocabulary as a JSON object. Equal vocabularies give equal strings."""
         codebooks = [
             {**dataclasses.asdict(book), "begin": begin, "offset": offset}
             for book, begin, offset in zip(self.codebooks, self.image_begins, self.image_offsets)
@@ -150,18 +150,18 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        """The inverse of ``to_json``. Version 1, of one codebook, is read too.
+        """The inverse of ``to_json``. Also reads version 1, which has one codebook.
 
         Raises:
-            UserError: another version, a layout that contradicts itself, or no vocabulary.
+            UserError: it is no vocabulary, has another version, or contradicts itself.
         """
         try:
             values = json.loads(text)
             version = values["version"]
             if version not in (1, VERSION):
                 raise UserError(
-                    f"vocabulary has version {version}, this program reads 1 and {VERSION}: tokenize again, or read it "
-                    "with the program that wrote it"
+                    f"vocabulary has version {version}, this version of gobelin reads 1 and {VERSION}: tokenize again, "
+                    "or read it with the version that wrote it"
                 )
             if version == 1:
                 values = _from_version_1(values)
@@ -174,11 +174,11 @@ class Vocabulary:
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not a vocabulary: {error!r} in {text[:80]!r}") from None
         if values != json.loads(vocabulary.to_json()):
-            raise UserError("vocabulary contradicts itself: its offsets or special tokens are not those of its sizes")
+            raise UserError("vocabulary contradicts itself: its offsets or special tokens do not match its sizes")
         return vocabulary
 
     def difference(self, other: Vocabulary) -> str:
-        """What two unequal vocabularies differ in, for people; fingerprints are named."""
+        """Describes the first difference to another vocabulary."""
         if self.text_fingerprint != other.text_fingerprint:
             return f"text tokenizer {self.text_fingerprint[:12]} here, {other.text_fingerprint[:12]} there"
         for first, second in zip(self.codebooks, other.codebooks):
@@ -187,12 +187,12 @@ class Vocabulary:
         return f"codebooks {_listed(self.codebooks)} here, {_listed(other.codebooks)} there"
 
     def save(self, folder: str) -> None:
-        """Write ``vocabulary.json`` into the folder."""
+        """Writes ``vocabulary.json`` to the folder."""
         write_bytes(join(folder, FILE_NAME), (self.to_json() + "\n").encode())
 
     @classmethod
     def load(cls, folder: str) -> Vocabulary:
-        """Read ``vocabulary.json`` of the folder. Raises UserError where there is none."""
+        """Reads ``vocabulary.json`` from the folder. Raises UserError if there is none."""
         try:
             content = read_bytes(join(folder, FILE_NAME))
         except FileNotFoundError:
@@ -201,8 +201,12 @@ class Vocabulary:
 
 
 def check_ranges(codebooks: Sequence[Codebook]) -> None:
-    """One name is one range of ids, so one tokenizer; one name and grid is one token that begins an image. Raises
-    UserError where that is not so, or some images are codes and others latents."""
+    """Checks that codebooks can share a vocabulary. All codebooks of one name must be of one tokenizer, because they
+    share a range of ids. Name and grid must be unique, because they have a token that begins an image.
+
+    Raises:
+        UserError: one of these rules is broken, or some images are codes and others latents.
+    """
     first_of: dict[str, Codebook] = {}
     for book in codebooks:
         first = first_of.setdefault(book.name, book)
@@ -214,17 +218,17 @@ def check_ranges(codebooks: Sequence[Codebook]) -> None:
         if (book.kind, book.num_codes, book.latent_channels) != (first.kind, first.num_codes, first.latent_channels):
             raise UserError(f"codebook {book.name!r} is described in two ways: {_listed([first, book])}")
     if len({book.is_continuous for book in codebooks}) > 1:
-        raise UserError(f"images are either codes or latents, and these codebooks are both: {_listed(codebooks)}")
+        raise UserError(f"images are either codes or latents, but these codebooks have both: {_listed(codebooks)}")
     if len({(book.name, book.grid) for book in codebooks}) < len(codebooks):
         raise UserError(f"a codebook and its grid are given twice: {_listed(codebooks)}")
 
 
 def find_codebooks(codebooks: Sequence[Codebook], asked: str) -> list[int]:
-    """The indices of the codebooks that are called so: the name of a range (``thumbnails``), a grid (``8x16``), or both
+    """Indices of the codebooks with this name: a range (``thumbnails``), a grid (``8x16``) or both
     (``thumbnails:8x16``).
 
     Raises:
-        UserError: there is none; the message names those that there are.
+        UserError: there is none; the message lists the existing names.
     """
     wholes = [_name_of(book) for book in codebooks]
     found = [index for index, whole in enumerate(wholes) if asked in (whole, *whole.split(":"))]
@@ -248,7 +252,7 @@ def _codebook(values: dict[str, Any]) -> Codebook:
 
 
 def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
-    """The same vocabulary as version 2 writes it: version 1 had one codebook, of a VQ-VAE."""
+    """Converts a vocabulary of version 1, which had one codebook of a VQ-VAE, to version 2."""
     rows, columns = values.pop("grid")
     codebook = {
         "name": "vqvae", "kind": "vqvae", "num_codes": values.pop("image_size"), "rows": rows, "columns": columns,

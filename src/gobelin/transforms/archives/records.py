@@ -130,8 +130,11 @@ class ArchiveRecords:
     """
 
     def __init__(self, stream: BinaryIO, start: int = 0, end: int | None = None) -> None:
-        """Args: stream: the archive, seekable. start: the position of a record, or 0. end: the first position whose
-        record is not wanted; None: the end of the file."""
+        """Args:
+        stream: the archive, seekable.
+        start: the position of a record, or 0.
+        end: the first position whose record is not wanted; None: the end of the file.
+        """
         self._source = Source(stream)
         self._members = Members(self._source)
         self._start, self._end = start, self._source.size if end is None else min(end, self._source.size)
