@@ -150,7 +150,7 @@ def test_ids_are_those_of_tiktoken(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (tiktoken_file([]) + b"YQ== 9999\n", "stands there twice"),
+        (tiktoken_file([]) + b"YQ== 9999\n", "empty or repeated"),
         (tiktoken_file([]) + b"YWI= 300\n", "the ranks are not 0 to 256"),
         (tiktoken_file([]) + b"YWI 256\n", "line 257"),
         (tiktoken_file([]) + b"no line\n", "line 257"),

@@ -36,7 +36,7 @@ from gobelin.transforms.urls import site_of
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SequenceLayout:
-    """Which parts of a document enter its sequences, and how."""
+    """How the sequences of a document are made."""
 
     alt_as_caption: bool = True
     order: Order = "interleaved"
@@ -48,12 +48,18 @@ class SequenceLayout:
 
 
 class AssembleDocuments(beam.PTransform):
-    """(shard numbers of the corpus, rows of ``IMAGE_CODES``) -> shards of ``sequence_schema``; ``decisions`` on what is
-    left out.
+    """(shard numbers of the corpus, rows of ``IMAGE_CODES``) -> shards of ``sequence_schema``, and ``decisions`` on
+    parts that were left out.
 
     Args:
-        parts: for each shard of the corpus, the files with the codes of its images, if they were dealt out. Then no
-            rows come in.
+        corpus: folder of the documents.
+        output: folder of the sequences.
+        num_shards: number of shards of both.
+        vocabulary: vocabulary of the sequences.
+        text_tokenizer: text tokenizer of the vocabulary.
+        layout: how sequences are made.
+        parts: for each shard of the corpus, files with the codes of its images, if codes were partitioned before. Then
+            the second input must be empty.
     """
 
     def __init__(
@@ -96,17 +102,17 @@ class EncodedImage:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Codes:
     image_id: str
-    codes: bytes  # int32, or float16 latents where tokens are continuous
+    codes: bytes  # int32, or float16 latents if tokens are continuous
     codebook: int = 0  # index in the vocabulary
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReadCodesOfShards:
-    """Shards of ``IMAGE_CODES`` -> rows of it, once for each shard of the corpus that shows the image; ``shard`` says
-    which (``partition.Read``).
+    """Reads a shard of ``IMAGE_CODES``, and repeats each row for every shard of the corpus that shows the image, with
+    its number in the column ``shard`` (``partition.Read``).
 
     Args:
-        shown: of each shard of images, files of ``SHOWN``.
+        shown: for each shard of images, files of ``SHOWN``.
     """
 
     shown: tuple[tuple[str, ...], ...]
@@ -114,7 +120,7 @@ class ReadCodesOfShards:
     def __call__(self, path: str, columns: list[str]) -> Iterator[pa.Table]:
         index = shard_place(path)[0]
         shown = pa.concat_tables([SHOWN.empty_table(), *(t for file in self.shown[index] for t in read_tables(file))])
-        shown = shown.group_by(["image_id", "shard"]).aggregate([])  # one a row group so far
+        shown = shown.group_by(["image_id", "shard"]).aggregate([])  # removes duplicates of different row groups
         for codes in read_tables(path, columns):
             place = pc.index_in(shown["image_id"], codes["image_id"].combine_chunks())
             is_here = pc.is_valid(place)
@@ -122,10 +128,11 @@ class ReadCodesOfShards:
 
 
 def codes_in_part(index: int, paths: Sequence[Sequence[str]]) -> tuple[int, list[_Codes]]:
-    """(shard of the corpus, codes of the images that it shows).
+    """The number of a shard of the corpus, and the codes of its images.
 
     Args:
-        paths: of each shard, files of ``IMAGE_CODES``.
+        index: number of the shard.
+        paths: for each shard, files of ``IMAGE_CODES``.
     """
     return index, [_codes_by_id(row)[1] for path in paths[index] for row in read_rows(path)]
 
@@ -155,9 +162,9 @@ class _AssembleShard(WebStep):
     def process(self, element: tuple[int, Iterable[_Codes | None]]) -> Iterator[Any]:
         index, group = element
         stored = {item.image_id: item for item in group if item is not None}
-        codebooks, latents = self._vocabulary.codebooks, None  # of the run's image tokenizer, one per grid
+        codebooks, latents = self._vocabulary.codebooks, None  # one per grid of the run's image tokenizers
         codebook = codebooks[0]
-        if codebook.is_continuous:  # an id marks the place of a latent
+        if codebook.is_continuous:  # an id only marks the position of a latent
             zeros = [np.zeros(book.tokens_per_image, np.int32) for book in codebooks]
             codes = {name: EncodedImage(zeros[item.codebook], item.codebook) for name, item in stored.items()}
             latents = {name: np.frombuffer(item.codes, np.float16) for name, item in stored.items()}
@@ -200,12 +207,13 @@ class _AssembleShard(WebStep):
         self, document: DocumentRow, codes: Mapping[str, EncodedImage], latents: dict[str, np.ndarray] | None,
         assigned: list[int | None] | None,
     ) -> tuple[list[SequenceColumns], list[Decision]]:  # fmt: skip
-        """The rows of a document, or none if nothing of it is left, and the decisions on parts that were left out."""
+        """The rows of a document, and the decisions on its parts that were left out. There are no rows if nothing is
+        left."""
         layout, doc_id = self._layout, document["doc_id"]
         nodes = shown_nodes(document["nodes"], codes)
         if assigned is not None and len(assigned) != len(document["nodes"]):
             raise ValueError(f"{len(assigned)} scored nodes are left of {len(document['nodes'])}")
-        if assigned is not None:  # places among the nodes that are shown
+        if assigned is not None:  # to positions among the shown nodes
             place_of = {place: index for index, place in enumerate(nodes)}
             texts = [assigned[place] for place in nodes]
             assigned = [None if text is None else place_of.get(text) for text in texts]
@@ -248,16 +256,17 @@ class _AssembleShard(WebStep):
 
 
 def shown_nodes(nodes: Sequence[NodeRow], codes: Mapping[str, EncodedImage]) -> list[int]:
-    """The places of the nodes that enter a document's sequence: texts, and images with codes."""
+    """Positions of the nodes that become part of a document's sequence: texts, and images with codes."""
     return [place for place, node in enumerate(nodes) if node["kind"] == "text" or node["image_id"] in codes]
 
 
 def document_items(nodes: Iterable[NodeRow], codes: Mapping[str, EncodedImage], alt_as_caption: bool) -> list[Item]:
-    """Nodes that enter a sequence, as its items.
+    """The items of a sequence.
 
     Args:
-        codes: of their images.
-        alt_as_caption: whether the alternative text stands in where there is no caption.
+        nodes: texts and images of the document.
+        codes: codes of the images by id.
+        alt_as_caption: whether the alt text replaces a missing caption.
     """
     items: list[Item] = []
     for node in nodes:
@@ -270,7 +279,7 @@ def document_items(nodes: Iterable[NodeRow], codes: Mapping[str, EncodedImage], 
 
 
 def written_text(node: NodeRow) -> str:
-    """A text in the form that a model reads: code and tables in Markdown, anything else unchanged."""
+    """The text of a node as it is tokenized: code and tables in Markdown, anything else unchanged."""
     text = node["text"] or ""
     if node["role"] == Role.CODE:
         return fenced(text, node.get("code_language") or "")

@@ -1,5 +1,5 @@
-"""The common part of image tokenizers with codes: an encoder's vectors are quantized, and a decoder makes pixels of
-them.
+"""The common part of image tokenizers with codes: an encoder computes vectors, a quantizer makes codes of them, and a
+decoder makes pixels of the codes.
 
 A kind of tokenizer has a trunk (``vectors`` and ``pixels``) and a quantizer. A fit calls ``forward``. The pipeline
 calls ``encode`` and ``decode``.
@@ -22,32 +22,32 @@ from gobelin.tokenize.shapes import TokenizerConfig
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """The result of a pass over a batch in a fit."""
+    """The result of ``forward`` for a batch."""
 
     images_B3HW: Tensor  # not clamped
     vectors_Md: Tensor  # before quantization
     indices_M: Tensor | None  # None: nothing was quantized
-    penalty: Tensor  # a scalar: commitment, or the KL divergence; without weight
+    penalty: Tensor  # a scalar: commitment loss or KL divergence, unweighted
 
 
 class CodedAutoencoder(nn.Module):
-    """Images in [-1, 1] to code ids in [0, K) and back."""
+    """Images in [-1, 1] to code ids in [0, K), and code ids to images."""
 
     config: TokenizerConfig
     quantizer: EmaQuantizer | FiniteScalarQuantizer
 
     def vectors(self, images_B3HW: Tensor) -> Tensor:
-        """Code vectors before quantization, float32 M x d in raster order, of images in [-1, 1]."""
+        """Code vectors of images in [-1, 1] before quantization, float32 M x d in raster order."""
         raise NotImplementedError
 
     def pixels(self, vectors_Md: Tensor, grid: Grid) -> Tensor:
-        """Images B x 3 x H x W of code vectors on a grid of rows and columns; not clamped."""
+        """Images B x 3 x H x W of the code vectors of a grid (rows, columns), not clamped."""
         raise NotImplementedError
 
     def forward(
         self, images_B3HW: Tensor, *, quantize: bool, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        """Reconstructs images in a fit. ``quantize`` False leaves the quantizer out."""
+        """Reconstructs images for a fit. If ``quantize`` is False, vectors are decoded without quantization."""
         vectors_Md, grid = self.vectors(images_B3HW), grid_of(images_B3HW, self.config)
         if not quantize:
             return Reconstruction(self.pixels(vectors_Md, grid), vectors_Md, None, vectors_Md.new_zeros(()))
@@ -56,12 +56,12 @@ class CodedAutoencoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, images_B3HW: Tensor) -> Tensor:
-        """Code ids in [0, K), int64 of shape B x N in raster order, of images in [-1, 1]."""
+        """Code ids in [0, K) of images in [-1, 1], int64 B x N in raster order."""
         return self.quantizer.nearest(self.vectors(images_B3HW)).view(len(images_B3HW), -1)
 
     @torch.no_grad()
     def decode(self, ids_BN: Tensor, grid: Grid | None = None) -> Tensor:
-        """Images B x 3 x H x W in [-1, 1] of code ids on a grid, that of the shape where none is given."""
+        """Images in [-1, 1], B x 3 x H x W, of code ids B x N. The grid defaults to that of the shape."""
         return self.pixels(self.quantizer.vectors_of(ids_BN.flatten()), grid or self.config.grid).clamp(-1, 1)
 
 

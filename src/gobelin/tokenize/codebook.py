@@ -31,24 +31,23 @@ SEVERAL = PREFIX + "several"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Codebook:
-    """An image tokenizer's codes and their grid. An image always has rows x columns codes."""
+    """The codes of an image tokenizer and their grid. An image always has rows x columns codes."""
 
     name: str
     """Name of the range of ids in a vocabulary. Several grids of one tokenizer share it."""
     kind: str
     """How pictures become codes: a key of ``CONFIGS``."""
     num_codes: int
-    """Number of codes K. It is 1 for continuous tokens: then the id only marks a place, and a latent holds its
-    content."""
+    """Number of codes K; 1 for continuous tokens, whose id only marks a position and whose content is a latent."""
     rows: int
     """Rows of the grid."""
     columns: int
     """Columns of the grid."""
     fingerprint: str
-    """SHA-256 over configuration and weights of the tokenizer, hex. If a decoder was fitted for another tokenizer's
-    codes, it is that of the other tokenizer."""
+    """SHA-256 over configuration and weights of the tokenizer, hex. If only a decoder was fitted, for the codes of
+    another tokenizer, it is the fingerprint of the other tokenizer."""
     latent_channels: int = 0
-    """Numbers of a continuous token; 0: tokens are codes."""
+    """Width of a continuous token; 0 for codes."""
 
     def __post_init__(self) -> None:
         for name in ("num_codes", "rows", "columns"):
@@ -62,7 +61,7 @@ class Codebook:
 
     @property
     def tokens_per_image(self) -> int:
-        """Rows x columns: the tokens of an image, without the two that enclose it."""
+        """Rows x columns: the number of tokens of an image, without the two that enclose it."""
         return self.rows * self.columns
 
     @property
@@ -93,14 +92,14 @@ class Member:
 
     folder: str
     min_side_px: int
-    """The least shorter side of the pictures that it takes: see ``Frames``."""
+    """Minimum shorter side of its pictures in pixels (``Frames``)."""
 
 
 def read_members(folder: str) -> tuple[Member, ...]:
-    """The tokenizers in this folder, in the order of their codebooks. The folder holds either one tokenizer or several.
+    """The tokenizers in this folder, which holds one or several, in the order of their codebooks.
 
     Raises:
-        UserError: there is no ``config.json``, or it is not one of ours.
+        UserError: there is no ``config.json``, or it is not one of gobelin's.
     """
     described = _read_described(folder)
     if described.get("kind") != SEVERAL:
@@ -111,13 +110,17 @@ def read_members(folder: str) -> tuple[Member, ...]:
     except (KeyError, TypeError, AttributeError):
         members = ()
     if not members or min(member.min_side_px for member in members) != 0:
-        raise UserError(f"{join(folder, CONFIG_NAME)} does not say which image tokenizers there are for which pictures")
+        raise UserError(f"{join(folder, CONFIG_NAME)} does not say which image tokenizers to use for which pictures")
     return members
 
 
 def write_members(folder: str, min_sides_px: Mapping[str, int]) -> None:
-    """Joins the tokenizers in folders below this one to one of several. Keys are folder names, values least sides of
-    pictures."""
+    """Writes the ``config.json`` of a folder with several tokenizers.
+
+    Args:
+        folder: the folder. Each tokenizer is in a subfolder.
+        min_sides_px: for the name of each subfolder, the minimum shorter side of its pictures in pixels.
+    """
     codebooks = [
         {"folder": name, "min_side_px": least, "fingerprint": read_config(join(folder, name))[1]["fingerprint"]}
         for name, least in min_sides_px.items()
@@ -126,10 +129,10 @@ def write_members(folder: str, min_sides_px: Mapping[str, int]) -> None:
 
 
 def read_codebooks(folder: str) -> tuple[Codebook, ...]:
-    """The codebooks of the tokenizers in this folder, one for each grid of each, from ``config.json`` alone.
+    """The codebooks of the tokenizers in this folder, one per tokenizer and grid. Reads only ``config.json``.
 
     Raises:
-        UserError: there is no such file, or it describes no image tokenizer of a kind that is known here.
+        UserError: there is no such file, or it describes no image tokenizer of a known kind.
     """
     return tuple(book for member in read_members(folder) for book in _codebooks_of(member.folder))
 
@@ -147,20 +150,25 @@ def read_codebook(folder: str) -> Codebook:
 
 
 def read_framing(folder: str) -> Framing:
-    """The grids of one tokenizer, and how pictures are brought to them. Raises as ``read_codebooks``."""
+    """The grids of one tokenizer, and how pictures are brought to them. Raises UserError as ``read_codebooks`` does."""
     return framing_of(*read_config(folder))
 
 
 def read_frames(folder: str) -> Frames:
-    """The pictures that each tokenizer in this folder takes, and their grids. Raises as ``read_codebooks``."""
+    """The framings of the tokenizers in this folder, and which pictures each gets. Raises UserError as
+    ``read_codebooks`` does."""
     members = read_members(folder)
     framings = tuple(read_framing(member.folder) for member in members)
     return Frames(framings, tuple(member.min_side_px for member in members))
 
 
 def framing_of(config: TokenizerConfig, described: Mapping[str, Any]) -> Framing:
-    """The framing that ``config.json`` describes, for a tokenizer of this shape. By default it is one grid to which
-    pictures are cropped. Weights and fingerprint do not depend on it. Raises UserError."""
+    """The framing in ``config.json`` of a tokenizer of this shape. By default it is one grid to which pictures are
+    cropped. Weights and fingerprint do not depend on it.
+
+    Raises:
+        UserError: grids or resize are invalid.
+    """
     grids, resize = described.get("grids", ()), described.get("resize", "crop")
     if not isinstance(grids, (list, tuple)) or not all(isinstance(name, str) for name in grids):
         raise UserError(f"grids of a tokenizer must be a list of names such as 8x16, got {grids!r}")
@@ -186,20 +194,23 @@ def describe_framing(config: TokenizerConfig, framing: Framing) -> dict[str, Any
 
 
 def holds_several(folder: str) -> bool:
-    """Whether the tokenizers of a folder with a ``config.json`` lie in folders below it."""
+    """Whether a folder with a ``config.json`` holds several tokenizers in subfolders."""
     return _read_described(folder).get("kind") == SEVERAL
 
 
 def check_is_one(folder: str) -> None:
-    """Raises UserError where a folder with a ``config.json`` holds several tokenizers."""
+    """Raises UserError if a folder with a ``config.json`` holds several tokenizers."""
     if holds_several(folder):
         names = ", ".join(name_of(member.folder) for member in read_members(folder))
         raise UserError(f"{folder} holds several image tokenizers: give the folder of one ({names})")
 
 
 def read_config(folder: str) -> tuple[TokenizerConfig, dict[str, Any]]:
-    """A tokenizer's shape, and all that its ``config.json`` says. Raises UserError as ``read_codebooks``, and where the
-    folder holds several tokenizers."""
+    """The shape of a tokenizer, and the content of its ``config.json``.
+
+    Raises:
+        UserError: as for ``read_codebooks``, or the folder holds several tokenizers.
+    """
     path, described = join(folder, CONFIG_NAME), _read_described(folder)
     kind = described.get("kind")
     check_is_one(folder)
@@ -221,7 +232,7 @@ def _read_described(folder: str) -> dict[str, Any]:
 
 
 def describe_config(config: TokenizerConfig) -> dict[str, Any]:
-    """The shape as it stands in ``config.json``; the fingerprint is over this and the weights."""
+    """The shape as in ``config.json``. The fingerprint covers this and the weights."""
     return {"kind": PREFIX + config.kind, "version": 1, **dataclasses.asdict(config)}
 
 

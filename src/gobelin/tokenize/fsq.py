@@ -1,8 +1,9 @@
-"""Finite scalar quantization (FSQ, Mentzer et al., arXiv 2309.15505): each of d numbers is rounded to a level.
+"""Finite scalar quantization (FSQ, Mentzer et al., arXiv 2309.15505): rounds each of the d numbers of a vector to a
+level.
 
-There is no codebook to learn: the K = L_1 x ... x L_d codes are the points of a grid, and an id is its place in mixed
-radix, first number fastest. Nothing can collapse, and there is no commitment loss. The numbering is that of the
-paper's own code, so ids agree with it.
+No codebook is learned. The K = L_1 x ... x L_d codes are the points of a grid, and an id is the position of a point in
+mixed radix, with the first number fastest. So the codebook cannot collapse, and there is no commitment loss. Ids equal
+those of the paper's code.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 MARGIN = 1e-3
-"""By how much the bound leaves room at the outermost levels, so that tanh reaches them."""
+"""Relative margin of the bound, so that tanh reaches the outermost levels."""
 
 
 class FiniteScalarQuantizer(nn.Module):
-    """Rounds vectors of d = len(levels) numbers; without weights."""
+    """Rounds vectors of d = len(levels) numbers. It has no weights."""
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
@@ -26,8 +27,8 @@ class FiniteScalarQuantizer(nn.Module):
         self.num_codes = math.prod(levels)
 
     def bound(self, vectors_Md: Tensor) -> Tensor:
-        """Any numbers into the open range whose rounding gives L values: [-(L-1)/2, (L-1)/2], for even L shifted by a
-        half so that the values are whole."""
+        """Maps any numbers to the open range whose rounding gives L values: [-(L-1)/2, (L-1)/2] for odd L, and the same
+        shifted by -1/2 for even L, so that the values are integers."""
         levels_d = self._levels(vectors_Md)
         half_d = (levels_d - 1) * (1 + MARGIN) / 2
         offset_d = torch.where(levels_d % 2 == 0, 0.5, 0.0)
@@ -35,7 +36,7 @@ class FiniteScalarQuantizer(nn.Module):
         return (vectors_Md + shift_d).tanh() * half_d - offset_d
 
     def forward(self, vectors_Md: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The quantized vectors in [-1, 1] (gradient straight through the rounding), their ids, and a loss of zero."""
+        """The quantized vectors in [-1, 1] (straight-through gradient), their ids, and a loss of zero."""
         bounded_Md = self.bound(vectors_Md.float())
         rounded_Md = bounded_Md + (bounded_Md.round() - bounded_Md).detach()
         return rounded_Md / self._half(vectors_Md), self._ids(bounded_Md.round()), vectors_Md.new_zeros(())
@@ -45,7 +46,7 @@ class FiniteScalarQuantizer(nn.Module):
         return self._ids(self.bound(vectors_Md.float()).round())
 
     def vectors_of(self, ids_M: Tensor) -> Tensor:
-        """The quantized vectors, M x d in [-1, 1], of ids."""
+        """The quantized vectors of ids, M x d in [-1, 1]."""
         levels_d = torch.tensor(self.levels, device=ids_M.device)
         places_Md = ids_M[:, None] // self._basis(ids_M) % levels_d
         half_d = levels_d // 2

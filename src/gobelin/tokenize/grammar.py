@@ -6,12 +6,12 @@
              | image <|caption_of_previous|> text-id+
     image    = begin-of-image image-id{N} <|end_of_image|>
 
-There is one begin-of-image token per codebook. It determines the range of the image ids, and N, which is always rows x
-columns of that codebook's grid.
+There is one begin-of-image token per codebook. It determines the range of the image ids and N, which is rows x columns
+of the codebook's grid.
 
-``parse`` validates a whole sequence at the cost of one pass over its special tokens. ``DocumentWriter`` says which
-tokens may come next, so that the document can still be closed within a budget of tokens. Whichever of them is chosen,
-the result parses. This module does not import torch.
+``parse`` validates a whole sequence in one pass over its special tokens. ``DocumentWriter`` returns the tokens that may
+come next such that the document can still be closed within a token budget. Any choice among them gives a sequence that
+parses. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from gobelin.tokenize.vocabulary import (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ItemRange:
-    """Where one item stands in a document's tokens. Ranges are half open and exclude special tokens."""
+    """The position of an item in a document's tokens. Ranges are half open and exclude special tokens."""
 
-    start: int  # of the item, its special tokens included
+    start: int  # of the item, including its special tokens
     stop: int
     text: tuple[int, int] | None  # a text item's text, or an image item's caption
     codes: tuple[int, int] | None  # None: a text item
-    caption_first: bool = False  # the caption stands before the image
+    caption_first: bool = False  # the caption precedes the image
     codebook: int = 0  # index of the image's codebook in the vocabulary
 
 
 def parse(tokens: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> list[ItemRange]:
-    """The items of one whole document. Raises ValueError where the sequence breaks the grammar."""
+    """The items of one whole document. Raises ValueError if the sequence breaks the grammar."""
     ids, names, codebooks = np.asarray(tokens, dtype=np.int64), vocabulary.special_tokens, vocabulary.codebook_of_begin
     if len(ids) < 2 or ids[0] != DOCUMENT or ids[-1] != END_OF_DOCUMENT:
         raise ValueError(f"not a document: it must open with {names[DOCUMENT]} and close with {names[END_OF_DOCUMENT]}")
@@ -111,7 +111,7 @@ class _State(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Allowed:
-    """What may come next: these special tokens, any text token, any image token of one codebook."""
+    """The tokens that may come next: these special tokens, any text token, and any image token of one codebook."""
 
     special: tuple[int, ...]
     text: bool
@@ -120,15 +120,15 @@ class Allowed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the grammar a document is."""
+    """The state of a document in the grammar."""
 
     state: _State
-    filled: int = 0  # ids written in the present caption or image
-    codebook: int = 0  # of the present image
+    filled: int = 0  # number of ids in the current caption or image
+    codebook: int = 0  # of the current image
 
 
 class DocumentWriter:
-    """Writes one document token by token, and knows which tokens the grammar and the budget still allow."""
+    """Writes one document token by token. It tracks which tokens the grammar and the token budget still allow."""
 
     def __init__(self, vocabulary: Vocabulary, max_tokens: int) -> None:
         if max_tokens < 2:
@@ -137,19 +137,19 @@ class DocumentWriter:
         self._vocabulary = vocabulary
         self._max_tokens = max_tokens
         self._place = _Place(_State.BETWEEN)
-        self._captioned = False  # the present image has its caption before it
+        self._captioned = False  # the caption of the current image precedes it
 
     @property
     def done(self) -> bool:
-        """The document is closed."""
+        """Whether the document is closed."""
         return self._place.state is _State.DONE
 
     def allowed(self) -> Allowed:
-        """What may come next. Never empty before the document is done."""
+        """The tokens that may come next. There is at least one until the document is done."""
         begins, offsets = self._vocabulary.image_begins, self._vocabulary.image_offsets
         choices = (END_OF_DOCUMENT, *begins, END_OF_IMAGE, TEXT, CAPTION_OF_NEXT, CAPTION_OF_PREVIOUS)
         codebook = self._place.codebook
-        if self._place.state is _State.CODES:  # it was begun where all of it fits
+        if self._place.state is _State.CODES:  # an image is only begun if all of it fits
             is_whole = self._place.filled == self._vocabulary.codebooks[codebook].tokens_per_image
             return Allowed((END_OF_IMAGE,), False, None) if is_whole else Allowed((), False, codebook)
         return Allowed(
@@ -159,7 +159,7 @@ class DocumentWriter:
         )
 
     def append(self, token: int) -> None:
-        """Write one token. Raises ValueError where it is not allowed."""
+        """Appends one token. Raises ValueError if it is not allowed."""
         following = self._after(token) if 0 <= token < self._vocabulary.size else None
         if following is None or not self._fits(token):
             state = self._place.state.value
@@ -174,7 +174,7 @@ class DocumentWriter:
         return following is not None and len(self.tokens) + 1 + self._closing_tokens(following) <= self._max_tokens
 
     def _after(self, token: int) -> _Place | None:
-        """The place after this token, or None where it breaks the grammar."""
+        """The state after this token, or None if it breaks the grammar."""
         place, vocabulary = self._place, self._vocabulary
         state, filled = place.state, place.filled
         num_codes = vocabulary.codebooks[place.codebook].tokens_per_image
@@ -199,14 +199,14 @@ class DocumentWriter:
         return _Place(openings[token]) if token in openings else None
 
     def _closing_tokens(self, place: _Place) -> int:
-        """The fewest tokens that close the document from this place."""
+        """The minimum number of tokens that close the document from this state."""
         codebooks = self._vocabulary.codebooks
         match place.state:
             case _State.DONE:
                 return 0
             case _State.CODES:
                 return codebooks[place.codebook].tokens_per_image - place.filled + 2
-            case _State.CAPTION_NEXT:  # a word, an image with the two around it, the end
+            case _State.CAPTION_NEXT:  # a text token, an image with the two that enclose it, the end
                 return (0 if place.filled else 1) + min(book.tokens_per_image for book in codebooks) + 3
             case _State.CAPTION_PREVIOUS:
                 return (0 if place.filled else 1) + 1

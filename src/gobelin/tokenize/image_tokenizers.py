@@ -1,4 +1,4 @@
-"""One or several image tokenizers as a run has them: their codebooks stand one behind the other, as in its vocabulary.
+"""The image tokenizers of a run. The list of their codebooks is in the order of the vocabulary.
 
 Each picture belongs to one tokenizer, by its size (``Frames``), and to one of its grids, by its shape.
 """
@@ -20,12 +20,12 @@ from gobelin.transforms.vision.faces import Boxes
 
 
 class ImageTokenizers:
-    """Pixels to tokens of a vocabulary's codebooks, and back.
+    """Pixels to tokens of a vocabulary's codebooks, and tokens to pixels.
 
     Attributes:
         tokenizers: in the order of their codebooks.
-        codebooks: one for each grid of each tokenizer.
-        frames: which tokenizer and grid a picture has.
+        codebooks: one per tokenizer and grid.
+        frames: chooses the tokenizer and the grid of a picture.
     """
 
     def __init__(self, tokenizers: Sequence[ImageTokenizer], min_sides_px: Sequence[int] = (0,)) -> None:
@@ -36,29 +36,31 @@ class ImageTokenizers:
 
     @property
     def has_decoder(self) -> bool:
-        """Whether the tokens of every tokenizer can become pictures."""
+        """Whether the tokens of every tokenizer can be decoded to pictures."""
         return all(each.network.config.has_decoder for each in self.tokenizers)
 
     def encode(self, data: bytes, height: int, width: int, faces: Boxes = ()) -> tuple[int, np.ndarray]:
-        """The codebook of a picture and its tokens.
+        """The index of a picture's codebook, and its tokens.
 
         Args:
-            data: the picture's file, or a reduced copy of it.
-            height, width: of the file as displayed, pixels.
+            data: the file of the picture, or a reduced copy of it.
+            height, width: size of the original as displayed, in pixels.
+            faces: faces to blur.
 
         Raises:
-            UnusableImageError: it gives no pixels. (An ``OSError``.)
+            UnusableImageError: the picture cannot be decoded. (A subclass of ``OSError``.)
         """
         which = self.frames.tokenizer_for(height, width)
         pixels = decode(data, faces, self.frames.framings[which])
         return self.frames.codebook_of(which, pixels.shape[:2]), self.tokenizers[which].encode(pixels[None])[0]
 
     def encode_all(self, pictures: Iterable[tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
-        """Tokens of pictures, each with the index of its tokenizer, in their order (``image_tokenizer.encode_all``)."""
+        """Yields the tokens of a stream of pictures, in order. Each comes with the index of its tokenizer
+        (``image_tokenizer.encode_all``)."""
         return encode_all(self.tokenizers, pictures)
 
     def decode(self, tokens: np.ndarray, codebook: int) -> np.ndarray:
-        """Codes B x N or latents B x N x d of a codebook, to uint8 images B x H x W x 3. Raises UserError where its
+        """Codes B x N or latents B x N x d of a codebook to uint8 images B x H x W x 3. Raises UserError if its
         tokenizer has no decoder."""
         tokenizer, own = self._places[codebook]
         return tokenizer.decode(tokens, own)
@@ -68,8 +70,8 @@ class ImageTokenizers:
         return self._places[codebook][0].framing
 
     def made_how(self) -> list[dict[str, Any]]:
-        """The conditions on which each tokenizer's codes depend besides pictures; with its name if there are
-        several."""
+        """For each tokenizer, the conditions on which codes depend besides pictures; with its name if there are several
+        tokenizers."""
         if len(self.tokenizers) == 1:
             return [self.tokenizers[0].made_how()]
         return [{"codebook": each.codebook.name, **each.made_how()} for each in self.tokenizers]
@@ -78,11 +80,13 @@ class ImageTokenizers:
 def load_image_tokenizers(
     folder: str, device: torch.device | str = "cpu", *, precision: str = "float32", batch_size: int | None = None
 ) -> ImageTokenizers:
-    """The image tokenizers in this folder.
+    """Loads the image tokenizers in this folder.
 
     Args:
-        precision: float32, bfloat16 or auto, as ``precision_for`` has it.
-        batch_size: None: what suits the device and each tokenizer.
+        folder: folder of one tokenizer, or of several.
+        device: device of the networks.
+        precision: float32, bfloat16 or auto (``precision_for``).
+        batch_size: None: a default for the device and each tokenizer.
 
     Raises:
         UserError: there are none, or they cannot be read.
@@ -95,5 +99,5 @@ def load_image_tokenizers(
         for member in members
     ]
     if len({each.codebook.is_continuous for each in tokenizers}) > 1:
-        raise UserError(f"{folder}: tokens are either codes or latents, and its image tokenizers make both")
+        raise UserError(f"{folder}: tokens are either codes or latents, but its image tokenizers make both")
     return ImageTokenizers(tokenizers, [member.min_side_px for member in members])

@@ -1,7 +1,8 @@
-"""LPIPS, a perceptual distance (Zhang et al., arXiv 1801.03924), on given weights: VGG-16's features and its own heads.
+"""LPIPS, a perceptual distance (Zhang et al., arXiv 1801.03924): VGG-16's features and the heads of LPIPS, with weights
+from a file.
 
-No weights come with gobelin. Read are files of the package `lpips` (a whole state, backbone and heads) and checkpoints
-of taming-transformers, which hold both under ``loss.perceptual_loss``.
+gobelin has no weights of its own. It reads files of the package `lpips` (a complete state dictionary with backbone and
+heads) and checkpoints of taming-transformers, which hold both under ``loss.perceptual_loss``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gobelin.errors import UserError
 from gobelin.tokenize.convert import read_weights
 
 CONVOLUTIONS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
-"""Places of the convolutions among VGG-16's layers, by slice; between slices the resolution is halved."""
+"""Positions of the convolutions in VGG-16, by slice. The resolution is halved between slices."""
 WIDTHS = (64, 128, 256, 512, 512)
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
@@ -25,7 +26,7 @@ _FIRST = "net.slice1.0.weight"
 
 
 class Lpips(nn.Module):
-    """Distance of pictures in [-1, 1], at least 16 px per side; its weights take no gradient."""
+    """Distance of pictures in [-1, 1] of at least 16 px per side. Its weights are frozen."""
 
     shift: Tensor
     scale: Tensor
@@ -66,11 +67,11 @@ class Lpips(nn.Module):
 
 
 def load_lpips(address: str) -> Lpips:
-    """LPIPS with the weights of this file. Raises UserError if some are missing; the message names them."""
+    """LPIPS with the weights of this file. Raises UserError if weights are missing; the message names one."""
     found = read_weights(address)
     prefix = next((key.removesuffix(_FIRST) for key in sorted(found) if key.endswith(_FIRST)), None)
     if prefix is None:
-        raise UserError(f"{address} holds no LPIPS on VGG-16: no {_FIRST}, with whatever stands before it")
+        raise UserError(f"{address} holds no LPIPS with VGG-16: no key ends in {_FIRST}")
     weights = {}
     for index, places in enumerate(CONVOLUTIONS):
         for number, place in enumerate(places):
@@ -82,13 +83,13 @@ def load_lpips(address: str) -> Lpips:
     wrong = [key for name, key in weights.items() if key not in found or found[key].shape != own[name].shape]
     if wrong:
         raise UserError(
-            f"{address} holds no whole LPIPS on VGG-16: {len(wrong)} weights are missing or of another shape, such as "
-            f"{wrong[0]}"
+            f"{address} holds no complete LPIPS with VGG-16: {len(wrong)} weights are missing or of another shape, "
+            f"such as {wrong[0]}"
         )
     network.load_state_dict({name: found[key].float() for name, key in weights.items()}, strict=False)
     return network
 
 
 def _unit(features_BCHW: Tensor) -> Tensor:
-    """Each place's features at length 1."""
+    """Normalises the features of each position to length 1."""
     return features_BCHW / (features_BCHW.square().sum(1, keepdim=True).clamp(min=1e-20).sqrt() + 1e-10)

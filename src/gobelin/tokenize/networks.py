@@ -1,4 +1,4 @@
-"""The network of each kind of image tokenizer, by its shape."""
+"""The network of each kind of image tokenizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Network = PatchAutoencoder | VQGAN | MoVQ | KLVAE
 
 
 def make_network(config: TokenizerConfig) -> Network:
-    """A network of this shape; its weights are not set."""
+    """A network of this shape with uninitialised weights."""
     match config:
         case VQVAEConfig() | FSQConfig():
             return PatchAutoencoder(config)
@@ -29,7 +29,7 @@ def make_network(config: TokenizerConfig) -> Network:
 
 
 def build_network(config: TokenizerConfig, generator: torch.Generator, device: torch.device | str = "cpu") -> Network:
-    """A network with fresh weights. The generator lives on the CPU, so the same seed gives the same weights on every
+    """A network with initial weights. The generator is on the CPU, so that a seed gives the same weights on every
     device."""
     with torch.device("meta"):
         network = make_network(config)

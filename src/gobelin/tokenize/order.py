@@ -1,13 +1,13 @@
-"""The order of a document's texts and images in its sequence, and the number of its images.
+"""The order of texts and images in the sequence of a document, and the maximum number of its images.
 
-    interleaved    as they stand on the page
+    interleaved    as on the page
     image_first    all images, then all texts
     text_first     all texts, then all images
-    assigned       each image before the text that MMC4's assignment gives it (arXiv 2304.06939): one image per text, so
-                   that the sum of their CLIP similarities is largest. ``score`` has made the assignment; an image
-                   without one, or whose text ``select`` dropped, keeps its place before the text that follows it
+    assigned       each image before the text to which MMC4's assignment assigns it (arXiv 2304.06939): at most one
+                   image per text, with the largest sum of CLIP similarities. The stage ``score`` computes the
+                   assignment. An image without a text, or whose text ``select`` dropped, stays before the next text
 
-Within a group of images, and of texts, the order of the page stays.
+Images keep their order on the page among themselves, and so do texts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from gobelin.tokenize.config import Order
 
 
 def ordered(kinds: Sequence[str], order: Order, assigned: Sequence[int | None] | None = None) -> list[int]:
-    """Puts the places of a document's nodes in the order of its sequence.
+    """The positions of a document's nodes in the order of its sequence.
 
     Args:
-        kinds: text or image, of each node.
-        assigned: of each node the place of the text that it is assigned to; None for texts and for images without one.
+        kinds: text or image, for each node.
+        order: the order.
+        assigned: for each node, the position of the text to which it is assigned; None for texts and for images without
+            one.
     """
     places = range(len(kinds))
     if order == "interleaved":
@@ -35,7 +37,7 @@ def ordered(kinds: Sequence[str], order: Order, assigned: Sequence[int | None] |
 
 
 def _before_their_texts(kinds: Sequence[str], assigned: Sequence[int | None]) -> list[int]:
-    following = len(kinds)  # the text behind a place, as the places are gone through from the end
+    following = len(kinds)  # the next text after the current position
     keys = [(0, False)] * len(kinds)
     for place in reversed(range(len(kinds))):
         if kinds[place] == "text":
@@ -48,13 +50,13 @@ def _before_their_texts(kinds: Sequence[str], assigned: Sequence[int | None]) ->
 
 
 def beyond(kinds: Sequence[str], max_images: int | None) -> set[int]:
-    """The places of the images that are more than so many, counted from the first on the page."""
+    """Positions of the images after the first ``max_images``."""
     images = [place for place, kind in enumerate(kinds) if kind == "image"]
     return set() if max_images is None else set(images[max_images:])
 
 
 class Assignments:
-    """The texts to which the images of a shard's documents are assigned. Documents must be asked for in the order of
+    """The texts to which the images of a shard's documents are assigned. Documents must be requested in the order of
     their ids.
 
     Args:
@@ -68,7 +70,7 @@ class Assignments:
         self._dropped = RowsByDocument(dropped_nodes(decisions))
 
     def of(self, doc_id: str) -> list[int | None]:
-        """For each node of a document of the corpus, the place there of the text that it is assigned to."""
+        """For each node of a document of the corpus, the position of the text to which it is assigned, or None."""
         nodes = [node for row in self._scores.of(doc_id) for node in row["nodes"]]
         dropped = {row["node_index"] for row in self._dropped.of(doc_id)}
         kept = [place for place in range(len(nodes)) if place not in dropped]

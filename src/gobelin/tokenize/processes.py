@@ -61,7 +61,7 @@ def add_gradients(weights: Sequence[Tensor], processes: Processes) -> None:
 
 
 def rows_of_all(rows_Md: Tensor, processes: Processes) -> Tensor:
-    """The rows of all processes, those of the first process first; each may have another number of them."""
+    """The rows of all processes, in the order of the processes. Their numbers may differ."""
     if processes.size == 1:
         return rows_Md
     counts = torch.zeros(processes.size, dtype=torch.long, device=rows_Md.device)

@@ -24,17 +24,17 @@ C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # for a range of 2: [-1, 1]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Quality:
-    """What pictures kept, and the codes they used."""
+    """Quality of reconstructions, and the use of the codebook."""
 
     num_images: int
     psnr_db: float  # in 8-bit range, over all pixels at once
     ssim: float  # mean, [-1, 1]
-    codes_used: int  # of K; 0 where tokens are continuous
-    perplexity: float  # exp of the entropy of codes, [1, K]; 0 where tokens are continuous
+    codes_used: int  # of K; 0 for continuous tokens
+    perplexity: float  # exp of the entropy of codes, [1, K]; 0 for continuous tokens
 
 
 class QualityMeter:
-    """Adds up pictures, reconstructions and codes, batch by batch."""
+    """Accumulates pictures, reconstructions and codes over batches."""
 
     def __init__(self, num_codes: int) -> None:
         self.counts_K = np.zeros(num_codes, dtype=np.int64)
@@ -51,11 +51,11 @@ class QualityMeter:
         self._ssim += float(ssim(to_float(images), to_float(decoded)).double().sum())
 
     def add_codes(self, codes: np.ndarray) -> None:
-        """Codes of any shape, [0, K)."""
+        """Adds codes in [0, K), of any shape."""
         self.counts_K += np.bincount(codes.ravel(), minlength=len(self.counts_K))
 
     def result(self) -> Quality:
-        """The sums so far; of no pictures, PSNR and SSIM are zero."""
+        """The result so far. Without pictures, PSNR and SSIM are 0."""
         number = max(self._num_images, 1)
         return Quality(
             num_images=self._num_images,
@@ -67,12 +67,12 @@ class QualityMeter:
 
 
 def psnr_db(mean_squared_error: float) -> float:
-    """Peak signal-to-noise ratio of an error in 8-bit levels squared; 168 dB where there is none."""
+    """Peak signal-to-noise ratio in dB for a mean squared error in 8-bit levels; 168 dB for no error."""
     return 10 * math.log10(255.0**2 / max(mean_squared_error, 1e-12))
 
 
 def perplexity(counts_K: np.ndarray) -> float:
-    """How many codes would be in use if all were used alike; 0 where nothing was counted."""
+    """The exponential of the codes' entropy: the number of codes in use if all were used equally. 0 without codes."""
     shares = counts_K[counts_K > 0] / max(int(counts_K.sum()), 1)
     return math.exp(-float((shares * np.log(shares)).sum())) if len(shares) else 0.0
 
@@ -80,7 +80,7 @@ def perplexity(counts_K: np.ndarray) -> float:
 def ssim(first_B3HW: Tensor, second_B3HW: Tensor) -> Tensor:
     """Structural similarity of each pair of pictures in [-1, 1]: shape B, at most 1. Differentiable.
 
-    Pictures of fewer than 11 pixels per side are looked at through a smaller window.
+    For pictures with fewer than 11 pixels per side, the window is smaller.
     """
     channels, side = first_B3HW.shape[1], min(WINDOW, *first_B3HW.shape[2:])
     steps = torch.arange(side, device=first_B3HW.device, dtype=first_B3HW.dtype) - (side - 1) / 2

@@ -38,23 +38,23 @@ class EmaQuantizer(nn.Module):
         self.register_buffer("sums_Kd", torch.zeros(num_codes, width))
 
     def nearest(self, vectors_Md: Tensor) -> Tensor:
-        """Index in [0, K) of the nearest code of each vector, int64 of shape M. Distances are in float32."""
+        """Index in [0, K) of the nearest code of each vector, int64, shape M. Distances are computed in float32."""
         return _nearest(self._scaled(vectors_Md.float()), self.codes_Kd)
 
     def vectors_of(self, indices_M: Tensor) -> Tensor:
-        """The codes of these indices, M x d."""
+        """The codes with these indices, M x d."""
         return self.codes_Kd[indices_M]
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Zero codes, as before ``start_from``."""
+        """Sets all codes to zero, as before ``start_from``."""
         self.codes_Kd.zero_()
         self.counts_K.fill_(1.0)
         self.sums_Kd.zero_()
 
     @torch.no_grad()
     def start_at(self, codes_Kd: Tensor) -> None:
-        """Start from a given codebook, for example a published one."""
+        """Initialises the codebook with given codes, for example published ones."""
         codes_Kd = self._scaled(codes_Kd.float())
         self.codes_Kd.copy_(codes_Kd)
         self.counts_K.fill_(1.0)
@@ -64,7 +64,7 @@ class EmaQuantizer(nn.Module):
         return F.normalize(vectors_Md, dim=-1) if self.normalize else vectors_Md
 
     def forward(self, vectors_Md: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The quantized vectors (gradient straight through), their indices, and the commitment loss (a scalar)."""
+        """The quantized vectors (straight-through gradient), their indices, and the commitment loss (a scalar)."""
         vectors_Md = self._scaled(vectors_Md.float())
         indices_M = _nearest(vectors_Md, self.codes_Kd)
         quantized_Md = self.codes_Kd[indices_M]
@@ -73,7 +73,7 @@ class EmaQuantizer(nn.Module):
 
     @torch.no_grad()
     def start_from(self, vectors_Md: Tensor, generator: torch.Generator) -> None:
-        """Start the codebook as k-means centroids of these vectors; 40 K of them or more do well."""
+        """Initialises the codebook with k-means centroids of these vectors. There should be at least 40 K of them."""
         num_codes, vectors_Md = len(self.codes_Kd), self._scaled(vectors_Md)
         centroids_Kd = vectors_Md[_draw(len(vectors_Md), num_codes, generator)].clone()
         for _ in range(KMEANS_ROUNDS):
@@ -114,13 +114,13 @@ def _nearest(vectors_Md: Tensor, codes_Kd: Tensor) -> Tensor:
 
 
 def _sums(vectors_Md: Tensor, indices_M: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
-    """How many vectors each code won, and their sum."""
+    """The number of vectors of each code, and their sum."""
     counts_K = torch.bincount(indices_M, minlength=num_codes).to(vectors_Md.dtype)
     sums_Kd = vectors_Md.new_zeros(num_codes, vectors_Md.shape[1]).index_add_(0, indices_M, vectors_Md)
     return counts_K, sums_Kd
 
 
 def _draw(num_vectors: int, num_drawn: int, generator: torch.Generator) -> Tensor:
-    """Indices of vectors, different ones while there are enough."""
+    """Random indices of vectors, distinct if there are enough vectors."""
     order = torch.randperm(num_vectors, generator=generator, device=generator.device)
     return order.repeat(-(-num_drawn // num_vectors))[:num_drawn]

@@ -1,9 +1,10 @@
-"""One mixed sequence per document: items (texts, images with their captions) to tokens and back, without loss.
+"""Converts a document to a mixed sequence of tokens, and back without loss.
 
-A document is its items in reading order (``grammar.py`` has the grammar). For one half of the images the caption stands
-before its image, and for the other half after it. So the model learns both to draw from words and to describe a
-picture. A hash of document id and item index decides, so the same document always gives the same tokens. The encoding
-is lossless: text comes back byte for byte, and codes code for code. An empty caption and no caption are the same.
+A document is a list of items (texts, and images with their captions) in reading order; ``grammar.py`` defines the
+grammar. For half of the images the caption precedes the image, and for the other half it follows. So the model learns
+both to draw from a caption and to caption a picture. A hash of document id and item index decides, so a document always
+gives the same tokens. Decoding returns every text byte for byte and every code. An empty caption and no caption are
+equal.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class TextItem:
 class ImageItem:
     """An image as codes, with its caption. An empty caption becomes None."""
 
-    image_id: str | None  # None: the model made it
+    image_id: str | None  # None: the model generated it
     codes: tuple[int, ...]  # [0, K), raster order
     caption: str | None = None
     codebook: int = 0  # index in the vocabulary
@@ -54,7 +55,7 @@ Item = TextItem | ImageItem
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageSpan:
-    """Where an image's codes stand in the tokens: a row of ``image_spans`` in ``TOKEN_SHARDS``."""
+    """The position of an image's codes in the tokens: a row of ``image_spans`` in ``TOKEN_SHARDS``."""
 
     start: int  # index of the first image token
     length: int  # image tokens
@@ -121,7 +122,7 @@ def encode_item(
 
 
 def join_items(items: Iterable[EncodedItem]) -> tuple[list[int], list[ImageSpan]]:
-    """Encoded items as a document: its tokens and where its images stand."""
+    """The tokens of a document with these items, and the positions of its images."""
     tokens, spans = [DOCUMENT], []
     for item in items:
         if item.span is not None:
@@ -140,17 +141,20 @@ def decode_document(
     """The items of a document's tokens: the inverse of ``encode_document``.
 
     Args:
-        spans: the document's image spans, or None for a document that a model wrote (its images have no id).
+        tokens: the tokens of one document.
+        spans: the document's image spans, or None for a document that a model generated, whose images have no id.
+        vocabulary: vocabulary of the tokens.
+        text_tokenizer: text tokenizer of the vocabulary.
 
     Raises:
-        ValueError: the sequence breaks the grammar, or the spans are not where its images are.
+        ValueError: the sequence breaks the grammar, or the spans differ from the positions of its images.
     """
     check_tokenizer(vocabulary, text_tokenizer)
     ids = np.asarray(tokens, dtype=np.int64)
     ranges = parse(ids, vocabulary)
     found = [item.codes for item in ranges if item.codes is not None]
     if spans is not None and [(span.start, span.start + span.length) for span in spans] != found:
-        raise ValueError(f"image_spans are not where the {len(found)} images of the sequence are")
+        raise ValueError(f"image_spans differ from the positions of the {len(found)} images in the sequence")
     image_ids = iter([None] * len(found) if spans is None else [span.image_id for span in spans])
 
     def read_text(span: tuple[int, int]) -> str:
@@ -168,14 +172,15 @@ def decode_document(
 
 
 def image_latents(latents: Sequence[float] | np.ndarray, codebooks: Sequence[Codebook]) -> list[np.ndarray]:
-    """The column ``latents`` of a document whose images are continuous tokens, as float16 N x d of each image, in the
-    order of its ``image_spans``.
+    """Splits the column ``latents`` of a document into the latents of its images, float16 N x d each, in the order of
+    its ``image_spans``.
 
     Args:
-        codebooks: of each image.
+        latents: numbers of all images.
+        codebooks: codebook of each image.
 
     Raises:
-        ValueError: it holds another number of numbers.
+        ValueError: the number of latents does not match the codebooks.
     """
     numbers = np.asarray(latents, dtype=np.float16)
     shapes = [(book.tokens_per_image, book.latent_channels) for book in codebooks]
@@ -197,7 +202,7 @@ def _check_codes(item: ImageItem, vocabulary: Vocabulary) -> None:
 
 
 def check_tokenizer(vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> None:
-    """Raises ValueError where a vocabulary was made with another text tokenizer."""
+    """Raises ValueError if the vocabulary was made with another text tokenizer."""
     if text_tokenizer.fingerprint != vocabulary.text_fingerprint:
         raise ValueError(
             f"the vocabulary was made with text tokenizer {vocabulary.text_fingerprint[:12]}, "

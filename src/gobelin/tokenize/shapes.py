@@ -1,4 +1,5 @@
-"""Shapes of image tokenizers, by kind. No torch in here: a recipe and a tokenizer's folder are read without it."""
+"""Shapes of image tokenizers, by kind. Imports no torch, so that a recipe or a tokenizer's folder can be read without
+it."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ class TokenizerConfig(Protocol):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images, pixels."""
+        """Height and width of the images in pixels."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -25,23 +26,23 @@ class TokenizerConfig(Protocol):
 
     @property
     def token_pixels(self) -> int:
-        """Pixels of a token, each way."""
+        """Side of the square of pixels that one token represents."""
 
     @property
     def num_codes(self) -> int:
-        """Codebook size K; 1 where tokens are continuous."""
+        """Codebook size K; 1 for continuous tokens."""
 
     @property
     def latent_channels(self) -> int:
-        """Numbers of a continuous token; 0 where tokens are codes."""
+        """Width of a continuous token; 0 for codes."""
 
     @property
     def has_decoder(self) -> bool:
-        """Whether codes can become pictures."""
+        """Whether tokens can be decoded to pictures."""
 
 
 class _Patches:
-    """Images cut into square patches, one token each."""
+    """The common part of tokenizers that cut images into square patches, one token per patch."""
 
     __slots__ = ()
     image_size: int | tuple[int, int]
@@ -49,7 +50,7 @@ class _Patches:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images, pixels."""
+        """Height and width of the images in pixels."""
         return height_and_width(self.image_size)
 
     @property
@@ -60,7 +61,7 @@ class _Patches:
 
     @property
     def token_pixels(self) -> int:
-        """Pixels of a token, each way."""
+        """Side of the square of pixels that one token represents."""
         return self.patch_size
 
     @property
@@ -86,19 +87,19 @@ class VQVAEConfig(_Patches):
     kind: ClassVar[str] = "vqvae"
 
     image_size: int | tuple[int, int] = 56
-    """Side of the square image, or height and width; pixels. More pixels at the same patch mean more tokens per
-    image."""
+    """Side of the square image, or its height and width, in pixels. With the same patch size, more pixels mean more
+    tokens per image."""
     patch_size: int = 8
-    """Side of a patch, pixels; divides image_size. Halve it for finer detail at four times the tokens."""
+    """Side of a patch in pixels; divides image_size. Half the side gives finer detail and four times the tokens."""
     num_codes: int = 256
-    """Codebook size K. On drawings 512 kept 3 of 100 more shapes than 256; photographs want more."""
+    """Codebook size K. On drawings, 512 kept 3 % more of the shapes than 256; photographs need more."""
     code_width: int = 16
-    """Width d of a code vector. Narrow codes keep the whole codebook in use (arXiv 2110.04627); on drawings 16 kept
-    3 of 100 more shapes than 8."""
+    """Width d of a code vector. Narrow codes keep the whole codebook in use (arXiv 2110.04627). On drawings, 16 kept 3
+    % more of the shapes than 8."""
     channels: int = 64
     """Width of the trunk."""
     num_blocks: int = 2
-    """Residual blocks, each side."""
+    """Residual blocks in the encoder, and in the decoder."""
 
     def __post_init__(self) -> None:
         self._check("num_codes", "code_width", "channels")
@@ -111,16 +112,16 @@ class FSQConfig(_Patches):
     kind: ClassVar[str] = "fsq"
 
     image_size: int | tuple[int, int] = 56
-    """Side of the square image, or height and width; pixels."""
+    """Side of the square image, or its height and width, in pixels."""
     patch_size: int = 8
-    """Side of a patch, pixels; divides image_size."""
+    """Side of a patch in pixels; divides image_size."""
     levels: tuple[int, ...] = (8, 6, 5)
-    """Values that each number of a code may take, at least 3; K is their product. The paper's: 8-6-5 = 240,
-    8-5-5-5 = 1000, 7-5-5-5-5 = 4375, 8-8-8-6-5 = 15360, 8-8-8-5-5-5 = 64000."""
+    """Number of values of each number of a code, at least 3; K is their product. The paper suggests 8-6-5 = 240,
+    8-5-5-5 = 1000, 7-5-5-5-5 = 4375, 8-8-8-6-5 = 15360 and 8-8-8-5-5-5 = 64000."""
     channels: int = 64
     """Width of the trunk."""
     num_blocks: int = 2
-    """Residual blocks, each side."""
+    """Residual blocks in the encoder, and in the decoder."""
 
     def __post_init__(self) -> None:
         self._check("channels")
@@ -134,7 +135,7 @@ class FSQConfig(_Patches):
 
     @property
     def code_width(self) -> int:
-        """Numbers of a code."""
+        """Width of a code vector."""
         return len(self.levels)
 
 
@@ -143,21 +144,21 @@ class TrunkConfig:
     """Shape of the convolutional trunk of VQGAN (arXiv 2012.09841)."""
 
     image_size: int | tuple[int, int] = 256
-    """Side of the square image, or height and width; pixels. The weights do not depend on it."""
+    """Side of the square image, or its height and width, in pixels. The weights do not depend on it."""
     channels: int = 128
     """Channels at full resolution."""
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
-    """Channels of each level, as multiples of ``channels``. Each level after the first has half the resolution, so five
-    levels make a token of 16 x 16 pixels."""
+    """Channels of each level, as multiples of ``channels``. Each level after the first has half the resolution of the
+    level before, so with five levels a token represents 16 x 16 pixels."""
     num_blocks: int = 2
-    """Residual blocks of a level; the decoder has one more."""
+    """Residual blocks per level; the decoder has one more."""
     attention_levels: tuple[int, ...] = (4,)
-    """Levels with attention after each block, besides the middle; 0 is the full resolution."""
+    """Levels with attention after each block; 0 is the full resolution. The middle always has attention."""
     z_channels: int = 256
     """Channels between trunk and code vectors."""
     norm_groups: int = 32
-    """Groups of the GroupNorms, 32 in all published weights; divides channels. A narrow trunk wants fewer: a group of
-    one channel forgets how bright it is."""
+    """Groups of the GroupNorms; divides channels. All published weights have 32. A narrow trunk needs fewer: a group of
+    one channel loses its brightness."""
 
     def __post_init__(self) -> None:
         require_positive(self, "channels", "num_blocks", "z_channels", "norm_groups")
@@ -176,12 +177,12 @@ class TrunkConfig:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images, pixels."""
+        """Height and width of the images in pixels."""
         return height_and_width(self.image_size)
 
     @property
     def token_pixels(self) -> int:
-        """Pixels of a token, each way."""
+        """Side of the square of pixels that one token represents."""
         return 2 ** (len(self.multipliers) - 1)
 
     @property
@@ -193,7 +194,7 @@ class TrunkConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VQGANConfig(TrunkConfig):
-    """Shape of a VQGAN. The default is that of the published 16 x 16 grids of 256 px."""
+    """Shape of a VQGAN. The defaults are those of the published tokenizers with 16 x 16 tokens for 256 px."""
 
     kind: ClassVar[str] = "vqgan"
 
@@ -204,7 +205,7 @@ class VQGANConfig(TrunkConfig):
     normalize_codes: bool = False
     """Whether vectors and codes have length 1, as in LlamaGen (arXiv 2406.06525)."""
     has_decoder: bool = True
-    """False: the weights are of an encoder alone, and codes cannot become pictures."""
+    """Whether there is a decoder. Without one, codes cannot be decoded to pictures."""
 
     def __post_init__(self) -> None:
         TrunkConfig.__post_init__(self)
@@ -218,8 +219,8 @@ class VQGANConfig(TrunkConfig):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MoVQConfig(TrunkConfig):
-    """Shape of Emu3's image tokenizer, a MoVQ (arXiv 2209.09002). The default is the published one: 64 x 64 tokens of
-    512 px."""
+    """Shape of Emu3's image tokenizer, a MoVQ (arXiv 2209.09002). The defaults are the published ones: 64 x 64 tokens
+    for 512 px."""
 
     kind: ClassVar[str] = "movq"
 
@@ -236,9 +237,9 @@ class MoVQConfig(TrunkConfig):
     num_codes: int = 32768
     """Codebook size K."""
     code_width: int = 4
-    """Width d of a code vector, that of z_channels."""
+    """Width d of a code vector; equals z_channels."""
     frames: int = 4
-    """Frames of a video that are one token: a power of 2, from 2."""
+    """Number of video frames per token: a power of 2, at least 2."""
 
     def __post_init__(self) -> None:
         TrunkConfig.__post_init__(self)
@@ -261,8 +262,8 @@ class MoVQConfig(TrunkConfig):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class KLVAEConfig(TrunkConfig):
-    """Shape of a KL-VAE (arXiv 2112.10752), whose tokens are latents of real numbers. The default is that of the
-    published 32 x 32 grids of 256 px."""
+    """Shape of a KL-VAE (arXiv 2112.10752), whose tokens are continuous latents. The defaults are those of the
+    published tokenizers with 32 x 32 tokens for 256 px."""
 
     kind: ClassVar[str] = "klvae"
 
@@ -273,7 +274,7 @@ class KLVAEConfig(TrunkConfig):
     z_channels: int = 4
     """As of the trunk."""
     latent_channels: int = 4
-    """Numbers d of a latent."""
+    """Width d of a latent."""
 
     def __post_init__(self) -> None:
         TrunkConfig.__post_init__(self)
@@ -281,7 +282,7 @@ class KLVAEConfig(TrunkConfig):
 
     @property
     def num_codes(self) -> int:
-        """1: a token marks a place, and its latent says what stands there."""
+        """1: the id only marks a position, and a latent holds its content."""
         return 1
 
     @property
@@ -300,16 +301,16 @@ CONFIGS: dict[str, type[TokenizerConfig]] = {
 """The shape of each kind of image tokenizer, by name of the kind."""
 
 FITTED_KINDS = tuple(kind for kind in CONFIGS if kind != "movq")
-"""Kinds that are fitted from the start; of a converted MoVQ the decoder alone can be fitted on."""
+"""Kinds that can be fitted from scratch. For a converted MoVQ, only the decoder can be fitted."""
 
 
 def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Pixels of both sides, where one number means a square."""
+    """Height and width in pixels. One number means a square."""
     return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def require_positive(config: Any, *names: str) -> None:
-    """Raises UserError where one of these settings is below 1."""
+    """Raises UserError if one of these settings is below 1."""
     for name in names:
         if getattr(config, name) < 1:
             raise UserError(f"{name} must be at least 1, got {getattr(config, name)}")

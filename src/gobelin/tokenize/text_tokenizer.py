@@ -1,9 +1,9 @@
-"""Byte-level BPE (Sennrich et al., arXiv 1508.07909; on bytes as in GPT-2), fitted on the corpus's own text.
+"""Byte-level BPE (Sennrich et al., arXiv 1508.07909; on bytes as in GPT-2), fitted on the text of the corpus.
 
-Nothing is normalised and all 256 bytes are in the alphabet, so every text comes back byte for byte. There are no
-special tokens in here: ``<|document|>`` in a text is eleven characters of text. The merges depend on the counts of
-words alone, so any order of the same texts gives the same file. Fitting holds the distinct words in memory, not the
-texts. The `tokenizers` package does the work, and its own JSON is the file, so other programs can read it.
+Texts are not normalised, and the alphabet has all 256 bytes, so every text can be decoded byte for byte. There are no
+special tokens: ``<|document|>`` in a text is tokenized as text. The merges depend only on the counts of words, so the
+order of the texts does not matter. A fit holds the distinct words in memory, not the texts. The package `tokenizers`
+does the work. The file is its JSON, so other programs can read it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class TextTokenizer:
         """``definition`` is the JSON of the `tokenizers` package.
 
         Raises:
-            UserError: it is not a tokenizer, or one that would not give every text back byte for byte.
+            UserError: it is not a tokenizer, or one that does not decode every text byte for byte.
         """
-        from tokenizers import Tokenizer  # of the extra `models`: curation alone does without
+        from tokenizers import Tokenizer  # part of the extra `models`, which curation does not need
 
         _check_lossless(definition)
         self._definition = definition
@@ -53,24 +53,24 @@ class TextTokenizer:
         return self._tokenizer.encode(text).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """``encode`` of each text, on all cores."""
+        """``encode`` for each text, on all cores."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these ids. Bytes that are no UTF-8, which only a model writes, become U+FFFD."""
+        """The text of these ids. Invalid UTF-8, which only a model can generate, becomes U+FFFD."""
         return b"".join(self.token_bytes[index] for index in ids).decode(errors="replace")
 
     def save(self, address: str) -> None:
-        """Write the tokenizer's JSON."""
+        """Writes the tokenizer's JSON to a file."""
         write_bytes(address, self._definition.encode())
 
     @classmethod
     def load(cls, address: str) -> TextTokenizer:
-        """Read the JSON that ``save`` wrote: a file, or a folder that holds ``text_tokenizer.json``. A file of tiktoken
-        (``cl100k_base.tiktoken``) is read too.
+        """Reads a tokenizer: a JSON file of the package `tokenizers`, a folder with ``text_tokenizer.json``, or a file
+        of tiktoken (``cl100k_base.tiktoken``).
 
         Raises:
-            UserError: there is none, or it is not a tokenizer of this kind.
+            UserError: there is no such file, or it is not a tokenizer of this kind.
         """
         if is_folder(address):
             address = join(address, FILE_NAME)
@@ -90,14 +90,15 @@ class TextTokenizer:
 
 
 def fit_bpe(texts: Iterable[str], vocab_size: int, *, min_count: int = 2) -> TextTokenizer:
-    """Fit a byte-level BPE on these texts, in any order.
+    """Fits a byte-level BPE on texts, in any order.
 
     Args:
-        vocab_size: most tokens, the 256 bytes among them; fewer where the texts hold fewer pairs.
-        min_count: a pair of tokens seen less often is never merged.
+        texts: the texts.
+        vocab_size: maximum number of tokens, including the 256 bytes; there are fewer if the texts have too few pairs.
+        min_count: minimum number of occurrences of a pair of tokens that is merged.
     """
     if vocab_size < NUM_BYTES:
-        raise UserError(f"vocab_size must be at least {NUM_BYTES} (one token a byte), got {vocab_size}")
+        raise UserError(f"vocab_size must be at least {NUM_BYTES} (one token per byte), got {vocab_size}")
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -135,7 +136,8 @@ def _check_lossless(definition: str) -> None:
 
 
 def _byte_level(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """What makes bytes of a text: the pre-tokenizer itself, or its last step behind one that only cuts."""
+    """The step that converts a text to bytes: the pre-tokenizer itself, or its last step if the other one only
+    splits."""
     steps = pre_tokenizer.get("pretokenizers", ())
     if pre_tokenizer.get("type") != "Sequence" or len(steps) != 2:
         return pre_tokenizer
@@ -144,7 +146,8 @@ def _byte_level(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
 
 
 def byte_of_character() -> dict[str, int]:
-    """GPT-2's printable stand-ins for the 256 bytes: printable Latin-1 stands for itself, the rest for U+0100 on."""
+    """GPT-2's printable characters for the 256 bytes: printable Latin-1 characters for themselves, and characters from
+    U+0100 for the other bytes."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(NUM_BYTES) if byte not in set(printable)]
     stand_ins = {chr(byte): byte for byte in printable}

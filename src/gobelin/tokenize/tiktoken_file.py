@@ -1,9 +1,9 @@
-"""Text tokenizers in the files of tiktoken: one line per token, its bytes in base64 and its rank.
+"""Reads text tokenizers from files of tiktoken, which have one line per token: its bytes in base64, and its rank.
 
-The ranks are a byte-level BPE: of two neighbouring tokens, the pair whose joined bytes have the lowest rank is merged
-first. ``definition_of`` writes the same tokenizer as JSON of the `tokenizers` package. How text is cut before merging
-is not in such a file; that is a pattern in tiktoken's source, known here by the file's name. Special tokens are not
-in the file either, and are not wanted: names of special tokens in a text are text.
+The ranks define a byte-level BPE: the neighbouring tokens whose joined bytes have the lowest rank are merged first.
+``definition_of`` writes the same tokenizer as JSON of the package `tokenizers`. Before merging, texts are split by a
+pattern that is not in the file but in tiktoken's source. It is chosen by the name of the file. Special tokens are not
+in the file either and are not needed: the name of a special token in a text is tokenized as text.
 """
 
 from __future__ import annotations
@@ -43,28 +43,29 @@ _O200K = "|".join(
     ]
 )
 
-_EMU3 = _CL100K.replace(r"\p{N}{1,3}", r"\p{N}")  # Qwen's: a digit a piece
+_EMU3 = _CL100K.replace(r"\p{N}{1,3}", r"\p{N}")  # as Qwen: each digit is a piece
 
 PATTERNS = {"r50k": _GPT2, "gpt2": _GPT2, "cl100k": _CL100K, "o200k": _O200K, "emu3": _EMU3}
-"""Patterns of tiktoken by the beginning of a file's name. Any other name has that of cl100k, as Llama 3 has."""
+"""Patterns of tiktoken by the beginning of the file name. Other names get that of cl100k, which Llama 3 also uses."""
 
 _LINE = re.compile(rb"([A-Za-z0-9+/]+={0,2}) (\d{1,9})")
 
 
 def is_tiktoken(content: bytes) -> bool:
-    """Whether a file's first line is one of tiktoken's."""
+    """Whether the first line of a file has the format of tiktoken."""
     return _LINE.fullmatch(content[:4096].split(b"\n", 1)[0].strip()) is not None
 
 
 def definition_of(content: bytes, name: str, characters: Mapping[int, str]) -> str:
-    """The JSON of a tiktoken file's tokenizer.
+    """The tokenizer of a tiktoken file as JSON of the package `tokenizers`.
 
     Args:
-        name: of the file; says the pattern.
-        characters: GPT-2's stand-in of each byte.
+        content: the file.
+        name: name of the file, which determines the pattern.
+        characters: GPT-2's character for each byte.
 
     Raises:
-        UserError: a line is none of tiktoken's, or ranks are given twice or left out.
+        UserError: a line has another format, or ranks are missing or repeated.
     """
     ranks = _read(content, name)
     if sorted(ranks.values()) != list(range(len(ranks))):
@@ -100,7 +101,7 @@ def definition_of(content: bytes, name: str, characters: Mapping[int, str]) -> s
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": True,  # a piece that is a token is that token, as tiktoken has it
+            "ignore_merges": True,  # as in tiktoken: a piece that equals a token becomes that token
             "vocab": {piece(token): ranks[token] for token in ordered},
             "merges": [[piece(left), piece(right)] for left, right in merges],
         },
@@ -121,13 +122,13 @@ def _read(content: bytes, name: str) -> dict[bytes, int]:
         except binascii.Error as error:
             raise UserError(f"{name}, line {number}: {error}; expected a token in base64 and its rank") from None
         if token in ranks or not token:
-            raise UserError(f"{name}, line {number}: the token {token!r} is empty or stands there twice")
+            raise UserError(f"{name}, line {number}: the token {token!r} is empty or repeated")
         ranks[token] = int(match[2])
     return ranks
 
 
 def _parts(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, ...]:
-    """The parts of a token after all earlier merges: two, or more if no merge ever makes the token."""
+    """The parts of a token after all merges of lower rank: two, or more if no merge ever makes the token."""
     parts = [token[index : index + 1] for index in range(len(token))]
     limit = ranks[token]
     while len(parts) > 2:

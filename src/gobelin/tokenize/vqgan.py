@@ -1,9 +1,9 @@
-"""The convolutional trunk of VQGAN (Esser et al., arXiv 2012.09841), and two tokenizers on it.
+"""The convolutional trunk of VQGAN (Esser et al., arXiv 2012.09841), and two tokenizers with it.
 
-``VQGAN`` gives codes, ``KLVAE`` (Rombach et al., arXiv 2112.10752) continuous latents. Residual blocks of GroupNorm,
-swish and 3 x 3 convolutions; each level after the first has half the resolution of the one before; attention over all
-places in the middle, and after the blocks of the levels that the configuration names. Names of modules are those of
-the published checkpoints, so their weights fit: ``down.0`` and ``up.0`` are both the full resolution.
+``VQGAN`` has codes, and ``KLVAE`` (Rombach et al., arXiv 2112.10752) continuous latents. The trunk consists of residual
+blocks of GroupNorm, swish and 3 x 3 convolutions. Each level has half the resolution of the level before. There is
+attention over all positions in the middle, and after the blocks of the configured levels. Modules have the names of the
+published checkpoints, so that their weights can be loaded. ``down.0`` and ``up.0`` are both at full resolution.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ NORM_EPS = 1e-6
 
 
 class ResnetBlock(nn.Module):
-    """x + conv(swish(norm(conv(swish(norm(x)))))); a 1 x 1 convolution of x where the number of channels changes."""
+    """x + conv(swish(norm(conv(swish(norm(x)))))). If the number of channels changes, a 1 x 1 convolution is applied to
+    x."""
 
     def __init__(self, channels: int, out_channels: int, groups: int) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class ResnetBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """x + attention of every place to every place, one head as wide as the channels."""
+    """x + self-attention over all positions, with one head as wide as the channels."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -63,7 +64,7 @@ class AttentionBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the resolution: a 3 x 3 convolution of stride 2, padded on the right and below only."""
+    """Halves the resolution with a 3 x 3 convolution of stride 2, padded only on the right and at the bottom."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the resolution: every pixel doubled, then a 3 x 3 convolution."""
+    """Doubles the resolution by nearest-neighbour interpolation, followed by a 3 x 3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -85,10 +86,10 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one resolution, each followed by attention where the level has it."""
+    """The blocks of one resolution, each followed by attention if the level has it."""
 
     def __init__(self, widths: Sequence[int], groups: int, has_attention: bool) -> None:
-        """``widths``: channels before the first block, and after each."""
+        """``widths``: channels before the first block and after each block."""
         super().__init__()
         self.block = nn.ModuleList(ResnetBlock(*pair, groups) for pair in itertools.pairwise(widths))
         self.attn = nn.ModuleList(AttentionBlock(width, groups) for width in widths[1:] if has_attention)
@@ -107,7 +108,7 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    """Block, attention, block, at the lowest resolution."""
+    """Block, attention and block at the lowest resolution."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -144,7 +145,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """B x z x h x w to images B x 3 x H x W; a level has one block more than in the encoder."""
+    """B x z x h x w to images B x 3 x H x W. Each level has one block more than in the encoder."""
 
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
@@ -170,7 +171,7 @@ class Decoder(nn.Module):
 
 
 class VQGAN(CodedAutoencoder):
-    """Images in [-1, 1] to code ids and back. A network without a decoder encodes only."""
+    """Images in [-1, 1] to code ids, and code ids to images. Without a decoder it only encodes."""
 
     config: VQGANConfig
     quantizer: EmaQuantizer
@@ -186,18 +187,19 @@ class VQGAN(CodedAutoencoder):
             self.decoder = Decoder(config)
 
     def vectors(self, images_B3HW: Tensor) -> Tensor:
-        """Code vectors before quantization, float32 M x d in raster order, of images in [-1, 1]."""
+        """Code vectors of images in [-1, 1] before quantization, float32 M x d in raster order."""
         hidden_BChw = self.encoder(images_B3HW).to(self.quant_conv.weight.dtype)
         return self.quant_conv(hidden_BChw).float().movedim(1, -1).flatten(0, 2)
 
     def pixels(self, vectors_Md: Tensor, grid: Grid) -> Tensor:
-        """Images B x 3 x H x W of code vectors on a grid of rows and columns; not clamped."""
+        """Images B x 3 x H x W of the code vectors of a grid (rows, columns), not clamped."""
         grid_Bdhw = vectors_Md.unflatten(0, (-1, *grid)).movedim(-1, 1)
         return self.decoder(self.post_quant_conv(grid_Bdhw)).float()
 
 
 class KLVAE(nn.Module):
-    """Images in [-1, 1] to latents and back: the means of a normal distribution per place, d numbers each."""
+    """Images in [-1, 1] to latents, and latents to images. A latent is the mean of a normal distribution of d numbers
+    per position."""
 
     def __init__(self, config: KLVAEConfig) -> None:
         super().__init__()
@@ -215,15 +217,16 @@ class KLVAE(nn.Module):
         return means_BNd, log_variances_BNd.clamp(-30, 20)
 
     def pixels(self, latents_BNd: Tensor, grid: Grid) -> Tensor:
-        """Images B x 3 x H x W of latents on a grid of rows and columns; not clamped."""
+        """Images B x 3 x H x W of the latents of a grid (rows, columns), not clamped."""
         grid_Bdhw = latents_BNd.transpose(1, 2).unflatten(2, grid)
         return self.decoder(self.post_quant_conv(grid_Bdhw)).float()
 
     def forward(
         self, images_B3HW: Tensor, *, quantize: bool, generator: torch.Generator | None = None
     ) -> Reconstruction:
-        """For fitting: the reconstruction of a draw from the distribution; the penalty is its KL divergence from the
-        standard normal, nats per number. ``quantize`` False reconstructs the means without a penalty."""
+        """Reconstructs images for a fit, from a sample of the distribution. The penalty is the KL divergence from the
+        standard normal distribution in nats per number. If ``quantize`` is False, the means are decoded, and the
+        penalty is 0."""
         (means_BNd, logs_BNd), grid = self.moments(images_B3HW), grid_of(images_B3HW, self.config)
         if not quantize:
             return Reconstruction(self.pixels(means_BNd, grid), means_BNd.flatten(0, 1), None, means_BNd.new_zeros(()))
@@ -234,10 +237,11 @@ class KLVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, images_B3HW: Tensor) -> Tensor:
-        """Latents, float32 B x N x d, of images in [-1, 1]: the means, so the same picture gives the same latents."""
+        """Latents of images in [-1, 1], float32 B x N x d. They are the means, so a picture always has the same
+        latents."""
         return self.moments(images_B3HW)[0]
 
     @torch.no_grad()
     def decode(self, latents_BNd: Tensor, grid: Grid | None = None) -> Tensor:
-        """Images B x 3 x H x W in [-1, 1] of latents on a grid, that of the shape where none is given."""
+        """Images in [-1, 1], B x 3 x H x W, of latents B x N x d. The grid defaults to that of the shape."""
         return self.pixels(latents_BNd, grid or self.config.grid).clamp(-1, 1)
