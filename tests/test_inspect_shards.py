@@ -96,7 +96,7 @@ def test_every_row_by_its_number(run: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (("--row", "3"), "there are rows 0 to 2"),
         (("--row", "-1"), "there are rows 0 to 2"),
-        (("--document", "d"), "no document of these shards has an id that begins so"),
+        (("--document", "d"), "no document in these shards has an id that begins with it"),
         (("--row", "0", "--document", "a"), "not both"),
         (("--page", "x"), "give --row N or --document ID"),
         (("--row", "0", "--tokenizers", "nowhere"), "no text tokenizer at nowhere"),

@@ -114,7 +114,7 @@ class Loader:
     ) -> None:
         own_share = 1 - sum(portion.share for portion in portions)
         if own_share <= 0 or any(portion.share <= 0 for portion in portions):
-            raise UserError("shares of a mixture must be above 0, and leave something for the corpus itself")
+            raise UserError("shares of a mixture must be above 0, with a sum below 1")
         needed = documents.vocabulary.max_tokens_per_image + 3  # <|document|>, and the two around the image
         if row_tokens < needed:
             raise UserError(f"row_tokens must be at least {needed}, room for one image, got {row_tokens}")

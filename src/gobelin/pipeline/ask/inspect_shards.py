@@ -123,10 +123,11 @@ def rows_of_document(shards: Sequence[ShardFile], doc_id: str) -> list[int]:
             names.update(table["doc_id"].filter(is_it).to_pylist())
             before += len(table)
     if not names:
-        raise UserError(f"--document {doc_id}: no document of these shards has an id that begins so")
+        raise UserError(f"--document {doc_id}: no document in these shards has an id that begins with it")
     if len(names) > 1:
         raise UserError(
-            f"--document {doc_id}: {len(names)} documents begin so, {min(names)} and {max(names)} among them"
+            f"--document {doc_id}: the ids of {len(names)} documents begin with it, such as {min(names)} and "
+            f"{max(names)}"
         )
     return found
 
@@ -177,7 +178,7 @@ def _runs_of(row: TokenRow, vocabulary: Vocabulary, text_tokenizer: TextTokenize
     items = parse(ids, vocabulary)
     images = [item for item in items if item.codes is not None]
     if [(span["start"], span["start"] + span["length"]) for span in row["image_spans"]] != [i.codes for i in images]:
-        raise UserError("image_spans are not where the images of the tokens are")
+        raise UserError("image_spans differ from the positions of the images in the tokens")
     ranges: list[tuple[int, int, int | None]] = []  # a text: no codebook
     for item in items:
         ranges += [(*item.text, None)] if item.text and item.text[0] < item.text[1] else []

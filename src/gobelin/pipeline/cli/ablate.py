@@ -19,24 +19,27 @@ def ablate(
     output: RunFolder,
     *,
     seeds: Annotated[
-        int, Parameter(group=_WHAT, metavar="N", help="models of each corpus, each of another seed (5)")
+        int, Parameter(group=_WHAT, metavar="N", help="number of models per corpus, each with another seed (5)")
     ] = 5,
     arms: Annotated[
         list[Arm],
-        Parameter(group=_WHAT, metavar="CORPUS", consume_multiple=True, help="which are trained on (all)"),
+        Parameter(group=_WHAT, metavar="CORPUS", consume_multiple=True, help="corpora to train on (all)"),
     ] = [],  # noqa: B006  # nobody changes it
     independent: Annotated[
         Address | None,
         Parameter(
             group=FILES,
             metavar="FOLDER",
-            help="another output folder, with `score` done: what models are measured on, too. Choose documents that no "
-            "filter has chosen; copies of the run's are left out",
+            help="another output folder whose stage `score` is done; models are also measured on its documents. They "
+            "should not be filtered; copies of the run's documents are left out",
         ),
     ] = None,
     settings: Settings = [],  # noqa: B006  # nobody changes it
     workers: Annotated[
-        int | None, Parameter(group=MACHINE, metavar="N", help="models trained at a time, on the CPU (all cores)")
+        int | None,
+        Parameter(
+            group=MACHINE, metavar="N", help="number of models that are trained at a time on the CPU (all cores)"
+        ),
     ] = None,
     scratch: Scratch = None,
     quiet: Quiet = False,

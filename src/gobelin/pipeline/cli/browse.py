@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from gobelin.pipeline.cli.options import FILES, MACHINE, RunFolder
 
-_COMPARED = Parameter(group=FILES, metavar="OTHER", help="another run, to compare the first with")
-_PORT = Parameter(group=MACHINE, metavar="N", help="port on 127.0.0.1 (any that is free)")
-_OPEN = Parameter(group=MACHINE, negative=(), help="open it in the browser")
+_COMPARED = Parameter(group=FILES, metavar="OTHER", help="another run to compare with")
+_PORT = Parameter(group=MACHINE, metavar="N", help="port on 127.0.0.1 (any free port)")
+_OPEN = Parameter(group=MACHINE, negative=(), help="open the page in the browser")
 
 
 def browse(

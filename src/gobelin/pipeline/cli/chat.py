@@ -12,7 +12,7 @@ from gobelin.pipeline.cli.options import MACHINE, RunFolder, Settings
 def chat(
     output: RunFolder,
     *,
-    port: Annotated[int, Parameter(group=MACHINE, metavar="N", help="port of the page (any that is free)")] = 0,
+    port: Annotated[int, Parameter(group=MACHINE, metavar="N", help="port of the page (any free port)")] = 0,
     settings: Settings = [],  # noqa: B006  # nobody changes it
 ) -> int:
     """Serves the page until it is stopped."""

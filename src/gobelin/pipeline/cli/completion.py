@@ -10,12 +10,12 @@ Shell = Literal["bash", "zsh", "fish"]
 
 
 def completion(
-    shell: Annotated[Shell, Parameter(metavar="SHELL", help="for which shell")],
+    shell: Annotated[Shell, Parameter(metavar="SHELL", help="the shell")],
     /,
     *,
     install: Annotated[
         bool,
-        Parameter(help="write it where the shell looks for it, and a line into its start-up file where it needs one"),
+        Parameter(help="install the script for the shell, with a line in the shell's start-up file if that is needed"),
     ] = False,
 ) -> int:
     """Prints the script, or installs it: ``eval "$(gobelin completion bash)"``."""

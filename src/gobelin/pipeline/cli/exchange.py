@@ -40,13 +40,14 @@ def export(
     ] = None,
     stage: Annotated[
         Literal["extract", "score", "select", "tokenize"],
-        Parameter(group=_WHAT, metavar="STAGE", help="of which stage (select)"),
+        Parameter(group=_WHAT, metavar="STAGE", help="the stage to export (select)"),
     ] = "select",
     decisions: Annotated[
         bool,
         Parameter(
             group=_WHAT,
-            help="instead of documents, everything that the stage left out or changed: rule, value, threshold",
+            help="export the stage's decisions instead of documents: what it left out or changed, with rule, value and "
+            "threshold",
         ),
     ] = False,
     format: Annotated[
@@ -54,14 +55,14 @@ def export(
         Parameter(
             group=_WHAT,
             metavar="FORMAT",
-            help="of documents (jsonl); of tokens, for other trainers: megatron, nanogpt; transformers: the model",
+            help="format of documents (jsonl); megatron, nanogpt: tokens for other trainers; transformers: the model",
         ),
     ] = "jsonl",
     with_images: Annotated[
         bool,
         Parameter(
             group=_WHAT,
-            help="put the images' bytes beside formats that hold addresses alone (jsonl, mmc4, obelics)",
+            help="also write the bytes of images, for formats that hold only their addresses (jsonl, mmc4, obelics)",
         ),
     ] = False,
 ) -> int:
@@ -69,7 +70,7 @@ def export(
     from gobelin.pipeline.exchange.export import SOURCES, export_corpus, export_decisions, export_documents
 
     if to is None and (format != "jsonl" or with_images):
-        raise UserError(f"--format {format} makes files: give --to FOLDER, an empty one")
+        raise UserError(f"--format {format} writes files: give --to FOLDER, an empty folder")
     if decisions and (to is not None or format != "jsonl"):
         raise UserError("--decisions are JSON lines on standard output: leave --to and --format out")
     if format in get_args(TokenFormat):
@@ -99,7 +100,7 @@ def import_(
     ],
     /,
     *,
-    format: Annotated[ReadFormat, Parameter(group=FILES, metavar="FORMAT", help="what they are")],
+    format: Annotated[ReadFormat, Parameter(group=FILES, metavar="FORMAT", help="format of the files")],
     output: Output,
     recipe: RecipeName,
     settings: Settings = [],  # noqa: B006  # nobody changes it
@@ -128,10 +129,10 @@ def card(
     /,
     *,
     write: Annotated[
-        bool, Parameter(help="of a run: write README.md and croissant.json anew, in place of printing the card")
+        bool, Parameter(help="rewrite README.md and croissant.json of a run instead of printing the card")
     ] = False,
 ) -> int:
-    """Prints a data card, or writes it anew."""
+    """Prints a data card, or rewrites it."""
     from gobelin.pipeline.exchange.cards import card_in, write_card_of_run
     from gobelin.pipeline.exchange.export import check_done
 

@@ -14,23 +14,24 @@ Kind = Literal["aesthetic-v1", "aesthetic-v2", "nsfw", "violence"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """The keys of ``KINDS`` in transforms/vision/convert_heads.py; a test compares both."""
 
-_Target = Annotated[Address, Parameter(group=FILES, metavar="FILE", help="where to: NAME.safetensors")]
+_Target = Annotated[Address, Parameter(group=FILES, metavar="FILE", help="output: NAME.safetensors")]
 
 app = App(name="heads")
 
 
-@app.command(help="a published head -> a .safetensors file with a .json beside it")
+@app.command(help="convert a published head to a .safetensors file with a .json beside it")
 def convert(
     file: Annotated[
         Address,
-        Parameter(group=FILES, metavar="FILE", help="the file as published (.pth, .npy); nothing in it is run"),
+        Parameter(group=FILES, metavar="FILE", help="the published file (.pth, .npy); no code in it is run"),
     ],
     /,
     *,
     output: _Target,
-    kind: Annotated[Kind, Parameter(metavar="KIND", help="what it is")],
+    kind: Annotated[Kind, Parameter(metavar="KIND", help="kind of the head")],
     clip_model: Annotated[
-        str | None, Parameter(metavar="MODEL", help="CLIP model that it reads, where kind and name do not tell")
+        str | None,
+        Parameter(metavar="MODEL", help="CLIP model of its embeddings, if kind and name do not determine it"),
     ] = None,
     name: Annotated[str | None, Parameter(help="name of the head (default: the kind's)")] = None,
 ) -> int:
@@ -45,13 +46,13 @@ def convert(
     return 0
 
 
-@app.command(help="labelled images -> a head, by logistic regression on their embeddings")
+@app.command(help="fit a head on labelled images, by logistic regression on their embeddings")
 def train(
     *,
     embeddings: Annotated[Address, Parameter(group=FILES, metavar="FOLDER", help="the folder `score` of a run")],
     labels: Annotated[
         Address,
-        Parameter(group=FILES, metavar="CSV", help="columns image_id and label (1: what is looked for, 0)"),
+        Parameter(group=FILES, metavar="CSV", help="columns image_id and label (1: positive, 0: negative)"),
     ],
     output: _Target,
     name: Annotated[str | None, Parameter(help="name of the head (default: that of the output file)")] = None,

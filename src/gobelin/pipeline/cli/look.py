@@ -25,10 +25,12 @@ def explain(
     *,
     all_scores: Annotated[
         bool,
-        Parameter(help="of texts and pictures too, every score; otherwise those that a rule of the recipe compares"),
+        Parameter(
+            help="print all scores, including those of texts and pictures, instead of those that the recipe's rules use"
+        ),
     ] = False,
 ) -> int:
-    """Tells the story of one page or image."""
+    """Explains what each stage decided about one page or image."""
     from gobelin.pipeline.ask.explain import explain as lines_of
 
     for line in lines_of(output, subject, all_scores):
@@ -39,9 +41,9 @@ def explain(
 def status(
     output: RunFolder,
     *,
-    as_json: Annotated[bool, Parameter(name="--json", help="one JSON object in place of lines")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", help="print one JSON object instead of lines")] = False,
 ) -> int:
-    """Says how a run is going, from any machine that can read its folder."""
+    """Prints the progress of a run, on any machine that can read its folder."""
     import json
 
     from gobelin.pipeline.ask.status import describe, status_of
@@ -70,14 +72,17 @@ def check_setup(
     /,
     *,
     output: Annotated[
-        Address | None, Parameter(group=FILES, metavar="FOLDER", help="may it be written, and is there room?")
+        Address | None,
+        Parameter(
+            group=FILES, metavar="FOLDER", help="output folder: check that it can be written and has enough space"
+        ),
     ] = None,
     input: Annotated[list[Address] | None, Input] = None,
     sample: Annotated[float, Sample] = 1.0,
     settings: Settings = [],  # noqa: B006  # nobody changes it
-    until: Annotated[Stage, Parameter(group=RECIPE, metavar="STAGE", help="the last stage to be run")] = STAGES[-1],
+    until: Annotated[Stage, Parameter(group=RECIPE, metavar="STAGE", help="the last stage to run")] = STAGES[-1],
 ) -> int:
-    """Looks for all that a run of a recipe needs; opens the models. Prints a line for each thing that is missing."""
+    """Checks everything that a run of a recipe needs, and loads the models. Prints a line for each problem."""
     from gobelin.pipeline.recipe.recipe import load_recipe
     from gobelin.pipeline.run import preflight
     from gobelin.pipeline.run.inputs import find_archives

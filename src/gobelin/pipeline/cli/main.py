@@ -101,7 +101,7 @@ def build_app() -> App:
     app = App(
         name="gobelin",
         help="From web archives to interleaved image-text training data, and to a model trained on it.",
-        help_epilogue="`gobelin COMMAND --help` says more about each command.",
+        help_epilogue="`gobelin COMMAND --help` describes each command.",
         version=_version,
         default_parameter=DEFAULTS,
         help_format="plaintext",

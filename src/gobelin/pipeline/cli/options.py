@@ -25,7 +25,7 @@ MACHINE = Group("Machine")
 
 Output = Annotated[
     Address,
-    Parameter(group=FILES, metavar="FOLDER", help="where everything is written: a local folder, or s3://, gs://"),
+    Parameter(group=FILES, metavar="FOLDER", help="output folder, local, s3:// or gs://"),
 ]
 RunFolder = Annotated[
     Address, Parameter(group=FILES, metavar="FOLDER", help="output folder of a run, local, s3:// or gs://")
@@ -37,10 +37,10 @@ Settings = Annotated[
         name="--set",
         group=RECIPE,
         metavar="KEY=VALUE",
-        help="change a setting of the recipe first, as in select.image.min_side_px=100; may be given more than once",
+        help="change a setting of the recipe, such as select.image.min_side_px=100; may be given more than once",
     ),
 ]
-Quiet = Annotated[bool, Parameter(group=MACHINE, help="say nothing but errors")]
+Quiet = Annotated[bool, Parameter(group=MACHINE, help="print only errors")]
 Scratch = Annotated[
     Address | None,
     Parameter(
@@ -56,38 +56,39 @@ Input = Parameter(
     group=FILES,
     metavar="PATH",
     consume_multiple=1,
-    help="archives (WARC, ARC, WACZ): paths, globs, or folders that hold them; local, s3://, gs:// or https://; lists "
-    "of archives (*.paths.gz); a crawl of Common Crawl by its name (CC-MAIN-2026-21); may be given more than once; not "
-    "needed again for a folder that has one",
+    help="archives (WARC, ARC, WACZ): paths, globs or folders, local, s3://, gs:// or https://; or lists of archives "
+    "(*.paths.gz); or the name of a crawl of Common Crawl (CC-MAIN-2026-21); may be given more than once; not needed "
+    "again for an output folder that already has its input",
 )
 Sample = Parameter(
     group=FILES,
     metavar="SHARE",
-    help="take this share of the archives, as 0.001; the same ones each time, and a larger share holds a smaller one",
+    help="read only this share of the archives, such as 0.001; always the same ones, and a larger share includes a "
+    "smaller one",
 )
 Languages = Parameter(
     group=FILES,
     metavar="CODES",
-    help="of a crawl that is given by name, read pages in these languages alone, by its index: en,is",
+    help="for a crawl of Common Crawl, read only pages in these languages, by the index of the crawl: en,is",
 )
-_Workers = Parameter(group=MACHINE, metavar="N", help="processes of a local run (all cores)")
+_Workers = Parameter(group=MACHINE, metavar="N", help="number of processes of a local run (all cores)")
 _Runner = Parameter(
     group=MACHINE,
     metavar="NAME",
-    help="where Beam's graphs run: local (Beam's in-process runner, in worker processes) or one of Beam's: "
-    "FlinkRunner, DataflowRunner, PortableRunner (local)",
+    help="runner of Beam: local (Beam's in-process runner, in worker processes), FlinkRunner, DataflowRunner or "
+    "PortableRunner (local)",
 )
 _RunningJob = Parameter(
     group=MACHINE,
     metavar="wait|cancel",
-    help="what becomes of a job that an earlier command left running on another runner (wait)",
+    help="what to do with a job that an earlier command left running on another runner (wait)",
 )
 _LogJson = Parameter(
     name="--log-json",
     allow_leading_hyphen=True,
     group=MACHINE,
     metavar="FILE",
-    help="write what happens to this file, one JSON object per line (- is standard error): docs/watching.md",
+    help="write events to this file, one JSON object per line (-: standard error); see docs/watching.md",
 )
 _Metrics = Parameter(
     group=MACHINE,
@@ -109,7 +110,7 @@ class RunOptions:
         Parameter(
             group=RECIPE,
             metavar="RECIPE",
-            help="a preset (`gobelin recipe list`) or a YAML file; not needed again for a folder that has one",
+            help="a preset (`gobelin recipe list`) or a YAML file; not needed again for an output folder that has one",
         ),
     ] = None
     settings: Settings = dataclasses.field(default_factory=list)

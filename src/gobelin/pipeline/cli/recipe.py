@@ -14,7 +14,7 @@ app = App(name="recipe")
 
 @app.command(name="list", help="the presets that come with gobelin")
 def list_() -> int:
-    """Prints the presets, a line each."""
+    """Prints the presets, one per line."""
     from gobelin.pipeline.recipe.recipe import PRESETS, preset_names
 
     for name in preset_names():
@@ -40,7 +40,7 @@ def show(
     return 0
 
 
-@app.command(help="what tells two recipes apart")
+@app.command(help="the settings that differ between two recipes")
 def diff(name: RecipeName, other: RecipeName, /, *, settings: Settings = []) -> int:  # noqa: B006
     """Prints the settings that differ; ``--set`` changes the first recipe."""
     from gobelin.pipeline.recipe.help import differences
@@ -51,7 +51,7 @@ def diff(name: RecipeName, other: RecipeName, /, *, settings: Settings = []) -> 
     return 0
 
 
-@app.command(help="read a recipe; what in it cannot work as it stands")
+@app.command(help="check a recipe, and print what cannot work in it")
 def check(name: RecipeName, /, *, settings: Settings = []) -> int:  # noqa: B006
     """Prints warnings and errors."""
     from gobelin.pipeline.recipe.help import warnings_of

@@ -19,35 +19,38 @@ _MODEL = ModelOptions()
 
 
 def _in_order(_: object, tokens: Sequence[Token]) -> list[str]:
-    """Each part of a prompt behind the option that gave it."""
+    """Each part of a prompt, preceded by the option that gave it."""
     return [f"{token.keyword} {token.value}" for token in tokens]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How tokens are drawn; None: as the recipe's section ``sample.sampling`` says."""
+    """How tokens are sampled. None: the value in the recipe's section ``sample.sampling``."""
 
-    temperature: Annotated[float | None, Parameter(group=_DRAWING, metavar="X", help="0 takes the likeliest token")] = (
-        None
-    )
+    temperature: Annotated[
+        float | None, Parameter(group=_DRAWING, metavar="X", help="0: always the most likely token")
+    ] = None
     top_k: Annotated[
-        int | None, Parameter(group=_DRAWING, metavar="K", help="only the K likeliest tokens; 0 for no such limit")
+        int | None, Parameter(group=_DRAWING, metavar="K", help="sample from the K most likely tokens; 0: from all")
     ] = None
     top_p: Annotated[
-        float | None, Parameter(group=_DRAWING, metavar="P", help="only the likeliest tokens of this probability")
+        float | None,
+        Parameter(group=_DRAWING, metavar="P", help="sample from the most likely tokens with this total probability"),
     ] = None
     guidance: Annotated[
         float | None,
         Parameter(
             group=_DRAWING,
             metavar="X",
-            help="of pictures, by what stands before them; 1 is none (docs/sampling.md has more)",
+            help="guidance of pictures by the preceding tokens; 1: none; see docs/sampling.md",
         ),
     ] = None
-    seed: Annotated[int | None, Parameter(group=_DRAWING, metavar="N", help="same seed, same samples")] = None
+    seed: Annotated[
+        int | None, Parameter(group=_DRAWING, metavar="N", help="seed; the same seed gives the same samples")
+    ] = None
 
     def settings(self) -> list[str]:
-        """What was given, as settings of the recipe."""
+        """The given options as settings of the recipe."""
         names = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "guidance": "cfg_scale"}
         given = {f"sample.sampling.{key}": getattr(self, name) for name, key in names.items()} | {"seed": self.seed}
         return [f"{key}={value:g}" for key, value in given.items() if value is not None]
@@ -66,7 +69,7 @@ def sample(
             group=_PROMPT,
             metavar="TEXT|FILE",
             converter=_in_order,
-            help="a text, or a picture's file, to go on from; each may be given more than once, and their order counts",
+            help="a text, or the file of a picture, to continue; each may be given more than once, in order",
         ),
     ] = [],  # noqa: B006  # nobody changes it
     make: Annotated[
@@ -74,27 +77,30 @@ def sample(
         Parameter(
             group=_PROMPT,
             metavar="WHAT",
-            help="what is to follow (a picture behind a text, a text behind a picture)",
+            help="what to generate (a picture after a text, a text after a picture)",
         ),
     ] = None,
     images: Annotated[
         int,
-        Parameter(name=("--images", "--number"), group=_PROMPT, metavar="N", help="how many pictures, or texts (1)"),
+        Parameter(name=("--images", "--number"), group=_PROMPT, metavar="N", help="number of pictures or texts (1)"),
     ] = 1,
     rank: Annotated[
         bool,
-        Parameter(group=_PROMPT, help="best first, as CLIP (score.clip) finds them near the caption"),
+        Parameter(group=_PROMPT, help="sort pictures by their CLIP similarity (score.clip) to the caption, best first"),
     ] = False,
     max_tokens: Annotated[
-        int | None, Parameter(group=_PROMPT, metavar="N", help="of a text (as many as the context holds)")
+        int | None,
+        Parameter(
+            group=_PROMPT, metavar="N", help="maximum number of tokens of a text (as many as fit into the context)"
+        ),
     ] = None,
     to: Annotated[
         Address | None,
-        Parameter(group=FILES, metavar="FOLDER", help="where samples of a prompt go (OUT/samples/NAME)"),
+        Parameter(group=FILES, metavar="FOLDER", help="output folder for the samples of a prompt (OUT/samples/NAME)"),
     ] = None,
     format: Annotated[
         Literal["html", "markdown", "json"],
-        Parameter(group=FILES, metavar="NAME", help="what is written beside the pictures (html)"),
+        Parameter(group=FILES, metavar="NAME", help="format of the page that is written beside the pictures (html)"),
     ] = "html",
     sampling: Annotated[Sampling, _FLAT] = _AS_IN_RECIPE,
     options: Annotated[ModelOptions, _FLAT] = _MODEL,

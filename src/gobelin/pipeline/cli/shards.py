@@ -21,7 +21,7 @@ _Tokenizer = Annotated[
     Parameter(
         group=FILES,
         metavar="FILE",
-        help="the model's own: its tokenizer.json or text_tokenizer.json, or a folder that holds one (Emu3: or "
+        help="tokenizer of the model: its tokenizer.json or text_tokenizer.json, or a folder with one (Emu3: or "
         "emu3.tiktoken and emu3_vision_tokens.txt)",
     ),
 ]
@@ -29,13 +29,13 @@ _Codebook = Annotated[
     str | None,
     Parameter(
         metavar="NAME",
-        help="of several codebooks the one whose images these are: its name, a grid, or both as in thumbnails:8x8",
+        help="the codebook of the images, if there are several: its name, a grid, or both, such as thumbnails:8x8",
     ),
 ]
-_Target = Annotated[Address, Parameter(name="--to", group=FILES, metavar="FOLDER", help="where to: an empty folder")]
+_Target = Annotated[Address, Parameter(name="--to", group=FILES, metavar="FOLDER", help="output: an empty folder")]
 
 
-@app.command(help="what token shards hold; or one row, drawn back as text and pictures")
+@app.command(help="describe token shards, or decode one row to text and pictures")
 def inspect(
     shards: Annotated[
         Address,
@@ -43,17 +43,19 @@ def inspect(
     ],
     /,
     *,
-    row: Annotated[int | None, Parameter(metavar="N", help="a row, counted through all shards from 0")] = None,
+    row: Annotated[int | None, Parameter(metavar="N", help="number of a row, counted from 0 over all shards")] = None,
     document: Annotated[
-        str | None, Parameter(metavar="ID", help="the rows of a document, by its id or the beginning of it")
+        str | None, Parameter(metavar="ID", help="rows of the document with this id, or beginning of an id")
     ] = None,
     page: Annotated[
         Address | None,
-        Parameter(group=FILES, metavar="FOLDER", help="write the row as a page with its pictures; an empty folder"),
+        Parameter(group=FILES, metavar="FOLDER", help="write the row as a page with pictures to this empty folder"),
     ] = None,
     tokenizers: Annotated[
         Address | None,
-        Parameter(group=FILES, metavar="FOLDER", help="what `tokenize` wrote (looked for above the shards)"),
+        Parameter(
+            group=FILES, metavar="FOLDER", help="folder that `tokenize` wrote (found in the folders above the shards)"
+        ),
     ] = None,
 ) -> int:
     """Shows token shards."""
@@ -81,7 +83,7 @@ def inspect(
     return 0
 
 
-@app.command(help="token shards as a released model reads them: Parquet with input_ids")
+@app.command(help="convert token shards to the format of a released model: Parquet with input_ids")
 def export(
     shards: Annotated[
         Address,
@@ -101,7 +103,10 @@ def export(
     return 0
 
 
-@app.command(name="import", help="an export, or sequences of a released model, -> token shards with a run's vocabulary")
+@app.command(
+    name="import",
+    help="convert an export, or sequences of a released model, to token shards with the vocabulary of a run",
+)
 def import_(
     source: Annotated[Address, Parameter(group=FILES, metavar="SOURCE", help="folder of Parquet files with input_ids")],
     /,
@@ -111,7 +116,11 @@ def import_(
     target: _Target,
     tokenizers: Annotated[
         Address,
-        Parameter(group=FILES, metavar="FOLDER", help="what `tokenize` wrote: vocabulary.json, text_tokenizer.json"),
+        Parameter(
+            group=FILES,
+            metavar="FOLDER",
+            help="folder that `tokenize` wrote, with vocabulary.json and text_tokenizer.json",
+        ),
     ],
     codebook: _Codebook = None,
 ) -> int:

@@ -53,8 +53,8 @@ def select(
         Parameter(
             group=RECIPE,
             metavar="RULE=VALUE",
-            help="write nothing: say what another threshold would change, as in image.min_side_px=100; may be given "
-            "more than once",
+            help="write nothing; print what another threshold would change, such as image.min_side_px=100; may be "
+            "given more than once",
         ),
     ] = None,
     caller: Caller,
@@ -79,7 +79,7 @@ def train(
         Parameter(
             group=RECIPE,
             negative=(),
-            help="write nothing: say what training takes, for models of 2 million to 7 billion parameters",
+            help="write nothing; print time and memory of training, for models of 2 million to 7 billion parameters",
         ),
     ] = False,
     caller: Caller,

@@ -27,7 +27,7 @@ _Source = Annotated[
         "file",
     ),
 ]
-_NewFolder = Annotated[Address, Parameter(group=FILES, metavar="FOLDER", help="where to: an empty folder")]
+_NewFolder = Annotated[Address, Parameter(group=FILES, metavar="FOLDER", help="output: an empty folder")]
 _Size = Annotated[
     str | None,
     Parameter(group=_SHAPE, metavar="PIXELS", help="side of the pictures, or HEIGHTxWIDTH (the kind's usual size)"),
@@ -48,20 +48,20 @@ def fit_tokenizer(
         Parameter(
             group=_SHAPE,
             metavar="GRIDS",
-            help="of tokens, ROWSxCOLUMNS, as in 8x16,12x12,16x8: a picture takes the one that is nearest to its shape "
-            "(one, that of --size)",
+            help="grids of tokens, ROWSxCOLUMNS, such as 8x16,12x12,16x8; a picture gets the one that is nearest to "
+            "its shape (one grid, from --size)",
         ),
     ] = None,
     resize: Annotated[
         Resize | None,
-        Parameter(group=_SHAPE, metavar="HOW", help="crop the centre, or letterbox: all of it, black beside it (crop)"),
+        Parameter(group=_SHAPE, metavar="HOW", help="crop the centre, or letterbox with black bars (crop)"),
     ] = None,
     decoder_of: Annotated[
         Address | None,
         Parameter(
             group=_SHAPE,
             metavar="TOKENIZER",
-            help="fit on the decoder of this tokenizer alone, so that its codes stay what they are (none)",
+            help="fit only the decoder of this tokenizer, so that its codes stay the same (none)",
         ),
     ] = None,
     settings: Annotated[
@@ -70,39 +70,47 @@ def fit_tokenizer(
             name="--set",
             group=_SHAPE,
             metavar="KEY=VALUE",
-            help="a setting of the kind, as in num_codes=512 or levels=[8,5,5,5]; may be given more than once "
-            "(docs/tokenizers.md has them)",
+            help="a setting of the kind, such as num_codes=512 or levels=[8,5,5,5]; may be given more than once; see "
+            "docs/tokenizers.md",
         ),
     ] = [],  # noqa: B006  # nobody changes it
-    steps: Annotated[int, Parameter(metavar="N", help="batches of pictures (1500)")] = 1500,
-    batch_size: Annotated[int, Parameter(metavar="N", help="pictures of a step, over all processes (16)")] = 16,
+    steps: Annotated[int, Parameter(metavar="N", help="number of steps (1500)")] = 1500,
+    batch_size: Annotated[int, Parameter(metavar="N", help="pictures per step, over all processes (16)")] = 16,
     micro_batch: Annotated[
-        int | None, Parameter(metavar="N", help="pictures that are computed at a time, where memory is short (all)")
+        int | None, Parameter(metavar="N", help="pictures that are computed at a time, to save memory (all of a step)")
     ] = None,
     learning_rate: Annotated[
-        float | None, Parameter(metavar="RATE", help="of AdamW (2e-3; less for wide trunks and for a decoder alone)")
+        float | None,
+        Parameter(metavar="RATE", help="learning rate of AdamW (2e-3; less for wide trunks and with --decoder-of)"),
     ] = None,
-    seed: Annotated[int, Parameter(metavar="N", help="same seed, same pictures: same weights (0)")] = 0,
-    max_images: Annotated[int, Parameter(metavar="N", help="pictures that are taken at most (100000)")] = 100_000,
+    seed: Annotated[int, Parameter(metavar="N", help="seed; the same seed and pictures give the same weights (0)")] = 0,
+    max_images: Annotated[int, Parameter(metavar="N", help="maximum number of pictures (100000)")] = 100_000,
     perceptual: Annotated[
         Address | None,
-        Parameter(metavar="FILE", help="weights of LPIPS on VGG-16, which is added to the loss then (none)"),
+        Parameter(metavar="FILE", help="weights of LPIPS with VGG-16, to add LPIPS to the loss (none)"),
     ] = None,
     discriminator: Annotated[
-        float, Parameter(metavar="WEIGHT", help="of a patch discriminator's opinion; 0: there is none (0)")
+        float,
+        Parameter(
+            metavar="WEIGHT", help="weight of the adversarial loss of a patch discriminator; 0: no discriminator (0)"
+        ),
     ] = 0.0,
     discriminator_start: Annotated[
-        int | None, Parameter(metavar="N", help="steps before the discriminator begins (half of them)")
+        int | None, Parameter(metavar="N", help="steps before the discriminator is used (half of the steps)")
     ] = None,
     checkpoint_steps: Annotated[
-        int, Parameter(metavar="N", help="steps between checkpoints, from which the same command goes on (500)")
+        int, Parameter(metavar="N", help="steps between checkpoints, from which the same command continues (500)")
     ] = 500,
     checkpoint_seconds: Annotated[
-        float, Parameter(metavar="SECONDS", help="between checkpoints, where that is sooner (600)")
+        float, Parameter(metavar="SECONDS", help="maximum time between checkpoints (600)")
     ] = 600.0,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Parameter(group=MACHINE, metavar="TYPE", help="float32, bfloat16, or the latter where the CPU has it (auto)"),
+        Parameter(
+            group=MACHINE,
+            metavar="TYPE",
+            help="float32, bfloat16, or auto: bfloat16 if the hardware supports it (auto)",
+        ),
     ] = "auto",
     threads: Annotated[int, Parameter(group=MACHINE, metavar="N", help="threads of torch (2)")] = 2,
     device: Annotated[str, Parameter(group=MACHINE, metavar="NAME", help="auto, cpu, cuda or mps (cpu)")] = "cpu",
@@ -122,7 +130,7 @@ def fit_tokenizer(
     if checkpoint_steps < 1 or not checkpoint_seconds >= 0:
         raise UserError("--checkpoint-steps must be at least 1, --checkpoint-seconds at least 0")
     if size is not None and grids is not None:
-        raise UserError("--size and --grids both say how large pictures are: give one of them")
+        raise UserError("--size and --grids both set the size of pictures: give only one of them")
     given = (*settings, *([] if size is None else [f"image_size={list(_sides(size))}"]))
     start = steps // 2 if discriminator_start is None else discriminator_start
     how = FitSettings(
@@ -149,13 +157,15 @@ def fit_tokenizer(
     return 0
 
 
-@app.command(help="a published one (taming, Chameleon, LlamaGen, Janus, diffusers, Emu3) -> a tokenizer's folder")
+@app.command(help="convert a published tokenizer (taming, Chameleon, LlamaGen, Janus, diffusers, Emu3)")
 def convert(
     file: Annotated[
         Address,
-        Parameter(group=FILES, metavar="FILE", help="the file as published, or a folder of safetensors; it is not run"),
+        Parameter(
+            group=FILES, metavar="FILE", help="the published file, or a folder of safetensors; no code in it is run"
+        ),
     ],
-    output: Annotated[Address, Parameter(group=FILES, metavar="OUT", help="where to: an empty folder")],
+    output: Annotated[Address, Parameter(group=FILES, metavar="OUT", help="output: an empty folder")],
     /,
     *,
     size: _Size = None,
@@ -173,21 +183,21 @@ def convert(
     return 0
 
 
-@app.command(help="what a tokenizer is; with pictures, what it keeps of them and which codes they use")
+@app.command(help="describe a tokenizer; with pictures, measure its reconstructions and its use of codes")
 def show(
     tokenizer: Annotated[
         Address, Parameter(group=FILES, metavar="TOKENIZER", help="a tokenizer's folder, or the output folder of a run")
     ],
     pictures: Annotated[
         Address | None,
-        Parameter(group=FILES, metavar="PICTURES", help="as `gobelin fit-tokenizer` takes them (the run's own)"),
+        Parameter(group=FILES, metavar="PICTURES", help="pictures, as for `gobelin fit-tokenizer` (those of the run)"),
     ] = None,
     /,
     *,
     page: Annotated[
         Address | None, Parameter(group=FILES, metavar="FILE", help="HTML page of reconstructions to write")
     ] = None,
-    images: Annotated[int, Parameter(metavar="N", help="pictures that are looked at (256)")] = 256,
+    images: Annotated[int, Parameter(metavar="N", help="number of pictures (256)")] = 256,
 ) -> int:
     """Shows a tokenizer."""
     from gobelin.pipeline.tokenizers.look import show as look

@@ -196,7 +196,9 @@ def _config_with_framing(config: CodebookConfig, ids: str | None = None) -> byte
     assert config.image_tokenizer is not None
     if holds_several(config.image_tokenizer):
         if config.grids or config.resize:
-            raise UserError(f"{config.image_tokenizer} holds several image tokenizers, whose grids stand beside them")
+            raise UserError(
+                f"{config.image_tokenizer} holds several image tokenizers, which have their own grids: leave out grids and resize"
+            )
         return read_bytes(join(config.image_tokenizer, CONFIG_NAME))
     shape, described = read_config(config.image_tokenizer)
     framing = _framing_as_asked(config, framing_of(shape, described))

@@ -176,7 +176,7 @@ def _shape_and_framing(options: FitOptions) -> tuple[TokenizerConfig, Framing]:
         config, described = read_config(options.decoder_of)
         framing = framing_of(config, described)
         if options.settings:
-            raise UserError("a decoder that is fitted on keeps its tokenizer's shape: leave --size and --set out")
+            raise UserError("a fit of the decoder keeps the shape of its tokenizer: leave out --size and --set")
         framing = dataclasses.replace(framing, resize=options.resize or framing.resize)
     if options.grids:
         framing = dataclasses.replace(framing, grids=parse_grids(options.grids))
