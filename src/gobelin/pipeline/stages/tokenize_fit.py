@@ -197,7 +197,8 @@ def _config_with_framing(config: CodebookConfig, ids: str | None = None) -> byte
     if holds_several(config.image_tokenizer):
         if config.grids or config.resize:
             raise UserError(
-                f"{config.image_tokenizer} holds several image tokenizers, which have their own grids: leave out grids and resize"
+                f"{config.image_tokenizer} holds several image tokenizers, which have their own grids: leave out "
+                "grids and resize"
             )
         return read_bytes(join(config.image_tokenizer, CONFIG_NAME))
     shape, described = read_config(config.image_tokenizer)
