@@ -221,7 +221,7 @@ def test_front_matter_is_yaml_that_ends_where_it_ends(title: str) -> None:
 
 
 def test_markdown_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Markdown is written and not read"):
+    with pytest.raises(ValueError, match="Markdown can only be written"):
         markdown.read_source(str(tmp_path / "a.md"))
 
 

@@ -78,7 +78,7 @@ def test_without_a_safety_model_gobelin_lets_no_image_in_unless_told_to(unscored
     assert rules == ([] if is_there else [("image.max_nsfw", "not scored"), ("document.min_images", None)])
     said = [warning for warning in warnings_of(load_recipe("gobelin")) if "image.max_nsfw" in warning]
     assert len(said) == 1
-    assert "every image will be dropped unjudged" in said[0]
+    assert "every image will be dropped without a safety score" in said[0]
 
 
 GOOD_THINGS = {

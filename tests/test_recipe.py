@@ -174,8 +174,8 @@ def test_thresholds_are_numbers(write: Any, value: str) -> None:
         ("a:\n\t- 1", "not valid YAML"),
         ("!!python/object/apply:os.system [echo hi]", "not valid YAML"),
         ("a: 1\n---\nb: 2", "not valid YAML"),
-        ("select:\n  image: {min_side_px: 100}\n  image: {max_side_px: 900}", "the key image stands there twice"),
-        ("select: {pii: {ip: keep, ip: drop}}", "the key ip stands there twice"),
+        ("select:\n  image: {min_side_px: 100}\n  image: {max_side_px: 900}", "the key image is repeated"),
+        ("select: {pii: {ip: keep, ip: drop}}", "the key ip is repeated"),
     ],
 )
 def test_files_that_are_no_recipe(write: Any, text: str, expected: str) -> None:

@@ -373,8 +373,8 @@ def test_records_near_each_other_are_read_together(server: CrawlServer, crawl: l
 @pytest.mark.parametrize(
     ("given", "languages", "told"),
     [
-        (CRAWL, ["klingon"], "no code of a language"),
-        (CRAWL, [""], "no code of a language"),
+        (CRAWL, ["klingon"], "not a code of a language"),
+        (CRAWL, [""], "not a code of a language"),
         (CRAWL, ["deu"], "none of 20 archives holds a page in deu"),
         ("{url}/a.paths", ["isl"], "give a crawl by its name"),
         ("CC-NEWS-2026-05", ["isl"], "no such crawl"),

@@ -254,7 +254,7 @@ def test_thresholds_of_another_model_are_refused(stated: str) -> None:
         (ImageRules(min_clip_text=0.2, clip_model="m"), "clip", None),
         (ImageRules(min_clip_text=RelativeThreshold(top_fraction=0.2)), "clip", None),
         (ImageRules(min_clip_text=0.2, clip_model="m"), None, "needs score.clip"),
-        (ImageRules(max_head={"gore": 0.5}), "clip", "every image will be dropped unjudged"),
+        (ImageRules(max_head={"gore": 0.5}), "clip", "every image will be dropped without a safety score"),
         (ImageRules(min_head={"gore": 0.5}), "clip", "it will not run"),
         (ImageRules(max_faces=0), "clip", "needs score.faces"),
     ],

@@ -43,7 +43,7 @@ class MissingDataError(DataError):
 
 
 class DivergedError(UserError):
-    """A fit whose loss, gradient or weights are no numbers any more; nothing was written of them. The message names the
+    """A fit whose loss, gradient or weights are not finite; they were not written. The message names the
     step, the reason and what is left."""
 
 

@@ -103,7 +103,7 @@ def _problem_of_score(name: str, found: Any, entry: Any) -> str | None:
         return "is a name of gobelin's own: the package must choose another"
     is_class = isinstance(found, type) and dataclasses.is_dataclass(found)
     if not is_class or not any("__call__" in vars(base) for base in found.__mro__):
-        return "is no dataclass whose instances can be called"
+        return "is not a dataclass with callable instances"
     if not isinstance(entry, Score) or entry.name != name:
         return "lacks its entry: score = gobelin.scores.Score(...) with the same name"
     if entry.of not in (("document",), ("image",)):
@@ -140,7 +140,7 @@ def rule_called(name: str) -> PluginRule:
     if not isinstance(found, PluginRule):
         problem = "is no gobelin.plugins.PluginRule"
     elif not name.startswith(("min_", "max_")):
-        problem = "must be called min_... or max_..., which says what passes"
+        problem = "must have a name min_... or max_..., which determines what passes"
     else:
         score = known_score(found.score)
         if score is None:

@@ -123,7 +123,7 @@ _OF_TEXT: tuple[Score, ...] = (  # definitions: docs/text-scores.md
            "occurrences of C4's phrases; null but in English"),
     _count("num_eval_ngrams", _PROSE, "Runs of words of an evaluation set", "runs of words",
            "n-grams of evaluation texts; null: none given", needs=("contamination.texts",)),
-    _count("site_count", ("text",), "Times the same text stands on its host", "times",
+    _count("site_count", ("text",), "Number of times the text occurs on its host", "times",
            "times this very text occurs on its host"),
 )
 

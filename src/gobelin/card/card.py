@@ -165,7 +165,7 @@ def _opt_outs(facts: Facts) -> Iterator[str]:
     ]  # fmt: skip
     honoured = [f"of {of}: {', '.join(map(one_line, uses))}" for of, uses in denied if uses]
     if honoured:
-        yield "Honoured, whichever signal says it (robots.txt, meta tags, response headers, TDMRep):"
+        yield "Honoured in every signal (robots.txt, meta tags, response headers, TDMRep):"
         yield _points(honoured)
     else:
         yield "**No opt-out was honoured:** the recipe asks for none."
@@ -195,8 +195,8 @@ def _filter_table(facts: Facts) -> Iterator[str]:
         yield "None: these are all documents that could be extracted."
         return
     yield (
-        "What a document, a text or an image must be to stand here. A value on the threshold passes. A rule that found "
-        "no score did not run there and dropped nothing, unless it is one on safety."
+        "The conditions for a document, a text or an image to be in the corpus. A value on the threshold passes. A "
+        "rule without a score drops nothing, unless it is a safety rule."
     )
     yield table_of(
         ("rule", "what passes", "left out", "not run"),
@@ -240,7 +240,7 @@ def _sorted(stage: str, unit: str, times: dict[str, int]) -> Iterator[tuple[str,
 
 def _personal(facts: Facts) -> Iterator[str]:
     if facts.stage != "select":
-        yield "Nothing was replaced: addresses, numbers and keys stand as the pages have them."
+        yield "Nothing was replaced: addresses, numbers and keys are as on the pages."
     else:
         actions = facts.run["recipe"]["select"]["pii"]
         replaced = facts.run["stages"]["select"].get("nodes", {}).get("replace", {})
@@ -270,7 +270,7 @@ def _limits(facts: Facts) -> Iterator[str]:
     if facts.stage == "select" and "near" not in recipe["select"]["document"]["unique"]:
         yield "Near-duplicates of texts were not left out."
     if facts.format in ("obelics", "mmc4", "jsonl") and not facts.with_images:
-        yield "Images are addresses: what stands there may change or be gone."
+        yield "Images are addresses: their content may change or disappear."
     if facts.format == "mmc4":
         yield "A text is a paragraph, where the authors of MMC4 have a sentence."
     if any(layout.kind in ("zip", "tar") for layout in facts.layouts):

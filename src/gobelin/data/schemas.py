@@ -40,7 +40,7 @@ NODE = pa.struct(
         _field("text", _TEXT, "UTF-8, as extracted"),
         _field("code_language", _TEXT, "of code, as the page names it: up to 30 of a-z 0-9 + # . _ -"),
         _field("header_rows", pa.int32(), "of a table: rows at its top that are its head, from 0; null: not known"),
-        _field("continues", pa.bool_(), "of a text: it goes on with the line of the text before it, behind pictures"),
+        _field("continues", pa.bool_(), "of a text: it continues the line of the previous text, after pictures"),
         _field("image_url", _TEXT, "absolute URL; a digest reference for data: images"),
         _field("image_id", _TEXT, "sha256 hex; null where the archive has no usable image"),
         _field("alt", _TEXT, "alternative text"),
@@ -106,7 +106,7 @@ IMAGES = pa.schema(
 
 IMAGE_COPIES = pa.schema(
     [
-        _required("image_id", _TEXT, "see images; those whose file costs as little to decode have no row"),
+        _required("image_id", _TEXT, "see images; files that can be decoded as fast have no row"),
         _required("data", pa.large_binary(), "JPEG, reduced: see extract.image.copy_side_px"),
     ]
 )
@@ -245,7 +245,7 @@ DOCUMENT_SCORES = pa.schema(
         "documents",
         {
             "first": [_required("doc_id", _TEXT, "see documents")],
-            "num_words": [_required("num_images", _COUNT, "image nodes whose image is at hand")],
+            "num_words": [_required("num_images", _COUNT, "image nodes whose image is available")],
             "eval_word_ratio": [_field("eval_source", _TEXT, "file with the most of these n-grams")],
             "last": [
                 _required("url_group", _TEXT, "smallest doc_id with the same canonical URL"),
@@ -256,7 +256,7 @@ DOCUMENT_SCORES = pa.schema(
                     pa.list_(_EARLIER),
                     "documents of earlier runs that this one duplicates, sorted by kind",
                 ),
-                _field("clip_model", _TEXT, "fingerprint of the model behind the clip_ scores"),
+                _field("clip_model", _TEXT, "fingerprint of the model of the clip_ scores"),
                 _required("nodes", pa.list_(NODE_SCORES), "one for each node of the document, same order"),
             ],
         },
@@ -284,7 +284,7 @@ IMAGE_SCORES = pa.schema(
                 _field("heads", HEAD_VALUES, "scores of further heads and prompts"),
                 _field("faces", FACES, "the largest first; null: not looked for"),
             ],
-            "last": [_field("clip_model", _TEXT, "fingerprint of the model behind the embedding")],
+            "last": [_field("clip_model", _TEXT, "fingerprint of the model of the embedding")],
         },
     )
 )
@@ -377,7 +377,7 @@ WIDE_IMAGE_CODES = pa.schema(
 """In place of ``IMAGE_CODES`` where the codebook has more than ``MAX_NARROW_CODES`` codes."""
 
 
-CODEBOOK_OF_IMAGE = _required("codebook", pa.uint8(), "index in the vocabulary's codebooks, which says the grid")
+CODEBOOK_OF_IMAGE = _required("codebook", pa.uint8(), "index in the vocabulary's codebooks, which determines the grid")
 """The last column of ``IMAGE_CODES`` where the image tokenizer has several grids."""
 
 
@@ -408,7 +408,7 @@ TOKEN_INDEX = pa.schema(
         _required("num_tokens", pa.int32(), "tokens"),
         _required("num_images", pa.int32(), "images"),
         _required("num_image_tokens", pa.int32(), "tokens of images, without those that enclose them"),
-        _required("longest_image", pa.int32(), "tokens of the longest image with its caption and what encloses both"),
+        _required("longest_image", pa.int32(), "tokens of the longest image, with its caption and the special tokens"),
     ]
 )
 """One row for each row of the token shards, in their order; one file per shard."""

@@ -55,7 +55,7 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
     Raises:
         UserError: always.
     """
-    raise UserError(f"{path}: Markdown is written and not read; --format parquet keeps everything")
+    raise UserError(f"{path}: Markdown can only be written: --format parquet keeps everything")
 
 
 def file_name(document: DocumentRow) -> str:

@@ -43,7 +43,7 @@ _PARAGRAPHS = re.compile(r"\n\s*\n")
 
 def write_shard(shard: Shard) -> None:
     """Not written: a corpus with images is more than its text. Raises UserError."""
-    raise UserError("--format text is read alone; jsonl holds the texts of a corpus")
+    raise UserError("--format text can only be read: jsonl has the texts of a corpus")
 
 
 def read_source(path: str) -> Iterator[Entry | EntryError]:

@@ -15,7 +15,7 @@ RESULTS = "ablation.json"
 
 ARM_MEANINGS = {
     "raw": "all documents that reached select, none of its rules applied",
-    "curated": "the corpus: what select kept, as it left it",
+    "curated": "the corpus that select kept",
     "random": "a random part of raw with the tokens of curated, another one for each seed",
     "dropped": "the documents that select dropped, as they came",
 }

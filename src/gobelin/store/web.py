@@ -282,12 +282,12 @@ def _facts(answer: requests.Response, address: str, wanted: range | None) -> tup
     tag = answer.headers.get("ETag", "").removeprefix("W/") or answer.headers.get("Last-Modified", "")
     length = _number(answer.headers.get("Content-Length"))
     if length is None:
-        raise OSError(5, "the server does not say how long the file is", address)
+        raise OSError(5, "the server does not state the length of the file", address)
     if answer.status_code == 206:
         part, _, whole = answer.headers.get("Content-Range", "").strip().removeprefix("bytes ").rpartition("/")
         size = _number(whole)
         if size is None:
-            raise OSError(5, "the server does not say how long the file is", address)
+            raise OSError(5, "the server does not state the length of the file", address)
         if wanted is None or _number(part.partition("-")[0]) != wanted.start:
             raise OSError(5, f"answers with another part of the file than was asked for ({part})", address)
         return Facts(size, tag), length

@@ -91,7 +91,7 @@ def train(
     Raises:
         UserError: see ``read_corpus`` and ``Trainee``; or ``output_dir`` holds a checkpoint of other data,
             configuration or seed.
-        DivergedError: losses, gradients or weights are no numbers any more; what was saved before is left.
+        DivergedError: losses, gradients or weights are not finite; earlier checkpoints are kept.
     """
     split = config.validation_ratio if held_out is None else held_out
     if processes.rank:

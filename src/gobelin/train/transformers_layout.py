@@ -38,8 +38,8 @@ def save_as_transformers(model: LanguageModel, folder: str, longest: int) -> Non
     """
     if model.config.place_embedding:
         raise UserError(
-            "this model embeds the place of an image token in its picture, which no model of transformers does: train "
-            "one with train.model.place_embedding=false"
+            "this model embeds the position of an image token in its picture, which no model of transformers does: "
+            "train one with train.model.place_embedding=false"
         )
     with local_output(join(folder, WEIGHTS_NAME)) as path:
         save_file(_weights(model), path, metadata={"format": "pt"})

@@ -241,7 +241,7 @@ def _with_pictures(
             Image.fromarray(tokenizers_here.decode(tokens[None], index)[0]).save(stream, "PNG")
         made.append(dataclasses.replace(run, picture=name))
     is_drawn = any(run.picture for run in made)
-    return made, None if is_drawn else "the image tokenizer beside the shards is not the one that made them"
+    return made, None if is_drawn else "the image tokenizer next to the shards is not the one that made them"
 
 
 def folder_above(path: str) -> str:
@@ -274,4 +274,4 @@ def _row(shard: ShardFile, place: int) -> TokenRow:
                 row: TokenRow = file.read_row_group(group).slice(place, 1).to_pylist()[0]
                 return row
             place -= size
-    raise UserError(f"{shard.path} has fewer rows than its footer says")
+    raise UserError(f"{shard.path} has fewer rows than its footer states")

@@ -111,7 +111,7 @@ def _done_line(name: str, stage: dict[str, Any]) -> str:
 def _state_line(found: dict[str, Any]) -> str:
     state = found["state"]
     if state == "not begun":
-        return "not running; nothing was told of it yet"
+        return "not running; it has reported nothing yet"
     since = f"since {_clock(found['started'])} ({in_words(found['seconds_since_started'])}), {found['owner']}"
     heard = in_words(found["seconds_since_updated"])
     match state:

@@ -332,7 +332,7 @@ def _tokens_of(pieces: list[Piece], vocabulary: Vocabulary, chosen: Sequence[int
             image_id, codes = content
             index = next((each for each in chosen if vocabulary.codebooks[each].grid == codes.shape), None)
             if index is None or codes.max() >= vocabulary.codebooks[index].num_codes:
-                raise LayoutError("an image is of no codebook of the vocabulary")
+                raise LayoutError("an image belongs to no codebook of the vocabulary")
             spans.append({"start": len(tokens) + 1, "length": codes.size, "image_id": image_id})
             offset = vocabulary.image_offsets[index]
             tokens += [vocabulary.image_begins[index], *(offset + codes.ravel()).tolist(), END_OF_IMAGE]

@@ -144,7 +144,7 @@ def warnings_of(recipe: Recipe) -> list[str]:
     ]
 
 
-_ALL_GO = "every image will be dropped unjudged; to let them in, say select.unscored_for_safety=keep"
+_ALL_GO = "every image will be dropped without a safety score; to keep them, set select.unscored_for_safety=keep"
 
 
 def _without_score(recipe: Recipe) -> Iterator[str]:
@@ -171,7 +171,7 @@ def keeps_nothing(recipe: Recipe) -> list[str]:
         return []
     return [
         f"nothing can be kept: select.{rule.name} needs {missing[0]}, without which every image is dropped unjudged, "
-        f"and select.document.min_images={least} wants documents with images; to let unjudged images in, say "
+        f"and select.document.min_images={least} wants documents with images; to keep images without a safety score, set "
         "select.unscored_for_safety=keep"
         for rule in all_rules(recipe.select)
         if rule.is_safety and rule.section == "image" and threshold_of(rule, recipe.select) is not None

@@ -118,7 +118,7 @@ def _impossible(select: SelectConfig) -> Iterator[str]:
 
 def _without_faces(recipe: Recipe) -> Iterator[str]:
     if recipe.tokenize.blur_faces and recipe.score.faces is None:
-        yield "tokenize.blur_faces needs score.faces, which says where faces are: tokenize will stop"
+        yield "tokenize.blur_faces needs score.faces, which finds the faces: tokenize will stop"
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
@@ -152,9 +152,9 @@ def tokenize_lacks(recipe: Recipe) -> list[str]:
     itself would find it out hours later."""
     lacks = []
     if recipe.tokenize.order == "assigned" and recipe.score.clip is None:
-        lacks.append("tokenize.order: assigned needs score.clip, which says what belongs together: set it")
+        lacks.append("tokenize.order: assigned needs score.clip, which assigns images to texts: set it")
     if recipe.tokenize.blur_faces and recipe.score.faces is None:
-        lacks.append("tokenize.blur_faces needs score.faces, which says where faces are: set it, or leave it out")
+        lacks.append("tokenize.blur_faces needs score.faces, which finds the faces: set it, or leave out blur_faces")
     return lacks
 
 

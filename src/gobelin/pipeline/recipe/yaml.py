@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
-                    raise yaml.MarkedYAMLError(None, None, f"the key {key.value} stands there twice", key.start_mark)
+                    raise yaml.MarkedYAMLError(None, None, f"the key {key.value} is repeated", key.start_mark)
                 seen.add(key.value)
                 if value.tag == _AMBIGUOUS:
                     raise _told(value, f"{key.value}: ")

@@ -58,7 +58,7 @@ def codes_of(languages: Iterable[str]) -> frozenset[str]:
         elif code in others:
             found |= others[code]
         else:
-            raise ListError(f"--languages {language}: no code of a language (ISO 639: en or eng, is or isl, ...)")
+            raise ListError(f"--languages {language}: not a code of a language (ISO 639: en or eng, is or isl, ...)")
     return frozenset(found)
 
 

@@ -40,7 +40,7 @@ def sample(context: Context) -> dict[str, Any]:
     """Runs the stage. Returns what it counted."""
     folder, recipe = context.folder("sample"), context.recipe
     if recipe.sample.rank and recipe.score.clip is None:
-        raise UserError("sample.rank needs a CLIP model: give score.clip, or say sample.rank=false")
+        raise UserError("sample.rank needs a CLIP model: set score.clip, or sample.rank=false")
     task = Task("sample", sample_model, (context.output, recipe), alone=True)
     context.supervisor.run("sample", [task], "pictures", threads=recipe.train.threads)
     return read_summary(folder.path)
