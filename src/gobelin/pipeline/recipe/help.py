@@ -171,8 +171,8 @@ def keeps_nothing(recipe: Recipe) -> list[str]:
         return []
     return [
         f"nothing can be kept: select.{rule.name} needs {missing[0]}, without which every image is dropped unjudged, "
-        f"and select.document.min_images={least} wants documents with images; to keep images without a safety score, set "
-        "select.unscored_for_safety=keep"
+        f"and select.document.min_images={least} wants documents with images; to keep images without a safety score, "
+        "set select.unscored_for_safety=keep"
         for rule in all_rules(recipe.select)
         if rule.is_safety and rule.section == "image" and threshold_of(rule, recipe.select) is not None
         if (missing := [key for key, is_there in _needs(rule.score or "", recipe) if not is_there])

@@ -237,8 +237,9 @@ def _judge(name: str, is_open: bool) -> Kind:
 
 
 def _is_for_readers(name: str, parts: Sequence[str], pairs: Sequence[str]) -> bool:
-    """Whether a class leaves its element to screen readers: ``govuk-visually-hidden``, ``srOnly``, ``show-for-sr``; but
-    not ``not-sr-only``, nor one of some screens alone (``md:sr-only``)."""
+    """Whether a class hides its element from all but screen readers: ``govuk-visually-hidden``, ``srOnly``,
+    ``show-for-sr``. Negated classes (``not-sr-only``) and classes for some screens only (``md:sr-only``) do not
+    count."""
     return not (_UNSEEN_PAIRS.isdisjoint(pairs) or ":" in name or "not" in parts or "no" in parts)
 
 

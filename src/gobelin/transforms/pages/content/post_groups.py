@@ -319,7 +319,7 @@ _MIN_NUMBERED = 4
 
 @functools.lru_cache(maxsize=1 << 15)
 def name_words(names: str) -> frozenset[str]:
-    """The words that class and id are made of, in lower case."""
+    """The single words in class and id, in lower case."""
     if "js-" in names or "thread-" in names:
         names = _NO_NAME.sub("", names)
     return frozenset(map(str.lower, _CLASS_WORDS.findall(names)))

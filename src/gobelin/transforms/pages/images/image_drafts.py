@@ -74,7 +74,7 @@ class Place:
 
 
 def place_of(element: _Element, holders: Collection[_Element]) -> Place:
-    """Where an element stands: the innermost link, picture, figure ... around it.
+    """Finds the innermost link, picture, figure and so on around an element.
 
     Args:
         holders: elements that are images themselves; images inside them are fallbacks.

@@ -36,7 +36,7 @@ _STARTS = ("\\(", "\\[", "\\begin{")
 
 
 def may_hold_formulas(page: str) -> bool:
-    """Whether the text of a page has what begins such a formula, so that it is worth a look at its tree."""
+    """Whether the source of a page contains an opening delimiter, so that its tree is worth searching."""
     return any(start in page for start in _STARTS)
 
 

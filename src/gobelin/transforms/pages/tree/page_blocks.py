@@ -236,7 +236,8 @@ class _Walk:
         return page
 
     def _look_at(self, tag: str, items: list[tuple[str, str]]) -> tuple[Kind, str, bool] | None:
-        """(kind, class and id, is main content by its role) of an element; None where a reader does not see it."""
+        """Returns (kind, class and id, whether its role marks main content) of an element, or None if readers do not
+        see it."""
         names, kind, is_main, is_hidden = "", _NEUTRAL, False, False
         for name, value in items:
             if name == "class" or name == "id":
@@ -269,7 +270,7 @@ class _Walk:
         return _ARTICLE if is_main else kind, names, is_main
 
     def _open_block(self, element: HtmlElement, tag: str) -> bool:
-        """False where the element is not to be walked into."""
+        """Opens a block element. Returns False if its content is not to be walked."""
         kind, names, is_main = _NEUTRAL, "", False
         items = element.items()
         if items:
