@@ -33,10 +33,10 @@ from gobelin.store.shards import PLACE_OF_DECISION, ROW_GROUP_BYTES, shard_of_de
 from gobelin.store.tables import read_tables
 
 HELD_BYTES = 8 * 2**20
-"""The number of bytes of rows, as Arrow holds them, that are collected before they are written: at least so many."""
+"""Minimum number of bytes of rows, as Arrow stores them, that are buffered in memory."""
 
 HELD_BYTES_PER_PART = 32 * 2**10
-"""If there are many parts, so many bytes for each. A smaller piece takes more time than its bytes do."""
+"""Minimum number of buffered bytes per part. To write a smaller piece takes longer than its bytes do."""
 
 _MIN_RELEASE_BYTES = 2**20
 
@@ -129,15 +129,18 @@ def slices_of(digests: pa.ChunkedArray, num_slices: int) -> Parts:
     return np.array([*numbers, -1], np.intp)[places]
 
 
-def deal_out(folder: str, split: Split, paths: Sequence[str], held_bytes: int | None = None) -> None:
-    """Files -> the data set ``split.name`` in ``folder``, one file per part.
+def partition_files(folder: str, split: Split, paths: Sequence[str], held_bytes: int | None = None) -> None:
+    """Partitions files into the data set ``split.name`` in ``folder``, one file per part.
 
     Args:
-        held_bytes: of rows in memory; None: 8 MiB, or 32 KiB for each part if that is more.
+        folder: folder of the new data set.
+        split: how to partition.
+        paths: the files.
+        held_bytes: bytes of rows that are buffered in memory; None: 8 MiB, or 32 KiB per part if that is more.
     """
     if held_bytes is None:
         held_bytes = max(HELD_BYTES, split.num_parts * HELD_BYTES_PER_PART)
-    with Bins(split.schema, split.num_parts, held_bytes) as bins:
+    with PartBuffer(split.schema, split.num_parts, held_bytes) as buffer:
         for path in paths:
             for table in split.read(path, list(split.columns)):
                 rows, parts = split.partitioner(table)
@@ -214,7 +217,7 @@ def _make_file(folder: str, name: str, schema: pa.Schema, pieces: Iterator[pa.Ta
 def _row_groups(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """The rows of all pieces, in tables of about ``ROW_GROUP_BYTES``.
 
-    Pieces are joined once, so that many small ones take time in proportion to their number, not to its square.
+    Pieces are joined once, so the time grows with the number of small pieces, not with its square.
     """
     held: list[pa.Table] = []
     num_bytes = 0
@@ -239,7 +242,7 @@ class _Spill:
 
     def __init__(self, schema: pa.Schema, stack: contextlib.ExitStack) -> None:
         self._file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
-        self._writer = pa.ipc.new_stream(self._file, schema)  # to compress a small piece costs more than to write it
+        self._writer = pa.ipc.new_stream(self._file, schema)  # compressing a small piece takes longer than writing it
 
     def write(self, rows: pa.Table) -> None:
         if rows.num_rows:

@@ -1,12 +1,12 @@
 """Connected components of ids in Beam: each id gets the smallest id of its component. Two implementations give the same
 result.
 
-    ConnectEdges   union-find (Tarjan) in one worker: holds every id of an edge, about 200 bytes each
-    StarRound      large-star, then small-star (Kiveris et al., "Connected Components in MapReduce and
-                   Beyond", 2014): one round over edges that no machine holds. Each edge in turn hangs a
-                   vertex on the smallest neighbour of a neighbour; components stay what they were. When
-                   every vertex hangs on one that hangs on none (``CountUnfinished`` gives 0), the edges
-                   are the answer. Rounds grow with the logarithm of the longest chain.
+    ConnectEdges   union-find (Tarjan) in one worker. It holds each id of an edge, about 200 bytes each.
+    StarRound      large-star, then small-star (Kiveris et al., "Connected Components in MapReduce and Beyond", 2014):
+                   one round over edges that fit on no machine. Each half attaches vertices to the smallest neighbour of
+                   a neighbour; components do not change. The edges are the result when each vertex is attached to a
+                   root (``CountUnfinished`` gives 0). The number of rounds grows with the logarithm of the longest
+                   chain.
 
 Beam has no loops, so each round is a pipeline of its own, from edges on disk to edges on disk, until no vertex is
 unfinished. A fixed
