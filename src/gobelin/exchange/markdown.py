@@ -3,8 +3,8 @@
     00000/TITLE-DOC_ID.md       front matter (address, title, language, licences, scores), then the document
     00000/images/IMAGE_ID.jpg   the images of the shard's documents
 
-Names hold ASCII letters, digits and hyphens alone, which every file system has; equal documents have equal names.
-It is written and never read: an import wants a format that keeps everything.
+Names hold ASCII letters, digits and hyphens alone, which every file system has; equal documents have equal names. It is
+written and never read: an import wants a format that keeps everything.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Plain ``http://`` is for this machine only: anybody on the way can change what i
 asked for with the entity tag that the file had when it was opened, so that a file that changes meanwhile is noticed.
 
 A server that is away, busy (429, 5xx) or cuts an answer is asked again for ``SECONDS_OF_OUTAGE``, with growing pauses,
-or after as long as its ``Retry-After`` says. Common Crawl answers 403 to a client that asks too much, so there a
-403 is waited out as well, in long pauses: faster asking would prolong it.
+or after as long as its ``Retry-After`` says. Common Crawl answers 403 to a client that asks too much, so there a 403 is
+waited out as well, in long pauses: faster asking would prolong it.
 """
 
 from __future__ import annotations

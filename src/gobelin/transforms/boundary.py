@@ -2,9 +2,8 @@
 
 Each step of a pipeline that works on pages, pictures, headers or addresses of the web is a ``WebStep``. It calls the
 function that does the work through ``attempt``, once per item that can be left out alone (a record, a page, a picture,
-a
-document), and writes a decision if the result is ``Refused``. ``tests/test_boundary.py`` lists all steps and raises an
-exception in each.
+a document), and writes a decision if the result is ``Refused``. ``tests/test_boundary.py`` lists all steps and raises
+an exception in each.
 
 Some exceptions still end a run, because they concern the run and not one item: Ctrl-C and requests to stop (they are
 not an ``Exception``), an error in the user's input (``UserError``), a disk that is full or broken, and too many open

@@ -1,8 +1,8 @@
 """Which pages of a crawl are in a language, by Common Crawl's columnar index: Parquet files with one row per page.
 
 The list ``crawl-data/CRAWL/cc-index-table.paths.gz`` names them; those of ``subset=warc`` hold the pages that were
-fetched. Of these, four columns are read, a row group at a time; of a row group without such a page, one.
-The index is sorted by address, not by archive, so all of it is looked at, however few archives are wanted.
+fetched. Of these, four columns are read, a row group at a time; of a row group without such a page, one. The index is
+sorted by address, not by archive, so all of it is looked at, however few archives are wanted.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Determines the kind of a payload as browsers do, by the type that its server declared and by its first bytes.
 
 ``parse_content_type`` is Fetch's "extract a MIME type": of several types, the last valid one counts. ``kind_of``
-follows
-the MIME Sniffing Standard. The bytes of an image are an image, whatever the type is. If the type is generic, the first
-tag shows whether it is a page. ``kind_of`` goes beyond the standard in two ways. It recognises pages by any HTML tag,
-by
-XHTML after an XML declaration, and in UTF-16. It also reports pages with a type that browsers do not show as a page.
+follows the MIME Sniffing Standard. The bytes of an image are an image, whatever the type is. If the type is generic,
+the first tag shows whether it is a page. ``kind_of`` goes beyond the standard in two ways. It recognises pages by any
+HTML tag, by XHTML after an XML declaration, and in UTF-16. It also reports pages with a type that browsers do not show
+as a page.
 
 Sources: https://fetch.spec.whatwg.org/#concept-header-extract-mime-type, https://mimesniff.spec.whatwg.org/.
 """

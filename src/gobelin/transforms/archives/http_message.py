@@ -1,12 +1,9 @@
 """Reads an HTTP response of an archive: its head, and its body decoded from transfer and content encodings.
 
 Bodies are untrusted, so decompression stops at a limit. Encodings are chunked, gzip, x-gzip, deflate (both readings of
-it),
-br, zstd, and any chain of them. Headers are only hints. A body that is not compressed is returned unchanged, whatever
-the
-header declares. A body that begins as gzip, zlib or zstd data is decompressed even without a header, or once more than
-the
-header declares. Brotli has no signature, so it needs a header.
+it), br, zstd, and any chain of them. Headers are only hints. A body that is not compressed is returned unchanged,
+whatever the header declares. A body that begins as gzip, zlib or zstd data is decompressed even without a header, or
+once more than the header declares. Brotli has no signature, so it needs a header.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Compressed members of an archive (gzip members, zstd frames and lz4 frames), recognised by their first bytes.
 
 Each member is decompressed piece by piece, and its end in the file is known afterwards: a zstd frame reads the headers
-of
-its blocks, and for the others the decompressor tells how much input is left. The first frame of the file may hold a
-zstd
-dictionary.
+of its blocks, and for the others the decompressor tells how much input is left. The first frame of the file may hold a
+zstd dictionary.
 
 Memory: a window of 256 KiB over the file, and a zstd window of at most 128 MiB.
 

@@ -8,10 +8,9 @@ Such positions are found without decompressing the file:
 - Uncompressed: from record to record by their Content-Length, reading only heads. Payloads are not read.
 - gzip, zstd, lz4: near each multiple of the target, the next member that begins a record, if members follow each other
   from there for ``_CHAIN_BYTES``. A compressed archive in a payload may occur unchanged in the outer one, in stored
-  blocks.
-  But such a block ends after at most 64 KiB (gzip), 128 KiB (zstd) or 4 MiB (lz4), and its frame breaks the chain. If a
-  payload is crafted to defeat this, the previous range does not end at the start of its successor; that is reported
-  (``records.py``).
+  blocks. But such a block ends after at most 64 KiB (gzip), 128 KiB (zstd) or 4 MiB (lz4), and its frame breaks the
+  chain. If a payload is crafted to defeat this, the previous range does not end at the start of its successor; that is
+  reported (``records.py``).
 - One member with many records (``gzip file.warc``, bgzip): one range.
 
 An index beside the file (CDX) is not used. It may be stale or wrong, and the search takes less than one second per

@@ -1,17 +1,13 @@
 """Reads web archives: yields pages, images, site policies, revisits, and a tally of the records.
 
 ``read_archive`` iterates over the records of a WARC or ARC file, or of a range of it. It keeps HTML pages, images,
-policies
-of sites (robots.txt, tdmrep.json), revisits, and redirects. The first bytes and the content type of a record determine
-its
-kind (``content_types.py``). Nothing is judged here: a 404 page is a page with status 404.
+policies of sites (robots.txt, tdmrep.json), revisits, and redirects. The first bytes and the content type of a record
+determine its kind (``content_types.py``). Nothing is judged here: a 404 page is a page with status 404.
 
 Each record with bytes of HTML or an image becomes a capture or a decision. Unreadable data becomes a ``fail`` decision:
-a
-truncated record, a record without address, a record that cannot be decoded, or a stretch of the file without a readable
-record. Reading continues after it (``records.py``). A page with a type that browsers do not show as a page is a
-``drop``
-decision.
+a truncated record, a record without address, a record that cannot be decoded, or a stretch of the file without a
+readable record. Reading continues after it (``records.py``). A page with a type that browsers do not show as a page is
+a ``drop`` decision.
 
 Takes 40 microseconds of CPU per record plus the time for decompression, and memory for one payload.
 """

@@ -11,14 +11,11 @@ A revisit refers to its original by the payload's digest, by the original's URL 
     nothing      a decision ``revisit_without_original``: the original is not in the input, or gave no image or document
 
 A redirect gives its URL to the image that its target was at any time, one hop away. It gets no decision here, because
-its
-own record has one elsewhere.
+its own record has one elsewhere.
 
 The digest has priority over the URL, because it identifies the bytes. Without digest and date, the original is the
-latest
-earlier capture of the URL (of the revisit's own URL if it names no other: "server not modified"). Dates are compared by
-the
-second, because crawlers write fractions inconsistently. Only index rows are shuffled.
+latest earlier capture of the URL (of the revisit's own URL if it names no other: "server not modified"). Dates are
+compared by the second, because crawlers write fractions inconsistently. Only index rows are shuffled.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """The decompressed bytes of an archive, from one position where reading can start to the next.
 
 A ``Segment`` gives the decompressed bytes of members that belong together: from a member that begins a record up to the
-next
-one that does. A record may thus span several members (bgzip), and a member may hold many records (``gzip file.warc``).
-Reading
-can start at each member that begins a record. A ``PlainSegment`` is an uncompressed file, in which unwanted bytes are
-skipped
-without reading them.
+next one that does. A record may thus span several members (bgzip), and a member may hold many records (``gzip
+file.warc``). Reading can start at each member that begins a record. A ``PlainSegment`` is an uncompressed file, in
+which unwanted bytes are skipped without reading them.
 
 Memory: pieces of 64 KiB. A member that decompresses to more than ``MAX_RATIO`` times its size is abandoned at that
 point, so

@@ -3,12 +3,9 @@
     items --same key--> buckets --each pair that is not joined yet--> ``is_alike`` --> edges --> components
 
 The result is the connected components of the graph whose edges are the alike pairs with a common key. It is exact and
-independent of the
-order of the items. Keys are sorted band by band, so memory is a few numbers per item, and pairs that earlier bands
-joined are not
-compared again. In a small bucket all pairs are compared at once. In a large one each reached member is compared with
-the unreached
-members, so N near-copies take about N comparisons and not N^2.
+independent of the order of the items. Keys are sorted band by band, so memory is a few numbers per item, and pairs that
+earlier bands joined are not compared again. In a small bucket all pairs are compared at once. In a large one each
+reached member is compared with the unreached members, so N near-copies take about N comparisons and not N^2.
 
 docs/duplicates.md has measurements on a million documents with 18 band keys.
 """

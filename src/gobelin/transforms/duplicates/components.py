@@ -9,8 +9,8 @@ result.
                    chain.
 
 Beam has no loops, so each round is a pipeline of its own, from edges on disk to edges on disk, until no vertex is
-unfinished. A fixed
-number of rounds would give wrong results on long chains without a warning. Ids without an edge have no row.
+unfinished. A fixed number of rounds would give wrong results on long chains without a warning. Ids without an edge have
+no row.
 """
 
 from __future__ import annotations

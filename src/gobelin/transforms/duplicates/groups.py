@@ -17,10 +17,8 @@
                 counts include the documents of earlier runs.
 
 Two implementations give the same result. ``find_duplicates`` (find_duplicates.py) sorts keys with NumPy in one process
-and handles
-up to about ten million documents. ``FindDocumentGroups`` (document_groups.py) and ``FindImageGroups`` (image_groups.py)
-are Beam
-graphs for more. Only keys and signatures are shuffled.
+and handles up to about ten million documents. ``FindDocumentGroups`` (document_groups.py) and ``FindImageGroups``
+(image_groups.py) are Beam graphs for more. Only keys and signatures are shuffled.
 """
 
 from __future__ import annotations

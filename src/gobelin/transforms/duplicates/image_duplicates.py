@@ -12,16 +12,12 @@ representative.
               chess positions, formulas, tables and charts of one kind with one another.
 
 Images that are connected through near hashes and colours are candidates. Among them the largest images come first. Each
-image joins the
-nearest earlier representative of a group, or becomes a representative itself. So each member was compared with the
-representative of its
-group, and no chain of small steps joins different images.
+image joins the nearest earlier representative of a group, or becomes a representative itself. So each member was
+compared with the representative of its group, and no chain of small steps joins different images.
 
 If two hashes differ in at most ``distance`` bits and are split into distance + joint chunks, they agree in at least
-``joint`` of them
-(pigeonhole principle). Each choice of that many chunks is a key, so no pair is ever missed. docs/duplicates.md compares
-recall and
-confusions with imagehash and PDQ.
+``joint`` of them (pigeonhole principle). Each choice of that many chunks is a key, so no pair is ever missed.
+docs/duplicates.md compares recall and confusions with imagehash and PDQ.
 """
 
 from __future__ import annotations

@@ -16,12 +16,10 @@
                    rensa vary less, so it is a lower bound at the target and above.
 
 OBELICS and datatrove join all texts that met. At a target of 0.8, this joins one pair in eight of similarity 0.5. With
-verification
-it is one in seven million.
+verification it is one in seven million.
 
 Keys are signed 64-bit numbers that xxHash and rensa compute from the data alone. They do not use Python's ``hash``,
-which depends on
-the process, so signatures of today match those of a later crawl.
+which depends on the process, so signatures of today match those of a later crawl.
 
 Cost: about 3000 documents of 1500 words per second and core (docs/duplicates.md).
 """

@@ -7,8 +7,7 @@
                            centres. Of synthetic pairs at 0.95 this missed one in a thousand.
 
 Everything runs in one process in NumPy, and image embeddings are one array. This is off by default, because CLIP may
-give similar
-embeddings to two images of the same kind of thing. Embeddings of earlier runs are not used.
+give similar embeddings to two images of the same kind of thing. Embeddings of earlier runs are not used.
 """
 
 from __future__ import annotations

@@ -5,12 +5,9 @@
     score/signatures/images       hashes, colours, a thumbnail, and how many documents show the image
 
 A recipe names earlier output folders in ``score.earlier``. A document of an earlier run is *in the corpus* unless a
-decision of its
-``select`` dropped it. If that run never ran ``select``, all its documents are. All signatures take part in finding
-groups, so a page
-and an earlier one may be connected through a third one that was dropped, as within a run. But only a document in the
-corpus can be
-the reason to drop another one.
+decision of its ``select`` dropped it. If that run never ran ``select``, all its documents are. All signatures take part
+in finding groups, so a page and an earlier one may be connected through a third one that was dropped, as within a run.
+But only a document in the corpus can be the reason to drop another one.
 """
 
 from __future__ import annotations

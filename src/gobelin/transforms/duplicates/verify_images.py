@@ -2,8 +2,7 @@
 cell.
 
 Encoding and resizing change a drawing a little everywhere. Another drawing of its kind differs much in one place. So
-the *most
-different* cell decides and not the mean, by two rules:
+the *most different* cell decides and not the mean, by two rules:
 
     tolerance   A cell may differ by a constant and by a share of the contrast around it, because resizing blurs edges.
     Both grow
@@ -15,8 +14,7 @@ different* cell decides and not the mean, by two rules:
                 a table is noisy in all its numbers, while another table differs in one of them.
 
 The limits were chosen on the tuned kinds of bench/drawings.py and on photographs. docs/duplicates.md has the numbers
-for held-out kinds
-and families.
+for held-out kinds and families.
 """
 
 from __future__ import annotations

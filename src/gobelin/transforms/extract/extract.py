@@ -1,10 +1,8 @@
 """Turns captures into documents and images: the first half of ``extract``, which works record by record.
 
 Pages become ``PageDraft``s (extract_page.py), and images become ``ImageDraft``s (extract_image.py). Both are joined by
-URL
-later (resolve_urls.py, write_documents.py, write_images.py). Each capture gives exactly one draft or one decision.
-Large data
-(nodes, bytes) goes into a spool. The transforms return index rows of a few hundred bytes (indexes.py).
+URL later (resolve_urls.py, write_documents.py, write_images.py). Each capture gives exactly one draft or one decision.
+Large data (nodes, bytes) goes into a spool. The transforms return index rows of a few hundred bytes (indexes.py).
 """
 
 from __future__ import annotations

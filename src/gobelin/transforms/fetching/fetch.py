@@ -5,10 +5,8 @@
                                                                       +--> rows of policies (site_policy)
 
 All URLs of one host go to one worker, which alone keeps the host's pace (``fetch_hosts.py``). A fetched image is
-processed like
-one from an archive: it is the capture of an image response, with ``source`` "fetched". No behaviour of a server ends a
-run. Each
-outcome is a row with a ``FetchStatus``.
+processed like one from an archive: it is the capture of an image response, with ``source`` "fetched". No behaviour of a
+server ends a run. Each outcome is a row with a ``FetchStatus``.
 
 A redirect to another host is followed by the same worker, at that host's pace as far as this worker knows it.
 """

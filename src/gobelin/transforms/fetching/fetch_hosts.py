@@ -6,10 +6,8 @@
                        ^----------------------- redirect --------------------'
 
 Each request acquires three things in this order: a slot of its host, the host's turn (``fetch_pace.py``), and a slot
-among the
-worker's ``concurrency``. A request that has the last one never waits for the others, so there is no deadlock. An image
-keeps its
-slot until its consumer has taken it, so at most ``concurrency`` images are in memory.
+among the worker's ``concurrency``. A request that has the last one never waits for the others, so there is no deadlock.
+An image keeps its slot until its consumer has taken it, so at most ``concurrency`` images are in memory.
 
 The event loop runs in a separate thread, so that a slow consumer (a decode, a write) does not cause time-outs.
 """

@@ -1,10 +1,8 @@
 """The pace of one host: the time of the next request, the number of parallel requests, and when to give up on the host.
 
 Requests to a host begin at least ``host_delay_seconds`` apart, or by the ``Crawl-delay`` of its robots.txt if that is
-longer.
-``Retry-After`` stops all of them. A host is given up if too many of its images failed in a row because of the host, if
-it
-requests too long a pause, or if its time is up.
+longer. ``Retry-After`` stops all of them. A host is given up if too many of its images failed in a row because of the
+host, if it requests too long a pause, or if its time is up.
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
 """Reads the policies of a host (robots.txt and tdmrep.json) before anything else is requested from it.
 
 robots.txt follows RFC 9309: 4xx allows everything, 5xx and no answer allow nothing, the first 500 KiB count, redirects
-are
-followed, and nothing is cached longer than 24 hours. Stricter than the RFC: 429, too many redirects, and a redirect to
-an
-address that must not be requested count as no answer.
+are followed, and nothing is cached longer than 24 hours. Stricter than the RFC: 429, too many redirects, and a redirect
+to an address that must not be requested count as no answer.
 
 Protego reads the rules, after ``our_groups`` has merged the groups of other agents: otherwise 15,000 user-agent lines
-with
-17,000 rules under them (500 KiB) would become 255 million rules. Its matching is linear in the length of a URL for each
-rule.
+with 17,000 rules under them (500 KiB) would become 255 million rules. Its matching is linear in the length of a URL for
+each rule.
 """
 
 from __future__ import annotations

@@ -1,16 +1,12 @@
 """Allows connections to the public internet only, with a check at the socket.
 
 A page may give any address for an image: ``http://169.254.169.254/`` of a cloud's metadata service,
-``http://localhost:9200/``,
-or a host name whose address changes between the check and the connection. A check of names is not enough, because
-literal
-addresses are never looked up. So the check is in the function that creates each socket, which gets the very address of
-the
-connection.
+``http://localhost:9200/``, or a host name whose address changes between the check and the connection. A check of names
+is not enough, because literal addresses are never looked up. So the check is in the function that creates each socket,
+which gets the very address of the connection.
 
 An address is global if the IANA registries say so *and* it embeds no other address: 6to4, Teredo, NAT64 and
-IPv4-compatible IPv6
-are refused, and IPv4-mapped IPv6 is judged as the IPv4 address. Takes some microseconds.
+IPv4-compatible IPv6 are refused, and IPv4-mapped IPv6 is judged as the IPv4 address. Takes some microseconds.
 
 Sources: IANA special-purpose address registries (RFC 6890); RFC 6052, 8215 (NAT64), 3056 (6to4), 4380 (Teredo).
 """

@@ -1,12 +1,9 @@
 """Finds the images to fetch: those of which the archives contain no address.
 
 A page gives several addresses for one image, best first (``image_references.py``). If the archives contain any of them,
-nothing is
-requested. Otherwise the best untried address is wanted, for up to ``FetchConfig.num_candidates`` addresses per image.
-So the first
-round fetches first choices. The second round knows the results of the first, and fetches second choices of the images
-that
-failed.
+nothing is requested. Otherwise the best untried address is wanted, for up to ``FetchConfig.num_candidates`` addresses
+per image. So the first round fetches first choices. The second round knows the results of the first, and fetches second
+choices of the images that failed.
 
     pages' keys --+
     archived -----+--by URL--> TAKEN: which addresses of each page are archived, or were tried

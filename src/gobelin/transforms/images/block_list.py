@@ -1,18 +1,13 @@
 """Block lists: hashes of files that must not be kept. They are checked before anything is decoded, written or shown.
 
 A list is a text file with one hexadecimal hash per line. The recipe's key gives the kind: MD5 or SHA-256 of a file's
-bytes,
-SHA-256 or MD5 of a URL (as Re-LAION-5B's partners provide them), or PDQ, 256 bits that are similar for near copies.
-``#``
-starts a comment. gobelin comes without a list.
+bytes, SHA-256 or MD5 of a URL (as Re-LAION-5B's partners provide them), or PDQ, 256 bits that are similar for near
+copies. ``#`` starts a comment. gobelin comes without a list.
 
 Exact hashes are sorted arrays of 16 or 32 bytes per entry. A binary search takes some microseconds, whatever their
-number.
-For PDQ, if two hashes differ in at most d of 256 bits, they have a band of 16 bits in which they differ in at most d //
-16.
-Therefore 16 tables by band give the few entries whose bits need to be counted (multi-index hashing, Norouzi et al.
-2012). An
-image is also compared in its seven rotated and mirrored forms. Costs: see docs/images.md.
+number. For PDQ, if two hashes differ in at most d of 256 bits, they have a band of 16 bits in which they differ in at
+most d // 16. Therefore 16 tables by band give the few entries whose bits need to be counted (multi-index hashing,
+Norouzi et al. 2012). An image is also compared in its seven rotated and mirrored forms. Costs: see docs/images.md.
 
 A hit names the list and nothing about the image. Nothing else may be recorded about it.
 """

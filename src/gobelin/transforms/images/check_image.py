@@ -1,8 +1,8 @@
 """Checks whether a file is an image that may be opened. Returns its facts, or the reason for refusing it.
 
 ``check_image`` decodes in this process. ``image_sandbox.ImageChecker`` does the same in a separate process with limits
-on
-time and memory; ``extract`` uses that one. Both return facts or a problem, and never raise an exception for a bad file.
+on time and memory; ``extract`` uses that one. Both return facts or a problem, and never raise an exception for a bad
+file.
 """
 
 from __future__ import annotations

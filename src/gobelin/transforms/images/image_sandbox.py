@@ -1,17 +1,12 @@
 """Checks images in a separate process, which may hang, crash or meet a decompression bomb without harm.
 
 Decoders are native code that reads hostile bytes. ``ImageChecker`` starts a Python process with Pillow and imagehash,
-but
-without Beam and Arrow. It sends one file at a time through a pipe, and receives the reason of a refusal, or the facts
-as JSON,
-the reduced copy and the pixels of a drawing. The child limits itself: address space (RLIMIT_AS), CPU time per file
-(ITIMER_PROF, whose signal ends even native code; CPU time, so that the load of the machine does not change decisions),
-wall
-time as a fallback, no file writes, no core dumps. When it dies, the current file gets a decision, and the next one gets
-a new
-child. It ends with its input, so a killed worker leaves no process behind. It starts once per worker, and adds 0.2 ms
-per
-image (docs/images.md).
+but without Beam and Arrow. It sends one file at a time through a pipe, and receives the reason of a refusal, or the
+facts as JSON, the reduced copy and the pixels of a drawing. The child limits itself: address space (RLIMIT_AS), CPU
+time per file (ITIMER_PROF, whose signal ends even native code; CPU time, so that the load of the machine does not
+change decisions), wall time as a fallback, no file writes, no core dumps. When it dies, the current file gets a
+decision, and the next one gets a new child. It ends with its input, so a killed worker leaves no process behind. It
+starts once per worker, and adds 0.2 ms per image (docs/images.md).
 
 This contains accidents and bombs, but not hostile code that runs inside the child. That needs a container.
 """

@@ -1,9 +1,8 @@
 """Measures an image file in one decode: format, size, perceptual hashes, colours and a grey thumbnail.
 
 ``phash`` and ``dhash`` have the definitions of the package imagehash (DCT of 32 x 32, differences of 9 x 8), 64 bits
-each,
-on an image whose shorter side was reduced to about 128 pixels. PDQ (by pdqhash, from ThreatExchange) uses about 512.
-docs/images.md compares them with hashes of all pixels. All hashes see the image as displayed: oriented, on white.
+each, on an image whose shorter side was reduced to about 128 pixels. PDQ (by pdqhash, from ThreatExchange) uses about
+512. docs/images.md compares them with hashes of all pixels. All hashes see the image as displayed: oriented, on white.
 """
 
 from __future__ import annotations

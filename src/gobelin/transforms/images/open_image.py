@@ -7,8 +7,7 @@ sRGB by the embedded profile, transparency is put on white, and the Exif orienta
 therefore those that a browser shows.
 
 Equal bytes give equal pixels with the same version of Pillow. Peak memory is about 16 bytes per pixel of the file.
-There
-is no time limit here; ``image_sandbox`` has one.
+There is no time limit here; ``image_sandbox`` has one.
 """
 
 from __future__ import annotations

@@ -1,14 +1,10 @@
 """Renders SVG to PNG. A drawing is parsed, checked, adapted to the renderer, and rendered by resvg.
 
 Nothing outside the file is loaded. References to files are refused before the renderer sees them, embedded images must
-be
-``data:`` URLs of raster formats, and resvg runs no scripts. Only the fonts in the folder ``fonts`` are used, so the
-same
-version of resvg gives the same bytes on each machine: Liberation Sans, Serif and Mono, which have the widths of Arial,
-Times
-and Courier, and DejaVu Sans for letters that these lack. A drawing whose words cannot be shown (letters in no font,
-text in
-HTML) is refused, because without them its meaning changes.
+be ``data:`` URLs of raster formats, and resvg runs no scripts. Only the fonts in the folder ``fonts`` are used, so the
+same version of resvg gives the same bytes on each machine: Liberation Sans, Serif and Mono, which have the widths of
+Arial, Times and Courier, and DejaVu Sans for letters that these lack. A drawing whose words cannot be shown (letters in
+no font, text in HTML) is refused, because without them its meaning changes.
 
 There is no limit on time or memory here; ``image_sandbox`` has both. A plot takes 10 to 40 ms (docs/images.md).
 """

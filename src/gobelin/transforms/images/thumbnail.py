@@ -1,14 +1,10 @@
 """A small grey thumbnail of an image, fine enough to distinguish two drawings that differ in one place.
 
 A thumbnail has 2304 brightness values. Their rows and columns follow the image's proportions, so a cell of a wide
-formula is
-about as wide as it is high. A cell is a mean with a triangular (tent) weight: 1 at the cell's centre, 0 one cell away.
-The
-weights are computed for the exact extent of the image, to fractions of a pixel. Pillow's box filter uses whole pixels,
-which
-changes the brightness of thin lines by up to a third between an image and a copy of another size. A tent varies
-smoothly
-where a line is at the border of a cell.
+formula is about as wide as it is high. A cell is a mean with a triangular (tent) weight: 1 at the cell's centre, 0 one
+cell away. The weights are computed for the exact extent of the image, to fractions of a pixel. Pillow's box filter uses
+whole pixels, which changes the brightness of thin lines by up to a third between an image and a copy of another size. A
+tent varies smoothly where a line is at the border of a cell.
 """
 
 from __future__ import annotations

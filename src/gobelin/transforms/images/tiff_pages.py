@@ -2,14 +2,11 @@
 
 A TIFF is a chain of directories of tags (TIFF 6.0; BigTIFF is the same with 64-bit numbers). Each directory is a page,
 unless its tags NewSubfileType or SubfileType mark it as a smaller version or a mask of another one. A page is extracted
-by
-copying its tags and its strips or tiles unchanged. Nothing is decoded, so nothing is lost, and equal pages give equal
-bytes.
-Nested directories (Exif, GPS, SubIFDs) are not copied.
+by copying its tags and its strips or tiles unchanged. Nothing is decoded, so nothing is lost, and equal pages give
+equal bytes. Nested directories (Exif, GPS, SubIFDs) are not copied.
 
 The bytes are hostile. Both functions take time and memory that are linear in the length of the file, even if
-directories
-or strips overlap.
+directories or strips overlap.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ One walk over the tree reads
 
 The scope of a statement is ``page`` in the head, in a footer or sidebar, in a part that is named for it, or around the
 licence's badge. It is ``image`` in a figure, in the caption of an image or in an ImageObject. Anywhere else it is
-``unknown``,
-because prose also links to licences.
+``unknown``, because prose also links to licences.
 
 This must run before ``rewrite_images``, which removes figcaptions from the tree.
 

@@ -6,8 +6,7 @@
     image with the texts of its document
 
 Groups of duplicates are found earlier (duplicates/). Counts and one embedding per shown image are shuffled. They go
-from one step to the
-other through the disk, so each step can process some of the shards at a time.
+from one step to the other through the disk, so each step can process some of the shards at a time.
 """
 
 from __future__ import annotations

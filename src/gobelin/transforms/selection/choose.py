@@ -1,10 +1,8 @@
 """Chooses which document of each group of duplicates stays, in one process with NumPy, shard by shard.
 
 ``KeepOneOfEach`` (write_corpus.py) decides the same in a Beam graph, for corpora that fit on no machine. A group is a
-number, a document a
-position; a group of one has no number. A document without groups stays unless an earlier run has it. The others are
-processed from the
-latest to the oldest: each stays unless one that stays shares a group with it.
+number, a document a position; a group of one has no number. A document without groups stays unless an earlier run has
+it. The others are processed from the latest to the oldest: each stays unless one that stays shares a group with it.
 
 Memory: four bytes for each document and kind of duplicate; while one kind is read, about 60 bytes per document; id and
 date of each document

@@ -4,9 +4,8 @@
     quantile q        the same as top_fraction 1 - q
 
 All image nodes with the score are ranked, before any rule. An image that is shown a hundred times counts a hundred
-times. The numbers depend
-only on the values, not on the order or partition of files. They are exact: one column is read into memory, 4 bytes per
-image node.
+times. The numbers depend only on the values, not on the order or partition of files. They are exact: one column is read
+into memory, 4 bytes per image node.
 
 Absolute thresholds on CLIP scores belong to a model. ``check_clip_model`` compares the recipe's model with that of the
 scores.

@@ -1,16 +1,12 @@
 """Compares scores with thresholds and makes decisions. Needs no model: seconds for a million documents.
 
 Each document is judged in this order: consent and language; each node; headings whose section is empty; then the rules
-on the rest of the
-document (``judge_document``). Of the documents that pass, the latest of each group of duplicates stays. So a page is
-not lost if its newer copy
-is dropped for another reason.
+on the rest of the document (``judge_document``). Of the documents that pass, the latest of each group of duplicates
+stays. So a page is not lost if its newer copy is dropped for another reason.
 
 Each dropped node and document has exactly one decision: the first rule that it broke. The nodes of a dropped document
-have no decisions except
-those that broke a node rule. If personal data is replaced in a node or a title, the node or the document gets a
-decision with the action
-``replace``, which does not drop it.
+have no decisions except those that broke a node rule. If personal data is replaced in a node or a title, the node or
+the document gets a decision with the action ``replace``, which does not drop it.
 """
 
 from __future__ import annotations

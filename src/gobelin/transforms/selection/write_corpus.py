@@ -6,8 +6,7 @@
     by shard: decisions on documents, nodes and images, sorted
 
 Only ids and groups are shuffled. A document's decisions are written in the shard of the document when it is judged.
-Therefore a shard of documents
-is read twice, which is cheap and gives the same results.
+Therefore a shard of documents is read twice, which is cheap and gives the same results.
 """
 
 from __future__ import annotations

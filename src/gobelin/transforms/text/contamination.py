@@ -1,16 +1,14 @@
 """Text contamination: n-grams that a corpus shares with evaluation texts. eval_images.py compares images.
 
 Words are runs of letters and digits in lower case; in scripts without spaces each letter is a word. Each run of
-``ngram``
-words of an evaluation text is a hash in a sorted array. A shorter text is one hash of its own length, so a question of
-nine words is found as well. For each document three values are stored: the number of its n-grams that are hits, the
-share
-of its words inside hits, and the file with the most hits. For each node the number of hits that touch it is stored.
+``ngram`` words of an evaluation text is a hash in a sorted array. A shorter text is one hash of its own length, so a
+question of nine words is found as well. For each document three values are stored: the number of its n-grams that are
+hits, the share of its words inside hits, and the file with the most hits. For each node the number of hits that touch
+it is stored.
 
 Thirteen words are GPT-3's choice (Brown et al. 2020, arXiv 2005.14165, C); datatrove takes twelve, PaLM eight. GPT-3
 ignores n-grams that occur more than ten times in its training set, as common phrases; here the thresholds of rules
-serve
-this purpose. In Chinese or Japanese thirteen letters are six or seven words, so set a higher share.
+serve this purpose. In Chinese or Japanese thirteen letters are six or seven words, so set a higher share.
 
 The hash of a window is a polynomial of 64-bit xxh3 hashes of its words. With a thousand million windows and ten million
 hashes of evaluation texts, one false hit is expected in two thousand corpora.

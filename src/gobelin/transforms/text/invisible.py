@@ -2,8 +2,7 @@
 
 Persian, Indic scripts and emoji need the zero-width joiner and non-joiner. Thai and Khmer mark words by a zero-width
 space. Editors leave soft hyphens, direction marks and byte-order marks. A reader sees no difference between two texts
-that
-differ only in these, so duplicates, repeated lines, word counts, word lists and contamination compare
+that differ only in these, so duplicates, repeated lines, word counts, word lists and contamination compare
 ``comparable(text)``.
 
 The characters are those with Unicode's property Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 16.0), without

@@ -1,10 +1,8 @@
 """Statistics of the lines of a text: bullets, ellipses, sentence ends, short lines, duplicate lines and paragraphs.
 
 A document is a list of nodes here, not one plain text. Its **paragraphs** are its text nodes without code. Its
-**lines**
-are the non-empty lines of these, without white space at their ends. So a heading, a list item, a caption and a table
-row
-are lines, and an ordinary paragraph is one line, as in the plain text that Gopher, C4 and FineWeb read.
+**lines** are the non-empty lines of these, without white space at their ends. So a heading, a list item, a caption and
+a table row are lines, and an ordinary paragraph is one line, as in the plain text that Gopher, C4 and FineWeb read.
 
     bullet lines       share of lines that are list items, or start with a bullet, or with a hyphen and a space (Gopher)
     ellipsis lines     share of lines that end with "..." or "…" (Gopher)
@@ -18,8 +16,7 @@ are lines, and an ordinary paragraph is one line, as in the plain text that Goph
                        (C4, where nltk counts them)
 
 Some of these do not exist in every script. Thai, Lao, Khmer, Burmese and Tibetan do not mark sentence ends, so the
-values
-that need them are None, and so is the share of short lines, whose length is not known there.
+values that need them are None, and so is the share of short lines, whose length is not known there.
 
 Sources: Gopher (arXiv 2112.11446, A.1.1), C4 (arXiv 1910.10683, 2.2), FineWeb (arXiv 2406.17557, 3.4) and the code of
 FineWeb's filters. Cost: 0.15 ms for a text of 10 kB.

@@ -7,8 +7,7 @@
     common    words that are common in the language; never packaged, see ``TextScoreConfig.common_words``
 
 A recipe's list replaces the packaged one of that kind and language. Its file holds one word or phrase per line. Text
-after
-a tab is ignored, and so are lines that start with "#". A file of common words may have a count per word
+after a tab is ignored, and so are lines that start with "#". A file of common words may have a count per word
 (``word<TAB>count``, or JSON: a list of words, or an object of words and counts).
 
 Entries of several words are phrases, and each occurrence counts as one word. In languages of ``UNSPACED`` words are

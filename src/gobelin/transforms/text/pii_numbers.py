@@ -13,8 +13,7 @@ The rules are deliberately narrow, because pages are full of numbers and a wrong
            with remainder 1 modulo 97 (ISO 13616)
 
 Numbers in national form ("020 7946 0958") are not found, because they look like any other number. Candidates are
-bounded
-in length and never start inside another one, so the time is linear in the text.
+bounded in length and never start inside another one, so the time is linear in the text.
 """
 
 from __future__ import annotations

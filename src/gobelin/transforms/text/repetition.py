@@ -11,15 +11,12 @@
 Gopher is Rae et al. 2021 (arXiv 2112.11446), table A1. There are three deliberate differences from datatrove's filters.
 Spaces between words do not count as characters, neither in the numerator nor in the denominator. An n-gram that occurs
 once is not a duplicate (in datatrove, a text of two words has a top 2-gram of 100 %). Each letter inside overlapping
-n-grams
-counts once, while datatrove skips to the end of a duplicate, so its result depends on the starting point. Both shares
-are
-therefore in [0, 1].
+n-grams counts once, while datatrove skips to the end of a duplicate, so its result depends on the starting point. Both
+shares are therefore in [0, 1].
 
 An n-gram can occur twice only if its first n - 1 words do. So windows of two words are sorted once, and longer windows
-are
-searched among the few remaining ones. This is exact and needs no hashes. Windows of characters are 64-bit hashes of ten
-code points in numpy, if a text is long enough for this to be faster.
+are searched among the few remaining ones. This is exact and needs no hashes. Windows of characters are 64-bit hashes of
+ten code points in numpy, if a text is long enough for this to be faster.
 
 Cost: words 0.45 ms and characters 0.15 ms for a text of 10 kB.
 

@@ -21,10 +21,8 @@ arXiv 1910.10683, 2.2, and its code). docs/text-scores.md holds each definition 
 
 Deliberate differences from OBELICS: special characters are Unicode categories instead of a list of a few hundred
 characters; any white space separates words, not only space, tab and newline; punctuation of other scripts counts
-(OBELICS
-is English only); the word lists are this project's own. As in Gopher, a word is a piece between white space, but its
-length
-counts only its letters, and numbers are not words.
+(OBELICS is English only); the word lists are this project's own. As in Gopher, a word is a piece between white space,
+but its length counts only its letters, and numbers are not words.
 
 The words and most counts of a document are the sums over its texts, so each text is processed once. Cost: linear; about
 3 MB of text per second and core for this file, repetition.py and line_statistics.py together.

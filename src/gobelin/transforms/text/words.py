@@ -2,13 +2,12 @@
 
 A word is a piece between white space, in lower case and without special characters at its ends. A piece with nothing
 else, such as a number, is not a word; this is as in OBELICS. Special characters are those of Unicode's categories P, S,
-N,
-Z and C: punctuation, symbols, numbers, separators, controls. A curly apostrophe inside a word counts as a straight one.
-Invisible characters (invisible.py) are ignored.
+N, Z and C: punctuation, symbols, numbers, separators, controls. A curly apostrophe inside a word counts as a straight
+one. Invisible characters (invisible.py) are ignored.
 
 Words in languages of ``UNSPACED`` cannot be counted without a segmenter. In these, each letter of such a script is a
-token
-(a run of other letters, such as a Latin name, is one token too), and ``LETTERS_A_WORD`` letters count as one word:
+token (a run of other letters, such as a Latin name, is one token too), and ``LETTERS_A_WORD`` letters count as one
+word:
 
     number of words    runs of other letters + letters / LETTERS_A_WORD, rounded up
     n words in a row   n * LETTERS_A_WORD tokens

@@ -1,14 +1,10 @@
 """MMC4's assignment of images to texts: each text gets at most one image, and the sum of cosines is maximal.
 
 It is the linear assignment problem (``scipy.optimize.linear_sum_assignment`` on the similarities, maximised). If there
-are
-more images than texts, each remaining image is assigned to its most similar text, even if that text has an image
-already (Zhu
-et al., 2023, arXiv 2304.06939, section 3; the released compute_assignments.py pads to a square, with the same result).
-MMC4
-assigns after its image rules, and first drops images whose best cosine is below 0.15. To reproduce that, pass the
-matrix of
-the remaining images.
+are more images than texts, each remaining image is assigned to its most similar text, even if that text has an image
+already (Zhu et al., 2023, arXiv 2304.06939, section 3; the released compute_assignments.py pads to a square, with the
+same result). MMC4 assigns after its image rules, and first drops images whose best cosine is below 0.15. To reproduce
+that, pass the matrix of the remaining images.
 
 Cost: cubic in the smaller side in the worst case; 1000 images by 2000 texts took 0.1 to 0.8 s.
 """

@@ -1,22 +1,15 @@
 """Measures how well an image and a text match: cosines of CLIP embeddings (Radford et al., 2021, arXiv 2103.00020).
 
 Models are loaded by open_clip from a name and weights, and are identified by a ``fingerprint``, because a threshold is
-only
-valid for one model: 0.28 for OpenAI's ViT-B/32 (LAION-5B), 0.15 for ViT-L/14 (MMC4). Conditions that would silently
-shift
-scores are errors here: missing weights (random ones are never used), and another activation than the one that the
-weights
-were trained with (QuickGELU).
+only valid for one model: 0.28 for OpenAI's ViT-B/32 (LAION-5B), 0.15 for ViT-L/14 (MMC4). Conditions that would
+silently shift scores are errors here: missing weights (random ones are never used), and another activation than the one
+that the weights were trained with (QuickGELU).
 
 Embeddings are L2-normalised float16. Cosines are computed from them in float64, so they depend only on the two vectors.
-An
-embedding itself depends on the shape of its batch, in the last bits of float32, so each batch is padded to
-``batch_size``.
-With that, an image or text got the same bits in any batch and at any position, with one thread and with two (ViT-B/32
-and a
-small model, on CPU). Other devices, versions and batch sizes may round differently: batches of 1 against 64 changed 1
-number
-in 2000 by one unit of float16.
+An embedding itself depends on the shape of its batch, in the last bits of float32, so each batch is padded to
+``batch_size``. With that, an image or text got the same bits in any batch and at any position, with one thread and with
+two (ViT-B/32 and a small model, on CPU). Other devices, versions and batch sizes may round differently: batches of 1
+against 64 changed 1 number in 2000 by one unit of float16.
 
 A text model reads only the first ``context_length`` tokens (77 in public models, about 55 English words).
 

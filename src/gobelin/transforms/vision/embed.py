@@ -1,16 +1,13 @@
 """Computes and stores the outputs of models: CLIP embeddings of images and texts, and the faces in images.
 
 There is one embedding per distinct image, and one per text node, alt text and caption of a document with an image. Rows
-of a
-shard are sorted by id, and a model's batches always have the same shape, so the result does not depend on workers or
-runner.
-The shards of a worker share batches, so only the very last batch is padded. Models are loaded once per process.
+of a shard are sorted by id, and a model's batches always have the same shape, so the result does not depend on workers
+or runner. The shards of a worker share batches, so only the very last batch is padded. Models are loaded once per
+process.
 
 An image is decoded once, for the embedding and for the face detector. With more than one thread the next images are
-decoded
-while the model computes a batch; their order stays. An image that cannot be decoded, or on which the detector fails,
-gets a
-decision and no row.
+decoded while the model computes a batch; their order stays. An image that cannot be decoded, or on which the detector
+fails, gets a decision and no row.
 """
 
 from __future__ import annotations

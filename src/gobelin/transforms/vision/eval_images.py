@@ -2,8 +2,7 @@
 
 Each image of the corpus is compared with all evaluation images. A hit is near by one of the shape hashes and similar in
 colours and thumbnail (image_duplicates.py, with the recipe's settings; crops and mirror images are not found). If a
-model
-embedded both, the highest cosine is a second score with a threshold of its own.
+model embedded both, the highest cosine is a second score with a threshold of its own.
 
 Cost: a millisecond per evaluation image to decode and hash it, then 1 to 2 ns per pair. A million images against fifty
 thousand take about a minute and a half.

@@ -2,14 +2,11 @@
 
 A detector is a function from an image (Pillow, mode RGB) to ``Face``s. The recipe names a function that makes one
 (``module:function``) and its options. ``face_detectors.py`` has two detectors of OpenCV. Boxes are relative to the
-image as
-displayed, so they are valid at any size.
+image as displayed, so they are valid at any size.
 
 Blurring follows the ImageNet obfuscation (Yang et al., arXiv 2103.06191), as DataComp does: each box is enlarged by 10
-% of
-its diagonal on all sides. The image is blurred with one Gaussian of sigma 0.1 times the largest diagonal, and composed
-with
-the original by a mask that is blurred in the same way, so that no edge is visible.
+% of its diagonal on all sides. The image is blurred with one Gaussian of sigma 0.1 times the largest diagonal, and
+composed with the original by a mask that is blurred in the same way, so that no edge is visible.
 """
 
 from __future__ import annotations

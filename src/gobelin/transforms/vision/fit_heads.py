@@ -6,10 +6,8 @@
     folds      five, with equal shares of both labels, by a hash of image_id: equal labels give equal heads
 
 The standardisation is folded into the weights, so the result is one linear layer and a sigmoid. The printed AUC is that
-of
-images outside the fit. It also selects the strength among seven, so it is slightly too high. MMC4 made its face filter
-in
-this way, with a threshold at 95 % recall; such thresholds are stored in the head's notes.
+of images outside the fit. It also selects the strength among seven, so it is slightly too high. MMC4 made its face
+filter in this way, with a threshold at 95 % recall; such thresholds are stored in the head's notes.
 
 Cost: 5000 images with 512 dimensions take about a CPU-second.
 """

@@ -14,9 +14,8 @@ one
 output. Means and variances of an input standardisation are folded into the first layer when a head is made.
 
 To use a head with another model than its own is an error, and so is a pair of files that do not fit each other. gobelin
-only
-stores embeddings of unit length, so ``normalise`` has no other value. All is computed in float64. A linear head takes 2
-microseconds per image, a published NSFW head 10.
+only stores embeddings of unit length, so ``normalise`` has no other value. All is computed in float64. A linear head
+takes 2 microseconds per image, a published NSFW head 10.
 """
 
 from __future__ import annotations

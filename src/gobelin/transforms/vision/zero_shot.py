@@ -2,8 +2,7 @@
 
 The prompts of a side are embedded, averaged and normalised to unit length (the prompt ensemble of Radford et al., 2021,
 arXiv 2103.00020). The softmax over the cosines with the two sides, times the model's own logit scale, is the
-probability of
-the positive side. That is a linear head with a sigmoid, so it is stored and applied as one (``heads``).
+probability of the positive side. That is a linear head with a sigmoid, so it is stored and applied as one (``heads``).
 
 These probabilities are not calibrated. With the logit scale of 100 of public models, a difference of 0.02 between the
 cosines gives a probability of 0.88. Look at images near a threshold before you trust it.

@@ -3,8 +3,7 @@ around the page's own heading.
 
 Other long texts of a news page stand outside that element: comments, consent notices, summaries of other articles, the
 next article of an endless page. Several elements with one signature are sections of a text, unless each has a heading
-of
-its own and the first is the page's.
+of its own and the first is the page's.
 """
 
 from __future__ import annotations

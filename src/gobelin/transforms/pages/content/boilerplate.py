@@ -1,12 +1,10 @@
 """Classifies an element by its names: the words of class, id and role that mark navigation, sharing, comments and
-similar
-parts, or the article itself.
+similar parts, or the article itself.
 
 A name is split into words at every sign and capital letter, and whole words are compared: ``related-posts`` and
 ``relatedPosts`` are marked, ``correlated`` is not. Words of web jargon (``navbar``) count in any name. But most words
 that mark boilerplate are also ordinary words, and generators make names from headings. Such a word counts if the rest
-of
-the name only describes structure (``cookie-notice``, ``share-buttons-2``), not if the rest is a subject
+of the name only describes structure (``cookie-notice``, ``share-buttons-2``), not if the rest is a subject
 (``cookie-recipe``, ``share-price``). Words that also serve layout (``hidden``, ``meta``, ``print``) count only as the
 whole name, or as its first or last word. Each name is judged by itself and its verdict is cached, because sites share
 names.

@@ -1,6 +1,5 @@
 """What a page declares about itself: its schema.org types, its ``og:type``, the words of its address, and its
-generator.
-The kind of the page follows from these and from its content.
+generator. The kind of the page follows from these and from its content.
 
     article    one text, whatever stands below it
     list       of articles, or of links to them

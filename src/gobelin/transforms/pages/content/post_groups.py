@@ -2,8 +2,7 @@
 
 The containers of a group have the same *signature*: the same tag and the same class words. Numbers, words with numbers
 inside, and words for positions (``odd``, ``first``) are ignored. A container without class words gets its signature
-from
-its tag and its parent's. A group holds posts if a *mark*, which dates or signs a post, stands between most of its
+from its tag and its parent's. A group holds posts if a *mark*, which dates or signs a post, stands between most of its
 members.
 
 Among several groups, the one that divides the most text into the most posts comes first. Among those that are about

@@ -1,6 +1,5 @@
 """Drops teasers of other articles below the text: boxes with one signature, each with a linked image (or a date), a
-linked
-title and a summary.
+linked title and a summary.
 
 They are dropped if the page's own text stands above them. A page that lists articles has only an introduction above
 them, so they stay there. Boxes without a summary stay as well. Manuals keep all boxes, because their tables and

@@ -1,10 +1,9 @@
 """Recognises pages that are a conversation: forum threads, questions with answers, pages that consist of comments.
 
 ``post_groups.py`` finds elements with one signature that are dated or signed. ``find_thread`` decides by a score
-whether
-these are the page's content: by the page's declarations, the words of its address and of its elements' names, and the
-amount of other prose beside the posts. An article with comments below stays an article. ``thread_content.py`` reads the
-posts.
+whether these are the page's content: by the page's declarations, the words of its address and of its elements' names,
+and the amount of other prose beside the posts. An article with comments below stays an article. ``thread_content.py``
+reads the posts.
 
 Linear in the page's blocks and containers.
 """

@@ -9,8 +9,7 @@
     style="background: url()"     if it is content: see ``_Reader.read_background``
 
 Ignored are form buttons (``input type=image``), the content of templates, scripts and the head, images of one pixel,
-and
-images of known tracking services. One pass in document order; at most ``MAX_ANCESTORS`` ancestors of each image are
+and images of known tracking services. One pass in document order; at most ``MAX_ANCESTORS`` ancestors of each image are
 read.
 """
 

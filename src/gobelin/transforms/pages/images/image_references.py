@@ -2,9 +2,8 @@
 
 An image may name its file in ``src``, in ``srcset`` (its own, or that of a ``<source>`` in the surrounding
 ``<picture>``), in an attribute of a lazy-loading script, in a ``<noscript>`` copy beside it, or in the link around it.
-A
-crawl may hold any of these files. A reference therefore keeps all candidates, best first, and the archive decides which
-of them exists.
+A crawl may hold any of these files. A reference therefore keeps all candidates, best first, and the archive decides
+which of them exists.
 
 ``rewrite_images`` turns each image, whatever element showed it, into one ``<img>`` with a sentinel address
 (``https://image.invalid/7.jpg`` for the reference with index 7). Later steps then have to know only one form of image.

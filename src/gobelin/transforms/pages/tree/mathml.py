@@ -1,11 +1,9 @@
 r"""Converts MathML to TeX, for formulas without a TeX annotation.
 
 Symbols stay as written (``×``, ``∑``, ``α``; TeX with Unicode reads them). Structure becomes commands: ``mfrac``
-becomes
-``\\frac{1}{2}``, ``msup`` ``x^{2}``, ``mtable`` the rows of a matrix. An element without a counterpart is written as
-its
-children in order, so nothing is lost. Linear in the elements. Elements nested deeper than ``MAX_DEPTH`` become plain
-text.
+becomes ``\\frac{1}{2}``, ``msup`` ``x^{2}``, ``mtable`` the rows of a matrix. An element without a counterpart is
+written as its children in order, so nothing is lost. Linear in the elements. Elements nested deeper than ``MAX_DEPTH``
+become plain text.
 """
 
 from __future__ import annotations

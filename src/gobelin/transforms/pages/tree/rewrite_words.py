@@ -10,8 +10,7 @@ titles then agree.
 
 <del> marks an edit: its words are no longer part of the document (HTML, section 4.7.2). <s> marks words that no longer
 apply, such as old prices. But manuals strike out what a program lost, and blogs strike out words that they mean;
-readers
-read those.
+readers read those.
 
 Each pass visits the elements with its tags, and a bounded number of others around each.
 """

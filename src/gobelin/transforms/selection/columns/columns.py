@@ -1,9 +1,8 @@
 """A run's documents as columns of numbers, which can be judged again and again (``judge_columns.py``).
 
 D documents are in the order of their shards, with N nodes in total; T of these are texts and I are images. Conditions
-without a numeric threshold
-(consent, language, formats, personal data) are evaluated once, by the functions of ``select``. A score is read when it
-is first needed.
+without a numeric threshold (consent, language, formats, personal data) are evaluated once, by the functions of
+``select``. A score is read when it is first needed.
 
 A million documents of twelve nodes take about 2 GB with 31 rules (bench/browse.py). Reading takes about 5 CPU-seconds
 per 100,000 documents.

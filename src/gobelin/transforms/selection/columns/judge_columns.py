@@ -1,10 +1,8 @@
 """The rules over whole columns: the decisions of ``judge_document`` and of the choice among duplicates for all
-documents at once, in NumPy, so that a
-threshold can be changed interactively (``gobelin browse``).
+documents at once, in NumPy, so that a threshold can be changed interactively (``gobelin browse``).
 
 Both take from ``rules.py`` which rule compares which score, in which order and direction. A test checks that both
-decide the same. Between two calls
-that differ in one rule's threshold, the results of the other rules are cached.
+decide the same. Between two calls that differ in one rule's threshold, the results of the other rules are cached.
 
 Cost: 0.4 to 0.7 CPU-seconds for a million documents of twelve nodes; up to 1.3 if another rule is changed than in the
 call before (bench/browse.py).
