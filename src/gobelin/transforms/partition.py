@@ -136,10 +136,8 @@ def partition_files(folder: str, split: Split, paths: Sequence[str], held_bytes:
         folder: folder of the new data set.
         split: how to partition.
         paths: the files.
-        held_bytes: bytes of rows that are buffered in memory; None: 8 MiB, or 32 KiB per part if that is more.
+        held_bytes: as for ``PartBuffer``.
     """
-    if held_bytes is None:
-        held_bytes = max(HELD_BYTES, split.num_parts * HELD_BYTES_PER_PART)
     with PartBuffer(split.schema, split.num_parts, held_bytes) as buffer:
         for path in paths:
             for table in split.read(path, list(split.columns)):
@@ -158,10 +156,17 @@ def release_memory() -> None:
 
 
 class PartBuffer(contextlib.AbstractContextManager["PartBuffer"]):
-    """Buffers rows by part. Rows beyond a number of bytes are kept in temporary files until the block ends."""
+    """Buffers rows by part. Rows beyond a number of bytes are kept in temporary files until the block ends.
 
-    def __init__(self, schema: pa.Schema, num_parts: int, held_bytes: int) -> None:
-        self._schema, self._num_parts, self._held_bytes = schema, num_parts, held_bytes
+    Args:
+        schema: schema of the rows.
+        num_parts: number of parts.
+        held_bytes: bytes of rows that are buffered in memory; None: 8 MiB, or 32 KiB per part if that is more.
+    """
+
+    def __init__(self, schema: pa.Schema, num_parts: int, held_bytes: int | None = None) -> None:
+        self._schema, self._num_parts = schema, num_parts
+        self._held_bytes = max(HELD_BYTES, num_parts * HELD_BYTES_PER_PART) if held_bytes is None else held_bytes
         self._held: list[tuple[pa.Table, Parts]] = []  # (rows sorted by part, first row of each part and the end)
         self._num_held = 0
         self._stack = contextlib.ExitStack()
