@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gobelin.train import linear
-from gobelin.train.linear import Linear, gated, is_amd, product
+from gobelin.train.linear import Linear, gated, is_amd_with_avx512, product
 
 needs_onednn = pytest.mark.skipif(linear._ONEDNN is None, reason="this torch has no oneDNN")
 
@@ -65,18 +65,19 @@ def test_which_products_are_handed_to_onednn(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("cpuinfo", "expected"),
     [
-        ("processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9R14\n", True),
-        ("processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) Processor\n", False),
+        ("vendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9R14\nflags\t\t: fpu avx2 avx512f avx512dq\n", True),
+        ("vendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 7R13\nflags\t\t: fpu avx2\n", False),
+        ("vendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R)\nflags\t\t: fpu avx2 avx512f\n", False),
         ("processor\t: 0\nCPU implementer\t: 0x41\n", False),
         (None, False),
     ],
-    ids=["AMD", "Intel", "ARM", "not Linux"],
+    ids=["AMD", "AMD without AVX-512", "Intel", "ARM", "not Linux"],
 )
-def test_the_maker_of_the_processor(cpuinfo: str | None, expected: bool, tmp_path: Path) -> None:
+def test_onednn_is_for_amd_with_avx512(cpuinfo: str | None, expected: bool, tmp_path: Path) -> None:
     path = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         path.write_text(cpuinfo, encoding="utf-8")
-    assert is_amd(path) is expected
+    assert is_amd_with_avx512(path) is expected
 
 
 def test_the_gate_has_the_gradients_of_autograd() -> None:
