@@ -265,11 +265,14 @@ class _Walk:
     def visit(self, element: _Element, caption: _Element | None) -> None:
         if not isinstance(element.tag, str) or element.tag in _UNSEEN or element in self._skipped:
             return
+        names = (element.get("class") or "").split()
+        if "viewcode-link" in names:  # from a signature to its source
+            return
         if element.tag == "img" and image_urls(element, self._url):
             place = len(self.words) + len(words_of("".join(self._pending)))
             self.images.append((element, place, self._caption_of.get(element)))
         caption = element if element in self._captions else caption
-        is_block = element.tag not in _INLINE
+        is_block = element.tag not in _INLINE or "classifier" in names  # Sphinx's style sets a colon before it
         self._write(" " if is_block else "", caption)
         self._write(element.text, caption)
         for child in element:

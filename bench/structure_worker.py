@@ -94,7 +94,8 @@ class Reading:
         if name in _TEXTS:
             if name == "desc_signature" and node.get("is_multiline"):
                 raise NotPlain("signatures")
-            self.page.texts.append(self._words(node))
+            sign = ": " if name == "classifier" else ""  # as sources and style sheets write it
+            self.page.texts.append(sign + self._words(node))
             return
         for child in node.children:
             if type(child).__name__ == "Text":

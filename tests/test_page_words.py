@@ -403,3 +403,38 @@ def test_hostile_pages_take_linear_time(unit: str) -> None:
     start = time.process_time()
     read_page(page, "utf-8", "https://a.example/", ())
     assert time.process_time() - start < 15
+
+
+MEMBER = (
+    "<tr><td class={0}Left align=right>static <a href=f>Flag</a><td class={0}Right><a href=a>sail</a> (int n)</td></tr>"
+)
+MEMBERS = MEMBER.format("memItem")
+TEMPLATES = MEMBER.format("memTemplItem") * 2
+SIGNATURE = (
+    "<div class=memproto><table class=memname><tr><td class=memname>void sail</td><td>(</td><td class=paramtype>int"
+    "</td><td class=paramname><em>n</em>, </td></tr><tr><td class=paramkey></td><td></td><td class=paramtype>int&#160;"
+    "</td><td class=paramname><em>m</em></td></tr><tr><td></td><td>)</td><td></td></tr></table></div>"
+)
+SOURCE = "<dl class=py><dt>sail(n)<a {0}</a></dt><dd>It sails.</dd></dl>"
+
+
+@pytest.mark.parametrize(
+    ("html", "texts"),
+    [
+        ("<dl><dt><b>n</b><span class=classifier>float</span></dt><dd>Boats.</dd></dl>", ["n : float", "Boats."]),
+        ("<dl><dt>n<span class=classifier><a href=f>int</a></span><span class=classifier>optional</span></dl>",
+         ["n : int : optional"]),
+        ("<dl><dt>n <span class=delimiter>:</span> <span class='x classifier'>int</span></dl>", ["n : int"]),
+        ("<p>n<span class=classifier>float</span></p>", ["nfloat"]),
+        (f"<table><tr><td colspan=2><h2>Members</h2></td></tr>{MEMBERS}<tr><td class=mdescLeft>&#160;</td>"
+         "<td class=mdescRight>It sails.</td></tr></table>", ["Members", "static Flag sail (int n)", "It sails."]),
+        (f"<table>{TEMPLATES}</table>", ["static Flag sail (int n)"] * 2),
+        (SIGNATURE, ["void sail ( int n, int m )"]),
+        (SOURCE.format("class=viewcode-link href=s>[source]"), ["sail(n)", "It sails."]),
+        (SOURCE.format("class=x href=s><span class=viewcode-link>[source]</span>"), ["sail(n)", "It sails."]),
+        ("<pre><a class=viewcode-back href=a>[docs]</a>def sail(n):\n    pass</pre>", ["def sail(n):\n    pass"]),
+        ("<p>See the <a href=s>[source]</a> or the [docs].</p>", ["See the [source] or the [docs]."]),
+    ],
+)  # fmt: skip
+def test_entries_of_reference_manuals_are_lines_as_a_browser_shows_them(html: str, texts: list[str]) -> None:
+    assert outline(html) == texts

@@ -81,6 +81,7 @@ _MAX_LINK_DEPTH = 8
 _MAX_NAME_CHARS = 200
 _EMPTY_LINES = re.compile(rf"\s*{BREAK}\s*{BREAK}[\s{BREAK}]*")
 _BLANK = " \t\r\n\f\xa0\u200b\u200c\u200d\ufeff"
+_SIGN_LINKS = ("headerlink", "viewcode-link", "viewcode-back")
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", "⚓", "⚓︎", "∞", ""))
 
 
@@ -390,10 +391,14 @@ class _Walk:
             self._buffer.append(BREAK)
 
     def _open_link(self, element: HtmlElement) -> bool:
-        """Opens a link. Returns False for a permalink sign, which links to the heading around it."""
+        """Opens a link. Returns False for a permalink sign, which links to the heading around it, and for a link from a
+        signature to its source, or back."""
         if len(element) == 0 and (element.text or "").strip(_BLANK) in _PERMALINKS:
             return False
-        if "headerlink" in (element.get("class") or ""):
+        names = element.get("class") or ""
+        if len(element) == 1 and element[0].tag == "span":
+            names += f" {element[0].get('class') or ''}"
+        if any(sign in names for sign in _SIGN_LINKS):
             return False
         href = element.get("href")
         # An address on the page itself leads back to the contents or to a note, but for lists of contents.

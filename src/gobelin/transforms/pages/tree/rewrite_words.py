@@ -6,6 +6,7 @@ titles then agree.
     delimited_formulas   TeX that the page itself shows as text
     raised_numbers   10^8
     buttons          buttons in sentences and headings become words
+    reference_entries   a member or a parameter and its type become one line
     <del>            is removed; <s> and <strike> are removed if a number or a word beside them replaces theirs
 
 <del> marks an edit: its words are no longer part of the document (HTML, section 4.7.2). <s> marks words that no longer
@@ -26,6 +27,7 @@ from gobelin.transforms.pages.tree.buttons import read_button
 from gobelin.transforms.pages.tree.delimited_formulas import rewrite_delimited
 from gobelin.transforms.pages.tree.formulas import rewrite_formula
 from gobelin.transforms.pages.tree.raised_numbers import rewrite_raised
+from gobelin.transforms.pages.tree.reference_entries import join_member, join_signature, write_classifiers
 from gobelin.transforms.pages.tree.running_text import text_before, text_behind
 from gobelin.transforms.pages.tree.shadow_roots import show_shadow_root
 
@@ -33,6 +35,7 @@ MAX_SHADOW_ROOTS = 2000
 """Maximum number of shadow roots of a page that are opened. Each reads its surroundings."""
 
 _MATH = ("math", "m:math", "mml:math")
+_ENTRIES = {"table": join_signature, "td": join_member, "dt": write_classifiers}
 _STRUCK = ("del", "s", "strike")
 _DIGIT = re.compile(r"\d")
 _NEAR = 30  # characters
@@ -52,7 +55,7 @@ def rewrite_words(tree: _Element, may_hold_formulas: bool = True) -> None:
     for template in list(islice(tree.iter("template"), MAX_SHADOW_ROOTS)):
         show_shadow_root(template)
     found: dict[str, list[_Element]] = {}
-    for element in tree.iter("script", "mjx-container", *_MATH, "img", "sup", "sub", "button", *_STRUCK):
+    for element in tree.iter("script", "mjx-container", *_MATH, "img", "sup", "sub", "button", *_ENTRIES, *_STRUCK):
         found.setdefault(str(element.tag), []).append(element)
     for tag in ("script", "mjx-container", *_MATH, "img"):
         for element in found.get(tag, ()):
@@ -61,6 +64,9 @@ def rewrite_words(tree: _Element, may_hold_formulas: bool = True) -> None:
         rewrite_raised(element)
     for element in found.get("button", ()):
         read_button(element)
+    for tag, rewrite in _ENTRIES.items():
+        for element in found.get(tag, ()):
+            rewrite(element)
     for tag in _STRUCK:
         for element in found.get(tag, ()):
             if _is_short(element) and (tag == "del" or _is_replaced(element)):
