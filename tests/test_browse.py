@@ -283,6 +283,8 @@ def test_an_audit_counts_what_was_drawn(answers: Answers, collection: Collection
     rule = next(each for each in answers.on_audit({"size": 4})["rules"] if each["rule"] == "kept")
     assert len(rule["items"]) == 4
     assert rule["population"] == collection.base.totals()[0]
+    told = {each["rule"]: each["meaning"] for each in answers.on_audit({"size": 4})["rules"]}
+    assert told["document.min_images"] == "pictures left after the node rules, at least 1"
     for number, item in enumerate(rule["items"][:3]):
         verdict = "right" if number else "wrong"
         answers.on_mark({**item, "rule": "kept", "verdict": verdict, "note": "<b>why", "audit": True})

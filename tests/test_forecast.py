@@ -86,6 +86,23 @@ def test_no_time_is_told_from_the_first_bytes(
     assert ("left" in line) == (done >= 100_000)
 
 
+@pytest.mark.parametrize(
+    ("rate", "unit", "words"),
+    [
+        (0.05, "pages", "0.05/s"), (1.44, "pages", "1.4/s"), (1440, "pages", "1,440/s"), (14_000, "bytes", "14 kB/s"),
+        (140_000, "bytes", "140 kB/s"), (14e6, "bytes", "14 MB/s"),
+    ],
+)  # fmt: skip
+def test_a_slow_rate_is_said_too(
+    rate: float, unit: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter([0.0, 100.0])
+    monkeypatch.setattr("gobelin.pipeline.run.progress_bar.time.monotonic", lambda: next(ticks, 100.0))
+    with Screen().step("read", unit) as step:
+        step.finish({unit: round(100 * rate)})
+    assert f" {words} " in capsys.readouterr().out
+
+
 def test_the_demo_expects_steps_that_there_are() -> None:
     pipeline = "".join(path.read_text(encoding="utf-8") for path in Path("src/gobelin/pipeline").rglob("*.py"))
     demo = Path("examples/demo/run_demo.py").read_text(encoding="utf-8")

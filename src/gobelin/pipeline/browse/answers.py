@@ -236,7 +236,7 @@ class Answers:
             said = [verdicts.get((doc_id, node, rule), "") for doc_id, node in items]
             wrong, right = said.count("wrong"), said.count("right")
             low, high = wilson(wrong, wrong + right)
-            meaning = "stays in the corpus" if rule == KEPT else run.meaning(rule)
+            meaning = "stays in the corpus" if rule == KEPT else run.demand(rule)
             rules.append(
                 {
                     "rule": rule, "subject": subject, "meaning": meaning,

@@ -25,7 +25,7 @@ from gobelin.transforms.selection.columns.judge_columns import ColumnJudge, rule
 from gobelin.transforms.selection.columns.judged import Judged
 from gobelin.transforms.selection.columns.load_columns import load_columns
 from gobelin.transforms.selection.relative_thresholds import resolve_thresholds
-from gobelin.transforms.selection.rules import Rule, all_rules
+from gobelin.transforms.selection.rules import Rule, all_rules, threshold_of
 
 Changes = dict[str, float | None]
 """Rule -> another threshold; None: off."""
@@ -123,6 +123,14 @@ class Collection:
         """A rule in words."""
         found = self.rules.get(rule)
         return wording.rule_meaning(rule, found.score if found else None)
+
+    def demand(self, rule: str) -> str:
+        """A rule in words, with the recipe's threshold: "shorter side, at least 64"."""
+        found = self.rules.get(rule)
+        threshold = threshold_of(found, self.recipe.select) if found else None
+        if found is None or found.score is None or threshold is None:
+            return self.meaning(rule)
+        return f"{self.meaning(rule)}, {'at least' if found.keeps_above else 'at most'} {wording.number(threshold)}"
 
     def rule_called(self, name: str) -> Rule:
         """The rule of this name. Raises ``AskError``: none with a threshold has it."""

@@ -84,10 +84,9 @@ class Step:
         if self._task is not None and self._screen.progress is not None:
             self._screen.progress.remove_task(self._task)
             return  # on a terminal its stage gets a line when it is done
-        rates = "  ".join(
-            f"{value:,} {name} ({value / max(seconds, 1e-9):,.0f}/s)" for name, value in _shown(counts).items()
-        )
-        self._screen.show(f"{self._title:<32} done  {rates}  {seconds:.1f} s")
+        new = counts.get(self._unit, 0)
+        text = _counted(counts, self._unit, new / seconds if new and seconds > 0 else None)
+        self._screen.show(f"{self._title:<32} done  {text}  {seconds:.1f} s")
 
 
 def _shown(counts: Counts) -> Counts:
@@ -99,12 +98,16 @@ def _counted(counts: Counts, unit: str, rate: float | None) -> str:
     """Counts and a rate in words."""
     parts = [f"{value:,} {name}" for name, value in _shown(counts).items()]
     if rate is not None:
-        parts.append(_bytes_in_words(rate) if unit == "bytes" else f"{rate:,.{0 if rate >= 10 else 1}f}/s")
+        parts.append(_rate(rate, unit))
     return "  ".join(parts)
 
 
-def _bytes_in_words(rate: float) -> str:
-    return f"{rate / 1e6:,.1f} MB/s" if rate >= 1e6 else f"{rate / 1e3:,.0f} kB/s"
+def _rate(rate: float, unit: str) -> str:
+    """Two digits, or all of a larger number: 0.05/s, 1.4/s, 1,400/s, 14 kB/s, 1.4 MB/s."""
+    sign = ""
+    if unit == "bytes":
+        rate, sign = (rate / 1e6, " MB") if rate >= 1e6 else (rate / 1e3, " kB")
+    return f"{rate:,.0f}{sign}/s" if rate >= 10 else f"{rate:.2g}{sign}/s"
 
 
 def _left_in_words(left: float | None, of_run: float | None) -> str:

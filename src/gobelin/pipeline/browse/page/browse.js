@@ -174,7 +174,7 @@ function pictureCard(row, query) {
   return h("div", { class: "card shot", "data-item": "", tabindex: "-1" },
     h("div", { class: "frame" }, picture(row, "", Number(query.run || 0))),
     h("div", { class: "shot-text" }, row.value !== null && row.value !== undefined && h("b", {}, shown(row.value), " "), badge(row.rule), " ",
-      row.times > 1 && `in ${NUMBER.format(row.times)} places `,
+      row.times > 1 && `in ${NUMBER.format(row.times)} places, `,
       h("a", { href: address("document", { run: query.run, node: row.node }, row.doc_id) }, "its page")));
 }
 
@@ -192,9 +192,9 @@ async function leftOut(query) {
       draw(h("h2", {}, "Left out before they had scores"), h("div", { class: "filters" }, h("label", { class: "search" }, "Search in addresses", search),
         choice("Show", [["left_out", "left out before they had scores"], ["all", "documents"]], "left_out", (view) => go({ view, rule: "", text: "" })),
         choice("Rule", [["", "any"], ...answer.rules.map((/** @type {string} */ rule) => [rule, rule])], query.rule || "", (rule) => go({ rule }))),
-      total, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Left out" }, h("table", {}, h("thead", {}, h("tr", {}, ["What", "Rule", "Address", "Why"].map((name) => h("th", { scope: "col" }, name)))), rows)), more);
+      total, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Left out" }, h("table", { class: "earlier" }, h("thead", {}, h("tr", {}, ["What", "Rule", "Address", "Why"].map((name) => h("th", { scope: "col" }, name)))), rows)), more);
     }
-    rows.append(...answer.rows.map((/** @type {Row} */ row) => h("tr", { "data-item": "", tabindex: "-1" }, h("td", {}, row.unit), h("td", {}, h("span", { class: `tag ${row.action === "fail" ? "failed" : "dropped"}` }, row.rule)),
+    rows.append(...answer.rows.map((/** @type {Row} */ row) => h("tr", { "data-item": "", tabindex: "-1" }, h("td", { class: "word" }, row.unit), h("td", { class: "word" }, h("span", { class: `tag ${row.action === "fail" ? "failed" : "dropped"}` }, row.rule)),
       h("td", {}, h("bdi", {}, row.url || `${row.warc_file} at byte ${NUMBER.format(row.warc_offset)}`)),
       h("td", { class: "small" }, answer.meanings[row.rule], row.value === null ? "" : ` (${shown(row.value)}${row.threshold === null ? "" : ` against ${shown(row.threshold)}`})`, row.detail && [": ", h("bdi", { class: "muted" }, row.detail)]))));
     offset += answer.rows.length;
@@ -413,6 +413,8 @@ function drawBars(svg, rule, scale, along, threshold) {
   svg.replaceChildren(...shapes);
 }
 
+const nouns = /** @type {{[subject: string]: string}} */ ({ document: "document", text: "text", image: "picture" });
+
 /** @param {Rule} rule @param {(rule: Rule) => void} moved */
 function ruleCard(rule, moved) {
   const now = () => (rule.rule in changes ? changes[rule.rule] : rule.threshold);
@@ -453,7 +455,7 @@ function ruleCard(rule, moved) {
     scale = await ask("histogram", { rule: rule.rule });
     along = axis(rule, scale);
     ends.replaceChildren(h("span", {}, shown(rule.is_whole ? Math.ceil(along.low) : along.low)), h("span", {}, shown(along.high)));
-    about.textContent = scale.values ? `${count(scale.values, "value")}${scale.missing ? `, ${NUMBER.format(scale.missing)} without` : ""}` : "Nothing has this score, so the rule cannot run.";
+    about.textContent = scale.values ? `${count(scale.values, "value")}${scale.missing ? `; ${count(scale.missing, nouns[rule.subject])} without one` : ""}` : "Nothing has this score, so the rule cannot run.";
     slider.disabled = !scale.values;
     paint();
   };
@@ -638,7 +640,7 @@ function nextOfAudit(isAgain = false) {
 
 function auditBar() {
   if (!audit) return "";
-  return h("p", { class: "notice" }, h("b", {}, `Audit of ${audit.rule}`), `${audit.place + 1} of ${audit.items.length}: ${audit.meaning}. Is it right? `, h("kbd", {}, "r"), " right, ", h("kbd", {}, "w"), " wrong, ", h("kbd", {}, "n"), " note ",
+  return h("p", { class: "notice" }, h("b", {}, `Audit of ${audit.rule}`), `${audit.place + 1} of ${audit.items.length}: ${audit.meaning}. Is it right to ${audit.rule === "kept" ? "keep" : "leave out"} this? `, h("kbd", {}, "r"), " right, ", h("kbd", {}, "w"), " wrong, ", h("kbd", {}, "n"), " note ",
     h("button", { type: "button", onclick: () => nextOfAudit() }, "Skip"));
 }
 
