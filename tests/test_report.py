@@ -536,6 +536,14 @@ def test_warns_of_rules_that_say_nothing(output: Path, title: str, words: str) -
     assert words in next(warned["text"] for warned in numbers["warnings"] if warned["title"] == title)
 
 
+def test_a_long_note_is_folded(output: Path) -> None:
+    tree, _, numbers = read(output)
+    lengths = {warned["title"]: len(warned["text"]) for warned in numbers["warnings"]}
+    shown = {element.find(".//b").text.rstrip("."): element.tag for element in tree.find_class("note")}
+    assert shown == {title: "details" if lengths[title] > 100 else "div" for title in shown}
+    assert set(shown.values()) == {"details", "div"}
+
+
 def test_warns_where_nothing_was_checked_for_unsafe_content(output: Path) -> None:
     assert "NSFW not scored" not in {warned["title"] for warned in read(output)[2]["warnings"]}
     stages = json.loads((output / "run.json").read_text())["stages"]

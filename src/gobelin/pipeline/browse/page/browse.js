@@ -657,7 +657,7 @@ async function compare() {
   draw(h("h2", {}, "Comparison"), h("div", { class: "tiles" },
     link("only_here", 0, answer.only_here, `documents that only ${first.name} keeps`), link("only_here", 1, answer.only_there, `documents that only ${second.name} keeps`),
     h("div", { class: "tile" }, h("b", {}, NUMBER.format(answer.both)), h("span", {}, "documents that both keep"))),
-  h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Totals" }, h("table", {}, h("thead", {}, h("tr", {}, ["Run", "Recipe", "Documents", "Pictures", "Words", "Only in its input"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "num" : "" }, name)))), h("tbody", {}, start.runs.map((/** @type {Row} */ run, /** @type {number} */ index) => h("tr", {}, h("td", {}, run.output), h("td", {}, run.recipe), answer.totals[index].map((/** @type {number} */ each) => h("td", { class: "num" }, NUMBER.format(each))), h("td", { class: "num" }, NUMBER.format(index ? answer.unknown_here : answer.unknown_there))))))));
+  h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Totals" }, h("table", {}, h("thead", {}, h("tr", {}, ["Run", "Recipe", "Documents", "Pictures", "Words", "Only in its input"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "num" : "" }, name)))), h("tbody", {}, start.runs.map((/** @type {Row} */ run, /** @type {number} */ index) => h("tr", {}, h("td", { class: "word" }, run.output), h("td", {}, run.recipe), answer.totals[index].map((/** @type {number} */ each) => h("td", { class: "num" }, NUMBER.format(each))), h("td", { class: "num" }, NUMBER.format(index ? answer.unknown_here : answer.unknown_there))))))));
   leave = () => { location.hash = "#/documents"; };
 }
 

@@ -1,6 +1,7 @@
 """Entries of reference manuals: a line to a reader, which the page holds in several elements.
 
-What joins them stands in the style sheet, or they are cells of a table.
+What joins them stands in the style sheet, or they are cells of a table. The types that a signature links to are its
+words, and no menu: their links are not counted.
 
     docutils, Sphinx   <dt>width<span class="classifier">float</span>               width : float
     Doxygen            <td class="memItemLeft">int <td class="memItemRight">size()  int size()
@@ -36,6 +37,7 @@ def join_member(cell: _Element) -> None:
         cell.text = f"{cell.text or ''} "
     cell.append(following)
     following.tag = "span"
+    _unlink(cell)
 
 
 def join_signature(table: _Element) -> None:
@@ -45,6 +47,12 @@ def join_signature(table: _Element) -> None:
             part.tag = "span"
             part.tail = part.tail or " "
         table.tag = "div"
+        _unlink(table)
+
+
+def _unlink(line: _Element) -> None:
+    for link in list(line.iter("a")):
+        link.tag = "span"
 
 
 def _classes(element: _Element) -> list[str]:
