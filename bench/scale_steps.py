@@ -22,7 +22,7 @@ from gobelin.pipeline.stages.extract_link import LinkJob, run_link
 from gobelin.pipeline.stages.extract_missing import WantJob, run_want
 from gobelin.pipeline.stages.score_join import JoinJob, run_join
 from gobelin.pipeline.stages.select import SelectJob, run_select
-from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly, shuffle_into_shards
+from gobelin.pipeline.stages.tokenize import AssembleJob, partition_shown, run_assembly, shuffle_into_shards
 from gobelin.store.dataset import Attempt, commit_shards, num_rows_of
 from gobelin.store.tables import list_shards, read_tables
 from gobelin.tokenize.assemble import SequenceLayout
@@ -114,7 +114,7 @@ def _tokenize(plan: Plan, corpus: str, output: str, work: str, sizes: Sizes) -> 
     codes, decisions = f"{work}/codes", f"{work}/encode_decisions"
     job = AssembleJob(corpus, codes, decisions, Attempt(output, ""), f"{work}/sequences", sizes.shards, vocabulary,
                       tokenizer, SequenceLayout())  # fmt: skip
-    shown = deal_shown_out(plan, corpus, f"{work}/tokenize", sizes.shards)
+    shown = partition_shown(plan, corpus, f"{work}/tokenize", sizes.shards)
     run_assembly(plan, job, f"{work}/tokenize", shown, num_rows_of(corpus), sizes.rows_at_once)
     shuffle_into_shards(plan, job, f"{work}/tokenize", TokenizeConfig().shard_tokens)
 

@@ -20,7 +20,7 @@ import pytest
 from gobelin.data.model import Action, Decision, Node, Role, Unit, to_row
 from gobelin.data.schemas import CONTINUOUS_TOKEN_SHARDS, DECISIONS, DOCUMENTS, IMAGE_CODES, IMAGE_LATENTS, TOKEN_SHARDS
 from gobelin.errors import UserError
-from gobelin.pipeline.stages.tokenize import AssembleJob, deal_shown_out, run_assembly, shuffle_into_shards
+from gobelin.pipeline.stages.tokenize import AssembleJob, partition_shown, run_assembly, shuffle_into_shards
 from gobelin.store import shards
 from gobelin.store.dataset import Attempt
 from gobelin.store.shards import read_folder, read_rows
@@ -71,7 +71,7 @@ def assemble(
         *sources, Attempt(str(output), ""), str(output / "work" / "sequences"), NUM_SHARDS,
         vocabulary or small_vocabulary(tokenizer), tokenizer, layout or SequenceLayout(),
     )  # fmt: skip
-    shown = None if at_once is None else deal_shown_out(plan, str(corpus / "documents"), work, NUM_SHARDS)
+    shown = None if at_once is None else partition_shown(plan, str(corpus / "documents"), work, NUM_SHARDS)
     run_assembly(plan, job, work, shown, 21, at_once or 1)
     totals = shuffle_into_shards(plan, job, work, shard_tokens)
     assert totals.num_tokens == sum(len(row["tokens"]) for row in read_folder(str(output / "shards")))
@@ -228,7 +228,7 @@ def test_long_documents_become_several_sequences(corpus: Path, plan_here: Make, 
 
 
 def test_shown_images_are_those_that_each_shard_finds(corpus: Path, plan_here: Make) -> None:
-    parts = deal_shown_out(plan_here(2), str(corpus / "documents"), str(corpus / "work"), NUM_SHARDS)
+    parts = partition_shown(plan_here(2), str(corpus / "documents"), str(corpus / "work"), NUM_SHARDS)
     expected: dict[int, set[str]] = {index: set() for index in range(NUM_SHARDS)}
     for shard in range(NUM_SHARDS):
         for index, identifier in shown_images(shard, str(corpus / "documents"), NUM_SHARDS):

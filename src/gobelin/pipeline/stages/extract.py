@@ -1,11 +1,12 @@
 """The stage ``extract``: archives -> documents and images.
 
-    read archives   by range of an archive: pages and images extracted, payloads in spools, an index of each
-    missing images  which images no archive holds (extract_missing.py)  } in rounds, where the recipe fetches
-    fetch images    ask for them, as if archives had them    }
-    link            pages and images joined by URL (extract_link.py)
+    read archives   by range of an archive: extract pages and images, write payloads to spools and rows to an index
+    missing images  find the images that no archive holds (extract_missing.py)  } in rounds, if the recipe
+    fetch images    request them from the web                                   } fetches images
+    link            join pages and images by URL (extract_link.py)
 
-What is large (a page's nodes, an image's bytes) goes into a spool where it is first read; indexes hold where it lies.
+Large payloads (a page's nodes, an image's bytes) are written to a spool when they are first read. Indexes hold
+references to them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from gobelin.transforms.row_steps import RowsOf, WriteDataSets
 
 
 def extract(context: Context) -> dict[str, Any]:
-    """Runs the stage on web archives. Returns what it counted."""
+    """Runs the stage on web archives. Returns its counts."""
     recipe, plan = context.recipe, context.plan
     load_block_list(recipe.extract.block_list)  # a list that cannot be read is an error before anything starts
     if recipe.extract.fetch.enabled:
@@ -71,13 +72,14 @@ def extract(context: Context) -> dict[str, Any]:
 
 
 def _records(context: Context) -> dict[str, Records]:
-    """The records of archives that are not read whole."""
+    """The records to read of each archive that is read only in part, by the archive's path."""
     digest = next((archive.records for archive in context.archives if archive.records is not None), None)
     return {} if digest is None else load_records(context.output, digest)
 
 
 def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
-    """Asks for images that no archive holds: a round for each further address of an image. Returns the folders."""
+    """Fetches images that no archive holds. Each round tries one more address of an image. Returns the rounds'
+    folders."""
     config, num_shards, plan = context.recipe.extract, context.recipe.num_shards, context.plan
     work = context.folder("extract").work
     folders: list[str] = []
@@ -99,7 +101,7 @@ def fetch_missing(context: Context, read: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def count_extract(attempt: Attempt) -> dict[str, Any]:
-    """What the data sets of ``extract`` say of documents, images, records and fetches."""
+    """Counts documents, images, records and fetches in the data sets of ``extract``."""
     archives: Counter[str] = Counter()
     for table in row_groups(attempt.data("archives"), ["num_documents", "num_images", "num_records", "num_other"]):
         archives.update({name: pc.sum(table[name]).as_py() or 0 for name in table.column_names})
@@ -142,7 +144,8 @@ INDEXES = {
 
 
 def read_archives(pipeline: beam.Pipeline, archives: list[ArchiveRange], job: ReadJob) -> None:
-    """By unit (an archive, or a range of one): find pages and images, extract both, write payloads down."""
+    """For each unit (an archive or a range of one): finds pages and images, extracts both, and writes spools and an
+    index."""
     spools = join(job.folder, "spools")
     records = (
         pipeline
@@ -192,7 +195,7 @@ FETCH_INDEXES = {
 
 
 def fetch_images(pipeline: beam.Pipeline, shards: list[int], job: FetchJob) -> None:
-    """By unit (a shard of URLs): ask for the images of its hosts, and extract them as if an archive had held them."""
+    """For each unit (a shard of URLs): fetches the images of its hosts and extracts them like images of an archive."""
     config = job.config
     fetched = (
         pipeline

@@ -1,9 +1,9 @@
-"""The stage ``extract`` of a run whose input is foreign files.
+"""The stage ``extract`` for a run that imports files of another format.
 
-A foreign file is an input like an archive; its path says which format it has (``obelics:data/train-0.parquet``), in
-``run.json`` and in the key of ``extract``. ``score`` and the stages after it work on an import as on a crawl.
+A path names the format of its file before a colon (``obelics:data/train-0.parquet``), in ``run.json`` and in the key of
+``extract``. The later stages handle an import like a crawl.
 
-    foreign files --read--> work/import, as ``read_archives`` leaves it --link--> extract/*
+    foreign files --read--> work/import, in the layout of ``read_archives`` --link--> extract/*
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ IMAGES_BESIDE = "images"
 
 
 def is_imported(archives: Sequence[Archive]) -> bool:
-    """Whether a run's input is foreign files and not web archives."""
+    """Whether the input of a run is foreign files, not web archives."""
     return any(archive.path.partition(":")[0] in (*FORMATS, *READ_ALONE, IMAGES_BESIDE) for archive in archives)
 
 
 def extract_imported(context: Context) -> dict[str, Any]:
-    """The stage ``extract`` for inputs that are foreign files. Returns what it counted."""
+    """The stage ``extract`` for inputs that are foreign files. Returns its counts."""
     folder, recipe = context.folder("extract"), context.recipe
     index = join(folder.work, INDEX)
     paths = [archive.path for archive in context.archives]
@@ -61,7 +61,8 @@ def extract_imported(context: Context) -> dict[str, Any]:
 
 
 def write_similarities(index: str, target: str, num_shards: int) -> None:
-    """Cosines that came in -> the data set ``similarities``, sharded like documents; no data set where none came."""
+    """Writes imported cosines as the data set ``similarities``, sharded like documents. Without cosines, writes
+    nothing."""
     source, made = join(index, IMPORTED), DataSet(target, num_shards)
     if num_rows_of(source) == 0 or is_complete([made]):
         return
@@ -79,11 +80,11 @@ def read_foreign(config: ExtractConfig, paths: list[str], folder: str) -> None:
     """Reads foreign files into an index. Runs in a process of its own.
 
     Args:
-        paths: each with its format before a colon; images that stand beside come last.
-        folder: of the index; what a run that was killed left there is deleted.
+        paths: with the format before a colon. Images in separate files come last.
+        folder: of the index. Files that a killed run left there are deleted.
 
     Raises:
-        UserError: no file held a document that could be read.
+        UserError: no document could be read from any file.
     """
     delete(folder)
     with ReadIndex(folder, config) as index:

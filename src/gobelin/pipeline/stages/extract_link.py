@@ -1,15 +1,15 @@
 """The part of the stage ``extract`` that joins pages and images by URL.
 
     find what revisits point to  revisit records -> further URLs of images
-    find what sites say          by host, where there are several batches: signals of policies for pages and images
-    look images up               by slice of the URLs: candidates of image nodes -> the images that the input holds
-    write documents              by shard: documents, and which images they show
-    write images                 by shard: the images that some document shows
+    find what sites say          with several batches, by host: what site policies say about pages and images
+    look images up               by slice of the URLs: candidates of image nodes -> images that the input holds
+    write documents              by shard: documents, and the images that they show
+    write images                 by shard: the images that at least one document shows
     write decisions              by shard: all decisions, tallies and fetches
 
-A batch is as many units as together have about ``ROWS_AT_ONCE`` rows, and runs in a process of its own; so memory does
+A batch has as many units as hold about ``ROWS_AT_ONCE`` rows together, and runs in a process of its own. So memory does
 not grow with the input, as long as no single shard does. Each graph writes small Parquet files that later graphs read.
-Where there are several batches, rows are dealt out first to the batches that read them (``extract_link_batches.py``).
+With several batches, rows are first partitioned for the batches that read them (``extract_link_batches.py``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gobelin.pipeline.stages.extract_link_batches import (
     OF_PAGES,
     LinkJob,
     by_shard,
-    deal_out,
+    partition_sources,
     source_of_decisions,
     sources_of_index,
     sources_of_revisits,
@@ -59,7 +59,7 @@ ROWS_AT_ONCE = 20_000
 
 
 def link(context: Context, read: tuple[str, ...], fetched: tuple[str, ...]) -> None:
-    """Joins pages and images of the indexes in these folders: the data sets of ``extract``."""
+    """Joins pages and images of the indexes in these folders, and writes the data sets of ``extract``."""
     folder, recipe = context.folder("extract"), context.recipe
     agents = recipe.extract.robots_agents
     job = LinkJob(
@@ -70,18 +70,18 @@ def link(context: Context, read: tuple[str, ...], fetched: tuple[str, ...]) -> N
 
 
 def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
-    """The steps, one after the other.
+    """Runs the steps in order.
 
     Args:
-        job: without numbers of batches.
-        rows_at_once: rows of the indexes in a batch.
+        job: numbers of batches are not set yet.
+        rows_at_once: rows of the indexes per batch.
     """
     job = _in_batches(plan, job, rows_at_once)
-    job = deal_out(plan, job, "index", *sources_of_index(job))
+    job = partition_sources(plan, job, "index", *sources_of_index(job))
     if job.num_revisit_parts:
         batches = _batches(job, "revisits", _numbers(job.num_revisit_parts), {"names": 1, "decisions": 1})
         plan.run(Step("extract: find what revisits point to", resolve_revisits, batches))
-        job = deal_out(plan, job, "revisits", *sources_of_revisits(job))
+        job = partition_sources(plan, job, "revisits", *sources_of_revisits(job))
     if job.num_host_parts:
         made = {"page_signals": 1, "image_signals": 1, "decisions": 1}
         plan.run(
@@ -91,22 +91,24 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
         )
         of_pages = by_shard(job, "page_signals", job.host_folders, PAGE_SIGNALS, "doc_id")
         of_images = by_shard(job, "image_signals", job.host_folders, IMAGE_SIGNALS, "image_id")
-        job = deal_out(plan, job, "signals", of_pages, of_images)
+        job = partition_sources(plan, job, "signals", of_pages, of_images)
 
     num_files = 1 if job.is_parted else job.num_shards
     batches = _batches(job, "urls", _numbers(job.num_url_parts), {"resolutions": num_files})
     plan.run(Step("extract: look images up", resolve_urls, batches))
-    job = deal_out(plan, job, "addresses", by_shard(job, "resolutions", job.url_folders, RESOLUTIONS, "doc_id"))
+    job = partition_sources(
+        plan, job, "addresses", by_shard(job, "resolutions", job.url_folders, RESOLUTIONS, "doc_id")
+    )
 
     batches = _batches(job, "documents", job.shards, {"shown": num_files, "decisions": 1})
     made_documents = data_sets(job.output, job.num_shards, "documents")
     plan.run(Step("extract: write documents", write_documents, batches, made_documents, "documents"))
-    job = deal_out(plan, job, "shown-images", by_shard(job, "shown", job.document_folders, SHOWN, "image_id"))
+    job = partition_sources(plan, job, "shown-images", by_shard(job, "shown", job.document_folders, SHOWN, "image_id"))
 
     batches = _batches(job, "images", job.shards, {"decisions": 1})
     made_images = data_sets(job.output, job.num_shards, "images", *(["copies"] if job.has_copies else []))
     plan.run(Step("extract: write images", write_images, batches, made_images, "images"))
-    job = deal_out(plan, job, "decisions", source_of_decisions(job))
+    job = partition_sources(plan, job, "decisions", source_of_decisions(job))
 
     batches = [Batch(units, job) for units in job.shards]
     made_last = (*data_sets(job.output, job.num_shards, "decisions"), *data_sets(job.output, 1, "archives", "fetches"))
@@ -114,14 +116,14 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
 
 
 def _in_batches(plan: Plan, job: LinkJob, rows_at_once: int) -> LinkJob:
-    """The job with its numbers of batches."""
+    """Returns the job with its numbers of batches."""
     indexes = [join(folder, "pages") for folder in job.read_folders]
     indexes += [join(folder, "images") for folder in job.index_folders]
     num_urls = num_batches(plan, indexes, rows_at_once)
-    # Of captures only those travel that a batch's revisits may point to, so the number of revisits decides.
+    # A batch gets only the captures that its revisits may point to, so the number of revisits decides.
     revisits = [join(folder, "revisits") for folder in job.read_folders]
     num_revisits = num_batches(plan, revisits, rows_at_once) if any(map(num_rows_of, revisits)) else 0
-    # Where the pages of a host are spread over batches, its policies are read once, and not once a batch.
+    # If the pages of a host are spread over batches, its policies are read once, not once per batch.
     has_policies = any(num_rows_of(join(folder, "policies")) for folder in job.index_folders)
     num_hosts = num_urls if has_policies and num_urls > 1 else 0
     job = dataclasses.replace(job, num_url_parts=num_urls, num_revisit_parts=num_revisits, num_host_parts=num_hosts)
@@ -133,7 +135,7 @@ def _numbers(num_parts: int) -> list[list[int]]:
 
 
 def _batches(job: LinkJob, name: str, units_of_batches: list[list[int]], made: dict[str, int]) -> list[Batch]:
-    """The batches of a step, each with the data sets (name -> number of files) that it alone writes."""
+    """The batches of a step. ``made`` maps the name of each data set that a batch writes to its number of files."""
 
     def writes(units: list[int]) -> tuple[DataSet, ...]:
         folder = job.folder(name, units)
@@ -143,7 +145,7 @@ def _batches(job: LinkJob, name: str, units_of_batches: list[list[int]], made: d
 
 
 def resolve_revisits(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> None:
-    """By unit (a part of the revisits): find what each one points to; a folder with ``names`` and ``decisions``."""
+    """For each unit (a part of the revisits): finds what each revisit points to. Writes ``names`` and ``decisions``."""
     paths = job.paths("revisits", parts, job.read_folders, "revisits")
     pages = job.paths("captured_pages", parts, job.read_folders, "pages")
     images = job.paths("captured_images", parts, job.index_folders, "images")
@@ -165,7 +167,8 @@ IMAGE_SIGNALS = pa.schema([("image_id", pa.string()), ("signals", pa.list_(pa.st
 
 
 def find_signals(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> None:
-    """By unit (a part of the hosts): what their policies say of their pages and images; ``decisions``."""
+    """For each unit (a part of the hosts): finds what site policies say about pages and images. Writes ``decisions``,
+    too."""
     folder = job.folder("hosts", parts)
     revisited = job.paths("revisited_places", parts, (), "names")
     policies = pipeline | "Policies" >> ReadRows(job.paths("policies", parts, (), "policies"))
@@ -184,7 +187,8 @@ def find_signals(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> Non
 
 
 def resolve_urls(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> None:
-    """By unit (a part of the URLs): find which candidates the input holds; ``resolutions`` by shard of document."""
+    """For each unit (a part of the URLs): finds the candidates that the input holds. Writes ``resolutions`` by document
+    shard."""
     pages = job.paths("wishes", parts, job.read_folders, "pages")
     images = job.paths("names", parts, job.index_folders, "images")
     revisited = job.paths("revisit_names", parts, job.revisit_folders, "names")
@@ -201,7 +205,7 @@ def resolve_urls(pipeline: beam.Pipeline, parts: list[int], job: LinkJob) -> Non
 def _write_by_shard(
     rows: beam.PCollection, name: str, folder: str, schema: pa.Schema, key: str, job: LinkJob
 ) -> None:  # fmt: skip
-    """A data set by shard; of one file, where it will be dealt out to other batches."""
+    """Writes a data set by shard, or as one file if it will be partitioned for other batches."""
     num_files = 1 if job.parted else job.num_shards
     (
         rows
@@ -211,7 +215,7 @@ def _write_by_shard(
 
 
 def write_documents(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
-    """By unit (a shard of documents): write them; ``shown`` by shard of image, and ``decisions``."""
+    """For each unit (a shard of documents): writes them, ``shown`` by shard of image, and ``decisions``."""
     index = job.paths("pages", shards, job.read_folders, "pages")
     resolved = job.paths("resolutions", shards, job.url_folders, "resolutions")
     pages = pipeline | "PageIndex" >> ReadRows(index, list(OF_PAGES), Known("doc_id"))
@@ -227,7 +231,7 @@ def write_documents(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
 
 
 def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
-    """By unit (a shard of images): write those that a document shows; ``decisions``."""
+    """For each unit (a shard of images): writes the images that a document shows, and ``decisions``."""
     index = job.paths("images", shards, job.index_folders, "images")
     revisited = job.paths("revisited", shards, job.revisit_folders, "names")
     shown_paths = job.paths("shown", shards, job.document_folders, "shown")
@@ -245,7 +249,8 @@ def write_images(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> No
 
 
 def write_decisions(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) -> None:
-    """By unit (a shard of decisions): put together what was decided on the way; with the first, tallies and fetches."""
+    """For each unit (a shard): merges the decisions of all steps. The batch with the first shard also writes tallies
+    and fetches."""
     paths = job.paths("decisions", shards, job.deciding_folders, "decisions")
     (
         pipeline
@@ -264,7 +269,8 @@ def write_decisions(pipeline: beam.Pipeline, shards: list[int], job: LinkJob) ->
 def _signals(
     pipeline: beam.Pipeline, job: LinkJob, shards: list[int], name: str, rows: beam.PCollection, identity: str
 ) -> tuple[beam.PCollection, list[beam.PCollection]]:
-    """(id, signals) pairs of these rows, and decisions on them: found here, or by ``find_signals``."""
+    """Pairs (id, signals) for these rows, and the decisions on them. With several batches, ``find_signals`` has found
+    them."""
     if job.parted:
         paths = job.parted[name].paths(name, shards[0]) if name in job.parted else []
         signals = pipeline | "Signals" >> ReadRows(paths) | "ById" >> beam.Map(_signals_by_id, identity)

@@ -1,6 +1,7 @@
-"""The batches of ``extract_link.py``: where each step writes, and how rows are dealt out to the batches that read them.
+"""The batches of ``extract_link.py``: where each step writes, and how its rows are partitioned for the next step's
+batches.
 
-Where all rows fit into one batch, nothing is dealt out.
+If all rows fit into one batch, nothing is partitioned.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ class LinkJob:
 
     read_folders: tuple[str, ...]
     fetch_folders: tuple[str, ...]
-    work: str  # folder of what the steps write for each other
+    work: str  # folder for files between the steps
     output: Attempt
     num_shards: int
-    agents: tuple[str, ...]  # robots; it is recorded where robots.txt disallows one
+    agents: tuple[str, ...]  # robots; a signal says if robots.txt disallows one
     has_copies: bool = True  # whether reduced copies of images are kept
     num_url_parts: int = 1
     num_revisit_parts: int = 0
     num_host_parts: int = 0
     num_shard_parts: int = 1
-    parted: dict[str, Parted] = dataclasses.field(default_factory=dict)  # data sets that were dealt out
+    parted: dict[str, Parted] = dataclasses.field(default_factory=dict)  # the partitioned data sets by name
 
     @property
     def is_parted(self) -> bool:
-        """Whether there are several batches, so that rows are dealt out to those that read them."""
+        """Whether there are several batches, which need partitioned rows."""
         return self.num_url_parts > 1
 
     @property
@@ -57,7 +58,8 @@ class LinkJob:
 
     @property
     def revisit_folders(self) -> tuple[str, ...]:
-        """What the batches of ``resolve_revisits`` write, a folder each; the next three likewise."""
+        """The folders that the batches of ``resolve_revisits`` write, one per batch. The next four properties are
+        alike."""
         return self._folders("revisits", range(self.num_revisit_parts))
 
     @property
@@ -78,7 +80,7 @@ class LinkJob:
 
     @property
     def deciding_folders(self) -> tuple[str, ...]:
-        """Folders with decisions, of all steps before the last."""
+        """The folders with decisions, of all steps before the last."""
         made = (*self.revisit_folders, *self.host_folders, *self.document_folders, *self.image_folders)
         return (*self.index_folders, *made)
 
@@ -86,21 +88,22 @@ class LinkJob:
         return tuple(self.folder(name, [first]) for first in firsts)
 
     def folder(self, name: str, units: list[int]) -> str:
-        """Where a batch leaves what later steps read."""
+        """The folder where a batch writes data for later steps."""
         return join(self.work, f"{name}-{units[0]}")
 
     def paths(self, part: str, units: list[int], folders: tuple[str, ...], name: str) -> list[str]:
         """The files that a batch reads.
 
         Args:
-            part: what was dealt out; the batch reads its own part of it.
-            folders: where nothing was dealt out, there is one batch, and it reads the data sets ``name`` in these.
+            part: name of a partitioned data set, of which the batch reads its own part.
+            folders: if nothing was partitioned, the one batch reads the data sets ``name`` in these folders.
         """
         return self.parted[part].paths(part, units[0]) if part in self.parted else shards_of(folders, name)
 
 
-def deal_out(plan: Plan, job: LinkJob, name: str, *sources: Source) -> LinkJob:
-    """Deals the sources out, where there are several batches. Returns the job that knows of it."""
+def partition_sources(plan: Plan, job: LinkJob, name: str, *sources: Source) -> LinkJob:
+    """Partitions the sources if there are several batches. Returns the job with the partitioned data sets in
+    ``parted``."""
     if not job.is_parted:
         return job
     title = f"extract: deal out {name.replace('-', ' ')}"
@@ -116,7 +119,7 @@ OF_IMAGES = tuple(name for name in IMAGE_INDEX.names if name != "url_key")
 
 
 def sources_of_index(job: LinkJob) -> list[Source]:
-    """The indexes, dealt out to the batches of each graph that reads them."""
+    """The indexes, and how to partition them for each graph that reads them."""
     pages, images = shards_of(job.read_folders, "pages"), shards_of(job.index_folders, "images")
     num_urls, num_revisits = job.num_url_parts, job.num_revisit_parts
     sources = [
@@ -146,12 +149,12 @@ def sources_of_index(job: LinkJob) -> list[Source]:
 
 
 def _places(job: LinkJob, name: str, index: pa.Schema, identity: str) -> Split:
-    """Ids and URLs, dealt out by host."""
+    """Ids and URLs, partitioned by host."""
     return _split(name, index, (identity, "url"), PlacesByHost(identity, job.num_host_parts), job.num_host_parts)
 
 
 def sources_of_revisits(job: LinkJob) -> list[Source]:
-    """Further URLs of images, dealt out by URL and by image."""
+    """Further URLs of images, partitioned by URL and by image."""
     names, num_urls = shards_of(job.revisit_folders, "names"), job.num_url_parts
     columns = tuple(IMAGE_NAMES.names)
     sources = [
@@ -172,7 +175,11 @@ def source_of_decisions(job: LinkJob) -> Source:
 def by_shard(
     job: LinkJob, name: str, folders: tuple[str, ...], schema: pa.Schema, key: str, made: str | None = None
 ) -> Source:
-    """What batches wrote into their folders, dealt out to the batches of shards."""
+    """A data set that batches wrote into their folders, partitioned by output shard.
+
+    Args:
+        made: name of the partitioned data set, if it differs from ``name``.
+    """
     split = Split(made or name, tuple(schema.names), schema, _shards(job, key), job.num_shard_parts)
     return Source(split, shards_of(folders, name))
 

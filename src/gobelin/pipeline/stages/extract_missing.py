@@ -1,11 +1,11 @@
-"""The part of the stage ``extract`` that finds the images to ask for: those that no archive holds.
+"""The part of the stage ``extract`` that finds the images to fetch: those that no archive holds.
 
     look addresses up   by slice of the URLs: which addresses of each page are archived, or were tried before
-    choose addresses    by slice of the pages: the address to ask for, of each image without an archived one
+    choose addresses    by slice of the pages: for each image without an archived address, the address to fetch
     write addresses     by shard of hosts: each address once
 
-Where all rows fit into one batch, one pipeline does all three. Otherwise rows are dealt out first to the batches that
-read them (``run/partition.py``), so memory does not grow with the pages.
+If all rows fit into one batch, one pipeline does all three. Otherwise rows are first partitioned for the batches that
+read them (``run/partition.py``), so memory does not grow with the number of pages.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _PAGES = pa.schema([PAGE_INDEX.field(name) for name in _OF_PAGES])
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WantJob:
-    """The index of all ``read_archives`` and earlier ``fetch_images`` folders -> URLs to fetch.
+    """The indexes in all folders of ``read_archives`` and of earlier rounds of ``fetch_images`` -> URLs to fetch.
 
-    They are the data set ``name`` in the folder ``work``: all of one host in one shard.
+    The output is the data set ``name`` in the folder ``work``. All URLs of a host are in one shard.
     """
 
     read_folders: tuple[str, ...]
@@ -61,15 +61,15 @@ class WantJob:
 
 
 def run_want(plan: Plan, title: str, job: WantJob, rows_at_once: int) -> None:
-    """Writes the data set that a job names, if it is not there.
+    """Writes the data set ``job.name`` if it does not exist.
 
     Args:
-        rows_at_once: rows of the indexes in a batch.
+        rows_at_once: rows of the indexes per batch.
     """
     wanted = data_sets(job.work, job.num_shards, job.name)
     if is_complete(wanted):
         return
-    # Counted by what archives hold, so that the number is the same in each round.
+    # Only the rows of archives count, so that the number is the same in each round.
     num_parts = num_batches(plan, [join(each, name) for each in job.read_folders for name in _INDEXES], rows_at_once)
     if num_parts == 1:
         plan.run(Step(title, want_images, [Batch([], job)], wanted))
@@ -77,12 +77,12 @@ def run_want(plan: Plan, title: str, job: WantJob, rows_at_once: int) -> None:
     work, parts = join(job.work, job.name), range(num_parts)
     dealt: list[Parted] = []
 
-    def deal_out(words: str, folder: str, *sources: Source) -> None:
+    def partition_into(words: str, folder: str, *sources: Source) -> None:
         dealt.append(partition(plan, f"{title}: deal out {words}", folder, sources))
 
-    deal_out("index", join(job.work, "parts-of-wanted-index"), *_of_archives(job, num_parts))
+    partition_into("index", join(job.work, "parts-of-wanted-index"), *_of_archives(job, num_parts))
     if job.fetch_folders:
-        deal_out("fetched", f"{work}-parts-of-fetched", *_of_fetches(job, num_parts))
+        partition_into("fetched", f"{work}-parts-of-fetched", *_of_fetches(job, num_parts))
 
     looked_up = [
         LookUpJob(
@@ -96,7 +96,7 @@ def run_want(plan: Plan, title: str, job: WantJob, rows_at_once: int) -> None:
     batches = [Batch([], each, data_sets(each.folder, 1, "taken")) for each in looked_up]
     plan.run(Step(f"{title}: look addresses up", look_up, batches))
     source = _source("taken", TAKEN, [each.folder for each in looked_up], BySlice("doc_id", num_parts))
-    deal_out("taken", f"{work}-parts-of-taken", source)
+    partition_into("taken", f"{work}-parts-of-taken", source)
 
     chosen = [
         ChooseJob(
@@ -113,7 +113,7 @@ def run_want(plan: Plan, title: str, job: WantJob, rows_at_once: int) -> None:
     shards = in_even_batches(range(job.num_shards), num_parts)
     by_host = ByShard("host", job.num_shards, len(shards))
     source = _source("chosen", CHOSEN, [each.folder for each in chosen], by_host)
-    deal_out("chosen", f"{work}-parts-of-chosen", source)
+    partition_into("chosen", f"{work}-parts-of-chosen", source)
 
     batches = [
         Batch(each, WriteJob(_paths(dealt, "chosen", part), join(job.work, job.name), job.num_shards))
@@ -126,7 +126,7 @@ _INDEXES = ("pages", "images")
 
 
 def _of_archives(job: WantJob, num_parts: int) -> list[Source]:
-    """What archives hold. It is dealt out in the first round, for all rounds."""
+    """The data of the archives. It is partitioned in the first round, for all rounds."""
     pages = shards_of(job.read_folders, "pages")
     return [
         Source(Split("wishes", ("doc_id", "candidate_keys"), WISHES, WishesByUrl(num_parts), num_parts), pages),
@@ -136,7 +136,7 @@ def _of_archives(job: WantJob, num_parts: int) -> list[Source]:
 
 
 def _of_fetches(job: WantJob, num_parts: int) -> list[Source]:
-    """What was fetched in earlier rounds, and what could not be."""
+    """What earlier rounds fetched, and what they failed to fetch."""
     tried = Split("tried", ("url",), KEYS, UrlsByKey(num_parts), num_parts)
     return [_archived(job.fetch_folders, num_parts), Source(tried, shards_of(job.fetch_folders, "fetches"))]
 
@@ -147,17 +147,17 @@ def _archived(folders: tuple[str, ...], num_parts: int) -> Source:
 
 
 def _source(name: str, schema: pa.Schema, folders: list[str], deal: BySlice | ByShard) -> Source:
-    """What the batches of a step wrote into their folders."""
+    """A data set that the batches of a step wrote into their folders."""
     return Source(Split(name, tuple(schema.names), schema, deal, deal.num_parts), shards_of(folders, name))
 
 
 def _paths(dealt: list[Parted], name: str, part: int) -> list[str]:
-    """Files of a part of a data set, of all that was dealt out under this name."""
+    """The files of a part of a data set, in all partitions that have a data set of this name."""
     return [path for parted in dealt if name in parted.num_parts for path in parted.paths(name, part)]
 
 
 def want_images(pipeline: beam.Pipeline, _: list[int], job: WantJob) -> None:
-    """All in one pipeline."""
+    """Finds the URLs to fetch in one pipeline."""
     paths = shards_of(job.read_folders, "pages")
     pages = pipeline | "PageIndex" >> ReadRows(paths, list(_OF_PAGES))
     images = shards_of((*job.read_folders, *job.fetch_folders), "images")
@@ -173,7 +173,7 @@ def want_images(pipeline: beam.Pipeline, _: list[int], job: WantJob) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LookUpJob:
-    """Files of ``WISHES`` and, twice, of ``KEYS`` -> rows of ``TAKEN``, in ``folder``."""
+    """Files of ``WISHES``, and of ``KEYS`` for archived and for tried addresses -> rows of ``TAKEN``, in ``folder``."""
 
     wishes: list[str]
     archived: list[str]
@@ -182,7 +182,7 @@ class LookUpJob:
 
 
 def look_up(pipeline: beam.Pipeline, _: list[int], job: LookUpJob) -> None:
-    """Which addresses of each page are archived, or were tried."""
+    """Finds which addresses of each page are archived or were tried."""
     taken = (
         pipeline | "Pages" >> beam.Create(job.wishes) | "Wishes" >> beam.FlatMap(wishes_in_part),
         pipeline | "ImageIndex" >> ReadRows(job.archived),
@@ -203,7 +203,7 @@ class ChooseJob:
 
 
 def choose(pipeline: beam.Pipeline, _: list[int], job: ChooseJob) -> None:
-    """The address to ask for, of each image of these pages that has no archived one."""
+    """Chooses the address to fetch for each image of these pages that has no archived address."""
     chosen = (
         pipeline | "PageIndex" >> ReadRows(job.pages),
         pipeline | "Taken" >> ReadRows(job.taken),
@@ -221,7 +221,7 @@ class WriteJob:
 
 
 def write_wanted(pipeline: beam.Pipeline, shards: list[int], job: WriteJob) -> None:
-    """By unit (a shard of hosts): the addresses to ask for, each once."""
+    """For each unit (a shard of hosts): writes the addresses to fetch, each once."""
     _write_wanted(pipeline | "Chosen" >> ReadRows(job.chosen), job.folder, job.num_shards, shards)
 
 

@@ -1,4 +1,4 @@
-"""The stage ``report``: what happened in a run, as one page."""
+"""The stage ``report``: the report of a run, as one HTML page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gobelin.store.paths import join
 
 
 def report(context: Context) -> dict[str, Any]:
-    """Runs the stage. Returns where the page is."""
+    """Runs the stage. Returns the path of the page."""
     from gobelin.report.page import write_report
 
     write_report(context.output, join(context.output, "report"))

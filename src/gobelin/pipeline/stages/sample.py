@@ -1,6 +1,6 @@
-"""The stage ``sample``: a model -> pictures and texts, and a page of them, in a worker process of its own.
+"""The stage ``sample``: a model -> generated images and texts, and a page that shows them. Runs in a worker process.
 
-torch is imported inside the functions: the command line and the text stages start without it.
+torch is imported inside the functions, because the command line and the text stages start without it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def sample(context: Context) -> dict[str, Any]:
-    """Runs the stage. Returns what it counted."""
+    """Runs the stage. Returns its counts."""
     folder, recipe = context.folder("sample"), context.recipe
     if recipe.sample.rank and recipe.score.clip is None:
         raise UserError("sample.rank needs a CLIP model: set score.clip, or sample.rank=false")
@@ -47,7 +47,7 @@ def sample(context: Context) -> dict[str, Any]:
 
 
 def sample_model(output: str, recipe: Recipe) -> None:
-    """Draws pictures, captions and documents from the model of an output folder, and a page that shows them."""
+    """Samples images, captions and documents from the model of an output folder, and writes a page that shows them."""
     import torch
 
     from gobelin.train.compute import autocast
@@ -77,8 +77,8 @@ def sample_model(output: str, recipe: Recipe) -> None:
 
 
 class _Drawing:
-    """A model under its recipe's settings. Each picture is written to ``sample/images`` when it is drawn; samples name
-    pictures by their place in the folder ``sample``."""
+    """A model with the settings of its recipe. Each image is written to ``sample/images`` as soon as it is generated.
+    Samples refer to images by their path in the folder ``sample``."""
 
     def __init__(self, output: str, recipe: Recipe, device: torch.device) -> None:
         from gobelin.tokenize.image_tokenizers import load_image_tokenizers
@@ -93,7 +93,7 @@ class _Drawing:
         self._num_written = 0
 
     def from_captions(self) -> list[dict[str, Any]]:
-        """Pictures for the recipe's captions, or for held-out ones; best first where CLIP ranks them."""
+        """Images for the recipe's captions, or for held-out captions. If CLIP ranks the images, the best is first."""
         from gobelin.train.rerank import ranked
         from gobelin.transforms.vision.embed import load_model as load_clip_model
 
@@ -119,7 +119,7 @@ class _Drawing:
         return made
 
     def from_images(self) -> list[dict[str, Any]]:
-        """Captions for held-out pictures, each beside the true one; grid after grid."""
+        """Captions for held-out images, each with the true caption, grouped by grid."""
         from gobelin.train.sample import sample_captions
 
         config, made = self._recipe.sample, []
@@ -135,7 +135,7 @@ class _Drawing:
         return made
 
     def documents(self) -> list[list[dict[str, Any]]]:
-        """Whole documents out of nothing: the items of each."""
+        """Unconditional documents: the items of each."""
         from gobelin.tokenize.sequence import ImageItem, TextItem, decode_document
         from gobelin.train.sample import Request, generate
 
@@ -158,7 +158,7 @@ class _Drawing:
         return self._write(self._image_tokenizers.decode(np.array([item.codes]), item.codebook))[0]
 
     def _write(self, pictures: Iterable[np.ndarray]) -> list[str]:
-        """Writes pictures, uint8 H x W x 3. Returns their places in the folder."""
+        """Writes images, uint8 (H, W, 3). Returns their paths in the folder."""
         from PIL import Image as PillowImage
 
         names = []
@@ -175,7 +175,7 @@ class _Drawing:
 def _held_out_pictures(
     tokens: str, trained: str, vocabulary: Vocabulary, text_tokenizer: TextTokenizer
 ) -> dict[str, ImageItem]:
-    """The held-out pictures that have captions, by caption; of several with one caption, the first.
+    """Held-out images with a caption, by caption. Of several images with the same caption, takes the first.
 
     Args:
         tokens, trained: folders of the stages ``tokenize`` and ``train``.
@@ -195,7 +195,7 @@ def _held_out_pictures(
 
 
 def _codebook_for(asked: str | None, held_out: ImageItem | None, vocabulary: Vocabulary) -> int:
-    """The codebook of a picture that is drawn for a caption. Raises UserError where ``sample.grid`` names none."""
+    """The codebook for the image of a caption. Raises UserError if ``sample.grid`` fits no codebook."""
     if asked is None:
         return 0 if held_out is None else held_out.codebook
     return asked_codebook(vocabulary, asked)
@@ -205,7 +205,7 @@ def _pictures_of_captions(
     model: LanguageModel, text_tokenizer: TextTokenizer, image_tokenizers: ImageTokenizers, recipe: Recipe,
     captions: Sequence[tuple[str, int]],
 ) -> list[np.ndarray]:  # fmt: skip
-    """Pictures for each caption, uint8 N x H x W x 3, on the grid of the codebook that is given with it."""
+    """Images for (caption, codebook) pairs, uint8 (N, H, W, 3) per pair, on the codebook's grid."""
     from gobelin.train.sample import sample_images
 
     config = recipe.sample

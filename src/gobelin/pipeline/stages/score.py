@@ -1,13 +1,14 @@
-"""The stage ``score``: numbers about documents and images. Nothing is decided here.
+"""The stage ``score``: computes numbers about documents and images. It decides nothing.
 
-    text statistics  by shard of documents: each by itself, and the keys under which duplicates meet
-    look at images   by shard of images: CLIP embeddings, faces              } where the recipe
-    embed texts      by shard of documents: the texts around images          } has a model
+    text statistics  by shard of documents: statistics of each, and the keys for finding duplicates
+    look at images   by shard of images: CLIP embeddings, faces              } if the recipe
+    embed texts      by shard of documents: CLIP embeddings of texts         } has a model
     heads            by shard of images: scores from embeddings              }
     duplicates       groups of documents and of images (score_duplicates.py)
     join             rows of scores, with those that need the whole corpus (score_join.py)
 
-What models saw (embeddings, faces) depends on fewer settings than the rest, and stays when others change.
+Outputs of models (embeddings, faces) depend on fewer settings than the other scores. They are kept when other settings
+change.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from gobelin.transforms.vision.score_heads import ScoreHeads
 
 
 def score(context: Context) -> dict[str, Any]:
-    """Runs the stage. Returns what it counted."""
+    """Runs the stage. Returns its counts."""
     folder, config, plan = context.folder("score"), context.recipe.score, context.plan
     work, output, num_shards = folder.work, folder.attempt, context.recipe.num_shards
     documents, images = context.data("extract", "documents"), context.data("extract", "images")
@@ -96,7 +97,7 @@ def score(context: Context) -> dict[str, Any]:
 
 
 def _embed(context: Context, num_documents: int, num_images: int) -> None:
-    """What models see, where the recipe has some: embeddings and faces of images, embeddings of texts."""
+    """Runs the recipe's models: embeddings and faces of images, embeddings of texts."""
     config, plan, num_shards = context.recipe.score, context.plan, context.recipe.num_shards
     output = context.folder("score").attempt
     has_model, has_faces = config.clip is not None, config.faces is not None
@@ -134,7 +135,7 @@ def _count(
 def _by_shard(
     plan: Plan, title: str, graph: Graph, job: Any, made: tuple[DataSet, ...], unit: str, total: int
 ) -> None:  # fmt: skip
-    """Runs a graph over the shards that are not done, some to each worker."""
+    """Runs a graph over the shards that are not done, partitioned among the workers."""
     num_shards = made[0].num_shards
     waiting = sorted({index for data_set in made for index in shards_to_do(data_set)})
     batches = [Batch(shards, job) for shards in plan.deal(waiting, total)]
@@ -154,7 +155,7 @@ class MeasureJob:
 
 
 def measure_documents(pipeline: beam.Pipeline, shards: list[int], job: MeasureJob) -> None:
-    """By unit (a shard of documents): text statistics and the keys under which duplicates meet."""
+    """For each unit (a shard of documents): computes text statistics and the keys for finding duplicates."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)
@@ -164,7 +165,7 @@ def measure_documents(pipeline: beam.Pipeline, shards: list[int], job: MeasureJo
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EmbedJob:
-    """``images`` or ``documents`` (``source``) -> embeddings (of images also faces) in ``output``, both by shard."""
+    """``images`` or ``documents`` (``source``) -> embeddings, and faces of images, in ``output``, all by shard."""
 
     config: ScoreConfig
     source: str
@@ -180,7 +181,7 @@ def _together(shards: list[int], are_together: bool) -> list[tuple[int, ...]]:
 
 
 def embed_images(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> None:
-    """By unit (a shard of images): one CLIP embedding a distinct image, and its faces."""
+    """For each unit (a shard of images): computes one CLIP embedding per distinct image, and finds its faces."""
     (
         pipeline
         | "Shards" >> beam.Create(_together(shards, job.share_batches))
@@ -189,7 +190,7 @@ def embed_images(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> N
 
 
 def embed_texts(pipeline: beam.Pipeline, shards: list[int], job: EmbedJob) -> None:
-    """By unit (a shard of documents): CLIP embeddings of the texts around images."""
+    """For each unit (a shard of documents): computes CLIP embeddings of the texts around images."""
     (
         pipeline
         | "Shards" >> beam.Create(_together(shards, job.share_batches))
@@ -208,7 +209,7 @@ class HeadsJob:
 
 
 def score_heads(pipeline: beam.Pipeline, shards: list[int], job: HeadsJob) -> None:
-    """By unit (a shard of image embeddings): the scores of heads and zero-shot prompts."""
+    """For each unit (a shard of image embeddings): computes the scores of heads and zero-shot prompts."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)
@@ -227,7 +228,7 @@ class PluginsJob:
 
 
 def score_by_plugins(pipeline: beam.Pipeline, shards: list[int], job: PluginsJob) -> None:
-    """By unit (a shard of images): the scores of images that other packages give."""
+    """For each unit (a shard of images): computes the image scores of plug-in packages."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)

@@ -1,6 +1,6 @@
 """The part of the stage ``score`` that loads the CLIP model and embeds the prompts, in a worker process of its own.
 
-torch is imported inside the functions: the command line and the text stages start without it.
+torch is imported inside the functions, because the command line and the text stages start without it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _CLIP_NAME = "clip.json"
 
 
 def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Loads the CLIP model once, in a process that ends again, and embeds the zero-shot prompts.
+    """Loads the CLIP model once, in a process that then ends, and embeds the zero-shot prompts.
 
     Returns:
-        The model's fingerprint, and (name of the score, path) of each head, those of the prompts among them.
+        The model's fingerprint, and (name of the score, path) of each head, including those made from prompts.
 
     Raises:
-        StepFailedError: the model cannot be loaded; the message says why.
+        StepFailedError: the model cannot be loaded.
         UserError: a head cannot be read, or belongs to another model.
     """
     for head_path in config.heads.values():
@@ -47,7 +47,7 @@ def prepare_clip(supervisor: Supervisor, config: ScoreConfig, work: str) -> tupl
 
 
 def knows_clip(work: str) -> bool:
-    """Whether ``prepare_clip`` was here."""
+    """Whether ``prepare_clip`` has written its results to ``work``."""
     return exists(join(work, _CLIP_NAME))
 
 

@@ -1,10 +1,10 @@
-"""The part of the stage ``score`` that finds groups of duplicates, over the whole corpus.
+"""The part of the stage ``score`` that finds groups of duplicates in the whole corpus.
 
-Locally one process does it all (find_duplicates.py). With another runner:
+A local run does it in one process (find_duplicates.py). With another runner:
 
-    find_edges        signatures -> edges of near-duplicate texts and images, in Parquet
-    star_round        edges -> edges nearer to stars; again until they are stars. Only where there are more edges than
-                      one worker can join
+    find_edges        signatures -> edges between near-duplicate texts and images, in Parquet
+    star_round        one round of the star algorithm on the edges, repeated until each component is a star; only if
+                      there are more edges than one worker can join
     group_duplicates  edges, signatures, measurements -> groups and counts
 """
 
@@ -61,17 +61,17 @@ class UnfinishedRow(TypedDict):
 
 
 def find_semantic_groups(plan: Plan, job: DuplicatesJob, embeddings: str, config: SemanticConfig) -> None:
-    """Writes the data set ``semantic_groups`` in the job's folder, from embeddings. In one local process."""
+    """Writes the data set ``semantic_groups`` into the job's folder, from embeddings. Runs in one local process."""
     arguments = (embeddings, job.measurements, job.work, config)
     made = data_sets(job.work, job.num_shards, "semantic_groups")
     plan.call("score: semantic duplicates", find_semantic_duplicates, arguments, made, threads=os.cpu_count() or 1)
 
 
 def find_groups(plan: Plan, job: DuplicatesJob) -> None:
-    """Writes the data sets ``document_groups`` and ``image_groups`` in the job's folder.
+    """Writes the data sets ``document_groups`` and ``image_groups`` into the job's folder.
 
     Raises:
-        StepFailedError: an earlier run cannot be used, or a step failed; the message says why.
+        StepFailedError: a step failed, or the files of an earlier run cannot be used.
     """
     made = data_sets(job.work, job.num_shards, "document_groups", "image_groups")
     if plan.is_one_process:
@@ -85,7 +85,7 @@ def find_groups(plan: Plan, job: DuplicatesJob) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JoinedEdges:
-    """A data set of edges, and whether they are stars already."""
+    """A data set of edges, and whether each of its components is a star already."""
 
     folder: str
     are_stars: bool
@@ -105,7 +105,7 @@ def _join_edges(plan: Plan, folder: str, num_shards: int) -> JoinedEdges:
 
 
 def find_edges(pipeline: beam.Pipeline, _: list[Any], job: DuplicatesJob) -> None:
-    """Near-duplicate texts and images as edges between ids."""
+    """Finds near-duplicate texts and images, as edges between ids."""
     texts = _signatures(pipeline, job) | "FindTextEdges" >> FindTextEdges(job.minhash)
     columns = ["image_id", "phash", "dhash", "colour"]
     images = (_images(pipeline, job, columns), _earlier_images(pipeline, job, columns)) | beam.Flatten()
@@ -128,7 +128,8 @@ class StarJob:
 
 
 def star_round(pipeline: beam.Pipeline, _: list[Any], job: StarJob) -> None:
-    """Large-star, small-star, and how many vertices are not where they belong yet."""
+    """Applies large-star and small-star, and counts the vertices that are not connected to their component's smallest
+    id yet."""
     edges = pipeline | "Edges" >> _ReadEdges(job.source) | "StarRound" >> StarRound()
     edges | "WriteEdges" >> _WriteEdges(job.target, job.num_shards)
     (
@@ -149,7 +150,7 @@ class GroupJob:
 
 
 def group_duplicates(pipeline: beam.Pipeline, _: list[Any], job: GroupJob) -> None:
-    """Groups and counts of documents and images."""
+    """Writes groups of documents and images, and their counts."""
     work, num_shards = job.job.work, job.job.num_shards
     measurements = pipeline | "Measurements" >> _Rows(
         list_shards(job.job.measurements), ["doc_id", "paragraphs", "images"]
@@ -190,7 +191,7 @@ def _earlier_images(pipeline: beam.Pipeline, job: DuplicatesJob, columns: list[s
 
 
 class _Components(beam.PTransform):
-    """(id, smallest id of its component) pairs of edges on disk."""
+    """Pairs (id, smallest id of its component), from edges on disk."""
 
     def __init__(self, edges: JoinedEdges) -> None:
         self._edges = edges

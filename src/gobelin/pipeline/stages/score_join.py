@@ -1,10 +1,10 @@
-"""The part of the stage ``score`` that joins what was measured, seen and grouped to rows of scores.
+"""The part of the stage ``score`` that joins measurements, model outputs and groups into rows of scores.
 
-    join images      by shard of images: what is known of each, and which documents show it
-    similarities     by shard of documents: all that is known of each, and of its images beside its texts
-    write decisions  by shard: what failed on the way
+    join images      by shard of images: all scores of each image, and the documents that show it
+    similarities     by shard of documents: all scores of each document, and similarities of its images and texts
+    write decisions  by shard: the failures of all steps
 
-Where there are several batches, rows are dealt out first to the batches that read them (``run/partition.py``).
+With several batches, rows are first partitioned for the batches that read them (``run/partition.py``).
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ IMAGES_AT_ONCE = 10_000
 def run_join(
     plan: Plan, job: JoinJob, num_documents: int, num_images: int, images_at_once: int = IMAGES_AT_ONCE
 ) -> None:
-    """The steps that join what was measured to rows of scores.
+    """Runs the steps that join all measurements into rows of scores.
 
     Args:
-        job: without folders of batches.
-        images_at_once: of a batch.
+        job: folders of batches are not set yet.
+        images_at_once: images per batch.
     """
     num_shards = job.num_shards
     batches = plan.deal(range(num_shards), num_images, images_at_once)
     is_parted = len(batches) > 1 and num_images > images_at_once
-    # A rerun with another number of workers cuts other batches, so their number is part of the names.
+    # A rerun with another number of workers makes other batches, so their number is part of the names.
     folders = tuple(join(job.work, f"facts-{number}-of-{len(batches)}") for number in range(len(batches)))
     job = dataclasses.replace(job, fact_folders=folders, num_fact_files=1 if is_parted else num_shards)
     if is_parted:
-        job = dataclasses.replace(job, uses=_deal_uses_out(plan, job, len(batches)))
+        job = dataclasses.replace(job, uses=_partition_uses(plan, job, len(batches)))
     everything = [
         Batch(
             shards,
@@ -69,37 +69,37 @@ def run_join(
     images = data_sets(job.output, num_shards, "images", "signatures/images")
     plan.run(Step("score: join images", score_images, everything, images))
     if is_parted:
-        job = dataclasses.replace(job, fact_folders=_deal_facts_out(plan, job).folders)
+        job = dataclasses.replace(job, fact_folders=_partition_facts(plan, job).folders)
     documents = (
         *data_sets(job.output, num_shards, "documents"),
         *data_sets(job.work, num_shards, "join_decisions"),
     )
     everything = [Batch(shards, job) for shards in batches]
     plan.run(Step("score: similarities", score_documents, everything, documents, "documents", num_documents))
-    _put_decisions_together(plan, job, folders, batches if is_parted else [list(range(num_shards))])
+    _merge_decisions(plan, job, folders, batches if is_parted else [list(range(num_shards))])
 
 
-def _deal_uses_out(plan: Plan, job: JoinJob, num_batches: int) -> Parted:
-    """Which documents show an image, by batch of images."""
+def _partition_uses(plan: Plan, job: JoinJob, num_batches: int) -> Parted:
+    """Partitions the uses of images by documents, by batch of images."""
     deal = UsesByShard(job.num_shards, num_batches)
     split = Split("uses", ("doc_id", "images"), USES_OF_IMAGES, deal, num_batches)
     source = Source(split, list_shards(join(job.work, "measurements")))
     return partition(plan, "score: deal out uses of images", join(job.work, "uses"), [source])
 
 
-def _deal_facts_out(plan: Plan, job: JoinJob) -> Parted:
-    """What is known of a document's images, by shard of documents."""
+def _partition_facts(plan: Plan, job: JoinJob) -> Parted:
+    """Partitions facts about the images of documents, by shard of documents."""
     num_shards = job.num_shards
     split = Split("facts", tuple(FACTS.names), FACTS, ByShard("doc_id", num_shards, num_shards), num_shards)
     source = Source(split, shards_of(job.fact_folders, "facts"))
     return partition(plan, "score: deal out images of documents", join(job.work, "facts-by-document"), [source])
 
 
-def _put_decisions_together(plan: Plan, job: JoinJob, folders: tuple[str, ...], batches: list[list[int]]) -> None:
+def _merge_decisions(plan: Plan, job: JoinJob, folders: tuple[str, ...], batches: list[list[int]]) -> None:
     """Writes ``decisions``.
 
     Args:
-        folders: those that batches of ``score_images`` wrote.
+        folders: written by the batches of ``score_images``.
     """
     paths, num_shards = _paths_of_decisions(job, folders), job.num_shards
     parts = [paths]
@@ -114,7 +114,7 @@ def _put_decisions_together(plan: Plan, job: JoinJob, folders: tuple[str, ...], 
 
 
 def _paths_of_decisions(job: JoinJob, folders: tuple[str, ...]) -> list[str]:
-    """Files with the decisions of the stage; ``folders``: those that batches of ``score_images`` wrote."""
+    """Files with the decisions of the stage. ``folders`` were written by the batches of ``score_images``."""
     are_seen = job.clip_model is not None or job.needs_faces
     paths = shards_of((job.work,), "measure_decisions", "join_decisions") + shards_of(folders, "decisions")
     if "image_plugins" in job.also_of_images:
@@ -128,7 +128,8 @@ def _paths_of_decisions(job: JoinJob, folders: tuple[str, ...]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JoinJob:
-    """Measurements and groups in ``work``, embeddings and faces in ``output`` -> the data sets of ``score``, there."""
+    """Measurements and groups in ``work``, embeddings and faces in ``output`` -> the data sets of ``score``, in
+    ``output``."""
 
     images: str
     work: str
@@ -145,7 +146,7 @@ class JoinJob:
 
 
 def score_images(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> None:
-    """By unit (a shard of images): what is known of each and who shows it; ``facts`` by shard of document, and
+    """For each unit (a shard of images): writes all scores of each image, ``facts`` by shard of document, and
     ``decisions``."""
     num_shards = job.num_shards
     only = OfShards("image_id", frozenset(shards), num_shards)
@@ -185,7 +186,8 @@ def _own(folder: str, shards: list[int], num_shards: int) -> list[str]:
 
 
 def score_documents(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) -> None:
-    """By unit (a shard of documents): all that is known of each, and of its images beside its texts."""
+    """For each unit (a shard of documents): writes all scores of each document, and similarities of its images and
+    texts."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)
@@ -204,7 +206,7 @@ def score_documents(pipeline: beam.Pipeline, shards: list[int], job: JoinJob) ->
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DecisionsJob:
-    """Files with decisions of some shards -> these shards of ``decisions``, in ``output``."""
+    """Files with decisions -> some shards of ``decisions``, in ``output``."""
 
     paths: list[str]
     output: Attempt
@@ -212,7 +214,7 @@ class DecisionsJob:
 
 
 def write_score_decisions(pipeline: beam.Pipeline, shards: list[int], job: DecisionsJob) -> None:
-    """By unit (a shard of decisions): put together what failed on the way."""
+    """For each unit (a shard of decisions): merges the failures of all steps."""
     decisions = pipeline | "Decisions" >> ReadRows(job.paths)
     decisions | "WriteDecisions" >> WriteDecisions(job.output.data("decisions"), job.num_shards, shards)
 

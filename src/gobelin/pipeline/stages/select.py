@@ -1,9 +1,9 @@
 """The stage ``select``: documents and their scores -> the corpus, and a reason for everything that is not in it.
 
-judge documents          by shard: which documents pass the rules; no model
-choose among duplicates  which document of each group stays
-write the corpus         by shard: the documents that stay, and what became of images
-write decisions          by shard: on documents, their nodes, and images
+judge documents          by shard: which documents pass the rules; no model runs
+choose among duplicates  which document of each group is kept
+write the corpus         by shard: the documents that are kept, and the uses of images
+write decisions          by shard: decisions on documents, their nodes, and images
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DOCUMENTS_AT_ONCE = 20_000
 
 
 def select(context: Context) -> dict[str, Any]:
-    """Runs the stage. Returns what it counted."""
+    """Runs the stage. Returns its counts."""
     folder, scores = context.folder("select"), context.data("score", "documents")
     check_clip_model(context.recipe.select, (context.folder("score").manifest() or {}).get("clip_model"))
     config, thresholds = resolve_thresholds(context.recipe.select, scores)
@@ -72,12 +72,12 @@ def select(context: Context) -> dict[str, Any]:
 
 
 def run_select(plan: Plan, job: SelectJob, num_documents: int, documents_at_once: int = DOCUMENTS_AT_ONCE) -> None:
-    """The steps.
+    """Runs the steps in order.
 
     Args:
-        job: without folders of batches.
-        num_documents: how many there are to judge.
-        documents_at_once: of a batch.
+        job: folders of batches are not set yet.
+        num_documents: number of documents to judge.
+        documents_at_once: documents per batch.
     """
     judged = data_sets(job.work, job.num_shards, "survivors", "judge_decisions", "judge_not_run")
     waiting = sorted({index for data_set in judged for index in shards_to_do(data_set)})
@@ -93,7 +93,7 @@ def run_select(plan: Plan, job: SelectJob, num_documents: int, documents_at_once
     num_shards = job.num_shards
     batches = plan.deal(range(num_shards), num_documents, documents_at_once)
     is_parted = len(batches) > 1 and num_documents > documents_at_once
-    # A rerun with another number of workers cuts other batches, so their number is part of the names.
+    # A rerun with another number of workers makes other batches, so their number is part of the names.
     folders = tuple(join(job.work, f"uses-{number}-of-{len(batches)}") for number in range(len(batches)))
     job = dataclasses.replace(job, use_folders=folders, num_use_files=1 if is_parted else num_shards)
     uses = tuple(DataSet(join(folder, "uses"), job.num_use_files) for folder in folders)
@@ -136,7 +136,7 @@ class SelectJob:
 
 
 def judge_documents(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
-    """By unit (a shard of documents): which documents pass the rules. No model."""
+    """For each unit (a shard of documents): decides which documents pass the rules. No model runs."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)
@@ -145,7 +145,8 @@ def judge_documents(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) 
 
 
 def choose_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> None:
-    """Which document of each group of duplicates stays, and how often each rule did not run."""
+    """Chooses the document of each group of duplicates that is kept, and counts for each rule how often it did not
+    run."""
     survivors = pipeline | "Survivors" >> ReadRows(list_shards(join(job.work, "survivors")))
     unique = survivors | "KeepOneOfEach" >> KeepOneOfEach(job.config.document.unique)
     (
@@ -165,7 +166,7 @@ def choose_documents(pipeline: beam.Pipeline, _: list[Any], job: SelectJob) -> N
 
 
 def write_corpus(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
-    """By unit (a shard of documents): those that stay; ``uses`` of images, by shard of image."""
+    """For each unit (a shard of documents): writes those that are kept, and ``uses`` of images by shard of image."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)
@@ -178,7 +179,7 @@ def write_corpus(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> 
 
 
 def write_select_decisions(pipeline: beam.Pipeline, shards: list[int], job: SelectJob) -> None:
-    """By unit (a shard of decisions): put together what was decided on documents, nodes and images."""
+    """For each unit (a shard of decisions): merges the decisions on documents, nodes and images."""
     (
         pipeline
         | "Shards" >> beam.Create(shards)

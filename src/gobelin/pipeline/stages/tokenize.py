@@ -1,9 +1,9 @@
 """The stage ``tokenize``: the corpus -> token shards.
 
-fit tokenizers      of images and of text, or take the ones that the recipe names
+fit tokenizers      for images and text, or copy those that the recipe names
 encode images       by shard of images: codes of each image that the corpus shows
-assemble documents  one mixed sequence per document, or several where it is long
-shuffle             sequences -> token shards of about so many tokens, and their index
+assemble documents  one mixed sequence per document, or several for a long document
+shuffle             sequences -> token shards with about ``shard_tokens`` tokens each, and their index
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Files = tuple[tuple[str, ...], ...]
 
 
 def tokenize(context: Context) -> dict[str, Any]:
-    """Runs the stage. Returns what it counted."""
+    """Runs the stage. Returns its counts."""
     folder, recipe, plan, num_shards = (
         context.folder("tokenize"),
         context.recipe,
@@ -83,7 +83,7 @@ def tokenize(context: Context) -> dict[str, Any]:
     )  # fmt: skip
     size = max(num_documents, num_shown)
     if plan.num_batches(size, ROWS_AT_ONCE) > 1:
-        encoding = dataclasses.replace(encoding, shown=deal_shown_out(plan, corpus, work, num_shards))
+        encoding = dataclasses.replace(encoding, shown=partition_shown(plan, corpus, work, num_shards))
     made: tuple[DataSet, ...] = (codes, failed)
     waiting = sorted({index for data_set in made for index in shards_to_do(data_set)})
     encode = EncodeJob(encoding, corpus, plan.shares_batches)
@@ -121,7 +121,7 @@ def tokenize(context: Context) -> dict[str, Any]:
 
 
 def sequence_layout(recipe: Recipe, scores: str, decisions: str) -> SequenceLayout:
-    """What a recipe says of sequences.
+    """The layout of sequences that a recipe sets.
 
     Args:
         scores, decisions: folders of ``score/documents`` and ``select/decisions``.
@@ -134,14 +134,14 @@ def sequence_layout(recipe: Recipe, scores: str, decisions: str) -> SequenceLayo
 
 
 def encode_workers(device: str, workers: int) -> int:
-    """How many processes encode at a time: one per GPU if the device is a GPU, each with its own decoding processes;
-    otherwise the number of workers."""
+    """Number of processes that encode at the same time: one per GPU if the device is a GPU, each with its own decoding
+    processes; otherwise the number of workers."""
     num_gpus = num_gpus_here() if device == "auto" or device.startswith("cuda") else 0
     return min(workers, num_gpus) if num_gpus else workers
 
 
-def deal_shown_out(plan: Plan, corpus: str, work: str, num_shards: int) -> Files:
-    """Which images the corpus shows, and in which of its shards: of each shard of images, files of ``SHOWN``."""
+def partition_shown(plan: Plan, corpus: str, work: str, num_shards: int) -> Files:
+    """Partitions the images that the corpus shows by shard of images. Returns the files of ``SHOWN`` for each shard."""
     split = Split("shown", (), SHOWN, ByShard("image_id", num_shards, num_shards), num_shards, read_shown)
     source = Source(split, list_shards(corpus))
     parted = partition(plan, "tokenize: deal out shown images", join(work, "shown"), [source])
@@ -154,8 +154,8 @@ def run_assembly(
     """Writes ``decisions``, and sequences into ``job.sequences``.
 
     Args:
-        shown: of ``deal_shown_out``, for several batches; None: one batch.
-        at_once: documents of a batch.
+        shown: result of ``partition_shown``, for several batches; None: one batch.
+        at_once: documents per batch.
     """
     num_shards = job.num_shards
     made = (DataSet(job.sequences, num_shards), DataSet(job.output.data("decisions"), num_shards))
@@ -178,7 +178,7 @@ def run_assembly(
 
 
 def shuffle_into_shards(plan: Plan, job: AssembleJob, work: str, shard_tokens: int) -> Totals:
-    """Writes ``shards`` and ``index`` from the sequences. Returns what they hold."""
+    """Writes ``shards`` and ``index`` from the sequences. Returns their totals."""
     totals = count_sequences(list_shards(job.sequences))
     shards = shards_of_slices(totals.slices, shard_tokens)
     num_shards = int(shards.max()) + 1
@@ -201,7 +201,7 @@ def shuffle_into_shards(plan: Plan, job: AssembleJob, work: str, shard_tokens: i
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShuffleJob:
-    """Sequences, dealt out -> token shards and their index."""
+    """Partitioned sequences -> token shards and their index."""
 
     shards: str
     index: str
@@ -211,7 +211,7 @@ class ShuffleJob:
 
 
 def write_token_shards(pipeline: beam.Pipeline, numbers: list[int], job: ShuffleJob) -> None:
-    """By unit (a token shard): its rows sorted, and its index."""
+    """For each unit (a token shard): writes its rows, sorted, and its index."""
     pipeline | "Numbers" >> beam.Create(numbers) | "WriteShard" >> beam.Map(_write_token_shard, job)
 
 
@@ -232,7 +232,7 @@ class EncodeJob:
 
 
 def encode_images(pipeline: beam.Pipeline, shards: list[int], job: EncodeJob) -> None:
-    """By unit (a shard of images): the codes of each distinct image that the corpus shows."""
+    """For each unit (a shard of images): computes the codes of each distinct image that the corpus shows."""
     num_shards, share = job.encoding.images.num_shards, job.share_batches
     if job.encoding.shown is None:
         ids = (
@@ -255,7 +255,7 @@ def encode_images(pipeline: beam.Pipeline, shards: list[int], job: EncodeJob) ->
 
 
 def _by_group(keyed: tuple[int, str | None], share: bool) -> tuple[int, tuple[int, str | None]]:
-    """Keyed by the shard, or -1 for all of them together."""
+    """Keys an image by its shard, or by -1 if all shards share batches."""
     return (-1 if share else keyed[0]), keyed
 
 
@@ -282,7 +282,8 @@ class AssembleJob:
 
 
 def assemble_documents(pipeline: beam.Pipeline, shards: list[int], job: AssembleJob) -> None:
-    """By unit (a shard of the corpus): one mixed sequence per document."""
+    """For each unit (a shard of the corpus): assembles one mixed sequence per document, or several for a long
+    document."""
     places = pipeline | "Shards" >> beam.Create(shards)
     codes = pipeline | "Codes" >> ReadRows(list_shards(job.codes) if job.parts is None else [])
     decided = list_shards(job.encode_decisions) if job.parts is None else job.decided

@@ -1,4 +1,5 @@
-"""Tokenizers that a run fits, or takes from where its recipe says. What loads torch runs in a worker process."""
+"""Fits the tokenizers of a run, or copies those that its recipe names. Functions that load torch run in a worker
+process."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ MIN_FIT_IMAGES = 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FitJob:
-    """What tokenizers are fitted on, and the stage's folder, which they are written to."""
+    """The data that tokenizers are fitted on, and the stage's folder, where they are written."""
 
     recipe: Recipe
     folder: str
@@ -65,8 +66,8 @@ class FitJob:
 
 
 def fit_tokenizers(context: Context, num_images: int) -> dict[str, Any]:
-    """Fits, or copies, the tokenizers into the stage's folder. Returns what is to be told of them: of each image
-    tokenizer that was fitted, by the name of its codebook, what it reached."""
+    """Fits or copies the tokenizers into the stage's folder. Returns the quality of each fitted image tokenizer, by the
+    name of its codebook."""
     config, folder = context.recipe.tokenize, context.folder("tokenize").path
     fitted = [each for each in config.image_tokenizers().values() if each.image_tokenizer is None]
     if fitted and num_images < MIN_FIT_IMAGES:
@@ -94,7 +95,7 @@ def fit_tokenizers(context: Context, num_images: int) -> dict[str, Any]:
 
 
 def _named_codebooks(config: TokenizeConfig) -> list[Codebook]:
-    """Of the tokenizers that a recipe names: what is wrong with them is told before others are fitted."""
+    """Codebooks of the tokenizers that the recipe names. They are checked before others are fitted."""
     found: list[Codebook] = []
     for name, each in config.image_tokenizers().items():
         if each.image_tokenizer is not None:
@@ -120,7 +121,7 @@ def _text_tokenizer(job: FitJob) -> None:
 
 
 def corpus_texts(corpus: str) -> Iterator[str]:
-    """Every text of a corpus that becomes tokens, in the order of the shards."""
+    """Yields every text of a corpus that becomes tokens, in the order of the shards."""
     names = ("text", "caption", "alt")
     for row in read_folder(corpus, [f"nodes.list.element.{name}" for name in names]):
         for node in row["nodes"]:
@@ -145,8 +146,8 @@ def _image_tokenizer(job: FitJob, config: CodebookConfig, name: str, target: str
     """Copies or fits one image tokenizer.
 
     Args:
-        name: of its entry; ``""``: there is one by itself.
-        done: steps of the fits before.
+        name: of its entry in the recipe; ``""`` for a single tokenizer.
+        done: steps of earlier fits.
     """
     from gobelin.tokenize.agreement import NUM_COMPARED, measure_agreement
     from gobelin.tokenize.fit import fit_images
@@ -176,22 +177,22 @@ def _image_tokenizer(job: FitJob, config: CodebookConfig, name: str, target: str
 
 
 def fitted_framing(config: CodebookConfig) -> Framing:
-    """Of an image tokenizer that a run fits."""
+    """The framing of an image tokenizer that a run fits."""
     grids = parse_grids(config.grids) or (config.vqvae.grid,)
     return Framing(grids, config.vqvae.token_pixels, config.resize or "crop")
 
 
 def _framing_as_asked(config: CodebookConfig, framing: Framing) -> Framing:
-    """The framing of a tokenizer that a recipe names, with what the recipe says of it."""
+    """The framing of a named tokenizer, changed by the settings of the recipe."""
     grids = parse_grids(config.grids) or framing.grids
     return dataclasses.replace(framing, grids=grids, resize=config.resize or framing.resize)
 
 
 def _config_with_framing(config: CodebookConfig, ids: str | None = None) -> bytes:
-    """``config.json`` of the tokenizer that a recipe names, with the grids that the recipe wants.
+    """``config.json`` of the tokenizer that a recipe names, with the grids of the recipe.
 
     Args:
-        ids: name of its range of ids; None: the one that stands there.
+        ids: name of its range of ids; None: unchanged.
     """
     assert config.image_tokenizer is not None
     if holds_several(config.image_tokenizer):
@@ -211,7 +212,7 @@ def _config_with_framing(config: CodebookConfig, ids: str | None = None) -> byte
 
 
 def _copy_files(source: str, target: str, replaced: Mapping[str, bytes]) -> None:
-    """Copies the files of a folder. Those that are replaced come last, since they say that all are there."""
+    """Copies the files of a folder. Replaced files come last, because their presence marks the copy as complete."""
     for name, _ in files.list_files(source):
         if name not in replaced:
             with files.open_input(join(source, name)) as given, files.output(join(target, name)) as copy:
@@ -221,11 +222,11 @@ def _copy_files(source: str, target: str, replaced: Mapping[str, bytes]) -> None
 
 
 def images_of_corpus(job: FitJob, config: CodebookConfig, name: str) -> list[np.ndarray]:
-    """Images of the corpus that a codebook takes, uint8 H x W x 3 each, at most as many as the recipe says, chosen by
-    hash of their id. Faces are blurred where the recipe has them blurred.
+    """Images of the corpus that a codebook takes, uint8 (H, W, 3) each, chosen by a hash of their id. The recipe sets
+    the largest number of images. Faces are blurred if the recipe blurs them.
 
     Args:
-        name: of the codebook's entry.
+        name: of the codebook's entry in the recipe.
     """
     settings = job.recipe.tokenize
     framing, without_faces, among = fitted_framing(config), settings.blur_faces, None
@@ -247,7 +248,7 @@ def images_of_corpus(job: FitJob, config: CodebookConfig, name: str) -> list[np.
 
 
 def load_vocabulary(folder: str) -> tuple[Vocabulary, TextTokenizer]:
-    """The vocabulary of a stage's tokenizers, written to ``vocabulary.json``."""
+    """The vocabulary of a stage's tokenizers. Also writes it to ``vocabulary.json``."""
     from gobelin.tokenize.sequence import build_vocabulary
 
     text_tokenizer = TextTokenizer.load(folder)

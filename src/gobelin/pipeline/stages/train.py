@@ -1,6 +1,6 @@
 """The stage ``train``: token shards -> a model, trained in a worker process of its own.
 
-torch is imported inside the functions: the command line and the text stages start without it.
+torch is imported inside the functions, because the command line and the text stages start without it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def train(context: Context) -> dict[str, Any]:
-    """Runs the stage. Returns what it counted."""
+    """Runs the stage. Returns its counts."""
     folder, recipe = context.folder("train"), context.recipe
     if recipe.train.held_out is not None:
         HeldOut.load(recipe.train.held_out)  # what is wrong with it is said before a worker starts
@@ -51,17 +51,17 @@ def train(context: Context) -> dict[str, Any]:
 
 
 def training_outlook(output: str, recipe: Recipe) -> Outlook:
-    """What training means for the corpus of an output folder, from what ``tokenize`` counted."""
+    """Estimates the training on the corpus of an output folder, from the counts of ``tokenize``."""
     return outlook(recipe.train, *_corpus_size(output))
 
 
 def training_plan(output: str, recipe: Recipe) -> list[str]:
-    """What training the corpus of an output folder takes, for models of several sizes, as a table."""
+    """The cost of training models of several sizes on the corpus of an output folder, as lines of a table."""
     return plan_lines(recipe.train, *_corpus_size(output))
 
 
 def _corpus_size(output: str) -> tuple[CorpusSize, int, int]:
-    """The corpus, ids of the vocabulary, tokens of its largest image."""
+    """The size of the corpus, the number of ids in the vocabulary, and the number of tokens of its largest image."""
     folder = join(output, "tokenize")
     vocabulary = Vocabulary.load(folder)
     counts = read_json(join(folder, "manifest.json")) or {}
@@ -70,7 +70,7 @@ def _corpus_size(output: str) -> tuple[CorpusSize, int, int]:
 
 
 def train_model(output: str, recipe: Recipe) -> None:
-    """Trains, or goes on with, the model of an output folder; then measures its grounding."""
+    """Trains the model of an output folder, or resumes its training, and then measures its grounding."""
     from gobelin.train.compute import autocast
     from gobelin.train.evaluate import grounding_gap
     from gobelin.train.log import in_words
@@ -139,7 +139,8 @@ def train_model(output: str, recipe: Recipe) -> None:
 
 
 def _mixture_notes(config: TrainConfig, losses: Mapping[str, float | None], num_codes: int, num_near: int) -> list[str]:
-    """The held-out losses of each corpus that is mixed in, and how many documents are too close to what is held out."""
+    """Notes with the held-out losses of each corpus in the mixture, and the number of near-duplicates of held-out
+    documents."""
     from gobelin.train.log import in_words
     from gobelin.train.mixture import prefix_of
 
@@ -157,7 +158,7 @@ def _mixture_notes(config: TrainConfig, losses: Mapping[str, float | None], num_
 
 
 def split_notes(held_out: HeldOut) -> list[str]:
-    """What a user should know of what is held out, one sentence each."""
+    """Notes for the user about the held-out split, one sentence each."""
     notes = []
     if held_out.by == "document" and held_out.documents:
         notes.append(
@@ -173,11 +174,11 @@ def split_notes(held_out: HeldOut) -> list[str]:
 
 
 def training_notes(corpus: TokenCorpus, num_pairs: int, config: TrainConfig) -> list[str]:
-    """What a user should know of a corpus that was trained on, one sentence each: captions that do not fit a row, and
-    what could not be measured because nothing, or too little, is held out.
+    """Notes for the user about the corpus of a training, one sentence each: captions that do not fit into a row, and
+    measurements that lack held-out data.
 
     Args:
-        num_pairs: held-out pairs of a picture and a caption, of different captions.
+        num_pairs: number of held-out (image, caption) pairs with distinct captions.
     """
     notes = []
     num_documents = len(corpus.training) + len(corpus.validation)

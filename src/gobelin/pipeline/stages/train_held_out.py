@@ -1,7 +1,7 @@
-"""Which documents of a run are held out from training: whole sites, without near-duplicates of what is trained on.
+"""Chooses the documents that are held out from training: whole sites, without near-duplicates of training documents.
 
-Pages of one site share a template, an author, often whole sentences, so a held-out page of a site that was trained on
-measures memory. Sites are hosts; ``www.`` counts as none.
+Pages of one site share a template, an author and often whole sentences. A held-out page of a site in the training set
+would measure memorization. A site is a host without a leading ``www.``.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ _GROUPS = ("exact_group", "near_group")
 
 
 def hold_out(output: str, config: TrainConfig) -> HeldOut:
-    """The split of an output folder's corpus, see ``hold_out_of``."""
+    """The split of an output folder's corpus; see ``hold_out_of``."""
     return hold_out_of(join(output, "select", "documents"), join(output, "score", "documents"), config)
 
 
 def hold_out_of(corpus: str, scores: str, config: TrainConfig) -> HeldOut:
-    """The split of a corpus: that of the recipe's file, or sites by hash of their name.
+    """The split of a corpus: from the recipe's file, or by a hash of the site's name.
 
-    Held-out documents that are near-duplicates of trained ones, as ``score`` grouped them, are left out of both sides.
-    Reads addresses and groups in passes of a row group; holds the ids of what is held out, and one number per site.
+    Held-out documents that ``score`` grouped with training documents as near-duplicates are in neither part. Reads
+    addresses and groups one row group at a time. Holds in memory the ids of held-out documents, and one number per
+    site.
 
     Args:
         corpus, scores: data sets of documents, and of their scores.
@@ -56,12 +57,12 @@ def hold_out_of(corpus: str, scores: str, config: TrainConfig) -> HeldOut:
 
 
 def _some(corpus: str, ratio: float) -> set[str]:
-    """Single documents, by hash of their id."""
+    """Single documents, chosen by a hash of their id."""
     return {doc_id for doc_id, _ in _sites(corpus) if hash_of(doc_id) < ratio * 2**64}
 
 
 def _sites(corpus: str) -> Iterator[tuple[str, str]]:
-    """(doc_id, site) of each document."""
+    """Yields (doc_id, site) of each document."""
     for table in row_groups(corpus, ["doc_id", "url"]):
         for doc_id, url in zip(table["doc_id"].to_pylist(), table["url"].to_pylist()):
             yield doc_id, site_of(url)
@@ -70,7 +71,7 @@ def _sites(corpus: str) -> Iterator[tuple[str, str]]:
 def _without_duplicates(
     corpus: str, scores: str, by: str, sites: Collection[str], held_out: set[str], left_out: set[str]
 ) -> HeldOut:
-    """The split, without held-out documents that share a group with one that is trained on."""
+    """The split, without held-out documents that share a group with a training document."""
     crossing = _crossing(corpus, scores, held_out, left_out)
     return HeldOut(
         by,  # type: ignore[arg-type]
@@ -81,7 +82,7 @@ def _without_duplicates(
 
 
 def _crossing(corpus: str, scores: str, held_out: set[str], left_out: set[str]) -> set[str]:
-    """Held-out documents that are near-duplicates of trained ones."""
+    """Held-out documents that are near-duplicates of training documents."""
     if not held_out or not is_committed(scores):
         return set()
     apart = held_out | left_out
@@ -105,7 +106,7 @@ def _grouped(scores: str, doc_ids: set[str]) -> Iterator[pa.Table]:
 
 
 def _trained_in(corpus: str, scores: str, groups: dict[str, set[str]], apart: set[str]) -> dict[str, set[str]]:
-    """The groups that hold a document that is trained on. (``score`` has documents, too, that ``select`` dropped.)"""
+    """The groups that hold a training document. (``score`` also has documents that ``select`` dropped.)"""
     members: list[dict[str, str]] = []
     for table in row_groups(scores, ["doc_id", *_GROUPS]):
         masks = [pc.is_in(table[name], pa.array(sorted(groups[name]), pa.string())) for name in _GROUPS]
