@@ -1,4 +1,4 @@
-"""What every stage of a run is given, and how stages count."""
+"""The data that every stage of a run receives, and how stages count."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gobelin.transforms.images.stored_images import StoredImages
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Context:
-    """What every stage needs."""
+    """The data that every stage needs."""
 
     output: str  # local folder, or one on a store
     recipe: Recipe
@@ -40,13 +40,14 @@ class Context:
         return StageFolder(self._home(stage), stage, self.keys[stage], parts_of(stage, self.recipe, self.keys))
 
     def images(self, copies_serve: bool) -> StoredImages:
-        """The images of ``extract``, with their reduced copies where those serve and are kept."""
+        """The images of ``extract``. Includes reduced copies if the recipe keeps them and ``copies_serve`` allows
+        them."""
         has_copies = copies_serve and self.recipe.extract.image.copy_side_px > 0
         copies = self.data("extract", "copies") if has_copies else None
         return StoredImages(self.data("extract", "images"), copies, self.recipe.num_shards)
 
     def data(self, stage: str, name: str) -> str:
-        """The folder that holds the files of a data set of an earlier stage."""
+        """The folder with the files of a data set of an earlier stage."""
         return current(join(self._home(stage), stage, name))
 
     def _home(self, stage: str) -> str:
@@ -56,10 +57,10 @@ class Context:
 def balanced_counts(
     seen: int, kept: int, decisions: dict[Unit, dict[Action, Counter[str]]], unit: Unit
 ) -> dict[str, Any]:
-    """What was seen, kept and left out of a unit, each counted by itself.
+    """Numbers of seen, kept and left-out units of one kind. Each number is counted independently.
 
     Raises:
-        StepFailedError: they do not add up.
+        StepFailedError: the numbers do not add up.
     """
     counts: Counts = counts_of(seen, kept, decisions[unit])
     if not counts.is_balanced:

@@ -1,6 +1,6 @@
-"""What the data sets of a run hold, counted: rows, decisions, and the images that documents show.
+"""Counts what the data sets of a run hold: rows, decisions, and the images that documents show.
 
-All go through a data set row group by row group.
+All functions read a data set one row group at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gobelin.store.tables import list_shards, read_tables
 
 @dataclasses.dataclass(slots=True)
 class Counts:
-    """How many of one unit a stage saw, and what became of them."""
+    """Number of units of one kind that a stage saw, and what happened to them."""
 
     seen: int = 0
     kept: int = 0
@@ -36,21 +36,21 @@ class Counts:
 
 
 def row_groups(folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a whole data set, one in memory at a time.
+    """Yields the row groups of a whole data set. Holds one in memory at a time.
 
     Args:
-        columns: those that are read; one inside a list as ``nodes.list.element.image_id``.
+        columns: to read; a field inside a list is given as ``nodes.list.element.image_id``.
     """
     for path in list_shards(folder):
         yield from read_tables(path, columns)
 
 
 def some_images_shown(corpus: str, num: int, among: np.ndarray | None = None) -> list[str]:
-    """Ids of some of the images that documents show, or of all if there are fewer. Takes the ids with the smallest
-    hashes, so the order of documents does not matter. Holds one row group of documents in memory.
+    """Ids of at most ``num`` images that documents show. Takes the ids with the smallest hashes, so the order of
+    documents does not matter. Holds one row group of documents in memory.
 
     Args:
-        among: ``hashes_of`` the ids of those that may be taken; None: all.
+        among: ``hashes_of`` the ids to choose from; None: all.
     """
     found: set[str] = set()
     for ids in _images_shown(corpus):
@@ -61,7 +61,7 @@ def some_images_shown(corpus: str, num: int, among: np.ndarray | None = None) ->
 
 
 def _images_shown(corpus: str) -> Iterator[list[str]]:
-    """The distinct images that documents show, row group after row group."""
+    """Yields the distinct images that documents show, per row group."""
     for table in row_groups(corpus, ["nodes.list.element.image_id"]):
         yield pc.unique(pc.struct_field(pc.list_flatten(table["nodes"]), "image_id").drop_null()).to_pylist()
 
@@ -71,16 +71,16 @@ def _hash_of_id(identifier: str) -> bytes:
 
 
 def hashes_of(ids: Iterable[str]) -> np.ndarray:
-    """64 bits of each id, uint64."""
+    """A 64-bit hash of each id, uint64."""
     return np.array([xxhash.xxh3_64_intdigest(each.encode()) for each in ids], np.uint64)
 
 
 def hashes_where(takes: Callable[[int, int], bool], images: Iterable[pa.Table]) -> np.ndarray:
-    """``hashes_of`` the images that are taken.
+    """``hashes_of`` the images for which ``takes`` is true.
 
     Args:
-        takes: says so of the height and width of an image.
-        images: tables of ``image_id``, ``height`` and ``width``.
+        takes: a function of the height and width of an image, in pixels.
+        images: tables with ``image_id``, ``height`` and ``width``.
     """
     found = [np.empty(0, np.uint64)]
     for table in images:
@@ -91,7 +91,7 @@ def hashes_where(takes: Callable[[int, int], bool], images: Iterable[pa.Table]) 
 
 def count_images_shown(corpus: str) -> int:
     """The number of distinct images that documents show. Holds eight bytes per image, because it compares hashes of
-    ids. Two among a hundred million have the same hash with a probability of 0.0003."""
+    ids. The probability that two of a hundred million ids have the same hash is 0.0003."""
     seen, waiting, num_waiting = np.empty(0, np.uint64), [np.empty(0, np.uint64)], 0
     for ids in _images_shown(corpus):
         waiting.append(hashes_of(ids))
@@ -105,7 +105,7 @@ _IDS_AT_ONCE = 1 << 18
 
 
 def count_decisions(folder: str) -> dict[Unit, dict[Action, Counter[str]]]:
-    """How often each rule decided, by unit and action."""
+    """The number of decisions of each rule, by unit and action."""
     found: dict[Unit, dict[Action, Counter[str]]] = {unit: {action: Counter() for action in Action} for unit in Unit}
     key = ["unit", "action", "rule"]
     for table in row_groups(folder, key):
@@ -115,6 +115,6 @@ def count_decisions(folder: str) -> dict[Unit, dict[Action, Counter[str]]]:
 
 
 def counts_of(seen: int, kept: int, decisions: dict[Action, Counter[str]]) -> Counts:
-    """``Counts`` from what was seen and kept, each counted by itself, and the decisions between them."""
+    """``Counts`` from the numbers of seen and kept units, which were counted independently, and the decisions."""
     failed = dict(sorted(decisions[Action.FAIL].items()))
     return Counts(seen, kept, dict(sorted(decisions[Action.DROP].items())), sum(failed.values()), failed)

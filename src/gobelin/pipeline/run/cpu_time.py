@@ -1,4 +1,4 @@
-"""CPU time of this process and of everything below it: workers, decoding processes, what they have waited for."""
+"""CPU time of this process and of all its descendants, such as workers and decoding processes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 def tree_seconds() -> float:
-    """CPU-seconds (user and system) of this process, of its descendants, and of those of them that have ended and were
-    waited for. Where there is no /proc, descendants count when they have ended."""
+    """CPU-seconds (user and system) of this process and its descendants, including ended descendants that were waited
+    for. Without /proc, running descendants are not counted."""
     children: dict[int, list[int]] = defaultdict(list)
     ticks: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):

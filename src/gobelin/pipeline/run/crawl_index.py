@@ -1,8 +1,8 @@
-"""Which pages of a crawl are in a language, by Common Crawl's columnar index: Parquet files with one row per page.
+"""Finds the pages of a crawl in given languages, by Common Crawl's columnar index: Parquet files with one row per page.
 
-The list ``crawl-data/CRAWL/cc-index-table.paths.gz`` names them; those of ``subset=warc`` hold the pages that were
-fetched. Of these, four columns are read, a row group at a time; of a row group without such a page, one. The index is
-sorted by address, not by archive, so all of it is looked at, however few archives are wanted.
+The list ``crawl-data/CRAWL/cc-index-table.paths.gz`` names the files. Files of ``subset=warc`` hold the fetched pages.
+Of each row group, the column of languages is read first, and the other columns only if a page matches. The index is
+sorted by address, not by archive, so all row groups are read, even for a few archives.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Records(NamedTuple):
 
 
 def codes_of(languages: Iterable[str]) -> frozenset[str]:
-    """Languages as the index spells them (ISO 639-3), of codes with two letters or three.
+    """Language codes as the index spells them (ISO 639-3), from codes with two or three letters.
 
     Raises:
-        ListError: one is no code.
+        ListError: a code is unknown.
     """
     others: dict[str, set[str]] = {}
     for code, plain in get_global("language_aliases").items():
@@ -63,16 +63,16 @@ def codes_of(languages: Iterable[str]) -> frozenset[str]:
 
 
 def records_of(crawl: str, archives: Collection[str], languages: frozenset[str], say: Say) -> dict[str, Records]:
-    """The records of archives of a crawl whose first language is one of these, by address of the archive; none of an
-    archive without one.
+    """Records whose first language is one of the given languages, by the archive's address. Archives without such a
+    record are left out.
 
     Args:
-        crawl: its name.
+        crawl: name of the crawl.
         archives: addresses.
-        languages: as ``codes_of`` gives them.
+        languages: result of ``codes_of``.
 
     Raises:
-        ListError: there is no index, or it cannot be read.
+        ListError: the crawl has no index, or the index cannot be read.
     """
     if not CRAWL_NAME.fullmatch(crawl):
         raise ListError(f"--input {crawl} with --languages: give a crawl by its name (CC-MAIN-2026-21), for its index")
@@ -95,7 +95,7 @@ def records_of(crawl: str, archives: Collection[str], languages: frozenset[str],
 
 def _announced(say: Say, number: int, num_files: int) -> Callable[[pq.ParquetFile], None]:
     def announce(file: pq.ParquetFile) -> None:
-        """Says once, by the first file, about how much there is to read."""
+        """Reports once, from the first file, about how much there is to read."""
         if number == 1:
             groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
             sizes = (group.column(place) for group in groups for place in range(group.num_columns))
@@ -144,7 +144,7 @@ def _by_archive(tables: list[pa.Table], by_path: Mapping[str, str]) -> dict[str,
 
 
 def save_records(folder: str, digest: str, records: Mapping[str, Records]) -> None:
-    """Writes records down in an output folder."""
+    """Writes records into an output folder."""
     parts = [
         pa.table([pa.array([path] * len(each.offsets)), each.offsets, each.lengths], RECORDS.names)
         for path, each in sorted(records.items())
@@ -154,10 +154,10 @@ def save_records(folder: str, digest: str, records: Mapping[str, Records]) -> No
 
 
 def load_records(folder: str, digest: str) -> dict[str, Records]:
-    """What ``save_records`` wrote.
+    """Reads the records that ``save_records`` wrote.
 
     Raises:
-        ListError: it is not there; the message says what to do.
+        ListError: the file is missing.
     """
     try:
         with open_input(_address(folder, digest)) as stream:

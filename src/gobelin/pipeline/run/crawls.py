@@ -1,9 +1,10 @@
-"""Lists of archives: a file ``*.paths`` or ``*.paths.gz``, as Common Crawl publishes one for each crawl, or the crawl's
-name alone (``CC-MAIN-2026-21``).
+"""Lists of archives: a file ``*.paths`` or ``*.paths.gz``, as Common Crawl publishes for each crawl, or only the
+crawl's name (``CC-MAIN-2026-21``).
 
-A list has one path per line. ``crawl-data/...`` and ``cc-index/...`` are places below the list's own server or bucket,
-or, of a list on a disk, below ``https://data.commoncrawl.org``; ``GOBELIN_COMMON_CRAWL`` names another place that holds
-the same (``s3://commoncrawl`` inside AWS, a mirror). Any other line is an address, or a path beside the list.
+A list has one path per line. Paths that begin with ``crawl-data/`` or ``cc-index/`` are relative to the root of the
+list's own server or bucket. For a list on a local disk, they are relative to ``https://data.commoncrawl.org``, or to
+``GOBELIN_COMMON_CRAWL``, which names another place with the same files (``s3://commoncrawl`` inside AWS, a mirror). Any
+other line is an address, or a path relative to the list.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ class ListError(UserError):
 
 
 def home() -> str:
-    """Where crawls that are given by name are read from."""
+    """The address from which crawls given by name are read."""
     return os.environ.get(HOME_VARIABLE, HOME).rstrip("/")
 
 
 def is_list(given: str) -> bool:
-    """Whether an input is a list of archives, or the name of a crawl that has one and not of a file here."""
+    """Whether an input is a list of archives, or the name of a crawl. The name of a local file is not."""
     if CRAWL_NAME.fullmatch(given):
         return not os.path.exists(given)
     return _LIST_NAME.fullmatch(name_of(web.path_of(given) if is_web(given) else given)) is not None
 
 
 def address_of_list(given: str, what: str = "warc") -> str:
-    """Where the list lies that an input means.
+    """The address of the list that an input names.
 
     Args:
-        what: of a crawl's lists: ``warc``, ``cc-index-table``.
+        what: which list of a crawl: ``warc`` or ``cc-index-table``.
     """
     if not CRAWL_NAME.fullmatch(given):
         return given
@@ -66,7 +67,7 @@ def read_list(given: str, what: str = "warc") -> list[str]:
     """Addresses of the files on a list, in its order.
 
     Raises:
-        ListError: the list is not there, cannot be read, is empty, or names what cannot be read.
+        ListError: the list is missing, unreadable or empty, or a line is no valid path or address.
     """
     address = address_of_list(given, what)
     lines = list(_lines(given, address))
@@ -120,7 +121,7 @@ def _address(line: str, address_of_list: str) -> str:
 
 
 def _on_the_web(line: str, address_of_list: str) -> str:
-    """What a list on a web server means by a line."""
+    """The address that a line of a list on a web server names."""
     address = web.beside(address_of_list, f"/{line}" if _is_published(line) else line)
     if not is_web(address):
         raise ListError(f"{address_of_list}: it names {line!r}, which is not an address on the web")
@@ -136,7 +137,7 @@ def _is_published(line: str) -> bool:
 
 
 def check_kinds(given: str, addresses: list[str]) -> None:
-    """Raises ListError where a file is one of Common Crawl's that hold no pages."""
+    """Raises ListError if a file is a WET or WAT file of Common Crawl, which holds no pages."""
     for address in addresses:
         found = _TEXT_ONLY.search(web.path_of(address) if is_web(address) else address)
         if found:
@@ -148,15 +149,15 @@ def check_kinds(given: str, addresses: list[str]) -> None:
 
 
 def path_of(address: str) -> str:
-    """What an archive is called on its server or in its bucket; on a disk its name."""
+    """The path of an archive on its server or in its bucket, or its name on a local disk."""
     if is_web(address):
         return web.path_of(address).strip("/")
     return split_remote(address)[1] if is_remote(address) else name_of(address)
 
 
 def in_sample(address: str, share: float) -> bool:
-    """Whether an archive is in a sample. A larger sample holds all of a smaller one, and the same archive is in it by
-    whatever way it is read: what counts is its path on its server or in its bucket, and on a disk its name."""
+    """Whether an archive is in a sample. A larger sample contains every smaller one. The choice depends only on
+    ``path_of``, so it does not matter how an archive is accessed."""
     if share >= 1:
         return True
     digest = hashlib.sha256(path_of(address).encode("utf-8", "replace")).digest()

@@ -1,4 +1,4 @@
-"""What happens in a run, as events for programs: listeners get each one; a log has a line of JSON for each.
+"""Events of a run, for programs. Listeners receive each event; a log has one line of JSON per event.
 
 Every event has ``time`` (RFC 3339, UTC), ``level`` (info, warning, error), ``event`` and, within a stage, ``stage``.
 
@@ -7,14 +7,14 @@ Every event has ``time`` (RFC 3339, UTC), ``level`` (info, warning, error), ``ev
     step_started    step, unit, total
     progress        step, unit, total, done, share, counts, seconds, rate, seconds_left
     step_done       step, counts, seconds
-    stage_skipped   (it is done already)
-    stage_done      seconds, cpu_seconds; documents and images, each seen, kept, dropped, failed
+    stage_skipped   (the stage was done already)
+    stage_done      seconds, cpu_seconds; documents and images, each with seen, kept, dropped, failed
     message         text
     run_done
     run_failed      error
     run_stopped
 
-``rate`` is in ``unit`` per second; unknown values are null. Names are stable; new ones may be added.
+``rate`` is in ``unit`` per second. Unknown values are null. Names are stable, and new ones may be added.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ Event = dict[str, Any]
 
 
 class Listener(Protocol):
-    """Something that watches a run."""
+    """An object that receives the events of a run."""
 
     def tell(self, event: Event) -> None:
-        """Takes an event. Must not wait for anything."""
+        """Receives an event. Must not block."""
 
 
 def now() -> str:
-    """The time as events have it."""
+    """The current time in the format of events."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class JsonLog:
-    """Writes events to a stream, one JSON object per line; of progress, one every few seconds."""
+    """Writes events to a stream, one JSON object per line. Writes a progress event only every few seconds."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -66,10 +66,10 @@ class JsonLog:
 
 @contextlib.contextmanager
 def json_log(path: str | None) -> Iterator[list[Listener]]:
-    """The listeners that ``--log-json`` asks for. A file is written on at its end.
+    """The listeners that ``--log-json`` asks for. Events are appended to an existing file.
 
     Args:
-        path: of a local file; ``-`` is standard error; None: no log.
+        path: of a local file; ``-``: standard error; None: no log.
 
     Raises:
         UserError: the file cannot be opened.

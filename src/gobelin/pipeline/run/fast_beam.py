@@ -1,9 +1,9 @@
-"""Makes the translation of Beam's pipelines cheaper in the worker processes of a local run.
+"""Speeds up the translation of Beam's pipelines in the worker processes of a local run.
 
-For every pipeline, Beam looks the same things up again: the signature of each function, the state that each DoFn
-declares, and the options, with a new argparse parser for each kind of them. In a worker that runs many small pipelines
-this is half of a pipeline's cost. The answers depend on the function, the class or the flags alone, so they are kept.
-A version of Beam that lacks one of these functions is left as it is.
+For every pipeline, Beam computes the same things again: the signature of each function, the state that each DoFn
+declares, and the options, with a new argparse parser for each class of options. In a worker that runs many small
+pipelines, this is half of a pipeline's cost. The results depend only on the function, the class or the flags, so this
+module caches them. If a version of Beam lacks one of these functions, nothing is replaced for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEPT = "kept_by_gobelin"
 
 
 def install() -> None:
-    """Keeps Beam's look-ups in this process, and in those that are forked from it. A second call changes nothing."""
+    """Caches Beam's results in this process and in processes forked from it. A second call changes nothing."""
     import apache_beam.options.pipeline_options
     import apache_beam.runners.portability.fn_api_runner
     import apache_beam.transforms.userstate
@@ -36,7 +36,7 @@ def install() -> None:
 
 
 def _replace(module_name: str, name: str, wrap: Callable[[Any], Any]) -> None:
-    """Puts a wrapped function in the place of Beam's, in every module of Beam's that has imported it by name."""
+    """Replaces a function of Beam by a wrapped one, in every module of Beam that has imported it by name."""
     original = getattr(sys.modules[module_name], name, None)
     if original is None or hasattr(original, _KEPT):
         return
@@ -48,7 +48,8 @@ def _replace(module_name: str, name: str, wrap: Callable[[Any], Any]) -> None:
 
 
 def _by_function(of: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """One look-up for each function, and one for all bound methods of it. No result is ever changed in place."""
+    """Caches one result per function. All bound methods of a function share it. Beam never changes a result in
+    place."""
 
     @functools.lru_cache(_MAX_FUNCTIONS)
     def of_function(function: types.FunctionType) -> Any:
@@ -70,7 +71,7 @@ def _by_function(of: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _by_class(get_dofn_specs: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """One look-up for each class of DoFns; none is kept for an object that has methods of its own."""
+    """Caches one result per DoFn class. Objects that have methods of their own are not cached."""
     kept: dict[type, Any] = {}
 
     @functools.wraps(get_dofn_specs)
@@ -86,7 +87,7 @@ def _by_class(get_dofn_specs: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _keep_options(options: Any) -> None:
-    """Parses a pipeline's flags once for each kind of options; ``view_as`` makes hundreds of objects of few kinds."""
+    """Parses a pipeline's flags once per class of options. ``view_as`` makes hundreds of objects of few classes."""
     original = options.__init__
     if hasattr(original, _KEPT):
         return

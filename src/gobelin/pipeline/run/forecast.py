@@ -1,4 +1,4 @@
-"""How long the rest of a run takes: from what its steps took on another machine, and from how fast this one goes."""
+"""Estimates the time left of a run, from the seconds of its steps on another machine and from the speed of this run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ has only begun shows no progress yet."""
 
 
 class Forecast:
-    """For steps that come in a known order.
+    """Estimates for steps in a known order.
 
     Args:
-        expected: seconds of each step by its title, in the order of the run; from any machine, only their ratios count
-            once a part of the run is over.
+        expected: seconds of each step by its title, in the order of the run, measured on any machine. As soon as a part
+            of
+        the run is done, only their ratios count.
     """
 
     def __init__(self, expected: Mapping[str, float]) -> None:
@@ -22,16 +23,16 @@ class Forecast:
         self._spent = self._worth = 0.0  # seconds of the steps that are over: here, and as expected
 
     def finish(self, title: str, seconds: float) -> None:
-        """A step is over, after this many seconds."""
+        """Records that a step has taken this many seconds."""
         if title in self._expected:
             self._spent += seconds
             self._worth += self._expected[title]
 
     def left(self, title: str, share: float | None, seconds: float) -> tuple[float, float] | None:
-        """Seconds left of a step under way, and of the whole run with it. None for a step that is not expected.
+        """Seconds left of the current step, and of the whole run with it. None for an unexpected step.
 
         Args:
-            share: how much of the step is done, [0, 1]; None where that is not known.
+            share: done share of the step, [0, 1]; None: unknown.
             seconds: since the step began.
         """
         if title not in self._expected:
@@ -50,7 +51,7 @@ class Forecast:
 
 
 def in_words(seconds: float) -> str:
-    """A length of time as it is worth being said: ``40 s``, ``6 min``, ``2 h 10 min``."""
+    """A duration for people: ``40 s``, ``6 min``, ``2 h 10 min``."""
     if seconds < 95:
         return f"{max(5, 5 * round(seconds / 5))} s"
     minutes = round(seconds / 60)

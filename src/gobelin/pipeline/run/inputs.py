@@ -1,4 +1,4 @@
-"""The input of a run: which archives there are, and in which pieces they are read."""
+"""The input of a run: its archives, and the ranges in which they are read."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ Say = Callable[[str], None]
 
 
 def _silent(_: str) -> None:
-    """Says nothing."""
+    """Ignores a message."""
 
 
 class InputError(UserError):
-    """The input cannot be used; the message says what is wrong and what to do."""
+    """The input cannot be used. The message says what is wrong and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,28 +74,28 @@ class Archive:
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Archive:
-        """An archive as ``run.json`` holds it."""
+        """Reads an archive from its entry in ``run.json``."""
         return cls(held["path"], held["bytes"], held.get("tag"), held.get("records"))
 
     def to_json(self) -> dict[str, Any]:
-        """The archive as ``run.json`` holds it."""
+        """The entry of the archive in ``run.json``."""
         held = {"path": self.path, "bytes": self.size, "tag": self.tag, "records": self.records}
         return {name: value for name, value in held.items() if value is not None}
 
 
 def find_archives(patterns: list[str], sample: float = 1.0, say: Say = _silent) -> tuple[Archive, ...]:
-    """The files that the patterns match, sorted, each once; what exists under exactly the name that was given is that.
-    Of a folder, the files in it and below it that are named like archives; of a list (``crawls.py``) those on it.
+    """The files that the patterns match, sorted, without duplicates. A file or folder with exactly the given name takes
+    precedence over the pattern. A folder stands for all files in it and below it that are named like archives. A list
+    (``crawls.py``) stands for the files on it.
 
-    A file that cannot be read at all is no reason to stop where its pattern matches others: it is recorded like any
-    damage. A pattern that matches no archive is a mistake.
+    An unreadable file is an error only if its pattern matches no archive. Otherwise it is recorded as damaged.
 
     Args:
-        sample: share of the archives that is taken, above 0, at most 1.
-        say: is told what takes long.
+        sample: share of the archives to take, in (0, 1].
+        say: receives messages about slow operations.
 
     Raises:
-        InputError: a pattern matches nothing, or no web archive.
+        InputError: a pattern matches no file, or no web archive.
     """
     if not 0 < sample <= 1:
         raise InputError(f"--sample {sample}: give a share above 0, and at most 1")
@@ -128,11 +128,12 @@ def find_archives(patterns: list[str], sample: float = 1.0, say: Say = _silent) 
 def in_languages(
     patterns: Iterable[str], archives: tuple[Archive, ...], languages: Iterable[str], say: Say
 ) -> tuple[tuple[Archive, ...], dict[str, Records]]:
-    """The archives of crawls that hold a page in one of these languages (its first one), and those pages' records by
-    path.
+    """The archives of crawls that hold a page whose first language is one of these, and the records of such pages by
+    the archive's path.
 
     Raises:
-        InputError, ListError: nothing is left, or there is no index that could be asked.
+        InputError: no archive is left.
+        ListError: a crawl has no index, or the index cannot be read.
     """
     codes = codes_of(languages)
     records: dict[str, Records] = {}
@@ -158,7 +159,7 @@ def in_languages(
 
 
 def _check_inside(archive: Archive, records: Records) -> None:
-    """Raises InputError where an index names records that the archive cannot hold."""
+    """Raises InputError if an index names records beyond the end of the archive."""
     offsets, lengths = records
     is_inside = (offsets >= 0) & (lengths > 0) & (lengths <= archive.size) & (offsets <= archive.size - lengths)
     if not is_inside.all():
@@ -180,7 +181,7 @@ def _sampled(pattern: str, addresses: list[str], sample: float) -> list[str]:
 
 
 def _of_list(pattern: str, addresses: list[str], say: Say) -> dict[str, Archive]:
-    """The archives on a list. A missing one is an error."""
+    """The archives on a list. Raises InputError if one is missing."""
     found = _on_the_web(pattern, [address for address in addresses if is_web(address)], say)
     for address in addresses:
         if not is_web(address):
@@ -196,7 +197,7 @@ def _of_list(pattern: str, addresses: list[str], say: Say) -> dict[str, Archive]
 
 
 def _on_the_web(pattern: str, addresses: list[str], say: Say) -> dict[str, Archive]:
-    """Archives on web servers, a few asked for at a time; the first one must hold a record."""
+    """Archives on web servers, requested a few at a time. The first one must hold a record."""
     if not addresses:
         return {}
     if len(addresses) > MANY:
@@ -213,7 +214,7 @@ def _on_the_web(pattern: str, addresses: list[str], say: Say) -> dict[str, Archi
 
 
 def _archives_in(folder: str) -> dict[str, int]:
-    """Archives in a folder and below it, and their bytes, by path; none where there is no such folder."""
+    """Paths of the archives in a folder and below it, with their sizes in bytes. Empty if there is no such folder."""
     if not is_folder(folder):
         return {}
     found = (
@@ -235,11 +236,11 @@ def _why_nothing(pattern: str) -> str:
 
 
 def _one_spelling(path: str) -> str:
-    """A path under which a file is known once, however it was named. What stands before a colon in the path of an input
-    is a format (``stages/extract_imported.py``), so a name with one gets its folder.
+    """The canonical path of a file, however it was named. In the path of an input, a colon follows a format
+    (``stages/extract_imported.py``), so a name with a colon is prefixed by its folder.
 
     Raises:
-        InputError: the name is not UTF-8, as file names in data sets are.
+        InputError: the name is not UTF-8. Data sets store file names as UTF-8.
     """
     if is_remote(path):
         return path
@@ -251,19 +252,19 @@ def _one_spelling(path: str) -> str:
 
 
 def check_name(option: str, path: str) -> None:
-    """Raises InputError where a path is not UTF-8, as names in data sets are."""
+    """Raises InputError if a path is not UTF-8. Data sets store names as UTF-8."""
     if path != shown_name(path):
         raise InputError(f"{option} {shown_name(path)}: the name is not UTF-8; rename it")
 
 
 def shown_name(path: str) -> str:
-    """A path as it can be printed: bytes that are not UTF-8 become question marks."""
+    """A printable path: bytes that are not UTF-8 become question marks."""
     return path.encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_archive(path: str) -> bool:
-    """Whether a record can be read in the first ``SEARCHED_BYTES`` of a file, behind damage, too; or an archive in
-    it."""
+    """Whether a record can be read in the first ``SEARCHED_BYTES`` of a file, even behind damage, or in an archive
+    inside it."""
     try:
         with open_input(path) as stream:
             if is_zip(stream):
@@ -279,13 +280,14 @@ def _is_archive(path: str) -> bool:
 def read_batches(
     archives: tuple[Archive, ...], records: Mapping[str, Records] | None = None
 ) -> list[list[ArchiveRange]]:
-    """Archives in batches. The batches depend on the archives alone, so that a rerun finds what was done.
+    """Ranges of archives in batches. The batches depend only on the archives, so a rerun finds the batches that are
+    done.
 
-    About ``READ_BATCH_BYTES`` each; where there is less to read, some 16 batches of at least ``MIN_BATCH_BYTES``:
-    enough for workers to share evenly. A large file is cut, so that one file keeps many workers busy.
+    A batch has about ``READ_BATCH_BYTES``. A small input makes about 16 batches of at least ``MIN_BATCH_BYTES``, enough
+    for an even load on the workers. A large file is split, so that many workers can read it.
 
     Args:
-        records: by path, of archives that are not read whole.
+        records: by path, for archives that are read only in part.
     """
     total = sum(archive.size for archive in archives)
     limit = min(READ_BATCH_BYTES, max(MIN_BATCH_BYTES, total // 16 + 1))
@@ -314,8 +316,8 @@ def _pieces(archive: Archive, target_bytes: int, cuts: bool) -> list[ArchiveRang
 
 
 def _pieces_with(archive: Archive, records: Records, target_bytes: int) -> list[ArchiveRange]:
-    """The ranges of an archive that hold these records. What lies between two that are near each other is read, too:
-    that costs less than another request."""
+    """The ranges of an archive that hold these records. A small gap between two records is read too, because that costs
+    less than another request."""
     pieces: list[ArchiveRange] = []
     offsets: list[int] = []
     end = 0

@@ -1,8 +1,8 @@
 """The key of each stage: a digest of its settings, the files that they name, the input, and the previous stage's key.
 
-If the key is the same, the stage is done. If it has changed, the stage and the later stages run again. Another version
-of gobelin changes all keys, because its results may differ. Another version of a plug-in package changes the key of the
-stage that uses it.
+A stage is done if its key is unchanged. Otherwise the stage and all later stages run again. Another version of gobelin
+changes all keys, because its results may differ. Another version of a plug-in package changes the key of the stage that
+uses it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _VERSION = importlib.metadata.version("gobelin")
 
 
 def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
-    """The key of each stage under a recipe and an input."""
+    """The key of each stage for a recipe and an input."""
     keys: dict[str, str] = {}
     files = [list(archive.to_json().values()) for archive in archives]
     blocked = _block_lists(recipe)
@@ -53,7 +53,8 @@ def stage_keys(recipe: Recipe, archives: tuple[Archive, ...]) -> dict[str, str]:
 
 
 def parts_of(stage: str, recipe: Recipe, keys: dict[str, str]) -> tuple[Part, ...]:
-    """What is kept of a stage though its key changes: of ``score``, what models saw, which is most of its cost."""
+    """The parts of a stage with keys of their own. For ``score``, these are the outputs of models, which are most of
+    its cost."""
     if stage != "score":
         return ()
     clip, weights, faces = recipe.score.clip, _weights(recipe), recipe.score.faces
@@ -65,14 +66,14 @@ def parts_of(stage: str, recipe: Recipe, keys: dict[str, str]) -> tuple[Part, ..
 
 
 def _block_lists(recipe: Recipe) -> list[str]:
-    """Digests of the block lists' files: another list means that all archives are read again."""
+    """Digests of the files with block lists. If a list changes, all archives are read again."""
     lists = recipe.extract.block_list
     paths = [path for kind in (lists.md5, lists.sha256, lists.url_sha256, lists.url_md5, lists.pdq) for path in kind]
     return [_digest_files([path]) for path in paths]
 
 
 def _earlier_keys(recipe: Recipe) -> list[str]:
-    """Keys of the scores and decisions of the earlier runs: a change there changes ours."""
+    """Keys of the scores and decisions of earlier runs that this run refers to."""
     manifests = [join(run, stage, "manifest.json") for run in recipe.score.earlier for stage in ("score", "select")]
     return [_digest_files([path]) for path in manifests]
 
@@ -98,7 +99,7 @@ def _heads(recipe: Recipe) -> list[str]:
 
 
 def _weights(recipe: Recipe) -> str | None:
-    """Digest of CLIP weights that lie in a folder or file; a tag or hub name stands for itself."""
+    """Digest of local CLIP weights; a tag or hub name is its own digest."""
     clip = recipe.score.clip
     if clip is None:
         return None
@@ -116,7 +117,7 @@ def _tokenizer_files(recipe: Recipe) -> list[str]:
 
 
 def _digest_files(addresses: list[str]) -> str:
-    """Digest of the names and contents of those files that are there."""
+    """Digest of the names and contents of the files that exist."""
     digest = hashlib.sha256()
     for address in addresses:
         if exists(address):

@@ -1,14 +1,14 @@
-"""Metrics of a run for Prometheus: a page on a port of this machine, or a file for node_exporter's textfile collector.
+"""Metrics of a run for Prometheus: a page on a local port, or a file for node_exporter's textfile collector.
 
 gobelin_run_info{recipe, output}                            1
 gobelin_run_running                                         1 while it runs, 0 when it has ended
 gobelin_run_failed                                          1 when it ended with an error
 gobelin_run_start_time_seconds, gobelin_run_update_time_seconds
 gobelin_stage_done{stage}                                   1
-gobelin_stage_seconds{stage}                                of a stage that was done in this run
-gobelin_stage_records{stage, unit, outcome}                 seen, kept, dropped, failed; unit: documents, images
-gobelin_step_info{stage, step}                              1: what is under way
-gobelin_step_items{item}                                    pages, images, documents, dropped ... of the step so far
+gobelin_stage_seconds{stage}                                seconds of a stage that ran in this run
+gobelin_stage_records{stage, unit, outcome}                 unit: documents, images; outcome: seen, kept, dropped ...
+gobelin_step_info{stage, step}                              1 for the current step
+gobelin_step_items{item}                                    items of the step so far: pages, images, documents, dropped
 gobelin_step_progress_ratio, gobelin_step_rate, gobelin_step_seconds_left
 """
 
@@ -84,13 +84,13 @@ def _of_step(state: State) -> Iterator[GaugeMetricFamily]:
 
 @contextlib.contextmanager
 def published(where: str, status: Status, output: str) -> Iterator[None]:
-    """While the block runs, metrics are published.
+    """Publishes metrics while the block runs.
 
     Args:
-        where: a port, on 127.0.0.1, or the path of a file.
+        where: a port on 127.0.0.1, or the path of a file.
 
     Raises:
-        UserError: the port is taken, or the file cannot be written.
+        UserError: the port is in use, or the file cannot be written.
     """
     registry = CollectorRegistry()
     registry.register(_Metrics(status, output))

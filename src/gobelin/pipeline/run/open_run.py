@@ -1,4 +1,4 @@
-"""Opens an output folder for a run: a new one, or one that goes on."""
+"""Opens an output folder for a run, new or resumed."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def open_run(
     metrics: str | None = None,
     languages: Sequence[str] = (),
 ) -> Iterator[Run]:
-    """A run in an output folder: a new one, or one that goes on. Nobody else writes there meanwhile.
+    """A run in an output folder, new or resumed. No other process writes into the folder while the block runs.
 
     Args:
-        recipe_name: preset or file; None: the recipe that the folder was made with.
-        patterns: input paths and globs; empty: the input that the folder was made with.
-        output: local folder, or one on a store.
-        writes: whether anything is to be written there; what only looks needs no lock, and leaves the recipe alone.
+        output: local folder, or one on an object store.
+        recipe_name: preset or file; None: the recipe in the folder.
+        patterns: input paths and globs; empty: the input in the folder.
+        writes: whether the command writes into the folder. If not, it takes no lock and leaves the recipe unchanged.
         scratch: local folder for logs and temporary files; None: ``scratch_folder`` chooses.
-        running_job: what becomes of a job that an earlier command left on another runner: ``wait`` or ``cancel``.
-        sample: share of the archives that is taken.
-        metrics: port or file for Prometheus; None: none.
-        languages: of crawls that are given by name, pages in these alone; empty: all.
+        running_job: what to do with a job that an earlier command left on another runner: ``wait`` or ``cancel``.
+        sample: share of the archives to take, in (0, 1].
+        metrics: port or file for Prometheus; None: no metrics.
+        languages: reads only pages in these languages, from crawls given by name; empty: all pages.
 
     Raises:
-        RecipeError, InputError, OutputError: one line that says what is wrong and what to do.
+        RecipeError, InputError, OutputError: the message is one line and says what is wrong and what to do.
     """
     output = check_output(output)
     held = _held_run(output)
@@ -85,7 +85,7 @@ def open_run(
 
 
 def _held_run(output: str) -> dict[str, Any] | None:
-    """What the folder says of the run that it holds; None where it holds none. It must not hold anything else."""
+    """The content of ``run.json``; None if the folder holds no run. Raises OutputError if it holds other files."""
     held: dict[str, Any] | None = read_json(join(output, RUN_NAME))
     if held is None and holds_something_else(output):
         raise OutputError(f"{output} is not empty and not an output folder of gobelin: choose another --output")
@@ -112,7 +112,7 @@ def _input_for(
     output: str, held: dict[str, Any] | None, patterns: Sequence[str], sample: float, languages: Sequence[str],
     screen: Screen,
 ) -> tuple[tuple[Archive, ...], dict[str, Records]]:  # fmt: skip
-    """The archives that are read, and of each that is not read whole, its records."""
+    """The archives to read, and the records of each archive that is read only in part."""
     if not patterns:
         if sample != 1.0 or languages:
             raise InputError("--sample and --languages choose from --input; give it with them")
@@ -138,7 +138,7 @@ def _make_output(output: str) -> None:
 
 
 def _published(metrics: str | None, status: Status, output: str) -> contextlib.AbstractContextManager[None]:
-    """Publishes the status for Prometheus, where it is asked for."""
+    """Publishes the status for Prometheus, if asked for."""
     if not metrics:
         return contextlib.nullcontext()
     if importlib.util.find_spec("prometheus_client") is None:
@@ -149,10 +149,10 @@ def _published(metrics: str | None, status: Status, output: str) -> contextlib.A
 
 
 def recipe_of(output: str, recipe_name: str | None, overrides: Sequence[str]) -> Recipe:
-    """The recipe that an output folder was made with, or the one that is named, with some settings changed.
+    """The named recipe, or else the recipe in an output folder, with some settings changed.
 
     Raises:
-        RecipeError: there is none, or it cannot be used.
+        RecipeError: there is no recipe, or it cannot be used.
     """
     name = join(output, RECIPE_NAME) if recipe_name is None else recipe_name
     if recipe_name is None and not exists(name):
@@ -161,10 +161,10 @@ def recipe_of(output: str, recipe_name: str | None, overrides: Sequence[str]) ->
 
 
 def check_output(output: str) -> str:
-    """An output folder as it is named from now on.
+    """The normalized address of an output folder.
 
     Raises:
-        InputError, OutputError: it cannot be one.
+        InputError, OutputError: it cannot be an output folder.
     """
     check_name("--output", output)
     scheme, separator, _ = output.partition("://")
@@ -174,7 +174,7 @@ def check_output(output: str) -> str:
 
 
 def holds_something_else(output: str) -> bool:
-    """Whether a folder that no run has described yet holds files of somebody else's. A run that was killed in its first
-    moments leaves its recipe."""
+    """Whether a folder without ``run.json`` holds foreign files. A run that was killed at its start leaves only its
+    recipe."""
     known = (RECIPE_NAME, LEASE_NAME, NOTE_NAME, STATUS_NAME)
     return not exists(join(output, RECIPE_NAME)) and any(name not in known for name, _ in list_files(output))

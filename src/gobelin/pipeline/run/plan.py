@@ -1,9 +1,9 @@
-"""The steps of a stage, and how they become runs: the one place that knows whether a runner is local.
+"""The steps of a stage, and how they run. Only this module knows whether a runner is local.
 
-A step is one graph over some units (archives, shards, slices), and the data sets that it writes. Locally its units are
-dealt out in batches, each a pipeline in a worker process; a foreign runner gets them all in one pipeline. When every
-batch has ended, the data sets are committed, and only then the next step reads them. What was done before, by the
-receipts and manifests of its data sets, is not done again.
+A step is one graph over some units (archives, shards, slices) and the data sets that it writes. A local run divides the
+units into batches, and each batch is a pipeline in a worker process. Another runner gets all units in one pipeline.
+When every batch has ended, the data sets are committed, and then the next step reads them. Receipts and manifests of
+data sets show what is done already, and it is not done again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DataSet:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """Units of a step that one pipeline does, with the job's paths and settings for them."""
+    """Units of a step for one pipeline, and the job with their paths and settings."""
 
     units: list[Any]
     job: Any
@@ -41,7 +41,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """One graph over some units, and what it writes."""
+    """One graph over some units, and the data sets that it writes."""
 
     title: str
     graph: Graph
@@ -53,7 +53,7 @@ class Step:
 
 
 def data_sets(folder: str | Attempt, num_shards: int, *names: str) -> tuple[DataSet, ...]:
-    """Data sets of so many shards, in one folder, or of one attempt."""
+    """Data sets with ``num_shards`` shards each, in one folder or of one attempt."""
     if isinstance(folder, Attempt):
         return tuple(DataSet(folder.data(name), num_shards) for name in names)
     return tuple(DataSet(join(folder, name), num_shards) for name in names)
@@ -68,12 +68,12 @@ class Plan:
     def deal(
         self, units: Sequence[Any], size: int = 0, at_once: int = 0, workers: int | None = None
     ) -> list[list[Any]]:
-        """Units dealt out to batches: as many as there are workers, or more, so that none holds too much.
+        """Divides units into batches: one per worker, or more if a batch would be too large.
 
         Args:
-            size: of all units together (rows, documents), 0 if it is not known; a small one is not worth many batches.
-            at_once: of it, what one batch may hold.
-            workers: processes that are to work at a time, where they are not all.
+            size: of all units together (rows, documents); 0 if unknown. A small size makes few batches.
+            at_once: largest size of a batch.
+            workers: number of processes that work at the same time, if not all.
         """
         if not self._supervisor.is_local:
             return [list(units)] if units else []
@@ -84,35 +84,35 @@ class Plan:
         return in_batches(units, workers)
 
     def groups(self, batches: Sequence[list[Any]]) -> list[list[list[Any]]]:
-        """Batches that are done together: each by itself, or all at once."""
+        """Groups of batches that run together: one batch per group, or all batches in one group."""
         if not self._supervisor.is_local and batches:
             return [list(batches)]
         return [[batch] for batch in batches]
 
     def num_batches(self, size: int, at_once: int) -> int:
-        """How many batches hold ``size`` (rows, documents), ``at_once`` in each."""
+        """The number of batches for ``size`` rows or documents, with ``at_once`` per batch."""
         return max(1, -(-size // at_once)) if self._supervisor.is_local else 1
 
     @property
     def num_workers(self) -> int:
-        """Processes that work at a time, of a local run."""
+        """The number of processes of a local run that work at the same time."""
         return self._workers
 
     @property
     def shares_batches(self) -> bool:
-        """Whether one worker has all shards of a pipeline, and fills a model's batches across them."""
+        """Whether one worker has all shards of a pipeline, and fills a model's batches across shards."""
         return self._supervisor.is_local
 
     @property
     def is_one_process(self) -> bool:
-        """Whether what needs the whole corpus may be done in one process here."""
+        """Whether a computation over the whole corpus may run in one local process."""
         return self._supervisor.is_local
 
     def run(self, step: Step) -> None:
-        """Runs what is not done of a step, and commits its data sets.
+        """Runs the part of a step that is not done, and commits its data sets.
 
         Raises:
-            StepFailedError: a batch failed, or left a data set unfinished.
+            StepFailedError: a batch failed, or left a data set incomplete.
         """
         writes = [*step.writes, *(data_set for batch in step.batches for data_set in batch.writes)]
         if is_complete(writes):
@@ -132,7 +132,7 @@ class Plan:
         threads: int = 1,
         unit: str = "",
     ) -> None:
-        """Calls a function that writes data sets, in one worker process, unless they are there."""
+        """Calls a function that writes data sets, in one worker process, unless the data sets exist."""
         if is_complete(writes):
             return
         self._supervisor.run(title, [Task(function.__name__.strip("_"), function, arguments)], unit, threads=threads)
@@ -145,7 +145,7 @@ class Plan:
 
 
 def is_complete(writes: Iterable[DataSet]) -> bool:
-    """Whether data sets are written to their ends; what is written and not committed is committed."""
+    """Whether all shards of these data sets are written. Commits data sets that are written but not committed."""
     return all(commit_shards(data_set.folder, data_set.num_shards) for data_set in writes)
 
 
@@ -158,13 +158,14 @@ def shards_to_do(data_set: DataSet) -> list[int]:
 
 
 def in_even_batches(units: Sequence[Any], num_batches: int) -> list[list[Any]]:
-    """Units dealt out to at least so many batches, as far as there are units. Each but the last ones holds the same
-    number of them: where 200 units are dealt out to 150 batches, some hold two, and take twice the memory."""
+    """Divides units into at least ``num_batches`` batches, or into one per unit if there are fewer units. All but the
+    last batches have equal sizes. (Dividing 200 units into exactly 150 batches would make some batches twice as large,
+    with twice the memory.)"""
     size = max(1, len(units) // num_batches)
     return in_batches(units, -(-len(units) // size))
 
 
 def in_batches(units: Sequence[Any], num_batches: int) -> list[list[Any]]:
-    """Units dealt out to at most so many batches; none where there are none."""
+    """Divides units into at most ``num_batches`` batches. No units make no batches."""
     num_batches = max(1, min(num_batches, len(units)))
     return [list(units[first::num_batches]) for first in range(num_batches)] if units else []

@@ -1,7 +1,7 @@
-"""What the stages of a run will need, looked at before the first archive is read: packages, files, models, room.
+"""Checks before the first archive is read what the stages of a run will need: packages, files, models, disk space.
 
-All of it costs milliseconds but the CLIP model, which is opened in a worker process, and only where ``score`` is to
-run: there it is opened anyway, and what is known of it then is kept for the stage.
+All checks take milliseconds, except the CLIP model. It is opened in a worker process, and only if ``score`` will run.
+What is learned from the model is kept for the stage.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class _Need(NamedTuple):
 
 
 def problems(recipe: Recipe, stages: Collection[str]) -> list[str]:
-    """What will stop these stages, or make them useless, as far as that is seen without opening a model: packages that
-    are not installed, files that are not there, rules that can pass nothing. One sentence each.
+    """Problems that will stop these stages or make them useless, one sentence each: missing packages, missing files,
+    rules that nothing can pass. No model is opened.
 
     Args:
-        stages: those that are to be run and are not done.
+        stages: that will run and are not done.
     """
     return [
         *_missing_packages(recipe, stages),
@@ -111,10 +111,10 @@ def _needs(recipe: Recipe, stages: Collection[str]) -> Iterator[_Need]:
 
 
 def open_models(context: Context, stages: Collection[str]) -> None:
-    """Opens what models these stages begin with. What ``score`` asks of CLIP lies in its folder then.
+    """Opens the models that these stages need first. The results for CLIP are kept in the folder of ``score``.
 
     Raises:
-        StepFailedError: one cannot be opened; the message says why.
+        StepFailedError: a model cannot be opened.
         UserError: a head belongs to another model.
     """
     if "score" in stages and context.recipe.score.clip is not None:
@@ -128,7 +128,8 @@ def open_models(context: Context, stages: Collection[str]) -> None:
 
 
 def try_models(recipe: Recipe, stages: Collection[str], screen: Screen) -> list[str]:
-    """Opens what models these stages begin with, and keeps nothing. Returns a sentence where one cannot be."""
+    """Opens the models that these stages need first, and keeps nothing. Returns a sentence if a model cannot be
+    opened."""
     with (
         tempfile.TemporaryDirectory(prefix="gobelin-") as work,
         contextlib.closing(Supervisor(1, work, screen, "local", (), modules=())) as supervisor,
@@ -163,8 +164,8 @@ def _ask_for_device(setting: str, device: str) -> None:
 
 
 def without_images(archives: Sequence[Archive], recipe: Recipe) -> list[str]:
-    """A sentence where nothing is fetched, documents must show images, and the first, the middle and the last archive
-    begin with pages and no image. Reads a few megabytes of each."""
+    """A warning if documents must show images, nothing is fetched, and the first, the middle and the last archive begin
+    with pages and no image. Reads a few megabytes of each."""
     least = recipe.select.document.min_images
     if recipe.extract.fetch.enabled or not least or not archives:
         return []
@@ -187,7 +188,7 @@ def without_images(archives: Sequence[Archive], recipe: Recipe) -> list[str]:
 
 
 def _first_records(path: str) -> tuple[int, int, bool]:
-    """(pages, images, whether these are all) at the beginning of an archive."""
+    """(pages, images, whether this is the whole archive) at the beginning of an archive."""
     pages = images = 0
     with contextlib.suppress(OSError, ContainerError), open_input(path) as stream:
         size = stream.seek(0, io.SEEK_END)
@@ -205,7 +206,7 @@ def _first_records(path: str) -> tuple[int, int, bool]:
 
 
 def scarce_room(output: str, archives: Iterable[Archive]) -> list[str]:
-    """A sentence where the disk of the output has less room than ``extract`` is likely to take."""
+    """A warning if the disk of the output probably has too little room for ``extract``."""
     if is_remote(output):
         return []
     wanted = ROOM_FOR_INPUT * sum(archive.size for archive in archives)
@@ -216,7 +217,7 @@ def scarce_room(output: str, archives: Iterable[Archive]) -> list[str]:
 
 
 def closed_folders(*folders: str | None) -> list[str]:
-    """A sentence for each local folder that cannot be written into, or made."""
+    """A sentence for each local folder that cannot be written to or created."""
     found = []
     for folder in folders:
         if folder is not None and not is_remote(folder):

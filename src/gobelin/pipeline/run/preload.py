@@ -1,9 +1,9 @@
-"""What every worker process has before it is forked: imports of Beam and the graphs (nothing that needs torch), cached
-look-ups of Beam, and decoding processes that are kept from one task to the next.
+"""Prepares the process that workers are forked from: imports of Beam and the graphs (nothing that needs torch), caches
+for Beam, and decoding processes that are reused by later tasks.
 
 ``import apache_beam`` also imports the clients of MongoDB, S3 and HDFS, which takes a third of its time. Local graphs
-use none of Beam's file systems (gobelin.store has its own). So this module hides these clients during the import, and
-Beam takes them for not installed.
+use none of Beam's file systems, because gobelin.store has its own. So this module hides these clients during the
+import, and Beam treats them as not installed.
 """
 
 import logging
@@ -11,7 +11,7 @@ import sys
 
 _LEFT_OUT = ("boto3", "bson", "hdfs", "pymongo")
 
-# Importing Beam logs a warning on missing Google packages, which would set up logging for good.
+# Importing Beam logs a warning about missing Google packages, which would configure logging permanently.
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 logging.disable(logging.WARNING)
 _left_out = [name for name in _LEFT_OUT if name not in sys.modules]

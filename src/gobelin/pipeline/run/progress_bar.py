@@ -1,8 +1,7 @@
-"""What a person sees during a run: the current step with counts, rate and time left, and one line per finished stage.
+"""The terminal output of a run: the current step with counts, rate and time left, and one line per finished stage.
 
-On a terminal there is a bar. Elsewhere (a log file, CI) a line is printed every few seconds, and one for each step. If
-the steps of the whole run and their usual costs are known, the time left of the whole run is shown too, from the first
-second.
+A terminal shows a bar. A log file or CI gets a line every few seconds, and one line per step. If the steps of the whole
+run and their usual costs are known, the time left of the whole run is shown too, from the first second.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class Step:
             self._screen.show(f"{self._title:<32}{shown}  {text}  {seconds:.0f} s{', ' if words else ''}{words}")
 
     def _left(self, share: float | None, done: int, new: int, seconds: float) -> tuple[float | None, float | None]:
-        """Seconds left, of the step and of the run; None where nothing is known of it."""
+        """Seconds left of the step and of the run; None if unknown."""
         found = self._screen.forecast.left(self._title, share, seconds)
         if found is not None:
             return found
@@ -77,7 +76,7 @@ class Step:
         return seconds * (self._total - done) / new, None
 
     def finish(self, counts: Counts) -> None:
-        """The step is over."""
+        """Ends the step."""
         seconds = time.monotonic() - self._start
         self._screen.forecast.finish(self._title, seconds)
         self._screen.tell("step_done", step=self._title, counts=counts, seconds=round(seconds, 1))
@@ -90,7 +89,7 @@ class Step:
 
 
 def _shown(counts: Counts) -> Counts:
-    """Counts for people; bytes only move the bar."""
+    """Counts for people, without bytes, which only move the bar."""
     return {name: value for name, value in sorted(counts.items()) if name not in ("bytes", BEFORE)}
 
 
@@ -103,7 +102,7 @@ def _counted(counts: Counts, unit: str, rate: float | None) -> str:
 
 
 def _rate(rate: float, unit: str) -> str:
-    """Two digits, or all of a larger number: 0.05/s, 1.4/s, 1,400/s, 14 kB/s, 1.4 MB/s."""
+    """A rate with at least two digits: 0.05/s, 1.4/s, 1,400/s, 14 kB/s, 1.4 MB/s."""
     sign = ""
     if unit == "bytes":
         rate, sign = (rate / 1e6, " MB") if rate >= 1e6 else (rate / 1e3, " kB")
@@ -121,7 +120,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def outcomes(summary: Mapping[str, Any]) -> dict[str, Counts]:
-    """What a stage's summary counts of documents and images: seen, kept, dropped, failed."""
+    """Counts of documents and images in a stage's summary: seen, kept, dropped, failed."""
     found = {}
     for unit in ("documents", "images"):
         counts = summary.get(unit)
@@ -134,7 +133,7 @@ def outcomes(summary: Mapping[str, Any]) -> dict[str, Counts]:
 
 
 def stage_line(name: str, summary: Mapping[str, Any]) -> str:
-    """A stage that is done, in a line."""
+    """One line for a finished stage."""
     parts = [
         f"{found['seen']:,} {unit}: {found['kept']:,} kept, {found['dropped']:,} dropped, {found['failed']:,} failed"
         for unit, found in outcomes(summary).items()
@@ -145,11 +144,12 @@ def stage_line(name: str, summary: Mapping[str, Any]) -> str:
 
 
 class Screen:
-    """What a run reports to: a terminal or a log.
+    """Shows messages and progress of a run on a terminal or in a log.
 
     Args:
-        expected: seconds that each step of the run takes elsewhere, by title, in order; without, only the time left of
-            a step is said.
+        expected: seconds of each step on another machine, by title, in order. Without it, only the time left of the
+            current
+        step is shown.
     """
 
     def __init__(self, quiet: bool = False, expected: Mapping[str, float] | None = None) -> None:
@@ -161,14 +161,14 @@ class Screen:
         self.has_ended = False  # listeners know how the run ended
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Prints one line and sends it to listeners."""
         if text:
             is_warning = text.startswith("warning:")
             self.tell("message", level="warning" if is_warning else "info", text=text)
         self.show(text)
 
     def show(self, text: str) -> None:
-        """One line for people alone; listeners learn the same from an event."""
+        """Prints one line for people. Listeners get the same information from an event."""
         self._console.print(text, markup=False)
 
     def tell(self, event: str, level: str = "info", **facts: Any) -> None:
@@ -179,12 +179,12 @@ class Screen:
         self.has_ended = self.has_ended or event in ("run_done", "run_failed", "run_stopped")
 
     def begin_stage(self, name: str) -> None:
-        """A stage begins: what is reported next belongs to it."""
+        """Begins a stage. Later events belong to it."""
         self._stage = name
         self.tell("stage_started")
 
     def end_stage(self, summary: Mapping[str, Any] | None) -> None:
-        """The stage is done; None: it was done before."""
+        """Ends a stage. None: the stage was done before."""
         name = self._stage or ""
         if summary is None:
             self.tell("stage_skipped")
@@ -197,7 +197,7 @@ class Screen:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """While the block runs, steps are drawn as bars where this is a terminal."""
+        """Shows steps as bars while the block runs, if this is a terminal."""
         if not self._console.is_terminal or self._console.quiet:
             yield
             return

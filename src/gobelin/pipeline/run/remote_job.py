@@ -1,14 +1,14 @@
-"""Jobs on a runner other than the local one: submitted, watched, cancelled with the command, and found again by the
-next command.
+"""Jobs on a runner other than the local one: submits and watches them, cancels them with the command, and finds jobs of
+earlier commands.
 
 While a job runs, ``OUT/.gobelin-job.json`` names it. Ctrl-C and SIGTERM cancel the job. A command that was killed
 leaves the file behind. The next command asks the job service (Beam's JobService: Flink, Spark, Prism) for the state of
-the job, and waits for it or cancels it. It asks for the job's *name*, which is unique, so it also finds a job whose id
-never came back. If there is nobody to ask, it says so. Such a job does no harm: it writes the same bytes, or writes
+the job, and waits for the job or cancels it. It asks for the job's unique *name*, so it also finds a job whose id was
+never returned. If no service can be asked, it says so. Such a job does no harm: it writes the same bytes, or writes
 into the folder of its own attempt.
 
-A job service may be away for a while. This module then asks for what Beam's connection missed. If the service stays
-away for ``SECONDS_OF_SILENCE``, the command ends, and the file stays.
+A job service may be unavailable for a while. This module then asks for the states that Beam's connection missed. If the
+service is silent for ``SECONDS_OF_SILENCE``, the command ends, and the file remains.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Note:
-    """A job that is under way."""
+    """A running job."""
 
     name: str
     title: str  # of the step
@@ -79,7 +79,7 @@ class Note:
 
 
 class JobLostError(RuntimeError):
-    """A job can no longer be watched, and may still run."""
+    """A job cannot be watched any more, and may still run."""
 
 
 def run_remotely(
@@ -92,15 +92,15 @@ def run_remotely(
     output: str,
     say: Say,
 ) -> None:
-    """Builds a pipeline, hands it to a runner of Beam's and waits until it is done.
+    """Builds a pipeline, submits it to a runner of Beam and waits until it is done.
 
     Args:
-        output: folder of the run, where the job is noted while it runs.
+        output: folder of the run, where the job is recorded while it runs.
 
     Raises:
-        Exception: each runner's own, where the job failed.
-        JobLostError: how the job goes cannot be found out any more.
-        BaseException: what stopped this process; the job is cancelled.
+        Exception: the runner's own, if the job failed.
+        JobLostError: the state of the job cannot be found out any more.
+        BaseException: whatever stopped this process; the job is cancelled.
     """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, PortableOptions
@@ -125,11 +125,10 @@ def run_remotely(
 
 
 def _name_environments(pipeline: Any, name: str) -> None:
-    """Puts a name into the ids of a pipeline's environments.
+    """Adds a name to the ids of a pipeline's environments.
 
-    Prism calls a worker by the number of its job and the id of its environment, and counts jobs from 1 again when it is
-    started anew. A worker of a job of before that is slow to start would pass for one of the new job, and take some of
-    its data; the job would never end.
+    Prism identifies a worker by the number of its job and the id of its environment. A restarted Prism counts jobs from
+    1 again. Without this name, a late worker of an old job could take data of the new job, which would then never end.
     """
     from apache_beam.pipeline import ComponentIdMap
     from apache_beam.transforms.environments import Environment
@@ -143,7 +142,7 @@ def _name_environments(pipeline: Any, name: str) -> None:
 
 
 def _run(pipeline: Any, note: Note, address: str, patience: float, say: Say) -> None:
-    """Hands a pipeline over and waits for its job, whose note is kept up. Raises as ``run_remotely`` does."""
+    """Submits a pipeline, waits for its job and keeps the note up to date. Raises the errors of ``run_remotely``."""
     handed = result = None
     try:
         handed = _begin(note, pipeline.run)
@@ -181,10 +180,10 @@ def _run(pipeline: Any, note: Note, address: str, patience: float, say: Say) -> 
 
 
 def _watch_without_stream(note: Note, patience: float, say: Say) -> str:
-    """The state in which a job ended whose stream of states was cut.
+    """The final state of a job whose stream of states was cut.
 
     Raises:
-        JobLostError: its service is silent, or was started anew and knows it no more.
+        JobLostError: the service is silent, or was restarted and does not know the job.
     """
     say(f"{note}: the connection to {note.endpoint} was cut; it is asked again for up to {patience:g} s")
     state = _wait_for(note, None, None, patience)
@@ -196,8 +195,9 @@ def _watch_without_stream(note: Note, patience: float, say: Say) -> str:
 
 
 def _begin(note: Note, call: Callable[[], Any]) -> futures.Future[Any]:
-    """Calls a function of Beam's: in a thread where there is a job service, since it may never come back from one that
-    is gone. (A job server inside this command sets handlers of signals, which the main thread alone may.)"""
+    """Calls a function of Beam. With a job service, the call runs in a thread, because it may never return if the
+    service is gone. (Without one, a job server in this process sets signal handlers, which only the main thread may
+    do.)"""
     found: futures.Future[Any] = futures.Future()
 
     def act() -> None:
@@ -214,13 +214,13 @@ def _begin(note: Note, call: Callable[[], Any]) -> futures.Future[Any]:
 
 
 def _watch(note: Note, call: futures.Future[Any], patience: float, say: Say, last: tuple[str, ...] = ()) -> Any:
-    """The result of a call, however long it takes, as long as the job service answers.
+    """Waits for the result of a call as long as the job service answers.
 
     Args:
-        last: states of the job, in which the call must end; if it does not, the state is returned.
+        last: final states of the job. If the call does not end soon after one of them, returns the state.
 
     Raises:
-        JobLostError: it was silent for too long.
+        JobLostError: the service was silent for too long.
         Exception: the call's own.
     """
     heard, is_told = time.monotonic(), False
@@ -246,7 +246,7 @@ def _lost(note: Note, patience: float) -> JobLostError:
 
 @contextlib.contextmanager
 def _without_traces_of_cut_streams() -> Iterator[None]:
-    """Beam reads a job's messages in a thread of its own, which ends with an exception where the stream is cut."""
+    """Suppresses tracebacks of Beam's message thread, which ends with an exception when its stream is cut."""
     import grpc
 
     before = threading.excepthook
@@ -263,7 +263,7 @@ def _without_traces_of_cut_streams() -> Iterator[None]:
 
 
 def running_job(output: str) -> tuple[str, str] | None:
-    """(the job that is noted in an output folder, its state in a word); None where none is."""
+    """(job recorded in an output folder, its state in a word); None if no job is recorded."""
     try:
         note = Note(**read_json(join(output, NOTE_NAME)))
     except (FileNotFoundError, UserError, TypeError):
@@ -273,14 +273,14 @@ def running_job(output: str) -> tuple[str, str] | None:
 
 
 def meet_running_job(output: str, choice: str, say: Say, beam_args: Sequence[str] = ()) -> None:
-    """Asks what became of the job that an earlier command left in an output folder; waits for it, or cancels it.
+    """Finds the job that an earlier command left in an output folder, and waits for it or cancels it.
 
     Args:
-        choice: of ``CHOICES``.
+        choice: one of ``CHOICES``.
         beam_args: of this command.
 
     Raises:
-        UserError: the job does not end, or its service, which this command would use too, does not answer.
+        UserError: the job does not end, or its service does not answer and this command would use the same service.
     """
     address = join(output, NOTE_NAME)
     try:
@@ -315,10 +315,10 @@ def meet_running_job(output: str, choice: str, say: Say, beam_args: Sequence[str
 
 
 def _cancel_and_wait(note: Note, result: Any) -> bool:
-    """Cancels a job and says so. Returns whether it has ended."""
+    """Cancels a job and reports it. Returns whether the job has ended."""
     print(f"\ngobelin: {note} is being cancelled", file=sys.stderr, flush=True)
     logging.disable(logging.ERROR)  # Beam reports its streams that are cut; the job's state is said below
-    # In a thread: a service that is gone may keep the call for ever.
+    # In a thread, because the call may never return if the service is gone.
     cancel = result.cancel if result is not None else lambda: _ask(note, "Cancel")
     thread = threading.Thread(target=_quietly, args=(cancel,), daemon=True)
     thread.start()
@@ -337,7 +337,8 @@ def _quietly(act: Callable[[], Any]) -> None:
 
 
 def _wait_for(note: Note, result: Any, seconds: float | None, patience: float) -> str:
-    """The state of a job when it has ended, or after some seconds, or when for so many nobody could be asked."""
+    """Waits until a job has ended, ``seconds`` have passed, or the service has been silent for ``patience`` seconds.
+    Returns the job's state."""
     start = heard = time.monotonic()
     while True:
         state, now = _state_of(note, result), time.monotonic()
@@ -353,13 +354,13 @@ def _wait_for(note: Note, result: Any, seconds: float | None, patience: float) -
 
 
 def _id_of(result: Any) -> str | None:
-    """The id of a job: Dataflow has a method for it, the portable runners an attribute."""
+    """The id of a job. Dataflow has a method for it, portable runners an attribute."""
     job_id = getattr(result, "job_id", None) or getattr(result, "_job_id", None)
     return str(job_id() if callable(job_id) else job_id) if job_id is not None else None
 
 
 def _state_of(note: Note, result: Any) -> str:
-    """The state of a job, or what stands in place of one."""
+    """The state of a job, or a word in its place."""
     if note.endpoint is None:
         with contextlib.suppress(Exception):  # each runner's own
             return str(result.state) if result is not None else _SILENT
@@ -391,7 +392,8 @@ def _ask(note: Note, what: str) -> str:
 
 
 def _is_of(note: Note, job: Any) -> bool:
-    """Whether a job that a service lists is the noted one. Ids alone may begin anew with the service (Prism's do)."""
+    """Whether a job that a service lists is the recorded one. Ids alone are not unique: a restarted Prism reuses
+    them."""
     options = job.pipeline_options.fields
     if _JOB_NAME_OPTION in options:
         return bool(options[_JOB_NAME_OPTION].string_value == note.name)

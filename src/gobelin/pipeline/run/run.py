@@ -1,4 +1,4 @@
-"""A run: the stages in order, each only where it is not done already, and ``run.json`` kept true after each."""
+"""A run: executes the stages in order, skips those that are done, and updates ``run.json`` after each."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RUN_STAGE: dict[str, Callable[[Context], dict[str, Any]]] = {
 
 
 class Run:
-    """One output folder, one recipe, one input."""
+    """An output folder with its recipe and input."""
 
     def __init__(
         self, output: str, recipe: Recipe, archives: tuple[Archive, ...], workers: int, supervisor: Supervisor
@@ -94,10 +94,10 @@ class Run:
         return StageFolder(self._output, name, self._key(name), parts_of(name, self.recipe, self.keys))
 
     def look_ahead(self, stages: Sequence[str], screen: Screen) -> None:
-        """Looks at everything that stages will need, before the first of them runs; what is done is left alone.
+        """Checks everything that the stages need, before the first of them runs. Skips stages that are done.
 
         Raises:
-            RecipeError: something is not there, or of no use; one line says all.
+            RecipeError: something is missing or useless; one line lists all problems.
             StepFailedError: a model cannot be opened.
         """
         waiting = [stage for stage in stages if not self.is_done(stage)]
@@ -113,11 +113,11 @@ class Run:
         preflight.open_models(self._context, waiting)
 
     def is_done(self, name: str) -> bool:
-        """Whether a stage is done under this recipe and input."""
+        """Whether a stage is done for this recipe and input."""
         return self._folder(name).is_done()
 
     def _key(self, name: str) -> str:
-        """A stage's key. That of the report also depends on the stages, marks and ablation that it shows."""
+        """The key of a stage. The report's key also depends on the stages, marks and ablation that it shows."""
         if name != "report":
             return self.keys[name]
         beside = [address for each in (MARKS, join(ABLATION, RESULTS)) if exists(address := join(self._output, each))]
@@ -129,7 +129,7 @@ class Run:
         return manifest is not None and manifest["key"] == self.keys[name]
 
     def require(self, name: str) -> None:
-        """Raises unless a stage is done under this recipe and input."""
+        """Raises OutputError unless a stage is done for this recipe and input."""
         manifest = read_manifest(join(self._output, name))
         if manifest is None:
             raise OutputError(f"{self._output}: stage {name} has not run; run `gobelin {name}` or `gobelin run` first")
@@ -139,7 +139,7 @@ class Run:
             )
 
     def write_summary(self) -> dict[str, Any]:
-        """Writes ``run.json``. Returns what it says."""
+        """Writes ``run.json``. Returns its content."""
         stages = {}
         for name in STAGES:
             manifest = read_manifest(join(self._output, name))

@@ -1,4 +1,4 @@
-"""A run's numbers as a short table, for a terminal."""
+"""The numbers of a run as a short table, for a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gobelin.store.paths import join
 
 
 def _ending(training: dict[str, Any]) -> str:
-    """After how many steps training ended, why, and which of them the model is of."""
+    """The number of training steps, why training ended, and the step of the final weights."""
     why = {"epochs": " (train.epochs)", "patience": " early, without a lower held-out loss (train.patience)"}
     model = training["model_step"]
     which = "the last one" if model == training["steps"] else f"step {model:,}, where the held-out loss was lowest"
@@ -18,7 +18,7 @@ def _ending(training: dict[str, Any]) -> str:
 
 
 def _why_nothing(stages: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
-    """Says why a run kept no document, and what to do; nothing where it kept some."""
+    """Lines that say why a run kept no document, and what to do. Empty if it kept some."""
     counts = stages.get("select", {}).get("documents")
     if not isinstance(counts, dict) or counts.get("kept") or "seen" not in counts:
         return []
@@ -49,7 +49,7 @@ def _why_nothing(stages: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
 
 
 def summary_lines(output: str) -> list[str]:
-    """A run's numbers as a short table, for a terminal."""
+    """The numbers of a run as a short table, for a terminal."""
     run: dict[str, Any] = read_json(join(output, RUN_NAME)) or {"stages": {}}
     stages: dict[str, Any] = run["stages"]
     lines, reasons = _table(stages)
@@ -69,7 +69,7 @@ def summary_lines(output: str) -> list[str]:
 
 
 def _table(stages: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The table, and the most frequent reasons for which documents and images left."""
+    """The table, and the most frequent reasons for dropped documents and images."""
     lines = [f"{'stage':<10}{'unit':<11}{'seen':>9}{'kept':>9}{'dropped':>9}{'failed':>8}{'seconds':>9}"]
     reasons = []
     for name, stage in stages.items():
@@ -92,7 +92,7 @@ def _table(stages: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _what_failed(stages: dict[str, Any]) -> list[str]:
-    """What could not be read, and what could not be scored."""
+    """Lines about records that could not be read or scored."""
     lines = []
     unreadable = stages.get("extract", {}).get("records", {}).get("unreadable", 0)
     if unreadable:

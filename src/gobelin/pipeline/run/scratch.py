@@ -1,4 +1,4 @@
-"""Where a run keeps what only this machine needs: logs, counts of progress, temporary files."""
+"""Where a run keeps files that only this machine needs: logs, progress counts, temporary files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gobelin.store.paths import absolute, is_remote, join, name_of
 
 
 def scratch_folder(output: str, given: str | None = None) -> str:
-    """The local folder for logs and progress of a run: the one that was given, the output folder itself where that is
-    local, or one in the user's cache that is named after the output folder.
+    """The local folder for logs and progress of a run: ``given``, or a local output folder itself, or else a folder in
+    the user's cache that is named after the output folder.
 
     Args:
-        output: local folder, or one on a store.
+        output: local folder, or one on an object store.
         given: ``--scratch``.
     """
     if not is_remote(output):
@@ -29,16 +29,16 @@ def scratch_folder(output: str, given: str | None = None) -> str:
 
 @contextlib.contextmanager
 def temporary_files(output: str, given: str | None = None) -> Iterator[None]:
-    """While the block runs, temporary files of this process and its workers lie in a folder of their own.
+    """Gives this process and its workers a temporary folder of their own while the block runs.
 
-    It is deleted at the end. If the command is killed, the next one on the same output folder deletes it
+    The folder is deleted at the end. If the command is killed, the next command on the same output folder deletes it
     (``sweep_temporary_files``).
 
     Args:
-        given: ``--scratch``; None: the folder is where the system has its temporary files.
+        given: ``--scratch``; None: the folder is in the system's folder for temporary files.
 
     Raises:
-        UserError: somebody else has made it.
+        UserError: the folder belongs to another user, or cannot be created.
     """
     before = os.environ.get("TMPDIR"), tempfile.tempdir
     of_output = os.path.join(absolute(given) if given else tempfile.gettempdir(), f"gobelin-{_digest(output)}")
@@ -64,8 +64,8 @@ def temporary_files(output: str, given: str | None = None) -> Iterator[None]:
 
 
 def sweep_temporary_files(output: str) -> None:
-    """Deletes the temporary folders of earlier commands on this output folder that were killed. The caller must hold
-    the folder's lock, within ``temporary_files``."""
+    """Deletes the temporary folders of killed earlier commands on this output folder. The caller must hold the folder's
+    lock, within ``temporary_files``."""
     of_output = os.path.dirname(tempfile.gettempdir())
     if os.path.basename(of_output) != f"gobelin-{_digest(output)}":
         return
@@ -93,8 +93,8 @@ def _cache() -> str:
 
 
 def fullest_folder(folders: Iterable[str | None]) -> str:
-    """Which of these folders, or of those that hold them, lies on the disk with the least room, and how much there is;
-    the folder of temporary files is looked at, too."""
+    """The folder on the disk with the least free space, and that space. Considers these folders or their existing
+    parents, and the folder of temporary files."""
     free: dict[str, int] = {}
     for folder in (*folders, tempfile.gettempdir()):
         if folder and not is_remote(folder):
@@ -105,7 +105,7 @@ def fullest_folder(folders: Iterable[str | None]) -> str:
 
 
 def existing_folder(folder: str) -> str:
-    """A local folder, or the nearest above it that there is."""
+    """A local folder, or its nearest parent that exists."""
     there = absolute(folder)
     while not os.path.isdir(there):
         there = os.path.dirname(there)

@@ -1,4 +1,4 @@
-"""The names of the stages, in their order."""
+"""The names of the stages, in order."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""The state of an output folder: which stages are done, with which settings, and what they counted.
+"""The state of an output folder: which stages are done, their settings, and their counts.
 
-    OUT/recipe.yaml                   the recipe, every default spelled out
-    OUT/run.json                      what happened, for people and programs
-    OUT/<stage>/manifest.json         written last: the stage is complete, and for this key
+    OUT/recipe.yaml                   the recipe, with all defaults
+    OUT/run.json                      a summary of the run, for people and programs
+    OUT/<stage>/manifest.json         written last: the stage is complete for this key
     OUT/<stage>/<data set>/<key>      files, and the manifest that names them (store/dataset.py)
 
-Intermediate files of a stage that is not complete lie in its folder ``work``, by key.
+An incomplete stage keeps intermediate files in its folder ``work``, by key.
 
-OUT is a local folder, or one on an object store. A stage's key is a digest of its settings and of the key of the stage
-before it, so a changed threshold makes ``select`` and what follows stale, and nothing before it. Each key is an attempt
-of its own: what a job of another key still writes lands where nobody looks.
+OUT is a local folder, or one on an object store. A stage's key is a digest of its settings and of the previous stage's
+key. So a changed threshold invalidates ``select`` and the later stages, and no earlier one. Each key is a separate
+attempt: a leftover job with another key writes into a folder that nobody reads.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ SUMMARY = "summary.json"
 
 
 class OutputError(UserError):
-    """The output folder cannot be used; the message says what is wrong and what to do."""
+    """The output folder cannot be used. The message says what is wrong and what to do."""
 
 
 def read_json(address: str) -> dict[str, Any] | None:
-    """A JSON file's object; None where there is no such file.
+    """The object in a JSON file; None if there is no such file.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     try:
         return files.read_json(address)
@@ -52,7 +52,7 @@ def read_json(address: str) -> dict[str, Any] | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """Data sets of a stage that depend on some of its settings only, and stay when others change."""
+    """Data sets of a stage that depend on only some of its settings, and are kept when others change."""
 
     name: str
     key: str
@@ -60,11 +60,11 @@ class Part:
 
 
 class StageFolder:
-    """One stage's folder in an output folder, for work under one key.
+    """The folder of a stage in an output folder, for work with one key.
 
     Args:
-        output: local folder, or one on a store.
-        parts: of the stage, each under a key of its own.
+        output: local folder, or one on an object store.
+        parts: of the stage, each with a key of its own.
     """
 
     def __init__(self, output: str, stage: str, key: str, parts: Sequence[Part] = ()) -> None:
@@ -74,7 +74,7 @@ class StageFolder:
         self.attempt = Attempt(self.path, key, tuple((name, part.key) for part in parts for name in part.data_sets))
 
     def data(self, name: str) -> str:
-        """Folder of a data set of this attempt."""
+        """The folder of a data set of this attempt."""
         return self.attempt.data(name)
 
     def manifest(self) -> dict[str, Any] | None:
@@ -85,9 +85,9 @@ class StageFolder:
         return manifest is not None and manifest["key"] == self.key
 
     def damage(self) -> list[str]:
-        """What is wrong with the files of a stage that is done: a sentence for each that is missing or has another size
-        than its manifest says. One listing; no file is read but manifests. What a command that was killed as the stage
-        ended had not swept away yet is swept away."""
+        """Problems with the files of a finished stage: a sentence for each file that is missing or differs in size from
+        its manifest. Lists the folder once and reads only manifests. Also deletes leftovers of a command that was
+        killed as the stage ended."""
         sizes = dict(list_files(self.path))
         self._sweep(sizes)
         problems = []
@@ -108,8 +108,8 @@ class StageFolder:
         return problems
 
     def begin(self) -> None:
-        """Makes the folder ready for work. What an interrupted run under the same key left stays, and so do parts whose
-        own keys are the same."""
+        """Prepares the folder for work. Keeps files of an interrupted run with the same key, and parts with unchanged
+        keys."""
         delete(join(self.path, "manifest.json"))  # first: what is half deleted is not done
         if not exists(join(self.work, "key.json")):
             kept = [join(name, part.key) + "/" for part in self._parts for name in part.data_sets]
@@ -118,7 +118,7 @@ class StageFolder:
         _delete_unfinished(self.path)
 
     def complete(self, summary: dict[str, Any]) -> None:
-        """The stage is done: its data sets are the current ones, and its intermediate files go."""
+        """Marks the stage as done: its data sets become the current ones, and its intermediate files are deleted."""
         attempts = {self.key, *(part.key for part in self._parts)}
         names = [name for name, _ in list_files(self.path)]
         for name in names:
@@ -129,13 +129,14 @@ class StageFolder:
         self._sweep(names)
 
     def _sweep(self, names: Iterable[str]) -> None:
-        """Deletes, of these files of a stage that is done, what only its making needed: its work, and receipts."""
+        """Deletes, among these files of a finished stage, those that were only needed to make it: work files and
+        receipts."""
         for folder in {"work" if name.startswith("work/") else parent_of(name) for name in names}:
             if folder == "work" or name_of(folder) == RECEIPTS_NAME:
                 delete(join(self.path, folder))
 
     def _delete_all_but(self, kept: list[str]) -> None:
-        """Deletes what is in the folder but the files whose names begin with one of these."""
+        """Deletes the files in the folder, except those whose names begin with a prefix in ``kept``."""
         stay: dict[str, list[str]] = {}
         for name, _ in list_files(self.path):
             entry = name.partition("/")[0]
@@ -151,17 +152,17 @@ class StageFolder:
 
 
 def read_manifest(folder: str) -> dict[str, Any] | None:
-    """What the manifest in a stage's folder says; None where the stage is not done."""
+    """The manifest in a stage's folder; None if the stage is not done."""
     return read_json(join(folder, "manifest.json"))
 
 
 def read_summary(folder: str) -> dict[str, Any]:
-    """What a worker process wrote about its work; empty where it wrote nothing."""
+    """The summary that a worker process wrote; empty if there is none."""
     return read_json(join(folder, SUMMARY)) or {}
 
 
 def _delete_unfinished(folder: str) -> None:
-    """Deletes the temporary files that a killed run left on a disk; a store has none."""
+    """Deletes temporary files of a killed run on a local disk. An object store has none."""
     if is_remote(folder):
         return
     for root, _, names in os.walk(folder):

@@ -1,7 +1,7 @@
-"""How a run is going, in a file in its output folder, which ``gobelin status`` reads from elsewhere.
+"""The status of a run, in a file in its output folder. ``gobelin status`` reads it from another process or machine.
 
-``OUT/.gobelin-status.json`` is written every few seconds while a command works there, and once more when it ends. A
-thread does it, so that a store that answers slowly holds nothing up; a file that cannot be written is no error.
+``OUT/.gobelin-status.json`` is written every few seconds while a command works, and once more when it ends. A thread
+writes it, so a slow object store does not delay the run. A failed write is no error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ State = dict[str, Any]
 
 
 class Status:
-    """Folds events into what is known of the run now."""
+    """Reduces events to the current state of the run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class Status:
         }
 
     def now(self) -> State:
-        """What is known now."""
+        """The current state."""
         with self._lock:
             self._state["updated"] = now()
             return copy.deepcopy(self._state)
@@ -93,7 +93,7 @@ class Status:
 
 
 class _Writer(threading.Thread):
-    """Writes a status until it is told to end."""
+    """Writes the status until told to stop."""
 
     def __init__(self, status: Status, output: str) -> None:
         super().__init__(name="status", daemon=True)
@@ -118,7 +118,8 @@ class _Writer(threading.Thread):
 
 @contextlib.contextmanager
 def kept_status(output: str, screen: Screen, status: Status) -> Iterator[None]:
-    """While the block runs, the output folder's file says how the run goes. The caller must hold the folder's lock."""
+    """Keeps the status file of the output folder up to date while the block runs. The caller must hold the folder's
+    lock."""
     screen.listeners.append(status)
     writer = _Writer(status, output)
     writer.start()

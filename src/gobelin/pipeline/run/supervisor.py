@@ -37,12 +37,12 @@ Graph = Callable[[Any, list[Any], Any], None]
 
 
 class StepFailedError(RuntimeError):
-    """A worker process failed; the message holds the reason and the log's path. Where a disk is full, its cause is an
+    """A worker process failed. The message has the reason and the path of the log. If a disk is full, the cause is an
     ``OSError`` (ENOSPC)."""
 
 
 class Supervisor:
-    """Runs tasks, at most ``workers`` at a time."""
+    """Runs tasks, at most ``workers`` at the same time."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Supervisor:
         self._pool = WorkerPool(modules=modules)
 
     def say(self, text: str) -> None:
-        """One line for those who watch the run."""
+        """Prints one line for the user."""
         self._screen.say(text)
 
     @property
@@ -79,8 +79,8 @@ class Supervisor:
         """Runs a graph once for each (units, job).
 
         Args:
-            unit, total: what the bar counts, and how many there will be.
-            before: how many of them an earlier command has done.
+            unit, total: what the bar counts, and the number of these.
+            before: number of them that an earlier command has done.
         """
         if not batches:
             return
@@ -113,15 +113,15 @@ class Supervisor:
         threads: int = 1,
         before: int = 0,
     ) -> None:
-        """Runs tasks to their end.
+        """Runs tasks until all are done.
 
         Args:
             threads: of torch and NumPy, in each process.
             before: as in ``run_graph``.
 
         Raises:
-            StepFailedError: one failed; the others are stopped.
-            KeyboardInterrupt: as it comes; all are stopped.
+            StepFailedError: a task failed; the others are stopped.
+            KeyboardInterrupt: the user interrupted the command; all tasks are stopped.
         """
         if not tasks:
             return
@@ -206,7 +206,7 @@ def _total(files: dict[str, Path]) -> dict[str, int]:
 
 
 def _answer(worker: Worker) -> bool | None:
-    """Whether a worker that has done its task takes another. None: it has not done it."""
+    """Whether a worker that has finished its task takes another. None: it has not finished."""
     try:
         return worker.tasks.recv() if worker.tasks.poll() else None
     except (EOFError, OSError):  # it has ended; how, the server reports
@@ -220,7 +220,7 @@ def run_pipeline(graph: Graph, units: list[Any], job: Any, beam_args: tuple[str,
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.runners.runner import PipelineState
 
-    # Types of graphs that are part of gobelin need no check in each pipeline; it takes a tenth of what one costs.
+    # gobelin's own graphs need no type check in each pipeline, which takes a tenth of a pipeline's cost.
     options = PipelineOptions([*beam_args, "--no_pipeline_type_check"])
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=options)
     graph(pipeline, units, job)

@@ -22,29 +22,29 @@ _BEGINS, _ENDED = "begins", "ended"
 
 
 def is_started_by_torchrun() -> bool:
-    """Whether this is one of several processes of torchrun."""
+    """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that runs the stage."""
+    """Whether this process runs the stage."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def say_begins() -> None:
-    """The first process: now training begins."""
+    """Tells the other processes that training begins. For the first process."""
     if is_started_by_torchrun():
         _store().set(_key(), _BEGINS)
 
 
 def say_ended() -> None:
-    """The first process: there is nothing more to train."""
+    """Tells the other processes that there is nothing more to train. For the first process."""
     if is_started_by_torchrun():
         _store().set(_key(), _ENDED)
 
 
 def wait_for_the_first() -> bool:
-    """Another process: whether training begins, once that is known."""
+    """Waits for the first process. Returns whether training begins."""
     return _store().get(_key()) == _BEGINS.encode()
 
 

@@ -55,7 +55,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do in a worker process: ``function(*arguments)``. Must be picklable, and its function importable."""
+    """A call ``function(*arguments)`` in a worker process. The task must be picklable and the function importable."""
 
     name: str
     function: Callable[..., None]
@@ -67,25 +67,26 @@ _stop_requested = threading.Event()
 
 
 def stop_requested() -> bool:
-    """Whether this worker process was asked to stop; long functions ask now and then."""
+    """Whether this worker process was asked to stop. Long functions should check it regularly."""
     return _stop_requested.is_set()
 
 
 def heed_stop() -> None:
-    """From now on a request to stop is only noted, for ``stop_requested``; before, it ends the process at once."""
+    """From now on, a request to stop only sets ``stop_requested``. Before this call, it ends the process
+    immediately."""
     signal.signal(signal.SIGTERM, lambda *_: _stop_requested.set())
 
 
 def serve() -> None:
-    """The life of a server that is a program. Its arguments: ``sys.path`` as JSON, the socket's number, modules to
-    import first."""
+    """The main function of a server process. Its arguments: ``sys.path`` as JSON, the socket's number, modules to
+    import."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import_all(sys.argv[3:])
     serve_on(socket.socket(fileno=int(sys.argv[2])))
 
 
 def serve_on(control: socket.socket) -> None:
-    """Forks workers, waits for them and reports how they ended, until the socket is closed at the other side."""
+    """Forks workers, waits for them and reports how they ended, until the other side closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if is_started_by_torchrun():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it goes to all of the group; a worker ends with a checkpoint
@@ -125,7 +126,7 @@ def serve_on(control: socket.socket) -> None:
 
 
 def import_all(modules: Sequence[str]) -> None:
-    """Imports what every worker needs; what is imported is not looked at again by the garbage collector."""
+    """Imports the modules that every worker needs, and excludes their objects from garbage collection."""
     gc.disable()
     for name in modules:
         importlib.import_module(name)
@@ -134,7 +135,7 @@ def import_all(modules: Sequence[str]) -> None:
 
 
 def _ignore(*_: Any) -> None:
-    """A handler: without one, the signal would not wake ``select``."""
+    """An empty signal handler. Without a handler, the signal would not wake ``select``."""
 
 
 def _report_ended(workers: set[int], control: socket.socket) -> None:
@@ -146,7 +147,7 @@ def _report_ended(workers: set[int], control: socket.socket) -> None:
 
 
 def _end_all(workers: set[int]) -> None:
-    """Waits for workers, whose sockets are closed; after a while, ends them."""
+    """Waits for workers, whose sockets are closed. After a while, kills them."""
     deadline = time.monotonic() + _SECONDS_TO_END
     while workers:
         workers -= {pid for pid in workers if os.waitpid(pid, os.WNOHANG)[0]}
@@ -160,8 +161,8 @@ def _end_all(workers: set[int]) -> None:
 
 
 def _work(tasks: Connection) -> None:
-    """The life of a worker: tasks come as (file of counts, log) and the pickled task; a bool goes back for each that is
-    done: whether this worker takes another."""
+    """The main loop of a worker. A task arrives as (file of counts, log) and the pickled task. For each finished task,
+    the worker sends a bool: whether it takes another."""
     is_busy = threading.Event()
     threading.Thread(target=_end_with_supervisor, args=(tasks.fileno(), is_busy), daemon=True).start()
     stream = open(1, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
@@ -186,7 +187,7 @@ def _work(tasks: Connection) -> None:
 
 
 def _do(pickled: bytes, progress_file: Path, log: Path) -> None:
-    """Does a task. If it fails, this process ends."""
+    """Runs a task. If it fails, this process ends."""
     try:
         _redirect(log)
         progress.report_to(str(progress_file))
@@ -209,7 +210,7 @@ def _code_of(error: BaseException) -> int:
 
 
 def _redirect(log: Path) -> None:
-    """From now on what this process and its native code print goes to another log."""
+    """Redirects the output of this process and its native code to another log."""
     number = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     os.dup2(number, 1)
     os.dup2(number, 2)
@@ -217,16 +218,16 @@ def _redirect(log: Path) -> None:
 
 
 def _end_decoders() -> None:
-    """Ends the decoding processes that this worker has, so that their time is counted."""
+    """Ends this worker's decoding processes, so that their CPU time is counted."""
     module = sys.modules.get("gobelin.transforms.images.image_sandbox")
     if module is not None:
         module.end_children()
 
 
 def _map_large_buffers() -> None:
-    """Has the C library take buffers of 4 MiB or more straight from the system, and give them back when they are freed.
-    By itself it raises that limit to 32 MiB when such buffers come and go, as Beam's do; then its heap has holes as
-    large as what it holds, and which ones differs from run to run."""
+    """Makes the C library allocate buffers of 4 MiB or more directly from the system, and return them when they are
+    freed. By default it raises this limit to 32 MiB when such buffers come and go, as Beam's do. Then the heap gets
+    holes as large as its content, which differ from run to run."""
     with contextlib.suppress(OSError, AttributeError):  # only the C library of GNU has it
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, 4 * 2**20)
@@ -234,21 +235,21 @@ def _map_large_buffers() -> None:
 
 
 def _give_memory_back() -> None:
-    """Gives the system what a task has freed; without this, what one task held the next one has on top of its own."""
+    """Returns freed memory to the system. Otherwise the next task would add to the memory of this one."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # only the C library of GNU has it
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes() -> int:
-    """Memory that this process holds now; 0 where the system does not tell."""
+    """Resident memory of this process in bytes; 0 if unknown."""
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 
 def _end_with_supervisor(number: int, is_busy: threading.Event) -> None:
-    """Ends this process when the supervisor is gone, in the middle of a task too."""
+    """Ends this process when the supervisor is gone, even in the middle of a task."""
     poller = select.poll()
     poller.register(number, 0)  # hanging up is always reported
     while not any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in poller.poll()):
@@ -258,7 +259,7 @@ def _end_with_supervisor(number: int, is_busy: threading.Event) -> None:
 
 
 def server_command(number: int, modules: tuple[str, ...]) -> list[str]:
-    """The command that starts a server, which is given a socket's number and the modules to import."""
+    """The command that starts a server, with the number of its socket and the modules to import."""
     code = (
         "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
         "from gobelin.pipeline.run.worker import serve; serve()"

@@ -1,4 +1,4 @@
-"""The supervisor's side of the worker processes: it asks a server for workers, and keeps those that wait for tasks."""
+"""The supervisor's side of the worker processes: requests workers from a server, and keeps idle workers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Worker:
     tasks: Connection
 
     def start(self, task: Task, progress_file: Path, log: Path) -> bool:
-        """Hands a task over. Returns whether the process was there to take it."""
+        """Sends a task. Returns whether the process was alive to take it."""
         pickled = pickle.dumps(task)
         try:
             self.tasks.send((progress_file, log))
@@ -75,10 +75,11 @@ _forked: list[tuple[socket.socket, _Forked]] = []
 
 
 def fork_server() -> None:
-    """Imports what workers need in this process, and forks the server of the next pool from it: one import for both.
+    """Imports the modules of workers in this process, and forks the server of the next pool from it. So there is one
+    import for both.
 
-    Only for a process that has no threads and has opened nothing yet: the command line's, at its start. Others leave
-    it; a pool then starts a server of its own.
+    Call it only in a process that has no threads and has opened nothing yet, such as the command line at its start.
+    Without this call, a pool starts a server of its own.
     """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1") | _QUIET | _MEMORY)  # before NumPy and Arrow are imported
     import_all(PRELOAD)
@@ -112,7 +113,7 @@ class WorkerPool:
 
     @property
     def control(self) -> socket.socket:
-        """What becomes readable when a worker has ended. Starts the server."""
+        """A socket that becomes readable when a worker has ended. Starts the server."""
         if self._control is None:
             if _forked and self._threads == 1 and self._modules == PRELOAD:
                 self._control, self._server = _forked.pop()
@@ -131,10 +132,10 @@ class WorkerPool:
         return self._control
 
     def take(self, is_new: bool = False) -> Worker:
-        """A worker that waits for a task, or a new one.
+        """An idle worker, or a new one.
 
         Raises:
-            ServerGoneError: there is no server to make one.
+            ServerGoneError: no server can start a worker.
         """
         self.read_reports()
         while self._idle and not is_new:
@@ -157,11 +158,11 @@ class WorkerPool:
         self._idle.append(worker)
 
     def exit_code(self, worker: Worker) -> int | None:
-        """How a worker has ended; minus the number of a signal. None: it has not."""
+        """The exit code of a worker, or the negative number of the signal that ended it. None: it has not ended."""
         return self._ended.get(worker.pid)
 
     def read_reports(self) -> None:
-        """Reads what the server has said of workers that ended."""
+        """Reads the server's reports about ended workers."""
         while self._control is not None and select.select([self._control], [], [], 0)[0]:
             if not self._fill():
                 raise ServerGoneError("the process that starts worker processes was ended")
@@ -169,7 +170,7 @@ class WorkerPool:
                 pass
 
     def stop(self, workers: list[Worker]) -> None:
-        """Asks workers to stop, and after a few seconds makes them."""
+        """Asks workers to stop, and kills them after a few seconds."""
         self._signal(workers, signal.SIGTERM)
         deadline = time.monotonic() + _SECONDS_TO_STOP
         try:
@@ -185,7 +186,7 @@ class WorkerPool:
             worker.tasks.close()
 
     def close(self) -> None:
-        """Ends the workers that wait, and the server."""
+        """Ends idle workers and the server."""
         if self._finalizer is not None:
             self._finalizer()
         self._control = self._server = self._finalizer = None
@@ -199,7 +200,7 @@ class WorkerPool:
                     continue
 
     def _read_pid(self) -> int:
-        """The process id of the worker that was asked for."""
+        """The process id of the requested worker."""
         while True:
             pid = self._read()
             if pid is not None and pid > 0:
@@ -208,7 +209,7 @@ class WorkerPool:
                 raise ConnectionResetError("the process that starts them has ended")
 
     def _read(self) -> int | None:
-        """Takes one report. The process id of a worker that began; 0: of one that ended; None: there is no report."""
+        """Reads one report: the process id of a started worker; 0: a worker ended; None: no report."""
         if len(self._unread) < REPORT.size:
             return None
         has_ended, pid, code = REPORT.unpack(self._unread[: REPORT.size])
@@ -225,7 +226,7 @@ class WorkerPool:
 
 
 def _end(control: socket.socket, server: subprocess.Popen[bytes] | _Forked, idle: list[Worker]) -> None:
-    """Closes the sockets: the processes at their other ends leave by themselves."""
+    """Closes the sockets, so that the processes at their other ends exit."""
     for worker in idle:
         worker.tasks.close()
     idle.clear()
