@@ -1,4 +1,4 @@
-"""Attention over rows of packed pieces: rotary positions, normalised queries and keys, masks, the cache."""
+"""Causal self-attention over packed rows: rotary positions, query-key normalisation, masks, the KV cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ ms a layer, forward and backward."""
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PieceLengths:
-    """Lengths of the pieces of rows that are laid end to end. A token sees the tokens of its piece up to itself."""
+    """Lengths of the pieces in packed rows, laid end to end. A token attends to earlier tokens of its piece and to
+    itself."""
 
     lengths: list[int]
 
@@ -37,7 +38,7 @@ Mask = Tensor | BlockMask | PieceLengths
 
 @dataclasses.dataclass(slots=True)
 class KVCache:
-    """Keys and values of the tokens so far, for each layer; B x capacity x H x K. Rows may have different lengths."""
+    """Cached keys and values of each layer, (B, capacity, H, K). Rows may have different lengths."""
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -62,7 +63,7 @@ class KVCache:
         return keys[:, :stop], values[:, :stop]
 
     def rows(self, indices_R: Tensor) -> KVCache:
-        """These rows alone."""
+        """A cache with only these rows."""
         lengths_R = self.lengths_B[indices_R]
         longest = int(lengths_R.max())
         is_even = longest == int(lengths_R.min())
@@ -70,7 +71,7 @@ class KVCache:
                        is_even)  # fmt: skip
 
     def joined(self, other: KVCache) -> KVCache:
-        """The rows of both."""
+        """A cache with the rows of both."""
         return KVCache(
             [torch.cat(both) for both in zip(self.keys, other.keys)],
             [torch.cat(both) for both in zip(self.values, other.values)],
@@ -81,8 +82,8 @@ class KVCache:
 
 
 class Attention(nn.Module):
-    """Causal self-attention with rotary positions and normalised queries and keys. Heads share keys and values (arXiv
-    2305.13245) where the shape says so."""
+    """Causal self-attention with rotary positions and normalised queries and keys. If the shape has fewer heads of keys
+    and values, groups of query heads share them (grouped-query attention, arXiv 2305.13245)."""
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
@@ -110,12 +111,13 @@ def piece_positions(pieces_BT: Tensor) -> Tensor:
 
 
 def attend(q_BTHK: Tensor, k_BSHK: Tensor, v_BSHK: Tensor, mask: Mask | None) -> Tensor:
-    """Attention, B x T x H x K. Keys and values may have fewer heads: neighbouring heads of queries share them.
+    """Attention output, (B, T, H, K). If there are fewer heads of keys and values, neighbouring query heads share them.
 
     Args:
-        mask: added to the products of queries and keys, B x T x S; or ``PieceLengths``, or a ``block_mask`` for
-            FlexAttention: both pass over the pairs of other pieces; None where every query sees every key. Equal up to
-            rounding; FlexAttention has no gradients on the CPU.
+        mask: bool, (B, T, S), true where a query may attend to a key. ``PieceLengths`` or a ``block_mask`` for
+            FlexAttention
+        are equal up to rounding and skip pairs of different pieces. FlexAttention has no gradients on the CPU. None:
+        every query attends to every key.
     """
     if isinstance(mask, PieceLengths):
         parts = zip(*(each.flatten(0, 1).split(mask.lengths) for each in (q_BTHK, k_BSHK, v_BSHK)), strict=True)
@@ -138,7 +140,7 @@ def _attend(
 
 
 def block_mask(pieces_BT: Tensor) -> BlockMask:
-    """``piece_mask`` for FlexAttention: which blocks of pairs hold a pair at all."""
+    """``piece_mask`` for FlexAttention, which skips blocks without an allowed pair."""
 
     def sees(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (pieces_BT[row, query] == pieces_BT[row, key]) & (query >= key)
@@ -148,8 +150,8 @@ def block_mask(pieces_BT: Tensor) -> BlockMask:
 
 
 def piece_lengths(pieces_BT: Tensor) -> list[int] | None:
-    """Lengths of the pieces of rows that are laid end to end. None where attention behind a mask is faster: on devices
-    other than the CPU, and with very many pieces."""
+    """Lengths of the pieces of rows, laid end to end. None if attention with a mask is faster: on devices other than
+    the CPU, and with very many pieces."""
     if pieces_BT.device.type != "cpu":
         return None
     starts_BT = F.pad(pieces_BT[:, 1:] != pieces_BT[:, :-1], (1, 0), value=True)
@@ -164,13 +166,14 @@ def as_bias(mask_BTS: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def piece_mask(pieces_BT: Tensor) -> Tensor:
-    """True where the token of the first index may see the token of the second: same piece, not later."""
+    """Bool, (B, T, T): whether the token of the first index may attend to the token of the second, which must be in the
+    same piece and not later."""
     order_T = torch.arange(pieces_BT.shape[1], device=pieces_BT.device)
     return (pieces_BT[:, :, None] == pieces_BT[:, None, :]) & (order_T[:, None] >= order_T)
 
 
 def rotation_of(positions_BT: Tensor, head_width: int) -> Tensor:
-    """Cosine and sine of each position's angles, B x T x 1 x K/2 x 2."""
+    """Cosine and sine of the rotation angles of each position, (B, T, 1, K/2, 2)."""
     exponents = torch.arange(0, head_width, 2, device=positions_BT.device, dtype=torch.float32) / head_width
     angles = positions_BT[..., None, None].float() * ROPE_BASE**-exponents
     return torch.stack([angles.cos(), angles.sin()], -1)

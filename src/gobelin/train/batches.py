@@ -1,21 +1,19 @@
 """Training rows from token shards: packed pieces of whole items, read window by window.
 
-1. The row groups of the shards are shuffled and cut into *windows* of about ``WINDOW_TOKENS`` tokens. One window is in
-   memory at a time.
-2. The items of its documents are taken as they are, except that a text longer than a row is cut into several, and a
-   caption that leaves no room for its image is shortened; an image is never cut. With probability ``caption_drop`` a
-   caption before its image is left out, drawn anew each epoch: what classifier-free guidance (arXiv 2207.12598) needs;
-   with others, all texts of a document with images, or all that stands before an image.
-3. The documents of the window are shuffled and packed into rows of T tokens. One that fits a row stays whole. A longer
-   one is cut between items: its next piece goes where the longest run of its items leaves the least room. Every piece
-   opens with ``<|document|>``.
-4. The rows are shuffled. Batches run on through windows and epochs: no row is left out.
+1. The row groups of the shards are shuffled and divided into *windows* of about ``WINDOW_TOKENS`` tokens. One window is
+in memory at a time. 2. A text longer than a row is split into several texts. A caption that leaves no room for its
+image is truncated. An image is never split. With probability ``caption_drop`` a caption before its image is dropped,
+drawn anew each epoch, for classifier-free guidance (arXiv 2207.12598). Other probabilities drop all texts of a document
+with images, or everything before an image. 3. The documents of the window are shuffled and packed into rows of T
+tokens. A document that fits into a row stays whole. A longer one is split between items. Its next piece goes into the
+row where its longest run of items leaves the least room. Every piece begins with ``<|document|>``. 4. The rows are
+shuffled. A batch may span two windows or epochs, so no row is skipped.
 
-Other corpora can be mixed in; then each window has its share of them.
+Other corpora can be mixed in. Then each window has its share of tokens from each corpus.
 
-A window is a pure function of the data set's manifest, the settings, the seed and its number, so one number, a
-*position*, says where a run stands: the number of the window, counted on through the epochs, and the row in it. What a
-position gives does not depend on what was read before, nor on how many processes share the rows of a batch.
+A window is a pure function of the data set's manifest, the settings, the seed and its number. So one number, a
+*position*, is the state of the loader. It encodes the number of the window, counted through all epochs, and the row in
+it. The rows at a position depend neither on earlier reads nor on the number of processes that share a batch.
 """
 
 from __future__ import annotations
@@ -70,7 +68,7 @@ class Window:
         return len(self.order)
 
     def row(self, number: int) -> list[np.ndarray]:
-        """The pieces of a row, int32."""
+        """The pieces of a row, int32 each."""
         row = self.order[number]
         pieces = self.pieces_Q2[self.row_starts[row] : self.row_starts[row + 1]]
         ranges = [self.parts_P4[first:last].reshape(-1, 2).tolist() for first, last in pieces.tolist()]
@@ -82,22 +80,23 @@ _OPENING = np.array([DOCUMENT], np.int32)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Portion:
-    """Documents of a mixture."""
+    """Documents of a mixture, with their share."""
 
     documents: Documents
     share: float  # of all tokens, (0, 1)
 
 
 class Loader:
-    """The rows of documents, epoch after epoch; an epoch is a pass over these.
+    """Training rows of documents. An epoch is one pass over these documents.
 
     Args:
-        portions: what is mixed in: each window has its share of the tokens from each, to a document, and goes on where
-            the window before ended, pass after pass.
+        portions: other documents in the mixture. Each window takes its share of tokens from each, in whole documents,
+            and
+        continues where the previous window ended, pass after pass.
         window_tokens: see ``WINDOW_TOKENS``; another number gives other rows.
 
     Raises:
-        UserError: a row has no room for an image, or shares leave nothing for the documents.
+        UserError: an image does not fit into a row, or the shares of the portions sum to 1 or more.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class Loader:
         self._ahead: Prefetcher | None = None
 
     def window(self, number: int) -> Window:
-        """A window by its number, which counts on through the epochs; the last one is held."""
+        """A window by its number, which counts through all epochs. Caches the last one."""
         if self._held is None or self._held[0] != number:
             self._held = None  # one window is in memory at a time
             made = None if self._ahead is None else self._ahead.take(number)
@@ -138,7 +137,7 @@ class Loader:
 
     @contextlib.contextmanager
     def reading_ahead(self) -> Iterator[None]:
-        """While the block lasts, a separate process makes the next window."""
+        """A separate process makes the next window while the block runs."""
         self._held = self._read = None  # the copy that goes there is small
         self._ahead = Prefetcher(self)
         try:
@@ -148,18 +147,18 @@ class Loader:
             self._ahead = None
 
     def batch(self, position: int, batch_rows: int, rank: int = 0, world_size: int = 1) -> tuple[Batch, int]:
-        """The rows of one step, and the position of the next one.
+        """The rows of one step, and the position of the next step.
 
         Args:
             position: 0 at the beginning.
-            batch_rows: of the whole step.
-            rank: which of ``world_size`` processes asks; it is given every ``world_size``-th row.
+            batch_rows: rows of the whole step.
+            rank: index of this process among ``world_size``. It gets every ``world_size``-th row.
         """
         rows, position = self.rows(position, batch_rows)
         return make_batch(rows[rank::world_size], self.row_tokens), position
 
     def rows(self, position: int, num_rows: int) -> tuple[list[list[np.ndarray]], int]:
-        """So many rows from a position on, as pieces, and the position behind them."""
+        """``num_rows`` rows from a position on, as pieces, and the position after them."""
         number, row = position >> _ROW_BITS, position & ((1 << _ROW_BITS) - 1)
         found: list[list[np.ndarray]] = []
         while len(found) < num_rows:
@@ -176,17 +175,17 @@ class Loader:
             yield from (window.row(row) for row in range(len(window)))
 
     def utilisation(self, position: int) -> float:
-        """Tokens that are not padding, as a share of all positions of the rows of this position's window, (0, 1]."""
+        """Share of tokens that are not padding, in the rows of this position's window, (0, 1]."""
         window = self.window(position >> _ROW_BITS)
         return window.num_used / max(1, len(window) * self.row_tokens)
 
     def num_rows_of_an_epoch(self) -> int:
-        """As many as the first window has for its tokens; exact where it is the only one."""
+        """Estimated number of rows per epoch, from the first window. Exact if there is only one window."""
         window = self.window(0)
         return round(len(window) * self._epoch_tokens / max(1, len(window.tokens)))
 
     def make_window(self, number: int) -> Window:
-        """A window by its number."""
+        """Makes a window by its number."""
         epoch, place = divmod(number, self.num_windows)
         if self._portions:
             tokens, starts = _joined([self._portion_of(each, number) for each in (self._own, *self._portions)])
@@ -212,7 +211,7 @@ class Loader:
         )
 
     def _groups(self, epoch: int, place: int) -> np.ndarray:
-        """The row groups of a window of an epoch: those in whose share of the shuffled tokens their middle falls."""
+        """The row groups of a window: those whose middle lies in the window's share of the shuffled tokens."""
         sizes = self._documents.group_tokens
         order = np.random.default_rng([self._seed, epoch]).permutation(np.flatnonzero(sizes))
         middles = np.cumsum(sizes[order]) - sizes[order] / 2
@@ -220,8 +219,8 @@ class Loader:
         return np.sort(order[places == place])
 
     def _portion_of(self, portion: Portion, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The documents of a portion in a window of a mixture: of its passes, laid end to end, those whose middle falls
-        into the window's share. Row groups are shuffled anew for each pass."""
+        """The documents of a portion for a window. The passes over the portion are laid end to end, and the window
+        takes the documents whose middle lies in its share. Row groups are shuffled anew for each pass."""
         documents, size = portion.documents, portion.share * self._epoch_tokens / self.num_windows
         found, total = [], documents.num_tokens
         for turn in range(int(number * size // total), int((number + 1) * size // total) + 1):
@@ -240,7 +239,8 @@ class Loader:
         return _joined(found)
 
     def _tokens_of(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Read anew, unless they are those of the window before: a small corpus is read once."""
+        """The tokens of row groups. Rereads them unless they equal those of the previous window, so a small corpus is
+        read once."""
         if self._read is None or not np.array_equal(self._read[0], groups):
             self._read = None
             self._read = (groups, self._documents.read(groups))
@@ -248,7 +248,7 @@ class Loader:
 
 
 def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of documents, concatenated over the parts, and where each document begins, with the end."""
+    """Concatenated tokens of documents, and the offset of each document, with the end."""
     if len(parts) == 1:
         return parts[0]
     offsets = np.cumsum([0, *(len(tokens) for tokens, _ in parts)])

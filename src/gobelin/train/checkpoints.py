@@ -1,12 +1,12 @@
-"""Checkpoints of a training run: written beside training, whole or not at all, by however many processes there are.
+"""Checkpoints of a training run, written asynchronously and atomically by any number of processes.
 
     OUT/train/checkpoint_00001000/.metadata __0_0.distcp ...   weights, optimizers, best weights (torch's own format)
                                   metrics.jsonl                the log so far
-                                  state.json                   written last: without it the folder is no checkpoint
+                                  state.json                   written last; without it the folder is no checkpoint
 
-Tensors are copied, and a thread writes the copies while training goes on; each process writes its part. On an object
-store the parts are written to a local scratch folder and uploaded. What was written by so many processes is read by
-any other number of them (``torch.distributed.checkpoint``).
+Tensors are copied, and a thread writes the copies while training continues. Each process writes its part. For an object
+store, the parts are written to a local scratch folder and then uploaded. A run with another number of processes can
+read them (``torch.distributed.checkpoint``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CHECKPOINT = re.compile(rf"{CHECKPOINT_PREFIX}\d{{8}}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Position:
-    """Where a run stands, but for its tensors."""
+    """The state of a run, without its tensors."""
 
     step: int  # steps done
     position: int  # of the loader
@@ -56,7 +56,8 @@ class _Writing:
 
 
 class _Writer(dcp.FileSystemWriter):
-    """Leaves out of ``.metadata`` what differs from run to run: the folder's path, and a random name of the writer."""
+    """Removes from ``.metadata`` what differs between equal runs: the folder's path, and a random name of the
+    writer."""
 
     def storage_meta(self) -> StorageMeta:
         return StorageMeta()
@@ -66,8 +67,8 @@ class Checkpoints:
     """The checkpoints in a folder.
 
     Args:
-        identity: what a run must have in common with the one that it goes on with.
-        keep: how many, the newest, are kept.
+        identity: properties that must be equal in the resumed run.
+        keep: number of newest checkpoints to keep.
     """
 
     def __init__(self, folder: str, identity: dict[str, Any], processes: Processes, keep: int) -> None:
@@ -85,19 +86,19 @@ class Checkpoints:
 
     @property
     def is_writing(self) -> bool:
-        """Whether this process is not done with its part of a checkpoint."""
+        """Whether this process is still writing its part of a checkpoint."""
         return self._writing is not None and not self._writing.done.done()
 
     @property
     def newest_step(self) -> int | None:
-        """Of those that are whole or being written."""
+        """The newest step among complete and unfinished checkpoints."""
         if self._writing is not None:
             return self._writing.position.step
         whole = self.whole()
         return int(whole[-1].rpartition("_")[2]) if whole else None
 
     def start(self, position: Position, tensors: dict[str, Tensor], log: bytes) -> None:
-        """Begin to write one; tensors may change as soon as this returns. All processes must call it."""
+        """Starts writing a checkpoint. Tensors may change as soon as this returns. All processes must call it."""
         self.commit()
         folder = join(self._folder, f"{CHECKPOINT_PREFIX}{position.step:08d}")
         if self._processes.rank == 0:
@@ -116,7 +117,7 @@ class Checkpoints:
         self._writing = _Writing(folder, done, log, position)
 
     def commit(self) -> None:
-        """Wait for what all processes write, make it a checkpoint, and delete what is older than those kept."""
+        """Waits for all processes, completes the checkpoint, and deletes the oldest ones."""
         writing, self._writing = self._writing, None
         if writing is None:
             return
@@ -134,14 +135,14 @@ class Checkpoints:
         self._processes.wait()
 
     def whole(self) -> list[str]:
-        """Folders of checkpoints, the newest last."""
+        """Folders of complete checkpoints, the newest last."""
         return [folder for folder, is_whole in self._all().items() if is_whole]
 
     def read(self) -> tuple[Position, bytes, str] | None:
-        """The newest one, its log, and its folder, for ``load``; None without one.
+        """The newest checkpoint's position, its log, and its folder for ``load``. None if there is no checkpoint.
 
         Raises:
-            UserError: it is one of another run.
+            UserError: the checkpoint belongs to another run.
         """
         whole = self.whole()
         if not whole:
@@ -159,7 +160,7 @@ class Checkpoints:
         return position, read_bytes(join(whole[-1], METRICS_NAME)), whole[-1]
 
     def load(self, folder: str, tensors: dict[str, Tensor]) -> None:
-        """Fill tensors, or a process's shares of them, from a checkpoint."""
+        """Fills tensors, or a process's shards of them, from a checkpoint."""
         _expect_a_single_process()
         with local_copy(folder) as local:
             dcp.load(
@@ -168,7 +169,7 @@ class Checkpoints:
             )  # fmt: skip
 
     def _all(self) -> dict[str, bool]:
-        """Folders, the newest last, and whether each is whole."""
+        """All folders of checkpoints, the newest last, and whether each is complete."""
         found: dict[str, bool] = {}
         for name, _ in list_files(self._folder):
             folder, _, file = name.partition("/")
@@ -179,7 +180,7 @@ class Checkpoints:
 
 
 def _end(written: Future[Any], scratch: tempfile.TemporaryDirectory[str] | None, folder: str) -> None:
-    """Waits for a process's part, and uploads it where it was written to a scratch folder."""
+    """Waits for this process's part, and uploads it from the scratch folder if there is one."""
     written.result()
     if scratch is not None:
         with scratch:
@@ -187,5 +188,5 @@ def _end(written: Future[Any], scratch: tempfile.TemporaryDirectory[str] | None,
 
 
 def _expect_a_single_process() -> None:
-    """torch warns, in a thread of its own, that without other processes a single one is meant."""
+    """Suppresses torch's warning that it assumes a single process."""
     warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized", UserWarning)

@@ -1,4 +1,4 @@
-"""How exactly torch multiplies while a model is trained or sampled from."""
+"""Precision of matrix products in training and sampling."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import torch
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
-    """Within it, products of matrices are computed in this precision: float32 or bfloat16."""
+    """Within it, matrix products are computed in this precision: float32 or bfloat16."""
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,4 +1,4 @@
-"""Settings of the stages ``train`` and ``sample``. No torch in here: a recipe is read without it."""
+"""Settings of the stages ``train`` and ``sample``. Does not import torch, so that reading a recipe is fast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def check_device(device: str, precision: str) -> None:
-    """Raises UserError unless both are names that are known. Whether there is such a device, ``compute`` says."""
+    """Raises UserError unless both names are known. Does not check whether the device exists."""
     if device not in DEVICES:
         raise UserError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
     if precision not in PRECISIONS:
@@ -21,7 +21,7 @@ def check_device(device: str, precision: str) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LMConfig:
-    """Shape of the model; vocabulary and image grid come from the vocabulary."""
+    """Shape of the model. The vocabulary and the image grid come from the tokenizers."""
 
     width: int = 128
     """Model width D; a multiple of num_heads."""
@@ -40,7 +40,7 @@ class LMConfig:
 
     @property
     def kv_heads(self) -> int:
-        """Heads of keys and values."""
+        """Number of heads of keys and values."""
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
 
     @property
@@ -185,7 +185,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingConfig:
-    """How tokens are drawn."""
+    """How tokens are sampled."""
 
     temperature: float = 0.8
     """Divides the logits; lower is safer and more alike, 0 always takes the likeliest token."""
@@ -227,7 +227,7 @@ class SamplingConfig:
 
     @property
     def of_text(self) -> SamplingConfig:
-        """The same, with the limits for text where those for pictures stand."""
+        """The same settings, with the limits for text in place of those for images."""
         return dataclasses.replace(
             self,
             temperature=self.temperature if self.text_temperature is None else self.text_temperature,
@@ -238,7 +238,7 @@ class SamplingConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SampleConfig:
-    """What is drawn from the model after training."""
+    """What is sampled from the model after training."""
 
     captions: tuple[str, ...] = ()
     """Captions to draw pictures for. Empty: captions of held-out documents."""

@@ -1,4 +1,4 @@
-"""Rows of tokens whose keys and values are kept, and the draw of a next token."""
+"""Rows of tokens with a KV cache, and the sampling of the next token."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ Key = tuple[int, str]
 
 
 class Decoder:
-    """Rows of tokens, of any lengths, that all grow by one token at a time. Rows join and leave between steps.
+    """Rows of tokens of different lengths. All rows grow by one token per step. Rows can be added and removed between
+    steps.
 
     Attributes:
-        keys: whose row each is, in the order of the rows.
-        logits_BV: of what follows each row.
+        keys: the owner of each row, in the order of the rows.
+        logits_BV: for the next token of each row.
     """
 
     keys: list[Key]
@@ -35,7 +36,7 @@ class Decoder:
         self.keys = []
 
     def add(self, keys: Sequence[Key], prompts: Sequence[Sequence[int]]) -> None:
-        """Rows that begin with these tokens join."""
+        """Adds rows that begin with these tokens."""
         longest = max(map(len, prompts))
         padded = [[*prompt, *[PAD] * (longest - len(prompt))] for prompt in prompts]
         tokens_BT = torch.tensor(padded, device=self._device)
@@ -51,14 +52,14 @@ class Decoder:
             self.logits_BV = torch.cat([self.logits_BV, logits_BV])
 
     def append(self, tokens: Sequence[int], places: Sequence[int]) -> None:
-        """Adds a token to each row; its place in its picture is -1 where it is of none."""
+        """Appends one token to each row. Its place in its image is -1 outside of images."""
         assert self._cache is not None
         tokens_B1, places_B1 = torch.tensor([tokens, places], device=self._device)[..., None]
         ones_B = torch.ones(len(tokens), dtype=torch.long, device=self._device)
         self.logits_BV = self._model.extend(tokens_B1, ones_B, places_B1, self._cache).float()
 
     def keep(self, keys: set[Key]) -> None:
-        """The rows of other keys leave."""
+        """Removes the rows of all other keys."""
         kept = [index for index, key in enumerate(self.keys) if key in keys]
         if not kept:
             self._cache, self.keys = None, []
@@ -70,12 +71,12 @@ class Decoder:
 
 
 def draw(logits_BV: Tensor, config: SamplingConfig, uniforms_B: Tensor) -> Tensor:
-    """One index a row, int64 of shape B. Entries of minus infinity are never drawn.
+    """Samples one index per row, int64 (B,). An entry of minus infinity is never drawn.
 
     Args:
-        config: its temperature, top_k and top_p count.
-        uniforms_B: a number in [0, 1) for each row, float64. The index is where the distribution function of the row,
-            likeliest tokens first where there is a limit, passes it.
+        config: its temperature, top_k and top_p are used.
+        uniforms_B: a number in [0, 1) for each row, float64. Inverse transform sampling: takes the first index whose
+        cumulative probability exceeds it, sorted by probability if there is a limit.
     """
     if logits_BV.device.type == "mps":  # has no float64
         logits_BV = logits_BV.cpu()

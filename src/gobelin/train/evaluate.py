@@ -1,12 +1,12 @@
-"""Does the model use the partner? The grounding gap on held-out pairs of a caption and a picture.
+"""Measures whether the model uses the other modality: the grounding gap on held-out (caption, image) pairs.
 
-For each pair, the loss of the picture's codes after its own caption is compared with their loss after the caption of
-another pair (with a different text). Likewise, the loss of the caption's text after its own picture is compared with
-its loss after the other pair's picture. A model that ignores the other modality has a gap of zero. The gap is in nats
-per token, with a 95 % bootstrap interval over pairs. Costs four forward passes per pair: about 100 pairs a second on
+For each pair, the loss of the image's codes after its own caption is compared with their loss after the caption of
+another pair, which has a different text. Likewise, the loss of the caption after its own image is compared with its
+loss after the other pair's image. A model that ignores the other modality has a gap of zero. The gap is in nats per
+token, with a 95 % bootstrap interval over pairs. It costs four forward passes per pair: about 100 pairs per second on
 one core.
 
-``losses_of`` gives the losses over documents that were fixed elsewhere.
+``losses_of`` computes the losses over given documents.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BATCH_SIZE = 32
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gap:
-    """Loss with a wrong partner minus loss with the right one."""
+    """Loss with a wrong partner minus loss with the right partner."""
 
     mean: float  # nats per token
     low: float  # 95 % interval of the mean
@@ -44,7 +44,7 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grounding:
-    """Both directions over the same pairs and the same wrong partners."""
+    """The gaps in both directions, over the same pairs and the same wrong partners."""
 
     num_pairs: int
     image: Gap  # codes given a caption
@@ -52,7 +52,7 @@ class Grounding:
 
 
 def grounding_gap(model: LanguageModel, pairs: Sequence[Pair], *, seed: int) -> Grounding:
-    """Measure the gap. Raises ValueError unless there are two pairs with different captions."""
+    """Measures the gap. Raises ValueError unless there are two pairs with different captions."""
     pairs = [dataclasses.replace(pair, caption=pair.caption[:MAX_CAPTION_TOKENS]) for pair in pairs]
     begins = model.vocabulary.image_begins
     others = _wrong_partners(pairs, seed)
@@ -71,10 +71,10 @@ def grounding_gap(model: LanguageModel, pairs: Sequence[Pair], *, seed: int) -> 
 def losses_of(
     model: LanguageModel, documents: Documents, *, row_tokens: int, batch_rows: int, precision: str, max_rows: int
 ) -> dict[str, float | None]:
-    """What the model was measured by over these documents: see ``Measured.means``; None each without any.
+    """Losses and accuracies over these documents; see ``Measured.means``. All None without documents.
 
     Args:
-        max_rows: packed rows of them that are read, always the same ones.
+        max_rows: number of packed rows to read, always the same rows.
     """
     loader = Loader(documents, row_tokens=row_tokens, caption_drop=0.0, seed=0)
     device, rows, sums = model.head.weight.device, itertools.islice(loader.epoch(), max_rows), None
@@ -89,7 +89,7 @@ def losses_of(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Question:
-    """A sequence and the range of its tokens whose mean loss is asked for."""
+    """A sequence and the range of its tokens over which the loss is averaged."""
 
     tokens: np.ndarray
     start: int
@@ -108,7 +108,7 @@ def _caption_after(picture: Pair, caption: Sequence[int], begins: Sequence[int])
 
 @torch.no_grad()
 def _losses(model: LanguageModel, questions: Sequence[_Question]) -> np.ndarray:
-    """Mean nats over the range of each question."""
+    """Mean loss over the range of each question, nats per token."""
     device = model.head.weight.device
     results = []
     for start in range(0, len(questions), BATCH_SIZE):
@@ -124,7 +124,7 @@ def _losses(model: LanguageModel, questions: Sequence[_Question]) -> np.ndarray:
 
 
 def _wrong_partners(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """For each pair the next one with a different caption, in an order drawn from the seed."""
+    """For each pair, the next pair with a different caption, in a random order drawn from the seed."""
     if len({pair.caption for pair in pairs}) < 2:
         raise ValueError(f"grounding needs two pairs with different captions, got {len(pairs)} pairs without")
     order = np.random.default_rng(seed).permutation(len(pairs)).tolist()

@@ -1,4 +1,4 @@
-"""Did training go well? What the log of a run says that its user should be told, one sentence each. No torch."""
+"""Warnings about a training, from its log, one sentence each. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ RISE = 0.02
 def fit_alerts(
     lines: Sequence[Mapping[str, Any]], losses: Mapping[str, float | None], model_step: int, num_codes: int
 ) -> list[str]:
-    """Signs that a model learned its corpus by heart, or nothing of its pictures.
+    """Signs that a model memorized its corpus, or learned nothing about its images.
 
     Args:
         lines: of ``metrics.jsonl``.
-        losses: of the finished model; those on held-out documents begin with ``validation_``.
-        model_step: the step whose weights the model has.
+        losses: of the finished model; names of losses on held-out documents begin with ``validation_``.
+        model_step: the step of the model's weights.
         num_codes: image tokens of the vocabulary.
     """
     return [*_overfitting(lines, model_step), *_guessing(losses, num_codes)]
 
 
 def skip_alerts(num_skipped: int, step: int) -> list[str]:
-    """Batches that a run skipped, of how many steps."""
+    """A warning if a run skipped batches, with their share of the steps."""
     if not num_skipped:
         return []
     return [
@@ -35,7 +35,7 @@ def skip_alerts(num_skipped: int, step: int) -> list[str]:
 
 
 def _overfitting(lines: Sequence[Mapping[str, Any]], model_step: int) -> list[str]:
-    """The held-out loss rose behind the model's step while that of training went on falling."""
+    """A warning if the held-out loss rose after the model's step while the training loss kept falling."""
     held_out = [(line["step"], line["validation_loss"]) for line in lines if line.get("validation_loss") is not None]
     best = min((loss for _, loss in held_out), default=0.0)
     before = [line["loss"] for line in lines if line["step"] <= model_step and line.get("loss") is not None]
@@ -53,7 +53,7 @@ def _overfitting(lines: Sequence[Mapping[str, Any]], model_step: int) -> list[st
 
 
 def _guessing(losses: Mapping[str, float | None], num_codes: int) -> list[str]:
-    """Held-out pictures are predicted no better than by guessing."""
+    """A warning if held-out images are predicted no better than by guessing."""
     held_out, guess = losses.get("validation_image_nats"), math.log(num_codes)
     if held_out is None or held_out < guess:
         return []

@@ -1,4 +1,5 @@
-"""Which documents are held out from training, as a file that other runs can use: ``train/held_out.json``. No torch."""
+"""The documents that are held out from training, in a file that other runs can use: ``train/held_out.json``. No
+torch."""
 
 from __future__ import annotations
 
@@ -22,17 +23,17 @@ MOST_OF_ALL = 0.25
 
 
 def hash_of(name: str) -> int:
-    """What a document, by its id, or a site is known by in an index, 64 bits. Uniform, so it also says what is held
-    out."""
+    """The 64-bit hash that identifies a document (by its id) or a site in an index. It is uniform, so it also decides
+    what is held out."""
     return int.from_bytes(hashlib.blake2b(f"validation\n{name}".encode(), digest_size=8).digest(), "big")
 
 
 def choose_sites(documents: Mapping[int, int], ratio: float) -> set[int]:
-    """Sites to hold out, taken in order of the hash of their name until they have their share of the documents; one
-    that would overshoot is passed over. None where the smallest site has more than a quarter of all.
+    """Chooses sites to hold out, in order of the hash of their name, until they reach their share of the documents. A
+    site that would exceed the share is skipped. Empty if the smallest site has more than a quarter of all documents.
 
     Args:
-        documents: of each site, by ``hash_of`` its name.
+        documents: number of documents per site, by ``hash_of`` its name.
         ratio: share of the documents to hold out, [0, 1).
     """
     total, held_out, chosen = sum(documents.values()), 0, set()
@@ -50,7 +51,7 @@ def choose_sites(documents: Mapping[int, int], ratio: float) -> set[int]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The split of a corpus. What is in neither list is trained on."""
+    """The split of a corpus. Documents in neither list are trained on."""
 
     by: Literal["site", "document", "file"]
     """How documents were chosen: whole sites; single documents, because one site has nearly all; or the documents of a
@@ -69,12 +70,12 @@ class HeldOut:
         return hashlib.sha256("\n".join([*self.documents, "", *self.left_out]).encode()).hexdigest()
 
     def save(self, folder: str) -> None:
-        """Write ``held_out.json`` into the folder."""
+        """Writes ``held_out.json`` into the folder."""
         write_json(join(folder, FILE_NAME), {"version": _VERSION, **dataclasses.asdict(self)})
 
     @classmethod
     def load(cls, address: str) -> HeldOut:
-        """The file that ``save`` wrote. Raises UserError where there is none, or another one."""
+        """Reads the file that ``save`` wrote. Raises UserError if it is missing or has another version."""
         try:
             values = read_json(address)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -1,10 +1,9 @@
 """Products of float32 matrices by oneDNN, on an AMD processor with AVX-512.
 
-torch hands them to MKL, which on AMD's processors does without AVX-512: 2.2 times slower there than oneDNN, which torch
-comes with too but uses for other types of numbers only (``bench/train.py products`` measures both). On Intel's
-processors MKL is the faster by 1.1 to 1.4 times, and on an AMD processor without AVX-512 by up to 1.6 times, most for
-the gradients of weights. There, on other processors and devices, and under ``torch.compile``, products are those of
-torch.
+torch uses MKL for them, which does not use AVX-512 on AMD's processors. There it is 2.2 times slower than oneDNN, which
+torch includes but uses only for other number types (``bench/train.py products`` measures both). On Intel's processors
+MKL is faster by a factor of 1.1 to 1.4, and on AMD processors without AVX-512 by up to 1.6, most for the gradients of
+weights. On all these processors, on other devices and under ``torch.compile``, this module uses torch's products.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def is_amd_with_avx512(cpuinfo: Path = _CPUINFO) -> bool:
-    """Whether Linux names AMD as the maker of the processor, and AVX-512 among what it knows; False where it does not
-    say."""
+    """Whether Linux reports an AMD processor with AVX-512; False if it reports neither."""
     try:
         told = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -53,7 +51,7 @@ def product(a_MK: Tensor, b_KN: Tensor) -> Tensor:
 
 
 def gated(gate_up: Tensor) -> Tensor:
-    """SwiGLU of what holds the gate in its first half and what is let through in its second."""
+    """SwiGLU: SiLU of the first half (the gate) times the second half."""
     if torch.compiler.is_compiling():
         gate, up = gate_up.chunk(2, -1)
         return F.silu(gate) * up
@@ -61,7 +59,7 @@ def gated(gate_up: Tensor) -> Tensor:
 
 
 class _Gated(torch.autograd.Function):
-    """Half the passes over memory that autograd makes."""
+    """SwiGLU with half as many passes over memory as with autograd."""
 
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
@@ -98,7 +96,7 @@ class _Linear(torch.autograd.Function):
 
 
 def times_transposed(input: Tensor, weight: Tensor) -> Tensor:
-    """The product of a matrix, or a stack of them, and a transposed one, by oneDNN: (..., K) and (N, K) -> (..., N)."""
+    """The product of matrices and a transposed matrix by oneDNN: (..., K) and (N, K) -> (..., N)."""
     assert _ONEDNN is not None
     found: Tensor = _ONEDNN(input, weight, None, "none", [], "")
     return found

@@ -1,7 +1,7 @@
-"""What a training run writes of itself while it goes on.
+"""The logs of a training run.
 
-``metrics.jsonl``: losses by step, the same to the bit when a run repeats. ``speed.jsonl``: tokens a second, and which
-share of the device's arithmetic that is (MFU); it follows from the clock. TensorBoard's files hold both.
+``metrics.jsonl``: losses by step, bit-identical when a run is repeated. ``speed.jsonl``: tokens per second, and model
+FLOPs utilisation (MFU), which depend on the clock. TensorBoard's files hold both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Line = Mapping[str, float | None]
 
 
 class Lines:
-    """Lines of JSON that are kept at an address; on a store a file can only be written whole."""
+    """Lines of JSON in a file. On an object store, every write replaces the whole file."""
 
     def __init__(self, address: str, content: bytes, is_written: bool) -> None:
         self._address, self.content, self._is_written = address, content, is_written
@@ -60,7 +60,7 @@ class Log:
 
     Args:
         content: of ``metrics.jsonl`` so far.
-        step: steps done so far.
+        step: number of steps done so far.
         is_written: False in all processes but one.
     """
 
@@ -73,16 +73,16 @@ class Log:
 
     @property
     def content(self) -> bytes:
-        """Of ``metrics.jsonl``."""
+        """The content of ``metrics.jsonl``."""
         return self._metrics.content
 
     def add(self, step: int, line: Line) -> None:
-        """What a step was measured by."""
+        """Adds the measurements of a step."""
         self._metrics.add({"step": step, **line})
         self._to_tensorboard(step, line)
 
     def add_speed(self, step: int, tokens_per_step: int, flops_per_step: float, device: torch.device) -> Line:
-        """The speed since the last time, but for pauses."""
+        """Adds the speed since the last call, without pauses."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         steps_per_second = (step - self._step) / seconds
         peak = peak_flops(device)
@@ -98,13 +98,13 @@ class Log:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """The time in the block is not training's."""
+        """The time in the block does not count as training time."""
         started = time.monotonic()
         yield
         self._started += time.monotonic() - started
 
     def write(self) -> None:
-        """What has not been written."""
+        """Writes the lines that are not written yet."""
         self._metrics.write()
         self._speed.write()
         if self._tensorboard is not None:
@@ -118,16 +118,16 @@ class Log:
 
 
 def _until(step: int, content: bytes) -> bytes:
-    """The lines up to a step; those behind it are of steps that are done again."""
+    """The lines up to a step. Later lines belong to steps that will be repeated."""
     return b"".join(line for line in content.splitlines(keepends=True) if json.loads(line)["step"] <= step)
 
 
 @contextlib.contextmanager
 def opened(folder: str, content: bytes, step: int, *, with_tensorboard: bool, writes: bool) -> Iterator[Log]:
-    """The logs of a run, written whenever the block ends.
+    """Opens the logs of a run, and writes them when the block ends.
 
     Args:
-        writes: whether this process is the one that writes.
+        writes: whether this process writes.
 
     Raises:
         UserError: the package tensorboard is not installed.
@@ -143,7 +143,8 @@ def opened(folder: str, content: bytes, step: int, *, with_tensorboard: bool, wr
 
 @contextlib.contextmanager
 def _tensorboard(folder: str) -> Iterator[Any]:
-    """A writer of TensorBoard's files. It writes to a disk alone, so to a store they go when training ends."""
+    """A writer of TensorBoard's files. It writes only to a local disk, so for an object store they are uploaded at the
+    end."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -162,7 +163,7 @@ def _tensorboard(folder: str) -> Iterator[Any]:
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """What a device does at best, in bfloat16; None where it is not in the table."""
+    """Peak FLOPS of a device in bfloat16; None if it is not in the table."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -170,7 +171,7 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 def in_words(line: Line, num_codes: int) -> str:
-    """The losses of a step in a few words; the loss of images is compared with guessing among the codes."""
+    """The losses of a step in a few words. The image loss is compared with guessing among the codes."""
     found = []
     if line.get("loss") is not None:
         found.append(f"loss {line['loss']:.3f}")

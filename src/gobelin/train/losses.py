@@ -1,4 +1,4 @@
-"""What training minimises, and what it is measured by: losses and hits of text and image tokens apart."""
+"""The training loss and its measurements, separately for text and image tokens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEVICE_CHUNK_BYTES = 256 * 2**20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
-    """What losses are asked for."""
+    """The tokens, targets and weights for which losses are computed."""
 
     targets_N: Tensor  # NO_TARGET where there is none
     weights_N: Tensor | None = None  # of each target in what is minimised; None: nothing is
@@ -39,7 +39,7 @@ class Wanted:
 
 
 class TokenLosses(NamedTuple):
-    """Of rows laid end to end; tokens without a target have numbers that mean nothing."""
+    """Losses per token of rows laid end to end. Values of tokens without a target are meaningless."""
 
     total: Tensor  # what is minimised, a scalar, and alone has gradients
     losses_N: Tensor  # nats
@@ -47,7 +47,7 @@ class TokenLosses(NamedTuple):
 
 
 def token_losses(model: nn.Module, batch: Batch, wanted: Wanted, device: torch.device, precision: str) -> TokenLosses:
-    """Losses of a batch. It may lie on the CPU; the device is not waited for."""
+    """Losses of a batch, which may lie on the CPU. Does not synchronize with the device."""
     tokens_BT, pieces_BT = (each.to(device, non_blocking=True) for each in (batch.tokens_BT, batch.pieces_BT))
     with autocast(device, precision):
         found: TokenLosses = model(tokens_BT, pieces_BT, wanted)
@@ -55,8 +55,8 @@ def token_losses(model: nn.Module, batch: Batch, wanted: Wanted, device: torch.d
 
 
 def losses_of_head(head: nn.Linear, x_ND: Tensor, wanted: Wanted) -> TokenLosses:
-    """Losses of the head's logits, a chunk of rows at a time. Gradients are computed along with them, so no logits are
-    kept or computed again."""
+    """Losses of the head's logits, one chunk of rows at a time. Computes the gradients in the same pass, so no logits
+    are stored or recomputed."""
     return TokenLosses(*_Losses.apply(x_ND, head.weight, wanted))
 
 
@@ -98,13 +98,13 @@ class _Losses(torch.autograd.Function):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TargetWeights:
-    """What tokens weigh in the loss, by what they are."""
+    """Weights of tokens in the loss, by their kind."""
 
     text: float
     image: float
 
     def of(self, targets_M: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """The weight of each target; that of special tokens is 1, and 0 where there is no target."""
+        """The weight of each target: 1 for special tokens, 0 without a target."""
         is_special, is_image = targets_M < vocabulary.text_offset, targets_M >= vocabulary.image_offset
         weights_M = torch.where(is_image, self.image, torch.where(is_special, 1.0, self.text))
         return torch.where(targets_M == NO_TARGET, 0.0, weights_M)
@@ -120,13 +120,13 @@ class TargetWeights:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measured:
-    """Sums over targets: 3 x 4, for special, text and image tokens the nats, targets, hits and bytes of text. A hit is
-    a target that was the likeliest token."""
+    """Sums over targets, (3, 4): for special, text and image tokens, the nats, targets, hits and bytes of text. A hit
+    is a target that was the most likely token."""
 
     sums: Tensor
 
     def weighted(self, weights: TargetWeights) -> float | None:
-        """The weighted mean over all targets, without z-loss; None without targets."""
+        """The weighted mean loss over all targets, without z-loss; None without targets."""
         nats, count = (
             sum(each * weight for each, weight in zip(column, (1.0, weights.text, weights.image)))
             for column in self.sums[:, :2].T.tolist()
@@ -134,7 +134,8 @@ class Measured:
         return nats / count if count else None
 
     def means(self) -> dict[str, float | None]:
-        """Nats a text token and an image code, bits a byte of text, shares of hits; None where there were none."""
+        """Nats per text token and per image code, bits per byte of text, and accuracies; None if there are no such
+        tokens."""
         _, text, image = self.sums.tolist()
         return {
             "text_nats": text[0] / text[1] if text[1] else None,
@@ -146,8 +147,8 @@ class Measured:
 
 
 def measure(found: TokenLosses, targets_N: Tensor, vocabulary: Vocabulary) -> Measured:
-    """Split what was found, hits included, by what the target is. Stays on the device, in double precision where it has
-    that."""
+    """Sums losses and hits by the kind of target. Stays on the device, in double precision if the device supports
+    it."""
     assert found.hits_N is not None
     dtype = torch.float32 if targets_N.device.type == "mps" else torch.float64
     kinds_N = (targets_N >= vocabulary.text_offset).long() + (targets_N >= vocabulary.image_offset).long()

@@ -1,4 +1,4 @@
-"""The log of a training run, as programs read it. No torch."""
+"""Reads the log of a training run. Does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other corpora that training mixes in."""
+"""Other corpora in the training mixture."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ VALIDATION = "validation_"
 
 
 def shards_in(address: str) -> str:
-    """The token shards of an output folder; or the address, which is a folder of shards itself."""
+    """The token shards of an output folder; or the address itself, if it is a folder of shards."""
     return join(address, "tokenize", "shards") if exists(join(address, "run.json")) else address.rstrip("/")
 
 
 def prefix_of(number: int) -> str:
-    """Before the names of losses on what another corpus holds out, by its place among the addresses, sorted."""
+    """The prefix of the names of losses on another corpus's held-out documents, by its index in the sorted
+    addresses."""
     return f"{VALIDATION}mixture_{number}_"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mixture:
-    """The run's own corpus, and the others that are mixed in."""
+    """The run's own corpus, and the other corpora of the mixture."""
 
     own: TokenCorpus
     others: list[tuple[float, TokenCorpus]]
@@ -48,15 +49,14 @@ class Mixture:
 
     @property
     def identity(self) -> list[list[str | float]]:
-        """What tells this mixture from others: the documents that are trained on, and their shares. Nothing where
-        nothing is mixed in."""
+        """Fingerprints of the training documents of each corpus, and their shares. Empty without other corpora."""
         own_share = 1 - sum(share for share, _ in self.others)
         corpora = [(own_share, self.own), *self.others] if self.others else []
         return [[corpus.training.fingerprint, share] for share, corpus in corpora]
 
     @property
     def portions(self) -> list[Portion]:
-        """What the loader mixes in."""
+        """The portions for the loader."""
         return [Portion(corpus.training, share) for share, corpus in self.others]
 
 
@@ -64,20 +64,21 @@ def read_mixture(
     shards: str, mixture: Mapping[str, float], vocabulary: Vocabulary, held_out: float | HeldOut, ratio: float,
     kept_in: str,
 ) -> Mixture:  # fmt: skip
-    """The run's own corpus and those of ``train.mixture``. What any of them holds out, by document or by site, is
-    trained on in none; nor are near-duplicates of that, unless the run's own corpus is alone: ``score`` compared its
-    documents with each other.
+    """Reads the run's own corpus and those of ``train.mixture``. No corpus trains on a document or site that any of
+    them holds out. With other corpora, near-duplicates of held-out documents are removed, too. (Within the run's own
+    corpus, ``score`` has found them.)
 
-    Of another corpus that is held out which its own run held out, where it trained; else the share ``ratio``, as whole
-    sites where its shards know them.
+    Another corpus holds out what its own run held out, if that run trained. Otherwise it holds out the share ``ratio``,
+    as whole sites if its shards name them.
 
     Args:
         held_out: of the run's own corpus, as for ``read_corpus``.
-        kept_in: folder that keeps the indexes.
+        kept_in: folder for the indexes.
 
     Raises:
-        UserError: no token shards there, or of other tokenizers (the message names the fingerprints of both), or
-            nothing to train on.
+        UserError: an address has no token shards, its tokenizers differ (the message has both fingerprints), or there
+            is
+        nothing to train on.
     """
     own_index = read_index(shards, vocabulary, kept_in)
     own_split = split_of(own_index, held_out)

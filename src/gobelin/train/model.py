@@ -1,10 +1,10 @@
 """A compact decoder-only language model over mixed sequences of text and image tokens.
 
-Pre-norm RMSNorm, rotary positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), RMS-normalised queries and keys with
-one learned factor a layer (arXiv 2405.09818 needs them to train mixed modalities stably), output projections that start
-at zero, no biases, an untied head. Besides its id, an image token may have a learned embedding of its place in the
-picture, which follows from the tokens themselves. Rows may pack several pieces of documents; a piece attends only to
-itself, and its positions start at 0.
+It has pre-norm RMSNorm, rotary positions (arXiv 2104.09864), SwiGLU (arXiv 2002.05202), RMS-normalised queries and keys
+with one learned factor per layer (arXiv 2405.09818: they stabilize training on mixed modalities), output projections
+that start at zero, no biases, and an untied head. An image token may also have a learned embedding of its place in the
+image, which is computed from the tokens. A row may hold several pieces of documents. A piece attends only to itself,
+and its positions start at 0.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ INIT_STD = 0.02
 
 
 class Block(nn.Module):
-    """Attention, then a gated hidden layer (SwiGLU), each behind a norm and added to its input."""
+    """Attention and a gated feed-forward layer (SwiGLU), both pre-norm with a residual connection."""
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Block(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Tokens to logits of the next token."""
+    """Predicts logits of the next token."""
 
     def __init__(self, config: LMConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -86,17 +86,19 @@ class LanguageModel(nn.Module):
         self.head = Linear(config.width, vocabulary.size)
 
     def forward(self, tokens_BT: Tensor, pieces_BT: Tensor, wanted: Wanted | None = None) -> Tensor | TokenLosses:
-        """Logits B x T x V of whole rows; where targets are given, losses, and no logits are kept. See ``features``."""
+        """Logits of whole rows, (B, T, V); or, if ``wanted`` is given, losses without stored logits. See
+        ``features``."""
         x_BTD = self.features(tokens_BT, pieces_BT)
         return self.head(x_BTD) if wanted is None else losses_of_head(self.head, x_BTD.flatten(0, 1), wanted)
 
     def features(self, tokens_BT: Tensor, pieces_BT: Tensor) -> Tensor:
-        """What the head makes logits of, B x T x D.
+        """The input of the head, (B, T, D).
 
         Args:
             tokens_BT: ids of the vocabulary.
-            pieces_BT: which piece each token belongs to; a piece is a run of equal numbers. A token sees the tokens
-                of its own piece up to itself. Padding is a piece like any other.
+            pieces_BT: piece of each token; a piece is a run of equal numbers. A token attends to earlier tokens of its
+                piece
+            and to itself. Padding is a piece like any other.
         """
         lengths = None if self.has_fixed_shapes or self.uses_flex_attention else piece_lengths(pieces_BT)
         mask: Mask
@@ -110,12 +112,12 @@ class LanguageModel(nn.Module):
         return self._run(tokens_BT, piece_positions(pieces_BT), places_BT, mask, None)
 
     def extend(self, tokens_BT: Tensor, num_new_B: Tensor, places_BT: Tensor, cache: KVCache) -> Tensor:
-        """Logits B x V of what follows tokens that continue the rows of the cache, which grow by them.
+        """Appends tokens to the rows of the cache. Returns the logits of the next token of each row, (B, V).
 
         Args:
             tokens_BT: rows padded on the right.
-            num_new_B: how many tokens of each row are real, in [1, T], T among them; all are where T is 1.
-            places_BT: as ``places_in_picture`` gives.
+            num_new_B: number of real tokens in each row, in [1, T]; at least one row has T. If T is 1, all are real.
+            places_BT: result of ``places_in_picture``.
         """
         num_new = tokens_BT.shape[1]
         positions_BT = cache.lengths_B[:, None] + torch.arange(num_new, device=tokens_BT.device)
@@ -166,13 +168,14 @@ def build_model(
     device: torch.device | str = "cpu",
     shard: Callable[[LanguageModel], None] | None = None,
 ) -> LanguageModel:
-    """A model with fresh weights: normal of deviation 0.02, zero for output projections and head.
+    """A model with fresh weights: normal with standard deviation 0.02; zero for output projections and head.
 
-    The generator lives on the CPU, so the same seed gives the same weights on every device and for any number of
-    processes that share them.
+    The generator is on the CPU, so the same seed gives the same weights on every device and for any number of
+    processes.
 
     Args:
-        shard: makes the parameters, which have no memory yet, shares of a process. One parameter at a time is whole.
+        shard: shards the parameters, which have no memory yet, among processes. Then only one parameter at a time is
+            whole.
     """
     with torch.device("meta"):
         model = LanguageModel(config, vocabulary)
@@ -196,7 +199,7 @@ def _fresh(name: str, shape: torch.Size, config: LMConfig, generator: torch.Gene
 
 @torch.no_grad()
 def fill_parameter(parameter: Tensor, whole: Tensor) -> None:
-    """Sets a parameter, or a process's share of it, to a whole tensor that each process has."""
+    """Sets a parameter, or a process's shard of it, from a whole tensor that each process has."""
     if isinstance(parameter, DTensor):
         whole = distribute_tensor(
             whole.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
@@ -205,7 +208,7 @@ def fill_parameter(parameter: Tensor, whole: Tensor) -> None:
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters by name, on the CPU; shares of processes, which must all ask, are put together."""
+    """The whole parameters by name, on the CPU. Gathers shards, so all processes must call it."""
     return {
         name: (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu()
         for name, tensor in model.state_dict().items()
@@ -213,9 +216,9 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def places_in_picture(tokens_BT: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Place in [0, N) of each image token in its picture, raster order; -1 for every other token.
+    """Place of each image token in its image, in raster order, [0, N); -1 for every other token.
 
-    Pictures in a row must be whole, except that the last one may stop early.
+    Images in a row must be whole, except that the last one may be incomplete.
     """
     index_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
     in_picture_BT = tokens_BT >= vocabulary.image_offset
@@ -224,10 +227,11 @@ def places_in_picture(tokens_BT: Tensor, vocabulary: Vocabulary) -> Tensor:
 
 
 def save_model(model: LanguageModel, folder: str, weights: dict[str, Tensor] | None = None) -> None:
-    """Write ``model.safetensors``, ``model.json`` and ``vocabulary.json`` into the folder, made if need be.
+    """Writes ``model.safetensors``, ``model.json`` and ``vocabulary.json`` into the folder, which is created if
+    necessary.
 
     Args:
-        weights: those of the model where it holds shares of them alone, as ``whole_weights`` gives.
+        weights: result of ``whole_weights``, if the model is sharded.
     """
     with local_output(join(folder, WEIGHTS_NAME)) as path:
         save_file(whole_weights(model) if weights is None else weights, path)
@@ -237,7 +241,7 @@ def save_model(model: LanguageModel, folder: str, weights: dict[str, Tensor] | N
 
 
 def load_model(folder: str, device: torch.device | str = "cpu") -> LanguageModel:
-    """The model that ``save_model`` wrote. Raises UserError where there is none."""
+    """Reads the model that ``save_model`` wrote. Raises UserError if there is none."""
     if not exists(join(folder, CONFIG_NAME)) or not exists(join(folder, WEIGHTS_NAME)):
         raise UserError(f"no model in {folder}: train one, or give the output folder of the train stage")
     config = LMConfig(**read_json(join(folder, CONFIG_NAME)))

@@ -1,10 +1,11 @@
-"""Muon: momentum whose update is brought to singular values near 1 (Jordan et al., 2024), in float32 on any processor.
+"""Muon: momentum whose update is orthogonalized to singular values near 1 (Jordan et al., 2024), in float32 on any
+device.
 
-It differs from ``torch.optim.Muon`` in three ways that make it cheap. Torch iterates in bfloat16, which a processor
-without instructions for it must emulate. Here the iterations run in float32, on the Gram matrices, which are square and
-have the smaller side. Three iterations with the best coefficients do as much as five of Jordan's. And the rows of each
-attention head are a separate matrix, whose smaller side is the head's width. The scale of updates is AdamW's (arXiv
-2502.16982), so both take one learning rate.
+It is cheaper than ``torch.optim.Muon`` for three reasons. Torch iterates in bfloat16, which processors without bfloat16
+instructions must emulate. Here the iterations run in float32 on the Gram matrices, which are square with the smaller
+side. Three iterations with optimal coefficients equal five of Jordan's. The rows of each attention head are a separate
+matrix, whose smaller side is the head's width. Updates are scaled like AdamW's (arXiv 2502.16982), so both use the same
+learning rate.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ SMALLEST_NORM = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices. Nesterov momentum and decoupled weight decay.
+    """Muon for matrices, with Nesterov momentum and decoupled weight decay.
 
-    A group may give ``block``, rows and columns of which its matrices consist; each block is then a matrix of its own.
+    A parameter group may set ``block``, the (rows, columns) of the blocks that its matrices consist of. Each block is
+    then orthogonalized separately.
     """
 
     def __init__(
@@ -50,8 +52,8 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One step on all matrices that have a gradient; none where ``found_inf``, a tensor that GradScaler and
-        ``optimizers.update`` set, is not zero. ``closure`` is not supported."""
+        """One step on all matrices that have a gradient. Does nothing if ``found_inf`` is not zero, a tensor that
+        GradScaler and ``optimizers.update`` set. ``closure`` is not supported."""
         found_inf = getattr(self, "found_inf", None)
         for group in self.param_groups:
             matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
@@ -84,7 +86,7 @@ def _local(tensor: Tensor) -> Tensor:
 
 
 def _whole(share: Tensor, of: Tensor) -> Tensor:
-    """A tensor of which each process has the share that it has of another."""
+    """The whole tensor of a shard that is sharded like ``of``."""
     if not isinstance(of, DTensor):
         return share
     return DTensor.from_local(
@@ -93,14 +95,14 @@ def _whole(share: Tensor, of: Tensor) -> Tensor:
 
 
 def _share(whole: Tensor, of: Tensor) -> Tensor:
-    """The share of a whole tensor that this process has of another."""
+    """This process's shard of a whole tensor, sharded like ``of``."""
     if not isinstance(of, DTensor):
         return whole
     return distribute_tensor(whole, of.device_mesh, of.placements, src_data_rank=None).to_local()
 
 
 def _orthogonalized_together(matrices: Sequence[Tensor], block: tuple[int, int] | None) -> list[Tensor]:
-    """``orthogonalized`` of the blocks of matrices, where processes that train together each take some of these."""
+    """``orthogonalized`` blocks of matrices. Processes that train together share the work."""
     rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     stacks = orthogonalized([_blocks(matrix, block or matrix.shape) for matrix in matrices[rank::size]])
     own = {rank + size * place: stack for place, stack in enumerate(stacks)}
@@ -118,7 +120,7 @@ def _orthogonalized_together(matrices: Sequence[Tensor], block: tuple[int, int] 
 
 
 def _blocks(matrix: Tensor, block: Sequence[int]) -> Tensor:
-    """The blocks of a matrix, B x rows x columns."""
+    """The blocks of a matrix, (B, rows, columns)."""
     rows, columns = block
     return matrix.unflatten(0, (-1, rows)).unflatten(2, (-1, columns)).transpose(1, 2).flatten(0, 1)
 
@@ -133,10 +135,11 @@ def orthogonalized(stacks: Sequence[Tensor]) -> list[Tensor]:
     """Matrices with the same singular vectors and all singular values near 1, by Newton-Schulz iterations.
 
     With X a matrix (wide, m x n), G = X X^T and P = a + b G + c G^2, an iteration is X <- P X. All P are polynomials in
-    the first G and commute, so X is only needed at the end: Q <- P Q and G <- P G P lead there with m x m products.
+    the first G and commute, so X is only needed at the end: Q <- P Q and G <- P G P give the result with m x m
+    products.
 
     Args:
-        stacks: of matrices of one shape each, B x rows x columns. Those of one smaller side go through together.
+        stacks: of matrices of equal shape, (B, rows, columns) each. Stacks with the same smaller side are batched.
     """
     wide = [stack if stack.shape[1] <= stack.shape[2] else stack.mT for stack in stacks]
     wide = [stack / stack.norm(dim=(1, 2), keepdim=True).clamp(min=SMALLEST_NORM) for stack in wide]
@@ -163,7 +166,7 @@ def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:
-    """Products of the matrices of two stacks."""
+    """Batched matrix products of two stacks."""
     if left.device.type != "cpu" or not linear.BY_ONEDNN or left.shape[1] <= BATCHED_SIDE:
         return left @ right
     return torch.stack([linear.product(*each) for each in zip(left, right, strict=True)])

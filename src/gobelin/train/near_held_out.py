@@ -1,8 +1,8 @@
-"""Documents of a mixture that are near-duplicates of what one of its corpora holds out.
+"""Documents of a mixture that are near-duplicates of a held-out document of any of its corpora.
 
-Two corpora come from two runs, and neither run has compared itself with the other. All of them have one vocabulary, so
-texts are compared as they are trained on: as token ids, of which five in a row are a shingle. MinHash and its
-verification are those of ``transforms/duplicates/minhash.py``, with their defaults (Jaccard similarity 0.8).
+The corpora come from different runs, which have not been compared with each other. They share a vocabulary, so texts
+are compared as token ids, with shingles of five tokens. MinHash and its verification come from
+``transforms/duplicates/minhash.py``, with the defaults (Jaccard similarity 0.8).
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ Hashes = npt.NDArray[np.uint64]
 
 
 def near_held_out(training: Sequence[Documents], held_out: Sequence[Documents], kept_in: str) -> Hashes:
-    """Hashes of the training documents, in any corpus, whose text is a near-duplicate of a held-out one of any corpus.
+    """Hashes of training documents of any corpus whose text is a near-duplicate of a held-out document of any corpus.
 
-    Documents without text are nobody's copy. One pass over all tokens; what it finds is kept in a file, which a later
-    call with the same documents takes.
+    Documents without text are ignored. Reads all tokens once. The result is cached in a file for later calls with the
+    same documents.
+
+    Args:
+        kept_in: folder of that file.
 
     Returns:
-        ``held_out.hash_of`` their ids, sorted, each once.
+        ``held_out.hash_of`` their ids, sorted and distinct.
     """
     told = "\n".join([*(each.fingerprint for each in training), "", *(each.fingerprint for each in held_out)])
     fingerprint, path = hashlib.sha256(told.encode()).hexdigest(), join(kept_in, FILE_NAME)
@@ -79,7 +82,7 @@ def _find(training: Sequence[Documents], held_out: Sequence[Documents]) -> Hashe
 
 
 def _signatures(documents: Documents) -> Iterator[tuple[Hashes, npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
-    """Of the documents with text, some at a time: hashes of ids, N; band keys, N x B; sketches, N x S."""
+    """Yields chunks of the documents with text: hashes of ids (N,), band keys (N, B), sketches (N, S)."""
     words, index = documents.vocabulary, documents.index
     groups = np.flatnonzero(documents.group_tokens)
     windows = np.cumsum(documents.group_tokens[groups]) // READ_TOKENS

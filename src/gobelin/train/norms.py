@@ -1,7 +1,7 @@
-"""Root-mean-square norms and rotary positions, with gradients in few passes over memory.
+"""RMS norms and rotary positions, with hand-written gradients that need few passes over memory.
 
-autograd keeps what each operation makes and reads it again. On a CPU such operations wait for memory, and gradients by
-their formula take half to two thirds of the time. Other devices, and ``torch.compile``, have the operations of torch.
+autograd stores the result of each operation and reads it again. On a CPU, such operations are memory-bound, and
+explicit gradients take half to two thirds of the time. Other devices and ``torch.compile`` use torch's operations.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NORM_EPS = 1e-6
 
 
 class RMSNorm(nn.RMSNorm):
-    """``nn.RMSNorm`` of the last dimension (arXiv 1910.07467)."""
+    """``nn.RMSNorm`` over the last dimension (arXiv 1910.07467)."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=NORM_EPS)
@@ -25,10 +25,11 @@ class RMSNorm(nn.RMSNorm):
 
 
 def turned(x_BTNK: Tensor, factors_N1: Tensor, rotation: Tensor) -> Tensor:
-    """Each vector of K numbers with a root mean square of 1, times the factor of its head, turned to its position.
+    """Each vector of K numbers, normalised to a root mean square of 1, times its head's factor, rotated to its
+    position.
 
     Args:
-        rotation: as ``rotation_of`` gives.
+        rotation: result of ``rotation_of``.
     """
     if _is_ours(x_BTNK):
         return _Turn.apply(x_BTNK, factors_N1, rotation)
@@ -37,7 +38,7 @@ def turned(x_BTNK: Tensor, factors_N1: Tensor, rotation: Tensor) -> Tensor:
 
 
 def rotate(x_BTNK: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate the neighbouring pairs of each head by their angles. As complex numbers, that is one pass over memory."""
+    """Rotates neighbouring pairs of each head by their angles. With complex numbers, this is one pass over memory."""
     if x_BTNK.device.type == "mps" or torch.compiler.is_compiling():  # which do not know complex numbers well
         (cos, sin), (a, b) = rotation.unbind(-1), x_BTNK.unflatten(-1, (-1, 2)).unbind(-1)
         return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
@@ -60,13 +61,13 @@ def _is_ours(x: Tensor) -> bool:
 
 
 def _scales(x: Tensor) -> Tensor:
-    """What each vector is multiplied by to have a root mean square of 1."""
+    """The factor that gives each vector a root mean square of 1."""
     norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return norms.square_().div_(x.shape[-1]).add_(NORM_EPS).rsqrt_()
 
 
 class _Norm(torch.autograd.Function):
-    """y = w s x with s = (x.x / D + eps)^-1/2, of which ds/dx = -s^3 x / D."""
+    """y = w s x with s = (x.x / D + eps)^-1/2 and ds/dx = -s^3 x / D."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_D: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class _Norm(torch.autograd.Function):
 
 
 class _Turn(torch.autograd.Function):
-    """A norm with one weight a head, then a rotation, whose gradient is turned back first."""
+    """A norm with one weight per head, followed by a rotation. The gradient is first rotated back."""
 
     @staticmethod
     def forward(ctx: Any, x_BTNK: Tensor, factors_N1: Tensor, rotation: Tensor) -> Tensor:

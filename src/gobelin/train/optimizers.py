@@ -1,4 +1,4 @@
-"""Optimizers, their schedule, and the guard that keeps a bad batch away from the weights."""
+"""Optimizers, their schedule, and the guard that protects the weights from bad batches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEMORY = 0.98  # of the mean norm of gradients: about the last 50 steps
 
 
 def learning_rate_ratio(step: int, config: TrainConfig) -> float:
-    """Learning rate of this step (from 0) as a share of the peak."""
+    """Learning rate of this step (from 0), relative to the peak, [0, 1]."""
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     if config.schedule == "cosine":
         passed = max(0.0, step + 1 - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
@@ -38,7 +38,8 @@ def learning_rate_ratio(step: int, config: TrainConfig) -> float:
 
 
 def make_optimizers(model: LanguageModel, config: TrainConfig) -> list[Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all; with their state, all zeros."""
+    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all. Their state is allocated, all
+    zeros."""
     named = list(model.named_parameters())
     tables = [p for name, p in named if p.ndim == 2 and not name.startswith("blocks.")]
     scales = [p for _, p in named if p.ndim == 1]
@@ -75,7 +76,7 @@ def _fresh_state(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
 
 
 def state_tensors(model: LanguageModel, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, Tensor]]:
-    """(``parameter/name of the state``, tensor) of all that optimizers remember."""
+    """Yields (``parameter/name of the state``, tensor) of the optimizers' state."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
@@ -84,7 +85,7 @@ def state_tensors(model: LanguageModel, optimizers: Sequence[Optimizer]) -> Iter
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judged:
-    """What a guard has seen."""
+    """The statistics of a guard."""
 
     mean_norm: float  # of the gradients that were taken
     seen: int  # how many they were
@@ -95,9 +96,10 @@ class Judged:
 
 
 class Guard:
-    """Judges the gradient of each batch: one that is no number, or far larger than usual, must not change the weights.
+    """Checks the gradient of each batch. A gradient that is not finite, or far larger than usual, must not change the
+    weights.
 
-    ``state``, the numbers of ``Judged``, stays on the device, which is not waited for until ``read``.
+    ``state``, the numbers of ``Judged``, stays on the device. Only ``read`` synchronizes with the device.
     """
 
     def __init__(self, spike_factor: float | None, device: torch.device) -> None:
@@ -105,7 +107,7 @@ class Guard:
         self.state = torch.zeros(6, device=device)
 
     def judge(self, loss: Tensor, norm: Tensor) -> Tensor:
-        """Whether to skip the batch: a bool of one element."""
+        """Whether to skip the batch: a bool tensor with one element."""
         mean, seen, in_a_row, skipped = self.state[:4]
         is_spike = (seen >= STEPS_TO_KNOW) & (norm > self._factor * mean)
         skips = ~(loss.isfinite() & norm.isfinite()) | is_spike
@@ -116,13 +118,13 @@ class Guard:
         return skips
 
     def read(self) -> Judged:
-        """What was seen up to now; the device is waited for."""
+        """The statistics so far. Synchronizes with the device."""
         mean, seen, in_a_row, skipped, loss, norm = self.state.tolist()
         return Judged(mean, int(seen), int(in_a_row), int(skipped), loss, norm)
 
 
 def update(optimizers: Sequence[Optimizer], config: TrainConfig, step: int, skips: Tensor) -> None:
-    """One step of the optimizers; none, where the batch is to be skipped. Gradients are gone afterwards."""
+    """One step of the optimizers, or none if the batch is skipped. Then clears the gradients."""
     is_known = skips.device.type == "cpu"  # elsewhere the optimizers read it on the device
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -135,5 +137,5 @@ def update(optimizers: Sequence[Optimizer], config: TrainConfig, step: int, skip
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's share of a tensor, or the tensor."""
+    """This process's shard of a tensor, or the tensor itself."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,8 +1,8 @@
-"""How documents become rows: their items are cut where they are too long, and packed into rows.
+"""Turns documents into rows: splits items that are too long, and packs items into rows.
 
     documents --cut--> parts, none longer than a row --pack--> pieces: runs of parts, each in one row
 
-``batches.py`` says what a row looks like and why.
+``batches.py`` describes the rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OPEN_ROWS = 64  # rows that are filled at a time
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drops:
-    """Probabilities of leaving something out, drawn anew each epoch."""
+    """Probabilities of dropping parts of a document, drawn anew each epoch."""
 
     caption: float  # one before its image
     text: float  # all texts and captions of a document with images
@@ -33,11 +33,14 @@ def cut_documents(
     drops: Drops,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Cuts documents into parts, none longer than ``room``. The end of a document goes with its last part if it fits.
+    """Cuts documents into parts of at most ``room`` tokens. The end token joins a document's last part if it fits.
 
     Returns:
-        The parts, each two ranges of the tokens, P x 4; the index of the first part of each piece, and the end; and how
-        many captions and texts were cut. A piece is a document, or begins at an image whose context was dropped.
+        The parts, each as two ranges of the tokens, (P, 4).
+        The index of the first part of each piece, and the end. A piece is a document, or begins at an image whose
+            context
+        was dropped.
+        The numbers of truncated captions and of split texts.
     """
     marks = np.flatnonzero(tokens < vocabulary.text_offset)
     kinds = tokens[marks]
@@ -83,7 +86,7 @@ def _without_texts(
     share: float,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Items, as ranges of the tokens, without all texts and captions of some of the documents that show images."""
+    """Items, as ranges of the tokens, without the texts and captions of a random share of the documents with images."""
     document = np.searchsorted(starts, begin, side="right") - 1
     is_text = tokens[begin] == TEXT
     shows = np.bincount(document[~is_text], minlength=len(starts) - 1) > 0
@@ -99,7 +102,7 @@ def _without_texts(
 
 
 def _add_ends(parts: np.ndarray, parts_of: np.ndarray, starts: np.ndarray, room: int) -> None:
-    """Adds the end of each document to its last part, where there is room."""
+    """Adds the end token of each document to its last part, if it fits."""
     last, end = parts_of[1:] - 1, starts[1:] - 1
     sizes = parts[last, 1] - parts[last, 0] + parts[last, 3] - parts[last, 2]
     fits = (sizes < room) & (parts_of[1:] > parts_of[:-1])
@@ -110,8 +113,8 @@ def _add_ends(parts: np.ndarray, parts_of: np.ndarray, starts: np.ndarray, room:
 
 
 def _cut_item(item: np.ndarray, vocabulary: Vocabulary, room: int) -> np.ndarray:
-    """The parts of an item that is longer than ``room``, as ranges of its tokens: of a text several, each with its
-    mark; of an image one, with as much of its caption as there is room for."""
+    """The parts of an item longer than ``room``, as ranges of its tokens. A text becomes several parts, each with its
+    mark. An image becomes one part, with as much of its caption as fits."""
     excess, stop = len(item) - room, len(item)
     if item[0] == TEXT:
         return np.array([[0, 1, start, min(stop, start + room - 1)] for start in range(1, stop, room - 1)])
@@ -124,12 +127,12 @@ def _cut_item(item: np.ndarray, vocabulary: Vocabulary, room: int) -> np.ndarray
 
 
 def pack(ends: np.ndarray, parts_of: np.ndarray, order: np.ndarray, row_tokens: int) -> np.ndarray:
-    """Packs pieces of documents into rows: the row, the first part, and the part after the last one, Q x 3.
+    """Packs pieces of documents into rows. Returns (row, first part, part after the last) of each piece, (Q, 3).
 
     Args:
-        ends: tokens before each part, and of all.
+        ends: cumulative number of tokens before each part, and of all.
         parts_of: first part of each document, and the end.
-        order: in which the documents are packed.
+        order: in which documents are packed.
     """
     pieces: list[tuple[int, int, int]] = []
     free = np.zeros(OPEN_ROWS, np.int64)  # tokens left in the rows that still take pieces
@@ -156,14 +159,15 @@ def pack(ends: np.ndarray, parts_of: np.ndarray, order: np.ndarray, row_tokens: 
 
 
 def _least(free: np.ndarray, size: int) -> int:
-    """The open row with the least room that takes so many tokens; -1 without one."""
+    """The open row with the least room for ``size`` tokens; -1 if there is none."""
     room = np.where(free >= size, free, np.iinfo(np.int64).max)
     slot = int(room.argmin())
     return slot if free[slot] >= size else -1
 
 
 def _longest(free: np.ndarray, ends: np.ndarray, start: int, stop: int) -> tuple[int, int]:
-    """The open row where the longest run of parts leaves the least room, and the end of that run; -1 without one."""
+    """The open row where the longest run of parts leaves the least room, and the end of that run; -1 if there is
+    none."""
     room = free - 1 + ends[start]
     stops = np.minimum(np.searchsorted(ends, room, side="right") - 1, stop)
     left = np.where(stops > start, room - ends[stops], np.iinfo(np.int64).max)

@@ -1,4 +1,4 @@
-"""Pictures with their captions: those of a document, and the held-out ones that training has never seen."""
+"""Images with their captions: all pairs of a document, and the held-out pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gobelin.train.shards import TokenCorpus, TokenDocument
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
-    """A caption and its picture. Ids of the vocabulary, the codes without the tokens that enclose them."""
+    """A caption and its image as ids of the vocabulary. The codes do not include the enclosing tokens."""
 
     caption: tuple[int, ...]
     codes: tuple[int, ...]
@@ -21,7 +21,7 @@ class Pair:
 
 
 def document_pairs(document: TokenDocument) -> list[tuple[str, Pair]]:
-    """The image_id, caption and codes of each image of the document that has a caption."""
+    """The image_id, caption and codes of each captioned image of the document."""
     images = [item for item in document.items if item.codes is not None]
     return [
         (image_id, Pair(_ids(document, item.text), _ids(document, item.codes), item.codebook))
@@ -31,10 +31,10 @@ def document_pairs(document: TokenDocument) -> list[tuple[str, Pair]]:
 
 
 def held_out_pairs(corpus: TokenCorpus) -> list[Pair]:
-    """The distinct pairs of the validation documents whose picture training has never seen.
+    """The distinct pairs of the validation documents whose image does not occur in training.
 
-    A picture counts as seen if its image_id or its very codes occur in a training document. Of those, hashes are held,
-    16 bytes an image.
+    An image occurs in training if a training document has the same image_id or the same codes. Holds 16 bytes per
+    training image, because it compares hashes.
     """
     if not len(corpus.validation):
         return []
@@ -62,7 +62,7 @@ def _hash(content: bytes) -> int:
 
 
 def _membership(values: np.ndarray) -> Callable[[int], bool]:
-    """Whether a number is among these, which are sorted."""
+    """A function that tells whether a number is among these sorted numbers."""
 
     def holds(value: int) -> bool:
         place = int(np.searchsorted(values, np.uint64(value)))

@@ -1,8 +1,8 @@
-"""The processes that train one model together, as ``torchrun`` starts them: one for each device.
+"""Data-parallel training by several processes, started by ``torchrun``: one process per device.
 
-The rows of a step are dealt out to them in turn. With ``ddp`` each process holds the whole model, and gradients are
-averaged. With ``fsdp`` each holds a share of every weight, gradient and optimizer state (FSDP2), and blocks are
-gathered when they are needed. Either way, a step equals that of a single process, up to the rounding of sums.
+The processes take the rows of a step in turn. With ``ddp`` each process holds the whole model, and gradients are
+averaged. With ``fsdp`` each holds a shard of every weight, gradient and optimizer state (FSDP2), and blocks are
+gathered when they are needed. In both cases a step equals that of a single process, up to rounding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONGEST_WAIT = timedelta(minutes=30)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Processes:
-    """Who trains. Without arguments: this process alone."""
+    """The processes that train together. Without arguments: this process alone."""
 
     rank: int = 0
     size: int = 1
@@ -36,7 +36,7 @@ class Processes:
     checkpoints: dist.ProcessGroup | None = None  # on the CPU, for the thread that writes them
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Whether each flag is set in any process; all must ask."""
+        """Whether each flag is set in any process. All processes must call it."""
         if self.size == 1:
             return flags
         found = torch.tensor(flags, dtype=torch.int32)
@@ -44,7 +44,7 @@ class Processes:
         return tuple(bool(flag) for flag in found)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Waits until all processes have called it."""
         if self.size > 1:
             dist.barrier(group=self.control)
 
@@ -60,7 +60,7 @@ ALONE = Processes()
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """The processes that ``torchrun`` started, met while the block lasts; this one alone without ``torchrun``."""
+    """Joins the processes that ``torchrun`` started while the block runs. Without ``torchrun``: this process alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
@@ -80,9 +80,9 @@ def _on_the_cpu() -> dist.ProcessGroup:
 
 
 def shard(model: LanguageModel, device: torch.device, size: int) -> None:
-    """Make each process hold a share of the parameters: of each block, and of what is around them.
+    """Shards the parameters of each block, and the remaining ones, among processes (FSDP2).
 
-    Outside of a forward or backward pass the model then has the shares alone.
+    Outside of a forward or backward pass, the model holds only the shards.
     """
     mesh = init_device_mesh(device.type, (size,))
     for block in model.blocks:
@@ -91,13 +91,13 @@ def shard(model: LanguageModel, device: torch.device, size: int) -> None:
 
 
 def replicate(model: LanguageModel, device: torch.device) -> nn.Module:
-    """What is called in place of a model whose gradients are averaged over processes."""
+    """Wraps a model so that gradients are averaged over processes (DDP)."""
     return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
 
 @contextlib.contextmanager
 def gradients_are_shared(model: nn.Module, are_shared: bool) -> Iterator[None]:
-    """Whether a backward pass in the block ends with the gradients of all processes: only the last of a step's."""
+    """Whether backward passes in the block average gradients over the processes. Only the last pass of a step does."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(are_shared)
         yield

@@ -1,4 +1,4 @@
-"""Windows of a loader made before they are asked for, in a process of its own: the next one during training on one."""
+"""Prefetches windows of a loader in a separate process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SECONDS_TO_END = 5.0
 
 
 class Prefetcher:
-    """A process that makes windows. It ends with this object, or when this process ends, however it does.
+    """A process that makes windows. It ends with this object, or whenever this process ends.
 
     Args:
-        loader: whose windows; a copy of it goes to the process.
+        loader: that makes the windows; the process gets a copy.
     """
 
     def __init__(self, loader: Loader) -> None:
@@ -30,8 +30,8 @@ class Prefetcher:
         self._asked: int | None = None
 
     def take(self, number: int) -> Window | None:
-        """A window by its number; the next one is begun. None where the process has failed: what is wrong is found when
-        the window is made here."""
+        """A window by its number. Also starts making the next one. None if the process has failed; making the window in
+        this process then raises the error."""
         try:
             if self._asked is not None and self._asked != number:
                 self._tasks.recv()
@@ -53,7 +53,7 @@ class Prefetcher:
 
 
 def _serve(tasks: Connection, loader: Any) -> None:
-    """The loop of the process: it makes one window after another until its input ends."""
+    """The main loop of the process: makes windows until its input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, to all its processes: the one that trains decides
     with contextlib.suppress(EOFError, OSError):
         while True:

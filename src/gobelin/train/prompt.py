@@ -1,8 +1,7 @@
-"""What a user asks of a model, as the beginning of a document: texts and pictures in order, and what is to follow.
+"""Prompts: the beginning of a document, with texts and images in order, and the kind of item to generate.
 
-A text directly before a picture, or before the picture that is to be drawn, stands as its caption; every other text
-stands as a text. Where a text is asked for, it is the caption of the picture at the end of the prompt, or goes on with
-the text there.
+A text directly before an image of the prompt, or before the image to generate, becomes its caption. Any other text
+remains a text. A generated text is the caption of the image at the end of the prompt, or continues the text there.
 """
 
 from __future__ import annotations
@@ -46,20 +45,19 @@ class Prompt:
 
     @property
     def ends(self) -> Literal["document", "item"]:
-        """As a ``Request`` has it."""
+        """The field ``ends`` of ``Request``."""
         return "document" if self.make == "both" else "item"
 
 
 def what_to_make(parts: Sequence[Part]) -> Make:
-    """What a prompt most likely asks for: a picture behind a text, a caption behind a picture; else anything."""
+    """The most likely request of a prompt: an image after a text, a caption after an image; otherwise anything."""
     if not parts:
         return "both"
     return "picture" if isinstance(parts[-1], str) else "text"
 
 
 def asked_codebook(vocabulary: Vocabulary, asked: str) -> int:
-    """The codebook that ``sample.grid`` names, the first where it names several. Raises UserError where there is
-    none."""
+    """The codebook that ``sample.grid`` names; the first, if it names several. Raises UserError if there is none."""
     try:
         return find_codebooks(vocabulary.codebooks, asked)[0]
     except UserError as error:
@@ -67,8 +65,8 @@ def asked_codebook(vocabulary: Vocabulary, asked: str) -> int:
 
 
 def codebook_to_draw(parts: Sequence[Part], vocabulary: Vocabulary, asked: str | None) -> int:
-    """The codebook, and so the grid, of a picture that follows these parts: the one that was asked for, or else the
-    codebook of the last picture among them, or else the first.
+    """The codebook, and so the grid, of an image that follows these parts: the requested one, or else the codebook of
+    the last image among the parts, or else the first codebook.
 
     Args:
         asked: ``sample.grid``.
@@ -82,15 +80,15 @@ def build_prompt(
     parts: Sequence[Part], make: Make, context: int, vocabulary: Vocabulary, text_tokenizer: TextTokenizer,
     *, codebook: int = 0,
 ) -> Prompt:  # fmt: skip
-    """The tokens of a prompt and of what opens the item that is to follow.
+    """The tokens of a prompt, and of the opening of the item to generate.
 
     Args:
-        context: most tokens of a document, what is to follow included. Of a prompt that is longer the first items are
-            left out; one item that is too long by itself is shortened where it is a text.
-        codebook: of the picture that is to be drawn.
+        context: largest number of tokens in a document, including generated ones. If the prompt is too long, its first
+        items are dropped. If one item is too long by itself, a text is truncated.
+        codebook: of the image to generate.
 
     Raises:
-        UserError: the context has no room for the picture that is to be drawn, or for one of the prompt.
+        UserError: the image to generate, or an image of the prompt, does not fit into the context.
     """
     parts = [part for part in parts if part != ""]
     num_codes = vocabulary.codebooks[codebook].tokens_per_image
@@ -125,7 +123,7 @@ def build_prompt(
 
 
 def _items(parts: Sequence[Part], make: Make, vocabulary: Vocabulary, text_tokenizer: TextTokenizer) -> list[list[int]]:
-    """The tokens of each item of the prompt; a caption and its picture are one."""
+    """The tokens of each item of the prompt. A caption and its image are one item."""
     items: list[list[int]] = []
     caption: list[int] = []
     for index, part in enumerate(parts):
@@ -149,7 +147,7 @@ def _items(parts: Sequence[Part], make: Make, vocabulary: Vocabulary, text_token
 
 
 def _opening(parts: Sequence[Part], make: Make, vocabulary: Vocabulary, codebook: int) -> list[int]:
-    """What opens the item that is to follow."""
+    """The tokens that open the item to generate."""
     if make == "picture":
         return [vocabulary.image_begins[codebook]]
     last = parts[-1] if parts else None
@@ -159,7 +157,7 @@ def _opening(parts: Sequence[Part], make: Make, vocabulary: Vocabulary, codebook
 
 
 def _shortened(item: Sequence[int], room: int, make: Make, vocabulary: Vocabulary) -> list[int]:
-    """The part of an item that fits: the beginning of a caption, the end of a text, and a picture whole."""
+    """The part of an item that fits: the beginning of a caption, the end of a text, a whole image."""
     is_word = [vocabulary.text_offset <= token < vocabulary.image_offset for token in item]
     excess = len(item) - room
     words = [index for index, each in enumerate(is_word) if each]

@@ -1,4 +1,4 @@
-"""Pictures of one caption in order of how well CLIP finds that they fit it, as DALL-E chooses (arXiv 2102.12092)."""
+"""Ranks the images of one caption by CLIP similarity, as in DALL-E (arXiv 2102.12092)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gobelin.transforms.vision.clip import ClipModel
 
 
 def ranked(clip: ClipModel, caption: str, pictures: np.ndarray) -> list[tuple[int, float]]:
-    """(index, cosine with the caption) of each picture, best first; of equal ones the earlier first.
+    """(index, cosine with the caption) of each image, best first. Equal images keep their order.
 
     Args:
-        pictures: uint8 N x H x W x 3.
+        pictures: uint8 (N, H, W, 3).
     """
     of_caption = clip.embed_texts([caption])[0].astype(np.float64)
     of_pictures = clip.embed_images(map(PillowImage.fromarray, pictures)).astype(np.float64)

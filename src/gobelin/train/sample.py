@@ -1,17 +1,17 @@
-"""Sampling: pictures from captions, captions from pictures, whole documents. Every sample follows the grammar.
+"""Samples images from captions, captions from images, and whole documents. All samples follow the grammar.
 
-An image is always exactly N image tokens and its end, and it begins only where it fits. Keys and values are cached, and
-documents of different lengths are written side by side. Each document has its own random numbers, from its seed, so it
-does not depend on the other documents of the batch.
+An image always has exactly N image tokens and its end token, and begins only where it fits. Keys and values are cached,
+and documents of different lengths are generated in one batch. Each document has its own random numbers, from its seed,
+so it does not depend on the other documents of the batch.
 
-Pictures use classifier-free guidance (arXiv 2207.12598): logits = without + scale x (with - without), where "without"
-is a picture at the start of a document. Training has seen such pictures, because it leaves out captions. With separate
-scales for pictures and texts, the rule is that of InstructPix2Pix (arXiv 2211.09800, equation 3):
+Images use classifier-free guidance (arXiv 2207.12598): logits = without + scale x (with - without), where "without" is
+an image at the start of a document. Training includes such images, because it drops captions. With separate scales for
+images and texts, the rule is that of InstructPix2Pix (arXiv 2211.09800, equation 3):
 
     nothing + image_scale x (pictures - nothing) + text_scale x (all - pictures)
 
-where "pictures" sees the earlier pictures without any text. A text is guided among words only (arXiv 2306.17806), and
-"without" is the same words at the start of a document. The unguided logits decide whether the text ends.
+where "pictures" sees the earlier images without any text. Guidance of a text applies only to words (arXiv 2306.17806),
+and "without" is the same words at the start of a document. The unguided logits decide whether the text ends.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Seed = int | Sequence[int]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """A document to be written."""
+    """A document to generate."""
 
     prompt: Sequence[int]
     """What follows ``<|document|>``."""
@@ -66,11 +66,11 @@ def generate(
     batch_size: int = BATCH_SIZE,
     on_token: Callable[[int, int], None] | None = None,
 ) -> list[list[int]]:
-    """The tokens of a document for each request, ``<|document|>`` first.
+    """The tokens of a document for each request, beginning with ``<|document|>``.
 
     Args:
-        batch_size: documents that are written side by side; guidance doubles or triples their rows.
-        on_token: is called with the index of a request and each token that is drawn for it. What it raises ends all.
+        batch_size: documents that are generated at the same time; guidance doubles or triples the rows.
+        on_token: receives the index of a request and each sampled token. Its exceptions end the call.
 
     Raises:
         ValueError: a prompt breaks the grammar, leaves no room to close the document, or has no open item to end.
@@ -94,10 +94,10 @@ def sample_images(
     *,
     codebook: int = 0,
 ) -> np.ndarray:
-    """Codes of a picture for each caption, int32 B x N in [0, K). An empty caption asks for any picture.
+    """Codes of an image for each caption, int32 (B, N) in [0, K). An empty caption gives an unconditional image.
 
     Args:
-        codebook: index in the vocabulary of the codebook, and so of the grid, that the pictures are of.
+        codebook: index in the vocabulary of the images' codebook, and so of their grid.
     """
     vocabulary = model.vocabulary
     num_tokens = vocabulary.codebooks[codebook].tokens_per_image
@@ -121,7 +121,7 @@ def sample_captions(
     max_tokens: int = 48,
     codebook: int = 0,
 ) -> list[str]:
-    """A caption, at least one token long, for each picture given as codes of this codebook, int B x N in [0, K)."""
+    """A caption of at least one token for each image, given as codes of this codebook, int (B, N) in [0, K)."""
     vocabulary = model.vocabulary
     num_tokens, begin = vocabulary.codebooks[codebook].tokens_per_image, vocabulary.image_begins[codebook]
     if codes.shape[1:] != (num_tokens,):
@@ -149,7 +149,7 @@ def _drawing_prompt(caption: str, codebook: int, vocabulary: Vocabulary, text_to
 
 
 class _Document:
-    """One document that is being written."""
+    """A document that is being generated."""
 
     def __init__(self, request: Request, index: int, vocabulary: Vocabulary) -> None:
         self.index, self.max_tokens, self._ends = index, request.max_tokens, request.ends
@@ -171,7 +171,7 @@ class _Document:
 
     @property
     def place(self) -> int:
-        """Of the last token in its picture; -1 where it is of none."""
+        """Place of the last token in its image; -1 outside of images."""
         return len(self.tokens) - self.item_start - 2 if self.tokens[-1] >= self._vocabulary.image_offset else -1
 
     def allowed(self) -> Allowed:
@@ -181,7 +181,7 @@ class _Document:
         return float(self._random.random(dtype=np.float32))
 
     def take(self, token: int) -> bool:
-        """Writes a token, unless the document ends in front of it. Returns whether it did."""
+        """Appends a token, unless the document ends before it. Returns whether it did."""
         if self._ends == "item" and token < self._vocabulary.text_offset:
             self.is_done = True
             return False
@@ -198,8 +198,8 @@ class _Document:
             self.item_start = len(self.tokens) - 1
 
     def references(self, config: SamplingConfig) -> dict[str, list[int]]:
-        """What guidance compares the present item with: the same item behind less. By name, nothing where it is not
-        guided."""
+        """The sequences that guidance compares the current item with: the same item after less context. Maps names to
+        tokens; empty without guidance."""
         opening, drawn = self.tokens[self.item_start], self.tokens[self.item_start + 1 :]
         if opening in self._vocabulary.codebook_of_begin:
             without = [DOCUMENT, opening, *drawn]
@@ -213,7 +213,7 @@ class _Document:
         return {}
 
     def _earlier_pictures(self) -> list[int]:
-        """The finished pictures without their captions."""
+        """The finished images without their captions."""
         kept: list[int] = []
         is_open = False
         for token in self.tokens[: self.item_start]:
@@ -235,7 +235,7 @@ def _write(
     config: SamplingConfig,
     on_token: Callable[[int, int], None] | None,
 ) -> None:
-    """Writes documents side by side until all are done."""
+    """Generates documents in one batch until all are done."""
     decoder = Decoder(model, max(document.max_tokens for document in documents))
     open_ones = list(documents)
     _join(decoder, open_ones, config, [_ALL])
@@ -259,7 +259,7 @@ def _write(
 
 
 def _join(decoder: Decoder, documents: Sequence[_Document], config: SamplingConfig, also: Sequence[str] = ()) -> None:
-    """The rows that guide the present items join; of new documents the rows themselves, too."""
+    """Adds the rows that guide the current items, and for new documents also their own rows."""
     prompts = {
         (document.index, name): prompt
         for document in documents
@@ -272,7 +272,7 @@ def _join(decoder: Decoder, documents: Sequence[_Document], config: SamplingConf
 def _draw_next(
     decoder: Decoder, documents: Sequence[_Document], config: SamplingConfig, vocabulary: Vocabulary
 ) -> list[int]:
-    """The next token of each document. Those that may go on in the same ways are drawn together."""
+    """The next token of each document. Documents with the same allowed tokens are sampled together."""
     row_of = {key: row for row, key in enumerate(decoder.keys)}
     groups: dict[tuple[Allowed, bool, bool], list[int]] = {}
     for number, document in enumerate(documents):
@@ -305,8 +305,8 @@ def _draw_next(
 
 
 def _guide_image(logits: Sequence[Tensor], config: SamplingConfig) -> Tensor:
-    """Combines the logits with all context, without context, and with pictures only, as far as they are given, into the
-    logits to draw from."""
+    """Combines the logits with full context, without context, and with images only, as far as given, into guided
+    logits."""
     everything, *references = logits
     if not references:
         return everything
@@ -318,7 +318,7 @@ def _guide_image(logits: Sequence[Tensor], config: SamplingConfig) -> Tensor:
 def _text_logits(
     logits: Sequence[Tensor], tokens: Sequence[Sequence[int]], config: SamplingConfig, vocabulary: Vocabulary
 ) -> Tensor:
-    """Logits of special and text tokens, guided and with the penalty of repetition."""
+    """Logits of special and text tokens, with guidance and repetition penalty."""
     start, stop = vocabulary.text_offset, vocabulary.image_offset
     everything, *references = logits
     words = everything[:, start:stop]

@@ -1,9 +1,9 @@
-"""Token shards on a disk or an object store, read by row group. An index says where each document lies.
+"""Token shards on a local disk or an object store, read by row group. An index locates each document.
 
-The index takes 28 bytes per document, whatever the document's length. If an index of these very files (by their
-digests) lies beside the shards, it is used. Otherwise it is made in one pass, which also checks every document. It can
-be kept in a file, and is made again for another data set. The data set's manifest determines what is trained on: the
-digest of its files is the data's fingerprint. Checkpoints hold it, so a run is only ever resumed on the data it began
+The index takes 28 bytes per document, regardless of the document's length. An index beside the shards is used if its
+digests match the files. Otherwise one pass over the shards makes the index and checks every document. The index can be
+cached in a file, and is made again for another data set. The data set's manifest determines the training data: the
+digest of its files is the data's fingerprint. Checkpoints store it, so a run only resumes on the data that it began
 with.
 """
 
@@ -38,7 +38,7 @@ NO_SITE = 0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenDocument:
-    """One document of the shards, taken apart into items."""
+    """One document of the shards, split into items."""
 
     doc_id: str
     tokens: np.ndarray  # int32
@@ -48,7 +48,7 @@ class TokenDocument:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenIndex:
-    """Where the N documents of a data set lie. They are in the order of the manifest's files and of their rows."""
+    """Locations of the N documents of a data set, in the order of the manifest's files and of their rows."""
 
     paths: tuple[str, ...]  # of the shards
     fingerprint: str  # SHA-256 over names, rows and digests of the shards, hex
@@ -62,10 +62,10 @@ class TokenIndex:
 
 
 class Documents:
-    """Some of the documents of an index, in its order. Tokens are read when they are asked for.
+    """A subset of the documents of an index, in its order. Tokens are read on demand.
 
     Args:
-        chosen: bool, N. Those without anything in them are left out: they teach nothing.
+        chosen: bool, (N,). Empty documents are always left out.
     """
 
     def __init__(self, index: TokenIndex, chosen: np.ndarray, vocabulary: Vocabulary) -> None:
@@ -83,14 +83,14 @@ class Documents:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the data set's fingerprint and which of its documents these are, hex."""
+        """SHA-256 over the data set's fingerprint and the chosen documents, hex."""
         return hashlib.sha256(self.index.fingerprint.encode() + np.packbits(self.chosen).tobytes()).hexdigest()
 
     def read(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The documents in these row groups, in the order of the index.
 
         Returns:
-            Their tokens, concatenated, int32; and where each document begins, with the end, int64.
+            Their tokens, concatenated, int32; and the offset of each document, with the end, int64.
         """
         found, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
         for _, group, table in _read_groups(self.index, np.sort(groups), ["tokens"], self.vocabulary):
@@ -102,7 +102,7 @@ class Documents:
         return np.concatenate(found), np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
 
     def __iter__(self) -> Iterator[TokenDocument]:
-        """The documents, taken apart; one row group is held at a time."""
+        """Yields the documents, split into items. Holds one row group at a time."""
         columns = ["doc_id", "tokens", "image_spans"]
         groups = np.flatnonzero(self.group_tokens)
         for path, group, table in _read_groups(self.index, groups, columns, self.vocabulary):
@@ -121,14 +121,14 @@ class TokenCorpus:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Split:
-    """What is not trained on, whatever corpus it is of. Hashes, uint64."""
+    """Hashes of held-out documents and sites, uint64, of any corpus."""
 
     held_out: np.ndarray  # documents that a model is evaluated on
     left_out: np.ndarray  # others
     sites: np.ndarray
 
     def holds(self, index: TokenIndex) -> np.ndarray:
-        """Whether each document of an index is among these, or of one of the sites."""
+        """Whether each document of an index is in the split, by its id or by its site."""
         return (
             np.isin(index.hashes, self.held_out)
             | np.isin(index.hashes, self.left_out)
@@ -137,11 +137,12 @@ class Split:
 
 
 def split_of(index: TokenIndex, held_out: float | HeldOut, *, by_site: bool = False) -> Split:
-    """What is held out of a corpus: what is given, or a share of its documents.
+    """The held-out split of a corpus: a given one, or a share of its documents.
 
     Args:
-        by_site: whether the share is of whole sites, as far as the index knows them (``choose_sites``); other
-            documents are taken by hash of their id.
+        by_site: whether to hold out whole sites, if the index knows them (``choose_sites``). Otherwise documents are
+            chosen
+        by a hash of their id.
     """
     nothing = np.empty(0, np.uint64)
     if isinstance(held_out, HeldOut):
@@ -159,15 +160,15 @@ def split_of(index: TokenIndex, held_out: float | HeldOut, *, by_site: bool = Fa
 def read_corpus(
     shards: str, vocabulary: Vocabulary, held_out: float | HeldOut, *, kept_in: str | None = None
 ) -> TokenCorpus:
-    """Read the data set of token shards in this folder.
+    """Reads the data set of token shards in this folder.
 
     Args:
-        held_out: what is never trained on; or a share of the documents, chosen by hash of their id, [0, 1).
-        kept_in: folder that keeps the index; one of the same data set is taken from there.
+        held_out: the held-out documents; or a share of the documents, chosen by a hash of their id, [0, 1).
+        kept_in: folder that caches the index.
 
     Raises:
-        UserError: there is no such data set, no documents for training, shards of another vocabulary, or a document
-            whose tokens break the grammar.
+        UserError: there is no such data set, no document for training, the vocabulary differs, or a document breaks the
+        grammar.
     """
     index = read_index(shards, vocabulary, kept_in)
     split = split_of(index, held_out)
@@ -177,10 +178,10 @@ def read_corpus(
 def corpus_of(
     index: TokenIndex, own: Split, splits: Sequence[Split], vocabulary: Vocabulary, shards: str
 ) -> TokenCorpus:
-    """The two sides of a corpus: documents in none of the splits, and what its own holds out.
+    """The two parts of a corpus: training documents, which are in none of the splits, and its own held-out documents.
 
     Raises:
-        UserError: there is nothing to train on, or images are no codes.
+        UserError: there is nothing to train on, or images are latents, not codes.
     """
     for codebook in vocabulary.codebooks:
         if codebook.is_continuous:
@@ -199,16 +200,16 @@ def corpus_of(
 def documents_among(
     shards: str, vocabulary: Vocabulary, doc_ids: Iterable[str], kept_in: str | None = None
 ) -> Documents:
-    """The documents of a data set of token shards that have one of these ids. Raises UserError: see ``read_corpus``."""
+    """The documents of a data set of token shards with these ids. Raises UserError like ``read_corpus``."""
     index = read_index(shards, vocabulary, kept_in)
     return Documents(index, np.isin(index.hashes, _hashes(doc_ids)), vocabulary)
 
 
 def vocabulary_of(shards: str) -> Vocabulary:
-    """The vocabulary that token shards were written with. Each shard holds it in its metadata.
+    """The vocabulary of token shards. Each shard stores it in its metadata.
 
     Raises:
-        UserError: there are none in this folder.
+        UserError: there are no token shards in this folder.
     """
     try:
         path = paths_of(shards)[0]
@@ -226,10 +227,10 @@ def _hashes(names: Iterable[str]) -> np.ndarray:
 
 
 def read_index(shards: str, vocabulary: Vocabulary, kept_in: str | None = None) -> TokenIndex:
-    """The index of a data set of token shards: the one that is kept in a folder, or a new one, which is kept there.
+    """The index of a data set of token shards. Reads it from the cache, or makes and caches it.
 
     Raises:
-        UserError: see ``read_corpus``.
+        UserError: as in ``read_corpus``.
     """
     try:
         files, folder = files_of(shards), current(shards)
@@ -264,7 +265,7 @@ def _fingerprint(files: Sequence[DataFile], vocabulary: Vocabulary) -> str:
 def _index_beside(
     shards: str, files: Sequence[DataFile], paths: tuple[str, ...], fingerprint: str, vocabulary: Vocabulary
 ) -> TokenIndex | None:
-    """From the data set ``index`` beside the shards; None where there is none, or it is of other files."""
+    """The index from the data set ``index`` beside the shards; None if it is missing or belongs to other files."""
     beside = join(parent_of(shards.rstrip("/")), INDEX_SET)
     if not is_committed(beside) or [file.name for file in files_of(beside)] != [file.name for file in files]:
         return None
@@ -297,7 +298,7 @@ def _site_hashes(table: pa.Table) -> np.ndarray:
 
 
 def _make_index(paths: tuple[str, ...], fingerprint: str, vocabulary: Vocabulary) -> TokenIndex:
-    """Reads all documents once, a row group at a time, and checks them."""
+    """Reads and checks all documents once, one row group at a time."""
     groups: list[tuple[int, int]] = []
     rows = [np.empty((0, 3), np.int32)]
     hashes, sites = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
@@ -328,7 +329,7 @@ def _measure(document: TokenDocument) -> tuple[int, tuple[int, int, int]]:
 def _read_groups(
     index: TokenIndex, groups: np.ndarray, columns: list[str], vocabulary: Vocabulary
 ) -> Iterator[tuple[str, int, pa.Table]]:
-    """Path, number and rows of these row groups of an index, which are sorted; each shard is opened once."""
+    """Path, number and rows of these sorted row groups of an index. Opens each shard once."""
     shards = index.groups[groups, 0]
     for shard in np.unique(shards):
         path = index.paths[shard]

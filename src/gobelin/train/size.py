@@ -1,4 +1,4 @@
-"""What a training run amounts to before it begins: parameters, arithmetic, memory, passes over the corpus. No torch."""
+"""The size of a training run before it begins: parameters, arithmetic, memory, epochs. Does not import torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_PASSES = 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelSize:
-    """Of one shape of the model."""
+    """The size of a model."""
 
     parameters: int
     flops_per_token: int
@@ -41,7 +41,7 @@ class ModelSize:
 
 
 def model_size(config: TrainConfig, vocabulary_size: int, max_tokens_per_image: int) -> ModelSize:
-    """What a model of this shape takes, trained on rows of this configuration."""
+    """Parameters, arithmetic and memory of a model with this configuration."""
     model: LMConfig = config.model
     width, layers = model.width, model.num_layers
     of_values = width * model.kv_heads // model.num_heads  # width of all heads of values
@@ -61,7 +61,7 @@ def model_size(config: TrainConfig, vocabulary_size: int, max_tokens_per_image: 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CorpusSize:
-    """What there is to train on."""
+    """The size of a training corpus."""
 
     documents: int
     tokens: int
@@ -70,7 +70,7 @@ class CorpusSize:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outlook:
-    """What the settings of a run mean for a corpus."""
+    """Estimates for a run on a corpus."""
 
     corpus: CorpusSize
     steps: int  # at most
@@ -79,11 +79,11 @@ class Outlook:
 
     @property
     def is_too_small(self) -> bool:
-        """More passes than teach anything, by a model that could hold the corpus by heart."""
+        """Whether the run has too many epochs to learn more, and the model could memorize the corpus."""
         return self.passes > MOST_PASSES and self.parameters > self.corpus.tokens
 
     def sentence(self) -> str:
-        """What is to be trained, on what, in one line."""
+        """One line: the model, the corpus and the steps."""
         corpus = self.corpus
         return (
             f"{corpus.tokens:,} tokens in {corpus.documents:,} documents with {corpus.images:,} images; {self.steps:,} "
@@ -92,7 +92,7 @@ class Outlook:
         )
 
     def warning(self) -> str | None:
-        """What to change where the corpus is too small for the run."""
+        """What to change if the corpus is too small for the run."""
         if not self.is_too_small:
             return None
         return (
@@ -103,7 +103,7 @@ class Outlook:
 
 
 def outlook(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, max_tokens_per_image: int) -> Outlook:
-    """What a run means for a corpus, from numbers alone; packing adds a few percent to the steps of a pass."""
+    """Estimates a run on a corpus. Packing adds a few percent to the steps of an epoch."""
     tokens = max(1.0, corpus.tokens * (1 - config.validation_ratio))
     step = config.batch_rows * config.row_tokens
     steps = config.steps
@@ -115,7 +115,7 @@ def outlook(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, max_t
 
 
 def plan_lines(config: TrainConfig, corpus: CorpusSize, vocabulary_size: int, max_tokens_per_image: int) -> list[str]:
-    """A table of what training this corpus takes: the recipe's model first, then the usual shapes."""
+    """A table with the cost of training on this corpus: the recipe's model first, then common sizes."""
     found = outlook(config, corpus, vocabulary_size, max_tokens_per_image)
     warning = found.warning()
     lines = [

@@ -1,4 +1,4 @@
-"""A model under way: its weights, what optimizers remember, one step, and losses on held-out rows."""
+"""A model in training: its weights, optimizer state, one step, and losses on held-out rows."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Rows = Sequence[Sequence[np.ndarray]]
 
 
 class Trainee:
-    """A model under way: its weights, what optimizers remember, and the best weights so far.
+    """A model in training: its weights, the optimizer state, and the best weights so far.
 
     Raises:
-        UserError: rows of a step cannot be dealt out evenly, or FlexAttention has no device.
+        UserError: the rows of a step cannot be divided evenly, or FlexAttention does not support the device.
     """
 
     def __init__(self, config: TrainConfig, vocabulary: Vocabulary, seed: int, processes: Processes = ALONE) -> None:
@@ -68,11 +68,11 @@ class Trainee:
 
     @property
     def best_step(self) -> int | None:
-        """Of the lowest held-out loss; of equal ones the first."""
+        """The step with the lowest held-out loss; the first of equal ones."""
         return min(self.evaluations, key=lambda each: each[1])[0] if self.evaluations else None
 
     def evaluated(self, step: int, loss: float) -> None:
-        """Note a held-out loss, and the weights where it is the lowest."""
+        """Records a held-out loss, and copies the weights if it is the lowest."""
         self.evaluations.append((step, loss))
         if self.best_step == step:
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.named_parameters()}
@@ -84,20 +84,20 @@ class Trainee:
         return patience is not None and best is not None and len(steps) - 1 - steps.index(best) >= patience
 
     def take_best(self, step: int) -> None:
-        """Go back to the best weights, where those of this step are not."""
+        """Restores the best weights, unless they are those of this step."""
         if self.best_step not in (None, step):
             for name, parameter in self.model.named_parameters():
                 local(parameter).data.copy_(local(self.best[name]))
 
     def tensors(self, has_best: bool) -> dict[str, Tensor]:
-        """All that a checkpoint holds, by name."""
+        """All tensors of a checkpoint, by name."""
         found = {f"model/{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
         found |= {f"optimizer/{name}": tensor for name, tensor in state_tensors(self.model, self.optimizers)}
         found["guard"] = self.guard.state
         return found | ({f"best/{name}": tensor for name, tensor in self.best.items()} if has_best else {})
 
     def resume(self, checkpoints: Checkpoints) -> tuple[int, int, bytes]:
-        """Go on where the newest checkpoint stands, if there is one: its step, the loader's position, the log."""
+        """Resumes from the newest checkpoint, if there is one. Returns its step, the loader's position, and the log."""
         found = checkpoints.read()
         if found is None:
             return 0, 0, b""
@@ -113,7 +113,7 @@ class Trainee:
         """One step on all rows of a batch, of which this process takes its share. ``step`` counts from 0.
 
         Returns:
-            What it was measured by; nothing where that is not asked for, and the device is not waited for then.
+            Measurements of the step; empty unless asked for. Without them, the device is not synchronized.
         """
         loss, norm, measured = self.backward(rows, is_measured)
         skips = self.guard.judge(loss, norm)
@@ -123,14 +123,14 @@ class Trainee:
         return {"loss": loss.item(), **measured.means(), "gradient_norm": norm.item()}
 
     def backward(self, rows: Rows, is_measured: bool) -> tuple[Tensor, Tensor, Measured | None]:
-        """Gradients of the loss of rows, clipped; the loss, the norm of the gradient before, and what was measured."""
+        """Computes clipped gradients. Returns the loss, the gradient norm before clipping, and the measurements."""
         config, processes = self.config, self.processes
         weight, count = self.weights.total(rows, self.vocabulary)
         loss, sums = torch.zeros((), device=self.device), None
         parts = self.own_batches(rows)
         for number, batch in enumerate(parts, 1):
             with parallel.gradients_are_shared(self.called, number == len(parts)):
-                # A sum over processes is wanted, and they take the mean of gradients.
+                # The gradients should be summed over processes, but they are averaged.
                 weights_N = self.weights.of(batch.targets_BT.flatten(), self.vocabulary) * (processes.size / weight)
                 z_weight = config.z_loss * processes.size / count
                 found, part = self.losses(batch, weights_N, z_weight, is_measured=is_measured)
@@ -146,7 +146,7 @@ class Trainee:
     def losses(
         self, batch: Batch, weights_N: Tensor | None, z_weight: float, *, is_measured: bool
     ) -> tuple[TokenLosses, Measured | None]:
-        """Losses of a batch, see ``Wanted``, and what was measured of it where that is asked for."""
+        """Losses of a batch (see ``Wanted``), and its measurements if asked for."""
         targets_N = batch.targets_BT.flatten().to(self.device, non_blocking=True)
         weights_N = None if weights_N is None else weights_N.to(self.device, non_blocking=True)
         wanted = Wanted(targets_N, weights_N, z_weight, with_hits=is_measured)
@@ -154,7 +154,8 @@ class Trainee:
         return found, measure(found, targets_N, self.vocabulary) if is_measured else None
 
     def own_batches(self, rows: Rows) -> list[Batch]:
-        """This process's rows, as batches of equal size and as many as others have: what is missing is padding."""
+        """This process's rows, as batches of equal size, the same number in each process. Padding fills missing
+        rows."""
         own, size = list(rows[self.processes.rank :: self.processes.size]), self.processes.size
         own += [[]] * (-(-len(rows) // (size * self.micro_rows)) * self.micro_rows - len(own))
         return [
@@ -163,7 +164,7 @@ class Trainee:
         ]
 
     def validate_all(self, evaluations: Mapping[str, Loader], max_rows: int | None = None) -> dict[str, float | None]:
-        """``validate`` for rows of several corpora, by the prefix of their losses."""
+        """``validate`` for several corpora, by the prefix of their losses."""
         found: dict[str, float | None] = {}
         for prefix, evaluation in evaluations.items():
             found |= self.validate(evaluation, max_rows, prefix)
@@ -173,10 +174,10 @@ class Trainee:
     def validate(
         self, evaluation: Loader, max_rows: int | None = None, prefix: str = VALIDATION
     ) -> dict[str, float | None]:
-        """Losses over held-out documents, by the names of a step's losses behind a prefix.
+        """Losses over held-out documents, with the names of a step's losses after a prefix.
 
         Args:
-            max_rows: rows of them that are read, always the same ones; None: all.
+            max_rows: number of rows to read, always the same rows; None: all.
         """
         sums = None
         rows = itertools.islice(evaluation.epoch(), max_rows)

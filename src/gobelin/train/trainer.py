@@ -1,8 +1,8 @@
-"""Train the mixed-token model on token shards, resumable to the bit.
+"""Trains the mixed-token model on token shards. A resumed run is bit-identical.
 
-Muon trains the matrices of the blocks, and AdamW the embeddings, head and norms. The learning rate rises over the first
-steps and falls at the end. The loss is the weighted mean over all predicted tokens, plus a small penalty on the logits'
-normaliser (z-loss, arXiv 2204.02311). Text and image losses are reported separately and without weights.
+Muon trains the matrices of the blocks, and AdamW the embeddings, head and norms. The learning rate warms up over the
+first steps and decays at the end. The loss is the weighted mean over all predicted tokens, plus a small z-loss on the
+logits' normaliser (arXiv 2204.02311). Text and image losses are reported separately and without weights.
 
 Every ``eval_every`` steps, and after the last, the model is evaluated on held-out documents. The weights with the
 lowest held-out loss become ``model.safetensors``. The run ends early after ``patience`` evaluations without a lower
@@ -14,8 +14,8 @@ seed, number of threads and machine give the same weights and the same ``metrics
 interrupted. Under ``torchrun`` several processes share the rows of each step (``parallel.py``), and a run may continue
 with another number of processes.
 
-A batch whose loss or gradient is not finite, or whose gradient is a spike, changes no weights (``Guard``). After a few
-in a row the run ends (``DivergedError``): no checkpoint and no model holds such numbers.
+A batch whose loss or gradient is not finite, or whose gradient is a spike, does not change the weights (``Guard``).
+After a few in a row the run ends (``DivergedError``), so no checkpoint or model holds such numbers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _FREE_SETTINGS = (  # may differ when a run is resumed
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a call of ``train`` ended with."""
+    """The result of ``train``."""
 
     step: int  # steps done in all
     finished: bool  # False: stopped before the last step; a checkpoint is written
@@ -76,21 +76,21 @@ def train(
     stop: Callable[[], bool] | None = None,
     processes: Processes = ALONE,
 ) -> TrainResult:
-    """Train a model on a data set of token shards, or go on where the checkpoint in ``output_dir`` stands.
+    """Trains a model on a data set of token shards, or resumes from the checkpoint in ``output_dir``.
 
-    Writes ``metrics.jsonl``, ``speed.jsonl``, ``index.npz`` (of the shards) and checkpoints, and after the last step
-    ``model.safetensors`` (the weights of the evaluation with the lowest held-out loss; the last ones where nothing is
-    held out), ``model.json`` and ``vocabulary.json``.
+    Writes ``metrics.jsonl``, ``speed.jsonl``, ``index.npz`` (the index of the shards) and checkpoints. After the last
+    step it writes ``model.safetensors``, ``model.json`` and ``vocabulary.json``. The weights are those with the lowest
+    held-out loss, or the last ones if nothing is held out.
 
     Args:
-        held_out: what is not trained on; None: ``validation_ratio`` of the documents, by hash of their id.
-        on_step: called after each step with the number of steps done and, of every ``log_every``-th step, what it was
-            measured by; of others with nothing.
-        stop: asked after each step; True, in any process, ends the run with a checkpoint.
+        held_out: documents to hold out; None: ``validation_ratio`` of the documents, by a hash of their id.
+        on_step: called after each step with the number of steps done and the measurements, which are empty except every
+        ``log_every`` steps.
+        stop: called after each step. If it returns True in any process, the run writes a checkpoint and ends.
 
     Raises:
         UserError: see ``read_corpus`` and ``Trainee``; or ``output_dir`` holds a checkpoint of other data,
-            configuration or seed.
+        configuration or seed.
         DivergedError: losses, gradients or weights are not finite; earlier checkpoints are kept.
     """
     split = config.validation_ratio if held_out is None else held_out
@@ -137,7 +137,7 @@ def train(
 
 
 def _nothing(step: int, metrics: Metrics) -> None:
-    """Nothing is told."""
+    """Ignores a step."""
 
 
 def _never() -> bool:
@@ -146,7 +146,7 @@ def _never() -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Run:
-    """The steps of a call of ``train``."""
+    """The steps of one call of ``train``."""
 
     trainee: Trainee
     loader: Loader
@@ -157,7 +157,7 @@ class _Run:
     def run(
         self, on_step: Callable[[int, Metrics], None], stop: Callable[[], bool]
     ) -> tuple[int, dict[str, float | None]]:
-        """All steps that are left, or those until ``stop``: steps done, and the last ones' measurements."""
+        """Runs the remaining steps, or until ``stop``. Returns the number of steps done, and the last measurements."""
         trainee, config, processes = self.trainee, self.trainee.config, self.trainee.processes
         step, position, content = trainee.resume(self.checkpoints)
         metrics = _last_metrics(content)
@@ -192,7 +192,7 @@ class _Run:
     def _log(
         self, log: logs.Log, step: int, measured: dict[str, float | None], utilisation: float, evaluates: bool
     ) -> dict[str, float | None]:
-        """Writes down what a step was measured by, held-out losses included, unless its batch was skipped."""
+        """Logs the measurements of a step, with held-out losses, unless its batch was skipped."""
         trainee, config = self.trainee, self.trainee.config
         size = model_size(config, trainee.vocabulary.size, trainee.vocabulary.max_tokens_per_image)
         tokens = config.batch_rows * config.row_tokens
@@ -211,7 +211,7 @@ class _Run:
         return told
 
     def _require_taken(self, step: int, *, is_last: bool = False) -> None:
-        """Raises DivergedError after a few batches in a row that were skipped, and where the last was no number."""
+        """Raises DivergedError if a few batches in a row were skipped, or if the last step was not finite."""
         found = self.trainee.guard.read()
         if found.in_a_row >= MOST_SKIPS or (is_last and not math.isfinite(found.loss + found.norm)):
             self.checkpoints.commit()
@@ -223,7 +223,7 @@ class _Run:
             )
 
     def _save(self, log: logs.Log, step: int, position: int) -> None:
-        """Begin a checkpoint, unless there is one of this step. Raises DivergedError."""
+        """Starts a checkpoint, unless there is one of this step. Raises DivergedError."""
         trainee = self.trainee
         if self.checkpoints.newest_step == step:
             return
@@ -235,8 +235,8 @@ class _Run:
 
 
 def num_steps(loader: Loader, config: TrainConfig) -> int:
-    """Steps of a run: ``steps``, or those of ``epochs`` passes where these are fewer, at least one. A pass is counted
-    as the rows of the first one; another packs a few more or less."""
+    """Steps of a run: the smaller of ``steps`` and ``epochs`` passes, at least one. The first pass determines the rows
+    per pass; others have slightly more or fewer."""
     if config.epochs is None:
         return config.steps
     num_rows = loader.num_rows_of_an_epoch()
@@ -244,7 +244,7 @@ def num_steps(loader: Loader, config: TrainConfig) -> int:
 
 
 def _evaluations(mixture: Mixture, config: TrainConfig) -> dict[str, Loader]:
-    """Rows of the documents that each corpus holds out, with all their captions, by the prefix of their losses."""
+    """Rows of each corpus's held-out documents, with all captions, by the prefix of their losses."""
     corpora = {VALIDATION: mixture.own}
     corpora |= {prefix_of(number): corpus for number, (_, corpus) in enumerate(mixture.others)}
     return {
@@ -255,7 +255,7 @@ def _evaluations(mixture: Mixture, config: TrainConfig) -> dict[str, Loader]:
 
 
 def _last_metrics(lines: bytes) -> dict[str, float | None]:
-    """Of the last step that a log holds, without an evaluation's; empty without a step."""
+    """Measurements of the last step in a log, without held-out losses; empty if there is no step."""
     last = json.loads(lines.splitlines()[-1]) if lines else {}
     others = ("step", "utilisation")
     return {name: value for name, value in last.items() if name not in others and not name.startswith(VALIDATION)}
@@ -279,7 +279,7 @@ def _require_finite(checkpoints: Checkpoints, step: int, metrics: Metrics) -> No
 
 
 def _require_finite_tensors(checkpoints: Checkpoints, step: int, trainee: Trainee) -> None:
-    """Raises DivergedError in all processes unless all weights and all that optimizers remember are finite."""
+    """Raises DivergedError in all processes unless all weights and the optimizer state are finite."""
     states = (tensor for _, tensor in state_tensors(trainee.model, trainee.optimizers))
     largest = {
         "the largest weight": _largest(trainee.model.parameters()),
@@ -290,6 +290,6 @@ def _require_finite_tensors(checkpoints: Checkpoints, step: int, trainee: Traine
 
 
 def _largest(tensors: Iterable[Tensor]) -> float:
-    """The largest absolute value of any of the tensors; NaN where one of them holds it."""
+    """The largest absolute value in any of the tensors; NaN if one holds NaN."""
     found = [local(tensor).detach().abs().max().float() for tensor in tensors if local(tensor).numel()]
     return torch.stack(found).max().item() if found else 0.0

@@ -1,9 +1,9 @@
-"""A trained model in the layout of one of ``transformers``: Qwen3, which has the same blocks.
+"""Exports a trained model in the layout of Qwen3 in ``transformers``, which has the same blocks.
 
-Both normalise queries and keys, rotate pairs of a head's numbers, share heads of keys and values, gate the hidden layer
-with SiLU and have an untied head. Qwen3 pairs the halves of a head, this model neighbours, so rows of the weights of
-queries and keys change places. What Qwen3 lacks is the embedding of an image token's place, so the model must have been
-trained without (``train.model.place_embedding: false``).
+Both normalise queries and keys, use rotary positions, share heads of keys and values, use SwiGLU, and have an untied
+head. Qwen3 rotates pairs of numbers from the two halves of a head, this model neighbouring pairs, so rows of the query
+and key weights are reordered. Qwen3 lacks the embedding of an image token's place, so the model must have been trained
+without it (``train.model.place_embedding: false``).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ CONFIG_NAME = "config.json"
 
 
 def save_as_transformers(model: LanguageModel, folder: str, longest: int) -> None:
-    """Write ``config.json`` and ``model.safetensors``, which ``AutoModelForCausalLM.from_pretrained`` reads, and
+    """Writes ``config.json`` and ``model.safetensors``, which ``AutoModelForCausalLM.from_pretrained`` reads, and
     ``vocabulary.json``.
 
     Args:
-        longest: tokens that the model was trained on at a time.
+        longest: number of tokens per row in training.
 
     Raises:
-        UserError: the model embeds places.
+        UserError: the model has place embeddings.
     """
     if model.config.place_embedding:
         raise UserError(
@@ -108,5 +108,5 @@ def _weights(model: LanguageModel) -> dict[str, Tensor]:
 
 
 def _halves(weight: Tensor, head_width: int) -> Tensor:
-    """Rows of heads whose pairs are neighbours, with the first of each pair in the first half of its head."""
+    """Reorders the rows of heads from neighbouring pairs to pairs across the two halves."""
     return weight.unflatten(0, (-1, head_width // 2, 2)).transpose(1, 2).flatten(0, 2)
